@@ -1,0 +1,338 @@
+//! What one Raft group and the task that owns its data (a shard's loop, or the control plane) see of each other.
+//!
+//! The owner never awaits consensus: it proposes into a queue, and is told of commits and roles by atomics and one
+//! wake-up. Consensus never awaits the owner: "applied" is the owner's own position, which it reports.
+//!
+//! Ordering rules:
+//! - `committed` never runs back, and an entry at or below it never changes.
+//! - A [`Lease`] belongs to one epoch. A closed lease is never opened again; a new epoch has a new one.
+//! - The owner proposes batches of one epoch in the order of their sequence; they enter the log in that order and
+//!   without holes, or not at all from some batch on (the driver proposes one at a time until it is accepted).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, Seq};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The span in which no other primary of the group can exist, as a deadline that heartbeat answers move on.
+#[derive(Debug)]
+pub struct Lease {
+    epoch: Epoch,
+    /// Boot time in ns; 0: never held.
+    deadline: AtomicU64,
+    /// Set for good by a hand-over.
+    closed: AtomicBool,
+}
+
+impl Lease {
+    /// A lease that is not held yet.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Lease {
+        Lease { epoch, deadline: AtomicU64::new(0), closed: AtomicBool::new(false) }
+    }
+
+    /// The epoch it belongs to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether the lease is held at `now`, a clock reading taken **after** what depends on it was received.
+    #[must_use]
+    pub fn holds(&self, now: BootNs) -> bool {
+        now.0 < self.deadline.load(Ordering::Acquire) && !self.closed.load(Ordering::Acquire)
+    }
+
+    /// The point up to which it is held; `BootNs(0)` if never or closed.
+    #[must_use]
+    pub fn deadline(&self) -> BootNs {
+        if self.closed.load(Ordering::Acquire) {
+            return BootNs(0);
+        }
+        BootNs(self.deadline.load(Ordering::Acquire))
+    }
+
+    /// Moves the deadline on; earlier ones are ignored.
+    pub fn extend(&self, deadline: BootNs) {
+        self.deadline.fetch_max(deadline.0, Ordering::AcqRel);
+    }
+
+    /// Gives the lease up for the rest of the epoch.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// What this node is in the group.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// Leader of `lease.epoch()`. May act once its first entry is applied and while the lease holds.
+    Leader {
+        /// The epoch's lease.
+        lease: Arc<Lease>,
+        /// Index of the epoch's first entry (its blank).
+        first: LogIndex,
+    },
+    /// Follower, learner or candidate; `leader` is the one it follows, if known.
+    Follower {
+        /// Whom clients are sent to.
+        leader: Option<NodeId>,
+    },
+    /// The group was shut down or met a fatal error; nothing is served any more.
+    Stopped {
+        /// For the log and `INFO`.
+        reason: Arc<str>,
+    },
+}
+
+/// Effects of one turn of the loop, to become one log entry.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// The epoch it was staged under; refused under any other.
+    pub epoch: Epoch,
+    /// Its place among the epoch's batches; also inside `payload`, which consensus does not read.
+    pub seq: Seq,
+    /// The encoded batch.
+    pub payload: Bytes,
+}
+
+/// What a committed entry is to the owner of the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryPayload {
+    /// The first entry of a leader's term.
+    Blank,
+    /// A batch, as proposed.
+    Batch(Bytes),
+    /// A change of the group's members; nothing for the data, but a foreign entry all the same.
+    Membership,
+}
+
+/// One committed entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Where it stands.
+    pub index: LogIndex,
+    /// The leader that proposed it.
+    pub epoch: Epoch,
+    /// What it carries.
+    pub payload: EntryPayload,
+}
+
+/// Why committed entries could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The log no longer holds them (a snapshot does).
+    #[error("entries up to {0:?} are purged")]
+    Purged(LogIndex),
+    /// The log is broken; the replica must stop.
+    #[error("log: {0}")]
+    Log(String),
+    /// Consensus has stopped.
+    #[error("consensus has stopped")]
+    Stopped,
+}
+
+/// Reads committed entries; implemented by the driver over the log.
+#[async_trait::async_trait]
+pub trait CommittedLog: Send + Sync {
+    /// Entries from `from` on, at least one and about `bytes_max` bytes, never past `to`, if they are in memory.
+    fn read_cached(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<Committed>>;
+    /// The same from disk, on the log's own reader, not on the caller's thread.
+    async fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Committed>, ReadError>;
+}
+
+/// Hand-over as the driver asks it of the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Serve as usual.
+    None,
+    /// Hold commands at the door, close and propose what is staged, report when all of it is committed.
+    Requested,
+}
+
+/// Everything that owner and driver share about one group.
+#[derive(Debug)]
+struct Shared {
+    group: GroupId,
+    committed: AtomicU64,
+    role: ArcSwap<Role>,
+    owner_wake: Notify,
+    // Set by the owner.
+    applied: AtomicU64,
+    ready: AtomicBool,
+    drained: AtomicBool,
+    // The way from owner to driver.
+    proposals: Mutex<VecDeque<Proposal>>,
+    driver_wake: Notify,
+    draining: AtomicBool,
+}
+
+/// The owner's side.
+#[derive(Clone)]
+pub struct GroupHandle {
+    shared: Arc<Shared>,
+    log: Arc<dyn CommittedLog>,
+}
+
+/// The driver's side: consensus itself, or a test that stands in for it.
+#[derive(Clone, Debug)]
+pub struct GroupDriver {
+    shared: Arc<Shared>,
+}
+
+/// Makes both sides of one group. Indexes are Raft's; `LogIndex(0)` committed means that nothing is.
+#[must_use]
+pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, GroupDriver) {
+    let shared = Arc::new(Shared {
+        group,
+        committed: AtomicU64::new(0),
+        role: ArcSwap::from_pointee(Role::Follower { leader: None }),
+        owner_wake: Notify::new(),
+        applied: AtomicU64::new(0),
+        ready: AtomicBool::new(false),
+        drained: AtomicBool::new(false),
+        proposals: Mutex::new(VecDeque::new()),
+        driver_wake: Notify::new(),
+        draining: AtomicBool::new(false),
+    });
+    (GroupHandle { shared: shared.clone(), log }, GroupDriver { shared })
+}
+
+impl GroupHandle {
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.shared.group
+    }
+
+    /// The newest committed index known here. Raft's first entry has an index of at least 1, 0 is "none": the
+    /// driver shifts nothing, it initialises groups so that real entries start at 1 or later.
+    #[must_use]
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.shared.committed.load(Ordering::Acquire))
+    }
+
+    /// What this node is now.
+    #[must_use]
+    pub fn role(&self) -> arc_swap::Guard<Arc<Role>> {
+        self.shared.role.load()
+    }
+
+    /// Resolves after `committed`, the role or the drain request has changed since the last call. One waiter.
+    pub async fn changed(&self) {
+        self.shared.owner_wake.notified().await;
+    }
+
+    /// Proposes a batch. Never waits; the owner bounds how many are open (`limits::BATCHES_IN_FLIGHT_MAX`).
+    pub fn propose(&self, proposal: Proposal) {
+        self.shared.proposals.lock().push_back(proposal);
+        self.shared.driver_wake.notify_one();
+    }
+
+    /// Committed entries from memory; `None` if they must be read from disk with [`GroupHandle::read`].
+    #[must_use]
+    pub fn read_cached(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<Committed>> {
+        self.log.read_cached(from, to, bytes_max)
+    }
+
+    /// Committed entries, from disk if need be.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Committed>, ReadError> {
+        self.log.read(from, to, bytes_max).await
+    }
+
+    /// Reports how far the owner has applied; purging and readiness go by it.
+    pub fn report_applied(&self, index: LogIndex) {
+        self.shared.applied.store(index.0, Ordering::Release);
+    }
+
+    /// Reports whether the owner could serve as primary soon (restored and close to the committed index). A
+    /// replica that is not ready does not campaign, and hands over if it leads.
+    pub fn report_ready(&self, ready: bool) {
+        if self.shared.ready.swap(ready, Ordering::AcqRel) != ready {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+
+    /// Whether the driver wants the owner to drain for a hand-over.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        if self.shared.draining.load(Ordering::Acquire) { Drain::Requested } else { Drain::None }
+    }
+
+    /// Reports that nothing staged is uncommitted any more and nothing new will be staged while draining.
+    pub fn report_drained(&self, drained: bool) {
+        if self.shared.drained.swap(drained, Ordering::AcqRel) != drained {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+}
+
+impl std::fmt::Debug for GroupHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupHandle").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl GroupDriver {
+    /// Publishes that everything up to `index` is committed.
+    pub fn advance_committed(&self, index: LogIndex) {
+        if self.shared.committed.fetch_max(index.0, Ordering::AcqRel) < index.0 {
+            self.shared.owner_wake.notify_one();
+        }
+    }
+
+    /// Publishes a change of role.
+    pub fn set_role(&self, role: Role) {
+        self.shared.role.store(Arc::new(role));
+        self.shared.owner_wake.notify_one();
+    }
+
+    /// Wakes the owner without a change (for example after its lease was extended again).
+    pub fn wake_owner(&self) {
+        self.shared.owner_wake.notify_one();
+    }
+
+    /// Takes the oldest proposal that was not taken yet.
+    #[must_use]
+    pub fn next_proposal(&self) -> Option<Proposal> {
+        self.shared.proposals.lock().pop_front()
+    }
+
+    /// Resolves after the owner has proposed or reported something. One waiter.
+    pub async fn changed(&self) {
+        self.shared.driver_wake.notified().await;
+    }
+
+    /// The owner's applied position.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        LogIndex(self.shared.applied.load(Ordering::Acquire))
+    }
+
+    /// Whether the owner could serve.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Acquire)
+    }
+
+    /// Asks the owner to drain, or to go on serving.
+    pub fn set_drain(&self, requested: bool) {
+        self.shared.drained.store(false, Ordering::Release);
+        self.shared.draining.store(requested, Ordering::Release);
+        self.shared.owner_wake.notify_one();
+    }
+
+    /// Whether the owner has drained.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.shared.drained.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,3 @@
+//! Raft groups on openraft: transport, leases, membership. The only crate that names openraft.
+
+pub mod handle;

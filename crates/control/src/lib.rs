@@ -1,0 +1,1 @@
+//! Raft group 0: topology, placement.

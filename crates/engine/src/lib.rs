@@ -1,0 +1,1 @@
+//! The data: keyspace, command table, execute and apply.

@@ -1,0 +1,2 @@
+//! The Fastness binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The transaction log in RocksDB: group commit, encryption at rest.

@@ -1,0 +1,1 @@
+//! The doors (RESP, gRPC admin), sessions, TLS, config, metrics.

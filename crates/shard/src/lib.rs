@@ -1,0 +1,1 @@
+//! The shard loop: engine and consensus; modes, dirty keys, rebuild.

@@ -1,0 +1,1 @@
+//! Cluster builder, fault injection, load, history recording and checking.

@@ -1,0 +1,75 @@
+//! The three modes.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// When a write is acknowledged. The numbers are frozen: they stand in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Durability {
+    /// After its log entry is on stable storage in at least 2 AZs.
+    Sync = 1,
+    /// As soon as the primary has applied it in memory; the lag is bounded.
+    Async = 2,
+    /// As soon as the primary has applied it in memory; no promise.
+    Disabled = 3,
+}
+
+impl Durability {
+    /// The mode with this frozen number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Durability> {
+        match number {
+            1 => Some(Durability::Sync),
+            2 => Some(Durability::Async),
+            3 => Some(Durability::Disabled),
+            _ => None,
+        }
+    }
+
+    /// As in the config: `sync`, `async`, `disabled`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Sync => "sync",
+            Durability::Async => "async",
+            Durability::Disabled => "disabled",
+        }
+    }
+
+    /// Whether a promise about lost writes is made at all.
+    #[must_use]
+    pub fn is_durable(self) -> bool {
+        self != Durability::Disabled
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Not one of the three names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownDurability;
+
+impl fmt::Display for UnknownDurability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected sync, async or disabled")
+    }
+}
+
+impl std::error::Error for UnknownDurability {}
+
+impl FromStr for Durability {
+    type Err = UnknownDurability;
+    fn from_str(s: &str) -> Result<Self, UnknownDurability> {
+        match s {
+            "sync" => Ok(Durability::Sync),
+            "async" => Ok(Durability::Async),
+            "disabled" => Ok(Durability::Disabled),
+            _ => Err(UnknownDurability),
+        }
+    }
+}

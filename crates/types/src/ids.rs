@@ -1,0 +1,144 @@
+//! Identities.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// One process, labelled with one AZ. Never reused for another disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NodeId(pub u64);
+
+/// One shard: a slot range and its Raft group. Counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u32);
+
+/// One Raft group: [`GroupId::CONTROL`] or a shard's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u32);
+
+impl GroupId {
+    /// Raft group 0, the control plane.
+    pub const CONTROL: GroupId = GroupId(0);
+}
+
+impl From<ShardId> for GroupId {
+    fn from(shard: ShardId) -> Self {
+        GroupId(shard.0)
+    }
+}
+
+/// A position in one group's log. The first entry has index 1 or 0, as consensus decides; `LogIndex(0)` as a
+/// "nothing yet" position is written `Option<LogIndex>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogIndex(pub u64);
+
+/// The place of a batch among the batches of its epoch, from 1, without holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The one after this.
+    #[must_use]
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+/// The leader id that batches are staged under: a term has one leader, so terms order epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch {
+    /// Raft term.
+    pub term: u64,
+    /// The leader of that term.
+    pub node: NodeId,
+}
+
+/// An availability zone's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Az(pub Arc<str>);
+
+impl fmt::Display for Az {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Az {
+    fn from(name: &str) -> Self {
+        Az(name.into())
+    }
+}
+
+/// Made at cluster creation; every node's certificate names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub [u8; 16]);
+
+/// The secret seed of the keyspace's hash, one per cluster (in group 0), so that SCAN cursors survive a failover.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashSeed(pub [u8; 16]);
+
+impl fmt::Debug for HashSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashSeed(secret)")
+    }
+}
+
+fn hex16(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex16(&self.0, f)
+    }
+}
+
+/// Not 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAnId;
+
+impl fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected 32 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+impl FromStr for ClusterId {
+    type Err = NotAnId;
+    fn from_str(s: &str) -> Result<Self, NotAnId> {
+        if s.len() != 32 || !s.is_ascii() {
+            return Err(NotAnId);
+        }
+        let mut id = [0u8; 16];
+        for (i, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&s[2 * i..2 * i + 2], 16).map_err(|_| NotAnId)?;
+        }
+        Ok(ClusterId(id))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.term, self.node)
+    }
+}

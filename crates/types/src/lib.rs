@@ -1,0 +1,17 @@
+//! Ids, slots, AZs, sequence numbers, times and limits as newtypes: the words every other crate speaks.
+//!
+//! Nothing here does I/O except [`SystemClock`], the one place that reads the machine's clocks. All other code is
+//! handed a [`Clock`].
+
+mod clock;
+mod durability;
+mod ids;
+pub mod limits;
+mod slot;
+mod time;
+
+pub use clock::{Clock, SystemClock};
+pub use durability::{Durability, UnknownDurability};
+pub use ids::{Az, ClusterId, Epoch, GroupId, HashSeed, LogIndex, NodeId, Seq, ShardId};
+pub use slot::{SLOTS, Slot, key_hash_tag, slot_of};
+pub use time::{BootNs, WallMs};

@@ -1,0 +1,25 @@
+//! Points in time. Spans are `std::time::Duration`.
+
+use std::time::Duration;
+
+/// Wall time in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallMs(pub u64);
+
+/// Time since the machine started in nanoseconds, counting suspended time. Comparable on one machine only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BootNs(pub u64);
+
+impl BootNs {
+    /// The point `span` later.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> BootNs {
+        BootNs(self.0.saturating_add(span.as_nanos() as u64))
+    }
+
+    /// The span since `earlier`; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: BootNs) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

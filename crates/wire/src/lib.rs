@@ -1,0 +1,18 @@
+//! Code generated from `proto/`. Field numbers and names are frozen once released; see `proto/README.md`.
+#![allow(missing_docs, clippy::all)]
+
+/// Consensus between nodes.
+pub mod peer {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("fastness.peer.v1");
+    }
+}
+
+/// Administration with an admin certificate.
+pub mod admin {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("fastness.admin.v1");
+    }
+}
