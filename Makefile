@@ -1,0 +1,54 @@
+# One way to do each thing; CI (.ci/run) runs these same targets. `make help` lists them.
+# Everything that is built or installed once per machine lies outside the checkout, see deploy/setup/env.sh.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build run stop test verify fix install
+
+ENV := source deploy/setup/env.sh
+DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
+PREFIX ?= $(HOME)/.local
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+
+setup: ## install what a build needs and build RocksDB, once per machine
+	@deploy/setup/system.sh
+	@deploy/setup/rocksdb.sh
+
+setup-test: setup ## setup, and the client libraries and reference server that tests use
+	@deploy/setup/system.sh test
+	@deploy/setup/python.sh
+
+build: setup ## build the release binary
+	@$(ENV); cargo build --locked --release -p fastness
+	@$(ENV); echo "built $$CARGO_TARGET_DIR/release/fastness"
+
+run: build ## a three-AZ cluster on this machine, in the background
+	@$(ENV); "$$CARGO_TARGET_DIR/release/fastness" dev --detach --dir '$(DEV_DIR)'
+
+stop: ## stop the cluster that `make run` started; its data stays
+	@$(ENV); "$$CARGO_TARGET_DIR/release/fastness" dev stop --dir '$(DEV_DIR)'
+
+# One profile for unit tests and for the processes under test. Both commands select the same
+# packages and targets, so that cargo resolves the same features and compiles everything once.
+test: setup-test ## all tests, on real processes too
+	@$(ENV); cargo build --locked --workspace --bins --tests
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace
+
+verify: setup ## check formatting, lints, layers, docs and licences; writes nothing to the checkout
+	cargo fmt --all --check
+	@$(ENV); set -x; cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(ENV); set -x; RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+	@$(ENV); set -x; cargo test --locked --workspace --test layers --test style --test licences
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
+	else echo "verify: SKIPPED cargo deny (not installed: cargo install cargo-deny); licences were checked by the test above"; fi
+
+fix: setup ## format, and apply the lints that can be applied
+	@$(ENV); cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
+	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'
+	@echo "installed $(PREFIX)/bin/fastness"

