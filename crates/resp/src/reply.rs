@@ -1,0 +1,288 @@
+//! Writes replies into one growing buffer, each type as Valkey writes it for the connection's protocol version.
+//!
+//! The caller writes what it announced: after `array(n)` come n replies, after `map(n)` n pairs. Texts of simple and
+//! error replies lose their line ends (blanks instead), so no argument can forge a second reply.
+
+use crate::double;
+
+/// The protocol version a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// Until HELLO asks for another.
+    #[default]
+    Resp2,
+    /// After `HELLO 3`.
+    Resp3,
+}
+
+impl Protocol {
+    /// As in HELLO: 2 or 3.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Resp2 => 2,
+            Protocol::Resp3 => 3,
+        }
+    }
+}
+
+/// Replies that wait to be sent, one behind the other.
+#[derive(Debug, Default)]
+pub struct ReplyBuf {
+    /// What is written so far.
+    pub bytes: Vec<u8>,
+    /// How it is written.
+    pub protocol: Protocol,
+}
+
+/// A place whose length is written later; see [`ReplyBuf::defer`].
+#[derive(Debug)]
+#[must_use]
+pub struct Deferred {
+    at: usize,
+}
+
+impl ReplyBuf {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new(protocol: Protocol) -> ReplyBuf {
+        ReplyBuf { bytes: Vec::new(), protocol }
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing is written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Drops what was written after the buffer had `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    fn is_resp3(&self) -> bool {
+        self.protocol == Protocol::Resp3
+    }
+
+    fn header(&mut self, kind: u8, number: usize) {
+        self.bytes.push(kind);
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        self.bytes.push(kind);
+        self.bytes.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Bytes that are a reply already.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// `+OK`.
+    pub fn ok(&mut self) {
+        self.bytes.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A simple string.
+    pub fn simple(&mut self, text: impl AsRef<[u8]>) {
+        self.line(b'+', text.as_ref());
+    }
+
+    /// An error, its code first: `ERR syntax error`.
+    pub fn error(&mut self, text: impl AsRef<[u8]>) {
+        self.line(b'-', text.as_ref());
+    }
+
+    /// A whole number.
+    pub fn integer(&mut self, number: i64) {
+        self.bytes.push(b':');
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// A binary string.
+    pub fn bulk(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.bytes.reserve(bytes.len() + 16);
+        self.header(b'$', bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// A whole number as a binary string.
+    pub fn bulk_integer(&mut self, number: i64) {
+        self.bulk(itoa::Buffer::new().format(number));
+    }
+
+    /// No value (in RESP2 a missing bulk string).
+    pub fn null(&mut self) {
+        self.bytes.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// No array (the same as [`ReplyBuf::null`] in RESP3).
+    pub fn null_array(&mut self) {
+        self.bytes.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// `len` replies follow.
+    pub fn array(&mut self, len: usize) {
+        self.header(b'*', len);
+    }
+
+    /// `pairs` keys follow, each with its value; a flat array in RESP2.
+    pub fn map(&mut self, pairs: usize) {
+        if self.is_resp3() { self.header(b'%', pairs) } else { self.header(b'*', pairs * 2) }
+    }
+
+    /// `len` members follow; an array in RESP2.
+    pub fn set(&mut self, len: usize) {
+        self.header(if self.is_resp3() { b'~' } else { b'*' }, len);
+    }
+
+    /// A message that answers no command follows, of `len` replies; an array in RESP2.
+    pub fn push(&mut self, len: usize) {
+        self.header(if self.is_resp3() { b'>' } else { b'*' }, len);
+    }
+
+    /// `pairs` keys with values follow, about the reply after them. RESP2 has no such thing: `false` is returned, and the
+    /// caller leaves them out.
+    #[must_use]
+    pub fn attribute(&mut self, pairs: usize) -> bool {
+        if self.is_resp3() {
+            self.header(b'|', pairs);
+        }
+        self.is_resp3()
+    }
+
+    /// A floating point number; a bulk string in RESP2.
+    pub fn double(&mut self, number: f64) {
+        if self.is_resp3() {
+            self.bytes.push(b',');
+            double::write(number, &mut self.bytes);
+            self.bytes.extend_from_slice(b"\r\n");
+        } else {
+            let mut text = Vec::with_capacity(24);
+            double::write_shortest(number, &mut text);
+            self.bulk(&text);
+        }
+    }
+
+    /// Yes or no; 1 or 0 in RESP2.
+    pub fn bool(&mut self, yes: bool) {
+        self.bytes.extend_from_slice(match (self.protocol, yes) {
+            (Protocol::Resp3, true) => b"#t\r\n",
+            (Protocol::Resp3, false) => b"#f\r\n",
+            (Protocol::Resp2, true) => b":1\r\n",
+            (Protocol::Resp2, false) => b":0\r\n",
+        });
+    }
+
+    /// A whole number of any size, in decimal; a bulk string in RESP2.
+    pub fn big_number(&mut self, digits: &str) {
+        if self.is_resp3() { self.line(b'(', digits.as_bytes()) } else { self.bulk(digits) }
+    }
+
+    /// A text with a format of three letters (`txt`, `mkd`); a bulk string in RESP2.
+    pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
+        if !self.is_resp3() {
+            return self.bulk(text);
+        }
+        self.header(b'=', text.len() + 4);
+        self.bytes.extend_from_slice(&format);
+        self.bytes.push(b':');
+        self.bytes.extend_from_slice(text);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Marks this place for an array, set or map whose length is known only once its members are written.
+    pub fn defer(&mut self) -> Deferred {
+        Deferred { at: self.bytes.len() }
+    }
+
+    /// Makes what was written since `place` an array of `len` replies.
+    pub fn finish_array(&mut self, place: Deferred, len: usize) {
+        self.insert_header(place, |reply| reply.array(len));
+    }
+
+    /// Makes what was written since `place` a set of `len` members.
+    pub fn finish_set(&mut self, place: Deferred, len: usize) {
+        self.insert_header(place, |reply| reply.set(len));
+    }
+
+    /// Makes what was written since `place` a map of `pairs` pairs.
+    pub fn finish_map(&mut self, place: Deferred, pairs: usize) {
+        self.insert_header(place, |reply| reply.map(pairs));
+    }
+
+    fn insert_header(&mut self, place: Deferred, write: impl FnOnce(&mut ReplyBuf)) {
+        let before = self.bytes.len();
+        write(self);
+        let header = self.bytes.len() - before;
+        self.bytes[place.at..].rotate_right(header);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(write: impl Fn(&mut ReplyBuf)) -> (String, String) {
+        let mut texts = [Protocol::Resp2, Protocol::Resp3].map(|protocol| {
+            let mut reply = ReplyBuf::new(protocol);
+            write(&mut reply);
+            String::from_utf8(reply.bytes).unwrap()
+        });
+        (std::mem::take(&mut texts[0]), std::mem::take(&mut texts[1]))
+    }
+
+    #[track_caller]
+    fn check(write: impl Fn(&mut ReplyBuf), resp2: &str, resp3: &str) {
+        assert_eq!(both(write), (resp2.to_owned(), resp3.to_owned()));
+    }
+
+    #[test]
+    fn every_type_per_protocol() {
+        check(|r| r.simple("PONG"), "+PONG\r\n", "+PONG\r\n");
+        check(|r| r.integer(-7), ":-7\r\n", ":-7\r\n");
+        check(|r| r.bulk("a\r\nb"), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n");
+        check(ReplyBuf::null, "$-1\r\n", "_\r\n");
+        check(ReplyBuf::null_array, "*-1\r\n", "_\r\n");
+        check(|r| r.array(2), "*2\r\n", "*2\r\n");
+        check(|r| r.map(2), "*4\r\n", "%2\r\n");
+        check(|r| r.set(2), "*2\r\n", "~2\r\n");
+        check(|r| r.push(2), "*2\r\n", ">2\r\n");
+        check(|r| r.bool(true), ":1\r\n", "#t\r\n");
+        check(|r| r.bool(false), ":0\r\n", "#f\r\n");
+        check(|r| r.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n");
+        check(|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
+        check(|r| r.big_number("123"), "$3\r\n123\r\n", "(123\r\n");
+        check(|r| r.verbatim(*b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
+        check(|r| assert_eq!(r.attribute(1), r.is_resp3()), "", "|1\r\n");
+    }
+
+    #[test]
+    fn a_text_cannot_forge_a_reply() {
+        check(|r| r.error("ERR a\r\n+OK"), "-ERR a  +OK\r\n", "-ERR a  +OK\r\n");
+    }
+
+    #[test]
+    fn a_deferred_length_goes_before_its_members() {
+        let write = |r: &mut ReplyBuf| {
+            r.ok();
+            let place = r.defer();
+            r.integer(1);
+            r.integer(2);
+            r.finish_map(place, 1);
+        };
+        check(write, "+OK\r\n*2\r\n:1\r\n:2\r\n", "+OK\r\n%1\r\n:1\r\n:2\r\n");
+    }
+}

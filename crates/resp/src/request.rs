@@ -1,0 +1,447 @@
+//! Finds one command at the start of a read buffer, multibulk or inline, with Valkey's limits and error texts.
+//!
+//! Invariants:
+//! - Nothing is allocated from a declared length: a command's memory is what was received of it.
+//! - How the bytes are cut into reads never changes what is parsed, errors included.
+//! - [`ArgSpans`] resumes: between [`Parsed::Incomplete`] and the next call the buffer may only grow at its end, so a
+//!   command of a million arguments is walked once, however it arrives.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use crate::Args;
+
+/// Longest inline command and longest length line, bytes (Valkey's `PROTO_INLINE_MAX_SIZE`).
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Longest command whose arguments can be told by [`Span`]s, bytes.
+const COMMAND_BYTES_MAX: usize = u32::MAX as usize;
+
+/// What a connection may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most arguments of one command.
+    pub args_max: usize,
+    /// Longest argument, bytes.
+    pub bulk_bytes_max: usize,
+    /// Before authentication Valkey allows 10 arguments of 16 KiB and words the error differently.
+    pub authenticated: bool,
+}
+
+impl Limits {
+    /// Valkey's defaults.
+    pub const DEFAULT: Limits =
+        Limits { args_max: i32::MAX as usize, bulk_bytes_max: 512 * 1024 * 1024, authenticated: true };
+    /// For a connection that has to authenticate and has not.
+    pub const UNAUTHENTICATED: Limits = Limits { authenticated: false, ..Limits::DEFAULT };
+    const UNAUTHENTICATED_ARGS_MAX: usize = 10;
+    const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16_384;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits::DEFAULT
+    }
+}
+
+/// How far a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// No whole command yet.
+    Incomplete {
+        /// The buffer's length at which it is worth trying again: a lower bound, taken from declared lengths.
+        needed: usize,
+    },
+    /// One command. It may be empty (a blank line, `*0`): skipped without a reply.
+    Complete {
+        /// Its length, bytes.
+        consumed: usize,
+    },
+}
+
+/// Not RESP, or beyond a limit. The connection is told and closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// An inline command over [`LINE_BYTES_MAX`].
+    #[error("Protocol error: too big inline request")]
+    InlineTooBig,
+    /// An inline command with a quote that does not end, or that a letter follows.
+    #[error("Protocol error: unbalanced quotes in request")]
+    UnbalancedQuotes,
+    /// A line after `*` over [`LINE_BYTES_MAX`].
+    #[error("Protocol error: too big mbulk count string")]
+    CountLineTooBig,
+    /// Not a number after `*`, or over the limit.
+    #[error("Protocol error: invalid multibulk length")]
+    InvalidCount,
+    /// More arguments than are allowed before authentication.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedCount,
+    /// A line after `$` over [`LINE_BYTES_MAX`].
+    #[error("Protocol error: too big bulk count string")]
+    LengthLineTooBig,
+    /// Another byte where `$` has to stand.
+    #[error("Protocol error: expected '$', got '{}'", char::from(*.0))]
+    ExpectedBulk(u8),
+    /// Not a number after `$`, negative, or over the limit.
+    #[error("Protocol error: invalid bulk length")]
+    InvalidLength,
+    /// A longer argument than is allowed before authentication.
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedLength,
+    /// An argument is not followed by CR LF.
+    #[error("Protocol error: invalid CRLF in request")]
+    MissingLineEnd,
+}
+
+impl ProtocolError {
+    /// The text byte for byte as Valkey puts it into the reply, after `-ERR `.
+    #[must_use]
+    pub fn text(&self) -> Cow<'static, [u8]> {
+        match self {
+            ProtocolError::ExpectedBulk(byte) => {
+                let mut text = b"Protocol error: expected '$', got '".to_vec();
+                text.extend_from_slice(&[*byte, b'\'']);
+                Cow::Owned(text)
+            }
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
+    }
+}
+
+/// Where one argument stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    fn new(start: usize, len: usize) -> Span {
+        debug_assert!(start + len <= COMMAND_BYTES_MAX);
+        Span { start: start as u32, len: len as u32 }
+    }
+
+    #[inline]
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.start as usize + self.len as usize]
+    }
+}
+
+/// The places of one command's arguments, and of a command that is not whole yet. One per connection, reused.
+#[derive(Debug, Default)]
+pub struct ArgSpans {
+    spans: Vec<Span>,
+    /// An inline command's arguments without their quotes; empty for a multibulk command.
+    unquoted: Vec<u8>,
+    inline: bool,
+    /// Where to go on, if the last call was [`Parsed::Incomplete`] within a multibulk command.
+    at: usize,
+    /// Arguments still to come.
+    missing: usize,
+}
+
+impl ArgSpans {
+    /// Room for the usual command.
+    #[must_use]
+    pub fn new() -> ArgSpans {
+        ArgSpans { spans: Vec::with_capacity(8), ..ArgSpans::default() }
+    }
+
+    /// Forgets a command that was begun: the next call starts at the buffer's start.
+    pub fn reset(&mut self) {
+        self.spans.clear();
+        self.unquoted.clear();
+        self.inline = false;
+        self.at = 0;
+        self.missing = 0;
+        // A command of very many arguments must not keep its memory.
+        self.spans.shrink_to(1024);
+        self.unquoted.shrink_to(LINE_BYTES_MAX);
+    }
+
+    /// The arguments of the command that [`parse`] found at the start of `buf`.
+    #[must_use]
+    pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
+        Args::spans(if self.inline { &self.unquoted } else { buf }, &self.spans)
+    }
+
+    /// Whether the command is empty, hence to be skipped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+/// Finds one command at the start of `buf`. After [`Parsed::Complete`] its arguments are `spans.args(buf)`, and the
+/// next call starts a new command. See the module's invariants for what may happen to `buf` in between.
+///
+/// # Errors
+/// [`ProtocolError`]: the connection cannot be read any further.
+pub fn parse(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Parsed, ProtocolError> {
+    if spans.missing == 0 {
+        spans.reset();
+        match buf.first() {
+            None => return Ok(Parsed::Incomplete { needed: 1 }),
+            Some(b'*') => match read_count(buf, limits)? {
+                Line::Incomplete => return Ok(Parsed::Incomplete { needed: buf.len() + 1 }),
+                Line::Number { number: 0, end } => return Ok(Parsed::Complete { consumed: end }),
+                Line::Number { number, end } => {
+                    spans.at = end;
+                    spans.missing = number;
+                }
+            },
+            Some(_) => return parse_inline(buf, spans),
+        }
+    }
+    read_bulks(buf, spans, limits)
+}
+
+fn read_bulks(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Parsed, ProtocolError> {
+    while spans.missing > 0 {
+        let (len, start) = match read_length(buf, spans.at, limits)? {
+            Line::Incomplete => return Ok(Parsed::Incomplete { needed: buf.len().max(spans.at) + 1 }),
+            Line::Number { number, end } => (number, end),
+        };
+        let end = start + len;
+        if end + 2 > COMMAND_BYTES_MAX {
+            return Err(ProtocolError::InvalidLength);
+        }
+        if buf.len() < end + 2 {
+            return Ok(Parsed::Incomplete { needed: end + 2 });
+        }
+        if &buf[end..end + 2] != b"\r\n" {
+            return Err(ProtocolError::MissingLineEnd);
+        }
+        spans.spans.push(Span::new(start, len));
+        spans.at = end + 2;
+        spans.missing -= 1;
+    }
+    Ok(Parsed::Complete { consumed: spans.at })
+}
+
+/// One length line.
+enum Line {
+    Incomplete,
+    Number { number: usize, end: usize },
+}
+
+fn read_count(buf: &[u8], limits: &Limits) -> Result<Line, ProtocolError> {
+    let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::CountLineTooBig)? else {
+        return Ok(Line::Incomplete);
+    };
+    let end = line.len() + 2;
+    let number = strict_integer(&line[1..]).ok_or(ProtocolError::InvalidCount)?;
+    if number <= 0 {
+        return Ok(Line::Number { number: 0, end });
+    }
+    let number = usize::try_from(number).map_err(|_| ProtocolError::InvalidCount)?;
+    if number > limits.args_max {
+        return Err(ProtocolError::InvalidCount);
+    }
+    if !limits.authenticated && number > Limits::UNAUTHENTICATED_ARGS_MAX {
+        return Err(ProtocolError::UnauthenticatedCount);
+    }
+    Ok(Line::Number { number, end })
+}
+
+#[inline]
+fn read_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolError> {
+    // The usual line: `$`, one to three digits, CR LF.
+    if let [b'$', first @ b'1'..=b'9', rest @ ..] = &buf[at.min(buf.len())..] {
+        let mut number = usize::from(first - b'0');
+        for (i, byte) in rest.iter().take(3).enumerate() {
+            match byte {
+                b'0'..=b'9' => number = number * 10 + usize::from(byte - b'0'),
+                b'\r' if rest.get(i + 1) == Some(&b'\n') && number <= limits.bulk_bytes_max => {
+                    return Ok(Line::Number { number, end: at + i + 4 });
+                }
+                _ => break,
+            }
+        }
+    }
+    read_any_length(buf, at, limits)
+}
+
+fn read_any_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolError> {
+    let Some(line) = line_at(buf, at).map_err(|LineTooBig| ProtocolError::LengthLineTooBig)? else {
+        return Ok(Line::Incomplete);
+    };
+    match line.first() {
+        Some(b'$') => {}
+        other => return Err(ProtocolError::ExpectedBulk(other.copied().unwrap_or(b'\r'))),
+    }
+    let number = strict_integer(&line[1..]).and_then(|number| usize::try_from(number).ok());
+    let number = number.filter(|number| *number <= limits.bulk_bytes_max).ok_or(ProtocolError::InvalidLength)?;
+    if !limits.authenticated && number > Limits::UNAUTHENTICATED_BULK_BYTES_MAX {
+        return Err(ProtocolError::UnauthenticatedLength);
+    }
+    Ok(Line::Number { number, end: at + line.len() + 2 })
+}
+
+struct LineTooBig;
+
+/// The line that starts at `at`, without its CR LF; `None` if its end is not there yet. What follows the CR is not
+/// looked at, as in Valkey: a length line's LF is skipped unseen.
+fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineTooBig> {
+    let rest = &buf[at.min(buf.len())..];
+    match memchr(b'\r', &rest[..rest.len().min(LINE_BYTES_MAX + 1)]) {
+        Some(len) if rest.len() >= len + 2 => Ok(Some(&rest[..len])),
+        Some(_) => Ok(None),
+        None if rest.len() > LINE_BYTES_MAX => Err(LineTooBig),
+        None => Ok(None),
+    }
+}
+
+/// A decimal number as Valkey's `string2ll` takes it: no sign but `-`, no leading zero, no blank.
+#[must_use]
+pub fn strict_integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    digits.iter().try_fold(0i64, |number, byte| {
+        let digit = i64::from(byte.checked_sub(b'0').filter(|digit| *digit <= 9)?);
+        let number = number.checked_mul(10)?;
+        if negative { number.checked_sub(digit) } else { number.checked_add(digit) }
+    })
+}
+
+fn parse_inline(buf: &[u8], spans: &mut ArgSpans) -> Result<Parsed, ProtocolError> {
+    let Some(newline) = memchr(b'\n', &buf[..buf.len().min(LINE_BYTES_MAX + 1)]) else {
+        return match buf.len() > LINE_BYTES_MAX {
+            true => Err(ProtocolError::InlineTooBig),
+            false => Ok(Parsed::Incomplete { needed: buf.len() + 1 }),
+        };
+    };
+    let line = &buf[..newline];
+    spans.inline = true;
+    split_inline(line.strip_suffix(b"\r").unwrap_or(line), spans).ok_or(ProtocolError::UnbalancedQuotes)?;
+    Ok(Parsed::Complete { consumed: newline + 1 })
+}
+
+/// Cuts a line into arguments as Valkey's `sdssplitargs` does; `None` if the quotes do not match.
+fn split_inline(line: &[u8], spans: &mut ArgSpans) -> Option<()> {
+    // `sdssplitargs` works on a C string: it ends at the first NUL.
+    let mut rest = &line[..memchr(0, line).unwrap_or(line.len())];
+    loop {
+        while let [first, tail @ ..] = rest
+            && is_space(*first)
+        {
+            rest = tail;
+        }
+        if rest.is_empty() {
+            return Some(());
+        }
+        let start = spans.unquoted.len();
+        rest = split_one(rest, &mut spans.unquoted)?;
+        spans.spans.push(Span::new(start, spans.unquoted.len() - start));
+    }
+}
+
+/// Appends one argument to `out` and returns what follows it.
+fn split_one<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        match rest {
+            [] => return Some(rest),
+            [first, ..] if is_space(*first) => return Some(rest),
+            [b'"', quoted @ ..] => return double_quoted(quoted, out),
+            [b'\'', quoted @ ..] => return single_quoted(quoted, out),
+            [first, tail @ ..] => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+}
+
+fn double_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        match rest {
+            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                out.push(hex(*high) * 16 + hex(*low));
+                rest = tail;
+            }
+            [b'\\', escaped, tail @ ..] => {
+                out.push(unescape(*escaped));
+                rest = tail;
+            }
+            [b'"', tail @ ..] => return ends_argument(tail).then_some(tail),
+            [first, tail @ ..] => {
+                out.push(*first);
+                rest = tail;
+            }
+            [] => return None,
+        }
+    }
+}
+
+fn single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        match rest {
+            [b'\\', b'\'', tail @ ..] => {
+                out.push(b'\'');
+                rest = tail;
+            }
+            [b'\'', tail @ ..] => return ends_argument(tail).then_some(tail),
+            [first, tail @ ..] => {
+                out.push(*first);
+                rest = tail;
+            }
+            [] => return None,
+        }
+    }
+}
+
+/// After a closing quote only a blank or the end may follow.
+fn ends_argument(tail: &[u8]) -> bool {
+    tail.first().is_none_or(|byte| is_space(*byte))
+}
+
+/// C's `isspace`.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit - b'A' + 10,
+    }
+}
+
+fn unescape(byte: u8) -> u8 {
+    match byte {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'a' => 0x07,
+        other => other,
+    }
+}
+
+/// Appends a command as a client sends it: an array of bulk strings.
+pub fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    out.push(b'*');
+    out.extend_from_slice(digits.format(args.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for arg in args {
+        let arg = arg.as_ref();
+        out.push(b'$');
+        out.extend_from_slice(digits.format(arg.len()).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests;

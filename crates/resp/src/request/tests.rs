@@ -1,0 +1,103 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+/// Parses one whole command; its arguments and what follows it.
+fn whole(input: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<u8>), ProtocolError> {
+    let mut spans = ArgSpans::new();
+    match parse(input, &mut spans, &Limits::DEFAULT)? {
+        Parsed::Complete { consumed } => Ok((spans.args(input).to_owned_args(), input[consumed..].to_vec())),
+        Parsed::Incomplete { needed } => panic!("incomplete, needs {needed}: {}", input.escape_ascii()),
+    }
+}
+
+#[track_caller]
+fn check(input: &[u8], expect: &[&[u8]]) {
+    let (args, rest) = whole(input).unwrap();
+    assert_eq!(args, expect, "{}", input.escape_ascii());
+    assert!(rest.is_empty());
+}
+
+#[track_caller]
+fn check_error(input: &[u8], expect: ProtocolError) {
+    assert_eq!(whole(input), Err(expect), "{}", input[..input.len().min(80)].escape_ascii());
+}
+
+#[test]
+fn multibulk() {
+    check(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", &[b"GET", b"k"]);
+    check(b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n", &[b"GET", b""]);
+    check(b"*1\r\n$12\r\nabcdefghi\r\nj\r\n", &[b"abcdefghi\r\nj"]);
+    check(b"*0\r\n", &[]);
+    check(b"*-1\r\n", &[]);
+    assert_eq!(whole(b"*1\r\n$4\r\nPING\r\n*1").unwrap().1, b"*1");
+}
+
+#[test]
+fn inline() {
+    check(b"PING\r\n", &[b"PING"]);
+    check(b"  set  k\tv \n", &[b"set", b"k", b"v"]);
+    check(b"\r\n", &[]);
+    check(br#"set k "a \"b\" \x41\n\q""#.iter().copied().chain(*b"\n").collect::<Vec<_>>().as_slice(), &[
+        b"set",
+        b"k",
+        b"a \"b\" A\nq",
+    ]);
+    check(b"set k 'it\\'s \\n' \"\"\n", &[b"set", b"k", b"it's \\n", b""]);
+    check(b"a\"b\" c\n", &[b"ab", b"c"]);
+    for bad in [&b"set \"k\n"[..], b"set 'k\n", b"\"a\"b\n", b"'a'b\n", b"\"a\\\n"] {
+        check_error(bad, ProtocolError::UnbalancedQuotes);
+    }
+}
+
+#[test]
+fn limits() {
+    check_error(b"*a\r\n", ProtocolError::InvalidCount);
+    check_error(b"*2147483648\r\n", ProtocolError::InvalidCount);
+    check_error(b"*01\r\n", ProtocolError::InvalidCount);
+    check_error(b"*99999999999999999999\r\n", ProtocolError::InvalidCount);
+    check_error(b"*1\r\nPING\r\n", ProtocolError::ExpectedBulk(b'P'));
+    check_error(b"*1\r\n$-1\r\n", ProtocolError::InvalidLength);
+    check_error(b"*1\r\n$536870913\r\n", ProtocolError::InvalidLength);
+    check_error(b"*1\r\n$1\r\nabc", ProtocolError::MissingLineEnd);
+    check_error(&vec![b'x'; LINE_BYTES_MAX + 1], ProtocolError::InlineTooBig);
+    check_error(&[&b"*"[..], &vec![b'1'; LINE_BYTES_MAX]].concat(), ProtocolError::CountLineTooBig);
+    check_error(&[&b"*1\r\n"[..], &vec![b'$'; LINE_BYTES_MAX + 1]].concat(), ProtocolError::LengthLineTooBig);
+    assert_eq!(ProtocolError::ExpectedBulk(0xff).text()[..], b"Protocol error: expected '$', got '\xff'"[..]);
+}
+
+#[test]
+fn before_authentication() {
+    let refuse = |input: &[u8]| parse(input, &mut ArgSpans::new(), &Limits::UNAUTHENTICATED);
+    assert_eq!(refuse(b"*11\r\n"), Err(ProtocolError::UnauthenticatedCount));
+    assert_eq!(refuse(b"*1\r\n$16385\r\n"), Err(ProtocolError::UnauthenticatedLength));
+    assert!(matches!(refuse(b"*10\r\n$16384\r\n"), Ok(Parsed::Incomplete { .. })));
+}
+
+#[test]
+fn a_declared_length_allocates_nothing() {
+    let mut spans = ArgSpans::new();
+    let needed = parse(b"*2000000000\r\n$536870912\r\nx", &mut spans, &Limits::DEFAULT);
+    assert_eq!(needed, Ok(Parsed::Incomplete { needed: 25 + 536_870_912 + 1 }));
+    assert!(spans.spans.capacity() < 100);
+}
+
+#[test]
+fn integers_are_strict() {
+    for (text, expect) in [
+        (&b"0"[..], Some(0)),
+        (b"-1", Some(-1)),
+        (b"9223372036854775807", Some(i64::MAX)),
+        (b"-9223372036854775808", Some(i64::MIN)),
+        (b"9223372036854775808", None),
+        (b"-0", None),
+        (b"00", None),
+        (b"+1", None),
+        (b" 1", None),
+        (b"", None),
+        (b"-", None),
+        (b"1a", None),
+    ] {
+        assert_eq!(strict_integer(text), expect, "{}", text.escape_ascii());
+    }
+}
