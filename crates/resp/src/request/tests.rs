@@ -78,7 +78,7 @@ fn before_authentication() {
 fn a_declared_length_allocates_nothing() {
     let mut spans = ArgSpans::new();
     let needed = parse(b"*2000000000\r\n$536870912\r\nx", &mut spans, &Limits::DEFAULT);
-    assert_eq!(needed, Ok(Parsed::Incomplete { needed: 25 + 536_870_912 + 1 }));
+    assert_eq!(needed, Ok(Parsed::Incomplete { needed: 25 + 536_870_912 + 2 }));
     assert!(spans.spans.capacity() < 100);
 }
 
