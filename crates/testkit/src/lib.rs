@@ -1,1 +1,4 @@
-//! Cluster builder, fault injection, load, history recording and checking.
+//! What tests share: a cluster of real processes and the faults it is given. Load and its ledger are `fastness-load`.
+
+pub mod chaos;
+pub mod cluster;

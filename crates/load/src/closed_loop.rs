@@ -1,0 +1,187 @@
+//! A closed loop over a few connections: every connection sends a pipeline of requests, waits for all replies, and sends
+//! the next. As little of the client's own work as possible: requests are built once and only their key's digits change.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::connection::{Connection, Endpoint, IoError, Tls, encode};
+
+/// The command that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `GET key`.
+    Get,
+    /// `SET key value`.
+    Set,
+    /// `INCR key`.
+    Incr,
+}
+
+/// One measurement.
+#[derive(Clone)]
+pub struct Options {
+    /// The primary.
+    pub endpoint: Endpoint,
+    /// TLS, if wanted.
+    pub tls: Option<Tls>,
+    /// Connections.
+    pub connections: usize,
+    /// Requests in one pipeline.
+    pub pipeline: usize,
+    /// What is sent.
+    pub kind: Kind,
+    /// Bytes of a value.
+    pub value_bytes: usize,
+    /// Keys `key:000000000000` up to this many.
+    pub keys: u64,
+    /// `WAIT n 0` is sent behind every pipeline and its reply awaited with it.
+    pub wait_replicas: Option<u32>,
+    /// How long.
+    pub duration: Duration,
+    /// Seed of the keys.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// Requests whose replies came, without the WAITs.
+    pub operations: u64,
+    /// Of these, error replies.
+    pub errors: u64,
+    /// Time from first to last request.
+    pub elapsed: Duration,
+    /// Microseconds from sending a pipeline to its last reply.
+    pub latency_us: Histogram<u64>,
+}
+
+impl Report {
+    /// Operations each second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.operations as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Runs the measurement on the current runtime.
+///
+/// # Errors
+/// If a connection fails.
+pub async fn run(options: &Options) -> Result<Report, IoError> {
+    let mut connections = Vec::with_capacity(options.connections);
+    for _ in 0..options.connections {
+        connections.push(Connection::open(&options.endpoint, options.tls.as_ref(), Duration::from_secs(10)).await?);
+    }
+    let started = Instant::now();
+    let until = started + options.duration;
+    let workers: Vec<_> = connections
+        .into_iter()
+        .enumerate()
+        .map(|(i, connection)| tokio::spawn(worker(connection, options.clone(), i as u64, until)))
+        .collect();
+    let mut report = Report { operations: 0, errors: 0, elapsed: Duration::ZERO, latency_us: new_histogram() };
+    for worker in workers {
+        let part = worker.await.expect("a load worker does not panic")?;
+        report.operations += part.operations;
+        report.errors += part.errors;
+        report.latency_us.add(&part.latency_us).expect("equal bounds");
+    }
+    report.elapsed = started.elapsed();
+    Ok(report)
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("valid bounds")
+}
+
+async fn worker(mut connection: Connection, options: Options, id: u64, until: Instant) -> Result<Report, IoError> {
+    let mut rng = SmallRng::seed_from_u64(options.seed ^ (id << 32));
+    let mut request = Request::new(&options);
+    let mut report = Report { operations: 0, errors: 0, elapsed: Duration::ZERO, latency_us: new_histogram() };
+    let replies = options.pipeline + usize::from(options.wait_replicas.is_some());
+    let mut sent = Instant::now();
+    while sent < until {
+        request.choose_keys(|| rng.random_range(0..options.keys.max(1)));
+        connection.send_raw(&request.bytes).await?;
+        report.errors += connection.skip_flat_replies(replies).await? as u64;
+        report.operations += options.pipeline as u64;
+        let now = Instant::now();
+        report.latency_us.saturating_record((now - sent).as_micros() as u64);
+        sent = now;
+    }
+    Ok(report)
+}
+
+/// A pipeline's bytes, and where its keys' digits stand.
+struct Request {
+    bytes: Vec<u8>,
+    digits_at: Vec<usize>,
+}
+
+const DIGITS: usize = 12;
+
+impl Request {
+    fn new(options: &Options) -> Request {
+        let value = vec![b'x'; options.value_bytes];
+        let key = b"key:000000000000";
+        let mut request = Request { bytes: Vec::new(), digits_at: Vec::new() };
+        for _ in 0..options.pipeline {
+            let start = request.bytes.len();
+            match options.kind {
+                Kind::Get => encode(&[b"GET", key], &mut request.bytes),
+                Kind::Set => encode(&[b"SET", key, &value], &mut request.bytes),
+                Kind::Incr => encode(&[b"INCR", b"ctr:000000000000"], &mut request.bytes),
+            }
+            let colon = request.bytes[start..].iter().position(|&b| b == b':').expect("the key has a colon");
+            request.digits_at.push(start + colon + 1);
+        }
+        if let Some(replicas) = options.wait_replicas {
+            encode(&[b"WAIT", replicas.to_string().as_bytes(), b"0"], &mut request.bytes);
+        }
+        request
+    }
+
+    fn choose_keys(&mut self, mut next: impl FnMut() -> u64) {
+        for &at in &self.digits_at {
+            let mut number = next();
+            for digit in self.bytes[at..at + DIGITS].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_written_in_place() {
+        let options = Options {
+            endpoint: Endpoint::new("localhost", 1),
+            tls: None,
+            connections: 1,
+            pipeline: 2,
+            kind: Kind::Set,
+            value_bytes: 3,
+            keys: 10,
+            wait_replicas: Some(1),
+            duration: Duration::ZERO,
+            seed: 0,
+        };
+        let mut request = Request::new(&options);
+        let mut keys = [7u64, 123].into_iter();
+        request.choose_keys(|| keys.next().expect("two keys"));
+        let text = String::from_utf8(request.bytes).expect("ASCII");
+        assert_eq!(
+            text,
+            "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000007\r\n$3\r\nxxx\r\n\
+             *3\r\n$3\r\nSET\r\n$16\r\nkey:000000000123\r\n$3\r\nxxx\r\n\
+             *3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$1\r\n0\r\n"
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! One connection: pipelined requests out, replies in. Every wait is bounded by the caller's time-out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_resp::value::{self, Value};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Where a door is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// An endpoint.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Endpoint {
+        Endpoint { host: host.into(), port }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Client-side TLS; without it connections are plaintext.
+#[derive(Clone)]
+pub struct Tls(pub Arc<ClientConfig>);
+
+impl Tls {
+    /// Trusts the CA certificates in this PEM text and presents no certificate.
+    ///
+    /// # Errors
+    /// If the text holds no usable certificate.
+    pub fn trusting(ca_pem: &[u8]) -> Result<Tls, IoError> {
+        use rustls_pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        for cert in rustls_pki_types::CertificateDer::pem_slice_iter(ca_pem) {
+            let cert = cert.map_err(|e| IoError::Tls(e.to_string()))?;
+            roots.add(cert).map_err(|e| IoError::Tls(e.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(IoError::Tls("no CA certificate in the PEM text".into()));
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| IoError::Tls(e.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Tls(Arc::new(config)))
+    }
+}
+
+/// Why a connection could not be used any further.
+#[derive(Debug, thiserror::Error)]
+pub enum IoError {
+    /// From the socket.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// Not within the time-out.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The peer closed it.
+    #[error("connection closed")]
+    Closed,
+    /// The peer does not speak RESP.
+    #[error("malformed reply: {0}")]
+    Malformed(String),
+    /// TLS material or handshake.
+    #[error("TLS: {0}")]
+    Tls(String),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// One open connection.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    input: Vec<u8>,
+    read_pos: usize,
+    timeout: Duration,
+}
+
+/// Appends one command in RESP's array form.
+pub fn encode(command: &[&[u8]], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
+    for arg in command {
+        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Connection {
+    /// Connects; `timeout` bounds this and every later wait.
+    ///
+    /// # Errors
+    /// See [`IoError`].
+    pub async fn open(endpoint: &Endpoint, tls: Option<&Tls>, timeout: Duration) -> Result<Connection, IoError> {
+        let connect = async {
+            let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+            tcp.set_nodelay(true)?;
+            let stream: Box<dyn Stream> = match tls {
+                None => Box::new(tcp),
+                Some(tls) => {
+                    let name = ServerName::try_from(endpoint.host.clone()).map_err(|e| IoError::Tls(e.to_string()))?;
+                    let stream = TlsConnector::from(tls.0.clone()).connect(name, tcp).await;
+                    Box::new(stream.map_err(|e| IoError::Tls(e.to_string()))?)
+                }
+            };
+            Ok::<_, IoError>(stream)
+        };
+        let stream = tokio::time::timeout(timeout, connect).await.map_err(|_| IoError::TimedOut(timeout))??;
+        Ok(Connection { stream, input: Vec::with_capacity(16 * 1024), read_pos: 0, timeout })
+    }
+
+    /// Sends bytes that hold whole commands.
+    ///
+    /// # Errors
+    /// See [`IoError`].
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), IoError> {
+        tokio::time::timeout(self.timeout, self.stream.write_all(bytes))
+            .await
+            .map_err(|_| IoError::TimedOut(self.timeout))??;
+        tokio::time::timeout(self.timeout, self.stream.flush())
+            .await
+            .map_err(|_| IoError::TimedOut(self.timeout))??;
+        Ok(())
+    }
+
+    /// The next reply.
+    ///
+    /// # Errors
+    /// See [`IoError`].
+    pub async fn receive(&mut self) -> Result<Value, IoError> {
+        loop {
+            match value::parse(&self.input[self.read_pos..]) {
+                Ok(Some((reply, used))) => {
+                    self.read_pos += used;
+                    if self.read_pos == self.input.len() {
+                        self.input.clear();
+                        self.read_pos = 0;
+                    }
+                    return Ok(reply);
+                }
+                Ok(None) => self.fill().await?,
+                Err(error) => return Err(IoError::Malformed(error.to_string())),
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), IoError> {
+        if self.read_pos > 0 {
+            self.input.drain(..self.read_pos);
+            self.read_pos = 0;
+        }
+        let read = tokio::time::timeout(self.timeout, self.stream.read_buf(&mut self.input))
+            .await
+            .map_err(|_| IoError::TimedOut(self.timeout))??;
+        if read == 0 { Err(IoError::Closed) } else { Ok(()) }
+    }
+
+    /// One command, one reply.
+    ///
+    /// # Errors
+    /// See [`IoError`].
+    pub async fn call(&mut self, command: &[&[u8]]) -> Result<Value, IoError> {
+        let mut bytes = Vec::with_capacity(64);
+        encode(command, &mut bytes);
+        self.send_raw(&bytes).await?;
+        self.receive().await
+    }
+}
+
+impl Connection {
+    /// Reads `count` replies without building them. Returns how many of them were errors; for replies to commands whose
+    /// success is a simple string, an integer, a bulk string or null.
+    ///
+    /// # Errors
+    /// See [`IoError`].
+    pub async fn skip_flat_replies(&mut self, count: usize) -> Result<usize, IoError> {
+        let (mut seen, mut errors) = (0, 0);
+        loop {
+            while seen < count {
+                let Some((len, is_error)) = flat_reply_len(&self.input[self.read_pos..])? else { break };
+                self.read_pos += len;
+                seen += 1;
+                errors += usize::from(is_error);
+            }
+            if seen == count {
+                if self.read_pos == self.input.len() {
+                    self.input.clear();
+                    self.read_pos = 0;
+                }
+                return Ok(errors);
+            }
+            self.fill().await?;
+        }
+    }
+}
+
+/// Length of the reply at the start of `input` and whether it is an error; `None` if it is not whole yet.
+fn flat_reply_len(input: &[u8]) -> Result<Option<(usize, bool)>, IoError> {
+    let Some(line) = input.iter().position(|&b| b == b'\n') else { return Ok(None) };
+    let header = line + 1;
+    match input[0] {
+        b'+' | b':' | b'_' | b'#' | b',' => Ok(Some((header, false))),
+        b'-' => Ok(Some((header, true))),
+        b'$' if input[1] == b'-' => Ok(Some((header, false))),
+        b'$' => {
+            let digits = std::str::from_utf8(&input[1..line.saturating_sub(1)]).ok();
+            let len: usize = digits
+                .and_then(|d| d.parse().ok())
+                .ok_or_else(|| IoError::Malformed("bulk length".into()))?;
+            Ok((input.len() >= header + len + 2).then_some((header + len + 2, false)))
+        }
+        other => Err(IoError::Malformed(format!("reply type {:?} where a flat one was due", char::from(other)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flat_replies_are_measured_whole() {
+        let len = |input: &[u8]| flat_reply_len(input).expect("well formed");
+        assert_eq!(len(b"+OK\r\n+"), Some((5, false)));
+        assert_eq!(len(b"-MOVED 1 a:2\r\n"), Some((14, true)));
+        assert_eq!(len(b"$3\r\nabc\r\n"), Some((9, false)));
+        assert_eq!(len(b"$3\r\nabc\r"), None);
+        assert_eq!(len(b"$-1\r\n"), Some((5, false)));
+        assert_eq!(len(b"$3"), None);
+        assert!(flat_reply_len(b"*1\r\n").is_err());
+    }
+}

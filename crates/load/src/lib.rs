@@ -1,0 +1,16 @@
+//! The load generator of tests, benchmarks and the lab. It speaks RESP like any client, follows the cluster's
+//! topology, and keeps a ledger: what was **acknowledged** (must survive), **refused** (must not have happened) and left
+//! **unknown** (may or may not have happened).
+//!
+//! Two ways of loading: [`ledger`] writes values that can be checked afterwards, through faults; [`closed_loop`] is as cheap
+//! as a client can be, for throughput and latency. Neither knows how the server works.
+
+pub mod closed_loop;
+pub mod connection;
+pub mod ledger;
+pub mod outcome;
+pub mod topology;
+
+pub use connection::{Connection, Endpoint, IoError, Tls};
+pub use outcome::Outcome;
+pub use topology::Topology;

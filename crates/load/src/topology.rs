@@ -1,0 +1,94 @@
+//! Which primary owns which slot, as `CLUSTER SLOTS` tells.
+
+use std::time::Duration;
+
+use fastness_resp::value::Value;
+use fastness_types::{SLOTS, Slot};
+
+use crate::connection::{Connection, Endpoint, IoError, Tls};
+
+/// The owners of all slots at one moment.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    primaries: Vec<Endpoint>,
+    replicas: Vec<Vec<Endpoint>>,
+    by_slot: Vec<Option<u16>>,
+}
+
+/// Why no topology could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// None of the seeds answered; the last one's error.
+    #[error("no seed answered CLUSTER SLOTS, the last one: {0}")]
+    Unreachable(String),
+}
+
+impl Topology {
+    /// Asks the seeds in turn until one answers with at least one slot range.
+    ///
+    /// # Errors
+    /// If none does.
+    pub async fn read(seeds: &[Endpoint], tls: Option<&Tls>, timeout: Duration) -> Result<Topology, TopologyError> {
+        let mut last = String::from("there are no seeds");
+        for seed in seeds {
+            match Topology::read_one(seed, tls, timeout).await {
+                Ok(Some(topology)) => return Ok(topology),
+                Ok(None) => last = format!("{seed}: no slots are served"),
+                Err(error) => last = format!("{seed}: {error}"),
+            }
+        }
+        Err(TopologyError::Unreachable(last))
+    }
+
+    async fn read_one(seed: &Endpoint, tls: Option<&Tls>, timeout: Duration) -> Result<Option<Topology>, IoError> {
+        let mut connection = Connection::open(seed, tls, timeout).await?;
+        let reply = connection.call(&[b"CLUSTER", b"SLOTS"]).await?;
+        Ok(Topology::parse(&reply, seed))
+    }
+
+    fn parse(reply: &Value, seed: &Endpoint) -> Option<Topology> {
+        let Value::Array(ranges) = reply else { return None };
+        let mut topology = Topology { primaries: Vec::new(), replicas: Vec::new(), by_slot: vec![None; SLOTS] };
+        for range in ranges {
+            let Value::Array(parts) = range else { return None };
+            let [Value::Integer(first), Value::Integer(last), primary, replicas @ ..] = parts.as_slice() else {
+                return None;
+            };
+            let shard = u16::try_from(topology.primaries.len()).ok()?;
+            topology.primaries.push(parse_node(primary, seed)?);
+            topology.replicas.push(replicas.iter().filter_map(|r| parse_node(r, seed)).collect());
+            for slot in *first..=*last {
+                *topology.by_slot.get_mut(usize::try_from(slot).ok()?)? = Some(shard);
+            }
+        }
+        (!topology.primaries.is_empty()).then_some(topology)
+    }
+
+    /// The primary of a slot.
+    #[must_use]
+    pub fn primary(&self, slot: Slot) -> Option<&Endpoint> {
+        self.by_slot[usize::from(slot.0)].map(|shard| &self.primaries[usize::from(shard)])
+    }
+
+    /// All primaries, one for each slot range.
+    #[must_use]
+    pub fn primaries(&self) -> &[Endpoint] {
+        &self.primaries
+    }
+
+    /// The replicas of each slot range, in the order of [`Topology::primaries`].
+    #[must_use]
+    pub fn replicas(&self) -> &[Vec<Endpoint>] {
+        &self.replicas
+    }
+}
+
+fn parse_node(node: &Value, seed: &Endpoint) -> Option<Endpoint> {
+    let Value::Array(parts) = node else { return None };
+    let [host, Value::Integer(port), ..] = parts.as_slice() else { return None };
+    let host = match host {
+        Value::Bulk(name) if !name.is_empty() => String::from_utf8(name.to_vec()).ok()?,
+        _ => seed.host.clone(),
+    };
+    Some(Endpoint { host, port: u16::try_from(*port).ok()? })
+}

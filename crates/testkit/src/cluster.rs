@@ -1,0 +1,333 @@
+//! A cluster of real processes, started with `fastness dev`, and what can be done to it.
+//!
+//! The binary is the one that `FASTNESS_BIN` names, else the one beside the running test. The folder is removed when a
+//! run ends well and kept, with a line that says where, when it does not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fastness_load::{Endpoint, Tls};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+/// What `DIR/cluster.json` holds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClusterFile {
+    /// The nodes, by rising id.
+    pub nodes: Vec<NodeFile>,
+    /// PEM file of the CA.
+    pub ca: PathBuf,
+    /// PEM file of the admin certificate.
+    pub admin_cert: PathBuf,
+    /// The mode.
+    pub durability: String,
+    /// Shards.
+    pub shards: u32,
+}
+
+/// One node of `cluster.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct NodeFile {
+    /// Node id.
+    pub id: u64,
+    /// Its AZ.
+    pub az: String,
+    /// Process id; absent or null while it is not running.
+    pub pid: Option<i32>,
+    /// The RESP door of each of its replicas.
+    pub resp: Vec<RespFile>,
+    /// host:port of the peer door.
+    pub peer: String,
+    /// host:port of the admin door.
+    pub grpc: String,
+    /// host:port of the metrics door.
+    pub metrics: String,
+}
+
+/// One RESP door.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RespFile {
+    /// Shard.
+    pub shard: u32,
+    /// Host.
+    pub host: String,
+    /// Plaintext port.
+    pub port: u16,
+    /// TLS port.
+    pub tls_port: u16,
+}
+
+/// How to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// AZ of each node.
+    pub azs: Vec<&'static str>,
+    /// Shards.
+    pub shards: u32,
+    /// Copies besides the primary.
+    pub replicas: u32,
+    /// sync, async, disabled.
+    pub durability: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { azs: vec!["a", "b", "c"], shards: 1, replicas: 2, durability: "sync" }
+    }
+}
+
+/// A running cluster. Dropping it stops every process.
+pub struct Cluster {
+    dir: PathBuf,
+    keep: bool,
+}
+
+/// The `fastness` binary under test.
+///
+/// # Errors
+/// If it was not built.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("FASTNESS_BIN") {
+        return Ok(path.into());
+    }
+    let test = std::env::current_exe()?;
+    let profile = test.parent().and_then(Path::parent).context("a test binary lies in target/<profile>/deps")?;
+    let path = profile.join("fastness");
+    ensure!(path.exists(), "{} is not built: run `cargo build -p fastness`, or set FASTNESS_BIN", path.display());
+    Ok(path)
+}
+
+/// The first of 100 free ports below the ephemeral range; differs between processes that start at once.
+fn free_ports() -> Result<u16> {
+    let mut base = 10_000 + (std::process::id() % 200) as u16 * 100;
+    for _ in 0..200 {
+        if (base..base + 100).all(|p| std::net::TcpListener::bind(("127.0.0.1", p)).is_ok()) {
+            return Ok(base);
+        }
+        base = if base >= 29_900 { 10_000 } else { base + 100 };
+    }
+    bail!("no 100 free ports in a row between 10000 and 30000")
+}
+
+impl Cluster {
+    /// Creates a cluster and waits until writes succeed.
+    ///
+    /// # Errors
+    /// If it does not come up; the folder is kept.
+    pub fn start(options: &Options) -> Result<Cluster> {
+        let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
+        let mut cluster = Cluster { dir, keep: true };
+        let base = free_ports()?;
+        let args = [
+            ("--azs", options.azs.join(",")),
+            ("--shards", options.shards.to_string()),
+            ("--replicas", options.replicas.to_string()),
+            ("--durability", options.durability.to_owned()),
+            ("--port", base.to_string()),
+        ];
+        let args = args.iter().flat_map(|(name, value)| [*name, value.as_str()]);
+        cluster.dev(["--detach"].into_iter().chain(args))?;
+        cluster.keep = false;
+        Ok(cluster)
+    }
+
+    fn dev<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        let args: Vec<&str> = args.into_iter().collect();
+        let output = Command::new(binary()?).arg("dev").args(&args).arg("--dir").arg(&self.dir).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "fastness dev {args:?} failed ({}), files in {}:\n{text}{}",
+            output.status,
+            self.dir.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(text)
+    }
+
+    /// The cluster's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps the folder when the cluster is dropped.
+    pub fn keep_files(&mut self) {
+        self.keep = true;
+    }
+
+    /// Removes the folder when the cluster is dropped.
+    pub fn discard_files(&mut self) {
+        self.keep = false;
+    }
+
+    /// `cluster.json` as it is now.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn file(&self) -> Result<ClusterFile> {
+        let path = self.dir.join("cluster.json");
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Plaintext doors of all replicas.
+    ///
+    /// # Errors
+    /// As [`Cluster::file`].
+    pub fn doors(&self) -> Result<Vec<Endpoint>> {
+        Ok(self.file()?.nodes.iter().flat_map(|n| n.resp.iter().map(|r| Endpoint::new(&r.host, r.port))).collect())
+    }
+
+    /// TLS doors of all replicas.
+    ///
+    /// # Errors
+    /// As [`Cluster::file`].
+    pub fn tls_doors(&self) -> Result<Vec<Endpoint>> {
+        Ok(self.file()?.nodes.iter().flat_map(|n| n.resp.iter().map(|r| Endpoint::new(&r.host, r.tls_port))).collect())
+    }
+
+    /// The client side of TLS for this cluster.
+    ///
+    /// # Errors
+    /// If the CA file cannot be read.
+    pub fn tls(&self) -> Result<Tls> {
+        Ok(Tls::trusting(&std::fs::read(self.file()?.ca)?)?)
+    }
+
+    /// A node's process.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn pid(&self, node: u64) -> Result<Pid> {
+        let file = self.file()?;
+        let pid = file.nodes.iter().find(|n| n.id == node).and_then(|n| n.pid);
+        pid.and_then(Pid::from_raw).with_context(|| format!("node {node} is not running"))
+    }
+
+    /// Sends a signal to a node.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn signal(&self, node: u64, signal: Signal) -> Result<()> {
+        kill_process(self.pid(node)?, signal).with_context(|| format!("signal to node {node}"))
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// If it was not running.
+    pub fn kill(&self, node: u64) -> Result<()> {
+        let pid = self.pid(node)?;
+        kill_process(pid, Signal::KILL)?;
+        wait_gone(pid)
+    }
+
+    /// `kill -9` to all running nodes at once.
+    ///
+    /// # Errors
+    /// If a process does not go.
+    pub fn kill_all(&self) -> Result<()> {
+        let pids: Vec<Pid> = self.file()?.nodes.iter().filter_map(|n| n.pid.and_then(Pid::from_raw)).collect();
+        for &pid in &pids {
+            kill_process(pid, Signal::KILL)?;
+        }
+        pids.into_iter().try_for_each(wait_gone)
+    }
+
+    /// Starts a dead node again, with its data.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn start_node(&self, node: u64) -> Result<()> {
+        self.dev(["node", "start", &node.to_string()]).map(drop)
+    }
+
+    /// Starts whatever is not running, and waits until writes succeed.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn start_again(&self) -> Result<()> {
+        self.dev(["--detach"]).map(drop)
+    }
+
+    /// Stops all nodes in good order.
+    ///
+    /// # Errors
+    /// If one does not end.
+    pub fn stop(&self) -> Result<()> {
+        self.dev(["stop"]).map(drop)
+    }
+
+    /// The node whose replica of `shard` says that it is the primary, asked through the plaintext doors.
+    pub async fn primary(&self, shard: u32, patience: Duration) -> Result<u64> {
+        let until = Instant::now() + patience;
+        loop {
+            for node in self.file()?.nodes {
+                let Some(door) = node.resp.iter().find(|r| r.shard == shard) else { continue };
+                if is_primary(&Endpoint::new(&door.host, door.port)).await {
+                    return Ok(node.id);
+                }
+            }
+            ensure!(Instant::now() < until, "shard {shard} has no primary after {patience:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The plaintext door of a node's replica.
+    ///
+    /// # Errors
+    /// If the node has no replica of the shard.
+    pub fn door(&self, node: u64, shard: u32) -> Result<Endpoint> {
+        let file = self.file()?;
+        let node = file.nodes.iter().find(|n| n.id == node).context("no such node")?;
+        let door = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
+        Ok(Endpoint::new(&door.host, door.port))
+    }
+}
+
+/// Whether a replica answers a command that only a serving primary answers without an error.
+async fn is_primary(endpoint: &Endpoint) -> bool {
+    let timeout = Duration::from_millis(500);
+    let Ok(mut connection) = fastness_load::Connection::open(endpoint, None, timeout).await else { return false };
+    match connection.call(&[b"ROLE"]).await {
+        Ok(fastness_resp::value::Value::Array(parts)) => {
+            matches!(parts.first(), Some(fastness_resp::value::Value::Bulk(role)) if role == b"master")
+        }
+        _ => false,
+    }
+}
+
+fn wait_gone(pid: Pid) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(10);
+    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie of another parent
+    // counts as gone.
+    while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
+        ensure!(Instant::now() < until, "process {pid:?} does not end");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Ok(file) = self.file() {
+            for pid in file.nodes.iter().filter_map(|n| n.pid.and_then(Pid::from_raw)) {
+                let _ = kill_process(pid, Signal::CONT);
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        if self.keep || std::thread::panicking() {
+            eprintln!("the cluster's files are kept in {}", self.dir.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `sync`: nothing acknowledged is lost when processes die by `kill -9` at random moments under load, and reads after
+//! every failover see it. `FASTNESS_SEED` replays a run; `make chaos` runs it for longer.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fastness_testkit::chaos::{self, Fault, Report};
+use fastness_testkit::cluster::{Cluster, Options};
+
+fn seed() -> u64 {
+    std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
+}
+
+async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
+    let seed = seed();
+    eprintln!("FASTNESS_SEED={seed}");
+    let mut cluster = Cluster::start(&cluster)?;
+    cluster.keep_files();
+    let options =
+        chaos::Options { seed, faults: faults.to_vec(), workers: 8, tls, pause: Duration::from_millis(1) };
+    let report = chaos::run(&cluster, &options).await?;
+    eprintln!("{:?} in {:?}", report.summary, report.elapsed);
+    for injected in &report.injected {
+        eprintln!("{:14} node {}: silent for {:?}", injected.fault.name(), injected.node, injected.silence);
+    }
+    ensure!(report.violations.is_empty(), "FASTNESS_SEED={seed}: {:#?}", report.violations);
+    cluster.discard_files();
+    Ok(report)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_primaries_lose_nothing() -> Result<()> {
+    run(Options::default(), &[Fault::KillPrimary; 4], false).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_and_all_nodes_killed_lose_nothing_over_tls() -> Result<()> {
+    let options = Options { shards: 3, ..Options::default() };
+    run(options, &[Fault::KillAny, Fault::KillAll, Fault::KillAny, Fault::KillAll], true).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_primary_neither_serves_stale_data_nor_loses_writes() -> Result<()> {
+    run(Options::default(), &[Fault::PausePrimary; 3], false).await.map(drop)
+}
