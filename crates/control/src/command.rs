@@ -1,0 +1,267 @@
+//! How a change of the map stands in group 0's log. **Frozen**: the golden test below holds the bytes.
+//!
+//! A payload is one JSON object: `{"version": 1, "sequence": n, "command": …}`. JSON because these entries are few, are
+//! read by people in emergencies, and live as long as the cluster; the log encrypts them like all entries.
+//!
+//! Rules:
+//! - A field's meaning never changes. A new field has a default that means what its absence meant before.
+//! - A new command, or one whose old readers would do the wrong thing, raises `version`; a reader stops at a version or
+//!   a command that it does not know, since skipping it would make its map differ from the others'.
+
+use fastness_types::{Az, ClusterId, Durability, HashSeed, NodeId, Seq, ShardId, Slot};
+use serde::{Deserialize, Serialize};
+
+use crate::map::{ClusterMap, MapError, NodeInfo, ShardMap};
+
+/// The version this code writes, and the newest it reads.
+pub const COMMAND_VERSION: u32 = 1;
+
+/// A change of the map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The cluster's first map. Where there is a map already it changes nothing: the first one stays.
+    Create(ClusterMap),
+}
+
+/// Why a payload could not be read. Every one is fatal to this node's control plane.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer version.
+    #[error("the entry has version {found}, this binary reads up to {COMMAND_VERSION}: run a newer one")]
+    Version {
+        /// What the entry says.
+        found: u32,
+    },
+    /// Not what any version writes.
+    #[error("the entry is not readable: {0}")]
+    Malformed(String),
+    /// Readable, but it breaks an invariant of the map.
+    #[error("the entry holds a broken map: {0}")]
+    Map(#[from] MapError),
+}
+
+/// A command with its place among its epoch's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// From 1 in each epoch, without holes.
+    pub seq: Seq,
+    /// The change.
+    pub command: Command,
+}
+
+/// The bytes of a proposal.
+#[must_use]
+pub fn encode(envelope: &Envelope) -> Vec<u8> {
+    let command = match &envelope.command {
+        Command::Create(map) => CommandForm::Create { map: map.into() },
+    };
+    let form = EnvelopeForm { version: COMMAND_VERSION, sequence: envelope.seq.0, command };
+    serde_json::to_vec(&form).expect("plain structs of numbers and strings have a JSON form")
+}
+
+/// Reads the bytes of a committed entry.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode(payload: &[u8]) -> Result<Envelope, DecodeError> {
+    let malformed = |e: serde_json::Error| DecodeError::Malformed(e.to_string());
+    // The version first: what a newer version wrote must not be reported as malformed.
+    let VersionForm { version } = serde_json::from_slice(payload).map_err(malformed)?;
+    if version != COMMAND_VERSION {
+        return Err(DecodeError::Version { found: version });
+    }
+    let form: EnvelopeForm = serde_json::from_slice(payload).map_err(malformed)?;
+    let command = match form.command {
+        CommandForm::Create { map } => Command::Create(map.into_map()?),
+    };
+    Ok(Envelope { seq: Seq(form.sequence), command })
+}
+
+#[derive(Deserialize)]
+struct VersionForm {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EnvelopeForm {
+    version: u32,
+    sequence: u64,
+    command: CommandForm,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CommandForm {
+    Create { map: MapForm },
+}
+
+#[derive(Serialize, Deserialize)]
+struct MapForm {
+    cluster_id: String,
+    hash_seed: String,
+    map_version: u64,
+    durability: String,
+    replicas: u32,
+    nodes: Vec<NodeForm>,
+    shards: Vec<ShardForm>,
+    control_voters: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NodeForm {
+    id: u64,
+    az: String,
+    peer_address: String,
+    grpc_address: String,
+    announce_host: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    announce_hostname: String,
+    resp_port: u16,
+    resp_tls_port: u16,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ShardForm {
+    id: u32,
+    slots: [u16; 2],
+    members: Vec<u64>,
+    config_epoch: u64,
+}
+
+fn hex(bytes: &[u8; 16]) -> String {
+    ClusterId(*bytes).to_string()
+}
+
+impl From<&ClusterMap> for MapForm {
+    fn from(map: &ClusterMap) -> MapForm {
+        MapForm {
+            cluster_id: hex(&map.cluster_id.0),
+            hash_seed: hex(&map.hash_seed.0),
+            map_version: map.version,
+            durability: map.durability.name().to_owned(),
+            replicas: map.replicas,
+            nodes: map.nodes.iter().map(NodeForm::from).collect(),
+            shards: map.shards.iter().map(ShardForm::from).collect(),
+            control_voters: map.control_voters.iter().map(|id| id.0).collect(),
+        }
+    }
+}
+
+impl From<&NodeInfo> for NodeForm {
+    fn from(node: &NodeInfo) -> NodeForm {
+        NodeForm {
+            id: node.id.0,
+            az: node.az.to_string(),
+            peer_address: node.peer_address.clone(),
+            grpc_address: node.grpc_address.clone(),
+            announce_host: node.announce_host.clone(),
+            announce_hostname: node.announce_hostname.clone(),
+            resp_port: node.resp_port,
+            resp_tls_port: node.resp_tls_port,
+        }
+    }
+}
+
+impl From<&ShardMap> for ShardForm {
+    fn from(shard: &ShardMap) -> ShardForm {
+        ShardForm {
+            id: shard.id.0,
+            slots: [shard.first.0, shard.last.0],
+            members: shard.members.iter().map(|id| id.0).collect(),
+            config_epoch: shard.config_epoch,
+        }
+    }
+}
+
+impl MapForm {
+    fn into_map(self) -> Result<ClusterMap, DecodeError> {
+        let id = |text: &str| text.parse::<ClusterId>().map_err(|e| DecodeError::Malformed(e.to_string()));
+        let map = ClusterMap {
+            cluster_id: id(&self.cluster_id)?,
+            hash_seed: HashSeed(id(&self.hash_seed)?.0),
+            version: self.map_version,
+            durability: self.durability.parse::<Durability>().map_err(|e| DecodeError::Malformed(e.to_string()))?,
+            replicas: self.replicas,
+            nodes: self.nodes.into_iter().map(NodeForm::into_node).collect(),
+            shards: self.shards.into_iter().map(ShardForm::into_shard).collect(),
+            control_voters: self.control_voters.into_iter().map(NodeId).collect(),
+        };
+        map.check()?;
+        Ok(map)
+    }
+}
+
+impl NodeForm {
+    fn into_node(self) -> NodeInfo {
+        NodeInfo {
+            id: NodeId(self.id),
+            az: Az::from(self.az.as_str()),
+            peer_address: self.peer_address,
+            grpc_address: self.grpc_address,
+            announce_host: self.announce_host,
+            announce_hostname: self.announce_hostname,
+            resp_port: self.resp_port,
+            resp_tls_port: self.resp_tls_port,
+        }
+    }
+}
+
+impl ShardForm {
+    fn into_shard(self) -> ShardMap {
+        ShardMap {
+            id: ShardId(self.id),
+            first: Slot(self.slots[0]),
+            last: Slot(self.slots[1]),
+            members: self.members.into_iter().map(NodeId).collect(),
+            config_epoch: self.config_epoch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::tests::three;
+
+    /// What version 1 wrote. Never change it: if this test fails, the format has, and clusters would not start.
+    const GOLDEN: &str = include_str!("../tests/golden/create-v1.json");
+
+    fn create() -> Envelope {
+        Envelope { seq: Seq(1), command: Command::Create(three()) }
+    }
+
+    #[test]
+    fn the_format_is_frozen() {
+        assert_eq!(String::from_utf8(encode(&create())).unwrap(), GOLDEN.trim_end());
+        assert_eq!(decode(GOLDEN.as_bytes()), Ok(create()));
+    }
+
+    #[test]
+    fn optional_fields_come_back() {
+        let mut map = three();
+        map.nodes[0].announce_hostname = "db1.example".into();
+        let envelope = Envelope { seq: Seq(7), command: Command::Create(map) };
+        assert_eq!(decode(&encode(&envelope)), Ok(envelope));
+    }
+
+    #[test]
+    fn a_newer_version_is_named_even_if_all_else_is_strange() {
+        let found = decode(br#"{"version": 2, "command": {"teleport": {}}}"#);
+        assert_eq!(found, Err(DecodeError::Version { found: 2 }));
+    }
+
+    #[test]
+    fn an_unknown_command_is_an_error() {
+        let text = String::from_utf8(encode(&create())).unwrap().replace("\"create\"", "\"destroy\"");
+        assert!(matches!(decode(text.as_bytes()), Err(DecodeError::Malformed(_))));
+    }
+
+    #[test]
+    fn rubbish_and_broken_maps_are_errors() {
+        for text in ["", "{}", "[1]", "\u{0}", r#"{"version":"1"}"#, r#"{"version":1,"sequence":1}"#] {
+            assert!(matches!(decode(text.as_bytes()), Err(DecodeError::Malformed(_))), "{text}");
+        }
+        let text = String::from_utf8(encode(&create())).unwrap().replace("[8192,16383]", "[8192,16000]");
+        assert_eq!(decode(text.as_bytes()), Err(DecodeError::Map(MapError::Slots)));
+    }
+}

@@ -1,0 +1,387 @@
+//! The task that owns group 0's data on this node, and the handle through which the rest of the node asks it.
+//!
+//! Ordering rules:
+//! - The map seen through [`Control::map`] is that of a committed prefix of group 0's log, and only moves forward.
+//! - A command is proposed only as leader under a valid lease, after the epoch's first entry is applied; its proposer
+//!   hears of it when it is applied here, or that its outcome is unknown once an entry of another leader is.
+//!
+//! Bounds: [`REQUESTS_MAX`] commands wait or are in flight; one more is answered [`ProposeError::Busy`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Proposal, Role};
+use fastness_types::{Clock, Epoch, LogIndex, NodeId, Seq};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::command::{self, Command, DecodeError, Envelope};
+use crate::group::RaftGroup;
+use crate::map::ClusterMap;
+
+/// Commands that wait or are in flight at once.
+pub const REQUESTS_MAX: usize = 16;
+/// Read from the log at a time.
+const READ_BYTES_MAX: usize = 1024 * 1024;
+/// How often a command that waits for the lease looks again.
+const LEASE_POLL: Duration = Duration::from_millis(20);
+
+/// What the control plane of a node is given.
+pub struct ControlOptions {
+    /// This node.
+    pub node: NodeId,
+    /// Group 0's log.
+    pub handle: GroupHandle,
+    /// Group 0's members.
+    pub group: Arc<dyn RaftGroup>,
+    /// For the lease.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// This node's part in group 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlRole {
+    /// It leads.
+    Leader {
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// It follows.
+    Follower {
+        /// Whom, if known.
+        leader: Option<NodeId>,
+    },
+    /// Group 0 has stopped on this node.
+    Stopped,
+}
+
+/// Where this node's control plane stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlStatus {
+    /// Its part.
+    pub role: ControlRole,
+    /// How far it has applied group 0's log.
+    pub applied: LogIndex,
+    /// Why it has stopped for good, if it has. The node must not go on with a map that no longer follows.
+    pub failure: Option<Arc<str>>,
+}
+
+/// Why a command did not become part of the map.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing was done: another node leads group 0, if one does.
+    #[error("this node does not lead the control plane")]
+    NotLeader(Option<NodeId>),
+    /// Nothing was done.
+    #[error("too many changes of the cluster map are under way")]
+    Busy,
+    /// It was proposed, and leadership was lost before it committed: it may have become part of the map or not.
+    #[error("leadership of the control plane was lost meanwhile, the outcome is unknown: look, and ask again")]
+    OutcomeUnknown,
+    /// The control plane of this node has stopped.
+    #[error("the control plane has stopped: {0}")]
+    Stopped(Arc<str>),
+}
+
+struct Request {
+    command: Command,
+    answer: oneshot::Sender<Result<(), ProposeError>>,
+}
+
+/// The control plane of this node. A cheap clone; the task ends when the last one is dropped.
+#[derive(Clone)]
+pub struct Control {
+    node: NodeId,
+    map: Arc<ArcSwapOption<ClusterMap>>,
+    changes: watch::Receiver<Option<Arc<ClusterMap>>>,
+    status: watch::Receiver<ControlStatus>,
+    requests: mpsc::Sender<Request>,
+    group: Arc<dyn RaftGroup>,
+}
+
+impl Control {
+    /// Spawns the task on the current runtime. It replays group 0's log from its start.
+    #[must_use]
+    pub fn start(options: ControlOptions) -> Control {
+        let status =
+            ControlStatus { role: ControlRole::Follower { leader: None }, applied: LogIndex(0), failure: None };
+        let (status_out, status) = watch::channel(status);
+        let (changes_out, changes) = watch::channel(None);
+        let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
+        let map = Arc::new(ArcSwapOption::empty());
+        let follower = Follower {
+            handle: options.handle,
+            clock: options.clock,
+            map: map.clone(),
+            changes: changes_out,
+            status: status_out,
+            requests: requests_in,
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            proposed: (Epoch::default(), Seq(0)),
+            read: (Epoch::default(), Seq(0)),
+            applied: LogIndex(0),
+        };
+        tokio::spawn(follower.run());
+        Control { node: options.node, map, changes, status, requests, group: options.group }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The newest map known here; `None` until the cluster is created.
+    #[must_use]
+    pub fn map(&self) -> Option<Arc<ClusterMap>> {
+        self.map.load_full()
+    }
+
+    /// Tells of every new map (of the newest one, if several came at once).
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<Option<Arc<ClusterMap>>> {
+        self.changes.clone()
+    }
+
+    /// Tells of this node's role in group 0 and of a fatal failure.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<ControlStatus> {
+        self.status.clone()
+    }
+
+    pub(crate) fn group(&self) -> &dyn RaftGroup {
+        self.group.as_ref()
+    }
+
+    /// Proposes a command and waits until it is applied here. Cancelling does not take it back.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn propose(&self, command: Command) -> Result<(), ProposeError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.try_send(Request { command, answer }).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
+            mpsc::error::TrySendError::Closed(_) => self.stopped(),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn stopped(&self) -> ProposeError {
+        let failure = self.status.borrow().failure.clone();
+        ProposeError::Stopped(failure.unwrap_or_else(|| "the node shuts down".into()))
+    }
+}
+
+/// Why the task ends for good.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    #[error("entry {}: {error}", index.0)]
+    Decode { index: LogIndex, error: DecodeError },
+    #[error("entry {} has sequence {} of epoch {epoch}, expected {}: an entry before it is missing", index.0, found.0, expected.0)]
+    Gap { index: LogIndex, epoch: Epoch, found: Seq, expected: Seq },
+    #[error("group 0's log: {0}")]
+    Log(#[from] fastness_consensus::handle::ReadError),
+    #[error("group 0's log gave entry {} where {} was asked for", found.0, expected.0)]
+    Order { found: LogIndex, expected: LogIndex },
+    #[error("group 0 has stopped: {0}")]
+    Stopped(Arc<str>),
+}
+
+/// A command on its way through the log.
+struct InFlight {
+    epoch: Epoch,
+    seq: Seq,
+    answer: oneshot::Sender<Result<(), ProposeError>>,
+}
+
+struct Follower {
+    handle: GroupHandle,
+    clock: Arc<dyn Clock>,
+    map: Arc<ArcSwapOption<ClusterMap>>,
+    changes: watch::Sender<Option<Arc<ClusterMap>>>,
+    status: watch::Sender<ControlStatus>,
+    requests: mpsc::Receiver<Request>,
+    /// Asked for, not proposed yet.
+    waiting: VecDeque<Request>,
+    /// Proposed, in order.
+    in_flight: VecDeque<InFlight>,
+    /// The newest sequence proposed here, with its epoch.
+    proposed: (Epoch, Seq),
+    /// The newest sequence read from the log, with its epoch.
+    read: (Epoch, Seq),
+    applied: LogIndex,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        loop {
+            if let Err(fatal) = self.turn().await {
+                return self.fail(&fatal);
+            }
+            let room = self.waiting.len() + self.in_flight.len() < REQUESTS_MAX;
+            tokio::select! {
+                () = self.handle.changed() => {}
+                request = self.requests.recv(), if room => match request {
+                    Some(request) => self.waiting.push_back(request),
+                    None => return,
+                },
+                () = tokio::time::sleep(LEASE_POLL), if !self.waiting.is_empty() => {}
+            }
+        }
+    }
+
+    /// Everything that can be done now: apply, propose, report.
+    async fn turn(&mut self) -> Result<(), Fatal> {
+        self.apply_committed().await?;
+        let role = Arc::clone(&self.handle.role());
+        match &*role {
+            Role::Leader { lease, first } => {
+                let draining = self.handle.drain() == Drain::Requested;
+                if draining {
+                    self.refuse_waiting(&ProposeError::NotLeader(None));
+                } else if self.applied >= *first && lease.holds(self.clock.boot()) {
+                    self.propose_waiting(lease.epoch());
+                }
+                self.handle.report_drained(draining && self.in_flight.is_empty());
+            }
+            Role::Follower { leader } => self.refuse_waiting(&ProposeError::NotLeader(*leader)),
+            Role::Stopped { reason } => return Err(Fatal::Stopped(reason.clone())),
+        }
+        self.publish_status(&role);
+        self.handle.report_ready(true);
+        Ok(())
+    }
+
+    async fn apply_committed(&mut self) -> Result<(), Fatal> {
+        loop {
+            let to = self.handle.committed();
+            if self.applied >= to {
+                return Ok(());
+            }
+            let from = LogIndex(self.applied.0 + 1);
+            let entries = match self.handle.read_cached(from, to, READ_BYTES_MAX) {
+                Some(entries) => entries,
+                None => self.handle.read(from, to, READ_BYTES_MAX).await?,
+            };
+            for entry in entries {
+                self.apply(entry)?;
+            }
+            self.handle.report_applied(self.applied);
+        }
+    }
+
+    fn apply(&mut self, entry: Committed) -> Result<(), Fatal> {
+        let expected = LogIndex(self.applied.0 + 1);
+        if entry.index != expected {
+            return Err(Fatal::Order { found: entry.index, expected });
+        }
+        if entry.epoch != self.read.0 {
+            self.read = (entry.epoch, Seq(0));
+            self.give_up_in_flight(entry.epoch);
+        }
+        if let EntryPayload::Batch(payload) = &entry.payload {
+            self.apply_batch(&entry, payload)?;
+        }
+        self.applied = entry.index;
+        Ok(())
+    }
+
+    fn apply_batch(&mut self, entry: &Committed, payload: &Bytes) -> Result<(), Fatal> {
+        let index = entry.index;
+        let Envelope { seq, command } = command::decode(payload).map_err(|error| Fatal::Decode { index, error })?;
+        let expected = self.read.1.next();
+        if seq != expected {
+            return Err(Fatal::Gap { index, epoch: entry.epoch, found: seq, expected });
+        }
+        self.read.1 = seq;
+        self.change_map(command);
+        let ours = |f: &InFlight| f.epoch == entry.epoch && f.seq == seq;
+        if self.in_flight.front().is_some_and(ours)
+            && let Some(done) = self.in_flight.pop_front()
+        {
+            // Whoever asked may have gone away.
+            let _ = done.answer.send(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn change_map(&mut self, command: Command) {
+        match command {
+            Command::Create(map) => {
+                if self.map.load().is_some() {
+                    tracing::info!("a second map in the control plane's log changes nothing");
+                    return;
+                }
+                tracing::info!(
+                    cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
+                    durability = %map.durability, "the cluster is created"
+                );
+                let map = Arc::new(map);
+                self.map.store(Some(map.clone()));
+                self.changes.send_replace(Some(map));
+            }
+        }
+    }
+
+    /// An entry of another leader was committed: what an older epoch had in flight and is not committed may never be.
+    fn give_up_in_flight(&mut self, epoch: Epoch) {
+        while self.in_flight.front().is_some_and(|f| f.epoch != epoch) {
+            if let Some(lost) = self.in_flight.pop_front() {
+                let _ = lost.answer.send(Err(ProposeError::OutcomeUnknown));
+            }
+        }
+    }
+
+    fn propose_waiting(&mut self, epoch: Epoch) {
+        if self.proposed.0 != epoch {
+            self.proposed = (epoch, Seq(0));
+        }
+        while let Some(request) = self.waiting.pop_front() {
+            let seq = self.proposed.1.next();
+            self.proposed.1 = seq;
+            let payload = Bytes::from(command::encode(&Envelope { seq, command: request.command }));
+            self.in_flight.push_back(InFlight { epoch, seq, answer: request.answer });
+            self.handle.propose(Proposal { epoch, seq, payload });
+        }
+    }
+
+    fn refuse_waiting(&mut self, why: &ProposeError) {
+        for request in self.waiting.drain(..) {
+            let _ = request.answer.send(Err(why.clone()));
+        }
+    }
+
+    fn publish_status(&self, role: &Role) {
+        let role = match role {
+            Role::Leader { lease, .. } => ControlRole::Leader { epoch: lease.epoch() },
+            Role::Follower { leader } => ControlRole::Follower { leader: *leader },
+            Role::Stopped { .. } => ControlRole::Stopped,
+        };
+        let applied = self.applied;
+        self.status.send_if_modified(|status| {
+            let new = ControlStatus { role, applied, failure: None };
+            let changed = *status != new;
+            *status = new;
+            changed
+        });
+    }
+
+    fn fail(mut self, fatal: &Fatal) {
+        tracing::error!(error = %fatal, "the control plane of this node stops");
+        self.handle.report_ready(false);
+        let failure: Arc<str> = fatal.to_string().into();
+        self.refuse_waiting(&ProposeError::Stopped(failure.clone()));
+        for lost in self.in_flight.drain(..) {
+            let _ = lost.answer.send(Err(ProposeError::OutcomeUnknown));
+        }
+        let applied = self.applied;
+        self.status.send_replace(ControlStatus { role: ControlRole::Stopped, applied, failure: Some(failure) });
+    }
+}
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! Tests of [`super::ClusterMap`], and the map that the other tests of this crate use.
+
+use super::*;
+
+pub(crate) fn node(id: u64, az: &str) -> NodeInfo {
+    NodeInfo {
+        id: NodeId(id),
+        az: az.into(),
+        peer_address: format!("127.0.0.1:{}", 7450 + id),
+        grpc_address: format!("127.0.0.1:{}", 7460 + id),
+        announce_host: "127.0.0.1".into(),
+        announce_hostname: String::new(),
+        resp_port: 7400 + 10 * id as u16,
+        resp_tls_port: 0,
+    }
+}
+
+pub(crate) fn three() -> ClusterMap {
+    let shard = |id, first, last, members: [u64; 3]| ShardMap {
+        id: ShardId(id),
+        first: Slot(first),
+        last: Slot(last),
+        members: members.map(NodeId).to_vec(),
+        config_epoch: u64::from(id),
+    };
+    ClusterMap {
+        cluster_id: ClusterId([7; 16]),
+        hash_seed: HashSeed([9; 16]),
+        version: 1,
+        durability: Durability::Sync,
+        replicas: 2,
+        nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
+        shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],
+        control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+    }
+}
+
+#[test]
+fn a_good_map_passes() {
+    assert_eq!(three().check(), Ok(()));
+}
+
+#[test]
+fn slots_find_their_shard() {
+    let map = three();
+    assert_eq!(map.shard_of(Slot(0)).unwrap().id, ShardId(1));
+    assert_eq!(map.shard_of(Slot(8191)).unwrap().id, ShardId(1));
+    assert_eq!(map.shard_of(Slot(8192)).unwrap().id, ShardId(2));
+    assert_eq!(map.shard_of(Slot(16383)).unwrap().id, ShardId(2));
+    assert_eq!(map.shard_of(Slot(16384)), None);
+}
+
+#[test]
+fn ports_follow_the_shard() {
+    let node = node(1, "a");
+    assert_eq!(node.resp_port_of(ShardId(1)), Some(7410));
+    assert_eq!(node.resp_port_of(ShardId(3)), Some(7412));
+    assert_eq!(node.resp_port_of(ShardId(0)), None);
+    assert_eq!(node.resp_port_of(ShardId(u32::MAX)), None);
+    assert_eq!(node.resp_tls_port_of(ShardId(1)), None);
+}
+
+/// Breaks the map in one way and expects that error.
+fn broken(change: impl FnOnce(&mut ClusterMap), expect: MapError) {
+    let mut map = three();
+    change(&mut map);
+    assert_eq!(map.check(), Err(expect));
+}
+
+#[test]
+fn broken_maps_are_told_apart() {
+    broken(|m| m.nodes.swap(0, 1), MapError::Nodes);
+    broken(|m| m.nodes[1].id = NodeId(1), MapError::Nodes);
+    broken(|m| m.nodes[2].peer_address.clear(), MapError::Address(NodeId(3)));
+    broken(|m| m.shards[1].first = Slot(8193), MapError::Slots);
+    broken(|m| m.shards[1].last = Slot(16382), MapError::Slots);
+    broken(|m| m.shards[1].id = ShardId(3), MapError::Slots);
+    broken(|m| m.shards.clear(), MapError::Slots);
+    broken(|m| m.shards[0].members[1] = NodeId(1), MapError::Members(ShardId(1)));
+    broken(|m| m.shards[1].members[0] = NodeId(4), MapError::Members(ShardId(2)));
+    broken(|m| m.control_voters.clear(), MapError::Voters);
+}
