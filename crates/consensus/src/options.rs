@@ -1,0 +1,158 @@
+//! What one node's consensus is started with: who it is, its timers, its edges.
+//!
+//! The timers are one group because their safety and liveness depend on each other; [`Timers::validate`] holds the
+//! rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_types::{Az, Clock, ClusterId, NodeId};
+
+/// Everything about time in consensus. Cluster-wide: a lease that is longer on the leader than the promise on a voter
+/// is unsafe, so all nodes run with the same values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Between two heartbeat frames (lease frames and openraft's own heartbeats).
+    pub heartbeat: Duration,
+    /// openraft's election time-out, lower bound. An election starts `election_max` plus a random part between the
+    /// bounds after the last word of a leader.
+    pub election_min: Duration,
+    /// Upper bound; openraft's own leader lease too.
+    pub election_max: Duration,
+    /// How long a voter's promise binds it.
+    pub lease: Duration,
+    /// What the leader takes off the promise, for clocks that do not run alike.
+    pub drift_margin: Duration,
+}
+
+impl Default for Timers {
+    /// Without a leader's word an election starts after 0.6 to 0.7 s, so that writes go on below 1 s after a fault;
+    /// a lease survives the loss or delay of five frames in a row.
+    fn default() -> Timers {
+        Timers {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(350),
+            lease: Duration::from_millis(350),
+            drift_margin: Duration::from_millis(20),
+        }
+    }
+}
+
+/// Why timers do not fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimersError {
+    /// Nothing would ever be sent, or a promise would end before it was made.
+    #[error("heartbeat, election and lease timers must be at least 1 ms")]
+    Zero,
+    /// openraft needs a range.
+    #[error("the lower election time-out must be below the upper one")]
+    ElectionRange,
+    /// A follower would campaign between two heartbeats.
+    #[error("the lower election time-out must be at least three heartbeat intervals")]
+    HeartbeatTooSlow,
+    /// The lease would lapse between two frames.
+    #[error("the lease less its drift margin must be at least three heartbeat intervals")]
+    LeaseTooShort,
+    /// Voters would still be bound when the first candidate asks.
+    #[error("the lease plus one heartbeat interval must not exceed the sum of both election time-outs")]
+    LeaseTooLong,
+    /// No difference between clocks would be covered.
+    #[error("the drift margin must be at least a hundredth of the lease")]
+    MarginTooSmall,
+}
+
+impl Timers {
+    /// Checks that the timers fit together.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate(&self) -> Result<(), TimersError> {
+        let least = self.heartbeat.min(self.election_min).min(self.lease);
+        if least < Duration::from_millis(1) {
+            return Err(TimersError::Zero);
+        }
+        if self.election_min >= self.election_max {
+            return Err(TimersError::ElectionRange);
+        }
+        if self.election_min < self.heartbeat * 3 {
+            return Err(TimersError::HeartbeatTooSlow);
+        }
+        if self.drift_margin < self.lease / 100 {
+            return Err(TimersError::MarginTooSmall);
+        }
+        if self.lease.saturating_sub(self.drift_margin) < self.heartbeat * 3 {
+            return Err(TimersError::LeaseTooShort);
+        }
+        // A candidate's first request comes `election_max + election_min` after the leader's last word at the
+        // earliest; a voter that is still bound then refuses, and the next attempt costs one more time-out.
+        if self.lease + self.heartbeat > self.election_min + self.election_max {
+            return Err(TimersError::LeaseTooLong);
+        }
+        Ok(())
+    }
+
+    /// The leader's side of the lease: what a quorum's answers to a frame are worth, from its send time on.
+    #[must_use]
+    pub fn lease_of_leader(&self) -> Duration {
+        self.lease.saturating_sub(self.drift_margin)
+    }
+}
+
+/// What consensus on one node is started with.
+#[derive(Clone)]
+pub struct ConsensusOptions {
+    /// This node.
+    pub node: NodeId,
+    /// Its AZ.
+    pub az: Az,
+    /// The cluster that its certificate names.
+    pub cluster: ClusterId,
+    /// How often this node has been started, counted durably on its disk. A peer that has seen a higher count tells
+    /// so, and this node stops: it runs on an old copy of its disk.
+    pub start_count: u64,
+    /// Time.
+    pub timers: Timers,
+    /// The node's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Seed of consensus' own jitter.
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for ConsensusOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsensusOptions")
+            .field("node", &self.node)
+            .field("az", &self.az)
+            .field("start_count", &self.start_count)
+            .field("timers", &self.timers)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_together() {
+        assert_eq!(Timers::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn each_rule_is_checked() {
+        let ms = Duration::from_millis;
+        let with = |change: fn(&mut Timers)| {
+            let mut timers = Timers::default();
+            change(&mut timers);
+            timers.validate()
+        };
+        assert_eq!(with(|t| t.heartbeat = Duration::ZERO), Err(TimersError::Zero));
+        assert_eq!(with(|t| t.election_max = t.election_min), Err(TimersError::ElectionRange));
+        assert_eq!(with(|t| t.heartbeat = t.election_min), Err(TimersError::HeartbeatTooSlow));
+        assert_eq!(with(|t| t.drift_margin = Duration::ZERO), Err(TimersError::MarginTooSmall));
+        assert_eq!(with(|t| t.lease = t.heartbeat * 2), Err(TimersError::LeaseTooShort));
+        assert_eq!(with(|t| t.lease = t.election_min + t.election_max), Err(TimersError::LeaseTooLong));
+        assert_eq!(Timers::default().lease_of_leader(), ms(330));
+    }
+}
