@@ -1,0 +1,294 @@
+//! The options of one node, in valkey.conf's grammar and naming.
+//!
+//! One table ([`options::OPTIONS`]) says for every option its name, default, range, meaning and whether it changes at run time; the
+//! parser, CONFIG GET, CONFIG SET and the documentation are read from it, so none of them can disagree.
+//!
+//! What an option's value means alone is checked when it is read; what several mean together, and what a durable node
+//! needs, by [`Config::check`].
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fastness_types::Durability;
+
+mod options;
+mod value;
+
+pub use options::{Change, OPTIONS, OptionSpec, find};
+pub use value::Problem;
+
+/// Whether clients of the TLS door show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// A connection without one is refused.
+    Required,
+    /// One that is shown must be valid.
+    Optional,
+    /// Not asked for.
+    No,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// Much.
+    Verbose,
+    /// What an operator wants to see.
+    Notice,
+    /// Only what is wrong.
+    Warning,
+    /// Nothing.
+    Nothing,
+}
+
+/// When a slow reader is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// At once at this many bytes of unsent replies; 0: never.
+    pub hard_bytes: u64,
+    /// After `soft_time` without a pause above this many; 0: never.
+    pub soft_bytes: u64,
+    /// See `soft_bytes`.
+    pub soft_time: Duration,
+}
+
+/// Every option of one node. Made by [`Config::parse`]; a field's meaning, unit and range stand in [`OPTIONS`].
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "documented by the table of options, which is where users read it too")]
+pub struct Config {
+    pub bind: Vec<String>,
+    pub port: u16,
+    pub plaintext_beyond_loopback: bool,
+    pub tls_port: u16,
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    pub tls_ca_cert_file: Option<PathBuf>,
+    pub tls_auth_clients: ClientCertificates,
+    pub peer_port: u16,
+    pub grpc_port: u16,
+    pub metrics_port: u16,
+    pub node_id: u64,
+    pub availability_zone: String,
+    pub dir: PathBuf,
+    pub cluster_announce_ip: String,
+    pub cluster_announce_hostname: String,
+    pub cluster_announce_port: u16,
+    pub cluster_announce_tls_port: u16,
+    pub durability: Durability,
+    pub durability_max_lag: Duration,
+    pub master_key_file: Option<PathBuf>,
+    pub maxmemory: u64,
+    pub maxclients: u64,
+    pub timeout: Duration,
+    pub tcp_keepalive: Duration,
+    pub tcp_backlog: u64,
+    pub requirepass: String,
+    pub client_query_buffer_limit: u64,
+    pub client_output_buffer_limit: OutputLimit,
+    pub proto_max_bulk_len: u64,
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: u64,
+    pub loglevel: LogLevel,
+    pub logfile: String,
+    pub shutdown_timeout: Duration,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A line that is not `name value …`.
+    #[error("line {line}: unbalanced quotes")]
+    Quotes {
+        /// From 1.
+        line: usize,
+    },
+    /// A name that is not in the table.
+    #[error("line {line}: unknown option '{name}'")]
+    Unknown {
+        /// From 1.
+        line: usize,
+        /// As written.
+        name: String,
+    },
+    /// A value that the option does not take.
+    #[error("line {line}: {name}: {problem}")]
+    Value {
+        /// From 1.
+        line: usize,
+        /// The option.
+        name: &'static str,
+        /// What was expected.
+        problem: Problem,
+    },
+    /// Options that do not go together, or a requirement that is not met.
+    #[error("{0}")]
+    Unmet(Unmet),
+}
+
+/// What a node needs and this configuration does not give.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each says what it is in its own text")]
+pub enum Unmet {
+    #[error("durability {0} needs TLS for every client and every peer: set {1}")]
+    DurableTls(Durability, &'static str),
+    #[error("durability {0} needs encryption at rest: set master-key-file")]
+    DurableKey(Durability),
+    #[error("durability {0} needs to know this node's zone: set availability-zone")]
+    DurableZone(Durability),
+    #[error("{0} needs {1}")]
+    TlsMaterial(&'static str, &'static str),
+    #[error("no door for clients: set tls-port or port")]
+    NoDoor,
+    #[error("{0} and {1} are both {2}")]
+    SamePort(&'static str, &'static str, u16),
+    #[error("bind: '{0}' is not an address")]
+    Bind(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Config::blank();
+        for option in OPTIONS {
+            let words = value::split(option.default).expect("defaults have balanced quotes");
+            option.set(&mut config, &words).expect("a default is within its own range");
+        }
+        config
+    }
+}
+
+impl Config {
+    /// Reads a file's text on top of the defaults. Does not [`Config::check`].
+    ///
+    /// # Errors
+    /// The first line that is wrong.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        for (number, line) in text.lines().enumerate() {
+            config.apply_line(number + 1, line)?;
+        }
+        Ok(config)
+    }
+
+    fn apply_line(&mut self, line: usize, text: &str) -> Result<(), ConfigError> {
+        let text = text.trim();
+        if text.is_empty() || text.starts_with('#') {
+            return Ok(());
+        }
+        let words = value::split(text).ok_or(ConfigError::Quotes { line })?;
+        let Some((name, values)) = words.split_first() else { return Ok(()) };
+        let option = find(name).ok_or_else(|| ConfigError::Unknown { line, name: name.clone() })?;
+        option.set(self, values).map_err(|problem| ConfigError::Value { line, name: option.name, problem })
+    }
+
+    /// The table behind the options, for the documentation.
+    #[must_use]
+    pub fn documented() -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    /// Whether the options go together and meet what the chosen durability needs.
+    ///
+    /// # Errors
+    /// The first requirement that is not met.
+    pub fn check(&self) -> Result<(), Unmet> {
+        self.check_durable()?;
+        self.check_tls()?;
+        self.check_ports()?;
+        for address in &self.bind {
+            address.parse::<IpAddr>().map_err(|_| Unmet::Bind(address.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn check_durable(&self) -> Result<(), Unmet> {
+        let durability = self.durability;
+        if !durability.is_durable() {
+            return Ok(());
+        }
+        if let Some(missing) = self.missing_tls() {
+            return Err(Unmet::DurableTls(durability, missing));
+        }
+        if self.master_key_file.is_none() {
+            return Err(Unmet::DurableKey(durability));
+        }
+        if self.availability_zone.is_empty() {
+            return Err(Unmet::DurableZone(durability));
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), Unmet> {
+        match self.missing_tls() {
+            Some(missing) if self.tls_port != 0 => Err(Unmet::TlsMaterial("tls-port", missing)),
+            Some(missing) if self.tls_cert_file.is_some() => Err(Unmet::TlsMaterial("tls-cert-file", missing)),
+            _ => Ok(()),
+        }
+    }
+
+    fn missing_tls(&self) -> Option<&'static str> {
+        let files = [
+            (&self.tls_cert_file, "tls-cert-file"),
+            (&self.tls_key_file, "tls-key-file"),
+            (&self.tls_ca_cert_file, "tls-ca-cert-file"),
+        ];
+        files.into_iter().find(|(file, _)| file.is_none()).map(|(_, name)| name)
+    }
+
+    /// Whether there is everything that TLS needs.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.missing_tls().is_none()
+    }
+
+    fn check_ports(&self) -> Result<(), Unmet> {
+        if self.port == 0 && self.tls_port == 0 {
+            return Err(Unmet::NoDoor);
+        }
+        let ports = [
+            ("port", self.port),
+            ("tls-port", self.tls_port),
+            ("peer-port", self.peer_port),
+            ("grpc-port", self.grpc_port),
+            ("metrics-port", self.metrics_port),
+        ];
+        for (i, (name, port)) in ports.iter().enumerate().filter(|(_, (_, port))| *port != 0) {
+            if let Some((other, _)) = ports[..i].iter().find(|(_, other)| other == port) {
+                return Err(Unmet::SamePort(other, name, *port));
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses the plaintext door listens on: loopback alone, unless asked otherwise.
+    #[must_use]
+    pub fn plaintext_addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.addresses();
+        if self.plaintext_beyond_loopback {
+            return addresses;
+        }
+        let loopback: Vec<IpAddr> = addresses.into_iter().filter(IpAddr::is_loopback).collect();
+        if loopback.is_empty() { vec![IpAddr::from([127, 0, 0, 1])] } else { loopback }
+    }
+
+    /// The addresses all other doors listen on.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.bind.iter().filter_map(|address| address.parse().ok()).collect()
+    }
+
+    /// What clients are told to connect to: `cluster-announce-ip`, or the first address that is one.
+    #[must_use]
+    pub fn announced_host(&self) -> String {
+        if !self.cluster_announce_ip.is_empty() {
+            return self.cluster_announce_ip.clone();
+        }
+        let address = self.addresses().into_iter().find(|address| !address.is_unspecified());
+        address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

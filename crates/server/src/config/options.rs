@@ -1,0 +1,366 @@
+//! The table of options.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fastness_types::Durability;
+
+use super::value::{self, Problem};
+use super::{ClientCertificates, Config, LogLevel, OutputLimit};
+
+/// When an option takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// At the node's start.
+    Start,
+    /// At once, by CONFIG SET too.
+    Running,
+    /// Never: an option of Valkey's with one true value here, so that clients which ask for it get an answer.
+    Never,
+}
+
+/// One option.
+pub struct OptionSpec {
+    /// As in the file.
+    pub name: &'static str,
+    /// As it would stand in the file.
+    pub default: &'static str,
+    /// What it takes.
+    pub range: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// When it takes effect.
+    pub change: Change,
+    kind: Kind,
+}
+
+type Field<T> = fn(&mut Config) -> &mut T;
+
+/// How an option's value is read and where it is kept.
+enum Kind {
+    Port(Field<u16>),
+    Number { field: Field<u64>, min: u64, max: u64 },
+    Signed { field: Field<i64>, min: i64, max: i64 },
+    Bytes { field: Field<u64>, min: u64, max: u64 },
+    Span { field: Field<Duration>, unit: Duration, min: Duration, max: Duration },
+    YesNo(Field<bool>),
+    Text(Field<String>),
+    File(Field<Option<PathBuf>>),
+    Folder(Field<PathBuf>),
+    Words(Field<Vec<String>>),
+    Durability(Field<Durability>),
+    Certificates(Field<ClientCertificates>),
+    LogLevel(Field<LogLevel>),
+    OutputLimit(Field<OutputLimit>),
+    Fixed,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const CERTIFICATES: [(&str, ClientCertificates); 3] =
+    [("yes", ClientCertificates::Required), ("optional", ClientCertificates::Optional), ("no", ClientCertificates::No)];
+
+const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("debug", LogLevel::Debug),
+    ("verbose", LogLevel::Verbose),
+    ("notice", LogLevel::Notice),
+    ("warning", LogLevel::Warning),
+    ("nothing", LogLevel::Nothing),
+];
+
+/// The option of this name, in any case.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|option| option.name.eq_ignore_ascii_case(name))
+}
+
+fn word_of<T: PartialEq + Copy>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, v)| *v == value).map_or("", |(word, _)| word)
+}
+
+fn value_of<T: Copy>(words: &[(&'static str, T)], text: &str) -> Option<T> {
+    words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, v)| *v)
+}
+
+impl OptionSpec {
+    /// Sets it from the words behind its name.
+    ///
+    /// # Errors
+    /// [`Problem`], with the range that is documented.
+    pub fn set<S: AsRef<str>>(&self, config: &mut Config, words: &[S]) -> Result<(), Problem> {
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        if matches!(self.kind, Kind::Fixed) {
+            let same = words.join(" ").eq_ignore_ascii_case(self.default.trim_matches('"'));
+            return if same { Ok(()) } else { Err(Problem::Fixed(self.default)) };
+        }
+        self.assign(config, &words)
+            .ok_or_else(|| Problem::Expected { expected: self.range.to_owned(), found: words.join(" ") })
+    }
+
+    fn assign(&self, config: &mut Config, words: &[&str]) -> Option<()> {
+        match &self.kind {
+            Kind::Words(field) => {
+                let all: Vec<String> =
+                    words.iter().flat_map(|word| word.split_whitespace()).map(str::to_owned).collect();
+                (!all.is_empty()).then(|| *field(config) = all)
+            }
+            Kind::OutputLimit(field) => output_limit(words).map(|limit| {
+                // Limits of the other classes of clients are taken and have nothing to act on: there are none.
+                if let Some(limit) = limit {
+                    *field(config) = limit;
+                }
+            }),
+            kind => match words {
+                [word] => kind.assign_one(config, word),
+                _ => None,
+            },
+        }
+    }
+
+    /// The value as CONFIG GET gives it.
+    #[must_use]
+    pub fn get(&self, config: &Config) -> String {
+        // The fields are named by functions that give them for writing; a copy is cheap beside a reply.
+        let config = &mut config.clone();
+        match &self.kind {
+            Kind::Port(field) => field(config).to_string(),
+            Kind::Number { field, .. } | Kind::Bytes { field, .. } => field(config).to_string(),
+            Kind::Signed { field, .. } => field(config).to_string(),
+            Kind::Span { field, unit, .. } => value::span_text(*field(config), *unit),
+            Kind::YesNo(field) => if *field(config) { "yes" } else { "no" }.to_owned(),
+            Kind::Text(field) => field(config).clone(),
+            Kind::File(field) => field(config).as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            Kind::Folder(field) => field(config).display().to_string(),
+            Kind::Words(field) => field(config).join(" "),
+            Kind::Durability(field) => field(config).name().to_owned(),
+            Kind::Certificates(field) => word_of(&CERTIFICATES, *field(config)).to_owned(),
+            Kind::LogLevel(field) => word_of(&LOG_LEVELS, *field(config)).to_owned(),
+            Kind::OutputLimit(field) => {
+                let limit = *field(config);
+                format!("normal {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_time.as_secs())
+            }
+            Kind::Fixed => self.default.trim_matches('"').to_owned(),
+        }
+    }
+}
+
+impl Kind {
+    fn assign_one(&self, config: &mut Config, word: &str) -> Option<()> {
+        match self {
+            Kind::Port(field) => *field(config) = word.parse().ok()?,
+            Kind::Number { field, min, max } => {
+                *field(config) = word.parse().ok().filter(|n| (*min..=*max).contains(n))?;
+            }
+            Kind::Signed { field, min, max } => {
+                *field(config) = word.parse().ok().filter(|n| (*min..=*max).contains(n))?;
+            }
+            Kind::Bytes { field, min, max } => {
+                *field(config) = value::bytes(word).filter(|n| (*min..=*max).contains(n))?;
+            }
+            Kind::Span { field, unit, min, max } => {
+                *field(config) = value::span(word, *unit).filter(|s| (*min..=*max).contains(s))?;
+            }
+            Kind::YesNo(field) => *field(config) = value_of(&[("yes", true), ("no", false)], word)?,
+            Kind::Text(field) => word.clone_into(field(config)),
+            Kind::File(field) => *field(config) = (!word.is_empty()).then(|| PathBuf::from(word)),
+            Kind::Folder(field) => *field(config) = (!word.is_empty()).then(|| PathBuf::from(word))?,
+            Kind::Durability(field) => *field(config) = word.to_ascii_lowercase().parse().ok()?,
+            Kind::Certificates(field) => *field(config) = value_of(&CERTIFICATES, word)?,
+            Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
+            Kind::Words(_) | Kind::OutputLimit(_) | Kind::Fixed => return None,
+        }
+        Some(())
+    }
+}
+
+/// `class hard soft seconds`, once or more; the limit of the class `normal`, if it is among them.
+fn output_limit(words: &[&str]) -> Option<Option<OutputLimit>> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+    if words.is_empty() || !words.len().is_multiple_of(4) {
+        return None;
+    }
+    let mut normal = None;
+    for class in words.chunks(4) {
+        let limit = OutputLimit {
+            hard_bytes: value::bytes(class[1])?,
+            soft_bytes: value::bytes(class[2])?,
+            soft_time: Duration::from_secs(class[3].parse().ok()?),
+        };
+        match class[0] {
+            "normal" => normal = Some(limit),
+            "replica" | "slave" | "pubsub" => {}
+            _ => return None,
+        }
+    }
+    Some(normal)
+}
+
+const fn fixed(name: &'static str, value: &'static str, summary: &'static str) -> OptionSpec {
+    OptionSpec { name, default: value, range: "one value", summary, change: Change::Never, kind: Kind::Fixed }
+}
+
+macro_rules! option {
+    ($name:literal, $default:literal, $range:literal, $change:ident, $kind:expr, $summary:literal) => {
+        OptionSpec {
+            name: $name,
+            default: $default,
+            range: $range,
+            summary: $summary,
+            change: Change::$change,
+            kind: $kind,
+        }
+    };
+}
+
+/// Every option.
+#[rustfmt::skip]
+pub static OPTIONS: &[OptionSpec] = &[
+    // Doors.
+    option!("bind", "127.0.0.1", "one or more IP addresses", Start, Kind::Words(|c| &mut c.bind),
+        "addresses that the doors listen on"),
+    option!("port", "0", "a port from 0 to 65535, 0: none", Start, Kind::Port(|c| &mut c.port),
+        "plaintext port of shard 1's replica (shard n: port + n - 1); on loopback alone unless plaintext-beyond-loopback is yes"),
+    option!("plaintext-beyond-loopback", "no", "yes or no", Start, Kind::YesNo(|c| &mut c.plaintext_beyond_loopback),
+        "lets the plaintext port listen on every address of bind: what clients send and read can then be seen on the network"),
+    option!("tls-port", "6379", "a port from 0 to 65535, 0: none", Start, Kind::Port(|c| &mut c.tls_port),
+        "TLS port of shard 1's replica (shard n: tls-port + n - 1)"),
+    option!("tls-cert-file", "\"\"", "a file", Start, Kind::File(|c| &mut c.tls_cert_file),
+        "this node's certificate chain, PEM; its SAN names node and cluster"),
+    option!("tls-key-file", "\"\"", "a file", Start, Kind::File(|c| &mut c.tls_key_file),
+        "the certificate's private key, PEM"),
+    option!("tls-ca-cert-file", "\"\"", "a file", Start, Kind::File(|c| &mut c.tls_ca_cert_file),
+        "certificates that peers', administrators' and clients' are checked against, PEM"),
+    option!("tls-auth-clients", "yes", "yes, optional or no", Start, Kind::Certificates(|c| &mut c.tls_auth_clients),
+        "whether clients of the TLS port show a certificate; peers and administrators always do"),
+    option!("peer-port", "16379", "a port from 0 to 65535, 0: chosen by the system", Start, Kind::Port(|c| &mut c.peer_port),
+        "port for the other nodes"),
+    option!("grpc-port", "17379", "a port from 0 to 65535, 0: chosen by the system", Start, Kind::Port(|c| &mut c.grpc_port),
+        "port for administration over gRPC"),
+    option!("metrics-port", "9121", "a port from 0 to 65535, 0: none", Start, Kind::Port(|c| &mut c.metrics_port),
+        "HTTP port of /metrics, /healthz and /readyz"),
+    option!("tcp-backlog", "511", "a number from 1 to 65535", Start, Kind::Number { field: |c| &mut c.tcp_backlog, min: 1, max: 65_535 },
+        "connections that wait to be accepted, per port"),
+    // Identity.
+    option!("node-id", "0", "a number from 0 to 9223372036854775807, 0: as on the disk", Start,
+        Kind::Number { field: |c| &mut c.node_id, min: 0, max: i64::MAX as u64 },
+        "this node's id, needed at the first start; afterwards the disk knows it and another one is refused"),
+    option!("availability-zone", "\"\"", "a name", Start, Kind::Text(|c| &mut c.availability_zone),
+        "the zone this node stands in; clients learn it to read from replicas nearby"),
+    option!("dir", ".", "a folder", Start, Kind::Folder(|c| &mut c.dir),
+        "where the transaction log is kept"),
+    option!("cluster-announce-ip", "\"\"", "an address or host name", Start, Kind::Text(|c| &mut c.cluster_announce_ip),
+        "what clients and nodes are told to connect to, if it is not the address of bind"),
+    option!("cluster-announce-hostname", "\"\"", "a host name", Start, Kind::Text(|c| &mut c.cluster_announce_hostname),
+        "a host name told besides the address"),
+    option!("cluster-announce-port", "0", "a port from 0 to 65535, 0: port", Start, Kind::Port(|c| &mut c.cluster_announce_port),
+        "plaintext port clients are told for shard 1"),
+    option!("cluster-announce-tls-port", "0", "a port from 0 to 65535, 0: tls-port", Start, Kind::Port(|c| &mut c.cluster_announce_tls_port),
+        "TLS port clients are told for shard 1"),
+    // Durability.
+    option!("durability", "sync", "sync, async or disabled", Start, Kind::Durability(|c| &mut c.durability),
+        "the mode this node is meant for: sync and async need TLS, master-key-file and availability-zone"),
+    option!("durability-max-lag", "10", "a span from 1s to 1h", Start,
+        Kind::Span { field: |c| &mut c.durability_max_lag, unit: SECOND, min: SECOND, max: Duration::from_secs(3_600) },
+        "async: age of the oldest write not committed at which writes are refused"),
+    option!("master-key-file", "\"\"", "a file", Start, Kind::File(|c| &mut c.master_key_file),
+        "the key that wraps the keys of everything on disk"),
+    // Memory and clients.
+    option!("maxmemory", "0", "bytes, 0: no limit", Start, Kind::Bytes { field: |c| &mut c.maxmemory, min: 0, max: u64::MAX },
+        "memory of one replica's data at which commands that need more are refused with OOM"),
+    fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
+    option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
+        "connections of clients to this node"),
+    option!("timeout", "0", "seconds up to a day, 0: never", Running,
+        Kind::Span { field: |c| &mut c.timeout, unit: SECOND, min: Duration::ZERO, max: DAY },
+        "a connection that is idle for so long is closed"),
+    option!("tcp-keepalive", "300", "seconds up to a day, 0: none", Running,
+        Kind::Span { field: |c| &mut c.tcp_keepalive, unit: SECOND, min: Duration::ZERO, max: DAY },
+        "how often the system asks whether a silent client is still there"),
+    option!("requirepass", "\"\"", "a password, empty: none", Running, Kind::Text(|c| &mut c.requirepass),
+        "what AUTH asks of the user default"),
+    option!("client-query-buffer-limit", "1gb", "bytes from 1mb to 4gb", Running,
+        Kind::Bytes { field: |c| &mut c.client_query_buffer_limit, min: 1 << 20, max: 4 << 30 },
+        "received and not executed bytes of one connection at which it is closed"),
+    option!("client-output-buffer-limit", "normal 256mb 64mb 60", "class hard soft seconds (class normal)", Running,
+        Kind::OutputLimit(|c| &mut c.client_output_buffer_limit),
+        "unsent replies of one connection at which it is closed, at once or after some seconds"),
+    option!("proto-max-bulk-len", "512mb", "bytes from 1mb to 512mb", Running,
+        Kind::Bytes { field: |c| &mut c.proto_max_bulk_len, min: 1 << 20, max: fastness_types::limits::VALUE_BYTES_MAX as u64 },
+        "longest argument of a command"),
+    // Watching.
+    option!("slowlog-log-slower-than", "10000", "microseconds, -1: none", Running,
+        Kind::Signed { field: |c| &mut c.slowlog_log_slower_than, min: -1, max: i64::MAX },
+        "commands that run longer are kept in the slow log"),
+    option!("slowlog-max-len", "128", "a number from 0 to 100000", Running,
+        Kind::Number { field: |c| &mut c.slowlog_max_len, min: 0, max: 100_000 },
+        "commands kept in the slow log of each replica"),
+    option!("loglevel", "notice", "debug, verbose, notice, warning or nothing", Start, Kind::LogLevel(|c| &mut c.loglevel),
+        "what is logged"),
+    option!("logfile", "\"\"", "a file, empty: standard error", Start, Kind::Text(|c| &mut c.logfile),
+        "where it is logged"),
+    option!("shutdown-timeout", "10", "seconds up to an hour", Start,
+        Kind::Span { field: |c| &mut c.shutdown_timeout, unit: SECOND, min: Duration::ZERO, max: Duration::from_secs(3_600) },
+        "longest time for handing over leadership and draining at shutdown"),
+    // What Valkey has as an option and Fastness as a fact.
+    fixed("cluster-enabled", "yes", "there is no other mode"),
+    fixed("cluster-databases", "1", "numbered databases are not there yet"),
+    fixed("databases", "1", "numbered databases are not there yet"),
+    fixed("cluster-require-full-coverage", "no", "shards serve on their own"),
+    fixed("cluster-allow-reads-when-down", "no", "a primary without a quorum serves nothing"),
+    fixed("cluster-preferred-endpoint-type", "ip", "cluster-announce-ip may be a host name"),
+    fixed("save", "\"\"", "there are no RDB save points: the transaction log is always on"),
+    fixed("appendonly", "no", "there is no append-only file: the transaction log is always on"),
+    fixed("notify-keyspace-events", "\"\"", "keyspace notifications are not there yet"),
+    fixed("replica-read-only", "yes", "replicas never take writes"),
+    fixed("slave-read-only", "yes", "replicas never take writes"),
+    fixed("io-threads", "1", "each replica has its own thread"),
+    fixed("daemonize", "no", "runs in the foreground"),
+    fixed("tls-cluster", "yes", "nodes speak TLS to each other"),
+    fixed("tls-replication", "yes", "nodes speak TLS to each other"),
+    fixed("tls-protocols", "\"TLSv1.2 TLSv1.3\"", "older ones are not there"),
+    fixed("hz", "10", "the period of background work, 10 per second"),
+];
+
+impl Config {
+    /// Every field empty; only for [`Config::default`], which then applies the table's defaults.
+    pub(super) fn blank() -> Config {
+        Config {
+            bind: Vec::new(),
+            port: 0,
+            plaintext_beyond_loopback: false,
+            tls_port: 0,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_ca_cert_file: None,
+            tls_auth_clients: ClientCertificates::Required,
+            peer_port: 0,
+            grpc_port: 0,
+            metrics_port: 0,
+            node_id: 0,
+            availability_zone: String::new(),
+            dir: PathBuf::new(),
+            cluster_announce_ip: String::new(),
+            cluster_announce_hostname: String::new(),
+            cluster_announce_port: 0,
+            cluster_announce_tls_port: 0,
+            durability: Durability::Sync,
+            durability_max_lag: Duration::ZERO,
+            master_key_file: None,
+            maxmemory: 0,
+            maxclients: 0,
+            timeout: Duration::ZERO,
+            tcp_keepalive: Duration::ZERO,
+            tcp_backlog: 0,
+            requirepass: String::new(),
+            client_query_buffer_limit: 0,
+            client_output_buffer_limit: OutputLimit { hard_bytes: 0, soft_bytes: 0, soft_time: Duration::ZERO },
+            proto_max_bulk_len: 0,
+            slowlog_log_slower_than: 0,
+            slowlog_max_len: 0,
+            loglevel: LogLevel::Notice,
+            logfile: String::new(),
+            shutdown_timeout: Duration::ZERO,
+        }
+    }
+}
