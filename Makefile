@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix install
+.PHONY: help setup setup-test build run stop test verify fix bench chaos build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -48,6 +48,17 @@ verify: setup ## check formatting, lints, layers, docs and licences; writes noth
 fix: setup ## format, and apply the lints that can be applied
 	@$(ENV); cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
+
+# The load's tools measure and torture the release binary.
+build-tools: setup-test
+	@$(ENV); cargo build --locked --release -p fastness -p fastness-testkit --bins
+
+bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' tells what can be chosen
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+
+chaos: build-tools ## faults under load, checked; SEED=n replays, ARGS='--faults 50' chooses
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" \
+		$(if $(SEED),--seed $(SEED)) $(ARGS)
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'
