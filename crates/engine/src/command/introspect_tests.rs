@@ -1,0 +1,40 @@
+use super::*;
+use fastness_resp::{Protocol, Value, value};
+
+fn reply_of(protocol: Protocol, write: impl FnOnce(&mut ReplyBuf)) -> Value {
+    let mut reply = ReplyBuf::new(protocol);
+    write(&mut reply);
+    let (value, length) = value::parse(&reply.bytes).expect("a reply").expect("a whole reply");
+    assert_eq!(length, reply.bytes.len(), "one reply and nothing behind it");
+    value
+}
+
+fn keys(request: &str) -> Result<Vec<(String, Vec<&'static str>)>, String> {
+    let request = format!("command getkeys {request}");
+    let words: Vec<&[u8]> = request.split_whitespace().map(str::as_bytes).collect();
+    let (inner, keys) = keys_of(Args::slices(&words)).map_err(|error| error.to_string())?;
+    let name = |place| String::from_utf8_lossy(inner.get(place)).into_owned();
+    Ok(keys.into_iter().map(|(place, flags)| (name(place), flags.names().collect())).collect())
+}
+
+#[test]
+fn every_description_is_one_reply() {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        for spec in table::all() {
+            reply_of(protocol, |reply| write_info(spec, reply));
+        }
+        reply_of(protocol, info_of_all);
+    }
+}
+
+#[test]
+fn keys_with_what_is_done_to_them() {
+    assert_eq!(keys("nosuch a").unwrap_err(), "ERR Invalid command specified");
+    assert_eq!(keys("command count").unwrap_err(), "ERR The command has no key arguments");
+}
+
+#[test]
+fn counts_what_is_there() {
+    let Value::Array(all) = reply_of(Protocol::Resp2, info_of_all) else { panic!("an array") };
+    assert_eq!(all.len(), top_level().count());
+}

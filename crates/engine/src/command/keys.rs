@@ -1,0 +1,178 @@
+//! Which of a request's arguments are keys.
+//!
+//! Told from the key specifications alone. A request whose arguments do not fit them (a count of keys that is no
+//! number, more keys than arguments) has no keys here; it is for the command itself to refuse it.
+
+use super::spec::{Begin, CommandSpec, Find, KeyFlags, KeySpec, key_flag};
+use fastness_resp::Args;
+use smallvec::SmallVec;
+
+/// Keys at `first`, `first + step`, … up to `last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeyRange {
+    first: usize,
+    last: usize,
+    step: usize,
+    flags: KeyFlags,
+}
+
+/// The keys of one request, in the order of its key specifications.
+#[derive(Debug, Clone)]
+pub struct Keys<'a> {
+    args: Args<'a>,
+    ranges: SmallVec<[KeyRange; 2]>,
+    /// The range that the next key belongs to.
+    range: usize,
+    /// How many of its keys were given.
+    taken: usize,
+}
+
+impl CommandSpec {
+    /// The keys among a request's arguments: for routing, dirty keys and COMMAND GETKEYS.
+    #[inline]
+    pub fn keys<'a>(&self, args: Args<'a>) -> Keys<'a> {
+        Keys { args, ranges: ranges(self.key_specs, args).unwrap_or_default(), range: 0, taken: 0 }
+    }
+
+    /// Whether it can have keys at all.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.key_specs.iter().any(|spec| !is_no_key(spec))
+    }
+}
+
+/// Says where to go, and is no key of the data.
+fn is_no_key(spec: &KeySpec) -> bool {
+    spec.flags.has(KeyFlags(key_flag::NOT_KEY))
+}
+
+fn ranges(specs: &[KeySpec], args: Args<'_>) -> Option<SmallVec<[KeyRange; 2]>> {
+    let mut ranges = SmallVec::new();
+    for spec in specs.iter().filter(|spec| !is_no_key(spec)) {
+        ranges.push(range(spec, args)?);
+    }
+    Some(ranges)
+}
+
+fn range(spec: &KeySpec, args: Args<'_>) -> Option<KeyRange> {
+    let count = args.len();
+    let begin = match spec.begin {
+        Begin::At(at) => usize::from(at),
+        Begin::After(word, from) => behind_word(args, word, from)?,
+        Begin::Unknown => return None,
+    };
+    let (first, last, step) = match spec.find {
+        Find::Range { last, step, limit } => (begin, last_of_range(begin, count, last, limit)?, step),
+        Find::Counted { number_at, first, step } => {
+            let number = number_of_keys(args.try_get(begin + usize::from(number_at))?)?;
+            let first = begin + usize::from(first);
+            (first, first.checked_add((number.checked_sub(1)?).checked_mul(usize::from(step))?)?, step)
+        }
+        Find::Unknown => return None,
+    };
+    (first <= last && last < count).then_some(KeyRange { first, last, step: usize::from(step), flags: spec.flags })
+}
+
+fn last_of_range(first: usize, count: usize, last: i8, limit: u8) -> Option<usize> {
+    if last >= 0 {
+        return Some(first + last.unsigned_abs() as usize);
+    }
+    let back = usize::from(last.unsigned_abs());
+    match limit {
+        0 => count.checked_sub(back),
+        limit => (first + count.checked_sub(first)? / usize::from(limit)).checked_sub(back),
+    }
+}
+
+/// The argument behind `word`, looked for from `from` on; from the end backwards if `from` is negative.
+fn behind_word(args: Args<'_>, word: &str, from: i8) -> Option<usize> {
+    let is_word = |i: &usize| args.get(*i).eq_ignore_ascii_case(word.as_bytes());
+    let distance = usize::from(from.unsigned_abs());
+    if from >= 0 {
+        (distance..args.len()).find(is_word).map(|i| i + 1)
+    } else {
+        (1..=args.len().checked_sub(distance)?).rev().find(is_word).map(|i| i + 1)
+    }
+}
+
+fn number_of_keys(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+impl<'a> Keys<'a> {
+    /// The next key with its place among the arguments and what the command does with it.
+    pub(super) fn next_place(&mut self) -> Option<(usize, KeyFlags)> {
+        let range = self.ranges.get(self.range)?;
+        let place = range.first + self.taken * range.step;
+        let flags = range.flags;
+        if place + range.step > range.last {
+            self.range += 1;
+            self.taken = 0;
+        } else {
+            self.taken += 1;
+        }
+        Some((place, flags))
+    }
+}
+
+impl<'a> Iterator for Keys<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.next_place().map(|(place, _)| self.args.get(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::named;
+
+    fn keys(request: &str) -> Vec<String> {
+        let words: Vec<&[u8]> = request.split_whitespace().map(str::as_bytes).collect();
+        let bar = [words[0], b"|", words.get(1).copied().unwrap_or(b"")].concat();
+        let spec = named(&bar).or_else(|| named(words[0])).expect("Valkey knows it");
+        spec.keys(Args::slices(&words)).map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+    }
+
+    #[test]
+    fn keys_at_fixed_places() {
+        assert_eq!(keys("get a"), ["a"]);
+        assert_eq!(keys("del a b c"), ["a", "b", "c"]);
+        assert_eq!(keys("mset a 1 b 2"), ["a", "b"]);
+        assert_eq!(keys("copy a b replace"), ["a", "b"]);
+        assert_eq!(keys("object encoding a"), ["a"]);
+        assert_eq!(keys("blpop a b 0"), ["a", "b"]);
+        assert_eq!(keys("bitop and d a b"), ["d", "a", "b"]);
+        assert_eq!(keys("ping a"), [""; 0]);
+    }
+
+    #[test]
+    fn counted_keys() {
+        assert_eq!(keys("msetex 2 a 1 b 2 ex 5"), ["a", "b"]);
+        assert_eq!(keys("eval script 1 a b"), ["a"]);
+        assert_eq!(keys("zunionstore d 2 a b"), ["d", "a", "b"]);
+        for wrong in ["msetex x a 1", "msetex 5 a 1", "msetex -1 a 1", "eval script 0", "zunionstore d 3 a b"] {
+            assert_eq!(keys(wrong), [""; 0], "{wrong}");
+        }
+        assert_eq!(keys(&format!("msetex {} a 1", usize::MAX)), [""; 0]);
+    }
+
+    #[test]
+    fn keys_behind_a_word() {
+        assert_eq!(keys("xread count 2 streams a b 0 0"), ["a", "b"]);
+        assert_eq!(keys("xread count 2 a b"), [""; 0]);
+    }
+
+    #[test]
+    fn too_few_arguments_have_no_keys() {
+        assert_eq!(keys("get"), [""; 0]);
+        assert_eq!(keys("copy a"), [""; 0]);
+    }
+
+    #[test]
+    fn a_cursor_is_no_key() {
+        assert_eq!(keys("clusterscan 0"), [""; 0]);
+    }
+}

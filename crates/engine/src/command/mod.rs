@@ -1,0 +1,27 @@
+//! The command table: what each command is called, takes, touches, and how it runs.
+//!
+//! - [`spec`]: the types of a row.
+//! - `facts`: what Valkey says about its commands (generated).
+//! - `table`: one line per command that is there, joined with the facts.
+//! - `door`: the commands that the door runs.
+//! - [`lookup()`]: from a request to its command or to Valkey's refusal.
+//! - `keys`: [`CommandSpec::keys`].
+//! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
+
+mod door;
+mod facts;
+mod help;
+mod introspect;
+mod introspect_docs;
+mod keys;
+mod lookup;
+pub mod spec;
+mod table;
+
+pub use keys::Keys;
+pub use lookup::{LookupError, lookup};
+pub use spec::{
+    Categories, Command, CommandSpec, DoorCommand, Flags, Group, KeyFlags, KeyPositions, KeySpec, Run, RunData,
+    SessionCommand,
+};
+pub use table::{absent, all, named, present};
