@@ -1,1 +1,38 @@
 //! The data: keyspace, command table, execute and apply.
+//!
+//! A write is executed once, on the primary: [`Engine::execute`] runs the command against memory and appends a reply and
+//! [effects](effect). Everywhere else the effects are [applied](Engine::apply). Both end in the same function, so that
+//! replicas that applied the same log have the same [digest](digest::Digest).
+//!
+//! - [`keyspace`]: the table of keys, one per hash slot, with deadlines and the account of memory.
+//! - [`value`]: what a key holds; one module per data type.
+//! - [`command`]: the table of commands, from which dispatch, routing, COMMAND and the docs are read.
+//! - [`string`], [`generic`], [`server`]: the commands themselves, one file each or per tight family.
+//! - [`transaction`], [`watch`]: MULTI and WATCH.
+//!
+//! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
+//! Knows nothing of Raft, sockets, disks and sessions other than their transaction.
+
+pub mod apply;
+pub mod command;
+pub mod digest;
+pub mod effect;
+pub mod engine;
+pub mod error;
+pub mod execute;
+pub mod generic;
+pub mod keyspace;
+pub mod server;
+pub mod string;
+pub mod transaction;
+pub mod value;
+pub mod watch;
+
+pub use apply::ApplyError;
+pub use digest::Digest;
+pub use effect::EffectBuf;
+pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};
+pub use error::CommandError;
+pub use execute::{Env, Random};
+pub use keyspace::{ExpiryChange, Key};
+pub use transaction::Session;

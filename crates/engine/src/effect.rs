@@ -1,0 +1,330 @@
+//! Effects: what a command changed, as a replica can repeat it.
+//!
+//! An effect is canonical: no clock, no randomness and no condition is left in it. The primary writes effects while it
+//! executes, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call the same function
+//! ([`crate::Engine::perform`]), so that they cannot differ.
+//!
+//! # Format (frozen; golden bytes in `effect_tests.rs`)
+//!
+//! An effect is `head, count, argument*`:
+//! - `head`: varint, `op * 2 + has_database`; if the lowest bit is set, the database's number follows as a varint, else
+//!   it is 0. Databases other than 0 are refused for now.
+//! - `count`: varint, the number of arguments.
+//! - `argument`: varint length, then that many bytes. A number is an argument that holds one varint.
+//!
+//! Varints are LEB128: seven bits a byte, the lowest first, the high bit set on all but the last byte.
+//!
+//! | op | name | arguments | does |
+//! |---|---|---|---|
+//! | 1 | SET | key, value | sets, drops the deadline |
+//! | 2 | SET PXAT | key, value, deadline | sets value and deadline |
+//! | 3 | SET KEEPTTL | key, value | sets, keeps the deadline |
+//! | 4 | APPEND | key, bytes | appends; a missing key is empty |
+//! | 5 | SETRANGE | key, offset, bytes | overwrites, padded with zero bytes |
+//! | 6 | UNLINK | key | removes |
+//! | 7 | PEXPIREAT | key, deadline | sets the deadline |
+//! | 8 | PERSIST | key | drops the deadline |
+//! | 9 | FLUSHALL | – | removes every key |
+//! | 10 | RENAME | from, to | moves value and deadline, replaces |
+//! | 11 | COPY | from, to | copies value and deadline, replaces |
+//!
+//! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
+//! the head in one byte; hashes begin at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
+
+use crate::keyspace::{ExpiryChange, Key};
+use fastness_types::WallMs;
+
+/// Frozen op numbers.
+pub mod op {
+    #![allow(missing_docs, reason = "the table in the module's documentation")]
+    pub const SET: u16 = 1;
+    pub const SET_PXAT: u16 = 2;
+    pub const SET_KEEPTTL: u16 = 3;
+    pub const APPEND: u16 = 4;
+    pub const SETRANGE: u16 = 5;
+    pub const UNLINK: u16 = 6;
+    pub const PEXPIREAT: u16 = 7;
+    pub const PERSIST: u16 = 8;
+    pub const FLUSHALL: u16 = 9;
+    pub const RENAME: u16 = 10;
+    pub const COPY: u16 = 11;
+}
+
+/// One change of the data. See the module's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the table in the module's documentation")]
+pub enum Effect<'a> {
+    Set { key: Key<'a>, value: &'a [u8], expiry: ExpiryChange },
+    Append { key: Key<'a>, bytes: &'a [u8] },
+    SetRange { key: Key<'a>, offset: u64, bytes: &'a [u8] },
+    Unlink { key: Key<'a> },
+    ExpireAt { key: Key<'a>, at: WallMs },
+    Persist { key: Key<'a> },
+    FlushAll,
+    Rename { from: Key<'a>, to: Key<'a> },
+    Copy { from: Key<'a>, to: Key<'a> },
+}
+
+/// Effects that were staged, in order, with what they touched.
+///
+/// The owner clears it between batches. It is not bounded by itself: an effect is never larger than the arguments of
+/// its command by more than a few bytes, and whoever stages bounds those.
+#[derive(Debug, Default)]
+pub struct EffectBuf {
+    bytes: Vec<u8>,
+    count: usize,
+    touched: Vec<u64>,
+    touches_all: bool,
+}
+
+impl EffectBuf {
+    /// Empty.
+    #[must_use]
+    pub fn new() -> EffectBuf {
+        EffectBuf::default()
+    }
+
+    /// The encoded effects.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Length of the encoded effects, bytes: unchanged by a command that wrote nothing.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no effect.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Number of effects.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// [`crate::Engine::hash_key`] of every key that an effect touched, in order, with repetitions.
+    #[must_use]
+    pub fn touched(&self) -> &[u64] {
+        &self.touched
+    }
+
+    /// Whether an effect touched the whole keyspace.
+    #[must_use]
+    pub fn touches_all(&self) -> bool {
+        self.touches_all
+    }
+
+    /// Forgets what was touched and keeps the effects: after a command's keys were marked.
+    pub fn clear_touched(&mut self) {
+        self.touched.clear();
+        self.touches_all = false;
+    }
+
+    /// Empties it; keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+        self.clear_touched();
+    }
+
+    /// Takes the encoded effects out and empties it.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.clear();
+        bytes
+    }
+
+    /// Adds one effect.
+    pub fn push(&mut self, effect: &Effect<'_>) {
+        self.count += 1;
+        match *effect {
+            Effect::Set { key, value, expiry } => match expiry {
+                ExpiryChange::Drop => self.keyed(op::SET, 2, key).bytes_arg(value),
+                ExpiryChange::Keep => self.keyed(op::SET_KEEPTTL, 2, key).bytes_arg(value),
+                ExpiryChange::At(at) => self.keyed(op::SET_PXAT, 3, key).bytes_arg(value).number_arg(at.0),
+            },
+            Effect::Append { key, bytes } => self.keyed(op::APPEND, 2, key).bytes_arg(bytes),
+            Effect::SetRange { key, offset, bytes } => {
+                self.keyed(op::SETRANGE, 3, key).number_arg(offset).bytes_arg(bytes)
+            }
+            Effect::Unlink { key } => self.keyed(op::UNLINK, 1, key),
+            Effect::ExpireAt { key, at } => self.keyed(op::PEXPIREAT, 2, key).number_arg(at.0),
+            Effect::Persist { key } => self.keyed(op::PERSIST, 1, key),
+            Effect::FlushAll => {
+                self.touches_all = true;
+                self.head(op::FLUSHALL, 0)
+            }
+            Effect::Rename { from, to } => self.keyed(op::RENAME, 2, from).key_arg(to),
+            Effect::Copy { from, to } => self.keyed(op::COPY, 2, from).key_arg(to),
+        };
+    }
+
+    fn head(&mut self, op: u16, count: u64) -> &mut Self {
+        write_varint(&mut self.bytes, u64::from(op) << 1);
+        write_varint(&mut self.bytes, count);
+        self
+    }
+
+    fn keyed(&mut self, op: u16, count: u64, key: Key<'_>) -> &mut Self {
+        self.head(op, count).key_arg(key)
+    }
+
+    fn key_arg(&mut self, key: Key<'_>) -> &mut Self {
+        self.touched.push(key.hash);
+        self.bytes_arg(key.bytes)
+    }
+
+    fn bytes_arg(&mut self, bytes: &[u8]) -> &mut Self {
+        write_varint(&mut self.bytes, bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    fn number_arg(&mut self, number: u64) -> &mut Self {
+        write_varint(&mut self.bytes, varint_len(number));
+        write_varint(&mut self.bytes, number);
+        self
+    }
+}
+
+/// Bytes that are not effects of this version. Fatal to the replica: the log has been checked already, so this is a
+/// newer format or a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end inside an effect.
+    #[error("effects end inside an effect")]
+    Truncated,
+    /// A varint does not fit into 64 bits.
+    #[error("a number in the effects is out of range")]
+    Number,
+    /// No such op.
+    #[error("unknown effect {0}: written by a newer version?")]
+    UnknownOp(u64),
+    /// An op with another number of arguments than it takes.
+    #[error("effect {op} with {count} arguments")]
+    Arguments {
+        /// The op's number.
+        op: u64,
+        /// How many arguments it came with.
+        count: u64,
+    },
+    /// A database other than 0.
+    #[error("effect on database {0}: only database 0 is known")]
+    Database(u64),
+}
+
+/// Reads effects in order.
+#[derive(Debug, Clone)]
+pub struct Decoder<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Decoder<'a> {
+    /// Of the bytes of an [`EffectBuf`].
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
+        Decoder { rest: bytes }
+    }
+
+    /// The next effect; `None` at the end. `key_of` gives a key its slot and hash.
+    ///
+    /// # Errors
+    /// Bytes that no [`EffectBuf`] of this version wrote.
+    pub fn next(&mut self, key_of: impl Fn(&'a [u8]) -> Key<'a>) -> Result<Option<Effect<'a>>, DecodeError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let head = self.varint()?;
+        if head & 1 == 1 {
+            return Err(DecodeError::Database(self.varint()?));
+        }
+        let number = head >> 1;
+        let count = self.varint()?;
+        let op = u16::try_from(number).map_err(|_| DecodeError::UnknownOp(number))?;
+        if count != arguments_of(op).ok_or(DecodeError::UnknownOp(number))? {
+            return Err(DecodeError::Arguments { op: number, count });
+        }
+        self.body(op, key_of).map(Some)
+    }
+
+    fn body(&mut self, op: u16, key_of: impl Fn(&'a [u8]) -> Key<'a>) -> Result<Effect<'a>, DecodeError> {
+        if op == op::FLUSHALL {
+            return Ok(Effect::FlushAll);
+        }
+        let key = key_of(self.argument()?);
+        Ok(match op {
+            op::SET => Effect::Set { key, value: self.argument()?, expiry: ExpiryChange::Drop },
+            op::SET_KEEPTTL => Effect::Set { key, value: self.argument()?, expiry: ExpiryChange::Keep },
+            op::SET_PXAT => {
+                Effect::Set { key, value: self.argument()?, expiry: ExpiryChange::At(WallMs(self.number()?)) }
+            }
+            op::APPEND => Effect::Append { key, bytes: self.argument()? },
+            op::SETRANGE => Effect::SetRange { key, offset: self.number()?, bytes: self.argument()? },
+            op::UNLINK => Effect::Unlink { key },
+            op::PEXPIREAT => Effect::ExpireAt { key, at: WallMs(self.number()?) },
+            op::PERSIST => Effect::Persist { key },
+            op::RENAME => Effect::Rename { from: key, to: key_of(self.argument()?) },
+            op::COPY => Effect::Copy { from: key, to: key_of(self.argument()?) },
+            other => return Err(DecodeError::UnknownOp(u64::from(other))),
+        })
+    }
+
+    fn argument(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
+        let (argument, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(argument)
+    }
+
+    fn number(&mut self) -> Result<u64, DecodeError> {
+        let mut inner = Decoder { rest: self.argument()? };
+        let number = inner.varint()?;
+        if inner.rest.is_empty() { Ok(number) } else { Err(DecodeError::Number) }
+    }
+
+    fn varint(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0u64;
+        for (i, &byte) in self.rest.iter().enumerate() {
+            let bits = u64::from(byte & 0x7f);
+            let shift = 7 * i as u32;
+            if shift > 63 || (shift == 63 && bits > 1) {
+                return Err(DecodeError::Number);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                self.rest = &self.rest[i + 1..];
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::Truncated)
+    }
+}
+
+fn arguments_of(op: u16) -> Option<u64> {
+    Some(match op {
+        op::FLUSHALL => 0,
+        op::UNLINK | op::PERSIST => 1,
+        op::SET | op::SET_KEEPTTL | op::APPEND | op::PEXPIREAT | op::RENAME | op::COPY => 2,
+        op::SET_PXAT | op::SETRANGE => 3,
+        _ => return None,
+    })
+}
+
+fn write_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn varint_len(value: u64) -> u64 {
+    u64::from((64 - value.leading_zeros()).max(1).div_ceil(7))
+}

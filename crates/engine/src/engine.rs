@@ -1,0 +1,318 @@
+//! The data of one replica, and the few ways to read and change it.
+
+use crate::effect::{Effect, EffectBuf};
+use crate::execute::Env;
+use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
+use crate::value::ValueRef;
+use crate::watch::Watchers;
+use fastness_types::{HashSeed, Slot, WallMs};
+
+/// What an engine is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// The cluster's, from group 0: SCAN's cursors then mean the same on every replica.
+    pub seed: HashSeed,
+    /// Bytes of memory above which commands that need more are refused; 0: no bound.
+    pub maxmemory: u64,
+}
+
+/// What INFO tells about look-ups, counted since the start; differs between replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Keys removed since their deadline had passed.
+    pub expired: u64,
+}
+
+/// What INFO's keyspace section tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyspaceStats {
+    /// Keys, expired ones that are still there included.
+    pub keys: u64,
+    /// Of these, keys with a deadline.
+    pub with_deadline: u64,
+}
+
+/// The data of one replica. One thread owns it.
+///
+/// # Rules
+/// - Data changes through [`Engine::perform`] alone, whether a command runs or the log is replayed, so that a replica
+///   that applies what this one staged ends with the same data.
+/// - A key past its deadline is never shown. Where writing is allowed it is removed when it is met, with an effect;
+///   elsewhere it stays, hidden, until that effect arrives.
+/// - The time is given: the batch's stamp on the primary, the newest applied stamp on replicas.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) keyspace: Keyspace,
+    pub(crate) watchers: Watchers,
+    stats: Stats,
+    maxmemory: u64,
+    newest_stamp: WallMs,
+}
+
+/// Buckets of flushed tables that are freed per call: some ten microseconds.
+const RELEASE_BUCKETS: usize = 64;
+
+impl Engine {
+    /// With no keys.
+    #[must_use]
+    pub fn new(options: EngineOptions) -> Engine {
+        Engine {
+            keyspace: Keyspace::new(options.seed),
+            watchers: Watchers::default(),
+            stats: Stats::default(),
+            maxmemory: options.maxmemory,
+            newest_stamp: WallMs(0),
+        }
+    }
+
+    /// The keys, to be read.
+    #[must_use]
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
+    /// The key's seeded hash: places it in the table, and in the shard's array of dirty keys.
+    #[inline]
+    #[must_use]
+    pub fn hash_key(&self, key: &[u8]) -> u64 {
+        self.keyspace.hash(key)
+    }
+
+    /// A key with its slot and hash.
+    #[inline]
+    #[must_use]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.keyspace.key(bytes)
+    }
+
+    /// Starts to load the key's bucket. Call it for each key of a pipeline, then [`Engine::prefetch_entry`] for each,
+    /// then run them.
+    #[inline]
+    pub fn prefetch(&self, slot: Slot, hash: u64) {
+        self.keyspace.prefetch_bucket(slot, hash);
+    }
+
+    /// Starts to load the key's entry.
+    #[inline]
+    pub fn prefetch_entry(&self, slot: Slot, hash: u64) {
+        self.keyspace.prefetch_entry(slot, hash);
+    }
+
+    /// The newest stamp applied or seen. Replicas hide what is past it; a new primary's first stamp is not before it.
+    #[must_use]
+    pub fn newest_stamp(&self) -> WallMs {
+        self.newest_stamp
+    }
+
+    /// Notes a stamp; an older one changes nothing.
+    pub fn advance_stamp(&mut self, stamp: WallMs) {
+        self.newest_stamp = self.newest_stamp.max(stamp);
+    }
+
+    /// Bytes in use by the data.
+    #[must_use]
+    pub fn memory_used(&self) -> u64 {
+        self.keyspace.account().bytes
+    }
+
+    /// The bound of [`Engine::memory_used`]; 0: none.
+    #[must_use]
+    pub fn maxmemory(&self) -> u64 {
+        self.maxmemory
+    }
+
+    /// Sets the bound; 0: none.
+    pub fn set_maxmemory(&mut self, bytes: u64) {
+        self.maxmemory = bytes;
+    }
+
+    /// Whether more memory is in use than allowed.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.maxmemory > 0 && self.memory_used() > self.maxmemory
+    }
+
+    /// Counters of look-ups.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Sets the counters of look-ups to 0, as CONFIG RESETSTAT does.
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+    }
+
+    /// Numbers of keys.
+    #[must_use]
+    pub fn keyspace_stats(&self) -> KeyspaceStats {
+        KeyspaceStats { keys: self.keyspace.len(), with_deadline: self.keyspace.len_with_deadline() }
+    }
+
+    /// Number of keys in a slot.
+    #[must_use]
+    pub fn count_keys_in_slot(&self, slot: Slot) -> usize {
+        self.keyspace.len_in_slot(slot)
+    }
+
+    /// Up to `count` keys of a slot.
+    #[must_use]
+    pub fn keys_in_slot(&self, slot: Slot, count: usize) -> Vec<Vec<u8>> {
+        self.keyspace.iter_slot(slot).take(count).map(|entry| entry.key().to_vec()).collect()
+    }
+
+    /// Frees some of what FLUSHALL left behind; true if there is more. [`Engine::apply`] and [`Engine::expire_due`] call
+    /// it as well.
+    pub fn release_some(&mut self) -> bool {
+        self.keyspace.release(RELEASE_BUCKETS)
+    }
+}
+
+/// Reads. What they return is what the command may see.
+impl Engine {
+    /// The key's entry, if it is there and not expired; notes the access and counts hit or miss. For reading commands.
+    pub fn read(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        if self.is_alive(key, env) {
+            self.stats.hits += 1;
+            self.keyspace.find_touched(key, env.now)
+        } else {
+            self.stats.misses += 1;
+            None
+        }
+    }
+
+    /// The key's entry, if it is there and not expired; notes the access. For writing commands, and for those that
+    /// Valkey does not count.
+    pub fn look_up(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        self.is_alive(key, env).then(|| self.keyspace.find_touched(key, env.now)).flatten()
+    }
+
+    /// As [`Engine::look_up`], without noting the access: for TTL, TYPE, OBJECT and the like.
+    pub fn peek(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        self.is_alive(key, env).then(|| self.keyspace.find(key)).flatten()
+    }
+
+    /// As [`Engine::read`], without noting the access.
+    pub fn peek_counted(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        if self.is_alive(key, env) {
+            self.stats.hits += 1;
+            self.keyspace.find(key)
+        } else {
+            self.stats.misses += 1;
+            None
+        }
+    }
+
+    /// Whether the key is there and not expired. Removes it if it is expired and may be removed.
+    pub fn is_alive(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> bool {
+        let Some(entry) = self.keyspace.find(key) else { return false };
+        if !is_expired(entry, env.now) {
+            return true;
+        }
+        if env.may_write {
+            self.stats.expired += 1;
+            self.stage(Effect::Unlink { key: *key }, env.effects, env.now);
+        }
+        false
+    }
+
+    /// The value of a string, as [`Engine::look_up`] finds it.
+    pub fn value(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<ValueRef<'_>> {
+        self.look_up(key, env).map(Entry::value)
+    }
+}
+
+/// Whether a key's deadline has passed: the deadline itself still belongs to its life, as in Valkey.
+#[must_use]
+pub fn is_expired(entry: &Entry, now: WallMs) -> bool {
+    entry.deadline().is_some_and(|at| now > at)
+}
+
+/// Writes. Each stages one effect and performs it. The caller has looked at the key before, so an expired one is gone.
+impl Engine {
+    fn stage(&mut self, effect: Effect<'_>, effects: &mut EffectBuf, now: WallMs) {
+        effects.push(&effect);
+        self.perform(&effect, now);
+    }
+
+    /// Sets a string.
+    pub fn set(&mut self, key: &Key<'_>, value: &[u8], expiry: ExpiryChange, env: &mut Env<'_>) {
+        self.stage(Effect::Set { key: *key, value, expiry }, env.effects, env.now);
+    }
+
+    /// Sets a string to an integer's decimal form, with the deadline as before.
+    pub fn set_int(&mut self, key: &Key<'_>, value: i64, env: &mut Env<'_>) {
+        let mut buffer = itoa::Buffer::new();
+        self.set(key, buffer.format(value).as_bytes(), ExpiryChange::Keep, env);
+    }
+
+    /// Appends to a string.
+    pub fn append(&mut self, key: &Key<'_>, bytes: &[u8], env: &mut Env<'_>) {
+        self.stage(Effect::Append { key: *key, bytes }, env.effects, env.now);
+    }
+
+    /// Overwrites a part of a string.
+    pub fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8], env: &mut Env<'_>) {
+        self.stage(Effect::SetRange { key: *key, offset, bytes }, env.effects, env.now);
+    }
+
+    /// Removes a key, if it is there and not expired.
+    pub fn unlink(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> bool {
+        let alive = self.is_alive(key, env);
+        if alive {
+            self.stage(Effect::Unlink { key: *key }, env.effects, env.now);
+        }
+        alive
+    }
+
+    /// Sets the deadline of a key that is there.
+    pub fn expire_at(&mut self, key: &Key<'_>, at: WallMs, env: &mut Env<'_>) {
+        self.stage(Effect::ExpireAt { key: *key, at }, env.effects, env.now);
+    }
+
+    /// Drops the deadline of a key that has one.
+    pub fn persist(&mut self, key: &Key<'_>, env: &mut Env<'_>) {
+        self.stage(Effect::Persist { key: *key }, env.effects, env.now);
+    }
+
+    /// Moves a key that is there, with its deadline; what `to` held goes.
+    pub fn rename(&mut self, from: &Key<'_>, to: &Key<'_>, env: &mut Env<'_>) {
+        self.stage(Effect::Rename { from: *from, to: *to }, env.effects, env.now);
+    }
+
+    /// Copies a key that is there, with its deadline; what `to` held goes.
+    pub fn copy(&mut self, from: &Key<'_>, to: &Key<'_>, env: &mut Env<'_>) {
+        self.stage(Effect::Copy { from: *from, to: *to }, env.effects, env.now);
+    }
+
+    /// Removes every key. Staged even if there is none: other replicas may still hold some.
+    pub fn flush_all(&mut self, env: &mut Env<'_>) {
+        self.stage(Effect::FlushAll, env.effects, env.now);
+    }
+
+    /// Removes up to `budget` keys whose deadline has passed, earliest first, and returns how many it removed: the
+    /// primary calls it between commands, with the open batch's stamp.
+    pub fn expire_due(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
+        self.release_some();
+        let mut removed = 0;
+        while removed < budget {
+            let Some(entry) = self.keyspace.next_due(now) else { break };
+            let bytes = entry.key().to_vec();
+            let key = self.keyspace.key(&bytes);
+            self.stage(Effect::Unlink { key }, effects, now);
+            removed += 1;
+        }
+        self.stats.expired += removed as u64;
+        removed
+    }
+
+    /// The earliest deadline, to know when [`Engine::expire_due`] has something to do.
+    #[must_use]
+    pub fn first_deadline(&self) -> Option<WallMs> {
+        self.keyspace.first_deadline()
+    }
+}

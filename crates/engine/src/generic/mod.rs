@@ -1,0 +1,3 @@
+//! The generic commands.
+
+pub mod glob;

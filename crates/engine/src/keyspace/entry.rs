@@ -1,0 +1,550 @@
+//! One key with its value, in one allocation.
+//!
+//! ```text
+//! 0    u32   kind (8 bits) and time of the last access (24 bits, seconds)
+//! 4    u32   length of the key
+//! 8    u32   length of the value          only of a text
+//! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the room stays
+//! ..   u64   integer, or pointer          only of an integer or an object
+//! ..         the key's bytes
+//! ..         the value's bytes            only of a text
+//! ```
+//!
+//! Numbers are in the machine's order and need no alignment. The allocation's size is the [`size_class`] of what
+//! stands in it, so it follows from the header, and a new value of the same class is written in place.
+//!
+//! # Why `unsafe`
+//! A key costs one allocation and a header of 8 to 20 bytes instead of the 48 and more of owned strings in a struct,
+//! and one cache line is touched to compare it. Safe Rust has no value whose size follows from its header. This module
+//! and [`super::bucket::Cell`]'s tagged pointer, defined here too, hold all of the engine's unsafe code.
+//!
+//! # Invariants
+//! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
+//!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Whoever changes the header's kind or
+//!   lengths keeps that size's class.
+//! - All bytes up to [`Entry::used`] are initialised.
+//! - The pointer field of an object came from `Box::into_raw` and belongs to the entry.
+//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`Cell`] uses.
+#![allow(unsafe_code)]
+
+use super::bucket::Bucket;
+use super::memory::size_class;
+use crate::value::{Object, ValueRef};
+use fastness_types::WallMs;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+const KIND_VALUE: u8 = 0b11;
+const KIND_TEXT: u8 = 0;
+const KIND_INT: u8 = 1;
+const KIND_OBJECT: u8 = 2;
+const KIND_DEADLINE: u8 = 1 << 2;
+const KIND_GROWN: u8 = 1 << 3;
+
+/// Stands in the deadline's room when there is none.
+const NO_DEADLINE: u64 = u64::MAX;
+const ALIGN: usize = 8;
+const ACCESS_MASK: u32 = 0x00ff_ffff;
+
+/// A value for an entry.
+#[derive(Debug)]
+pub enum NewValue<'a> {
+    /// Bytes that are not the decimal form of an integer.
+    Text(&'a [u8]),
+    /// Bytes that were written in place, which OBJECT ENCODING tells apart even if they are a number.
+    GrownText(&'a [u8]),
+    /// A 64-bit integer.
+    Int(i64),
+    /// Anything else.
+    Object(Box<Object>),
+}
+
+impl NewValue<'_> {
+    fn kind(&self) -> u8 {
+        match self {
+            NewValue::Text(_) => KIND_TEXT,
+            NewValue::GrownText(_) => KIND_TEXT | KIND_GROWN,
+            NewValue::Int(_) => KIND_INT,
+            NewValue::Object(_) => KIND_OBJECT,
+        }
+    }
+
+    fn text_len(&self) -> usize {
+        match self {
+            NewValue::Text(text) | NewValue::GrownText(text) => text.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// One key with its value.
+#[repr(transparent)]
+pub struct Entry {
+    ptr: NonNull<u8>,
+    owns: PhantomData<Box<Object>>,
+}
+
+// SAFETY: an entry owns its allocation and its object alone, and both are plain data.
+unsafe impl Send for Entry {}
+
+/// Where the parts of an entry of some kind and lengths stand.
+#[derive(Clone, Copy)]
+struct Shape {
+    deadline: usize,
+    word: usize,
+    key: usize,
+    value: usize,
+    used: usize,
+}
+
+impl Shape {
+    #[inline]
+    fn new(kind: u8, key_len: usize, text_len: usize) -> Shape {
+        let is_text = kind & KIND_VALUE == KIND_TEXT;
+        let deadline = if is_text { 12 } else { 8 };
+        let word = deadline + if kind & KIND_DEADLINE != 0 { 8 } else { 0 };
+        let key = word + if is_text { 0 } else { 8 };
+        let value = key + key_len;
+        Shape { deadline, word, key, value, used: value + if is_text { text_len } else { 0 } }
+    }
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, ALIGN).expect("keys and values are at most 512 MB each")
+}
+
+impl Entry {
+    /// A new entry. `access` is the time of its creation in seconds.
+    ///
+    /// # Panics
+    /// If key or text are 4 GiB or longer; requests are bounded far below.
+    #[must_use]
+    pub fn new(key: &[u8], value: NewValue<'_>, deadline: Option<WallMs>, access: u32) -> Entry {
+        let key_len = u32::try_from(key.len()).expect("keys are at most 512 MB");
+        let kind = value.kind() | if deadline.is_some() { KIND_DEADLINE } else { 0 };
+        let shape = Shape::new(kind, key.len(), value.text_len());
+        let layout = layout(size_class(shape.used));
+        // SAFETY: the layout's size is at least 16.
+        let raw = unsafe { alloc(layout) };
+        let Some(ptr) = NonNull::new(raw) else { handle_alloc_error(layout) };
+        let mut entry = Entry { ptr, owns: PhantomData };
+        // SAFETY: `shape` was made from the same kind and lengths as the layout, so all writes are inside the
+        // allocation; together they initialise all of it up to `used`.
+        unsafe {
+            entry.write_u32(0, u32::from(kind) | (access & ACCESS_MASK) << 8);
+            entry.write_u32(4, key_len);
+            if let Some(at) = deadline {
+                entry.write_u64(shape.deadline, at.0);
+            }
+            ptr::copy_nonoverlapping(key.as_ptr(), raw.add(shape.key), key.len());
+            entry.write_value(shape, value);
+        }
+        entry
+    }
+
+    /// Writes the value's own fields.
+    ///
+    /// # Safety
+    /// `shape` is made from the header's kind and key length and from `value`, and fits into the allocation; no
+    /// object is owned through the header yet.
+    unsafe fn write_value(&mut self, shape: Shape, value: NewValue<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match value {
+                NewValue::Text(text) | NewValue::GrownText(text) => {
+                    self.write_u32(8, u32::try_from(text.len()).expect("values are at most 512 MB"));
+                    ptr::copy_nonoverlapping(text.as_ptr(), self.ptr.as_ptr().add(shape.value), text.len());
+                }
+                NewValue::Int(number) => self.write_u64(shape.word, number as u64),
+                NewValue::Object(object) => {
+                    self.ptr.as_ptr().add(shape.word).cast::<*mut Object>().write_unaligned(Box::into_raw(object));
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `offset + 4` bytes are initialised.
+    #[inline]
+    unsafe fn read_u32(&self, offset: usize) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.as_ptr().add(offset).cast::<u32>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// `offset + 8` bytes are initialised.
+    #[inline]
+    unsafe fn read_u64(&self, offset: usize) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.as_ptr().add(offset).cast::<u64>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// `offset + 4` bytes are inside the allocation.
+    #[inline]
+    unsafe fn write_u32(&mut self, offset: usize, value: u32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.as_ptr().add(offset).cast::<u32>().write_unaligned(value) }
+    }
+
+    /// # Safety
+    /// `offset + 8` bytes are inside the allocation.
+    #[inline]
+    unsafe fn write_u64(&mut self, offset: usize, value: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.as_ptr().add(offset).cast::<u64>().write_unaligned(value) }
+    }
+
+    #[inline]
+    fn kind(&self) -> u8 {
+        // SAFETY: every entry has its first 8 bytes initialised.
+        unsafe { self.read_u32(0) as u8 }
+    }
+
+    #[inline]
+    fn key_len(&self) -> usize {
+        // SAFETY: every entry has its first 8 bytes initialised.
+        unsafe { self.read_u32(4) as usize }
+    }
+
+    #[inline]
+    fn shape(&self) -> Shape {
+        let kind = self.kind();
+        // SAFETY: a text has its first 12 bytes initialised.
+        let text_len = if kind & KIND_VALUE == KIND_TEXT { unsafe { self.read_u32(8) as usize } } else { 0 };
+        Shape::new(kind, self.key_len(), text_len)
+    }
+
+    /// Bytes of the allocation that hold something.
+    fn used(&self) -> usize {
+        self.shape().used
+    }
+
+    /// Bytes of the allocation.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_class(self.used())
+    }
+
+    /// Bytes of the allocation and of what it points to.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.size() + self.object().map_or(0, Object::heap_bytes)
+    }
+
+    /// The key.
+    #[inline]
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        let kind = self.kind();
+        let len = self.key_len();
+        let offset = Shape::new(kind, len, 0).key;
+        // SAFETY: the key's bytes stand there, initialised, for as long as `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(offset), len) }
+    }
+
+    /// The value.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> ValueRef<'_> {
+        let shape = self.shape();
+        // SAFETY: the header's kind says what stands there.
+        unsafe {
+            match self.kind() & KIND_VALUE {
+                KIND_TEXT => ValueRef::Text(std::slice::from_raw_parts(
+                    self.ptr.as_ptr().add(shape.value),
+                    shape.used - shape.value,
+                )),
+                KIND_INT => ValueRef::Int(self.read_u64(shape.word) as i64),
+                _ => ValueRef::Object(&*self.object_ptr(shape)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The entry holds an object.
+    #[inline]
+    unsafe fn object_ptr(&self, shape: Shape) -> *mut Object {
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.as_ptr().add(shape.word).cast::<*mut Object>().read_unaligned() }
+    }
+
+    /// The object, if the value is one.
+    #[must_use]
+    pub fn object(&self) -> Option<&Object> {
+        match self.value() {
+            ValueRef::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The object, to be changed. The caller accounts for its change of size.
+    pub fn object_mut(&mut self) -> Option<&mut Object> {
+        if self.kind() & KIND_VALUE != KIND_OBJECT {
+            return None;
+        }
+        // SAFETY: the kind says that there is an object; it is owned by this entry alone, which is borrowed mutably.
+        Some(unsafe { &mut *self.object_ptr(self.shape()) })
+    }
+
+    /// Whether the text was written in place.
+    #[must_use]
+    pub fn is_grown(&self) -> bool {
+        self.kind() & KIND_GROWN != 0
+    }
+
+    /// When the key expires.
+    #[inline]
+    #[must_use]
+    pub fn deadline(&self) -> Option<WallMs> {
+        let kind = self.kind();
+        if kind & KIND_DEADLINE == 0 {
+            return None;
+        }
+        let offset = Shape::new(kind, 0, 0).deadline;
+        // SAFETY: the kind says that the deadline's room is there, and it is always written.
+        let at = unsafe { self.read_u64(offset) };
+        (at != NO_DEADLINE).then_some(WallMs(at))
+    }
+
+    /// Sets or drops the deadline where there is room for it; false if the entry must be made anew.
+    pub fn set_deadline(&mut self, deadline: Option<WallMs>) -> bool {
+        let kind = self.kind();
+        if kind & KIND_DEADLINE == 0 {
+            return deadline.is_none();
+        }
+        let offset = Shape::new(kind, 0, 0).deadline;
+        // SAFETY: the kind says that the deadline's room is there.
+        unsafe { self.write_u64(offset, deadline.map_or(NO_DEADLINE, |at| at.0)) };
+        true
+    }
+
+    /// Writes value and deadline in place if they need an allocation of the same size, else gives the value back.
+    pub fn overwrite<'v>(&mut self, value: NewValue<'v>, deadline: Option<WallMs>) -> Result<(), NewValue<'v>> {
+        let old_kind = self.kind();
+        let key_len = self.key_len();
+        let old = self.shape();
+        // Room for a deadline stays if there was some: the next SET EX then needs no other size.
+        let room = (old_kind & KIND_DEADLINE) | if deadline.is_some() { KIND_DEADLINE } else { 0 };
+        let kind = value.kind() | room;
+        let new = Shape::new(kind, key_len, value.text_len());
+        if size_class(new.used) != size_class(old.used) {
+            return Err(value);
+        }
+        if old_kind & KIND_VALUE == KIND_OBJECT {
+            // SAFETY: the object is owned by this entry; the header is rewritten below before anything reads it.
+            drop(unsafe { Box::from_raw(self.object_ptr(old)) });
+        }
+        // SAFETY: both shapes fit into the allocation, which keeps its size. The key is moved before anything is
+        // written over it, and everything up to `new.used` is written.
+        unsafe {
+            let raw = self.ptr.as_ptr();
+            ptr::copy(raw.add(old.key), raw.add(new.key), key_len);
+            let access = self.read_u32(0) & !0xff;
+            self.write_u32(0, access | u32::from(kind));
+            if room != 0 {
+                self.write_u64(new.deadline, deadline.map_or(NO_DEADLINE, |at| at.0));
+            }
+            self.write_value(new, value);
+        }
+        Ok(())
+    }
+
+    /// Takes the object out and leaves the integer 0, which has the same size.
+    pub fn take_object(&mut self) -> Option<Box<Object>> {
+        let kind = self.kind();
+        if kind & KIND_VALUE != KIND_OBJECT {
+            return None;
+        }
+        let shape = self.shape();
+        // SAFETY: the object is owned by this entry; the header says integer from here on, so it is not freed again,
+        // and an integer has the same shape.
+        unsafe {
+            let object = Box::from_raw(self.object_ptr(shape));
+            let head = self.read_u32(0) & !u32::from(KIND_VALUE) | u32::from(KIND_INT);
+            self.write_u32(0, head);
+            self.write_u64(shape.word, 0);
+            Some(object)
+        }
+    }
+
+    /// Time of the last access: the low 24 bits of its seconds.
+    #[must_use]
+    pub fn access(&self) -> u32 {
+        // SAFETY: every entry has its first 8 bytes initialised.
+        unsafe { self.read_u32(0) >> 8 }
+    }
+
+    /// Notes an access.
+    #[inline]
+    pub fn set_access(&mut self, seconds: u32) {
+        let head = (seconds & ACCESS_MASK) << 8 | u32::from(self.kind());
+        // SAFETY: every entry has its first 8 bytes.
+        unsafe { self.write_u32(0, head) };
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let shape = self.shape();
+        // SAFETY: the object, if any, and the allocation are owned by this entry and not used after this; the size is
+        // the one that it was allocated with.
+        unsafe {
+            if self.kind() & KIND_VALUE == KIND_OBJECT {
+                drop(Box::from_raw(self.object_ptr(shape)));
+            }
+            dealloc(self.ptr.as_ptr(), layout(size_class(shape.used)));
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("value", &self.value())
+            .field("deadline", &self.deadline())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One of a bucket's places: empty, an entry, or the next bucket of the chain. Eight bytes: the lowest bit of the
+/// pointer tells a bucket from an entry.
+#[repr(transparent)]
+pub struct Cell {
+    ptr: *mut u8,
+    owns: PhantomData<(Entry, Box<Bucket>)>,
+}
+
+// SAFETY: a cell owns what it points to alone, and both are plain data.
+unsafe impl Send for Cell {}
+
+impl Default for Cell {
+    fn default() -> Cell {
+        Cell { ptr: ptr::null_mut(), owns: PhantomData }
+    }
+}
+
+impl Cell {
+    const CHAIN: usize = 1;
+
+    /// A cell with an entry.
+    #[must_use]
+    pub fn of_entry(entry: Entry) -> Cell {
+        let ptr = entry.ptr.as_ptr();
+        std::mem::forget(entry);
+        Cell { ptr, owns: PhantomData }
+    }
+
+    /// A cell with the next bucket of the chain.
+    #[must_use]
+    pub fn of_chain(bucket: Box<Bucket>) -> Cell {
+        let ptr = Box::into_raw(bucket).cast::<u8>().map_addr(|address| address | Self::CHAIN);
+        Cell { ptr, owns: PhantomData }
+    }
+
+    #[inline]
+    fn is_chain(&self) -> bool {
+        self.ptr.addr() & Self::CHAIN != 0
+    }
+
+    /// Whether nothing is in it.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ptr.is_null()
+    }
+
+    fn chain_ptr(&self) -> *mut Bucket {
+        self.ptr.map_addr(|address| address & !Self::CHAIN).cast()
+    }
+
+    /// The entry, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
+        if self.ptr.is_null() || self.is_chain() {
+            return None;
+        }
+        // SAFETY: a pointer that is neither null nor marked is an entry's, and `Entry` is a transparent wrapper of a
+        // pointer that is not null (its marker has no size): the cell's own field, read as one, lives as long as `self`.
+        Some(unsafe { &*(&raw const self.ptr).cast::<Entry>() })
+    }
+
+    /// The entry, if it is one, to be changed or replaced.
+    #[inline]
+    pub fn entry_mut(&mut self) -> Option<&mut Entry> {
+        if self.ptr.is_null() || self.is_chain() {
+            return None;
+        }
+        // SAFETY: as in `entry`; whatever is stored through the reference is an entry, which keeps the cell valid.
+        Some(unsafe { &mut *(&raw mut self.ptr).cast::<Entry>() })
+    }
+
+    /// The next bucket, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn chain(&self) -> Option<&Bucket> {
+        // SAFETY: a marked pointer came from `of_chain` and belongs to this cell.
+        self.is_chain().then(|| unsafe { &*self.chain_ptr() })
+    }
+
+    /// The next bucket, if it is one.
+    #[inline]
+    pub fn chain_mut(&mut self) -> Option<&mut Bucket> {
+        // SAFETY: a marked pointer came from `of_chain` and belongs to this cell, which is borrowed mutably.
+        self.is_chain().then(|| unsafe { &mut *self.chain_ptr() })
+    }
+
+    /// Takes the entry out, if it is one.
+    pub fn take_entry(&mut self) -> Option<Entry> {
+        if self.is_chain() {
+            return None;
+        }
+        let ptr = NonNull::new(std::mem::replace(&mut self.ptr, ptr::null_mut()))?;
+        Some(Entry { ptr, owns: PhantomData })
+    }
+
+    /// Takes the next bucket out, if it is one.
+    pub fn take_chain(&mut self) -> Option<Box<Bucket>> {
+        if !self.is_chain() {
+            return None;
+        }
+        let bucket = self.chain_ptr();
+        self.ptr = ptr::null_mut();
+        // SAFETY: a marked pointer came from `of_chain`; the cell has given it up.
+        Some(unsafe { Box::from_raw(bucket) })
+    }
+
+    /// Starts to load the entry's first cache line.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(self.ptr);
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        drop(self.take_chain());
+        drop(self.take_entry());
+    }
+}
+
+/// Starts to load a cache line. A hint: any address is allowed, and nothing is read.
+#[inline]
+pub fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and has no effect but on the caches.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) place, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = place;
+}

@@ -1,0 +1,26 @@
+//! The keyspace: every key of one replica, one table per hash slot.
+//!
+//! - [`entry`]: one key with its value in one allocation. The only module of the engine with `unsafe` code.
+//! - [`bucket`]: seven entries on one cache line, found by one-byte tags.
+//! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
+//! - [`slots`]: all slots together, with the index of deadlines and the accounting of memory.
+//!
+//! Nothing here knows commands, effects or clocks. What an operation does depends on its arguments and the data
+//! alone, so that two replicas that apply the same log hold the same data; only the place of an entry in memory
+//! differs.
+
+pub mod bucket;
+pub mod entry;
+pub mod memory;
+pub mod slots;
+pub mod table;
+
+#[cfg(test)]
+mod entry_tests;
+#[cfg(test)]
+mod slots_tests;
+#[cfg(test)]
+mod table_tests;
+
+pub use entry::{Entry, NewValue};
+pub use slots::{ExpiryChange, Key, Keyspace};

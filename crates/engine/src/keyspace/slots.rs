@@ -1,0 +1,506 @@
+//! All slots of one replica.
+
+use super::entry::{Entry, NewValue};
+use super::memory::Account;
+use super::table::Table;
+use crate::execute::Random;
+use crate::value::{Object, ValueRef, number};
+use fastness_types::limits::VALUE_BYTES_MAX;
+use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
+use siphasher::sip::SipHasher13;
+use std::collections::BTreeSet;
+use std::hash::Hasher;
+
+/// A key with the place that follows from it: made once per command, by [`Keyspace::key`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// The key itself.
+    pub bytes: &'a [u8],
+    /// Its slot.
+    pub slot: Slot,
+    /// Its hash under the cluster's seed.
+    pub hash: u64,
+}
+
+/// What a new value does with its key's deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryChange {
+    /// No deadline from now on.
+    Drop,
+    /// As before.
+    Keep,
+    /// This one from now on.
+    At(WallMs),
+}
+
+/// Slots in a group of [`Keyspace::groups`].
+const GROUP: usize = 128;
+/// A text that grows to more than this is kept with spare room ([`Object::Text`]), so that growing it again is cheap.
+const GROW_INLINE_MAX: usize = 1024;
+/// Low bits of the hash that stand in the index of deadlines, beside the slot.
+const DUE_HASH_BITS: u32 = 50;
+/// The slot's part of a scan's cursor.
+const CURSOR_SLOT_BITS: u32 = 14;
+
+/// Every key of one replica.
+///
+/// # Invariants
+/// - A key is in the table of its slot, once.
+/// - `due` holds exactly the entries with a deadline, each under its deadline.
+/// - `groups[i]` is the number of keys in the `i`-th 128 slots, `len` that of all.
+/// - `account.bytes` is what all tables, entries and values take; `retired` is still counted.
+///
+/// The hash is SipHash-1-3 under the cluster's secret seed: keys are chosen by clients, and a faster hash that can be
+/// attacked (foldhash promises no more than "minimal" resistance) would let one client make every other one slow. The
+/// seed lives as long as the cluster, which rules out a hash that leaks it.
+pub struct Keyspace {
+    seed: HashSeed,
+    slots: Box<[Table]>,
+    groups: [u64; SLOTS / GROUP],
+    len: u64,
+    due: BTreeSet<(WallMs, u64)>,
+    account: Account,
+    /// Flushed tables that are freed a little at a time.
+    retired: Vec<Box<[Table]>>,
+}
+
+fn empty_slots() -> Box<[Table]> {
+    (0..SLOTS).map(|_| Table::default()).collect()
+}
+
+fn seconds(now: WallMs) -> u32 {
+    (now.0 / 1_000) as u32
+}
+
+/// A key's mark in the index of deadlines: its slot and the low bits of its hash.
+fn due_mark(slot: Slot, hash: u64) -> u64 {
+    u64::from(slot.0) << DUE_HASH_BITS | hash & ((1 << DUE_HASH_BITS) - 1)
+}
+
+fn new_value(text: &[u8]) -> NewValue<'_> {
+    match number::parse_int(text) {
+        Some(number) => NewValue::Int(number),
+        None => NewValue::Text(text),
+    }
+}
+
+impl Keyspace {
+    /// Empty.
+    #[must_use]
+    pub fn new(seed: HashSeed) -> Keyspace {
+        let mut account = Account::default();
+        account.add(SLOTS * size_of::<Table>());
+        let groups = [0; SLOTS / GROUP];
+        Keyspace { seed, slots: empty_slots(), groups, len: 0, due: BTreeSet::new(), account, retired: Vec::new() }
+    }
+
+    /// The key's hash under the seed.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.seed.0);
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// The key with slot and hash.
+    #[inline]
+    #[must_use]
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, slot: slot_of(bytes), hash: self.hash(bytes) }
+    }
+
+    /// Number of keys, expired ones that are still there included.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of keys with a deadline.
+    #[must_use]
+    pub fn len_with_deadline(&self) -> u64 {
+        self.due.len() as u64
+    }
+
+    /// Number of keys in a slot.
+    #[must_use]
+    pub fn len_in_slot(&self, slot: Slot) -> usize {
+        self.slots[usize::from(slot.0)].len()
+    }
+
+    /// Bytes in use, and entries moved since the start.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        /// Two words per element in nodes of eleven that are two thirds full on average, with their headers.
+        const DUE_BYTES: u64 = 26;
+        let mut account = self.account;
+        account.bytes += self.due.len() as u64 * DUE_BYTES;
+        account
+    }
+
+    /// The seeds' slot of a table.
+    fn table(&self, slot: Slot) -> &Table {
+        &self.slots[usize::from(slot.0)]
+    }
+
+    /// The key's entry.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &Key<'_>) -> Option<&Entry> {
+        self.table(key.slot).find(key.hash, key.bytes)
+    }
+
+    /// The key's entry, with an access at `now` noted.
+    #[inline]
+    pub fn find_touched(&mut self, key: &Key<'_>, now: WallMs) -> Option<&Entry> {
+        let entry = self.slots[usize::from(key.slot.0)].find_mut(key.hash, key.bytes)?;
+        entry.set_access(seconds(now));
+        Some(entry)
+    }
+
+    /// Sets a string.
+    pub fn set(&mut self, key: &Key<'_>, text: &[u8], expiry: ExpiryChange, now: WallMs) {
+        self.put(key, new_value(text), expiry, now);
+    }
+
+    /// Sets any value.
+    pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
+        let table = &mut self.slots[usize::from(key.slot.0)];
+        let Some(entry) = table.find_mut(key.hash, key.bytes) else {
+            let deadline = if let ExpiryChange::At(at) = expiry { Some(at) } else { None };
+            return self.insert(key, Entry::new(key.bytes, value, deadline, seconds(now)));
+        };
+        let old = entry.deadline();
+        let new = match expiry {
+            ExpiryChange::Drop => None,
+            ExpiryChange::Keep => old,
+            ExpiryChange::At(at) => Some(at),
+        };
+        let bytes_before = entry.heap_bytes();
+        match entry.overwrite(value, new) {
+            Ok(()) => entry.set_access(seconds(now)),
+            Err(value) => *entry = Entry::new(key.bytes, value, new, seconds(now)),
+        }
+        let bytes_after = entry.heap_bytes();
+        self.recount(bytes_before, bytes_after);
+        self.reschedule(key, old, new);
+    }
+
+    fn recount(&mut self, before: usize, after: usize) {
+        self.account.add(after);
+        self.account.sub(before);
+    }
+
+    fn reschedule(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
+        if old == new {
+            return;
+        }
+        let mark = due_mark(key.slot, key.hash);
+        if let Some(at) = old {
+            self.due.remove(&(at, mark));
+        }
+        if let Some(at) = new {
+            self.due.insert((at, mark));
+        }
+    }
+
+    /// Adds an entry whose key is not there.
+    fn insert(&mut self, key: &Key<'_>, entry: Entry) {
+        self.reschedule(key, None, entry.deadline());
+        let seed = self.seed;
+        let hash_of = |bytes: &[u8]| {
+            let mut hasher = SipHasher13::new_with_key(&seed.0);
+            hasher.write(bytes);
+            hasher.finish()
+        };
+        let slot = usize::from(key.slot.0);
+        self.slots[slot].insert(key.hash, entry, &mut self.account, hash_of);
+        self.groups[slot / GROUP] += 1;
+        self.len += 1;
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, key: &Key<'_>) -> Option<Entry> {
+        let slot = usize::from(key.slot.0);
+        let entry = self.slots[slot].remove(key.hash, key.bytes, &mut self.account)?;
+        self.groups[slot / GROUP] -= 1;
+        self.len -= 1;
+        self.reschedule(key, entry.deadline(), None);
+        Some(entry)
+    }
+
+    /// Appends to a string; a missing key is empty. A value of another type stays as it is.
+    pub fn append(&mut self, key: &Key<'_>, tail: &[u8], now: WallMs) {
+        if self.find(key).is_none() {
+            return self.set(key, tail, ExpiryChange::Drop, now);
+        }
+        self.grow_text(key, now, |text| text.extend_from_slice(tail), tail.len());
+    }
+
+    /// Overwrites a part of a string; what lies between its end and `offset` becomes zero bytes. A value of another
+    /// type stays as it is.
+    pub fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8], now: WallMs) {
+        let Some(end) = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(bytes.len())) else {
+            return;
+        };
+        if end > VALUE_BYTES_MAX {
+            return;
+        }
+        let write = |text: &mut Vec<u8>| {
+            if text.len() < end {
+                text.resize(end, 0);
+            }
+            text[end - bytes.len()..end].copy_from_slice(bytes);
+        };
+        if self.find(key).is_none() {
+            let mut text = Vec::new();
+            write(&mut text);
+            return self.put(key, grown_value(text.as_slice()), ExpiryChange::Drop, now);
+        }
+        self.grow_text(key, now, write, end);
+    }
+
+    /// Changes a string in place with `write`, which makes it longer by at most `room`.
+    fn grow_text(&mut self, key: &Key<'_>, now: WallMs, write: impl FnOnce(&mut Vec<u8>), room: usize) {
+        let table = &mut self.slots[usize::from(key.slot.0)];
+        let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
+        let before = entry.heap_bytes();
+        if let Some(Object::Text(text)) = entry.object_mut() {
+            write(text);
+            entry.set_access(seconds(now));
+            let after = entry.heap_bytes();
+            return self.recount(before, after);
+        }
+        let mut buffer = itoa::Buffer::new();
+        let mut text = Vec::new();
+        match entry.value() {
+            ValueRef::Text(old) => {
+                text.reserve(old.len() + room);
+                text.extend_from_slice(old);
+            }
+            ValueRef::Int(old) => text.extend_from_slice(number::int_text(old, &mut buffer)),
+            ValueRef::Object(_) => return,
+        }
+        write(&mut text);
+        if text.len() <= GROW_INLINE_MAX {
+            return self.put(key, grown_value(text.as_slice()), ExpiryChange::Keep, now);
+        }
+        self.put(key, NewValue::Object(Box::new(Object::Text(text))), ExpiryChange::Keep, now);
+    }
+
+    /// Sets or drops the deadline of a key that is there.
+    pub fn set_expiry(&mut self, key: &Key<'_>, deadline: Option<WallMs>) {
+        let table = &mut self.slots[usize::from(key.slot.0)];
+        let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
+        let old = entry.deadline();
+        let before = entry.heap_bytes();
+        if !entry.set_deadline(deadline) {
+            let access = entry.access();
+            let object = entry.take_object();
+            *entry = remade(key.bytes, entry, object, deadline, access);
+        }
+        let after = entry.heap_bytes();
+        self.recount(before, after);
+        self.reschedule(key, old, deadline);
+    }
+
+    /// Moves a value with its deadline to another key, whose own value goes.
+    pub fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) {
+        if from.bytes == to.bytes {
+            return;
+        }
+        let Some(mut entry) = self.remove(from) else { return };
+        self.remove(to);
+        let object = entry.take_object();
+        let renamed = remade(to.bytes, &entry, object, entry.deadline(), entry.access());
+        self.insert(to, renamed);
+    }
+
+    /// Copies a value with its deadline to another key, whose own value goes.
+    pub fn copy(&mut self, from: &Key<'_>, to: &Key<'_>, now: WallMs) {
+        if from.bytes == to.bytes {
+            return;
+        }
+        let Some(entry) = self.find(from) else { return };
+        let object = entry.object().cloned().map(Box::new);
+        let copied = remade(to.bytes, entry, object, entry.deadline(), seconds(now));
+        self.remove(to);
+        self.insert(to, copied);
+    }
+
+    /// Removes every key. What they took is freed by [`Keyspace::release`], a little at a time.
+    pub fn clear(&mut self) {
+        if self.len == 0 {
+            return;
+        }
+        self.account.add(SLOTS * size_of::<Table>());
+        self.retired.push(std::mem::replace(&mut self.slots, empty_slots()));
+        self.groups = [0; SLOTS / GROUP];
+        self.len = 0;
+        self.due.clear();
+    }
+
+    /// Frees up to `buckets` buckets of what was flushed; true if there is more.
+    pub fn release(&mut self, buckets: usize) -> bool {
+        let mut left = buckets;
+        while let Some(slots) = self.retired.last_mut() {
+            for table in slots.iter_mut().filter(|table| table.buckets() > 0) {
+                left -= table.dismantle(left, &mut self.account);
+                if left == 0 {
+                    return true;
+                }
+            }
+            self.retired.pop();
+            self.account.sub(SLOTS * size_of::<Table>());
+        }
+        false
+    }
+
+    /// The key whose deadline is the earliest, if that has passed at `now`: deadlines are points that still belong to
+    /// the key's life.
+    #[must_use]
+    pub fn next_due(&self, now: WallMs) -> Option<&Entry> {
+        let &(at, mark) = self.due.first()?;
+        if at >= now {
+            return None;
+        }
+        let slot = Slot((mark >> DUE_HASH_BITS) as u16);
+        let is_it = |entry: &Entry| due_mark(slot, self.hash(entry.key())) == mark && entry.deadline() == Some(at);
+        let entry = self.table(slot).find_by(mark & ((1 << DUE_HASH_BITS) - 1), is_it);
+        debug_assert!(entry.is_some(), "the index of deadlines names a key that is not there");
+        entry
+    }
+
+    /// The earliest deadline.
+    #[must_use]
+    pub fn first_deadline(&self) -> Option<WallMs> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at
+    /// the end. As Valkey's in cluster mode, a cursor carries the slot in its low 14 bits. Any number is a valid
+    /// cursor. The work is bounded by `count` and the number of slots.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
+        let mut slot = (cursor % SLOTS as u64) as usize;
+        let mut place = cursor >> CURSOR_SLOT_BITS;
+        let mut visited = 0;
+        while visited < count {
+            place = self.slots[slot].scan(place, |entry| {
+                visited += 1;
+                visit(entry);
+            });
+            if place == 0 {
+                match self.occupied_from(slot + 1) {
+                    Some(next) => slot = next,
+                    None => return 0,
+                }
+            }
+        }
+        place << CURSOR_SLOT_BITS | slot as u64
+    }
+
+    /// Visits the entries of one slot, at least `count` if there are so many, from `cursor` on; 0 at the end.
+    pub fn scan_slot(&self, slot: Slot, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
+        let mut cursor = cursor;
+        let mut visited = 0;
+        loop {
+            cursor = self.table(slot).scan(cursor, |entry| {
+                visited += 1;
+                visit(entry);
+            });
+            if cursor == 0 || visited >= count {
+                return cursor;
+            }
+        }
+    }
+
+    /// The first slot from `slot` on that has keys.
+    fn occupied_from(&self, slot: usize) -> Option<usize> {
+        let mut slot = slot;
+        while slot < SLOTS {
+            if slot % GROUP == 0 && self.groups[slot / GROUP] == 0 {
+                slot += GROUP;
+            } else if self.slots[slot].is_empty() {
+                slot += 1;
+            } else {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Every entry of a slot.
+    pub fn iter_slot(&self, slot: Slot) -> impl Iterator<Item = &Entry> {
+        self.table(slot).iter()
+    }
+
+    /// Every entry, slot by slot.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().flat_map(Table::iter)
+    }
+
+    /// Every slot that has keys, in order.
+    pub fn occupied(&self) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self.occupied_from(0), |&slot| self.occupied_from(slot + 1)).map(|slot| Slot(slot as u16))
+    }
+
+    /// A uniformly random entry.
+    pub fn random(&self, random: &mut dyn Random) -> Option<&Entry> {
+        if self.len == 0 {
+            return None;
+        }
+        let mut nth = random.below(self.len);
+        let group = self.groups.iter().position(|&len| {
+            let here = nth < len;
+            nth -= if here { 0 } else { len };
+            here
+        })?;
+        let slots = &self.slots[group * GROUP..(group + 1) * GROUP];
+        let table = slots.iter().find(|table| {
+            let here = nth < table.len() as u64;
+            nth -= if here { 0 } else { table.len() as u64 };
+            here
+        })?;
+        table.random(|bound| random.below(bound))
+    }
+
+    /// Starts to load the key's bucket.
+    #[inline]
+    pub fn prefetch_bucket(&self, slot: Slot, hash: u64) {
+        self.table(slot).prefetch_bucket(hash);
+    }
+
+    /// Starts to load the key's entry; call it a few keys after [`Keyspace::prefetch_bucket`].
+    #[inline]
+    pub fn prefetch_entry(&self, slot: Slot, hash: u64) {
+        self.table(slot).prefetch_entry(hash);
+    }
+}
+
+fn grown_value(text: &[u8]) -> NewValue<'_> {
+    NewValue::GrownText(text)
+}
+
+/// An entry like `entry` under another key or deadline; `object` is its object, if it has one.
+fn remade(key: &[u8], entry: &Entry, object: Option<Box<Object>>, deadline: Option<WallMs>, access: u32) -> Entry {
+    let value = match (object, entry.value()) {
+        (Some(object), _) => NewValue::Object(object),
+        (None, ValueRef::Text(text)) if entry.is_grown() => NewValue::GrownText(text),
+        (None, ValueRef::Text(text)) => NewValue::Text(text),
+        (None, ValueRef::Int(number)) => NewValue::Int(number),
+        (None, ValueRef::Object(object)) => NewValue::Object(Box::new(object.clone())),
+    };
+    Entry::new(key, value, deadline, access)
+}
+
+impl std::fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyspace").field("len", &self.len).field("account", &self.account).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! A connection's transaction: MULTI's queue and what EXEC makes of it.
+//!
+//! The session belongs to the connection. The shard runs MULTI, EXEC, DISCARD, WATCH and UNWATCH with it, queues what
+//! comes between, and runs a queue that [`Session::exec`] hands out as one unit: all of its effects in one batch, its
+//! reply released with that batch.
+
+use crate::command::CommandSpec;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use fastness_resp::Args;
+use fastness_types::WallMs;
+use fastness_types::limits::ENTRY_BYTES_MAX;
+
+/// Arguments that one transaction queues, bytes: half of what one log entry holds, so that its effects fit into one. At
+/// the bound the command is refused and the transaction with it.
+pub const QUEUE_BYTES_MAX: usize = ENTRY_BYTES_MAX / 2;
+
+/// What a queued argument costs beside its bytes: its length in an effect, its place in memory.
+const ARGUMENT_BYTES: usize = 32;
+
+/// A command that waits for EXEC.
+pub struct Queued {
+    /// What it is.
+    pub spec: &'static CommandSpec,
+    /// Its arguments, the name first.
+    pub args: Vec<Vec<u8>>,
+}
+
+impl Queued {
+    /// The arguments, as a command takes them.
+    #[must_use]
+    pub fn args(&self) -> Args<'_> {
+        Args::owned(&self.args)
+    }
+}
+
+impl std::fmt::Debug for Queued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queued").field("command", &self.spec.name).field("args", &self.args()).finish()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    commands: Vec<Queued>,
+    bytes: usize,
+    failed: bool,
+}
+
+/// What EXEC has to do.
+#[derive(Debug)]
+pub enum Exec {
+    /// Run these, in order, as one unit; the reply is an array of their replies.
+    Run(Vec<Queued>),
+    /// A watched key has changed: the reply is a null array.
+    Touched,
+    /// Refused, with this error.
+    Refused(CommandError),
+}
+
+/// The state of one connection that commands of the data depend on.
+#[derive(Debug)]
+pub struct Session {
+    token: u64,
+    /// READONLY was said: reads may be answered by a replica.
+    pub readonly: bool,
+    queue: Option<Queue>,
+    watches: bool,
+}
+
+impl Session {
+    /// For a new connection; `token` is its own among all sessions of one engine.
+    #[must_use]
+    pub fn new(token: u64) -> Session {
+        Session { token, readonly: false, queue: None, watches: false }
+    }
+
+    /// The connection's number.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Whether commands are queued.
+    #[must_use]
+    pub fn in_multi(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Whether a command of the open transaction was refused, so that EXEC will be.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.failed)
+    }
+
+    /// Number of queued commands.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.commands.len())
+    }
+
+    /// Arguments queued, bytes.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes)
+    }
+
+    /// Whether keys are watched.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.watches
+    }
+
+    /// MULTI.
+    ///
+    /// # Errors
+    /// Inside of a transaction. It goes on and will fail, as in Valkey.
+    pub fn multi(&mut self) -> Result<(), CommandError> {
+        if self.in_multi() {
+            self.fail();
+            return Err(CommandError::Fixed("ERR Command 'multi' not allowed inside a transaction"));
+        }
+        self.queue = Some(Queue::default());
+        Ok(())
+    }
+
+    /// Queues a command; the reply is `QUEUED`. The caller has checked that it is known, that its arity is right and
+    /// that it may be queued, and has called [`Session::fail`] otherwise.
+    ///
+    /// # Errors
+    /// Over [`QUEUE_BYTES_MAX`], or no transaction is open.
+    pub fn enqueue(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Result<(), CommandError> {
+        let Some(queue) = self.queue.as_mut() else {
+            return Err(CommandError::Fixed("ERR no transaction is open"));
+        };
+        let bytes: usize = args.iter().map(|arg| arg.len() + ARGUMENT_BYTES).sum();
+        if queue.bytes + bytes > QUEUE_BYTES_MAX {
+            queue.failed = true;
+            return Err(CommandError::Fixed("ERR transaction is too large for one log entry"));
+        }
+        queue.bytes += bytes;
+        // A failed transaction never runs: its commands are counted and not kept.
+        if !queue.failed {
+            queue.commands.push(Queued { spec, args: args.to_owned_args() });
+        }
+        Ok(())
+    }
+
+    /// A command of the open transaction was refused: EXEC will be, too. Nothing outside of one.
+    pub fn fail(&mut self) {
+        if let Some(queue) = self.queue.as_mut() {
+            queue.failed = true;
+            queue.commands = Vec::new();
+        }
+    }
+
+    /// EXEC: ends the transaction and all watches.
+    pub fn exec(&mut self, engine: &mut Engine, now: WallMs) -> Exec {
+        let Some(queue) = self.queue.take() else {
+            return Exec::Refused(CommandError::Fixed("ERR EXEC without MULTI"));
+        };
+        let touched = self.watches && engine.is_touched(self.token, now);
+        self.unwatch(engine);
+        if queue.failed {
+            return Exec::Refused(CommandError::Fixed("EXECABORT Transaction discarded because of previous errors."));
+        }
+        if touched { Exec::Touched } else { Exec::Run(queue.commands) }
+    }
+
+    /// DISCARD: ends the transaction and all watches.
+    ///
+    /// # Errors
+    /// No transaction is open.
+    pub fn discard(&mut self, engine: &mut Engine) -> Result<(), CommandError> {
+        if !self.in_multi() {
+            return Err(CommandError::Fixed("ERR DISCARD without MULTI"));
+        }
+        self.end(engine);
+        Ok(())
+    }
+
+    /// WATCH.
+    ///
+    /// # Errors
+    /// Inside of a transaction, which goes on and will fail, as in Valkey.
+    pub fn watch(&mut self, engine: &mut Engine, args: Args<'_>, now: WallMs) -> Result<(), CommandError> {
+        if self.in_multi() {
+            self.fail();
+            return Err(CommandError::Fixed("ERR Command 'watch' not allowed inside a transaction"));
+        }
+        for key in args.skip(1).iter() {
+            engine.watch(self.token, key, now);
+        }
+        self.watches = true;
+        Ok(())
+    }
+
+    /// UNWATCH.
+    pub fn unwatch(&mut self, engine: &mut Engine) {
+        if std::mem::take(&mut self.watches) {
+            engine.unwatch(self.token);
+        }
+    }
+
+    /// Ends transaction and watches: for RESET, and when the connection closes.
+    pub fn end(&mut self, engine: &mut Engine) {
+        self.queue = None;
+        self.unwatch(engine);
+    }
+}

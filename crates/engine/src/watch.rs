@@ -1,0 +1,133 @@
+//! WATCH: which sessions wait for a change of which keys.
+//!
+//! Belongs to this replica's sessions, not to the data: it is in no digest and no log. Keys are told apart by their
+//! seeded hash; a collision of 64 bits only makes an EXEC fail that need not.
+
+use crate::effect::Effect;
+use crate::engine::{Engine, is_expired};
+use crate::keyspace::Key;
+use fastness_types::WallMs;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// One watched key of one session.
+#[derive(Debug)]
+struct Watched {
+    bytes: Vec<u8>,
+    hash: u64,
+    /// It was past its deadline when the watch began: its removal is then no change.
+    was_expired: bool,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    keys: Vec<Watched>,
+    touched: bool,
+}
+
+/// All watches.
+#[derive(Debug, Default)]
+pub struct Watchers {
+    sessions: BTreeMap<u64, Session>,
+    by_key: BTreeMap<u64, SmallVec<[u64; 2]>>,
+}
+
+impl Watchers {
+    fn touch(&mut self, hash: u64) {
+        let Some(tokens) = self.by_key.get(&hash) else { return };
+        for token in tokens {
+            if let Some(session) = self.sessions.get_mut(token) {
+                session.touched = true;
+            }
+        }
+    }
+
+    fn touch_all(&mut self, is_there: impl Fn(&Watched) -> bool) {
+        for session in self.sessions.values_mut() {
+            session.touched |= session.keys.iter().any(&is_there);
+        }
+    }
+}
+
+impl Engine {
+    /// A session's next EXEC is to fail if this key changes before.
+    pub fn watch(&mut self, token: u64, key: &[u8], now: WallMs) {
+        let key = self.keyspace.key(key);
+        let was_expired = self.keyspace.find(&key).is_some_and(|entry| is_expired(entry, now));
+        let session = self.watchers.sessions.entry(token).or_default();
+        if session.keys.iter().any(|watched| watched.bytes == key.bytes) {
+            return;
+        }
+        session.keys.push(Watched { bytes: key.bytes.to_vec(), hash: key.hash, was_expired });
+        let tokens = self.watchers.by_key.entry(key.hash).or_default();
+        if !tokens.contains(&token) {
+            tokens.push(token);
+        }
+    }
+
+    /// Forgets all of a session's watches. To be called at EXEC, DISCARD, UNWATCH and when the session ends.
+    pub fn unwatch(&mut self, token: u64) {
+        let Some(session) = self.watchers.sessions.remove(&token) else { return };
+        for watched in session.keys {
+            if let Some(tokens) = self.watchers.by_key.get_mut(&watched.hash) {
+                tokens.retain(|other| *other != token);
+                if tokens.is_empty() {
+                    self.watchers.by_key.remove(&watched.hash);
+                }
+            }
+        }
+    }
+
+    /// Whether a key that the session watches has changed since, or has expired by now.
+    #[must_use]
+    pub fn is_touched(&self, token: u64, now: WallMs) -> bool {
+        let Some(session) = self.watchers.sessions.get(&token) else { return false };
+        let has_expired = |watched: &Watched| {
+            let key = self.keyspace.key(&watched.bytes);
+            !watched.was_expired && self.keyspace.find(&key).is_some_and(|entry| is_expired(entry, now))
+        };
+        session.touched || session.keys.iter().any(has_expired)
+    }
+
+    /// Marks every watching session as touched: what a replica does that gives up its memory for the log's.
+    pub fn touch_every_watcher(&mut self) {
+        self.watchers.touch_all(|_| true);
+    }
+
+    /// Tells the sessions that watch what this effect changes. Before it is performed.
+    pub(crate) fn touch_watchers(&mut self, effect: &Effect<'_>, now: WallMs) {
+        if self.watchers.sessions.is_empty() {
+            return;
+        }
+        match *effect {
+            Effect::Unlink { key } if self.is_watched_expired(&key, now) => self.touch_unless_expired_at_start(&key),
+            Effect::Set { key, .. }
+            | Effect::Append { key, .. }
+            | Effect::SetRange { key, .. }
+            | Effect::Unlink { key }
+            | Effect::ExpireAt { key, .. }
+            | Effect::Persist { key } => self.watchers.touch(key.hash),
+            Effect::Rename { from, to } => {
+                self.watchers.touch(from.hash);
+                self.watchers.touch(to.hash);
+            }
+            Effect::Copy { to, .. } => self.watchers.touch(to.hash),
+            Effect::FlushAll => {
+                let keyspace = &self.keyspace;
+                self.watchers.touch_all(|watched| keyspace.find(&keyspace.key(&watched.bytes)).is_some());
+            }
+        }
+    }
+
+    fn is_watched_expired(&self, key: &Key<'_>, now: WallMs) -> bool {
+        self.keyspace.find(key).is_some_and(|entry| is_expired(entry, now))
+    }
+
+    fn touch_unless_expired_at_start(&mut self, key: &Key<'_>) {
+        let Some(tokens) = self.watchers.by_key.get(&key.hash) else { return };
+        for token in tokens {
+            let Some(session) = self.watchers.sessions.get_mut(token) else { continue };
+            session.touched |= session.keys.iter().any(|watched| watched.hash == key.hash && !watched.was_expired);
+        }
+    }
+}
