@@ -1,1 +1,47 @@
-//! The transaction log in RocksDB: group commit, encryption at rest.
+//! The transaction log: every Raft group's entries and votes of one node, encrypted, in one ordered store with one
+//! group commit.
+//!
+//! ```text
+//! GroupLog::append ─▶ tail (memory, readable at once)
+//!                 └─▶ queue (one, all groups) ─▶ writer: drain → seal → one batch → one synced write → callbacks
+//! GroupLog::read  ◀── tail, else ◀── reader: scan → open
+//! ```
+//!
+//! Invariants:
+//! - What a callback has reported as written survives any crash of process and machine.
+//! - Votes, entries, truncations and purges of a group reach the disk in the order of their calls, batch by batch: a
+//!   crash leaves a prefix of them.
+//! - At most the last write batch is not on stable storage: see `writer.rs`.
+//! - After the first failed write nothing is written any more ([`Log::failure`]).
+//!
+//! What is detected when a log is opened, and what is not: see `recover.rs` and `wal.rs`.
+//!
+//! Does not know: openraft, commands, snapshots' contents, sockets.
+
+mod cipher;
+mod entry;
+mod error;
+mod group;
+mod identity;
+pub mod key;
+mod keyring;
+mod log;
+pub mod memory;
+mod queue;
+mod reader;
+mod recover;
+mod stats;
+pub mod store;
+mod tail;
+mod writer;
+
+pub use cipher::{Cipher, Fingerprint, KeyFileError, MasterKey, Random};
+pub use entry::{EntryId, EntryKind, LogEntry, RecordError};
+pub use error::{OpenError, ReadError, WriteError};
+pub use group::GroupState;
+pub use identity::Identity;
+pub use keyring::{BYTES_PER_KEY_MAX, MESSAGES_PER_KEY_MAX};
+pub use log::{GroupLog, Log, LogOptions};
+pub use queue::Done;
+pub use stats::{LogStats, SYNC_BUCKETS};
+pub use writer::{DriverLatency, WriteLoad, WriterDriver};

@@ -1,0 +1,225 @@
+//! The master key: read from a file, used only to wrap data keys and to authenticate the identity record.
+//!
+//! Three subkeys are derived from the 32 bytes with HMAC-SHA256 over fixed labels: one wraps data keys
+//! (AES-256-GCM), one authenticates the identity record, one gives the fingerprint by which a wrong key is told from
+//! damage. The fingerprint is 8 bytes and says nothing about the key.
+//!
+//! Rotation: a [`Cipher`] may carry the previous master key; at the next start every data key that it wrapped is
+//! wrapped anew. Entries are not touched.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Fills bytes with randomness that cannot be guessed. A simulation gives its own.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// What names a master key without telling it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 8]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// The 32 secret bytes that protect every data key of a node.
+pub struct MasterKey {
+    pub(crate) wrapping: LessSafeKey,
+    pub(crate) identity: hmac::Key,
+    fingerprint: Fingerprint,
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MasterKey({})", self.fingerprint)
+    }
+}
+
+/// Why a master key file is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read.
+    #[error("master key file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others than its owner may read or write it.
+    #[error("master key file {path} has mode {mode:03o}: others may use it; run: chmod 600 {path}")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Neither 32 bytes nor 64 hexadecimal digits.
+    #[error("master key file {path} must hold 32 bytes, or 64 hexadecimal digits: it has {bytes} bytes")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+fn derive(secret: &hmac::Key, label: &[u8]) -> [u8; 32] {
+    let tag = hmac::sign(secret, label);
+    let mut key = [0; 32];
+    key.copy_from_slice(tag.as_ref());
+    key
+}
+
+pub(crate) fn aead_key(bytes: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).expect("AES-256 takes a key of 32 bytes"))
+}
+
+impl MasterKey {
+    /// A key from its bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> MasterKey {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        let mut fingerprint = [0; 8];
+        fingerprint.copy_from_slice(&derive(&secret, b"fastness master key fingerprint v1")[..8]);
+        MasterKey {
+            wrapping: aead_key(&derive(&secret, b"fastness data key wrapping v1")),
+            identity: hmac::Key::new(hmac::HMAC_SHA256, &derive(&secret, b"fastness identity record v1")),
+            fingerprint: Fingerprint(fingerprint),
+        }
+    }
+
+    /// Reads a key file: 32 bytes, or 64 hexadecimal digits and an optional newline, for its owner only.
+    ///
+    /// # Errors
+    /// See [`KeyFileError`].
+    pub fn load(path: &Path) -> Result<MasterKey, KeyFileError> {
+        let read = |source| KeyFileError::Read { path: path.to_path_buf(), source };
+        check_mode(path, &std::fs::metadata(path).map_err(read)?)?;
+        let content = std::fs::read(path).map_err(read)?;
+        let bytes = parse_key(&content)
+            .ok_or_else(|| KeyFileError::Form { path: path.to_path_buf(), bytes: content.len() })?;
+        Ok(MasterKey::from_bytes(&bytes))
+    }
+
+    /// What names it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Mode { path: path.to_path_buf(), mode });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path, _: &std::fs::Metadata) -> Result<(), KeyFileError> {
+    Ok(())
+}
+
+/// The key that a file's content stands for.
+fn parse_key(content: &[u8]) -> Option<[u8; 32]> {
+    if let Ok(raw) = content.try_into() {
+        return Some(raw);
+    }
+    let text = content.trim_ascii_end();
+    if text.len() != 64 {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
+        let digit = |d: u8| char::from(d).to_digit(16);
+        *byte = (digit(digits[0])? * 16 + digit(digits[1])?) as u8;
+    }
+    Some(key)
+}
+
+/// What encryption at rest needs: the master key, maybe the one before it, and randomness.
+pub struct Cipher {
+    pub(crate) master: MasterKey,
+    pub(crate) previous: Option<MasterKey>,
+    pub(crate) random: Random,
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cipher").field("master", &self.master).field("previous", &self.previous).finish_non_exhaustive()
+    }
+}
+
+impl Cipher {
+    /// With the system's randomness.
+    #[must_use]
+    pub fn new(master: MasterKey) -> Cipher {
+        let system = SystemRandom::new();
+        Cipher::with_random(
+            master,
+            Box::new(move |bytes| system.fill(bytes).expect("the system's random source does not fail once it is up")),
+        )
+    }
+
+    /// With randomness from elsewhere: for simulations. Real keys need [`Cipher::new`].
+    #[must_use]
+    pub fn with_random(master: MasterKey, random: Random) -> Cipher {
+        Cipher { master, previous: None, random }
+    }
+
+    /// Accepts data keys wrapped by `previous` too, and wraps them anew at the start.
+    #[must_use]
+    pub fn with_previous(mut self, previous: MasterKey) -> Cipher {
+        self.previous = Some(previous);
+        self
+    }
+
+    /// The master key with this fingerprint.
+    pub(crate) fn master_by(&self, fingerprint: Fingerprint) -> Option<&MasterKey> {
+        [Some(&self.master), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|key| key.fingerprint() == fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_raw_or_hexadecimal() {
+        assert_eq!(parse_key(&[7; 32]), Some([7; 32]));
+        assert_eq!(parse_key("0a".repeat(32).as_bytes()), Some([10; 32]));
+        assert_eq!(parse_key(format!("{}\n", "fF".repeat(32)).as_bytes()), Some([255; 32]));
+        assert_eq!(parse_key(&[b'g'; 64]), None);
+        assert_eq!(parse_key(b"short"), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        std::fs::write(&path, [1; 32]).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = MasterKey::load(&path).unwrap_err();
+        assert!(matches!(error, KeyFileError::Mode { mode: 0o640, .. }), "{error}");
+        assert!(error.to_string().contains("chmod 600"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(MasterKey::load(&path).unwrap().fingerprint(), MasterKey::from_bytes(&[1; 32]).fingerprint());
+        std::fs::write(&path, b"too short").unwrap();
+        assert!(matches!(MasterKey::load(&path), Err(KeyFileError::Form { bytes: 9, .. })));
+        assert!(matches!(MasterKey::load(&dir.path().join("none")), Err(KeyFileError::Read { .. })));
+    }
+}

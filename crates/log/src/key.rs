@@ -1,0 +1,170 @@
+//! Every persisted key: its layout, its lifetime, its value. Numbers are frozen; a change of meaning takes a new tag.
+//!
+//! Integers in keys are big-endian, so that keys sort as numbers do.
+
+use fastness_types::GroupId;
+
+use crate::store::{Family, KeyRange};
+
+/// Everything that this crate stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// `log`: `group u32 | index u64` → an entry record (`entry.rs`). From append until truncation or purge.
+    Entry {
+        /// The group.
+        group: GroupId,
+        /// Raft index.
+        index: u64,
+    },
+    /// `meta`: `0x01` → identity record (`identity.rs`): cluster id, node id, start counter, boot id. For the life of
+    /// the disk; rewritten at every start.
+    Identity,
+    /// `meta`: `0x02 | key id u32` → a wrapped data key (`keyring.rs`). Until no entry uses it any more, found at a
+    /// start.
+    DataKey {
+        /// Counted from 1.
+        id: u32,
+    },
+    /// `meta`: `0x03 | group u32` → sealed vote, opaque bytes of consensus. For the life of the group.
+    Vote {
+        /// The group.
+        group: GroupId,
+    },
+    /// `meta`: `0x04 | group u32` → sealed committed position, opaque bytes of consensus. A hint: may be behind.
+    Committed {
+        /// The group.
+        group: GroupId,
+    },
+    /// `meta`: `0x05 | group u32` → sealed purge record (`entry.rs`): id of the last purged entry, and the last
+    /// purged membership entry. From the first purge on, in one batch with the removal of the entries.
+    Purged {
+        /// The group.
+        group: GroupId,
+    },
+}
+
+const IDENTITY: u8 = 0x01;
+const DATA_KEY: u8 = 0x02;
+const VOTE: u8 = 0x03;
+const COMMITTED: u8 = 0x04;
+const PURGED: u8 = 0x05;
+
+fn tagged(tag: u8, number: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(5);
+    key.push(tag);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+impl Key {
+    /// Where it is stored.
+    #[must_use]
+    pub fn family(self) -> Family {
+        match self {
+            Key::Entry { .. } => Family::Log,
+            _ => Family::Meta,
+        }
+    }
+
+    /// The bytes on disk.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Key::Entry { group, index } => {
+                let mut key = Vec::with_capacity(12);
+                key.extend_from_slice(&group.0.to_be_bytes());
+                key.extend_from_slice(&index.to_be_bytes());
+                key
+            }
+            Key::Identity => vec![IDENTITY],
+            Key::DataKey { id } => tagged(DATA_KEY, id),
+            Key::Vote { group } => tagged(VOTE, group.0),
+            Key::Committed { group } => tagged(COMMITTED, group.0),
+            Key::Purged { group } => tagged(PURGED, group.0),
+        }
+    }
+
+    /// What a stored key is; `None` if this version does not know it.
+    #[must_use]
+    pub fn decode(family: Family, key: &[u8]) -> Option<Key> {
+        match family {
+            Family::Log => {
+                let (group, index) = key.split_at_checked(4)?;
+                Some(Key::Entry {
+                    group: GroupId(u32::from_be_bytes(group.try_into().ok()?)),
+                    index: u64::from_be_bytes(index.try_into().ok()?),
+                })
+            }
+            Family::Meta => {
+                let (tag, rest) = key.split_first()?;
+                if *tag == IDENTITY {
+                    return rest.is_empty().then_some(Key::Identity);
+                }
+                let number = u32::from_be_bytes(rest.try_into().ok()?);
+                let group = GroupId(number);
+                match *tag {
+                    DATA_KEY => Some(Key::DataKey { id: number }),
+                    VOTE => Some(Key::Vote { group }),
+                    COMMITTED => Some(Key::Committed { group }),
+                    PURGED => Some(Key::Purged { group }),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// A tag of its own per kind of sealed record; bound into what is sealed.
+    #[must_use]
+    pub(crate) fn seal_tag(self) -> u8 {
+        match self {
+            Key::Entry { .. } => 0,
+            Key::Identity => IDENTITY,
+            Key::DataKey { .. } => DATA_KEY,
+            Key::Vote { .. } => VOTE,
+            Key::Committed { .. } => COMMITTED,
+            Key::Purged { .. } => PURGED,
+        }
+    }
+}
+
+/// Entries `from..to` of a group.
+#[must_use]
+pub fn entries(group: GroupId, from: u64, to: u64) -> KeyRange {
+    KeyRange { from: Key::Entry { group, index: from }.encode(), to: Key::Entry { group, index: to }.encode() }
+}
+
+/// All keys of a family.
+#[must_use]
+pub fn everything() -> KeyRange {
+    KeyRange { from: Vec::new(), to: vec![0xff; 16] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_decodes_to_itself_and_the_bytes_are_frozen() {
+        let group = GroupId(7);
+        let keys = [
+            (Key::Entry { group, index: 258 }, vec![0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 1, 2]),
+            (Key::Identity, vec![1]),
+            (Key::DataKey { id: 3 }, vec![2, 0, 0, 0, 3]),
+            (Key::Vote { group }, vec![3, 0, 0, 0, 7]),
+            (Key::Committed { group }, vec![4, 0, 0, 0, 7]),
+            (Key::Purged { group }, vec![5, 0, 0, 0, 7]),
+        ];
+        for (key, bytes) in keys {
+            assert_eq!(key.encode(), bytes);
+            assert_eq!(Key::decode(key.family(), &bytes), Some(key));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_key_is_none() {
+        assert_eq!(Key::decode(Family::Meta, &[]), None);
+        assert_eq!(Key::decode(Family::Meta, &[9, 0, 0, 0, 1]), None);
+        assert_eq!(Key::decode(Family::Meta, &[1, 0]), None);
+        assert_eq!(Key::decode(Family::Log, &[0; 11]), None);
+    }
+}

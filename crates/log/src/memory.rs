@@ -1,0 +1,279 @@
+//! The simulated disk: an ordered store in memory that remembers what was synced.
+//!
+//! [`MemoryDisk`] is the disk, which outlives crashes; [`MemoryDisk::open`] gives a handle on it, of which one at a time
+//! can be open, as with a locked directory. [`MemoryDisk::crash`] drops a suffix of the batches that were not synced:
+//! a batch is there whole or not at all, as a real store's recovery presents it. A handle that was opened before the
+//! crash reads and writes nothing any more.
+//!
+//! Faults: writes that fail (once, or for good), an fsync that fails after its batch was applied, a full disk, and
+//! changed bytes ([`MemoryDisk::edit`]). Latency is the log's driver's matter.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch, WriteOp};
+
+type Families = BTreeMap<Family, BTreeMap<Vec<u8>, Bytes>>;
+
+/// A fault that the next writes meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryFault {
+    /// The batch is not written.
+    Write,
+    /// The batch is written and not synced, and the sync fails.
+    Sync,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    /// As it is after the last sync.
+    synced: Families,
+    /// Batches since then, oldest first.
+    unsynced: Vec<WriteBatch>,
+    /// With the unsynced batches applied.
+    current: Families,
+    /// Raised by every crash: handles of an earlier life are dead.
+    life: u64,
+    open: bool,
+    fault: Option<MemoryFault>,
+    /// Once a write has failed.
+    failed: bool,
+    bytes_max: Option<usize>,
+    syncs: u64,
+}
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDisk {
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// One opening of a [`MemoryDisk`].
+#[derive(Debug)]
+pub struct MemoryStore {
+    disk: Arc<Mutex<Disk>>,
+    life: u64,
+}
+
+const PLACE: &str = "the simulated disk";
+
+fn apply(families: &mut Families, op: &WriteOp) {
+    match op {
+        WriteOp::Put { family, key, value } => {
+            families.entry(*family).or_default().insert(key.clone(), value.clone());
+        }
+        WriteOp::Delete { family, key } => {
+            families.entry(*family).or_default().remove(key);
+        }
+        WriteOp::DeleteRange { family, from, to } => {
+            if from < to {
+                let map = families.entry(*family).or_default();
+                let mut tail = map.split_off(from);
+                map.append(&mut tail.split_off(to));
+            }
+        }
+    }
+}
+
+fn apply_all(families: &mut Families, batch: &WriteBatch) {
+    batch.ops.iter().for_each(|op| apply(families, op));
+}
+
+fn bytes_of(families: &Families) -> usize {
+    families.values().flatten().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> MemoryDisk {
+        MemoryDisk::default()
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// It is open already.
+    pub fn open(&self) -> Result<Arc<MemoryStore>, StoreError> {
+        let mut disk = self.disk.lock();
+        if disk.open {
+            return Err(StoreError::Locked { place: PLACE.into(), detail: "it is open".into() });
+        }
+        disk.open = true;
+        disk.failed = false;
+        Ok(Arc::new(MemoryStore { disk: self.disk.clone(), life: disk.life }))
+    }
+
+    /// The process is gone, the machine is not: everything written is there.
+    pub fn kill(&self) {
+        self.crash(usize::MAX);
+    }
+
+    /// The machine is gone: of the batches that were not synced the first `survive` are there.
+    pub fn crash(&self, survive: usize) {
+        let mut disk = self.disk.lock();
+        let disk = &mut *disk;
+        let survivors = disk.unsynced.len().min(survive);
+        let kept: Vec<WriteBatch> = disk.unsynced.drain(..).take(survivors).collect();
+        kept.iter().for_each(|batch| apply_all(&mut disk.synced, batch));
+        disk.current = disk.synced.clone();
+        disk.life += 1;
+        disk.open = false;
+        disk.fault = None;
+    }
+
+    /// Batches that a crash may take.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.disk.lock().unsynced.len()
+    }
+
+    /// Syncs so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.disk.lock().syncs
+    }
+
+    /// Lets the next write meet a fault; after it all writes fail until the disk is opened anew.
+    pub fn inject(&self, fault: MemoryFault) {
+        self.disk.lock().fault = Some(fault);
+    }
+
+    /// Limits keys and values together to `bytes_max`; `None` lifts it.
+    pub fn set_capacity(&self, bytes_max: Option<usize>) {
+        self.disk.lock().bytes_max = bytes_max;
+    }
+
+    /// An image of the disk as it is now: a copy that a backup would make.
+    #[must_use]
+    pub fn copy(&self) -> MemoryDisk {
+        let disk = self.disk.lock();
+        let copy = Disk { synced: disk.current.clone(), current: disk.current.clone(), ..Disk::default() };
+        MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// Every key and value of a family.
+    #[must_use]
+    pub fn dump(&self, family: Family) -> Vec<KeyValue> {
+        let disk = self.disk.lock();
+        disk.current.get(&family).into_iter().flatten().map(|(k, v)| (k.clone(), v.to_vec())).collect()
+    }
+
+    /// Changes what is stored behind everyone's back; `None` removes the key.
+    pub fn edit(&self, family: Family, key: &[u8], value: Option<Vec<u8>>) {
+        let mut disk = self.disk.lock();
+        let disk = &mut *disk;
+        for families in [&mut disk.synced, &mut disk.current] {
+            let map = families.entry(family).or_default();
+            match &value {
+                Some(value) => map.insert(key.to_vec(), Bytes::from(value.clone())),
+                None => map.remove(key),
+            };
+        }
+    }
+}
+
+impl MemoryStore {
+    fn alive<'a>(&self, disk: &'a mut Disk) -> Result<&'a mut Disk, StoreError> {
+        if disk.life == self.life { Ok(disk) } else { Err(io("the machine has crashed")) }
+    }
+}
+
+fn io(detail: &str) -> StoreError {
+    StoreError::Io { place: PLACE.into(), detail: detail.into() }
+}
+
+fn range(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (Bound::Included(&range.from), Bound::Excluded(&range.to))
+}
+
+impl OrderedStore for MemoryStore {
+    fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock();
+        let disk = self.alive(&mut disk)?;
+        if disk.failed {
+            return Err(io("a write failed before"));
+        }
+        let fault = disk.fault.take();
+        if fault == Some(MemoryFault::Write) {
+            disk.failed = true;
+            return Err(io("injected write failure"));
+        }
+        if let Some(bytes_max) = disk.bytes_max
+            && bytes_of(&disk.current) + batch.size_bytes() > bytes_max
+        {
+            disk.failed = true;
+            return Err(StoreError::NoSpace { place: PLACE.into(), detail: "the capacity set is reached".into() });
+        }
+        apply_all(&mut disk.current, &batch);
+        disk.unsynced.push(batch);
+        if fault == Some(MemoryFault::Sync) {
+            disk.failed = true;
+            return Err(io("injected sync failure"));
+        }
+        if sync {
+            disk.syncs += 1;
+            let batches = std::mem::take(&mut disk.unsynced);
+            batches.iter().for_each(|batch| apply_all(&mut disk.synced, batch));
+        }
+        Ok(())
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut disk = self.disk.lock();
+        let disk = self.alive(&mut disk)?;
+        Ok(disk.current.get(&family).and_then(|map| map.get(key)).map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, family: Family, wanted: &KeyRange, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        if wanted.from >= wanted.to {
+            return Ok(());
+        }
+        // Collected first: `visit` may call the store again.
+        let found: Vec<(Vec<u8>, Bytes)> = {
+            let mut disk = self.disk.lock();
+            let disk = self.alive(&mut disk)?;
+            disk.current
+                .get(&family)
+                .into_iter()
+                .flat_map(|map| map.range::<[u8], _>(range(wanted)))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect()
+        };
+        for (key, value) in &found {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, family: Family, wanted: &KeyRange) -> Result<Option<KeyValue>, StoreError> {
+        if wanted.from >= wanted.to {
+            return Ok(None);
+        }
+        let mut disk = self.disk.lock();
+        let disk = self.alive(&mut disk)?;
+        let found = disk.current.get(&family).and_then(|map| map.range::<[u8], _>(range(wanted)).next_back());
+        Ok(found.map(|(key, value)| (key.clone(), value.to_vec())))
+    }
+
+    fn reclaim(&self, _: Family) {}
+
+    fn place(&self) -> String {
+        PLACE.into()
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        let mut disk = self.disk.lock();
+        if disk.life == self.life {
+            disk.open = false;
+        }
+    }
+}

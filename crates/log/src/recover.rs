@@ -1,0 +1,255 @@
+//! Opening: everything stored is read, decrypted and checked before the log is used.
+//!
+//! Detected, each with an error of its own (`OpenError`): another node's or cluster's disk, a wrong master key, a
+//! changed bit in any record or in its place (authentication tags), exchanged records, a missing entry between the
+//! first and the last, terms that run back, records of a newer version, an identity that is gone.
+//!
+//! Not detected here: entries or votes missing **at the end**, that is a disk that is consistently older than it was
+//! (a restored copy; a write-ahead log that a file system cut at a record's boundary). The start counter shows such
+//! a disk to the peers (`identity.rs`). What the store itself tells of torn and damaged files: `wal.rs`.
+//!
+//! A missing first entry of a log that was never purged is detected if its index is above 1.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use fastness_types::GroupId;
+
+use crate::cipher::Cipher;
+use crate::entry::{LogEntry, PurgeRecord, RecordError};
+use crate::error::OpenError;
+use crate::group::GroupMemory;
+use crate::identity::Identity;
+use crate::key::{Key, everything};
+use crate::keyring::{Keyring, Place, Sealer, UnwrapError};
+use crate::log::LogOptions;
+use crate::store::{Family, OrderedStore, WriteBatch};
+
+/// A line about the progress is logged after this many bytes.
+const PROGRESS_BYTES: usize = 256 * 1024 * 1024;
+/// Without a purge a log starts at index 0 or 1.
+const FIRST_INDEX_MAX: u64 = 1;
+
+pub(crate) struct Recovered {
+    pub(crate) identity: Identity,
+    pub(crate) ring: Arc<Keyring>,
+    pub(crate) sealer: Sealer,
+    pub(crate) groups: BTreeMap<GroupId, GroupMemory>,
+}
+
+pub(crate) fn recover(store: &dyn OrderedStore, cipher: Cipher, options: &LogOptions) -> Result<Recovered, OpenError> {
+    let identity = next_identity(store, &cipher, options)?;
+    let place = Place { cluster: options.cluster, node: options.node };
+    let mut scan = Scan {
+        store,
+        ring: Arc::new(Keyring::new(place)),
+        tail_bytes_max: options.tail_bytes_max,
+        groups: BTreeMap::new(),
+        data_keys: BTreeMap::new(),
+        used_keys: BTreeSet::new(),
+        bytes: 0,
+    };
+    scan.meta(&cipher)?;
+    scan.entries()?;
+    scan.start(cipher, identity)
+}
+
+/// Checks who the disk belongs to, and counts this start.
+fn next_identity(store: &dyn OrderedStore, cipher: &Cipher, options: &LogOptions) -> Result<Identity, OpenError> {
+    let place = store.place();
+    let Some(record) = store.get(Family::Meta, &Key::Identity.encode())? else {
+        for family in [Family::Log, Family::Meta] {
+            if store.last(family, &everything())?.is_some() {
+                return Err(OpenError::NoIdentity { place });
+            }
+        }
+        if !options.create {
+            return Err(OpenError::Empty { place, node: options.node });
+        }
+        return Ok(Identity { node: options.node, cluster: options.cluster, starts: 1 });
+    };
+    let damaged = |error| OpenError::Record { place: store.place(), record: "identity record".into(), error };
+    let stored = Identity::decode(&record).map_err(damaged)?;
+    let Identity { node, cluster, starts } = stored.identity;
+    match stored.verify(cipher) {
+        None => {
+            let given = cipher.master.fingerprint();
+            return Err(OpenError::OtherMasterKey { place, disk: stored.master, given });
+        }
+        Some(Err(error)) => return Err(damaged(error)),
+        Some(Ok(())) => {}
+    }
+    if cluster != options.cluster {
+        return Err(OpenError::OtherCluster { place, disk: cluster, given: options.cluster });
+    }
+    if node != options.node {
+        return Err(OpenError::OtherNode { place, disk: node, given: options.node });
+    }
+    Ok(Identity { node, cluster, starts: starts + 1 })
+}
+
+struct Scan<'a> {
+    store: &'a dyn OrderedStore,
+    ring: Arc<Keyring>,
+    tail_bytes_max: usize,
+    groups: BTreeMap<GroupId, GroupMemory>,
+    /// Stored data keys, and whether each is wrapped by the current master key.
+    data_keys: BTreeMap<u32, (Vec<u8>, bool)>,
+    used_keys: BTreeSet<u32>,
+    bytes: usize,
+}
+
+impl Scan<'_> {
+    /// Calls `visit` with every record of a family, in key order.
+    fn each(
+        &mut self,
+        family: Family,
+        mut visit: impl FnMut(&mut Self, Key, &[u8]) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        let mut result = Ok(());
+        let store = self.store;
+        store.scan(family, &everything(), &mut |key, record| {
+            result = match Key::decode(family, key) {
+                Some(key) => visit(self, key, record),
+                None => Err(OpenError::UnknownKey { place: store.place(), family: family.name(), key: hex(key) }),
+            };
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        result
+    }
+
+    fn damaged(&self, record: String, error: RecordError) -> OpenError {
+        OpenError::Record { place: self.store.place(), record, error }
+    }
+
+    fn group(&mut self, group: GroupId) -> &mut GroupMemory {
+        let tail_bytes_max = self.tail_bytes_max;
+        self.groups.entry(group).or_insert_with(|| GroupMemory::new(tail_bytes_max))
+    }
+
+    /// Keys first (their tag sorts before all that is sealed), then votes and positions.
+    fn meta(&mut self, cipher: &Cipher) -> Result<(), OpenError> {
+        self.each(Family::Meta, |scan, key, record| match key {
+            // `Log` has no such key, and the identity was read before.
+            Key::Identity | Key::Entry { .. } => Ok(()),
+            Key::DataKey { id } => scan.data_key(id, record, cipher),
+            Key::Vote { group } => {
+                scan.group(group).vote = Some(scan.open_meta(key, record, format!("vote of group {group}"))?);
+                Ok(())
+            }
+            Key::Committed { group } => {
+                let record = scan.open_meta(key, record, format!("committed position of group {group}"))?;
+                scan.group(group).committed = Some(record);
+                Ok(())
+            }
+            Key::Purged { group } => {
+                let name = format!("purge record of group {group}");
+                let record = scan.open_meta(key, record, name.clone())?;
+                let record = PurgeRecord::decode(&record).map_err(|error| scan.damaged(name, error))?;
+                scan.group(group).set_purged(record);
+                Ok(())
+            }
+        })
+    }
+
+    fn open_meta(&mut self, key: Key, record: &[u8], name: String) -> Result<bytes::Bytes, OpenError> {
+        let (plain, key_id) = self.ring.open_meta(key, record).map_err(|error| self.damaged(name, error))?;
+        self.used_keys.insert(key_id);
+        Ok(plain)
+    }
+
+    fn data_key(&mut self, id: u32, record: &[u8], cipher: &Cipher) -> Result<(), OpenError> {
+        match self.ring.unwrap_key(id, record, cipher) {
+            Ok(current) => {
+                self.data_keys.insert(id, (record.to_vec(), current));
+                Ok(())
+            }
+            Err(UnwrapError::OtherMaster(disk)) => {
+                let given = cipher.master.fingerprint();
+                Err(OpenError::OtherMasterKey { place: self.store.place(), disk, given })
+            }
+            Err(UnwrapError::Record(error)) => Err(self.damaged(format!("data key {id}"), error)),
+        }
+    }
+
+    fn entries(&mut self) -> Result<(), OpenError> {
+        self.each(Family::Log, |scan, key, record| {
+            let Key::Entry { group, index } = key else {
+                unreachable!("the log family decodes to entries only");
+            };
+            scan.report(record.len());
+            let (entry, key_id) = scan
+                .ring
+                .open_entry(group, index, record)
+                .map_err(|error| scan.damaged(format!("entry {index} of group {group}"), error))?;
+            scan.used_keys.insert(key_id);
+            scan.entry(group, entry)
+        })
+    }
+
+    /// Checks that an entry follows the one before it, and keeps it in the tail while there is room for newer ones.
+    fn entry(&mut self, group: GroupId, entry: LogEntry) -> Result<(), OpenError> {
+        let place = self.store.place();
+        let index = entry.index;
+        let memory = self.group(group);
+        match memory.last {
+            Some(last) if index != last.index + 1 => {
+                return Err(OpenError::Gap { place, group, expected: last.index + 1, found: index });
+            }
+            Some(last) if entry.term < last.term => {
+                return Err(OpenError::TermOrder { place, group, index, term: entry.term, before: last.term });
+            }
+            None if index > FIRST_INDEX_MAX => {
+                return Err(OpenError::Gap { place, group, expected: FIRST_INDEX_MAX, found: index });
+            }
+            _ => {}
+        }
+        memory.push(0, Arc::new(entry));
+        memory.tail.evict(0);
+        Ok(())
+    }
+
+    fn report(&mut self, bytes: usize) {
+        let before = self.bytes / PROGRESS_BYTES;
+        self.bytes += bytes;
+        if self.bytes / PROGRESS_BYTES > before {
+            let mib = self.bytes / (1024 * 1024);
+            tracing::info!(mib, "checking the transaction log of {}", self.store.place());
+        }
+    }
+
+    /// Makes this start's data key and stores it with the raised start counter; drops keys that nothing uses.
+    fn start(self, cipher: Cipher, identity: Identity) -> Result<Recovered, OpenError> {
+        let newest = self.data_keys.last_key_value().map_or(0, |(&id, _)| id);
+        let (mut sealer, record) = {
+            let id = newest + 1;
+            let identity_record = identity.encode(&cipher.master);
+            let (sealer, key_record) = Sealer::new(self.ring.clone(), cipher, id);
+            let mut batch = WriteBatch::new();
+            batch.put(Family::Meta, Key::Identity.encode(), identity_record);
+            batch.put(Family::Meta, Key::DataKey { id }.encode(), key_record);
+            (sealer, batch)
+        };
+        let mut batch = record;
+        for (&id, (record, current)) in &self.data_keys {
+            let key = Key::DataKey { id };
+            if !self.used_keys.contains(&id) {
+                batch.delete(Family::Meta, key.encode());
+            } else if !current {
+                let record = sealer.rewrap(id, record).map_err(|error| match error {
+                    UnwrapError::Record(error) => self.damaged(format!("data key {id}"), error),
+                    UnwrapError::OtherMaster(_) => self.damaged(format!("data key {id}"), RecordError::NoKey(id)),
+                })?;
+                batch.put(Family::Meta, key.encode(), record);
+            }
+        }
+        self.store.write(batch, true)?;
+        self.ring.retain(|id| id > newest || self.used_keys.contains(&id));
+        Ok(Recovered { identity, ring: self.ring, sealer, groups: self.groups })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

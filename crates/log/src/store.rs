@@ -1,0 +1,205 @@
+//! The edge below the log: an ordered key-value store with atomic, synced or unsynced batches.
+//!
+//! RocksDB (`rocks.rs`) and the simulated disk (`memory.rs`) implement it and pass one conformance suite
+//! (`tests/store_suite.rs`).
+//!
+//! Invariants every store keeps:
+//! - A batch is applied whole or not at all, its operations in order.
+//! - Batches take effect in the order of their `write` calls. After a crash a **prefix** of them is there, and every
+//!   batch up to the last one written with `sync` is in it.
+//! - A write that failed may or may not be there after a reopen; the store is not written to again.
+//!
+//! Does not know: groups, entries, encryption.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+/// A keyspace of its own inside the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Log entries: large, written once, removed from the front.
+    Log,
+    /// Identity, keys, votes, positions: small, overwritten.
+    Meta,
+}
+
+impl Family {
+    /// The name on disk; frozen.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Log => "log",
+            Family::Meta => "meta",
+        }
+    }
+}
+
+/// One operation of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteOp {
+    /// Sets a key.
+    Put {
+        /// Where.
+        family: Family,
+        /// The key.
+        key: Vec<u8>,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removes a key, if it is there.
+    Delete {
+        /// Where.
+        family: Family,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Removes every key in `from..to`.
+    DeleteRange {
+        /// Where.
+        family: Family,
+        /// First key.
+        from: Vec<u8>,
+        /// First key that stays.
+        to: Vec<u8>,
+    },
+}
+
+/// Operations that happen together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteBatch {
+    /// In the order in which they apply.
+    pub ops: Vec<WriteOp>,
+}
+
+impl WriteBatch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> WriteBatch {
+        WriteBatch::default()
+    }
+
+    /// Sets a key.
+    pub fn put(&mut self, family: Family, key: Vec<u8>, value: impl Into<Bytes>) {
+        self.ops.push(WriteOp::Put { family, key, value: value.into() });
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, family: Family, key: Vec<u8>) {
+        self.ops.push(WriteOp::Delete { family, key });
+    }
+
+    /// Removes every key in `from..to`; nothing if that is empty.
+    pub fn delete_range(&mut self, family: Family, from: Vec<u8>, to: Vec<u8>) {
+        if from < to {
+            self.ops.push(WriteOp::DeleteRange { family, from, to });
+        }
+    }
+
+    /// Whether it does nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.ops
+            .iter()
+            .map(|op| match op {
+                WriteOp::Put { key, value, .. } => key.len() + value.len(),
+                WriteOp::Delete { key, .. } => key.len(),
+                WriteOp::DeleteRange { from, to, .. } => from.len() + to.len(),
+            })
+            .sum()
+    }
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum StoreError {
+    /// The device is full.
+    #[error("no space left on {place}: {detail}; free space, then start the node again")]
+    NoSpace {
+        /// Directory.
+        place: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// Another process has the directory open.
+    #[error("{place} is in use by another process ({detail}); stop that process, or give this node its own directory")]
+    Locked {
+        /// Directory.
+        place: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// What is stored does not check.
+    #[error(
+        "{place} is damaged: {detail}; nothing was changed. Do not delete parts of it: replace this node by a new one \
+         that takes its data from the other replicas"
+    )]
+    Corrupt {
+        /// File, if known, else the directory.
+        place: String,
+        /// Position and finding.
+        detail: String,
+    },
+    /// Reading or writing failed.
+    #[error("input/output error on {place}: {detail}")]
+    Io {
+        /// Directory.
+        place: String,
+        /// What the system said.
+        detail: String,
+    },
+}
+
+/// Keys `from..to` of a family, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// First key.
+    pub from: Vec<u8>,
+    /// First key that is not in it.
+    pub to: Vec<u8>,
+}
+
+/// What a scan calls with each key and value; `Break` ends the scan.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A key and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// An ordered key-value store; see the module's invariants.
+pub trait OrderedStore: Send + Sync + 'static {
+    /// Applies a batch; with `sync` it returns after the batch, and all before it, are on stable storage.
+    ///
+    /// # Errors
+    /// The store must be taken as failed after any error: nothing is retried.
+    fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError>;
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// Reading failed or what was read does not check.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Visits the keys of a range in order, at one moment's state.
+    ///
+    /// # Errors
+    /// Reading failed or what was read does not check.
+    fn scan(&self, family: Family, range: &KeyRange, visit: &mut Visitor<'_>) -> Result<(), StoreError>;
+
+    /// The last key of a range with its value.
+    ///
+    /// # Errors
+    /// Reading failed or what was read does not check.
+    fn last(&self, family: Family, range: &KeyRange) -> Result<Option<KeyValue>, StoreError>;
+
+    /// Hints that much of the family was deleted and its space can be given back, in the background.
+    fn reclaim(&self, family: Family);
+
+    /// Where it is, for messages.
+    fn place(&self) -> String;
+}
