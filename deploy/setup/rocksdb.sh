@@ -78,6 +78,16 @@ printf '#include "%s/build_version.cc"\n' "$source_dir" >"$part/unit_version.cc"
 units=("$part"/unit_*.cc)
 total=${#units[@]}
 
+# Every unit begins with the headers that most of them share, precompiled: a quarter less time.
+# Until that is ready, and where it does not work, a unit includes the same text.
+shared="$part/shared.h"
+printf '#include "%s"\n' db/db_impl/db_impl.h table/block_based/block_based_table_reader.h >"$shared"
+precompile() {
+    [[ -f "$shared.gch" ]] && return 0
+    "$fastness_cxx" "${flags[@]}" "${includes[@]}" -x c++-header "$shared" -o "$part/shared.part" \
+        2>"$part/shared.log" && mv "$part/shared.part" "$shared.gch"
+}
+
 say "building RocksDB (librocksdb-sys $version) once for this machine with $fastness_cxx, $jobs at a time"
 say "about 8 minutes of CPU time; later builds of all profiles reuse it from $dir"
 started=$SECONDS
@@ -85,17 +95,21 @@ started=$SECONDS
 compile() { # a finished object has its final name, so an interrupted build goes on where it was
     local unit=$1 object="${1%.cc}.o"
     [[ -f "$object" ]] && return 0
-    "$fastness_cxx" "${flags[@]}" "${includes[@]}" -c "$unit" -o "$object.part" 2>"${unit%.cc}.log" \
+    "$fastness_cxx" "${flags[@]}" -include "$shared" "${includes[@]}" -c "$unit" -o "$object.part" 2>"${unit%.cc}.log" \
         && mv "$object.part" "$object"
 }
 
+told=-1
 progress() {
     local elapsed=$((SECONDS - started)) objects
     objects=$(find "$part" -name 'unit_*.o' | wc -l)
+    ((objects != told)) || return 0
+    told=$objects
     say "compiled $objects/$total, $((elapsed / 60)) min $((elapsed % 60)) s"
 }
 
-running=0
+precompile &
+running=1
 for unit in "${units[@]}"; do
     if ((running == jobs)); then
         wait -n || true
@@ -111,7 +125,9 @@ while ((running > 0)); do
     progress
 done
 
-# A unit that failed gets one more try by itself: memory may have been short.
+# A unit that failed gets one more try by itself and without the shared headers: memory may have been short.
+rm -f "$shared.gch"
+: >"$shared"
 for unit in "${units[@]}"; do
     if ! compile "$unit"; then
         { printf '%s failed:\n' "$unit"; head -n 40 "${unit%.cc}.log"; } | tee "$dir.failed"
