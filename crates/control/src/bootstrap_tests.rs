@@ -1,1 +1,42 @@
+//! Tests of forming a shard's group; time is the runtime's own, paused.
 
+use tokio::time::Instant;
+
+use super::*;
+use crate::map::tests::three;
+use crate::testing::FakeGroup;
+
+#[tokio::test(start_paused = true)]
+async fn the_preferred_primary_forms_it_at_once() {
+    let (start, group) = (Instant::now(), FakeGroup::default());
+    form_shard(&three(), ShardId(2), NodeId(2), &group).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let members: Vec<_> = group.voters.lock().clone().unwrap().iter().map(|m| m.node.0).collect();
+    assert_eq!(members, [2, 3, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_others_step_in_after_their_turn() {
+    for (node, rank) in [(3, 1), (1, 2)] {
+        let (start, group) = (Instant::now(), FakeGroup::default());
+        form_shard(&three(), ShardId(2), NodeId(node), &group).await.unwrap();
+        assert_eq!(start.elapsed(), TURN * rank);
+        assert!(group.voters.lock().is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_formed_is_left_alone() {
+    let group = FakeGroup { refuses: true, ..FakeGroup::default() };
+    *group.voters.lock() = Some(Vec::new());
+    form_shard(&three(), ShardId(1), NodeId(1), &group).await.unwrap();
+}
+
+#[tokio::test]
+async fn strangers_and_refusals_are_errors() {
+    let group = FakeGroup { refuses: true, ..FakeGroup::default() };
+    assert!(form_shard(&three(), ShardId(1), NodeId(1), &group).await.is_err());
+    let group = FakeGroup::default();
+    assert!(form_shard(&three(), ShardId(3), NodeId(1), &group).await.is_err());
+    assert!(form_shard(&three(), ShardId(1), NodeId(4), &group).await.is_err());
+}

@@ -15,7 +15,7 @@ use fastness_types::{ClusterId, Durability, HashSeed, NodeId, SLOTS};
 
 use crate::command::Command;
 use crate::follow::{Control, ControlRole, ProposeError};
-use crate::group::{GroupError, GroupMember};
+use crate::group::{GroupError, Member};
 use crate::map::{ClusterMap, MapError, NodeInfo};
 use crate::placement::{self, PlacementError, Site};
 
@@ -222,8 +222,8 @@ fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
 
 /// A node as its Raft groups know it.
 #[must_use]
-pub fn member(node: &NodeInfo) -> GroupMember {
-    GroupMember { node: node.id, az: node.az.clone(), address: node.peer_address.clone() }
+pub fn member(node: &NodeInfo) -> Member {
+    Member { node: node.id, az: node.az.clone(), address: node.peer_address.clone() }
 }
 
 impl Control {

@@ -1,1 +1,199 @@
+//! Tests of the following task, against a log that is moved by hand.
 
+use fastness_types::ClusterId;
+
+use super::*;
+use crate::map::tests::three;
+use crate::testing::{FakeGroup, Raft, Standing};
+
+fn start(raft: &Raft) -> Control {
+    Control::start(ControlOptions {
+        node: NodeId(1),
+        handle: raft.handle.clone(),
+        group: Arc::new(FakeGroup::default()),
+        clock: Arc::new(Standing::default()),
+    })
+}
+
+fn create(seq: u64, id: u8) -> EntryPayload {
+    let mut map = three();
+    map.cluster_id = ClusterId([id; 16]);
+    EntryPayload::Batch(command::encode(&Envelope { seq: Seq(seq), command: Command::Create(map) }).into())
+}
+
+fn epoch(term: u64, node: u64) -> Epoch {
+    Epoch { term, node: NodeId(node) }
+}
+
+async fn applied(control: &Control, index: LogIndex) -> ControlStatus {
+    let mut status = control.status();
+    status.wait_for(|s| s.applied >= index || s.failure.is_some()).await.unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_follower_learns_the_map_from_memory_and_from_disk() {
+    for cold in [false, true] {
+        let raft = Raft::new(cold);
+        let control = start(&raft);
+        assert_eq!(control.map(), None);
+        raft.commit(epoch(1, 2), EntryPayload::Blank);
+        raft.commit(epoch(1, 2), EntryPayload::Membership);
+        let last = raft.commit(epoch(1, 2), create(1, 5));
+        let mut changes = control.changed();
+        let map = changes.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        assert_eq!(map.cluster_id, ClusterId([5; 16]));
+        assert_eq!(applied(&control, last).await.failure, None);
+        assert_eq!(raft.driver.applied(), last);
+        assert!(raft.driver.ready());
+    }
+}
+
+#[tokio::test]
+async fn the_first_map_stays() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.commit(epoch(1, 2), create(1, 5));
+    let last = raft.commit(epoch(2, 3), create(1, 6));
+    applied(&control, last).await;
+    assert_eq!(control.map().unwrap().cluster_id, ClusterId([5; 16]));
+}
+
+/// Commits one entry more and expects the control plane to stop with a text that has `reason` in it.
+async fn stops_at(payload: EntryPayload, reason: &str) {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.commit(epoch(1, 2), create(1, 5));
+    let last = raft.commit(epoch(1, 2), payload);
+    let status = applied(&control, last).await;
+    let failure = status.failure.expect("it must stop");
+    assert!(failure.contains(reason), "{failure}");
+    assert_eq!(status.role, ControlRole::Stopped);
+    assert!(!raft.driver.ready());
+    let refused = control.propose(Command::Create(three())).await;
+    assert!(matches!(refused, Err(ProposeError::Stopped(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_understood_stops_it() {
+    stops_at(EntryPayload::Batch(Bytes::from_static(br#"{"version":9}"#)), "version 9").await;
+    stops_at(EntryPayload::Batch(Bytes::from_static(b"\x00\x01")), "not readable").await;
+}
+
+#[tokio::test]
+async fn a_gap_stops_it() {
+    stops_at(create(3, 5), "expected 2").await;
+    stops_at(create(1, 5), "expected 2").await;
+}
+
+#[tokio::test]
+async fn group_0_stopping_stops_it() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.driver.set_role(Role::Stopped { reason: "disk full".into() });
+    let mut status = control.status();
+    let failed = status.wait_for(|s| s.failure.is_some()).await.unwrap();
+    assert!(failed.failure.as_ref().unwrap().contains("disk full"));
+}
+
+#[tokio::test]
+async fn a_leader_proposes_in_order_and_answers_when_applied() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    let epoch = raft.lead(3, 1);
+    for seq in 1..=2 {
+        let asked = tokio::spawn({
+            let control = control.clone();
+            async move { control.propose(Command::Create(three())).await }
+        });
+        let (proposed_under, payload) = raft.proposed().await;
+        assert_eq!(proposed_under, epoch);
+        assert_eq!(command::decode(&payload).unwrap().seq, Seq(seq));
+        assert!(!asked.is_finished());
+        raft.commit(epoch, EntryPayload::Batch(payload));
+        assert_eq!(asked.await.unwrap(), Ok(()));
+    }
+    assert_eq!(control.map(), Some(Arc::new(three())));
+}
+
+#[tokio::test]
+async fn a_follower_names_the_leader() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.driver.set_role(Role::Follower { leader: Some(NodeId(3)) });
+    let refused = control.propose(Command::Create(three())).await;
+    assert_eq!(refused, Err(ProposeError::NotLeader(Some(NodeId(3)))));
+}
+
+#[tokio::test]
+async fn a_proposal_that_another_leader_overtook_is_unknown() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.lead(3, 1);
+    let asked = tokio::spawn(async move { control.propose(Command::Create(three())).await });
+    raft.proposed().await;
+    raft.driver.set_role(Role::Follower { leader: Some(NodeId(2)) });
+    raft.commit(epoch(4, 2), EntryPayload::Blank);
+    assert_eq!(asked.await.unwrap(), Err(ProposeError::OutcomeUnknown));
+}
+
+#[tokio::test]
+async fn without_a_lease_nothing_is_proposed() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    let epoch = epoch(3, 1);
+    let first = raft.commit(epoch, EntryPayload::Blank);
+    let lease = Arc::new(fastness_consensus::handle::Lease::new(epoch));
+    raft.driver.set_role(Role::Leader { lease: lease.clone(), first });
+    let asked = tokio::spawn({
+        let control = control.clone();
+        async move { control.propose(Command::Create(three())).await }
+    });
+    applied(&control, first).await;
+    assert!(raft.driver.next_proposal().is_none());
+    lease.extend(fastness_types::BootNs(u64::MAX));
+    let (_, payload) = raft.proposed().await;
+    raft.commit(epoch, EntryPayload::Batch(payload));
+    assert_eq!(asked.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn requests_are_bounded() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.lead(3, 1);
+    let ask = || {
+        let control = control.clone();
+        tokio::spawn(async move { control.propose(Command::Create(three())).await })
+    };
+    // In flight and in the queue: twice the bound at most; nothing commits, so the rest is refused.
+    let asked: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| ask()).collect();
+    let mut busy = 0;
+    for task in asked {
+        tokio::task::yield_now().await;
+        if task.is_finished() && task.await.unwrap() == Err(ProposeError::Busy) {
+            busy += 1;
+        }
+    }
+    assert!(busy >= REQUESTS_MAX, "{busy} were refused");
+}
+
+#[tokio::test]
+async fn draining_is_reported_once_nothing_is_in_flight() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    let epoch = raft.lead(3, 1);
+    let asked = tokio::spawn({
+        let control = control.clone();
+        async move { control.propose(Command::Create(three())).await }
+    });
+    let (_, payload) = raft.proposed().await;
+    raft.driver.set_drain(true);
+    tokio::task::yield_now().await;
+    assert!(!raft.driver.drained());
+    assert_eq!(control.propose(Command::Create(three())).await, Err(ProposeError::NotLeader(None)));
+    raft.commit(epoch, EntryPayload::Batch(payload));
+    assert_eq!(asked.await.unwrap(), Ok(()));
+    while !raft.driver.drained() {
+        raft.driver.changed().await;
+    }
+}

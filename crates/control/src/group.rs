@@ -2,18 +2,7 @@
 //!
 //! A trait, so that the tests of this crate run without a disk or a network.
 
-use fastness_types::{Az, NodeId};
-
-/// A member of a Raft group, with what its peers need to reach it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupMember {
-    /// The node.
-    pub node: NodeId,
-    /// Its AZ.
-    pub az: Az,
-    /// `host:port` of its peer door.
-    pub address: String,
-}
+pub use fastness_consensus::placement::Member;
 
 /// Why a group could not be formed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +21,7 @@ pub trait RaftGroup: Send + Sync + 'static {
     /// Whether the group has members: it was initialised here, or has heard from members that were.
     async fn is_initialized(&self) -> Result<bool, GroupError>;
     /// Gives a pristine group its voters. Several of them may do so at once, with the same members.
-    async fn initialize(&self, voters: Vec<GroupMember>) -> Result<(), GroupError>;
+    async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError>;
     /// Lets a node follow without a vote. On the leader only; adding one that is there changes nothing.
-    async fn add_learner(&self, member: GroupMember) -> Result<(), GroupError>;
+    async fn add_learner(&self, member: Member) -> Result<(), GroupError>;
 }

@@ -27,9 +27,12 @@ pub mod placement;
 
 pub use create::{CreateError, CreateRequest, Requirements};
 pub use follow::{Control, ControlOptions, ControlRole, ControlStatus, ProposeError};
-pub use group::{GroupError, GroupMember, RaftGroup};
+pub use group::{GroupError, Member, RaftGroup};
 pub use map::{ClusterMap, NodeInfo, ShardMap};
 
 /// gRPC metadata key that goes with a refusal because another node leads: that node's gRPC address (`host:port`).
 /// Whoever gets it asks there again.
 pub const LEADER_METADATA: &str = "fastness-leader-address";
+
+#[cfg(test)]
+mod testing;

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use fastness_consensus::placement::quorum;
 use fastness_types::{Az, NodeId, SLOTS, ShardId, Slot};
 
 use crate::map::ShardMap;
@@ -27,8 +28,8 @@ pub struct Site {
 }
 
 /// How well a set of copies is spread.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Spread {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spread {
     /// Any majority covers two AZs, and any AZ may be lost.
     Full,
     /// Any majority covers two AZs, but the loss of an AZ can stop writes.
@@ -72,20 +73,12 @@ pub enum PlacementError {
     },
 }
 
-/// Judges copies by how many of them each AZ holds.
-#[must_use]
-pub fn judge<'a>(azs: impl IntoIterator<Item = &'a Az>) -> Spread {
-    let mut counts = BTreeMap::new();
-    azs.into_iter().for_each(|az| *counts.entry(az).or_insert(0usize) += 1);
-    let n: usize = counts.values().sum();
-    let most = counts.values().copied().max().unwrap_or(0);
-    let quorum = n / 2 + 1;
-    if n > 0 && most <= n - quorum {
-        Spread::Full
-    } else if counts.len() == 2 && most < quorum {
-        Spread::HalfOnly
-    } else {
-        Spread::Broken
+/// Judges copies by how many of them each AZ holds. The rule itself is in [`fastness_consensus::placement`].
+fn judge<'a>(sites: impl IntoIterator<Item = &'a Site>) -> Spread {
+    match fastness_consensus::placement::check(sites.into_iter().map(|site| (site.node, &site.az))) {
+        Ok(None) => Spread::Full,
+        Ok(Some(_)) => Spread::HalfOnly,
+        Err(_) => Spread::Broken,
     }
 }
 
@@ -111,7 +104,7 @@ pub fn place(sites: &[Site], shards: u32, replicas: u32, durable: bool) -> Resul
         return Err(PlacementError::TooFewNodes { copies, nodes: sites.len() });
     }
     let mut warnings = Vec::new();
-    match judge(spread(sites, copies, &Load::new(sites), None).iter().map(|i| &sites[*i].az)) {
+    match judge(spread(sites, copies, &Load::new(sites), None).iter().map(|i| &sites[*i])) {
         Spread::Full => {}
         Spread::HalfOnly => warnings.push(format!(
             "two AZs only: a commit spans both, so no acknowledged write is lost with an AZ, but the loss of either one \
@@ -129,7 +122,7 @@ fn place_shards(sites: &[Site], shards: u32, copies: usize) -> Vec<ShardMap> {
         .map(|id| {
             let primary = load.next_primary(sites);
             let members = spread(sites, copies, &load, Some(primary));
-            load.add(sites, &members);
+            load.add(&members);
             ShardMap {
                 id: ShardId(id),
                 first: first_slot(id - 1, shards),
@@ -150,7 +143,7 @@ fn first_slot(i: u32, shards: u32) -> Slot {
 fn control_voters(sites: &[Site]) -> Vec<NodeId> {
     let load = Load::new(sites);
     let candidates = (1..=sites.len().min(CONTROL_VOTERS_MAX)).map(|n| spread(sites, n, &load, None));
-    let rank = |members: &Vec<usize>| match judge(members.iter().map(|i| &sites[*i].az)) {
+    let rank = |members: &Vec<usize>| match judge(members.iter().map(|i| &sites[*i])) {
         Spread::Full => 2,
         Spread::HalfOnly => 1,
         Spread::Broken => 0,
@@ -168,7 +161,7 @@ fn spread(sites: &[Site], copies: usize, load: &Load, first: Option<usize>) -> V
     while members.len() < copies {
         let in_az = |i: usize| members.iter().filter(|m| sites[**m].az == sites[i].az).count();
         let free = (0..sites.len()).filter(|i| !members.contains(i));
-        let Some(next) = free.min_by_key(|i| (in_az(*i), load.copies[*i], load.copies_before(*i, first))) else {
+        let Some(next) = free.min_by_key(|i| (in_az(*i), load.copies[*i], load.distance(*i, first))) else {
             break;
         };
         members.push(next);
@@ -197,13 +190,13 @@ impl Load {
         (0..sites.len()).min_by_key(|i| (self.primaries[*i], in_az(*i), self.copies[*i], *i)).unwrap_or(0)
     }
 
-    fn add(&mut self, _sites: &[Site], members: &[usize]) {
+    fn add(&mut self, members: &[usize]) {
         members.iter().for_each(|i| self.copies[*i] += 1);
         self.primaries[members[0]] += 1;
     }
 
     /// Orders nodes of equal load by their distance behind the primary, so that followers rotate as primaries do.
-    fn copies_before(&self, i: usize, first: Option<usize>) -> usize {
+    fn distance(&self, i: usize, first: Option<usize>) -> usize {
         let n = self.copies.len();
         (i + n - first.unwrap_or(0)) % n
     }
@@ -214,7 +207,6 @@ fn unspreadable(sites: &[Site], copies: usize) -> PlacementError {
     for i in spread(sites, copies, &Load::new(sites), None) {
         *counts.entry(&sites[i].az).or_default() += 1;
     }
-    let quorum = copies / 2 + 1;
     let mut nodes: BTreeMap<&Az, usize> = BTreeMap::new();
     sites.iter().for_each(|site| *nodes.entry(&site.az).or_default() += 1);
     let listed: Vec<_> = nodes.iter().map(|(az, count)| format!("{az} ({count})")).collect();
@@ -222,7 +214,7 @@ fn unspreadable(sites: &[Site], copies: usize) -> PlacementError {
         copies,
         azs: listed.join(", "),
         most: counts.values().copied().max().unwrap_or(0),
-        allowed: copies - quorum,
+        allowed: copies - quorum(copies),
         advice: advice(sites, nodes.len()),
     }
 }
@@ -230,12 +222,12 @@ fn unspreadable(sites: &[Site], copies: usize) -> PlacementError {
 /// A number of replicas that these nodes can spread, or what to add.
 fn advice(sites: &[Site], azs: usize) -> String {
     let load = Load::new(sites);
-    let judged = |copies: usize| judge(spread(sites, copies, &load, None).iter().map(|i| &sites[*i].az));
+    let judged = |copies: usize| judge(spread(sites, copies, &load, None).iter().map(|i| &sites[*i]));
     let works = |wanted: Spread| (2..=sites.len().min(7)).rev().find(|copies| judged(*copies) == wanted);
     match (works(Spread::Full), works(Spread::HalfOnly)) {
-        (Some(copies), _) => format!("These nodes can carry {} replicas.", copies - 1),
+        (Some(copies), _) => format!("These nodes can carry --replicas {}.", copies - 1),
         (None, Some(copies)) => {
-            format!("These nodes can carry {} replicas (with a warning); a third AZ allows 2.", copies - 1)
+            format!("These nodes can carry --replicas {} (with a warning); a third AZ allows 2.", copies - 1)
         }
         (None, None) if azs < 2 => "Use nodes in at least 2 AZs; 3 AZs with 2 replicas is the usual layout.".into(),
         (None, None) => "Use one node in each of 3 AZs with 2 replicas.".into(),

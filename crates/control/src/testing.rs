@@ -1,0 +1,120 @@
+//! Stand-ins for the tests of this crate: a Raft group of one process, whose log is a vector.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use fastness_consensus::handle::{
+    Committed, CommittedLog, EntryPayload, GroupDriver, GroupHandle, Lease, ReadError, Role, group_pair,
+};
+use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, WallMs};
+use parking_lot::Mutex;
+
+use crate::group::{GroupError, Member, RaftGroup};
+
+/// A log in memory; entry i of the vector has index i + 1.
+#[derive(Default)]
+pub(crate) struct MemoryLog {
+    pub(crate) entries: Mutex<Vec<Committed>>,
+    /// Makes every read take the way over the disk.
+    pub(crate) cold: bool,
+}
+
+#[async_trait::async_trait]
+impl CommittedLog for MemoryLog {
+    fn read_cached(&self, from: LogIndex, to: LogIndex, _bytes_max: usize) -> Option<Vec<Committed>> {
+        (!self.cold).then(|| self.entries.lock()[from.0 as usize - 1..to.0 as usize].to_vec())
+    }
+
+    async fn read(&self, from: LogIndex, _to: LogIndex, _bytes_max: usize) -> Result<Vec<Committed>, ReadError> {
+        Ok(vec![self.entries.lock()[from.0 as usize - 1].clone()])
+    }
+}
+
+/// A clock that stands.
+#[derive(Default)]
+pub(crate) struct Standing(pub(crate) AtomicU64);
+
+impl Clock for Standing {
+    fn wall(&self) -> WallMs {
+        WallMs(0)
+    }
+
+    fn boot(&self) -> BootNs {
+        BootNs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The driver's side of a group, moved by hand.
+pub(crate) struct Raft {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) driver: GroupDriver,
+    pub(crate) handle: GroupHandle,
+}
+
+impl Raft {
+    pub(crate) fn new(cold: bool) -> Raft {
+        let log = Arc::new(MemoryLog { cold, ..MemoryLog::default() });
+        let (handle, driver) = group_pair(GroupId::CONTROL, log.clone());
+        Raft { log, driver, handle }
+    }
+
+    pub(crate) fn commit(&self, epoch: Epoch, payload: EntryPayload) -> LogIndex {
+        let index = {
+            let mut entries = self.log.entries.lock();
+            let index = LogIndex(entries.len() as u64 + 1);
+            entries.push(Committed { index, epoch, payload });
+            index
+        };
+        self.driver.advance_committed(index);
+        index
+    }
+
+    /// Makes this node the leader of `term`, with a lease that holds for ever.
+    pub(crate) fn lead(&self, term: u64, node: u64) -> Epoch {
+        let epoch = Epoch { term, node: NodeId(node) };
+        let first = self.commit(epoch, EntryPayload::Blank);
+        let lease = Arc::new(Lease::new(epoch));
+        lease.extend(BootNs(u64::MAX));
+        self.driver.set_role(Role::Leader { lease, first });
+        epoch
+    }
+
+    /// The next proposal's payload.
+    pub(crate) async fn proposed(&self) -> (Epoch, Bytes) {
+        loop {
+            if let Some(proposal) = self.driver.next_proposal() {
+                return (proposal.epoch, proposal.payload);
+            }
+            self.driver.changed().await;
+        }
+    }
+}
+
+/// Remembers what it was asked.
+#[derive(Default)]
+pub(crate) struct FakeGroup {
+    pub(crate) voters: Mutex<Option<Vec<Member>>>,
+    pub(crate) learners: Mutex<Vec<Member>>,
+    pub(crate) refuses: bool,
+}
+
+#[async_trait::async_trait]
+impl RaftGroup for FakeGroup {
+    async fn is_initialized(&self) -> Result<bool, GroupError> {
+        Ok(self.voters.lock().is_some())
+    }
+
+    async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError> {
+        if self.refuses {
+            return Err(GroupError::Refused("broken".into()));
+        }
+        *self.voters.lock() = Some(voters);
+        Ok(())
+    }
+
+    async fn add_learner(&self, member: Member) -> Result<(), GroupError> {
+        self.learners.lock().push(member);
+        Ok(())
+    }
+}
