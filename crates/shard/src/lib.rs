@@ -1,1 +1,44 @@
-//! The shard loop: engine and consensus; modes, dirty keys, rebuild.
+//! The shard loop: engine and consensus brought together. One [`Shard`] is one replica of one shard; one thread owns it.
+//!
+//! The way of a command: [`Shard::run`] → `dispatch` (look-up, MULTI) → `admit` (slot, role, lease, bounds) → the
+//! engine → `stage` (effects into the open batch) → [`Outcome`] with a [`Hold`] (`release`, `dirty`). At the end of
+//! the turn `turn` closes the batch and proposes it; commits come back through `restore` (the walk over committed
+//! entries, the same on replicas and after an undo), which checks them off and releases replies. `epoch` begins and ends
+//! tenures as primary.
+//!
+//! Ordering rules:
+//! - In `sync` no reply leaves before everything that it depends on has committed.
+//! - Nothing is served without a lease that holds at that moment, but committed data to READONLY clients.
+//! - Memory that ran ahead and lost its leadership is restored from the log before it is shown or built upon.
+//!
+//! Names no socket, file or clock: clocks, pauses and the replicas' positions are edges in [`ShardOptions`]. Does not know
+//! how consensus works, nor how replies reach clients.
+
+mod admit;
+pub mod batch;
+mod dirty;
+mod dispatch;
+mod door;
+mod epoch;
+mod info;
+mod lag;
+mod mode;
+mod options;
+mod outcome;
+pub mod refusal;
+mod release;
+mod restore;
+mod session;
+mod shard;
+mod stage;
+mod state;
+mod turn;
+mod wait;
+
+pub use door::{Door, DoorOutcome, ShardView};
+pub use info::{ShardInfo, Standing};
+pub use options::{Batching, Pause, ShardOptions, SlotSet, StableCopies, TokioPause};
+pub use outcome::{Hold, Leave, Outcome, Tenure, WaitAnswer, WaitRequest};
+pub use release::Released;
+pub use session::Session;
+pub use shard::{DigestError, Shard};

@@ -1,0 +1,148 @@
+//! May this command run here and now? The order of the questions is Valkey's: slot, role, then the shard's own.
+//!
+//! - A primary serves under its lease alone: a deadline, compared with the clock as it was read **after** the
+//!   command's bytes were.
+//! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log.
+//!   A former primary with effects open shows nothing.
+//! - Everything refused here was refused before anything was staged.
+
+use fastness_types::Slot;
+
+use crate::door::Door;
+use crate::refusal::Refusal;
+use crate::session::SlotsSeen;
+use crate::stage::Stage;
+use crate::state::{Now, Phase, SeenRole, State};
+
+/// What a command or transaction is about to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) slots: SlotsSeen,
+    pub(crate) writes: bool,
+    /// Reads or changes the whole keyspace.
+    pub(crate) whole: bool,
+    /// After READONLY.
+    pub(crate) readonly: bool,
+    /// Its effects are at most this long.
+    pub(crate) bytes: usize,
+}
+
+impl Request {
+    /// Whether it touches data at all.
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.slots == SlotsSeen::None && !self.whole
+    }
+}
+
+/// As what the command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It touches no data.
+    Free,
+    Primary,
+    /// From committed memory, without changing anything.
+    Replica,
+}
+
+/// Why it does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Denied {
+    Refused(Refusal),
+    /// Not now: run it again after [`crate::Shard::unblocked`].
+    Busy,
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Denied {
+        Denied::Refused(refusal)
+    }
+}
+
+impl State {
+    /// See the module.
+    #[inline]
+    pub(crate) fn admit(&self, request: Request, now: Now, door: &dyn Door) -> Result<Standing, Denied> {
+        if request.is_free() {
+            return Ok(Standing::Free);
+        }
+        let slot = match request.slots {
+            SlotsSeen::None => None,
+            SlotsSeen::One(slot) if self.slots.contains(slot) => Some(slot),
+            SlotsSeen::One(slot) => return Err(elsewhere(slot, door).into()),
+            SlotsSeen::Several => return Err(Refusal::CrossSlot.into()),
+        };
+        match &self.leader {
+            Some(leader) if leader.may_act(now.boot) && self.phase == Phase::Serving => {
+                self.admit_primary(request, now)
+            }
+            _ => self.admit_replica(request, slot, now, door),
+        }
+    }
+
+    #[inline]
+    fn admit_primary(&self, request: Request, now: Now) -> Result<Standing, Denied> {
+        if self.draining.is_some() {
+            return Err(if self.is_holding(now.boot) { Denied::Busy } else { Refusal::ClusterDown.into() });
+        }
+        if request.writes {
+            if !Stage::fits_an_entry(request.bytes) {
+                return Err(Refusal::TooLarge.into());
+            }
+            if self.is_pressed() {
+                return Err(Denied::Busy);
+            }
+        }
+        Ok(Standing::Primary)
+    }
+
+    #[cold]
+    fn admit_replica(
+        &self,
+        request: Request,
+        slot: Option<Slot>,
+        now: Now,
+        door: &dyn Door,
+    ) -> Result<Standing, Denied> {
+        let primary = match &self.role {
+            SeenRole::Follower { leader } => *leader,
+            SeenRole::Leader { .. } | SeenRole::Stopped { .. } => None,
+        };
+        let is_replica = matches!(self.role, SeenRole::Follower { .. });
+        // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
+        let own_answer = request.readonly || (slot.is_none() && is_replica);
+        if own_answer && !request.writes {
+            return self.admit_committed_read();
+        }
+        if let (Some(primary), Some(slot)) = (primary, slot)
+            && let Some(address) = door.address(slot, Some(primary))
+        {
+            return Err(Refusal::Moved { slot, address }.into());
+        }
+        if slot.is_none() && request.writes && is_replica {
+            return Err(Refusal::ReadOnly.into());
+        }
+        // The lease of a primary that hands over is closed before the next one is known.
+        if self.is_holding(now.boot) {
+            return Err(Denied::Busy);
+        }
+        Err(if self.phase == Phase::Restoring { Refusal::Loading } else { Refusal::ClusterDown }.into())
+    }
+
+    /// Reads of committed memory: nothing that may be undone is shown.
+    fn admit_committed_read(&self) -> Result<Standing, Denied> {
+        match self.phase {
+            Phase::Restoring => Err(Refusal::Loading.into()),
+            Phase::Stopped(_) => Err(Refusal::ClusterDown.into()),
+            Phase::Serving if self.is_clean() => Ok(Standing::Replica),
+            Phase::Serving => Err(Refusal::ClusterDown.into()),
+        }
+    }
+}
+
+fn elsewhere(slot: Slot, door: &dyn Door) -> Refusal {
+    match door.address(slot, None) {
+        Some(address) => Refusal::Moved { slot, address },
+        None => Refusal::SlotNotServed,
+    }
+}

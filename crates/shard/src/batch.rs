@@ -1,0 +1,320 @@
+//! The payload of one log entry: a batch, format version 1. **Frozen**: the numbers and the layout below stand in
+//! logs on disk; `golden` in the tests holds the bytes. A change is a new version beside this one.
+//!
+//! ```text
+//! version      u8      1
+//! flags        u8      0; a bit that this version does not know is an error
+//! seq          u64 le  place among the batches of the epoch, from 1
+//! stamp        u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
+//!                      backwards, across primaries too
+//! durability   u8      the mode in force when the batch was closed (types::Durability)
+//! units        varint  how many heads follow
+//! unit heads   each:
+//!   kind       u8      1 write, 2 expiry, 3 mode
+//!   durability u8      0: the shard's mode; else the mode this write alone asked for. Of a mode unit: the new mode
+//!   flags      u8      bit 0: an idempotency record follows
+//!   delay      varint  ms from the batch's stamp to the unit's own: the time its command ran with
+//!   length     varint  bytes of effects
+//!   record     varint length, bytes; only with bit 0
+//! effects      the units' effects, one after the other, as engine/src/effect.rs encodes them; a mode unit has none
+//! ```
+//!
+//! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own stamp, since a batch stays open for
+//! long when the log is slow, and applying must see the time that executing saw. Stamps do not run backwards within a
+//! batch. Varints are LEB128, at most 10 bytes. All effects stand
+//! together at the end so that closing a batch copies them once, and decoding copies nothing.
+//!
+//! Invariants: a decoded batch has been checked whole (heads, lengths, numbers) before its first unit is seen;
+//! decoding never panics and never allocates from a length that was read.
+
+use bytes::Bytes;
+use fastness_types::{Durability, Seq, WallMs};
+
+/// The version this code writes, and the only one it reads so far.
+const VERSION: u8 = 1;
+/// Bytes before the number of units.
+const HEADER_BYTES: usize = 19;
+/// Bit 0 of a unit's flags.
+const HAS_RECORD: u8 = 1;
+
+/// What a unit is. The numbers are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum UnitKind {
+    /// Effects of a client's command or transaction.
+    Write = 1,
+    /// Effects of the primary's own accord: keys past their time.
+    Expiry = 2,
+    /// The shard's durability mode changes.
+    Mode = 3,
+}
+
+impl UnitKind {
+    fn from_number(number: u8) -> Option<UnitKind> {
+        match number {
+            1 => Some(UnitKind::Write),
+            2 => Some(UnitKind::Expiry),
+            3 => Some(UnitKind::Mode),
+            _ => None,
+        }
+    }
+}
+
+/// What stands before a batch's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Place among the epoch's batches.
+    pub seq: Seq,
+    /// The primary's time when the first unit was staged.
+    pub stamp: WallMs,
+    /// The mode in force when the batch was closed.
+    pub durability: Durability,
+}
+
+/// A unit's head as it is staged: its effects stand in the batch's buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitHead {
+    /// See [`UnitKind`].
+    pub kind: UnitKind,
+    /// What this write alone asked for; `None`: the shard's mode. Of a mode unit: the new mode.
+    pub durability: Option<Durability>,
+    /// The time its command ran with; not before the batch's.
+    pub stamp: WallMs,
+    /// Bytes of effects.
+    pub length: usize,
+    /// Reserved for writes that can be recognised when they are sent again.
+    pub record: Option<Box<[u8]>>,
+}
+
+/// One unit of a decoded batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit<'a> {
+    /// See [`UnitKind`].
+    pub kind: UnitKind,
+    /// What this write alone asked for; `None`: the shard's mode. Of a mode unit: the new mode.
+    pub durability: Option<Durability>,
+    /// The time its command ran with.
+    pub stamp: WallMs,
+    /// See [`UnitHead::record`].
+    pub record: Option<&'a [u8]>,
+    /// Its effects.
+    pub effects: &'a [u8],
+}
+
+/// Why a payload is not a batch. Any of these in a committed entry stops the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// Ends in the middle.
+    #[error("a batch ends early")]
+    Truncated,
+    /// Written by a newer version.
+    #[error("batch format version {0} is not known here")]
+    Version(u8),
+    /// A flag, kind or mode that this version does not know.
+    #[error("batch field {0} has the unknown value {1}")]
+    Unknown(&'static str, u8),
+    /// Time runs backwards or past its range.
+    #[error("the stamps in a batch run backwards")]
+    Stamp,
+    /// A mode unit without a mode, or with effects.
+    #[error("a mode unit in a batch is malformed")]
+    Mode,
+    /// Heads and effects do not add up.
+    #[error("the lengths in a batch do not add up")]
+    Length,
+}
+
+/// Encodes a batch: `effects` are those of all units, in the units' order.
+///
+/// # Panics
+/// If the heads' lengths do not add up to `effects`: the caller staged something else than it says.
+#[must_use]
+pub fn encode(header: BatchHeader, units: &[UnitHead], effects: &[u8]) -> Bytes {
+    assert_eq!(units.iter().map(|unit| unit.length).sum::<usize>(), effects.len(), "unit heads cover all effects");
+    let mut out = Vec::with_capacity(HEADER_BYTES + 10 + units.len() * 8 + effects.len());
+    out.extend_from_slice(&[VERSION, 0]);
+    out.extend_from_slice(&header.seq.0.to_le_bytes());
+    out.extend_from_slice(&header.stamp.0.to_le_bytes());
+    out.push(header.durability as u8);
+    put_varint(&mut out, units.len() as u64);
+    for unit in units {
+        let flags = if unit.record.is_some() { HAS_RECORD } else { 0 };
+        out.extend_from_slice(&[unit.kind as u8, unit.durability.map_or(0, |mode| mode as u8), flags]);
+        put_varint(&mut out, unit.stamp.0.saturating_sub(header.stamp.0));
+        put_varint(&mut out, unit.length as u64);
+        if let Some(record) = &unit.record {
+            put_varint(&mut out, record.len() as u64);
+            out.extend_from_slice(record);
+        }
+    }
+    out.extend_from_slice(effects);
+    Bytes::from(out)
+}
+
+/// A batch that has been checked whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch<'a> {
+    /// What stands before the units.
+    pub header: BatchHeader,
+    /// How many units there are.
+    pub unit_count: usize,
+    heads: &'a [u8],
+    effects: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Checks `payload` and gives access to its parts.
+    ///
+    /// # Errors
+    /// See [`BatchError`].
+    pub fn decode(payload: &'a [u8]) -> Result<Batch<'a>, BatchError> {
+        let mut reader = Reader(payload);
+        let header = read_header(&mut reader)?;
+        let count = usize::try_from(reader.varint()?).map_err(|_| BatchError::Length)?;
+        let heads_and_rest = reader.0;
+        let mut effects_len = 0usize;
+        let mut newest = 0u64;
+        for _ in 0..count {
+            let head = read_head(&mut reader)?;
+            if head.delay < newest || header.stamp.0.checked_add(head.delay).is_none() {
+                return Err(BatchError::Stamp);
+            }
+            newest = head.delay;
+            effects_len = effects_len.checked_add(head.length).ok_or(BatchError::Length)?;
+        }
+        let effects = reader.0;
+        if effects.len() != effects_len {
+            return Err(if effects.len() < effects_len { BatchError::Truncated } else { BatchError::Length });
+        }
+        let heads = &heads_and_rest[..heads_and_rest.len() - effects.len()];
+        Ok(Batch { header, unit_count: count, heads, effects })
+    }
+
+    /// The units in order.
+    pub fn units(&self) -> impl Iterator<Item = Unit<'a>> + use<'a> {
+        let mut reader = Reader(self.heads);
+        let mut effects = self.effects;
+        let start = self.header.stamp.0;
+        std::iter::from_fn(move || {
+            if reader.0.is_empty() {
+                return None;
+            }
+            // Both cannot fail: `decode` has walked the same heads and added up the same lengths.
+            let head = read_head(&mut reader).ok()?;
+            let (own, rest) = effects.split_at_checked(head.length)?;
+            effects = rest;
+            let stamp = WallMs(start.saturating_add(head.delay));
+            Some(Unit { kind: head.kind, durability: head.durability, stamp, record: head.record, effects: own })
+        })
+    }
+
+    /// Bytes of all effects.
+    #[must_use]
+    pub fn effect_bytes(&self) -> usize {
+        self.effects.len()
+    }
+}
+
+/// The sequence of a payload without checking the rest: for a primary's walk over its own committed entries.
+///
+/// # Errors
+/// If the header is not one.
+pub fn peek_header(payload: &[u8]) -> Result<BatchHeader, BatchError> {
+    read_header(&mut Reader(payload))
+}
+
+struct HeadRef<'a> {
+    kind: UnitKind,
+    durability: Option<Durability>,
+    delay: u64,
+    length: usize,
+    record: Option<&'a [u8]>,
+}
+
+fn read_header(reader: &mut Reader<'_>) -> Result<BatchHeader, BatchError> {
+    let version = reader.byte()?;
+    if version != VERSION {
+        return Err(BatchError::Version(version));
+    }
+    let flags = reader.byte()?;
+    if flags != 0 {
+        return Err(BatchError::Unknown("flags", flags));
+    }
+    let seq = Seq(reader.u64()?);
+    let stamp = WallMs(reader.u64()?);
+    let number = reader.byte()?;
+    let durability = Durability::from_number(number).ok_or(BatchError::Unknown("durability", number))?;
+    Ok(BatchHeader { seq, stamp, durability })
+}
+
+fn read_head<'a>(reader: &mut Reader<'a>) -> Result<HeadRef<'a>, BatchError> {
+    let number = reader.byte()?;
+    let kind = UnitKind::from_number(number).ok_or(BatchError::Unknown("unit kind", number))?;
+    let durability = match reader.byte()? {
+        0 => None,
+        number => Some(Durability::from_number(number).ok_or(BatchError::Unknown("unit durability", number))?),
+    };
+    let flags = reader.byte()?;
+    if flags & !HAS_RECORD != 0 {
+        return Err(BatchError::Unknown("unit flags", flags));
+    }
+    let delay = reader.varint()?;
+    let length = usize::try_from(reader.varint()?).map_err(|_| BatchError::Length)?;
+    if kind == UnitKind::Mode && (durability.is_none() || length != 0) {
+        return Err(BatchError::Mode);
+    }
+    let record = if flags & HAS_RECORD != 0 {
+        let length = usize::try_from(reader.varint()?).map_err(|_| BatchError::Length)?;
+        Some(reader.take(length)?)
+    } else {
+        None
+    };
+    Ok(HeadRef { kind, durability, delay, length, record })
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], BatchError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(BatchError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, BatchError> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn u64(&mut self) -> Result<u64, BatchError> {
+        let bytes = self.take(8)?;
+        Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
+    }
+
+    fn varint(&mut self) -> Result<u64, BatchError> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.byte()?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return Err(BatchError::Length);
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(BatchError::Length)
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

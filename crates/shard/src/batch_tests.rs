@@ -1,0 +1,160 @@
+use super::*;
+
+const HEADER: BatchHeader = BatchHeader { seq: Seq(7), stamp: WallMs(0x0102_0304_0506), durability: Durability::Async };
+
+fn head(kind: UnitKind, length: usize) -> UnitHead {
+    UnitHead { kind, durability: None, stamp: HEADER.stamp, length, record: None }
+}
+
+fn late(kind: UnitKind, length: usize) -> UnitHead {
+    UnitHead { stamp: WallMs(HEADER.stamp.0 + 300), ..head(kind, length) }
+}
+
+fn golden_units() -> (Vec<UnitHead>, Vec<u8>) {
+    let units = vec![
+        head(UnitKind::Write, 3),
+        UnitHead {
+            kind: UnitKind::Write,
+            durability: Some(Durability::Sync),
+            stamp: WallMs(HEADER.stamp.0 + 300),
+            length: 0,
+            record: Some(Box::from(&b"id-1"[..])),
+        },
+        late(UnitKind::Expiry, 200),
+        UnitHead { durability: Some(Durability::Sync), ..late(UnitKind::Mode, 0) },
+    ];
+    let mut effects = b"abc".to_vec();
+    effects.extend_from_slice(&[0x55; 200]);
+    (units, effects)
+}
+
+/// Frozen: these bytes stand in logs.
+#[test]
+fn golden() {
+    let (units, effects) = golden_units();
+    let mut expected: Vec<u8> = vec![
+        1, 0, // version, flags
+        7, 0, 0, 0, 0, 0, 0, 0, // seq
+        6, 5, 4, 3, 2, 1, 0, 0, // stamp
+        2, // async
+        4, // units
+        1, 0, 0, 0, 3, // write, the shard's mode, no record, at once, 3 bytes
+        1, 1, 1, 0xac, 2, 0, 4, b'i', b'd', b'-', b'1', // write, sync, a record, 300 ms later, no effects
+        2, 0, 0, 0xac, 2, 200, 1, // expiry, 200 bytes
+        3, 1, 0, 0xac, 2, 0, // mode sync
+    ];
+    expected.extend_from_slice(b"abc");
+    expected.extend_from_slice(&[0x55; 200]);
+    assert_eq!(encode(HEADER, &units, &effects), expected);
+
+    let batch = Batch::decode(&expected).unwrap();
+    assert_eq!(batch.header, HEADER);
+    assert_eq!(batch.unit_count, 4);
+    let read: Vec<_> = batch.units().collect();
+    assert_eq!(read[0].effects, b"abc");
+    assert_eq!(read[1].record, Some(&b"id-1"[..]));
+    assert_eq!(read[1].durability, Some(Durability::Sync));
+    assert_eq!(read[2].effects, [0x55; 200]);
+    assert_eq!((read[3].kind, read[3].durability), (UnitKind::Mode, Some(Durability::Sync)));
+}
+
+#[test]
+fn an_empty_batch_is_a_batch() {
+    let bytes = encode(HEADER, &[], b"");
+    let batch = Batch::decode(&bytes).unwrap();
+    assert_eq!(batch.units().count(), 0);
+}
+
+#[test]
+fn every_cut_is_refused() {
+    let (units, effects) = golden_units();
+    let bytes = encode(HEADER, &units, &effects);
+    for cut in 0..bytes.len() {
+        assert!(Batch::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    let mut longer = bytes.to_vec();
+    longer.push(0);
+    assert_eq!(Batch::decode(&longer), Err(BatchError::Length));
+}
+
+#[test]
+fn unknown_numbers_are_refused() {
+    let mode = UnitHead { durability: Some(Durability::Sync), ..head(UnitKind::Mode, 0) };
+    let bytes = encode(HEADER, &[mode], &[]).to_vec();
+    for (at, value, error) in [
+        (0, 2, BatchError::Version(2)),
+        (1, 1, BatchError::Unknown("flags", 1)),
+        (18, 0, BatchError::Unknown("durability", 0)),
+        (20, 9, BatchError::Unknown("unit kind", 9)),
+        (21, 4, BatchError::Unknown("unit durability", 4)),
+        (22, 2, BatchError::Unknown("unit flags", 2)),
+        (21, 0, BatchError::Mode),
+        (24, 1, BatchError::Mode),
+    ] {
+        let mut wrong = bytes.clone();
+        wrong[at] = value;
+        assert_eq!(Batch::decode(&wrong), Err(error), "byte {at}");
+    }
+}
+
+#[test]
+fn time_does_not_run_backwards_within_a_batch() {
+    let bytes = encode(HEADER, &[late(UnitKind::Write, 0), head(UnitKind::Write, 0)], b"");
+    assert_eq!(Batch::decode(&bytes), Err(BatchError::Stamp));
+}
+
+#[test]
+fn huge_counts_and_lengths_neither_panic_nor_allocate() {
+    let mut bytes = encode(HEADER, &[], b"").to_vec();
+    bytes.pop();
+    for tail in [&[0xff; 9][..], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], &[0xff; 12]] {
+        let mut wrong = bytes.clone();
+        wrong.extend_from_slice(tail);
+        assert!(Batch::decode(&wrong).is_err());
+    }
+    // Two units whose lengths overflow when added.
+    let mut wrong = bytes.clone();
+    wrong.push(2);
+    for _ in 0..2 {
+        wrong.extend_from_slice(&[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
+    }
+    assert_eq!(Batch::decode(&wrong), Err(BatchError::Length));
+}
+
+proptest::proptest! {
+    #[test]
+    fn noise_never_panics(noise: Vec<u8>) {
+        let _ = Batch::decode(&noise);
+        let mut framed = vec![1, 0];
+        framed.extend_from_slice(&noise);
+        let _ = Batch::decode(&framed);
+    }
+
+    #[test]
+    fn what_is_written_is_read(
+        seq: u64, stamp: u64, delay in 0u64..100_000,
+        units in proptest::collection::vec((0u8..4, proptest::option::of(proptest::collection::vec(0u8..255, 0..40)),
+            proptest::collection::vec(0u8..255, 0..300)), 0..20),
+    ) {
+        let header = BatchHeader { seq: Seq(seq), stamp: WallMs(stamp), durability: Durability::Sync };
+        let heads: Vec<UnitHead> = units.iter().map(|(mode, record, effects)| UnitHead {
+            kind: UnitKind::Write,
+            durability: Durability::from_number(*mode),
+            stamp: WallMs(stamp.saturating_add(delay)),
+            length: effects.len(),
+            record: record.clone().map(Vec::into_boxed_slice),
+        }).collect();
+        let effects: Vec<u8> = units.iter().flat_map(|unit| unit.2.clone()).collect();
+        let bytes = encode(header, &heads, &effects);
+        let batch = Batch::decode(&bytes).unwrap();
+        proptest::prop_assert_eq!(batch.header, header);
+        let read: Vec<_> = batch.units().collect();
+        proptest::prop_assert_eq!(read.len(), units.len());
+        for (unit, (mode, record, effects)) in read.iter().zip(&units) {
+            proptest::prop_assert_eq!(unit.durability, Durability::from_number(*mode));
+            proptest::prop_assert_eq!(unit.record, record.as_deref());
+            proptest::prop_assert_eq!(unit.stamp, WallMs(stamp.saturating_add(delay)));
+            proptest::prop_assert_eq!(unit.effects, &effects[..]);
+        }
+    }
+}

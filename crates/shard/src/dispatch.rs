@@ -1,0 +1,432 @@
+//! One command from its arguments to its outcome: look-up, transaction, admission, execution, hold.
+
+use std::rc::Rc;
+
+use fastness_engine::Env;
+use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, SessionCommand};
+use fastness_engine::transaction::{Exec, Queued};
+use fastness_resp::{Args, ReplyBuf};
+use fastness_types::{Durability, Seq, slot_of};
+
+use crate::admit::{Denied, Request, Standing};
+use crate::batch::UnitKind;
+use crate::door::{Door, DoorOutcome, ShardView};
+use crate::outcome::{Hold, Outcome, WrittenAt};
+use crate::refusal::Refusal;
+use crate::session::{QueuedFacts, Session, SlotsSeen};
+use crate::shard::Inner;
+use crate::state::{Now, State};
+
+/// What an argument costs in an effect beside its bytes, at most.
+const ARGUMENT_BYTES: usize = 24;
+
+/// Runs one command.
+pub(crate) fn run(
+    inner: &Rc<Inner>,
+    session: &mut Session,
+    args: Args<'_>,
+    out: &mut ReplyBuf,
+    door: &mut dyn Door,
+) -> Outcome {
+    if args.is_empty() {
+        return Outcome::REPLY;
+    }
+    let spec = match command::lookup(args) {
+        Ok(spec) => spec,
+        Err(error) => {
+            session.data.fail();
+            out.error(&error);
+            return Outcome::REPLY;
+        }
+    };
+    if session.data.in_multi() && spec.flags.has(Flags::NO_MULTI) {
+        session.data.fail();
+        out.error(format!("ERR Command '{}' not allowed inside a transaction", spec.name));
+        return Outcome::REPLY;
+    }
+    if !door.permit(spec, args, session, out) {
+        session.data.fail();
+        return Outcome::REPLY;
+    }
+    let mut state = inner.state.borrow_mut();
+    let mut now = inner.now();
+    now.wall = state.stamp(now);
+    let mut turn = Turn { inner, state: &mut state, session, now, out, door };
+    if turn.session.data.in_multi() && is_queued(spec) {
+        return turn.queue(spec, args);
+    }
+    match spec.run {
+        Run::Data(_) => turn.data(spec, args),
+        Run::Session(command) => turn.session(command, spec, args),
+        Run::Door(command) => turn.door(command, spec, args),
+        Run::Refused(_) | Run::Absent => unreachable!("no look-up returns such a command"),
+    }
+}
+
+/// Whether a command inside of MULTI waits for EXEC.
+fn is_queued(spec: &CommandSpec) -> bool {
+    !matches!(
+        spec.run,
+        Run::Session(SessionCommand::Exec | SessionCommand::Discard | SessionCommand::Multi | SessionCommand::Watch)
+            | Run::Door(DoorCommand::Quit | DoorCommand::Reset)
+    )
+}
+
+/// One command with everything that it is run with.
+struct Turn<'a> {
+    inner: &'a Rc<Inner>,
+    state: &'a mut State,
+    session: &'a mut Session,
+    now: Now,
+    out: &'a mut ReplyBuf,
+    door: &'a mut dyn Door,
+}
+
+impl Turn<'_> {
+    fn data(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        let request = self.request(spec, args);
+        let standing = match self.state.admit(request, self.now, self.door) {
+            Ok(standing) => standing,
+            Err(denied) => return self.deny(denied),
+        };
+        match standing {
+            Standing::Primary => {
+                let before = self.begin_unit(request.bytes);
+                self.execute(spec, args);
+                let wrote = self.end_unit(before);
+                self.reply(wrote, |turn| turn.depends_on(spec, args))
+            }
+            Standing::Replica | Standing::Free => {
+                self.execute_reading(spec, args);
+                Outcome::REPLY
+            }
+        }
+    }
+
+    /// What the command is about to do.
+    #[inline]
+    fn request(&self, spec: &CommandSpec, args: Args<'_>) -> Request {
+        let slots = spec.keys(args).fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)));
+        let writes = spec.flags.has(Flags::WRITE);
+        let bytes = if writes { effect_bytes_max(spec, args) } else { 0 };
+        Request { slots, writes, whole: is_whole(spec), readonly: self.session.data.readonly, bytes }
+    }
+
+    fn deny(&mut self, denied: Denied) -> Outcome {
+        match denied {
+            Denied::Busy => return Outcome::Busy,
+            Denied::Refused(refusal) => refusal.write(self.out),
+        }
+        Outcome::REPLY
+    }
+
+    /// Runs a command on the primary; effects go into the open batch.
+    #[inline]
+    fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
+        let state = &mut *self.state;
+        let leader = state.leader.as_mut().expect("admitted as primary");
+        let mut env = Env {
+            now: self.now.wall,
+            may_write: true,
+            random: &mut state.random,
+            reply: self.out,
+            effects: &mut leader.stage.effects,
+        };
+        state.engine.execute(spec, args, &mut env);
+    }
+
+    /// Runs a command without the right to change anything.
+    fn execute_reading(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
+        let state = &mut *self.state;
+        let mut env = Env {
+            now: state.engine.newest_stamp(),
+            may_write: false,
+            random: &mut state.random,
+            reply: self.out,
+            effects: &mut state.no_effects,
+        };
+        if is_free(spec) {
+            // TIME and the like: the replica's own clock, which decides nothing.
+            env.now = self.now.wall;
+        }
+        state.engine.execute(spec, args, &mut env);
+        debug_assert!(state.no_effects.is_empty(), "{} changed data on a replica", spec.name);
+    }
+
+    /// Where the unit's effects begin.
+    #[inline]
+    fn begin_unit(&mut self, bytes: usize) -> usize {
+        let mode = self.state.mode.in_force();
+        let leader = self.state.leader.as_mut().expect("admitted as primary");
+        leader.stage.make_room(bytes, mode);
+        leader.stage.effects.len()
+    }
+
+    /// Stages what was appended since; true if anything was.
+    #[inline]
+    fn end_unit(&mut self, before: usize) -> bool {
+        if !self.state.stage(UnitKind::Write, before, self.now) {
+            return false;
+        }
+        let mode = self.state.mode.in_force();
+        let leader = self.state.leader.as_mut().expect("admitted as primary");
+        if leader.stage.wants_loop(mode, &self.state.batching) {
+            self.inner.work.notify_one();
+            leader.stage.close_if_full(&self.inner.handle, mode, &self.state.batching);
+        }
+        true
+    }
+
+    /// The outcome of what a primary ran.
+    #[inline]
+    fn reply(&mut self, wrote: bool, depends_on: impl FnOnce(&Self) -> Seq) -> Outcome {
+        let durability = self.state.mode.in_force();
+        let leader = self.state.leader.as_ref().expect("admitted as primary");
+        let (tenure, committed) = (leader.tenure, leader.committed);
+        let seq = if wrote {
+            let seq = leader.stage.last_staged();
+            self.session.written = Some(WrittenAt { tenure, seq });
+            seq
+        } else if durability != Durability::Sync || leader.stage.is_clean() {
+            return Outcome::REPLY;
+        } else {
+            depends_on(self)
+        };
+        let hold = (seq > committed).then_some(Hold { tenure, seq, durability, wrote });
+        Outcome::Reply { hold, wrote }
+    }
+
+    /// The last batch that the command's reply may have seen something of.
+    fn depends_on(&self, spec: &CommandSpec, args: Args<'_>) -> Seq {
+        let leader = self.state.leader.as_ref().expect("admitted as primary");
+        if is_whole(spec) {
+            return leader.stage.last_staged();
+        }
+        let last_change = |key: &[u8]| leader.dirty.last_change(self.state.engine.hash_key(key));
+        spec.keys(args).map(last_change).max().unwrap_or_default()
+    }
+
+    fn session(&mut self, command: SessionCommand, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        match command {
+            SessionCommand::Multi => {
+                self.session.queued = QueuedFacts::default();
+                let begun = self.session.data.multi();
+                self.answer(begun.map_err(|error| error.to_string()))
+            }
+            SessionCommand::Discard => {
+                let ended = self.session.data.discard(&mut self.state.engine);
+                self.answer(ended.map_err(|error| error.to_string()))
+            }
+            SessionCommand::Unwatch => {
+                self.state.unwatch(self.session);
+                self.answer(Ok(()))
+            }
+            SessionCommand::Watch => self.watch(spec, args),
+            SessionCommand::Exec => self.exec(),
+        }
+    }
+
+    fn answer(&mut self, result: Result<(), String>) -> Outcome {
+        match result {
+            Ok(()) => self.out.ok(),
+            Err(text) => self.out.error(text),
+        }
+        Outcome::REPLY
+    }
+
+    fn watch(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        let request = self.request(spec, args);
+        if let Err(denied) = self.state.admit(request, self.now, self.door) {
+            return self.deny(denied);
+        }
+        // Keys that were watched in a memory that is gone keep counting as changed.
+        if !self.session.data.is_watching() {
+            self.session.watched_in = self.state.generation;
+        }
+        let watched = self.session.data.watch(&mut self.state.engine, args, self.now.wall);
+        self.answer(watched.map_err(|error| error.to_string()))
+    }
+
+    /// Queues a command of a transaction, after the same questions as if it ran now.
+    fn queue(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        let request = self.request(spec, args);
+        let refusal = match self.state.admit(request, self.now, self.door) {
+            Ok(_) | Err(Denied::Busy) => self.refuse_memory(spec.flags.has(Flags::DENYOOM)),
+            Err(Denied::Refused(refusal)) => Some(refusal),
+        };
+        if let Some(refusal) = refusal {
+            self.session.data.fail();
+            refusal.write(self.out);
+            return Outcome::REPLY;
+        }
+        let facts = &mut self.session.queued;
+        facts.slots = facts.slots.merge(request.slots);
+        facts.writes |= request.writes;
+        facts.whole |= request.whole;
+        facts.needs_memory |= spec.flags.has(Flags::DENYOOM);
+        facts.effect_bytes += request.bytes;
+        match self.session.data.enqueue(spec, args) {
+            Ok(()) => self.out.simple("QUEUED"),
+            Err(error) => self.out.error(error.to_string()),
+        }
+        Outcome::REPLY
+    }
+
+    fn refuse_memory(&self, needs_memory: bool) -> Option<Refusal> {
+        (needs_memory && self.state.leader.is_some() && self.state.engine.is_out_of_memory())
+            .then_some(Refusal::OutOfMemory)
+    }
+
+    fn exec(&mut self) -> Outcome {
+        if !self.session.data.in_multi() {
+            return self.answer(Err("ERR EXEC without MULTI".into()));
+        }
+        let facts = self.session.queued;
+        let mut standing = Standing::Free;
+        if !self.session.data.is_failed() {
+            let request = Request {
+                slots: facts.slots,
+                writes: facts.writes,
+                whole: facts.whole,
+                readonly: self.session.data.readonly,
+                bytes: facts.effect_bytes,
+            };
+            match self.state.admit(request, self.now, self.door) {
+                Ok(admitted) => standing = admitted,
+                Err(Denied::Busy) => return Outcome::Busy,
+                Err(Denied::Refused(refusal)) => return self.abort(&refusal),
+            }
+            if let Some(refusal) = self.refuse_memory(facts.needs_memory) {
+                return self.abort(&refusal);
+            }
+        }
+        let forgotten = self.session.data.is_watching() && self.session.watched_in != self.state.generation;
+        match self.session.data.exec(&mut self.state.engine, self.now.wall) {
+            Exec::Refused(error) => self.answer(Err(error.to_string())),
+            Exec::Run(queue) if !forgotten => self.exec_queue(standing, facts, &queue),
+            Exec::Touched | Exec::Run(_) => {
+                self.out.null_array();
+                self.show_everything()
+            }
+        }
+    }
+
+    /// EXEC is refused: redirects as they are, the rest inside of Valkey's own text.
+    fn abort(&mut self, refusal: &Refusal) -> Outcome {
+        self.session.data.end(&mut self.state.engine);
+        if refusal.is_redirect() {
+            refusal.write(self.out);
+        } else {
+            self.out.error(format!("EXECABORT Transaction discarded because of: {}", refusal.text()));
+        }
+        Outcome::REPLY
+    }
+
+    /// Runs a transaction as one unit.
+    fn exec_queue(&mut self, standing: Standing, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
+        let before = if standing == Standing::Primary { self.begin_unit(facts.effect_bytes) } else { 0 };
+        self.out.array(queue.len());
+        let mut shows_keys = facts.whole;
+        for queued in queue {
+            shows_keys |= self.exec_one(standing, queued);
+        }
+        if standing != Standing::Primary {
+            return if shows_keys { self.show_everything() } else { Outcome::REPLY };
+        }
+        let wrote = self.end_unit(before);
+        self.reply(wrote, |turn| {
+            let leader = turn.state.leader.as_ref().expect("admitted as primary");
+            if shows_keys {
+                return leader.stage.last_staged();
+            }
+            queue.iter().map(|queued| turn.depends_on(queued.spec, queued.args())).max().unwrap_or_default()
+        })
+    }
+
+    /// One command of a transaction; true if it showed more than its own keys.
+    fn exec_one(&mut self, standing: Standing, queued: &Queued) -> bool {
+        let (spec, args) = (queued.spec, queued.args());
+        match spec.run {
+            Run::Data(_) if standing == Standing::Primary && !is_free(spec) => self.execute(spec, args),
+            Run::Data(_) => self.execute_reading(spec, args),
+            Run::Session(SessionCommand::Unwatch) => self.out.ok(),
+            Run::Door(DoorCommand::Wait | DoorCommand::Waitaof) => {
+                match crate::wait::parse(spec, args, self.session, self.state) {
+                    Ok(request) => crate::wait::now(self.inner, self.state, &request).write(self.out),
+                    Err(text) => self.out.error(text),
+                }
+            }
+            Run::Door(command) => return self.run_door(command, spec, args, false) == DoorOutcome::ShowsKeys,
+            Run::Session(_) | Run::Refused(_) | Run::Absent => unreachable!("never queued"),
+        }
+        false
+    }
+
+    fn door(&mut self, command: DoorCommand, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        if matches!(command, DoorCommand::Wait | DoorCommand::Waitaof) {
+            return match crate::wait::parse(spec, args, self.session, self.state) {
+                Ok(request) => {
+                    self.hurry();
+                    Outcome::Wait(request)
+                }
+                Err(text) => self.answer(Err(text)),
+            };
+        }
+        match self.run_door(command, spec, args, true) {
+            DoorOutcome::Reply => Outcome::REPLY,
+            DoorOutcome::ShowsKeys => self.show_everything(),
+            DoorOutcome::Close => Outcome::Close,
+        }
+    }
+
+    fn run_door(
+        &mut self,
+        command: DoorCommand,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        may_block: bool,
+    ) -> DoorOutcome {
+        let mut view = ShardView { state: self.state, now: self.now, may_block };
+        self.door.run(command, spec, args, self.session, &mut view, self.out)
+    }
+
+    /// Somebody waits for what is staged: the batch is closed at the end of the turn.
+    fn hurry(&mut self) {
+        if let Some(leader) = &mut self.state.leader {
+            leader.stage.hurry();
+            self.inner.work.notify_one();
+        }
+    }
+
+    /// The outcome of a reply that may have seen any effect: in `sync` it waits for everything staged.
+    fn show_everything(&mut self) -> Outcome {
+        match &self.state.leader {
+            Some(_) => {
+                self.reply(false, |turn| turn.state.leader.as_ref().map_or(Seq(0), |leader| leader.stage.last_staged()))
+            }
+            None => Outcome::REPLY,
+        }
+    }
+}
+
+/// Whether a command touches no data: PING, ECHO, TIME. Valkey marks everything else that runs on data as reading or
+/// writing.
+#[inline]
+fn is_free(spec: &CommandSpec) -> bool {
+    !spec.flags.has_any(Flags(Flags::WRITE.0 | Flags::READONLY.0)) && !spec.has_keys()
+}
+
+/// Whether a command reads or changes the whole keyspace: DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL.
+#[inline]
+fn is_whole(spec: &CommandSpec) -> bool {
+    matches!(spec.run, Run::Data(_)) && !spec.has_keys() && !is_free(spec)
+}
+
+/// A bound of the effects of a writing command: canonical commands, which repeat its arguments at most, after an UNLINK
+/// of each key whose time has passed.
+#[inline]
+fn effect_bytes_max(spec: &CommandSpec, args: Args<'_>) -> usize {
+    let repeated: usize = args.iter().map(|arg| arg.len() + ARGUMENT_BYTES).sum();
+    let unlinked: usize = spec.keys(args).map(|key| key.len() + ARGUMENT_BYTES).sum();
+    repeated + unlinked
+}

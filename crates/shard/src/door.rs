@@ -1,0 +1,85 @@
+//! What the shard asks of the door that owns a connection.
+
+use fastness_engine::Engine;
+use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_resp::{Args, ReplyBuf};
+use fastness_types::{NodeId, Slot};
+
+use crate::info::ShardInfo;
+use crate::session::Session;
+use crate::state::State;
+
+/// One connection's door: the commands that need more than the data, and what this client is told about others.
+///
+/// Called with the shard's state borrowed: it uses the [`ShardView`] it is given and never the `Shard` itself.
+pub trait Door {
+    /// Asked before anything else about a command: authentication, ACL. `false`: refused, and the error has been
+    /// appended; a transaction being queued aborts.
+    fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, session: &Session, out: &mut ReplyBuf) -> bool;
+
+    /// Runs a command of the door. Inside of EXEC its outcome may not be [`DoorOutcome::Close`].
+    fn run(
+        &mut self,
+        command: DoorCommand,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        session: &mut Session,
+        shard: &mut ShardView<'_>,
+        out: &mut ReplyBuf,
+    ) -> DoorOutcome;
+
+    /// `host:port` of the replica that serves `slot`, as this client is to be told (its TLS port to a TLS client).
+    /// `primary`: the slot is this shard's, and that node leads it. `None`: another shard's slot; its primary as far as
+    /// the map says.
+    fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
+}
+
+/// What a door's command did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoorOutcome {
+    /// The reply shows nothing of the keyspace (or counts alone, as INFO).
+    Reply,
+    /// The reply shows keys: in `sync` it waits for everything staged.
+    ShowsKeys,
+    /// Close the connection after the reply.
+    Close,
+}
+
+/// The shard as a door's command sees it.
+pub struct ShardView<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) now: crate::state::Now,
+    /// `false` inside of EXEC: nothing may block.
+    pub(crate) may_block: bool,
+}
+
+impl ShardView<'_> {
+    /// The data. On a primary it runs ahead of the log: a reply made of keys is [`DoorOutcome::ShowsKeys`].
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.state.engine
+    }
+
+    /// The data, to set options (`maxmemory`). Data itself is changed by commands alone.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.state.engine
+    }
+
+    /// Figures for INFO, CLUSTER and metrics.
+    #[must_use]
+    pub fn info(&self) -> ShardInfo {
+        self.state.info(self.now)
+    }
+
+    /// Whether the command may wait (`false` inside of EXEC).
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        self.may_block
+    }
+
+    /// Drops the session's transaction and watched keys and leaves READONLY, as RESET does.
+    pub fn reset(&mut self, session: &mut Session) {
+        session.data.end(&mut self.state.engine);
+        session.data.readonly = false;
+    }
+}

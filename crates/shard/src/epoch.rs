@@ -1,0 +1,136 @@
+//! Tenures as primary: when one begins, how it ends, and what is undone then.
+//!
+//! - A tenure begins when its epoch's first entry has been **applied** and the role still is that epoch's leader. No
+//!   batch of an older tenure is open then: the walk over the log has ended that one.
+//! - Losing the lease, or the role, fences (`may_act` is false) and undoes nothing: what is open may still commit.
+//! - A **foreign entry**, one of another epoch, while the tenure stands, ends it: memory either is the log up to there
+//!   (nothing was open), or has left history and is restored before anything else is applied or served.
+
+use std::sync::Arc;
+
+use fastness_consensus::handle::{GroupHandle, Role};
+use fastness_types::{LogIndex, Seq};
+
+use crate::dirty::DirtyKeys;
+use crate::outcome::Tenure;
+use crate::release::WaitQueue;
+use crate::stage::Stage;
+use crate::state::{Leader, Now, Phase, SeenRole, State};
+
+impl State {
+    /// Takes over the role as consensus gives it now; gives the reason if the group has stopped.
+    pub(crate) fn see_role(&mut self, handle: &GroupHandle) -> Option<Arc<str>> {
+        let role = handle.role();
+        self.role = match &**role {
+            Role::Leader { lease, first } => SeenRole::Leader { lease: lease.clone(), first: *first },
+            Role::Follower { leader } => SeenRole::Follower { leader: *leader },
+            Role::Stopped { reason } => SeenRole::Stopped { reason: reason.clone() },
+        };
+        if let Some(leader) = &mut self.leader {
+            let is_still = matches!(&self.role, SeenRole::Leader { lease, .. } if lease.epoch() == leader.epoch);
+            leader.deposed = !is_still;
+            if leader.deposed && leader.stage.is_clean() {
+                self.end_tenure();
+            }
+        }
+        match &self.role {
+            SeenRole::Stopped { reason } => Some(reason.clone()),
+            SeenRole::Leader { .. } | SeenRole::Follower { .. } => None,
+        }
+    }
+
+    /// Begins a tenure if everything for it is there.
+    pub(crate) fn begin_tenure(&mut self, now: Now) {
+        let SeenRole::Leader { lease, first } = &self.role else { return };
+        let epoch = lease.epoch();
+        let begun = self.leader.is_some() || self.phase != Phase::Serving;
+        // `log_epoch` differs if the newest applied entry is of an older epoch, or of a newer one.
+        if begun || self.applied < *first || self.log_epoch != epoch {
+            return;
+        }
+        // Batches of the epoch in the log: this process led it before, and all of its batches have committed. A process
+        // that has not never resumes a leadership of the one before it, whose batches may still be on their way.
+        if self.log_seq != Seq(0) && self.led != Some(epoch) {
+            return;
+        }
+        self.led = Some(epoch);
+        self.tenures += 1;
+        tracing::info!(shard = self.shard.0, %epoch, index = self.applied.0, "primary");
+        self.leader = Some(Leader {
+            tenure: Tenure(self.tenures),
+            epoch,
+            lease: lease.clone(),
+            deposed: false,
+            stage: Stage::new(epoch, self.log_seq.next()),
+            dirty: DirtyKeys::new(),
+            waiting: WaitQueue::new(self.log_seq.next()),
+            committed: self.log_seq,
+            base: LogIndex(self.applied.0 - self.log_seq.0),
+            moved: Vec::new(),
+        });
+        if self.mode.is_unwritten() {
+            self.stage_mode(self.created_with, now);
+        }
+    }
+
+    /// Stages the shard's mode; from here on the log says it.
+    fn stage_mode(&mut self, mode: fastness_types::Durability, now: Now) {
+        let now = Now { wall: self.stamp(now), ..now };
+        let Some(leader) = self.leader.as_mut() else { return };
+        leader.stage.stage_mode(mode, now, &mut leader.dirty);
+        self.engine.advance_stamp(now.wall);
+        self.mode.stage(mode);
+    }
+
+    /// Ends the tenure without undoing: nothing is open.
+    fn end_tenure(&mut self) {
+        let Some(mut leader) = self.leader.take() else { return };
+        debug_assert!(leader.stage.is_clean(), "open effects are undone, not forgotten");
+        self.ended.record(leader.tenure, leader.committed, self.applied);
+        leader.waiting.wake_all();
+    }
+
+    /// Ends the tenure because of an entry of another epoch. True if memory had run ahead and must be restored.
+    pub(crate) fn meet_foreign_entry(&mut self) -> bool {
+        match &self.leader {
+            Some(leader) if leader.stage.is_clean() => {
+                self.end_tenure();
+                false
+            }
+            Some(_) => {
+                self.undo();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Throws away what did not commit, and the memory that holds it.
+    fn undo(&mut self) {
+        let Some(mut leader) = self.leader.take() else { return };
+        let units = leader.stage.open_units();
+        tracing::warn!(
+            shard = self.shard.0, epoch = %leader.epoch, committed = leader.committed.0,
+            staged = leader.stage.last_staged().0, units, "leadership was lost with effects open: restoring from the log"
+        );
+        self.counters.undone += 1;
+        self.counters.undone_units += units as u64;
+        self.ended.record(leader.tenure, leader.committed, self.applied);
+        self.restart_from_log();
+        leader.waiting.wake_all();
+    }
+
+    /// A fatal error: nothing is served any more, and nothing held will be released.
+    pub(crate) fn stop(&mut self, reason: Arc<str>) {
+        if let Some(mut leader) = self.leader.take() {
+            self.ended.record(leader.tenure, leader.committed, self.applied);
+            leader.waiting.wake_all();
+        }
+        self.phase = Phase::Stopped(reason);
+    }
+
+    /// Index of the newest applied entry.
+    pub(crate) fn next_index(&self) -> LogIndex {
+        LogIndex(self.applied.0 + 1)
+    }
+}

@@ -1,0 +1,72 @@
+//! Figures of one shard replica, for INFO, CLUSTER and metrics.
+
+use std::time::Duration;
+
+use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
+
+/// What this replica is, as clients see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Leads and may serve while the lease holds.
+    Primary,
+    /// Leads, and has not yet applied its epoch's first entry, or is draining for a hand-over.
+    Waiting,
+    /// Follows `leader`, if known.
+    Replica {
+        /// Whom clients are sent to.
+        leader: Option<NodeId>,
+    },
+    /// Stopped for good; see [`ShardInfo::stopped`].
+    Stopped,
+}
+
+/// A snapshot of the figures. Counts are since the process started.
+#[derive(Debug, Clone)]
+pub struct ShardInfo {
+    /// The shard.
+    pub shard: ShardId,
+    /// See [`Standing`].
+    pub standing: Standing,
+    /// Whether the lease holds now; always `false` on replicas.
+    pub lease_holds: bool,
+    /// Whether the data is being restored from the log; nothing is served meanwhile.
+    pub restoring: bool,
+    /// The fatal error that stopped this replica.
+    pub stopped: Option<String>,
+    /// The epoch this replica leads, or the one of the newest applied entry.
+    pub epoch: Epoch,
+    /// The mode in force.
+    pub durability: Durability,
+    /// Age of the oldest effect that has not committed.
+    pub lag: Duration,
+    /// The longest such age seen at a commit.
+    pub lag_longest: Duration,
+    /// Newest committed entry known here.
+    pub committed: LogIndex,
+    /// Newest entry that memory holds.
+    pub applied: LogIndex,
+    /// Sequence of the newest batch staged in this tenure.
+    pub staged_seq: Seq,
+    /// Sequence of the newest batch committed in this tenure.
+    pub committed_seq: Seq,
+    /// Batches that are staged and have not committed.
+    pub open_batches: usize,
+    /// Their effects, bytes.
+    pub open_bytes: usize,
+    /// Batches committed by this replica as primary.
+    pub batches: u64,
+    /// Units in them.
+    pub units: u64,
+    /// Bytes of effects in them.
+    pub effect_bytes: u64,
+    /// Batches applied as replica or in a restore.
+    pub batches_applied: u64,
+    /// Times that memory was undone and restored.
+    pub undone: u64,
+    /// Writes in the batches that were undone.
+    pub undone_units: u64,
+    /// Replies that were not sent because their outcome is unknown.
+    pub unknown_replies: u64,
+    /// Restores from the log, the one at the start included.
+    pub restores: u64,
+}

@@ -1,0 +1,152 @@
+//! How one shard replica is started.
+
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_engine::EngineOptions;
+use fastness_types::{Clock, Durability, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
+
+/// What [`crate::Shard::start`] is given.
+pub struct ShardOptions {
+    /// The shard.
+    pub shard: ShardId,
+    /// This node.
+    pub node: NodeId,
+    /// The slots that the shard owns.
+    pub slots: SlotSet,
+    /// The mode that the cluster was created with. Counts until the shard's log says one.
+    pub created_with: Durability,
+    /// The data's options.
+    pub engine: EngineOptions,
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Pauses shorter than a millisecond; see [`Pause`].
+    pub pause: Rc<dyn Pause>,
+    /// Who knows which replicas hold an entry on stable storage, for WAIT and WAITAOF.
+    pub copies: Rc<dyn StableCopies>,
+    /// Seed of the random choices that commands make (RANDOMKEY, SPOP).
+    pub random_seed: u64,
+    /// When batches are closed, and how many are in flight.
+    pub batching: Batching,
+}
+
+/// When batches are closed, and how many are in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Batching {
+    /// Batches proposed and not committed; a full window keeps the batch open. At least 1.
+    pub in_flight_max: usize,
+    /// A batch is closed once its effects reach this many bytes.
+    pub bytes_soft: usize,
+    /// `sync`: how long after replies were released the batch waits for as many writes to come back.
+    pub sync_wait: Duration,
+    /// `async`, `disabled`: the age at which a batch is closed.
+    pub async_age: Duration,
+    /// How often a primary looks for keys past their time.
+    pub expire_every: Duration,
+    /// Effects staged and not committed, bytes: at it writes are answered [`crate::Outcome::Busy`].
+    pub open_bytes_max: usize,
+    /// During a hand-over commands are held at the door for this long, then refused.
+    pub drain_hold_max: Duration,
+}
+
+impl Default for Batching {
+    fn default() -> Batching {
+        Batching {
+            in_flight_max: limits::BATCHES_IN_FLIGHT_MAX,
+            bytes_soft: limits::BATCH_BYTES_SOFT,
+            sync_wait: Duration::from_micros(500),
+            async_age: Duration::from_millis(3),
+            expire_every: Duration::from_millis(25),
+            open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,
+            drain_hold_max: Duration::from_secs(2),
+        }
+    }
+}
+
+/// An edge: waits for a span, better than tokio's timers do (whole milliseconds), where the platform can.
+pub trait Pause {
+    /// Resolves after `span`, not before.
+    fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// Pauses by tokio's timers, as a simulation needs it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokioPause;
+
+impl Pause for TokioPause {
+    fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+/// An edge: which replicas hold an entry on stable storage. Implemented over the group's control.
+pub trait StableCopies {
+    /// Other replicas known to hold everything up to `index` on stable storage. For `LogIndex(0)`: those that answer.
+    fn replicas(&self, index: LogIndex) -> u64;
+    /// Whether this node's own disk does.
+    fn local(&self, index: LogIndex) -> bool;
+}
+
+/// A set of slots.
+#[derive(Clone)]
+pub struct SlotSet(Box<[u64; SLOTS / 64]>);
+
+impl SlotSet {
+    /// No slot.
+    #[must_use]
+    pub fn none() -> SlotSet {
+        SlotSet(Box::new([0; SLOTS / 64]))
+    }
+
+    /// Every slot.
+    #[must_use]
+    pub fn all() -> SlotSet {
+        SlotSet(Box::new([u64::MAX; SLOTS / 64]))
+    }
+
+    /// Adds a range.
+    pub fn insert(&mut self, range: RangeInclusive<u16>) {
+        for slot in range {
+            self.0[usize::from(slot) / 64] |= 1 << (slot % 64);
+        }
+    }
+
+    /// Whether `slot` is in it.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, slot: Slot) -> bool {
+        self.0[usize::from(slot.0) / 64] >> (slot.0 % 64) & 1 == 1
+    }
+}
+
+impl FromIterator<RangeInclusive<u16>> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = RangeInclusive<u16>>>(ranges: I) -> SlotSet {
+        let mut set = SlotSet::none();
+        ranges.into_iter().for_each(|range| set.insert(range));
+        set
+    }
+}
+
+impl std::fmt::Debug for SlotSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlotSet({} slots)", self.0.iter().map(|word| word.count_ones()).sum::<u32>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_inclusive() {
+        let set: SlotSet = [0..=1, 100..=200, 16_383..=16_383].into_iter().collect();
+        for (slot, inside) in [(0, true), (1, true), (2, false), (99, false), (200, true), (201, false), (16_383, true)]
+        {
+            assert_eq!(set.contains(Slot(slot)), inside, "{slot}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What running a command gives: a reply that may leave now or later, or something to wait for.
+
+use std::time::Duration;
+
+use fastness_types::{Durability, Seq};
+
+/// What [`crate::Shard::run`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply was appended.
+    Reply {
+        /// What the reply depends on; `None`: it may leave whatever happens.
+        hold: Option<Hold>,
+        /// Whether effects were staged.
+        wrote: bool,
+    },
+    /// Nothing was run and nothing appended: the log is behind (`limits::OPEN_EFFECT_BYTES_MAX`) or leadership is
+    /// being handed over. Send what may leave, await [`crate::Shard::unblocked`], run the same command again.
+    Busy,
+    /// WAIT or WAITAOF: send what may leave, await [`crate::Shard::wait`], append its answer.
+    Wait(WaitRequest),
+    /// The reply was appended; close the connection once it has left.
+    Close,
+}
+
+impl Outcome {
+    /// A reply that depends on nothing.
+    pub const REPLY: Outcome = Outcome::Reply { hold: None, wrote: false };
+}
+
+/// What a reply depends on: everything staged up to a sequence of one tenure as primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    pub(crate) tenure: Tenure,
+    pub(crate) seq: Seq,
+    /// The mode in force when it was staged.
+    pub(crate) durability: Durability,
+    pub(crate) wrote: bool,
+}
+
+impl Hold {
+    /// The reply's text when [`crate::Shard::may_leave`] says [`Leave::Unknown`], without the leading `-`. A write is
+    /// in doubt and must not be retried blindly; a read may be.
+    #[must_use]
+    pub fn unknown_text(&self) -> &'static str {
+        if self.wrote { crate::refusal::UNKNOWN } else { crate::refusal::CLUSTER_DOWN }
+    }
+
+    /// Whether the command staged effects (else it read what others had staged).
+    #[must_use]
+    pub fn wrote(&self) -> bool {
+        self.wrote
+    }
+}
+
+/// Whether a held reply may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// Send it.
+    Now,
+    /// Await [`crate::Shard::wait_released`].
+    Wait,
+    /// What it depends on was undone or is in doubt: never send it. See [`Hold::unknown_text`].
+    Unknown,
+}
+
+/// One span in which this replica was primary, counted on this node since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Tenure(pub(crate) u64);
+
+/// A write's place: what WAIT waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenAt {
+    pub(crate) tenure: Tenure,
+    pub(crate) seq: Seq,
+}
+
+/// WAIT or WAITAOF, checked and ready to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitRequest {
+    /// The connection's last write; `None`: it has not written.
+    pub(crate) written: Option<WrittenAt>,
+    /// WAITAOF: how many copies on this node (0 or 1) are asked for; `None`: WAIT.
+    pub(crate) local: Option<u64>,
+    /// How many other replicas are asked for.
+    pub(crate) replicas: u64,
+    /// `None`: for ever.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What WAIT and WAITAOF are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitAnswer {
+    /// WAIT: an integer.
+    Replicas(u64),
+    /// WAITAOF: an array of two integers.
+    LocalAndReplicas(u64, u64),
+    /// The replica lost its role meanwhile: an error with [`WaitAnswer::UNBLOCKED`].
+    Unblocked,
+}
+
+impl WaitAnswer {
+    /// Valkey's text for a blocked client whose server's role has changed.
+    pub const UNBLOCKED: &'static str =
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+
+    /// Appends the answer.
+    pub fn write(self, out: &mut fastness_resp::ReplyBuf) {
+        match self {
+            WaitAnswer::Replicas(count) => out.integer(count as i64),
+            WaitAnswer::LocalAndReplicas(local, count) => {
+                out.array(2);
+                out.integer(local as i64);
+                out.integer(count as i64);
+            }
+            WaitAnswer::Unblocked => out.error(WaitAnswer::UNBLOCKED),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged,
+//! and a client may try again. [`UNKNOWN`] alone is not a refusal: the write was staged and is in doubt.
+
+use fastness_resp::ReplyBuf;
+use fastness_types::{Slot, limits};
+
+/// A staged write whose primary lost its leadership before it committed. No client retries this prefix.
+pub const UNKNOWN: &str =
+    "UNKNOWN outcome: leadership was lost before the write was committed, it may not have happened";
+/// No primary is known, or this one may not act. Every client that retries at all retries this.
+pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The keys of one command or transaction lie in different slots.
+    CrossSlot,
+    /// Another replica is to be asked.
+    Moved {
+        /// The keys' slot.
+        slot: Slot,
+        /// `host:port` as this client is to be told.
+        address: String,
+    },
+    /// No primary is known, or this one may not act now.
+    ClusterDown,
+    /// Nobody is known to serve the slot.
+    SlotNotServed,
+    /// The data is being restored from the log.
+    Loading,
+    /// A write without keys on a replica.
+    ReadOnly,
+    /// Over `maxmemory`.
+    OutOfMemory,
+    /// The command or transaction could not be one log entry.
+    TooLarge,
+}
+
+impl Refusal {
+    /// The line without the leading `-`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Refusal::CrossSlot => "CROSSSLOT Keys in request don't hash to the same slot".into(),
+            Refusal::Moved { slot, address } => format!("MOVED {} {address}", slot.0),
+            Refusal::ClusterDown => CLUSTER_DOWN.into(),
+            Refusal::SlotNotServed => "CLUSTERDOWN Hash slot not served".into(),
+            Refusal::Loading => "LOADING Valkey is loading the dataset in memory".into(),
+            Refusal::ReadOnly => "READONLY You can't write against a read only replica.".into(),
+            Refusal::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
+            Refusal::TooLarge => {
+                format!(
+                    "ERR command or transaction is larger than a log entry, which holds {} bytes",
+                    limits::ENTRY_BYTES_MAX
+                )
+            }
+        }
+    }
+
+    /// Appends the error.
+    pub fn write(&self, out: &mut ReplyBuf) {
+        out.error(self.text());
+    }
+
+    /// Whether EXEC answers it as it is and not within `EXECABORT`.
+    #[must_use]
+    pub fn is_redirect(&self) -> bool {
+        matches!(self, Refusal::CrossSlot | Refusal::Moved { .. } | Refusal::ClusterDown | Refusal::SlotNotServed)
+    }
+}

@@ -1,0 +1,158 @@
+//! Which replies may leave, and who waits for that.
+//!
+//! Ordering rules:
+//! - In `sync` a reply leaves only after everything it depends on has committed.
+//! - In `async` and `disabled` a write's reply leaves at once **if the lease still holds when it is flushed**; a
+//!   reply that was delayed past the lease (a paused process) waits for its commit like one in `sync`.
+//! - A reply whose tenure has ended leaves if what it depends on had committed by then, and never otherwise.
+//!
+//! A waiting connection has one [`Waiter`]; it stands in the queue of the batch that it waits for, so that a commit
+//! wakes those it releases and nobody else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use fastness_types::{BootNs, Durability, LogIndex, Seq};
+
+use crate::outcome::{Hold, Leave, Tenure};
+use crate::shard::Inner;
+use crate::state::State;
+
+/// Ended tenures that are remembered; a reply held longer than that many is in doubt.
+const TENURES_KEPT: usize = 64;
+
+/// One connection's place in a queue of held replies.
+#[derive(Default)]
+pub(crate) struct Waiter {
+    waker: RefCell<Option<Waker>>,
+    queued_at: Cell<Option<(Tenure, Seq)>>,
+}
+
+impl Waiter {
+    fn wake(&self) {
+        self.queued_at.set(None);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Who waits for which batch of the current tenure.
+pub(crate) struct WaitQueue {
+    /// The sequence that `by_seq[0]` waits for.
+    first: Seq,
+    by_seq: VecDeque<Vec<Rc<Waiter>>>,
+}
+
+impl WaitQueue {
+    /// Nobody waits; the next batch to commit is `first`.
+    pub(crate) fn new(first: Seq) -> WaitQueue {
+        WaitQueue { first, by_seq: VecDeque::new() }
+    }
+
+    fn add(&mut self, seq: Seq, waiter: Rc<Waiter>) {
+        let place = seq.0.saturating_sub(self.first.0) as usize;
+        if self.by_seq.len() <= place {
+            self.by_seq.resize_with(place + 1, Vec::new);
+        }
+        self.by_seq[place].push(waiter);
+    }
+
+    /// Everything up to `seq` has committed.
+    pub(crate) fn release(&mut self, seq: Seq) {
+        while self.first <= seq {
+            for waiter in self.by_seq.pop_front().into_iter().flatten() {
+                waiter.wake();
+            }
+            self.first = self.first.next();
+        }
+    }
+
+    /// Wakes everybody, to look again.
+    pub(crate) fn wake_all(&mut self) {
+        for waiter in self.by_seq.drain(..).flatten() {
+            waiter.wake();
+        }
+    }
+}
+
+/// How a tenure ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    tenure: Tenure,
+    committed: Seq,
+    /// Everything of the tenure that committed is at or below this.
+    index: LogIndex,
+}
+
+/// The last tenures' ends.
+#[derive(Debug, Default)]
+pub(crate) struct EndedTenures(VecDeque<Ended>);
+
+impl EndedTenures {
+    pub(crate) fn record(&mut self, tenure: Tenure, committed: Seq, index: LogIndex) {
+        if self.0.len() == TENURES_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(Ended { tenure, committed, index });
+    }
+
+    /// An index by which `seq` of the ended `tenure` had committed; `None`: it did not, or nobody knows any more.
+    pub(crate) fn committed_by(&self, tenure: Tenure, seq: Seq) -> Option<LogIndex> {
+        let ended = self.0.iter().find(|ended| ended.tenure == tenure)?;
+        (seq <= ended.committed).then_some(ended.index)
+    }
+}
+
+impl State {
+    /// Whether a reply may leave now; `now` is a fresh reading of the boot clock.
+    pub(crate) fn may_leave(&self, hold: Hold, now: BootNs) -> Leave {
+        match &self.leader {
+            Some(leader) if leader.tenure == hold.tenure => {
+                if hold.seq <= leader.committed {
+                    Leave::Now
+                } else if hold.durability != Durability::Sync && leader.may_act(now) {
+                    Leave::Now
+                } else {
+                    Leave::Wait
+                }
+            }
+            _ if self.ended.committed_by(hold.tenure, hold.seq).is_some() => Leave::Now,
+            _ => Leave::Unknown,
+        }
+    }
+}
+
+/// Resolves when [`crate::Shard::may_leave`] no longer says [`Leave::Wait`]. Cheap to make and to drop again.
+pub struct Released {
+    pub(crate) inner: Rc<Inner>,
+    pub(crate) waiter: Rc<Waiter>,
+    pub(crate) hold: Hold,
+}
+
+impl Future for Released {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.inner.state.borrow_mut();
+        if state.may_leave(self.hold, self.inner.clock.boot()) != Leave::Wait {
+            return Poll::Ready(());
+        }
+        let leader = state.leader.as_mut().expect("only a reply of the current tenure waits");
+        let mut waker = self.waiter.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        let place = Some((self.hold.tenure, self.hold.seq));
+        if self.waiter.queued_at.get() != place {
+            self.waiter.queued_at.set(place);
+            leader.waiting.add(self.hold.seq, self.waiter.clone());
+        }
+        Poll::Pending
+    }
+}

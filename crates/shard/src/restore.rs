@@ -1,0 +1,145 @@
+//! Memory follows the log: applying committed entries on replicas, checking them off on the primary, and restoring from
+//! the log's beginning at the start and after an undo.
+//!
+//! Invariants, each checked on every entry; a violation stops the replica, since its memory can no longer be trusted:
+//! - Indexes have no hole, epochs do not run backwards.
+//! - The batches of an epoch are numbered from 1 without a hole.
+//! - On a primary each committed batch of its own epoch is the oldest one in flight.
+
+use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
+use fastness_engine::{ApplyError, Engine};
+use fastness_types::{BootNs, Epoch, LogIndex, Seq};
+
+use crate::batch::{Batch, BatchError, UnitKind, peek_header};
+use crate::mode::Mode;
+use crate::state::{Phase, State};
+
+/// Why this replica stops.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    #[error("reading the log from {from:?}: {error}")]
+    Read { from: LogIndex, error: ReadError },
+    #[error("the log gave no entry from {0:?} on")]
+    Nothing(LogIndex),
+    #[error("log entry {expected:?} was expected, {found:?} came")]
+    Index { expected: LogIndex, found: LogIndex },
+    #[error("entry {index:?} is of epoch {found}, older than {newest}")]
+    Epoch { index: LogIndex, newest: Epoch, found: Epoch },
+    #[error("entry {index:?} holds batch {found:?} of epoch {epoch}, batch {expected:?} was expected")]
+    Gap { index: LogIndex, epoch: Epoch, expected: Seq, found: Seq },
+    #[error("entry {index:?} holds batch {seq:?}, which this primary has not proposed next")]
+    NotProposed { index: LogIndex, seq: Seq },
+    #[error("entry {index:?}: {error}")]
+    Batch { index: LogIndex, error: BatchError },
+    #[error("entry {index:?}: {error}")]
+    Apply { index: LogIndex, error: ApplyError },
+}
+
+/// What an entry did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Memory stands at the entry.
+    Done,
+    /// Memory had run ahead of a foreign entry and is empty now: go on from the log's beginning.
+    Undone,
+}
+
+impl State {
+    /// Gives up memory for the log's.
+    pub(crate) fn restart_from_log(&mut self) {
+        let maxmemory = self.engine.maxmemory();
+        self.engine = Engine::new(self.engine_options);
+        self.engine.set_maxmemory(maxmemory);
+        self.generation += 1;
+        self.applied = LogIndex(0);
+        self.log_epoch = Epoch::default();
+        self.log_seq = Seq(0);
+        self.mode = Mode::new(self.created_with);
+        self.phase = Phase::Restoring;
+        self.counters.restores += 1;
+    }
+
+    /// Takes the next committed entry.
+    pub(crate) fn step(&mut self, entry: &Committed, now: BootNs) -> Result<Step, Fatal> {
+        let index = entry.index;
+        if index != self.next_index() {
+            return Err(Fatal::Index { expected: self.next_index(), found: index });
+        }
+        let own = self.leader.as_ref().is_some_and(|leader| leader.epoch == entry.epoch);
+        if !own && self.meet_foreign_entry() {
+            return Ok(Step::Undone);
+        }
+        self.check_epoch(entry)?;
+        match &entry.payload {
+            EntryPayload::Batch(payload) if own => self.check_off(index, payload, now)?,
+            EntryPayload::Batch(payload) => self.apply(index, payload)?,
+            EntryPayload::Membership if own => self.move_base(),
+            EntryPayload::Blank | EntryPayload::Membership => {}
+        }
+        self.applied = index;
+        Ok(Step::Done)
+    }
+
+    fn check_epoch(&mut self, entry: &Committed) -> Result<(), Fatal> {
+        if entry.epoch < self.log_epoch {
+            return Err(Fatal::Epoch { index: entry.index, newest: self.log_epoch, found: entry.epoch });
+        }
+        if entry.epoch > self.log_epoch {
+            self.log_epoch = entry.epoch;
+            self.log_seq = Seq(0);
+        }
+        Ok(())
+    }
+
+    fn check_seq(&mut self, index: LogIndex, found: Seq) -> Result<(), Fatal> {
+        let expected = self.log_seq.next();
+        if found != expected {
+            return Err(Fatal::Gap { index, epoch: self.log_epoch, expected, found });
+        }
+        self.log_seq = found;
+        Ok(())
+    }
+
+    /// A batch of this primary's own has committed: memory holds it already.
+    fn check_off(&mut self, index: LogIndex, payload: &[u8], now: BootNs) -> Result<(), Fatal> {
+        let header = peek_header(payload).map_err(|error| Fatal::Batch { index, error })?;
+        self.check_seq(index, header.seq)?;
+        let leader = self.leader.as_mut().expect("the entry is of its epoch");
+        let Some(batch) = leader.stage.commit(header.seq, now) else {
+            return Err(Fatal::NotProposed { index, seq: header.seq });
+        };
+        leader.committed = header.seq;
+        debug_assert_eq!(leader.index_of(header.seq), index, "batches follow one another");
+        self.lag.record(batch.opened, now);
+        if let Some(mode) = batch.mode {
+            self.mode.commit(mode);
+        }
+        self.counters.batches += 1;
+        self.counters.units += batch.units as u64;
+        self.counters.effect_bytes += batch.bytes as u64;
+        leader.waiting.release(header.seq);
+        Ok(())
+    }
+
+    /// A batch of another primary, or of the past.
+    fn apply(&mut self, index: LogIndex, payload: &[u8]) -> Result<(), Fatal> {
+        let batch = Batch::decode(payload).map_err(|error| Fatal::Batch { index, error })?;
+        self.check_seq(index, batch.header.seq)?;
+        for unit in batch.units() {
+            match (unit.kind, unit.durability) {
+                (UnitKind::Mode, Some(mode)) => self.mode.commit(mode),
+                _ => self.engine.apply(unit.stamp, unit.effects).map_err(|error| Fatal::Apply { index, error })?,
+            }
+        }
+        self.engine.advance_stamp(batch.header.stamp);
+        self.counters.batches_applied += 1;
+        Ok(())
+    }
+
+    /// An entry of this primary's epoch that is no batch stands between its batches.
+    fn move_base(&mut self) {
+        let Some(leader) = &mut self.leader else { return };
+        let by = leader.moved.last().map_or(0, |(_, by)| *by);
+        leader.moved.push((leader.committed, by + 1));
+    }
+}

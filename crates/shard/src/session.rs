@@ -1,0 +1,118 @@
+//! What the shard keeps of one connection: the transaction and READONLY (the engine's session), where its queued keys
+//! lie, its last write, its place among those who wait.
+//!
+//! Everything else of a connection (name, user, protocol) is the door's.
+
+use std::rc::{Rc, Weak};
+
+use fastness_types::Slot;
+
+use crate::outcome::WrittenAt;
+use crate::release::Waiter;
+use crate::shard::Inner;
+
+/// One connection's state. Made by [`crate::Shard::session`]; what it watches is forgotten when it is dropped.
+pub struct Session {
+    pub(crate) data: fastness_engine::Session,
+    pub(crate) queued: QueuedFacts,
+    /// The memory in which keys were watched. One that was undone or restored since then has forgotten them: they count
+    /// as changed.
+    pub(crate) watched_in: u64,
+    pub(crate) written: Option<WrittenAt>,
+    pub(crate) waiter: Rc<Waiter>,
+    pub(crate) shard: Weak<Inner>,
+}
+
+/// What admission needs to know of the commands between MULTI and EXEC.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct QueuedFacts {
+    pub(crate) slots: SlotsSeen,
+    /// One of them may change data.
+    pub(crate) writes: bool,
+    /// One of them needs memory.
+    pub(crate) needs_memory: bool,
+    /// One of them reads or changes the whole keyspace.
+    pub(crate) whole: bool,
+    /// Their effects together are at most this long.
+    pub(crate) effect_bytes: usize,
+}
+
+/// The slots of the keys of one command or transaction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum SlotsSeen {
+    #[default]
+    None,
+    One(Slot),
+    Several,
+}
+
+impl SlotsSeen {
+    /// One more key.
+    #[inline]
+    pub(crate) fn and(self, slot: Slot) -> SlotsSeen {
+        match self {
+            SlotsSeen::None => SlotsSeen::One(slot),
+            SlotsSeen::One(other) if other == slot => self,
+            _ => SlotsSeen::Several,
+        }
+    }
+
+    pub(crate) fn merge(self, other: SlotsSeen) -> SlotsSeen {
+        match other {
+            SlotsSeen::None => self,
+            SlotsSeen::One(slot) => self.and(slot),
+            SlotsSeen::Several => SlotsSeen::Several,
+        }
+    }
+}
+
+impl Session {
+    /// After READONLY: a replica serves this connection's reads.
+    #[must_use]
+    pub fn is_readonly(&self) -> bool {
+        self.data.readonly
+    }
+
+    /// READONLY and READWRITE.
+    pub fn set_readonly(&mut self, readonly: bool) {
+        self.data.readonly = readonly;
+    }
+
+    /// Whether commands are being queued.
+    #[must_use]
+    pub fn in_multi(&self) -> bool {
+        self.data.in_multi()
+    }
+
+    /// Commands queued so far; `None` outside MULTI. As CLIENT LIST shows it.
+    #[must_use]
+    pub fn queued(&self) -> Option<usize> {
+        self.data.in_multi().then(|| self.data.queued())
+    }
+
+    /// Whether keys are watched.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.data.is_watching()
+    }
+
+    /// A command was refused before the shard saw it: an open transaction's EXEC will abort.
+    pub fn fail_transaction(&mut self) {
+        self.data.fail();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.data.is_watching() {
+            return;
+        }
+        // Borrowed only if a session is dropped inside of a command, which no door does; then the engine keeps a token
+        // that nobody asks about.
+        if let Some(inner) = self.shard.upgrade()
+            && let Ok(mut state) = inner.state.try_borrow_mut()
+        {
+            self.data.end(&mut state.engine);
+        }
+    }
+}

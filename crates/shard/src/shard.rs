@@ -1,0 +1,186 @@
+//! The handle that doors hold: cheap to clone, bound to the loop's thread.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_consensus::handle::GroupHandle;
+use fastness_engine::Digest;
+use fastness_resp::{Args, ReplyBuf};
+use fastness_types::{BootNs, Clock, LogIndex, WallMs};
+use tokio::sync::Notify;
+
+use crate::door::Door;
+use crate::info::ShardInfo;
+use crate::options::{Pause, ShardOptions, StableCopies};
+use crate::outcome::{Hold, Leave, Outcome, WaitAnswer, WaitRequest};
+use crate::release::{Released, Waiter};
+use crate::session::Session;
+use crate::state::{Now, State};
+
+/// How long a reading of the wall clock serves: the clock counts whole milliseconds.
+const WALL_FRESH: Duration = Duration::from_micros(500);
+/// How often a command that was answered [`Outcome::Busy`] looks again when nobody wakes it.
+const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the shard's handles and its loop share.
+pub(crate) struct Inner {
+    pub(crate) state: RefCell<State>,
+    pub(crate) handle: GroupHandle,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pause: Rc<dyn Pause>,
+    pub(crate) copies: Rc<dyn StableCopies>,
+    /// Wakes the loop: something was staged.
+    pub(crate) work: Notify,
+    /// Wakes those who were told that the shard is busy.
+    pub(crate) unblocked: Notify,
+    wall: Cell<(BootNs, WallMs)>,
+}
+
+impl Inner {
+    /// Both clocks; the boot clock is read anew each time, since leases are compared with it.
+    #[inline]
+    pub(crate) fn now(&self) -> Now {
+        let boot = self.clock.boot();
+        let (read, wall) = self.wall.get();
+        if boot.since(read) < WALL_FRESH && read <= boot && read != BootNs(0) {
+            return Now { boot, wall };
+        }
+        let wall = self.clock.wall();
+        self.wall.set((boot, wall));
+        Now { boot, wall }
+    }
+}
+
+/// One shard replica. Not `Send`: everything happens on the loop's thread.
+#[derive(Clone)]
+pub struct Shard {
+    pub(crate) inner: Rc<Inner>,
+}
+
+/// Why there is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// Memory holds effects that have not committed.
+    #[error("effects are staged that have not committed")]
+    Open,
+    /// Memory is being restored, or the replica has stopped.
+    #[error("the data is not there")]
+    NotServing,
+}
+
+impl Shard {
+    /// Makes a shard replica and its loop, to be spawned on the same thread (a `LocalSet`). The loop ends when the group
+    /// has stopped or a fatal error was met; [`ShardInfo::stopped`] then says why.
+    #[must_use]
+    pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
+        let inner = Rc::new(Inner {
+            state: RefCell::new(State::new(&options)),
+            handle,
+            clock: options.clock,
+            pause: options.pause,
+            copies: options.copies,
+            work: Notify::new(),
+            unblocked: Notify::new(),
+            wall: Cell::new((BootNs(0), WallMs(0))),
+        });
+        (Shard { inner: inner.clone() }, crate::turn::run(inner))
+    }
+
+    /// A new connection's state.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let mut state = self.inner.state.borrow_mut();
+        state.tokens += 1;
+        Session {
+            data: fastness_engine::Session::new(state.tokens),
+            queued: Default::default(),
+            watched_in: 0,
+            written: None,
+            waiter: Rc::new(Waiter::default()),
+            shard: Rc::downgrade(&self.inner),
+        }
+    }
+
+    /// Runs one parsed command of one session. The reply is appended to `out`. Never waits.
+    ///
+    /// The lease is compared with the clock as it is *now*: the command's bytes must have been read before.
+    pub fn run(&self, session: &mut Session, args: Args<'_>, out: &mut ReplyBuf, door: &mut dyn Door) -> Outcome {
+        crate::dispatch::run(&self.inner, session, args, out, door)
+    }
+
+    /// Whether a held reply may leave now. To be asked when the reply is about to be flushed. After
+    /// [`Leave::Unknown`] the caller sends [`Hold::unknown_text`] as an error in the reply's place (or closes).
+    #[must_use]
+    pub fn may_leave(&self, hold: Hold) -> Leave {
+        let now = self.inner.clock.boot();
+        let leave = self.inner.state.borrow().may_leave(hold, now);
+        if leave == Leave::Unknown {
+            self.inner.state.borrow_mut().counters.unknown_replies += 1;
+        }
+        leave
+    }
+
+    /// Resolves when [`Shard::may_leave`] no longer says [`Leave::Wait`] for `hold`. One waiter per session; to be
+    /// awaited for the session's oldest held reply.
+    #[must_use]
+    pub fn wait_released(&self, session: &Session, hold: Hold) -> Released {
+        Released { inner: self.inner.clone(), waiter: session.waiter.clone(), hold }
+    }
+
+    /// Whether so many effects are open that doors should stop reading from connections that write.
+    #[must_use]
+    pub fn write_pressure(&self) -> bool {
+        self.inner.state.borrow().is_pressed()
+    }
+
+    /// Resolves when a command that was answered [`Outcome::Busy`] may be tried again.
+    pub async fn unblocked(&self) {
+        loop {
+            let woken = self.inner.unblocked.notified();
+            if !self.is_busy() {
+                return;
+            }
+            // Looks again by itself: a lease that runs out ends the wait too, and nobody tells.
+            tokio::select! {
+                () = woken => {}
+                () = self.inner.pause.pause(BUSY_LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let now = self.inner.clock.boot();
+        let state = self.inner.state.borrow();
+        let may_act = state.leader.as_ref().is_some_and(|leader| leader.may_act(now));
+        state.is_holding(now) || (may_act && state.is_pressed())
+    }
+
+    /// Waits as WAIT and WAITAOF ask for.
+    pub async fn wait(&self, request: WaitRequest) -> WaitAnswer {
+        crate::wait::wait(&self.inner, request).await
+    }
+
+    /// Figures for INFO and metrics.
+    #[must_use]
+    pub fn info(&self) -> ShardInfo {
+        self.inner.state.borrow().info(self.inner.now())
+    }
+
+    /// The digest of the committed data and the log position that it belongs to. Reads every key.
+    ///
+    /// # Errors
+    /// While effects are open, or nothing is served.
+    pub fn digest(&self) -> Result<(LogIndex, Digest), DigestError> {
+        let state = self.inner.state.borrow();
+        if state.phase != crate::state::Phase::Serving {
+            return Err(DigestError::NotServing);
+        }
+        if !state.is_clean() {
+            return Err(DigestError::Open);
+        }
+        Ok((state.applied, state.engine.digest()))
+    }
+}

@@ -1,0 +1,266 @@
+//! Effects on their way into the log: the open batch, sealed batches that wait for the window, batches in flight.
+//!
+//! Invariants:
+//! - Sequences are given in the order of sealing, without holes; the open batch has the next one.
+//! - `sealed` and `in_flight` are in the order of their sequences, everything in flight before everything sealed.
+//! - At most `in_flight_max` batches are in flight. A full window keeps the batch open; only a unit that would take the
+//!   open batch past the size of an entry seals it into the queue before the window.
+//! - Never waits: proposing is a push into consensus' queue.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use fastness_consensus::handle::{GroupHandle, Proposal};
+use fastness_engine::EffectBuf;
+use fastness_types::{BootNs, Durability, Epoch, Seq, limits};
+
+use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
+use crate::dirty::DirtyKeys;
+use crate::options::Batching;
+use crate::state::Now;
+
+/// Bytes of a batch beside its effects: the header, and a head at its longest without a record.
+const HEADER_BYTES_MAX: usize = 64;
+const HEAD_BYTES_MAX: usize = 24;
+/// A batch's buffers that have grown over this are not kept for the next one, bytes.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a batch is to the loop, from sealing to commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batched {
+    pub(crate) seq: Seq,
+    /// When its first unit was staged.
+    pub(crate) opened: BootNs,
+    pub(crate) bytes: usize,
+    pub(crate) units: usize,
+    /// Units of clients.
+    pub(crate) writes: usize,
+    /// The last mode unit in it.
+    pub(crate) mode: Option<Durability>,
+}
+
+/// When the open batch is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// There is nothing to close, or the window is full.
+    Not,
+    Now,
+    /// Not before this, unless it grows.
+    At(BootNs),
+}
+
+/// The staging side of one tenure.
+pub(crate) struct Stage {
+    epoch: Epoch,
+    /// The open batch's sequence.
+    open_seq: Seq,
+    pub(crate) effects: EffectBuf,
+    heads: Vec<UnitHead>,
+    opened: BootNs,
+    writes: usize,
+    mode: Option<Durability>,
+    sealed: VecDeque<(Batched, Bytes)>,
+    in_flight: VecDeque<Batched>,
+    /// Bytes of effects in `sealed` and `in_flight`.
+    closed_bytes: usize,
+    /// Writes whose replies were released and whose clients have not come back yet.
+    expected: usize,
+    released: BootNs,
+    /// Somebody waits for the commit: close without waiting for more.
+    hurry: bool,
+}
+
+impl Stage {
+    /// The epoch's next batch has the sequence `open_seq`.
+    pub(crate) fn new(epoch: Epoch, open_seq: Seq) -> Stage {
+        Stage {
+            epoch,
+            open_seq,
+            effects: EffectBuf::new(),
+            heads: Vec::new(),
+            opened: BootNs(0),
+            writes: 0,
+            mode: None,
+            sealed: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            closed_bytes: 0,
+            expected: 0,
+            released: BootNs(0),
+            hurry: false,
+        }
+    }
+
+    /// The newest sequence that anything was staged under; 0: none.
+    #[inline]
+    pub(crate) fn last_staged(&self) -> Seq {
+        if self.heads.is_empty() { Seq(self.open_seq.0 - 1) } else { self.open_seq }
+    }
+
+    /// Whether nothing is staged that has not committed.
+    #[inline]
+    pub(crate) fn is_clean(&self) -> bool {
+        self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Effects that have not committed, bytes.
+    #[inline]
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.closed_bytes + self.effects.len()
+    }
+
+    pub(crate) fn open_batches(&self) -> usize {
+        usize::from(!self.heads.is_empty()) + self.sealed.len() + self.in_flight.len()
+    }
+
+    pub(crate) fn open_units(&self) -> usize {
+        self.heads.len() + self.closed().map(|batch| batch.units).sum::<usize>()
+    }
+
+    /// When the oldest effect that has not committed was staged.
+    pub(crate) fn oldest_open(&self) -> Option<BootNs> {
+        self.closed().map(|batch| batch.opened).next().or_else(|| (!self.heads.is_empty()).then_some(self.opened))
+    }
+
+    fn closed(&self) -> impl Iterator<Item = &Batched> {
+        self.in_flight.iter().chain(self.sealed.iter().map(|(batch, _)| batch))
+    }
+
+    /// Whether a unit whose effects are at most this many bytes can be one entry.
+    pub(crate) fn fits_an_entry(bytes: usize) -> bool {
+        bytes <= limits::ENTRY_BYTES_MAX - HEADER_BYTES_MAX - HEAD_BYTES_MAX
+    }
+
+    /// Makes room for a unit of at most `bytes`: the entry that it joins stays within the limit.
+    pub(crate) fn make_room(&mut self, bytes: usize, durability: Durability) {
+        let heads = (self.heads.len() + 1) * HEAD_BYTES_MAX + HEADER_BYTES_MAX;
+        if !self.heads.is_empty() && self.effects.len() + bytes + heads > limits::ENTRY_BYTES_MAX {
+            self.seal(durability);
+        }
+    }
+
+    /// The effects from `before` on become one unit.
+    pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now, dirty: &mut DirtyKeys) {
+        for hash in self.effects.touched() {
+            dirty.mark(*hash, self.open_seq);
+        }
+        if self.effects.touches_all() {
+            dirty.mark_everything(self.open_seq);
+        }
+        self.effects.clear_touched();
+        let length = self.effects.len() - before;
+        self.writes += usize::from(kind == UnitKind::Write);
+        self.push(UnitHead { kind, durability: None, stamp: now.wall, length, record: None }, now);
+    }
+
+    fn push(&mut self, head: UnitHead, now: Now) {
+        if self.heads.is_empty() {
+            self.opened = now.boot;
+        }
+        self.heads.push(head);
+    }
+
+    /// Whether the loop has to look at the open batch: a unit was the first in it, or it need not wait any longer.
+    #[inline]
+    pub(crate) fn wants_loop(&self, mode: Durability, batching: &Batching) -> bool {
+        self.heads.len() == 1
+            || self.effects.len() >= batching.bytes_soft
+            || (mode == Durability::Sync && self.writes == self.expected)
+    }
+
+    /// Closes and proposes a batch that has reached its size within a turn, if the window has room.
+    #[inline]
+    pub(crate) fn close_if_full(&mut self, handle: &GroupHandle, mode: Durability, batching: &Batching) {
+        if self.effects.len() >= batching.bytes_soft
+            && self.sealed.is_empty()
+            && self.in_flight.len() < batching.in_flight_max
+        {
+            self.seal(mode);
+            self.propose(handle, batching.in_flight_max);
+        }
+    }
+
+    /// Asks for the open batch to be closed at the end of the turn.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
+    /// When to close the open batch. In `sync` the batch waits for as many writes as replies were just released:
+    /// clients that wait for their replies come back together, and one entry then serves them all. One client alone
+    /// never waits: its one write is all that is expected.
+    pub(crate) fn when(&self, mode: Durability, batching: &Batching, now: BootNs) -> Close {
+        if self.heads.is_empty() || !self.sealed.is_empty() || self.in_flight.len() >= batching.in_flight_max {
+            return Close::Not;
+        }
+        if self.hurry || self.effects.len() >= batching.bytes_soft {
+            return Close::Now;
+        }
+        let at = match mode {
+            Durability::Sync if self.writes >= self.expected => return Close::Now,
+            Durability::Sync => self.released.plus(batching.sync_wait),
+            Durability::Async | Durability::Disabled => self.opened.plus(batching.async_age),
+        };
+        if at <= now { Close::Now } else { Close::At(at) }
+    }
+
+    /// Ends the open batch; it waits for the window.
+    pub(crate) fn seal(&mut self, durability: Durability) {
+        let Some(first) = self.heads.first() else { return };
+        let seq = self.open_seq;
+        let header = BatchHeader { seq, stamp: first.stamp, durability };
+        let payload = batch::encode(header, &self.heads, self.effects.bytes());
+        let batched = Batched {
+            seq,
+            opened: self.opened,
+            bytes: self.effects.len(),
+            units: self.heads.len(),
+            writes: self.writes,
+            mode: self.mode,
+        };
+        self.closed_bytes += batched.bytes;
+        self.sealed.push_back((batched, payload));
+        // Those who came back are expected no more. The others were waited for once, which was enough.
+        self.expected = 0;
+        self.open_seq = seq.next();
+        self.heads.clear();
+        if self.effects.len() > KEPT_BYTES_MAX {
+            self.effects = EffectBuf::new();
+        } else {
+            self.effects.clear();
+        }
+        self.writes = 0;
+        self.mode = None;
+        self.hurry = false;
+    }
+
+    /// Proposes sealed batches while the window has room.
+    pub(crate) fn propose(&mut self, handle: &GroupHandle, in_flight_max: usize) {
+        while self.in_flight.len() < in_flight_max
+            && let Some((batch, payload)) = self.sealed.pop_front()
+        {
+            handle.propose(Proposal { epoch: self.epoch, seq: batch.seq, payload });
+            self.in_flight.push_back(batch);
+        }
+    }
+
+    /// The oldest batch in flight, if it is the one with this sequence, has committed.
+    pub(crate) fn commit(&mut self, seq: Seq, now: BootNs) -> Option<Batched> {
+        if self.in_flight.front()?.seq != seq {
+            return None;
+        }
+        let batch = self.in_flight.pop_front()?;
+        self.closed_bytes -= batch.bytes;
+        self.expected += batch.writes;
+        self.released = now;
+        Some(batch)
+    }
+
+    /// Stages a change of the mode.
+    pub(crate) fn stage_mode(&mut self, mode: Durability, now: Now, dirty: &mut DirtyKeys) {
+        self.mode = Some(mode);
+        dirty.mark_everything(self.open_seq);
+        self.push(
+            UnitHead { kind: UnitKind::Mode, durability: Some(mode), stamp: now.wall, length: 0, record: None },
+            now,
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! Everything that the loop's thread owns: memory, and what it is to the log.
+//!
+//! Memory is in one of two relations to the log. Without a [`Leader`] it is exactly the committed log up to `applied`. With
+//! one it runs ahead of that by what the leader part has staged. A leader part is made when its epoch's first entry has
+//! been applied, and dropped whole when the tenure ends.
+
+use std::sync::Arc;
+
+use fastness_consensus::handle::Lease;
+use fastness_engine::{EffectBuf, Engine, EngineOptions, Random};
+use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::batch::UnitKind;
+use crate::dirty::DirtyKeys;
+use crate::info::{ShardInfo, Standing};
+use crate::lag::Lag;
+use crate::mode::Mode;
+use crate::options::{Batching, ShardOptions, SlotSet};
+use crate::outcome::Tenure;
+use crate::release::{EndedTenures, WaitQueue};
+use crate::session::Session;
+use crate::stage::Stage;
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) boot: BootNs,
+    pub(crate) wall: WallMs,
+}
+
+/// The role as the loop has last seen it.
+#[derive(Debug, Clone)]
+pub(crate) enum SeenRole {
+    /// Leads under this lease; its epoch's first entry is `first`.
+    Leader {
+        lease: Arc<Lease>,
+        first: LogIndex,
+    },
+    Follower {
+        leader: Option<NodeId>,
+    },
+    Stopped {
+        reason: Arc<str>,
+    },
+}
+
+/// One tenure as primary: dropped whole when it ends.
+pub(crate) struct Leader {
+    pub(crate) tenure: Tenure,
+    pub(crate) epoch: Epoch,
+    pub(crate) lease: Arc<Lease>,
+    /// The role has been lost; what is staged may still turn out to have committed.
+    pub(crate) deposed: bool,
+    pub(crate) stage: Stage,
+    pub(crate) dirty: DirtyKeys,
+    pub(crate) waiting: WaitQueue,
+    /// Everything up to this has committed.
+    pub(crate) committed: Seq,
+    /// Index of the entry before the epoch's first batch: batch `n` stands at `base + n` while no other entry of the
+    /// epoch lies between.
+    pub(crate) base: LogIndex,
+    /// Where other entries of the epoch (membership) have moved the base: batches after `.0` stand `.1` further on.
+    pub(crate) moved: Vec<(Seq, u64)>,
+}
+
+impl Leader {
+    /// Whether commands may be served at `now`, a fresh reading.
+    #[inline]
+    pub(crate) fn may_act(&self, now: BootNs) -> bool {
+        !self.deposed && self.lease.holds(now)
+    }
+
+    /// The index of a committed batch.
+    pub(crate) fn index_of(&self, seq: Seq) -> LogIndex {
+        let moved = self.moved.iter().rev().find(|(after, _)| seq > *after).map_or(0, |(_, by)| *by);
+        LogIndex(self.base.0 + seq.0 + moved)
+    }
+}
+
+/// What the data is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Replaying the log into new memory; nothing is served.
+    Restoring,
+    /// Memory is what the log says (or, on a primary, ahead of it).
+    Serving,
+    /// A fatal error.
+    Stopped(Arc<str>),
+}
+
+/// Counts since the process started.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: u64,
+    pub(crate) units: u64,
+    pub(crate) effect_bytes: u64,
+    pub(crate) batches_applied: u64,
+    pub(crate) undone: u64,
+    pub(crate) undone_units: u64,
+    pub(crate) unknown_replies: u64,
+    pub(crate) restores: u64,
+}
+
+/// See the module.
+pub(crate) struct State {
+    pub(crate) shard: ShardId,
+    pub(crate) slots: SlotSet,
+    pub(crate) engine: Engine,
+    pub(crate) engine_options: EngineOptions,
+    /// Changes whenever `engine` is replaced.
+    pub(crate) generation: u64,
+    pub(crate) phase: Phase,
+    pub(crate) role: SeenRole,
+    pub(crate) leader: Option<Leader>,
+    pub(crate) tenures: u64,
+    /// The newest epoch that this process led.
+    pub(crate) led: Option<Epoch>,
+    pub(crate) ended: EndedTenures,
+    /// Newest entry that memory holds; 0: none.
+    pub(crate) applied: LogIndex,
+    pub(crate) committed_seen: LogIndex,
+    /// The epoch of the newest applied entry, and its newest batch.
+    pub(crate) log_epoch: Epoch,
+    pub(crate) log_seq: Seq,
+    pub(crate) created_with: Durability,
+    pub(crate) mode: Mode,
+    pub(crate) lag: Lag,
+    pub(crate) batching: Batching,
+    /// Since when a hand-over has been asking to drain.
+    pub(crate) draining: Option<BootNs>,
+    pub(crate) counters: Counters,
+    pub(crate) random: Choices,
+    /// Given to commands that may not write; stays empty.
+    pub(crate) no_effects: EffectBuf,
+    pub(crate) tokens: u64,
+}
+
+/// The primary's random choices; replicas make none.
+pub(crate) struct Choices(SmallRng);
+
+impl Random for Choices {
+    fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+}
+
+impl State {
+    pub(crate) fn new(options: &ShardOptions) -> State {
+        State {
+            shard: options.shard,
+            slots: options.slots.clone(),
+            engine: Engine::new(options.engine),
+            engine_options: options.engine,
+            generation: 1,
+            phase: Phase::Restoring,
+            role: SeenRole::Follower { leader: None },
+            leader: None,
+            tenures: 0,
+            led: None,
+            ended: EndedTenures::default(),
+            applied: LogIndex(0),
+            committed_seen: LogIndex(0),
+            log_epoch: Epoch::default(),
+            log_seq: Seq(0),
+            created_with: options.created_with,
+            mode: Mode::new(options.created_with),
+            lag: Lag::default(),
+            batching: options.batching,
+            draining: None,
+            counters: Counters { restores: 1, ..Counters::default() },
+            random: Choices(SmallRng::seed_from_u64(options.random_seed)),
+            no_effects: EffectBuf::new(),
+            tokens: 0,
+        }
+    }
+
+    /// Whether memory shows committed effects alone.
+    #[inline]
+    pub(crate) fn is_clean(&self) -> bool {
+        self.leader.as_ref().is_none_or(|leader| leader.stage.is_clean())
+    }
+
+    /// Whether so much is open that writers have to wait.
+    #[inline]
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.leader.as_ref().is_some_and(|leader| leader.stage.open_bytes() >= self.batching.open_bytes_max)
+    }
+
+    /// Whether commands are held at the door for a hand-over.
+    pub(crate) fn is_holding(&self, now: BootNs) -> bool {
+        self.draining.is_some_and(|since| now.since(since) < self.batching.drain_hold_max)
+    }
+
+    /// The time that commands and effects see: the wall clock, but never before what the log has seen.
+    #[inline]
+    pub(crate) fn stamp(&self, now: Now) -> WallMs {
+        now.wall.max(self.engine.newest_stamp())
+    }
+
+    /// What was appended to the open batch since `before` becomes one unit; false if nothing was.
+    pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now) -> bool {
+        let Some(leader) = self.leader.as_mut().filter(|leader| leader.stage.effects.len() > before) else {
+            return false;
+        };
+        leader.stage.stage(kind, before, now, &mut leader.dirty);
+        self.engine.advance_stamp(now.wall);
+        true
+    }
+
+    pub(crate) fn unwatch(&mut self, session: &mut Session) {
+        session.data.unwatch(&mut self.engine);
+    }
+
+    pub(crate) fn info(&self, now: Now) -> ShardInfo {
+        let leader = self.leader.as_ref();
+        let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
+        ShardInfo {
+            shard: self.shard,
+            standing: self.standing(),
+            lease_holds,
+            restoring: self.phase == Phase::Restoring,
+            stopped: self.stopped_reason(),
+            epoch: leader.map_or(self.log_epoch, |leader| leader.epoch),
+            durability: self.mode.in_force(),
+            lag: self.lag.now(leader.and_then(|leader| leader.stage.oldest_open()), now.boot),
+            lag_longest: self.lag.longest(),
+            committed: self.committed_seen.max(self.applied),
+            applied: self.applied,
+            staged_seq: leader.map_or(Seq(0), |leader| leader.stage.last_staged()),
+            committed_seq: leader.map_or(Seq(0), |leader| leader.committed),
+            open_batches: leader.map_or(0, |leader| leader.stage.open_batches()),
+            open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
+            batches: self.counters.batches,
+            units: self.counters.units,
+            effect_bytes: self.counters.effect_bytes,
+            batches_applied: self.counters.batches_applied,
+            undone: self.counters.undone,
+            undone_units: self.counters.undone_units,
+            unknown_replies: self.counters.unknown_replies,
+            restores: self.counters.restores,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match (&self.role, &self.leader) {
+            (SeenRole::Stopped { .. }, _) => Standing::Stopped,
+            (SeenRole::Follower { leader }, _) => Standing::Replica { leader: *leader },
+            (SeenRole::Leader { .. }, Some(leader)) if !leader.deposed && self.draining.is_none() => Standing::Primary,
+            (SeenRole::Leader { .. }, _) => Standing::Waiting,
+        }
+    }
+
+    fn stopped_reason(&self) -> Option<String> {
+        match (&self.phase, &self.role) {
+            (Phase::Stopped(reason), _) | (_, SeenRole::Stopped { reason }) => Some(reason.to_string()),
+            _ => None,
+        }
+    }
+}

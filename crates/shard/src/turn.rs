@@ -1,0 +1,187 @@
+//! The loop: what is done once per turn, in this order.
+//!
+//! 1. the role as consensus gives it now
+//! 2. the log: entries committed since the last turn, in slices (commits are checked off and replies released on a
+//!    primary, entries applied on a replica, memory restored)
+//! 3. a tenure begins, if it can
+//! 4. keys past their time are removed (primary)
+//! 5. the open batch is closed and proposed, if it is time
+//! 6. what consensus wants to know: applied position, readiness, drained
+//!
+//! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
+//! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
+//!
+//! It never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with nothing
+//! borrowed: commands run meanwhile (and are told LOADING while memory is being restored).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_consensus::handle::Drain;
+use fastness_types::BootNs;
+
+use crate::batch::UnitKind;
+use crate::restore::{Fatal, Step};
+use crate::shard::Inner;
+use crate::stage::Close;
+use crate::state::{Now, Phase, State};
+
+/// Committed entries taken per slice, bytes.
+const SLICE_BYTES: usize = 1024 * 1024;
+/// Keys removed per turn because their time has passed.
+const EXPIRE_BUDGET: usize = 200;
+/// A replica this close to the committed index could serve as primary soon, entries.
+const READY_BEHIND_MAX: u64 = 1024;
+/// The longest wait without looking around.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// The loop of one shard replica; see the module. Ends when nothing can be served any more.
+pub(crate) async fn run(inner: Rc<Inner>) {
+    loop {
+        let stopped = inner.state.borrow_mut().see_role(&inner.handle);
+        if let Some(reason) = stopped {
+            return stop(&inner, reason);
+        }
+        let behind = match follow_log(&inner).await {
+            Ok(behind) => behind,
+            Err(fatal) => return stop(&inner, fatal.to_string().into()),
+        };
+        let wait = inner.state.borrow_mut().finish_turn(&inner, behind);
+        if behind {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        tokio::select! {
+            () = inner.handle.changed() => {}
+            () = inner.work.notified() => {}
+            () = inner.pause.pause(wait) => {}
+        }
+    }
+}
+
+/// Nothing is served any more; whoever waits is told.
+fn stop(inner: &Inner, reason: Arc<str>) {
+    let mut state = inner.state.borrow_mut();
+    tracing::error!(shard = state.shard.0, %reason, "the replica stops");
+    state.stop(reason);
+    inner.handle.report_ready(false);
+    inner.unblocked.notify_waiters();
+}
+
+/// Takes one slice of the committed entries that memory does not hold yet. True if there are more.
+async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
+    let from = inner.state.borrow().next_index();
+    let to = inner.handle.committed();
+    if from > to {
+        inner.state.borrow_mut().committed_seen = to;
+        return Ok(false);
+    }
+    let entries = match inner.handle.read_cached(from, to, SLICE_BYTES) {
+        Some(entries) => entries,
+        None => {
+            let read = inner.handle.read(from, to, SLICE_BYTES).await;
+            read.map_err(|error| Fatal::Read { from, error })?
+        }
+    };
+    if entries.is_empty() {
+        return Err(Fatal::Nothing(from));
+    }
+    let now = inner.clock.boot();
+    let mut state = inner.state.borrow_mut();
+    state.committed_seen = to;
+    for entry in &entries {
+        if state.step(entry, now)? == Step::Undone {
+            inner.handle.report_ready(false);
+            break;
+        }
+    }
+    Ok(state.applied < inner.handle.committed())
+}
+
+impl State {
+    /// Everything of a turn after the log; gives how long to wait if nobody wakes the loop.
+    fn finish_turn(&mut self, inner: &Inner, behind: bool) -> Duration {
+        let now = inner.now();
+        if !behind && self.phase == Phase::Restoring {
+            self.phase = Phase::Serving;
+            tracing::info!(shard = self.shard.0, index = self.applied.0, "memory is restored");
+        }
+        self.see_drain(inner, now);
+        self.begin_tenure(now);
+        let expiry = self.expire(now);
+        let close = self.close_batch(inner, now.boot);
+        self.report(inner);
+        self.wake(inner, now.boot);
+        expiry.min(close)
+    }
+
+    fn see_drain(&mut self, inner: &Inner, now: Now) {
+        match inner.handle.drain() {
+            Drain::Requested => {
+                self.draining.get_or_insert(now.boot);
+            }
+            Drain::None => self.draining = None,
+        }
+    }
+
+    /// Removes keys past their time; gives when to look again.
+    fn expire(&mut self, now: Now) -> Duration {
+        let now = Now { wall: self.stamp(now), ..now };
+        let may_stage = self.draining.is_none() && !self.is_pressed();
+        let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else {
+            return IDLE_MAX;
+        };
+        let before = leader.stage.effects.len();
+        let removed = self.engine.expire_due(now.wall, EXPIRE_BUDGET, &mut leader.stage.effects);
+        self.stage(UnitKind::Expiry, before, now);
+        if removed == EXPIRE_BUDGET {
+            return Duration::ZERO;
+        }
+        let due = self.engine.first_deadline().map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
+        due.map_or(IDLE_MAX, |due| due.clamp(self.batching.expire_every, IDLE_MAX))
+    }
+
+    /// Closes the open batch if it is time and proposes what the window has room for; gives when to look again.
+    fn close_batch(&mut self, inner: &Inner, now: BootNs) -> Duration {
+        let mode = self.mode.in_force();
+        let draining = self.draining.is_some();
+        let Some(leader) = &mut self.leader else { return IDLE_MAX };
+        let stage = &mut leader.stage;
+        if draining {
+            stage.hurry();
+        }
+        stage.propose(&inner.handle, self.batching.in_flight_max);
+        match stage.when(mode, &self.batching, now) {
+            Close::Not => IDLE_MAX,
+            Close::At(at) => at.since(now),
+            Close::Now => {
+                stage.seal(mode);
+                stage.propose(&inner.handle, self.batching.in_flight_max);
+                IDLE_MAX
+            }
+        }
+    }
+
+    fn report(&self, inner: &Inner) {
+        let behind = inner.handle.committed().0.saturating_sub(self.applied.0);
+        inner.handle.report_applied(self.applied);
+        inner.handle.report_ready(self.phase == Phase::Serving && behind <= READY_BEHIND_MAX);
+        inner.handle.report_drained(self.draining.is_some() && self.is_clean());
+    }
+
+    /// Wakes whoever may go on now.
+    fn wake(&mut self, inner: &Inner, now: BootNs) {
+        if !self.is_pressed() && !self.is_holding(now) {
+            inner.unblocked.notify_waiters();
+        }
+        let mode = self.mode.in_force();
+        if let Some(leader) = &mut self.leader
+            && mode != fastness_types::Durability::Sync
+            && leader.may_act(now)
+        {
+            // Replies of `async` that were held since the lease had run out: it holds again.
+            leader.waiting.wake_all();
+        }
+    }
+}

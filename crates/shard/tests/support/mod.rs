@@ -1,0 +1,462 @@
+//! A shard with everything around it scripted: the group's driver and log, the clocks, the door. Nothing happens by
+//! itself: the test says what commits, who leads, and how time goes on.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastness_consensus::handle::{
+    Committed, CommittedLog, EntryPayload, GroupDriver, Lease, Proposal, ReadError, Role, group_pair,
+};
+use fastness_engine::EngineOptions;
+use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_resp::{Args, Protocol, ReplyBuf};
+use fastness_shard::batch::{Batch, UnitKind};
+use fastness_shard::*;
+use fastness_types::*;
+
+/// This node.
+pub const ME: NodeId = NodeId(1);
+/// Another replica's node.
+pub const OTHER: NodeId = NodeId(2);
+
+/// Both clocks, and whoever waits for them.
+#[derive(Default)]
+pub struct ScriptedClock {
+    boot: AtomicU64,
+    wall: AtomicU64,
+}
+
+impl Clock for ScriptedClock {
+    fn wall(&self) -> WallMs {
+        WallMs(self.wall.load(Ordering::Relaxed))
+    }
+
+    fn boot(&self) -> BootNs {
+        BootNs(self.boot.load(Ordering::Relaxed))
+    }
+}
+
+type Sleepers = Rc<RefCell<Vec<(u64, Waker)>>>;
+
+struct ScriptedPause {
+    clock: Arc<ScriptedClock>,
+    sleepers: Sleepers,
+}
+
+impl Pause for ScriptedPause {
+    fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()>>> {
+        let until = self.clock.boot().plus(span).0;
+        Box::pin(Sleep { until, clock: self.clock.clone(), sleepers: self.sleepers.clone() })
+    }
+}
+
+struct Sleep {
+    until: u64,
+    clock: Arc<ScriptedClock>,
+    sleepers: Sleepers,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.clock.boot().0 >= self.until {
+            return Poll::Ready(());
+        }
+        self.sleepers.borrow_mut().push((self.until, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// The committed log of a group, shared by its replicas.
+#[derive(Default)]
+pub struct ScriptedLog {
+    entries: Mutex<Vec<Committed>>,
+    /// Everything must be read "from disk".
+    pub uncached: AtomicBool,
+    pub disk_reads: AtomicU64,
+}
+
+impl ScriptedLog {
+    fn slice(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Vec<Committed> {
+        let entries = self.entries.lock().unwrap();
+        let mut bytes = 0;
+        let mut out = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.index >= from && entry.index <= to) {
+            if !out.is_empty() && bytes > bytes_max {
+                break;
+            }
+            if let EntryPayload::Batch(payload) = &entry.payload {
+                bytes += payload.len();
+            }
+            out.push(entry.clone());
+        }
+        out
+    }
+
+    pub fn append(&self, epoch: Epoch, payload: EntryPayload) -> LogIndex {
+        let mut entries = self.entries.lock().unwrap();
+        let index = LogIndex(entries.len() as u64 + 1);
+        entries.push(Committed { index, epoch, payload });
+        index
+    }
+
+    pub fn last(&self) -> LogIndex {
+        LogIndex(self.entries.lock().unwrap().len() as u64)
+    }
+
+    pub fn entries(&self) -> Vec<Committed> {
+        self.entries.lock().unwrap().clone()
+    }
+}
+
+#[async_trait::async_trait]
+impl CommittedLog for ScriptedLog {
+    fn read_cached(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<Committed>> {
+        (!self.uncached.load(Ordering::Relaxed)).then(|| self.slice(from, to, bytes_max))
+    }
+
+    async fn read(&self, from: LogIndex, to: LogIndex, _: usize) -> Result<Vec<Committed>, ReadError> {
+        tokio::task::yield_now().await;
+        self.disk_reads.fetch_add(1, Ordering::Relaxed);
+        // A few entries at a time, so that a restore takes many turns.
+        Ok(self.slice(from, to.min(LogIndex(from.0 + 2)), usize::MAX))
+    }
+}
+
+/// What a test starts from.
+pub struct Setup {
+    pub durability: Durability,
+    pub slots: SlotSet,
+    pub maxmemory: u64,
+    pub batching: Batching,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { durability: Durability::Sync, slots: SlotSet::all(), maxmemory: 0, batching: Batching::default() }
+    }
+}
+
+impl Setup {
+    pub fn mode(durability: Durability) -> Setup {
+        Setup { durability, ..Setup::default() }
+    }
+}
+
+/// The positions of other replicas, as a test sets them.
+#[derive(Default)]
+pub struct ScriptedCopies {
+    pub replicas: RefCell<Vec<LogIndex>>,
+    pub local: RefCell<LogIndex>,
+}
+
+impl StableCopies for ScriptedCopies {
+    fn replicas(&self, index: LogIndex) -> u64 {
+        self.replicas.borrow().iter().filter(|position| **position >= index).count() as u64
+    }
+
+    fn local(&self, index: LogIndex) -> bool {
+        *self.local.borrow() >= index
+    }
+}
+
+/// One shard replica under a test's control.
+pub struct World {
+    pub shard: Shard,
+    pub driver: GroupDriver,
+    pub log: Arc<ScriptedLog>,
+    pub clock: Arc<ScriptedClock>,
+    pub copies: Rc<ScriptedCopies>,
+    /// Proposals taken from the shard and not committed.
+    pub pending: RefCell<VecDeque<Proposal>>,
+    pub epoch: RefCell<Epoch>,
+    pub lease: RefCell<Arc<Lease>>,
+    sleepers: Sleepers,
+}
+
+/// Runs a test on a thread of its own kind: one thread, local tasks, no timers of tokio's.
+pub fn script<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, test);
+}
+
+impl World {
+    /// A replica that has just been started; the log is empty and nobody leads.
+    pub fn start(setup: Setup) -> World {
+        let clock = Arc::new(ScriptedClock::default());
+        clock.boot.store(1_000_000_000, Ordering::Relaxed);
+        clock.wall.store(1_700_000_000_000, Ordering::Relaxed);
+        World::start_on(setup, Arc::new(ScriptedLog::default()), clock)
+    }
+
+    /// A replica over a log that may have entries.
+    pub fn start_on(setup: Setup, log: Arc<ScriptedLog>, clock: Arc<ScriptedClock>) -> World {
+        let (handle, driver) = group_pair(GroupId(1), log.clone());
+        driver.advance_committed(log.last());
+        let sleepers: Sleepers = Rc::default();
+        let copies = Rc::new(ScriptedCopies::default());
+        let options = ShardOptions {
+            shard: ShardId(1),
+            node: ME,
+            slots: setup.slots,
+            created_with: setup.durability,
+            engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: setup.maxmemory },
+            clock: clock.clone(),
+            pause: Rc::new(ScriptedPause { clock: clock.clone(), sleepers: sleepers.clone() }),
+            copies: copies.clone(),
+            random_seed: 1,
+            batching: setup.batching,
+        };
+        let (shard, task) = Shard::start(options, handle);
+        tokio::task::spawn_local(task);
+        World {
+            shard,
+            driver,
+            log,
+            clock,
+            copies,
+            pending: RefCell::default(),
+            epoch: RefCell::default(),
+            lease: RefCell::new(Arc::new(Lease::new(Epoch::default()))),
+            sleepers,
+        }
+    }
+
+    /// A primary of term 1 that serves.
+    pub async fn primary(setup: Setup) -> World {
+        let world = World::start(setup);
+        world.settle().await;
+        world.lead(1).await;
+        world.commit_all().await;
+        world
+    }
+
+    /// Lets everything that is ready run.
+    pub async fn settle(&self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Time goes on; sleepers that are due wake up and run.
+    pub async fn advance(&self, span: Duration) {
+        let boot = self.clock.boot.fetch_add(span.as_nanos() as u64, Ordering::Relaxed) + span.as_nanos() as u64;
+        self.clock.wall.fetch_add(span.as_millis() as u64, Ordering::Relaxed);
+        let due: Vec<Waker> = {
+            let mut sleepers = self.sleepers.borrow_mut();
+            let (due, later) = sleepers.drain(..).partition(|(until, _)| *until <= boot);
+            *sleepers = later;
+            due.into_iter().map(|(_, waker): (u64, Waker)| waker).collect()
+        };
+        due.into_iter().for_each(Waker::wake);
+        self.settle().await;
+    }
+
+    /// Time goes on while the process does not: nobody is woken.
+    pub fn pause_process(&self, span: Duration) {
+        self.clock.boot.fetch_add(span.as_nanos() as u64, Ordering::Relaxed);
+        self.clock.wall.fetch_add(span.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The wall clock alone jumps.
+    pub fn set_wall(&self, wall: WallMs) {
+        self.clock.wall.store(wall.0, Ordering::Relaxed);
+    }
+
+    /// This node wins `term`; the term's first entry commits and the lease is held.
+    pub async fn lead(&self, term: u64) {
+        self.win(term);
+        self.driver.advance_committed(self.log.last());
+        self.settle().await;
+    }
+
+    /// This node wins `term`; its first entry is in the log and has not committed.
+    pub fn win(&self, term: u64) {
+        let epoch = Epoch { term, node: ME };
+        let first = self.log.append(epoch, EntryPayload::Blank);
+        let lease = Arc::new(Lease::new(epoch));
+        lease.extend(self.clock.boot().plus(Duration::from_secs(3600)));
+        *self.epoch.borrow_mut() = epoch;
+        *self.lease.borrow_mut() = lease.clone();
+        self.driver.set_role(Role::Leader { lease, first });
+    }
+
+    /// This node follows again; nothing else is known.
+    pub async fn depose(&self, leader: Option<NodeId>) {
+        self.lease.borrow().close();
+        self.driver.set_role(Role::Follower { leader });
+        self.settle().await;
+    }
+
+    /// Another node's first entry of `term` commits.
+    pub async fn foreign_blank(&self, term: u64) {
+        self.log.append(Epoch { term, node: OTHER }, EntryPayload::Blank);
+        self.driver.advance_committed(self.log.last());
+        self.settle().await;
+    }
+
+    /// Another node won `term`, and its first entry commits. What is pending never will.
+    pub async fn lose_to_other(&self, term: u64) {
+        self.take();
+        self.pending.borrow_mut().clear();
+        self.depose(Some(OTHER)).await;
+        self.foreign_blank(term).await;
+    }
+
+    /// Takes what the shard has proposed.
+    pub fn take(&self) -> usize {
+        while let Some(proposal) = self.driver.next_proposal() {
+            self.pending.borrow_mut().push_back(proposal);
+        }
+        self.pending.borrow().len()
+    }
+
+    /// The oldest pending proposal commits.
+    pub async fn commit(&self) -> bool {
+        self.settle().await;
+        self.take();
+        let Some(proposal) = self.pending.borrow_mut().pop_front() else { return false };
+        self.log.append(proposal.epoch, EntryPayload::Batch(proposal.payload));
+        self.driver.advance_committed(self.log.last());
+        self.settle().await;
+        true
+    }
+
+    /// Everything that is proposed, and what is proposed thereupon, commits.
+    pub async fn commit_all(&self) {
+        while self.commit().await {}
+    }
+
+    /// Writes of clients in the log under `epoch`.
+    pub fn units_in_log(&self, epoch: Epoch) -> usize {
+        let is_write = |payload: &Bytes| {
+            let batch = Batch::decode(payload).unwrap();
+            batch.units().filter(|unit| unit.kind == UnitKind::Write).count()
+        };
+        let units = |entry: &Committed| match &entry.payload {
+            EntryPayload::Batch(payload) if entry.epoch == epoch => is_write(payload),
+            _ => 0,
+        };
+        self.log.entries().iter().map(units).sum()
+    }
+
+    pub fn client(&self) -> Client {
+        Client { shard: self.shard.clone(), session: self.shard.session(), protocol: Protocol::Resp2 }
+    }
+}
+
+/// One connection.
+pub struct Client {
+    pub shard: Shard,
+    pub session: Session,
+    pub protocol: Protocol,
+}
+
+/// What a command gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub text: String,
+    pub outcome: Outcome,
+}
+
+impl Reply {
+    pub fn hold(&self) -> Option<Hold> {
+        match self.outcome {
+            Outcome::Reply { hold, .. } => hold,
+            _ => None,
+        }
+    }
+
+    pub fn wrote(&self) -> bool {
+        matches!(self.outcome, Outcome::Reply { wrote: true, .. })
+    }
+}
+
+impl Client {
+    /// Runs a command given as one line.
+    pub fn run(&mut self, line: &str) -> Reply {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.run_args(&words)
+    }
+
+    pub fn run_args(&mut self, words: &[&[u8]]) -> Reply {
+        let mut out = ReplyBuf::new(self.protocol);
+        let outcome = self.shard.run(&mut self.session, Args::slices(words), &mut out, &mut ScriptedDoor);
+        Reply { text: String::from_utf8_lossy(&out.bytes).into_owned(), outcome }
+    }
+
+    pub fn readonly(mut self) -> Client {
+        assert_eq!(self.run("READONLY").text, "+OK\r\n");
+        self
+    }
+
+    /// What becomes of a reply now.
+    pub fn leave(&self, reply: &Reply) -> Leave {
+        reply.hold().map_or(Leave::Now, |hold| self.shard.may_leave(hold))
+    }
+
+    /// Asserts that the command is answered `text` and that the reply may leave at once.
+    #[track_caller]
+    pub fn expect(&mut self, line: &str, text: &str) {
+        let reply = self.run(line);
+        assert_eq!(reply.text, text, "{line}");
+        assert_eq!(self.leave(&reply), Leave::Now, "{line}");
+    }
+}
+
+struct ScriptedDoor;
+
+impl Door for ScriptedDoor {
+    fn permit(&mut self, spec: &'static CommandSpec, _: Args<'_>, _: &Session, out: &mut ReplyBuf) -> bool {
+        if spec.name == "acl|whoami" {
+            out.error("NOPERM in this test");
+            return false;
+        }
+        true
+    }
+
+    fn run(
+        &mut self,
+        command: DoorCommand,
+        spec: &'static CommandSpec,
+        _: Args<'_>,
+        session: &mut Session,
+        shard: &mut ShardView<'_>,
+        out: &mut ReplyBuf,
+    ) -> DoorOutcome {
+        match command {
+            DoorCommand::Readonly | DoorCommand::Readwrite => {
+                session.set_readonly(command == DoorCommand::Readonly);
+                out.ok();
+            }
+            DoorCommand::Reset => {
+                shard.reset(session);
+                out.simple("RESET");
+            }
+            DoorCommand::Quit => {
+                out.ok();
+                return DoorOutcome::Close;
+            }
+            _ => out.simple(spec.name),
+        }
+        DoorOutcome::Reply
+    }
+
+    fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
+        match primary {
+            Some(node) => Some(format!("node-{node}:7000")),
+            None => (slot.0 != 0).then(|| "elsewhere:7000".to_owned()),
+        }
+    }
+}
