@@ -68,11 +68,12 @@ struct Shared {
     identity: Identity,
     options: LogOptions,
     queue: Arc<Queue>,
-    reader: Reader,
+    /// Gone once the log is closed.
+    reader: Mutex<Option<Arc<Reader>>>,
     stats: Arc<LogStats>,
     failure: Arc<Failure>,
     groups: Mutex<BTreeMap<GroupId, Arc<Group>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Drop for Shared {
@@ -122,14 +123,15 @@ impl Log {
             purged_entries: 0,
         };
         let reader = DiskReader { store, ring };
-        let (reader, handle) = start(writer, reader, driver).map_err(|error| OpenError::Thread(error.to_string()))?;
+        let (reader, threads) = start(writer, reader, driver).map_err(|error| OpenError::Thread(error.to_string()))?;
         let groups = groups
             .into_iter()
             .map(|(id, memory)| (id, Arc::new(Group { id, memory: Mutex::new(memory) })))
             .collect();
         let groups = Mutex::new(groups);
-        let writer = Mutex::new(handle);
-        Ok(Log { shared: Arc::new(Shared { identity, options, queue, reader, stats, failure, groups, writer }) })
+        let reader = Mutex::new(Some(Arc::new(reader)));
+        let threads = Mutex::new(threads);
+        Ok(Log { shared: Arc::new(Shared { identity, options, queue, reader, stats, failure, groups, threads }) })
     }
 
     /// Who this disk belongs to, and how often it was started.
@@ -182,36 +184,41 @@ impl Log {
     /// Resolves with the first failure; never if there is none.
     pub async fn failed(&self) -> StoreError {
         let mut watch = self.shared.failure.subscribe();
-        match watch.wait_for(Option::is_some).await {
-            Ok(failure) => failure.clone().expect("waited until it was there"),
-            // The sender is held by `self`.
-            Err(_) => std::future::pending().await,
+        loop {
+            if let Some(failure) = watch.borrow_and_update().clone() {
+                return failure;
+            }
+            // The sender is held by `self`, so this ends with a change.
+            if watch.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 
-    /// Writes what is queued and ends the writer. Blocks until it has, except in a simulation and when called from a
-    /// callback. Later operations fail as closed.
+    /// Writes what is queued and ends writer and reader; the store is free then. Blocks until they have ended, except in a
+    /// simulation and when called from a callback. Later operations fail as closed.
     pub fn close(&self) {
         self.shared.queue.close();
-        let Some(writer) = self.shared.writer.lock().take() else {
-            return;
-        };
-        if writer.thread().id() != std::thread::current().id() && writer.join().is_err() {
-            tracing::error!("the log's writer has panicked");
+        self.shared.reader.lock().take();
+        let threads = std::mem::take(&mut *self.shared.threads.lock());
+        for thread in threads {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the log has panicked");
+            }
         }
     }
 }
 
-fn start(writer: Writer, reader: DiskReader, driver: WriterDriver) -> std::io::Result<(Reader, Option<JoinHandle<()>>)> {
+fn start(writer: Writer, reader: DiskReader, driver: WriterDriver) -> std::io::Result<(Reader, Vec<JoinHandle<()>>)> {
     match driver {
         WriterDriver::Thread => {
-            let reader = Reader::thread(reader)?;
-            let handle = std::thread::Builder::new().name("log-writer".into()).spawn(|| writer.run_thread())?;
-            Ok((reader, Some(handle)))
+            let (reader, reading) = Reader::thread(reader)?;
+            let writing = std::thread::Builder::new().name("log-writer".into()).spawn(|| writer.run_thread())?;
+            Ok((reader, vec![writing, reading]))
         }
         WriterDriver::Task { latency } => {
             tokio::spawn(writer.run_task(latency));
-            Ok((Reader::Inline(reader), None))
+            Ok((Reader::Inline(reader), Vec::new()))
         }
     }
 }
@@ -374,7 +381,8 @@ impl GroupLog {
         };
         LogStats::add(&self.shared.stats.disk_reads, 1);
         let start = wanted.range.start;
-        let result = self.shared.reader.read(wanted).await;
+        let reader = self.shared.reader.lock().clone().ok_or(ReadError::Closed)?;
+        let result = reader.read(wanted).await;
         match (result, self.group.memory.lock().purged) {
             (Err(_), Some(purged)) if start <= purged.index => Err(ReadError::Purged(purged)),
             (result, _) => result,

@@ -5,6 +5,7 @@
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use fastness_types::GroupId;
 use tokio::sync::{mpsc, oneshot};
@@ -79,15 +80,15 @@ pub(crate) enum Reader {
 
 impl Reader {
     /// Starts the reader's thread.
-    pub(crate) fn thread(reader: DiskReader) -> std::io::Result<Reader> {
+    pub(crate) fn thread(reader: DiskReader) -> std::io::Result<(Reader, JoinHandle<()>)> {
         let (sender, mut receiver) = mpsc::channel::<(DiskRead, oneshot::Sender<Answer>)>(READS_QUEUED_MAX);
-        std::thread::Builder::new().name("log-reader".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("log-reader".into()).spawn(move || {
             while let Some((wanted, answer)) = receiver.blocking_recv() {
                 // Nobody waits any more: the reader was cancelled.
                 let _ = answer.send(reader.read(&wanted));
             }
         })?;
-        Ok(Reader::Thread(sender))
+        Ok((Reader::Thread(sender), thread))
     }
 
     pub(crate) async fn read(&self, wanted: DiskRead) -> Answer {
