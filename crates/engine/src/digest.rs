@@ -1,7 +1,7 @@
 //! One number for all data: replicas that applied the same log have the same.
 //!
 //! The digest is the sum, modulo 2^128, of one hash per key, so it depends on no order of tables. It covers key, type,
-//! value, whether a string was written in place (OBJECT ENCODING shows it) and the deadline; it covers no time of
+//! value, what OBJECT ENCODING says of a string and the deadline; it covers no time of
 //! access, which is each replica's own, and no cluster's seed. It is made to find mistakes, not forgeries.
 
 use crate::engine::Engine;
@@ -44,13 +44,13 @@ fn of_entry(entry: &Entry) -> u128 {
     hasher.write_u8(entry.value().kind().number());
     match entry.value() {
         ValueRef::Int(number) => of_text(&mut hasher, itoa::Buffer::new().format(number).as_bytes(), false),
-        ValueRef::Text(text) => of_text(&mut hasher, text, entry.is_grown()),
+        ValueRef::Text(text) => of_text(&mut hasher, text, entry.is_raw()),
         ValueRef::Object(Object::Text(text)) => of_text(&mut hasher, text, true),
     }
     hasher.finish128().as_u128()
 }
 
-fn of_text(hasher: &mut SipHasher13, text: &[u8], grown: bool) {
-    hasher.write_u8(u8::from(grown));
+fn of_text(hasher: &mut SipHasher13, text: &[u8], raw: bool) {
+    hasher.write_u8(u8::from(raw));
     hasher.write(text);
 }

@@ -33,6 +33,7 @@
 
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_types::WallMs;
+use fastness_types::limits::VALUE_BYTES_MAX;
 
 /// Frozen op numbers.
 pub mod op {
@@ -266,7 +267,13 @@ impl<'a> Decoder<'a> {
                 Effect::Set { key, value: self.argument()?, expiry: ExpiryChange::At(WallMs(self.number()?)) }
             }
             op::APPEND => Effect::Append { key, bytes: self.argument()? },
-            op::SETRANGE => Effect::SetRange { key, offset: self.number()?, bytes: self.argument()? },
+            op::SETRANGE => {
+                let (offset, bytes) = (self.number()?, self.argument()?);
+                if offset.saturating_add(bytes.len() as u64) > VALUE_BYTES_MAX as u64 {
+                    return Err(DecodeError::Number);
+                }
+                Effect::SetRange { key, offset, bytes }
+            }
             op::UNLINK => Effect::Unlink { key },
             op::PEXPIREAT => Effect::ExpireAt { key, at: WallMs(self.number()?) },
             op::PERSIST => Effect::Persist { key },
@@ -328,3 +335,7 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
 fn varint_len(value: u64) -> u64 {
     u64::from((64 - value.leading_zeros()).max(1).div_ceil(7))
 }
+
+#[cfg(test)]
+#[path = "effect_tests.rs"]
+mod tests;

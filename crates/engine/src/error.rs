@@ -1,5 +1,6 @@
 //! Why a command is refused: a closed set, with Valkey's texts, in this one file.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A refusal that a user sees. Deterministic: it depends on the data, the arguments and the stamp alone.
@@ -37,6 +38,26 @@ pub enum CommandError {
     Fixed(&'static str),
     /// A text that quotes an argument, error code first.
     Text(String),
+    /// The same for an argument that need not be UTF-8; see [`CommandError::quoting`].
+    Bytes(Vec<u8>),
+}
+
+impl CommandError {
+    /// A text around an argument. As in Valkey, which prints it as a C string, the argument ends at a zero byte.
+    #[must_use]
+    pub fn quoting(before: &str, argument: &[u8], after: &str) -> CommandError {
+        let end = argument.iter().position(|byte| *byte == 0).unwrap_or(argument.len());
+        CommandError::Bytes([before.as_bytes(), &argument[..end], after.as_bytes()].concat())
+    }
+
+    /// The whole line as it goes over the wire, without the leading `-`.
+    #[must_use]
+    pub fn line(&self) -> Cow<'_, [u8]> {
+        match self {
+            CommandError::Bytes(line) => Cow::Borrowed(line),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
+    }
 }
 
 impl fmt::Display for CommandError {
@@ -57,6 +78,7 @@ impl fmt::Display for CommandError {
             CommandError::NoSuchKey => "ERR no such key",
             CommandError::Fixed(text) => text,
             CommandError::Text(text) => text,
+            CommandError::Bytes(line) => return f.write_str(&String::from_utf8_lossy(line)),
         };
         f.write_str(text)
     }

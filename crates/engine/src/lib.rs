@@ -7,14 +7,17 @@
 //! - [`keyspace`]: the table of keys, one per hash slot, with deadlines and the account of memory.
 //! - [`value`]: what a key holds; one module per data type.
 //! - [`command`]: the table of commands, from which dispatch, routing, COMMAND and the docs are read.
-//! - [`string`], [`generic`], [`server`]: the commands themselves, one file each or per tight family.
+//! - [`string`], [`generic`], [`connection`], [`cluster`], [`server`]: the commands themselves, one file each or per
+//!   tight family.
 //! - [`transaction`], [`watch`]: MULTI and WATCH.
 //!
 //! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
 //! Knows nothing of Raft, sockets, disks and sessions other than their transaction.
 
 pub mod apply;
+pub mod cluster;
 pub mod command;
+pub mod connection;
 pub mod digest;
 pub mod effect;
 pub mod engine;
@@ -24,6 +27,8 @@ pub mod generic;
 pub mod keyspace;
 pub mod server;
 pub mod string;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transaction;
 pub mod value;
 pub mod watch;

@@ -4,7 +4,7 @@
 //! comes between, and runs a queue that [`Session::exec`] hands out as one unit: all of its effects in one batch, its
 //! reply released with that batch.
 
-use crate::command::CommandSpec;
+use crate::command::{CommandSpec, Flags};
 use crate::engine::Engine;
 use crate::error::CommandError;
 use fastness_resp::Args;
@@ -125,7 +125,7 @@ impl Session {
     }
 
     /// Queues a command; the reply is `QUEUED`. The caller has checked that it is known, that its arity is right and
-    /// that it may be queued, and has called [`Session::fail`] otherwise.
+    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`Session::fail`] otherwise.
     ///
     /// # Errors
     /// Over [`QUEUE_BYTES_MAX`], or no transaction is open.
@@ -154,7 +154,8 @@ impl Session {
         }
     }
 
-    /// EXEC: ends the transaction and all watches.
+    /// EXEC: ends the transaction and all watches. What it hands out has been admitted: run it with
+    /// [`Engine::execute_admitted`].
     pub fn exec(&mut self, engine: &mut Engine, now: WallMs) -> Exec {
         let Some(queue) = self.queue.take() else {
             return Exec::Refused(CommandError::Fixed("ERR EXEC without MULTI"));
@@ -163,6 +164,11 @@ impl Session {
         self.unwatch(engine);
         if queue.failed {
             return Exec::Refused(CommandError::Fixed("EXECABORT Transaction discarded because of previous errors."));
+        }
+        let needs_memory = queue.commands.iter().any(|queued| queued.spec.flags.has(Flags::DENYOOM));
+        if needs_memory && engine.is_out_of_memory() {
+            let error = CommandError::OutOfMemory;
+            return Exec::Refused(CommandError::Text(format!("EXECABORT Transaction discarded because of: {error}")));
         }
         if touched { Exec::Touched } else { Exec::Run(queue.commands) }
     }
@@ -208,3 +214,7 @@ impl Session {
         self.unwatch(engine);
     }
 }
+
+#[cfg(test)]
+#[path = "transaction_tests.rs"]
+mod tests;

@@ -225,17 +225,15 @@ fn getkeysandflags(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
 
 fn acl_cat(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     if args.len() > 3 {
-        let name = String::from_utf8_lossy(args.get(1));
-        let text = format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP.");
-        return Err(CommandError::Text(text));
+        let before = "ERR unknown subcommand or wrong number of arguments for '";
+        return Err(CommandError::quoting(before, args.get(1), "'. Try ACL HELP."));
     }
     let Some(name) = args.try_get(2) else {
         env.reply.array(category::NAMES.len());
         category::NAMES.iter().for_each(|name| env.reply.bulk(name));
         return Ok(());
     };
-    let bits = Categories::named(name)
-        .ok_or_else(|| CommandError::Text(format!("ERR Unknown category '{}'", String::from_utf8_lossy(name))))?;
+    let bits = Categories::named(name).ok_or_else(|| CommandError::quoting("ERR Unknown category '", name, "'"))?;
     let names: Vec<_> = table::present().filter(|spec| spec.categories.has(bits)).map(|spec| spec.name).collect();
     env.reply.array(names.len());
     names.iter().for_each(|name| env.reply.bulk(name));

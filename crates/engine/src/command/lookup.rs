@@ -32,7 +32,7 @@ impl std::error::Error for LookupError {}
 
 impl From<CommandError> for LookupError {
     fn from(error: CommandError) -> LookupError {
-        LookupError { text: error.to_string().into_bytes() }
+        LookupError { text: error.line().into_owned() }
     }
 }
 

@@ -5,6 +5,7 @@
 //! - `table`: one line per command that is there, joined with the facts.
 //! - `door`: the commands that the door runs.
 //! - [`lookup()`]: from a request to its command or to Valkey's refusal.
+//! - [`parse`]: numbers among the arguments.
 //! - `keys`: [`CommandSpec::keys`].
 //! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
 
@@ -15,6 +16,7 @@ mod introspect;
 mod introspect_docs;
 mod keys;
 mod lookup;
+pub mod parse;
 pub mod spec;
 mod table;
 

@@ -11,6 +11,7 @@ use super::facts::FACTS;
 use super::help;
 use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyPositions, KeySpec, Run};
 use super::{introspect, introspect_docs};
+use crate::{cluster, connection, generic, server, string};
 
 /// Commands that are there and are not run by the door: one line each.
 #[rustfmt::skip]
@@ -25,6 +26,77 @@ const COMMANDS: &[Command] = &[
     introspect::ACL_CAT,
     introspect_docs::DOCS,
     help::of("command|help"),
+    // cluster
+    cluster::keys_in_slot::COUNT,
+    cluster::keys_in_slot::GET,
+    cluster::keyslot::KEYSLOT,
+    // connection
+    connection::echo::ECHO,
+    connection::ping::PING,
+    connection::select::SELECT,
+    // generic
+    generic::copy::COPY,
+    generic::del::DEL,
+    generic::del::UNLINK,
+    generic::dump::DUMP,
+    generic::exists::EXISTS,
+    generic::expire::EXPIRE,
+    generic::expire::EXPIREAT,
+    generic::expire::PEXPIRE,
+    generic::expire::PEXPIREAT,
+    generic::keys::KEYS,
+    generic::object::ENCODING,
+    generic::object::FREQ,
+    generic::object::IDLETIME,
+    generic::object::REFCOUNT,
+    help::of("object|help"),
+    generic::persist::PERSIST,
+    generic::randomkey::RANDOMKEY,
+    generic::relocate::MOVE,
+    generic::rename::RENAME,
+    generic::rename::RENAMENX,
+    generic::restore::RESTORE,
+    generic::scan::SCAN,
+    generic::touch::TOUCH,
+    generic::ttl::EXPIRETIME,
+    generic::ttl::PEXPIRETIME,
+    generic::ttl::PTTL,
+    generic::ttl::TTL,
+    generic::typename::TYPE,
+    // server
+    server::dbsize::DBSIZE,
+    server::flush::FLUSHALL,
+    server::flush::FLUSHDB,
+    server::lolwut::LOLWUT,
+    server::memory::DOCTOR,
+    server::memory::USAGE,
+    help::of("memory|help"),
+    server::time::TIME,
+    // string
+    string::append::APPEND,
+    string::append::SETRANGE,
+    string::delifeq::DELIFEQ,
+    string::get::GET,
+    string::get::GETDEL,
+    string::get::GETSET,
+    string::get::MGET,
+    string::get::STRLEN,
+    string::getex::GETEX,
+    string::getrange::GETRANGE,
+    string::getrange::SUBSTR,
+    string::incr::DECR,
+    string::incr::DECRBY,
+    string::incr::INCR,
+    string::incr::INCRBY,
+    string::incrbyfloat::INCRBYFLOAT,
+    string::lcs::LCS,
+    string::mset::MSET,
+    string::mset::MSETNX,
+    string::msetex::MSETEX,
+    string::set::PSETEX,
+    string::set::SET,
+    string::set::SETEX,
+    string::set::SETNX,
 ];
 
 /// The joined table with its index by name.

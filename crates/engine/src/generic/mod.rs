@@ -1,3 +1,20 @@
-//! The generic commands.
+//! The generic commands: they work on keys of every type. One file each, or per tight family.
 
+pub mod copy;
+pub mod del;
+pub mod dump;
+pub mod exists;
+pub mod expire;
 pub mod glob;
+pub mod keys;
+pub mod object;
+pub mod persist;
+pub mod randomkey;
+mod rdb;
+pub mod relocate;
+pub mod rename;
+pub mod restore;
+pub mod scan;
+pub mod touch;
+pub mod ttl;
+pub mod typename;

@@ -40,7 +40,7 @@ const KIND_TEXT: u8 = 0;
 const KIND_INT: u8 = 1;
 const KIND_OBJECT: u8 = 2;
 const KIND_DEADLINE: u8 = 1 << 2;
-const KIND_GROWN: u8 = 1 << 3;
+const KIND_RAW: u8 = 1 << 3;
 
 /// Stands in the deadline's room when there is none.
 const NO_DEADLINE: u64 = u64::MAX;
@@ -52,8 +52,8 @@ const ACCESS_MASK: u32 = 0x00ff_ffff;
 pub enum NewValue<'a> {
     /// Bytes that are not the decimal form of an integer.
     Text(&'a [u8]),
-    /// Bytes that were written in place, which OBJECT ENCODING tells apart even if they are a number.
-    GrownText(&'a [u8]),
+    /// Bytes that OBJECT ENCODING calls `raw`: they are long, or were written in place (and may be a number then).
+    RawText(&'a [u8]),
     /// A 64-bit integer.
     Int(i64),
     /// Anything else.
@@ -64,7 +64,7 @@ impl NewValue<'_> {
     fn kind(&self) -> u8 {
         match self {
             NewValue::Text(_) => KIND_TEXT,
-            NewValue::GrownText(_) => KIND_TEXT | KIND_GROWN,
+            NewValue::RawText(_) => KIND_TEXT | KIND_RAW,
             NewValue::Int(_) => KIND_INT,
             NewValue::Object(_) => KIND_OBJECT,
         }
@@ -72,7 +72,7 @@ impl NewValue<'_> {
 
     fn text_len(&self) -> usize {
         match self {
-            NewValue::Text(text) | NewValue::GrownText(text) => text.len(),
+            NewValue::Text(text) | NewValue::RawText(text) => text.len(),
             _ => 0,
         }
     }
@@ -152,7 +152,7 @@ impl Entry {
         // SAFETY: the caller's promise.
         unsafe {
             match value {
-                NewValue::Text(text) | NewValue::GrownText(text) => {
+                NewValue::Text(text) | NewValue::RawText(text) => {
                     self.write_u32(8, u32::try_from(text.len()).expect("values are at most 512 MB"));
                     ptr::copy_nonoverlapping(text.as_ptr(), self.ptr.as_ptr().add(shape.value), text.len());
                 }
@@ -288,10 +288,21 @@ impl Entry {
         Some(unsafe { &mut *self.object_ptr(self.shape()) })
     }
 
-    /// Whether the text was written in place.
+    /// Whether OBJECT ENCODING calls the text `raw`.
     #[must_use]
-    pub fn is_grown(&self) -> bool {
-        self.kind() & KIND_GROWN != 0
+    pub fn is_raw(&self) -> bool {
+        self.kind() & KIND_RAW != 0
+    }
+
+    /// As OBJECT ENCODING answers.
+    #[must_use]
+    pub fn encoding(&self) -> &'static str {
+        match self.value() {
+            ValueRef::Int(_) => "int",
+            ValueRef::Text(_) if self.is_raw() => "raw",
+            ValueRef::Text(_) => "embstr",
+            ValueRef::Object(Object::Text(_)) => "raw",
+        }
     }
 
     /// When the key expires.

@@ -77,11 +77,16 @@ fn due_mark(slot: Slot, hash: u64) -> u64 {
     u64::from(slot.0) << DUE_HASH_BITS | hash & ((1 << DUE_HASH_BITS) - 1)
 }
 
-fn new_value(text: &[u8]) -> NewValue<'_> {
-    match number::parse_int(text) {
-        Some(number) => NewValue::Int(number),
-        None => NewValue::Text(text),
+/// The value that a text is kept as. `raw` or `embstr` is only told, by OBJECT ENCODING, and decided as Valkey decides:
+/// by what fits beside the key into 128 bytes when the value is set, with room for the deadline of what it replaces.
+fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool) -> NewValue<'t> {
+    const EMBEDDED_MAX: usize = 113;
+    const SHORT_KEY: usize = 32;
+    if let Some(number) = number::parse_int(text) {
+        return NewValue::Int(number);
     }
+    let headers = if key.len() < SHORT_KEY { 0 } else { 2 } + if replaces_deadline { 8 } else { 0 };
+    if key.len() + text.len() + headers > EMBEDDED_MAX { NewValue::RawText(text) } else { NewValue::Text(text) }
 }
 
 impl Keyspace {
@@ -144,7 +149,6 @@ impl Keyspace {
         account
     }
 
-    /// The seeds' slot of a table.
     fn table(&self, slot: Slot) -> &Table {
         &self.slots[usize::from(slot.0)]
     }
@@ -166,13 +170,25 @@ impl Keyspace {
 
     /// Sets a string.
     pub fn set(&mut self, key: &Key<'_>, text: &[u8], expiry: ExpiryChange, now: WallMs) {
-        self.put(key, new_value(text), expiry, now);
+        self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline), expiry, now);
     }
 
     /// Sets any value.
     pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
+        self.put_with(key, |_| value, expiry, now);
+    }
+
+    /// Sets the value that `value` makes of whether it replaces one with a deadline.
+    fn put_with<'v>(
+        &mut self,
+        key: &Key<'_>,
+        value: impl FnOnce(bool) -> NewValue<'v>,
+        expiry: ExpiryChange,
+        now: WallMs,
+    ) {
         let table = &mut self.slots[usize::from(key.slot.0)];
         let Some(entry) = table.find_mut(key.hash, key.bytes) else {
+            let value = value(false);
             let deadline = if let ExpiryChange::At(at) = expiry { Some(at) } else { None };
             return self.insert(key, Entry::new(key.bytes, value, deadline, seconds(now)));
         };
@@ -183,7 +199,7 @@ impl Keyspace {
             ExpiryChange::At(at) => Some(at),
         };
         let bytes_before = entry.heap_bytes();
-        match entry.overwrite(value, new) {
+        match entry.overwrite(value(old.is_some()), new) {
             Ok(()) => entry.set_access(seconds(now)),
             Err(value) => *entry = Entry::new(key.bytes, value, new, seconds(now)),
         }
@@ -261,7 +277,7 @@ impl Keyspace {
         if self.find(key).is_none() {
             let mut text = Vec::new();
             write(&mut text);
-            return self.put(key, grown_value(text.as_slice()), ExpiryChange::Drop, now);
+            return self.put(key, NewValue::RawText(&text), ExpiryChange::Drop, now);
         }
         self.grow_text(key, now, write, end);
     }
@@ -289,7 +305,7 @@ impl Keyspace {
         }
         write(&mut text);
         if text.len() <= GROW_INLINE_MAX {
-            return self.put(key, grown_value(text.as_slice()), ExpiryChange::Keep, now);
+            return self.put(key, NewValue::RawText(&text), ExpiryChange::Keep, now);
         }
         self.put(key, NewValue::Object(Box::new(Object::Text(text))), ExpiryChange::Keep, now);
     }
@@ -390,7 +406,7 @@ impl Keyspace {
         let mut slot = (cursor % SLOTS as u64) as usize;
         let mut place = cursor >> CURSOR_SLOT_BITS;
         let mut visited = 0;
-        while visited < count {
+        while visited < count.max(1) {
             place = self.slots[slot].scan(place, |entry| {
                 visited += 1;
                 visit(entry);
@@ -483,15 +499,11 @@ impl Keyspace {
     }
 }
 
-fn grown_value(text: &[u8]) -> NewValue<'_> {
-    NewValue::GrownText(text)
-}
-
 /// An entry like `entry` under another key or deadline; `object` is its object, if it has one.
 fn remade(key: &[u8], entry: &Entry, object: Option<Box<Object>>, deadline: Option<WallMs>, access: u32) -> Entry {
     let value = match (object, entry.value()) {
         (Some(object), _) => NewValue::Object(object),
-        (None, ValueRef::Text(text)) if entry.is_grown() => NewValue::GrownText(text),
+        (None, ValueRef::Text(text)) if entry.is_raw() => NewValue::RawText(text),
         (None, ValueRef::Text(text)) => NewValue::Text(text),
         (None, ValueRef::Int(number)) => NewValue::Int(number),
         (None, ValueRef::Object(object)) => NewValue::Object(Box::new(object.clone())),

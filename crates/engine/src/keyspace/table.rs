@@ -95,8 +95,9 @@ impl Table {
     #[inline]
     fn bits_of(&self, hash: u64) -> u32 {
         let level = self.buckets.ilog2();
-        let wide = hash & ((2u64 << level) - 1);
-        if wide < self.buckets as u64 { level + 1 } else { level }
+        let low = hash & ((1u64 << level) - 1);
+        let is_split = low + (1 << level) < self.buckets as u64;
+        if is_split { level + 1 } else { level }
     }
 
     #[inline]

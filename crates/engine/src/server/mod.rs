@@ -1,1 +1,7 @@
-//! The server commands.
+//! Server commands that need the data alone.
+
+pub mod dbsize;
+pub mod flush;
+pub mod lolwut;
+pub mod memory;
+pub mod time;

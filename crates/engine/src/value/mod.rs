@@ -80,4 +80,27 @@ impl ValueRef<'_> {
             ValueRef::Object(object) => object.kind(),
         }
     }
+
+    /// The text of a string, written into `buffer` if it is an integer; `None` for other types.
+    #[must_use]
+    pub fn text<'b>(self, buffer: &'b mut itoa::Buffer) -> Option<&'b [u8]>
+    where
+        Self: 'b,
+    {
+        match self {
+            ValueRef::Text(text) => Some(text),
+            ValueRef::Int(value) => Some(number::int_text(value, buffer)),
+            ValueRef::Object(Object::Text(text)) => Some(text),
+        }
+    }
+
+    /// The text's length, without writing an integer out; `None` for other types.
+    #[must_use]
+    pub fn text_len(self) -> Option<usize> {
+        match self {
+            ValueRef::Text(text) => Some(text.len()),
+            ValueRef::Int(value) => Some(itoa::Buffer::new().format(value).len()),
+            ValueRef::Object(Object::Text(text)) => Some(text.len()),
+        }
+    }
 }

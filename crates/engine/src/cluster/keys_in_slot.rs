@@ -1,0 +1,54 @@
+//! CLUSTER COUNTKEYSINSLOT and CLUSTER GETKEYSINSLOT: what this replica holds of a slot.
+
+use crate::command::{Command, parse};
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use fastness_resp::Args;
+use fastness_types::{SLOTS, Slot};
+
+/// CLUSTER COUNTKEYSINSLOT slot
+pub const COUNT: Command =
+    Command::data("cluster|countkeysinslot", "<slot>", "Counts the keys of a slot on this node.", count);
+/// CLUSTER GETKEYSINSLOT slot count
+pub const GET: Command =
+    Command::data("cluster|getkeysinslot", "<slot> <count>", "Names keys of a slot on this node.", get);
+
+fn slot(number: i64) -> Option<Slot> {
+    usize::try_from(number).ok().filter(|number| *number < SLOTS).map(|number| Slot(number as u16))
+}
+
+fn count(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let slot = slot(parse::integer(args.get(2))?).ok_or(CommandError::Fixed("ERR Invalid slot"))?;
+    env.reply.integer(engine.count_keys_in_slot(slot) as i64);
+    Ok(())
+}
+
+fn get(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let (number, count) = (parse::integer(args.get(2))?, parse::integer(args.get(3))?);
+    let (Some(slot), Ok(count)) = (slot(number), usize::try_from(count)) else {
+        return Err(CommandError::Fixed("ERR Invalid slot or number of keys"));
+    };
+    let keys = engine.keys_in_slot(slot, count);
+    env.reply.array(keys.len());
+    keys.iter().for_each(|key| env.reply.bulk(key));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn keys_of_one_slot() {
+        check("SET foo 1 => +OK | SET {foo}2 1 => +OK | SET bar 1 => +OK | CLUSTER COUNTKEYSINSLOT 12182 => :2");
+        check("SET foo 1 => +OK | CLUSTER GETKEYSINSLOT 12182 9 => *1 $3 foo | CLUSTER GETKEYSINSLOT 12182 0 => *0");
+    }
+
+    #[test]
+    fn refusals() {
+        check("CLUSTER COUNTKEYSINSLOT 16384 => -ERR Invalid slot | CLUSTER COUNTKEYSINSLOT -1 => -ERR Invalid slot");
+        check("CLUSTER GETKEYSINSLOT 1 -1 => -ERR Invalid slot or number of keys");
+        check("CLUSTER GETKEYSINSLOT 1 x => -ERR value is not an integer or out of range");
+    }
+}

@@ -1,0 +1,37 @@
+//! DEL and UNLINK. The same here: large values are freed piece by piece either way.
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use fastness_resp::Args;
+
+/// DEL key \[key ...]
+pub const DEL: Command = Command::data("del", "<key> [<key> ...]", "Removes keys.", run);
+/// UNLINK key \[key ...]
+pub const UNLINK: Command = Command::data("unlink", "<key> [<key> ...]", "Removes keys; frees them later.", run);
+
+fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let mut removed = 0;
+    for key in args.skip(1).iter() {
+        let key = engine.key(key);
+        removed += i64::from(engine.unlink(&key, env));
+    }
+    env.reply.integer(removed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn counts_what_was_there() {
+        check("SET a 1 => +OK | DEL a a b => :1 | GET a => $-1 | SET b 1 => +OK | UNLINK b => :1 | UNLINK b => :0");
+    }
+
+    #[test]
+    fn an_expired_key_was_not_there() {
+        check("SET a 1 PX 100 => +OK | wait 101 | DEL a => :0");
+    }
+}

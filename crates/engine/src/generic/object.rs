@@ -1,0 +1,97 @@
+//! OBJECT's subcommands: how a value is kept.
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::keyspace::Entry;
+use fastness_resp::Args;
+
+/// OBJECT ENCODING key
+pub const ENCODING: Command =
+    Command::data("object|encoding", "<key>", "Names the form in which a key's value is kept.", encoding);
+/// OBJECT FREQ key
+pub const FREQ: Command =
+    Command::data("object|freq", "<key>", "Tells how often a key is used, where that is counted.", freq);
+/// OBJECT IDLETIME key
+pub const IDLETIME: Command =
+    Command::data("object|idletime", "<key>", "Tells for how many seconds a key was not used.", idletime);
+/// OBJECT REFCOUNT key
+pub const REFCOUNT: Command =
+    Command::data("object|refcount", "<key>", "Tells how many references a key's value has: one.", refcount);
+
+type Done = Result<(), CommandError>;
+
+/// Answers about a key that is there; null for another.
+fn about(
+    engine: &mut Engine,
+    args: Args<'_>,
+    env: &mut Env<'_>,
+    answer: impl Fn(&Entry, &mut Env<'_>) -> Done,
+) -> Done {
+    let key = engine.key(args.get(2));
+    match engine.peek_counted(&key, env) {
+        Some(entry) => answer(entry, env),
+        None => {
+            env.reply.null();
+            Ok(())
+        }
+    }
+}
+
+fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+    about(engine, args, env, |entry, env| {
+        env.reply.bulk(entry.encoding());
+        Ok(())
+    })
+}
+
+fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+    about(engine, args, env, |_, _| {
+        Err(CommandError::Fixed(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+             switching between policies at runtime LRU and LFU data will take some time to adjust.",
+        ))
+    })
+}
+
+fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+    about(engine, args, env, |entry, env| {
+        /// The access time is kept in 24 bits of seconds and runs over twice a year.
+        const MASK: u32 = 0x00ff_ffff;
+        let now = (env.now.0 / 1000) as u32;
+        env.reply.integer((now.wrapping_sub(entry.access()) & MASK).into());
+        Ok(())
+    })
+}
+
+fn refcount(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+    about(engine, args, env, |_, env| {
+        env.reply.integer(1);
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn encodings() {
+        check("SET a 12 => +OK | OBJECT ENCODING a => $3 int | SET a ab => +OK | OBJECT ENCODING a => $6 embstr");
+        check("SET a 12 => +OK | APPEND a 3 => :3 | OBJECT ENCODING a => $3 raw");
+        let long = "v".repeat(200);
+        check(&format!("SET a {long} => +OK | OBJECT ENCODING a => $3 raw"));
+    }
+
+    #[test]
+    fn a_missing_key_is_null() {
+        check("OBJECT ENCODING a => $-1 | OBJECT FREQ a => $-1 | OBJECT IDLETIME a => $-1 | OBJECT REFCOUNT a => $-1");
+    }
+
+    #[test]
+    fn idle_time_runs() {
+        check("SET a 1 => +OK | wait 2500 | OBJECT IDLETIME a => :2 | OBJECT IDLETIME a => :2 | GET a => $1 1");
+        check("SET a 1 => +OK | wait 2500 | GET a => $1 1 | OBJECT IDLETIME a => :0 | OBJECT REFCOUNT a => :1");
+    }
+}

@@ -1,0 +1,30 @@
+//! PERSIST.
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use fastness_resp::Args;
+
+/// PERSIST key
+pub const PERSIST: Command = Command::data("persist", "<key>", "Lets a key live for ever.", run);
+
+fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let key = engine.key(args.get(1));
+    let expires = engine.look_up(&key, env).is_some_and(|entry| entry.deadline().is_some());
+    if expires {
+        engine.persist(&key, env);
+    }
+    env.reply.integer(expires.into());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn drops_the_deadline() {
+        check("PERSIST a => :0 | SET a 1 EX 1 => +OK | PERSIST a => :1 | PERSIST a => :0 | wait 2000 | GET a => $1 1");
+    }
+}

@@ -1,0 +1,39 @@
+//! RANDOMKEY.
+
+use crate::command::Command;
+use crate::engine::{Engine, is_expired};
+use crate::error::CommandError;
+use crate::execute::Env;
+use fastness_resp::Args;
+
+/// RANDOMKEY
+pub const RANDOMKEY: Command = Command::data("randomkey", "", "Names a key at random.", run);
+
+/// Expired keys that may be drawn in a row before a live one is looked for in order.
+const TRIES: usize = 100;
+
+fn run(engine: &mut Engine, _: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let keyspace = engine.keyspace();
+    let now = env.now;
+    let drawn = (0..TRIES)
+        .map_while(|_| keyspace.random(env.random))
+        .find(|entry| !is_expired(entry, now))
+        .or_else(|| keyspace.iter().find(|entry| !is_expired(entry, now)));
+    match drawn {
+        Some(entry) => env.reply.bulk(entry.key()),
+        None => env.reply.null(),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn never_an_expired_one() {
+        check(
+            "RANDOMKEY => $-1 | SET a 1 PX 1 => +OK | wait 2 | RANDOMKEY => $-1 | SET b 1 => +OK | RANDOMKEY => $1 b",
+        );
+    }
+}

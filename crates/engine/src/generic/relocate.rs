@@ -1,0 +1,28 @@
+//! MOVE. There is one database, so a key has nowhere to go; what is left of the command are its refusals.
+
+use crate::command::{Command, parse};
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use fastness_resp::Args;
+
+/// MOVE key db
+pub const MOVE: Command = Command::data("move", "<key> <db>", "Moves a key to another database.", run);
+
+fn run(_: &mut Engine, args: Args<'_>, _: &mut Env<'_>) -> Result<(), CommandError> {
+    parse::database(args.get(2))?;
+    Err(CommandError::Fixed("ERR source and destination objects are the same"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn nowhere_to_go() {
+        check(
+            "MOVE a 0 => -ERR source and destination objects are the same | MOVE a 1 => -ERR DB index is out of range",
+        );
+        check("MOVE a x => -ERR value is not an integer or out of range");
+    }
+}

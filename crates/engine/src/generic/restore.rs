@@ -1,0 +1,113 @@
+//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings alone, so far.
+
+use super::rdb::{self, PayloadError};
+use crate::command::{Command, parse};
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::keyspace::ExpiryChange;
+use fastness_resp::Args;
+use fastness_types::WallMs;
+
+/// RESTORE key ttl serialized-value \[REPLACE] \[ABSTTL] \[IDLETIME seconds] \[FREQ frequency]
+pub const RESTORE: Command = Command::data(
+    "restore",
+    "<key> <ttl> <serialized-value> [REPLACE] [ABSTTL] [IDLETIME <seconds>] [FREQ <frequency>]",
+    "Makes a key of what DUMP gave.",
+    run,
+);
+
+fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let options = Options::parse(args.skip(4))?;
+    let key = engine.key(args.get(1));
+    if !options.replace && engine.peek(&key, env).is_some() {
+        return Err(CommandError::Fixed("BUSYKEY Target key name already exists."));
+    }
+    let ttl = u64::try_from(parse::integer(args.get(2))?)
+        .map_err(|_| CommandError::Fixed("ERR Invalid TTL value, must be >= 0"))?;
+    let text = rdb::restore_text(args.get(3)).map_err(|error| match error {
+        PayloadError::Footer => CommandError::Fixed("ERR DUMP payload version or checksum are wrong"),
+        PayloadError::Format => CommandError::Fixed("ERR Bad data format"),
+    })?;
+    let expiry = match ttl {
+        0 => ExpiryChange::Drop,
+        at if options.absolute => ExpiryChange::At(WallMs(at)),
+        span => ExpiryChange::At(WallMs(env.now.0.saturating_add(span))),
+    };
+    match expiry {
+        ExpiryChange::At(at) if at <= env.now => {
+            engine.unlink(&key, env);
+        }
+        expiry => engine.set(&key, &text, expiry, env),
+    }
+    env.reply.ok();
+    Ok(())
+}
+
+/// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.
+#[derive(Default)]
+struct Options {
+    replace: bool,
+    absolute: bool,
+}
+
+impl Options {
+    fn parse(options: Args<'_>) -> Result<Options, CommandError> {
+        let mut parsed = Options::default();
+        let (mut idle_time, mut frequency) = (false, false);
+        let mut at = 0;
+        while let Some(option) = options.try_get(at) {
+            let value = options.try_get(at + 1);
+            match (option.to_ascii_lowercase().as_slice(), value) {
+                (b"replace", _) => parsed.replace = true,
+                (b"absttl", _) => parsed.absolute = true,
+                (b"idletime", Some(value)) if !frequency => {
+                    if parse::integer(value)? < 0 {
+                        return Err(CommandError::Fixed("ERR Invalid IDLETIME value, must be >= 0"));
+                    }
+                    idle_time = true;
+                    at += 1;
+                }
+                (b"freq", Some(value)) if !idle_time => {
+                    if !(0..=255).contains(&parse::integer(value)?) {
+                        return Err(CommandError::Fixed("ERR Invalid FREQ value, must be >= 0 and <= 255"));
+                    }
+                    frequency = true;
+                    at += 1;
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+            at += 1;
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::generic::rdb;
+    use crate::testing::{Bench, check};
+
+    #[test]
+    fn text_and_deadline() {
+        let mut bench = Bench::new();
+        let payload = rdb::dump_text(b"hello");
+        assert_eq!(bench.run(&[b"RESTORE", b"a", b"5000", &payload]), b"+OK\r\n");
+        bench.script("GET a => $5 hello | PTTL a => :5000");
+        assert_eq!(bench.run(&[b"RESTORE", b"a", b"0", &payload]), b"-BUSYKEY Target key name already exists.\r\n");
+        assert_eq!(bench.run(&[b"RESTORE", b"a", b"0", &payload, b"replace"]), b"+OK\r\n");
+        bench.script("PTTL a => :-1");
+        assert_eq!(bench.run(&[b"RESTORE", b"a", b"5", &payload, b"ABSTTL", b"REPLACE"]), b"+OK\r\n");
+        bench.script("EXISTS a => :0");
+    }
+
+    #[test]
+    fn refusals() {
+        check(
+            "RESTORE a 0 xx => -ERR DUMP payload version or checksum are wrong | RESTORE a 0 xx FOO => -ERR syntax error",
+        );
+        check("RESTORE a -1 xx => -ERR Invalid TTL value, must be >= 0");
+        check("RESTORE a 0 xx IDLETIME 1 FREQ 1 => -ERR syntax error | RESTORE a 0 xx FREQ => -ERR syntax error");
+        check("RESTORE a 0 xx FREQ 256 => -ERR Invalid FREQ value, must be >= 0 and <= 255");
+    }
+}

@@ -1,0 +1,176 @@
+//! SCAN: the keys of this shard, some at a time.
+//!
+//! Cursors carry the slot and a place in its table that stays right while the table grows and shrinks; the same cursor
+//! means the same on every replica. A key that is there from the first call to the last is named at least once.
+
+use super::glob;
+use crate::command::{Command, parse};
+use crate::engine::{Engine, is_expired};
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::keyspace::Entry;
+use crate::value::Type;
+use fastness_resp::{Args, ReplyBuf};
+
+/// SCAN cursor \[MATCH pattern] \[COUNT count] \[TYPE type]
+pub const SCAN: Command = Command::data(
+    "scan",
+    "<cursor> [MATCH <pattern>] [COUNT <count>] [TYPE <type>]",
+    "Names keys, some at a time.",
+    run,
+);
+
+fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let cursor = parse_cursor(args.get(1)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
+    let filter = Filter::parse(args.skip(2))?;
+    let mut found = Vec::new();
+    let next = engine.keyspace().scan(cursor, filter.count, |entry| {
+        if !is_expired(entry, env.now) && filter.lets_through(entry) {
+            found.push(entry.key().to_vec());
+        }
+    });
+    write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
+    Ok(())
+}
+
+/// The reply of SCAN and CLUSTERSCAN.
+pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
+    reply.array(2);
+    reply.bulk(cursor);
+    reply.array(keys.len());
+    keys.iter().for_each(|key| reply.bulk(key));
+}
+
+/// As C's `strtoull`, which Valkey reads cursors with: blanks and a plus sign in front are ignored, and a minus sign is
+/// one only for numbers that it would not have read before.
+pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let text = text.trim_ascii_start();
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    if !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The options of SCAN and CLUSTERSCAN.
+pub(crate) struct Filter<'a> {
+    pub(crate) count: usize,
+    pub(crate) pattern: Option<&'a [u8]>,
+    kind: Option<Kind>,
+    /// CLUSTERSCAN's SLOT.
+    pub(crate) slot: Option<&'a [u8]>,
+}
+
+/// A type that Valkey knows; only some can be met here.
+type Kind = &'static str;
+
+const KINDS: [Kind; 6] = ["string", "list", "set", "zset", "hash", "stream"];
+
+/// Entries visited per call if COUNT does not say.
+const COUNT_DEFAULT: usize = 10;
+
+impl<'a> Filter<'a> {
+    fn parse(options: Args<'a>) -> Result<Filter<'a>, CommandError> {
+        Filter::parse_with(options, false)
+    }
+
+    /// `with_slot`: SLOT is an option, too.
+    pub(crate) fn parse_with(options: Args<'a>, with_slot: bool) -> Result<Filter<'a>, CommandError> {
+        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None };
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            let name = option.to_ascii_lowercase();
+            match name.as_slice() {
+                b"novalues" => {
+                    return Err(CommandError::Fixed("ERR NOVALUES option can only be used in HSCAN"));
+                }
+                b"noscores" => {
+                    return Err(CommandError::Fixed("ERR NOSCORES option can only be used in ZSCAN"));
+                }
+                _ => {}
+            }
+            let value = options.next().ok_or(CommandError::Syntax)?;
+            match name.as_slice() {
+                b"count" => filter.count = parse_count(value)?,
+                b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
+                b"type" => filter.kind = Some(parse_kind(value)?),
+                b"slot" if with_slot => filter.slot = Some(value),
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok(filter)
+    }
+
+    pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
+        self.kind.is_none_or(|kind| kind == Type::name(entry.value().kind()))
+            && self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
+    }
+}
+
+fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
+    match usize::try_from(parse::integer(text)?) {
+        Ok(0) | Err(_) => Err(CommandError::Syntax),
+        Ok(count) => Ok(count),
+    }
+}
+
+fn parse_kind(text: &[u8]) -> Result<Kind, CommandError> {
+    let known = KINDS.iter().find(|kind| kind.as_bytes().eq_ignore_ascii_case(text));
+    known.copied().ok_or_else(|| CommandError::quoting("ERR unknown type name '", text, "'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, check};
+    use fastness_resp::{Value, value};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn options() {
+        check("SET ab 1 => +OK | SET b 1 => +OK | SCAN 0 MATCH a* COUNT 100000 => *2 $1 0 *1 $2 ab");
+        check("SET a 1 => +OK | SCAN 0 TYPE hash COUNT 9 => *2 $1 0 *0 | SCAN 0 TYPE STRING => *2 $1 0 *1 $1 a");
+        check("SCAN 0 COUNT 0 => -ERR syntax error | SCAN 0 COUNT x => -ERR value is not an integer or out of range");
+        check("SCAN 0 COUNT => -ERR syntax error | SCAN 0 TYPE foo => -ERR unknown type name 'foo'");
+        check("SCAN 0 SLOT 1 => -ERR syntax error | SCAN x FOO => -ERR invalid cursor");
+    }
+
+    #[test]
+    fn cursors_are_read_as_strtoull_reads_them() {
+        assert_eq!(parse_cursor(b"+5"), Some(5));
+        assert_eq!(parse_cursor(b" 5"), Some(5));
+        assert_eq!(parse_cursor(b"18446744073709551615"), Some(u64::MAX));
+        for wrong in [&b""[..], b"x", b"5 ", b"-1", b"18446744073709551616", b"++5", b"+-5"] {
+            assert_eq!(parse_cursor(wrong), None, "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn names_every_key_that_stays() {
+        let mut bench = Bench::new();
+        let keys: BTreeSet<Vec<u8>> = (0..2_000).map(|i| format!("key{i}").into_bytes()).collect();
+        for key in &keys {
+            bench.run(&[b"SET", key, b"1"]);
+        }
+        let mut found = BTreeSet::new();
+        let mut cursor = b"0".to_vec();
+        for round in 0.. {
+            let (Value::Array(reply), _) =
+                value::parse(&bench.run(&[b"SCAN", &cursor, b"COUNT", b"7"])).unwrap().unwrap()
+            else {
+                panic!("SCAN replies with an array");
+            };
+            let Value::Array(names) = &reply[1] else { panic!("with an array of keys") };
+            found.extend(names.iter().map(|name| name.as_bytes().expect("a key").to_vec()));
+            cursor = reply[0].as_bytes().expect("a cursor").to_vec();
+            if cursor == b"0" {
+                break;
+            }
+            // Tables grow and shrink meanwhile.
+            bench.run(&[b"SET", format!("other{round}").as_bytes(), b"1"]);
+            bench.run(&[b"DEL", format!("other{}", round / 2).as_bytes()]);
+            assert!(round < 4_000, "ends");
+        }
+        assert!(keys.is_subset(&found));
+    }
+}

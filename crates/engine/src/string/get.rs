@@ -1,0 +1,71 @@
+//! GET, MGET, STRLEN, GETSET, GETDEL.
+
+use super::{check_string, reply_string, reply_string_or_null};
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::keyspace::ExpiryChange;
+use fastness_resp::Args;
+
+/// GET
+pub const GET: Command = Command::data("get", "<key>", "Returns the string value of a key.", get);
+/// MGET
+pub const MGET: Command =
+    Command::data("mget", "<key> [<key> ...]", "Returns the string values of one or more keys.", mget);
+/// STRLEN
+pub const STRLEN: Command = Command::data("strlen", "<key>", "Returns the length of a string value.", strlen);
+/// GETSET
+pub const GETSET: Command = Command::data(
+    "getset",
+    "<key> <value>",
+    "Returns the previous string value of a key after setting it to a new value.",
+    getset,
+);
+/// GETDEL
+pub const GETDEL: Command =
+    Command::data("getdel", "<key>", "Returns the string value of a key after deleting the key.", getdel);
+
+fn get(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let key = engine.key(args.get(1));
+    let entry = engine.read(&key, env);
+    reply_string_or_null(entry, env.reply)
+}
+
+fn mget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    env.reply.array(args.len() - 1);
+    for key in args.skip(1).iter() {
+        let key = engine.key(key);
+        match engine.read(&key, env) {
+            Some(entry) if check_string(entry).is_ok() => reply_string(entry, env.reply)?,
+            _ => env.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+fn strlen(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let key = engine.key(args.get(1));
+    let len = match engine.read(&key, env) {
+        Some(entry) => entry.value().text_len().ok_or(CommandError::WrongType)?,
+        None => 0,
+    };
+    env.reply.integer(len as i64);
+    Ok(())
+}
+
+fn getset(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let key = engine.key(args.get(1));
+    let entry = engine.read(&key, env);
+    reply_string_or_null(entry, env.reply)?;
+    engine.set(&key, args.get(2), ExpiryChange::Drop, env);
+    Ok(())
+}
+
+fn getdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let key = engine.key(args.get(1));
+    let entry = engine.read(&key, env);
+    reply_string_or_null(entry, env.reply)?;
+    engine.unlink(&key, env);
+    Ok(())
+}

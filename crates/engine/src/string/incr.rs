@@ -1,0 +1,63 @@
+//! INCR, DECR, INCRBY, DECRBY.
+
+use crate::command::parse::integer;
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::value::{Type, ValueRef, number};
+use fastness_resp::Args;
+
+/// INCR
+pub const INCR: Command = Command::data(
+    "incr",
+    "<key>",
+    "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.",
+    |engine, args, env| add(engine, args, env, 1),
+);
+/// DECR
+pub const DECR: Command = Command::data(
+    "decr",
+    "<key>",
+    "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.",
+    |engine, args, env| add(engine, args, env, -1),
+);
+/// INCRBY
+pub const INCRBY: Command = Command::data(
+    "incrby",
+    "<key> <increment>",
+    "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.",
+    |engine, args, env| add(engine, args, env, integer(args.get(2))?),
+);
+/// DECRBY
+pub const DECRBY: Command = Command::data(
+    "decrby",
+    "<key> <decrement>",
+    "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist.",
+    |engine, args, env| {
+        let decrement = integer(args.get(2))?;
+        add(engine, args, env, decrement.checked_neg().ok_or(CommandError::DecrementOverflow)?)
+    },
+);
+
+fn add(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, by: i64) -> Result<(), CommandError> {
+    let key = engine.key(args.get(1));
+    let old = match engine.value(&key, env) {
+        None => 0,
+        Some(ValueRef::Int(number)) => number,
+        Some(value) => parsed(value)?,
+    };
+    let new = old.checked_add(by).ok_or(CommandError::Overflow)?;
+    engine.set_int(&key, new, env);
+    env.reply.integer(new);
+    Ok(())
+}
+
+/// The number that a text is.
+fn parsed(value: ValueRef<'_>) -> Result<i64, CommandError> {
+    if value.kind() != Type::String {
+        return Err(CommandError::WrongType);
+    }
+    let mut buffer = itoa::Buffer::new();
+    value.text(&mut buffer).and_then(number::parse_int).ok_or(CommandError::NotAnInteger)
+}

@@ -1,0 +1,127 @@
+//! Natural numbers of any size: just what reading and writing a `long double` takes.
+
+/// Little-endian, without zeros at the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Big {
+    limbs: Vec<u32>,
+}
+
+const LIMB: usize = 32;
+const CHUNK: u32 = 1_000_000_000;
+const CHUNK_DIGITS: usize = 9;
+
+impl Big {
+    pub(super) fn from_u64(value: u64) -> Big {
+        Big { limbs: vec![value as u32, (value >> LIMB) as u32] }.trimmed()
+    }
+
+    pub(super) fn from_digits(digits: &[u8], radix: u32) -> Big {
+        let mut big = Big { limbs: Vec::new() };
+        for &digit in digits {
+            big.multiply_add(radix, u32::from(digit));
+        }
+        big
+    }
+
+    fn trimmed(mut self) -> Big {
+        while self.limbs.last() == Some(&0) {
+            self.limbs.pop();
+        }
+        self
+    }
+
+    fn multiply_add(&mut self, factor: u32, summand: u32) {
+        let mut carry = u64::from(summand);
+        for limb in &mut self.limbs {
+            carry += u64::from(*limb) * u64::from(factor);
+            *limb = carry as u32;
+            carry >>= LIMB;
+        }
+        if carry > 0 {
+            self.limbs.push(carry as u32);
+        }
+    }
+
+    /// Divides and returns the rest.
+    fn divide(&mut self, divisor: u32) -> u32 {
+        let mut rest = 0u64;
+        for limb in self.limbs.iter_mut().rev() {
+            rest = rest << LIMB | u64::from(*limb);
+            *limb = (rest / u64::from(divisor)) as u32;
+            rest %= u64::from(divisor);
+        }
+        while self.limbs.last() == Some(&0) {
+            self.limbs.pop();
+        }
+        rest as u32
+    }
+
+    pub(super) fn multiply_by_power_of_ten(&mut self, power: usize) {
+        for _ in 0..power / CHUNK_DIGITS {
+            self.multiply_add(CHUNK, 0);
+        }
+        self.multiply_add(10u32.pow((power % CHUNK_DIGITS) as u32), 0);
+    }
+
+    /// Divides; true if anything was left over. A quotient of quotients is the quotient by the product, and nothing is
+    /// left over exactly if nothing is left over at each step.
+    pub(super) fn divide_by_power_of_ten(&mut self, power: usize) -> bool {
+        let mut rest = false;
+        for _ in 0..power / CHUNK_DIGITS {
+            rest |= self.divide(CHUNK) != 0;
+        }
+        self.divide(10u32.pow((power % CHUNK_DIGITS) as u32)) != 0 || rest
+    }
+
+    /// Number of bits up to the highest that is set.
+    pub(super) fn bits(&self) -> usize {
+        self.limbs.last().map_or(0, |top| self.limbs.len() * LIMB - top.leading_zeros() as usize)
+    }
+
+    pub(super) fn bit(&self, index: usize) -> bool {
+        self.limbs.get(index / LIMB).is_some_and(|limb| limb >> (index % LIMB) & 1 == 1)
+    }
+
+    /// Whether any bit below `index` is set.
+    pub(super) fn any_below(&self, index: usize) -> bool {
+        let whole = (index / LIMB).min(self.limbs.len());
+        let part = self.limbs.get(index / LIMB).map_or(0, |limb| limb & ((1u64 << (index % LIMB)) - 1) as u32);
+        part != 0 || self.limbs[..whole].iter().any(|limb| *limb != 0)
+    }
+
+    pub(super) fn low_u64(&self) -> u64 {
+        let limb = |i| u64::from(self.limbs.get(i).copied().unwrap_or(0));
+        limb(0) | limb(1) << LIMB
+    }
+
+    /// The 64 bits from `index` on, and the number itself for what is below.
+    pub(super) fn split(&self, index: usize) -> (u64, &Big) {
+        let limb = |i: usize| u128::from(self.limbs.get(i).copied().unwrap_or(0));
+        let first = index / LIMB;
+        let three = limb(first) | limb(first + 1) << LIMB | limb(first + 2) << (2 * LIMB);
+        ((three >> (index % LIMB)) as u64, self)
+    }
+
+    pub(super) fn shifted(&self, bits: usize) -> Big {
+        let mut limbs = vec![0; bits / LIMB];
+        let mut carry = 0u64;
+        for &limb in &self.limbs {
+            carry |= u64::from(limb) << (bits % LIMB);
+            limbs.push(carry as u32);
+            carry >>= LIMB;
+        }
+        limbs.push(carry as u32);
+        Big { limbs }.trimmed()
+    }
+
+    pub(super) fn to_decimal(mut self) -> String {
+        let mut chunks = Vec::new();
+        while !self.limbs.is_empty() {
+            chunks.push(self.divide(CHUNK));
+        }
+        let mut chunks = chunks.iter().rev();
+        let mut text = chunks.next().map_or_else(|| "0".to_owned(), u32::to_string);
+        chunks.for_each(|chunk| text.push_str(&format!("{chunk:0CHUNK_DIGITS$}")));
+        text
+    }
+}

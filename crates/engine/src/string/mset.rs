@@ -1,0 +1,52 @@
+//! MSET, MSETNX.
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::keyspace::ExpiryChange;
+use fastness_resp::Args;
+
+/// MSET
+pub const MSET: Command = Command::data(
+    "mset",
+    "<key> <value> [<key> <value> ...]",
+    "Atomically creates or modifies the string values of one or more keys.",
+    |engine, args, env| {
+        check_pairs(args, "mset")?;
+        set_all(engine, args, env);
+        env.reply.ok();
+        Ok(())
+    },
+);
+/// MSETNX
+pub const MSETNX: Command = Command::data(
+    "msetnx",
+    "<key> <value> [<key> <value> ...]",
+    "Atomically modifies the string values of one or more keys only when all keys don't exist.",
+    msetnx,
+);
+
+fn check_pairs(args: Args<'_>, name: &'static str) -> Result<(), CommandError> {
+    if args.len() % 2 == 1 { Ok(()) } else { Err(CommandError::Arity(name)) }
+}
+
+fn set_all(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) {
+    for i in (1..args.len()).step_by(2) {
+        let key = engine.key(args.get(i));
+        engine.set(&key, args.get(i + 1), ExpiryChange::Drop, env);
+    }
+}
+
+fn msetnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    check_pairs(args, "msetnx")?;
+    let one_is_there = (1..args.len()).step_by(2).any(|i| {
+        let key = engine.key(args.get(i));
+        engine.look_up(&key, env).is_some()
+    });
+    if !one_is_there {
+        set_all(engine, args, env);
+    }
+    env.reply.integer(i64::from(!one_is_there));
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Scripts of commands with their replies, for the tests of this crate.
+
+use crate::command::{self, Run};
+use crate::effect::EffectBuf;
+use crate::engine::{Engine, EngineOptions};
+use crate::execute::{Env, Random};
+use fastness_resp::{Args, Protocol, ReplyBuf};
+use fastness_types::{HashSeed, WallMs};
+
+/// A counter stands in for randomness.
+pub(crate) struct Counter(pub(crate) u64);
+
+impl Random for Counter {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0
+    }
+}
+
+/// An engine with a clock that stands still until a script moves it.
+pub(crate) struct Bench {
+    pub(crate) engine: Engine,
+    pub(crate) now: WallMs,
+    pub(crate) effects: EffectBuf,
+    pub(crate) protocol: Protocol,
+    random: Counter,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        Bench {
+            engine: Engine::new(EngineOptions { seed: HashSeed([7; 16]), maxmemory: 0 }),
+            now: WallMs(1_700_000_000_000),
+            effects: EffectBuf::default(),
+            protocol: Protocol::Resp2,
+            random: Counter(1),
+        }
+    }
+
+    /// The reply's bytes.
+    pub(crate) fn run(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        let args = Args::slices(words);
+        let mut reply = ReplyBuf::new(self.protocol);
+        match command::lookup(args) {
+            Err(error) => reply.error(&error),
+            Ok(spec) => {
+                assert!(matches!(spec.run, Run::Data(_)), "{} is not run by the engine", spec.name);
+                let mut env = Env {
+                    now: self.now,
+                    may_write: true,
+                    random: &mut self.random,
+                    reply: &mut reply,
+                    effects: &mut self.effects,
+                };
+                self.engine.execute(spec, args, &mut env);
+            }
+        }
+        reply.bytes
+    }
+
+    /// Runs `COMMAND arg ... => reply | ...`, or `wait ms`. Words are separated by blanks, a reply's lines too.
+    pub(crate) fn script(&mut self, script: &str) {
+        for line in script.split(" | ") {
+            let Some((request, expected)) = line.split_once(" => ") else {
+                let ms = line.trim().strip_prefix("wait ").and_then(|ms| ms.parse::<u64>().ok());
+                self.now.0 += ms.unwrap_or_else(|| panic!("neither a reply nor a wait: {line}"));
+                continue;
+            };
+            let words: Vec<&[u8]> = request.split_whitespace().map(str::as_bytes).collect();
+            let reply = String::from_utf8_lossy(&self.run(&words)).trim_end().replace("\r\n", " ");
+            assert_eq!(reply, expected.trim(), "{request} (in: {script})");
+        }
+    }
+}
+
+/// Runs a script on an empty engine.
+pub(crate) fn check(script: &str) {
+    Bench::new().script(script);
+}
