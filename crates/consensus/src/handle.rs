@@ -62,6 +62,11 @@ impl Lease {
         self.deadline.fetch_max(deadline.0, Ordering::AcqRel);
     }
 
+    /// Moves the deadline back: what earned a later one no longer counts. Later ones are kept from now on.
+    pub fn restrict(&self, deadline: BootNs) {
+        self.deadline.fetch_min(deadline.0, Ordering::AcqRel);
+    }
+
     /// Gives the lease up for the rest of the epoch.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
@@ -309,6 +314,12 @@ impl GroupDriver {
     /// Resolves after the owner has proposed or reported something. One waiter.
     pub async fn changed(&self) {
         self.shared.driver_wake.notified().await;
+    }
+
+    /// What was published as committed.
+    #[must_use]
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.shared.committed.load(Ordering::Acquire))
     }
 
     /// The owner's applied position.

@@ -4,16 +4,42 @@
 //! One [`Consensus`] per node runs any number of groups. What a group's owner (a shard's loop, the control plane) sees of
 //! it is [`handle`]; what an operator or the control plane can do with it is [`GroupControl`].
 //!
+//! ```text
+//! owner ── handle.rs ──▶ proposer.rs ──▶ openraft ──▶ storage.rs ──▶ log
+//!   ▲                                      │  ▲
+//!   └── committed, roles ── group.rs ◀─────┘  └── network.rs ── link.rs ═══ frames ═══ serve.rs ──▶ the peer's openraft
+//!                              └── lease.rs ◀── heartbeat.rs ── link.rs ═══ frames ═══ serve.rs ──▶ the peer's promises
+//! ```
+//!
 //! It does not know what a batch holds, and reads no clock and opens no socket of its own: the log, the clock and
-//! the [`PeerTransport`] are given to it.
+//! the [`PeerTransport`] are given to it. All of it is plain tasks on the runtime that [`Consensus::new`] is called in.
 
+mod codec;
+mod consensus;
+mod control;
+mod driver;
+mod frame;
+mod group;
 pub mod handle;
+mod handover;
+mod heartbeat;
+mod lease;
+mod link;
+mod machine;
+mod network;
+mod node;
 mod options;
 pub mod placement;
+mod proposer;
 mod raft_types;
+mod serve;
 mod status;
+mod storage;
+pub mod testing;
 mod transport;
 
+pub use consensus::Consensus;
+pub use control::{GroupControl, Progress};
 pub use options::{ConsensusOptions, Timers, TimersError};
 pub use placement::{Member, PlacementError, PlacementWarning};
 pub use status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName, StartError};

@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use fastness_types::{Az, Epoch, NodeId, Seq};
 use openraft::raft::responder::Responder;
-use openraft::vote::{RaftLeaderId, RaftVote as _};
+use openraft::vote::RaftLeaderId;
 
 /// openraft's `RaftTypeConfig`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,300 @@
+//! Encodings: what is persisted (votes, membership entries) and what travels between nodes.
+//!
+//! Persisted records are a version byte and a protobuf message; their bytes are frozen by the golden tests below. What
+//! travels is protobuf, whose field numbers are frozen in `proto/`. Decoding never panics: a peer or a disk may hold
+//! anything.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use fastness_log::{EntryKind, LogEntry};
+use fastness_types::{Epoch, NodeId, Seq};
+use fastness_wire::peer::v1 as pb;
+use openraft::EntryPayload;
+use openraft::entry::RaftEntry as _;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use prost::Message as _;
+
+use crate::raft_types::{Batch, Entry, LeaderId, LogId, Membership, PeerNode, Types, Vote};
+
+/// The version that persisted records start with.
+const STORED_VERSION: u8 = 1;
+
+/// Bytes that are not what they should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("format version {0} is not known to this version of the program")]
+    Version(u8),
+    #[error("malformed: {0}")]
+    Malformed(String),
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{what} has an unknown number {number}")]
+    Unknown { what: &'static str, number: u64 },
+    #[error("a membership that cannot be: {0}")]
+    Membership(String),
+}
+
+impl From<prost::DecodeError> for DecodeError {
+    fn from(error: prost::DecodeError) -> Self {
+        DecodeError::Malformed(error.to_string())
+    }
+}
+
+// ---- persisted ----------------------------------------------------------------------------------------------------
+
+fn versioned(message: &impl prost::Message) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + message.encoded_len());
+    out.put_u8(STORED_VERSION);
+    message.encode(&mut out).expect("a BytesMut grows as needed");
+    out.freeze()
+}
+
+fn body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    match bytes.split_first() {
+        Some((&STORED_VERSION, body)) => Ok(body),
+        Some((&version, _)) => Err(DecodeError::Version(version)),
+        None => Err(DecodeError::Missing("version")),
+    }
+}
+
+pub(crate) fn encode_stored_vote(vote: &Vote) -> Bytes {
+    let Epoch { term, node } = vote.leader_id.0;
+    versioned(&pb::StoredVote { term, node: node.0, committed: vote.committed })
+}
+
+pub(crate) fn decode_stored_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
+    let vote = pb::StoredVote::decode(body(bytes)?)?;
+    Ok(Vote { leader_id: LeaderId(Epoch { term: vote.term, node: NodeId(vote.node) }), committed: vote.committed })
+}
+
+/// A position, as the committed one is stored.
+pub(crate) fn encode_log_id(id: &LogId) -> Bytes {
+    versioned(&log_id_out(id))
+}
+
+pub(crate) fn decode_log_id(bytes: &[u8]) -> Result<LogId, DecodeError> {
+    Ok(log_id_in(pb::LogId::decode(body(bytes)?)?))
+}
+
+pub(crate) fn encode_membership(membership: &Membership) -> Bytes {
+    let halves = membership.get_joint_config().iter();
+    versioned(&pb::StoredMembership {
+        halves: halves.map(|half| pb::StoredHalf { voters: half.iter().copied().collect() }).collect(),
+        members: membership
+            .nodes()
+            .map(|(node, at)| pb::StoredMember { node: *node, az: at.az.clone(), address: at.address.clone() })
+            .collect(),
+    })
+}
+
+pub(crate) fn decode_membership(bytes: &[u8]) -> Result<Membership, DecodeError> {
+    let stored = pb::StoredMembership::decode(body(bytes)?)?;
+    let halves: Vec<std::collections::BTreeSet<u64>> =
+        stored.halves.into_iter().map(|half| half.voters.into_iter().collect()).collect();
+    let nodes: std::collections::BTreeMap<u64, PeerNode> = stored
+        .members
+        .into_iter()
+        .map(|member| (member.node, PeerNode { az: member.az, address: member.address }))
+        .collect();
+    Membership::new(halves, nodes).map_err(|error| DecodeError::Membership(error.to_string()))
+}
+
+/// An entry as the log stores it.
+pub(crate) fn to_log(entry: Entry) -> LogEntry {
+    let (epoch, index) = (entry.log_id.leader_id, entry.log_id.index);
+    let (kind, payload) = match entry.payload {
+        EntryPayload::Blank => (EntryKind::Blank, Bytes::new()),
+        EntryPayload::Normal(batch) => (EntryKind::Batch, batch.bytes),
+        EntryPayload::Membership(membership) => (EntryKind::Membership, encode_membership(&membership)),
+    };
+    LogEntry { index, term: epoch.term, node: epoch.node.0, kind, payload }
+}
+
+/// An entry as the log gives it back.
+pub(crate) fn from_log(entry: &LogEntry) -> Result<Entry, DecodeError> {
+    let id = LogId::new(Epoch { term: entry.term, node: NodeId(entry.node) }, entry.index);
+    let payload = match entry.kind {
+        EntryKind::Blank => EntryPayload::Blank,
+        EntryKind::Batch => EntryPayload::Normal(Batch { bytes: entry.payload.clone(), seq: Seq(0) }),
+        EntryKind::Membership => EntryPayload::Membership(decode_membership(&entry.payload)?),
+    };
+    Ok(Entry::new(id, payload))
+}
+
+// ---- on the wire --------------------------------------------------------------------------------------------------
+
+fn vote_out(vote: &Vote) -> Option<pb::Vote> {
+    let Epoch { term, node } = vote.leader_id.0;
+    Some(pb::Vote { term, node: node.0, committed: vote.committed })
+}
+
+fn vote_in(vote: Option<pb::Vote>) -> Result<Vote, DecodeError> {
+    let vote = vote.ok_or(DecodeError::Missing("vote"))?;
+    Ok(Vote { leader_id: LeaderId(Epoch { term: vote.term, node: NodeId(vote.node) }), committed: vote.committed })
+}
+
+fn log_id_out(id: &LogId) -> pb::LogId {
+    pb::LogId { term: id.leader_id.term, node: id.leader_id.node.0, index: id.index }
+}
+
+fn log_id_in(id: pb::LogId) -> LogId {
+    LogId::new(Epoch { term: id.term, node: NodeId(id.node) }, id.index)
+}
+
+pub(crate) fn encode(message: &impl prost::Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+pub(crate) fn encode_append(request: AppendEntriesRequest<Types>) -> Bytes {
+    let entries = request.entries.into_iter().map(|entry| {
+        let entry = to_log(entry);
+        let id = pb::LogId { term: entry.term, node: entry.node, index: entry.index };
+        pb::LogEntry { id: Some(id), kind: entry.kind as u32, payload: entry.payload }
+    });
+    encode(&pb::AppendRequest {
+        vote: vote_out(&request.vote),
+        previous: request.prev_log_id.as_ref().map(log_id_out),
+        entries: entries.collect(),
+        committed: request.leader_commit.as_ref().map(log_id_out),
+    })
+}
+
+pub(crate) fn decode_append(bytes: Bytes) -> Result<AppendEntriesRequest<Types>, DecodeError> {
+    let request = pb::AppendRequest::decode(bytes)?;
+    let entries = request.entries.into_iter().map(|entry| {
+        let id = entry.id.ok_or(DecodeError::Missing("log id"))?;
+        let kind = u8::try_from(entry.kind).ok().and_then(EntryKind::from_number);
+        let kind = kind.ok_or(DecodeError::Unknown { what: "entry kind", number: entry.kind.into() })?;
+        from_log(&LogEntry { index: id.index, term: id.term, node: id.node, kind, payload: entry.payload })
+    });
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    // openraft takes the order for granted; a peer that breaks it must not get as far as that.
+    let first = request.previous.as_ref().map_or(0, |id| id.index + 1);
+    if entries.iter().zip(first..).any(|(entry, index)| entry.index() != index) {
+        return Err(DecodeError::Malformed("entries are not consecutive".to_owned()));
+    }
+    Ok(AppendEntriesRequest {
+        vote: vote_in(request.vote)?,
+        prev_log_id: request.previous.map(log_id_in),
+        entries,
+        leader_commit: request.committed.map(log_id_in),
+    })
+}
+
+pub(crate) fn encode_append_reply(reply: &AppendEntriesResponse<Types>) -> Bytes {
+    use pb::append_reply::Outcome;
+    let mut out = pb::AppendReply::default();
+    match reply {
+        AppendEntriesResponse::Success => out.set_outcome(Outcome::Success),
+        AppendEntriesResponse::PartialSuccess(matched) => {
+            out.set_outcome(Outcome::Partial);
+            out.matched = matched.as_ref().map(log_id_out);
+        }
+        AppendEntriesResponse::Conflict => out.set_outcome(Outcome::Conflict),
+        AppendEntriesResponse::HigherVote(vote) => {
+            out.set_outcome(Outcome::HigherVote);
+            out.vote = vote_out(vote);
+        }
+    }
+    encode(&out)
+}
+
+pub(crate) fn decode_append_reply(bytes: Bytes) -> Result<AppendEntriesResponse<Types>, DecodeError> {
+    use pb::append_reply::Outcome;
+    let reply = pb::AppendReply::decode(bytes)?;
+    match reply.outcome() {
+        Outcome::Success => Ok(AppendEntriesResponse::Success),
+        Outcome::Partial => Ok(AppendEntriesResponse::PartialSuccess(reply.matched.map(log_id_in))),
+        Outcome::Conflict => Ok(AppendEntriesResponse::Conflict),
+        Outcome::HigherVote => Ok(AppendEntriesResponse::HigherVote(vote_in(reply.vote)?)),
+        Outcome::Unspecified => Err(DecodeError::Missing("outcome")),
+    }
+}
+
+pub(crate) fn encode_vote(request: &VoteRequest<Types>) -> Bytes {
+    encode(&pb::VoteRequest {
+        vote: vote_out(&request.vote),
+        last_log: request.last_log_id.as_ref().map(log_id_out),
+        leadership_transfer: request.leadership_transfer,
+    })
+}
+
+pub(crate) fn decode_vote(bytes: Bytes) -> Result<VoteRequest<Types>, DecodeError> {
+    let request = pb::VoteRequest::decode(bytes)?;
+    Ok(VoteRequest {
+        vote: vote_in(request.vote)?,
+        last_log_id: request.last_log.map(log_id_in),
+        leadership_transfer: request.leadership_transfer,
+    })
+}
+
+pub(crate) fn encode_vote_reply(reply: &VoteResponse<Types>) -> Bytes {
+    encode(&pb::VoteReply {
+        vote: vote_out(&reply.vote),
+        granted: reply.vote_granted,
+        last_log: reply.last_log_id.as_ref().map(log_id_out),
+    })
+}
+
+pub(crate) fn decode_vote_reply(bytes: Bytes) -> Result<VoteResponse<Types>, DecodeError> {
+    let reply = pb::VoteReply::decode(bytes)?;
+    Ok(VoteResponse {
+        vote: vote_in(reply.vote)?,
+        vote_granted: reply.granted,
+        last_log_id: reply.last_log.map(log_id_in),
+    })
+}
+
+pub(crate) fn encode_transfer(request: &TransferLeaderRequest<Types>) -> Bytes {
+    encode(&pb::TransferRequest {
+        from: vote_out(request.from_leader()),
+        to: *request.to_node_id(),
+        last_log: request.last_log_id().map(log_id_out),
+    })
+}
+
+pub(crate) fn decode_transfer(bytes: Bytes) -> Result<TransferLeaderRequest<Types>, DecodeError> {
+    let request = pb::TransferRequest::decode(bytes)?;
+    Ok(TransferLeaderRequest::new(vote_in(request.from)?, request.to, request.last_log.map(log_id_in)))
+}
+
+pub(crate) fn encode_transfer_reply(reply: &TransferLeaderResponse<Types>) -> Bytes {
+    use pb::transfer_reply::Outcome;
+    let mut out = pb::TransferReply::default();
+    match reply {
+        Ok(()) => out.set_outcome(Outcome::Accepted),
+        Err(TransferLeaderError::VoteChanged { expected, actual }) => {
+            out.set_outcome(Outcome::VoteChanged);
+            (out.expected_vote, out.actual_vote) = (vote_out(expected), vote_out(actual));
+        }
+        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
+            out.set_outcome(Outcome::LogNotFlushed);
+            out.expected_log = expected.as_ref().map(log_id_out);
+            out.actual_log = actual.as_ref().map(log_id_out);
+        }
+    }
+    encode(&out)
+}
+
+pub(crate) fn decode_transfer_reply(bytes: Bytes) -> Result<TransferLeaderResponse<Types>, DecodeError> {
+    use pb::transfer_reply::Outcome;
+    let reply = pb::TransferReply::decode(bytes)?;
+    match reply.outcome() {
+        Outcome::Accepted => Ok(Ok(())),
+        Outcome::VoteChanged => Ok(Err(TransferLeaderError::VoteChanged {
+            expected: vote_in(reply.expected_vote)?,
+            actual: vote_in(reply.actual_vote)?,
+        })),
+        Outcome::LogNotFlushed => Ok(Err(TransferLeaderError::LogNotFlushed {
+            expected: reply.expected_log.map(log_id_in),
+            actual: reply.actual_log.map(log_id_in),
+        })),
+        Outcome::Unspecified => Err(DecodeError::Missing("outcome")),
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

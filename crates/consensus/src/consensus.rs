@@ -1,0 +1,194 @@
+//! One node's consensus: starts groups, takes streams from peers, stops when the log fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_log::Log;
+use fastness_types::{BootNs, GroupId, LogIndex, NodeId};
+use openraft::{Config, SnapshotPolicy, StepDownPolicy};
+use tokio::sync::Notify;
+
+use crate::control::GroupControl;
+use crate::driver;
+use crate::group::{Group, GroupParts, Raft};
+use crate::handle::{GroupHandle, group_pair};
+use crate::heartbeat;
+use crate::machine::Machine;
+use crate::network::NetworkFactory;
+use crate::node::NodeCore;
+use crate::options::{ConsensusOptions, Timers};
+use crate::placement::Member;
+use crate::proposer;
+use crate::serve::serve;
+use crate::status::StartError;
+use crate::storage::{CommittedReader, Storage, stored};
+use crate::transport::{Class, FrameStream, PeerTransport};
+
+/// After a failed write, how long leadership is handed over for before everything stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// One node's consensus. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus {
+    node: Arc<NodeCore>,
+    log: Log,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consensus").field("options", &self.node.options).finish_non_exhaustive()
+    }
+}
+
+impl Consensus {
+    /// Starts it on the tokio runtime that this is called in: all of its tasks run there.
+    ///
+    /// # Errors
+    /// If the timers do not fit together.
+    pub fn new(options: ConsensusOptions, log: Log, transport: Arc<dyn PeerTransport>) -> Result<Consensus, StartError> {
+        options.timers.validate()?;
+        let node = Arc::new(NodeCore::new(options, transport));
+        node.runtime().spawn(heartbeat::run(node.clone()));
+        let consensus = Consensus { node, log };
+        consensus.node.runtime().spawn(stop_when_the_log_fails(consensus.clone()));
+        Ok(consensus)
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node.own()
+    }
+
+    /// Says where peers are reached; wins over what a group's membership says. Links to them are opened.
+    pub fn set_peers(&self, peers: &[Member]) {
+        for peer in peers.iter().filter(|peer| peer.node != self.node.own()) {
+            self.node.set_address(peer.node, &peer.address, true);
+            for class in Class::ALL {
+                self.node.link(peer.node, class, None);
+            }
+        }
+    }
+
+    /// Serves one stream from a peer, whose identity the transport has made sure of.
+    pub fn accept(&self, peer: NodeId, class: Class, stream: FrameStream) {
+        self.node.runtime().spawn(serve(self.node.clone(), peer, class, stream));
+    }
+
+    /// Starts this node's replica of a group, from what the log holds of it.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_group(&self, id: GroupId) -> Result<(GroupHandle, GroupControl), StartError> {
+        if let Some(reason) = self.node.stopped() {
+            return Err(StartError::Stopped(reason.to_string()));
+        }
+        let broken = |reason: String| StartError::Log { group: id, reason };
+        let log = self.log.group(id);
+        let found = stored(&log).map_err(|error| broken(error.to_string()))?;
+        let (handle, driver) = group_pair(id, Arc::new(CommittedReader(log.clone())));
+        let options = &self.node.options;
+        let pristine = found.vote.is_none() && found.last.is_none();
+        let silence = options.timers.lease + options.timers.heartbeat;
+        let group = Arc::new(Group::new(GroupParts {
+            id,
+            own: options.node,
+            timers: options.timers,
+            clock: options.clock.clone(),
+            driver: driver.clone(),
+            beat: self.node.beat.clone(),
+            vote: found.vote,
+            last_log: found.last.map_or(0, |last| last.index),
+            silent_until: if pristine { BootNs(0) } else { self.node.now().plus(silence) },
+        }));
+        if !self.node.add_group(group.clone()) {
+            return Err(StartError::Started(id));
+        }
+        driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
+        let machine = Machine::new(group.clone(), found.committed, found.membership);
+        let storage = Storage::new(log, Some(group.clone()));
+        let network = NetworkFactory { node: self.node.clone(), group: group.clone() };
+        let config = Arc::new(config(options.timers));
+        let raft = match Raft::new(options.node.0, config, network, storage, machine).await {
+            Ok(raft) => raft,
+            Err(error) => {
+                self.node.remove_group(id);
+                return Err(broken(error.to_string()));
+            }
+        };
+        group.set_raft(raft);
+        let wake = Arc::new(Notify::new());
+        let control = GroupControl::new(self.node.clone(), group.clone());
+        let runtime = self.node.runtime();
+        runtime.spawn(proposer::run(group.clone(), wake.clone()));
+        runtime.spawn(driver::run(control.clone(), wake));
+        Ok((handle, control))
+    }
+
+    /// Why everything of this node has stopped, if it has.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Arc<str>> {
+        self.node.stopped()
+    }
+
+    /// Resolves once everything of this node has stopped.
+    pub async fn until_stopped(&self) -> Arc<str> {
+        self.node.until_stopped().await;
+        self.node.stopped().unwrap_or_else(|| "unknown".into())
+    }
+
+    /// Stops all groups and links, without handing anything over.
+    pub async fn shutdown(&self, reason: &str) {
+        self.node.stop(reason);
+        for group in self.node.groups() {
+            if let Some(raft) = group.raft() {
+                // Its task may have ended by itself.
+                let _ = raft.shutdown().await;
+            }
+            self.node.remove_group(group.id);
+        }
+    }
+}
+
+/// openraft's configuration, the same for every group.
+fn config(timers: Timers) -> Config {
+    let ms = |span: Duration| span.as_millis() as u64;
+    Config {
+        cluster_name: "fastness".to_owned(),
+        heartbeat_interval: ms(timers.heartbeat),
+        election_timeout_min: ms(timers.election_min),
+        election_timeout_max: ms(timers.election_max),
+        // Until the silence is over and the owner is ready (`driver.rs`).
+        enable_elect: false,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        removed_leader_step_down: StepDownPolicy::Never,
+        // One that hears nothing stops sending for a while, so that followers which hear it can elect another.
+        quorum_loss_probe_interval: Some(3 * ms(timers.election_max)),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        replication_lag_threshold: u64::MAX,
+        ..Config::default()
+    }
+}
+
+/// A node whose log has failed acknowledges nothing more (the log withholds its answers), hands over what it leads,
+/// and stops.
+async fn stop_when_the_log_fails(consensus: Consensus) {
+    let failure = tokio::select! {
+        failure = consensus.log.failed() => failure,
+        () = consensus.node.until_stopped() => return,
+    };
+    tracing::error!(%failure, "the log has failed: leadership is handed over");
+    let leading = consensus.node.groups().into_iter().filter(|group| group.leads().is_some());
+    let farewells = leading.map(|group| {
+        let control = GroupControl::new(consensus.node.clone(), group);
+        async move {
+            if let Err(error) = control.hand_over(None, FAREWELL / 2).await {
+                tracing::warn!(group = %control.group(), %error, "not handed over");
+            }
+        }
+    });
+    let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(farewells)).await;
+    consensus.shutdown(&format!("the log has failed: {failure}")).await;
+}

@@ -1,0 +1,204 @@
+//! Messages in frames: their kinds, how large ones are cut and joined, and the queue that a stream is fed from.
+//!
+//! Rules:
+//! - Messages of one group leave in the order in which they were queued, also when one of them is cut into parts.
+//! - Groups take turns part by part, so one group's large entry delays the others by one part at most.
+//! - A frame holds about [`limits::FRAME_BYTES_MAX`] bytes at most.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use fastness_types::{GroupId, limits};
+use fastness_wire::peer::v1::{Frame, Message};
+
+/// What a message is. Frozen numbers; unknown ones are answered with [`Kind::Refused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// First message of a stream, each direction. `pb::Hello`.
+    Hello = 1,
+    /// Are you there? Empty.
+    Ping = 2,
+    /// Yes. Empty.
+    Pong = 3,
+    /// The question of this id is not served; the payload is a reason for humans.
+    Refused = 4,
+    /// `pb::AppendRequest`, answered by `pb::AppendReply`.
+    Append = 10,
+    AppendReply = 11,
+    /// `pb::VoteRequest`, answered by `pb::VoteReply`.
+    Vote = 12,
+    VoteReply = 13,
+    /// The same, without consequences.
+    PreVote = 14,
+    PreVoteReply = 15,
+    /// `pb::TransferRequest`, answered by `pb::TransferReply`.
+    Transfer = 16,
+    TransferReply = 17,
+    /// `pb::ReleaseRequest`, answered by `pb::ReleaseReply`.
+    Release = 18,
+    ReleaseReply = 19,
+    /// `pb::LeaseAsk` and `pb::LeaseAnswer`; carry no id and no group of their own.
+    LeaseAsk = 20,
+    LeaseAnswer = 21,
+}
+
+impl Kind {
+    const ALL: [Kind; 16] = [
+        Kind::Hello,
+        Kind::Ping,
+        Kind::Pong,
+        Kind::Refused,
+        Kind::Append,
+        Kind::AppendReply,
+        Kind::Vote,
+        Kind::VoteReply,
+        Kind::PreVote,
+        Kind::PreVoteReply,
+        Kind::Transfer,
+        Kind::TransferReply,
+        Kind::Release,
+        Kind::ReleaseReply,
+        Kind::LeaseAsk,
+        Kind::LeaseAnswer,
+    ];
+
+    pub(crate) fn from_number(number: u32) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+/// Largest part of one message in a frame, bytes; a quarter of a frame, so that small messages of other groups ride
+/// along.
+const PART_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 4;
+/// Messages that one group may have queued on one stream; the sender is refused at the bound.
+pub(crate) const QUEUED_PER_GROUP_MAX: usize = 256;
+/// A joined message may not be larger than the largest entry and what stands around it.
+const JOINED_BYTES_MAX: usize = limits::ENTRY_BYTES_MAX + limits::FRAME_BYTES_MAX;
+
+/// A message in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) group: GroupId,
+    pub(crate) kind: u32,
+    pub(crate) id: u64,
+    pub(crate) payload: Bytes,
+}
+
+impl Envelope {
+    pub(crate) fn new(group: GroupId, kind: Kind, id: u64, payload: Bytes) -> Envelope {
+        Envelope { group, kind: kind as u32, id, payload }
+    }
+
+    /// A frame with this message alone.
+    pub(crate) fn into_frame(self) -> Frame {
+        Frame { messages: vec![self.into_message(false)] }
+    }
+
+    fn into_message(self, more: bool) -> Message {
+        Message { group: self.group.0, kind: self.kind, id: self.id, payload: self.payload, more }
+    }
+}
+
+/// The group's queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueFull;
+
+/// What waits to be sent on one stream.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queues: HashMap<GroupId, VecDeque<Envelope>>,
+    /// Groups with something queued, whose turn comes first in front.
+    turns: VecDeque<GroupId>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, envelope: Envelope) -> Result<(), QueueFull> {
+        let queue = self.queues.entry(envelope.group).or_default();
+        if queue.len() >= QUEUED_PER_GROUP_MAX {
+            return Err(QueueFull);
+        }
+        if queue.is_empty() {
+            self.turns.push_back(envelope.group);
+        }
+        queue.push_back(envelope);
+        Ok(())
+    }
+
+    /// The next frame, if anything is queued.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame> {
+        let mut frame = Frame::default();
+        let mut room = limits::FRAME_BYTES_MAX;
+        while room >= PART_BYTES_MAX {
+            let Some(message) = self.next_part() else { break };
+            // What stands around a payload is small; 32 bytes cover it.
+            room -= (message.payload.len() + 32).min(room);
+            frame.messages.push(message);
+        }
+        (!frame.messages.is_empty()).then_some(frame)
+    }
+
+    fn next_part(&mut self) -> Option<Message> {
+        let group = self.turns.pop_front()?;
+        let queue = self.queues.get_mut(&group)?;
+        let front = queue.front_mut()?;
+        let message = if front.payload.len() > PART_BYTES_MAX {
+            let part = front.payload.split_to(PART_BYTES_MAX);
+            Envelope { group, kind: front.kind, id: front.id, payload: part }.into_message(true)
+        } else {
+            queue.pop_front()?.into_message(false)
+        };
+        if queue.is_empty() {
+            self.queues.remove(&group);
+        } else {
+            self.turns.push_back(group);
+        }
+        Some(message)
+    }
+}
+
+/// The sender breaks the rules of cutting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JoinError {
+    #[error("a cut message grew over the entry limit")]
+    TooLarge,
+    #[error("parts of two messages of one group are mixed")]
+    Mixed,
+}
+
+/// Puts cut messages together again. One group has one message under way at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Joiner {
+    open: HashMap<u32, (u32, u64, BytesMut)>,
+}
+
+impl Joiner {
+    /// Takes one part; gives the message once it is complete.
+    pub(crate) fn push(&mut self, message: Message) -> Result<Option<Envelope>, JoinError> {
+        let group = GroupId(message.group);
+        let Some((kind, id, mut joined)) = self.open.remove(&message.group) else {
+            if message.more {
+                let joined = BytesMut::from(&message.payload[..]);
+                self.open.insert(message.group, (message.kind, message.id, joined));
+                return Ok(None);
+            }
+            return Ok(Some(Envelope { group, kind: message.kind, id: message.id, payload: message.payload }));
+        };
+        if (kind, id) != (message.kind, message.id) {
+            return Err(JoinError::Mixed);
+        }
+        if joined.len() + message.payload.len() > JOINED_BYTES_MAX {
+            return Err(JoinError::TooLarge);
+        }
+        joined.extend_from_slice(&message.payload);
+        if message.more {
+            self.open.insert(message.group, (kind, id, joined));
+            return Ok(None);
+        }
+        Ok(Some(Envelope { group, kind, id, payload: joined.freeze() }))
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,347 @@
+//! One group on this node: the state that the log store, the state machine, the transport and the lease share, and
+//! what becomes of it for the owner.
+//!
+//! The log store sees every change of vote and every entry before anything else does, on the Raft core's own task and
+//! in its order. So roles are published from there: this node leads an epoch from the moment its blank entry enters the log
+//! under its committed vote, and no longer than until another vote is about to be stored.
+//!
+//! Locks here are held for a few lines, never across an await and never two at a time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Seq};
+use openraft::EntryPayload;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::handle::{GroupDriver, Lease, Role};
+use crate::lease::{Answered, LeaderLease, Promises, Ticket, Voters};
+use crate::machine::Machine;
+use crate::options::Timers;
+use crate::raft_types::{Entry, LeaderId, Membership, Types, Vote, epoch_of};
+
+pub(crate) type Raft = openraft::Raft<Types, Machine>;
+
+/// Accepted proposals remembered with their index, so that a sequence can be found in the log.
+const ACCEPTED_KEPT: usize = 1024;
+
+/// The newest proposal that the log has taken.
+pub(crate) type Accepted = Option<(Epoch, Seq)>;
+
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) own: NodeId,
+    pub(crate) timers: Timers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) driver: GroupDriver,
+    /// Wakes the node's heartbeat out of turn.
+    beat: Arc<Notify>,
+    raft: OnceLock<Raft>,
+    /// The newest vote, on disk or about to be.
+    vote: Mutex<Vote>,
+    lead: Mutex<Option<LeaderLease>>,
+    promises: Mutex<Promises>,
+    accepted: watch::Sender<Accepted>,
+    placed: Mutex<VecDeque<(Epoch, Seq, LogIndex)>>,
+    last_log: AtomicU64,
+    flushed: AtomicU64,
+    /// Changes whenever the owner has reported something.
+    pub(crate) owner: watch::Sender<()>,
+    stopped: watch::Sender<Option<Arc<str>>>,
+    /// Whether a hand-over is under way.
+    pub(crate) handing_over: Arc<AtomicBool>,
+}
+
+/// What a group is made of.
+pub(crate) struct GroupParts {
+    pub(crate) id: GroupId,
+    pub(crate) own: NodeId,
+    pub(crate) timers: Timers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) driver: GroupDriver,
+    pub(crate) beat: Arc<Notify>,
+    /// As stored.
+    pub(crate) vote: Option<Vote>,
+    /// Of the last entry.
+    pub(crate) last_log: u64,
+    /// End of the silence after a restart.
+    pub(crate) silent_until: BootNs,
+}
+
+impl Group {
+    pub(crate) fn new(parts: GroupParts) -> Group {
+        let vote = parts.vote.unwrap_or_else(|| Vote {
+            leader_id: LeaderId(Epoch { term: 0, node: parts.own }),
+            committed: false,
+        });
+        let group = Group {
+            id: parts.id,
+            own: parts.own,
+            timers: parts.timers,
+            clock: parts.clock,
+            driver: parts.driver,
+            beat: parts.beat,
+            raft: OnceLock::new(),
+            vote: Mutex::new(vote),
+            lead: Mutex::new(None),
+            promises: Mutex::new(Promises::new(parts.timers.lease, parts.silent_until)),
+            accepted: watch::Sender::new(None),
+            placed: Mutex::new(VecDeque::new()),
+            last_log: AtomicU64::new(parts.last_log),
+            flushed: AtomicU64::new(parts.last_log),
+            owner: watch::Sender::new(()),
+            stopped: watch::Sender::new(None),
+            handing_over: Arc::default(),
+        };
+        group.publish_follower(vote);
+        group
+    }
+
+    /// The running Raft instance; `None` while it is being built.
+    pub(crate) fn raft(&self) -> Option<&Raft> {
+        self.raft.get()
+    }
+
+    pub(crate) fn set_raft(&self, raft: Raft) {
+        let _ = self.raft.set(raft);
+    }
+
+    pub(crate) fn vote(&self) -> Vote {
+        *self.vote.lock()
+    }
+
+    /// The epoch that this node leads.
+    pub(crate) fn leads(&self) -> Option<Epoch> {
+        self.lead.lock().as_ref().map(LeaderLease::epoch)
+    }
+
+    /// Whom this node believes to lead.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let vote = self.vote();
+        let known = vote.committed && epoch_of(&vote).term > 0;
+        let node = epoch_of(&vote).node;
+        // After a restart the stored vote may name this node; it leads nothing any more.
+        (known && (node != self.own || self.leads().is_some())).then_some(node)
+    }
+
+    pub(crate) fn last_log(&self) -> LogIndex {
+        LogIndex(self.last_log.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn flushed(&self) -> LogIndex {
+        LogIndex(self.flushed.load(Ordering::Acquire))
+    }
+
+    // ---- what the log store sees -----------------------------------------------------------------------------------
+
+    /// `vote` is about to be stored.
+    pub(crate) fn observe_vote(&self, vote: Vote) {
+        *self.vote.lock() = vote;
+        let mut lead = self.lead.lock();
+        if lead.as_ref().is_some_and(|lead| vote.committed && lead.epoch() == epoch_of(&vote)) {
+            return;
+        }
+        if let Some(mut lost) = lead.take() {
+            lost.close();
+            tracing::info!(group = %self.id, epoch = %lost.epoch(), "leadership lost");
+        }
+        drop(lead);
+        self.publish_follower(vote);
+    }
+
+    /// `entries` are readable in the log now. Runs before `append` returns, thus before any of them can commit.
+    pub(crate) fn observe_entry(&self, entry: &Entry) {
+        let (epoch, index) = (entry.log_id.leader_id, LogIndex(entry.log_id.index));
+        self.last_log.store(index.0, Ordering::Release);
+        match &entry.payload {
+            EntryPayload::Blank => self.observe_blank(epoch, index),
+            EntryPayload::Normal(batch) if batch.seq != Seq(0) => self.observe_accepted(epoch, batch.seq, index),
+            EntryPayload::Normal(_) => {}
+            EntryPayload::Membership(membership) => self.set_voters(membership),
+        }
+    }
+
+    fn observe_blank(&self, epoch: Epoch, index: LogIndex) {
+        let vote = self.vote();
+        if !(epoch.node == self.own && epoch.term > 0 && vote.committed && epoch_of(&vote) == epoch) {
+            return;
+        }
+        let lease = Arc::new(Lease::new(epoch));
+        *self.lead.lock() = Some(LeaderLease::new(self.own.0, lease.clone(), self.timers.lease_of_leader()));
+        tracing::info!(group = %self.id, %epoch, first = index.0, "leading");
+        self.publish(Role::Leader { lease, first: index });
+        self.beat.notify_one();
+    }
+
+    fn observe_accepted(&self, epoch: Epoch, seq: Seq, index: LogIndex) {
+        let mut placed = self.placed.lock();
+        if placed.len() >= ACCEPTED_KEPT {
+            placed.pop_front();
+        }
+        placed.push_back((epoch, seq, index));
+        drop(placed);
+        self.accepted.send_replace(Some((epoch, seq)));
+    }
+
+    /// Entries after `last` are gone.
+    pub(crate) fn observe_truncated(&self, last: Option<u64>) {
+        let last = last.unwrap_or(0);
+        self.last_log.store(last, Ordering::Release);
+        self.flushed.fetch_min(last, Ordering::AcqRel);
+    }
+
+    /// Entries up to `index` are on this node's stable storage.
+    pub(crate) fn observe_flushed(&self, index: u64) {
+        self.flushed.fetch_max(index, Ordering::AcqRel);
+    }
+
+    pub(crate) fn observe_committed(&self, index: u64) {
+        self.driver.advance_committed(LogIndex(index));
+    }
+
+    // ---- proposals -------------------------------------------------------------------------------------------------
+
+    pub(crate) fn accepted(&self) -> watch::Receiver<Accepted> {
+        self.accepted.subscribe()
+    }
+
+    /// Where the log holds the batch; for one that is long since placed, some index at or after it.
+    pub(crate) fn index_of(&self, epoch: Epoch, seq: Seq) -> Option<LogIndex> {
+        let placed = self.placed.lock();
+        let at = placed.partition_point(|(e, s, _)| (*e, *s) < (epoch, seq));
+        placed.get(at).filter(|(e, ..)| *e == epoch).map(|(.., index)| *index)
+    }
+
+    // ---- the lease -------------------------------------------------------------------------------------------------
+
+    fn set_voters(&self, membership: &Membership) {
+        let halves = membership.get_joint_config().clone();
+        let members = membership.nodes().map(|(node, _)| *node).collect();
+        if let Some(lead) = self.lead.lock().as_mut() {
+            lead.set_voters(Voters { halves, members });
+        }
+    }
+
+    /// What the next heartbeat has to ask for: epoch, whether to bind, whom to ask.
+    pub(crate) fn question(&self, now: BootNs) -> Option<(Epoch, bool, Vec<u64>)> {
+        let lead = self.lead.lock();
+        let lead = lead.as_ref()?;
+        Some((lead.epoch(), lead.may_bind(now), lead.voters().members.iter().copied().collect()))
+    }
+
+    /// A leader asks this node, which may be the leader's own. `answer` is called if the answer is yes.
+    pub(crate) fn asked(self: &Arc<Self>, epoch: Epoch, bind: bool, answer: impl FnOnce() + Send + 'static) {
+        use futures::FutureExt as _;
+        let Some(raft) = self.raft() else { return };
+        let ticket = if bind {
+            let Some(ticket) = self.promises.lock().promise(epoch, self.clock.boot()) else { return };
+            Some(ticket)
+        } else {
+            None
+        };
+        let group = self.clone();
+        let question = raft.external_request(move |state| {
+            if epoch.node == group.own {
+                // In the core's order, so that an older membership never overwrites a newer one.
+                group.set_voters(state.membership_state.effective().membership());
+            }
+            if group.settle(epoch, ticket, epoch_of(state.vote_ref()) == epoch) {
+                answer();
+            }
+        });
+        // Sending takes no time unless the core's queue is full; then it does not answer in time anyway.
+        let sent = tokio::task::unconstrained(question).now_or_never();
+        if !matches!(sent, Some(Ok(()))) {
+            self.settle(epoch, ticket, false);
+        }
+    }
+
+    fn settle(&self, epoch: Epoch, ticket: Option<Ticket>, holds_vote: bool) -> bool {
+        match ticket {
+            Some(ticket) => self.promises.lock().settle(epoch, ticket, holds_vote),
+            None => holds_vote,
+        }
+    }
+
+    /// A member's yes has arrived.
+    pub(crate) fn answered(&self, node: NodeId, epoch: Epoch, stamp: BootNs, bind: bool, ready: bool) {
+        let now = self.clock.boot();
+        let mut lead = self.lead.lock();
+        let Some(lead) = lead.as_mut().filter(|lead| lead.epoch() == epoch) else { return };
+        // A stamp from the future is no echo of ours.
+        if stamp > now {
+            return;
+        }
+        lead.set_ready(node.0, ready);
+        let Answered { ask_again, begun } = lead.answered(node.0, stamp, bind, now);
+        if ask_again {
+            self.beat.notify_one();
+        }
+        if begun {
+            self.driver.wake_owner();
+        }
+    }
+
+    /// Whether a vote or pre-vote for the candidate of `vote` may neither be granted nor sent now.
+    pub(crate) fn bars(&self, vote: &Vote) -> bool {
+        self.promises.lock().bars(epoch_of(vote), self.clock.boot())
+    }
+
+    pub(crate) fn silent(&self) -> bool {
+        self.promises.lock().silent(self.clock.boot())
+    }
+
+    /// The leader of `epoch` gives its lease up.
+    pub(crate) fn release(&self, epoch: Epoch) {
+        self.promises.lock().release(epoch);
+    }
+
+    /// Runs `f` on the leader's part, if this node leads.
+    pub(crate) fn with_lead<T>(&self, f: impl FnOnce(&mut LeaderLease) -> T) -> Option<T> {
+        self.lead.lock().as_mut().map(f)
+    }
+
+    // ---- roles -----------------------------------------------------------------------------------------------------
+
+    fn publish_follower(&self, vote: Vote) {
+        let node = epoch_of(&vote).node;
+        let known = vote.committed && epoch_of(&vote).term > 0 && node != self.own;
+        self.publish(Role::Follower { leader: known.then_some(node) });
+    }
+
+    fn publish(&self, role: Role) {
+        if self.stopped.borrow().is_none() {
+            self.driver.set_role(role);
+        }
+        self.owner.send_replace(());
+    }
+
+    /// Nothing is served any more.
+    pub(crate) fn stop(&self, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        let first = self.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert_with(|| reason.clone());
+            first
+        });
+        if first {
+            if let Some(mut lead) = self.lead.lock().take() {
+                lead.close();
+            }
+            self.driver.set_role(Role::Stopped { reason });
+            self.owner.send_replace(());
+        }
+    }
+
+    pub(crate) fn stopped(&self) -> Option<Arc<str>> {
+        self.stopped.borrow().clone()
+    }
+
+    pub(crate) async fn until_stopped(&self) {
+        let mut stopped = self.stopped.subscribe();
+        // The sender lives in `self`.
+        let _ = stopped.wait_for(Option::is_some).await;
+    }
+}

@@ -1,0 +1,174 @@
+//! Handing leadership over without losing an acknowledged write or leaving a moment with two primaries.
+//!
+//! The order, and what happens if a step fails:
+//!
+//! 1. Choose a target: a voter that answered the last beats, is ready, and has about the whole log. None: refused.
+//! 2. Ask the owner to drain: commands wait at its door, everything staged commits. Not in time: it serves on.
+//! 3. The target has the whole log. Not in time: the owner serves on.
+//! 4. Close the lease, for the rest of the epoch. **From here on there is no way back**: this epoch serves nothing more.
+//! 5. Release the voters from their promises, a quorum and the target among them. Those that cannot be reached are free
+//!    once their promise has run out: after one lease, since no frame binds any more.
+//! 6. Transfer. If the target does not win, an election follows by itself, since this leader sends no more heartbeats;
+//!    whoever wins serves in a new epoch, with a new lease.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fastness_types::{Epoch, LogIndex, NodeId};
+use fastness_wire::peer::v1::ReleaseRequest;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::codec;
+use crate::control::GroupControl;
+use crate::frame::Kind;
+use crate::group::{Group, Raft};
+use crate::raft_types::epoch_of;
+use crate::status::HandOverError;
+use crate::transport::Class;
+
+/// A target must have answered a beat this many intervals ago or later.
+const BEATS_FRESH: u32 = 5;
+/// Entries that a target may lack when it is chosen; it gets them while the owner drains.
+const BEHIND_MAX: u64 = 1000;
+
+/// Frees the flag, and the owner, whatever happens.
+struct UnderWay<'a> {
+    control: &'a GroupControl,
+    draining: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.draining {
+            self.control.core().driver.set_drain(false);
+        }
+        self.control.handing_over.store(false, Ordering::Release);
+    }
+}
+
+pub(crate) async fn run(control: &GroupControl, to: Option<NodeId>, patience: Duration) -> Result<NodeId, HandOverError> {
+    if control.handing_over.swap(true, Ordering::AcqRel) {
+        return Err(HandOverError::UnderWay);
+    }
+    let mut under_way = UnderWay { control, draining: false };
+    let group = control.core();
+    if let Some(reason) = group.stopped() {
+        return Err(HandOverError::Stopped(reason.to_string()));
+    }
+    let epoch = group.leads().ok_or_else(|| HandOverError::NotLeader(group.leader()))?;
+    let raft = group.raft().cloned().ok_or_else(|| HandOverError::Stopped("not running".to_owned()))?;
+    let target = choose(control, &raft, to)?;
+    under_way.draining = true;
+    drain(group, epoch, &raft, target, patience).await?;
+
+    let voters = group.with_lead(|lead| {
+        lead.close();
+        lead.voters().clone()
+    });
+    let voters = voters.ok_or(HandOverError::Lost)?;
+    group.driver.wake_owner();
+    release(control, epoch, target, &voters).await;
+
+    raft.trigger().transfer_leader(target.0).await.map_err(|error| HandOverError::Stopped(error.to_string()))?;
+    let new = succession(group, epoch).await;
+    tracing::info!(group = %group.id, %epoch, %target, ?new, "handed over");
+    if new == Some(target) { Ok(target) } else { Err(HandOverError::NotTaken) }
+}
+
+fn matched(raft: &Raft, node: NodeId) -> LogIndex {
+    let metrics = raft.data_metrics();
+    let metrics = metrics.borrow_watched();
+    let matched = metrics.replication.as_ref().and_then(|all| all.get(&node.0).copied().flatten());
+    LogIndex(matched.map_or(0, |id| id.index))
+}
+
+fn choose(control: &GroupControl, raft: &Raft, to: Option<NodeId>) -> Result<NodeId, HandOverError> {
+    let group = control.core();
+    let fresh = group.timers.heartbeat * BEATS_FRESH;
+    let since = fastness_types::BootNs(control.node().now().0.saturating_sub(fresh.as_nanos() as u64));
+    let could = group.with_lead(|lead| lead.could_take_over(since)).ok_or(HandOverError::Lost)?;
+    if let Some(to) = to {
+        return if could.contains(&to.0) { Ok(to) } else { Err(HandOverError::BadTarget(to)) };
+    }
+    let enough = group.last_log().0.saturating_sub(BEHIND_MAX);
+    could
+        .into_iter()
+        .map(NodeId)
+        .filter(|node| matched(raft, *node).0 >= enough)
+        .max_by_key(|node| matched(raft, *node))
+        .ok_or(HandOverError::NoTarget)
+}
+
+/// Until everything staged is committed and the target has the whole log.
+async fn drain(
+    group: &Group,
+    epoch: Epoch,
+    raft: &Raft,
+    target: NodeId,
+    patience: Duration,
+) -> Result<(), HandOverError> {
+    let mut reported = group.owner.subscribe();
+    let mut progress = raft.data_metrics();
+    group.driver.set_drain(true);
+    let drained = async {
+        while !(group.driver.drained() && matched(raft, target) >= group.last_log()) {
+            if group.leads() != Some(epoch) {
+                return Err(HandOverError::Lost);
+            }
+            tokio::select! {
+                // Both senders outlive this.
+                _ = reported.changed() => {}
+                _ = progress.changed() => {}
+                () = group.until_stopped() => return Err(HandOverError::Lost),
+            }
+        }
+        Ok(())
+    };
+    timeout(patience, drained).await.unwrap_or(Err(HandOverError::NotDrained))
+}
+
+/// Until the target and a quorum are free, at the latest when their promises have run out.
+async fn release(control: &GroupControl, epoch: Epoch, target: NodeId, voters: &crate::lease::Voters) {
+    let group = control.core();
+    let deadline = Instant::now() + group.timers.lease + group.timers.heartbeat;
+    group.release(epoch);
+    let mut free = BTreeSet::from([group.own.0]);
+    let payload = codec::encode(&ReleaseRequest { term: epoch.term });
+    let others = voters.members.iter().copied().filter(|node| *node != group.own.0);
+    let mut asked: FuturesUnordered<_> = others
+        .map(|node| {
+            let link = control.node().link(NodeId(node), Class::Heartbeat, None);
+            let payload = payload.clone();
+            async move { (node, link.call(group.id, Kind::Release, payload, group.timers.lease).await) }
+        })
+        .collect();
+    while !(free.contains(&target.0) && voters.has_quorum(&free)) {
+        match timeout_at(deadline, asked.next()).await {
+            Ok(Some((node, Ok(_)))) => {
+                free.insert(node);
+            }
+            Ok(Some((node, Err(error)))) => tracing::debug!(%node, %error, "not released"),
+            // Everybody was asked: the rest is free once the promises have run out.
+            Ok(None) => return tokio::time::sleep_until(deadline).await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Who leads the next epoch; `None` if nobody does in time.
+async fn succession(group: &Group, epoch: Epoch) -> Option<NodeId> {
+    let mut changed = group.owner.subscribe();
+    // The target's election, and one by time-out if it does not win.
+    let deadline = Instant::now() + 4 * group.timers.election_max;
+    loop {
+        let vote = group.vote();
+        if vote.committed && epoch_of(&vote).term > epoch.term {
+            return Some(epoch_of(&vote).node);
+        }
+        timeout_at(deadline, changed.changed()).await.ok()?.ok()?;
+    }
+}

@@ -1,0 +1,55 @@
+//! The node's beat: one frame per peer and interval that asks about the lease of every group this node leads.
+//!
+//! Nothing here waits for a log, a disk or a peer: a question that cannot be sent now is dropped, the next beat brings a new
+//! one. The stamp is taken before the frame is handed to the link, so it is never later than the send time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fastness_types::{BootNs, Epoch, NodeId};
+use fastness_wire::peer::v1::{LeaseAsk, LeaseAskGroup};
+
+use crate::codec;
+use crate::group::Group;
+use crate::node::NodeCore;
+use crate::transport::Class;
+
+/// Beats until the node stops.
+pub(crate) async fn run(node: Arc<NodeCore>) {
+    let mut beat = tokio::time::interval(node.options.timers.heartbeat);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            // A new leader, or one that may bind its voters from now on, does not wait for the next interval.
+            () = node.beat.notified() => {}
+            () = node.until_stopped() => return,
+        }
+        ask_all(&node);
+    }
+}
+
+fn ask_all(node: &Arc<NodeCore>) {
+    let stamp = node.now();
+    let mut asks: BTreeMap<u64, Vec<LeaseAskGroup>> = BTreeMap::new();
+    for group in node.groups() {
+        let Some((epoch, bind, members)) = group.question(stamp) else { continue };
+        for member in members.into_iter().filter(|member| *member != node.own().0) {
+            asks.entry(member).or_default().push(LeaseAskGroup { group: group.id.0, term: epoch.term, bind });
+        }
+        ask_own(&group, epoch, stamp, bind);
+    }
+    for (member, groups) in asks {
+        let payload = codec::encode(&LeaseAsk { stamp: stamp.0, groups });
+        node.link(NodeId(member), Class::Heartbeat, None).send_lease_ask(payload);
+    }
+}
+
+/// The leader's own node is asked, and bound, like any other.
+fn ask_own(group: &Arc<Group>, epoch: Epoch, stamp: BootNs, bind: bool) {
+    let leader = group.clone();
+    group.asked(epoch, bind, move || {
+        let ready = leader.driver.ready();
+        leader.answered(leader.own, epoch, stamp, bind, ready);
+    });
+}

@@ -1,0 +1,261 @@
+//! The lease as plain state: what a voter has promised, and what a leader may conclude from answers.
+//!
+//! Both sides are pure (time is passed in). How questions and answers travel is in `heartbeat.rs`.
+//!
+//! A voter that promises a leader something until a point in time neither grants nor asks for votes before that point
+//! (`link.rs` and `network.rs` ask [`Promises::bars`] at every vote, on its way in and out). A leader that has such promises of a
+//! quorum knows that nobody else can be elected before the earliest end of a quorum's latest ends.
+//!
+//! Why it is safe:
+//! - A voter **first promises, then asks** its Raft core, through the core's own queue, whether it holds this leader's
+//!   vote, **then answers**. A vote for somebody else that the core handles before the question makes the answer a no;
+//!   one that it handles after it finds the promise when the grant is about to leave, and does not leave.
+//! - A promise that is withdrawn (the core held another vote) falls back to what was **answered** before, never below it:
+//!   the leader may be counting on that.
+//! - The leader counts from the **send time** of its question, on its own clock, the voter from its arrival: the voter's
+//!   promise ends later, by more than clocks drift apart in that span (`drift_margin`).
+//! - The quorum is of the effective membership, for each half of a joint one on its own; the earlier end counts. Whatever
+//!   was concluded under the old voters is cut down the moment the log takes a new membership.
+//! - The leader's own node answers like any other (own promise, own core), and must be among those that answered: a
+//!   leader whose Raft core hangs loses its lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_types::{BootNs, Epoch};
+
+use crate::handle::Lease;
+
+/// Questions to the Raft core that may be under way for one promise; more are refused (the core is not answering).
+const PENDING_MAX: usize = 64;
+
+/// A question that is under way to the Raft core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+/// What one node has promised in one group.
+#[derive(Debug)]
+pub(crate) struct Promises {
+    length: Duration,
+    /// No vote before this: after a restart nobody knows what was promised before it.
+    silent_until: BootNs,
+    promises: Vec<Promise>,
+    /// Leaders up to this term have given their lease up.
+    released_term: u64,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Promise {
+    to: Epoch,
+    /// What answers have told the leader.
+    answered_until: BootNs,
+    /// What further answers would tell it.
+    pending: Vec<(Ticket, BootNs)>,
+}
+
+impl Promise {
+    fn until(&self) -> BootNs {
+        self.pending.iter().map(|(_, until)| *until).fold(self.answered_until, BootNs::max)
+    }
+}
+
+impl Promises {
+    /// `silent_until`: the end of the silence after a restart; `BootNs(0)` on a pristine node.
+    pub(crate) fn new(length: Duration, silent_until: BootNs) -> Promises {
+        Promises { length, silent_until, promises: Vec::new(), released_term: 0, next_ticket: 0 }
+    }
+
+    /// Binds this node to the leader of `epoch` for now. The ticket goes along with the question to the Raft core.
+    pub(crate) fn promise(&mut self, epoch: Epoch, now: BootNs) -> Option<Ticket> {
+        if epoch.term <= self.released_term {
+            return None;
+        }
+        self.promises.retain(|promise| promise.until() > now || !promise.pending.is_empty());
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let until = now.plus(self.length);
+        match self.promises.iter_mut().find(|promise| promise.to == epoch) {
+            Some(promise) if promise.pending.len() >= PENDING_MAX => return None,
+            Some(promise) => promise.pending.push((ticket, until)),
+            None => {
+                let pending = vec![(ticket, until)];
+                self.promises.push(Promise { to: epoch, answered_until: BootNs(0), pending });
+            }
+        }
+        Some(ticket)
+    }
+
+    /// The Raft core has answered. Returns whether the leader may be told yes.
+    pub(crate) fn settle(&mut self, epoch: Epoch, ticket: Ticket, holds_vote: bool) -> bool {
+        let Some(promise) = self.promises.iter_mut().find(|promise| promise.to == epoch) else {
+            return false;
+        };
+        let Some(at) = promise.pending.iter().position(|(pending, _)| *pending == ticket) else {
+            return false;
+        };
+        let (_, until) = promise.pending.swap_remove(at);
+        if holds_vote {
+            promise.answered_until = promise.answered_until.max(until);
+        }
+        holds_vote
+    }
+
+    /// The leader of `epoch` has given its lease up: this node is free of it, and is never bound to it again.
+    pub(crate) fn release(&mut self, epoch: Epoch) {
+        self.released_term = self.released_term.max(epoch.term);
+        self.promises.retain(|promise| promise.to != epoch);
+    }
+
+    /// Whether a vote or pre-vote for `candidate` may neither be granted nor sent at `now`.
+    pub(crate) fn bars(&self, candidate: Epoch, now: BootNs) -> bool {
+        now < self.silent_until
+            || self.promises.iter().any(|promise| promise.to != candidate && promise.until() > now)
+    }
+
+    /// Whether the silence after a restart still lasts.
+    pub(crate) fn silent(&self, now: BootNs) -> bool {
+        now < self.silent_until
+    }
+}
+
+/// A membership as far as the lease cares.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Voters {
+    /// Voters of each half; one half outside of a joint configuration.
+    pub(crate) halves: Vec<BTreeSet<u64>>,
+    /// All members, learners too: they are asked and bound as well, so that a learner that becomes a voter is bound.
+    pub(crate) members: BTreeSet<u64>,
+}
+
+impl Voters {
+    /// Whether `nodes` hold a majority of each half.
+    pub(crate) fn has_quorum(&self, nodes: &BTreeSet<u64>) -> bool {
+        !self.halves.is_empty() && self.halves.iter().all(|half| half.intersection(nodes).count() > half.len() / 2)
+    }
+
+    /// The newest point that a quorum of each half has reached.
+    fn quorum_point(&self, points: &BTreeMap<u64, BootNs>) -> Option<BootNs> {
+        let mut earliest = None;
+        for half in &self.halves {
+            let mut reached: Vec<BootNs> = half.iter().filter_map(|node| points.get(node).copied()).collect();
+            reached.sort_unstable_by(|a, b| b.cmp(a));
+            let point = *reached.get(half.len() / 2)?;
+            earliest = Some(earliest.map_or(point, |earliest: BootNs| earliest.min(point)));
+        }
+        earliest
+    }
+}
+
+/// What a leader knows of the answers to its questions in its epoch.
+#[derive(Debug)]
+pub(crate) struct LeaderLease {
+    own: u64,
+    lease: Arc<Lease>,
+    /// What a quorum's promises are worth from the send time on.
+    length: Duration,
+    voters: Voters,
+    /// Per member, the send time of the newest question it answered.
+    heard: BTreeMap<u64, BootNs>,
+    /// The same, of questions that bound it.
+    bound: BTreeMap<u64, BootNs>,
+    /// Per member, whether it could serve, as its newest answer said.
+    ready: BTreeMap<u64, bool>,
+    released: bool,
+}
+
+impl LeaderLease {
+    pub(crate) fn new(own: u64, lease: Arc<Lease>, length: Duration) -> LeaderLease {
+        let (heard, bound, ready) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        LeaderLease { own, lease, length, voters: Voters::default(), heard, bound, ready, released: false }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.lease.epoch()
+    }
+
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    pub(crate) fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
+    /// The effective membership is this from now on. What the lease was worth under other voters is cut to what it is
+    /// worth under these.
+    pub(crate) fn set_voters(&mut self, voters: Voters) {
+        if self.voters != voters {
+            self.voters = voters;
+            self.lease.restrict(self.deadline());
+        }
+    }
+
+    /// Whether the next question shall bind. Only a leader that a quorum has answered lately may ask for promises:
+    /// one whose answers get lost would bind voters for ever to somebody who may not act.
+    pub(crate) fn may_bind(&self, now: BootNs) -> bool {
+        let heard = self.voters.quorum_point(&self.heard);
+        !self.released && heard.is_some_and(|stamp| stamp.plus(self.length) > now)
+    }
+
+    /// A member answered yes to the question sent at `stamp`. Returns whether the lease began or resumed by it, or may
+    /// begin by asking at once.
+    pub(crate) fn answered(&mut self, node: u64, stamp: BootNs, bind: bool, now: BootNs) -> Answered {
+        let could_bind = self.may_bind(now);
+        let held = self.lease.holds(now);
+        advance(&mut self.heard, node, stamp);
+        if bind {
+            advance(&mut self.bound, node, stamp);
+            if !self.released {
+                self.lease.extend(self.deadline());
+            }
+        }
+        Answered { ask_again: !could_bind && self.may_bind(now), begun: !held && self.lease.holds(now) }
+    }
+
+    /// What a member's answer said about its owner.
+    pub(crate) fn set_ready(&mut self, node: u64, ready: bool) {
+        self.ready.insert(node, ready);
+    }
+
+    /// Voters other than this node that answered a question sent at `since` or later and could serve.
+    pub(crate) fn could_take_over(&self, since: BootNs) -> BTreeSet<u64> {
+        let voters: BTreeSet<u64> = self.voters.halves.iter().flatten().copied().collect();
+        let fresh = |node: &u64| self.heard.get(node).is_some_and(|stamp| *stamp >= since);
+        let ready = |node: &u64| self.ready.get(node) == Some(&true);
+        voters.into_iter().filter(|node| *node != self.own && fresh(node) && ready(node)).collect()
+    }
+
+    /// Gives the lease up for the rest of the epoch.
+    pub(crate) fn close(&mut self) {
+        self.released = true;
+        self.lease.close();
+    }
+
+    fn deadline(&self) -> BootNs {
+        let own = self.bound.get(&self.own).copied();
+        match (self.voters.quorum_point(&self.bound), own) {
+            (Some(quorum), Some(own)) => quorum.min(own).plus(self.length),
+            _ => BootNs(0),
+        }
+    }
+}
+
+/// What an answer changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// A quorum hears: binding questions may be sent, at once instead of with the next beat.
+    pub(crate) ask_again: bool,
+    /// The lease holds and did not before.
+    pub(crate) begun: bool,
+}
+
+fn advance(points: &mut BTreeMap<u64, BootNs>, node: u64, stamp: BootNs) {
+    let point = points.entry(node).or_default();
+    *point = (*point).max(stamp);
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -1,0 +1,209 @@
+//! What all groups of one node share: peers and links to them, the start counters, the stop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastness_types::{BootNs, Epoch, GroupId, NodeId};
+use fastness_wire::peer::v1::{self as pb, Hello};
+use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::{Notify, watch};
+
+use crate::codec;
+use crate::group::Group;
+use crate::link::Link;
+use crate::options::ConsensusOptions;
+use crate::transport::{Class, PeerTransport};
+
+pub(crate) struct NodeCore {
+    pub(crate) options: ConsensusOptions,
+    transport: Arc<dyn PeerTransport>,
+    groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
+    links: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
+    /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
+    addresses: Mutex<HashMap<NodeId, Address>>,
+    /// Highest start count heard of each peer.
+    starts: Mutex<HashMap<NodeId, u64>>,
+    /// Wakes the heartbeat out of turn.
+    pub(crate) beat: Arc<Notify>,
+    rng: Mutex<SmallRng>,
+    stop: watch::Sender<Option<Arc<str>>>,
+    runtime: tokio::runtime::Handle,
+}
+
+struct Address {
+    at: String,
+    set: bool,
+}
+
+impl NodeCore {
+    /// To be called inside the runtime that everything of this node shall run on.
+    pub(crate) fn new(options: ConsensusOptions, transport: Arc<dyn PeerTransport>) -> NodeCore {
+        let seed = options.seed ^ options.node.0.rotate_left(32);
+        NodeCore {
+            options,
+            transport,
+            groups: RwLock::default(),
+            links: Mutex::default(),
+            addresses: Mutex::default(),
+            starts: Mutex::default(),
+            beat: Arc::default(),
+            rng: Mutex::new(SmallRng::seed_from_u64(seed)),
+            stop: watch::Sender::new(None),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    pub(crate) fn own(&self) -> NodeId {
+        self.options.node
+    }
+
+    pub(crate) fn transport(&self) -> &dyn PeerTransport {
+        self.transport.as_ref()
+    }
+
+    pub(crate) fn now(&self) -> BootNs {
+        self.options.clock.boot()
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    /// A pause of up to half as much again.
+    pub(crate) fn jitter(&self, pause: Duration) -> Duration {
+        pause + pause.mul_f64(self.rng.lock().random_range(0.0..0.5))
+    }
+
+    // ---- groups ----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn group(&self, id: GroupId) -> Option<Arc<Group>> {
+        self.groups.read().get(&id).cloned()
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.read().values().cloned().collect()
+    }
+
+    /// Adds a group, unless there is one of that id.
+    pub(crate) fn add_group(&self, group: Arc<Group>) -> bool {
+        let mut groups = self.groups.write();
+        let free = !groups.contains_key(&group.id);
+        if free {
+            groups.insert(group.id, group);
+        }
+        free
+    }
+
+    pub(crate) fn remove_group(&self, id: GroupId) {
+        self.groups.write().remove(&id);
+    }
+
+    // ---- peers -----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn set_address(&self, peer: NodeId, at: &str, set: bool) {
+        let mut addresses = self.addresses.lock();
+        let known = addresses.get(&peer);
+        if set || known.is_none_or(|known| !known.set) {
+            addresses.insert(peer, Address { at: at.to_owned(), set });
+        }
+    }
+
+    pub(crate) fn address(&self, peer: NodeId) -> Option<String> {
+        self.addresses.lock().get(&peer).map(|address| address.at.clone())
+    }
+
+    /// The link to a peer; it is opened the first time it is asked for and stays.
+    pub(crate) fn link(self: &Arc<Self>, peer: NodeId, class: Class, address: Option<&str>) -> Arc<Link> {
+        if let Some(at) = address {
+            self.set_address(peer, at, false);
+        }
+        let mut links = self.links.lock();
+        let link = links.entry((peer, class)).or_insert_with(|| {
+            let link = Arc::new(Link::new(peer, class));
+            self.runtime.spawn(link.clone().run(self.clone()));
+            link
+        });
+        link.clone()
+    }
+
+    // ---- hello -----------------------------------------------------------------------------------------------------
+
+    /// What this node says first on a stream with `peer`.
+    pub(crate) fn hello(&self, peer: NodeId) -> Bytes {
+        let seen = self.starts.lock().get(&peer).copied().unwrap_or(0);
+        codec::encode(&Hello {
+            node: self.own().0,
+            cluster: Bytes::copy_from_slice(&self.options.cluster.0),
+            start_count: self.options.start_count,
+            listener_start_count_seen: seen,
+        })
+    }
+
+    /// Checks what `peer` says first. The error is for humans; the stream is to be ended.
+    pub(crate) fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<(), String> {
+        let hello = Hello::decode(payload).map_err(|error| error.to_string())?;
+        if hello.node != peer.0 {
+            return Err(format!("it claims to be node {}, but is node {peer}", hello.node));
+        }
+        if hello.cluster[..] != self.options.cluster.0 {
+            return Err("it belongs to another cluster".to_owned());
+        }
+        if hello.listener_start_count_seen > self.options.start_count {
+            let reason = format!(
+                "this node runs on an old copy of its disk: it was started {} times by its own count, but node {peer} has \
+                 seen start {}; replace it by a new node",
+                self.options.start_count, hello.listener_start_count_seen
+            );
+            self.stop(&reason);
+            return Err(reason);
+        }
+        let mut starts = self.starts.lock();
+        let seen = starts.entry(peer).or_default();
+        if hello.start_count < *seen {
+            return Err(format!("it runs on an old copy of its disk: start {} after {seen}", hello.start_count));
+        }
+        *seen = hello.start_count;
+        Ok(())
+    }
+
+    // ---- the lease's answers ---------------------------------------------------------------------------------------
+
+    pub(crate) fn lease_answered(&self, peer: NodeId, answer: &pb::LeaseAnswer) {
+        for answer in &answer.groups {
+            if let Some(group) = self.group(GroupId(answer.group)) {
+                let epoch = Epoch { term: answer.term, node: self.own() };
+                group.answered(peer, epoch, BootNs(answer.stamp), answer.bind, answer.ready);
+            }
+        }
+    }
+
+    // ---- stop ------------------------------------------------------------------------------------------------------
+
+    /// Stops everything of this node for good.
+    pub(crate) fn stop(&self, reason: &str) {
+        let first = self.stop.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert_with(|| reason.into());
+            first
+        });
+        if first {
+            tracing::error!(node = %self.own(), reason, "consensus stops");
+            self.groups().iter().for_each(|group| group.stop(reason));
+        }
+    }
+
+    pub(crate) fn stopped(&self) -> Option<Arc<str>> {
+        self.stop.borrow().clone()
+    }
+
+    pub(crate) async fn until_stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // The sender lives in `self`.
+        let _ = stop.wait_for(Option::is_some).await;
+    }
+}

@@ -1,0 +1,89 @@
+//! Proposes the owner's batches, one at a time until it is accepted.
+//!
+//! Accepted: the log's append has seen it. Refused: openraft said that it was never appended. Commits go on behind, as
+//! many as the owner keeps open. So the batches of an epoch enter the log in the order of their sequence and without
+//! holes: the next one is not proposed before this one is in the log.
+//!
+//! A refused batch is proposed again only while the epoch stands and the refusal was for lack of a recent answer from a
+//! quorum; after any other refusal every later batch of the epoch is dropped too, so that no hole can arise. What
+//! becomes of dropped batches, and of accepted ones when leadership is lost, shows in the log: the owner reads it there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_types::Epoch;
+use openraft::errors::{ClientWriteError, ForwardReason};
+use openraft::raft::ClientWriteResult;
+use tokio::sync::{Notify, oneshot};
+
+use crate::group::Group;
+use crate::handle::Proposal;
+use crate::raft_types::{Batch, Reply, Types};
+
+/// Before a batch that found no quorum is proposed again.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+
+/// What became of a proposal, as far as proposing goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Proposed {
+    Accepted,
+    Refused,
+    Stopped,
+}
+
+/// Proposes until the group stops. `wake` is notified when the owner has proposed something.
+pub(crate) async fn run(group: Arc<Group>, wake: Arc<Notify>) {
+    // The epoch of which a batch was refused for good.
+    let mut broken: Option<Epoch> = None;
+    loop {
+        let Some(proposal) = group.driver.next_proposal() else {
+            tokio::select! {
+                () = wake.notified() => continue,
+                () = group.until_stopped() => return,
+            }
+        };
+        let epoch = proposal.epoch;
+        if broken == Some(epoch) || group.leads() != Some(epoch) {
+            continue;
+        }
+        match propose(&group, proposal).await {
+            Proposed::Accepted => {}
+            Proposed::Refused => broken = Some(epoch),
+            Proposed::Stopped => return,
+        }
+    }
+}
+
+async fn propose(group: &Group, proposal: Proposal) -> Proposed {
+    let Proposal { epoch, seq, payload } = proposal;
+    let Some(raft) = group.raft() else { return Proposed::Refused };
+    let mut accepted = group.accepted();
+    while group.leads() == Some(epoch) {
+        let (reply, replied) = oneshot::channel::<ClientWriteResult<Types>>();
+        let reply = Reply::new(move |result| {
+            // Nobody listens once it was accepted.
+            let _ = reply.send(result);
+        });
+        let batch = Batch { bytes: payload.clone(), seq };
+        if raft.write(batch).with_leader(epoch).responder(reply).await.is_err() {
+            return Proposed::Stopped;
+        }
+        let refused = tokio::select! {
+            biased;
+            // The sender lives in the group.
+            _ = accepted.wait_for(|newest| *newest == Some((epoch, seq))) => return Proposed::Accepted,
+            replied = replied => match replied {
+                Ok(Ok(_)) => return Proposed::Accepted,
+                Ok(Err(refused)) => refused,
+                Err(_) => return Proposed::Stopped,
+            },
+        };
+        match refused {
+            ClientWriteError::ForwardToLeader(forward) if forward.reason == ForwardReason::LeaseExpired => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            _ => return Proposed::Refused,
+        }
+    }
+    Proposed::Refused
+}

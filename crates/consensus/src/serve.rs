@@ -1,0 +1,238 @@
+//! The answering side of one stream from one peer.
+//!
+//! Questions of one group reach its Raft core in the order in which they arrive; answers leave as they are ready. Votes
+//! and hand-overs pass the gate of the lease here: on the way in, and again when a granted vote is about to leave
+//! (`lease.rs` says why).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fastness_types::{Epoch, GroupId, NodeId};
+use fastness_wire::peer::v1::{self as pb, Frame};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tokio::sync::Notify;
+
+use crate::codec;
+use crate::frame::{Envelope, Joiner, Kind, Outbox};
+use crate::group::{Group, Raft};
+use crate::link::send;
+use crate::node::NodeCore;
+use crate::raft_types::Vote;
+use crate::transport::{Class, FrameStream};
+
+/// Questions of one stream that are being served; at the bound no more are read.
+const SERVED_MAX: usize = 4096;
+
+/// Lease answers that wait to be sent together.
+#[derive(Default)]
+pub(crate) struct LeaseAnswers {
+    waiting: Mutex<Vec<pb::LeaseAnswerGroup>>,
+    wake: Notify,
+}
+
+impl LeaseAnswers {
+    /// Groups that may be waiting; more answers are dropped, the next beat asks again.
+    const WAITING_MAX: usize = 65_536;
+
+    fn push(&self, answer: pb::LeaseAnswerGroup) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() < Self::WAITING_MAX {
+            waiting.push(answer);
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> Option<Frame> {
+        let groups = std::mem::take(&mut *self.waiting.lock());
+        if groups.is_empty() {
+            return None;
+        }
+        let payload = codec::encode(&pb::LeaseAnswer { groups });
+        Some(Envelope::new(GroupId::CONTROL, Kind::LeaseAnswer, 0, payload).into_frame())
+    }
+}
+
+/// Serves a stream until it ends or the node stops. `peer` is who the transport has made sure it is.
+pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, stream: FrameStream) {
+    let FrameStream { outgoing, mut incoming } = stream;
+    let Some(first) = incoming.next().await else { return };
+    let hello = first.messages.into_iter().next().filter(|message| message.kind == Kind::Hello as u32);
+    // The answer goes out even if theirs is refused: it may tell them that they run on an old disk.
+    let ours = Envelope::new(GroupId::CONTROL, Kind::Hello, 0, node.hello(peer)).into_frame();
+    if outgoing.send(ours).await.is_err() {
+        return;
+    }
+    let heard = hello.ok_or_else(|| "no hello".to_owned()).and_then(|hello| node.heard_hello(peer, hello.payload));
+    if let Err(reason) = heard {
+        tracing::warn!(%peer, ?class, %reason, "a peer is refused");
+        return;
+    }
+    let mut session = Session::new(node.clone(), peer);
+    let mut joiner = Joiner::default();
+    let mut next: Option<Frame> = None;
+    loop {
+        if next.is_none() {
+            next = session.next_frame();
+        }
+        tokio::select! {
+            biased;
+            sent = send(&outgoing, &mut next), if next.is_some() => if !sent { return },
+            Some(answer) = session.serving.next(), if !session.serving.is_empty() => session.queue(answer),
+            () = session.lease_answers.wake.notified(), if next.is_none() => {}
+            frame = incoming.next(), if session.serving.len() < SERVED_MAX => {
+                let Some(frame) = frame else { return };
+                for message in frame.messages {
+                    match joiner.push(message) {
+                        Ok(Some(envelope)) => session.received(envelope),
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::warn!(%peer, %error, "a peer breaks the protocol");
+                            return;
+                        }
+                    }
+                }
+            }
+            () = node.until_stopped() => return,
+        }
+    }
+}
+
+struct Session {
+    node: Arc<NodeCore>,
+    peer: NodeId,
+    outbox: Outbox,
+    serving: FuturesUnordered<BoxFuture<'static, Envelope>>,
+    lease_answers: Arc<LeaseAnswers>,
+    pong_due: bool,
+}
+
+/// An answer, or the reason for humans why there is none.
+type Served = Result<(Kind, Bytes), String>;
+
+impl Session {
+    fn new(node: Arc<NodeCore>, peer: NodeId) -> Session {
+        Session {
+            node,
+            peer,
+            outbox: Outbox::default(),
+            serving: FuturesUnordered::new(),
+            lease_answers: Arc::default(),
+            pong_due: false,
+        }
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        if std::mem::take(&mut self.pong_due) {
+            return Some(Envelope::new(GroupId::CONTROL, Kind::Pong, 0, Bytes::new()).into_frame());
+        }
+        self.lease_answers.take().or_else(|| self.outbox.next_frame())
+    }
+
+    fn queue(&mut self, answer: Envelope) {
+        if self.outbox.push(answer).is_err() {
+            // The asker has fewer questions under way than the outbox takes, unless it breaks the rules; then it waits for
+            // an answer that does not come.
+            tracing::warn!(peer = %self.peer, "too many answers wait to be sent");
+        }
+    }
+
+    fn received(&mut self, envelope: Envelope) {
+        let Envelope { group, kind, id, payload } = envelope;
+        match Kind::from_number(kind) {
+            Some(Kind::Ping) => self.pong_due = true,
+            Some(Kind::LeaseAsk) => self.lease_asked(payload),
+            kind => {
+                let served = self.serve(group, kind, payload);
+                let answer = async move {
+                    match served.await {
+                        Ok((kind, payload)) => Envelope::new(group, kind, id, payload),
+                        Err(reason) => Envelope::new(group, Kind::Refused, id, reason.into()),
+                    }
+                };
+                // Polled here once, so that the question is in the core's queue before the next one is read; and without
+                // tokio's budget, which could put that off.
+                let mut answer: BoxFuture<'static, Envelope> = Box::pin(tokio::task::unconstrained(answer));
+                match futures::FutureExt::now_or_never(&mut answer) {
+                    Some(ready) => self.queue(ready),
+                    None => self.serving.push(answer),
+                }
+            }
+        }
+    }
+
+    fn serve(&self, group: GroupId, kind: Option<Kind>, payload: Bytes) -> BoxFuture<'static, Served> {
+        let refuse = |reason: &str| -> BoxFuture<'static, Served> { Box::pin(std::future::ready(Err(reason.to_owned()))) };
+        let Some(found) = self.node.group(group) else { return refuse("no such group here") };
+        let Some(raft) = found.raft().cloned() else { return refuse("the group is starting") };
+        match kind {
+            Some(Kind::Append) => Box::pin(append(raft, payload)),
+            Some(Kind::Vote) => Box::pin(vote(found, raft, payload, false)),
+            Some(Kind::PreVote) => Box::pin(vote(found, raft, payload, true)),
+            Some(Kind::Transfer) => Box::pin(transfer(found, raft, payload)),
+            Some(Kind::Release) => Box::pin(std::future::ready(release(&found, self.peer, payload))),
+            _ => refuse("this version does not know such a question"),
+        }
+    }
+
+    fn lease_asked(&self, payload: Bytes) {
+        let ask = match pb::LeaseAsk::decode(payload) {
+            Ok(ask) => ask,
+            Err(error) => return tracing::warn!(peer = %self.peer, %error, "a lease question cannot be understood"),
+        };
+        for asked in ask.groups {
+            let Some(group) = self.node.group(GroupId(asked.group)) else { continue };
+            let epoch = Epoch { term: asked.term, node: self.peer };
+            let (answers, driver) = (self.lease_answers.clone(), group.driver.clone());
+            let (stamp, bind) = (ask.stamp, asked.bind);
+            group.asked(epoch, bind, move || {
+                let ready = driver.ready();
+                answers.push(pb::LeaseAnswerGroup { group: asked.group, term: asked.term, stamp, bind, ready });
+            });
+        }
+    }
+}
+
+async fn append(raft: Raft, payload: Bytes) -> Served {
+    let request = codec::decode_append(payload).map_err(|error| error.to_string())?;
+    let reply = raft.append_entries(request).await.map_err(|error| error.to_string())?;
+    Ok((Kind::AppendReply, codec::encode_append_reply(&reply)))
+}
+
+const BOUND: &str = "bound by a promise to a leader, or silent after a restart";
+
+async fn vote(group: Arc<Group>, raft: Raft, payload: Bytes, pre: bool) -> Served {
+    let request = codec::decode_vote(payload).map_err(|error| error.to_string())?;
+    let candidate: Vote = request.vote;
+    if group.bars(&candidate) {
+        return Err(BOUND.to_owned());
+    }
+    let reply = if pre { raft.pre_vote(request).await } else { raft.vote(request).await };
+    let reply = reply.map_err(|error| error.to_string())?;
+    // A promise made meanwhile may already be counted on.
+    if reply.vote_granted && group.bars(&candidate) {
+        return Err(BOUND.to_owned());
+    }
+    let kind = if pre { Kind::PreVoteReply } else { Kind::VoteReply };
+    Ok((kind, codec::encode_vote_reply(&reply)))
+}
+
+async fn transfer(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
+    let request = codec::decode_transfer(payload).map_err(|error| error.to_string())?;
+    if group.silent() {
+        return Err(BOUND.to_owned());
+    }
+    let reply = raft.handle_transfer_leader(request).await.map_err(|error| error.to_string())?;
+    Ok((Kind::TransferReply, codec::encode_transfer_reply(&reply)))
+}
+
+fn release(group: &Group, peer: NodeId, payload: Bytes) -> Served {
+    let request = pb::ReleaseRequest::decode(payload).map_err(|error| error.to_string())?;
+    group.release(Epoch { term: request.term, node: peer });
+    Ok((Kind::ReleaseReply, codec::encode(&pb::ReleaseReply {})))
+}
+

@@ -1,0 +1,146 @@
+//! A network in memory, for tests of this crate and of those above it, with faults.
+//!
+//! Streams are channels; a fault between two nodes drops frames silently in one direction (the stream stays open, as TCP
+//! does when packets are lost) or holds them back. Nothing here is used in production.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_types::NodeId;
+use fastness_wire::peer::v1::Frame;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::consensus::Consensus;
+use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+
+/// One network that nodes join by their [`MemoryTransport`]s. Clones are the same network.
+#[derive(Clone, Default)]
+pub struct MemoryNetwork {
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl std::fmt::Debug for MemoryNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryNetwork").finish_non_exhaustive()
+    }
+}
+
+/// Says whether a frame on its way from, to, in this class is dropped.
+pub type FrameFilter = Arc<dyn Fn(NodeId, NodeId, Class, &Frame) -> bool + Send + Sync>;
+
+#[derive(Default)]
+struct Shared {
+    nodes: HashMap<NodeId, Consensus>,
+    /// Pairs (from, to) of which no frame arrives.
+    cut: HashSet<(NodeId, NodeId)>,
+    /// Frames that this says yes to are dropped.
+    filter: Option<FrameFilter>,
+    delay: Duration,
+}
+
+impl MemoryNetwork {
+    /// An empty network.
+    #[must_use]
+    pub fn new() -> MemoryNetwork {
+        MemoryNetwork::default()
+    }
+
+    /// The way into the network for one node.
+    #[must_use]
+    pub fn transport(&self, own: NodeId) -> Arc<MemoryTransport> {
+        Arc::new(MemoryTransport { own, network: self.clone() })
+    }
+
+    /// From now on the node can be reached.
+    pub fn join(&self, consensus: &Consensus) {
+        self.shared.lock().nodes.insert(consensus.node(), consensus.clone());
+    }
+
+    /// From now on it cannot be connected to any more (streams that are open end when the node stops).
+    pub fn leave(&self, node: NodeId) {
+        self.shared.lock().nodes.remove(&node);
+    }
+
+    /// Drops every frame from `from` to `to`, silently; or no longer.
+    pub fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
+        let mut shared = self.shared.lock();
+        if cut {
+            shared.cut.insert((from, to));
+        } else {
+            shared.cut.remove(&(from, to));
+        }
+    }
+
+    /// Cuts a node off from all others in both directions; or no longer.
+    pub fn isolate(&self, node: NodeId, cut: bool) {
+        let others: Vec<NodeId> = self.shared.lock().nodes.keys().copied().filter(|other| *other != node).collect();
+        for other in others {
+            self.cut(node, other, cut);
+            self.cut(other, node, cut);
+        }
+    }
+
+    /// Every frame takes this long.
+    pub fn set_delay(&self, delay: Duration) {
+        self.shared.lock().delay = delay;
+    }
+
+    /// Drops the frames that `filter` says yes to.
+    pub fn set_filter(&self, filter: Option<FrameFilter>) {
+        self.shared.lock().filter = filter;
+    }
+
+    fn drops(&self, from: NodeId, to: NodeId, class: Class, frame: &Frame) -> bool {
+        let shared = self.shared.lock();
+        shared.cut.contains(&(from, to)) || shared.filter.as_ref().is_some_and(|filter| filter(from, to, class, frame))
+    }
+
+    fn delay(&self) -> Duration {
+        self.shared.lock().delay
+    }
+
+    /// Moves frames one way until either end is gone.
+    fn carry(&self, from: NodeId, to: NodeId, class: Class, mut taken: mpsc::Receiver<Frame>) -> mpsc::Receiver<Frame> {
+        let (give, given) = mpsc::channel(STREAM_FRAMES_MAX);
+        let network = self.clone();
+        tokio::spawn(async move {
+            while let Some(frame) = taken.recv().await {
+                if network.drops(from, to, class, &frame) {
+                    continue;
+                }
+                let delay = network.delay();
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                if give.send(frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        given
+    }
+}
+
+/// One node's way into a [`MemoryNetwork`].
+#[derive(Debug)]
+pub struct MemoryTransport {
+    own: NodeId,
+    network: MemoryNetwork,
+}
+
+#[async_trait::async_trait]
+impl PeerTransport for MemoryTransport {
+    async fn open(&self, peer: NodeId, _address: &str, class: Class) -> Result<FrameStream, TransportError> {
+        let refused = || TransportError::Unreachable("nobody listens".to_owned());
+        let consensus = self.network.shared.lock().nodes.get(&peer).cloned().ok_or_else(refused)?;
+        let (mine, outgoing) = mpsc::channel(STREAM_FRAMES_MAX);
+        let (theirs, back) = mpsc::channel(STREAM_FRAMES_MAX);
+        let there = self.network.carry(self.own, peer, class, outgoing);
+        let here = self.network.carry(peer, self.own, class, back);
+        consensus.accept(self.own, class, FrameStream { outgoing: theirs, incoming: Box::pin(ReceiverStream::new(there)) });
+        Ok(FrameStream { outgoing: mine, incoming: Box::pin(ReceiverStream::new(here)) })
+    }
+}
