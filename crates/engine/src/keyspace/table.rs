@@ -172,7 +172,8 @@ impl Table {
         let entry = self.bucket_mut(index).remove(tag_of(hash), |entry| entry.key() == key, account)?;
         self.len -= 1;
         account.sub(entry.heap_bytes());
-        if self.len < self.buckets * LOAD_MIN {
+        let last_needed = self.buckets == 1 && self.len > 0;
+        if self.len < self.buckets * LOAD_MIN && !last_needed {
             self.shrink(account);
         }
         Some(entry)
