@@ -1,5 +1,22 @@
 //! The doors of one node: RESP, administration over gRPC, metrics over HTTP, with sessions, TLS and configuration.
+//!
+//! - [`config`]: the options. [`node`]: a node from its options to its end.
+//! - [`replica`]: one shard replica's thread; [`resp_door`]: its door for Valkey's clients.
+//! - [`topology`], [`names`]: the cluster as clients see it.
+//! - [`admin`]: creation, description and hand-over over gRPC. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
+//! - [`tls`]: certificates and identities.
+//!
+//! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
 pub mod config;
+mod glob;
+pub mod names;
+pub mod pause;
+mod process;
+pub mod replica;
+pub mod resp_door;
+pub mod shared;
+pub mod tls;
+pub mod topology;
 
 pub use config::{Config, ConfigError};

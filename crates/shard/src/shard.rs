@@ -169,6 +169,12 @@ impl Shard {
         self.inner.state.borrow().info(self.inner.now())
     }
 
+    /// The data, for figures and options (`maxmemory`); data itself is changed by commands alone. Not to be called from
+    /// a [`Door`].
+    pub fn with_engine<T>(&self, look: impl FnOnce(&mut fastness_engine::Engine) -> T) -> T {
+        look(&mut self.inner.state.borrow_mut().engine)
+    }
+
     /// The digest of the committed data and the log position that it belongs to. Reads every key.
     ///
     /// # Errors

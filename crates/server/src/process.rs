@@ -1,0 +1,84 @@
+//! What the system says about this process and machine, for INFO and metrics. Read from `/proc` when asked.
+
+/// The unit of `/proc`'s CPU times (`USER_HZ`), which Linux keeps at 100 whatever its own tick is.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU time and memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Seconds in the kernel.
+    pub cpu_system: f64,
+    /// Seconds in user space.
+    pub cpu_user: f64,
+    /// Memory that is resident, bytes.
+    pub resident_bytes: u64,
+    /// The machine's memory, bytes.
+    pub machine_bytes: u64,
+}
+
+impl Usage {
+    /// As it is now; zeros where the system does not tell.
+    #[must_use]
+    pub fn now() -> Usage {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let (user, system) = cpu_ticks(&read("/proc/self/stat")).unwrap_or_default();
+        Usage {
+            cpu_system: system as f64 / TICKS_PER_SECOND,
+            cpu_user: user as f64 / TICKS_PER_SECOND,
+            resident_bytes: kilobytes(&read("/proc/self/status"), "VmRSS:") * 1024,
+            machine_bytes: kilobytes(&read("/proc/meminfo"), "MemTotal:") * 1024,
+        }
+    }
+}
+
+/// Fields 14 and 15 of `/proc/self/stat`. The second field is a name in parentheses that may hold blanks.
+fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.nth(11)?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+fn kilobytes(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// A size as INFO's `_human` fields have it.
+#[must_use]
+pub fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.2}{}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_something() {
+        let usage = Usage::now();
+        assert!(usage.resident_bytes > 0 && usage.machine_bytes > usage.resident_bytes);
+    }
+
+    #[test]
+    fn fields_behind_a_strange_name() {
+        let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 41 42 43";
+        assert_eq!(cpu_ticks(stat), Some((41, 42)));
+        assert_eq!(cpu_ticks("rubbish"), None);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(human(1), "1B");
+        assert_eq!(human(2_998_608), "2.86M");
+        assert_eq!(human(25_276_514_304), "23.54G");
+    }
+}

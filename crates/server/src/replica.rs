@@ -1,0 +1,210 @@
+//! One shard replica's thread: its loop, its connections, and the mailbox through which the rest of the process asks
+//! it something.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fastness_consensus::{GroupControl, GroupStatus};
+use fastness_consensus::handle::GroupHandle;
+use fastness_engine::{Digest, EngineOptions};
+use fastness_shard::{Batching, DigestError, Shard, ShardOptions, SlotSet, StableCopies};
+use fastness_types::{Clock, Durability, HashSeed, LogIndex, ShardId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::pause::TimerPause;
+use crate::resp_door::accept::Incoming;
+use crate::resp_door::command::{Snapshot, snapshot};
+use crate::resp_door::stream::ClientStream;
+use crate::resp_door::{ReplicaDoor, connection};
+use crate::shared::NodeShared;
+
+/// Messages that wait for a replica's thread; whoever sends one more waits.
+pub const MAILBOX_MAX: usize = 256;
+/// Period of the thread's housekeeping: idle connections, figures per second.
+const TICK: Duration = Duration::from_secs(1);
+/// How long connections get at the end to send what may still leave.
+const LAST_REPLIES_MAX: Duration = Duration::from_millis(500);
+
+/// What a replica's thread is asked.
+pub enum ToReplica {
+    /// A client has connected.
+    Connection(Incoming),
+    /// Everything that metrics tell.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// The digest of the committed data and the log position it belongs to.
+    Digest(oneshot::Sender<Result<(LogIndex, Digest), DigestError>>),
+    /// Close all connections once their replies have left, and end.
+    Stop,
+}
+
+/// The Raft group of a replica as this node sees it. Asked from the loop's thread, so nothing here waits.
+pub trait GroupView: Send + Sync + 'static {
+    /// See [`GroupStatus`].
+    fn status(&self) -> Option<GroupStatus>;
+    /// Other members that hold the log up to `index` on stable storage.
+    fn stable_copies(&self, index: LogIndex) -> u64;
+    /// Up to where this node's own disk holds it.
+    fn flushed(&self) -> LogIndex;
+}
+
+impl GroupView for GroupControl {
+    fn status(&self) -> Option<GroupStatus> {
+        Some(GroupControl::status(self))
+    }
+
+    fn stable_copies(&self, index: LogIndex) -> u64 {
+        GroupControl::stable_copies(self, index) as u64
+    }
+
+    fn flushed(&self) -> LogIndex {
+        GroupControl::flushed(self)
+    }
+}
+
+/// How a replica is started.
+pub struct ReplicaOptions {
+    /// The node.
+    pub node: Arc<NodeShared>,
+    /// The shard.
+    pub shard: ShardId,
+    /// Its slots.
+    pub slots: SlotSet,
+    /// The cluster's hash seed.
+    pub seed: HashSeed,
+    /// The mode the cluster was created with.
+    pub created_with: Durability,
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The group's owner side.
+    pub handle: GroupHandle,
+    /// The group as seen from outside.
+    pub group: Arc<dyn GroupView>,
+    /// When batches are closed.
+    pub batching: Batching,
+    /// Plaintext and TLS port; 0: none.
+    pub ports: (u16, u16),
+}
+
+/// A running replica.
+pub struct Replica {
+    /// Its mailbox.
+    pub mailbox: mpsc::Sender<ToReplica>,
+    /// Ends after [`ToReplica::Stop`], or when the shard's loop has ended.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts a replica's thread.
+///
+/// # Errors
+/// The system gives no thread or runtime.
+pub fn start(options: ReplicaOptions) -> io::Result<Replica> {
+    let (mailbox, messages) = mpsc::channel(MAILBOX_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("shard-{}", options.shard)).spawn(move || {
+        LocalSet::new().block_on(&runtime, run(options, messages));
+    })?;
+    Ok(Replica { mailbox, thread })
+}
+
+async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
+    let shard_id = options.shard;
+    let (door, shard_loop) = open(options);
+    let mut shard_loop = tokio::task::spawn_local(shard_loop);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = messages.recv() => match message {
+                Some(ToReplica::Stop) | None => break,
+                Some(message) => answer(&door, message),
+            },
+            _ = tick.tick() => housekeeping(&door),
+            ended = &mut shard_loop => {
+                let reason = door.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
+                tracing::error!(shard = %shard_id, reason, "the replica has stopped");
+                break;
+            }
+        }
+    }
+    close_connections(&door).await;
+}
+
+fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) {
+    let maxmemory = options.node.config.load().maxmemory;
+    let copies = Copies { group: options.group.clone() };
+    let shard_options = ShardOptions {
+        shard: options.shard,
+        node: options.node.node,
+        slots: options.slots,
+        created_with: options.created_with,
+        engine: EngineOptions { seed: options.seed, maxmemory },
+        clock: options.clock,
+        pause: Rc::new(TimerPause::default()),
+        copies: Rc::new(copies),
+        random_seed: rand::random(),
+        batching: options.batching,
+    };
+    let (shard, shard_loop) = Shard::start(shard_options, options.handle);
+    let door = ReplicaDoor::new(options.node, options.shard, shard, options.group, options.ports);
+    (Rc::new(door), shard_loop)
+}
+
+fn answer(door: &Rc<ReplicaDoor>, message: ToReplica) {
+    match message {
+        ToReplica::Connection(Incoming { tcp, tls, arrival }) => match ClientStream::new(tcp, tls) {
+            Ok(stream) => {
+                tokio::task::spawn_local(connection::serve(door.clone(), stream, arrival));
+            }
+            Err(error) => {
+                door.node.connected.fetch_sub(1, Ordering::Relaxed);
+                tracing::warn!(%error, "a client's socket could not be taken over");
+            }
+        },
+        // Whoever asked may have gone away.
+        ToReplica::Snapshot(to) => drop(to.send(snapshot(door))),
+        ToReplica::Digest(to) => drop(to.send(door.shard.digest())),
+        ToReplica::Stop => {}
+    }
+}
+
+fn housekeeping(door: &ReplicaDoor) {
+    let config = door.node.config.load();
+    door.stats.sample();
+    door.clients.close_idle(config.timeout);
+    // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
+    door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
+}
+
+/// Gives replies that may leave the time to do so, then closes.
+async fn close_connections(door: &ReplicaDoor) {
+    let waited = tokio::time::Instant::now();
+    while waited.elapsed() < LAST_REPLIES_MAX && door.clients.all().iter().any(|client| client.unsent_bytes.get() > 0) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for client in door.clients.all() {
+        client.kill();
+    }
+    while waited.elapsed() < 2 * LAST_REPLIES_MAX && !door.clients.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Who holds an entry on stable storage, from the group's own books.
+struct Copies {
+    group: Arc<dyn GroupView>,
+}
+
+impl StableCopies for Copies {
+    fn replicas(&self, index: LogIndex) -> u64 {
+        self.group.stable_copies(index)
+    }
+
+    fn local(&self, index: LogIndex) -> bool {
+        self.group.flushed() >= index
+    }
+}

@@ -1,0 +1,80 @@
+//! The door for Valkey's clients: one per shard replica, on the thread of the replica's loop.
+//!
+//! ```text
+//! accept (other thread: accept, TLS handshake) ─▶ connection (loop's thread): read ─▶ parse ─▶ Shard::run ─▶ send
+//! ```
+//!
+//! - [`connection`]: one connection's life, and the order in which its replies leave.
+//! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
+//! - [`clients`], [`stats`]: what those commands show.
+
+pub mod accept;
+pub mod clients;
+pub mod command;
+pub mod connection;
+mod release;
+pub mod stats;
+pub mod stream;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use fastness_shard::Shard;
+use fastness_types::{NodeId, ShardId};
+
+use crate::replica::GroupView;
+use crate::shared::NodeShared;
+use crate::topology::View;
+use clients::Clients;
+use stats::DoorStats;
+
+/// One replica's door: what its connections share. On the loop's thread.
+pub struct ReplicaDoor {
+    /// The node.
+    pub node: Arc<NodeShared>,
+    /// The shard of which this is a replica.
+    pub shard_id: ShardId,
+    /// The data behind the door.
+    pub shard: Shard,
+    /// The connections.
+    pub clients: Clients,
+    /// The counters.
+    pub stats: DoorStats,
+    /// The Raft group as this node sees it.
+    pub group: Arc<dyn GroupView>,
+    /// Ports this replica listens on: plaintext, TLS; 0: none.
+    pub ports: (u16, u16),
+    /// A read buffer for the connection whose turn it is; one that has nothing left over needs none of its own.
+    pub(crate) read_buffer: Cell<Vec<u8>>,
+}
+
+impl ReplicaDoor {
+    /// Makes a door.
+    #[must_use]
+    pub fn new(
+        node: Arc<NodeShared>,
+        shard_id: ShardId,
+        shard: Shard,
+        group: Arc<dyn GroupView>,
+        ports: (u16, u16),
+    ) -> ReplicaDoor {
+        ReplicaDoor {
+            node,
+            shard_id,
+            shard,
+            clients: Clients::default(),
+            stats: DoorStats::default(),
+            group,
+            ports,
+            read_buffer: Cell::default(),
+        }
+    }
+
+    /// Lets `look` see the cluster as a client is told it; `None` before the cluster is created.
+    pub(crate) fn with_view<T>(&self, tls: bool, offset: u64, healthy: bool, look: impl FnOnce(&View<'_>) -> T) -> Option<T> {
+        let map = self.node.map.load();
+        let map = map.as_deref()?;
+        let leader = |shard: ShardId| -> Option<NodeId> { self.node.leader(shard) };
+        Some(look(&View { map, leader: &leader, own: (self.node.node, self.shard_id), tls, offset, healthy }))
+    }
+}

@@ -1,0 +1,262 @@
+//! The connections of one replica's door, as CLIENT shows and ends them.
+//!
+//! Lives on the loop's thread. A connection's task owns its [`Client`]; the registry only lets others look and ask it to
+//! close.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use fastness_resp::Protocol;
+use tokio::sync::Notify;
+
+/// Which replies a connection gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// None for the next command.
+    SkipNext,
+}
+
+/// One connection.
+pub struct Client {
+    /// Unique in this process, rising.
+    pub id: u64,
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The address it connected to.
+    pub local_address: SocketAddr,
+    /// Whether it came through the TLS door.
+    pub tls: bool,
+    /// File descriptor, for CLIENT LIST.
+    pub fd: i32,
+    /// When it connected.
+    pub connected_at: Instant,
+    /// When it last sent something.
+    pub active_at: Cell<Instant>,
+    /// CLIENT SETNAME.
+    pub name: RefCell<Vec<u8>>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub library_name: RefCell<Vec<u8>>,
+    /// CLIENT SETINFO LIB-VER.
+    pub library_version: RefCell<Vec<u8>>,
+    /// Whether it has given the password, or none is asked for.
+    pub authenticated: Cell<bool>,
+    /// Its protocol version.
+    pub protocol: Cell<Protocol>,
+    /// See [`ReplyMode`].
+    pub reply_mode: Cell<ReplyMode>,
+    /// CLIENT NO-EVICT.
+    pub no_evict: Cell<bool>,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: Cell<bool>,
+    /// READONLY.
+    pub readonly: Cell<bool>,
+    /// Commands queued by MULTI; -1 outside.
+    pub queued: Cell<i64>,
+    /// The last command's full name.
+    pub command: Cell<&'static str>,
+    /// Commands run.
+    pub commands: Cell<u64>,
+    /// Bytes received.
+    pub bytes_in: Cell<u64>,
+    /// Bytes sent.
+    pub bytes_out: Cell<u64>,
+    /// Bytes received and not executed.
+    pub query_bytes: Cell<usize>,
+    /// Bytes of replies that have not left.
+    pub unsent_bytes: Cell<usize>,
+    /// Whether it waits in WAIT or WAITAOF.
+    pub blocked: Cell<bool>,
+    killed: Cell<bool>,
+    wake: Notify,
+}
+
+/// What the acceptor knows of a connection.
+pub struct Arrival {
+    /// Its number.
+    pub id: u64,
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The address it connected to.
+    pub local_address: SocketAddr,
+    /// Whether it came through the TLS door.
+    pub tls: bool,
+    /// File descriptor.
+    pub fd: i32,
+}
+
+impl Client {
+    fn new(arrival: &Arrival, authenticated: bool) -> Client {
+        let now = Instant::now();
+        Client {
+            id: arrival.id,
+            address: arrival.address,
+            local_address: arrival.local_address,
+            tls: arrival.tls,
+            fd: arrival.fd,
+            connected_at: now,
+            active_at: Cell::new(now),
+            name: RefCell::default(),
+            library_name: RefCell::default(),
+            library_version: RefCell::default(),
+            authenticated: Cell::new(authenticated),
+            protocol: Cell::new(Protocol::Resp2),
+            reply_mode: Cell::new(ReplyMode::On),
+            no_evict: Cell::new(false),
+            no_touch: Cell::new(false),
+            readonly: Cell::new(false),
+            queued: Cell::new(-1),
+            command: Cell::new("NULL"),
+            commands: Cell::new(0),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            query_bytes: Cell::new(0),
+            unsent_bytes: Cell::new(0),
+            blocked: Cell::new(false),
+            killed: Cell::new(false),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Asks the connection's task to close it.
+    pub fn kill(&self) {
+        self.killed.set(true);
+        self.wake.notify_one();
+    }
+
+    /// Whether it was asked to close.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.killed.get()
+    }
+
+    /// Resolves once it was asked to close.
+    pub async fn killed(&self) {
+        while !self.killed.get() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Back to how it began, as RESET does.
+    pub fn reset(&self, authenticated: bool) {
+        self.name.borrow_mut().clear();
+        self.authenticated.set(authenticated);
+        self.protocol.set(Protocol::Resp2);
+        self.reply_mode.set(ReplyMode::On);
+        self.no_evict.set(false);
+        self.no_touch.set(false);
+        self.readonly.set(false);
+        self.queued.set(-1);
+    }
+
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        let all = [
+            (self.queued.get() >= 0, 'x'),
+            (self.blocked.get(), 'b'),
+            (self.readonly.get(), 'r'),
+            (self.no_evict.get(), 'e'),
+            (self.no_touch.get(), 'T'),
+            (self.killed.get(), 'A'),
+        ];
+        flags.extend(all.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
+        if flags.is_empty() {
+            flags.push('N');
+        }
+        flags
+    }
+
+    /// Its line in CLIENT LIST, without the line's end. `own`: it is the one that asks.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        let text = |bytes: &RefCell<Vec<u8>>| String::from_utf8_lossy(&bytes.borrow()).into_owned();
+        let memory = self.query_bytes.get() + self.unsent_bytes.get() + size_of::<Client>();
+        let mut line = String::with_capacity(400);
+        let _ = write!(
+            line,
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa= db=0 sub=0 psub=0 ssub=0 multi={} \
+             watch=0 qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={memory} \
+             events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
+             tot-cmds={}",
+            self.id,
+            self.address,
+            self.local_address,
+            self.fd,
+            text(&self.name),
+            self.connected_at.elapsed().as_secs(),
+            self.active_at.get().elapsed().as_secs(),
+            self.flags(),
+            self.queued.get(),
+            self.query_bytes.get(),
+            self.unsent_bytes.get(),
+            self.unsent_bytes.get(),
+            self.command.get(),
+            self.protocol.get().number(),
+            text(&self.library_name),
+            text(&self.library_version),
+            self.bytes_in.get(),
+            self.bytes_out.get(),
+            self.commands.get(),
+        );
+        line.into_bytes()
+    }
+}
+
+/// All connections of one door.
+#[derive(Default)]
+pub struct Clients {
+    by_id: RefCell<BTreeMap<u64, Rc<Client>>>,
+}
+
+impl Clients {
+    /// Enters a new connection.
+    #[must_use]
+    pub fn enter(&self, arrival: &Arrival, authenticated: bool) -> Rc<Client> {
+        let client = Rc::new(Client::new(arrival, authenticated));
+        self.by_id.borrow_mut().insert(client.id, client.clone());
+        client
+    }
+
+    /// Forgets a connection that was closed.
+    pub fn leave(&self, client: &Client) {
+        self.by_id.borrow_mut().remove(&client.id);
+    }
+
+    /// All, oldest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Rc<Client>> {
+        self.by_id.borrow().values().cloned().collect()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.borrow().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes those that have sent nothing for longer than `timeout` (zero: none) and wait for nothing.
+    pub fn close_idle(&self, timeout: Duration) {
+        if timeout.is_zero() {
+            return;
+        }
+        for client in self.by_id.borrow().values() {
+            if !client.blocked.get() && client.active_at.get().elapsed() > timeout {
+                client.kill();
+            }
+        }
+    }
+}

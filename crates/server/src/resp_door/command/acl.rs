@@ -1,0 +1,53 @@
+//! ACL, as far as there is one: the user `default`, with everything allowed and maybe a password.
+
+use super::Call;
+
+fn password_hash(call: &Call<'_, '_>) -> Option<String> {
+    let config = call.replica.node.config.load();
+    if config.requirepass.is_empty() {
+        return None;
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, config.requirepass.as_bytes());
+    Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub(super) fn whoami(call: Call<'_, '_>) {
+    call.out.bulk("default");
+}
+
+pub(super) fn users(call: Call<'_, '_>) {
+    call.out.array(1);
+    call.out.bulk("default");
+}
+
+pub(super) fn list(call: Call<'_, '_>) {
+    let password = password_hash(&call).map_or_else(|| "nopass".to_owned(), |hash| format!("#{hash}"));
+    call.out.array(1);
+    call.out.bulk(format!("user default on {password} ~* &* +@all"));
+}
+
+pub(super) fn getuser(call: Call<'_, '_>) {
+    if call.args.get(2) != b"default" {
+        return call.out.null_array();
+    }
+    let password = password_hash(&call);
+    let out = call.out;
+    out.map(7);
+    out.bulk("flags");
+    out.set(if password.is_none() { 2 } else { 1 });
+    out.bulk("on");
+    if password.is_none() {
+        out.bulk("nopass");
+    }
+    out.bulk("passwords");
+    out.array(usize::from(password.is_some()));
+    if let Some(hash) = password {
+        out.bulk(hash);
+    }
+    for (name, value) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*"), ("databases", "alldbs")] {
+        out.bulk(name);
+        out.bulk(value);
+    }
+    out.bulk("selectors");
+    out.array(0);
+}

@@ -1,0 +1,162 @@
+//! CLIENT and RESET.
+
+use std::cell::Cell;
+
+use fastness_resp::Protocol;
+use fastness_shard::DoorOutcome;
+
+use super::client_filter::Filter;
+use super::{Call, SYNTAX, is};
+use crate::resp_door::clients::ReplyMode;
+
+pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// Whether a name may stand in CLIENT LIST: printable ASCII without blanks.
+pub(super) fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+pub(super) fn id(call: Call<'_, '_>) {
+    call.out.integer(call.client.id as i64);
+}
+
+pub(super) fn getname(call: Call<'_, '_>) {
+    let name = call.client.name.borrow();
+    if name.is_empty() { call.out.null() } else { call.out.bulk(&*name) }
+}
+
+pub(super) fn setname(call: Call<'_, '_>) {
+    let name = call.args.get(2);
+    if !is_plain(name) {
+        return call.out.error(BAD_NAME);
+    }
+    *call.client.name.borrow_mut() = name.to_vec();
+    call.out.ok();
+}
+
+pub(super) fn setinfo(call: Call<'_, '_>) {
+    let (option, value) = (call.args.get(2), call.args.get(3));
+    let (field, shown) = if is(option, "lib-name") {
+        (&call.client.library_name, "lib-name")
+    } else if is(option, "lib-ver") {
+        (&call.client.library_version, "lib-ver")
+    } else {
+        return call.out.error(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option)));
+    };
+    if !is_plain(value) {
+        return call.out.error(format!("ERR {shown} cannot contain spaces, newlines or special characters."));
+    }
+    *field.borrow_mut() = value.to_vec();
+    call.out.ok();
+}
+
+pub(super) fn getredir(call: Call<'_, '_>) {
+    call.out.integer(-1);
+}
+
+pub(super) fn trackinginfo(call: Call<'_, '_>) {
+    call.out.map(3);
+    call.out.bulk("flags");
+    call.out.set(1);
+    call.out.bulk("off");
+    call.out.bulk("redirect");
+    call.out.integer(-1);
+    call.out.bulk("prefixes");
+    call.out.array(0);
+}
+
+pub(super) fn info(call: Call<'_, '_>) {
+    let mut line = call.client.line();
+    line.push(b'\n');
+    call.out.verbatim(*b"txt", &line);
+}
+
+pub(super) fn list(call: Call<'_, '_>) {
+    let filter = match Filter::parse(call.args.skip(2), false) {
+        Ok(filter) => filter,
+        Err(error) => return call.out.error(error),
+    };
+    let mut text = Vec::new();
+    for client in call.replica.clients.all().iter().filter(|client| filter.selects(client, call.client.id)) {
+        text.extend_from_slice(&client.line());
+        text.push(b'\n');
+    }
+    call.out.verbatim(*b"txt", &text);
+}
+
+/// `CLIENT KILL ip:port` or `CLIENT KILL <filter> <value> …`.
+pub(super) fn kill(call: Call<'_, '_>) -> DoorOutcome {
+    let by_address = call.args.len() == 3;
+    let filter = if by_address {
+        Ok(Filter::address(call.args.get(2)))
+    } else {
+        Filter::parse(call.args.skip(2), true)
+    };
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(error) => {
+            call.out.error(error);
+            return DoorOutcome::Reply;
+        }
+    };
+    let mut killed = 0;
+    let mut own = false;
+    for client in call.replica.clients.all().iter().filter(|client| filter.selects(client, call.client.id)) {
+        killed += 1;
+        // The one that asks gets its answer first.
+        if client.id == call.client.id {
+            own = true;
+        } else {
+            client.kill();
+        }
+    }
+    match (by_address, killed) {
+        (true, 0) => call.out.error("ERR No such client"),
+        (true, _) => call.out.ok(),
+        (false, killed) => call.out.integer(killed),
+    }
+    if own { DoorOutcome::Close } else { DoorOutcome::Reply }
+}
+
+fn switch(call: Call<'_, '_>, cell: impl Fn(&crate::resp_door::clients::Client) -> &Cell<bool>) {
+    let wished = call.args.get(2);
+    let on = is(wished, "on");
+    if !on && !is(wished, "off") {
+        return call.out.error(SYNTAX);
+    }
+    cell(call.client).set(on);
+    call.out.ok();
+}
+
+pub(super) fn no_evict(call: Call<'_, '_>) {
+    switch(call, |client| &client.no_evict);
+}
+
+pub(super) fn no_touch(call: Call<'_, '_>) {
+    switch(call, |client| &client.no_touch);
+}
+
+/// The connection drops the replies; here only the mode is set. ON alone is answered.
+pub(super) fn reply(call: Call<'_, '_>) {
+    let wished = call.args.get(2);
+    if is(wished, "on") {
+        call.client.reply_mode.set(ReplyMode::On);
+        call.out.ok();
+    } else if is(wished, "off") {
+        call.client.reply_mode.set(ReplyMode::Off);
+    } else if is(wished, "skip") {
+        if call.client.reply_mode.get() != ReplyMode::Off {
+            call.client.reply_mode.set(ReplyMode::SkipNext);
+        }
+    } else {
+        call.out.error(SYNTAX);
+    }
+}
+
+/// RESET: as the connection began.
+pub(super) fn reset(call: &mut Call<'_, '_>) {
+    call.shard.reset(call.session);
+    call.client.reset(call.replica.node.config.load().requirepass.is_empty());
+    call.out.protocol = Protocol::Resp2;
+    call.out.simple("RESET");
+}

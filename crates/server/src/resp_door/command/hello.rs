@@ -1,0 +1,134 @@
+//! HELLO and AUTH.
+
+use fastness_resp::Protocol;
+
+use super::{Call, integer, is};
+use crate::resp_door::stats::add;
+use crate::shared::VALKEY_VERSION;
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+/// `AUTH [username] password`.
+pub(super) fn auth(call: Call<'_, '_>) {
+    let (user, password) = match call.args.len() {
+        2 => (&b"default"[..], call.args.get(1)),
+        3 => (call.args.get(1), call.args.get(2)),
+        _ => return call.out.error(super::SYNTAX),
+    };
+    if call.args.len() == 2 && call.replica.node.config.load().requirepass.is_empty() {
+        return call.out.error(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        );
+    }
+    match authenticate(&call, user, password) {
+        true => call.out.ok(),
+        false => call.out.error(WRONG_PASSWORD),
+    }
+}
+
+/// Whether the pair is right; notes it on the connection.
+fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> bool {
+    let config = call.replica.node.config.load();
+    let expected = config.requirepass.as_bytes();
+    // Without a password the default user takes any, as Valkey's `nopass`.
+    let right = user == b"default" && (expected.is_empty() || same(password, expected));
+    if right {
+        call.client.authenticated.set(true);
+    } else {
+        add(&call.replica.stats.auth_failures, 1);
+    }
+    right
+}
+
+/// Compares in a time that does not tell how much was right.
+fn same(given: &[u8], expected: &[u8]) -> bool {
+    let difference = given.iter().zip(expected).fold(0, |seen, (a, b)| seen | (a ^ b));
+    given.len() == expected.len() && difference == 0
+}
+
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`.
+pub(super) fn hello(call: &mut Call<'_, '_>) {
+    let mut protocol = None;
+    if let Some(version) = call.args.try_get(1) {
+        protocol = match integer(version) {
+            Some(2) => Some(Protocol::Resp2),
+            Some(3) => Some(Protocol::Resp3),
+            Some(_) => return call.out.error("NOPROTO unsupported protocol version"),
+            None => return call.out.error("ERR Protocol version is not an integer or out of range"),
+        };
+    }
+    let mut name = None;
+    let mut at = 2;
+    while let Some(option) = call.args.try_get(at) {
+        let left = call.args.len() - at - 1;
+        if is(option, "AUTH") && left >= 2 {
+            if !authenticate(call, call.args.get(at + 1), call.args.get(at + 2)) {
+                return call.out.error(WRONG_PASSWORD);
+            }
+            at += 3;
+        } else if is(option, "SETNAME") && left >= 1 {
+            let wished = call.args.get(at + 1);
+            if !super::client::is_plain(wished) {
+                return call.out.error(super::client::BAD_NAME);
+            }
+            name = Some(wished.to_vec());
+            at += 2;
+        } else {
+            let option = String::from_utf8_lossy(option);
+            return call.out.error(format!("ERR Syntax error in HELLO option '{option}'"));
+        }
+    }
+    if !call.client.authenticated.get() {
+        return call.out.error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        );
+    }
+    if let Some(name) = name {
+        *call.client.name.borrow_mut() = name;
+    }
+    if let Some(protocol) = protocol {
+        call.client.protocol.set(protocol);
+        call.out.protocol = protocol;
+    }
+    write(call);
+}
+
+fn write(call: &mut Call<'_, '_>) {
+    let zone = call.replica.node.az.clone();
+    let primary = super::role::is_primary(&call.shard.info());
+    let out = &mut *call.out;
+    out.map(if zone.0.is_empty() { 7 } else { 8 });
+    out.bulk("server");
+    out.bulk("valkey");
+    out.bulk("version");
+    out.bulk(VALKEY_VERSION);
+    out.bulk("proto");
+    out.integer(i64::from(out.protocol.number()));
+    out.bulk("id");
+    out.integer(call.client.id as i64);
+    out.bulk("mode");
+    out.bulk("cluster");
+    out.bulk("role");
+    out.bulk(if primary { "master" } else { "replica" });
+    out.bulk("modules");
+    out.array(0);
+    if !zone.0.is_empty() {
+        out.bulk("availability_zone");
+        out.bulk(zone.0.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn passwords_compare_whole() {
+        assert!(same(b"abc", b"abc"));
+        for wrong in [&b""[..], b"ab", b"abcd", b"abd"] {
+            assert!(!same(wrong, b"abc"));
+        }
+    }
+}

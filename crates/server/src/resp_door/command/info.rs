@@ -1,0 +1,476 @@
+//! INFO: the sections that clients and tools parse, and `# Durability`.
+//!
+//! A bare INFO stays cheap (some clients send it on every connection to learn the zone): it walks nothing that grows with
+//! the data.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fastness_engine::{Engine, KeyspaceStats, Stats};
+use fastness_shard::{ShardInfo, Standing};
+use fastness_types::{Durability, NodeId};
+
+use super::{Call, role};
+use crate::config::{Config, OPTIONS};
+use crate::names;
+use crate::process::{Usage, human};
+use crate::resp_door::ReplicaDoor;
+use crate::resp_door::stats::CommandStats;
+use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
+
+/// The sections in their order; `true`: part of a bare INFO.
+const SECTIONS: [(&str, bool, Write); 15] = [
+    ("server", true, server),
+    ("clients", true, clients),
+    ("memory", true, memory),
+    ("persistence", true, persistence),
+    ("durability", true, durability),
+    ("stats", true, stats),
+    ("replication", true, replication),
+    ("cpu", true, cpu),
+    ("modules", true, modules),
+    ("commandstats", false, commandstats),
+    ("errorstats", true, errorstats),
+    ("latencystats", false, latencystats),
+    ("cluster", true, cluster),
+    ("keyspace", true, keyspace),
+    ("fastness", false, settings),
+];
+
+type Write = fn(&Facts<'_>, &mut String);
+
+/// What the sections are written from.
+struct Facts<'a> {
+    replica: &'a ReplicaDoor,
+    config: &'a Config,
+    shard: &'a ShardInfo,
+    figures: Figures,
+    tls: bool,
+    usage: Usage,
+}
+
+/// Figures of the data.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Keys.
+    pub keyspace: KeyspaceStats,
+    /// Look-ups.
+    pub lookups: Stats,
+    /// Bytes in use by the data.
+    pub memory_used: u64,
+    /// Their bound; 0: none.
+    pub maxmemory: u64,
+}
+
+impl Figures {
+    /// As the data is now.
+    #[must_use]
+    pub fn of(engine: &Engine) -> Figures {
+        Figures {
+            keyspace: engine.keyspace_stats(),
+            lookups: engine.stats(),
+            memory_used: engine.memory_used(),
+            maxmemory: engine.maxmemory(),
+        }
+    }
+}
+
+/// Everything that metrics tell of one replica, to be sent off the loop's thread.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The shard replica.
+    pub shard: ShardInfo,
+    /// The data.
+    pub figures: Figures,
+    /// Connections.
+    pub clients: usize,
+    /// Of these, waiting in WAIT or WAITAOF.
+    pub blocked: usize,
+    /// Commands, connections, bytes in, bytes out, errors: since the start.
+    pub counters: [u64; 5],
+    /// Connections closed since they did not read.
+    pub output_limit_closes: u64,
+    /// Per command.
+    pub commands: Vec<(&'static str, CommandStats)>,
+    /// Replicas that follow this primary.
+    pub replicas: usize,
+}
+
+/// Takes a snapshot. On the loop's thread.
+#[must_use]
+pub fn snapshot(replica: &ReplicaDoor) -> Snapshot {
+    let stats = &replica.stats;
+    let shard = replica.shard.info();
+    let clients = replica.clients.all();
+    Snapshot {
+        replicas: if role::is_primary(&shard) { replicas(replica, false).len() } else { 0 },
+        shard,
+        figures: replica.shard.with_engine(|engine| Figures::of(engine)),
+        clients: clients.len(),
+        blocked: clients.iter().filter(|client| client.blocked.get()).count(),
+        counters: [
+            stats.commands.get(),
+            stats.connections.get(),
+            stats.bytes_in.get(),
+            stats.bytes_out.get(),
+            stats.errors.get(),
+        ],
+        output_limit_closes: stats.output_limit_closes.get(),
+        commands: stats.by_command().into_iter().collect(),
+    }
+}
+
+/// `INFO [section …]`.
+pub(super) fn info(call: Call<'_, '_>) {
+    let wanted: Vec<String> =
+        call.args.skip(1).iter().map(|arg| String::from_utf8_lossy(arg).to_ascii_lowercase()).collect();
+    let config = call.replica.node.config.load();
+    let facts = Facts {
+        replica: call.replica,
+        config: &config,
+        shard: &call.shard.info(),
+        figures: Figures::of(call.shard.engine()),
+        tls: call.client.tls,
+        usage: Usage::now(),
+    };
+    let mut text = String::with_capacity(6_000);
+    for (name, default, write) in SECTIONS {
+        let asked = |w: &String| w == name || w == "all" && name != "modules" || w == "everything" || w == "default" && default;
+        if (wanted.is_empty() && default) || wanted.iter().any(asked) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            write(&facts, &mut text);
+        }
+    }
+    call.out.verbatim(*b"txt", text.as_bytes());
+}
+
+/// Appends `name:value` lines.
+macro_rules! lines {
+    ($text:expr, $title:literal $(, $name:literal: $value:expr)* $(,)?) => {{
+        let text: &mut String = $text;
+        text.push_str(concat!("# ", $title, "\r\n"));
+        $( let _ = write!(text, concat!($name, ":{}\r\n"), $value); )*
+    }};
+}
+
+fn server(facts: &Facts<'_>, text: &mut String) {
+    let node = &facts.replica.node;
+    let uptime = node.started.elapsed().as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (port, tls_port) = facts.replica.ports;
+    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    lines!(text, "Server",
+        "redis_version": REDIS_VERSION,
+        "server_name": "valkey",
+        "valkey_version": VALKEY_VERSION,
+        "valkey_release_stage": "ga",
+        "redis_git_sha1": "00000000",
+        "redis_git_dirty": 0,
+        "redis_build_id": "0",
+        "redis_mode": "cluster",
+        "server_mode": "cluster",
+        "fastness_version": env!("CARGO_PKG_VERSION"),
+        "fastness_node_id": node.node,
+        "fastness_shard_id": facts.replica.shard_id,
+        "fastness_cluster_id": node.cluster,
+        "os": system(),
+        "arch_bits": usize::BITS,
+        "multiplexing_api": "epoll",
+        "process_id": std::process::id(),
+        "process_supervised": "no",
+        "run_id": node.run_id,
+        "tcp_port": if port != 0 { port } else { tls_port },
+        "tls_port": tls_port,
+        "server_time_usec": now.as_micros(),
+        "uptime_in_seconds": uptime,
+        "uptime_in_days": uptime / 86_400,
+        "hz": 10,
+        "configured_hz": 10,
+        "lru_clock": now.as_secs() & 0xff_ffff,
+        "executable": executable,
+        "config_file": "",
+        "io_threads_active": 0,
+        "availability_zone": node.az,
+    );
+}
+
+fn system() -> String {
+    let uname = rustix::system::uname();
+    let part = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    format!("{} {} {}", part(uname.sysname()), part(uname.release()), part(uname.machine()))
+}
+
+fn clients(facts: &Facts<'_>, text: &mut String) {
+    let clients = facts.replica.clients.all();
+    let largest = |of: fn(&crate::resp_door::clients::Client) -> usize| clients.iter().map(|c| of(c)).max().unwrap_or(0);
+    lines!(text, "Clients",
+        "connected_clients": clients.len(),
+        "cluster_connections": 0,
+        "maxclients": facts.config.maxclients,
+        "client_recent_max_input_buffer": largest(|client| client.query_bytes.get()),
+        "client_recent_max_output_buffer": largest(|client| client.unsent_bytes.get()),
+        "blocked_clients": clients.iter().filter(|client| client.blocked.get()).count(),
+        "tracking_clients": 0,
+        "pubsub_clients": 0,
+        "watching_clients": 0,
+        "clients_in_timeout_table": 0,
+        "total_watched_keys": 0,
+        "total_blocking_keys": 0,
+        "total_blocking_keys_on_nokey": 0,
+    );
+}
+
+fn memory(facts: &Facts<'_>, text: &mut String) {
+    let (used, resident) = (facts.figures.memory_used, facts.usage.resident_bytes);
+    let fragmentation = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
+    lines!(text, "Memory",
+        "used_memory": used,
+        "used_memory_human": human(used),
+        "used_memory_rss": resident,
+        "used_memory_rss_human": human(resident),
+        "used_memory_dataset": used,
+        "total_system_memory": facts.usage.machine_bytes,
+        "total_system_memory_human": human(facts.usage.machine_bytes),
+        "used_memory_lua": 0,
+        "used_memory_scripts": 0,
+        "number_of_cached_scripts": 0,
+        "number_of_functions": 0,
+        "number_of_libraries": 0,
+        "maxmemory": facts.figures.maxmemory,
+        "maxmemory_human": human(facts.figures.maxmemory),
+        "maxmemory_policy": "noeviction",
+        "mem_fragmentation_ratio": format!("{fragmentation:.2}"),
+        "mem_fragmentation_bytes": resident as i64 - used as i64,
+        "mem_clients_normal": facts.replica.clients.all().iter().map(|c| c.query_bytes.get() + c.unsent_bytes.get()).sum::<usize>(),
+        "mem_allocator": "jemalloc",
+        "active_defrag_running": 0,
+        "lazyfree_pending_objects": 0,
+    );
+}
+
+fn persistence(facts: &Facts<'_>, text: &mut String) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    lines!(text, "Persistence",
+        "loading": u8::from(facts.shard.restoring),
+        "async_loading": 0,
+        "rdb_changes_since_last_save": facts.shard.open_batches,
+        "rdb_bgsave_in_progress": 0,
+        "rdb_last_save_time": now,
+        "rdb_last_bgsave_status": "ok",
+        "rdb_last_bgsave_time_sec": -1,
+        "rdb_current_bgsave_time_sec": -1,
+        "aof_enabled": 0,
+        "aof_rewrite_in_progress": 0,
+        "aof_rewrite_scheduled": 0,
+        "aof_last_bgrewrite_status": "ok",
+        "aof_last_write_status": "ok",
+    );
+}
+
+fn durability(facts: &Facts<'_>, text: &mut String) {
+    let shard = facts.shard;
+    // As the CloudWatch metric of the same meaning: in sync nothing that was acknowledged is ever behind.
+    let lag = if shard.durability == Durability::Sync { 0 } else { shard.lag.as_millis() };
+    lines!(text, "Durability",
+        "durability": shard.durability.name(),
+        "durability_lag_ms": lag,
+        "durability_oldest_open_ms": shard.lag.as_millis(),
+        "durability_oldest_open_longest_ms": shard.lag_longest.as_millis(),
+        "durability_max_lag_ms": facts.config.durability_max_lag.as_millis(),
+        "durability_lease_held": u8::from(shard.lease_holds),
+        "durability_epoch": shard.epoch,
+        "durability_committed_index": shard.committed.0,
+        "durability_applied_index": shard.applied.0,
+        "durability_open_batches": shard.open_batches,
+        "durability_open_bytes": shard.open_bytes,
+        "durability_batches_committed": shard.batches,
+        "durability_units_committed": shard.units,
+        "durability_effect_bytes_committed": shard.effect_bytes,
+        "durability_batches_applied": shard.batches_applied,
+        "durability_restores": shard.restores,
+        "durability_undone": shard.undone,
+        "durability_undone_writes": shard.undone_units,
+        "durability_unknown_replies": shard.unknown_replies,
+        "durability_stopped": shard.stopped.as_deref().unwrap_or(""),
+    );
+}
+
+fn stats(facts: &Facts<'_>, text: &mut String) {
+    let stats = &facts.replica.stats;
+    let [commands, bytes_in, bytes_out] = stats.per_second();
+    lines!(text, "Stats",
+        "total_connections_received": stats.connections.get(),
+        "total_commands_processed": stats.commands.get(),
+        "instantaneous_ops_per_sec": commands as u64,
+        "total_net_input_bytes": stats.bytes_in.get(),
+        "total_net_output_bytes": stats.bytes_out.get(),
+        "instantaneous_input_kbps": format!("{:.2}", bytes_in / 1024.0),
+        "instantaneous_output_kbps": format!("{:.2}", bytes_out / 1024.0),
+        "rejected_connections": facts.replica.node.rejected.load(Ordering::Relaxed),
+        "sync_full": 0,
+        "sync_partial_ok": 0,
+        "sync_partial_err": 0,
+        "expired_keys": facts.figures.lookups.expired,
+        "evicted_keys": 0,
+        "evicted_clients": 0,
+        "keyspace_hits": facts.figures.lookups.hits,
+        "keyspace_misses": facts.figures.lookups.misses,
+        "pubsub_channels": 0,
+        "pubsub_patterns": 0,
+        "pubsubshard_channels": 0,
+        "latest_fork_usec": 0,
+        "total_forks": 0,
+        "tracking_total_keys": 0,
+        "unexpected_error_replies": 0,
+        "total_error_replies": stats.errors.get(),
+        "total_reads_processed": stats.reads.get(),
+        "total_writes_processed": stats.writes.get(),
+        "client_query_buffer_limit_disconnections": stats.query_limit_closes.get(),
+        "client_output_buffer_limit_disconnections": stats.output_limit_closes.get(),
+        "acl_access_denied_auth": stats.auth_failures.get(),
+    );
+}
+
+fn replication(facts: &Facts<'_>, text: &mut String) {
+    let (shard, offset) = (facts.shard, facts.shard.applied.0);
+    if role::is_primary(shard) {
+        let replicas = replicas(facts.replica, facts.tls);
+        lines!(text, "Replication", "role": "master", "connected_slaves": replicas.len());
+        for (i, replica) in replicas.iter().enumerate() {
+            let _ = write!(
+                text,
+                "slave{i}:ip={},port={},state=online,offset={},lag=0,type=replica\r\n",
+                replica.host, replica.port, replica.offset
+            );
+        }
+    } else {
+        let known = matches!(shard.standing, Standing::Replica { leader: Some(_) });
+        let (host, port) = primary(facts.replica, facts.tls).unwrap_or_default();
+        lines!(text, "Replication",
+            "role": "slave",
+            "master_host": host,
+            "master_port": port,
+            "master_link_status": if known { "up" } else { "down" },
+            "master_last_io_seconds_ago": if known { 0 } else { -1 },
+            "master_sync_in_progress": u8::from(shard.restoring),
+            "slave_read_repl_offset": shard.committed.0,
+            "slave_repl_offset": offset,
+            "slave_priority": 100,
+            "slave_read_only": 1,
+            "replica_announced": 1,
+            "connected_slaves": 0,
+        );
+    }
+    let history = names::history(facts.replica.node.cluster, facts.replica.shard_id);
+    let _ = write!(
+        text,
+        "master_failover_state:no-failover\r\nmaster_replid:{history}\r\nmaster_replid2:{:040}\r\n\
+         master_repl_offset:{offset}\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:0\r\n\
+         repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
+        0
+    );
+}
+
+fn cpu(facts: &Facts<'_>, text: &mut String) {
+    lines!(text, "CPU",
+        "used_cpu_sys": format!("{:.6}", facts.usage.cpu_system),
+        "used_cpu_user": format!("{:.6}", facts.usage.cpu_user),
+        "used_cpu_sys_children": "0.000000",
+        "used_cpu_user_children": "0.000000",
+    );
+}
+
+fn modules(_: &Facts<'_>, text: &mut String) {
+    lines!(text, "Modules");
+}
+
+fn commandstats(facts: &Facts<'_>, text: &mut String) {
+    lines!(text, "Commandstats");
+    for (name, stats) in facts.replica.stats.by_command() {
+        let micros = stats.micros();
+        let each = if stats.calls == 0 { 0.0 } else { stats.nanos as f64 / 1_000.0 / stats.calls as f64 };
+        let _ = write!(
+            text,
+            "cmdstat_{name}:calls={},usec={micros},usec_per_call={each:.2},rejected_calls={},failed_calls={}\r\n",
+            stats.calls, stats.rejected, stats.failed
+        );
+    }
+}
+
+fn errorstats(facts: &Facts<'_>, text: &mut String) {
+    lines!(text, "Errorstats");
+    for (code, count) in facts.replica.stats.by_error() {
+        let _ = write!(text, "errorstat_{code}:count={count}\r\n");
+    }
+}
+
+fn latencystats(facts: &Facts<'_>, text: &mut String) {
+    lines!(text, "Latencystats");
+    for (name, stats) in facts.replica.stats.by_command().into_iter().filter(|(_, stats)| stats.calls > 0) {
+        let _ = write!(
+            text,
+            "latency_percentiles_usec_{name}:p50={:.3},p99={:.3},p99.9={:.3}\r\n",
+            stats.percentile(0.5),
+            stats.percentile(0.99),
+            stats.percentile(0.999)
+        );
+    }
+}
+
+fn cluster(_: &Facts<'_>, text: &mut String) {
+    lines!(text, "Cluster", "cluster_enabled": 1);
+}
+
+fn keyspace(facts: &Facts<'_>, text: &mut String) {
+    lines!(text, "Keyspace");
+    let KeyspaceStats { keys, with_deadline } = facts.figures.keyspace;
+    if keys > 0 {
+        let _ = write!(text, "db0:keys={keys},expires={with_deadline},avg_ttl=0,keys_with_volatile_items=0\r\n");
+    }
+}
+
+/// This node's options, for support.
+fn settings(facts: &Facts<'_>, text: &mut String) {
+    lines!(text, "Fastness");
+    for option in OPTIONS.iter().filter(|option| option.name != "requirepass") {
+        let _ = write!(text, "option_{}:{}\r\n", option.name.replace('-', "_"), option.get(facts.config));
+    }
+}
+
+/// A replica as its primary shows it.
+pub(super) struct Follower {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Log position it is known to hold on stable storage.
+    pub(super) offset: u64,
+}
+
+/// The other members of this shard.
+pub(super) fn replicas(replica: &ReplicaDoor, tls: bool) -> Vec<Follower> {
+    let status = replica.group.status();
+    let map = replica.node.map.load();
+    let Some(map) = map.as_deref() else { return Vec::new() };
+    let offset = |node: NodeId| status.as_ref().and_then(|s| s.matched.get(&node)).map_or(0, |index| index.0);
+    map.members_of(replica.shard_id)
+        .filter(|node| node.id != replica.node.node)
+        .filter_map(|node| {
+            let port = port(node, replica, tls)?;
+            Some(Follower { host: node.announce_host.clone(), port, offset: offset(node.id) })
+        })
+        .collect()
+}
+
+/// Host and port of this shard's primary.
+pub(super) fn primary(replica: &ReplicaDoor, tls: bool) -> Option<(String, u16)> {
+    let map = replica.node.map.load();
+    let map = map.as_deref()?;
+    let node = map.node(replica.node.leader(replica.shard_id)?)?;
+    Some((node.announce_host.clone(), port(node, replica, tls)?))
+}
+
+fn port(node: &fastness_control::NodeInfo, replica: &ReplicaDoor, tls: bool) -> Option<u16> {
+    if tls { node.resp_tls_port_of(replica.shard_id) } else { node.resp_port_of(replica.shard_id) }
+}

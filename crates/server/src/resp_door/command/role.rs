@@ -1,0 +1,58 @@
+//! ROLE, LASTSAVE and SHUTDOWN.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fastness_shard::{ShardInfo, Standing};
+
+use super::{Call, SYNTAX, is};
+
+/// Whether clients see this replica as primary.
+pub(super) fn is_primary(info: &ShardInfo) -> bool {
+    matches!(info.standing, Standing::Primary | Standing::Waiting)
+}
+
+/// `ROLE`.
+pub(super) fn role(call: Call<'_, '_>) {
+    let info = call.shard.info();
+    if is_primary(&info) {
+        let replicas = super::info::replicas(call.replica, call.client.tls);
+        call.out.array(3);
+        call.out.bulk("master");
+        call.out.integer(info.applied.0 as i64);
+        call.out.array(replicas.len());
+        for replica in replicas {
+            call.out.array(3);
+            call.out.bulk(&replica.host);
+            call.out.bulk(replica.port.to_string());
+            call.out.bulk(replica.offset.to_string());
+        }
+        return;
+    }
+    let (host, port) = super::info::primary(call.replica, call.client.tls).unwrap_or_default();
+    call.out.array(5);
+    call.out.bulk("slave");
+    call.out.bulk(host);
+    call.out.integer(i64::from(port));
+    call.out.bulk(match info.standing {
+        Standing::Replica { leader: Some(_) } if info.restoring => "sync",
+        Standing::Replica { leader: Some(_) } => "connected",
+        _ => "connect",
+    });
+    call.out.integer(info.applied.0 as i64);
+}
+
+/// `LASTSAVE`: everything that is committed is on stable storage now.
+pub(super) fn lastsave(call: Call<'_, '_>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    call.out.integer(now as i64);
+}
+
+/// `SHUTDOWN`: as SIGTERM does; the connection ends with the process.
+pub(super) fn shutdown(call: Call<'_, '_>) {
+    let known = ["nosave", "save", "now", "force"];
+    if !call.args.skip(1).iter().all(|arg| known.iter().any(|word| is(arg, word))) {
+        return call.out.error(SYNTAX);
+    }
+    tracing::info!(client = %call.client.address, "SHUTDOWN was asked for");
+    call.replica.node.stop();
+}

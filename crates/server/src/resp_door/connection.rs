@@ -1,0 +1,431 @@
+//! One connection's life on the loop's thread: read, parse, run, send what may leave.
+//!
+//! Rules:
+//! - Commands run in the order in which they came, as many as were received in one go.
+//! - The shard reads its clock after the bytes of a command were read: it is asked only for what is in the buffer.
+//! - No more is executed while more than [`UNSENT_BYTES_SOFT`] bytes of replies have not left, so a client that does not
+//!   read holds no more than that and one reply; no more is read while the log is behind or a command waits.
+//! - After a protocol error, QUIT or a limit, what may still leave is sent and the connection is closed.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use fastness_resp::{ArgSpans, Limits, Parsed};
+use fastness_shard::{Hold, Outcome, Session, WaitAnswer};
+use tokio::io::Interest;
+
+use super::ReplicaDoor;
+use super::clients::{Arrival, Client, ReplyMode};
+use super::command::ConnectionDoor;
+use super::release::Replies;
+use super::stats::add;
+use super::stream::{ClientStream, Filled};
+
+/// Replies that have not left, bytes: at it no further command of the connection runs.
+pub const UNSENT_BYTES_SOFT: usize = 256 * 1024;
+/// Room made for one read, bytes.
+const READ_BYTES: usize = 64 * 1024;
+/// Capacity that a connection's own read buffer keeps once it is empty.
+const OWN_BUFFER_BYTES_KEPT: usize = 0;
+/// Held and unsent replies of a connection that is being closed get this long to leave.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client has closed it, or it broke.
+    Gone,
+    /// QUIT, a protocol error, CLIENT KILL of itself: what is written is sent first.
+    AfterReplies,
+    /// CLIENT KILL, idle, over a limit, the node stops: at once.
+    Now,
+}
+
+/// What a command that waits is waiting for.
+enum Blocked {
+    /// The log is behind, or leadership is being handed over: the command will be run again.
+    Busy(Pin<Box<dyn Future<Output = ()>>>),
+    /// WAIT or WAITAOF.
+    Wait(Pin<Box<dyn Future<Output = WaitAnswer>>>),
+}
+
+/// Something happened.
+enum Event {
+    Socket(io::Result<tokio::io::Ready>),
+    Released,
+    Unblocked(Option<WaitAnswer>),
+    Killed,
+}
+
+struct Connection {
+    door: Rc<ReplicaDoor>,
+    client: Rc<Client>,
+    stream: ClientStream,
+    session: Session,
+    /// Received and not executed; empty most of the time, see [`ReplicaDoor::read_buffer`].
+    input: Vec<u8>,
+    spans: ArgSpans,
+    /// The length of `input` at which parsing goes on.
+    needed: usize,
+    replies: Replies,
+    blocked: Option<Blocked>,
+    /// Since when more than the soft limit has not left.
+    over_soft_since: Option<Instant>,
+}
+
+/// Serves one connection until it ends.
+pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival) {
+    let authenticated = door.node.config.load().requirepass.is_empty();
+    let client = door.clients.enter(&arrival, authenticated);
+    add(&door.stats.connections, 1);
+    let session = door.shard.session();
+    let mut connection = Connection {
+        client: client.clone(),
+        stream,
+        session,
+        input: Vec::new(),
+        spans: ArgSpans::new(),
+        needed: 1,
+        replies: Replies::default(),
+        blocked: None,
+        over_soft_since: None,
+        door: door.clone(),
+    };
+    let end = connection.run().await;
+    if end == End::AfterReplies {
+        // Bounded: a client that does not read must not keep its connection.
+        let _ = tokio::time::timeout(CLOSE_GRACE, connection.drain()).await;
+    }
+    connection.stream.close();
+    door.clients.leave(&client);
+    door.node.connected.fetch_sub(1, Ordering::Relaxed);
+}
+
+impl Connection {
+    async fn run(&mut self) -> End {
+        loop {
+            if let Err(end) = self.execute() {
+                return end;
+            }
+            let held = match self.send() {
+                Ok(held) => held,
+                Err(_) => return End::Gone,
+            };
+            if let Err(end) = self.check_output() {
+                return end;
+            }
+            if self.client.is_killed() {
+                return End::Now;
+            }
+            if self.has_more_to_run() {
+                // Fairness: others on this thread get their turn between two chunks.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match self.next_event(held).await {
+                Event::Killed => return End::Now,
+                Event::Released => {}
+                Event::Unblocked(answer) => self.unblock(answer),
+                Event::Socket(Err(_)) => return End::Gone,
+                Event::Socket(Ok(ready)) => {
+                    if ready.is_writable() && self.stream.flush().is_err() {
+                        return End::Gone;
+                    }
+                    if (ready.is_readable() || ready.is_read_closed())
+                        && self.may_read()
+                        && let Err(end) = self.read_and_execute()
+                    {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what is written, as far as the client takes it.
+    async fn drain(&mut self) {
+        while let Ok(held) = self.send()
+            && (self.replies.unsent() > 0 || self.stream.wants_flush())
+        {
+            match self.next_event(held).await {
+                Event::Socket(Ok(ready)) if ready.is_writable() && self.stream.flush().is_ok() => {}
+                Event::Released => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.blocked.is_none() && self.replies.unsent() < UNSENT_BYTES_SOFT
+    }
+
+    /// Whether there are commands in the buffer that were left since too much had not been sent.
+    fn has_more_to_run(&self) -> bool {
+        self.may_read() && !self.input.is_empty() && self.input.len() >= self.needed
+    }
+
+    async fn next_event(&mut self, held: Option<Hold>) -> Event {
+        let read = self.may_read();
+        if read && self.stream.has_plaintext() {
+            return Event::Socket(Ok(tokio::io::Ready::READABLE));
+        }
+        let write = self.stream.wants_flush() || !self.replies.sendable().is_empty();
+        let interest = match (read, write) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        let Connection { stream, client, blocked, door, session, .. } = self;
+        let socket = async {
+            match interest {
+                Some(interest) => stream.ready(interest).await,
+                None => std::future::pending().await,
+            }
+        };
+        let released = async {
+            match held {
+                Some(hold) => door.shard.wait_released(session, hold).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = client.killed() => Event::Killed,
+            () = released => Event::Released,
+            answer = unblocked(blocked) => Event::Unblocked(answer),
+            ready = socket => Event::Socket(ready),
+        }
+    }
+
+    fn unblock(&mut self, answer: Option<WaitAnswer>) {
+        self.blocked = None;
+        self.client.blocked.set(false);
+        if let Some(answer) = answer
+            && self.client.reply_mode.get() == ReplyMode::On
+        {
+            answer.write(&mut self.replies.out);
+        }
+    }
+
+    /// Reads once and runs what came.
+    fn read_and_execute(&mut self) -> Result<(), End> {
+        let shared = self.input.is_empty();
+        let mut buffer = if shared { self.door.read_buffer.take() } else { std::mem::take(&mut self.input) };
+        if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
+            // Doubles at most; never by what a client has declared.
+            buffer.reserve(READ_BYTES.max(buffer.len()));
+        }
+        let before = buffer.len();
+        let filled = self.stream.fill(&mut buffer);
+        add(&self.door.stats.bytes_in, (buffer.len() - before) as u64);
+        add(&self.client.bytes_in, (buffer.len() - before) as u64);
+        let result = match filled {
+            Err(_) | Ok(Filled::End) => Err(End::Gone),
+            Ok(Filled::Bytes(0)) => Ok(0),
+            Ok(Filled::Bytes(_)) => {
+                add(&self.door.stats.reads, 1);
+                self.client.active_at.set(Instant::now());
+                self.execute_buffer(&buffer)
+            }
+        };
+        let consumed = *result.as_ref().unwrap_or(&0);
+        self.keep_rest(buffer, consumed, shared);
+        result?;
+        let limit = self.door.node.config.load().client_query_buffer_limit;
+        if self.input.len() as u64 > limit {
+            add(&self.door.stats.query_limit_closes, 1);
+            tracing::warn!(client = %self.client.address, limit, "closed: more was sent than may wait to be executed");
+            return Err(End::Now);
+        }
+        Ok(())
+    }
+
+    /// Runs what is left in the connection's own buffer.
+    fn execute(&mut self) -> Result<(), End> {
+        if !self.has_more_to_run() {
+            return Ok(());
+        }
+        let buffer = std::mem::take(&mut self.input);
+        let result = self.execute_buffer(&buffer);
+        let consumed = *result.as_ref().unwrap_or(&0);
+        self.keep_rest(buffer, consumed, false);
+        result.map(|_| ())
+    }
+
+    /// Puts the buffer back where it came from, and what was not executed into the connection's own.
+    fn keep_rest(&mut self, mut buffer: Vec<u8>, consumed: usize, shared: bool) {
+        if shared {
+            self.input.extend_from_slice(&buffer[consumed..]);
+            buffer.clear();
+            self.door.read_buffer.set(buffer);
+        } else {
+            buffer.drain(..consumed);
+            if buffer.is_empty() {
+                buffer.shrink_to(OWN_BUFFER_BYTES_KEPT);
+            }
+            self.input = buffer;
+        }
+        self.client.query_bytes.set(self.input.len());
+        self.client.unsent_bytes.set(self.replies.unsent());
+    }
+
+    /// Runs the commands at the start of `buffer`; returns how many bytes they were.
+    fn execute_buffer(&mut self, buffer: &[u8]) -> Result<usize, End> {
+        let config = self.door.node.config.load();
+        let mut consumed = 0;
+        self.needed = 1;
+        while consumed < buffer.len() && self.may_read() {
+            let limits = Limits {
+                bulk_bytes_max: config.proto_max_bulk_len as usize,
+                authenticated: self.client.authenticated.get(),
+                ..Limits::DEFAULT
+            };
+            let rest = &buffer[consumed..];
+            let len = match fastness_resp::request::parse(rest, &mut self.spans, &limits) {
+                Ok(Parsed::Incomplete { needed }) => {
+                    self.needed = needed;
+                    break;
+                }
+                Ok(Parsed::Complete { consumed }) => consumed,
+                Err(error) => {
+                    tracing::debug!(client = %self.client.address, %error, "protocol error");
+                    let mut text = b"ERR ".to_vec();
+                    text.extend_from_slice(&error.text());
+                    self.replies.out.error(&text);
+                    return Err(End::AfterReplies);
+                }
+            };
+            if !self.spans.is_empty() && !self.execute_one(rest, config.slowlog_log_slower_than, config.slowlog_max_len)? {
+                // To be run again: its arguments are parsed again as well.
+                self.spans.reset();
+                break;
+            }
+            consumed += len;
+        }
+        Ok(consumed)
+    }
+
+    /// Runs the command that was parsed last; `false`: it has to be run again.
+    fn execute_one(&mut self, bytes: &[u8], slow_micros: i64, slow_max: u64) -> Result<bool, End> {
+        let start = self.replies.out.len();
+        let args = self.spans.args(bytes);
+        let began = Instant::now();
+        let mut door = ConnectionDoor { replica: &self.door, client: &self.client, spec: None };
+        let outcome = self.door.shard.run(&mut self.session, args, &mut self.replies.out, &mut door);
+        let spec = door.spec;
+        if outcome == Outcome::Busy {
+            debug_assert_eq!(self.replies.out.len(), start);
+            let shard = self.door.shard.clone();
+            self.blocked = Some(Blocked::Busy(Box::pin(async move { shard.unblocked().await })));
+            add(&self.door.stats.stalled, 1);
+            return Ok(false);
+        }
+        let took = began.elapsed();
+        let reply = &self.replies.out.bytes[start..];
+        add(&self.client.commands, 1);
+        match spec {
+            Some(spec) => {
+                self.client.command.set(spec.name);
+                self.door.stats.count(spec, took, reply);
+                if slow_micros >= 0 && took.as_micros() as i64 >= slow_micros {
+                    self.door.stats.note_slow(args, took, &self.client, slow_max as usize);
+                }
+            }
+            None if reply.first() == Some(&b'-') => self.door.stats.count_error(reply),
+            None => {}
+        }
+        self.client.queued.set(self.session.queued().map_or(-1, |queued| queued as i64));
+        self.finish(start, outcome)?;
+        Ok(true)
+    }
+
+    /// What follows from a command's outcome.
+    fn finish(&mut self, start: usize, outcome: Outcome) -> Result<(), End> {
+        match self.client.reply_mode.get() {
+            ReplyMode::On => {}
+            ReplyMode::Off => self.replies.drop_since(start),
+            ReplyMode::SkipNext => {
+                // CLIENT REPLY SKIP itself writes nothing; the command after it is the one that is not answered.
+                if self.replies.out.len() > start {
+                    self.replies.drop_since(start);
+                    self.client.reply_mode.set(ReplyMode::On);
+                }
+            }
+        }
+        match outcome {
+            Outcome::Reply { hold, .. } => {
+                if let Some(hold) = hold {
+                    self.replies.hold(start, hold);
+                }
+                Ok(())
+            }
+            Outcome::Wait(request) => {
+                let shard = self.door.shard.clone();
+                self.blocked = Some(Blocked::Wait(Box::pin(async move { shard.wait(request).await })));
+                self.client.blocked.set(true);
+                Ok(())
+            }
+            Outcome::Busy => Ok(()),
+            Outcome::Close => Err(End::AfterReplies),
+        }
+    }
+
+    /// Sends what may leave and fits into the socket. Returns what the oldest held reply waits for.
+    fn send(&mut self) -> io::Result<Option<Hold>> {
+        loop {
+            let shard = &self.door.shard;
+            let held = self.replies.release(|hold| shard.may_leave(hold));
+            let sendable = self.replies.sendable();
+            if sendable.is_empty() {
+                return Ok(held);
+            }
+            let len = self.stream.send(sendable)?;
+            if len == 0 {
+                return Ok(held);
+            }
+            add(&self.door.stats.writes, 1);
+            add(&self.door.stats.bytes_out, len as u64);
+            add(&self.client.bytes_out, len as u64);
+            let all = len == sendable.len();
+            self.replies.sent(len);
+            self.client.unsent_bytes.set(self.replies.unsent());
+            if all {
+                return Ok(held);
+            }
+        }
+    }
+
+    /// Whether the client reads fast enough. What the shard holds back is not the client's fault.
+    fn check_output(&mut self) -> Result<(), End> {
+        let limit = self.door.node.config.load().client_output_buffer_limit;
+        let unsent = self.replies.sendable().len() as u64;
+        let hard = limit.hard_bytes > 0 && unsent > limit.hard_bytes;
+        let over_soft = limit.soft_bytes > 0 && unsent > limit.soft_bytes;
+        let since = *self.over_soft_since.get_or_insert_with(Instant::now);
+        if !over_soft {
+            self.over_soft_since = None;
+        }
+        if hard || (over_soft && since.elapsed() > limit.soft_time) {
+            add(&self.door.stats.output_limit_closes, 1);
+            tracing::warn!(client = %self.client.address, unsent, "closed: it does not read its replies");
+            return Err(End::Now);
+        }
+        Ok(())
+    }
+}
+
+async fn unblocked(blocked: &mut Option<Blocked>) -> Option<WaitAnswer> {
+    match blocked {
+        Some(Blocked::Busy(busy)) => {
+            busy.await;
+            None
+        }
+        Some(Blocked::Wait(wait)) => Some(wait.await),
+        None => std::future::pending().await,
+    }
+}

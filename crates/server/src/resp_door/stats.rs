@@ -1,0 +1,286 @@
+//! What one replica's door counts, for INFO and metrics. On the loop's thread: plain cells.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fastness_engine::command::CommandSpec;
+use fastness_resp::Args;
+
+/// Different error codes that are counted; Valkey's bound too.
+const ERROR_CODES_MAX: usize = 128;
+/// Arguments of a slow command that are kept, and how much of each.
+const SLOW_ARGS_MAX: usize = 32;
+const SLOW_ARG_BYTES_MAX: usize = 128;
+/// Buckets of a latency histogram: powers of two of a microsecond.
+const LATENCY_BUCKETS: usize = 32;
+
+/// What is known of one command.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CommandStats {
+    /// Runs.
+    pub calls: u64,
+    /// Their time, ns.
+    pub nanos: u64,
+    /// Refused before they ran.
+    pub rejected: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// Runs per bucket: bucket n holds those of at most 2^n µs.
+    pub buckets: [u64; LATENCY_BUCKETS],
+}
+
+impl CommandStats {
+    /// Time of all runs, µs.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        self.nanos / 1_000
+    }
+
+    /// The upper bound, µs, of the bucket that the given share of the runs does not exceed.
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> f64 {
+        let wanted = (self.calls as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= wanted {
+                return (1u64 << bucket) as f64;
+            }
+        }
+        0.0
+    }
+}
+
+/// One command that ran long.
+#[derive(Debug, Clone)]
+pub struct SlowCommand {
+    /// Rising.
+    pub id: u64,
+    /// Seconds since the Unix epoch.
+    pub at: u64,
+    /// How long it ran, µs.
+    pub micros: u64,
+    /// Its arguments, cut.
+    pub args: Vec<Vec<u8>>,
+    /// Who sent it.
+    pub client: String,
+    /// The client's name.
+    pub name: Vec<u8>,
+}
+
+/// See the module.
+pub struct DoorStats {
+    /// Since when it counts.
+    pub since: Cell<Instant>,
+    /// Connections accepted.
+    pub connections: Cell<u64>,
+    /// Commands run.
+    pub commands: Cell<u64>,
+    /// Bytes received.
+    pub bytes_in: Cell<u64>,
+    /// Bytes sent.
+    pub bytes_out: Cell<u64>,
+    /// Reads that gave something.
+    pub reads: Cell<u64>,
+    /// Sends.
+    pub writes: Cell<u64>,
+    /// Error replies.
+    pub errors: Cell<u64>,
+    /// Connections closed since they did not read.
+    pub output_limit_closes: Cell<u64>,
+    /// Connections closed since they sent more than may wait.
+    pub query_limit_closes: Cell<u64>,
+    /// Refusals of AUTH.
+    pub auth_failures: Cell<u64>,
+    /// Connections whose execution waits for the log.
+    pub stalled: Cell<u64>,
+    /// Commands per second, the newest samples.
+    rate: RefCell<Rate>,
+    by_command: RefCell<HashMap<&'static str, CommandStats>>,
+    by_error: RefCell<BTreeMap<String, u64>>,
+    slow: RefCell<VecDeque<SlowCommand>>,
+    slow_next: Cell<u64>,
+}
+
+/// Samples of counters, for the figures per second.
+#[derive(Default)]
+struct Rate {
+    last: Option<(Instant, [u64; 3])>,
+    per_second: [f64; 3],
+}
+
+impl Default for DoorStats {
+    fn default() -> Self {
+        DoorStats {
+            since: Cell::new(Instant::now()),
+            connections: Cell::default(),
+            commands: Cell::default(),
+            bytes_in: Cell::default(),
+            bytes_out: Cell::default(),
+            reads: Cell::default(),
+            writes: Cell::default(),
+            errors: Cell::default(),
+            output_limit_closes: Cell::default(),
+            query_limit_closes: Cell::default(),
+            auth_failures: Cell::default(),
+            stalled: Cell::default(),
+            rate: RefCell::default(),
+            by_command: RefCell::default(),
+            by_error: RefCell::default(),
+            slow: RefCell::default(),
+            slow_next: Cell::default(),
+        }
+    }
+}
+
+/// Adds to a counter.
+pub fn add(cell: &Cell<u64>, amount: u64) {
+    cell.set(cell.get() + amount);
+}
+
+impl DoorStats {
+    /// Counts one run. `reply` is what was appended.
+    pub fn count(&self, spec: &'static CommandSpec, took: Duration, reply: &[u8]) {
+        add(&self.commands, 1);
+        let nanos = took.as_nanos() as u64;
+        let failed = reply.first() == Some(&b'-');
+        let mut by_command = self.by_command.borrow_mut();
+        let stats = by_command.entry(spec.name).or_default();
+        if failed && is_rejection(reply) {
+            stats.rejected += 1;
+        } else {
+            stats.calls += 1;
+            stats.nanos += nanos;
+            stats.failed += u64::from(failed);
+            let bucket = (64 - (nanos / 1_000).leading_zeros() as usize).min(LATENCY_BUCKETS - 1);
+            stats.buckets[bucket] += 1;
+        }
+        drop(by_command);
+        if failed {
+            self.count_error(reply);
+        }
+    }
+
+    /// Counts an error reply by its code.
+    pub fn count_error(&self, reply: &[u8]) {
+        add(&self.errors, 1);
+        let end = reply.iter().position(|byte| matches!(byte, b' ' | b'\r')).unwrap_or(reply.len());
+        let code = String::from_utf8_lossy(reply.get(1..end).unwrap_or_default()).into_owned();
+        let mut by_error = self.by_error.borrow_mut();
+        if by_error.len() < ERROR_CODES_MAX || by_error.contains_key(&code) {
+            *by_error.entry(code).or_default() += 1;
+        }
+    }
+
+    /// Keeps a command that ran long.
+    pub fn note_slow(&self, args: Args<'_>, took: Duration, client: &super::clients::Client, len_max: usize) {
+        let id = self.slow_next.get();
+        self.slow_next.set(id + 1);
+        let mut slow = self.slow.borrow_mut();
+        slow.push_front(SlowCommand {
+            id,
+            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            micros: took.as_micros() as u64,
+            args: cut_args(args),
+            client: client.address.to_string(),
+            name: client.name.borrow().clone(),
+        });
+        slow.truncate(len_max);
+    }
+
+    /// The newest slow commands.
+    #[must_use]
+    pub fn slow(&self, count: usize) -> Vec<SlowCommand> {
+        self.slow.borrow().iter().take(count).cloned().collect()
+    }
+
+    /// How many are kept.
+    #[must_use]
+    pub fn slow_len(&self) -> usize {
+        self.slow.borrow().len()
+    }
+
+    /// Forgets them.
+    pub fn slow_reset(&self) {
+        self.slow.borrow_mut().clear();
+    }
+
+    /// Per command, by name.
+    #[must_use]
+    pub fn by_command(&self) -> BTreeMap<&'static str, CommandStats> {
+        self.by_command.borrow().iter().map(|(name, stats)| (*name, *stats)).collect()
+    }
+
+    /// Error replies per code.
+    #[must_use]
+    pub fn by_error(&self) -> BTreeMap<String, u64> {
+        self.by_error.borrow().clone()
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&self) {
+        let cells = [
+            &self.connections,
+            &self.commands,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.reads,
+            &self.writes,
+            &self.errors,
+            &self.output_limit_closes,
+            &self.query_limit_closes,
+            &self.auth_failures,
+        ];
+        cells.into_iter().for_each(|cell| cell.set(0));
+        self.by_command.borrow_mut().clear();
+        self.by_error.borrow_mut().clear();
+        *self.rate.borrow_mut() = Rate::default();
+        self.since.set(Instant::now());
+    }
+
+    /// Called about once a second: makes the figures per second.
+    pub fn sample(&self) {
+        let now = Instant::now();
+        let counters = [self.commands.get(), self.bytes_in.get(), self.bytes_out.get()];
+        let mut rate = self.rate.borrow_mut();
+        if let Some((then, before)) = rate.last {
+            let seconds = now.duration_since(then).as_secs_f64().max(1e-3);
+            for i in 0..3 {
+                rate.per_second[i] = counters[i].saturating_sub(before[i]) as f64 / seconds;
+            }
+        }
+        rate.last = Some((now, counters));
+    }
+
+    /// Commands, bytes in, bytes out per second.
+    #[must_use]
+    pub fn per_second(&self) -> [f64; 3] {
+        self.rate.borrow().per_second
+    }
+}
+
+/// Whether an error says that the command did not run at all.
+fn is_rejection(reply: &[u8]) -> bool {
+    const CODES: [&[u8]; 8] =
+        [b"-MOVED ", b"-CLUSTERDOWN ", b"-CROSSSLOT ", b"-OOM ", b"-LOADING ", b"-READONLY ", b"-NOAUTH ", b"-NOPERM "];
+    CODES.iter().any(|code| reply.starts_with(code))
+}
+
+fn cut_args(args: Args<'_>) -> Vec<Vec<u8>> {
+    let kept = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
+    let mut cut: Vec<Vec<u8>> = args.take(kept).iter().map(cut_arg).collect();
+    if args.len() > kept {
+        cut.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
+    }
+    cut
+}
+
+fn cut_arg(arg: &[u8]) -> Vec<u8> {
+    if arg.len() <= SLOW_ARG_BYTES_MAX {
+        return arg.to_vec();
+    }
+    let mut cut = arg[..SLOW_ARG_BYTES_MAX].to_vec();
+    cut.extend_from_slice(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES_MAX).as_bytes());
+    cut
+}

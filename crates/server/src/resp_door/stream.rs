@@ -1,0 +1,243 @@
+//! A client's byte stream on the loop's thread: plain TCP, or TLS whose handshake was done elsewhere.
+//!
+//! Nothing here waits but [`ClientStream::ready`]: reading and sending take what the socket gives and takes at once. A read
+//! that came back short has emptied the socket, and the readiness is cleared with it, so that a request costs one `recv`
+//! and not two.
+
+use std::io::{self, Read, Write};
+
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendFlags};
+use rustls::ServerConnection;
+use tokio::io::{Interest, Ready};
+use tokio::net::TcpStream;
+
+/// Ciphertext that may wait in a TLS connection; more plaintext is not taken until it has left.
+const CIPHERTEXT_BYTES_MAX: usize = 256 * 1024;
+/// Ciphertext read at a time.
+const RECORDS_BYTES: usize = 64 * 1024;
+
+/// What a read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// So many bytes were appended; 0: none there now.
+    Bytes(usize),
+    /// The client has closed its side.
+    End,
+}
+
+/// See the module.
+pub struct ClientStream {
+    tcp: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+}
+
+impl ClientStream {
+    /// Takes a connection over: `tls` is its state after the handshake. Must run on the runtime that will poll it.
+    ///
+    /// # Errors
+    /// The runtime does not take the socket.
+    pub fn new(tcp: std::net::TcpStream, tls: Option<Box<ServerConnection>>) -> io::Result<ClientStream> {
+        let mut tls = tls;
+        if let Some(tls) = &mut tls {
+            tls.set_buffer_limit(Some(CIPHERTEXT_BYTES_MAX));
+        }
+        Ok(ClientStream { tcp: TcpStream::from_std(tcp)?, tls })
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether plaintext is there already, so that the socket need not be waited for.
+    #[must_use]
+    pub fn has_plaintext(&mut self) -> bool {
+        match &mut self.tls {
+            None => false,
+            Some(tls) => tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0),
+        }
+    }
+
+    /// Waits until the socket can be read, written, or both.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.tcp.ready(interest).await
+    }
+
+    /// Appends what is there, up to the room in `buf`, which the caller has reserved.
+    ///
+    /// # Errors
+    /// The socket's, or TLS's.
+    pub fn fill(&mut self, buf: &mut Vec<u8>) -> io::Result<Filled> {
+        match &mut self.tls {
+            None => {
+                let room = buf.capacity() - buf.len();
+                receive(&self.tcp, room, |tcp| Ok(rustix::net::recv(tcp, spare_capacity(buf), RecvFlags::DONTWAIT)?.1))
+            }
+            Some(tls) => fill_tls(&self.tcp, tls, buf),
+        }
+    }
+
+    /// Sends what the socket takes; returns how much of `bytes` was taken over.
+    ///
+    /// # Errors
+    /// The socket's, or TLS's.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => would_block_is_zero(self.tcp.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(&self.tcp, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+            })),
+            Some(tls) => {
+                let mut taken = 0;
+                loop {
+                    let accepted = tls.writer().write(&bytes[taken..])?;
+                    taken += accepted;
+                    flush_tls(&self.tcp, tls)?;
+                    if accepted == 0 || taken == bytes.len() {
+                        return Ok(taken);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether something that was taken over has not left yet (TLS only): call [`ClientStream::flush`] when the socket
+    /// can be written.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Sends ciphertext that waits.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => Ok(()),
+            Some(tls) => flush_tls(&self.tcp, tls),
+        }
+    }
+
+    /// Tells a TLS client that nothing follows.
+    pub fn close(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            // The client may be gone already.
+            let _ = flush_tls(&self.tcp, tls);
+        }
+    }
+}
+
+/// One `recv`, and the readiness cleared if it came back short.
+fn receive(
+    tcp: &TcpStream,
+    room: usize,
+    recv: impl FnOnce(&TcpStream) -> io::Result<usize>,
+) -> io::Result<Filled> {
+    let mut received = None;
+    let outcome = tcp.try_io(Interest::READABLE, || {
+        let len = recv(tcp)?;
+        received = Some(len);
+        // The runtime clears its note that the socket is readable. What arrives after the `recv` sets it again.
+        if len > 0 && len < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match (received, outcome) {
+        (Some(0), _) => Ok(Filled::End),
+        (Some(len), _) => Ok(Filled::Bytes(len)),
+        (None, outcome) => would_block_is_zero(outcome.map(|()| 0)).map(Filled::Bytes),
+    }
+}
+
+fn would_block_is_zero(outcome: io::Result<usize>) -> io::Result<usize> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        outcome => outcome,
+    }
+}
+
+fn fill_tls(tcp: &TcpStream, tls: &mut ServerConnection, buf: &mut Vec<u8>) -> io::Result<Filled> {
+    let before = buf.len();
+    loop {
+        let ended = take_plaintext(tls, buf)?;
+        if buf.len() > before {
+            return Ok(Filled::Bytes(buf.len() - before));
+        }
+        if ended {
+            return Ok(Filled::End);
+        }
+        let mut socket = Socket { tcp };
+        match tls.read_tls(&mut socket) {
+            Ok(0) => return Ok(Filled::End),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Filled::Bytes(0)),
+            Err(error) => return Err(error),
+        }
+        if let Err(error) = tls.process_new_packets() {
+            // The alert that says why.
+            let _ = flush_tls(tcp, tls);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        if tls.wants_write() {
+            flush_tls(tcp, tls)?;
+        }
+    }
+}
+
+/// Moves decrypted bytes to `buf`; `true` if the client has said that nothing follows.
+fn take_plaintext(tls: &mut ServerConnection, buf: &mut Vec<u8>) -> io::Result<bool> {
+    let mut chunk = [0u8; 16 * 1024];
+    loop {
+        match tls.reader().read(&mut chunk) {
+            Ok(0) => return Ok(true),
+            Ok(len) => buf.extend_from_slice(&chunk[..len]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if buf.capacity() - buf.len() < chunk.len() {
+            return Ok(false);
+        }
+    }
+}
+
+fn flush_tls(tcp: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(&mut Socket { tcp }) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The socket as the blocking reader and writer that rustls expects; never blocks.
+struct Socket<'a> {
+    tcp: &'a TcpStream,
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let room = buf.len().min(RECORDS_BYTES);
+        let read = |tcp: &TcpStream| Ok(rustix::net::recv(tcp, &mut buf[..room], RecvFlags::DONTWAIT)?.1);
+        match receive(self.tcp, room, read)? {
+            Filled::Bytes(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Filled::Bytes(len) => Ok(len),
+            Filled::End => Ok(0),
+        }
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.tcp.try_write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! What all threads of one node share: who it is, its options, the newest map, who leads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use fastness_consensus::handle::{GroupHandle, Role};
+use fastness_control::ClusterMap;
+use fastness_types::{Az, ClusterId, NodeId, ShardId};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::config::Config;
+
+/// The version that clients are told (`valkey_version`): the one whose behaviour is followed.
+pub const VALKEY_VERSION: &str = "9.1.0";
+/// The version that clients of older libraries look at (`redis_version`), as Valkey itself tells it.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// See the module.
+pub struct NodeShared {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its AZ.
+    pub az: Az,
+    /// The options as they are now: CONFIG SET replaces them.
+    pub config: ArcSwap<Config>,
+    /// The newest map; `None` until the cluster is created.
+    pub map: ArcSwapOption<ClusterMap>,
+    /// When the process started.
+    pub started: Instant,
+    /// The same on the wall, seconds since the Unix epoch.
+    pub started_at: u64,
+    /// Random, one per process, 40 hexadecimal digits.
+    pub run_id: String,
+    /// Connections of clients now, all replicas together.
+    pub connected: AtomicU64,
+    /// Connections that were refused since there were too many.
+    pub rejected: AtomicU64,
+    clients: AtomicU64,
+    groups: RwLock<BTreeMap<ShardId, GroupHandle>>,
+    /// Leaders of shards that this node has no replica of, as their members have told.
+    told: RwLock<BTreeMap<ShardId, NodeId>>,
+    stop: watch::Sender<bool>,
+}
+
+impl NodeShared {
+    /// At the start of a node.
+    #[must_use]
+    pub fn new(node: NodeId, cluster: ClusterId, config: Config) -> Arc<NodeShared> {
+        let run_id = (0..20).map(|_| format!("{:02x}", rand::random::<u8>())).collect();
+        Arc::new(NodeShared {
+            node,
+            cluster,
+            az: Az::from(config.availability_zone.as_str()),
+            config: ArcSwap::from_pointee(config),
+            map: ArcSwapOption::empty(),
+            started: Instant::now(),
+            started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            run_id,
+            connected: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            clients: AtomicU64::new(0),
+            groups: RwLock::default(),
+            told: RwLock::default(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// The next client's number, from 1.
+    #[must_use]
+    pub fn next_client(&self) -> u64 {
+        self.clients.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Enters the group of a replica on this node: it knows who leads.
+    pub fn add_group(&self, shard: ShardId, handle: GroupHandle) {
+        self.groups.write().insert(shard, handle);
+    }
+
+    /// Notes what a member of a shard that this node has no replica of has told.
+    pub fn tell_leader(&self, shard: ShardId, leader: NodeId) {
+        self.told.write().insert(shard, leader);
+    }
+
+    /// Who leads a shard, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        match self.groups.read().get(&shard) {
+            Some(handle) => match &**handle.role() {
+                Role::Leader { .. } => Some(self.node),
+                Role::Follower { leader } => *leader,
+                Role::Stopped { .. } => None,
+            },
+            None => self.told.read().get(&shard).copied(),
+        }
+    }
+
+    /// Asks the node to stop: leadership is handed over, replies leave, then the process ends.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Tells when the node was asked to stop.
+    #[must_use]
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+}
