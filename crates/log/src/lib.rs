@@ -30,9 +30,11 @@ pub mod memory;
 mod queue;
 mod reader;
 mod recover;
+pub mod rocks;
 mod stats;
 pub mod store;
 mod tail;
+mod wal;
 mod writer;
 
 pub use cipher::{Cipher, Fingerprint, KeyFileError, MasterKey, Random};

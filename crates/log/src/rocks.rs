@@ -1,0 +1,338 @@
+//! The ordered store in RocksDB.
+//!
+//! - One write-ahead log for both families; a synced write is one fdatasync of it. Files are never recycled: old
+//!   records behind the end would make a torn tail look like data.
+//! - Before RocksDB opens the directory, the write-ahead log is checked and a torn end is cut: see `wal.rs`. RocksDB then
+//!   recovers in the mode that refuses anything else that does not check.
+//! - `log`: no compression (it is encrypted), no automatic compaction; its files are written once, with direct I/O,
+//!   and compacted after much of them was purged ([`OrderedStore::reclaim`]).
+//! - `meta` is small and compacted as usual. Its memtable would keep old write-ahead files alive; `wal_bytes_max` bounds that.
+//! - The directory is locked for the life of the store.
+//!
+//! Files beside RocksDB's own: `store.lock`, and `boot-id`, the machine's boot id at the last start, replaced atomically. It differs after
+//! a machine crash (or an orderly reboot, which leaves nothing torn).
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rocksdb::{
+    ColumnFamily, CompactOptions, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode, LogLevel, Options,
+    ReadOptions, WriteBatch as RocksBatch, WriteOptions,
+};
+
+use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch, WriteOp};
+use crate::wal::{self, WalState};
+
+const MIB: usize = 1024 * 1024;
+const BOOT_FILE: &str = "boot-id";
+const LOCK_FILE: &str = "store.lock";
+
+/// How to open the store.
+#[derive(Debug, Clone)]
+pub struct RocksOptions {
+    /// Its directory; made if it is not there.
+    pub dir: PathBuf,
+    /// The machine's boot id; read from the system with `None`.
+    pub boot_id: Option<String>,
+    /// One memtable of the log, bytes. Up to four exist while flushes are behind.
+    pub memtable_bytes: usize,
+    /// Write-ahead files, bytes: at it memtables are flushed.
+    pub wal_bytes_max: u64,
+    /// Files kept open.
+    pub open_files_max: i32,
+}
+
+impl RocksOptions {
+    /// The defaults: at most 128 MiB of memtables per node.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> RocksOptions {
+        RocksOptions {
+            dir: dir.into(),
+            boot_id: None,
+            memtable_bytes: 32 * MIB,
+            wal_bytes_max: 160 * MIB as u64,
+            open_files_max: 512,
+        }
+    }
+}
+
+/// The store in one directory.
+pub struct RocksStore {
+    db: Arc<DB>,
+    dir: PathBuf,
+    reclaiming: Arc<AtomicBool>,
+    reclaimer: Mutex<Option<JoinHandle<()>>>,
+    /// Released last.
+    _lock: File,
+}
+
+impl std::fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksStore").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl RocksStore {
+    /// Opens the store, or makes a new one in an empty directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process has it; [`StoreError::Corrupt`] with file and position if what is
+    /// stored does not check and cannot be the last, never acknowledged batch.
+    pub fn open(options: &RocksOptions) -> Result<Arc<RocksStore>, StoreError> {
+        let dir = &options.dir;
+        let io = |error: std::io::Error| StoreError::Io { place: dir.display().to_string(), detail: error.to_string() };
+        std::fs::create_dir_all(dir).map_err(io)?;
+        let lock = lock(dir)?;
+        let boot_id = match &options.boot_id {
+            Some(boot_id) => boot_id.clone(),
+            None => machine_boot_id().map_err(io)?,
+        };
+        let known = read_boot_id(dir).map_err(io)?;
+        let crashed = known.as_ref().is_some_and(|known| *known != boot_id);
+        if let WalState::Cut { file, at, bytes } = wal::check(dir, crashed)? {
+            let file = file.display();
+            tracing::warn!(%file, at, bytes, crashed, "cut off the last write batch, which was torn and never acknowledged");
+        }
+        if known.is_none() {
+            // A new store; before its first write, so that its first crash is told from a restart. (A store that lost
+            // this file was treated as not crashed: the strict way.)
+            write_boot_id(dir, &boot_id).map_err(io)?;
+        }
+        let families = [Family::Log, Family::Meta].map(|family| (family.name(), family_options(family, options)));
+        let db = DB::open_cf_with_opts(&database_options(options), dir, families).map_err(|e| store_error(dir, &e))?;
+        if known.is_some_and(|known| known != boot_id) {
+            // After recovery, so that a crash within it cuts again.
+            write_boot_id(dir, &boot_id).map_err(io)?;
+        }
+        Ok(Arc::new(RocksStore {
+            db: Arc::new(db),
+            dir: dir.clone(),
+            reclaiming: Arc::new(AtomicBool::new(false)),
+            reclaimer: Mutex::new(None),
+            _lock: lock,
+        }))
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        family_of(&self.db, family)
+    }
+
+    fn error(&self, error: &rocksdb::Error) -> StoreError {
+        store_error(&self.dir, error)
+    }
+
+    /// Whether a compaction that [`OrderedStore::reclaim`] has started is running.
+    #[must_use]
+    pub fn is_reclaiming(&self) -> bool {
+        self.reclaiming.load(Ordering::Acquire)
+    }
+
+    /// Moves what is in memtables into files. Not needed for durability.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for family in [Family::Log, Family::Meta] {
+            self.db.flush_cf(self.family(family)).map_err(|e| self.error(&e))?;
+        }
+        Ok(())
+    }
+}
+
+fn family_of(db: &DB, family: Family) -> &ColumnFamily {
+    db.cf_handle(family.name()).expect("both families are opened with the database")
+}
+
+/// Locks the directory for the life of the store. Taken before the files are examined, since a live process' last batch
+/// must not be taken for a torn one; RocksDB's own lock comes later.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let place = dir.display().to_string();
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
+    let file = file.map_err(|error| StoreError::Io { place: place.clone(), detail: error.to_string() })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { place, detail: "the store is locked".into() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::Io { place, detail: error.to_string() }),
+    }
+}
+
+/// The machine's boot id, which changes with every start of its kernel.
+///
+/// # Errors
+/// The system does not tell it.
+pub fn machine_boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_string())
+}
+
+fn read_boot_id(dir: &Path) -> std::io::Result<Option<String>> {
+    match std::fs::read_to_string(dir.join(BOOT_FILE)) {
+        Ok(text) => Ok(Some(text.trim().to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_boot_id(dir: &Path, boot_id: &str) -> std::io::Result<()> {
+    let new = dir.join("boot-id.new");
+    let mut file = File::create(&new)?;
+    writeln!(file, "{boot_id}")?;
+    file.sync_all()?;
+    std::fs::rename(&new, dir.join(BOOT_FILE))?;
+    File::open(dir)?.sync_all()
+}
+
+fn database_options(options: &RocksOptions) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    db.set_recycle_log_file_num(0);
+    db.set_max_total_wal_size(options.wal_bytes_max);
+    db.set_use_direct_io_for_flush_and_compaction(supports_direct_io(&options.dir));
+    db.set_max_background_jobs(2);
+    db.set_max_open_files(options.open_files_max);
+    db.set_skip_stats_update_on_db_open(true);
+    db.set_stats_dump_period_sec(0);
+    db.set_log_level(LogLevel::Warn);
+    db.set_max_log_file_size(MIB);
+    db.set_keep_log_file_num(2);
+    db
+}
+
+fn family_options(family: Family, options: &RocksOptions) -> Options {
+    let mut cf = Options::default();
+    cf.set_compression_type(DBCompressionType::None);
+    match family {
+        Family::Log => {
+            cf.set_write_buffer_size(options.memtable_bytes);
+            cf.set_max_write_buffer_number(4);
+            cf.set_disable_auto_compactions(true);
+        }
+        Family::Meta => cf.set_write_buffer_size(4 * MIB),
+    }
+    cf
+}
+
+/// Whether files here can be opened for direct I/O (a file system in memory refuses).
+#[cfg(target_os = "linux")]
+fn supports_direct_io(dir: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags};
+    let probe = dir.join("direct-io.probe");
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT;
+    let opened = rustix::fs::open(&probe, flags, Mode::RUSR | Mode::WUSR).is_ok();
+    // A probe that stays is empty, and used again.
+    let _ = std::fs::remove_file(&probe);
+    opened
+}
+
+#[cfg(not(target_os = "linux"))]
+fn supports_direct_io(_: &Path) -> bool {
+    false
+}
+
+fn store_error(dir: &Path, error: &rocksdb::Error) -> StoreError {
+    let place = dir.display().to_string();
+    let detail = error.to_string();
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::Corrupt { place, detail },
+        _ if detail.contains("No space left") => StoreError::NoSpace { place, detail },
+        _ if detail.contains("lock hold") || detail.contains("While lock file") => StoreError::Locked { place, detail },
+        _ => StoreError::Io { place, detail },
+    }
+}
+
+fn read_options(range: &KeyRange) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(range.to.clone());
+    options.set_iterate_lower_bound(range.from.clone());
+    options.fill_cache(false);
+    options
+}
+
+impl OrderedStore for RocksStore {
+    fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
+        let mut rocks = RocksBatch::with_capacity_bytes(batch.size_bytes() + 32 * batch.ops.len());
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put { family, key, value } => rocks.put_cf(self.family(*family), key, value),
+                WriteOp::Delete { family, key } => rocks.delete_cf(self.family(*family), key),
+                WriteOp::DeleteRange { family, from, to } => {
+                    rocks.delete_range_cf(self.family(*family), from.as_slice(), to.as_slice());
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(rocks, &options).map_err(|e| self.error(&e))
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(family), key).map_err(|e| self.error(&e))
+    }
+
+    fn scan(&self, family: Family, range: &KeyRange, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        if range.from >= range.to {
+            return Ok(());
+        }
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family), read_options(range));
+        iterator.seek(&range.from);
+        while let Some((key, value)) = iterator.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|e| self.error(&e))
+    }
+
+    fn last(&self, family: Family, range: &KeyRange) -> Result<Option<KeyValue>, StoreError> {
+        if range.from >= range.to {
+            return Ok(None);
+        }
+        let mut iterator = self.db.iterator_cf_opt(self.family(family), read_options(range), IteratorMode::End);
+        let last = iterator.next().transpose().map_err(|e| self.error(&e))?;
+        Ok(last.map(|(key, value)| (key.into_vec(), value.into_vec())))
+    }
+
+    fn reclaim(&self, family: Family) {
+        if self.reclaiming.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (db, running) = (self.db.clone(), self.reclaiming.clone());
+        let work = move || {
+            // Rewrites what is left of the files that overlap what was deleted; writes go on meanwhile.
+            let mut options = CompactOptions::default();
+            options.set_exclusive_manual_compaction(false);
+            db.compact_range_cf_opt(family_of(&db, family), None::<&[u8]>, None::<&[u8]>, &options);
+            running.store(false, Ordering::Release);
+        };
+        match std::thread::Builder::new().name("log-reclaim".into()).spawn(work) {
+            // The one before has ended: it has cleared the flag.
+            Ok(thread) => *self.reclaimer.lock() = Some(thread),
+            Err(error) => {
+                tracing::warn!(%error, "cannot give back the space of purged entries now");
+                self.reclaiming.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    fn place(&self) -> String {
+        self.dir.display().to_string()
+    }
+}
+
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        self.db.cancel_all_background_work(true);
+        if let Some(thread) = self.reclaimer.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the compaction thread has panicked");
+        }
+    }
+}
