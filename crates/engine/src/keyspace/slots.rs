@@ -142,8 +142,8 @@ impl Keyspace {
     /// Bytes in use, and entries moved since the start.
     #[must_use]
     pub fn account(&self) -> Account {
-        /// Two words per element in nodes of eleven that are two thirds full on average, with their headers.
-        const DUE_BYTES: u64 = 26;
+        /// Two words per element in nodes of eleven that are half to two thirds full, with the nodes above them.
+        const DUE_BYTES: u64 = 34;
         let mut account = self.account;
         account.bytes += self.due.len() as u64 * DUE_BYTES;
         account
