@@ -138,8 +138,10 @@ pub enum Unmet {
     DurableKey(Durability),
     #[error("durability {0} needs to know this node's zone: set availability-zone")]
     DurableZone(Durability),
-    #[error("{0} needs {1}")]
-    TlsMaterial(&'static str, &'static str),
+    #[error("nodes speak mutual TLS with each other and with administrators in every mode: set {0}")]
+    NodeTls(&'static str),
+    #[error("what is on disk is encrypted in every mode: set master-key-file")]
+    DiskKey,
     #[error("no door for clients: set tls-port or port")]
     NoDoor,
     #[error("{0} and {1} are both {2}")]
@@ -195,7 +197,7 @@ impl Config {
     /// The first requirement that is not met.
     pub fn check(&self) -> Result<(), Unmet> {
         self.check_durable()?;
-        self.check_tls()?;
+        self.check_material()?;
         self.check_ports()?;
         for address in &self.bind {
             address.parse::<IpAddr>().map_err(|_| Unmet::Bind(address.clone()))?;
@@ -220,11 +222,11 @@ impl Config {
         Ok(())
     }
 
-    fn check_tls(&self) -> Result<(), Unmet> {
+    fn check_material(&self) -> Result<(), Unmet> {
         match self.missing_tls() {
-            Some(missing) if self.tls_port != 0 => Err(Unmet::TlsMaterial("tls-port", missing)),
-            Some(missing) if self.tls_cert_file.is_some() => Err(Unmet::TlsMaterial("tls-cert-file", missing)),
-            _ => Ok(()),
+            Some(missing) => Err(Unmet::NodeTls(missing)),
+            None if self.master_key_file.is_none() => Err(Unmet::DiskKey),
+            None => Ok(()),
         }
     }
 
@@ -235,12 +237,6 @@ impl Config {
             (&self.tls_ca_cert_file, "tls-ca-cert-file"),
         ];
         files.into_iter().find(|(file, _)| file.is_none()).map(|(_, name)| name)
-    }
-
-    /// Whether there is everything that TLS needs.
-    #[must_use]
-    pub fn has_tls(&self) -> bool {
-        self.missing_tls().is_none()
     }
 
     fn check_ports(&self) -> Result<(), Unmet> {

@@ -9,11 +9,14 @@
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
 pub mod config;
+pub mod admin;
 mod glob;
+pub mod metrics;
 pub mod names;
 pub mod pause;
 mod process;
 pub mod replica;
+pub mod replicas;
 pub mod resp_door;
 pub mod shared;
 pub mod tls;

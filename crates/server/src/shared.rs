@@ -45,7 +45,18 @@ pub struct NodeShared {
     groups: RwLock<BTreeMap<ShardId, GroupHandle>>,
     /// Leaders of shards that this node has no replica of, as their members have told.
     told: RwLock<BTreeMap<ShardId, NodeId>>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far a node is on its way to its end. It never goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serves.
+    Running,
+    /// Hands over what it leads; clients are served or redirected.
+    HandingOver,
+    /// Accepts nobody any more, lets replies leave, closes.
+    Closing,
 }
 
 impl NodeShared {
@@ -67,7 +78,7 @@ impl NodeShared {
             clients: AtomicU64::new(0),
             groups: RwLock::default(),
             told: RwLock::default(),
-            stop: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Running),
         })
     }
 
@@ -102,12 +113,27 @@ impl NodeShared {
 
     /// Asks the node to stop: leadership is handed over, replies leave, then the process ends.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.enter(Phase::HandingOver);
     }
 
-    /// Tells when the node was asked to stop.
+    /// Goes on to a later phase.
+    pub(crate) fn enter(&self, next: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let on = next > *phase;
+            *phase = next.max(*phase);
+            on
+        });
+    }
+
+    /// Where it is.
     #[must_use]
-    pub fn stopping(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Resolves once it is in `phase` or a later one.
+    pub async fn reached(&self, phase: Phase) {
+        // Fails only without a sender, which `self` holds.
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::clients::Arrival;
 use crate::replica::ToReplica;
-use crate::shared::NodeShared;
+use crate::shared::{NodeShared, Phase};
 
 /// Longest TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -59,11 +59,12 @@ pub async fn accept(
     node: Arc<NodeShared>,
     replica: mpsc::Sender<ToReplica>,
 ) {
-    let mut stopping = node.stopping();
+    let closing = node.reached(Phase::Closing);
+    tokio::pin!(closing);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stop| *stop) => return,
+            () = &mut closing => return,
         };
         match accepted {
             Ok((tcp, address)) => welcome(tcp, address, tls.clone(), &node, &replica).await,

@@ -1,0 +1,235 @@
+//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over.
+//!
+//! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a node's or a client's
+//! certificate is refused. Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in
+//! the metadata [`LEADER_METADATA`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_consensus::{GroupControl, HandOverError};
+use fastness_control::{
+    ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, Requirements,
+};
+use fastness_types::{Az, Durability, GroupId, HashSeed, NodeId, ShardId};
+use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
+use fastness_wire::admin::v1::{
+    CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
+    HandOverResponse, NodeSpec, ReplicaStatus, ShardStatus,
+};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Request, Response, Status};
+
+use crate::replicas::Replicas;
+use crate::shared::NodeShared;
+use crate::tls::Identity;
+
+/// How long the owner of a shard may take to drain before a hand-over.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The service.
+pub struct Admin {
+    /// The node.
+    pub node: Arc<NodeShared>,
+    /// Its part in the control plane.
+    pub control: Control,
+    /// Group 0.
+    pub group: GroupControl,
+    /// Its replicas.
+    pub replicas: Arc<Replicas>,
+    /// What this node announces of itself.
+    pub own: NodeInfo,
+}
+
+impl Admin {
+    /// As a tonic service that checks every caller's certificate.
+    pub fn service(self) -> tonic::service::interceptor::InterceptedService<AdminServiceServer<Admin>, Guard> {
+        let guard = Guard { node: self.node.clone() };
+        AdminServiceServer::with_interceptor(self, guard)
+    }
+
+    fn map(&self) -> Result<Arc<ClusterMap>, Status> {
+        self.control.map().ok_or_else(|| Status::failed_precondition("the cluster is not created yet"))
+    }
+
+    /// Says who leads, so that whoever asked can ask there.
+    fn ask_there(&self, leader: Option<NodeId>, what: &str) -> Status {
+        let address = leader.and_then(|leader| Some(self.control.map()?.node(leader)?.grpc_address.clone()));
+        match (leader, address) {
+            (Some(leader), Some(address)) => elsewhere(&format!("node {leader} leads {what}"), &address),
+            _ => Status::unavailable(format!("{what} has no leader that this node knows")),
+        }
+    }
+
+    fn replica_status(&self, shard: u32, control: &GroupControl) -> ReplicaStatus {
+        let status = control.status();
+        ReplicaStatus {
+            shard,
+            role: status.role.name().to_owned(),
+            term: status.term,
+            leader_node: status.leader.map_or(0, |leader| leader.0),
+            committed: status.committed.0,
+            applied: status.applied.0,
+            ready: status.ready,
+            lease_held: status.lease_held,
+        }
+    }
+}
+
+/// Lets administrators of this cluster in.
+#[derive(Clone)]
+pub struct Guard {
+    node: Arc<NodeShared>,
+}
+
+impl tonic::service::Interceptor for Guard {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let certificates = request
+            .extensions()
+            .get::<TlsConnectInfo<TcpConnectInfo>>()
+            .and_then(TlsConnectInfo::peer_certs);
+        let identity = certificates.and_then(|chain| Identity::of(chain.first()?));
+        if identity == Some(Identity::Admin(self.node.cluster)) {
+            return Ok(request);
+        }
+        let wanted = format!("fastness://{}/admin", self.node.cluster);
+        Err(Status::permission_denied(format!("the certificate does not name an administrator ({wanted})")))
+    }
+}
+
+fn elsewhere(message: &str, address: &str) -> Status {
+    let mut status = Status::failed_precondition(message);
+    if let Ok(address) = address.parse() {
+        status.metadata_mut().insert(LEADER_METADATA, address);
+    }
+    status
+}
+
+fn refused(error: CreateError) -> Status {
+    let text = error.to_string();
+    match error {
+        CreateError::Invalid(_) => Status::invalid_argument(text),
+        CreateError::Unmet { .. } | CreateError::Placement(_) => Status::failed_precondition(text),
+        CreateError::Exists(_) => Status::already_exists(text),
+        CreateError::AskLeader { address, .. } => elsewhere(&text, &address),
+        CreateError::Group(_) | CreateError::Stopped(_) => Status::unavailable(text),
+        CreateError::TimedOut { .. } => Status::deadline_exceeded(text),
+    }
+}
+
+fn not_handed_over(error: HandOverError) -> Status {
+    let text = error.to_string();
+    match error {
+        HandOverError::NotLeader(_) | HandOverError::BadTarget(_) | HandOverError::NoTarget => {
+            Status::failed_precondition(text)
+        }
+        HandOverError::UnderWay => Status::aborted(text),
+        _ => Status::unavailable(text),
+    }
+}
+
+fn port(port: u32, node: u64) -> Result<u16, Status> {
+    u16::try_from(port).map_err(|_| Status::invalid_argument(format!("node {node}: {port} is not a port")))
+}
+
+fn node_info(spec: NodeSpec) -> Result<NodeInfo, Status> {
+    Ok(NodeInfo {
+        id: NodeId(spec.id),
+        az: Az::from(spec.az.as_str()),
+        peer_address: spec.peer_address,
+        grpc_address: spec.grpc_address,
+        announce_host: spec.announce_host,
+        announce_hostname: spec.announce_hostname,
+        resp_port: port(spec.resp_port, spec.id)?,
+        resp_tls_port: port(spec.resp_tls_port, spec.id)?,
+    })
+}
+
+fn node_spec(node: &NodeInfo) -> NodeSpec {
+    NodeSpec {
+        id: node.id.0,
+        az: node.az.to_string(),
+        peer_address: node.peer_address.clone(),
+        grpc_address: node.grpc_address.clone(),
+        announce_host: node.announce_host.clone(),
+        resp_port: u32::from(node.resp_port),
+        resp_tls_port: u32::from(node.resp_tls_port),
+        announce_hostname: node.announce_hostname.clone(),
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn create_cluster(
+        &self,
+        request: Request<CreateClusterRequest>,
+    ) -> Result<Response<CreateClusterResponse>, Status> {
+        let request = request.into_inner();
+        let durability: Durability =
+            request.durability.parse().map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
+        let wanted = CreateRequest {
+            cluster_id: self.node.cluster,
+            hash_seed: HashSeed(rand::random()),
+            nodes: request.nodes.into_iter().map(node_info).collect::<Result<_, _>>()?,
+            shards: request.shards,
+            replicas: request.replicas,
+            durability,
+            // A node does not start without any of these (`Config::check`), but for the port for clients.
+            requirements: Requirements {
+                client_tls: self.own.resp_tls_port != 0,
+                peer_tls: true,
+                encryption_at_rest: true,
+            },
+        };
+        let warnings = self.control.create(&wanted).await.map_err(refused)?;
+        Ok(Response::new(CreateClusterResponse { warnings }))
+    }
+
+    async fn describe_cluster(
+        &self,
+        _: Request<DescribeClusterRequest>,
+    ) -> Result<Response<DescribeClusterResponse>, Status> {
+        let map = self.control.map();
+        let mut replicas = vec![self.replica_status(0, &self.group)];
+        replicas.extend(self.replicas.all().iter().map(|(shard, running)| self.replica_status(shard.0, &running.control)));
+        let shards = map.iter().flat_map(|map| &map.shards).map(|shard| ShardStatus {
+            id: shard.id.0,
+            slot_first: u32::from(shard.first.0),
+            slot_last: u32::from(shard.last.0),
+            members: shard.members.iter().map(|node| node.0).collect(),
+        });
+        let durability = map.as_ref().map_or_else(|| self.node.config.load().durability, |map| map.durability);
+        Ok(Response::new(DescribeClusterResponse {
+            cluster_id: self.node.cluster.to_string(),
+            durability: durability.name().to_owned(),
+            nodes: match &map {
+                Some(map) => map.nodes.iter().map(node_spec).collect(),
+                None => vec![node_spec(&self.own)],
+            },
+            shards: shards.collect(),
+            node_id: self.node.node.0,
+            replicas,
+            map_version: map.as_ref().map_or(0, |map| map.version),
+        }))
+    }
+
+    async fn hand_over(&self, request: Request<HandOverRequest>) -> Result<Response<HandOverResponse>, Status> {
+        let HandOverRequest { shard, target_node } = request.into_inner();
+        let target = (target_node != 0).then_some(NodeId(target_node));
+        let (control, leader, what) = if GroupId(shard) == GroupId::CONTROL {
+            (Some(self.group.clone()), self.group.status().leader, "the control plane".to_owned())
+        } else {
+            let id = ShardId(shard);
+            if self.map()?.shard(id).is_none() {
+                return Err(Status::not_found(format!("there is no shard {shard}")));
+            }
+            (self.replicas.get(id).map(|running| running.control), self.node.leader(id), format!("shard {shard}"))
+        };
+        let control = match control {
+            Some(control) if leader == Some(self.node.node) => control,
+            _ => return Err(self.ask_there(leader, &what)),
+        };
+        let new = control.hand_over(target, HAND_OVER_PATIENCE).await.map_err(not_handed_over)?;
+        Ok(Response::new(HandOverResponse { new_primary_node: new.0 }))
+    }
+}

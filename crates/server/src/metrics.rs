@@ -1,0 +1,315 @@
+//! The HTTP port: `/metrics` (Prometheus text), `/healthz` (the process works), `/readyz` (its replicas serve).
+//!
+//! The `redis_*` names are those of redis_exporter, with its meanings, so that dashboards made for it work without it;
+//! `fastness_*` is what only Fastness has. Every figure is labelled with its shard.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use fastness_consensus::Consensus;
+use fastness_log::Log;
+use fastness_shard::{ShardInfo, Standing};
+use fastness_types::{Durability, ShardId};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+
+use crate::process::Usage;
+use crate::replicas::Replicas;
+use crate::resp_door::command::Snapshot;
+use crate::shared::{NodeShared, Phase};
+
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take to send its request's head.
+const HEAD_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub struct Metrics {
+    /// The node.
+    pub node: Arc<NodeShared>,
+    /// Its replicas.
+    pub replicas: Arc<Replicas>,
+    /// Its log.
+    pub log: Log,
+    /// Its consensus.
+    pub consensus: Consensus,
+}
+
+impl Metrics {
+    /// Serves until the node closes.
+    pub async fn serve(self, listener: TcpListener) {
+        let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        let closing = self.node.clone();
+        let closing = closing.reached(Phase::Closing);
+        tokio::pin!(closing);
+        loop {
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut closing => return,
+            };
+            let Ok((tcp, _)) = accepted else {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            let metrics = self.clone();
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(|request| metrics.answer(request));
+                // A connection that breaks concerns nobody.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_MAX)
+                    .serve_connection(TokioIo::new(tcp), service)
+                    .await;
+                drop(slot);
+            });
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (status, text) = match request.uri().path() {
+            "/metrics" => (StatusCode::OK, self.exposition().await),
+            "/healthz" => said(self.healthy()),
+            "/readyz" => said(self.ready().await),
+            _ => (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        *response.status_mut() = status;
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        response.headers_mut().insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+        Ok(response)
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        if let Some(reason) = self.consensus.stopped() {
+            return Err(format!("consensus has stopped: {reason}"));
+        }
+        self.log.failure().map_or(Ok(()), |failure| Err(format!("the log has failed: {failure}")))
+    }
+
+    /// Ready: the cluster is created, and each replica here leads with a lease or follows a known leader.
+    async fn ready(&self) -> Result<(), String> {
+        self.healthy()?;
+        if self.node.phase() != Phase::Running {
+            return Err("the node is stopping".to_owned());
+        }
+        let map = self.node.map.load_full().ok_or("the cluster is not created yet")?;
+        for shard in map.shards_on(self.node.node) {
+            let id = shard.id;
+            let replica = self.replicas.get(id).ok_or_else(|| format!("shard {id} is not started yet"))?;
+            let snapshot = replica.snapshot().await.ok_or_else(|| format!("shard {id} does not answer"))?;
+            not_serving(&snapshot.shard).map_or(Ok(()), |why| Err(format!("shard {id} {why}")))?;
+        }
+        Ok(())
+    }
+
+    async fn exposition(&self) -> String {
+        let mut text = Exposition::default();
+        let node = &self.node;
+        let usage = Usage::now();
+        text.one("redis_up", "gauge", &[], 1.0);
+        text.one("redis_uptime_in_seconds", "gauge", &[], node.started.elapsed().as_secs() as f64);
+        text.one("redis_memory_used_rss_bytes", "gauge", &[], usage.resident_bytes as f64);
+        text.one("redis_cpu_sys_seconds_total", "counter", &[], usage.cpu_system);
+        text.one("redis_cpu_user_seconds_total", "counter", &[], usage.cpu_user);
+        text.one("redis_rejected_connections_total", "counter", &[], node.rejected.load(Ordering::Relaxed) as f64);
+        let identity = [
+            ("node", node.node.to_string()),
+            ("cluster", node.cluster.to_string()),
+            ("availability_zone", node.az.to_string()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        text.one("fastness_node_info", "gauge", &identity, 1.0);
+        self.log_figures(&mut text);
+        let mut snapshots = Vec::new();
+        for (shard, replica) in self.replicas.all() {
+            if let Some(snapshot) = replica.snapshot().await {
+                snapshots.push((shard, snapshot, replica.digest().await));
+            }
+        }
+        for figure in FIGURES {
+            for (shard, snapshot, _) in &snapshots {
+                text.one(figure.name, figure.kind, &label(*shard), (figure.of)(snapshot, &usage));
+            }
+        }
+        for (shard, snapshot, digest) in &snapshots {
+            text.commands(*shard, snapshot);
+            if let Some(Ok((index, digest))) = digest {
+                let mut labels = label(*shard).to_vec();
+                labels.push(("digest", format!("{:032x}", digest.0)));
+                text.one("fastness_digest_applied_index", "gauge", &labels, index.0 as f64);
+            }
+        }
+        text.finish()
+    }
+
+    fn log_figures(&self, text: &mut Exposition) {
+        let stats = self.log.stats();
+        let counters = [
+            ("fastness_log_fsyncs_total", &stats.syncs),
+            ("fastness_log_entries_total", &stats.entries),
+            ("fastness_log_payload_bytes_total", &stats.payload_bytes),
+            ("fastness_log_stored_bytes_total", &stats.stored_bytes),
+            ("fastness_log_disk_reads_total", &stats.disk_reads),
+        ];
+        for (name, counter) in counters {
+            text.one(name, "counter", &[], counter.load(Ordering::Relaxed) as f64);
+        }
+        text.one("fastness_log_fsync_seconds_total", "counter", &[], stats.sync_us.load(Ordering::Relaxed) as f64 / 1e6);
+        text.one("fastness_log_queue_bytes", "gauge", &[], stats.queue_bytes.load(Ordering::Relaxed) as f64);
+    }
+}
+
+fn said(result: Result<(), String>) -> (StatusCode, String) {
+    match result {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+/// Why a replica does not serve, if it does not.
+fn not_serving(shard: &ShardInfo) -> Option<String> {
+    if let Some(stopped) = &shard.stopped {
+        return Some(format!("has stopped: {stopped}"));
+    }
+    match shard.standing {
+        _ if shard.restoring => Some("is being restored from the log".to_owned()),
+        Standing::Primary if shard.lease_holds => None,
+        Standing::Primary | Standing::Waiting => Some("leads without a lease".to_owned()),
+        Standing::Replica { leader: Some(_) } => None,
+        Standing::Replica { leader: None } => Some("knows no leader".to_owned()),
+        Standing::Stopped => Some("has stopped".to_owned()),
+    }
+}
+
+fn label(shard: ShardId) -> [(&'static str, String); 1] {
+    [("shard", shard.to_string())]
+}
+
+/// One figure of a replica.
+struct Figure {
+    name: &'static str,
+    kind: &'static str,
+    of: fn(&Snapshot, &Usage) -> f64,
+}
+
+const fn gauge(name: &'static str, of: fn(&Snapshot, &Usage) -> f64) -> Figure {
+    Figure { name, kind: "gauge", of }
+}
+
+const fn counter(name: &'static str, of: fn(&Snapshot, &Usage) -> f64) -> Figure {
+    Figure { name, kind: "counter", of }
+}
+
+fn follows(s: &Snapshot) -> bool {
+    matches!(s.shard.standing, Standing::Replica { leader: Some(_) })
+}
+
+#[rustfmt::skip]
+const FIGURES: &[Figure] = &[
+    gauge("redis_connected_clients", |s, _| s.clients as f64),
+    gauge("redis_blocked_clients", |s, _| s.blocked as f64),
+    gauge("redis_memory_used_bytes", |s, _| s.figures.memory_used as f64),
+    gauge("redis_memory_max_bytes", |s, _| s.figures.maxmemory as f64),
+    gauge("redis_memory_fragmentation_ratio", |s, u| match s.figures.memory_used { 0 => 0.0, used => u.resident_bytes as f64 / used as f64 }),
+    counter("redis_commands_processed_total", |s, _| s.counters[0] as f64),
+    counter("redis_connections_received_total", |s, _| s.counters[1] as f64),
+    counter("redis_net_input_bytes_total", |s, _| s.counters[2] as f64),
+    counter("redis_net_output_bytes_total", |s, _| s.counters[3] as f64),
+    counter("redis_errors_total", |s, _| s.counters[4] as f64),
+    counter("redis_keyspace_hits_total", |s, _| s.figures.lookups.hits as f64),
+    counter("redis_keyspace_misses_total", |s, _| s.figures.lookups.misses as f64),
+    counter("redis_expired_keys_total", |s, _| s.figures.lookups.expired as f64),
+    counter("redis_evicted_keys_total", |_, _| 0.0),
+    gauge("redis_connected_slaves", |s, _| s.replicas as f64),
+    gauge("redis_master_last_io_seconds_ago", |s, _| if follows(s) { 0.0 } else { -1.0 }),
+    gauge("redis_master_link_up", |s, _| f64::from(u8::from(follows(s)))),
+    gauge("redis_loading_dump_file", |s, _| f64::from(u8::from(s.shard.restoring))),
+    gauge("fastness_is_primary", |s, _| f64::from(u8::from(s.shard.standing == Standing::Primary))),
+    gauge("fastness_lease_held", |s, _| f64::from(u8::from(s.shard.lease_holds))),
+    gauge("fastness_term", |s, _| s.shard.epoch.term as f64),
+    gauge("fastness_committed_index", |s, _| s.shard.committed.0 as f64),
+    gauge("fastness_applied_index", |s, _| s.shard.applied.0 as f64),
+    gauge("fastness_durability_lag_seconds", |s, _| if s.shard.durability == Durability::Sync { 0.0 } else { s.shard.lag.as_secs_f64() }),
+    gauge("fastness_oldest_open_effect_seconds", |s, _| s.shard.lag.as_secs_f64()),
+    gauge("fastness_open_batches", |s, _| s.shard.open_batches as f64),
+    gauge("fastness_open_effect_bytes", |s, _| s.shard.open_bytes as f64),
+    counter("fastness_batches_committed_total", |s, _| s.shard.batches as f64),
+    counter("fastness_units_committed_total", |s, _| s.shard.units as f64),
+    counter("fastness_effect_bytes_committed_total", |s, _| s.shard.effect_bytes as f64),
+    counter("fastness_batches_applied_total", |s, _| s.shard.batches_applied as f64),
+    counter("fastness_restores_total", |s, _| s.shard.restores as f64),
+    counter("fastness_undone_total", |s, _| s.shard.undone as f64),
+    counter("fastness_undone_writes_total", |s, _| s.shard.undone_units as f64),
+    counter("fastness_unknown_replies_total", |s, _| s.shard.unknown_replies as f64),
+    counter("fastness_output_limit_closes_total", |s, _| s.output_limit_closes as f64),
+];
+
+/// Prometheus' text format: the samples of one name stand together, below its type.
+#[derive(Default)]
+struct Exposition {
+    families: Vec<(&'static str, &'static str, String)>,
+}
+
+impl Exposition {
+    fn one(&mut self, name: &'static str, kind: &'static str, labels: &[(&str, String)], value: f64) {
+        let family = match self.families.iter_mut().find(|family| family.0 == name) {
+            Some(family) => family,
+            None => {
+                self.families.push((name, kind, String::new()));
+                self.families.last_mut().expect("pushed above")
+            }
+        };
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(family.2, "{name}{labels} {value}");
+    }
+
+    fn commands(&mut self, shard: ShardId, snapshot: &Snapshot) {
+        let data = [("shard", shard.to_string()), ("db", "db0".to_owned())];
+        self.one("redis_db_keys", "gauge", &data, snapshot.figures.keyspace.keys as f64);
+        self.one("redis_db_keys_expiring", "gauge", &data, snapshot.figures.keyspace.with_deadline as f64);
+        for (name, stats) in &snapshot.commands {
+            let labels = [("shard", shard.to_string()), ("cmd", (*name).to_owned())];
+            self.one("redis_commands_total", "counter", &labels, stats.calls as f64);
+            self.one("redis_commands_duration_seconds_total", "counter", &labels, stats.nanos as f64 / 1e9);
+            self.one("redis_commands_rejected_calls_total", "counter", &labels, stats.rejected as f64);
+            self.one("redis_commands_failed_calls_total", "counter", &labels, stats.failed as f64);
+        }
+    }
+
+    fn finish(self) -> String {
+        self.families.into_iter().map(|(name, kind, samples)| format!("# TYPE {name} {kind}\n{samples}")).collect()
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_a_name_stand_together() {
+        let mut text = Exposition::default();
+        text.one("b", "gauge", &[("x", "1\"".to_owned())], 2.0);
+        text.one("a", "counter", &[], 0.5);
+        text.one("b", "gauge", &[("x", "2".to_owned())], 3.0);
+        assert_eq!(text.finish(), "# TYPE b gauge\nb{x=\"1\\\"\"} 2\nb{x=\"2\"} 3\n# TYPE a counter\na 0.5\n");
+    }
+
+    #[test]
+    fn names_are_there_once() {
+        let names: std::collections::BTreeSet<_> = FIGURES.iter().map(|figure| figure.name).collect();
+        assert_eq!(names.len(), FIGURES.len());
+    }
+}
