@@ -77,6 +77,19 @@ impl GroupControl {
         }
     }
 
+    /// Lets a node follow the group without a vote. On the leader only; for one that follows already it changes nothing.
+    ///
+    /// # Errors
+    /// What the group refuses, as text: not the leader, a membership change under way, stopped.
+    pub async fn add_learner(&self, member: &Member) -> Result<(), String> {
+        if self.status().members.iter().any(|known| known.member == *member) {
+            return Ok(());
+        }
+        let raft = self.group.raft().ok_or_else(|| self.stop_reason())?;
+        let peer = PeerNode { az: member.az.to_string(), address: member.address.clone() };
+        raft.add_learner(member.node.0, peer, false).await.map(drop).map_err(|error| error.to_string())
+    }
+
     fn stop_reason(&self) -> String {
         self.group.stopped().map_or_else(|| "it is not running".to_owned(), |reason| reason.to_string())
     }

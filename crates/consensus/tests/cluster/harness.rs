@@ -1,0 +1,284 @@
+//! A cluster of one group: logs on simulated disks, one simulated clock, toy owners that check what they are promised.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Lease, Proposal, Role};
+use fastness_consensus::testing::MemoryNetwork;
+use fastness_consensus::{Consensus, ConsensusOptions, GroupControl, Member, Timers};
+use fastness_log::memory::MemoryDisk;
+use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
+use fastness_types::{Az, BootNs, Clock, ClusterId, Epoch, GroupId, LogIndex, NodeId, Seq, WallMs};
+use parking_lot::Mutex;
+
+pub const GROUP: GroupId = GroupId(1);
+const CLUSTER: ClusterId = ClusterId([9; 16]);
+
+/// tokio's clock, which the tests pause.
+pub struct TokioClock(tokio::time::Instant);
+
+impl Clock for TokioClock {
+    fn wall(&self) -> WallMs {
+        WallMs(self.boot().0 / 1_000_000)
+    }
+
+    fn boot(&self) -> BootNs {
+        BootNs(1_000_000_000 + self.0.elapsed().as_nanos() as u64)
+    }
+}
+
+/// What one owner has seen.
+#[derive(Default)]
+pub struct Seen {
+    /// Every committed entry, in order.
+    pub entries: Vec<Committed>,
+}
+
+/// One node that runs.
+pub struct Node {
+    pub consensus: Consensus,
+    pub control: GroupControl,
+    pub handle: GroupHandle,
+    pub seen: Arc<Mutex<Seen>>,
+    pub ready: Arc<AtomicBool>,
+    pub log: Log,
+    owner: tokio::task::JoinHandle<()>,
+}
+
+pub struct Cluster {
+    pub network: MemoryNetwork,
+    pub clock: Arc<TokioClock>,
+    pub timers: Timers,
+    disks: BTreeMap<u64, MemoryDisk>,
+    pub nodes: BTreeMap<u64, Node>,
+    pub members: Vec<Member>,
+    /// Every lease that any owner was given.
+    pub leases: Arc<Mutex<Vec<Arc<Lease>>>>,
+    /// One sync of any disk takes this long, in ms.
+    pub sync_ms: Arc<AtomicU64>,
+    next_seq: BTreeMap<Epoch, u64>,
+}
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl Cluster {
+    /// `n` nodes in as many AZs, none started.
+    pub fn new(n: u64) -> Cluster {
+        let members = (1..=n).map(|id| Member { node: NodeId(id), az: Az::from(format!("az{id}").as_str()), address: format!("n{id}:1") });
+        Cluster {
+            network: MemoryNetwork::new(),
+            clock: Arc::new(TokioClock(tokio::time::Instant::now())),
+            timers: Timers::default(),
+            disks: (1..=n).map(|id| (id, MemoryDisk::new())).collect(),
+            nodes: BTreeMap::new(),
+            members: members.collect(),
+            leases: Arc::default(),
+            sync_ms: Arc::new(AtomicU64::new(1)),
+            next_seq: BTreeMap::new(),
+        }
+    }
+
+    /// All nodes started, the group initialised, a primary there.
+    pub async fn running(n: u64) -> Cluster {
+        let mut cluster = Cluster::new(n);
+        for id in 1..=n {
+            cluster.start(id).await;
+        }
+        cluster.nodes[&1].control.initialize(&cluster.members).await.unwrap();
+        cluster.primary().await;
+        cluster
+    }
+
+    pub async fn start(&mut self, id: u64) {
+        let disk = &self.disks[&id];
+        let options = LogOptions::new(NodeId(id), CLUSTER);
+        let sync_ms = self.sync_ms.clone();
+        let latency = Box::new(move |_| DriverLatency {
+            before: Duration::ZERO,
+            after: Duration::from_millis(sync_ms.load(Ordering::Relaxed)),
+        });
+        let cipher = Cipher::new(MasterKey::from_bytes(&[3; 32]));
+        let log = Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Task { latency }).unwrap();
+        let options = ConsensusOptions {
+            node: NodeId(id),
+            az: Az::from(format!("az{id}").as_str()),
+            cluster: CLUSTER,
+            start_count: log.identity().starts,
+            timers: self.timers,
+            clock: self.clock.clone(),
+            seed: 42,
+        };
+        let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
+        self.network.join(&consensus);
+        consensus.set_peers(&self.members);
+        let (handle, control) = consensus.start_group(GROUP).await.unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let ready = Arc::new(AtomicBool::new(true));
+        let owner = Owner {
+            handle: handle.clone(),
+            seen: seen.clone(),
+            ready: ready.clone(),
+            leases: self.leases.clone(),
+            clock: self.clock.clone(),
+        };
+        let owner = tokio::spawn(owner.run());
+        self.nodes.insert(id, Node { consensus, control, handle, seen, ready, log, owner });
+    }
+
+    /// As `kill -9`: its disk keeps what was written.
+    pub async fn kill(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).unwrap();
+        self.network.leave(NodeId(id));
+        self.disks[&id].kill();
+        node.owner.abort();
+        node.consensus.shutdown("killed").await;
+        node.log.close();
+    }
+
+    pub fn disk(&self, id: u64) -> &MemoryDisk {
+        &self.disks[&id]
+    }
+
+    pub fn replace_disk(&mut self, id: u64, disk: MemoryDisk) {
+        self.disks.insert(id, disk);
+    }
+
+    /// Who holds a lease now, with its lease and first index. At most one does, ever.
+    pub fn holder(&self) -> Option<(u64, Arc<Lease>, LogIndex)> {
+        let now = self.clock.boot();
+        let mut holders = self.nodes.iter().filter_map(|(id, node)| match &**node.handle.role() {
+            Role::Leader { lease, first } if lease.holds(now) => Some((*id, lease.clone(), *first)),
+            _ => None,
+        });
+        let holder = holders.next();
+        assert!(holders.next().is_none(), "two primaries");
+        holder
+    }
+
+    /// No two leases that were ever given out are held now.
+    pub fn check_leases(&self) {
+        let now = self.clock.boot();
+        let held: Vec<Epoch> = self.leases.lock().iter().filter(|l| l.holds(now)).map(|l| l.epoch()).collect();
+        assert!(held.len() <= 1, "two leases at once: {held:?}");
+    }
+
+    /// Waits up to `span` for `f`, a millisecond at a time, checking the leases at each.
+    pub async fn within<T>(&self, span: Duration, mut f: impl FnMut(&Cluster) -> Option<T>) -> Option<T> {
+        for _ in 0..=span.as_millis() {
+            self.check_leases();
+            if let Some(found) = f(self) {
+                return Some(found);
+            }
+            tokio::time::sleep(ms(1)).await;
+        }
+        None
+    }
+
+    /// A node that may serve: holds the lease, has applied its first entry.
+    pub async fn primary(&self) -> (u64, Epoch) {
+        self.primary_but(0).await
+    }
+
+    /// The same, other than `not`.
+    pub async fn primary_but(&self, not: u64) -> (u64, Epoch) {
+        let found = self.within(ms(10_000), |cluster| {
+            let (id, lease, first) = cluster.holder()?;
+            let applied = cluster.nodes[&id].seen.lock().entries.last()?.index;
+            (id != not && applied >= first).then(|| (id, lease.epoch()))
+        });
+        found.await.expect("no primary in 10 s")
+    }
+
+    /// Proposes on `node` in `epoch`, as its next batch.
+    pub fn propose(&mut self, node: u64, epoch: Epoch, payload: &str) -> Seq {
+        let next = self.next_seq.entry(epoch).or_insert(1);
+        let seq = Seq(*next);
+        *next += 1;
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        self.nodes[&node].handle.propose(Proposal { epoch, seq, payload });
+        seq
+    }
+
+    /// The batches that a node has seen committed.
+    pub fn batches(&self, node: u64) -> Vec<String> {
+        let seen = self.nodes[&node].seen.lock();
+        let batches = seen.entries.iter().filter_map(|entry| match &entry.payload {
+            EntryPayload::Batch(bytes) => Some(String::from_utf8(bytes.to_vec()).unwrap()),
+            _ => None,
+        });
+        batches.collect()
+    }
+
+    /// Waits until `node` has seen `batch` committed.
+    pub async fn committed(&self, node: u64, batch: &str) {
+        let found = self.within(ms(10_000), |cluster| cluster.batches(node).iter().any(|b| b == batch).then_some(()));
+        found.await.unwrap_or_else(|| panic!("{batch} is not committed on node {node} in 10 s"));
+    }
+
+    /// All nodes that run have seen the same entries, up to the shortest.
+    pub fn check_histories(&self) {
+        let histories: Vec<_> = self.nodes.values().map(|node| node.seen.lock().entries.clone()).collect();
+        for pair in histories.windows(2) {
+            let shorter = pair[0].len().min(pair[1].len());
+            assert_eq!(pair[0][..shorter], pair[1][..shorter]);
+        }
+    }
+}
+
+/// Applies what is committed, and checks the rules of `handle.rs` on the way.
+struct Owner {
+    handle: GroupHandle,
+    seen: Arc<Mutex<Seen>>,
+    ready: Arc<AtomicBool>,
+    leases: Arc<Mutex<Vec<Arc<Lease>>>>,
+    clock: Arc<TokioClock>,
+}
+
+impl Owner {
+    async fn run(self) {
+        let mut next = LogIndex(1);
+        loop {
+            self.handle.report_ready(self.ready.load(Ordering::Relaxed));
+            self.note_lease();
+            let committed = self.handle.committed();
+            while next <= committed {
+                let read = match self.handle.read_cached(next, committed, 4096) {
+                    Some(read) => read,
+                    None => match self.handle.read(next, committed, 4096).await {
+                        Ok(read) => read,
+                        Err(_) => return,
+                    },
+                };
+                assert!(!read.is_empty(), "committed up to {committed:?}, nothing at {next:?}");
+                for entry in read {
+                    assert_eq!(entry.index, next, "entries come in order");
+                    next = LogIndex(next.0 + 1);
+                    self.seen.lock().entries.push(entry);
+                }
+            }
+            self.handle.report_applied(LogIndex(next.0 - 1));
+            self.handle.report_drained(self.handle.drain() == Drain::Requested);
+            tokio::select! {
+                () = self.handle.changed() => {}
+                () = tokio::time::sleep(ms(20)) => {}
+            }
+        }
+    }
+
+    fn note_lease(&self) {
+        let role = self.handle.role();
+        let Role::Leader { lease, .. } = &**role else { return };
+        let mut leases = self.leases.lock();
+        if !leases.iter().any(|known| Arc::ptr_eq(known, lease)) {
+            leases.push(lease.clone());
+        }
+        let now = self.clock.boot();
+        let held = leases.iter().filter(|lease| lease.holds(now)).count();
+        assert!(held <= 1, "two leases at once");
+    }
+}

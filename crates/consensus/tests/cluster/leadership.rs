@@ -1,0 +1,175 @@
+//! Who leads: hand-over, readiness, initialising, old disks, failed disks.
+
+use std::sync::atomic::Ordering;
+
+use super::harness::*;
+use fastness_consensus::handle::Role;
+use fastness_consensus::{HandOverError, InitializeError, Member};
+use fastness_log::memory::MemoryFault;
+use fastness_types::{Az, Clock as _, NodeId};
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_over_to_the_wished_target() {
+    let mut cluster = Cluster::running(3).await;
+    for _ in 0..6 {
+        let (old, epoch) = cluster.primary().await;
+        let target = NodeId(old % 3 + 1);
+        let batch = format!("by {old} in {epoch}");
+        cluster.propose(old, epoch, &batch);
+        let control = cluster.nodes[&old].control.clone();
+        let started = tokio::time::Instant::now();
+        let handed = tokio::spawn(async move { control.hand_over(Some(target), ms(1000)).await });
+        let (new, _) = cluster.primary_but(old).await;
+        assert_eq!(handed.await.unwrap().unwrap(), target);
+        assert_eq!(NodeId(new), target);
+        assert!(started.elapsed() < ms(300), "no time-out was waited for: {:?}", started.elapsed());
+        cluster.committed(new, &batch).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_wish_a_ready_replica_is_chosen() {
+    let cluster = Cluster::running(3).await;
+    let (old, _) = cluster.primary().await;
+    let unready = old % 3 + 1;
+    cluster.nodes[&unready].ready.store(false, Ordering::Relaxed);
+    tokio::time::sleep(ms(500)).await;
+    let control = cluster.nodes[&old].control.clone();
+    let chosen = control.hand_over(None, ms(1000)).await.unwrap();
+    assert!(chosen != NodeId(old) && chosen != NodeId(unready));
+    assert!(matches!(control.hand_over(None, ms(1000)).await, Err(HandOverError::NotLeader(Some(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_cannot_take_over_is_refused_and_this_node_serves_on() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, epoch) = cluster.primary().await;
+    let target = old % 3 + 1;
+    cluster.network.isolate(NodeId(target), true);
+    tokio::time::sleep(ms(500)).await;
+    let control = cluster.nodes[&old].control.clone();
+    let refused = control.hand_over(Some(NodeId(target)), ms(500)).await;
+    assert!(matches!(refused, Err(HandOverError::BadTarget(node)) if node == NodeId(target)), "{refused:?}");
+    cluster.propose(old, epoch, "goes on");
+    cluster.committed(old, "goes on").await;
+    assert_eq!(cluster.primary().await, (old, epoch));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_drain_in_time_is_not_handed_over() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, epoch) = cluster.primary().await;
+    // The target cannot get the last entry.
+    cluster.sync_ms.store(5_000, Ordering::Relaxed);
+    cluster.propose(old, epoch, "slow");
+    tokio::time::sleep(ms(20)).await;
+    let control = cluster.nodes[&old].control.clone();
+    let refused = control.hand_over(None, ms(200)).await;
+    assert!(matches!(refused, Err(HandOverError::NotDrained)), "{refused:?}");
+    cluster.sync_ms.store(1, Ordering::Relaxed);
+    cluster.committed(old, "slow").await;
+    assert_eq!(cluster.primary().await, (old, epoch), "the lease was never given up");
+}
+
+/// Schedule 4: the lease is closed for the rest of the epoch, later answers do not reopen it.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_dies_midway_leaves_a_new_election_and_no_old_lease() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, epoch) = cluster.primary().await;
+    let Role::Leader { lease, .. } = (**cluster.nodes[&old].handle.role()).clone() else { panic!() };
+    let target = old % 3 + 1;
+    // Transfers get lost: everything up to them has happened.
+    cluster.network.set_filter(Some(std::sync::Arc::new(|_, _, _, frame: &_| {
+        let frame: &fastness_wire::peer::v1::Frame = frame;
+        frame.messages.iter().any(|message| message.kind == 16)
+    })));
+    let control = cluster.nodes[&old].control.clone();
+    let outcome = control.hand_over(Some(NodeId(target)), ms(500)).await;
+    assert!(!lease.holds(cluster.clock.boot()));
+    cluster.network.set_filter(None);
+    let (new, next) = cluster.primary().await;
+    assert!(next.term > epoch.term, "an epoch whose lease is closed serves no more");
+    match outcome {
+        Ok(node) => assert_eq!(node, NodeId(new)),
+        Err(error) => assert!(matches!(error, HandOverError::NotTaken), "{error}"),
+    }
+    cluster.propose(new, next, "after");
+    cluster.committed(new, "after").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_not_ready_hands_over() {
+    let cluster = Cluster::running(3).await;
+    let (old, _) = cluster.primary().await;
+    cluster.nodes[&old].ready.store(false, Ordering::Relaxed);
+    let (new, _) = cluster.primary_but(old).await;
+    assert_ne!(new, old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_not_ready_does_not_campaign() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, _) = cluster.primary().await;
+    let unready = old % 3 + 1;
+    let other = unready % 3 + 1;
+    cluster.nodes[&unready].ready.store(false, Ordering::Relaxed);
+    tokio::time::sleep(ms(200)).await;
+    cluster.kill(old).await;
+    assert_eq!(cluster.primary().await.0, other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_initialised_once_and_only_by_the_az_rule() {
+    let cluster = Cluster::running(3).await;
+    let control = cluster.nodes[&1].control.clone();
+    assert!(matches!(control.initialize(&cluster.members).await, Err(InitializeError::Already)));
+    let mut lopsided: Vec<Member> = cluster.members.clone();
+    lopsided[1].az = Az::from("az1");
+    assert!(matches!(control.initialize(&lopsided).await, Err(InitializeError::Placement(_))));
+    assert!(matches!(control.initialize(&[]).await, Err(InitializeError::Placement(_))));
+}
+
+/// Schedule 31: a node comes back on an old copy of its disk.
+#[tokio::test(start_paused = true)]
+async fn a_node_on_an_old_copy_of_its_disk_stops() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, _) = cluster.primary().await;
+    let node = primary % 3 + 1;
+    let old_copy = cluster.disk(node).copy();
+    cluster.kill(node).await;
+    cluster.start(node).await;
+    cluster.primary().await;
+    tokio::time::sleep(ms(1000)).await;
+    cluster.kill(node).await;
+    cluster.replace_disk(node, old_copy.copy());
+    // One start of the old copy counts as far as was seen; the copy itself once more does not.
+    cluster.start(node).await;
+    tokio::time::sleep(ms(1000)).await;
+    cluster.kill(node).await;
+    cluster.replace_disk(node, old_copy);
+    cluster.start(node).await;
+    let again = cluster.nodes[&node].consensus.clone();
+    let seen = cluster.within(ms(3000), |_| again.stopped()).await;
+    match seen {
+        Some(reason) => assert!(reason.contains("old copy"), "{reason}"),
+        // The same count was reached again: what cannot be told apart by counting is not.
+        None => panic!("the node goes on with an old disk"),
+    }
+}
+
+/// Disk failure: nothing is acknowledged any more, leadership goes elsewhere, the node stops.
+#[tokio::test(start_paused = true)]
+async fn a_primary_whose_disk_fails_hands_over_and_stops() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, epoch) = cluster.primary().await;
+    cluster.propose(old, epoch, "before");
+    cluster.committed(old, "before").await;
+    cluster.disk(old).inject(MemoryFault::Write);
+    cluster.propose(old, epoch, "lost or not");
+    let (new, _) = cluster.primary_but(old).await;
+    assert_ne!(new, old);
+    let failed = cluster.nodes[&old].consensus.clone();
+    let reason = cluster.within(ms(5000), |_| failed.stopped()).await.expect("it stops");
+    assert!(reason.contains("log has failed"), "{reason}");
+    cluster.committed(new, "before").await;
+}

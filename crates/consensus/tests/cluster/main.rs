@@ -1,0 +1,9 @@
+//! Nodes in one process on a network in memory, each with a toy owner, on tokio's paused clock: time is simulated, so
+//! nothing here depends on how fast the machine is.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod lease;
+mod leadership;
+mod replication;

@@ -1,0 +1,127 @@
+//! Proposals become entries on all nodes, in order, whatever fails in between.
+
+use super::harness::*;
+use fastness_types::{Epoch, LogIndex, NodeId, Seq};
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_elect_and_commit() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, epoch) = cluster.primary().await;
+    for i in 0..50 {
+        cluster.propose(primary, epoch, &format!("batch {i}"));
+    }
+    for node in 1..=3 {
+        cluster.committed(node, "batch 49").await;
+        let expected: Vec<_> = (0..50).map(|i| format!("batch {i}")).collect();
+        assert_eq!(cluster.batches(node), expected);
+    }
+    cluster.check_histories();
+    let status = cluster.nodes[&primary].control.status();
+    assert!(status.lease_held && status.leader == Some(NodeId(primary)) && status.members.len() == 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_primary_is_replaced_and_nothing_committed_is_lost() {
+    let mut cluster = Cluster::running(3).await;
+    for round in 0..5 {
+        let (primary, epoch) = cluster.primary().await;
+        let batch = format!("round {round}");
+        cluster.propose(primary, epoch, &batch);
+        cluster.committed(primary, &batch).await;
+        cluster.kill(primary).await;
+        let (next, _) = cluster.primary().await;
+        assert_ne!(next, primary);
+        let all: Vec<_> = (0..=round).map(|round| format!("round {round}")).collect();
+        assert_eq!(cluster.batches(next), all);
+        cluster.start(primary).await;
+        cluster.committed(primary, &batch).await;
+        cluster.check_histories();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_nodes_killed_at_once_come_back_with_everything_committed() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, epoch) = cluster.primary().await;
+    for i in 0..20 {
+        cluster.propose(primary, epoch, &format!("batch {i}"));
+    }
+    cluster.committed(primary, "batch 19").await;
+    for id in 1..=3 {
+        cluster.kill(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    let (primary, next) = cluster.primary().await;
+    assert!(next.term > epoch.term, "an old leadership is never resumed");
+    let expected: Vec<_> = (0..20).map(|i| format!("batch {i}")).collect();
+    assert_eq!(cluster.batches(primary), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_batch_is_cut_into_frames() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, epoch) = cluster.primary().await;
+    let large = "x".repeat(9 * 1024 * 1024);
+    cluster.propose(primary, epoch, &large);
+    cluster.propose(primary, epoch, "small");
+    for node in 1..=3 {
+        cluster.committed(node, "small").await;
+        assert_eq!(cluster.batches(node), [large.clone(), "small".to_owned()]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn proposals_of_another_epoch_go_nowhere() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, epoch) = cluster.primary().await;
+    let foreign = Epoch { term: epoch.term + 1, node: epoch.node };
+    cluster.propose(primary, foreign, "foreign");
+    cluster.propose(primary, epoch, "own");
+    cluster.committed(primary, "own").await;
+    assert_eq!(cluster.batches(primary), ["own"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_quorum_batches_wait_in_line_and_keep_their_order() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, epoch) = cluster.primary().await;
+    cluster.network.isolate(NodeId(primary), true);
+    // Long enough that openraft refuses proposals for want of a quorum, too short for a new leader to be heard of.
+    tokio::time::sleep(ms(400)).await;
+    for i in 0..10 {
+        cluster.propose(primary, epoch, &format!("batch {i}"));
+    }
+    tokio::time::sleep(ms(50)).await;
+    cluster.network.isolate(NodeId(primary), false);
+    let found = cluster.within(ms(5000), |cluster| (!cluster.batches(primary).is_empty()).then_some(())).await;
+    // Whether this epoch went on or another followed: what is in the log is a prefix, in order.
+    let all: Vec<_> = (0..10).map(|i| format!("batch {i}")).collect();
+    let committed = cluster.batches(primary);
+    assert_eq!(committed, all[..committed.len()]);
+    assert!(found.is_some() || cluster.primary().await.1 != epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_on_stable_storage_are_counted() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, epoch) = cluster.primary().await;
+    let slow = (1..=3).find(|id| *id != primary).unwrap();
+    cluster.network.isolate(NodeId(slow), true);
+    let seq = cluster.propose(primary, epoch, "counted");
+    cluster.committed(primary, "counted").await;
+    let control = cluster.nodes[&primary].control.clone();
+    let copies = |count| cluster.within(ms(2000), move |cluster| {
+        (cluster.nodes[&primary].control.stable_copies_of(epoch, seq) == count).then_some(())
+    });
+    copies(1).await.expect("the other follower has it");
+    assert_eq!(control.stable_copies_of(epoch, Seq(seq.0 + 1)), 0);
+    assert_eq!(control.stable_copies(LogIndex(1_000_000)), 0);
+    cluster.network.isolate(NodeId(slow), false);
+    cluster
+        .within(ms(5000), |c| (c.nodes[&primary].control.stable_copies_of(epoch, seq) == 2).then_some(()))
+        .await
+        .expect("both followers have it");
+    assert!(control.is_flushed(epoch, seq));
+}
