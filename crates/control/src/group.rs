@@ -2,6 +2,8 @@
 //!
 //! A trait, so that the tests of this crate run without a disk or a network.
 
+use fastness_consensus::{GroupControl, InitializeError};
+
 pub use fastness_consensus::placement::Member;
 
 /// Why a group could not be formed.
@@ -24,4 +26,24 @@ pub trait RaftGroup: Send + Sync + 'static {
     async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError>;
     /// Lets a node follow without a vote. On the leader only; adding one that is there changes nothing.
     async fn add_learner(&self, member: Member) -> Result<(), GroupError>;
+}
+
+#[async_trait::async_trait]
+impl RaftGroup for GroupControl {
+    async fn is_initialized(&self) -> Result<bool, GroupError> {
+        Ok(GroupControl::is_initialized(self))
+    }
+
+    async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError> {
+        match GroupControl::initialize(self, &voters).await {
+            // Another member was faster: it wrote the same first entry, which has reached this node meanwhile.
+            Ok(_) | Err(InitializeError::Already) => Ok(()),
+            Err(InitializeError::Placement(error)) => Err(GroupError::Placement(error.to_string())),
+            Err(error) => Err(GroupError::Refused(error.to_string())),
+        }
+    }
+
+    async fn add_learner(&self, member: Member) -> Result<(), GroupError> {
+        GroupControl::add_learner(self, &member).await.map_err(GroupError::Refused)
+    }
 }
