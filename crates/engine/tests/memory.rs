@@ -58,7 +58,7 @@ fn a_key_costs_at_most_what_it_costs_valkey() {
     // 16-byte keys and 100-byte values: Valkey 9.1.2 takes 163.2 bytes per key.
     let (allocated, _) = measure("without deadlines", |_| ExpiryChange::Drop);
     assert!(allocated <= 163.0);
-    // A deadline costs 8 bytes in the entry (here: the next size class) and its place in the index.
+    // A deadline costs 8 bytes in the entry (here: the next size class) and its place in the index. Valkey: 204.4.
     let (allocated, _) = measure("with deadlines", |key| ExpiryChange::At(WallMs(NOW.0 + u64::from(key) * 7919)));
-    assert!(allocated <= 163.0 + 70.0);
+    assert!(allocated <= 204.0);
 }

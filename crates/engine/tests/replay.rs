@@ -123,7 +123,7 @@ fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn applying_gives_what_executing_gave(steps in prop::collection::vec(step(), 1..150)) {

@@ -3,13 +3,15 @@
 //! - [`entry`]: one key with its value in one allocation. The only module of the engine with `unsafe` code.
 //! - [`bucket`]: seven entries on one cache line, found by one-byte tags.
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
-//! - [`slots`]: all slots together, with the index of deadlines and the accounting of memory.
+//! - [`deadlines`]: the keys with a deadline, earliest first.
+//! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
 //!
 //! Nothing here knows commands, effects or clocks. What an operation does depends on its arguments and the data
 //! alone, so that two replicas that apply the same log hold the same data; only the place of an entry in memory
 //! differs.
 
 pub mod bucket;
+pub mod deadlines;
 pub mod entry;
 pub mod memory;
 pub mod slots;

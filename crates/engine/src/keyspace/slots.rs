@@ -1,5 +1,6 @@
 //! All slots of one replica.
 
+use super::deadlines::Deadlines;
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
 use super::table::Table;
@@ -8,7 +9,6 @@ use crate::value::{Object, ValueRef, number};
 use fastness_types::limits::VALUE_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
 use siphasher::sip::SipHasher13;
-use std::collections::BTreeSet;
 use std::hash::Hasher;
 
 /// A key with the place that follows from it: made once per command, by [`Keyspace::key`].
@@ -58,7 +58,7 @@ pub struct Keyspace {
     slots: Box<[Table]>,
     groups: [u64; SLOTS / GROUP],
     len: u64,
-    due: BTreeSet<(WallMs, u64)>,
+    due: Deadlines,
     account: Account,
     /// Flushed tables that are freed a little at a time.
     retired: Vec<Box<[Table]>>,
@@ -96,7 +96,7 @@ impl Keyspace {
         let mut account = Account::default();
         account.add(SLOTS * size_of::<Table>());
         let groups = [0; SLOTS / GROUP];
-        Keyspace { seed, slots: empty_slots(), groups, len: 0, due: BTreeSet::new(), account, retired: Vec::new() }
+        Keyspace { seed, slots: empty_slots(), groups, len: 0, due: Deadlines::default(), account, retired: Vec::new() }
     }
 
     /// The key's hash under the seed.
@@ -142,10 +142,8 @@ impl Keyspace {
     /// Bytes in use, and entries moved since the start.
     #[must_use]
     pub fn account(&self) -> Account {
-        /// Two words per element in nodes of eleven that are half to two thirds full, with the nodes above them.
-        const DUE_BYTES: u64 = 34;
         let mut account = self.account;
-        account.bytes += self.due.len() as u64 * DUE_BYTES;
+        account.bytes += self.due.bytes() as u64;
         account
     }
 
@@ -219,7 +217,7 @@ impl Keyspace {
         }
         let mark = due_mark(key.slot, key.hash);
         if let Some(at) = old {
-            self.due.remove(&(at, mark));
+            self.due.remove((at, mark));
         }
         if let Some(at) = new {
             self.due.insert((at, mark));
@@ -382,7 +380,7 @@ impl Keyspace {
     /// the key's life.
     #[must_use]
     pub fn next_due(&self, now: WallMs) -> Option<&Entry> {
-        let &(at, mark) = self.due.first()?;
+        let (at, mark) = self.due.first()?;
         if at >= now {
             return None;
         }
@@ -396,7 +394,7 @@ impl Keyspace {
     /// The earliest deadline.
     #[must_use]
     pub fn first_deadline(&self) -> Option<WallMs> {
-        self.due.first().map(|&(at, _)| at)
+        self.due.first().map(|(at, _)| at)
     }
 
     /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at

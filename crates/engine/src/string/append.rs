@@ -53,3 +53,40 @@ fn setrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
     env.reply.integer(len.max(offset + bytes.len()) as i64);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn appends() {
+        check("APPEND k ab => :2 | APPEND k c => :3 | GET k => $3 abc | SET n 1 => +OK | APPEND n 2 => :2 | GET n => $2 12");
+        check("SET k v EX 9 => +OK | APPEND k w => :2 | PTTL k => :9000");
+        check("SET k v PX 1 => +OK | wait 2 | APPEND k w => :1");
+    }
+
+    #[test]
+    fn grows_far() {
+        let part = "x".repeat(500);
+        let step = |n: usize| format!("APPEND k {part} => :{}", n * 500);
+        let steps: Vec<String> = (1..=10).map(step).collect();
+        check(&format!("{} | STRLEN k => :5000 | SET k v => +OK | GET k => $1 v", steps.join(" | ")));
+    }
+
+    #[test]
+    fn overwrites_a_range() {
+        check("SETRANGE k 2 ab => :4 | STRLEN k => :4 | SETRANGE k 0 xy => :4 | GET k => $4 xyab");
+        check("SET k 12345 => +OK | SETRANGE k 1 x => :5 | GET k => $5 1x345");
+        check("SETRANGE k 536870911 ab => -ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+        check("SETRANGE k -1 a => -ERR offset is out of range");
+        check("SETRANGE k a a => -ERR value is not an integer or out of range | EXISTS k => :0");
+    }
+
+    #[test]
+    fn an_empty_range_changes_nothing() {
+        let mut bench = crate::testing::Bench::new();
+        assert_eq!(bench.run(&[b"setrange", b"k", b"9", b""]), b":0\r\n");
+        assert!(bench.effects.is_empty());
+        bench.script("EXISTS k => :0");
+    }
+}

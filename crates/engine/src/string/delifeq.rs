@@ -23,3 +23,14 @@ fn delifeq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     env.reply.integer(i64::from(equal));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn deletes_what_is_equal() {
+        check("DELIFEQ k v => :0 | SET k v => +OK | DELIFEQ k w => :0 | DELIFEQ k v => :1 | EXISTS k => :0");
+        check("SET k 12 => +OK | DELIFEQ k 12 => :1");
+    }
+}

@@ -69,3 +69,28 @@ fn getdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     engine.unlink(&key, env);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn reads_strings_and_numbers() {
+        check("GET k => $-1 | SET k v => +OK | GET k => $1 v | SET k 12 => +OK | GET k => $2 12");
+        check("SET a 1 => +OK | MGET a b a => *3 $1 1 $-1 $1 1");
+        check("STRLEN k => :0 | SET k -1234 => +OK | STRLEN k => :5 | SET k text => +OK | STRLEN k => :4");
+    }
+
+    #[test]
+    fn reads_and_changes() {
+        check("GETSET k a => $-1 | GETSET k b => $1 a | GET k => $1 b");
+        check("SET k v EX 10 => +OK | GETSET k w => $1 v | TTL k => :-1");
+        check("GETDEL k => $-1 | SET k v => +OK | GETDEL k => $1 v | EXISTS k => :0");
+    }
+
+    #[test]
+    fn an_expired_key_is_gone() {
+        check("SET k v PX 10 => +OK | wait 10 | GET k => $1 v | wait 1 | GET k => $-1 | DBSIZE => :0");
+        check("SET k v PX 10 => +OK | wait 11 | GETDEL k => $-1");
+    }
+}

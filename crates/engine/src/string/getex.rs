@@ -38,3 +38,21 @@ fn getex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn changes_the_deadline() {
+        check("GETEX k EX 1 => $-1 | SET k v => +OK | GETEX k => $1 v | PTTL k => :-1 | GETEX k EX 9 => $1 v | \
+               PTTL k => :9000 | GETEX k => $1 v | PTTL k => :9000 | GETEX k PERSIST => $1 v | PTTL k => :-1");
+        check("SET k v => +OK | GETEX k PXAT 1 => $1 v | EXISTS k => :0");
+    }
+
+    #[test]
+    fn refusals() {
+        check("GETEX k EX 0 => -ERR invalid expire time in 'getex' command | GETEX k NX => -ERR syntax error");
+        check("GETEX k PERSIST EX 1 => -ERR syntax error | GETEX k KEEPTTL => -ERR syntax error");
+    }
+}

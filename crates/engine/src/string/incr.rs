@@ -61,3 +61,24 @@ fn parsed(value: ValueRef<'_>) -> Result<i64, CommandError> {
     let mut buffer = itoa::Buffer::new();
     value.text(&mut buffer).and_then(number::parse_int).ok_or(CommandError::NotAnInteger)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn counts() {
+        check("INCR k => :1 | INCRBY k 5 => :6 | DECR k => :5 | DECRBY k 7 => :-2 | GET k => $2 -2");
+        check("SET k 5 EX 9 => +OK | INCR k => :6 | PTTL k => :9000 | OBJECT ENCODING k => $3 int");
+        check("SET k 1 => +OK | APPEND k 2 => :2 | INCR k => :13");
+    }
+
+    #[test]
+    fn refusals() {
+        check("SET k 9223372036854775807 => +OK | INCR k => -ERR increment or decrement would overflow");
+        check("SET k -9223372036854775808 => +OK | DECR k => -ERR increment or decrement would overflow");
+        check("DECRBY k -9223372036854775808 => -ERR decrement would overflow");
+        check("SET k 01 => +OK | INCR k => -ERR value is not an integer or out of range");
+        check("INCRBY k 1.5 => -ERR value is not an integer or out of range");
+    }
+}

@@ -30,3 +30,21 @@ fn incrbyfloat(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result
     env.reply.bulk(&text);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn adds() {
+        check("INCRBYFLOAT k 0.1 => $3 0.1 | INCRBYFLOAT k 0.2 => $3 0.3 | INCRBYFLOAT k -0.3 => $1 0");
+        check("SET k 1 EX 9 => +OK | INCRBYFLOAT k 1.5 => $3 2.5 | PTTL k => :9000");
+    }
+
+    #[test]
+    fn refusals() {
+        check("INCRBYFLOAT k x => -ERR value is not a valid float");
+        check("SET k x => +OK | INCRBYFLOAT k 1 => -ERR value is not a valid float");
+        check("INCRBYFLOAT k inf => -ERR increment would produce NaN or Infinity");
+    }
+}

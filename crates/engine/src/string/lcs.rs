@@ -187,3 +187,28 @@ fn reply(walk: &Walk, longest: u32, options: Options, reply: &mut ReplyBuf) {
     reply.bulk("len");
     reply.integer(i64::from(longest));
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    const SET: &str = "MSET {}a ohmytext {}b mynewtext => +OK | ";
+
+    #[test]
+    fn finds_the_longest() {
+        check(&format!("{SET}LCS {{}}a {{}}b => $6 mytext | LCS {{}}a {{}}b LEN => :6 | LCS {{}}a {{}}c => $0"));
+        check(&format!(
+            "{SET}LCS {{}}a {{}}b IDX => *4 $7 matches *2 *2 *2 :4 :7 *2 :5 :8 *2 *2 :2 :3 *2 :0 :1 $3 len :6"
+        ));
+        check(&format!(
+            "{SET}LCS {{}}a {{}}b IDX MINMATCHLEN 4 WITHMATCHLEN => *4 $7 matches *1 *3 *2 :4 :7 *2 :5 :8 :4 $3 len :6"
+        ));
+    }
+
+    #[test]
+    fn refusals() {
+        check("LCS a b LEN IDX => -ERR If you want both the length and indexes, please just use IDX.");
+        check("LCS a b MINMATCHLEN => -ERR syntax error | LCS a b FOO => -ERR syntax error");
+        check("LCS a b MINMATCHLEN x => -ERR value is not an integer or out of range");
+    }
+}

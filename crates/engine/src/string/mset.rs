@@ -50,3 +50,17 @@ fn msetnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     env.reply.integer(i64::from(!one_is_there));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn sets_all_or_none() {
+        check("MSET a 1 b 2 a 3 => +OK | MGET a b => *2 $1 3 $1 2");
+        check("MSETNX a 1 b 2 => :1 | MSETNX c 3 b 4 => :0 | EXISTS c => :0");
+        check("MSET a => -ERR wrong number of arguments for 'mset' command");
+        check("MSET a 1 b => -ERR wrong number of arguments for 'mset' command");
+        check("MSETNX a 1 b => -ERR wrong number of arguments for 'msetnx' command");
+    }
+}

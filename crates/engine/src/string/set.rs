@@ -122,3 +122,61 @@ fn set_with_ttl(
     env.reply.ok();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn conditions() {
+        check("SET k v XX => $-1 | SET k v NX => +OK | SET k w NX => $-1 | SET k w XX => +OK | GET k => $1 w");
+        check("SET k 10 => +OK | SET k 11 IFEQ 10 => +OK | SET k 12 IFEQ 10 => $-1 | GET k => $2 11");
+        check("SET k v IFEQ v => $-1 | EXISTS k => :0");
+        check("SETNX k v => :1 | SETNX k w => :0 | GET k => $1 v");
+    }
+
+    #[test]
+    fn get_returns_what_was() {
+        check("SET k v GET => $-1 | SET k w GET => $1 v | SET k x NX GET => $1 w | GET k => $1 w");
+        check("SET k v XX GET => $-1 | EXISTS k => :0 | SET k v NX GET => $-1 | GET k => $1 v");
+        check("SET k a => +OK | SET k b IFEQ x GET => $1 a | SET k b IFEQ a GET => $1 a | GET k => $1 b");
+    }
+
+    #[test]
+    fn deadlines() {
+        check("SET k v EX 10 => +OK | PTTL k => :10000 | SET k w KEEPTTL => +OK | PTTL k => :10000");
+        check("SET k v PX 10 => +OK | SET k w => +OK | PTTL k => :-1 | SETEX k 5 v => +OK | PTTL k => :5000");
+        check("PSETEX k 5 v => +OK | PTTL k => :5 | wait 6 | SET k w KEEPTTL => +OK | PTTL k => :-1");
+        check("SET k v PXAT 1700000000500 => +OK | PTTL k => :500 | SET k v EXAT 1700000002 => +OK | PTTL k => :2000");
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_removes() {
+        check("SET k v PXAT 1 => +OK | EXISTS k => :0 | SET k a => +OK | SET k b PXAT 1 GET => $1 a | EXISTS k => :0");
+    }
+
+    #[test]
+    fn refusals() {
+        check("SET k v NX XX => -ERR syntax error | SET k v NX IFEQ a => -ERR syntax error");
+        check("SET k v EX 1 PX 1 => -ERR syntax error | SET k v EX 1 KEEPTTL => -ERR syntax error");
+        check("SET k v EX => -ERR syntax error | SET k v PERSIST => -ERR syntax error | SET k v => +OK");
+        check("SET k v IFEQ a IFEQ a => -ERR syntax error | SET k v NX NX => +OK | SET k v EX 1 EX 2 => +OK");
+        check("SET k v EX 0 => -ERR invalid expire time in 'set' command");
+        check("SET k v EX 9223372036854775807 => -ERR invalid expire time in 'set' command");
+        check("SET k v PX 9223372036854775807 => -ERR invalid expire time in 'set' command");
+        check("SET k v EX a => -ERR value is not an integer or out of range");
+        check("SETEX k 0 v => -ERR invalid expire time in 'setex' command");
+        check("PSETEX k -1 v => -ERR invalid expire time in 'psetex' command");
+    }
+
+    #[test]
+    fn encodings() {
+        check("SET k 12 => +OK | OBJECT ENCODING k => $3 int | SET k 012 => +OK | OBJECT ENCODING k => $6 embstr");
+        check("SET k v => +OK | APPEND k w => :2 | OBJECT ENCODING k => $3 raw | SET k vw => +OK | \
+               OBJECT ENCODING k => $6 embstr");
+        let (fits, over) = ("v".repeat(112), "v".repeat(113));
+        check(&format!("SET k {fits} => +OK | OBJECT ENCODING k => $6 embstr"));
+        check(&format!("SET k {over} => +OK | OBJECT ENCODING k => $3 raw"));
+        check(&format!("SET k v EX 9 => +OK | SET k {fits} => +OK | OBJECT ENCODING k => $3 raw"));
+    }
+}
