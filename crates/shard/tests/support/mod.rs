@@ -238,6 +238,8 @@ impl World {
         let world = World::start(setup);
         world.settle().await;
         world.lead(1).await;
+        // Its first batch, which says the mode, is closed by its age unless the mode is sync.
+        world.advance(Batching::default().async_age).await;
         world.commit_all().await;
         world
     }
@@ -458,5 +460,41 @@ impl Door for ScriptedDoor {
             Some(node) => Some(format!("node-{node}:7000")),
             None => (slot.0 != 0).then(|| "elsewhere:7000".to_owned()),
         }
+    }
+}
+
+/// Length of an entry's batch.
+pub fn payload_bytes(entry: &Committed) -> usize {
+    match &entry.payload {
+        EntryPayload::Batch(payload) => payload.len(),
+        EntryPayload::Blank | EntryPayload::Membership => 0,
+    }
+}
+
+/// The stamps of all units in the log.
+pub fn stamps(log: &ScriptedLog) -> Vec<WallMs> {
+    let mut stamps = Vec::new();
+    for entry in log.entries() {
+        if let EntryPayload::Batch(payload) = &entry.payload {
+            let batch = Batch::decode(payload).unwrap();
+            stamps.push(batch.header.stamp);
+            stamps.extend(batch.units().map(|unit| unit.stamp));
+        }
+    }
+    stamps
+}
+
+impl World {
+    pub fn clock_boot(&self) -> BootNs {
+        self.clock.boot()
+    }
+}
+
+impl World {
+    /// Runs WAIT or WAITAOF and waits in a task of its own.
+    pub fn wait(&self, client: &mut Client, line: &str) -> tokio::task::JoinHandle<WaitAnswer> {
+        let Outcome::Wait(request) = client.run(line).outcome else { panic!("{line} does not wait") };
+        let shard = self.shard.clone();
+        tokio::task::spawn_local(async move { shard.wait(request).await })
     }
 }

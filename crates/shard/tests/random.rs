@@ -1,0 +1,351 @@
+//! Random commands, commits, lost leaderships and restores against a naive model.
+//!
+//! The model knows what each command must answer on this primary's memory, which writes a reply depends on, and how
+//! many writes of each epoch the log holds. Checked on every reply:
+//! - the text is the model's
+//! - it leaves only when what it depends on is in the log (`sync`), and does leave then
+//! - it is unknown only if what it depends on can no longer be in the log
+//!
+//! And at the end of every tenure: memory, a follower that applied the same log, and a fresh replay have one digest.
+//!
+//! `SHARD_SEED=n` runs one seed; `SHARD_SEEDS=n` runs that many.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastness_shard::{Leave, Outcome};
+use fastness_types::{Clock, Durability, Epoch};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use support::{Client, OTHER, Reply, Setup, World, script};
+
+const KEYS: [&str; 6] = ["{t}a", "{t}b", "{t}c", "{t}d", "{t}e", "{t}f"];
+
+type Data = BTreeMap<&'static str, String>;
+
+/// What the primary's memory must be, and what it owes to writes that may be undone.
+#[derive(Default)]
+struct Model {
+    data: Data,
+    /// Data after each write of this tenure, by its ordinal (from 1); `[0]` is what the tenure began with.
+    history: Vec<Data>,
+    /// The last write of this tenure that changed a key.
+    changed: BTreeMap<&'static str, usize>,
+    /// The last write of this tenure that changed all keys.
+    all_changed: usize,
+}
+
+/// A reply that was held when it was given.
+struct Held {
+    client: usize,
+    reply: Reply,
+    epoch: Epoch,
+    /// The write of its epoch that it depends on.
+    depends_on: usize,
+    line: String,
+}
+
+struct Run {
+    seed: u64,
+    mode: Durability,
+    rng: SmallRng,
+    world: World,
+    clients: Vec<Client>,
+    model: Model,
+    held: Vec<Held>,
+    term: u64,
+    leads: bool,
+}
+
+impl Model {
+    fn begin(&mut self, data: Data) {
+        self.history = vec![data.clone()];
+        self.data = data;
+        self.changed.clear();
+        self.all_changed = 0;
+    }
+
+    fn writes(&self) -> usize {
+        self.history.len() - 1
+    }
+
+    fn last_change(&self, key: &str) -> usize {
+        self.changed.get(key).copied().unwrap_or(0).max(self.all_changed)
+    }
+
+    fn bulk(&self, key: &str) -> String {
+        match self.data.get(key) {
+            Some(value) => format!("${}\r\n{value}\r\n", value.len()),
+            None => "$-1\r\n".into(),
+        }
+    }
+
+    /// One command without effects on the model's clock; gives the reply, the keys changed and the keys read.
+    fn apply(&mut self, words: &[&'static str], value: &str) -> (String, Vec<&'static str>) {
+        let key = *words.get(1).unwrap_or(&"");
+        match words[0] {
+            "SET" => {
+                self.data.insert(key, value.into());
+                ("+OK\r\n".into(), vec![key])
+            }
+            "GET" => (self.bulk(key), vec![]),
+            "DEL" => match self.data.remove(key) {
+                Some(_) => (":1\r\n".into(), vec![key]),
+                None => (":0\r\n".into(), vec![]),
+            },
+            "INCR" => match self.data.get(key).map_or(Ok(0), |text| text.parse::<i64>()) {
+                Ok(number) => {
+                    self.data.insert(key, (number + 1).to_string());
+                    (format!(":{}\r\n", number + 1), vec![key])
+                }
+                Err(_) => ("-ERR value is not an integer or out of range\r\n".into(), vec![]),
+            },
+            "SETNX" => {
+                if self.data.contains_key(key) {
+                    return (":0\r\n".into(), vec![]);
+                }
+                self.data.insert(key, value.into());
+                (":1\r\n".into(), vec![key])
+            }
+            other => unreachable!("{other}"),
+        }
+    }
+}
+
+impl Run {
+    async fn new(seed: u64) -> Run {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mode = if rng.random_bool(0.75) { Durability::Sync } else { Durability::Async };
+        let world = World::primary(Setup::mode(mode)).await;
+        let clients = (0..4).map(|_| world.client()).collect();
+        let mut model = Model::default();
+        model.begin(Data::new());
+        Run { seed, mode, rng, world, clients, model, held: Vec::new(), term: 1, leads: true }
+    }
+
+    fn key(&mut self) -> &'static str {
+        KEYS[self.rng.random_range(0..KEYS.len())]
+    }
+
+    fn value(&mut self) -> String {
+        if self.rng.random_bool(0.5) { self.rng.random_range(0..99).to_string() } else { "text".into() }
+    }
+
+    fn simple(&mut self) -> [&'static str; 2] {
+        [["SET", "GET", "DEL", "INCR", "SETNX", "GET"][self.rng.random_range(0..6)], self.key()]
+    }
+
+    /// Runs one command or transaction and checks it against the model.
+    fn command(&mut self) {
+        let client = self.rng.random_range(0..self.clients.len());
+        match self.rng.random_range(0..20) {
+            0 => self.flush(client),
+            1 => self.size(client),
+            2..=4 => self.transaction(client),
+            _ => {
+                let (words, value) = (self.simple(), self.value());
+                let line = line_of(words, &value);
+                let depends = self.model.last_change(words[1]);
+                let (text, changed) = self.model.apply(&words, &value);
+                self.finish(client, line, text, changed, depends);
+            }
+        }
+    }
+
+    fn flush(&mut self, client: usize) {
+        self.model.data.clear();
+        let reply = self.clients[client].run("FLUSHALL");
+        self.model.history.push(self.model.data.clone());
+        self.model.all_changed = self.model.writes();
+        let depends = self.model.writes();
+        self.check(client, "FLUSHALL".into(), reply, "+OK\r\n".into(), depends, true);
+    }
+
+    fn size(&mut self, client: usize) {
+        let text = format!(":{}\r\n", self.model.data.len());
+        let reply = self.clients[client].run("DBSIZE");
+        let depends = self.model.writes();
+        self.check(client, "DBSIZE".into(), reply, text, depends, false);
+    }
+
+    fn transaction(&mut self, client: usize) {
+        assert_eq!(self.clients[client].run("MULTI").text, "+OK\r\n");
+        let count = self.rng.random_range(0..4);
+        let (mut text, mut changed, mut depends) = (format!("*{count}\r\n"), Vec::new(), 0);
+        for _ in 0..count {
+            let (words, value) = (self.simple(), self.value());
+            assert_eq!(self.clients[client].run(&line_of(words, &value)).text, "+QUEUED\r\n");
+            depends = depends.max(self.model.last_change(words[1]));
+            let (reply, keys) = self.model.apply(&words, &value);
+            text += &reply;
+            changed.extend(keys);
+        }
+        self.finish(client, "EXEC".into(), text, changed, depends);
+    }
+
+    fn finish(&mut self, client: usize, line: String, text: String, changed: Vec<&'static str>, depends: usize) {
+        let reply = self.clients[client].run(&line);
+        let wrote = !changed.is_empty();
+        if wrote {
+            self.model.history.push(self.model.data.clone());
+            let ordinal = self.model.writes();
+            self.model.changed.extend(changed.into_iter().map(|key| (key, ordinal)));
+        }
+        let depends = if wrote { self.model.writes() } else { depends };
+        self.check(client, line, reply, text, depends, wrote);
+    }
+
+    fn check(&mut self, client: usize, line: String, reply: Reply, text: String, depends_on: usize, wrote: bool) {
+        assert_eq!(reply.text, text, "seed {}: {line}", self.seed);
+        assert_eq!(reply.wrote(), wrote, "seed {}: {line}", self.seed);
+        let depends_on = if self.mode == Durability::Sync || wrote { depends_on } else { 0 };
+        self.held.push(Held { client, reply, epoch: *self.world.epoch.borrow(), depends_on, line });
+    }
+
+    /// Looks at every held reply.
+    fn flush_replies(&mut self) {
+        let epoch = *self.world.epoch.borrow();
+        let lease_holds = self.world.lease.borrow().holds(self.world.clock.boot());
+        let held = std::mem::take(&mut self.held);
+        for held in held {
+            let in_log = self.world.units_in_log(held.epoch) >= held.depends_on;
+            let of_now = self.leads && held.epoch == epoch;
+            let told = self.clients[held.client].leave(&held.reply);
+            let about = format!("seed {}: {} of {} needs {}", self.seed, held.line, held.epoch, held.depends_on);
+            match told {
+                Leave::Now if self.mode == Durability::Sync => assert!(in_log, "left early: {about}"),
+                Leave::Now => assert!(in_log || (of_now && lease_holds), "left early: {about}"),
+                Leave::Unknown => assert!(!in_log && !of_now, "unknown too soon: {about}"),
+                Leave::Wait => assert!(!in_log, "held although committed: {about}"),
+            }
+            if told == Leave::Wait {
+                self.held.push(held);
+            }
+        }
+    }
+
+    /// The leadership is lost after `commits` more batches; another node may write; then this one wins again.
+    async fn lose_and_win(&mut self) {
+        self.world.settle().await;
+        for _ in 0..self.rng.random_range(0..3) {
+            self.world.commit().await;
+        }
+        self.world.take();
+        self.world.pending.borrow_mut().clear();
+        let uncached = self.rng.random_bool(0.5);
+        self.world.log.uncached.store(uncached, std::sync::atomic::Ordering::Relaxed);
+        let committed = self.world.units_in_log(*self.world.epoch.borrow());
+        self.leads = false;
+        if self.rng.random_bool(0.6) {
+            self.term += 1;
+            self.world.depose(self.rng.random_bool(0.5).then_some(OTHER)).await;
+            self.world.foreign_blank(self.term).await;
+            self.restored().await;
+            self.flush_replies();
+        }
+        self.term += 1;
+        self.world.lead(self.term).await;
+        self.restored().await;
+        self.leads = true;
+        let data = self.model.history[committed].clone();
+        self.model.begin(data);
+        self.flush_replies();
+        assert!(self.held.is_empty(), "seed {}: every reply of an ended tenure is decided", self.seed);
+    }
+
+    async fn restored(&self) {
+        for _ in 0..1000 {
+            if !self.world.shard.info().restoring {
+                break;
+            }
+            self.world.settle().await;
+        }
+        self.world.settle().await;
+        assert!(!self.world.shard.info().restoring, "seed {}", self.seed);
+    }
+
+    /// Everything commits; then all who hold the same log have the same data.
+    async fn compare(&mut self) {
+        for _ in 0..100 {
+            self.world.advance(Duration::from_millis(5)).await;
+            self.world.commit_all().await;
+            if self.world.shard.info().open_batches == 0 {
+                break;
+            }
+        }
+        self.flush_replies();
+        assert!(self.held.is_empty(), "seed {}: nothing is held when nothing is open", self.seed);
+        let own = self.world.shard.digest().unwrap();
+        let replay = World::start_on(Setup::mode(self.mode), self.world.log.clone(), self.world.clock.clone());
+        for _ in 0..1000 {
+            replay.settle().await;
+            if replay.shard.info().applied == own.0 {
+                break;
+            }
+        }
+        assert_eq!(replay.shard.digest().unwrap(), own, "seed {}", self.seed);
+        let mut reader = replay.client().readonly();
+        for key in KEYS {
+            assert_eq!(reader.run(&format!("GET {key}")).text, self.model.bulk(key), "seed {}", self.seed);
+        }
+        replay.driver.set_role(fastness_consensus::handle::Role::Stopped { reason: "done".into() });
+        replay.settle().await;
+    }
+
+    async fn step(&mut self) {
+        match self.rng.random_range(0..40) {
+            0..=24 => self.command(),
+            25..=28 => self.world.settle().await,
+            29..=32 => drop(self.world.commit().await),
+            33..=35 => self.flush_replies(),
+            36 => self.world.advance(Duration::from_micros(self.rng.random_range(0..5000))).await,
+            37 => self.lose_lease().await,
+            38 => self.lose_and_win().await,
+            _ => self.compare().await,
+        }
+    }
+
+    /// The lease runs out and is held again in the same term: nothing is served meanwhile, and nothing is lost.
+    async fn lose_lease(&mut self) {
+        self.world.pause_process(Duration::from_secs(4000));
+        let reply = self.clients[0].run("GET {t}a");
+        assert_eq!(reply.text, "-CLUSTERDOWN The cluster is down\r\n");
+        assert_eq!(reply.outcome, Outcome::REPLY);
+        self.flush_replies();
+        self.world.settle().await;
+        self.world.lease.borrow().extend(self.world.clock.boot().plus(Duration::from_secs(3600)));
+        self.world.driver.wake_owner();
+    }
+}
+
+fn line_of(words: [&'static str; 2], value: &str) -> String {
+    match words[0] {
+        "SET" | "SETNX" => format!("{} {} {value}", words[0], words[1]),
+        _ => format!("{} {}", words[0], words[1]),
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn random_runs() {
+    let seeds = match number("SHARD_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SHARD_SEEDS").unwrap_or(60),
+    };
+    for seed in seeds {
+        script(async move {
+            let mut run = Run::new(seed).await;
+            for _ in 0..300 {
+                run.step().await;
+            }
+            run.compare().await;
+        });
+    }
+}
