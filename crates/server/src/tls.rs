@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fastness_types::{ClusterId, NodeId};
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -156,6 +156,32 @@ impl Material {
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(|e| rustls(&e))?;
         Ok(Arc::new(config))
+    }
+}
+
+impl Material {
+    /// How this node connects to other nodes: shows its certificate, trusts the CA alone, speaks HTTP/2.
+    ///
+    /// # Errors
+    /// Certificate and key do not fit.
+    pub fn for_peers(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| TlsError::Rustls(e.to_string()))?
+            .with_root_certificates(self.roots.clone())
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(|e| TlsError::Rustls(e.to_string()))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// How the doors of peers and administrators behave: a certificate of the CA is required.
+    #[must_use]
+    pub fn for_grpc(&self) -> tonic::transport::ServerTlsConfig {
+        tonic::transport::ServerTlsConfig::new()
+            .identity(tonic::transport::Identity::from_pem(&self.pem.chain, &self.pem.key))
+            .client_ca_root(tonic::transport::Certificate::from_pem(&self.pem.ca))
     }
 }
 

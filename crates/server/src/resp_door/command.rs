@@ -49,6 +49,7 @@ impl Door for ConnectionDoor<'_> {
         out: &mut ReplyBuf,
     ) -> bool {
         self.spec = Some(spec);
+        self.client.command.set(spec.name);
         let permitted = self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH);
         if !permitted {
             out.error("NOAUTH Authentication required.");

@@ -330,7 +330,6 @@ impl Connection {
         add(&self.client.commands, 1);
         match spec {
             Some(spec) => {
-                self.client.command.set(spec.name);
                 self.door.stats.count(spec, took, reply);
                 if slow_micros >= 0 && took.as_micros() as i64 >= slow_micros {
                     self.door.stats.note_slow(args, took, &self.client, slow_max as usize);

@@ -61,6 +61,8 @@ pub(super) fn set(call: Call<'_, '_>) {
             return call.out.error(failed(&why));
         }
     }
+    // The node's other replicas follow within a second (`replica::housekeeping`).
+    call.shard.engine_mut().set_maxmemory(changed.maxmemory);
     call.replica.node.config.store(Arc::new(changed));
     call.out.ok();
 }

@@ -54,5 +54,7 @@ pub(super) fn shutdown(call: Call<'_, '_>) {
         return call.out.error(SYNTAX);
     }
     tracing::info!(client = %call.client.address, "SHUTDOWN was asked for");
-    call.replica.node.stop();
+    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
+        call.out.error(format!("ERR Errors trying to SHUTDOWN: {error}"));
+    }
 }

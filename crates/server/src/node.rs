@@ -1,0 +1,541 @@
+//! One node from its options to its end.
+//!
+//! ```text
+//! runtime of the caller: accepting clients, TLS handshakes, admin gRPC, metrics, this module's follower of the map
+//! thread `consensus`:    Raft groups, the control plane, the peer door (one current-thread runtime)
+//! thread `shard-N`:      one per replica: its loop and its connections
+//! threads of the log:    writer, reader
+//! ```
+//!
+//! Order at the start: options and certificates are checked, ports are bound, the log is opened and checked, consensus
+//! starts with group 0; replicas start when the map names this node. Order at the end: leadership is handed over while
+//! clients are still served, then nobody is accepted, replies leave, replicas end, consensus ends, the log is closed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fastness_consensus::{Consensus, ConsensusOptions, StartError, Timers};
+use fastness_control::bootstrap::form_shard;
+use fastness_control::{ClusterMap, Control, ControlOptions, NodeInfo, ShardMap};
+use fastness_log::{Cipher, Log, LogOptions, MasterKey, WriterDriver};
+use fastness_shard::{Batching, SlotSet};
+use fastness_types::{Az, Clock, ClusterId, GroupId, NodeId, ShardId, SystemClock};
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::admin::Admin;
+use crate::config::{Config, Unmet};
+use crate::metrics::Metrics;
+use crate::peer_door::{KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
+use crate::replica::{self, ReplicaOptions, ToReplica};
+use crate::replicas::{Replicas, Running};
+use crate::resp_door::accept;
+use crate::shared::{NodeShared, Phase};
+use crate::tls::{Material, TlsError};
+
+/// How long replicas get to end after leadership was handed over; their replies are bounded by themselves.
+const REPLICAS_END_MAX: Duration = Duration::from_secs(3);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A requirement is not met.
+    #[error(transparent)]
+    Config(#[from] Unmet),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The option and the certificate name different nodes.
+    #[error("node-id is {option}, but the certificate of tls-cert-file names node {certificate}")]
+    NodeId {
+        /// What the option says.
+        option: u64,
+        /// What the certificate says.
+        certificate: NodeId,
+    },
+    /// A port.
+    #[error("{option} {address}:{port}: {error}")]
+    Listen {
+        /// The option.
+        option: &'static str,
+        /// The address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The master key.
+    #[error("master-key-file: {0}")]
+    MasterKey(fastness_log::KeyFileError),
+    /// The transaction log.
+    #[error("the transaction log: {0}")]
+    Log(String),
+    /// Consensus.
+    #[error("consensus: {0}")]
+    Consensus(#[from] StartError),
+    /// The system gives no thread.
+    #[error("threads: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    inner: Arc<Inner>,
+    failure: watch::Receiver<Option<String>>,
+    consensus_thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+struct Inner {
+    shared: Arc<NodeShared>,
+    log: Log,
+    consensus: Consensus,
+    control: Control,
+    group_0: fastness_consensus::GroupControl,
+    replicas: Arc<Replicas>,
+    threads: Mutex<Vec<(ShardId, JoinHandle<()>)>>,
+    client_tls: Option<Arc<ServerConfig>>,
+    clock: Arc<dyn Clock>,
+    failure: watch::Sender<Option<String>>,
+}
+
+/// The sockets that are bound before anything else starts.
+struct Sockets {
+    peer: Vec<std::net::TcpListener>,
+    grpc: Vec<std::net::TcpListener>,
+    metrics: Vec<std::net::TcpListener>,
+}
+
+impl Node {
+    /// Starts a node. Returns once it can be administrated; replicas start when the cluster's map names the node.
+    ///
+    /// # Errors
+    /// See [`NodeError`]; nothing keeps running then.
+    pub async fn start(config: Config) -> Result<Node, NodeError> {
+        config.check()?;
+        let material = Material::load(&config)?;
+        let (cluster, node) = material.identity()?;
+        if config.node_id != 0 && config.node_id != node.0 {
+            return Err(NodeError::NodeId { option: config.node_id, certificate: node });
+        }
+        let client_tls = match config.tls_port {
+            0 => None,
+            _ => Some(material.for_clients(config.tls_auth_clients)?),
+        };
+        let sockets = Sockets::bind(&config)?;
+        let log = open_log(&config, cluster, node).await?;
+        let own = own_info(&config, node, &sockets);
+        let shared = NodeShared::new(node, cluster, config);
+        let (runtime, consensus_thread) = consensus_thread()?;
+        let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
+        let (consensus, control, group_0) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                end_thread(consensus_thread).await;
+                close_log(log).await;
+                return Err(error);
+            }
+        };
+        let (failure, failed) = watch::channel(None);
+        let inner = Arc::new(Inner {
+            shared,
+            log,
+            consensus,
+            control,
+            group_0,
+            replicas: Arc::default(),
+            threads: Mutex::default(),
+            client_tls,
+            clock: Arc::new(SystemClock),
+            failure,
+        });
+        inner.serve_admin(sockets.grpc, own, &material);
+        inner.serve_metrics(sockets.metrics);
+        tokio::spawn(inner.clone().follow_map(runtime));
+        tokio::spawn(inner.clone().watch_consensus());
+        tokio::spawn(inner.clone().watch_control());
+        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node has started");
+        Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
+    }
+
+    /// What all parts of the node share.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<NodeShared> {
+        &self.inner.shared
+    }
+
+    /// Resolves with the reason once the node cannot go on.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Hands over what the node leads, lets replies leave, and ends everything.
+    pub async fn shutdown(mut self) {
+        let inner = self.inner.clone();
+        inner.shared.enter(Phase::HandingOver);
+        inner.hand_everything_over().await;
+        inner.shared.enter(Phase::Closing);
+        inner.end_replicas().await;
+        inner.consensus.shutdown("the node ends").await;
+        if let Some(thread) = self.consensus_thread.take() {
+            end_thread(thread).await;
+        }
+        close_log(inner.log.clone()).await;
+        tracing::info!("the node has ended");
+    }
+}
+
+impl Inner {
+    fn fail(&self, reason: String) {
+        tracing::error!(reason, "the node cannot go on");
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert(reason);
+            first
+        });
+    }
+
+    async fn watch_consensus(self: Arc<Self>) {
+        let reason = self.consensus.until_stopped().await;
+        if self.shared.phase() == Phase::Running {
+            self.fail(format!("consensus has stopped: {reason}"));
+        }
+    }
+
+    async fn watch_control(self: Arc<Self>) {
+        let mut status = self.control.status();
+        let reason = match status.wait_for(|status| status.failure.is_some()).await {
+            Ok(status) => status.failure.clone(),
+            Err(_) => return,
+        };
+        if self.shared.phase() == Phase::Running {
+            self.fail(format!("the control plane has stopped: {}", reason.as_deref().unwrap_or("")));
+        }
+    }
+
+    fn serve_admin(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>, own: NodeInfo, material: &Material) {
+        for listener in listeners {
+            let admin = Admin {
+                node: self.shared.clone(),
+                control: self.control.clone(),
+                group: self.group_0.clone(),
+                replicas: self.replicas.clone(),
+                own: own.clone(),
+            };
+            let (inner, tls) = (self.clone(), material.for_grpc());
+            tokio::spawn(async move {
+                let shared = inner.shared.clone();
+                let served = async {
+                    let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
+                    let server = Server::builder().tls_config(tls)?.http2_keepalive_interval(Some(KEEP_ALIVE.0));
+                    let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
+                    let closing = shared.reached(Phase::Closing);
+                    server.serve_with_incoming_shutdown(admin.service(), incoming, closing).await?;
+                    Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+                };
+                if let Err(error) = served.await {
+                    inner.fail(format!("grpc-port: {error}"));
+                }
+            });
+        }
+    }
+
+    fn serve_metrics(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>) {
+        for listener in listeners {
+            let metrics = Metrics {
+                node: self.shared.clone(),
+                replicas: self.replicas.clone(),
+                log: self.log.clone(),
+                consensus: self.consensus.clone(),
+            };
+            match TcpListener::from_std(listener) {
+                Ok(listener) => drop(tokio::spawn(metrics.serve(listener))),
+                Err(error) => self.fail(format!("metrics-port: {error}")),
+            }
+        }
+    }
+
+    /// Starts the replicas that the map gives this node, now and whenever it changes.
+    async fn follow_map(self: Arc<Self>, runtime: Handle) {
+        let mut maps = self.control.changed();
+        let mut started = BTreeSet::new();
+        loop {
+            let map = maps.borrow_and_update().clone();
+            if let Some(map) = map {
+                self.shared.map.store(Some(map.clone()));
+                let members: Vec<_> = map.nodes.iter().map(fastness_control::create::member).collect();
+                self.consensus.set_peers(&members);
+                for shard in map.shards_on(self.shared.node) {
+                    if !started.insert(shard.id) {
+                        continue;
+                    }
+                    if let Err(error) = self.start_replica(&map, shard, &runtime).await {
+                        return self.fail(format!("shard {}: {error}", shard.id));
+                    }
+                }
+            }
+            let ended = tokio::select! {
+                changed = maps.changed() => changed.is_err(),
+                () = self.shared.reached(Phase::HandingOver) => true,
+            };
+            if ended {
+                return;
+            }
+        }
+    }
+
+    async fn start_replica(
+        self: &Arc<Self>,
+        map: &Arc<ClusterMap>,
+        shard: &ShardMap,
+        runtime: &Handle,
+    ) -> Result<(), NodeError> {
+        let id = shard.id;
+        let config = self.shared.config.load_full();
+        let (handle, control) = self.consensus.start_group(GroupId::from(id)).await?;
+        self.shared.add_group(id, handle.clone());
+        let ports = (port_of(config.port, id), port_of(config.tls_port, id));
+        let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
+        let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;
+        let options = ReplicaOptions {
+            node: self.shared.clone(),
+            shard: id,
+            slots: [shard.first.0..=shard.last.0].into_iter().collect::<SlotSet>(),
+            seed: map.hash_seed,
+            created_with: map.durability,
+            clock: self.clock.clone(),
+            handle,
+            group: Arc::new(control.clone()),
+            batching: Batching::default(),
+            ports,
+        };
+        let replica = replica::start(options)?;
+        self.replicas.add(id, Running { mailbox: replica.mailbox.clone(), control: control.clone() });
+        self.threads.lock().push((id, replica.thread));
+        for (listeners, tls) in [(plain, None), (tls, self.client_tls.clone())] {
+            for listener in listeners {
+                let listener = TcpListener::from_std(listener)?;
+                tokio::spawn(accept::accept(listener, tls.clone(), self.shared.clone(), replica.mailbox.clone()));
+            }
+        }
+        let (inner, map) = (self.clone(), map.clone());
+        runtime.spawn(async move {
+            if let Err(error) = form_shard(&map, id, inner.shared.node, &control).await {
+                inner.fail(format!("shard {id} could not be formed: {error}"));
+            }
+        });
+        let inner = self.clone();
+        tokio::spawn(async move {
+            replica.mailbox.closed().await;
+            if inner.shared.phase() == Phase::Running {
+                inner.fail(format!("the replica of shard {id} has stopped"));
+            }
+        });
+        tracing::info!(shard = %id, port = ports.0, tls_port = ports.1, "a replica has started");
+        Ok(())
+    }
+
+    async fn hand_everything_over(&self) {
+        let patience = self.shared.config.load().shutdown_timeout;
+        let mut controls: Vec<_> = self.replicas.all().into_iter().map(|(_, running)| running.control).collect();
+        controls.push(self.group_0.clone());
+        let leading = controls.into_iter().filter(|control| control.status().leader == Some(self.shared.node));
+        let handed = leading.map(|control| async move {
+            match control.hand_over(None, patience).await {
+                Ok(to) => tracing::info!(group = %control.group(), %to, "leadership is handed over"),
+                Err(error) => tracing::warn!(group = %control.group(), %error, "leadership is not handed over"),
+            }
+        });
+        if tokio::time::timeout(patience, futures::future::join_all(handed)).await.is_err() {
+            tracing::warn!("not everything was handed over within shutdown-timeout");
+        }
+    }
+
+    async fn end_replicas(&self) {
+        for (_, running) in self.replicas.all() {
+            // It may have ended by itself.
+            let _ = running.mailbox.send(ToReplica::Stop).await;
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let joined = tokio::task::spawn_blocking(move || {
+            for (shard, thread) in threads {
+                if thread.join().is_err() {
+                    tracing::error!(%shard, "the replica's thread has panicked");
+                }
+            }
+        });
+        if tokio::time::timeout(REPLICAS_END_MAX, joined).await.is_err() {
+            tracing::warn!("a replica's thread did not end in time");
+        }
+    }
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Sockets, NodeError> {
+        let addresses = config.addresses();
+        let all = |option, port| bind_any(option, &addresses, port, config.tcp_backlog);
+        Ok(Sockets {
+            peer: all("peer-port", config.peer_port)?,
+            grpc: all("grpc-port", config.grpc_port)?,
+            metrics: bind("metrics-port", &addresses, config.metrics_port, config.tcp_backlog)?,
+        })
+    }
+}
+
+/// One socket per address; none for port 0.
+fn bind(
+    option: &'static str,
+    addresses: &[IpAddr],
+    port: u16,
+    backlog: u64,
+) -> Result<Vec<std::net::TcpListener>, NodeError> {
+    if port == 0 { Ok(Vec::new()) } else { bind_any(option, addresses, port, backlog) }
+}
+
+/// The same, with port 0 as "chosen by the system".
+fn bind_any(
+    option: &'static str,
+    addresses: &[IpAddr],
+    port: u16,
+    backlog: u64,
+) -> Result<Vec<std::net::TcpListener>, NodeError> {
+    let listen = |address: &IpAddr| {
+        accept::listen(*address, port, backlog)
+            .map_err(|error| NodeError::Listen { option, address: *address, port, error })
+    };
+    addresses.iter().map(listen).collect()
+}
+
+/// The port of `shard`'s replica, if there is such a door.
+fn port_of(base: u16, shard: ShardId) -> u16 {
+    if base == 0 { 0 } else { base.saturating_add(u16::try_from(shard.0 - 1).unwrap_or(u16::MAX)) }
+}
+
+/// What this node says about itself before there is a map.
+fn own_info(config: &Config, node: NodeId, sockets: &Sockets) -> NodeInfo {
+    let host = config.announced_host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let port = |listeners: &[std::net::TcpListener]| {
+        listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port())
+    };
+    let announced = |announced: u16, own: u16| if announced != 0 { announced } else { own };
+    NodeInfo {
+        id: node,
+        az: Az::from(config.availability_zone.as_str()),
+        peer_address: format!("{host}:{}", port(&sockets.peer)),
+        grpc_address: format!("{host}:{}", port(&sockets.grpc)),
+        announce_host: config.announced_host(),
+        announce_hostname: config.cluster_announce_hostname.clone(),
+        resp_port: announced(config.cluster_announce_port, config.port),
+        resp_tls_port: announced(config.cluster_announce_tls_port, config.tls_port),
+    }
+}
+
+async fn open_log(config: &Config, cluster: ClusterId, node: NodeId) -> Result<Log, NodeError> {
+    let path = config.master_key_file.as_deref().unwrap_or(Path::new(""));
+    let key = MasterKey::load(path).map_err(NodeError::MasterKey)?;
+    let dir = config.dir.join("log");
+    let opened = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let store = fastness_log::rocks::RocksStore::open(&fastness_log::rocks::RocksOptions::new(&dir))
+            .map_err(|error| error.to_string())?;
+        Log::open(store, Cipher::new(key), LogOptions::new(node, cluster), WriterDriver::Thread)
+            .map_err(|error| error.to_string())
+    });
+    match opened.await {
+        Ok(opened) => opened.map_err(NodeError::Log),
+        Err(panicked) => Err(NodeError::Log(panicked.to_string())),
+    }
+}
+
+async fn close_log(log: Log) {
+    // Blocks until what is queued is written.
+    if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+        tracing::error!("closing the log has panicked");
+    }
+}
+
+/// A thread with a runtime of its own, until it is told to end.
+fn consensus_thread() -> std::io::Result<(Handle, (oneshot::Sender<()>, JoinHandle<()>))> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (end, ended) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
+        // Ends when it is told to, or when nobody can tell any more.
+        let _ = runtime.block_on(ended);
+    })?;
+    Ok((handle, (end, thread)))
+}
+
+async fn end_thread((end, thread): (oneshot::Sender<()>, JoinHandle<()>)) {
+    // It may have ended by itself.
+    let _ = end.send(());
+    if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
+        tracing::error!("the consensus thread has panicked");
+    }
+}
+
+type Started = (Consensus, Control, fastness_consensus::GroupControl);
+
+/// Starts consensus, group 0 and the peer door on consensus' own thread.
+async fn start_consensus(
+    runtime: &Handle,
+    shared: &Arc<NodeShared>,
+    material: &Material,
+    log: Log,
+    listeners: Vec<std::net::TcpListener>,
+) -> Result<Started, NodeError> {
+    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?));
+    let tls = material.for_grpc();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let options = ConsensusOptions {
+        node: shared.node,
+        az: shared.az.clone(),
+        cluster: shared.cluster,
+        start_count: log.identity().starts,
+        timers: Timers::default(),
+        clock: clock.clone(),
+        seed: rand::random(),
+    };
+    let (node, shared) = (shared.node, shared.clone());
+    let started = runtime.spawn(async move {
+        let consensus = Consensus::new(options, log, transport)?;
+        for listener in listeners {
+            let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
+            let server = Server::builder()
+                .tls_config(tls.clone())
+                .map_err(|error| TlsError::Rustls(error.to_string()))?
+                .initial_stream_window_size(WINDOW_BYTES)
+                .initial_connection_window_size(WINDOW_BYTES)
+                .http2_keepalive_interval(Some(KEEP_ALIVE.0))
+                .http2_keepalive_timeout(Some(KEEP_ALIVE.1));
+            let service = PeerDoor::service(shared.cluster, consensus.clone());
+            tokio::spawn(async move {
+                if let Err(error) = server.serve_with_incoming(service, incoming).await {
+                    tracing::error!(%error, "the peer door has closed");
+                }
+            });
+        }
+        let (handle, group) = consensus.start_group(GroupId::CONTROL).await?;
+        let control =
+            Control::start(ControlOptions { node, handle, group: Arc::new(group.clone()), clock });
+        Ok::<Started, NodeError>((consensus, control, group))
+    });
+    match started.await {
+        Ok(started) => started,
+        Err(panicked) => Err(NodeError::Threads(std::io::Error::other(panicked))),
+    }
+}

@@ -1,0 +1,169 @@
+//! The peer door: streams of frames between nodes, as gRPC over mutual TLS.
+//!
+//! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the side
+//! that connects exactly the node that was asked for. Each class of traffic has a connection of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_consensus::{Class, Consensus, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+use fastness_types::{ClusterId, NodeId, limits};
+use fastness_wire::peer::v1::Frame;
+use fastness_wire::peer::v1::peer_service_client::PeerServiceClient;
+use fastness_wire::peer::v1::peer_service_server::{PeerService, PeerServiceServer};
+use futures::{Stream, StreamExt};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::tls::Identity;
+
+/// Longest time for connecting, handshake included.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// Unacknowledged bytes of a stream; large enough that no round trip holds a full frame back.
+pub(crate) const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// A frame's payloads are bounded by [`limits::FRAME_BYTES_MAX`]; the rest is heads.
+const MESSAGE_BYTES_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
+/// How often a connection is probed when nothing arrives, and how long the answer may take.
+pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// Connects to other nodes.
+pub struct TlsTransport {
+    cluster: ClusterId,
+    tls: TlsConnector,
+}
+
+impl TlsTransport {
+    /// Shows the certificate that `tls` holds.
+    #[must_use]
+    pub fn new(cluster: ClusterId, tls: Arc<ClientConfig>) -> TlsTransport {
+        TlsTransport { cluster, tls: TlsConnector::from(tls) }
+    }
+
+    async fn connect(&self, peer: NodeId, address: &str) -> Result<TlsStream<TcpStream>, TransportError> {
+        let unreachable = |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{address}: {error}"));
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+        let name = ServerName::try_from(host.to_owned()).map_err(|e| unreachable(&e))?;
+        let tcp = TcpStream::connect(address).await.map_err(|e| unreachable(&e))?;
+        tcp.set_nodelay(true).map_err(|e| unreachable(&e))?;
+        let stream = self.tls.connect(name, tcp).await.map_err(|e| match e.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => TransportError::Identity(format!("{address}: {e}")),
+            _ => unreachable(&e),
+        })?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let found = chain.first().and_then(|certificate| Identity::of(certificate));
+        if found == Some(Identity::Node(self.cluster, peer)) {
+            return Ok(stream);
+        }
+        let wanted = format!("fastness://{}/node/{peer}", self.cluster);
+        Err(TransportError::Identity(format!("{address} shows a certificate of {found:?}, expected {wanted}")))
+    }
+}
+
+#[async_trait::async_trait]
+impl PeerTransport for TlsTransport {
+    async fn open(&self, peer: NodeId, address: &str, class: Class) -> Result<FrameStream, TransportError> {
+        let unreachable = |error: String| TransportError::Unreachable(format!("{address}: {error}"));
+        let opened = async {
+            let stream = self.connect(peer, address).await?;
+            let channel = channel(stream).await.map_err(|e| unreachable(e.to_string()))?;
+            let mut client = PeerServiceClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let (outgoing, frames) = mpsc::channel(STREAM_FRAMES_MAX);
+            let frames = ReceiverStream::new(frames);
+            let answered = match class {
+                Class::Append => client.append(frames).await,
+                Class::Heartbeat => client.heartbeat(frames).await,
+            };
+            let incoming = answered.map_err(|status| match status.code() {
+                tonic::Code::PermissionDenied => TransportError::Identity(status.message().to_owned()),
+                _ => unreachable(status.to_string()),
+            })?;
+            Ok(FrameStream { outgoing, incoming: until_it_breaks(incoming.into_inner()) })
+        };
+        match tokio::time::timeout(CONNECT_MAX, opened).await {
+            Ok(opened) => opened,
+            Err(_) => Err(unreachable("no connection in time".to_owned())),
+        }
+    }
+}
+
+/// An HTTP/2 channel over a connection that is there already. It never connects again by itself: who is on the other side
+/// has been checked for this connection alone.
+async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+    let mut stream = Some(TokioIo::new(stream));
+    let once = tower::service_fn(move |_: hyper::Uri| {
+        let stream = stream.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        std::future::ready(stream)
+    });
+    Endpoint::from_static("http://peer")
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(once)
+        .await
+}
+
+fn until_it_breaks(frames: Streaming<Frame>) -> Pin<Box<dyn Stream<Item = Frame> + Send>> {
+    Box::pin(frames.take_while(|frame| std::future::ready(frame.is_ok())).filter_map(|frame| std::future::ready(frame.ok())))
+}
+
+/// Takes the streams of other nodes.
+pub struct PeerDoor {
+    cluster: ClusterId,
+    consensus: Consensus,
+}
+
+type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+
+impl PeerDoor {
+    /// As a tonic service.
+    #[must_use]
+    pub fn service(cluster: ClusterId, consensus: Consensus) -> PeerServiceServer<PeerDoor> {
+        PeerServiceServer::new(PeerDoor { cluster, consensus })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn accept(&self, request: Request<Streaming<Frame>>, class: Class) -> Result<Response<Frames>, Status> {
+        let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+        let identity = info.and_then(TlsConnectInfo::peer_certs).and_then(|chain| Identity::of(chain.first()?));
+        let peer = match identity {
+            Some(Identity::Node(cluster, peer)) if cluster == self.cluster && peer != self.consensus.node() => peer,
+            _ => {
+                let wanted = format!("the certificate does not name another node of cluster {}", self.cluster);
+                return Err(Status::permission_denied(wanted));
+            }
+        };
+        let (outgoing, frames) = mpsc::channel(STREAM_FRAMES_MAX);
+        let incoming = until_it_breaks(request.into_inner());
+        self.consensus.accept(peer, class, FrameStream { outgoing, incoming });
+        Ok(Response::new(Box::pin(ReceiverStream::new(frames).map(Ok))))
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for PeerDoor {
+    type AppendStream = Frames;
+    type HeartbeatStream = Frames;
+
+    async fn append(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
+        self.accept(request, Class::Append)
+    }
+
+    async fn heartbeat(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
+        self.accept(request, Class::Heartbeat)
+    }
+}

@@ -1,0 +1,357 @@
+//! The RESP door over real sockets: what clients send in whatever pieces, what they get and when.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use fastness_resp::{Value, request};
+use fastness_types::Durability;
+use harness::{Door, Options, bulk, eventually, simple};
+
+fn asynchronous() -> Options {
+    Options { durability: Durability::Async, ..Options::default() }
+}
+
+#[test]
+fn set_and_get_in_every_form() {
+    let door = Door::open(Options::default());
+    let mut client = door.connect();
+    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(client.ask(&["get", "k"]), bulk("v"));
+    client.send_raw(b"GET k\r\n");
+    assert_eq!(client.receive(), bulk("v"));
+    client.send_raw(b"\r\n*0\r\nset k \"a \\x41\"\nGET k\r\n");
+    assert_eq!(client.receive(), simple("OK"));
+    assert_eq!(client.receive(), bulk("a A"));
+    assert_eq!(client.ask_text(&["nosuch", "a"]), "-ERR unknown command 'nosuch', with args beginning with: 'a' ");
+}
+
+#[test]
+fn a_pipeline_is_answered_in_order() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let mut pipeline = Vec::new();
+    for i in 0..10_000 {
+        request::encode(&["SET", &format!("k{i}"), &format!("{i}")], &mut pipeline);
+        request::encode(&["GET", &format!("k{i}")], &mut pipeline);
+    }
+    // Written while it is answered: neither side may wait for the other for ever.
+    let mut sender = door.connect();
+    std::mem::swap(&mut sender, &mut client);
+    for chunk in pipeline.chunks(100_000) {
+        sender.send_raw(chunk);
+    }
+    for i in 0..10_000 {
+        assert_eq!(sender.receive(), simple("OK"));
+        assert_eq!(sender.receive(), bulk(&i.to_string()));
+    }
+}
+
+#[test]
+fn packets_may_be_cut_anywhere() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let mut stream = Vec::new();
+    request::encode(&["SET", "key", "a longer value\r\nwith lines"], &mut stream);
+    request::encode(&["GET", "key"], &mut stream);
+    stream.extend_from_slice(b"PING 'in line'\r\n");
+    for byte in stream {
+        client.send_raw(&[byte]);
+    }
+    assert_eq!(client.receive(), simple("OK"));
+    assert_eq!(client.receive(), bulk("a longer value\r\nwith lines"));
+    assert_eq!(client.receive(), bulk("in line"));
+}
+
+#[test]
+fn a_large_value_goes_through() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let value = "x".repeat(8 << 20);
+    assert_eq!(client.ask(&["SET", "k", &value]), simple("OK"));
+    assert_eq!(client.ask(&["GET", "k"]), bulk(&value));
+}
+
+#[test]
+fn protocol_errors_are_told_and_close() {
+    let door = Door::open(asynchronous());
+    for (bytes, error) in [
+        (&b"*1\r\nPING\r\n"[..], "ERR Protocol error: expected '$', got 'P'"),
+        (b"*x\r\n", "ERR Protocol error: invalid multibulk length"),
+        (b"*1\r\n$-5\r\n", "ERR Protocol error: invalid bulk length"),
+        (b"set \"a\n", "ERR Protocol error: unbalanced quotes in request"),
+    ] {
+        let mut client = door.connect();
+        client.send_raw(b"*2\r\n$4\r\nECHO\r\n$1\r\na\r\n");
+        client.send_raw(bytes);
+        assert_eq!(client.receive(), bulk("a"), "what came before is answered");
+        assert_eq!(client.receive(), Value::Error(error.into()));
+        assert_eq!(client.try_receive(), None);
+    }
+}
+
+#[test]
+fn a_sync_write_is_answered_after_its_commit() {
+    let door = Door::open(Options::default());
+    let mut writer = door.connect();
+    let mut reader = door.connect();
+    assert_eq!(writer.ask(&["SET", "k", "old"]), simple("OK"));
+    door.set_commits(false);
+    writer.send(&["SET", "k", "new"]);
+    writer.send(&["PING"]);
+    // Another key is not held; and it is answered after the write has been executed.
+    eventually("the write is staged", || {
+        reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
+    });
+    assert_eq!(reader.ask(&["GET", "other"]), Value::Null);
+    reader.send(&["GET", "k"]);
+    let mut third = door.connect();
+    let held = third.ask_text(&["CLIENT", "LIST"]);
+    assert_eq!(held.lines().filter(|line| !line.contains(" omem=0 ")).count(), 2, "{held}");
+    door.set_commits(true);
+    assert_eq!(writer.receive(), simple("OK"));
+    assert_eq!(writer.receive(), simple("PONG"));
+    assert_eq!(reader.receive(), bulk("new"));
+}
+
+#[test]
+fn an_async_write_is_answered_before_its_commit() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    door.set_commits(false);
+    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
+}
+
+#[test]
+fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
+    let door = Door::open(Options::default());
+    let mut writer = door.connect();
+    let mut reader = door.connect();
+    door.set_commits(false);
+    writer.send(&["SET", "k", "lost"]);
+    writer.send(&["PING"]);
+    eventually("the write is staged", || {
+        reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
+    });
+    reader.send(&["GET", "k"]);
+    let mut third = door.connect_raw();
+    eventually("the read is held", || {
+        third.ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 2
+    });
+    door.lose(2);
+    let unknown = writer.receive();
+    assert!(unknown.as_error().unwrap().starts_with(b"UNKNOWN "), "{unknown:?}");
+    assert_eq!(writer.receive(), simple("PONG"));
+    let refused = reader.receive();
+    assert!(refused.as_error().unwrap().starts_with(b"CLUSTERDOWN "), "{refused:?}");
+    // The new primary is named from then on.
+    assert_eq!(writer.ask_text(&["GET", "k"]), "-MOVED 7629 127.0.0.1:1");
+    assert_eq!(reader.ask(&["READONLY"]), simple("OK"));
+    eventually("the replica shows what was committed", || reader.ask(&["GET", "k"]) == Value::Null);
+}
+
+#[test]
+fn a_slow_reader_costs_no_more_than_the_bound() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    assert_eq!(client.ask(&["SET", "k", &"x".repeat(100_000)]), simple("OK"));
+    let mut slow = door.connect();
+    const REPLIES: usize = 2_000;
+    for _ in 0..REPLIES {
+        slow.send(&["GET", "k"]);
+    }
+    let unsent = |line: &str| -> u64 {
+        let field = line.split(' ').find_map(|field| field.strip_prefix("omem=")).unwrap();
+        field.parse().unwrap()
+    };
+    let mut most = 0;
+    for _ in 0..50 {
+        let list = client.ask_text(&["CLIENT", "LIST"]);
+        most = most.max(list.lines().map(unsent).max().unwrap());
+    }
+    assert!(most > 0, "nothing waited");
+    assert!(most < 256 * 1024 + 101_000, "{most} bytes waited");
+    for _ in 0..REPLIES {
+        assert!(matches!(slow.receive(), Value::Bulk(value) if value.len() == 100_000));
+    }
+}
+
+#[test]
+fn a_reader_over_the_hard_limit_is_closed() {
+    let config = "client-output-buffer-limit normal 1mb 0 0".to_owned();
+    let door = Door::open(Options { config, ..asynchronous() });
+    let mut client = door.connect();
+    // More than fits into the sockets' buffers on the way.
+    assert_eq!(client.ask(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
+    client.send(&["GET", "k"]);
+    eventually("the slow reader is closed", || {
+        let mut other = door.connect_raw();
+        other.ask_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
+    });
+}
+
+#[test]
+fn too_many_clients_are_refused() {
+    let door = Door::open(Options { config: "maxclients 2".into(), ..asynchronous() });
+    let mut one = door.connect();
+    let _two = door.connect();
+    let mut three = door.connect_raw();
+    assert_eq!(three.receive(), Value::Error("ERR max number of clients reached".into()));
+    assert_eq!(three.try_receive(), None);
+    assert!(one.ask_text(&["INFO", "stats"]).contains("rejected_connections:1"));
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let door = Door::open(Options { config: "requirepass secret".into(), ..asynchronous() });
+    let mut client = door.connect_raw();
+    assert_eq!(client.ask_text(&["GET", "k"]), "-NOAUTH Authentication required.");
+    assert!(client.ask_text(&["HELLO", "3"]).starts_with("-NOAUTH HELLO must be called with"));
+    assert_eq!(client.ask_text(&["AUTH", "wrong"]), "-WRONGPASS invalid username-password pair or user is disabled.");
+    assert_eq!(client.ask(&["AUTH", "default", "secret"]), simple("OK"));
+    eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
+    assert_eq!(client.ask(&["RESET"]), simple("RESET"));
+    assert_eq!(client.ask_text(&["GET", "k"]), "-NOAUTH Authentication required.");
+    let mut other = door.connect_raw();
+    assert!(matches!(other.ask(&["HELLO", "3", "AUTH", "default", "secret", "SETNAME", "me"]), Value::Map(_)));
+    assert_eq!(other.ask(&["CLIENT", "GETNAME"]), bulk("me"));
+    let mut greedy = door.connect_raw();
+    greedy.send_raw(b"*11\r\n");
+    assert_eq!(greedy.receive(), Value::Error("ERR Protocol error: unauthenticated multibulk length".into()));
+}
+
+#[test]
+fn hello_tells_who_is_there() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let Value::Map(fields) = client.ask(&["HELLO", "3"]) else { panic!("not a map") };
+    let names: Vec<_> = fields.iter().map(|(name, _)| String::from_utf8_lossy(name.as_bytes().unwrap())).collect();
+    assert_eq!(names, ["server", "version", "proto", "id", "mode", "role", "modules", "availability_zone"]);
+    assert_eq!(fields[4].1, bulk("cluster"));
+    assert_eq!(fields[5].1, bulk("master"));
+    assert_eq!(fields[7].1, bulk("a"));
+    assert_eq!(client.ask_text(&["HELLO", "4"]), "-NOPROTO unsupported protocol version");
+    assert_eq!(client.ask_text(&["HELLO", "3", "foo"]), "-ERR Syntax error in HELLO option 'foo'");
+    assert_eq!(client.ask(&["GET", "none"]), Value::Null);
+    assert!(matches!(client.ask(&["HELLO", "2"]), Value::Array(fields) if fields.len() == 16));
+}
+
+#[test]
+fn topology_and_zones() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let Value::Array(slots) = client.ask(&["CLUSTER", "SLOTS"]) else { panic!("not an array") };
+    let Value::Array(shard) = &slots[0] else { panic!("not an array") };
+    let Value::Array(primary) = &shard[2] else { panic!("not an array") };
+    assert_eq!(primary[1], Value::Integer(i64::from(door.address.port())));
+    assert_eq!(primary[3], Value::Array(vec![bulk("availability-zone"), bulk("a")]));
+    let id = client.ask_text(&["CLUSTER", "MYID"]);
+    assert_eq!(primary[2], bulk(&id));
+    assert!(client.ask_text(&["CLUSTER", "NODES"]).starts_with(&format!("{id} 127.0.0.1:")));
+    assert!(client.ask_text(&["CLUSTER", "INFO"]).starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"));
+    assert_eq!(client.ask(&["CLUSTER", "KEYSLOT", "foo"]), Value::Integer(12182));
+    let refused = client.ask_text(&["CLUSTER", "MEET", "127.0.0.1", "1"]);
+    assert!(refused.starts_with("-ERR ") && refused.contains("fastness cluster"), "{refused}");
+    let info = client.ask_text(&["INFO"]);
+    for line in ["availability_zone:a", "role:master", "cluster_enabled:1", "loading:0", "redis_mode:cluster", "# Durability"] {
+        assert!(info.contains(line), "no {line} in {info}");
+    }
+    assert!(!info.contains("cmdstat_"));
+    assert!(client.ask_text(&["INFO", "ALL"]).contains("cmdstat_info:calls=1,"));
+}
+
+#[test]
+fn config_is_shown_and_changed() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let pair = |name: &str, value: &str| Value::Array(vec![bulk(name), bulk(value)]);
+    for (name, value) in [("save", ""), ("appendonly", "no"), ("databases", "1"), ("cluster-enabled", "yes")] {
+        assert_eq!(client.ask(&["CONFIG", "GET", name]), pair(name, value));
+    }
+    assert_eq!(client.ask(&["CONFIG", "GET", "maxmemory-p*"]), pair("maxmemory-policy", "noeviction"));
+    assert_eq!(client.ask(&["CONFIG", "SET", "timeout", "77", "maxclients", "5"]), simple("OK"));
+    assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"));
+    for (args, error) in [
+        (vec!["nosuch", "1"], "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"),
+        (vec!["dir", "/tmp"], "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set immutable config"),
+        (vec!["timeout", "1", "timeout", "2"], "-ERR CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter"),
+        (vec!["timeout", "1", "maxclients", "0"], "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - expected a number from 1 to 1000000, not '0'"),
+    ] {
+        assert_eq!(client.ask_text(&[&["CONFIG", "SET"], args.as_slice()].concat()), error);
+    }
+    assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"), "all or nothing");
+    assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "1"]), simple("OK"));
+    assert!(client.ask_text(&["SET", "k", "v"]).starts_with("-OOM ") || {
+        // The first one may still fit: the bound is compared before a command runs.
+        client.ask_text(&["SET", "k2", "v"]).starts_with("-OOM ")
+    });
+    assert_eq!(client.ask(&["CONFIG", "RESETSTAT"]), simple("OK"));
+    assert!(!client.ask_text(&["INFO", "commandstats"]).contains("cmdstat_set:"));
+}
+
+#[test]
+fn clients_are_listed_named_and_closed() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let mut other = door.connect();
+    assert_eq!(client.ask(&["CLIENT", "SETNAME", "me"]), simple("OK"));
+    assert_eq!(client.ask(&["CLIENT", "SETINFO", "LIB-NAME", "test"]), simple("OK"));
+    assert!(client.ask_text(&["CLIENT", "SETNAME", "a b"]).starts_with("-ERR Client names cannot"));
+    let own = client.ask_text(&["CLIENT", "INFO"]);
+    assert!(own.contains(" name=me ") && own.contains(" lib-name=test ") && own.contains(" cmd=client|info "), "{own}");
+    let id = other.ask_text(&["CLIENT", "ID"]);
+    assert_eq!(client.ask_text(&["CLIENT", "LIST", "ID", &id]).lines().count(), 1);
+    assert_eq!(client.ask_text(&["CLIENT", "KILL", "ID", &id]), "1");
+    assert_eq!(other.try_receive(), None);
+    assert_eq!(client.ask_text(&["CLIENT", "KILL", "1.2.3.4:5"]), "-ERR No such client");
+    assert_eq!(client.ask_text(&["CLIENT", "KILL", "SKIPME", "no"]), "1");
+    assert_eq!(client.try_receive(), None);
+}
+
+#[test]
+fn replies_can_be_switched_off() {
+    let door = Door::open(Options::default());
+    let mut client = door.connect();
+    client.send(&["CLIENT", "REPLY", "OFF"]);
+    client.send(&["SET", "k", "v"]);
+    client.send(&["CLIENT", "REPLY", "ON"]);
+    assert_eq!(client.receive(), simple("OK"));
+    client.send(&["CLIENT", "REPLY", "SKIP"]);
+    client.send(&["GET", "k"]);
+    client.send(&["ECHO", "after"]);
+    assert_eq!(client.receive(), bulk("after"));
+}
+
+#[test]
+fn wait_counts_copies_and_lets_others_go_on() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    let mut other = door.connect();
+    door.set_commits(false);
+    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
+    client.send(&["WAIT", "1", "0"]);
+    client.send(&["ECHO", "later"]);
+    eventually("it waits", || other.ask_text(&["INFO", "clients"]).contains("blocked_clients:1"));
+    door.set_commits(true);
+    assert_eq!(client.receive(), Value::Integer(2));
+    assert_eq!(client.receive(), bulk("later"));
+}
+
+#[test]
+fn transactions_are_one_unit() {
+    let door = Door::open(Options::default());
+    let mut client = door.connect();
+    assert_eq!(client.ask(&["MULTI"]), simple("OK"));
+    assert_eq!(client.ask(&["SET", "{a}1", "x"]), simple("QUEUED"));
+    assert_eq!(client.ask(&["INCR", "{a}2"]), simple("QUEUED"));
+    assert_eq!(client.ask(&["EXEC"]), Value::Array(vec![simple("OK"), Value::Integer(1)]));
+}
+
+#[test]
+fn quit_and_shutdown() {
+    let door = Door::open(asynchronous());
+    let mut client = door.connect();
+    assert_eq!(client.ask(&["QUIT"]), simple("OK"));
+    assert_eq!(client.try_receive(), None);
+}
