@@ -28,9 +28,9 @@ use crate::transport::{Class, FrameStream, TransportError};
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A peer that does not say hello in this time is not there.
-const HELLO_TIME_MAX: Duration = Duration::from_secs(1);
+const HELLO_TIME_MAX: Duration = Duration::from_millis(1500);
 const PING_INTERVAL: Duration = Duration::from_millis(250);
-const SILENCE_MAX: Duration = Duration::from_millis(1500);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(1500);
 
 /// Why a question was not asked, or got no answer.
 #[derive(Debug, Clone, thiserror::Error)]

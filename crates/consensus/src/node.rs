@@ -26,8 +26,9 @@ pub(crate) struct NodeCore {
     links: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
     /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
     addresses: Mutex<HashMap<NodeId, Address>>,
-    /// Highest start count heard of each peer.
-    starts: Mutex<HashMap<NodeId, u64>>,
+    /// Highest start heard of each peer.
+    starts: Mutex<HashMap<NodeId, Start>>,
+    own_start: Start,
     /// Wakes the heartbeat out of turn.
     pub(crate) beat: Arc<Notify>,
     rng: Mutex<SmallRng>,
@@ -40,11 +41,27 @@ struct Address {
     set: bool,
 }
 
+/// One start of a node. Two starts with one count and two nonces are two copies of one disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Start {
+    count: u64,
+    nonce: u64,
+}
+
+impl Start {
+    /// Whether this start, told that the node was started as `other`, must be on an old copy of the disk.
+    fn is_outdone_by(self, other: Start) -> bool {
+        other.count > self.count || (other.count == self.count && other.nonce != self.nonce)
+    }
+}
+
 impl NodeCore {
     /// To be called inside the runtime that everything of this node shall run on.
     pub(crate) fn new(options: ConsensusOptions, transport: Arc<dyn PeerTransport>) -> NodeCore {
-        let seed = options.seed ^ options.node.0.rotate_left(32);
+        let mut rng = SmallRng::seed_from_u64(options.seed ^ options.node.0.rotate_left(32));
+        let own_start = Start { count: options.start_count, nonce: rng.random() };
         NodeCore {
+            own_start,
             options,
             transport,
             groups: RwLock::default(),
@@ -52,7 +69,7 @@ impl NodeCore {
             addresses: Mutex::default(),
             starts: Mutex::default(),
             beat: Arc::default(),
-            rng: Mutex::new(SmallRng::seed_from_u64(seed)),
+            rng: Mutex::new(rng),
             stop: watch::Sender::new(None),
             runtime: tokio::runtime::Handle::current(),
         }
@@ -135,12 +152,14 @@ impl NodeCore {
 
     /// What this node says first on a stream with `peer`.
     pub(crate) fn hello(&self, peer: NodeId) -> Bytes {
-        let seen = self.starts.lock().get(&peer).copied().unwrap_or(0);
+        let seen = self.starts.lock().get(&peer).copied().unwrap_or_default();
         codec::encode(&Hello {
             node: self.own().0,
             cluster: Bytes::copy_from_slice(&self.options.cluster.0),
-            start_count: self.options.start_count,
-            listener_start_count_seen: seen,
+            start_count: self.own_start.count,
+            start_nonce: self.own_start.nonce,
+            listener_start_count_seen: seen.count,
+            listener_start_nonce_seen: seen.nonce,
         })
     }
 
@@ -153,21 +172,23 @@ impl NodeCore {
         if hello.cluster[..] != self.options.cluster.0 {
             return Err("it belongs to another cluster".to_owned());
         }
-        if hello.listener_start_count_seen > self.options.start_count {
+        let told = Start { count: hello.listener_start_count_seen, nonce: hello.listener_start_nonce_seen };
+        if self.own_start.is_outdone_by(told) {
             let reason = format!(
-                "this node runs on an old copy of its disk: it was started {} times by its own count, but node {peer} has \
-                 seen start {}; replace it by a new node",
-                self.options.start_count, hello.listener_start_count_seen
+                "this node runs on an old copy of its disk, or two copies run at once: by its own count this is start {}, \
+                 but node {peer} has seen another start {}; replace it by a new node",
+                self.own_start.count, told.count
             );
             self.stop(&reason);
             return Err(reason);
         }
+        let start = Start { count: hello.start_count, nonce: hello.start_nonce };
         let mut starts = self.starts.lock();
         let seen = starts.entry(peer).or_default();
-        if hello.start_count < *seen {
-            return Err(format!("it runs on an old copy of its disk: start {} after {seen}", hello.start_count));
+        if start.is_outdone_by(*seen) {
+            return Err(format!("it runs on an old copy of its disk: start {} after start {}", start.count, seen.count));
         }
-        *seen = hello.start_count;
+        *seen = start;
         Ok(())
     }
 

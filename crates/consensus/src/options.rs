@@ -115,7 +115,8 @@ pub struct ConsensusOptions {
     pub timers: Timers,
     /// The node's clocks.
     pub clock: Arc<dyn Clock>,
-    /// Seed of consensus' own jitter.
+    /// Seed of consensus' own jitter and of the mark by which peers tell this start from others. Another one for each
+    /// start of a node.
     pub seed: u64,
 }
 

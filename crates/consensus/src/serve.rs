@@ -15,11 +15,12 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::codec;
 use crate::frame::{Envelope, Joiner, Kind, Outbox};
 use crate::group::{Group, Raft};
-use crate::link::send;
+use crate::link::{SILENCE_MAX, send};
 use crate::node::NodeCore;
 use crate::raft_types::Vote;
 use crate::transport::{Class, FrameStream};
@@ -75,6 +76,8 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
     let mut session = Session::new(node.clone(), peer);
     let mut joiner = Joiner::default();
     let mut next: Option<Frame> = None;
+    let mut heard = Instant::now();
+    let mut look = tokio::time::interval(SILENCE_MAX);
     loop {
         if next.is_none() {
             next = session.next_frame();
@@ -85,6 +88,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
             Some(answer) = session.serving.next(), if !session.serving.is_empty() => session.queue(answer),
             () = session.lease_answers.wake.notified(), if next.is_none() => {}
             frame = incoming.next(), if session.serving.len() < SERVED_MAX => {
+                heard = Instant::now();
                 let Some(frame) = frame else { return };
                 for message in frame.messages {
                     match joiner.push(message) {
@@ -97,6 +101,10 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
                     }
                 }
             }
+            // The caller pings far more often; while nothing is read, silence says nothing.
+            _ = look.tick() => if heard.elapsed() > 2 * SILENCE_MAX && session.serving.len() < SERVED_MAX {
+                return;
+            },
             () = node.until_stopped() => return,
         }
     }

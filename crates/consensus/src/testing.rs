@@ -1,7 +1,7 @@
 //! A network in memory, for tests of this crate and of those above it, with faults.
 //!
-//! Streams are channels; a fault between two nodes drops frames silently in one direction (the stream stays open, as TCP
-//! does when packets are lost) or holds them back. Nothing here is used in production.
+//! Streams are channels. While two nodes are cut from each other frames wait, as in TCP when packets are lost: they arrive
+//! late, once the cut is healed, or never, if the stream was given up meanwhile. Nothing here is used in production.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,13 +28,16 @@ impl std::fmt::Debug for MemoryNetwork {
     }
 }
 
+/// How often a frame that waits looks whether the cut is healed.
+const CUT_LOOK: Duration = Duration::from_millis(2);
+
 /// Says whether a frame on its way from, to, in this class is dropped.
 pub type FrameFilter = Arc<dyn Fn(NodeId, NodeId, Class, &Frame) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     nodes: HashMap<NodeId, Consensus>,
-    /// Pairs (from, to) of which no frame arrives.
+    /// Pairs (from, to) between which no frame arrives.
     cut: HashSet<(NodeId, NodeId)>,
     /// Frames that this says yes to are dropped.
     filter: Option<FrameFilter>,
@@ -64,7 +67,7 @@ impl MemoryNetwork {
         self.shared.lock().nodes.remove(&node);
     }
 
-    /// Drops every frame from `from` to `to`, silently; or no longer.
+    /// Lets no frame from `from` arrive at `to`; or lets those that wait arrive.
     pub fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
         let mut shared = self.shared.lock();
         if cut {
@@ -88,14 +91,18 @@ impl MemoryNetwork {
         self.shared.lock().delay = delay;
     }
 
-    /// Drops the frames that `filter` says yes to.
+    /// Drops the frames that `filter` says yes to. A dropped question is never answered as long as its stream lives, so
+    /// this is for questions whose asker has a time-out.
     pub fn set_filter(&self, filter: Option<FrameFilter>) {
         self.shared.lock().filter = filter;
     }
 
     fn drops(&self, from: NodeId, to: NodeId, class: Class, frame: &Frame) -> bool {
-        let shared = self.shared.lock();
-        shared.cut.contains(&(from, to)) || shared.filter.as_ref().is_some_and(|filter| filter(from, to, class, frame))
+        self.shared.lock().filter.as_ref().is_some_and(|filter| filter(from, to, class, frame))
+    }
+
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.shared.lock().cut.contains(&(from, to))
     }
 
     fn delay(&self) -> Duration {
@@ -114,6 +121,12 @@ impl MemoryNetwork {
                 let delay = network.delay();
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
+                }
+                while network.is_cut(from, to) {
+                    tokio::select! {
+                        () = tokio::time::sleep(CUT_LOOK) => {}
+                        () = give.closed() => return,
+                    }
                 }
                 if give.send(frame).await.is_err() {
                     return;

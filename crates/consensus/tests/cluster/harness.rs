@@ -60,6 +60,7 @@ pub struct Cluster {
     /// One sync of any disk takes this long, in ms.
     pub sync_ms: Arc<AtomicU64>,
     next_seq: BTreeMap<Epoch, u64>,
+    starts: u64,
 }
 
 pub fn ms(ms: u64) -> Duration {
@@ -80,6 +81,7 @@ impl Cluster {
             leases: Arc::default(),
             sync_ms: Arc::new(AtomicU64::new(1)),
             next_seq: BTreeMap::new(),
+            starts: 0,
         }
     }
 
@@ -95,6 +97,7 @@ impl Cluster {
     }
 
     pub async fn start(&mut self, id: u64) {
+        self.starts += 1;
         let disk = &self.disks[&id];
         let options = LogOptions::new(NodeId(id), CLUSTER);
         let sync_ms = self.sync_ms.clone();
@@ -111,7 +114,7 @@ impl Cluster {
             start_count: log.identity().starts,
             timers: self.timers,
             clock: self.clock.clone(),
-            seed: 42,
+            seed: self.starts,
         };
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
         self.network.join(&consensus);
