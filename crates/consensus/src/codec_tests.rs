@@ -103,7 +103,8 @@ fn answers_travel() {
     for reply in replies {
         assert_eq!(decode_append_reply(encode_append_reply(&reply)), Ok(reply));
     }
-    let request = VoteRequest::<Types> { vote: vote(3, 2, false), last_log_id: Some(log_id(2, 1, 9)), leadership_transfer: true };
+    let request =
+        VoteRequest::<Types> { vote: vote(3, 2, false), last_log_id: Some(log_id(2, 1, 9)), leadership_transfer: true };
     assert_eq!(decode_vote(encode_vote(&request)), Ok(request));
     let reply = VoteResponse::<Types> { vote: vote(3, 2, false), vote_granted: true, last_log_id: None };
     assert_eq!(decode_vote_reply(encode_vote_reply(&reply)), Ok(reply));

@@ -45,7 +45,11 @@ impl Consensus {
     ///
     /// # Errors
     /// If the timers do not fit together.
-    pub fn new(options: ConsensusOptions, log: Log, transport: Arc<dyn PeerTransport>) -> Result<Consensus, StartError> {
+    pub fn new(
+        options: ConsensusOptions,
+        log: Log,
+        transport: Arc<dyn PeerTransport>,
+    ) -> Result<Consensus, StartError> {
         options.timers.validate()?;
         let node = Arc::new(NodeCore::new(options, transport));
         node.runtime().spawn(heartbeat::run(node.clone()));

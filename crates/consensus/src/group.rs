@@ -72,10 +72,9 @@ pub(crate) struct GroupParts {
 
 impl Group {
     pub(crate) fn new(parts: GroupParts) -> Group {
-        let vote = parts.vote.unwrap_or_else(|| Vote {
-            leader_id: LeaderId(Epoch { term: 0, node: parts.own }),
-            committed: false,
-        });
+        let vote = parts
+            .vote
+            .unwrap_or_else(|| Vote { leader_id: LeaderId(Epoch { term: 0, node: parts.own }), committed: false });
         let group = Group {
             id: parts.id,
             own: parts.own,
@@ -219,8 +218,13 @@ impl Group {
     fn set_voters(&self, membership: &Membership) {
         let halves = membership.get_joint_config().clone();
         let members = membership.nodes().map(|(node, _)| *node).collect();
-        if let Some(lead) = self.lead.lock().as_mut() {
-            lead.set_voters(Voters { halves, members });
+        let voters = Voters { halves, members };
+        if let Some(lead) = self.lead.lock().as_mut()
+            && *lead.voters() != voters
+        {
+            lead.set_voters(voters);
+            // Whoever is new is asked at once; in a new epoch that is everybody.
+            self.beat.notify_one();
         }
     }
 

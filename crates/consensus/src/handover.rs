@@ -50,7 +50,11 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-pub(crate) async fn run(control: &GroupControl, to: Option<NodeId>, patience: Duration) -> Result<NodeId, HandOverError> {
+pub(crate) async fn run(
+    control: &GroupControl,
+    to: Option<NodeId>,
+    patience: Duration,
+) -> Result<NodeId, HandOverError> {
     if control.handing_over.swap(true, Ordering::AcqRel) {
         return Err(HandOverError::UnderWay);
     }

@@ -110,8 +110,7 @@ impl Promises {
 
     /// Whether a vote or pre-vote for `candidate` may neither be granted nor sent at `now`.
     pub(crate) fn bars(&self, candidate: Epoch, now: BootNs) -> bool {
-        now < self.silent_until
-            || self.promises.iter().any(|promise| promise.to != candidate && promise.until() > now)
+        now < self.silent_until || self.promises.iter().any(|promise| promise.to != candidate && promise.until() > now)
     }
 
     /// Whether the silence after a restart still lasts.

@@ -87,7 +87,12 @@ impl Link {
     }
 
     /// Queues a question; questions of one group leave in the order of these calls.
-    pub(crate) fn ask(&self, group: GroupId, kind: Kind, payload: Bytes) -> Result<oneshot::Receiver<Envelope>, LinkError> {
+    pub(crate) fn ask(
+        &self,
+        group: GroupId,
+        kind: Kind,
+        payload: Bytes,
+    ) -> Result<oneshot::Receiver<Envelope>, LinkError> {
         let mut state = self.state.lock();
         if !state.connected {
             return Err(LinkError::Down);

@@ -87,7 +87,12 @@ impl Network {
     }
 
     /// A node bound by a promise does not campaign, and does not count an answer that comes while it is bound.
-    async fn campaign(&self, kind: Kind, rpc: VoteRequest<Types>, option: &RPCOption) -> Result<VoteResponse<Types>, RpcError> {
+    async fn campaign(
+        &self,
+        kind: Kind,
+        rpc: VoteRequest<Types>,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
         let bound = || unreachable(&LinkError::Refused("bound by a promise to a leader".to_owned()));
         let candidate: Vote = rpc.vote;
         if self.group.bars(&candidate) {
@@ -217,7 +222,10 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         self.failed.get_or_insert(error);
     }
 
-    fn take(&mut self, answer: Result<Envelope, oneshot::error::RecvError>) -> Result<StreamAppendResult<Types>, RpcError> {
+    fn take(
+        &mut self,
+        answer: Result<Envelope, oneshot::error::RecvError>,
+    ) -> Result<StreamAppendResult<Types>, RpcError> {
         let asked = self.under_way.pop_front().expect("an answer was polled for the first request under way");
         self.bytes -= asked.bytes;
         let reply = answer_of(answer).map_err(|error| unreachable(&error));

@@ -186,7 +186,10 @@ impl NodeCore {
         let mut starts = self.starts.lock();
         let seen = starts.entry(peer).or_default();
         if start.is_outdone_by(*seen) {
-            return Err(format!("it runs on an old copy of its disk: start {} after start {}", start.count, seen.count));
+            return Err(format!(
+                "it runs on an old copy of its disk: start {} after start {}",
+                start.count, seen.count
+            ));
         }
         *seen = start;
         Ok(())

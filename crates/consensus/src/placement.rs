@@ -103,7 +103,9 @@ pub fn quorum(voters: usize) -> usize {
 ///
 /// # Errors
 /// The reason, with a layout that would work.
-pub fn check<'a>(voters: impl IntoIterator<Item = (NodeId, &'a Az)>) -> Result<Option<PlacementWarning>, PlacementError> {
+pub fn check<'a>(
+    voters: impl IntoIterator<Item = (NodeId, &'a Az)>,
+) -> Result<Option<PlacementWarning>, PlacementError> {
     let mut nodes = std::collections::BTreeSet::new();
     let mut azs: BTreeMap<&Az, usize> = BTreeMap::new();
     for (node, az) in voters {

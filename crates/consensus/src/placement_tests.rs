@@ -60,8 +60,7 @@ fn every_suggestion_passes() {
             else {
                 continue;
             };
-            let suggested: Vec<usize> =
-                suggestion.iter().enumerate().flat_map(|(az, held)| vec![az; *held]).collect();
+            let suggested: Vec<usize> = suggestion.iter().enumerate().flat_map(|(az, held)| vec![az; *held]).collect();
             assert_eq!(check_layout(&suggested), Ok(None), "{layout:?} -> {suggestion:?}");
         }
     }

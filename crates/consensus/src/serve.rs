@@ -174,7 +174,8 @@ impl Session {
     }
 
     fn serve(&self, group: GroupId, kind: Option<Kind>, payload: Bytes) -> BoxFuture<'static, Served> {
-        let refuse = |reason: &str| -> BoxFuture<'static, Served> { Box::pin(std::future::ready(Err(reason.to_owned()))) };
+        let refuse =
+            |reason: &str| -> BoxFuture<'static, Served> { Box::pin(std::future::ready(Err(reason.to_owned()))) };
         let Some(found) = self.node.group(group) else { return refuse("no such group here") };
         let Some(raft) = found.raft().cloned() else { return refuse("the group is starting") };
         match kind {
@@ -243,4 +244,3 @@ fn release(group: &Group, peer: NodeId, payload: Bytes) -> Served {
     group.release(Epoch { term: request.term, node: peer });
     Ok((Kind::ReleaseReply, codec::encode(&pb::ReleaseReply {})))
 }
-

@@ -276,7 +276,6 @@ impl CommittedLog for CommittedReader {
     }
 }
 
-
 #[cfg(test)]
 #[path = "storage_tests.rs"]
 mod tests;

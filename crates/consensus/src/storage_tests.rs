@@ -80,10 +80,7 @@ impl RaftSnapshotBuilder<Types> for Arc<parking_lot::Mutex<SnapshotMachine>> {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let mut machine = self.lock();
-        let meta = SnapshotMeta {
-            last_log_id: machine.applied,
-            last_membership: machine.membership.clone(),
-        };
+        let meta = SnapshotMeta { last_log_id: machine.applied, last_membership: machine.membership.clone() };
         machine.snapshot = Some(Snapshot { meta, snapshot: () });
         Ok(machine.snapshot.clone().unwrap())
     }
@@ -92,9 +89,7 @@ impl RaftSnapshotBuilder<Types> for Arc<parking_lot::Mutex<SnapshotMachine>> {
 struct Builder;
 
 impl StoreBuilder<Types, Storage, Arc<parking_lot::Mutex<SnapshotMachine>>, Log> for Builder {
-    async fn build(
-        &self,
-    ) -> Result<(Log, Storage, Arc<parking_lot::Mutex<SnapshotMachine>>), StorageError<Types>> {
+    async fn build(&self) -> Result<(Log, Storage, Arc<parking_lot::Mutex<SnapshotMachine>>), StorageError<Types>> {
         let log = open(&MemoryDisk::new());
         let storage = Storage::new(log.group(GroupId(1)), None);
         Ok((log, storage, Arc::default()))

@@ -3,7 +3,7 @@
 //! Streams are channels. While two nodes are cut from each other frames wait, as in TCP when packets are lost: they arrive
 //! late, once the cut is healed, or never, if the stream was given up meanwhile. Nothing here is used in production.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use fastness_types::NodeId;
 use fastness_wire::peer::v1::Frame;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
@@ -27,6 +28,9 @@ impl std::fmt::Debug for MemoryNetwork {
         f.debug_struct("MemoryNetwork").finish_non_exhaustive()
     }
 }
+
+/// Frames on their way in one direction of a stream.
+const UNDER_WAY_MAX: usize = 1024;
 
 /// How often a frame that waits looks whether the cut is healed.
 const CUT_LOOK: Duration = Duration::from_millis(2);
@@ -109,27 +113,41 @@ impl MemoryNetwork {
         self.shared.lock().delay
     }
 
+    /// Gives a frame that has arrived to the reader, once the way is not cut. False: there is no reader any more.
+    async fn deliver(&self, from: NodeId, to: NodeId, give: &mpsc::Sender<Frame>, frame: Frame) -> bool {
+        while self.is_cut(from, to) {
+            tokio::select! {
+                () = tokio::time::sleep(CUT_LOOK) => {}
+                () = give.closed() => return false,
+            }
+        }
+        give.send(frame).await.is_ok()
+    }
+
     /// Moves frames one way until either end is gone.
     fn carry(&self, from: NodeId, to: NodeId, class: Class, mut taken: mpsc::Receiver<Frame>) -> mpsc::Receiver<Frame> {
         let (give, given) = mpsc::channel(STREAM_FRAMES_MAX);
         let network = self.clone();
         tokio::spawn(async move {
-            while let Some(frame) = taken.recv().await {
-                if network.drops(from, to, class, &frame) {
-                    continue;
-                }
-                let delay = network.delay();
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
-                while network.is_cut(from, to) {
-                    tokio::select! {
-                        () = tokio::time::sleep(CUT_LOOK) => {}
-                        () = give.closed() => return,
+            // Frames under way, with the time at which they arrive: a delay is no limit of throughput.
+            let mut under_way: VecDeque<(Instant, Frame)> = VecDeque::new();
+            loop {
+                let arrival = under_way.front().map_or_else(Instant::now, |(at, _)| *at);
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(arrival), if !under_way.is_empty() => {
+                        let Some((_, frame)) = under_way.pop_front() else { continue };
+                        if !network.deliver(from, to, &give, frame).await {
+                            return;
+                        }
                     }
-                }
-                if give.send(frame).await.is_err() {
-                    return;
+                    taken = taken.recv(), if under_way.len() < UNDER_WAY_MAX => {
+                        let Some(frame) = taken else { return };
+                        if !network.drops(from, to, class, &frame) {
+                            under_way.push_back((Instant::now() + network.delay(), frame));
+                        }
+                    }
+                    () = give.closed() => return,
                 }
             }
         });
@@ -153,7 +171,11 @@ impl PeerTransport for MemoryTransport {
         let (theirs, back) = mpsc::channel(STREAM_FRAMES_MAX);
         let there = self.network.carry(self.own, peer, class, outgoing);
         let here = self.network.carry(peer, self.own, class, back);
-        consensus.accept(self.own, class, FrameStream { outgoing: theirs, incoming: Box::pin(ReceiverStream::new(there)) });
+        consensus.accept(
+            self.own,
+            class,
+            FrameStream { outgoing: theirs, incoming: Box::pin(ReceiverStream::new(there)) },
+        );
         Ok(FrameStream { outgoing: mine, incoming: Box::pin(ReceiverStream::new(here)) })
     }
 }

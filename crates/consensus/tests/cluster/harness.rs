@@ -70,7 +70,11 @@ pub fn ms(ms: u64) -> Duration {
 impl Cluster {
     /// `n` nodes in as many AZs, none started.
     pub fn new(n: u64) -> Cluster {
-        let members = (1..=n).map(|id| Member { node: NodeId(id), az: Az::from(format!("az{id}").as_str()), address: format!("n{id}:1") });
+        let members = (1..=n).map(|id| Member {
+            node: NodeId(id),
+            az: Az::from(format!("az{id}").as_str()),
+            address: format!("n{id}:1"),
+        });
         Cluster {
             network: MemoryNetwork::new(),
             clock: Arc::new(TokioClock(tokio::time::Instant::now())),

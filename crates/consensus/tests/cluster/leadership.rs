@@ -8,6 +8,9 @@ use fastness_consensus::{HandOverError, InitializeError, Member};
 use fastness_log::memory::MemoryFault;
 use fastness_types::{Az, Clock as _, NodeId};
 
+/// The frame kind that a filter below looks for (frozen number).
+const TRANSFER: u32 = 16;
+
 #[tokio::test(start_paused = true)]
 async fn leadership_is_handed_over_to_the_wished_target() {
     let mut cluster = Cluster::running(3).await;
@@ -78,13 +81,21 @@ async fn a_target_that_dies_midway_leaves_a_new_election_and_no_old_lease() {
     let (old, epoch) = cluster.primary().await;
     let Role::Leader { lease, .. } = (**cluster.nodes[&old].handle.role()).clone() else { panic!() };
     let target = old % 3 + 1;
-    // Transfers get lost: everything up to them has happened.
-    cluster.network.set_filter(Some(std::sync::Arc::new(|_, _, _, frame: &_| {
+    // Transfers get lost: everything up to them has happened, so the lease is gone before the first of them leaves.
+    let (held, clock) = (lease.clone(), cluster.clock.clone());
+    let too_early = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let saw_early = too_early.clone();
+    cluster.network.set_filter(Some(std::sync::Arc::new(move |_, _, _, frame: &_| {
         let frame: &fastness_wire::peer::v1::Frame = frame;
-        frame.messages.iter().any(|message| message.kind == 16)
+        let transfer = frame.messages.iter().any(|message| message.kind == TRANSFER);
+        if transfer && held.holds(clock.boot()) {
+            saw_early.store(true, Ordering::Relaxed);
+        }
+        transfer
     })));
     let control = cluster.nodes[&old].control.clone();
     let outcome = control.hand_over(Some(NodeId(target)), ms(500)).await;
+    assert!(!too_early.load(Ordering::Relaxed), "the target may win while this lease is held");
     assert!(!lease.holds(cluster.clock.boot()));
     cluster.network.set_filter(None);
     let (new, next) = cluster.primary().await;

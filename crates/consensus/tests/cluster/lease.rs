@@ -153,6 +153,19 @@ async fn votes_in_flight_do_not_break_a_promise() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_lease_counts_from_the_send_time() {
+    let cluster = Cluster::running(3).await;
+    cluster.network.set_delay(ms(60));
+    tokio::time::sleep(ms(500)).await;
+    let longest = cluster.timers.lease_of_leader() - ms(2 * 60);
+    for _ in 0..1_000 {
+        tokio::time::sleep(ms(1)).await;
+        let (_, lease, _) = cluster.holder().expect("a delay of 60 ms does not cost the lease");
+        assert!(lease.deadline().since(cluster.clock.boot()) <= longest);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn votes_do_not_leave_a_node_that_has_promised() {
     let cluster = Cluster::running(3).await;
     let (old, _) = cluster.primary().await;

@@ -4,6 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
-mod lease;
 mod leadership;
+mod lease;
 mod replication;

@@ -112,9 +112,11 @@ async fn copies_on_stable_storage_are_counted() {
     let seq = cluster.propose(primary, epoch, "counted");
     cluster.committed(primary, "counted").await;
     let control = cluster.nodes[&primary].control.clone();
-    let copies = |count| cluster.within(ms(2000), move |cluster| {
-        (cluster.nodes[&primary].control.stable_copies_of(epoch, seq) == count).then_some(())
-    });
+    let copies = |count| {
+        cluster.within(ms(2000), move |cluster| {
+            (cluster.nodes[&primary].control.stable_copies_of(epoch, seq) == count).then_some(())
+        })
+    };
     copies(1).await.expect("the other follower has it");
     assert_eq!(control.stable_copies_of(epoch, Seq(seq.0 + 1)), 0);
     assert_eq!(control.stable_copies(LogIndex(1_000_000)), 0);
