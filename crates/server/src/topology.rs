@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn nodes_lines() {
-        let text = with_view(false, View::nodes);
+        let text = with_view(false, |view| view.nodes());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 6);
         let own = lines.iter().find(|line| line.contains("myself")).unwrap();
