@@ -72,9 +72,8 @@ pub(crate) struct GroupParts {
 
 impl Group {
     pub(crate) fn new(parts: GroupParts) -> Group {
-        let vote = parts
-            .vote
-            .unwrap_or_else(|| Vote { leader_id: LeaderId(Epoch { term: 0, node: parts.own }), committed: false });
+        let vote =
+            parts.vote.unwrap_or(Vote { leader_id: LeaderId(Epoch { term: 0, node: parts.own }), committed: false });
         let group = Group {
             id: parts.id,
             own: parts.own,

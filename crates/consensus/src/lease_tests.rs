@@ -261,7 +261,7 @@ impl Schedule {
     }
 
     fn beat(&mut self, at: u64) {
-        if at % 10 != 0 {
+        if !at.is_multiple_of(10) {
             return;
         }
         // Deposed leaders go on asking: they may not know.
