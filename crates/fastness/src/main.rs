@@ -1,2 +1,69 @@
-//! The Fastness binary.
-fn main() {}
+//! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod admin;
+mod cluster;
+mod dev;
+mod logging;
+mod server;
+mod table;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// An in-memory data store that speaks Valkey's protocol and does not lose data
+///
+/// To try it: `fastness dev` starts a cluster over three availability zones on this machine, with a folder, ports,
+/// certificates and keys of its own, and prints a session to follow.
+#[derive(Debug, Parser)]
+#[command(name = "fastness", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster on this machine, one process per node
+    ///
+    /// Everything lies in one folder: data, logs, certificates, and cluster.json, which says what runs where. In an existing
+    /// folder it starts whatever is not running, with the data. A node that was killed stays dead until
+    /// `fastness dev node start ID`. Ctrl-C stops all nodes.
+    Dev(dev::DevArguments),
+    /// Run one node
+    ///
+    /// The config is written as valkey.conf is. A new node waits until it becomes part of a cluster
+    /// (`fastness cluster create`). SIGTERM hands over what the node leads, drains, and ends with status 0.
+    Server {
+        /// The config
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Create, describe and administrate clusters
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Server { config } => server::run(&config).map(|()| 0),
+        Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
+        Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("fastness: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Commands that mostly wait need no more.
+fn on_one_thread(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,133 @@
+//! The client of the admin door: connects with an admin certificate, and follows to the leader when told to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use fastness_control::LEADER_METADATA;
+use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
+use fastness_wire::admin::v1::{
+    CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
+    HandOverResponse,
+};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
+
+/// Connecting may take so long.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// A question may take so long; a creation waits for an election.
+const CALL_PATIENCE: Duration = Duration::from_secs(45);
+/// How often a question is passed on before giving up: leadership may move on the way.
+const REDIRECTS_MAX: usize = 8;
+/// Before a question is asked again at the same node.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Who we are, and whom we trust.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The CA's certificate.
+    pub ca: PathBuf,
+    /// The admin certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl Credentials {
+    fn tls(&self) -> Result<ClientTlsConfig> {
+        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok(ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(&self.ca)?))
+            .identity(Identity::from_pem(read(&self.certificate)?, read(&self.key)?)))
+    }
+}
+
+/// The admin door of one cluster.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    tls: ClientTlsConfig,
+}
+
+impl Admin {
+    /// Reads the credentials.
+    pub fn new(credentials: &Credentials) -> Result<Admin> {
+        Ok(Admin { tls: credentials.tls()? })
+    }
+
+    async fn connect(&self, address: &str) -> Result<AdminServiceClient<Channel>> {
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))
+            .with_context(|| format!("{address:?} is not host:port"))?
+            .connect_timeout(CONNECT_PATIENCE)
+            .timeout(CALL_PATIENCE)
+            .tls_config(self.tls.clone())
+            .context("the certificates are not usable")?;
+        let channel = endpoint.connect().await.map_err(|e| anyhow!("cannot reach {address}: {}", causes(&e)))?;
+        Ok(AdminServiceClient::new(channel))
+    }
+
+    /// The cluster as one node sees it.
+    pub async fn describe(&self, address: &str) -> Result<DescribeClusterResponse> {
+        let answer = self.connect(address).await?.describe_cluster(DescribeClusterRequest {}).await;
+        Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+    }
+
+    /// Creates the cluster.
+    pub async fn create(&self, address: &str, request: CreateClusterRequest) -> Result<CreateClusterResponse> {
+        self.at_the_leader(address, |mut client| {
+            let request = request.clone();
+            async move { client.create_cluster(request).await }
+        })
+        .await
+    }
+
+    /// Hands over.
+    pub async fn hand_over(&self, address: &str, request: HandOverRequest) -> Result<HandOverResponse> {
+        self.at_the_leader(address, |mut client| async move { client.hand_over(request).await }).await
+    }
+
+    /// Asks at `address`, then wherever it points to.
+    async fn at_the_leader<A, F>(&self, address: &str, call: impl Fn(AdminServiceClient<Channel>) -> F) -> Result<A>
+    where
+        F: Future<Output = Result<tonic::Response<A>, Status>>,
+    {
+        let mut address = address.to_owned();
+        for _ in 0..REDIRECTS_MAX {
+            let status = match call(self.connect(&address).await?).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            let leader = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
+            match leader.filter(|leader| !leader.is_empty()) {
+                Some(leader) if leader == address => tokio::time::sleep(PAUSE).await,
+                Some(leader) => address = leader.to_owned(),
+                None => return Err(refusal(&address, &status)),
+            }
+        }
+        bail!("the leader moves while it is looked for (last asked: {address}): try again")
+    }
+}
+
+/// What the node says, or why it could not be heard.
+fn refusal(address: &str, status: &Status) -> anyhow::Error {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => {
+            anyhow!("{address} refuses this certificate: {}", status.message())
+        }
+        Code::DeadlineExceeded | Code::Cancelled => anyhow!("{address} did not answer in time"),
+        _ => anyhow!("{}", status.message()),
+    }
+}
+
+/// An error with everything behind it, on one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

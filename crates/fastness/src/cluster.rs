@@ -1,0 +1,348 @@
+//! `fastness cluster …`: administration of a running cluster.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use fastness_wire::admin::v1::{CreateClusterRequest, DescribeClusterResponse, HandOverRequest, NodeSpec};
+use serde_json::json;
+
+use crate::admin::{Admin, Credentials};
+use crate::dev;
+use crate::table::Table;
+
+/// How to reach the cluster.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// gRPC address of a node (its `grpc-port`); give several to try them in turn
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Vec<String>,
+    /// The CA that signed the nodes' certificates
+    #[arg(long, value_name = "FILE", requires = "admin_cert")]
+    ca: Option<PathBuf>,
+    /// A certificate that names `fastness://CLUSTER/admin`
+    #[arg(long, value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    admin_key: Option<PathBuf>,
+    /// A dev cluster's folder, instead of all of the above
+    #[arg(long, conflicts_with_all = ["address", "ca"])]
+    dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a cluster out of running nodes that belong to none
+    ///
+    /// Every node must be running with its config. The asked node checks what a durable cluster needs (at least 2 AZs and
+    /// one replica per shard, TLS, encryption at rest), places the shards so that no AZ holds a majority, and starts
+    /// them. Asking again continues a creation that broke off.
+    #[command(after_help = CREATE_EXAMPLE)]
+    Create {
+        #[command(flatten)]
+        connection: Connection,
+        /// One node: id, az, peer, grpc, host, tls-port; port (plaintext) and hostname if it has them
+        #[arg(long = "node", value_name = "KEY=VALUE,…", required = true)]
+        nodes: Vec<NodeArgument>,
+        /// How many shards; fixed from then on
+        #[arg(long, default_value_t = 3)]
+        shards: u32,
+        /// Copies of each shard besides the primary
+        #[arg(long, default_value_t = 2)]
+        replicas: u32,
+        /// sync, async or disabled
+        #[arg(long, default_value = "sync")]
+        durability: String,
+    },
+    /// Show nodes, shards and who leads what
+    Describe {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Move a shard's primary to another replica, without losing an acknowledged write
+    HandOver {
+        #[command(flatten)]
+        connection: Connection,
+        /// The shard, from 1
+        #[arg(long)]
+        shard: u32,
+        /// The node that shall lead; left out: the best other replica
+        #[arg(long, value_name = "NODE")]
+        to: Option<u64>,
+    },
+}
+
+const CREATE_EXAMPLE: &str = "\
+Example:
+  fastness cluster create --address 10.0.1.1:17379 --ca ca.crt --admin-cert admin.crt --admin-key admin.key \\
+    --node id=1,az=a,peer=10.0.1.1:16379,grpc=10.0.1.1:17379,host=10.0.1.1,tls-port=6379 \\
+    --node id=2,az=b,peer=10.0.2.1:16379,grpc=10.0.2.1:17379,host=10.0.2.1,tls-port=6379 \\
+    --node id=3,az=c,peer=10.0.3.1:16379,grpc=10.0.3.1:17379,host=10.0.3.1,tls-port=6379";
+
+/// `id=1,az=a,…`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeArgument(NodeSpec);
+
+impl FromStr for NodeArgument {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<NodeArgument> {
+        let mut spec = NodeSpec::default();
+        for pair in text.split(',') {
+            let (key, value) = pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let port = || value.parse::<u16>().map(u32::from).with_context(|| format!("{key}: {value:?} is no port"));
+            match key.trim() {
+                "id" => spec.id = value.parse().with_context(|| format!("id: {value:?} is no number"))?,
+                "az" => spec.az = value.to_owned(),
+                "peer" => spec.peer_address = value.to_owned(),
+                "grpc" => spec.grpc_address = value.to_owned(),
+                "host" => spec.announce_host = value.to_owned(),
+                "hostname" => spec.announce_hostname = value.to_owned(),
+                "port" => spec.resp_port = port()?,
+                "tls-port" => spec.resp_tls_port = port()?,
+                other => bail!("{other:?} is none of id, az, peer, grpc, host, hostname, port, tls-port"),
+            }
+        }
+        let required = [
+            ("id", spec.id == 0),
+            ("az", spec.az.is_empty()),
+            ("peer", spec.peer_address.is_empty()),
+            ("grpc", spec.grpc_address.is_empty()),
+            ("host", spec.announce_host.is_empty()),
+            ("tls-port (or port)", spec.resp_port == 0 && spec.resp_tls_port == 0),
+        ];
+        match required.iter().find(|(_, missing)| *missing) {
+            Some((name, _)) => bail!("{name} is missing"),
+            None => Ok(NodeArgument(spec)),
+        }
+    }
+}
+
+impl Connection {
+    /// The client, and the addresses to try.
+    fn open(&self) -> Result<(Admin, Vec<String>)> {
+        if let Some(dir) = &self.dir {
+            return dev::admin_of(dir);
+        }
+        let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.admin_cert, &self.admin_key) else {
+            bail!(
+                "say how to reach the cluster: --address, --ca, --admin-cert and --admin-key, or --dir of a dev cluster"
+            );
+        };
+        ensure!(!self.address.is_empty(), "--address is missing: the gRPC address of one of the nodes");
+        let credentials = Credentials { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+        Ok((Admin::new(&credentials)?, self.address.clone()))
+    }
+}
+
+/// Calls `ask` with each address until one answers; the last error if none does.
+macro_rules! first_that_answers {
+    ($addresses:expr, |$address:ident| $ask:expr) => {{
+        let mut last = None;
+        let mut answer = None;
+        for $address in $addresses {
+            match $ask.await {
+                Ok(found) => {
+                    answer = Some(found);
+                    break;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        match (answer, last) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(anyhow::anyhow!("no address to ask")),
+        }
+    }};
+}
+
+/// Runs one of the commands.
+pub async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Create { connection, nodes, shards, replicas, durability } => {
+            let nodes = nodes.into_iter().map(|node| node.0).collect();
+            create(&connection, CreateClusterRequest { nodes, shards, replicas, durability }).await
+        }
+        Command::Describe { connection } => describe(&connection).await,
+        Command::HandOver { connection, shard, to } => {
+            hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
+        }
+    }
+}
+
+async fn create(connection: &Connection, request: CreateClusterRequest) -> Result<()> {
+    let (admin, addresses) = connection.open()?;
+    let answer = first_that_answers!(&addresses, |address| admin.create(address, request.clone()))?;
+    if connection.json {
+        println!("{}", json!({ "warnings": answer.warnings }));
+        return Ok(());
+    }
+    for warning in &answer.warnings {
+        println!("warning: {warning}");
+    }
+    println!("the cluster is created; `fastness cluster describe` shows it");
+    Ok(())
+}
+
+async fn hand_over(connection: &Connection, request: HandOverRequest) -> Result<()> {
+    let (admin, addresses) = connection.open()?;
+    let answer = first_that_answers!(&addresses, |address| admin.hand_over(address, request))?;
+    if connection.json {
+        println!("{}", json!({ "new_primary_node": answer.new_primary_node }));
+    } else {
+        println!("shard {} is led by node {} now", request.shard, answer.new_primary_node);
+    }
+    Ok(())
+}
+
+async fn describe(connection: &Connection) -> Result<()> {
+    let (admin, addresses) = connection.open()?;
+    let first = first_that_answers!(&addresses, |address| admin.describe(address))?;
+    if first.map_version == 0 {
+        println!("node {} runs, and belongs to no cluster yet (`fastness cluster create`)", first.node_id);
+        return Ok(());
+    }
+    // Each node tells of its own replicas.
+    let mut views = Vec::new();
+    for node in &first.nodes {
+        views.push((node.id, admin.describe(&node.grpc_address).await.ok()));
+    }
+    if connection.json {
+        println!("{}", serde_json::to_string_pretty(&as_json(&first, &views))?);
+    } else {
+        print!("{}", as_text(&first, &views));
+    }
+    Ok(())
+}
+
+type Views = [(u64, Option<DescribeClusterResponse>)];
+
+/// The primary of a shard as the replicas themselves see it: who leads with a lease; of two, the newer term.
+pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
+    let replicas = views.iter().filter_map(|(node, view)| view.as_ref().map(|view| (*node, view)));
+    let own = replicas.flat_map(|(node, view)| view.replicas.iter().map(move |replica| (node, replica)));
+    let leads = own.filter(|(_, replica)| replica.shard == shard && replica.role == "leader" && replica.lease_held);
+    leads.max_by_key(|(_, replica)| replica.term).map(|(node, _)| node)
+}
+
+fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
+    let replicas = |view: &DescribeClusterResponse| -> Vec<_> {
+        let one = |r: &fastness_wire::admin::v1::ReplicaStatus| {
+            json!({
+                "shard": r.shard, "role": r.role, "term": r.term, "leader_node": r.leader_node,
+                "committed": r.committed, "applied": r.applied, "ready": r.ready, "lease_held": r.lease_held,
+            })
+        };
+        view.replicas.iter().map(one).collect()
+    };
+    let nodes = map.nodes.iter().map(|node| {
+        let view = views.iter().find(|(id, _)| *id == node.id).and_then(|(_, view)| view.as_ref());
+        json!({
+            "id": node.id, "az": node.az, "reachable": view.is_some(), "peer": node.peer_address, "grpc": node.grpc_address,
+            "host": node.announce_host, "hostname": node.announce_hostname, "port": node.resp_port,
+            "tls_port": node.resp_tls_port, "replicas": view.map(replicas).unwrap_or_default(),
+        })
+    });
+    let shards = map.shards.iter().map(|shard| {
+        json!({
+            "id": shard.id, "slots": [shard.slot_first, shard.slot_last], "members": shard.members,
+            "primary": primary_of(shard.id, views),
+        })
+    });
+    json!({
+        "cluster_id": map.cluster_id, "map_version": map.map_version, "durability": map.durability,
+        "nodes": nodes.collect::<Vec<_>>(), "shards": shards.collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
+    let mut text =
+        format!("cluster {} · durability {} · map version {}\n\n", map.cluster_id, map.durability, map.map_version);
+    let mut nodes = Table::new(&["NODE", "AZ", "STATE", "HOST", "PORT", "TLS", "GRPC", "PEER"]);
+    for node in &map.nodes {
+        let reachable = views.iter().any(|(id, view)| *id == node.id && view.is_some());
+        nodes.row([
+            node.id.to_string(),
+            node.az.clone(),
+            if reachable { "up" } else { "no answer" }.to_owned(),
+            node.announce_host.clone(),
+            port(node.resp_port),
+            port(node.resp_tls_port),
+            node.grpc_address.clone(),
+            node.peer_address.clone(),
+        ]);
+    }
+    text += &nodes.to_string();
+    text.push('\n');
+    let mut shards = Table::new(&["SHARD", "SLOTS", "PRIMARY", "REPLICAS"]);
+    for shard in &map.shards {
+        let primary = primary_of(shard.id, views);
+        let others = shard.members.iter().filter(|node| Some(**node) != primary).map(|node| {
+            let view = views.iter().find(|(id, _)| id == node).and_then(|(_, view)| view.as_ref());
+            let own = view.and_then(|view| view.replicas.iter().find(|replica| replica.shard == shard.id));
+            match own {
+                Some(replica) => format!("{node} ({}, applied {})", replica.role, replica.applied),
+                None => format!("{node} (no answer)"),
+            }
+        });
+        shards.row([
+            shard.id.to_string(),
+            format!("{}-{}", shard.slot_first, shard.slot_last),
+            primary.map_or_else(|| "none".to_owned(), |node| format!("node {node}")),
+            others.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    text + &shards.to_string()
+}
+
+fn port(port: u32) -> String {
+    if port == 0 { "-".to_owned() } else { port.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastness_wire::admin::v1::ReplicaStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_read_from_its_parts() {
+        let text = "id=2,az=b,peer=h:1,grpc=h:2,host=h,tls-port=6379,port=6380,hostname=db2";
+        let NodeArgument(spec) = text.parse().unwrap();
+        assert_eq!((spec.id, spec.resp_port, spec.resp_tls_port), (2, 6380, 6379));
+        assert_eq!((spec.az.as_str(), spec.announce_hostname.as_str()), ("b", "db2"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_node_is_named() {
+        let refused = |text: &str, reason: &str| {
+            let error = text.parse::<NodeArgument>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        };
+        refused("id", "KEY=VALUE");
+        refused("id=x", "no number");
+        refused("id=1,az=a,peer=h:1,grpc=h:2,host=h", "tls-port");
+        refused("id=1,tls-port=70000", "no port");
+        refused("id=1,zone=a", "\"zone\"");
+        refused("id=1,az=a,peer=h:1,host=h,port=1", "grpc is missing");
+    }
+
+    #[test]
+    fn the_newer_leader_is_the_primary() {
+        let view = |term, role: &str, lease_held| {
+            let replica = ReplicaStatus { shard: 1, term, role: role.into(), lease_held, ..ReplicaStatus::default() };
+            Some(DescribeClusterResponse { replicas: vec![replica], ..DescribeClusterResponse::default() })
+        };
+        let views = [(1, view(3, "leader", true)), (2, view(4, "leader", true)), (3, view(4, "follower", false))];
+        assert_eq!(primary_of(1, &views), Some(2));
+        assert_eq!(primary_of(2, &views), None);
+        assert_eq!(primary_of(1, &[(1, view(3, "leader", false)), (2, None)]), None);
+    }
+}

@@ -1,0 +1,395 @@
+//! `fastness dev`: a whole cluster on this machine, one process per node, for trying out and for tests.
+//!
+//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]; everything else talks to it over a
+//! socket in the cluster's folder, and works without it where that can be (see [`stop`]).
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use fastness_types::ClusterId;
+use tokio::time::Instant;
+
+use crate::admin::Admin;
+use folder::Folder;
+use report::Report;
+use settings::{Settings, Wish};
+use socket::{Request, Response};
+
+mod bring_up;
+mod certificates;
+mod cluster_file;
+mod folder;
+mod node_config;
+mod ports;
+mod probe;
+mod process;
+mod report;
+mod settings;
+mod socket;
+mod supervisor;
+
+/// The folder unless another one is given.
+const DIR: &str = ".fastness-dev";
+/// How long a supervisor may take to listen.
+const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(15);
+/// How long nodes may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+/// Exit status of `dev status` for a cluster that is not whole.
+const UNHEALTHY: u8 = 10;
+
+/// The cluster's folder.
+#[derive(Debug, Clone, Args)]
+pub struct DirArgument {
+    /// The cluster's folder
+    #[arg(long, default_value = DIR)]
+    dir: PathBuf,
+}
+
+/// `fastness dev`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DevArguments {
+    #[command(subcommand)]
+    command: Option<DevCommand>,
+    #[command(flatten)]
+    up: UpArguments,
+}
+
+/// What a cluster is made of.
+#[derive(Debug, Args)]
+struct UpArguments {
+    #[command(flatten)]
+    dir: DirArgument,
+    /// One node per AZ named; one named twice gives two nodes [default: a,b,c]
+    #[arg(long, value_name = "AZ,…")]
+    azs: Option<String>,
+    /// How many shards; fixed from then on [default: 3]
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+    /// Copies of each shard besides the primary [default: 2]
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
+    /// When a write is acknowledged: sync (on stable storage in 2 AZs), async or disabled (in the primary's memory)
+    /// [default: sync]
+    #[arg(long, value_name = "MODE")]
+    durability: Option<String>,
+    /// First of the 100 ports that the cluster may use, on loopback [default: 7400]
+    #[arg(long, value_name = "P")]
+    port: Option<u16>,
+    /// Return once writes succeed on every shard, and leave the cluster running
+    #[arg(long)]
+    detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevCommand {
+    /// Stop all nodes; the data stays, `fastness dev --dir DIR` starts them again
+    Stop(DirArgument),
+    /// Show nodes, pids, roles and doors; exit status 10 if a node or a primary is missing
+    Status {
+        #[command(flatten)]
+        dir: DirArgument,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start, stop or kill one node
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// The process behind `--detach`
+    #[command(hide = true)]
+    Supervise(DirArgument),
+}
+
+#[derive(Debug, Clone, Args)]
+struct NodeArgument {
+    /// The node's id
+    id: u64,
+    #[command(flatten)]
+    dir: DirArgument,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Start a node that is not running, with its data
+    Start(NodeArgument),
+    /// End a node in good order: it hands over what it leads
+    Stop(NodeArgument),
+    /// kill -9
+    Kill(NodeArgument),
+}
+
+/// Runs `fastness dev …`; the exit status.
+pub async fn run(arguments: DevArguments) -> Result<u8> {
+    match arguments.command {
+        None => up(arguments.up).await?,
+        Some(DevCommand::Stop(dir)) => stop(&dir.dir).await?,
+        Some(DevCommand::Status { dir, json }) => return status(&dir.dir, json).await,
+        Some(DevCommand::Node(NodeCommand::Start(node))) => node_start(&node).await?,
+        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_end(&node, false).await?,
+        Some(DevCommand::Node(NodeCommand::Kill(node))) => node_end(&node, true).await?,
+        Some(DevCommand::Supervise(dir)) => supervise(&dir.dir).await?,
+    }
+    Ok(0)
+}
+
+/// The admin client and the addresses of a dev cluster, for `fastness cluster … --dir`.
+pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
+    let (folder, settings) = open(dir)?;
+    let running = settings.nodes().filter(|node| process::of_node(&folder, *node).is_some());
+    let addresses: Result<Vec<_>> = running.map(|node| bring_up::grpc_address(&settings, node)).collect();
+    let addresses = addresses?;
+    ensure!(!addresses.is_empty(), "no node of {} is running (`fastness dev --dir {0}`)", folder.path().display());
+    Ok((bring_up::admin(&folder)?, addresses))
+}
+
+/// An existing cluster's folder.
+fn open(dir: &Path) -> Result<(Folder, Settings)> {
+    let folder = Folder::existing(dir)?;
+    let settings = Settings::load(&folder)?;
+    let settings =
+        settings.with_context(|| format!("there is no dev cluster in {} (`fastness dev --dir DIR`)", dir.display()))?;
+    Ok((folder, settings))
+}
+
+/// The cluster of this folder, made if there is none.
+fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
+    let wish = Wish {
+        azs: arguments.azs.clone(),
+        shards: arguments.shards,
+        replicas: arguments.replicas,
+        durability: arguments.durability.clone(),
+        port: arguments.port,
+    };
+    // A wish that cannot work must not leave a folder behind.
+    let fresh = Settings::new(&wish, ClusterId(rand::random()));
+    if !arguments.dir.dir.exists() {
+        fresh.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    }
+    let folder = Folder::at(&arguments.dir.dir)?;
+    if let Some(settings) = Settings::load(&folder)? {
+        settings.refuse_others(&wish, &folder)?;
+        return Ok((folder, settings));
+    }
+    let settings = fresh?;
+    folder.check_fresh()?;
+    let mut ports = settings.ports()?.into_iter().flat_map(|ports| ports.all(settings.shards).collect::<Vec<_>>());
+    if let Some((port, error)) = ports::taken(&mut ports) {
+        bail!(
+            "port {port} is not free ({error}): choose the first of 100 free ports with --port (it is {} now)",
+            settings.port
+        );
+    }
+    certificates::make(&folder, &settings)?;
+    node_config::write_all(&folder, &settings)?;
+    settings.save(&folder)?;
+    Ok((folder, settings))
+}
+
+async fn up(arguments: UpArguments) -> Result<()> {
+    let (folder, settings) = open_or_make(&arguments)?;
+    let nodes: Vec<u64> = settings.nodes().collect();
+    if arguments.detach {
+        let started = start_detached(&folder, &nodes).await?;
+        return finish_detached(&folder, settings, &nodes, &started).await;
+    }
+    match supervisor::lock(&folder).await? {
+        Some(lock) => foreground(folder, settings, lock, &nodes).await,
+        None => {
+            let started = start_detached(&folder, &nodes).await?;
+            finish_detached(&folder, settings, &nodes, &started).await?;
+            println!("\nIt was running already, started by another `fastness dev`.");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until the cluster takes writes and shows it. If it does not, what this command started is stopped again.
+async fn finish_detached(folder: &Folder, mut settings: Settings, nodes: &[u64], started: &[u64]) -> Result<()> {
+    if let Err(error) = bring_up_and_show(folder, &mut settings, nodes).await {
+        if started.len() == nodes.len() {
+            socket::ask(folder, &Request::Shutdown)?;
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+async fn bring_up_and_show(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -> Result<()> {
+    for warning in bring_up::bring_up(folder, settings, nodes).await? {
+        println!("warning: {warning}\n");
+    }
+    let report = Report::gather(folder, settings).await?;
+    print!("{}\n{}", report.nodes(), report.session());
+    Ok(())
+}
+
+/// Supervises in this process until Ctrl-C.
+async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File, nodes: &[u64]) -> Result<()> {
+    let mut supervising = tokio::spawn(supervisor::run(folder.clone(), settings.clone(), lock));
+    let showing = async {
+        let request = Request::Start(nodes.to_vec());
+        let folder_of_question = folder.clone();
+        let until = Instant::now() + SUPERVISOR_PATIENCE;
+        loop {
+            // The answer comes from a task of this same process: the wait must not block it.
+            let (folder, request) = (folder_of_question.clone(), request.clone());
+            if tokio::task::spawn_blocking(move || socket::ask(&folder, &request)).await??.is_some() {
+                break;
+            }
+            ensure!(Instant::now() < until, "the supervisor does not listen");
+            tokio::time::sleep(POLL).await;
+        }
+        bring_up_and_show(&folder, &mut settings, nodes).await?;
+        println!("\nCtrl-C stops all nodes; the data stays in {}.", folder.path().display());
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = &mut supervising => return ended?,
+        shown = showing => if let Err(error) = shown {
+            let folder = folder.clone();
+            // It may have ended by itself.
+            let _ = tokio::task::spawn_blocking(move || socket::ask(&folder, &Request::Shutdown)).await?;
+            let _ = supervising.await;
+            return Err(error);
+        },
+    }
+    supervising.await??;
+    println!("no node is running any more");
+    Ok(())
+}
+
+/// Has the nodes started by the supervisor, which is started too if there is none. Which ones were not running.
+async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
+    let request = Request::Start(nodes.to_vec());
+    let until = Instant::now() + SUPERVISOR_PATIENCE;
+    let mut child: Option<std::process::Child> = None;
+    loop {
+        if let Some(Response { started, .. }) = socket::ask(folder, &request)? {
+            return Ok(started);
+        }
+        let ended = match &mut child {
+            Some(child) => child.try_wait()?.is_some(),
+            None => true,
+        };
+        ensure!(
+            Instant::now() < until,
+            "the supervisor does not come up; its log, {}:\n{}",
+            folder.supervisor_log().display(),
+            folder::tail(&folder.supervisor_log(), 10)
+        );
+        if ended {
+            child = Some(spawn_supervisor(folder)?);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn spawn_supervisor(folder: &Folder) -> Result<std::process::Child> {
+    let path = folder.supervisor_log();
+    let log = std::fs::File::options().create(true).append(true).open(&path);
+    let log = log.with_context(|| format!("{} is not writable", path.display()))?;
+    std::process::Command::new(std::env::current_exe()?)
+        .args(["dev", "supervise", "--dir"])
+        .arg(folder.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start the supervisor")
+}
+
+async fn supervise(dir: &Path) -> Result<()> {
+    let (folder, settings) = open(dir)?;
+    // A session of its own: the terminal's signals are not for it. Refused if it leads one already, which is as good.
+    let _ = rustix::process::setsid();
+    crate::logging::to_stderr("info")?;
+    match supervisor::lock(&folder).await? {
+        Some(lock) => supervisor::run(folder, settings, lock).await,
+        None => bail!("another supervisor holds {}", folder.lock().display()),
+    }
+}
+
+async fn stop(dir: &Path) -> Result<()> {
+    let (folder, settings) = open(dir)?;
+    let running: Vec<_> = settings.nodes().filter_map(|node| process::of_node(&folder, node)).collect();
+    if socket::ask(&folder, &Request::Shutdown)?.is_none() {
+        // The supervisor was killed: its nodes are ended without it.
+        running.iter().for_each(|process| supervisor::end(process, false));
+    }
+    let mut until = Instant::now() + END_PATIENCE;
+    while running.iter().any(process::ProcessId::is_alive) {
+        if Instant::now() >= until {
+            running.iter().for_each(|process| supervisor::end(process, true));
+            until += END_PATIENCE;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    // Whoever holds the lock has seen that all is over.
+    let lock = supervisor::lock(&folder).await?;
+    ensure!(lock.is_some(), "the nodes have ended, but the supervisor has not");
+    cluster_file::ClusterFile::of(&folder, &settings, &Default::default())?.write(&folder)?;
+    match running.len() {
+        0 => println!("nothing was running in {}", folder.path().display()),
+        n => println!("{n} nodes stopped; the data stays in {}", folder.path().display()),
+    }
+    Ok(())
+}
+
+async fn status(dir: &Path, json: bool) -> Result<u8> {
+    let (folder, settings) = open(dir)?;
+    let report = Report::gather(&folder, &settings).await?;
+    if json {
+        println!("{}", report.json()?);
+    } else {
+        print!("{}", report.nodes());
+    }
+    Ok(if report.is_healthy() { 0 } else { UNHEALTHY })
+}
+
+async fn node_start(node: &NodeArgument) -> Result<()> {
+    let (folder, settings) = open(&node.dir.dir)?;
+    settings.check_node(node.id)?;
+    let started = start_detached(&folder, &[node.id]).await?;
+    let serves = bring_up::node_serves(&folder, &settings, node.id).await?;
+    let pid = process::of_node(&folder, node.id).map_or(0, |process| process.pid);
+    let what = if started.is_empty() { "was running already" } else { "is running" };
+    println!("node {} {what}, pid {pid}", node.id);
+    if !serves {
+        println!("too few nodes run for a majority: it serves once others do");
+    }
+    Ok(())
+}
+
+async fn node_end(node: &NodeArgument, kill: bool) -> Result<()> {
+    let (folder, settings) = open(&node.dir.dir)?;
+    settings.check_node(node.id)?;
+    let process = process::of_node(&folder, node.id).with_context(|| format!("node {} is not running", node.id))?;
+    if socket::ask(&folder, &Request::End { node: node.id, kill })?.is_none() {
+        supervisor::end(&process, kill);
+    }
+    let until = Instant::now() + END_PATIENCE;
+    while process.is_alive() {
+        ensure!(
+            Instant::now() < until,
+            "node {} does not end; its log: {}",
+            node.id,
+            folder.node_log(node.id).display()
+        );
+        tokio::time::sleep(POLL).await;
+    }
+    println!(
+        "node {} has ended; `{} dev node start {} --dir {}` brings it back",
+        node.id,
+        report::program(),
+        node.id,
+        folder.path().display()
+    );
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! From running processes to a cluster that takes writes on every shard.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use fastness_wire::admin::v1::{CreateClusterRequest, DescribeClusterResponse, NodeSpec};
+use tokio::time::Instant;
+
+use super::cluster_file::{ClusterFile, HOST};
+use super::folder::{self, Folder};
+use super::settings::Settings;
+use super::{probe, process};
+use crate::admin::{Admin, Credentials};
+
+/// All nodes must answer, and all shards take writes, within this.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+/// Lines of a dead node's log that are shown.
+const LOG_LINES: usize = 12;
+
+/// The admin client of a dev cluster.
+pub fn admin(folder: &Folder) -> Result<Admin> {
+    Admin::new(&Credentials {
+        ca: folder.ca(),
+        certificate: folder.certificate("admin"),
+        key: folder.private_key("admin"),
+    })
+}
+
+/// Creates the cluster unless that has been done, and waits until a write succeeds on every shard. `nodes`: those that
+/// must be running. Returns the warnings of the creation.
+pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -> Result<Vec<String>> {
+    let until = Instant::now() + PATIENCE;
+    let admin = admin(folder)?;
+    for &node in nodes {
+        answers(folder, settings, &admin, node, until).await?;
+    }
+    let mut warnings = Vec::new();
+    if !settings.created {
+        let address = grpc_address(settings, nodes.first().copied().unwrap_or(1))?;
+        warnings =
+            admin.create(&address, request(settings)?).await.context("the cluster could not be created")?.warnings;
+        settings.created = true;
+        settings.save(folder)?;
+    }
+    for shard in 1..=settings.shards {
+        takes_writes(folder, settings, shard, nodes, until).await?;
+    }
+    Ok(warnings)
+}
+
+/// Waits until one node answers its admin door.
+pub async fn answers(
+    folder: &Folder,
+    settings: &Settings,
+    admin: &Admin,
+    node: u64,
+    until: Instant,
+) -> Result<DescribeClusterResponse> {
+    let address = grpc_address(settings, node)?;
+    loop {
+        let error = match admin.describe(&address).await {
+            Ok(view) => return Ok(view),
+            Err(error) => error,
+        };
+        check_alive(folder, node)?;
+        if Instant::now() >= until {
+            return Err(
+                error.context(format!("node {node} does not answer; its log: {}", folder.node_log(node).display()))
+            );
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Where a node's admin door is.
+pub fn grpc_address(settings: &Settings, node: u64) -> Result<String> {
+    let ports = settings.ports()?;
+    let own = ports.get((node as usize).wrapping_sub(1)).with_context(|| format!("there is no node {node}"))?;
+    Ok(format!("{HOST}:{}", own.grpc))
+}
+
+fn check_alive(folder: &Folder, node: u64) -> Result<()> {
+    if process::of_node(folder, node).is_some() {
+        return Ok(());
+    }
+    let log = folder.node_log(node);
+    bail!("node {node} has ended. The end of its log, {}:\n{}", log.display(), folder::tail(&log, LOG_LINES))
+}
+
+fn request(settings: &Settings) -> Result<CreateClusterRequest> {
+    let nodes = settings.nodes().zip(settings.ports()?).map(|(id, ports)| NodeSpec {
+        id,
+        az: settings.az(id).to_owned(),
+        peer_address: format!("{HOST}:{}", ports.peer),
+        grpc_address: format!("{HOST}:{}", ports.grpc),
+        announce_host: HOST.to_owned(),
+        resp_port: ports.plaintext.into(),
+        resp_tls_port: ports.tls.into(),
+        announce_hostname: String::new(),
+    });
+    Ok(CreateClusterRequest {
+        nodes: nodes.collect(),
+        shards: settings.shards,
+        replicas: settings.replicas,
+        durability: settings.durability.clone(),
+    })
+}
+
+async fn takes_writes(folder: &Folder, settings: &Settings, shard: u32, nodes: &[u64], until: Instant) -> Result<()> {
+    let key = probe::key_of(shard, settings.shards);
+    let file = ClusterFile::of(folder, settings, &Default::default())?;
+    let doors: Vec<u16> = file
+        .nodes
+        .iter()
+        .flat_map(|node| &node.resp)
+        .filter(|door| door.shard == shard)
+        .map(|door| door.port)
+        .collect();
+    loop {
+        for &port in &doors {
+            if probe::writes(port, &key).await {
+                return Ok(());
+            }
+        }
+        for &node in nodes {
+            check_alive(folder, node)?;
+        }
+        if Instant::now() >= until {
+            bail!(
+                "shard {shard} takes no writes after {} s; logs are in {}",
+                PATIENCE.as_secs(),
+                Path::new("nodes/*/node.log").display()
+            );
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until a node that was started again serves: its admin door answers and, if a majority of all nodes runs (so that
+/// it can learn what is committed), the doors of its replicas do. Tells whether they do.
+pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Result<bool> {
+    let until = Instant::now() + PATIENCE;
+    answers(folder, settings, &admin(folder)?, node, until).await?;
+    let running = settings.nodes().filter(|node| process::of_node(folder, *node).is_some()).count();
+    if running * 2 <= settings.azs.len() {
+        return Ok(false);
+    }
+    let ports = settings.ports()?[node as usize - 1];
+    for shard in settings.shards_on(node) {
+        while !serves(ports.plaintext + shard as u16 - 1).await {
+            check_alive(folder, node)?;
+            if Instant::now() >= until {
+                bail!(
+                    "node {node} runs, but its replica of shard {shard} does not serve after {} s",
+                    PATIENCE.as_secs()
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a replica has loaded its data and answers.
+async fn serves(port: u16) -> bool {
+    probe::ask(port, &["PING"]).await.is_some_and(|reply| reply == "+PONG")
+}

@@ -1,0 +1,114 @@
+//! The cluster's own CA and what it signs. Whoever has a node's certificate is that node; so each names its owner in a
+//! SAN URI, besides the names that clients check:
+//!
+//! | file | SAN URI | may |
+//! |---|---|---|
+//! | `nodes/ID/node.crt` | `fastness://CLUSTER/node/ID` | be that node, towards peers and clients (localhost, 127.0.0.1, ::1) |
+//! | `admin.crt` | `fastness://CLUSTER/admin` | administrate |
+//! | `client.crt` | `fastness://CLUSTER/client` | connect where clients must show a certificate |
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+
+use super::folder::{Folder, write_atomically, write_secret};
+use super::settings::Settings;
+
+type Ca = CertifiedIssuer<'static, KeyPair>;
+
+/// Makes the CA, all certificates and the nodes' master keys. What was there is replaced: called only before the first
+/// node is started.
+pub fn make(folder: &Folder, settings: &Settings) -> Result<()> {
+    let cluster = &settings.cluster_id;
+    let ca = make_ca(cluster)?;
+    write_atomically(&folder.ca(), ca.as_ref().pem().as_bytes())?;
+    write_secret(&folder.private_key("ca"), ca.key().serialize_pem().as_bytes())?;
+    for name in ["admin", "client"] {
+        let (certificate, key) =
+            sign(&ca, &format!("fastness {name}"), &format!("fastness://{cluster}/{name}"), false)?;
+        write_atomically(&folder.certificate(name), certificate.as_bytes())?;
+        write_secret(&folder.private_key(name), key.as_bytes())?;
+    }
+    for node in settings.nodes() {
+        let path = folder.node(node);
+        std::fs::create_dir_all(path.join("data")).with_context(|| path.display().to_string())?;
+        let (certificate, key) =
+            sign(&ca, &format!("fastness node {node}"), &format!("fastness://{cluster}/node/{node}"), true)?;
+        write_atomically(&path.join("node.crt"), certificate.as_bytes())?;
+        write_secret(&path.join("node.key"), key.as_bytes())?;
+        write_secret(&path.join("master.key"), master_key().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// 32 random bytes as hexadecimal digits.
+fn master_key() -> String {
+    let bytes: [u8; 32] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect()
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = (date_time_ymd(2024, 1, 1), date_time_ymd(2124, 1, 1));
+    params
+}
+
+fn make_ca(cluster: &str) -> Result<Ca> {
+    let mut params = params(&format!("fastness dev CA {cluster}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate()?).context("cannot make the CA")
+}
+
+/// A certificate and its key, PEM.
+fn sign(ca: &Ca, name: &str, uri: &str, serves: bool) -> Result<(String, String)> {
+    let mut params = params(name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+    params.use_authority_key_identifier_extension = true;
+    if serves {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        params.subject_alt_names.extend([
+            SanType::DnsName("localhost".try_into()?),
+            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ]);
+    }
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, ca).with_context(|| format!("cannot sign the certificate of {name}"))?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+#[cfg(test)]
+mod tests {
+    use fastness_types::ClusterId;
+
+    use super::super::settings::Wish;
+    use super::*;
+
+    #[test]
+    fn every_file_is_there_and_keys_are_secret() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(dir.path()).unwrap();
+        let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
+        make(&folder, &settings).unwrap();
+        let mut keys = vec![folder.private_key("ca"), folder.private_key("admin"), folder.private_key("client")];
+        for node in 1..=3 {
+            keys.extend(["node.key", "master.key"].map(|name| folder.node(node).join(name)));
+            assert!(std::fs::read_to_string(folder.node(node).join("node.crt")).unwrap().starts_with("-----BEGIN"));
+        }
+        for key in keys {
+            assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", key.display());
+        }
+        let master = |node| std::fs::read_to_string(folder.node(node).join("master.key")).unwrap();
+        assert_eq!(master(1).trim_end().len(), 64);
+        assert_ne!(master(1), master(2));
+    }
+}

@@ -1,0 +1,77 @@
+//! The config file of each node of a dev cluster, written at each start so that it follows the binary.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::folder::{Folder, write_atomically};
+use super::ports::NodePorts;
+use super::settings::Settings;
+
+/// Writes the config files of all nodes.
+pub fn write_all(folder: &Folder, settings: &Settings) -> Result<()> {
+    for (node, ports) in settings.nodes().zip(settings.ports()?) {
+        write_atomically(&folder.node_config(node), text(folder, settings, node, &ports)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> Result<String> {
+    let own = folder.node(node);
+    let (az, durability) = (settings.az(node), &settings.durability);
+    let NodePorts { plaintext, tls, peer, grpc, metrics } = ports;
+    let (data, certificate, key) =
+        (quoted(&own.join("data"))?, quoted(&own.join("node.crt"))?, quoted(&own.join("node.key"))?);
+    let (master, ca) = (quoted(&own.join("master.key"))?, quoted(&folder.ca())?);
+    Ok(format!(
+        "# Node {node} of a dev cluster; written again at each start by `fastness dev`.\n\
+         node-id {node}\n\
+         availability-zone {az}\n\
+         dir {data}\n\
+         durability {durability}\n\
+         master-key-file {master}\n\
+         \n\
+         bind 127.0.0.1\n\
+         # A plaintext port exists in dev clusters alone, for trying out; it is never open beyond loopback.\n\
+         port {plaintext}\n\
+         tls-port {tls}\n\
+         peer-port {peer}\n\
+         grpc-port {grpc}\n\
+         metrics-port {metrics}\n\
+         tls-cert-file {certificate}\n\
+         tls-key-file {key}\n\
+         tls-ca-cert-file {ca}\n\
+         # Clients may come without a certificate here; peers and administrators never.\n\
+         tls-auth-clients optional\n\
+         shutdown-timeout 5\n"
+    ))
+}
+
+/// A path as one word of the config's grammar.
+fn quoted(path: &Path) -> Result<String> {
+    let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use fastness_server::config::Config;
+    use fastness_types::ClusterId;
+
+    use super::super::settings::Wish;
+    use super::*;
+
+    #[test]
+    fn the_server_reads_what_is_written_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(&dir.path().join("a \"strange\\\" name")).unwrap();
+        let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
+        let ports = settings.ports().unwrap();
+        let config = Config::parse(&text(&folder, &settings, 2, &ports[1]).unwrap()).unwrap();
+        config.check().unwrap();
+        assert_eq!((config.node_id, config.port, config.tls_port), (2, 7403, 7412));
+        assert_eq!((config.peer_port, config.grpc_port, config.metrics_port), (7419, 7422, 7425));
+        assert_eq!(config.dir, folder.node(2).join("data"));
+        assert_eq!(config.availability_zone, "b");
+    }
+}

@@ -1,0 +1,115 @@
+//! Which port serves what, out of the hundred from `--port` on.
+//!
+//! With N nodes and S shards, from the first port P: N×S plaintext ports (node 1's shards, then node 2's, …), N×S TLS
+//! ports in the same order, then one peer, one gRPC and one metrics port per node. So P is always shard 1 on node 1, and
+//! shard s of a node is at the node's first port + s − 1, which is how the cluster map counts, too.
+
+use anyhow::{Result, ensure};
+
+/// Ports that one dev cluster may use.
+pub const PORTS_MAX: u32 = 100;
+
+/// The ports of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodePorts {
+    /// Plaintext port of shard 1.
+    pub plaintext: u16,
+    /// TLS port of shard 1.
+    pub tls: u16,
+    /// The peer door.
+    pub peer: u16,
+    /// The admin door.
+    pub grpc: u16,
+    /// `/metrics`, `/healthz`, `/readyz`.
+    pub metrics: u16,
+}
+
+impl NodePorts {
+    /// All of them.
+    pub fn all(&self, shards: u32) -> impl Iterator<Item = u16> {
+        let shards = u16::try_from(shards).unwrap_or(u16::MAX);
+        let doors = (0..shards).flat_map(move |s| [self.plaintext + s, self.tls + s]);
+        doors.chain([self.peer, self.grpc, self.metrics])
+    }
+}
+
+/// The ports of each node, in the order of their ids.
+pub fn plan(first: u16, nodes: u32, shards: u32) -> Result<Vec<NodePorts>> {
+    let wanted = u64::from(nodes) * (2 * u64::from(shards) + 3);
+    ensure!(
+        wanted <= u64::from(PORTS_MAX),
+        "{nodes} nodes with {shards} shards need {wanted} ports, a dev cluster has {PORTS_MAX}: at most {} shards fit",
+        (PORTS_MAX / nodes.max(1)).saturating_sub(3) / 2
+    );
+    ensure!(first >= 1024, "--port {first}: use 1024 or higher");
+    ensure!(u32::from(first) + PORTS_MAX - 1 <= 65_535, "--port {first}: ports up to {first} + 99 must exist");
+    let (nodes, shards) = (nodes as u16, shards as u16);
+    let doors = nodes * shards;
+    let rest = first + 2 * doors;
+    let ports = (0..nodes).map(|n| NodePorts {
+        plaintext: first + n * shards,
+        tls: first + doors + n * shards,
+        peer: rest + n,
+        grpc: rest + nodes + n,
+        metrics: rest + 2 * nodes + n,
+    });
+    Ok(ports.collect())
+}
+
+/// The first of these ports that something listens on already.
+pub fn taken(mut ports: impl Iterator<Item = u16>) -> Option<(u16, std::io::Error)> {
+    ports.find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).err().map(|error| (port, error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_default_layout() {
+        let ports = plan(7400, 3, 3).unwrap();
+        let first = NodePorts { plaintext: 7400, tls: 7409, peer: 7418, grpc: 7421, metrics: 7424 };
+        assert_eq!(ports[0], first);
+        assert_eq!(ports[2], NodePorts { plaintext: 7406, tls: 7415, peer: 7420, grpc: 7423, metrics: 7426 });
+    }
+
+    #[test]
+    fn every_layout_that_fits_has_distinct_ports_in_the_range() {
+        let mut fitting = 0;
+        for nodes in 1..=20 {
+            for shards in 1..=48 {
+                let Ok(ports) = plan(20_000, nodes, shards) else {
+                    assert!(nodes * (2 * shards + 3) > PORTS_MAX);
+                    continue;
+                };
+                fitting += 1;
+                let all: Vec<_> = ports.iter().flat_map(|p| p.all(shards)).collect();
+                assert_eq!(all.len() as u32, nodes * (2 * shards + 3));
+                assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+                assert!(all.iter().all(|p| (20_000..20_100).contains(p)));
+            }
+        }
+        assert!(fitting > 90, "{fitting}");
+    }
+
+    #[test]
+    fn refusals_say_what_fits() {
+        let text = plan(7400, 3, 16).unwrap_err().to_string();
+        assert!(text.contains("at most 15 shards"), "{text}");
+        assert!(plan(7400, 3, 15).is_ok());
+        assert!(plan(80, 3, 1).is_err());
+        assert!(plan(65_437, 3, 1).is_err());
+        assert!(plan(65_436, 3, 1).is_ok());
+    }
+
+    #[test]
+    fn a_port_in_use_is_found() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(taken([port].into_iter()).unwrap().0, port);
+        drop(listener);
+        assert!(taken([port].into_iter()).is_none());
+    }
+}

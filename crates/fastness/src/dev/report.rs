@@ -1,0 +1,216 @@
+//! What `fastness dev` tells about a cluster: the nodes, and a short session to try.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use fastness_types::slot_of;
+use fastness_wire::admin::v1::DescribeClusterResponse;
+
+use super::cluster_file::{ClusterFile, Node};
+use super::folder::Folder;
+use super::settings::Settings;
+use super::{bring_up, process};
+use crate::cluster::primary_of;
+use crate::table::Table;
+
+/// The key of the session to try.
+const EXAMPLE_KEY: &str = "token:42";
+
+/// What is known of a running cluster.
+pub struct Report {
+    folder: Folder,
+    settings: Settings,
+    file: ClusterFile,
+    /// Each node's own view; `None` if it does not answer.
+    views: Vec<(u64, Option<DescribeClusterResponse>)>,
+}
+
+impl Report {
+    /// Looks at processes and asks every running node.
+    pub async fn gather(folder: &Folder, settings: &Settings) -> Result<Report> {
+        let alive = |node| process::of_node(folder, node).map(|process| (node, process.pid));
+        let pids: BTreeMap<u64, i32> = settings.nodes().filter_map(alive).collect();
+        let file = ClusterFile::of(folder, settings, &pids)?;
+        let admin = bring_up::admin(folder)?;
+        let mut views = Vec::new();
+        for node in &file.nodes {
+            let view = if node.pid.is_some() { admin.describe(&node.grpc).await.ok() } else { None };
+            views.push((node.id, view));
+        }
+        Ok(Report { folder: folder.clone(), settings: settings.clone(), file, views })
+    }
+
+    /// Whether every node runs and every shard has a primary.
+    pub fn is_healthy(&self) -> bool {
+        self.file.nodes.iter().all(|node| node.pid.is_some())
+            && (1..=self.settings.shards).all(|shard| primary_of(shard, &self.views).is_some())
+    }
+
+    /// The cluster as JSON: `cluster.json` as it is true now, and the primaries.
+    pub fn json(&self) -> Result<String> {
+        let primaries: BTreeMap<String, Option<u64>> =
+            (1..=self.settings.shards).map(|shard| (shard.to_string(), primary_of(shard, &self.views))).collect();
+        let mut value = serde_json::to_value(&self.file)?;
+        value["primaries"] = serde_json::to_value(primaries)?;
+        Ok(serde_json::to_string_pretty(&value)?)
+    }
+
+    /// The table of nodes.
+    pub fn nodes(&self) -> String {
+        let Settings { shards, replicas, durability, .. } = &self.settings;
+        let head = format!(
+            "{} · durability {durability} · {shards} shards, each with {replicas} replicas besides the primary\n\n",
+            self.folder.path().display()
+        );
+        let mut table = Table::new(&[
+            "NODE",
+            "AZ",
+            "PID",
+            "PRIMARY OF",
+            "REPLICA OF",
+            "PLAINTEXT",
+            "TLS",
+            "PEER",
+            "GRPC",
+            "METRICS",
+        ]);
+        for node in &self.file.nodes {
+            let (leads, follows): (Vec<_>, Vec<_>) = node
+                .resp
+                .iter()
+                .map(|door| door.shard)
+                .partition(|shard| primary_of(*shard, &self.views) == Some(node.id));
+            table.row([
+                node.id.to_string(),
+                node.az.clone(),
+                node.pid.map_or_else(|| "not running".to_owned(), |pid| pid.to_string()),
+                shard_list(&leads),
+                shard_list(&follows),
+                port_list(node.resp.iter().map(|door| door.port)),
+                port_list(node.resp.iter().map(|door| door.tls_port)),
+                port_of(&node.peer),
+                port_of(&node.grpc),
+                port_of(&node.metrics),
+            ]);
+        }
+        head + &table.to_string()
+    }
+
+    /// Something to try, with this cluster's own ports and pids.
+    pub fn session(&self) -> String {
+        let Some((primary, other)) = self.example() else { return String::new() };
+        let shard = self.shard_of_example();
+        let (client, hint) = client();
+        let port = |node: &Node| node.resp.iter().find(|door| door.shard == shard).map_or(0, |door| door.port);
+        let tls_port = primary.resp.first().map_or(0, |door| door.tls_port);
+        let pid = primary.pid.unwrap_or_default();
+        let dir = quoted(&self.folder.path().display().to_string());
+        let ca = quoted(&self.file.ca);
+        let own = program();
+        format!(
+            "Try a write that survives its primary (any cluster client will do):\n\n  \
+             {client} -c -p {} SET {EXAMPLE_KEY} paid\n  \
+             kill -9 {pid}                # node {}, primary of shard {shard}, which holds {EXAMPLE_KEY}\n  \
+             {client} -c -p {} GET {EXAMPLE_KEY}\n  \
+             {own} dev node start {} --dir {dir}\n\n\
+             Over TLS:   {client} -c --tls --cacert {ca} -p {tls_port}\n\
+             Look, stop: {own} dev status --dir {dir}\n            {own} dev stop --dir {dir}\n{hint}",
+            port(primary),
+            primary.id,
+            port(other),
+            primary.id,
+        )
+    }
+
+    fn shard_of_example(&self) -> u32 {
+        let slot = u64::from(slot_of(EXAMPLE_KEY.as_bytes()).0);
+        let shards = u64::from(self.settings.shards);
+        let ends = (1..=shards).find(|s| slot < s * fastness_types::SLOTS as u64 / shards);
+        ends.unwrap_or(1) as u32
+    }
+
+    /// The primary of the example's key, and another node that holds the shard.
+    fn example(&self) -> Option<(&Node, &Node)> {
+        let shard = self.shard_of_example();
+        let primary = primary_of(shard, &self.views)?;
+        let node = |id| self.file.nodes.iter().find(|node| node.id == id);
+        let other = self.settings.members[shard as usize - 1].iter().find(|id| **id != primary)?;
+        Some((node(primary)?, node(*other)?))
+    }
+}
+
+fn shard_list(shards: &[u32]) -> String {
+    let list: Vec<_> = shards.iter().map(u32::to_string).collect();
+    if list.is_empty() { "-".to_owned() } else { list.join(",") }
+}
+
+/// `7400-7402` where the ports are in a row, else each.
+fn port_list(ports: impl Iterator<Item = u16>) -> String {
+    let ports: Vec<_> = ports.collect();
+    match &ports[..] {
+        [] => "-".to_owned(),
+        [one] => one.to_string(),
+        [first, .., last] if usize::from(last - first) == ports.len() - 1 => format!("{first}-{last}"),
+        more => more.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
+    }
+}
+
+fn port_of(address: &str) -> String {
+    address.rsplit_once(':').map_or(address, |(_, port)| port).to_owned()
+}
+
+/// As a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// This program as the user can call it.
+pub fn program() -> String {
+    let name = "fastness";
+    if on_path(name).is_some() {
+        return name.to_owned();
+    }
+    std::env::current_exe().map_or_else(|_| name.to_owned(), |path| quoted(&path.display().to_string()))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// A client that is on this machine, and what to do if there is none.
+fn client() -> (String, &'static str) {
+    if let Some(name) = ["redis-cli", "valkey-cli"].into_iter().find(|name| on_path(name).is_some()) {
+        return (name.to_owned(), "");
+    }
+    match std::env::var("FASTNESS_VALKEY_CLI") {
+        Ok(path) if PathBuf::from(&path).is_file() => (quoted(&path), ""),
+        _ => (
+            "redis-cli".to_owned(),
+            "\nThere is no redis-cli on this machine: `apt-get install redis-tools`, or `pip install valkey` in a venv has \
+             a cluster client for Python.\n",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_in_a_row_are_a_range() {
+        assert_eq!(port_list([7400, 7401, 7402].into_iter()), "7400-7402");
+        assert_eq!(port_list([7400, 7402].into_iter()), "7400,7402");
+        assert_eq!(port_list([7400].into_iter()), "7400");
+        assert_eq!(port_list(std::iter::empty()), "-");
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell() {
+        assert_eq!(quoted("/a/b-c.d"), "/a/b-c.d");
+        assert_eq!(quoted("/a b"), "'/a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

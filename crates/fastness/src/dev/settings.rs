@@ -1,0 +1,253 @@
+//! What a dev cluster was made with. Kept in `DIR/dev.json`; a folder never changes its settings.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastness_control::placement::{self, Site};
+use fastness_types::{ClusterId, Durability, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::folder::{self, Folder};
+use super::ports::{self, NodePorts};
+
+/// Version of `dev.json`.
+const VERSION: u32 = 1;
+/// AZs unless asked otherwise.
+const AZS: &str = "a,b,c";
+/// Shards unless asked otherwise.
+const SHARDS: u32 = 3;
+/// Copies besides the primary unless asked otherwise.
+const REPLICAS: u32 = 2;
+/// First port unless asked otherwise.
+pub const PORT: u16 = 7400;
+
+/// What was asked for on the command line; `None`: the default, or what the folder has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Comma-separated AZs, one node each.
+    pub azs: Option<String>,
+    /// Shards.
+    pub shards: Option<u32>,
+    /// Copies besides the primary.
+    pub replicas: Option<u32>,
+    /// sync, async or disabled.
+    pub durability: Option<String>,
+    /// First port.
+    pub port: Option<u16>,
+}
+
+/// What a folder's cluster is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    version: u32,
+    /// 32 hexadecimal digits, random; the certificates name it.
+    pub cluster_id: String,
+    /// The AZ of each node; node ids count from 1.
+    pub azs: Vec<String>,
+    /// Shards.
+    pub shards: u32,
+    /// Copies besides the primary.
+    pub replicas: u32,
+    /// sync, async or disabled.
+    pub durability: String,
+    /// First port.
+    pub port: u16,
+    /// The members of each shard, the preferred primary first.
+    pub members: Vec<Vec<u64>>,
+    /// Whether the cluster has been created on the nodes.
+    pub created: bool,
+}
+
+impl Settings {
+    /// Settings of a new cluster, refused if they cannot work.
+    pub fn new(wish: &Wish, cluster_id: ClusterId) -> Result<Settings> {
+        let azs: Vec<_> = wish.azs.as_deref().unwrap_or(AZS).split(',').map(|az| az.trim().to_owned()).collect();
+        azs.iter().try_for_each(|az| check_az(az))?;
+        let durability: Durability =
+            wish.durability.as_deref().unwrap_or("sync").parse().map_err(|e| anyhow::anyhow!("--durability: {e}"))?;
+        let mut settings = Settings {
+            version: VERSION,
+            cluster_id: cluster_id.to_string(),
+            azs,
+            shards: wish.shards.unwrap_or(SHARDS),
+            replicas: wish.replicas.unwrap_or(REPLICAS),
+            durability: durability.name().to_owned(),
+            port: wish.port.unwrap_or(PORT),
+            members: Vec::new(),
+            created: false,
+        };
+        settings.check_durable(durability)?;
+        settings.ports()?;
+        settings.place(durability)?;
+        Ok(settings)
+    }
+
+    fn check_durable(&self, durability: Durability) -> Result<()> {
+        ensure!(self.shards > 0, "--shards must be at least 1");
+        if durability.is_durable() {
+            let distinct: BTreeSet<_> = self.azs.iter().collect();
+            ensure!(
+                self.replicas >= 1,
+                "--durability {durability} needs at least one replica besides the primary (--replicas 1 or more)"
+            );
+            ensure!(distinct.len() >= 2, "--durability {durability} needs nodes in at least 2 AZs (--azs a,b,c)");
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, durability: Durability) -> Result<()> {
+        let site = |(i, az): (usize, &String)| Site { node: NodeId(i as u64 + 1), az: az.as_str().into() };
+        let sites: Vec<_> = self.azs.iter().enumerate().map(site).collect();
+        let placed = placement::place(&sites, self.shards, self.replicas, durability.is_durable())?;
+        let ids = |members: &Vec<NodeId>| members.iter().map(|id| id.0).collect();
+        self.members = placed.shards.iter().map(|shard| ids(&shard.members)).collect();
+        Ok(())
+    }
+
+    /// Reads the settings of an existing folder; `None` if there is no cluster in it.
+    pub fn load(folder: &Folder) -> Result<Option<Settings>> {
+        let path = folder.settings();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        let settings: Settings =
+            serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
+        ensure!(settings.version == VERSION, "{} has version {}, not {VERSION}", path.display(), settings.version);
+        Ok(Some(settings))
+    }
+
+    /// Writes them, all or nothing.
+    pub fn save(&self, folder: &Folder) -> Result<()> {
+        folder::write_atomically(&folder.settings(), &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Refuses a wish that is not what the folder has.
+    pub fn refuse_others(&self, wish: &Wish, folder: &Folder) -> Result<()> {
+        let mut differences = Vec::new();
+        let mut compare = |name: &str, asked: Option<String>, has: String| {
+            if let Some(asked) = asked.filter(|asked| *asked != has) {
+                differences.push(format!("--{name} {asked} (it has {has})"));
+            }
+        };
+        let tidy = |azs: &String| azs.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+        compare("azs", wish.azs.as_ref().map(tidy), self.azs.join(","));
+        compare("shards", wish.shards.map(|n| n.to_string()), self.shards.to_string());
+        compare("replicas", wish.replicas.map(|n| n.to_string()), self.replicas.to_string());
+        compare("durability", wish.durability.clone(), self.durability.clone());
+        compare("port", wish.port.map(|n| n.to_string()), self.port.to_string());
+        if differences.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "{} holds a cluster with other settings: {}. Leave the options out to start it as it is, or use another --dir",
+            folder.path().display(),
+            differences.join(", ")
+        )
+    }
+
+    /// Node ids.
+    pub fn nodes(&self) -> impl Iterator<Item = u64> + use<> {
+        1..=self.azs.len() as u64
+    }
+
+    /// The AZ of a node.
+    pub fn az(&self, node: u64) -> &str {
+        &self.azs[node as usize - 1]
+    }
+
+    /// The ports of each node.
+    pub fn ports(&self) -> Result<Vec<NodePorts>> {
+        ports::plan(self.port, self.azs.len() as u32, self.shards)
+    }
+
+    /// The shards that a node holds.
+    pub fn shards_on(&self, node: u64) -> impl Iterator<Item = u32> + '_ {
+        let held = self.members.iter().enumerate().filter(move |(_, members)| members.contains(&node));
+        held.map(|(i, _)| i as u32 + 1)
+    }
+
+    /// Refuses an id that is no node's.
+    pub fn check_node(&self, node: u64) -> Result<()> {
+        ensure!(self.nodes().any(|id| id == node), "there is no node {node}: nodes are 1 to {}", self.azs.len());
+        Ok(())
+    }
+}
+
+fn check_az(az: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    ensure!(
+        !az.is_empty() && az.len() <= 64 && az.chars().all(good),
+        "--azs: {az:?} is no AZ name (letters, digits, '-', '_', '.', at most 64); example: --azs a,b,c"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish() -> Wish {
+        Wish::default()
+    }
+
+    fn new(wish: &Wish) -> Result<Settings> {
+        Settings::new(wish, ClusterId([1; 16]))
+    }
+
+    fn refused(wish: Wish, reason: &str) {
+        let text = new(&wish).unwrap_err().to_string();
+        assert!(text.contains(reason), "{text}");
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = new(&wish()).unwrap();
+        assert_eq!(settings.azs, ["a", "b", "c"]);
+        assert_eq!((settings.shards, settings.replicas, settings.port), (3, 2, 7400));
+        assert_eq!(settings.durability, "sync");
+        assert_eq!(settings.members, [[1, 2, 3], [2, 3, 1], [3, 1, 2]]);
+    }
+
+    #[test]
+    fn an_az_named_twice_gives_two_nodes() {
+        let settings = new(&Wish { azs: Some("a, b,c,a".into()), ..wish() }).unwrap();
+        assert_eq!(settings.nodes().count(), 4);
+        assert_eq!(settings.az(4), "a");
+        // Every shard has one copy in each AZ; the two nodes of `a` share them.
+        let held: usize = [1, 4].iter().map(|node| settings.shards_on(*node).count()).sum();
+        assert_eq!(held, 3);
+        assert_eq!(settings.shards_on(2).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        refused(Wish { azs: Some("a,,b".into()), ..wish() }, "no AZ name");
+        refused(Wish { azs: Some("a,b/c".into()), ..wish() }, "no AZ name");
+        refused(Wish { azs: Some("a,a,a".into()), ..wish() }, "at least 2 AZs");
+        refused(Wish { replicas: Some(0), ..wish() }, "at least one replica");
+        refused(Wish { replicas: Some(3), ..wish() }, "at most 2 replicas");
+        refused(Wish { shards: Some(0), ..wish() }, "at least 1");
+        refused(Wish { shards: Some(40), ..wish() }, "ports");
+        refused(Wish { durability: Some("maybe".into()), ..wish() }, "sync, async or disabled");
+        refused(Wish { port: Some(65500), ..wish() }, "65500");
+    }
+
+    #[test]
+    fn a_folder_keeps_its_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(dir.path()).unwrap();
+        assert_eq!(Settings::load(&folder).unwrap(), None);
+        let settings = new(&Wish { shards: Some(2), ..wish() }).unwrap();
+        settings.save(&folder).unwrap();
+        assert_eq!(Settings::load(&folder).unwrap(), Some(settings.clone()));
+        settings.refuse_others(&wish(), &folder).unwrap();
+        settings.refuse_others(&Wish { shards: Some(2), azs: Some("a, b, c".into()), ..wish() }, &folder).unwrap();
+        let other = Wish { shards: Some(3), durability: Some("async".into()), ..wish() };
+        let text = settings.refuse_others(&other, &folder).unwrap_err().to_string();
+        assert!(text.contains("--shards 3 (it has 2)") && text.contains("--durability async (it has sync)"), "{text}");
+        std::fs::write(folder.settings(), b"{").unwrap();
+        assert!(Settings::load(&folder).is_err());
+    }
+}

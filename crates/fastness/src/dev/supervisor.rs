@@ -1,0 +1,266 @@
+//! The process that starts the nodes of a dev cluster, notices their deaths, and keeps `cluster.json` true. It is
+//! `fastness dev` itself, or, with `--detach`, a child of it in a session of its own.
+//!
+//! Rules:
+//! - One supervisor per folder: it holds `dev.lock`.
+//! - It never starts a node again by itself: a node that was killed stays dead until someone asks for it.
+//! - Nodes outlive it if it is killed; the next one adopts what runs.
+//! - It ends when no node runs any more, and when the folder is gone (then it ends the nodes first).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::cluster_file::ClusterFile;
+use super::folder::Folder;
+use super::process::{self, ProcessId};
+use super::settings::Settings;
+use super::socket::{self, LINE_BYTES_MAX, Request, Response};
+use super::{node_config, ports};
+
+/// How often it looks for deaths that no signal tells of (of adopted nodes).
+const LOOK: Duration = Duration::from_millis(100);
+/// A supervisor that was asked for nothing ends after this.
+const IDLE_MAX: Duration = Duration::from_secs(20);
+/// After SIGTERM a node has so long to hand over and drain, then it is killed.
+const END_MAX: Duration = Duration::from_secs(20);
+/// How long a new supervisor waits for one that is just ending.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Questions that wait at once.
+const QUESTIONS_MAX: usize = 8;
+
+type Question = (Request, oneshot::Sender<Response>);
+
+/// A node's process, adopted or our own child (which must be waited for).
+struct Running {
+    process: ProcessId,
+    child: Option<Child>,
+}
+
+impl Running {
+    fn is_alive(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => self.process.is_alive(),
+        }
+    }
+}
+
+struct Supervisor {
+    binary: PathBuf,
+    folder: Folder,
+    settings: Settings,
+    running: BTreeMap<u64, Running>,
+    /// When it must be over, once the end has been asked for.
+    ending: Option<Instant>,
+    /// Whether a node was ever started or adopted.
+    used: bool,
+}
+
+/// Takes the folder's lock; waits a little for a supervisor that is ending. `None` if another one stays.
+pub async fn lock(folder: &Folder) -> Result<Option<File>> {
+    let path = folder.lock();
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("{} is not writable", path.display()))?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= until => return Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOOK).await,
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+}
+
+/// Supervises until the end. `_lock` is the folder's, see [`lock`].
+pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> {
+    let binary = std::env::current_exe().context("cannot find this program's own file")?;
+    let (questions_in, mut questions) = mpsc::channel(QUESTIONS_MAX);
+    let mut supervisor =
+        Supervisor { binary, folder: folder.clone(), settings, running: BTreeMap::new(), ending: None, used: false };
+    supervisor.adopt();
+    supervisor.write_file()?;
+    let listener = UnixListener::from_std(socket::listen(&folder)?)?;
+    let ear = tokio::spawn(listen(listener, questions_in));
+    let result = supervisor.supervise(&mut questions).await;
+    ear.abort();
+    // The next one replaces it anyway.
+    let _ = std::fs::remove_file(folder.socket());
+    result
+}
+
+impl Supervisor {
+    /// Takes over nodes that an earlier supervisor has left running.
+    fn adopt(&mut self) {
+        for node in self.settings.nodes() {
+            if let Some(process) = process::of_node(&self.folder, node) {
+                self.used = true;
+                self.running.insert(node, Running { process, child: None });
+            }
+        }
+    }
+
+    async fn supervise(&mut self, questions: &mut mpsc::Receiver<Question>) -> Result<()> {
+        let (mut child_ended, mut terminate) = (signal(SignalKind::child())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut hangup) = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let mut tick = tokio::time::interval(LOOK);
+        let idle_until = Instant::now() + IDLE_MAX;
+        loop {
+            tokio::select! {
+                _ = child_ended.recv() => {}
+                _ = tick.tick() => {}
+                Some((request, answer)) = questions.recv() => {
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(self.answer(request));
+                }
+                _ = terminate.recv() => self.end_all(),
+                _ = interrupt.recv() => self.end_all(),
+                _ = hangup.recv() => self.end_all(),
+            }
+            self.look()?;
+            let idle = !self.used && Instant::now() < idle_until && self.ending.is_none();
+            if self.running.is_empty() && !idle {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Notices deaths, and what must be done by now.
+    fn look(&mut self) -> Result<()> {
+        let before = self.running.len();
+        self.running.retain(|node, running| {
+            let alive = running.is_alive();
+            if !alive {
+                tracing::info!(node, pid = running.process.pid, "node has ended");
+            }
+            alive
+        });
+        if !self.folder.settings().exists() {
+            tracing::info!("the folder is gone, so are the nodes");
+            self.end_all();
+            return Ok(());
+        }
+        if self.ending.is_some_and(|until| Instant::now() >= until) {
+            tracing::warn!("nodes that did not end in time are killed");
+            self.running.values().for_each(|running| running.process.signal(Signal::KILL));
+        }
+        if self.running.len() == before { Ok(()) } else { self.write_file() }
+    }
+
+    fn write_file(&self) -> Result<()> {
+        let pids = self.running.iter().map(|(node, running)| (*node, running.process.pid)).collect();
+        ClusterFile::of(&self.folder, &self.settings, &pids)?.write(&self.folder)
+    }
+
+    fn answer(&mut self, request: Request) -> Response {
+        let result = match request {
+            Request::Start(nodes) => self.start(&nodes),
+            Request::End { node, kill } => self.end(node, kill).map(|()| Vec::new()),
+            Request::Shutdown => {
+                self.end_all();
+                Ok(Vec::new())
+            }
+        };
+        match result {
+            Ok(started) => Response { started, error: None },
+            Err(error) => Response { started: Vec::new(), error: Some(format!("{error:#}")) },
+        }
+    }
+
+    fn start(&mut self, nodes: &[u64]) -> Result<Vec<u64>> {
+        if self.ending.is_some() {
+            bail!("the cluster is being stopped");
+        }
+        nodes.iter().try_for_each(|node| self.settings.check_node(*node))?;
+        // Deaths that were not noticed yet.
+        self.look()?;
+        let dead: Vec<u64> = nodes.iter().copied().filter(|node| !self.running.contains_key(node)).collect();
+        self.check_ports(&dead)?;
+        node_config::write_all(&self.folder, &self.settings)?;
+        for &node in &dead {
+            let started = process::start_node(&self.binary, &self.folder, node);
+            let (child, process) = match started {
+                Ok(started) => started,
+                Err(error) => {
+                    self.write_file()?;
+                    return Err(error);
+                }
+            };
+            tracing::info!(node, pid = process.pid, "node started");
+            self.used = true;
+            self.running.insert(node, Running { process, child: Some(child) });
+        }
+        self.write_file()?;
+        Ok(dead)
+    }
+
+    fn check_ports(&self, nodes: &[u64]) -> Result<()> {
+        let plan = self.settings.ports()?;
+        let mut wanted = nodes.iter().flat_map(|node| plan[*node as usize - 1].all(self.settings.shards));
+        match ports::taken(&mut wanted) {
+            None => Ok(()),
+            Some((port, error)) => bail!(
+                "port {port} is not free ({error}): this cluster uses ports {} to {}. Stop what uses it, or make a cluster \
+                 with another --port in another --dir",
+                self.settings.port,
+                self.settings.port + 99
+            ),
+        }
+    }
+
+    fn end(&mut self, node: u64, kill: bool) -> Result<()> {
+        self.settings.check_node(node)?;
+        self.look()?;
+        let running = self.running.get(&node).with_context(|| format!("node {node} is not running"))?;
+        end(&running.process, kill);
+        Ok(())
+    }
+
+    fn end_all(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now() + END_MAX);
+            self.running.values().for_each(|running| end(&running.process, false));
+        }
+    }
+}
+
+/// Asks a process to end; one that was stopped by a signal must go on to be able to.
+pub fn end(process: &ProcessId, kill: bool) {
+    process.signal(if kill { Signal::KILL } else { Signal::TERM });
+    process.signal(Signal::CONT);
+}
+
+async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let questions = questions.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serve(stream, questions).await {
+                tracing::debug!(%error, "a question was not answered");
+            }
+        });
+    }
+}
+
+async fn serve(mut stream: UnixStream, questions: mpsc::Sender<Question>) -> Result<()> {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+    let (answer, answered) = oneshot::channel();
+    questions.send((serde_json::from_str(&line)?, answer)).await.map_err(|_| anyhow::anyhow!("ending"))?;
+    let mut text = serde_json::to_vec(&answered.await?)?;
+    text.push(b'\n');
+    write.write_all(&text).await?;
+    Ok(())
+}
