@@ -3,6 +3,10 @@
 use crate::effect::{DecodeError, Decoder, Effect};
 use crate::engine::Engine;
 use fastness_types::WallMs;
+use smallvec::SmallVec;
+
+/// Effects that are decoded before the first of them is performed, so that memory is loaded meanwhile.
+const WINDOW: usize = 16;
 
 /// Why effects could not be applied. Fatal to the replica: what was applied before the fault stays.
 pub type ApplyError = DecodeError;
@@ -16,11 +20,41 @@ impl Engine {
     pub fn apply(&mut self, stamp: WallMs, effects: &[u8]) -> Result<(), ApplyError> {
         self.advance_stamp(stamp);
         let mut decoder = Decoder::new(effects);
-        while let Some(effect) = decoder.next(|key| self.keyspace.key(key))? {
-            self.perform(&effect, stamp);
+        let mut window: SmallVec<[Effect<'_>; WINDOW]> = SmallVec::new();
+        loop {
+            let decoded = self.decode_window(&mut decoder, &mut window);
+            for effect in window.drain(..) {
+                self.perform(&effect, stamp);
+            }
+            if decoded? {
+                break;
+            }
         }
         self.release_some();
         Ok(())
+    }
+
+    /// Decodes the next effects and starts to load what they touch; true at the end. What was decoded before a fault
+    /// is in the window.
+    fn decode_window<'a>(
+        &self,
+        decoder: &mut Decoder<'a>,
+        window: &mut SmallVec<[Effect<'a>; WINDOW]>,
+    ) -> Result<bool, ApplyError> {
+        let mut at_end = false;
+        while window.len() < WINDOW && !at_end {
+            let next = decoder.next(|key| {
+                let key = self.keyspace.key(key);
+                self.keyspace.prefetch_bucket(key.slot, key.hash);
+                key
+            });
+            match next? {
+                Some(effect) => window.push(effect),
+                None => at_end = true,
+            }
+        }
+        window.iter().filter_map(Effect::key).for_each(|key| self.keyspace.prefetch_entry(key.slot, key.hash));
+        Ok(at_end)
     }
 
     /// Changes the data. Executing and applying both end here, and nothing else changes data.

@@ -66,6 +66,24 @@ pub enum Effect<'a> {
     Copy { from: Key<'a>, to: Key<'a> },
 }
 
+impl<'a> Effect<'a> {
+    /// The first key that it touches.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key<'a>> {
+        match self {
+            Effect::Set { key, .. }
+            | Effect::Append { key, .. }
+            | Effect::SetRange { key, .. }
+            | Effect::Unlink { key }
+            | Effect::ExpireAt { key, .. }
+            | Effect::Persist { key }
+            | Effect::Rename { from: key, .. }
+            | Effect::Copy { from: key, .. } => Some(key),
+            Effect::FlushAll => None,
+        }
+    }
+}
+
 /// Effects that were staged, in order, with what they touched.
 ///
 /// The owner clears it between batches. It is not bounded by itself: an effect is never larger than the arguments of

@@ -26,25 +26,43 @@ pub fn slot_of(key: &[u8]) -> Slot {
     Slot(crc16(key_hash_tag(key)) & (SLOTS as u16 - 1))
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected.
+/// CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected. Eight bytes at a time: each byte's part of the sum is looked
+/// up by how many bytes follow it, so the look-ups do not wait for each other.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc: u16, &b| (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ b)])
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let whole = chunks.iter().fold(0u16, |crc, chunk| {
+        let [high, low] = crc.to_be_bytes();
+        let part = |place: usize, mask: u8| TABLES[7 - place][usize::from(chunk[place] ^ mask)];
+        (2..8).fold(part(0, high) ^ part(1, low), |sum, place| sum ^ part(place, 0))
+    });
+    rest.iter().fold(whole, |crc, &byte| (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-const TABLE: [u16; 256] = {
-    let mut table = [0u16; 256];
-    let mut i = 0;
-    while i < 256 {
-        let mut crc = (i as u16) << 8;
+/// `TABLES[n][byte]`: the sum of `byte` with `n` zero bytes behind it.
+static TABLES: [[u16; 256]; 8] = {
+    let mut tables = [[0u16; 256]; 8];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 };
             bit += 1;
         }
-        table[i] = crc;
-        i += 1;
+        tables[0][byte] = crc;
+        byte += 1;
     }
-    table
+    let mut n = 1;
+    while n < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let crc = tables[n - 1][byte];
+            tables[n][byte] = (crc << 8) ^ tables[0][(crc >> 8) as usize];
+            byte += 1;
+        }
+        n += 1;
+    }
+    tables
 };
 
 #[cfg(test)]
@@ -54,6 +72,19 @@ mod tests {
     #[test]
     fn check_value_of_the_specification() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
+    }
+
+    #[test]
+    fn every_length_sums_as_bit_by_bit() {
+        let bytes: Vec<u8> = (0..100u32).map(|i| (i * i * 31 + 7) as u8).collect();
+        for len in 0..bytes.len() {
+            let mut crc = 0u16;
+            for bit in (0..len * 8).map(|i| bytes[i / 8] >> (7 - i % 8) & 1) {
+                let out = crc >> 15 ^ u16::from(bit);
+                crc = crc << 1 ^ if out == 1 { 0x1021 } else { 0 };
+            }
+            assert_eq!(crc16(&bytes[..len]), crc, "{len}");
+        }
     }
 
     #[test]

@@ -528,10 +528,11 @@ impl Cell {
         Some(unsafe { Box::from_raw(bucket) })
     }
 
-    /// Starts to load the entry's first cache line.
+    /// Starts to load the entry's first two cache lines: header, key, and most of a short value.
     #[inline]
     pub fn prefetch(&self) {
         prefetch(self.ptr);
+        prefetch(self.ptr.wrapping_add(64));
     }
 }
 

@@ -438,7 +438,7 @@ impl Keyspace {
     fn occupied_from(&self, slot: usize) -> Option<usize> {
         let mut slot = slot;
         while slot < SLOTS {
-            if slot % GROUP == 0 && self.groups[slot / GROUP] == 0 {
+            if slot.is_multiple_of(GROUP) && self.groups[slot / GROUP] == 0 {
                 slot += GROUP;
             } else if self.slots[slot].is_empty() {
                 slot += 1;

@@ -127,7 +127,7 @@ fn check(keyspace: &Keyspace, model: &Model) {
     assert_eq!(keyspace.len(), model.len() as u64);
     assert_eq!(keyspace.len_with_deadline(), model.values().filter(|(_, at)| at.is_some()).count() as u64);
     assert_eq!(keyspace.first_deadline().map(|at| at.0), model.values().filter_map(|(_, at)| *at).min());
-    for (key, _) in model {
+    for key in model.keys() {
         assert_eq!(keyspace.find(&keyspace.key(key)).unwrap().key(), key);
     }
     let in_slots: usize = (0..SLOTS as u16).map(|slot| keyspace.len_in_slot(Slot(slot))).sum();

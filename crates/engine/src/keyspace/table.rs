@@ -47,7 +47,7 @@ fn place_of_unit(unit: usize) -> (usize, usize) {
     let in_block_bits = k.div_ceil(2);
     let block_bits = k / 2;
     let in_superblock = r - (1 << k);
-    let before = if k % 2 == 0 { 2 * ((1 << block_bits) - 1) } else { 3 * (1 << block_bits) - 2 };
+    let before = if k.is_multiple_of(2) { 2 * ((1 << block_bits) - 1) } else { 3 * (1 << block_bits) - 2 };
     (before + (in_superblock >> in_block_bits), in_superblock & ((1 << in_block_bits) - 1))
 }
 
@@ -57,7 +57,7 @@ fn units_of_block(block: usize) -> usize {
     let mut k = 0u32;
     loop {
         let next = k + 1;
-        let before = if next % 2 == 0 { 2 * ((1 << (next / 2)) - 1) } else { 3 * (1 << (next / 2)) - 2 };
+        let before = if next.is_multiple_of(2) { 2 * ((1 << (next / 2)) - 1) } else { 3 * (1 << (next / 2)) - 2 };
         if block < before {
             return 1 << k.div_ceil(2);
         }

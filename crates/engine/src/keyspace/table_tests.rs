@@ -176,7 +176,7 @@ fn all_entries_are_equally_likely() {
     let mut state = 1u64;
     let mut below = |bound: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (u128::from(state) * u128::from(bound) >> 64) as u64
+        ((u128::from(state) * u128::from(bound)) >> 64) as u64
     };
     let mut drawn: BTreeMap<u32, u32> = BTreeMap::new();
     for _ in 0..DRAWS {

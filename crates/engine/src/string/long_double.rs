@@ -43,8 +43,8 @@ impl LongDouble {
             return Some(LongDouble { negative, infinite: true, ..LongDouble::ZERO });
         }
         let magnitude = match rest {
-            [b'0', b'x' | b'X', hex @ ..] => Digits::parse(hex, 16)?.from_hex(),
-            _ => Digits::parse(rest, 10)?.from_decimal(),
+            [b'0', b'x' | b'X', hex @ ..] => Digits::parse(hex, 16)?.hexadecimal(),
+            _ => Digits::parse(rest, 10)?.decimal(),
         };
         Some(LongDouble { negative, ..magnitude? })
     }
@@ -117,7 +117,7 @@ impl LongDouble {
     /// In decimal, with up to 17 digits behind the point, without an exponent and without zeros at the end.
     pub(super) fn to_text(self) -> String {
         let magnitude = if self.exponent >= 0 {
-            Big::from_u64(self.mantissa).shifted(self.exponent as usize).to_decimal()
+            Big::from_u64(self.mantissa).shifted(self.exponent as usize).into_decimal()
         } else {
             fixed_text(u128::from(self.mantissa) * TEN_TO_DECIMALS, -self.exponent)
         };
@@ -173,7 +173,7 @@ impl Digits {
         any.then_some(digits)
     }
 
-    fn from_decimal(self) -> Option<LongDouble> {
+    fn decimal(self) -> Option<LongDouble> {
         /// Far outside of what can be told from infinity and zero.
         const POWER_MAX: i64 = 5_000;
         const POWER_MIN: i64 = -5_000;
@@ -198,8 +198,7 @@ impl Digits {
         LongDouble::rounded(&big, -(shift as i64), sticky)
     }
 
-    #[allow(clippy::wrong_self_convention, reason = "the digits are what it converts from")]
-    fn from_hex(self) -> Option<LongDouble> {
+    fn hexadecimal(self) -> Option<LongDouble> {
         if self.digits.is_empty() {
             return Some(LongDouble::ZERO);
         }

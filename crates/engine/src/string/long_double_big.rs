@@ -114,7 +114,7 @@ impl Big {
         Big { limbs }.trimmed()
     }
 
-    pub(super) fn to_decimal(mut self) -> String {
+    pub(super) fn into_decimal(mut self) -> String {
         let mut chunks = Vec::new();
         while !self.limbs.is_empty() {
             chunks.push(self.divide(CHUNK));
