@@ -55,7 +55,8 @@ fn memory_is_asked_for_again_at_exec() {
     queue(&mut session, &[b"set", b"k", b"v"]).unwrap();
     engine.set_maxmemory(1);
     let Exec::Refused(error) = session.exec(&mut engine, WallMs(1)) else { panic!("refused") };
-    let expected = "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
+    let expected =
+        "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -49,19 +49,38 @@ fn command() -> impl Strategy<Value = Words> {
         ]
     };
     let keep = move || prop_oneof![3 => expiry(), 1 => Just(" KEEPTTL".to_owned())];
-    let condition = prop_oneof![3 => Just(""), 1 => Just(" NX"), 1 => Just(" XX"), 1 => Just(" GET"), 1 => Just(" IFEQ 1")];
+    let condition =
+        prop_oneof![3 => Just(""), 1 => Just(" NX"), 1 => Just(" XX"), 1 => Just(" GET"), 1 => Just(" IFEQ 1")];
     let conditions = prop_oneof![2 => Just(""), 1 => Just(" NX"), 1 => Just(" XX")];
     let one_key = prop_oneof![
-        Just("GETDEL"), Just("INCR"), Just("DECR"), Just("DEL"), Just("UNLINK"), Just("PERSIST"), Just("GET"), Just("TTL"),
-        Just("STRLEN"), Just("TOUCH"), Just("TYPE"), Just("EXISTS"),
+        Just("GETDEL"),
+        Just("INCR"),
+        Just("DECR"),
+        Just("DEL"),
+        Just("UNLINK"),
+        Just("PERSIST"),
+        Just("GET"),
+        Just("TTL"),
+        Just("STRLEN"),
+        Just("TOUCH"),
+        Just("TYPE"),
+        Just("EXISTS"),
     ];
     let key_value = prop_oneof![
-        Just("SETNX"), Just("GETSET"), Just("APPEND"), Just("DELIFEQ"), Just("INCRBY"), Just("DECRBY"), Just("INCRBYFLOAT"),
-        Just("MSET"), Just("MSETNX"),
+        Just("SETNX"),
+        Just("GETSET"),
+        Just("APPEND"),
+        Just("DELIFEQ"),
+        Just("INCRBY"),
+        Just("DECRBY"),
+        Just("INCRBYFLOAT"),
+        Just("MSET"),
+        Just("MSETNX"),
     ];
     let two_keys = prop_oneof![Just("RENAME"), Just("RENAMENX"), Just("COPY"), Just("LCS")];
     let expire = prop_oneof![Just("PEXPIRE"), Just("EXPIRE")];
-    let expire_option = prop_oneof![3 => Just(""), 1 => Just(" NX"), 1 => Just(" XX"), 1 => Just(" GT"), 1 => Just(" LT")];
+    let expire_option =
+        prop_oneof![3 => Just(""), 1 => Just(" NX"), 1 => Just(" XX"), 1 => Just(" GT"), 1 => Just(" LT")];
     prop_oneof![
         6 => (key(), value(), condition, keep()).prop_map(|(k, v, c, e)| format!("SET {k} {v}{c}{e}")),
         4 => (key_value, key(), value()).prop_map(|(name, k, v)| format!("{name} {k} {v}")),

@@ -114,12 +114,7 @@ impl Bucket {
     }
 
     /// Takes the entry with this tag for which `is_it` holds; an entry from the chain's end fills the gap.
-    pub fn remove(
-        &mut self,
-        tag: u8,
-        mut is_it: impl FnMut(&Entry) -> bool,
-        account: &mut Account,
-    ) -> Option<Entry> {
+    pub fn remove(&mut self, tag: u8, mut is_it: impl FnMut(&Entry) -> bool, account: &mut Account) -> Option<Entry> {
         let mut bucket = self;
         loop {
             if let Some(place) = bucket.place(tag, &mut is_it) {

@@ -210,8 +210,7 @@ fn any_cursor_ends() {
 fn random_keys_come_from_everywhere() {
     let keyspace = filled(200);
     let mut random = Counter(3);
-    let drawn: BTreeSet<Vec<u8>> =
-        (0..5_000).map(|_| keyspace.random(&mut random).unwrap().key().to_vec()).collect();
+    let drawn: BTreeSet<Vec<u8>> = (0..5_000).map(|_| keyspace.random(&mut random).unwrap().key().to_vec()).collect();
     assert_eq!(drawn.len(), 200);
     assert!(Keyspace::new(HashSeed([0; 16])).random(&mut random).is_none());
     assert!((0..1_000).all(|_| random.below(7) < 7));

@@ -1,8 +1,8 @@
 //! APPEND, SETRANGE.
 
 use super::check_length;
-use crate::command::parse::integer;
 use crate::command::Command;
+use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;
@@ -60,7 +60,9 @@ mod tests {
 
     #[test]
     fn appends() {
-        check("APPEND k ab => :2 | APPEND k c => :3 | GET k => $3 abc | SET n 1 => +OK | APPEND n 2 => :2 | GET n => $2 12");
+        check(
+            "APPEND k ab => :2 | APPEND k c => :3 | GET k => $3 abc | SET n 1 => +OK | APPEND n 2 => :2 | GET n => $2 12",
+        );
         check("SET k v EX 9 => +OK | APPEND k w => :2 | PTTL k => :9000");
         check("SET k v PX 1 => +OK | wait 2 | APPEND k w => :1");
     }

@@ -8,8 +8,7 @@ use crate::execute::Env;
 use fastness_resp::Args;
 
 /// DELIFEQ
-pub const DELIFEQ: Command =
-    Command::data("delifeq", "<key> <value>", "Delete key if value matches string.", delifeq);
+pub const DELIFEQ: Command = Command::data("delifeq", "<key> <value>", "Delete key if value matches string.", delifeq);
 
 fn delifeq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.key(args.get(1));

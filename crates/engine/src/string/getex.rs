@@ -45,8 +45,10 @@ mod tests {
 
     #[test]
     fn changes_the_deadline() {
-        check("GETEX k EX 1 => $-1 | SET k v => +OK | GETEX k => $1 v | PTTL k => :-1 | GETEX k EX 9 => $1 v | \
-               PTTL k => :9000 | GETEX k => $1 v | PTTL k => :9000 | GETEX k PERSIST => $1 v | PTTL k => :-1");
+        check(
+            "GETEX k EX 1 => $-1 | SET k v => +OK | GETEX k => $1 v | PTTL k => :-1 | GETEX k EX 9 => $1 v | \
+               PTTL k => :9000 | GETEX k => $1 v | PTTL k => :9000 | GETEX k PERSIST => $1 v | PTTL k => :-1",
+        );
         check("SET k v => +OK | GETEX k PXAT 1 => $1 v | EXISTS k => :0");
     }
 

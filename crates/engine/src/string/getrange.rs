@@ -1,8 +1,8 @@
 //! GETRANGE, SUBSTR.
 
 use super::text_of;
-use crate::command::parse::integer;
 use crate::command::Command;
+use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;
@@ -10,12 +10,8 @@ use fastness_resp::Args;
 use std::ops::Range;
 
 /// GETRANGE
-pub const GETRANGE: Command = Command::data(
-    "getrange",
-    "<key> <start> <end>",
-    "Returns a substring of the string stored at a key.",
-    getrange,
-);
+pub const GETRANGE: Command =
+    Command::data("getrange", "<key> <start> <end>", "Returns a substring of the string stored at a key.", getrange);
 /// SUBSTR
 pub const SUBSTR: Command =
     Command::data("substr", "<key> <start> <end>", "Returns a substring from a string value.", getrange);

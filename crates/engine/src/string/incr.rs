@@ -1,7 +1,7 @@
 //! INCR, DECR, INCRBY, DECRBY.
 
-use crate::command::parse::integer;
 use crate::command::Command;
+use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;

@@ -4,8 +4,8 @@
 //! [`VALUE_BYTES_MAX`].
 
 use super::{check_string, text_of};
-use crate::command::parse::integer;
 use crate::command::Command;
+use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;

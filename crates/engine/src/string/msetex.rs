@@ -59,8 +59,12 @@ mod tests {
 
     #[test]
     fn sets_all_or_none() {
-        check("MSETEX 2 a 1 b 2 EX 9 => :1 | PTTL a => :9000 | PTTL b => :9000 | MSETEX 1 a 3 KEEPTTL => :1 | PTTL a => :9000");
-        check("MSETEX 2 a 1 b 2 XX => :0 | MSETEX 2 a 1 b 2 NX => :1 | MSETEX 2 a 3 c 4 NX => :0 | MGET a c => *2 $1 1 $-1");
+        check(
+            "MSETEX 2 a 1 b 2 EX 9 => :1 | PTTL a => :9000 | PTTL b => :9000 | MSETEX 1 a 3 KEEPTTL => :1 | PTTL a => :9000",
+        );
+        check(
+            "MSETEX 2 a 1 b 2 XX => :0 | MSETEX 2 a 1 b 2 NX => :1 | MSETEX 2 a 3 c 4 NX => :0 | MGET a c => *2 $1 1 $-1",
+        );
         check("SET a 1 => +OK | MSETEX 2 a 2 b 2 PXAT 1 => :1 | EXISTS a b => :0");
     }
 
@@ -69,6 +73,8 @@ mod tests {
         check("MSETEX 0 a 1 => -ERR invalid numkeys value or out of range");
         check("MSETEX 2147483648 a 1 => -ERR invalid numkeys value or out of range");
         check("MSETEX 2147483647 a 1 => -ERR syntax error | MSETEX 1 a 1 IFEQ 1 => -ERR syntax error");
-        check("MSETEX 1 a 1 GET => -ERR syntax error | MSETEX 1 a 1 EX 0 => -ERR invalid expire time in 'msetex' command");
+        check(
+            "MSETEX 1 a 1 GET => -ERR syntax error | MSETEX 1 a 1 EX 0 => -ERR invalid expire time in 'msetex' command",
+        );
     }
 }

@@ -172,8 +172,10 @@ mod tests {
     #[test]
     fn encodings() {
         check("SET k 12 => +OK | OBJECT ENCODING k => $3 int | SET k 012 => +OK | OBJECT ENCODING k => $6 embstr");
-        check("SET k v => +OK | APPEND k w => :2 | OBJECT ENCODING k => $3 raw | SET k vw => +OK | \
-               OBJECT ENCODING k => $6 embstr");
+        check(
+            "SET k v => +OK | APPEND k w => :2 | OBJECT ENCODING k => $3 raw | SET k vw => +OK | \
+               OBJECT ENCODING k => $6 embstr",
+        );
         let (fits, over) = ("v".repeat(112), "v".repeat(113));
         check(&format!("SET k {fits} => +OK | OBJECT ENCODING k => $6 embstr"));
         check(&format!("SET k {over} => +OK | OBJECT ENCODING k => $3 raw"));
