@@ -74,7 +74,7 @@ fn whole_files_are_clean() {
 fn a_file_that_ends_early_loses_its_last_batch_only() {
     for sizes in [&[40, 50, 60][..], &[100, BLOCK * 2 + 10], &[BLOCK - HEADER - 10, 30]] {
         let (file, last) = file(sizes);
-        for end in last + 1..file.len() {
+        for end in (last + 1..file.len()).step_by((file.len() - last) / 200 + 1) {
             let found = examine(&file[..end], false);
             assert_eq!(found, Finding::Torn { at: last }, "{sizes:?} cut at {end}");
         }
@@ -115,7 +115,7 @@ fn a_flipped_bit_in_the_last_batch_is_damage_without_a_crash() {
 #[test]
 fn a_torn_batch_is_cut_wherever_its_sectors_are_missing() {
     let (file, last) = file(&[300, BLOCK * 3]);
-    for hole in (last..file.len()).step_by(4096) {
+    for hole in (last..file.len()).step_by(8 * 1024) {
         let mut torn = file.clone();
         let end = (hole + 512).min(file.len());
         torn[hole..end].fill(0);

@@ -1,0 +1,110 @@
+//! The formats on disk are frozen: what version 1 writes is compared with, and read from, files in `tests/golden`.
+//!
+//! A golden file is never changed. A new format version gets a new file beside it, and this test goes on reading the
+//! old one. `FASTNESS_WRITE_GOLDEN=1` writes files that are not there.
+
+mod common;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use common::{CLUSTER, NODE, batch_entry, entry, master, purge, vote, wait};
+use fastness_log::memory::MemoryDisk;
+use fastness_log::store::Family;
+use fastness_log::{Cipher, EntryKind, Log, LogEntry, LogOptions, WriterDriver};
+use fastness_types::GroupId;
+
+const G: GroupId = GroupId(7);
+const FAMILIES: [Family; 2] = [Family::Log, Family::Meta];
+
+/// Not random at all, so that the bytes can be compared.
+fn cipher() -> Cipher {
+    let mut next = 0u8;
+    let random = move |bytes: &mut [u8]| {
+        bytes.iter_mut().for_each(|byte| {
+            *byte = next;
+            next = next.wrapping_add(1);
+        });
+    };
+    Cipher::with_random(master(), Box::new(random))
+}
+
+fn open(disk: &MemoryDisk) -> Log {
+    Log::open(disk.open().unwrap(), cipher(), LogOptions::new(NODE, CLUSTER), WriterDriver::Thread).unwrap()
+}
+
+fn all_entries() -> Vec<LogEntry> {
+    let mut all = vec![batch_entry(1, b""), batch_entry(2, b"members"), batch_entry(3, b"effects"), entry(4)];
+    all[0].kind = EntryKind::Blank;
+    all[1].kind = EntryKind::Membership;
+    all[3].term = 0x0102_0304_0506_0708;
+    all[3].node = 9;
+    all
+}
+
+/// Every kind of record.
+fn write(disk: &MemoryDisk) {
+    let log = open(disk);
+    let group = log.group(G);
+    let all = all_entries();
+    wait(|done| group.append(all[..2].to_vec(), done)).unwrap();
+    vote(&group, b"a vote").unwrap();
+    purge(&group, all[1].id()).unwrap();
+    wait(|done| group.append(all[2..].to_vec(), done)).unwrap();
+    group.save_committed("a position".into());
+    log.close();
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn text_of(disk: &MemoryDisk) -> String {
+    let mut text = String::new();
+    for family in FAMILIES {
+        for (key, value) in disk.dump(family) {
+            writeln!(text, "{} {} {}", family.name(), hex(&key), hex(&value)).unwrap();
+        }
+    }
+    text
+}
+
+fn golden_file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+#[test]
+fn version_1_is_written_as_it_was() {
+    let disk = MemoryDisk::new();
+    write(&disk);
+    let written = text_of(&disk);
+    let golden = golden_file("disk-v1.txt");
+    if !golden.exists() && std::env::var_os("FASTNESS_WRITE_GOLDEN").is_some() {
+        std::fs::write(&golden, &written).unwrap();
+    }
+    assert_eq!(written, std::fs::read_to_string(golden).unwrap());
+}
+
+#[tokio::test]
+async fn version_1_is_read() {
+    let disk = MemoryDisk::new();
+    for line in std::fs::read_to_string(golden_file("disk-v1.txt")).unwrap().lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let family = FAMILIES.into_iter().find(|family| family.name() == fields[0]).unwrap();
+        disk.edit(family, &unhex(fields[1]), Some(unhex(fields[2])));
+    }
+    let log = open(&disk);
+    assert_eq!(log.identity().starts, 2);
+    let state = log.group(G).state();
+    let all = all_entries();
+    assert_eq!(state.vote.unwrap(), "a vote");
+    assert_eq!(state.committed.unwrap(), "a position");
+    assert_eq!(state.purged, Some(all[1].id()));
+    assert_eq!(*state.memberships[0], all[1]);
+    let read = log.group(G).read(3..5, usize::MAX).await.unwrap();
+    assert_eq!(read.iter().map(|entry| (**entry).clone()).collect::<Vec<_>>(), all[2..]);
+}
