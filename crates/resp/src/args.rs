@@ -11,7 +11,10 @@ pub struct Args<'a> {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// Offsets into a read buffer.
-    Spans { bytes: &'a [u8], spans: &'a [Span] },
+    Spans {
+        bytes: &'a [u8],
+        spans: &'a [Span],
+    },
     Owned(&'a [Vec<u8>]),
     Slices(&'a [&'a [u8]]),
 }

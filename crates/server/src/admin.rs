@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::{GroupControl, HandOverError};
-use fastness_control::{
-    ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, Requirements,
-};
+use fastness_control::{ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, Requirements};
 use fastness_types::{Az, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
@@ -84,10 +82,8 @@ pub struct Guard {
 
 impl tonic::service::Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let certificates = request
-            .extensions()
-            .get::<TlsConnectInfo<TcpConnectInfo>>()
-            .and_then(TlsConnectInfo::peer_certs);
+        let certificates =
+            request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
         let identity = certificates.and_then(|chain| Identity::of(chain.first()?));
         if identity == Some(Identity::Admin(self.node.cluster)) {
             return Ok(request);
@@ -191,7 +187,8 @@ impl AdminService for Admin {
     ) -> Result<Response<DescribeClusterResponse>, Status> {
         let map = self.control.map();
         let mut replicas = vec![self.replica_status(0, &self.group)];
-        replicas.extend(self.replicas.all().iter().map(|(shard, running)| self.replica_status(shard.0, &running.control)));
+        replicas
+            .extend(self.replicas.all().iter().map(|(shard, running)| self.replica_status(shard.0, &running.control)));
         let shards = map.iter().flat_map(|map| &map.shards).map(|shard| ShardStatus {
             id: shard.id.0,
             slot_first: u32::from(shard.first.0),

@@ -8,8 +8,8 @@
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
-pub mod config;
 pub mod admin;
+pub mod config;
 mod glob;
 pub mod metrics;
 pub mod names;

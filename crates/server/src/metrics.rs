@@ -1,4 +1,5 @@
-//! The HTTP port: `/metrics` (Prometheus text), `/healthz` (the process works), `/readyz` (its replicas serve).
+//! The HTTP port: `/metrics` (Prometheus text), `/healthz` (the process works), `/readyz` (its replicas serve), `/digest`
+//! (to compare replicas; it reads every key on the replica's own thread, so it is for tests and for doubts).
 //!
 //! The `redis_*` names are those of redis_exporter, with its meanings, so that dashboards made for it work without it;
 //! `fastness_*` is what only Fastness has. Every figure is labelled with its shard.
@@ -78,7 +79,8 @@ impl Metrics {
             "/metrics" => (StatusCode::OK, self.exposition().await),
             "/healthz" => said(self.healthy()),
             "/readyz" => said(self.ready().await),
-            _ => (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
+            "/digest" => (StatusCode::OK, self.digests().await),
+            _ => (StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz and /digest\n".to_owned()),
         };
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;
@@ -131,23 +133,32 @@ impl Metrics {
         let mut snapshots = Vec::new();
         for (shard, replica) in self.replicas.all() {
             if let Some(snapshot) = replica.snapshot().await {
-                snapshots.push((shard, snapshot, replica.digest().await));
+                snapshots.push((shard, snapshot));
             }
         }
         for figure in FIGURES {
-            for (shard, snapshot, _) in &snapshots {
+            for (shard, snapshot) in &snapshots {
                 text.one(figure.name, figure.kind, &label(*shard), (figure.of)(snapshot, &usage));
             }
         }
-        for (shard, snapshot, digest) in &snapshots {
+        for (shard, snapshot) in &snapshots {
             text.commands(*shard, snapshot);
-            if let Some(Ok((index, digest))) = digest {
-                let mut labels = label(*shard).to_vec();
-                labels.push(("digest", format!("{:032x}", digest.0)));
-                text.one("fastness_digest_applied_index", "gauge", &labels, index.0 as f64);
-            }
         }
         text.finish()
+    }
+
+    /// One line per replica: shard, applied index, digest of the data at that index (or why there is none now). Replicas
+    /// with the same index have the same digest.
+    async fn digests(&self) -> String {
+        let mut text = String::new();
+        for (shard, replica) in self.replicas.all() {
+            let _ = match replica.digest().await {
+                Some(Ok((index, digest))) => writeln!(text, "{shard} {} {:032x}", index.0, digest.0),
+                Some(Err(error)) => writeln!(text, "{shard} - {error}"),
+                None => writeln!(text, "{shard} - no answer in time"),
+            };
+        }
+        text
     }
 
     fn log_figures(&self, text: &mut Exposition) {
@@ -162,7 +173,12 @@ impl Metrics {
         for (name, counter) in counters {
             text.one(name, "counter", &[], counter.load(Ordering::Relaxed) as f64);
         }
-        text.one("fastness_log_fsync_seconds_total", "counter", &[], stats.sync_us.load(Ordering::Relaxed) as f64 / 1e6);
+        text.one(
+            "fastness_log_fsync_seconds_total",
+            "counter",
+            &[],
+            stats.sync_us.load(Ordering::Relaxed) as f64 / 1e6,
+        );
         text.one("fastness_log_queue_bytes", "gauge", &[], stats.queue_bytes.load(Ordering::Relaxed) as f64);
     }
 }

@@ -104,6 +104,7 @@ struct Inner {
     replicas: Arc<Replicas>,
     threads: Mutex<Vec<(ShardId, JoinHandle<()>)>>,
     client_tls: Option<Arc<ServerConfig>>,
+    own: NodeInfo,
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
 }
@@ -155,16 +156,23 @@ impl Node {
             replicas: Arc::default(),
             threads: Mutex::default(),
             client_tls,
+            own,
             clock: Arc::new(SystemClock),
             failure,
         });
-        inner.serve_admin(sockets.grpc, own, &material);
+        inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
         tokio::spawn(inner.clone().follow_map(runtime));
         tokio::spawn(inner.clone().watch_consensus());
         tokio::spawn(inner.clone().watch_control());
         tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node has started");
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
+    }
+
+    /// What this node announces of itself before there is a map.
+    #[must_use]
+    pub fn own(&self) -> &NodeInfo {
+        &self.inner.own
     }
 
     /// What all parts of the node share.
@@ -226,14 +234,14 @@ impl Inner {
         }
     }
 
-    fn serve_admin(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>, own: NodeInfo, material: &Material) {
+    fn serve_admin(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>, material: &Material) {
         for listener in listeners {
             let admin = Admin {
                 node: self.shared.clone(),
                 control: self.control.clone(),
                 group: self.group_0.clone(),
                 replicas: self.replicas.clone(),
-                own: own.clone(),
+                own: self.own.clone(),
             };
             let (inner, tls) = (self.clone(), material.for_grpc());
             tokio::spawn(async move {
@@ -413,8 +421,12 @@ fn bind_any(
     backlog: u64,
 ) -> Result<Vec<std::net::TcpListener>, NodeError> {
     let listen = |address: &IpAddr| {
-        accept::listen(*address, port, backlog)
-            .map_err(|error| NodeError::Listen { option, address: *address, port, error })
+        accept::listen(*address, port, backlog).map_err(|error| NodeError::Listen {
+            option,
+            address: *address,
+            port,
+            error,
+        })
     };
     addresses.iter().map(listen).collect()
 }
@@ -530,8 +542,7 @@ async fn start_consensus(
             });
         }
         let (handle, group) = consensus.start_group(GroupId::CONTROL).await?;
-        let control =
-            Control::start(ControlOptions { node, handle, group: Arc::new(group.clone()), clock });
+        let control = Control::start(ControlOptions { node, handle, group: Arc::new(group.clone()), clock });
         Ok::<Started, NodeError>((consensus, control, group))
     });
     match started.await {

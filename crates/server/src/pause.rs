@@ -47,7 +47,10 @@ impl TimerPause {
             None => {
                 let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
                 let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-                #[allow(deprecated, reason = "its soundness asks that the descriptor be owned, which it is; the newer one is unsafe")]
+                #[allow(
+                    deprecated,
+                    reason = "its soundness asks that the descriptor be owned, which it is; the newer one is unsafe"
+                )]
                 AsyncFd::new(timer)?
             }
         };

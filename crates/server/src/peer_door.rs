@@ -117,7 +117,9 @@ async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transpo
 }
 
 fn until_it_breaks(frames: Streaming<Frame>) -> Pin<Box<dyn Stream<Item = Frame> + Send>> {
-    Box::pin(frames.take_while(|frame| std::future::ready(frame.is_ok())).filter_map(|frame| std::future::ready(frame.ok())))
+    Box::pin(
+        frames.take_while(|frame| std::future::ready(frame.is_ok())).filter_map(|frame| std::future::ready(frame.ok())),
+    )
 }
 
 /// Takes the streams of other nodes.

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fastness_consensus::{GroupControl, GroupStatus};
 use fastness_consensus::handle::GroupHandle;
+use fastness_consensus::{GroupControl, GroupStatus};
 use fastness_engine::{Digest, EngineOptions};
 use fastness_shard::{Batching, DigestError, Shard, ShardOptions, SlotSet, StableCopies};
 use fastness_types::{Clock, Durability, HashSeed, LogIndex, ShardId};

@@ -71,7 +71,13 @@ impl ReplicaDoor {
     }
 
     /// Lets `look` see the cluster as a client is told it; `None` before the cluster is created.
-    pub(crate) fn with_view<T>(&self, tls: bool, offset: u64, healthy: bool, look: impl FnOnce(&View<'_>) -> T) -> Option<T> {
+    pub(crate) fn with_view<T>(
+        &self,
+        tls: bool,
+        offset: u64,
+        healthy: bool,
+        look: impl FnOnce(&View<'_>) -> T,
+    ) -> Option<T> {
         let map = self.node.map.load();
         let map = map.as_deref()?;
         let leader = |shard: ShardId| -> Option<NodeId> { self.node.leader(shard) };

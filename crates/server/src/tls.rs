@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fastness_types::{ClusterId, NodeId};
-use rustls::{ClientConfig, RootCertStore};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -115,9 +115,8 @@ impl Material {
             .map_err(|e| file_error("tls-key-file", config.tls_key_file.as_deref(), &e.to_string()))?;
         let mut roots = RootCertStore::empty();
         for root in certificates("tls-ca-cert-file", config.tls_ca_cert_file.as_deref(), &pem.ca)? {
-            let refuse = |e: rustls::Error| {
-                file_error("tls-ca-cert-file", config.tls_ca_cert_file.as_deref(), &e.to_string())
-            };
+            let refuse =
+                |e: rustls::Error| file_error("tls-ca-cert-file", config.tls_ca_cert_file.as_deref(), &e.to_string());
             roots.add(root).map_err(refuse)?;
         }
         Ok(Material { chain, key, roots: Arc::new(roots), pem })
@@ -144,9 +143,7 @@ impl Material {
         let rustls = |e: &dyn std::fmt::Display| TlsError::Rustls(e.to_string());
         let verifier = match certificates {
             ClientCertificates::No => WebPkiClientVerifier::no_client_auth(),
-            ClientCertificates::Optional => {
-                verifier().allow_unauthenticated().build().map_err(|e| rustls(&e))?
-            }
+            ClientCertificates::Optional => verifier().allow_unauthenticated().build().map_err(|e| rustls(&e))?,
             ClientCertificates::Required => verifier().build().map_err(|e| rustls(&e))?,
         };
         let config = ServerConfig::builder_with_provider(provider.clone())

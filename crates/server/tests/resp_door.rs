@@ -254,7 +254,9 @@ fn topology_and_zones() {
     let refused = client.ask_text(&["CLUSTER", "MEET", "127.0.0.1", "1"]);
     assert!(refused.starts_with("-ERR ") && refused.contains("fastness cluster"), "{refused}");
     let info = client.ask_text(&["INFO"]);
-    for line in ["availability_zone:a", "role:master", "cluster_enabled:1", "loading:0", "redis_mode:cluster", "# Durability"] {
+    for line in
+        ["availability_zone:a", "role:master", "cluster_enabled:1", "loading:0", "redis_mode:cluster", "# Durability"]
+    {
         assert!(info.contains(line), "no {line} in {info}");
     }
     assert!(!info.contains("cmdstat_"));
@@ -274,18 +276,29 @@ fn config_is_shown_and_changed() {
     assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"));
     for (args, error) in [
         (vec!["nosuch", "1"], "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"),
-        (vec!["dir", "/tmp"], "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set immutable config"),
-        (vec!["timeout", "1", "timeout", "2"], "-ERR CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter"),
-        (vec!["timeout", "1", "maxclients", "0"], "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - expected a number from 1 to 1000000, not '0'"),
+        (
+            vec!["dir", "/tmp"],
+            "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set immutable config",
+        ),
+        (
+            vec!["timeout", "1", "timeout", "2"],
+            "-ERR CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter",
+        ),
+        (
+            vec!["timeout", "1", "maxclients", "0"],
+            "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - expected a number from 1 to 1000000, not '0'",
+        ),
     ] {
         assert_eq!(client.ask_text(&[&["CONFIG", "SET"], args.as_slice()].concat()), error);
     }
     assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"), "all or nothing");
     assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "1"]), simple("OK"));
-    assert!(client.ask_text(&["SET", "k", "v"]).starts_with("-OOM ") || {
-        // The first one may still fit: the bound is compared before a command runs.
-        client.ask_text(&["SET", "k2", "v"]).starts_with("-OOM ")
-    });
+    assert!(
+        client.ask_text(&["SET", "k", "v"]).starts_with("-OOM ") || {
+            // The first one may still fit: the bound is compared before a command runs.
+            client.ask_text(&["SET", "k2", "v"]).starts_with("-OOM ")
+        }
+    );
     assert_eq!(client.ask(&["CONFIG", "RESETSTAT"]), simple("OK"));
     assert!(!client.ask_text(&["INFO", "commandstats"]).contains("cmdstat_set:"));
 }

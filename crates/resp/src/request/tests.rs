@@ -38,11 +38,10 @@ fn inline() {
     check(b"PING\r\n", &[b"PING"]);
     check(b"  set  k\tv \n", &[b"set", b"k", b"v"]);
     check(b"\r\n", &[]);
-    check(br#"set k "a \"b\" \x41\n\q""#.iter().copied().chain(*b"\n").collect::<Vec<_>>().as_slice(), &[
-        b"set",
-        b"k",
-        b"a \"b\" A\nq",
-    ]);
+    check(
+        br#"set k "a \"b\" \x41\n\q""#.iter().copied().chain(*b"\n").collect::<Vec<_>>().as_slice(),
+        &[b"set", b"k", b"a \"b\" A\nq"],
+    );
     check(b"set k 'it\\'s \\n' \"\"\n", &[b"set", b"k", b"it's \\n", b""]);
     check(b"a\"b\" c\n", &[b"ab", b"c"]);
     for bad in [&b"set \"k\n"[..], b"set 'k\n", b"\"a\"b\n", b"'a'b\n", b"\"a\\\n"] {

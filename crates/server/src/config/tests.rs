@@ -58,7 +58,10 @@ const TLS: &str = "tls-cert-file a\ntls-key-file b\ntls-ca-cert-file c\n";
 fn a_durable_node_names_what_it_lacks() {
     let unmet = |text: &str| Config::parse(text).unwrap().check().unwrap_err().to_string();
     assert_eq!(unmet(""), "durability sync needs TLS for every client and every peer: set tls-cert-file");
-    assert_eq!(unmet("durability async\ntls-cert-file a"), "durability async needs TLS for every client and every peer: set tls-key-file");
+    assert_eq!(
+        unmet("durability async\ntls-cert-file a"),
+        "durability async needs TLS for every client and every peer: set tls-key-file"
+    );
     assert_eq!(unmet(TLS), "durability sync needs encryption at rest: set master-key-file");
     assert_eq!(
         unmet(&format!("{TLS}master-key-file k")),

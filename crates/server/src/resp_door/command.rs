@@ -41,13 +41,7 @@ struct Call<'a, 's> {
 }
 
 impl Door for ConnectionDoor<'_> {
-    fn permit(
-        &mut self,
-        spec: &'static CommandSpec,
-        _args: Args<'_>,
-        _session: &Session,
-        out: &mut ReplyBuf,
-    ) -> bool {
+    fn permit(&mut self, spec: &'static CommandSpec, _args: Args<'_>, _session: &Session, out: &mut ReplyBuf) -> bool {
         self.spec = Some(spec);
         self.client.command.set(spec.name);
         let permitted = self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH);

@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use fastness_resp::{ArgSpans, Limits, Parsed};
+use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
 use fastness_shard::{Hold, Outcome, Session, WaitAnswer};
+use fastness_types::slot_of;
 use tokio::io::Interest;
 
 use super::ReplicaDoor;
@@ -24,6 +25,7 @@ use super::command::ConnectionDoor;
 use super::release::Replies;
 use super::stats::add;
 use super::stream::{ClientStream, Filled};
+use crate::config::Config;
 
 /// Replies that have not left, bytes: at it no further command of the connection runs.
 pub const UNSENT_BYTES_SOFT: usize = 256 * 1024;
@@ -33,6 +35,29 @@ const READ_BYTES: usize = 64 * 1024;
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
 /// Held and unsent replies of a connection that is being closed get this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Commands parsed ahead of the one that runs.
+const AHEAD_MAX: usize = 16;
+
+/// Commands that were parsed: `starts[i]..starts[i + 1]` in the buffer.
+struct Ahead {
+    count: usize,
+    starts: [usize; AHEAD_MAX + 1],
+    stop: Stop,
+}
+
+/// Why no more were parsed.
+enum Stop {
+    /// There were enough, or the buffer is empty.
+    Full,
+    /// The next one is not whole.
+    Incomplete {
+        /// See [`Parsed::Incomplete`].
+        needed: usize,
+    },
+    /// The next one is none.
+    Error(ProtocolError),
+}
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +93,8 @@ struct Connection {
     session: Session,
     /// Received and not executed; empty most of the time, see [`ReplicaDoor::read_buffer`].
     input: Vec<u8>,
-    spans: ArgSpans,
+    /// Places of the commands that are parsed ahead, and of one that is not whole yet (always the first).
+    spans: Vec<ArgSpans>,
     /// The length of `input` at which parsing goes on.
     needed: usize,
     replies: Replies,
@@ -88,7 +114,7 @@ pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival
         stream,
         session,
         input: Vec::new(),
-        spans: ArgSpans::new(),
+        spans: (0..=AHEAD_MAX).map(|_| ArgSpans::default()).collect(),
         needed: 1,
         replies: Replies::default(),
         blocked: None,
@@ -205,10 +231,11 @@ impl Connection {
     fn unblock(&mut self, answer: Option<WaitAnswer>) {
         self.blocked = None;
         self.client.blocked.set(false);
-        if let Some(answer) = answer
-            && self.client.reply_mode.get() == ReplyMode::On
-        {
-            answer.write(&mut self.replies.out);
+        let Some(answer) = answer else { return };
+        match self.client.reply_mode.get() {
+            ReplyMode::On => answer.write(&mut self.replies.out),
+            ReplyMode::Off => {}
+            ReplyMode::SkipNext => self.client.reply_mode.set(ReplyMode::On),
         }
     }
 
@@ -275,9 +302,12 @@ impl Connection {
     }
 
     /// Runs the commands at the start of `buffer`; returns how many bytes they were.
+    ///
+    /// A few commands are parsed ahead and their keys' places in memory asked for, so that the waits for memory overlap.
     fn execute_buffer(&mut self, buffer: &[u8]) -> Result<usize, End> {
         let config = self.door.node.config.load();
         let mut consumed = 0;
+        let mut began = Instant::now();
         self.needed = 1;
         while consumed < buffer.len() && self.may_read() {
             let limits = Limits {
@@ -286,35 +316,87 @@ impl Connection {
                 ..Limits::DEFAULT
             };
             let rest = &buffer[consumed..];
-            let len = match fastness_resp::request::parse(rest, &mut self.spans, &limits) {
-                Ok(Parsed::Incomplete { needed }) => {
+            let ahead = self.parse_ahead(rest, &limits);
+            if ahead.count > 1 {
+                self.prefetch(rest, &ahead);
+            }
+            for i in 0..ahead.count {
+                let (start, end) = (ahead.starts[i], ahead.starts[i + 1]);
+                let ready = self.may_read() && self.execute_one(i, &rest[start..end], &config, &mut began)?;
+                if !ready {
+                    // What was parsed ahead is parsed again: the buffer will have moved.
+                    self.spans.iter_mut().for_each(ArgSpans::reset);
+                    return Ok(consumed + start);
+                }
+            }
+            consumed += ahead.starts[ahead.count];
+            match ahead.stop {
+                Stop::Full => {}
+                Stop::Incomplete { needed } => {
+                    // It resumes where it is: the place for the first command of the next round.
+                    self.spans.swap(0, ahead.count);
                     self.needed = needed;
                     break;
                 }
-                Ok(Parsed::Complete { consumed }) => consumed,
-                Err(error) => {
+                // A command before it may have changed the limits: parsed again.
+                Stop::Error(_) if ahead.count > 0 => self.spans.iter_mut().for_each(ArgSpans::reset),
+                Stop::Error(error) => {
                     tracing::debug!(client = %self.client.address, %error, "protocol error");
                     let mut text = b"ERR ".to_vec();
                     text.extend_from_slice(&error.text());
                     self.replies.out.error(&text);
                     return Err(End::AfterReplies);
                 }
-            };
-            if !self.spans.is_empty() && !self.execute_one(rest, config.slowlog_log_slower_than, config.slowlog_max_len)? {
-                // To be run again: its arguments are parsed again as well.
-                self.spans.reset();
-                break;
             }
-            consumed += len;
         }
         Ok(consumed)
     }
 
-    /// Runs the command that was parsed last; `false`: it has to be run again.
-    fn execute_one(&mut self, bytes: &[u8], slow_micros: i64, slow_max: u64) -> Result<bool, End> {
+    fn parse_ahead(&mut self, bytes: &[u8], limits: &Limits) -> Ahead {
+        let mut ahead = Ahead { count: 0, starts: [0; AHEAD_MAX + 1], stop: Stop::Full };
+        while ahead.count < AHEAD_MAX && ahead.starts[ahead.count] < bytes.len() {
+            let start = ahead.starts[ahead.count];
+            match fastness_resp::request::parse(&bytes[start..], &mut self.spans[ahead.count], limits) {
+                Ok(Parsed::Complete { consumed }) => {
+                    ahead.count += 1;
+                    ahead.starts[ahead.count] = start + consumed;
+                }
+                Ok(Parsed::Incomplete { needed }) => {
+                    ahead.stop = Stop::Incomplete { needed };
+                    break;
+                }
+                Err(error) => {
+                    ahead.stop = Stop::Error(error);
+                    break;
+                }
+            }
+        }
+        ahead
+    }
+
+    /// A hint only: what stands first behind the name is a key more often than not.
+    fn prefetch(&self, bytes: &[u8], ahead: &Ahead) {
+        self.door.shard.with_engine(|engine| {
+            let mut places = [None; AHEAD_MAX];
+            for (i, place) in places.iter_mut().enumerate().take(ahead.count) {
+                let args = self.spans[i].args(&bytes[ahead.starts[i]..]);
+                if let Some(key) = args.try_get(1) {
+                    let (slot, hash) = (slot_of(key), engine.hash_key(key));
+                    engine.prefetch(slot, hash);
+                    *place = Some((slot, hash));
+                }
+            }
+            places.into_iter().flatten().for_each(|(slot, hash)| engine.prefetch_entry(slot, hash));
+        });
+    }
+
+    /// Runs a command that was parsed; `false`: it has to be run again.
+    fn execute_one(&mut self, i: usize, bytes: &[u8], config: &Config, began: &mut Instant) -> Result<bool, End> {
+        if self.spans[i].is_empty() {
+            return Ok(true);
+        }
         let start = self.replies.out.len();
-        let args = self.spans.args(bytes);
-        let began = Instant::now();
+        let args = self.spans[i].args(bytes);
         let mut door = ConnectionDoor { replica: &self.door, client: &self.client, spec: None };
         let outcome = self.door.shard.run(&mut self.session, args, &mut self.replies.out, &mut door);
         let spec = door.spec;
@@ -325,14 +407,17 @@ impl Connection {
             add(&self.door.stats.stalled, 1);
             return Ok(false);
         }
-        let took = began.elapsed();
+        // One reading of the clock per command: a command's time begins where the one before it ended.
+        let ended = Instant::now();
+        let took = ended.duration_since(*began);
+        *began = ended;
         let reply = &self.replies.out.bytes[start..];
         add(&self.client.commands, 1);
         match spec {
             Some(spec) => {
                 self.door.stats.count(spec, took, reply);
-                if slow_micros >= 0 && took.as_micros() as i64 >= slow_micros {
-                    self.door.stats.note_slow(args, took, &self.client, slow_max as usize);
+                if config.slowlog_log_slower_than >= 0 && took.as_micros() as i64 >= config.slowlog_log_slower_than {
+                    self.door.stats.note_slow(args, took, &self.client, config.slowlog_max_len as usize);
                 }
             }
             None if reply.first() == Some(&b'-') => self.door.stats.count_error(reply),

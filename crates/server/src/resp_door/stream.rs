@@ -134,11 +134,7 @@ impl ClientStream {
 }
 
 /// One `recv`, and the readiness cleared if it came back short.
-fn receive(
-    tcp: &TcpStream,
-    room: usize,
-    recv: impl FnOnce(&TcpStream) -> io::Result<usize>,
-) -> io::Result<Filled> {
+fn receive(tcp: &TcpStream, room: usize, recv: impl FnOnce(&TcpStream) -> io::Result<usize>) -> io::Result<Filled> {
     let mut received = None;
     let outcome = tcp.try_io(Interest::READABLE, || {
         let len = recv(tcp)?;

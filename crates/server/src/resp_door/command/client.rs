@@ -87,11 +87,8 @@ pub(super) fn list(call: Call<'_, '_>) {
 /// `CLIENT KILL ip:port` or `CLIENT KILL <filter> <value> …`.
 pub(super) fn kill(call: Call<'_, '_>) -> DoorOutcome {
     let by_address = call.args.len() == 3;
-    let filter = if by_address {
-        Ok(Filter::address(call.args.get(2)))
-    } else {
-        Filter::parse(call.args.skip(2), true)
-    };
+    let filter =
+        if by_address { Ok(Filter::address(call.args.get(2))) } else { Filter::parse(call.args.skip(2), true) };
     let filter = match filter {
         Ok(filter) => filter,
         Err(error) => {

@@ -42,9 +42,7 @@ pub(super) fn set(call: Call<'_, '_>) {
     for at in (0..pairs.len()).step_by(2) {
         let (name, value) = (text(at), text(at + 1));
         let Some(option) = find(&name) else {
-            return call
-                .out
-                .error(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
+            return call.out.error(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
         };
         let failed = |why: &str| format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
         if seen.contains(&option.name) {

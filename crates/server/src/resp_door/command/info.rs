@@ -136,7 +136,8 @@ pub(super) fn info(call: Call<'_, '_>) {
     };
     let mut text = String::with_capacity(6_000);
     for (name, default, write) in SECTIONS {
-        let asked = |w: &String| w == name || w == "all" && name != "modules" || w == "everything" || w == "default" && default;
+        let asked =
+            |w: &String| w == name || w == "all" && name != "modules" || w == "everything" || w == "default" && default;
         if (wanted.is_empty() && default) || wanted.iter().any(asked) {
             if !text.is_empty() {
                 text.push_str("\r\n");
@@ -205,7 +206,8 @@ fn system() -> String {
 
 fn clients(facts: &Facts<'_>, text: &mut String) {
     let clients = facts.replica.clients.all();
-    let largest = |of: fn(&crate::resp_door::clients::Client) -> usize| clients.iter().map(|c| of(c)).max().unwrap_or(0);
+    let largest =
+        |of: fn(&crate::resp_door::clients::Client) -> usize| clients.iter().map(|c| of(c)).max().unwrap_or(0);
     lines!(text, "Clients",
         "connected_clients": clients.len(),
         "cluster_connections": 0,

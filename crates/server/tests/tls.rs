@@ -1,0 +1,189 @@
+//! The TLS door, the admin door and the peer door: who gets in, who does not.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use fastness_resp::Value;
+use fastness_server::config::{ClientCertificates, Config};
+use fastness_server::node::Node;
+use fastness_server::tls::Material;
+use fastness_types::{ClusterId, Durability};
+use fastness_wire::admin::v1::DescribeClusterRequest;
+use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
+use fastness_wire::peer::v1::peer_service_client::PeerServiceClient;
+use harness::certificates::Ca;
+use harness::{Client, Door, Options, PATIENCE, bulk, eventually, simple};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+
+fn tls_door(ca: &Ca, certificates: ClientCertificates) -> Door {
+    ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
+    let material = Material::load(&Config::parse(&ca.options("node")).unwrap()).unwrap();
+    let tls = Some(material.for_clients(certificates).unwrap());
+    Door::open(Options { tls, durability: Durability::Async, ..Options::default() })
+}
+
+fn connect(door: &Door, ca: &Ca, certificate: Option<&str>) -> Client {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca.path("ca.crt")).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let chain = vec![CertificateDer::from_pem_file(ca.path(&format!("{name}.crt"))).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(ca.path(&format!("{name}.key"))).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let tcp = TcpStream::connect(door.address).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    Client::over(StreamOwned::new(tls, tcp))
+}
+
+#[test]
+fn commands_over_tls() {
+    let ca = Ca::new();
+    let door = tls_door(&ca, ClientCertificates::No);
+    let mut client = connect(&door, &ca, None);
+    eventually("the replica serves", || client.ask(&["SET", "k", "v"]) == simple("OK"));
+    assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
+    // More than a record, than a read and than what may wait as ciphertext.
+    let value = "y".repeat(3 << 20);
+    assert_eq!(client.ask(&["SET", "k", &value]), simple("OK"));
+    assert_eq!(client.ask(&["GET", "k"]), bulk(&value));
+    for i in 0..2_000 {
+        client.send(&["SET", &format!("k{i}"), &i.to_string()]);
+    }
+    for _ in 0..2_000 {
+        assert_eq!(client.receive(), simple("OK"));
+    }
+    assert_eq!(client.ask(&["QUIT"]), simple("OK"));
+    assert_eq!(client.try_receive(), None);
+}
+
+#[test]
+fn a_certificate_is_asked_for() {
+    let ca = Ca::new();
+    let door = tls_door(&ca, ClientCertificates::Required);
+    ca.sign("client", "fastness://client");
+    let mut client = connect(&door, &ca, Some("client"));
+    eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
+    let other = Ca::new();
+    other.sign("client", "fastness://client");
+    std::fs::copy(other.path("client.crt"), ca.path("foreign.crt")).unwrap();
+    std::fs::copy(other.path("client.key"), ca.path("foreign.key")).unwrap();
+    for certificate in [None, Some("foreign")] {
+        let mut client = connect(&door, &ca, certificate);
+        let answered = client.stream.write_all(b"PING\r\n").and_then(|()| client.stream.read(&mut [0; 64]));
+        assert!(answered.is_err(), "{certificate:?} got in: {answered:?}");
+    }
+    // Rubbish instead of a handshake ends that connection and nothing else.
+    let mut rubbish = door.connect_raw();
+    rubbish.send_raw(b"PING\r\n");
+    while rubbish.stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
+    assert_eq!(client.ask(&["PING"]), simple("PONG"));
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn node_config(ca: &Ca) -> Config {
+    let cluster = ClusterId([1; 16]);
+    ca.sign("node", &format!("fastness://{cluster}/node/1"));
+    let key = ca.path("master.key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let text = format!(
+        "{}master-key-file {}\navailability-zone a\ndir {}\ntls-port {}\npeer-port 0\ngrpc-port 0\nmetrics-port {}\n",
+        ca.options("node"),
+        key.display(),
+        ca.folder.path().display(),
+        free_port(),
+        free_port(),
+    );
+    Config::parse(&text).unwrap()
+}
+
+async fn channel(ca: &Ca, address: &str, certificate: &str) -> Channel {
+    let read = |name: String| std::fs::read(ca.path(&name)).unwrap();
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(read("ca.crt".into())))
+        .identity(Identity::from_pem(read(format!("{certificate}.crt")), read(format!("{certificate}.key"))));
+    let endpoint = Channel::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+async fn http(port: u16, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tcp.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut text = String::new();
+    tcp.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_door_lets_its_own_in() {
+    let ca = Ca::new();
+    let cluster = ClusterId([1; 16]);
+    let config = node_config(&ca);
+    let metrics_port = config.metrics_port;
+    ca.sign("admin", &format!("fastness://{cluster}/admin"));
+    ca.sign("client", &format!("fastness://{cluster}/client"));
+    ca.sign("stranger", &format!("fastness://{}/admin", ClusterId([9; 16])));
+    ca.sign("twin", &format!("fastness://{cluster}/node/1"));
+    let node = Node::start(config.clone()).await.unwrap();
+    let (grpc, peer) = (node.own().grpc_address.clone(), node.own().peer_address.clone());
+
+    let mut admin = AdminServiceClient::new(channel(&ca, &grpc, "admin").await);
+    let described = admin.describe_cluster(DescribeClusterRequest {}).await.unwrap().into_inner();
+    assert_eq!((described.map_version, described.node_id), (0, 1));
+    assert_eq!(described.nodes[0].peer_address, peer);
+    for wrong in ["client", "node", "stranger"] {
+        let mut client = AdminServiceClient::new(channel(&ca, &grpc, wrong).await);
+        let refused = client.describe_cluster(DescribeClusterRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{wrong}: {refused}");
+    }
+    for wrong in ["client", "admin", "twin"] {
+        let mut client = PeerServiceClient::new(channel(&ca, &peer, wrong).await);
+        let refused = client.append(tokio_stream::empty()).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{wrong}: {refused}");
+    }
+    assert!(http(metrics_port, "/healthz").await.starts_with("HTTP/1.1 200 OK"));
+    let ready = http(metrics_port, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.ends_with("the cluster is not created yet\n"), "{ready}");
+    assert!(http(metrics_port, "/metrics").await.contains("\nredis_up 1\n"));
+    node.shutdown().await;
+
+    // The disk is this node's: another one is told so.
+    ca.sign("node", &format!("fastness://{cluster}/node/2"));
+    let refused = Node::start(config).await.err().unwrap().to_string();
+    assert!(refused.starts_with("the transaction log: "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_wrong_id_or_certificate_is_named() {
+    let ca = Ca::new();
+    let mut config = node_config(&ca);
+    config.node_id = 5;
+    let refused = Node::start(config.clone()).await.err().unwrap().to_string();
+    assert_eq!(refused, "node-id is 5, but the certificate of tls-cert-file names node 1");
+    ca.sign("node", "https://example");
+    let refused = Node::start(config.clone()).await.err().unwrap().to_string();
+    assert!(refused.contains("has no subject alternative name fastness://"), "{refused}");
+    std::fs::write(ca.path("node.key"), "no key").unwrap();
+    let refused = Node::start(config).await.err().unwrap().to_string();
+    assert!(refused.starts_with("tls-key-file "), "{refused}");
+}
