@@ -2,7 +2,7 @@
 //!
 //! An effect is canonical: no clock, no randomness and no condition is left in it. The primary writes effects while it
 //! executes, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call the same function
-//! ([`crate::Engine::perform`]), so that they cannot differ.
+//! (`Engine::perform`), so that they cannot differ.
 //!
 //! # Format (frozen; golden bytes in `effect_tests.rs`)
 //!

@@ -39,7 +39,7 @@ pub struct KeyspaceStats {
 /// The data of one replica. One thread owns it.
 ///
 /// # Rules
-/// - Data changes through [`Engine::perform`] alone, whether a command runs or the log is replayed, so that a replica
+/// - Data changes through `Engine::perform` alone, whether a command runs or the log is replayed, so that a replica
 ///   that applies what this one staged ends with the same data.
 /// - A key past its deadline is never shown. Where writing is allowed it is removed when it is met, with an effect;
 ///   elsewhere it stays, hidden, until that effect arrives.

@@ -22,7 +22,7 @@
 //! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
 //!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Whoever changes the header's kind or
 //!   lengths keeps that size's class.
-//! - All bytes up to [`Entry::used`] are initialised.
+//! - All bytes up to `Entry::used` are initialised.
 //! - The pointer field of an object came from `Box::into_raw` and belongs to the entry.
 //! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`Cell`] uses.
 #![allow(unsafe_code)]

@@ -5,7 +5,7 @@
 //! bit, and nothing else moves. It shrinks by merging its last bucket into the one that it was split from. So one
 //! insert or removal moves the entries of one bucket, however large the table is.
 //!
-//! Buckets are stored so that growing never copies much either. The first [`UNIT`] buckets are one small vector, most
+//! Buckets are stored so that growing never copies much either. The first `UNIT` buckets are one small vector, most
 //! slots never need more. Further ones come in blocks whose number and size both grow with the square root of the
 //! table (the "resizable array" of Brodnik, Carlsson, Demaine, Munro, Sedgewick 1999): a slot with 100 million keys has
 //! a directory of a few thousand pointers and blocks of a few thousand buckets.
