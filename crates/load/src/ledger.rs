@@ -12,5 +12,5 @@
 mod book;
 mod worker;
 
-pub use book::{Book, Summary, Violation};
+pub use book::{Book, ReadStart, Summary, Violation};
 pub use worker::{Options, Running, start};

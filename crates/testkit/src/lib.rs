@@ -1,5 +1,7 @@
-//! What tests share: a cluster of real processes and the faults it is given. Load and its ledger are `fastness-load`.
+//! What tests share: a cluster of real processes and the faults it is given, and a simulation of a whole cluster on one
+//! thread. Load and its ledger are `fastness-load`.
 
 pub mod bench;
 pub mod chaos;
 pub mod cluster;
+pub mod sim;

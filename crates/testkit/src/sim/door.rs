@@ -1,0 +1,210 @@
+//! A door for the simulation: RESP over the simulation's TCP, one task per connection on the node's own thread.
+//!
+//! It keeps the rules of the real door: commands run in the order in which they came, replies leave in that order, a held
+//! reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an error.
+//! It knows no users, no TLS and few commands of its own.
+
+use std::collections::VecDeque;
+use std::io;
+
+use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_resp::{ArgSpans, Args, Limits, Parsed, Protocol, ReplyBuf, request};
+use fastness_shard::{Door, DoorOutcome, Hold, Leave, Outcome, Session, Shard, ShardView};
+use fastness_types::{NodeId, ShardId, Slot};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use turmoil::net::{TcpListener, TcpStream};
+
+use crate::sim::Plant;
+use crate::sim::net::host;
+
+/// Replies of one connection that wait; at the bound no more is read.
+const WAITING_MAX: usize = 64;
+
+/// Where a node serves a shard's clients.
+#[must_use]
+pub fn port(shard: ShardId) -> u16 {
+    6000 + shard.0 as u16
+}
+
+/// Serves one shard replica's clients until the node is gone.
+///
+/// # Errors
+/// The port is taken.
+pub async fn listen(id: ShardId, shard: Shard, plant: Plant) -> io::Result<()> {
+    let listener = TcpListener::bind(("0.0.0.0", port(id))).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let connection = Connection::new(id, shard.clone(), plant, stream);
+        tokio::task::spawn_local(async move {
+            // Whatever ends a connection, its client finds out by itself.
+            let _ = connection.run().await;
+        });
+    }
+}
+
+struct Connection {
+    shard: Shard,
+    session: Session,
+    door: SimDoor,
+    plant: Plant,
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    input: Vec<u8>,
+    waiting: VecDeque<(ReplyBuf, Option<Hold>)>,
+}
+
+enum Event {
+    Read(usize),
+    Released,
+}
+
+impl Connection {
+    fn new(id: ShardId, shard: Shard, plant: Plant, stream: TcpStream) -> Connection {
+        let (read, write) = stream.into_split();
+        let session = shard.session();
+        Connection {
+            shard,
+            session,
+            door: SimDoor { port: port(id) },
+            plant,
+            read,
+            write,
+            input: Vec::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    async fn run(mut self) -> io::Result<()> {
+        loop {
+            self.execute().await?;
+            let held = self.send().await?;
+            if self.waiting.len() < WAITING_MAX && self.has_command()? {
+                continue;
+            }
+            match self.next_event(held).await? {
+                Event::Read(0) => return Ok(()),
+                Event::Read(_) | Event::Released => {}
+            }
+        }
+    }
+
+    async fn next_event(&mut self, held: Option<Hold>) -> io::Result<Event> {
+        let Connection { shard, session, read, input, waiting, .. } = self;
+        let released = async {
+            match held {
+                Some(hold) => shard.wait_released(session, hold).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = released => Ok(Event::Released),
+            read = read.read_buf(input), if waiting.len() < WAITING_MAX => read.map(Event::Read),
+        }
+    }
+
+    fn has_command(&self) -> io::Result<bool> {
+        Ok(matches!(parse(&self.input, &mut ArgSpans::new())?, Parsed::Complete { .. }))
+    }
+
+    /// Runs what was received.
+    async fn execute(&mut self) -> io::Result<()> {
+        let mut spans = ArgSpans::new();
+        while self.waiting.len() < WAITING_MAX {
+            let Parsed::Complete { consumed } = parse(&self.input, &mut spans)? else { return Ok(()) };
+            if !spans.is_empty() {
+                let args = spans.args(&self.input).to_owned_args();
+                self.execute_one(&args).await?;
+            }
+            spans.reset();
+            self.input.drain(..consumed);
+        }
+        Ok(())
+    }
+
+    async fn execute_one(&mut self, args: &[Vec<u8>]) -> io::Result<()> {
+        loop {
+            let mut reply = ReplyBuf::new(Protocol::Resp2);
+            let shard = self.shard.clone();
+            match shard.run(&mut self.session, Args::owned(args), &mut reply, &mut self.door) {
+                Outcome::Reply { hold, .. } => {
+                    self.waiting.push_back((reply, hold));
+                    return Ok(());
+                }
+                Outcome::Wait(request) => {
+                    self.send().await?;
+                    let mut reply = ReplyBuf::new(Protocol::Resp2);
+                    shard.wait(request).await.write(&mut reply);
+                    self.waiting.push_back((reply, None));
+                    return Ok(());
+                }
+                Outcome::Busy => {
+                    // Nobody waits for the replies before it meanwhile: they leave when this command has run.
+                    self.send().await?;
+                    shard.unblocked().await;
+                }
+                Outcome::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+    }
+
+    /// Sends what may leave. Returns what the oldest held reply waits for.
+    async fn send(&mut self) -> io::Result<Option<Hold>> {
+        while let Some((reply, hold)) = self.waiting.front_mut() {
+            let leave = match hold {
+                Some(hold) if self.plant != Plant::IgnoreHolds => self.shard.may_leave(*hold),
+                _ => Leave::Now,
+            };
+            match (leave, *hold) {
+                (Leave::Wait, hold) => return Ok(hold),
+                (Leave::Unknown, Some(hold)) => {
+                    reply.truncate(0);
+                    reply.error(hold.unknown_text());
+                }
+                (Leave::Now | Leave::Unknown, _) => {}
+            }
+            self.write.write_all(&reply.bytes).await?;
+            self.waiting.pop_front();
+        }
+        Ok(None)
+    }
+}
+
+fn parse(input: &[u8], spans: &mut ArgSpans) -> io::Result<Parsed> {
+    request::parse(input, spans, &Limits::DEFAULT).map_err(|error| io::Error::other(error.to_string()))
+}
+
+/// What the shard asks of a connection's door.
+struct SimDoor {
+    port: u16,
+}
+
+impl Door for SimDoor {
+    fn permit(&mut self, _: &'static CommandSpec, _: Args<'_>, _: &Session, _: &mut ReplyBuf) -> bool {
+        true
+    }
+
+    fn run(
+        &mut self,
+        command: DoorCommand,
+        spec: &'static CommandSpec,
+        _: Args<'_>,
+        session: &mut Session,
+        _: &mut ShardView<'_>,
+        out: &mut ReplyBuf,
+    ) -> DoorOutcome {
+        match command {
+            DoorCommand::Readonly | DoorCommand::Readwrite => {
+                session.set_readonly(command == DoorCommand::Readonly);
+                out.ok();
+            }
+            _ => out.error(format!("ERR the simulation's door does not know {}", spec.name)),
+        }
+        DoorOutcome::Reply
+    }
+
+    fn address(&self, _: Slot, primary: Option<NodeId>) -> Option<String> {
+        primary.map(|node| format!("{}:{}", host(node), self.port))
+    }
+}

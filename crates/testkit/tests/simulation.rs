@@ -1,0 +1,58 @@
+//! Simulations of the whole shard path, a handful of seeds, and bugs that they must find.
+//!
+//! `FASTNESS_SEED=n` runs that seed alone. Many seeds: `cargo run -p fastness-testkit --bin simulate -- --seeds 1..100`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use fastness_testkit::sim::{self, Fault, Options, Plant, Report};
+
+/// Kept short, since this runs with every change.
+const SEEDS: std::ops::Range<u64> = 1..7;
+
+fn seeds(otherwise: std::ops::Range<u64>) -> Vec<u64> {
+    match std::env::var("FASTNESS_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => otherwise.collect(),
+    }
+}
+
+#[test]
+fn no_promise_is_broken() {
+    let mut injected = std::collections::BTreeMap::<Fault, usize>::new();
+    for seed in seeds(SEEDS) {
+        let report = sim::run(&Options { faults_for: Duration::from_secs(6), ..Options::new(seed) });
+        println!("{report}");
+        assert!(report.violations.is_empty(), "FASTNESS_SEED={seed} replays: {:#?}", report.violations);
+        report.faults.into_iter().for_each(|(fault, times)| *injected.entry(fault).or_default() += times);
+    }
+    let missing: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| !injected.contains_key(fault)).collect();
+    assert!(missing.is_empty() || std::env::var("FASTNESS_SEED").is_ok(), "never injected: {missing:?}");
+}
+
+/// Runs seeds until one finds the bug.
+fn found(plant: Plant, kinds: &[Fault], seeds_max: u64) -> Option<Report> {
+    let options =
+        |seed| Options { plant, kinds: kinds.to_vec(), faults_for: Duration::from_secs(10), ..Options::new(seed) };
+    let mut reports = seeds(1..seeds_max + 1).into_iter().map(|seed| sim::run(&options(seed)));
+    reports.find(|report| !report.violations.is_empty()).inspect(|report| println!("{plant:?}: {report}"))
+}
+
+#[test]
+fn an_acknowledgement_before_the_commit_is_found() {
+    let report = found(Plant::IgnoreHolds, &[Fault::CrashPrimary, Fault::Partition, Fault::SlowDisk], 4).unwrap();
+    let lost = |violation: &String| violation.contains("was acknowledged before") || violation.contains("expected");
+    assert!(report.violations.iter().any(lost), "{:#?}", report.violations);
+}
+
+#[test]
+fn a_disk_that_does_not_sync_is_found() {
+    assert!(found(Plant::LyingDisks, &[Fault::CrashAll], 4).is_some());
+}
+
+#[test]
+fn a_clock_slower_than_the_lease_allows_is_found() {
+    let report = found(Plant::SlowClock, &[Fault::Partition, Fault::OneWay, Fault::HandOver], 6).unwrap();
+    assert!(report.violations.iter().any(|violation| violation.contains("lease")), "{:#?}", report.violations);
+}
