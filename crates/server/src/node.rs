@@ -313,7 +313,10 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let id = shard.id;
         let config = self.shared.config.load_full();
-        let (handle, control) = self.consensus.start_group(GroupId::from(id)).await?;
+        let consensus = self.consensus.clone();
+        // On consensus' own thread: a group's tasks run where it was started, and talk to each other all the time.
+        let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id)).await });
+        let (handle, control) = started.await.map_err(std::io::Error::other)??;
         self.shared.add_group(id, handle.clone());
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
