@@ -43,11 +43,15 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// A text around an argument. As in Valkey, which prints it as a C string, the argument ends at a zero byte.
+    /// A text around an argument. As in Valkey, which prints it as a C string, the argument ends at a zero byte;
+    /// line ends behind the text are left out.
     #[must_use]
     pub fn quoting(before: &str, argument: &[u8], after: &str) -> CommandError {
         let end = argument.iter().position(|byte| *byte == 0).unwrap_or(argument.len());
-        CommandError::Bytes([before.as_bytes(), &argument[..end], after.as_bytes()].concat())
+        let mut line = [before.as_bytes(), &argument[..end], after.as_bytes()].concat();
+        let text_end = line.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+        line.truncate(text_end);
+        CommandError::Bytes(line)
     }
 
     /// The whole line as it goes over the wire, without the leading `-`.

@@ -4,4 +4,5 @@
 pub mod bench;
 pub mod chaos;
 pub mod cluster;
+pub mod differential;
 pub mod sim;

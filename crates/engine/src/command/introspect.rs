@@ -68,7 +68,8 @@ fn info(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     Ok(())
 }
 
-fn write_info(spec: &CommandSpec, reply: &mut ReplyBuf) {
+/// A command's facts as COMMAND INFO tells them.
+pub fn write_info(spec: &CommandSpec, reply: &mut ReplyBuf) {
     reply.array(10);
     reply.bulk(spec.name);
     reply.integer(spec.arity.into());
@@ -141,7 +142,7 @@ fn write_number(name: &str, number: i64, reply: &mut ReplyBuf) {
 
 fn list(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     if args.len() == 2 {
-        return write_list(top_level(), env.reply);
+        return write_list(table::present(), env.reply);
     }
     if args.len() != 5 || !args.get(2).eq_ignore_ascii_case(b"filterby") {
         return Err(CommandError::Syntax);
@@ -164,7 +165,7 @@ fn list(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
 
 fn write_list(specs: impl Iterator<Item = &'static CommandSpec>, reply: &mut ReplyBuf) -> Done {
     let names: Vec<_> = specs.map(|spec| spec.name).collect();
-    reply.set(names.len());
+    reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod parse;
 pub mod spec;
 mod table;
 
+pub use introspect::write_info as describe;
 pub use keys::Keys;
 pub use lookup::{LookupError, lookup};
 pub use spec::{

@@ -10,6 +10,7 @@ use crate::error::CommandError;
 use crate::execute::Env;
 use crate::keyspace::Entry;
 use crate::value::Type;
+use crate::value::number::parse_int;
 use fastness_resp::{Args, ReplyBuf};
 
 /// SCAN cursor \[MATCH pattern] \[COUNT count] \[TYPE type]
@@ -41,15 +42,24 @@ pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
     keys.iter().for_each(|key| reply.bulk(key));
 }
 
-/// As C's `strtoull`, which Valkey reads cursors with: blanks and a plus sign in front are ignored, and a minus sign is
-/// one only for numbers that it would not have read before.
+/// As Valkey reads cursors: an integer that is not negative; or else what C's `strtoull` makes of the text, which skips
+/// blanks and takes a sign, a minus too.
 pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
-    let text = text.trim_ascii_start();
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    if let Some(number) = parse_int(text) {
+        return u64::try_from(number).ok();
+    }
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let start = text.iter().position(|byte| !is_blank(byte))?;
+    let (negative, digits) = match &text[start..] {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
     if !digits.first()?.is_ascii_digit() {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 /// The options of SCAN and CLUSTERSCAN.
@@ -139,6 +149,8 @@ mod tests {
     fn cursors_are_read_as_strtoull_reads_them() {
         assert_eq!(parse_cursor(b"+5"), Some(5));
         assert_eq!(parse_cursor(b" 5"), Some(5));
+        assert_eq!(parse_cursor(b"-0"), Some(0));
+        assert_eq!(parse_cursor(b"-9223372036854775809"), Some(9_223_372_036_854_775_807));
         assert_eq!(parse_cursor(b"18446744073709551615"), Some(u64::MAX));
         for wrong in [&b""[..], b"x", b"5 ", b"-1", b"18446744073709551616", b"++5", b"+-5"] {
             assert_eq!(parse_cursor(wrong), None, "{}", wrong.escape_ascii());

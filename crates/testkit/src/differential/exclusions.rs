@@ -1,0 +1,93 @@
+//! What may differ between the product and Valkey, one line each, with the reason.
+//!
+//! A line is `command | comparison | reason`; a subcommand is written `container|sub`, so fields are separated by a
+//! bar between blanks. Comparisons, from strict to lax:
+//!
+//! | comparison | means |
+//! |---|---|
+//! | `unordered` | arrays in any order |
+//! | `between` | an integer that depends on the clock: between the product's answers before and after |
+//! | `kind` | the same kind of reply; errors with the same text |
+//! | `recoded` | exact; then both sides write the value anew, so that its encoding is compared as of there |
+//! | `skip` | not compared at all |
+
+use std::collections::BTreeMap;
+
+/// How strictly two replies are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Byte for byte.
+    Exact,
+    /// See the module's documentation.
+    Unordered,
+    /// See the module's documentation.
+    Between,
+    /// See the module's documentation.
+    Kind,
+    /// See the module's documentation.
+    Recoded,
+    /// See the module's documentation.
+    Skip,
+}
+
+/// The lines of the file.
+#[derive(Debug, Default)]
+pub struct Exclusions {
+    by_command: BTreeMap<String, Comparison>,
+}
+
+impl Exclusions {
+    /// Reads the file's text.
+    ///
+    /// # Panics
+    /// If a line is malformed, has no reason, or names a command twice.
+    #[must_use]
+    pub fn parse(text: &str) -> Exclusions {
+        let mut exclusions = Exclusions::default();
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
+            let [command, comparison, reason] = fields[..] else { panic!("not three fields: {line}") };
+            assert!(reason.len() > 10, "no reason: {line}");
+            let comparison = match comparison {
+                "unordered" => Comparison::Unordered,
+                "between" => Comparison::Between,
+                "kind" => Comparison::Kind,
+                "recoded" => Comparison::Recoded,
+                "skip" => Comparison::Skip,
+                other => panic!("no such comparison: {other}"),
+            };
+            let before = exclusions.by_command.insert(command.to_owned(), comparison);
+            assert!(before.is_none(), "twice: {command}");
+        }
+        exclusions
+    }
+
+    /// How this command's replies are compared.
+    #[must_use]
+    pub fn comparison(&self, command: &str) -> Comparison {
+        self.by_command.get(command).copied().unwrap_or(Comparison::Exact)
+    }
+
+    /// Every command that has a line.
+    pub fn commands(&self) -> impl Iterator<Item = &str> {
+        self.by_command.keys().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let exclusions = Exclusions::parse("# comment\n\nobject|idletime | kind | the clocks differ\n");
+        assert_eq!(exclusions.comparison("object|idletime"), Comparison::Kind);
+        assert_eq!(exclusions.comparison("get"), Comparison::Exact);
+    }
+
+    #[test]
+    #[should_panic(expected = "no reason")]
+    fn a_reason_is_needed() {
+        let _ = Exclusions::parse("get | kind | ");
+    }
+}

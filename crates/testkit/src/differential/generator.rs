@@ -1,0 +1,440 @@
+//! Seeded random commands. The same seed gives the same commands.
+
+use super::shapes::{SHAPES, is_rare};
+
+/// SplitMix64: small, good enough to draw test cases, and the same everywhere.
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// From a seed; every seed is good.
+    #[must_use]
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    /// 64 random bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `bound`, which is not 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// True one time in `n`.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of these.
+    pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len())]
+    }
+}
+
+/// One command with its arguments, the name first.
+pub type Request = Vec<Vec<u8>>;
+
+/// Draws commands.
+#[derive(Debug)]
+pub struct Generator {
+    rng: Rng,
+    shapes: Vec<&'static str>,
+}
+
+/// Keys of one test, few, so that commands meet: all in the slot of this tag.
+const KEYS: usize = 10;
+const TAG: &str = "{t}";
+
+const INTEGERS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "-1",
+    "10",
+    "100",
+    "255",
+    "256",
+    "-0",
+    "+1",
+    "01",
+    " 1",
+    "1 ",
+    "",
+    "x",
+    "1.0",
+    "1e3",
+    "0x10",
+    "2147483647",
+    "2147483648",
+    "-2147483649",
+    "4294967296",
+    "9223372036854775806",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775807",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551615",
+    "99999999999999999999",
+];
+const FLOATS: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "0.1",
+    "-0.1",
+    "1.5",
+    "3.0e2",
+    "1e10",
+    "5.0e-3",
+    "1e17",
+    "1e18",
+    "-1e19",
+    "1e300",
+    "1e-300",
+    "inf",
+    "-inf",
+    "+inf",
+    "nan",
+    "infinity",
+    "0x1p3",
+    "1.",
+    ".5",
+    "-.5",
+    "1e",
+    "",
+    " 1",
+    "1 ",
+    "x",
+    "1,5",
+    "3.14159265358979",
+    "100000000000000000000",
+    "0.30000000000000004",
+    "-0",
+    "-0.0",
+    "1e-7",
+    "123456789.123456789",
+    "17179869184.25",
+    "9007199254740993",
+    "4611686018427387904.5",
+    "1e4932",
+    "1e5000",
+    "-1e5000",
+    "00012.500",
+    "+3",
+];
+const OFFSETS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "3",
+    "5",
+    "10",
+    "-1",
+    "-2",
+    "-3",
+    "-100",
+    "100",
+    "300",
+    "x",
+    "",
+    "536870911",
+    "536870912",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "4294967295",
+    "-4294967296",
+];
+const WORDS: &[&str] = &[
+    "get",
+    "SET",
+    "object|encoding",
+    "object",
+    "nosuch",
+    "x",
+    "",
+    "keyspace",
+    "string",
+    "READ",
+    "HELP",
+    "ENCODING",
+    "FOO",
+    "\r\n",
+    "aclcat",
+    "pattern",
+    "module",
+];
+const PATTERNS: &[&str] = &[
+    "*",
+    "{t}*",
+    "*1*",
+    "{t}[0-3]",
+    "{t}[^0-3]",
+    "{t}?",
+    "{t}k?",
+    "?t?*",
+    "{t}[",
+    "{t}[0-",
+    "\\{t}0",
+    "*\\",
+    "",
+    "**",
+    "[{]t}*[5-9]",
+    "*[^]*",
+];
+const TYPES: &[&str] = &["string", "STRING", "list", "hash", "zset", "set", "stream", "foo", ""];
+const CURSORS: &[&str] = &[
+    "0",
+    "0",
+    "0",
+    "0",
+    "0",
+    "0",
+    "x",
+    "",
+    "-1",
+    "+0",
+    " 0",
+    "0 ",
+    "99999999999999999999999",
+    "18446744073709551615",
+    "18446744073709551616",
+];
+const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
+
+impl Generator {
+    /// Draws from all shapes that `is_wanted`.
+    #[must_use]
+    pub fn new(seed: u64, is_wanted: impl Fn(&str) -> bool) -> Generator {
+        Generator { rng: Rng::new(seed), shapes: SHAPES.iter().copied().filter(|shape| is_wanted(shape)).collect() }
+    }
+
+    /// The random numbers, for a test's own choices.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// The next command.
+    pub fn next(&mut self) -> Request {
+        let shape = self.shape();
+        let mut request = self.fill(shape);
+        if self.rng.one_in(25) {
+            self.damage(&mut request);
+        }
+        if self.rng.one_in(4) {
+            request[0].make_ascii_lowercase();
+        }
+        request
+    }
+
+    fn shape(&mut self) -> &'static str {
+        loop {
+            let shape = self.shapes[self.rng.below(self.shapes.len())];
+            if !is_rare(shape) || self.rng.one_in(50) {
+                return shape;
+            }
+        }
+    }
+
+    /// A command of this shape.
+    pub fn fill(&mut self, shape: &str) -> Request {
+        let mut request = Request::new();
+        let groups = 1 + self.rng.below(3);
+        let mut options = Vec::new();
+        for word in shape.split(' ') {
+            if let Some(option) = word.strip_prefix('?') {
+                options.push(option);
+            } else if let Some(group) = word.strip_prefix('*') {
+                (0..groups).for_each(|_| group.split(',').for_each(|part| self.push(part, &mut request)));
+            } else if word == "#" {
+                let wrong = self.rng.one_in(12);
+                request.push(if wrong { self.one_of(COUNTS) } else { groups.to_string().into_bytes() });
+            } else {
+                self.push(word, &mut request);
+            }
+        }
+        self.push_options(&options, &mut request);
+        request
+    }
+
+    fn push_options(&mut self, options: &[&str], request: &mut Request) {
+        if options.is_empty() {
+            return;
+        }
+        // Mostly none or one, so that most commands are well-formed; sometimes many, also the same twice.
+        for _ in 0..[0, 0, 1, 1, 1, 1, 2, 2, 3][self.rng.below(9)] {
+            let option = options[self.rng.below(options.len())];
+            let (name, argument) = option.split_once(':').map_or((option, None), |(name, arg)| (name, Some(arg)));
+            let name = if self.rng.one_in(4) { name.to_ascii_lowercase() } else { name.to_owned() };
+            request.push(name.into_bytes());
+            if let Some(argument) = argument {
+                self.push(argument, request);
+            }
+        }
+    }
+
+    fn push(&mut self, word: &str, request: &mut Request) {
+        let argument = match word {
+            "k" => self.key(),
+            "v" => self.value(),
+            "i" => self.integer(),
+            "n" => self.one_of(COUNTS),
+            "f" => self.float(),
+            "t" => self.span(1_000),
+            "m" => self.span(1),
+            "s" => self.point(1_000),
+            "a" => self.point(1),
+            "o" => self.offset(),
+            "d" => self.rng.pick(&["0", "0", "1", "-1", "x", "99999999999", "16"]).as_bytes().to_vec(),
+            "p" => self.one_of(PATTERNS),
+            "y" => self.one_of(TYPES),
+            "c" => self.one_of(CURSORS),
+            "l" => self.rng.pick(&["0", "15891", "15891", "16383", "16384", "-1", "x"]).as_bytes().to_vec(),
+            "w" => self.one_of(WORDS),
+            "x" => {
+                let shape = self.shape();
+                let inner = self.fill(shape);
+                request.extend(inner);
+                return;
+            }
+            word => word.as_bytes().to_vec(),
+        };
+        request.push(argument);
+    }
+
+    fn one_of(&mut self, from: &[&str]) -> Vec<u8> {
+        self.rng.pick(from).as_bytes().to_vec()
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        match self.rng.below(KEYS) {
+            0 => format!("{TAG}{}", "k".repeat(40)).into_bytes(),
+            1 => [TAG.as_bytes(), b"\x00\xff\r\n"].concat(),
+            n => format!("{TAG}{n}").into_bytes(),
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 | 1 => self.integer(),
+            2 => self.float(),
+            3 => Vec::new(),
+            4 => vec![b'v'; 200 + self.rng.below(200)],
+            5 => (0..self.rng.below(12)).map(|_| self.rng.next() as u8).collect(),
+            _ => {
+                let length = self.rng.below(20);
+                (0..length).map(|_| b"abcABC 01"[self.rng.below(9)]).collect()
+            }
+        }
+    }
+
+    fn integer(&mut self) -> Vec<u8> {
+        if self.rng.one_in(3) {
+            self.one_of(INTEGERS)
+        } else {
+            (self.rng.below(2_000) as i64 - 1_000).to_string().into()
+        }
+    }
+
+    fn float(&mut self) -> Vec<u8> {
+        if self.rng.one_in(2) {
+            return self.one_of(FLOATS);
+        }
+        let (whole, fraction) = (self.rng.below(4_000) as i64 - 2_000, self.rng.below(1_000));
+        format!("{whole}.{fraction:03}").into_bytes()
+    }
+
+    fn offset(&mut self) -> Vec<u8> {
+        if self.rng.one_in(6) { self.one_of(OFFSETS) } else { (self.rng.below(30) as i64 - 8).to_string().into() }
+    }
+
+    /// A span that is over, or that no test outlives. In units of `unit_ms`.
+    fn span(&mut self, unit_ms: u64) -> Vec<u8> {
+        if self.rng.one_in(6) {
+            return self.no_short_span();
+        }
+        let far = (10_000_000 + self.rng.below(1_000_000_000) as u64) / unit_ms;
+        let span = if self.rng.one_in(10) { -(self.rng.below(1_000) as i64) } else { far as i64 };
+        span.to_string().into_bytes()
+    }
+
+    /// An integer or none, but no span that would end while the test runs, at a moment of its own for each side.
+    fn no_short_span(&mut self) -> Vec<u8> {
+        loop {
+            let text = self.rng.pick(INTEGERS);
+            if !text.parse::<i64>().is_ok_and(|span| (1..10_000_000).contains(&span)) {
+                return text.as_bytes().to_vec();
+            }
+        }
+    }
+
+    /// A point in time long ago or far off.
+    fn point(&mut self, unit_ms: u64) -> Vec<u8> {
+        /// The year 2100.
+        const FAR_MS: u64 = 4_102_444_800_000;
+        if self.rng.one_in(6) {
+            return self.one_of(INTEGERS);
+        }
+        let from = if self.rng.one_in(10) { 1_000_000 } else { FAR_MS };
+        ((from + self.rng.below(1_000_000_000) as u64) / unit_ms).to_string().into_bytes()
+    }
+
+    /// Takes an argument away, adds one, or puts another in its place.
+    fn damage(&mut self, request: &mut Request) {
+        let at = 1 + self.rng.below(request.len());
+        match self.rng.below(3) {
+            0 if at < request.len() => {
+                request.remove(at);
+            }
+            1 if at < request.len() => request[at] = self.no_short_span(),
+            _ => {
+                let word = self.one_of(WORDS);
+                request.insert(at, word);
+            }
+        }
+    }
+}
+
+/// A request as a test's message shows it.
+#[must_use]
+pub fn spelled(request: &Request) -> String {
+    let word = |arg: &Vec<u8>| match arg.len() {
+        0 => "''".to_owned(),
+        len if len > 60 => format!("{}...({len} bytes)", arg[..20].escape_ascii()),
+        _ => arg.escape_ascii().to_string(),
+    };
+    request.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_commands() {
+        let draw = |seed| {
+            let mut generator = Generator::new(seed, |_| true);
+            (0..500).map(|_| generator.next()).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn shapes_are_filled() {
+        let mut generator = Generator::new(3, |_| true);
+        assert_eq!(generator.fill("PING"), [b"PING".to_vec()]);
+        for _ in 0..100 {
+            let request = generator.fill("MSET *k,v");
+            assert!(request.len() % 2 == 1 && request.len() >= 3, "{}", spelled(&request));
+        }
+    }
+}

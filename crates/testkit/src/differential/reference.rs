@@ -1,0 +1,153 @@
+//! A real Valkey server for one test: a cluster of one node that owns every slot, with one database, on loopback.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use fastness_resp::{Protocol, value};
+use tempfile::TempDir;
+
+/// The variable that says where the server is.
+pub const SERVER_VARIABLE: &str = "FASTNESS_VALKEY_SERVER";
+
+/// How to get one.
+const HOW: &str = "set FASTNESS_VALKEY_SERVER to a valkey-server 9.1; deploy/setup/python.sh installs one, \
+                   then `source deploy/setup/env.sh` (make test does both)";
+
+/// A running server. It is stopped when this is dropped.
+#[derive(Debug)]
+pub struct Reference {
+    process: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+/// Longest wait for the server to start, and for a reply.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Reference {
+    /// Starts the server that [`SERVER_VARIABLE`] names.
+    ///
+    /// # Errors
+    /// If the variable is not set, or the server does not come up.
+    pub fn start() -> anyhow::Result<Reference> {
+        let server: PathBuf = std::env::var_os(SERVER_VARIABLE).context(HOW)?.into();
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let process = Command::new(&server)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--cluster-enabled", "yes"])
+            .args(["--save", "", "--appendonly", "no", "--databases", "1", "--dir"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{}: {HOW}", server.display()))?;
+        let reference = Reference { process, port, _folder: folder };
+        reference.form_cluster()?;
+        Ok(reference)
+    }
+
+    fn form_cluster(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut connection = loop {
+            match self.connect(Protocol::Resp2) {
+                Ok(connection) => break connection,
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error.context("the reference does not start")),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let added = connection.call(&words(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]))?;
+        if added != b"+OK\r\n" {
+            bail!("CLUSTER ADDSLOTSRANGE: {}", added.escape_ascii());
+        }
+        loop {
+            let info = connection.call(&words(&["CLUSTER", "INFO"]))?;
+            if String::from_utf8_lossy(&info).contains("cluster_state:ok") {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("the reference does not form a cluster: {}", info.escape_ascii());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A new connection that speaks this version.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub fn connect(&self, protocol: Protocol) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = Connection { stream, buffer: Vec::new() };
+        let hello = connection.call(&words(&["HELLO", &protocol.number().to_string()]))?;
+        if hello.starts_with(b"-") {
+            bail!("HELLO: {}", hello.escape_ascii());
+        }
+        Ok(connection)
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port that is free, and whose cluster bus port (10,000 above) is one.
+fn free_port() -> anyhow::Result<u16> {
+    for _ in 0..100 {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        if port.checked_add(10_000).is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port with a free port 10,000 above it")
+}
+
+/// A request from words.
+#[must_use]
+pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// One connection that waits for each reply.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Sends a command and returns the bytes of its reply.
+    ///
+    /// # Errors
+    /// If the connection ends, or no reply comes.
+    pub fn call(&mut self, request: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = format!("*{}\r\n", request.len()).into_bytes();
+        for arg in request {
+            bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            bytes.extend_from_slice(arg);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.stream.write_all(&bytes)?;
+        loop {
+            if let Some((_, length)) = value::parse(&self.buffer)? {
+                return Ok(self.buffer.drain(..length).collect());
+            }
+            let mut chunk = [0; 65_536];
+            let read = self.stream.read(&mut chunk)?;
+            if read == 0 {
+                bail!("the connection ended");
+            }
+            self.buffer.extend_from_slice(&chunk[..read]);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the arguments of each command look like.
+//!
+//! A shape is a command's words: an upper-case word stands for itself, a lower-case letter for a random argument of a
+//! kind, `*` in front repeats a group joined by commas, `?` makes an option, whose own argument stands behind a colon.
+//! Options are drawn and shuffled; now and then one comes twice.
+//!
+//! | letter | argument |
+//! |---|---|
+//! | `k` | key; all keys of a test share one hash slot |
+//! | `v` | value |
+//! | `i`, `n` | integer; small count |
+//! | `f` | floating point number |
+//! | `t`, `m` | span of time in s, in ms: long ago or far off |
+//! | `s`, `a` | point in time in s, in ms: likewise |
+//! | `o` | offset into a value |
+//! | `d` | database |
+//! | `p` | glob pattern |
+//! | `y` | name of a type |
+//! | `c` | cursor |
+//! | `l` | hash slot |
+//! | `w` | any word |
+//! | `#` | how many groups follow |
+//! | `x` | a whole other command |
+
+/// A random argument is drawn for each lower-case letter; see the module's documentation.
+pub const SHAPES: &[&str] = &[
+    // string
+    "APPEND k v",
+    "DECR k",
+    "DECRBY k i",
+    "DELIFEQ k v",
+    "GET k",
+    "GETDEL k",
+    "GETEX k ?EX:t ?PX:m ?EXAT:s ?PXAT:a ?PERSIST",
+    "GETRANGE k o o",
+    "GETSET k v",
+    "INCR k",
+    "INCRBY k i",
+    "INCRBYFLOAT k f",
+    "LCS k k ?LEN ?IDX ?MINMATCHLEN:i ?WITHMATCHLEN",
+    "MGET *k",
+    "MSET *k,v",
+    "MSETEX # *k,v ?NX ?XX ?EX:t ?PX:m ?EXAT:s ?PXAT:a ?KEEPTTL",
+    "MSETNX *k,v",
+    "PSETEX k m v",
+    "SET k v",
+    "SET k v ?NX ?XX ?IFEQ:v ?GET ?EX:t ?PX:m ?EXAT:s ?PXAT:a ?KEEPTTL",
+    "SETEX k t v",
+    "SETNX k v",
+    "SETRANGE k o v",
+    "STRLEN k",
+    "SUBSTR k o o",
+    // generic
+    "COPY k k ?REPLACE ?DB:d",
+    "DEL *k",
+    "DUMP k",
+    "EXISTS *k",
+    "EXPIRE k t ?NX ?XX ?GT ?LT",
+    "EXPIREAT k s ?NX ?XX ?GT ?LT",
+    "EXPIRETIME k",
+    "KEYS p",
+    "MOVE k d",
+    "OBJECT ENCODING k",
+    "OBJECT FREQ k",
+    "OBJECT HELP",
+    "OBJECT IDLETIME k",
+    "OBJECT REFCOUNT k",
+    "OBJECT w k",
+    "PERSIST k",
+    "PEXPIRE k m ?NX ?XX ?GT ?LT",
+    "PEXPIREAT k a ?NX ?XX ?GT ?LT",
+    "PEXPIRETIME k",
+    "PTTL k",
+    "RANDOMKEY",
+    "RENAME k k",
+    "RENAMENX k k",
+    "RESTORE k m v ?REPLACE ?ABSTTL ?IDLETIME:i ?FREQ:i",
+    "SCAN c ?MATCH:p ?COUNT:n ?TYPE:y",
+    "TOUCH *k",
+    "TTL k",
+    "TYPE k",
+    "UNLINK *k",
+    // connection
+    "ECHO v",
+    "PING",
+    "PING v",
+    "SELECT d",
+    // cluster
+    "CLUSTER COUNTKEYSINSLOT l",
+    "CLUSTER GETKEYSINSLOT l n",
+    "CLUSTER KEYSLOT v",
+    // server
+    "ACL CAT",
+    "ACL CAT w",
+    "COMMAND",
+    "COMMAND COUNT",
+    "COMMAND DOCS w",
+    "COMMAND GETKEYS x",
+    "COMMAND GETKEYSANDFLAGS x",
+    "COMMAND HELP",
+    "COMMAND INFO w",
+    "COMMAND LIST ?FILTERBY:w",
+    "DBSIZE",
+    "FLUSHALL ?ASYNC ?SYNC ?FOO",
+    "FLUSHDB ?ASYNC ?SYNC ?FOO",
+    "LOLWUT",
+    "MEMORY DOCTOR",
+    "MEMORY HELP",
+    "MEMORY USAGE k ?SAMPLES:i",
+    "TIME",
+    // no commands
+    "NOSUCH *v",
+    "GET|SET k",
+];
+
+/// Shapes that are drawn one time in fifty: they leave nothing to look at, or have a reply that is long.
+#[must_use]
+pub fn is_rare(shape: &str) -> bool {
+    shape.starts_with("FLUSH") || shape == "COMMAND"
+}

@@ -1,0 +1,393 @@
+//! The engine against a real Valkey server: the same random commands, in both protocol versions. Replies must be equal
+//! byte for byte and the keys afterwards too, but for what `differential-exclusions.txt` lists. A second engine applies
+//! the effects of the first and must end with the same digest.
+//!
+//! A failure names the seed: `FASTNESS_SEED=7 cargo test -p fastness-testkit --test differential` draws the same
+//! commands again, `FASTNESS_COMMANDS=100000` more of them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use fastness_engine::command::{self, CommandSpec, Run};
+use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random};
+use fastness_resp::{Args, Protocol, ReplyBuf, Value};
+use fastness_testkit::differential::compare::{decode, difference};
+use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
+use fastness_testkit::differential::generator::{Generator, Request, Rng, spelled};
+use fastness_testkit::differential::reference::{Connection, Reference, words};
+use fastness_types::{Clock, HashSeed, SystemClock, WallMs};
+
+/// Seeds of a run that names none.
+const SEEDS: &[u64] = &[1, 2, 3, 4];
+/// Commands per seed.
+const COMMANDS: usize = 4_000;
+/// Commands that a failure's message shows.
+const HISTORY: usize = 25;
+
+fn exclusions() -> Exclusions {
+    Exclusions::parse(include_str!("differential-exclusions.txt"))
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+fn seeds() -> Vec<u64> {
+    number_from("FASTNESS_SEED").map_or_else(|| SEEDS.to_vec(), |seed| vec![seed])
+}
+
+struct Choices(Rng);
+
+impl Random for Choices {
+    fn next_u64(&mut self) -> u64 {
+        self.0.next()
+    }
+}
+
+/// The product's side: an engine, and a replica that applies its effects.
+struct Ours {
+    primary: Engine,
+    replica: Engine,
+    effects: EffectBuf,
+    choices: Choices,
+}
+
+impl Ours {
+    fn new(seed: u64) -> Ours {
+        let options = EngineOptions { seed: HashSeed([9; 16]), maxmemory: 0 };
+        Ours {
+            primary: Engine::new(options),
+            replica: Engine::new(options),
+            effects: EffectBuf::new(),
+            choices: Choices(Rng::new(seed)),
+        }
+    }
+
+    /// Runs one command; its effects become one batch of the replica's.
+    fn call(&mut self, request: &Request, protocol: Protocol, now: WallMs) -> Vec<u8> {
+        let args = Args::owned(request);
+        let mut reply = ReplyBuf::new(protocol);
+        match command::lookup(args) {
+            Err(error) => reply.error(&error),
+            Ok(spec) => {
+                assert!(matches!(spec.run, Run::Data(_)), "{} is not the engine's", spelled(request));
+                let mut env = Env {
+                    now,
+                    may_write: true,
+                    random: &mut self.choices,
+                    reply: &mut reply,
+                    effects: &mut self.effects,
+                };
+                self.primary.execute(spec, args, &mut env);
+            }
+        }
+        self.replica.apply(now, &self.effects.take()).unwrap();
+        reply.bytes
+    }
+}
+
+/// Both sides, and what was asked of them.
+struct Pair {
+    seed: u64,
+    ours: Ours,
+    theirs: [Connection; 2],
+    exclusions: Exclusions,
+    history: VecDeque<String>,
+    seen: BTreeSet<&'static str>,
+}
+
+fn protocol_of(index: usize) -> Protocol {
+    [Protocol::Resp2, Protocol::Resp3][index]
+}
+
+impl Pair {
+    fn new(seed: u64, reference: &Reference) -> Pair {
+        let mut theirs = [0, 1].map(|index| reference.connect(protocol_of(index)).unwrap());
+        theirs[0].call(&words(&["FLUSHALL", "SYNC"])).unwrap();
+        Pair {
+            seed,
+            ours: Ours::new(seed),
+            theirs,
+            exclusions: exclusions(),
+            history: VecDeque::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+
+    /// Runs a command on both sides and compares replies, then the keys that it names.
+    fn step(&mut self, request: &Request, version: usize) {
+        self.history.push_back(spelled(request));
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+        let spec = command::lookup(Args::owned(request)).ok();
+        let comparison = spec.map_or(Comparison::Exact, |spec| self.exclusions.comparison(spec.name));
+        if comparison == Comparison::Skip {
+            return;
+        }
+        let before = SystemClock.wall();
+        let ours_before = match comparison {
+            Comparison::Between => Some(self.ours.call(request, protocol_of(version), before)),
+            _ => None,
+        };
+        let theirs = self.theirs[version].call(request).unwrap();
+        let after = SystemClock.wall();
+        if theirs.starts_with(b"-CROSSSLOT ") {
+            // Whose slots the keys are in is looked at before the engine.
+            return;
+        }
+        let ours = self.ours.call(request, protocol_of(version), after);
+        let ours_before = ours_before.as_deref().unwrap_or(&ours);
+        if let Some(difference) = difference(comparison, [ours_before, &ours], &theirs) {
+            self.fail(&format!("RESP{} replies differ\n{difference}", version + 2));
+        }
+        if let Some(spec) = spec {
+            self.seen.insert(spec.name);
+            if comparison == Comparison::Recoded && !theirs.starts_with(b"-") {
+                self.write_anew(&request[1]);
+            }
+            self.compare_keys(spec, request, after.0 - before.0);
+        }
+    }
+
+    fn write_anew(&mut self, key: &[u8]) {
+        let get = self.theirs[0].call(&vec![b"GET".to_vec(), key.to_vec()]).unwrap();
+        let value = decode(&get).as_bytes().unwrap().to_vec();
+        let set = vec![b"SET".to_vec(), key.to_vec(), value, b"KEEPTTL".to_vec()];
+        assert_eq!(self.ask(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
+    }
+
+    fn compare_keys(&mut self, spec: &CommandSpec, request: &Request, took_ms: u64) {
+        let keys: BTreeSet<&[u8]> = spec.keys(Args::owned(request)).collect();
+        for key in keys {
+            self.compare_key(key, took_ms);
+        }
+    }
+
+    /// Value, encoding and deadline. A deadline that was told as a span may differ by the time that the command took.
+    fn compare_key(&mut self, key: &[u8], took_ms: u64) {
+        for question in [&[&b"GET"[..]][..], &[b"OBJECT", b"ENCODING"]] {
+            let request: Request = question.iter().copied().chain([key]).map(<[u8]>::to_vec).collect();
+            let [ours, theirs] = self.ask(&request);
+            if ours != theirs {
+                self.fail(&format!(
+                    "{} differs\n  ours:   {}\n  theirs: {}",
+                    spelled(&request),
+                    ours.escape_ascii(),
+                    theirs.escape_ascii()
+                ));
+            }
+        }
+        let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
+        let [ours, theirs] = self.ask(&request);
+        let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
+            panic!("PEXPIRETIME replies with integers");
+        };
+        if our_ms == their_ms {
+            return;
+        }
+        if our_ms < 0 || their_ms < 0 || !(0..=took_ms as i64).contains(&(our_ms - their_ms)) {
+            self.fail(&format!("deadlines differ: ours {our_ms}, theirs {their_ms}, the command took {took_ms} ms"));
+        }
+        let align = vec![b"PEXPIREAT".to_vec(), key.to_vec(), their_ms.to_string().into_bytes()];
+        self.ours.call(&align, Protocol::Resp2, SystemClock.wall());
+    }
+
+    fn ask(&mut self, request: &Request) -> [Vec<u8>; 2] {
+        let theirs = self.theirs[0].call(request).unwrap();
+        [self.ours.call(request, Protocol::Resp2, SystemClock.wall()), theirs]
+    }
+
+    /// The same keys on both sides, and the same data on our replica.
+    fn compare_everything(&mut self) {
+        let [ours, theirs] = self.ask(&words(&["KEYS", "*"])).map(|reply| names(&decode(&reply)));
+        if ours != theirs {
+            self.fail(&format!("other keys\n  ours:   {ours:?}\n  theirs: {theirs:?}"));
+        }
+        for key in ours {
+            self.compare_key(&key, 0);
+        }
+        assert_eq!(self.ours.primary.digest(), self.ours.replica.digest(), "seed {}: the replica differs", self.seed);
+        let kept = |engine: &mut Engine| {
+            // What was flushed is freed piece by piece.
+            while engine.release_some() {}
+            (engine.keyspace_stats(), engine.memory_used())
+        };
+        let [ours, replicas] = [&mut self.ours.primary, &mut self.ours.replica].map(kept);
+        assert_eq!(ours, replicas, "seed {}: the replica differs", self.seed);
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let history: Vec<&str> = self.history.iter().map(String::as_str).collect();
+        panic!(
+            "{what}\nafter the last of these commands:\n  {}\nagain: FASTNESS_SEED={}",
+            history.join("\n  "),
+            self.seed
+        );
+    }
+}
+
+fn names(keys: &Value) -> BTreeSet<Vec<u8>> {
+    let Value::Array(keys) = keys else { panic!("an array of keys: {keys:?}") };
+    keys.iter().map(|key| key.as_bytes().unwrap().to_vec()).collect()
+}
+
+/// What the engine runs.
+fn engine_commands() -> BTreeSet<&'static str> {
+    command::present().filter(|spec| matches!(spec.run, Run::Data(_))).map(|spec| spec.name).collect()
+}
+
+#[test]
+fn random_commands_have_equal_replies_and_effects() {
+    let reference = Reference::start().unwrap();
+    let commands = number_from("FASTNESS_COMMANDS").map_or(COMMANDS, |number| number as usize);
+    let mut seen = BTreeSet::new();
+    for seed in seeds() {
+        let mut pair = Pair::new(seed, &reference);
+        let mut generator = Generator::new(seed, |_| true);
+        for number in 1..=commands {
+            let request = generator.next();
+            let version = generator.rng().below(2);
+            pair.step(&request, version);
+            if number % 500 == 0 || number == commands {
+                pair.compare_everything();
+            }
+        }
+        seen.append(&mut pair.seen);
+    }
+    if number_from("FASTNESS_SEED").is_none() {
+        // HELP of any container is the same code as OBJECT HELP.
+        let is_free = |name: &str| name.ends_with("|help") || exclusions().comparison(name) == Comparison::Skip;
+        let missed: Vec<_> =
+            engine_commands().into_iter().filter(|name| !seen.contains(name) && !is_free(name)).collect();
+        assert!(missed.is_empty(), "no shape draws these: {missed:?}");
+    }
+}
+
+#[test]
+fn expired_keys_are_gone() {
+    let reference = Reference::start().unwrap();
+    for seed in seeds() {
+        let mut pair = Pair::new(seed, &reference);
+        // MEMORY USAGE measures an expired key that Valkey has not removed yet; here it is gone.
+        let names_a_key = |shape: &str| shape.split(' ').any(|word| word == "k" || word == "*k");
+        let mut generator = Generator::new(seed, |shape| names_a_key(shape) && !shape.starts_with("MEMORY"));
+        for _ in 0..300 {
+            let deadline = SystemClock.wall().0 + 2;
+            let key = format!("{{t}}{}", 2 + generator.rng().below(8));
+            for key in [key.as_str(), "{t}2", "{t}3"] {
+                let [ours, theirs] = pair.ask(&words(&["SET", key, "5", "PXAT", &deadline.to_string()]));
+                assert_eq!(ours, theirs);
+            }
+            while SystemClock.wall().0 <= deadline + 1 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let request = generator.next();
+            pair.step(&request, 1);
+        }
+        pair.compare_everything();
+    }
+}
+
+#[test]
+fn scans_find_the_same_keys() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    for number in 0..3_000 {
+        let key = if number % 3 == 0 { format!("{{t}}{number}") } else { format!("key{number}") };
+        pair.step(&words(&["SET", &key, "v"]), 0);
+    }
+    for options in [&[][..], &["COUNT", "7"], &["COUNT", "1"], &["MATCH", "*1?", "COUNT", "500"], &["TYPE", "hash"]] {
+        let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, options));
+        assert_eq!(ours, theirs, "SCAN {options:?}");
+    }
+}
+
+fn whole_scan(pair: &mut Pair, ours: bool, options: &[&str]) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    for _ in 0..100_000 {
+        let request = words(&[&["SCAN", &cursor], options].concat());
+        let reply = if ours {
+            pair.ours.call(&request, Protocol::Resp2, SystemClock.wall())
+        } else {
+            pair.theirs[0].call(&request).unwrap()
+        };
+        let Value::Array(reply) = decode(&reply) else { panic!("SCAN replies with an array") };
+        found.append(&mut names(&reply[1]));
+        cursor = String::from_utf8(reply[0].as_bytes().unwrap().to_vec()).unwrap();
+        if cursor == "0" {
+            return found;
+        }
+    }
+    panic!("the scan does not end");
+}
+
+#[test]
+fn dumps_are_restored_by_the_other() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let texts = ["", "1", "-129", "70000", "5000000000", "hello", &"ab".repeat(40), &"x".repeat(20_000), "0x1"];
+    for text in texts {
+        let [ours, theirs] = {
+            pair.step(&words(&["SET", "a", text]), 0);
+            pair.ask(&words(&["DUMP", "a"])).map(|dump| decode(&dump).as_bytes().unwrap().to_vec())
+        };
+        for payload in [ours, theirs] {
+            let mut request = words(&["RESTORE", "a", "0", "", "REPLACE"]);
+            request[3] = payload;
+            pair.step(&request, 0);
+        }
+    }
+}
+
+/// Every row of the table, also of what is not there yet, as the reference's COMMAND and COMMAND DOCS tell it.
+#[test]
+fn facts_are_the_references() {
+    let reference = Reference::start().unwrap();
+    let mut connection = reference.connect(Protocol::Resp2).unwrap();
+    let mut theirs = BTreeMap::new();
+    let Value::Array(commands) = decode(&connection.call(&words(&["COMMAND"])).unwrap()) else { panic!("an array") };
+    commands.into_iter().for_each(|command| collect(command, &mut theirs));
+    assert_eq!(theirs.len(), command::all().len());
+    for spec in command::all() {
+        let mut reply = ReplyBuf::new(Protocol::Resp2);
+        command::describe(spec, &mut reply);
+        let Value::Array(mut ours) = decode(&reply.bytes) else { panic!("an array") };
+        ours.pop();
+        assert_eq!(Some(&ours), theirs.get(spec.name.as_bytes()), "{}", spec.name);
+
+        let docs = decode(&connection.call(&words(&["COMMAND", "DOCS", spec.name])).unwrap());
+        let docs = format!("{docs:?}");
+        for fact in [spec.since, spec.group.name()] {
+            let fact = format!("{:?}", Value::Bulk(fact.as_bytes().to_vec()));
+            assert!(docs.contains(&fact), "{}: {fact} is not in {docs}", spec.name);
+        }
+    }
+}
+
+/// Fields by name, a container's subcommands too. Without the subcommands themselves and the remarks on keys.
+fn collect(command: Value, all: &mut BTreeMap<Vec<u8>, Vec<Value>>) {
+    let Value::Array(mut fields) = command else { panic!("an array: {command:?}") };
+    let Some(Value::Array(subcommands)) = fields.pop() else { panic!("subcommands are an array") };
+    if let Some(Value::Array(specs)) = fields.last_mut() {
+        for spec in specs {
+            let Value::Array(spec) = spec else { panic!("a key specification is an array") };
+            if spec[0].as_bytes() == Some(b"notes") {
+                spec.drain(..2);
+            }
+        }
+    }
+    all.insert(fields[0].as_bytes().unwrap().to_vec(), fields);
+    subcommands.into_iter().for_each(|sub| collect(sub, all));
+}
+
+#[test]
+fn every_exclusion_is_of_a_command_that_is_there() {
+    for name in exclusions().commands() {
+        assert!(command::named(name.as_bytes()).is_some_and(|spec| spec.is_there), "{name}");
+    }
+}
