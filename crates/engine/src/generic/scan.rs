@@ -34,8 +34,8 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// The reply of SCAN and CLUSTERSCAN.
-pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
+/// The reply: where to go on, and what was found.
+fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
     reply.array(2);
     reply.bulk(cursor);
     reply.array(keys.len());
@@ -44,7 +44,7 @@ pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
 
 /// As Valkey reads cursors: an integer that is not negative; or else what C's `strtoull` makes of the text, which skips
 /// blanks and takes a sign, a minus too.
-pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
+fn parse_cursor(text: &[u8]) -> Option<u64> {
     if let Some(number) = parse_int(text) {
         return u64::try_from(number).ok();
     }
@@ -62,13 +62,11 @@ pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
     Some(if negative { number.wrapping_neg() } else { number })
 }
 
-/// The options of SCAN and CLUSTERSCAN.
-pub(crate) struct Filter<'a> {
-    pub(crate) count: usize,
-    pub(crate) pattern: Option<&'a [u8]>,
+/// The options.
+struct Filter<'a> {
+    count: usize,
+    pattern: Option<&'a [u8]>,
     kind: Option<Kind>,
-    /// CLUSTERSCAN's SLOT.
-    pub(crate) slot: Option<&'a [u8]>,
 }
 
 /// A type that Valkey knows; only some can be met here.
@@ -81,12 +79,7 @@ const COUNT_DEFAULT: usize = 10;
 
 impl<'a> Filter<'a> {
     fn parse(options: Args<'a>) -> Result<Filter<'a>, CommandError> {
-        Filter::parse_with(options, false)
-    }
-
-    /// `with_slot`: SLOT is an option, too.
-    pub(crate) fn parse_with(options: Args<'a>, with_slot: bool) -> Result<Filter<'a>, CommandError> {
-        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None };
+        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             let name = option.to_ascii_lowercase();
@@ -104,14 +97,13 @@ impl<'a> Filter<'a> {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
                 b"type" => filter.kind = Some(parse_kind(value)?),
-                b"slot" if with_slot => filter.slot = Some(value),
                 _ => return Err(CommandError::Syntax),
             }
         }
         Ok(filter)
     }
 
-    pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
+    fn lets_through(&self, entry: &Entry) -> bool {
         self.kind.is_none_or(|kind| kind == Type::name(entry.value().kind()))
             && self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
     }
