@@ -1,7 +1,7 @@
 //! Administration over gRPC: create the cluster, describe it, hand a shard's primary over.
 //!
-//! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a node's or a client's
-//! certificate is refused. Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in
+//! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is refused.
+//! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node. Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in
 //! the metadata [`LEADER_METADATA`].
 
 use std::sync::Arc;
@@ -46,6 +46,13 @@ impl Admin {
         AdminServiceServer::with_interceptor(self, guard)
     }
 
+    fn require_administrator<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match request.extensions().get::<Identity>() {
+            Some(Identity::Admin(_)) => Ok(()),
+            _ => Err(no_administrator(&self.node)),
+        }
+    }
+
     fn map(&self) -> Result<Arc<ClusterMap>, Status> {
         self.control.map().ok_or_else(|| Status::failed_precondition("the cluster is not created yet"))
     }
@@ -74,7 +81,7 @@ impl Admin {
     }
 }
 
-/// Lets administrators of this cluster in.
+/// Lets administrators and nodes of this cluster in, and notes who it is.
 #[derive(Clone)]
 pub struct Guard {
     node: Arc<NodeShared>,
@@ -85,12 +92,20 @@ impl tonic::service::Interceptor for Guard {
         let certificates =
             request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
         let identity = certificates.and_then(|chain| Identity::of(chain.first()?));
-        if identity == Some(Identity::Admin(self.node.cluster)) {
-            return Ok(request);
+        match identity {
+            Some(identity) if identity.cluster() == self.node.cluster => {
+                let mut request = request;
+                request.extensions_mut().insert(identity);
+                Ok(request)
+            }
+            _ => Err(no_administrator(&self.node)),
         }
-        let wanted = format!("fastness://{}/admin", self.node.cluster);
-        Err(Status::permission_denied(format!("the certificate does not name an administrator ({wanted})")))
     }
+}
+
+fn no_administrator(node: &NodeShared) -> Status {
+    let wanted = format!("fastness://{}/admin", node.cluster);
+    Status::permission_denied(format!("the certificate does not name an administrator ({wanted})"))
 }
 
 fn elsewhere(message: &str, address: &str) -> Status {
@@ -160,6 +175,7 @@ impl AdminService for Admin {
         &self,
         request: Request<CreateClusterRequest>,
     ) -> Result<Response<CreateClusterResponse>, Status> {
+        self.require_administrator(&request)?;
         let request = request.into_inner();
         let durability: Durability =
             request.durability.parse().map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
@@ -211,6 +227,7 @@ impl AdminService for Admin {
     }
 
     async fn hand_over(&self, request: Request<HandOverRequest>) -> Result<Response<HandOverResponse>, Status> {
+        self.require_administrator(&request)?;
         let HandOverRequest { shard, target_node } = request.into_inner();
         let target = (target_node != 0).then_some(NodeId(target_node));
         let (control, leader, what) = if GroupId(shard) == GroupId::CONTROL {

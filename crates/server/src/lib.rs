@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod config;
 mod glob;
+mod leaders;
 pub mod metrics;
 pub mod names;
 pub mod node;

@@ -163,6 +163,7 @@ impl Node {
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
         tokio::spawn(inner.clone().follow_map(runtime));
+        tokio::spawn(crate::leaders::follow(inner.shared.clone(), material.for_asking()));
         tokio::spawn(inner.clone().watch_consensus());
         tokio::spawn(inner.clone().watch_control());
         tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node has started");

@@ -173,6 +173,14 @@ impl Material {
         Ok(Arc::new(config))
     }
 
+    /// How this node asks other nodes over gRPC.
+    #[must_use]
+    pub fn for_asking(&self) -> tonic::transport::ClientTlsConfig {
+        tonic::transport::ClientTlsConfig::new()
+            .identity(tonic::transport::Identity::from_pem(&self.pem.chain, &self.pem.key))
+            .ca_certificate(tonic::transport::Certificate::from_pem(&self.pem.ca))
+    }
+
     /// How the doors of peers and administrators behave: a certificate of the CA is required.
     #[must_use]
     pub fn for_grpc(&self) -> tonic::transport::ServerTlsConfig {

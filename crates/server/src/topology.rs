@@ -248,7 +248,7 @@ impl Replica<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use fastness_resp::{Protocol, Value, value};
@@ -256,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    fn map() -> ClusterMap {
+    pub(crate) fn map() -> ClusterMap {
         let node = |id: u64, az: &str| NodeInfo {
             id: NodeId(id),
             az: Az::from(az),

@@ -12,8 +12,8 @@ use fastness_server::config::{ClientCertificates, Config};
 use fastness_server::node::Node;
 use fastness_server::tls::Material;
 use fastness_types::{ClusterId, Durability};
-use fastness_wire::admin::v1::DescribeClusterRequest;
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
+use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest};
 use fastness_wire::peer::v1::peer_service_client::PeerServiceClient;
 use harness::certificates::Ca;
 use harness::{Client, Door, Options, PATIENCE, bulk, eventually, simple};
@@ -151,7 +151,12 @@ async fn each_door_lets_its_own_in() {
     let described = admin.describe_cluster(DescribeClusterRequest {}).await.unwrap().into_inner();
     assert_eq!((described.map_version, described.node_id), (0, 1));
     assert_eq!(described.nodes[0].peer_address, peer);
-    for wrong in ["client", "node", "stranger"] {
+    // A node may look, and change nothing.
+    let mut own = AdminServiceClient::new(channel(&ca, &grpc, "node").await);
+    own.describe_cluster(DescribeClusterRequest {}).await.unwrap();
+    let refused = own.hand_over(HandOverRequest { shard: 1, target_node: 0 }).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    for wrong in ["client", "stranger"] {
         let mut client = AdminServiceClient::new(channel(&ca, &grpc, wrong).await);
         let refused = client.describe_cluster(DescribeClusterRequest {}).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{wrong}: {refused}");
