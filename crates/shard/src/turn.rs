@@ -14,6 +14,8 @@
 //! It never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with nothing
 //! borrowed: commands run meanwhile (and are told LOADING while memory is being restored).
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +35,12 @@ const SLICE_BYTES: usize = 1024 * 1024;
 const EXPIRE_BUDGET: usize = 200;
 /// A replica this close to the committed index could serve as primary soon, entries.
 const READY_BEHIND_MAX: u64 = 1024;
-/// The longest wait without looking around.
-const IDLE_MAX: Duration = Duration::from_secs(1);
+/// While keys have deadlines, the longest wait without looking at the wall clock.
+const EXPIRE_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
+    let mut alarm = Alarm::default();
     loop {
         let stopped = inner.state.borrow_mut().see_role(&inner.handle);
         if let Some(reason) = stopped {
@@ -52,10 +55,37 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             tokio::task::yield_now().await;
             continue;
         }
+        alarm.set(&inner, wait);
         tokio::select! {
             () = inner.handle.changed() => {}
             () = inner.work.notified() => {}
-            () = inner.pause.pause(wait) => {}
+            () = alarm.rings() => {}
+        }
+    }
+}
+
+/// The next point in time at which the loop has something to do. A pause costs system calls, so one that rings early
+/// enough is kept over turns: most turns are ended by consensus or by work.
+#[derive(Default)]
+struct Alarm(Option<(BootNs, Pin<Box<dyn Future<Output = ()>>>)>);
+
+impl Alarm {
+    /// Rings after `wait`, or earlier; never without one.
+    fn set(&mut self, inner: &Inner, wait: Option<Duration>) {
+        let Some(wait) = wait else { return };
+        let at = inner.clock.boot().plus(wait);
+        if self.0.as_ref().is_none_or(|(set, _)| *set > at) {
+            self.0 = Some((at, inner.pause.pause(wait)));
+        }
+    }
+
+    async fn rings(&mut self) {
+        match &mut self.0 {
+            Some((_, pause)) => {
+                pause.await;
+                self.0 = None;
+            }
+            None => std::future::pending().await,
         }
     }
 }
@@ -100,8 +130,8 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
 }
 
 impl State {
-    /// Everything of a turn after the log; gives how long to wait if nobody wakes the loop.
-    fn finish_turn(&mut self, inner: &Inner, behind: bool) -> Duration {
+    /// Everything of a turn after the log; gives how long to wait if nobody wakes the loop (`None`: until somebody does).
+    fn finish_turn(&mut self, inner: &Inner, behind: bool) -> Option<Duration> {
         let now = inner.now();
         if !behind && self.phase == Phase::Restoring {
             self.phase = Phase::Serving;
@@ -113,7 +143,7 @@ impl State {
         let close = self.close_batch(inner, now.boot);
         self.report(inner);
         self.wake(inner, now.boot);
-        expiry.min(close)
+        [expiry, close].into_iter().flatten().min()
     }
 
     fn see_drain(&mut self, inner: &Inner, now: Now) {
@@ -126,39 +156,40 @@ impl State {
     }
 
     /// Removes keys past their time; gives when to look again.
-    fn expire(&mut self, now: Now) -> Duration {
+    fn expire(&mut self, now: Now) -> Option<Duration> {
         let now = Now { wall: self.stamp(now), ..now };
         let may_stage = self.draining.is_none() && !self.is_pressed();
         let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else {
-            return IDLE_MAX;
+            return None;
         };
         let before = leader.stage.effects.len();
         let removed = self.engine.expire_due(now.wall, EXPIRE_BUDGET, &mut leader.stage.effects);
         self.stage(UnitKind::Expiry, before, now);
         if removed == EXPIRE_BUDGET {
-            return Duration::ZERO;
+            return Some(Duration::ZERO);
         }
         let due = self.engine.first_deadline().map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
-        due.map_or(IDLE_MAX, |due| due.clamp(self.batching.expire_every, IDLE_MAX))
+        // The wall clock may jump: looked at again after a while however far the deadline is.
+        due.map(|due| due.min(EXPIRE_LOOK_MAX).max(self.batching.expire_every))
     }
 
     /// Closes the open batch if it is time and proposes what the window has room for; gives when to look again.
-    fn close_batch(&mut self, inner: &Inner, now: BootNs) -> Duration {
+    fn close_batch(&mut self, inner: &Inner, now: BootNs) -> Option<Duration> {
         let mode = self.mode.in_force();
         let draining = self.draining.is_some();
-        let Some(leader) = &mut self.leader else { return IDLE_MAX };
+        let leader = self.leader.as_mut()?;
         let stage = &mut leader.stage;
         if draining {
             stage.hurry();
         }
         stage.propose(&inner.handle, self.batching.in_flight_max);
         match stage.when(mode, &self.batching, now) {
-            Close::Not => IDLE_MAX,
-            Close::At(at) => at.since(now),
+            Close::Not => None,
+            Close::At(at) => Some(at.since(now)),
             Close::Now => {
                 stage.seal(mode);
                 stage.propose(&inner.handle, self.batching.in_flight_max);
-                IDLE_MAX
+                None
             }
         }
     }
