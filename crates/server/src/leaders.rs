@@ -4,6 +4,7 @@
 //! What it tells is a hint that may be a moment old: a client that is sent to a former primary is sent on from there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,12 +58,14 @@ fn channel<'a>(
     node: &NodeInfo,
     tls: &ClientTlsConfig,
 ) -> Option<&'a Channel> {
-    if !channels.contains_key(&node.id) {
-        let endpoint = Endpoint::from_shared(format!("https://{}", node.grpc_address)).ok()?;
-        let endpoint = endpoint.tls_config(tls.clone()).ok()?.connect_timeout(ANSWER_MAX).timeout(ANSWER_MAX);
-        channels.insert(node.id, endpoint.connect_lazy());
+    match channels.entry(node.id) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(place) => {
+            let endpoint = Endpoint::from_shared(format!("https://{}", node.grpc_address)).ok()?;
+            let endpoint = endpoint.tls_config(tls.clone()).ok()?.connect_timeout(ANSWER_MAX).timeout(ANSWER_MAX);
+            Some(place.insert(endpoint.connect_lazy()))
+        }
     }
-    channels.get(&node.id)
 }
 
 /// The leaders that a node knows.

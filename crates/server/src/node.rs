@@ -88,11 +88,14 @@ pub enum NodeError {
     Threads(#[from] std::io::Error),
 }
 
+/// Ends the thread when something is sent, or when it is dropped.
+type ConsensusThread = (oneshot::Sender<()>, JoinHandle<()>);
+
 /// A running node.
 pub struct Node {
     inner: Arc<Inner>,
     failure: watch::Receiver<Option<String>>,
-    consensus_thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    consensus_thread: Option<ConsensusThread>,
 }
 
 struct Inner {
@@ -485,7 +488,7 @@ async fn close_log(log: Log) {
 }
 
 /// A thread with a runtime of its own, until it is told to end.
-fn consensus_thread() -> std::io::Result<(Handle, (oneshot::Sender<()>, JoinHandle<()>))> {
+fn consensus_thread() -> std::io::Result<(Handle, ConsensusThread)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let (end, ended) = oneshot::channel::<()>();
@@ -496,7 +499,7 @@ fn consensus_thread() -> std::io::Result<(Handle, (oneshot::Sender<()>, JoinHand
     Ok((handle, (end, thread)))
 }
 
-async fn end_thread((end, thread): (oneshot::Sender<()>, JoinHandle<()>)) {
+async fn end_thread((end, thread): ConsensusThread) {
     // It may have ended by itself.
     let _ = end.send(());
     if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {

@@ -60,9 +60,8 @@ impl Filter {
 
     /// Whether `client` is selected; `own` is the id of the one that asks.
     pub(super) fn selects(&self, client: &Client, own: u64) -> bool {
-        !(self.skip_own && client.id == own)
-            && !client.is_killed()
-            && self.conditions.iter().all(|condition| condition.holds(client))
+        let left_out = self.skip_own && client.id == own;
+        !left_out && !client.is_killed() && self.conditions.iter().all(|condition| condition.holds(client))
     }
 }
 
