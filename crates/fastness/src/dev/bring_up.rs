@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fastness_wire::admin::v1::{CreateClusterRequest, DescribeClusterResponse, NodeSpec};
+use fastness_wire::admin::v1::{CreateClusterRequest, DescribeClusterResponse, NodeSpec, ReplicaStatus};
 use tokio::time::Instant;
 
 use super::cluster_file::{ClusterFile, HOST};
@@ -140,7 +140,7 @@ async fn takes_writes(folder: &Folder, settings: &Settings, shard: u32, nodes: &
 }
 
 /// Waits until a node that was started again serves: its admin door answers and, if a majority of all nodes runs (so that
-/// it can learn what is committed), the doors of its replicas do. Tells whether they do.
+/// it can learn what is committed), its replicas have loaded their data and know their leader. Tells whether they do.
 pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Result<bool> {
     let until = Instant::now() + PATIENCE;
     answers(folder, settings, &admin(folder)?, node, until).await?;
@@ -148,20 +148,24 @@ pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Res
     if running * 2 <= settings.azs.len() {
         return Ok(false);
     }
-    let ports = settings.ports()?[node as usize - 1];
-    for shard in settings.shards_on(node) {
-        while !serves(ports.plaintext + shard as u16 - 1).await {
-            check_alive(folder, node)?;
-            if Instant::now() >= until {
-                bail!(
-                    "node {node} runs, but its replica of shard {shard} does not serve after {} s",
-                    PATIENCE.as_secs()
-                );
+    let (admin, ports) = (admin(folder)?, settings.ports()?[node as usize - 1]);
+    loop {
+        let view = answers(folder, settings, &admin, node, until).await?;
+        let mut serving = 0;
+        for shard in settings.shards_on(node) {
+            let follows = |r: &ReplicaStatus| r.shard == shard && r.ready && r.leader_node != 0;
+            if view.replicas.iter().any(follows) && serves(ports.plaintext + shard as u16 - 1).await {
+                serving += 1;
             }
-            tokio::time::sleep(POLL).await;
         }
+        if serving == settings.shards_on(node).count() {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            bail!("node {node} runs, but not all of its replicas serve after {} s", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
     }
-    Ok(true)
 }
 
 /// Whether a replica has loaded its data and answers.

@@ -1,0 +1,183 @@
+//! `fastness dev` from end to end, on real processes: start, write, kill -9, start again, stop, refuse.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing here takes so long; past it something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn fastness(arguments: &[&str], dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fastness")).args(arguments).arg("--dir").arg(dir).output().unwrap()
+}
+
+fn succeed(arguments: &[&str], dir: &Path) -> String {
+    let output = fastness(arguments, dir);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(arguments: &[&str], dir: &Path, reason: &str) {
+    let output = fastness(arguments, dir);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains(reason), "{arguments:?}: {error}");
+}
+
+/// The first of 100 ports in a row that are free, below the ports that the system gives out. Tests of one run look in
+/// different places.
+fn free_ports() -> u16 {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 100) as u16 + 50 * CALLS.fetch_add(1, Ordering::Relaxed);
+    let bases = (0..100).map(|i| 10_000 + (start + i) % 100 * 200);
+    let free = |base: &u16| (*base..base + 100).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    bases.into_iter().find(free).expect("100 free ports in a row")
+}
+
+/// Stops the cluster whatever happens in the test.
+struct Cluster {
+    dir: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        fastness(&["dev", "stop"], &self.dir);
+    }
+}
+
+impl Cluster {
+    fn start(more: &[&str]) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = Cluster { dir: folder.path().join("a cluster"), _folder: folder };
+        let port = free_ports().to_string();
+        let arguments = [&["dev", "--detach", "--port", &port], more].concat();
+        let text = succeed(&arguments, &cluster.dir);
+        assert!(text.contains("durability sync"), "{text}");
+        cluster
+    }
+
+    fn file(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.dir.join("cluster.json")).unwrap()).unwrap()
+    }
+
+    fn pid(&self, node: usize) -> Option<i64> {
+        self.file()["nodes"][node - 1]["pid"].as_i64()
+    }
+
+    fn port(&self, node: usize) -> u16 {
+        self.file()["nodes"][node - 1]["resp"][0]["port"].as_u64().unwrap() as u16
+    }
+
+    fn primary(&self) -> Option<usize> {
+        let status = fastness(&["dev", "status", "--json"], &self.dir);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["primaries"]["1"].as_u64().map(|node| node as usize)
+    }
+}
+
+/// Repeats `look` until it finds something.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The first line of the reply to an inline command, and the one after a bulk's length; `None` without an answer.
+fn ask(port: u16, command: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    let bulk = first.starts_with('$') && first != "$-1";
+    if bulk { lines.next()?.ok() } else { Some(first) }
+}
+
+fn end(pid: i64) {
+    let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
+    let cluster = Cluster::start(&["--shards", "1"]);
+    let primary = cluster.primary().expect("a cluster that takes writes has a primary");
+    assert_eq!(ask(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
+
+    end(cluster.pid(primary).unwrap());
+    until("cluster.json still names a dead process", || cluster.pid(primary).is_none().then_some(()));
+    let next = until("no other primary", || cluster.primary().filter(|node| *node != primary));
+    until("the write is gone", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
+    assert_eq!(cluster.pid(primary), None, "a killed node stays dead");
+
+    succeed(&["dev", "node", "start", &primary.to_string()], &cluster.dir);
+    assert!(cluster.pid(primary).is_some());
+    let moved = succeed(&["cluster", "hand-over", "--shard", "1", "--to", &primary.to_string()], &cluster.dir);
+    assert!(moved.contains(&format!("led by node {primary}")), "{moved}");
+
+    for node in 1..=3 {
+        end(cluster.pid(node).unwrap());
+    }
+    until("cluster.json still names dead processes", || (1..=3).all(|n| cluster.pid(n).is_none()).then_some(()));
+    succeed(&["dev", "--detach"], &cluster.dir);
+    let primary = until("no primary", || cluster.primary());
+    assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
+
+    refused(&["dev", "--shards", "2", "--detach"], &cluster.dir, "it has 1");
+    refused(&["dev", "node", "start", "4"], &cluster.dir, "nodes are 1 to 3");
+    let pids: Vec<_> = (1..=3).map(|node| cluster.pid(node).unwrap()).collect();
+    succeed(&["dev", "stop"], &cluster.dir);
+    for (node, pid) in (1..=3).zip(pids) {
+        assert_eq!(cluster.pid(node), None);
+        // The process is gone, or a zombie that nobody has waited for.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
+}
+
+#[test]
+fn a_node_ends_in_good_order_and_says_so_with_its_status() {
+    let cluster = Cluster::start(&["--shards", "1", "--azs", "a,b,c,a"]);
+    assert_eq!(cluster.file()["nodes"].as_array().unwrap().len(), 4);
+    let primary = cluster.primary().unwrap();
+    assert_eq!(ask(cluster.port(primary), "SET k v").as_deref(), Some("+OK"));
+    succeed(&["dev", "node", "stop", &primary.to_string()], &cluster.dir);
+    let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{primary}/node.log"))).unwrap();
+    assert!(log.contains("the node has ended"), "{log}");
+    let next = until("nobody took over", || cluster.primary());
+    assert_eq!(ask(cluster.port(next), "GET k").as_deref(), Some("v"));
+}
+
+#[test]
+fn what_cannot_be_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("c");
+    refused(&["dev", "--detach", "--azs", "a,a,a"], &dir, "at least 2 AZs");
+    refused(&["dev", "--detach", "--replicas", "0"], &dir, "at least one replica");
+    refused(&["dev", "--detach", "--shards", "40"], &dir, "ports");
+    assert!(!dir.exists());
+    refused(&["dev", "stop"], &dir, "no folder");
+    std::fs::create_dir(&dir).unwrap();
+    refused(&["dev", "status"], &dir, "no dev cluster");
+
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().min(65_436);
+    if port == taken.local_addr().unwrap().port() {
+        refused(&["dev", "--detach", "--port", &port.to_string()], &dir, "is not free");
+    }
+    std::fs::write(dir.join("thesis.tex"), b"").unwrap();
+    refused(&["dev", "--detach"], &dir, "thesis.tex");
+}
