@@ -66,12 +66,7 @@ struct Waiter {
     wake: Condvar,
 }
 
-fn through_log(
-    root: &Path,
-    proposers: usize,
-    bytes: usize,
-    span: Duration,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn through_log(root: &Path, proposers: usize, bytes: usize, span: Duration) -> Result<(), Box<dyn std::error::Error>> {
     let dir = root.join("log");
     let store = RocksStore::open(&RocksOptions::new(&dir))?;
     let options = LogOptions::new(NodeId(1), ClusterId([1; 16]));

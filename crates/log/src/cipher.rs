@@ -102,8 +102,8 @@ impl MasterKey {
         let read = |source| KeyFileError::Read { path: path.to_path_buf(), source };
         check_mode(path, &std::fs::metadata(path).map_err(read)?)?;
         let content = std::fs::read(path).map_err(read)?;
-        let bytes = parse_key(&content)
-            .ok_or_else(|| KeyFileError::Form { path: path.to_path_buf(), bytes: content.len() })?;
+        let bytes =
+            parse_key(&content).ok_or_else(|| KeyFileError::Form { path: path.to_path_buf(), bytes: content.len() })?;
         Ok(MasterKey::from_bytes(&bytes))
     }
 
@@ -185,10 +185,7 @@ impl Cipher {
 
     /// The master key with this fingerprint.
     pub(crate) fn master_by(&self, fingerprint: Fingerprint) -> Option<&MasterKey> {
-        [Some(&self.master), self.previous.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|key| key.fingerprint() == fingerprint)
+        [Some(&self.master), self.previous.as_ref()].into_iter().flatten().find(|key| key.fingerprint() == fingerprint)
     }
 }
 

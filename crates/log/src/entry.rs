@@ -228,8 +228,7 @@ mod tests {
 
     #[test]
     fn a_header_decodes_to_itself() {
-        let header =
-            EntryHeader { kind: EntryKind::Batch, key_id: 5, term: 6, node: 7, nonce: *b"abcdefghijkl" };
+        let header = EntryHeader { kind: EntryKind::Batch, key_id: 5, term: 6, node: 7, nonce: *b"abcdefghijkl" };
         let mut record = Vec::new();
         header.encode(&mut record);
         assert_eq!(record.len(), HEADER_BYTES);

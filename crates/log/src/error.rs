@@ -146,7 +146,9 @@ pub enum OpenError {
         error: RecordError,
     },
     /// A key that this version does not know.
-    #[error("{place} has a {family} key {key} that this version of the program does not know: was it used by a newer one?")]
+    #[error(
+        "{place} has a {family} key {key} that this version of the program does not know: was it used by a newer one?"
+    )]
     UnknownKey {
         /// The store.
         place: String,

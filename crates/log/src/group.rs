@@ -100,16 +100,15 @@ impl GroupMemory {
         let Some(first) = entries.first() else {
             return Ok(());
         };
-        let mut last = self.last.map(|id| id.index);
-        let mut expected = last.map_or(first.index, |index| index + 1);
-        for entry in entries {
-            if entry.index != expected {
-                return Err(WriteError::NotContiguous { group, last, found: entry.index });
+        let last = self.last.map(|id| id.index);
+        let expected = last.map_or(first.index, |index| index + 1)..;
+        match entries.iter().zip(expected).find(|(entry, expected)| entry.index != *expected) {
+            Some((entry, expected)) => {
+                let last = expected.checked_sub(1);
+                Err(WriteError::NotContiguous { group, last, found: entry.index })
             }
-            last = Some(entry.index);
-            expected += 1;
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Adds one entry that append number `append` brought.

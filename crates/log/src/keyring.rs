@@ -224,8 +224,7 @@ impl Sealer {
     /// The stored form of an entry.
     pub(crate) fn seal_entry(&mut self, group: GroupId, entry: &LogEntry) -> Vec<u8> {
         let nonce = self.next_nonce(entry.payload.len());
-        let header =
-            EntryHeader { kind: entry.kind, key_id: self.key_id, term: entry.term, node: entry.node, nonce };
+        let header = EntryHeader { kind: entry.kind, key_id: self.key_id, term: entry.term, node: entry.node, nonce };
         let mut record = Vec::with_capacity(HEADER_BYTES + entry.payload.len() + TAG_BYTES);
         header.encode(&mut record);
         let key = Key::Entry { group, index: entry.index };
@@ -268,11 +267,7 @@ fn wrap(place: &Place, cipher: &mut Cipher, id: u32, mut plain: [u8; 32]) -> Vec
     record.extend_from_slice(&nonce);
     let tag = master
         .wrapping
-        .seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(place.wrap_data(id)),
-            &mut plain,
-        )
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.wrap_data(id)), &mut plain)
         .expect("32 bytes are below AES-GCM's limit");
     record.extend_from_slice(&plain);
     record.extend_from_slice(tag.as_ref());

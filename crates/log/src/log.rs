@@ -124,10 +124,8 @@ impl Log {
         };
         let reader = DiskReader { store, ring };
         let (reader, threads) = start(writer, reader, driver).map_err(|error| OpenError::Thread(error.to_string()))?;
-        let groups = groups
-            .into_iter()
-            .map(|(id, memory)| (id, Arc::new(Group { id, memory: Mutex::new(memory) })))
-            .collect();
+        let groups =
+            groups.into_iter().map(|(id, memory)| (id, Arc::new(Group { id, memory: Mutex::new(memory) }))).collect();
         let groups = Mutex::new(groups);
         let reader = Mutex::new(Some(Arc::new(reader)));
         let threads = Mutex::new(threads);
@@ -168,10 +166,8 @@ impl Log {
     /// The counters.
     #[must_use]
     pub fn stats(&self) -> &LogStats {
-        let (ops, bytes) = self.shared.queue.depth();
         let stats = &self.shared.stats;
-        stats.queue_ops.store(ops as u64, std::sync::atomic::Ordering::Relaxed);
-        stats.queue_bytes.store(bytes as u64, std::sync::atomic::Ordering::Relaxed);
+        stats.record_queue(self.shared.queue.depth());
         stats
     }
 
@@ -301,11 +297,7 @@ impl GroupLog {
     }
 
     /// Removes every entry after `after`; all with `None`, which a log that was purged refuses.
-    pub fn truncate_after(
-        &self,
-        after: Option<EntryId>,
-        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
-    ) {
+    pub fn truncate_after(&self, after: Option<EntryId>, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut memory = self.group.memory.lock();
         match memory.truncate(self.group.id, after) {
             Err(error) => {

@@ -20,14 +20,37 @@ use crate::group::Group;
 pub type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send + 'static>;
 
 pub(crate) enum Op {
-    Append { group: Arc<Group>, entries: Vec<Arc<LogEntry>>, done: Done },
+    Append {
+        group: Arc<Group>,
+        entries: Vec<Arc<LogEntry>>,
+        done: Done,
+    },
     /// Removes entries `from..to`.
-    Truncate { group: Arc<Group>, from: u64, to: u64, done: Done },
+    Truncate {
+        group: Arc<Group>,
+        from: u64,
+        to: u64,
+        done: Done,
+    },
     /// Removes entries `from..=record.upto`.
-    Purge { group: Arc<Group>, from: u64, record: PurgeRecord, done: Done },
-    Vote { group: Arc<Group>, vote: Bytes, done: Done },
-    Committed { group: Arc<Group>, committed: Bytes },
-    RotateKey { done: Done },
+    Purge {
+        group: Arc<Group>,
+        from: u64,
+        record: PurgeRecord,
+        done: Done,
+    },
+    Vote {
+        group: Arc<Group>,
+        vote: Bytes,
+        done: Done,
+    },
+    Committed {
+        group: Arc<Group>,
+        committed: Bytes,
+    },
+    RotateKey {
+        done: Done,
+    },
 }
 
 impl Op {
@@ -64,8 +87,18 @@ struct State {
     ops: VecDeque<Queued>,
     /// Bytes waiting, and being written.
     bytes: usize,
+    bytes_peak: usize,
     pushed: u64,
     closed: bool,
+}
+
+/// How much waits for the writer.
+pub(crate) struct Depth {
+    pub(crate) ops: usize,
+    /// Waiting, and being written.
+    pub(crate) bytes: usize,
+    /// The most that ever were.
+    pub(crate) bytes_peak: usize,
 }
 
 pub(crate) struct Queue {
@@ -97,6 +130,7 @@ impl Queue {
             }
             state.pushed += 1;
             state.bytes += bytes;
+            state.bytes_peak = state.bytes_peak.max(state.bytes);
             let number = state.pushed;
             state.ops.push_back(Queued { number, bytes, op });
             number
@@ -124,10 +158,10 @@ impl Queue {
         state.bytes < self.bytes_max || state.closed
     }
 
-    /// Operations and bytes that wait or are being written.
-    pub(crate) fn depth(&self) -> (usize, usize) {
+    /// How much waits.
+    pub(crate) fn depth(&self) -> Depth {
         let state = self.state.lock();
-        (state.ops.len(), state.bytes)
+        Depth { ops: state.ops.len(), bytes: state.bytes, bytes_peak: state.bytes_peak }
     }
 
     /// No more is accepted; what is queued is still handed out.

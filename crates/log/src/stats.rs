@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::queue::Depth;
+
 /// Buckets of [`LogStats::sync_buckets`]: bucket `i` counts synced writes that took less than `2^i` µs, and the
 /// last one all slower ones.
 pub const SYNC_BUCKETS: usize = 24;
@@ -41,6 +43,12 @@ pub struct LogStats {
 impl LogStats {
     pub(crate) fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn record_queue(&self, depth: Depth) {
+        self.queue_ops.store(depth.ops as u64, Ordering::Relaxed);
+        self.queue_bytes.store(depth.bytes as u64, Ordering::Relaxed);
+        self.queue_bytes_peak.store(depth.bytes_peak as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn record_sync(&self, took: Duration) {

@@ -123,7 +123,10 @@ enum Finding {
 
 /// One physical record, or why there is none.
 enum Physical {
-    Record { kind: u8, end: usize },
+    Record {
+        kind: u8,
+        end: usize,
+    },
     /// The file ends within it.
     Short,
     Bad(&'static str),

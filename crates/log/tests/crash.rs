@@ -5,6 +5,8 @@
 //! of their calls, and every operation that was called back is in it. That covers lost writes, votes and entries that
 //! pass each other, and half-applied batches, across groups.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Encryption at rest: nothing readable on the disk, and every change of a stored byte or of its place is found.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{CLUSTER, NODE, append, batch_entry, entries, entry, master, open, purge, vote, wait};

@@ -3,6 +3,8 @@
 //! A golden file is never changed. A new format version gets a new file beside it, and this test goes on reading the
 //! old one. `FASTNESS_WRITE_GOLDEN=1` writes files that are not there.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::fmt::Write;

@@ -3,6 +3,8 @@
 //!
 //! The child is this test binary itself, told by an environment variable.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The log over the simulated disk, with its writer on a thread: reading what was appended, reopening, errors.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

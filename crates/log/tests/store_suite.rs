@@ -1,6 +1,8 @@
 //! One conformance suite that RocksDB and the simulated disk both pass, and what is particular to RocksDB: locks, torn
 //! and damaged files.
 
+#![allow(clippy::unwrap_used)]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;

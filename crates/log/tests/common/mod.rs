@@ -1,5 +1,5 @@
 //! Shared by this crate's tests: one node, one key, entries whose content follows from their index.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastness_log::memory::MemoryDisk;
 use fastness_log::store::OrderedStore;
-use fastness_log::{Cipher, EntryId, EntryKind, GroupLog, Log, LogEntry, LogOptions, MasterKey, WriteError, WriterDriver};
+use fastness_log::{
+    Cipher, EntryId, EntryKind, GroupLog, Log, LogEntry, LogOptions, MasterKey, WriteError, WriterDriver,
+};
 use fastness_types::{ClusterId, NodeId};
 
 pub const NODE: NodeId = NodeId(1);
