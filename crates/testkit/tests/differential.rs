@@ -43,7 +43,7 @@ struct Choices(Rng);
 
 impl Random for Choices {
     fn next_u64(&mut self) -> u64 {
-        self.0.next()
+        self.0.bits()
     }
 }
 
@@ -154,7 +154,7 @@ impl Pair {
     }
 
     fn write_anew(&mut self, key: &[u8]) {
-        let get = self.theirs[0].call(&vec![b"GET".to_vec(), key.to_vec()]).unwrap();
+        let get = self.theirs[0].call(&[b"GET".to_vec(), key.to_vec()]).unwrap();
         let value = decode(&get).as_bytes().unwrap().to_vec();
         let set = vec![b"SET".to_vec(), key.to_vec(), value, b"KEEPTTL".to_vec()];
         assert_eq!(self.ask(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
@@ -249,7 +249,7 @@ fn random_commands_have_equal_replies_and_effects() {
         let mut pair = Pair::new(seed, &reference);
         let mut generator = Generator::new(seed, |_| true);
         for number in 1..=commands {
-            let request = generator.next();
+            let request = generator.command();
             let version = generator.rng().below(2);
             pair.step(&request, version);
             if number % 500 == 0 || number == commands {
@@ -285,7 +285,7 @@ fn expired_keys_are_gone() {
             while SystemClock.wall().0 <= deadline + 1 {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let request = generator.next();
+            let request = generator.command();
             pair.step(&request, 1);
         }
         pair.compare_everything();

@@ -14,7 +14,7 @@ impl Rng {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Rng {
 
     /// Below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.bits() % bound as u64) as usize
     }
 
     /// True one time in `n`.
@@ -223,7 +223,7 @@ impl Generator {
     }
 
     /// The next command.
-    pub fn next(&mut self) -> Request {
+    pub fn command(&mut self) -> Request {
         let shape = self.shape();
         let mut request = self.fill(shape);
         if self.rng.one_in(25) {
@@ -328,7 +328,7 @@ impl Generator {
             2 => self.float(),
             3 => Vec::new(),
             4 => vec![b'v'; 200 + self.rng.below(200)],
-            5 => (0..self.rng.below(12)).map(|_| self.rng.next() as u8).collect(),
+            5 => (0..self.rng.below(12)).map(|_| self.rng.bits() as u8).collect(),
             _ => {
                 let length = self.rng.below(20);
                 (0..length).map(|_| b"abcABC 01"[self.rng.below(9)]).collect()
@@ -422,7 +422,7 @@ mod tests {
     fn a_seed_gives_the_same_commands() {
         let draw = |seed| {
             let mut generator = Generator::new(seed, |_| true);
-            (0..500).map(|_| generator.next()).collect::<Vec<_>>()
+            (0..500).map(|_| generator.command()).collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

@@ -82,18 +82,9 @@ impl Reference {
     /// # Errors
     /// If the server does not answer.
     pub fn connect(&self, protocol: Protocol) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut connection = Connection { stream, buffer: Vec::new() };
-        let hello = connection.call(&words(&["HELLO", &protocol.number().to_string()]))?;
-        if hello.starts_with(b"-") {
-            bail!("HELLO: {}", hello.escape_ascii());
-        }
-        Ok(connection)
+        Connection::open("127.0.0.1", self.port, protocol)
     }
 }
-
 impl Drop for Reference {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -126,6 +117,22 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection to any server, the reference or the product, that speaks this version.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub fn open(host: &str, port: u16, protocol: Protocol) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect((host, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = Connection { stream, buffer: Vec::new() };
+        let hello = connection.call(&words(&["HELLO", &protocol.number().to_string()]))?;
+        if hello.starts_with(b"-") {
+            bail!("HELLO: {}", hello.escape_ascii());
+        }
+        Ok(connection)
+    }
+
     /// Sends a command and returns the bytes of its reply.
     ///
     /// # Errors
