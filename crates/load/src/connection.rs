@@ -221,9 +221,8 @@ fn flat_reply_len(input: &[u8]) -> Result<Option<(usize, bool)>, IoError> {
         b'$' if input[1] == b'-' => Ok(Some((header, false))),
         b'$' => {
             let digits = std::str::from_utf8(&input[1..line.saturating_sub(1)]).ok();
-            let len: usize = digits
-                .and_then(|d| d.parse().ok())
-                .ok_or_else(|| IoError::Malformed("bulk length".into()))?;
+            let len: usize =
+                digits.and_then(|d| d.parse().ok()).ok_or_else(|| IoError::Malformed("bulk length".into()))?;
             Ok((input.len() >= header + len + 2).then_some((header + len + 2, false)))
         }
         other => Err(IoError::Malformed(format!("reply type {:?} where a flat one was due", char::from(other)))),

@@ -113,13 +113,8 @@ impl State {
     pub(crate) fn may_leave(&self, hold: Hold, now: BootNs) -> Leave {
         match &self.leader {
             Some(leader) if leader.tenure == hold.tenure => {
-                if hold.seq <= leader.committed {
-                    Leave::Now
-                } else if hold.durability != Durability::Sync && leader.may_act(now) {
-                    Leave::Now
-                } else {
-                    Leave::Wait
-                }
+                let acts_early = hold.durability != Durability::Sync && leader.may_act(now);
+                if hold.seq <= leader.committed || acts_early { Leave::Now } else { Leave::Wait }
             }
             _ if self.ended.committed_by(hold.tenure, hold.seq).is_some() => Leave::Now,
             _ => Leave::Unknown,

@@ -74,7 +74,6 @@ pub enum DigestError {
 impl Shard {
     /// Makes a shard replica and its loop, to be spawned on the same thread (a `LocalSet`). The loop ends when the group
     /// has stopped or a fatal error was met; [`ShardInfo::stopped`] then says why.
-    #[must_use]
     pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
         let inner = Rc::new(Inner {
             state: RefCell::new(State::new(&options)),

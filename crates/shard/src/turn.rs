@@ -67,7 +67,10 @@ pub(crate) async fn run(inner: Rc<Inner>) {
 /// The next point in time at which the loop has something to do. A pause costs system calls, so one that rings early
 /// enough is kept over turns: most turns are ended by consensus or by work.
 #[derive(Default)]
-struct Alarm(Option<(BootNs, Pin<Box<dyn Future<Output = ()>>>)>);
+struct Alarm(Option<(BootNs, Pause)>);
+
+/// Resolves at the point that it was made for.
+type Pause = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Alarm {
     /// Rings after `wait`, or earlier; never without one.
@@ -159,9 +162,7 @@ impl State {
     fn expire(&mut self, now: Now) -> Option<Duration> {
         let now = Now { wall: self.stamp(now), ..now };
         let may_stage = self.draining.is_none() && !self.is_pressed();
-        let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else {
-            return None;
-        };
+        let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
         let before = leader.stage.effects.len();
         let removed = self.engine.expire_due(now.wall, EXPIRE_BUDGET, &mut leader.stage.effects);
         self.stage(UnitKind::Expiry, before, now);

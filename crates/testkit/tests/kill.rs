@@ -16,8 +16,7 @@ async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&cluster)?;
     cluster.keep_files();
-    let options =
-        chaos::Options { seed, faults: faults.to_vec(), workers: 8, tls, pause: Duration::from_millis(1) };
+    let options = chaos::Options { seed, faults: faults.to_vec(), workers: 8, tls, pause: Duration::from_millis(1) };
     let report = chaos::run(&cluster, &options).await?;
     eprintln!("{:?} in {:?}", report.summary, report.elapsed);
     for injected in &report.injected {

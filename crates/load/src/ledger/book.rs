@@ -161,9 +161,15 @@ impl Book {
         drop(registers);
         // A write that was refused is neither unknown nor at least acknowledged, unless a later one was.
         if number > attempted || (number > acknowledged && !unknown) {
-            self.violate(key, format!("read {number}, which was refused or never written (newest acknowledged {acknowledged})"));
+            self.violate(
+                key,
+                format!("read {number}, which was refused or never written (newest acknowledged {acknowledged})"),
+            );
         } else if number < start.acknowledged && !unknown {
-            self.violate(key, format!("read {number}, but {} was acknowledged before the read began", start.acknowledged));
+            self.violate(
+                key,
+                format!("read {number}, but {} was acknowledged before the read began", start.acknowledged),
+            );
         }
     }
 
