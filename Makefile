@@ -35,7 +35,8 @@ stop: ## stop the cluster that `make run` started; its data stays
 # packages and targets, so that cargo resolves the same features and compiles everything once.
 test: setup-test ## all tests, on real processes too
 	@$(ENV); cargo build --locked --workspace --bins --tests
-	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace; \
+		echo "real clients (redis-cli, redis-py, valkey-py, GLIDE):"; "$$FASTNESS_PYTHON" tests/clients/test_clients.py
 
 verify: setup ## check formatting, lints, layers, docs and licences; writes nothing to the checkout
 	cargo fmt --all --check

@@ -1,0 +1,280 @@
+"""Real clients run their basic flow against a cluster of real processes, in plaintext and over TLS.
+
+`make test` runs it. FASTNESS_BIN names the binary, FASTNESS_VALKEY_CLI a valkey-cli; redis-cli comes from the system.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import glide
+import redis
+import redis.cluster
+import valkey
+import valkey.cluster
+from glide_shared.config import TlsAdvancedConfiguration
+
+BINARY = os.environ["FASTNESS_BIN"]
+AZS = ["a", "b", "c"]
+
+
+def free_ports():
+    """The first of 100 free ports in a row."""
+    for base in range(30_000, 32_000, 100):
+        try:
+            for port in range(base, base + 100):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+    raise RuntimeError("no 100 free ports in a row")
+
+
+class Cluster:
+    """A three-AZ, three-shard cluster in `sync` mode."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="fastness-clients-")
+        self.dev("--detach", "--azs", ",".join(AZS), "--shards", "3", "--port", str(free_ports()))
+        self.file = json.loads(Path(self.dir, "cluster.json").read_text())
+        self.ca = self.file["ca"]
+
+    def dev(self, *args):
+        done = subprocess.run([BINARY, "dev", *args, "--dir", self.dir], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"fastness dev {args}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def doors(self, tls):
+        return [
+            (door["host"], door["tls_port" if tls else "port"]) for node in self.file["nodes"] for door in node["resp"]
+        ]
+
+    def stop(self):
+        self.dev("stop")
+        shutil.rmtree(self.dir)
+
+
+CLUSTER = None
+
+
+def setUpModule():
+    global CLUSTER
+    CLUSTER = Cluster()
+
+
+def tearDownModule():
+    if CLUSTER:
+        CLUSTER.stop()
+
+
+class PythonClusterFlow:
+    """redis-py's and valkey-py's cluster clients have one interface."""
+
+    tls = False
+
+    def connect(self, **options):
+        host, port = CLUSTER.doors(self.tls)[0]
+        if self.tls:
+            options |= {"ssl": True, "ssl_ca_certs": CLUSTER.ca}
+        return self.module.cluster.__dict__[self.client_class](host=host, port=port, **options)
+
+    def test_basic_flow(self):
+        with self.connect(decode_responses=True) as client:
+            p = f"{self.module.__name__}{self.tls}:"
+            for i in range(200):
+                self.assertTrue(client.set(f"{p}{i}", i))
+            self.assertEqual([client.get(f"{p}{i}") for i in range(200)], [str(i) for i in range(200)])
+            self.assertEqual(client.incrby(f"{p}n", 41), 41)
+            self.assertEqual(client.incr(f"{p}n"), 42)
+            self.assertTrue(client.set(f"{p}ttl", "x", ex=100))
+            self.assertIn(client.ttl(f"{p}ttl"), range(95, 101))
+            self.assertEqual(client.append(f"{p}ttl", "yz"), 3)
+            self.assertEqual(client.exists(f"{p}1", f"{p}nothing"), 1)
+            self.assertEqual(client.mset_nonatomic({f"{p}m{i}": i for i in range(20)}) and True, True)
+            self.assertEqual(client.mget_nonatomic([f"{p}m{i}" for i in range(20)]), [str(i) for i in range(20)])
+            self.assertEqual(client.delete(f"{p}1"), 1)
+            self.assertIsNone(client.get(f"{p}1"))
+            keys = set(client.scan_iter(match=f"{p}m*"))
+            self.assertEqual(keys, {f"{p}m{i}" for i in range(20)})
+
+    def test_pipeline(self):
+        with self.connect(decode_responses=True) as client:
+            p = f"{self.module.__name__}{self.tls}:pipe:"
+            pipe = client.pipeline()
+            for i in range(100):
+                pipe.set(f"{p}{i}", i)
+                pipe.get(f"{p}{i}")
+            answers = pipe.execute()
+            self.assertEqual(answers[1::2], [str(i) for i in range(100)])
+
+    def test_reads_from_replicas(self):
+        with self.connect(decode_responses=True, read_from_replicas=True) as client:
+            p = f"{self.module.__name__}{self.tls}:replica:"
+            for i in range(50):
+                client.set(f"{p}{i}", i)
+            # Replicas are eventually consistent: WAIT tells when they hold the write, a read shows when they applied it.
+            for i in range(50):
+                for _ in range(200):
+                    if client.get(f"{p}{i}") == str(i):
+                        break
+                else:
+                    self.fail(f"a replica never showed {p}{i}")
+
+    def test_wrong_arguments_are_told(self):
+        with self.connect(decode_responses=True) as client:
+            p = f"{self.module.__name__}{self.tls}:wrong"
+            client.set(p, "text")
+            with self.assertRaisesRegex(self.module.exceptions.ResponseError, "not an integer"):
+                client.incr(p)
+        # A cluster client looks a command up in COMMAND's answer; what the server itself says shows on one connection.
+        host, port = CLUSTER.doors(False)[0]
+        with self.module.__dict__[self.plain_class](host=host, port=port) as client:
+            with self.assertRaisesRegex(self.module.exceptions.ResponseError, "unknown command 'LPUSH'"):
+                client.execute_command("LPUSH", p, "x")
+
+
+class RedisPy(PythonClusterFlow, unittest.TestCase):
+    module = redis
+    client_class = "RedisCluster"
+    plain_class = "Redis"
+
+
+class RedisPyTls(RedisPy):
+    tls = True
+
+
+class ValkeyPy(PythonClusterFlow, unittest.TestCase):
+    module = valkey
+    client_class = "ValkeyCluster"
+    plain_class = "Valkey"
+
+
+class ValkeyPyTls(ValkeyPy):
+    tls = True
+
+
+class Glide(unittest.TestCase):
+    tls = False
+
+    def configuration(self, **options):
+        advanced = None
+        if self.tls:
+            pem = Path(CLUSTER.ca).read_bytes()
+            tls = TlsAdvancedConfiguration(root_pem_cacerts=pem)
+            advanced = glide.AdvancedGlideClusterClientConfiguration(tls_config=tls)
+        addresses = [glide.NodeAddress(host, port) for host, port in CLUSTER.doors(self.tls)[:3]]
+        return glide.GlideClusterClientConfiguration(
+            addresses, use_tls=self.tls, request_timeout=5000, advanced_config=advanced, **options
+        )
+
+    def test_basic_flow(self):
+        async def flow():
+            client = await glide.GlideClusterClient.create(self.configuration())
+            p = f"glide{self.tls}:"
+            for i in range(100):
+                self.assertEqual(await client.set(f"{p}{i}", str(i)), "OK")
+            got = await client.mget([f"{p}{i}" for i in range(100)])
+            self.assertEqual(got, [str(i).encode() for i in range(100)])
+            self.assertEqual(await client.incrby(f"{p}n", 5), 5)
+            self.assertTrue(await client.expire(f"{p}n", 50))
+            self.assertIn(await client.ttl(f"{p}n"), range(45, 51))
+            batch = glide.ClusterBatch(is_atomic=True)
+            batch.set(f"{{{p}}}a", "1")
+            batch.incr(f"{{{p}}}a")
+            self.assertEqual(await client.exec(batch, raise_on_error=True), ["OK", 2])
+            self.assertEqual(await client.delete([f"{p}{i}" for i in range(100)]), 100)
+            await client.close()
+
+        asyncio.run(flow())
+
+    def test_az_affinity_reads_from_the_own_az(self):
+        """Reads of a client in AZ b go to replicas in b (or to primaries there), and return what was written."""
+
+        async def flow():
+            read_from = glide.ReadFrom.AZ_AFFINITY_REPLICAS_AND_PRIMARY
+            configuration = self.configuration(read_from=read_from, client_az="b")
+            client = await glide.GlideClusterClient.create(configuration)
+            p = f"glide{self.tls}:az:"
+            for i in range(60):
+                await client.set(f"{p}{i}", str(i))
+            await client.wait(2, 2000)
+            before = await self.reads_by_az()
+            for _ in range(5):
+                for i in range(60):
+                    self.assertEqual(await client.get(f"{p}{i}"), str(i).encode())
+            after = await self.reads_by_az()
+            await client.close()
+            gained = {az: after[az] - before[az] for az in AZS}
+            self.assertGreaterEqual(gained["b"], 300, gained)
+            self.assertLess(gained["a"] + gained["c"], 60, gained)
+
+        asyncio.run(flow())
+
+    async def reads_by_az(self):
+        """GETs that the replicas of each AZ have answered, as INFO commandstats counts them."""
+        counts = dict.fromkeys(AZS, 0)
+        for node in CLUSTER.file["nodes"]:
+            for door in node["resp"]:
+                with redis.Redis(host=door["host"], port=door["port"], decode_responses=True) as r:
+                    counts[node["az"]] += r.info("commandstats").get("cmdstat_get", {}).get("calls", 0)
+        return counts
+
+
+class GlideTls(Glide):
+    tls = True
+
+
+class CommandLine(unittest.TestCase):
+    """redis-cli and valkey-cli, as a person uses them."""
+
+    def programs(self):
+        found = [p for p in [shutil.which("redis-cli"), os.environ.get("FASTNESS_VALKEY_CLI")] if p]
+        self.assertTrue(found, "neither redis-cli nor FASTNESS_VALKEY_CLI is there")
+        return found
+
+    def run_cli(self, program, *args, tls=False):
+        host, port = CLUSTER.doors(tls)[0]
+        security = ["--tls", "--cacert", CLUSTER.ca] if tls else []
+        done = subprocess.run(
+            [program, "-h", host, "-p", str(port), *security, *args], capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.strip(), done.returncode, done.stderr
+
+    def test_follows_redirections(self):
+        for program in self.programs():
+            for i in range(20):
+                self.assertEqual(self.run_cli(program, "-c", "SET", f"cli:{i}", str(i))[0], "OK")
+                self.assertEqual(self.run_cli(program, "-c", "GET", f"cli:{i}")[0], str(i))
+
+    def test_over_tls(self):
+        for program in self.programs():
+            out, code, err = self.run_cli(program, "-c", "SET", "cli:tls", "yes", tls=True)
+            if "Unrecognized option" in err or "--tls" in err:
+                self.skipTest(f"{program} was built without TLS")
+            self.assertEqual((out, code), ("OK", 0), err)
+            self.assertEqual(self.run_cli(program, "-c", "GET", "cli:tls", tls=True)[0], "yes")
+
+    def test_cluster_check_and_info(self):
+        host, port = CLUSTER.doors(False)[0]
+        for program in self.programs():
+            for verb in ["check", "info"]:
+                out, code, err = self.run_cli(program, "--cluster", verb, f"{host}:{port}")
+                self.assertEqual(code, 0, out + err)
+            self.assertIn("All 16384 slots covered", self.run_cli(program, "--cluster", "check", f"{host}:{port}")[0])
+
+    def test_bigkeys(self):
+        for program in self.programs():
+            out, code, err = self.run_cli(program, "--bigkeys")
+            self.assertEqual(code, 0, out + err)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
