@@ -1,7 +1,7 @@
 //! The same commands to this product and to a real Valkey server: replies and keys must be equal.
 //!
 //! - [`generator`]: seeded random commands from one shape per command, good arguments and bad ones.
-//! - [`reference`]: a Valkey server of its own for the test, as a cluster of one node.
+//! - [`mod@reference`]: a Valkey server of its own for the test, as a cluster of one node.
 //! - [`exclusions`]: what may differ, with the reasons, read from one file.
 //! - [`compare`]: whether two replies are equal, as far as the exclusions ask for it.
 //!
