@@ -4,12 +4,17 @@
 //! - Messages of one group leave in the order in which they were queued, also when one of them is cut into parts.
 //! - Groups take turns part by part, so one group's large entry delays the others by one part at most.
 //! - A frame holds about [`limits::FRAME_BYTES_MAX`] bytes at most.
+//! - What nobody waits for (an append without entries, which only tells what is committed, and its answer) lingers for
+//!   [`LINGER_MAX`], or leaves with the next message that somebody does wait for: under load, a frame less per commit and peer
+//!   in each direction.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fastness_types::{GroupId, limits};
 use fastness_wire::peer::v1::{Frame, Message};
+use tokio::time::Instant;
 
 /// What a message is. Frozen numbers; unknown ones are answered with [`Kind::Refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +81,18 @@ pub(crate) const QUEUED_PER_GROUP_MAX: usize = 256;
 /// A joined message may not be larger than the largest entry and what stands around it.
 const JOINED_BYTES_MAX: usize = limits::ENTRY_BYTES_MAX + limits::FRAME_BYTES_MAX;
 
+/// How long a message that nobody waits for may wait for company.
+const LINGER_MAX: Duration = Duration::from_millis(5);
+
+/// How soon a message has to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// At once.
+    Now,
+    /// With the next one, or after [`LINGER_MAX`].
+    Lingers,
+}
+
 /// A message in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
@@ -110,10 +127,12 @@ pub(crate) struct Outbox {
     queues: HashMap<GroupId, VecDeque<Envelope>>,
     /// Groups with something queued, whose turn comes first in front.
     turns: VecDeque<GroupId>,
+    /// When what is queued has to leave; `None`: nothing is queued.
+    leaves_at: Option<Instant>,
 }
 
 impl Outbox {
-    pub(crate) fn push(&mut self, envelope: Envelope) -> Result<(), QueueFull> {
+    pub(crate) fn push(&mut self, envelope: Envelope, urgency: Urgency) -> Result<(), QueueFull> {
         let queue = self.queues.entry(envelope.group).or_default();
         if queue.len() >= QUEUED_PER_GROUP_MAX {
             return Err(QueueFull);
@@ -122,11 +141,28 @@ impl Outbox {
             self.turns.push_back(envelope.group);
         }
         queue.push_back(envelope);
+        let now = Instant::now();
+        let at = if urgency == Urgency::Now { now } else { now + LINGER_MAX };
+        self.leaves_at = Some(self.leaves_at.map_or(at, |earlier| earlier.min(at)));
         Ok(())
     }
 
-    /// The next frame, if anything is queued.
+    /// When there is something to send, if nothing is pushed before.
+    pub(crate) fn leaves_at(&self) -> Option<Instant> {
+        self.leaves_at
+    }
+
+    /// The next frame, if it is time for one.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
+        self.leaves_at.filter(|at| *at <= Instant::now())?;
+        let frame = self.fill_frame();
+        if self.turns.is_empty() {
+            self.leaves_at = None;
+        }
+        frame
+    }
+
+    fn fill_frame(&mut self) -> Option<Frame> {
         let mut frame = Frame::default();
         let mut room = limits::FRAME_BYTES_MAX;
         while room >= PART_BYTES_MAX {
@@ -154,6 +190,14 @@ impl Outbox {
             self.turns.push_back(group);
         }
         Some(message)
+    }
+}
+
+/// Resolves when what lingers has to leave; never if nothing does.
+pub(crate) async fn lingered(leaves_at: Option<Instant>) {
+    match leaves_at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

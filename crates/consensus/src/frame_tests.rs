@@ -19,7 +19,7 @@ fn a_message_of_any_size_arrives_whole_and_frames_keep_their_bound() {
     for len in sizes {
         let mut outbox = Outbox::default();
         let sent = envelope(3, 9, len);
-        outbox.push(sent.clone()).unwrap();
+        outbox.push(sent.clone(), Urgency::Now).unwrap();
         let mut joiner = Joiner::default();
         let mut joined = Vec::new();
         for frame in drain(&mut outbox) {
@@ -33,9 +33,9 @@ fn a_message_of_any_size_arrives_whole_and_frames_keep_their_bound() {
 #[test]
 fn a_large_message_delays_other_groups_by_a_part_and_never_its_own_groups_order() {
     let mut outbox = Outbox::default();
-    outbox.push(envelope(1, 1, 3 * limits::FRAME_BYTES_MAX)).unwrap();
-    outbox.push(envelope(1, 2, 10)).unwrap();
-    outbox.push(envelope(2, 3, 10)).unwrap();
+    outbox.push(envelope(1, 1, 3 * limits::FRAME_BYTES_MAX), Urgency::Now).unwrap();
+    outbox.push(envelope(1, 2, 10), Urgency::Now).unwrap();
+    outbox.push(envelope(2, 3, 10), Urgency::Now).unwrap();
     let frames = drain(&mut outbox);
     assert!(frames[0].messages.iter().any(|m| m.group == 2), "the small one rides in the first frame");
     let mut joiner = Joiner::default();
@@ -48,10 +48,10 @@ fn a_large_message_delays_other_groups_by_a_part_and_never_its_own_groups_order(
 fn a_full_queue_refuses_and_others_go_on() {
     let mut outbox = Outbox::default();
     for id in 0..QUEUED_PER_GROUP_MAX as u64 {
-        outbox.push(envelope(1, id, 1)).unwrap();
+        outbox.push(envelope(1, id, 1), Urgency::Now).unwrap();
     }
-    assert_eq!(outbox.push(envelope(1, 0, 1)), Err(QueueFull));
-    assert_eq!(outbox.push(envelope(2, 0, 1)), Ok(()));
+    assert_eq!(outbox.push(envelope(1, 0, 1), Urgency::Now), Err(QueueFull));
+    assert_eq!(outbox.push(envelope(2, 0, 1), Urgency::Now), Ok(()));
 }
 
 #[test]
@@ -71,4 +71,19 @@ fn kind_numbers_are_frozen() {
     assert_eq!(numbers, [1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]);
     assert!(Kind::ALL.into_iter().all(|kind| Kind::from_number(kind as u32) == Some(kind)));
     assert_eq!(Kind::from_number(0), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lingers_leaves_with_the_next_or_by_itself() {
+    let mut outbox = Outbox::default();
+    outbox.push(envelope(1, 1, 0), Urgency::Lingers).unwrap();
+    assert_eq!(outbox.next_frame(), None);
+    outbox.push(envelope(2, 2, 0), Urgency::Now).unwrap();
+    assert_eq!(outbox.next_frame().map(|frame| frame.messages.len()), Some(2));
+    assert_eq!(outbox.leaves_at(), None);
+
+    outbox.push(envelope(1, 3, 0), Urgency::Lingers).unwrap();
+    lingered(outbox.leaves_at()).await;
+    assert_eq!(outbox.next_frame().map(|frame| frame.messages.len()), Some(1));
+    assert_eq!(outbox.next_frame(), None);
 }

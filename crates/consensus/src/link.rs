@@ -20,7 +20,7 @@ use prost::Message as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::frame::{Envelope, Joiner, Kind, Outbox};
+use crate::frame::{Envelope, Joiner, Kind, Outbox, Urgency, lingered};
 use crate::node::NodeCore;
 use crate::transport::{Class, FrameStream, TransportError};
 
@@ -92,6 +92,7 @@ impl Link {
         group: GroupId,
         kind: Kind,
         payload: Bytes,
+        urgency: Urgency,
     ) -> Result<oneshot::Receiver<Envelope>, LinkError> {
         let mut state = self.state.lock();
         if !state.connected {
@@ -99,7 +100,7 @@ impl Link {
         }
         state.last_id += 1;
         let id = state.last_id;
-        state.outbox.push(Envelope::new(group, kind, id, payload)).map_err(|_| LinkError::Full)?;
+        state.outbox.push(Envelope::new(group, kind, id, payload), urgency).map_err(|_| LinkError::Full)?;
         let (answer, answered) = oneshot::channel();
         state.asked.insert(id, answer);
         drop(state);
@@ -115,7 +116,7 @@ impl Link {
         payload: Bytes,
         time_max: Duration,
     ) -> Result<Bytes, LinkError> {
-        let answered = self.ask(group, kind, payload)?;
+        let answered = self.ask(group, kind, payload, Urgency::Now)?;
         let answer = tokio::time::timeout(time_max, answered).await.map_err(|_| LinkError::Late)?;
         answer_of(answer)
     }
@@ -179,9 +180,11 @@ impl Link {
         let mut heard = Instant::now();
         let mut next: Option<Frame> = None;
         loop {
-            if next.is_none() {
-                next = self.state.lock().next_frame();
-            }
+            let leaves_at = {
+                let mut state = self.state.lock();
+                next = next.or_else(|| state.next_frame());
+                state.outbox.leaves_at()
+            };
             tokio::select! {
                 biased;
                 frame = incoming.next() => {
@@ -200,6 +203,7 @@ impl Link {
                 }
                 sent = send(&outgoing, &mut next), if next.is_some() => if !sent { return },
                 () = self.wake.notified(), if next.is_none() => {}
+                () = lingered(leaves_at), if next.is_none() => {}
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE_MAX {
                         tracing::debug!(peer = %self.peer, class = ?self.class, "nothing heard: stream given up");

@@ -25,7 +25,7 @@ use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::oneshot;
 
 use crate::codec::{self, DecodeError};
-use crate::frame::{Envelope, Kind};
+use crate::frame::{Envelope, Kind, Urgency};
 use crate::group::Group;
 use crate::link::{Link, LinkError, answer_of};
 use crate::node::NodeCore;
@@ -206,9 +206,11 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
     fn send(&mut self, request: AppendEntriesRequest<Types>) {
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        // Without entries it only tells what is committed; it may ride along with the next one.
+        let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
         let payload = codec::encode_append(request);
         let bytes = payload.len();
-        match self.link.ask(self.group.id, Kind::Append, payload) {
+        match self.link.ask(self.group.id, Kind::Append, payload, urgency) {
             Ok(answer) => {
                 self.bytes += bytes;
                 self.under_way.push_back(UnderWay { previous, last, bytes, answer });

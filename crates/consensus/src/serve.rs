@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::codec;
-use crate::frame::{Envelope, Joiner, Kind, Outbox};
+use crate::frame::{Envelope, Joiner, Kind, Outbox, Urgency, lingered};
 use crate::group::{Group, Raft};
 use crate::link::{SILENCE_MAX, send};
 use crate::node::NodeCore;
@@ -87,6 +87,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
             sent = send(&outgoing, &mut next), if next.is_some() => if !sent { return },
             Some(answer) = session.serving.next(), if !session.serving.is_empty() => session.queue(answer),
             () = session.lease_answers.wake.notified(), if next.is_none() => {}
+            () = lingered(session.outbox.leaves_at()), if next.is_none() => {}
             frame = incoming.next(), if session.serving.len() < SERVED_MAX => {
                 heard = Instant::now();
                 let Some(frame) = frame else { return };
@@ -114,13 +115,16 @@ struct Session {
     node: Arc<NodeCore>,
     peer: NodeId,
     outbox: Outbox,
-    serving: FuturesUnordered<BoxFuture<'static, Envelope>>,
+    serving: FuturesUnordered<BoxFuture<'static, Answer>>,
     lease_answers: Arc<LeaseAnswers>,
     pong_due: bool,
 }
 
 /// An answer, or the reason for humans why there is none.
-type Served = Result<(Kind, Bytes), String>;
+type Served = Result<(Kind, Bytes, Urgency), String>;
+
+/// What is sent for it.
+type Answer = (Envelope, Urgency);
 
 impl Session {
     fn new(node: Arc<NodeCore>, peer: NodeId) -> Session {
@@ -141,8 +145,8 @@ impl Session {
         self.lease_answers.take().or_else(|| self.outbox.next_frame())
     }
 
-    fn queue(&mut self, answer: Envelope) {
-        if self.outbox.push(answer).is_err() {
+    fn queue(&mut self, (answer, urgency): Answer) {
+        if self.outbox.push(answer, urgency).is_err() {
             // The asker has fewer questions under way than the outbox takes, unless it breaks the rules; then it waits for
             // an answer that does not come.
             tracing::warn!(peer = %self.peer, "too many answers wait to be sent");
@@ -158,13 +162,13 @@ impl Session {
                 let served = self.serve(group, kind, payload);
                 let answer = async move {
                     match served.await {
-                        Ok((kind, payload)) => Envelope::new(group, kind, id, payload),
-                        Err(reason) => Envelope::new(group, Kind::Refused, id, reason.into()),
+                        Ok((kind, payload, urgency)) => (Envelope::new(group, kind, id, payload), urgency),
+                        Err(reason) => (Envelope::new(group, Kind::Refused, id, reason.into()), Urgency::Now),
                     }
                 };
                 // Polled here once, so that the question is in the core's queue before the next one is read; and without
                 // tokio's budget, which could put that off.
-                let mut answer: BoxFuture<'static, Envelope> = Box::pin(tokio::task::unconstrained(answer));
+                let mut answer: BoxFuture<'static, Answer> = Box::pin(tokio::task::unconstrained(answer));
                 match futures::FutureExt::now_or_never(&mut answer) {
                     Some(ready) => self.queue(ready),
                     None => self.serving.push(answer),
@@ -208,8 +212,10 @@ impl Session {
 
 async fn append(raft: Raft, payload: Bytes) -> Served {
     let request = codec::decode_append(payload).map_err(|error| error.to_string())?;
+    // Nobody waits to hear that news of what is committed has arrived.
+    let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
     let reply = raft.append_entries(request).await.map_err(|error| error.to_string())?;
-    Ok((Kind::AppendReply, codec::encode_append_reply(&reply)))
+    Ok((Kind::AppendReply, codec::encode_append_reply(&reply), urgency))
 }
 
 const BOUND: &str = "bound by a promise to a leader, or silent after a restart";
@@ -227,7 +233,7 @@ async fn vote(group: Arc<Group>, raft: Raft, payload: Bytes, pre: bool) -> Serve
         return Err(BOUND.to_owned());
     }
     let kind = if pre { Kind::PreVoteReply } else { Kind::VoteReply };
-    Ok((kind, codec::encode_vote_reply(&reply)))
+    Ok((kind, codec::encode_vote_reply(&reply), Urgency::Now))
 }
 
 async fn transfer(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
@@ -236,11 +242,11 @@ async fn transfer(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
         return Err(BOUND.to_owned());
     }
     let reply = raft.handle_transfer_leader(request).await.map_err(|error| error.to_string())?;
-    Ok((Kind::TransferReply, codec::encode_transfer_reply(&reply)))
+    Ok((Kind::TransferReply, codec::encode_transfer_reply(&reply), Urgency::Now))
 }
 
 fn release(group: &Group, peer: NodeId, payload: Bytes) -> Served {
     let request = pb::ReleaseRequest::decode(payload).map_err(|error| error.to_string())?;
     group.release(Epoch { term: request.term, node: peer });
-    Ok((Kind::ReleaseReply, codec::encode(&pb::ReleaseReply {})))
+    Ok((Kind::ReleaseReply, codec::encode(&pb::ReleaseReply {}), Urgency::Now))
 }
