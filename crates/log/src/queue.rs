@@ -123,6 +123,8 @@ impl Queue {
     /// Adds an operation and tells its number; gives it back if the queue is closed.
     pub(crate) fn push(&self, op: Op) -> Result<u64, Op> {
         let bytes = op.bytes();
+        // A committed position is never written by itself: the writer is not woken for one.
+        let wakes = !matches!(op, Op::Committed { .. });
         let number = {
             let mut state = self.state.lock();
             if state.closed {
@@ -135,8 +137,10 @@ impl Queue {
             state.ops.push_back(Queued { number, bytes, op });
             number
         };
-        self.ready.notify_one();
-        self.ready_task.notify_one();
+        if wakes {
+            self.ready.notify_one();
+            self.ready_task.notify_one();
+        }
         Ok(number)
     }
 
