@@ -2,7 +2,7 @@
 //! keys, one at a time and with the pipeline's prefetching. `cargo bench -p fastness-engine`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock; the engine does not")]
 
-use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random, command};
+use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Key, Random, command};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::{HashSeed, WallMs, slot_of};
 use std::hint::black_box;
@@ -31,6 +31,10 @@ struct Bench {
 
 impl Bench {
     fn run(&mut self, args: Args<'_>) {
+        self.run_placed(args, None);
+    }
+
+    fn run_placed(&mut self, args: Args<'_>, first: Option<Key<'_>>) {
         let spec = command::lookup(args).unwrap_or_else(|_| panic!("{args:?} is known"));
         let mut env = Env {
             now: NOW,
@@ -38,6 +42,7 @@ impl Bench {
             random: &mut self.draw,
             reply: &mut self.reply,
             effects: &mut self.effects,
+            first,
         };
         self.engine.execute(spec, args, &mut env);
     }
@@ -83,11 +88,10 @@ fn main() {
         report(name, started, RUNS);
         let started = Instant::now();
         for chunk in keys.chunks(PIPELINE) {
-            let places: Vec<_> = chunk.iter().map(|key| (slot_of(key), bench.engine.hash_key(key))).collect();
-            places.iter().for_each(|&(slot, hash)| bench.engine.prefetch(slot, hash));
-            places.iter().for_each(|&(slot, hash)| bench.engine.prefetch_entry(slot, hash));
-            for key in chunk {
-                bench.run(Args::slices(&words(key)));
+            let places: Vec<_> = chunk.iter().map(|key| bench.engine.key(key)).collect();
+            bench.engine.prefetch(places.iter());
+            for (key, place) in chunk.iter().zip(places) {
+                bench.run_placed(Args::slices(&words(key)), Some(place));
             }
             bench.forget();
         }

@@ -43,17 +43,12 @@ impl Engine {
     ) -> Result<bool, ApplyError> {
         let mut at_end = false;
         while window.len() < WINDOW && !at_end {
-            let next = decoder.next(|key| {
-                let key = self.keyspace.key(key);
-                self.keyspace.prefetch_bucket(key.slot, key.hash);
-                key
-            });
-            match next? {
+            match decoder.next(|key| self.keyspace.key(key))? {
                 Some(effect) => window.push(effect),
                 None => at_end = true,
             }
         }
-        window.iter().filter_map(Effect::key).for_each(|key| self.keyspace.prefetch_entry(key.slot, key.hash));
+        self.prefetch(window.iter().filter_map(Effect::key));
         Ok(at_end)
     }
 

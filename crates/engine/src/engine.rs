@@ -89,17 +89,13 @@ impl Engine {
         self.keyspace.key(bytes)
     }
 
-    /// Starts to load the key's bucket. Call it for each key of a pipeline, then [`Engine::prefetch_entry`] for each,
-    /// then run them.
+    /// Starts to load these keys' entries, so that the waits for memory overlap: first every table, then every bucket,
+    /// then every entry.
     #[inline]
-    pub fn prefetch(&self, slot: Slot, hash: u64) {
-        self.keyspace.prefetch_bucket(slot, hash);
-    }
-
-    /// Starts to load the key's entry.
-    #[inline]
-    pub fn prefetch_entry(&self, slot: Slot, hash: u64) {
-        self.keyspace.prefetch_entry(slot, hash);
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k Key<'k>> + Clone) {
+        keys.clone().for_each(|key| self.keyspace.prefetch_table(key.slot));
+        keys.clone().for_each(|key| self.keyspace.prefetch_bucket(key.slot, key.hash));
+        keys.for_each(|key| self.keyspace.prefetch_entry(key.slot, key.hash));
     }
 
     /// The newest stamp applied or seen. Replicas hide what is past it; a new primary's first stamp is not before it.

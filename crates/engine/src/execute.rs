@@ -4,6 +4,7 @@ use crate::command::{CommandSpec, Flags, Run};
 use crate::effect::EffectBuf;
 use crate::engine::Engine;
 use crate::error::CommandError;
+use crate::keyspace::Key;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::WallMs;
 
@@ -30,6 +31,20 @@ pub struct Env<'a> {
     pub reply: &'a mut ReplyBuf,
     /// Where effects go; its length is unchanged if nothing was written.
     pub effects: &'a mut EffectBuf,
+    /// The argument behind the name with its place, if the caller has worked that out already.
+    pub first: Option<Key<'a>>,
+}
+
+impl Env<'_> {
+    /// The key that stands behind the name.
+    #[inline]
+    pub fn first_key<'k>(&self, engine: &Engine, args: Args<'k>) -> Key<'k> {
+        let bytes = args.get(1);
+        match self.first {
+            Some(Key { bytes: known, slot, hash }) if std::ptr::eq(known, bytes) => Key { bytes, slot, hash },
+            _ => engine.key(bytes),
+        }
+    }
 }
 
 impl Engine {

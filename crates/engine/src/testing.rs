@@ -51,6 +51,7 @@ impl Bench {
                     random: &mut self.random,
                     reply: &mut reply,
                     effects: &mut self.effects,
+                    first: None,
                 };
                 self.engine.execute(spec, args, &mut env);
             }

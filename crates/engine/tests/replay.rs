@@ -123,7 +123,7 @@ fn run(engine: &mut Engine, words: &Words, now: WallMs, may_write: bool, effects
     let spec = command::lookup(args).unwrap_or_else(|_| panic!("{args:?} is known"));
     assert!(matches!(spec.run, Run::Data(_)));
     let mut reply = ReplyBuf::new(Protocol::Resp2);
-    let mut env = Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects };
+    let mut env = Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects, first: None };
     engine.execute(spec, args, &mut env);
     reply.bytes
 }

@@ -166,6 +166,12 @@ impl ArgSpans {
         Args::spans(if self.inline { &self.unquoted } else { buf }, &self.spans)
     }
 
+    /// The argument behind the name, if it stands in `buf` as it is (that of an inline command does not).
+    #[must_use]
+    pub fn first<'b>(&self, buf: &'b [u8]) -> Option<&'b [u8]> {
+        if self.inline { None } else { self.spans.get(1).map(|span| span.of(buf)) }
+    }
+
     /// Whether the command is empty, hence to be skipped.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 
-use fastness_engine::Env;
 use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, SessionCommand};
 use fastness_engine::transaction::{Exec, Queued};
+use fastness_engine::{Env, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{Durability, Seq, slot_of};
 
 use crate::admit::{Denied, Request, Standing};
 use crate::batch::UnitKind;
-use crate::door::{Door, DoorOutcome, ShardView};
+use crate::door::{Call, Door, DoorOutcome, ShardView};
 use crate::outcome::{Hold, Outcome, WrittenAt};
 use crate::refusal::Refusal;
 use crate::session::{QueuedFacts, Session, SlotsSeen};
@@ -24,10 +24,11 @@ const ARGUMENT_BYTES: usize = 24;
 pub(crate) fn run(
     inner: &Rc<Inner>,
     session: &mut Session,
-    args: Args<'_>,
+    call: Call<'_>,
     out: &mut ReplyBuf,
     door: &mut dyn Door,
 ) -> Outcome {
+    let Call { args, at, first } = call;
     if args.is_empty() {
         return Outcome::REPLY;
     }
@@ -49,14 +50,13 @@ pub(crate) fn run(
         return Outcome::REPLY;
     }
     let mut state = inner.state.borrow_mut();
-    let mut now = inner.now();
-    now.wall = state.stamp(now);
+    let now = Now { wall: state.stamp(at), ..at };
     let mut turn = Turn { inner, state: &mut state, session, now, out, door };
     if turn.session.data.in_multi() && is_queued(spec) {
         return turn.queue(spec, args);
     }
     match spec.run {
-        Run::Data(_) => turn.data(spec, args),
+        Run::Data(_) => turn.data(spec, args, first),
         Run::Session(command) => turn.session(command, spec, args),
         Run::Door(command) => turn.door(command, spec, args),
         Run::Refused(_) | Run::Absent => unreachable!("no look-up returns such a command"),
@@ -83,8 +83,8 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn data(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        let request = self.request(spec, args);
+    fn data(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Outcome {
+        let request = self.request(spec, args, first);
         let standing = match self.state.admit(request, self.now, self.door) {
             Ok(standing) => standing,
             Err(denied) => return self.deny(denied),
@@ -92,9 +92,9 @@ impl Turn<'_> {
         match standing {
             Standing::Primary => {
                 let before = self.begin_unit(request.bytes);
-                self.execute(spec, args);
+                self.execute(spec, args, first);
                 let wrote = self.end_unit(before);
-                self.reply(wrote, |turn| turn.depends_on(spec, args))
+                self.reply(wrote, |turn| turn.depends_on(spec, args, first))
             }
             Standing::Replica | Standing::Free => {
                 self.execute_reading(spec, args);
@@ -105,8 +105,11 @@ impl Turn<'_> {
 
     /// What the command is about to do.
     #[inline]
-    fn request(&self, spec: &CommandSpec, args: Args<'_>) -> Request {
-        let slots = spec.keys(args).fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)));
+    fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
+        let slots = match first {
+            Some(key) if spec.key_is_first => SlotsSeen::One(key.slot),
+            _ => spec.keys(args).fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key))),
+        };
         let writes = spec.flags.has(Flags::WRITE);
         let bytes = if writes { effect_bytes_max(spec, args) } else { 0 };
         Request { slots, writes, whole: is_whole(spec), readonly: self.session.data.readonly, bytes }
@@ -122,7 +125,7 @@ impl Turn<'_> {
 
     /// Runs a command on the primary; effects go into the open batch.
     #[inline]
-    fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
+    fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>) {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
         let mut env = Env {
@@ -131,6 +134,7 @@ impl Turn<'_> {
             random: &mut state.random,
             reply: self.out,
             effects: &mut leader.stage.effects,
+            first,
         };
         state.engine.execute(spec, args, &mut env);
     }
@@ -144,6 +148,7 @@ impl Turn<'_> {
             random: &mut state.random,
             reply: self.out,
             effects: &mut state.no_effects,
+            first: None,
         };
         if is_free(spec) {
             // TIME and the like: the replica's own clock, which decides nothing.
@@ -197,8 +202,13 @@ impl Turn<'_> {
     }
 
     /// The last batch that the command's reply may have seen something of.
-    fn depends_on(&self, spec: &CommandSpec, args: Args<'_>) -> Seq {
+    fn depends_on(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Seq {
         let leader = self.state.leader.as_ref().expect("admitted as primary");
+        if let Some(key) = first
+            && spec.key_is_first
+        {
+            return leader.dirty.last_change(key.hash);
+        }
         if is_whole(spec) {
             return leader.stage.last_staged();
         }
@@ -235,7 +245,7 @@ impl Turn<'_> {
     }
 
     fn watch(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        let request = self.request(spec, args);
+        let request = self.request(spec, args, None);
         if let Err(denied) = self.state.admit(request, self.now, self.door) {
             return self.deny(denied);
         }
@@ -249,7 +259,7 @@ impl Turn<'_> {
 
     /// Queues a command of a transaction, after the same questions as if it ran now.
     fn queue(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        let request = self.request(spec, args);
+        let request = self.request(spec, args, None);
         let refusal = match self.state.admit(request, self.now, self.door) {
             Ok(_) | Err(Denied::Busy) => self.refuse_memory(spec.flags.has(Flags::DENYOOM)),
             Err(Denied::Refused(refusal)) => Some(refusal),
@@ -339,7 +349,7 @@ impl Turn<'_> {
             if shows_keys {
                 return leader.stage.last_staged();
             }
-            queue.iter().map(|queued| turn.depends_on(queued.spec, queued.args())).max().unwrap_or_default()
+            queue.iter().map(|queued| turn.depends_on(queued.spec, queued.args(), None)).max().unwrap_or_default()
         })
     }
 
@@ -347,7 +357,7 @@ impl Turn<'_> {
     fn exec_one(&mut self, standing: Standing, queued: &Queued) -> bool {
         let (spec, args) = (queued.spec, queued.args());
         match spec.run {
-            Run::Data(_) if standing == Standing::Primary && !is_free(spec) => self.execute(spec, args),
+            Run::Data(_) if standing == Standing::Primary && !is_free(spec) => self.execute(spec, args, None),
             Run::Data(_) => self.execute_reading(spec, args),
             Run::Session(SessionCommand::Unwatch) => self.out.ok(),
             Run::Door(DoorCommand::Wait | DoorCommand::Waitaof) => {
@@ -427,6 +437,9 @@ fn is_whole(spec: &CommandSpec) -> bool {
 #[inline]
 fn effect_bytes_max(spec: &CommandSpec, args: Args<'_>) -> usize {
     let repeated: usize = args.iter().map(|arg| arg.len() + ARGUMENT_BYTES).sum();
+    if spec.key_is_first {
+        return repeated + args.try_get(1).map_or(0, |key| key.len() + ARGUMENT_BYTES);
+    }
     let unlinked: usize = spec.keys(args).map(|key| key.len() + ARGUMENT_BYTES).sum();
     repeated + unlinked
 }

@@ -1,13 +1,13 @@
 //! What the shard asks of the door that owns a connection.
 
-use fastness_engine::Engine;
 use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{NodeId, Slot};
 
 use crate::info::ShardInfo;
 use crate::session::Session;
-use crate::state::State;
+use crate::state::{Now, State};
 
 /// One connection's door: the commands that need more than the data, and what this client is told about others.
 ///
@@ -34,6 +34,23 @@ pub trait Door {
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
 }
 
+/// One parsed command as a door hands it over; made by [`crate::Shard::call`].
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub(crate) args: Args<'a>,
+    pub(crate) at: Now,
+    pub(crate) first: Option<Key<'a>>,
+}
+
+impl<'a> Call<'a> {
+    /// With the argument behind the name as [`Engine::key`] gives it, where the door has that already.
+    #[must_use]
+    pub fn with_first(mut self, key: Option<Key<'a>>) -> Call<'a> {
+        self.first = key;
+        self
+    }
+}
+
 /// What a door's command did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DoorOutcome {
@@ -48,7 +65,7 @@ pub enum DoorOutcome {
 /// The shard as a door's command sees it.
 pub struct ShardView<'a> {
     pub(crate) state: &'a mut State,
-    pub(crate) now: crate::state::Now,
+    pub(crate) now: Now,
     /// `false` inside of EXEC: nothing may block.
     pub(crate) may_block: bool,
 }

@@ -35,10 +35,11 @@ mod state;
 mod turn;
 mod wait;
 
-pub use door::{Door, DoorOutcome, ShardView};
+pub use door::{Call, Door, DoorOutcome, ShardView};
 pub use info::{ShardInfo, Standing};
 pub use options::{Batching, Pause, ShardOptions, SlotSet, StableCopies, TokioPause};
 pub use outcome::{Hold, Leave, Outcome, Tenure, WaitAnswer, WaitRequest};
 pub use release::Released;
 pub use session::Session;
 pub use shard::{DigestError, Shard};
+pub use state::Now;

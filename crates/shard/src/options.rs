@@ -59,7 +59,7 @@ impl Default for Batching {
             in_flight_max: limits::BATCHES_IN_FLIGHT_MAX,
             bytes_soft: limits::BATCH_BYTES_SOFT,
             sync_wait: Duration::from_micros(500),
-            async_age: Duration::from_millis(3),
+            async_age: Duration::from_millis(10),
             expire_every: Duration::from_millis(25),
             open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,
             drain_hold_max: Duration::from_secs(2),

@@ -12,7 +12,7 @@ use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Clock, LogIndex, WallMs};
 use tokio::sync::Notify;
 
-use crate::door::Door;
+use crate::door::{Call, Door};
 use crate::info::ShardInfo;
 use crate::options::{Pause, ShardOptions, StableCopies};
 use crate::outcome::{Hold, Leave, Outcome, WaitAnswer, WaitRequest};
@@ -103,11 +103,23 @@ impl Shard {
         }
     }
 
-    /// Runs one parsed command of one session. The reply is appended to `out`. Never waits.
-    ///
-    /// The lease is compared with the clock as it is *now*: the command's bytes must have been read before.
-    pub fn run(&self, session: &mut Session, args: Args<'_>, out: &mut ReplyBuf, door: &mut dyn Door) -> Outcome {
-        crate::dispatch::run(&self.inner, session, args, out, door)
+    /// Reads both clocks, for [`Shard::call`].
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.inner.now()
+    }
+
+    /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes were: a
+    /// command that has arrived before the lease was seen to hold is ordered at that point. Commands that arrived
+    /// together may share it, if nothing is awaited between them.
+    #[must_use]
+    pub fn call<'a>(&self, args: Args<'a>, at: Now) -> Call<'a> {
+        Call { args, at, first: None }
+    }
+
+    /// Runs one command of one session. The reply is appended to `out`. Never waits.
+    pub fn run(&self, session: &mut Session, call: Call<'_>, out: &mut ReplyBuf, door: &mut dyn Door) -> Outcome {
+        crate::dispatch::run(&self.inner, session, call, out, door)
     }
 
     /// Whether a held reply may leave now. To be asked when the reply is about to be flushed. After

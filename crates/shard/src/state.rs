@@ -25,7 +25,7 @@ use crate::stage::Stage;
 
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
+pub struct Now {
     pub(crate) boot: BootNs,
     pub(crate) wall: WallMs,
 }

@@ -80,6 +80,7 @@ impl Ours {
                     random: &mut self.choices,
                     reply: &mut reply,
                     effects: &mut self.effects,
+                    first: None,
                 };
                 self.primary.execute(spec, args, &mut env);
             }

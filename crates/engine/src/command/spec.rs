@@ -530,6 +530,8 @@ pub struct CommandSpec {
     pub subcommands: std::ops::Range<usize>,
     /// Whether clients may use it: it or one of its subcommands runs.
     pub is_there: bool,
+    /// Whether its one key is the argument behind the name.
+    pub key_is_first: bool,
 }
 
 impl CommandSpec {

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::door;
 use super::facts::FACTS;
 use super::help;
-use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyPositions, KeySpec, Run};
+use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyFlags, KeyPositions, KeySpec, Run, key_flag};
 use super::{introspect, introspect_docs};
 use crate::{cluster, connection, generic, server, string};
 
@@ -191,7 +191,13 @@ fn spec(index: usize, row: &Facts, facts: &[Facts]) -> CommandSpec {
         run: Run::Absent,
         subcommands: subcommands(row.name, facts),
         is_there: false,
+        key_is_first: key_is_first(row.key_specs),
     }
+}
+
+fn key_is_first(specs: &[KeySpec]) -> bool {
+    let [KeySpec { begin: Begin::At(1), find: Find::Range { last: 0, .. }, flags, .. }] = specs else { return false };
+    !flags.has(KeyFlags(key_flag::NOT_KEY))
 }
 
 /// The rows are sorted by name, so a container's subcommands stand in one range.

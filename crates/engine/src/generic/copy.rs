@@ -16,7 +16,7 @@ pub const COPY: Command = Command::data(
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let replace = parse_options(args.skip(3))?;
-    let (from, to) = (engine.key(args.get(1)), engine.key(args.get(2)));
+    let (from, to) = (env.first_key(engine, args), engine.key(args.get(2)));
     if from.bytes == to.bytes {
         return Err(CommandError::Fixed("ERR source and destination objects are the same"));
     }

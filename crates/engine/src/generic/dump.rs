@@ -12,7 +12,7 @@ use fastness_resp::Args;
 pub const DUMP: Command = Command::data("dump", "<key>", "Gives a key's value in the form that RESTORE reads.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let Some(entry) = engine.read(&key, env) else {
         env.reply.null();
         return Ok(());

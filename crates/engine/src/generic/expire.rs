@@ -49,7 +49,7 @@ struct Form {
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, form: Form) -> Result<(), CommandError> {
     let condition = Condition::parse(args.skip(3))?;
     let at_ms = deadline_ms(args.get(2), &form)?;
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let Some(entry) = engine.look_up(&key, env) else {
         env.reply.integer(0);
         return Ok(());

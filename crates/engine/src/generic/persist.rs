@@ -10,7 +10,7 @@ use fastness_resp::Args;
 pub const PERSIST: Command = Command::data("persist", "<key>", "Lets a key live for ever.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let expires = engine.look_up(&key, env).is_some_and(|entry| entry.deadline().is_some());
     if expires {
         engine.persist(&key, env);

@@ -22,7 +22,7 @@ pub const RENAMENX: Command =
     });
 
 fn move_key(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, replace: bool) -> Result<bool, CommandError> {
-    let (from, to) = (engine.key(args.get(1)), engine.key(args.get(2)));
+    let (from, to) = (env.first_key(engine, args), engine.key(args.get(2)));
     if engine.look_up(&from, env).is_none() {
         return Err(CommandError::NoSuchKey);
     }

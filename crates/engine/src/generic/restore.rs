@@ -19,7 +19,7 @@ pub const RESTORE: Command = Command::data(
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args.skip(4))?;
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     if !options.replace && engine.peek(&key, env).is_some() {
         return Err(CommandError::Fixed("BUSYKEY Target key name already exists."));
     }

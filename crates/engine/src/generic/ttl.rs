@@ -42,7 +42,7 @@ fn run(
     env: &mut Env<'_>,
     answer: impl Fn(u64, u64) -> u64,
 ) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let number = match engine.peek_counted(&key, env).map(|entry| entry.deadline()) {
         None => -2,
         Some(None) => -1,

@@ -10,7 +10,7 @@ use fastness_resp::Args;
 pub const TYPE: Command = Command::data("type", "<key>", "Tells what type of value a key holds.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let name = engine.peek_counted(&key, env).map_or("none", |entry| entry.value().kind().name());
     env.reply.simple(name);
     Ok(())

@@ -484,7 +484,13 @@ impl Keyspace {
         table.random(|bound| random.below(bound))
     }
 
-    /// Starts to load the key's bucket.
+    /// Starts to load the slot's table.
+    #[inline]
+    pub fn prefetch_table(&self, slot: Slot) {
+        super::entry::prefetch(self.table(slot));
+    }
+
+    /// Starts to load the key's bucket; its table should have been loaded.
     #[inline]
     pub fn prefetch_bucket(&self, slot: Slot, hash: u64) {
         self.table(slot).prefetch_bucket(hash);

@@ -11,7 +11,7 @@ use fastness_resp::Args;
 pub const DELIFEQ: Command = Command::data("delifeq", "<key> <value>", "Delete key if value matches string.", delifeq);
 
 fn delifeq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let equal = match engine.look_up(&key, env) {
         Some(entry) => text_of(entry, &mut itoa::Buffer::new())? == args.get(2),
         None => false,

@@ -20,7 +20,7 @@ pub const GETEX: Command = Command::data(
 fn getex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args.skip(2), Allowed::Getex)?;
     let expiry = options.expiry.resolve(env.now, "getex")?;
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let Some(entry) = engine.read(&key, env) else {
         env.reply.null();
         return Ok(());

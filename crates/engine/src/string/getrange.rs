@@ -18,7 +18,7 @@ pub const SUBSTR: Command =
 
 fn getrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (start, end) = (integer(args.get(2))?, integer(args.get(3))?);
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let mut buffer = itoa::Buffer::new();
     let text = match engine.read(&key, env) {
         Some(entry) => text_of(entry, &mut buffer)?,

@@ -41,7 +41,7 @@ pub const DECRBY: Command = Command::data(
 );
 
 fn add(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, by: i64) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let old = match engine.value(&key, env) {
         None => 0,
         Some(ValueRef::Int(number)) => number,

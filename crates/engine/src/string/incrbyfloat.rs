@@ -18,7 +18,7 @@ pub const INCRBYFLOAT: Command = Command::data(
 );
 
 fn incrbyfloat(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
     let old = match engine.look_up(&key, env) {
         Some(entry) => parse(text_of(entry, &mut itoa::Buffer::new())?)?,

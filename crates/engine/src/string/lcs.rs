@@ -57,7 +57,7 @@ impl Options {
 }
 
 fn lcs(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let (a, b) = (engine.key(args.get(1)), engine.key(args.get(2)));
+    let (a, b) = (env.first_key(engine, args), engine.key(args.get(2)));
     for key in [&a, &b] {
         if engine.read(key, env).is_some_and(|entry| check_string(entry).is_err()) {
             return Err(NOT_STRINGS);

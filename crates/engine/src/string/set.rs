@@ -37,7 +37,7 @@ pub const PSETEX: Command = Command::data(
 );
 
 fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     if args.len() == 3 {
         // The common case: nothing to look at. An expired value is replaced as any other.
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
@@ -100,7 +100,7 @@ pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Ex
 }
 
 fn setnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     let missing = engine.look_up(&key, env).is_none();
     if missing {
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
@@ -117,7 +117,7 @@ fn set_with_ttl(
     name: &'static str,
 ) -> Result<(), CommandError> {
     let at: WallMs = deadline(unit, args.get(2), env.now, name)?;
-    let key = engine.key(args.get(1));
+    let key = env.first_key(engine, args);
     store(engine, &key, args.get(3), Expiry::At(at), env);
     env.reply.ok();
     Ok(())

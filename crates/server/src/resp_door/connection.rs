@@ -14,9 +14,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fastness_engine::Key;
 use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
-use fastness_shard::{Hold, Outcome, Session, WaitAnswer};
-use fastness_types::slot_of;
+use fastness_shard::{Hold, Now, Outcome, Session, WaitAnswer};
 use tokio::io::Interest;
 
 use super::ReplicaDoor;
@@ -38,12 +38,23 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// Commands parsed ahead of the one that runs.
 const AHEAD_MAX: usize = 16;
+/// A first argument longer than this is not taken for a key before its command says so, bytes.
+const KEY_AHEAD_BYTES_MAX: usize = 256;
 
 /// Commands that were parsed: `starts[i]..starts[i + 1]` in the buffer.
 struct Ahead {
     count: usize,
     starts: [usize; AHEAD_MAX + 1],
     stop: Stop,
+}
+
+/// What is known of a command before it runs.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    /// Read after its bytes were.
+    now: Now,
+    /// What stands first behind its name.
+    first: Option<Key<'a>>,
 }
 
 /// Why no more were parsed.
@@ -317,12 +328,13 @@ impl Connection {
             };
             let rest = &buffer[consumed..];
             let ahead = self.parse_ahead(rest, &limits);
-            if ahead.count > 1 {
-                self.prefetch(rest, &ahead);
-            }
+            let first = self.look_ahead(rest, &ahead);
+            // One reading for all of them: their bytes are here, and they run without a wait between them.
+            let now = self.door.shard.now();
             for i in 0..ahead.count {
                 let (start, end) = (ahead.starts[i], ahead.starts[i + 1]);
-                let ready = self.may_read() && self.execute_one(i, &rest[start..end], &config, &mut began)?;
+                let at = Moment { now, first: first[i] };
+                let ready = self.may_read() && self.execute_one(i, &rest[start..end], at, &config, &mut began)?;
                 if !ready {
                     // What was parsed ahead is parsed again: the buffer will have moved.
                     self.spans.iter_mut().for_each(ArgSpans::reset);
@@ -374,31 +386,39 @@ impl Connection {
         ahead
     }
 
-    /// A hint only: what stands first behind the name is a key more often than not.
-    fn prefetch(&self, bytes: &[u8], ahead: &Ahead) {
+    /// What stands first behind the name is a key more often than not: its place is worked out here, once, and what stands
+    /// there is asked for.
+    fn look_ahead<'b>(&self, bytes: &'b [u8], ahead: &Ahead) -> [Option<Key<'b>>; AHEAD_MAX] {
+        let mut keys = [None; AHEAD_MAX];
         self.door.shard.with_engine(|engine| {
-            let mut places = [None; AHEAD_MAX];
-            for (i, place) in places.iter_mut().enumerate().take(ahead.count) {
-                let args = self.spans[i].args(&bytes[ahead.starts[i]..]);
-                if let Some(key) = args.try_get(1) {
-                    let (slot, hash) = (slot_of(key), engine.hash_key(key));
-                    engine.prefetch(slot, hash);
-                    *place = Some((slot, hash));
-                }
+            for (i, key) in keys.iter_mut().enumerate().take(ahead.count) {
+                let first = self.spans[i].first(&bytes[ahead.starts[i]..ahead.starts[i + 1]]);
+                *key = first.filter(|arg| arg.len() <= KEY_AHEAD_BYTES_MAX).map(|arg| engine.key(arg));
             }
-            places.into_iter().flatten().for_each(|(slot, hash)| engine.prefetch_entry(slot, hash));
+            if ahead.count > 1 {
+                engine.prefetch(keys.iter().flatten());
+            }
         });
+        keys
     }
 
     /// Runs a command that was parsed; `false`: it has to be run again.
-    fn execute_one(&mut self, i: usize, bytes: &[u8], config: &Config, began: &mut Instant) -> Result<bool, End> {
+    fn execute_one(
+        &mut self,
+        i: usize,
+        bytes: &[u8],
+        at: Moment<'_>,
+        config: &Config,
+        began: &mut Instant,
+    ) -> Result<bool, End> {
         if self.spans[i].is_empty() {
             return Ok(true);
         }
         let start = self.replies.out.len();
         let args = self.spans[i].args(bytes);
         let mut door = ConnectionDoor { replica: &self.door, client: &self.client, spec: None };
-        let outcome = self.door.shard.run(&mut self.session, args, &mut self.replies.out, &mut door);
+        let call = self.door.shard.call(args, at.now).with_first(at.first);
+        let outcome = self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door);
         let spec = door.spec;
         if outcome == Outcome::Busy {
             debug_assert_eq!(self.replies.out.len(), start);

@@ -1,11 +1,10 @@
 //! What one replica's door counts, for INFO and metrics. On the loop's thread: plain cells.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fastness_engine::command::CommandSpec;
+use fastness_engine::command::{self, CommandSpec};
 use fastness_resp::Args;
 
 /// Different error codes that are counted; Valkey's bound too.
@@ -15,24 +14,6 @@ const SLOW_ARGS_MAX: usize = 32;
 const SLOW_ARG_BYTES_MAX: usize = 128;
 /// Buckets of a latency histogram: powers of two of a microsecond.
 const LATENCY_BUCKETS: usize = 32;
-
-/// Hashes the address of a command's row: counting must cost next to nothing beside the command.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
-}
 
 /// What is known of one command.
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,8 +97,8 @@ pub struct DoorStats {
     pub stalled: Cell<u64>,
     /// Commands per second, the newest samples.
     rate: RefCell<Rate>,
-    /// By the address of the command's row in the table.
-    by_command: RefCell<HashMap<usize, (&'static str, CommandStats), BuildHasherDefault<AddressHasher>>>,
+    /// By the command's index in the table; none where it has not run.
+    by_command: RefCell<Vec<Option<Box<CommandStats>>>>,
     by_error: RefCell<BTreeMap<String, u64>>,
     slow: RefCell<VecDeque<SlowCommand>>,
     slow_next: Cell<u64>,
@@ -166,8 +147,10 @@ impl DoorStats {
         let nanos = took.as_nanos() as u64;
         let failed = reply.first() == Some(&b'-');
         let mut by_command = self.by_command.borrow_mut();
-        let row = std::ptr::from_ref(spec) as usize;
-        let (_, stats) = by_command.entry(row).or_insert((spec.name, CommandStats::default()));
+        if by_command.is_empty() {
+            by_command.resize_with(command::all().len(), || None);
+        }
+        let stats = by_command[spec.index].get_or_insert_default();
         if failed && is_rejection(reply) {
             stats.rejected += 1;
         } else {
@@ -230,7 +213,9 @@ impl DoorStats {
     /// Per command, by name.
     #[must_use]
     pub fn by_command(&self) -> BTreeMap<&'static str, CommandStats> {
-        self.by_command.borrow().values().copied().collect()
+        let by_command = self.by_command.borrow();
+        let counted = by_command.iter().zip(command::all());
+        counted.filter_map(|(stats, spec)| Some((spec.name, **stats.as_ref()?))).collect()
     }
 
     /// Error replies per code.

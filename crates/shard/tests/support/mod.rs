@@ -394,7 +394,8 @@ impl Client {
 
     pub fn run_args(&mut self, words: &[&[u8]]) -> Reply {
         let mut out = ReplyBuf::new(self.protocol);
-        let outcome = self.shard.run(&mut self.session, Args::slices(words), &mut out, &mut ScriptedDoor);
+        let call = self.shard.call(Args::slices(words), self.shard.now());
+        let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedDoor);
         Reply { text: String::from_utf8_lossy(&out.bytes).into_owned(), outcome }
     }
 

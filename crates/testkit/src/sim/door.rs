@@ -127,7 +127,8 @@ impl Connection {
         loop {
             let mut reply = ReplyBuf::new(Protocol::Resp2);
             let shard = self.shard.clone();
-            match shard.run(&mut self.session, Args::owned(args), &mut reply, &mut self.door) {
+            let call = shard.call(Args::owned(args), shard.now());
+            match shard.run(&mut self.session, call, &mut reply, &mut self.door) {
                 Outcome::Reply { hold, .. } => {
                     self.waiting.push_back((reply, hold));
                     return Ok(());
