@@ -1,4 +1,4 @@
-//! Encodings: what is persisted (votes, membership entries) and what travels between nodes.
+//! Encodings: what is persisted (votes, membership entries, starts of peers) and what travels between nodes.
 //!
 //! Persisted records are a version byte and a protobuf message; their bytes are frozen by the golden tests below. What
 //! travels is protobuf, whose field numbers are frozen in `proto/`. Decoding never panics: a peer or a disk may hold
@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fastness_log::{EntryKind, LogEntry};
-use fastness_types::{Epoch, NodeId, Seq};
+use fastness_types::{DiskId, Epoch, NodeId, Seq};
 use fastness_wire::peer::v1 as pb;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry as _;
@@ -16,6 +16,7 @@ use openraft::raft::{
 };
 use prost::Message as _;
 
+use crate::identity::Start;
 use crate::raft_types::{Batch, Entry, LeaderId, LogId, Membership, PeerNode, Types, Vote};
 
 /// The version that persisted records start with.
@@ -84,7 +85,12 @@ pub(crate) fn encode_membership(membership: &Membership) -> Bytes {
         halves: halves.map(|half| pb::StoredHalf { voters: half.iter().copied().collect() }).collect(),
         members: membership
             .nodes()
-            .map(|(node, at)| pb::StoredMember { node: *node, az: at.az.clone(), address: at.address.clone() })
+            .map(|(node, at)| pb::StoredMember {
+                node: *node,
+                az: at.az.clone(),
+                address: at.address.clone(),
+                disk: Bytes::copy_from_slice(&at.disk.0),
+            })
             .collect(),
     })
 }
@@ -96,9 +102,28 @@ pub(crate) fn decode_membership(bytes: &[u8]) -> Result<Membership, DecodeError>
     let nodes: std::collections::BTreeMap<u64, PeerNode> = stored
         .members
         .into_iter()
-        .map(|member| (member.node, PeerNode { az: member.az, address: member.address }))
-        .collect();
+        .map(|member| {
+            let disk = disk_in(&member.disk)?;
+            Ok((member.node, PeerNode { az: member.az, address: member.address, disk }))
+        })
+        .collect::<Result<_, DecodeError>>()?;
     Membership::new(halves, nodes).map_err(|error| DecodeError::Membership(error.to_string()))
+}
+
+fn disk_in(bytes: &[u8]) -> Result<DiskId, DecodeError> {
+    let id = bytes.try_into().map_err(|_| DecodeError::Malformed(format!("a disk id of {} bytes", bytes.len())))?;
+    Ok(DiskId(id))
+}
+
+pub(crate) fn encode_stored_peer(start: &Start) -> Bytes {
+    let Start { disk, count, mark } = *start;
+    let disk = Bytes::copy_from_slice(&disk.0);
+    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: mark })
+}
+
+pub(crate) fn decode_stored_peer(bytes: &[u8]) -> Result<Start, DecodeError> {
+    let stored = pb::StoredPeer::decode(body(bytes)?)?;
+    Ok(Start { disk: disk_in(&stored.disk)?, count: stored.start_count, mark: stored.start_nonce })
 }
 
 /// An entry as the log stores it.

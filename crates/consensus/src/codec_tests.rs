@@ -17,8 +17,13 @@ fn log_id(term: u64, node: u64, index: u64) -> LogId {
 }
 
 fn membership() -> Membership {
-    let node = |az: &str, address: &str| PeerNode { az: az.to_owned(), address: address.to_owned() };
-    let nodes = BTreeMap::from([(1, node("a", "h1:1")), (2, node("b", "h2:1")), (4, node("c", "h4:1"))]);
+    let node = |az: &str, address: &str, disk: u8| PeerNode {
+        az: az.to_owned(),
+        address: address.to_owned(),
+        disk: DiskId([disk; 16]),
+    };
+    let nodes = [(1, node("a", "h1:1", 0x11)), (2, node("b", "h2:1", 0x22)), (4, node("c", "h4:1", 0x44))];
+    let nodes = BTreeMap::from(nodes);
     Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 4])], nodes).unwrap()
 }
 
@@ -39,11 +44,24 @@ fn a_stored_position_is_frozen() {
 #[test]
 fn a_stored_membership_is_frozen() {
     let bytes = encode_membership(&membership());
-    assert_eq!(
-        hex(&bytes),
-        "010a040a0201020a040a020204120b08011201611a0468313a31120b08021201621a0468323a31120b08041201631a0468343a31"
-    );
+    let expected = [
+        "010a040a0201020a040a020204",
+        "121d08011201611a0468313a31221011111111111111111111111111111111",
+        "121d08021201621a0468323a31221022222222222222222222222222222222",
+        "121d08041201631a0468343a31221044444444444444444444444444444444",
+    ];
+    assert_eq!(hex(&bytes), expected.concat());
     assert_eq!(decode_membership(&bytes), Ok(membership()));
+}
+
+#[test]
+fn a_stored_start_of_a_peer_is_frozen() {
+    let start = Start { disk: DiskId([0xab; 16]), count: 300, mark: 7 };
+    let bytes = encode_stored_peer(&start);
+    assert_eq!(hex(&bytes), "010a10abababababababababababababababab10ac021807");
+    assert_eq!(decode_stored_peer(&bytes), Ok(start));
+    assert!(matches!(decode_stored_peer(&bytes[..9]), Err(DecodeError::Malformed(_))));
+    assert!(matches!(decode_stored_peer(&[1, 0x10, 5]), Err(DecodeError::Malformed(_))), "no disk");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::driver;
 use crate::group::{Group, GroupParts, Raft};
 use crate::handle::{GroupHandle, group_pair};
 use crate::heartbeat;
+use crate::identity::disks;
 use crate::machine::Machine;
 use crate::network::NetworkFactory;
 use crate::node::NodeCore;
@@ -44,14 +45,14 @@ impl Consensus {
     /// Starts it on the tokio runtime that this is called in: all of its tasks run there.
     ///
     /// # Errors
-    /// If the timers do not fit together.
+    /// If the timers do not fit together; if what the log knows of peers cannot be read.
     pub fn new(
         options: ConsensusOptions,
         log: Log,
         transport: Arc<dyn PeerTransport>,
     ) -> Result<Consensus, StartError> {
         options.timers.validate()?;
-        let node = Arc::new(NodeCore::new(options, transport));
+        let node = Arc::new(NodeCore::new(options, log.clone(), transport)?);
         node.runtime().spawn(heartbeat::run(node.clone()));
         let consensus = Consensus { node, log };
         consensus.node.runtime().spawn(stop_when_the_log_fails(consensus.clone()));
@@ -64,8 +65,10 @@ impl Consensus {
         self.node.own()
     }
 
-    /// Says where peers are reached; wins over what a group's membership says. Links to them are opened.
+    /// Says where peers are reached and with which disks they are members; wins over what a group's membership says of
+    /// addresses. Links to them are opened.
     pub fn set_peers(&self, peers: &[Member]) {
+        self.node.identities.expect(peers.iter().map(|peer| (peer.node, peer.disk)));
         for peer in peers.iter().filter(|peer| peer.node != self.node.own()) {
             self.node.set_address(peer.node, &peer.address, true);
             for class in Class::ALL {
@@ -94,6 +97,9 @@ impl Consensus {
         let options = &self.node.options;
         let pristine = found.vote.is_none() && found.last.is_none();
         let silence = options.timers.lease + options.timers.heartbeat;
+        for membership in &found.memberships {
+            self.node.identities.expect(disks(membership));
+        }
         let group = Arc::new(Group::new(GroupParts {
             id,
             own: options.node,
@@ -101,6 +107,7 @@ impl Consensus {
             clock: options.clock.clone(),
             driver: driver.clone(),
             beat: self.node.beat.clone(),
+            identities: self.node.identities.clone(),
             vote: found.vote,
             last_log: found.last.map_or(0, |last| last.index),
             silent_until: if pristine { BootNs(0) } else { self.node.now().plus(silence) },

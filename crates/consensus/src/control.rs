@@ -60,15 +60,14 @@ impl GroupControl {
     pub async fn initialize(&self, members: &[Member]) -> Result<Option<PlacementWarning>, InitializeError> {
         let warning = placement::check(members.iter().map(|member| (member.node, &member.az)))?;
         let own = self.node.own();
-        if !members.iter().any(|member| member.node == own) {
+        let disk = self.node.identities.own_disk();
+        if !members.iter().any(|member| member.node == own && member.disk == disk) {
             return Err(InitializeError::NotAMember(own));
         }
         let stopped = || InitializeError::Stopped(self.stop_reason());
         let raft = self.group.raft().ok_or_else(stopped)?;
-        let nodes: BTreeMap<u64, PeerNode> = members
-            .iter()
-            .map(|member| (member.node.0, PeerNode { az: member.az.to_string(), address: member.address.clone() }))
-            .collect();
+        let nodes: BTreeMap<u64, PeerNode> =
+            members.iter().map(|member| (member.node.0, PeerNode::from(member))).collect();
         match raft.initialize(nodes).await {
             Ok(()) => Ok(warning),
             Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Err(InitializeError::Already),
@@ -86,8 +85,10 @@ impl GroupControl {
             return Ok(());
         }
         let raft = self.group.raft().ok_or_else(|| self.stop_reason())?;
-        let peer = PeerNode { az: member.az.to_string(), address: member.address.clone() };
-        raft.add_learner(member.node.0, peer, false).await.map(drop).map_err(|error| error.to_string())
+        raft.add_learner(member.node.0, PeerNode::from(member), false)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 
     fn stop_reason(&self) -> String {
@@ -108,10 +109,9 @@ impl GroupControl {
         let metrics = raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
-        let members = membership.nodes().map(|(node, at)| MemberStatus {
-            member: Member { node: NodeId(*node), az: at.az(), address: at.address.clone() },
-            voter: voters.contains(node),
-        });
+        let members = membership
+            .nodes()
+            .map(|(node, at)| MemberStatus { member: at.member(*node), voter: voters.contains(node) });
         let matched = metrics.replication.iter().flatten();
         let role = match (group.stopped(), group.leads(), metrics.state) {
             (Some(_), ..) | (_, _, ServerState::Shutdown) => RoleName::Stopped,

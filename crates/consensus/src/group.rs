@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::handle::{GroupDriver, Lease, Role};
+use crate::identity::{Identities, disks};
 use crate::lease::{Answered, LeaderLease, Promises, Ticket, Voters};
 use crate::machine::Machine;
 use crate::options::Timers;
@@ -38,6 +39,7 @@ pub(crate) struct Group {
     pub(crate) driver: GroupDriver,
     /// Wakes the node's heartbeat out of turn.
     beat: Arc<Notify>,
+    identities: Arc<Identities>,
     raft: OnceLock<Raft>,
     /// The newest vote, on disk or about to be.
     vote: Mutex<Vote>,
@@ -62,6 +64,7 @@ pub(crate) struct GroupParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) driver: GroupDriver,
     pub(crate) beat: Arc<Notify>,
+    pub(crate) identities: Arc<Identities>,
     /// As stored.
     pub(crate) vote: Option<Vote>,
     /// Of the last entry.
@@ -81,6 +84,7 @@ impl Group {
             clock: parts.clock,
             driver: parts.driver,
             beat: parts.beat,
+            identities: parts.identities,
             raft: OnceLock::new(),
             vote: Mutex::new(vote),
             lead: Mutex::new(None),
@@ -157,7 +161,10 @@ impl Group {
             EntryPayload::Blank => self.observe_blank(epoch, index),
             EntryPayload::Normal(batch) if batch.seq != Seq(0) => self.observe_accepted(epoch, batch.seq, index),
             EntryPayload::Normal(_) => {}
-            EntryPayload::Membership(membership) => self.set_voters(membership),
+            EntryPayload::Membership(membership) => {
+                self.identities.expect(disks(membership));
+                self.set_voters(membership);
+            }
         }
     }
 

@@ -23,6 +23,7 @@ mod group;
 pub mod handle;
 mod handover;
 mod heartbeat;
+mod identity;
 mod lease;
 mod link;
 mod machine;

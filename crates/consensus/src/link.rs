@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::frame::{Envelope, Joiner, Kind, Outbox, Urgency, lingered};
+use crate::identity::Heard;
 use crate::node::NodeCore;
 use crate::transport::{Class, FrameStream, TransportError};
 
@@ -136,10 +137,10 @@ impl Link {
         let mut pause = PAUSE_MIN;
         while node.stopped().is_none() {
             let attempt = async {
-                let (stream, joiner) = self.open(&node).await?;
+                let (stream, heard) = self.open(&node).await?;
                 pause = PAUSE_MIN;
                 self.state.lock().connected = true;
-                self.serve(&node, stream, joiner).await;
+                self.serve(&node, stream, heard).await;
                 self.disconnected();
                 Ok::<_, TransportError>(())
             };
@@ -157,7 +158,7 @@ impl Link {
         self.disconnected();
     }
 
-    async fn open(&self, node: &NodeCore) -> Result<(FrameStream, Joiner), TransportError> {
+    async fn open(&self, node: &NodeCore) -> Result<(FrameStream, Heard), TransportError> {
         let unreachable = |what: &str| TransportError::Unreachable(what.to_owned());
         let address = node.address(self.peer).ok_or_else(|| unreachable("no address known"))?;
         let opened = async {
@@ -167,13 +168,14 @@ impl Link {
             let first = stream.incoming.next().await.ok_or_else(|| unreachable("the stream ended"))?;
             let hello = first.messages.into_iter().next().filter(|m| m.kind == Kind::Hello as u32);
             let hello = hello.ok_or_else(|| unreachable("no hello"))?;
-            node.heard_hello(self.peer, hello.payload).map_err(TransportError::Identity)?;
-            Ok((stream, Joiner::default()))
+            let heard = node.heard_hello(self.peer, hello.payload).await;
+            Ok((stream, heard.map_err(|refusal| TransportError::Identity(refusal.to_string()))?))
         };
         tokio::time::timeout(HELLO_TIME_MAX, opened).await.map_err(|_| unreachable("no hello in time"))?
     }
 
-    async fn serve(&self, node: &NodeCore, stream: FrameStream, mut joiner: Joiner) {
+    async fn serve(&self, node: &NodeCore, stream: FrameStream, mut who: Heard) {
+        let mut joiner = Joiner::default();
         let FrameStream { outgoing, mut incoming } = stream;
         let mut ping = tokio::time::interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -190,6 +192,9 @@ impl Link {
                 frame = incoming.next() => {
                     heard = Instant::now();
                     let Some(frame) = frame else { return };
+                    if !node.identities.still_trusts(self.peer, &mut who) {
+                        return;
+                    }
                     for message in frame.messages {
                         match joiner.push(message) {
                             Ok(Some(envelope)) => self.received(node, envelope),

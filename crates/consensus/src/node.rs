@@ -1,10 +1,11 @@
-//! What all groups of one node share: peers and links to them, the start counters, the stop.
+//! What all groups of one node share: peers, who they are and links to them, the stop.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastness_log::Log;
 use fastness_types::{BootNs, Epoch, GroupId, NodeId};
 use fastness_wire::peer::v1::{self as pb, Hello};
 use parking_lot::{Mutex, RwLock};
@@ -15,8 +16,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::codec;
 use crate::group::Group;
+use crate::identity::{Heard, Identities, Refusal};
 use crate::link::Link;
 use crate::options::ConsensusOptions;
+use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
 
 pub(crate) struct NodeCore {
@@ -26,9 +29,7 @@ pub(crate) struct NodeCore {
     links: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
     /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
     addresses: Mutex<HashMap<NodeId, Address>>,
-    /// Highest start heard of each peer.
-    starts: Mutex<HashMap<NodeId, Start>>,
-    own_start: Start,
+    pub(crate) identities: Arc<Identities>,
     /// Wakes the heartbeat out of turn.
     pub(crate) beat: Arc<Notify>,
     rng: Mutex<SmallRng>,
@@ -41,38 +42,29 @@ struct Address {
     set: bool,
 }
 
-/// One start of a node. Two starts with one count and two nonces are two copies of one disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Start {
-    count: u64,
-    nonce: u64,
-}
-
-impl Start {
-    /// Whether this start, told that the node was started as `other`, must be on an old copy of the disk.
-    fn is_outdone_by(self, other: Start) -> bool {
-        other.count > self.count || (other.count == self.count && other.nonce != self.nonce)
-    }
-}
-
 impl NodeCore {
     /// To be called inside the runtime that everything of this node shall run on.
-    pub(crate) fn new(options: ConsensusOptions, transport: Arc<dyn PeerTransport>) -> NodeCore {
+    pub(crate) fn new(
+        options: ConsensusOptions,
+        log: Log,
+        transport: Arc<dyn PeerTransport>,
+    ) -> Result<NodeCore, StartError> {
         let mut rng = SmallRng::seed_from_u64(options.seed ^ options.node.0.rotate_left(32));
-        let own_start = Start { count: options.start_count, nonce: rng.random() };
-        NodeCore {
-            own_start,
+        let identities = Identities::new(log, rng.random());
+        let identities =
+            identities.map_err(|(peer, error)| StartError::Peer { node: peer, reason: error.to_string() })?;
+        Ok(NodeCore {
+            identities: Arc::new(identities),
             options,
             transport,
             groups: RwLock::default(),
             links: Mutex::default(),
             addresses: Mutex::default(),
-            starts: Mutex::default(),
             beat: Arc::default(),
             rng: Mutex::new(rng),
             stop: watch::Sender::new(None),
             runtime: tokio::runtime::Handle::current(),
-        }
+        })
     }
 
     pub(crate) fn own(&self) -> NodeId {
@@ -152,47 +144,17 @@ impl NodeCore {
 
     /// What this node says first on a stream with `peer`.
     pub(crate) fn hello(&self, peer: NodeId) -> Bytes {
-        let seen = self.starts.lock().get(&peer).copied().unwrap_or_default();
-        codec::encode(&Hello {
-            node: self.own().0,
-            cluster: Bytes::copy_from_slice(&self.options.cluster.0),
-            start_count: self.own_start.count,
-            start_nonce: self.own_start.nonce,
-            listener_start_count_seen: seen.count,
-            listener_start_nonce_seen: seen.nonce,
-        })
+        codec::encode(&self.identities.hello(peer))
     }
 
     /// Checks what `peer` says first. The error is for humans; the stream is to be ended.
-    pub(crate) fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<(), String> {
-        let hello = Hello::decode(payload).map_err(|error| error.to_string())?;
-        if hello.node != peer.0 {
-            return Err(format!("it claims to be node {}, but is node {peer}", hello.node));
+    pub(crate) async fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<Heard, Refusal> {
+        let hello = Hello::decode(payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let heard = self.identities.heard(peer, &hello).await;
+        if let Err(Refusal::StopHere(reason)) = &heard {
+            self.stop(reason);
         }
-        if hello.cluster[..] != self.options.cluster.0 {
-            return Err("it belongs to another cluster".to_owned());
-        }
-        let told = Start { count: hello.listener_start_count_seen, nonce: hello.listener_start_nonce_seen };
-        if self.own_start.is_outdone_by(told) {
-            let reason = format!(
-                "this node runs on an old copy of its disk, or two copies run at once: by its own count this is start {}, \
-                 but node {peer} has seen another start {}; replace it by a new node",
-                self.own_start.count, told.count
-            );
-            self.stop(&reason);
-            return Err(reason);
-        }
-        let start = Start { count: hello.start_count, nonce: hello.start_nonce };
-        let mut starts = self.starts.lock();
-        let seen = starts.entry(peer).or_default();
-        if start.is_outdone_by(*seen) {
-            return Err(format!(
-                "it runs on an old copy of its disk: start {} after start {}",
-                start.count, seen.count
-            ));
-        }
-        *seen = start;
-        Ok(())
+        heard
     }
 
     // ---- the lease's answers ---------------------------------------------------------------------------------------

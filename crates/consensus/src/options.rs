@@ -108,9 +108,6 @@ pub struct ConsensusOptions {
     pub az: Az,
     /// The cluster that its certificate names.
     pub cluster: ClusterId,
-    /// How often this node has been started, counted durably on its disk. A peer that has seen a higher count tells
-    /// so, and this node stops: it runs on an old copy of its disk.
-    pub start_count: u64,
     /// Time.
     pub timers: Timers,
     /// The node's clocks.
@@ -125,7 +122,6 @@ impl std::fmt::Debug for ConsensusOptions {
         f.debug_struct("ConsensusOptions")
             .field("node", &self.node)
             .field("az", &self.az)
-            .field("start_count", &self.start_count)
             .field("timers", &self.timers)
             .finish_non_exhaustive()
     }

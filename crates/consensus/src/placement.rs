@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use fastness_types::{Az, NodeId};
+use fastness_types::{Az, DiskId, NodeId};
 
 /// One member of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub struct Member {
     pub az: Az,
     /// Where its peer door listens, `host:port`.
     pub address: String,
+    /// Its disk: on another one it is not this member.
+    pub disk: DiskId,
 }
 
 /// A layout that is allowed although it keeps only half of the promise.

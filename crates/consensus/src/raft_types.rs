@@ -8,9 +8,11 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use bytes::Bytes;
-use fastness_types::{Az, Epoch, NodeId, Seq};
+use fastness_types::{Az, DiskId, Epoch, NodeId, Seq};
 use openraft::raft::responder::Responder;
 use openraft::vote::RaftLeaderId;
+
+use crate::placement::Member;
 
 /// openraft's `RaftTypeConfig`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,17 +68,27 @@ impl fmt::Display for Batch {
 pub(crate) struct PeerNode {
     pub(crate) az: String,
     pub(crate) address: String,
+    /// The node is this member with this disk only.
+    pub(crate) disk: DiskId,
 }
 
 impl fmt::Display for PeerNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.address, self.az)
+        write!(f, "{} in {}, disk {}", self.address, self.az, self.disk)
+    }
+}
+
+impl From<&Member> for PeerNode {
+    fn from(member: &Member) -> PeerNode {
+        PeerNode { az: member.az.to_string(), address: member.address.clone(), disk: member.disk }
     }
 }
 
 impl PeerNode {
-    pub(crate) fn az(&self) -> Az {
-        Az::from(self.az.as_str())
+    /// What the configuration says, as the rest of the program has it.
+    pub(crate) fn member(&self, node: u64) -> Member {
+        let PeerNode { az, address, disk } = self;
+        Member { node: NodeId(node), az: Az::from(az.as_str()), address: address.clone(), disk: *disk }
     }
 }
 

@@ -68,11 +68,11 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
     if outgoing.send(ours).await.is_err() {
         return;
     }
-    let heard = hello.ok_or_else(|| "no hello".to_owned()).and_then(|hello| node.heard_hello(peer, hello.payload));
-    if let Err(reason) = heard {
-        tracing::warn!(%peer, ?class, %reason, "a peer is refused");
-        return;
-    }
+    let Some(hello) = hello else { return };
+    let mut who = match node.heard_hello(peer, hello.payload).await {
+        Ok(who) => who,
+        Err(reason) => return tracing::warn!(%peer, ?class, %reason, "a peer is refused"),
+    };
     let mut session = Session::new(node.clone(), peer);
     let mut joiner = Joiner::default();
     let mut next: Option<Frame> = None;
@@ -91,6 +91,9 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
             frame = incoming.next(), if session.serving.len() < SERVED_MAX => {
                 heard = Instant::now();
                 let Some(frame) = frame else { return };
+                if !node.identities.still_trusts(peer, &mut who) {
+                    return;
+                }
                 for message in frame.messages {
                     match joiner.push(message) {
                         Ok(Some(envelope)) => session.received(envelope),

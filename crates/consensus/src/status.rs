@@ -89,6 +89,14 @@ pub enum StartError {
     /// This node's consensus has stopped.
     #[error("consensus has stopped: {0}")]
     Stopped(String),
+    /// What the log holds of a peer cannot be understood.
+    #[error("what is known of node {node}: {reason}")]
+    Peer {
+        /// The peer.
+        node: NodeId,
+        /// What is wrong.
+        reason: String,
+    },
     /// What the log holds cannot be understood, or cannot be read.
     #[error("group {group}: {reason}")]
     Log {
@@ -106,7 +114,7 @@ pub enum InitializeError {
     #[error(transparent)]
     Placement(#[from] PlacementError),
     /// This node must be among the members.
-    #[error("this node ({0}) is not among the members")]
+    #[error("this node ({0}), with its disk, is not among the members")]
     NotAMember(NodeId),
     /// The group already has members, other ones.
     #[error("the group is already initialised")]

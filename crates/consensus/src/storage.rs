@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::codec::{self, DecodeError};
 use crate::group::Group;
 use crate::handle::{Committed, CommittedLog, EntryPayload, ReadError};
-use crate::raft_types::{Entry, LogId, StoredMembership, Types, Vote};
+use crate::raft_types::{Entry, LogId, Membership, StoredMembership, Types, Vote};
 
 /// Entries read in one go, bytes: what one append request carries, unless a single entry is larger.
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -44,6 +44,8 @@ pub(crate) struct Stored {
     /// The membership at `committed`.
     pub(crate) membership: StoredMembership,
     pub(crate) last: Option<LogId>,
+    /// All in the log, the oldest first.
+    pub(crate) memberships: Vec<Membership>,
 }
 
 /// Reads what a group's log says about where it stands.
@@ -60,7 +62,9 @@ pub(crate) fn stored(log: &GroupLog) -> Result<Stored, DecodeError> {
         Some(entry) => StoredMembership::new(Some(log_id(entry.id())), codec::decode_membership(&entry.payload)?),
         None => StoredMembership::default(),
     };
-    Ok(Stored { vote, committed, membership, last })
+    let memberships = state.memberships.iter().map(|entry| codec::decode_membership(&entry.payload));
+    let memberships = memberships.collect::<Result<_, _>>()?;
+    Ok(Stored { vote, committed, membership, last, memberships })
 }
 
 fn log_id(id: EntryId) -> LogId {

@@ -8,7 +8,7 @@
 //! - A new command, or one whose old readers would do the wrong thing, raises `version`; a reader stops at a version or
 //!   a command that it does not know, since skipping it would make its map differ from the others'.
 
-use fastness_types::{Az, ClusterId, Durability, HashSeed, NodeId, Seq, ShardId, Slot};
+use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::map::{ClusterMap, MapError, NodeInfo, ShardMap};
@@ -110,6 +110,7 @@ struct MapForm {
 #[derive(Serialize, Deserialize)]
 struct NodeForm {
     id: u64,
+    disk: String,
     az: String,
     peer_address: String,
     grpc_address: String,
@@ -151,6 +152,7 @@ impl From<&NodeInfo> for NodeForm {
     fn from(node: &NodeInfo) -> NodeForm {
         NodeForm {
             id: node.id.0,
+            disk: node.disk.to_string(),
             az: node.az.to_string(),
             peer_address: node.peer_address.clone(),
             grpc_address: node.grpc_address.clone(),
@@ -182,7 +184,7 @@ impl MapForm {
             version: self.map_version,
             durability: self.durability.parse::<Durability>().map_err(|e| DecodeError::Malformed(e.to_string()))?,
             replicas: self.replicas,
-            nodes: self.nodes.into_iter().map(NodeForm::into_node).collect(),
+            nodes: self.nodes.into_iter().map(NodeForm::into_node).collect::<Result<_, _>>()?,
             shards: self.shards.into_iter().map(ShardForm::into_shard).collect(),
             control_voters: self.control_voters.into_iter().map(NodeId).collect(),
         };
@@ -192,9 +194,10 @@ impl MapForm {
 }
 
 impl NodeForm {
-    fn into_node(self) -> NodeInfo {
-        NodeInfo {
+    fn into_node(self) -> Result<NodeInfo, DecodeError> {
+        Ok(NodeInfo {
             id: NodeId(self.id),
+            disk: self.disk.parse::<DiskId>().map_err(|e| DecodeError::Malformed(e.to_string()))?,
             az: Az::from(self.az.as_str()),
             peer_address: self.peer_address,
             grpc_address: self.grpc_address,
@@ -202,7 +205,7 @@ impl NodeForm {
             announce_hostname: self.announce_hostname,
             resp_port: self.resp_port,
             resp_tls_port: self.resp_tls_port,
-        }
+        })
     }
 }
 

@@ -209,7 +209,7 @@ fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
         return Some(format!("its id is {}", existing.cluster_id));
     }
     if existing.nodes != wanted.nodes {
-        return Some("its nodes or their addresses are others (`fastness cluster describe`)".into());
+        return Some("its nodes, their disks or their addresses are others (`fastness cluster describe`)".into());
     }
     if existing.shards.len() != wanted.shards.len() {
         return Some(format!("it has {} shards", existing.shards.len()));
@@ -223,7 +223,7 @@ fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
 /// A node as its Raft groups know it.
 #[must_use]
 pub fn member(node: &NodeInfo) -> Member {
-    Member { node: node.id, az: node.az.clone(), address: node.peer_address.clone() }
+    Member { node: node.id, az: node.az.clone(), address: node.peer_address.clone(), disk: node.disk }
 }
 
 impl Control {

@@ -1,13 +1,13 @@
 //! What group 0 knows of the cluster: nodes, shards, the wished durability.
 //!
 //! Invariants (checked by [`ClusterMap::check`] before a map is applied):
-//! - nodes are ordered by id, without doubles; no address is empty;
+//! - nodes are ordered by id, without doubles; each has a disk of its own; no address is empty;
 //! - shards are numbered from 1 in the order of their slots, which they cover without a hole or an overlap;
 //! - every shard has members, all of them nodes, none twice.
 
 use std::collections::BTreeSet;
 
-use fastness_types::{Az, ClusterId, Durability, HashSeed, NodeId, SLOTS, ShardId, Slot};
+use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, SLOTS, ShardId, Slot};
 
 /// The topology of one cluster. Immutable: a change makes a new one with a higher [`ClusterMap::version`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct ClusterMap {
 pub struct NodeInfo {
     /// Its id, for life.
     pub id: NodeId,
+    /// The disk with which it is a member; on another one it is not.
+    pub disk: DiskId,
     /// Its AZ.
     pub az: Az,
     /// `host:port` of the peer door.
@@ -111,6 +113,9 @@ pub enum MapError {
     /// Ids out of order or double.
     #[error("nodes are not in the order of their ids, or one is there twice")]
     Nodes,
+    /// A node without a disk, or with another one's.
+    #[error("node {0} has no disk, or that of another node")]
+    Disk(NodeId),
     /// A node without an address.
     #[error("node {0} has an empty address or AZ")]
     Address(NodeId),
@@ -163,6 +168,10 @@ impl ClusterMap {
     pub fn check(&self) -> Result<(), MapError> {
         if self.nodes.is_empty() || !self.nodes.is_sorted_by(|a, b| a.id < b.id) {
             return Err(MapError::Nodes);
+        }
+        let mut disks = BTreeSet::from([DiskId::default()]);
+        if let Some(node) = self.nodes.iter().find(|node| !disks.insert(node.disk)) {
+            return Err(MapError::Disk(node.id));
         }
         let incomplete = |n: &&NodeInfo| {
             n.az.0.is_empty() || n.peer_address.is_empty() || n.grpc_address.is_empty() || n.announce_host.is_empty()

@@ -5,6 +5,7 @@ use super::*;
 pub(crate) fn node(id: u64, az: &str) -> NodeInfo {
     NodeInfo {
         id: NodeId(id),
+        disk: DiskId([id as u8; 16]),
         az: az.into(),
         peer_address: format!("127.0.0.1:{}", 7450 + id),
         grpc_address: format!("127.0.0.1:{}", 7460 + id),
@@ -71,6 +72,8 @@ fn broken(change: impl FnOnce(&mut ClusterMap), expect: MapError) {
 fn broken_maps_are_told_apart() {
     broken(|m| m.nodes.swap(0, 1), MapError::Nodes);
     broken(|m| m.nodes[1].id = NodeId(1), MapError::Nodes);
+    broken(|m| m.nodes[1].disk = DiskId::default(), MapError::Disk(NodeId(2)));
+    broken(|m| m.nodes[2].disk = m.nodes[0].disk, MapError::Disk(NodeId(3)));
     broken(|m| m.nodes[2].peer_address.clear(), MapError::Address(NodeId(3)));
     broken(|m| m.shards[1].first = Slot(8193), MapError::Slots);
     broken(|m| m.shards[1].last = Slot(16382), MapError::Slots);

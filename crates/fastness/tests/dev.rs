@@ -148,6 +148,45 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     }
 }
 
+/// Whoever could count the vote of a wiped disk was started again itself, and remembers.
+#[test]
+fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
+    let cluster = Cluster::start(&["--shards", "1"]);
+    let kill = |node: usize| {
+        end(cluster.pid(node).unwrap());
+        until("cluster.json still names a dead process", || cluster.pid(node).is_none().then_some(()));
+    };
+    let primary = cluster.primary().unwrap();
+    let (wiped, other) = (primary % 3 + 1, (primary + 1) % 3 + 1);
+    assert_eq!(ask(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
+    kill(wiped);
+    kill(other);
+    succeed(&["dev", "node", "start", &other.to_string()], &cluster.dir);
+    let data = cluster.dir.join(format!("nodes/{wiped}/data"));
+    std::fs::remove_dir_all(&data).unwrap();
+    let start = ["dev", "node", "start", &wiped.to_string()];
+    refused(&start, &cluster.dir, "is not this node's disk");
+    let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{wiped}/node.log"))).unwrap();
+    for part in [data.to_str().unwrap(), "wiped", "replace the node"] {
+        assert!(log.contains(part), "{part:?} is not in its log: {log}");
+    }
+    let primary = until("no primary", || cluster.primary());
+    assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
+    assert_eq!(ask(cluster.port(primary), "SET token:43 paid").as_deref(), Some("+OK"));
+
+    // With the wiped node's vote the one that is left would be a quorum.
+    let left = if primary == other { (1..=3).find(|node| ![wiped, other].contains(node)).unwrap() } else { other };
+    kill(primary);
+    refused(&start, &cluster.dir, "is not this node's disk");
+    let answer = ask(cluster.port(left), "GET token:43");
+    assert!(answer.as_ref().is_none_or(|answer| answer.starts_with('-')), "{answer:?}");
+    succeed(&["dev", "node", "start", &primary.to_string()], &cluster.dir);
+    let primary = until("no primary", || cluster.primary());
+    for token in ["GET token:42", "GET token:43"] {
+        assert_eq!(ask(cluster.port(primary), token).as_deref(), Some("paid"));
+    }
+}
+
 #[test]
 fn a_node_ends_in_good_order_and_says_so_with_its_status() {
     let cluster = Cluster::start(&["--shards", "1", "--azs", "a,b,c,a"]);

@@ -85,17 +85,6 @@ pub enum OpenError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// There is no log here.
-    #[error(
-        "{place} holds no log, but node {node} was said to have one: is this its disk? A node whose disk is gone must \
-         not come back under its old id; add a new node"
-    )]
-    Empty {
-        /// The store.
-        place: String,
-        /// The node.
-        node: NodeId,
-    },
     /// There is data without an identity.
     #[error("{place} has records, but not the identity record: it is damaged or not a log; {REPLACE}")]
     NoIdentity {

@@ -1,20 +1,22 @@
 //! Who this disk belongs to, and how often it was started.
 //!
-//! Identity record, version 1: `version u8 = 1 | 7 reserved | cluster id 16 | node id 8 | starts 8 | master
+//! Identity record, version 1: `version u8 = 1 | 7 reserved | cluster id 16 | node id 8 | disk id 16 | starts 8 | master
 //! fingerprint 8 | HMAC-SHA256 of all before it, 32`. It is readable without a key, so that a wrong node, cluster or
 //! master key each get an error of their own; it cannot be changed without the master key.
 //!
-//! The start counter is raised and synced at every open, before the log is used. Peers remember the highest one
-//! they have seen: a node that is told of a higher one runs on an old copy of its disk, and stops.
+//! The disk id is drawn when the log is created and never changes: an empty folder is a new disk, whatever the node's id,
+//! and the cluster, which knows its members' disks, has nothing to do with it. The start counter is raised and synced
+//! at every open, before the log is used. Peers remember the highest one they have seen: a node that is told of a higher
+//! one runs on an old copy of its disk, and stops.
 
-use fastness_types::{ClusterId, NodeId};
+use fastness_types::{ClusterId, DiskId, NodeId};
 use ring::hmac;
 
 use crate::cipher::{Cipher, Fingerprint, MasterKey};
 use crate::entry::{RecordError, array_at, u64_at};
 
 const VERSION: u8 = 1;
-const CLEAR_BYTES: usize = 48;
+const CLEAR_BYTES: usize = 64;
 
 /// Who a disk belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Identity {
     pub node: NodeId,
     /// The cluster.
     pub cluster: ClusterId,
+    /// The disk: another one for every log that was ever created.
+    pub disk: DiskId,
     /// Starts of the node on this disk, this one included: 1 on a new disk.
     pub starts: u64,
 }
@@ -39,6 +43,7 @@ impl Identity {
         let mut record = vec![VERSION, 0, 0, 0, 0, 0, 0, 0];
         record.extend_from_slice(&self.cluster.0);
         record.extend_from_slice(&self.node.0.to_be_bytes());
+        record.extend_from_slice(&self.disk.0);
         record.extend_from_slice(&self.starts.to_be_bytes());
         record.extend_from_slice(&master.fingerprint().0);
         let tag = hmac::sign(&master.identity, &record);
@@ -58,9 +63,10 @@ impl Identity {
         let identity = Identity {
             cluster: ClusterId(array_at(record, 8)),
             node: NodeId(u64_at(record, 24)),
-            starts: u64_at(record, 32),
+            disk: DiskId(array_at(record, 32)),
+            starts: u64_at(record, 48),
         };
-        Ok(StoredIdentity { identity, master: Fingerprint(array_at(record, 40)), record })
+        Ok(StoredIdentity { identity, master: Fingerprint(array_at(record, 56)), record })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Integers in keys are big-endian, so that keys sort as numbers do.
 
-use fastness_types::GroupId;
+use fastness_types::{GroupId, NodeId};
 
 use crate::store::{Family, KeyRange};
 
@@ -16,7 +16,7 @@ pub enum Key {
         /// Raft index.
         index: u64,
     },
-    /// `meta`: `0x01` → identity record (`identity.rs`): cluster id, node id, start counter, boot id. For the life of
+    /// `meta`: `0x01` → identity record (`identity.rs`): cluster id, node id, disk id, start counter. For the life of
     /// the disk; rewritten at every start.
     Identity,
     /// `meta`: `0x02 | key id u32` → a wrapped data key (`keyring.rs`). Until no entry uses it any more, found at a
@@ -41,6 +41,12 @@ pub enum Key {
         /// The group.
         group: GroupId,
     },
+    /// `meta`: `0x06 | node u64` → sealed, opaque bytes of consensus: the newest start of a peer that this node has heard
+    /// of. For the life of the disk.
+    Peer {
+        /// The peer.
+        node: NodeId,
+    },
 }
 
 const IDENTITY: u8 = 0x01;
@@ -48,6 +54,7 @@ const DATA_KEY: u8 = 0x02;
 const VOTE: u8 = 0x03;
 const COMMITTED: u8 = 0x04;
 const PURGED: u8 = 0x05;
+const PEER: u8 = 0x06;
 
 fn tagged(tag: u8, number: u32) -> Vec<u8> {
     let mut key = Vec::with_capacity(5);
@@ -81,6 +88,7 @@ impl Key {
             Key::Vote { group } => tagged(VOTE, group.0),
             Key::Committed { group } => tagged(COMMITTED, group.0),
             Key::Purged { group } => tagged(PURGED, group.0),
+            Key::Peer { node } => [&[PEER][..], &node.0.to_be_bytes()].concat(),
         }
     }
 
@@ -99,6 +107,9 @@ impl Key {
                 let (tag, rest) = key.split_first()?;
                 if *tag == IDENTITY {
                     return rest.is_empty().then_some(Key::Identity);
+                }
+                if *tag == PEER {
+                    return Some(Key::Peer { node: NodeId(u64::from_be_bytes(rest.try_into().ok()?)) });
                 }
                 let number = u32::from_be_bytes(rest.try_into().ok()?);
                 let group = GroupId(number);
@@ -123,6 +134,7 @@ impl Key {
             Key::Vote { .. } => VOTE,
             Key::Committed { .. } => COMMITTED,
             Key::Purged { .. } => PURGED,
+            Key::Peer { .. } => PEER,
         }
     }
 }
@@ -153,6 +165,7 @@ mod tests {
             (Key::Vote { group }, vec![3, 0, 0, 0, 7]),
             (Key::Committed { group }, vec![4, 0, 0, 0, 7]),
             (Key::Purged { group }, vec![5, 0, 0, 0, 7]),
+            (Key::Peer { node: NodeId(258) }, vec![6, 0, 0, 0, 0, 0, 0, 1, 2]),
         ];
         for (key, bytes) in keys {
             assert_eq!(key.encode(), bytes);
@@ -165,6 +178,7 @@ mod tests {
         assert_eq!(Key::decode(Family::Meta, &[]), None);
         assert_eq!(Key::decode(Family::Meta, &[9, 0, 0, 0, 1]), None);
         assert_eq!(Key::decode(Family::Meta, &[1, 0]), None);
+        assert_eq!(Key::decode(Family::Meta, &[6, 0, 0, 0, 1]), None);
         assert_eq!(Key::decode(Family::Log, &[0; 11]), None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use fastness_types::{Clock, ClusterId, GroupId, NodeId, SystemClock, limits};
+use fastness_types::{Clock, ClusterId, DiskId, GroupId, NodeId, SystemClock, limits};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -29,8 +29,8 @@ pub struct LogOptions {
     pub node: NodeId,
     /// The cluster that the disk must belong to.
     pub cluster: ClusterId,
-    /// Whether an empty store becomes a new node's disk. If not, it is refused: a disk has been lost.
-    pub create: bool,
+    /// The id that an empty store gets; `None`, as production has it: a random one.
+    pub new_disk: Option<DiskId>,
     /// Entries kept in memory per group, bytes.
     pub tail_bytes_max: usize,
     /// Entries that wait for the writer, bytes, all groups together; at it [`GroupLog::room`] waits.
@@ -46,7 +46,7 @@ impl LogOptions {
         LogOptions {
             node,
             cluster,
-            create: true,
+            new_disk: None,
             tail_bytes_max: limits::LOG_TAIL_BYTES_MAX,
             queue_bytes_max: 2 * limits::OPEN_EFFECT_BYTES_MAX,
             clock: Arc::new(SystemClock),
@@ -56,16 +56,15 @@ impl LogOptions {
 
 impl std::fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogOptions")
-            .field("node", &self.node)
-            .field("cluster", &self.cluster)
-            .field("create", &self.create)
-            .finish_non_exhaustive()
+        f.debug_struct("LogOptions").field("node", &self.node).field("cluster", &self.cluster).finish_non_exhaustive()
     }
 }
 
 struct Shared {
     identity: Identity,
+    /// The store, for messages.
+    place: String,
+    peers: Mutex<BTreeMap<NodeId, Bytes>>,
     options: LogOptions,
     queue: Arc<Queue>,
     /// Gone once the log is closed.
@@ -108,7 +107,8 @@ impl Log {
         options: LogOptions,
         driver: WriterDriver,
     ) -> Result<Log, OpenError> {
-        let Recovered { identity, ring, sealer, groups } = recover(store.as_ref(), cipher, &options)?;
+        let Recovered { identity, peers, ring, sealer, groups } = recover(store.as_ref(), cipher, &options)?;
+        let place = store.place();
         let queue = Arc::new(Queue::new(options.queue_bytes_max));
         let stats = Arc::new(LogStats::default());
         let failure = Arc::new(watch::Sender::new(None));
@@ -128,14 +128,36 @@ impl Log {
             groups.into_iter().map(|(id, memory)| (id, Arc::new(Group { id, memory: Mutex::new(memory) }))).collect();
         let groups = Mutex::new(groups);
         let reader = Mutex::new(Some(Arc::new(reader)));
-        let threads = Mutex::new(threads);
-        Ok(Log { shared: Arc::new(Shared { identity, options, queue, reader, stats, failure, groups, threads }) })
+        let (threads, peers) = (Mutex::new(threads), Mutex::new(peers));
+        let shared = Shared { identity, place, peers, options, queue, reader, stats, failure, groups, threads };
+        Ok(Log { shared: Arc::new(shared) })
     }
 
     /// Who this disk belongs to, and how often it was started.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.shared.identity
+    }
+
+    /// Where it is, for messages: the store's folder.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.shared.place
+    }
+
+    /// What was last saved about each peer: opaque bytes of consensus.
+    #[must_use]
+    pub fn peers(&self) -> BTreeMap<NodeId, Bytes> {
+        self.shared.peers.lock().clone()
+    }
+
+    /// Stores what is known about a peer. `done` is called once it is on stable storage.
+    pub fn save_peer(&self, node: NodeId, record: Bytes, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+        let mut peers = self.shared.peers.lock();
+        peers.insert(node, record.clone());
+        let refused = self.shared.queue.push(Op::Peer { node, record, done: Box::new(done) }).err();
+        drop(peers);
+        refused.into_iter().for_each(refuse);
     }
 
     /// A group's log; an empty one if nothing is stored of it.

@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use bytes::Bytes;
+use fastness_types::NodeId;
 
 use crate::entry::{LogEntry, PurgeRecord};
 use crate::error::WriteError;
@@ -48,6 +49,11 @@ pub(crate) enum Op {
         group: Arc<Group>,
         committed: Bytes,
     },
+    Peer {
+        node: NodeId,
+        record: Bytes,
+        done: Done,
+    },
     RotateKey {
         done: Done,
     },
@@ -58,6 +64,7 @@ impl Op {
         match self {
             Op::Append { entries, .. } => entries.iter().map(|e| e.memory_bytes()).sum(),
             Op::Vote { vote, .. } => vote.len(),
+            Op::Peer { record, .. } => record.len(),
             Op::Committed { committed, .. } => committed.len(),
             Op::Truncate { .. } | Op::Purge { .. } | Op::RotateKey { .. } => 0,
         }
@@ -69,6 +76,7 @@ impl Op {
             | Op::Truncate { done, .. }
             | Op::Purge { done, .. }
             | Op::Vote { done, .. }
+            | Op::Peer { done, .. }
             | Op::RotateKey { done } => Some(done),
             Op::Committed { .. } => None,
         }

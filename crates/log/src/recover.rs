@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fastness_types::GroupId;
+use bytes::Bytes;
+use fastness_types::{DiskId, GroupId, NodeId};
 
 use crate::cipher::Cipher;
 use crate::entry::{LogEntry, PurgeRecord, RecordError};
@@ -33,19 +34,25 @@ const FIRST_INDEX_MAX: u64 = 1;
 
 pub(crate) struct Recovered {
     pub(crate) identity: Identity,
+    pub(crate) peers: BTreeMap<NodeId, Bytes>,
     pub(crate) ring: Arc<Keyring>,
     pub(crate) sealer: Sealer,
     pub(crate) groups: BTreeMap<GroupId, GroupMemory>,
 }
 
-pub(crate) fn recover(store: &dyn OrderedStore, cipher: Cipher, options: &LogOptions) -> Result<Recovered, OpenError> {
-    let identity = next_identity(store, &cipher, options)?;
+pub(crate) fn recover(
+    store: &dyn OrderedStore,
+    mut cipher: Cipher,
+    options: &LogOptions,
+) -> Result<Recovered, OpenError> {
+    let identity = next_identity(store, &mut cipher, options)?;
     let place = Place { cluster: options.cluster, node: options.node };
     let mut scan = Scan {
         store,
         ring: Arc::new(Keyring::new(place)),
         tail_bytes_max: options.tail_bytes_max,
         groups: BTreeMap::new(),
+        peers: BTreeMap::new(),
         data_keys: BTreeMap::new(),
         used_keys: BTreeSet::new(),
         bytes: 0,
@@ -56,7 +63,7 @@ pub(crate) fn recover(store: &dyn OrderedStore, cipher: Cipher, options: &LogOpt
 }
 
 /// Checks who the disk belongs to, and counts this start.
-fn next_identity(store: &dyn OrderedStore, cipher: &Cipher, options: &LogOptions) -> Result<Identity, OpenError> {
+fn next_identity(store: &dyn OrderedStore, cipher: &mut Cipher, options: &LogOptions) -> Result<Identity, OpenError> {
     let place = store.place();
     let Some(record) = store.get(Family::Meta, &Key::Identity.encode())? else {
         for family in [Family::Log, Family::Meta] {
@@ -64,14 +71,12 @@ fn next_identity(store: &dyn OrderedStore, cipher: &Cipher, options: &LogOptions
                 return Err(OpenError::NoIdentity { place });
             }
         }
-        if !options.create {
-            return Err(OpenError::Empty { place, node: options.node });
-        }
-        return Ok(Identity { node: options.node, cluster: options.cluster, starts: 1 });
+        let disk = options.new_disk.unwrap_or_else(|| new_disk(cipher));
+        return Ok(Identity { node: options.node, cluster: options.cluster, disk, starts: 1 });
     };
     let damaged = |error| OpenError::Record { place: store.place(), record: "identity record".into(), error };
     let stored = Identity::decode(&record).map_err(damaged)?;
-    let Identity { node, cluster, starts } = stored.identity;
+    let Identity { node, cluster, disk: _, starts } = stored.identity;
     match stored.verify(cipher) {
         None => {
             let given = cipher.master.fingerprint();
@@ -86,7 +91,13 @@ fn next_identity(store: &dyn OrderedStore, cipher: &Cipher, options: &LogOptions
     if node != options.node {
         return Err(OpenError::OtherNode { place, disk: node, given: options.node });
     }
-    Ok(Identity { node, cluster, starts: starts + 1 })
+    Ok(Identity { starts: starts + 1, ..stored.identity })
+}
+
+fn new_disk(cipher: &mut Cipher) -> DiskId {
+    let mut id = [0; 16];
+    (cipher.random)(&mut id);
+    DiskId(id)
 }
 
 struct Scan<'a> {
@@ -94,6 +105,7 @@ struct Scan<'a> {
     ring: Arc<Keyring>,
     tail_bytes_max: usize,
     groups: BTreeMap<GroupId, GroupMemory>,
+    peers: BTreeMap<NodeId, Bytes>,
     /// Stored data keys, and whether each is wrapped by the current master key.
     data_keys: BTreeMap<u32, (Vec<u8>, bool)>,
     used_keys: BTreeSet<u32>,
@@ -143,6 +155,11 @@ impl Scan<'_> {
                 scan.group(group).committed = Some(record);
                 Ok(())
             }
+            Key::Peer { node } => {
+                let record = scan.open_meta(key, record, format!("record of peer {node}"))?;
+                scan.peers.insert(node, record);
+                Ok(())
+            }
             Key::Purged { group } => {
                 let name = format!("purge record of group {group}");
                 let record = scan.open_meta(key, record, name.clone())?;
@@ -153,7 +170,7 @@ impl Scan<'_> {
         })
     }
 
-    fn open_meta(&mut self, key: Key, record: &[u8], name: String) -> Result<bytes::Bytes, OpenError> {
+    fn open_meta(&mut self, key: Key, record: &[u8], name: String) -> Result<Bytes, OpenError> {
         let (plain, key_id) = self.ring.open_meta(key, record).map_err(|error| self.damaged(name, error))?;
         self.used_keys.insert(key_id);
         Ok(plain)
@@ -246,7 +263,7 @@ impl Scan<'_> {
         }
         self.store.write(batch, true)?;
         self.ring.retain(|id| id > newest || self.used_keys.contains(&id));
-        Ok(Recovered { identity, ring: self.ring, sealer, groups: self.groups })
+        Ok(Recovered { identity, peers: self.peers, ring: self.ring, sealer, groups: self.groups })
     }
 }
 

@@ -176,6 +176,10 @@ impl Writer {
                 LogStats::add(&self.stats.votes, 1);
                 batch.put(Family::Meta, key.encode(), self.sealer.seal_meta(key, vote));
             }
+            Op::Peer { node, record, .. } => {
+                let key = Key::Peer { node: *node };
+                batch.put(Family::Meta, key.encode(), self.sealer.seal_meta(key, record));
+            }
             Op::Committed { group, committed } => {
                 self.pending_committed.insert(group.id, committed.clone());
             }

@@ -14,7 +14,7 @@ use common::{CLUSTER, NODE, batch_entry, entry, master, purge, vote, wait};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::store::Family;
 use fastness_log::{Cipher, EntryKind, Log, LogEntry, LogOptions, WriterDriver};
-use fastness_types::GroupId;
+use fastness_types::{DiskId, GroupId, NodeId};
 
 const G: GroupId = GroupId(7);
 const FAMILIES: [Family; 2] = [Family::Log, Family::Meta];
@@ -51,6 +51,7 @@ fn write(disk: &MemoryDisk) {
     let all = all_entries();
     wait(|done| group.append(all[..2].to_vec(), done)).unwrap();
     vote(&group, b"a vote").unwrap();
+    wait(|done| log.save_peer(NodeId(2), "a peer".into(), done)).unwrap();
     purge(&group, all[1].id()).unwrap();
     wait(|done| group.append(all[2..].to_vec(), done)).unwrap();
     group.save_committed("a position".into());
@@ -101,6 +102,8 @@ async fn version_1_is_read() {
     }
     let log = open(&disk);
     assert_eq!(log.identity().starts, 2);
+    assert_eq!(log.identity().disk, DiskId(std::array::from_fn(|i| i as u8)), "drawn first");
+    assert_eq!(log.peers()[&NodeId(2)], "a peer");
     let state = log.group(G).state();
     let all = all_entries();
     assert_eq!(state.vote.unwrap(), "a vote");

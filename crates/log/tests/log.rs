@@ -7,7 +7,9 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::{CLUSTER, NODE, append, batch_entry, entries, entry, master, open, open_with, purge, truncate, vote};
+use common::{
+    CLUSTER, NODE, append, batch_entry, entries, entry, master, open, open_with, purge, truncate, vote, wait,
+};
 use fastness_log::memory::{MemoryDisk, MemoryFault};
 use fastness_log::store::{Family, StoreError};
 use fastness_log::{
@@ -212,30 +214,58 @@ fn a_closed_log_refuses() {
     assert_eq!(vote(&group, b"v").unwrap_err(), WriteError::Closed);
 }
 
-fn reopen(disk: &MemoryDisk, node: NodeId, cluster: ClusterId, create: bool, key: MasterKey) -> Result<Log, OpenError> {
-    let mut options = LogOptions::new(node, cluster);
-    options.create = create;
-    Log::open(disk.open().unwrap(), Cipher::new(key), options, WriterDriver::Thread)
+fn reopen(disk: &MemoryDisk, node: NodeId, cluster: ClusterId, key: MasterKey) -> Result<Log, OpenError> {
+    Log::open(disk.open().unwrap(), Cipher::new(key), LogOptions::new(node, cluster), WriterDriver::Thread)
 }
 
 #[test]
 fn a_disk_is_opened_by_its_own_node_cluster_and_key_only() {
     let disk = MemoryDisk::new();
-    let empty = reopen(&disk, NODE, CLUSTER, false, master()).unwrap_err();
-    assert!(matches!(empty, OpenError::Empty { .. }), "{empty}");
     open(&disk).close();
     let before = disk.dump(Family::Meta);
-    let node = reopen(&disk, NodeId(9), CLUSTER, true, master()).unwrap_err();
+    let node = reopen(&disk, NodeId(9), CLUSTER, master()).unwrap_err();
     assert!(matches!(node, OpenError::OtherNode { disk: NODE, .. }), "{node}");
-    let cluster = reopen(&disk, NODE, ClusterId([9; 16]), true, master()).unwrap_err();
+    let cluster = reopen(&disk, NODE, ClusterId([9; 16]), master()).unwrap_err();
     assert!(matches!(cluster, OpenError::OtherCluster { disk: CLUSTER, .. }), "{cluster}");
-    let key = reopen(&disk, NODE, CLUSTER, true, MasterKey::from_bytes(&[9; 32])).unwrap_err();
+    let key = reopen(&disk, NODE, CLUSTER, MasterKey::from_bytes(&[9; 32])).unwrap_err();
     assert!(matches!(key, OpenError::OtherMasterKey { .. }), "{key}");
     assert!(key.to_string().contains("give the key file that this node had"), "{key}");
     assert_eq!(disk.dump(Family::Meta), before, "an open that fails changes nothing");
     disk.edit(Family::Meta, &[1], None);
-    let none = reopen(&disk, NODE, CLUSTER, true, master()).unwrap_err();
+    let none = reopen(&disk, NODE, CLUSTER, master()).unwrap_err();
     assert!(matches!(none, OpenError::NoIdentity { .. }), "{none}");
+}
+
+#[test]
+fn every_disk_has_an_id_of_its_own_for_life() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk);
+    let id = log.identity().disk;
+    log.close();
+    assert_eq!(open(&disk).identity().disk, id, "the next start finds it");
+    assert_eq!(open(&disk.copy()).identity().disk, id, "a copy has it too: the start counter tells it apart");
+    let other = open(&MemoryDisk::new()).identity().disk;
+    assert_ne!(other, id, "an empty disk is another one, although it is the same node's");
+}
+
+#[test]
+fn what_is_known_of_peers_is_kept() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk);
+    assert!(log.peers().is_empty());
+    for record in ["older", "newer"] {
+        wait(|done| log.save_peer(NodeId(2), record.into(), done)).unwrap();
+    }
+    wait(|done| log.save_peer(NodeId(3), "third".into(), done)).unwrap();
+    let crashed = disk.copy();
+    log.close();
+    assert_eq!(wait(|done| log.save_peer(NodeId(3), "late".into(), done)), Err(WriteError::Closed));
+    for disk in [disk, crashed] {
+        let log = open(&disk);
+        assert_eq!(log.peers()[&NodeId(2)], "newer");
+        assert_eq!(log.peers()[&NodeId(3)], "third");
+        log.close();
+    }
 }
 
 #[test]

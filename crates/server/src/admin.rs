@@ -1,23 +1,26 @@
 //! Administration over gRPC: create the cluster, describe it, hand a shard's primary over.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is refused.
-//! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node. Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in
-//! the metadata [`LEADER_METADATA`].
+//! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node.
+//! Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in the metadata
+//! [`LEADER_METADATA`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::{GroupControl, HandOverError};
 use fastness_control::{ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, Requirements};
-use fastness_types::{Az, Durability, GroupId, HashSeed, NodeId, ShardId};
+use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
     HandOverResponse, NodeSpec, ReplicaStatus, ShardStatus,
 };
+use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Response, Status};
 
+use crate::disks;
 use crate::replicas::Replicas;
 use crate::shared::NodeShared;
 use crate::tls::Identity;
@@ -37,6 +40,8 @@ pub struct Admin {
     pub replicas: Arc<Replicas>,
     /// What this node announces of itself.
     pub own: NodeInfo,
+    /// How it asks other nodes.
+    pub asking: ClientTlsConfig,
 }
 
 impl Admin {
@@ -146,6 +151,8 @@ fn port(port: u32, node: u64) -> Result<u16, Status> {
 fn node_info(spec: NodeSpec) -> Result<NodeInfo, Status> {
     Ok(NodeInfo {
         id: NodeId(spec.id),
+        // Not what the request says: the node is asked.
+        disk: DiskId::default(),
         az: Az::from(spec.az.as_str()),
         peer_address: spec.peer_address,
         grpc_address: spec.grpc_address,
@@ -166,6 +173,7 @@ fn node_spec(node: &NodeInfo) -> NodeSpec {
         resp_port: u32::from(node.resp_port),
         resp_tls_port: u32::from(node.resp_tls_port),
         announce_hostname: node.announce_hostname.clone(),
+        disk: node.disk.to_string(),
     }
 }
 
@@ -179,10 +187,14 @@ impl AdminService for Admin {
         let request = request.into_inner();
         let durability: Durability =
             request.durability.parse().map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
+        let mut nodes = request.nodes.into_iter().map(node_info).collect::<Result<Vec<_>, _>>()?;
+        disks::learn(&mut nodes, &self.own, self.control.map().as_deref(), &self.asking)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
         let wanted = CreateRequest {
             cluster_id: self.node.cluster,
             hash_seed: HashSeed(rand::random()),
-            nodes: request.nodes.into_iter().map(node_info).collect::<Result<_, _>>()?,
+            nodes,
             shards: request.shards,
             replicas: request.replicas,
             durability,
@@ -223,6 +235,7 @@ impl AdminService for Admin {
             node_id: self.node.node.0,
             replicas,
             map_version: map.as_ref().map_or(0, |map| map.version),
+            disk: self.own.disk.to_string(),
         }))
     }
 

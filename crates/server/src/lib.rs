@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod config;
+mod disks;
 mod glob;
 mod leaders;
 pub mod metrics;

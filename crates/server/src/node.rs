@@ -21,7 +21,7 @@ use std::time::Duration;
 use fastness_consensus::{Consensus, ConsensusOptions, StartError, Timers};
 use fastness_control::bootstrap::form_shard;
 use fastness_control::{ClusterMap, Control, ControlOptions, NodeInfo, ShardMap};
-use fastness_log::{Cipher, Log, LogOptions, MasterKey, WriterDriver};
+use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, WriterDriver};
 use fastness_shard::{Batching, SlotSet};
 use fastness_types::{Az, Clock, ClusterId, GroupId, NodeId, ShardId, SystemClock};
 use parking_lot::Mutex;
@@ -137,7 +137,7 @@ impl Node {
         };
         let sockets = Sockets::bind(&config)?;
         let log = open_log(&config, cluster, node).await?;
-        let own = own_info(&config, node, &sockets);
+        let own = own_info(&config, log.identity(), &sockets);
         let shared = NodeShared::new(node, cluster, config);
         let (runtime, consensus_thread) = consensus_thread()?;
         let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
@@ -246,6 +246,7 @@ impl Inner {
                 group: self.group_0.clone(),
                 replicas: self.replicas.clone(),
                 own: self.own.clone(),
+                asking: material.for_asking(),
             };
             let (inner, tls) = (self.clone(), material.for_grpc());
             tokio::spawn(async move {
@@ -444,7 +445,7 @@ fn port_of(base: u16, shard: ShardId) -> u16 {
 }
 
 /// What this node says about itself before there is a map.
-fn own_info(config: &Config, node: NodeId, sockets: &Sockets) -> NodeInfo {
+fn own_info(config: &Config, identity: Identity, sockets: &Sockets) -> NodeInfo {
     let host = config.announced_host();
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let port = |listeners: &[std::net::TcpListener]| {
@@ -452,7 +453,8 @@ fn own_info(config: &Config, node: NodeId, sockets: &Sockets) -> NodeInfo {
     };
     let announced = |announced: u16, own: u16| if announced != 0 { announced } else { own };
     NodeInfo {
-        id: node,
+        id: identity.node,
+        disk: identity.disk,
         az: Az::from(config.availability_zone.as_str()),
         peer_address: format!("{host}:{}", port(&sockets.peer)),
         grpc_address: format!("{host}:{}", port(&sockets.grpc)),
@@ -524,7 +526,6 @@ async fn start_consensus(
         node: shared.node,
         az: shared.az.clone(),
         cluster: shared.cluster,
-        start_count: log.identity().starts,
         timers: Timers::default(),
         clock: clock.clone(),
         seed: rand::random(),

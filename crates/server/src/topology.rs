@@ -252,13 +252,14 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use fastness_resp::{Protocol, Value, value};
-    use fastness_types::{Az, ClusterId, Durability, HashSeed};
+    use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed};
 
     use super::*;
 
     pub(crate) fn map() -> ClusterMap {
         let node = |id: u64, az: &str| NodeInfo {
             id: NodeId(id),
+            disk: DiskId([id as u8; 16]),
             az: Az::from(az),
             peer_address: format!("127.0.0.1:{}", 9000 + id),
             grpc_address: format!("127.0.0.1:{}", 9100 + id),

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use fastness_consensus::Member;
 use fastness_load::ledger::{Book, Summary};
-use fastness_types::{Az, NodeId};
+use fastness_types::{Az, DiskId, NodeId};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use turmoil::Sim;
@@ -329,6 +329,7 @@ fn make_nodes(options: &Options, rng: &mut SmallRng, time: &SimTime, shards: u32
         node: id,
         az: Az::from(*az),
         address: format!("{}:{PEER_PORT}", host(id)),
+        disk: DiskId([id.0 as u8; 16]),
     };
     let members: Vec<Member> = ids.zip(azs).map(member).collect();
     let nodes = members.iter().map(|member| {

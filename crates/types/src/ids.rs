@@ -73,6 +73,11 @@ impl From<&str> for Az {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
+/// One disk of a node, drawn at random when its log is created. A node is a member of the cluster with one disk: on
+/// another one, an empty one say, it is not that member any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DiskId(pub [u8; 16]);
+
 /// The secret seed of the keyspace's hash, one per cluster (in group 0), so that SCAN cursors survive a failover.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HashSeed(pub [u8; 16]);
@@ -105,17 +110,34 @@ impl fmt::Display for NotAnId {
 
 impl std::error::Error for NotAnId {}
 
+fn from_hex16(s: &str) -> Result<[u8; 16], NotAnId> {
+    if s.len() != 32 || !s.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(NotAnId);
+    }
+    let mut id = [0u8; 16];
+    for (i, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&s[2 * i..2 * i + 2], 16).map_err(|_| NotAnId)?;
+    }
+    Ok(id)
+}
+
 impl FromStr for ClusterId {
     type Err = NotAnId;
     fn from_str(s: &str) -> Result<Self, NotAnId> {
-        if s.len() != 32 || !s.is_ascii() {
-            return Err(NotAnId);
-        }
-        let mut id = [0u8; 16];
-        for (i, byte) in id.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&s[2 * i..2 * i + 2], 16).map_err(|_| NotAnId)?;
-        }
-        Ok(ClusterId(id))
+        from_hex16(s).map(ClusterId)
+    }
+}
+
+impl fmt::Display for DiskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex16(&self.0, f)
+    }
+}
+
+impl FromStr for DiskId {
+    type Err = NotAnId;
+    fn from_str(s: &str) -> Result<Self, NotAnId> {
+        from_hex16(s).map(DiskId)
     }
 }
 

@@ -12,6 +12,6 @@ mod time;
 
 pub use clock::{Clock, SystemClock};
 pub use durability::{Durability, UnknownDurability};
-pub use ids::{Az, ClusterId, Epoch, GroupId, HashSeed, LogIndex, NodeId, Seq, ShardId};
+pub use ids::{Az, ClusterId, DiskId, Epoch, GroupId, HashSeed, LogIndex, NodeId, Seq, ShardId};
 pub use slot::{SLOTS, Slot, key_hash_tag, slot_of};
 pub use time::{BootNs, WallMs};

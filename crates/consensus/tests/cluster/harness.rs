@@ -11,7 +11,7 @@ use fastness_consensus::testing::MemoryNetwork;
 use fastness_consensus::{Consensus, ConsensusOptions, GroupControl, Member, Timers};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
-use fastness_types::{Az, BootNs, Clock, ClusterId, Epoch, GroupId, LogIndex, NodeId, Seq, WallMs};
+use fastness_types::{Az, BootNs, Clock, ClusterId, DiskId, Epoch, GroupId, LogIndex, NodeId, Seq, WallMs};
 use parking_lot::Mutex;
 
 pub const GROUP: GroupId = GroupId(1);
@@ -53,6 +53,8 @@ pub struct Cluster {
     pub clock: Arc<TokioClock>,
     pub timers: Timers,
     disks: BTreeMap<u64, MemoryDisk>,
+    /// Ids of the disks that the cluster is made of, until they are created; any other disk is another one.
+    first_disks: BTreeMap<u64, DiskId>,
     pub nodes: BTreeMap<u64, Node>,
     pub members: Vec<Member>,
     /// Every lease that any owner was given.
@@ -74,6 +76,7 @@ impl Cluster {
             node: NodeId(id),
             az: Az::from(format!("az{id}").as_str()),
             address: format!("n{id}:1"),
+            disk: DiskId([id as u8; 16]),
         });
         Cluster {
             network: MemoryNetwork::new(),
@@ -81,6 +84,7 @@ impl Cluster {
             timers: Timers::default(),
             disks: (1..=n).map(|id| (id, MemoryDisk::new())).collect(),
             nodes: BTreeMap::new(),
+            first_disks: (1..=n).map(|id| (id, DiskId([id as u8; 16]))).collect(),
             members: members.collect(),
             leases: Arc::default(),
             sync_ms: Arc::new(AtomicU64::new(1)),
@@ -103,7 +107,8 @@ impl Cluster {
     pub async fn start(&mut self, id: u64) {
         self.starts += 1;
         let disk = &self.disks[&id];
-        let options = LogOptions::new(NodeId(id), CLUSTER);
+        let mut options = LogOptions::new(NodeId(id), CLUSTER);
+        options.new_disk = self.first_disks.remove(&id);
         let sync_ms = self.sync_ms.clone();
         let latency = Box::new(move |_| DriverLatency {
             before: Duration::ZERO,
@@ -115,7 +120,6 @@ impl Cluster {
             node: NodeId(id),
             az: Az::from(format!("az{id}").as_str()),
             cluster: CLUSTER,
-            start_count: log.identity().starts,
             timers: self.timers,
             clock: self.clock.clone(),
             seed: self.starts,
@@ -149,6 +153,11 @@ impl Cluster {
 
     pub fn disk(&self, id: u64) -> &MemoryDisk {
         &self.disks[&id]
+    }
+
+    /// An empty disk, as after `rm -r`, while the node does not run.
+    pub fn wipe(&mut self, id: u64) {
+        self.replace_disk(id, MemoryDisk::new());
     }
 
     pub fn replace_disk(&mut self, id: u64, disk: MemoryDisk) {

@@ -140,6 +140,41 @@ async fn a_group_is_initialised_once_and_only_by_the_az_rule() {
     assert!(matches!(control.initialize(&[]).await, Err(InitializeError::Placement(_))));
 }
 
+/// Schedule 14: a voter comes back with an empty disk under its old identity. With the third voter dead its vote would make
+/// a quorum. Whoever could count it was restarted as well, and remembers.
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_disk_was_wiped_stops_and_makes_no_quorum() {
+    for restart_the_other in [false, true] {
+        let mut cluster = Cluster::running(3).await;
+        let (old, epoch) = cluster.primary().await;
+        cluster.propose(old, epoch, "before");
+        cluster.committed(old, "before").await;
+        let (wiped, other) = (old % 3 + 1, (old + 1) % 3 + 1);
+        cluster.committed(other, "before").await;
+        cluster.kill(old).await;
+        cluster.kill(wiped).await;
+        if restart_the_other {
+            cluster.kill(other).await;
+        }
+        cluster.wipe(wiped);
+        cluster.start(wiped).await;
+        if restart_the_other {
+            cluster.start(other).await;
+        }
+        let consensus = cluster.nodes[&wiped].consensus.clone();
+        let reason = cluster.within(ms(3000), |_| consensus.stopped()).await.expect("it goes on with another disk");
+        assert!(reason.contains("not this node's disk"), "{reason}");
+        let elected = cluster.within(ms(5000), |cluster| cluster.holder()).await;
+        assert!(elected.is_none(), "elected with the vote of a wiped disk: {elected:?}");
+        cluster.start(old).await;
+        let (new, epoch) = cluster.primary().await;
+        cluster.propose(new, epoch, "after");
+        cluster.committed(old, "after").await;
+        cluster.committed(other, "after").await;
+        assert_eq!(cluster.batches(old), ["before", "after"]);
+    }
+}
+
 /// Schedule 31: a node comes back on an old copy of its disk, with fewer starts counted or with as many.
 #[tokio::test(start_paused = true)]
 async fn a_node_on_an_old_copy_of_its_disk_stops() {
@@ -156,6 +191,11 @@ async fn a_node_on_an_old_copy_of_its_disk_stops() {
         }
         cluster.kill(node).await;
         cluster.replace_disk(node, old_copy);
+        // Those who remember it are restarted too.
+        for other in (1..=3).filter(|other| *other != node) {
+            cluster.kill(other).await;
+            cluster.start(other).await;
+        }
         cluster.start(node).await;
         let again = cluster.nodes[&node].consensus.clone();
         let reason = cluster.within(ms(3000), |_| again.stopped()).await;

@@ -100,6 +100,7 @@ fn request(settings: &Settings) -> Result<CreateClusterRequest> {
         resp_port: ports.plaintext.into(),
         resp_tls_port: ports.tls.into(),
         announce_hostname: String::new(),
+        disk: String::new(),
     });
     Ok(CreateClusterRequest {
         nodes: nodes.collect(),

@@ -23,7 +23,7 @@ use fastness_server::resp_door::accept;
 use fastness_server::shared::NodeShared;
 use fastness_shard::{Batching, SlotSet};
 use fastness_types::{
-    Az, BootNs, ClusterId, Durability, Epoch, GroupId, HashSeed, LogIndex, NodeId, ShardId, Slot, SystemClock,
+    Az, BootNs, ClusterId, DiskId, Durability, Epoch, GroupId, HashSeed, LogIndex, NodeId, ShardId, Slot, SystemClock,
 };
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -100,6 +100,7 @@ impl Default for Options {
 fn map(address: SocketAddr, durability: Durability) -> ClusterMap {
     let node = |id: u64, az: &str, port: u16| NodeInfo {
         id: NodeId(id),
+        disk: DiskId([id as u8; 16]),
         az: Az::from(az),
         peer_address: format!("127.0.0.1:{}", 9000 + id),
         grpc_address: format!("127.0.0.1:{}", 9100 + id),

@@ -95,7 +95,6 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         node: node.id,
         az: node.member().az.clone(),
         cluster: CLUSTER,
-        start_count: log.identity().starts,
         timers: Timers::default(),
         clock: clock.clone(),
         seed: rng.random(),
@@ -131,7 +130,7 @@ impl SimNode {
 fn open_log(node: &SimNode, clock: Arc<dyn Clock>, rng: &mut SmallRng) -> Result<Log, Box<dyn std::error::Error>> {
     let mut keys = SmallRng::seed_from_u64(rng.random());
     let cipher = Cipher::with_random(MasterKey::from_bytes(&[0x11; 32]), Box::new(move |bytes| keys.fill_bytes(bytes)));
-    let options = LogOptions { clock, ..LogOptions::new(node.id, CLUSTER) };
+    let options = LogOptions { clock, new_disk: Some(node.member().disk), ..LogOptions::new(node.id, CLUSTER) };
     let driver = WriterDriver::Task { latency: node.disk.latency() };
     Ok(Log::open(node.disk.open()?, cipher, options, driver)?)
 }

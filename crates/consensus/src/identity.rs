@@ -1,0 +1,268 @@
+//! Which disk, and which start of the node on it, is on the other side of a stream; and whether it may be listened to.
+//!
+//! A node is a member of a group **with its disk**: memberships and the cluster's map name both, from the group's first
+//! entry on. Every log has a disk id of its own, drawn when it was created, and counts the starts on it; a start also
+//! draws a mark. Whoever opens a stream, and whoever takes one, says first which start it is, and what it knows of the
+//! listener.
+//!
+//! - A peer on a disk that is not its member's is refused, in both directions: it neither grants votes nor acknowledges
+//!   entries nor counts in a lease. This holds for a wiped disk: it has another id, whatever the node's certificate says.
+//!   A stream that is open when a membership says so ends with its next frame.
+//! - A peer of which a later start is known, or another start of that count, is refused: it runs on an old copy of its
+//!   disk, or two copies run at once. What was heard of a start is on this node's own stable storage before the stream is
+//!   used, so a restart does not forget it.
+//! - A node that is told that it is one of these stops for good.
+//!
+//! What it does not do: stop a node that nobody has told yet. It does no harm: whoever would count its vote or its
+//! acknowledgement checks it first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use fastness_log::{Log, WriteError};
+use fastness_types::{ClusterId, DiskId, NodeId};
+use fastness_wire::peer::v1::Hello;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::codec::{self, DecodeError};
+use crate::raft_types::Membership;
+
+/// One start of a node on one of its disks. Two starts with one count and two marks are two copies of one disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Start {
+    pub(crate) disk: DiskId,
+    /// Starts on that disk, this one included.
+    pub(crate) count: u64,
+    /// Drawn at random.
+    pub(crate) mark: u64,
+}
+
+impl Start {
+    /// Whether this start must be on an old copy of a disk, given that its node was started as `other`.
+    fn is_outdone_by(self, other: Start) -> bool {
+        let later = other.count > self.count || (other.count == self.count && other.mark != self.mark);
+        self.disk == other.disk && later
+    }
+}
+
+/// Why a peer is not listened to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("it claims to be node {0}")]
+    OtherNode(u64),
+    #[error("it belongs to another cluster")]
+    OtherCluster,
+    #[error("its hello cannot be understood: {0}")]
+    Malformed(String),
+    #[error(
+        "it runs on disk {found}, but is a member of the cluster with disk {known}: its disk was wiped or exchanged, and it \
+         must not vote on this one; give it its own disk back, or replace it"
+    )]
+    OtherDisk { found: DiskId, known: DiskId },
+    #[error("it runs on an old copy of its disk: start {found} after start {known}")]
+    OldCopy { found: u64, known: u64 },
+    #[error("what it says could not be stored: {0}")]
+    NotStored(String),
+    /// It is this node that must stop, for good.
+    #[error("{0}")]
+    StopHere(String),
+}
+
+/// Who was on the other side when a stream began.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    disk: DiskId,
+    /// Of [`Identities`], when this was looked at last.
+    revision: u64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The disk with which it is a member, as the newest membership or map says.
+    disk: Option<DiskId>,
+    /// Its newest start.
+    start: Option<Start>,
+    /// Whether that is on this node's stable storage.
+    saved: bool,
+}
+
+pub(crate) struct Identities {
+    node: NodeId,
+    cluster: ClusterId,
+    own: Start,
+    log: Log,
+    known: Mutex<HashMap<NodeId, Known>>,
+    /// Raised when the disk of a member is learned: streams then look again whom they listen to.
+    revision: AtomicU64,
+}
+
+impl Identities {
+    /// `mark`: another one for each start of a node.
+    pub(crate) fn new(log: Log, mark: u64) -> Result<Identities, (NodeId, DecodeError)> {
+        let identity = log.identity();
+        let mut known = HashMap::new();
+        for (peer, record) in log.peers() {
+            let start = codec::decode_stored_peer(&record).map_err(|error| (peer, error))?;
+            known.insert(peer, Known { disk: None, start: Some(start), saved: true });
+        }
+        Ok(Identities {
+            node: identity.node,
+            cluster: identity.cluster,
+            own: Start { disk: identity.disk, count: identity.starts, mark },
+            log,
+            known: Mutex::new(known),
+            revision: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn own_disk(&self) -> DiskId {
+        self.own.disk
+    }
+
+    /// Takes what a membership or the cluster's map says about members' disks.
+    pub(crate) fn expect(&self, members: impl IntoIterator<Item = (NodeId, DiskId)>) {
+        let mut known = self.known.lock();
+        let mut news = false;
+        for (node, disk) in members.into_iter().filter(|(node, _)| *node != self.node) {
+            let known = known.entry(node).or_default();
+            news |= known.disk.replace(disk) != Some(disk);
+        }
+        if news {
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// What this node says first on a stream with `peer`.
+    pub(crate) fn hello(&self, peer: NodeId) -> Hello {
+        let known = self.known.lock();
+        let known = known.get(&peer);
+        let disk = known.and_then(|known| known.disk);
+        // Of a start on another disk than the member's the peer is told nothing: it is told of the disk.
+        let seen = known.and_then(|known| known.start).filter(|start| disk.is_none_or(|disk| disk == start.disk));
+        let bytes = |disk: DiskId| Bytes::copy_from_slice(&disk.0);
+        let seen = seen.unwrap_or_default();
+        Hello {
+            node: self.node.0,
+            cluster: Bytes::copy_from_slice(&self.cluster.0),
+            disk: bytes(self.own.disk),
+            start_count: self.own.count,
+            start_nonce: self.own.mark,
+            listener_disk: disk.map(bytes).unwrap_or_default(),
+            listener_start_disk_seen: bytes(seen.disk),
+            listener_start_count_seen: seen.count,
+            listener_start_nonce_seen: seen.mark,
+        }
+    }
+
+    /// Checks what `peer` says first; returns once a start that is news is on this node's stable storage.
+    pub(crate) async fn heard(&self, peer: NodeId, hello: &Hello) -> Result<Heard, Refusal> {
+        if hello.node != peer.0 {
+            return Err(Refusal::OtherNode(hello.node));
+        }
+        if hello.cluster[..] != self.cluster.0 {
+            return Err(Refusal::OtherCluster);
+        }
+        self.check_own(peer, hello)?;
+        let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, mark: hello.start_nonce };
+        // Before the check, so that whatever is learned after it counts as news to the stream.
+        let revision = self.revision.load(Ordering::Acquire);
+        if let Some(written) = self.check_peer(peer, start)? {
+            match written.await {
+                Ok(Ok(())) => self.saved(peer, start),
+                Ok(Err(error)) => return Err(Refusal::NotStored(error.to_string())),
+                Err(_) => return Err(Refusal::NotStored("the log's writer has ended".to_owned())),
+            }
+        }
+        Ok(Heard { disk: start.disk, revision })
+    }
+
+    /// Whether the start that a stream began with may still be listened to.
+    pub(crate) fn still_trusts(&self, peer: NodeId, heard: &mut Heard) -> bool {
+        let revision = self.revision.load(Ordering::Acquire);
+        if revision == heard.revision {
+            return true;
+        }
+        heard.revision = revision;
+        self.known.lock().get(&peer).and_then(|known| known.disk).is_none_or(|disk| disk == heard.disk)
+    }
+
+    /// What the peer knows of this node.
+    fn check_own(&self, peer: NodeId, hello: &Hello) -> Result<(), Refusal> {
+        let place = self.log.place();
+        if !hello.listener_disk.is_empty() {
+            let told = disk(&hello.listener_disk)?;
+            if told != self.own.disk {
+                return Err(Refusal::StopHere(format!(
+                    "{place} is not this node's disk: node {} is a member of the cluster with disk {told}, as node {peer} \
+                     knows, and this is disk {}. The folder was wiped or exchanged, or its file system is not mounted. On \
+                     this disk the node does not know what it has voted for and acknowledged, so it must not take part. \
+                     Give it its own disk back; if that is lost, replace the node by a new one with another node id",
+                    self.node, self.own.disk
+                )));
+            }
+        }
+        let told = Start {
+            disk: disk(&hello.listener_start_disk_seen)?,
+            count: hello.listener_start_count_seen,
+            mark: hello.listener_start_nonce_seen,
+        };
+        if self.own.is_outdone_by(told) {
+            return Err(Refusal::StopHere(format!(
+                "{place} is an old copy of this node's disk, or two copies run at once: by its own count this is start {}, \
+                 but node {peer} has seen another start {}; replace this node by a new one with another node id",
+                self.own.count, told.count
+            )));
+        }
+        Ok(())
+    }
+
+    /// Takes the peer's start, unless it must not be listened to. Gives what is to be waited for if it is news.
+    fn check_peer(&self, peer: NodeId, start: Start) -> Result<Option<Written>, Refusal> {
+        let mut known = self.known.lock();
+        let known = known.entry(peer).or_default();
+        if let Some(disk) = known.disk.filter(|disk| *disk != start.disk) {
+            return Err(Refusal::OtherDisk { found: start.disk, known: disk });
+        }
+        if let Some(newest) = known.start.filter(|newest| start.is_outdone_by(*newest)) {
+            return Err(Refusal::OldCopy { found: start.count, known: newest.count });
+        }
+        if known.saved && known.start == Some(start) {
+            return Ok(None);
+        }
+        known.start = Some(start);
+        known.saved = false;
+        let (tell, written) = oneshot::channel();
+        // Under the lock, so that the log has the starts in the order in which memory had them.
+        self.log.save_peer(peer, codec::encode_stored_peer(&start), move |outcome| {
+            // Whoever waits may have lost patience.
+            let _ = tell.send(outcome);
+        });
+        Ok(Some(written))
+    }
+
+    fn saved(&self, peer: NodeId, start: Start) {
+        if let Some(known) = self.known.lock().get_mut(&peer)
+            && known.start == Some(start)
+        {
+            known.saved = true;
+        }
+    }
+}
+
+/// The disks that a membership names.
+pub(crate) fn disks(membership: &Membership) -> impl Iterator<Item = (NodeId, DiskId)> {
+    membership.nodes().map(|(node, at)| (NodeId(*node), at.disk))
+}
+
+type Written = oneshot::Receiver<Result<(), WriteError>>;
+
+fn disk(bytes: &[u8]) -> Result<DiskId, Refusal> {
+    let id = bytes.try_into().map_err(|_| Refusal::Malformed(format!("a disk id of {} bytes", bytes.len())))?;
+    Ok(DiskId(id))
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;
