@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::control::GroupControl;
+use crate::status::HandOverError;
 
-/// How long an owner that leads may be not ready before leadership is handed over.
+/// How long an owner that leads may be not ready before leadership is handed over; also between two attempts.
 const UNREADY_MAX: Duration = Duration::from_secs(1);
 /// For the owner to drain then.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
     let metrics = raft.metrics();
     let mut look = tokio::time::interval(group.timers.heartbeat);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut unready_since: Option<Instant> = None;
+    let mut next_attempt: Option<Instant> = None;
     loop {
         tokio::select! {
             () = group.driver.changed() => {
@@ -38,18 +39,26 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
         }
         let ready = group.driver.ready();
         raft.runtime_config().elect(ready && !group.silent());
-        if ready || group.leads().is_none() {
-            unready_since = None;
+        if group.driver.fit() || group.leads().is_none() {
+            next_attempt = None;
             continue;
         }
-        if unready_since.get_or_insert_with(Instant::now).elapsed() >= UNREADY_MAX {
-            unready_since = None;
-            let control = control.clone();
-            tokio::spawn(async move {
-                if let Err(error) = control.hand_over(None, PATIENCE).await {
-                    tracing::warn!(group = %control.group(), %error, "leads without being ready, and cannot hand over");
-                }
-            });
+        // A primary whose clock is off serves nothing from the moment that it is; it need not be given time.
+        let patience = if group.driver.wall_off() { Duration::ZERO } else { UNREADY_MAX };
+        let now = Instant::now();
+        if *next_attempt.get_or_insert(now + patience) <= now {
+            next_attempt = Some(now + UNREADY_MAX);
+            tokio::spawn(give_up(control.clone()));
         }
+    }
+}
+
+/// Hands over what this node leads and cannot serve.
+async fn give_up(control: GroupControl) {
+    let why = if control.core().driver.wall_off() { "its wall clock is off" } else { "it is not ready" };
+    match control.hand_over(None, PATIENCE).await {
+        Ok(to) => tracing::info!(group = %control.group(), why, %to, "this node cannot serve: handed over"),
+        Err(HandOverError::UnderWay) => {}
+        Err(error) => tracing::warn!(group = %control.group(), why, %error, "leads, cannot serve and cannot hand over"),
     }
 }

@@ -22,9 +22,9 @@ use tokio::time::Instant;
 pub(crate) enum Kind {
     /// First message of a stream, each direction. `pb::Hello`.
     Hello = 1,
-    /// Are you there? Empty.
+    /// Are you there? `pb::Ping`.
     Ping = 2,
-    /// Yes. Empty.
+    /// Yes. `pb::Pong`.
     Pong = 3,
     /// The question of this id is not served; the payload is a reason for humans.
     Refused = 4,

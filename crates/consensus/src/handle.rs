@@ -13,11 +13,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, Seq};
+use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, Seq, WallMs};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::clocks::{ClockCheck, TrustedWall};
 
 /// The span in which no other primary of the group can exist, as a deadline that heartbeat answers move on.
 #[derive(Debug)]
@@ -175,6 +177,9 @@ struct Shared {
     proposals: Mutex<VecDeque<Proposal>>,
     driver_wake: Notify,
     draining: AtomicBool,
+    /// `None` while no other clock is known.
+    wall: ArcSwapOption<TrustedWall>,
+    wall_off: AtomicBool,
 }
 
 /// The owner's side.
@@ -204,6 +209,8 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         proposals: Mutex::new(VecDeque::new()),
         driver_wake: Notify::new(),
         draining: AtomicBool::new(false),
+        wall: ArcSwapOption::empty(),
+        wall_off: AtomicBool::new(false),
     });
     (GroupHandle { shared: shared.clone(), log }, GroupDriver { shared })
 }
@@ -272,6 +279,14 @@ impl GroupHandle {
         if self.shared.draining.load(Ordering::Acquire) { Drain::Requested } else { Drain::None }
     }
 
+    /// Whether a reading of both clocks is near enough to the other nodes' clocks. Nothing may be staged with one that is
+    /// not, and nothing that depends on the time be answered.
+    #[must_use]
+    pub fn check_wall(&self, wall: WallMs, boot: BootNs) -> ClockCheck {
+        let trusted = self.shared.wall.load();
+        trusted.as_ref().map_or(ClockCheck { offset_ms: 0, trusted: true }, |trusted| trusted.check(wall, boot))
+    }
+
     /// Reports that nothing staged is uncommitted any more and nothing new will be staged while draining.
     pub fn report_drained(&self, drained: bool) {
         if self.shared.drained.swap(drained, Ordering::AcqRel) != drained {
@@ -332,6 +347,28 @@ impl GroupDriver {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.ready.load(Ordering::Acquire)
+    }
+
+    /// Publishes what the owner's readings of the wall clock are checked against, and whether this node's clock is off.
+    pub fn set_wall(&self, trusted: Option<TrustedWall>, off: bool) {
+        if self.shared.wall.load().as_deref().copied() != trusted {
+            self.shared.wall.store(trusted.map(Arc::new));
+        }
+        if self.shared.wall_off.swap(off, Ordering::AcqRel) != off {
+            self.shared.owner_wake.notify_one();
+        }
+    }
+
+    /// Whether this node's wall clock is too far off for it to serve as primary.
+    #[must_use]
+    pub fn wall_off(&self) -> bool {
+        self.shared.wall_off.load(Ordering::Acquire)
+    }
+
+    /// Whether leadership may be handed to this node.
+    #[must_use]
+    pub fn fit(&self) -> bool {
+        self.ready() && !self.wall_off()
     }
 
     /// Asks the owner to drain, or to go on serving.

@@ -25,6 +25,7 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
             () = node.beat.notified() => {}
             () = node.until_stopped() => return,
         }
+        node.judge_clock();
         ask_all(&node);
     }
 }
@@ -49,7 +50,7 @@ fn ask_all(node: &Arc<NodeCore>) {
 fn ask_own(group: &Arc<Group>, epoch: Epoch, stamp: BootNs, bind: bool) {
     let leader = group.clone();
     group.asked(epoch, bind, move || {
-        let ready = leader.driver.ready();
+        let ready = leader.driver.fit();
         leader.answered(leader.own, epoch, stamp, bind, ready);
     });
 }

@@ -14,6 +14,7 @@
 //! It does not know what a batch holds, and reads no clock and opens no socket of its own: the log, the clock and
 //! the [`PeerTransport`] are given to it. All of it is plain tasks on the runtime that [`Consensus::new`] is called in.
 
+mod clocks;
 mod codec;
 mod consensus;
 mod control;
@@ -39,6 +40,7 @@ mod storage;
 pub mod testing;
 mod transport;
 
+pub use clocks::{ClockCheck, TrustedWall};
 pub use consensus::Consensus;
 pub use control::{GroupControl, Progress};
 pub use options::{ConsensusOptions, Timers, TimersError};

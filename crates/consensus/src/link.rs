@@ -64,7 +64,7 @@ struct State {
     outbox: Outbox,
     asked: HashMap<u64, oneshot::Sender<Envelope>>,
     last_id: u64,
-    ping_due: bool,
+    ping_due: Option<Bytes>,
     /// Only the newest matters, so a new one replaces one that was not sent.
     lease_ask: Option<Bytes>,
 }
@@ -75,8 +75,8 @@ impl State {
         if let Some(ask) = self.lease_ask.take() {
             return alone(Kind::LeaseAsk, ask);
         }
-        if std::mem::take(&mut self.ping_due) {
-            return alone(Kind::Ping, Bytes::new());
+        if let Some(ping) = self.ping_due.take() {
+            return alone(Kind::Ping, ping);
         }
         self.outbox.next_frame()
     }
@@ -214,7 +214,7 @@ impl Link {
                         tracing::debug!(peer = %self.peer, class = ?self.class, "nothing heard: stream given up");
                         return;
                     }
-                    self.state.lock().ping_due = true;
+                    self.state.lock().ping_due = Some(node.ping(self.class));
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Link {
 
     fn received(&self, node: &NodeCore, envelope: Envelope) {
         match Kind::from_number(envelope.kind) {
-            Some(Kind::Pong) => {}
+            Some(Kind::Pong) => node.ponged(self.peer, envelope.payload),
             Some(Kind::LeaseAnswer) => match LeaseAnswer::decode(envelope.payload) {
                 Ok(answer) => node.lease_answered(self.peer, &answer),
                 Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease answer cannot be understood"),

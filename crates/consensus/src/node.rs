@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_log::Log;
-use fastness_types::{BootNs, Epoch, GroupId, NodeId};
+use fastness_types::{BootNs, Epoch, GroupId, NodeId, WallMs};
 use fastness_wire::peer::v1::{self as pb, Hello};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::{Notify, watch};
 
+use crate::clocks::Clocks;
 use crate::codec;
 use crate::group::Group;
 use crate::identity::{Heard, Identities, Refusal};
@@ -30,6 +31,7 @@ pub(crate) struct NodeCore {
     /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
     addresses: Mutex<HashMap<NodeId, Address>>,
     pub(crate) identities: Arc<Identities>,
+    clocks: Clocks,
     /// Wakes the heartbeat out of turn.
     pub(crate) beat: Arc<Notify>,
     rng: Mutex<SmallRng>,
@@ -55,6 +57,7 @@ impl NodeCore {
             identities.map_err(|(peer, error)| StartError::Peer { node: peer, reason: error.to_string() })?;
         Ok(NodeCore {
             identities: Arc::new(identities),
+            clocks: Clocks::new(options.clock_offset_max),
             options,
             transport,
             groups: RwLock::default(),
@@ -155,6 +158,38 @@ impl NodeCore {
             self.stop(reason);
         }
         heard
+    }
+
+    // ---- wall clocks -----------------------------------------------------------------------------------------------
+
+    /// Asks whether the peer is there, and on the heartbeat's stream, where nothing waits behind anything large, for its
+    /// time.
+    pub(crate) fn ping(&self, class: Class) -> Bytes {
+        let stamp = if class == Class::Heartbeat { self.now().0 } else { 0 };
+        codec::encode(&pb::Ping { stamp })
+    }
+
+    pub(crate) fn pong(&self, ping: Bytes) -> Bytes {
+        // Whatever was asked, this node is there.
+        let stamp = pb::Ping::decode(ping).map_or(0, |ping| ping.stamp);
+        codec::encode(&pb::Pong { stamp, wall_ms: self.options.clock.wall().0 })
+    }
+
+    pub(crate) fn ponged(&self, peer: NodeId, pong: Bytes) {
+        match pb::Pong::decode(pong) {
+            Ok(pong) if pong.stamp != 0 => {
+                self.clocks.measured(peer, WallMs(pong.wall_ms), BootNs(pong.stamp), self.now());
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%peer, %error, "a pong cannot be understood"),
+        }
+    }
+
+    /// Compares this node's wall clock with its peers', and tells every group's owner.
+    pub(crate) fn judge_clock(&self) {
+        let trusted = self.clocks.judge(self.options.clock.as_ref());
+        let off = self.clocks.are_off();
+        self.groups().iter().for_each(|group| group.driver.set_wall(trusted, off));
     }
 
     // ---- the lease's answers ---------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ struct Session {
     outbox: Outbox,
     serving: FuturesUnordered<BoxFuture<'static, Answer>>,
     lease_answers: Arc<LeaseAnswers>,
-    pong_due: bool,
+    pong_due: Option<Bytes>,
 }
 
 /// An answer, or the reason for humans why there is none.
@@ -137,13 +137,13 @@ impl Session {
             outbox: Outbox::default(),
             serving: FuturesUnordered::new(),
             lease_answers: Arc::default(),
-            pong_due: false,
+            pong_due: None,
         }
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
-        if std::mem::take(&mut self.pong_due) {
-            return Some(Envelope::new(GroupId::CONTROL, Kind::Pong, 0, Bytes::new()).into_frame());
+        if let Some(pong) = self.pong_due.take() {
+            return Some(Envelope::new(GroupId::CONTROL, Kind::Pong, 0, pong).into_frame());
         }
         self.lease_answers.take().or_else(|| self.outbox.next_frame())
     }
@@ -159,7 +159,7 @@ impl Session {
     fn received(&mut self, envelope: Envelope) {
         let Envelope { group, kind, id, payload } = envelope;
         match Kind::from_number(kind) {
-            Some(Kind::Ping) => self.pong_due = true,
+            Some(Kind::Ping) => self.pong_due = Some(self.node.pong(payload)),
             Some(Kind::LeaseAsk) => self.lease_asked(payload),
             kind => {
                 let served = self.serve(group, kind, payload);
@@ -206,7 +206,7 @@ impl Session {
             let (answers, driver) = (self.lease_answers.clone(), group.driver.clone());
             let (stamp, bind) = (ask.stamp, asked.bind);
             group.asked(epoch, bind, move || {
-                let ready = driver.ready();
+                let ready = driver.fit();
                 answers.push(pb::LeaseAnswerGroup { group: asked.group, term: asked.term, stamp, bind, ready });
             });
         }

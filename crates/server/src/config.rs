@@ -79,6 +79,8 @@ pub struct Config {
     pub cluster_announce_tls_port: u16,
     pub durability: Durability,
     pub durability_max_lag: Duration,
+    /// How far this node's wall clock may be off the median of all nodes'.
+    pub clock_max_offset: Duration,
     pub master_key_file: Option<PathBuf>,
     pub maxmemory: u64,
     pub maxclients: u64,

@@ -255,6 +255,8 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_applied_index", |s, _| s.shard.applied.0 as f64),
     gauge("fastness_durability_lag_seconds", |s, _| if s.shard.durability == Durability::Sync { 0.0 } else { s.shard.lag.as_secs_f64() }),
     gauge("fastness_oldest_open_effect_seconds", |s, _| s.shard.lag.as_secs_f64()),
+    gauge("fastness_clock_offset_seconds", |s, _| s.shard.clock.offset_ms as f64 / 1e3),
+    gauge("fastness_clock_trusted", |s, _| f64::from(u8::from(s.shard.clock.trusted))),
     gauge("fastness_open_batches", |s, _| s.shard.open_batches as f64),
     gauge("fastness_open_effect_bytes", |s, _| s.shard.open_bytes as f64),
     counter("fastness_batches_committed_total", |s, _| s.shard.batches as f64),

@@ -527,6 +527,7 @@ async fn start_consensus(
         az: shared.az.clone(),
         cluster: shared.cluster,
         timers: Timers::default(),
+        clock_offset_max: shared.config.load().clock_max_offset,
         clock: clock.clone(),
         seed: rand::random(),
     };

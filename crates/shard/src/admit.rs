@@ -4,6 +4,8 @@
 //!   command's bytes were.
 //! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log.
 //!   A former primary with effects open shows nothing.
+//! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and the
+//!   stamps of what it staged, could not be taken back. It is about to hand over.
 //! - Everything refused here was refused before anything was staged.
 
 use fastness_types::Slot;
@@ -84,6 +86,9 @@ impl State {
     fn admit_primary(&self, request: Request, now: Now) -> Result<Standing, Denied> {
         if self.draining.is_some() {
             return Err(if self.is_holding(now.boot) { Denied::Busy } else { Refusal::ClusterDown.into() });
+        }
+        if !now.trusted {
+            return Err(Refusal::ClusterDown.into());
         }
         if request.writes {
             if !Stage::fits_an_entry(request.bytes) {

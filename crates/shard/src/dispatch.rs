@@ -396,7 +396,7 @@ impl Turn<'_> {
         args: Args<'_>,
         may_block: bool,
     ) -> DoorOutcome {
-        let mut view = ShardView { state: self.state, now: self.now, may_block };
+        let mut view = ShardView { state: self.state, now: self.now, handle: &self.inner.handle, may_block };
         self.door.run(command, spec, args, self.session, &mut view, self.out)
     }
 

@@ -1,5 +1,6 @@
 //! What the shard asks of the door that owns a connection.
 
+use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::{CommandSpec, DoorCommand};
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
@@ -66,6 +67,7 @@ pub enum DoorOutcome {
 pub struct ShardView<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) now: Now,
+    pub(crate) handle: &'a GroupHandle,
     /// `false` inside of EXEC: nothing may block.
     pub(crate) may_block: bool,
 }
@@ -85,7 +87,7 @@ impl ShardView<'_> {
     /// Figures for INFO, CLUSTER and metrics.
     #[must_use]
     pub fn info(&self) -> ShardInfo {
-        self.state.info(self.now)
+        self.state.info(self.now, self.handle.check_wall(self.now.wall, self.now.boot))
     }
 
     /// Whether the command may wait (`false` inside of EXEC).

@@ -1,6 +1,7 @@
 //! Tenures as primary: when one begins, how it ends, and what is undone then.
 //!
-//! - A tenure begins when its epoch's first entry has been **applied** and the role still is that epoch's leader. No
+//! - A tenure begins when its epoch's first entry has been **applied** and the role still is that epoch's leader, on a
+//!   node whose wall clock can be trusted: it may begin with an effect of its own. No
 //!   batch of an older tenure is open then: the walk over the log has ended that one.
 //! - Losing the lease, or the role, fences (`may_act` is false) and undoes nothing: what is open may still commit.
 //! - A **foreign entry**, one of another epoch, while the tenure stands, ends it: memory either is the log up to there
@@ -45,7 +46,7 @@ impl State {
         let epoch = lease.epoch();
         let begun = self.leader.is_some() || self.phase != Phase::Serving;
         // `log_epoch` differs if the newest applied entry is of an older epoch, or of a newer one.
-        if begun || self.applied < *first || self.log_epoch != epoch {
+        if begun || self.applied < *first || self.log_epoch != epoch || !now.trusted {
             return;
         }
         // Batches of the epoch in the log: this process led it before, and all of its batches have committed. A process

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastness_consensus::ClockCheck;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 /// What this replica is, as clients see it.
@@ -69,4 +70,6 @@ pub struct ShardInfo {
     pub unknown_replies: u64,
     /// Restores from the log, the one at the start included.
     pub restores: u64,
+    /// This node's wall clock against the median of all nodes'.
+    pub clock: ClockCheck,
 }

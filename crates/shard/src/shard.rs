@@ -36,7 +36,8 @@ pub(crate) struct Inner {
     pub(crate) work: Notify,
     /// Wakes those who were told that the shard is busy.
     pub(crate) unblocked: Notify,
-    wall: Cell<(BootNs, WallMs)>,
+    /// The newest reading of the wall clock: when, what, and whether it is near the other nodes'.
+    wall: Cell<(BootNs, WallMs, bool)>,
 }
 
 impl Inner {
@@ -44,13 +45,14 @@ impl Inner {
     #[inline]
     pub(crate) fn now(&self) -> Now {
         let boot = self.clock.boot();
-        let (read, wall) = self.wall.get();
+        let (read, wall, trusted) = self.wall.get();
         if boot.since(read) < WALL_FRESH && read <= boot && read != BootNs(0) {
-            return Now { boot, wall };
+            return Now { boot, wall, trusted };
         }
         let wall = self.clock.wall();
-        self.wall.set((boot, wall));
-        Now { boot, wall }
+        let trusted = self.handle.check_wall(wall, boot).trusted;
+        self.wall.set((boot, wall, trusted));
+        Now { boot, wall, trusted }
     }
 }
 
@@ -83,7 +85,7 @@ impl Shard {
             copies: options.copies,
             work: Notify::new(),
             unblocked: Notify::new(),
-            wall: Cell::new((BootNs(0), WallMs(0))),
+            wall: Cell::new((BootNs(0), WallMs(0), true)),
         });
         (Shard { inner: inner.clone() }, crate::turn::run(inner))
     }
@@ -177,7 +179,8 @@ impl Shard {
     /// Figures for INFO and metrics.
     #[must_use]
     pub fn info(&self) -> ShardInfo {
-        self.inner.state.borrow().info(self.inner.now())
+        let clock = self.inner.handle.check_wall(self.inner.clock.wall(), self.inner.clock.boot());
+        self.inner.state.borrow().info(self.inner.now(), clock)
     }
 
     /// The data, for figures and options (`maxmemory`); data itself is changed by commands alone. Not to be called from

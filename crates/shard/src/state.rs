@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use fastness_consensus::ClockCheck;
 use fastness_consensus::handle::Lease;
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Random};
 use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
@@ -28,6 +29,8 @@ use crate::stage::Stage;
 pub struct Now {
     pub(crate) boot: BootNs,
     pub(crate) wall: WallMs,
+    /// Whether the wall clock is near those of the other nodes: nothing is staged with one that is not.
+    pub(crate) trusted: bool,
 }
 
 /// The role as the loop has last seen it.
@@ -213,7 +216,7 @@ impl State {
         session.data.unwatch(&mut self.engine);
     }
 
-    pub(crate) fn info(&self, now: Now) -> ShardInfo {
+    pub(crate) fn info(&self, now: Now, clock: ClockCheck) -> ShardInfo {
         let leader = self.leader.as_ref();
         let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
         ShardInfo {
@@ -240,6 +243,7 @@ impl State {
             undone_units: self.counters.undone_units,
             unknown_replies: self.counters.unknown_replies,
             restores: self.counters.restores,
+            clock,
         }
     }
 

@@ -161,7 +161,7 @@ impl State {
     /// Removes keys past their time; gives when to look again.
     fn expire(&mut self, now: Now) -> Option<Duration> {
         let now = Now { wall: self.stamp(now), ..now };
-        let may_stage = self.draining.is_none() && !self.is_pressed();
+        let may_stage = self.draining.is_none() && !self.is_pressed() && now.trusted;
         let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
         let before = leader.stage.effects.len();
         let removed = self.engine.expire_due(now.wall, EXPIRE_BUDGET, &mut leader.stage.effects);

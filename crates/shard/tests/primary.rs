@@ -6,9 +6,10 @@ mod support;
 
 use std::time::Duration;
 
+use fastness_consensus::TrustedWall;
 use fastness_shard::{Batching, Leave, Outcome, SlotSet};
 use fastness_types::{Durability, WallMs, limits};
-use support::{OTHER, Setup, World, script};
+use support::{OTHER, Setup, World, script, stamps};
 
 const OK: &str = "+OK\r\n";
 
@@ -58,6 +59,59 @@ fn a_sync_read_of_a_dirty_key_waits_and_others_do_not() {
         assert_eq!(reader.leave(&none), Leave::Wait, "a write that did nothing has read");
         world.commit_all().await;
         assert_eq!(reader.leave(&none), Leave::Now);
+    });
+}
+
+/// Schedule 33: with a wall clock far off the other nodes' nothing is staged, neither by clients nor by expiry, and nothing is
+/// read; what was staged before still commits.
+#[test]
+fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
+    const DOWN: &str = "-CLUSTERDOWN The cluster is down\r\n";
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async)).await;
+        let right = |wall: WallMs| (wall.0 - world.clock_boot().0 / 1_000_000) as i64;
+        let now = WallMs(1_700_000_000_000 + Batching::default().async_age.as_millis() as u64);
+        world.driver.set_wall(Some(TrustedWall { median_ms: right(now), within_ms: 10_000 }), false);
+        let mut client = world.client();
+        client.expect("SET a 1 PX 60000", OK);
+        world.set_wall(WallMs(now.0 + 365 * 86_400_000));
+        world.pause_process(Duration::from_millis(1));
+        assert!(!world.shard.info().clock.trusted);
+        for command in ["SET a 2", "GET a", "DEL a", "FLUSHALL", "DBSIZE"] {
+            client.expect(command, DOWN);
+        }
+        client.expect("PING", "+PONG\r\n");
+        for _ in 0..5 {
+            world.advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(world.take(), 1, "the write from before");
+        world.commit_all().await;
+        assert!(stamps(&world.log).iter().all(|stamp| stamp.0 <= now.0), "{:?}", stamps(&world.log));
+        assert!(!world.commit().await, "no expiry");
+
+        world.set_wall(WallMs(now.0 + 5_000));
+        world.pause_process(Duration::from_millis(1));
+        client.expect("GET a", "$1\r\n1\r\n");
+        client.expect("SET a 2", OK);
+    });
+}
+
+/// A tenure that would begin with an effect does not begin on a clock that is off, and begins once it is right.
+#[test]
+fn no_tenure_begins_while_the_wall_clock_is_off() {
+    script(async {
+        let world = World::start(Setup::default());
+        world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), true);
+        world.settle().await;
+        world.lead(1).await;
+        assert_eq!(world.take(), 0, "the mode is not staged");
+        world.driver.set_wall(None, false);
+        world.pause_process(Duration::from_millis(1));
+        world.settle().await;
+        assert!(world.commit().await);
+        let mut client = world.client();
+        client.run("SET a 1");
+        assert!(world.commit().await);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 
 pub const GROUP: GroupId = GroupId(1);
 const CLUSTER: ClusterId = ClusterId([9; 16]);
+/// The wall clocks' time when a test begins.
+const START_MS: u64 = 1_700_000_000_000;
 
 /// tokio's clock, which the tests pause.
 pub struct TokioClock(tokio::time::Instant);
@@ -27,6 +29,23 @@ impl Clock for TokioClock {
 
     fn boot(&self) -> BootNs {
         BootNs(1_000_000_000 + self.0.elapsed().as_nanos() as u64)
+    }
+}
+
+/// One node's clocks: the wall clock can be set.
+pub struct NodeClock {
+    boot: Arc<TokioClock>,
+    /// How far the wall clock is ahead, ms.
+    pub ahead_ms: AtomicI64,
+}
+
+impl Clock for NodeClock {
+    fn wall(&self) -> WallMs {
+        WallMs(START_MS.saturating_add(self.boot.wall().0).saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed)))
+    }
+
+    fn boot(&self) -> BootNs {
+        self.boot.boot()
     }
 }
 
@@ -51,6 +70,7 @@ pub struct Node {
 pub struct Cluster {
     pub network: MemoryNetwork,
     pub clock: Arc<TokioClock>,
+    wall_clocks: BTreeMap<u64, Arc<NodeClock>>,
     pub timers: Timers,
     disks: BTreeMap<u64, MemoryDisk>,
     /// Ids of the disks that the cluster is made of, until they are created; any other disk is another one.
@@ -78,9 +98,12 @@ impl Cluster {
             address: format!("n{id}:1"),
             disk: DiskId([id as u8; 16]),
         });
+        let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
+        let wall = |id| (id, Arc::new(NodeClock { boot: clock.clone(), ahead_ms: AtomicI64::new(0) }));
         Cluster {
             network: MemoryNetwork::new(),
-            clock: Arc::new(TokioClock(tokio::time::Instant::now())),
+            wall_clocks: (1..=n).map(wall).collect(),
+            clock: clock.clone(),
             timers: Timers::default(),
             disks: (1..=n).map(|id| (id, MemoryDisk::new())).collect(),
             nodes: BTreeMap::new(),
@@ -121,7 +144,8 @@ impl Cluster {
             az: Az::from(format!("az{id}").as_str()),
             cluster: CLUSTER,
             timers: self.timers,
-            clock: self.clock.clone(),
+            clock: self.wall_clock(id),
+            clock_offset_max: Duration::from_secs(10),
             seed: self.starts,
         };
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
@@ -149,6 +173,17 @@ impl Cluster {
         node.owner.abort();
         node.consensus.shutdown("killed").await;
         node.log.close();
+    }
+
+    /// The clocks of a node, which it keeps over restarts.
+    pub fn wall_clock(&self, id: u64) -> Arc<NodeClock> {
+        self.wall_clocks[&id].clone()
+    }
+
+    /// Whether a node's owner may stage with its wall clock as it is now.
+    pub fn trusts_its_clock(&self, id: u64) -> bool {
+        let clock = self.wall_clock(id);
+        self.nodes[&id].handle.check_wall(clock.wall(), clock.boot()).trusted
     }
 
     pub fn disk(&self, id: u64) -> &MemoryDisk {

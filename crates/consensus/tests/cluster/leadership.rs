@@ -205,6 +205,56 @@ async fn a_node_on_an_old_copy_of_its_disk_stops() {
     }
 }
 
+/// Schedule 33: the primary's wall clock jumps. Nothing may be staged from that moment on, others serve within a second, and
+/// the node neither is handed leadership to nor keeps one that it won, until its clock is right again.
+#[tokio::test(start_paused = true)]
+async fn a_primary_whose_wall_clock_jumps_hands_over() {
+    const YEAR_MS: i64 = 365 * 86_400_000;
+    for jump_ms in [YEAR_MS, -YEAR_MS, 11_000] {
+        let mut cluster = Cluster::running(3).await;
+        let (old, epoch) = cluster.primary().await;
+        cluster.propose(old, epoch, "before");
+        tokio::time::sleep(ms(500)).await;
+        assert!(cluster.trusts_its_clock(old));
+        let clock = cluster.wall_clock(old);
+        clock.ahead_ms.store(jump_ms, Ordering::Relaxed);
+        assert!(!cluster.trusts_its_clock(old), "the jump by {jump_ms} shows at once");
+        let other = cluster.within(ms(1000), |cluster| cluster.holder().filter(|(id, ..)| *id != old));
+        assert!(other.await.is_some(), "the node whose clock is off still leads after a second");
+        let (new, epoch) = cluster.primary_but(old).await;
+        cluster.propose(new, epoch, "after");
+        cluster.committed(old, "after").await;
+        assert!(cluster.trusts_its_clock(new));
+
+        let back = cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500)).await;
+        assert!(matches!(back, Err(HandOverError::BadTarget(_))), "{back:?}");
+        clock.ahead_ms.store(0, Ordering::Relaxed);
+        assert!(cluster.trusts_its_clock(old));
+        tokio::time::sleep(ms(500)).await;
+        assert_eq!(cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500)).await.unwrap(), NodeId(old));
+    }
+}
+
+/// One clock against one says nothing, and a clock that was always off is noticed when others are heard.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_starts_with_a_wrong_clock_does_not_keep_leadership() {
+    let mut cluster = Cluster::new(3);
+    cluster.wall_clock(1).ahead_ms.store(3_600_000, Ordering::Relaxed);
+    cluster.start(1).await;
+    cluster.start(2).await;
+    cluster.nodes[&1].control.initialize(&cluster.members).await.unwrap();
+    cluster.primary().await;
+    tokio::time::sleep(ms(1000)).await;
+    assert!(cluster.trusts_its_clock(1) && cluster.trusts_its_clock(2), "one against one");
+    cluster.start(3).await;
+    let found = cluster.within(ms(5000), |cluster| {
+        let leads = cluster.holder().is_some_and(|(id, ..)| id != 1);
+        (leads && !cluster.trusts_its_clock(1) && cluster.trusts_its_clock(2) && cluster.trusts_its_clock(3))
+            .then_some(())
+    });
+    found.await.expect("the two that agree are right");
+}
+
 /// Disk failure: nothing is acknowledged any more, leadership goes elsewhere, the node stops.
 #[tokio::test(start_paused = true)]
 async fn a_primary_whose_disk_fails_hands_over_and_stops() {

@@ -263,6 +263,9 @@ pub static OPTIONS: &[OptionSpec] = &[
     option!("durability-max-lag", "10", "a span from 1s to 1h", Start,
         Kind::Span { field: |c| &mut c.durability_max_lag, unit: SECOND, min: SECOND, max: Duration::from_secs(3_600) },
         "async: age of the oldest write not committed at which writes are refused"),
+    option!("clock-max-offset", "10", "a span from 1s to 1h", Start,
+        Kind::Span { field: |c| &mut c.clock_max_offset, unit: SECOND, min: SECOND, max: Duration::from_secs(3_600) },
+        "how far this node's wall clock may be off the median of all nodes' before it stages nothing and hands over what it leads"),
     option!("master-key-file", "\"\"", "a file", Start, Kind::File(|c| &mut c.master_key_file),
         "the key that wraps the keys of everything on disk"),
     // Memory and clients.
@@ -346,6 +349,7 @@ impl Config {
             cluster_announce_tls_port: 0,
             durability: Durability::Sync,
             durability_max_lag: Duration::ZERO,
+            clock_max_offset: Duration::ZERO,
             master_key_file: None,
             maxmemory: 0,
             maxclients: 0,

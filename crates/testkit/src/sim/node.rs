@@ -96,6 +96,8 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         az: node.member().az.clone(),
         cluster: CLUSTER,
         timers: Timers::default(),
+        // A planted bug that another guard stops would not be found.
+        clock_offset_max: Duration::from_secs(if node.plant == Plant::SlowClock { 86_400 } else { 10 }),
         clock: clock.clone(),
         seed: rng.random(),
     };

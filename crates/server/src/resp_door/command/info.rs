@@ -296,6 +296,8 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_undone": shard.undone,
         "durability_undone_writes": shard.undone_units,
         "durability_unknown_replies": shard.unknown_replies,
+        "durability_clock_offset_ms": shard.clock.offset_ms,
+        "durability_clock_trusted": u8::from(shard.clock.trusted),
         "durability_stopped": shard.stopped.as_deref().unwrap_or(""),
     );
 }
