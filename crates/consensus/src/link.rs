@@ -135,10 +135,15 @@ impl Link {
     /// Runs until the node stops.
     pub(crate) async fn run(self: Arc<Self>, node: Arc<NodeCore>) {
         let mut pause = PAUSE_MIN;
+        // What was last told of why the peer cannot be reached.
+        let mut told: Option<String> = None;
         while node.stopped().is_none() {
             let attempt = async {
                 let (stream, heard) = self.open(&node).await?;
                 pause = PAUSE_MIN;
+                if told.take().is_some() {
+                    tracing::info!(peer = %self.peer, class = ?self.class, "a peer is reached again");
+                }
                 self.state.lock().connected = true;
                 self.serve(&node, stream, heard).await;
                 self.disconnected();
@@ -146,7 +151,7 @@ impl Link {
             };
             tokio::select! {
                 outcome = attempt => if let Err(error) = outcome {
-                    tracing::debug!(peer = %self.peer, class = ?self.class, %error, "no stream");
+                    self.tell(&mut told, &error);
                 },
                 () = node.until_stopped() => {}
             }
@@ -156,6 +161,15 @@ impl Link {
             pause = (pause * 2).min(PAUSE_MAX);
         }
         self.disconnected();
+    }
+
+    /// Tells the log when a peer cannot be reached, once for each reason, not at each attempt.
+    fn tell(&self, told: &mut Option<String>, error: &TransportError) {
+        let reason = error.to_string();
+        if told.as_ref() != Some(&reason) {
+            tracing::warn!(peer = %self.peer, class = ?self.class, reason, "a peer cannot be reached; tried until it can");
+            *told = Some(reason);
+        }
     }
 
     async fn open(&self, node: &NodeCore) -> Result<(FrameStream, Heard), TransportError> {

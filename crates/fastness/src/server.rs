@@ -25,16 +25,25 @@ fn read(path: &Path) -> Result<Config> {
 }
 
 fn log(config: &Config) -> Result<()> {
-    let level = match config.loglevel {
-        LogLevel::Debug => "trace",
-        LogLevel::Verbose => "debug",
-        LogLevel::Notice => "info,openraft=warn",
-        LogLevel::Warning => "warn",
-        LogLevel::Nothing => "off",
-    };
+    let level = directives(config.loglevel);
     match config.logfile.as_str() {
-        "" => logging::to_stderr(level),
-        file => logging::to_file(level, Path::new(file)),
+        "" => logging::to_stderr(&level),
+        file => logging::to_file(&level, Path::new(file)),
+    }
+}
+
+/// What openraft warns of at every heartbeat and append to a peer that is not there. A peer that cannot be reached, and one
+/// that is reached again, is told once by consensus' links.
+const REPEATED: &str =
+    "openraft::core::heartbeat=error,openraft::replication=error,openraft::replication::stream_state=warn";
+
+fn directives(level: LogLevel) -> String {
+    match level {
+        LogLevel::Debug => "trace".to_owned(),
+        LogLevel::Verbose => "debug".to_owned(),
+        LogLevel::Notice => format!("info,openraft=warn,{REPEATED}"),
+        LogLevel::Warning => format!("warn,{REPEATED}"),
+        LogLevel::Nothing => "off".to_owned(),
     }
 }
 
