@@ -13,7 +13,7 @@ use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
 use crate::group::Group;
 use crate::handover;
 use crate::node::NodeCore;
-use crate::placement::{self, Member, PlacementWarning};
+use crate::placement::{self, AzRule, Member, PlacementWarning};
 use crate::raft_types::{PeerNode, Types};
 use crate::status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName};
 
@@ -57,8 +57,12 @@ impl GroupControl {
     ///
     /// # Errors
     /// The AZ rule, with a layout that would work; a group that has members already.
-    pub async fn initialize(&self, members: &[Member]) -> Result<Option<PlacementWarning>, InitializeError> {
-        let warning = placement::check(members.iter().map(|member| (member.node, &member.az)))?;
+    pub async fn initialize(
+        &self,
+        members: &[Member],
+        rule: AzRule,
+    ) -> Result<Option<PlacementWarning>, InitializeError> {
+        let warning = placement::check_by(rule, members.iter().map(|member| (member.node, &member.az)))?;
         let own = self.node.own();
         let disk = self.node.identities.own_disk();
         if !members.iter().any(|member| member.node == own && member.disk == disk) {

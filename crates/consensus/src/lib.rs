@@ -44,6 +44,6 @@ pub use clocks::{ClockCheck, TrustedWall};
 pub use consensus::Consensus;
 pub use control::{GroupControl, Progress};
 pub use options::{ConsensusOptions, Timers, TimersError};
-pub use placement::{Member, PlacementError, PlacementWarning};
+pub use placement::{AzRule, Member, PlacementError, PlacementWarning};
 pub use status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName, StartError};
 pub use transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};

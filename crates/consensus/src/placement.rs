@@ -84,6 +84,29 @@ pub enum PlacementError {
     },
 }
 
+/// Whether a group's voters must obey the AZ rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AzRule {
+    /// As every durable cluster needs it.
+    Required,
+    /// A cluster without a durability promise: its copies may stand in one AZ.
+    Waived,
+}
+
+/// Checks one set of voters; with the rule waived, only that there are some and that none is named twice.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_by<'a>(
+    rule: AzRule,
+    voters: impl IntoIterator<Item = (NodeId, &'a Az)>,
+) -> Result<Option<PlacementWarning>, PlacementError> {
+    match (rule, check(voters)) {
+        (AzRule::Waived, Err(PlacementError::OneAz { .. } | PlacementError::TooMany { .. })) => Ok(None),
+        (_, checked) => checked,
+    }
+}
+
 /// `2 + 2 + 1 (5 voters in 3 AZs)`.
 struct Layout<'a>(&'a [usize]);
 

@@ -88,6 +88,17 @@ fn the_refusal_names_reason_and_layout() {
 }
 
 #[test]
+fn without_a_durability_promise_one_az_will_do() {
+    let (a, b) = (Az::from("a"), Az::from("b"));
+    for voters in [vec![(NodeId(1), &a)], vec![(NodeId(1), &a), (NodeId(2), &a), (NodeId(3), &b)]] {
+        assert!(check_by(AzRule::Required, voters.clone()).is_err());
+        assert_eq!(check_by(AzRule::Waived, voters), Ok(None));
+    }
+    assert_eq!(check_by(AzRule::Waived, []), Err(PlacementError::NoVoters));
+    assert_eq!(check_by(AzRule::Waived, [(NodeId(1), &a), (NodeId(1), &a)]), Err(PlacementError::Twice(NodeId(1))));
+}
+
+#[test]
 fn two_azs_warn() {
     let (a, b) = (Az::from("a"), Az::from("b"));
     let warning = check([(NodeId(1), &a), (NodeId(2), &b)]).unwrap();

@@ -5,8 +5,8 @@
 //! if nothing was heard by then (that node is down). It is safe that several do it: all write the same first entry, since
 //! the map names the same members.
 //!
-//! What it does not know: whether an empty group is a new one or one whose disk was lost; that is told by the node's
-//! identity on its disk, before groups are started.
+//! What it does not know: whether an empty group is a new one or one whose disk was lost. A lost one harms nobody: the map
+//! names the members' disks, and the others do not listen to another one (consensus' `identity.rs`).
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub async fn form_shard(
     let mut left = TURN * u32::try_from(rank).unwrap_or(u32::MAX);
     while !group.is_initialized().await? {
         if left.is_zero() {
-            return group.initialize(map.members_of(shard).map(member).collect()).await;
+            return group.initialize(map.members_of(shard).map(member).collect(), map.az_rule()).await;
         }
         let pause = left.min(POLL);
         tokio::time::sleep(pause).await;

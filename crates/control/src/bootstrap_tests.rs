@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::*;
+use crate::group::AzRule;
 use crate::map::tests::three;
 use crate::testing::FakeGroup;
 
@@ -22,6 +23,17 @@ async fn the_others_step_in_after_their_turn() {
         form_shard(&three(), ShardId(2), NodeId(node), &group).await.unwrap();
         assert_eq!(start.elapsed(), TURN * rank);
         assert!(group.voters.lock().is_some());
+    }
+}
+
+#[tokio::test]
+async fn the_az_rule_is_waived_without_a_durability_promise_alone() {
+    use fastness_types::Durability;
+    let modes = [Durability::Sync, Durability::Async, Durability::Disabled];
+    for (durability, rule) in modes.into_iter().zip([AzRule::Required, AzRule::Required, AzRule::Waived]) {
+        let (group, map) = (FakeGroup::default(), ClusterMap { durability, ..three() });
+        form_shard(&map, ShardId(1), NodeId(1), &group).await.unwrap();
+        assert_eq!(*group.rule.lock(), Some(rule), "{durability}");
     }
 }
 

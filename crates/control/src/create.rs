@@ -285,7 +285,8 @@ impl Control {
         if !voters.contains(&self.node()) {
             return Err(ask(wanted, voters[0]));
         }
-        self.group().initialize(voters.iter().filter_map(|id| wanted.node(*id)).map(member).collect()).await?;
+        let members = voters.iter().filter_map(|id| wanted.node(*id)).map(member).collect();
+        self.group().initialize(members, wanted.az_rule()).await?;
         Ok(())
     }
 

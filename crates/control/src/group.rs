@@ -4,7 +4,7 @@
 
 use fastness_consensus::{GroupControl, InitializeError};
 
-pub use fastness_consensus::placement::Member;
+pub use fastness_consensus::placement::{AzRule, Member};
 
 /// Why a group could not be formed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub trait RaftGroup: Send + Sync + 'static {
     /// Whether the group has members: it was initialised here, or has heard from members that were.
     async fn is_initialized(&self) -> Result<bool, GroupError>;
     /// Gives a pristine group its voters. Several of them may do so at once, with the same members.
-    async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError>;
+    async fn initialize(&self, voters: Vec<Member>, rule: AzRule) -> Result<(), GroupError>;
     /// Lets a node follow without a vote. On the leader only; adding one that is there changes nothing.
     async fn add_learner(&self, member: Member) -> Result<(), GroupError>;
 }
@@ -34,8 +34,8 @@ impl RaftGroup for GroupControl {
         Ok(GroupControl::is_initialized(self))
     }
 
-    async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError> {
-        match GroupControl::initialize(self, &voters).await {
+    async fn initialize(&self, voters: Vec<Member>, rule: AzRule) -> Result<(), GroupError> {
+        match GroupControl::initialize(self, &voters, rule).await {
             // Another member was faster: it wrote the same first entry, which has reached this node meanwhile.
             Ok(_) | Err(InitializeError::Already) => Ok(()),
             Err(InitializeError::Placement(error)) => Err(GroupError::Placement(error.to_string())),

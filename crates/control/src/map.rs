@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use fastness_consensus::placement::AzRule;
 use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, SLOTS, ShardId, Slot};
 
 /// The topology of one cluster. Immutable: a change makes a new one with a higher [`ClusterMap::version`].
@@ -159,6 +160,12 @@ impl ClusterMap {
     pub fn members_of(&self, shard: ShardId) -> impl Iterator<Item = &NodeInfo> {
         let members = self.shard(shard).map_or(&[][..], |shard| &shard.members[..]);
         members.iter().filter_map(|id| self.node(*id))
+    }
+
+    /// Whether the voters of its groups must obey the AZ rule: without a durability promise they need not.
+    #[must_use]
+    pub fn az_rule(&self) -> AzRule {
+        if self.durability.is_durable() { AzRule::Required } else { AzRule::Waived }
     }
 
     /// Whether all invariants hold.

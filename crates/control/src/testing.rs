@@ -10,7 +10,7 @@ use fastness_consensus::handle::{
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, WallMs};
 use parking_lot::Mutex;
 
-use crate::group::{GroupError, Member, RaftGroup};
+use crate::group::{AzRule, GroupError, Member, RaftGroup};
 
 /// A log in memory; entry i of the vector has index i + 1.
 #[derive(Default)]
@@ -95,6 +95,7 @@ impl Raft {
 #[derive(Default)]
 pub(crate) struct FakeGroup {
     pub(crate) voters: Mutex<Option<Vec<Member>>>,
+    pub(crate) rule: Mutex<Option<AzRule>>,
     pub(crate) learners: Mutex<Vec<Member>>,
     pub(crate) refuses: bool,
 }
@@ -105,7 +106,8 @@ impl RaftGroup for FakeGroup {
         Ok(self.voters.lock().is_some())
     }
 
-    async fn initialize(&self, voters: Vec<Member>) -> Result<(), GroupError> {
+    async fn initialize(&self, voters: Vec<Member>, rule: AzRule) -> Result<(), GroupError> {
+        *self.rule.lock() = Some(rule);
         if self.refuses {
             return Err(GroupError::Refused("broken".into()));
         }

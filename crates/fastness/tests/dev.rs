@@ -122,6 +122,10 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     let next = until("no other primary", || cluster.primary().filter(|node| *node != primary));
     until("the write is gone", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
     assert_eq!(cluster.pid(primary), None, "a killed node stays dead");
+    let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{next}/node.log"))).unwrap();
+    assert!(log.contains("a peer cannot be reached"), "{log}");
+    let repeated = log.lines().filter(|line| line.contains("openraft::") && line.contains("WARN")).count();
+    assert!(repeated < 10, "{repeated} warnings of openraft about one dead peer: {log}");
 
     succeed(&["dev", "node", "start", &primary.to_string()], &cluster.dir);
     assert!(cluster.pid(primary).is_some());
@@ -185,6 +189,21 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     for token in ["GET token:42", "GET token:43"] {
         assert_eq!(ask(cluster.port(primary), token).as_deref(), Some("paid"));
     }
+}
+
+/// `disabled` promises no durability, so nothing is broken if its copies share an AZ; it is said, and it works.
+#[test]
+fn a_cluster_without_durability_may_stand_in_one_az() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster { dir: folder.path().join("c"), _folder: folder };
+    let port = free_ports().to_string();
+    let start = ["dev", "--detach", "--port", &port, "--azs", "a,a,a", "--durability", "disabled", "--shards", "2"];
+    let text = succeed(&start, &cluster.dir);
+    assert!(text.contains("warning: a majority of a shard's copies lies within one AZ"), "{text}");
+    let primary = cluster.primary().unwrap();
+    assert_eq!(ask(cluster.port(primary), "SET {b}k v").as_deref(), Some("+OK"));
+    end(cluster.pid(primary).unwrap());
+    until("nobody took over", || cluster.primary().filter(|node| *node != primary));
 }
 
 #[test]

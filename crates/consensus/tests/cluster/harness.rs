@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Lease, Proposal, Role};
 use fastness_consensus::testing::MemoryNetwork;
-use fastness_consensus::{Consensus, ConsensusOptions, GroupControl, Member, Timers};
+use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, Member, Timers};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
 use fastness_types::{Az, BootNs, Clock, ClusterId, DiskId, Epoch, GroupId, LogIndex, NodeId, Seq, WallMs};
@@ -81,6 +81,8 @@ pub struct Cluster {
     pub leases: Arc<Mutex<Vec<Arc<Lease>>>>,
     /// One sync of any disk takes this long, in ms.
     pub sync_ms: Arc<AtomicU64>,
+    /// Bound of each log's queue, if not the default.
+    pub queue_bytes_max: Option<usize>,
     next_seq: BTreeMap<Epoch, u64>,
     starts: u64,
 }
@@ -111,6 +113,7 @@ impl Cluster {
             members: members.collect(),
             leases: Arc::default(),
             sync_ms: Arc::new(AtomicU64::new(1)),
+            queue_bytes_max: None,
             next_seq: BTreeMap::new(),
             starts: 0,
         }
@@ -119,12 +122,17 @@ impl Cluster {
     /// All nodes started, the group initialised, a primary there.
     pub async fn running(n: u64) -> Cluster {
         let mut cluster = Cluster::new(n);
-        for id in 1..=n {
-            cluster.start(id).await;
-        }
-        cluster.nodes[&1].control.initialize(&cluster.members).await.unwrap();
-        cluster.primary().await;
+        cluster.start_all().await;
         cluster
+    }
+
+    /// The same for a cluster that was changed before.
+    pub async fn start_all(&mut self) {
+        for id in self.members.iter().map(|member| member.node.0).collect::<Vec<_>>() {
+            self.start(id).await;
+        }
+        self.nodes[&1].control.initialize(&self.members, AzRule::Required).await.unwrap();
+        self.primary().await;
     }
 
     pub async fn start(&mut self, id: u64) {
@@ -132,6 +140,7 @@ impl Cluster {
         let disk = &self.disks[&id];
         let mut options = LogOptions::new(NodeId(id), CLUSTER);
         options.new_disk = self.first_disks.remove(&id);
+        options.queue_bytes_max = self.queue_bytes_max.unwrap_or(options.queue_bytes_max);
         let sync_ms = self.sync_ms.clone();
         let latency = Box::new(move |_| DriverLatency {
             before: Duration::ZERO,

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::harness::*;
 use fastness_consensus::handle::Role;
-use fastness_consensus::{HandOverError, InitializeError, Member};
+use fastness_consensus::{AzRule, HandOverError, InitializeError, Member};
 use fastness_log::memory::MemoryFault;
 use fastness_types::{Az, Clock as _, NodeId};
 
@@ -133,11 +133,11 @@ async fn a_replica_that_is_not_ready_does_not_campaign() {
 async fn a_group_is_initialised_once_and_only_by_the_az_rule() {
     let cluster = Cluster::running(3).await;
     let control = cluster.nodes[&1].control.clone();
-    assert!(matches!(control.initialize(&cluster.members).await, Err(InitializeError::Already)));
+    assert!(matches!(control.initialize(&cluster.members, AzRule::Required).await, Err(InitializeError::Already)));
     let mut lopsided: Vec<Member> = cluster.members.clone();
     lopsided[1].az = Az::from("az1");
-    assert!(matches!(control.initialize(&lopsided).await, Err(InitializeError::Placement(_))));
-    assert!(matches!(control.initialize(&[]).await, Err(InitializeError::Placement(_))));
+    assert!(matches!(control.initialize(&lopsided, AzRule::Required).await, Err(InitializeError::Placement(_))));
+    assert!(matches!(control.initialize(&[], AzRule::Required).await, Err(InitializeError::Placement(_))));
 }
 
 /// Schedule 14: a voter comes back with an empty disk under its old identity. With the third voter dead its vote would make
@@ -242,7 +242,7 @@ async fn a_node_that_starts_with_a_wrong_clock_does_not_keep_leadership() {
     cluster.wall_clock(1).ahead_ms.store(3_600_000, Ordering::Relaxed);
     cluster.start(1).await;
     cluster.start(2).await;
-    cluster.nodes[&1].control.initialize(&cluster.members).await.unwrap();
+    cluster.nodes[&1].control.initialize(&cluster.members, AzRule::Required).await.unwrap();
     cluster.primary().await;
     tokio::time::sleep(ms(1000)).await;
     assert!(cluster.trusts_its_clock(1) && cluster.trusts_its_clock(2), "one against one");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_consensus::{Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers};
+use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers};
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, Log, LogOptions, MasterKey, WriterDriver};
 use fastness_shard::{Batching, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
@@ -166,7 +166,7 @@ async fn start_replica(
 /// Gives every group its members, once in the cluster's life.
 async fn initialize(node: &SimNode, replicas: &[Replica]) -> Result<(), InitializeError> {
     for replica in replicas.iter().filter(|replica| !replica.control.is_initialized()) {
-        match replica.control.initialize(&node.members).await {
+        match replica.control.initialize(&node.members, AzRule::Required).await {
             Ok(_) | Err(InitializeError::Already) => {}
             Err(error) => return Err(error),
         }
