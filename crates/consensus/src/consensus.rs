@@ -131,7 +131,7 @@ impl Consensus {
         let wake = Arc::new(Notify::new());
         let control = GroupControl::new(self.node.clone(), group.clone());
         let runtime = self.node.runtime();
-        runtime.spawn(proposer::run(group.clone(), wake.clone()));
+        runtime.spawn(proposer::run(group.clone(), self.log.clone(), wake.clone()));
         runtime.spawn(driver::run(control.clone(), wake));
         Ok((handle, control))
     }

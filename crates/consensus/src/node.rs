@@ -30,6 +30,8 @@ pub(crate) struct NodeCore {
     links: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
     /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
     addresses: Mutex<HashMap<NodeId, Address>>,
+    /// The log of all groups: whether it has room.
+    pub(crate) log: Log,
     pub(crate) identities: Arc<Identities>,
     clocks: Clocks,
     /// Wakes the heartbeat out of turn.
@@ -52,10 +54,11 @@ impl NodeCore {
         transport: Arc<dyn PeerTransport>,
     ) -> Result<NodeCore, StartError> {
         let mut rng = SmallRng::seed_from_u64(options.seed ^ options.node.0.rotate_left(32));
-        let identities = Identities::new(log, rng.random());
+        let identities = Identities::new(log.clone(), rng.random());
         let identities =
             identities.map_err(|(peer, error)| StartError::Peer { node: peer, reason: error.to_string() })?;
         Ok(NodeCore {
+            log,
             identities: Arc::new(identities),
             clocks: Clocks::new(options.clock_offset_max),
             options,

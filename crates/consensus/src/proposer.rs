@@ -4,6 +4,9 @@
 //! many as the owner keeps open. So the batches of an epoch enter the log in the order of their sequence and without
 //! holes: the next one is not proposed before this one is in the log.
 //!
+//! While the log's queue is full nothing is proposed: the Raft core must not wait for the disk, so this does. Batches then
+//! wait with the owner, which has bounds of its own.
+//!
 //! A refused batch is proposed again only while the epoch stands and the refusal was for lack of a recent answer from a
 //! quorum; after any other refusal every later batch of the epoch is dropped too, so that no hole can arise. What
 //! becomes of dropped batches, and of accepted ones when leadership is lost, shows in the log: the owner reads it there.
@@ -11,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_log::Log;
 use fastness_types::Epoch;
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::raft::ClientWriteResult;
@@ -32,7 +36,7 @@ enum Proposed {
 }
 
 /// Proposes until the group stops. `wake` is notified when the owner has proposed something.
-pub(crate) async fn run(group: Arc<Group>, wake: Arc<Notify>) {
+pub(crate) async fn run(group: Arc<Group>, log: Log, wake: Arc<Notify>) {
     // The epoch of which a batch was refused for good.
     let mut broken: Option<Epoch> = None;
     loop {
@@ -42,6 +46,12 @@ pub(crate) async fn run(group: Arc<Group>, wake: Arc<Notify>) {
                 () = group.until_stopped() => return,
             }
         };
+        if !log.has_room() {
+            tokio::select! {
+                () = log.room() => {}
+                () = group.until_stopped() => return,
+            }
+        }
         let epoch = proposal.epoch;
         if broken == Some(epoch) || group.leads() != Some(epoch) {
             continue;

@@ -1,5 +1,9 @@
 //! The answering side of one stream from one peer.
 //!
+//! While the log's queue is full, no frame with entries is read: the Raft core must not wait for the disk, so the peer
+//! does, by the stream's own back-pressure. One append request per peer at most, or the rest of one frame, comes on top of
+//! the bound. Heartbeats have a stream of their own and go on.
+//!
 //! Questions of one group reach its Raft core in the order in which they arrive; answers leave as they are ready. Votes
 //! and hand-overs pass the gate of the lease here: on the way in, and again when a granted vote is about to leave
 //! (`lease.rs` says why).
@@ -77,18 +81,21 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
     let mut joiner = Joiner::default();
     let mut next: Option<Frame> = None;
     let mut heard = Instant::now();
-    let mut look = tokio::time::interval(SILENCE_MAX);
+    let mut look = tokio::time::interval(SILENCE_MAX / 3);
     loop {
         if next.is_none() {
             next = session.next_frame();
         }
+        let full = class == Class::Append && !node.log.has_room();
+        let reads = !full && session.serving.len() < SERVED_MAX;
         tokio::select! {
             biased;
             sent = send(&outgoing, &mut next), if next.is_some() => if !sent { return },
             Some(answer) = session.serving.next(), if !session.serving.is_empty() => session.queue(answer),
             () = session.lease_answers.wake.notified(), if next.is_none() => {}
             () = lingered(session.outbox.leaves_at()), if next.is_none() => {}
-            frame = incoming.next(), if session.serving.len() < SERVED_MAX => {
+            () = node.log.room(), if full => {}
+            frame = incoming.next(), if reads => {
                 heard = Instant::now();
                 let Some(frame) = frame else { return };
                 if !node.identities.still_trusts(peer, &mut who) {
@@ -105,8 +112,12 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
                     }
                 }
             }
-            // The caller pings far more often; while nothing is read, silence says nothing.
-            _ = look.tick() => if heard.elapsed() > 2 * SILENCE_MAX && session.serving.len() < SERVED_MAX {
+            // The caller pings far more often. While nothing is read, silence says nothing, and its pings are answered before
+            // they are read: it would give the stream up, and what it sends anew is the same again.
+            _ = look.tick() => if !reads {
+                session.pong_due = Some(Bytes::new());
+                heard = Instant::now();
+            } else if heard.elapsed() > 2 * SILENCE_MAX {
                 return;
             },
             () = node.until_stopped() => return,

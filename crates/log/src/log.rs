@@ -33,7 +33,7 @@ pub struct LogOptions {
     pub new_disk: Option<DiskId>,
     /// Entries kept in memory per group, bytes.
     pub tail_bytes_max: usize,
-    /// Entries that wait for the writer, bytes, all groups together; at it [`GroupLog::room`] waits.
+    /// Entries that wait for the writer, bytes, all groups together; at it [`Log::room`] waits.
     pub queue_bytes_max: usize,
     /// Measures synced writes.
     pub clock: Arc<dyn Clock>,
@@ -143,6 +143,18 @@ impl Log {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.shared.place
+    }
+
+    /// Resolves once the writer's queue has room; at once unless the disk is far behind. Whoever brings entries that can wait
+    /// awaits it first: `append` itself takes what it is given.
+    pub async fn room(&self) {
+        self.shared.queue.room().await;
+    }
+
+    /// Whether the writer's queue has room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.shared.queue.has_room()
     }
 
     /// What was last saved about each peer: opaque bytes of consensus.
@@ -286,17 +298,6 @@ impl GroupLog {
     #[must_use]
     pub fn tail_bytes(&self) -> usize {
         self.group.memory.lock().tail.bytes()
-    }
-
-    /// Resolves once the writer's queue has room; at once unless the disk is far behind.
-    pub async fn room(&self) {
-        self.shared.queue.room().await;
-    }
-
-    /// Whether the writer's queue has room.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.shared.queue.has_room()
     }
 
     /// Adds entries after the last one. Never blocks. They can be read when it returns; `done` is called once they are

@@ -337,21 +337,21 @@ async fn the_queue_has_a_bound() {
     let disk = MemoryDisk::new();
     let log = open_with(&disk, |options| options.queue_bytes_max = 1_000);
     let group = log.group(G);
-    group.room().await;
+    log.room().await;
     let gate = Arc::new(std::sync::Barrier::new(2));
     let opened = gate.clone();
     group.save_vote("v".into(), move |_| {
         opened.wait();
     });
     group.append(vec![batch_entry(1, &[0; 2_000])], |_| {});
-    assert!(!group.has_room());
+    assert!(!log.has_room());
     let waiting = tokio::spawn({
-        let group = group.clone();
-        async move { group.room().await }
+        let log = log.clone();
+        async move { log.room().await }
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
     waiting.await.unwrap();
-    assert!(group.has_room());
+    assert!(log.has_room());
 }

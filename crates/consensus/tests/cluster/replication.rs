@@ -1,5 +1,7 @@
 //! Proposals become entries on all nodes, in order, whatever fails in between.
 
+use std::sync::atomic::Ordering;
+
 use super::harness::*;
 use fastness_types::{Epoch, LogIndex, NodeId, Seq};
 
@@ -126,4 +128,39 @@ async fn copies_on_stable_storage_are_counted() {
         .await
         .expect("both followers have it");
     assert!(control.is_flushed(epoch, seq));
+}
+
+/// The bound of the log's queue holds on the leader and on followers while all disks stall, without a word lost, without a
+/// new election, and without a stream given up.
+#[tokio::test(start_paused = true)]
+async fn stalled_disks_fill_no_queue_past_its_bound() {
+    const BOUND: usize = 256 * 1024;
+    const BATCH: usize = 64 * 1024;
+    const BATCHES: usize = 200;
+    let mut cluster = Cluster::new(3);
+    cluster.queue_bytes_max = Some(BOUND);
+    cluster.start_all().await;
+    let (primary, epoch) = cluster.primary().await;
+    tokio::time::sleep(ms(1000)).await;
+    cluster.sync_ms.store(8_000, Ordering::Relaxed);
+    let batch = |i: usize| format!("{i:04}{}", "x".repeat(BATCH));
+    for i in 0..BATCHES {
+        cluster.propose(primary, epoch, &batch(i));
+    }
+    tokio::time::sleep(ms(6_000)).await;
+    let peak = |id: u64| cluster.nodes[&id].log.stats().queue_bytes_peak.load(Ordering::Relaxed) as usize;
+    for id in 1..=3 {
+        // One batch more on the leader, one frame more on a follower: frames hold 1 MiB, and so do append requests.
+        let most = if id == primary { BOUND + 2 * BATCH } else { BOUND + 2 * 1024 * 1024 };
+        let peak = peak(id);
+        assert!(peak >= BOUND / 2 && peak <= most, "node {id}: {peak} bytes waited, at most {most} may");
+    }
+    assert_eq!(cluster.holder().map(|(id, ..)| id), Some(primary), "the lease needs no disk");
+    cluster.sync_ms.store(1, Ordering::Relaxed);
+    cluster.committed(primary, &batch(BATCHES - 1)).await;
+    for id in 1..=3 {
+        cluster.committed(id, &batch(BATCHES - 1)).await;
+        assert_eq!(cluster.batches(id).len(), BATCHES, "node {id}");
+    }
+    assert_eq!(cluster.primary().await, (primary, epoch), "no election was needed");
 }
