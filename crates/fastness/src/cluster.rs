@@ -247,7 +247,7 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
         json!({
             "id": node.id, "az": node.az, "reachable": view.is_some(), "peer": node.peer_address, "grpc": node.grpc_address,
             "host": node.announce_host, "hostname": node.announce_hostname, "port": node.resp_port,
-            "tls_port": node.resp_tls_port, "replicas": view.map(replicas).unwrap_or_default(),
+            "tls_port": node.resp_tls_port, "disk": node.disk, "replicas": view.map(replicas).unwrap_or_default(),
         })
     });
     let shards = map.shards.iter().map(|shard| {
