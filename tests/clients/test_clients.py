@@ -24,16 +24,19 @@ BINARY = os.environ["FASTNESS_BIN"]
 AZS = ["a", "b", "c"]
 
 
-def free_ports():
-    """The first of 100 free ports in a row."""
-    for base in range(30_000, 32_000, 100):
+def reserve_ports():
+    """The first of 100 free ports in a row, and their lock: a listener on the last one, as in testkit's `ports.rs`."""
+    for base in range(10_000, 30_000, 100):
         try:
-            for port in range(base, base + 100):
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", port))
-            return base
+            lock = socket.create_server(("127.0.0.1", base + 99))
         except OSError:
             continue
+        try:
+            for port in range(base, base + 99):
+                socket.create_server(("127.0.0.1", port)).close()
+            return base, lock
+        except OSError:
+            lock.close()
     raise RuntimeError("no 100 free ports in a row")
 
 
@@ -42,7 +45,8 @@ class Cluster:
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="fastness-clients-")
-        self.dev("--detach", "--azs", ",".join(AZS), "--shards", "3", "--port", str(free_ports()))
+        base, self.ports_lock = reserve_ports()
+        self.dev("--detach", "--azs", ",".join(AZS), "--shards", "3", "--port", str(base))
         self.file = json.loads(Path(self.dir, "cluster.json").read_text())
         self.ca = self.file["ca"]
 
@@ -59,6 +63,7 @@ class Cluster:
 
     def stop(self):
         self.dev("stop")
+        self.ports_lock.close()
         shutil.rmtree(self.dir)
 
 

@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use fastness_testkit::ports::Ports;
 use serde_json::Value;
 
 /// Nothing here takes so long; past it something is broken.
@@ -31,19 +31,10 @@ fn refused(arguments: &[&str], dir: &Path, reason: &str) {
     assert!(!output.status.success() && error.contains(reason), "{arguments:?}: {error}");
 }
 
-/// The first of 100 ports in a row that are free, below the ports that the system gives out. Tests of one run look in
-/// different places.
-fn free_ports() -> u16 {
-    static CALLS: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 100) as u16 + 50 * CALLS.fetch_add(1, Ordering::Relaxed);
-    let bases = (0..100).map(|i| 10_000 + (start + i) % 100 * 200);
-    let free = |base: &u16| (*base..base + 100).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    bases.into_iter().find(free).expect("100 free ports in a row")
-}
-
 /// Stops the cluster whatever happens in the test.
 struct Cluster {
     dir: PathBuf,
+    _ports: Ports,
     _folder: tempfile::TempDir,
 }
 
@@ -56,8 +47,9 @@ impl Drop for Cluster {
 impl Cluster {
     fn start(more: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let cluster = Cluster { dir: folder.path().join("a cluster"), _folder: folder };
-        let port = free_ports().to_string();
+        let ports = Ports::reserve().unwrap();
+        let port = ports.first().to_string();
+        let cluster = Cluster { dir: folder.path().join("a cluster"), _ports: ports, _folder: folder };
         let arguments = [&["dev", "--detach", "--port", &port], more].concat();
         let text = succeed(&arguments, &cluster.dir);
         assert!(text.contains("durability sync"), "{text}");

@@ -11,6 +11,7 @@ use fastness_resp::Value;
 use fastness_server::config::{ClientCertificates, Config};
 use fastness_server::node::Node;
 use fastness_server::tls::Material;
+use fastness_testkit::ports::Ports;
 use fastness_types::{ClusterId, Durability};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest};
@@ -94,11 +95,7 @@ fn a_certificate_is_asked_for() {
     assert_eq!(client.ask(&["PING"]), simple("PONG"));
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn node_config(ca: &Ca) -> Config {
+fn node_config(ca: &Ca, ports: &Ports) -> Config {
     let cluster = ClusterId([1; 16]);
     ca.sign("node", &format!("fastness://{cluster}/node/1"));
     let key = ca.path("master.key");
@@ -110,8 +107,8 @@ fn node_config(ca: &Ca) -> Config {
         ca.options("node"),
         key.display(),
         ca.folder.path().display(),
-        free_port(),
-        free_port(),
+        ports.at(0),
+        ports.at(1),
     );
     Config::parse(&text).unwrap()
 }
@@ -138,7 +135,8 @@ async fn http(port: u16, path: &str) -> String {
 async fn each_door_lets_its_own_in() {
     let ca = Ca::new();
     let cluster = ClusterId([1; 16]);
-    let config = node_config(&ca);
+    let ports = Ports::reserve().unwrap();
+    let config = node_config(&ca, &ports);
     let metrics_port = config.metrics_port;
     ca.sign("admin", &format!("fastness://{cluster}/admin"));
     ca.sign("client", &format!("fastness://{cluster}/client"));
@@ -181,7 +179,8 @@ async fn each_door_lets_its_own_in() {
 #[tokio::test]
 async fn a_wrong_id_or_certificate_is_named() {
     let ca = Ca::new();
-    let mut config = node_config(&ca);
+    let ports = Ports::reserve().unwrap();
+    let mut config = node_config(&ca, &ports);
     config.node_id = 5;
     let refused = Node::start(config.clone()).await.err().unwrap().to_string();
     assert_eq!(refused, "node-id is 5, but the certificate of tls-cert-file names node 1");

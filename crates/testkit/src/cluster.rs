@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use fastness_load::{Endpoint, Tls};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+
+use crate::ports::Ports;
 
 /// What `DIR/cluster.json` holds.
 #[derive(Debug, Clone, Deserialize)]
@@ -82,6 +84,8 @@ impl Default for Options {
 pub struct Cluster {
     dir: PathBuf,
     keep: bool,
+    /// Held as long as processes may be started.
+    _ports: Ports,
 }
 
 /// The `fastness` binary under test.
@@ -99,18 +103,6 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The first of 100 free ports below the ephemeral range; differs between processes that start at once.
-fn free_ports() -> Result<u16> {
-    let mut base = 10_000 + (std::process::id() % 200) as u16 * 100;
-    for _ in 0..200 {
-        if (base..base + 100).all(|p| std::net::TcpListener::bind(("127.0.0.1", p)).is_ok()) {
-            return Ok(base);
-        }
-        base = if base >= 29_900 { 10_000 } else { base + 100 };
-    }
-    bail!("no 100 free ports in a row between 10000 and 30000")
-}
-
 impl Cluster {
     /// Creates a cluster and waits until writes succeed.
     ///
@@ -118,8 +110,9 @@ impl Cluster {
     /// If it does not come up; the folder is kept.
     pub fn start(options: &Options) -> Result<Cluster> {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
-        let mut cluster = Cluster { dir, keep: true };
-        let base = free_ports()?;
+        let ports = Ports::reserve()?;
+        let base = ports.first();
+        let mut cluster = Cluster { dir, keep: true, _ports: ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -302,8 +295,8 @@ async fn is_primary(endpoint: &Endpoint) -> bool {
 
 fn wait_gone(pid: Pid) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(10);
-    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie of another parent
-    // counts as gone.
+    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie that its parent has not
+    // waited for counts as gone.
     while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
         ensure!(Instant::now() < until, "process {pid:?} does not end");
         std::thread::sleep(Duration::from_millis(2));
@@ -311,9 +304,13 @@ fn wait_gone(pid: Pid) -> Result<()> {
     Ok(())
 }
 
+/// Whether nothing of the process is left but its exit status. Its first thread becomes a zombie as soon as it has ended;
+/// while another one is still in a system call (an fsync), the process holds its ports and the lock of its data.
 fn is_zombie(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
+    zombie && std::fs::read_dir(proc.join("task")).map_or(0, Iterator::count) <= 1
 }
 
 impl Drop for Cluster {

@@ -5,4 +5,5 @@ pub mod bench;
 pub mod chaos;
 pub mod cluster;
 pub mod differential;
+pub mod ports;
 pub mod sim;

@@ -27,10 +27,16 @@ impl ProcessId {
     /// The process that has this id now.
     pub fn now(pid: i32) -> Option<ProcessId> {
         let (state, start_ticks) = state_and_start(pid)?;
-        (!matches!(state, 'Z' | 'X')).then(|| ProcessId { pid, start_ticks, boot_id: boot_id() })
+        let ended = match state {
+            'X' => true,
+            'Z' => threads(pid) <= 1,
+            _ => false,
+        };
+        (!ended).then(|| ProcessId { pid, start_ticks, boot_id: boot_id() })
     }
 
-    /// Whether it still runs (or is stopped by a signal); a zombie does not.
+    /// Whether it still runs (or is stopped by a signal). A zombie does not, unless it has threads left: while one of them
+    /// ends a system call (an fsync), the process still holds its ports and its data's lock.
     pub fn is_alive(&self) -> bool {
         ProcessId::now(self.pid).as_ref() == Some(self)
     }
@@ -49,6 +55,11 @@ impl ProcessId {
 /// State and start time out of `/proc/PID/stat`, whose second field may hold anything in parentheses.
 fn state_and_start(pid: i32) -> Option<(char, u64)> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Threads that have not ended, the first one always counted.
+fn threads(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 fn parse_stat(stat: &str) -> Option<(char, u64)> {

@@ -1,6 +1,5 @@
 //! A real Valkey with two replicas, in memory only.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::Endpoint;
 
+use crate::ports::Ports;
+
 /// Three servers: a primary and two replicas. Ended when dropped.
 pub struct Valkey {
     servers: Vec<Child>,
-    port: u16,
+    ports: Ports,
     _dir: tempfile::TempDir,
 }
 
@@ -22,21 +23,22 @@ impl Valkey {
     /// If one does not start.
     pub fn start(binary: &Path) -> Result<Valkey> {
         let dir = tempfile::tempdir()?;
-        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect::<Result<_>>()?;
+        let ports = Ports::reserve()?;
         let mut servers = Vec::new();
-        for (i, port) in ports.iter().enumerate() {
+        for i in 0..3 {
             let home = dir.path().join(i.to_string());
             std::fs::create_dir(&home)?;
             let mut command = Command::new(binary);
-            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+            command.args(["--port", &ports.at(i).to_string(), "--bind", "127.0.0.1"]);
+            command.args(["--save", "", "--appendonly", "no"]);
             command.arg("--dir").arg(&home).args(["--repl-diskless-sync-delay", "0"]);
             if i > 0 {
-                command.args(["--replicaof", "127.0.0.1", &ports[0].to_string()]);
+                command.args(["--replicaof", "127.0.0.1", &ports.at(0).to_string()]);
             }
             let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
             servers.push(child.with_context(|| format!("starting {}", binary.display()))?);
         }
-        let valkey = Valkey { servers, port: ports[0], _dir: dir };
+        let valkey = Valkey { servers, ports, _dir: dir };
         valkey.wait_for_replicas()?;
         Ok(valkey)
     }
@@ -45,7 +47,7 @@ impl Valkey {
         use std::io::{Read, Write};
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            let answer = std::net::TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
+            let answer = std::net::TcpStream::connect(("127.0.0.1", self.ports.at(0))).and_then(|mut stream| {
                 stream.set_read_timeout(Some(Duration::from_secs(2)))?;
                 stream.write_all(b"WAIT 2 1000\r\n")?;
                 let mut reply = [0; 16];
@@ -63,7 +65,7 @@ impl Valkey {
     /// The primary.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint::new("127.0.0.1", self.port)
+        Endpoint::new("127.0.0.1", self.ports.at(0))
     }
 
     /// The primary's process first.
@@ -80,8 +82,4 @@ impl Drop for Valkey {
             let _ = server.wait();
         }
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -1,7 +1,7 @@
 //! A real Valkey server for one test: a cluster of one node that owns every slot, with one database, on loopback.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use fastness_resp::{Protocol, value};
 use tempfile::TempDir;
+
+use crate::ports::Ports;
 
 /// The variable that says where the server is.
 pub const SERVER_VARIABLE: &str = "FASTNESS_VALKEY_SERVER";
@@ -21,7 +23,7 @@ const HOW: &str = "set FASTNESS_VALKEY_SERVER to a valkey-server 9.1; deploy/set
 #[derive(Debug)]
 pub struct Reference {
     process: Child,
-    port: u16,
+    ports: Ports,
     _folder: TempDir,
 }
 
@@ -36,10 +38,11 @@ impl Reference {
     pub fn start() -> anyhow::Result<Reference> {
         let server: PathBuf = std::env::var_os(SERVER_VARIABLE).context(HOW)?.into();
         let folder = tempfile::tempdir()?;
-        let port = free_port()?;
+        let ports = Ports::reserve()?;
         let log = std::fs::File::create(folder.path().join("log"))?;
         let process = Command::new(&server)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--cluster-enabled", "yes"])
+            .args(["--port", &ports.at(0).to_string(), "--cluster-port", &ports.at(1).to_string()])
+            .args(["--bind", "127.0.0.1", "--cluster-enabled", "yes"])
             .args(["--save", "", "--appendonly", "no", "--databases", "1", "--dir"])
             .arg(folder.path())
             .stdin(Stdio::null())
@@ -47,7 +50,7 @@ impl Reference {
             .stderr(log)
             .spawn()
             .with_context(|| format!("{}: {HOW}", server.display()))?;
-        let reference = Reference { process, port, _folder: folder };
+        let reference = Reference { process, ports, _folder: folder };
         reference.form_cluster()?;
         Ok(reference)
     }
@@ -82,25 +85,15 @@ impl Reference {
     /// # Errors
     /// If the server does not answer.
     pub fn connect(&self, protocol: Protocol) -> anyhow::Result<Connection> {
-        Connection::open("127.0.0.1", self.port, protocol)
+        Connection::open("127.0.0.1", self.ports.at(0), protocol)
     }
 }
+
 impl Drop for Reference {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// A port that is free, and whose cluster bus port (10,000 above) is one.
-fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        if port.checked_add(10_000).is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
-            return Ok(port);
-        }
-    }
-    bail!("no free port with a free port 10,000 above it")
 }
 
 /// A request from words.
