@@ -60,6 +60,7 @@ pub struct OutputLimit {
 #[allow(missing_docs, reason = "documented by the table of options, which is where users read it too")]
 pub struct Config {
     pub bind: Vec<String>,
+    pub bind_source_addr: String,
     pub port: u16,
     pub plaintext_beyond_loopback: bool,
     pub tls_port: u16,
@@ -148,8 +149,8 @@ pub enum Unmet {
     NoDoor,
     #[error("{0} and {1} are both {2}")]
     SamePort(&'static str, &'static str, u16),
-    #[error("bind: '{0}' is not an address")]
-    Bind(String),
+    #[error("{0}: '{1}' is not an address")]
+    Address(&'static str, String),
 }
 
 impl Default for Config {
@@ -201,8 +202,10 @@ impl Config {
         self.check_durable()?;
         self.check_material()?;
         self.check_ports()?;
-        for address in &self.bind {
-            address.parse::<IpAddr>().map_err(|_| Unmet::Bind(address.clone()))?;
+        let source = Some(&self.bind_source_addr).filter(|address| !address.is_empty());
+        let addresses = self.bind.iter().map(|address| ("bind", address));
+        for (option, address) in addresses.chain(source.map(|address| ("bind-source-addr", address))) {
+            address.parse::<IpAddr>().map_err(|_| Unmet::Address(option, address.clone()))?;
         }
         Ok(())
     }
@@ -275,6 +278,12 @@ impl Config {
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.bind.iter().filter_map(|address| address.parse().ok()).collect()
+    }
+
+    /// `bind-source-addr`, if it is set.
+    #[must_use]
+    pub fn source_address(&self) -> Option<IpAddr> {
+        self.bind_source_addr.parse().ok()
     }
 
     /// What clients are told to connect to: `cluster-announce-ip`, or the first address that is one.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +25,13 @@ const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// Asks until the node stops.
 pub async fn follow(node: Arc<NodeShared>, tls: ClientTlsConfig) {
     let mut channels: BTreeMap<NodeId, Channel> = BTreeMap::new();
+    let source = node.config.load().source_address();
     let mut round = 0;
     while node.phase() == Phase::Running {
         tokio::time::sleep(EVERY).await;
         let Some(map) = node.map.load_full() else { continue };
         for (asked, shards) in to_ask(&map, node.node, round) {
-            let Some(channel) = channel(&mut channels, asked, &tls) else { continue };
+            let Some(channel) = channel(&mut channels, asked, &tls, source) else { continue };
             for (shard, leader) in ask(channel).await {
                 if shards.contains(&shard) {
                     node.tell_leader(shard, leader);
@@ -57,12 +59,14 @@ fn channel<'a>(
     channels: &'a mut BTreeMap<NodeId, Channel>,
     node: &NodeInfo,
     tls: &ClientTlsConfig,
+    source: Option<IpAddr>,
 ) -> Option<&'a Channel> {
     match channels.entry(node.id) {
         Entry::Occupied(known) => Some(known.into_mut()),
         Entry::Vacant(place) => {
             let endpoint = Endpoint::from_shared(format!("https://{}", node.grpc_address)).ok()?;
             let endpoint = endpoint.tls_config(tls.clone()).ok()?.connect_timeout(ANSWER_MAX).timeout(ANSWER_MAX);
+            let endpoint = endpoint.local_address(source);
             Some(place.insert(endpoint.connect_lazy()))
         }
     }

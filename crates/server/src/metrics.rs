@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use fastness_consensus::Consensus;
+use fastness_consensus::{Consensus, GroupControl, RoleName};
 use fastness_log::Log;
 use fastness_shard::{ShardInfo, Standing};
 use fastness_types::{Durability, ShardId};
@@ -41,6 +41,8 @@ pub struct Metrics {
     pub log: Log,
     /// Its consensus.
     pub consensus: Consensus,
+    /// The control plane's group.
+    pub control: GroupControl,
 }
 
 impl Metrics {
@@ -130,6 +132,7 @@ impl Metrics {
         ];
         text.one("fastness_node_info", "gauge", &identity, 1.0);
         self.log_figures(&mut text);
+        self.control_figures(&mut text);
         let mut snapshots = Vec::new();
         for (shard, replica) in self.replicas.all() {
             if let Some(snapshot) = replica.snapshot().await {
@@ -159,6 +162,14 @@ impl Metrics {
             };
         }
         text
+    }
+
+    fn control_figures(&self, text: &mut Exposition) {
+        let status = self.control.status();
+        let leads = f64::from(u8::from(status.role == RoleName::Leader));
+        text.one("fastness_control_is_leader", "gauge", &[], leads);
+        text.one("fastness_control_term", "gauge", &[], status.term as f64);
+        text.one("fastness_control_committed_index", "gauge", &[], status.committed.0 as f64);
     }
 
     fn log_figures(&self, text: &mut Exposition) {

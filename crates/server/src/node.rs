@@ -273,6 +273,7 @@ impl Inner {
                 replicas: self.replicas.clone(),
                 log: self.log.clone(),
                 consensus: self.consensus.clone(),
+                control: self.group_0.clone(),
             };
             match TcpListener::from_std(listener) {
                 Ok(listener) => drop(tokio::spawn(metrics.serve(listener))),
@@ -519,7 +520,8 @@ async fn start_consensus(
     log: Log,
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<Started, NodeError> {
-    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?));
+    let source = shared.config.load().source_address();
+    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source));
     let tls = material.for_grpc();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = ConsensusOptions {

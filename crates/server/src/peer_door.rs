@@ -3,6 +3,7 @@
 //! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the side
 //! that connects exactly the node that was asked for. Each class of traffic has a connection of its own.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -40,20 +41,21 @@ pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Du
 pub struct TlsTransport {
     cluster: ClusterId,
     tls: TlsConnector,
+    source: Option<IpAddr>,
 }
 
 impl TlsTransport {
-    /// Shows the certificate that `tls` holds.
+    /// Shows the certificate that `tls` holds, and connects from `source`, if that is given.
     #[must_use]
-    pub fn new(cluster: ClusterId, tls: Arc<ClientConfig>) -> TlsTransport {
-        TlsTransport { cluster, tls: TlsConnector::from(tls) }
+    pub fn new(cluster: ClusterId, tls: Arc<ClientConfig>, source: Option<IpAddr>) -> TlsTransport {
+        TlsTransport { cluster, tls: TlsConnector::from(tls), source }
     }
 
     async fn connect(&self, peer: NodeId, address: &str) -> Result<TlsStream<TcpStream>, TransportError> {
         let unreachable = |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{address}: {error}"));
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|e| unreachable(&e))?;
-        let tcp = TcpStream::connect(address).await.map_err(|e| unreachable(&e))?;
+        let tcp = connect_from(self.source, address).await.map_err(|e| unreachable(&e))?;
         tcp.set_nodelay(true).map_err(|e| unreachable(&e))?;
         let stream = self.tls.connect(name, tcp).await.map_err(|e| match e.get_ref() {
             Some(inner) if inner.is::<rustls::Error>() => TransportError::Identity(format!("{address}: {e}")),
@@ -96,6 +98,21 @@ impl PeerTransport for TlsTransport {
             Err(_) => Err(unreachable("no connection in time".to_owned())),
         }
     }
+}
+
+async fn connect_from(source: Option<IpAddr>, address: &str) -> std::io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let mut failed = None;
+    for target in tokio::net::lookup_host(address).await?.filter(|target| target.is_ipv4() == source.is_ipv4()) {
+        let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.bind((source, 0).into())?;
+        match socket.connect(target).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let none = || std::io::Error::other(format!("no address of the family of bind-source-addr {source}"));
+    Err(failed.unwrap_or_else(none))
 }
 
 /// An HTTP/2 channel over a connection that is there already. It never connects again by itself: who is on the other side

@@ -1,7 +1,7 @@
 //! `DIR/cluster.json`: what runs where, for people's scripts and for tests. Its fields are a documented interface:
 //!
-//! `nodes: [{id, az, pid, resp: [{shard, host, port, tls_port}], peer, grpc, metrics}]`, `ca`, `admin_cert`, `durability`,
-//! `shards`. `pid` is null while the node does not run. `peer`, `grpc` and `metrics` are `host:port`; the private key of
+//! `nodes: [{id, az, pid, resp: [{shard, host, port, tls_port}], peer, peer_source, grpc, metrics}]`, `ca`, `admin_cert`, `durability`,
+//! `shards`. `pid` is null while the node does not run. `peer`, `grpc` and `metrics` are `host:port`, `peer_source` is an address; the private key of
 //! the admin certificate lies beside it (`admin.key`).
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, write_atomically};
+use super::node_config;
 use super::settings::Settings;
 
 /// Everything listens here.
@@ -43,6 +44,8 @@ pub struct Node {
     pub resp: Vec<Door>,
     /// `host:port`.
     pub peer: String,
+    /// The address that its connections to other nodes come from.
+    pub peer_source: String,
     /// `host:port`.
     pub grpc: String,
     /// `host:port`.
@@ -80,6 +83,7 @@ impl ClusterFile {
                 })
                 .collect(),
             peer: at(ports.peer),
+            peer_source: node_config::source_address(id).to_string(),
             grpc: at(ports.grpc),
             metrics: at(ports.metrics),
         });
@@ -119,13 +123,13 @@ mod tests {
         let expected = serde_json::json!({
             "nodes": [
                 {"id": 1, "az": "a", "pid": 77, "peer": "127.0.0.1:7408", "grpc": "127.0.0.1:7412", "metrics": "127.0.0.1:7416",
-                 "resp": [{"shard": 1, "host": "127.0.0.1", "port": 7400, "tls_port": 7404}]},
+                 "peer_source": "127.0.0.101", "resp": [{"shard": 1, "host": "127.0.0.1", "port": 7400, "tls_port": 7404}]},
                 {"id": 2, "az": "b", "pid": null, "peer": "127.0.0.1:7409", "grpc": "127.0.0.1:7413", "metrics": "127.0.0.1:7417",
-                 "resp": [{"shard": 1, "host": "127.0.0.1", "port": 7401, "tls_port": 7405}]},
+                 "peer_source": "127.0.0.102", "resp": [{"shard": 1, "host": "127.0.0.1", "port": 7401, "tls_port": 7405}]},
                 {"id": 3, "az": "c", "pid": null, "peer": "127.0.0.1:7410", "grpc": "127.0.0.1:7414", "metrics": "127.0.0.1:7418",
-                 "resp": [{"shard": 1, "host": "127.0.0.1", "port": 7402, "tls_port": 7406}]},
+                 "peer_source": "127.0.0.103", "resp": [{"shard": 1, "host": "127.0.0.1", "port": 7402, "tls_port": 7406}]},
                 {"id": 4, "az": "c", "pid": null, "peer": "127.0.0.1:7411", "grpc": "127.0.0.1:7415", "metrics": "127.0.0.1:7419",
-                 "resp": []},
+                 "peer_source": "127.0.0.104", "resp": []},
             ],
             "ca": format!("{own}/ca.crt"), "admin_cert": format!("{own}/admin.crt"), "durability": "sync", "shards": 1,
         });

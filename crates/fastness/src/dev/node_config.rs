@@ -1,5 +1,6 @@
 //! The config file of each node of a dev cluster, written at each start so that it follows the binary.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ pub fn write_all(folder: &Folder, settings: &Settings) -> Result<()> {
 fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> Result<String> {
     let own = folder.node(node);
     let (az, durability) = (settings.az(node), &settings.durability);
+    let source = source_address(node);
     let NodePorts { plaintext, tls, peer, grpc, metrics } = ports;
     let (data, certificate, key) =
         (quoted(&own.join("data"))?, quoted(&own.join("node.crt"))?, quoted(&own.join("node.key"))?);
@@ -32,6 +34,8 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          master-key-file {master}\n\
          \n\
          bind 127.0.0.1\n\
+         # So that packets tell which node they are from; connections to others come from here.\n\
+         bind-source-addr {source}\n\
          # A plaintext port exists in dev clusters alone, for trying out; it is never open beyond loopback.\n\
          port {plaintext}\n\
          tls-port {tls}\n\
@@ -45,6 +49,12 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          tls-auth-clients optional\n\
          shutdown-timeout 5\n"
     ))
+}
+
+/// Where a node's connections to others come from: 127.0.0.101 for node 1, and so on.
+pub fn source_address(node: u64) -> IpAddr {
+    // A dev cluster has at most 20 nodes, else its ports would not suffice.
+    Ipv4Addr::new(127, 0, 0, 100 + node as u8).into()
 }
 
 /// A path as one word of the config's grammar.
@@ -73,5 +83,6 @@ mod tests {
         assert_eq!((config.peer_port, config.grpc_port, config.metrics_port), (7419, 7422, 7425));
         assert_eq!(config.dir, folder.node(2).join("data"));
         assert_eq!(config.availability_zone, "b");
+        assert_eq!(config.source_address(), Some(Ipv4Addr::new(127, 0, 0, 102).into()));
     }
 }

@@ -219,6 +219,8 @@ pub static OPTIONS: &[OptionSpec] = &[
     // Doors.
     option!("bind", "127.0.0.1", "one or more IP addresses", Start, Kind::Words(|c| &mut c.bind),
         "addresses that the doors listen on"),
+    option!("bind-source-addr", "\"\"", "an IP address", Start, Kind::Text(|c| &mut c.bind_source_addr),
+        "the address that connections to other nodes come from, if it is not for the system to choose"),
     option!("port", "0", "a port from 0 to 65535, 0: none", Start, Kind::Port(|c| &mut c.port),
         "plaintext port of shard 1's replica (shard n: port + n - 1); on loopback alone unless plaintext-beyond-loopback is yes"),
     option!("plaintext-beyond-loopback", "no", "yes or no", Start, Kind::YesNo(|c| &mut c.plaintext_beyond_loopback),
@@ -330,6 +332,7 @@ impl Config {
     pub(super) fn blank() -> Config {
         Config {
             bind: Vec::new(),
+            bind_source_addr: String::new(),
             port: 0,
             plaintext_beyond_loopback: false,
             tls_port: 0,

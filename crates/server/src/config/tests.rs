@@ -72,6 +72,7 @@ fn a_durable_node_names_what_it_lacks() {
     assert_eq!(unmet(&format!("{whole}tls-port 0")), "no door for clients: set tls-port or port");
     assert_eq!(unmet(&format!("{whole}peer-port 6379")), "tls-port and peer-port are both 6379");
     assert_eq!(unmet(&format!("{whole}bind localhost")), "bind: 'localhost' is not an address");
+    assert_eq!(unmet(&format!("{whole}bind-source-addr me")), "bind-source-addr: 'me' is not an address");
     let peers = "nodes speak mutual TLS with each other and with administrators in every mode: set tls-cert-file";
     assert_eq!(unmet("durability disabled"), peers);
     let disk = "what is on disk is encrypted in every mode: set master-key-file";
