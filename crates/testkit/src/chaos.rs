@@ -1,7 +1,14 @@
 //! Faults on a cluster of real processes under load, and the verdict of the ledger.
 //!
-//! A run is valid only if writes were acknowledged before every fault and after it, and if every fault took effect;
-//! else it fails, whatever the ledger says. The seed decides faults, victims and moments (not the processes' own timing).
+//! A run is valid only if writes were acknowledged before every fault and after it, and if every fault was seen to take
+//! effect; else it fails, whatever the ledger says. The seed decides faults, victims and moments (not the processes' own
+//! timing).
+//!
+//! What is measured is the time from a fault to the next acknowledged write: see [`Probe`]. A dead or silent node is left
+//! away until that write has come and for a random while longer, so that nothing but the others can have brought it.
+
+mod fault;
+mod probe;
 
 use std::time::{Duration, Instant};
 
@@ -9,41 +16,12 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::ledger::{self, Summary, Violation};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rustix::process::Signal;
 
 use crate::cluster::Cluster;
+use crate::observe::Digests;
 
-/// What is done to the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// `kill -9` of shard 1's primary, started again later.
-    KillPrimary,
-    /// `kill -9` of a random node, started again later.
-    KillAny,
-    /// `kill -9` of all nodes at once, all started again.
-    KillAll,
-    /// SIGSTOP of shard 1's primary for longer than its lease, then SIGCONT.
-    PausePrimary,
-}
-
-impl Fault {
-    /// The name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Fault::KillPrimary => "kill-primary",
-            Fault::KillAny => "kill-any",
-            Fault::KillAll => "kill-all",
-            Fault::PausePrimary => "pause-primary",
-        }
-    }
-
-    /// The fault of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Fault> {
-        [Fault::KillPrimary, Fault::KillAny, Fault::KillAll, Fault::PausePrimary].into_iter().find(|f| f.name() == name)
-    }
-}
+pub use fault::Fault;
+pub use probe::Probe;
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -67,8 +45,10 @@ pub struct Injected {
     pub fault: Fault,
     /// To which node; 0: to all.
     pub node: u64,
-    /// The longest span without any acknowledged write that began after the fault, until service was steady again.
-    pub silence: Duration,
+    /// From the fault to the next acknowledged write of shard 1.
+    pub until_write: Duration,
+    /// What showed that it took effect.
+    pub proof: String,
 }
 
 /// What came of a run.
@@ -78,6 +58,8 @@ pub struct Report {
     pub injected: Vec<Injected>,
     /// Broken promises; a good run has none.
     pub violations: Vec<Violation>,
+    /// How often the digest of one replica was met again on another one.
+    pub digests_compared: u64,
     /// Counts.
     pub summary: Summary,
     /// Length of the run.
@@ -85,10 +67,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// The silence that a share of the faults of one kind stays below, `0.0 < share <= 1.0`.
+    /// How often one of these faults was injected.
     #[must_use]
-    pub fn silence_quantile(&self, fault: Fault, share: f64) -> Option<Duration> {
-        let mut spans: Vec<Duration> = self.injected.iter().filter(|i| i.fault == fault).map(|i| i.silence).collect();
+    pub fn times(&self, faults: &[Fault]) -> usize {
+        self.injected.iter().filter(|i| faults.contains(&i.fault)).count()
+    }
+
+    /// The time to the next acknowledged write that a share of these faults stays within, `0.0 < share <= 1.0`.
+    #[must_use]
+    pub fn until_write(&self, faults: &[Fault], share: f64) -> Option<Duration> {
+        let of_kind = self.injected.iter().filter(|i| faults.contains(&i.fault));
+        let mut spans: Vec<Duration> = of_kind.map(|i| i.until_write).collect();
         spans.sort();
         let rank = (share * spans.len() as f64).ceil() as usize;
         spans.get(rank.checked_sub(1)?).copied()
@@ -97,14 +86,18 @@ impl Report {
 
 /// Longest wait for the cluster to be healthy again after a fault.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Acknowledged writes that there must be between two faults.
+const WRITES_BETWEEN: u64 = 400;
 
 /// Runs the faults against a cluster under load and checks the ledger.
 ///
 /// # Errors
-/// If the run is not valid: the cluster was not healthy where it had to be.
+/// If the run is not valid (the cluster was not healthy where it had to be, a fault did not take effect), or if replicas
+/// of one log have different digests.
 pub async fn run(cluster: &Cluster, options: &Options) -> Result<Report> {
     let started = Instant::now();
     let mut rng = SmallRng::seed_from_u64(options.seed);
+    let prefix = format!("chaos{}:", options.seed);
     let mut load = ledger::start(ledger::Options {
         seeds: if options.tls { cluster.tls_doors()? } else { cluster.doors()? },
         tls: options.tls.then(|| cluster.tls()).transpose()?,
@@ -114,60 +107,63 @@ pub async fn run(cluster: &Cluster, options: &Options) -> Result<Report> {
         pause: options.pause,
         pad_bytes: 100,
         seed: options.seed,
-        prefix: format!("chaos{}:", options.seed),
+        prefix: prefix.clone(),
     });
+    let mut probe = Probe::start(cluster, 1, &prefix, load.book.clone())?;
+    let mut digests = Digests::default();
     let mut injected = Vec::new();
     for (round, &fault) in options.faults.iter().enumerate() {
         let what = format!("seed {}, fault {round} ({})", options.seed, fault.name());
-        wait_for_acknowledgements(&load, 200).await.with_context(|| format!("{what}: before it"))?;
+        wait_for_writes(&load).await.with_context(|| format!("{what}: before it"))?;
+        digests.look(cluster).await.with_context(|| what.clone())?;
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..500))).await;
-        let one = inject(cluster, fault, &mut rng, &load).await.with_context(|| what.clone())?;
+        let one = fault::inject(cluster, fault, &mut rng, &probe).await.with_context(|| what.clone())?;
         injected.push(one);
     }
-    wait_for_acknowledgements(&load, 200).await.context("after the last fault")?;
+    wait_for_writes(&load).await.context("after the last fault")?;
+    probe.stop().await;
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
-    Ok(Report { injected, violations, summary: load.book.summary(), elapsed: started.elapsed() })
+    digests.settle(cluster, PATIENCE).await?;
+    Ok(Report {
+        injected,
+        violations,
+        digests_compared: digests.compared(),
+        summary: load.book.summary(),
+        elapsed: started.elapsed(),
+    })
 }
 
-async fn inject(cluster: &Cluster, fault: Fault, rng: &mut SmallRng, load: &ledger::Running) -> Result<Injected> {
-    let away = Duration::from_millis(rng.random_range(1500..3000));
-    let node = match fault {
-        Fault::KillPrimary | Fault::PausePrimary => cluster.primary(1, PATIENCE).await?,
-        Fault::KillAny => {
-            let nodes = cluster.file()?.nodes;
-            nodes[rng.random_range(0..nodes.len())].id
-        }
-        Fault::KillAll => 0,
-    };
-    let at = Instant::now();
-    match fault {
-        Fault::KillPrimary | Fault::KillAny => {
-            cluster.kill(node)?;
-            tokio::time::sleep(away).await;
-            tokio::task::block_in_place(|| cluster.start_node(node))?;
-        }
-        Fault::KillAll => {
-            cluster.kill_all()?;
-            tokio::task::block_in_place(|| cluster.start_again())?;
-        }
-        Fault::PausePrimary => {
-            cluster.signal(node, Signal::STOP)?;
-            tokio::time::sleep(away).await;
-            cluster.signal(node, Signal::CONT)?;
-        }
-    }
-    wait_for_acknowledgements(load, 200).await.context("afterwards")?;
-    let silence = load.book.longest_silence(at, Instant::now());
-    Ok(Injected { fault, node, silence })
-}
-
-/// Waits for `more` further acknowledged writes.
-async fn wait_for_acknowledgements(load: &ledger::Running, more: u64) -> Result<()> {
-    let target = load.book.summary().acknowledged + more;
+/// Waits until further writes are acknowledged.
+async fn wait_for_writes(load: &ledger::Running) -> Result<()> {
+    let target = load.book.summary().acknowledged + WRITES_BETWEEN;
     let until = Instant::now() + PATIENCE;
     while load.book.summary().acknowledged < target {
-        ensure!(Instant::now() < until, "fewer than {more} writes were acknowledged in {PATIENCE:?}");
+        ensure!(Instant::now() < until, "fewer than {WRITES_BETWEEN} writes were acknowledged in {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_faults_asked_for() {
+        let one = |fault, ms| Injected { fault, node: 1, until_write: Duration::from_millis(ms), proof: String::new() };
+        let mut injected: Vec<_> = (1..=100).map(|ms| one(Fault::KillPrimary, ms)).collect();
+        injected.push(one(Fault::PausePrimary, 7000));
+        let report = Report {
+            injected,
+            violations: Vec::new(),
+            digests_compared: 0,
+            summary: Summary::default(),
+            elapsed: Duration::ZERO,
+        };
+        let kills = |share| report.until_write(&[Fault::KillPrimary], share).map(|d| d.as_millis());
+        assert_eq!((kills(0.5), kills(0.99), kills(1.0)), (Some(50), Some(99), Some(100)));
+        assert_eq!(report.until_write(&[Fault::KillPrimary, Fault::PausePrimary], 1.0).map(|d| d.as_secs()), Some(7));
+        assert_eq!(report.until_write(&[Fault::KillAll], 0.5), None);
+        assert_eq!(report.times(&[Fault::PausePrimary]), 1);
+    }
 }

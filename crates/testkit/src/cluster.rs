@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_load::{Endpoint, Tls};
+use fastness_load::{Connection, Endpoint, Tls};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
@@ -42,6 +42,8 @@ pub struct NodeFile {
     pub resp: Vec<RespFile>,
     /// host:port of the peer door.
     pub peer: String,
+    /// Address that its connections to other nodes come from.
+    pub peer_source: String,
     /// host:port of the admin door.
     pub grpc: String,
     /// host:port of the metrics door.
@@ -85,7 +87,7 @@ pub struct Cluster {
     dir: PathBuf,
     keep: bool,
     /// Held as long as processes may be started.
-    _ports: Ports,
+    ports: Ports,
 }
 
 /// The `fastness` binary under test.
@@ -112,7 +114,7 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
-        let mut cluster = Cluster { dir, keep: true, _ports: ports };
+        let mut cluster = Cluster { dir, keep: true, ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -144,6 +146,12 @@ impl Cluster {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The first of its ports, which are reserved for it.
+    #[must_use]
+    pub fn first_port(&self) -> u16 {
+        self.ports.first()
     }
 
     /// Keeps the folder when the cluster is dropped.
@@ -238,6 +246,50 @@ impl Cluster {
         self.dev(["node", "start", &node.to_string()]).map(drop)
     }
 
+    /// Starts dead nodes again at the same time: each may need another one to serve.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub fn start_nodes(&self, nodes: &[u64]) -> Result<()> {
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = nodes.iter().map(|&node| scope.spawn(move || self.start_node(node))).collect();
+            let panicked = || anyhow::anyhow!("a start panicked");
+            starts.into_iter().try_for_each(|start| start.join().unwrap_or_else(|_| Err(panicked())))
+        })
+    }
+
+    /// Whether all threads of a node stand still, stopped by a signal.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn is_stopped(&self, node: u64) -> Result<bool> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid(node)?.as_raw_nonzero()))?;
+        let mut states = threads.filter_map(|thread| state_of(&thread.ok()?.path()));
+        Ok(states.all(|state| state == 'T'))
+    }
+
+    /// Stops a node with SIGSTOP, and waits until its process stands still.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn pause(&self, node: u64) -> Result<()> {
+        self.signal(node, Signal::STOP)?;
+        let until = Instant::now() + Duration::from_secs(10);
+        while !self.is_stopped(node)? {
+            ensure!(Instant::now() < until, "node {node} does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Lets a node that stands still go on.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn resume(&self, node: u64) -> Result<()> {
+        self.signal(node, Signal::CONT)
+    }
+
     /// Starts whatever is not running, and waits until writes succeed.
     ///
     /// # Errors
@@ -256,9 +308,14 @@ impl Cluster {
 
     /// The node whose replica of `shard` says that it is the primary, asked through the plaintext doors.
     pub async fn primary(&self, shard: u32, patience: Duration) -> Result<u64> {
+        self.primary_other_than(0, shard, patience).await
+    }
+
+    /// The same, of the nodes other than `node`.
+    pub async fn primary_other_than(&self, node: u64, shard: u32, patience: Duration) -> Result<u64> {
         let until = Instant::now() + patience;
         loop {
-            for node in self.file()?.nodes {
+            for node in self.file()?.nodes.into_iter().filter(|other| other.id != node) {
                 let Some(door) = node.resp.iter().find(|r| r.shard == shard) else { continue };
                 if is_primary(&Endpoint::new(&door.host, door.port)).await {
                     return Ok(node.id);
@@ -269,22 +326,41 @@ impl Cluster {
         }
     }
 
+    /// One node of `cluster.json`.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn node(&self, node: u64) -> Result<NodeFile> {
+        self.file()?.nodes.into_iter().find(|n| n.id == node).with_context(|| format!("there is no node {node}"))
+    }
+
     /// The plaintext door of a node's replica.
     ///
     /// # Errors
     /// If the node has no replica of the shard.
     pub fn door(&self, node: u64, shard: u32) -> Result<Endpoint> {
-        let file = self.file()?;
-        let node = file.nodes.iter().find(|n| n.id == node).context("no such node")?;
+        let node = self.node(node)?;
         let door = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
         Ok(Endpoint::new(&door.host, door.port))
+    }
+
+    /// A new plaintext connection to a node's replica; no wait on it is longer than `timeout`.
+    pub async fn connect(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
+        Ok(Connection::open(&self.door(node, shard)?, None, timeout).await?)
+    }
+
+    /// The same over TLS.
+    pub async fn connect_tls(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
+        let node = self.node(node)?;
+        let door = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
+        Ok(Connection::open(&Endpoint::new(&door.host, door.tls_port), Some(&self.tls()?), timeout).await?)
     }
 }
 
 /// Whether a replica answers a command that only a serving primary answers without an error.
 async fn is_primary(endpoint: &Endpoint) -> bool {
     let timeout = Duration::from_millis(500);
-    let Ok(mut connection) = fastness_load::Connection::open(endpoint, None, timeout).await else { return false };
+    let Ok(mut connection) = Connection::open(endpoint, None, timeout).await else { return false };
     match connection.call(&[b"ROLE"]).await {
         Ok(fastness_resp::value::Value::Array(parts)) => {
             matches!(parts.first(), Some(fastness_resp::value::Value::Bulk(role)) if role == b"master")
@@ -293,7 +369,11 @@ async fn is_primary(endpoint: &Endpoint) -> bool {
     }
 }
 
-fn wait_gone(pid: Pid) -> Result<()> {
+/// Waits until nothing of a killed process is left.
+///
+/// # Errors
+/// If it does not end.
+pub fn wait_gone(pid: Pid) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(10);
     // The processes are not our children: a signal of 0 tells whether one still exists. A zombie that its parent has not
     // waited for counts as gone.
@@ -307,10 +387,15 @@ fn wait_gone(pid: Pid) -> Result<()> {
 /// Whether nothing of the process is left but its exit status. Its first thread becomes a zombie as soon as it has ended;
 /// while another one is still in a system call (an fsync), the process holds its ports and the lock of its data.
 fn is_zombie(pid: Pid) -> bool {
-    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-    let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
-    let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
-    zombie && std::fs::read_dir(proc.join("task")).map_or(0, Iterator::count) <= 1
+    let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+    state_of(&process) == Some('Z') && threads <= 1
+}
+
+/// The letter that the `stat` of a process or thread has for its state.
+fn state_of(proc: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 impl Drop for Cluster {

@@ -5,5 +5,7 @@ pub mod bench;
 pub mod chaos;
 pub mod cluster;
 pub mod differential;
+pub mod observe;
+pub mod partition;
 pub mod ports;
 pub mod sim;

@@ -1,11 +1,12 @@
-//! `sync`: nothing acknowledged is lost when processes die by `kill -9` at random moments under load, and reads after
-//! every failover see it. `FASTNESS_SEED` replays a run; `make chaos` runs it for longer.
+//! `sync`: nothing acknowledged is lost when processes die by `kill -9`, stand still or are cut off at random moments under
+//! load, and reads after every failover see it. `FASTNESS_SEED` replays a run; `make chaos` runs it for longer.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fastness_testkit::chaos::{self, Fault, Report};
 use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::partition;
 
 fn seed() -> u64 {
     std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
@@ -20,7 +21,8 @@ async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
     let report = chaos::run(&cluster, &options).await?;
     eprintln!("{:?} in {:?}", report.summary, report.elapsed);
     for injected in &report.injected {
-        eprintln!("{:14} node {}: silent for {:?}", injected.fault.name(), injected.node, injected.silence);
+        let (fault, node) = (injected.fault.name(), injected.node);
+        eprintln!("{fault:14} node {node}: next write after {:?}; {}", injected.until_write, injected.proof);
     }
     ensure!(report.violations.is_empty(), "FASTNESS_SEED={seed}: {:#?}", report.violations);
     cluster.discard_files();
@@ -41,4 +43,14 @@ async fn any_node_and_all_nodes_killed_lose_nothing_over_tls() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_primary_neither_serves_stale_data_nor_loses_writes() -> Result<()> {
     run(Options::default(), &[Fault::PausePrimary; 3], false).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_cut_off_in_one_or_both_directions_loses_nothing() -> Result<()> {
+    if let Some(why) = partition::lacking() {
+        eprintln!("SKIPPED: {why}");
+        return Ok(());
+    }
+    let faults = [Fault::CutPrimary, Fault::DeafenPrimary, Fault::MutePrimary];
+    run(Options::default(), &faults, false).await.map(drop)
 }

@@ -1,5 +1,6 @@
-//! `make chaos`: kills and pauses on a cluster of real processes under load, for as many faults as asked, and the
-//! ledger's verdict. Exit code 1: a promise was broken. Exit code 2: the run proves nothing.
+//! `make chaos`: kills, pauses and partitions on a cluster of real processes under load, for as many faults as asked, the
+//! time that each one kept writes waiting, and the ledger's verdict. Exit code 1: a promise was broken. Exit code 2: the run
+//! proves nothing.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,8 +8,9 @@ use std::time::Duration;
 use clap::Parser;
 use fastness_testkit::chaos::{self, Fault, Options, Report};
 use fastness_testkit::cluster::{self, Cluster};
+use fastness_testkit::partition;
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 /// Injects faults and checks that nothing acknowledged is lost.
@@ -17,11 +19,12 @@ struct Arguments {
     /// Seed of all choices; random if not given, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many faults.
+    /// How many faults, as many of each kind.
     #[arg(long, default_value_t = 50)]
     faults: usize,
-    /// Kinds to choose from: kill-primary, kill-any, kill-all, pause-primary.
-    #[arg(long, value_delimiter = ',', default_value = "kill-primary,kill-any,kill-all,pause-primary")]
+    /// Kinds: kill-primary, kill-any, kill-all, pause-primary, cut-primary, deafen-primary, mute-primary. All of them if
+    /// not given, without the last three where packets cannot be dropped.
+    #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
     /// Shards.
     #[arg(long, default_value_t = 1)]
@@ -35,6 +38,9 @@ struct Arguments {
     /// Load over TLS.
     #[arg(long)]
     tls: bool,
+    /// Print every fault, not only the table.
+    #[arg(long)]
+    verbose: bool,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +49,7 @@ async fn main() -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     match run(&arguments, seed).await {
-        Ok(report) => print(&report),
+        Ok(report) => print(&report, arguments.verbose),
         Err(error) => {
             eprintln!("the run proves nothing (seed {seed}): {error:#}");
             ExitCode::from(2)
@@ -51,14 +57,24 @@ async fn main() -> ExitCode {
     }
 }
 
+fn kinds(arguments: &Arguments) -> anyhow::Result<Vec<Fault>> {
+    if !arguments.kinds.is_empty() {
+        let find = |name: &String| Fault::from_name(name).ok_or_else(|| anyhow::anyhow!("no fault is called {name:?}"));
+        return arguments.kinds.iter().map(find).collect();
+    }
+    match partition::lacking() {
+        None => Ok(Fault::ALL.to_vec()),
+        Some(why) => {
+            println!("SKIPPED cut-primary, deafen-primary, mute-primary: {why}");
+            Ok(Fault::ALL.into_iter().filter(|fault| !fault.drops_packets()).collect())
+        }
+    }
+}
+
 async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
-    let kinds = arguments
-        .kinds
-        .iter()
-        .map(|name| Fault::from_name(name).ok_or_else(|| anyhow::anyhow!("no fault is called {name:?}")))
-        .collect::<anyhow::Result<Vec<Fault>>>()?;
     let mut rng = SmallRng::seed_from_u64(seed);
-    let faults = (0..arguments.faults).filter_map(|_| kinds.choose(&mut rng).copied()).collect();
+    let mut faults: Vec<Fault> = kinds(arguments)?.into_iter().cycle().take(arguments.faults).collect();
+    faults.shuffle(&mut rng);
     let mut cluster = Cluster::start(&cluster::Options { shards: arguments.shards, ..cluster::Options::default() })?;
     cluster.keep_files();
     let options = Options {
@@ -75,28 +91,41 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn print(report: &Report) -> ExitCode {
-    println!("| fault | times | silence p50 | p99 | longest |");
-    println!("|---|---|---|---|---|");
-    for fault in [Fault::KillPrimary, Fault::KillAny, Fault::KillAll, Fault::PausePrimary] {
-        let times = report.injected.iter().filter(|i| i.fault == fault).count();
-        let at = |share| report.silence_quantile(fault, share);
-        if let (Some(p50), Some(p99), Some(longest)) = (at(0.5), at(0.99), at(1.0)) {
-            println!("| {} | {times} | {p50:?} | {p99:?} | {longest:?} |", fault.name());
+fn print(report: &Report, verbose: bool) -> ExitCode {
+    if verbose {
+        for one in &report.injected {
+            println!("{:14} node {}: {:?}; {}", one.fault.name(), one.node, one.until_write, one.proof);
         }
+        println!();
     }
+    println!("From the fault to the next acknowledged write:");
+    println!("| fault | times | p50 ms | p99 ms | longest ms |");
+    println!("|---|---|---|---|---|");
+    for fault in Fault::ALL {
+        print_row(report, fault.name(), &[fault]);
+    }
+    print_row(report, "every silent loss", &Fault::SILENT);
     let s = report.summary;
     println!(
-        "{} writes acknowledged, {} refused, {} of unknown outcome; {} reads; {:.0} s",
+        "{} writes acknowledged, {} refused, {} of unknown outcome; {} reads; digests compared {} times; {:.0} s",
         s.acknowledged,
         s.refused,
         s.unknown,
         s.reads,
+        report.digests_compared,
         report.elapsed.as_secs_f64()
     );
+    println!("{} faults, each seen to take effect", report.injected.len());
     for violation in &report.violations {
         println!("BROKEN {violation}");
     }
     println!("{} broken promises", report.violations.len());
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_row(report: &Report, name: &str, faults: &[Fault]) {
+    let at = |share| report.until_write(faults, share).map(|span| span.as_millis());
+    if let (Some(p50), Some(p99), Some(longest)) = (at(0.5), at(0.99), at(1.0)) {
+        println!("| {name} | {} | {p50} | {p99} | {longest} |", report.times(faults));
+    }
 }

@@ -1,0 +1,147 @@
+//! How long after a fault the next write is acknowledged, to a few milliseconds.
+//!
+//! One client per door writes without a pause worth naming, each to a key of its own, never follows a redirect and gives
+//! up on an answer soon: so whichever node acknowledges first is noticed at once, however long other clients wait for a node
+//! that is silent. What counts is the first acknowledgement of a write that was **sent** after the fault; one that was
+//! under way before may still be acknowledged by a primary that is already gone.
+//!
+//! Its writes stand in the ledger like all others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use fastness_load::ledger::Book;
+use fastness_load::outcome::classify;
+use fastness_load::{Connection, Endpoint, Outcome};
+use fastness_types::{SLOTS, slot_of};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::cluster::Cluster;
+
+/// Between two writes of one client.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A later answer is not waited for; the connection is given up.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// Sent, acknowledged.
+type Acknowledged = (Instant, Instant);
+
+/// The clients.
+pub struct Probe {
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Probe {
+    /// Starts a client at the plaintext door of each replica of `shard`.
+    ///
+    /// # Errors
+    /// If the cluster's file cannot be read.
+    pub fn start(cluster: &Cluster, shard: u32, prefix: &str, book: Arc<Book>) -> Result<Probe> {
+        let file = cluster.file()?;
+        let mut probe = Probe { acknowledged: Arc::default(), stop: Arc::default(), clients: Vec::new() };
+        for node in &file.nodes {
+            for door in node.resp.iter().filter(|door| door.shard == shard) {
+                let client = Client {
+                    door: Endpoint::new(&door.host, door.port),
+                    key: key_of(shard, file.shards, &format!("{prefix}probe{}:", node.id)),
+                    book: book.clone(),
+                    acknowledged: probe.acknowledged.clone(),
+                    stop: probe.stop.clone(),
+                };
+                probe.clients.push(tokio::spawn(client.run()));
+            }
+        }
+        Ok(probe)
+    }
+
+    /// When the first write was acknowledged that was sent at or after `sent_from`; waits for it.
+    ///
+    /// # Errors
+    /// If there is none within `patience`.
+    pub async fn next_after(&self, sent_from: Instant, patience: Duration) -> Result<Instant> {
+        let until = Instant::now() + patience;
+        loop {
+            let first = {
+                let acknowledged = self.acknowledged.lock();
+                let later = acknowledged.iter().rev().take_while(|(_, acknowledged)| *acknowledged >= sent_from);
+                later.filter(|(sent, _)| *sent >= sent_from).map(|(_, acknowledged)| *acknowledged).min()
+            };
+            if let Some(first) = first {
+                return Ok(first);
+            }
+            ensure!(Instant::now() < until, "no write was acknowledged within {patience:?} after the fault");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Ends the clients.
+    pub async fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            // One that panicked has said so.
+            let _ = client.await;
+        }
+    }
+}
+
+/// A key of the shard: slots are divided evenly, in order.
+fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
+    let (slots, shard, shards) = (SLOTS as u32, shard - 1, shards.max(1));
+    let range = slots * shard / shards..slots * (shard + 1) / shards;
+    // The edges of a range are left out, whichever way they were rounded.
+    let inner = range.start + 1..range.end.saturating_sub(1).max(range.start + 2);
+    let keys = (0u32..).map(|n| format!("{prefix}{n}"));
+    keys.into_iter().find(|key| inner.contains(&u32::from(slot_of(key.as_bytes()).0))).unwrap_or_default()
+}
+
+struct Client {
+    door: Endpoint,
+    key: String,
+    book: Arc<Book>,
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Client {
+    async fn run(self) {
+        let mut connection = None;
+        while !self.stop.load(Ordering::Relaxed) {
+            connection = match connection {
+                Some(open) => self.write(open).await,
+                None => Connection::open(&self.door, None, ANSWER_MAX).await.ok(),
+            };
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Writes the next number; gives the connection back if it can be used further.
+    async fn write(&self, mut connection: Connection) -> Option<Connection> {
+        let number = self.book.next_number(&self.key);
+        let sent = Instant::now();
+        let reply = connection.call(&[b"SET", self.key.as_bytes(), number.to_string().as_bytes()]).await;
+        let outcome = reply.as_ref().map_or(Outcome::Unknown, classify);
+        self.book.wrote(&self.key, number, outcome);
+        if outcome == Outcome::Acknowledged {
+            self.acknowledged.lock().push((sent, Instant::now()));
+        }
+        reply.is_ok().then_some(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_lie_in_their_shard() {
+        for (shard, range) in [(1, 0..5462), (2, 5460..10_924), (3, 10_922..16_384)] {
+            let slot = slot_of(key_of(shard, 3, "p:").as_bytes()).0;
+            assert!(range.contains(&slot), "shard {shard}: slot {slot}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What nodes tell about themselves through their metrics ports: figures, and digests that must agree.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::cluster::{Cluster, NodeFile};
+
+/// Longest wait for one answer; a busy machine may take a while for digests.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The body of a page of the metrics port at `address`.
+///
+/// # Errors
+/// If there is no good answer in time.
+pub async fn page(address: &str, path: &str) -> Result<String> {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(ANSWER_MAX, asked).await.with_context(|| format!("{address} is silent"))??;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{address}{path}: {answer:?}"))?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{address}{path}: {answer}");
+    Ok(body.to_owned())
+}
+
+/// The figures of one node at one moment.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    text: String,
+}
+
+impl Figures {
+    /// Asks the node.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn of(node: &NodeFile) -> Result<Figures> {
+        Ok(Figures { text: page(&node.metrics, "/metrics").await? })
+    }
+
+    /// A figure of the node.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn node(&self, name: &str) -> Result<u64> {
+        self.value(name)
+    }
+
+    /// A figure of the node's replica of `shard`.
+    ///
+    /// # Errors
+    /// If there is none of this name, or no such replica.
+    pub fn shard(&self, name: &str, shard: u32) -> Result<u64> {
+        self.value(&format!("{name}{{shard=\"{shard}\"}}"))
+    }
+
+    fn value(&self, sample: &str) -> Result<u64> {
+        let value = self.text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        let value: f64 = value.with_context(|| format!("no figure {sample}"))?.parse()?;
+        Ok(value as u64)
+    }
+}
+
+/// Where a replica stands and what its data is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Applied index.
+    pub index: u64,
+    /// Digest of the data at it.
+    pub digest: String,
+}
+
+/// Every digest that was seen in a run, by shard and index: replicas that have applied the same log have the same one,
+/// whichever process says so, and whenever.
+#[derive(Debug, Default)]
+pub struct Digests {
+    seen: BTreeMap<(u32, u64), (u64, String)>,
+    compared: u64,
+}
+
+impl Digests {
+    /// How often a digest was met again on another node.
+    #[must_use]
+    pub fn compared(&self) -> u64 {
+        self.compared
+    }
+
+    /// Asks all nodes that answer. Replicas without a digest now (with effects that are not committed, or being restored)
+    /// are left out.
+    ///
+    /// # Errors
+    /// If a digest differs from one that was seen for the same index.
+    pub async fn look(&mut self, cluster: &Cluster) -> Result<BTreeMap<(u64, u32), Position>> {
+        let mut positions = BTreeMap::new();
+        for node in cluster.file()?.nodes {
+            let Ok(text) = page(&node.metrics, "/digest").await else { continue };
+            for line in text.lines() {
+                let Some((shard, position)) = parse(line) else { continue };
+                self.note(node.id, shard, &position)?;
+                positions.insert((node.id, shard), position);
+            }
+        }
+        Ok(positions)
+    }
+
+    fn note(&mut self, node: u64, shard: u32, position: &Position) -> Result<()> {
+        let index = position.index;
+        match self.seen.get(&(shard, index)) {
+            None => drop(self.seen.insert((shard, index), (node, position.digest.clone()))),
+            Some((other, digest)) => {
+                ensure!(
+                    *digest == position.digest,
+                    "shard {shard} at index {index}: node {node} has digest {}, node {other} had {digest}",
+                    position.digest
+                );
+                self.compared += u64::from(*other != node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all replicas of every shard stand at the same index, with the same digest. Nobody may be writing.
+    ///
+    /// # Errors
+    /// If they do not within `patience`, or a digest differs.
+    pub async fn settle(&mut self, cluster: &Cluster, patience: Duration) -> Result<BTreeMap<u32, Position>> {
+        let until = Instant::now() + patience;
+        let file = cluster.file()?;
+        let replicas: Vec<(u64, u32)> =
+            file.nodes.iter().flat_map(|node| node.resp.iter().map(|door| (node.id, door.shard))).collect();
+        loop {
+            let positions = self.look(cluster).await?;
+            let mut settled = BTreeMap::new();
+            let all_equal = replicas.iter().all(|(node, shard)| match positions.get(&(*node, *shard)) {
+                Some(position) => *settled.entry(*shard).or_insert_with(|| position.clone()) == *position,
+                None => false,
+            });
+            if all_equal {
+                return Ok(settled);
+            }
+            ensure!(Instant::now() < until, "the replicas do not meet at one index within {patience:?}: {positions:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// `shard index digest`; a dash stands for the index where there is no digest now.
+fn parse(line: &str) -> Option<(u32, Position)> {
+    let mut words = line.split_whitespace();
+    let (shard, index, digest) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?);
+    Some((shard, Position { index, digest: digest.to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_that_differs_at_an_index_is_told() {
+        let at = |line: &str| parse(line).unwrap();
+        let mut digests = Digests::default();
+        for (node, line) in [(1, "1 7 aa"), (2, "1 7 aa"), (2, "1 8 bb"), (2, "2 7 cc"), (2, "1 7 aa")] {
+            let (shard, position) = at(line);
+            digests.note(node, shard, &position).unwrap();
+        }
+        assert_eq!(digests.compared(), 2);
+        assert_eq!(parse("1 - effects are staged that have not committed"), None);
+        let (shard, position) = at("1 8 cc");
+        let error = digests.note(3, shard, &position).unwrap_err().to_string();
+        assert!(error.contains("index 8"), "{error}");
+    }
+
+    #[test]
+    fn figures_are_found_by_their_whole_name() {
+        let text = "# TYPE a gauge\na{shard=\"11\"} 1\na{shard=\"1\"} 2\nab 4\nb 3\n".to_owned();
+        let figures = Figures { text };
+        assert_eq!(figures.shard("a", 1).unwrap(), 2);
+        assert_eq!(figures.node("b").unwrap(), 3);
+        assert!(figures.node("a").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! Replicas that have applied the same log have the same digest, in whichever process: under load, after kills, and after
+//! all nodes have started again from their disks alone.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use fastness_load::ledger;
+use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::observe::Digests;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn digests_agree_across_processes_and_restarts() -> Result<()> {
+    let mut cluster = Cluster::start(&Options { shards: 2, ..Options::default() })?;
+    cluster.keep_files();
+    let mut load = ledger::start(ledger::Options {
+        seeds: cluster.doors()?,
+        tls: None,
+        workers: 4,
+        keys_each: 20,
+        timeout: Duration::from_secs(2),
+        pause: Duration::from_millis(1),
+        pad_bytes: 50,
+        seed: 1,
+        prefix: "digest:".into(),
+    });
+    let mut digests = Digests::default();
+    for round in 0..3 {
+        let until = Instant::now() + PATIENCE;
+        let target = load.book.summary().acknowledged + 300;
+        while load.book.summary().acknowledged < target {
+            ensure!(Instant::now() < until, "no writes are acknowledged");
+            digests.look(&cluster).await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if round < 2 {
+            let victim = cluster.primary(round + 1, PATIENCE).await?;
+            cluster.kill(victim)?;
+            cluster.primary_other_than(victim, round + 1, PATIENCE).await?;
+            tokio::task::block_in_place(|| cluster.start_node(victim))?;
+        }
+    }
+    let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
+    ensure!(violations.is_empty(), "{violations:#?}");
+    let before = digests.settle(&cluster, PATIENCE).await?;
+    ensure!(before.len() == 2 && digests.compared() >= 4, "{} comparisons of {before:?}", digests.compared());
+
+    cluster.kill_all()?;
+    cluster.start_again()?;
+    // Bringing a cluster up tries a key on every shard and removes it; the data is what it was.
+    let after = digests.settle(&cluster, PATIENCE).await?;
+    for (shard, position) in &after {
+        let earlier = &before[shard];
+        ensure!(position.index > earlier.index, "shard {shard} stood at {earlier:?}, is at {position:?}");
+        ensure!(position.digest == earlier.digest, "shard {shard} was {earlier:?}, is {position:?}");
+    }
+    cluster.stop()?;
+    cluster.start_again()?;
+    let last = digests.settle(&cluster, PATIENCE).await?;
+    ensure!(before.iter().all(|(shard, earlier)| last[shard].digest == earlier.digest), "{before:?}, then {last:?}");
+    eprintln!("{} digests were met again on another node", digests.compared());
+    cluster.discard_files();
+    Ok(())
+}

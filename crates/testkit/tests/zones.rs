@@ -1,0 +1,138 @@
+//! The loss of availability zones: with one dead, writes go on; with two dead, every write is refused and none acknowledged,
+//! while the replica that is left answers READONLY clients with what was committed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use fastness_load::outcome::classify;
+use fastness_load::{Connection, Outcome};
+use fastness_resp::value::Value;
+use fastness_testkit::cluster::{Cluster, Options};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const KEYS: usize = 30;
+
+/// What a node without a quorum refuses.
+const COMMANDS: [&[&[u8]]; 4] =
+    [&[b"SET", b"k0", b"alone"], &[b"INCR", b"counter"], &[b"DEL", b"k1"], &[b"GET", b"k1"]];
+
+async fn write_all(cluster: &Cluster, value: &str) -> Result<()> {
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let mut client = cluster.connect(primary, 1, PATIENCE).await?;
+    for i in 0..KEYS {
+        let reply = client.call(&[b"SET", format!("k{i}").as_bytes(), value.as_bytes()]).await?;
+        ensure!(classify(&reply) == Outcome::Acknowledged, "SET k{i} {value}: {reply:?}");
+    }
+    Ok(())
+}
+
+/// How the node that is left refuses.
+#[derive(Clone, Copy)]
+enum Left {
+    /// It was the primary: it knows that there is no quorum, and says CLUSTERDOWN.
+    Primary,
+    /// It was a replica: it also may send clients to the last primary it knew, which is dead.
+    Replica,
+}
+
+impl Left {
+    fn refuses(self, reply: &Value) -> bool {
+        match reply {
+            Value::Error(text) if text.starts_with(b"CLUSTERDOWN") => true,
+            Value::Error(text) => matches!(self, Left::Replica) && text.starts_with(b"MOVED"),
+            _ => false,
+        }
+    }
+}
+
+/// Waits until the only node left refuses, then sees it refuse for longer than leases and elections take.
+async fn refuses_everything(client: &mut Connection, left: Left) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    // A read: a write could be staged while the lease still runs, and would then be of unknown outcome.
+    while !left.refuses(&client.call(&[b"GET", b"k0"]).await?) {
+        ensure!(Instant::now() < until, "it does not notice that it is alone");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        for command in COMMANDS {
+            let reply = client.call(command).await?;
+            ensure!(left.refuses(&reply), "{:?} answered {reply:?}", String::from_utf8_lossy(command[0]));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A READONLY client gets every key's committed value, and may not write.
+async fn answers_read_only_clients(cluster: &Cluster, node: u64, value: &str, left: Left) -> Result<()> {
+    let mut client = cluster.connect(node, 1, PATIENCE).await?;
+    let reply = client.call(&[b"READONLY"]).await?;
+    ensure!(classify(&reply) == Outcome::Acknowledged, "READONLY: {reply:?}");
+    let until = Instant::now() + PATIENCE;
+    for i in 0..KEYS {
+        loop {
+            // It was told of the last commit with the next message of the old primary; if none came, it learns of it
+            // with the next one.
+            let reply = client.call(&[b"GET", format!("k{i}").as_bytes()]).await?;
+            match &reply {
+                Value::Bulk(found) if found == value.as_bytes() => break,
+                _ if Instant::now() > until => bail!("node {node}: GET k{i} answered {reply:?}, expected {value:?}"),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+    let reply = client.call(&[b"SET", b"k0", b"read-only"]).await?;
+    ensure!(left.refuses(&reply), "SET of a READONLY client answered {reply:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_zone_dead_writes_go_on_two_zones_dead_nothing_is_acknowledged() -> Result<()> {
+    let mut cluster = Cluster::start(&Options::default())?;
+    cluster.keep_files();
+    write_all(&cluster, "three zones").await?;
+
+    // The primary's zone dies, then that of the next primary: a replica is left.
+    let first = cluster.primary(1, PATIENCE).await?;
+    cluster.kill(first)?;
+    let second = cluster.primary_other_than(first, 1, PATIENCE).await?;
+    write_all(&cluster, "two zones").await?;
+    // So that the replica, too, knows that all is committed before it is alone.
+    let mut positions = fastness_testkit::observe::Digests::default();
+    let third = 6 - first - second;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let positions = positions.look(&cluster).await?;
+        if let (Some(a), Some(b)) = (positions.get(&(second, 1)), positions.get(&(third, 1)))
+            && a == b
+        {
+            break;
+        }
+        ensure!(Instant::now() < until, "the replica does not catch up: {positions:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.kill(second)?;
+    let mut alone = cluster.connect(third, 1, PATIENCE).await?;
+    refuses_everything(&mut alone, Left::Replica).await?;
+    answers_read_only_clients(&cluster, third, "two zones", Left::Replica).await?;
+
+    // One zone comes back: writes go on, and nothing of what was refused is there.
+    cluster.start_node(second)?;
+    write_all(&cluster, "two zones again").await?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let mut client = cluster.connect(primary, 1, PATIENCE).await?;
+    ensure!(client.call(&[b"EXISTS", b"counter"]).await? == Value::Integer(0), "a refused INCR was done");
+    cluster.start_node(first)?;
+
+    // Both other zones die at once: the primary is left.
+    let primary = cluster.primary(1, PATIENCE).await?;
+    for other in (1..=3).filter(|node| *node != primary) {
+        cluster.kill(other)?;
+    }
+    let mut alone = cluster.connect(primary, 1, PATIENCE).await?;
+    refuses_everything(&mut alone, Left::Primary).await?;
+    answers_read_only_clients(&cluster, primary, "two zones again", Left::Primary).await?;
+    cluster.discard_files();
+    Ok(())
+}
