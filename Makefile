@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench chaos build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench chaos soak build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -59,9 +59,13 @@ build-tools: setup-test
 bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' tells what can be chosen
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
 
-chaos: build-tools ## faults under load, checked; SEED=n replays, ARGS='--faults 50' chooses
+chaos: build-tools ## kills, pauses and partitions under load, checked; FAULTS=50 SEED=n, ARGS='--help' tells more
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" \
-		$(if $(SEED),--seed $(SEED)) $(ARGS)
+		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
+
+soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in that time
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/soak" \
+		--minutes $(or $(MINUTES),30) $(ARGS)
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'

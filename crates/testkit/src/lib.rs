@@ -9,3 +9,4 @@ pub mod observe;
 pub mod partition;
 pub mod ports;
 pub mod sim;
+pub mod soak;

@@ -41,6 +41,9 @@ struct Arguments {
     /// Print every fault, not only the table.
     #[arg(long)]
     verbose: bool,
+    /// Keep the cluster's files, logs among them, after a good run, too.
+    #[arg(long)]
+    keep: bool,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -85,7 +88,7 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         pause: Duration::from_millis(arguments.pause_ms),
     };
     let report = chaos::run(&cluster, &options).await?;
-    if report.violations.is_empty() {
+    if report.violations.is_empty() && !arguments.keep {
         cluster.discard_files();
     }
     Ok(report)

@@ -1,0 +1,236 @@
+//! A cluster under full load for a long time, without any fault: nobody may be elected, and nothing acknowledged lost.
+//!
+//! Elections are counted by the terms of every group, the control plane's too: each election raises its group's, so that
+//! one between two looks is not missed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::closed_loop::{self, Kind};
+use fastness_load::ledger::{self, Summary, Violation};
+
+use crate::cluster::Cluster;
+use crate::observe::{Digests, Figures};
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long.
+    pub duration: Duration,
+    /// Connections of the closed loop: half write, half read.
+    pub connections: usize,
+    /// Requests in one pipeline.
+    pub pipeline: usize,
+    /// Bytes of a value.
+    pub value_bytes: usize,
+    /// Workers of the ledger, beside the closed loop.
+    pub workers: usize,
+    /// Seed of the load.
+    pub seed: u64,
+}
+
+/// A group of the cluster: a shard's, or the control plane's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupName {
+    /// Nodes and shards.
+    Control,
+    /// One shard's data.
+    Shard(u32),
+}
+
+/// Who leads a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leadership {
+    /// Newest term on any node.
+    pub term: u64,
+    /// Who says that it leads in it.
+    pub leader: Option<u64>,
+}
+
+/// Every group.
+pub type Leaderships = BTreeMap<GroupName, Leadership>;
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// At the beginning.
+    pub before: Leaderships,
+    /// At the end.
+    pub after: Leaderships,
+    /// Writes and reads of the closed loop.
+    pub operations: u64,
+    /// Of these, answered with an error.
+    pub errors: u64,
+    /// Length of the loaded part.
+    pub elapsed: Duration,
+    /// The ledger's counts.
+    pub summary: Summary,
+    /// The longest span without an acknowledged write.
+    pub silence: Duration,
+    /// Broken promises.
+    pub violations: Vec<Violation>,
+}
+
+impl Report {
+    /// Elections, and how many groups have another leader.
+    #[must_use]
+    pub fn elections(&self) -> (u64, usize) {
+        let pairs = self.after.iter().filter_map(|(group, after)| Some((self.before.get(group)?, after)));
+        let (mut elections, mut changes) = (0, 0);
+        for (before, after) in pairs {
+            elections += after.term - before.term;
+            changes += usize::from(before.leader != after.leader);
+        }
+        (elections, changes)
+    }
+}
+
+/// Rounds of the closed loop; each one's throughput is told.
+const ROUND: Duration = Duration::from_secs(10);
+/// The disk must have this much room left, as the log grows all the time.
+const FREE_BYTES_MIN: u64 = 4 << 30;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Reads the terms and leaders of all groups.
+///
+/// # Errors
+/// If a node does not answer.
+pub async fn leaderships(cluster: &Cluster) -> Result<Leaderships> {
+    let mut all = Leaderships::new();
+    for node in cluster.file()?.nodes {
+        let figures = Figures::of(&node).await?;
+        let mut note = |group, term, leads| {
+            let known = all.entry(group).or_insert(Leadership { term: 0, leader: None });
+            if term > known.term {
+                *known = Leadership { term, leader: None };
+            }
+            if leads && term == known.term {
+                known.leader = Some(node.id);
+            }
+        };
+        note(
+            GroupName::Control,
+            figures.node("fastness_control_term")?,
+            figures.node("fastness_control_is_leader")? == 1,
+        );
+        for door in &node.resp {
+            let leads = figures.shard("fastness_is_primary", door.shard)? == 1;
+            note(GroupName::Shard(door.shard), figures.shard("fastness_term", door.shard)?, leads);
+        }
+    }
+    Ok(all)
+}
+
+/// Waits until every group has a leader.
+async fn all_led(cluster: &Cluster) -> Result<Leaderships> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let all = leaderships(cluster).await?;
+        if all.values().all(|group| group.leader.is_some()) {
+            return Ok(all);
+        }
+        ensure!(Instant::now() < until, "not every group has a leader: {all:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Loads the cluster. `tell` is given a line about each round.
+///
+/// # Errors
+/// If the run proves nothing: a connection broke, a node did not answer, the disk is nearly full.
+pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
+    let before = all_led(cluster).await?;
+    let mut load = ledger::start(ledger::Options {
+        seeds: cluster.doors()?,
+        tls: None,
+        workers: options.workers,
+        keys_each: 20,
+        timeout: Duration::from_secs(5),
+        pause: Duration::ZERO,
+        pad_bytes: options.value_bytes,
+        seed: options.seed,
+        prefix: format!("soak{}:", options.seed),
+    });
+    let (started, mut operations, mut errors) = (Instant::now(), 0, 0);
+    while let Some(left) = options.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+        let begun = Instant::now();
+        let round = one_round(cluster, options, left.min(ROUND)).await?;
+        operations += round.0;
+        errors += round.1;
+        let free = free_bytes(cluster)?;
+        ensure!(free > FREE_BYTES_MIN, "the disk is nearly full ({} MiB are left)", free >> 20);
+        let now = leaderships(cluster).await?;
+        tell(&format!(
+            "{:5.0} s: {:.1} k ops/s, {} errors, terms {:?}",
+            started.elapsed().as_secs_f64(),
+            round.0 as f64 / begun.elapsed().as_secs_f64() / 1000.0,
+            round.1,
+            now.values().map(|group| group.term).collect::<Vec<_>>(),
+        ));
+    }
+    let elapsed = started.elapsed();
+    let silence = load.book.longest_silence(started, Instant::now());
+    let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
+    Digests::default().settle(cluster, PATIENCE).await?;
+    let after = all_led(cluster).await?;
+    Ok(Report { before, after, operations, errors, elapsed, summary: load.book.summary(), silence, violations })
+}
+
+/// Writes and reads at the primary of each shard at the same time; returns operations and errors.
+async fn one_round(cluster: &Cluster, options: &Options, duration: Duration) -> Result<(u64, u64)> {
+    let mut loops = Vec::new();
+    for shard in 1..=cluster.file()?.shards {
+        let primary = cluster.primary(shard, PATIENCE).await?;
+        for kind in [Kind::Set, Kind::Get] {
+            let options = closed_loop::Options {
+                endpoint: cluster.door(primary, shard)?,
+                tls: None,
+                connections: (options.connections / 2).max(1),
+                pipeline: options.pipeline,
+                kind,
+                value_bytes: options.value_bytes,
+                keys: 100_000,
+                wait_replicas: None,
+                duration,
+                seed: options.seed,
+            };
+            loops.push(tokio::spawn(async move { closed_loop::run(&options).await }));
+        }
+    }
+    let (mut operations, mut errors) = (0, 0);
+    for one in loops {
+        let report = one.await?.context("the load's connection")?;
+        operations += report.operations;
+        errors += report.errors;
+    }
+    Ok((operations, errors))
+}
+
+fn free_bytes(cluster: &Cluster) -> Result<u64> {
+    let stat = rustix::fs::statvfs(cluster.dir())?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elections_are_counted_by_terms() {
+        let at = |term, leader| Leadership { term, leader: Some(leader) };
+        let before = [(GroupName::Control, at(1, 1)), (GroupName::Shard(1), at(3, 2))];
+        let after = [(GroupName::Control, at(1, 1)), (GroupName::Shard(1), at(7, 3))];
+        let report = Report {
+            before: before.into(),
+            after: after.into(),
+            operations: 0,
+            errors: 0,
+            elapsed: Duration::ZERO,
+            summary: Summary::default(),
+            silence: Duration::ZERO,
+            violations: Vec::new(),
+        };
+        assert_eq!(report.elections(), (4, 1));
+    }
+}
