@@ -12,6 +12,7 @@ use fastness_load::{Connection, Endpoint, Tls};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use crate::observe::Figures;
 use crate::ports::Ports;
 
 /// What `DIR/cluster.json` holds.
@@ -306,7 +307,7 @@ impl Cluster {
         self.dev(["stop"]).map(drop)
     }
 
-    /// The node whose replica of `shard` says that it is the primary, asked through the plaintext doors.
+    /// The node whose replica of `shard` is the primary and holds the lease.
     pub async fn primary(&self, shard: u32, patience: Duration) -> Result<u64> {
         self.primary_other_than(0, shard, patience).await
     }
@@ -317,7 +318,8 @@ impl Cluster {
         loop {
             for node in self.file()?.nodes.into_iter().filter(|other| other.id != node) {
                 let Some(door) = node.resp.iter().find(|r| r.shard == shard) else { continue };
-                if is_primary(&Endpoint::new(&door.host, door.port)).await {
+                if calls_itself_primary(&Endpoint::new(&door.host, door.port)).await && holds_lease(&node, shard).await
+                {
                     return Ok(node.id);
                 }
             }
@@ -357,8 +359,14 @@ impl Cluster {
     }
 }
 
-/// Whether a replica answers a command that only a serving primary answers without an error.
-async fn is_primary(endpoint: &Endpoint) -> bool {
+/// Whether a replica leads under a lease. Without one it may be a former primary that has not heard of the next one.
+async fn holds_lease(node: &NodeFile, shard: u32) -> bool {
+    let held = Figures::of(node).await.and_then(|figures| figures.shard("fastness_lease_held", shard));
+    held.is_ok_and(|held| held == 1)
+}
+
+/// Asked at the door, where a node that stands still is noticed soon.
+async fn calls_itself_primary(endpoint: &Endpoint) -> bool {
     let timeout = Duration::from_millis(500);
     let Ok(mut connection) = Connection::open(endpoint, None, timeout).await else { return false };
     match connection.call(&[b"ROLE"]).await {
