@@ -5,7 +5,8 @@ use crate::execute::Env;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
 use crate::value::ValueRef;
 use crate::watch::Watchers;
-use fastness_types::{HashSeed, Slot, WallMs};
+use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
+use std::ops::RangeInclusive;
 
 /// What an engine is made with.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,10 @@ pub struct Engine {
     stats: Stats,
     maxmemory: u64,
     newest_stamp: WallMs,
+    /// Whether reads leave the times of access alone; see [`Engine::leave_access_times`].
+    leaves_access_times: bool,
+    /// The runs of slots that this replica's shard owns, in order; see [`Engine::set_slots`].
+    slots: Vec<RangeInclusive<u16>>,
 }
 
 /// Buckets of flushed tables that are freed per call: some ten microseconds.
@@ -66,6 +71,8 @@ impl Engine {
             stats: Stats::default(),
             maxmemory: options.maxmemory,
             newest_stamp: WallMs(0),
+            leaves_access_times: false,
+            slots: vec![0..=SLOTS as u16 - 1],
         }
     }
 
@@ -132,6 +139,29 @@ impl Engine {
         self.maxmemory > 0 && self.memory_used() > self.maxmemory
     }
 
+    /// Says which slots the shard owns, in runs as long as can be: CLUSTERSCAN goes on to another shard behind one. All,
+    /// if nothing is said.
+    pub fn set_slots(&mut self, runs: Vec<RangeInclusive<u16>>) {
+        self.slots = runs;
+    }
+
+    /// The slots that the shard owns, in order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.slots.iter().cloned().flatten().map(Slot)
+    }
+
+    /// The last slot of the run that `slot` is in; itself if the shard does not own it.
+    #[must_use]
+    pub fn last_of_run(&self, slot: Slot) -> Slot {
+        self.slots.iter().find(|run| run.contains(&slot.0)).map_or(slot, |run| Slot(*run.end()))
+    }
+
+    /// CLIENT NO-TOUCH: whether the commands that follow read without noting the access. TOUCH notes it anyway.
+    #[inline]
+    pub fn leave_access_times(&mut self, leave: bool) {
+        self.leaves_access_times = leave;
+    }
+
     /// Counters of look-ups.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -170,11 +200,16 @@ impl Engine {
 
 /// Reads. What they return is what the command may see.
 impl Engine {
+    #[inline]
+    fn find(&mut self, key: &Key<'_>, now: WallMs) -> Option<&Entry> {
+        if self.leaves_access_times { self.keyspace.find(key) } else { self.keyspace.find_touched(key, now) }
+    }
+
     /// The key's entry, if it is there and not expired; notes the access and counts hit or miss. For reading commands.
     pub fn read(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         if self.is_alive(key, env) {
             self.stats.hits += 1;
-            self.keyspace.find_touched(key, env.now)
+            self.find(key, env.now)
         } else {
             self.stats.misses += 1;
             None
@@ -184,7 +219,7 @@ impl Engine {
     /// The key's entry, if it is there and not expired; notes the access. For writing commands, and for those that
     /// Valkey does not count.
     pub fn look_up(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
-        self.is_alive(key, env).then(|| self.keyspace.find_touched(key, env.now)).flatten()
+        self.is_alive(key, env).then(|| self.find(key, env.now)).flatten()
     }
 
     /// As [`Engine::look_up`], without noting the access: for TTL, TYPE, OBJECT and the like.

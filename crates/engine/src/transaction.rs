@@ -65,14 +65,15 @@ pub struct Session {
     /// READONLY was said: reads may be answered by a replica.
     pub readonly: bool,
     queue: Option<Queue>,
-    watches: bool,
+    /// Keys watched.
+    watched: usize,
 }
 
 impl Session {
     /// For a new connection; `token` is its own among all sessions of one engine.
     #[must_use]
     pub fn new(token: u64) -> Session {
-        Session { token, readonly: false, queue: None, watches: false }
+        Session { token, readonly: false, queue: None, watched: 0 }
     }
 
     /// The connection's number.
@@ -108,7 +109,13 @@ impl Session {
     /// Whether keys are watched.
     #[must_use]
     pub fn is_watching(&self) -> bool {
-        self.watches
+        self.watched > 0
+    }
+
+    /// Number of watched keys.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.watched
     }
 
     /// MULTI.
@@ -160,7 +167,7 @@ impl Session {
         let Some(queue) = self.queue.take() else {
             return Exec::Refused(CommandError::Fixed("ERR EXEC without MULTI"));
         };
-        let touched = self.watches && engine.is_touched(self.token, now);
+        let touched = self.is_watching() && engine.is_touched(self.token, now);
         self.unwatch(engine);
         if queue.failed {
             return Exec::Refused(CommandError::Fixed("EXECABORT Transaction discarded because of previous errors."));
@@ -195,15 +202,14 @@ impl Session {
             return Err(CommandError::Fixed("ERR Command 'watch' not allowed inside a transaction"));
         }
         for key in args.skip(1).iter() {
-            engine.watch(self.token, key, now);
+            self.watched += usize::from(engine.watch(self.token, key, now));
         }
-        self.watches = true;
         Ok(())
     }
 
     /// UNWATCH.
     pub fn unwatch(&mut self, engine: &mut Engine) {
-        if std::mem::take(&mut self.watches) {
+        if std::mem::take(&mut self.watched) > 0 {
             engine.unwatch(self.token);
         }
     }

@@ -50,19 +50,26 @@ impl Watchers {
 }
 
 impl Engine {
-    /// A session's next EXEC is to fail if this key changes before.
-    pub fn watch(&mut self, token: u64, key: &[u8], now: WallMs) {
+    /// A session's next EXEC is to fail if this key changes before. `false`: it watches the key already.
+    pub fn watch(&mut self, token: u64, key: &[u8], now: WallMs) -> bool {
         let key = self.keyspace.key(key);
         let was_expired = self.keyspace.find(&key).is_some_and(|entry| is_expired(entry, now));
         let session = self.watchers.sessions.entry(token).or_default();
         if session.keys.iter().any(|watched| watched.bytes == key.bytes) {
-            return;
+            return false;
         }
         session.keys.push(Watched { bytes: key.bytes.to_vec(), hash: key.hash, was_expired });
         let tokens = self.watchers.by_key.entry(key.hash).or_default();
         if !tokens.contains(&token) {
             tokens.push(token);
         }
+        true
+    }
+
+    /// How many sessions watch, and how many keys they watch.
+    #[must_use]
+    pub fn watch_counts(&self) -> (usize, usize) {
+        (self.watchers.sessions.len(), self.watchers.by_key.len())
     }
 
     /// Forgets all of a session's watches. To be called at EXEC, DISCARD, UNWATCH and when the session ends.

@@ -177,7 +177,11 @@ fn housekeeping(door: &ReplicaDoor) {
     door.stats.sample();
     door.clients.close_idle(config.timeout);
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
-    door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
+    let used = door.shard.with_engine(|engine| {
+        engine.set_maxmemory(config.maxmemory);
+        engine.memory_used()
+    });
+    door.stats.memory_peak(used);
 }
 
 /// Gives replies that may leave the time to do so, then closes.

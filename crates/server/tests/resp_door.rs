@@ -115,6 +115,30 @@ fn a_sync_write_is_answered_after_its_commit() {
 }
 
 #[test]
+fn what_looks_into_a_slot_is_held_like_a_read() {
+    let door = Door::open(Options::default());
+    let (mut writer, mut reader) = (door.connect(), door.connect());
+    door.set_commits(false);
+    writer.send(&["SET", "foo", "new"]);
+    eventually("the write is staged", || {
+        reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
+    });
+    let mut queued = door.connect_raw();
+    assert_eq!(queued.ask(&["MULTI"]), simple("OK"));
+    assert_eq!(queued.ask(&["CLUSTER", "COUNTKEYSINSLOT", "12182"]), simple("QUEUED"));
+    queued.send(&["EXEC"]);
+    reader.send(&["CLUSTER", "GETKEYSINSLOT", "12182", "10"]);
+    let mut third = door.connect_raw();
+    eventually("all three wait", || {
+        third.ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 3
+    });
+    door.set_commits(true);
+    assert_eq!(writer.receive(), simple("OK"));
+    assert_eq!(reader.receive(), Value::Array(vec![bulk("foo")]));
+    assert_eq!(queued.receive(), Value::Array(vec![Value::Integer(1)]));
+}
+
+#[test]
 fn an_async_write_is_answered_before_its_commit() {
     let door = Door::open(asynchronous());
     let mut client = door.connect();

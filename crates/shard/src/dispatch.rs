@@ -49,6 +49,7 @@ pub(crate) fn run(
         session.data.fail();
         return Outcome::REPLY;
     }
+    session.paused = false;
     let mut state = inner.state.borrow_mut();
     let now = Now { wall: state.stamp(at), ..at };
     let mut turn = Turn { inner, state: &mut state, session, now, out, door };
@@ -57,6 +58,7 @@ pub(crate) fn run(
     }
     match spec.run {
         Run::Data(_) => turn.data(spec, args, first),
+        run if turn.is_paused(turn.runs_writes(run)) => Outcome::Busy,
         Run::Session(command) => turn.session(command, spec, args),
         Run::Door(command) => turn.door(command, spec, args),
         Run::Refused(_) | Run::Absent => unreachable!("no look-up returns such a command"),
@@ -89,6 +91,9 @@ impl Turn<'_> {
             Ok(standing) => standing,
             Err(denied) => return self.deny(denied),
         };
+        if self.is_paused(request.writes) {
+            return Outcome::Busy;
+        }
         match standing {
             Standing::Primary => {
                 let before = self.begin_unit(request.bytes);
@@ -98,9 +103,21 @@ impl Turn<'_> {
             }
             Standing::Replica | Standing::Free => {
                 self.execute_reading(spec, args);
-                Outcome::REPLY
+                if shows_data(spec) { self.show_everything() } else { Outcome::REPLY }
             }
         }
+    }
+
+    /// Whether CLIENT PAUSE holds a command; notes why, since the command will be answered [`Outcome::Busy`].
+    #[inline]
+    fn is_paused(&mut self, writes: bool) -> bool {
+        self.session.paused = self.state.client_pause.holds(self.now.boot, writes);
+        self.session.paused
+    }
+
+    /// Whether a command that is none of the data's own runs commands that may change data.
+    fn runs_writes(&self, run: Run) -> bool {
+        matches!(run, Run::Session(SessionCommand::Exec)) && self.session.queued.writes
     }
 
     /// What the command is about to do.
@@ -108,7 +125,7 @@ impl Turn<'_> {
     fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
         let slots = match first {
             Some(key) if spec.key_is_first => SlotsSeen::One(key.slot),
-            _ => spec.keys(args).fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key))),
+            _ => slots_of(spec, args),
         };
         let writes = spec.flags.has(Flags::WRITE);
         let bytes = if writes { effect_bytes_max(spec, args) } else { 0 };
@@ -128,9 +145,10 @@ impl Turn<'_> {
     fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>) {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
+        state.engine.leave_access_times(self.session.no_touch);
         let mut env = Env {
             now: self.now.wall,
-            may_write: true,
+            may_write: !state.client_pause.is_running(self.now.boot),
             random: &mut state.random,
             reply: self.out,
             effects: &mut leader.stage.effects,
@@ -142,6 +160,7 @@ impl Turn<'_> {
     /// Runs a command without the right to change anything.
     fn execute_reading(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
         let state = &mut *self.state;
+        state.engine.leave_access_times(self.session.no_touch);
         let mut env = Env {
             now: state.engine.newest_stamp(),
             may_write: false,
@@ -264,6 +283,9 @@ impl Turn<'_> {
             Ok(_) | Err(Denied::Busy) => self.refuse_memory(spec.flags.has(Flags::DENYOOM)),
             Err(Denied::Refused(refusal)) => Some(refusal),
         };
+        if refusal.is_none() && self.is_paused(request.writes) {
+            return Outcome::Busy;
+        }
         if let Some(refusal) = refusal {
             self.session.data.fail();
             refusal.write(self.out);
@@ -358,7 +380,10 @@ impl Turn<'_> {
         let (spec, args) = (queued.spec, queued.args());
         match spec.run {
             Run::Data(_) if standing == Standing::Primary && !is_free(spec) => self.execute(spec, args, None),
-            Run::Data(_) => self.execute_reading(spec, args),
+            Run::Data(_) => {
+                self.execute_reading(spec, args);
+                return shows_data(spec);
+            }
             Run::Session(SessionCommand::Unwatch) => self.out.ok(),
             Run::Door(DoorCommand::Wait | DoorCommand::Waitaof) => {
                 match crate::wait::parse(spec, args, self.session, self.state) {
@@ -426,10 +451,22 @@ fn is_free(spec: &CommandSpec) -> bool {
     !spec.flags.has_any(Flags(Flags::WRITE.0 | Flags::READONLY.0)) && !spec.has_keys()
 }
 
+/// Whether a command shows data though Valkey does not mark it as reading: it runs on any replica, and on a primary its
+/// reply waits for everything staged.
+fn shows_data(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "cluster|countkeysinslot" | "cluster|getkeysinslot" | "cluster|slot-stats")
+}
+
 /// Whether a command reads or changes the whole keyspace: DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL.
 #[inline]
 fn is_whole(spec: &CommandSpec) -> bool {
     matches!(spec.run, Run::Data(_)) && !spec.has_keys() && !is_free(spec)
+}
+
+/// The slots of a command's keys, and of what it names to be routed by.
+fn slots_of(spec: &CommandSpec, args: Args<'_>) -> SlotsSeen {
+    let keys = spec.keys(args).chain(spec.route(args));
+    keys.fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)))
 }
 
 /// A bound of the effects of a writing command: canonical commands, which repeat its arguments at most, after an UNLINK

@@ -1,11 +1,14 @@
 //! What the shard asks of the door that owns a connection.
 
+use std::time::Duration;
+
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::{CommandSpec, DoorCommand};
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{NodeId, Slot};
 
+use crate::client_pause::PauseKind;
 use crate::info::ShardInfo;
 use crate::session::Session;
 use crate::state::{Now, State};
@@ -96,9 +99,26 @@ impl ShardView<'_> {
         self.may_block
     }
 
+    /// CLIENT PAUSE. Commands of clients that it concerns are answered [`crate::Outcome::Busy`].
+    pub fn pause_clients(&mut self, span: Duration, kind: PauseKind) {
+        self.state.client_pause.begin(self.now.boot, span, kind);
+    }
+
+    /// CLIENT UNPAUSE.
+    pub fn unpause_clients(&mut self) {
+        self.state.client_pause.end();
+    }
+
+    /// Which commands are paused, and for how long; `None`: none.
+    #[must_use]
+    pub fn client_pause(&self) -> Option<(PauseKind, Duration)> {
+        self.state.client_pause.state(self.now.boot)
+    }
+
     /// Drops the session's transaction and watched keys and leaves READONLY, as RESET does.
     pub fn reset(&mut self, session: &mut Session) {
         session.data.end(&mut self.state.engine);
         session.data.readonly = false;
+        session.no_touch = false;
     }
 }

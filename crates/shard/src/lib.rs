@@ -16,6 +16,7 @@
 
 mod admit;
 pub mod batch;
+mod client_pause;
 mod dirty;
 mod dispatch;
 mod door;
@@ -35,6 +36,7 @@ mod state;
 mod turn;
 mod wait;
 
+pub use client_pause::PauseKind;
 pub use door::{Call, Door, DoorOutcome, ShardView};
 pub use info::{ShardInfo, Standing};
 pub use options::{Batching, Pause, ShardOptions, SlotSet, StableCopies, TokioPause};

@@ -115,6 +115,19 @@ impl SlotSet {
         }
     }
 
+    /// Its runs of slots, in order, each as long as can be.
+    #[must_use]
+    pub fn runs(&self) -> Vec<RangeInclusive<u16>> {
+        let mut runs: Vec<RangeInclusive<u16>> = Vec::new();
+        for slot in (0..SLOTS as u16).filter(|slot| self.contains(Slot(*slot))) {
+            match runs.last_mut() {
+                Some(run) if *run.end() + 1 == slot => *run = *run.start()..=slot,
+                _ => runs.push(slot..=slot),
+            }
+        }
+        runs
+    }
+
     /// Whether `slot` is in it.
     #[inline]
     #[must_use]
@@ -148,5 +161,7 @@ mod tests {
         {
             assert_eq!(set.contains(Slot(slot)), inside, "{slot}");
         }
+        assert_eq!(set.runs(), [0..=1, 100..=200, 16_383..=16_383]);
+        assert_eq!(SlotSet::all().runs(), [0..=16_383]);
     }
 }

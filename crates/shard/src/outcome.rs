@@ -15,7 +15,8 @@ pub enum Outcome {
         wrote: bool,
     },
     /// Nothing was run and nothing appended: the log is behind (`limits::OPEN_EFFECT_BYTES_MAX`) or leadership is
-    /// being handed over. Send what may leave, await [`crate::Shard::unblocked`], run the same command again.
+    /// being handed over. Send what may leave, await [`crate::Shard::unblocked`], run the same command again. Or clients
+    /// are paused ([`crate::Session::is_paused`]): await [`crate::Shard::unpaused`] instead.
     Busy,
     /// WAIT or WAITAOF: send what may leave, await [`crate::Shard::wait`], append its answer.
     Wait(WaitRequest),
@@ -88,6 +89,14 @@ pub struct WaitRequest {
     pub(crate) timeout: Option<Duration>,
 }
 
+impl WaitRequest {
+    /// The same question with no time left: what CLIENT UNBLOCK makes of it.
+    #[must_use]
+    pub fn at_once(self) -> WaitRequest {
+        WaitRequest { timeout: Some(Duration::ZERO), ..self }
+    }
+}
+
 /// What WAIT and WAITAOF are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitAnswer {
@@ -97,9 +106,13 @@ pub enum WaitAnswer {
     LocalAndReplicas(u64, u64),
     /// The replica lost its role meanwhile: an error with [`WaitAnswer::UNBLOCKED`].
     Unblocked,
+    /// CLIENT UNBLOCK asked for an error: [`WaitAnswer::ASKED_TO_END`].
+    AskedToEnd,
 }
 
 impl WaitAnswer {
+    /// Valkey's text for a blocked client that another one has unblocked with an error.
+    pub const ASKED_TO_END: &'static str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// Valkey's text for a blocked client whose server's role has changed.
     pub const UNBLOCKED: &'static str =
         "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
@@ -114,6 +127,7 @@ impl WaitAnswer {
                 out.integer(count as i64);
             }
             WaitAnswer::Unblocked => out.error(WaitAnswer::UNBLOCKED),
+            WaitAnswer::AskedToEnd => out.error(WaitAnswer::ASKED_TO_END),
         }
     }
 }

@@ -7,12 +7,12 @@
 //! - On a primary each committed batch of its own epoch is the oldest one in flight.
 
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
-use fastness_engine::{ApplyError, Engine};
+use fastness_engine::ApplyError;
 use fastness_types::{BootNs, Epoch, LogIndex, Seq};
 
 use crate::batch::{Batch, BatchError, UnitKind, peek_header};
 use crate::mode::Mode;
-use crate::state::{Phase, State};
+use crate::state::{Phase, State, new_engine};
 
 /// Why this replica stops.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ impl State {
     /// Gives up memory for the log's.
     pub(crate) fn restart_from_log(&mut self) {
         let maxmemory = self.engine.maxmemory();
-        self.engine = Engine::new(self.engine_options);
+        self.engine = new_engine(self.engine_options, &self.slots);
         self.engine.set_maxmemory(maxmemory);
         self.generation += 1;
         self.applied = LogIndex(0);

@@ -19,6 +19,10 @@ pub struct Session {
     /// as changed.
     pub(crate) watched_in: u64,
     pub(crate) written: Option<WrittenAt>,
+    /// Why its last command was [`crate::Outcome::Busy`]: clients are paused.
+    pub(crate) paused: bool,
+    /// CLIENT NO-TOUCH.
+    pub(crate) no_touch: bool,
     pub(crate) waiter: Rc<Waiter>,
     pub(crate) shard: Weak<Inner>,
 }
@@ -88,6 +92,23 @@ impl Session {
     #[must_use]
     pub fn queued(&self) -> Option<usize> {
         self.data.in_multi().then(|| self.data.queued())
+    }
+
+    /// After [`crate::Outcome::Busy`]: the command waits for the end of CLIENT PAUSE, see [`crate::Shard::unpaused`].
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// CLIENT NO-TOUCH: reads leave the times of access alone.
+    pub fn set_no_touch(&mut self, no_touch: bool) {
+        self.no_touch = no_touch;
+    }
+
+    /// Number of watched keys.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.data.watched()
     }
 
     /// Whether keys are watched.

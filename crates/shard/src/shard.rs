@@ -100,6 +100,8 @@ impl Shard {
             queued: Default::default(),
             watched_in: 0,
             written: None,
+            paused: false,
+            no_touch: false,
             waiter: Rc::new(Waiter::default()),
             shard: Rc::downgrade(&self.inner),
         }

@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
 use crate::batch::UnitKind;
+use crate::client_pause::ClientPause;
 use crate::dirty::DirtyKeys;
 use crate::info::{ShardInfo, Standing};
 use crate::lag::Lag;
@@ -133,6 +134,7 @@ pub(crate) struct State {
     pub(crate) batching: Batching,
     /// Since when a hand-over has been asking to drain.
     pub(crate) draining: Option<BootNs>,
+    pub(crate) client_pause: ClientPause,
     pub(crate) counters: Counters,
     pub(crate) random: Choices,
     /// Given to commands that may not write; stays empty.
@@ -149,12 +151,19 @@ impl Random for Choices {
     }
 }
 
+/// Empty memory.
+pub(crate) fn new_engine(options: EngineOptions, slots: &SlotSet) -> Engine {
+    let mut engine = Engine::new(options);
+    engine.set_slots(slots.runs());
+    engine
+}
+
 impl State {
     pub(crate) fn new(options: &ShardOptions) -> State {
         State {
             shard: options.shard,
             slots: options.slots.clone(),
-            engine: Engine::new(options.engine),
+            engine: new_engine(options.engine, &options.slots),
             engine_options: options.engine,
             generation: 1,
             phase: Phase::Restoring,
@@ -172,6 +181,7 @@ impl State {
             lag: Lag::default(),
             batching: options.batching,
             draining: None,
+            client_pause: ClientPause::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             random: Choices(SmallRng::seed_from_u64(options.random_seed)),
             no_effects: EffectBuf::new(),

@@ -161,6 +161,9 @@ impl State {
     /// Removes keys past their time; gives when to look again.
     fn expire(&mut self, now: Now) -> Option<Duration> {
         let now = Now { wall: self.stamp(now), ..now };
+        if let Some((_, left)) = self.client_pause.state(now.boot) {
+            return Some(left.min(EXPIRE_LOOK_MAX));
+        }
         let may_stage = self.draining.is_none() && !self.is_pressed() && now.trusted;
         let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
         let before = leader.stage.effects.len();

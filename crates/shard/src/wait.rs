@@ -125,7 +125,7 @@ fn is_enough(request: &WaitRequest, answer: WaitAnswer) -> bool {
         WaitAnswer::LocalAndReplicas(local, replicas) => {
             local >= request.local.unwrap_or(0) && replicas >= request.replicas
         }
-        WaitAnswer::Unblocked => true,
+        WaitAnswer::Unblocked | WaitAnswer::AskedToEnd => true,
     }
 }
 

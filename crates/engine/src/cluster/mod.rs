@@ -2,3 +2,5 @@
 
 pub mod keys_in_slot;
 pub mod keyslot;
+pub mod scan;
+pub mod slot_stats;

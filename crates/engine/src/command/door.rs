@@ -6,7 +6,11 @@ use super::help;
 use super::spec::{Command, DoorCommand as Door, Run, SessionCommand as Session};
 
 const fn refused(name: &'static str) -> Command {
-    Command { name, syntax: "", summary: "", run: Run::Refused(MANAGED) }
+    refused_with(name, MANAGED)
+}
+
+const fn refused_with(name: &'static str, text: &'static str) -> Command {
+    Command { name, syntax: "", summary: "", run: Run::Refused(text) }
 }
 
 const MANAGED: &str = "ERR slots and nodes are managed by the cluster itself; see 'fastness cluster --help'";
@@ -24,6 +28,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("hello", "[<protover> [AUTH <username> <password>] [SETNAME <clientname>]]", "Chooses the protocol version and tells about the server.", Door::Hello),
     Command::door("quit", "", "Closes this connection.", Door::Quit),
     Command::door("reset", "", "Puts this connection into the state it began with.", Door::Reset),
+    Command::door("client|capa", "<capability> [<capability> ...]", "Tells what this connection's client can do.", Door::ClientCapa),
     Command::door("client|getname", "", "Tells this connection's name.", Door::ClientGetname),
     Command::door("client|getredir", "", "Tells which client gets this connection's invalidations.", Door::ClientGetredir),
     Command::door("client|id", "", "Tells this connection's number.", Door::ClientId),
@@ -32,10 +37,13 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("client|list", "[<option> <value> ...]", "Describes the connections that the filters select.", Door::ClientList),
     Command::door("client|no-evict", "(ON|OFF)", "Keeps this connection when clients use too much memory.", Door::ClientNoEvict),
     Command::door("client|no-touch", "(ON|OFF)", "Lets this connection's commands leave access times alone.", Door::ClientNoTouch),
+    Command::door("client|pause", "<timeout> [WRITE|ALL]", "Lets commands of clients wait, those that write or all.", Door::ClientPause),
     Command::door("client|reply", "(ON|OFF|SKIP)", "Chooses whether this connection gets replies.", Door::ClientReply),
     Command::door("client|setinfo", "(LIB-NAME <name>|LIB-VER <version>)", "Names the client library of this connection.", Door::ClientSetinfo),
     Command::door("client|setname", "<name>", "Names this connection.", Door::ClientSetname),
     Command::door("client|trackinginfo", "", "Tells how this connection tracks keys.", Door::ClientTrackinginfo),
+    Command::door("client|unblock", "<client-id> [TIMEOUT|ERROR]", "Ends the wait of another connection.", Door::ClientUnblock),
+    Command::door("client|unpause", "", "Ends CLIENT PAUSE.", Door::ClientUnpause),
     help::of("client|help"),
     // cluster
     Command::door("asking", "", "Lets the next command reach a slot that is being imported.", Door::Asking),
@@ -48,6 +56,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("cluster|nodes", "", "Lists the nodes with their roles and slots.", Door::ClusterNodes),
     Command::door("cluster|replicas", "<node-id>", "Lists the replicas of a primary.", Door::ClusterReplicas),
     Command::door("cluster|shards", "", "Lists the shards with their slots and nodes.", Door::ClusterShards),
+    Command::door("cluster|slaves", "<node-id>", "Lists the replicas of a primary; see CLUSTER REPLICAS.", Door::ClusterReplicas),
     Command::door("cluster|slots", "", "Lists the slot ranges with their nodes.", Door::ClusterSlots),
     help::of("cluster|help"),
     refused("cluster|addslots"),
@@ -74,9 +83,9 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("acl|users", "", "Names the users.", Door::AclUsers),
     Command::door("acl|whoami", "", "Names the user of this connection.", Door::AclWhoami),
     help::of("acl|help"),
-    Command::door("commandlog|get", "<count> <type>", "Shows entries of a command log.", Door::CommandlogGet),
-    Command::door("commandlog|len", "<type>", "Counts the entries of a command log.", Door::CommandlogLen),
-    Command::door("commandlog|reset", "<type>", "Empties a command log.", Door::CommandlogReset),
+    Command::door("commandlog|get", "<count> (SLOW|LARGE-REQUEST|LARGE-REPLY)", "Shows entries of a command log.", Door::CommandlogGet),
+    Command::door("commandlog|len", "(SLOW|LARGE-REQUEST|LARGE-REPLY)", "Counts the entries of a command log.", Door::CommandlogLen),
+    Command::door("commandlog|reset", "(SLOW|LARGE-REQUEST|LARGE-REPLY)", "Empties a command log.", Door::CommandlogReset),
     help::of("commandlog|help"),
     Command::door("config|get", "<pattern> [<pattern> ...]", "Tells the options that the patterns select.", Door::ConfigGet),
     Command::door("config|resetstat", "", "Sets the counters of INFO to zero.", Door::ConfigResetstat),
@@ -92,7 +101,8 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("module|list", "", "Lists the loaded modules.", Door::ModuleList),
     help::of("module|help"),
     Command::door("role", "", "Tells this node's role and its peers.", Door::Role),
-    Command::door("shutdown", "[NOSAVE|SAVE] [NOW] [FORCE]", "Hands over leadership and stops this node.", Door::Shutdown),
+    Command::door("shutdown", "[NOSAVE|SAVE] [NOW] [FORCE] [SAFE] [FAILOVER] | ABORT", "Hands over leadership and stops this node.", Door::Shutdown),
+    refused_with("swapdb", "ERR SWAPDB is not allowed in cluster mode"),
     Command::door("slowlog|get", "[<count>]", "Shows entries of the slow log.", Door::SlowlogGet),
     Command::door("slowlog|len", "", "Counts the entries of the slow log.", Door::SlowlogLen),
     Command::door("slowlog|reset", "", "Empties the slow log.", Door::SlowlogReset),

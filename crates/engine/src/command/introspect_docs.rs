@@ -1,7 +1,7 @@
-//! COMMAND DOCS: summary, origin and group of each command, as far as this table has them.
+//! COMMAND DOCS: summary, origin, group and arguments of each command that is there.
 
 use super::spec::{Command, CommandSpec};
-use super::table;
+use super::{arguments, table};
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;
@@ -24,10 +24,15 @@ fn docs(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Command
 fn write_docs(spec: &CommandSpec, reply: &mut ReplyBuf) {
     reply.bulk(spec.name);
     let subcommands: Vec<_> = table::all()[spec.subcommands.clone()].iter().filter(|sub| sub.is_there).collect();
-    reply.map(3 + usize::from(!subcommands.is_empty()));
+    let arguments = arguments::of(spec.name);
+    reply.map(3 + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty()));
     for (field, text) in [("summary", summary(spec)), ("since", spec.since), ("group", spec.group.name())] {
         reply.bulk(field);
         reply.bulk(text);
+    }
+    if !arguments.is_empty() {
+        reply.bulk("arguments");
+        arguments::write(arguments, reply);
     }
     if !subcommands.is_empty() {
         reply.bulk("subcommands");

@@ -174,5 +174,8 @@ mod tests {
     #[test]
     fn a_cursor_is_no_key() {
         assert_eq!(keys("clusterscan 0"), [""; 0]);
+        let spec = named(b"clusterscan").expect("Valkey knows it");
+        assert_eq!(spec.route(Args::slices(&[b"clusterscan", b"0-{a}-0"])), Some(&b"0-{a}-0"[..]));
+        assert_eq!(named(b"get").expect("Valkey knows it").route(Args::slices(&[b"get", b"a"])), None);
     }
 }

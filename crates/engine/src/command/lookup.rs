@@ -53,9 +53,9 @@ pub fn lookup(args: Args<'_>) -> Result<&'static CommandSpec, LookupError> {
 fn check(spec: &'static CommandSpec, args: Args<'_>) -> Result<&'static CommandSpec, LookupError> {
     match spec.run {
         Run::Absent => Err(unknown_command(args)),
+        _ if !spec.takes(args.len()) => Err(CommandError::Arity(spec.name).into()),
         Run::Refused(text) => Err(CommandError::Fixed(text).into()),
-        _ if spec.takes(args.len()) => Ok(spec),
-        _ => Err(CommandError::Arity(spec.name).into()),
+        _ => Ok(spec),
     }
 }
 

@@ -8,7 +8,10 @@
 //! - [`parse`]: numbers among the arguments.
 //! - `keys`: [`CommandSpec::keys`].
 //! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
+//! - `arguments`, `argument_facts`: what COMMAND DOCS says about arguments (generated).
 
+mod argument_facts;
+mod arguments;
 mod door;
 mod facts;
 mod help;

@@ -54,6 +54,7 @@ pub enum DoorCommand {
     AclWhoami,
     Asking,
     Auth,
+    ClientCapa,
     ClientGetname,
     ClientGetredir,
     ClientId,
@@ -62,10 +63,13 @@ pub enum DoorCommand {
     ClientList,
     ClientNoEvict,
     ClientNoTouch,
+    ClientPause,
     ClientReply,
     ClientSetinfo,
     ClientSetname,
     ClientTrackinginfo,
+    ClientUnblock,
+    ClientUnpause,
     ClusterInfo,
     ClusterLinks,
     ClusterMyid,
@@ -514,6 +518,8 @@ pub struct CommandSpec {
     pub key_specs: &'static [KeySpec],
     /// See [`KeyPositions`].
     pub positions: KeyPositions,
+    /// An argument that is no key and routes like one; see [`CommandSpec::route`].
+    pub(super) routed_by: Option<usize>,
     /// Hints for clients, as COMMAND INFO prints them.
     pub tips: &'static [&'static str],
     /// Version of Valkey (or of what it came from) that first had it.
@@ -541,6 +547,12 @@ impl CommandSpec {
     pub fn takes(&self, count: usize) -> bool {
         let arity = usize::from(self.arity.unsigned_abs());
         if self.arity >= 0 { count == arity } else { count >= arity }
+    }
+
+    /// Where its arguments say in which slot it runs, beside its keys: CLUSTERSCAN's cursor.
+    #[inline]
+    pub fn route<'a>(&self, args: Args<'a>) -> Option<&'a [u8]> {
+        args.try_get(self.routed_by?)
     }
 
     /// Whether it has subcommands.

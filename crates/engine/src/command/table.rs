@@ -30,6 +30,8 @@ const COMMANDS: &[Command] = &[
     cluster::keys_in_slot::COUNT,
     cluster::keys_in_slot::GET,
     cluster::keyslot::KEYSLOT,
+    cluster::scan::CLUSTERSCAN,
+    cluster::slot_stats::SLOT_STATS,
     // connection
     connection::echo::ECHO,
     connection::ping::PING,
@@ -183,6 +185,7 @@ fn spec(index: usize, row: &Facts, facts: &[Facts]) -> CommandSpec {
         categories: row.categories,
         key_specs: row.key_specs,
         positions: positions(row.key_specs),
+        routed_by: row.key_specs.iter().find_map(routes),
         tips: row.tips,
         since: row.since,
         group: row.group,
@@ -198,6 +201,14 @@ fn spec(index: usize, row: &Facts, facts: &[Facts]) -> CommandSpec {
 fn key_is_first(specs: &[KeySpec]) -> bool {
     let [KeySpec { begin: Begin::At(1), find: Find::Range { last: 0, .. }, flags, .. }] = specs else { return false };
     !flags.has(KeyFlags(key_flag::NOT_KEY))
+}
+
+/// The argument that a key specification names though it is no key.
+fn routes(spec: &KeySpec) -> Option<usize> {
+    match spec.begin {
+        Begin::At(at) if spec.flags.has(KeyFlags(key_flag::NOT_KEY)) => Some(at.into()),
+        _ => None,
+    }
 }
 
 /// The rows are sorted by name, so a container's subcommands stand in one range.

@@ -4,6 +4,7 @@
 //! means the same on every replica. A key that is there from the first call to the last is named at least once.
 
 use super::glob;
+use crate::cluster::scan::parse_slot;
 use crate::command::{Command, parse};
 use crate::engine::{Engine, is_expired};
 use crate::error::CommandError;
@@ -12,6 +13,7 @@ use crate::keyspace::Entry;
 use crate::value::Type;
 use crate::value::number::parse_int;
 use fastness_resp::{Args, ReplyBuf};
+use fastness_types::{Slot, slot_of};
 
 /// SCAN cursor \[MATCH pattern] \[COUNT count] \[TYPE type]
 pub const SCAN: Command = Command::data(
@@ -23,9 +25,9 @@ pub const SCAN: Command = Command::data(
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(1)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
-    let filter = Filter::parse(args.skip(2))?;
+    let filter = Filter::parse(args.skip(2), false)?;
     let mut found = Vec::new();
-    let next = engine.keyspace().scan(cursor, filter.count, |entry| {
+    let next = scan(engine, cursor, &filter, |entry| {
         if !is_expired(entry, env.now) && filter.lets_through(entry) {
             found.push(entry.key().to_vec());
         }
@@ -34,8 +36,29 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
+/// Scans what can match: one slot, if the pattern says which.
+fn scan(engine: &Engine, cursor: u64, filter: &Filter<'_>, visit: impl FnMut(&Entry)) -> u64 {
+    let keyspace = engine.keyspace();
+    let Some(slot) = filter.pattern.and_then(pattern_slot) else {
+        return keyspace.scan(cursor, filter.count, visit);
+    };
+    let (at, _) = keyspace.slot_and_place(cursor);
+    let from = if at < slot { keyspace.cursor(slot, 0) } else { cursor };
+    if at > slot { 0 } else { keyspace.scan_to(slot, from, filter.count, visit) }
+}
+
+/// The slot of all keys that a pattern can match, if it tells: one without a choice before its hash tag's end.
+pub(crate) fn pattern_slot(pattern: &[u8]) -> Option<Slot> {
+    let is_choice = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+    let choice = pattern.iter().position(is_choice).unwrap_or(pattern.len());
+    let open = pattern.iter().position(|byte| *byte == b'{');
+    let close = open.and_then(|open| Some(open + 1 + pattern[open + 1..].iter().position(|byte| *byte == b'}')?));
+    let has_tag = matches!((open, close), (Some(open), Some(close)) if open + 1 < close && close < choice);
+    (has_tag || choice == pattern.len()).then(|| slot_of(pattern))
+}
+
 /// The reply: where to go on, and what was found.
-fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
+pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
     reply.array(2);
     reply.bulk(cursor);
     reply.array(keys.len());
@@ -48,6 +71,11 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
     if let Some(number) = parse_int(text) {
         return u64::try_from(number).ok();
     }
+    read_unsigned(text)
+}
+
+/// As C's `strtoull`, of a text that it reads to the end.
+pub(crate) fn read_unsigned(text: &[u8]) -> Option<u64> {
     let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let start = text.iter().position(|byte| !is_blank(byte))?;
     let (negative, digits) = match &text[start..] {
@@ -63,10 +91,12 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
 }
 
 /// The options.
-struct Filter<'a> {
-    count: usize,
-    pattern: Option<&'a [u8]>,
+pub(crate) struct Filter<'a> {
+    pub(crate) count: usize,
+    pub(crate) pattern: Option<&'a [u8]>,
     kind: Option<Kind>,
+    /// CLUSTERSCAN's alone.
+    pub(crate) slot: Option<Slot>,
 }
 
 /// A type that Valkey knows; only some can be met here.
@@ -78,8 +108,9 @@ const KINDS: [Kind; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 const COUNT_DEFAULT: usize = 10;
 
 impl<'a> Filter<'a> {
-    fn parse(options: Args<'a>) -> Result<Filter<'a>, CommandError> {
-        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None };
+    /// `takes_slot`: SLOT is an option too.
+    pub(crate) fn parse(options: Args<'a>, takes_slot: bool) -> Result<Filter<'a>, CommandError> {
+        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             let name = option.to_ascii_lowercase();
@@ -97,13 +128,17 @@ impl<'a> Filter<'a> {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
                 b"type" => filter.kind = Some(parse_kind(value)?),
+                b"slot" if takes_slot && filter.slot.is_some() => {
+                    return Err(CommandError::Fixed("ERR SLOT option can only be specified once"));
+                }
+                b"slot" if takes_slot => filter.slot = Some(parse_slot(value)?),
                 _ => return Err(CommandError::Syntax),
             }
         }
         Ok(filter)
     }
 
-    fn lets_through(&self, entry: &Entry) -> bool {
+    pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
         self.kind.is_none_or(|kind| kind == Type::name(entry.value().kind()))
             && self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
     }
@@ -135,6 +170,23 @@ mod tests {
         check("SCAN 0 COUNT 0 => -ERR syntax error | SCAN 0 COUNT x => -ERR value is not an integer or out of range");
         check("SCAN 0 COUNT => -ERR syntax error | SCAN 0 TYPE foo => -ERR unknown type name 'foo'");
         check("SCAN 0 SLOT 1 => -ERR syntax error | SCAN x FOO => -ERR invalid cursor");
+    }
+
+    #[test]
+    fn patterns_that_tell_a_slot() {
+        for (pattern, tag) in [("{foo}*", "foo"), ("a{foo}*[x]", "foo"), ("foo", "foo"), ("{}a", "{}a"), ("{}}x*", "")]
+        {
+            let expected = (!tag.is_empty()).then(|| slot_of(tag.as_bytes()));
+            assert_eq!(pattern_slot(pattern.as_bytes()), expected, "{pattern}");
+        }
+        for pattern in ["*", "*{foo}", "{fo?}*", "{}*", "[a]{foo}", "\\{foo}", "foo*"] {
+            assert_eq!(pattern_slot(pattern.as_bytes()), None, "{pattern}");
+        }
+        check("SET {a}1 1 => +OK | SET {b}1 1 => +OK | SCAN 0 MATCH {a}* COUNT 99 => *2 $1 0 *1 $4 {a}1");
+        // The slots of a and b are 15495 and 3300.
+        check(
+            "SET {b}1 1 => +OK | SCAN 3301 MATCH {b}* COUNT 99 => *2 $1 0 *0 | SCAN 3300 MATCH {b}* COUNT 9 => *2 $1 0 *1 $4 {b}1",
+        );
     }
 
     #[test]

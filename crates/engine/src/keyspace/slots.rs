@@ -400,9 +400,14 @@ impl Keyspace {
     /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at
     /// the end. As Valkey's in cluster mode, a cursor carries the slot in its low 14 bits. Any number is a valid
     /// cursor. The work is bounded by `count` and the number of slots.
-    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
-        let mut slot = (cursor % SLOTS as u64) as usize;
-        let mut place = cursor >> CURSOR_SLOT_BITS;
+    pub fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&Entry)) -> u64 {
+        self.scan_to(Slot(SLOTS as u16 - 1), cursor, count, visit)
+    }
+
+    /// As [`Keyspace::scan`], and ends with the slot `last`.
+    pub fn scan_to(&self, last: Slot, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
+        let (Slot(slot), mut place) = self.slot_and_place(cursor);
+        let mut slot = usize::from(slot);
         let mut visited = 0;
         while visited < count.max(1) {
             place = self.slots[slot].scan(place, |entry| {
@@ -411,12 +416,24 @@ impl Keyspace {
             });
             if place == 0 {
                 match self.occupied_from(slot + 1) {
-                    Some(next) => slot = next,
-                    None => return 0,
+                    Some(next) if next <= usize::from(last.0) => slot = next,
+                    _ => return 0,
                 }
             }
         }
-        place << CURSOR_SLOT_BITS | slot as u64
+        self.cursor(Slot(slot as u16), place)
+    }
+
+    /// A cursor's slot, and its place in the slot's table.
+    #[must_use]
+    pub fn slot_and_place(&self, cursor: u64) -> (Slot, u64) {
+        (Slot((cursor % SLOTS as u64) as u16), cursor >> CURSOR_SLOT_BITS)
+    }
+
+    /// The cursor of a slot and a place in its table.
+    #[must_use]
+    pub fn cursor(&self, slot: Slot, place: u64) -> u64 {
+        place << CURSOR_SLOT_BITS | u64::from(slot.0)
     }
 
     /// Visits the entries of one slot, at least `count` if there are so many, from `cursor` on; 0 at the end.

@@ -25,6 +25,15 @@ pub enum ReplyMode {
     SkipNext,
 }
 
+/// How CLIENT UNBLOCK ends a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unblock {
+    /// As if its time were over.
+    TimedOut,
+    /// With an error.
+    Error,
+}
+
 /// One connection.
 pub struct Client {
     /// Unique in this process, rising.
@@ -57,10 +66,14 @@ pub struct Client {
     pub no_evict: Cell<bool>,
     /// CLIENT NO-TOUCH.
     pub no_touch: Cell<bool>,
+    /// CLIENT CAPA redirect. It is shown, and changes nothing for clients of a cluster, as in Valkey.
+    pub redirect: Cell<bool>,
     /// READONLY.
     pub readonly: Cell<bool>,
     /// Commands queued by MULTI; -1 outside.
     pub queued: Cell<i64>,
+    /// Keys watched.
+    pub watched: Cell<usize>,
     /// The last command's full name.
     pub command: Cell<&'static str>,
     /// Commands run.
@@ -73,8 +86,12 @@ pub struct Client {
     pub query_bytes: Cell<usize>,
     /// Bytes of replies that have not left.
     pub unsent_bytes: Cell<usize>,
-    /// Whether it waits in WAIT or WAITAOF.
+    /// Whether its command waits: in WAIT or WAITAOF, or since clients are paused.
     pub blocked: Cell<bool>,
+    /// Of these, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
+    waits: Cell<bool>,
+    unblock: Cell<Option<Unblock>>,
+    unblock_asked: Notify,
     killed: Cell<bool>,
     wake: Notify,
 }
@@ -112,8 +129,10 @@ impl Client {
             reply_mode: Cell::new(ReplyMode::On),
             no_evict: Cell::new(false),
             no_touch: Cell::new(false),
+            redirect: Cell::new(false),
             readonly: Cell::new(false),
             queued: Cell::new(-1),
+            watched: Cell::new(0),
             command: Cell::new("NULL"),
             commands: Cell::new(0),
             bytes_in: Cell::new(0),
@@ -121,8 +140,37 @@ impl Client {
             query_bytes: Cell::new(0),
             unsent_bytes: Cell::new(0),
             blocked: Cell::new(false),
+            waits: Cell::new(false),
+            unblock: Cell::new(None),
+            unblock_asked: Notify::new(),
             killed: Cell::new(false),
             wake: Notify::new(),
+        }
+    }
+
+    /// A wait begins or has ended. One that begins has not been asked to end.
+    pub fn set_waiting(&self, waits: bool) {
+        self.blocked.set(waits);
+        self.waits.set(waits);
+        self.unblock.set(None);
+    }
+
+    /// Asks its wait to end; `false`: it waits for nothing that could.
+    pub fn ask_to_unblock(&self, how: Unblock) -> bool {
+        if self.waits.get() {
+            self.unblock.set(Some(how));
+            self.unblock_asked.notify_one();
+        }
+        self.waits.get()
+    }
+
+    /// Resolves once its wait was asked to end.
+    pub async fn asked_to_unblock(&self) -> Unblock {
+        loop {
+            if let Some(how) = self.unblock.take() {
+                return how;
+            }
+            self.unblock_asked.notified().await;
         }
     }
 
@@ -157,7 +205,9 @@ impl Client {
         self.queued.set(-1);
     }
 
-    fn flags(&self) -> String {
+    /// The letters of its flags, as CLIENT LIST shows them.
+    #[must_use]
+    pub fn flags(&self) -> String {
         let mut flags = String::new();
         let all = [
             (self.queued.get() >= 0, 'x'),
@@ -182,8 +232,8 @@ impl Client {
         let mut line = String::with_capacity(400);
         let _ = write!(
             line,
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa= db=0 sub=0 psub=0 ssub=0 multi={} \
-             watch=0 qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={memory} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={} db=0 sub=0 psub=0 ssub=0 multi={} \
+             watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={memory} \
              events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
              tot-cmds={}",
             self.id,
@@ -194,7 +244,9 @@ impl Client {
             self.connected_at.elapsed().as_secs(),
             self.active_at.get().elapsed().as_secs(),
             self.flags(),
+            if self.redirect.get() { "r" } else { "" },
             self.queued.get(),
+            self.watched.get(),
             self.query_bytes.get(),
             self.unsent_bytes.get(),
             self.unsent_bytes.get(),
@@ -228,6 +280,12 @@ impl Clients {
     /// Forgets a connection that was closed.
     pub fn leave(&self, client: &Client) {
         self.by_id.borrow_mut().remove(&client.id);
+    }
+
+    /// The one of this number.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<Rc<Client>> {
+        self.by_id.borrow().get(&id).cloned()
     }
 
     /// All, oldest first.

@@ -3,6 +3,7 @@
 mod acl;
 mod client;
 mod client_filter;
+mod client_pause;
 mod cluster;
 mod config;
 mod hello;
@@ -76,6 +77,7 @@ fn run(command: DoorCommand, mut call: Call<'_, '_>) -> DoorOutcome {
         DoorCommand::AclWhoami => acl::whoami(call),
         DoorCommand::Auth => hello::auth(call),
         DoorCommand::Hello => hello::hello(&mut call),
+        DoorCommand::ClientCapa => client::capa(call),
         DoorCommand::ClientGetname => client::getname(call),
         DoorCommand::ClientGetredir => client::getredir(call),
         DoorCommand::ClientId => client::id(call),
@@ -84,10 +86,13 @@ fn run(command: DoorCommand, mut call: Call<'_, '_>) -> DoorOutcome {
         DoorCommand::ClientList => client::list(call),
         DoorCommand::ClientNoEvict => client::no_evict(call),
         DoorCommand::ClientNoTouch => client::no_touch(call),
+        DoorCommand::ClientPause => client_pause::pause(call),
         DoorCommand::ClientReply => client::reply(call),
         DoorCommand::ClientSetinfo => client::setinfo(call),
         DoorCommand::ClientSetname => client::setname(call),
         DoorCommand::ClientTrackinginfo => client::trackinginfo(call),
+        DoorCommand::ClientUnblock => client_pause::unblock(call),
+        DoorCommand::ClientUnpause => client_pause::unpause(call),
         DoorCommand::ClusterInfo => cluster::info(call),
         DoorCommand::ClusterLinks => cluster::links(call),
         DoorCommand::ClusterMyid => cluster::myid(call),

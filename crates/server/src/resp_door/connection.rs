@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use fastness_engine::Key;
 use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
-use fastness_shard::{Hold, Now, Outcome, Session, WaitAnswer};
+use fastness_shard::{Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest};
 use tokio::io::Interest;
 
 use super::ReplicaDoor;
-use super::clients::{Arrival, Client, ReplyMode};
+use super::clients::{Arrival, Client, ReplyMode, Unblock};
 use super::command::ConnectionDoor;
 use super::release::Replies;
 use super::stats::add;
@@ -29,12 +29,17 @@ use crate::config::Config;
 
 /// Replies that have not left, bytes: at it no further command of the connection runs.
 pub const UNSENT_BYTES_SOFT: usize = 256 * 1024;
+/// The same for a connection that has to give a password and has not: what strangers can make the server hold.
+pub const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = 1024;
 /// Room made for one read, bytes.
 const READ_BYTES: usize = 64 * 1024;
 /// Capacity that a connection's own read buffer keeps once it is empty.
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
 /// Held and unsent replies of a connection that is being closed get this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// How soon it is noticed that a client has gone while its command waits and nothing is read from it.
+const GONE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Commands parsed ahead of the one that runs.
 const AHEAD_MAX: usize = 16;
@@ -83,7 +88,7 @@ enum End {
 
 /// What a command that waits is waiting for.
 enum Blocked {
-    /// The log is behind, or leadership is being handed over: the command will be run again.
+    /// The log is behind, leadership is being handed over, or clients are paused: the command will be run again.
     Busy(Pin<Box<dyn Future<Output = ()>>>),
     /// WAIT or WAITAOF.
     Wait(Pin<Box<dyn Future<Output = WaitAnswer>>>),
@@ -95,6 +100,8 @@ enum Event {
     Released,
     Unblocked(Option<WaitAnswer>),
     Killed,
+    /// The client has closed its side while its command waited.
+    Gone,
 }
 
 struct Connection {
@@ -165,6 +172,7 @@ impl Connection {
             }
             match self.next_event(held).await {
                 Event::Killed => return End::Now,
+                Event::Gone => return End::Gone,
                 Event::Released => {}
                 Event::Unblocked(answer) => self.unblock(answer),
                 Event::Socket(Err(_)) => return End::Gone,
@@ -197,7 +205,11 @@ impl Connection {
     }
 
     fn may_read(&self) -> bool {
-        self.blocked.is_none() && self.replies.unsent() < UNSENT_BYTES_SOFT
+        let unsent_max = match self.client.authenticated.get() {
+            true => UNSENT_BYTES_SOFT,
+            false => UNSENT_BYTES_SOFT_UNAUTHENTICATED,
+        };
+        self.blocked.is_none() && self.replies.unsent() < unsent_max
     }
 
     /// Whether there are commands in the buffer that were left since too much had not been sent.
@@ -217,11 +229,19 @@ impl Connection {
             (false, true) => Some(Interest::WRITABLE),
             (false, false) => None,
         };
+        let soft_limit_ends = self.soft_limit_ends();
         let Connection { stream, client, blocked, door, session, .. } = self;
         let socket = async {
             match interest {
                 Some(interest) => stream.ready(interest).await,
                 None => std::future::pending().await,
+            }
+        };
+        let is_blocked = blocked.is_some();
+        let gone = async {
+            match is_blocked {
+                true => stream.read_closed(GONE_LOOK_EVERY).await,
+                false => std::future::pending().await,
             }
         };
         let released = async {
@@ -236,12 +256,14 @@ impl Connection {
             () = released => Event::Released,
             answer = unblocked(blocked) => Event::Unblocked(answer),
             ready = socket => Event::Socket(ready),
+            () = gone => Event::Gone,
+            () = soft_limit_ends => Event::Released,
         }
     }
 
     fn unblock(&mut self, answer: Option<WaitAnswer>) {
         self.blocked = None;
-        self.client.blocked.set(false);
+        self.client.set_waiting(false);
         let Some(answer) = answer else { return };
         match self.client.reply_mode.get() {
             ReplyMode::On => answer.write(&mut self.replies.out),
@@ -422,9 +444,7 @@ impl Connection {
         let spec = door.spec;
         if outcome == Outcome::Busy {
             debug_assert_eq!(self.replies.out.len(), start);
-            let shard = self.door.shard.clone();
-            self.blocked = Some(Blocked::Busy(Box::pin(async move { shard.unblocked().await })));
-            add(&self.door.stats.stalled, 1);
+            self.hold_back();
             return Ok(false);
         }
         // One reading of the clock per command: a command's time begins where the one before it ended.
@@ -444,8 +464,21 @@ impl Connection {
             None => {}
         }
         self.client.queued.set(self.session.queued().map_or(-1, |queued| queued as i64));
+        self.client.watched.set(self.session.watched());
         self.finish(start, outcome)?;
         Ok(true)
+    }
+
+    /// The command that was just tried will be run again.
+    fn hold_back(&mut self) {
+        let shard = self.door.shard.clone();
+        if self.session.is_paused() {
+            self.blocked = Some(Blocked::Busy(Box::pin(shard.unpaused())));
+            self.client.blocked.set(true);
+        } else {
+            self.blocked = Some(Blocked::Busy(Box::pin(async move { shard.unblocked().await })));
+            add(&self.door.stats.stalled, 1);
+        }
     }
 
     /// What follows from a command's outcome.
@@ -469,9 +502,9 @@ impl Connection {
                 Ok(())
             }
             Outcome::Wait(request) => {
-                let shard = self.door.shard.clone();
-                self.blocked = Some(Blocked::Wait(Box::pin(async move { shard.wait(request).await })));
-                self.client.blocked.set(true);
+                self.client.set_waiting(true);
+                let wait = wait(self.door.shard.clone(), self.client.clone(), request);
+                self.blocked = Some(Blocked::Wait(Box::pin(wait)));
                 Ok(())
             }
             Outcome::Busy => Ok(()),
@@ -520,6 +553,32 @@ impl Connection {
             return Err(End::Now);
         }
         Ok(())
+    }
+
+    /// Resolves when a client that has been over the soft limit all the time is to be closed: it may do nothing that
+    /// would have it looked at.
+    fn soft_limit_ends(&self) -> impl Future<Output = ()> + 'static {
+        let soft_time = self.door.node.config.load().client_output_buffer_limit.soft_time;
+        let left = self.over_soft_since.map(|since| soft_time.saturating_sub(since.elapsed()));
+        async move {
+            match left {
+                Some(left) => tokio::time::sleep(left + Duration::from_millis(1)).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// WAIT or WAITAOF, until its end or CLIENT UNBLOCK.
+async fn wait(shard: Shard, client: Rc<Client>, request: WaitRequest) -> WaitAnswer {
+    let how = tokio::select! {
+        biased;
+        answer = shard.wait(request) => return answer,
+        how = client.asked_to_unblock() => how,
+    };
+    match how {
+        Unblock::TimedOut => shard.wait(request.at_once()).await,
+        Unblock::Error => WaitAnswer::AskedToEnd,
     }
 }
 

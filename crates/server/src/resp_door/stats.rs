@@ -95,6 +95,8 @@ pub struct DoorStats {
     pub auth_failures: Cell<u64>,
     /// Connections whose execution waits for the log.
     pub stalled: Cell<u64>,
+    /// The most memory that the data has been seen to use, bytes.
+    memory_peak: Cell<u64>,
     /// Commands per second, the newest samples.
     rate: RefCell<Rate>,
     /// By the command's index in the table; none where it has not run.
@@ -126,6 +128,7 @@ impl Default for DoorStats {
             query_limit_closes: Cell::default(),
             auth_failures: Cell::default(),
             stalled: Cell::default(),
+            memory_peak: Cell::default(),
             rate: RefCell::default(),
             by_command: RefCell::default(),
             by_error: RefCell::default(),
@@ -257,6 +260,12 @@ impl DoorStats {
             }
         }
         rate.last = Some((now, counters));
+    }
+
+    /// Notes what the data uses now; returns the most that was noted.
+    pub fn memory_peak(&self, used: u64) -> u64 {
+        self.memory_peak.set(self.memory_peak.get().max(used));
+        self.memory_peak.get()
     }
 
     /// Commands, bytes in, bytes out per second.

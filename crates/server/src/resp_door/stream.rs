@@ -68,6 +68,22 @@ impl ClientStream {
         self.tcp.ready(interest).await
     }
 
+    /// Resolves once the client has closed its side, looking every so often: what it has sent before is not read, so that
+    /// nothing else tells.
+    pub async fn read_closed(&self, every: std::time::Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let closed = tokio::select! {
+                biased;
+                ready = self.tcp.ready(Interest::READABLE) => ready.map_or(true, Ready::is_read_closed),
+                () = std::future::ready(()) => false,
+            };
+            if closed {
+                return;
+            }
+        }
+    }
+
     /// Appends what is there, up to the room in `buf`, which the caller has reserved.
     ///
     /// # Errors

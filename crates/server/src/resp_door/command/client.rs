@@ -115,22 +115,38 @@ pub(super) fn kill(call: Call<'_, '_>) -> DoorOutcome {
     if own { DoorOutcome::Close } else { DoorOutcome::Reply }
 }
 
-fn switch(call: Call<'_, '_>, cell: impl Fn(&crate::resp_door::clients::Client) -> &Cell<bool>) {
-    let wished = call.args.get(2);
-    let on = is(wished, "on");
-    if !on && !is(wished, "off") {
-        return call.out.error(SYNTAX);
+/// `CLIENT CAPA capability …`: what is not known is passed over, as in Valkey.
+pub(super) fn capa(call: Call<'_, '_>) {
+    if call.args.skip(2).iter().any(|capability| is(capability, "redirect")) {
+        call.client.redirect.set(true);
     }
-    cell(call.client).set(on);
     call.out.ok();
 }
 
-pub(super) fn no_evict(call: Call<'_, '_>) {
-    switch(call, |client| &client.no_evict);
+/// Sets a switch of the connection's and tells how it stands now; `None`: the argument was neither ON nor OFF.
+fn switch(call: &mut Call<'_, '_>, switch: &Cell<bool>) -> Option<bool> {
+    let wished = call.args.get(2);
+    let on = is(wished, "on");
+    if !on && !is(wished, "off") {
+        call.out.error(SYNTAX);
+        return None;
+    }
+    switch.set(on);
+    call.out.ok();
+    Some(on)
 }
 
-pub(super) fn no_touch(call: Call<'_, '_>) {
-    switch(call, |client| &client.no_touch);
+/// Connections are never closed for want of memory, so that this one is not either.
+pub(super) fn no_evict(mut call: Call<'_, '_>) {
+    let client = call.client.clone();
+    switch(&mut call, &client.no_evict);
+}
+
+pub(super) fn no_touch(mut call: Call<'_, '_>) {
+    let client = call.client.clone();
+    if let Some(on) = switch(&mut call, &client.no_touch) {
+        call.session.set_no_touch(on);
+    }
 }
 
 /// The connection drops the replies; here only the mode is set. ON alone is answered.

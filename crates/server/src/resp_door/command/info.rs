@@ -5,10 +5,10 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastness_engine::{Engine, KeyspaceStats, Stats};
-use fastness_shard::{ShardInfo, Standing};
+use fastness_shard::{PauseKind, ShardInfo, Standing};
 use fastness_types::{Durability, NodeId};
 
 use super::{Call, role};
@@ -45,6 +45,7 @@ struct Facts<'a> {
     replica: &'a ReplicaDoor,
     config: &'a Config,
     shard: &'a ShardInfo,
+    client_pause: Option<(PauseKind, Duration)>,
     figures: Figures,
     tls: bool,
     usage: Usage,
@@ -61,6 +62,8 @@ pub struct Figures {
     pub memory_used: u64,
     /// Their bound; 0: none.
     pub maxmemory: u64,
+    /// Sessions that watch, and keys they watch.
+    pub watches: (usize, usize),
 }
 
 impl Figures {
@@ -72,6 +75,7 @@ impl Figures {
             lookups: engine.stats(),
             memory_used: engine.memory_used(),
             maxmemory: engine.maxmemory(),
+            watches: engine.watch_counts(),
         }
     }
 }
@@ -130,6 +134,7 @@ pub(super) fn info(call: Call<'_, '_>) {
         replica: call.replica,
         config: &config,
         shard: &call.shard.info(),
+        client_pause: call.shard.client_pause(),
         figures: Figures::of(call.shard.engine()),
         tls: call.client.tls,
         usage: Usage::now(),
@@ -190,6 +195,7 @@ fn server(facts: &Facts<'_>, text: &mut String) {
         "uptime_in_days": uptime / 86_400,
         "hz": 10,
         "configured_hz": 10,
+        "clients_hz": 10,
         "lru_clock": now.as_secs() & 0xff_ffff,
         "executable": executable,
         "config_file": "",
@@ -217,22 +223,33 @@ fn clients(facts: &Facts<'_>, text: &mut String) {
         "blocked_clients": clients.iter().filter(|client| client.blocked.get()).count(),
         "tracking_clients": 0,
         "pubsub_clients": 0,
-        "watching_clients": 0,
+        "watching_clients": facts.figures.watches.0,
         "clients_in_timeout_table": 0,
-        "total_watched_keys": 0,
+        "total_watched_keys": facts.figures.watches.1,
         "total_blocking_keys": 0,
         "total_blocking_keys_on_nokey": 0,
+        "paused_reason": if facts.client_pause.is_some() { "client_pause" } else { "none" },
+        "paused_actions": match facts.client_pause {
+            None => "none",
+            Some((PauseKind::Writes, _)) => "write",
+            Some((PauseKind::All, _)) => "all",
+        },
+        "paused_timeout_milliseconds": facts.client_pause.map_or(0, |(_, left)| left.as_millis()),
     );
 }
 
 fn memory(facts: &Facts<'_>, text: &mut String) {
     let (used, resident) = (facts.figures.memory_used, facts.usage.resident_bytes);
+    let peak = facts.replica.stats.memory_peak(used);
     let fragmentation = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     lines!(text, "Memory",
         "used_memory": used,
         "used_memory_human": human(used),
         "used_memory_rss": resident,
         "used_memory_rss_human": human(resident),
+        "used_memory_peak": peak,
+        "used_memory_peak_human": human(peak),
+        "used_memory_peak_perc": format!("{:.2}%", 100.0 * used as f64 / peak.max(1) as f64),
         "used_memory_dataset": used,
         "total_system_memory": facts.usage.machine_bytes,
         "total_system_memory_human": human(facts.usage.machine_bytes),
@@ -250,6 +267,7 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "mem_allocator": "jemalloc",
         "active_defrag_running": 0,
         "lazyfree_pending_objects": 0,
+        "mem_not_counted_for_evict": 0,
     );
 }
 
@@ -335,6 +353,9 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "client_query_buffer_limit_disconnections": stats.query_limit_closes.get(),
         "client_output_buffer_limit_disconnections": stats.output_limit_closes.get(),
         "acl_access_denied_auth": stats.auth_failures.get(),
+        "acl_access_denied_cmd": 0,
+        "acl_access_denied_key": 0,
+        "acl_access_denied_channel": 0,
     );
 }
 

@@ -49,7 +49,11 @@ pub(super) fn lastsave(call: Call<'_, '_>) {
 
 /// `SHUTDOWN`: as SIGTERM does; the connection ends with the process.
 pub(super) fn shutdown(call: Call<'_, '_>) {
-    let known = ["nosave", "save", "now", "force"];
+    if call.args.len() == 2 && is(call.args.get(1), "abort") {
+        // One that was asked for closes this door: nobody could ask to end it.
+        return call.out.error("ERR No shutdown in progress.");
+    }
+    let known = ["nosave", "save", "now", "force", "safe", "failover"];
     if !call.args.skip(1).iter().all(|arg| known.iter().any(|word| is(arg, word))) {
         return call.out.error(SYNTAX);
     }

@@ -1,0 +1,233 @@
+//! What a command's arguments are, as COMMAND DOCS tells it: command line clients make hints of it, generators make code.
+
+use super::argument_facts::ARGUMENTS;
+use fastness_resp::ReplyBuf;
+
+/// What an argument is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Key,
+    String,
+    Integer,
+    Double,
+    Pattern,
+    UnixTime,
+    /// A word that stands for itself.
+    PureToken,
+    /// One of its own arguments.
+    Oneof,
+    /// Its own arguments, together.
+    Block,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Key => "key",
+            Kind::String => "string",
+            Kind::Integer => "integer",
+            Kind::Double => "double",
+            Kind::Pattern => "pattern",
+            Kind::UnixTime => "unix-time",
+            Kind::PureToken => "pure-token",
+            Kind::Oneof => "oneof",
+            Kind::Block => "block",
+        }
+    }
+}
+
+/// One argument. Made by [`arg`] and what stands below it, in `argument_facts.rs` alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Argument {
+    name: &'static str,
+    kind: Kind,
+    shown: &'static str,
+    /// Which of the command's key specifications finds it.
+    key_spec: Option<u8>,
+    /// The word in front of it.
+    token: Option<&'static str>,
+    since: Option<&'static str>,
+    until: Option<&'static str>,
+    optional: bool,
+    multiple: bool,
+    multiple_token: bool,
+    of: &'static [Argument],
+}
+
+pub(super) const fn arg(name: &'static str, kind: Kind) -> Argument {
+    Argument {
+        name,
+        kind,
+        shown: name,
+        key_spec: None,
+        token: None,
+        since: None,
+        until: None,
+        optional: false,
+        multiple: false,
+        multiple_token: false,
+        of: &[],
+    }
+}
+
+impl Argument {
+    /// Is shown by another name.
+    pub(super) const fn shown(self, shown: &'static str) -> Argument {
+        Argument { shown, ..self }
+    }
+
+    /// Is what this key specification finds.
+    pub(super) const fn key(self, spec: u8) -> Argument {
+        Argument { key_spec: Some(spec), ..self }
+    }
+
+    /// Stands behind this word.
+    pub(super) const fn token(self, token: &'static str) -> Argument {
+        Argument { token: Some(token), ..self }
+    }
+
+    /// Came with this version.
+    pub(super) const fn since(self, version: &'static str) -> Argument {
+        Argument { since: Some(version), ..self }
+    }
+
+    /// Is not to be used from this version on.
+    pub(super) const fn until(self, version: &'static str) -> Argument {
+        Argument { until: Some(version), ..self }
+    }
+
+    /// May be left out.
+    pub(super) const fn optional(self) -> Argument {
+        Argument { optional: true, ..self }
+    }
+
+    /// May stand more than once.
+    pub(super) const fn multiple(self) -> Argument {
+        Argument { multiple: true, ..self }
+    }
+
+    /// And its word with it each time.
+    pub(super) const fn multiple_token(self) -> Argument {
+        Argument { multiple_token: true, ..self }
+    }
+
+    /// Consists of these.
+    pub(super) const fn of(self, of: &'static [Argument]) -> Argument {
+        Argument { of, ..self }
+    }
+
+    fn texts(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let is_made_of_others = matches!(self.kind, Kind::Oneof | Kind::Block);
+        let before = [
+            Some(("name", self.name)),
+            Some(("type", self.kind.name())),
+            (!is_made_of_others).then_some(("display_text", self.shown)),
+        ];
+        before.into_iter().flatten()
+    }
+
+    fn later_texts(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let fields = [("token", self.token), ("since", self.since), ("deprecated_since", self.until)];
+        fields.into_iter().filter_map(|(name, text)| Some((name, text?)))
+    }
+
+    fn flags(&self) -> impl Iterator<Item = &'static str> {
+        let flags = [(self.optional, "optional"), (self.multiple, "multiple"), (self.multiple_token, "multiple_token")];
+        flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name)
+    }
+
+    fn write(&self, reply: &mut ReplyBuf) {
+        let flags = self.flags().count();
+        let others = [self.key_spec.is_some(), flags > 0, !self.of.is_empty()];
+        let others = others.into_iter().filter(|there| *there).count();
+        reply.map(self.texts().count() + self.later_texts().count() + others);
+        self.texts().for_each(|field| write_text(field, reply));
+        if let Some(spec) = self.key_spec {
+            reply.bulk("key_spec_index");
+            reply.integer(spec.into());
+        }
+        self.later_texts().for_each(|field| write_text(field, reply));
+        if flags > 0 {
+            reply.bulk("flags");
+            reply.set(flags);
+            self.flags().for_each(|flag| reply.simple(flag));
+        }
+        if !self.of.is_empty() {
+            reply.bulk("arguments");
+            write(self.of, reply);
+        }
+    }
+}
+
+fn write_text((field, text): (&str, &str), reply: &mut ReplyBuf) {
+    reply.bulk(field);
+    reply.bulk(text);
+}
+
+/// The arguments of the command of this name.
+pub(super) fn of(name: &str) -> &'static [Argument] {
+    ARGUMENTS.iter().find(|(command, _)| *command == name).map_or(&[], |(_, arguments)| arguments)
+}
+
+/// Appends arguments as COMMAND DOCS tells them.
+pub(super) fn write(arguments: &[Argument], reply: &mut ReplyBuf) {
+    reply.array(arguments.len());
+    arguments.iter().for_each(|argument| argument.write(reply));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{all, present};
+    use std::collections::BTreeSet;
+
+    fn words(arguments: &[Argument], found: &mut BTreeSet<String>) {
+        for argument in arguments {
+            found.extend(argument.token.filter(|token| !token.is_empty()).map(str::to_owned));
+            words(argument.of, found);
+        }
+    }
+
+    /// The upper-case words of a syntax.
+    fn words_of_syntax(syntax: &str) -> BTreeSet<String> {
+        let is_word = |byte: u8| byte.is_ascii_uppercase() || byte == b'-' || byte.is_ascii_digit();
+        let mut found = BTreeSet::new();
+        let mut rest = syntax.to_owned();
+        while let (Some(open), Some(close)) = (rest.find('<'), rest.find('>')) {
+            rest.replace_range(open..=close, " ");
+        }
+        for word in rest.split(|c: char| !c.is_ascii() || !is_word(c as u8)) {
+            if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                found.insert(word.to_owned());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn rows_are_of_commands_in_their_order() {
+        let names: Vec<&str> = all().iter().map(|spec| spec.name).collect();
+        let mut at = 0;
+        for (name, arguments) in ARGUMENTS {
+            at += names[at..].iter().position(|known| known == name).unwrap_or_else(|| panic!("{name}: out of order"));
+            assert!(!arguments.is_empty(), "{name}");
+        }
+    }
+
+    /// HELP and COMMAND DOCS must not tell different things. A syntax may sum up many options as `<option>`.
+    #[test]
+    fn what_the_syntax_says_is_what_the_arguments_say() {
+        let mut wrong = Vec::new();
+        for spec in present().filter(|spec| !spec.is_container()) {
+            let mut described = BTreeSet::new();
+            words(of(spec.name), &mut described);
+            let told = words_of_syntax(spec.syntax);
+            let is_right =
+                if spec.syntax.contains("<option>") { told.is_subset(&described) } else { told == described };
+            if !is_right {
+                wrong.push(format!("{}: {} against {described:?}", spec.name, spec.syntax));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

@@ -1,0 +1,148 @@
+//! CLIENT PAUSE: commands of clients wait at the door, for a while or until CLIENT UNPAUSE.
+//!
+//! - A command that is paused has been admitted: redirects and refusals go out at once, as in Valkey.
+//! - While paused no key is removed because its time has passed, also not by a read that meets it: what writers were
+//!   paused for (looking at data that stands still, handing over) would be spoiled. Such keys are hidden.
+//! - A second pause makes the first longer or stricter, never shorter or laxer.
+//!
+//! Belongs to this node and this run: no other replica knows of it, and a change of role leaves it as it is.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_types::BootNs;
+use tokio::sync::Notify;
+
+use crate::shard::{Inner, Shard};
+use crate::state::State;
+
+/// Which commands wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PauseKind {
+    /// Those that may change data.
+    Writes,
+    /// All, CLIENT UNPAUSE too.
+    All,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    until: BootNs,
+    kind: PauseKind,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct ClientPause {
+    running: Option<Running>,
+    ended: Rc<Notify>,
+}
+
+/// The longest span that the clock can tell.
+const SPAN_MAX: Duration = Duration::from_nanos(u64::MAX);
+
+impl ClientPause {
+    pub(crate) fn begin(&mut self, now: BootNs, span: Duration, kind: PauseKind) {
+        let wished = Running { until: now.plus(span.min(SPAN_MAX)), kind };
+        let before = self.running(now).unwrap_or(wished);
+        self.running = Some(Running { until: wished.until.max(before.until), kind: kind.max(before.kind) });
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.running = None;
+        self.ended.notify_waiters();
+    }
+
+    fn running(&self, now: BootNs) -> Option<Running> {
+        self.running.filter(|running| running.until > now)
+    }
+
+    /// What waits, and for how long; `None`: nothing does.
+    pub(crate) fn state(&self, now: BootNs) -> Option<(PauseKind, Duration)> {
+        self.running(now).map(|running| (running.kind, running.until.since(now)))
+    }
+
+    /// Whether any pause runs.
+    #[inline]
+    pub(crate) fn is_running(&self, now: BootNs) -> bool {
+        self.running.is_some() && self.running(now).is_some()
+    }
+
+    /// Whether a command has to wait.
+    #[inline]
+    pub(crate) fn holds(&self, now: BootNs, writes: bool) -> bool {
+        self.running.is_some() && self.running(now).is_some_and(|running| writes || running.kind == PauseKind::All)
+    }
+}
+
+impl State {
+    /// How long the pause still runs, and who tells when it is ended before.
+    fn rest_of_pause(&self, now: BootNs) -> Option<(Duration, Rc<Notify>)> {
+        let (_, left) = self.client_pause.state(now)?;
+        Some((left, self.client_pause.ended.clone()))
+    }
+}
+
+impl Shard {
+    /// Resolves when no pause runs: a command of a session that [`crate::Session::is_paused`] may be tried again.
+    pub fn unpaused(&self) -> impl Future<Output = ()> + 'static {
+        unpaused(self.inner.clone())
+    }
+}
+
+async fn unpaused(inner: Rc<Inner>) {
+    loop {
+        let rest = inner.state.borrow().rest_of_pause(inner.clock.boot());
+        let Some((left, ended)) = rest else { return };
+        tokio::select! {
+            () = ended.notified() => {}
+            () = inner.pause.pause(left.min(LOOK_MAX)) => {}
+        }
+    }
+}
+
+/// The longest single pause of a timer: spans may be given that no timer takes.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: BootNs = BootNs(1_000_000_000);
+
+    fn after(ms: u64) -> BootNs {
+        NOW.plus(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn ends_with_its_time() {
+        let mut pause = ClientPause::default();
+        assert!(!pause.holds(NOW, true));
+        pause.begin(NOW, Duration::from_millis(50), PauseKind::Writes);
+        assert!(pause.holds(after(49), true) && !pause.holds(after(49), false) && pause.is_running(after(49)));
+        assert!(!pause.holds(after(50), true) && !pause.is_running(after(50)));
+    }
+
+    #[test]
+    fn a_second_pause_never_loosens_the_first() {
+        let mut pause = ClientPause::default();
+        pause.begin(NOW, Duration::from_millis(50), PauseKind::All);
+        pause.begin(NOW, Duration::from_millis(10), PauseKind::Writes);
+        assert_eq!(pause.state(NOW), Some((PauseKind::All, Duration::from_millis(50))));
+        pause.begin(NOW, Duration::from_millis(90), PauseKind::Writes);
+        assert_eq!(pause.state(NOW), Some((PauseKind::All, Duration::from_millis(90))));
+        // One that has ended leaves nothing behind.
+        pause.begin(after(100), Duration::from_millis(5), PauseKind::Writes);
+        assert_eq!(pause.state(after(100)), Some((PauseKind::Writes, Duration::from_millis(5))));
+        pause.end();
+        assert_eq!(pause.state(after(100)), None);
+    }
+
+    #[test]
+    fn a_span_beyond_every_clock_is_for_ever() {
+        let mut pause = ClientPause::default();
+        pause.begin(NOW, Duration::from_millis(u64::MAX / 2), PauseKind::All);
+        assert!(pause.holds(BootNs(u64::MAX - 1), false));
+    }
+}
