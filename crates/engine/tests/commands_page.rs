@@ -1,0 +1,97 @@
+//! `COMMANDS.md`, the page that says which of Valkey's commands are there, is what the table says.
+//!
+//! `FASTNESS_UPDATE=1 cargo test -p fastness-engine --test commands_page` writes it anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use fastness_engine::command::{self, CommandSpec, Group, Run};
+
+const HEAD: &str = "\
+# Commands
+
+Which of Valkey 9.1's commands Fastness has. Generated from the command table: a test fails when this page is not what
+the table says (`crates/engine/tests/commands_page.rs` tells how to write it anew).
+
+- **There**: as in Valkey. A test runs random calls against a real Valkey server and compares every reply; what may
+  differ stands with its reason in `crates/testkit/tests/differential-exclusions.txt`.
+- **Refused**: known, and never to be there: Valkey's commands for arranging a cluster by hand (nodes and slots are
+  managed by the cluster itself, so these answer an error that names the tool to use), and what no cluster allows.
+- **Not there**: answered with Valkey's own `ERR unknown command`.
+";
+
+/// A command as it is typed: `CONFIG GET`.
+fn shown(spec: &CommandSpec) -> String {
+    spec.name.replace('|', " ").to_uppercase()
+}
+
+fn runs(spec: &CommandSpec) -> bool {
+    !matches!(spec.run, Run::Absent | Run::Refused(_))
+}
+
+/// What there is to know of: commands, and subcommands in their container's place.
+fn rows() -> impl Iterator<Item = &'static CommandSpec> {
+    command::all().iter().filter(|spec| !spec.is_container() || runs(spec))
+}
+
+fn names(of: impl Iterator<Item = &'static CommandSpec>) -> Option<String> {
+    let names: Vec<String> = of.map(|spec| format!("`{}`", shown(spec))).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn section(group: Group, page: &mut String) {
+    let all: Vec<_> = rows().filter(|spec| spec.group == group).collect();
+    let there: Vec<_> = all.iter().copied().filter(|spec| runs(spec)).collect();
+    let _ = writeln!(page, "\n## {}: {} of {}\n", group.name(), there.len(), all.len());
+    if !there.is_empty() {
+        page.push_str("| there | arguments | |\n|---|---|---|\n");
+        for spec in &there {
+            let syntax = if spec.syntax.is_empty() { String::new() } else { format!("`{}`", spec.syntax) };
+            // A bar ends a cell, also within code.
+            let _ = writeln!(page, "| `{}` | {} | {} |", shown(spec), syntax.replace('|', "\\|"), spec.summary);
+        }
+        page.push('\n');
+    }
+    if let Some(refused) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Refused(_)))) {
+        let _ = writeln!(page, "Refused: {refused}.\n");
+    }
+    if let Some(absent) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Absent))) {
+        let _ = writeln!(page, "Not there: {absent}.");
+    }
+}
+
+fn page() -> String {
+    let mut groups: Vec<Group> = rows().map(|spec| spec.group).collect();
+    groups.sort_by_key(|group| group.name());
+    groups.dedup();
+    let there = rows().filter(|spec| runs(spec)).count();
+    let mut page = HEAD.to_owned();
+    let _ = writeln!(page, "\n{there} of {} are there, subcommands counted one by one.", rows().count());
+    groups.into_iter().for_each(|group| section(group, &mut page));
+    page.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n"
+}
+
+#[test]
+fn the_page_is_what_the_table_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("COMMANDS.md");
+    let page = page();
+    if std::env::var_os("FASTNESS_UPDATE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = written.lines().zip(page.lines()).position(|(a, b)| a != b).map(|line| line + 1);
+    assert!(written == page, "COMMANDS.md is not current (line {differs:?}): run this test with FASTNESS_UPDATE=1");
+}
+
+#[test]
+fn every_command_stands_on_it_once() {
+    let page = page();
+    for spec in rows() {
+        let name = format!("`{}`", shown(spec));
+        // A container that runs by itself and one of its subcommands are different words.
+        assert_eq!(page.matches(&name).count(), 1, "{name}");
+    }
+    assert_eq!(rows().count() + command::all().iter().filter(|spec| spec.is_container() && !runs(spec)).count(), 399);
+}
