@@ -1,0 +1,106 @@
+//! What one connection can make the server hold or allocate, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use fastness_resp::Value;
+use fastness_types::Durability;
+use harness::{Client, Door, Options, bulk, eventually, simple};
+
+fn open(config: &str) -> Door {
+    Door::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
+}
+
+/// A field of the line of CLIENT LIST that has most of it.
+fn most(client: &mut Client, field: &str) -> u64 {
+    let list = client.ask_text(&["CLIENT", "LIST"]);
+    let of = |line: &str| {
+        line.split(' ').find_map(|word| word.strip_prefix(field)?.strip_prefix('=')).unwrap().parse::<u64>().unwrap()
+    };
+    list.lines().map(of).max().unwrap()
+}
+
+fn refused(door: &Door, bytes: &[u8], error: &str) {
+    let mut client = door.connect_raw();
+    client.send_raw(bytes);
+    assert_eq!(client.receive(), Value::Error(format!("ERR Protocol error: {error}").into_bytes()));
+    assert_eq!(client.try_receive(), None, "it is closed");
+}
+
+#[test]
+fn requests_have_limits() {
+    let door = open("proto-max-bulk-len 1mb");
+    refused(&door, &[b'x'; 70_000], "too big inline request");
+    refused(&door, format!("*{}", "1".repeat(70_000)).as_bytes(), "too big mbulk count string");
+    refused(&door, format!("*1\r\n${}", "1".repeat(70_000)).as_bytes(), "too big bulk count string");
+    refused(&door, b"*2147483648\r\n", "invalid multibulk length");
+    refused(&door, b"*1\r\n$1048577\r\n", "invalid bulk length");
+}
+
+#[test]
+fn strangers_have_lower_limits() {
+    let door = open("requirepass secret");
+    refused(&door, b"*11\r\n", "unauthenticated multibulk length");
+    refused(&door, b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "unauthenticated bulk length");
+    let mut client = door.connect_raw();
+    assert!(client.ask_text(&["AUTH", &"x".repeat(16_384)]).starts_with("-WRONGPASS "));
+    assert_eq!(client.ask(&["AUTH", "secret"]), simple("OK"));
+    let many: Vec<String> = (0..10).map(|i| format!("{{t}}{i}")).collect();
+    let mget: Vec<&str> = std::iter::once("MGET").chain(many.iter().map(String::as_str)).collect();
+    eventually("the replica serves", || matches!(client.ask(&mget), Value::Array(_)));
+}
+
+#[test]
+fn strangers_that_do_not_read_cost_next_to_nothing() {
+    let door = open("requirepass secret");
+    let mut known = door.connect_raw();
+    assert_eq!(known.ask(&["AUTH", "secret"]), simple("OK"));
+    let mut stranger = std::net::TcpStream::connect(door.address).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    // As much as the sockets on the way take; each request's error is four times as long.
+    let requests = b"GET a\r\n".repeat(1_000);
+    let mut sent = 0;
+    for _ in 0..2_000 {
+        match std::io::Write::write(&mut stranger, &requests) {
+            Ok(len) => sent += len,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+    }
+    assert!(sent > 100_000, "{sent}");
+    let mut held = 0;
+    eventually("its replies wait", || {
+        held = held.max(most(&mut known, "omem"));
+        held > 0
+    });
+    for _ in 0..50 {
+        held = held.max(most(&mut known, "omem"));
+    }
+    assert!(held < 2_048, "{held} bytes wait for a stranger");
+}
+
+#[test]
+fn nothing_is_allocated_for_what_is_only_announced() {
+    let door = open("");
+    let mut client = door.connect();
+    let mut announcers: Vec<Client> = (0..20).map(|_| door.connect_raw()).collect();
+    for announcer in &mut announcers {
+        announcer.send_raw(b"*2147483647\r\n$536870912\r\nabc");
+    }
+    eventually("it is received", || most(&mut client, "qbuf") > 0);
+    assert!(most(&mut client, "tot-mem") < 10_000);
+    assert_eq!(client.ask(&["ECHO", "a"]), bulk("a"));
+}
+
+#[test]
+fn a_reader_that_stays_over_the_soft_limit_is_closed() {
+    let door = open("client-output-buffer-limit normal 0 1mb 1");
+    let mut client = door.connect();
+    // More than fits into the sockets' buffers on the way.
+    assert_eq!(client.ask(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
+    client.send(&["GET", "k"]);
+    eventually("the slow reader is closed", || {
+        let mut other = door.connect_raw();
+        other.ask_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
+    });
+}
