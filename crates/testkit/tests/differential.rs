@@ -302,22 +302,31 @@ fn scans_find_the_same_keys() {
         pair.step(&words(&["SET", &key, "v"]), 0);
     }
     for options in [&[][..], &["COUNT", "7"], &["COUNT", "1"], &["MATCH", "*1?", "COUNT", "500"], &["TYPE", "hash"]] {
-        let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, options));
-        assert_eq!(ours, theirs, "SCAN {options:?}");
+        for command in ["SCAN", "CLUSTERSCAN"] {
+            let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, command, options));
+            assert_eq!(ours, theirs, "{command} {options:?}");
+        }
     }
+    // What is asked of one slot alone, and patterns that tell which.
+    for options in [&["SLOT", "15891", "COUNT", "10"][..], &["MATCH", "{t}*1"], &["MATCH", "{foo}*"]] {
+        let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, "CLUSTERSCAN", options));
+        assert_eq!(ours, theirs, "CLUSTERSCAN {options:?}");
+    }
+    let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, "SCAN", &["MATCH", "{t}*7"]));
+    assert_eq!(ours, theirs, "SCAN MATCH {{t}}*7");
 }
 
-fn whole_scan(pair: &mut Pair, ours: bool, options: &[&str]) -> BTreeSet<Vec<u8>> {
+fn whole_scan(pair: &mut Pair, ours: bool, command: &str, options: &[&str]) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::new();
     let mut cursor = "0".to_owned();
     for _ in 0..100_000 {
-        let request = words(&[&["SCAN", &cursor], options].concat());
+        let request = words(&[&[command, &cursor], options].concat());
         let reply = if ours {
             pair.ours.call(&request, Protocol::Resp2, SystemClock.wall())
         } else {
             pair.theirs[0].call(&request).unwrap()
         };
-        let Value::Array(reply) = decode(&reply) else { panic!("SCAN replies with an array") };
+        let Value::Array(reply) = decode(&reply) else { panic!("{command} replies with an array") };
         found.append(&mut names(&reply[1]));
         cursor = String::from_utf8(reply[0].as_bytes().unwrap().to_vec()).unwrap();
         if cursor == "0" {
@@ -368,6 +377,44 @@ fn facts_are_the_references() {
             assert!(docs.contains(&fact), "{}: {fact} is not in {docs}", spec.name);
         }
     }
+}
+
+/// What COMMAND DOCS says about the arguments of every command that is there.
+#[test]
+fn arguments_are_the_references() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let mut described = 0;
+    for spec in command::present() {
+        let [ours, theirs] = pair.ask(&words(&["COMMAND", "DOCS", spec.name])).map(|docs| {
+            let Value::Array(docs) = decode(&docs) else { panic!("an array") };
+            let [_, Value::Array(docs)] = &docs[..] else { panic!("the documents of one command") };
+            field(docs, b"arguments").map(without_summaries)
+        });
+        assert_eq!(ours, theirs, "{}", spec.name);
+        described += usize::from(ours.is_some());
+    }
+    assert!(described > 80, "{described} commands have arguments");
+}
+
+/// A field of a map as RESP2 has it.
+fn field(map: &[Value], name: &[u8]) -> Option<Value> {
+    map.chunks(2).find(|pair| pair[0].as_bytes() == Some(name)).map(|pair| pair[1].clone())
+}
+
+/// Arguments without the remarks on some, which are somebody's words.
+fn without_summaries(arguments: Value) -> Value {
+    let Value::Array(mut arguments) = arguments else { panic!("arguments are an array") };
+    for argument in &mut arguments {
+        let Value::Array(fields) = argument else { panic!("an argument is a map") };
+        if let Some(at) = fields.chunks(2).position(|pair| pair[0].as_bytes() == Some(b"summary")) {
+            fields.drain(2 * at..2 * at + 2);
+        }
+        if let Some(at) = fields.chunks(2).position(|pair| pair[0].as_bytes() == Some(b"arguments")) {
+            fields[2 * at + 1] = without_summaries(fields[2 * at + 1].clone());
+        }
+    }
+    Value::Array(arguments)
 }
 
 /// Fields by name, a container's subcommands too. Without the subcommands themselves and the remarks on keys.

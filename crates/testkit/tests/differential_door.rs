@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fastness_engine::command;
-use fastness_resp::{Args, Protocol};
+use fastness_resp::{Args, Protocol, Value};
 use fastness_testkit::cluster::{Cluster, Options};
-use fastness_testkit::differential::compare::difference;
+use fastness_testkit::differential::compare::{decode, difference};
 use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
 use fastness_testkit::differential::generator::{Generator, Request, spelled};
 use fastness_testkit::differential::reference::{Connection, Reference, words};
@@ -51,6 +51,80 @@ impl Pair {
             panic!("RESP{} replies differ\n{difference}\nafter\n  {}", version + 2, history.join("\n  "));
         }
     }
+}
+
+/// Names of a text's fields, in their order: what stands before a colon, and titles as they are.
+fn fields_of_lines(reply: &[u8]) -> Vec<String> {
+    let text = decode(reply).as_bytes().unwrap().to_vec();
+    let name = |line: &str| match line.strip_prefix("# ") {
+        Some(_) => line.to_owned(),
+        None => line.split(':').next().unwrap_or_default().to_owned(),
+    };
+    String::from_utf8(text).unwrap().lines().filter(|line| !line.is_empty()).map(name).collect()
+}
+
+/// The names of a line of CLIENT LIST, in their order.
+fn fields_of_client(reply: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(decode(reply).as_bytes().unwrap().to_vec()).unwrap();
+    let line = text.lines().next().unwrap().to_owned();
+    line.split(' ').map(|field| field.split('=').next().unwrap().to_owned()).collect()
+}
+
+/// The names in a RESP3 map.
+fn names_of_map(map: &Value) -> Vec<String> {
+    let Value::Map(fields) = map else { panic!("a map: {map:?}") };
+    fields.iter().map(|(name, _)| String::from_utf8(name.as_bytes().unwrap().to_vec()).unwrap()).collect()
+}
+
+fn first(array: &Value) -> &Value {
+    let Value::Array(members) = array else { panic!("an array: {array:?}") };
+    &members[0]
+}
+
+/// What clients and tools read out of descriptions is there under the names that Valkey gives it.
+#[tokio::test]
+async fn descriptions_have_the_references_fields() {
+    let reference = Reference::start().unwrap();
+    let cluster = Cluster::start(&Options::default()).unwrap();
+    let primary = cluster.primary(1, Duration::from_secs(30)).await.unwrap();
+    let door = cluster.door(primary, 1).unwrap();
+    let mut ours = Connection::open(&door.host, door.port, Protocol::Resp3).unwrap();
+    let mut theirs = reference.connect(Protocol::Resp3).unwrap();
+    let mut ask = |request: &[&str]| [&mut ours, &mut theirs].map(|side| side.call(&words(request)).unwrap());
+
+    // So that there is something to describe.
+    ask(&["SET", "k", "v", "EX", "1000"]);
+    ask(&["GET", "k"]);
+    let zone = ask(&["CONFIG", "SET", "availability-zone", "x"]);
+    assert!(zone[1].starts_with(b"+OK"), "the reference stands in a zone, too");
+
+    let exclusions = Exclusions::parse(include_str!("differential-exclusions.txt"));
+    let [has, wanted] = ask(&["INFO", "EVERYTHING"]).map(|reply| fields_of_lines(&reply));
+    let missing: Vec<&String> = wanted.iter().filter(|field| !has.contains(field)).collect();
+    let unexcused: Vec<_> = missing.iter().filter(|field| exclusions.absent_field(field).is_none()).collect();
+    assert!(unexcused.is_empty(), "INFO lacks {unexcused:?}");
+    let used: Vec<_> = missing.iter().filter_map(|field| exclusions.absent_field(field)).collect();
+    let needless: Vec<_> = exclusions.absent_fields().filter(|line| !used.contains(line)).collect();
+    assert!(needless.is_empty(), "these lines excuse nothing: {needless:?}");
+
+    let [has, wanted] = ask(&["CLIENT", "LIST"]).map(|reply| fields_of_client(&reply));
+    assert_eq!(has, wanted, "CLIENT LIST");
+    let [has, wanted] = ask(&["HELLO", "3"]).map(|reply| names_of_map(&decode(&reply)));
+    assert_eq!(has, wanted, "HELLO");
+    let [has, wanted] = ask(&["CLUSTER", "INFO"]).map(|reply| fields_of_lines(&reply));
+    let gossip = |field: &&String| field.starts_with("cluster_stats_");
+    let missing: Vec<_> = wanted.iter().filter(|field| !gossip(field) && !has.contains(field)).collect();
+    assert!(missing.is_empty(), "CLUSTER INFO lacks {missing:?}");
+    let [has, wanted] = ask(&["CLUSTER", "SHARDS"]).map(|reply| {
+        let shards = decode(&reply);
+        let Value::Map(fields) = first(&shards) else { panic!("a map: {shards:?}") };
+        let nodes = fields.iter().find(|(name, _)| name.as_bytes() == Some(b"nodes")).map(|(_, nodes)| nodes).unwrap();
+        [names_of_map(first(&shards)), names_of_map(first(nodes))]
+    });
+    assert_eq!(has[0], wanted[0], "CLUSTER SHARDS");
+    // Our nodes have a TLS port besides.
+    let missing: Vec<_> = wanted[1].iter().filter(|field| !has[1].contains(field)).collect();
+    assert!(missing.is_empty(), "a node of CLUSTER SHARDS lacks {missing:?}");
 }
 
 /// Deadlines told as spans end at slightly different times on both sides.

@@ -10,6 +10,9 @@
 //! | `kind` | the same kind of reply; errors with the same text |
 //! | `recoded` | exact; then both sides write the value anew, so that its encoding is compared as of there |
 //! | `skip` | not compared at all |
+//!
+//! A line `info:<field> | absent | reason` names a field of INFO that the product does not have; `*` at its end stands for
+//! any rest.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +37,7 @@ pub enum Comparison {
 #[derive(Debug, Default)]
 pub struct Exclusions {
     by_command: BTreeMap<String, Comparison>,
+    absent_fields: Vec<String>,
 }
 
 impl Exclusions {
@@ -48,6 +52,10 @@ impl Exclusions {
             let fields: Vec<&str> = line.split(" | ").map(str::trim).collect();
             let [command, comparison, reason] = fields[..] else { panic!("not three fields: {line}") };
             assert!(reason.len() > 10, "no reason: {line}");
+            if let (Some(field), "absent") = (command.strip_prefix("info:"), comparison) {
+                exclusions.absent_fields.push(field.to_owned());
+                continue;
+            }
             let comparison = match comparison {
                 "unordered" => Comparison::Unordered,
                 "between" => Comparison::Between,
@@ -68,6 +76,21 @@ impl Exclusions {
         self.by_command.get(command).copied().unwrap_or(Comparison::Exact)
     }
 
+    /// The line because of which this field of INFO may be absent.
+    #[must_use]
+    pub fn absent_field(&self, field: &str) -> Option<&str> {
+        let names = |line: &&String| match line.strip_suffix('*') {
+            Some(start) => field.starts_with(start),
+            None => field == line.as_str(),
+        };
+        self.absent_fields.iter().find(names).map(String::as_str)
+    }
+
+    /// The fields of INFO that may be absent, as their lines name them.
+    pub fn absent_fields(&self) -> impl Iterator<Item = &str> {
+        self.absent_fields.iter().map(String::as_str)
+    }
+
     /// Every command that has a line.
     pub fn commands(&self) -> impl Iterator<Item = &str> {
         self.by_command.keys().map(String::as_str)
@@ -83,6 +106,15 @@ mod tests {
         let exclusions = Exclusions::parse("# comment\n\nobject|idletime | kind | the clocks differ\n");
         assert_eq!(exclusions.comparison("object|idletime"), Comparison::Kind);
         assert_eq!(exclusions.comparison("get"), Comparison::Exact);
+    }
+
+    #[test]
+    fn absent_fields() {
+        let exclusions =
+            Exclusions::parse("info:rdb_* | absent | there is no RDB file\ninfo:a | absent | as it is not there");
+        assert_eq!(exclusions.absent_field("rdb_saves"), Some("rdb_*"));
+        assert_eq!(exclusions.absent_field("ab"), None);
+        assert_eq!(exclusions.commands().count(), 0);
     }
 
     #[test]

@@ -208,6 +208,30 @@ const CURSORS: &[&str] = &[
     "18446744073709551615",
     "18446744073709551616",
 ];
+const CLUSTER_CURSORS: &[&str] = &[
+    "0",
+    "0-{t}-0",
+    "0-{t}-0",
+    "0-{t}-0",
+    "-{t}-7",
+    "abc-{t}-99",
+    "0-t-0",
+    "0-{t-0",
+    "0-{}-0",
+    "0-{bar}- 5",
+    "0-{t}",
+    "{t}-0",
+    "0-{t}-x",
+    "0-{t}-",
+    "0-{t}-0-0",
+    "0-{t}--1",
+    "0-{t}-18446744073709551616",
+    "x",
+    "",
+    "-1",
+    "00",
+];
+const METRICS: &[&str] = &["KEY-COUNT", "key-count", "KEY-COUNT", "CPU-USEC", "x", ""];
 const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
 
 impl Generator {
@@ -297,6 +321,8 @@ impl Generator {
             "p" => self.one_of(PATTERNS),
             "y" => self.one_of(TYPES),
             "c" => self.one_of(CURSORS),
+            "z" => self.one_of(CLUSTER_CURSORS),
+            "e" => self.one_of(METRICS),
             "l" => self.rng.pick(&["0", "15891", "15891", "16383", "16384", "-1", "x"]).as_bytes().to_vec(),
             "w" => self.one_of(WORDS),
             "x" => {

@@ -17,7 +17,8 @@
 //! | `p` | glob pattern |
 //! | `y` | name of a type |
 //! | `c` | cursor |
-//! | `l` | hash slot |
+//! | `z`, `l` | cursor of CLUSTERSCAN; hash slot |
+//! | `e` | what slots are ordered by |
 //! | `w` | any word |
 //! | `#` | how many groups follow |
 //! | `x` | a whole other command |
@@ -89,6 +90,10 @@ pub const SHAPES: &[&str] = &[
     "CLUSTER COUNTKEYSINSLOT l",
     "CLUSTER GETKEYSINSLOT l n",
     "CLUSTER KEYSLOT v",
+    "CLUSTER SLOT-STATS ORDERBY e ?LIMIT:l ?ASC ?DESC",
+    "CLUSTER SLOT-STATS SLOTSRANGE l l",
+    "CLUSTER w l",
+    "CLUSTERSCAN z ?MATCH:p ?COUNT:n ?TYPE:y ?SLOT:l",
     // server
     "ACL CAT",
     "ACL CAT w",
