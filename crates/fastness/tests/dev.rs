@@ -193,8 +193,9 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
 #[test]
 fn a_cluster_without_durability_may_stand_in_one_az() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster { dir: folder.path().join("c"), _folder: folder };
-    let port = free_ports().to_string();
+    let ports = Ports::reserve().unwrap();
+    let port = ports.first().to_string();
+    let cluster = Cluster { dir: folder.path().join("c"), _ports: ports, _folder: folder };
     let start = ["dev", "--detach", "--port", &port, "--azs", "a,a,a", "--durability", "disabled", "--shards", "2"];
     let text = succeed(&start, &cluster.dir);
     assert!(text.contains("warning: a majority of a shard's copies lies within one AZ"), "{text}");

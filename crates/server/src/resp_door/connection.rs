@@ -350,12 +350,12 @@ impl Connection {
             };
             let rest = &buffer[consumed..];
             let ahead = self.parse_ahead(rest, &limits);
-            let first = self.look_ahead(rest, &ahead);
+            let firsts = self.look_ahead(rest, &ahead);
             // One reading for all of them: their bytes are here, and they run without a wait between them.
             let now = self.door.shard.now();
-            for i in 0..ahead.count {
+            for (i, first) in firsts.into_iter().enumerate().take(ahead.count) {
                 let (start, end) = (ahead.starts[i], ahead.starts[i + 1]);
-                let at = Moment { now, first: first[i] };
+                let at = Moment { now, first };
                 let ready = self.may_read() && self.execute_one(i, &rest[start..end], at, &config, &mut began)?;
                 if !ready {
                     // What was parsed ahead is parsed again: the buffer will have moved.
