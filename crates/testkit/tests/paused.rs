@@ -66,8 +66,8 @@ async fn what_waited_in_the_socket_of_a_paused_primary_is_neither_stale_nor_lost
 
     cluster.resume(old)?;
     let (mut refused, mut served) = (0, 0);
-    let mut acknowledged = vec![false; KEYS];
-    let mut possible = vec![false; KEYS];
+    let mut acknowledged = [false; KEYS];
+    let mut possible = [false; KEYS];
     for (name, client) in [("plaintext", &mut known), ("TLS", &mut over_tls), ("new", &mut new_client)] {
         for i in 0..KEYS {
             let read = client.receive().await.with_context(|| format!("{name}: GET read:{i}"))?;
