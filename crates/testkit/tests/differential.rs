@@ -20,7 +20,7 @@ use fastness_testkit::differential::reference::{Connection, Reference, words};
 use fastness_types::{Clock, HashSeed, SystemClock, WallMs};
 
 /// Seeds of a run that names none.
-const SEEDS: &[u64] = &[1, 2, 3, 4];
+const SEEDS: &[u64] = &[1, 2, 3, 4, 77];
 /// Commands per seed.
 const COMMANDS: usize = 4_000;
 /// Commands that a failure's message shows.

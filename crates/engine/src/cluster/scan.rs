@@ -5,7 +5,7 @@
 //! tables that the fingerprint names; otherwise the slot is scanned from its start. All replicas of a cluster have the
 //! same fingerprint, since their cursors mean the same: a scan goes on where it was after a failover.
 //!
-//! Any text with a slot may stand for the tag, also none at all; what counts is the slot of the whole cursor.
+//! Any text may stand for the tag: the slot is that of what stands between the dashes.
 
 use std::sync::LazyLock;
 
@@ -106,9 +106,9 @@ impl Cursor<'_> {
             return Some(Cursor::Start);
         }
         let mut parts = text.split(|byte| *byte == b'-');
-        let (fingerprint, _, place) = (parts.next()?, parts.next()?, parts.next()?);
+        let (fingerprint, tag, place) = (parts.next()?, parts.next()?, parts.next()?);
         let place = read_unsigned(place).filter(|_| parts.next().is_none())?;
-        Some(Cursor::At { fingerprint, slot: slot_of(text), place })
+        Some(Cursor::At { fingerprint, slot: slot_of(tag), place })
     }
 }
 
@@ -168,6 +168,7 @@ mod tests {
         for cursor in ["x", "5", "00", "0-{a}", "{a}-0", "0-{a}-x", "0-{a}-0-0", "0-{a}-", "0-{a}--1", "0-{a}0"] {
             check(&format!("CLUSTERSCAN {cursor} => -ERR Invalid cursor"));
         }
+        check("SET foo 1 => +OK | CLUSTERSCAN 0-foo-0 SLOT 12182 COUNT 9 => *2 $1 0 *1 $3 foo");
         check("CLUSTERSCAN 0-{foo}-0 SLOT 1 => -ERR Cursor slot mismatch with SLOT argument");
         check("CLUSTERSCAN x SLOT 16384 => -ERR Invalid or out of range slot | CLUSTERSCAN x FOO => -ERR syntax error");
         check("CLUSTERSCAN x SLOT 1 SLOT 2 => -ERR SLOT option can only be specified once");
