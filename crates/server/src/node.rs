@@ -35,7 +35,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::admin::Admin;
 use crate::config::{Config, Unmet};
 use crate::metrics::Metrics;
-use crate::peer_door::{KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
+use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
@@ -543,6 +543,7 @@ async fn start_consensus(
                 .map_err(|error| TlsError::Rustls(error.to_string()))?
                 .initial_stream_window_size(WINDOW_BYTES)
                 .initial_connection_window_size(WINDOW_BYTES)
+                .max_frame_size(HTTP_FRAME_BYTES_MAX)
                 .http2_keepalive_interval(Some(KEEP_ALIVE.0))
                 .http2_keepalive_timeout(Some(KEEP_ALIVE.1));
             let service = PeerDoor::service(shared.cluster, consensus.clone());

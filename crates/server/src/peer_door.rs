@@ -34,6 +34,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 pub(crate) const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// A frame's payloads are bounded by [`limits::FRAME_BYTES_MAX`]; the rest is heads.
 const MESSAGE_BYTES_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
+/// One HTTP/2 frame; of the default 16 KiB a batch would take several.
+pub(crate) const HTTP_FRAME_BYTES_MAX: u32 = 1024 * 1024;
 /// How often a connection is probed when nothing arrives, and how long the answer may take.
 pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 

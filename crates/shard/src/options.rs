@@ -41,8 +41,10 @@ pub struct Batching {
     pub in_flight_max: usize,
     /// A batch is closed once its effects reach this many bytes.
     pub bytes_soft: usize,
-    /// `sync`: how long after replies were released the batch waits for as many writes to come back.
+    /// `sync`: how long after replies were released the batch waits at most for as many writes to come back.
     pub sync_wait: Duration,
+    /// `sync`: how long a batch stays open at most while another one is in flight, so that two groups of writes become one.
+    pub sync_hold: Duration,
     /// `async`, `disabled`: the age at which a batch is closed.
     pub async_age: Duration,
     /// How often a primary looks for keys past their time.
@@ -58,7 +60,8 @@ impl Default for Batching {
         Batching {
             in_flight_max: limits::BATCHES_IN_FLIGHT_MAX,
             bytes_soft: limits::BATCH_BYTES_SOFT,
-            sync_wait: Duration::from_micros(500),
+            sync_wait: Duration::from_micros(1500),
+            sync_hold: Duration::from_millis(3),
             async_age: Duration::from_millis(10),
             expire_every: Duration::from_millis(25),
             open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,

@@ -25,6 +25,9 @@ const HEAD_BYTES_MAX: usize = 24;
 /// A batch's buffers that have grown over this are not kept for the next one, bytes.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
+/// The wait for writes to come back shrinks to this part of its maximum while they do not.
+const IMPATIENCE_MAX: u32 = 16;
+
 /// What a batch is to the loop, from sealing to commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batched {
@@ -66,6 +69,8 @@ pub(crate) struct Stage {
     /// Writes whose replies were released and whose clients have not come back yet.
     expected: usize,
     released: BootNs,
+    /// The wait for them is divided by this; a power of two.
+    impatience: u32,
     /// Somebody waits for the commit: close without waiting for more.
     hurry: bool,
 }
@@ -86,6 +91,7 @@ impl Stage {
             closed_bytes: 0,
             expected: 0,
             released: BootNs(0),
+            impatience: 1,
             hurry: false,
         }
     }
@@ -186,7 +192,8 @@ impl Stage {
 
     /// When to close the open batch. In `sync` the batch waits for as many writes as replies were just released:
     /// clients that wait for their replies come back together, and one entry then serves them all. One client alone
-    /// never waits: its one write is all that is expected.
+    /// never waits: its one write is all that is expected. While another batch is in flight this one stays open a little,
+    /// since a commit costs the same some hundred microseconds of each node, whether it is one write's or fifty's.
     pub(crate) fn when(&self, mode: Durability, batching: &Batching, now: BootNs) -> Close {
         if self.heads.is_empty() || !self.sealed.is_empty() || self.in_flight.len() >= batching.in_flight_max {
             return Close::Not;
@@ -195,11 +202,22 @@ impl Stage {
             return Close::Now;
         }
         let at = match mode {
+            Durability::Sync if !self.in_flight.is_empty() => self.opened.plus(batching.sync_hold),
             Durability::Sync if self.writes >= self.expected => return Close::Now,
-            Durability::Sync => self.released.plus(batching.sync_wait),
+            Durability::Sync => self.released.plus(batching.sync_wait / self.impatience),
             Durability::Async | Durability::Disabled => self.opened.plus(batching.async_age),
         };
         if at <= now { Close::Now } else { Close::At(at) }
+    }
+
+    /// The open batch is about to be closed: did those come back who were waited for? Clients that think before they
+    /// write again are soon not waited for any more, those that come back together are.
+    pub(crate) fn learn(&mut self) {
+        if self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
+            return;
+        }
+        let came = self.writes * 4 >= self.expected * 3;
+        self.impatience = if came { (self.impatience / 2).max(1) } else { (self.impatience * 2).min(IMPATIENCE_MAX) };
     }
 
     /// Ends the open batch; it waits for the window.
@@ -249,7 +267,8 @@ impl Stage {
         }
         let batch = self.in_flight.pop_front()?;
         self.closed_bytes -= batch.bytes;
-        self.expected += batch.writes;
+        // Who has staged already does not stand in for those who are released now.
+        self.expected = self.expected.max(self.writes) + batch.writes;
         self.released = now;
         Some(batch)
     }

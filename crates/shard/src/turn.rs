@@ -191,6 +191,7 @@ impl State {
             Close::Not => None,
             Close::At(at) => Some(at.since(now)),
             Close::Now => {
+                stage.learn();
                 stage.seal(mode);
                 stage.propose(&inner.handle, self.batching.in_flight_max);
                 None

@@ -454,7 +454,7 @@ fn a_full_window_keeps_the_batch_open() {
         let mut replies = Vec::new();
         for i in 0..limits::BATCHES_IN_FLIGHT_MAX {
             replies.push(client.run(&format!("SET a {i}")));
-            world.settle().await;
+            world.advance(Batching::default().sync_hold).await;
             assert_eq!(world.take(), i + 1);
         }
         for i in 0..20 {
@@ -467,6 +467,8 @@ fn a_full_window_keeps_the_batch_open() {
         world.commit().await;
         assert_eq!(client.leave(&replies[0]), Leave::Now);
         assert_eq!(client.leave(&replies[1]), Leave::Wait);
+        world.commit_all().await;
+        world.advance(Batching::default().sync_wait).await;
         world.commit_all().await;
         assert!(replies.iter().all(|reply| client.leave(reply) == Leave::Now));
         // Mode, four batches, and one with all twenty.
@@ -504,6 +506,69 @@ fn a_sync_batch_waits_for_those_who_were_released() {
         world.settle().await;
         assert_eq!(world.take(), 1, "one client alone does not wait");
     });
+}
+
+/// Two groups of clients become one: what is staged while a batch is in flight leaves with those whom it releases.
+#[test]
+fn a_sync_batch_stays_open_while_another_is_in_flight() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        let (mut first, mut second) = (world.client(), world.client());
+        first.run("SET a 1");
+        world.settle().await;
+        assert_eq!(world.take(), 1);
+        second.run("SET b 1");
+        world.settle().await;
+        assert_eq!(world.take(), 1, "the first is in flight");
+        world.commit().await;
+        assert_eq!(world.take(), 0, "one was released and is expected back");
+        first.run("SET a 2");
+        world.settle().await;
+        assert_eq!(world.take(), 1, "both in one");
+        world.commit_all().await;
+
+        first.run("SET a 3");
+        second.run("SET b 3");
+        world.settle().await;
+        assert_eq!(world.take(), 1);
+        world.client().run("SET c 3");
+        world.advance(Batching::default().sync_hold).await;
+        assert_eq!(world.take(), 2, "not for longer than that");
+    });
+}
+
+/// Clients that think before they write again are soon not waited for.
+#[test]
+fn those_who_do_not_come_back_are_waited_for_less_and_less() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        let wait = Batching::default().sync_wait;
+        let mut clients: Vec<_> = (0..10).map(|_| world.client()).collect();
+        for client in &mut clients {
+            client.run("SET a 1");
+        }
+        world.commit_all().await;
+        // Ten are expected and one comes; then three and two; then two and one.
+        clients[0].run("SET a 2");
+        closes_after(&world, wait).await;
+        clients[1].run("SET a 2");
+        clients[2].run("SET a 2");
+        world.commit().await;
+        closes_after(&world, wait / 2).await;
+        world.commit().await;
+        clients[1].run("SET a 3");
+        closes_after(&world, wait / 4).await;
+    });
+}
+
+/// The open batch is closed after this span and not a little earlier.
+async fn closes_after(world: &World, span: Duration) {
+    let little = Duration::from_micros(50);
+    world.settle().await;
+    world.advance(span - little).await;
+    assert_eq!(world.take(), 0, "before {span:?}");
+    world.advance(little).await;
+    assert_eq!(world.take(), 1, "after {span:?}");
 }
 
 #[test]
