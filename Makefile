@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench chaos soak build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench chaos soak sim build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -66,6 +66,9 @@ chaos: build-tools ## kills, pauses and partitions under load, checked; FAULTS=5
 soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in that time
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/soak" \
 		--minutes $(or $(MINUTES),30) $(ARGS)
+
+sim: build-tools ## whole shards in simulated time, with lost messages, crashes and slow disks; SEEDS=1..101
+	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --seeds $(or $(SEEDS),1..101) $(ARGS)
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'
