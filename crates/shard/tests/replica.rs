@@ -78,8 +78,8 @@ fn a_new_primary_waits_for_its_first_entry() {
         world.driver.advance_committed(world.log.last());
         world.settle().await;
         client.run("SET a 1");
-        world.settle().await;
-        assert_eq!(world.take(), 2, "the mode and the write");
+        world.advance(Batching::default().sync_hold).await;
+        assert_eq!(world.take(), 2, "the mode, and the write that was held while the mode was in flight");
         assert_eq!(world.shard.info().standing, Standing::Primary);
     });
 }
@@ -127,7 +127,7 @@ fn a_prefix_commits_and_the_rest_is_undone() {
         let first = client.run("SET a 1");
         world.settle().await;
         let second = client.run("SET b 1");
-        world.settle().await;
+        world.advance(Batching::default().sync_hold).await;
         assert_eq!(world.take(), 2);
         world.depose(None).await;
         assert!(world.commit().await, "it commits after the role is lost");
