@@ -8,6 +8,7 @@
 //! - Never waits: proposing is a push into consensus' queue.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_consensus::handle::{GroupHandle, Proposal};
@@ -27,6 +28,9 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The wait for writes to come back shrinks to this part of its maximum while they do not.
 const IMPATIENCE_MAX: u32 = 16;
+/// Of so many closed batches the first few wait as long as they may, whatever was learned.
+const PROBE_EVERY: u64 = 64;
+const PROBES: u64 = 4;
 
 /// What a batch is to the loop, from sealing to commit.
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +73,15 @@ pub(crate) struct Stage {
     /// Writes whose replies were released and whose clients have not come back yet.
     expected: usize,
     released: BootNs,
+    /// Of `writes`, those that were staged by then.
+    at_release: usize,
+    /// When the loop has closed a batch last, and how long the one that committed last was in flight.
+    closed_at: BootNs,
+    flight: Duration,
     /// The wait for them is divided by this; a power of two.
     impatience: u32,
+    /// Batches closed after a wait.
+    closings: u64,
     /// Somebody waits for the commit: close without waiting for more.
     hurry: bool,
 }
@@ -91,7 +102,11 @@ impl Stage {
             closed_bytes: 0,
             expected: 0,
             released: BootNs(0),
+            at_release: 0,
+            closed_at: BootNs(0),
+            flight: Duration::ZERO,
             impatience: 1,
+            closings: 0,
             hurry: false,
         }
     }
@@ -210,14 +225,20 @@ impl Stage {
         if at <= now { Close::Now } else { Close::At(at) }
     }
 
-    /// The open batch is about to be closed: did those come back who were waited for? Clients that think before they
-    /// write again are soon not waited for any more, those that come back together are.
-    pub(crate) fn learn(&mut self) {
+    /// The open batch is about to be closed: was it worth the wait? Clients that come back together write far more often just
+    /// after they were released than while the batch before was in flight. Where writes come as they please the wait is
+    /// cut short, and tried again once in a while.
+    pub(crate) fn learn(&mut self, now: BootNs) {
+        self.closed_at = now;
         if self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
             return;
         }
-        let came = self.writes * 4 >= self.expected * 3;
-        self.impatience = if came { (self.impatience / 2).max(1) } else { (self.impatience * 2).min(IMPATIENCE_MAX) };
+        self.closings += 1;
+        let came = (self.writes.saturating_sub(self.at_release)) as u128 * self.flight.as_nanos();
+        let as_before = self.at_release as u128 * now.since(self.released).as_nanos();
+        let together = self.writes >= self.expected || came > 2 * as_before;
+        let probes = self.closings % PROBE_EVERY < PROBES;
+        self.impatience = if together || probes { 1 } else { (self.impatience * 2).min(IMPATIENCE_MAX) };
     }
 
     /// Ends the open batch; it waits for the window.
@@ -270,6 +291,8 @@ impl Stage {
         // Who has staged already does not stand in for those who are released now.
         self.expected = self.expected.max(self.writes) + batch.writes;
         self.released = now;
+        self.at_release = self.writes;
+        self.flight = now.since(self.closed_at);
         Some(batch)
     }
 

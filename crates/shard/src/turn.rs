@@ -191,7 +191,7 @@ impl State {
             Close::Not => None,
             Close::At(at) => Some(at.since(now)),
             Close::Now => {
-                stage.learn();
+                stage.learn(now);
                 stage.seal(mode);
                 stage.propose(&inner.handle, self.batching.in_flight_max);
                 None
