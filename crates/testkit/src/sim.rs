@@ -78,7 +78,8 @@ pub enum Plant {
     IgnoreHolds,
     /// Disks say that they have synced, and have not.
     LyingDisks,
-    /// One node's boot clock runs at half its speed, so that it holds leases that have run out.
+    /// One node's boot clock runs at a quarter of its speed, so that it holds leases that have run out. (At half of it a lease ends
+    /// about when the next leader is elected.)
     SlowClock,
 }
 
@@ -335,7 +336,7 @@ fn make_nodes(options: &Options, rng: &mut SmallRng, time: &SimTime, shards: u32
     let nodes = members.iter().map(|member| {
         let id = member.node;
         let slow = options.plant == Plant::SlowClock && id == NodeId(1);
-        let drift = if slow { -500_000 } else { rng.random_range(-DRIFT_MAX..=DRIFT_MAX) };
+        let drift = if slow { -750_000 } else { rng.random_range(-DRIFT_MAX..=DRIFT_MAX) };
         let origin = Duration::from_secs(1_000 * id.0);
         Rc::new(SimNode {
             id,

@@ -53,6 +53,7 @@ fn a_disk_that_does_not_sync_is_found() {
 
 #[test]
 fn a_clock_slower_than_the_lease_allows_is_found() {
-    let report = found(Plant::SlowClock, &[Fault::Partition, Fault::OneWay, Fault::HandOver], 6).unwrap();
+    // One seed in three finds it: node 1 has to lead and to be cut off.
+    let report = found(Plant::SlowClock, &[Fault::Partition, Fault::OneWay, Fault::HandOver], 24).unwrap();
     assert!(report.violations.iter().any(|violation| violation.contains("lease")), "{:#?}", report.violations);
 }
