@@ -146,9 +146,12 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
         state.engine.leave_access_times(self.session.no_touch);
+        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so time stands
+        // still for reads where the log has seen it last, as on a replica.
+        let paused = state.client_pause.is_running(self.now.boot);
         let mut env = Env {
-            now: self.now.wall,
-            may_write: !state.client_pause.is_running(self.now.boot),
+            now: if paused && !is_free(spec) { state.engine.newest_stamp() } else { self.now.wall },
+            may_write: !paused,
             random: &mut state.random,
             reply: self.out,
             effects: &mut leader.stage.effects,
