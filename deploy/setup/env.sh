@@ -28,8 +28,8 @@ fastness_rocksdb_version() {
 
 fastness_cxx="${CXX:-g++}"
 # The number of source files in one translation unit of the unity build. Smaller units compile in
-# parallel better, larger ones share more headers; 15 gives 23 units of at most 1.3 GB each.
-fastness_rocksdb_per_unit=15
+# parallel better, larger ones share more headers; 45 gives 8 units of at most 2.2 GB each, in half the time of 15.
+fastness_rocksdb_per_unit=45
 # The defines are those of librocksdb-sys's build.rs for Linux.
 fastness_rocksdb_flags="-std=c++20 -O2 -fPIC -w -include cstdint -DNDEBUG=1 -DOS_LINUX \
 -DROCKSDB_PLATFORM_POSIX -DROCKSDB_LIB_IO_POSIX -DROCKSDB_SCHED_GETCPU_PRESENT \

@@ -2,8 +2,8 @@
 # Builds librocksdb.a once per machine, as a unity build, into the cache folder that env.sh names.
 #
 # Why: the rocksdb crate compiles 342 C++ files one by one, again for every cargo profile: about
-# 22 minutes on two cores each time. The same sources concatenated into 23 translation units take
-# about four, once, and all profiles and CI link the same archive (ROCKSDB_LIB_DIR).
+# 22 minutes on two cores each time. The same sources concatenated into 8 translation units take
+# two or three, once, and all profiles and CI link the same archive (ROCKSDB_LIB_DIR).
 #
 # Safe to run again (returns at once), to interrupt (finished units are kept) and to run twice at
 # the same time (a lock; the second waits). Where it does not work it says so and leaves the archive
@@ -53,10 +53,10 @@ source_dir=${source_dir%/Cargo.toml}
 [[ "$source_dir" == *"/librocksdb-sys-$version" && -f "$source_dir/rocksdb_lib_sources.txt" ]] \
     || fall_back "the sources of librocksdb-sys $version were not found"
 
-# One unit in flight takes up to 1.3 GB.
+# One unit in flight takes up to 2.2 GB.
 memory_gib=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
 jobs=$(nproc)
-if ((jobs > memory_gib * 2 / 3)); then jobs=$((memory_gib * 2 / 3)); fi
+if ((jobs > memory_gib * 2 / 5)); then jobs=$((memory_gib * 2 / 5)); fi
 if ((jobs < 1)); then jobs=1; fi
 
 # Everything is made beside its place and renamed into it, so that a folder that exists is complete.
@@ -89,7 +89,7 @@ precompile() {
 }
 
 say "building RocksDB (librocksdb-sys $version) once for this machine with $fastness_cxx, $jobs at a time"
-say "about 8 minutes of CPU time; later builds of all profiles reuse it from $dir"
+say "about 5 minutes of CPU time; later builds of all profiles reuse it from $dir"
 started=$SECONDS
 
 compile() { # a finished object has its final name, so an interrupted build goes on where it was
