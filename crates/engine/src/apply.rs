@@ -12,7 +12,8 @@ const WINDOW: usize = 16;
 pub type ApplyError = DecodeError;
 
 impl Engine {
-    /// Repeats the effects of one batch, staged at `stamp`. Asks no clock: keys past their deadline stay until the
+    /// Repeats effects that were staged at `stamp`, of one unit or of many: the more there are, the better the memory they
+    /// touch is loaded ahead. Asks no clock: keys past their deadline stay until the
     /// primary's UNLINK arrives, and are hidden from reads by [`Engine::newest_stamp`].
     ///
     /// # Errors
@@ -26,11 +27,11 @@ impl Engine {
             for effect in window.drain(..) {
                 self.perform(&effect, stamp);
             }
+            self.release_some();
             if decoded? {
                 break;
             }
         }
-        self.release_some();
         Ok(())
     }
 

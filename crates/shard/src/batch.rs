@@ -101,6 +101,15 @@ pub struct Unit<'a> {
     pub effects: &'a [u8],
 }
 
+/// What applying a batch does, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run<'a> {
+    /// Effects of one unit or of several that follow one another and have the same stamp.
+    Effects { stamp: WallMs, effects: &'a [u8] },
+    /// The mode changes.
+    Mode(Durability),
+}
+
 /// Why a payload is not a batch. Any of these in a committed entry stops the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
@@ -205,6 +214,26 @@ impl<'a> Batch<'a> {
             effects = rest;
             let stamp = WallMs(start.saturating_add(head.delay));
             Some(Unit { kind: head.kind, durability: head.durability, stamp, record: head.record, effects: own })
+        })
+    }
+
+    /// The units, those that applying need not tell apart in one piece: the memory that many small effects touch is then
+    /// loaded side by side, where one unit after the other would wait for each of its cache misses.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'a>> + use<'a> {
+        let mut units = self.units().peekable();
+        let mut rest = self.effects;
+        std::iter::from_fn(move || {
+            let first = units.next()?;
+            if let (UnitKind::Mode, Some(mode)) = (first.kind, first.durability) {
+                return Some(Run::Mode(mode));
+            }
+            let mut length = first.effects.len();
+            while let Some(unit) = units.next_if(|unit| unit.kind != UnitKind::Mode && unit.stamp == first.stamp) {
+                length += unit.effects.len();
+            }
+            let (effects, others) = rest.split_at_checked(length)?;
+            rest = others;
+            Some(Run::Effects { stamp: first.stamp, effects })
         })
     }
 

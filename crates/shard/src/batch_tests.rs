@@ -104,6 +104,31 @@ fn time_does_not_run_backwards_within_a_batch() {
 }
 
 #[test]
+fn a_run_ends_at_another_stamp_and_at_a_change_of_the_mode() {
+    let mode = || UnitHead { durability: Some(Durability::Sync), ..late(UnitKind::Mode, 0) };
+    let units = [
+        head(UnitKind::Write, 2),
+        head(UnitKind::Expiry, 1),
+        late(UnitKind::Write, 1),
+        mode(),
+        late(UnitKind::Write, 0),
+        late(UnitKind::Write, 2),
+    ];
+    let bytes = encode(HEADER, &units, b"abcdef");
+    let runs: Vec<_> = Batch::decode(&bytes).unwrap().runs().collect();
+    let (early, late) = (HEADER.stamp, WallMs(HEADER.stamp.0 + 300));
+    assert_eq!(
+        runs,
+        [
+            Run::Effects { stamp: early, effects: b"abc" },
+            Run::Effects { stamp: late, effects: b"d" },
+            Run::Mode(Durability::Sync),
+            Run::Effects { stamp: late, effects: b"ef" },
+        ]
+    );
+}
+
+#[test]
 fn huge_counts_and_lengths_neither_panic_nor_allocate() {
     let mut bytes = encode(HEADER, &[], b"").to_vec();
     bytes.pop();

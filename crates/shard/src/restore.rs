@@ -10,7 +10,7 @@ use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
 use fastness_engine::ApplyError;
 use fastness_types::{BootNs, Epoch, LogIndex, Seq};
 
-use crate::batch::{Batch, BatchError, UnitKind, peek_header};
+use crate::batch::{Batch, BatchError, Run, peek_header};
 use crate::mode::Mode;
 use crate::state::{Phase, State, new_engine};
 
@@ -125,10 +125,12 @@ impl State {
     fn apply(&mut self, index: LogIndex, payload: &[u8]) -> Result<(), Fatal> {
         let batch = Batch::decode(payload).map_err(|error| Fatal::Batch { index, error })?;
         self.check_seq(index, batch.header.seq)?;
-        for unit in batch.units() {
-            match (unit.kind, unit.durability) {
-                (UnitKind::Mode, Some(mode)) => self.mode.commit(mode),
-                _ => self.engine.apply(unit.stamp, unit.effects).map_err(|error| Fatal::Apply { index, error })?,
+        for run in batch.runs() {
+            match run {
+                Run::Mode(mode) => self.mode.commit(mode),
+                Run::Effects { stamp, effects } => {
+                    self.engine.apply(stamp, effects).map_err(|error| Fatal::Apply { index, error })?;
+                }
             }
         }
         self.engine.advance_stamp(batch.header.stamp);
