@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use fastness_consensus::{Consensus, GroupControl, RoleName};
 use fastness_log::Log;
-use fastness_shard::{ShardInfo, Standing};
+use fastness_shard::{GateState, ShardInfo, Standing};
 use fastness_types::{Durability, ShardId};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -266,6 +266,11 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_applied_index", |s, _| s.shard.applied.0 as f64),
     gauge("fastness_durability_lag_seconds", |s, _| if s.shard.durability == Durability::Sync { 0.0 } else { s.shard.lag.as_secs_f64() }),
     gauge("fastness_oldest_open_effect_seconds", |s, _| s.shard.lag.as_secs_f64()),
+    gauge("fastness_durability_max_lag_seconds", |s, _| s.shard.gate.bound.as_secs_f64()),
+    gauge("fastness_lag_gate_shut", |s, _| f64::from(u8::from(s.shard.gate.state == GateState::Shut))),
+    counter("fastness_lag_gate_shut_total", |s, _| s.shard.gate.shut as f64),
+    counter("fastness_writes_slowed_total", |s, _| s.shard.gate.slowed as f64),
+    counter("fastness_writes_refused_total", |s, _| s.shard.gate.refused as f64),
     gauge("fastness_clock_offset_seconds", |s, _| s.shard.clock.offset_ms as f64 / 1e3),
     gauge("fastness_clock_trusted", |s, _| f64::from(u8::from(s.shard.clock.trusted))),
     gauge("fastness_open_batches", |s, _| s.shard.open_batches as f64),

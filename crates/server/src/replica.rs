@@ -135,7 +135,9 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
 }
 
 fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) {
-    let maxmemory = options.node.config.load().maxmemory;
+    let config = options.node.config.load();
+    let (maxmemory, max_lag) = (config.maxmemory, config.durability_max_lag);
+    drop(config);
     let copies = Copies { group: options.group.clone() };
     let shard_options = ShardOptions {
         shard: options.shard,
@@ -148,6 +150,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
         copies: Rc::new(copies),
         random_seed: rand::random(),
         batching: options.batching,
+        max_lag,
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
     let door = ReplicaDoor::new(options.node, options.shard, shard, options.group, options.ports);
@@ -181,6 +184,7 @@ fn housekeeping(door: &ReplicaDoor) {
         engine.set_maxmemory(config.maxmemory);
         engine.memory_used()
     });
+    door.shard.set_max_lag(config.durability_max_lag);
     door.stats.memory_peak(used);
 }
 

@@ -6,6 +6,7 @@
 //!   A former primary with effects open shows nothing.
 //! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and the
 //!   stamps of what it staged, could not be taken back. It is about to hand over.
+//! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`).
 //! - Everything refused here was refused before anything was staged.
 
 use fastness_types::Slot;
@@ -93,6 +94,9 @@ impl State {
         if request.writes {
             if !Stage::fits_an_entry(request.bytes) {
                 return Err(Refusal::TooLarge.into());
+            }
+            if self.gate.is_shut() {
+                return Err(Refusal::Lagging.into());
             }
             if self.is_pressed() {
                 return Err(Denied::Busy);

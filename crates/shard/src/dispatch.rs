@@ -1,6 +1,7 @@
 //! One command from its arguments to its outcome: look-up, transaction, admission, execution, hold.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, SessionCommand};
 use fastness_engine::transaction::{Exec, Queued};
@@ -11,9 +12,10 @@ use fastness_types::{Durability, Seq, slot_of};
 use crate::admit::{Denied, Request, Standing};
 use crate::batch::UnitKind;
 use crate::door::{Call, Door, DoorOutcome, ShardView};
+use crate::lag::GateState;
 use crate::outcome::{Hold, Outcome, WrittenAt};
 use crate::refusal::Refusal;
-use crate::session::{QueuedFacts, Session, SlotsSeen};
+use crate::session::{QueuedFacts, Session, SlotsSeen, WaitsFor};
 use crate::shard::Inner;
 use crate::state::{Now, State};
 
@@ -49,7 +51,7 @@ pub(crate) fn run(
         session.data.fail();
         return Outcome::REPLY;
     }
-    session.paused = false;
+    session.waits_for = WaitsFor::Shard;
     let mut state = inner.state.borrow_mut();
     let now = Now { wall: state.stamp(at), ..at };
     let mut turn = Turn { inner, state: &mut state, session, now, out, door };
@@ -91,7 +93,7 @@ impl Turn<'_> {
             Ok(standing) => standing,
             Err(denied) => return self.deny(denied),
         };
-        if self.is_paused(request.writes) {
+        if self.is_paused(request.writes) || (standing == Standing::Primary && self.is_slowed(request.writes)) {
             return Outcome::Busy;
         }
         match standing {
@@ -111,8 +113,38 @@ impl Turn<'_> {
     /// Whether CLIENT PAUSE holds a command; notes why, since the command will be answered [`Outcome::Busy`].
     #[inline]
     fn is_paused(&mut self, writes: bool) -> bool {
-        self.session.paused = self.state.client_pause.holds(self.now.boot, writes);
-        self.session.paused
+        let holds = self.state.client_pause.holds(self.now.boot, writes);
+        if holds {
+            self.session.waits_for = WaitsFor::Pause;
+        }
+        holds
+    }
+
+    /// Whether the lag gate holds a write at the door for a little; notes until when. One that has waited runs.
+    #[inline]
+    fn is_slowed(&mut self, writes: bool) -> bool {
+        match self.state.gate.state() {
+            GateState::Slowing(span) if writes => self.slow(span),
+            _ => false,
+        }
+    }
+
+    #[cold]
+    fn slow(&mut self, span: Duration) -> bool {
+        let until = match self.session.slowed_until {
+            Some(until) if until <= self.now.boot => {
+                self.session.slowed_until = None;
+                return false;
+            }
+            Some(until) => until,
+            None => {
+                self.state.gate.count_slowed();
+                self.now.boot.plus(span)
+            }
+        };
+        self.session.slowed_until = Some(until);
+        self.session.waits_for = WaitsFor::Lag(until);
+        true
     }
 
     /// Whether a command that is none of the data's own runs commands that may change data.
@@ -135,9 +167,16 @@ impl Turn<'_> {
     fn deny(&mut self, denied: Denied) -> Outcome {
         match denied {
             Denied::Busy => return Outcome::Busy,
-            Denied::Refused(refusal) => refusal.write(self.out),
+            Denied::Refused(refusal) => self.refuse(&refusal),
         }
         Outcome::REPLY
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        if *refusal == Refusal::Lagging {
+            self.state.gate.count_refused();
+        }
+        refusal.write(self.out);
     }
 
     /// Runs a command on the primary; effects go into the open batch.
@@ -291,7 +330,7 @@ impl Turn<'_> {
         }
         if let Some(refusal) = refusal {
             self.session.data.fail();
-            refusal.write(self.out);
+            self.refuse(&refusal);
             return Outcome::REPLY;
         }
         let facts = &mut self.session.queued;
@@ -334,6 +373,9 @@ impl Turn<'_> {
             if let Some(refusal) = self.refuse_memory(facts.needs_memory) {
                 return self.abort(&refusal);
             }
+            if standing == Standing::Primary && self.is_slowed(facts.writes) {
+                return Outcome::Busy;
+            }
         }
         let forgotten = self.session.data.is_watching() && self.session.watched_in != self.state.generation;
         match self.session.data.exec(&mut self.state.engine, self.now.wall) {
@@ -350,7 +392,7 @@ impl Turn<'_> {
     fn abort(&mut self, refusal: &Refusal) -> Outcome {
         self.session.data.end(&mut self.state.engine);
         if refusal.is_redirect() {
-            refusal.write(self.out);
+            self.refuse(refusal);
         } else {
             self.out.error(format!("EXECABORT Transaction discarded because of: {}", refusal.text()));
         }

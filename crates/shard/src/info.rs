@@ -5,6 +5,8 @@ use std::time::Duration;
 use fastness_consensus::ClockCheck;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
+use crate::lag::GateInfo;
+
 /// What this replica is, as clients see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -42,6 +44,8 @@ pub struct ShardInfo {
     pub lag: Duration,
     /// The longest such age seen at a commit.
     pub lag_longest: Duration,
+    /// The gate that bounds the lag in `async`.
+    pub gate: GateInfo,
     /// Newest committed entry known here.
     pub committed: LogIndex,
     /// Newest entry that memory holds.

@@ -1,8 +1,28 @@
-//! Durability lag: the age of the oldest effect that has not committed, in boot time, which goes on in suspend.
+//! Durability lag, and the gate that bounds it in `async` (rule 6 of the design).
+//!
+//! The lag is the age of the oldest effect that has not committed, in boot time, which goes on in suspend. In `async` it
+//! bounds what a failover can lose: a write is acknowledged only while the lag is below `durability-max-lag`, so
+//! the oldest write that is lost is at most that much older than the newest one acknowledged. As the bound nears,
+//! writes are slowed, each by less than 250 ms; at the bound the gate shuts and all writes of the shard are refused alike;
+//! it opens again, by itself, once the lag is below a lower mark. Reads go on all the time.
+//!
+//! The gate moves only between two turns of the loop ([`LagGate::look`]): commands that run one after the other without a
+//! wait between them, as those of a pipeline do, meet the same answer.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use fastness_types::BootNs;
+use fastness_types::{BootNs, Durability};
+
+/// Writes are slowed from this part of the bound on: a log that keeps up does not come near it.
+const SLOW_FROM: u32 = 2;
+/// The gate opens again below this part of the bound.
+const OPEN_BELOW: u32 = 4;
+/// The longest time that one write is held at the door, and the part of the bound that it is at most.
+const SLOW_MAX: Duration = Duration::from_millis(240);
+const SLOW_PART: u32 = 5;
+/// While writes are slowed the lag is looked at this often, at least.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The lag of one replica, recorded in every mode.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,5 +46,172 @@ impl Lag {
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.longest
+    }
+}
+
+/// What the gate does with writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GateState {
+    /// They run. Always so in `sync` and `disabled`.
+    #[default]
+    Open,
+    /// Each is held at the door for this long before it runs.
+    Slowing(Duration),
+    /// They are refused.
+    Shut,
+}
+
+impl GateState {
+    /// As INFO and the metrics call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            GateState::Open => "open",
+            GateState::Slowing(_) => "slowing",
+            GateState::Shut => "shut",
+        }
+    }
+}
+
+/// The gate of one replica, with its counts since the process started.
+#[derive(Debug)]
+pub(crate) struct LagGate {
+    bound: Duration,
+    state: GateState,
+    slowed: Cell<u64>,
+    refused: Cell<u64>,
+    shut: u64,
+}
+
+impl LagGate {
+    /// Open; `bound` is `durability-max-lag`.
+    pub(crate) fn new(bound: Duration) -> LagGate {
+        LagGate { bound, state: GateState::Open, slowed: Cell::new(0), refused: Cell::new(0), shut: 0 }
+    }
+
+    /// From the next turn on; whether it is another one than before.
+    pub(crate) fn set_bound(&mut self, bound: Duration) -> bool {
+        std::mem::replace(&mut self.bound, bound) != bound
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> GateState {
+        self.state
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state == GateState::Shut
+    }
+
+    /// Whether an acknowledgement may leave before its commit while the oldest open effect was staged at `oldest_open`.
+    #[inline]
+    pub(crate) fn allows(&self, oldest_open: Option<BootNs>, now: BootNs) -> bool {
+        oldest_open.is_none_or(|staged| now.since(staged) <= self.bound)
+    }
+
+    /// Moves the gate, given the lag at this turn of the loop; gives how long it stays as it is unless something commits.
+    pub(crate) fn look(&mut self, mode: Durability, lag: Duration) -> Option<Duration> {
+        let slow_from = self.bound / SLOW_FROM;
+        let was_shut = self.is_shut();
+        let stays_shut = was_shut && lag >= self.bound / OPEN_BELOW;
+        let (state, next) = if mode != Durability::Async || lag.is_zero() {
+            (GateState::Open, None)
+        } else if stays_shut || lag >= self.bound {
+            // A commit wakes the loop, and nothing else opens it.
+            (GateState::Shut, None)
+        } else if lag < slow_from {
+            (GateState::Open, Some(slow_from - lag))
+        } else {
+            let nearness = (lag - slow_from).as_secs_f64() / (self.bound - slow_from).as_secs_f64();
+            let span = SLOW_MAX.min(self.bound / SLOW_PART).mul_f64(nearness);
+            (GateState::Slowing(span), Some(LOOK_EVERY.min(self.bound - lag)))
+        };
+        self.state = state;
+        if self.is_shut() && !was_shut {
+            self.shut += 1;
+        }
+        next
+    }
+
+    pub(crate) fn count_slowed(&self) {
+        self.slowed.set(self.slowed.get() + 1);
+    }
+
+    pub(crate) fn count_refused(&self) {
+        self.refused.set(self.refused.get() + 1);
+    }
+
+    /// For INFO and the metrics.
+    pub(crate) fn info(&self) -> GateInfo {
+        GateInfo {
+            state: self.state,
+            bound: self.bound,
+            slowed: self.slowed.get(),
+            refused: self.refused.get(),
+            shut: self.shut,
+        }
+    }
+}
+
+/// The gate's figures. Counts are since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateInfo {
+    /// What it does with writes now.
+    pub state: GateState,
+    /// `durability-max-lag`.
+    pub bound: Duration,
+    /// Writes that were held at the door.
+    pub slowed: u64,
+    /// Writes and transactions that were refused.
+    pub refused: u64,
+    /// How often it has shut.
+    pub shut: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Durability::{Async, Disabled, Sync};
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn slows_then_shuts_and_opens_below_a_lower_mark() {
+        let mut gate = LagGate::new(BOUND);
+        assert_eq!(gate.look(Async, ms(10)), Some(ms(4_990)));
+        assert_eq!(gate.state(), GateState::Open);
+        gate.look(Async, ms(7_500));
+        assert_eq!(gate.state(), GateState::Slowing(ms(120)));
+        gate.look(Async, ms(9_999));
+        assert!(matches!(gate.state(), GateState::Slowing(span) if span < ms(250)));
+        for lag in [10_000, 12_000, 9_000, 2_500] {
+            gate.look(Async, ms(lag));
+            assert_eq!(gate.state(), GateState::Shut, "{lag}");
+        }
+        gate.look(Async, ms(2_499));
+        assert_eq!(gate.state(), GateState::Open);
+        assert_eq!(gate.info().shut, 1);
+    }
+
+    #[test]
+    fn other_modes_have_no_gate() {
+        for mode in [Sync, Disabled] {
+            let mut gate = LagGate::new(BOUND);
+            gate.look(Async, ms(11_000));
+            assert!(gate.is_shut());
+            assert_eq!(gate.look(mode, ms(60_000)), None);
+            assert_eq!(gate.state(), GateState::Open);
+        }
+    }
+
+    #[test]
+    fn a_short_bound_slows_shortly() {
+        let mut gate = LagGate::new(ms(100));
+        assert_eq!(gate.look(Async, ms(99)), Some(ms(1)));
+        assert!(matches!(gate.state(), GateState::Slowing(span) if span < ms(20)));
     }
 }

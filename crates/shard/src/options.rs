@@ -32,6 +32,8 @@ pub struct ShardOptions {
     pub random_seed: u64,
     /// When batches are closed, and how many are in flight.
     pub batching: Batching,
+    /// `async`: the durability lag at which writes are refused (`durability-max-lag`).
+    pub max_lag: Duration,
 }
 
 /// When batches are closed, and how many are in flight.

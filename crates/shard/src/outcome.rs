@@ -15,8 +15,8 @@ pub enum Outcome {
         wrote: bool,
     },
     /// Nothing was run and nothing appended: the log is behind (`limits::OPEN_EFFECT_BYTES_MAX`) or leadership is
-    /// being handed over. Send what may leave, await [`crate::Shard::unblocked`], run the same command again. Or clients
-    /// are paused ([`crate::Session::is_paused`]): await [`crate::Shard::unpaused`] instead.
+    /// being handed over, or clients are paused, or writes are slowed. Send what may leave, await what
+    /// [`crate::Session::waits_for`] says, run the same command again.
     Busy,
     /// WAIT or WAITAOF: send what may leave, await [`crate::Shard::wait`], append its answer.
     Wait(WaitRequest),

@@ -9,6 +9,9 @@ pub const UNKNOWN: &str =
     "UNKNOWN outcome: leadership was lost before the write was committed, it may not have happened";
 /// No primary is known, or this one may not act. Every client that retries at all retries this.
 pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
+/// `async`: the log is so far behind that another acknowledged write could be lost outside of the promised window.
+pub const LAGGING: &str =
+    "CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up";
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub enum Refusal {
     },
     /// No primary is known, or this one may not act now.
     ClusterDown,
+    /// `async`: the durability lag has reached its bound. Reads go on.
+    Lagging,
     /// Nobody is known to serve the slot.
     SlotNotServed,
     /// The data is being restored from the log.
@@ -44,6 +49,7 @@ impl Refusal {
             Refusal::CrossSlot => "CROSSSLOT Keys in request don't hash to the same slot".into(),
             Refusal::Moved { slot, address } => format!("MOVED {} {address}", slot.0),
             Refusal::ClusterDown => CLUSTER_DOWN.into(),
+            Refusal::Lagging => LAGGING.into(),
             Refusal::SlotNotServed => "CLUSTERDOWN Hash slot not served".into(),
             Refusal::Loading => "LOADING Valkey is loading the dataset in memory".into(),
             Refusal::ReadOnly => "READONLY You can't write against a read only replica.".into(),
@@ -65,6 +71,13 @@ impl Refusal {
     /// Whether EXEC answers it as it is and not within `EXECABORT`.
     #[must_use]
     pub fn is_redirect(&self) -> bool {
-        matches!(self, Refusal::CrossSlot | Refusal::Moved { .. } | Refusal::ClusterDown | Refusal::SlotNotServed)
+        matches!(
+            self,
+            Refusal::CrossSlot
+                | Refusal::Moved { .. }
+                | Refusal::ClusterDown
+                | Refusal::Lagging
+                | Refusal::SlotNotServed
+        )
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Ordering rules:
 //! - In `sync` a reply leaves only after everything it depends on has committed.
-//! - In `async` and `disabled` a write's reply leaves at once **if the lease still holds when it is flushed**; a
-//!   reply that was delayed past the lease (a paused process) waits for its commit like one in `sync`.
+//! - In `async` and `disabled` a write's reply leaves at once **if the lease still holds when it is flushed**, and in
+//!   `async` only while the durability lag is within its bound; a reply that was delayed past either (a paused
+//!   process) waits for its commit like one in `sync`.
 //! - A reply whose tenure has ended leaves if what it depends on had committed by then, and never otherwise.
 //!
 //! A waiting connection has one [`Waiter`]; it stands in the queue of the batch that it waits for, so that a commit
@@ -20,7 +21,7 @@ use fastness_types::{BootNs, Durability, LogIndex, Seq};
 
 use crate::outcome::{Hold, Leave, Tenure};
 use crate::shard::Inner;
-use crate::state::State;
+use crate::state::{Leader, State};
 
 /// Ended tenures that are remembered; a reply held longer than that many is in doubt.
 const TENURES_KEPT: usize = 64;
@@ -113,7 +114,12 @@ impl State {
     pub(crate) fn may_leave(&self, hold: Hold, now: BootNs) -> Leave {
         match &self.leader {
             Some(leader) if leader.tenure == hold.tenure => {
-                let acts_early = hold.durability != Durability::Sync && leader.may_act(now);
+                let in_bound = |leader: &Leader| self.gate.allows(leader.stage.oldest_open(), now);
+                let acts_early = match hold.durability {
+                    Durability::Sync => false,
+                    Durability::Async => leader.may_act(now) && in_bound(leader),
+                    Durability::Disabled => leader.may_act(now),
+                };
                 if hold.seq <= leader.committed || acts_early { Leave::Now } else { Leave::Wait }
             }
             _ if self.ended.committed_by(hold.tenure, hold.seq).is_some() => Leave::Now,

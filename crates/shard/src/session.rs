@@ -5,7 +5,7 @@
 
 use std::rc::{Rc, Weak};
 
-use fastness_types::Slot;
+use fastness_types::{BootNs, Slot};
 
 use crate::outcome::WrittenAt;
 use crate::release::Waiter;
@@ -19,12 +19,26 @@ pub struct Session {
     /// as changed.
     pub(crate) watched_in: u64,
     pub(crate) written: Option<WrittenAt>,
-    /// Why its last command was [`crate::Outcome::Busy`]: clients are paused.
-    pub(crate) paused: bool,
+    /// Why its last command was [`crate::Outcome::Busy`].
+    pub(crate) waits_for: WaitsFor,
+    /// When the write that the lag gate has slowed may run.
+    pub(crate) slowed_until: Option<BootNs>,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,
     pub(crate) waiter: Rc<Waiter>,
     pub(crate) shard: Weak<Inner>,
+}
+
+/// What a command that was answered [`crate::Outcome::Busy`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WaitsFor {
+    /// The log, or a hand-over: [`crate::Shard::unblocked`].
+    #[default]
+    Shard,
+    /// The end of CLIENT PAUSE: [`crate::Shard::unpaused`].
+    Pause,
+    /// The durability lag nears its bound, and writes are slowed: [`crate::Shard::slowed`].
+    Lag(BootNs),
 }
 
 /// What admission needs to know of the commands between MULTI and EXEC.
@@ -94,10 +108,10 @@ impl Session {
         self.data.in_multi().then(|| self.data.queued())
     }
 
-    /// After [`crate::Outcome::Busy`]: the command waits for the end of CLIENT PAUSE, see [`crate::Shard::unpaused`].
+    /// After [`crate::Outcome::Busy`]: what the command waits for.
     #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.paused
+    pub fn waits_for(&self) -> WaitsFor {
+        self.waits_for
     }
 
     /// CLIENT NO-TOUCH: reads leave the times of access alone.

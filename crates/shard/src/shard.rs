@@ -17,7 +17,7 @@ use crate::info::ShardInfo;
 use crate::options::{Pause, ShardOptions, StableCopies};
 use crate::outcome::{Hold, Leave, Outcome, WaitAnswer, WaitRequest};
 use crate::release::{Released, Waiter};
-use crate::session::Session;
+use crate::session::{Session, WaitsFor};
 use crate::state::{Now, State};
 
 /// How long a reading of the wall clock serves: the clock counts whole milliseconds.
@@ -100,7 +100,8 @@ impl Shard {
             queued: Default::default(),
             watched_in: 0,
             written: None,
-            paused: false,
+            waits_for: WaitsFor::Shard,
+            slowed_until: None,
             no_touch: false,
             waiter: Rc::new(Waiter::default()),
             shard: Rc::downgrade(&self.inner),
@@ -163,6 +164,21 @@ impl Shard {
                 () = woken => {}
                 () = self.inner.pause.pause(BUSY_LOOK_EVERY) => {}
             }
+        }
+    }
+
+    /// Resolves when a write that the lag gate has slowed may be tried again: less than 250 ms from then.
+    pub async fn slowed(&self, until: BootNs) {
+        let left = until.since(self.inner.clock.boot());
+        if !left.is_zero() {
+            self.inner.pause.pause(left).await;
+        }
+    }
+
+    /// The durability lag at which `async` refuses writes (`durability-max-lag`).
+    pub fn set_max_lag(&self, bound: Duration) {
+        if self.inner.state.borrow_mut().gate.set_bound(bound) {
+            self.inner.work.notify_one();
         }
     }
 

@@ -17,7 +17,7 @@ use crate::batch::UnitKind;
 use crate::client_pause::ClientPause;
 use crate::dirty::DirtyKeys;
 use crate::info::{ShardInfo, Standing};
-use crate::lag::Lag;
+use crate::lag::{Lag, LagGate};
 use crate::mode::Mode;
 use crate::options::{Batching, ShardOptions, SlotSet};
 use crate::outcome::Tenure;
@@ -131,6 +131,7 @@ pub(crate) struct State {
     pub(crate) created_with: Durability,
     pub(crate) mode: Mode,
     pub(crate) lag: Lag,
+    pub(crate) gate: LagGate,
     pub(crate) batching: Batching,
     /// Since when a hand-over has been asking to drain.
     pub(crate) draining: Option<BootNs>,
@@ -179,6 +180,7 @@ impl State {
             created_with: options.created_with,
             mode: Mode::new(options.created_with),
             lag: Lag::default(),
+            gate: LagGate::new(options.max_lag),
             batching: options.batching,
             draining: None,
             client_pause: ClientPause::default(),
@@ -195,10 +197,17 @@ impl State {
         self.leader.as_ref().is_none_or(|leader| leader.stage.is_clean())
     }
 
-    /// Whether so much is open that writers have to wait.
+    /// Whether so much is open that writers have to wait. Behind a shut gate they are refused instead.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
-        self.leader.as_ref().is_some_and(|leader| leader.stage.open_bytes() >= self.batching.open_bytes_max)
+        let open_bytes = self.leader.as_ref().map_or(0, |leader| leader.stage.open_bytes());
+        open_bytes >= self.batching.open_bytes_max && !self.gate.is_shut()
+    }
+
+    /// When the oldest effect was staged that has not committed; `None`: there is none.
+    #[inline]
+    pub(crate) fn oldest_open(&self) -> Option<BootNs> {
+        self.leader.as_ref().and_then(|leader| leader.stage.oldest_open())
     }
 
     /// Whether commands are held at the door for a hand-over.
@@ -237,8 +246,9 @@ impl State {
             stopped: self.stopped_reason(),
             epoch: leader.map_or(self.log_epoch, |leader| leader.epoch),
             durability: self.mode.in_force(),
-            lag: self.lag.now(leader.and_then(|leader| leader.stage.oldest_open()), now.boot),
+            lag: self.lag.now(self.oldest_open(), now.boot),
             lag_longest: self.lag.longest(),
+            gate: self.gate.info(),
             committed: self.committed_seen.max(self.applied),
             applied: self.applied,
             staged_seq: leader.map_or(Seq(0), |leader| leader.stage.last_staged()),

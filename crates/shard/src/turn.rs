@@ -6,7 +6,8 @@
 //! 3. a tenure begins, if it can
 //! 4. keys past their time are removed (primary)
 //! 5. the open batch is closed and proposed, if it is time
-//! 6. what consensus wants to know: applied position, readiness, drained
+//! 6. the lag gate is moved
+//! 7. what consensus wants to know: applied position, readiness, drained
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::Drain;
-use fastness_types::BootNs;
+use fastness_types::{BootNs, Durability};
 
 use crate::batch::UnitKind;
 use crate::restore::{Fatal, Step};
@@ -144,9 +145,10 @@ impl State {
         self.begin_tenure(now);
         let expiry = self.expire(now);
         let close = self.close_batch(inner, now.boot);
+        let gate = self.look_at_lag(now.boot);
         self.report(inner);
         self.wake(inner, now.boot);
-        [expiry, close].into_iter().flatten().min()
+        [expiry, close, gate].into_iter().flatten().min()
     }
 
     fn see_drain(&mut self, inner: &Inner, now: Now) {
@@ -199,6 +201,22 @@ impl State {
         }
     }
 
+    /// Slows, refuses or admits writes from here on; gives when to look again.
+    fn look_at_lag(&mut self, now: BootNs) -> Option<Duration> {
+        let lag = self.lag.now(self.oldest_open(), now);
+        let was_shut = self.gate.is_shut();
+        let next = self.gate.look(self.mode.in_force(), lag);
+        let lag_ms = lag.as_millis() as u64;
+        match (was_shut, self.gate.is_shut()) {
+            (false, true) => {
+                tracing::warn!(shard = self.shard.0, lag_ms, "the log is too far behind: writes are refused");
+            }
+            (true, false) => tracing::info!(shard = self.shard.0, lag_ms, "the log has caught up: writes are accepted"),
+            _ => {}
+        }
+        next
+    }
+
     fn report(&self, inner: &Inner) {
         let behind = inner.handle.committed().0.saturating_sub(self.applied.0);
         inner.handle.report_applied(self.applied);
@@ -212,11 +230,13 @@ impl State {
             inner.unblocked.notify_waiters();
         }
         let mode = self.mode.in_force();
+        let in_bound = mode != Durability::Async || self.gate.allows(self.oldest_open(), now);
         if let Some(leader) = &mut self.leader
-            && mode != fastness_types::Durability::Sync
+            && mode != Durability::Sync
+            && in_bound
             && leader.may_act(now)
         {
-            // Replies of `async` that were held since the lease had run out: it holds again.
+            // Replies that were held since the lease had run out or the log was behind: both are well again.
             leader.waiting.wake_all();
         }
     }

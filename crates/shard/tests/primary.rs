@@ -174,7 +174,7 @@ fn async_replies_leave_at_once() {
 #[test]
 fn an_async_acknowledgement_looks_at_the_lease_again() {
     script(async {
-        let world = World::primary(Setup::mode(Durability::Async)).await;
+        let world = World::primary(Setup::ungated(Durability::Async)).await;
         let mut client = world.client();
         let set = client.run("SET a 1");
         let read = client.run("GET a");
@@ -194,7 +194,7 @@ fn an_async_acknowledgement_looks_at_the_lease_again() {
 #[test]
 fn a_lease_that_holds_again_releases_async_replies() {
     script(async {
-        let world = World::primary(Setup::mode(Durability::Async)).await;
+        let world = World::primary(Setup::ungated(Durability::Async)).await;
         let mut client = world.client();
         let set = client.run("SET a 1");
         world.pause_process(Duration::from_secs(4000));

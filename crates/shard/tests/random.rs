@@ -120,7 +120,7 @@ impl Run {
     async fn new(seed: u64) -> Run {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mode = if rng.random_bool(0.75) { Durability::Sync } else { Durability::Async };
-        let world = World::primary(Setup::mode(mode)).await;
+        let world = World::primary(Setup::ungated(mode)).await;
         let clients = (0..4).map(|_| world.client()).collect();
         let mut model = Model::default();
         model.begin(Data::new());
@@ -280,7 +280,7 @@ impl Run {
         self.flush_replies();
         assert!(self.held.is_empty(), "seed {}: nothing is held when nothing is open", self.seed);
         let own = self.world.shard.digest().unwrap();
-        let replay = World::start_on(Setup::mode(self.mode), self.world.log.clone(), self.world.clock.clone());
+        let replay = World::start_on(Setup::ungated(self.mode), self.world.log.clone(), self.world.clock.clone());
         for _ in 0..1000 {
             replay.settle().await;
             if replay.shard.info().applied == own.0 {

@@ -262,9 +262,9 @@ pub static OPTIONS: &[OptionSpec] = &[
     // Durability.
     option!("durability", "sync", "sync, async or disabled", Start, Kind::Durability(|c| &mut c.durability),
         "the mode this node is meant for: sync and async need TLS, master-key-file and availability-zone"),
-    option!("durability-max-lag", "10", "a span from 1s to 1h", Start,
-        Kind::Span { field: |c| &mut c.durability_max_lag, unit: SECOND, min: SECOND, max: Duration::from_secs(3_600) },
-        "async: age of the oldest write not committed at which writes are refused"),
+    option!("durability-max-lag", "10", "a span from 100ms to 10m", Running,
+        Kind::Span { field: |c| &mut c.durability_max_lag, unit: SECOND, min: Duration::from_millis(100), max: Duration::from_secs(600) },
+        "async: age of the oldest write not committed at which writes are refused; from half of it on they are slowed"),
     option!("clock-max-offset", "10", "a span from 1s to 1h", Start,
         Kind::Span { field: |c| &mut c.clock_max_offset, unit: SECOND, min: SECOND, max: Duration::from_secs(3_600) },
         "how far this node's wall clock may be off the median of all nodes' before it stages nothing and hands over what it leads"),

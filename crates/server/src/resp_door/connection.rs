@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use fastness_engine::Key;
 use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
-use fastness_shard::{Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest};
+use fastness_shard::{Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
 use tokio::io::Interest;
 
 use super::ReplicaDoor;
@@ -88,7 +88,8 @@ enum End {
 
 /// What a command that waits is waiting for.
 enum Blocked {
-    /// The log is behind, leadership is being handed over, or clients are paused: the command will be run again.
+    /// The log is behind, leadership is being handed over, writes are slowed, or clients are paused: the command will be
+    /// run again.
     Busy(Pin<Box<dyn Future<Output = ()>>>),
     /// WAIT or WAITAOF.
     Wait(Pin<Box<dyn Future<Output = WaitAnswer>>>),
@@ -472,13 +473,18 @@ impl Connection {
     /// The command that was just tried will be run again.
     fn hold_back(&mut self) {
         let shard = self.door.shard.clone();
-        if self.session.is_paused() {
-            self.blocked = Some(Blocked::Busy(Box::pin(shard.unpaused())));
-            self.client.blocked.set(true);
-        } else {
-            self.blocked = Some(Blocked::Busy(Box::pin(async move { shard.unblocked().await })));
-            add(&self.door.stats.stalled, 1);
-        }
+        let busy: Pin<Box<dyn Future<Output = ()>>> = match self.session.waits_for() {
+            WaitsFor::Pause => {
+                self.client.blocked.set(true);
+                Box::pin(shard.unpaused())
+            }
+            WaitsFor::Lag(until) => Box::pin(async move { shard.slowed(until).await }),
+            WaitsFor::Shard => {
+                add(&self.door.stats.stalled, 1);
+                Box::pin(async move { shard.unblocked().await })
+            }
+        };
+        self.blocked = Some(Blocked::Busy(busy));
     }
 
     /// What follows from a command's outcome.

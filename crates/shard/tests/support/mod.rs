@@ -140,17 +140,29 @@ pub struct Setup {
     pub slots: SlotSet,
     pub maxmemory: u64,
     pub batching: Batching,
+    pub max_lag: Duration,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { durability: Durability::Sync, slots: SlotSet::all(), maxmemory: 0, batching: Batching::default() }
+        Setup {
+            durability: Durability::Sync,
+            slots: SlotSet::all(),
+            maxmemory: 0,
+            batching: Batching::default(),
+            max_lag: limits::DURABILITY_LAG_MAX,
+        }
     }
 }
 
 impl Setup {
     pub fn mode(durability: Durability) -> Setup {
         Setup { durability, ..Setup::default() }
+    }
+
+    /// With a lag gate that never shuts, for what is asked about something else after hours have passed.
+    pub fn ungated(durability: Durability) -> Setup {
+        Setup { max_lag: Duration::MAX, ..Setup::mode(durability) }
     }
 }
 
@@ -217,6 +229,7 @@ impl World {
             copies: copies.clone(),
             random_seed: 1,
             batching: setup.batching,
+            max_lag: setup.max_lag,
         };
         let (shard, task) = Shard::start(options, handle);
         tokio::task::spawn_local(task);

@@ -156,6 +156,7 @@ async fn start_replica(
         copies: Rc::new(Copies(control.clone())),
         random_seed,
         batching: Batching::default(),
+        max_lag: fastness_types::limits::DURABILITY_LAG_MAX,
     };
     let (running, shard_loop) = Shard::start(options, handle.clone());
     tokio::task::spawn_local(shard_loop);

@@ -1,0 +1,163 @@
+//! The lag gate of `async` (rule 6 of the design): what a failover can lose is bounded by what is acknowledged.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use fastness_shard::{Batching, GateState, Leave, Outcome, WaitsFor};
+use fastness_types::Durability;
+use support::{Client, Setup, World, script};
+
+const OK: &str = "+OK\r\n";
+const LAGGING: &str =
+    "-CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up\r\n";
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+async fn lagging(setup: Setup) -> (World, Client) {
+    let world = World::primary(setup).await;
+    let mut client = world.client();
+    client.expect("SET a 1", OK);
+    (world, client)
+}
+
+#[test]
+fn writes_are_refused_at_the_bound_and_resume_by_themselves() {
+    script(async {
+        let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
+        world.advance(seconds(4)).await;
+        client.expect("SET a 2", OK);
+        world.advance(seconds(6)).await;
+        let mut other = world.client();
+        for refused in ["SET a 3", "DEL b", "INCR c", "FLUSHALL"] {
+            other.expect(refused, LAGGING);
+        }
+        other.expect("GET a", "$1\r\n2\r\n");
+        assert_eq!(world.shard.info().gate.refused, 4);
+
+        // The older batch commits: the newer one is 6 s old and over the lower mark.
+        assert!(world.commit().await);
+        client.expect("SET a 4", LAGGING);
+        assert!(world.commit().await);
+        client.expect("SET a 5", OK);
+        assert_eq!(world.shard.info().gate.state, GateState::Open);
+        assert_eq!(world.shard.info().gate.shut, 1);
+    });
+}
+
+#[test]
+fn writes_are_slowed_as_the_bound_nears() {
+    script(async {
+        let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
+        world.advance(Duration::from_millis(7_500)).await;
+        let slowed = client.run("SET a 2");
+        assert_eq!((slowed.text.as_str(), slowed.outcome), ("", Outcome::Busy));
+        let WaitsFor::Lag(until) = client.session.waits_for() else { panic!("{:?}", client.session.waits_for()) };
+        let span = until.since(world.clock_boot());
+        assert!(span > Duration::from_millis(100) && span < Duration::from_millis(250), "{span:?}");
+        client.expect("GET a", "$1\r\n1\r\n");
+        let waited = tokio::task::spawn_local({
+            let shard = world.shard.clone();
+            async move { shard.slowed(until).await }
+        });
+        world.advance(span - Duration::from_millis(1)).await;
+        assert!(!waited.is_finished());
+        assert_eq!(client.run("SET a 2").outcome, Outcome::Busy);
+        world.advance(Duration::from_millis(1)).await;
+        assert!(waited.is_finished());
+        client.expect("SET a 2", OK);
+        assert_eq!(client.run("SET a 3").outcome, Outcome::Busy, "each write is slowed");
+        assert_eq!(world.shard.info().gate.slowed, 2);
+    });
+}
+
+#[test]
+fn a_transaction_is_slowed_and_refused_whole() {
+    script(async {
+        let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
+        world.advance(seconds(9)).await;
+        client.expect("MULTI", OK);
+        client.expect("SET a 2", "+QUEUED\r\n");
+        assert_eq!(client.run("EXEC").outcome, Outcome::Busy);
+        world.advance(seconds(1)).await;
+        client.expect("EXEC", LAGGING);
+        client.expect("GET a", "$1\r\n1\r\n");
+        client.expect("MULTI", OK);
+        client.expect("SET a 3", LAGGING);
+        client.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    });
+}
+
+/// The promise counts from when an acknowledgement leaves, not from when its write ran.
+#[test]
+fn an_acknowledgement_looks_at_the_lag_again() {
+    script(async {
+        let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
+        world.advance(seconds(4)).await;
+        let set = client.run("SET a 2");
+        assert_eq!(client.leave(&set), Leave::Now);
+        world.pause_process(seconds(7));
+        assert_eq!(client.leave(&set), Leave::Wait, "the oldest open write is 11 s old");
+        let released = world.shard.wait_released(&client.session, set.hold().unwrap());
+        let released = tokio::task::spawn_local(released);
+        world.settle().await;
+        assert!(!released.is_finished());
+        world.commit().await;
+        assert!(released.is_finished(), "what is open still is 7 s old, and may be lost");
+    });
+}
+
+#[test]
+fn reads_and_other_modes_have_no_gate() {
+    script(async {
+        for mode in [Durability::Sync, Durability::Disabled] {
+            let (world, mut client) = {
+                let world = World::primary(Setup::mode(mode)).await;
+                let mut client = world.client();
+                assert_eq!(client.run("SET a 1").text, OK);
+                (world, client)
+            };
+            world.advance(seconds(60)).await;
+            assert_eq!(client.run("SET a 2").text, OK, "{mode:?}");
+            assert_eq!(world.shard.info().gate.state, GateState::Open);
+            assert!(world.shard.info().lag >= seconds(60));
+        }
+    });
+}
+
+#[test]
+fn behind_a_shut_gate_the_byte_bound_refuses_and_does_not_block() {
+    script(async {
+        let batching = Batching { open_bytes_max: 64, ..Batching::default() };
+        let setup = Setup { batching, ..Setup::mode(Durability::Async) };
+        let (world, mut client) = lagging(setup).await;
+        let value = "x".repeat(100);
+        client.expect(&format!("SET b {value}"), OK);
+        assert_eq!(client.run("SET a 2").outcome, Outcome::Busy);
+        assert_eq!(client.session.waits_for(), WaitsFor::Shard);
+        let waiting = world.shard.clone();
+        let waiting = tokio::task::spawn_local(async move { waiting.unblocked().await });
+        world.settle().await;
+        assert!(!waiting.is_finished());
+        world.advance(seconds(11)).await;
+        assert!(waiting.is_finished());
+        client.expect("SET a 2", LAGGING);
+        world.commit_all().await;
+        client.expect("SET a 3", OK);
+    });
+}
+
+#[test]
+fn a_bound_that_changes_counts_from_the_next_turn() {
+    script(async {
+        let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
+        world.advance(seconds(3)).await;
+        world.shard.set_max_lag(seconds(2));
+        world.advance(seconds(2)).await;
+        client.expect("SET a 2", LAGGING);
+    });
+}
