@@ -41,7 +41,8 @@ const EXPIRE_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
-    let mut alarm = Alarm::default();
+    // The gate's is seconds away while all is well: kept apart, it is not replaced by each batch's.
+    let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
     loop {
         let stopped = inner.state.borrow_mut().see_role(&inner.handle);
         if let Some(reason) = stopped {
@@ -56,13 +57,23 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             tokio::task::yield_now().await;
             continue;
         }
-        alarm.set(&inner, wait);
+        alarm.set(&inner, wait.work);
+        gate_alarm.set(&inner, wait.gate);
         tokio::select! {
             () = inner.handle.changed() => {}
             () = inner.work.notified() => {}
             () = alarm.rings() => {}
+            () = gate_alarm.rings() => {}
         }
     }
+}
+
+/// How long to wait if nobody wakes the loop; `None`: until somebody does.
+struct Waits {
+    /// For keys to remove and the open batch.
+    work: Option<Duration>,
+    /// For the lag gate.
+    gate: Option<Duration>,
 }
 
 /// The next point in time at which the loop has something to do. A pause costs system calls, so one that rings early
@@ -134,8 +145,8 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
 }
 
 impl State {
-    /// Everything of a turn after the log; gives how long to wait if nobody wakes the loop (`None`: until somebody does).
-    fn finish_turn(&mut self, inner: &Inner, behind: bool) -> Option<Duration> {
+    /// Everything of a turn after the log.
+    fn finish_turn(&mut self, inner: &Inner, behind: bool) -> Waits {
         let now = inner.now();
         if !behind && self.phase == Phase::Restoring {
             self.phase = Phase::Serving;
@@ -148,7 +159,7 @@ impl State {
         let gate = self.look_at_lag(now.boot);
         self.report(inner);
         self.wake(inner, now.boot);
-        [expiry, close, gate].into_iter().flatten().min()
+        Waits { work: [expiry, close].into_iter().flatten().min(), gate }
     }
 
     fn see_drain(&mut self, inner: &Inner, now: Now) {
