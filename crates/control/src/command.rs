@@ -8,19 +8,32 @@
 //! - A new command, or one whose old readers would do the wrong thing, raises `version`; a reader stops at a version or
 //!   a command that it does not know, since skipping it would make its map differ from the others'.
 
-use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot};
+use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot, UnknownDurability};
 use serde::{Deserialize, Serialize};
 
 use crate::map::{ClusterMap, MapError, NodeInfo, ShardMap};
 
-/// The version this code writes, and the newest it reads.
-pub const COMMAND_VERSION: u32 = 1;
+/// The newest version this code reads. An entry says the oldest one that knows its command.
+pub const COMMAND_VERSION: u32 = 2;
 
 /// A change of the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// The cluster's first map. Where there is a map already it changes nothing: the first one stays.
     Create(ClusterMap),
+    /// The operator wishes another durability mode (since version 2). Where it would make a durable cluster one that is not,
+    /// or the other way round, it changes nothing.
+    SetDurability(Durability),
+}
+
+impl Command {
+    /// The oldest version that knows it.
+    fn version(&self) -> u32 {
+        match self {
+            Command::Create(_) => 1,
+            Command::SetDurability(_) => 2,
+        }
+    }
 }
 
 /// Why a payload could not be read. Every one is fatal to this node's control plane.
@@ -54,8 +67,9 @@ pub struct Envelope {
 pub fn encode(envelope: &Envelope) -> Vec<u8> {
     let command = match &envelope.command {
         Command::Create(map) => CommandForm::Create { map: map.into() },
+        Command::SetDurability(mode) => CommandForm::SetDurability { durability: mode.name().to_owned() },
     };
-    let form = EnvelopeForm { version: COMMAND_VERSION, sequence: envelope.seq.0, command };
+    let form = EnvelopeForm { version: envelope.command.version(), sequence: envelope.seq.0, command };
     serde_json::to_vec(&form).expect("plain structs of numbers and strings have a JSON form")
 }
 
@@ -67,13 +81,17 @@ pub fn decode(payload: &[u8]) -> Result<Envelope, DecodeError> {
     let malformed = |e: serde_json::Error| DecodeError::Malformed(e.to_string());
     // The version first: what a newer version wrote must not be reported as malformed.
     let VersionForm { version } = serde_json::from_slice(payload).map_err(malformed)?;
-    if version != COMMAND_VERSION {
+    if version == 0 || version > COMMAND_VERSION {
         return Err(DecodeError::Version { found: version });
     }
     let form: EnvelopeForm = serde_json::from_slice(payload).map_err(malformed)?;
     let command = match form.command {
         CommandForm::Create { map } => Command::Create(map.into_map()?),
+        CommandForm::SetDurability { durability } => Command::SetDurability(parse_durability(&durability)?),
     };
+    if version < command.version() {
+        return Err(DecodeError::Malformed(format!("version {version} has no such command")));
+    }
     Ok(Envelope { seq: Seq(form.sequence), command })
 }
 
@@ -93,6 +111,11 @@ struct EnvelopeForm {
 #[serde(rename_all = "snake_case")]
 enum CommandForm {
     Create { map: MapForm },
+    SetDurability { durability: String },
+}
+
+fn parse_durability(name: &str) -> Result<Durability, DecodeError> {
+    name.parse().map_err(|error: UnknownDurability| DecodeError::Malformed(error.to_string()))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +124,8 @@ struct MapForm {
     hash_seed: String,
     map_version: u64,
     durability: String,
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    durability_version: u64,
     replicas: u32,
     nodes: Vec<NodeForm>,
     shards: Vec<ShardForm>,
@@ -129,6 +154,15 @@ struct ShardForm {
     config_epoch: u64,
 }
 
+/// What the absence of a `durability_version` means.
+fn first() -> u64 {
+    1
+}
+
+fn is_first(version: &u64) -> bool {
+    *version == first()
+}
+
 fn hex(bytes: &[u8; 16]) -> String {
     ClusterId(*bytes).to_string()
 }
@@ -140,6 +174,7 @@ impl From<&ClusterMap> for MapForm {
             hash_seed: hex(&map.hash_seed.0),
             map_version: map.version,
             durability: map.durability.name().to_owned(),
+            durability_version: map.durability_version,
             replicas: map.replicas,
             nodes: map.nodes.iter().map(NodeForm::from).collect(),
             shards: map.shards.iter().map(ShardForm::from).collect(),
@@ -182,7 +217,8 @@ impl MapForm {
             cluster_id: id(&self.cluster_id)?,
             hash_seed: HashSeed(id(&self.hash_seed)?.0),
             version: self.map_version,
-            durability: self.durability.parse::<Durability>().map_err(|e| DecodeError::Malformed(e.to_string()))?,
+            durability: parse_durability(&self.durability)?,
+            durability_version: self.durability_version,
             replicas: self.replicas,
             nodes: self.nodes.into_iter().map(NodeForm::into_node).collect::<Result<_, _>>()?,
             shards: self.shards.into_iter().map(ShardForm::into_shard).collect(),
@@ -249,8 +285,19 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named_even_if_all_else_is_strange() {
-        let found = decode(br#"{"version": 2, "command": {"teleport": {}}}"#);
-        assert_eq!(found, Err(DecodeError::Version { found: 2 }));
+        let found = decode(br#"{"version": 3, "command": {"teleport": {}}}"#);
+        assert_eq!(found, Err(DecodeError::Version { found: 3 }));
+    }
+
+    #[test]
+    fn a_wish_for_a_mode_is_frozen_too() {
+        let envelope = Envelope { seq: Seq(3), command: Command::SetDurability(Durability::Async) };
+        let text = r#"{"version":2,"sequence":3,"command":{"set_durability":{"durability":"async"}}}"#;
+        assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);
+        assert_eq!(decode(text.as_bytes()), Ok(envelope));
+        for wrong in [text.replace("async", "maybe"), text.replace(":2,", ":1,"), text.replace(":2,", ":0,")] {
+            assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl CreateRequest {
             hash_seed: self.hash_seed,
             version: 1,
             durability: self.durability,
+            durability_version: 1,
             replicas: self.replicas,
             nodes,
             shards: placed.shards,

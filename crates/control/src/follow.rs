@@ -319,11 +319,25 @@ impl Follower {
                     cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
                     durability = %map.durability, "the cluster is created"
                 );
-                let map = Arc::new(map);
-                self.map.store(Some(map.clone()));
-                self.changes.send_replace(Some(map));
+                self.publish(map);
+            }
+            Command::SetDurability(mode) => {
+                let Some(map) = self.map.load_full() else { return };
+                if !map.may_become(mode) {
+                    tracing::warn!(from = %map.durability, to = %mode, "a wish for a mode that cannot be changed to is passed over");
+                    return;
+                }
+                tracing::info!(from = %map.durability, to = %mode, "another durability mode is wished");
+                let version = map.version + 1;
+                self.publish(ClusterMap { version, durability: mode, durability_version: version, ..(*map).clone() });
             }
         }
+    }
+
+    fn publish(&mut self, map: ClusterMap) {
+        let map = Arc::new(map);
+        self.map.store(Some(map.clone()));
+        self.changes.send_replace(Some(map));
     }
 
     /// An entry of another leader was committed: what an older epoch had in flight and is not committed may never be.

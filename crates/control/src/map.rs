@@ -21,6 +21,8 @@ pub struct ClusterMap {
     pub version: u64,
     /// The mode that the operator wishes; what acts is an effect in each shard's log.
     pub durability: Durability,
+    /// The version of the map that brought this wish: of two wishes the newer one has the higher.
+    pub durability_version: u64,
     /// Copies of each shard besides the primary.
     pub replicas: u32,
     /// By id.
@@ -132,6 +134,13 @@ pub enum MapError {
 }
 
 impl ClusterMap {
+    /// Whether the mode can be changed to `mode` while the cluster runs: what a durable cluster needs (AZs, replicas, TLS,
+    /// encryption) is decided when it is created.
+    #[must_use]
+    pub fn may_become(&self, mode: Durability) -> bool {
+        self.durability.is_durable() == mode.is_durable()
+    }
+
     /// The node with this id.
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&NodeInfo> {

@@ -29,6 +29,7 @@ pub(crate) fn three() -> ClusterMap {
         hash_seed: HashSeed([9; 16]),
         version: 1,
         durability: Durability::Sync,
+        durability_version: 1,
         replicas: 2,
         nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
         shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],

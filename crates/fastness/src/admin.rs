@@ -8,7 +8,7 @@ use fastness_control::LEADER_METADATA;
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse,
+    HandOverResponse, SetDurabilityRequest, SetDurabilityResponse,
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -83,6 +83,15 @@ impl Admin {
     /// Hands over.
     pub async fn hand_over(&self, address: &str, request: HandOverRequest) -> Result<HandOverResponse> {
         self.at_the_leader(address, |mut client| async move { client.hand_over(request).await }).await
+    }
+
+    /// Changes the durability mode, and waits until it is in force.
+    pub async fn set_durability(&self, address: &str, request: SetDurabilityRequest) -> Result<SetDurabilityResponse> {
+        self.at_the_leader(address, |mut client| {
+            let request = request.clone();
+            async move { client.set_durability(request).await }
+        })
+        .await
     }
 
     /// Asks at `address`, then wherever it points to.

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
-use fastness_wire::admin::v1::{CreateClusterRequest, DescribeClusterResponse, HandOverRequest, NodeSpec};
+use fastness_wire::admin::v1::{
+    CreateClusterRequest, DescribeClusterResponse, HandOverRequest, NodeSpec, SetDurabilityRequest,
+};
 use serde_json::json;
 
 use crate::admin::{Admin, Credentials};
@@ -75,6 +77,17 @@ pub enum Command {
         /// The node that shall lead; left out: the best other replica
         #[arg(long, value_name = "NODE")]
         to: Option<u64>,
+    },
+    /// Change the durability mode of the running cluster: sync or async
+    ///
+    /// Returns when the new mode is committed in the log of every shard. To sync: every write acknowledged from then on, and
+    /// everything before, survives a failover. To async: the next failover may lose up to durability-max-lag of writes.
+    /// Whether a cluster is durable at all (disabled or not) is decided when it is created.
+    SetDurability {
+        #[command(flatten)]
+        connection: Connection,
+        /// sync or async
+        mode: String,
     },
 }
 
@@ -174,6 +187,9 @@ pub async fn run(command: Command) -> Result<()> {
         Command::HandOver { connection, shard, to } => {
             hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
         }
+        Command::SetDurability { connection, mode } => {
+            set_durability(&connection, SetDurabilityRequest { durability: mode }).await
+        }
     }
 }
 
@@ -198,6 +214,20 @@ async fn hand_over(connection: &Connection, request: HandOverRequest) -> Result<
         println!("{}", json!({ "new_primary_node": answer.new_primary_node }));
     } else {
         println!("shard {} is led by node {} now", request.shard, answer.new_primary_node);
+    }
+    Ok(())
+}
+
+async fn set_durability(connection: &Connection, request: SetDurabilityRequest) -> Result<()> {
+    let (admin, addresses) = connection.open()?;
+    let answer = first_that_answers!(&addresses, |address| admin.set_durability(address, request.clone()))?;
+    if let Some(dir) = &connection.dir {
+        dev::note_durability(dir, &request.durability).await?;
+    }
+    if connection.json {
+        println!("{}", json!({ "durability": request.durability, "durability_version": answer.durability_version }));
+    } else {
+        println!("durability {} is in force on every shard", request.durability);
     }
     Ok(())
 }
@@ -232,12 +262,22 @@ pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
     leads.max_by_key(|(_, replica)| replica.term).map(|(node, _)| node)
 }
 
+/// The mode in force on a shard: its primary's, else that of the replica whose log is known furthest.
+fn mode_of(shard: u32, views: &Views) -> Option<&str> {
+    let primary = primary_of(shard, views);
+    let replicas = views.iter().filter_map(|(node, view)| Some((Some(*node) == primary, view.as_ref()?)));
+    let own = replicas.flat_map(|(leads, view)| view.replicas.iter().map(move |replica| (leads, replica)));
+    let of_shard = own.filter(|(_, replica)| replica.shard == shard && !replica.durability.is_empty());
+    of_shard.max_by_key(|(leads, replica)| (*leads, replica.applied)).map(|(_, replica)| replica.durability.as_str())
+}
+
 fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
     let replicas = |view: &DescribeClusterResponse| -> Vec<_> {
         let one = |r: &fastness_wire::admin::v1::ReplicaStatus| {
             json!({
                 "shard": r.shard, "role": r.role, "term": r.term, "leader_node": r.leader_node,
                 "committed": r.committed, "applied": r.applied, "ready": r.ready, "lease_held": r.lease_held,
+                "durability": r.durability, "durability_version": r.durability_version,
             })
         };
         view.replicas.iter().map(one).collect()
@@ -253,11 +293,12 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
     let shards = map.shards.iter().map(|shard| {
         json!({
             "id": shard.id, "slots": [shard.slot_first, shard.slot_last], "members": shard.members,
-            "primary": primary_of(shard.id, views),
+            "primary": primary_of(shard.id, views), "durability": mode_of(shard.id, views),
         })
     });
     json!({
         "cluster_id": map.cluster_id, "map_version": map.map_version, "durability": map.durability,
+        "durability_version": map.durability_version,
         "nodes": nodes.collect::<Vec<_>>(), "shards": shards.collect::<Vec<_>>(),
     })
 }
@@ -281,7 +322,7 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
     }
     text += &nodes.to_string();
     text.push('\n');
-    let mut shards = Table::new(&["SHARD", "SLOTS", "PRIMARY", "REPLICAS"]);
+    let mut shards = Table::new(&["SHARD", "SLOTS", "DURABILITY", "PRIMARY", "REPLICAS"]);
     for shard in &map.shards {
         let primary = primary_of(shard.id, views);
         let others = shard.members.iter().filter(|node| Some(**node) != primary).map(|node| {
@@ -295,6 +336,7 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
         shards.row([
             shard.id.to_string(),
             format!("{}-{}", shard.slot_first, shard.slot_last),
+            mode_of(shard.id, views).unwrap_or("not known").to_owned(),
             primary.map_or_else(|| "none".to_owned(), |node| format!("node {node}")),
             others.collect::<Vec<_>>().join(", "),
         ]);
@@ -340,7 +382,12 @@ mod tests {
             let replica = ReplicaStatus { shard: 1, term, role: role.into(), lease_held, ..ReplicaStatus::default() };
             Some(DescribeClusterResponse { replicas: vec![replica], ..DescribeClusterResponse::default() })
         };
-        let views = [(1, view(3, "leader", true)), (2, view(4, "leader", true)), (3, view(4, "follower", false))];
+        let mut views = [(1, view(3, "leader", true)), (2, view(4, "leader", true)), (3, view(4, "follower", false))];
+        assert_eq!(mode_of(1, &views), None);
+        for ((_, view), mode) in views.iter_mut().zip(["async", "sync", "async"]) {
+            view.as_mut().unwrap().replicas[0].durability = mode.into();
+        }
+        assert_eq!(mode_of(1, &views), Some("sync"), "the primary's");
         assert_eq!(primary_of(1, &views), Some(2));
         assert_eq!(primary_of(2, &views), None);
         assert_eq!(primary_of(1, &[(1, view(3, "leader", false)), (2, None)]), None);

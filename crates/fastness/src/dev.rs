@@ -13,6 +13,7 @@ use fastness_types::ClusterId;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
+use cluster_file::ClusterFile;
 use folder::Folder;
 use report::Report;
 use settings::{Settings, Wish};
@@ -146,6 +147,20 @@ pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
     let addresses = addresses?;
     ensure!(!addresses.is_empty(), "no node of {} is running (`fastness dev --dir {0}`)", folder.path().display());
     Ok((bring_up::admin(&folder)?, addresses))
+}
+
+/// The running cluster has another durability mode now: the folder says so from here on.
+pub async fn note_durability(dir: &Path, mode: &str) -> Result<()> {
+    let (folder, mut settings) = open(dir)?;
+    settings.durability = mode.to_owned();
+    settings.save(&folder)?;
+    let (of_question, of_file) = (folder.clone(), folder);
+    let supervised = tokio::task::spawn_blocking(move || socket::ask(&of_question, &Request::Reload)).await??;
+    if supervised.is_none() {
+        let running = |node| Some((node, process::of_node(&of_file, node)?.pid));
+        ClusterFile::of(&of_file, &settings, &settings.nodes().filter_map(running).collect())?.write(&of_file)?;
+    }
+    Ok(())
 }
 
 /// An existing cluster's folder.

@@ -1,4 +1,4 @@
-//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over.
+//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is refused.
 //! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node.
@@ -6,27 +6,35 @@
 //! [`LEADER_METADATA`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastness_consensus::{GroupControl, HandOverError};
-use fastness_control::{ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, Requirements};
+use fastness_control::command::Command;
+use fastness_control::{
+    ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, ProposeError, Requirements, ShardMap,
+};
 use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, NodeSpec, ReplicaStatus, ShardStatus,
+    HandOverResponse, NodeSpec, ReplicaStatus, SetDurabilityRequest, SetDurabilityResponse, ShardStatus,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Response, Status};
 
 use crate::disks;
+use crate::leaders::{self, Members};
 use crate::replicas::Replicas;
 use crate::shared::NodeShared;
 use crate::tls::Identity;
 
 /// How long the owner of a shard may take to drain before a hand-over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a change of the mode is waited for.
+const IN_FORCE_PATIENCE: Duration = Duration::from_secs(20);
+/// How often the shards are looked at meanwhile.
+const IN_FORCE_LOOK: Duration = Duration::from_millis(50);
 
 /// The service.
 pub struct Admin {
@@ -73,6 +81,7 @@ impl Admin {
 
     fn replica_status(&self, shard: u32, control: &GroupControl) -> ReplicaStatus {
         let status = control.status();
+        let mode = self.node.mode(ShardId(shard));
         ReplicaStatus {
             shard,
             role: status.role.name().to_owned(),
@@ -82,7 +91,64 @@ impl Admin {
             applied: status.applied.0,
             ready: status.ready,
             lease_held: status.lease_held,
+            durability: mode.map_or_else(String::new, |mode| mode.in_force.name().to_owned()),
+            durability_version: mode.map_or(0, |mode| mode.version),
         }
+    }
+}
+
+impl Admin {
+    /// Brings the wish into the map; gives the map that has it.
+    async fn wish(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
+        let map = self.map()?;
+        if !map.may_become(mode) {
+            return Err(Status::failed_precondition(format!(
+                "the cluster is '{}', which cannot become '{mode}': whether a cluster is durable is decided when it is created",
+                map.durability
+            )));
+        }
+        if map.durability == mode {
+            return Ok(map);
+        }
+        match self.control.propose(Command::SetDurability(mode)).await {
+            Ok(()) => {}
+            Err(ProposeError::NotLeader(leader)) => return Err(self.ask_there(leader, "the control plane")),
+            Err(error) => return Err(Status::unavailable(error.to_string())),
+        }
+        let map = self.map()?;
+        if map.durability == mode { Ok(map) } else { Err(Status::aborted("another mode was wished meanwhile")) }
+    }
+
+    /// Waits until the map's mode is committed in the log of every shard.
+    async fn until_in_force(&self, map: &ClusterMap) -> Result<(), Status> {
+        let mut members = Members::new(&self.node, self.asking.clone());
+        let until = Instant::now() + IN_FORCE_PATIENCE;
+        let mut behind: Vec<_> = map.shards.iter().collect();
+        for round in 0.. {
+            // Any replica's word counts: what has committed stays in the log.
+            behind.retain(|shard| self.node.mode(shard.id).is_none_or(|mode| mode.version < map.durability_version));
+            for (asked, _) in leaders::to_ask(map, behind.iter().copied(), round) {
+                let told = members.ask(asked).await;
+                let has = |shard: &ShardMap| {
+                    told.iter().any(|r| r.shard == shard.id.0 && r.durability_version >= map.durability_version)
+                };
+                behind.retain(|shard| !has(shard));
+            }
+            if behind.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            tokio::time::sleep(IN_FORCE_LOOK).await;
+        }
+        let names: Vec<_> = behind.iter().map(|shard| shard.id.to_string()).collect();
+        Err(Status::deadline_exceeded(format!(
+            "'{}' is wished and comes into force by itself, but shard {} has not committed it yet: has it a primary? Ask \
+             again to wait for it",
+            map.durability,
+            names.join(", ")
+        )))
     }
 }
 
@@ -236,6 +302,7 @@ impl AdminService for Admin {
             replicas,
             map_version: map.as_ref().map_or(0, |map| map.version),
             disk: self.own.disk.to_string(),
+            durability_version: map.as_ref().map_or(0, |map| map.durability_version),
         }))
     }
 
@@ -258,5 +325,21 @@ impl AdminService for Admin {
         };
         let new = control.hand_over(target, HAND_OVER_PATIENCE).await.map_err(not_handed_over)?;
         Ok(Response::new(HandOverResponse { new_primary_node: new.0 }))
+    }
+
+    async fn set_durability(
+        &self,
+        request: Request<SetDurabilityRequest>,
+    ) -> Result<Response<SetDurabilityResponse>, Status> {
+        self.require_administrator(&request)?;
+        let mode: Durability = request
+            .into_inner()
+            .durability
+            .parse()
+            .map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
+        let map = self.wish(mode).await?;
+        let version = map.durability_version;
+        self.until_in_force(&map).await?;
+        Ok(Response::new(SetDurabilityResponse { durability_version: version }))
     }
 }

@@ -332,7 +332,6 @@ impl Inner {
             shard: id,
             slots: [shard.first.0..=shard.last.0].into_iter().collect::<SlotSet>(),
             seed: map.hash_seed,
-            created_with: map.durability,
             clock: self.clock.clone(),
             handle,
             group: Arc::new(control.clone()),

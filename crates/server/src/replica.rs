@@ -11,8 +11,8 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::{GroupControl, GroupStatus};
 use fastness_engine::{Digest, EngineOptions};
-use fastness_shard::{Batching, DigestError, Shard, ShardOptions, SlotSet, StableCopies};
-use fastness_types::{Clock, Durability, HashSeed, LogIndex, ShardId};
+use fastness_shard::{Batching, DigestError, ModeWish, Shard, ShardOptions, SlotSet, StableCopies};
+use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
@@ -21,12 +21,14 @@ use crate::resp_door::accept::Incoming;
 use crate::resp_door::command::{Snapshot, snapshot};
 use crate::resp_door::stream::ClientStream;
 use crate::resp_door::{ReplicaDoor, connection};
-use crate::shared::NodeShared;
+use crate::shared::{ModeReport, NodeShared};
 
 /// Messages that wait for a replica's thread; whoever sends one more waits.
 pub const MAILBOX_MAX: usize = 256;
 /// Period of the thread's housekeeping: idle connections, figures per second.
 const TICK: Duration = Duration::from_secs(1);
+/// How soon a wish for another durability mode is seen, and the mode in force reported.
+const MODE_TICK: Duration = Duration::from_millis(50);
 /// How long connections get at the end to send what may still leave.
 const LAST_REPLIES_MAX: Duration = Duration::from_millis(500);
 
@@ -76,8 +78,6 @@ pub struct ReplicaOptions {
     pub slots: SlotSet,
     /// The cluster's hash seed.
     pub seed: HashSeed,
-    /// The mode the cluster was created with.
-    pub created_with: Durability,
     /// Both clocks.
     pub clock: Arc<dyn Clock>,
     /// The group's owner side.
@@ -117,6 +117,8 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
     let mut shard_loop = tokio::task::spawn_local(shard_loop);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut mode_tick = tokio::time::interval(MODE_TICK);
+    mode_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             message = messages.recv() => match message {
@@ -124,6 +126,7 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
                 Some(message) => answer(&door, message),
             },
             _ = tick.tick() => housekeeping(&door),
+            _ = mode_tick.tick() => follow_mode(&door),
             ended = &mut shard_loop => {
                 let reason = door.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
                 tracing::error!(shard = %shard_id, reason, "the replica has stopped");
@@ -143,7 +146,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
         shard: options.shard,
         node: options.node.node,
         slots: options.slots,
-        created_with: options.created_with,
+        wish: wish(&options.node).expect("a replica is started when the map names it"),
         engine: EngineOptions { seed: options.seed, maxmemory },
         clock: options.clock,
         pause: Rc::new(TimerPause::default()),
@@ -186,6 +189,21 @@ fn housekeeping(door: &ReplicaDoor) {
     });
     door.shard.set_max_lag(config.durability_max_lag);
     door.stats.memory_peak(used);
+}
+
+/// Tells the shard what is wished, and the node what is in force.
+fn follow_mode(door: &ReplicaDoor) {
+    if let Some(wish) = wish(&door.node) {
+        door.shard.set_wish(wish);
+    }
+    let (in_force, version) = door.shard.mode();
+    door.node.tell_mode(door.shard_id, ModeReport { in_force, version });
+}
+
+/// The mode that the cluster's map wishes.
+fn wish(node: &NodeShared) -> Option<ModeWish> {
+    let map = node.map.load();
+    map.as_ref().map(|map| ModeWish { mode: map.durability, version: map.durability_version })
 }
 
 /// Gives replies that may leave the time to do so, then closes.

@@ -81,6 +81,8 @@ impl ReplicaDoor {
         let map = self.node.map.load();
         let map = map.as_deref()?;
         let leader = |shard: ShardId| -> Option<NodeId> { self.node.leader(shard) };
-        Some(look(&View { map, leader: &leader, own: (self.node.node, self.shard_id), tls, offset, healthy }))
+        let own = (self.node.node, self.shard_id);
+        let durability = self.node.mode(self.shard_id).map_or(map.durability, |mode| mode.in_force);
+        Some(look(&View { map, leader: &leader, own, durability, tls, offset, healthy }))
     }
 }

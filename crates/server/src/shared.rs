@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_control::ClusterMap;
-use fastness_types::{Az, ClusterId, NodeId, ShardId};
+use fastness_types::{Az, ClusterId, Durability, NodeId, ShardId};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -45,7 +45,18 @@ pub struct NodeShared {
     groups: RwLock<BTreeMap<ShardId, GroupHandle>>,
     /// Leaders of shards that this node has no replica of, as their members have told.
     told: RwLock<BTreeMap<ShardId, NodeId>>,
+    /// Of this node's replicas, as they have reported last.
+    modes: RwLock<BTreeMap<ShardId, ModeReport>>,
     phase: watch::Sender<Phase>,
+}
+
+/// The durability mode of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModeReport {
+    /// What its commands go by.
+    pub in_force: Durability,
+    /// The version of the newest wish that has committed there; never falls while the process runs, but for the time of a restore.
+    pub version: u64,
 }
 
 /// How far a node is on its way to its end. It never goes back.
@@ -78,6 +89,7 @@ impl NodeShared {
             clients: AtomicU64::new(0),
             groups: RwLock::default(),
             told: RwLock::default(),
+            modes: RwLock::default(),
             phase: watch::Sender::new(Phase::Running),
         })
     }
@@ -109,6 +121,19 @@ impl NodeShared {
             },
             None => self.told.read().get(&shard).copied(),
         }
+    }
+
+    /// Notes the mode of a replica on this node.
+    pub fn tell_mode(&self, shard: ShardId, mode: ModeReport) {
+        if self.mode(shard) != Some(mode) {
+            self.modes.write().insert(shard, mode);
+        }
+    }
+
+    /// The mode of this node's replica of `shard`, as of a moment ago; `None`: it has no replica, or none that runs.
+    #[must_use]
+    pub fn mode(&self, shard: ShardId) -> Option<ModeReport> {
+        self.modes.read().get(&shard).copied()
     }
 
     /// Asks the node to stop: leadership is handed over, replies leave, then the process ends.

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use fastness_control::{ClusterMap, NodeInfo, ShardMap};
 use fastness_resp::ReplyBuf;
-use fastness_types::{NodeId, SLOTS, ShardId, Slot};
+use fastness_types::{Durability, NodeId, SLOTS, ShardId, Slot};
 
 use crate::names;
 
@@ -22,6 +22,8 @@ pub struct View<'a> {
     pub leader: &'a dyn Fn(ShardId) -> Option<NodeId>,
     /// The replica that is asked.
     pub own: (NodeId, ShardId),
+    /// The mode in force on the asked replica.
+    pub durability: Durability,
     /// Whether the client came through the TLS door.
     pub tls: bool,
     /// Log position of the asked replica.
@@ -221,9 +223,11 @@ impl View<'_> {
              cluster_voting_nodes_pfail:0\r\ncluster_voting_nodes_fail:0\r\ncluster_known_nodes:{replicas}\r\n\
              cluster_size:{}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{own_epoch}\r\n\
              cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
-             total_cluster_links_buffer_limit_exceeded:0\r\n",
+             total_cluster_links_buffer_limit_exceeded:0\r\ncluster_durability:{}\r\ncluster_durability_wished:{}\r\n",
             if self.is_ok() { "ok" } else { "fail" },
             self.map.shards.len(),
+            self.durability,
+            self.map.durability,
         )
     }
 
@@ -280,6 +284,7 @@ pub(crate) mod tests {
             hash_seed: HashSeed([2; 16]),
             version: 1,
             durability: Durability::Sync,
+            durability_version: 1,
             replicas: 2,
             nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
             shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],
@@ -291,7 +296,8 @@ pub(crate) mod tests {
         let map = map();
         let leader = |shard: ShardId| (shard == ShardId(1)).then_some(NodeId(3));
         let own = (NodeId(1), ShardId(1));
-        look(&View { map: &map, leader: &leader, own, tls, offset: 5, healthy: true })
+        let durability = Durability::Async;
+        look(&View { map: &map, leader: &leader, own, durability, tls, offset: 5, healthy: true })
     }
 
     fn decoded(write: impl Fn(&mut ReplyBuf)) -> Value {

@@ -15,7 +15,8 @@
 //!   flags      u8      bit 0: an idempotency record follows
 //!   delay      varint  ms from the batch's stamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
-//!   record     varint length, bytes; only with bit 0
+//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the wish that it fulfils;
+//!              without one it is 0
 //! effects      the units' effects, one after the other, as engine/src/effect.rs encodes them; a mode unit has none
 //! ```
 //!
@@ -29,6 +30,8 @@
 
 use bytes::Bytes;
 use fastness_types::{Durability, Seq, WallMs};
+
+use crate::mode::ModeWish;
 
 /// The version this code writes, and the only one it reads so far.
 const VERSION: u8 = 1;
@@ -82,7 +85,7 @@ pub struct UnitHead {
     pub stamp: WallMs,
     /// Bytes of effects.
     pub length: usize,
-    /// Reserved for writes that can be recognised when they are sent again.
+    /// Reserved for writes that can be recognised when they are sent again. Of a mode unit: the wish's version.
     pub record: Option<Box<[u8]>>,
 }
 
@@ -101,13 +104,28 @@ pub struct Unit<'a> {
     pub effects: &'a [u8],
 }
 
+impl UnitHead {
+    /// A change of the mode.
+    pub(crate) fn of_mode(wish: ModeWish, stamp: WallMs) -> UnitHead {
+        let record = Some(wish.version.to_le_bytes().into());
+        UnitHead { kind: UnitKind::Mode, durability: Some(wish.mode), stamp, length: 0, record }
+    }
+}
+
+impl Unit<'_> {
+    /// Of a mode unit: the version of the wish that it fulfils.
+    fn wish_version(&self) -> u64 {
+        self.record.and_then(|version| version.try_into().ok()).map_or(0, u64::from_le_bytes)
+    }
+}
+
 /// What applying a batch does, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run<'a> {
     /// Effects of one unit or of several that follow one another and have the same stamp.
     Effects { stamp: WallMs, effects: &'a [u8] },
     /// The mode changes.
-    Mode(Durability),
+    Mode(ModeWish),
 }
 
 /// Why a payload is not a batch. Any of these in a committed entry stops the replica.
@@ -125,7 +143,7 @@ pub enum BatchError {
     /// Time runs backwards or past its range.
     #[error("the stamps in a batch run backwards")]
     Stamp,
-    /// A mode unit without a mode, or with effects.
+    /// A mode unit without a mode, with effects, or with a version that is no number.
     #[error("a mode unit in a batch is malformed")]
     Mode,
     /// Heads and effects do not add up.
@@ -225,7 +243,7 @@ impl<'a> Batch<'a> {
         std::iter::from_fn(move || {
             let first = units.next()?;
             if let (UnitKind::Mode, Some(mode)) = (first.kind, first.durability) {
-                return Some(Run::Mode(mode));
+                return Some(Run::Mode(ModeWish { mode, version: first.wish_version() }));
             }
             let mut length = first.effects.len();
             while let Some(unit) = units.next_if(|unit| unit.kind != UnitKind::Mode && unit.stamp == first.stamp) {
@@ -298,6 +316,9 @@ fn read_head<'a>(reader: &mut Reader<'a>) -> Result<HeadRef<'a>, BatchError> {
     } else {
         None
     };
+    if kind == UnitKind::Mode && record.is_some_and(|version| version.len() != size_of::<u64>()) {
+        return Err(BatchError::Mode);
+    }
     Ok(HeadRef { kind, durability, delay, length, record })
 }
 

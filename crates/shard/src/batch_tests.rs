@@ -122,10 +122,22 @@ fn a_run_ends_at_another_stamp_and_at_a_change_of_the_mode() {
         [
             Run::Effects { stamp: early, effects: b"abc" },
             Run::Effects { stamp: late, effects: b"d" },
-            Run::Mode(Durability::Sync),
+            Run::Mode(ModeWish { mode: Durability::Sync, version: 0 }),
             Run::Effects { stamp: late, effects: b"ef" },
         ]
     );
+}
+
+#[test]
+fn a_mode_unit_names_the_wish_that_it_fulfils() {
+    let wish = ModeWish { mode: Durability::Async, version: 0x0102_0304_0506_0708 };
+    let bytes = encode(HEADER, &[UnitHead::of_mode(wish, HEADER.stamp)], b"");
+    assert_eq!(&bytes[20..], [3, 2, 1, 0, 0, 8, 8, 7, 6, 5, 4, 3, 2, 1], "frozen");
+    assert_eq!(Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(), [Run::Mode(wish)]);
+    let mut short = bytes.to_vec();
+    short[25] = 7;
+    short.pop();
+    assert_eq!(Batch::decode(&short), Err(BatchError::Mode));
 }
 
 #[test]

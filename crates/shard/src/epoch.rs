@@ -69,18 +69,18 @@ impl State {
             base: LogIndex(self.applied.0 - self.log_seq.0),
             moved: Vec::new(),
         });
-        if self.mode.is_unwritten() {
-            self.stage_mode(self.created_with, now);
-        }
     }
 
-    /// Stages the shard's mode; from here on the log says it.
-    fn stage_mode(&mut self, mode: fastness_types::Durability, now: Now) {
+    /// Stages the mode that is wished, if the log does not say it yet.
+    pub(crate) fn follow_wish(&mut self, now: Now) {
+        let Some(wish) = self.mode.to_stage() else { return };
         let now = Now { wall: self.stamp(now), ..now };
-        let Some(leader) = self.leader.as_mut() else { return };
-        leader.stage.stage_mode(mode, now, &mut leader.dirty);
+        let may_stage = self.draining.is_none() && now.trusted;
+        let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else { return };
+        tracing::info!(shard = self.shard.0, mode = %wish.mode, version = wish.version, "the durability mode is staged");
+        leader.stage.stage_mode(wish, now, &mut leader.dirty);
         self.engine.advance_stamp(now.wall);
-        self.mode.stage(mode);
+        self.mode.stage(wish);
     }
 
     /// Ends the tenure without undoing: nothing is open.

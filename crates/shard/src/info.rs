@@ -40,6 +40,8 @@ pub struct ShardInfo {
     pub epoch: Epoch,
     /// The mode in force.
     pub durability: Durability,
+    /// The version of the newest wish for a mode that has committed here; 0: none.
+    pub mode_version: u64,
     /// Age of the oldest effect that has not committed.
     pub lag: Duration,
     /// The longest such age seen at a commit.

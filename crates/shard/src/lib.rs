@@ -40,6 +40,7 @@ pub use client_pause::PauseKind;
 pub use door::{Call, Door, DoorOutcome, ShardView};
 pub use info::{ShardInfo, Standing};
 pub use lag::{GateInfo, GateState};
+pub use mode::ModeWish;
 pub use options::{Batching, Pause, ShardOptions, SlotSet, StableCopies, TokioPause};
 pub use outcome::{Hold, Leave, Outcome, Tenure, WaitAnswer, WaitRequest};
 pub use release::Released;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_engine::EngineOptions;
-use fastness_types::{Clock, Durability, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
+use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
+
+use crate::mode::ModeWish;
 
 /// What [`crate::Shard::start`] is given.
 pub struct ShardOptions {
@@ -18,8 +20,8 @@ pub struct ShardOptions {
     pub node: NodeId,
     /// The slots that the shard owns.
     pub slots: SlotSet,
-    /// The mode that the cluster was created with. Counts until the shard's log says one.
-    pub created_with: Durability,
+    /// What the cluster's map wishes; [`crate::Shard::set_wish`] tells of later wishes.
+    pub wish: ModeWish,
     /// The data's options.
     pub engine: EngineOptions,
     /// Both clocks.

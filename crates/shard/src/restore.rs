@@ -11,7 +11,6 @@ use fastness_engine::ApplyError;
 use fastness_types::{BootNs, Epoch, LogIndex, Seq};
 
 use crate::batch::{Batch, BatchError, Run, peek_header};
-use crate::mode::Mode;
 use crate::state::{Phase, State, new_engine};
 
 /// Why this replica stops.
@@ -54,7 +53,7 @@ impl State {
         self.applied = LogIndex(0);
         self.log_epoch = Epoch::default();
         self.log_seq = Seq(0);
-        self.mode = Mode::new(self.created_with);
+        self.mode.restart();
         self.phase = Phase::Restoring;
         self.counters.restores += 1;
     }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::Digest;
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{BootNs, Clock, LogIndex, WallMs};
+use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
 use tokio::sync::Notify;
 
 use crate::door::{Call, Door};
 use crate::info::ShardInfo;
+use crate::mode::ModeWish;
 use crate::options::{Pause, ShardOptions, StableCopies};
 use crate::outcome::{Hold, Leave, Outcome, WaitAnswer, WaitRequest};
 use crate::release::{Released, Waiter};
@@ -173,6 +174,21 @@ impl Shard {
         if !left.is_zero() {
             self.inner.pause.pause(left).await;
         }
+    }
+
+    /// The mode that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an older
+    /// wish. [`ShardInfo::mode_version`] tells what has committed.
+    pub fn set_wish(&self, wish: ModeWish) {
+        if self.inner.state.borrow_mut().mode.wish(wish) {
+            self.inner.work.notify_one();
+        }
+    }
+
+    /// The mode in force, and the version of the newest wish that has committed here (0: none).
+    #[must_use]
+    pub fn mode(&self) -> (Durability, u64) {
+        let state = self.inner.state.borrow();
+        (state.mode.in_force(), state.mode.version())
     }
 
     /// The durability lag at which `async` refuses writes (`durability-max-lag`).

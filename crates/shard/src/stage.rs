@@ -17,6 +17,7 @@ use fastness_types::{BootNs, Durability, Epoch, Seq, limits};
 
 use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
 use crate::dirty::DirtyKeys;
+use crate::mode::ModeWish;
 use crate::options::Batching;
 use crate::state::Now;
 
@@ -43,7 +44,7 @@ pub(crate) struct Batched {
     /// Units of clients.
     pub(crate) writes: usize,
     /// The last mode unit in it.
-    pub(crate) mode: Option<Durability>,
+    pub(crate) mode: Option<ModeWish>,
 }
 
 /// When the open batch is to be closed.
@@ -65,7 +66,7 @@ pub(crate) struct Stage {
     heads: Vec<UnitHead>,
     opened: BootNs,
     writes: usize,
-    mode: Option<Durability>,
+    mode: Option<ModeWish>,
     sealed: VecDeque<(Batched, Bytes)>,
     in_flight: VecDeque<Batched>,
     /// Bytes of effects in `sealed` and `in_flight`.
@@ -296,13 +297,11 @@ impl Stage {
         Some(batch)
     }
 
-    /// Stages a change of the mode.
-    pub(crate) fn stage_mode(&mut self, mode: Durability, now: Now, dirty: &mut DirtyKeys) {
-        self.mode = Some(mode);
+    /// Stages a change of the mode. Its batch waits for nothing.
+    pub(crate) fn stage_mode(&mut self, wish: ModeWish, now: Now, dirty: &mut DirtyKeys) {
+        self.mode = Some(wish);
         dirty.mark_everything(self.open_seq);
-        self.push(
-            UnitHead { kind: UnitKind::Mode, durability: Some(mode), stamp: now.wall, length: 0, record: None },
-            now,
-        );
+        self.push(UnitHead::of_mode(wish, now.wall), now);
+        self.hurry();
     }
 }

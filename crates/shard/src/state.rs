@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fastness_consensus::ClockCheck;
 use fastness_consensus::handle::Lease;
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Random};
-use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
+use fastness_types::{BootNs, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
@@ -128,7 +128,6 @@ pub(crate) struct State {
     /// The epoch of the newest applied entry, and its newest batch.
     pub(crate) log_epoch: Epoch,
     pub(crate) log_seq: Seq,
-    pub(crate) created_with: Durability,
     pub(crate) mode: Mode,
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
@@ -177,8 +176,7 @@ impl State {
             committed_seen: LogIndex(0),
             log_epoch: Epoch::default(),
             log_seq: Seq(0),
-            created_with: options.created_with,
-            mode: Mode::new(options.created_with),
+            mode: Mode::new(options.wish),
             lag: Lag::default(),
             gate: LagGate::new(options.max_lag),
             batching: options.batching,
@@ -246,6 +244,7 @@ impl State {
             stopped: self.stopped_reason(),
             epoch: leader.map_or(self.log_epoch, |leader| leader.epoch),
             durability: self.mode.in_force(),
+            mode_version: self.mode.version(),
             lag: self.lag.now(self.oldest_open(), now.boot),
             lag_longest: self.lag.longest(),
             gate: self.gate.info(),

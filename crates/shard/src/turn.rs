@@ -3,7 +3,7 @@
 //! 1. the role as consensus gives it now
 //! 2. the log: entries committed since the last turn, in slices (commits are checked off and replies released on a
 //!    primary, entries applied on a replica, memory restored)
-//! 3. a tenure begins, if it can
+//! 3. a tenure begins, if it can, and the wished mode is staged, if the log has another
 //! 4. keys past their time are removed (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
@@ -154,6 +154,7 @@ impl State {
         }
         self.see_drain(inner, now);
         self.begin_tenure(now);
+        self.follow_wish(now);
         let expiry = self.expire(now);
         let close = self.close_batch(inner, now.boot);
         let gate = self.look_at_lag(now.boot);

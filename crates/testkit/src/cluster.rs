@@ -130,12 +130,16 @@ impl Cluster {
     }
 
     fn dev<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        self.fastness("dev", args)
+    }
+
+    fn fastness<'a>(&self, group: &str, args: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let args: Vec<&str> = args.into_iter().collect();
-        let output = Command::new(binary()?).arg("dev").args(&args).arg("--dir").arg(&self.dir).output()?;
+        let output = Command::new(binary()?).arg(group).args(&args).arg("--dir").arg(&self.dir).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
             output.status.success(),
-            "fastness dev {args:?} failed ({}), files in {}:\n{text}{}",
+            "fastness {group} {args:?} failed ({}), files in {}:\n{text}{}",
             output.status,
             self.dir.display(),
             String::from_utf8_lossy(&output.stderr)
@@ -289,6 +293,14 @@ impl Cluster {
     /// If it is not running.
     pub fn resume(&self, node: u64) -> Result<()> {
         self.signal(node, Signal::CONT)
+    }
+
+    /// Changes the durability mode, and waits until it is in force on every shard.
+    ///
+    /// # Errors
+    /// If it is refused, or a shard does not commit it in time.
+    pub fn set_durability(&self, mode: &str) -> Result<()> {
+        self.fastness("cluster", ["set-durability", mode]).map(drop)
     }
 
     /// Starts whatever is not running, and waits until writes succeed.

@@ -37,6 +37,13 @@ impl Durability {
         }
     }
 
+    /// Of two modes the one that promises more.
+    #[must_use]
+    pub fn stricter(self, other: Durability) -> Durability {
+        // The frozen numbers grow from strict to loose.
+        if (self as u8) < (other as u8) { self } else { other }
+    }
+
     /// Whether a promise about lost writes is made at all.
     #[must_use]
     pub fn is_durable(self) -> bool {

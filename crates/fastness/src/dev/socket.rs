@@ -31,6 +31,8 @@ pub enum Request {
         /// SIGKILL.
         kill: bool,
     },
+    /// Read the settings again: a command has changed the durability mode.
+    Reload,
     /// End all nodes, then the supervisor itself.
     Shutdown,
 }

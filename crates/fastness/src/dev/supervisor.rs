@@ -168,6 +168,7 @@ impl Supervisor {
         let result = match request {
             Request::Start(nodes) => self.start(&nodes),
             Request::End { node, kill } => self.end(node, kill).map(|()| Vec::new()),
+            Request::Reload => self.reload().map(|()| Vec::new()),
             Request::Shutdown => {
                 self.end_all();
                 Ok(Vec::new())
@@ -177,6 +178,11 @@ impl Supervisor {
             Ok(started) => Response { started, error: None },
             Err(error) => Response { started: Vec::new(), error: Some(format!("{error:#}")) },
         }
+    }
+
+    fn reload(&mut self) -> Result<()> {
+        self.settings = Settings::load(&self.folder)?.context("the settings are gone")?;
+        self.write_file()
     }
 
     fn start(&mut self, nodes: &[u64]) -> Result<Vec<u64>> {

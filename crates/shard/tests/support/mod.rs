@@ -222,7 +222,7 @@ impl World {
             shard: ShardId(1),
             node: ME,
             slots: setup.slots,
-            created_with: setup.durability,
+            wish: ModeWish { mode: setup.durability, version: 1 },
             engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: setup.maxmemory },
             clock: clock.clone(),
             pause: Rc::new(ScriptedPause { clock: clock.clone(), sleepers: sleepers.clone() }),

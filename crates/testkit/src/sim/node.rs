@@ -9,7 +9,7 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers};
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, Log, LogOptions, MasterKey, WriterDriver};
-use fastness_shard::{Batching, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
+use fastness_shard::{Batching, ModeWish, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
 use fastness_types::{Clock, ClusterId, Durability, GroupId, HashSeed, LogIndex, NodeId, SLOTS, ShardId};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -149,7 +149,7 @@ async fn start_replica(
         shard,
         node: node.id,
         slots: slots(shard, node.shards),
-        created_with: Durability::Sync,
+        wish: ModeWish { mode: Durability::Sync, version: 1 },
         engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: 0 },
         clock,
         pause: Rc::new(TokioPause),

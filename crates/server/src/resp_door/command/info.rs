@@ -44,6 +44,8 @@ type Write = fn(&Facts<'_>, &mut String);
 struct Facts<'a> {
     replica: &'a ReplicaDoor,
     config: &'a Config,
+    /// The mode that the cluster's map wishes.
+    wished: Durability,
     shard: &'a ShardInfo,
     client_pause: Option<(PauseKind, Duration)>,
     figures: Figures,
@@ -133,6 +135,7 @@ pub(super) fn info(call: Call<'_, '_>) {
     let facts = Facts {
         replica: call.replica,
         config: &config,
+        wished: call.replica.node.map.load().as_ref().map_or(config.durability, |map| map.durability),
         shard: &call.shard.info(),
         client_pause: call.shard.client_pause(),
         figures: Figures::of(call.shard.engine()),
@@ -296,6 +299,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
     let lag = if shard.durability == Durability::Sync { 0 } else { shard.lag.as_millis() };
     lines!(text, "Durability",
         "durability": shard.durability.name(),
+        "durability_wished": facts.wished.name(),
         "durability_lag_ms": lag,
         "durability_oldest_open_ms": shard.lag.as_millis(),
         "durability_oldest_open_longest_ms": shard.lag_longest.as_millis(),
