@@ -56,6 +56,9 @@ impl Engine {
     /// Changes the data. Executing and applying both end here, and nothing else changes data.
     pub(crate) fn perform(&mut self, effect: &Effect<'_>, now: WallMs) {
         self.touch_watchers(effect, now);
+        if self.image.is_some() {
+            self.before_change(effect);
+        }
         match *effect {
             Effect::Set { key, value, expiry } => self.keyspace.set(&key, value, expiry, now),
             Effect::Append { key, bytes } => self.keyspace.append(&key, bytes, now),

@@ -29,7 +29,7 @@ impl Engine {
     }
 }
 
-fn of_entry(entry: &Entry) -> u128 {
+pub(crate) fn of_entry(entry: &Entry) -> u128 {
     let mut hasher = SipHasher13::new();
     let key = entry.key();
     hasher.write_u64(key.len() as u64);

@@ -2,6 +2,7 @@
 
 use crate::effect::{Effect, EffectBuf};
 use crate::execute::Env;
+use crate::image::Image;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
 use crate::value::ValueRef;
 use crate::watch::Watchers;
@@ -49,6 +50,8 @@ pub struct KeyspaceStats {
 pub struct Engine {
     pub(crate) keyspace: Keyspace,
     pub(crate) watchers: Watchers,
+    /// What is being written out, see [`crate::image`].
+    pub(crate) image: Option<Box<Image>>,
     stats: Stats,
     maxmemory: u64,
     newest_stamp: WallMs,
@@ -68,6 +71,7 @@ impl Engine {
         Engine {
             keyspace: Keyspace::new(options.seed),
             watchers: Watchers::default(),
+            image: None,
             stats: Stats::default(),
             maxmemory: options.maxmemory,
             newest_stamp: WallMs(0),
@@ -116,10 +120,10 @@ impl Engine {
         self.newest_stamp = self.newest_stamp.max(stamp);
     }
 
-    /// Bytes in use by the data.
+    /// Bytes in use by the data, and by an image of it that is being written.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
-        self.keyspace.account().bytes
+        self.keyspace.account().bytes + self.image_bytes()
     }
 
     /// The bound of [`Engine::memory_used`]; 0: none.

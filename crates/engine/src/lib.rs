@@ -10,6 +10,7 @@
 //! - [`string`], [`generic`], [`connection`], [`cluster`], [`server`]: the commands themselves, one file each or per
 //!   tight family.
 //! - [`transaction`], [`watch`]: MULTI and WATCH.
+//! - [`image`]: all data at one point, written out while commands go on, and read back.
 //!
 //! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
 //! Knows nothing of Raft, sockets, disks and sessions other than their transaction.
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod error;
 pub mod execute;
 pub mod generic;
+pub mod image;
 pub mod keyspace;
 pub mod server;
 pub mod string;
@@ -39,5 +41,6 @@ pub use effect::EffectBuf;
 pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};
 pub use error::CommandError;
 pub use execute::{Env, Random};
+pub use image::{ImageError, ImageSum};
 pub use keyspace::{ExpiryChange, Key};
 pub use transaction::Session;

@@ -147,7 +147,9 @@ impl Keyspace {
         account
     }
 
-    fn table(&self, slot: Slot) -> &Table {
+    /// The keys of one slot.
+    #[must_use]
+    pub fn table(&self, slot: Slot) -> &Table {
         &self.slots[usize::from(slot.0)]
     }
 
@@ -350,14 +352,25 @@ impl Keyspace {
 
     /// Removes every key. What they took is freed by [`Keyspace::release`], a little at a time.
     pub fn clear(&mut self) {
-        if self.len == 0 {
-            return;
+        if self.len > 0 {
+            let tables = self.take_tables();
+            self.retire(tables);
         }
+    }
+
+    /// Takes every key out; they count until the tables are [retired](Keyspace::retire) and freed.
+    #[must_use]
+    pub fn take_tables(&mut self) -> Box<[Table]> {
         self.account.add(SLOTS * size_of::<Table>());
-        self.retired.push(std::mem::replace(&mut self.slots, empty_slots()));
         self.groups = [0; SLOTS / GROUP];
         self.len = 0;
         self.due.clear();
+        std::mem::replace(&mut self.slots, empty_slots())
+    }
+
+    /// Tables that nobody reads any more are freed by [`Keyspace::release`].
+    pub fn retire(&mut self, tables: Box<[Table]>) {
+        self.retired.push(tables);
     }
 
     /// Frees up to `buckets` buckets of what was flushed; true if there is more.

@@ -1,0 +1,409 @@
+//! Snapshot files of one group: an image of its data at one log position, encrypted, in a folder of its own.
+//!
+//! What stands in a snapshot is its owner's business: here it is a head, chunks and a tail. The files are made and read by
+//! plain blocking calls; whoever must not wait gives them a thread.
+//!
+//! # File (frozen; golden bytes in the tests), named after the log position: `INDEX.snapshot`, 20 digits
+//!
+//! ```text
+//! magic        8   "FASTSNAP"
+//! version      u8  1
+//! reserved     3   0
+//! fingerprint  8   of the master key
+//! nonce        12  random
+//! key          48  the file's own key, wrapped by the master key (AES-256-GCM, with tag)
+//! frames:
+//!   kind       u8  1 head, 2 chunk, 3 tail
+//!   length     u32 be, of the sealed bytes
+//!   sealed         AES-256-GCM under the file's key, with tag; the nonce is 0x00000002 and the frame's number, u64 be
+//! ```
+//!
+//! Associated data: of the key `"fastness/snapshot-key/1" | cluster 16 | node 8 | group u32 be`, of a frame
+//! `"fastness/snapshot/1" | cluster | node | group | number u64 be | kind | length`. So a frame opens only in its own file,
+//! place and order. One head, any number of chunks, one tail, then the end: what is cut off is told from what is whole.
+//!
+//! # Rules
+//! - A file is written under another name (`writing`), synced, renamed, and its folder synced: a name that ends in
+//!   `.snapshot` is a whole file, or the disk has damaged it.
+//! - Each file has a key of its own, so that no nonce is used twice and the log's keys can be dropped without a look at snapshots.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
+use parking_lot::Mutex;
+use ring::aead::{Aad, LessSafeKey, Nonce};
+
+use crate::cipher::{Cipher, Fingerprint, aead_key};
+use crate::entry::{TAG_BYTES, array_at};
+
+const MAGIC: &[u8; 8] = b"FASTSNAP";
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 12 + 8 + 12 + 32 + TAG_BYTES;
+/// First 4 bytes of a frame's nonce; 1 is the log's.
+const PURPOSE_SNAPSHOT: [u8; 4] = [0, 0, 0, 2];
+/// The longest frame: the largest value with its key, and room. A longer length is damage, and is not allocated.
+pub const FRAME_BYTES_MAX: usize = 1 << 30;
+const ENDING: &str = ".snapshot";
+const WRITING: &str = "writing";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Head = 1,
+    Chunk = 2,
+    Tail = 3,
+}
+
+/// Why a snapshot cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not what was written: cut off, changed, of another place, or of a newer version.
+    #[error(
+        "{path}, byte {at}: {what}; the snapshot is damaged, remove the file to go on with an older one or the log"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// It was sealed under a master key that is not at hand.
+    #[error("{path} is sealed under master key {found}, which this node does not have: set master-key-file to it")]
+    OtherMaster {
+        /// The file.
+        path: PathBuf,
+        /// The key's fingerprint.
+        found: Fingerprint,
+    },
+}
+
+/// The snapshots of one group on one node.
+pub struct SnapshotFolder {
+    path: PathBuf,
+    place: Vec<u8>,
+    cipher: Mutex<Cipher>,
+}
+
+impl std::fmt::Debug for SnapshotFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotFolder").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl SnapshotFolder {
+    /// Opens the folder, made if need be; what an earlier process has left unfinished is removed.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn open(
+        path: &Path,
+        cluster: ClusterId,
+        node: NodeId,
+        group: GroupId,
+        cipher: Cipher,
+    ) -> Result<SnapshotFolder, SnapshotError> {
+        let mut place = Vec::with_capacity(28);
+        place.extend_from_slice(&cluster.0);
+        place.extend_from_slice(&node.0.to_be_bytes());
+        place.extend_from_slice(&group.0.to_be_bytes());
+        let folder = SnapshotFolder { path: path.to_owned(), place, cipher: Mutex::new(cipher) };
+        folder.io(std::fs::create_dir_all(path))?;
+        match std::fs::remove_file(path.join(WRITING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => folder.io(Err(error))?,
+            _ => {}
+        }
+        Ok(folder)
+    }
+
+    fn io<T>(&self, result: io::Result<T>) -> Result<T, SnapshotError> {
+        result.map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
+    }
+
+    /// The file of this position.
+    #[must_use]
+    pub fn file(&self, index: LogIndex) -> PathBuf {
+        self.path.join(format!("{:020}{ENDING}", index.0))
+    }
+
+    /// Positions of the snapshots that are there, newest first. Other files are passed over.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn list(&self) -> Result<Vec<LogIndex>, SnapshotError> {
+        let mut found = Vec::new();
+        for entry in self.io(std::fs::read_dir(&self.path))? {
+            let name = self.io(entry)?.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_suffix(ENDING)).filter(|digits| digits.len() == 20);
+            found.extend(digits.and_then(|digits| digits.parse().ok()).map(LogIndex));
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+
+    /// Begins a snapshot; one at a time.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn create(&self, head: &[u8]) -> Result<SnapshotWriter<'_>, SnapshotError> {
+        let path = self.path.join(WRITING);
+        let at = |source| SnapshotError::Io { path: path.clone(), source };
+        let file = File::create(&path).map_err(at)?;
+        let mut plain = [0; 32];
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&[VERSION, 0, 0, 0]);
+        {
+            let cipher = &mut *self.cipher.lock();
+            let mut nonce = [0; 12];
+            (cipher.random)(&mut plain);
+            (cipher.random)(&mut nonce);
+            header.extend_from_slice(&cipher.master.fingerprint().0);
+            header.extend_from_slice(&nonce);
+            let mut wrapped = plain;
+            let data = self.data(b"fastness/snapshot-key/1", &[]);
+            let tag = cipher
+                .master
+                .wrapping
+                .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), &mut wrapped)
+                .expect("32 bytes are below AES-GCM's limit");
+            header.extend_from_slice(&wrapped);
+            header.extend_from_slice(tag.as_ref());
+        }
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        out.write_all(&header).map_err(at)?;
+        let key = aead_key(&plain);
+        plain.fill(0);
+        let mut writer = SnapshotWriter { folder: self, path, out, key, number: 0, bytes: HEADER_BYTES as u64 };
+        writer.frame(Kind::Head, head)?;
+        Ok(writer)
+    }
+
+    /// Opens a snapshot and reads its head.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn read(&self, index: LogIndex) -> Result<SnapshotReader, SnapshotError> {
+        let path = self.file(index);
+        let io = |source| SnapshotError::Io { path: path.clone(), source };
+        let file = File::open(&path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut input = BufReader::with_capacity(1 << 20, file);
+        let damaged =
+            |at: usize, what: &str| SnapshotError::Damaged { path: path.clone(), at: at as u64, what: what.into() };
+        let mut header = [0; HEADER_BYTES];
+        if length < HEADER_BYTES as u64 {
+            return Err(damaged(length as usize, "it ends within its header"));
+        }
+        input.read_exact(&mut header).map_err(io)?;
+        if &header[..8] != MAGIC {
+            return Err(damaged(0, "it does not begin as a snapshot"));
+        }
+        if header[8] != VERSION {
+            return Err(damaged(8, &format!("format version {}, this binary reads {VERSION}", header[8])));
+        }
+        if header[9..12] != [0; 3] {
+            return Err(damaged(9, "reserved bytes are set"));
+        }
+        let fingerprint = Fingerprint(array_at(&header, 12));
+        let cipher = self.cipher.lock();
+        let master = cipher
+            .master_by(fingerprint)
+            .ok_or(SnapshotError::OtherMaster { path: path.clone(), found: fingerprint })?;
+        let mut wrapped = header[32..].to_vec();
+        let data = self.data(b"fastness/snapshot-key/1", &[]);
+        let plain = master
+            .wrapping
+            .open_in_place(Nonce::assume_unique_for_key(array_at(&header, 20)), Aad::from(data), &mut wrapped)
+            .map_err(|_| damaged(20, "its key does not open: another node's or group's file, or changed"))?;
+        let key = aead_key(&array_at(plain, 0));
+        wrapped.fill(0);
+        drop(cipher);
+        let data = self.data(b"fastness/snapshot/1", &[]);
+        let at = HEADER_BYTES as u64;
+        let mut reader = SnapshotReader { path, input, key, data, number: 0, at, length, head: Vec::new(), tail: None };
+        match reader.frame()? {
+            (Kind::Head, head) => reader.head = head,
+            (kind, _) => return Err(reader.damaged(&format!("it begins with a {kind:?}"))),
+        }
+        Ok(reader)
+    }
+
+    /// Removes a snapshot.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn remove(&self, index: LogIndex) -> Result<(), SnapshotError> {
+        self.io(std::fs::remove_file(self.file(index)))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), SnapshotError> {
+        self.io(File::open(&self.path).and_then(|folder| folder.sync_all()))
+    }
+
+    fn data(&self, label: &[u8], more: &[u8]) -> Vec<u8> {
+        [label, &self.place, more].concat()
+    }
+}
+
+fn frame_data(file: &[u8], number: u64, header: &[u8; 5]) -> Vec<u8> {
+    [file, &number.to_be_bytes(), header].concat()
+}
+
+fn frame_nonce(number: u64) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[..4].copy_from_slice(&PURPOSE_SNAPSHOT);
+    nonce[4..].copy_from_slice(&number.to_be_bytes());
+    Nonce::assume_unique_for_key(nonce)
+}
+
+/// A snapshot that is being written. Dropped before [`SnapshotWriter::finish`] it never was.
+pub struct SnapshotWriter<'f> {
+    folder: &'f SnapshotFolder,
+    path: PathBuf,
+    out: BufWriter<File>,
+    key: LessSafeKey,
+    number: u64,
+    bytes: u64,
+}
+
+impl SnapshotWriter<'_> {
+    /// Adds a chunk.
+    ///
+    /// # Errors
+    /// The file system refuses; the snapshot is to be given up.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), SnapshotError> {
+        self.frame(Kind::Chunk, chunk)
+    }
+
+    /// Bytes of the file so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Ends it and makes it the snapshot of this position. On stable storage when it returns.
+    ///
+    /// # Errors
+    /// The file system refuses; there is no such snapshot then.
+    pub fn finish(mut self, index: LogIndex, tail: &[u8]) -> Result<(), SnapshotError> {
+        self.frame(Kind::Tail, tail)?;
+        let at = |source| SnapshotError::Io { path: self.path.clone(), source };
+        self.out.flush().map_err(at)?;
+        self.out.get_ref().sync_all().map_err(at)?;
+        std::fs::rename(&self.path, self.folder.file(index)).map_err(at)?;
+        self.folder.sync()
+    }
+
+    fn frame(&mut self, kind: Kind, plain: &[u8]) -> Result<(), SnapshotError> {
+        assert!(plain.len() + TAG_BYTES <= FRAME_BYTES_MAX, "a chunk holds one value at most beyond its budget");
+        let mut header = [kind as u8, 0, 0, 0, 0];
+        header[1..].copy_from_slice(&((plain.len() + TAG_BYTES) as u32).to_be_bytes());
+        let data = frame_data(&self.folder.data(b"fastness/snapshot/1", &[]), self.number, &header);
+        let mut sealed = Vec::with_capacity(plain.len() + TAG_BYTES);
+        sealed.extend_from_slice(plain);
+        self.key
+            .seal_in_place_append_tag(frame_nonce(self.number), Aad::from(data), &mut sealed)
+            .expect("a frame is far below AES-GCM's limit of 64 GiB");
+        self.number += 1;
+        self.bytes += (header.len() + sealed.len()) as u64;
+        let written = self.out.write_all(&header).and_then(|()| self.out.write_all(&sealed));
+        written.map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
+    }
+}
+
+/// A snapshot that is being read.
+pub struct SnapshotReader {
+    path: PathBuf,
+    input: BufReader<File>,
+    key: LessSafeKey,
+    data: Vec<u8>,
+    number: u64,
+    at: u64,
+    length: u64,
+    head: Vec<u8>,
+    tail: Option<Vec<u8>>,
+}
+
+impl SnapshotReader {
+    /// The head.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The next chunk; `None` at the end, which is then known to be whole.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        if self.tail.is_some() {
+            return Ok(None);
+        }
+        match self.frame()? {
+            (Kind::Chunk, chunk) => Ok(Some(chunk)),
+            (Kind::Tail, tail) => {
+                if self.at != self.length {
+                    return Err(self.damaged("it goes on behind its end"));
+                }
+                self.tail = Some(tail);
+                Ok(None)
+            }
+            (Kind::Head, _) => Err(self.damaged("a second head")),
+        }
+    }
+
+    /// The tail, once [`SnapshotReader::next_chunk`] has given `None`.
+    #[must_use]
+    pub fn tail(&self) -> Option<&[u8]> {
+        self.tail.as_deref()
+    }
+
+    fn damaged(&self, what: &str) -> SnapshotError {
+        SnapshotError::Damaged { path: self.path.clone(), at: self.at, what: what.to_owned() }
+    }
+
+    fn frame(&mut self) -> Result<(Kind, Vec<u8>), SnapshotError> {
+        let mut header = [0; 5];
+        let left = self.length - self.at;
+        if left < header.len() as u64 {
+            return Err(self.damaged("it is cut off"));
+        }
+        let io = |path: &Path, source| SnapshotError::Io { path: path.to_owned(), source };
+        self.input.read_exact(&mut header).map_err(|source| io(&self.path, source))?;
+        let kind = match header[0] {
+            1 => Kind::Head,
+            2 => Kind::Chunk,
+            3 => Kind::Tail,
+            other => return Err(self.damaged(&format!("a frame of the unknown kind {other}"))),
+        };
+        let length = u32::from_be_bytes(array_at(&header, 1)) as usize;
+        if length > FRAME_BYTES_MAX || length < TAG_BYTES {
+            return Err(self.damaged(&format!("a frame of {length} bytes")));
+        }
+        if (length as u64) > left - header.len() as u64 {
+            return Err(self.damaged("it is cut off within a frame"));
+        }
+        let mut sealed = vec![0; length];
+        self.input.read_exact(&mut sealed).map_err(|source| io(&self.path, source))?;
+        let data = frame_data(&self.data, self.number, &header);
+        let opened = self.key.open_in_place(frame_nonce(self.number), Aad::from(data), &mut sealed);
+        let plain = opened.map_err(|_| self.damaged("a frame does not open: its bytes have changed"))?.len();
+        sealed.truncate(plain);
+        self.number += 1;
+        self.at += (header.len() + length) as u64;
+        Ok((kind, sealed))
+    }
+}

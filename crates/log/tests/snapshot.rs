@@ -1,0 +1,134 @@
+//! Snapshot files: what is read is what was written, or an error that says where.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use fastness_log::{Cipher, MasterKey, SnapshotError, SnapshotFolder};
+use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
+
+/// Randomness of a counter: golden files need the same bytes.
+fn cipher(key: u8) -> Cipher {
+    let mut next = 0u8;
+    let random = move |bytes: &mut [u8]| {
+        bytes.iter_mut().for_each(|byte| {
+            next = next.wrapping_add(1);
+            *byte = next;
+        });
+    };
+    Cipher::with_random(MasterKey::from_bytes(&[key; 32]), Box::new(random))
+}
+
+fn folder(path: &Path) -> SnapshotFolder {
+    SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(2), GroupId(3), cipher(7)).unwrap()
+}
+
+fn write(folder: &SnapshotFolder, index: u64) {
+    let mut writer = folder.create(b"head").unwrap();
+    writer.chunk(b"first").unwrap();
+    writer.chunk(b"").unwrap();
+    writer.chunk(b"third").unwrap();
+    writer.finish(LogIndex(index), b"tail").unwrap();
+}
+
+fn read(folder: &SnapshotFolder, index: u64) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), SnapshotError> {
+    let mut reader = folder.read(LogIndex(index))?;
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        chunks.extend(chunk);
+    }
+    assert!(reader.next_chunk()?.is_none());
+    Ok((reader.head().to_vec(), chunks, reader.tail().unwrap().to_vec()))
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(dir.path());
+    write(&folder, 70);
+    write(&folder, 800);
+    std::fs::write(dir.path().join("notes.snapshot"), "not a snapshot").unwrap();
+    assert_eq!(folder.list().unwrap(), [LogIndex(800), LogIndex(70)]);
+    assert_eq!(read(&folder, 70).unwrap(), (b"head".to_vec(), b"firstthird".to_vec(), b"tail".to_vec()));
+    folder.remove(LogIndex(800)).unwrap();
+    assert_eq!(folder.list().unwrap(), [LogIndex(70)]);
+}
+
+#[test]
+fn what_is_not_finished_never_was() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let folder = folder(dir.path());
+        folder.create(b"head").unwrap().chunk(b"chunk").unwrap();
+        assert_eq!(folder.list().unwrap(), []);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+    assert_eq!(folder(dir.path()).list().unwrap(), []);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "removed at the next start");
+}
+
+/// What version 1 wrote. If this fails, the format has changed, and snapshots on disk could not be read.
+#[test]
+fn the_format_is_frozen() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/snapshot-v1");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(dir.path());
+    write(&folder, 5);
+    let written = std::fs::read(folder.file(LogIndex(5))).unwrap();
+    if std::env::var_os("FASTNESS_UPDATE").is_some() && !golden.exists() {
+        std::fs::write(&golden, &written).unwrap();
+    }
+    assert_eq!(written, std::fs::read(&golden).unwrap());
+    std::fs::copy(&golden, folder.file(LogIndex(6))).unwrap();
+    assert_eq!(read(&folder, 6).unwrap(), read(&folder, 5).unwrap());
+}
+
+#[test]
+fn every_flipped_byte_and_every_cut_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(dir.path());
+    write(&folder, 5);
+    let good = std::fs::read(folder.file(LogIndex(5))).unwrap();
+    let path = folder.file(LogIndex(6));
+    for at in 0..good.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            std::fs::write(&path, &bad).unwrap();
+            let error = read(&folder, 6).expect_err(&format!("byte {at} was flipped"));
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+        std::fs::write(&path, &good[..at]).unwrap();
+        assert!(matches!(read(&folder, 6), Err(SnapshotError::Damaged { .. })), "cut to {at}");
+    }
+    std::fs::write(&path, [&good[..], b"x"].concat()).unwrap();
+    let error = read(&folder, 6).unwrap_err().to_string();
+    assert!(error.contains("goes on behind its end"), "{error}");
+}
+
+#[test]
+fn a_file_of_another_place_or_key_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&folder(dir.path()), 5);
+    let open = |cluster, node, group, key| {
+        let folder =
+            SnapshotFolder::open(dir.path(), ClusterId([cluster; 16]), NodeId(node), GroupId(group), cipher(key));
+        read(&folder.unwrap(), 5).map(drop)
+    };
+    assert!(open(1, 2, 3, 7).is_ok());
+    for (cluster, node, group) in [(9, 2, 3), (1, 9, 3), (1, 2, 9)] {
+        assert!(matches!(open(cluster, node, group, 7), Err(SnapshotError::Damaged { at: 20, .. })));
+    }
+    let error = open(1, 2, 3, 8).unwrap_err();
+    assert!(matches!(error, SnapshotError::OtherMaster { .. }), "{error}");
+    assert!(error.to_string().contains("master-key-file"), "{error}");
+}
+
+#[test]
+fn a_previous_master_key_still_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&folder(dir.path()), 5);
+    let rotated = cipher(8).with_previous(MasterKey::from_bytes(&[7; 32]));
+    let folder = SnapshotFolder::open(dir.path(), ClusterId([1; 16]), NodeId(2), GroupId(3), rotated).unwrap();
+    assert!(read(&folder, 5).is_ok());
+}
