@@ -25,7 +25,7 @@
 //!
 //! Chunks are cut between records. Varints are LEB128, as in [`crate::effect`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastness_types::{SLOTS, Slot, WallMs};
 
@@ -59,8 +59,8 @@ pub(crate) struct Image {
     /// The slot at hand, and the place in it; `SLOTS`: all are done.
     slot: usize,
     place: u64,
-    /// Keys of entries that were written ahead, or were not there, in slots from the one at hand on.
-    ahead: HashSet<Box<[u8]>>,
+    /// By slot, from the one at hand on: keys of entries that were written ahead, or were not there.
+    ahead: BTreeMap<u16, BTreeSet<Box<[u8]>>>,
     ahead_bytes: usize,
     /// Records written ahead that the next step takes.
     pending: Vec<u8>,
@@ -75,30 +75,27 @@ impl Image {
         slot < self.slot || (slot == self.slot && key.hash.reverse_bits() < self.place.reverse_bits())
     }
 
+    fn is_ahead(&self, slot: u16, key: &[u8]) -> bool {
+        self.ahead.get(&slot).is_some_and(|keys| keys.contains(key))
+    }
+
     /// Something is about to change this key.
     fn before_change(&mut self, keyspace: &Keyspace, key: &Key<'_>) {
-        if self.flushed.is_some() || self.is_written(key) || self.ahead.contains(key.bytes) {
+        if self.flushed.is_some() || self.is_written(key) || self.is_ahead(key.slot.0, key.bytes) {
             return;
         }
         if let Some(entry) = keyspace.find(key) {
             write_entry(entry, &mut self.sum, &mut self.pending);
         }
-        self.ahead_bytes += key.bytes.len() + size_of::<Box<[u8]>>();
-        self.ahead.insert(key.bytes.into());
+        self.ahead_bytes += ahead_bytes(key.bytes);
+        self.ahead.entry(key.slot.0).or_default().insert(key.bytes.into());
     }
 
     fn slot_is_done(&mut self, keyspace: &Keyspace) {
+        let done = self.ahead.remove(&(self.slot as u16));
+        self.ahead_bytes -= done.iter().flatten().map(|key| ahead_bytes(key)).sum::<usize>();
         self.slot += 1;
         self.place = 0;
-        if !self.ahead.is_empty() {
-            let (done, mut freed) = (self.slot, 0);
-            self.ahead.retain(|key| {
-                let stays = usize::from(fastness_types::slot_of(key).0) >= done;
-                freed += if stays { 0 } else { key.len() + size_of::<Box<[u8]>>() };
-                stays
-            });
-            self.ahead_bytes -= freed;
-        }
         // Slots without keys are passed over at once.
         while self.slot < SLOTS && self.table(keyspace).is_empty() {
             self.slot += 1;
@@ -115,12 +112,12 @@ impl Image {
     /// Writes the bucket at hand.
     fn write_bucket(&mut self, keyspace: &Keyspace, out: &mut Vec<u8>) {
         let (from, mut sum) = (self.place.reverse_bits(), self.sum);
-        let ahead = &self.ahead;
+        let ahead = self.ahead.get(&(self.slot as u16));
         let next = self.table(keyspace).scan(self.place, |entry| {
             let key = entry.key();
             // After shrinking, a bucket also holds what was written as part of another one.
             let is_new = from == 0 || keyspace.hash(key).reverse_bits() >= from;
-            if is_new && (ahead.is_empty() || !ahead.contains(key)) {
+            if is_new && ahead.is_none_or(|keys| !keys.contains(key)) {
                 write_entry(entry, &mut sum, out);
             }
         });
@@ -240,6 +237,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What a key that is remembered takes, about.
+fn ahead_bytes(key: &[u8]) -> usize {
+    key.len() + 2 * size_of::<Box<[u8]>>()
 }
 
 /// Bytes that are not records of this version.

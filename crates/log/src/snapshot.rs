@@ -390,7 +390,7 @@ impl SnapshotReader {
             other => return Err(self.damaged(&format!("a frame of the unknown kind {other}"))),
         };
         let length = u32::from_be_bytes(array_at(&header, 1)) as usize;
-        if length > FRAME_BYTES_MAX || length < TAG_BYTES {
+        if !(TAG_BYTES..=FRAME_BYTES_MAX).contains(&length) {
             return Err(self.damaged(&format!("a frame of {length} bytes")));
         }
         if (length as u64) > left - header.len() as u64 {

@@ -31,14 +31,17 @@ fn write(folder: &SnapshotFolder, index: u64) {
     writer.finish(LogIndex(index), b"tail").unwrap();
 }
 
-fn read(folder: &SnapshotFolder, index: u64) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), SnapshotError> {
+/// Head, all chunks in one piece, tail.
+type Content = [Vec<u8>; 3];
+
+fn read(folder: &SnapshotFolder, index: u64) -> Result<Content, SnapshotError> {
     let mut reader = folder.read(LogIndex(index))?;
     let mut chunks = Vec::new();
     while let Some(chunk) = reader.next_chunk()? {
         chunks.extend(chunk);
     }
     assert!(reader.next_chunk()?.is_none());
-    Ok((reader.head().to_vec(), chunks, reader.tail().unwrap().to_vec()))
+    Ok([reader.head().to_vec(), chunks, reader.tail().unwrap().to_vec()])
 }
 
 #[test]
@@ -49,7 +52,7 @@ fn what_is_written_is_read() {
     write(&folder, 800);
     std::fs::write(dir.path().join("notes.snapshot"), "not a snapshot").unwrap();
     assert_eq!(folder.list().unwrap(), [LogIndex(800), LogIndex(70)]);
-    assert_eq!(read(&folder, 70).unwrap(), (b"head".to_vec(), b"firstthird".to_vec(), b"tail".to_vec()));
+    assert_eq!(read(&folder, 70).unwrap(), [b"head".to_vec(), b"firstthird".to_vec(), b"tail".to_vec()]);
     folder.remove(LogIndex(800)).unwrap();
     assert_eq!(folder.list().unwrap(), [LogIndex(70)]);
 }

@@ -73,7 +73,7 @@ impl State {
 
     /// Stages the mode that is wished, if the log does not say it yet.
     pub(crate) fn follow_wish(&mut self, now: Now) {
-        let Some(wish) = self.mode.to_stage() else { return };
+        let Some(wish) = self.mode.unstaged() else { return };
         let now = Now { wall: self.stamp(now), ..now };
         let may_stage = self.draining.is_none() && now.trusted;
         let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else { return };

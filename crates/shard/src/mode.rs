@@ -63,7 +63,7 @@ impl Mode {
 
     /// What a primary has to stage now.
     #[must_use]
-    pub fn to_stage(&self) -> Option<ModeWish> {
+    pub fn unstaged(&self) -> Option<ModeWish> {
         let is_new = self.committed.is_none_or(|committed| committed.version < self.wish.version);
         (is_new && self.staged.is_none()).then_some(self.wish)
     }
@@ -99,10 +99,10 @@ mod tests {
     fn the_log_wins_over_the_wish() {
         let mut mode = Mode::new(wish(Async, 1));
         assert_eq!((mode.in_force(), mode.version()), (Async, 0));
-        assert_eq!(mode.to_stage(), Some(wish(Async, 1)));
+        assert_eq!(mode.unstaged(), Some(wish(Async, 1)));
         mode.commit(wish(Sync, 1));
         assert_eq!((mode.in_force(), mode.version()), (Sync, 1));
-        assert_eq!(mode.to_stage(), None);
+        assert_eq!(mode.unstaged(), None);
     }
 
     #[test]
@@ -127,18 +127,18 @@ mod tests {
         mode.wish(wish(Sync, 2));
         mode.stage(wish(Sync, 2));
         mode.wish(wish(Async, 3));
-        assert_eq!(mode.to_stage(), None);
+        assert_eq!(mode.unstaged(), None);
         mode.commit(wish(Sync, 2));
-        assert_eq!(mode.to_stage(), Some(wish(Async, 3)));
+        assert_eq!(mode.unstaged(), Some(wish(Async, 3)));
     }
 
     #[test]
     fn an_older_wish_than_the_logs_stages_nothing() {
         let mut mode = Mode::new(wish(Async, 2));
         mode.commit(wish(Sync, 3));
-        assert_eq!(mode.to_stage(), None);
+        assert_eq!(mode.unstaged(), None);
         assert!(!mode.wish(wish(Async, 2)));
         mode.restart();
-        assert_eq!((mode.to_stage(), mode.version()), (Some(wish(Async, 2)), 0));
+        assert_eq!((mode.unstaged(), mode.version()), (Some(wish(Async, 2)), 0));
     }
 }
