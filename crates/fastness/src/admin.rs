@@ -8,7 +8,7 @@ use fastness_control::LEADER_METADATA;
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, SetDurabilityRequest, SetDurabilityResponse,
+    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, SetDurabilityRequest, SetDurabilityResponse,
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -83,6 +83,12 @@ impl Admin {
     /// Hands over.
     pub async fn hand_over(&self, address: &str, request: HandOverRequest) -> Result<HandOverResponse> {
         self.at_the_leader(address, |mut client| async move { client.hand_over(request).await }).await
+    }
+
+    /// Begins snapshots of a node's replicas.
+    pub async fn make_snapshots(&self, address: &str, request: MakeSnapshotsRequest) -> Result<MakeSnapshotsResponse> {
+        let answer = self.connect(address).await?.make_snapshots(request).await;
+        Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
     }
 
     /// Changes the durability mode, and waits until it is in force.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use fastness_wire::admin::v1::{
-    CreateClusterRequest, DescribeClusterResponse, HandOverRequest, NodeSpec, SetDurabilityRequest,
+    CreateClusterRequest, DescribeClusterResponse, HandOverRequest, MakeSnapshotsRequest, NodeSpec,
+    SetDurabilityRequest,
 };
 use serde_json::json;
 
@@ -77,6 +78,16 @@ pub enum Command {
         /// The node that shall lead; left out: the best other replica
         #[arg(long, value_name = "NODE")]
         to: Option<u64>,
+    },
+    /// Begin a snapshot of each replica on the given nodes (all that run, with --dir), in the background
+    ///
+    /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind it.
+    Snapshot {
+        #[command(flatten)]
+        connection: Connection,
+        /// The shard, from 1; left out: all
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        shard: u32,
     },
     /// Change the durability mode of the running cluster: sync or async
     ///
@@ -187,6 +198,7 @@ pub async fn run(command: Command) -> Result<()> {
         Command::HandOver { connection, shard, to } => {
             hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
         }
+        Command::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
         Command::SetDurability { connection, mode } => {
             set_durability(&connection, SetDurabilityRequest { durability: mode }).await
         }
@@ -214,6 +226,24 @@ async fn hand_over(connection: &Connection, request: HandOverRequest) -> Result<
         println!("{}", json!({ "new_primary_node": answer.new_primary_node }));
     } else {
         println!("shard {} is led by node {} now", request.shard, answer.new_primary_node);
+    }
+    Ok(())
+}
+
+async fn snapshot(connection: &Connection, request: MakeSnapshotsRequest) -> Result<()> {
+    let (admin, addresses) = connection.open()?;
+    let mut begun = Vec::new();
+    for address in &addresses {
+        begun.push((address, admin.make_snapshots(address, request).await?.shards));
+    }
+    if connection.json {
+        let of = |(address, shards): &(&String, Vec<u32>)| json!({ "address": address, "shards": shards });
+        println!("{}", json!(begun.iter().map(of).collect::<Vec<_>>()));
+        return Ok(());
+    }
+    for (address, shards) in begun {
+        let shards: Vec<_> = shards.iter().map(u32::to_string).collect();
+        println!("{address}: snapshots of shard {} have begun", shards.join(", "));
     }
     Ok(())
 }

@@ -120,10 +120,7 @@ impl SnapshotFolder {
         place.extend_from_slice(&group.0.to_be_bytes());
         let folder = SnapshotFolder { path: path.to_owned(), place, cipher: Mutex::new(cipher) };
         folder.io(std::fs::create_dir_all(path))?;
-        match std::fs::remove_file(path.join(WRITING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => folder.io(Err(error))?,
-            _ => {}
-        }
+        folder.discard()?;
         Ok(folder)
     }
 
@@ -238,6 +235,17 @@ impl SnapshotFolder {
             (kind, _) => return Err(reader.damaged(&format!("it begins with a {kind:?}"))),
         }
         Ok(reader)
+    }
+
+    /// Removes what a snapshot that was given up has left.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn discard(&self) -> Result<(), SnapshotError> {
+        match std::fs::remove_file(self.path.join(WRITING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => self.io(Err(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a snapshot.

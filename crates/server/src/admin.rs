@@ -17,7 +17,8 @@ use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId}
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, NodeSpec, ReplicaStatus, SetDurabilityRequest, SetDurabilityResponse, ShardStatus,
+    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplicaStatus, SetDurabilityRequest,
+    SetDurabilityResponse, ShardStatus,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -325,6 +326,24 @@ impl AdminService for Admin {
         };
         let new = control.hand_over(target, HAND_OVER_PATIENCE).await.map_err(not_handed_over)?;
         Ok(Response::new(HandOverResponse { new_primary_node: new.0 }))
+    }
+
+    async fn make_snapshots(
+        &self,
+        request: Request<MakeSnapshotsRequest>,
+    ) -> Result<Response<MakeSnapshotsResponse>, Status> {
+        self.require_administrator(&request)?;
+        let wanted = request.into_inner().shard;
+        let mut shards = Vec::new();
+        for (shard, running) in self.replicas.all() {
+            if (wanted == 0 || wanted == shard.0) && running.make_snapshot().await == Some(true) {
+                shards.push(shard.0);
+            }
+        }
+        if shards.is_empty() {
+            return Err(Status::not_found("there is no such replica on this node, or it does not answer"));
+        }
+        Ok(Response::new(MakeSnapshotsResponse { shards }))
     }
 
     async fn set_durability(

@@ -84,6 +84,8 @@ pub struct Config {
     pub clock_max_offset: Duration,
     pub master_key_file: Option<PathBuf>,
     pub maxmemory: u64,
+    /// Bytes of log after which a replica makes a snapshot; 0: only when asked for.
+    pub snapshot_log_bytes: u64,
     pub maxclients: u64,
     pub timeout: Duration,
     pub tcp_keepalive: Duration,

@@ -23,6 +23,7 @@ pub mod replica;
 pub mod replicas;
 pub mod resp_door;
 pub mod shared;
+pub mod snapshots;
 pub mod tls;
 pub mod topology;
 

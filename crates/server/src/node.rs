@@ -21,7 +21,7 @@ use std::time::Duration;
 use fastness_consensus::{Consensus, ConsensusOptions, StartError, Timers};
 use fastness_control::bootstrap::form_shard;
 use fastness_control::{ClusterMap, Control, ControlOptions, NodeInfo, ShardMap};
-use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, WriterDriver};
+use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, SnapshotFolder, WriterDriver};
 use fastness_shard::{Batching, SlotSet};
 use fastness_types::{Az, Clock, ClusterId, GroupId, NodeId, ShardId, SystemClock};
 use parking_lot::Mutex;
@@ -40,6 +40,7 @@ use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
 use crate::shared::{NodeShared, Phase};
+use crate::snapshots::SnapshotFiles;
 use crate::tls::{Material, TlsError};
 
 /// How long replicas get to end after leadership was handed over; their replies are bounded by themselves.
@@ -77,6 +78,9 @@ pub enum NodeError {
     /// The master key.
     #[error("master-key-file: {0}")]
     MasterKey(fastness_log::KeyFileError),
+    /// The folder of a shard's snapshots cannot be used.
+    #[error("snapshots: {0}")]
+    Snapshots(String),
     /// The transaction log.
     #[error("the transaction log: {0}")]
     Log(String),
@@ -327,6 +331,7 @@ impl Inner {
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
         let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;
+        let snapshots = open_snapshots(&config, self.shared.cluster, self.shared.node, id).await?;
         let options = ReplicaOptions {
             node: self.shared.clone(),
             shard: id,
@@ -336,6 +341,7 @@ impl Inner {
             handle,
             group: Arc::new(control.clone()),
             batching: Batching::default(),
+            snapshots: Some(snapshots),
             ports,
         };
         let replica = replica::start(options)?;
@@ -466,8 +472,7 @@ fn own_info(config: &Config, identity: Identity, sockets: &Sockets) -> NodeInfo 
 }
 
 async fn open_log(config: &Config, cluster: ClusterId, node: NodeId) -> Result<Log, NodeError> {
-    let path = config.master_key_file.as_deref().unwrap_or(Path::new(""));
-    let key = MasterKey::load(path).map_err(NodeError::MasterKey)?;
+    let key = master_key(config)?;
     let dir = config.dir.join("log");
     let opened = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -479,6 +484,27 @@ async fn open_log(config: &Config, cluster: ClusterId, node: NodeId) -> Result<L
     match opened.await {
         Ok(opened) => opened.map_err(NodeError::Log),
         Err(panicked) => Err(NodeError::Log(panicked.to_string())),
+    }
+}
+
+fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
+    let path = config.master_key_file.as_deref().unwrap_or(Path::new(""));
+    MasterKey::load(path).map_err(NodeError::MasterKey)
+}
+
+async fn open_snapshots(
+    config: &Config,
+    cluster: ClusterId,
+    node: NodeId,
+    shard: ShardId,
+) -> Result<SnapshotFiles, NodeError> {
+    let cipher = Cipher::new(master_key(config)?);
+    let path = config.dir.join("snapshots").join(format!("shard-{shard}"));
+    let opened =
+        tokio::task::spawn_blocking(move || SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher));
+    match opened.await {
+        Ok(opened) => opened.map(SnapshotFiles::new).map_err(|error| NodeError::Snapshots(error.to_string())),
+        Err(panicked) => Err(NodeError::Snapshots(panicked.to_string())),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::{GroupControl, GroupStatus};
 use fastness_engine::{Digest, EngineOptions};
-use fastness_shard::{Batching, DigestError, ModeWish, Shard, ShardOptions, SlotSet, StableCopies};
+use fastness_shard::{Batching, DigestError, ModeWish, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies};
 use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -22,6 +22,7 @@ use crate::resp_door::command::{Snapshot, snapshot};
 use crate::resp_door::stream::ClientStream;
 use crate::resp_door::{ReplicaDoor, connection};
 use crate::shared::{ModeReport, NodeShared};
+use crate::snapshots::SnapshotFiles;
 
 /// Messages that wait for a replica's thread; whoever sends one more waits.
 pub const MAILBOX_MAX: usize = 256;
@@ -40,6 +41,8 @@ pub enum ToReplica {
     Snapshot(oneshot::Sender<Snapshot>),
     /// The digest of the committed data and the log position it belongs to.
     Digest(oneshot::Sender<Result<(LogIndex, Digest), DigestError>>),
+    /// Make a snapshot as soon as can be; `false`: there is no place for one.
+    MakeSnapshot(oneshot::Sender<bool>),
     /// Close all connections once their replies have left, and end.
     Stop,
 }
@@ -86,6 +89,8 @@ pub struct ReplicaOptions {
     pub group: Arc<dyn GroupView>,
     /// When batches are closed.
     pub batching: Batching,
+    /// Where its snapshots are kept; `None`: it makes none.
+    pub snapshots: Option<SnapshotFiles>,
     /// Plaintext and TLS port; 0: none.
     pub ports: (u16, u16),
 }
@@ -140,6 +145,7 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
 fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) {
     let config = options.node.config.load();
     let (maxmemory, max_lag) = (config.maxmemory, config.durability_max_lag);
+    let snapshot_log_bytes = config.snapshot_log_bytes;
     drop(config);
     let copies = Copies { group: options.group.clone() };
     let shard_options = ShardOptions {
@@ -153,6 +159,8 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
         copies: Rc::new(copies),
         random_seed: rand::random(),
         batching: options.batching,
+        snapshots: options.snapshots.map(|files| Rc::new(files) as Rc<dyn SnapshotStore>),
+        snapshot_log_bytes,
         max_lag,
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
@@ -174,6 +182,7 @@ fn answer(door: &Rc<ReplicaDoor>, message: ToReplica) {
         // Whoever asked may have gone away.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(door))),
         ToReplica::Digest(to) => drop(to.send(door.shard.digest())),
+        ToReplica::MakeSnapshot(to) => drop(to.send(door.shard.snapshot())),
         ToReplica::Stop => {}
     }
 }
@@ -188,6 +197,7 @@ fn housekeeping(door: &ReplicaDoor) {
         engine.memory_used()
     });
     door.shard.set_max_lag(config.durability_max_lag);
+    door.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
     door.stats.memory_peak(used);
 }
 

@@ -65,6 +65,11 @@ impl Running {
         self.ask(ToReplica::Snapshot).await
     }
 
+    /// Asks for a snapshot; `None` if the thread does not answer in time.
+    pub async fn make_snapshot(&self) -> Option<bool> {
+        self.ask(ToReplica::MakeSnapshot).await
+    }
+
     /// The digest of the committed data; `None` if the thread does not answer in time.
     pub async fn digest(&self) -> Option<Result<(LogIndex, Digest), DigestError>> {
         self.ask(ToReplica::Digest).await

@@ -6,6 +6,7 @@ use fastness_consensus::ClockCheck;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 use crate::lag::GateInfo;
+use crate::snapshot::SnapshotInfo;
 
 /// What this replica is, as clients see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub struct ShardInfo {
     pub lag_longest: Duration,
     /// The gate that bounds the lag in `async`.
     pub gate: GateInfo,
+    /// Snapshots.
+    pub snapshot: SnapshotInfo,
+    /// Of all log entries up to `applied`: equal on replicas that stand at the same index.
+    pub log_checksum: u64,
     /// Newest committed entry known here.
     pub committed: LogIndex,
     /// Newest entry that memory holds.

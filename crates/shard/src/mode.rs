@@ -68,6 +68,12 @@ impl Mode {
         (is_new && self.staged.is_none()).then_some(self.wish)
     }
 
+    /// What the log says; `None`: nothing yet.
+    #[must_use]
+    pub fn committed(&self) -> Option<ModeWish> {
+        self.committed
+    }
+
     /// The version of the newest wish that has committed here; 0: none.
     #[must_use]
     pub fn version(&self) -> u64 {

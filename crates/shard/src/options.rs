@@ -11,6 +11,7 @@ use fastness_engine::EngineOptions;
 use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
 
 use crate::mode::ModeWish;
+use crate::snapshot::SnapshotStore;
 
 /// What [`crate::Shard::start`] is given.
 pub struct ShardOptions {
@@ -34,6 +35,10 @@ pub struct ShardOptions {
     pub random_seed: u64,
     /// When batches are closed, and how many are in flight.
     pub batching: Batching,
+    /// Where snapshots are kept; `None`: none are made, and memory is restored from the log alone.
+    pub snapshots: Option<Rc<dyn SnapshotStore>>,
+    /// A snapshot is cut after so many bytes of log, or as many as the newest is large if that is more; 0: only when asked for.
+    pub snapshot_log_bytes: u64,
     /// `async`: the durability lag at which writes are refused (`durability-max-lag`).
     pub max_lag: Duration,
 }

@@ -9,6 +9,7 @@
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
 use fastness_engine::ApplyError;
 use fastness_types::{BootNs, Epoch, LogIndex, Seq};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::{Batch, BatchError, Run, peek_header};
 use crate::state::{Phase, State, new_engine};
@@ -53,7 +54,9 @@ impl State {
         self.applied = LogIndex(0);
         self.log_epoch = Epoch::default();
         self.log_seq = Seq(0);
+        self.log_checksum = 0;
         self.mode.restart();
+        self.snapshots.restart();
         self.phase = Phase::Restoring;
         self.counters.restores += 1;
     }
@@ -69,6 +72,7 @@ impl State {
             return Ok(Step::Undone);
         }
         self.check_epoch(entry)?;
+        self.add_to_checksum(entry);
         match &entry.payload {
             EntryPayload::Batch(payload) if own => self.check_off(index, payload, now)?,
             EntryPayload::Batch(payload) => self.apply(index, payload)?,
@@ -76,7 +80,27 @@ impl State {
             EntryPayload::Blank | EntryPayload::Membership => {}
         }
         self.applied = index;
+        if own && let EntryPayload::Batch(_) = entry.payload {
+            self.snapshot_sees_commit(self.log_seq);
+        }
         Ok(Step::Done)
+    }
+
+    /// Each entry's checksum is seeded with the one before.
+    fn add_to_checksum(&mut self, entry: &Committed) {
+        let (kind, payload): (u8, &[u8]) = match &entry.payload {
+            EntryPayload::Blank => (0, &[]),
+            EntryPayload::Batch(payload) => (1, payload),
+            EntryPayload::Membership => (2, &[]),
+        };
+        let mut head = [0; 25];
+        head[..8].copy_from_slice(&entry.index.0.to_le_bytes());
+        head[8..16].copy_from_slice(&entry.epoch.term.to_le_bytes());
+        head[16..24].copy_from_slice(&entry.epoch.node.0.to_le_bytes());
+        head[24] = kind;
+        let seed = xxh3_64_with_seed(&head, self.log_checksum);
+        self.log_checksum = xxh3_64_with_seed(payload, seed);
+        self.snapshots.count(payload.len());
     }
 
     fn check_epoch(&mut self, entry: &Committed) -> Result<(), Fatal> {

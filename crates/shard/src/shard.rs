@@ -184,6 +184,22 @@ impl Shard {
         }
     }
 
+    /// Cuts a snapshot as soon as can be; one that is being written is finished before. False if this replica has no place for
+    /// snapshots. [`crate::SnapshotInfo`] tells how far it is.
+    pub fn snapshot(&self) -> bool {
+        let mut state = self.inner.state.borrow_mut();
+        state.snapshots.want();
+        self.inner.work.notify_one();
+        state.snapshots.are_there()
+    }
+
+    /// After how many bytes of log a snapshot is cut; 0: only when asked for.
+    pub fn set_snapshot_log_bytes(&self, bytes: u64) {
+        if self.inner.state.borrow_mut().snapshots.set_every(bytes) {
+            self.inner.work.notify_one();
+        }
+    }
+
     /// The mode in force, and the version of the newest wish that has committed here (0: none).
     #[must_use]
     pub fn mode(&self) -> (Durability, u64) {

@@ -23,6 +23,7 @@ use crate::options::{Batching, ShardOptions, SlotSet};
 use crate::outcome::Tenure;
 use crate::release::{EndedTenures, WaitQueue};
 use crate::session::Session;
+use crate::snapshot::Snapshots;
 use crate::stage::Stage;
 
 /// One reading of both clocks.
@@ -128,7 +129,10 @@ pub(crate) struct State {
     /// The epoch of the newest applied entry, and its newest batch.
     pub(crate) log_epoch: Epoch,
     pub(crate) log_seq: Seq,
+    /// Of all entries up to `applied`: replicas that applied the same log have the same.
+    pub(crate) log_checksum: u64,
     pub(crate) mode: Mode,
+    pub(crate) snapshots: Snapshots,
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
     pub(crate) batching: Batching,
@@ -176,7 +180,9 @@ impl State {
             committed_seen: LogIndex(0),
             log_epoch: Epoch::default(),
             log_seq: Seq(0),
+            log_checksum: 0,
             mode: Mode::new(options.wish),
+            snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
             lag: Lag::default(),
             gate: LagGate::new(options.max_lag),
             batching: options.batching,
@@ -248,6 +254,8 @@ impl State {
             lag: self.lag.now(self.oldest_open(), now.boot),
             lag_longest: self.lag.longest(),
             gate: self.gate.info(),
+            snapshot: self.snapshots.info(),
+            log_checksum: self.log_checksum,
             committed: self.committed_seen.max(self.applied),
             applied: self.applied,
             staged_seq: leader.map_or(Seq(0), |leader| leader.stage.last_staged()),

@@ -7,7 +7,8 @@
 //! 4. keys past their time are removed (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
-//! 7. what consensus wants to know: applied position, readiness, drained
+//! 7. a snapshot is cut, or a slice of one written
+//! 8. what consensus wants to know: applied position, readiness, drained
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
@@ -27,6 +28,7 @@ use fastness_types::{BootNs, Durability};
 use crate::batch::UnitKind;
 use crate::restore::{Fatal, Step};
 use crate::shard::Inner;
+use crate::snapshot;
 use crate::stage::Close;
 use crate::state::{Now, Phase, State};
 
@@ -48,6 +50,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
         if let Some(reason) = stopped {
             return stop(&inner, reason);
         }
+        snapshot::restore(&inner).await;
         let behind = match follow_log(&inner).await {
             Ok(behind) => behind,
             Err(fatal) => return stop(&inner, fatal.to_string().into()),
@@ -70,7 +73,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
 
 /// How long to wait if nobody wakes the loop; `None`: until somebody does.
 struct Waits {
-    /// For keys to remove and the open batch.
+    /// For keys to remove, the open batch and the next slice of a snapshot.
     work: Option<Duration>,
     /// For the lag gate.
     gate: Option<Duration>,
@@ -158,9 +161,10 @@ impl State {
         let expiry = self.expire(now);
         let close = self.close_batch(inner, now.boot);
         let gate = self.look_at_lag(now.boot);
+        let snapshot = if behind { None } else { self.follow_snapshot(inner, now.boot) };
         self.report(inner);
         self.wake(inner, now.boot);
-        Waits { work: [expiry, close].into_iter().flatten().min(), gate }
+        Waits { work: [expiry, close, snapshot].into_iter().flatten().min(), gate }
     }
 
     fn see_drain(&mut self, inner: &Inner, now: Now) {

@@ -154,6 +154,7 @@ impl Door {
             handle,
             group: group.clone(),
             batching: Batching::default(),
+            snapshots: None,
             ports,
         })
         .unwrap();

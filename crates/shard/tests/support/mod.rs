@@ -3,8 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -134,6 +134,69 @@ impl CommittedLog for ScriptedLog {
     }
 }
 
+/// Snapshots in memory, each whole once it is finished.
+#[derive(Default)]
+pub struct MemorySnapshots {
+    pub finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
+    /// Chunks that a snapshot takes until it has room no more; `None`: any number.
+    pub room: Rc<Cell<Option<usize>>>,
+    pub failure: Rc<RefCell<Option<String>>>,
+    /// Snapshots that were read from.
+    pub read: Cell<usize>,
+}
+
+struct MemorySink {
+    parts: Vec<SnapshotPart>,
+    finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
+    room: Rc<Cell<Option<usize>>>,
+    failure: Rc<RefCell<Option<String>>>,
+}
+
+impl SnapshotSink for MemorySink {
+    fn has_room(&self) -> bool {
+        self.room.get().is_none_or(|room| room > 0)
+    }
+
+    fn push(&mut self, chunk: Vec<u8>) {
+        assert!(self.has_room());
+        self.room.set(self.room.get().map(|room| room - 1));
+        self.parts.push(SnapshotPart::Chunk(chunk));
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    fn finish(mut self: Box<Self>, index: LogIndex, tail: Vec<u8>) {
+        self.parts.push(SnapshotPart::Tail(tail));
+        self.finished.borrow_mut().insert(index, self.parts);
+    }
+}
+
+struct MemorySource(VecDeque<SnapshotPart>);
+
+#[async_trait::async_trait(?Send)]
+impl SnapshotSource for MemorySource {
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+        tokio::task::yield_now().await;
+        Ok(self.0.pop_front())
+    }
+}
+
+impl SnapshotStore for MemorySnapshots {
+    fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
+        let (finished, room, failure) = (self.finished.clone(), self.room.clone(), self.failure.clone());
+        Box::new(MemorySink { parts: vec![SnapshotPart::Head(head)], finished, room, failure })
+    }
+
+    fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
+        let finished = self.finished.borrow();
+        let (index, parts) = finished.range(..below.unwrap_or(LogIndex(u64::MAX))).next_back()?;
+        self.read.set(self.read.get() + 1);
+        Some((*index, Box::new(MemorySource(parts.iter().cloned().collect()))))
+    }
+}
+
 /// What a test starts from.
 pub struct Setup {
     pub durability: Durability,
@@ -141,6 +204,7 @@ pub struct Setup {
     pub maxmemory: u64,
     pub batching: Batching,
     pub max_lag: Duration,
+    pub snapshots: Option<Rc<MemorySnapshots>>,
 }
 
 impl Default for Setup {
@@ -151,6 +215,7 @@ impl Default for Setup {
             maxmemory: 0,
             batching: Batching::default(),
             max_lag: limits::DURABILITY_LAG_MAX,
+            snapshots: None,
         }
     }
 }
@@ -230,6 +295,8 @@ impl World {
             random_seed: 1,
             batching: setup.batching,
             max_lag: setup.max_lag,
+            snapshots: setup.snapshots.map(|store| store as Rc<dyn SnapshotStore>),
+            snapshot_log_bytes: 0,
         };
         let (shard, task) = Shard::start(options, handle);
         tokio::task::spawn_local(task);

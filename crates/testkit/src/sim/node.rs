@@ -156,6 +156,8 @@ async fn start_replica(
         copies: Rc::new(Copies(control.clone())),
         random_seed,
         batching: Batching::default(),
+        snapshots: None,
+        snapshot_log_bytes: 0,
         max_lag: fastness_types::limits::DURABILITY_LAG_MAX,
     };
     let (running, shard_loop) = Shard::start(options, handle.clone());

@@ -1,0 +1,251 @@
+//! The snapshots of a replica, in files. The shard's thread never waits for a disk: each file has a thread that writes or reads
+//! it, and a short queue.
+//!
+//! The two newest are kept; older ones are removed once a newer one is on stable storage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use fastness_log::{SnapshotError, SnapshotFolder};
+use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+use fastness_types::LogIndex;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+/// Chunks that wait for the disk at once.
+const QUEUE_MAX: usize = 16;
+/// Snapshots that are kept.
+const KEPT: usize = 2;
+
+/// See the module.
+pub struct SnapshotFiles {
+    folder: Arc<SnapshotFolder>,
+    /// Held while a file is written.
+    writing: Arc<Mutex<()>>,
+}
+
+impl SnapshotFiles {
+    /// In this folder.
+    #[must_use]
+    pub fn new(folder: SnapshotFolder) -> SnapshotFiles {
+        SnapshotFiles { folder: Arc::new(folder), writing: Arc::default() }
+    }
+}
+
+enum Message {
+    Chunk(Vec<u8>),
+    Finish(LogIndex, Vec<u8>),
+}
+
+struct Sink {
+    to: Sender<Message>,
+    waiting: Arc<AtomicUsize>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl SnapshotSink for Sink {
+    fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) < QUEUE_MAX
+    }
+
+    fn push(&mut self, chunk: Vec<u8>) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        // The thread has ended if it has failed, and says so itself.
+        let _ = self.to.send(Message::Chunk(chunk));
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    fn finish(self: Box<Self>, index: LogIndex, tail: Vec<u8>) {
+        let _ = self.to.send(Message::Finish(index, tail));
+    }
+}
+
+impl SnapshotStore for SnapshotFiles {
+    fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
+        let (to, from) = channel();
+        let (waiting, failure) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+        let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone() };
+        let (folder, lock, told) = (self.folder.clone(), self.writing.clone(), failure.clone());
+        let thread = std::thread::Builder::new().name("snapshot-out".into()).spawn(move || {
+            let _lock = lock.lock();
+            if let Err(error) = write(&folder, &head, &from, &waiting) {
+                tracing::error!(%error, "a snapshot could not be written");
+                *told.lock() = Some(error.to_string());
+            }
+        });
+        if let Err(error) = thread {
+            *failure.lock() = Some(error.to_string());
+        }
+        Box::new(sink)
+    }
+
+    fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
+        let list = self.folder.list().unwrap_or_else(|error| {
+            tracing::error!(%error, "snapshots cannot be listed");
+            Vec::new()
+        });
+        let index = list.into_iter().find(|index| below.is_none_or(|below| *index < below))?;
+        let (to, from) = mpsc::channel(QUEUE_MAX);
+        let (folder, failed) = (self.folder.clone(), to.clone());
+        let thread = std::thread::Builder::new().name("snapshot-in".into()).spawn(move || {
+            if let Err(error) = read(&folder, index, &to) {
+                // Whoever reads may have gone away.
+                let _ = to.blocking_send(Err(error.to_string()));
+            }
+        });
+        if let Err(error) = thread {
+            // There is room: it is the first.
+            let _ = failed.try_send(Err(error.to_string()));
+        }
+        Some((index, Box::new(Source(from))))
+    }
+}
+
+fn write(
+    folder: &SnapshotFolder,
+    head: &[u8],
+    from: &Receiver<Message>,
+    waiting: &AtomicUsize,
+) -> Result<(), SnapshotError> {
+    let mut writer = folder.create(head)?;
+    loop {
+        match from.recv() {
+            Ok(Message::Chunk(chunk)) => {
+                writer.chunk(&chunk)?;
+                waiting.fetch_sub(1, Ordering::AcqRel);
+            }
+            Ok(Message::Finish(index, tail)) => {
+                let bytes = writer.bytes();
+                writer.finish(index, &tail)?;
+                tracing::info!(index = index.0, bytes, "a snapshot is on stable storage");
+                for old in folder.list()?.into_iter().skip(KEPT) {
+                    folder.remove(old)?;
+                }
+                return Ok(());
+            }
+            // It was given up.
+            Err(_) => return folder.discard(),
+        }
+    }
+}
+
+type Part = Result<SnapshotPart, String>;
+
+fn read(folder: &SnapshotFolder, index: LogIndex, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
+    let mut reader = folder.read(index)?;
+    let send = |part| to.blocking_send(Ok(part)).is_ok();
+    let mut goes_on = send(SnapshotPart::Head(reader.head().to_vec()));
+    while goes_on && let Some(chunk) = reader.next_chunk()? {
+        goes_on = send(SnapshotPart::Chunk(chunk));
+    }
+    if let Some(tail) = reader.tail() {
+        send(SnapshotPart::Tail(tail.to_vec()));
+    }
+    Ok(())
+}
+
+struct Source(mpsc::Receiver<Part>);
+
+#[async_trait::async_trait(?Send)]
+impl SnapshotSource for Source {
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+        self.0.recv().await.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use fastness_log::{Cipher, MasterKey};
+    use fastness_types::{ClusterId, GroupId, NodeId};
+
+    use super::*;
+
+    fn files(path: &Path) -> SnapshotFiles {
+        let cipher = Cipher::new(MasterKey::from_bytes(&[7; 32]));
+        SnapshotFiles::new(SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(1), GroupId(1), cipher).unwrap())
+    }
+
+    fn write(files: &SnapshotFiles, index: u64) {
+        let mut sink = files.create(b"head".to_vec());
+        for chunk in 0..50u8 {
+            while !sink.has_room() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sink.push(vec![chunk; 10]);
+        }
+        assert_eq!(sink.failure(), None);
+        sink.finish(LogIndex(index), b"tail".to_vec());
+        until(|| files.folder.list().unwrap().first() == Some(&LogIndex(index)));
+    }
+
+    fn until(holds: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < until, "it does not come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    async fn parts(files: &SnapshotFiles, below: Option<LogIndex>) -> (u64, Result<Vec<SnapshotPart>, String>) {
+        let (index, mut source) = files.open_newest(below).unwrap();
+        let mut parts = Vec::new();
+        loop {
+            match source.next().await {
+                Ok(Some(part)) => parts.push(part),
+                Ok(None) => return (index.0, Ok(parts)),
+                Err(error) => return (index.0, Err(error)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_two_newest_are_kept_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        assert!(files.open_newest(None).is_none());
+        for index in [10, 20, 30] {
+            write(&files, index);
+        }
+        until(|| files.folder.list().unwrap().len() == KEPT);
+        let (index, newest) = parts(&files, None).await;
+        let newest = newest.unwrap();
+        assert_eq!((index, newest.len()), (30, 52));
+        assert_eq!(newest[0], SnapshotPart::Head(b"head".to_vec()));
+        assert_eq!(newest[50], SnapshotPart::Chunk(vec![49; 10]));
+        assert_eq!(newest[51], SnapshotPart::Tail(b"tail".to_vec()));
+        assert_eq!(parts(&files, Some(LogIndex(30))).await.0, 20);
+        assert!(files.open_newest(Some(LogIndex(20))).is_none());
+
+        let path = files.folder.file(LogIndex(30));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = parts(&files, None).await.1.unwrap_err();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("its bytes have changed"), "{error}");
+    }
+
+    #[test]
+    fn one_that_is_given_up_leaves_nothing_and_a_failure_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        let mut sink = files.create(b"head".to_vec());
+        sink.push(vec![1; 10]);
+        drop(sink);
+        until(|| std::fs::read_dir(dir.path()).unwrap().count() == 0 && files.writing.try_lock().is_some());
+        std::fs::remove_dir(dir.path()).unwrap();
+        let sink = files.create(b"head".to_vec());
+        until(|| sink.failure().is_some());
+        assert!(sink.failure().unwrap().contains(dir.path().to_str().unwrap()));
+        std::fs::create_dir(dir.path()).unwrap();
+    }
+}

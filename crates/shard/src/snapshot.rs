@@ -1,0 +1,396 @@
+//! Snapshots of this replica: when one is cut, how it is written beside the commands, when it counts, and how memory is restored
+//! from one.
+//!
+//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written a slice a turn; slices wait
+//!   while the disk is behind.
+//! - A replica cuts at its newest applied entry. A **primary**, whose memory runs ahead of the log, closes the open batch and cuts behind
+//!   it; its snapshot counts once that batch has committed, at the index where it did. If the tenure ends before, what the image
+//!   shows was undone or is in doubt, and it is thrown away.
+//! - A snapshot names its log position and the checksum of the log up to there, so that two replicas can be compared at any
+//!   position that they share, and a restored one goes on with the same checksum.
+//! - A restore takes the newest snapshot that reads whole; one that does not is passed over with an error in the log file, in the
+//!   end for the log's own beginning.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_engine::ImageSum;
+use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, WallMs};
+use serde::{Deserialize, Serialize};
+
+use crate::mode::ModeWish;
+use crate::outcome::Tenure;
+use crate::shard::Inner;
+use crate::state::{Phase, State};
+
+/// Bytes of an image that are written in one turn: some ten microseconds.
+const SLICE_BYTES: usize = 32 * 1024;
+/// Between two slices: an image is written at 64 MB/s at most, beside the commands.
+const SLICE_PAUSE: Duration = Duration::from_micros(500);
+/// After a snapshot has failed the next is not begun before this.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Version of head and tail.
+const VERSION: u32 = 1;
+
+/// An edge: the snapshots of this replica on disk.
+pub trait SnapshotStore {
+    /// Begins one, whose first part is `head`. One at a time.
+    fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink>;
+    /// Opens the newest one below `below`, or of all; `None`: there is none.
+    fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)>;
+}
+
+/// A snapshot that is being written, by others: nothing here waits. Dropped before [`SnapshotSink::finish`] it never was.
+pub trait SnapshotSink {
+    /// Whether the next chunk may come.
+    fn has_room(&self) -> bool;
+    /// Adds a chunk.
+    fn push(&mut self, chunk: Vec<u8>);
+    /// Why it cannot be written; it is to be given up then.
+    fn failure(&self) -> Option<String>;
+    /// Ends it: from when all is on stable storage it is the snapshot of `index`.
+    fn finish(self: Box<Self>, index: LogIndex, tail: Vec<u8>);
+}
+
+/// A snapshot that is being read.
+#[async_trait::async_trait(?Send)]
+pub trait SnapshotSource {
+    /// The next part; `None` behind the last.
+    ///
+    /// # Errors
+    /// It is damaged; the text names file and place.
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String>;
+}
+
+/// A part of a snapshot, as it was given to a [`SnapshotSink`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotPart {
+    /// The first.
+    Head(Vec<u8>),
+    /// Any number of them.
+    Chunk(Vec<u8>),
+    /// The last.
+    Tail(Vec<u8>),
+}
+
+/// What a snapshot begins with. JSON: it is small, and read by people in emergencies. **Frozen**, as the tail is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    shard: u32,
+    /// The newest stamp in the data, ms since the Unix epoch.
+    stamp: u64,
+}
+
+/// What a snapshot ends with: where in the log it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Tail {
+    index: u64,
+    term: u64,
+    node: u64,
+    /// The newest batch of that epoch.
+    sequence: u64,
+    /// The mode that the log says; absent: it says none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    durability: Option<String>,
+    #[serde(default)]
+    durability_version: u64,
+    /// 16 hexadecimal digits.
+    log_checksum: String,
+    keys: u64,
+    /// 32 hexadecimal digits.
+    digest: String,
+}
+
+/// Figures for INFO and metrics. Counts are since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SnapshotInfo {
+    /// Whether one is being written.
+    pub in_progress: bool,
+    /// The position of the newest one that was written or restored from; 0: none.
+    pub newest: LogIndex,
+    /// Bytes of committed entries since the newest cut.
+    pub log_bytes: u64,
+    /// Written whole.
+    pub written: u64,
+    /// Given up, for a failed disk or a lost leadership.
+    pub given_up: u64,
+    /// Keys in the newest.
+    pub keys: u64,
+    /// Bytes of its image.
+    pub bytes: u64,
+}
+
+/// Where the image that is being written stands in the log.
+enum Position {
+    Known(Box<Tail>),
+    /// Behind this batch of this tenure, which has not committed.
+    Staged(Tenure, Seq),
+}
+
+/// A snapshot that is being written.
+struct Cut {
+    sink: Box<dyn SnapshotSink>,
+    position: Position,
+    bytes: u64,
+    sum: Option<ImageSum>,
+}
+
+/// The snapshots of one replica.
+pub(crate) struct Snapshots {
+    store: Option<Rc<dyn SnapshotStore>>,
+    /// One is cut after so many bytes of log, or as many as the image was large if that is more; 0: never by itself.
+    every: u64,
+    wanted: bool,
+    not_before: BootNs,
+    cut: Option<Cut>,
+    info: SnapshotInfo,
+    /// Memory is to be restored.
+    restore: bool,
+}
+
+impl Snapshots {
+    pub(crate) fn new(store: Option<Rc<dyn SnapshotStore>>, every: u64) -> Snapshots {
+        let restore = store.is_some();
+        let info = SnapshotInfo::default();
+        Snapshots { store, every, wanted: false, not_before: BootNs(0), cut: None, info, restore }
+    }
+
+    /// Whether there is somewhere to write them.
+    pub(crate) fn are_there(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// One is cut as soon as can be.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// True if it is another one than before.
+    pub(crate) fn set_every(&mut self, bytes: u64) -> bool {
+        std::mem::replace(&mut self.every, bytes) != bytes
+    }
+
+    /// A committed entry was taken in.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.info.log_bytes += bytes as u64;
+    }
+
+    /// Memory is given up: it is restored from the newest snapshot, and the image of it is gone.
+    pub(crate) fn restart(&mut self) {
+        self.give_up();
+        self.restore = self.store.is_some();
+    }
+
+    fn give_up(&mut self) {
+        if self.cut.take().is_some() {
+            self.info.given_up += 1;
+        }
+    }
+
+    pub(crate) fn info(&self) -> SnapshotInfo {
+        SnapshotInfo { in_progress: self.cut.is_some(), ..self.info }
+    }
+
+    fn is_due(&self, now: BootNs) -> bool {
+        // As much log as the data is large: then snapshots write no more than the log does, and a restart reads no more than
+        // twice the data.
+        let is_time = self.every > 0 && self.info.log_bytes >= self.every.max(self.info.bytes);
+        self.store.is_some() && self.cut.is_none() && (self.wanted || is_time) && now >= self.not_before
+    }
+}
+
+impl State {
+    /// Cuts a snapshot if it is time, writes a slice of one, ends it; gives when to go on.
+    pub(crate) fn follow_snapshot(&mut self, inner: &Inner, now: BootNs) -> Option<Duration> {
+        if self.phase != Phase::Serving {
+            return None;
+        }
+        if self.snapshots.is_due(now) {
+            self.cut_snapshot(inner, now);
+        }
+        self.write_slice(now)
+    }
+
+    fn cut_snapshot(&mut self, inner: &Inner, now: BootNs) {
+        let mode = self.mode.in_force();
+        let position = match &mut self.leader {
+            Some(leader) if !leader.stage.is_clean() => {
+                if !leader.may_act(now) {
+                    return;
+                }
+                leader.stage.seal(mode);
+                leader.stage.propose(&inner.handle, self.batching.in_flight_max);
+                Position::Staged(leader.tenure, leader.stage.last_staged())
+            }
+            _ => Position::Known(Box::new(self.tail())),
+        };
+        let head = Head { version: VERSION, shard: self.shard.0, stamp: self.engine.newest_stamp().0 };
+        let head = serde_json::to_vec(&head).expect("numbers have a JSON form");
+        let Some(store) = &self.snapshots.store else { return };
+        let sink = store.create(head);
+        self.engine.begin_image();
+        self.snapshots.wanted = false;
+        self.snapshots.info.log_bytes = 0;
+        self.snapshots.cut = Some(Cut { sink, position, bytes: 0, sum: None });
+    }
+
+    fn write_slice(&mut self, now: BootNs) -> Option<Duration> {
+        let cut = self.snapshots.cut.as_mut()?;
+        if let Some(reason) = cut.sink.failure() {
+            tracing::error!(shard = self.shard.0, reason, "a snapshot is given up");
+            self.engine.drop_image();
+            self.snapshots.give_up();
+            self.snapshots.not_before = now.plus(RETRY_AFTER);
+            return None;
+        }
+        if cut.sum.is_none() && cut.sink.has_room() {
+            let mut chunk = Vec::with_capacity(SLICE_BYTES + SLICE_BYTES / 4);
+            cut.sum = self.engine.image_step(SLICE_BYTES, &mut chunk);
+            if !chunk.is_empty() {
+                cut.bytes += chunk.len() as u64;
+                cut.sink.push(chunk);
+            }
+        }
+        let Some(sum) = cut.sum else { return Some(SLICE_PAUSE) };
+        if let Position::Staged(..) = cut.position {
+            // The commit wakes the loop.
+            return None;
+        }
+        let Cut { sink, position: Position::Known(mut tail), bytes, .. } = self.snapshots.cut.take()? else {
+            return None;
+        };
+        (tail.keys, tail.digest) = (sum.keys, sum.digest.to_string());
+        let index = LogIndex(tail.index);
+        tracing::info!(shard = self.shard.0, index = index.0, keys = sum.keys, digest = %sum.digest, "a snapshot is written");
+        sink.finish(index, serde_json::to_vec(&*tail).expect("numbers and strings have a JSON form"));
+        let info = &mut self.snapshots.info;
+        (info.newest, info.keys, info.bytes) = (index, sum.keys, bytes);
+        info.written += 1;
+        None
+    }
+
+    /// A batch of this primary's own has committed, as the newest entry that memory holds.
+    pub(crate) fn snapshot_sees_commit(&mut self, seq: Seq) {
+        let Some(leader) = &self.leader else { return };
+        let waits_for = Position::Staged(leader.tenure, seq);
+        if let Some(Cut { position, .. }) = &self.snapshots.cut
+            && let (Position::Staged(tenure, cut_at), Position::Staged(of, committed)) = (position, &waits_for)
+            && (tenure, cut_at) == (of, committed)
+        {
+            let tail = Position::Known(Box::new(self.tail()));
+            if let Some(cut) = &mut self.snapshots.cut {
+                cut.position = tail;
+            }
+        }
+    }
+
+    /// Of the newest entry that memory holds; keys and digest are the image's.
+    fn tail(&self) -> Tail {
+        let mode = self.mode.committed();
+        Tail {
+            index: self.applied.0,
+            term: self.log_epoch.term,
+            node: self.log_epoch.node.0,
+            sequence: self.log_seq.0,
+            durability: mode.map(|wish| wish.mode.name().to_owned()),
+            durability_version: mode.map_or(0, |wish| wish.version),
+            log_checksum: format!("{:016x}", self.log_checksum),
+            keys: 0,
+            digest: String::new(),
+        }
+    }
+
+    fn stand_at(&mut self, tail: &Tail) -> Result<(), String> {
+        let keys = self.engine.keyspace_stats().keys;
+        if keys != tail.keys {
+            return Err(format!("{keys} keys were read, {} were written", tail.keys));
+        }
+        self.log_checksum =
+            u64::from_str_radix(&tail.log_checksum, 16).map_err(|error| format!("log_checksum: {error}"))?;
+        if let Some(mode) = &tail.durability {
+            let mode: Durability = mode.parse().map_err(|error| format!("durability: {error}"))?;
+            self.mode.commit(ModeWish { mode, version: tail.durability_version });
+        }
+        self.applied = LogIndex(tail.index);
+        self.log_epoch = Epoch { term: tail.term, node: NodeId(tail.node) };
+        self.log_seq = Seq(tail.sequence);
+        let info = &mut self.snapshots.info;
+        (info.newest, info.keys, info.log_bytes) = (self.applied, tail.keys, 0);
+        Ok(())
+    }
+}
+
+/// Restores memory from the newest snapshot that reads whole, if that is asked for. What is left is the log's.
+pub(crate) async fn restore(inner: &Inner) {
+    let mut below = None;
+    loop {
+        let opened = {
+            let mut state = inner.state.borrow_mut();
+            if !std::mem::take(&mut state.snapshots.restore) {
+                return;
+            }
+            state.snapshots.store.as_ref().and_then(|store| store.open_newest(below))
+        };
+        let Some((index, mut source)) = opened else { return };
+        match load(inner, source.as_mut()).await {
+            Ok(()) => {
+                let state = inner.state.borrow();
+                let keys = state.snapshots.info.keys;
+                return tracing::info!(
+                    shard = state.shard.0,
+                    index = index.0,
+                    keys,
+                    "memory is restored from a snapshot"
+                );
+            }
+            Err(error) => {
+                let mut state = inner.state.borrow_mut();
+                tracing::error!(shard = state.shard.0, index = index.0, error, "a snapshot cannot be used");
+                state.restart_from_log();
+                below = Some(index);
+            }
+        }
+    }
+}
+
+async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), String> {
+    let mut stamp = None;
+    loop {
+        let part = source.next().await?.ok_or("it has no tail")?;
+        if inner.state.borrow_mut().take_part(part, &mut stamp)? {
+            return Ok(());
+        }
+        // Whoever is connected is told LOADING meanwhile.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl State {
+    /// Takes over one part of a snapshot; true if it was the last. `stamp` is what the head has said.
+    fn take_part(&mut self, part: SnapshotPart, stamp: &mut Option<WallMs>) -> Result<bool, String> {
+        match (part, *stamp) {
+            (SnapshotPart::Head(head), None) => {
+                let head: Head = serde_json::from_slice(&head).map_err(|error| format!("its head: {error}"))?;
+                if (head.version, head.shard) != (VERSION, self.shard.0) {
+                    return Err(format!("version {}, shard {}: not of this shard", head.version, head.shard));
+                }
+                *stamp = Some(WallMs(head.stamp));
+                self.snapshots.info.bytes = 0;
+                Ok(false)
+            }
+            (SnapshotPart::Chunk(chunk), Some(stamp)) => {
+                self.snapshots.info.bytes += chunk.len() as u64;
+                self.engine.load_image(stamp, &chunk).map_err(|error| error.to_string())?;
+                Ok(false)
+            }
+            (SnapshotPart::Tail(tail), Some(_)) => {
+                let tail: Tail = serde_json::from_slice(&tail).map_err(|error| format!("its tail: {error}"))?;
+                self.stand_at(&tail)?;
+                Ok(true)
+            }
+            (SnapshotPart::Head(_), Some(_)) => Err("it has two heads".to_owned()),
+            (SnapshotPart::Chunk(_) | SnapshotPart::Tail(_), None) => Err("it begins without a head".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Snapshots: when they are cut, at which log position they count, and restoring from them.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fastness_engine::Digest;
+use fastness_shard::{SnapshotPart, Standing};
+use fastness_types::{Durability, LogIndex};
+use support::{MemorySnapshots, OTHER, Setup, World, script};
+
+const OK: &str = "+OK\r\n";
+/// A batch is closed by then, whatever it waits for.
+const BATCH_AGE_MAX: Duration = Duration::from_millis(10);
+
+fn store() -> Rc<MemorySnapshots> {
+    Rc::default()
+}
+
+fn setup(mode: Durability, store: &Rc<MemorySnapshots>) -> Setup {
+    Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode) }
+}
+
+async fn commit_all(world: &World) {
+    world.advance(BATCH_AGE_MAX).await;
+    world.commit_all().await;
+}
+
+/// Lets a snapshot be written to its end, as far as it can be.
+async fn write_out(world: &World) {
+    for _ in 0..200 {
+        world.advance(Duration::from_micros(500)).await;
+    }
+}
+
+/// What the log alone says at its end: position, data, checksum.
+async fn replayed(world: &World) -> (LogIndex, Digest, u64) {
+    let replica = World::start_on(Setup::ungated(Durability::Sync), world.log.clone(), world.clock.clone());
+    stands(&replica).await
+}
+
+async fn stands(world: &World) -> (LogIndex, Digest, u64) {
+    for _ in 0..100 {
+        world.settle().await;
+    }
+    let (index, digest) = world.shard.digest().unwrap();
+    (index, digest, world.shard.info().log_checksum)
+}
+
+#[test]
+fn a_restart_reads_the_snapshot_and_the_log_behind_it() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        for i in 0..500 {
+            client.expect(&format!("SET key{i} {i}"), OK);
+        }
+        commit_all(&world).await;
+        assert!(world.shard.snapshot());
+        write_out(&world).await;
+        let info = world.shard.info().snapshot;
+        assert_eq!((info.written, info.newest, info.keys, info.in_progress), (1, world.log.last(), 500, false));
+        client.expect("SET behind 1", OK);
+        client.expect("SET key7 other", OK);
+        commit_all(&world).await;
+
+        let expected = replayed(&world).await;
+        let reads_before = world.log.disk_reads.load(Ordering::Relaxed);
+        world.log.uncached.store(true, Ordering::Relaxed);
+        let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
+        assert_eq!(stands(&again).await, expected);
+        assert_eq!((store.read.get(), again.shard.info().snapshot.newest), (1, info.newest));
+        assert!(world.log.disk_reads.load(Ordering::Relaxed) - reads_before <= 2, "of the log only the end is read");
+        assert_eq!(again.shard.mode(), (Durability::Async, 1));
+        again.lead(2).await;
+        assert_eq!(again.shard.info().standing, Standing::Primary);
+        again.client().expect("GET key7", "$5\r\nother\r\n");
+    });
+}
+
+/// A primary's memory is ahead of the log: the snapshot stands where its last batch commits, and shows nothing later.
+#[test]
+fn a_primary_cuts_behind_its_open_batch() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        client.expect("SET a 1", OK);
+        world.shard.snapshot();
+        world.settle().await;
+        assert_eq!(world.take(), 1, "the open batch is closed for it");
+        client.expect("SET a 2", OK);
+        client.expect("SET b 2", OK);
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 0, "what it shows has not committed");
+        world.commit().await;
+        let at = world.log.last();
+        let expected = replayed(&world).await;
+        assert_eq!(world.shard.info().snapshot.newest, at);
+        commit_all(&world).await;
+        assert!(world.log.last() > at);
+
+        let finished = store.finished.borrow().clone();
+        assert_eq!(finished.keys().copied().collect::<Vec<_>>(), [at]);
+        let Some(SnapshotPart::Tail(tail)) = finished[&at].last() else { panic!("no tail") };
+        let tail = String::from_utf8_lossy(tail);
+        for part in
+            [format!("\"index\":{}", at.0), format!("\"digest\":\"{}\"", expected.1), format!("{:016x}", expected.2)]
+        {
+            assert!(tail.contains(&part), "{part} is not in {tail}");
+        }
+        let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
+        assert_eq!(stands(&again).await, replayed(&world).await);
+    });
+}
+
+#[test]
+fn what_was_undone_is_in_no_snapshot() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        client.expect("SET a committed", OK);
+        commit_all(&world).await;
+        world.shard.snapshot();
+        write_out(&world).await;
+        client.expect("SET a ghost", OK);
+        world.shard.snapshot();
+        write_out(&world).await;
+        assert!(world.shard.info().snapshot.in_progress, "it waits for its batch");
+        world.lose_to_other(2).await;
+        for _ in 0..100 {
+            world.settle().await;
+        }
+        let info = world.shard.info();
+        assert_eq!((info.snapshot.written, info.snapshot.given_up, info.snapshot.in_progress), (1, 1, false));
+        assert_eq!((info.undone, store.read.get()), (1, 1), "the undo begins with the snapshot from before");
+        world.client().readonly().expect("GET a", "$9\r\ncommitted\r\n");
+        assert_eq!(stands(&world).await, replayed(&world).await);
+    });
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        for round in 0..3 {
+            for i in 0..50 {
+                world.client().expect(&format!("SET key{i} {round}"), OK);
+            }
+            commit_all(&world).await;
+            world.shard.snapshot();
+            write_out(&world).await;
+        }
+        let newest: Vec<LogIndex> = store.finished.borrow().keys().rev().copied().collect();
+        assert_eq!(newest.len(), 3);
+        let expected = replayed(&world).await;
+        let damage = |index: LogIndex, damaged: &dyn Fn(&mut Vec<SnapshotPart>)| {
+            damaged(store.finished.borrow_mut().get_mut(&index).unwrap());
+        };
+        damage(newest[0], &|parts| drop(parts.pop()));
+        damage(newest[1], &|parts| drop(parts.remove(1)));
+        for reads in [3, 6] {
+            let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
+            assert_eq!(stands(&again).await, expected);
+            assert_eq!(store.read.get(), reads);
+            damage(newest[2], &|parts| parts[1] = SnapshotPart::Chunk(b"\x01k\x1f".to_vec()));
+        }
+    });
+}
+
+#[test]
+fn a_slow_disk_is_waited_for_and_a_failing_one_given_up() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        for i in 0..3_000 {
+            client.expect(&format!("SET key{i} {}", "x".repeat(50)), OK);
+        }
+        commit_all(&world).await;
+        store.room.set(Some(2));
+        world.shard.snapshot();
+        write_out(&world).await;
+        assert!(world.shard.info().snapshot.in_progress);
+        client.expect("SET key2999 later", OK);
+        store.room.set(None);
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 1);
+
+        *store.failure.borrow_mut() = Some("no space".into());
+        world.shard.snapshot();
+        write_out(&world).await;
+        let info = world.shard.info().snapshot;
+        assert_eq!((info.written, info.given_up, info.in_progress), (1, 1, false));
+        *store.failure.borrow_mut() = None;
+        world.shard.snapshot();
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 1, "not at once");
+        world.advance(Duration::from_secs(60)).await;
+        commit_all(&world).await;
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 2);
+    });
+}
+
+#[test]
+fn one_is_cut_after_so_much_log() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        world.shard.set_snapshot_log_bytes(1_000);
+        for i in 0..100 {
+            world.client().expect(&format!("SET key{i} {}", "x".repeat(50)), OK);
+            commit_all(&world).await;
+        }
+        write_out(&world).await;
+        // After 1 KB, 1 KB more, and then as much as there was: 1, 2, 4 and so on.
+        let info = world.shard.info().snapshot;
+        assert!((3..=6).contains(&info.written), "{info:?}");
+        assert!(info.bytes >= 2_000 && info.log_bytes < info.bytes + 1_000, "{info:?}");
+    });
+}
+
+#[test]
+fn a_replica_cuts_at_its_newest_entry() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Sync, &store)).await;
+        let mut client = world.client();
+        let set = client.run("SET a 1");
+        assert_eq!(set.text, OK);
+        commit_all(&world).await;
+        world.depose(Some(OTHER)).await;
+        world.foreign_blank(2).await;
+        world.shard.snapshot();
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.newest, world.log.last());
+        let again = World::start_on(setup(Durability::Sync, &store), world.log.clone(), world.clock.clone());
+        assert_eq!(stands(&again).await, replayed(&world).await);
+        assert_eq!(again.shard.info().epoch, world.shard.info().epoch);
+    });
+}
