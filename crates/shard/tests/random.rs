@@ -15,13 +15,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_shard::{Leave, Outcome};
 use fastness_types::{Clock, Durability, Epoch};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use support::{Client, OTHER, Reply, Setup, World, script};
+use support::{Client, MemorySnapshots, OTHER, Reply, Setup, World, script};
 
 const KEYS: [&str; 6] = ["{t}a", "{t}b", "{t}c", "{t}d", "{t}e", "{t}f"];
 
@@ -53,6 +54,7 @@ struct Run {
     seed: u64,
     mode: Durability,
     rng: SmallRng,
+    store: Rc<MemorySnapshots>,
     world: World,
     clients: Vec<Client>,
     model: Model,
@@ -120,11 +122,12 @@ impl Run {
     async fn new(seed: u64) -> Run {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mode = if rng.random_bool(0.75) { Durability::Sync } else { Durability::Async };
-        let world = World::primary(Setup::ungated(mode)).await;
+        let store = Rc::new(MemorySnapshots::default());
+        let world = World::primary(Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode) }).await;
         let clients = (0..4).map(|_| world.client()).collect();
         let mut model = Model::default();
         model.begin(Data::new());
-        Run { seed, mode, rng, world, clients, model, held: Vec::new(), term: 1, leads: true }
+        Run { seed, mode, rng, store, world, clients, model, held: Vec::new(), term: 1, leads: true }
     }
 
     fn key(&mut self) -> &'static str {
@@ -280,24 +283,30 @@ impl Run {
         self.flush_replies();
         assert!(self.held.is_empty(), "seed {}: nothing is held when nothing is open", self.seed);
         let own = self.world.shard.digest().unwrap();
-        let replay = World::start_on(Setup::ungated(self.mode), self.world.log.clone(), self.world.clock.clone());
-        for _ in 0..1000 {
-            replay.settle().await;
-            if replay.shard.info().applied == own.0 {
-                break;
+        // One that replays the whole log, and one that begins with the newest snapshot.
+        for snapshots in [None, Some(self.store.clone())] {
+            let setup = Setup { snapshots, ..Setup::ungated(self.mode) };
+            let replay = World::start_on(setup, self.world.log.clone(), self.world.clock.clone());
+            for _ in 0..1000 {
+                replay.settle().await;
+                if replay.shard.info().applied == own.0 {
+                    break;
+                }
             }
+            assert_eq!(replay.shard.digest().unwrap(), own, "seed {}", self.seed);
+            let checksum = self.world.shard.info().log_checksum;
+            assert_eq!(replay.shard.info().log_checksum, checksum, "seed {}", self.seed);
+            let mut reader = replay.client().readonly();
+            for key in KEYS {
+                assert_eq!(reader.run(&format!("GET {key}")).text, self.model.bulk(key), "seed {}", self.seed);
+            }
+            replay.driver.set_role(fastness_consensus::handle::Role::Stopped { reason: "done".into() });
+            replay.settle().await;
         }
-        assert_eq!(replay.shard.digest().unwrap(), own, "seed {}", self.seed);
-        let mut reader = replay.client().readonly();
-        for key in KEYS {
-            assert_eq!(reader.run(&format!("GET {key}")).text, self.model.bulk(key), "seed {}", self.seed);
-        }
-        replay.driver.set_role(fastness_consensus::handle::Role::Stopped { reason: "done".into() });
-        replay.settle().await;
     }
 
     async fn step(&mut self) {
-        match self.rng.random_range(0..40) {
+        match self.rng.random_range(0..42) {
             0..=24 => self.command(),
             25..=28 => self.world.settle().await,
             29..=32 => drop(self.world.commit().await),
@@ -305,6 +314,7 @@ impl Run {
             36 => self.world.advance(Duration::from_micros(self.rng.random_range(0..5000))).await,
             37 => self.lose_lease().await,
             38 => self.lose_and_win().await,
+            39..=40 => drop(self.world.shard.snapshot()),
             _ => self.compare().await,
         }
     }

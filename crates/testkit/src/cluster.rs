@@ -3,6 +3,8 @@
 //! The binary is the one that `FASTNESS_BIN` names, else the one beside the running test. The folder is removed when a
 //! run ends well and kept, with a line that says where, when it does not.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -75,11 +77,13 @@ pub struct Options {
     pub replicas: u32,
     /// sync, async, disabled.
     pub durability: &'static str,
+    /// `snapshot-log-bytes` of every node; `None`: the default.
+    pub snapshot_log_bytes: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { azs: vec!["a", "b", "c"], shards: 1, replicas: 2, durability: "sync" }
+        Options { azs: vec!["a", "b", "c"], shards: 1, replicas: 2, durability: "sync", snapshot_log_bytes: None }
     }
 }
 
@@ -87,6 +91,7 @@ impl Default for Options {
 pub struct Cluster {
     dir: PathBuf,
     keep: bool,
+    snapshot_log_bytes: Option<u64>,
     /// Held as long as processes may be started.
     ports: Ports,
 }
@@ -115,7 +120,7 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
-        let mut cluster = Cluster { dir, keep: true, ports };
+        let mut cluster = Cluster { dir, keep: true, snapshot_log_bytes: options.snapshot_log_bytes, ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -125,6 +130,7 @@ impl Cluster {
         ];
         let args = args.iter().flat_map(|(name, value)| [*name, value.as_str()]);
         cluster.dev(["--detach"].into_iter().chain(args))?;
+        cluster.configure()?;
         cluster.keep = false;
         Ok(cluster)
     }
@@ -248,7 +254,8 @@ impl Cluster {
     /// # Errors
     /// If it does not come up.
     pub fn start_node(&self, node: u64) -> Result<()> {
-        self.dev(["node", "start", &node.to_string()]).map(drop)
+        self.dev(["node", "start", &node.to_string()])?;
+        self.configure()
     }
 
     /// Starts dead nodes again at the same time: each may need another one to serve.
@@ -308,7 +315,26 @@ impl Cluster {
     /// # Errors
     /// If it does not come up.
     pub fn start_again(&self) -> Result<()> {
-        self.dev(["--detach"]).map(drop)
+        self.dev(["--detach"])?;
+        self.configure()
+    }
+
+    /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started anew has
+    /// the defaults.
+    fn configure(&self) -> Result<()> {
+        let Some(bytes) = self.snapshot_log_bytes else { return Ok(()) };
+        for node in self.file()?.nodes.iter().filter(|node| node.pid.is_some()) {
+            // One that has died or stands still meanwhile is none of our business here.
+            let Some(door) = node.resp.first() else { continue };
+            let Ok(mut client) = TcpStream::connect((door.host.as_str(), door.port)) else { continue };
+            client.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let mut reply = [0; 5];
+            let asked = client.write_all(format!("CONFIG SET snapshot-log-bytes {bytes}\r\n").as_bytes());
+            if asked.and_then(|()| client.read_exact(&mut reply)).is_ok() {
+                ensure!(&reply == b"+OK\r\n", "CONFIG SET: {}", String::from_utf8_lossy(&reply));
+            }
+        }
+        Ok(())
     }
 
     /// Stops all nodes in good order.

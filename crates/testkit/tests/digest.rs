@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use fastness_load::ledger;
 use fastness_testkit::cluster::{Cluster, Options};
-use fastness_testkit::observe::Digests;
+use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn digests_agree_across_processes_and_restarts() -> Result<()> {
-    let mut cluster = Cluster::start(&Options { shards: 2, ..Options::default() })?;
+    let mut cluster = Cluster::start(&Options { shards: 2, snapshot_log_bytes: Some(20_000), ..Options::default() })?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::Options {
         seeds: cluster.doors()?,
@@ -54,6 +54,17 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
         let earlier = &before[shard];
         ensure!(position.index > earlier.index, "shard {shard} stood at {earlier:?}, is at {position:?}");
         ensure!(position.digest == earlier.digest, "shard {shard} was {earlier:?}, is {position:?}");
+    }
+    for node in cluster.file()?.nodes {
+        let figures = Figures::of(&node).await?;
+        for shard in [1, 2] {
+            let (from, applied) = (figures.shard("fastness_snapshot_index", shard)?, after[&shard].index);
+            ensure!(
+                from > 0 && from <= applied,
+                "node {}, shard {shard}: snapshot of {from}, applied {applied}",
+                node.id
+            );
+        }
     }
     cluster.stop()?;
     cluster.start_again()?;

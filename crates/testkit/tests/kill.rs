@@ -13,6 +13,8 @@ fn seed() -> u64 {
 }
 
 async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
+    // Often, so that restarts and undos begin with one.
+    let cluster = Options { snapshot_log_bytes: Some(50_000), ..cluster };
     let seed = seed();
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&cluster)?;

@@ -13,6 +13,9 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
+/// Snapshots are made this often, so that most restarts and undos begin with one.
+const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
+
 /// Injects faults and checks that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -78,7 +81,11 @@ async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut faults: Vec<Fault> = kinds(arguments)?.into_iter().cycle().take(arguments.faults).collect();
     faults.shuffle(&mut rng);
-    let mut cluster = Cluster::start(&cluster::Options { shards: arguments.shards, ..cluster::Options::default() })?;
+    let mut cluster = Cluster::start(&cluster::Options {
+        shards: arguments.shards,
+        snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
+        ..cluster::Options::default()
+    })?;
     cluster.keep_files();
     let options = Options {
         seed: rng.random(),
