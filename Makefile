@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench chaos soak sim build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -58,6 +58,9 @@ build-tools: setup-test
 
 bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' tells what can be chosen
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+
+bench-recovery: build-tools ## restarts and undos with many keys, beside a real Valkey's; ARGS='--keys 1000000'
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
 
 chaos: build-tools ## kills, pauses and partitions under load, checked; FAULTS=50 SEED=n, ARGS='--help' tells more
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" \

@@ -1,4 +1,5 @@
-//! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`).
+//! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`), snapshot files
+//! (`snapshot`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ mod cluster;
 mod dev;
 mod logging;
 mod server;
+mod snapshot;
 mod table;
 
 #[global_allocator]
@@ -46,11 +48,15 @@ enum Command {
     /// Create, describe and administrate clusters
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Check snapshot files
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Server { config } => server::run(&config).map(|()| 0),
+        Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
     };

@@ -17,7 +17,8 @@ pub fn run(path: &Path) -> Result<()> {
     runtime.block_on(serve(config))
 }
 
-fn read(path: &Path) -> Result<Config> {
+/// The config in a file, checked.
+pub fn read(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("config {}", path.display()))?;
     let config = Config::parse(&text).with_context(|| format!("config {}", path.display()))?;
     config.check().with_context(|| format!("config {}", path.display()))?;

@@ -103,25 +103,23 @@ impl std::fmt::Debug for SnapshotFolder {
 }
 
 impl SnapshotFolder {
-    /// Opens the folder, made if need be; what an earlier process has left unfinished is removed.
-    ///
-    /// # Errors
-    /// The file system refuses.
-    pub fn open(
-        path: &Path,
-        cluster: ClusterId,
-        node: NodeId,
-        group: GroupId,
-        cipher: Cipher,
-    ) -> Result<SnapshotFolder, SnapshotError> {
+    /// The folder as it is: nothing is touched. Whoever writes calls [`SnapshotFolder::prepare`] first.
+    #[must_use]
+    pub fn open(path: &Path, cluster: ClusterId, node: NodeId, group: GroupId, cipher: Cipher) -> SnapshotFolder {
         let mut place = Vec::with_capacity(28);
         place.extend_from_slice(&cluster.0);
         place.extend_from_slice(&node.0.to_be_bytes());
         place.extend_from_slice(&group.0.to_be_bytes());
-        let folder = SnapshotFolder { path: path.to_owned(), place, cipher: Mutex::new(cipher) };
-        folder.io(std::fs::create_dir_all(path))?;
-        folder.discard()?;
-        Ok(folder)
+        SnapshotFolder { path: path.to_owned(), place, cipher: Mutex::new(cipher) }
+    }
+
+    /// Makes the folder if need be, and removes what an earlier process has left unfinished.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn prepare(&self) -> Result<(), SnapshotError> {
+        self.io(std::fs::create_dir_all(&self.path))?;
+        self.discard()
     }
 
     fn io<T>(&self, result: io::Result<T>) -> Result<T, SnapshotError> {

@@ -20,7 +20,9 @@ fn cipher(key: u8) -> Cipher {
 }
 
 fn folder(path: &Path) -> SnapshotFolder {
-    SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(2), GroupId(3), cipher(7)).unwrap()
+    let folder = SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(2), GroupId(3), cipher(7));
+    folder.prepare().unwrap();
+    folder
 }
 
 fn write(folder: &SnapshotFolder, index: u64) {
@@ -116,7 +118,7 @@ fn a_file_of_another_place_or_key_does_not_open() {
     let open = |cluster, node, group, key| {
         let folder =
             SnapshotFolder::open(dir.path(), ClusterId([cluster; 16]), NodeId(node), GroupId(group), cipher(key));
-        read(&folder.unwrap(), 5).map(drop)
+        read(&folder, 5).map(drop)
     };
     assert!(open(1, 2, 3, 7).is_ok());
     for (cluster, node, group) in [(9, 2, 3), (1, 9, 3), (1, 2, 9)] {
@@ -132,6 +134,6 @@ fn a_previous_master_key_still_opens() {
     let dir = tempfile::tempdir().unwrap();
     write(&folder(dir.path()), 5);
     let rotated = cipher(8).with_previous(MasterKey::from_bytes(&[7; 32]));
-    let folder = SnapshotFolder::open(dir.path(), ClusterId([1; 16]), NodeId(2), GroupId(3), rotated).unwrap();
+    let folder = SnapshotFolder::open(dir.path(), ClusterId([1; 16]), NodeId(2), GroupId(3), rotated);
     assert!(read(&folder, 5).is_ok());
 }

@@ -40,7 +40,7 @@ use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
 use crate::shared::{NodeShared, Phase};
-use crate::snapshots::SnapshotFiles;
+use crate::snapshots::{self, SnapshotFiles};
 use crate::tls::{Material, TlsError};
 
 /// How long replicas get to end after leadership was handed over; their replies are bounded by themselves.
@@ -331,7 +331,7 @@ impl Inner {
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
         let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;
-        let snapshots = open_snapshots(&config, self.shared.cluster, self.shared.node, id).await?;
+        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id).await?;
         let options = ReplicaOptions {
             node: self.shared.clone(),
             shard: id,
@@ -341,7 +341,7 @@ impl Inner {
             handle,
             group: Arc::new(control.clone()),
             batching: Batching::default(),
-            snapshots: Some(snapshots),
+            snapshots: Some(files),
             ports,
         };
         let replica = replica::start(options)?;
@@ -487,7 +487,7 @@ async fn open_log(config: &Config, cluster: ClusterId, node: NodeId) -> Result<L
     }
 }
 
-fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
+pub(crate) fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
     let path = config.master_key_file.as_deref().unwrap_or(Path::new(""));
     MasterKey::load(path).map_err(NodeError::MasterKey)
 }
@@ -499,11 +499,10 @@ async fn open_snapshots(
     shard: ShardId,
 ) -> Result<SnapshotFiles, NodeError> {
     let cipher = Cipher::new(master_key(config)?);
-    let path = config.dir.join("snapshots").join(format!("shard-{shard}"));
-    let opened =
-        tokio::task::spawn_blocking(move || SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher));
-    match opened.await {
-        Ok(opened) => opened.map(SnapshotFiles::new).map_err(|error| NodeError::Snapshots(error.to_string())),
+    let path = snapshots::folder_of(config, shard);
+    let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
+    match tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await {
+        Ok(prepared) => prepared.map(SnapshotFiles::new).map_err(|error| NodeError::Snapshots(error.to_string())),
         Err(panicked) => Err(NodeError::Snapshots(panicked.to_string())),
     }
 }

@@ -3,18 +3,25 @@
 //!
 //! The two newest are kept; older ones are removed once a newer one is on stable storage.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use fastness_log::{SnapshotError, SnapshotFolder};
-use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
-use fastness_types::LogIndex;
+use fastness_log::{Cipher, SnapshotError, SnapshotFolder};
+use fastness_shard::{SnapshotCheck, SnapshotPart, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore};
+use fastness_types::{GroupId, LogIndex, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::config::Config;
+use crate::node::{NodeError, master_key};
+use crate::tls::Material;
+
 /// Chunks that wait for the disk at once.
 const QUEUE_MAX: usize = 16;
+const SNAPSHOTS: &str = "snapshots";
+const SHARD: &str = "shard-";
 /// Snapshots that are kept.
 const KEPT: usize = 2;
 
@@ -31,6 +38,63 @@ impl SnapshotFiles {
     pub fn new(folder: SnapshotFolder) -> SnapshotFiles {
         SnapshotFiles { folder: Arc::new(folder), writing: Arc::default() }
     }
+}
+
+/// The folder of a shard's snapshots.
+#[must_use]
+pub fn folder_of(config: &Config, shard: ShardId) -> PathBuf {
+    config.dir.join(SNAPSHOTS).join(format!("{SHARD}{shard}"))
+}
+
+/// A snapshot that was looked at.
+#[derive(Debug)]
+pub struct Verified {
+    /// The file.
+    pub file: PathBuf,
+    /// What it holds, or what is wrong with it.
+    pub found: Result<SnapshotReport, String>,
+}
+
+/// Reads every snapshot of the node with this config (or of one shard), restores each in a scratch place and compares keys and
+/// digest with what it says. The node may be running.
+///
+/// # Errors
+/// Key or certificate cannot be read, or a folder not be listed.
+pub fn verify(config: &Config, only: Option<ShardId>) -> Result<Vec<Verified>, NodeError> {
+    let refused = |error: &dyn std::fmt::Display| NodeError::Snapshots(error.to_string());
+    let (cluster, node) = Material::load(config)?.identity()?;
+    let parent = config.dir.join(SNAPSHOTS);
+    let entries = std::fs::read_dir(&parent).map_err(|error| refused(&format!("{}: {error}", parent.display())))?;
+    let mut shards: Vec<ShardId> = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| refused(&error))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(SHARD)?.parse().ok());
+        shards.extend(number.map(ShardId).filter(|shard| only.is_none_or(|only| only == *shard)));
+    }
+    shards.sort_unstable();
+    let mut verified = Vec::new();
+    for shard in shards {
+        let cipher = Cipher::new(master_key(config)?);
+        let folder = SnapshotFolder::open(&folder_of(config, shard), cluster, node, GroupId::from(shard), cipher);
+        for index in folder.list().map_err(|error| refused(&error))? {
+            verified.push(Verified { file: folder.file(index), found: verify_one(&folder, shard, index) });
+        }
+    }
+    Ok(verified)
+}
+
+fn verify_one(folder: &SnapshotFolder, shard: ShardId, index: LogIndex) -> Result<SnapshotReport, String> {
+    let text = |error: SnapshotError| error.to_string();
+    let mut reader = folder.read(index).map_err(text)?;
+    let mut check = SnapshotCheck::new(shard, reader.head())?;
+    while let Some(chunk) = reader.next_chunk().map_err(text)? {
+        check.chunk(&chunk)?;
+    }
+    let report = check.finish(reader.tail().unwrap_or_default())?;
+    if report.index != index {
+        return Err(format!("it says that it is of index {}: the file has another one's name", report.index.0));
+    }
+    Ok(report)
 }
 
 enum Message {
@@ -164,14 +228,16 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, Instant};
 
-    use fastness_log::{Cipher, MasterKey};
-    use fastness_types::{ClusterId, GroupId, NodeId};
+    use fastness_log::MasterKey;
+    use fastness_types::{ClusterId, NodeId};
 
     use super::*;
 
     fn files(path: &Path) -> SnapshotFiles {
         let cipher = Cipher::new(MasterKey::from_bytes(&[7; 32]));
-        SnapshotFiles::new(SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(1), GroupId(1), cipher).unwrap())
+        let folder = SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(1), GroupId(1), cipher);
+        folder.prepare().unwrap();
+        SnapshotFiles::new(folder)
     }
 
     fn write(files: &SnapshotFiles, index: u64) {

@@ -47,5 +47,7 @@ pub use outcome::{Hold, Leave, Outcome, Tenure, WaitAnswer, WaitRequest};
 pub use release::Released;
 pub use session::{Session, WaitsFor};
 pub use shard::{DigestError, Shard};
-pub use snapshot::{SnapshotInfo, SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+pub use snapshot::{
+    SnapshotCheck, SnapshotInfo, SnapshotPart, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore,
+};
 pub use state::Now;

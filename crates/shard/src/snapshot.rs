@@ -14,8 +14,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_engine::ImageSum;
-use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, WallMs};
+use fastness_engine::{Digest, Engine, EngineOptions, ImageSum};
+use fastness_types::{BootNs, Durability, Epoch, HashSeed, LogIndex, NodeId, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use crate::mode::ModeWish;
@@ -371,11 +371,7 @@ impl State {
     fn take_part(&mut self, part: SnapshotPart, stamp: &mut Option<WallMs>) -> Result<bool, String> {
         match (part, *stamp) {
             (SnapshotPart::Head(head), None) => {
-                let head: Head = serde_json::from_slice(&head).map_err(|error| format!("its head: {error}"))?;
-                if (head.version, head.shard) != (VERSION, self.shard.0) {
-                    return Err(format!("version {}, shard {}: not of this shard", head.version, head.shard));
-                }
-                *stamp = Some(WallMs(head.stamp));
+                *stamp = Some(read_head(self.shard, &head)?);
                 self.snapshots.info.bytes = 0;
                 Ok(false)
             }
@@ -385,12 +381,84 @@ impl State {
                 Ok(false)
             }
             (SnapshotPart::Tail(tail), Some(_)) => {
-                let tail: Tail = serde_json::from_slice(&tail).map_err(|error| format!("its tail: {error}"))?;
-                self.stand_at(&tail)?;
+                self.stand_at(&read_tail(&tail)?)?;
                 Ok(true)
             }
             (SnapshotPart::Head(_), Some(_)) => Err("it has two heads".to_owned()),
             (SnapshotPart::Chunk(_) | SnapshotPart::Tail(_), None) => Err("it begins without a head".to_owned()),
         }
     }
+}
+
+/// A snapshot that is read into a scratch engine, to see whether it is what it says.
+#[derive(Debug)]
+pub struct SnapshotCheck {
+    engine: Engine,
+    stamp: WallMs,
+}
+
+/// What a whole snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotReport {
+    /// Its position in the log.
+    pub index: LogIndex,
+    /// The epoch of the entry there.
+    pub epoch: Epoch,
+    /// Of the log up to there, 16 hexadecimal digits.
+    pub log_checksum: String,
+    /// Keys.
+    pub keys: u64,
+    /// Of the data.
+    pub digest: Digest,
+}
+
+impl SnapshotCheck {
+    /// Begins with the head.
+    ///
+    /// # Errors
+    /// It is not this shard's, or of another version.
+    pub fn new(shard: ShardId, head: &[u8]) -> Result<SnapshotCheck, String> {
+        let stamp = read_head(shard, head)?;
+        // A digest does not depend on the seed.
+        let options = EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 };
+        Ok(SnapshotCheck { engine: Engine::new(options), stamp })
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// It holds something else than keys and values.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
+        self.engine.load_image(self.stamp, chunk).map_err(|error| error.to_string())
+    }
+
+    /// Compares with the tail.
+    ///
+    /// # Errors
+    /// The data is not what the tail says.
+    pub fn finish(self, tail: &[u8]) -> Result<SnapshotReport, String> {
+        let tail = read_tail(tail)?;
+        let (keys, digest) = (self.engine.keyspace_stats().keys, self.engine.digest());
+        if (keys, digest.to_string()) != (tail.keys, tail.digest.clone()) {
+            return Err(format!(
+                "it holds {keys} keys with digest {digest}, its tail says {} with {}",
+                tail.keys, tail.digest
+            ));
+        }
+        let epoch = Epoch { term: tail.term, node: NodeId(tail.node) };
+        Ok(SnapshotReport { index: LogIndex(tail.index), epoch, log_checksum: tail.log_checksum, keys, digest })
+    }
+}
+
+/// The stamp that a head says.
+fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, String> {
+    let head: Head = serde_json::from_slice(head).map_err(|error| format!("its head: {error}"))?;
+    if (head.version, head.shard) != (VERSION, shard.0) {
+        return Err(format!("version {}, shard {}: not of this shard", head.version, head.shard));
+    }
+    Ok(WallMs(head.stamp))
+}
+
+fn read_tail(tail: &[u8]) -> Result<Tail, String> {
+    serde_json::from_slice(tail).map_err(|error| format!("its tail: {error}"))
 }

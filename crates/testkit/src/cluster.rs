@@ -302,6 +302,26 @@ impl Cluster {
         self.signal(node, Signal::CONT)
     }
 
+    /// Asks every running node for a snapshot of each of its replicas.
+    ///
+    /// # Errors
+    /// If one does not take the request.
+    pub fn make_snapshots(&self) -> Result<()> {
+        self.fastness("cluster", ["snapshot"]).map(drop)
+    }
+
+    /// Restores every snapshot of a node in a scratch place, and tells of each; the node may run.
+    ///
+    /// # Errors
+    /// If one is not what it says, or there is none.
+    pub fn verify_snapshots(&self, node: u64) -> Result<String> {
+        let config = self.dir.join(format!("nodes/{node}/fastness.conf"));
+        let output = Command::new(binary()?).args(["snapshot", "verify", "--config"]).arg(config).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "node {node}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(text)
+    }
+
     /// Changes the durability mode, and waits until it is in force on every shard.
     ///
     /// # Errors

@@ -1,0 +1,49 @@
+//! `fastness snapshot …`: what can be done with snapshot files.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Subcommand;
+use fastness_server::snapshots;
+use fastness_types::ShardId;
+
+use crate::server;
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a node's snapshots: restore each in memory and compare its keys and digest with what it says
+    ///
+    /// The node may be running. Needs its config, for the folder, the master key and the certificate. Exit status 1 if one is damaged.
+    Verify {
+        /// The node's config
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// One shard's only
+        #[arg(long)]
+        shard: Option<u32>,
+    },
+}
+
+/// Runs one of the commands.
+pub fn run(command: Command) -> Result<()> {
+    let Command::Verify { config, shard } = command;
+    let verified = snapshots::verify(&server::read(&config)?, shard.map(ShardId))?;
+    ensure!(!verified.is_empty(), "this node has no snapshot (`fastness cluster snapshot` makes one)");
+    let mut damaged = 0;
+    for snapshot in &verified {
+        let file = snapshot.file.display();
+        match &snapshot.found {
+            Ok(found) => println!(
+                "{file}: whole; index {}, epoch {}, {} keys, digest {}, log checksum {}",
+                found.index.0, found.epoch, found.keys, found.digest, found.log_checksum
+            ),
+            Err(error) => {
+                damaged += 1;
+                println!("{file}: DAMAGED: {error}");
+            }
+        }
+    }
+    ensure!(damaged == 0, "{damaged} of {} snapshots are damaged", verified.len());
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! `make bench-recovery`: how long a replica needs until it serves again, after `kill -9` and after an undo, with many keys; beside the
+//! restart of a real Valkey from its RDB file with the same keys. Times are of one run each, on whatever else the machine does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use fastness_load::closed_loop::{self, Kind};
+use fastness_load::connection::encode;
+use fastness_load::outcome::classify;
+use fastness_load::{Connection, Endpoint, Outcome};
+use fastness_resp::value::Value;
+use fastness_testkit::bench::machine;
+use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::observe::Figures;
+use fastness_testkit::ports::Ports;
+
+/// For everything that is waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(5);
+/// Keys in one pipeline while filling.
+const PIPELINE: u64 = 1_000;
+/// An undo needs something open when the primary is stopped; tried so often.
+const TRIES: usize = 5;
+
+/// Measures restarts and undos.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Numbers of keys.
+    #[arg(long, value_delimiter = ',', default_value = "1000000,10000000")]
+    keys: Vec<u64>,
+    /// Bytes of a value; a key has 16.
+    #[arg(long, default_value_t = 100)]
+    value_bytes: usize,
+    /// The valkey-server to compare with.
+    #[arg(long, env = "FASTNESS_VALKEY_SERVER")]
+    valkey_server: PathBuf,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    println!("machine: {}", machine::describe()?);
+    println!();
+    println!("| keys | what | seconds | memory of the process, MB (highest) |");
+    println!("|---|---|---|---|");
+    for &keys in &arguments.keys {
+        fastness(keys, arguments.value_bytes).await?;
+        valkey(&arguments.valkey_server, keys, arguments.value_bytes).await?;
+    }
+    Ok(())
+}
+
+fn row(keys: u64, what: &str, took: Duration, pid: Option<i32>) -> Result<()> {
+    let memory = match pid {
+        Some(pid) => format!("{} ({})", status_mb(pid, "VmRSS")?, status_mb(pid, "VmHWM")?),
+        None => String::new(),
+    };
+    println!("| {keys} | {what} | {:.2} | {memory} |", took.as_secs_f64());
+    Ok(())
+}
+
+fn status_mb(pid: i32, field: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kb: u64 = line.and_then(|line| line.split_whitespace().next()).context("no such field")?.parse()?;
+    Ok(kb / 1024)
+}
+
+async fn fill(endpoint: &Endpoint, keys: u64, value_bytes: usize) -> Result<()> {
+    let mut connection = Connection::open(endpoint, None, TIMEOUT).await?;
+    let value = vec![b'x'; value_bytes];
+    for first in (0..keys).step_by(PIPELINE as usize) {
+        let last = keys.min(first + PIPELINE);
+        let mut bytes = Vec::new();
+        for key in first..last {
+            encode(&[b"SET", format!("key:{key:012}").as_bytes(), &value], &mut bytes);
+        }
+        connection.send_raw(&bytes).await?;
+        let errors = connection.skip_flat_replies((last - first) as usize).await?;
+        ensure!(errors == 0, "{errors} writes failed");
+    }
+    Ok(())
+}
+
+/// Waits until `endpoint` serves `keys` keys to a READONLY client.
+async fn served(endpoint: &Endpoint, keys: u64, readonly: bool) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(mut client) = Connection::open(endpoint, None, TIMEOUT).await {
+            let ready = !readonly || client.call(&[b"READONLY"]).await.is_ok();
+            let size = client.call(&[b"DBSIZE"]).await;
+            if ready && matches!(size, Ok(Value::Integer(size)) if size.unsigned_abs() >= keys) {
+                return Ok(());
+            }
+        }
+        ensure!(Instant::now() < until, "{endpoint:?} does not serve {keys} keys");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
+    let cluster = Arc::new(Cluster::start(&Options { durability: "async", ..Options::default() })?);
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let began = Instant::now();
+    fill(&cluster.door(primary, 1)?, keys, value_bytes).await?;
+    row(keys, "filling a primary, one connection", began.elapsed(), None)?;
+    level(&cluster).await?;
+    let replica = cluster.file()?.nodes.into_iter().find(|node| node.id != primary).context("a replica")?.id;
+    row(keys, "restart of a replica, the log alone", restart(&cluster, replica, keys).await?, pid(&cluster, replica)?)?;
+
+    let began = Instant::now();
+    cluster.make_snapshots()?;
+    for node in cluster.file()?.nodes {
+        let until = Instant::now() + PATIENCE;
+        while Figures::of(&node).await?.shard("fastness_snapshots_written_total", 1)? == 0 {
+            ensure!(Instant::now() < until, "node {} makes no snapshot", node.id);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    row(keys, "a snapshot, all three nodes at once", began.elapsed(), pid(&cluster, primary)?)?;
+    fill(&cluster.door(primary, 1)?, keys / 20, value_bytes).await?;
+    level(&cluster).await?;
+    let what = "restart of a replica, snapshot and 5 % more writes behind it";
+    row(keys, what, restart(&cluster, replica, keys).await?, pid(&cluster, replica)?)?;
+    let (took, node) = undo(&cluster, keys, value_bytes).await?;
+    row(keys, "undo of a former primary, from its resumption to serving again", took, pid(&cluster, node)?)?;
+    level(&cluster).await?;
+    Ok(())
+}
+
+/// Waits until all replicas stand at the same index. (A digest of ten million keys takes seconds.)
+async fn level(cluster: &Cluster) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut at = Vec::new();
+        for node in cluster.file()?.nodes {
+            at.push(Figures::of(&node).await?.shard("fastness_applied_index", 1)?);
+        }
+        if at.iter().all(|index| *index == at[0]) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "the replicas stand at {at:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn pid(cluster: &Cluster, node: u64) -> Result<Option<i32>> {
+    Ok(Some(cluster.pid(node)?.as_raw_nonzero().get()))
+}
+
+async fn restart(cluster: &Arc<Cluster>, node: u64, keys: u64) -> Result<Duration> {
+    let door = cluster.door(node, 1)?;
+    cluster.kill(node)?;
+    let began = Instant::now();
+    let starting = cluster.clone();
+    let start = tokio::task::spawn_blocking(move || starting.start_node(node));
+    served(&door, keys, true).await?;
+    let took = began.elapsed();
+    start.await??;
+    Ok(took)
+}
+
+/// Stops the primary while it writes until another one leads, and lets it go on.
+async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(Duration, u64)> {
+    for _ in 0..TRIES {
+        let primary = cluster.primary(1, PATIENCE).await?;
+        let (node, door) = (cluster.node(primary)?, cluster.door(primary, 1)?);
+        let before = Figures::of(&node).await?.shard("fastness_undone_total", 1)?;
+        let load = closed_loop::Options {
+            endpoint: door.clone(),
+            tls: None,
+            connections: 20,
+            pipeline: 16,
+            kind: Kind::Set,
+            value_bytes,
+            keys,
+            wait_replicas: None,
+            duration: Duration::from_secs(60),
+            seed: 1,
+        };
+        let loading = tokio::spawn(async move { closed_loop::run(&load).await });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.pause(primary)?;
+        let other = cluster.primary_other_than(primary, 1, PATIENCE).await;
+        loading.abort();
+        cluster.resume(primary)?;
+        let began = Instant::now();
+        other?;
+        until_shown(&door).await?;
+        let took = began.elapsed();
+        if Figures::of(&node).await?.shard("fastness_undone_total", 1)? > before {
+            return Ok((took, primary));
+        }
+    }
+    anyhow::bail!("nothing was open when the primary was stopped, {TRIES} times")
+}
+
+/// Waits until a READONLY client is shown a key.
+async fn until_shown(door: &Endpoint) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let mut client = Connection::open(door, None, TIMEOUT).await?;
+    loop {
+        client.call(&[b"READONLY"]).await?;
+        if classify(&client.call(&[b"GET", b"key:000000000001"]).await?) == Outcome::Acknowledged {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "it does not serve again");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_valkey(binary: &Path, dir: &Path, port: u16) -> Result<Server> {
+    let mut command = Command::new(binary);
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(dir);
+    Ok(Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("starting Valkey")?))
+}
+
+async fn valkey(binary: &Path, keys: u64, value_bytes: usize) -> Result<()> {
+    let (dir, ports) = (tempfile::tempdir()?, Ports::reserve()?);
+    let endpoint = Endpoint::new("127.0.0.1", ports.at(0));
+    let server = start_valkey(binary, dir.path(), ports.at(0))?;
+    served(&endpoint, 0, false).await?;
+    fill(&endpoint, keys, value_bytes).await?;
+    let mut client = Connection::open(&endpoint, None, PATIENCE).await?;
+    let began = Instant::now();
+    let saved = client.call(&[b"SAVE"]).await?;
+    ensure!(classify(&saved) == Outcome::Acknowledged, "SAVE: {saved:?}");
+    row(keys, "Valkey: SAVE", began.elapsed(), Some(server.0.id() as i32))?;
+    drop(server);
+    let began = Instant::now();
+    let server = start_valkey(binary, dir.path(), ports.at(0))?;
+    served(&endpoint, keys, false).await?;
+    row(keys, "Valkey: restart from its RDB file", began.elapsed(), Some(server.0.id() as i32))
+}
