@@ -13,7 +13,7 @@
 //! nonce        12  random
 //! key          48  the file's own key, wrapped by the master key (AES-256-GCM, with tag)
 //! frames:
-//!   kind       u8  1 head, 2 chunk, 3 tail
+//!   kind       u8  1 head, 2 chunk, 3 tail, 4 part of a chunk that goes on in the next frame
 //!   length     u32 be, of the sealed bytes
 //!   sealed         AES-256-GCM under the file's key, with tag; the nonce is 0x00000002 and the frame's number, u64 be
 //! ```
@@ -43,8 +43,8 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 12 + 8 + 12 + 32 + TAG_BYTES;
 /// First 4 bytes of a frame's nonce; 1 is the log's.
 const PURPOSE_SNAPSHOT: [u8; 4] = [0, 0, 0, 2];
-/// The longest frame: the largest value with its key, and room. A longer length is damage, and is not allocated.
-pub const FRAME_BYTES_MAX: usize = 1 << 30;
+/// The longest frame, plain: a longer chunk is cut into parts. A longer length is damage, and is not allocated.
+const FRAME_BYTES_MAX: usize = 16 << 20;
 const ENDING: &str = ".snapshot";
 const WRITING: &str = "writing";
 
@@ -54,6 +54,7 @@ enum Kind {
     Head = 1,
     Chunk = 2,
     Tail = 3,
+    Part = 4,
 }
 
 /// Why a snapshot cannot be written or read.
@@ -290,7 +291,11 @@ impl SnapshotWriter<'_> {
     ///
     /// # Errors
     /// The file system refuses; the snapshot is to be given up.
-    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), SnapshotError> {
+    pub fn chunk(&mut self, mut chunk: &[u8]) -> Result<(), SnapshotError> {
+        while let Some((part, rest)) = chunk.split_at_checked(FRAME_BYTES_MAX).filter(|(_, rest)| !rest.is_empty()) {
+            self.frame(Kind::Part, part)?;
+            chunk = rest;
+        }
         self.frame(Kind::Chunk, chunk)
     }
 
@@ -314,7 +319,7 @@ impl SnapshotWriter<'_> {
     }
 
     fn frame(&mut self, kind: Kind, plain: &[u8]) -> Result<(), SnapshotError> {
-        assert!(plain.len() + TAG_BYTES <= FRAME_BYTES_MAX, "a chunk holds one value at most beyond its budget");
+        assert!(plain.len() <= FRAME_BYTES_MAX, "chunks are cut into parts, head and tail are short");
         let mut header = [kind as u8, 0, 0, 0, 0];
         header[1..].copy_from_slice(&((plain.len() + TAG_BYTES) as u32).to_be_bytes());
         let data = frame_data(&self.folder.data(b"fastness/snapshot/1", &[]), self.number, &header);
@@ -358,16 +363,25 @@ impl SnapshotReader {
         if self.tail.is_some() {
             return Ok(None);
         }
-        match self.frame()? {
-            (Kind::Chunk, chunk) => Ok(Some(chunk)),
-            (Kind::Tail, tail) => {
-                if self.at != self.length {
-                    return Err(self.damaged("it goes on behind its end"));
+        let mut whole = Vec::new();
+        loop {
+            match self.frame()? {
+                (Kind::Chunk, chunk) if whole.is_empty() => return Ok(Some(chunk)),
+                (kind @ (Kind::Part | Kind::Chunk), part) => {
+                    whole.extend_from_slice(&part);
+                    if kind == Kind::Chunk {
+                        return Ok(Some(whole));
+                    }
                 }
-                self.tail = Some(tail);
-                Ok(None)
+                (Kind::Tail, tail) => {
+                    if self.at != self.length || !whole.is_empty() {
+                        return Err(self.damaged("it does not end with its end"));
+                    }
+                    self.tail = Some(tail);
+                    return Ok(None);
+                }
+                (Kind::Head, _) => return Err(self.damaged("a second head")),
             }
-            (Kind::Head, _) => Err(self.damaged("a second head")),
         }
     }
 
@@ -393,10 +407,11 @@ impl SnapshotReader {
             1 => Kind::Head,
             2 => Kind::Chunk,
             3 => Kind::Tail,
+            4 => Kind::Part,
             other => return Err(self.damaged(&format!("a frame of the unknown kind {other}"))),
         };
         let length = u32::from_be_bytes(array_at(&header, 1)) as usize;
-        if !(TAG_BYTES..=FRAME_BYTES_MAX).contains(&length) {
+        if !(TAG_BYTES..=FRAME_BYTES_MAX + TAG_BYTES).contains(&length) {
             return Err(self.damaged(&format!("a frame of {length} bytes")));
         }
         if (length as u64) > left - header.len() as u64 {

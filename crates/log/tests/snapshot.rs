@@ -59,6 +59,24 @@ fn what_is_written_is_read() {
     assert_eq!(folder.list().unwrap(), [LogIndex(70)]);
 }
 
+/// A value may be longer than a frame.
+#[test]
+fn a_long_chunk_is_one_chunk() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(dir.path());
+    for length in [16 << 20, (16 << 20) + 1, 40 << 20] {
+        let chunk: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+        let mut writer = folder.create(b"head").unwrap();
+        writer.chunk(&chunk).unwrap();
+        writer.chunk(b"next").unwrap();
+        writer.finish(LogIndex(5), b"tail").unwrap();
+        let mut reader = folder.read(LogIndex(5)).unwrap();
+        assert!(reader.next_chunk().unwrap().unwrap() == chunk, "{length}");
+        assert_eq!(reader.next_chunk().unwrap().unwrap(), b"next");
+        assert_eq!(reader.next_chunk().unwrap(), None);
+    }
+}
+
 #[test]
 fn what_is_not_finished_never_was() {
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +126,7 @@ fn every_flipped_byte_and_every_cut_is_found() {
     }
     std::fs::write(&path, [&good[..], b"x"].concat()).unwrap();
     let error = read(&folder, 6).unwrap_err().to_string();
-    assert!(error.contains("goes on behind its end"), "{error}");
+    assert!(error.contains("does not end with its end"), "{error}");
 }
 
 #[test]
