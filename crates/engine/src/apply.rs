@@ -63,12 +63,18 @@ impl Engine {
             Effect::Set { key, value, expiry } => self.keyspace.set(&key, value, expiry, now),
             Effect::Append { key, bytes } => self.keyspace.append(&key, bytes, now),
             Effect::SetRange { key, offset, bytes } => self.keyspace.set_range(&key, offset, bytes, now),
-            Effect::Unlink { key } => drop(self.keyspace.remove(&key)),
+            Effect::Unlink { key } => self.keyspace.unlink(&key),
             Effect::ExpireAt { key, at } => self.keyspace.set_expiry(&key, Some(at)),
             Effect::Persist { key } => self.keyspace.set_expiry(&key, None),
             Effect::FlushAll => self.keyspace.clear(),
             Effect::Rename { from, to } => self.keyspace.rename(&from, &to),
             Effect::Copy { from, to } => self.keyspace.copy(&from, &to, now),
+            Effect::SetFields { key, pairs, expiry } => self.keyspace.set_fields(&key, pairs.pairs(), expiry, now),
+            Effect::RemoveFields { key, fields } => self.keyspace.remove_fields(&key, fields.iter(), now),
+            Effect::ExpireFieldsAt { key, at, fields } => {
+                self.keyspace.expire_fields(&key, Some(at), fields.iter(), now);
+            }
+            Effect::PersistFields { key, fields } => self.keyspace.expire_fields(&key, None, fields.iter(), now),
         }
     }
 }

@@ -27,11 +27,18 @@
 //! | 9 | FLUSHALL | – | removes every key |
 //! | 10 | RENAME | from, to | moves value and deadline, replaces |
 //! | 11 | COPY | from, to | copies value and deadline, replaces |
+//! | 32 | HSET | key, (field, value)+ | sets fields, drops their deadlines |
+//! | 33 | HSET PXAT | key, deadline, (field, value)+ | sets fields and their deadline |
+//! | 34 | HSET KEEPTTL | key, (field, value)+ | sets fields, keeps their deadlines |
+//! | 35 | HDEL | key, field+ | removes fields, and the key with its last |
+//! | 36 | HPEXPIREAT | key, deadline, field+ | sets the deadline of fields |
+//! | 37 | HPERSIST | key, field+ | drops the deadlines of fields |
 //!
 //! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes begin at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
 use crate::keyspace::{ExpiryChange, Key};
+use fastness_resp::Args;
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
 
@@ -49,7 +56,77 @@ pub mod op {
     pub const FLUSHALL: u16 = 9;
     pub const RENAME: u16 = 10;
     pub const COPY: u16 = 11;
+    pub const HSET: u16 = 32;
+    pub const HSET_PXAT: u16 = 33;
+    pub const HSET_KEEPTTL: u16 = 34;
+    pub const HDEL: u16 = 35;
+    pub const HPEXPIREAT: u16 = 36;
+    pub const HPERSIST: u16 = 37;
 }
+
+/// Arguments of which an effect takes any number: a command's, or those of an encoded effect.
+#[derive(Clone, Copy)]
+pub struct Items<'a>(Source<'a>);
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Args(Args<'a>),
+    Encoded { bytes: &'a [u8], count: usize },
+}
+
+impl<'a> From<Args<'a>> for Items<'a> {
+    fn from(args: Args<'a>) -> Items<'a> {
+        Items(Source::Args(args))
+    }
+}
+
+impl<'a> Items<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.0 {
+            Source::Args(args) => args.len(),
+            Source::Encoded { count, .. } => count,
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        let (args, encoded) = match self.0 {
+            Source::Args(args) => (Some(args), &[][..]),
+            Source::Encoded { bytes, .. } => (None, bytes),
+        };
+        let of_args = args.into_iter().flat_map(|args| (0..args.len()).map(move |i| args.get(i)));
+        let mut decoder = Decoder::new(encoded);
+        of_args.chain(std::iter::from_fn(move || decoder.argument().ok()))
+    }
+
+    /// In order, two by two.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+        let mut items = self.iter();
+        std::iter::from_fn(move || Some((items.next()?, items.next()?)))
+    }
+}
+
+impl std::fmt::Debug for Items<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter().map(|item| item.escape_ascii().to_string())).finish()
+    }
+}
+
+impl PartialEq for Items<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Items<'_> {}
 
 /// One change of the data. See the module's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +141,10 @@ pub enum Effect<'a> {
     FlushAll,
     Rename { from: Key<'a>, to: Key<'a> },
     Copy { from: Key<'a>, to: Key<'a> },
+    SetFields { key: Key<'a>, pairs: Items<'a>, expiry: ExpiryChange },
+    RemoveFields { key: Key<'a>, fields: Items<'a> },
+    ExpireFieldsAt { key: Key<'a>, at: WallMs, fields: Items<'a> },
+    PersistFields { key: Key<'a>, fields: Items<'a> },
 }
 
 impl<'a> Effect<'a> {
@@ -78,7 +159,11 @@ impl<'a> Effect<'a> {
             | Effect::ExpireAt { key, .. }
             | Effect::Persist { key }
             | Effect::Rename { from: key, .. }
-            | Effect::Copy { from: key, .. } => Some(key),
+            | Effect::Copy { from: key, .. }
+            | Effect::SetFields { key, .. }
+            | Effect::RemoveFields { key, .. }
+            | Effect::ExpireFieldsAt { key, .. }
+            | Effect::PersistFields { key, .. } => Some(key),
             Effect::FlushAll => None,
         }
     }
@@ -182,6 +267,19 @@ impl EffectBuf {
             }
             Effect::Rename { from, to } => self.keyed(op::RENAME, 2, from).key_arg(to),
             Effect::Copy { from, to } => self.keyed(op::COPY, 2, from).key_arg(to),
+            Effect::SetFields { key, pairs, expiry } => match expiry {
+                ExpiryChange::Drop => self.keyed(op::HSET, 1 + pairs.len() as u64, key),
+                ExpiryChange::Keep => self.keyed(op::HSET_KEEPTTL, 1 + pairs.len() as u64, key),
+                ExpiryChange::At(at) => self.keyed(op::HSET_PXAT, 2 + pairs.len() as u64, key).number_arg(at.0),
+            }
+            .items(pairs),
+            Effect::RemoveFields { key, fields } => self.keyed(op::HDEL, 1 + fields.len() as u64, key).items(fields),
+            Effect::ExpireFieldsAt { key, at, fields } => {
+                self.keyed(op::HPEXPIREAT, 2 + fields.len() as u64, key).number_arg(at.0).items(fields)
+            }
+            Effect::PersistFields { key, fields } => {
+                self.keyed(op::HPERSIST, 1 + fields.len() as u64, key).items(fields)
+            }
         };
     }
 
@@ -203,6 +301,11 @@ impl EffectBuf {
     fn bytes_arg(&mut self, bytes: &[u8]) -> &mut Self {
         write_varint(&mut self.bytes, bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    fn items(&mut self, items: Items<'_>) -> &mut Self {
+        items.iter().for_each(|item| _ = self.bytes_arg(item));
         self
     }
 
@@ -267,13 +370,13 @@ impl<'a> Decoder<'a> {
         let number = head >> 1;
         let count = self.varint()?;
         let op = u16::try_from(number).map_err(|_| DecodeError::UnknownOp(number))?;
-        if count != arguments_of(op).ok_or(DecodeError::UnknownOp(number))? {
+        if !takes(op, count).ok_or(DecodeError::UnknownOp(number))? {
             return Err(DecodeError::Arguments { op: number, count });
         }
-        self.body(op, key_of).map(Some)
+        self.body(op, count, key_of).map(Some)
     }
 
-    fn body(&mut self, op: u16, key_of: impl Fn(&'a [u8]) -> Key<'a>) -> Result<Effect<'a>, DecodeError> {
+    fn body(&mut self, op: u16, count: u64, key_of: impl Fn(&'a [u8]) -> Key<'a>) -> Result<Effect<'a>, DecodeError> {
         if op == op::FLUSHALL {
             return Ok(Effect::FlushAll);
         }
@@ -297,6 +400,18 @@ impl<'a> Decoder<'a> {
             op::PERSIST => Effect::Persist { key },
             op::RENAME => Effect::Rename { from: key, to: key_of(self.argument()?) },
             op::COPY => Effect::Copy { from: key, to: key_of(self.argument()?) },
+            op::HSET => Effect::SetFields { key, pairs: self.items(count - 1)?, expiry: ExpiryChange::Drop },
+            op::HSET_KEEPTTL => Effect::SetFields { key, pairs: self.items(count - 1)?, expiry: ExpiryChange::Keep },
+            op::HSET_PXAT => {
+                let expiry = ExpiryChange::At(WallMs(self.number()?));
+                Effect::SetFields { key, pairs: self.items(count - 2)?, expiry }
+            }
+            op::HDEL => Effect::RemoveFields { key, fields: self.items(count - 1)? },
+            op::HPEXPIREAT => {
+                let at = WallMs(self.number()?);
+                Effect::ExpireFieldsAt { key, at, fields: self.items(count - 2)? }
+            }
+            op::HPERSIST => Effect::PersistFields { key, fields: self.items(count - 1)? },
             other => return Err(DecodeError::UnknownOp(u64::from(other))),
         })
     }
@@ -306,6 +421,16 @@ impl<'a> Decoder<'a> {
         let (argument, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(argument)
+    }
+
+    /// The next `count` arguments, which are there.
+    fn items(&mut self, count: u64) -> Result<Items<'a>, DecodeError> {
+        let whole = self.rest;
+        for _ in 0..count {
+            self.argument()?;
+        }
+        let bytes = &whole[..whole.len() - self.rest.len()];
+        Ok(Items(Source::Encoded { bytes, count: usize::try_from(count).map_err(|_| DecodeError::Number)? }))
     }
 
     fn number(&mut self) -> Result<u64, DecodeError> {
@@ -332,12 +457,17 @@ impl<'a> Decoder<'a> {
     }
 }
 
-fn arguments_of(op: u16) -> Option<u64> {
+/// Whether an op takes so many arguments; `None` for an op that is none.
+fn takes(op: u16, count: u64) -> Option<bool> {
     Some(match op {
-        op::FLUSHALL => 0,
-        op::UNLINK | op::PERSIST => 1,
-        op::SET | op::SET_KEEPTTL | op::APPEND | op::PEXPIREAT | op::RENAME | op::COPY => 2,
-        op::SET_PXAT | op::SETRANGE => 3,
+        op::FLUSHALL => count == 0,
+        op::UNLINK | op::PERSIST => count == 1,
+        op::SET | op::SET_KEEPTTL | op::APPEND | op::PEXPIREAT | op::RENAME | op::COPY => count == 2,
+        op::SET_PXAT | op::SETRANGE => count == 3,
+        op::HSET | op::HSET_KEEPTTL => count >= 3 && count % 2 == 1,
+        op::HSET_PXAT => count >= 4 && count.is_multiple_of(2),
+        op::HDEL | op::HPERSIST => count >= 2,
+        op::HPEXPIREAT => count >= 3,
         _ => return None,
     })
 }

@@ -17,6 +17,8 @@ fn golden_bytes() {
     let engine = engine();
     let (key, to) = (engine.key(b"key"), engine.key(b"to"));
     let at = WallMs(1_700_000_000_123);
+    let pairs = Items::from(Args::slices(&[b"a", b"1", b"b", b""]));
+    let fields = Items::from(Args::slices(&[b"a", b"b"]));
     let golden: &[(Effect<'_>, &str)] = &[
         (Effect::Set { key, value: b"value", expiry: ExpiryChange::Drop }, "0202036b65790576616c7565"),
         (Effect::Set { key, value: b"value", expiry: ExpiryChange::At(at) }, "0403036b65790576616c756506fbd095ffbc31"),
@@ -29,6 +31,12 @@ fn golden_bytes() {
         (Effect::FlushAll, "1200"),
         (Effect::Rename { from: key, to }, "1402036b657902746f"),
         (Effect::Copy { from: key, to }, "1602036b657902746f"),
+        (Effect::SetFields { key, pairs, expiry: ExpiryChange::Drop }, "4005036b657901610131016200"),
+        (Effect::SetFields { key, pairs, expiry: ExpiryChange::At(at) }, "4206036b657906fbd095ffbc3101610131016200"),
+        (Effect::SetFields { key, pairs, expiry: ExpiryChange::Keep }, "4405036b657901610131016200"),
+        (Effect::RemoveFields { key, fields }, "4603036b657901610162"),
+        (Effect::ExpireFieldsAt { key, at, fields }, "4804036b657906fbd095ffbc3101610162"),
+        (Effect::PersistFields { key, fields }, "4a03036b657901610162"),
     ];
     for (effect, expected) in golden {
         let mut buf = EffectBuf::new();
@@ -51,6 +59,11 @@ fn refuses_what_it_does_not_know() {
     assert_eq!(next(&[0x02, 0x02, 0x05, 0x00]), Err(DecodeError::Truncated));
     assert_eq!(next(&[0x80]), Err(DecodeError::Truncated));
     assert_eq!(next(&[0xff; 11]), Err(DecodeError::Number));
+    // HSET of a field without a value, HSET PXAT of two and a half fields, HDEL of none.
+    assert_eq!(next(&[0x40, 0x02, 0x00, 0x00]), Err(DecodeError::Arguments { op: 32, count: 2 }));
+    assert_eq!(next(&[0x42, 0x05, 0x00]), Err(DecodeError::Arguments { op: 33, count: 5 }));
+    assert_eq!(next(&[0x46, 0x01, 0x00]), Err(DecodeError::Arguments { op: 35, count: 1 }));
+    assert_eq!(next(&[0x46, 0x03, 0x00, 0x00]), Err(DecodeError::Truncated));
     let far = [0x0a, 0x03, 0x01, b'k', 0x05, 0x80, 0x80, 0x80, 0x80, 0x02, 0x01, b'x'];
     assert_eq!(Decoder::new(&far).next(|key| engine.key(key)), Err(DecodeError::Number), "past the longest string");
 }
@@ -90,6 +103,11 @@ proptest! {
         buf.push(&Effect::Set { key, value: &value, expiry: ExpiryChange::At(WallMs(at)) });
         buf.push(&Effect::SetRange { key, offset: 9, bytes: &value });
         buf.push(&Effect::Rename { from: key, to: key });
+        let items = [&value[..], b"field"];
+        let (key, items) = (engine.key(b"hash"), Items::from(Args::slices(&items)));
+        buf.push(&Effect::SetFields { key, pairs: items, expiry: ExpiryChange::Drop });
+        buf.push(&Effect::ExpireFieldsAt { key, at: WallMs(at), fields: items });
+        buf.push(&Effect::RemoveFields { key, fields: items });
         let mut bytes = buf.take();
         let place = broken.0.index(bytes.len());
         bytes[place] = broken.1;

@@ -1,11 +1,13 @@
 //! The data of one replica, and the few ways to read and change it.
 
-use crate::effect::{Effect, EffectBuf};
+use crate::effect::{Effect, EffectBuf, Items};
 use crate::execute::Env;
 use crate::image::Image;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
 use crate::value::ValueRef;
+use crate::value::hash::FieldTable;
 use crate::watch::Watchers;
+use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
 use std::ops::RangeInclusive;
 
@@ -27,6 +29,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys removed since their deadline had passed.
     pub expired: u64,
+    /// Fields of hashes removed since theirs had.
+    pub expired_fields: u64,
 }
 
 /// What INFO's keyspace section tells.
@@ -36,6 +40,8 @@ pub struct KeyspaceStats {
     pub keys: u64,
     /// Of these, keys with a deadline.
     pub with_deadline: u64,
+    /// Of these, hashes with a deadline of a field.
+    pub with_field_deadlines: u64,
 }
 
 /// The data of one replica. One thread owns it.
@@ -180,7 +186,11 @@ impl Engine {
     /// Numbers of keys.
     #[must_use]
     pub fn keyspace_stats(&self) -> KeyspaceStats {
-        KeyspaceStats { keys: self.keyspace.len(), with_deadline: self.keyspace.len_with_deadline() }
+        KeyspaceStats {
+            keys: self.keyspace.len(),
+            with_deadline: self.keyspace.len_with_deadline(),
+            with_field_deadlines: self.keyspace.len_with_field_deadlines(),
+        }
     }
 
     /// Number of keys in a slot.
@@ -249,7 +259,9 @@ impl Engine {
             return true;
         }
         if env.may_write {
-            self.stats.expired += 1;
+            let of_fields = entry.fields().filter(|_| !is_past(entry.deadline(), env.now)).map_or(0, FieldTable::len);
+            self.stats.expired_fields += of_fields as u64;
+            self.stats.expired += u64::from(of_fields == 0);
             self.stage(Effect::Unlink { key: *key }, env.effects, env.now);
         }
         false
@@ -261,10 +273,15 @@ impl Engine {
     }
 }
 
-/// Whether a key's deadline has passed: the deadline itself still belongs to its life, as in Valkey.
+/// Whether a key's deadline has passed, or that of every field in a hash: the deadline itself still belongs to its life, as
+/// in Valkey.
 #[must_use]
 pub fn is_expired(entry: &Entry, now: WallMs) -> bool {
-    entry.deadline().is_some_and(|at| now > at)
+    is_past(entry.deadline(), now) || entry.fields().is_some_and(|fields| fields.is_past(now))
+}
+
+fn is_past(deadline: Option<WallMs>, now: WallMs) -> bool {
+    deadline.is_some_and(|at| now > at)
 }
 
 /// Writes. Each stages one effect and performs it. The caller has looked at the key before, so an expired one is gone.
@@ -293,6 +310,37 @@ impl Engine {
     /// Overwrites a part of a string.
     pub fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8], env: &mut Env<'_>) {
         self.stage(Effect::SetRange { key: *key, offset, bytes }, env.effects, env.now);
+    }
+
+    /// Sets fields of a hash, `pairs` of field and value, with a deadline of theirs.
+    pub fn set_fields(&mut self, key: &Key<'_>, pairs: Args<'_>, expiry: ExpiryChange, env: &mut Env<'_>) {
+        self.stage(Effect::SetFields { key: *key, pairs: pairs.into(), expiry }, env.effects, env.now);
+    }
+
+    /// Sets one field of a hash.
+    pub fn set_field(&mut self, key: &Key<'_>, field: &[u8], value: &[u8], expiry: ExpiryChange, env: &mut Env<'_>) {
+        self.set_fields(key, Args::slices(&[field, value]), expiry, env);
+    }
+
+    /// Removes fields of a hash, and the key with the last of them. They are there; if there are none, nothing happens.
+    pub fn remove_fields(&mut self, key: &Key<'_>, fields: Args<'_>, env: &mut Env<'_>) {
+        if !fields.is_empty() {
+            self.stage(Effect::RemoveFields { key: *key, fields: fields.into() }, env.effects, env.now);
+        }
+    }
+
+    /// Sets the deadline of fields that are there; if there are none, nothing happens.
+    pub fn expire_fields_at(&mut self, key: &Key<'_>, at: WallMs, fields: Args<'_>, env: &mut Env<'_>) {
+        if !fields.is_empty() {
+            self.stage(Effect::ExpireFieldsAt { key: *key, at, fields: fields.into() }, env.effects, env.now);
+        }
+    }
+
+    /// Drops the deadline of fields that have one; if there are none, nothing happens.
+    pub fn persist_fields(&mut self, key: &Key<'_>, fields: Args<'_>, env: &mut Env<'_>) {
+        if !fields.is_empty() {
+            self.stage(Effect::PersistFields { key: *key, fields: fields.into() }, env.effects, env.now);
+        }
     }
 
     /// Removes a key, if it is there and not expired.
@@ -329,10 +377,15 @@ impl Engine {
         self.stage(Effect::FlushAll, env.effects, env.now);
     }
 
-    /// Removes up to `budget` keys whose deadline has passed, earliest first, and returns how many it removed: the
-    /// primary calls it between commands, with the open batch's stamp.
+    /// Removes up to `budget` keys and fields whose deadline has passed, earliest first, and returns how many it removed:
+    /// the primary calls it between commands, with the open batch's stamp.
     pub fn expire_due(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
         self.release_some();
+        let removed = self.expire_keys(now, budget, effects);
+        removed + self.expire_fields(now, budget - removed, effects)
+    }
+
+    fn expire_keys(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
         let mut removed = 0;
         while removed < budget {
             let Some(entry) = self.keyspace.next_due(now) else { break };
@@ -342,6 +395,26 @@ impl Engine {
             removed += 1;
         }
         self.stats.expired += removed as u64;
+        removed
+    }
+
+    /// One effect for each hash.
+    fn expire_fields(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
+        let mut removed = 0;
+        while removed < budget {
+            let Some(entry) = self.keyspace.next_with_field_due(now) else { break };
+            let past = entry.fields().into_iter().flat_map(|fields| fields.past(now));
+            let fields: Vec<Vec<u8>> = past.take(budget - removed).map(<[u8]>::to_vec).collect();
+            if fields.is_empty() {
+                debug_assert!(false, "the index of deadlines names a field that is not there");
+                break;
+            }
+            let bytes = entry.key().to_vec();
+            let key = self.keyspace.key(&bytes);
+            removed += fields.len();
+            self.stage(Effect::RemoveFields { key, fields: Items::from(Args::owned(&fields)) }, effects, now);
+        }
+        self.stats.expired_fields += removed as u64;
         removed
     }
 

@@ -21,6 +21,8 @@
 //! value     kind 0, string: varint length, bytes
 //!           kind 1, string that OBJECT ENCODING calls raw: the same
 //!           kind 2, integer: varint, zigzag
+//!           kind 3, small hash: varint, number of fields; of each its length and bytes, its value's length and bytes
+//!           kind 4, large hash: the same; behind each value a varint, the field's deadline plus 1, or 0 for none
 //! ```
 //!
 //! Chunks are cut between records. Varints are LEB128, as in [`crate::effect`].
@@ -34,12 +36,15 @@ use crate::effect::{Effect, write_varint};
 use crate::engine::Engine;
 use crate::keyspace::table::Table;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue};
+use crate::value::hash::{Pair, pair};
 use crate::value::{Object, ValueRef};
 
 /// Kinds of values. Frozen.
 const TEXT: u8 = 0;
 const RAW_TEXT: u8 = 1;
 const INT: u8 = 2;
+const HASH: u8 = 3;
+const LARGE_HASH: u8 = 4;
 /// Bits of a head.
 const KIND_BITS: u8 = 0x1f;
 const HAS_DEADLINE: u8 = 0x20;
@@ -226,7 +231,12 @@ impl Engine {
                 0 => ExpiryChange::Drop,
                 _ => ExpiryChange::At(WallMs(reader.varint()?)),
             };
-            let value = match head & KIND_BITS {
+            let kind = head & KIND_BITS;
+            if kind == HASH || kind == LARGE_HASH {
+                self.load_hash(key, kind, expiry, stamp, &mut reader)?;
+                continue;
+            }
+            let value = match kind {
                 TEXT => NewValue::Text(reader.bytes()?),
                 RAW_TEXT => NewValue::RawText(reader.bytes()?),
                 INT => NewValue::Int(unzigzag(reader.varint()?)),
@@ -235,6 +245,32 @@ impl Engine {
             let key = self.keyspace.key(key);
             self.keyspace.put(&key, value, expiry, stamp);
         }
+        Ok(())
+    }
+}
+
+impl Engine {
+    fn load_hash<'a>(
+        &mut self,
+        key: &[u8],
+        kind: u8,
+        expiry: ExpiryChange,
+        stamp: WallMs,
+        reader: &mut Reader<'a>,
+    ) -> Result<(), ImageError> {
+        let key = self.keyspace.key(key);
+        let mut fields: Vec<(Pair<'a>, Option<WallMs>)> = Vec::new();
+        for _ in 0..reader.varint()? {
+            let pair = (reader.bytes()?, reader.bytes()?);
+            let deadline = if kind == LARGE_HASH { reader.varint()?.checked_sub(1).map(WallMs) } else { None };
+            fields.push((pair, deadline));
+        }
+        if kind == LARGE_HASH {
+            self.keyspace.put_fields(&key, fields.into_iter(), stamp);
+        } else {
+            self.keyspace.set_fields(&key, fields.iter().map(|(pair, _)| *pair), ExpiryChange::Drop, stamp);
+        }
+        self.keyspace.set_expiry(&key, expiry.after(None));
         Ok(())
     }
 }
@@ -267,6 +303,8 @@ fn write_entry(entry: &Entry, sum: &mut ImageSum, out: &mut Vec<u8>) {
         ValueRef::Text(_) if entry.is_raw() => RAW_TEXT,
         ValueRef::Text(_) => TEXT,
         ValueRef::Object(Object::Text(_)) => RAW_TEXT,
+        ValueRef::Flat(_) => HASH,
+        ValueRef::Object(Object::Hash(_)) => LARGE_HASH,
     };
     let deadline = entry.deadline();
     out.push(kind | if deadline.is_some() { HAS_DEADLINE } else { 0 });
@@ -277,7 +315,23 @@ fn write_entry(entry: &Entry, sum: &mut ImageSum, out: &mut Vec<u8>) {
         ValueRef::Int(number) => write_varint(out, zigzag(number)),
         ValueRef::Text(text) => write_bytes(text, out),
         ValueRef::Object(Object::Text(text)) => write_bytes(text, out),
+        ValueRef::Flat(flat) => {
+            write_varint(out, flat.len() as u64);
+            flat.iter().for_each(|pair| write_pair(pair, out));
+        }
+        ValueRef::Object(Object::Hash(fields)) => {
+            write_varint(out, fields.len() as u64);
+            for entry in fields.iter() {
+                write_pair(pair(entry), out);
+                write_varint(out, entry.deadline().map_or(0, |at| at.0.saturating_add(1)));
+            }
+        }
     }
+}
+
+fn write_pair((field, value): Pair<'_>, out: &mut Vec<u8>) {
+    write_bytes(field, out);
+    write_bytes(value, out);
 }
 
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {

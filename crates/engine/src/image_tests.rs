@@ -36,10 +36,14 @@ fn the_format_is_frozen() {
         ("SET k -2", b"\x01k\x02\x03"),
         ("APPEND k raw", b"\x01k\x00\x03raw"),
         ("SETRANGE k 0 raw", b"\x01k\x01\x03raw"),
+        ("HSET k a 1 b text", b"\x01k\x03\x02\x01a\x011\x01b\x04text"),
+        ("HSET k a 1 | PEXPIREAT k 1700000000300", b"\x01k\x23\xac\xd2\x95\xff\xbc\x31\x01\x01a\x011"),
         ("SET k 5 PXAT 1700000000300", b"\x01k\x22\xac\xd2\x95\xff\xbc\x31\x0a"),
     ] {
         let mut bench = Bench::new();
-        bench.run(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        for line in command.split(" | ") {
+            bench.run(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        }
         bench.engine.begin_image();
         let (sum, chunks) = finish(&mut bench.engine, 1000);
         assert_eq!(chunks.concat(), record, "{command}");
@@ -111,6 +115,8 @@ fn command() -> impl Strategy<Value = String> {
         2 => (same(), same()).prop_map(|(from, to)| format!("RENAME {from} {to}")),
         2 => (same(), same()).prop_map(|(from, to)| format!("COPY {from} {to} REPLACE")),
         1 => key().prop_map(|key| format!("GET {key}")),
+        6 => (key(), 0u8..9, "[a-z]{1,70}").prop_map(|(key, field, text)| format!("HSET {key} f{field} {text}")),
+        2 => (key(), 0u8..9).prop_map(|(key, field)| format!("HDEL {key} f{field}")),
     ]
 }
 

@@ -7,7 +7,7 @@
 //! - [`keyspace`]: the table of keys, one per hash slot, with deadlines and the account of memory.
 //! - [`value`]: what a key holds; one module per data type.
 //! - [`command`]: the table of commands, from which dispatch, routing, COMMAND and the docs are read.
-//! - [`string`], [`generic`], [`connection`], [`cluster`], [`server`]: the commands themselves, one file each or per
+//! - [`string`], [`hash`], [`generic`], [`connection`], [`cluster`], [`server`]: the commands themselves, one file each or per
 //!   tight family.
 //! - [`transaction`], [`watch`]: MULTI and WATCH.
 //! - [`image`]: all data at one point, written out while commands go on, and read back.
@@ -25,6 +25,7 @@ pub mod engine;
 pub mod error;
 pub mod execute;
 pub mod generic;
+pub mod hash;
 pub mod image;
 pub mod keyspace;
 pub mod server;

@@ -113,7 +113,11 @@ impl Engine {
             | Effect::SetRange { key, .. }
             | Effect::Unlink { key }
             | Effect::ExpireAt { key, .. }
-            | Effect::Persist { key } => self.watchers.touch(key.hash),
+            | Effect::Persist { key }
+            | Effect::SetFields { key, .. }
+            | Effect::RemoveFields { key, .. }
+            | Effect::ExpireFieldsAt { key, .. }
+            | Effect::PersistFields { key, .. } => self.watchers.touch(key.hash),
             Effect::Rename { from, to } => {
                 self.watchers.touch(from.hash);
                 self.watchers.touch(to.hash);

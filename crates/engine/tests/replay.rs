@@ -94,11 +94,39 @@ fn command() -> impl Strategy<Value = Words> {
         1 => key().prop_map(|k| format!("GETEX {k} PERSIST")),
         1 => (key(), 0u16..2_000, value()).prop_map(|(k, o, v)| format!("SETRANGE {k} {o} {v}")),
         1 => (key(), ttl(), value()).prop_map(|(k, t, v)| format!("PSETEX {k} {t} {v}")),
+        4 => hash_command(),
         1 => Just("SCAN 0 COUNT 100".to_owned()),
         1 => Just("RANDOMKEY".to_owned()),
         1 => Just("KEYS *".to_owned()),
     ]
     .prop_map(words)
+}
+
+/// Of hashes, on keys that others use too and on some of their own.
+fn hash_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}h{key}") });
+    let field = || prop_oneof![8 => "[a-f]", 1 => "[a-z]{60,70}"];
+    let value = || prop_oneof![4 => (-20i64..20).prop_map(|n| n.to_string()), 2 => "[a-z]{1,9}", 1 => "[a-z]{60,200}"];
+    let (pairs, fields) = (
+        move || prop::collection::vec((field(), value()).prop_map(|(f, v)| format!("{f} {v}")), 1..4),
+        move || prop::collection::vec(field(), 1..4),
+    );
+    let many = (key(), 500u16..530, value()).prop_map(|(key, count, value)| {
+        let pairs: Vec<String> = (0..count).map(|i| format!("m{i} {value}")).collect();
+        format!("HSET {key} {}", pairs.join(" "))
+    });
+    let read = prop_oneof![Just("HGETALL"), Just("HLEN"), Just("HRANDFIELD")];
+    prop_oneof![
+        6 => (key(), pairs()).prop_map(|(k, p)| format!("HSET {k} {}", p.join(" "))),
+        1 => (key(), field(), value()).prop_map(|(k, f, v)| format!("HSETNX {k} {f} {v}")),
+        4 => (key(), fields()).prop_map(|(k, f)| format!("HDEL {k} {}", f.join(" "))),
+        1 => (key(), field(), -9i8..9).prop_map(|(k, f, n)| format!("HINCRBY {k} {f} {n}")),
+        1 => (key(), field(), -9i8..9).prop_map(|(k, f, n)| format!("HINCRBYFLOAT {k} {f} {n}.5")),
+        2 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
+        1 => many,
+    ]
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +164,16 @@ fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
             let words = words(format!("{name} {{{}}}k{key}", key % 3));
             replies.push(run(engine, &words, now, false, &mut effects));
         }
+    }
+    for key in ["{0}k0", "{0}k1", "{0}h2", "{0}h3", "{0}h4", "{0}h5"] {
+        for name in ["HLEN", "EXISTS", "OBJECT ENCODING"] {
+            replies.push(run(engine, &words(format!("{name} {key}")), now, false, &mut effects));
+        }
+        // In the order of each one's own table.
+        let all = run(engine, &words(format!("HGETALL {key}")), now, false, &mut effects);
+        let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        lines.sort_unstable();
+        replies.push(lines.concat());
     }
     assert!(effects.is_empty(), "a replica stages nothing");
     replies
@@ -182,6 +220,11 @@ proptest! {
             restarted.apply(*stamp, batch).unwrap();
         }
         prop_assert_eq!(primary.digest(), restarted.digest());
+        let settled = [&mut primary, &mut restarted].map(|engine| {
+            while engine.release_some() {}
+            engine.memory_used()
+        });
+        prop_assert_eq!(settled[0], settled[1], "memory is counted alike");
     }
 }
 

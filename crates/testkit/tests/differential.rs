@@ -182,6 +182,7 @@ impl Pair {
                 ));
             }
         }
+        self.compare_fields(key, took_ms);
         let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
         let [ours, theirs] = self.ask(&request);
         let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
@@ -190,11 +191,24 @@ impl Pair {
         if our_ms == their_ms {
             return;
         }
+        self.check_deadlines(our_ms, their_ms, took_ms);
+        let align = vec![b"PEXPIREAT".to_vec(), key.to_vec(), their_ms.to_string().into_bytes()];
+        self.ours.call(&align, Protocol::Resp2, SystemClock.wall());
+    }
+
+    fn check_deadlines(&self, our_ms: i64, their_ms: i64, took_ms: u64) {
         if our_ms < 0 || their_ms < 0 || !(0..=took_ms as i64).contains(&(our_ms - their_ms)) {
             self.fail(&format!("deadlines differ: ours {our_ms}, theirs {their_ms}, the command took {took_ms} ms"));
         }
-        let align = vec![b"PEXPIREAT".to_vec(), key.to_vec(), their_ms.to_string().into_bytes()];
-        self.ours.call(&align, Protocol::Resp2, SystemClock.wall());
+    }
+
+    /// The fields of a hash with their values, if it is one.
+    fn compare_fields(&mut self, key: &[u8], _took_ms: u64) {
+        let request = vec![b"HGETALL".to_vec(), key.to_vec()];
+        let [ours, theirs] = self.ask(&request);
+        if let Some(difference) = difference(Comparison::Unordered, [&ours, &ours], &theirs) {
+            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
+        }
     }
 
     fn ask(&mut self, request: &Request) -> [Vec<u8>; 2] {
@@ -316,17 +330,31 @@ fn scans_find_the_same_keys() {
     assert_eq!(ours, theirs, "SCAN MATCH {{t}}*7");
 }
 
+#[test]
+fn scans_find_the_same_fields() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    for number in 0..2_000 {
+        pair.step(&words(&["HSET", "h", &format!("f{number}"), &number.to_string()]), 0);
+    }
+    for options in [&[][..], &["COUNT", "7"], &["MATCH", "*1?", "COUNT", "50"], &["NOVALUES", "MATCH", "f*"]] {
+        let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, "HSCAN h", options));
+        assert_eq!(ours, theirs, "HSCAN {options:?}");
+    }
+}
+
 fn whole_scan(pair: &mut Pair, ours: bool, command: &str, options: &[&str]) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::new();
     let mut cursor = "0".to_owned();
     for _ in 0..100_000 {
-        let request = words(&[&[command, &cursor], options].concat());
+        let command: Vec<&str> = command.split(' ').chain([&cursor[..]]).collect();
+        let request = words(&[&command[..], options].concat());
         let reply = if ours {
             pair.ours.call(&request, Protocol::Resp2, SystemClock.wall())
         } else {
             pair.theirs[0].call(&request).unwrap()
         };
-        let Value::Array(reply) = decode(&reply) else { panic!("{command} replies with an array") };
+        let Value::Array(reply) = decode(&reply) else { panic!("{command:?} replies with an array") };
         found.append(&mut names(&reply[1]));
         cursor = String::from_utf8(reply[0].as_bytes().unwrap().to_vec()).unwrap();
         if cursor == "0" {
@@ -342,15 +370,27 @@ fn dumps_are_restored_by_the_other() {
     let mut pair = Pair::new(1, &reference);
     let texts = ["", "1", "-129", "70000", "5000000000", "hello", &"ab".repeat(40), &"x".repeat(20_000), "0x1"];
     for text in texts {
-        let [ours, theirs] = {
-            pair.step(&words(&["SET", "a", text]), 0);
-            pair.ask(&words(&["DUMP", "a"])).map(|dump| decode(&dump).as_bytes().unwrap().to_vec())
-        };
-        for payload in [ours, theirs] {
-            let mut request = words(&["RESTORE", "a", "0", "", "REPLACE"]);
-            request[3] = payload;
-            pair.step(&request, 0);
-        }
+        pair.step(&words(&["SET", "a", text]), 0);
+        exchange_dumps(&mut pair, "a");
+    }
+    let long = "x".repeat(20_000);
+    let numbers = ["1", "-1", "127", "128", "-4096", "4096", "-32768", "70000", "-8388608", "5000000000", "0x1", ""];
+    let many: Vec<String> = (0..1_300).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for fields in [&["f", "v"][..], &numbers, &["f", &long, "g", "1"], &many, &[&"f".repeat(64), &"v".repeat(64)]] {
+        pair.step(&words(&["DEL", "h"]), 0);
+        pair.step(&words(&[&["HSET", "h"], fields].concat()), 0);
+        exchange_dumps(&mut pair, "h");
+    }
+}
+
+/// Each side restores what each dumps.
+fn exchange_dumps(pair: &mut Pair, key: &str) {
+    let dumps = pair.ask(&words(&["DUMP", key])).map(|dump| decode(&dump).as_bytes().unwrap().to_vec());
+    for payload in dumps {
+        let mut request = words(&["RESTORE", key, "0", "", "REPLACE"]);
+        request[3] = payload;
+        pair.step(&request, 0);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::command::Command;
 use crate::engine::{Engine, is_expired};
 use crate::error::CommandError;
 use crate::execute::Env;
-use crate::generic::scan::{Filter, pattern_slot, read_unsigned, write};
+use crate::generic::scan::{Filter, Scans, pattern_slot, read_unsigned, write};
 use crate::value::number::parse_int;
 use fastness_resp::Args;
 use fastness_types::{SLOTS, Slot, slot_of};
@@ -29,7 +29,7 @@ pub const CLUSTERSCAN: Command = Command::data(
 const LAST: Slot = Slot(SLOTS as u16 - 1);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let filter = Filter::parse(args.skip(2), true)?;
+    let filter = Filter::parse(args.skip(2), Scans::Slots)?;
     let cursor = Cursor::parse(args.get(1)).ok_or(CommandError::Fixed("ERR Invalid cursor"))?;
     // Keys that match lie in one slot.
     let matching = filter.pattern.and_then(pattern_slot);

@@ -11,7 +11,7 @@ use super::facts::FACTS;
 use super::help;
 use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyFlags, KeyPositions, KeySpec, Run, key_flag};
 use super::{introspect, introspect_docs};
-use crate::{cluster, connection, generic, server, string};
+use crate::{cluster, connection, generic, hash, server, string};
 
 /// Commands that are there and are not run by the door: one line each.
 #[rustfmt::skip]
@@ -65,6 +65,23 @@ const COMMANDS: &[Command] = &[
     generic::ttl::PTTL,
     generic::ttl::TTL,
     generic::typename::TYPE,
+    // hash
+    hash::all::HGETALL,
+    hash::all::HKEYS,
+    hash::all::HVALS,
+    hash::del::HDEL,
+    hash::get::HEXISTS,
+    hash::get::HGET,
+    hash::get::HLEN,
+    hash::get::HMGET,
+    hash::get::HSTRLEN,
+    hash::incr::HINCRBY,
+    hash::incr::HINCRBYFLOAT,
+    hash::randfield::HRANDFIELD,
+    hash::scan::HSCAN,
+    hash::set::HMSET,
+    hash::set::HSET,
+    hash::set::HSETNX,
     // server
     server::dbsize::DBSIZE,
     server::flush::FLUSHALL,

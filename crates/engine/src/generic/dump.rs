@@ -1,6 +1,6 @@
 //! DUMP: a value as Valkey's RESTORE reads it: an RDB type, the value, RDB version 80, a CRC-64.
 
-use super::rdb;
+use super::{rdb, rdb_hash};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::error::CommandError;
@@ -21,6 +21,9 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
         ValueRef::Int(number) => rdb::dump_integer(number),
         ValueRef::Text(text) => rdb::dump_text(text),
         ValueRef::Object(Object::Text(text)) => rdb::dump_text(text),
+        ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => {
+            rdb_hash::dump_hash(entry.value().hash(env.now).ok_or(CommandError::WrongType)?)
+        }
     };
     env.reply.bulk(payload);
     Ok(())

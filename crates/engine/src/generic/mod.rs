@@ -11,6 +11,7 @@ pub mod object;
 pub mod persist;
 pub mod randomkey;
 mod rdb;
+mod rdb_hash;
 pub mod relocate;
 pub mod rename;
 pub mod restore;

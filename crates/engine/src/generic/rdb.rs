@@ -1,8 +1,9 @@
-//! Values as they stand in Valkey's RDB files and in DUMP's payloads. Strings alone, so far.
+//! Values as they stand in Valkey's RDB files and in DUMP's payloads; hashes in [`super::rdb_hash`].
 //!
 //! A payload is `type, value, version (2 bytes), CRC-64 (8 bytes)`, numbers little-endian. A string is a length and its
 //! bytes; or one of three integers; or bytes that LZF has compressed, which is read here and never written.
 
+use super::rdb_hash::{self, Field};
 use fastness_types::limits::VALUE_BYTES_MAX;
 
 /// The RDB version of Valkey 9.
@@ -46,8 +47,13 @@ pub(crate) fn dump_text(text: &[u8]) -> Vec<u8> {
     seal(out)
 }
 
-fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    match text.len() {
+pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    write_len(text.len(), out);
+    out.extend_from_slice(text);
+}
+
+pub(super) fn write_len(len: usize, out: &mut Vec<u8>) {
+    match len {
         len @ 0..=0x3f => out.push(len as u8),
         len @ 0x40..=0x3fff => out.extend_from_slice(&(0x4000 | len as u16).to_be_bytes()),
         len => {
@@ -55,18 +61,25 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(&u32::try_from(len).expect("values are at most 512 MB").to_be_bytes());
         }
     }
-    out.extend_from_slice(text);
 }
 
-fn seal(mut out: Vec<u8>) -> Vec<u8> {
+pub(super) fn seal(mut out: Vec<u8>) -> Vec<u8> {
     out.extend_from_slice(&VERSION.to_le_bytes());
     let crc = crc64(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out
 }
 
-/// The string in a payload.
-pub(crate) fn restore_text(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
+/// What a payload holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Restored {
+    Text(Vec<u8>),
+    /// At least one field, each once.
+    Hash(Vec<Field>),
+}
+
+/// The value in a payload. Bytes behind it are ignored, as Valkey does.
+pub(crate) fn restore(payload: &[u8]) -> Result<Restored, PayloadError> {
     let body = payload.len().checked_sub(FOOTER_BYTES).map(|at| payload.split_at(at));
     let Some((body, footer)) = body else { return Err(PayloadError::Footer) };
     let version = u16::from_le_bytes([footer[0], footer[1]]);
@@ -74,18 +87,22 @@ pub(crate) fn restore_text(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
     if version > VERSION || FOREIGN.contains(&version) || (crc != 0 && crc != crc64(&payload[..body.len() + 2])) {
         return Err(PayloadError::Footer);
     }
-    let Some((&TYPE_STRING, rest)) = body.split_first() else { return Err(PayloadError::Format) };
-    // Bytes behind the value are ignored, as Valkey does.
-    read_text(&mut { rest }).ok_or(PayloadError::Format)
+    match body.split_first() {
+        Some((&TYPE_STRING, mut rest)) => read_text(&mut rest).map(Restored::Text).ok_or(PayloadError::Format),
+        Some((&kind @ (rdb_hash::TYPE_HASH | rdb_hash::TYPE_HASH_LISTPACK | rdb_hash::TYPE_HASH_2), rest)) => {
+            rdb_hash::restore_hash(kind, rest).map(Restored::Hash)
+        }
+        _ => Err(PayloadError::Format),
+    }
 }
 
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+pub(super) fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(len)?;
     *rest = left;
     Some(taken)
 }
 
-fn read_text(rest: &mut &[u8]) -> Option<Vec<u8>> {
+pub(super) fn read_text(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let first = *rest.first()?;
     match first {
         0xc0 => take(rest, 2).map(|bytes| decimal(i64::from(bytes[1] as i8))),
@@ -105,11 +122,11 @@ fn read_text(rest: &mut &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fn decimal(number: i64) -> Vec<u8> {
+pub(super) fn decimal(number: i64) -> Vec<u8> {
     itoa::Buffer::new().format(number).as_bytes().to_vec()
 }
 
-fn read_len(rest: &mut &[u8]) -> Option<usize> {
+pub(super) fn read_len(rest: &mut &[u8]) -> Option<usize> {
     let first = take(rest, 1)?[0];
     let len = match first >> 6 {
         0 => u64::from(first),
@@ -171,6 +188,13 @@ const TABLE: [u64; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn restore_text(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
+        match restore(payload)? {
+            Restored::Text(text) => Ok(text),
+            Restored::Hash(_) => panic!("a string"),
+        }
+    }
 
     #[test]
     fn the_check_value_of_the_checksum() {

@@ -1,13 +1,14 @@
-//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings alone, so far.
+//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings and hashes, so far.
 
-use super::rdb::{self, PayloadError};
+use super::rdb::{self, PayloadError, Restored};
 use crate::command::{Command, parse};
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;
-use crate::keyspace::ExpiryChange;
+use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
 use fastness_types::WallMs;
+use std::collections::BTreeMap;
 
 /// RESTORE key ttl serialized-value \[REPLACE] \[ABSTTL] \[IDLETIME seconds] \[FREQ frequency]
 pub const RESTORE: Command = Command::data(
@@ -25,7 +26,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     }
     let ttl = u64::try_from(parse::integer(args.get(2))?)
         .map_err(|_| CommandError::Fixed("ERR Invalid TTL value, must be >= 0"))?;
-    let text = rdb::restore_text(args.get(3)).map_err(|error| match error {
+    let value = rdb::restore(args.get(3)).map_err(|error| match error {
         PayloadError::Footer => CommandError::Fixed("ERR DUMP payload version or checksum are wrong"),
         PayloadError::Format => CommandError::Fixed("ERR Bad data format"),
     })?;
@@ -38,10 +39,31 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
         ExpiryChange::At(at) if at <= env.now => {
             engine.unlink(&key, env);
         }
-        expiry => engine.set(&key, &text, expiry, env),
+        expiry => put(engine, &key, value, expiry, env),
     }
     env.reply.ok();
     Ok(())
+}
+
+fn put(engine: &mut Engine, key: &Key<'_>, value: Restored, expiry: ExpiryChange, env: &mut Env<'_>) {
+    let fields = match value {
+        Restored::Text(text) => return engine.set(key, &text, expiry, env),
+        Restored::Hash(fields) => fields,
+    };
+    engine.unlink(key, env);
+    let now = env.now;
+    // Fields of one deadline together, so that an effect repeats the key for each deadline and not for each field.
+    let mut by_deadline: BTreeMap<Option<WallMs>, Vec<&[u8]>> = BTreeMap::new();
+    for (field, value, deadline) in fields.iter().filter(|(.., deadline)| deadline.is_none_or(|at| at >= now)) {
+        by_deadline.entry(*deadline).or_default().extend([&field[..], &value[..]]);
+    }
+    for (deadline, pairs) in &by_deadline {
+        let expiry = deadline.map_or(ExpiryChange::Drop, ExpiryChange::At);
+        engine.set_fields(key, Args::slices(pairs), expiry, env);
+    }
+    if let (ExpiryChange::At(at), false) = (expiry, by_deadline.is_empty()) {
+        engine.expire_at(key, at, env);
+    }
 }
 
 /// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.

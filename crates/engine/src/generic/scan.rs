@@ -25,7 +25,7 @@ pub const SCAN: Command = Command::data(
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(1)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
-    let filter = Filter::parse(args.skip(2), false)?;
+    let filter = Filter::parse(args.skip(2), Scans::Keys)?;
     let mut found = Vec::new();
     let next = scan(engine, cursor, &filter, |entry| {
         if !is_expired(entry, env.now) && filter.lets_through(entry) {
@@ -67,7 +67,7 @@ pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
 
 /// As Valkey reads cursors: an integer that is not negative; or else what C's `strtoull` makes of the text, which skips
 /// blanks and takes a sign, a minus too.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
     if let Some(number) = parse_int(text) {
         return u64::try_from(number).ok();
     }
@@ -90,6 +90,17 @@ pub(crate) fn read_unsigned(text: &[u8]) -> Option<u64> {
     Some(if negative { number.wrapping_neg() } else { number })
 }
 
+/// Whose options these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scans {
+    /// SCAN's.
+    Keys,
+    /// CLUSTERSCAN's, which has SLOT too.
+    Slots,
+    /// HSCAN's, which has NOVALUES and no TYPE.
+    Fields,
+}
+
 /// The options.
 pub(crate) struct Filter<'a> {
     pub(crate) count: usize,
@@ -97,6 +108,8 @@ pub(crate) struct Filter<'a> {
     kind: Option<Kind>,
     /// CLUSTERSCAN's alone.
     pub(crate) slot: Option<Slot>,
+    /// HSCAN's alone: fields without their values.
+    pub(crate) no_values: bool,
 }
 
 /// A type that Valkey knows; only some can be met here.
@@ -108,13 +121,17 @@ const KINDS: [Kind; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 const COUNT_DEFAULT: usize = 10;
 
 impl<'a> Filter<'a> {
-    /// `takes_slot`: SLOT is an option too.
-    pub(crate) fn parse(options: Args<'a>, takes_slot: bool) -> Result<Filter<'a>, CommandError> {
-        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None };
+    pub(crate) fn parse(options: Args<'a>, scans: Scans) -> Result<Filter<'a>, CommandError> {
+        let takes_slot = scans == Scans::Slots;
+        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None, no_values: false };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             let name = option.to_ascii_lowercase();
             match name.as_slice() {
+                b"novalues" if scans == Scans::Fields => {
+                    filter.no_values = true;
+                    continue;
+                }
                 b"novalues" => {
                     return Err(CommandError::Fixed("ERR NOVALUES option can only be used in HSCAN"));
                 }
@@ -127,7 +144,7 @@ impl<'a> Filter<'a> {
             match name.as_slice() {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
-                b"type" => filter.kind = Some(parse_kind(value)?),
+                b"type" if scans != Scans::Fields => filter.kind = Some(parse_kind(value)?),
                 b"slot" if takes_slot && filter.slot.is_some() => {
                     return Err(CommandError::Fixed("ERR SLOT option can only be specified once"));
                 }
@@ -139,8 +156,11 @@ impl<'a> Filter<'a> {
     }
 
     pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
-        self.kind.is_none_or(|kind| kind == Type::name(entry.value().kind()))
-            && self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
+        self.kind.is_none_or(|kind| kind == Type::name(entry.value().kind())) && self.matches(entry.key())
+    }
+
+    pub(crate) fn matches(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
     }
 }
 

@@ -28,7 +28,7 @@ const MARK_BYTES: usize = size_of::<Mark>();
 const RUN_BYTES: usize = 64;
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Deadlines {
     runs: BTreeMap<Mark, Vec<Mark>>,
     len: usize,
@@ -76,6 +76,24 @@ impl Deadlines {
     #[must_use]
     pub fn first(&self) -> Option<Mark> {
         self.runs.values().find_map(|run| run.first().copied())
+    }
+
+    /// The highest mark.
+    #[must_use]
+    pub fn last(&self) -> Option<Mark> {
+        self.runs.values().rev().find_map(|run| run.last().copied())
+    }
+
+    /// Every mark, the lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = Mark> {
+        self.runs.values().flatten().copied()
+    }
+
+    /// Number of marks whose deadline is before `at`. Walks the runs of these, not the marks.
+    #[must_use]
+    pub fn count_before(&self, at: WallMs) -> usize {
+        let runs = self.runs.values().take_while(|run| run.first().is_none_or(|(first, _)| *first < at));
+        runs.map(|run| run.partition_point(|(deadline, _)| *deadline < at)).sum()
     }
 
     fn resize(&mut self, (new, old): (usize, usize)) {
@@ -170,6 +188,11 @@ mod tests {
         assert!(held.iter().eq(model.iter()), "in order, none lost");
         assert_eq!(deadlines.len(), model.len());
         assert_eq!(deadlines.first(), model.first().copied());
+        assert_eq!(deadlines.last(), model.last().copied());
+        assert!(deadlines.iter().eq(model.iter().copied()));
+        for at in [0, 1, 200, 400, 3_000].map(WallMs) {
+            assert_eq!(deadlines.count_before(at), model.iter().filter(|(deadline, _)| *deadline < at).count());
+        }
         let bytes: usize = deadlines.runs.values().map(|run| RUN_BYTES + run.capacity() * MARK_BYTES).sum();
         assert_eq!(deadlines.bytes(), bytes);
         assert!(deadlines.runs.iter().all(|(bound, run)| *bound == LOWEST || !run.is_empty() && run[0] >= *bound));

@@ -3,11 +3,11 @@
 //! ```text
 //! 0    u32   kind (8 bits) and time of the last access (24 bits, seconds)
 //! 4    u32   length of the key
-//! 8    u32   length of the value          only of a text
+//! 8    u32   length of the value          only of a text or a small hash
 //! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the room stays
 //! ..   u64   integer, or pointer          only of an integer or an object
 //! ..         the key's bytes
-//! ..         the value's bytes            only of a text
+//! ..         the value's bytes            only of a text or a small hash
 //! ```
 //!
 //! Numbers are in the machine's order and need no alignment. The allocation's size is the [`size_class`] of what
@@ -29,6 +29,7 @@
 
 use super::bucket::Bucket;
 use super::memory::size_class;
+use crate::value::hash::{FieldTable, Flat};
 use crate::value::{Object, ValueRef};
 use fastness_types::WallMs;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -39,6 +40,7 @@ const KIND_VALUE: u8 = 0b11;
 const KIND_TEXT: u8 = 0;
 const KIND_INT: u8 = 1;
 const KIND_OBJECT: u8 = 2;
+const KIND_FLAT: u8 = 3;
 const KIND_DEADLINE: u8 = 1 << 2;
 const KIND_RAW: u8 = 1 << 3;
 
@@ -56,6 +58,8 @@ pub enum NewValue<'a> {
     RawText(&'a [u8]),
     /// A 64-bit integer.
     Int(i64),
+    /// A small hash.
+    Flat(Flat<'a>),
     /// Anything else.
     Object(Box<Object>),
 }
@@ -66,6 +70,7 @@ impl NewValue<'_> {
             NewValue::Text(_) => KIND_TEXT,
             NewValue::RawText(_) => KIND_TEXT | KIND_RAW,
             NewValue::Int(_) => KIND_INT,
+            NewValue::Flat(_) => KIND_FLAT,
             NewValue::Object(_) => KIND_OBJECT,
         }
     }
@@ -73,7 +78,8 @@ impl NewValue<'_> {
     fn text_len(&self) -> usize {
         match self {
             NewValue::Text(text) | NewValue::RawText(text) => text.len(),
-            _ => 0,
+            NewValue::Flat(flat) => flat.bytes().len(),
+            NewValue::Int(_) | NewValue::Object(_) => 0,
         }
     }
 }
@@ -98,15 +104,21 @@ struct Shape {
     used: usize,
 }
 
+/// Whether the value's bytes stand behind the key.
+#[inline]
+fn is_inline(kind: u8) -> bool {
+    matches!(kind & KIND_VALUE, KIND_TEXT | KIND_FLAT)
+}
+
 impl Shape {
     #[inline]
     fn new(kind: u8, key_len: usize, text_len: usize) -> Shape {
-        let is_text = kind & KIND_VALUE == KIND_TEXT;
-        let deadline = if is_text { 12 } else { 8 };
+        let is_inline = is_inline(kind);
+        let deadline = if is_inline { 12 } else { 8 };
         let word = deadline + if kind & KIND_DEADLINE != 0 { 8 } else { 0 };
-        let key = word + if is_text { 0 } else { 8 };
+        let key = word + if is_inline { 0 } else { 8 };
         let value = key + key_len;
-        Shape { deadline, word, key, value, used: value + if is_text { text_len } else { 0 } }
+        Shape { deadline, word, key, value, used: value + if is_inline { text_len } else { 0 } }
     }
 }
 
@@ -152,15 +164,23 @@ impl Entry {
         // SAFETY: the caller's promise.
         unsafe {
             match value {
-                NewValue::Text(text) | NewValue::RawText(text) => {
-                    self.write_u32(8, u32::try_from(text.len()).expect("values are at most 512 MB"));
-                    ptr::copy_nonoverlapping(text.as_ptr(), self.ptr.as_ptr().add(shape.value), text.len());
-                }
+                NewValue::Text(text) | NewValue::RawText(text) => self.write_inline(shape, text),
+                NewValue::Flat(flat) => self.write_inline(shape, flat.bytes()),
                 NewValue::Int(number) => self.write_u64(shape.word, number as u64),
                 NewValue::Object(object) => {
                     self.ptr.as_ptr().add(shape.word).cast::<*mut Object>().write_unaligned(Box::into_raw(object));
                 }
             }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Entry::write_value`], of a value that stands behind the key.
+    unsafe fn write_inline(&mut self, shape: Shape, bytes: &[u8]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.write_u32(8, u32::try_from(bytes.len()).expect("values are at most 512 MB"));
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.ptr.as_ptr().add(shape.value), bytes.len());
         }
     }
 
@@ -211,8 +231,8 @@ impl Entry {
     #[inline]
     fn shape(&self) -> Shape {
         let kind = self.kind();
-        // SAFETY: a text has its first 12 bytes initialised.
-        let text_len = if kind & KIND_VALUE == KIND_TEXT { unsafe { self.read_u32(8) as usize } } else { 0 };
+        // SAFETY: a value that stands behind the key has its first 12 bytes initialised.
+        let text_len = if is_inline(kind) { unsafe { self.read_u32(8) as usize } } else { 0 };
         Shape::new(kind, self.key_len(), text_len)
     }
 
@@ -252,14 +272,20 @@ impl Entry {
         // SAFETY: the header's kind says what stands there.
         unsafe {
             match self.kind() & KIND_VALUE {
-                KIND_TEXT => ValueRef::Text(std::slice::from_raw_parts(
-                    self.ptr.as_ptr().add(shape.value),
-                    shape.used - shape.value,
-                )),
+                KIND_TEXT => ValueRef::Text(self.inline(shape)),
+                KIND_FLAT => ValueRef::Flat(Flat::new(self.inline(shape))),
                 KIND_INT => ValueRef::Int(self.read_u64(shape.word) as i64),
                 _ => ValueRef::Object(&*self.object_ptr(shape)),
             }
         }
+    }
+
+    /// # Safety
+    /// The value stands behind the key.
+    #[inline]
+    unsafe fn inline(&self, shape: Shape) -> &[u8] {
+        // SAFETY: the caller's promise; the bytes live as long as `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(shape.value), shape.used - shape.value) }
     }
 
     /// # Safety
@@ -302,6 +328,17 @@ impl Entry {
             ValueRef::Text(_) if self.is_raw() => "raw",
             ValueRef::Text(_) => "embstr",
             ValueRef::Object(Object::Text(_)) => "raw",
+            ValueRef::Flat(_) => "listpack",
+            ValueRef::Object(Object::Hash(_)) => "hashtable",
+        }
+    }
+
+    /// The table of a large hash.
+    #[must_use]
+    pub fn fields(&self) -> Option<&FieldTable> {
+        match self.object() {
+            Some(Object::Hash(fields)) => Some(fields),
+            _ => None,
         }
     }
 

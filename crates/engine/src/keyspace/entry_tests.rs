@@ -2,6 +2,7 @@
 
 use super::entry::{Cell, Entry, NewValue};
 use super::memory::size_class;
+use crate::value::hash::FlatBuf;
 use crate::value::{Object, ValueRef};
 use fastness_types::WallMs;
 use proptest::prelude::*;
@@ -11,6 +12,7 @@ enum Held {
     Text(Vec<u8>),
     Raw(Vec<u8>),
     Int(i64),
+    Flat(FlatBuf),
     Object(Vec<u8>),
 }
 
@@ -20,6 +22,7 @@ impl Held {
             Held::Text(text) => NewValue::Text(text),
             Held::Raw(text) => NewValue::RawText(text),
             Held::Int(number) => NewValue::Int(*number),
+            Held::Flat(row) => NewValue::Flat(row.flat()),
             Held::Object(text) => NewValue::Object(Box::new(Object::Text(text.clone()))),
         }
     }
@@ -29,10 +32,17 @@ impl Held {
             (Held::Text(text), ValueRef::Text(held)) => held == text && !entry.is_raw(),
             (Held::Raw(text), ValueRef::Text(held)) => held == text && entry.is_raw(),
             (Held::Int(number), ValueRef::Int(held)) => held == *number,
+            (Held::Flat(row), ValueRef::Flat(held)) => held.bytes() == row.flat().bytes(),
             (Held::Object(text), ValueRef::Object(Object::Text(held))) => held == text,
             _ => false,
         }
     }
+}
+
+fn row(fields: Vec<String>) -> Held {
+    let mut row = FlatBuf::default();
+    fields.iter().for_each(|field| row.set(field.as_bytes(), b"value"));
+    Held::Flat(row)
 }
 
 fn held() -> impl Strategy<Value = Held> {
@@ -41,6 +51,7 @@ fn held() -> impl Strategy<Value = Held> {
         text().prop_map(Held::Text),
         text().prop_map(Held::Raw),
         any::<i64>().prop_map(Held::Int),
+        prop::collection::vec("[a-z]{0,9}", 0..9).prop_map(row),
         text().prop_map(Held::Object),
     ]
 }

@@ -4,6 +4,7 @@
 //! - [`bucket`]: seven entries on one cache line, found by one-byte tags.
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
 //! - [`deadlines`]: the keys with a deadline, earliest first.
+//! - [`hashes`]: changes of hashes, fields and their deadlines.
 //! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
 //!
 //! Nothing here knows commands, effects or clocks. What an operation does depends on its arguments and the data
@@ -13,6 +14,7 @@
 pub mod bucket;
 pub mod deadlines;
 pub mod entry;
+pub mod hashes;
 pub mod memory;
 pub mod slots;
 pub mod table;

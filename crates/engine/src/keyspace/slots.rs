@@ -1,10 +1,11 @@
 //! All slots of one replica.
 
-use super::deadlines::Deadlines;
+use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
 use super::table::Table;
 use crate::execute::Random;
+use crate::value::hash::FieldTable;
 use crate::value::{Object, ValueRef, number};
 use fastness_types::limits::VALUE_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
@@ -33,6 +34,18 @@ pub enum ExpiryChange {
     At(WallMs),
 }
 
+impl ExpiryChange {
+    /// What it makes of a deadline.
+    #[must_use]
+    pub fn after(self, old: Option<WallMs>) -> Option<WallMs> {
+        match self {
+            ExpiryChange::Drop => None,
+            ExpiryChange::Keep => old,
+            ExpiryChange::At(at) => Some(at),
+        }
+    }
+}
+
 /// Slots in a group of [`Keyspace::groups`].
 const GROUP: usize = 128;
 /// A text that grows to more than this is kept with spare room ([`Object::Text`]), so that growing it again is cheap.
@@ -46,22 +59,26 @@ const CURSOR_SLOT_BITS: u32 = 14;
 ///
 /// # Invariants
 /// - A key is in the table of its slot, once.
-/// - `due` holds exactly the entries with a deadline, each under its deadline.
+/// - `due` holds exactly the entries with a deadline, each under its deadline; `fields_due` the hashes with a deadline of a
+///   field, each under the earliest of them.
 /// - `groups[i]` is the number of keys in the `i`-th 128 slots, `len` that of all.
-/// - `account.bytes` is what all tables, entries and values take; `retired` is still counted.
+/// - `account.bytes` is what all tables, entries and values take; `retired` and `retired_fields` are still counted.
 ///
 /// The hash is SipHash-1-3 under the cluster's secret seed: keys are chosen by clients, and a faster hash that can be
 /// attacked (foldhash promises no more than "minimal" resistance) would let one client make every other one slow. The
 /// seed lives as long as the cluster, which rules out a hash that leaks it.
 pub struct Keyspace {
-    seed: HashSeed,
-    slots: Box<[Table]>,
+    pub(super) seed: HashSeed,
+    pub(super) slots: Box<[Table]>,
     groups: [u64; SLOTS / GROUP],
     len: u64,
     due: Deadlines,
+    fields_due: Deadlines,
     account: Account,
     /// Flushed tables that are freed a little at a time.
     retired: Vec<Box<[Table]>>,
+    /// The same of large hashes.
+    retired_fields: Vec<Table>,
 }
 
 fn empty_slots() -> Box<[Table]> {
@@ -75,6 +92,19 @@ fn seconds(now: WallMs) -> u32 {
 /// A key's mark in the index of deadlines: its slot and the low bits of its hash.
 fn due_mark(slot: Slot, hash: u64) -> u64 {
     u64::from(slot.0) << DUE_HASH_BITS | hash & ((1 << DUE_HASH_BITS) - 1)
+}
+
+fn reschedule(due: &mut Deadlines, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
+    if old == new {
+        return;
+    }
+    let mark = due_mark(key.slot, key.hash);
+    if let Some(at) = old {
+        due.remove((at, mark));
+    }
+    if let Some(at) = new {
+        due.insert((at, mark));
+    }
 }
 
 /// The value that a text is kept as. `raw` or `embstr` is only told, by OBJECT ENCODING, and decided as Valkey decides:
@@ -96,7 +126,17 @@ impl Keyspace {
         let mut account = Account::default();
         account.add(SLOTS * size_of::<Table>());
         let groups = [0; SLOTS / GROUP];
-        Keyspace { seed, slots: empty_slots(), groups, len: 0, due: Deadlines::default(), account, retired: Vec::new() }
+        Keyspace {
+            seed,
+            slots: empty_slots(),
+            groups,
+            len: 0,
+            due: Deadlines::default(),
+            fields_due: Deadlines::default(),
+            account,
+            retired: Vec::new(),
+            retired_fields: Vec::new(),
+        }
     }
 
     /// The key's hash under the seed.
@@ -133,6 +173,12 @@ impl Keyspace {
         self.due.len() as u64
     }
 
+    /// Number of hashes with a deadline of a field.
+    #[must_use]
+    pub fn len_with_field_deadlines(&self) -> u64 {
+        self.fields_due.len() as u64
+    }
+
     /// Number of keys in a slot.
     #[must_use]
     pub fn len_in_slot(&self, slot: Slot) -> usize {
@@ -143,7 +189,7 @@ impl Keyspace {
     #[must_use]
     pub fn account(&self) -> Account {
         let mut account = self.account;
-        account.bytes += self.due.bytes() as u64;
+        account.bytes += (self.due.bytes() + self.fields_due.bytes()) as u64;
         account
     }
 
@@ -189,15 +235,14 @@ impl Keyspace {
         let table = &mut self.slots[usize::from(key.slot.0)];
         let Some(entry) = table.find_mut(key.hash, key.bytes) else {
             let value = value(false);
-            let deadline = if let ExpiryChange::At(at) = expiry { Some(at) } else { None };
-            return self.insert(key, Entry::new(key.bytes, value, deadline, seconds(now)));
+            return self.insert(key, Entry::new(key.bytes, value, expiry.after(None), seconds(now)));
         };
         let old = entry.deadline();
-        let new = match expiry {
-            ExpiryChange::Drop => None,
-            ExpiryChange::Keep => old,
-            ExpiryChange::At(at) => Some(at),
-        };
+        let new = expiry.after(old);
+        if entry.fields().is_some() {
+            self.unlink(key);
+            return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
+        }
         let bytes_before = entry.heap_bytes();
         match entry.overwrite(value(old.is_some()), new) {
             Ok(()) => entry.set_access(seconds(now)),
@@ -208,27 +253,19 @@ impl Keyspace {
         self.reschedule(key, old, new);
     }
 
-    fn recount(&mut self, before: usize, after: usize) {
+    pub(super) fn recount(&mut self, before: usize, after: usize) {
         self.account.add(after);
         self.account.sub(before);
     }
 
     fn reschedule(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
-        if old == new {
-            return;
-        }
-        let mark = due_mark(key.slot, key.hash);
-        if let Some(at) = old {
-            self.due.remove((at, mark));
-        }
-        if let Some(at) = new {
-            self.due.insert((at, mark));
-        }
+        reschedule(&mut self.due, key, old, new);
     }
 
     /// Adds an entry whose key is not there.
     fn insert(&mut self, key: &Key<'_>, entry: Entry) {
         self.reschedule(key, None, entry.deadline());
+        self.reschedule_fields(key, None, entry.fields().and_then(FieldTable::first_deadline));
         let seed = self.seed;
         let hash_of = |bytes: &[u8]| {
             let mut hasher = SipHasher13::new_with_key(&seed.0);
@@ -248,7 +285,15 @@ impl Keyspace {
         self.groups[slot / GROUP] -= 1;
         self.len -= 1;
         self.reschedule(key, entry.deadline(), None);
+        self.reschedule_fields(key, entry.fields().and_then(FieldTable::first_deadline), None);
         Some(entry)
+    }
+
+    /// Removes a key. A large hash is freed by [`Keyspace::release`], a little at a time.
+    pub fn unlink(&mut self, key: &Key<'_>) {
+        if let Some(entry) = self.remove(key) {
+            retire_fields(entry, &mut self.retired_fields, &mut self.account);
+        }
     }
 
     /// Appends to a string; a missing key is empty. A value of another type stays as it is.
@@ -301,13 +346,18 @@ impl Keyspace {
                 text.extend_from_slice(old);
             }
             ValueRef::Int(old) => text.extend_from_slice(number::int_text(old, &mut buffer)),
-            ValueRef::Object(_) => return,
+            ValueRef::Flat(_) | ValueRef::Object(_) => return,
         }
         write(&mut text);
         if text.len() <= GROW_INLINE_MAX {
             return self.put(key, NewValue::RawText(&text), ExpiryChange::Keep, now);
         }
         self.put(key, NewValue::Object(Box::new(Object::Text(text))), ExpiryChange::Keep, now);
+    }
+
+    /// The earliest deadline of a field in a hash has changed.
+    pub(super) fn reschedule_fields(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
+        reschedule(&mut self.fields_due, key, old, new);
     }
 
     /// Sets or drops the deadline of a key that is there.
@@ -332,7 +382,7 @@ impl Keyspace {
             return;
         }
         let Some(mut entry) = self.remove(from) else { return };
-        self.remove(to);
+        self.unlink(to);
         let object = entry.take_object();
         let renamed = remade(to.bytes, &entry, object, entry.deadline(), entry.access());
         self.insert(to, renamed);
@@ -346,7 +396,7 @@ impl Keyspace {
         let Some(entry) = self.find(from) else { return };
         let object = entry.object().cloned().map(Box::new);
         let copied = remade(to.bytes, entry, object, entry.deadline(), seconds(now));
-        self.remove(to);
+        self.unlink(to);
         self.insert(to, copied);
     }
 
@@ -365,6 +415,7 @@ impl Keyspace {
         self.groups = [0; SLOTS / GROUP];
         self.len = 0;
         self.due.clear();
+        self.fields_due.clear();
         std::mem::replace(&mut self.slots, empty_slots())
     }
 
@@ -373,18 +424,28 @@ impl Keyspace {
         self.retired.push(tables);
     }
 
-    /// Frees up to `buckets` buckets of what was flushed; true if there is more.
+    /// Frees up to `buckets` buckets of what was flushed or removed; true if there is more.
     pub fn release(&mut self, buckets: usize) -> bool {
         let mut left = buckets;
         while let Some(slots) = self.retired.last_mut() {
+            let mut larger = Vec::new();
             for table in slots.iter_mut().filter(|table| table.buckets() > 0) {
-                left -= table.dismantle(left, &mut self.account);
+                left -= table.dismantle(left, &mut self.account, |entry| larger.push(entry));
+                let account = &mut self.account;
+                larger.drain(..).for_each(|entry| retire_fields(entry, &mut self.retired_fields, account));
                 if left == 0 {
                     return true;
                 }
             }
             self.retired.pop();
             self.account.sub(SLOTS * size_of::<Table>());
+        }
+        while let Some(table) = self.retired_fields.last_mut() {
+            left -= table.dismantle(left, &mut self.account, drop);
+            if left == 0 {
+                return true;
+            }
+            self.retired_fields.pop();
         }
         false
     }
@@ -393,21 +454,37 @@ impl Keyspace {
     /// the key's life.
     #[must_use]
     pub fn next_due(&self, now: WallMs) -> Option<&Entry> {
-        let (at, mark) = self.due.first()?;
+        self.marked(self.due.first(), now, Entry::deadline)
+    }
+
+    /// The hash in which the earliest deadline of a field has passed at `now`, likewise.
+    #[must_use]
+    pub fn next_with_field_due(&self, now: WallMs) -> Option<&Entry> {
+        self.marked(self.fields_due.first(), now, |entry| entry.fields()?.first_deadline())
+    }
+
+    fn marked(
+        &self,
+        first: Option<Mark>,
+        now: WallMs,
+        deadline_of: impl Fn(&Entry) -> Option<WallMs>,
+    ) -> Option<&Entry> {
+        let (at, mark) = first?;
         if at >= now {
             return None;
         }
         let slot = Slot((mark >> DUE_HASH_BITS) as u16);
-        let is_it = |entry: &Entry| due_mark(slot, self.hash(entry.key())) == mark && entry.deadline() == Some(at);
+        let is_it = |entry: &Entry| due_mark(slot, self.hash(entry.key())) == mark && deadline_of(entry) == Some(at);
         let entry = self.table(slot).find_by(mark & ((1 << DUE_HASH_BITS) - 1), is_it);
-        debug_assert!(entry.is_some(), "the index of deadlines names a key that is not there");
+        debug_assert!(entry.is_some(), "an index of deadlines names a key that is not there");
         entry
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline, of a key or of a field.
     #[must_use]
     pub fn first_deadline(&self) -> Option<WallMs> {
-        self.due.first().map(|(at, _)| at)
+        let firsts = [self.due.first(), self.fields_due.first()];
+        firsts.into_iter().flatten().map(|(at, _)| at).min()
     }
 
     /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at
@@ -533,6 +610,15 @@ impl Keyspace {
     }
 }
 
+/// Frees an entry whose bytes are counted no longer; the table of a large hash is counted again and kept for later.
+fn retire_fields(mut entry: Entry, retired: &mut Vec<Table>, account: &mut Account) {
+    if let Some(Object::Hash(fields)) = entry.take_object().map(|object| *object) {
+        let (table, bytes) = fields.into_table();
+        account.add(bytes);
+        retired.push(table);
+    }
+}
+
 /// An entry like `entry` under another key or deadline; `object` is its object, if it has one.
 fn remade(key: &[u8], entry: &Entry, object: Option<Box<Object>>, deadline: Option<WallMs>, access: u32) -> Entry {
     let value = match (object, entry.value()) {
@@ -540,6 +626,7 @@ fn remade(key: &[u8], entry: &Entry, object: Option<Box<Object>>, deadline: Opti
         (None, ValueRef::Text(text)) if entry.is_raw() => NewValue::RawText(text),
         (None, ValueRef::Text(text)) => NewValue::Text(text),
         (None, ValueRef::Int(number)) => NewValue::Int(number),
+        (None, ValueRef::Flat(flat)) => NewValue::Flat(flat),
         (None, ValueRef::Object(object)) => NewValue::Object(Box::new(object.clone())),
     };
     Entry::new(key, value, deadline, access)

@@ -296,13 +296,17 @@ impl Table {
         self.iter().next()
     }
 
-    /// Frees the entries of up to `buckets` buckets of a table that nobody reads any more; returns how many it did.
-    pub fn dismantle(&mut self, buckets: usize, account: &mut Account) -> usize {
+    /// Takes the entries of up to `buckets` buckets out of a table that nobody reads any more, hands them to `free`, and
+    /// returns how many buckets it did.
+    pub fn dismantle(&mut self, buckets: usize, account: &mut Account, mut free: impl FnMut(Entry)) -> usize {
         let mut done = 0;
         while done < buckets && self.buckets > 0 {
             let last = self.buckets - 1;
             let mut old = std::mem::take(self.bucket_mut(last));
-            old.drain(account, |_, entry, account| account.sub(entry.heap_bytes()));
+            old.drain(account, |_, entry, account| {
+                account.sub(entry.heap_bytes());
+                free(entry);
+            });
             self.buckets = last;
             self.give_back(last, account);
             done += 1;

@@ -192,7 +192,7 @@ fn dismantling_gives_everything_back() {
     let mut bench = Bench::default();
     (0..10_000).for_each(|key| bench.insert(key));
     let mut slices = 0;
-    while bench.table.dismantle(64, &mut bench.account) > 0 {
+    while bench.table.dismantle(64, &mut bench.account, drop) > 0 {
         slices += 1;
     }
     assert!(slices > 10);

@@ -18,7 +18,7 @@ const TEN_TO_DECIMALS: u128 = 100_000_000_000_000_000;
 
 /// A number: `mantissa * 2^exponent`, the mantissa's highest bit set, or zero, or infinite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LongDouble {
+pub(crate) struct LongDouble {
     negative: bool,
     infinite: bool,
     mantissa: u64,
@@ -26,11 +26,11 @@ pub(super) struct LongDouble {
 }
 
 impl LongDouble {
-    pub(super) const ZERO: LongDouble = LongDouble { negative: false, infinite: false, mantissa: 0, exponent: 0 };
+    pub(crate) const ZERO: LongDouble = LongDouble { negative: false, infinite: false, mantissa: 0, exponent: 0 };
 
     /// As `strtold` reads the whole text, hexadecimal included. `None` for anything else, for NaN, and for what is too
     /// large or too small to be told from infinity or zero.
-    pub(super) fn parse(text: &[u8]) -> Option<LongDouble> {
+    pub(crate) fn parse(text: &[u8]) -> Option<LongDouble> {
         if text.len() >= TEXT_MAX {
             return None;
         }
@@ -81,8 +81,13 @@ impl LongDouble {
         LongDouble { mantissa: mantissa << shift, exponent: exponent - i64::from(shift), ..LongDouble::ZERO }
     }
 
+    /// Whether it is no number that can be summed.
+    pub(crate) fn is_infinite(self) -> bool {
+        self.infinite
+    }
+
     /// The sum; `None` if it is not finite.
-    pub(super) fn add(self, other: LongDouble) -> Option<LongDouble> {
+    pub(crate) fn add(self, other: LongDouble) -> Option<LongDouble> {
         if self.infinite || other.infinite {
             return None;
         }
@@ -115,7 +120,7 @@ impl LongDouble {
     }
 
     /// In decimal, with up to 17 digits behind the point, without an exponent and without zeros at the end.
-    pub(super) fn to_text(self) -> String {
+    pub(crate) fn to_text(self) -> String {
         let magnitude = if self.exponent >= 0 {
             Big::from_u64(self.mantissa).shifted(self.exponent as usize).into_decimal()
         } else {

@@ -11,7 +11,7 @@ pub mod getrange;
 pub mod incr;
 pub mod incrbyfloat;
 pub mod lcs;
-mod long_double;
+pub(crate) mod long_double;
 mod long_double_big;
 pub mod mset;
 pub mod msetex;
@@ -28,6 +28,7 @@ use fastness_types::limits::VALUE_BYTES_MAX;
 pub(crate) fn check_string(entry: &Entry) -> Result<(), CommandError> {
     match entry.value().kind() {
         Type::String => Ok(()),
+        Type::Hash => Err(CommandError::WrongType),
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn reply_string(entry: &Entry, reply: &mut ReplyBuf) -> Result<(), Co
         ValueRef::Text(text) => reply.bulk(text),
         ValueRef::Int(number) => reply.bulk_integer(number),
         ValueRef::Object(Object::Text(text)) => reply.bulk(text),
+        ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => return Err(CommandError::WrongType),
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! What a key holds.
 //!
-//! Strings and integers live inside the key's entry ([`ValueRef::Text`], [`ValueRef::Int`]); everything else is an
+//! Strings, integers and small hashes live inside the key's entry ([`ValueRef::Text`], [`ValueRef::Int`],
+//! [`ValueRef::Flat`]); everything else is an
 //! [`Object`] behind one pointer. A further type is one module here and one variant of [`Object`]: its type name, its
 //! encoding, its size, its clone and its digest are the whole interface to the rest of the engine.
 
+pub mod hash;
 pub mod number;
 
 use crate::keyspace::memory::size_class;
+use fastness_types::WallMs;
+use hash::{FieldTable, Flat, Hash};
 
 /// A borrowed value.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +19,8 @@ pub enum ValueRef<'a> {
     Text(&'a [u8]),
     /// A string that is the decimal form of a 64-bit integer.
     Int(i64),
+    /// A small hash inside its entry.
+    Flat(Flat<'a>),
     /// Anything else.
     Object(&'a Object),
 }
@@ -24,6 +30,8 @@ pub enum ValueRef<'a> {
 pub enum Object {
     /// A string that grew in place (APPEND, SETRANGE): spare room behind it makes the next growth cheap.
     Text(Vec<u8>),
+    /// A large hash.
+    Hash(Box<FieldTable>),
 }
 
 /// A data type, as TYPE names it.
@@ -31,6 +39,8 @@ pub enum Object {
 pub enum Type {
     /// Bytes.
     String,
+    /// Fields with values.
+    Hash,
 }
 
 impl Type {
@@ -39,6 +49,7 @@ impl Type {
     pub fn name(self) -> &'static str {
         match self {
             Type::String => "string",
+            Type::Hash => "hash",
         }
     }
 
@@ -47,6 +58,7 @@ impl Type {
     pub fn number(self) -> u8 {
         match self {
             Type::String => 0,
+            Type::Hash => 1,
         }
     }
 }
@@ -57,6 +69,7 @@ impl Object {
     pub fn kind(&self) -> Type {
         match self {
             Object::Text(_) => Type::String,
+            Object::Hash(_) => Type::Hash,
         }
     }
 
@@ -67,6 +80,7 @@ impl Object {
         match self {
             Object::Text(text) if text.capacity() == 0 => own,
             Object::Text(text) => own + size_class(text.capacity()),
+            Object::Hash(fields) => own + fields.heap_bytes(),
         }
     }
 }
@@ -77,6 +91,7 @@ impl ValueRef<'_> {
     pub fn kind(&self) -> Type {
         match self {
             ValueRef::Text(_) | ValueRef::Int(_) => Type::String,
+            ValueRef::Flat(_) => Type::Hash,
             ValueRef::Object(object) => object.kind(),
         }
     }
@@ -91,6 +106,7 @@ impl ValueRef<'_> {
             ValueRef::Text(text) => Some(text),
             ValueRef::Int(value) => Some(number::int_text(value, buffer)),
             ValueRef::Object(Object::Text(text)) => Some(text),
+            ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => None,
         }
     }
 
@@ -101,6 +117,19 @@ impl ValueRef<'_> {
             ValueRef::Text(text) => Some(text.len()),
             ValueRef::Int(value) => Some(itoa::Buffer::new().format(value).len()),
             ValueRef::Object(Object::Text(text)) => Some(text.len()),
+            ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => None,
+        }
+    }
+}
+
+impl<'a> ValueRef<'a> {
+    /// A hash as it is seen at `now`; `None` for other types.
+    #[must_use]
+    pub fn hash(self, now: WallMs) -> Option<Hash<'a>> {
+        match self {
+            ValueRef::Flat(flat) => Some(Hash::of_flat(flat, now)),
+            ValueRef::Object(Object::Hash(fields)) => Some(Hash::of_table(fields, now)),
+            _ => None,
         }
     }
 }

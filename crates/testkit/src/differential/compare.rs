@@ -13,12 +13,7 @@ pub fn difference(comparison: Comparison, ours: [&[u8]; 2], theirs: &[u8]) -> Op
         _ if ours[1] == theirs => true,
         Comparison::Exact | Comparison::Recoded => false,
         Comparison::Unordered => sorted(decode(ours[1])) == sorted(decode(theirs)),
-        Comparison::Between => match [decode(ours[0]), decode(theirs), decode(ours[1])] {
-            [Value::Integer(before), Value::Integer(theirs), Value::Integer(after)] => {
-                (after..=before).contains(&theirs)
-            }
-            _ => false,
-        },
+        Comparison::Between => is_between([decode(ours[0]), decode(theirs), decode(ours[1])]),
         Comparison::Kind => match [decode(ours[1]), decode(theirs)] {
             [Value::Error(_), _] | [_, Value::Error(_)] => false,
             [ours, theirs] => std::mem::discriminant(&ours) == std::mem::discriminant(&theirs),
@@ -29,6 +24,18 @@ pub fn difference(comparison: Comparison, ours: [&[u8]; 2], theirs: &[u8]) -> Op
         _ => reply.escape_ascii().to_string(),
     };
     (!equal).then(|| format!("  ours:   {}\n  theirs: {}", shown(ours[1]), shown(theirs)))
+}
+
+fn is_between(replies: [Value; 3]) -> bool {
+    match replies {
+        [Value::Integer(before), Value::Integer(theirs), Value::Integer(after)] => (after..=before).contains(&theirs),
+        [Value::Array(before), Value::Array(theirs), Value::Array(after)] => {
+            let lengths = [before.len(), theirs.len(), after.len()];
+            let mut members = before.into_iter().zip(theirs).zip(after);
+            lengths == [lengths[0]; 3] && members.all(|((before, theirs), after)| is_between([before, theirs, after]))
+        }
+        _ => false,
+    }
 }
 
 /// The one reply that these bytes are.
@@ -43,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> Value {
     value
 }
 
-/// Arrays and sets in one order, at every depth.
+/// Arrays, sets and maps in one order, at every depth.
 fn sorted(value: Value) -> Value {
     let sort = |members: Vec<Value>| {
         let mut members: Vec<Value> = members.into_iter().map(sorted).collect();
@@ -53,6 +60,10 @@ fn sorted(value: Value) -> Value {
     match value {
         Value::Array(members) => Value::Array(sort(members)),
         Value::Set(members) => Value::Set(sort(members)),
+        Value::Map(mut pairs) => {
+            pairs.sort_by_key(|pair| format!("{pair:?}"));
+            Value::Map(pairs)
+        }
         other => other,
     }
 }

@@ -6,7 +6,7 @@
 //! | comparison | means |
 //! |---|---|
 //! | `unordered` | arrays in any order |
-//! | `between` | an integer that depends on the clock: between the product's answers before and after |
+//! | `between` | an integer that depends on the clock, or an array of such: between the product's answers before and after |
 //! | `kind` | the same kind of reply; errors with the same text |
 //! | `recoded` | exact; then both sides write the value anew, so that its encoding is compared as of there |
 //! | `skip` | not compared at all |

@@ -51,6 +51,8 @@ pub struct Generator {
 /// Keys of one test, few, so that commands meet: all in the slot of this tag.
 const KEYS: usize = 10;
 const TAG: &str = "{t}";
+/// Of these, keys of hashes.
+const HASH_KEYS: usize = 4;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -234,6 +236,23 @@ const CLUSTER_CURSORS: &[&str] = &[
 const METRICS: &[&str] = &["KEY-COUNT", "key-count", "KEY-COUNT", "CPU-USEC", "x", ""];
 const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
 
+/// How many random fields are asked for. Nothing that is far below zero: a reference would draw for ever.
+const DRAWS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "5",
+    "100",
+    "-1",
+    "-3",
+    "-20",
+    "x",
+    "",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+];
+
 impl Generator {
     /// Draws from all shapes that `is_wanted`.
     #[must_use]
@@ -250,7 +269,8 @@ impl Generator {
     pub fn command(&mut self) -> Request {
         let shape = self.shape();
         let mut request = self.fill(shape);
-        if self.rng.one_in(25) {
+        // As many random fields as any integer says may be more than the reference has memory for.
+        if self.rng.one_in(25) && !shape.starts_with("HRANDFIELD") {
             self.damage(&mut request);
         }
         if self.rng.one_in(4) {
@@ -274,7 +294,9 @@ impl Generator {
         let groups = 1 + self.rng.below(3);
         let mut options = Vec::new();
         for word in shape.split(' ') {
-            if let Some(option) = word.strip_prefix('?') {
+            if word == "?" {
+                self.push_options(&std::mem::take(&mut options), &mut request);
+            } else if let Some(option) = word.strip_prefix('?') {
                 options.push(option);
             } else if let Some(group) = word.strip_prefix('*') {
                 (0..groups).for_each(|_| group.split(',').for_each(|part| self.push(part, &mut request)));
@@ -308,6 +330,9 @@ impl Generator {
     fn push(&mut self, word: &str, request: &mut Request) {
         let argument = match word {
             "k" => self.key(),
+            "h" => self.hash_key(),
+            "b" => self.field(),
+            "r" => self.one_of(DRAWS),
             "v" => self.value(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
@@ -340,7 +365,28 @@ impl Generator {
         self.rng.pick(from).as_bytes().to_vec()
     }
 
+    /// Mostly a key that commands of hashes alone are drawn for.
+    fn hash_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(12) {
+            return self.key();
+        }
+        format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes()
+    }
+
+    /// A field of few, so that commands meet.
+    fn field(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => Vec::new(),
+            1 => vec![b'f'; 63 + self.rng.below(3)],
+            2 => b"\x00\xff\r\n".to_vec(),
+            n => format!("f{}", n % 8).into_bytes(),
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(12) {
+            return format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes();
+        }
         match self.rng.below(KEYS) {
             0 => format!("{TAG}{}", "k".repeat(40)).into_bytes(),
             1 => [TAG.as_bytes(), b"\x00\xff\r\n"].concat(),

@@ -2,12 +2,15 @@
 //!
 //! A shape is a command's words: an upper-case word stands for itself, a lower-case letter for a random argument of a
 //! kind, `*` in front repeats a group joined by commas, `?` makes an option, whose own argument stands behind a colon.
+//! Options stand at the end, or where a `?` stands alone.
 //! Options are drawn and shuffled; now and then one comes twice.
 //!
 //! | letter | argument |
 //! |---|---|
 //! | `k` | key; all keys of a test share one hash slot |
 //! | `v` | value |
+//! | `h`, `b` | key of a hash, mostly; field of a hash |
+//! | `r` | how many random fields |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far off |
@@ -51,6 +54,25 @@ pub const SHAPES: &[&str] = &[
     "SETRANGE k o v",
     "STRLEN k",
     "SUBSTR k o o",
+    // hash
+    "HDEL h *b",
+    "HEXISTS h b",
+    "HGET h b",
+    "HGETALL h",
+    "HINCRBY h b i",
+    "HINCRBYFLOAT h b f",
+    "HKEYS h",
+    "HLEN h",
+    "HMGET h *b",
+    "HMSET h *b,v",
+    "HRANDFIELD h",
+    "HRANDFIELD h r ?WITHVALUES",
+    "HSCAN h c ?MATCH:p ?COUNT:n ?NOVALUES ?NOSCORES ?TYPE:y",
+    "HSET h *b,v",
+    "HSET h *b,i",
+    "HSETNX h b v",
+    "HSTRLEN h b",
+    "HVALS h",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "DEL *k",

@@ -352,6 +352,7 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "sync_partial_ok": 0,
         "sync_partial_err": 0,
         "expired_keys": facts.figures.lookups.expired,
+        "expired_fields": facts.figures.lookups.expired_fields,
         "evicted_keys": 0,
         "evicted_clients": 0,
         "keyspace_hits": facts.figures.lookups.hits,
@@ -467,9 +468,12 @@ fn cluster(_: &Facts<'_>, text: &mut String) {
 
 fn keyspace(facts: &Facts<'_>, text: &mut String) {
     lines!(text, "Keyspace");
-    let KeyspaceStats { keys, with_deadline } = facts.figures.keyspace;
+    let KeyspaceStats { keys, with_deadline, with_field_deadlines } = facts.figures.keyspace;
     if keys > 0 {
-        let _ = write!(text, "db0:keys={keys},expires={with_deadline},avg_ttl=0,keys_with_volatile_items=0\r\n");
+        let _ = write!(
+            text,
+            "db0:keys={keys},expires={with_deadline},avg_ttl=0,keys_with_volatile_items={with_field_deadlines}\r\n"
+        );
     }
 }
 

@@ -1,0 +1,85 @@
+//! HSCAN: the fields of a hash, some at a time; all of a small one at once.
+
+use super::read;
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::generic::scan::{Filter, Scans, parse_cursor};
+use fastness_resp::Args;
+
+/// HSCAN key cursor \[MATCH pattern] \[COUNT count] \[NOVALUES]
+pub const HSCAN: Command = Command::data(
+    "hscan",
+    "<key> <cursor> [MATCH <pattern>] [COUNT <count>] [NOVALUES]",
+    "Returns fields and values of a hash, some at a time.",
+    hscan,
+);
+
+fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
+    let key = env.first_key(engine, args);
+    let Some(hash) = read(engine, &key, env)? else {
+        env.reply.array(2);
+        env.reply.bulk("0");
+        env.reply.array(0);
+        return Ok(());
+    };
+    let filter = Filter::parse(args.skip(3), Scans::Fields)?;
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    let next = hash.scan(cursor, filter.count, |(field, value)| {
+        if filter.matches(field) {
+            found.push(field.to_vec());
+            if !filter.no_values {
+                found.push(value.to_vec());
+            }
+        }
+    });
+    crate::generic::scan::write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Bench, check};
+    use fastness_resp::{Value, value};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn options() {
+        check("HSCAN h 0 => *2 $1 0 *0 | HSET h ab 1 b 2 => :2 | HSCAN h 0 MATCH a* => *2 $1 0 *2 $2 ab $1 1");
+        check("HSET h ab 1 b 2 => :2 | HSCAN h 7 COUNT 1 NOVALUES => *2 $1 0 *2 $2 ab $1 b");
+        check(
+            "HSCAN h x => -ERR invalid cursor | HSCAN h 0 FOO => *2 $1 0 *0 | HSET h a 1 => :1 | HSCAN h 0 FOO => -ERR syntax error",
+        );
+        check("HSET h a 1 => :1 | HSCAN h 0 TYPE hash => -ERR syntax error | HSCAN h 0 COUNT 0 => -ERR syntax error");
+        check("HSET h a 1 => :1 | HSCAN h 0 NOSCORES => -ERR NOSCORES option can only be used in ZSCAN");
+        check("SCAN 0 NOVALUES => -ERR NOVALUES option can only be used in HSCAN");
+    }
+
+    #[test]
+    fn names_every_field_that_stays() {
+        let mut bench = Bench::new();
+        let fields: BTreeSet<Vec<u8>> = (0..1_000).map(|i| format!("f{i}").into_bytes()).collect();
+        for field in &fields {
+            bench.run(&[b"HSET", b"h", field, b"1"]);
+        }
+        let mut found = BTreeSet::new();
+        let mut cursor = b"0".to_vec();
+        for round in 0..2_000 {
+            let reply = bench.run(&[b"HSCAN", b"h", &cursor, b"COUNT", b"7", b"NOVALUES"]);
+            let (Value::Array(reply), _) = value::parse(&reply).unwrap().unwrap() else { panic!("an array") };
+            let Value::Array(names) = &reply[1] else { panic!("with an array of fields") };
+            assert!(names.len() < 60, "some at a time");
+            found.extend(names.iter().map(|name| name.as_bytes().unwrap().to_vec()));
+            cursor = reply[0].as_bytes().unwrap().to_vec();
+            if cursor == b"0" {
+                break;
+            }
+            // The table grows and shrinks meanwhile.
+            bench.run(&[b"HSET", b"h", format!("other{round}").as_bytes(), b"1"]);
+            bench.run(&[b"HDEL", b"h", format!("other{}", round / 2).as_bytes()]);
+        }
+        assert!(cursor == b"0" && fields.is_subset(&found));
+    }
+}

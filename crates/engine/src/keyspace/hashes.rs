@@ -1,0 +1,122 @@
+//! What a keyspace does with hashes: sets and removes fields, and moves a hash from its row to a table when it grows.
+
+use super::entry::NewValue;
+use super::slots::{ExpiryChange, Key, Keyspace};
+use crate::value::hash::flat::FIELDS_MAX;
+use crate::value::hash::{FieldTable, FlatBuf};
+use crate::value::{Object, ValueRef};
+use fastness_types::WallMs;
+
+/// A field and the value that it gets.
+pub type NewField<'a> = (&'a [u8], &'a [u8]);
+
+impl Keyspace {
+    /// Sets fields; a missing key is an empty hash. `expiry` is that of the fields. A value of another type stays as it is.
+    pub fn set_fields<'a>(
+        &mut self,
+        key: &Key<'_>,
+        pairs: impl Iterator<Item = NewField<'a>> + Clone,
+        expiry: ExpiryChange,
+        now: WallMs,
+    ) {
+        let mut row = match self.find(key).map(|entry| entry.value()) {
+            None => FlatBuf::default(),
+            Some(ValueRef::Flat(flat)) => flat.to_buf(),
+            Some(ValueRef::Object(Object::Hash(_))) => return self.set_in_table(key, pairs, expiry),
+            Some(_) => return,
+        };
+        let is_long = |(field, value): NewField<'_>| !FlatBuf::takes(field) || !FlatBuf::takes(value);
+        if matches!(expiry, ExpiryChange::At(_)) || pairs.clone().any(is_long) || pairs.clone().count() > FIELDS_MAX {
+            self.put_table(key, &row, now);
+            return self.set_in_table(key, pairs, expiry);
+        }
+        for (field, value) in pairs.clone() {
+            row.set(field, value);
+            if row.flat().len() > FIELDS_MAX {
+                self.put_table(key, &row, now);
+                return self.set_in_table(key, pairs, expiry);
+            }
+        }
+        if !row.flat().is_empty() {
+            self.put(key, NewValue::Flat(row.flat()), ExpiryChange::Keep, now);
+        }
+    }
+
+    /// Makes a row a table.
+    fn put_table(&mut self, key: &Key<'_>, row: &FlatBuf, now: WallMs) {
+        let mut fields = FieldTable::new(self.seed);
+        row.flat().iter().for_each(|(field, value)| fields.set(field, value, ExpiryChange::Drop));
+        self.put(key, NewValue::Object(Box::new(Object::Hash(Box::new(fields)))), ExpiryChange::Keep, now);
+    }
+
+    /// Makes a large hash of these fields, instead of what the key held.
+    pub fn put_fields<'a>(
+        &mut self,
+        key: &Key<'_>,
+        fields: impl Iterator<Item = (NewField<'a>, Option<WallMs>)>,
+        now: WallMs,
+    ) {
+        let mut table = FieldTable::new(self.seed);
+        for ((field, value), deadline) in fields {
+            table.set(field, value, deadline.map_or(ExpiryChange::Drop, ExpiryChange::At));
+        }
+        self.unlink(key);
+        if !table.is_empty() {
+            self.put(key, NewValue::Object(Box::new(Object::Hash(Box::new(table)))), ExpiryChange::Drop, now);
+        }
+    }
+
+    fn set_in_table<'a>(&mut self, key: &Key<'_>, pairs: impl Iterator<Item = NewField<'a>>, expiry: ExpiryChange) {
+        self.change_table(key, |fields| pairs.for_each(|(field, value)| fields.set(field, value, expiry)));
+    }
+
+    /// Changes a large hash, if it is one, and counts what has changed with it. True if no field is left.
+    fn change_table(&mut self, key: &Key<'_>, change: impl FnOnce(&mut FieldTable)) -> bool {
+        let table = &mut self.slots[usize::from(key.slot.0)];
+        let Some(Object::Hash(fields)) = table.find_mut(key.hash, key.bytes).and_then(|entry| entry.object_mut())
+        else {
+            return false;
+        };
+        let (old_bytes, old_first) = (fields.heap_bytes(), fields.first_deadline());
+        change(fields);
+        let (bytes, first, is_empty) = (fields.heap_bytes(), fields.first_deadline(), fields.is_empty());
+        self.recount(old_bytes, bytes);
+        self.reschedule_fields(key, old_first, first);
+        is_empty
+    }
+
+    /// Removes fields, and the key with the last of them.
+    pub fn remove_fields<'a>(&mut self, key: &Key<'_>, gone: impl Iterator<Item = &'a [u8]>, now: WallMs) {
+        let Some(ValueRef::Flat(flat)) = self.find(key).map(|entry| entry.value()) else {
+            if self.change_table(key, |fields| gone.for_each(|field| fields.remove(field))) {
+                self.unlink(key);
+            }
+            return;
+        };
+        let mut row = flat.to_buf();
+        gone.for_each(|field| row.remove(field));
+        if row.flat().is_empty() {
+            self.unlink(key);
+        } else {
+            self.put(key, NewValue::Flat(row.flat()), ExpiryChange::Keep, now);
+        }
+    }
+
+    /// Sets or drops the deadline of fields that are there.
+    pub fn expire_fields<'a>(
+        &mut self,
+        key: &Key<'_>,
+        deadline: Option<WallMs>,
+        expiring: impl Iterator<Item = &'a [u8]>,
+        now: WallMs,
+    ) {
+        if let Some(ValueRef::Flat(flat)) = self.find(key).map(|entry| entry.value()) {
+            if deadline.is_none() {
+                return;
+            }
+            let row = flat.to_buf();
+            self.put_table(key, &row, now);
+        }
+        self.change_table(key, |fields| expiring.for_each(|field| fields.set_deadline(field, deadline)));
+    }
+}
