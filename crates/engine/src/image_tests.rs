@@ -38,6 +38,11 @@ fn the_format_is_frozen() {
         ("SETRANGE k 0 raw", b"\x01k\x01\x03raw"),
         ("HSET k a 1 b text", b"\x01k\x03\x02\x01a\x011\x01b\x04text"),
         ("HSET k a 1 | PEXPIREAT k 1700000000300", b"\x01k\x23\xac\xd2\x95\xff\xbc\x31\x01\x01a\x011"),
+        ("HSETEX k PXAT 1700000000300 FIELDS 1 a 1", b"\x01k\x04\x01\x01a\x011\xad\xd2\x95\xff\xbc\x31"),
+        (
+            "HSETEX k EX 0 FIELDS 1 a 1 | HSET k a 1 b 2 | HEXPIRE k 9 FIELDS 1 a | HDEL k a",
+            b"\x01k\x04\x01\x01b\x012\x00",
+        ),
         ("SET k 5 PXAT 1700000000300", b"\x01k\x22\xac\xd2\x95\xff\xbc\x31\x0a"),
     ] {
         let mut bench = Bench::new();
@@ -117,6 +122,7 @@ fn command() -> impl Strategy<Value = String> {
         1 => key().prop_map(|key| format!("GET {key}")),
         6 => (key(), 0u8..9, "[a-z]{1,70}").prop_map(|(key, field, text)| format!("HSET {key} f{field} {text}")),
         2 => (key(), 0u8..9).prop_map(|(key, field)| format!("HDEL {key} f{field}")),
+        2 => (key(), 0u8..9, 1u64..5000).prop_map(|(key, field, ms)| format!("HPEXPIRE {key} {ms} FIELDS 1 f{field}")),
     ]
 }
 

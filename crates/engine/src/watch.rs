@@ -5,7 +5,7 @@
 
 use crate::effect::Effect;
 use crate::engine::{Engine, is_expired};
-use crate::keyspace::Key;
+use crate::keyspace::{Entry, Key};
 use fastness_types::WallMs;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ struct Watched {
     hash: u64,
     /// It was past its deadline when the watch began: its removal is then no change.
     was_expired: bool,
+    /// When the watch began: a field's deadline that passes from then on is a change.
+    since: WallMs,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +51,11 @@ impl Watchers {
     }
 }
 
+/// Whether time alone has changed a key, or a part of it.
+fn has_changed(entry: &Entry, since: WallMs, now: WallMs) -> bool {
+    is_expired(entry, now) || entry.fields().is_some_and(|fields| fields.has_expired_between(since, now))
+}
+
 impl Engine {
     /// A session's next EXEC is to fail if this key changes before. `false`: it watches the key already.
     pub fn watch(&mut self, token: u64, key: &[u8], now: WallMs) -> bool {
@@ -58,7 +65,7 @@ impl Engine {
         if session.keys.iter().any(|watched| watched.bytes == key.bytes) {
             return false;
         }
-        session.keys.push(Watched { bytes: key.bytes.to_vec(), hash: key.hash, was_expired });
+        session.keys.push(Watched { bytes: key.bytes.to_vec(), hash: key.hash, was_expired, since: now });
         let tokens = self.watchers.by_key.entry(key.hash).or_default();
         if !tokens.contains(&token) {
             tokens.push(token);
@@ -85,13 +92,13 @@ impl Engine {
         }
     }
 
-    /// Whether a key that the session watches has changed since, or has expired by now.
+    /// Whether a key that the session watches has changed since, or has expired by now, itself or a field of it.
     #[must_use]
     pub fn is_touched(&self, token: u64, now: WallMs) -> bool {
         let Some(session) = self.watchers.sessions.get(&token) else { return false };
         let has_expired = |watched: &Watched| {
             let key = self.keyspace.key(&watched.bytes);
-            !watched.was_expired && self.keyspace.find(&key).is_some_and(|entry| is_expired(entry, now))
+            !watched.was_expired && self.keyspace.find(&key).is_some_and(|entry| has_changed(entry, watched.since, now))
         };
         session.touched || session.keys.iter().any(has_expired)
     }

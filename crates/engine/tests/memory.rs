@@ -52,6 +52,23 @@ fn measure(label: &str, expiry: impl Fn(u32) -> ExpiryChange) -> (f64, f64) {
     (allocated, accounted)
 }
 
+/// Bytes per field of hashes with `fields` fields of 8 bytes and values of 16, allocated and accounted.
+fn measure_hashes(label: &str, fields: u32, expiry: impl Fn(u32) -> ExpiryChange) -> f64 {
+    let before = IN_USE.load(Ordering::Relaxed);
+    let mut keyspace = Keyspace::new(HashSeed([5; 16]));
+    for number in 0..KEYS / 4 {
+        let (name, field) = (format!("key:{:012}", number / fields), format!("f{:07}", number % fields));
+        let pair = (field.as_bytes(), &[b'x'; 16][..]);
+        keyspace.set_fields(&keyspace.key(name.as_bytes()), std::iter::once(pair), expiry(number), NOW);
+    }
+    let per_field = |bytes: usize| bytes as f64 / f64::from(KEYS / 4);
+    let allocated = per_field(IN_USE.load(Ordering::Relaxed) - before);
+    let accounted = per_field(keyspace.account().bytes as usize);
+    println!("{label}: {allocated:.1} bytes per field allocated, {accounted:.1} accounted");
+    assert!((allocated - accounted).abs() < 0.02 * allocated, "{allocated:.1} and {accounted:.1}");
+    allocated
+}
+
 /// One test, since the counter counts all threads.
 #[test]
 fn a_key_costs_at_most_what_it_costs_valkey() {
@@ -61,4 +78,9 @@ fn a_key_costs_at_most_what_it_costs_valkey() {
     // A deadline costs 8 bytes in the entry (here: the next size class) and its place in the index. Valkey: 204.4.
     let (allocated, _) = measure("with deadlines", |key| ExpiryChange::At(WallMs(NOW.0 + u64::from(key) * 7919)));
     assert!(allocated <= 204.0);
+    // 24 bytes of field and value, in hashes of ten in a row, and in one table.
+    assert!(measure_hashes("small hashes", 10, |_| ExpiryChange::Drop) <= 40.0);
+    assert!(measure_hashes("a large hash", KEYS, |_| ExpiryChange::Drop) <= 80.0);
+    let rising = |field: u32| ExpiryChange::At(WallMs(NOW.0 + u64::from(field) * 7919));
+    assert!(measure_hashes("a large hash with deadlines", KEYS, rising) <= 110.0);
 }

@@ -116,6 +116,17 @@ fn hash_command() -> impl Strategy<Value = String> {
         format!("HSET {key} {}", pairs.join(" "))
     });
     let read = prop_oneof![Just("HGETALL"), Just("HLEN"), Just("HRANDFIELD")];
+    let counted = move || fields().prop_map(|fields| format!("FIELDS {} {}", fields.len(), fields.join(" ")));
+    let set_counted = move || pairs().prop_map(|pairs| format!("FIELDS {} {}", pairs.len(), pairs.join(" ")));
+    let expire_option =
+        prop_oneof![3 => Just(""), 1 => Just("NX "), 1 => Just("XX "), 1 => Just("GT "), 1 => Just("LT ")];
+    let set_option = prop_oneof![
+        2 => (0u16..300).prop_map(|ms| format!("PX {ms} ")),
+        1 => Just("KEEPTTL ".to_owned()),
+        1 => Just("FNX KEEPTTL ".to_owned()),
+        1 => Just("PXAT 999 ".to_owned()),
+    ];
+    let get_option = prop_oneof![2 => (0u16..300).prop_map(|ms| format!("PX {ms} ")), 1 => Just("PERSIST ".to_owned())];
     prop_oneof![
         6 => (key(), pairs()).prop_map(|(k, p)| format!("HSET {k} {}", p.join(" "))),
         1 => (key(), field(), value()).prop_map(|(k, f, v)| format!("HSETNX {k} {f} {v}")),
@@ -125,6 +136,11 @@ fn hash_command() -> impl Strategy<Value = String> {
         2 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
         2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
         1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
+        4 => (key(), 0u16..300, expire_option, counted()).prop_map(|(k, ms, o, f)| format!("HPEXPIRE {k} {ms} {o}{f}")),
+        1 => (key(), counted()).prop_map(|(k, f)| format!("HPERSIST {k} {f}")),
+        1 => (key(), counted()).prop_map(|(k, f)| format!("HGETDEL {k} {f}")),
+        2 => (key(), get_option, counted()).prop_map(|(k, o, f)| format!("HGETEX {k} {o}{f}")),
+        2 => (key(), set_option, set_counted()).prop_map(|(k, o, f)| format!("HSETEX {k} {o}{f}")),
         1 => many,
     ]
 }
@@ -169,6 +185,8 @@ fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
         for name in ["HLEN", "EXISTS", "OBJECT ENCODING"] {
             replies.push(run(engine, &words(format!("{name} {key}")), now, false, &mut effects));
         }
+        let deadlines = format!("HPEXPIRETIME {key} FIELDS 6 a b c d e f");
+        replies.push(run(engine, &words(deadlines), now, false, &mut effects));
         // In the order of each one's own table.
         let all = run(engine, &words(format!("HGETALL {key}")), now, false, &mut effects);
         let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();

@@ -77,7 +77,7 @@ fn deadline_ms(text: &[u8], form: &Form) -> Result<i64, CommandError> {
 
 /// When to change the deadline.
 #[derive(Default)]
-struct Condition {
+pub(crate) struct Condition {
     has_none: bool,
     has_one: bool,
     later: bool,
@@ -85,7 +85,7 @@ struct Condition {
 }
 
 impl Condition {
-    fn parse(options: Args<'_>) -> Result<Condition, CommandError> {
+    pub(crate) fn parse(options: Args<'_>) -> Result<Condition, CommandError> {
         let mut condition = Condition::default();
         for option in options.iter() {
             let flag = match option.to_ascii_lowercase().as_slice() {
@@ -108,7 +108,7 @@ impl Condition {
     }
 
     /// No deadline counts as one that never comes.
-    fn holds(&self, current: Option<WallMs>, at_ms: i64) -> bool {
+    pub(crate) fn holds(&self, current: Option<WallMs>, at_ms: i64) -> bool {
         let current_ms = current.map(|at| i64::try_from(at.0).unwrap_or(i64::MAX));
         !(self.has_none && current.is_some()
             || self.has_one && current.is_none()

@@ -1,15 +1,25 @@
-//! HDEL. The key goes with the last field.
+//! HDEL, HGETDEL. The key goes with the last field.
 
+use super::options::{counted, expect_fields, numfields};
 use super::{distinct, look_up};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;
 use fastness_resp::Args;
+use std::collections::BTreeSet;
 
 /// HDEL key field \[field ...]
 pub const HDEL: Command =
     Command::data("hdel", "<key> <field> [<field> ...]", "Removes fields of a hash, and the key with the last.", hdel);
+
+/// HGETDEL key FIELDS numfields field \[field ...]
+pub const HGETDEL: Command = Command::data(
+    "hgetdel",
+    "<key> FIELDS <numfields> <field> [<field> ...]",
+    "Returns the values of fields in a hash, and removes these.",
+    hgetdel,
+);
 
 fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = env.first_key(engine, args);
@@ -18,6 +28,25 @@ fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     let found = distinct(args.skip(2).iter(), is_there);
     engine.remove_fields(&key, Args::slices(&found), env);
     env.reply.integer(found.len() as i64);
+    Ok(())
+}
+
+fn hgetdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    expect_fields(args.get(2))?;
+    let fields = counted(args.skip(3), 1, numfields())?;
+    let key = env.first_key(engine, args);
+    let hash = look_up(engine, &key, env)?;
+    let mut found = BTreeSet::new();
+    env.reply.array(fields.len());
+    for field in fields.iter() {
+        // What is named twice is there once.
+        match hash.and_then(|hash| hash.get(field)).filter(|_| found.insert(field)) {
+            Some(value) => env.reply.bulk(value),
+            None => env.reply.null(),
+        }
+    }
+    let found: Vec<&[u8]> = found.into_iter().collect();
+    engine.remove_fields(&key, Args::slices(&found), env);
     Ok(())
 }
 
@@ -35,6 +64,17 @@ mod tests {
         check("HSET h a 1 b 2 => :2 | HDEL h a b => :2 | EXISTS h => :0 | TYPE h => +none");
         let long = "v".repeat(100);
         check(&format!("HSET h a {long} b 2 => :2 | HDEL h a b => :2 | EXISTS h => :0 | DBSIZE => :0"));
+    }
+
+    #[test]
+    fn values_are_returned_once() {
+        check("HSET h a 1 b 2 => :2 | HGETDEL h FIELDS 3 a a c => *3 $1 1 $-1 $-1 | HGETALL h => *2 $1 b $1 2");
+        check("HGETDEL h FIELDS 1 a => *1 $-1 | HSET h a 1 => :1 | HGETDEL h fields 1 a => *1 $1 1 | EXISTS h => :0");
+        check(
+            "HGETDEL h FOO 1 a => -ERR syntax error | HGETDEL h FIELDS x a => -ERR value is not an integer or out of range",
+        );
+        let error = "-ERR numfields should be greater than 0 and match the provided number of fields";
+        check(&format!("HGETDEL h FIELDS 2 a => {error} | HGETDEL h FIELDS 0 a => {error}"));
     }
 
     #[test]

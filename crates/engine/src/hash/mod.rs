@@ -5,11 +5,16 @@
 
 pub mod all;
 pub mod del;
+pub mod expire;
 pub mod get;
+pub mod getex;
 pub mod incr;
+mod options;
 pub mod randfield;
 pub mod scan;
 pub mod set;
+pub mod setex;
+pub mod ttl;
 
 use crate::engine::Engine;
 use crate::error::CommandError;

@@ -100,12 +100,12 @@ impl<'a> Options<'a> {
             } else if allowed == Allowed::Set && is("get") {
                 options.get = true;
             } else if sets && is("keepttl") {
-                options.expiry(ExpiryOption::Keep)?;
+                options.expiry.set(ExpiryOption::Keep)?;
             } else if allowed == Allowed::Getex && is("persist") {
-                options.expiry(ExpiryOption::Persist)?;
+                options.expiry.set(ExpiryOption::Persist)?;
             } else {
                 let unit = Unit::named(arg).ok_or(CommandError::Syntax)?;
-                options.expiry(ExpiryOption::Time(unit, args.next().ok_or(CommandError::Syntax)?))?;
+                options.expiry.set(ExpiryOption::Time(unit, args.next().ok_or(CommandError::Syntax)?))?;
             }
         }
         Ok(options)
@@ -117,20 +117,23 @@ impl<'a> Options<'a> {
             _ => Ok(()),
         }
     }
+}
 
-    fn expiry(&mut self, new: ExpiryOption<'a>) -> Result<(), CommandError> {
-        let fits = match (self.expiry, new) {
+impl<'a> ExpiryOption<'a> {
+    /// Takes another option, which must be of the same kind; the last counts.
+    pub(crate) fn set(&mut self, new: ExpiryOption<'a>) -> Result<(), CommandError> {
+        let fits = match (*self, new) {
             (ExpiryOption::None, _) => true,
             (ExpiryOption::Time(old, _), ExpiryOption::Time(new, _)) => old == new,
             (old, new) => old == new,
         };
-        self.expiry = new;
+        *self = new;
         if fits { Ok(()) } else { Err(CommandError::Syntax) }
     }
 }
 
 impl Unit {
-    fn named(name: &[u8]) -> Option<Unit> {
+    pub(crate) fn named(name: &[u8]) -> Option<Unit> {
         let units = [
             ("ex", Unit::Seconds),
             ("px", Unit::Milliseconds),

@@ -82,6 +82,12 @@ impl<'a> Hash<'a> {
         }
     }
 
+    /// Whether the field is kept and past its deadline.
+    #[must_use]
+    pub fn is_past(self, field: &[u8]) -> bool {
+        matches!(self.held, Held::Table(table) if table.find(field).is_some_and(|entry| is_past(entry, self.now)))
+    }
+
     /// Whether a field, here or past its deadline, has one.
     #[must_use]
     pub fn has_deadlines(self) -> bool {

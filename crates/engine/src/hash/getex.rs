@@ -1,0 +1,99 @@
+//! HGETEX.
+
+use super::options::{counted, deadline, numfields, split};
+use super::{distinct, read};
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::string::options::{ExpiryOption, Unit};
+use fastness_resp::Args;
+use std::collections::BTreeSet;
+
+/// HGETEX key \[EX|PX|EXAT|PXAT time|PERSIST] FIELDS numfields field \[field ...]
+pub const HGETEX: Command = Command::data(
+    "hgetex",
+    "<key> [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|PERSIST] \
+     FIELDS <numfields> <field> [<field> ...]",
+    "Returns the values of fields in a hash after setting their expiration time.",
+    hgetex,
+);
+
+fn parse(options: Args<'_>) -> Result<ExpiryOption<'_>, CommandError> {
+    let mut expiry = ExpiryOption::None;
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"persist") {
+            expiry.set(ExpiryOption::Persist)?;
+        } else {
+            let unit = Unit::named(option).ok_or(CommandError::Syntax)?;
+            expiry.set(ExpiryOption::Time(unit, options.next().ok_or(CommandError::Syntax)?))?;
+        }
+    }
+    Ok(expiry)
+}
+
+fn hgetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let (options, rest) = split(args, 0, 2)?;
+    let expiry = parse(options)?;
+    let fields = counted(rest, 1, numfields())?;
+    let key = env.first_key(engine, args);
+    let hash = read(engine, &key, env)?;
+    let at = match expiry {
+        ExpiryOption::Time(unit, arg) => Some(deadline(unit, arg, env.now, "hgetex")?),
+        ExpiryOption::None | ExpiryOption::Keep | ExpiryOption::Persist => None,
+    };
+    let removes = at.is_some_and(|at| at <= env.now);
+    let mut removed = BTreeSet::new();
+    env.reply.array(fields.len());
+    for field in fields.iter() {
+        // What is named twice is gone the second time.
+        match hash.and_then(|hash| hash.get(field)).filter(|_| !removes || removed.insert(field)) {
+            Some(value) => env.reply.bulk(value),
+            None => env.reply.null(),
+        }
+    }
+    let deadline_of = |field: &[u8]| hash.and_then(|hash| hash.deadline(field));
+    match at {
+        Some(_) if removes => {
+            let removed: Vec<&[u8]> = removed.into_iter().collect();
+            engine.remove_fields(&key, Args::slices(&removed), env);
+        }
+        Some(at) => {
+            let found = distinct(fields.iter(), |field| deadline_of(field).is_some());
+            engine.expire_fields_at(&key, at, Args::slices(&found), env);
+        }
+        None if expiry == ExpiryOption::Persist => {
+            let found = distinct(fields.iter(), |field| deadline_of(field).flatten().is_some());
+            engine.persist_fields(&key, Args::slices(&found), env);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn changes_deadlines() {
+        check(
+            "HSET h a 1 b 2 => :2 | HGETEX h EX 9 FIELDS 2 a c => *2 $1 1 $-1 | HTTL h FIELDS 2 a b => *2 :9 :-1 | \
+               HGETEX h FIELDS 1 a => *1 $1 1 | HTTL h FIELDS 1 a => *1 :9 | HGETEX h PERSIST FIELDS 1 a => *1 $1 1 | \
+               HTTL h FIELDS 1 a => *1 :-1",
+        );
+        check("HSET h a 1 => :1 | HGETEX h PXAT 1 FIELDS 2 a a => *2 $1 1 $-1 | EXISTS h => :0");
+        check("HGETEX h EX 9 FIELDS 1 a => *1 $-1");
+    }
+
+    #[test]
+    fn refusals() {
+        check(
+            "HGETEX h EX 9 PERSIST FIELDS 1 a => -ERR syntax error | HGETEX h KEEPTTL FIELDS 1 a => -ERR syntax error",
+        );
+        check("HGETEX h EX -1 FIELDS 1 a => -ERR invalid expire time in 'hgetex' command");
+        let numfields = "-ERR numfields should be greater than 0 and match the provided number of fields";
+        check(&format!("HGETEX h FOO 1 a => {numfields} | HGETEX h FIELDS 2 a => {numfields}"));
+    }
+}

@@ -1,0 +1,156 @@
+//! HSETEX.
+
+use super::options::{counted, deadline, numfields, split};
+use super::{distinct, fields_of, look_up};
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::error::CommandError;
+use crate::execute::Env;
+use crate::keyspace::ExpiryChange;
+use crate::string::options::{ExpiryOption, Unit};
+use fastness_resp::Args;
+
+/// HSETEX key \[NX|XX] \[FNX|FXX] \[EX|PX|EXAT|PXAT time|KEEPTTL] FIELDS numfields field value \[field value ...]
+pub const HSETEX: Command = Command::data(
+    "hsetex",
+    "<key> [NX|XX] [FNX|FXX] \
+     [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL] \
+     FIELDS <numfields> <field> <value> [<field> <value> ...]",
+    "Sets fields of a hash with one expiration time for all.",
+    hsetex,
+);
+
+/// What must be there, or must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Missing,
+    There,
+}
+
+impl Wanted {
+    fn holds(self, is_there: bool) -> bool {
+        is_there == (self == Wanted::There)
+    }
+}
+
+struct Options<'a> {
+    key: Option<Wanted>,
+    fields: Option<Wanted>,
+    expiry: ExpiryOption<'a>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(options: Args<'a>) -> Result<Options<'a>, CommandError> {
+        let mut parsed = Options { key: None, fields: None, expiry: ExpiryOption::None };
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            match option.to_ascii_lowercase().as_slice() {
+                b"nx" => set(&mut parsed.key, Wanted::Missing)?,
+                b"xx" => set(&mut parsed.key, Wanted::There)?,
+                b"fnx" => set(&mut parsed.fields, Wanted::Missing)?,
+                b"fxx" => set(&mut parsed.fields, Wanted::There)?,
+                b"keepttl" => parsed.expiry.set(ExpiryOption::Keep)?,
+                _ => {
+                    let unit = Unit::named(option).ok_or(CommandError::Syntax)?;
+                    let time = options.next().ok_or(CommandError::Syntax)?;
+                    parsed.expiry.set(ExpiryOption::Time(unit, time))?;
+                }
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+fn set(wanted: &mut Option<Wanted>, new: Wanted) -> Result<(), CommandError> {
+    match wanted.replace(new) {
+        Some(old) if old != new => Err(CommandError::Syntax),
+        _ => Ok(()),
+    }
+}
+
+fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let (options, rest) = split(args, 0, 2)?;
+    let options = Options::parse(options)?;
+    let pairs = counted(rest, 2, numfields())?;
+    let key = env.first_key(engine, args);
+    let hash = look_up(engine, &key, env)?;
+    if options.key.is_some_and(|wanted| !wanted.holds(hash.is_some())) {
+        env.reply.integer(0);
+        return Ok(());
+    }
+    let expiry = match options.expiry {
+        ExpiryOption::Time(unit, arg) => ExpiryChange::At(deadline(unit, arg, env.now, "hsetex")?),
+        ExpiryOption::Keep => ExpiryChange::Keep,
+        ExpiryOption::None | ExpiryOption::Persist => ExpiryChange::Drop,
+    };
+    let is_there = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
+    if options.fields.is_some_and(|wanted| !fields_of(pairs).all(|field| wanted.holds(is_there(field)))) {
+        env.reply.integer(0);
+        return Ok(());
+    }
+    match expiry {
+        ExpiryChange::At(at) if at <= env.now => {
+            let found = distinct(fields_of(pairs), is_there);
+            engine.remove_fields(&key, Args::slices(&found), env);
+        }
+        ExpiryChange::Keep => {
+            // A deadline that has passed is not kept: the field is gone by then.
+            let past = distinct(fields_of(pairs), |field| hash.is_some_and(|hash| hash.is_past(field)));
+            engine.remove_fields(&key, Args::slices(&past), env);
+            engine.set_fields(&key, pairs, expiry, env);
+        }
+        ExpiryChange::At(_) | ExpiryChange::Drop => engine.set_fields(&key, pairs, expiry, env),
+    }
+    env.reply.integer(1);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn sets_with_a_deadline() {
+        check(
+            "HSETEX h EX 9 FIELDS 2 a 1 b 2 => :1 | HTTL h FIELDS 2 a b => *2 :9 :9 | HGETALL h => *4 $1 a $1 1 $1 b $1 2",
+        );
+        check(
+            "HSETEX h EX 9 FIELDS 1 a 1 => :1 | HSETEX h KEEPTTL FIELDS 2 a 2 b 3 => :1 | HTTL h FIELDS 2 a b => *2 :9 :-1",
+        );
+        check("HSETEX h EX 9 FIELDS 1 a 1 => :1 | HSETEX h XX FIELDS 1 a 2 => :1 | HTTL h FIELDS 1 a => *1 :-1");
+        check(
+            "HSETEX h PX 9 FIELDS 1 a 1 => :1 | HSET h b 1 => :1 | wait 10 | HSETEX h KEEPTTL FIELDS 1 a 2 => :1 | HTTL h FIELDS 1 a => *1 :-1",
+        );
+    }
+
+    #[test]
+    fn conditions() {
+        check(
+            "HSETEX h XX FIELDS 1 a 1 => :0 | HSETEX h NX FIELDS 1 a 1 => :1 | HSETEX h NX FIELDS 1 a 2 => :0 | HGET h a => $1 1",
+        );
+        check(
+            "HSETEX h FXX FIELDS 1 a 1 => :0 | HSETEX h FNX FIELDS 1 a 1 => :1 | HSETEX h FNX FIELDS 2 b 1 a 2 => :0 | HLEN h => :1",
+        );
+        check(
+            "HSET h a 1 => :1 | HSETEX h FXX FIELDS 2 a 2 b 2 => :0 | HSETEX h FXX FIELDS 1 a 2 => :1 | HGET h a => $1 2",
+        );
+    }
+
+    #[test]
+    fn a_point_that_has_passed_removes() {
+        check("HSET h a 1 b 2 => :2 | HSETEX h EX 0 FIELDS 2 a 2 c 3 => :1 | HGETALL h => *2 $1 b $1 2");
+        check("HSETEX h PXAT 1 FIELDS 1 a 2 => :1 | EXISTS h => :0");
+    }
+
+    #[test]
+    fn refusals() {
+        check(
+            "HSETEX h EX 9 KEEPTTL FIELDS 1 a 1 => -ERR syntax error | HSETEX h FNX FXX FIELDS 1 a 1 => -ERR syntax error",
+        );
+        check("HSETEX h PERSIST FIELDS 1 a 1 => -ERR syntax error | HSETEX h NX XX FIELDS 1 a 1 => -ERR syntax error");
+        check("HSETEX h EX -1 FIELDS 1 a 1 => -ERR invalid expire time in 'hsetex' command");
+        check("HSETEX fields FIELDS 1 a 1 => -ERR value is not an integer or out of range");
+        let numfields = "-ERR numfields should be greater than 0 and match the provided number of fields";
+        check(&format!("HSETEX h FIELDS 2 a 1 b => {numfields} | HSETEX h EX 9 a 1 b => {numfields}"));
+    }
+}
