@@ -67,6 +67,8 @@ pub struct Engine {
     slots: Vec<RangeInclusive<u16>>,
 }
 
+/// Names of fields that one call of [`Engine::expire_due`] removes, bytes; the last may be longer.
+const EXPIRE_BYTES: usize = 1024 * 1024;
 /// Buckets of flushed tables that are freed per call: some ten microseconds.
 const RELEASE_BUCKETS: usize = 64;
 
@@ -312,9 +314,11 @@ impl Engine {
         self.stage(Effect::SetRange { key: *key, offset, bytes }, env.effects, env.now);
     }
 
-    /// Sets fields of a hash, `pairs` of field and value, with a deadline of theirs.
+    /// Sets fields of a hash, `pairs` of field and value, with a deadline of theirs; if there are none, nothing happens.
     pub fn set_fields(&mut self, key: &Key<'_>, pairs: Args<'_>, expiry: ExpiryChange, env: &mut Env<'_>) {
-        self.stage(Effect::SetFields { key: *key, pairs: pairs.into(), expiry }, env.effects, env.now);
+        if !pairs.is_empty() {
+            self.stage(Effect::SetFields { key: *key, pairs: pairs.into(), expiry }, env.effects, env.now);
+        }
     }
 
     /// Sets one field of a hash.
@@ -398,13 +402,18 @@ impl Engine {
         removed
     }
 
-    /// One effect for each hash.
+    /// One effect for each hash. Ends also once the effects are long: names of fields have no bound of their own.
     fn expire_fields(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
-        let mut removed = 0;
-        while removed < budget {
+        let (mut removed, mut bytes_left) = (0, EXPIRE_BYTES);
+        while removed < budget && bytes_left > 0 {
             let Some(entry) = self.keyspace.next_with_field_due(now) else { break };
-            let past = entry.fields().into_iter().flat_map(|fields| fields.past(now));
-            let fields: Vec<Vec<u8>> = past.take(budget - removed).map(<[u8]>::to_vec).collect();
+            let has_room = |field: &&[u8]| {
+                let has_room = bytes_left > 0;
+                bytes_left = bytes_left.saturating_sub(field.len());
+                has_room
+            };
+            let past = entry.fields().into_iter().flat_map(|fields| fields.past(now)).take(budget - removed);
+            let fields: Vec<Vec<u8>> = past.take_while(has_room).map(<[u8]>::to_vec).collect();
             if fields.is_empty() {
                 debug_assert!(false, "the index of deadlines names a field that is not there");
                 break;

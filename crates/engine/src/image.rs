@@ -3,7 +3,8 @@
 //! [`Engine::begin_image`] fixes the point. [`Engine::image_step`] then writes what was there, slot by slot in the order of a
 //! scan. Whatever changes an entry that has not been written yet writes it first (copy before write), so the image is of the
 //! one point, however long it takes. There is no fork, no second copy of the data, and no long stop: a step is as long as its
-//! budget, a change costs at most the copy of what it changes.
+//! budget, a change costs at most the copy of what it changes
+//! (of a large hash: all of it).
 //!
 //! What is known of an entry by its place alone: an entry is written if its slot is before the one at hand, or if its place in
 //! the scan's order (the reversed bits of its hash, see [`crate::keyspace::table`]) is before the cursor. Growing and

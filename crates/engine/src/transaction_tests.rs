@@ -95,6 +95,10 @@ fn watch_sees_expiry_unless_it_was_before() {
     assert!(touched("SET k v PX 10 => +OK", "wait 11"));
     assert!(touched("SET k v PX 10 => +OK", "wait 11 | GET k => $-1"));
     assert!(!touched("SET k v PX 10 => +OK | wait 11", "GET k => $-1"));
+    let fields = "HSET k a 1 b 2 => :2 | HPEXPIRE k 10 FIELDS 1 a => *1 :1";
+    assert!(touched(fields, "HSET k b 3 => :0") && touched(fields, "wait 11"));
+    assert!(!touched(fields, "wait 9 | HGETALL k => *4 $1 a $1 1 $1 b $1 2"));
+    assert!(!touched(&format!("{fields} | wait 11"), "HGET k a => $-1"));
 }
 
 #[test]
@@ -122,4 +126,21 @@ fn a_restored_replica_touches_all() {
     bench.engine.watch(7, b"k", bench.now);
     bench.engine.touch_every_watcher();
     assert!(bench.engine.is_touched(7, bench.now));
+}
+
+#[test]
+fn a_field_that_was_past_its_deadline_before_is_removed_unnoticed() {
+    for (waits_first, expected) in [(true, false), (false, true)] {
+        let mut bench = Bench::new();
+        let mut session = Session::new(1);
+        bench.script("HSET k a 1 b 2 => :2 | HPEXPIRE k 10 FIELDS 1 a => *1 :1");
+        let past = bench.now.0 + 11;
+        bench.now.0 = if waits_first { past } else { bench.now.0 };
+        session.watch(&mut bench.engine, Args::slices(&[b"watch", b"k"]), bench.now).unwrap();
+        bench.now.0 = past;
+        let (engine, now) = (&mut bench.engine, bench.now);
+        assert_eq!(engine.expire_due(now, 9, &mut bench.effects), 1);
+        session.multi().unwrap();
+        assert_eq!(matches!(session.exec(engine, now), Exec::Touched), expected);
+    }
 }

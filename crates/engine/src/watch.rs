@@ -3,7 +3,7 @@
 //! Belongs to this replica's sessions, not to the data: it is in no digest and no log. Keys are told apart by their
 //! seeded hash; a collision of 64 bits only makes an EXEC fail that need not.
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Items};
 use crate::engine::{Engine, is_expired};
 use crate::keyspace::{Entry, Key};
 use fastness_types::WallMs;
@@ -122,9 +122,12 @@ impl Engine {
             | Effect::ExpireAt { key, .. }
             | Effect::Persist { key }
             | Effect::SetFields { key, .. }
-            | Effect::RemoveFields { key, .. }
             | Effect::ExpireFieldsAt { key, .. }
             | Effect::PersistFields { key, .. } => self.watchers.touch(key.hash),
+            Effect::RemoveFields { key, fields } => match self.latest_past(&key, fields, now) {
+                Some(latest) => self.touch_if(&key, |watched| watched.since <= latest),
+                None => self.watchers.touch(key.hash),
+            },
             Effect::Rename { from, to } => {
                 self.watchers.touch(from.hash);
                 self.watchers.touch(to.hash);
@@ -141,11 +144,23 @@ impl Engine {
         self.keyspace.find(key).is_some_and(|entry| is_expired(entry, now))
     }
 
+    /// The latest deadline of these fields, if all are past theirs: their removal changes nothing for who watches since then.
+    fn latest_past(&self, key: &Key<'_>, fields: Items<'_>, now: WallMs) -> Option<WallMs> {
+        let table = self.keyspace.find(key)?.fields()?;
+        let past = |field: &[u8]| table.find(field).and_then(Entry::deadline).filter(|at| *at < now);
+        fields.iter().map(past).try_fold(WallMs(0), |latest, at| Some(latest.max(at?)))
+    }
+
     fn touch_unless_expired_at_start(&mut self, key: &Key<'_>) {
+        self.touch_if(key, |watched| !watched.was_expired);
+    }
+
+    /// Touches the sessions to whose watch of this key it matters.
+    fn touch_if(&mut self, key: &Key<'_>, matters: impl Fn(&Watched) -> bool) {
         let Some(tokens) = self.watchers.by_key.get(&key.hash) else { return };
         for token in tokens {
             let Some(session) = self.watchers.sessions.get_mut(token) else { continue };
-            session.touched |= session.keys.iter().any(|watched| watched.hash == key.hash && !watched.was_expired);
+            session.touched |= session.keys.iter().any(|watched| watched.hash == key.hash && matters(watched));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::execute::Env;
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
 use fastness_types::WallMs;
+use fastness_types::limits::ENTRY_BYTES_MAX;
 use std::collections::BTreeMap;
 
 /// RESTORE key ttl serialized-value \[REPLACE] \[ABSTTL] \[IDLETIME seconds] \[FREQ frequency]
@@ -39,24 +40,40 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
         ExpiryChange::At(at) if at <= env.now => {
             engine.unlink(&key, env);
         }
-        expiry => put(engine, &key, value, expiry, env),
+        expiry => put(engine, &key, value, expiry, env)?,
     }
     env.reply.ok();
     Ok(())
 }
 
-fn put(engine: &mut Engine, key: &Key<'_>, value: Restored, expiry: ExpiryChange, env: &mut Env<'_>) {
+/// Most bytes of effects: a payload is compressed, and the key is repeated for each deadline of a field.
+const EFFECT_BYTES_MAX: usize = ENTRY_BYTES_MAX / 2;
+
+fn put(
+    engine: &mut Engine,
+    key: &Key<'_>,
+    value: Restored,
+    expiry: ExpiryChange,
+    env: &mut Env<'_>,
+) -> Result<(), CommandError> {
     let fields = match value {
-        Restored::Text(text) => return engine.set(key, &text, expiry, env),
+        Restored::Text(text) => {
+            engine.set(key, &text, expiry, env);
+            return Ok(());
+        }
         Restored::Hash(fields) => fields,
     };
-    engine.unlink(key, env);
     let now = env.now;
     // Fields of one deadline together, so that an effect repeats the key for each deadline and not for each field.
     let mut by_deadline: BTreeMap<Option<WallMs>, Vec<&[u8]>> = BTreeMap::new();
     for (field, value, deadline) in fields.iter().filter(|(.., deadline)| deadline.is_none_or(|at| at >= now)) {
         by_deadline.entry(*deadline).or_default().extend([&field[..], &value[..]]);
     }
+    let of_pairs: usize = by_deadline.values().flatten().map(|text| text.len() + size_of::<u64>()).sum();
+    if of_pairs + by_deadline.len() * (key.bytes.len() + 2 * size_of::<u64>()) > EFFECT_BYTES_MAX {
+        return Err(CommandError::Fixed("ERR the hash is too large for one log entry"));
+    }
+    engine.unlink(key, env);
     for (deadline, pairs) in &by_deadline {
         let expiry = deadline.map_or(ExpiryChange::Drop, ExpiryChange::At);
         engine.set_fields(key, Args::slices(pairs), expiry, env);
@@ -64,6 +81,7 @@ fn put(engine: &mut Engine, key: &Key<'_>, value: Restored, expiry: ExpiryChange
     if let (ExpiryChange::At(at), false) = (expiry, by_deadline.is_empty()) {
         engine.expire_at(key, at, env);
     }
+    Ok(())
 }
 
 /// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.

@@ -95,9 +95,12 @@ fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         }
         ExpiryChange::Keep => {
             // A deadline that has passed is not kept: the field is gone by then.
-            let past = distinct(fields_of(pairs), |field| hash.is_some_and(|hash| hash.is_past(field)));
-            engine.remove_fields(&key, Args::slices(&past), env);
-            engine.set_fields(&key, pairs, expiry, env);
+            let is_past = |at: &usize| hash.is_some_and(|hash| hash.is_past(pairs.get(*at)));
+            let (past, others): (Vec<usize>, Vec<usize>) = (0..pairs.len()).step_by(2).partition(is_past);
+            for (places, expiry) in [(past, ExpiryChange::Drop), (others, ExpiryChange::Keep)] {
+                let pairs: Vec<&[u8]> = places.iter().flat_map(|at| [pairs.get(*at), pairs.get(at + 1)]).collect();
+                engine.set_fields(&key, Args::slices(&pairs), expiry, env);
+            }
         }
         ExpiryChange::At(_) | ExpiryChange::Drop => engine.set_fields(&key, pairs, expiry, env),
     }

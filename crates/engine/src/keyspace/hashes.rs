@@ -19,6 +19,9 @@ impl Keyspace {
         expiry: ExpiryChange,
         now: WallMs,
     ) {
+        if pairs.clone().next().is_none() {
+            return;
+        }
         let mut row = match self.find(key).map(|entry| entry.value()) {
             None => FlatBuf::default(),
             Some(ValueRef::Flat(flat)) => flat.to_buf(),
@@ -37,9 +40,7 @@ impl Keyspace {
                 return self.set_in_table(key, pairs, expiry);
             }
         }
-        if !row.flat().is_empty() {
-            self.put(key, NewValue::Flat(row.flat()), ExpiryChange::Keep, now);
-        }
+        self.put(key, NewValue::Flat(row.flat()), ExpiryChange::Keep, now);
     }
 
     /// Makes a row a table.

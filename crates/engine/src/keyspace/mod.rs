@@ -22,6 +22,8 @@ pub mod table;
 #[cfg(test)]
 mod entry_tests;
 #[cfg(test)]
+mod hashes_tests;
+#[cfg(test)]
 mod slots_tests;
 #[cfg(test)]
 mod table_tests;
