@@ -1,4 +1,6 @@
 //! HGET, HMGET, HEXISTS, HSTRLEN, HLEN.
+//!
+//! HLEN counts the fields that can be read. Valkey's counts those past their deadline too, until it has removed them.
 
 use super::read;
 use crate::command::Command;
