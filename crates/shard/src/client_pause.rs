@@ -85,7 +85,7 @@ impl State {
 }
 
 impl Shard {
-    /// Resolves when no pause runs: a command of a session that [`crate::Session::is_paused`] may be tried again.
+    /// Resolves when no pause runs: a command that waits for [`crate::WaitsFor::Pause`] may be tried again.
     pub fn unpaused(&self) -> impl Future<Output = ()> + 'static {
         unpaused(self.inner.clone())
     }

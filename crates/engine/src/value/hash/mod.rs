@@ -4,7 +4,7 @@
 //! - [`fields`]: a large one as a table of fields behind a pointer (`hashtable`).
 //!
 //! A hash becomes large as it does in Valkey: with the 513th field, with the first field or value above 64 bytes, with the
-//! first deadline; and never becomes small again. [`Hash`] reads both alike and shows no field past its deadline.
+//! first deadline; and never becomes small again. [`struct@Hash`] reads both alike and shows no field past its deadline.
 
 pub mod fields;
 pub mod flat;
