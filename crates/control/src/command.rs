@@ -21,7 +21,7 @@ pub const COMMAND_VERSION: u32 = 2;
 pub enum Command {
     /// The cluster's first map. Where there is a map already it changes nothing: the first one stays.
     Create(ClusterMap),
-    /// The operator wishes another durability mode (since version 2). Where it would make a durable cluster one that is not,
+    /// The operator wishes a durability mode (since version 2). Where it is wished already, or would make a durable cluster one that is not,
     /// or the other way round, it changes nothing.
     SetDurability(Durability),
 }

@@ -323,6 +323,9 @@ impl Follower {
             }
             Command::SetDurability(mode) => {
                 let Some(map) = self.map.load_full() else { return };
+                if map.durability == mode {
+                    return;
+                }
                 if !map.may_become(mode) {
                     tracing::warn!(from = %map.durability, to = %mode, "a wish for a mode that cannot be changed to is passed over");
                     return;

@@ -58,6 +58,26 @@ async fn the_first_map_stays() {
     assert_eq!(control.map().unwrap().cluster_id, ClusterId([5; 16]));
 }
 
+#[tokio::test]
+async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_durable() {
+    use fastness_types::Durability::{Async, Disabled, Sync};
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.commit(epoch(1, 2), create(1, 5));
+    let mut seq = 1;
+    for (mode, wished) in
+        [(Sync, (Sync, 1)), (Async, (Async, 2)), (Async, (Async, 2)), (Disabled, (Async, 2)), (Sync, (Sync, 3))]
+    {
+        seq += 1;
+        let envelope = Envelope { seq: Seq(seq), command: Command::SetDurability(mode) };
+        let last = raft.commit(epoch(1, 2), EntryPayload::Batch(command::encode(&envelope).into()));
+        assert_eq!(applied(&control, last).await.failure, None);
+        let map = control.map().unwrap();
+        assert_eq!((map.durability, map.durability_version), wished, "after {mode}");
+        assert_eq!(map.version, map.durability_version);
+    }
+}
+
 /// Commits one entry more and expects the control plane to stop with a text that has `reason` in it.
 async fn stops_at(payload: EntryPayload, reason: &str) {
     let raft = Raft::new(false);

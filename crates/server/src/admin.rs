@@ -99,7 +99,8 @@ impl Admin {
 }
 
 impl Admin {
-    /// Brings the wish into the map; gives the map that has it.
+    /// Brings the wish into the map; gives the map that has it. Also a wish that stands already goes through the log: this
+    /// node's map may be an old one, and only what was proposed and applied here is known to be the newest.
     async fn wish(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
         let map = self.map()?;
         if !map.may_become(mode) {
@@ -107,9 +108,6 @@ impl Admin {
                 "the cluster is '{}', which cannot become '{mode}': whether a cluster is durable is decided when it is created",
                 map.durability
             )));
-        }
-        if map.durability == mode {
-            return Ok(map);
         }
         match self.control.propose(Command::SetDurability(mode)).await {
             Ok(()) => {}

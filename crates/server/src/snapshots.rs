@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fastness_log::{Cipher, SnapshotError, SnapshotFolder};
@@ -106,6 +106,7 @@ struct Sink {
     to: Sender<Message>,
     waiting: Arc<AtomicUsize>,
     failure: Arc<Mutex<Option<String>>>,
+    finished: Arc<AtomicBool>,
 }
 
 impl SnapshotSink for Sink {
@@ -123,8 +124,12 @@ impl SnapshotSink for Sink {
         self.failure.lock().clone()
     }
 
-    fn finish(self: Box<Self>, index: LogIndex, tail: Vec<u8>) {
+    fn finish(&mut self, index: LogIndex, tail: Vec<u8>) {
         let _ = self.to.send(Message::Finish(index, tail));
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 }
 
@@ -132,13 +137,14 @@ impl SnapshotStore for SnapshotFiles {
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
         let (to, from) = channel();
         let (waiting, failure) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
-        let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone() };
+        let finished = Arc::new(AtomicBool::new(false));
+        let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone(), finished: finished.clone() };
         let (folder, lock, told) = (self.folder.clone(), self.writing.clone(), failure.clone());
         let thread = std::thread::Builder::new().name("snapshot-out".into()).spawn(move || {
             let _lock = lock.lock();
-            if let Err(error) = write(&folder, &head, &from, &waiting) {
-                tracing::error!(%error, "a snapshot could not be written");
-                *told.lock() = Some(error.to_string());
+            match write(&folder, &head, &from, &waiting) {
+                Ok(is_whole) => finished.store(is_whole, Ordering::Release),
+                Err(error) => *told.lock() = Some(error.to_string()),
             }
         });
         if let Err(error) = thread {
@@ -169,12 +175,13 @@ impl SnapshotStore for SnapshotFiles {
     }
 }
 
+/// True if it is on stable storage, false if it was given up.
 fn write(
     folder: &SnapshotFolder,
     head: &[u8],
     from: &Receiver<Message>,
     waiting: &AtomicUsize,
-) -> Result<(), SnapshotError> {
+) -> Result<bool, SnapshotError> {
     let mut writer = folder.create(head)?;
     loop {
         match from.recv() {
@@ -189,10 +196,12 @@ fn write(
                 for old in folder.list()?.into_iter().skip(KEPT) {
                     folder.remove(old)?;
                 }
-                return Ok(());
+                return Ok(true);
             }
-            // It was given up.
-            Err(_) => return folder.discard(),
+            Err(_) => {
+                folder.discard()?;
+                return Ok(false);
+            }
         }
     }
 }
@@ -250,7 +259,8 @@ mod tests {
         }
         assert_eq!(sink.failure(), None);
         sink.finish(LogIndex(index), b"tail".to_vec());
-        until(|| files.folder.list().unwrap().first() == Some(&LogIndex(index)));
+        until(|| sink.is_finished());
+        assert_eq!(files.folder.list().unwrap().first(), Some(&LogIndex(index)));
     }
 
     fn until(holds: impl Fn() -> bool) {

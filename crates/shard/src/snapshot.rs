@@ -27,6 +27,8 @@ use crate::state::{Phase, State};
 const SLICE_BYTES: usize = 32 * 1024;
 /// Between two slices: an image is written at 64 MB/s at most, beside the commands.
 const SLICE_PAUSE: Duration = Duration::from_micros(500);
+/// How often a snapshot that was given its end is looked at until it is on stable storage.
+const FINISH_LOOK: Duration = Duration::from_millis(10);
 /// After a snapshot has failed the next is not begun before this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Version of head and tail.
@@ -40,7 +42,8 @@ pub trait SnapshotStore {
     fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)>;
 }
 
-/// A snapshot that is being written, by others: nothing here waits. Dropped before [`SnapshotSink::finish`] it never was.
+/// A snapshot that is being written, by others: nothing here waits. Dropped before [`SnapshotSink::finish`] it
+/// never was.
 pub trait SnapshotSink {
     /// Whether the next chunk may come.
     fn has_room(&self) -> bool;
@@ -49,7 +52,9 @@ pub trait SnapshotSink {
     /// Why it cannot be written; it is to be given up then.
     fn failure(&self) -> Option<String>;
     /// Ends it: from when all is on stable storage it is the snapshot of `index`.
-    fn finish(self: Box<Self>, index: LogIndex, tail: Vec<u8>);
+    fn finish(&mut self, index: LogIndex, tail: Vec<u8>);
+    /// Whether that is so.
+    fn is_finished(&self) -> bool;
 }
 
 /// A snapshot that is being read.
@@ -134,6 +139,8 @@ struct Cut {
     position: Position,
     bytes: u64,
     sum: Option<ImageSum>,
+    /// The tail was given; it is not known yet to be on stable storage.
+    finishing: bool,
 }
 
 /// The snapshots of one replica.
@@ -232,7 +239,7 @@ impl State {
         self.engine.begin_image();
         self.snapshots.wanted = false;
         self.snapshots.info.log_bytes = 0;
-        self.snapshots.cut = Some(Cut { sink, position, bytes: 0, sum: None });
+        self.snapshots.cut = Some(Cut { sink, position, bytes: 0, sum: None, finishing: false });
     }
 
     fn write_slice(&mut self, now: BootNs) -> Option<Duration> {
@@ -253,20 +260,22 @@ impl State {
             }
         }
         let Some(sum) = cut.sum else { return Some(SLICE_PAUSE) };
-        if let Position::Staged(..) = cut.position {
-            // The commit wakes the loop.
-            return None;
-        }
-        let Cut { sink, position: Position::Known(mut tail), bytes, .. } = self.snapshots.cut.take()? else {
-            return None;
-        };
-        (tail.keys, tail.digest) = (sum.keys, sum.digest.to_string());
+        // The commit of its batch wakes the loop.
+        let Position::Known(tail) = &mut cut.position else { return None };
         let index = LogIndex(tail.index);
-        tracing::info!(shard = self.shard.0, index = index.0, keys = sum.keys, digest = %sum.digest, "a snapshot is written");
-        sink.finish(index, serde_json::to_vec(&*tail).expect("numbers and strings have a JSON form"));
+        if !cut.finishing {
+            (tail.keys, tail.digest) = (sum.keys, sum.digest.to_string());
+            cut.sink.finish(index, serde_json::to_vec(&**tail).expect("numbers and strings have a JSON form"));
+            cut.finishing = true;
+        }
+        if !cut.sink.is_finished() {
+            return Some(FINISH_LOOK);
+        }
         let info = &mut self.snapshots.info;
-        (info.newest, info.keys, info.bytes) = (index, sum.keys, bytes);
+        (info.newest, info.keys, info.bytes) = (index, sum.keys, cut.bytes);
         info.written += 1;
+        self.snapshots.cut = None;
+        tracing::info!(shard = self.shard.0, index = index.0, keys = sum.keys, digest = %sum.digest, "a snapshot is made");
         None
     }
 
@@ -371,7 +380,10 @@ impl State {
     fn take_part(&mut self, part: SnapshotPart, stamp: &mut Option<WallMs>) -> Result<bool, String> {
         match (part, *stamp) {
             (SnapshotPart::Head(head), None) => {
-                *stamp = Some(read_head(self.shard, &head)?);
+                let at = read_head(self.shard, &head)?;
+                // Also if there is no key: time must not run backwards.
+                self.engine.advance_stamp(at);
+                *stamp = Some(at);
                 self.snapshots.info.bytes = 0;
                 Ok(false)
             }

@@ -247,3 +247,24 @@ fn a_replica_cuts_at_its_newest_entry() {
         assert_eq!(again.shard.info().epoch, world.shard.info().epoch);
     });
 }
+
+/// Time does not run backwards, not even if there is no key that says how late it was.
+#[test]
+fn an_empty_snapshot_brings_its_time() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        client.expect("SET a 1", OK);
+        client.expect("DEL a", ":1\r\n");
+        commit_all(&world).await;
+        let stamp = world.shard.with_engine(|engine| engine.newest_stamp());
+        world.shard.snapshot();
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 1);
+        let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
+        stands(&again).await;
+        assert_eq!(store.read.get(), 1);
+        assert_eq!(again.shard.with_engine(|engine| engine.newest_stamp()), stamp);
+    });
+}

@@ -167,9 +167,13 @@ impl SnapshotSink for MemorySink {
         self.failure.borrow().clone()
     }
 
-    fn finish(mut self: Box<Self>, index: LogIndex, tail: Vec<u8>) {
+    fn finish(&mut self, index: LogIndex, tail: Vec<u8>) {
         self.parts.push(SnapshotPart::Tail(tail));
-        self.finished.borrow_mut().insert(index, self.parts);
+        self.finished.borrow_mut().insert(index, self.parts.clone());
+    }
+
+    fn is_finished(&self) -> bool {
+        true
     }
 }
 
