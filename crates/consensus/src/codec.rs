@@ -17,7 +17,12 @@ use openraft::raft::{
 use prost::Message as _;
 
 use crate::identity::Start;
-use crate::raft_types::{Batch, Entry, LeaderId, LogId, Membership, PeerNode, Types, Vote};
+use crate::machine::SnapshotMeta;
+use crate::raft_types::{
+    Batch, Entry, LeaderId, LogId, Membership, PeerNode, StoredMembership, Types, Vote, epoch_of,
+};
+use crate::snapshot::SnapshotPart;
+use crate::transfer::{NumberedPart, TransferEnd};
 
 /// The version that persisted records start with.
 const STORED_VERSION: u8 = 1;
@@ -318,6 +323,62 @@ pub(crate) fn decode_transfer_reply(bytes: Bytes) -> Result<TransferLeaderRespon
         })),
         Outcome::Unspecified => Err(DecodeError::Missing("outcome")),
     }
+}
+
+pub(crate) fn encode_part(transfer: u64, number: u64, part: SnapshotPart, total_bytes: u64) -> Bytes {
+    use pb::snapshot_part::Kind;
+    let (kind, payload) = match part {
+        SnapshotPart::Head(payload) => (Kind::Head, payload),
+        SnapshotPart::Chunk(payload) => (Kind::Chunk, payload),
+        SnapshotPart::Tail(payload) => (Kind::Tail, payload),
+    };
+    encode(&pb::SnapshotPart { transfer, number, kind: kind as i32, payload, total_bytes })
+}
+
+pub(crate) fn decode_part(bytes: Bytes) -> Result<NumberedPart, DecodeError> {
+    use pb::snapshot_part::Kind;
+    let pb::SnapshotPart { transfer, number, kind, payload, total_bytes } = pb::SnapshotPart::decode(bytes)?;
+    let part = match Kind::try_from(kind) {
+        Ok(Kind::Head) => SnapshotPart::Head(payload),
+        Ok(Kind::Chunk) => SnapshotPart::Chunk(payload),
+        Ok(Kind::Tail) => SnapshotPart::Tail(payload),
+        Ok(Kind::Unspecified) | Err(_) => {
+            return Err(DecodeError::Unknown { what: "snapshot part", number: u64::from(kind.unsigned_abs()) });
+        }
+    };
+    Ok(NumberedPart { transfer, number, part, total_bytes })
+}
+
+pub(crate) fn encode_snapshot_end(transfer: u64, vote: &Vote, meta: &SnapshotMeta) -> Bytes {
+    encode(&pb::SnapshotEnd {
+        transfer,
+        vote: vote_out(vote),
+        last: meta.last_log_id.as_ref().map(log_id_out),
+        membership_log: meta.last_membership.log_id().as_ref().map(log_id_out),
+        membership: encode_membership(meta.last_membership.membership()),
+    })
+}
+
+pub(crate) fn decode_snapshot_end(bytes: Bytes) -> Result<TransferEnd, DecodeError> {
+    let end = pb::SnapshotEnd::decode(bytes)?;
+    let vote = vote_in(end.vote)?;
+    let last = log_id_in(end.last.ok_or(DecodeError::Missing("last"))?);
+    let membership_log = log_id_in(end.membership_log.ok_or(DecodeError::Missing("membership_log"))?);
+    // openraft takes both for granted; a peer that breaks it must not get as far as that.
+    if last.leader_id > epoch_of(&vote) || membership_log.index > last.index {
+        return Err(DecodeError::Malformed("a snapshot from after its leader's election".to_owned()));
+    }
+    let membership = StoredMembership::new(Some(membership_log), decode_membership(&end.membership)?);
+    let meta = SnapshotMeta { last_log_id: Some(last), last_membership: membership };
+    Ok(TransferEnd { transfer: end.transfer, vote, meta })
+}
+
+pub(crate) fn encode_snapshot_end_reply(vote: &Vote) -> Bytes {
+    encode(&pb::SnapshotEndReply { vote: vote_out(vote) })
+}
+
+pub(crate) fn decode_snapshot_end_reply(bytes: Bytes) -> Result<Vote, DecodeError> {
+    vote_in(pb::SnapshotEndReply::decode(bytes)?.vote)
 }
 
 #[cfg(test)]

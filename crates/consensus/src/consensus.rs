@@ -21,6 +21,7 @@ use crate::options::{ConsensusOptions, Timers};
 use crate::placement::Member;
 use crate::proposer;
 use crate::serve::serve;
+use crate::snapshot::SnapshotFiles;
 use crate::status::StartError;
 use crate::storage::{CommittedReader, Storage, stored};
 use crate::transport::{Class, FrameStream, PeerTransport};
@@ -71,7 +72,7 @@ impl Consensus {
         self.node.identities.expect(peers.iter().map(|peer| (peer.node, peer.disk)));
         for peer in peers.iter().filter(|peer| peer.node != self.node.own()) {
             self.node.set_address(peer.node, &peer.address, true);
-            for class in Class::ALL {
+            for class in Class::STANDING {
                 self.node.link(peer.node, class, None);
             }
         }
@@ -82,11 +83,15 @@ impl Consensus {
         self.node.runtime().spawn(serve(self.node.clone(), peer, class, stream));
     }
 
-    /// Starts this node's replica of a group, from what the log holds of it.
+    /// Starts this node's replica of a group, from what the log holds of it. Without `snapshots` its log is never purged.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start_group(&self, id: GroupId) -> Result<(GroupHandle, GroupControl), StartError> {
+    pub async fn start_group(
+        &self,
+        id: GroupId,
+        snapshots: Option<Arc<dyn SnapshotFiles>>,
+    ) -> Result<(GroupHandle, GroupControl), StartError> {
         if let Some(reason) = self.node.stopped() {
             return Err(StartError::Stopped(reason.to_string()));
         }
@@ -111,12 +116,13 @@ impl Consensus {
             vote: found.vote,
             last_log: found.last.map_or(0, |last| last.index),
             silent_until: if pristine { BootNs(0) } else { self.node.now().plus(silence) },
+            snapshots,
         }));
         if !self.node.add_group(group.clone()) {
             return Err(StartError::Started(id));
         }
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
-        let machine = Machine::new(group.clone(), found.committed, found.membership);
+        let machine = Machine::new(group.clone(), log.clone(), found);
         let storage = Storage::new(log, Some(group.clone()));
         let network = NetworkFactory { node: self.node.clone(), group: group.clone() };
         let config = Arc::new(config(options.timers));

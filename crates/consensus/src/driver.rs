@@ -4,15 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_types::LogIndex;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::control::GroupControl;
+use crate::group::{Group, Raft};
+use crate::handle::OwnSnapshot;
 use crate::status::HandOverError;
 
 /// How long an owner that leads may be not ready before leadership is handed over; also between two attempts.
 const UNREADY_MAX: Duration = Duration::from_secs(1);
+/// openraft is told again of a snapshot, or of what is to be purged, after this.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// For the owner to drain then.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -24,6 +29,7 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
     let mut look = tokio::time::interval(group.timers.heartbeat);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_attempt: Option<Instant> = None;
+    let mut told = None;
     loop {
         tokio::select! {
             () = group.driver.changed() => {
@@ -37,6 +43,7 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
             group.stop(&fatal.to_string());
             return;
         }
+        tell_of_snapshots(&group, &raft, &mut told).await;
         let ready = group.driver.ready();
         raft.runtime_config().elect(ready && !group.silent());
         if group.driver.fit() || group.leads().is_none() {
@@ -50,6 +57,31 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
             next_attempt = Some(now + UNREADY_MAX);
             tokio::spawn(give_up(control.clone()));
         }
+    }
+}
+
+/// Makes the owner's newest snapshot openraft's, and has the log purged in front of the one before it. `told` is what
+/// openraft was last told, and when: a purge waits while entries are being sent, and may be passed over.
+async fn tell_of_snapshots(group: &Group, raft: &Raft, told: &mut Option<(OwnSnapshot, Instant)>) {
+    let Some(own) = group.driver.own_snapshot() else { return };
+    let (snapshot, purged) = {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.snapshot.map_or(0, |id| id.index), metrics.purged.map_or(0, |id| id.index))
+    };
+    let is_known = snapshot >= own.index.0;
+    if is_known && purged >= own.purge_upto.0 {
+        return;
+    }
+    let step = OwnSnapshot { purge_upto: if is_known { own.purge_upto } else { LogIndex(0) }, ..own };
+    if told.is_some_and(|(last, at)| last == step && at.elapsed() < TELL_AGAIN) {
+        return;
+    }
+    *told = Some((step, Instant::now()));
+    let trigger = raft.trigger();
+    let told = if is_known { trigger.purge_log(own.purge_upto.0).await } else { trigger.snapshot().await };
+    if let Err(error) = told {
+        tracing::debug!(group = %group.id, %error, "not told of a snapshot: the group ends");
     }
 }
 

@@ -46,10 +46,16 @@ pub(crate) enum Kind {
     /// `pb::LeaseAsk` and `pb::LeaseAnswer`; carry no id and no group of their own.
     LeaseAsk = 20,
     LeaseAnswer = 21,
+    /// `pb::SnapshotPart`, answered by `pb::SnapshotPartReply`.
+    SnapshotPart = 22,
+    SnapshotPartReply = 23,
+    /// `pb::SnapshotEnd`, answered by `pb::SnapshotEndReply`.
+    SnapshotEnd = 24,
+    SnapshotEndReply = 25,
 }
 
 impl Kind {
-    const ALL: [Kind; 16] = [
+    const ALL: [Kind; 20] = [
         Kind::Hello,
         Kind::Ping,
         Kind::Pong,
@@ -66,6 +72,10 @@ impl Kind {
         Kind::ReleaseReply,
         Kind::LeaseAsk,
         Kind::LeaseAnswer,
+        Kind::SnapshotPart,
+        Kind::SnapshotPartReply,
+        Kind::SnapshotEnd,
+        Kind::SnapshotEndReply,
     ];
 
     pub(crate) fn from_number(number: u32) -> Option<Kind> {

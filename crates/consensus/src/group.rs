@@ -22,6 +22,7 @@ use crate::lease::{Answered, LeaderLease, Promises, Ticket, Voters};
 use crate::machine::Machine;
 use crate::options::Timers;
 use crate::raft_types::{Entry, LeaderId, Membership, Types, Vote, epoch_of};
+use crate::snapshot::SnapshotFiles;
 
 pub(crate) type Raft = openraft::Raft<Types, Machine>;
 
@@ -54,6 +55,8 @@ pub(crate) struct Group {
     stopped: watch::Sender<Option<Arc<str>>>,
     /// Whether a hand-over is under way.
     pub(crate) handing_over: Arc<AtomicBool>,
+    /// `None`: the group has no snapshots.
+    pub(crate) snapshots: Option<Arc<dyn SnapshotFiles>>,
 }
 
 /// What a group is made of.
@@ -71,6 +74,7 @@ pub(crate) struct GroupParts {
     pub(crate) last_log: u64,
     /// End of the silence after a restart.
     pub(crate) silent_until: BootNs,
+    pub(crate) snapshots: Option<Arc<dyn SnapshotFiles>>,
 }
 
 impl Group {
@@ -96,6 +100,7 @@ impl Group {
             owner: watch::Sender::new(()),
             stopped: watch::Sender::new(None),
             handing_over: Arc::default(),
+            snapshots: parts.snapshots,
         };
         group.publish_follower(vote);
         group
@@ -200,6 +205,15 @@ impl Group {
     /// Entries up to `index` are on this node's stable storage.
     pub(crate) fn observe_flushed(&self, index: u64) {
         self.flushed.fetch_max(index, Ordering::AcqRel);
+    }
+
+    /// A snapshot of `index` stands in for the log up to there.
+    pub(crate) fn observe_installed(&self, index: u64, membership: &Membership) {
+        self.identities.expect(disks(membership));
+        self.last_log.fetch_max(index, Ordering::AcqRel);
+        self.flushed.fetch_max(index, Ordering::AcqRel);
+        tracing::info!(group = %self.id, index, "a snapshot is installed");
+        self.driver.set_installed(LogIndex(index));
     }
 
     pub(crate) fn observe_committed(&self, index: u64) {

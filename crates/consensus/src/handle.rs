@@ -162,6 +162,26 @@ pub enum Drain {
     Requested,
 }
 
+/// A snapshot of the owner's own, on stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnSnapshot {
+    /// Its position: the newest entry that it covers.
+    pub index: LogIndex,
+    /// The epoch of the entry there.
+    pub epoch: Epoch,
+    /// Up to here the log is no longer needed: the position of an older snapshot; 0: all of it still is.
+    pub purge_upto: LogIndex,
+}
+
+/// How far a snapshot that comes from another node has come, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IncomingBytes {
+    /// Received.
+    pub received: u64,
+    /// About how many there will be.
+    pub total: u64,
+}
+
 /// Everything that owner and driver share about one group.
 #[derive(Debug)]
 struct Shared {
@@ -180,6 +200,10 @@ struct Shared {
     /// `None` while no other clock is known.
     wall: ArcSwapOption<TrustedWall>,
     wall_off: AtomicBool,
+    // Snapshots.
+    own_snapshot: Mutex<Option<OwnSnapshot>>,
+    installed: AtomicU64,
+    incoming: Mutex<Option<IncomingBytes>>,
 }
 
 /// The owner's side.
@@ -211,6 +235,9 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         draining: AtomicBool::new(false),
         wall: ArcSwapOption::empty(),
         wall_off: AtomicBool::new(false),
+        own_snapshot: Mutex::new(None),
+        installed: AtomicU64::new(0),
+        incoming: Mutex::new(None),
     });
     (GroupHandle { shared: shared.clone(), log }, GroupDriver { shared })
 }
@@ -271,6 +298,26 @@ impl GroupHandle {
         if self.shared.ready.swap(ready, Ordering::AcqRel) != ready {
             self.shared.driver_wake.notify_one();
         }
+    }
+
+    /// Reports a new snapshot: it is what replicas that need it are sent from now on, and the log is purged as far as it says.
+    pub fn report_snapshot(&self, snapshot: OwnSnapshot) {
+        *self.shared.own_snapshot.lock() = Some(snapshot);
+        self.shared.driver_wake.notify_one();
+    }
+
+    /// The position of the newest snapshot that was installed from another node; 0: none was. An owner that has not
+    /// applied as much must go on from that snapshot: what its log holds before is no longer to be read. To be asked **after**
+    /// [`GroupHandle::committed`].
+    #[must_use]
+    pub fn installed(&self) -> LogIndex {
+        LogIndex(self.shared.installed.load(Ordering::Acquire))
+    }
+
+    /// A snapshot that is being received.
+    #[must_use]
+    pub fn incoming(&self) -> Option<IncomingBytes> {
+        *self.shared.incoming.lock()
     }
 
     /// Whether the driver wants the owner to drain for a hand-over.
@@ -335,6 +382,24 @@ impl GroupDriver {
     #[must_use]
     pub fn committed(&self) -> LogIndex {
         LogIndex(self.shared.committed.load(Ordering::Acquire))
+    }
+
+    /// Publishes that a snapshot of `index` was installed: in that order the owner never takes what stood in its log before
+    /// for committed.
+    pub fn set_installed(&self, index: LogIndex) {
+        self.shared.installed.fetch_max(index.0, Ordering::AcqRel);
+        self.advance_committed(index);
+    }
+
+    /// What the owner has reported last.
+    #[must_use]
+    pub fn own_snapshot(&self) -> Option<OwnSnapshot> {
+        *self.shared.own_snapshot.lock()
+    }
+
+    /// Publishes how far a snapshot has come that is being received.
+    pub fn set_incoming(&self, incoming: Option<IncomingBytes>) {
+        *self.shared.incoming.lock() = incoming;
     }
 
     /// The owner's applied position.

@@ -35,9 +35,11 @@ pub mod placement;
 mod proposer;
 mod raft_types;
 mod serve;
+pub mod snapshot;
 mod status;
 mod storage;
 pub mod testing;
+mod transfer;
 mod transport;
 
 pub use clocks::{ClockCheck, TrustedWall};

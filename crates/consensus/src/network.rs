@@ -28,8 +28,10 @@ use crate::codec::{self, DecodeError};
 use crate::frame::{Envelope, Kind, Urgency};
 use crate::group::Group;
 use crate::link::{Link, LinkError, answer_of};
+use crate::machine::{Snapshot, SnapshotData};
 use crate::node::NodeCore;
 use crate::raft_types::{LogId, PeerNode, Types, Vote};
+use crate::transfer;
 use crate::transport::Class;
 
 /// Append requests of one group under way to one peer.
@@ -48,7 +50,7 @@ pub(crate) struct NetworkFactory {
 impl NetworkFactory {
     fn client(&self, target: u64, at: &PeerNode, class: Class) -> Network {
         let link = self.node.link(NodeId(target), class, Some(&at.address));
-        Network { group: self.group.clone(), link }
+        Network { node: self.node.clone(), group: self.group.clone(), peer: NodeId(target), link }
     }
 }
 
@@ -66,7 +68,9 @@ impl RaftNetworkFactory<Types> for NetworkFactory {
 
 /// One group's way to one peer.
 pub(crate) struct Network {
+    node: Arc<NodeCore>,
     group: Arc<Group>,
+    peer: NodeId,
     link: Arc<Link>,
 }
 
@@ -107,7 +111,7 @@ impl Network {
 }
 
 impl RaftNetworkV2<Types> for Network {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -148,13 +152,25 @@ impl RaftNetworkV2<Types> for Network {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<Types, ()>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let error = LinkError::Refused("this version sends no snapshots".to_owned());
-        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+        let Some(files) = self.group.snapshots.clone() else {
+            let error = LinkError::Refused("this group has no snapshots".to_owned());
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+        };
+        let link = self.node.link(self.peer, Class::Snapshot, None);
+        let transfer = self.node.random();
+        let sent = transfer::send(&self.group, files.as_ref(), &link, transfer, &vote, &snapshot.meta);
+        tokio::select! {
+            sent = sent => sent.map_err(|error| {
+                tracing::warn!(group = %self.group.id, peer = %self.peer, %error, "a snapshot was not sent; it is tried again");
+                StreamingError::Unreachable(Unreachable::new(&error))
+            }),
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
     }
 
     async fn transfer_leader(

@@ -94,6 +94,11 @@ impl NodeCore {
         pause + pause.mul_f64(self.rng.lock().random_range(0.0..0.5))
     }
 
+    /// For ids that only have to differ from others of this node.
+    pub(crate) fn random(&self) -> u64 {
+        self.rng.lock().random()
+    }
+
     // ---- groups ----------------------------------------------------------------------------------------------------
 
     pub(crate) fn group(&self, id: GroupId) -> Option<Arc<Group>> {

@@ -8,6 +8,7 @@
 //! and hand-overs pass the gate of the lease here: on the way in, and again when a granted vote is about to leave
 //! (`lease.rs` says why).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use crate::group::{Group, Raft};
 use crate::link::{SILENCE_MAX, send};
 use crate::node::NodeCore;
 use crate::raft_types::Vote;
+use crate::transfer::Transfer;
 use crate::transport::{Class, FrameStream};
 
 /// Questions of one stream that are being served; at the bound no more are read.
@@ -132,6 +134,8 @@ struct Session {
     serving: FuturesUnordered<BoxFuture<'static, Answer>>,
     lease_answers: Arc<LeaseAnswers>,
     pong_due: Option<Bytes>,
+    /// Snapshots that come on this stream. Whoever waits for the lock is served in the order of arrival.
+    transfers: HashMap<GroupId, Arc<tokio::sync::Mutex<Transfer>>>,
 }
 
 /// An answer, or the reason for humans why there is none.
@@ -149,6 +153,7 @@ impl Session {
             serving: FuturesUnordered::new(),
             lease_answers: Arc::default(),
             pong_due: None,
+            transfers: HashMap::new(),
         }
     }
 
@@ -191,7 +196,12 @@ impl Session {
         }
     }
 
-    fn serve(&self, group: GroupId, kind: Option<Kind>, payload: Bytes) -> BoxFuture<'static, Served> {
+    fn transfer(&mut self, group: Arc<Group>) -> Arc<tokio::sync::Mutex<Transfer>> {
+        let new = || Arc::new(tokio::sync::Mutex::new(Transfer::new(group.clone())));
+        self.transfers.entry(group.id).or_insert_with(new).clone()
+    }
+
+    fn serve(&mut self, group: GroupId, kind: Option<Kind>, payload: Bytes) -> BoxFuture<'static, Served> {
         let refuse =
             |reason: &str| -> BoxFuture<'static, Served> { Box::pin(std::future::ready(Err(reason.to_owned()))) };
         let Some(found) = self.node.group(group) else { return refuse("no such group here") };
@@ -202,6 +212,8 @@ impl Session {
             Some(Kind::PreVote) => Box::pin(vote(found, raft, payload, true)),
             Some(Kind::Transfer) => Box::pin(transfer(found, raft, payload)),
             Some(Kind::Release) => Box::pin(std::future::ready(release(&found, self.peer, payload))),
+            Some(Kind::SnapshotPart) => Box::pin(snapshot_part(self.transfer(found), payload)),
+            Some(Kind::SnapshotEnd) => Box::pin(snapshot_end(self.transfer(found), raft, payload)),
             _ => refuse("this version does not know such a question"),
         }
     }
@@ -257,6 +269,16 @@ async fn transfer(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
     }
     let reply = raft.handle_transfer_leader(request).await.map_err(|error| error.to_string())?;
     Ok((Kind::TransferReply, codec::encode_transfer_reply(&reply), Urgency::Now))
+}
+
+async fn snapshot_part(transfer: Arc<tokio::sync::Mutex<Transfer>>, payload: Bytes) -> Served {
+    let reply = transfer.lock().await.part(payload).await?;
+    Ok((Kind::SnapshotPartReply, reply, Urgency::Now))
+}
+
+async fn snapshot_end(transfer: Arc<tokio::sync::Mutex<Transfer>>, raft: Raft, payload: Bytes) -> Served {
+    let reply = transfer.lock().await.finish(raft, payload).await?;
+    Ok((Kind::SnapshotEndReply, reply, Urgency::Now))
 }
 
 fn release(group: &Group, peer: NodeId, payload: Bytes) -> Served {

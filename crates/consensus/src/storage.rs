@@ -14,7 +14,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
-use fastness_log::{EntryId, EntryKind, GroupLog, LogEntry, WriteError};
+use fastness_log::{EntryId, EntryKind, GroupLog, GroupState, LogEntry, WriteError};
 use fastness_types::{Epoch, LogIndex, NodeId};
 use futures::Stream;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -44,6 +44,8 @@ pub(crate) struct Stored {
     /// The membership at `committed`.
     pub(crate) membership: StoredMembership,
     pub(crate) last: Option<LogId>,
+    /// Up to where the log is purged, and the membership there.
+    pub(crate) purged: Option<(LogId, StoredMembership)>,
     /// All in the log, the oldest first.
     pub(crate) memberships: Vec<Membership>,
 }
@@ -54,24 +56,31 @@ pub(crate) fn stored(log: &GroupLog) -> Result<Stored, DecodeError> {
     let vote = state.vote.as_deref().map(codec::decode_stored_vote).transpose()?;
     let last = state.last.map(log_id);
     let saved = state.committed.as_deref().map(codec::decode_log_id).transpose()?;
-    // The committed position rides along with later writes; it can never be ahead of what it names.
+    // The committed position rides along with later writes; it can never be ahead of what it names. What is purged was
+    // committed.
     let committed = saved.filter(|saved| last.is_some_and(|last| saved.index <= last.index));
-    let upto = committed.map(|id| id.index);
-    let newest = state.memberships.iter().rfind(|entry| Some(entry.index) <= upto);
-    let membership = match newest {
-        Some(entry) => StoredMembership::new(Some(log_id(entry.id())), codec::decode_membership(&entry.payload)?),
-        None => StoredMembership::default(),
-    };
+    let purged = state.purged.map(log_id);
+    let committed = committed.max(purged);
+    let membership = membership_at(&state, committed.map_or(0, |id| id.index))?;
+    let purged = purged.map(|id| Ok::<_, DecodeError>((id, membership_at(&state, id.index)?))).transpose()?;
     let memberships = state.memberships.iter().map(|entry| codec::decode_membership(&entry.payload));
     let memberships = memberships.collect::<Result<_, _>>()?;
-    Ok(Stored { vote, committed, membership, last, memberships })
+    Ok(Stored { vote, committed, membership, last, purged, memberships })
+}
+
+/// The membership in effect at an index that the log, or what was purged of it, covers.
+pub(crate) fn membership_at(state: &GroupState, index: u64) -> Result<StoredMembership, DecodeError> {
+    match state.memberships.iter().rfind(|entry| entry.index <= index) {
+        Some(entry) => Ok(StoredMembership::new(Some(log_id(entry.id())), codec::decode_membership(&entry.payload)?)),
+        None => Ok(StoredMembership::default()),
+    }
 }
 
 fn log_id(id: EntryId) -> LogId {
     LogId::new(Epoch { term: id.term, node: NodeId(id.node) }, id.index)
 }
 
-fn entry_id(id: &LogId) -> EntryId {
+pub(crate) fn entry_id(id: &LogId) -> EntryId {
     EntryId { index: id.index, term: id.leader_id.term, node: id.leader_id.node.0 }
 }
 
@@ -111,19 +120,20 @@ impl Storage {
         found.iter().map(|entry| codec::from_log(entry).map_err(invalid)).collect()
     }
 
-    /// Waits for an operation; stays pending after a failed write (see the module's last rule).
-    async fn written(&self, outcome: oneshot::Receiver<Result<(), WriteError>>) -> io::Result<()> {
-        match outcome.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(WriteError::Failed(_))) => std::future::pending().await,
-            Ok(Err(error)) => Err(io::Error::other(error)),
-            Err(_) => Err(io::Error::other("the log's writer has ended")),
-        }
+}
+
+/// Waits for an operation; stays pending after a failed write (see the module's last rule).
+pub(crate) async fn written(outcome: oneshot::Receiver<Result<(), WriteError>>) -> io::Result<()> {
+    match outcome.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(WriteError::Failed(_))) => std::future::pending().await,
+        Ok(Err(error)) => Err(io::Error::other(error)),
+        Err(_) => Err(io::Error::other("the log's writer has ended")),
     }
 }
 
 /// Passes an outcome on to whoever waits for it.
-fn tell(to: oneshot::Sender<Result<(), WriteError>>) -> impl FnOnce(Result<(), WriteError>) + Send + 'static {
+pub(crate) fn tell(to: oneshot::Sender<Result<(), WriteError>>) -> impl FnOnce(Result<(), WriteError>) + Send + 'static {
     move |outcome| {
         // The waiter may have been shut down.
         let _ = to.send(outcome);
@@ -190,7 +200,7 @@ impl RaftLogStorage<Types> for Storage {
         }
         let (done, outcome) = oneshot::channel();
         self.log.save_vote(codec::encode_stored_vote(vote), tell(done));
-        self.written(outcome).await
+        written(outcome).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {

@@ -1,13 +1,15 @@
 //! A network in memory, for tests of this crate and of those above it, with faults.
 //!
+//! Beside it [`MemorySnapshots`], the snapshots of one replica.
+//!
 //! Streams are channels. While two nodes are cut from each other frames wait, as in TCP when packets are lost: they arrive
 //! late, once the cut is healed, or never, if the stream was given up meanwhile. Nothing here is used in production.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_types::NodeId;
+use fastness_types::{LogIndex, NodeId};
 use fastness_wire::peer::v1::Frame;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
+use crate::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles, SnapshotPart};
 use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
 
 /// One network that nodes join by their [`MemoryTransport`]s. Clones are the same network.
@@ -177,5 +180,92 @@ impl PeerTransport for MemoryTransport {
             FrameStream { outgoing: theirs, incoming: Box::pin(ReceiverStream::new(there)) },
         );
         Ok(FrameStream { outgoing: mine, incoming: Box::pin(ReceiverStream::new(here)) })
+    }
+}
+
+/// The snapshots of one replica, kept over its restarts: the two newest. Clones are the same.
+#[derive(Clone, Default)]
+pub struct MemorySnapshots {
+    files: Arc<Mutex<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
+}
+
+impl std::fmt::Debug for MemorySnapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.files.lock().keys()).finish()
+    }
+}
+
+impl MemorySnapshots {
+    /// Positions, the newest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<LogIndex> {
+        self.files.lock().keys().rev().copied().collect()
+    }
+
+    /// What one holds.
+    #[must_use]
+    pub fn get(&self, index: LogIndex) -> Option<Vec<SnapshotPart>> {
+        self.files.lock().get(&index).cloned()
+    }
+
+    /// Adds one; gives the position of the one before it, which is kept as well, 0 if there is none.
+    pub fn put(&self, index: LogIndex, parts: Vec<SnapshotPart>) -> LogIndex {
+        let mut files = self.files.lock();
+        files.insert(index, parts);
+        while files.len() > 2 {
+            files.pop_first();
+        }
+        files.keys().rev().nth(1).copied().unwrap_or(LogIndex(0))
+    }
+
+    /// Loses all of them.
+    pub fn clear(&self) {
+        self.files.lock().clear();
+    }
+}
+
+#[async_trait::async_trait]
+impl SnapshotFiles for MemorySnapshots {
+    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
+        let parts = self.get(index).ok_or_else(|| format!("there is no snapshot of {}", index.0))?;
+        Ok(Box::new(MemoryOutgoing(parts.into())))
+    }
+
+    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
+        Ok(Box::new(MemoryIncoming { to: self.clone(), parts: Vec::new() }))
+    }
+}
+
+struct MemoryOutgoing(VecDeque<SnapshotPart>);
+
+#[async_trait::async_trait]
+impl OutgoingSnapshot for MemoryOutgoing {
+    fn bytes(&self) -> u64 {
+        self.0.iter().map(|part| part.bytes().len() as u64).sum()
+    }
+
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+        Ok(self.0.pop_front())
+    }
+}
+
+struct MemoryIncoming {
+    to: MemorySnapshots,
+    parts: Vec<SnapshotPart>,
+}
+
+#[async_trait::async_trait]
+impl IncomingSnapshot for MemoryIncoming {
+    async fn push(&mut self, part: SnapshotPart) -> Result<(), String> {
+        self.parts.push(part);
+        Ok(())
+    }
+
+    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
+        if !matches!(self.parts.last(), Some(SnapshotPart::Tail(_))) {
+            return Err("it has no tail".to_owned());
+        }
+        self.to.put(index, self.parts);
+        Ok(())
     }
 }

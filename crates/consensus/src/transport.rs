@@ -19,11 +19,15 @@ pub enum Class {
     Append,
     /// openraft's heartbeats and the lease.
     Heartbeat,
+    /// Snapshots. Opened when the first one is sent.
+    Snapshot,
 }
 
 impl Class {
-    /// Both.
-    pub const ALL: [Class; 2] = [Class::Append, Class::Heartbeat];
+    /// All of them.
+    pub const ALL: [Class; 3] = [Class::Append, Class::Heartbeat, Class::Snapshot];
+    /// Those that are open all the time.
+    pub(crate) const STANDING: [Class; 2] = [Class::Append, Class::Heartbeat];
 }
 
 /// Frames that a stream may hold before they are sent. A full stream makes the link wait, which fills its own queue,

@@ -140,9 +140,10 @@ impl GroupMemory {
         Ok((from, end))
     }
 
-    /// Forgets entries up to `upto`, which may lie beyond the last (after a snapshot was installed). Gives the first
-    /// index that this removes and what is stored about it; `None` if that much is purged already.
-    pub(crate) fn purge(&mut self, upto: EntryId) -> Option<(u64, PurgeRecord)> {
+    /// Forgets entries up to `upto`, which may lie beyond the last (after a snapshot was installed; `membership` is
+    /// then the one at `upto`). Gives the first index that this removes and what is stored about it; `None` if that much is
+    /// purged already.
+    pub(crate) fn purge(&mut self, upto: EntryId, membership: Option<LogEntry>) -> Option<(u64, PurgeRecord)> {
         if self.purged.is_some_and(|purged| purged.index >= upto.index) {
             return None;
         }
@@ -150,6 +151,10 @@ impl GroupMemory {
         let kept = self.memberships.split_off(&(upto.index + 1));
         if let Some((_, newest)) = std::mem::replace(&mut self.memberships, kept).pop_last() {
             self.purged_membership = Some(newest);
+        }
+        if let Some(membership) = membership {
+            // Of the log's own entries some may be another leader's that never committed.
+            self.purged_membership = Some(Arc::new(membership));
         }
         if self.last.is_none_or(|last| last.index <= upto.index) {
             self.last = Some(upto);

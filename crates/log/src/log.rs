@@ -120,7 +120,7 @@ impl Log {
             failure: failure.clone(),
             clock: options.clock.clone(),
             pending_committed: BTreeMap::new(),
-            purged_entries: 0,
+            purged: false,
         };
         let reader = DiskReader { store, ring };
         let (reader, threads) = start(writer, reader, driver).map_err(|error| OpenError::Thread(error.to_string()))?;
@@ -336,11 +336,31 @@ impl GroupLog {
         }
     }
 
-    /// Removes every entry up to `upto`, which may lie beyond the last one (a snapshot was installed): the log then goes
-    /// on after it. Nothing happens if that much is purged already.
+    /// Removes every entry up to `upto`, which may lie beyond the last one: the log then goes on after it. Nothing happens
+    /// if that much is purged already; then, too, `done` is called once all that was queued before is on stable storage.
     pub fn purge(&self, upto: EntryId, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+        self.purge_with(upto, None, done);
+    }
+
+    /// The same for a snapshot of `upto` that comes from elsewhere: `membership` is the newest membership entry that it
+    /// covers, which this log may never have held.
+    pub fn install(
+        &self,
+        upto: EntryId,
+        membership: LogEntry,
+        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
+    ) {
+        self.purge_with(upto, Some(membership), done);
+    }
+
+    fn purge_with(
+        &self,
+        upto: EntryId,
+        membership: Option<LogEntry>,
+        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
+    ) {
         let mut memory = self.group.memory.lock();
-        let op = match memory.purge(upto) {
+        let op = match memory.purge(upto, membership) {
             Some((from, record)) => Op::Purge { group: self.group.clone(), from, record, done: Box::new(done) },
             // In line behind the purge that did it.
             None => Op::Append { group: self.group.clone(), entries: Vec::new(), done: Box::new(done) },

@@ -23,8 +23,8 @@
 //! place and order. One head, any number of chunks, one tail, then the end: what is cut off is told from what is whole.
 //!
 //! # Rules
-//! - A file is written under another name (`writing`), synced, renamed, and its folder synced: a name that ends in
-//!   `.snapshot` is a whole file, or the disk has damaged it.
+//! - A file is written under another name (`writing`; `receiving-N` if it comes from another node), synced, renamed, and its
+//!   folder synced: a name that ends in `.snapshot` is a whole file, or the disk has damaged it.
 //! - Each file has a key of its own, so that no nonce is used twice and the log's keys can be dropped without a look at snapshots.
 
 use std::fs::File;
@@ -47,6 +47,7 @@ const PURPOSE_SNAPSHOT: [u8; 4] = [0, 0, 0, 2];
 const FRAME_BYTES_MAX: usize = 16 << 20;
 const ENDING: &str = ".snapshot";
 const WRITING: &str = "writing";
+const RECEIVING: &str = "receiving-";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -90,6 +91,24 @@ pub enum SnapshotError {
     },
 }
 
+/// A file that is no snapshot yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draft {
+    /// The node's own; one at a time.
+    Own,
+    /// One that comes from another node, told apart by a number.
+    Received(u64),
+}
+
+impl Draft {
+    fn name(self) -> String {
+        match self {
+            Draft::Own => WRITING.to_owned(),
+            Draft::Received(number) => format!("{RECEIVING}{number}"),
+        }
+    }
+}
+
 /// The snapshots of one group on one node.
 pub struct SnapshotFolder {
     path: PathBuf,
@@ -120,7 +139,13 @@ impl SnapshotFolder {
     /// The file system refuses.
     pub fn prepare(&self) -> Result<(), SnapshotError> {
         self.io(std::fs::create_dir_all(&self.path))?;
-        self.discard()
+        for entry in self.io(std::fs::read_dir(&self.path))? {
+            let name = self.io(entry)?.file_name();
+            if name.to_str().is_some_and(|name| name == WRITING || name.starts_with(RECEIVING)) {
+                self.io(std::fs::remove_file(self.path.join(name)))?;
+            }
+        }
+        Ok(())
     }
 
     fn io<T>(&self, result: io::Result<T>) -> Result<T, SnapshotError> {
@@ -148,12 +173,12 @@ impl SnapshotFolder {
         Ok(found)
     }
 
-    /// Begins a snapshot; one at a time.
+    /// Begins a snapshot.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn create(&self, head: &[u8]) -> Result<SnapshotWriter<'_>, SnapshotError> {
-        let path = self.path.join(WRITING);
+    pub fn create(&self, draft: Draft, head: &[u8]) -> Result<SnapshotWriter<'_>, SnapshotError> {
+        let path = self.path.join(draft.name());
         let at = |source| SnapshotError::Io { path: path.clone(), source };
         let file = File::create(&path).map_err(at)?;
         let mut plain = [0; 32];
@@ -240,8 +265,8 @@ impl SnapshotFolder {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn discard(&self) -> Result<(), SnapshotError> {
-        match std::fs::remove_file(self.path.join(WRITING)) {
+    pub fn discard(&self, draft: Draft) -> Result<(), SnapshotError> {
+        match std::fs::remove_file(self.path.join(draft.name())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => self.io(Err(error)),
             _ => Ok(()),
         }

@@ -35,9 +35,6 @@ use crate::store::{Family, OrderedStore, StoreError, WriteBatch};
 
 /// One write batch takes about this many bytes of queued entries, and at least one operation.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Space is asked back from the store after this many purged bytes' worth of entries.
-const RECLAIM_ENTRIES_MIN: u64 = 10_000;
-
 /// What a batch costs, for a simulated latency.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteLoad {
@@ -88,7 +85,7 @@ pub(crate) struct Writer {
     pub(crate) failure: Arc<Failure>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pending_committed: BTreeMap<GroupId, Bytes>,
-    pub(crate) purged_entries: u64,
+    pub(crate) purged: bool,
 }
 
 /// What to do after a batch is on stable storage.
@@ -169,7 +166,7 @@ impl Writer {
                 batch.put(Family::Meta, key.encode(), self.sealer.seal_meta(key, &record.encode()));
                 let range = key::entries(group.id, *from, record.upto.index.saturating_add(1));
                 batch.delete_range(Family::Log, range.from, range.to);
-                self.purged_entries += (record.upto.index + 1).saturating_sub(*from);
+                self.purged |= record.upto.index >= *from;
             }
             Op::Vote { group, vote, .. } => {
                 let key = Key::Vote { group: group.id };
@@ -225,8 +222,8 @@ impl Writer {
             for (group, number) in finish.written {
                 group.memory.lock().tail.evict(number);
             }
-            if self.purged_entries >= RECLAIM_ENTRIES_MIN {
-                self.purged_entries = 0;
+            // Purges are rare, and each frees a large part of the log.
+            if std::mem::take(&mut self.purged) {
                 self.store.reclaim(Family::Log);
             }
         }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use fastness_log::{Cipher, MasterKey, SnapshotError, SnapshotFolder};
+use fastness_log::{Cipher, Draft, MasterKey, SnapshotError, SnapshotFolder};
 use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
 
 /// Randomness of a counter: golden files need the same bytes.
@@ -26,7 +26,7 @@ fn folder(path: &Path) -> SnapshotFolder {
 }
 
 fn write(folder: &SnapshotFolder, index: u64) {
-    let mut writer = folder.create(b"head").unwrap();
+    let mut writer = folder.create(Draft::Own, b"head").unwrap();
     writer.chunk(b"first").unwrap();
     writer.chunk(b"").unwrap();
     writer.chunk(b"third").unwrap();
@@ -66,7 +66,7 @@ fn a_long_chunk_is_one_chunk() {
     let folder = folder(dir.path());
     for length in [16 << 20, (16 << 20) + 1, 40 << 20] {
         let chunk: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
-        let mut writer = folder.create(b"head").unwrap();
+        let mut writer = folder.create(Draft::Own, b"head").unwrap();
         writer.chunk(&chunk).unwrap();
         writer.chunk(b"next").unwrap();
         writer.finish(LogIndex(5), b"tail").unwrap();
@@ -82,7 +82,7 @@ fn what_is_not_finished_never_was() {
     let dir = tempfile::tempdir().unwrap();
     {
         let folder = folder(dir.path());
-        folder.create(b"head").unwrap().chunk(b"chunk").unwrap();
+        folder.create(Draft::Own, b"head").unwrap().chunk(b"chunk").unwrap();
         assert_eq!(folder.list().unwrap(), []);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -323,15 +323,15 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let id = shard.id;
         let config = self.shared.config.load_full();
-        let consensus = self.consensus.clone();
+        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id).await?;
+        let (consensus, exchange) = (self.consensus.clone(), Arc::new(files.clone()));
         // On consensus' own thread: a group's tasks run where it was started, and talk to each other all the time.
-        let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id)).await });
+        let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id), Some(exchange)).await });
         let (handle, control) = started.await.map_err(std::io::Error::other)??;
         self.shared.add_group(id, handle.clone());
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
         let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;
-        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id).await?;
         let options = ReplicaOptions {
             node: self.shared.clone(),
             shard: id,
@@ -577,7 +577,7 @@ async fn start_consensus(
                 }
             });
         }
-        let (handle, group) = consensus.start_group(GroupId::CONTROL).await?;
+        let (handle, group) = consensus.start_group(GroupId::CONTROL, None).await?;
         let control = Control::start(ControlOptions { node, handle, group: Arc::new(group.clone()), clock });
         Ok::<Started, NodeError>((consensus, control, group))
     });

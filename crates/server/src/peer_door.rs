@@ -88,6 +88,7 @@ impl PeerTransport for TlsTransport {
             let answered = match class {
                 Class::Append => client.append(frames).await,
                 Class::Heartbeat => client.heartbeat(frames).await,
+                Class::Snapshot => client.snapshot(frames).await,
             };
             let incoming = answered.map_err(|status| match status.code() {
                 tonic::Code::PermissionDenied => TransportError::Identity(status.message().to_owned()),
@@ -179,6 +180,7 @@ impl PeerDoor {
 impl PeerService for PeerDoor {
     type AppendStream = Frames;
     type HeartbeatStream = Frames;
+    type SnapshotStream = Frames;
 
     async fn append(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
         self.accept(request, Class::Append)
@@ -186,5 +188,9 @@ impl PeerService for PeerDoor {
 
     async fn heartbeat(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
         self.accept(request, Class::Heartbeat)
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
+        self.accept(request, Class::Snapshot)
     }
 }

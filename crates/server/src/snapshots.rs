@@ -1,18 +1,20 @@
 //! The snapshots of a replica, in files. The shard's thread never waits for a disk: each file has a thread that writes or reads
 //! it, and a short queue.
 //!
-//! The two newest are kept; older ones are removed once a newer one is on stable storage.
+//! The two newest are kept; older ones are removed once a newer one is on stable storage. One that comes from another node is
+//! written aside until consensus installs it, and read again from this node's disk like any other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use fastness_log::{Cipher, SnapshotError, SnapshotFolder};
+use fastness_consensus::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles as SnapshotExchange};
+use fastness_log::{Cipher, Draft, SnapshotError, SnapshotFolder};
 use fastness_shard::{SnapshotCheck, SnapshotPart, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore};
 use fastness_types::{GroupId, LogIndex, ShardId};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
 use crate::node::{NodeError, master_key};
@@ -25,18 +27,21 @@ const SHARD: &str = "shard-";
 /// Snapshots that are kept.
 const KEPT: usize = 2;
 
-/// See the module.
+/// See the module. Clones are the same files.
+#[derive(Clone)]
 pub struct SnapshotFiles {
     folder: Arc<SnapshotFolder>,
-    /// Held while a file is written.
+    /// Held while one of this node's own is written.
     writing: Arc<Mutex<()>>,
+    /// Snapshots that began to come from other nodes.
+    received: Arc<AtomicU64>,
 }
 
 impl SnapshotFiles {
     /// In this folder.
     #[must_use]
     pub fn new(folder: SnapshotFolder) -> SnapshotFiles {
-        SnapshotFiles { folder: Arc::new(folder), writing: Arc::default() }
+        SnapshotFiles { folder: Arc::new(folder), writing: Arc::default(), received: Arc::default() }
     }
 }
 
@@ -106,7 +111,7 @@ struct Sink {
     to: Sender<Message>,
     waiting: Arc<AtomicUsize>,
     failure: Arc<Mutex<Option<String>>>,
-    finished: Arc<AtomicBool>,
+    finished: Arc<Mutex<Option<LogIndex>>>,
 }
 
 impl SnapshotSink for Sink {
@@ -128,8 +133,8 @@ impl SnapshotSink for Sink {
         let _ = self.to.send(Message::Finish(index, tail));
     }
 
-    fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
+    fn finished(&self) -> Option<LogIndex> {
+        *self.finished.lock()
     }
 }
 
@@ -137,13 +142,13 @@ impl SnapshotStore for SnapshotFiles {
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
         let (to, from) = channel();
         let (waiting, failure) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
-        let finished = Arc::new(AtomicBool::new(false));
+        let finished = Arc::new(Mutex::new(None));
         let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone(), finished: finished.clone() };
         let (folder, lock, told) = (self.folder.clone(), self.writing.clone(), failure.clone());
         let thread = std::thread::Builder::new().name("snapshot-out".into()).spawn(move || {
             let _lock = lock.lock();
             match write(&folder, &head, &from, &waiting) {
-                Ok(is_whole) => finished.store(is_whole, Ordering::Release),
+                Ok(older) => *finished.lock() = older,
                 Err(error) => *told.lock() = Some(error.to_string()),
             }
         });
@@ -159,6 +164,13 @@ impl SnapshotStore for SnapshotFiles {
             Vec::new()
         });
         let index = list.into_iter().find(|index| below.is_none_or(|below| *index < below))?;
+        Some((index, Box::new(self.parts(index))))
+    }
+}
+
+impl SnapshotFiles {
+    /// Reads the snapshot of this position on a thread of its own.
+    fn parts(&self, index: LogIndex) -> Source {
         let (to, from) = mpsc::channel(QUEUE_MAX);
         let (folder, failed) = (self.folder.clone(), to.clone());
         let thread = std::thread::Builder::new().name("snapshot-in".into()).spawn(move || {
@@ -171,18 +183,109 @@ impl SnapshotStore for SnapshotFiles {
             // There is room: it is the first.
             let _ = failed.try_send(Err(error.to_string()));
         }
-        Some((index, Box::new(Source(from))))
+        Source { parts: from, bytes: 0 }
     }
 }
 
-/// True if it is on stable storage, false if it was given up.
+#[async_trait::async_trait]
+impl SnapshotExchange for SnapshotFiles {
+    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
+        let file = self.folder.file(index);
+        let found = std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Box::new(Source { bytes: found.len(), ..self.parts(index) }))
+    }
+
+    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
+        let draft = Draft::Received(self.received.fetch_add(1, Ordering::Relaxed));
+        let (to, from) = mpsc::channel(QUEUE_MAX);
+        let failure = Arc::new(Mutex::new(None));
+        let (folder, told) = (self.folder.clone(), failure.clone());
+        let store = move || {
+            let stored = store(&folder, draft, from);
+            let removed = folder.discard(draft);
+            if let Err(error) = stored.and(removed.map_err(|error| error.to_string())) {
+                *told.lock() = Some(error);
+            }
+        };
+        std::thread::Builder::new().name("snapshot-store".into()).spawn(store).map_err(|error| error.to_string())?;
+        Ok(Box::new(Incoming { to, failure }))
+    }
+}
+
+/// For the thread that stores what comes from another node.
+enum Received {
+    Part(SnapshotPart),
+    Publish(LogIndex, oneshot::Sender<()>),
+}
+
+struct Incoming {
+    to: mpsc::Sender<Received>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Incoming {
+    fn failure(&self) -> String {
+        self.failure.lock().clone().unwrap_or_else(|| "it was given up".to_owned())
+    }
+}
+
+#[async_trait::async_trait]
+impl IncomingSnapshot for Incoming {
+    async fn push(&mut self, part: SnapshotPart) -> Result<(), String> {
+        self.to.send(Received::Part(part)).await.map_err(|_| self.failure())
+    }
+
+    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
+        let (done, published) = oneshot::channel();
+        self.to.send(Received::Publish(index, done)).await.map_err(|_| self.failure())?;
+        // The thread notes why before it ends.
+        published.await.map_err(|_| self.failure())
+    }
+}
+
+/// Stores a snapshot under its draft's name, and makes it one of this replica's when it is told to.
+fn store(folder: &SnapshotFolder, draft: Draft, mut from: mpsc::Receiver<Received>) -> Result<(), String> {
+    let text = |error: SnapshotError| error.to_string();
+    let mut next = || from.blocking_recv();
+    let Some(Received::Part(SnapshotPart::Head(head))) = next() else { return Err("it begins without a head".into()) };
+    let mut writer = folder.create(draft, &head).map_err(text)?;
+    let mut tail = None;
+    while let Some(message) = next() {
+        match (message, tail.take()) {
+            (Received::Part(SnapshotPart::Chunk(chunk)), None) => writer.chunk(&chunk).map_err(text)?,
+            (Received::Part(SnapshotPart::Tail(last)), None) => tail = Some(last),
+            (Received::Publish(index, done), Some(tail)) => {
+                writer.finish(index, &tail).map_err(text)?;
+                if let Err(error) = keep_newest(folder) {
+                    tracing::warn!(%error, "an old snapshot is not removed");
+                }
+                // Whoever asked may have gone away.
+                let _ = done.send(());
+                return Ok(());
+            }
+            _ => return Err("its parts are in a wrong order".into()),
+        }
+    }
+    Ok(())
+}
+
+/// Removes all but the newest, and gives the position of the oldest that is kept, if it is not the only one.
+fn keep_newest(folder: &SnapshotFolder) -> Result<Option<LogIndex>, SnapshotError> {
+    let mut list = folder.list()?;
+    for old in list.split_off(KEPT.min(list.len())) {
+        folder.remove(old)?;
+    }
+    Ok(list.into_iter().skip(1).last())
+}
+
+/// Gives up to where the log is no longer needed once the snapshot is on stable storage, `None` if it was given up.
 fn write(
     folder: &SnapshotFolder,
     head: &[u8],
     from: &Receiver<Message>,
     waiting: &AtomicUsize,
-) -> Result<bool, SnapshotError> {
-    let mut writer = folder.create(head)?;
+) -> Result<Option<LogIndex>, SnapshotError> {
+    let mut writer = folder.create(Draft::Own, head)?;
     loop {
         match from.recv() {
             Ok(Message::Chunk(chunk)) => {
@@ -193,14 +296,11 @@ fn write(
                 let bytes = writer.bytes();
                 writer.finish(index, &tail)?;
                 tracing::info!(index = index.0, bytes, "a snapshot is on stable storage");
-                for old in folder.list()?.into_iter().skip(KEPT) {
-                    folder.remove(old)?;
-                }
-                return Ok(true);
+                return Ok(Some(keep_newest(folder)?.unwrap_or(LogIndex(0))));
             }
             Err(_) => {
-                folder.discard()?;
-                return Ok(false);
+                folder.discard(Draft::Own)?;
+                return Ok(None);
             }
         }
     }
@@ -211,22 +311,36 @@ type Part = Result<SnapshotPart, String>;
 fn read(folder: &SnapshotFolder, index: LogIndex, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
     let mut reader = folder.read(index)?;
     let send = |part| to.blocking_send(Ok(part)).is_ok();
-    let mut goes_on = send(SnapshotPart::Head(reader.head().to_vec()));
+    let mut goes_on = send(SnapshotPart::Head(reader.head().to_vec().into()));
     while goes_on && let Some(chunk) = reader.next_chunk()? {
-        goes_on = send(SnapshotPart::Chunk(chunk));
+        goes_on = send(SnapshotPart::Chunk(chunk.into()));
     }
     if let Some(tail) = reader.tail() {
-        send(SnapshotPart::Tail(tail.to_vec()));
+        send(SnapshotPart::Tail(tail.to_vec().into()));
     }
     Ok(())
 }
 
-struct Source(mpsc::Receiver<Part>);
+struct Source {
+    parts: mpsc::Receiver<Part>,
+    bytes: u64,
+}
 
 #[async_trait::async_trait(?Send)]
 impl SnapshotSource for Source {
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
-        self.0.recv().await.transpose()
+        self.parts.recv().await.transpose()
+    }
+}
+
+#[async_trait::async_trait]
+impl OutgoingSnapshot for Source {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+        self.parts.recv().await.transpose()
     }
 }
 
@@ -259,7 +373,7 @@ mod tests {
         }
         assert_eq!(sink.failure(), None);
         sink.finish(LogIndex(index), b"tail".to_vec());
-        until(|| sink.is_finished());
+        until(|| sink.finished().is_some());
         assert_eq!(files.folder.list().unwrap().first(), Some(&LogIndex(index)));
     }
 
@@ -269,6 +383,53 @@ mod tests {
             assert!(Instant::now() < until, "it does not come");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    async fn received(files: &SnapshotFiles, parts: Vec<SnapshotPart>) -> Result<Box<dyn IncomingSnapshot>, String> {
+        let mut incoming = files.receive().await?;
+        for part in parts {
+            incoming.push(part).await?;
+        }
+        Ok(incoming)
+    }
+
+    fn entries(dir: &Path) -> usize {
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn one_from_another_node_is_kept_once_it_is_published() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [there, here] = [files(dirs[0].path()), files(dirs[1].path())];
+        write(&there, 10);
+        write(&here, 5);
+        let mut source = there.open(LogIndex(10)).await.unwrap();
+        assert_eq!(source.bytes(), std::fs::metadata(there.folder.file(LogIndex(10))).unwrap().len());
+        let mut sent = Vec::new();
+        while let Some(part) = OutgoingSnapshot::next(source.as_mut()).await.unwrap() {
+            sent.push(part);
+        }
+        assert!(there.open(LogIndex(9)).await.is_err(), "there is none of that position");
+
+        let incoming = received(&here, sent.clone()).await.unwrap();
+        assert_eq!(here.folder.list().unwrap(), [LogIndex(5)], "not before it is published");
+        incoming.publish(LogIndex(10)).await.unwrap();
+        assert_eq!(here.folder.list().unwrap(), [LogIndex(10), LogIndex(5)]);
+        assert_eq!(parts(&here, None).await, (10, Ok(sent.clone())));
+
+        // Given up, without a tail, in a wrong order: nothing is left of it.
+        drop(received(&here, sent[..3].to_vec()).await.unwrap());
+        let unfinished = received(&here, sent[..3].to_vec()).await.unwrap();
+        let error = unfinished.publish(LogIndex(20)).await.unwrap_err();
+        assert!(error.contains("wrong order"), "{error}");
+        let headless = received(&here, sent[1..].to_vec()).await;
+        let error = match headless {
+            Ok(headless) => headless.publish(LogIndex(20)).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.contains("head"), "{error}");
+        until(|| entries(dirs[1].path()) == 2);
+        assert_eq!(here.folder.list().unwrap(), [LogIndex(10), LogIndex(5)]);
     }
 
     async fn parts(files: &SnapshotFiles, below: Option<LogIndex>) -> (u64, Result<Vec<SnapshotPart>, String>) {
@@ -295,9 +456,9 @@ mod tests {
         let (index, newest) = parts(&files, None).await;
         let newest = newest.unwrap();
         assert_eq!((index, newest.len()), (30, 52));
-        assert_eq!(newest[0], SnapshotPart::Head(b"head".to_vec()));
-        assert_eq!(newest[50], SnapshotPart::Chunk(vec![49; 10]));
-        assert_eq!(newest[51], SnapshotPart::Tail(b"tail".to_vec()));
+        assert_eq!(newest[0], SnapshotPart::Head("head".into()));
+        assert_eq!(newest[50], SnapshotPart::Chunk(vec![49; 10].into()));
+        assert_eq!(newest[51], SnapshotPart::Tail("tail".into()));
         assert_eq!(parts(&files, Some(LogIndex(30))).await.0, 20);
         assert!(files.open_newest(Some(LogIndex(20))).is_none());
 

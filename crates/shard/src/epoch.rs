@@ -106,6 +106,15 @@ impl State {
         }
     }
 
+    /// A snapshot of `index` was installed, and memory does not hold as much: it is given up for the snapshot.
+    pub(crate) fn meet_installed(&mut self, index: LogIndex) {
+        tracing::info!(shard = self.shard.0, applied = self.applied.0, index = index.0, "a snapshot is restored from");
+        self.jumped_to = index;
+        if !self.meet_foreign_entry() {
+            self.restart_from_log();
+        }
+    }
+
     /// Throws away what did not commit, and the memory that holds it.
     fn undo(&mut self) {
         let Some(mut leader) = self.leader.take() else { return };

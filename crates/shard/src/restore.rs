@@ -19,6 +19,11 @@ use crate::state::{Phase, State, new_engine};
 pub(crate) enum Fatal {
     #[error("reading the log from {from:?}: {error}")]
     Read { from: LogIndex, error: ReadError },
+    #[error(
+        "the log is needed from {from:?} on and purged up to {upto:?}, and no snapshot of that position or a later one can be \
+         used: this replica's data cannot be restored here; replace it: fastness cluster replace-replica"
+    )]
+    NoSnapshot { from: LogIndex, upto: LogIndex },
     #[error("the log gave no entry from {0:?} on")]
     Nothing(LogIndex),
     #[error("log entry {expected:?} was expected, {found:?} came")]

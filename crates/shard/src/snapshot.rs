@@ -9,11 +9,16 @@
 //! - A snapshot names its log position and the checksum of the log up to there, so that two replicas can be compared at any
 //!   position that they share, and a restored one goes on with the same checksum.
 //! - A restore takes the newest snapshot that reads whole; one that does not is passed over with an error in the log file, in the
-//!   end for the log's own beginning.
+//!   end for the log's own beginning, if that is there.
+//! - Two are kept, and the log is purged up to the older one: should the newer not read whole, the older and the log still
+//!   give all. What replicas that need more than the log holds are sent is the newer one (`consensus/src/transfer.rs`).
+//! - One that another node has sent stands in for the log up to its position, and counts as an entry of another epoch.
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use fastness_consensus::handle::OwnSnapshot;
+pub use fastness_consensus::snapshot::SnapshotPart;
 use fastness_engine::{Digest, Engine, EngineOptions, ImageSum};
 use fastness_types::{BootNs, Durability, Epoch, HashSeed, LogIndex, NodeId, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
@@ -53,8 +58,9 @@ pub trait SnapshotSink {
     fn failure(&self) -> Option<String>;
     /// Ends it: from when all is on stable storage it is the snapshot of `index`.
     fn finish(&mut self, index: LogIndex, tail: Vec<u8>);
-    /// Whether that is so.
-    fn is_finished(&self) -> bool;
+    /// `None` until that is so; then up to where the log is no longer needed: the position of the one before it that is
+    /// kept as well, 0 if there is none.
+    fn finished(&self) -> Option<LogIndex>;
 }
 
 /// A snapshot that is being read.
@@ -65,17 +71,6 @@ pub trait SnapshotSource {
     /// # Errors
     /// It is damaged; the text names file and place.
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String>;
-}
-
-/// A part of a snapshot, as it was given to a [`SnapshotSink`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SnapshotPart {
-    /// The first.
-    Head(Vec<u8>),
-    /// Any number of them.
-    Chunk(Vec<u8>),
-    /// The last.
-    Tail(Vec<u8>),
 }
 
 /// What a snapshot begins with. JSON: it is small, and read by people in emergencies. **Frozen**, as the tail is.
@@ -216,7 +211,7 @@ impl State {
         if self.snapshots.is_due(now) {
             self.cut_snapshot(inner, now);
         }
-        self.write_slice(now)
+        self.write_slice(inner, now)
     }
 
     fn cut_snapshot(&mut self, inner: &Inner, now: BootNs) {
@@ -242,7 +237,7 @@ impl State {
         self.snapshots.cut = Some(Cut { sink, position, bytes: 0, sum: None, finishing: false });
     }
 
-    fn write_slice(&mut self, now: BootNs) -> Option<Duration> {
+    fn write_slice(&mut self, inner: &Inner, now: BootNs) -> Option<Duration> {
         let cut = self.snapshots.cut.as_mut()?;
         if let Some(reason) = cut.sink.failure() {
             tracing::error!(shard = self.shard.0, reason, "a snapshot is given up");
@@ -268,9 +263,9 @@ impl State {
             cut.sink.finish(index, serde_json::to_vec(&**tail).expect("numbers and strings have a JSON form"));
             cut.finishing = true;
         }
-        if !cut.sink.is_finished() {
-            return Some(FINISH_LOOK);
-        }
+        let Some(purge_upto) = cut.sink.finished() else { return Some(FINISH_LOOK) };
+        let epoch = Epoch { term: tail.term, node: NodeId(tail.node) };
+        inner.handle.report_snapshot(OwnSnapshot { index, epoch, purge_upto });
         let info = &mut self.snapshots.info;
         (info.newest, info.keys, info.bytes) = (index, sum.keys, cut.bytes);
         info.written += 1;
@@ -342,10 +337,17 @@ pub(crate) async fn restore(inner: &Inner) {
             state.snapshots.store.as_ref().and_then(|store| store.open_newest(below))
         };
         let Some((index, mut source)) = opened else { return };
-        match load(inner, source.as_mut()).await {
+        let loaded = match load(inner, source.as_mut()).await {
+            Ok(()) if inner.state.borrow().applied != index => Err("it is one of another position".to_owned()),
+            loaded => loaded,
+        };
+        match loaded {
             Ok(()) => {
                 let state = inner.state.borrow();
                 let keys = state.snapshots.info.keys;
+                // The next own one has the log purged.
+                let epoch = state.log_epoch;
+                inner.handle.report_snapshot(OwnSnapshot { index, epoch, purge_upto: LogIndex(0) });
                 return tracing::info!(
                     shard = state.shard.0,
                     index = index.0,

@@ -126,6 +126,8 @@ pub(crate) struct State {
     /// Newest entry that memory holds; 0: none.
     pub(crate) applied: LogIndex,
     pub(crate) committed_seen: LogIndex,
+    /// The newest installed snapshot that memory was given up for; 0: none.
+    pub(crate) jumped_to: LogIndex,
     /// The epoch of the newest applied entry, and its newest batch.
     pub(crate) log_epoch: Epoch,
     pub(crate) log_seq: Seq,
@@ -178,6 +180,7 @@ impl State {
             ended: EndedTenures::default(),
             applied: LogIndex(0),
             committed_seen: LogIndex(0),
+            jumped_to: LogIndex(0),
             log_epoch: Epoch::default(),
             log_seq: Seq(0),
             log_checksum: 0,

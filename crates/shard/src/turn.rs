@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_consensus::handle::Drain;
+use fastness_consensus::handle::{Drain, ReadError};
 use fastness_types::{BootNs, Durability};
 
 use crate::batch::UnitKind;
@@ -125,11 +125,25 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
         inner.state.borrow_mut().committed_seen = to;
         return Ok(false);
     }
+    let installed = inner.handle.installed();
+    if installed >= from {
+        let mut state = inner.state.borrow_mut();
+        if state.jumped_to == installed {
+            // It was tried: the walk has come here from what a restore has found.
+            return Err(Fatal::NoSnapshot { from, upto: installed });
+        }
+        inner.handle.report_ready(false);
+        state.meet_installed(installed);
+        return Ok(true);
+    }
     let entries = match inner.handle.read_cached(from, to, SLICE_BYTES) {
         Some(entries) => entries,
         None => {
             let read = inner.handle.read(from, to, SLICE_BYTES).await;
-            read.map_err(|error| Fatal::Read { from, error })?
+            read.map_err(|error| match error {
+                ReadError::Purged(upto) => Fatal::NoSnapshot { from, upto },
+                error => Fatal::Read { from, error },
+            })?
         }
     };
     if entries.is_empty() {

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Lease, Proposal, Role};
-use fastness_consensus::testing::MemoryNetwork;
+use fastness_consensus::handle::{
+    Committed, Drain, EntryPayload, GroupHandle, Lease, OwnSnapshot, Proposal, Role,
+};
+use fastness_consensus::snapshot::SnapshotPart;
+use fastness_consensus::testing::{MemoryNetwork, MemorySnapshots};
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, Member, Timers};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
@@ -64,6 +67,7 @@ pub struct Node {
     pub seen: Arc<Mutex<Seen>>,
     pub ready: Arc<AtomicBool>,
     pub log: Log,
+    pub snapshots: MemorySnapshots,
     owner: tokio::task::JoinHandle<()>,
 }
 
@@ -73,6 +77,7 @@ pub struct Cluster {
     wall_clocks: BTreeMap<u64, Arc<NodeClock>>,
     pub timers: Timers,
     disks: BTreeMap<u64, MemoryDisk>,
+    snapshots: BTreeMap<u64, MemorySnapshots>,
     /// Ids of the disks that the cluster is made of, until they are created; any other disk is another one.
     first_disks: BTreeMap<u64, DiskId>,
     pub nodes: BTreeMap<u64, Node>,
@@ -108,6 +113,7 @@ impl Cluster {
             clock: clock.clone(),
             timers: Timers::default(),
             disks: (1..=n).map(|id| (id, MemoryDisk::new())).collect(),
+            snapshots: (1..=n).map(|id| (id, MemorySnapshots::default())).collect(),
             nodes: BTreeMap::new(),
             first_disks: (1..=n).map(|id| (id, DiskId([id as u8; 16]))).collect(),
             members: members.collect(),
@@ -160,7 +166,7 @@ impl Cluster {
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
         self.network.join(&consensus);
         consensus.set_peers(&self.members);
-        let (handle, control) = consensus.start_group(GROUP).await.unwrap();
+        let (handle, control) = consensus.start_group(GROUP, Some(Arc::new(self.snapshots[&id].clone()))).await.unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ready = Arc::new(AtomicBool::new(true));
         let owner = Owner {
@@ -169,9 +175,29 @@ impl Cluster {
             ready: ready.clone(),
             leases: self.leases.clone(),
             clock: self.clock.clone(),
+            snapshots: self.snapshots[&id].clone(),
         };
         let owner = tokio::spawn(owner.run());
-        self.nodes.insert(id, Node { consensus, control, handle, seen, ready, log, owner });
+        let snapshots = self.snapshots[&id].clone();
+        self.nodes.insert(id, Node { consensus, control, handle, seen, ready, log, snapshots, owner });
+    }
+
+    /// Has a node make a snapshot of what it has seen, and waits until its log is purged up to the one before.
+    pub async fn snapshot(&self, id: u64) -> LogIndex {
+        let node = &self.nodes[&id];
+        let (index, epoch, parts) = {
+            let seen = node.seen.lock();
+            let last = seen.entries.last().expect("something is committed");
+            (last.index, last.epoch, parts_of(&seen.entries))
+        };
+        let purge_upto = node.snapshots.put(index, parts);
+        node.handle.report_snapshot(OwnSnapshot { index, epoch, purge_upto });
+        let purged = |cluster: &Cluster| {
+            let purged = cluster.nodes[&id].log.group(GROUP).state().purged.map_or(0, |upto| upto.index);
+            (purged >= purge_upto.0).then_some(())
+        };
+        self.within(ms(10_000), purged).await.expect("the log is not purged in 10 s");
+        index
     }
 
     /// As `kill -9`: its disk keeps what was written.
@@ -297,15 +323,32 @@ struct Owner {
     ready: Arc<AtomicBool>,
     leases: Arc<Mutex<Vec<Arc<Lease>>>>,
     clock: Arc<TokioClock>,
+    snapshots: MemorySnapshots,
 }
 
 impl Owner {
+    /// Goes on from the newest snapshot, as after a start or once one was installed.
+    fn restore(&self) -> LogIndex {
+        let Some(index) = self.snapshots.list().first().copied() else { return LogIndex(1) };
+        let entries = entries_of(&self.snapshots.get(index).unwrap());
+        let last = entries.last().expect("a snapshot holds something");
+        assert_eq!(last.index, index, "a snapshot is of its position");
+        self.handle.report_snapshot(OwnSnapshot { index, epoch: last.epoch, purge_upto: LogIndex(0) });
+        self.seen.lock().entries = entries;
+        LogIndex(index.0 + 1)
+    }
+
     async fn run(self) {
-        let mut next = LogIndex(1);
+        let mut next = self.restore();
         loop {
             self.handle.report_ready(self.ready.load(Ordering::Relaxed));
             self.note_lease();
             let committed = self.handle.committed();
+            if self.handle.installed() >= next {
+                let before = next;
+                next = self.restore();
+                assert!(next > before, "an installed snapshot is there, and newer");
+            }
             while next <= committed {
                 let read = match self.handle.read_cached(next, committed, 4096) {
                     Some(read) => read,
@@ -341,4 +384,36 @@ impl Owner {
         let held = leases.iter().filter(|lease| lease.holds(now)).count();
         assert!(held <= 1, "two leases at once");
     }
+}
+
+/// A toy owner's snapshot: its entries as text, one a chunk.
+fn parts_of(entries: &[Committed]) -> Vec<SnapshotPart> {
+    let text = |entry: &Committed| {
+        let payload = match &entry.payload {
+            EntryPayload::Blank => "blank".to_owned(),
+            EntryPayload::Membership => "membership".to_owned(),
+            EntryPayload::Batch(bytes) => format!("batch {}", String::from_utf8_lossy(bytes)),
+        };
+        SnapshotPart::Chunk(format!("{} {} {} {payload}", entry.index.0, entry.epoch.term, entry.epoch.node.0).into())
+    };
+    let ends = [SnapshotPart::Head("head".into()), SnapshotPart::Tail("tail".into())];
+    let [head, tail] = ends;
+    std::iter::once(head).chain(entries.iter().map(text)).chain([tail]).collect()
+}
+
+fn entries_of(parts: &[SnapshotPart]) -> Vec<Committed> {
+    let entry = |part: &SnapshotPart| {
+        let SnapshotPart::Chunk(bytes) = part else { return None };
+        let text = std::str::from_utf8(bytes).unwrap();
+        let mut words = text.splitn(4, ' ');
+        let mut number = || words.next().unwrap().parse::<u64>().unwrap();
+        let (index, term, node) = (number(), number(), number());
+        let payload = match words.next().unwrap() {
+            "blank" => EntryPayload::Blank,
+            "membership" => EntryPayload::Membership,
+            batch => EntryPayload::Batch(Bytes::copy_from_slice(batch.strip_prefix("batch ").unwrap().as_bytes())),
+        };
+        Some(Committed { index: LogIndex(index), epoch: Epoch { term, node: NodeId(node) }, payload })
+    };
+    parts.iter().filter_map(entry).collect()
 }

@@ -7,3 +7,4 @@ mod harness;
 mod leadership;
 mod lease;
 mod replication;
+mod snapshot;

@@ -80,6 +80,7 @@ fn class_number(class: Class) -> u8 {
     match class {
         Class::Append => 1,
         Class::Heartbeat => 2,
+        Class::Snapshot => 3,
     }
 }
 

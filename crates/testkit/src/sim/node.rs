@@ -144,7 +144,7 @@ async fn start_replica(
     clock: Arc<dyn Clock>,
     random_seed: u64,
 ) -> Result<Replica, Box<dyn std::error::Error>> {
-    let (handle, control) = consensus.start_group(GroupId::from(shard)).await?;
+    let (handle, control) = consensus.start_group(GroupId::from(shard), None).await?;
     let options = ShardOptions {
         shard,
         node: node.id,

@@ -1,0 +1,71 @@
+//! The edge towards snapshot files: how consensus reads one that it sends to another node, and stores one that it
+//! receives. What a snapshot holds is its owner's business; when its own are made, too (`handle.rs`, `OwnSnapshot`).
+
+use bytes::Bytes;
+use fastness_types::LogIndex;
+
+/// A part of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotPart {
+    /// The first.
+    Head(Bytes),
+    /// Any number of them.
+    Chunk(Bytes),
+    /// The last.
+    Tail(Bytes),
+}
+
+impl SnapshotPart {
+    /// What it holds.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            SnapshotPart::Head(bytes) | SnapshotPart::Chunk(bytes) | SnapshotPart::Tail(bytes) => bytes,
+        }
+    }
+}
+
+/// The snapshot files of one group on this node.
+#[async_trait::async_trait]
+pub trait SnapshotFiles: Send + Sync + 'static {
+    /// Opens the snapshot of exactly this position.
+    ///
+    /// # Errors
+    /// There is none (any more), or it cannot be read.
+    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String>;
+
+    /// Begins to store one that another node sends. One at a time: what was being received is given up.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String>;
+}
+
+/// A snapshot that is read to be sent.
+#[async_trait::async_trait]
+pub trait OutgoingSnapshot: Send {
+    /// About how many bytes its parts have.
+    fn bytes(&self) -> u64;
+
+    /// The next part; `None` behind the last.
+    ///
+    /// # Errors
+    /// It is damaged; the text names file and place.
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String>;
+}
+
+/// A snapshot that is being received. Dropped before [`IncomingSnapshot::publish`] it never was.
+#[async_trait::async_trait]
+pub trait IncomingSnapshot: Send + Sync {
+    /// Takes a part; returns when there is room for the next one.
+    ///
+    /// # Errors
+    /// The disk refuses, the parts are in no possible order, or another one is received meanwhile.
+    async fn push(&mut self, part: SnapshotPart) -> Result<(), String>;
+
+    /// All parts are there: makes it the snapshot of this position. On stable storage when it returns.
+    ///
+    /// # Errors
+    /// The disk refuses, or the last part was not a tail; there is no such snapshot then.
+    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String>;
+}

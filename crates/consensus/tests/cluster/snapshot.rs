@@ -1,0 +1,157 @@
+//! Purged logs, and snapshots that go to replicas which need what was purged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fastness_consensus::Class;
+use fastness_types::{LogIndex, NodeId};
+
+use crate::harness::{Cluster, GROUP, ms};
+
+/// Commits `count` batches one after the other.
+async fn commit(cluster: &mut Cluster, name: &str, count: usize) {
+    for i in 0..count {
+        let (node, epoch) = cluster.primary().await;
+        let batch = format!("{name}-{i}");
+        cluster.propose(node, epoch, &batch);
+        cluster.committed(node, &batch).await;
+    }
+}
+
+/// Commits something, and purges the logs of `nodes` up to a snapshot of about there.
+async fn commit_and_purge(cluster: &mut Cluster, name: &str, nodes: &[u64]) {
+    commit(cluster, name, 20).await;
+    for round in 0..2 {
+        let last = format!("{name}-round-{round}");
+        let (node, epoch) = cluster.primary().await;
+        cluster.propose(node, epoch, &last);
+        for &id in nodes {
+            cluster.committed(id, &last).await;
+            cluster.snapshot(id).await;
+        }
+    }
+}
+
+fn purged(cluster: &Cluster, id: u64) -> u64 {
+    cluster.nodes[&id].log.group(GROUP).state().purged.map_or(0, |upto| upto.index)
+}
+
+fn installed(cluster: &Cluster, id: u64) -> LogIndex {
+    cluster.nodes[&id].handle.installed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log() {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "before", 3).await;
+    let (primary, _) = cluster.primary().await;
+    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
+    cluster.kill(away).await;
+    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    assert!(purged(&cluster, primary) > 20 && purged(&cluster, other) > 20);
+    commit(&mut cluster, "behind", 5).await;
+
+    cluster.start(away).await;
+    cluster.committed(away, "behind-4").await;
+    assert!(installed(&cluster, away) >= LogIndex(20), "it was sent a snapshot");
+    assert_eq!(cluster.batches(away), cluster.batches(primary));
+    cluster.check_histories();
+
+    // All of it holds over a restart: position, members, and what the log goes on with.
+    cluster.kill(away).await;
+    cluster.start(away).await;
+    commit(&mut cluster, "after", 3).await;
+    cluster.committed(away, "after-2").await;
+    let members = cluster.nodes[&away].control.status().members;
+    assert_eq!(members.len(), 3, "the members that came with the snapshot: {members:?}");
+    cluster.check_histories();
+
+    // It votes, and may lead.
+    cluster.kill(other).await;
+    commit(&mut cluster, "two", 3).await;
+    cluster.start(other).await;
+    cluster.kill(primary).await;
+    commit(&mut cluster, "without-the-first", 3).await;
+    cluster.check_histories();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_begins_with_the_snapshot_and_leads_on_a_purged_log() {
+    let mut cluster = Cluster::running(3).await;
+    commit_and_purge(&mut cluster, "one", &[1, 2, 3]).await;
+    commit(&mut cluster, "behind", 4).await;
+    for id in 1..=3 {
+        cluster.kill(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    commit(&mut cluster, "after", 3).await;
+    let (primary, _) = cluster.primary().await;
+    let batches = cluster.batches(primary);
+    assert_eq!(batches.len(), 20 + 2 + 4 + 3, "nothing is lost, nothing comes twice: {batches:?}");
+    for id in 1..=3 {
+        cluster.committed(id, "after-2").await;
+        assert_eq!(cluster.batches(id), batches);
+    }
+    // Also for one that comes with nothing but its identity: it is sent the snapshot that the others have.
+    cluster.check_histories();
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_never_committed_give_way_to_a_snapshot() {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "before", 3).await;
+    let (old, epoch) = cluster.primary().await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
+    // Its log goes on alone for a while.
+    cluster.network.isolate(NodeId(old), true);
+    for i in 0..5 {
+        cluster.propose(old, epoch, &format!("lost-{i}"));
+    }
+    tokio::time::sleep(ms(100)).await;
+    let alone = cluster.nodes[&old].log.group(GROUP).state().last.map_or(0, |last| last.index);
+    cluster.primary_but(old).await;
+    commit_and_purge(&mut cluster, "won", &others).await;
+    assert!(purged(&cluster, others[0]) > alone);
+
+    cluster.network.isolate(NodeId(old), false);
+    cluster.committed(old, "won-round-1").await;
+    assert!(installed(&cluster, old) > LogIndex(alone));
+    assert!(!cluster.batches(old).iter().any(|batch| batch.starts_with("lost")), "{:?}", cluster.batches(old));
+    cluster.check_histories();
+    commit(&mut cluster, "after", 2).await;
+    cluster.committed(old, "after-1").await;
+    cluster.check_histories();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_breaks_off_begins_anew() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, _) = cluster.primary().await;
+    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
+    cluster.kill(away).await;
+    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    // The receiver dies in the middle, and so does, the next time, the sender.
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
+    cluster.network.set_filter(Some(Arc::new(move |_, _, class, _| {
+        if class == Class::Snapshot {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        false
+    })));
+    cluster.network.set_delay(ms(5));
+    cluster.start(away).await;
+    cluster.within(ms(10_000), |_| (seen.load(Ordering::Relaxed) > 4).then_some(())).await.expect("it begins");
+    cluster.kill(away).await;
+    cluster.start(away).await;
+    let before = seen.load(Ordering::Relaxed);
+    cluster.within(ms(10_000), |_| (seen.load(Ordering::Relaxed) > before + 4).then_some(())).await.expect("again");
+    cluster.kill(primary).await;
+    cluster.network.set_delay(ms(0));
+    cluster.start(primary).await;
+    commit(&mut cluster, "after", 2).await;
+    cluster.committed(away, "after-1").await;
+    cluster.check_histories();
+}
