@@ -18,9 +18,7 @@ use prost::Message as _;
 
 use crate::identity::Start;
 use crate::machine::SnapshotMeta;
-use crate::raft_types::{
-    Batch, Entry, LeaderId, LogId, Membership, PeerNode, StoredMembership, Types, Vote, epoch_of,
-};
+use crate::raft_types::{Batch, Entry, LeaderId, LogId, Membership, PeerNode, StoredMembership, Types, Vote, epoch_of};
 use crate::snapshot::SnapshotPart;
 use crate::transfer::{NumberedPart, TransferEnd};
 

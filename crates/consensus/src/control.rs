@@ -166,6 +166,13 @@ impl GroupControl {
         self.group.index_of(epoch, seq).map_or(0, |index| self.stable_copies(index))
     }
 
+    /// Up to which index the log is purged on this node; 0: it begins at its beginning.
+    #[must_use]
+    pub fn purged(&self) -> LogIndex {
+        let purged = self.group.raft().and_then(|raft| raft.metrics().borrow_watched().purged);
+        LogIndex(purged.map_or(0, |id| id.index))
+    }
+
     /// Up to which index the log is on this node's own stable storage.
     #[must_use]
     pub fn flushed(&self) -> LogIndex {

@@ -48,4 +48,5 @@ pub use control::{GroupControl, Progress};
 pub use options::{ConsensusOptions, Timers, TimersError};
 pub use placement::{AzRule, Member, PlacementError, PlacementWarning};
 pub use status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName, StartError};
+pub use storage::committed_entry;
 pub use transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};

@@ -52,10 +52,9 @@ pub(crate) struct Machine {
 impl Machine {
     /// Starts where the log says that entries were committed, so that openraft replays nothing before it runs.
     pub(crate) fn new(group: Arc<Group>, log: GroupLog, stored: Stored) -> Machine {
-        let snapshot = stored.purged.map(|(purged, membership)| SnapshotMeta {
-            last_log_id: Some(purged),
-            last_membership: membership,
-        });
+        let snapshot = stored
+            .purged
+            .map(|(purged, membership)| SnapshotMeta { last_log_id: Some(purged), last_membership: membership });
         Machine { group, log, applied: stored.committed, membership: stored.membership, snapshot }
     }
 

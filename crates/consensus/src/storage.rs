@@ -55,17 +55,20 @@ pub(crate) fn stored(log: &GroupLog) -> Result<Stored, DecodeError> {
     let state = log.state();
     let vote = state.vote.as_deref().map(codec::decode_stored_vote).transpose()?;
     let last = state.last.map(log_id);
-    let saved = state.committed.as_deref().map(codec::decode_log_id).transpose()?;
-    // The committed position rides along with later writes; it can never be ahead of what it names. What is purged was
-    // committed.
-    let committed = saved.filter(|saved| last.is_some_and(|last| saved.index <= last.index));
     let purged = state.purged.map(log_id);
-    let committed = committed.max(purged);
+    // What is purged was committed.
+    let committed = saved_committed(&state)?.max(purged);
     let membership = membership_at(&state, committed.map_or(0, |id| id.index))?;
     let purged = purged.map(|id| Ok::<_, DecodeError>((id, membership_at(&state, id.index)?))).transpose()?;
     let memberships = state.memberships.iter().map(|entry| codec::decode_membership(&entry.payload));
     let memberships = memberships.collect::<Result<_, _>>()?;
     Ok(Stored { vote, committed, membership, last, purged, memberships })
+}
+
+/// The committed position as it was saved. It rides along with later writes; it can never be ahead of what it names.
+fn saved_committed(state: &GroupState) -> Result<Option<LogId>, DecodeError> {
+    let saved = state.committed.as_deref().map(codec::decode_log_id).transpose()?;
+    Ok(saved.filter(|saved| state.last.is_some_and(|last| saved.index <= last.index)))
 }
 
 /// The membership in effect at an index that the log, or what was purged of it, covers.
@@ -119,7 +122,6 @@ impl Storage {
         };
         found.iter().map(|entry| codec::from_log(entry).map_err(invalid)).collect()
     }
-
 }
 
 /// Waits for an operation; stays pending after a failed write (see the module's last rule).
@@ -133,7 +135,9 @@ pub(crate) async fn written(outcome: oneshot::Receiver<Result<(), WriteError>>) 
 }
 
 /// Passes an outcome on to whoever waits for it.
-pub(crate) fn tell(to: oneshot::Sender<Result<(), WriteError>>) -> impl FnOnce(Result<(), WriteError>) + Send + 'static {
+pub(crate) fn tell(
+    to: oneshot::Sender<Result<(), WriteError>>,
+) -> impl FnOnce(Result<(), WriteError>) + Send + 'static {
     move |outcome| {
         // The waiter may have been shut down.
         let _ = to.send(outcome);
@@ -214,7 +218,7 @@ impl RaftLogStorage<Types> for Storage {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        Ok(stored(&self.log).map_err(invalid)?.committed)
+        saved_committed(&self.log.state()).map_err(invalid)
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
@@ -259,10 +263,9 @@ impl RaftLogStorage<Types> for Storage {
     }
 }
 
-/// The owner's reader of committed entries.
-pub(crate) struct CommittedReader(pub(crate) GroupLog);
-
-fn committed(entry: &Arc<LogEntry>) -> Committed {
+/// A log entry that is known to be committed, as its owner sees it.
+#[must_use]
+pub fn committed_entry(entry: &LogEntry) -> Committed {
     let payload = match entry.kind {
         EntryKind::Blank => EntryPayload::Blank,
         EntryKind::Batch => EntryPayload::Batch(entry.payload.clone()),
@@ -270,6 +273,13 @@ fn committed(entry: &Arc<LogEntry>) -> Committed {
     };
     let epoch = Epoch { term: entry.term, node: NodeId(entry.node) };
     Committed { index: LogIndex(entry.index), epoch, payload }
+}
+
+/// The owner's reader of committed entries.
+pub(crate) struct CommittedReader(pub(crate) GroupLog);
+
+fn committed(entry: &Arc<LogEntry>) -> Committed {
+    committed_entry(entry)
 }
 
 #[async_trait::async_trait]

@@ -19,8 +19,7 @@ fn open(disk: &MemoryDisk) -> Log {
     Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Task { latency }).unwrap()
 }
 
-/// The suite also asks for a state machine with snapshots, which this crate's own does not have yet; this one keeps them
-/// in memory.
+/// The suite also asks for a state machine that builds snapshots of its own accord; this one keeps them in memory.
 #[derive(Clone, Default)]
 struct SnapshotMachine {
     applied: Option<LogId>,
@@ -128,4 +127,38 @@ async fn what_was_stored_is_found_again() {
     assert_eq!(found.last, Some(id(1)));
     assert_eq!(found.committed, Some(id(0)));
     assert_eq!(found.membership, StoredMembership::new(Some(id(0)), membership));
+}
+
+/// A snapshot from elsewhere stands for entries that this log has never held, their members among them.
+#[tokio::test]
+async fn what_was_installed_is_found_again() {
+    let disk = MemoryDisk::new();
+    let id = |index| LogId::new(Epoch { term: 3, node: NodeId(2) }, index);
+    let nodes = std::collections::BTreeMap::from([(1u64, crate::raft_types::PeerNode::default())]);
+    let membership = crate::raft_types::Membership::new(vec![[1u64].into()], nodes).unwrap();
+    {
+        let log = open(&disk);
+        let mut storage = Storage::new(log.group(GroupId(1)), None);
+        let lost = Entry { log_id: LogId::new(Epoch { term: 2, node: NodeId(1) }, 1), payload: EntryPayload::Blank };
+        storage.append([lost], IOFlushed::noop()).await.unwrap();
+        let (done, installed) = oneshot::channel();
+        let entry = Entry { log_id: id(7), payload: EntryPayload::Membership(membership.clone()) };
+        log.group(GroupId(1)).install(entry_id(&id(9)), codec::to_log(entry), tell(done));
+        installed.await.unwrap().unwrap();
+        // openraft purges once more.
+        storage.purge(id(9)).await.unwrap();
+        let entry = Entry { log_id: id(10), payload: EntryPayload::Blank };
+        storage.append([entry], IOFlushed::noop()).await.unwrap();
+        storage.save_vote(&Vote::new_committed(3, 2)).await.unwrap();
+        disk.kill();
+    }
+    let log = open(&disk);
+    let found = stored(&log.group(GroupId(1))).unwrap();
+    let membership = StoredMembership::new(Some(id(7)), membership);
+    assert_eq!((found.last, found.committed), (Some(id(10)), Some(id(9))));
+    assert_eq!(found.purged, Some((id(9), membership.clone())));
+    assert_eq!(found.membership, membership);
+    let mut storage = Storage::new(log.group(GroupId(1)), None);
+    let read = storage.try_get_log_entries(0..20).await.unwrap();
+    assert_eq!(read.iter().map(|entry| entry.log_id).collect::<Vec<_>>(), [id(10)]);
 }

@@ -142,7 +142,8 @@ impl Transfer {
             let bytes = IncomingBytes { received: 0, total: part.total_bytes };
             self.under_way = Some(Receiving { transfer: part.transfer, next: 0, incoming, bytes });
         }
-        let expected = |under_way: &&mut Receiving| (under_way.transfer, under_way.next) == (part.transfer, part.number);
+        let expected =
+            |under_way: &&mut Receiving| (under_way.transfer, under_way.next) == (part.transfer, part.number);
         let under_way = self.under_way.as_mut().filter(expected).ok_or("a part of a transfer that is not under way")?;
         under_way.next += 1;
         under_way.bytes.received += part.part.bytes().len() as u64;
@@ -161,8 +162,10 @@ impl Transfer {
         }
         let index = end.meta.last_log_id.map_or(0, |id| id.index);
         tracing::info!(group = %self.group.id, index, bytes = under_way.bytes.received, "a snapshot has been received");
-        let snapshot =
-            openraft::alias::SnapshotOf::<Types, _> { meta: end.meta, snapshot: SnapshotData::Received(under_way.incoming) };
+        let snapshot = openraft::alias::SnapshotOf::<Types, _> {
+            meta: end.meta,
+            snapshot: SnapshotData::Received(under_way.incoming),
+        };
         let installed = raft.install_full_snapshot(end.vote, snapshot).await.map_err(|error| error.to_string())?;
         Ok(codec::encode_snapshot_end_reply(&installed.vote))
     }

@@ -46,6 +46,7 @@ pub use identity::Identity;
 pub use keyring::{BYTES_PER_KEY_MAX, MESSAGES_PER_KEY_MAX};
 pub use log::{GroupLog, Log, LogOptions};
 pub use queue::Done;
+pub use recover::inspect;
 pub use snapshot::{Draft, SnapshotError, SnapshotFolder, SnapshotReader, SnapshotWriter};
 pub use stats::{LogStats, SYNC_BUCKETS};
 pub use writer::{DriverLatency, WriteLoad, WriterDriver};

@@ -47,19 +47,33 @@ pub(crate) fn recover(
 ) -> Result<Recovered, OpenError> {
     let identity = next_identity(store, &mut cipher, options)?;
     let place = Place { cluster: options.cluster, node: options.node };
-    let mut scan = Scan {
-        store,
-        ring: Arc::new(Keyring::new(place)),
-        tail_bytes_max: options.tail_bytes_max,
-        groups: BTreeMap::new(),
-        peers: BTreeMap::new(),
-        data_keys: BTreeMap::new(),
-        used_keys: BTreeSet::new(),
-        bytes: 0,
-    };
+    let mut scan = Scan::new(store, place, options.tail_bytes_max);
     scan.meta(&cipher)?;
-    scan.entries()?;
+    scan.entries(&mut |_, _| {})?;
     scan.start(cipher, identity)
+}
+
+/// Gives the entries of one group to `visit`, in order, out of a store that may be in use: everything stored is checked as
+/// it is when a log is opened, and nothing is changed.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn inspect(
+    store: &dyn OrderedStore,
+    mut cipher: Cipher,
+    options: &LogOptions,
+    group: GroupId,
+    visit: &mut dyn FnMut(&LogEntry),
+) -> Result<(), OpenError> {
+    next_identity(store, &mut cipher, options)?;
+    let place = Place { cluster: options.cluster, node: options.node };
+    let mut scan = Scan::new(store, place, 0);
+    scan.meta(&cipher)?;
+    scan.entries(&mut |of, entry| {
+        if of == group {
+            visit(entry);
+        }
+    })
 }
 
 /// Checks who the disk belongs to, and counts this start.
@@ -110,6 +124,21 @@ struct Scan<'a> {
     data_keys: BTreeMap<u32, (Vec<u8>, bool)>,
     used_keys: BTreeSet<u32>,
     bytes: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn new(store: &'a dyn OrderedStore, place: Place, tail_bytes_max: usize) -> Scan<'a> {
+        Scan {
+            store,
+            ring: Arc::new(Keyring::new(place)),
+            tail_bytes_max,
+            groups: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            data_keys: BTreeMap::new(),
+            used_keys: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
 }
 
 impl Scan<'_> {
@@ -190,7 +219,7 @@ impl Scan<'_> {
         }
     }
 
-    fn entries(&mut self) -> Result<(), OpenError> {
+    fn entries(&mut self, visit: &mut dyn FnMut(GroupId, &LogEntry)) -> Result<(), OpenError> {
         self.each(Family::Log, |scan, key, record| {
             let Key::Entry { group, index } = key else {
                 unreachable!("the log family decodes to entries only");
@@ -201,6 +230,7 @@ impl Scan<'_> {
                 .open_entry(group, index, record)
                 .map_err(|error| scan.damaged(format!("entry {index} of group {group}"), error))?;
             scan.used_keys.insert(key_id);
+            visit(group, &entry);
             scan.entry(group, entry)
         })
     }

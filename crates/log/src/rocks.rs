@@ -67,8 +67,8 @@ pub struct RocksStore {
     dir: PathBuf,
     reclaiming: Arc<AtomicBool>,
     reclaimer: Mutex<Option<JoinHandle<()>>>,
-    /// Released last.
-    _lock: File,
+    /// Released last. None if it is only read.
+    _lock: Option<File>,
 }
 
 impl std::fmt::Debug for RocksStore {
@@ -114,7 +114,27 @@ impl RocksStore {
             dir: dir.clone(),
             reclaiming: Arc::new(AtomicBool::new(false)),
             reclaimer: Mutex::new(None),
-            _lock: lock,
+            _lock: Some(lock),
+        }))
+    }
+
+    /// Opens a store to look at it, also while a process has it open: what that one writes from now on is not seen. Nothing is
+    /// changed, not even a torn end; writes fail.
+    ///
+    /// # Errors
+    /// It does not check, or files of it were replaced meanwhile.
+    pub fn open_read_only(options: &RocksOptions) -> Result<Arc<RocksStore>, StoreError> {
+        let dir = &options.dir;
+        let mut database = Options::default();
+        database.set_max_open_files(options.open_files_max);
+        let families = [Family::Log, Family::Meta].map(|family| (family.name(), family_options(family, options)));
+        let db = DB::open_cf_with_opts_for_read_only(&database, dir, families, false);
+        Ok(Arc::new(RocksStore {
+            db: Arc::new(db.map_err(|e| store_error(dir, &e))?),
+            dir: dir.clone(),
+            reclaiming: Arc::new(AtomicBool::new(false)),
+            reclaimer: Mutex::new(None),
+            _lock: None,
         }))
     }
 

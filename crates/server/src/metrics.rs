@@ -135,6 +135,8 @@ impl Metrics {
         self.control_figures(&mut text);
         let mut snapshots = Vec::new();
         for (shard, replica) in self.replicas.all() {
+            let purged = replica.control.purged().0 as f64;
+            text.one("fastness_log_purged_index", "gauge", &label(shard), purged);
             if let Some(snapshot) = replica.snapshot().await {
                 snapshots.push((shard, snapshot));
             }
@@ -276,6 +278,9 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_snapshot_bytes", |s, _| s.shard.snapshot.bytes as f64),
     gauge("fastness_log_bytes_since_snapshot", |s, _| s.shard.snapshot.log_bytes as f64),
     counter("fastness_snapshots_written_total", |s, _| s.shard.snapshot.written as f64),
+    counter("fastness_snapshots_received_total", |s, _| s.shard.snapshot.received as f64),
+    gauge("fastness_snapshot_incoming_bytes", |s, _| s.shard.snapshot.incoming.map_or(0.0, |i| i.received as f64)),
+    gauge("fastness_snapshot_incoming_total_bytes", |s, _| s.shard.snapshot.incoming.map_or(0.0, |i| i.total as f64)),
     counter("fastness_snapshots_given_up_total", |s, _| s.shard.snapshot.given_up as f64),
     gauge("fastness_clock_offset_seconds", |s, _| s.shard.clock.offset_ms as f64 / 1e3),
     gauge("fastness_clock_trusted", |s, _| f64::from(u8::from(s.shard.clock.trusted))),

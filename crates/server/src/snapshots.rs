@@ -9,10 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use fastness_consensus::committed_entry;
 use fastness_consensus::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles as SnapshotExchange};
-use fastness_log::{Cipher, Draft, SnapshotError, SnapshotFolder};
-use fastness_shard::{SnapshotCheck, SnapshotPart, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore};
-use fastness_types::{GroupId, LogIndex, ShardId};
+use fastness_log::rocks::{RocksOptions, RocksStore};
+use fastness_log::{Cipher, Draft, LogOptions, SnapshotError, SnapshotFolder};
+use fastness_shard::{
+    SnapshotCheck, SnapshotPart, SnapshotReplay, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore,
+};
+use fastness_types::{ClusterId, GroupId, LogIndex, NodeId, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -58,13 +62,16 @@ pub struct Verified {
     pub file: PathBuf,
     /// What it holds, or what is wrong with it.
     pub found: Result<SnapshotReport, String>,
+    /// Whether the log leads from the snapshot before to this one: the number of entries, or what differs. `None`: there is no
+    /// such snapshot that is whole, or the log does not reach back to it.
+    pub replayed: Option<Result<u64, String>>,
 }
 
 /// Reads every snapshot of the node with this config (or of one shard), restores each in a scratch place and compares keys and
-/// digest with what it says. The node may be running.
+/// digest with what it says; then replays the log from each to the next and compares again. The node may be running.
 ///
 /// # Errors
-/// Key or certificate cannot be read, or a folder not be listed.
+/// Key, certificate or log cannot be read, or a folder not be listed.
 pub fn verify(config: &Config, only: Option<ShardId>) -> Result<Vec<Verified>, NodeError> {
     let refused = |error: &dyn std::fmt::Display| NodeError::Snapshots(error.to_string());
     let (cluster, node) = Material::load(config)?.identity()?;
@@ -81,25 +88,84 @@ pub fn verify(config: &Config, only: Option<ShardId>) -> Result<Vec<Verified>, N
     for shard in shards {
         let cipher = Cipher::new(master_key(config)?);
         let folder = SnapshotFolder::open(&folder_of(config, shard), cluster, node, GroupId::from(shard), cipher);
-        for index in folder.list().map_err(|error| refused(&error))? {
-            verified.push(Verified { file: folder.file(index), found: verify_one(&folder, shard, index) });
+        let mut list = folder.list().map_err(|error| refused(&error))?;
+        list.reverse();
+        let mut before: Option<SnapshotReplay> = None;
+        for index in list {
+            let (found, replay) = match verify_one(&folder, shard, index) {
+                Ok((report, replay)) => (Ok(report), Some(replay)),
+                Err(error) => (Err(error), None),
+            };
+            let replayed = match (before.take(), &found) {
+                (Some(before), Ok(report)) => replay_to(config, (cluster, node), shard, before, report)?,
+                _ => None,
+            };
+            before = replay;
+            verified.push(Verified { file: folder.file(index), found, replayed });
         }
     }
     Ok(verified)
 }
 
-fn verify_one(folder: &SnapshotFolder, shard: ShardId, index: LogIndex) -> Result<SnapshotReport, String> {
+/// Attempts to open the log of a node that may be running, and replaces files meanwhile.
+const OPEN_ATTEMPTS: usize = 5;
+
+/// Replays the log from one snapshot to the next.
+fn replay_to(
+    config: &Config,
+    (cluster, node): (ClusterId, NodeId),
+    shard: ShardId,
+    mut replay: SnapshotReplay,
+    to: &SnapshotReport,
+) -> Result<Option<Result<u64, String>>, NodeError> {
+    let options = RocksOptions::new(config.dir.join("log"));
+    let mut opened = RocksStore::open_read_only(&options);
+    for _ in 1..OPEN_ATTEMPTS {
+        if opened.is_ok() {
+            break;
+        }
+        opened = RocksStore::open_read_only(&options);
+    }
+    let log = |error: &dyn std::fmt::Display| NodeError::Log(error.to_string());
+    let store = opened.map_err(|error| log(&error))?;
+    let (mut entries, mut wrong, mut reaches_back) = (0, None, false);
+    let cipher = Cipher::new(master_key(config)?);
+    let options = LogOptions::new(node, cluster);
+    fastness_log::inspect(store.as_ref(), cipher, &options, GroupId::from(shard), &mut |entry| {
+        reaches_back |= entry.index == replay.index().0 + 1;
+        let is_next = entry.index > replay.index().0 && entry.index <= to.index.0;
+        if reaches_back && is_next && wrong.is_none() {
+            entries += 1;
+            wrong = replay.apply(&committed_entry(entry)).err();
+        }
+    })
+    .map_err(|error| log(&error))?;
+    if !reaches_back {
+        return Ok(None);
+    }
+    let compared = match wrong {
+        Some(wrong) => Err(wrong),
+        None => replay.compare(to),
+    };
+    Ok(Some(compared.map(|()| entries)))
+}
+
+fn verify_one(
+    folder: &SnapshotFolder,
+    shard: ShardId,
+    index: LogIndex,
+) -> Result<(SnapshotReport, SnapshotReplay), String> {
     let text = |error: SnapshotError| error.to_string();
     let mut reader = folder.read(index).map_err(text)?;
     let mut check = SnapshotCheck::new(shard, reader.head())?;
     while let Some(chunk) = reader.next_chunk().map_err(text)? {
         check.chunk(&chunk)?;
     }
-    let report = check.finish(reader.tail().unwrap_or_default())?;
+    let (report, replay) = check.finish(reader.tail().unwrap_or_default())?;
     if report.index != index {
         return Err(format!("it says that it is of index {}: the file has another one's name", report.index.0));
     }
-    Ok(report)
+    Ok((report, replay))
 }
 
 enum Message {
@@ -352,7 +418,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use fastness_log::MasterKey;
-    use fastness_types::{ClusterId, NodeId};
 
     use super::*;
 

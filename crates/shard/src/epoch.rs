@@ -110,6 +110,7 @@ impl State {
     pub(crate) fn meet_installed(&mut self, index: LogIndex) {
         tracing::info!(shard = self.shard.0, applied = self.applied.0, index = index.0, "a snapshot is restored from");
         self.jumped_to = index;
+        self.snapshots.count_received();
         if !self.meet_foreign_entry() {
             self.restart_from_log();
         }

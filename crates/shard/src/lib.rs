@@ -32,6 +32,7 @@ mod restore;
 mod session;
 mod shard;
 mod snapshot;
+mod snapshot_check;
 mod stage;
 mod state;
 mod turn;
@@ -47,7 +48,6 @@ pub use outcome::{Hold, Leave, Outcome, Tenure, WaitAnswer, WaitRequest};
 pub use release::Released;
 pub use session::{Session, WaitsFor};
 pub use shard::{DigestError, Shard};
-pub use snapshot::{
-    SnapshotCheck, SnapshotInfo, SnapshotPart, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore,
-};
+pub use snapshot::{SnapshotInfo, SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+pub use snapshot_check::{SnapshotCheck, SnapshotReplay, SnapshotReport};
 pub use state::Now;

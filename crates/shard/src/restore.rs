@@ -49,6 +49,21 @@ pub(crate) enum Step {
     Undone,
 }
 
+/// The checksum of the log up to this entry, from that up to the one before.
+pub(crate) fn chain(before: u64, entry: &Committed) -> u64 {
+    let (kind, payload): (u8, &[u8]) = match &entry.payload {
+        EntryPayload::Blank => (0, &[]),
+        EntryPayload::Batch(payload) => (1, payload),
+        EntryPayload::Membership => (2, &[]),
+    };
+    let mut head = [0; 25];
+    head[..8].copy_from_slice(&entry.index.0.to_le_bytes());
+    head[8..16].copy_from_slice(&entry.epoch.term.to_le_bytes());
+    head[16..24].copy_from_slice(&entry.epoch.node.0.to_le_bytes());
+    head[24] = kind;
+    xxh3_64_with_seed(payload, xxh3_64_with_seed(&head, before))
+}
+
 impl State {
     /// Gives up memory for the log's.
     pub(crate) fn restart_from_log(&mut self) {
@@ -93,19 +108,12 @@ impl State {
 
     /// Each entry's checksum is seeded with the one before.
     fn add_to_checksum(&mut self, entry: &Committed) {
-        let (kind, payload): (u8, &[u8]) = match &entry.payload {
-            EntryPayload::Blank => (0, &[]),
-            EntryPayload::Batch(payload) => (1, payload),
-            EntryPayload::Membership => (2, &[]),
+        let bytes = match &entry.payload {
+            EntryPayload::Batch(payload) => payload.len(),
+            EntryPayload::Blank | EntryPayload::Membership => 0,
         };
-        let mut head = [0; 25];
-        head[..8].copy_from_slice(&entry.index.0.to_le_bytes());
-        head[8..16].copy_from_slice(&entry.epoch.term.to_le_bytes());
-        head[16..24].copy_from_slice(&entry.epoch.node.0.to_le_bytes());
-        head[24] = kind;
-        let seed = xxh3_64_with_seed(&head, self.log_checksum);
-        self.log_checksum = xxh3_64_with_seed(payload, seed);
-        self.snapshots.count(payload.len());
+        self.log_checksum = chain(self.log_checksum, entry);
+        self.snapshots.count(bytes);
     }
 
     fn check_epoch(&mut self, entry: &Committed) -> Result<(), Fatal> {

@@ -230,7 +230,9 @@ impl Shard {
     #[must_use]
     pub fn info(&self) -> ShardInfo {
         let clock = self.inner.handle.check_wall(self.inner.clock.wall(), self.inner.clock.boot());
-        self.inner.state.borrow().info(self.inner.now(), clock)
+        let mut info = self.inner.state.borrow().info(self.inner.now(), clock);
+        info.snapshot.incoming = self.inner.handle.incoming();
+        info
     }
 
     /// The data, for figures and options (`maxmemory`); data itself is changed by commands alone. Not to be called from

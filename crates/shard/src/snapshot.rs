@@ -17,10 +17,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_consensus::handle::OwnSnapshot;
+use fastness_consensus::handle::{IncomingBytes, OwnSnapshot};
 pub use fastness_consensus::snapshot::SnapshotPart;
-use fastness_engine::{Digest, Engine, EngineOptions, ImageSum};
-use fastness_types::{BootNs, Durability, Epoch, HashSeed, LogIndex, NodeId, Seq, ShardId, WallMs};
+use fastness_engine::ImageSum;
+use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use crate::mode::ModeWish;
@@ -84,22 +84,22 @@ struct Head {
 
 /// What a snapshot ends with: where in the log it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Tail {
-    index: u64,
-    term: u64,
-    node: u64,
+pub(crate) struct Tail {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) node: u64,
     /// The newest batch of that epoch.
-    sequence: u64,
+    pub(crate) sequence: u64,
     /// The mode that the log says; absent: it says none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     durability: Option<String>,
     #[serde(default)]
     durability_version: u64,
     /// 16 hexadecimal digits.
-    log_checksum: String,
-    keys: u64,
+    pub(crate) log_checksum: String,
+    pub(crate) keys: u64,
     /// 32 hexadecimal digits.
-    digest: String,
+    pub(crate) digest: String,
 }
 
 /// Figures for INFO and metrics. Counts are since the process started.
@@ -119,6 +119,10 @@ pub struct SnapshotInfo {
     pub keys: u64,
     /// Bytes of its image.
     pub bytes: u64,
+    /// Snapshots of other nodes that memory was given up for.
+    pub received: u64,
+    /// One that is being received.
+    pub incoming: Option<IncomingBytes>,
 }
 
 /// Where the image that is being written stands in the log.
@@ -182,6 +186,11 @@ impl Snapshots {
     pub(crate) fn restart(&mut self) {
         self.give_up();
         self.restore = self.store.is_some();
+    }
+
+    /// Memory is given up for a snapshot that another node has sent.
+    pub(crate) fn count_received(&mut self) {
+        self.info.received += 1;
     }
 
     fn give_up(&mut self) {
@@ -404,68 +413,8 @@ impl State {
     }
 }
 
-/// A snapshot that is read into a scratch engine, to see whether it is what it says.
-#[derive(Debug)]
-pub struct SnapshotCheck {
-    engine: Engine,
-    stamp: WallMs,
-}
-
-/// What a whole snapshot holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotReport {
-    /// Its position in the log.
-    pub index: LogIndex,
-    /// The epoch of the entry there.
-    pub epoch: Epoch,
-    /// Of the log up to there, 16 hexadecimal digits.
-    pub log_checksum: String,
-    /// Keys.
-    pub keys: u64,
-    /// Of the data.
-    pub digest: Digest,
-}
-
-impl SnapshotCheck {
-    /// Begins with the head.
-    ///
-    /// # Errors
-    /// It is not this shard's, or of another version.
-    pub fn new(shard: ShardId, head: &[u8]) -> Result<SnapshotCheck, String> {
-        let stamp = read_head(shard, head)?;
-        // A digest does not depend on the seed.
-        let options = EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 };
-        Ok(SnapshotCheck { engine: Engine::new(options), stamp })
-    }
-
-    /// Takes the next chunk.
-    ///
-    /// # Errors
-    /// It holds something else than keys and values.
-    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
-        self.engine.load_image(self.stamp, chunk).map_err(|error| error.to_string())
-    }
-
-    /// Compares with the tail.
-    ///
-    /// # Errors
-    /// The data is not what the tail says.
-    pub fn finish(self, tail: &[u8]) -> Result<SnapshotReport, String> {
-        let tail = read_tail(tail)?;
-        let (keys, digest) = (self.engine.keyspace_stats().keys, self.engine.digest());
-        if (keys, digest.to_string()) != (tail.keys, tail.digest.clone()) {
-            return Err(format!(
-                "it holds {keys} keys with digest {digest}, its tail says {} with {}",
-                tail.keys, tail.digest
-            ));
-        }
-        let epoch = Epoch { term: tail.term, node: NodeId(tail.node) };
-        Ok(SnapshotReport { index: LogIndex(tail.index), epoch, log_checksum: tail.log_checksum, keys, digest })
-    }
-}
-
 /// The stamp that a head says.
-fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, String> {
+pub(crate) fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, String> {
     let head: Head = serde_json::from_slice(head).map_err(|error| format!("its head: {error}"))?;
     if (head.version, head.shard) != (VERSION, shard.0) {
         return Err(format!("version {}, shard {}: not of this shard", head.version, head.shard));
@@ -473,6 +422,6 @@ fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, String> {
     Ok(WallMs(head.stamp))
 }
 
-fn read_tail(tail: &[u8]) -> Result<Tail, String> {
+pub(crate) fn read_tail(tail: &[u8]) -> Result<Tail, String> {
     serde_json::from_slice(tail).map_err(|error| format!("its tail: {error}"))
 }

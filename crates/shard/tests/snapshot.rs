@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_engine::Digest;
-use fastness_shard::{SnapshotPart, Standing};
+use fastness_shard::{Leave, SnapshotPart, Standing};
 use fastness_types::{Durability, LogIndex};
 use support::{MemorySnapshots, OTHER, Setup, World, script};
 
@@ -170,7 +170,7 @@ fn a_damaged_snapshot_is_passed_over() {
             let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
             assert_eq!(stands(&again).await, expected);
             assert_eq!(store.read.get(), reads);
-            damage(newest[2], &|parts| parts[1] = SnapshotPart::Chunk(b"\x01k\x1f".to_vec()));
+            damage(newest[2], &|parts| parts[1] = SnapshotPart::Chunk(b"\x01k\x1f"[..].into()));
         }
     });
 }
@@ -267,4 +267,116 @@ fn an_empty_snapshot_brings_its_time() {
         assert_eq!(store.read.get(), 1);
         assert_eq!(again.shard.with_engine(|engine| engine.newest_stamp()), stamp);
     });
+}
+
+/// A snapshot of another replica in this one's store, as consensus installs it: the log is cut off in front of it.
+fn install(world: &World, to: &Rc<MemorySnapshots>, from: &Rc<MemorySnapshots>) -> LogIndex {
+    let (index, parts) = from.finished.borrow().last_key_value().map(|(index, parts)| (*index, parts.clone())).unwrap();
+    to.finished.borrow_mut().insert(index, parts);
+    world.log.purged.store(index.0, Ordering::Relaxed);
+    world.driver.set_installed(index);
+    index
+}
+
+#[test]
+fn a_replica_goes_on_from_a_snapshot_that_was_installed() {
+    script(async {
+        let (store, other_store) = (store(), store());
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        client.expect("SET early 1", OK);
+        client.expect("SET changed 1", OK);
+        commit_all(&world).await;
+        let replica = World::start_on(setup(Durability::Async, &other_store), world.log.clone(), world.clock.clone());
+        let early = stands(&replica).await;
+        for i in 0..50 {
+            client.expect(&format!("SET key{i} {i}"), OK);
+        }
+        client.expect("SET changed 2", OK);
+        commit_all(&world).await;
+        world.shard.snapshot();
+        write_out(&world).await;
+        client.expect("SET behind 1", OK);
+        commit_all(&world).await;
+        let expected = replayed(&world).await;
+        assert_eq!(world.driver.own_snapshot().map(|own| own.index), Some(world.shard.info().snapshot.newest));
+
+        let index = install(&replica, &other_store, &store);
+        assert!(early.0 < index);
+        replica.driver.advance_committed(world.log.last());
+        assert_eq!(stands(&replica).await, expected);
+        let info = replica.shard.info();
+        assert_eq!((info.snapshot.received, info.snapshot.newest, info.undone), (1, index, 0));
+        assert_eq!(replica.driver.own_snapshot().map(|own| own.index), Some(index), "it may be sent on");
+        replica.client().readonly().expect("GET changed", "$1\r\n2\r\n");
+        // And so after a restart, from the snapshot alone.
+        let again = World::start_on(setup(Durability::Async, &other_store), world.log.clone(), world.clock.clone());
+        assert_eq!(stands(&again).await, expected);
+    });
+}
+
+/// It stands for entries of another leader: what this primary had open is lost with them.
+#[test]
+fn a_snapshot_that_is_installed_ends_a_tenure_with_open_effects() {
+    script(async {
+        let (store, other_store) = (store(), store());
+        let world = World::primary(setup(Durability::Sync, &other_store)).await;
+        let mut client = world.client();
+        client.run("SET a 1");
+        commit_all(&world).await;
+        let reply = client.run("SET a ghost");
+        world.advance(BATCH_AGE_MAX).await;
+        assert!(world.take() > 0);
+        world.pending.borrow_mut().clear();
+        // The log of the others goes on.
+        let others = World::start_on(setup(Durability::Sync, &store), world.log.clone(), world.clock.clone());
+        others.settle().await;
+        others.lead(2).await;
+        others.client().run("SET a 2");
+        commit_all(&others).await;
+        others.shard.snapshot();
+        write_out(&others).await;
+        let expected = replayed(&world).await;
+
+        install(&world, &other_store, &store);
+        world.depose(Some(OTHER)).await;
+        assert_eq!(stands(&world).await, expected);
+        assert_eq!(client.leave(&reply), Leave::Unknown);
+        let info = world.shard.info();
+        assert_eq!((info.undone, info.snapshot.received), (1, 1));
+        world.client().readonly().expect("GET a", "$1\r\n2\r\n");
+    });
+}
+
+#[test]
+fn without_a_snapshot_that_can_be_used_a_purged_log_stops_the_replica() {
+    script(async {
+        let (store, other_store) = (store(), store());
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        world.client().expect("SET a 1", OK);
+        commit_all(&world).await;
+        let replica = World::start_on(setup(Durability::Async, &other_store), world.log.clone(), world.clock.clone());
+        replica.settle().await;
+        world.client().expect("SET a 2", OK);
+        commit_all(&world).await;
+        world.shard.snapshot();
+        write_out(&world).await;
+        for parts in store.finished.borrow_mut().values_mut() {
+            parts.pop();
+        }
+        install(&replica, &other_store, &store);
+        stands_still(&replica).await;
+        let again = World::start_on(setup(Durability::Async, &other_store), world.log.clone(), world.clock.clone());
+        stands_still(&again).await;
+        for stopped in [&replica, &again] {
+            let reason = stopped.shard.info().stopped.expect("it has stopped");
+            assert!(reason.contains("fastness cluster replace-replica"), "{reason}");
+        }
+    });
+}
+
+async fn stands_still(world: &World) {
+    for _ in 0..100 {
+        world.settle().await;
+    }
 }

@@ -29,6 +29,7 @@ mod fault;
 mod net;
 mod node;
 mod panics;
+mod snapshots;
 mod trace;
 
 use std::cell::{Cell, RefCell};
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::Member;
+use fastness_consensus::testing::MemorySnapshots;
 use fastness_load::ledger::{Book, Summary};
 use fastness_types::{Az, DiskId, NodeId};
 use rand::rngs::SmallRng;
@@ -343,6 +345,7 @@ fn make_nodes(options: &Options, rng: &mut SmallRng, time: &SimTime, shards: u32
             members: members.clone(),
             shards,
             disk: SimDisk::new(rng.random(), options.plant == Plant::LyingDisks),
+            snapshots: (0..shards).map(|_| MemorySnapshots::default()).collect(),
             clock: SimClock::new(time.clone(), origin, drift, rng.random_range(0..300)),
             plant: options.plant,
             rng: RefCell::new(SmallRng::seed_from_u64(rng.random())),

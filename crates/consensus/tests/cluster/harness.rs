@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_consensus::handle::{
-    Committed, Drain, EntryPayload, GroupHandle, Lease, OwnSnapshot, Proposal, Role,
-};
+use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Lease, OwnSnapshot, Proposal, Role};
 use fastness_consensus::snapshot::SnapshotPart;
 use fastness_consensus::testing::{MemoryNetwork, MemorySnapshots};
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, Member, Timers};
@@ -166,7 +164,8 @@ impl Cluster {
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
         self.network.join(&consensus);
         consensus.set_peers(&self.members);
-        let (handle, control) = consensus.start_group(GROUP, Some(Arc::new(self.snapshots[&id].clone()))).await.unwrap();
+        let (handle, control) =
+            consensus.start_group(GROUP, Some(Arc::new(self.snapshots[&id].clone()))).await.unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ready = Arc::new(AtomicBool::new(true));
         let owner = Owner {

@@ -84,6 +84,8 @@ pub struct ScriptedLog {
     entries: Mutex<Vec<Committed>>,
     /// Everything must be read "from disk".
     pub uncached: AtomicBool,
+    /// Entries up to this one are purged.
+    pub purged: AtomicU64,
     pub disk_reads: AtomicU64,
 }
 
@@ -123,12 +125,17 @@ impl ScriptedLog {
 #[async_trait::async_trait]
 impl CommittedLog for ScriptedLog {
     fn read_cached(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<Committed>> {
-        (!self.uncached.load(Ordering::Relaxed)).then(|| self.slice(from, to, bytes_max))
+        let is_there = from.0 > self.purged.load(Ordering::Relaxed);
+        (is_there && !self.uncached.load(Ordering::Relaxed)).then(|| self.slice(from, to, bytes_max))
     }
 
     async fn read(&self, from: LogIndex, to: LogIndex, _: usize) -> Result<Vec<Committed>, ReadError> {
         tokio::task::yield_now().await;
         self.disk_reads.fetch_add(1, Ordering::Relaxed);
+        let purged = self.purged.load(Ordering::Relaxed);
+        if from.0 <= purged {
+            return Err(ReadError::Purged(LogIndex(purged)));
+        }
         // A few entries at a time, so that a restore takes many turns.
         Ok(self.slice(from, to.min(LogIndex(from.0 + 2)), usize::MAX))
     }
@@ -160,7 +167,7 @@ impl SnapshotSink for MemorySink {
     fn push(&mut self, chunk: Vec<u8>) {
         assert!(self.has_room());
         self.room.set(self.room.get().map(|room| room - 1));
-        self.parts.push(SnapshotPart::Chunk(chunk));
+        self.parts.push(SnapshotPart::Chunk(chunk.into()));
     }
 
     fn failure(&self) -> Option<String> {
@@ -168,12 +175,12 @@ impl SnapshotSink for MemorySink {
     }
 
     fn finish(&mut self, index: LogIndex, tail: Vec<u8>) {
-        self.parts.push(SnapshotPart::Tail(tail));
+        self.parts.push(SnapshotPart::Tail(tail.into()));
         self.finished.borrow_mut().insert(index, self.parts.clone());
     }
 
-    fn is_finished(&self) -> bool {
-        true
+    fn finished(&self) -> Option<LogIndex> {
+        Some(self.finished.borrow().keys().rev().nth(1).copied().unwrap_or(LogIndex(0)))
     }
 }
 
@@ -190,7 +197,7 @@ impl SnapshotSource for MemorySource {
 impl SnapshotStore for MemorySnapshots {
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
         let (finished, room, failure) = (self.finished.clone(), self.room.clone(), self.failure.clone());
-        Box::new(MemorySink { parts: vec![SnapshotPart::Head(head)], finished, room, failure })
+        Box::new(MemorySink { parts: vec![SnapshotPart::Head(head.into())], finished, room, failure })
     }
 
     fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {

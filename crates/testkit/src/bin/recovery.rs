@@ -1,5 +1,6 @@
 //! `make bench-recovery`: how long a replica needs until it serves again, after `kill -9` and after an undo, with many keys; beside the
-//! restart of a real Valkey from its RDB file with the same keys. Times are of one run each, on whatever else the machine does.
+//! restart of a real Valkey from its RDB file with the same keys; and what a snapshot costs those who write meanwhile. Times are of
+//! one run each, on whatever else the machine does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -39,6 +40,9 @@ struct Arguments {
     /// The valkey-server to compare with.
     #[arg(long, env = "FASTNESS_VALKEY_SERVER")]
     valkey_server: PathBuf,
+    /// Seconds of load before, during and after a snapshot.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -51,6 +55,68 @@ async fn main() -> Result<()> {
     for &keys in &arguments.keys {
         fastness(keys, arguments.value_bytes).await?;
         valkey(&arguments.valkey_server, keys, arguments.value_bytes).await?;
+    }
+    println!();
+    println!(
+        "50 clients write in `async`, one request each at a time; snapshots are made one after the other, of all three nodes at once:"
+    );
+    println!();
+    println!("| keys | when | SET/s | p50, ms | p99, ms | p99.9, ms | memory of the primary, MB (highest) |");
+    println!("|---|---|---|---|---|---|---|");
+    for &keys in &arguments.keys {
+        under_load(keys, &arguments).await?;
+    }
+    Ok(())
+}
+
+/// Loads a primary before, during and after snapshots.
+async fn under_load(keys: u64, arguments: &Arguments) -> Result<()> {
+    let cluster = Arc::new(Cluster::start(&Options { durability: "async", ..Options::default() })?);
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let door = cluster.door(primary, 1)?;
+    fill(&door, keys, arguments.value_bytes).await?;
+    level(&cluster).await?;
+    for when in ["before", "during", "after"] {
+        let load = closed_loop::Options {
+            endpoint: door.clone(),
+            tls: None,
+            connections: 50,
+            pipeline: 1,
+            kind: Kind::Set,
+            value_bytes: arguments.value_bytes,
+            keys,
+            wait_replicas: None,
+            duration: Duration::from_secs(arguments.seconds),
+            seed: 1,
+        };
+        let loading = tokio::spawn(async move { closed_loop::run(&load).await });
+        let mut made = 0;
+        while when == "during" && !loading.is_finished() {
+            let node = cluster.node(primary)?;
+            let before = Figures::of(&node).await?.shard("fastness_snapshots_written_total", 1)?;
+            cluster.make_snapshots()?;
+            while !loading.is_finished() {
+                if Figures::of(&node).await?.shard("fastness_snapshots_written_total", 1)? > before {
+                    made += 1;
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let report = loading.await??;
+        ensure!(report.errors == 0, "{} writes failed", report.errors);
+        let at = |quantile| report.latency_us.value_at_quantile(quantile) as f64 / 1e3;
+        let pid = pid(&cluster, primary)?.context("the primary runs")?;
+        let made = if made > 0 { format!(" ({made} made)") } else { String::new() };
+        println!(
+            "| {keys} | {when}{made} | {:.0} | {:.2} | {:.2} | {:.2} | {} ({}) |",
+            report.rate(),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            status_mb(pid, "VmRSS")?,
+            status_mb(pid, "VmHWM")?
+        );
     }
     Ok(())
 }

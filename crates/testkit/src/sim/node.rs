@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
+use fastness_consensus::testing::MemorySnapshots;
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers};
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, Log, LogOptions, MasterKey, WriterDriver};
@@ -18,11 +19,14 @@ use tokio::sync::mpsc;
 use crate::sim::clock::SimClock;
 use crate::sim::disk::SimDisk;
 use crate::sim::net::{self, SimTransport};
+use crate::sim::snapshots::SimSnapshots;
 use crate::sim::{Plant, door};
 
 const CLUSTER: ClusterId = ClusterId([0x5a; 16]);
 /// How long a primary that is to hand over may take to drain.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// A snapshot is made, and the log purged, all the time.
+const SNAPSHOT_LOG_BYTES: u64 = 4_000;
 /// Orders to a node that wait; more are dropped.
 const ORDERS_MAX: usize = 4;
 
@@ -36,6 +40,8 @@ pub struct SimNode {
     pub shards: u32,
     /// Its disk.
     pub disk: SimDisk,
+    /// The snapshots on it, by shard.
+    pub snapshots: Vec<MemorySnapshots>,
     /// Its clocks.
     pub clock: SimClock,
     /// What is wrong on purpose.
@@ -144,7 +150,8 @@ async fn start_replica(
     clock: Arc<dyn Clock>,
     random_seed: u64,
 ) -> Result<Replica, Box<dyn std::error::Error>> {
-    let (handle, control) = consensus.start_group(GroupId::from(shard), None).await?;
+    let files = node.snapshots[shard.0 as usize - 1].clone();
+    let (handle, control) = consensus.start_group(GroupId::from(shard), Some(Arc::new(files.clone()))).await?;
     let options = ShardOptions {
         shard,
         node: node.id,
@@ -156,8 +163,8 @@ async fn start_replica(
         copies: Rc::new(Copies(control.clone())),
         random_seed,
         batching: Batching::default(),
-        snapshots: None,
-        snapshot_log_bytes: 0,
+        snapshots: Some(Rc::new(SimSnapshots(files))),
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
         max_lag: fastness_types::limits::DURABILITY_LAG_MAX,
     };
     let (running, shard_loop) = Shard::start(options, handle.clone());

@@ -1,0 +1,59 @@
+//! Snapshots of a simulated replica: whole once they are finished, kept over crashes.
+
+use std::collections::VecDeque;
+
+use fastness_consensus::testing::MemorySnapshots;
+use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+use fastness_types::LogIndex;
+
+/// The shard's view of what consensus sends and receives.
+pub struct SimSnapshots(pub MemorySnapshots);
+
+impl SnapshotStore for SimSnapshots {
+    fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
+        Box::new(Sink { to: self.0.clone(), parts: vec![SnapshotPart::Head(head.into())], older: None })
+    }
+
+    fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
+        let index = self.0.list().into_iter().find(|index| below.is_none_or(|below| *index < below))?;
+        Some((index, Box::new(Source(self.0.get(index)?.into()))))
+    }
+}
+
+struct Sink {
+    to: MemorySnapshots,
+    parts: Vec<SnapshotPart>,
+    older: Option<LogIndex>,
+}
+
+impl SnapshotSink for Sink {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn push(&mut self, chunk: Vec<u8>) {
+        self.parts.push(SnapshotPart::Chunk(chunk.into()));
+    }
+
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
+    fn finish(&mut self, index: LogIndex, tail: Vec<u8>) {
+        self.parts.push(SnapshotPart::Tail(tail.into()));
+        self.older = Some(self.to.put(index, std::mem::take(&mut self.parts)));
+    }
+
+    fn finished(&self) -> Option<LogIndex> {
+        self.older
+    }
+}
+
+struct Source(VecDeque<SnapshotPart>);
+
+#[async_trait::async_trait(?Send)]
+impl SnapshotSource for Source {
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+        Ok(self.0.pop_front())
+    }
+}
