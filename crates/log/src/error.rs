@@ -7,6 +7,10 @@ use crate::cipher::Fingerprint;
 use crate::entry::{EntryId, RecordError};
 use crate::store::StoreError;
 
+/// What to do about damage.
+const REPLACE: &str = "do not delete parts of it: put a new node with an empty disk in this one's place (`fastness cluster \
+                       replace-replica`), which takes the data from the other replicas";
+
 /// Why something was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -48,10 +52,7 @@ pub enum ReadError {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// A stored record does not check.
-    #[error(
-        "entry {index} of group {group} in {place}: {error}; replace this node by a new one that takes its data from \
-         the other replicas"
-    )]
+    #[error("entry {index} of group {group} in {place}: {error}; {REPLACE}")]
     Record {
         /// The store.
         place: String,
@@ -63,7 +64,7 @@ pub enum ReadError {
         error: RecordError,
     },
     /// An entry that must be there is not.
-    #[error("entry {index} of group {group} is missing in {place}")]
+    #[error("entry {index} of group {group} is missing in {place}; {REPLACE}")]
     Missing {
         /// The store.
         place: String,
@@ -76,8 +77,6 @@ pub enum ReadError {
     #[error("the log is closed")]
     Closed,
 }
-
-const REPLACE: &str = "replace this node by a new one that takes its data from the other replicas";
 
 /// Why a log could not be opened. Nothing is changed by an open that fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

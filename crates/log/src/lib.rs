@@ -21,11 +21,13 @@
 mod cipher;
 mod entry;
 mod error;
+pub mod faulty;
 mod group;
 mod identity;
 pub mod key;
 mod keyring;
 mod log;
+mod manifest;
 pub mod memory;
 mod queue;
 mod reader;

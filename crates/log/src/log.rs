@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_types::{Clock, ClusterId, DiskId, GroupId, NodeId, SystemClock, limits};
@@ -203,6 +204,12 @@ impl Log {
         let stats = &self.shared.stats;
         stats.record_queue(self.shared.queue.depth());
         stats
+    }
+
+    /// For how long the write under way has been; `None`: none is. A long one is a disk that stands still.
+    #[must_use]
+    pub fn write_under_way(&self) -> Option<Duration> {
+        self.shared.stats.write_under_way(self.shared.options.clock.boot())
     }
 
     /// The first failed write; from it on nothing is written.

@@ -2,7 +2,8 @@
 //!
 //! - One write-ahead log for both families; a synced write is one fdatasync of it. Files are never recycled: old
 //!   records behind the end would make a torn tail look like data.
-//! - Before RocksDB opens the directory, the write-ahead log is checked and a torn end is cut: see `wal.rs`. RocksDB then
+//! - Before RocksDB opens the directory, the write-ahead log and the list of files are checked and a torn end is cut: see `wal.rs`,
+//!   `manifest.rs`. RocksDB then
 //!   recovers in the mode that refuses anything else that does not check.
 //! - `log`: no compression (it is encrypted), no automatic compaction; its files are written once, with direct I/O,
 //!   and compacted after much of them was purged ([`OrderedStore::reclaim`]).
@@ -25,6 +26,7 @@ use rocksdb::{
     ReadOptions, WriteBatch as RocksBatch, WriteOptions,
 };
 
+use crate::manifest;
 use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch, WriteOp};
 use crate::wal::{self, WalState};
 
@@ -85,7 +87,7 @@ impl RocksStore {
     /// stored does not check and cannot be the last, never acknowledged batch.
     pub fn open(options: &RocksOptions) -> Result<Arc<RocksStore>, StoreError> {
         let dir = &options.dir;
-        let io = |error: std::io::Error| StoreError::Io { place: dir.display().to_string(), detail: error.to_string() };
+        let io = |error: std::io::Error| StoreError::of(dir, &error);
         std::fs::create_dir_all(dir).map_err(io)?;
         let lock = lock(dir)?;
         let boot_id = match &options.boot_id {
@@ -94,6 +96,7 @@ impl RocksStore {
         };
         let known = read_boot_id(dir).map_err(io)?;
         let crashed = known.as_ref().is_some_and(|known| *known != boot_id);
+        manifest::check(dir, crashed)?;
         if let WalState::Cut { file, at, bytes } = wal::check(dir, crashed)? {
             let file = file.display();
             tracing::warn!(%file, at, bytes, crashed, "cut off the last write batch, which was torn and never acknowledged");
@@ -173,11 +176,11 @@ fn family_of(db: &DB, family: Family) -> &ColumnFamily {
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let place = dir.display().to_string();
     let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
-    let file = file.map_err(|error| StoreError::Io { place: place.clone(), detail: error.to_string() })?;
+    let file = file.map_err(|error| StoreError::of(dir, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { place, detail: "the store is locked".into() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::Io { place, detail: error.to_string() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::of(dir, &error)),
     }
 }
 

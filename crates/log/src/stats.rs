@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fastness_types::BootNs;
+
 use crate::queue::Depth;
 
 /// Buckets of [`LogStats::sync_buckets`]: bucket `i` counts synced writes that took less than `2^i` µs, and the
@@ -38,6 +40,8 @@ pub struct LogStats {
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS],
     /// Reads that memory could not answer.
     pub disk_reads: AtomicU64,
+    /// When the write under way began, boot ns; 0: none is.
+    writing_since: AtomicU64,
 }
 
 impl LogStats {
@@ -57,6 +61,24 @@ impl LogStats {
         self.sync_us.fetch_add(us, Ordering::Relaxed);
         let bucket = ((u64::BITS - us.leading_zeros()) as usize).min(SYNC_BUCKETS - 1);
         LogStats::add(&self.sync_buckets[bucket], 1);
+    }
+
+    /// A write begins.
+    pub(crate) fn begin_write(&self, now: BootNs) {
+        self.writing_since.store(now.0.max(1), Ordering::Release);
+    }
+
+    /// It has ended, in whatever way.
+    pub(crate) fn end_write(&self) {
+        self.writing_since.store(0, Ordering::Release);
+    }
+
+    /// For how long the write under way has been; `None`: none is.
+    pub(crate) fn write_under_way(&self, now: BootNs) -> Option<Duration> {
+        match self.writing_since.load(Ordering::Acquire) {
+            0 => None,
+            since => Some(now.since(BootNs(since))),
+        }
     }
 
     /// An upper bound of the duration that `share` (0 to 1) of the synced writes stayed below, µs; 0 without any.

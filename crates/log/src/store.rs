@@ -12,6 +12,7 @@
 //! Does not know: groups, entries, encryption.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -120,7 +121,10 @@ impl WriteBatch {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum StoreError {
     /// The device is full.
-    #[error("no space left on {place}: {detail}; free space, then start the node again")]
+    #[error(
+        "no space left on {place}: {detail}; nothing that was acknowledged is lost. Free space there, or enlarge the file \
+         system: the node then opens and checks its log again"
+    )]
     NoSpace {
         /// Directory.
         place: String,
@@ -137,8 +141,8 @@ pub enum StoreError {
     },
     /// What is stored does not check.
     #[error(
-        "{place} is damaged: {detail}; nothing was changed. Do not delete parts of it: replace this node by a new one \
-         that takes its data from the other replicas"
+        "{place} is damaged: {detail}; nothing was changed. Do not delete parts of it: put a new node with an empty disk \
+         in this one's place (`fastness cluster replace-replica`), which takes the data from the other replicas"
     )]
     Corrupt {
         /// File, if known, else the directory.
@@ -147,13 +151,28 @@ pub enum StoreError {
         detail: String,
     },
     /// Reading or writing failed.
-    #[error("input/output error on {place}: {detail}")]
+    #[error(
+        "input/output error on {place}: {detail}; nothing is written there any more. See what the system says of the device \
+         (dmesg), mend or exchange it, and start the node again: it reads and checks its whole log. If it is refused as \
+         damaged, put a new node in this one's place (`fastness cluster replace-replica`)"
+    )]
     Io {
         /// Directory.
         place: String,
         /// What the system said.
         detail: String,
     },
+}
+
+impl StoreError {
+    /// What the system said of a file or folder.
+    pub(crate) fn of(place: &Path, error: &std::io::Error) -> StoreError {
+        let (place, detail) = (place.display().to_string(), error.to_string());
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => StoreError::NoSpace { place, detail },
+            _ => StoreError::Io { place, detail },
+        }
+    }
 }
 
 /// Keys `from..to` of a family, in order.

@@ -58,16 +58,16 @@ pub(crate) enum WalState {
 
 /// Checks the write-ahead log files of a database directory that nobody has open.
 pub(crate) fn check(dir: &Path, machine_crashed: bool) -> Result<WalState, StoreError> {
-    let files = wal_files(dir).map_err(|error| io_error(dir, &error))?;
+    let files = wal_files(dir).map_err(|error| StoreError::of(dir, &error))?;
     let mut state = WalState::Clean;
     for (i, file) in files.iter().enumerate() {
         let mut bytes = Vec::new();
-        File::open(file).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|error| io_error(file, &error))?;
+        File::open(file).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|error| StoreError::of(file, &error))?;
         let newest = i + 1 == files.len();
         match examine(&bytes, newest && machine_crashed) {
             Finding::Clean => {}
             Finding::Torn { at } if newest => {
-                cut(file, at as u64).map_err(|error| io_error(file, &error))?;
+                cut(file, at as u64).map_err(|error| StoreError::of(file, &error))?;
                 state = WalState::Cut { file: file.clone(), at: at as u64, bytes: (bytes.len() - at) as u64 };
             }
             Finding::Torn { at } => return Err(damaged(file, at, "a batch is incomplete, and there is a newer file")),
@@ -94,22 +94,18 @@ fn wal_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
-fn cut(file: &Path, at: u64) -> io::Result<()> {
+pub(crate) fn cut(file: &Path, at: u64) -> io::Result<()> {
     let file = File::options().write(true).open(file)?;
     file.set_len(at)?;
     file.sync_all()
 }
 
-fn io_error(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io { place: path.display().to_string(), detail: error.to_string() }
-}
-
-fn damaged(file: &Path, at: usize, why: &str) -> StoreError {
+pub(crate) fn damaged(file: &Path, at: usize, why: &str) -> StoreError {
     StoreError::Corrupt { place: file.display().to_string(), detail: format!("at byte {at}: {why}") }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finding {
+pub(crate) enum Finding {
     Clean,
     /// The batch that begins here is the last one and incomplete.
     Torn {
@@ -158,7 +154,7 @@ fn stored_crc(record: &[u8]) -> u32 {
     u32::from_le_bytes([record[0], record[1], record[2], record[3]])
 }
 
-fn examine(bytes: &[u8], may_be_torn: bool) -> Finding {
+pub(crate) fn examine(bytes: &[u8], may_be_torn: bool) -> Finding {
     let mut at = 0;
     // Where the batch begins that is not complete yet.
     let mut batch: Option<usize> = None;

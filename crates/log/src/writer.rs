@@ -102,7 +102,9 @@ impl Writer {
     pub(crate) fn run_thread(mut self) {
         while let Some(ops) = self.queue.take_blocking(BATCH_BYTES_MAX) {
             let (batch, finish) = self.plan(ops);
+            self.stats.begin_write(self.clock.boot());
             let result = self.write(batch);
+            self.stats.end_write();
             self.finish(finish, result);
         }
         self.flush();
@@ -114,9 +116,11 @@ impl Writer {
             let load = WriteLoad { ops: ops.len(), bytes: ops.iter().map(|op| op.bytes).sum() };
             let (batch, finish) = self.plan(ops);
             let latency = if batch.is_empty() { DriverLatency::default() } else { latency(load) };
+            self.stats.begin_write(self.clock.boot());
             sleep(latency.before).await;
             let result = self.write(batch);
             sleep(latency.after).await;
+            self.stats.end_write();
             self.finish(finish, result);
         }
         self.flush();

@@ -1,0 +1,60 @@
+//! Checks RocksDB's list of its own files before RocksDB reads it.
+//!
+//! Why not leave it to RocksDB: it takes a damaged length near the end of the manifest for a torn end, and goes on without the
+//! last edits: an older state of the tables, whose write-ahead files are gone. And it takes a folder without `CURRENT` for an empty one.
+//!
+//! The manifest has the format of a write-ahead file (`wal.rs`), each edit is synced before anything relies on it, and the same
+//! rules hold: a torn last edit is cut off, anything else is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::store::StoreError;
+use crate::wal::{Finding, cut, damaged, examine};
+
+const CURRENT: &str = "CURRENT";
+
+/// Checks the manifest of a database directory that nobody has open. A new directory has none.
+pub(crate) fn check(dir: &Path, machine_crashed: bool) -> Result<(), StoreError> {
+    let Some(manifest) = named(dir)? else { return Ok(()) };
+    let bytes = fs::read(&manifest).map_err(|error| StoreError::of(&manifest, &error))?;
+    match examine(&bytes, machine_crashed) {
+        Finding::Clean => Ok(()),
+        Finding::Torn { at } => {
+            let file = manifest.display();
+            tracing::warn!(%file, at, "cut off the last edit of the list of files, which was torn");
+            cut(&manifest, at as u64).map_err(|error| StoreError::of(&manifest, &error))
+        }
+        Finding::Damaged { at, why } => Err(damaged(&manifest, at, why)),
+    }
+}
+
+/// The manifest that `CURRENT` names.
+fn named(dir: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let current = dir.join(CURRENT);
+    let corrupt =
+        |detail: &str| StoreError::Corrupt { place: current.display().to_string(), detail: detail.to_owned() };
+    let name = match fs::read(&current) {
+        Ok(name) => name,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let has_data = holds_data(dir).map_err(|error| StoreError::of(dir, &error))?;
+            return if has_data { Err(corrupt("the file is missing, and there is data")) } else { Ok(None) };
+        }
+        Err(error) => return Err(StoreError::of(&current, &error)),
+    };
+    let name = std::str::from_utf8(&name).ok().and_then(|name| name.strip_suffix('\n'));
+    let manifest = name.filter(|name| name.starts_with("MANIFEST-") && !name.contains('/')).map(|name| dir.join(name));
+    let manifest = manifest.ok_or_else(|| corrupt("at byte 0: it does not name a manifest"))?;
+    if manifest.is_file() { Ok(Some(manifest)) } else { Err(corrupt("at byte 0: it names a file that is not there")) }
+}
+
+/// Whether there are tables or write-ahead files. (A first start that was cut short may have left a manifest alone.)
+fn holds_data(dir: &Path) -> std::io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sst" || extension == "log") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
