@@ -142,6 +142,12 @@ impl Consensus {
         Ok((handle, control))
     }
 
+    /// Whether the log's disk stands still: what this node leads is handed over then.
+    #[must_use]
+    pub fn log_stalls(&self) -> bool {
+        self.node.log_stalls()
+    }
+
     /// Why everything of this node has stopped, if it has.
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<str>> {

@@ -1,5 +1,6 @@
-//! Looks after one group: passes on what the owner reports, decides whether this node may campaign, and notices when the
-//! Raft core has died.
+//! Looks after one group: passes on what the owner reports, decides whether this node may campaign, hands over what it should
+//! not lead (its owner is not ready, its wall clock is off, its log's disk stands still), and notices when the Raft core has
+//! died.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,14 +45,15 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
             return;
         }
         tell_of_snapshots(&group, &raft, &mut told).await;
-        let ready = group.driver.ready();
-        raft.runtime_config().elect(ready && !group.silent());
-        if group.driver.fit() || group.leads().is_none() {
+        let stalls = control.node().log_stalls();
+        raft.runtime_config().elect(group.driver.ready() && !stalls && !group.silent());
+        if group.driver.fit() && !stalls || group.leads().is_none() {
             next_attempt = None;
             continue;
         }
-        // A primary whose clock is off serves nothing from the moment that it is; it need not be given time.
-        let patience = if group.driver.wall_off() { Duration::ZERO } else { UNREADY_MAX };
+        // A primary whose clock is off serves nothing from the moment that it is; it need not be given time. A disk that
+        // stands still has been given it.
+        let patience = if group.driver.wall_off() || stalls { Duration::ZERO } else { UNREADY_MAX };
         let now = Instant::now();
         if *next_attempt.get_or_insert(now + patience) <= now {
             next_attempt = Some(now + UNREADY_MAX);
@@ -87,7 +89,11 @@ async fn tell_of_snapshots(group: &Group, raft: &Raft, told: &mut Option<(OwnSna
 
 /// Hands over what this node leads and cannot serve.
 async fn give_up(control: GroupControl) {
-    let why = if control.core().driver.wall_off() { "its wall clock is off" } else { "it is not ready" };
+    let why = match &control.core().driver {
+        driver if driver.wall_off() => "its wall clock is off",
+        driver if driver.ready() => "its log's disk stands still",
+        _ => "it is not ready",
+    };
     match control.hand_over(None, PATIENCE).await {
         Ok(to) => tracing::info!(group = %control.group(), why, %to, "this node cannot serve: handed over"),
         Err(HandOverError::UnderWay) => {}

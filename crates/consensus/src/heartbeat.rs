@@ -18,6 +18,7 @@ use crate::transport::Class;
 pub(crate) async fn run(node: Arc<NodeCore>) {
     let mut beat = tokio::time::interval(node.options.timers.heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stalled = false;
     loop {
         tokio::select! {
             _ = beat.tick() => {}
@@ -26,6 +27,13 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
             () = node.until_stopped() => return,
         }
         node.judge_clock();
+        if node.log_stalls() != stalled {
+            stalled = !stalled;
+            match stalled {
+                true => tracing::warn!("the log's disk stands still: this node leads nothing until it goes on"),
+                false => tracing::info!("the log's disk goes on"),
+            }
+        }
         ask_all(&node);
     }
 }
@@ -38,7 +46,7 @@ fn ask_all(node: &Arc<NodeCore>) {
         for member in members.into_iter().filter(|member| *member != node.own().0) {
             asks.entry(member).or_default().push(LeaseAskGroup { group: group.id.0, term: epoch.term, bind });
         }
-        ask_own(&group, epoch, stamp, bind);
+        ask_own(node, &group, epoch, stamp, bind);
     }
     for (member, groups) in asks {
         let payload = codec::encode(&LeaseAsk { stamp: stamp.0, groups });
@@ -47,10 +55,10 @@ fn ask_all(node: &Arc<NodeCore>) {
 }
 
 /// The leader's own node is asked, and bound, like any other.
-fn ask_own(group: &Arc<Group>, epoch: Epoch, stamp: BootNs, bind: bool) {
-    let leader = group.clone();
+fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, stamp: BootNs, bind: bool) {
+    let (node, leader) = (node.clone(), group.clone());
     group.asked(epoch, bind, move || {
-        let ready = leader.driver.fit();
+        let ready = leader.driver.fit() && !node.log_stalls();
         leader.answered(leader.own, epoch, stamp, bind, ready);
     });
 }

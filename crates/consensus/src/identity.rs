@@ -198,7 +198,8 @@ impl Identities {
                     "{place} is not this node's disk: node {} is a member of the cluster with disk {told}, as node {peer} \
                      knows, and this is disk {}. The folder was wiped or exchanged, or its file system is not mounted. On \
                      this disk the node does not know what it has voted for and acknowledged, so it must not take part. \
-                     Give it its own disk back; if that is lost, replace the node by a new one with another node id",
+                     Give it its own disk back; if that is lost, put a new node with an empty disk in its place \
+                     (`fastness cluster replace-replica`)",
                     self.node, self.own.disk
                 )));
             }
@@ -211,7 +212,9 @@ impl Identities {
         if self.own.is_outdone_by(told) {
             return Err(Refusal::StopHere(format!(
                 "{place} is an old copy of this node's disk, or two copies run at once: by its own count this is start {}, \
-                 but node {peer} has seen another start {}; replace this node by a new one with another node id",
+                 but node {peer} has seen another start {}. It lacks what was acknowledged since, so it must not take part. \
+                 Give the node its newest disk back; if that is lost, put a new node with an empty disk in its place \
+                 (`fastness cluster replace-replica`)",
                 self.own.count, told.count
             )));
         }

@@ -23,6 +23,11 @@ use crate::options::ConsensusOptions;
 use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
 
+/// A write of the log that takes so long has met a disk that stands still. Commits do not need the leader's own disk, so a
+/// shard goes on meanwhile; what would end it is the bound of the log's queue, some seconds of writes away. Pauses
+/// below this are common on disks behind a network.
+const LOG_STALL_MAX: Duration = Duration::from_secs(2);
+
 pub(crate) struct NodeCore {
     pub(crate) options: ConsensusOptions,
     transport: Arc<dyn PeerTransport>,
@@ -83,6 +88,11 @@ impl NodeCore {
 
     pub(crate) fn now(&self) -> BootNs {
         self.options.clock.boot()
+    }
+
+    /// Whether the log's disk stands still: one write has been under way for longer than [`LOG_STALL_MAX`].
+    pub(crate) fn log_stalls(&self) -> bool {
+        self.log.write_under_way().is_some_and(|span| span >= LOG_STALL_MAX)
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

@@ -226,10 +226,10 @@ impl Session {
         for asked in ask.groups {
             let Some(group) = self.node.group(GroupId(asked.group)) else { continue };
             let epoch = Epoch { term: asked.term, node: self.peer };
-            let (answers, driver) = (self.lease_answers.clone(), group.driver.clone());
+            let (answers, driver, node) = (self.lease_answers.clone(), group.driver.clone(), self.node.clone());
             let (stamp, bind) = (ask.stamp, asked.bind);
             group.asked(epoch, bind, move || {
-                let ready = driver.fit();
+                let ready = driver.fit() && !node.log_stalls();
                 answers.push(pb::LeaseAnswerGroup { group: asked.group, term: asked.term, stamp, bind, ready });
             });
         }
