@@ -10,6 +10,8 @@ use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
     HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, SetDurabilityRequest, SetDurabilityResponse,
 };
+use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
+use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest, ShowFaultsResponse};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
@@ -55,14 +57,17 @@ impl Admin {
     }
 
     async fn connect(&self, address: &str) -> Result<AdminServiceClient<Channel>> {
+        Ok(AdminServiceClient::new(self.channel(address).await?))
+    }
+
+    async fn channel(&self, address: &str) -> Result<Channel> {
         let endpoint = Endpoint::from_shared(format!("https://{address}"))
             .with_context(|| format!("{address:?} is not host:port"))?
             .connect_timeout(CONNECT_PATIENCE)
             .timeout(CALL_PATIENCE)
             .tls_config(self.tls.clone())
             .context("the certificates are not usable")?;
-        let channel = endpoint.connect().await.map_err(|e| anyhow!("cannot reach {address}: {}", causes(&e)))?;
-        Ok(AdminServiceClient::new(channel))
+        endpoint.connect().await.map_err(|e| anyhow!("cannot reach {address}: {}", causes(&e)))
     }
 
     /// The cluster as one node sees it.
@@ -98,6 +103,28 @@ impl Admin {
             async move { client.set_durability(request).await }
         })
         .await
+    }
+
+    async fn lab(&self, address: &str) -> Result<LabServiceClient<Channel>> {
+        Ok(LabServiceClient::new(self.channel(address).await?))
+    }
+
+    /// Sets what a node's disk does to its log's writes.
+    pub async fn set_disk_fault(&self, address: &str, request: SetDiskFaultRequest) -> Result<()> {
+        let answer = self.lab(address).await?.set_disk_fault(request).await;
+        answer.map(drop).map_err(|status| refusal(address, &status))
+    }
+
+    /// Sets what the link from a node to another one does.
+    pub async fn set_link_fault(&self, address: &str, request: SetLinkFaultRequest) -> Result<()> {
+        let answer = self.lab(address).await?.set_link_fault(request).await;
+        answer.map(drop).map_err(|status| refusal(address, &status))
+    }
+
+    /// The faults that are set on a node.
+    pub async fn show_faults(&self, address: &str) -> Result<ShowFaultsResponse> {
+        let answer = self.lab(address).await?.show_faults(ShowFaultsRequest {}).await;
+        Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
     }
 
     /// Asks at `address`, then wherever it points to.

@@ -35,7 +35,7 @@ pub struct Connection {
     dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// The commands.
@@ -150,7 +150,7 @@ impl FromStr for NodeArgument {
 
 impl Connection {
     /// The client, and the addresses to try.
-    fn open(&self) -> Result<(Admin, Vec<String>)> {
+    pub fn open(&self) -> Result<(Admin, Vec<String>)> {
         if let Some(dir) = &self.dir {
             return dev::admin_of(dir);
         }
@@ -318,6 +318,7 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
             "id": node.id, "az": node.az, "reachable": view.is_some(), "peer": node.peer_address, "grpc": node.grpc_address,
             "host": node.announce_host, "hostname": node.announce_hostname, "port": node.resp_port,
             "tls_port": node.resp_tls_port, "disk": node.disk, "replicas": view.map(replicas).unwrap_or_default(),
+            "lab_faults": view.map(|view| &view.lab_faults),
         })
     });
     let shards = map.shards.iter().map(|shard| {
@@ -352,6 +353,7 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
     }
     text += &nodes.to_string();
     text.push('\n');
+    text += &faults(views);
     let mut shards = Table::new(&["SHARD", "SLOTS", "DURABILITY", "PRIMARY", "REPLICAS"]);
     for shard in &map.shards {
         let primary = primary_of(shard.id, views);
@@ -372,6 +374,15 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
         ]);
     }
     text + &shards.to_string()
+}
+
+/// A line for each fault that was commanded, so that nobody forgets one.
+pub fn faults(views: &Views) -> String {
+    let of = |(node, view): &(u64, Option<DescribeClusterResponse>)| -> String {
+        let faults = view.iter().flat_map(|view| &view.lab_faults);
+        faults.map(|fault| format!("LAB: node {node} has a fault by command: {fault}\n")).collect()
+    };
+    views.iter().map(of).collect()
 }
 
 fn port(port: u32) -> String {

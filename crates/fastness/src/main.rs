@@ -1,5 +1,5 @@
 //! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`), snapshot files
-//! (`snapshot`).
+//! (`snapshot`), faults on command (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod admin;
 mod cluster;
 mod dev;
+mod lab;
 mod logging;
 mod server;
 mod snapshot;
@@ -48,6 +49,9 @@ enum Command {
     /// Create, describe and administrate clusters
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Break a lab's disks and links on command, to see what the cluster does
+    #[command(subcommand)]
+    Lab(lab::Command),
     /// Check snapshot files
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Server { config } => server::run(&config).map(|()| 0),
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
+        Command::Lab(command) => on_one_thread(async { lab::run(command).await.map(|()| 0) }),
         Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
     };
     match result {

@@ -56,15 +56,12 @@ pub struct Admin {
 impl Admin {
     /// As a tonic service that checks every caller's certificate.
     pub fn service(self) -> tonic::service::interceptor::InterceptedService<AdminServiceServer<Admin>, Guard> {
-        let guard = Guard { node: self.node.clone() };
+        let guard = Guard::new(self.node.clone());
         AdminServiceServer::with_interceptor(self, guard)
     }
 
     fn require_administrator<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        match request.extensions().get::<Identity>() {
-            Some(Identity::Admin(_)) => Ok(()),
-            _ => Err(no_administrator(&self.node)),
-        }
+        require_administrator(&self.node, request)
     }
 
     fn map(&self) -> Result<Arc<ClusterMap>, Status> {
@@ -155,6 +152,22 @@ impl Admin {
 #[derive(Clone)]
 pub struct Guard {
     node: Arc<NodeShared>,
+}
+
+impl Guard {
+    /// For the doors of this node.
+    #[must_use]
+    pub fn new(node: Arc<NodeShared>) -> Guard {
+        Guard { node }
+    }
+}
+
+/// Refuses whoever is let in by [`Guard`] and is no administrator.
+pub(crate) fn require_administrator<T>(node: &NodeShared, request: &Request<T>) -> Result<(), Status> {
+    match request.extensions().get::<Identity>() {
+        Some(Identity::Admin(_)) => Ok(()),
+        _ => Err(no_administrator(node)),
+    }
 }
 
 impl tonic::service::Interceptor for Guard {
@@ -302,6 +315,7 @@ impl AdminService for Admin {
             map_version: map.as_ref().map_or(0, |map| map.version),
             disk: self.own.disk.to_string(),
             durability_version: map.as_ref().map_or(0, |map| map.durability_version),
+            lab_faults: self.node.lab.as_ref().map_or_else(Vec::new, |lab| lab.told()),
         }))
     }
 

@@ -99,6 +99,8 @@ pub struct Config {
     pub loglevel: LogLevel,
     pub logfile: String,
     pub shutdown_timeout: Duration,
+    /// Whether faults can be commanded.
+    pub lab: bool,
 }
 
 /// Why a configuration is refused.

@@ -4,7 +4,7 @@
 //! - [`replica`]: one shard replica's thread; [`resp_door`]: its door for Valkey's clients.
 //! - [`topology`], [`names`]: the cluster as clients see it.
 //! - [`admin`]: creation, description and hand-over over gRPC. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
-//! - [`tls`]: certificates and identities.
+//! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
@@ -12,6 +12,7 @@ pub mod admin;
 pub mod config;
 mod disks;
 mod glob;
+pub mod lab;
 mod leaders;
 pub mod metrics;
 pub mod names;
@@ -24,6 +25,7 @@ pub mod replicas;
 pub mod resp_door;
 pub mod shared;
 pub mod snapshots;
+pub mod space;
 pub mod tls;
 pub mod topology;
 

@@ -20,10 +20,12 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
+use crate::node::log_folder;
 use crate::process::Usage;
 use crate::replicas::Replicas;
 use crate::resp_door::command::Snapshot;
 use crate::shared::{NodeShared, Phase};
+use crate::space::Space;
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -104,6 +106,9 @@ impl Metrics {
         if self.node.phase() != Phase::Running {
             return Err("the node is stopping".to_owned());
         }
+        if self.consensus.log_stalls() {
+            return Err("the log's disk stands still".to_owned());
+        }
         let map = self.node.map.load_full().ok_or("the cluster is not created yet")?;
         for shard in map.shards_on(self.node.node) {
             let id = shard.id;
@@ -132,6 +137,7 @@ impl Metrics {
         ];
         text.one("fastness_node_info", "gauge", &identity, 1.0);
         self.log_figures(&mut text);
+        self.disk_figures(&mut text);
         self.control_figures(&mut text);
         let mut snapshots = Vec::new();
         for (shard, replica) in self.replicas.all() {
@@ -172,6 +178,20 @@ impl Metrics {
         text.one("fastness_control_is_leader", "gauge", &[], leads);
         text.one("fastness_control_term", "gauge", &[], status.term as f64);
         text.one("fastness_control_committed_index", "gauge", &[], status.committed.0 as f64);
+    }
+
+    fn disk_figures(&self, text: &mut Exposition) {
+        if let Some(space) = Space::of(&log_folder(&self.node.config.load())) {
+            text.one("fastness_disk_free_bytes", "gauge", &[], space.free as f64);
+            text.one("fastness_disk_total_bytes", "gauge", &[], space.total as f64);
+        }
+        let under_way = self.log.write_under_way().unwrap_or_default();
+        text.one("fastness_log_write_under_way_seconds", "gauge", &[], under_way.as_secs_f64());
+        text.one("fastness_log_failed", "gauge", &[], f64::from(u8::from(self.log.failure().is_some())));
+        text.one("fastness_lab", "gauge", &[], f64::from(u8::from(self.node.lab.is_some())));
+        for fault in self.node.lab.iter().flat_map(|lab| lab.told()) {
+            text.one("fastness_lab_fault", "gauge", &[("fault", fault)], 1.0);
+        }
     }
 
     fn log_figures(&self, text: &mut Exposition) {

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,7 +21,10 @@ use std::time::Duration;
 use fastness_consensus::{Consensus, ConsensusOptions, StartError, Timers};
 use fastness_control::bootstrap::form_shard;
 use fastness_control::{ClusterMap, Control, ControlOptions, NodeInfo, ShardMap};
-use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, SnapshotFolder, WriterDriver};
+use fastness_log::faulty::{DiskFault, FaultyStore};
+use fastness_log::rocks::{RocksOptions, RocksStore};
+use fastness_log::store::{OrderedStore, StoreError};
+use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
 use fastness_shard::{Batching, SlotSet};
 use fastness_types::{Az, Clock, ClusterId, GroupId, NodeId, ShardId, SystemClock};
 use parking_lot::Mutex;
@@ -34,6 +37,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::admin::Admin;
 use crate::config::{Config, Unmet};
+use crate::lab::{Beside, LabDoor};
 use crate::metrics::Metrics;
 use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
 use crate::replica::{self, ReplicaOptions, ToReplica};
@@ -41,10 +45,16 @@ use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
 use crate::shared::{NodeShared, Phase};
 use crate::snapshots::{self, SnapshotFiles};
-use crate::tls::{Material, TlsError};
+use crate::space;
+use crate::tls::{Material, TlsError, lab_uri};
 
 /// How long replicas get to end after leadership was handed over; their replies are bounded by themselves.
 const REPLICAS_END_MAX: Duration = Duration::from_secs(3);
+
+/// How long Raft groups get to end; one that waits for its disk to store a vote does not.
+const CONSENSUS_END_MAX: Duration = Duration::from_secs(3);
+/// How long the log gets to write what is queued.
+const LOG_END_MAX: Duration = Duration::from_secs(5);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +94,15 @@ pub enum NodeError {
     /// The transaction log.
     #[error("the transaction log: {0}")]
     Log(String),
+    /// There is no space for the transaction log; it may be tried again.
+    #[error("the transaction log: {0}")]
+    Full(String),
+    /// The option `lab` on a node that is none.
+    #[error(
+        "lab is yes, but the certificate of tls-cert-file does not name {0}: this is no node made for trying out, and its log \
+         and links are not to be broken on command"
+    )]
+    NoLab(String),
     /// Consensus.
     #[error("consensus: {0}")]
     Consensus(#[from] StartError),
@@ -139,10 +158,13 @@ impl Node {
             0 => None,
             _ => Some(material.for_clients(config.tls_auth_clients)?),
         };
+        if config.lab && !material.is_lab() {
+            return Err(NodeError::NoLab(lab_uri(cluster)));
+        }
         let sockets = Sockets::bind(&config)?;
-        let log = open_log(&config, cluster, node).await?;
+        let shared = NodeShared::new(node, cluster, config.clone());
+        let log = open_log(&config, &shared).await?;
         let own = own_info(&config, log.identity(), &sockets);
-        let shared = NodeShared::new(node, cluster, config);
         let (runtime, consensus_thread) = consensus_thread()?;
         let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
         let (consensus, control, group_0) = match started {
@@ -169,6 +191,9 @@ impl Node {
         });
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
+        if inner.shared.lab.is_some() {
+            tracing::warn!("LAB: this node's log and links can be broken by command");
+        }
         tokio::spawn(inner.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(inner.shared.clone(), material.for_asking()));
         tokio::spawn(inner.clone().watch_consensus());
@@ -204,13 +229,42 @@ impl Node {
         inner.shared.enter(Phase::HandingOver);
         inner.hand_everything_over().await;
         inner.shared.enter(Phase::Closing);
+        self.end("the node ends").await;
+        tracing::info!("the node has ended");
+    }
+
+    /// Where there is no space, if that is why the node has failed.
+    #[must_use]
+    pub fn lacks_space(&self) -> Option<PathBuf> {
+        let full = matches!(self.inner.log.failure(), Some(StoreError::NoSpace { .. }));
+        full.then(|| log_folder(&self.inner.shared.config.load()))
+    }
+
+    /// Takes no part any more and waits until there is space. What follows is a start of the process: the log must be opened
+    /// and checked anew.
+    pub async fn wait_for_space(&mut self) {
+        let inner = self.inner.clone();
+        let Some(folder) = self.lacks_space() else { return };
+        inner.shared.enter(Phase::Waiting);
+        self.end("the disk is full").await;
+        let faults = inner.shared.lab.as_ref().map(|lab| lab.disk.clone());
+        let refused = || faults.as_ref().is_some_and(|faults| faults.get() == Some(DiskFault::Fill));
+        space::until_there_is(&folder, refused).await;
+    }
+
+    /// Ends replicas, consensus and log. Each gets a limited time: a disk that stands still must not keep the process.
+    async fn end(&mut self, why: &str) {
+        let inner = self.inner.clone();
         inner.end_replicas().await;
-        inner.consensus.shutdown("the node ends").await;
+        if tokio::time::timeout(CONSENSUS_END_MAX, inner.consensus.shutdown(why)).await.is_err() {
+            tracing::warn!("a Raft group did not end in time");
+        }
         if let Some(thread) = self.consensus_thread.take() {
             end_thread(thread).await;
         }
-        close_log(inner.log.clone()).await;
-        tracing::info!("the node has ended");
+        if tokio::time::timeout(LOG_END_MAX, close_log(inner.log.clone())).await.is_err() {
+            tracing::warn!("the log's disk does not answer: what was not acknowledged is given up");
+        }
     }
 }
 
@@ -252,6 +306,7 @@ impl Inner {
                 own: self.own.clone(),
                 asking: material.for_asking(),
             };
+            let lab = LabDoor::service(self.shared.clone());
             let (inner, tls) = (self.clone(), material.for_grpc());
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
@@ -260,7 +315,8 @@ impl Inner {
                     let server = Server::builder().tls_config(tls)?.http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
                     let closing = shared.reached(Phase::Closing);
-                    server.serve_with_incoming_shutdown(admin.service(), incoming, closing).await?;
+                    let services = Beside { lab, other: admin.service() };
+                    server.serve_with_incoming_shutdown(services, incoming, closing).await?;
                     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
                 };
                 if let Err(error) = served.await {
@@ -471,20 +527,29 @@ fn own_info(config: &Config, identity: Identity, sockets: &Sockets) -> NodeInfo 
     }
 }
 
-async fn open_log(config: &Config, cluster: ClusterId, node: NodeId) -> Result<Log, NodeError> {
+async fn open_log(config: &Config, shared: &NodeShared) -> Result<Log, NodeError> {
     let key = master_key(config)?;
-    let dir = config.dir.join("log");
+    let dir = log_folder(config);
+    let options = LogOptions::new(shared.node, shared.cluster);
+    let faults = shared.lab.as_ref().map(|lab| lab.disk.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let store = fastness_log::rocks::RocksStore::open(&fastness_log::rocks::RocksOptions::new(&dir))
-            .map_err(|error| error.to_string())?;
-        Log::open(store, Cipher::new(key), LogOptions::new(node, cluster), WriterDriver::Thread)
-            .map_err(|error| error.to_string())
+        let store: Arc<dyn OrderedStore> = RocksStore::open(&RocksOptions::new(&dir))?;
+        let store = match faults {
+            Some(faults) => FaultyStore::new(store, faults),
+            None => store,
+        };
+        Log::open(store, Cipher::new(key), options, WriterDriver::Thread)
     });
     match opened.await {
-        Ok(opened) => opened.map_err(NodeError::Log),
+        Ok(Err(OpenError::Store(error @ StoreError::NoSpace { .. }))) => Err(NodeError::Full(error.to_string())),
+        Ok(opened) => opened.map_err(|error| NodeError::Log(error.to_string())),
         Err(panicked) => Err(NodeError::Log(panicked.to_string())),
     }
+}
+
+/// Where the transaction log is.
+pub(crate) fn log_folder(config: &Config) -> PathBuf {
+    config.dir.join("log")
 }
 
 pub(crate) fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
@@ -545,7 +610,7 @@ async fn start_consensus(
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<Started, NodeError> {
     let source = shared.config.load().source_address();
-    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source));
+    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source, shared.lab.clone()));
     let tls = material.for_grpc();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = ConsensusOptions {
@@ -570,7 +635,7 @@ async fn start_consensus(
                 .max_frame_size(HTTP_FRAME_BYTES_MAX)
                 .http2_keepalive_interval(Some(KEEP_ALIVE.0))
                 .http2_keepalive_timeout(Some(KEEP_ALIVE.1));
-            let service = PeerDoor::service(shared.cluster, consensus.clone());
+            let service = PeerDoor::service(shared.cluster, consensus.clone(), shared.lab.clone());
             tokio::spawn(async move {
                 if let Err(error) = server.serve_with_incoming(service, incoming).await {
                     tracing::error!(%error, "the peer door has closed");

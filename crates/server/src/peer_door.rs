@@ -26,6 +26,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::lab::{Impeded, Lab};
 use crate::tls::Identity;
 
 /// Longest time for connecting, handshake included.
@@ -44,13 +45,20 @@ pub struct TlsTransport {
     cluster: ClusterId,
     tls: TlsConnector,
     source: Option<IpAddr>,
+    lab: Option<Arc<Lab>>,
 }
 
 impl TlsTransport {
-    /// Shows the certificate that `tls` holds, and connects from `source`, if that is given.
+    /// Shows the certificate that `tls` holds, and connects from `source`, if that is given. What is sent meets the faults of
+    /// `lab`, if there is one.
     #[must_use]
-    pub fn new(cluster: ClusterId, tls: Arc<ClientConfig>, source: Option<IpAddr>) -> TlsTransport {
-        TlsTransport { cluster, tls: TlsConnector::from(tls), source }
+    pub fn new(
+        cluster: ClusterId,
+        tls: Arc<ClientConfig>,
+        source: Option<IpAddr>,
+        lab: Option<Arc<Lab>>,
+    ) -> TlsTransport {
+        TlsTransport { cluster, tls: TlsConnector::from(tls), source, lab }
     }
 
     async fn connect(&self, peer: NodeId, address: &str) -> Result<TlsStream<TcpStream>, TransportError> {
@@ -84,7 +92,7 @@ impl PeerTransport for TlsTransport {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
             let (outgoing, frames) = mpsc::channel(STREAM_FRAMES_MAX);
-            let frames = ReceiverStream::new(frames);
+            let frames = impeded(self.lab.as_ref(), peer, ReceiverStream::new(frames));
             let answered = match class {
                 Class::Append => client.append(frames).await,
                 Class::Heartbeat => client.heartbeat(frames).await,
@@ -142,19 +150,28 @@ fn until_it_breaks(frames: Streaming<Frame>) -> Pin<Box<dyn Stream<Item = Frame>
     )
 }
 
+/// What leaves for a peer, past the faults that are commanded.
+fn impeded<S>(lab: Option<&Arc<Lab>>, peer: NodeId, frames: S) -> Impeded<S> {
+    match lab {
+        Some(lab) => lab.links.impede(peer, frames),
+        None => Impeded::unimpeded(frames),
+    }
+}
+
 /// Takes the streams of other nodes.
 pub struct PeerDoor {
     cluster: ClusterId,
     consensus: Consensus,
+    lab: Option<Arc<Lab>>,
 }
 
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
 impl PeerDoor {
-    /// As a tonic service.
+    /// As a tonic service. What is answered meets the faults of `lab`, if there is one.
     #[must_use]
-    pub fn service(cluster: ClusterId, consensus: Consensus) -> PeerServiceServer<PeerDoor> {
-        PeerServiceServer::new(PeerDoor { cluster, consensus })
+    pub fn service(cluster: ClusterId, consensus: Consensus, lab: Option<Arc<Lab>>) -> PeerServiceServer<PeerDoor> {
+        PeerServiceServer::new(PeerDoor { cluster, consensus, lab })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -172,7 +189,8 @@ impl PeerDoor {
         let (outgoing, frames) = mpsc::channel(STREAM_FRAMES_MAX);
         let incoming = until_it_breaks(request.into_inner());
         self.consensus.accept(peer, class, FrameStream { outgoing, incoming });
-        Ok(Response::new(Box::pin(ReceiverStream::new(frames).map(Ok))))
+        let frames = impeded(self.lab.as_ref(), peer, ReceiverStream::new(frames));
+        Ok(Response::new(Box::pin(frames.map(Ok))))
     }
 }
 

@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::lab::Lab;
 
 /// The version that clients are told (`valkey_version`): the one whose behaviour is followed.
 pub const VALKEY_VERSION: &str = "9.1.0";
@@ -47,6 +48,8 @@ pub struct NodeShared {
     told: RwLock<BTreeMap<ShardId, NodeId>>,
     /// Of this node's replicas, as they have reported last.
     modes: RwLock<BTreeMap<ShardId, ModeReport>>,
+    /// The faults that can be commanded, if this node is a lab.
+    pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
 }
 
@@ -66,6 +69,8 @@ pub enum Phase {
     Running,
     /// Hands over what it leads; clients are served or redirected.
     HandingOver,
+    /// Serves no client any more and takes no part: its disk is full. Administration and metrics go on.
+    Waiting,
     /// Accepts nobody any more, lets replies leave, closes.
     Closing,
 }
@@ -75,6 +80,7 @@ impl NodeShared {
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterId, config: Config) -> Arc<NodeShared> {
         let run_id = (0..20).map(|_| format!("{:02x}", rand::random::<u8>())).collect();
+        let lab = config.lab.then(Arc::default);
         Arc::new(NodeShared {
             node,
             cluster,
@@ -90,6 +96,7 @@ impl NodeShared {
             groups: RwLock::default(),
             told: RwLock::default(),
             modes: RwLock::default(),
+            lab,
             phase: watch::Sender::new(Phase::Running),
         })
     }

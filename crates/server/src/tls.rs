@@ -3,6 +3,9 @@
 //! Identity stands in a URI of the certificate's subject alternative names: `fastness://<cluster id>/node/<node id>` for a
 //! node, `fastness://<cluster id>/admin` for an administrator. That a certificate is signed by the CA is not enough: a
 //! client's certificate opens neither the peer door nor the admin door.
+//!
+//! A second URI, `fastness://<cluster id>/lab`, says that a node belongs to a cluster made for trying out: without it the option `lab`
+//! is refused. So that nobody's data can be put at risk by a line in a config, the one who signs the certificates has to want it, too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,12 +55,7 @@ impl Identity {
     /// Whom this certificate names, if it names somebody.
     #[must_use]
     pub fn of(certificate: &[u8]) -> Option<Identity> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-        let names = certificate.subject_alternative_name().ok()??;
-        names.value.general_names.iter().find_map(|name| match name {
-            x509_parser::extensions::GeneralName::URI(uri) => Identity::parse(uri),
-            _ => None,
-        })
+        uris(certificate).iter().find_map(|uri| Identity::parse(uri))
     }
 
     fn parse(uri: &str) -> Option<Identity> {
@@ -76,6 +74,23 @@ impl Identity {
             Identity::Node(cluster, _) | Identity::Admin(cluster) => cluster,
         }
     }
+}
+
+/// The URIs among a certificate's names.
+fn uris(certificate: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let uri = |name: &x509_parser::extensions::GeneralName<'_>| match name {
+        x509_parser::extensions::GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(uri).collect()
+}
+
+/// The name that makes a certificate one of a lab.
+#[must_use]
+pub fn lab_uri(cluster: ClusterId) -> String {
+    format!("fastness://{cluster}/lab")
 }
 
 /// What the files hold.
@@ -131,6 +146,14 @@ impl Material {
             Some(Identity::Node(cluster, node)) => Ok((cluster, node)),
             _ => Err(TlsError::NoIdentity),
         }
+    }
+
+    /// Whether this node's own certificate says that it belongs to a lab.
+    #[must_use]
+    pub fn is_lab(&self) -> bool {
+        let Ok((cluster, _)) = self.identity() else { return false };
+        let lab = lab_uri(cluster);
+        self.chain.first().is_some_and(|certificate| uris(certificate).contains(&lab))
     }
 
     /// How the TLS door for clients behaves.

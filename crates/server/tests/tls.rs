@@ -15,6 +15,10 @@ use fastness_testkit::ports::Ports;
 use fastness_types::{ClusterId, Durability};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest};
+use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
+use fastness_wire::lab::v1::{
+    DiskFault, DiskFaultKind, LinkFault, SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest,
+};
 use fastness_wire::peer::v1::peer_service_client::PeerServiceClient;
 use harness::certificates::Ca;
 use harness::{Client, Door, Options, PATIENCE, bulk, eventually, simple};
@@ -168,6 +172,10 @@ async fn each_door_lets_its_own_in() {
     let ready = http(metrics_port, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503") && ready.ends_with("the cluster is not created yet\n"), "{ready}");
     assert!(http(metrics_port, "/metrics").await.contains("\nredis_up 1\n"));
+    let mut lab = LabServiceClient::new(channel(&ca, &grpc, "admin").await);
+    let refused = lab.show_faults(ShowFaultsRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("node 1 is no lab") && refused.message().contains("/lab"), "{refused}");
     node.shutdown().await;
 
     // The disk is this node's: another one is told so.
@@ -190,4 +198,41 @@ async fn a_wrong_id_or_certificate_is_named() {
     std::fs::write(ca.path("node.key"), "no key").unwrap();
     let refused = Node::start(config).await.err().unwrap().to_string();
     assert!(refused.starts_with("tls-key-file "), "{refused}");
+}
+
+/// A line in the config alone puts nobody's data at risk, and a certificate alone neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_are_commanded_where_config_and_certificate_say_so() {
+    let ca = Ca::new();
+    let cluster = ClusterId([1; 16]);
+    let ports = Ports::reserve().unwrap();
+    let mut config = node_config(&ca, &ports);
+    ca.sign("admin", &format!("fastness://{cluster}/admin"));
+    config.lab = true;
+    let refused = Node::start(config.clone()).await.err().unwrap().to_string();
+    assert!(refused.contains(&format!("does not name fastness://{cluster}/lab")), "{refused}");
+    let other = ClusterId([9; 16]);
+    for stranger in [format!("fastness://{other}/lab"), format!("fastness://{cluster}/laboratory")] {
+        ca.sign_all("node", &[&format!("fastness://{cluster}/node/1"), &stranger]);
+        assert!(Node::start(config.clone()).await.is_err(), "{stranger}");
+    }
+    ca.sign_all("node", &[&format!("fastness://{cluster}/node/1"), &format!("fastness://{cluster}/lab")]);
+    let node = Node::start(config).await.unwrap();
+    let grpc = node.own().grpc_address.clone();
+    let mut own = LabServiceClient::new(channel(&ca, &grpc, "node").await);
+    assert_eq!(own.show_faults(ShowFaultsRequest {}).await.unwrap_err().code(), tonic::Code::PermissionDenied);
+    let mut admin = LabServiceClient::new(channel(&ca, &grpc, "admin").await);
+    let fault = Some(DiskFault { kind: DiskFaultKind::Slow.into(), slow_ms: 3, met: 0 });
+    admin.set_disk_fault(SetDiskFaultRequest { fault }).await.unwrap();
+    let shown = admin.show_faults(ShowFaultsRequest {}).await.unwrap().into_inner();
+    assert_eq!((shown.node_id, shown.disk.map(|disk| disk.slow_ms), shown.links.len()), (1, Some(3), 0));
+    let link = Some(LinkFault { to_node: 7, cut: Some(true), ..LinkFault::default() });
+    let refused = admin.set_link_fault(SetLinkFaultRequest { fault: link, heal: false }).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    let mut described = AdminServiceClient::new(channel(&ca, &grpc, "admin").await);
+    let described = described.describe_cluster(DescribeClusterRequest {}).await.unwrap().into_inner();
+    assert_eq!(described.lab_faults, ["disk: slow 3 ms"]);
+    let fault = Some(DiskFault { kind: DiskFaultKind::Slow.into(), slow_ms: 3_600_000, met: 0 });
+    assert!(admin.set_disk_fault(SetDiskFaultRequest { fault }).await.is_err());
+    node.shutdown().await;
 }

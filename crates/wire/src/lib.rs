@@ -16,3 +16,11 @@ pub mod admin {
         tonic::include_proto!("fastness.admin.v1");
     }
 }
+
+/// Faults on command.
+pub mod lab {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("fastness.lab.v1");
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! | file | SAN URI | may |
 //! |---|---|---|
-//! | `nodes/ID/node.crt` | `fastness://CLUSTER/node/ID` | be that node, towards peers and clients (localhost, 127.0.0.1, ::1) |
+//! | `nodes/ID/node.crt` | `fastness://CLUSTER/node/ID`, `fastness://CLUSTER/lab` | be that node, towards peers and clients (localhost, 127.0.0.1, ::1) |
 //! | `admin.crt` | `fastness://CLUSTER/admin` | administrate |
 //! | `client.crt` | `fastness://CLUSTER/client` | connect where clients must show a certificate |
 
@@ -29,15 +29,16 @@ pub fn make(folder: &Folder, settings: &Settings) -> Result<()> {
     write_secret(&folder.private_key("ca"), ca.key().serialize_pem().as_bytes())?;
     for name in ["admin", "client"] {
         let (certificate, key) =
-            sign(&ca, &format!("fastness {name}"), &format!("fastness://{cluster}/{name}"), false)?;
+            sign(&ca, &format!("fastness {name}"), &[format!("fastness://{cluster}/{name}")], false)?;
         write_atomically(&folder.certificate(name), certificate.as_bytes())?;
         write_secret(&folder.private_key(name), key.as_bytes())?;
     }
     for node in settings.nodes() {
         let path = folder.node(node);
         std::fs::create_dir_all(path.join("data")).with_context(|| path.display().to_string())?;
-        let (certificate, key) =
-            sign(&ca, &format!("fastness node {node}"), &format!("fastness://{cluster}/node/{node}"), true)?;
+        // The second name makes it a node that faults can be commanded on: nobody keeps what matters in a dev cluster.
+        let names = [format!("fastness://{cluster}/node/{node}"), format!("fastness://{cluster}/lab")];
+        let (certificate, key) = sign(&ca, &format!("fastness node {node}"), &names, true)?;
         write_atomically(&path.join("node.crt"), certificate.as_bytes())?;
         write_secret(&path.join("node.key"), key.as_bytes())?;
         write_secret(&path.join("master.key"), master_key().as_bytes())?;
@@ -66,11 +67,13 @@ fn make_ca(cluster: &str) -> Result<Ca> {
 }
 
 /// A certificate and its key, PEM.
-fn sign(ca: &Ca, name: &str, uri: &str, serves: bool) -> Result<(String, String)> {
+fn sign(ca: &Ca, name: &str, uris: &[String], serves: bool) -> Result<(String, String)> {
     let mut params = params(name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
+    for uri in uris {
+        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+    }
     params.use_authority_key_identifier_extension = true;
     if serves {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);

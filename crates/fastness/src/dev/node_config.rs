@@ -25,6 +25,7 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
     let (data, certificate, key) =
         (quoted(&own.join("data"))?, quoted(&own.join("node.crt"))?, quoted(&own.join("node.key"))?);
     let (master, ca) = (quoted(&own.join("master.key"))?, quoted(&folder.ca())?);
+    let lab = if settings.lab { "yes" } else { "no" };
     Ok(format!(
         "# Node {node} of a dev cluster; written again at each start by `fastness dev`.\n\
          node-id {node}\n\
@@ -47,7 +48,9 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          tls-ca-cert-file {ca}\n\
          # Clients may come without a certificate here; peers and administrators never.\n\
          tls-auth-clients optional\n\
-         shutdown-timeout 5\n"
+         shutdown-timeout 5\n\
+         # Faults can be commanded: `fastness lab`.\n\
+         lab {lab}\n"
     ))
 }
 

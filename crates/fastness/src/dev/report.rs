@@ -11,7 +11,7 @@ use super::cluster_file::{ClusterFile, Node};
 use super::folder::Folder;
 use super::settings::Settings;
 use super::{bring_up, process};
-use crate::cluster::primary_of;
+use crate::cluster::{faults, primary_of};
 use crate::table::Table;
 
 /// The key of the session to try.
@@ -94,7 +94,7 @@ impl Report {
                 port_of(&node.metrics),
             ]);
         }
-        head + &table.to_string()
+        head + &table.to_string() + &faults(&self.views)
     }
 
     /// Something to try, with this cluster's own ports and pids.

@@ -56,6 +56,9 @@ pub struct Settings {
     pub members: Vec<Vec<u64>>,
     /// Whether the cluster has been created on the nodes.
     pub created: bool,
+    /// Whether the nodes' certificates say that they are a lab's; those of folders made before there was such a name do not.
+    #[serde(default)]
+    pub lab: bool,
 }
 
 impl Settings {
@@ -75,6 +78,7 @@ impl Settings {
             port: wish.port.unwrap_or(PORT),
             members: Vec::new(),
             created: false,
+            lab: true,
         };
         settings.check_durable(durability)?;
         settings.ports()?;

@@ -310,6 +310,8 @@ pub static OPTIONS: &[OptionSpec] = &[
     option!("shutdown-timeout", "10", "seconds up to an hour", Start,
         Kind::Span { field: |c| &mut c.shutdown_timeout, unit: SECOND, min: Duration::ZERO, max: Duration::from_secs(3_600) },
         "longest time for handing over leadership and draining at shutdown"),
+    option!("lab", "no", "yes or no", Start, Kind::YesNo(|c| &mut c.lab),
+        "lets `fastness lab` break this node's disk and links on command; refused unless the node's certificate says that it is a lab, as those of `fastness dev` do"),
     // What Valkey has as an option and Fastness as a fact.
     fixed("cluster-enabled", "yes", "there is no other mode"),
     fixed("cluster-databases", "1", "numbered databases are not there yet"),
@@ -372,6 +374,7 @@ impl Config {
             loglevel: LogLevel::Notice,
             logfile: String::new(),
             shutdown_timeout: Duration::ZERO,
+            lab: false,
         }
     }
 }

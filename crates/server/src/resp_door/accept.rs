@@ -52,14 +52,14 @@ pub fn listen(address: IpAddr, port: u16, backlog: u64) -> io::Result<std::net::
     Ok(socket.into())
 }
 
-/// Accepts for one replica until the node stops.
+/// Accepts for one replica until the node serves no more.
 pub async fn accept(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     node: Arc<NodeShared>,
     replica: mpsc::Sender<ToReplica>,
 ) {
-    let closing = node.reached(Phase::Closing);
+    let closing = node.reached(Phase::Waiting);
     tokio::pin!(closing);
     loop {
         let accepted = tokio::select! {

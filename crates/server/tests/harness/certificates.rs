@@ -24,13 +24,16 @@ impl Ca {
 
     /// Signs a certificate that names `uri`.
     pub fn sign(&self, name: &str, uri: &str) {
+        self.sign_all(name, &[uri]);
+    }
+
+    /// The same with several names.
+    pub fn sign_all(&self, name: &str, uris: &[&str]) {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        params.subject_alt_names = vec![
-            SanType::URI(uri.try_into().unwrap()),
-            SanType::DnsName("localhost".try_into().unwrap()),
-            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        ];
+        params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        params.subject_alt_names.push(SanType::DnsName("localhost".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{name}.crt")), certificate.pem()).unwrap();

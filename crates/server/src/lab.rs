@@ -1,0 +1,45 @@
+//! Faults on command: the disk below the log, and the links to other nodes. It ships and works in labs alone.
+//!
+//! A node is a lab if its config says `lab yes` **and** its certificate names `fastness://CLUSTER/lab`; one without the other does not
+//! start. On any other node there is no [`Lab`]: nothing stands in the way of a write or a frame, and every command is refused.
+//!
+//! Whoever looks at the node sees what is set: INFO, `/metrics`, `fastness cluster describe`; each change is logged as a warning.
+//! Faults are the process's: a restart heals them.
+
+mod links;
+mod service;
+
+use std::sync::Arc;
+
+use fastness_log::faulty::{DiskFault, DiskFaults};
+
+pub use links::{Impeded, LinkFault, LinkFaults, Met};
+pub use service::{Beside, LabDoor};
+
+/// The faults of one node.
+#[derive(Debug, Default)]
+pub struct Lab {
+    /// Of the disk below the log.
+    pub disk: Arc<DiskFaults>,
+    /// Of the links from this node to others.
+    pub links: LinkFaults,
+}
+
+impl Lab {
+    /// Sets the disk's fault, or heals it.
+    pub fn set_disk(&self, fault: Option<DiskFault>) {
+        match &fault {
+            Some(fault) => tracing::warn!(%fault, "LAB: the log's disk misbehaves by command"),
+            None => tracing::warn!("LAB: the log's disk is healed"),
+        }
+        self.disk.set(fault);
+    }
+
+    /// Every fault that is set, as `what: how`, for humans.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let disk = self.disk.get().map(|fault| format!("disk: {fault}"));
+        let links = self.links.all().into_iter().filter(|(_, fault, _)| fault.is_set());
+        disk.into_iter().chain(links.map(|(peer, fault, _)| format!("link to node {peer}: {fault}"))).collect()
+    }
+}
