@@ -41,12 +41,13 @@ def reserve_ports():
 
 
 class Cluster:
-    """A three-AZ, three-shard cluster in `sync` mode."""
+    """A three-AZ cluster, of three shards in `sync` mode unless asked otherwise."""
 
-    def __init__(self):
+    def __init__(self, shards=3, durability="sync"):
         self.dir = tempfile.mkdtemp(prefix="fastness-clients-")
         base, self.ports_lock = reserve_ports()
-        self.dev("--detach", "--azs", ",".join(AZS), "--shards", "3", "--port", str(base))
+        options = ["--shards", str(shards), "--durability", durability, "--port", str(base)]
+        self.dev("--detach", "--azs", ",".join(AZS), *options)
         self.file = json.loads(Path(self.dir, "cluster.json").read_text())
         self.ca = self.file["ca"]
 

@@ -330,6 +330,59 @@ impl Cluster {
         self.fastness("cluster", ["set-durability", mode]).map(drop)
     }
 
+    /// A fault of a node's disk on command, in the words of `fastness lab disk`.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn disk_fault(&self, node: u64, fault: &str) -> Result<()> {
+        let node = node.to_string();
+        self.fastness("lab", ["disk", "--node", &node].into_iter().chain(fault.split(' '))).map(drop)
+    }
+
+    /// A fault of the link from one node to another, in the words of `fastness lab link`.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn link_fault(&self, from: u64, to: u64, fault: &str) -> Result<()> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let words = ["link", "--from", &from, "--to", &to].into_iter().chain(fault.split(' '));
+        self.fastness("lab", words).map(drop)
+    }
+
+    /// How many writes or frames of a node have met a fault that is still set, or was, of a link.
+    ///
+    /// # Errors
+    /// If a node cannot be asked.
+    pub fn faults_met(&self, node: u64) -> Result<u64> {
+        let shown: serde_json::Value = serde_json::from_str(&self.fastness("lab", ["show", "--json"])?)?;
+        let shown = shown.as_array().into_iter().flatten().find(|shown| shown["node"] == node);
+        let shown = shown.with_context(|| format!("node {node} is not among them"))?;
+        let links = shown["links"].as_array().into_iter().flatten().filter_map(|link| link["met"].as_u64());
+        Ok(shown["disk"]["met"].as_u64().unwrap_or(0) + links.sum::<u64>())
+    }
+
+    /// What a node has logged, all its starts.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn node_log(&self, node: u64) -> Result<String> {
+        let path = self.dir.join(format!("nodes/{node}/node.log"));
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Waits until a node has logged something behind the first `from` bytes of its log.
+    ///
+    /// # Errors
+    /// If it does not within `patience`.
+    pub fn wait_for_log(&self, node: u64, from: usize, text: &str, patience: Duration) -> Result<()> {
+        let until = Instant::now() + patience;
+        while !self.node_log(node)?.get(from..).unwrap_or_default().contains(text) {
+            ensure!(Instant::now() < until, "node {node} has not logged {text:?} within {patience:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Starts whatever is not running, and waits until writes succeed.
     ///
     /// # Errors
@@ -341,7 +394,7 @@ impl Cluster {
 
     /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started anew has
     /// the defaults.
-    fn configure(&self) -> Result<()> {
+    pub(crate) fn configure(&self) -> Result<()> {
         let Some(bytes) = self.snapshot_log_bytes else { return Ok(()) };
         for node in self.file()?.nodes.iter().filter(|node| node.pid.is_some()) {
             // One that has died or stands still meanwhile is none of our business here.

@@ -1,4 +1,4 @@
-//! `make chaos`: kills, pauses and partitions on a cluster of real processes under load, for as many faults as asked, the
+//! `make chaos`: kills, pauses, partitions, bad disks and bad links on a cluster of real processes under load, for as many faults as asked, the
 //! time that each one kept writes waiting, and the ledger's verdict. Exit code 1: a promise was broken. Exit code 2: the run
 //! proves nothing.
 
@@ -25,8 +25,9 @@ struct Arguments {
     /// How many faults, as many of each kind.
     #[arg(long, default_value_t = 50)]
     faults: usize,
-    /// Kinds: kill-primary, kill-any, kill-all, pause-primary, cut-primary, deafen-primary, mute-primary. All of them if
-    /// not given, without the last three where packets cannot be dropped.
+    /// Kinds: kill-primary, kill-any, kill-all, pause-primary, cut-primary, deafen-primary, mute-primary, stall-disk,
+    /// slow-disk, fill-disk, fail-disk, cut-links, slow-links. All of them if not given, without those of packets where they
+    /// cannot be dropped.
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
     /// Shards.

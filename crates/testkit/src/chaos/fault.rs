@@ -28,11 +28,23 @@ pub enum Fault {
     DeafenPrimary,
     /// What shard 1's primary sends to others vanishes, what they send arrives.
     MutePrimary,
+    /// The log of shard 1's primary stands still, without an error.
+    StallDisk,
+    /// Each write of a random node's log takes 100 ms more.
+    SlowDisk,
+    /// The log of shard 1's primary finds no space, until it is healed.
+    FillDisk,
+    /// An fsync of the log of shard 1's primary fails.
+    FailDisk,
+    /// The links from shard 1's primary to others are cut, the links to it are not: without dropped packets.
+    CutLinks,
+    /// What a random node sends to others arrives 40 ms later, and one of fifty frames is sent twice.
+    SlowLinks,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 7] = [
+    pub const ALL: [Fault; 13] = [
         Fault::KillPrimary,
         Fault::KillAny,
         Fault::KillAll,
@@ -40,6 +52,12 @@ impl Fault {
         Fault::CutPrimary,
         Fault::DeafenPrimary,
         Fault::MutePrimary,
+        Fault::StallDisk,
+        Fault::SlowDisk,
+        Fault::FillDisk,
+        Fault::FailDisk,
+        Fault::CutLinks,
+        Fault::SlowLinks,
     ];
 
     /// The primary is silent, and no connection to it has ended.
@@ -56,6 +74,12 @@ impl Fault {
             Fault::CutPrimary => "cut-primary",
             Fault::DeafenPrimary => "deafen-primary",
             Fault::MutePrimary => "mute-primary",
+            Fault::StallDisk => "stall-disk",
+            Fault::SlowDisk => "slow-disk",
+            Fault::FillDisk => "fill-disk",
+            Fault::FailDisk => "fail-disk",
+            Fault::CutLinks => "cut-links",
+            Fault::SlowLinks => "slow-links",
         }
     }
 
@@ -70,6 +94,16 @@ impl Fault {
     pub fn drops_packets(self) -> bool {
         matches!(self, Fault::CutPrimary | Fault::DeafenPrimary | Fault::MutePrimary)
     }
+
+    /// Whether a primary that it hits does not stay one.
+    fn deposes(self) -> bool {
+        !matches!(self, Fault::SlowDisk | Fault::SlowLinks)
+    }
+
+    /// Whether a random node is hit, not the primary.
+    fn hits_any(self) -> bool {
+        matches!(self, Fault::KillAny | Fault::SlowDisk | Fault::SlowLinks)
+    }
 }
 
 /// A fault that is under way. Dropping it without [`Struck::undo`] mends what is cut; processes are the cluster's to end.
@@ -80,6 +114,8 @@ struct Struck {
     /// From here on nothing that was sent can be acknowledged by who was hit.
     effective: Instant,
     cut: Option<Cut>,
+    /// Bytes that the node had logged before.
+    logged: usize,
 }
 
 /// Injects one fault, waits for the next acknowledged write, and undoes it.
@@ -88,11 +124,11 @@ pub(super) async fn inject(cluster: &Cluster, fault: Fault, rng: &mut SmallRng, 
     let term = term(cluster, primary).await?;
     let away = Duration::from_millis(rng.random_range(200..2000));
     let node = match fault {
-        Fault::KillAny => {
+        Fault::KillAll => 0,
+        _ if fault.hits_any() => {
             let nodes = cluster.file()?.nodes;
             nodes[rng.random_range(0..nodes.len())].id
         }
-        Fault::KillAll => 0,
         _ => primary,
     };
     // Processes and rules are waited for.
@@ -103,7 +139,7 @@ pub(super) async fn inject(cluster: &Cluster, fault: Fault, rng: &mut SmallRng, 
     let written = probe.next_after(struck.effective, PATIENCE).await?;
     let until_write = written - struck.at;
     let mut proof = tokio::task::block_in_place(|| prove(cluster, fault, &struck))?;
-    if node == primary {
+    if node == primary && fault.deposes() {
         let next = cluster.primary_other_than(node, 1, PATIENCE).await?;
         let new_term = self::term(cluster, next).await?;
         ensure!(new_term > term, "node {next} leads in term {new_term}, node {node} led in {term}");
@@ -115,6 +151,7 @@ pub(super) async fn inject(cluster: &Cluster, fault: Fault, rng: &mut SmallRng, 
 }
 
 fn strike(cluster: &Cluster, fault: Fault, node: u64) -> Result<Struck> {
+    let logged = if fault == Fault::KillAll { 0 } else { cluster.node_log(node)?.len() };
     let before = Instant::now();
     let cut = match fault {
         Fault::KillPrimary | Fault::KillAny => {
@@ -132,11 +169,26 @@ fn strike(cluster: &Cluster, fault: Fault, node: u64) -> Result<Struck> {
         Fault::CutPrimary => Some(Cut::off(cluster, node)?),
         Fault::DeafenPrimary => Some(Cut::deafen(cluster, node)?),
         Fault::MutePrimary => Some(Cut::mute(cluster, node)?),
+        Fault::StallDisk => cluster.disk_fault(node, "stall").map(|()| None)?,
+        Fault::SlowDisk => cluster.disk_fault(node, "slow 100").map(|()| None)?,
+        Fault::FillDisk => cluster.disk_fault(node, "fill").map(|()| None)?,
+        Fault::FailDisk => cluster.disk_fault(node, "fail").map(|()| None)?,
+        Fault::CutLinks => links(cluster, node, &["cut"]).map(|()| None)?,
+        Fault::SlowLinks => links(cluster, node, &["delay 40", "drop 2"]).map(|()| None)?,
     };
     let effective = Instant::now();
-    // Making the rules takes a while, in which nothing has changed yet.
-    let at = if cut.is_some() { effective } else { before };
-    Ok(Struck { node, at, effective, cut })
+    // Making rules and giving commands takes a while, in which nothing has changed yet.
+    let by_signal = matches!(fault, Fault::KillPrimary | Fault::KillAny | Fault::KillAll | Fault::PausePrimary);
+    let at = if by_signal { before } else { effective };
+    Ok(Struck { node, at, effective, cut, logged })
+}
+
+/// Commands faults of all links from a node.
+fn links(cluster: &Cluster, node: u64, faults: &[&str]) -> Result<()> {
+    for other in cluster.file()?.nodes.iter().filter(|other| other.id != node) {
+        faults.iter().try_for_each(|fault| cluster.link_fault(node, other.id, fault))?;
+    }
+    Ok(())
 }
 
 /// What shows that the fault holds, now that a write was acknowledged after it.
@@ -157,6 +209,31 @@ fn prove(cluster: &Cluster, fault: Fault, struck: &Struck) -> Result<String> {
             ensure!(dropped > 0, "no packet was dropped");
             Ok(format!("{dropped} packets were dropped"))
         }
+        Fault::StallDisk | Fault::SlowDisk | Fault::CutLinks | Fault::SlowLinks => met(cluster, struck.node),
+        Fault::FillDisk => {
+            let waits = "the disk is full by command";
+            cluster.wait_for_log(struck.node, struck.logged, waits, Duration::from_secs(20))?;
+            cluster.pid(struck.node).context("it must wait, not end")?;
+            Ok("the node waits for space".to_owned())
+        }
+        Fault::FailDisk => {
+            let why = "fsync failed";
+            cluster.wait_for_log(struck.node, struck.logged, why, Duration::from_secs(20))?;
+            ensure!(!runs(cluster, struck.node)?, "node {} has not ended", struck.node);
+            Ok("the node has ended".to_owned())
+        }
+    }
+}
+
+/// Waits until a write or frame has met the fault.
+fn met(cluster: &Cluster, node: u64) -> Result<String> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let met = cluster.faults_met(node)?;
+        if met > 0 {
+            return Ok(format!("met {met} times"));
+        }
+        ensure!(Instant::now() < until, "nothing has met the fault of node {node}");
     }
 }
 
@@ -174,8 +251,16 @@ fn runs(cluster: &Cluster, node: u64) -> Result<bool> {
 
 fn undo(cluster: &Cluster, fault: Fault, struck: Struck) -> Result<()> {
     match fault {
-        Fault::KillPrimary | Fault::KillAny => cluster.start_node(struck.node),
+        Fault::KillPrimary | Fault::KillAny | Fault::FailDisk => cluster.start_node(struck.node),
         Fault::KillAll => Ok(()),
+        Fault::StallDisk | Fault::SlowDisk => cluster.disk_fault(struck.node, "heal"),
+        Fault::CutLinks | Fault::SlowLinks => links(cluster, struck.node, &["heal"]),
+        Fault::FillDisk => {
+            cluster.disk_fault(struck.node, "heal")?;
+            // By itself, as a process of the same id.
+            cluster.wait_for_log(struck.node, struck.logged, "the node has started", PATIENCE)?;
+            cluster.configure()
+        }
         Fault::PausePrimary => cluster.resume(struck.node),
         Fault::CutPrimary | Fault::DeafenPrimary | Fault::MutePrimary => struck.cut.map_or(Ok(()), Cut::mend),
     }
