@@ -59,7 +59,7 @@ async fn a_wiped_member_is_refused_and_told_so() {
     let refusal = hears(&a, &wiped).await.unwrap_err();
     assert!(matches!(refusal, Refusal::OtherDisk { found, .. } if found == wiped.own.disk), "{refusal}");
     let Err(Refusal::StopHere(reason)) = hears(&wiped, &a).await else { panic!("it goes on") };
-    for part in [wiped.log.place(), "not this node's disk", "wiped", "replace the node"] {
+    for part in [wiped.log.place(), "not this node's disk", "wiped", "replace-replica"] {
         assert!(reason.contains(part), "{part:?} is not in {reason:?}");
     }
     stop(wiped);

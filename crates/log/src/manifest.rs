@@ -1,7 +1,8 @@
 //! Checks RocksDB's list of its own files before RocksDB reads it.
 //!
-//! Why not leave it to RocksDB: it takes a damaged length near the end of the manifest for a torn end, and goes on without the
-//! last edits: an older state of the tables, whose write-ahead files are gone. And it takes a folder without `CURRENT` for an empty one.
+//! Why not leave it to RocksDB: its reader takes a damaged length near the end of the file for a torn end, which would leave an
+//! older state of the tables, whose write-ahead files are gone; and there are bytes of the manifest which, changed, make its recovery
+//! spin for ever (`tests/damage.rs` does not end without this check). A missing `CURRENT` is told here, too, by its name.
 //!
 //! The manifest has the format of a write-ahead file (`wal.rs`), each edit is synced before anything relies on it, and the same
 //! rules hold: a torn last edit is cut off, anything else is refused.
