@@ -13,7 +13,7 @@ use crate::driver;
 use crate::group::{Group, GroupParts, Raft};
 use crate::handle::{GroupHandle, group_pair};
 use crate::heartbeat;
-use crate::identity::disks;
+use crate::identity::{self, disks};
 use crate::machine::Machine;
 use crate::network::NetworkFactory;
 use crate::node::NodeCore;
@@ -76,6 +76,15 @@ impl Consensus {
                 self.node.link(peer.node, class, None);
             }
         }
+    }
+
+    /// Says which nodes were replaced, and by whom: they are not listened to any more, and this one stops if it is among them.
+    pub fn set_replaced(&self, replaced: &[(NodeId, NodeId)]) {
+        let own = replaced.iter().find(|(node, _)| *node == self.node.own());
+        if let Some((node, by)) = own {
+            self.node.stop(&identity::replaced(*node, *by, self.log.place()));
+        }
+        self.node.identities.set_replaced(replaced.iter().copied());
     }
 
     /// Serves one stream from a peer, whose identity the transport has made sure of.

@@ -1,11 +1,11 @@
 //! What can be done with one group from outside: initialise it, ask how it is, hand its leadership over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use fastness_types::{Epoch, GroupId, LogIndex, NodeId, Seq};
+use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, Seq};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
@@ -16,6 +16,9 @@ use crate::node::NodeCore;
 use crate::placement::{self, AzRule, Member, PlacementWarning};
 use crate::raft_types::{PeerNode, Types};
 use crate::status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName};
+
+/// A member is there if it has answered a beat this many intervals ago or later.
+const BEATS_FRESH: u32 = 5;
 
 /// One group, for whoever administers it. Cheap to clone.
 #[derive(Clone)]
@@ -116,6 +119,8 @@ impl GroupControl {
         let members = membership
             .nodes()
             .map(|(node, at)| MemberStatus { member: at.member(*node), voter: voters.contains(node) });
+        let halves = membership.get_joint_config().iter().map(|half| half.iter().copied().map(NodeId).collect());
+        let since = metrics.membership_config.log_id().map_or(0, |id| id.index);
         let matched = metrics.replication.iter().flatten();
         let role = match (group.stopped(), group.leads(), metrics.state) {
             (Some(_), ..) | (_, _, ServerState::Shutdown) => RoleName::Stopped,
@@ -127,6 +132,8 @@ impl GroupControl {
             role,
             matched: matched.filter_map(|(node, id)| id.map(|id| (NodeId(*node), LogIndex(id.index)))).collect(),
             members: members.collect(),
+            halves: halves.collect(),
+            members_since: LogIndex(since),
             ..self.bare_status()
         }
     }
@@ -144,9 +151,24 @@ impl GroupControl {
             last_log: group.last_log(),
             matched: BTreeMap::new(),
             members: Vec::new(),
+            halves: Vec::new(),
+            members_since: LogIndex(0),
+            answering: self.answering().into_iter().map(NodeId).collect(),
             ready: group.driver.ready(),
             lease_held: group.with_lead(|lead| lead.lease().holds(now)).unwrap_or(false),
         }
+    }
+
+    /// Members that have answered this node's last beats, if it leads; itself among them.
+    pub(crate) fn answering(&self) -> BTreeSet<u64> {
+        let since = self.fresh_since();
+        self.group.with_lead(|lead| lead.answering(since)).unwrap_or_default()
+    }
+
+    /// Whoever has answered a question sent at this point or later is there.
+    pub(crate) fn fresh_since(&self) -> BootNs {
+        let fresh = self.group.timers.heartbeat * BEATS_FRESH;
+        BootNs(self.node.now().0.saturating_sub(fresh.as_nanos() as u64))
     }
 
     /// How many **other** members hold the log up to `index` on stable storage, as far as this node, the leader, knows

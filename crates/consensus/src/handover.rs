@@ -30,8 +30,6 @@ use crate::raft_types::epoch_of;
 use crate::status::HandOverError;
 use crate::transport::Class;
 
-/// A target must have answered a beat this many intervals ago or later.
-const BEATS_FRESH: u32 = 5;
 /// Entries that a target may lack when it is chosen; it gets them while the owner drains.
 const BEHIND_MAX: u64 = 1000;
 
@@ -92,8 +90,7 @@ fn matched(raft: &Raft, node: NodeId) -> LogIndex {
 
 fn choose(control: &GroupControl, raft: &Raft, to: Option<NodeId>) -> Result<NodeId, HandOverError> {
     let group = control.core();
-    let fresh = group.timers.heartbeat * BEATS_FRESH;
-    let since = fastness_types::BootNs(control.node().now().0.saturating_sub(fresh.as_nanos() as u64));
+    let since = control.fresh_since();
     let could = group.with_lead(|lead| lead.could_take_over(since)).ok_or(HandOverError::Lost)?;
     if let Some(to) = to {
         return if could.contains(&to.0) { Ok(to) } else { Err(HandOverError::BadTarget(to)) };

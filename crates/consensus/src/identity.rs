@@ -11,6 +11,8 @@
 //! - A peer of which a later start is known, or another start of that count, is refused: it runs on an old copy of its
 //!   disk, or two copies run at once. What was heard of a start is on this node's own stable storage before the stream is
 //!   used, so a restart does not forget it.
+//! - A node that was replaced is refused on whatever disk, once its replacement is complete: until then it may still be
+//!   needed where a group has not changed its members yet.
 //! - A node that is told that it is one of these stops for good.
 //!
 //! What it does not do: stop a node that nobody has told yet. It does no harm: whoever would count its vote or its
@@ -58,11 +60,13 @@ pub(crate) enum Refusal {
     Malformed(String),
     #[error(
         "it runs on disk {found}, but is a member of the cluster with disk {known}: its disk was wiped or exchanged, and it \
-         must not vote on this one; give it its own disk back, or replace it"
+         must not vote on this one; give it its own disk back, or replace the node (`fastness cluster replace-replica`)"
     )]
     OtherDisk { found: DiskId, known: DiskId },
     #[error("it runs on an old copy of its disk: start {found} after start {known}")]
     OldCopy { found: u64, known: u64 },
+    #[error("it was replaced by node {0}, and is no member of the cluster any more")]
+    Replaced(NodeId),
     #[error("what it says could not be stored: {0}")]
     NotStored(String),
     /// It is this node that must stop, for good.
@@ -94,7 +98,9 @@ pub(crate) struct Identities {
     own: Start,
     log: Log,
     known: Mutex<HashMap<NodeId, Known>>,
-    /// Raised when the disk of a member is learned: streams then look again whom they listen to.
+    /// Nodes that are no members any more, and who has their place.
+    replaced: Mutex<HashMap<NodeId, NodeId>>,
+    /// Raised when the disk of a member is learned, or that one was replaced: streams then look again whom they listen to.
     revision: AtomicU64,
 }
 
@@ -113,6 +119,7 @@ impl Identities {
             own: Start { disk: identity.disk, count: identity.starts, mark },
             log,
             known: Mutex::new(known),
+            replaced: Mutex::default(),
             revision: AtomicU64::new(0),
         })
     }
@@ -134,8 +141,24 @@ impl Identities {
         }
     }
 
+    /// Takes what the cluster's map says about nodes that were replaced, and by whom.
+    pub(crate) fn set_replaced(&self, gone: impl IntoIterator<Item = (NodeId, NodeId)>) {
+        let mut replaced = self.replaced.lock();
+        let before = replaced.len();
+        replaced.extend(gone);
+        if replaced.len() > before {
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Who has the place of `peer`, if it was replaced.
+    pub(crate) fn replaced_by(&self, peer: NodeId) -> Option<NodeId> {
+        self.replaced.lock().get(&peer).copied()
+    }
+
     /// What this node says first on a stream with `peer`.
     pub(crate) fn hello(&self, peer: NodeId) -> Hello {
+        let replaced_by = self.replaced_by(peer);
         let known = self.known.lock();
         let known = known.get(&peer);
         let disk = known.and_then(|known| known.disk);
@@ -153,6 +176,7 @@ impl Identities {
             listener_start_disk_seen: bytes(seen.disk),
             listener_start_count_seen: seen.count,
             listener_start_nonce_seen: seen.mark,
+            listener_replaced_by: replaced_by.map_or(0, |by| by.0),
         }
     }
 
@@ -165,6 +189,9 @@ impl Identities {
             return Err(Refusal::OtherCluster);
         }
         self.check_own(peer, hello)?;
+        if let Some(by) = self.replaced_by(peer) {
+            return Err(Refusal::Replaced(by));
+        }
         let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, mark: hello.start_nonce };
         // Before the check, so that whatever is learned after it counts as news to the stream.
         let revision = self.revision.load(Ordering::Acquire);
@@ -185,12 +212,18 @@ impl Identities {
             return true;
         }
         heard.revision = revision;
+        if self.replaced_by(peer).is_some() {
+            return false;
+        }
         self.known.lock().get(&peer).and_then(|known| known.disk).is_none_or(|disk| disk == heard.disk)
     }
 
     /// What the peer knows of this node.
     fn check_own(&self, peer: NodeId, hello: &Hello) -> Result<(), Refusal> {
         let place = self.log.place();
+        if hello.listener_replaced_by != 0 {
+            return Err(Refusal::StopHere(replaced(self.node, NodeId(hello.listener_replaced_by), place)));
+        }
         if !hello.listener_disk.is_empty() {
             let told = disk(&hello.listener_disk)?;
             if told != self.own.disk {
@@ -198,9 +231,10 @@ impl Identities {
                     "{place} is not this node's disk: node {} is a member of the cluster with disk {told}, as node {peer} \
                      knows, and this is disk {}. The folder was wiped or exchanged, or its file system is not mounted. On \
                      this disk the node does not know what it has voted for and acknowledged, so it must not take part. \
-                     Give it its own disk back; if that is lost, put a new node with an empty disk in its place \
-                     (`fastness cluster replace-replica`)",
-                    self.node, self.own.disk
+                     Give it its own disk back; if that is lost, {}",
+                    self.node,
+                    self.own.disk,
+                    replace(self.node)
                 )));
             }
         }
@@ -212,10 +246,10 @@ impl Identities {
         if self.own.is_outdone_by(told) {
             return Err(Refusal::StopHere(format!(
                 "{place} is an old copy of this node's disk, or two copies run at once: by its own count this is start {}, \
-                 but node {peer} has seen another start {}. It lacks what was acknowledged since, so it must not take part. \
-                 Give the node its newest disk back; if that is lost, put a new node with an empty disk in its place \
-                 (`fastness cluster replace-replica`)",
-                self.own.count, told.count
+                 but node {peer} has seen another start {}; {}",
+                self.own.count,
+                told.count,
+                replace(self.node)
             )));
         }
         Ok(())
@@ -252,6 +286,22 @@ impl Identities {
             known.saved = true;
         }
     }
+}
+
+/// What to do about a node whose disk is of no use any more.
+fn replace(node: NodeId) -> String {
+    format!(
+        "replace the node: start a new one with another node id and an empty disk, then \
+         `fastness cluster replace-replica --node {node} --with ID`"
+    )
+}
+
+/// Why a node that was replaced stops.
+pub(crate) fn replaced(node: NodeId, by: NodeId, place: &str) -> String {
+    format!(
+        "node {node} was replaced by node {by} and is no member of the cluster any more: what is in {place} is of no use to it. \
+         Remove the folder; to give the machine a place in the cluster again, start it as a new node with another node id"
+    )
 }
 
 /// The disks that a membership names.

@@ -59,7 +59,7 @@ async fn a_wiped_member_is_refused_and_told_so() {
     let refusal = hears(&a, &wiped).await.unwrap_err();
     assert!(matches!(refusal, Refusal::OtherDisk { found, .. } if found == wiped.own.disk), "{refusal}");
     let Err(Refusal::StopHere(reason)) = hears(&wiped, &a).await else { panic!("it goes on") };
-    for part in [wiped.log.place(), "not this node's disk", "wiped", "replace-replica"] {
+    for part in [wiped.log.place(), "not this node's disk", "wiped", "fastness cluster replace-replica --node 2"] {
         assert!(reason.contains(part), "{part:?} is not in {reason:?}");
     }
     stop(wiped);
@@ -103,8 +103,25 @@ async fn an_old_copy_is_refused_and_told_so_even_after_a_restart_of_the_listener
         let refusal = hears(&a, &old).await.unwrap_err();
         assert_eq!(refusal, Refusal::OldCopy { found: 2, known: 2 });
         let Err(Refusal::StopHere(reason)) = hears(&old, &a).await else { panic!("it goes on") };
-        assert!(reason.contains("old copy"), "{reason}");
+        assert!(reason.contains("old copy") && reason.contains("replace-replica"), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_node_that_was_replaced_is_refused_on_any_disk_and_told_so() {
+    let a = start(A, &MemoryDisk::new(), 1);
+    let disk_b = MemoryDisk::new();
+    let b = start(B, &disk_b, 1);
+    a.expect(members([&a, &b]));
+    let mut stream = hears(&a, &b).await.unwrap();
+    a.set_replaced([(B, NodeId(4))]);
+    assert!(!a.still_trusts(B, &mut stream), "an open stream ends");
+    for b in [b, start(B, &MemoryDisk::new(), 2)] {
+        assert_eq!(hears(&a, &b).await.unwrap_err(), Refusal::Replaced(NodeId(4)));
+        let Err(Refusal::StopHere(reason)) = hears(&b, &a).await else { panic!("it goes on") };
+        assert!(reason.contains("replaced by node 4") && reason.contains(b.log.place()), "{reason}");
+    }
+    hears(&a, &start(NodeId(4), &MemoryDisk::new(), 1)).await.expect("its successor is listened to");
 }
 
 #[tokio::test]

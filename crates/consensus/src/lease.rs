@@ -218,12 +218,21 @@ impl LeaderLease {
         self.ready.insert(node, ready);
     }
 
+    /// Members, voters or not, that answered a question sent at `since` or later.
+    pub(crate) fn answering(&self, since: BootNs) -> BTreeSet<u64> {
+        let fresh = |node: &u64| self.heard.get(node).is_some_and(|stamp| *stamp >= since);
+        self.voters.members.iter().copied().filter(fresh).collect()
+    }
+
+    /// Those of them that could serve.
+    pub(crate) fn fit(&self, since: BootNs) -> BTreeSet<u64> {
+        self.answering(since).into_iter().filter(|node| self.ready.get(node) == Some(&true)).collect()
+    }
+
     /// Voters other than this node that answered a question sent at `since` or later and could serve.
     pub(crate) fn could_take_over(&self, since: BootNs) -> BTreeSet<u64> {
-        let voters: BTreeSet<u64> = self.voters.halves.iter().flatten().copied().collect();
-        let fresh = |node: &u64| self.heard.get(node).is_some_and(|stamp| *stamp >= since);
-        let ready = |node: &u64| self.ready.get(node) == Some(&true);
-        voters.into_iter().filter(|node| *node != self.own && fresh(node) && ready(node)).collect()
+        let votes = |node: &u64| self.voters.halves.iter().any(|half| half.contains(node));
+        self.fit(since).into_iter().filter(|node| *node != self.own && votes(node)).collect()
     }
 
     /// Gives the lease up for the rest of the epoch.

@@ -147,6 +147,39 @@ fn a_new_membership_cuts_what_was_earned_under_the_old_one() {
     assert!(lead.lease().holds(ms(25)));
 }
 
+/// Node 4 takes the place of node 1, which is dead: learner, joint, voter. It is bound from when it follows, so the change
+/// costs no lease while it answers; and where its vote is needed, only what it has promised counts.
+#[test]
+fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
+    for (promised_at, needed_until) in [(Some(5), 95), (Some(30), 100), (None, 0)] {
+        let mut lead = leader(2, &[&[1, 2, 3]]);
+        let mut following = voters(&[&[1, 2, 3]]);
+        following.members.insert(4);
+        lead.set_voters(following);
+        for (node, stamp) in [(4, promised_at), (2, Some(20))] {
+            if let Some(stamp) = stamp {
+                lead.answered(node, ms(stamp), true, ms(stamp));
+            }
+        }
+        lead.set_ready(4, true);
+        assert!(!lead.lease().holds(ms(20)), "a learner is no quorum");
+        assert_eq!(lead.fit(ms(0)).contains(&4), promised_at.is_some());
+        assert!(lead.could_take_over(ms(0)).is_empty(), "nor can it lead");
+
+        lead.answered(3, ms(10), true, ms(20));
+        assert_eq!(lead.lease().deadline(), ms(100));
+        lead.set_voters(voters(&[&[1, 2, 3], &[2, 3, 4]]));
+        assert_eq!(lead.lease().deadline(), ms(100), "nodes 2 and 3 are a quorum of both halves");
+        assert_eq!(lead.could_take_over(ms(0)).contains(&4), promised_at.is_some());
+        lead.set_voters(voters(&[&[2, 4]]));
+        assert_eq!(lead.lease().deadline(), ms(needed_until), "promised at {promised_at:?}");
+        for node in [2, 4] {
+            lead.answered(node, ms(60), true, ms(61));
+        }
+        assert_eq!(lead.lease().deadline(), ms(150));
+    }
+}
+
 #[test]
 fn a_closed_lease_stays_closed() {
     let mut lead = leader(1, &[&[1, 2, 3]]);

@@ -132,12 +132,12 @@ impl Link {
         }
     }
 
-    /// Runs until the node stops.
+    /// Runs until the node stops, or the peer was replaced.
     pub(crate) async fn run(self: Arc<Self>, node: Arc<NodeCore>) {
         let mut pause = PAUSE_MIN;
         // What was last told of why the peer cannot be reached.
         let mut told: Option<String> = None;
-        while node.stopped().is_none() {
+        while node.stopped().is_none() && node.identities.replaced_by(self.peer).is_none() {
             let attempt = async {
                 let (stream, heard) = self.open(&node).await?;
                 pause = PAUSE_MIN;

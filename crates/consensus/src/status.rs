@@ -1,6 +1,6 @@
 //! What can be asked about a group, and the errors of asking it to do something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastness_types::{GroupId, LogIndex, NodeId};
 
@@ -62,6 +62,12 @@ pub struct GroupStatus {
     pub matched: BTreeMap<NodeId, LogIndex>,
     /// The members.
     pub members: Vec<MemberStatus>,
+    /// The voters of each half; one half outside of a joint configuration, none before the group is formed.
+    pub halves: Vec<Vec<NodeId>>,
+    /// Where this membership stands in the log; not above `committed` if it is committed.
+    pub members_since: LogIndex,
+    /// On the leader: members, itself among them, that answer it.
+    pub answering: BTreeSet<NodeId>,
     /// Whether the owner could serve.
     pub ready: bool,
     /// Whether this node holds the group's lease now.

@@ -139,6 +139,22 @@ impl Cluster {
         self.primary().await;
     }
 
+    /// A node more, in an AZ of this name, with an empty disk and in no group; it is started. Peers are told of it.
+    pub async fn add_node(&mut self, id: u64, az: &str) -> Member {
+        let member =
+            Member { node: NodeId(id), az: Az::from(az), address: format!("n{id}:1"), disk: DiskId([id as u8; 16]) };
+        self.members.push(member.clone());
+        self.disks.insert(id, MemoryDisk::new());
+        self.first_disks.insert(id, member.disk);
+        let clock = NodeClock { boot: self.clock.clone(), ahead_ms: AtomicI64::new(0) };
+        self.wall_clocks.insert(id, Arc::new(clock));
+        for node in self.nodes.values() {
+            node.consensus.set_peers(&self.members);
+        }
+        self.start(id).await;
+        member
+    }
+
     pub async fn start(&mut self, id: u64) {
         self.starts += 1;
         let disk = &self.disks[&id];

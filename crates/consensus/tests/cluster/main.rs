@@ -6,5 +6,6 @@
 mod harness;
 mod leadership;
 mod lease;
+mod membership;
 mod replication;
 mod snapshot;

@@ -1,0 +1,285 @@
+//! A node takes another one's place in a group: step by step, whoever leads, whatever dies on the way.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use super::harness::*;
+use fastness_consensus::{Approach, ApproachError, AzRule, Goal, GroupStatus, Member};
+use fastness_types::NodeId;
+
+/// `new` in the place of `old`, as whoever knows both of them says.
+fn goal(cluster: &Cluster, old: u64, new: &Member) -> Goal {
+    let stay = cluster.members.iter().filter(|member| member.node.0 <= 3 && member.node.0 != old);
+    Goal {
+        voters: stay.chain([new]).cloned().collect(),
+        learners: Vec::new(),
+        keep: BTreeSet::new(),
+        known: cluster.members.iter().map(|member| member.node).collect(),
+        rule: AzRule::Required,
+    }
+}
+
+/// Voters of each half, and learners, as the node sees it.
+fn shape(status: &GroupStatus) -> (Vec<Vec<u64>>, Vec<u64>) {
+    let halves = status.halves.iter().map(|half| half.iter().map(|node| node.0).collect()).collect();
+    let learners = status.members.iter().filter(|member| !member.voter).map(|member| member.member.node.0).collect();
+    (halves, learners)
+}
+
+/// Whoever leads takes steps, every 50 ms, until it finds the goal reached.
+async fn approach(cluster: &Cluster, goal: &Goal) -> u64 {
+    for _ in 0..400 {
+        for (id, node) in &cluster.nodes {
+            cluster.check_leases();
+            if let Ok(Approach::Reached) = node.control.approach(goal).await {
+                return *id;
+            }
+        }
+        tokio::time::sleep(ms(50)).await;
+    }
+    panic!("not reached in 20 s: {:?}", cluster.nodes.values().map(|node| node.control.status()).collect::<Vec<_>>());
+}
+
+async fn write(cluster: &mut Cluster, batch: &str) -> u64 {
+    let (primary, epoch) = cluster.primary().await;
+    cluster.propose(primary, epoch, batch);
+    cluster.committed(primary, batch).await;
+    primary
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_node_takes_the_place_of_a_dead_one_and_its_vote_counts() {
+    let mut cluster = Cluster::running(3).await;
+    let primary = write(&mut cluster, "before").await;
+    let (dead, other) = (primary % 3 + 1, (primary + 1) % 3 + 1);
+    cluster.kill(dead).await;
+    let new = cluster.add_node(4, &format!("az{dead}")).await;
+    let goal = goal(&cluster, dead, &new);
+    let leader = approach(&cluster, &goal).await;
+    let expected: Vec<u64> = [primary, other, 4].into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    assert_eq!(shape(&cluster.nodes[&leader].control.status()), (vec![expected], vec![]));
+    write(&mut cluster, "after").await;
+    cluster.committed(4, "after").await;
+    assert_eq!(cluster.batches(4), ["before", "after"]);
+    assert_eq!(cluster.nodes[&leader].control.approach(&goal).await.unwrap(), Approach::Reached, "nothing is left");
+
+    // Without the new one's vote there would be no majority.
+    cluster.kill(other).await;
+    write(&mut cluster, "with its vote").await;
+    cluster.kill(primary).await;
+    cluster.start(other).await;
+    write(&mut cluster, "and without those that were there").await;
+    cluster.check_histories();
+}
+
+/// No node that has answered is a voter, no half that breaks the rule is begun, and what is not caught up does not vote.
+#[tokio::test(start_paused = true)]
+async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
+    let mut cluster = Cluster::running(3).await;
+    let primary = write(&mut cluster, "before").await;
+    let dead = primary % 3 + 1;
+    cluster.kill(dead).await;
+    let new = cluster.add_node(4, &format!("az{primary}")).await;
+    let lopsided = goal(&cluster, dead, &new);
+    let control = cluster.nodes[&primary].control.clone();
+    assert_eq!(control.approach(&lopsided).await.unwrap(), Approach::Stepped, "it is added as a learner");
+    cluster.committed(4, "before").await;
+    cluster.within(ms(2000), |_| None::<()>).await;
+    let refused = control.approach(&lopsided).await;
+    assert!(matches!(refused, Err(ApproachError::Placement(_))), "{refused:?}");
+    let old: Vec<u64> = vec![1, 2, 3];
+    assert_eq!(shape(&control.status()), (vec![old.clone()], vec![4]));
+
+    // The replacement's replacement, in the right AZ, cannot serve yet.
+    let new = cluster.add_node(5, &format!("az{dead}")).await;
+    cluster.nodes[&5].ready.store(false, Ordering::Relaxed);
+    let goal = goal(&cluster, dead, &new);
+    assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped);
+    assert_eq!(shape(&control.status()), (vec![old.clone()], vec![5]), "one entry adds the one and removes the other");
+    cluster.committed(5, "before").await;
+    for _ in 0..20 {
+        let step = control.approach(&goal).await.unwrap();
+        assert!(matches!(step, Approach::CatchingUp { node: NodeId(5), .. }), "{step:?}");
+        tokio::time::sleep(ms(50)).await;
+    }
+    assert_eq!(shape(&control.status()), (vec![old], vec![5]));
+    cluster.nodes[&5].ready.store(true, Ordering::Relaxed);
+    approach(&cluster, &goal).await;
+
+    // Whoever has not heard of node 5 leaves the group as it is.
+    let mut stale = goal.clone();
+    stale.voters.retain(|member| member.node.0 != 5);
+    stale.voters.push(cluster.members[dead as usize - 1].clone());
+    stale.known.remove(&NodeId(5));
+    assert_eq!(control.approach(&stale).await.unwrap(), Approach::GoalIsOld);
+}
+
+/// Schedule 26: both halves of a joint configuration must obey the rule, the old one too.
+#[tokio::test(start_paused = true)]
+async fn the_az_rule_is_checked_on_the_old_half_too() {
+    let mut cluster = Cluster::new(3);
+    cluster.members[1].az = cluster.members[0].az.clone();
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    cluster.nodes[&1].control.initialize(&cluster.members, AzRule::Waived).await.unwrap();
+    let primary = write(&mut cluster, "before").await;
+    let new = cluster.add_node(4, "az2").await;
+    // Of the two that stand in one AZ one that does not lead.
+    let mut goal = goal(&cluster, if primary == 1 { 2 } else { 1 }, &new);
+    let control = cluster.nodes[&primary].control.clone();
+    assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped);
+    cluster.committed(4, "before").await;
+    tokio::time::sleep(ms(500)).await;
+    let refused = control.approach(&goal).await;
+    assert!(matches!(refused, Err(ApproachError::Placement(_))), "{refused:?}");
+    assert_eq!(shape(&control.status()).0, vec![vec![1, 2, 3]]);
+    goal.rule = AzRule::Waived;
+    approach(&cluster, &goal).await;
+    write(&mut cluster, "after").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_to_leave_hands_over_first() {
+    let mut cluster = Cluster::running(3).await;
+    let primary = write(&mut cluster, "before").await;
+    let new = cluster.add_node(4, &format!("az{primary}")).await;
+    let goal = goal(&cluster, primary, &new);
+    approach(&cluster, &goal).await;
+    let now = write(&mut cluster, "after").await;
+    assert_ne!(now, primary);
+    let (halves, learners) = shape(&cluster.nodes[&now].control.status());
+    assert!(halves.len() == 1 && !halves[0].contains(&primary) && learners.is_empty(), "{halves:?} {learners:?}");
+    // What it does not hear any more does not make it lead again, whatever it tries.
+    cluster.within(ms(3000), |_| None::<()>).await;
+    assert_eq!(write(&mut cluster, "still").await, now);
+}
+
+/// A leader dies between the two entries of the change: whoever is next finds the group joint, and goes on.
+#[tokio::test(start_paused = true)]
+async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
+    for old_one_comes_back in [false, true] {
+        let mut cluster = Cluster::running(3).await;
+        let primary = write(&mut cluster, "before").await;
+        let (dead, other) = (primary % 3 + 1, (primary + 1) % 3 + 1);
+        cluster.kill(dead).await;
+        let new = cluster.add_node(4, &format!("az{dead}")).await;
+        let goal = goal(&cluster, dead, &new);
+        let control = cluster.nodes[&primary].control.clone();
+        assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped, "a learner first");
+        cluster.committed(4, "before").await;
+        tokio::time::sleep(ms(200)).await;
+        let stepping = tokio::spawn({
+            let (control, goal) = (control.clone(), goal.clone());
+            async move { control.approach(&goal).await }
+        });
+        let joint = cluster.within(ms(1000), |_| (control.status().halves.len() == 2).then_some(())).await;
+        joint.expect("the change begins");
+        cluster.kill(primary).await;
+        stepping.abort();
+        // What is left is no majority of the old voters. The dead one, back with its disk, is one of them until the change is
+        // complete.
+        cluster.start(if old_one_comes_back { dead } else { primary }).await;
+        approach(&cluster, &goal).await;
+        write(&mut cluster, "after").await;
+        for id in [other, 4] {
+            cluster.committed(id, "after").await;
+            let status = cluster.nodes[&id].control.status();
+            assert_eq!(shape(&status).0.len(), 1, "node {id} is left in the middle: {status:?}");
+        }
+        cluster.check_histories();
+    }
+}
+
+/// Random cuts, kills and restarts while a node takes another one's place. At no point two leases; nothing acknowledged is lost,
+/// and the change is complete in the end.
+#[tokio::test(start_paused = true)]
+async fn random_faults_during_a_change_cost_neither_writes_nor_the_change() {
+    use rand::{Rng as _, SeedableRng as _};
+    for seed in 0..8 {
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+        let mut cluster = Cluster::running(3).await;
+        let dead = rng.random_range(1..=3);
+        cluster.kill(dead).await;
+        let new = cluster.add_node(4, &format!("az{dead}")).await;
+        let goal = goal(&cluster, dead, &new);
+        let live: Vec<u64> = (1..=4).filter(|id| *id != dead).collect();
+        let mut acknowledged = Vec::new();
+        for step in 0..40 {
+            let (a, b) = (live[rng.random_range(0..3)], live[rng.random_range(0..3)]);
+            match rng.random_range(0..10) {
+                0 | 1 if a != b => cluster.network.cut(NodeId(a), NodeId(b), true),
+                2 if cluster.nodes.len() == 3 => cluster.kill(a).await,
+                3 => cluster.network.set_delay(ms(rng.random_range(0..40))),
+                _ => heal(&mut cluster, &live).await,
+            }
+            let approaching: Vec<_> = cluster.nodes.values().map(|node| node.control.clone()).collect();
+            for control in approaching {
+                let goal = goal.clone();
+                // As the server does: in the background, and what is refused is tried again.
+                tokio::spawn(async move { drop(control.approach(&goal).await) });
+            }
+            let batch = format!("step {step}");
+            if let Some((id, lease, _)) = cluster.holder() {
+                cluster.propose(id, lease.epoch(), &batch);
+                let committed = cluster.within(ms(rng.random_range(50..500)), |cluster| {
+                    cluster.batches(id).contains(&batch).then_some(())
+                });
+                if committed.await.is_some() {
+                    acknowledged.push(batch);
+                }
+            } else {
+                cluster.within(ms(rng.random_range(50..500)), |_| None::<()>).await;
+            }
+            cluster.check_histories();
+        }
+        heal(&mut cluster, &live).await;
+        cluster.network.set_delay(ms(0));
+        approach(&cluster, &goal).await;
+        let primary = write(&mut cluster, "last").await;
+        for id in &live {
+            cluster.committed(*id, "last").await;
+        }
+        cluster.check_histories();
+        let found = cluster.batches(primary);
+        for batch in &acknowledged {
+            assert!(found.contains(batch), "seed {seed}: {batch} is lost");
+        }
+        assert!(acknowledged.len() > 5, "seed {seed}: only {} batches got through", acknowledged.len());
+    }
+}
+
+async fn heal(cluster: &mut Cluster, live: &[u64]) {
+    for a in live {
+        for b in live {
+            cluster.network.cut(NodeId(*a), NodeId(*b), false);
+        }
+    }
+    for id in live {
+        if !cluster.nodes.contains_key(id) {
+            cluster.start(*id).await;
+        }
+    }
+}
+
+/// The old node comes back when all is over, with its disk as it was.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_replaced_is_not_listened_to_and_stops() {
+    let mut cluster = Cluster::running(3).await;
+    let primary = write(&mut cluster, "before").await;
+    let dead = primary % 3 + 1;
+    cluster.kill(dead).await;
+    let new = cluster.add_node(4, &format!("az{dead}")).await;
+    let goal = goal(&cluster, dead, &new);
+    approach(&cluster, &goal).await;
+    for node in cluster.nodes.values() {
+        node.consensus.set_replaced(&[(NodeId(dead), NodeId(4))]);
+    }
+    write(&mut cluster, "after").await;
+    cluster.start(dead).await;
+    let back = cluster.nodes[&dead].consensus.clone();
+    let reason = cluster.within(ms(3000), |_| back.stopped()).await.expect("it goes on");
+    assert!(reason.contains(&format!("node {dead} was replaced by node 4")), "{reason}");
+    cluster.kill(dead).await;
+    write(&mut cluster, "undisturbed").await;
+}
