@@ -5,6 +5,9 @@
 //! if nothing was heard by then (that node is down). It is safe that several do it: all write the same first entry, since
 //! the map names the same members.
 //!
+//! Once a node was replaced the map names other members than the group began with: then nobody forms it any more. All that were
+//! there from the start have done so, and a node that came later is added by the group's leader.
+//!
 //! What it does not know: whether an empty group is a new one or one whose disk was lost. A lost one harms nobody: the map
 //! names the members' disks, and the others do not listen to another one (consensus' `identity.rs`).
 
@@ -21,8 +24,8 @@ pub const TURN: Duration = Duration::from_secs(3);
 /// How often a waiting member looks whether the group is formed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Forms the Raft group of `shard` if nobody else does, and returns once this member of it has a configuration. `node` is
-/// this one.
+/// Forms the Raft group of `shard` if nobody else does, and returns once this member of it has a configuration, or `map` is
+/// not the cluster's first one. `node` is this one.
 ///
 /// # Errors
 /// What the group refuses; then the replica stays out, the others may form the group.
@@ -32,6 +35,9 @@ pub async fn form_shard(
     node: NodeId,
     group: &dyn RaftGroup,
 ) -> Result<(), GroupError> {
+    if !map.is_first() {
+        return Ok(());
+    }
     let unknown = || GroupError::Refused(format!("node {node} is no member of shard {shard}"));
     let shard_map = map.shard(shard).ok_or_else(unknown)?;
     let rank = shard_map.members.iter().position(|id| *id == node).ok_or_else(unknown)?;

@@ -52,3 +52,15 @@ async fn strangers_and_refusals_are_errors() {
     assert!(form_shard(&three(), ShardId(3), NodeId(1), &group).await.is_err());
     assert!(form_shard(&three(), ShardId(1), NodeId(4), &group).await.is_err());
 }
+
+/// Its first entry would name other members than the group began with.
+#[tokio::test]
+async fn nobody_forms_a_group_once_a_node_was_replaced() {
+    let replacing = three().with_replacement(NodeId(1), &crate::map::tests::node(4, "a")).unwrap();
+    let replaced = replacing.with_replacement_finished(NodeId(4)).unwrap();
+    for (map, node) in [(&replacing, 4), (&replacing, 2), (&replaced, 4)] {
+        let group = FakeGroup::default();
+        form_shard(map, ShardId(1), NodeId(node), &group).await.unwrap();
+        assert_eq!(*group.voters.lock(), None, "by node {node}");
+    }
+}

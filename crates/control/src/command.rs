@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::map::{ClusterMap, MapError, NodeInfo, ShardMap};
 
 /// The newest version this code reads. An entry says the oldest one that knows its command.
-pub const COMMAND_VERSION: u32 = 2;
+pub const COMMAND_VERSION: u32 = 3;
 
 /// A change of the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,22 @@ pub enum Command {
     /// The operator wishes a durability mode (since version 2). Where it is wished already, or would make a durable cluster one that is not,
     /// or the other way round, it changes nothing.
     SetDurability(Durability),
+    /// A node takes the place of another one in every group (since version 3). On another map than that of `map_version` it
+    /// changes nothing: what the replacement was checked against is no more.
+    ReplaceNode {
+        /// The version of the map that the replacement was checked against.
+        map_version: u64,
+        /// Who is replaced.
+        old: NodeId,
+        /// Who takes its place.
+        new: NodeInfo,
+    },
+    /// Every group has the membership that the map gives it: whoever was to leave is gone (since version 3). For another
+    /// replacement than the one under way it changes nothing.
+    FinishReplacement {
+        /// Who has taken the place.
+        by: NodeId,
+    },
 }
 
 impl Command {
@@ -32,6 +48,7 @@ impl Command {
         match self {
             Command::Create(_) => 1,
             Command::SetDurability(_) => 2,
+            Command::ReplaceNode { .. } | Command::FinishReplacement { .. } => 3,
         }
     }
 }
@@ -68,6 +85,10 @@ pub fn encode(envelope: &Envelope) -> Vec<u8> {
     let command = match &envelope.command {
         Command::Create(map) => CommandForm::Create { map: map.into() },
         Command::SetDurability(mode) => CommandForm::SetDurability { durability: mode.name().to_owned() },
+        Command::ReplaceNode { map_version, old, new } => {
+            CommandForm::ReplaceNode { map_version: *map_version, old: old.0, new: new.into() }
+        }
+        Command::FinishReplacement { by } => CommandForm::FinishReplacement { by: by.0 },
     };
     let form = EnvelopeForm { version: envelope.command.version(), sequence: envelope.seq.0, command };
     serde_json::to_vec(&form).expect("plain structs of numbers and strings have a JSON form")
@@ -88,6 +109,10 @@ pub fn decode(payload: &[u8]) -> Result<Envelope, DecodeError> {
     let command = match form.command {
         CommandForm::Create { map } => Command::Create(map.into_map()?),
         CommandForm::SetDurability { durability } => Command::SetDurability(parse_durability(&durability)?),
+        CommandForm::ReplaceNode { map_version, old, new } => {
+            Command::ReplaceNode { map_version, old: NodeId(old), new: new.into_node()? }
+        }
+        CommandForm::FinishReplacement { by } => Command::FinishReplacement { by: NodeId(by) },
     };
     if version < command.version() {
         return Err(DecodeError::Malformed(format!("version {version} has no such command")));
@@ -112,6 +137,8 @@ struct EnvelopeForm {
 enum CommandForm {
     Create { map: MapForm },
     SetDurability { durability: String },
+    ReplaceNode { map_version: u64, old: u64, new: NodeForm },
+    FinishReplacement { by: u64 },
 }
 
 fn parse_durability(name: &str) -> Result<Durability, DecodeError> {
@@ -223,6 +250,9 @@ impl MapForm {
             nodes: self.nodes.into_iter().map(NodeForm::into_node).collect::<Result<_, _>>()?,
             shards: self.shards.into_iter().map(ShardForm::into_shard).collect(),
             control_voters: self.control_voters.into_iter().map(NodeId).collect(),
+            // A map stands in the log as the cluster's first one; what becomes of it are commands.
+            replacement: None,
+            replaced: Vec::new(),
         };
         map.check()?;
         Ok(map)
@@ -260,7 +290,7 @@ impl ShardForm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::map::tests::three;
+    use crate::map::tests::{node, three};
 
     /// What version 1 wrote. Never change it: if this test fails, the format has, and clusters would not start.
     const GOLDEN: &str = include_str!("../tests/golden/create-v1.json");
@@ -285,8 +315,8 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named_even_if_all_else_is_strange() {
-        let found = decode(br#"{"version": 3, "command": {"teleport": {}}}"#);
-        assert_eq!(found, Err(DecodeError::Version { found: 3 }));
+        let found = decode(br#"{"version": 4, "command": {"teleport": {}}}"#);
+        assert_eq!(found, Err(DecodeError::Version { found: 4 }));
     }
 
     #[test]
@@ -297,6 +327,20 @@ mod tests {
         assert_eq!(decode(text.as_bytes()), Ok(envelope));
         for wrong in [text.replace("async", "maybe"), text.replace(":2,", ":1,"), text.replace(":2,", ":0,")] {
             assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_is_frozen_too() {
+        let replace = Command::ReplaceNode { map_version: 5, old: NodeId(1), new: node(4, "a") };
+        let golden = include_str!("../tests/golden/replace-node-v3.json").lines();
+        for (command, text) in [replace, Command::FinishReplacement { by: NodeId(4) }].into_iter().zip(golden) {
+            let envelope = Envelope { seq: Seq(3), command };
+            assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);
+            assert_eq!(decode(text.as_bytes()), Ok(envelope));
+            for wrong in [text.replace("\"version\":3", "\"version\":2"), text.replace(":4", ":\"x\"")] {
+                assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
+            }
         }
     }
 

@@ -128,6 +128,8 @@ impl CreateRequest {
             nodes,
             shards: placed.shards,
             control_voters: placed.control_voters,
+            replacement: None,
+            replaced: Vec::new(),
         };
         map.check().map_err(|e: MapError| CreateError::Invalid(e.to_string()))?;
         Ok((map, placed.warnings))

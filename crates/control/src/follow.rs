@@ -334,6 +334,26 @@ impl Follower {
                 let version = map.version + 1;
                 self.publish(ClusterMap { version, durability: mode, durability_version: version, ..(*map).clone() });
             }
+            Command::ReplaceNode { map_version, old, new } => {
+                let Some(map) = self.map.load_full().filter(|map| map.version == map_version) else {
+                    tracing::info!(%old, new = %new.id, map_version, "a replacement for another map is passed over");
+                    return;
+                };
+                match map.with_replacement(old, &new) {
+                    Ok(map) => {
+                        tracing::info!(%old, new = %new.id, "a node takes another one's place");
+                        self.publish(map);
+                    }
+                    Err(error) => tracing::warn!(%old, new = %new.id, %error, "a replacement is passed over"),
+                }
+            }
+            Command::FinishReplacement { by } => {
+                let finished = self.map.load_full().and_then(|map| map.with_replacement_finished(by));
+                if let Some(map) = finished {
+                    tracing::info!(%by, "a node has taken another one's place in every group");
+                    self.publish(map);
+                }
+            }
         }
     }
 

@@ -78,6 +78,37 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
     }
 }
 
+/// Two operators ask at once: the second one's replacement was checked against a map that is no more.
+#[tokio::test]
+async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
+    use crate::map::tests::node;
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    raft.commit(epoch(1, 2), create(1, 5));
+    let replace = |map_version, old, new| Command::ReplaceNode { map_version, old: NodeId(old), new: node(new, "a") };
+    let finish = |by| Command::FinishReplacement { by: NodeId(by) };
+    let steps = [
+        (replace(2, 1, 4), 1, 1),
+        (replace(1, 1, 4), 2, 4),
+        (replace(1, 2, 5), 2, 4),
+        // Another one is under way; the map would be broken.
+        (replace(2, 2, 5), 2, 4),
+        (finish(5), 2, 4),
+        (finish(4), 3, 4),
+        (finish(4), 3, 4),
+        (replace(3, 2, 1), 3, 4),
+    ];
+    for (seq, (command, version, first_member)) in (2..).zip(steps) {
+        let text = format!("after {command:?}");
+        let envelope = Envelope { seq: Seq(seq), command };
+        let last = raft.commit(epoch(1, 2), EntryPayload::Batch(command::encode(&envelope).into()));
+        assert_eq!(applied(&control, last).await.failure, None, "{text}");
+        let map = control.map().unwrap();
+        assert_eq!((map.version, map.shards[0].members[0]), (version, NodeId(first_member)), "{text}");
+    }
+    assert_eq!(control.map().unwrap().replaced_by(NodeId(1)), Some(NodeId(4)));
+}
+
 /// Commits one entry more and expects the control plane to stop with a text that has `reason` in it.
 async fn stops_at(payload: EntryPayload, reason: &str) {
     let raft = Raft::new(false);

@@ -4,6 +4,7 @@
 //! - [`command`]: how a change of it is written into group 0's log (versioned JSON, frozen by a golden test).
 //! - [`placement`]: which nodes hold which shard, by the AZ rule.
 //! - [`create`]: from a request to a running group 0 with a map in it.
+//! - [`replace`]: what must hold before a node takes another one's place, and what each group is to become then.
 //! - [`follow`]: the task that owns group 0's data: it walks committed entries and proposes commands.
 //! - [`group`]: what it asks of a Raft group's membership.
 //! - [`bootstrap`]: how the members of a new shard start its Raft group without waiting for one another for ever.
@@ -24,11 +25,13 @@ pub mod follow;
 pub mod group;
 pub mod map;
 pub mod placement;
+pub mod replace;
 
 pub use create::{CreateError, CreateRequest, Requirements};
 pub use follow::{Control, ControlOptions, ControlRole, ControlStatus, ProposeError};
 pub use group::{GroupError, Member, RaftGroup};
-pub use map::{ClusterMap, NodeInfo, ShardMap};
+pub use map::{ClusterMap, NodeInfo, Replaced, Replacement, ShardMap};
+pub use replace::ReplaceError;
 
 /// gRPC metadata key that goes with a refusal because another node leads: that node's gRPC address (`host:port`).
 /// Whoever gets it asks there again.

@@ -3,7 +3,8 @@
 //! Invariants (checked by [`ClusterMap::check`] before a map is applied):
 //! - nodes are ordered by id, without doubles; each has a disk of its own; no address is empty;
 //! - shards are numbered from 1 in the order of their slots, which they cover without a hole or an overlap;
-//! - every shard has members, all of them nodes, none twice.
+//! - every shard has members, all of them nodes, none twice;
+//! - a node that is being replaced, or was, is no node any more, and its id is never one again.
 
 use std::collections::BTreeSet;
 
@@ -31,6 +32,32 @@ pub struct ClusterMap {
     pub shards: Vec<ShardMap>,
     /// The voters of group 0; the other nodes follow it as learners.
     pub control_voters: Vec<NodeId>,
+    /// The replacement of a node that is under way.
+    pub replacement: Option<Replacement>,
+    /// Nodes that were replaced, in that order. Kept for good: nobody listens to them any more, and they are told why.
+    pub replaced: Vec<Replaced>,
+}
+
+/// A node takes the place of another one in every group. The map names the new one from the start; this lasts until each
+/// group's own membership is what the map says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// Who is to leave every group: the node that is replaced, and before it replacements of it that died themselves before
+    /// they were whole. Members of some groups still, so peers must know them.
+    pub leaving: Vec<NodeInfo>,
+    /// Who takes the place.
+    pub by: NodeId,
+}
+
+/// A node that was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replaced {
+    /// Its id, which no node will have again.
+    pub node: NodeId,
+    /// Its disk.
+    pub disk: DiskId,
+    /// Who has taken its place.
+    pub by: NodeId,
 }
 
 /// One node: one process, labelled with one AZ.
@@ -131,6 +158,9 @@ pub enum MapError {
     /// Voters empty, double or unknown.
     #[error("the control plane has no voters, an unknown one or one twice")]
     Voters,
+    /// A node or its disk was replaced, or is being replaced.
+    #[error("node {0}, or its disk, was replaced or is being replaced")]
+    Replaced(NodeId),
 }
 
 impl ClusterMap {
@@ -177,6 +207,83 @@ impl ClusterMap {
         if self.durability.is_durable() { AzRule::Required } else { AzRule::Waived }
     }
 
+    /// Whether nodes and groups are those that the cluster was created with. The first members of a group may be written
+    /// only then: whoever does it later would write other ones than those that the group began with.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.replacement.is_none() && self.replaced.is_empty()
+    }
+
+    /// Nodes that are to leave every group.
+    #[must_use]
+    pub fn leaving(&self) -> &[NodeInfo] {
+        self.replacement.as_ref().map_or(&[], |replacement| &replacement.leaving)
+    }
+
+    /// Whether the node takes another one's place just now, and need not have all data yet.
+    #[must_use]
+    pub fn is_arriving(&self, node: NodeId) -> bool {
+        self.replacement.as_ref().is_some_and(|replacement| replacement.by == node)
+    }
+
+    /// Who has taken the place of `node`, if it was replaced.
+    #[must_use]
+    pub fn replaced_by(&self, node: NodeId) -> Option<NodeId> {
+        self.replaced.iter().find(|replaced| replaced.node == node).map(|replaced| replaced.by)
+    }
+
+    /// In whose place `node` holds replicas: its own, or, while it is leaving, that of the node which takes it.
+    #[must_use]
+    pub fn place_of(&self, node: NodeId) -> NodeId {
+        match &self.replacement {
+            Some(replacement) if replacement.leaving.iter().any(|leaving| leaving.id == node) => replacement.by,
+            _ => node,
+        }
+    }
+
+    /// Every node that this map or an older one has named. A membership that names another one is newer than this map.
+    pub fn known(&self) -> impl Iterator<Item = NodeId> {
+        let nodes = self.nodes.iter().chain(self.leaving()).map(|node| node.id);
+        nodes.chain(self.replaced.iter().map(|replaced| replaced.node))
+    }
+
+    /// The map with `new` in the place of `old`, which begins to leave.
+    ///
+    /// # Errors
+    /// The invariant that would not hold; `old` is no node, or another node is being replaced.
+    pub fn with_replacement(&self, old: NodeId, new: &NodeInfo) -> Result<ClusterMap, MapError> {
+        let old = self.node(old).ok_or(MapError::Nodes)?.clone();
+        if self.replacement.is_some() && !self.is_arriving(old.id) {
+            return Err(MapError::Replaced(old.id));
+        }
+        let mut map = self.clone();
+        let place = |id: &mut NodeId| {
+            if *id == old.id {
+                *id = new.id;
+            }
+        };
+        map.shards.iter_mut().flat_map(|shard| &mut shard.members).for_each(place);
+        map.control_voters.iter_mut().for_each(place);
+        map.nodes.retain(|node| node.id != old.id);
+        map.nodes.push(new.clone());
+        map.nodes.sort_by_key(|node| node.id);
+        let mut leaving = map.replacement.take().map_or_else(Vec::new, |replacement| replacement.leaving);
+        leaving.push(old);
+        map.replacement = Some(Replacement { leaving, by: new.id });
+        map.version += 1;
+        map.check()?;
+        Ok(map)
+    }
+
+    /// The map after the replacement by `by`; `None` if that is not the one that is under way.
+    #[must_use]
+    pub fn with_replacement_finished(&self, by: NodeId) -> Option<ClusterMap> {
+        let replacement = self.replacement.as_ref().filter(|replacement| replacement.by == by)?;
+        let gone = replacement.leaving.iter().map(|node| Replaced { node: node.id, disk: node.disk, by });
+        let replaced = self.replaced.iter().copied().chain(gone).collect();
+        Some(ClusterMap { version: self.version + 1, replacement: None, replaced, ..self.clone() })
+    }
+
     /// Whether all invariants hold.
     ///
     /// # Errors
@@ -199,7 +306,17 @@ impl ClusterMap {
         if let Some(shard) = self.shards.iter().find(|shard| !self.are_nodes(&shard.members)) {
             return Err(MapError::Members(shard.id));
         }
-        if self.are_nodes(&self.control_voters) { Ok(()) } else { Err(MapError::Voters) }
+        if !self.are_nodes(&self.control_voters) {
+            return Err(MapError::Voters);
+        }
+        self.check_replaced()
+    }
+
+    fn check_replaced(&self) -> Result<(), MapError> {
+        let leaving = self.leaving().iter().map(|node| (node.id, node.disk));
+        let gone: Vec<_> = leaving.chain(self.replaced.iter().map(|replaced| (replaced.node, replaced.disk))).collect();
+        let back = self.nodes.iter().find(|node| gone.iter().any(|(id, disk)| *id == node.id || *disk == node.disk));
+        back.map_or(Ok(()), |node| Err(MapError::Replaced(node.id)))
     }
 
     fn check_slots(&self) -> Result<(), MapError> {

@@ -34,6 +34,8 @@ pub(crate) fn three() -> ClusterMap {
         nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
         shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],
         control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+        replacement: None,
+        replaced: Vec::new(),
     }
 }
 

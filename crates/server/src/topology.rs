@@ -4,6 +4,8 @@
 //! - To a client each replica is one cluster node with one role, one name and one port.
 //! - A TLS client is told TLS ports, any other one plaintext ports; a replica without such a port is left out of what
 //!   that client is told.
+//! - A replica that takes another one's place and does not have all data yet is not named in CLUSTER SLOTS, which clients choose
+//!   replicas from; CLUSTER SHARDS calls it loading.
 //! - All nodes with the same map and the same leaders write the same view, in the same order.
 
 use std::fmt::Write as _;
@@ -55,7 +57,13 @@ impl View<'_> {
 
     /// Who leads, or who should: clients need somebody to ask, and are redirected from there.
     fn primary_of(&self, shard: &ShardMap) -> Option<NodeId> {
-        (self.leader)(shard.id).filter(|node| shard.has(*node)).or_else(|| shard.preferred_primary())
+        let settled = || shard.members.iter().copied().find(|node| !self.map.is_arriving(*node));
+        (self.leader)(shard.id).filter(|node| shard.has(*node)).or_else(settled)
+    }
+
+    /// Whether the replica may be without part of its data still.
+    fn is_arriving(&self, replica: &Replica<'_>) -> bool {
+        !replica.primary && self.map.is_arriving(replica.node.id)
     }
 
     fn port(&self, replica: &Replica<'_>) -> Option<u16> {
@@ -74,7 +82,10 @@ impl View<'_> {
     #[must_use]
     pub fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
         let shard = self.map.shard_of(slot)?;
-        let node = self.map.node(primary.or_else(|| self.primary_of(shard))?)?;
+        let primary = primary.or_else(|| self.primary_of(shard))?;
+        // One that is leaving may lead for a moment still.
+        let leaving = || self.map.leaving().iter().find(|node| node.id == primary);
+        let node = self.map.node(primary).or_else(leaving)?;
         let port = self.port(&Replica { node, shard, primary: true })?;
         Some(format!("{}:{port}", node.announce_host))
     }
@@ -83,7 +94,8 @@ impl View<'_> {
     pub fn write_slots(&self, out: &mut ReplyBuf) {
         out.array(self.map.shards.len());
         for shard in &self.map.shards {
-            let replicas: Vec<_> = self.replicas(shard).into_iter().filter(|r| self.port(r).is_some()).collect();
+            let named = |r: &Replica<'_>| self.port(r).is_some() && !self.is_arriving(r);
+            let replicas: Vec<_> = self.replicas(shard).into_iter().filter(named).collect();
             out.array(2 + replicas.len());
             out.integer(i64::from(shard.first.0));
             out.integer(i64::from(shard.last.0));
@@ -140,7 +152,8 @@ impl View<'_> {
             text(out, "hostname", &replica.node.announce_hostname);
         }
         text(out, "role", if replica.primary { "master" } else { "replica" });
-        text(out, "health", if self.is_own(replica) && !self.healthy { "loading" } else { "online" });
+        let loading = self.is_arriving(replica) || self.is_own(replica) && !self.healthy;
+        text(out, "health", if loading { "loading" } else { "online" });
         text(out, "availability-zone", &replica.node.az.0);
         for (name, port) in [("port", replica.plain_port()), ("tls-port", replica.tls_port())] {
             if let Some(port) = port {
@@ -289,15 +302,20 @@ pub(crate) mod tests {
             nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
             shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],
             control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+            replacement: None,
+            replaced: Vec::new(),
         }
     }
 
     fn with_view<T>(tls: bool, look: impl Fn(&View<'_>) -> T) -> T {
-        let map = map();
+        with_view_of(&map(), tls, look)
+    }
+
+    fn with_view_of<T>(map: &ClusterMap, tls: bool, look: impl Fn(&View<'_>) -> T) -> T {
         let leader = |shard: ShardId| (shard == ShardId(1)).then_some(NodeId(3));
         let own = (NodeId(1), ShardId(1));
         let durability = Durability::Async;
-        look(&View { map: &map, leader: &leader, own, durability, tls, offset: 5, healthy: true })
+        look(&View { map, leader: &leader, own, durability, tls, offset: 5, healthy: true })
     }
 
     fn decoded(write: impl Fn(&mut ReplyBuf)) -> Value {
@@ -351,6 +369,24 @@ pub(crate) mod tests {
         assert_eq!(field(&nodes[1], "role"), Value::Bulk(b"replica".to_vec()));
         assert_eq!(field(&nodes[1], "replication-offset"), Value::Integer(5));
         assert_eq!(field(&nodes[1], "availability-zone"), Value::Bulk(b"a".to_vec()));
+    }
+
+    #[test]
+    fn a_replica_that_is_arriving_is_not_offered_to_clients() {
+        let new = NodeInfo { id: NodeId(4), disk: DiskId([4; 16]), ..map().nodes[1].clone() };
+        let replacing = map().with_replacement(NodeId(2), &new).unwrap();
+        let hosts = |slots: &Value, shard: usize| items(&items(slots)[shard])[2..].len();
+        let slots = with_view_of(&replacing, false, |view| decoded(|out| view.write_slots(out)));
+        // Without a known leader, and with the preferred primary replaced, somebody is named who can tell.
+        assert_eq!((hosts(&slots, 0), hosts(&slots, 1)), (2, 2));
+        assert_eq!(items(&items(&items(&slots)[1])[2])[0], Value::Bulk(b"10.0.0.3".to_vec()));
+        let text = with_view_of(&replacing, false, |view| view.nodes());
+        assert_eq!(text.lines().count(), 6);
+        let shards = with_view_of(&replacing, false, |view| decoded(|out| view.write_shards(out)));
+        assert_eq!(format!("{shards:?}").matches(&format!("{:?}", Value::Bulk(b"loading".to_vec()))).count(), 2);
+        let replaced = replacing.with_replacement_finished(NodeId(4)).unwrap();
+        let slots = with_view_of(&replaced, false, |view| decoded(|out| view.write_slots(out)));
+        assert_eq!((hosts(&slots, 0), hosts(&slots, 1)), (3, 3));
     }
 
     #[test]

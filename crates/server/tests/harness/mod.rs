@@ -125,6 +125,8 @@ fn map(address: SocketAddr, durability: Durability) -> ClusterMap {
             config_epoch: 1,
         }],
         control_voters: vec![NodeId(1), NodeId(2)],
+        replacement: None,
+        replaced: Vec::new(),
     }
 }
 

@@ -1,0 +1,297 @@
+//! Replacing a node: another one, with an id and a disk of its own, takes its place in every group.
+//!
+//! The map says at once what shall be ([`ClusterMap::with_replacement`]); each group's leader then brings its group there,
+//! step by step and whoever leads it ([`goal_of`] is what it compares with), and when all are there the map says that too
+//! ([`crate::command::Command::FinishReplacement`]). Here is what must hold before the first word: [`check`] is pure, what
+//! others have told is handed in.
+//!
+//! What it does not know: how the nodes are asked, and how a group changes its members (`consensus/src/membership.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use fastness_consensus::Goal;
+use fastness_consensus::placement::{PlacementError, check_by};
+use fastness_types::{Az, GroupId, NodeId};
+
+use crate::create::member;
+use crate::map::{ClusterMap, NodeInfo};
+
+/// A group as its leader tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupView {
+    /// Who leads it, under a lease.
+    pub leader: NodeId,
+    /// The voters of each half; one half outside of a joint configuration.
+    pub halves: Vec<BTreeSet<NodeId>>,
+    /// Members, voters or not, that have answered the leader lately.
+    pub answering: BTreeSet<NodeId>,
+}
+
+/// What the new node tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// As the map would have it.
+    pub info: NodeInfo,
+    /// Whether nothing has ever been stored on its disk.
+    pub pristine: bool,
+}
+
+/// A group, as people call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupName(pub GroupId);
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == GroupId::CONTROL { f.write_str("the control plane") } else { write!(f, "shard {}", self.0) }
+    }
+}
+
+/// Why a node is not replaced. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceError {
+    /// The old node is none.
+    #[error("there is no node {node} in this cluster: its nodes are {nodes}")]
+    UnknownOld {
+        /// Asked for.
+        node: NodeId,
+        /// Those that there are.
+        nodes: String,
+    },
+    /// It was replaced, by another one.
+    #[error("node {old} was replaced already, by node {by}")]
+    WasReplaced {
+        /// The old node.
+        old: NodeId,
+        /// Who has its place.
+        by: NodeId,
+    },
+    /// Another replacement is under way.
+    #[error(
+        "node {by} is taking the place of node {old} just now: wait until that is complete. If node {by} is lost too, replace it: \
+         --node {by}"
+    )]
+    UnderWay {
+        /// Who is replaced.
+        old: NodeId,
+        /// By whom.
+        by: NodeId,
+    },
+    /// The new node's id, or its disk, is known.
+    #[error(
+        "node {node} cannot take a place: {why}; a replacement is a new node, with an id that no node has had and an empty disk"
+    )]
+    NotNew {
+        /// The new node.
+        node: NodeId,
+        /// What is known of it.
+        why: String,
+    },
+    /// Its addresses or ports do not fit.
+    #[error("node {node} cannot take a place: {why}")]
+    Unfit {
+        /// The new node.
+        node: NodeId,
+        /// What does not fit.
+        why: String,
+    },
+    /// The old node serves.
+    #[error(
+        "node {old} is alive ({how}): stop it first. A replacement is for a node whose machine or disk is gone; its replicas \
+         are of use to the cluster as long as it runs"
+    )]
+    OldAlive {
+        /// The old node.
+        old: NodeId,
+        /// Who says so.
+        how: String,
+    },
+    /// Nobody can change the group's members.
+    #[error(
+        "{0} has no primary that answers: without a majority of its members its membership cannot change; start the nodes \
+         that can be started first"
+    )]
+    NoLeader(GroupName),
+    /// It is not yet what the map says.
+    #[error("the members of {0} are not yet what the cluster's map says: ask again in a moment")]
+    Unsettled(GroupName),
+    /// The AZ rule.
+    #[error("{group} would break the AZ rule: {error}. {advice}")]
+    Placement {
+        /// The first group that would.
+        group: GroupName,
+        /// How.
+        error: PlacementError,
+        /// Where the new node could stand.
+        advice: String,
+    },
+}
+
+/// Checks everything that is known before the new node, or anybody else, is asked.
+///
+/// # Errors
+/// See [`ReplaceError`].
+pub fn check_names(map: &ClusterMap, old: NodeId, new: NodeId) -> Result<(), ReplaceError> {
+    if let Some(by) = map.replaced_by(old) {
+        return Err(ReplaceError::WasReplaced { old, by });
+    }
+    if let Some(replacement) = &map.replacement
+        && replacement.by != old
+    {
+        let leaving = replacement.leaving.last().map_or(old, |node| node.id);
+        return Err(ReplaceError::UnderWay { old: leaving, by: replacement.by });
+    }
+    if map.node(old).is_none() {
+        return Err(ReplaceError::UnknownOld { node: old, nodes: listed(map.nodes.iter().map(|node| node.id)) });
+    }
+    if map.known().any(|known| known == new) || new == NodeId(0) {
+        let why = match map.node(new) {
+            Some(_) => "it is part of the cluster already",
+            None if new == NodeId(0) => "node ids begin with 1",
+            None => "a node of that id was replaced",
+        };
+        return Err(ReplaceError::NotNew { node: new, why: why.to_owned() });
+    }
+    Ok(())
+}
+
+/// Checks a whole replacement; gives warnings for the operator. `groups`: what the leader of each group tells, for those that
+/// have one.
+///
+/// # Errors
+/// See [`ReplaceError`].
+pub fn check(
+    map: &ClusterMap,
+    old: NodeId,
+    new: &Newcomer,
+    groups: &BTreeMap<GroupId, GroupView>,
+) -> Result<Vec<String>, ReplaceError> {
+    let node = new.info.id;
+    check_names(map, old, node)?;
+    if !new.pristine {
+        let why = "its disk is not empty: it has voted or stored something before".to_owned();
+        return Err(ReplaceError::NotNew { node, why });
+    }
+    let wanted = map.with_replacement(old, &new.info).map_err(|error| {
+        let why = format!("the cluster's map would be broken: {error}");
+        ReplaceError::Unfit { node, why }
+    })?;
+    check_addresses(&wanted, &new.info)?;
+    let warnings = check_azs(map, &wanted, old, &new.info)?;
+    for group in groups_of(map) {
+        let view = groups.get(&group).ok_or(ReplaceError::NoLeader(GroupName(group)))?;
+        check_group(map, old, group, view)?;
+    }
+    Ok(warnings)
+}
+
+fn check_addresses(wanted: &ClusterMap, new: &NodeInfo) -> Result<(), ReplaceError> {
+    let unfit = |why: String| Err(ReplaceError::Unfit { node: new.id, why });
+    let others = || wanted.nodes.iter().filter(|node| node.id != new.id);
+    for address in [&new.peer_address, &new.grpc_address] {
+        if let Some(other) = others().find(|node| [&node.peer_address, &node.grpc_address].contains(&address)) {
+            return unfit(format!("it announces {address}, which is node {}'s", other.id));
+        }
+    }
+    if wanted.durability.is_durable() && new.resp_tls_port == 0 {
+        return unfit("a durable cluster needs TLS for clients (`tls-port`)".to_owned());
+    }
+    let shards = wanted.shards.len() as u32;
+    for base in [new.resp_port, new.resp_tls_port].into_iter().filter(|base| *base != 0) {
+        if u32::from(base) + shards - 1 > u32::from(u16::MAX) {
+            return unfit(format!("{shards} shards from port {base} on end above 65535"));
+        }
+    }
+    Ok(())
+}
+
+fn check_group(map: &ClusterMap, old: NodeId, group: GroupId, view: &GroupView) -> Result<(), ReplaceError> {
+    let alive = |how: String| Err(ReplaceError::OldAlive { old, how });
+    if view.leader == old {
+        return alive(format!("it leads {}", GroupName(group)));
+    }
+    if view.answering.contains(&old) {
+        return alive(format!("node {}, which leads {}, hears it", view.leader, GroupName(group)));
+    }
+    let settled = view.halves == [voters_of(map, group).collect()];
+    // A replacement that is lost on the way is replaced on the way.
+    if !settled && map.replacement.is_none() {
+        return Err(ReplaceError::Unsettled(GroupName(group)));
+    }
+    Ok(())
+}
+
+/// The rule, for every group that the old node votes in, as it is and as it would be.
+fn check_azs(map: &ClusterMap, wanted: &ClusterMap, old: NodeId, new: &NodeInfo) -> Result<Vec<String>, ReplaceError> {
+    let mut warnings = BTreeSet::new();
+    for group in groups_of(map).filter(|group| voters_of(map, *group).any(|voter| voter == old)) {
+        for map in [map, wanted] {
+            match check_by(map.az_rule(), azs_of(map, group)) {
+                Ok(warning) => warnings.extend(warning.map(|warning| warning.to_string())),
+                Err(error) => {
+                    let advice = advice(wanted, new);
+                    return Err(ReplaceError::Placement { group: GroupName(group), error, advice });
+                }
+            }
+        }
+    }
+    Ok(warnings.into_iter().collect())
+}
+
+/// In which of the AZs that the cluster knows the new node could stand.
+fn advice(wanted: &ClusterMap, new: &NodeInfo) -> String {
+    let known: BTreeSet<&Az> = wanted.nodes.iter().chain(wanted.leaving()).map(|node| &node.az).collect();
+    let fits = |az: &Az| {
+        let moved = |(node, at): (NodeId, _)| (node, if node == new.id { az.clone() } else { at });
+        groups_of(wanted).all(|group| {
+            let sites: Vec<_> = azs_of(wanted, group).map(|(node, az)| moved((node, az.clone()))).collect();
+            check_by(wanted.az_rule(), sites.iter().map(|(node, az)| (*node, az))).is_ok()
+        })
+    };
+    let fitting: Vec<_> = known.into_iter().filter(|az| fits(az)).map(ToString::to_string).collect();
+    if fitting.is_empty() {
+        return "A new node in an AZ that has none yet would do".to_owned();
+    }
+    format!("A new node in AZ {} would do", fitting.join(" or "))
+}
+
+/// All groups of the cluster.
+pub fn groups_of(map: &ClusterMap) -> impl Iterator<Item = GroupId> {
+    [GroupId::CONTROL].into_iter().chain(map.shards.iter().map(|shard| GroupId::from(shard.id)))
+}
+
+/// The voters that the map gives a group.
+pub fn voters_of(map: &ClusterMap, group: GroupId) -> impl Iterator<Item = NodeId> {
+    let shard = map.shards.iter().find(|shard| GroupId::from(shard.id) == group);
+    let voters = shard.map_or(&map.control_voters, |shard| &shard.members);
+    voters.iter().copied()
+}
+
+fn azs_of(map: &ClusterMap, group: GroupId) -> impl Iterator<Item = (NodeId, &Az)> {
+    voters_of(map, group).filter_map(|id| Some((id, &map.node(id)?.az)))
+}
+
+/// What the members of a group are to be by this map.
+///
+/// Every node follows group 0. One that is leaving goes on to follow it until the replacement is complete: should it come back
+/// and lead a shard that it has not left yet, it must know that it is to leave.
+#[must_use]
+pub fn goal_of(map: &ClusterMap, group: GroupId) -> Goal {
+    let voters: Vec<_> = voters_of(map, group).filter_map(|id| map.node(id)).map(member).collect();
+    let mut goal =
+        Goal { learners: Vec::new(), keep: BTreeSet::new(), known: map.known().collect(), rule: map.az_rule(), voters };
+    if group == GroupId::CONTROL {
+        let follows = |node: &&NodeInfo| !map.control_voters.contains(&node.id);
+        goal.learners = map.nodes.iter().filter(follows).map(member).collect();
+        goal.keep = map.leaving().iter().map(|node| node.id).collect();
+    }
+    goal
+}
+
+fn listed(nodes: impl Iterator<Item = NodeId>) -> String {
+    nodes.map(|node| node.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[path = "replace_tests.rs"]
+mod tests;
