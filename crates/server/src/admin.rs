@@ -1,4 +1,5 @@
-//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode.
+//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode; replacing a
+//! node is in `replace.rs`.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is refused.
 //! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node.
@@ -17,8 +18,8 @@ use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId}
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplicaStatus, SetDurabilityRequest,
-    SetDurabilityResponse, ShardStatus,
+    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplaceNodeRequest, ReplaceNodeResponse,
+    Replaced, Replacement, ReplicaStatus, SetDurabilityRequest, SetDurabilityResponse, ShardStatus,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status};
 
 use crate::disks;
 use crate::leaders::{self, Members};
+use crate::members;
 use crate::replicas::Replicas;
 use crate::shared::NodeShared;
 use crate::tls::Identity;
@@ -51,6 +53,8 @@ pub struct Admin {
     pub own: NodeInfo,
     /// How it asks other nodes.
     pub asking: ClientTlsConfig,
+    /// Whether nothing was stored on the disk when the node started.
+    pub pristine: bool,
 }
 
 impl Admin {
@@ -64,12 +68,12 @@ impl Admin {
         require_administrator(&self.node, request)
     }
 
-    fn map(&self) -> Result<Arc<ClusterMap>, Status> {
+    pub(crate) fn map(&self) -> Result<Arc<ClusterMap>, Status> {
         self.control.map().ok_or_else(|| Status::failed_precondition("the cluster is not created yet"))
     }
 
     /// Says who leads, so that whoever asked can ask there.
-    fn ask_there(&self, leader: Option<NodeId>, what: &str) -> Status {
+    pub(crate) fn ask_there(&self, leader: Option<NodeId>, what: &str) -> Status {
         let address = leader.and_then(|leader| Some(self.control.map()?.node(leader)?.grpc_address.clone()));
         match (leader, address) {
             (Some(leader), Some(address)) => elsewhere(&format!("node {leader} leads {what}"), &address),
@@ -91,7 +95,18 @@ impl Admin {
             lease_held: status.lease_held,
             durability: mode.map_or_else(String::new, |mode| mode.in_force.name().to_owned()),
             durability_version: mode.map_or(0, |mode| mode.version),
+            members: members::told(&status),
+            joint: status.halves.len() > 1,
+            members_since: status.members_since.0,
+            last_log: status.last_log.0,
         }
+    }
+
+    /// What this node tells of its own replicas, group 0's among them.
+    pub(crate) fn own_replicas(&self) -> Vec<ReplicaStatus> {
+        let shards = self.replicas.all();
+        let shards = shards.iter().map(|(shard, running)| self.replica_status(shard.0, &running.control));
+        [self.replica_status(0, &self.group)].into_iter().chain(shards).collect()
     }
 }
 
@@ -226,7 +241,7 @@ fn port(port: u32, node: u64) -> Result<u16, Status> {
     u16::try_from(port).map_err(|_| Status::invalid_argument(format!("node {node}: {port} is not a port")))
 }
 
-fn node_info(spec: NodeSpec) -> Result<NodeInfo, Status> {
+pub(crate) fn node_info(spec: NodeSpec) -> Result<NodeInfo, Status> {
     Ok(NodeInfo {
         id: NodeId(spec.id),
         // Not what the request says: the node is asked.
@@ -292,9 +307,6 @@ impl AdminService for Admin {
         _: Request<DescribeClusterRequest>,
     ) -> Result<Response<DescribeClusterResponse>, Status> {
         let map = self.control.map();
-        let mut replicas = vec![self.replica_status(0, &self.group)];
-        replicas
-            .extend(self.replicas.all().iter().map(|(shard, running)| self.replica_status(shard.0, &running.control)));
         let shards = map.iter().flat_map(|map| &map.shards).map(|shard| ShardStatus {
             id: shard.id.0,
             slot_first: u32::from(shard.first.0),
@@ -311,11 +323,21 @@ impl AdminService for Admin {
             },
             shards: shards.collect(),
             node_id: self.node.node.0,
-            replicas,
+            replicas: self.own_replicas(),
             map_version: map.as_ref().map_or(0, |map| map.version),
             disk: self.own.disk.to_string(),
             durability_version: map.as_ref().map_or(0, |map| map.durability_version),
             lab_faults: self.node.lab.as_ref().map_or_else(Vec::new, |lab| lab.told()),
+            pristine: self.pristine && map.is_none() && !self.group.is_initialized(),
+            replacement: map.as_ref().and_then(|map| map.replacement.as_ref()).map(|replacement| Replacement {
+                leaving: replacement.leaving.iter().map(|node| node.id.0).collect(),
+                by: replacement.by.0,
+            }),
+            replaced: map
+                .iter()
+                .flat_map(|map| &map.replaced)
+                .map(|gone| Replaced { node: gone.node.0, by: gone.by.0 })
+                .collect(),
         }))
     }
 
@@ -338,6 +360,14 @@ impl AdminService for Admin {
         };
         let new = control.hand_over(target, HAND_OVER_PATIENCE).await.map_err(not_handed_over)?;
         Ok(Response::new(HandOverResponse { new_primary_node: new.0 }))
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<ReplaceNodeRequest>,
+    ) -> Result<Response<ReplaceNodeResponse>, Status> {
+        self.require_administrator(&request)?;
+        self.replace(request.into_inner()).await.map(Response::new)
     }
 
     async fn make_snapshots(

@@ -93,7 +93,8 @@ async fn ask(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<D
     }
 }
 
-async fn describe(address: &str, tls: &ClientTlsConfig) -> Result<DescribeClusterResponse, String> {
+/// What the node at this gRPC address tells of itself and the cluster; the error is for people.
+pub(crate) async fn describe(address: &str, tls: &ClientTlsConfig) -> Result<DescribeClusterResponse, String> {
     let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| error.to_string())?;
     let endpoint = endpoint.tls_config(tls.clone()).map_err(|error| error.to_string())?;
     let asked = async {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fastness_control::{ClusterMap, NodeInfo, ShardMap};
 use fastness_types::{NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
-use fastness_wire::admin::v1::{DescribeClusterRequest, ReplicaStatus};
+use fastness_wire::admin::v1::{DescribeClusterRequest, DescribeClusterResponse, ReplicaStatus};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use crate::shared::{NodeShared, Phase};
@@ -73,13 +73,18 @@ impl Members {
 
     /// What a node tells of its replicas; nothing if it does not answer in time.
     pub async fn ask(&mut self, node: &NodeInfo) -> Vec<ReplicaStatus> {
-        let Some(channel) = self.channel(node) else { return Vec::new() };
-        let mut client = AdminServiceClient::new(channel.clone());
-        let asked = client.describe_cluster(DescribeClusterRequest {});
-        match tokio::time::timeout(ANSWER_MAX, asked).await {
-            Ok(Ok(described)) => described.into_inner().replicas,
-            _ => Vec::new(),
-        }
+        let Some(channel) = self.channel(node).cloned() else { return Vec::new() };
+        describe(channel).await.map_or_else(Vec::new, |described| described.replicas)
+    }
+
+    /// What each of these nodes tells, all asked at once; those that do not answer in time are left out.
+    pub async fn ask_all<'n>(
+        &mut self,
+        nodes: impl Iterator<Item = &'n NodeInfo>,
+    ) -> Vec<(NodeId, DescribeClusterResponse)> {
+        let channels: Vec<_> = nodes.filter_map(|node| Some((node.id, self.channel(node)?.clone()))).collect();
+        let asked = channels.into_iter().map(|(id, channel)| async move { Some((id, describe(channel).await?)) });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     fn channel(&mut self, node: &NodeInfo) -> Option<&Channel> {
@@ -93,6 +98,12 @@ impl Members {
             }
         }
     }
+}
+
+async fn describe(channel: Channel) -> Option<DescribeClusterResponse> {
+    let mut client = AdminServiceClient::new(channel);
+    let asked = client.describe_cluster(DescribeClusterRequest {});
+    tokio::time::timeout(ANSWER_MAX, asked).await.ok()?.ok().map(tonic::Response::into_inner)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! - [`config`]: the options. [`node`]: a node from its options to its end.
 //! - [`replica`]: one shard replica's thread; [`resp_door`]: its door for Valkey's clients.
 //! - [`topology`], [`names`]: the cluster as clients see it.
-//! - [`admin`]: creation, description and hand-over over gRPC. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
+//! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what the map
+//!   says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
 //! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
@@ -14,12 +15,14 @@ mod disks;
 mod glob;
 pub mod lab;
 mod leaders;
+mod members;
 pub mod metrics;
 pub mod names;
 pub mod node;
 pub mod pause;
 pub mod peer_door;
 mod process;
+mod replace;
 pub mod replica;
 pub mod replicas;
 pub mod resp_door;

@@ -178,6 +178,9 @@ impl Metrics {
         text.one("fastness_control_is_leader", "gauge", &[], leads);
         text.one("fastness_control_term", "gauge", &[], status.term as f64);
         text.one("fastness_control_committed_index", "gauge", &[], status.committed.0 as f64);
+        let map = self.node.map.load();
+        let replacing = map.as_ref().is_some_and(|map| map.replacement.is_some());
+        text.one("fastness_replacement_under_way", "gauge", &[], f64::from(u8::from(replacing)));
     }
 
     fn disk_figures(&self, text: &mut Exposition) {

@@ -38,6 +38,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::admin::Admin;
 use crate::config::{Config, Unmet};
 use crate::lab::{Beside, LabDoor};
+use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
 use crate::replica::{self, ReplicaOptions, ToReplica};
@@ -131,6 +132,8 @@ struct Inner {
     threads: Mutex<Vec<(ShardId, JoinHandle<()>)>>,
     client_tls: Option<Arc<ServerConfig>>,
     own: NodeInfo,
+    /// Whether nothing was stored on the disk when the node started.
+    pristine: bool,
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
 }
@@ -165,6 +168,7 @@ impl Node {
         let shared = NodeShared::new(node, cluster, config.clone());
         let log = open_log(&config, &shared).await?;
         let own = own_info(&config, log.identity(), &sockets);
+        let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = consensus_thread()?;
         let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
         let (consensus, control, group_0) = match started {
@@ -186,6 +190,7 @@ impl Node {
             threads: Mutex::default(),
             client_tls,
             own,
+            pristine,
             clock: Arc::new(SystemClock),
             failure,
         });
@@ -194,6 +199,13 @@ impl Node {
         if inner.shared.lab.is_some() {
             tracing::warn!("LAB: this node's log and links can be broken by command");
         }
+        runtime.spawn(members::follow(inner.shared.clone(), inner.group_0.clone()));
+        tokio::spawn(members::finish(
+            inner.shared.clone(),
+            inner.control.clone(),
+            inner.group_0.clone(),
+            material.for_asking(),
+        ));
         tokio::spawn(inner.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(inner.shared.clone(), material.for_asking()));
         tokio::spawn(inner.clone().watch_consensus());
@@ -305,6 +317,7 @@ impl Inner {
                 replicas: self.replicas.clone(),
                 own: self.own.clone(),
                 asking: material.for_asking(),
+                pristine: self.pristine,
             };
             let lab = LabDoor::service(self.shared.clone());
             let (inner, tls) = (self.clone(), material.for_grpc());
@@ -350,9 +363,12 @@ impl Inner {
             let map = maps.borrow_and_update().clone();
             if let Some(map) = map {
                 self.shared.map.store(Some(map.clone()));
-                let members: Vec<_> = map.nodes.iter().map(fastness_control::create::member).collect();
-                self.consensus.set_peers(&members);
-                for shard in map.shards_on(self.shared.node) {
+                let peers = map.nodes.iter().chain(map.leaving());
+                self.consensus.set_peers(&peers.map(fastness_control::create::member).collect::<Vec<_>>());
+                let replaced: Vec<_> = map.replaced.iter().map(|gone| (gone.node, gone.by)).collect();
+                self.consensus.set_replaced(&replaced);
+                // One that is leaving is needed, should it come back, until every group has done without it.
+                for shard in map.shards_on(map.place_of(self.shared.node)) {
                     if !started.insert(shard.id) {
                         continue;
                     }
@@ -409,6 +425,7 @@ impl Inner {
                 tokio::spawn(accept::accept(listener, tls.clone(), self.shared.clone(), replica.mailbox.clone()));
             }
         }
+        runtime.spawn(members::follow(self.shared.clone(), control.clone()));
         let (inner, map) = (self.clone(), map.clone());
         runtime.spawn(async move {
             if let Err(error) = form_shard(&map, id, inner.shared.node, &control).await {

@@ -1,0 +1,146 @@
+//! Replacing a node: asks everybody who has to be asked, and brings the new node into the map. What must hold is in
+//! `control/src/replace.rs`; what follows from the map, group by group, is `members.rs`.
+//!
+//! The answers belong to one version of the map, and so does the command: if the map has changed meanwhile the replacement is
+//! passed over, and everything is asked again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastness_control::command::Command;
+use fastness_control::replace::{self, GroupView, Newcomer};
+use fastness_control::{ClusterMap, ProposeError, ReplaceError};
+use fastness_types::{GroupId, NodeId};
+use fastness_wire::admin::v1::{ReplaceNodeRequest, ReplaceNodeResponse, ReplicaStatus};
+use tonic::Status;
+
+use crate::admin::{Admin, node_info};
+use crate::disks;
+use crate::leaders::Members;
+
+/// How often everything is asked again when the map has changed meanwhile.
+const ATTEMPTS_MAX: usize = 3;
+
+impl Admin {
+    /// Puts the new node in the place of the old one in the map, unless that has been done.
+    pub(crate) async fn replace(&self, request: ReplaceNodeRequest) -> Result<ReplaceNodeResponse, Status> {
+        let (old, new) = (NodeId(request.old_node), NodeId(request.new_node));
+        for _ in 0..ATTEMPTS_MAX {
+            let map = self.map()?;
+            if let Some(complete) = is_done(&map, old, new) {
+                return Ok(ReplaceNodeResponse { complete, warnings: Vec::new() });
+            }
+            replace::check_names(&map, old, new).map_err(refused)?;
+            let newcomer = self.newcomer(new, &request.new_grpc_address).await?;
+            self.refuse_if_alive(&map, old).await?;
+            let groups = self.groups(&map, old).await;
+            let warnings = replace::check(&map, old, &newcomer, &groups).map_err(refused)?;
+            let command = Command::ReplaceNode { map_version: map.version, old, new: newcomer.info };
+            match self.control.propose(command).await {
+                Ok(()) => {}
+                Err(ProposeError::NotLeader(leader)) => return Err(self.ask_there(leader, "the control plane")),
+                Err(error) => return Err(Status::unavailable(error.to_string())),
+            }
+            let changed = self.map()?;
+            if let Some(complete) = is_done(&changed, old, new) {
+                return Ok(ReplaceNodeResponse { complete, warnings });
+            }
+        }
+        Err(Status::aborted("the cluster's map changes all the time: ask again"))
+    }
+
+    /// The new node, as it tells of itself.
+    async fn newcomer(&self, new: NodeId, address: &str) -> Result<Newcomer, Status> {
+        let unfit = |why: String| Status::failed_precondition(format!("node {new} cannot take a place: {why}"));
+        if address.is_empty() {
+            return Err(Status::invalid_argument("the gRPC address of the new node is missing"));
+        }
+        let told = disks::describe(address, &self.asking).await.map_err(|reason| {
+            unfit(format!(
+                "it does not answer at its gRPC address {address} as a node of this cluster ({reason}): start it, with a \
+                 certificate that names fastness://{}/node/{new}",
+                self.node.cluster
+            ))
+        })?;
+        if told.node_id != new.0 {
+            return Err(unfit(format!("at {address} node {} answers", told.node_id)));
+        }
+        if told.cluster_id != self.node.cluster.to_string() {
+            return Err(unfit(format!("it belongs to cluster {}", told.cluster_id)));
+        }
+        let own = told.nodes.into_iter().find(|spec| spec.id == new.0);
+        let own = own.ok_or_else(|| unfit("it does not tell its addresses: it belongs to a cluster".to_owned()))?;
+        let mut info = node_info(own)?;
+        info.disk = told.disk.parse().map_err(|error| unfit(format!("its disk is {:?}: {error}", told.disk)))?;
+        // Where it was found is where it is found.
+        info.grpc_address = address.to_owned();
+        Ok(Newcomer { info, pristine: told.pristine })
+    }
+
+    /// A node that answers with its own disk serves.
+    async fn refuse_if_alive(&self, map: &ClusterMap, old: NodeId) -> Result<(), Status> {
+        let Some(node) = map.node(old) else { return Ok(()) };
+        if old == self.node.node {
+            let how = "it is the node that was asked".to_owned();
+            return Err(refused(ReplaceError::OldAlive { old, how }));
+        }
+        let answer = disks::describe(&node.grpc_address, &self.asking).await;
+        if answer.is_ok_and(|told| told.node_id == old.0 && told.disk == node.disk.to_string()) {
+            let how = format!("it answers at {}, with its own disk", node.grpc_address);
+            return Err(refused(ReplaceError::OldAlive { old, how }));
+        }
+        Ok(())
+    }
+
+    /// Every group, as whoever leads it under a lease tells.
+    async fn groups(&self, map: &ClusterMap, old: NodeId) -> BTreeMap<GroupId, GroupView> {
+        let others = map.nodes.iter().filter(|node| node.id != old && node.id != self.node.node);
+        let mut told = Members::new(&self.node, self.asking.clone()).ask_all(others).await;
+        let mut views: Vec<(NodeId, Vec<ReplicaStatus>)> =
+            told.drain(..).map(|(node, described)| (node, described.replicas)).collect();
+        views.push((self.node.node, self.own_replicas()));
+        let mut groups: BTreeMap<GroupId, (u64, GroupView)> = BTreeMap::new();
+        for (node, replica) in views.iter().flat_map(|(node, all)| all.iter().map(move |replica| (*node, replica))) {
+            let newer = groups.get(&GroupId(replica.shard)).is_none_or(|(term, _)| *term < replica.term);
+            if replica.role == "leader" && replica.lease_held && newer {
+                groups.insert(GroupId(replica.shard), (replica.term, view(node, replica)));
+            }
+        }
+        groups.into_iter().map(|(group, (_, view))| (group, view)).collect()
+    }
+}
+
+fn view(leader: NodeId, replica: &ReplicaStatus) -> GroupView {
+    let voters = |of: fn(&fastness_wire::admin::v1::GroupMember) -> bool| -> BTreeSet<NodeId> {
+        replica.members.iter().filter(|member| of(member)).map(|member| NodeId(member.node)).collect()
+    };
+    let mut halves = vec![voters(|member| member.votes)];
+    if replica.joint {
+        halves.insert(0, voters(|member| member.voted));
+    }
+    GroupView {
+        leader,
+        halves,
+        answering: replica.members.iter().filter(|m| m.answers).map(|m| NodeId(m.node)).collect(),
+    }
+}
+
+/// Whether this replacement has been accepted, and if so whether it is complete.
+fn is_done(map: &ClusterMap, old: NodeId, new: NodeId) -> Option<bool> {
+    if map.is_arriving(new) && map.leaving().iter().any(|node| node.id == old) {
+        return Some(false);
+    }
+    (map.replaced_by(old) == Some(new)).then_some(true)
+}
+
+fn refused(error: ReplaceError) -> Status {
+    let text = error.to_string();
+    match error {
+        ReplaceError::UnknownOld { .. } => Status::not_found(text),
+        ReplaceError::NotNew { .. } | ReplaceError::WasReplaced { .. } => Status::already_exists(text),
+        ReplaceError::NoLeader(_) | ReplaceError::Unsettled(_) => Status::unavailable(text),
+        ReplaceError::UnderWay { .. } => Status::aborted(text),
+        ReplaceError::Unfit { .. } | ReplaceError::OldAlive { .. } | ReplaceError::Placement { .. } => {
+            Status::failed_precondition(text)
+        }
+    }
+}
