@@ -8,7 +8,8 @@ use fastness_control::LEADER_METADATA;
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, SetDurabilityRequest, SetDurabilityResponse,
+    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, ReplaceNodeRequest, ReplaceNodeResponse,
+    SetDurabilityRequest, SetDurabilityResponse,
 };
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest, ShowFaultsResponse};
@@ -19,6 +20,8 @@ use tonic::{Code, Status};
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// A question may take so long; a creation waits for an election.
 const CALL_PATIENCE: Duration = Duration::from_secs(45);
+/// A look at a node may take so long.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a question is passed on before giving up: leadership may move on the way.
 const REDIRECTS_MAX: usize = 8;
 /// Before a question is asked again at the same node.
@@ -70,10 +73,14 @@ impl Admin {
         endpoint.connect().await.map_err(|e| anyhow!("cannot reach {address}: {}", causes(&e)))
     }
 
-    /// The cluster as one node sees it.
+    /// The cluster as one node sees it. A node that stands still must not hold up who looks at all of them.
     pub async fn describe(&self, address: &str) -> Result<DescribeClusterResponse> {
-        let answer = self.connect(address).await?.describe_cluster(DescribeClusterRequest {}).await;
-        Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+        let asked = async {
+            let answer = self.connect(address).await?.describe_cluster(DescribeClusterRequest {}).await;
+            Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+        };
+        let late = || Err(anyhow!("{address} did not answer in time"));
+        tokio::time::timeout(LOOK_PATIENCE, asked).await.unwrap_or_else(|_| late())
     }
 
     /// Creates the cluster.
@@ -88,6 +95,15 @@ impl Admin {
     /// Hands over.
     pub async fn hand_over(&self, address: &str, request: HandOverRequest) -> Result<HandOverResponse> {
         self.at_the_leader(address, |mut client| async move { client.hand_over(request).await }).await
+    }
+
+    /// Puts a node in the place of another one in the cluster's map.
+    pub async fn replace_node(&self, address: &str, request: ReplaceNodeRequest) -> Result<ReplaceNodeResponse> {
+        self.at_the_leader(address, |mut client| {
+            let request = request.clone();
+            async move { client.replace_node(request).await }
+        })
+        .await
     }
 
     /// Begins snapshots of a node's replicas.

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::admin::{Admin, Credentials};
 use crate::dev;
+use crate::replace;
 use crate::table::Table;
 
 /// How to reach the cluster.
@@ -32,7 +33,7 @@ pub struct Connection {
     admin_key: Option<PathBuf>,
     /// A dev cluster's folder, instead of all of the above
     #[arg(long, conflicts_with_all = ["address", "ca"])]
-    dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -79,6 +80,14 @@ pub enum Command {
         #[arg(long, value_name = "NODE")]
         to: Option<u64>,
     },
+    /// Put a new, empty node in the place of one whose machine or disk is gone, in every shard and in the control plane
+    ///
+    /// The new node must run (`fastness server`), with a node id that no node has had and a certificate that names it, on an
+    /// empty disk. Its other addresses and its AZ are asked from itself. The old one must not run. The new one gets the data
+    /// of each shard, then it votes in the old one's place; clients go on all the while. Asking again watches the replacement, or tells
+    /// that it is complete. A node whose disk was wiped, is damaged or is an old copy comes back only this way.
+    #[command(after_help = REPLACE_EXAMPLE)]
+    ReplaceReplica(replace::Arguments),
     /// Begin a snapshot of each replica on the given nodes (all that run, with --dir), in the background
     ///
     /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind it.
@@ -108,6 +117,14 @@ Example:
     --node id=1,az=a,peer=10.0.1.1:16379,grpc=10.0.1.1:17379,host=10.0.1.1,tls-port=6379 \\
     --node id=2,az=b,peer=10.0.2.1:16379,grpc=10.0.2.1:17379,host=10.0.2.1,tls-port=6379 \\
     --node id=3,az=c,peer=10.0.3.1:16379,grpc=10.0.3.1:17379,host=10.0.3.1,tls-port=6379";
+
+const REPLACE_EXAMPLE: &str = "\
+Example:
+  fastness cluster replace-replica --address 10.0.2.1:17379 --ca ca.crt --admin-cert admin.crt --admin-key admin.key \\
+    --node 1 --with 4 --at 10.0.1.4:17379
+
+In a dev cluster, after `fastness dev node add --az a` has made and started node 4:
+  fastness cluster replace-replica --dir .fastness-dev --node 1 --with 4";
 
 /// `id=1,az=a,…`.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,6 +203,7 @@ macro_rules! first_that_answers {
         }
     }};
 }
+pub(crate) use first_that_answers;
 
 /// Runs one of the commands.
 pub async fn run(command: Command) -> Result<()> {
@@ -198,6 +216,7 @@ pub async fn run(command: Command) -> Result<()> {
         Command::HandOver { connection, shard, to } => {
             hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
         }
+        Command::ReplaceReplica(arguments) => replace::run(arguments).await,
         Command::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
         Command::SetDurability { connection, mode } => {
             set_durability(&connection, SetDurabilityRequest { durability: mode }).await
@@ -282,7 +301,7 @@ async fn describe(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-type Views = [(u64, Option<DescribeClusterResponse>)];
+pub type Views = [(u64, Option<DescribeClusterResponse>)];
 
 /// The primary of a shard as the replicas themselves see it: who leads with a lease; of two, the newer term.
 pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
@@ -308,6 +327,10 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
                 "shard": r.shard, "role": r.role, "term": r.term, "leader_node": r.leader_node,
                 "committed": r.committed, "applied": r.applied, "ready": r.ready, "lease_held": r.lease_held,
                 "durability": r.durability, "durability_version": r.durability_version,
+                "members": r.members.iter().map(|m| json!({
+                    "node": m.node, "voted": m.voted, "votes": m.votes, "matched": m.matched, "answers": m.answers,
+                })).collect::<Vec<_>>(),
+                "joint": r.joint, "last_log": r.last_log,
             })
         };
         view.replicas.iter().map(one).collect()
@@ -330,6 +353,8 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
     json!({
         "cluster_id": map.cluster_id, "map_version": map.map_version, "durability": map.durability,
         "durability_version": map.durability_version,
+        "replacement": map.replacement.as_ref().map(|under_way| json!({ "leaving": under_way.leaving, "by": under_way.by })),
+        "replaced": map.replaced.iter().map(|gone| json!({ "node": gone.node, "by": gone.by })).collect::<Vec<_>>(),
         "nodes": nodes.collect::<Vec<_>>(), "shards": shards.collect::<Vec<_>>(),
     })
 }
@@ -337,6 +362,10 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
 fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
     let mut text =
         format!("cluster {} · durability {} · map version {}\n\n", map.cluster_id, map.durability, map.map_version);
+    if let Some(under_way) = &map.replacement {
+        let leaving: Vec<_> = under_way.leaving.iter().map(u64::to_string).collect();
+        text += &format!("node {} is taking the place of node {}\n\n", under_way.by, leaving.join(" and "));
+    }
     let mut nodes = Table::new(&["NODE", "AZ", "STATE", "HOST", "PORT", "TLS", "GRPC", "PEER"]);
     for node in &map.nodes {
         let reachable = views.iter().any(|(id, view)| *id == node.id && view.is_some());

@@ -99,7 +99,7 @@ enum DevCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Start, stop or kill one node
+    /// Add, start, stop or kill one node
     #[command(subcommand)]
     Node(NodeCommand),
     /// The process behind `--detach`
@@ -117,6 +117,16 @@ struct NodeArgument {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    /// Make and start a new, empty node, which can take the place of one that is lost
+    ///
+    /// It belongs to no shard until it does: `fastness cluster replace-replica --dir DIR --node LOST --with ID`.
+    Add {
+        /// Its AZ
+        #[arg(long)]
+        az: String,
+        #[command(flatten)]
+        dir: DirArgument,
+    },
     /// Start a node that is not running, with its data
     Start(NodeArgument),
     /// End a node in good order: it hands over what it leads
@@ -131,6 +141,7 @@ pub async fn run(arguments: DevArguments) -> Result<u8> {
         None => up(arguments.up).await?,
         Some(DevCommand::Stop(dir)) => stop(&dir.dir).await?,
         Some(DevCommand::Status { dir, json }) => return status(&dir.dir, json).await,
+        Some(DevCommand::Node(NodeCommand::Add { az, dir })) => node_add(&dir.dir, &az).await?,
         Some(DevCommand::Node(NodeCommand::Start(node))) => node_start(&node).await?,
         Some(DevCommand::Node(NodeCommand::Stop(node))) => node_end(&node, false).await?,
         Some(DevCommand::Node(NodeCommand::Kill(node))) => node_end(&node, true).await?,
@@ -142,17 +153,39 @@ pub async fn run(arguments: DevArguments) -> Result<u8> {
 /// The admin client and the addresses of a dev cluster, for `fastness cluster … --dir`.
 pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
     let (folder, settings) = open(dir)?;
-    let running = settings.nodes().filter(|node| process::of_node(&folder, *node).is_some());
+    let running =
+        settings.nodes().filter(|node| settings.is_member(*node) && process::of_node(&folder, *node).is_some());
     let addresses: Result<Vec<_>> = running.map(|node| bring_up::grpc_address(&settings, node)).collect();
     let addresses = addresses?;
     ensure!(!addresses.is_empty(), "no node of {} is running (`fastness dev --dir {0}`)", folder.path().display());
     Ok((bring_up::admin(&folder)?, addresses))
 }
 
+/// Where a node's admin door is, for `fastness cluster replace-replica --dir`.
+pub fn grpc_address_of(dir: &Path, node: u64) -> Result<String> {
+    let (_, settings) = open(dir)?;
+    bring_up::grpc_address(&settings, node)
+        .with_context(|| format!("`fastness dev node add --az AZ --dir {}`", dir.display()))
+}
+
 /// The running cluster has another durability mode now: the folder says so from here on.
 pub async fn note_durability(dir: &Path, mode: &str) -> Result<()> {
+    note(dir, |settings| settings.durability = mode.to_owned()).await
+}
+
+/// A node takes another one's place in the running cluster: the folder says so from here on.
+pub async fn note_replaced(dir: &Path, old: u64, new: u64) -> Result<()> {
+    note(dir, |settings| settings.replace(old, new)).await
+}
+
+async fn note(dir: &Path, change: impl FnOnce(&mut Settings)) -> Result<()> {
     let (folder, mut settings) = open(dir)?;
-    settings.durability = mode.to_owned();
+    change(&mut settings);
+    publish(folder, settings).await
+}
+
+/// Writes changed settings, and has `cluster.json` follow them.
+async fn publish(folder: Folder, settings: Settings) -> Result<()> {
     settings.save(&folder)?;
     let (of_question, of_file) = (folder.clone(), folder);
     let supervised = tokio::task::spawn_blocking(move || socket::ask(&of_question, &Request::Reload)).await??;
@@ -193,7 +226,8 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
     }
     let settings = fresh?;
     folder.check_fresh()?;
-    let mut ports = settings.ports()?.into_iter().flat_map(|ports| ports.all(settings.shards).collect::<Vec<_>>());
+    let plan = settings.ports()?;
+    let mut ports = plan.iter().flat_map(|(_, ports)| ports.all(settings.shards));
     if let Some((port, error)) = ports::taken(&mut ports) {
         bail!(
             "port {port} is not free ({error}): choose the first of 100 free ports with --port (it is {} now)",
@@ -201,7 +235,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
         );
     }
     certificates::make(&folder, &settings)?;
-    node_config::write_all(&folder, &settings)?;
+    node_config::write(&folder, &settings, &settings.nodes().collect::<Vec<_>>())?;
     settings.save(&folder)?;
     Ok((folder, settings))
 }
@@ -366,6 +400,28 @@ async fn status(dir: &Path, json: bool) -> Result<u8> {
         print!("{}", report.nodes());
     }
     Ok(if report.is_healthy() { 0 } else { UNHEALTHY })
+}
+
+async fn node_add(dir: &Path, az: &str) -> Result<()> {
+    let (folder, mut settings) = open(dir)?;
+    ensure!(settings.created, "the cluster is not created yet: `{} dev --dir {}`", report::program(), dir.display());
+    let node = settings.add_node(az)?;
+    if let Some((port, error)) = ports::taken(&mut settings.ports_of(node)?.all(settings.shards)) {
+        bail!("port {port} is not free ({error}): stop what uses it");
+    }
+    certificates::add_node(&folder, &settings, node)?;
+    publish(folder.clone(), settings.clone()).await?;
+    start_detached(&folder, &[node]).await?;
+    let until = Instant::now() + END_PATIENCE;
+    bring_up::answers(&folder, &settings, &bring_up::admin(&folder)?, node, until).await?;
+    let pid = process::of_node(&folder, node).map_or(0, |process| process.pid);
+    println!(
+        "node {node} is running in AZ {az}, pid {pid}, and holds nothing yet. In the place of a node that is lost:\n  \
+         {} cluster replace-replica --dir {} --node LOST --with {node}",
+        report::program(),
+        folder.path().display()
+    );
+    Ok(())
 }
 
 async fn node_start(node: &NodeArgument) -> Result<()> {

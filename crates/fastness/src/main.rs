@@ -11,6 +11,7 @@ mod cluster;
 mod dev;
 mod lab;
 mod logging;
+mod replace;
 mod server;
 mod snapshot;
 mod table;

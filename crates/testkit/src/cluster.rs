@@ -270,6 +270,34 @@ impl Cluster {
         })
     }
 
+    /// A node more, running and empty, in this AZ; its id.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn add_node(&self, az: &str) -> Result<u64> {
+        self.dev(["node", "add", "--az", az])?;
+        self.file()?.nodes.last().map(|node| node.id).context("a cluster without nodes")
+    }
+
+    /// Puts a node that was added in the place of one that is gone, and waits until that is complete; what the command says.
+    ///
+    /// # Errors
+    /// If it is refused, with the reason.
+    pub fn replace(&self, old: u64, new: u64) -> Result<String> {
+        let (old, new) = (old.to_string(), new.to_string());
+        let said = self.fastness("cluster", ["replace-replica", "--node", &old, "--with", &new])?;
+        self.configure()?;
+        Ok(said)
+    }
+
+    /// `fastness cluster describe --json`.
+    ///
+    /// # Errors
+    /// If no node answers.
+    pub fn describe(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&self.fastness("cluster", ["describe", "--json"])?)?)
+    }
+
     /// Whether all threads of a node stand still, stopped by a signal.
     ///
     /// # Errors

@@ -77,9 +77,7 @@ pub async fn answers(
 
 /// Where a node's admin door is.
 pub fn grpc_address(settings: &Settings, node: u64) -> Result<String> {
-    let ports = settings.ports()?;
-    let own = ports.get((node as usize).wrapping_sub(1)).with_context(|| format!("there is no node {node}"))?;
-    Ok(format!("{HOST}:{}", own.grpc))
+    Ok(format!("{HOST}:{}", settings.ports_of(node)?.grpc))
 }
 
 fn check_alive(folder: &Folder, node: u64) -> Result<()> {
@@ -91,7 +89,7 @@ fn check_alive(folder: &Folder, node: u64) -> Result<()> {
 }
 
 fn request(settings: &Settings) -> Result<CreateClusterRequest> {
-    let nodes = settings.nodes().zip(settings.ports()?).map(|(id, ports)| NodeSpec {
+    let nodes = settings.ports()?.into_iter().map(|(id, ports)| NodeSpec {
         id,
         az: settings.az(id).to_owned(),
         peer_address: format!("{HOST}:{}", ports.peer),
@@ -146,10 +144,10 @@ pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Res
     let until = Instant::now() + PATIENCE;
     answers(folder, settings, &admin(folder)?, node, until).await?;
     let running = settings.nodes().filter(|node| process::of_node(folder, *node).is_some()).count();
-    if running * 2 <= settings.azs.len() {
+    if running * 2 <= settings.nodes().count() {
         return Ok(false);
     }
-    let (admin, ports) = (admin(folder)?, settings.ports()?[node as usize - 1]);
+    let (admin, ports) = (admin(folder)?, settings.ports_of(node)?);
     loop {
         let view = answers(folder, settings, &admin, node, until).await?;
         let mut serving = 0;

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, date_time_ymd,
 };
 
@@ -33,17 +33,28 @@ pub fn make(folder: &Folder, settings: &Settings) -> Result<()> {
         write_atomically(&folder.certificate(name), certificate.as_bytes())?;
         write_secret(&folder.private_key(name), key.as_bytes())?;
     }
-    for node in settings.nodes() {
-        let path = folder.node(node);
-        std::fs::create_dir_all(path.join("data")).with_context(|| path.display().to_string())?;
-        // The second name makes it a node that faults can be commanded on: nobody keeps what matters in a dev cluster.
-        let names = [format!("fastness://{cluster}/node/{node}"), format!("fastness://{cluster}/lab")];
-        let (certificate, key) = sign(&ca, &format!("fastness node {node}"), &names, true)?;
-        write_atomically(&path.join("node.crt"), certificate.as_bytes())?;
-        write_secret(&path.join("node.key"), key.as_bytes())?;
-        write_secret(&path.join("master.key"), master_key().as_bytes())?;
-    }
-    Ok(())
+    settings.nodes().try_for_each(|node| make_node(folder, cluster, &ca, node))
+}
+
+/// Makes the certificate and the master key of a node that is added, and its folder.
+pub fn add_node(folder: &Folder, settings: &Settings, node: u64) -> Result<()> {
+    let path = folder.private_key("ca");
+    let key = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let key = KeyPair::from_pem(&key).with_context(|| path.display().to_string())?;
+    // The CA's certificate follows from the cluster's id, and its key is the one it was made with.
+    let ca = Issuer::new(ca_params(&settings.cluster_id), key);
+    make_node(folder, &settings.cluster_id, &ca, node)
+}
+
+fn make_node(folder: &Folder, cluster: &str, ca: &Issuer<'_, KeyPair>, node: u64) -> Result<()> {
+    let path = folder.node(node);
+    std::fs::create_dir_all(path.join("data")).with_context(|| path.display().to_string())?;
+    // The second name makes it a node that faults can be commanded on: nobody keeps what matters in a dev cluster.
+    let names = [format!("fastness://{cluster}/node/{node}"), format!("fastness://{cluster}/lab")];
+    let (certificate, key) = sign(ca, &format!("fastness node {node}"), &names, true)?;
+    write_atomically(&path.join("node.crt"), certificate.as_bytes())?;
+    write_secret(&path.join("node.key"), key.as_bytes())?;
+    write_secret(&path.join("master.key"), master_key().as_bytes())
 }
 
 /// 32 random bytes as hexadecimal digits.
@@ -59,15 +70,19 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-fn make_ca(cluster: &str) -> Result<Ca> {
+fn ca_params(cluster: &str) -> CertificateParams {
     let mut params = params(&format!("fastness dev CA {cluster}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    CertifiedIssuer::self_signed(params, KeyPair::generate()?).context("cannot make the CA")
+    params
+}
+
+fn make_ca(cluster: &str) -> Result<Ca> {
+    CertifiedIssuer::self_signed(ca_params(cluster), KeyPair::generate()?).context("cannot make the CA")
 }
 
 /// A certificate and its key, PEM.
-fn sign(ca: &Ca, name: &str, uris: &[String], serves: bool) -> Result<(String, String)> {
+fn sign(ca: &Issuer<'_, KeyPair>, name: &str, uris: &[String], serves: bool) -> Result<(String, String)> {
     let mut params = params(name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

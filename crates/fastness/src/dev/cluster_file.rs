@@ -69,7 +69,7 @@ impl ClusterFile {
     /// The file for these settings while these processes run.
     pub fn of(folder: &Folder, settings: &Settings, pids: &BTreeMap<u64, i32>) -> Result<ClusterFile> {
         let at = |port: u16| format!("{HOST}:{port}");
-        let nodes = settings.nodes().zip(settings.ports()?).map(|(id, ports)| Node {
+        let nodes = settings.ports()?.into_iter().map(|(id, ports)| Node {
             id,
             az: settings.az(id).to_owned(),
             pid: pids.get(&id).copied(),

@@ -9,9 +9,9 @@ use super::folder::{Folder, write_atomically};
 use super::ports::NodePorts;
 use super::settings::Settings;
 
-/// Writes the config files of all nodes.
-pub fn write_all(folder: &Folder, settings: &Settings) -> Result<()> {
-    for (node, ports) in settings.nodes().zip(settings.ports()?) {
+/// Writes the config files of these nodes. Of others the folder may be gone: it was a lost node's.
+pub fn write(folder: &Folder, settings: &Settings, nodes: &[u64]) -> Result<()> {
+    for (node, ports) in settings.ports()?.into_iter().filter(|(node, _)| nodes.contains(node)) {
         write_atomically(&folder.node_config(node), text(folder, settings, node, &ports)?.as_bytes())?;
     }
     Ok(())
@@ -80,7 +80,7 @@ mod tests {
         let folder = Folder::at(&dir.path().join("a \"strange\\\" name")).unwrap();
         let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
         let ports = settings.ports().unwrap();
-        let config = Config::parse(&text(&folder, &settings, 2, &ports[1]).unwrap()).unwrap();
+        let config = Config::parse(&text(&folder, &settings, 2, &ports[1].1).unwrap()).unwrap();
         config.check().unwrap();
         assert_eq!((config.node_id, config.port, config.tls_port), (2, 7403, 7412));
         assert_eq!((config.peer_port, config.grpc_port, config.metrics_port), (7419, 7422, 7425));

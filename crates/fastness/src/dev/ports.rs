@@ -2,7 +2,8 @@
 //!
 //! With N nodes and S shards, from the first port P: N×S plaintext ports (node 1's shards, then node 2's, …), N×S TLS
 //! ports in the same order, then one peer, one gRPC and one metrics port per node. So P is always shard 1 on node 1, and
-//! shard s of a node is at the node's first port + s − 1, which is how the cluster map counts, too.
+//! shard s of a node is at the node's first port + s − 1, which is how the cluster map counts, too. A node that is added later has
+//! its ports behind all others, in a row: S plaintext, S TLS, peer, gRPC, metrics.
 
 use anyhow::{Result, ensure};
 
@@ -33,9 +34,15 @@ impl NodePorts {
     }
 }
 
-/// The ports of each node, in the order of their ids.
-pub fn plan(first: u16, nodes: u32, shards: u32) -> Result<Vec<NodePorts>> {
-    let wanted = u64::from(nodes) * (2 * u64::from(shards) + 3);
+/// The ports of each of `all` nodes, in the order of their ids; the cluster was made with `nodes`.
+pub fn plan(first: u16, nodes: u32, all: u32, shards: u32) -> Result<Vec<NodePorts>> {
+    let each = 2 * u64::from(shards) + 3;
+    let wanted = u64::from(all) * each;
+    ensure!(
+        all == nodes || wanted <= u64::from(PORTS_MAX),
+        "{all} nodes, those that were replaced among them, with {shards} shards need {wanted} ports, a dev cluster has \
+         {PORTS_MAX}: no more can be added"
+    );
     ensure!(
         wanted <= u64::from(PORTS_MAX),
         "{nodes} nodes with {shards} shards need {wanted} ports, a dev cluster has {PORTS_MAX}: at most {} shards fit",
@@ -53,7 +60,12 @@ pub fn plan(first: u16, nodes: u32, shards: u32) -> Result<Vec<NodePorts>> {
         grpc: rest + nodes + n,
         metrics: rest + 2 * nodes + n,
     });
-    Ok(ports.collect())
+    let added = (0..(all as u16 - nodes)).map(|n| {
+        let own = first + nodes * each as u16 + n * each as u16;
+        let rest = own + 2 * shards;
+        NodePorts { plaintext: own, tls: own + shards, peer: rest, grpc: rest + 1, metrics: rest + 2 }
+    });
+    Ok(ports.chain(added).collect())
 }
 
 /// The first of these ports that something listens on already.
@@ -69,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_default_layout() {
-        let ports = plan(7400, 3, 3).unwrap();
+        let ports = plan(7400, 3, 3, 3).unwrap();
         let first = NodePorts { plaintext: 7400, tls: 7409, peer: 7418, grpc: 7421, metrics: 7424 };
         assert_eq!(ports[0], first);
         assert_eq!(ports[2], NodePorts { plaintext: 7406, tls: 7415, peer: 7420, grpc: 7423, metrics: 7426 });
@@ -78,17 +90,17 @@ mod tests {
     #[test]
     fn every_layout_that_fits_has_distinct_ports_in_the_range() {
         let mut fitting = 0;
-        for nodes in 1..=20 {
+        for (nodes, all) in (1..=20).flat_map(|nodes| (nodes..nodes + 4).map(move |all| (nodes, all))) {
             for shards in 1..=48 {
-                let Ok(ports) = plan(20_000, nodes, shards) else {
-                    assert!(nodes * (2 * shards + 3) > PORTS_MAX);
+                let Ok(ports) = plan(20_000, nodes, all, shards) else {
+                    assert!(all * (2 * shards + 3) > PORTS_MAX);
                     continue;
                 };
                 fitting += 1;
-                let all: Vec<_> = ports.iter().flat_map(|p| p.all(shards)).collect();
-                assert_eq!(all.len() as u32, nodes * (2 * shards + 3));
-                assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
-                assert!(all.iter().all(|p| (20_000..20_100).contains(p)));
+                let used: Vec<_> = ports.iter().flat_map(|p| p.all(shards)).collect();
+                assert_eq!(used.len() as u32, all * (2 * shards + 3));
+                assert_eq!(used.iter().collect::<BTreeSet<_>>().len(), used.len());
+                assert!(used.iter().all(|p| (20_000..20_100).contains(p)));
             }
         }
         assert!(fitting > 90, "{fitting}");
@@ -96,12 +108,12 @@ mod tests {
 
     #[test]
     fn refusals_say_what_fits() {
-        let text = plan(7400, 3, 16).unwrap_err().to_string();
+        let text = plan(7400, 3, 3, 16).unwrap_err().to_string();
         assert!(text.contains("at most 15 shards"), "{text}");
-        assert!(plan(7400, 3, 15).is_ok());
-        assert!(plan(80, 3, 1).is_err());
-        assert!(plan(65_437, 3, 1).is_err());
-        assert!(plan(65_436, 3, 1).is_ok());
+        assert!(plan(7400, 3, 3, 15).is_ok());
+        assert!(plan(80, 3, 3, 1).is_err());
+        assert!(plan(65_437, 3, 3, 1).is_err());
+        assert!(plan(65_436, 3, 3, 1).is_ok());
     }
 
     #[test]

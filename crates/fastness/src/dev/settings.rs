@@ -1,4 +1,5 @@
-//! What a dev cluster was made with. Kept in `DIR/dev.json`; a folder never changes its settings.
+//! What a dev cluster was made with, and what has become of it since. Kept in `DIR/dev.json`. Options of the command line never change
+//! it; nodes that are added and replaced do.
 
 use std::collections::BTreeSet;
 
@@ -42,8 +43,14 @@ pub struct Settings {
     version: u32,
     /// 32 hexadecimal digits, random; the certificates name it.
     pub cluster_id: String,
-    /// The AZ of each node; node ids count from 1.
+    /// The AZ of each node, those that were replaced among them; node ids count from 1.
     pub azs: Vec<String>,
+    /// How many nodes it was made with; the others were added. 0: all of them.
+    #[serde(default)]
+    made_with: u32,
+    /// Nodes that were replaced: they are no part of the cluster any more.
+    #[serde(default)]
+    replaced: Vec<u64>,
     /// Shards.
     pub shards: u32,
     /// Copies besides the primary.
@@ -71,6 +78,8 @@ impl Settings {
         let mut settings = Settings {
             version: VERSION,
             cluster_id: cluster_id.to_string(),
+            made_with: azs.len() as u32,
+            replaced: Vec::new(),
             azs,
             shards: wish.shards.unwrap_or(SHARDS),
             replicas: wish.replicas.unwrap_or(REPLICAS),
@@ -81,7 +90,7 @@ impl Settings {
             lab: true,
         };
         settings.check_durable(durability)?;
-        settings.ports()?;
+        settings.ports_of(1)?;
         settings.place(durability)?;
         Ok(settings)
     }
@@ -151,9 +160,37 @@ impl Settings {
         )
     }
 
-    /// Node ids.
+    /// Node ids, of those that are part of the cluster or wait to become one.
     pub fn nodes(&self) -> impl Iterator<Item = u64> + use<> {
-        1..=self.azs.len() as u64
+        let replaced = self.replaced.clone();
+        (1..=self.azs.len() as u64).filter(move |node| !replaced.contains(node))
+    }
+
+    /// A node more, which holds nothing yet; its id.
+    pub fn add_node(&mut self, az: &str) -> Result<u64> {
+        check_az(az)?;
+        self.made_with = self.first_nodes();
+        self.azs.push(az.to_owned());
+        let added = self.azs.len() as u64;
+        self.ports_of(added)?;
+        Ok(added)
+    }
+
+    /// `new` holds from now on what `old` held, which is no part of the cluster any more.
+    pub fn replace(&mut self, old: u64, new: u64) {
+        if !self.replaced.contains(&old) {
+            self.replaced.push(old);
+            self.members.iter_mut().flatten().filter(|member| **member == old).for_each(|member| *member = new);
+        }
+    }
+
+    /// Whether a node is part of the cluster; one that was added is when it has taken another one's place.
+    pub fn is_member(&self, node: u64) -> bool {
+        node <= u64::from(self.first_nodes()) || self.shards_on(node).next().is_some()
+    }
+
+    fn first_nodes(&self) -> u32 {
+        if self.made_with == 0 { self.azs.len() as u32 } else { self.made_with }
     }
 
     /// The AZ of a node.
@@ -161,9 +198,15 @@ impl Settings {
         &self.azs[node as usize - 1]
     }
 
-    /// The ports of each node.
-    pub fn ports(&self) -> Result<Vec<NodePorts>> {
-        ports::plan(self.port, self.azs.len() as u32, self.shards)
+    /// The ports of each node, by id.
+    pub fn ports(&self) -> Result<Vec<(u64, NodePorts)>> {
+        self.nodes().map(|node| Ok((node, self.ports_of(node)?))).collect()
+    }
+
+    /// The ports of one node.
+    pub fn ports_of(&self, node: u64) -> Result<NodePorts> {
+        let plan = ports::plan(self.port, self.first_nodes(), self.azs.len() as u32, self.shards)?;
+        plan.get((node as usize).wrapping_sub(1)).copied().with_context(|| format!("there is no node {node}"))
     }
 
     /// The shards that a node holds.
@@ -174,6 +217,7 @@ impl Settings {
 
     /// Refuses an id that is no node's.
     pub fn check_node(&self, node: u64) -> Result<()> {
+        ensure!(!self.replaced.contains(&node), "node {node} was replaced: it is no part of the cluster any more");
         ensure!(self.nodes().any(|id| id == node), "there is no node {node}: nodes are 1 to {}", self.azs.len());
         Ok(())
     }
@@ -223,6 +267,25 @@ mod tests {
         let held: usize = [1, 4].iter().map(|node| settings.shards_on(*node).count()).sum();
         assert_eq!(held, 3);
         assert_eq!(settings.shards_on(2).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_node_is_added_and_takes_another_ones_place() {
+        let mut settings = new(&wish()).unwrap();
+        let before = settings.ports().unwrap();
+        assert_eq!(settings.add_node("b").unwrap(), 4);
+        assert!(settings.is_member(3) && !settings.is_member(4));
+        assert_eq!(settings.ports().unwrap()[..3], before, "nobody moves");
+        settings.replace(2, 4);
+        settings.replace(2, 4);
+        assert!(settings.is_member(4));
+        assert_eq!(settings.nodes().collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(settings.members, [[1, 4, 3], [4, 3, 1], [3, 1, 4]]);
+        assert_eq!(settings.ports().unwrap()[1], before[2]);
+        assert!(settings.check_node(2).unwrap_err().to_string().contains("was replaced"));
+        assert!(settings.add_node("b/c").unwrap_err().to_string().contains("no AZ name"));
+        let text = (0..20).find_map(|_| settings.add_node("a").err()).unwrap().to_string();
+        assert!(text.contains("ports"), "{text}");
     }
 
     #[test]

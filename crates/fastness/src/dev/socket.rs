@@ -31,7 +31,7 @@ pub enum Request {
         /// SIGKILL.
         kill: bool,
     },
-    /// Read the settings again: a command has changed the durability mode.
+    /// Read the settings again: a command has changed the durability mode, or the nodes.
     Reload,
     /// End all nodes, then the supervisor itself.
     Shutdown,

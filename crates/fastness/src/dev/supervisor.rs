@@ -180,6 +180,7 @@ impl Supervisor {
         }
     }
 
+    /// Also a node that was replaced meanwhile and runs still is looked after: it ends by itself.
     fn reload(&mut self) -> Result<()> {
         self.settings = Settings::load(&self.folder)?.context("the settings are gone")?;
         self.write_file()
@@ -194,7 +195,7 @@ impl Supervisor {
         self.look()?;
         let dead: Vec<u64> = nodes.iter().copied().filter(|node| !self.running.contains_key(node)).collect();
         self.check_ports(&dead)?;
-        node_config::write_all(&self.folder, &self.settings)?;
+        node_config::write(&self.folder, &self.settings, &dead)?;
         for &node in &dead {
             let started = process::start_node(&self.binary, &self.folder, node);
             let (child, process) = match started {
@@ -214,7 +215,8 @@ impl Supervisor {
 
     fn check_ports(&self, nodes: &[u64]) -> Result<()> {
         let plan = self.settings.ports()?;
-        let mut wanted = nodes.iter().flat_map(|node| plan[*node as usize - 1].all(self.settings.shards));
+        let wanted = plan.iter().filter(|(node, _)| nodes.contains(node));
+        let mut wanted = wanted.flat_map(|(_, ports)| ports.all(self.settings.shards));
         match ports::taken(&mut wanted) {
             None => Ok(()),
             Some((port, error)) => bail!(

@@ -1,0 +1,195 @@
+//! `fastness cluster replace-replica`: asks for a replacement and watches it until every group has the new node.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use fastness_wire::admin::v1::{DescribeClusterResponse, NodeSpec, ReplaceNodeRequest, ReplicaStatus};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::admin::Admin;
+use crate::cluster::{Connection, Views, first_that_answers, primary_of};
+use crate::dev;
+
+/// Between two looks at the cluster.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// The node that is gone
+    #[arg(long, value_name = "ID")]
+    node: u64,
+    /// The node that takes its place
+    #[arg(long, value_name = "ID")]
+    with: u64,
+    /// The new node's gRPC address; in a dev cluster it is known
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "dir")]
+    at: Option<String>,
+    /// How long to watch, in seconds; the replacement goes on without that
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+}
+
+/// Runs it.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { connection, node, with, at, timeout } = arguments;
+    let at = match (at, &connection.dir) {
+        (Some(at), _) => at,
+        (None, Some(dir)) => dev::grpc_address_of(dir, with)?,
+        (None, None) => bail!("--at is missing: the gRPC address of the new node"),
+    };
+    let (admin, mut addresses) = connection.open()?;
+    // The new node knows of no cluster yet.
+    addresses.retain(|address| *address != at);
+    let request = ReplaceNodeRequest { old_node: node, new_node: with, new_grpc_address: at };
+    let answer = first_that_answers!(&addresses, |address| admin.replace_node(address, request.clone()))?;
+    if let Some(dir) = &connection.dir {
+        dev::note_replaced(dir, node, with).await?;
+    }
+    let tell = |text: &str| {
+        if !connection.json {
+            print!("{text}");
+        }
+    };
+    for warning in &answer.warnings {
+        tell(&format!("warning: {warning}\n"));
+    }
+    if !answer.complete {
+        tell(&format!("node {with} takes the place of node {node}; its groups, one by one:\n"));
+        watch(&admin, &addresses, (node, with), Duration::from_secs(timeout), tell).await?;
+    }
+    if connection.json {
+        println!("{}", json!({ "node": node, "with": with, "complete": true, "warnings": answer.warnings }));
+    } else {
+        println!("node {with} has taken the place of node {node} in every group");
+    }
+    Ok(())
+}
+
+/// Until the map says that the replacement is complete.
+async fn watch(
+    admin: &Admin,
+    addresses: &[String],
+    (node, with): (u64, u64),
+    patience: Duration,
+    tell: impl Fn(&str),
+) -> Result<()> {
+    let until = Instant::now() + patience;
+    let mut told: BTreeMap<u32, String> = BTreeMap::new();
+    loop {
+        let map = first_that_answers!(addresses, |address| admin.describe(address))?;
+        if map.replaced.iter().any(|gone| gone.node == node && gone.by == with) {
+            return Ok(());
+        }
+        if let Some(other) = map.replacement.as_ref().filter(|replacement| replacement.by != with) {
+            bail!("node {with} is being replaced itself, by node {}", other.by);
+        }
+        let views = views(admin, &map.nodes).await;
+        for (group, line) in progress(&map, &views, with) {
+            if told.get(&group) != Some(&line) {
+                let name = if group == 0 { "control plane".to_owned() } else { format!("shard {group}") };
+                tell(&format!("  {name:13} {line}\n"));
+                told.insert(group, line);
+            }
+        }
+        if Instant::now() >= until {
+            let mut open = String::new();
+            for (group, line) in told.iter().filter(|(_, line)| *line != DONE) {
+                let _ = write!(
+                    open,
+                    "\n  {}: {line}",
+                    if *group == 0 { "control plane".into() } else { format!("shard {group}") }
+                );
+            }
+            bail!(
+                "not complete after {} s; it goes on by itself, and the same command watches it again{open}",
+                patience.as_secs()
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn views(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeClusterResponse>)> {
+    let mut asked = tokio::task::JoinSet::new();
+    for node in nodes {
+        let (admin, id, address) = (admin.clone(), node.id, node.grpc_address.clone());
+        asked.spawn(async move { (id, admin.describe(&address).await.ok()) });
+    }
+    asked.join_all().await
+}
+
+const DONE: &str = "done";
+
+/// Where each group that the new node belongs to stands, as its leader tells.
+fn progress(map: &DescribeClusterResponse, views: &Views, with: u64) -> Vec<(u32, String)> {
+    let shards = map.shards.iter().filter(|shard| shard.members.contains(&with)).map(|shard| shard.id);
+    [0].into_iter().chain(shards).map(|group| (group, stands(group, map, views, with))).collect()
+}
+
+fn stands(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -> String {
+    let leader = primary_of(group, views).context("no leader").ok();
+    let replica = leader.and_then(|leader| replica(group, leader, views));
+    let Some(replica) = replica else { return "has no leader that answers; it goes on once it has one".to_owned() };
+    let Some(member) = replica.members.iter().find(|member| member.node == with) else {
+        return "not begun".to_owned();
+    };
+    let leaving = map.replacement.as_ref().map_or(&[][..], |replacement| &replacement.leaving);
+    let still = replica.members.iter().any(|member| member.votes && leaving.contains(&member.node));
+    match (replica.joint, member.votes && !still) {
+        (true, _) => "joint: old and new members both decide".to_owned(),
+        (false, true) => DONE.to_owned(),
+        // A node that follows the control plane without a vote is in its place once it is there.
+        (false, false) if group == 0 && !still => DONE.to_owned(),
+        (false, false) => format!("learner added, at index {} of {}", member.matched, replica.last_log),
+    }
+}
+
+fn replica(group: u32, node: u64, views: &Views) -> Option<&ReplicaStatus> {
+    let (_, view) = views.iter().find(|(id, _)| *id == node)?;
+    view.as_ref()?.replicas.iter().find(|replica| replica.shard == group)
+}
+
+#[cfg(test)]
+mod tests {
+    use fastness_wire::admin::v1::{GroupMember, Replacement, ShardStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_group_is_told_from_what_its_leader_says() {
+        let shard = ShardStatus { id: 1, members: vec![4, 2, 3], ..ShardStatus::default() };
+        let replacement = Some(Replacement { leaving: vec![1], by: 4 });
+        let map = DescribeClusterResponse { shards: vec![shard], replacement, ..DescribeClusterResponse::default() };
+        let line = |joint: bool, voters: &[u64], learners: &[u64]| {
+            let member = |node: &u64| GroupMember {
+                node: *node,
+                votes: voters.contains(node),
+                matched: 7,
+                ..GroupMember::default()
+            };
+            let replica = ReplicaStatus {
+                shard: 1,
+                role: "leader".into(),
+                lease_held: true,
+                members: voters.iter().chain(learners).map(member).collect(),
+                joint,
+                last_log: 9,
+                ..ReplicaStatus::default()
+            };
+            let view = DescribeClusterResponse { replicas: vec![replica], ..DescribeClusterResponse::default() };
+            progress(&map, &[(2, Some(view)), (3, None)], 4).pop().unwrap().1
+        };
+        assert_eq!(line(false, &[1, 2, 3], &[]), "not begun");
+        assert_eq!(line(false, &[1, 2, 3], &[4]), "learner added, at index 7 of 9");
+        assert!(line(true, &[4, 2, 3], &[]).starts_with("joint"));
+        assert_eq!(line(false, &[4, 2, 3], &[]), "done");
+        assert!(stands(1, &map, &[(2, None)], 4).contains("no leader"));
+    }
+}

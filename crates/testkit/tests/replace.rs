@@ -1,0 +1,245 @@
+//! A node whose machine or disk is gone is replaced while clients write: by command, without a lost write, and so that the
+//! new one's vote counts. What would break the cluster is refused.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::ledger::{self, Running};
+use fastness_load::{Outcome, outcome::classify};
+use fastness_testkit::cluster::{Cluster, Options, binary};
+use fastness_testkit::observe::Digests;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn start_load(cluster: &Cluster) -> Result<Running> {
+    Ok(ledger::start(ledger::Options {
+        seeds: cluster.doors()?,
+        tls: None,
+        workers: 4,
+        keys_each: 20,
+        timeout: Duration::from_secs(2),
+        pause: Duration::from_millis(2),
+        pad_bytes: 200,
+        seed: 1,
+        prefix: "replace:".into(),
+    }))
+}
+
+/// Waits until so many writes more are acknowledged.
+async fn acknowledged(load: &Running, more: u64) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let target = load.book.summary().acknowledged + more;
+    while load.book.summary().acknowledged < target {
+        ensure!(Instant::now() < until, "no writes are acknowledged: {:?}", load.book.summary());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+fn refused<T: std::fmt::Debug>(outcome: Result<T>, reasons: &[&str]) -> Result<()> {
+    let error = format!("{:#}", outcome.err().context("it was not refused")?);
+    for reason in reasons {
+        ensure!(error.contains(reason), "{reason:?} is not in: {error}");
+    }
+    Ok(())
+}
+
+/// Every shard takes a write.
+async fn serves(cluster: &Cluster, value: &str) -> Result<()> {
+    for shard in 1..=cluster.file()?.shards {
+        let primary = cluster.primary(shard, PATIENCE).await?;
+        let mut client = cluster.connect(primary, shard, Duration::from_secs(5)).await?;
+        // Of many keys some are this replica's.
+        let mut taken = 0;
+        for i in 0..40 {
+            let reply = client.call(&[b"SET", format!("serves:{i}").as_bytes(), value.as_bytes()]).await?;
+            taken += u32::from(classify(&reply) == Outcome::Acknowledged);
+        }
+        ensure!(taken > 0, "shard {shard} takes no writes on node {primary}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()> {
+    let mut cluster = Cluster::start(&Options { shards: 2, ..Options::default() })?;
+    cluster.keep_files();
+    let mut load = start_load(&cluster)?;
+    acknowledged(&load, 300).await?;
+
+    // Its machine is gone, its disk with it.
+    let lost = cluster.primary(1, PATIENCE).await?;
+    let az = cluster.node(lost)?.az;
+    blocking(|| cluster.kill(lost))?;
+    let folder = cluster.dir().join(format!("nodes/{lost}"));
+    std::fs::remove_dir_all(folder.join("data"))?;
+    // Under its old identity an empty disk is none of its; the node says what to do.
+    let again = blocking(|| cluster.start_node(lost));
+    refused(again, &["is not this node's disk", &format!("fastness cluster replace-replica --node {lost} --with ID")])?;
+    std::fs::remove_dir_all(folder)?;
+    acknowledged(&load, 300).await?;
+
+    let new = blocking(|| cluster.add_node(&az))?;
+    let said = blocking(|| cluster.replace(lost, new))?;
+    eprintln!("{said}");
+    for line in ["control plane", "shard 1", "shard 2", &format!("node {new} has taken the place of node {lost}")] {
+        ensure!(said.contains(line), "{line:?} is not in: {said}");
+    }
+    let said = blocking(|| cluster.replace(lost, new))?;
+    ensure!(said.contains("has taken the place"), "asked again: {said}");
+    acknowledged(&load, 300).await?;
+
+    // Without its vote the other one that is left would be no majority.
+    let nodes: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).collect();
+    ensure!(!nodes.contains(&lost) && nodes.contains(&new) && nodes.len() == 3, "{nodes:?}");
+    let other = nodes.into_iter().find(|node| *node != new).context("no other node")?;
+    let mut digests = Digests::default();
+    let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
+    ensure!(violations.is_empty(), "{violations:#?}");
+    let settled = digests.settle(&cluster, PATIENCE).await?;
+    ensure!(settled.len() == 2 && digests.compared() >= 4, "{} comparisons of {settled:?}", digests.compared());
+    blocking(|| cluster.kill(other))?;
+    serves(&cluster, "with the new one's vote").await?;
+    blocking(|| cluster.start_node(other))?;
+    digests.settle(&cluster, PATIENCE).await?;
+    cluster.discard_files();
+    Ok(())
+}
+
+/// The primary of a shard dies while the new node is on its way; then the old node's disk is found again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() -> Result<()> {
+    let mut cluster = Cluster::start(&Options::default())?;
+    cluster.keep_files();
+    let mut load = start_load(&cluster)?;
+    acknowledged(&load, 500).await?;
+    let old = cluster.primary(1, PATIENCE).await? % 3 + 1;
+    let az = cluster.node(old)?.az;
+    blocking(|| cluster.kill(old))?;
+    let new = blocking(|| cluster.add_node(&az))?;
+
+    let violations = std::thread::scope(|scope| -> Result<_> {
+        let replacing = scope.spawn(|| cluster.replace(old, new));
+        let middle = blocking(|| -> Result<()> {
+            let until = Instant::now() + PATIENCE;
+            while cluster.describe()?["replacement"].is_null() {
+                ensure!(Instant::now() < until, "it does not begin");
+            }
+            // It stands still, so that nothing is complete before the primary dies.
+            cluster.pause(new)?;
+            ensure!(!cluster.describe()?["replacement"].is_null(), "it was faster than this test");
+            Ok(())
+        });
+        middle?;
+        let handle = tokio::runtime::Handle::current();
+        blocking(|| -> Result<()> {
+            let primary = handle.block_on(cluster.primary(1, PATIENCE))?;
+            cluster.kill(primary)?;
+            std::thread::sleep(Duration::from_secs(2));
+            cluster.resume(new)?;
+            cluster.start_node(primary)
+        })?;
+        let said = blocking(|| replacing.join()).map_err(|_| anyhow::anyhow!("it panicked"))??;
+        ensure!(said.contains(&format!("node {new} has taken the place of node {old}")), "{said}");
+        blocking(|| {
+            handle.block_on(async {
+                acknowledged(&load, 200).await?;
+                load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)
+            })
+        })
+    })?;
+    ensure!(violations.is_empty(), "{violations:#?}");
+    Digests::default().settle(&cluster, PATIENCE).await?;
+
+    refused(blocking(|| cluster.start_node(old)), &[&format!("node {old} was replaced")])?;
+    let said = blocking(|| run_until_it_ends(cluster.dir().join(format!("nodes/{old}/fastness.conf"))))?;
+    for part in [format!("node {old} was replaced by node {new}"), format!("nodes/{old}/data")] {
+        ensure!(said.contains(&part), "{part:?} is not in: {said}");
+    }
+    serves(&cluster, "undisturbed").await?;
+    cluster.discard_files();
+    Ok(())
+}
+
+/// Runs a node that must stop by itself; what it says.
+fn run_until_it_ends(config: PathBuf) -> Result<String> {
+    let mut node = Command::new(binary()?);
+    node.arg("server").arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut node = node.spawn()?;
+    let until = Instant::now() + Duration::from_secs(30);
+    while node.try_wait()?.is_none() {
+        if Instant::now() >= until {
+            node.kill()?;
+            anyhow::bail!("it goes on: {}", String::from_utf8_lossy(&node.wait_with_output()?.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let output = node.wait_with_output()?;
+    ensure!(!output.status.success(), "it ended as if all were well");
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
+    let mut cluster = Cluster::start(&Options::default())?;
+    cluster.keep_files();
+    let before = cluster.describe()?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let victim = primary % 3 + 1;
+    let (az, other_az) = (cluster.node(victim)?.az, cluster.node(primary)?.az);
+    let wrong_az = blocking(|| cluster.add_node(&other_az))?;
+    let replace = |old, new| blocking(|| cluster.replace(old, new));
+
+    refused(replace(victim, wrong_az), &[&format!("node {victim} is alive"), "stop it first"])?;
+    refused(replace(9, wrong_az), &["there is no node 9", "1, 2, 3"])?;
+    refused(replace(victim, primary), &["part of the cluster already"])?;
+    blocking(|| cluster.kill(victim))?;
+    let needed = format!("A new node in AZ {az} would do");
+    refused(
+        replace(victim, wrong_az),
+        &["AZ rule", &format!("AZ {other_az} holds 2 of 3 voters"), "1 + 1 + 1", &needed],
+    )?;
+
+    // A node that has been a cluster of its own.
+    let used = blocking(|| cluster.add_node(&az))?;
+    let node = cluster.node(used)?;
+    let spec = format!("id={used},az={az},peer={},grpc={},host=127.0.0.1,port={}", node.peer, node.grpc, 20_000);
+    let file = cluster.file()?;
+    let created = Command::new(binary()?)
+        .args(["cluster", "create", "--shards", "1", "--replicas", "0", "--durability", "disabled"])
+        .args(["--address", &node.grpc, "--node", &spec])
+        .arg("--ca")
+        .arg(&file.ca)
+        .arg("--admin-cert")
+        .arg(&file.admin_cert)
+        .arg("--admin-key")
+        .arg(file.admin_cert.with_extension("key"))
+        .output()?;
+    ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    refused(replace(victim, used), &["its disk is not empty"])?;
+    // One that does not run.
+    let absent = blocking(|| cluster.add_node(&az))?;
+    blocking(|| cluster.kill(absent))?;
+    refused(replace(victim, absent), &[&format!("node {absent} cannot take a place"), "does not answer"])?;
+
+    let after = cluster.describe()?;
+    for field in ["map_version", "replacement", "replaced"] {
+        ensure!(before[field] == after[field], "{field}: {before} became {after}");
+    }
+    // Without a majority nobody can change members; the reason is said.
+    let good = blocking(|| cluster.add_node(&az))?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    blocking(|| cluster.kill(primary))?;
+    refused(replace(victim, good), &["no primary that answers"])
+        .or_else(|_| refused(replace(victim, good), &["has no leader"]))?;
+    blocking(|| cluster.start_node(primary))?;
+    replace(victim, good)?;
+    cluster.discard_files();
+    Ok(())
+}
