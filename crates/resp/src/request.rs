@@ -1,5 +1,9 @@
 //! Finds one command at the start of a read buffer, multibulk or inline, with Valkey's limits and error texts.
 //!
+//! A multibulk command may have an **attribute** in front, written as RESP3 writes one: `|`, a number of pairs, then names and
+//! values as bulk strings. It says something about the command behind it; what, is for the caller to know. Valkey takes
+//! none in requests. Both protocol versions take it here: HELLO chooses how replies are written, requests are the same in both.
+//!
 //! Invariants:
 //! - Nothing is allocated from a declared length: a command's memory is what was received of it.
 //! - How the bytes are cut into reads never changes what is parsed, errors included.
@@ -14,6 +18,10 @@ use crate::Args;
 
 /// Longest inline command and longest length line, bytes (Valkey's `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Most pairs of one attribute.
+pub const ATTRIBUTE_PAIRS_MAX: usize = 8;
+/// Longest name or value in an attribute, bytes.
+pub const ATTRIBUTE_BYTES_MAX: usize = 64;
 /// Longest command whose arguments can be told by [`Span`]s, bytes.
 const COMMAND_BYTES_MAX: usize = u32::MAX as usize;
 
@@ -92,6 +100,15 @@ pub enum ProtocolError {
     /// An argument is not followed by CR LF.
     #[error("Protocol error: invalid CRLF in request")]
     MissingLineEnd,
+    /// Not a number after `|`, or not one from 1 to [`ATTRIBUTE_PAIRS_MAX`].
+    #[error("Protocol error: invalid attribute count")]
+    InvalidAttributeCount,
+    /// A name or value in an attribute over [`ATTRIBUTE_BYTES_MAX`].
+    #[error("Protocol error: too big attribute")]
+    AttributeTooBig,
+    /// Another byte where the `*` of the command behind an attribute has to stand.
+    #[error("Protocol error: expected '*' behind an attribute, got '{}'", char::from(*.0))]
+    ExpectedCommand(u8),
 }
 
 impl ProtocolError {
@@ -99,14 +116,18 @@ impl ProtocolError {
     #[must_use]
     pub fn text(&self) -> Cow<'static, [u8]> {
         match self {
-            ProtocolError::ExpectedBulk(byte) => {
-                let mut text = b"Protocol error: expected '$', got '".to_vec();
-                text.extend_from_slice(&[*byte, b'\'']);
-                Cow::Owned(text)
+            ProtocolError::ExpectedBulk(byte) => quoting(b"Protocol error: expected '$', got '", *byte),
+            ProtocolError::ExpectedCommand(byte) => {
+                quoting(b"Protocol error: expected '*' behind an attribute, got '", *byte)
             }
             other => Cow::Owned(other.to_string().into_bytes()),
         }
     }
+}
+
+/// A text that ends with a byte of the request, which need not be one of UTF-8.
+fn quoting(text: &[u8], byte: u8) -> Cow<'static, [u8]> {
+    Cow::Owned([text, &[byte, b'\'']].concat())
 }
 
 /// Where one argument stands.
@@ -132,6 +153,8 @@ impl Span {
 #[derive(Debug, Default)]
 pub struct ArgSpans {
     spans: Vec<Span>,
+    /// Names and values of the attribute in front, in turn.
+    attribute: Vec<Span>,
     /// An inline command's arguments without their quotes; empty for a multibulk command.
     unquoted: Vec<u8>,
     inline: bool,
@@ -151,6 +174,7 @@ impl ArgSpans {
     /// Forgets a command that was begun: the next call starts at the buffer's start.
     pub fn reset(&mut self) {
         self.spans.clear();
+        self.attribute.clear();
         self.unquoted.clear();
         self.inline = false;
         self.at = 0;
@@ -164,6 +188,13 @@ impl ArgSpans {
     #[must_use]
     pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
         Args::spans(if self.inline { &self.unquoted } else { buf }, &self.spans)
+    }
+
+    /// Names and values of the attribute in front of the command, in turn; most commands have none.
+    #[inline]
+    #[must_use]
+    pub fn attribute<'a>(&'a self, buf: &'a [u8]) -> Option<Args<'a>> {
+        (!self.attribute.is_empty()).then(|| Args::spans(buf, &self.attribute))
     }
 
     /// The argument behind the name, if it stands in `buf` as it is (that of an inline command does not).
@@ -187,20 +218,66 @@ impl ArgSpans {
 pub fn parse(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Parsed, ProtocolError> {
     if spans.missing == 0 {
         spans.reset();
-        match buf.first() {
+        let ended = match buf.first() {
             None => return Ok(Parsed::Incomplete { needed: 1 }),
-            Some(b'*') => match read_count(buf, limits)? {
-                Line::Incomplete => return Ok(Parsed::Incomplete { needed: buf.len() + 1 }),
-                Line::Number { number: 0, end } => return Ok(Parsed::Complete { consumed: end }),
-                Line::Number { number, end } => {
-                    spans.at = end;
-                    spans.missing = number;
-                }
-            },
+            Some(b'*') => begin(buf, 0, spans, limits)?,
+            Some(b'|') => begin_with_attribute(buf, spans, limits)?,
             Some(_) => return parse_inline(buf, spans),
+        };
+        if let Some(parsed) = ended {
+            return Ok(parsed);
         }
     }
     read_bulks(buf, spans, limits)
+}
+
+/// Begins a multibulk command at `at`; `Some`: there is no more to it.
+#[inline]
+fn begin(buf: &[u8], at: usize, spans: &mut ArgSpans, limits: &Limits) -> Result<Option<Parsed>, ProtocolError> {
+    match read_count(buf, at, limits)? {
+        Line::Incomplete => Ok(Some(Parsed::Incomplete { needed: buf.len() + 1 })),
+        Line::Number { number: 0, end } => Ok(Some(Parsed::Complete { consumed: end })),
+        Line::Number { number, end } => {
+            spans.at = end;
+            spans.missing = number;
+            Ok(None)
+        }
+    }
+}
+
+/// As [`begin`], behind an attribute. One that is not whole is read again from its start when more has come: it is short.
+#[cold]
+fn begin_with_attribute(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Option<Parsed>, ProtocolError> {
+    let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::InvalidAttributeCount)? else {
+        return Ok(Some(Parsed::Incomplete { needed: buf.len() + 1 }));
+    };
+    let pairs = strict_integer(&line[1..]).and_then(|pairs| usize::try_from(pairs).ok());
+    let pairs = pairs.filter(|pairs| (1..=ATTRIBUTE_PAIRS_MAX).contains(pairs));
+    let pairs = pairs.ok_or(ProtocolError::InvalidAttributeCount)?;
+    let mut at = line.len() + 2;
+    for _ in 0..2 * pairs {
+        let (len, start) = match read_length(buf, at, limits)? {
+            Line::Incomplete => return Ok(Some(Parsed::Incomplete { needed: buf.len().max(at) + 1 })),
+            Line::Number { number, end } => (number, end),
+        };
+        if len > ATTRIBUTE_BYTES_MAX {
+            return Err(ProtocolError::AttributeTooBig);
+        }
+        let end = start + len;
+        if buf.len() < end + 2 {
+            return Ok(Some(Parsed::Incomplete { needed: end + 2 }));
+        }
+        if &buf[end..end + 2] != b"\r\n" {
+            return Err(ProtocolError::MissingLineEnd);
+        }
+        spans.attribute.push(Span::new(start, len));
+        at = end + 2;
+    }
+    match buf.get(at) {
+        None => Ok(Some(Parsed::Incomplete { needed: at + 1 })),
+        Some(b'*') => begin(buf, at, spans, limits),
+        Some(other) => Err(ProtocolError::ExpectedCommand(*other)),
+    }
 }
 
 fn read_bulks(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Parsed, ProtocolError> {
@@ -232,11 +309,11 @@ enum Line {
     Number { number: usize, end: usize },
 }
 
-fn read_count(buf: &[u8], limits: &Limits) -> Result<Line, ProtocolError> {
-    let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::CountLineTooBig)? else {
+fn read_count(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolError> {
+    let Some(line) = line_at(buf, at).map_err(|LineTooBig| ProtocolError::CountLineTooBig)? else {
         return Ok(Line::Incomplete);
     };
-    let end = line.len() + 2;
+    let end = at + line.len() + 2;
     let number = strict_integer(&line[1..]).ok_or(ProtocolError::InvalidCount)?;
     if number <= 0 {
         return Ok(Line::Number { number: 0, end });
@@ -439,14 +516,24 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
     out.push(b'*');
     out.extend_from_slice(digits.format(args.len()).as_bytes());
     out.extend_from_slice(b"\r\n");
-    for arg in args {
-        let arg = arg.as_ref();
-        out.push(b'$');
-        out.extend_from_slice(digits.format(arg.len()).as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    args.iter().for_each(|arg| encode_bulk(arg.as_ref(), out));
+}
+
+/// Appends an attribute, names and values in turn, for the command that is appended next.
+pub fn encode_attribute<A: AsRef<[u8]>>(pairs: &[(A, A)], out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    out.push(b'|');
+    out.extend_from_slice(digits.format(pairs.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    pairs.iter().flat_map(|(name, value)| [name, value]).for_each(|text| encode_bulk(text.as_ref(), out));
+}
+
+fn encode_bulk(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'$');
+    out.extend_from_slice(itoa::Buffer::new().format(text.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -108,6 +108,18 @@ proptest! {
     }
 
     #[test]
+    fn attributes_stand_in_front_of_any_command(commands in commands(), marked in any::<u8>(), cuts in prop::collection::vec(any::<usize>(), 0..6)) {
+        let mut stream = Vec::new();
+        for (i, command) in commands.iter().enumerate() {
+            if marked >> (i % 8) & 1 == 1 {
+                request::encode_attribute(&[("durability", "sync"), ("", "x")][..1 + i % 2], &mut stream);
+            }
+            request::encode(command, &mut stream);
+        }
+        prop_assert_eq!(read_all(&stream, &cuts, &Limits::DEFAULT), (commands, None));
+    }
+
+    #[test]
     fn cuts_do_not_matter(stream in nearly_resp(), cuts in prop::collection::vec(any::<usize>(), 0..8), known in any::<bool>()) {
         let limits = if known { Limits::DEFAULT } else { Limits::UNAUTHENTICATED };
         prop_assert_eq!(read_all(&stream, &cuts, &limits), read_all(&stream, &[], &limits));

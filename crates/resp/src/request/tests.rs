@@ -65,6 +65,58 @@ fn limits() {
     assert_eq!(ProtocolError::ExpectedBulk(0xff).text()[..], b"Protocol error: expected '$', got '\xff'"[..]);
 }
 
+/// A command's attribute, and its arguments.
+fn with_attribute(input: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let mut spans = ArgSpans::new();
+    // However the bytes are cut, nothing is whole before the end.
+    for end in 0..input.len() {
+        let Ok(Parsed::Incomplete { needed }) = parse(&input[..end], &mut spans, &Limits::DEFAULT) else {
+            panic!("whole at {end}: {}", input.escape_ascii());
+        };
+        assert!((end + 1..=input.len()).contains(&needed), "{needed} at {end}");
+    }
+    let parsed = parse(input, &mut spans, &Limits::DEFAULT).unwrap();
+    assert_eq!(parsed, Parsed::Complete { consumed: input.len() });
+    let attribute = spans.attribute(input).map(|pairs| pairs.to_owned_args()).unwrap_or_default();
+    (attribute, spans.args(input).to_owned_args())
+}
+
+#[test]
+fn attributes() {
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    let one = [&b"|1\r\n$10\r\ndurability\r\n$4\r\nsync\r\n"[..], get].concat();
+    assert_eq!(with_attribute(&one), (vec![b"durability".into(), b"sync".into()], vec![b"GET".into(), b"k".into()]));
+    let two = [&b"|2\r\n$1\r\na\r\n$0\r\n\r\n$1\r\nb\r\n$2\r\n*1\r\n"[..], get].concat();
+    let pairs: [&[u8]; 4] = [b"a", b"", b"b", b"*1"];
+    assert_eq!(with_attribute(&two).0, pairs);
+    assert_eq!(with_attribute(get).0, Vec::<Vec<u8>>::new());
+    // What the next command's place held before is forgotten.
+    let mut spans = ArgSpans::new();
+    parse(&one, &mut spans, &Limits::DEFAULT).unwrap();
+    parse(get, &mut spans, &Limits::DEFAULT).unwrap();
+    assert!(spans.attribute(get).is_none());
+    assert_eq!(spans.first(get), Some(&b"k"[..]));
+    // An attribute of nothing is skipped with the nothing.
+    check(b"|1\r\n$1\r\na\r\n$1\r\nb\r\n*0\r\n", &[]);
+}
+
+#[test]
+fn attributes_have_limits() {
+    for count in ["", "x", "0", "-1", "01", "9", "99999999999999999999"] {
+        check_error(format!("|{count}\r\n").as_bytes(), ProtocolError::InvalidAttributeCount);
+    }
+    check_error(&[&b"|"[..], &vec![b'1'; LINE_BYTES_MAX]].concat(), ProtocolError::InvalidAttributeCount);
+    check_error(b"|1\r\n$65\r\n", ProtocolError::AttributeTooBig);
+    check_error(b"|1\r\n+a\r\n", ProtocolError::ExpectedBulk(b'+'));
+    check_error(b"|1\r\n$-1\r\n", ProtocolError::InvalidLength);
+    check_error(b"|1\r\n$1\r\nabc", ProtocolError::MissingLineEnd);
+    let whole = b"|1\r\n$1\r\na\r\n$1\r\nb\r\n";
+    check_error(&[&whole[..], b"PING\r\n"].concat(), ProtocolError::ExpectedCommand(b'P'));
+    check_error(&whole.repeat(2), ProtocolError::ExpectedCommand(b'|'));
+    let text = ProtocolError::ExpectedCommand(0xff).text();
+    assert_eq!(text[..], b"Protocol error: expected '*' behind an attribute, got '\xff'"[..]);
+}
+
 #[test]
 fn before_authentication() {
     let refuse = |input: &[u8]| parse(input, &mut ArgSpans::new(), &Limits::UNAUTHENTICATED);
