@@ -20,6 +20,25 @@ the table says (`crates/engine/tests/commands_page.rs` tells how to write it ane
 - **Refused**: known, and never to be there: Valkey's commands for arranging a cluster by hand (nodes and slots are
   managed by the cluster itself, so these answer an error that names the tool to use), and what no cluster allows.
 - **Not there**: answered with Valkey's own `ERR unknown command`.
+- **Fastness' own**: what Valkey does not have; the last section. They are listed by COMMAND and CLIENT HELP like the others and are not
+  counted with them.
+";
+
+const OWN: &str = "
+
+## Fastness' own
+
+`CLIENT DURABILITY SYNC` makes the replies of one connection wait, on a cluster whose mode is `async`, for the commit of what they
+depend on: what its writes did and what its reads saw. DEFAULT and RESET end that, no argument tells which of the two holds, and flag
+`D` in CLIENT LIST shows it. On a cluster in `sync` it changes nothing, in `disabled` it is refused. It belongs to the
+connection: a client that connects anew says it anew, to each node.
+
+One command can ask for the same by an attribute in front of it, as RESP3 writes them and in both protocol versions:
+`|1\\r\\n$10\\r\\ndurability\\r\\n$4\\r\\nsync\\r\\n` and then the command's array; `default` instead of `sync` lets one command of a
+connection that said SYNC go. Names and values are bulk strings of at most 64 bytes, in upper or lower case, at most eight pairs. A name or
+value that is not known is an error, and the command is not run: it could have asked for a promise. So is an attribute in front of
+MULTI or of a command that is queued: the one in front of EXEC counts for the transaction.
+
 ";
 
 /// A command as it is typed: `CONFIG GET`.
@@ -31,9 +50,13 @@ fn runs(spec: &CommandSpec) -> bool {
     !matches!(spec.run, Run::Absent | Run::Refused(_))
 }
 
-/// What there is to know of: commands, and subcommands in their container's place.
+/// What there is to know of Valkey's: commands, and subcommands in their container's place.
 fn rows() -> impl Iterator<Item = &'static CommandSpec> {
-    command::all().iter().filter(|spec| !spec.is_container() || runs(spec))
+    command::all().iter().filter(|spec| !spec.is_own && (!spec.is_container() || runs(spec)))
+}
+
+fn own() -> impl Iterator<Item = &'static CommandSpec> {
+    command::all().iter().filter(|spec| spec.is_own)
 }
 
 fn names(of: impl Iterator<Item = &'static CommandSpec>) -> Option<String> {
@@ -41,18 +64,22 @@ fn names(of: impl Iterator<Item = &'static CommandSpec>) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
+fn table(title: &str, specs: &[&CommandSpec], page: &mut String) {
+    let _ = writeln!(page, "| {title} | arguments | |\n|---|---|---|");
+    for spec in specs {
+        let syntax = if spec.syntax.is_empty() { String::new() } else { format!("`{}`", spec.syntax) };
+        // A bar ends a cell, also within code.
+        let _ = writeln!(page, "| `{}` | {} | {} |", shown(spec), syntax.replace('|', "\\|"), spec.summary);
+    }
+    page.push('\n');
+}
+
 fn section(group: Group, page: &mut String) {
     let all: Vec<_> = rows().filter(|spec| spec.group == group).collect();
     let there: Vec<_> = all.iter().copied().filter(|spec| runs(spec)).collect();
     let _ = writeln!(page, "\n## {}: {} of {}\n", group.name(), there.len(), all.len());
     if !there.is_empty() {
-        page.push_str("| there | arguments | |\n|---|---|---|\n");
-        for spec in &there {
-            let syntax = if spec.syntax.is_empty() { String::new() } else { format!("`{}`", spec.syntax) };
-            // A bar ends a cell, also within code.
-            let _ = writeln!(page, "| `{}` | {} | {} |", shown(spec), syntax.replace('|', "\\|"), spec.summary);
-        }
-        page.push('\n');
+        table("there", &there, page);
     }
     if let Some(refused) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Refused(_)))) {
         let _ = writeln!(page, "Refused: {refused}.\n");
@@ -70,6 +97,9 @@ fn page() -> String {
     let mut page = HEAD.to_owned();
     let _ = writeln!(page, "\n{there} of {} are there, subcommands counted one by one.", rows().count());
     groups.into_iter().for_each(|group| section(group, &mut page));
+    page.truncate(page.trim_end().len());
+    page.push_str(OWN);
+    table("own", &own().collect::<Vec<_>>(), &mut page);
     page.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n"
 }
 
@@ -89,10 +119,11 @@ fn the_page_is_what_the_table_says() {
 #[test]
 fn every_command_stands_on_it_once() {
     let page = page();
-    for spec in rows() {
+    for spec in rows().chain(own()) {
         let name = format!("`{}`", shown(spec));
         // A container that runs by itself and one of its subcommands are different words.
         assert_eq!(page.matches(&name).count(), 1, "{name}");
     }
-    assert_eq!(rows().count() + command::all().iter().filter(|spec| spec.is_container() && !runs(spec)).count(), 399);
+    let containers = command::all().iter().filter(|spec| spec.is_container() && !runs(spec)).count();
+    assert_eq!(rows().count() + containers, 399);
 }

@@ -317,6 +317,7 @@ const FIGURES: &[Figure] = &[
     counter("fastness_undone_total", |s, _| s.shard.undone as f64),
     counter("fastness_undone_writes_total", |s, _| s.shard.undone_units as f64),
     counter("fastness_unknown_replies_total", |s, _| s.shard.unknown_replies as f64),
+    counter("fastness_replies_asked_to_wait_total", |s, _| s.shard.asked as f64),
     counter("fastness_output_limit_closes_total", |s, _| s.output_limit_closes as f64),
 ];
 

@@ -9,6 +9,7 @@
 //! - [`clients`], [`stats`]: what those commands show.
 
 pub mod accept;
+mod attribute;
 pub mod clients;
 pub mod command;
 pub mod connection;

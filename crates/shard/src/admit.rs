@@ -6,11 +6,13 @@
 //!   A former primary with effects open shows nothing.
 //! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and the
 //!   stamps of what it staged, could not be taken back. It is about to hand over.
-//! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`).
+//! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`). A write that asks for
+//!   its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
 //! - Everything refused here was refused before anything was staged.
 
 use fastness_types::Slot;
 
+use crate::ask::Ask;
 use crate::door::Door;
 use crate::refusal::Refusal;
 use crate::session::SlotsSeen;
@@ -28,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) readonly: bool,
     /// Its effects are at most this long.
     pub(crate) bytes: usize,
+    /// Its reply is asked to wait for the commit.
+    pub(crate) ask: Ask,
 }
 
 impl Request {
@@ -68,6 +72,9 @@ impl State {
     pub(crate) fn admit(&self, request: Request, now: Now, door: &dyn Door) -> Result<Standing, Denied> {
         if request.is_free() {
             return Ok(Standing::Free);
+        }
+        if request.ask == Ask::Sync && !self.mode.in_force().is_durable() {
+            return Err(Refusal::NotDurable.into());
         }
         let slot = match request.slots {
             SlotsSeen::None => None,

@@ -10,6 +10,7 @@ use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{Durability, Seq, slot_of};
 
 use crate::admit::{Denied, Request, Standing};
+use crate::ask::Ask;
 use crate::batch::UnitKind;
 use crate::door::{Call, Door, DoorOutcome, ShardView};
 use crate::lag::GateState;
@@ -22,6 +23,10 @@ use crate::state::{Now, State};
 /// What an argument costs in an effect beside its bytes, at most.
 const ARGUMENT_BYTES: usize = 24;
 
+/// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
+const MISPLACED_ATTRIBUTE: &str =
+    "ERR a transaction's attribute stands in front of its EXEC: neither MULTI nor a command that is queued takes one";
+
 /// Runs one command.
 pub(crate) fn run(
     inner: &Rc<Inner>,
@@ -30,7 +35,7 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     door: &mut dyn Door,
 ) -> Outcome {
-    let Call { args, at, first } = call;
+    let Call { args, at, first, ask } = call;
     if args.is_empty() {
         return Outcome::REPLY;
     }
@@ -47,6 +52,13 @@ pub(crate) fn run(
         out.error(format!("ERR Command '{}' not allowed inside a transaction", spec.name));
         return Outcome::REPLY;
     }
+    if ask.is_some()
+        && (matches!(spec.run, Run::Session(SessionCommand::Multi)) || (session.data.in_multi() && is_queued(spec)))
+    {
+        session.data.fail();
+        out.error(MISPLACED_ATTRIBUTE);
+        return Outcome::REPLY;
+    }
     if !door.permit(spec, args, session, out) {
         session.data.fail();
         return Outcome::REPLY;
@@ -54,7 +66,9 @@ pub(crate) fn run(
     session.waits_for = WaitsFor::Shard;
     let mut state = inner.state.borrow_mut();
     let now = Now { wall: state.stamp(at), ..at };
-    let mut turn = Turn { inner, state: &mut state, session, now, out, door };
+    let ask = ask.unwrap_or(session.ask);
+    let mode = state.mode.in_force();
+    let mut turn = Turn { inner, state: &mut state, session, now, out, door, ask, mode };
     if turn.session.data.in_multi() && is_queued(spec) {
         return turn.queue(spec, args);
     }
@@ -84,6 +98,10 @@ struct Turn<'a> {
     now: Now,
     out: &'a mut ReplyBuf,
     door: &'a mut dyn Door,
+    /// What the command asks for, or else its connection.
+    ask: Ask,
+    /// In force.
+    mode: Durability,
 }
 
 impl Turn<'_> {
@@ -161,7 +179,7 @@ impl Turn<'_> {
         };
         let writes = spec.flags.has(Flags::WRITE);
         let bytes = if writes { effect_bytes_max(spec, args) } else { 0 };
-        Request { slots, writes, whole: is_whole(spec), readonly: self.session.data.readonly, bytes }
+        Request { slots, writes, whole: is_whole(spec), readonly: self.session.data.readonly, bytes, ask: self.ask }
     }
 
     fn deny(&mut self, denied: Denied) -> Outcome {
@@ -222,9 +240,8 @@ impl Turn<'_> {
     /// Where the unit's effects begin.
     #[inline]
     fn begin_unit(&mut self, bytes: usize) -> usize {
-        let mode = self.state.mode.in_force();
         let leader = self.state.leader.as_mut().expect("admitted as primary");
-        leader.stage.make_room(bytes, mode);
+        leader.stage.make_room(bytes, self.mode);
         leader.stage.effects.len()
     }
 
@@ -234,11 +251,14 @@ impl Turn<'_> {
         if !self.state.stage(UnitKind::Write, before, self.now) {
             return false;
         }
-        let mode = self.state.mode.in_force();
+        let waits = self.durability() == Durability::Sync;
         let leader = self.state.leader.as_mut().expect("admitted as primary");
-        if leader.stage.wants_loop(mode, &self.state.batching) {
+        if waits {
+            leader.stage.count_waiting();
+        }
+        if leader.stage.wants_loop(self.mode, &self.state.batching) {
             self.inner.work.notify_one();
-            leader.stage.close_if_full(&self.inner.handle, mode, &self.state.batching);
+            leader.stage.close_if_full(&self.inner.handle, self.mode, &self.state.batching);
         }
         true
     }
@@ -246,7 +266,7 @@ impl Turn<'_> {
     /// The outcome of what a primary ran.
     #[inline]
     fn reply(&mut self, wrote: bool, depends_on: impl FnOnce(&Self) -> Seq) -> Outcome {
-        let durability = self.state.mode.in_force();
+        let durability = self.durability();
         let leader = self.state.leader.as_ref().expect("admitted as primary");
         let (tenure, committed) = (leader.tenure, leader.committed);
         let seq = if wrote {
@@ -258,8 +278,29 @@ impl Turn<'_> {
         } else {
             depends_on(self)
         };
-        let hold = (seq > committed).then_some(Hold { tenure, seq, durability, wrote });
-        Outcome::Reply { hold, wrote }
+        if seq <= committed {
+            return Outcome::Reply { hold: None, wrote };
+        }
+        if durability != self.mode {
+            self.await_commit(seq);
+        }
+        Outcome::Reply { hold: Some(Hold { tenure, seq, durability, wrote }), wrote }
+    }
+
+    /// What the command's reply goes by.
+    #[inline]
+    fn durability(&self) -> Durability {
+        self.ask.within(self.mode)
+    }
+
+    /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its age.
+    #[cold]
+    fn await_commit(&mut self, seq: Seq) {
+        self.state.counters.asked += 1;
+        let leader = self.state.leader.as_mut().expect("admitted as primary");
+        if leader.stage.await_commit(seq) {
+            self.inner.work.notify_one();
+        }
     }
 
     /// The last batch that the command's reply may have seen something of.
@@ -364,6 +405,7 @@ impl Turn<'_> {
                 whole: facts.whole,
                 readonly: self.session.data.readonly,
                 bytes: facts.effect_bytes,
+                ask: self.ask,
             };
             match self.state.admit(request, self.now, self.door) {
                 Ok(admitted) => standing = admitted,

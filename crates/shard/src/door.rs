@@ -8,6 +8,7 @@ use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{NodeId, Slot};
 
+use crate::ask::Ask;
 use crate::client_pause::PauseKind;
 use crate::info::ShardInfo;
 use crate::session::Session;
@@ -44,6 +45,7 @@ pub struct Call<'a> {
     pub(crate) args: Args<'a>,
     pub(crate) at: Now,
     pub(crate) first: Option<Key<'a>>,
+    pub(crate) ask: Option<Ask>,
 }
 
 impl<'a> Call<'a> {
@@ -51,6 +53,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn with_first(mut self, key: Option<Key<'a>>) -> Call<'a> {
         self.first = key;
+        self
+    }
+
+    /// With what the command itself asks for, in the place of what its connection does.
+    #[must_use]
+    pub fn with_ask(mut self, ask: Option<Ask>) -> Call<'a> {
+        self.ask = ask;
         self
     }
 }
@@ -120,5 +129,6 @@ impl ShardView<'_> {
         session.data.end(&mut self.state.engine);
         session.data.readonly = false;
         session.no_touch = false;
+        session.ask = Ask::Default;
     }
 }

@@ -79,6 +79,8 @@ pub struct ShardInfo {
     pub undone_units: u64,
     /// Replies that were not sent because their outcome is unknown.
     pub unknown_replies: u64,
+    /// Replies that waited for a commit since their clients ask for it, in a mode that does not.
+    pub asked: u64,
     /// Restores from the log, the one at the start included.
     pub restores: u64,
     /// This node's wall clock against the median of all nodes'.

@@ -15,6 +15,7 @@
 //! how consensus works, nor how replies reach clients.
 
 mod admit;
+mod ask;
 pub mod batch;
 mod client_pause;
 mod dirty;
@@ -38,6 +39,7 @@ mod state;
 mod turn;
 mod wait;
 
+pub use ask::Ask;
 pub use client_pause::PauseKind;
 pub use door::{Call, Door, DoorOutcome, ShardView};
 pub use info::{ShardInfo, Standing};

@@ -34,7 +34,7 @@ impl Outcome {
 pub struct Hold {
     pub(crate) tenure: Tenure,
     pub(crate) seq: Seq,
-    /// The mode in force when it was staged.
+    /// What it goes by: the mode in force when the command ran, or `Sync` if its client asked for that.
     pub(crate) durability: Durability,
     pub(crate) wrote: bool,
 }

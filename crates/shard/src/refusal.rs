@@ -12,6 +12,8 @@ pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
 /// `async`: the log is so far behind that another acknowledged write could be lost outside of the promised window.
 pub const LAGGING: &str =
     "CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up";
+/// `disabled`: a client asks that its replies wait for their commit.
+pub const NOT_DURABLE: &str = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub enum Refusal {
     OutOfMemory,
     /// The command or transaction could not be one log entry.
     TooLarge,
+    /// The client asks for a commit, and the mode promises none.
+    NotDurable,
 }
 
 impl Refusal {
@@ -54,6 +58,7 @@ impl Refusal {
             Refusal::Loading => "LOADING Valkey is loading the dataset in memory".into(),
             Refusal::ReadOnly => "READONLY You can't write against a read only replica.".into(),
             Refusal::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
+            Refusal::NotDurable => NOT_DURABLE.into(),
             Refusal::TooLarge => {
                 format!(
                     "ERR command or transaction is larger than a log entry, which holds {} bytes",

@@ -1,7 +1,8 @@
 //! Which replies may leave, and who waits for that.
 //!
 //! Ordering rules:
-//! - In `sync` a reply leaves only after everything it depends on has committed.
+//! - In `sync`, and in `async` where a client asks for it (`ask.rs`), a reply leaves only after everything it depends on has
+//!   committed: neither a lease that holds nor a small lag lets it leave before.
 //! - In `async` and `disabled` a write's reply leaves at once **if the lease still holds when it is flushed**, and in
 //!   `async` only while the durability lag is within its bound; a reply that was delayed past either (a paused
 //!   process) waits for its commit like one in `sync`.
@@ -44,40 +45,47 @@ impl Waiter {
 
 /// Who waits for which batch of the current tenure.
 pub(crate) struct WaitQueue {
-    /// The sequence that `by_seq[0]` waits for.
+    /// The sequence that the first place of both queues waits for.
     first: Seq,
-    by_seq: VecDeque<Vec<Rc<Waiter>>>,
+    /// Replies that only their commit releases.
+    for_commit: VecDeque<Vec<Rc<Waiter>>>,
+    /// Replies that leave earlier if lease and lag are well again.
+    for_health: VecDeque<Vec<Rc<Waiter>>>,
 }
 
 impl WaitQueue {
     /// Nobody waits; the next batch to commit is `first`.
     pub(crate) fn new(first: Seq) -> WaitQueue {
-        WaitQueue { first, by_seq: VecDeque::new() }
+        WaitQueue { first, for_commit: VecDeque::new(), for_health: VecDeque::new() }
     }
 
-    fn add(&mut self, seq: Seq, waiter: Rc<Waiter>) {
-        let place = seq.0.saturating_sub(self.first.0) as usize;
-        if self.by_seq.len() <= place {
-            self.by_seq.resize_with(place + 1, Vec::new);
+    fn add(&mut self, hold: Hold, waiter: Rc<Waiter>) {
+        let queue = if hold.durability == Durability::Sync { &mut self.for_commit } else { &mut self.for_health };
+        let place = hold.seq.0.saturating_sub(self.first.0) as usize;
+        if queue.len() <= place {
+            queue.resize_with(place + 1, Vec::new);
         }
-        self.by_seq[place].push(waiter);
+        queue[place].push(waiter);
     }
 
     /// Everything up to `seq` has committed.
     pub(crate) fn release(&mut self, seq: Seq) {
         while self.first <= seq {
-            for waiter in self.by_seq.pop_front().into_iter().flatten() {
-                waiter.wake();
-            }
+            let due = [self.for_commit.pop_front(), self.for_health.pop_front()];
+            due.into_iter().flatten().flatten().for_each(|waiter| waiter.wake());
             self.first = self.first.next();
         }
     }
 
     /// Wakes everybody, to look again.
     pub(crate) fn wake_all(&mut self) {
-        for waiter in self.by_seq.drain(..).flatten() {
-            waiter.wake();
-        }
+        self.for_commit.drain(..).flatten().for_each(|waiter| waiter.wake());
+        self.wake_early();
+    }
+
+    /// Wakes those whose replies need not wait for their commit. The others would look in vain at every turn.
+    pub(crate) fn wake_early(&mut self) {
+        self.for_health.drain(..).flatten().for_each(|waiter| waiter.wake());
     }
 }
 
@@ -152,7 +160,7 @@ impl Future for Released {
         let place = Some((self.hold.tenure, self.hold.seq));
         if self.waiter.queued_at.get() != place {
             self.waiter.queued_at.set(place);
-            leader.waiting.add(self.hold.seq, self.waiter.clone());
+            leader.waiting.add(self.hold, self.waiter.clone());
         }
         Poll::Pending
     }

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 
 use fastness_types::{BootNs, Slot};
 
+use crate::ask::Ask;
 use crate::outcome::WrittenAt;
 use crate::release::Waiter;
 use crate::shard::Inner;
@@ -25,6 +26,8 @@ pub struct Session {
     pub(crate) slowed_until: Option<BootNs>,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,
+    /// CLIENT DURABILITY.
+    pub(crate) ask: Ask,
     pub(crate) waiter: Rc<Waiter>,
     pub(crate) shard: Weak<Inner>,
 }
@@ -117,6 +120,17 @@ impl Session {
     /// CLIENT NO-TOUCH: reads leave the times of access alone.
     pub fn set_no_touch(&mut self, no_touch: bool) {
         self.no_touch = no_touch;
+    }
+
+    /// CLIENT DURABILITY: what the connection's replies wait for.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
+        self.ask
+    }
+
+    /// CLIENT DURABILITY SYNC and DEFAULT, for the commands that follow.
+    pub fn set_ask(&mut self, ask: Ask) {
+        self.ask = ask;
     }
 
     /// Number of watched keys.

@@ -12,6 +12,7 @@ use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
 use tokio::sync::Notify;
 
+use crate::ask::Ask;
 use crate::door::{Call, Door};
 use crate::info::ShardInfo;
 use crate::mode::ModeWish;
@@ -104,6 +105,7 @@ impl Shard {
             waits_for: WaitsFor::Shard,
             slowed_until: None,
             no_touch: false,
+            ask: Ask::Default,
             waiter: Rc::new(Waiter::default()),
             shard: Rc::downgrade(&self.inner),
         }
@@ -120,7 +122,7 @@ impl Shard {
     /// together may share it, if nothing is awaited between them.
     #[must_use]
     pub fn call<'a>(&self, args: Args<'a>, at: Now) -> Call<'a> {
-        Call { args, at, first: None }
+        Call { args, at, first: None, ask: None }
     }
 
     /// Runs one command of one session. The reply is appended to `out`. Never waits.

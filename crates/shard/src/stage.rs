@@ -41,7 +41,7 @@ pub(crate) struct Batched {
     pub(crate) opened: BootNs,
     pub(crate) bytes: usize,
     pub(crate) units: usize,
-    /// Units of clients.
+    /// Writes whose clients wait for its commit.
     pub(crate) writes: usize,
     /// The last mode unit in it.
     pub(crate) mode: Option<ModeWish>,
@@ -65,6 +65,7 @@ pub(crate) struct Stage {
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
     opened: BootNs,
+    /// Writes in it whose clients wait for its commit: in `sync` all.
     writes: usize,
     mode: Option<ModeWish>,
     sealed: VecDeque<(Batched, Bytes)>,
@@ -85,6 +86,8 @@ pub(crate) struct Stage {
     closings: u64,
     /// Somebody waits for the commit: close without waiting for more.
     hurry: bool,
+    /// A client that asked for it waits for the open batch's commit, whatever the mode: closed as in `sync`.
+    awaited: bool,
 }
 
 impl Stage {
@@ -109,6 +112,7 @@ impl Stage {
             impatience: 1,
             closings: 0,
             hurry: false,
+            awaited: false,
         }
     }
 
@@ -170,8 +174,27 @@ impl Stage {
         }
         self.effects.clear_touched();
         let length = self.effects.len() - before;
-        self.writes += usize::from(kind == UnitKind::Write);
         self.push(UnitHead { kind, durability: None, stamp: now.wall, length, record: None }, now);
+    }
+
+    /// The unit that was just staged is a write whose client waits for its commit.
+    #[inline]
+    pub(crate) fn count_waiting(&mut self) {
+        self.writes += 1;
+    }
+
+    /// A reply waits for the batch `seq` since its client asked for that. True if the loop has to look at the open batch
+    /// because of it.
+    pub(crate) fn await_commit(&mut self, seq: Seq) -> bool {
+        let is_news = seq == self.open_seq && !self.awaited;
+        self.awaited |= is_news;
+        is_news
+    }
+
+    /// The mode by which the open batch is closed.
+    #[inline]
+    fn closes_as(&self, mode: Durability) -> Durability {
+        if self.awaited { Durability::Sync } else { mode }
     }
 
     fn push(&mut self, head: UnitHead, now: Now) {
@@ -186,7 +209,7 @@ impl Stage {
     pub(crate) fn wants_loop(&self, mode: Durability, batching: &Batching) -> bool {
         self.heads.len() == 1
             || self.effects.len() >= batching.bytes_soft
-            || (mode == Durability::Sync && self.writes == self.expected)
+            || (self.closes_as(mode) == Durability::Sync && self.writes == self.expected)
     }
 
     /// Closes and proposes a batch that has reached its size within a turn, if the window has room.
@@ -209,7 +232,8 @@ impl Stage {
     /// When to close the open batch. In `sync` the batch waits for as many writes as replies were just released:
     /// clients that wait for their replies come back together, and one entry then serves them all. One client alone
     /// never waits: its one write is all that is expected. While another batch is in flight this one stays open a little,
-    /// since a commit costs the same some hundred microseconds of each node, whether it is one write's or fifty's.
+    /// since a commit costs the same some hundred microseconds of each node, whether it is one write's or fifty's. A batch that a
+    /// client of an `async` cluster waits for is closed in the same way, for the same reason; only those who wait are counted.
     pub(crate) fn when(&self, mode: Durability, batching: &Batching, now: BootNs) -> Close {
         if self.heads.is_empty() || !self.sealed.is_empty() || self.in_flight.len() >= batching.in_flight_max {
             return Close::Not;
@@ -217,7 +241,7 @@ impl Stage {
         if self.hurry || self.effects.len() >= batching.bytes_soft {
             return Close::Now;
         }
-        let at = match mode {
+        let at = match self.closes_as(mode) {
             Durability::Sync if !self.in_flight.is_empty() => self.opened.plus(batching.sync_hold),
             Durability::Sync if self.writes >= self.expected => return Close::Now,
             Durability::Sync => self.released.plus(batching.sync_wait / self.impatience),
@@ -229,9 +253,9 @@ impl Stage {
     /// The open batch is about to be closed: was it worth the wait? Clients that come back together write far more often just
     /// after they were released than while the batch before was in flight. Where writes come as they please the wait is
     /// cut short, and tried again once in a while.
-    pub(crate) fn learn(&mut self, now: BootNs) {
+    pub(crate) fn learn(&mut self, mode: Durability, now: BootNs) {
         self.closed_at = now;
-        if self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
+        if self.closes_as(mode) != Durability::Sync || self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
             return;
         }
         self.closings += 1;
@@ -270,6 +294,7 @@ impl Stage {
         self.writes = 0;
         self.mode = None;
         self.hurry = false;
+        self.awaited = false;
     }
 
     /// Proposes sealed batches while the window has room.

@@ -105,6 +105,8 @@ pub(crate) struct Counters {
     pub(crate) undone: u64,
     pub(crate) undone_units: u64,
     pub(crate) unknown_replies: u64,
+    /// Replies that wait for their commit since their clients ask for it, in a mode that does not.
+    pub(crate) asked: u64,
     pub(crate) restores: u64,
 }
 
@@ -272,6 +274,7 @@ impl State {
             undone: self.counters.undone,
             undone_units: self.counters.undone_units,
             unknown_replies: self.counters.unknown_replies,
+            asked: self.counters.asked,
             restores: self.counters.restores,
             clock,
         }

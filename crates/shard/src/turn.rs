@@ -223,7 +223,7 @@ impl State {
             Close::Not => None,
             Close::At(at) => Some(at.since(now)),
             Close::Now => {
-                stage.learn(now);
+                stage.learn(mode, now);
                 stage.seal(mode);
                 stage.propose(&inner.handle, self.batching.in_flight_max);
                 None
@@ -267,7 +267,7 @@ impl State {
             && leader.may_act(now)
         {
             // Replies that were held since the lease had run out or the log was behind: both are well again.
-            leader.waiting.wake_all();
+            leader.waiting.wake_early();
         }
     }
 }

@@ -3,7 +3,8 @@
 //! The model knows what each command must answer on this primary's memory, which writes a reply depends on, and how
 //! many writes of each epoch the log holds. Checked on every reply:
 //! - the text is the model's
-//! - it leaves only when what it depends on is in the log (`sync`), and does leave then
+//! - it leaves only when what it depends on is in the log (`sync`, and where a client of `async` asks for it), and does
+//!   leave then
 //! - it is unknown only if what it depends on can no longer be in the log
 //!
 //! And at the end of every tenure: memory, a follower that applied the same log, and a fresh replay have one digest.
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_shard::{Leave, Outcome};
+use fastness_shard::{Ask, Leave, Outcome};
 use fastness_types::{Clock, Durability, Epoch};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -47,6 +48,8 @@ struct Held {
     epoch: Epoch,
     /// The write of its epoch that it depends on.
     depends_on: usize,
+    /// Its mode is `sync`, or its client asked for that.
+    durable: bool,
     line: String,
 }
 
@@ -124,7 +127,8 @@ impl Run {
         let mode = if rng.random_bool(0.75) { Durability::Sync } else { Durability::Async };
         let store = Rc::new(MemorySnapshots::default());
         let world = World::primary(Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode) }).await;
-        let clients = (0..4).map(|_| world.client()).collect();
+        let mut clients: Vec<Client> = (0..4).map(|_| world.client()).collect();
+        clients[0].session.set_ask(Ask::Sync);
         let mut model = Model::default();
         model.begin(Data::new());
         Run { seed, mode, rng, store, world, clients, model, held: Vec::new(), term: 1, leads: true }
@@ -161,16 +165,16 @@ impl Run {
 
     fn flush(&mut self, client: usize) {
         self.model.data.clear();
-        let reply = self.clients[client].run("FLUSHALL");
+        let (reply, durable) = self.ask(client, "FLUSHALL");
         self.model.history.push(self.model.data.clone());
         self.model.all_changed = self.model.writes();
         let depends = self.model.writes();
-        self.check(client, "FLUSHALL".into(), reply, "+OK\r\n".into(), depends, true);
+        self.check(client, "FLUSHALL".into(), (reply, durable), "+OK\r\n".into(), depends, true);
     }
 
     fn size(&mut self, client: usize) {
         let text = format!(":{}\r\n", self.model.data.len());
-        let reply = self.clients[client].run("DBSIZE");
+        let reply = self.ask(client, "DBSIZE");
         let depends = self.model.writes();
         self.check(client, "DBSIZE".into(), reply, text, depends, false);
     }
@@ -191,7 +195,7 @@ impl Run {
     }
 
     fn finish(&mut self, client: usize, line: String, text: String, changed: Vec<&'static str>, depends: usize) {
-        let reply = self.clients[client].run(&line);
+        let reply = self.ask(client, &line);
         let wrote = !changed.is_empty();
         if wrote {
             self.model.history.push(self.model.data.clone());
@@ -202,11 +206,35 @@ impl Run {
         self.check(client, line, reply, text, depends, wrote);
     }
 
-    fn check(&mut self, client: usize, line: String, reply: Reply, text: String, depends_on: usize, wrote: bool) {
+    /// Runs a command, which may say itself what it asks for; gives whether its reply has to wait for its commit.
+    fn ask(&mut self, client: usize, line: &str) -> (Reply, bool) {
+        let ask = match self.rng.random_range(0..6) {
+            0 => Some(Ask::Sync),
+            1 => Some(Ask::Default),
+            _ => None,
+        };
+        let client = &mut self.clients[client];
+        let reply = match ask {
+            Some(ask) => client.run_asking(ask, line),
+            None => client.run(line),
+        };
+        let asked = ask.unwrap_or(client.session.ask()) == Ask::Sync;
+        (reply, asked || self.mode == Durability::Sync)
+    }
+
+    fn check(
+        &mut self,
+        client: usize,
+        line: String,
+        (reply, durable): (Reply, bool),
+        text: String,
+        depends_on: usize,
+        wrote: bool,
+    ) {
         assert_eq!(reply.text, text, "seed {}: {line}", self.seed);
         assert_eq!(reply.wrote(), wrote, "seed {}: {line}", self.seed);
-        let depends_on = if self.mode == Durability::Sync || wrote { depends_on } else { 0 };
-        self.held.push(Held { client, reply, epoch: *self.world.epoch.borrow(), depends_on, line });
+        let depends_on = if durable || wrote { depends_on } else { 0 };
+        self.held.push(Held { client, reply, epoch: *self.world.epoch.borrow(), depends_on, durable, line });
     }
 
     /// Looks at every held reply.
@@ -220,7 +248,7 @@ impl Run {
             let told = self.clients[held.client].leave(&held.reply);
             let about = format!("seed {}: {} of {} needs {}", self.seed, held.line, held.epoch, held.depends_on);
             match told {
-                Leave::Now if self.mode == Durability::Sync => assert!(in_log, "left early: {about}"),
+                Leave::Now if held.durable => assert!(in_log, "left early: {about}"),
                 Leave::Now => assert!(in_log || (of_now && lease_holds), "left early: {about}"),
                 Leave::Unknown => assert!(!in_log && !of_now, "unknown too soon: {about}"),
                 Leave::Wait => assert!(!in_log, "held although committed: {about}"),

@@ -1,6 +1,6 @@
 //! What a command's arguments are, as COMMAND DOCS tells it: command line clients make hints of it, generators make code.
 
-use super::argument_facts::ARGUMENTS;
+use super::own;
 use fastness_resp::ReplyBuf;
 
 /// What an argument is.
@@ -166,7 +166,7 @@ fn write_text((field, text): (&str, &str), reply: &mut ReplyBuf) {
 
 /// The arguments of the command of this name.
 pub(super) fn of(name: &str) -> &'static [Argument] {
-    ARGUMENTS.iter().find(|(command, _)| *command == name).map_or(&[], |(_, arguments)| arguments)
+    own::arguments().find(|(command, _)| *command == name).map_or(&[], |(_, arguments)| arguments)
 }
 
 /// Appends arguments as COMMAND DOCS tells them.
@@ -178,6 +178,7 @@ pub(super) fn write(arguments: &[Argument], reply: &mut ReplyBuf) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::argument_facts::ARGUMENTS;
     use crate::command::{all, present};
     use std::collections::BTreeSet;
 

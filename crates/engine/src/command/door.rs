@@ -29,6 +29,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("quit", "", "Closes this connection.", Door::Quit),
     Command::door("reset", "", "Puts this connection into the state it began with.", Door::Reset),
     Command::door("client|capa", "<capability> [<capability> ...]", "Tells what this connection's client can do.", Door::ClientCapa),
+    Command::door("client|durability", "[SYNC|DEFAULT]", "Tells, or chooses, whether this connection's replies wait for the commit of what they depend on.", Door::ClientDurability),
     Command::door("client|getname", "", "Tells this connection's name.", Door::ClientGetname),
     Command::door("client|getredir", "", "Tells which client gets this connection's invalidations.", Door::ClientGetredir),
     Command::door("client|id", "", "Tells this connection's number.", Door::ClientId),

@@ -2,6 +2,7 @@
 //!
 //! - [`spec`]: the types of a row.
 //! - `facts`: what Valkey says about its commands (generated).
+//! - `own`: the facts about commands of our own.
 //! - `table`: one line per command that is there, joined with the facts.
 //! - `door`: the commands that the door runs.
 //! - [`lookup()`]: from a request to its command or to Valkey's refusal.
@@ -19,6 +20,7 @@ mod introspect;
 mod introspect_docs;
 mod keys;
 mod lookup;
+mod own;
 pub mod parse;
 pub mod spec;
 mod table;

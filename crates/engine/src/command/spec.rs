@@ -55,6 +55,7 @@ pub enum DoorCommand {
     Asking,
     Auth,
     ClientCapa,
+    ClientDurability,
     ClientGetname,
     ClientGetredir,
     ClientId,
@@ -522,7 +523,7 @@ pub struct CommandSpec {
     pub(super) routed_by: Option<usize>,
     /// Hints for clients, as COMMAND INFO prints them.
     pub tips: &'static [&'static str],
-    /// Version of Valkey (or of what it came from) that first had it.
+    /// Version of Valkey (or of what it came from) that first had it; of a command of our own, Fastness' version.
     pub since: &'static str,
     /// See [`Group`].
     pub group: Group,
@@ -536,6 +537,8 @@ pub struct CommandSpec {
     pub subcommands: std::ops::Range<usize>,
     /// Whether clients may use it: it or one of its subcommands runs.
     pub is_there: bool,
+    /// Whether it is Fastness' own: Valkey has no such command.
+    pub is_own: bool,
     /// Whether its one key is the argument behind the name.
     pub key_is_first: bool,
 }

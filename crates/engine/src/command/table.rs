@@ -1,14 +1,14 @@
-//! The table: every command that Valkey knows, and which of them are there.
+//! The table: every command that Valkey knows, and which of them are there; and those of our own (`own.rs`).
 //!
 //! A new command is one file under its data type and one line in [`COMMANDS`]; a new command of the door is one line in
-//! `door.rs`. Everything else (look-up, arity, routing, COMMAND, HELP) is read from the joined table.
+//! `door.rs`; one that Valkey does not have has its facts in `own.rs`. Everything else (look-up, arity, routing, COMMAND, HELP) is read from the joined table.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::door;
-use super::facts::FACTS;
 use super::help;
+use super::own;
 use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyFlags, KeyPositions, KeySpec, Run, key_flag};
 use super::{introspect, introspect_docs};
 use crate::{cluster, connection, generic, hash, server, string};
@@ -140,17 +140,17 @@ struct Table {
 /// Four times the number of top-level commands, so that most look-ups compare one name.
 const BUCKETS: usize = 1024;
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::join(FACTS));
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::join(&own::rows()));
 
 impl Table {
-    fn join(facts: &'static [Facts]) -> Table {
+    fn join(facts: &[Facts]) -> Table {
         let mut specs: Vec<CommandSpec> =
             facts.iter().enumerate().map(|(index, row)| spec(index, row, facts)).collect();
         for command in COMMANDS.iter().chain(door::COMMANDS) {
             let spec = specs
                 .iter_mut()
                 .find(|spec| spec.name == command.name)
-                .unwrap_or_else(|| panic!("{} is in the table and not among Valkey's commands", command.name));
+                .unwrap_or_else(|| panic!("{} is in the table, and there are no facts about it", command.name));
             assert!(matches!(spec.run, Run::Absent), "{} is in the table twice", command.name);
             (spec.syntax, spec.summary, spec.run) = (command.syntax, command.summary, command.run);
         }
@@ -223,6 +223,7 @@ fn spec(index: usize, row: &Facts, facts: &[Facts]) -> CommandSpec {
         run: Run::Absent,
         subcommands: subcommands(row.name, facts),
         is_there: false,
+        is_own: own::is_own(row.name),
         key_is_first: key_is_first(row.key_specs),
     }
 }
@@ -271,7 +272,7 @@ fn absolute(first: i16, last: i8) -> i16 {
     if last >= 0 { first + last } else { last }
 }
 
-/// Every command and subcommand that Valkey knows, by group and name.
+/// Every command and subcommand that Valkey knows, and our own, by group and name.
 #[must_use]
 pub fn all() -> &'static [CommandSpec] {
     &TABLE.specs

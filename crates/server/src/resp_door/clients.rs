@@ -66,6 +66,8 @@ pub struct Client {
     pub no_evict: Cell<bool>,
     /// CLIENT NO-TOUCH.
     pub no_touch: Cell<bool>,
+    /// CLIENT DURABILITY SYNC.
+    pub durable: Cell<bool>,
     /// CLIENT CAPA redirect. It is shown, and changes nothing for clients of a cluster, as in Valkey.
     pub redirect: Cell<bool>,
     /// READONLY.
@@ -129,6 +131,7 @@ impl Client {
             reply_mode: Cell::new(ReplyMode::On),
             no_evict: Cell::new(false),
             no_touch: Cell::new(false),
+            durable: Cell::new(false),
             redirect: Cell::new(false),
             readonly: Cell::new(false),
             queued: Cell::new(-1),
@@ -201,6 +204,7 @@ impl Client {
         self.reply_mode.set(ReplyMode::On);
         self.no_evict.set(false);
         self.no_touch.set(false);
+        self.durable.set(false);
         self.readonly.set(false);
         self.queued.set(-1);
     }
@@ -215,6 +219,8 @@ impl Client {
             (self.readonly.get(), 'r'),
             (self.no_evict.get(), 'e'),
             (self.no_touch.get(), 'T'),
+            // Our own: Valkey has no such letter.
+            (self.durable.get(), 'D'),
             (self.killed.get(), 'A'),
         ];
         flags.extend(all.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag));

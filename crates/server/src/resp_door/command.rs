@@ -78,6 +78,7 @@ fn run(command: DoorCommand, mut call: Call<'_, '_>) -> DoorOutcome {
         DoorCommand::Auth => hello::auth(call),
         DoorCommand::Hello => hello::hello(&mut call),
         DoorCommand::ClientCapa => client::capa(call),
+        DoorCommand::ClientDurability => client::durability(call),
         DoorCommand::ClientGetname => client::getname(call),
         DoorCommand::ClientGetredir => client::getredir(call),
         DoorCommand::ClientId => client::id(call),

@@ -19,12 +19,12 @@ use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
 use fastness_shard::{Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
 use tokio::io::Interest;
 
-use super::ReplicaDoor;
 use super::clients::{Arrival, Client, ReplyMode, Unblock};
 use super::command::ConnectionDoor;
 use super::release::Replies;
 use super::stats::add;
 use super::stream::{ClientStream, Filled};
+use super::{ReplicaDoor, attribute};
 use crate::config::Config;
 
 /// Replies that have not left, bytes: at it no further command of the connection runs.
@@ -440,8 +440,17 @@ impl Connection {
         let start = self.replies.out.len();
         let args = self.spans[i].args(bytes);
         let mut door = ConnectionDoor { replica: &self.door, client: &self.client, spec: None };
-        let call = self.door.shard.call(args, at.now).with_first(at.first);
-        let outcome = self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door);
+        let outcome = match self.spans[i].attribute(bytes).map(attribute::read).transpose() {
+            Ok(ask) => {
+                let call = self.door.shard.call(args, at.now).with_first(at.first).with_ask(ask);
+                self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door)
+            }
+            Err(text) => {
+                self.session.fail_transaction();
+                self.replies.out.error(text);
+                Outcome::REPLY
+            }
+        };
         let spec = door.spec;
         if outcome == Outcome::Busy {
             debug_assert_eq!(self.replies.out.len(), start);

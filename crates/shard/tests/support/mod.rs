@@ -483,11 +483,27 @@ impl Client {
         self.run_args(&words)
     }
 
+    /// Runs a command that says itself what it asks for.
+    pub fn run_asking(&mut self, ask: Ask, line: &str) -> Reply {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.call(&words, Some(ask))
+    }
+
     pub fn run_args(&mut self, words: &[&[u8]]) -> Reply {
+        self.call(words, None)
+    }
+
+    fn call(&mut self, words: &[&[u8]], ask: Option<Ask>) -> Reply {
         let mut out = ReplyBuf::new(self.protocol);
-        let call = self.shard.call(Args::slices(words), self.shard.now());
+        let call = self.shard.call(Args::slices(words), self.shard.now()).with_ask(ask);
         let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedDoor);
         Reply { text: String::from_utf8_lossy(&out.bytes).into_owned(), outcome }
+    }
+
+    /// Whose replies wait for their commit.
+    pub fn asking(mut self) -> Client {
+        self.session.set_ask(Ask::Sync);
+        self
     }
 
     pub fn readonly(mut self) -> Client {

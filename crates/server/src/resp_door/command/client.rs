@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use fastness_resp::Protocol;
-use fastness_shard::DoorOutcome;
+use fastness_shard::{Ask, DoorOutcome, refusal};
 
 use super::client_filter::Filter;
 use super::{Call, SYNTAX, is};
@@ -146,6 +146,22 @@ pub(super) fn no_touch(mut call: Call<'_, '_>) {
     let client = call.client.clone();
     if let Some(on) = switch(&mut call, &client.no_touch) {
         call.session.set_no_touch(on);
+    }
+}
+
+/// `CLIENT DURABILITY [SYNC|DEFAULT]`: Fastness' own. The shard does what it says; here it is said.
+pub(super) fn durability(call: Call<'_, '_>) {
+    let Some(wished) = call.args.try_get(2) else { return call.out.bulk(call.session.ask().name()) };
+    match Ask::named(wished) {
+        Some(ask) if call.args.len() == 3 => {
+            if ask == Ask::Sync && !call.shard.info().durability.is_durable() {
+                return call.out.error(refusal::NOT_DURABLE);
+            }
+            call.session.set_ask(ask);
+            call.client.durable.set(ask == Ask::Sync);
+            call.out.ok();
+        }
+        _ => call.out.error(SYNTAX),
     }
 }
 

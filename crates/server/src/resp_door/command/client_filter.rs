@@ -153,8 +153,8 @@ fn read_database(value: &[u8], wanted: bool) -> Result<Condition, String> {
     }
 }
 
-/// The letters of all flags that Valkey knows, also of those that no connection has here.
-const FLAGS: &str = "ABEIMNOPRSTUbcdeirtux";
+/// The letters of all flags that Valkey knows, also of those that no connection has here, and `D` of our own.
+const FLAGS: &str = "ABDEIMNOPRSTUbcdeirtux";
 
 fn letters(option: &str, value: &[u8], wanted: bool, known: &str) -> Result<Vec<u8>, String> {
     if value.iter().all(|letter| known.as_bytes().contains(letter)) {

@@ -322,6 +322,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_undone": shard.undone,
         "durability_undone_writes": shard.undone_units,
         "durability_unknown_replies": shard.unknown_replies,
+        "durability_replies_asked_to_wait": shard.asked,
         "durability_log_checksum": format_args!("{:016x}", shard.log_checksum),
         "durability_snapshot_in_progress": u8::from(shard.snapshot.in_progress),
         "durability_snapshot_index": shard.snapshot.newest.0,

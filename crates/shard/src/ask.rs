@@ -1,0 +1,68 @@
+//! What a client asks for beyond the mode in force: for its connection (CLIENT DURABILITY) or for one command (an attribute
+//! in front of it).
+//!
+//! - A reply goes by the stricter of the mode in force and what was asked. What a command says replaces what its connection
+//!   says. On a cluster in `async` a reply that asked for `sync` is held, released and put in doubt exactly as in `sync`, and so is
+//!   a read's that saw effects not yet committed. Everybody else's replies leave as before.
+//! - A transaction is one unit: what EXEC says, or else the connection, holds for all of it.
+//! - In `disabled` it is refused: nobody may build a promise upon a mode that makes none.
+
+use fastness_types::Durability;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ask {
+    /// Nothing: the mode in force decides.
+    #[default]
+    Default,
+    /// Replies wait for the commit of what they depend on.
+    Sync,
+}
+
+impl Ask {
+    /// As clients write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ask::Default => "default",
+            Ask::Sync => "sync",
+        }
+    }
+
+    /// The one of this name, in upper or lower case.
+    #[must_use]
+    pub fn named(word: &[u8]) -> Option<Ask> {
+        [Ask::Default, Ask::Sync].into_iter().find(|ask| word.eq_ignore_ascii_case(ask.name().as_bytes()))
+    }
+
+    /// What a reply goes by while `mode` is in force.
+    #[inline]
+    #[must_use]
+    pub(crate) fn within(self, mode: Durability) -> Durability {
+        match self {
+            Ask::Default => mode,
+            Ask::Sync => mode.stricter(Durability::Sync),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Durability::{Async, Disabled, Sync};
+
+    #[test]
+    fn the_stricter_counts() {
+        for mode in [Sync, Async, Disabled] {
+            assert_eq!(Ask::Default.within(mode), mode);
+            assert_eq!(Ask::Sync.within(mode), Sync);
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(Ask::named(b"SYNC"), Some(Ask::Sync));
+        assert_eq!(Ask::named(b"default"), Some(Ask::Default));
+        assert_eq!(Ask::named(b"async"), None);
+    }
+}
