@@ -167,6 +167,89 @@ class ValkeyPyTls(ValkeyPy):
     tls = True
 
 
+class AskingForCommit:
+    """CLIENT DURABILITY and the attribute, on an `async` cluster, by what ordinary client libraries have."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(shards=1, durability="async")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.stop()
+
+    def primary(self):
+        """A client of one connection, to the primary."""
+        for host, port in self.cluster.doors(False):
+            client = self.module.__dict__[self.plain_class](host=host, port=port, decode_responses=True)
+            if client.execute_command("ROLE")[0] == "master":
+                return client
+            client.close()
+        self.fail("no primary")
+
+    def waited(self, client):
+        """How many replies have waited for their commit since their clients asked for it."""
+        return client.info("durability")["durability_replies_asked_to_wait"]
+
+    def test_for_a_connection(self):
+        with self.primary() as client, client.client() as asking, client.client() as other:
+            before = self.waited(other)
+            self.assertEqual(asking.execute_command("CLIENT", "DURABILITY", "SYNC"), "OK")
+            self.assertEqual(asking.execute_command("CLIENT", "DURABILITY"), "sync")
+            self.assertEqual(other.execute_command("CLIENT", "DURABILITY"), "default")
+            for i in range(20):
+                self.assertTrue(asking.set(f"ask:{i}", i))
+                self.assertTrue(other.set(f"plain:{i}", i))
+            pipe = asking.pipeline(transaction=True)
+            pipe.incr("{ask}n").incr("{ask}n")
+            self.assertEqual(pipe.execute(), [1, 2])
+            self.assertEqual(self.waited(other) - before, 21)
+            self.assertEqual([c["flags"] for c in other.client_list() if "D" in c["flags"]], ["D"])
+
+    def test_for_every_connection_of_a_pool(self):
+        """A client that connects anew asks anew: by the hook that libraries have for that."""
+
+        def ask(connection):
+            connection.send_command("CLIENT", "DURABILITY", "SYNC")
+            self.assertIn(connection.read_response(), ["OK", b"OK"])
+
+        with self.primary() as client:
+            before = self.waited(client)
+            host, port = self.cluster.doors(False)[0]
+            options = {self.connect_hook: ask}
+            with self.module.cluster.__dict__[self.client_class](host=host, port=port, **options) as asking:
+                for i in range(20):
+                    self.assertTrue(asking.set(f"{{pool}}{i}", i))
+                self.assertEqual(self.waited(client) - before, 20)
+
+    def test_for_one_command(self):
+        attribute = b"|1\r\n$10\r\ndurability\r\n$4\r\nsync\r\n"
+        with self.primary() as client:
+            before = self.waited(client)
+            connection = client.connection_pool.get_connection()
+            connection.send_packed_command([attribute, *connection.pack_command("SET", "once", "1")])
+            self.assertEqual(connection.read_response(), "OK")
+            connection.send_packed_command([attribute.replace(b"sync", b"what"), *connection.pack_command("PING")])
+            with self.assertRaisesRegex(self.module.exceptions.ResponseError, "'sync' or 'default', not 'what'"):
+                connection.read_response()
+            client.connection_pool.release(connection)
+            self.assertEqual(self.waited(client) - before, 1)
+
+
+class RedisPyAsking(AskingForCommit, unittest.TestCase):
+    module = redis
+    client_class = "RedisCluster"
+    plain_class = "Redis"
+    connect_hook = "redis_connect_func"
+
+
+class ValkeyPyAsking(AskingForCommit, unittest.TestCase):
+    module = valkey
+    client_class = "ValkeyCluster"
+    plain_class = "Valkey"
+    connect_hook = "valkey_connect_func"
+
+
 class Glide(unittest.TestCase):
     tls = False
 
