@@ -4,7 +4,7 @@
 
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Key, Random, command};
 use fastness_resp::{Args, Protocol, ReplyBuf};
-use fastness_types::{HashSeed, WallMs, slot_of};
+use fastness_types::{HashSeed, Seq, WallMs, slot_of};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -97,8 +97,44 @@ fn main() {
         }
         report(&format!("{name}, prefetched"), started, RUNS);
     }
+    kept(&mut bench, &keys, &value);
     apply(&mut bench, &keys, &value);
     parts(&bench, &keys);
+}
+
+/// SET as a primary runs it, with records for the case that it must be undone, which are dropped a few batches later; and
+/// undoing as many.
+fn kept(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
+    const BATCH: usize = 1_000;
+    const OPEN: u64 = 4;
+    bench.engine.keep_undo(usize::MAX);
+    let mut seq = Seq(1);
+    let started = Instant::now();
+    for batch in keys.chunks(BATCH) {
+        for chunk in batch.chunks(PIPELINE) {
+            let places: Vec<_> = chunk.iter().map(|key| bench.engine.key(key)).collect();
+            bench.engine.prefetch(places.iter());
+            for (key, place) in chunk.iter().zip(places) {
+                bench.run_placed(Args::slices(&[b"SET", key, value]), Some(place));
+                bench.engine.end_unit(seq);
+            }
+            bench.forget();
+        }
+        bench.engine.forget_undo(Seq(seq.0.saturating_sub(OPEN)));
+        seq = seq.next();
+    }
+    report("SET, prefetched, undo kept", started, RUNS);
+    bench.engine.keep_undo(usize::MAX);
+    for key in &keys[..RUNS / 4] {
+        bench.run(Args::slices(&[b"SET", key, value]));
+        bench.engine.end_unit(Seq(1));
+        bench.forget();
+    }
+    let held = bench.engine.undo_bytes() as usize / (RUNS / 4);
+    let started = Instant::now();
+    assert!(bench.engine.undo());
+    report("SET, undone", started, RUNS / 4);
+    println!("{:<28} {held:>7} bytes", "SET, a record");
 }
 
 /// What a follower does with a batch of SETs.

@@ -128,10 +128,15 @@ impl Engine {
         self.newest_stamp = self.newest_stamp.max(stamp);
     }
 
-    /// Bytes in use by the data, and by an image of it that is being written.
+    /// What was seen since then has been undone.
+    pub(crate) fn go_back_to(&mut self, stamp: WallMs) {
+        self.newest_stamp = stamp;
+    }
+
+    /// Bytes in use by the data, by an image of it that is being written, and by what may have to come back.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
-        self.keyspace.account().bytes + self.image_bytes()
+        self.keyspace.account().bytes + self.image_bytes() + self.undo_bytes()
     }
 
     /// The bound of [`Engine::memory_used`]; 0: none.

@@ -178,7 +178,7 @@ impl Engine {
     /// Gives an image up.
     pub fn drop_image(&mut self) {
         if let Some(tables) = self.image.take().and_then(|image| image.flushed) {
-            self.keyspace.retire(tables);
+            self.keyspace.give_back_tables(tables);
         }
     }
 
@@ -193,11 +193,8 @@ impl Engine {
         let Some(image) = &mut self.image else { return };
         match effect {
             Effect::FlushAll => {
-                let tables = self.keyspace.take_tables();
-                if image.flushed.is_none() {
+                if let Some(tables) = self.keyspace.take_tables(image.flushed.is_none()) {
                     image.flushed = Some(tables);
-                } else {
-                    self.keyspace.retire(tables);
                 }
             }
             Effect::Rename { from, to } => {

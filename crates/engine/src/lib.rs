@@ -10,6 +10,7 @@
 //! - [`string`], [`hash`], [`generic`], [`connection`], [`cluster`], [`server`]: the commands themselves, one file each or per
 //!   tight family.
 //! - [`transaction`], [`watch`]: MULTI and WATCH.
+//! - [`undo`]: back to what is committed.
 //! - [`image`]: all data at one point, written out while commands go on, and read back.
 //!
 //! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
@@ -33,6 +34,7 @@ pub mod string;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transaction;
+pub mod undo;
 pub mod value;
 pub mod watch;
 

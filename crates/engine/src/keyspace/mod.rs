@@ -5,6 +5,7 @@
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
 //! - [`deadlines`]: the keys with a deadline, earliest first.
 //! - [`hashes`]: changes of hashes, fields and their deadlines.
+//! - [`undo`]: what changes destroy and may have to bring back.
 //! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
 //!
 //! Nothing here knows commands, effects or clocks. What an operation does depends on its arguments and the data
@@ -18,6 +19,7 @@ pub mod hashes;
 pub mod memory;
 pub mod slots;
 pub mod table;
+pub mod undo;
 
 #[cfg(test)]
 mod entry_tests;
@@ -27,6 +29,8 @@ mod hashes_tests;
 mod slots_tests;
 #[cfg(test)]
 mod table_tests;
+#[cfg(test)]
+mod undo_tests;
 
 pub use entry::{Entry, NewValue};
 pub use slots::{ExpiryChange, Key, Keyspace};

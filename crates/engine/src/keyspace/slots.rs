@@ -4,6 +4,7 @@ use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
 use super::table::Table;
+use super::undo::{Flushed, Keeper, overwrite};
 use crate::execute::Random;
 use crate::value::hash::FieldTable;
 use crate::value::{Object, ValueRef, number};
@@ -11,6 +12,7 @@ use fastness_types::limits::VALUE_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
+use std::ops::Range;
 
 /// A key with the place that follows from it: made once per command, by [`Keyspace::key`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,10 @@ const GROW_INLINE_MAX: usize = 1024;
 const DUE_HASH_BITS: u32 = 50;
 /// The slot's part of a scan's cursor.
 const CURSOR_SLOT_BITS: u32 = 14;
+/// See [`Keyspace`].
+pub(super) type Groups = [u64; SLOTS / GROUP];
+/// Room for entries that are to be freed, which is kept when there are none.
+const RETIRED_KEPT: usize = 4_096;
 
 /// Every key of one replica.
 ///
@@ -62,7 +68,8 @@ const CURSOR_SLOT_BITS: u32 = 14;
 /// - `due` holds exactly the entries with a deadline, each under its deadline; `fields_due` the hashes with a deadline of a
 ///   field, each under the earliest of them.
 /// - `groups[i]` is the number of keys in the `i`-th 128 slots, `len` that of all.
-/// - `account.bytes` is what all tables, entries and values take; `retired` and `retired_fields` are still counted.
+/// - `account.bytes` is what all tables, entries and values take; what is retired is still counted.
+/// - Whatever a change destroys is left to `undo` while that is there; see [`super::undo`].
 ///
 /// The hash is SipHash-1-3 under the cluster's secret seed: keys are chosen by clients, and a faster hash that can be
 /// attacked (foldhash promises no more than "minimal" resistance) would let one client make every other one slow. The
@@ -70,15 +77,18 @@ const CURSOR_SLOT_BITS: u32 = 14;
 pub struct Keyspace {
     pub(super) seed: HashSeed,
     pub(super) slots: Box<[Table]>,
-    groups: [u64; SLOTS / GROUP],
+    groups: Groups,
     len: u64,
     due: Deadlines,
     fields_due: Deadlines,
     account: Account,
+    pub(super) undo: Keeper,
     /// Flushed tables that are freed a little at a time.
     retired: Vec<Box<[Table]>>,
     /// The same of large hashes.
     retired_fields: Vec<Table>,
+    /// The same of entries that were held to be undone.
+    retired_entries: Vec<Entry>,
 }
 
 fn empty_slots() -> Box<[Table]> {
@@ -134,8 +144,10 @@ impl Keyspace {
             due: Deadlines::default(),
             fields_due: Deadlines::default(),
             account,
+            undo: None,
             retired: Vec::new(),
             retired_fields: Vec::new(),
+            retired_entries: Vec::new(),
         }
     }
 
@@ -244,10 +256,7 @@ impl Keyspace {
             return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
         }
         let bytes_before = entry.heap_bytes();
-        match entry.overwrite(value(old.is_some()), new) {
-            Ok(()) => entry.set_access(seconds(now)),
-            Err(value) => *entry = Entry::new(key.bytes, value, new, seconds(now)),
-        }
+        overwrite(&mut self.undo, entry, value(old.is_some()), new, seconds(now));
         let bytes_after = entry.heap_bytes();
         self.recount(bytes_before, bytes_after);
         self.reschedule(key, old, new);
@@ -262,10 +271,17 @@ impl Keyspace {
         reschedule(&mut self.due, key, old, new);
     }
 
-    /// Adds an entry whose key is not there.
+    /// Adds an entry whose key is not there, and notes that it was not.
     fn insert(&mut self, key: &Key<'_>, entry: Entry) {
+        if let Some(undo) = &mut self.undo {
+            undo.absent(key.bytes);
+        }
+        self.add(key, entry);
+    }
+
+    fn add(&mut self, key: &Key<'_>, entry: Entry) {
         self.reschedule(key, None, entry.deadline());
-        self.reschedule_fields(key, None, entry.fields().and_then(FieldTable::first_deadline));
+        self.reschedule_fields(key, None, first_of_fields(&entry));
         let seed = self.seed;
         let hash_of = |bytes: &[u8]| {
             let mut hasher = SipHasher13::new_with_key(&seed.0);
@@ -278,21 +294,38 @@ impl Keyspace {
         self.len += 1;
     }
 
-    /// Takes a key out.
+    /// Puts an entry in the place of what its key holds, if anything.
+    pub(super) fn replace(&mut self, slot: Slot, hash: u64, entry: Entry) {
+        // What follows needs the place alone.
+        let place = Key { bytes: &[], slot, hash };
+        let table = &mut self.slots[usize::from(slot.0)];
+        let Some(held) = table.find_mut(hash, entry.key()) else { return self.add(&place, entry) };
+        let new = (entry.heap_bytes(), entry.deadline(), first_of_fields(&entry));
+        let gone = std::mem::replace(held, entry);
+        let old = (gone.heap_bytes(), gone.deadline(), first_of_fields(&gone));
+        self.recount(old.0, new.0);
+        self.reschedule(&place, old.1, new.1);
+        self.reschedule_fields(&place, old.2, new.2);
+        retire_fields(gone, &mut self.retired_fields, &mut self.account);
+    }
+
+    /// Takes a key out. What it held is the caller's, also to be left to [`super::undo`].
     pub fn remove(&mut self, key: &Key<'_>) -> Option<Entry> {
         let slot = usize::from(key.slot.0);
         let entry = self.slots[slot].remove(key.hash, key.bytes, &mut self.account)?;
         self.groups[slot / GROUP] -= 1;
         self.len -= 1;
         self.reschedule(key, entry.deadline(), None);
-        self.reschedule_fields(key, entry.fields().and_then(FieldTable::first_deadline), None);
+        self.reschedule_fields(key, first_of_fields(&entry), None);
         Some(entry)
     }
 
     /// Removes a key. A large hash is freed by [`Keyspace::release`], a little at a time.
     pub fn unlink(&mut self, key: &Key<'_>) {
-        if let Some(entry) = self.remove(key) {
-            retire_fields(entry, &mut self.retired_fields, &mut self.account);
+        let Some(entry) = self.remove(key) else { return };
+        match &mut self.undo {
+            Some(undo) => undo.moved(entry),
+            None => retire_fields(entry, &mut self.retired_fields, &mut self.account),
         }
     }
 
@@ -301,7 +334,7 @@ impl Keyspace {
         if self.find(key).is_none() {
             return self.set(key, tail, ExpiryChange::Drop, now);
         }
-        self.grow_text(key, now, |text| text.extend_from_slice(tail), tail.len());
+        self.grow_text(key, now, |text| text.extend_from_slice(tail), usize::MAX..usize::MAX, tail.len());
     }
 
     /// Overwrites a part of a string; what lies between its end and `offset` becomes zero bytes. A value of another
@@ -324,19 +357,26 @@ impl Keyspace {
             write(&mut text);
             return self.put(key, NewValue::RawText(&text), ExpiryChange::Drop, now);
         }
-        self.grow_text(key, now, write, end);
+        self.grow_text(key, now, write, end - bytes.len()..end, end);
     }
 
-    /// Changes a string in place with `write`, which makes it longer by at most `room`.
-    fn grow_text(&mut self, key: &Key<'_>, now: WallMs, write: impl FnOnce(&mut Vec<u8>), room: usize) {
+    /// Changes a string in place with `write`, which writes over `range` alone and makes it longer by at most `room`.
+    fn grow_text(
+        &mut self,
+        key: &Key<'_>,
+        now: WallMs,
+        write: impl FnOnce(&mut Vec<u8>),
+        range: Range<usize>,
+        room: usize,
+    ) {
         let table = &mut self.slots[usize::from(key.slot.0)];
         let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
-        let before = entry.heap_bytes();
         if let Some(Object::Text(text)) = entry.object_mut() {
-            write(text);
+            if let Some(undo) = &mut self.undo {
+                undo.text(key.bytes, text, range);
+            }
             entry.set_access(seconds(now));
-            let after = entry.heap_bytes();
-            return self.recount(before, after);
+            return self.change_text(key, write);
         }
         let mut buffer = itoa::Buffer::new();
         let mut text = Vec::new();
@@ -355,6 +395,18 @@ impl Keyspace {
         self.put(key, NewValue::Object(Box::new(Object::Text(text))), ExpiryChange::Keep, now);
     }
 
+    /// Changes a text that is kept with spare room, and counts what has changed with it.
+    pub(super) fn change_text(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Vec<u8>)) {
+        let table = &mut self.slots[usize::from(key.slot.0)];
+        let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
+        let before = entry.heap_bytes();
+        if let Some(Object::Text(text)) = entry.object_mut() {
+            change(text);
+        }
+        let after = entry.heap_bytes();
+        self.recount(before, after);
+    }
+
     /// The earliest deadline of a field in a hash has changed.
     pub(super) fn reschedule_fields(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
         reschedule(&mut self.fields_due, key, old, new);
@@ -366,10 +418,16 @@ impl Keyspace {
         let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
         let old = entry.deadline();
         let before = entry.heap_bytes();
-        if !entry.set_deadline(deadline) {
-            let access = entry.access();
-            let object = entry.take_object();
-            *entry = remade(key.bytes, entry, object, deadline, access);
+        if entry.set_deadline(deadline) {
+            if let Some(undo) = self.undo.as_mut().filter(|_| old != deadline) {
+                undo.deadline(key.bytes, old);
+            }
+        } else {
+            let (access, object) = (entry.access(), entry.take_object());
+            let had_object = object.is_some();
+            let new = remade(key.bytes, entry, object, deadline, access);
+            let emptied = std::mem::replace(entry, new);
+            keep_emptied(&mut self.undo, emptied, had_object, key.bytes);
         }
         let after = entry.heap_bytes();
         self.recount(before, after);
@@ -384,8 +442,15 @@ impl Keyspace {
         let Some(mut entry) = self.remove(from) else { return };
         self.unlink(to);
         let object = entry.take_object();
+        let had_object = object.is_some();
         let renamed = remade(to.bytes, &entry, object, entry.deadline(), entry.access());
-        self.insert(to, renamed);
+        keep_emptied(&mut self.undo, entry, had_object, to.bytes);
+        if had_object {
+            // The record of the object tells where it went.
+            self.add(to, renamed);
+        } else {
+            self.insert(to, renamed);
+        }
     }
 
     /// Copies a value with its deadline to another key, whose own value goes.
@@ -403,20 +468,51 @@ impl Keyspace {
     /// Removes every key. What they took is freed by [`Keyspace::release`], a little at a time.
     pub fn clear(&mut self) {
         if self.len > 0 {
-            let tables = self.take_tables();
-            self.retire(tables);
+            self.take_tables(false);
         }
     }
 
-    /// Takes every key out; they count until the tables are [retired](Keyspace::retire) and freed.
-    #[must_use]
-    pub fn take_tables(&mut self) -> Box<[Table]> {
+    /// Takes every key out, and lends the old tables if that is asked for; they count until they are
+    /// [given back](Keyspace::give_back_tables) and freed.
+    pub fn take_tables(&mut self, lend: bool) -> Option<Box<[Table]>> {
         self.account.add(SLOTS * size_of::<Table>());
-        self.groups = [0; SLOTS / GROUP];
-        self.len = 0;
-        self.due.clear();
-        self.fields_due.clear();
-        std::mem::replace(&mut self.slots, empty_slots())
+        let mut flushed = Flushed {
+            tables: None,
+            groups: std::mem::replace(&mut self.groups, [0; SLOTS / GROUP]),
+            len: std::mem::take(&mut self.len),
+            due: std::mem::take(&mut self.due),
+            fields_due: std::mem::take(&mut self.fields_due),
+        };
+        let tables = std::mem::replace(&mut self.slots, empty_slots());
+        match &mut self.undo {
+            Some(undo) if lend => {
+                undo.flushed(flushed);
+                Some(tables)
+            }
+            Some(undo) => {
+                flushed.tables = Some(tables);
+                undo.flushed(flushed);
+                None
+            }
+            None if lend => Some(tables),
+            None => {
+                self.retire(tables);
+                None
+            }
+        }
+    }
+
+    /// FLUSHALL is taken back. What was set behind it has been taken back before.
+    pub(super) fn put_back_tables(&mut self, flushed: Flushed) {
+        debug_assert!(self.is_empty(), "what came later is undone before");
+        let Some(tables) = flushed.tables else {
+            debug_assert!(false, "an image reads what is to be put back");
+            return;
+        };
+        let empty = std::mem::replace(&mut self.slots, tables);
+        self.retire(empty);
+        (self.groups, self.len) = (flushed.groups, flushed.len);
+        (self.due, self.fields_due) = (flushed.due, flushed.fields_due);
     }
 
     /// Tables that nobody reads any more are freed by [`Keyspace::release`].
@@ -424,9 +520,36 @@ impl Keyspace {
         self.retired.push(tables);
     }
 
+    /// Entries of so many bytes, which count no longer, are to be freed.
+    pub(super) fn retire_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize) {
+        self.account.add(bytes);
+        self.retired_entries.append(entries);
+    }
+
+    /// Frees up to `count` of the entries that were retired, and returns how many it did.
+    pub(super) fn release_entries(&mut self, count: usize) -> usize {
+        let from = self.retired_entries.len().saturating_sub(count);
+        let mut freed = 0;
+        for entry in self.retired_entries.drain(from..) {
+            self.account.sub(entry.heap_bytes());
+            retire_fields(entry, &mut self.retired_fields, &mut self.account);
+            freed += 1;
+        }
+        if from == 0 && self.retired_entries.capacity() > RETIRED_KEPT {
+            self.retired_entries = Vec::new();
+        }
+        freed
+    }
+
     /// Frees up to `buckets` buckets of what was flushed or removed; true if there is more.
     pub fn release(&mut self, buckets: usize) -> bool {
         let mut left = buckets;
+        if !self.retired_entries.is_empty() {
+            left -= self.release_entries(left);
+            if left == 0 {
+                return true;
+            }
+        }
         while let Some(slots) = self.retired.last_mut() {
             let mut larger = Vec::new();
             for table in slots.iter_mut().filter(|table| table.buckets() > 0) {
@@ -616,6 +739,19 @@ fn retire_fields(mut entry: Entry, retired: &mut Vec<Table>, account: &mut Accou
         let (table, bytes) = fields.into_table();
         account.add(bytes);
         retired.push(table);
+    }
+}
+
+fn first_of_fields(entry: &Entry) -> Option<WallMs> {
+    entry.fields().and_then(FieldTable::first_deadline)
+}
+
+/// Keeps an entry that was replaced; its object, if it had one, is now that of `to`.
+fn keep_emptied(keeper: &mut Keeper, entry: Entry, had_object: bool, to: &[u8]) {
+    match keeper {
+        Some(undo) if had_object => undo.object_moved(entry, to),
+        Some(undo) => undo.moved(entry),
+        None => {}
     }
 }
 

@@ -12,6 +12,7 @@ use super::flat::Pair;
 use crate::keyspace::deadlines::Deadlines;
 use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::table::Table;
+use crate::keyspace::undo::{Keeper, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue};
 use crate::value::ValueRef;
 use fastness_types::{HashSeed, WallMs};
@@ -88,12 +89,15 @@ impl FieldTable {
         self.table.random(below)
     }
 
-    /// Sets a field.
-    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: ExpiryChange) {
+    /// Sets a field. This and the other changes leave to `keeper` what they destroy; the caller says of which hash it was.
+    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: ExpiryChange, keeper: &mut Keeper) {
         let seed = self.seed;
         let hash_of = |field: &[u8]| hash(seed, field);
         let hash = hash_of(field);
         let Some(entry) = self.table.find_mut(hash, field) else {
+            if let Some(undo) = keeper {
+                undo.absent(field);
+            }
             let deadline = expiry.after(None);
             let entry = Entry::new(field, NewValue::Text(value), deadline, 0);
             self.table.insert(hash, entry, &mut self.account, hash_of);
@@ -102,9 +106,7 @@ impl FieldTable {
         let old = entry.deadline();
         let new = expiry.after(old);
         let before = entry.heap_bytes();
-        if entry.overwrite(NewValue::Text(value), new).is_err() {
-            *entry = Entry::new(field, NewValue::Text(value), new, 0);
-        }
+        overwrite(keeper, entry, NewValue::Text(value), new, 0);
         let after = entry.heap_bytes();
         self.account.add(after);
         self.account.sub(before);
@@ -112,12 +114,20 @@ impl FieldTable {
     }
 
     /// Sets or drops the deadline of a field, if that is there.
-    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<WallMs>) {
+    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<WallMs>, keeper: &mut Keeper) {
         let hash = hash(self.seed, field);
         let Some(entry) = self.table.find_mut(hash, field) else { return };
         let (old, before) = (entry.deadline(), entry.heap_bytes());
-        if !entry.set_deadline(deadline) {
-            *entry = Entry::new(field, NewValue::Text(pair(entry).1), deadline, 0);
+        if entry.set_deadline(deadline) {
+            if let Some(undo) = keeper.as_mut().filter(|_| old != deadline) {
+                undo.deadline(field, old);
+            }
+        } else {
+            let new = Entry::new(field, NewValue::Text(pair(entry).1), deadline, 0);
+            let replaced = std::mem::replace(entry, new);
+            if let Some(undo) = keeper {
+                undo.moved(replaced);
+            }
         }
         let after = entry.heap_bytes();
         self.account.add(after);
@@ -126,11 +136,29 @@ impl FieldTable {
     }
 
     /// Takes a field out.
-    pub fn remove(&mut self, field: &[u8]) {
+    pub fn remove(&mut self, field: &[u8], keeper: &mut Keeper) {
         let hash = hash(self.seed, field);
         if let Some(entry) = self.table.remove(hash, field, &mut self.account) {
             self.reschedule(hash, entry.deadline(), None);
+            if let Some(undo) = keeper {
+                undo.moved(entry);
+            }
         }
+    }
+
+    /// Puts a field's entry in the place of what is there, if anything.
+    pub fn put_back(&mut self, entry: Entry) {
+        let seed = self.seed;
+        let hash_of = |field: &[u8]| hash(seed, field);
+        let (hash, new) = (hash_of(entry.key()), entry.deadline());
+        let Some(held) = self.table.find_mut(hash, entry.key()) else {
+            self.table.insert(hash, entry, &mut self.account, hash_of);
+            return self.reschedule(hash, None, new);
+        };
+        self.account.add(entry.heap_bytes());
+        let gone = std::mem::replace(held, entry);
+        self.account.sub(gone.heap_bytes());
+        self.reschedule(hash, gone.deadline(), new);
     }
 
     fn reschedule(&mut self, hash: u64, old: Option<WallMs>, new: Option<WallMs>) {
@@ -195,7 +223,7 @@ impl Clone for FieldTable {
         let mut copy = FieldTable::new(self.seed);
         for entry in self.iter() {
             let (field, value) = pair(entry);
-            copy.set(field, value, entry.deadline().map_or(ExpiryChange::Drop, ExpiryChange::At));
+            copy.set(field, value, entry.deadline().map_or(ExpiryChange::Drop, ExpiryChange::At), &mut None);
         }
         copy
     }

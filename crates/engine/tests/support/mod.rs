@@ -1,0 +1,210 @@
+//! Random commands for tests of whole engines.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use fastness_engine::command::{self, Run};
+use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random};
+use fastness_resp::{Args, Protocol, ReplyBuf};
+use fastness_types::{HashSeed, WallMs};
+use proptest::prelude::*;
+
+/// A counter stands in for randomness.
+pub struct Counter(pub u64);
+
+impl Random for Counter {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0
+    }
+}
+
+/// An engine with a seed of its own.
+pub fn engine(seed: u8) -> Engine {
+    Engine::new(EngineOptions { seed: HashSeed([seed; 16]), maxmemory: 0 })
+}
+
+/// A command's words.
+pub type Words = Vec<Vec<u8>>;
+
+/// A command from one line.
+pub fn words(text: String) -> Words {
+    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// A random command, most of them writes, on a few keys.
+pub fn command() -> impl Strategy<Value = Words> {
+    let key = || (0u8..12).prop_map(|key| format!("{{{}}}k{key}", key % 3));
+    let value = || {
+        prop_oneof![
+            (-20i64..20).prop_map(|n| n.to_string()),
+            any::<i64>().prop_map(|n| n.to_string()),
+            "[a-z]{0,8}",
+            "[a-z]{90,130}",
+            "[a-z]{1000,1100}",
+            (-100i32..100).prop_map(|n| format!("{}", f64::from(n) / 8.0)),
+        ]
+        .prop_map(|value| if value.is_empty() { "x".to_owned() } else { value })
+    };
+    // Below 0, in the past, soon, far off.
+    let ttl = || prop_oneof![-5i64..300, Just(1_000_000)];
+    let expiry = move || {
+        prop_oneof![
+            3 => Just(String::new()),
+            2 => ttl().prop_map(|ttl| format!(" PX {ttl}")),
+            1 => ttl().prop_map(|ttl| format!(" EX {ttl}")),
+            1 => ttl().prop_map(|ttl| format!(" PXAT {}", 1_000_000 + ttl)),
+        ]
+    };
+    let keep = move || prop_oneof![3 => expiry(), 1 => Just(" KEEPTTL".to_owned())];
+    let condition =
+        prop_oneof![3 => Just(""), 1 => Just(" NX"), 1 => Just(" XX"), 1 => Just(" GET"), 1 => Just(" IFEQ 1")];
+    let conditions = prop_oneof![2 => Just(""), 1 => Just(" NX"), 1 => Just(" XX")];
+    let one_key = prop_oneof![
+        Just("GETDEL"),
+        Just("INCR"),
+        Just("DECR"),
+        Just("DEL"),
+        Just("UNLINK"),
+        Just("PERSIST"),
+        Just("GET"),
+        Just("TTL"),
+        Just("STRLEN"),
+        Just("TOUCH"),
+        Just("TYPE"),
+        Just("EXISTS"),
+    ];
+    let key_value = prop_oneof![
+        Just("SETNX"),
+        Just("GETSET"),
+        Just("APPEND"),
+        Just("DELIFEQ"),
+        Just("INCRBY"),
+        Just("DECRBY"),
+        Just("INCRBYFLOAT"),
+        Just("MSET"),
+        Just("MSETNX"),
+    ];
+    let two_keys = prop_oneof![Just("RENAME"), Just("RENAMENX"), Just("COPY"), Just("LCS")];
+    let expire = prop_oneof![Just("PEXPIRE"), Just("EXPIRE")];
+    let expire_option =
+        prop_oneof![3 => Just(""), 1 => Just(" NX"), 1 => Just(" XX"), 1 => Just(" GT"), 1 => Just(" LT")];
+    prop_oneof![
+        6 => (key(), value(), condition, keep()).prop_map(|(k, v, c, e)| format!("SET {k} {v}{c}{e}")),
+        4 => (key_value, key(), value()).prop_map(|(name, k, v)| format!("{name} {k} {v}")),
+        4 => (one_key, key()).prop_map(|(name, k)| format!("{name} {k}")),
+        2 => (two_keys, key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), key()).prop_map(|(a, b)| format!("COPY {a} {b} REPLACE")),
+        2 => (expire, key(), ttl(), expire_option).prop_map(|(name, k, t, o)| format!("{name} {k} {t}{o}")),
+        1 => (key(), key(), value(), conditions, keep())
+            .prop_map(|(a, b, v, c, e)| format!("MSETEX 2 {a} {v} {b} {v}{c}{e}")),
+        1 => (key(), expiry()).prop_map(|(k, e)| format!("GETEX {k}{e}")),
+        1 => key().prop_map(|k| format!("GETEX {k} PERSIST")),
+        1 => (key(), 0u16..2_000, value()).prop_map(|(k, o, v)| format!("SETRANGE {k} {o} {v}")),
+        1 => (key(), ttl(), value()).prop_map(|(k, t, v)| format!("PSETEX {k} {t} {v}")),
+        4 => hash_command(),
+        1 => Just("SCAN 0 COUNT 100".to_owned()),
+        1 => Just("RANDOMKEY".to_owned()),
+        1 => Just("KEYS *".to_owned()),
+    ]
+    .prop_map(words)
+}
+
+/// Of hashes, on keys that others use too and on some of their own.
+fn hash_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}h{key}") });
+    let field = || prop_oneof![8 => "[a-f]", 1 => "[a-z]{60,70}"];
+    let value = || prop_oneof![4 => (-20i64..20).prop_map(|n| n.to_string()), 2 => "[a-z]{1,9}", 1 => "[a-z]{60,200}"];
+    let (pairs, fields) = (
+        move || prop::collection::vec((field(), value()).prop_map(|(f, v)| format!("{f} {v}")), 1..4),
+        move || prop::collection::vec(field(), 1..4),
+    );
+    let many = (key(), 500u16..530, value()).prop_map(|(key, count, value)| {
+        let pairs: Vec<String> = (0..count).map(|i| format!("m{i} {value}")).collect();
+        format!("HSET {key} {}", pairs.join(" "))
+    });
+    let read = prop_oneof![Just("HGETALL"), Just("HLEN"), Just("HRANDFIELD")];
+    let counted = move || fields().prop_map(|fields| format!("FIELDS {} {}", fields.len(), fields.join(" ")));
+    let set_counted = move || pairs().prop_map(|pairs| format!("FIELDS {} {}", pairs.len(), pairs.join(" ")));
+    let expire_option =
+        prop_oneof![3 => Just(""), 1 => Just("NX "), 1 => Just("XX "), 1 => Just("GT "), 1 => Just("LT ")];
+    let set_option = prop_oneof![
+        2 => (0u16..300).prop_map(|ms| format!("PX {ms} ")),
+        1 => Just("KEEPTTL ".to_owned()),
+        1 => Just("FNX KEEPTTL ".to_owned()),
+        1 => Just("PXAT 999 ".to_owned()),
+    ];
+    let get_option = prop_oneof![2 => (0u16..300).prop_map(|ms| format!("PX {ms} ")), 1 => Just("PERSIST ".to_owned())];
+    prop_oneof![
+        6 => (key(), pairs()).prop_map(|(k, p)| format!("HSET {k} {}", p.join(" "))),
+        1 => (key(), field(), value()).prop_map(|(k, f, v)| format!("HSETNX {k} {f} {v}")),
+        4 => (key(), fields()).prop_map(|(k, f)| format!("HDEL {k} {}", f.join(" "))),
+        1 => (key(), field(), -9i8..9).prop_map(|(k, f, n)| format!("HINCRBY {k} {f} {n}")),
+        1 => (key(), field(), -9i8..9).prop_map(|(k, f, n)| format!("HINCRBYFLOAT {k} {f} {n}.5")),
+        2 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
+        4 => (key(), 0u16..300, expire_option, counted()).prop_map(|(k, ms, o, f)| format!("HPEXPIRE {k} {ms} {o}{f}")),
+        1 => (key(), counted()).prop_map(|(k, f)| format!("HPERSIST {k} {f}")),
+        1 => (key(), counted()).prop_map(|(k, f)| format!("HGETDEL {k} {f}")),
+        2 => (key(), get_option, counted()).prop_map(|(k, o, f)| format!("HGETEX {k} {o}{f}")),
+        2 => (key(), set_option, set_counted()).prop_map(|(k, o, f)| format!("HSETEX {k} {o}{f}")),
+        1 => many,
+    ]
+}
+
+/// What happens next.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A command.
+    Run(Words),
+    /// The batch closes: time goes on, what is due expires.
+    NextBatch(u64),
+    /// FLUSHALL.
+    Flush,
+}
+
+/// A random step.
+pub fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => command().prop_map(Step::Run),
+        4 => (0u64..60).prop_map(Step::NextBatch),
+        1 => Just(Step::Flush),
+    ]
+}
+
+/// Runs one command and returns its reply.
+pub fn run(engine: &mut Engine, words: &Words, now: WallMs, may_write: bool, effects: &mut EffectBuf) -> Vec<u8> {
+    let args = Args::owned(words);
+    let spec = command::lookup(args).unwrap_or_else(|_| panic!("{args:?} is known"));
+    assert!(matches!(spec.run, Run::Data(_)));
+    let mut reply = ReplyBuf::new(Protocol::Resp2);
+    let mut env = Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects, first: None };
+    engine.execute(spec, args, &mut env);
+    reply.bytes
+}
+
+/// What every key shows to a reader.
+pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
+    let mut effects = EffectBuf::new();
+    let mut replies = Vec::new();
+    for key in 0..12 {
+        for name in ["GET", "PTTL", "EXISTS"] {
+            let words = words(format!("{name} {{{}}}k{key}", key % 3));
+            replies.push(run(engine, &words, now, false, &mut effects));
+        }
+    }
+    for key in ["{0}k0", "{0}k1", "{0}h2", "{0}h3", "{0}h4", "{0}h5"] {
+        for name in ["HLEN", "EXISTS", "OBJECT ENCODING"] {
+            replies.push(run(engine, &words(format!("{name} {key}")), now, false, &mut effects));
+        }
+        let deadlines = format!("HPEXPIRETIME {key} FIELDS 6 a b c d e f");
+        replies.push(run(engine, &words(deadlines), now, false, &mut effects));
+        // In the order of each one's own table.
+        let all = run(engine, &words(format!("HGETALL {key}")), now, false, &mut effects);
+        let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        lines.sort_unstable();
+        replies.push(lines.concat());
+    }
+    assert!(effects.is_empty(), "a replica stages nothing");
+    replies
+}
