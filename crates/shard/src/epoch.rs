@@ -5,7 +5,9 @@
 //!   batch of an older tenure is open then: the walk over the log has ended that one.
 //! - Losing the lease, or the role, fences (`may_act` is false) and undoes nothing: what is open may still commit.
 //! - A **foreign entry**, one of another epoch, while the tenure stands, ends it: memory either is the log up to there
-//!   (nothing was open), or has left history and is restored before anything else is applied or served.
+//!   (nothing was open), or has left history and goes back to what is committed before anything else is applied or served.
+//!   It goes back at once, by undo records that the engine keeps for what is open; where those would have taken too much
+//!   memory it is restored from snapshot and log.
 
 use std::sync::Arc;
 
@@ -56,6 +58,7 @@ impl State {
         }
         self.led = Some(epoch);
         self.tenures += 1;
+        self.engine.keep_undo(self.batching.undo_bytes_max);
         tracing::info!(shard = self.shard.0, %epoch, index = self.applied.0, "primary");
         self.leader = Some(Leader {
             tenure: Tenure(self.tenures),
@@ -80,6 +83,7 @@ impl State {
         tracing::info!(shard = self.shard.0, mode = %wish.mode, version = wish.version, "the durability mode is staged");
         leader.stage.stage_mode(wish, now, &mut leader.dirty);
         self.engine.advance_stamp(now.wall);
+        self.engine.end_unit(leader.stage.last_staged());
         self.mode.stage(wish);
     }
 
@@ -88,20 +92,18 @@ impl State {
         let Some(mut leader) = self.leader.take() else { return };
         debug_assert!(leader.stage.is_clean(), "open effects are undone, not forgotten");
         self.ended.record(leader.tenure, leader.committed, self.applied);
+        self.engine.drop_undo();
         leader.waiting.wake_all();
     }
 
-    /// Ends the tenure because of an entry of another epoch. True if memory had run ahead and must be restored.
+    /// Ends the tenure because of an entry of another epoch. True if memory had run ahead and is empty now: it must be restored.
     pub(crate) fn meet_foreign_entry(&mut self) -> bool {
         match &self.leader {
             Some(leader) if leader.stage.is_clean() => {
                 self.end_tenure();
                 false
             }
-            Some(_) => {
-                self.undo();
-                true
-            }
+            Some(_) => self.undo(),
             None => false,
         }
     }
@@ -116,25 +118,38 @@ impl State {
         }
     }
 
-    /// Throws away what did not commit, and the memory that holds it.
-    fn undo(&mut self) {
-        let Some(mut leader) = self.leader.take() else { return };
+    /// Throws away what did not commit. True if the memory that held it went with it.
+    fn undo(&mut self) -> bool {
+        let Some(mut leader) = self.leader.take() else { return false };
+        let began = self.clock.boot();
         let units = leader.stage.open_units();
-        tracing::warn!(
-            shard = self.shard.0, epoch = %leader.epoch, committed = leader.committed.0,
-            staged = leader.stage.last_staged().0, units, "leadership was lost with effects open: restoring from the log"
-        );
         self.counters.undone += 1;
         self.counters.undone_units += units as u64;
         self.ended.record(leader.tenure, leader.committed, self.applied);
-        self.restart_from_log();
+        let (record_bytes, by_records) = (self.engine.undo_bytes(), self.engine.undo());
+        if by_records {
+            self.counters.undone_by_records += 1;
+            self.mode.unstage();
+            self.snapshots.begin_anew();
+            self.undo_took = self.clock.boot().since(began);
+        } else {
+            self.restart_from_log();
+            self.undo_began = Some(began);
+        }
+        tracing::warn!(
+            shard = self.shard.0, epoch = %leader.epoch, committed = leader.committed.0,
+            staged = leader.stage.last_staged().0, units, record_bytes, by_records,
+            "leadership was lost with effects open: what did not commit is undone"
+        );
         leader.waiting.wake_all();
+        !by_records
     }
 
     /// A fatal error: nothing is served any more, and nothing held will be released.
     pub(crate) fn stop(&mut self, reason: Arc<str>) {
         if let Some(mut leader) = self.leader.take() {
             self.ended.record(leader.tenure, leader.committed, self.applied);
+            self.engine.drop_undo();
             leader.waiting.wake_all();
         }
         self.phase = Phase::Stopped(reason);

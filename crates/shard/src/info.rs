@@ -73,8 +73,14 @@ pub struct ShardInfo {
     pub effect_bytes: u64,
     /// Batches applied as replica or in a restore.
     pub batches_applied: u64,
-    /// Times that memory was undone and restored.
+    /// Times that effects were undone.
     pub undone: u64,
+    /// Of these, by undo records; the others by a restore.
+    pub undone_by_records: u64,
+    /// How long the last one took, until memory was what is committed.
+    pub undo_took: Duration,
+    /// What undo records of open effects hold, bytes.
+    pub undo_bytes: u64,
     /// Writes in the batches that were undone.
     pub undone_units: u64,
     /// Replies that were not sent because their outcome is unknown.

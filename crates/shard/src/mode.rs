@@ -41,6 +41,11 @@ impl Mode {
         *self = Mode::new(self.wish);
     }
 
+    /// What was staged and has not committed never will.
+    pub fn unstage(&mut self) {
+        self.staged = None;
+    }
+
     /// The operator wishes something. An older wish than the one known is passed over; true if this is news.
     pub fn wish(&mut self, wish: ModeWish) -> bool {
         let is_newer = wish.version > self.wish.version;
@@ -122,6 +127,9 @@ mod tests {
         mode.commit(wish(Sync, 2));
         mode.stage(wish(Async, 3));
         assert_eq!(mode.in_force(), Sync, "async is only staged");
+        mode.unstage();
+        assert_eq!((mode.unstaged(), mode.version()), (None, 2), "nothing newer is wished");
+        mode.stage(wish(Async, 3));
         mode.commit(wish(Async, 3));
         assert_eq!((mode.in_force(), mode.version()), (Async, 3));
     }

@@ -60,6 +60,8 @@ pub struct Batching {
     pub expire_every: Duration,
     /// Effects staged and not committed, bytes: at it writes are answered [`crate::Outcome::Busy`].
     pub open_bytes_max: usize,
+    /// Undo records of these, bytes: over it they are dropped, and an undo is a restore from snapshot and log.
+    pub undo_bytes_max: usize,
     /// During a hand-over commands are held at the door for this long, then refused.
     pub drain_hold_max: Duration,
 }
@@ -74,6 +76,7 @@ impl Default for Batching {
             async_age: Duration::from_millis(10),
             expire_every: Duration::from_millis(25),
             open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,
+            undo_bytes_max: limits::UNDO_BYTES_MAX,
             drain_hold_max: Duration::from_secs(2),
         }
     }

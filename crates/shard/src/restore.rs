@@ -1,5 +1,5 @@
 //! Memory follows the log: applying committed entries on replicas, checking them off on the primary, and restoring from
-//! the log's beginning at the start and after an undo.
+//! the log's beginning at the start and after an undo that undo records did not suffice for.
 //!
 //! Invariants, each checked on every entry; a violation stops the replica, since its memory can no longer be trusted:
 //! - Indexes have no hole, epochs do not run backwards.
@@ -46,7 +46,7 @@ pub(crate) enum Step {
     /// Memory stands at the entry.
     Done,
     /// Memory had run ahead of a foreign entry and is empty now: go on from the log's beginning.
-    Undone,
+    Emptied,
 }
 
 /// The checksum of the log up to this entry, from that up to the one before.
@@ -89,7 +89,7 @@ impl State {
         }
         let own = self.leader.as_ref().is_some_and(|leader| leader.epoch == entry.epoch);
         if !own && self.meet_foreign_entry() {
-            return Ok(Step::Undone);
+            return Ok(Step::Emptied);
         }
         self.check_epoch(entry)?;
         self.add_to_checksum(entry);
@@ -145,6 +145,7 @@ impl State {
             return Err(Fatal::NotProposed { index, seq: header.seq });
         };
         leader.committed = header.seq;
+        self.engine.forget_undo(header.seq);
         debug_assert_eq!(leader.index_of(header.seq), index, "batches follow one another");
         self.lag.record(batch.opened, now);
         if let Some(mode) = batch.mode {

@@ -193,6 +193,14 @@ impl Snapshots {
         self.info.received += 1;
     }
 
+    /// Memory goes back to what is committed. What the image in progress shows may be undone: it begins anew.
+    pub(crate) fn begin_anew(&mut self) {
+        if self.cut.is_some() {
+            self.give_up();
+            self.want();
+        }
+    }
+
     fn give_up(&mut self) {
         if self.cut.take().is_some() {
             self.info.given_up += 1;

@@ -5,11 +5,12 @@
 //! been applied, and dropped whole when the tenure ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastness_consensus::ClockCheck;
 use fastness_consensus::handle::Lease;
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Random};
-use fastness_types::{BootNs, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
+use fastness_types::{BootNs, Clock, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
@@ -103,6 +104,7 @@ pub(crate) struct Counters {
     pub(crate) effect_bytes: u64,
     pub(crate) batches_applied: u64,
     pub(crate) undone: u64,
+    pub(crate) undone_by_records: u64,
     pub(crate) undone_units: u64,
     pub(crate) unknown_replies: u64,
     /// Replies that wait for their commit since their clients ask for it, in a mode that does not.
@@ -113,6 +115,8 @@ pub(crate) struct Counters {
 /// See the module.
 pub(crate) struct State {
     pub(crate) shard: ShardId,
+    /// To measure spans with; what is decided goes by the readings that the caller has.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) slots: SlotSet,
     pub(crate) engine: Engine,
     pub(crate) engine_options: EngineOptions,
@@ -125,6 +129,10 @@ pub(crate) struct State {
     /// The newest epoch that this process led.
     pub(crate) led: Option<Epoch>,
     pub(crate) ended: EndedTenures,
+    /// When the undo began for which memory is being restored.
+    pub(crate) undo_began: Option<BootNs>,
+    /// How long the last undo took, until memory was what is committed.
+    pub(crate) undo_took: Duration,
     /// Newest entry that memory holds; 0: none.
     pub(crate) applied: LogIndex,
     pub(crate) committed_seen: LogIndex,
@@ -170,6 +178,7 @@ impl State {
     pub(crate) fn new(options: &ShardOptions) -> State {
         State {
             shard: options.shard,
+            clock: options.clock.clone(),
             slots: options.slots.clone(),
             engine: new_engine(options.engine, &options.slots),
             engine_options: options.engine,
@@ -180,6 +189,8 @@ impl State {
             tenures: 0,
             led: None,
             ended: EndedTenures::default(),
+            undo_began: None,
+            undo_took: Duration::ZERO,
             applied: LogIndex(0),
             committed_seen: LogIndex(0),
             jumped_to: LogIndex(0),
@@ -237,6 +248,7 @@ impl State {
         };
         leader.stage.stage(kind, before, now, &mut leader.dirty);
         self.engine.advance_stamp(now.wall);
+        self.engine.end_unit(leader.stage.last_staged());
         true
     }
 
@@ -272,6 +284,9 @@ impl State {
             effect_bytes: self.counters.effect_bytes,
             batches_applied: self.counters.batches_applied,
             undone: self.counters.undone,
+            undone_by_records: self.counters.undone_by_records,
+            undo_took: self.undo_took,
+            undo_bytes: self.engine.undo_bytes(),
             undone_units: self.counters.undone_units,
             unknown_replies: self.counters.unknown_replies,
             asked: self.counters.asked,

@@ -153,7 +153,7 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
     let mut state = inner.state.borrow_mut();
     state.committed_seen = to;
     for entry in &entries {
-        if state.step(entry, now)? == Step::Undone {
+        if state.step(entry, now)? == Step::Emptied {
             inner.handle.report_ready(false);
             break;
         }
@@ -167,6 +167,9 @@ impl State {
         let now = inner.now();
         if !behind && self.phase == Phase::Restoring {
             self.phase = Phase::Serving;
+            if let Some(began) = self.undo_began.take() {
+                self.undo_took = now.boot.since(began);
+            }
             tracing::info!(shard = self.shard.0, index = self.applied.0, "memory is restored");
         }
         self.see_drain(inner, now);

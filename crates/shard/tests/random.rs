@@ -15,12 +15,13 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_shard::{Ask, Leave, Outcome};
-use fastness_types::{Clock, Durability, Epoch};
+use fastness_types::{Clock, Durability, Epoch, limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use support::{Client, MemorySnapshots, OTHER, Reply, Setup, World, script};
@@ -39,6 +40,8 @@ struct Model {
     changed: BTreeMap<&'static str, usize>,
     /// The last write of this tenure that changed all keys.
     all_changed: usize,
+    /// How many did.
+    flushes: usize,
 }
 
 /// A reply that was held when it was given.
@@ -64,6 +67,8 @@ struct Run {
     held: Vec<Held>,
     term: u64,
     leads: bool,
+    /// Whether undo records may hold but a few bytes.
+    bounded: bool,
 }
 
 impl Model {
@@ -72,6 +77,7 @@ impl Model {
         self.data = data;
         self.changed.clear();
         self.all_changed = 0;
+        self.flushes = 0;
     }
 
     fn writes(&self) -> usize {
@@ -126,12 +132,15 @@ impl Run {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mode = if rng.random_bool(0.75) { Durability::Sync } else { Durability::Async };
         let store = Rc::new(MemorySnapshots::default());
-        let world = World::primary(Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode) }).await;
+        let bounded = rng.random_bool(0.3);
+        let undo_bytes = if bounded { rng.random_range(0..300) } else { limits::UNDO_BYTES_MAX };
+        let setup = Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode).undo_bytes(undo_bytes) };
+        let world = World::primary(setup).await;
         let mut clients: Vec<Client> = (0..4).map(|_| world.client()).collect();
         clients[0].session.set_ask(Ask::Sync);
         let mut model = Model::default();
         model.begin(Data::new());
-        Run { seed, mode, rng, store, world, clients, model, held: Vec::new(), term: 1, leads: true }
+        Run { seed, mode, rng, store, world, clients, model, held: Vec::new(), term: 1, leads: true, bounded }
     }
 
     fn key(&mut self) -> &'static str {
@@ -168,6 +177,7 @@ impl Run {
         let (reply, durable) = self.ask(client, "FLUSHALL");
         self.model.history.push(self.model.data.clone());
         self.model.all_changed = self.model.writes();
+        self.model.flushes += 1;
         let depends = self.model.writes();
         self.check(client, "FLUSHALL".into(), (reply, durable), "+OK\r\n".into(), depends, true);
     }
@@ -270,6 +280,7 @@ impl Run {
         let uncached = self.rng.random_bool(0.5);
         self.world.log.uncached.store(uncached, std::sync::atomic::Ordering::Relaxed);
         let committed = self.world.units_in_log(*self.world.epoch.borrow());
+        let restores = self.world.shard.info().restores;
         self.leads = false;
         if self.rng.random_bool(0.6) {
             self.term += 1;
@@ -281,6 +292,8 @@ impl Run {
         self.term += 1;
         self.world.lead(self.term).await;
         self.restored().await;
+        let suffice = !self.bounded && self.model.flushes < 2;
+        assert!(!suffice || self.world.shard.info().restores == restores, "seed {}: restored", self.seed);
         self.leads = true;
         let data = self.model.history[committed].clone();
         self.model.begin(data);
@@ -333,6 +346,12 @@ impl Run {
         }
     }
 
+    /// Undos by records, and by a restore.
+    fn undos(&self) -> (u64, u64) {
+        let info = self.world.shard.info();
+        (info.undone_by_records, info.undone - info.undone_by_records)
+    }
+
     async fn step(&mut self) {
         match self.rng.random_range(0..42) {
             0..=24 => self.command(),
@@ -377,13 +396,20 @@ fn random_runs() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SHARD_SEEDS").unwrap_or(60),
     };
+    let undos = Rc::new(Cell::new((0, 0)));
+    let many = seeds.end - seeds.start >= 60;
     for seed in seeds {
+        let undos = undos.clone();
         script(async move {
             let mut run = Run::new(seed).await;
             for _ in 0..300 {
                 run.step().await;
             }
             run.compare().await;
+            let ((records, restores), (more_records, more_restores)) = (undos.get(), run.undos());
+            undos.set((records + more_records, restores + more_restores));
         });
     }
+    let (by_records, by_restores) = undos.get();
+    assert!(!many || (by_records > 60 && by_restores > 10), "{by_records} undos by records, {by_restores} by restores");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastness_consensus::handle::{EntryPayload, Role};
 use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
 use fastness_shard::{Batching, DigestError, Leave, Outcome, Standing, WaitAnswer};
-use fastness_types::{BootNs, Clock, Durability, Epoch, LogIndex, Seq, WallMs};
+use fastness_types::{BootNs, Clock, Durability, Epoch, LogIndex, Seq, WallMs, limits};
 use support::{OTHER, Setup, World, script};
 
 const DOWN: &str = "-CLUSTERDOWN The cluster is down\r\n";
@@ -114,7 +114,66 @@ fn what_did_not_commit_is_undone() {
         let (index, digest) = world.shard.digest().unwrap();
         assert_eq!((index, digest), (LogIndex(applied_before.0 + 1), digest_before));
         let info = world.shard.info();
-        assert_eq!((info.undone, info.undone_units, info.restores, info.unknown_replies), (1, 2, 2, 3));
+        assert_eq!((info.undone, info.undone_units, info.restores, info.unknown_replies), (1, 2, 1, 3));
+        assert_eq!((info.undone_by_records, info.undo_bytes), (1, 0));
+    });
+}
+
+/// Memory is at the committed point with the foreign entry itself: no turn between in which nothing is served.
+#[test]
+fn an_undo_by_records_restores_nothing() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        let mut client = world.client();
+        client.run("SET a 1 PX 5000");
+        client.run("HSET h f v");
+        world.commit_all().await;
+        let stamp = world.shard.with_engine(|engine| engine.newest_stamp());
+        let digest = world.shard.digest().unwrap().1;
+        world.advance(Duration::from_secs(2)).await;
+        for command in ["APPEND a 2", "RENAME a b", "HSET h f w", "SET c 1", "MULTI", "DEL b", "HDEL h f", "EXEC"] {
+            client.run(command);
+        }
+        world.settle().await;
+        assert!(world.shard.info().undo_bytes > 0);
+        world.log.uncached.store(true, Ordering::Relaxed);
+        world.lose_to_other(2).await;
+        assert_eq!(world.log.disk_reads.load(Ordering::Relaxed), 1, "the foreign entry alone is read");
+        let info = world.shard.info();
+        assert_eq!((info.undone, info.undone_by_records, info.restores, info.restoring), (1, 1, 1, false));
+        assert!(world.driver.ready());
+        assert_eq!(world.shard.digest().unwrap().1, digest);
+        // The time that was undone hides nothing.
+        assert_eq!(world.shard.with_engine(|engine| engine.newest_stamp()), stamp);
+        world.client().readonly().expect("GET a", "$1\r\n1\r\n");
+    });
+}
+
+/// Past their bound records are dropped, and the undo is a restore; once what lost them has committed, they suffice again.
+#[test]
+fn records_over_their_bound_lead_to_a_restore() {
+    script(async {
+        let world = World::primary(Setup::default().undo_bytes(400)).await;
+        let mut client = world.client();
+        for value in ["1", "2"] {
+            client.run(&format!("SET a {value}{}", "x".repeat(500)));
+            world.commit_all().await;
+        }
+        client.run("SET b 1");
+        world.settle().await;
+        assert!(world.shard.info().undo_bytes > 0);
+        world.lose_to_other(2).await;
+        let info = world.shard.info();
+        assert_eq!((info.undone, info.undone_by_records, info.restores), (1, 1, 1), "what was too large has committed");
+        world.lead(3).await;
+        world.commit_all().await;
+        client.run("SET a 3");
+        world.settle().await;
+        assert_eq!(world.shard.info().undo_bytes, 0, "too large");
+        world.lose_to_other(4).await;
+        let info = world.shard.info();
+        assert_eq!((info.undone, info.undone_by_records, info.restores), (2, 1, 2));
+        world.client().readonly().expect("GET a", &format!("$501\r\n2{}\r\n", "x".repeat(500)));
     });
 }
 
@@ -249,7 +308,7 @@ fn membership_entries() {
 #[test]
 fn a_restore_serves_nothing_and_blocks_nobody() {
     script(async {
-        let world = World::primary(Setup::default()).await;
+        let world = World::primary(Setup::default().undo_bytes(0)).await;
         let mut client = world.client();
         for i in 0..50 {
             client.run(&format!("SET key-{i} {i}"));
@@ -292,7 +351,7 @@ fn a_restore_serves_nothing_and_blocks_nobody() {
 #[test]
 fn winning_while_restoring() {
     script(async {
-        let world = World::primary(Setup::default()).await;
+        let world = World::primary(Setup::default().undo_bytes(0)).await;
         let mut client = world.client();
         for i in 0..20 {
             client.run(&format!("SET key-{i} {i}"));
@@ -314,23 +373,27 @@ fn winning_while_restoring() {
     });
 }
 
-/// Watched keys count as changed once the memory that knew them is gone.
+/// Watched keys count as changed once memory has gone back, or that which knew them is gone.
 #[test]
 fn an_undo_aborts_watching_transactions() {
-    script(async {
-        let world = World::primary(Setup::default()).await;
-        let mut client = world.client();
-        client.expect("WATCH a", "+OK\r\n");
-        client.run("SET b 1");
-        world.settle().await;
-        world.lose_to_other(2).await;
-        world.lead(3).await;
-        client.expect("MULTI", "+OK\r\n");
-        client.expect("SET a 1", "+QUEUED\r\n");
-        client.expect("EXEC", "*-1\r\n");
-        client.expect("MULTI", "+OK\r\n");
-        assert_eq!(client.run("EXEC").text, "*0\r\n");
-    });
+    for bytes in [limits::UNDO_BYTES_MAX, 0] {
+        script(undo_aborts_watching_transactions(bytes));
+    }
+}
+
+async fn undo_aborts_watching_transactions(undo_bytes: usize) {
+    let world = World::primary(Setup::default().undo_bytes(undo_bytes)).await;
+    let mut client = world.client();
+    client.expect("WATCH a", "+OK\r\n");
+    client.run("SET b 1");
+    world.settle().await;
+    world.lose_to_other(2).await;
+    world.lead(3).await;
+    client.expect("MULTI", "+OK\r\n");
+    client.expect("SET a 1", "+QUEUED\r\n");
+    client.expect("EXEC", "*-1\r\n");
+    client.expect("MULTI", "+OK\r\n");
+    assert_eq!(client.run("EXEC").text, "*0\r\n");
 }
 
 fn foreign_batch(seq: u64) -> EntryPayload {

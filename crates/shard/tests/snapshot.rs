@@ -127,6 +127,30 @@ fn what_was_undone_is_in_no_snapshot() {
         let mut client = world.client();
         client.expect("SET a committed", OK);
         commit_all(&world).await;
+        client.expect("SET a ghost", OK);
+        world.shard.snapshot();
+        write_out(&world).await;
+        assert!(world.shard.info().snapshot.in_progress, "it waits for its batch");
+        world.lose_to_other(2).await;
+        write_out(&world).await;
+        let info = world.shard.info();
+        assert_eq!((info.undone, info.undone_by_records, store.read.get()), (1, 1, 0), "undo records suffice");
+        assert_eq!((info.snapshot.written, info.snapshot.given_up), (1, 1), "it is made anew");
+        assert_eq!(info.snapshot.newest, world.log.last());
+        let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
+        assert_eq!(stands(&again).await, replayed(&world).await);
+        world.client().readonly().expect("GET a", "$9\r\ncommitted\r\n");
+    });
+}
+
+#[test]
+fn an_undo_without_records_begins_with_a_snapshot() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store).undo_bytes(0)).await;
+        let mut client = world.client();
+        client.expect("SET a committed", OK);
+        commit_all(&world).await;
         world.shard.snapshot();
         write_out(&world).await;
         client.expect("SET a ghost", OK);
@@ -139,7 +163,7 @@ fn what_was_undone_is_in_no_snapshot() {
         }
         let info = world.shard.info();
         assert_eq!((info.snapshot.written, info.snapshot.given_up, info.snapshot.in_progress), (1, 1, false));
-        assert_eq!((info.undone, store.read.get()), (1, 1), "the undo begins with the snapshot from before");
+        assert_eq!((info.undone, info.undone_by_records, store.read.get()), (1, 0, 1), "the snapshot from before");
         world.client().readonly().expect("GET a", "$9\r\ncommitted\r\n");
         assert_eq!(stands(&world).await, replayed(&world).await);
     });

@@ -132,18 +132,24 @@ async fn staged<T>(cluster: &Cluster, isolate: Isolate<'_, T>) -> Result<(u64, V
     bail!("the lease was over before a write could be staged, ten times")
 }
 
-async fn undone(cluster: &Cluster, node: u64) -> Result<u64> {
-    Figures::of(&cluster.node(node)?).await?.shard("fastness_undone_writes_total", 1)
+/// Writes that were undone, undos by records, restores.
+async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
+    let figures = Figures::of(&cluster.node(node)?).await?;
+    let names = ["fastness_undone_writes_total", "fastness_undone_by_records_total", "fastness_restores_total"];
+    let [writes, by_records, restores] = names.map(|name| figures.shard(name, 1));
+    Ok([writes?, by_records?, restores?])
 }
 
 /// Asks at all doors of the old primary from the first moment of its return on, until it serves and has undone the effects.
-async fn returns_without_them(cluster: &Cluster, old: u64, undone_before: u64) -> Result<()> {
+async fn returns_without_them(cluster: &Cluster, old: u64, before: [u64; 3]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
         let served = doors_show_nothing(cluster, old, PATIENCE).await?;
-        let undone = undone(cluster, old).await? - undone_before;
+        let [after, by_records, restores] = undone(cluster, old).await?;
+        let undone = after - before[0];
         if served && undone > 0 {
             eprintln!("{undone} writes undone");
+            ensure!((by_records, restores) == (before[1] + 1, before[2]), "by undo records, without a restore");
             return Ok(());
         }
         ensure!(Instant::now() < until, "node {old} undid {undone} writes, serves READONLY clients: {served}");

@@ -12,6 +12,8 @@ pub const BATCH_BYTES_SOFT: usize = 256 * 1024;
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
 /// Effects staged and not yet committed, bytes: at it the doors stop reading from connections that write.
 pub const OPEN_EFFECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What undo records of these effects may hold, bytes: over it they are dropped, and an undo reads snapshot and log instead.
+pub const UNDO_BYTES_MAX: usize = 2 * OPEN_EFFECT_BYTES_MAX;
 /// One frame on a link between nodes, bytes; larger entries are cut.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Entries kept in memory per group behind the newest, bytes; older ones are read from disk.

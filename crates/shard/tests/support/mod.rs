@@ -236,6 +236,11 @@ impl Setup {
         Setup { durability, ..Setup::default() }
     }
 
+    /// Undo records may hold so many bytes; with 0 every undo is a restore.
+    pub fn undo_bytes(self, undo_bytes_max: usize) -> Setup {
+        Setup { batching: Batching { undo_bytes_max, ..self.batching }, ..self }
+    }
+
     /// With a lag gate that never shuts, for what is asked about something else after hours have passed.
     pub fn ungated(durability: Durability) -> Setup {
         Setup { max_lag: Duration::MAX, ..Setup::mode(durability) }
