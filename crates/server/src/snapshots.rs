@@ -263,11 +263,12 @@ impl SnapshotExchange for SnapshotFiles {
 
     async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
         let draft = Draft::Received(self.received.fetch_add(1, Ordering::Relaxed));
-        let (to, from) = mpsc::channel(QUEUE_MAX);
+        let (to, mut from) = mpsc::channel(QUEUE_MAX);
         let failure = Arc::new(Mutex::new(None));
         let (folder, told) = (self.folder.clone(), failure.clone());
+        // Whoever finds the queue closed finds out why: `from` lives as long as this does.
         let store = move || {
-            let stored = store(&folder, draft, from);
+            let stored = store(&folder, draft, &mut from);
             let removed = folder.discard(draft);
             if let Err(error) = stored.and(removed.map_err(|error| error.to_string())) {
                 *told.lock() = Some(error);
@@ -310,7 +311,7 @@ impl IncomingSnapshot for Incoming {
 }
 
 /// Stores a snapshot under its draft's name, and makes it one of this replica's when it is told to.
-fn store(folder: &SnapshotFolder, draft: Draft, mut from: mpsc::Receiver<Received>) -> Result<(), String> {
+fn store(folder: &SnapshotFolder, draft: Draft, from: &mut mpsc::Receiver<Received>) -> Result<(), String> {
     let text = |error: SnapshotError| error.to_string();
     let mut next = || from.blocking_recv();
     let Some(Received::Part(SnapshotPart::Head(head))) = next() else { return Err("it begins without a head".into()) };
