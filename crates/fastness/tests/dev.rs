@@ -169,7 +169,7 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     let start = ["dev", "node", "start", &wiped.to_string()];
     refused(&start, &cluster.dir, "is not this node's disk");
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{wiped}/node.log"))).unwrap();
-    for part in [data.to_str().unwrap(), "wiped", "replace the node"] {
+    for part in [data.to_str().unwrap(), "wiped", "replace-replica"] {
         assert!(log.contains(part), "{part:?} is not in its log: {log}");
     }
     let primary = until("no primary", || cluster.primary());
