@@ -194,6 +194,9 @@ fn config(timers: Timers) -> Config {
         enable_elect: false,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
+        // A follower may have lost its last batch though it had told of it: after a machine crash damage there is not told from
+        // a torn end (`log/src/wal.rs`). It gets the entries again; else the leader would take them for stored there for ever.
+        allow_log_reversion: Some(true),
         removed_leader_step_down: StepDownPolicy::Never,
         // One that hears nothing stops sending for a while, so that followers which hear it can elect another.
         quorum_loss_probe_interval: Some(3 * ms(timers.election_max)),

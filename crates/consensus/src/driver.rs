@@ -27,6 +27,8 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
     let group = control.core().clone();
     let Some(raft) = group.raft().cloned() else { return };
     let metrics = raft.metrics();
+    // Changes seldom, and ends with the core.
+    let mut alive = raft.server_metrics();
     let mut look = tokio::time::interval(group.timers.heartbeat);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_attempt: Option<Instant> = None;
@@ -38,6 +40,10 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
                 group.owner.send_replace(());
             }
             _ = look.tick() => {}
+            changed = alive.changed() => if changed.is_err() {
+                group.stop("the Raft core has died");
+                return;
+            },
             () = group.until_stopped() => return,
         }
         if let Err(fatal) = &metrics.borrow_watched().running_state {

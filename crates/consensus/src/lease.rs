@@ -191,11 +191,13 @@ impl LeaderLease {
         }
     }
 
-    /// Whether the next question shall bind. Only a leader that a quorum has answered lately may ask for promises:
-    /// one whose answers get lost would bind voters for ever to somebody who may not act.
+    /// Whether the next question shall bind. Only a leader that a quorum has answered lately, and its own Raft core, may
+    /// ask for promises: one whose answers get lost, or whose core is dead, would bind voters for ever to somebody who may
+    /// not act.
     pub(crate) fn may_bind(&self, now: BootNs) -> bool {
-        let heard = self.voters.quorum_point(&self.heard);
-        !self.released && heard.is_some_and(|stamp| stamp.plus(self.length) > now)
+        let lately = |stamp: BootNs| stamp.plus(self.length) > now;
+        let own = self.heard.get(&self.own).copied();
+        !self.released && own.is_some_and(lately) && self.voters.quorum_point(&self.heard).is_some_and(lately)
     }
 
     /// A member answered yes to the question sent at `stamp`. Returns whether the lease began or resumed by it, or may

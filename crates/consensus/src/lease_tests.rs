@@ -180,6 +180,22 @@ fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
     }
 }
 
+/// Its own node goes on sending frames when its Raft core has died: they must not keep the voters from electing another.
+#[test]
+fn a_leader_whose_own_core_is_silent_binds_nobody() {
+    let mut lead = leader(1, &[&[1, 2, 3]]);
+    for node in [1, 2, 3] {
+        lead.answered(node, ms(10), true, ms(10));
+    }
+    assert!(lead.may_bind(ms(20)));
+    let dead = 10 + LEADERS.as_millis() as u64;
+    for stamp in (10..dead + 50).step_by(10) {
+        lead.answered(2, ms(stamp), stamp < dead, ms(stamp));
+        lead.answered(3, ms(stamp), stamp < dead, ms(stamp));
+    }
+    assert!(!lead.may_bind(ms(dead + 1)) && !lead.lease().holds(ms(dead + 1)));
+}
+
 #[test]
 fn a_closed_lease_stays_closed() {
     let mut lead = leader(1, &[&[1, 2, 3]]);
