@@ -188,7 +188,7 @@ impl GroupControl {
             _ => return Ok(Approach::NotLeading),
         };
         let Some((change, retain)) = step else { return Ok(Approach::Reached) };
-        tracing::info!(group = %group.id, ?change, "the group's members change");
+        tracing::info!(group = %group.id, change = told(&change), "the group's members change");
         let preconditions = [
             Precondition::CommittedLeaderId { committed_leader_id: epoch },
             Precondition::LastMembershipLogId { last_membership_log_id: effective.at },
@@ -277,3 +277,15 @@ impl GroupControl {
 }
 
 type Change = ChangeMembers<u64, PeerNode>;
+
+/// A step in words, for the log.
+fn told(change: &Change) -> String {
+    let list = |nodes: &mut dyn Iterator<Item = &u64>| nodes.map(u64::to_string).collect::<Vec<_>>().join(", ");
+    match change {
+        ChangeMembers::AddNodes(nodes) => format!("add {} without a vote", list(&mut nodes.keys())),
+        ChangeMembers::RemoveNodes(nodes) => format!("remove {}", list(&mut nodes.iter())),
+        ChangeMembers::ReplaceAllVoters(nodes) => format!("voters {}", list(&mut nodes.iter())),
+        ChangeMembers::Batch(changes) => changes.iter().map(told).collect::<Vec<_>>().join(", "),
+        other => format!("{other:?}"),
+    }
+}

@@ -41,7 +41,7 @@ enum Command {
     /// Run one node
     ///
     /// The config is written as valkey.conf is. A new node waits until it becomes part of a cluster
-    /// (`fastness cluster create`). SIGTERM hands over what the node leads, drains, and ends with status 0.
+    /// (`fastness cluster create`, or `replace-replica` in the place of a lost one). SIGTERM hands over what the node leads, drains, and ends with status 0.
     Server {
         /// The config
         #[arg(long, value_name = "FILE")]

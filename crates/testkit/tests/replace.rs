@@ -2,14 +2,14 @@
 //! new one's vote counts. What would break the cluster is refused.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_load::ledger::{self, Running};
 use fastness_load::{Outcome, outcome::classify};
 use fastness_testkit::cluster::{Cluster, Options, binary};
-use fastness_testkit::observe::Digests;
+use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -126,18 +126,8 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
 
     let violations = std::thread::scope(|scope| -> Result<_> {
         let replacing = scope.spawn(|| cluster.replace(old, new));
-        let middle = blocking(|| -> Result<()> {
-            let until = Instant::now() + PATIENCE;
-            while cluster.describe()?["replacement"].is_null() {
-                ensure!(Instant::now() < until, "it does not begin");
-            }
-            // It stands still, so that nothing is complete before the primary dies.
-            cluster.pause(new)?;
-            ensure!(!cluster.describe()?["replacement"].is_null(), "it was faster than this test");
-            Ok(())
-        });
-        middle?;
         let handle = tokio::runtime::Handle::current();
+        pause_on_its_way(&cluster, if old == 1 { 2 } else { 1 }, new)?;
         blocking(|| -> Result<()> {
             let primary = handle.block_on(cluster.primary(1, PATIENCE))?;
             cluster.kill(primary)?;
@@ -158,7 +148,8 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
     Digests::default().settle(&cluster, PATIENCE).await?;
 
     refused(blocking(|| cluster.start_node(old)), &[&format!("node {old} was replaced")])?;
-    let said = blocking(|| run_until_it_ends(cluster.dir().join(format!("nodes/{old}/fastness.conf"))))?;
+    let returned = Alone::start(&cluster, old)?;
+    let said = blocking(|| returned.ends())?;
     for part in [format!("node {old} was replaced by node {new}"), format!("nodes/{old}/data")] {
         ensure!(said.contains(&part), "{part:?} is not in: {said}");
     }
@@ -167,22 +158,93 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
     Ok(())
 }
 
-/// Runs a node that must stop by itself; what it says.
-fn run_until_it_ends(config: PathBuf) -> Result<String> {
-    let mut node = Command::new(binary()?);
-    node.arg("server").arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut node = node.spawn()?;
-    let until = Instant::now() + Duration::from_secs(30);
-    while node.try_wait()?.is_none() {
-        if Instant::now() >= until {
-            node.kill()?;
-            anyhow::bail!("it goes on: {}", String::from_utf8_lossy(&node.wait_with_output()?.stderr));
-        }
-        std::thread::sleep(Duration::from_millis(50));
+/// While the new node is on its way a second one dies: the disk that was given up, back again, is what makes a majority. It
+/// goes on until every group has done without it, then it is turned away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
+    let mut cluster = Cluster::start(&Options::default())?;
+    cluster.keep_files();
+    let (old, second, survivor) = (1, 2, 3);
+    let az = cluster.node(old)?.az;
+    serves(&cluster, "before").await?;
+    blocking(|| cluster.kill(old))?;
+    let new = blocking(|| cluster.add_node(&az))?;
+    std::thread::scope(|scope| -> Result<()> {
+        let replacing = scope.spawn(|| cluster.replace(old, new));
+        pause_on_its_way(&cluster, survivor, new)?;
+        blocking(|| cluster.kill(second))?;
+        let returned = Alone::start(&cluster, old)?;
+        let handle = tokio::runtime::Handle::current();
+        blocking(|| handle.block_on(serves(&cluster, "with the old disk")))?;
+        cluster.resume(new)?;
+        let said = blocking(|| replacing.join()).map_err(|_| anyhow::anyhow!("it panicked"))??;
+        ensure!(said.contains(&format!("node {new} has taken the place of node {old}")), "{said}");
+        let said = blocking(|| returned.ends())?;
+        ensure!(said.contains(&format!("node {old} was replaced by node {new}")), "{said}");
+        Ok(())
+    })?;
+    serves(&cluster, "without it").await?;
+    blocking(|| cluster.start_node(second))?;
+    Digests::default().settle(&cluster, PATIENCE).await?;
+    cluster.discard_files();
+    Ok(())
+}
+
+/// Waits until a replacement has begun, and lets the new node stand still, so that it cannot be complete.
+fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64) -> Result<()> {
+    let survivor = cluster.node(survivor)?;
+    let handle = tokio::runtime::Handle::current();
+    let under_way = || {
+        let figures = blocking(|| handle.block_on(Figures::of(&survivor)))?;
+        figures.node("fastness_replacement_under_way")
+    };
+    let until = Instant::now() + PATIENCE;
+    while under_way()? == 0 {
+        ensure!(Instant::now() < until, "it does not begin");
     }
-    let output = node.wait_with_output()?;
-    ensure!(!output.status.success(), "it ended as if all were well");
-    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    cluster.pause(new)?;
+    ensure!(under_way()? == 1, "it was faster than this test");
+    Ok(())
+}
+
+/// A node that is started by its config, since it is no part of the dev cluster any more.
+struct Alone {
+    node: Child,
+    /// Where its words go.
+    log: PathBuf,
+}
+
+impl Alone {
+    fn start(cluster: &Cluster, node: u64) -> Result<Alone> {
+        let folder = cluster.dir().join(format!("nodes/{node}"));
+        let log = folder.join("alone.log");
+        let mut command = Command::new(binary()?);
+        command.arg("server").arg("--config").arg(folder.join("fastness.conf"));
+        let node = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).spawn()?;
+        Ok(Alone { node, log })
+    }
+
+    /// What it has said, once it has stopped by itself.
+    fn ends(mut self) -> Result<String> {
+        let until = Instant::now() + Duration::from_secs(30);
+        let status = loop {
+            if let Some(status) = self.node.try_wait()? {
+                break status;
+            }
+            ensure!(Instant::now() < until, "it goes on: {}", std::fs::read_to_string(&self.log)?);
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        ensure!(!status.success(), "it ended as if all were well");
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.node.kill();
+        let _ = self.node.wait();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
