@@ -60,6 +60,8 @@ pub struct Engine {
     pub(crate) image: Option<Box<Image>>,
     stats: Stats,
     maxmemory: u64,
+    /// See [`Engine::set_memory_beside`].
+    memory_beside: u64,
     newest_stamp: WallMs,
     /// Whether reads leave the times of access alone; see [`Engine::leave_access_times`].
     leaves_access_times: bool,
@@ -82,6 +84,7 @@ impl Engine {
             image: None,
             stats: Stats::default(),
             maxmemory: options.maxmemory,
+            memory_beside: 0,
             newest_stamp: WallMs(0),
             leaves_access_times: false,
             slots: vec![0..=SLOTS as u16 - 1],
@@ -133,10 +136,29 @@ impl Engine {
         self.newest_stamp = stamp;
     }
 
-    /// Bytes in use by the data, by an image of it that is being written, and by what may have to come back.
+    /// Bytes in use: by the data, by an image of it that is being written, by what may have to come back, and by what the owner
+    /// has told of.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
-        self.keyspace.account().bytes + self.image_bytes() + self.undo_bytes()
+        self.memory_of_data() + self.image_bytes() + self.undo_bytes() + self.memory_beside
+    }
+
+    /// Bytes in use by keys and values, with their tables.
+    #[must_use]
+    pub fn memory_of_data(&self) -> u64 {
+        self.keyspace.account().bytes
+    }
+
+    /// Bytes in use by an image of the data that is being written.
+    #[must_use]
+    pub fn memory_of_image(&self) -> u64 {
+        self.image_bytes()
+    }
+
+    /// Tells how many bytes are in use beside the data that count against the bound as it does: clients' buffers and the like.
+    #[inline]
+    pub fn set_memory_beside(&mut self, bytes: u64) {
+        self.memory_beside = bytes;
     }
 
     /// The bound of [`Engine::memory_used`]; 0: none.

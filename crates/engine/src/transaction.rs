@@ -15,6 +15,8 @@ use fastness_types::limits::ENTRY_BYTES_MAX;
 /// the bound the command is refused and the transaction with it.
 pub const QUEUE_BYTES_MAX: usize = ENTRY_BYTES_MAX / 2;
 
+/// What a watched key costs beside its bytes: its places among its session's and in the index, about.
+const WATCHED_BYTES: usize = 112;
 /// What a queued argument costs beside its bytes: its length in an effect, its place in memory.
 const ARGUMENT_BYTES: usize = 32;
 
@@ -67,13 +69,15 @@ pub struct Session {
     queue: Option<Queue>,
     /// Keys watched.
     watched: usize,
+    /// What they take, bytes.
+    watched_bytes: usize,
 }
 
 impl Session {
     /// For a new connection; `token` is its own among all sessions of one engine.
     #[must_use]
     pub fn new(token: u64) -> Session {
-        Session { token, readonly: false, queue: None, watched: 0 }
+        Session { token, readonly: false, queue: None, watched: 0, watched_bytes: 0 }
     }
 
     /// The connection's number.
@@ -100,10 +104,16 @@ impl Session {
         self.queue.as_ref().map_or(0, |queue| queue.commands.len())
     }
 
-    /// Arguments queued, bytes.
+    /// What queued commands take, bytes. A failed transaction's are not kept.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.bytes)
+        self.queue.as_ref().filter(|queue| !queue.failed).map_or(0, |queue| queue.bytes)
+    }
+
+    /// What queued commands and watched keys take, bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.queued_bytes() + self.watched_bytes
     }
 
     /// Whether keys are watched.
@@ -202,13 +212,17 @@ impl Session {
             return Err(CommandError::Fixed("ERR Command 'watch' not allowed inside a transaction"));
         }
         for key in args.skip(1).iter() {
-            self.watched += usize::from(engine.watch(self.token, key, now));
+            if engine.watch(self.token, key, now) {
+                self.watched += 1;
+                self.watched_bytes += key.len() + WATCHED_BYTES;
+            }
         }
         Ok(())
     }
 
     /// UNWATCH.
     pub fn unwatch(&mut self, engine: &mut Engine) {
+        self.watched_bytes = 0;
         if std::mem::take(&mut self.watched) > 0 {
             engine.unwatch(self.token);
         }

@@ -18,6 +18,8 @@ use crate::Args;
 
 /// Longest inline command and longest length line, bytes (Valkey's `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// [`ArgSpans`] that have grown over this do not keep their memory for the next command, bytes.
+pub const HEAP_BYTES_KEPT: usize = 1024;
 /// Most pairs of one attribute.
 pub const ATTRIBUTE_PAIRS_MAX: usize = 8;
 /// Longest name or value in an attribute, bytes.
@@ -179,9 +181,17 @@ impl ArgSpans {
         self.inline = false;
         self.at = 0;
         self.missing = 0;
-        // A command of very many arguments must not keep its memory.
-        self.spans.shrink_to(1024);
-        self.unquoted.shrink_to(LINE_BYTES_MAX);
+        if self.heap_bytes() > HEAP_BYTES_KEPT {
+            self.spans = Vec::new();
+            self.unquoted = Vec::new();
+        }
+    }
+
+    /// What they take beside themselves, bytes.
+    #[inline]
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        (self.spans.capacity() + self.attribute.capacity()) * size_of::<Span>() + self.unquoted.capacity()
     }
 
     /// The arguments of the command that [`parse`] found at the start of `buf`.

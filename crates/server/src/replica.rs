@@ -192,13 +192,10 @@ fn housekeeping(door: &ReplicaDoor) {
     door.stats.sample();
     door.clients.close_idle(config.timeout);
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
-    let used = door.shard.with_engine(|engine| {
-        engine.set_maxmemory(config.maxmemory);
-        engine.memory_used()
-    });
+    door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
     door.shard.set_max_lag(config.durability_max_lag);
     door.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
-    door.stats.memory_peak(used);
+    door.stats.memory_peak(door.shard.memory().total());
 }
 
 /// Tells the shard what is wished, and the node what is in force.

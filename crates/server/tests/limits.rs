@@ -88,8 +88,26 @@ fn nothing_is_allocated_for_what_is_only_announced() {
         announcer.send_raw(b"*2147483647\r\n$536870912\r\nabc");
     }
     eventually("it is received", || most(&mut client, "qbuf") > 0);
-    assert!(most(&mut client, "tot-mem") < 10_000);
+    assert!(most(&mut client, "tot-mem") < 40_000);
     assert_eq!(client.ask(&["ECHO", "a"]), bulk("a"));
+}
+
+#[test]
+fn more_than_the_query_buffer_limit_closes_the_connection() {
+    let door = open("client-query-buffer-limit 1mb");
+    let mut client = door.connect();
+    let mut sender = door.connect_raw();
+    let id = sender.ask_text(&["CLIENT", "ID"]);
+    sender.send_raw(format!("*2\r\n$4\r\nECHO\r\n${}\r\n", 8 << 20).as_bytes());
+    let part = vec![b'x'; 64 * 1024];
+    eventually("it is closed", || {
+        let sent = sender.stream.write_all(&part).is_ok();
+        let held = most(&mut client, "qbuf");
+        assert!(held < 1_300_000, "{held} bytes of a command are held");
+        !sent || client.ask_text(&["CLIENT", "LIST", "ID", &id]).is_empty()
+    });
+    assert!(client.ask_text(&["INFO", "stats"]).contains("client_query_buffer_limit_disconnections:1"));
+    assert!(client.ask_text(&["CLIENT", "LIST", "ID", &id]).is_empty());
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(crate) fn run(
     let now = Now { wall: state.stamp(at), ..at };
     let ask = ask.unwrap_or(session.ask);
     let mode = state.mode.in_force();
+    state.count_memory();
     let mut turn = Turn { inner, state: &mut state, session, now, out, door, ask, mode };
     if turn.session.data.in_multi() && is_queued(spec) {
         return turn.queue(spec, args);

@@ -6,6 +6,7 @@ use fastness_consensus::ClockCheck;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 use crate::lag::GateInfo;
+use crate::memory::MemoryUse;
 use crate::snapshot::SnapshotInfo;
 
 /// What this replica is, as clients see it.
@@ -65,6 +66,8 @@ pub struct ShardInfo {
     pub open_batches: usize,
     /// Their effects, bytes.
     pub open_bytes: usize,
+    /// What is in use and counts against `maxmemory`.
+    pub memory: MemoryUse,
     /// Batches committed by this replica as primary.
     pub batches: u64,
     /// Units in them.

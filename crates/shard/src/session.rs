@@ -139,6 +139,18 @@ impl Session {
         self.data.watched()
     }
 
+    /// What queued commands take, bytes.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.data.queued_bytes()
+    }
+
+    /// What queued commands and watched keys take, bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.data.held_bytes()
+    }
+
     /// Whether keys are watched.
     #[must_use]
     pub fn is_watching(&self) -> bool {

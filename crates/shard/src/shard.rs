@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::ask::Ask;
 use crate::door::{Call, Door};
 use crate::info::ShardInfo;
+use crate::memory::{ClientShare, MemoryUse};
 use crate::mode::ModeWish;
 use crate::options::{Pause, ShardOptions, StableCopies};
 use crate::outcome::{Hold, Leave, Outcome, WaitAnswer, WaitRequest};
@@ -241,6 +242,18 @@ impl Shard {
     /// a [`Door`].
     pub fn with_engine<T>(&self, look: impl FnOnce(&mut fastness_engine::Engine) -> T) -> T {
         look(&mut self.inner.state.borrow_mut().engine)
+    }
+
+    /// A connection's share of the memory that counts against `maxmemory`; nothing yet.
+    #[must_use]
+    pub fn client_share(&self) -> ClientShare {
+        ClientShare::new(self.inner.state.borrow().clients.clone())
+    }
+
+    /// What is in use and counts against `maxmemory`.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        self.inner.state.borrow().memory()
     }
 
     /// The digest of the committed data and the log position that it belongs to. Reads every key.

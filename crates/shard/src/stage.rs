@@ -40,6 +40,8 @@ pub(crate) struct Batched {
     /// When its first unit was staged.
     pub(crate) opened: BootNs,
     pub(crate) bytes: usize,
+    /// Of its log entry.
+    pub(crate) payload_bytes: usize,
     pub(crate) units: usize,
     /// Writes whose clients wait for its commit.
     pub(crate) writes: usize,
@@ -72,6 +74,8 @@ pub(crate) struct Stage {
     in_flight: VecDeque<Batched>,
     /// Bytes of effects in `sealed` and `in_flight`.
     closed_bytes: usize,
+    /// Bytes of their log entries.
+    closed_payload_bytes: usize,
     /// Writes whose replies were released and whose clients have not come back yet.
     expected: usize,
     released: BootNs,
@@ -104,6 +108,7 @@ impl Stage {
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
             closed_bytes: 0,
+            closed_payload_bytes: 0,
             expected: 0,
             released: BootNs(0),
             at_release: 0,
@@ -132,6 +137,12 @@ impl Stage {
     #[inline]
     pub(crate) fn open_bytes(&self) -> usize {
         self.closed_bytes + self.effects.len()
+    }
+
+    /// What everything that has not committed takes, bytes. Buffers that are kept for the next batch do not count.
+    #[inline]
+    pub(crate) fn memory(&self) -> usize {
+        self.closed_payload_bytes + self.effects.len() + self.heads.len() * size_of::<UnitHead>()
     }
 
     pub(crate) fn open_batches(&self) -> usize {
@@ -276,11 +287,13 @@ impl Stage {
             seq,
             opened: self.opened,
             bytes: self.effects.len(),
+            payload_bytes: payload.len(),
             units: self.heads.len(),
             writes: self.writes,
             mode: self.mode,
         };
         self.closed_bytes += batched.bytes;
+        self.closed_payload_bytes += batched.payload_bytes;
         self.sealed.push_back((batched, payload));
         // Those who came back are expected no more. The others were waited for once, which was enough.
         self.expected = 0;
@@ -314,6 +327,7 @@ impl Stage {
         }
         let batch = self.in_flight.pop_front()?;
         self.closed_bytes -= batch.bytes;
+        self.closed_payload_bytes -= batch.payload_bytes;
         // Who has staged already does not stand in for those who are released now.
         self.expected = self.expected.max(self.writes) + batch.writes;
         self.released = now;

@@ -4,6 +4,8 @@
 //! one it runs ahead of that by what the leader part has staged. A leader part is made when its epoch's first entry has
 //! been applied, and dropped whole when the tenure ends.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +153,8 @@ pub(crate) struct State {
     /// Since when a hand-over has been asking to drain.
     pub(crate) draining: Option<BootNs>,
     pub(crate) client_pause: ClientPause,
+    /// What all connections hold, bytes.
+    pub(crate) clients: Rc<Cell<u64>>,
     pub(crate) counters: Counters,
     pub(crate) random: Choices,
     /// Given to commands that may not write; stays empty.
@@ -204,6 +208,7 @@ impl State {
             batching: options.batching,
             draining: None,
             client_pause: ClientPause::default(),
+            clients: Rc::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             random: Choices(SmallRng::seed_from_u64(options.random_seed)),
             no_effects: EffectBuf::new(),
@@ -278,6 +283,7 @@ impl State {
             staged_seq: leader.map_or(Seq(0), |leader| leader.stage.last_staged()),
             committed_seq: leader.map_or(Seq(0), |leader| leader.committed),
             open_batches: leader.map_or(0, |leader| leader.stage.open_batches()),
+            memory: self.memory(),
             open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
             batches: self.counters.batches,
             units: self.counters.units,

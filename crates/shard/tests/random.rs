@@ -324,6 +324,8 @@ impl Run {
         self.flush_replies();
         assert!(self.held.is_empty(), "seed {}: nothing is held when nothing is open", self.seed);
         let own = self.world.shard.digest().unwrap();
+        let memory = self.world.shard.info().memory;
+        assert_eq!((memory.open_effects, memory.clients), (0, 0), "seed {}: nothing is open", self.seed);
         // One that replays the whole log, and one that begins with the newest snapshot.
         for snapshots in [None, Some(self.store.clone())] {
             let setup = Setup { snapshots, ..Setup::ungated(self.mode) };
@@ -337,6 +339,7 @@ impl Run {
             assert_eq!(replay.shard.digest().unwrap(), own, "seed {}", self.seed);
             let checksum = self.world.shard.info().log_checksum;
             assert_eq!(replay.shard.info().log_checksum, checksum, "seed {}", self.seed);
+            assert_eq!(replay.shard.info().memory.open_effects, 0, "seed {}: a replica has none", self.seed);
             let mut reader = replay.client().readonly();
             for key in KEYS {
                 assert_eq!(reader.run(&format!("GET {key}")).text, self.model.bulk(key), "seed {}", self.seed);

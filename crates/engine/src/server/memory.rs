@@ -45,7 +45,8 @@ fn doctor(engine: &mut Engine, _: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
         _ if used > bound / 10 * 9 => "More than nine tenths of the bound are in use.".to_owned(),
         _ => "Nothing to worry about.".to_owned(),
     };
-    let text = format!("{keys} keys take {used} bytes; maxmemory is {bound}. {judgement}\n");
+    let data = engine.memory_of_data();
+    let text = format!("{keys} keys take {data} of {used} bytes in use; maxmemory is {bound}. {judgement}\n");
     env.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }

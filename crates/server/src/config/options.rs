@@ -275,7 +275,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "the key that wraps the keys of everything on disk"),
     // Memory and clients.
     option!("maxmemory", "0", "bytes, 0: no limit", Running, Kind::Bytes { field: |c| &mut c.maxmemory, min: 0, max: u64::MAX },
-        "memory of one replica's data at which commands that need more are refused with OOM"),
+        "memory of one replica (data, a snapshot in progress, effects not yet committed, buffers of clients) at which commands that need more are refused with OOM"),
     fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
     option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
         "connections of clients to this node"),

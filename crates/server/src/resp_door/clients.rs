@@ -86,8 +86,14 @@ pub struct Client {
     pub bytes_out: Cell<u64>,
     /// Bytes received and not executed.
     pub query_bytes: Cell<usize>,
+    /// Room in the buffer beside them, bytes.
+    pub query_free: Cell<usize>,
+    /// What commands queued by MULTI take, bytes.
+    pub queued_bytes: Cell<usize>,
     /// Bytes of replies that have not left.
     pub unsent_bytes: Cell<usize>,
+    /// What it takes in all, bytes: its share of what counts against `maxmemory`.
+    pub memory: Cell<u64>,
     /// Whether its command waits: in WAIT or WAITAOF, or since clients are paused.
     pub blocked: Cell<bool>,
     /// Of these, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
@@ -141,7 +147,10 @@ impl Client {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             query_bytes: Cell::new(0),
+            query_free: Cell::new(0),
+            queued_bytes: Cell::new(0),
             unsent_bytes: Cell::new(0),
+            memory: Cell::new(0),
             blocked: Cell::new(false),
             waits: Cell::new(false),
             unblock: Cell::new(None),
@@ -209,6 +218,12 @@ impl Client {
         self.queued.set(-1);
     }
 
+    /// What its texts take, bytes.
+    #[must_use]
+    pub fn texts_bytes(&self) -> usize {
+        [&self.name, &self.library_name, &self.library_version].iter().map(|text| text.borrow().capacity()).sum()
+    }
+
     /// The letters of its flags, as CLIENT LIST shows them.
     #[must_use]
     pub fn flags(&self) -> String {
@@ -234,12 +249,11 @@ impl Client {
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
         let text = |bytes: &RefCell<Vec<u8>>| String::from_utf8_lossy(&bytes.borrow()).into_owned();
-        let memory = self.query_bytes.get() + self.unsent_bytes.get() + size_of::<Client>();
         let mut line = String::with_capacity(400);
         let _ = write!(
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={} db=0 sub=0 psub=0 ssub=0 multi={} \
-             watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={memory} \
+             watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} \
              events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
              tot-cmds={}",
             self.id,
@@ -254,8 +268,11 @@ impl Client {
             self.queued.get(),
             self.watched.get(),
             self.query_bytes.get(),
+            self.query_free.get(),
+            self.queued_bytes.get(),
             self.unsent_bytes.get(),
             self.unsent_bytes.get(),
+            self.memory.get(),
             self.command.get(),
             self.protocol.get().number(),
             text(&self.library_name),

@@ -15,8 +15,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fastness_engine::Key;
+use fastness_resp::request::HEAP_BYTES_KEPT;
 use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
-use fastness_shard::{Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
+use fastness_shard::{ClientShare, Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
 use tokio::io::Interest;
 
 use super::clients::{Arrival, Client, ReplyMode, Unblock};
@@ -43,6 +44,9 @@ const GONE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Commands parsed ahead of the one that runs.
 const AHEAD_MAX: usize = 16;
+/// What a connection takes that holds nothing. Of the places of arguments only those of a command that is not whole yet are
+/// counted beside it: the others keep at most [`HEAP_BYTES_KEPT`] each.
+const CONNECTION_BYTES: usize = size_of::<Connection>() + size_of::<Client>() + (AHEAD_MAX + 1) * size_of::<ArgSpans>();
 /// A first argument longer than this is not taken for a key before its command says so, bytes.
 const KEY_AHEAD_BYTES_MAX: usize = 256;
 
@@ -120,6 +124,8 @@ struct Connection {
     blocked: Option<Blocked>,
     /// Since when more than the soft limit has not left.
     over_soft_since: Option<Instant>,
+    /// What all this takes.
+    share: ClientShare,
 }
 
 /// Serves one connection until it ends.
@@ -138,6 +144,7 @@ pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival
         replies: Replies::default(),
         blocked: None,
         over_soft_since: None,
+        share: door.shard.client_share(),
         door: door.clone(),
     };
     let end = connection.run().await;
@@ -331,8 +338,6 @@ impl Connection {
             }
             self.input = buffer;
         }
-        self.client.query_bytes.set(self.input.len());
-        self.client.unsent_bytes.set(self.replies.unsent());
     }
 
     /// Runs the commands at the start of `buffer`; returns how many bytes they were.
@@ -473,6 +478,9 @@ impl Connection {
             None if reply.first() == Some(&b'-') => self.door.stats.count_error(reply),
             None => {}
         }
+        if self.spans[i].heap_bytes() > HEAP_BYTES_KEPT {
+            self.spans[i].reset();
+        }
         self.client.queued.set(self.session.queued().map_or(-1, |queued| queued as i64));
         self.client.watched.set(self.session.watched());
         self.finish(start, outcome)?;
@@ -529,6 +537,32 @@ impl Connection {
 
     /// Sends what may leave and fits into the socket. Returns what the oldest held reply waits for.
     fn send(&mut self) -> io::Result<Option<Hold>> {
+        let held = self.send_sendable();
+        self.count_memory();
+        held
+    }
+
+    /// Tells what the connection holds now that others have their turn. What one turn may grow by is bounded by the soft bound of
+    /// unsent replies, and one reply.
+    fn count_memory(&mut self) {
+        let client = &self.client;
+        client.query_bytes.set(self.input.len());
+        client.query_free.set(self.input.capacity() - self.input.len());
+        client.queued_bytes.set(self.session.queued_bytes());
+        client.unsent_bytes.set(self.replies.unsent());
+        self.share.set(
+            CONNECTION_BYTES
+                + client.texts_bytes()
+                + self.input.capacity()
+                + self.spans[0].heap_bytes()
+                + self.replies.heap_bytes()
+                + self.session.held_bytes()
+                + self.stream.heap_bytes(),
+        );
+        client.memory.set(self.share.bytes());
+    }
+
+    fn send_sendable(&mut self) -> io::Result<Option<Hold>> {
         loop {
             let shard = &self.door.shard;
             let held = self.replies.release(|hold| shard.may_leave(hold));
@@ -545,7 +579,6 @@ impl Connection {
             add(&self.client.bytes_out, len as u64);
             let all = len == sendable.len();
             self.replies.sent(len);
-            self.client.unsent_bytes.set(self.replies.unsent());
             if all {
                 return Ok(held);
             }

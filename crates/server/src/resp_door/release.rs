@@ -13,6 +13,9 @@ const SENT_BYTES_KEPT: usize = 64 * 1024;
 /// Capacity that an empty buffer keeps.
 const EMPTY_BYTES_KEPT: usize = 16 * 1024;
 
+/// The same for the places of held replies.
+const EMPTY_MARKS_KEPT: usize = 64;
+
 /// One held reply: `start..end` in the buffer.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
@@ -82,6 +85,7 @@ impl Replies {
     pub(crate) fn sent(&mut self, len: usize) {
         self.sent += len;
         if self.sent == self.out.len() {
+            self.marks.shrink_to(EMPTY_MARKS_KEPT);
             self.out.bytes.clear();
             self.out.bytes.shrink_to(EMPTY_BYTES_KEPT);
             self.sent = 0;
@@ -93,6 +97,11 @@ impl Replies {
             }
             self.sent = 0;
         }
+    }
+
+    /// What they take, bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.out.bytes.capacity() + self.marks.capacity() * size_of::<Mark>()
     }
 
     /// Bytes that have not left, held ones included.

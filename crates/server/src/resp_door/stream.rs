@@ -30,6 +30,8 @@ pub enum Filled {
 pub struct ClientStream {
     tcp: TcpStream,
     tls: Option<Box<ServerConnection>>,
+    /// Bytes that TLS took and has not sent, about: what encryption adds to them is not counted.
+    in_tls: usize,
 }
 
 impl ClientStream {
@@ -42,7 +44,7 @@ impl ClientStream {
         if let Some(tls) = &mut tls {
             tls.set_buffer_limit(Some(CIPHERTEXT_BYTES_MAX));
         }
-        Ok(ClientStream { tcp: TcpStream::from_std(tcp)?, tls })
+        Ok(ClientStream { tcp: TcpStream::from_std(tcp)?, tls, in_tls: 0 })
     }
 
     /// Whether it is encrypted.
@@ -94,7 +96,7 @@ impl ClientStream {
                 let room = buf.capacity() - buf.len();
                 receive(&self.tcp, room, |tcp| Ok(rustix::net::recv(tcp, spare_capacity(buf), RecvFlags::DONTWAIT)?.1))
             }
-            Some(tls) => fill_tls(&self.tcp, tls, buf),
+            Some(tls) => fill_tls(&self.tcp, tls, &mut self.in_tls, buf),
         }
     }
 
@@ -112,7 +114,8 @@ impl ClientStream {
                 loop {
                     let accepted = tls.writer().write(&bytes[taken..])?;
                     taken += accepted;
-                    flush_tls(&self.tcp, tls)?;
+                    self.in_tls += accepted;
+                    flush_tls(&self.tcp, tls, &mut self.in_tls)?;
                     if accepted == 0 || taken == bytes.len() {
                         return Ok(taken);
                     }
@@ -135,8 +138,14 @@ impl ClientStream {
     pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
             None => Ok(()),
-            Some(tls) => flush_tls(&self.tcp, tls),
+            Some(tls) => flush_tls(&self.tcp, tls, &mut self.in_tls),
         }
+    }
+
+    /// What encryption holds: its state, and what it took and has not sent, bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.tls.as_ref().map_or(0, |_| size_of::<ServerConnection>() + self.in_tls)
     }
 
     /// Tells a TLS client that nothing follows.
@@ -144,7 +153,7 @@ impl ClientStream {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             // The client may be gone already.
-            let _ = flush_tls(&self.tcp, tls);
+            let _ = flush_tls(&self.tcp, tls, &mut self.in_tls);
         }
     }
 }
@@ -172,7 +181,7 @@ fn would_block_is_zero(outcome: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-fn fill_tls(tcp: &TcpStream, tls: &mut ServerConnection, buf: &mut Vec<u8>) -> io::Result<Filled> {
+fn fill_tls(tcp: &TcpStream, tls: &mut ServerConnection, in_tls: &mut usize, buf: &mut Vec<u8>) -> io::Result<Filled> {
     let before = buf.len();
     loop {
         let ended = take_plaintext(tls, buf)?;
@@ -191,11 +200,11 @@ fn fill_tls(tcp: &TcpStream, tls: &mut ServerConnection, buf: &mut Vec<u8>) -> i
         }
         if let Err(error) = tls.process_new_packets() {
             // The alert that says why.
-            let _ = flush_tls(tcp, tls);
+            let _ = flush_tls(tcp, tls, in_tls);
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         if tls.wants_write() {
-            flush_tls(tcp, tls)?;
+            flush_tls(tcp, tls, in_tls)?;
         }
     }
 }
@@ -216,14 +225,15 @@ fn take_plaintext(tls: &mut ServerConnection, buf: &mut Vec<u8>) -> io::Result<b
     }
 }
 
-fn flush_tls(tcp: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
+fn flush_tls(tcp: &TcpStream, tls: &mut ServerConnection, in_tls: &mut usize) -> io::Result<()> {
     while tls.wants_write() {
         match tls.write_tls(&mut Socket { tcp }) {
-            Ok(_) => {}
+            Ok(sent) => *in_tls = in_tls.saturating_sub(sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         }
     }
+    *in_tls = 0;
     Ok(())
 }
 

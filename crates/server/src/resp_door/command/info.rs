@@ -60,9 +60,7 @@ pub struct Figures {
     pub keyspace: KeyspaceStats,
     /// Look-ups.
     pub lookups: Stats,
-    /// Bytes in use by the data.
-    pub memory_used: u64,
-    /// Their bound; 0: none.
+    /// The bound of the memory in use; 0: none.
     pub maxmemory: u64,
     /// Sessions that watch, and keys they watch.
     pub watches: (usize, usize),
@@ -75,7 +73,6 @@ impl Figures {
         Figures {
             keyspace: engine.keyspace_stats(),
             lookups: engine.stats(),
-            memory_used: engine.memory_used(),
             maxmemory: engine.maxmemory(),
             watches: engine.watch_counts(),
         }
@@ -242,7 +239,8 @@ fn clients(facts: &Facts<'_>, text: &mut String) {
 }
 
 fn memory(facts: &Facts<'_>, text: &mut String) {
-    let (used, resident) = (facts.figures.memory_used, facts.usage.resident_bytes);
+    let (memory, resident) = (facts.shard.memory, facts.usage.resident_bytes);
+    let used = memory.total();
     let peak = facts.replica.stats.memory_peak(used);
     let fragmentation = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     lines!(text, "Memory",
@@ -253,7 +251,9 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "used_memory_peak": peak,
         "used_memory_peak_human": human(peak),
         "used_memory_peak_perc": format!("{:.2}%", 100.0 * used as f64 / peak.max(1) as f64),
-        "used_memory_dataset": used,
+        "used_memory_overhead": memory.overhead(),
+        "used_memory_dataset": memory.data,
+        "used_memory_dataset_perc": format!("{:.2}%", 100.0 * memory.data as f64 / used.max(1) as f64),
         "total_system_memory": facts.usage.machine_bytes,
         "total_system_memory_human": human(facts.usage.machine_bytes),
         "used_memory_lua": 0,
@@ -266,7 +266,9 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "maxmemory_policy": "noeviction",
         "mem_fragmentation_ratio": format!("{fragmentation:.2}"),
         "mem_fragmentation_bytes": resident as i64 - used as i64,
-        "mem_clients_normal": facts.replica.clients.all().iter().map(|c| c.query_bytes.get() + c.unsent_bytes.get()).sum::<usize>(),
+        "mem_clients_normal": memory.clients,
+        "mem_open_effects": memory.open_effects,
+        "mem_snapshot_in_progress": memory.image,
         "mem_allocator": "jemalloc",
         "active_defrag_running": 0,
         "lazyfree_pending_objects": 0,

@@ -1,0 +1,114 @@
+//! What counts against `maxmemory` beside the data: effects that have not committed, and what doors hold for clients.
+//!
+//! Valkey's rule is that what its allocator has given out counts, but for what only feeds replicas. So here: the data and an image
+//! of it that is being written (the engine counts those), open effects until they commit, and of every connection what was
+//! received and not executed, replies that have not left, whether held for a commit or not taken by the client, queued
+//! commands and watched keys. Not counted is what the log and the links to other nodes hold, which is bounded by options of its own.
+//!
+//! Nothing is walked: a door tells what a connection holds when that changes ([`ClientShare::set`]), the sum is kept, and the engine
+//! is told it before a command asks whether there is memory.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::state::State;
+
+/// Where the memory of one replica is, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryUse {
+    /// Keys and values, with their tables.
+    pub data: u64,
+    /// Of an image of the data that is being written.
+    pub image: u64,
+    /// Effects that have not committed.
+    pub open_effects: u64,
+    /// What connections hold.
+    pub clients: u64,
+}
+
+impl MemoryUse {
+    /// What is compared with `maxmemory`.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.data + self.overhead()
+    }
+
+    /// All but the data.
+    #[must_use]
+    pub fn overhead(&self) -> u64 {
+        self.image + self.open_effects + self.clients
+    }
+}
+
+/// What one connection holds. It counts until this is dropped.
+#[derive(Debug)]
+pub struct ClientShare {
+    pub(crate) sum: Rc<Cell<u64>>,
+    bytes: u64,
+}
+
+impl ClientShare {
+    pub(crate) fn new(sum: Rc<Cell<u64>>) -> ClientShare {
+        ClientShare { sum, bytes: 0 }
+    }
+
+    /// It holds so many bytes now.
+    #[inline]
+    pub fn set(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        if bytes != self.bytes {
+            debug_assert!(self.sum.get() >= self.bytes, "the sum is of all shares");
+            self.sum.set(self.sum.get() - self.bytes + bytes);
+            self.bytes = bytes;
+        }
+    }
+
+    /// What it was said to hold.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for ClientShare {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+impl State {
+    /// Tells the engine what there is beside the data.
+    #[inline]
+    pub(crate) fn count_memory(&mut self) {
+        let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
+        self.engine.set_memory_beside(open as u64 + self.clients.get());
+    }
+
+    pub(crate) fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            data: self.engine.memory_of_data(),
+            image: self.engine.memory_of_image(),
+            open_effects: self.leader.as_ref().map_or(0, |leader| leader.stage.memory()) as u64,
+            clients: self.clients.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_and_are_given_back() {
+        let sum = Rc::new(Cell::new(0));
+        let (mut one, mut other) = (ClientShare::new(sum.clone()), ClientShare::new(sum.clone()));
+        one.set(10);
+        other.set(5);
+        one.set(3);
+        assert_eq!((sum.get(), one.bytes(), other.bytes()), (8, 3, 5));
+        drop(one);
+        assert_eq!(sum.get(), 5);
+        other.set(0);
+        assert_eq!(sum.get(), 0);
+    }
+}

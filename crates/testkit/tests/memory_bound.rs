@@ -1,0 +1,128 @@
+//! `maxmemory` on real processes: clients that do not read their replies, and commits that do not come, push a primary over it;
+//! writes are then refused while reads and deletes go on, and are accepted again when the cause is gone.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::Connection;
+use fastness_resp::request;
+use fastness_resp::value::Value;
+use fastness_testkit::cluster::{Cluster, Options};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MIB: usize = 1 << 20;
+
+async fn figure(client: &mut Connection, name: &str) -> Result<u64> {
+    let reply = client.call(&[b"INFO", b"memory"]).await?;
+    let text = String::from_utf8_lossy(reply.as_bytes().context("INFO")?).into_owned();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).context("no such figure")?;
+    Ok(value.parse()?)
+}
+
+async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<String> {
+    Ok(match client.call(command).await? {
+        Value::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
+        Value::Integer(number) => number.to_string(),
+        other => String::from_utf8_lossy(other.as_bytes().unwrap_or_default()).into_owned(),
+    })
+}
+
+/// Sets the bound this far above what is in use now, and waits until the primary goes by it.
+async fn bound(client: &mut Connection, room: usize) -> Result<()> {
+    let bound = (figure(client, "used_memory").await? + room as u64).to_string();
+    ensure!(call(client, &[b"CONFIG", b"SET", b"maxmemory", bound.as_bytes()]).await? == "OK");
+    let until = Instant::now() + PATIENCE;
+    while figure(client, "maxmemory").await?.to_string() != bound {
+        ensure!(Instant::now() < until, "the bound is not taken over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Result<()> {
+    let cluster = Cluster::start(&Options::default())?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
+    let value = vec![b'x'; MIB];
+    ensure!(call(&mut client, &[b"SET", b"big", &value]).await? == "OK");
+    bound(&mut client, 32 * MIB).await?;
+    ensure!(call(&mut client, &[b"SET", b"k", b"1"]).await? == "OK", "there is room");
+    let base = figure(&mut client, "mem_clients_normal").await?;
+
+    let door = cluster.door(primary, 1)?;
+    let mut gets = Vec::new();
+    (0..16).for_each(|_| request::encode(&["GET", "big"], &mut gets));
+    let mut readers = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    while !call(&mut client, &[b"SET", b"k", b"2"]).await?.starts_with("-OOM ") {
+        ensure!(Instant::now() < until, "{} clients do not read, and writes go on", readers.len());
+        let mut reader = TcpStream::connect((door.host.as_str(), door.port))?;
+        reader.write_all(&gets)?;
+        readers.push(reader);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let held = figure(&mut client, "mem_clients_normal").await?;
+    eprintln!("{} clients that do not read hold {} MiB of replies", readers.len(), held >> 20);
+    ensure!(held > 30 << 20, "{held} bytes");
+    ensure!(call(&mut client, &[b"GET", b"k"]).await? == "1", "reads go on");
+    ensure!(call(&mut client, &[b"DEL", b"k"]).await? == "1", "deletes go on");
+    ensure!(call(&mut client, &[b"SET", b"k", b"3"]).await?.starts_with("-OOM "));
+
+    drop(readers);
+    let until = Instant::now() + PATIENCE;
+    while call(&mut client, &[b"SET", b"k", b"4"]).await? != "OK" {
+        ensure!(Instant::now() < until, "writes are refused although the clients have left");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while figure(&mut client, "mem_clients_normal").await? > base + 100_000 {
+        ensure!(Instant::now() < until, "what clients held that have left still counts");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// With both followers stopped for less than a lease nothing commits, and the primary serves on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
+    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
+    let value = vec![b'x'; 256 * 1024];
+    ensure!(call(&mut client, &[b"SET", b"k", &value]).await? == "OK");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    bound(&mut client, 2 * MIB).await?;
+    let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
+    others.iter().try_for_each(|node| cluster.pause(*node))?;
+    // The same key over and over: the data does not grow.
+    let mut replies = Vec::new();
+    for _ in 0..20 {
+        replies.push(call(&mut client, &[b"SET", b"k", &value]).await?);
+        if replies.last().is_some_and(|reply| reply != "OK") {
+            break;
+        }
+    }
+    let open = figure(&mut client, "mem_open_effects").await?;
+    let read = call(&mut client, &[b"STRLEN", b"k"]).await?;
+    others.iter().try_for_each(|node| cluster.resume(*node))?;
+    eprintln!("{} writes, then {:?}, with {open} bytes of open effects", replies.len() - 1, replies.last());
+    ensure!(replies.last().is_some_and(|reply| reply.starts_with("-OOM ")), "{replies:?}");
+    ensure!(replies.len() > 2 && open > MIB as u64, "{} writes, {open} bytes", replies.len());
+    ensure!(read == value.len().to_string(), "reads go on: {read}");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // The lease may have run out on a slow machine; then another node is the primary.
+        let primary = cluster.primary(1, PATIENCE).await?;
+        let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
+        if call(&mut client, &[b"SET", b"k", b"v"]).await? == "OK"
+            && figure(&mut client, "mem_open_effects").await? < 1024
+        {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "writes are not accepted again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
