@@ -20,6 +20,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What was on its way to the followers when they were stopped has committed after this long, or will not.
 const SETTLED: Duration = Duration::from_millis(80);
 const WORKERS: usize = 4;
+const ATTEMPTS: usize = 5;
 
 /// How a worker asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +89,14 @@ impl Load {
                 load.workers.push(Worker { how, key, acknowledged });
             }
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let until = Instant::now() + PATIENCE;
         for worker in &load.workers {
-            ensure!(!worker.acknowledged.lock().is_empty(), "{} writes nothing", worker.key);
+            while worker.acknowledged.lock().is_empty() {
+                ensure!(Instant::now() < until, "{} writes nothing", worker.key);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
+        tokio::time::sleep(Duration::from_millis(300)).await;
         Ok(load)
     }
 
@@ -123,12 +128,11 @@ async fn survived(client: &mut Connection, worker: &Worker) -> Result<usize> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+/// False if the lease ran out before anything was seen (a slow machine).
+async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
-    let load = Load::start(&cluster, primary).await?;
-    let others = others(&cluster, primary)?;
+    let load = Load::start(cluster, primary).await?;
+    let others = others(cluster, primary)?;
     others.iter().try_for_each(|node| cluster.pause(*node))?;
     let stopped = Instant::now() + SETTLED;
     tokio::time::sleep(PAUSE).await;
@@ -136,8 +140,11 @@ async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
     others.iter().try_for_each(|node| cluster.resume(*node))?;
     let (plain, asked) = (load.between(true, stopped, resumed), load.between(false, stopped, resumed));
     eprintln!("while nothing commits: {plain} writes acknowledged to those who do not ask, {asked} to those who do");
-    ensure!(plain > 0, "those who do not ask stood still, too");
     ensure!(asked == 0, "{asked} writes were acknowledged although nothing committed");
+    if plain == 0 {
+        load.end().await?;
+        return Ok(false);
+    }
 
     // The held ones are answered now. If the lease has run out meanwhile (a slow machine), workers have ended with errors.
     let until = Instant::now() + PATIENCE;
@@ -152,7 +159,18 @@ async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
         let (survived, acknowledged) = (survived(&mut client, worker).await?, worker.acknowledged.lock().len());
         ensure!(survived >= acknowledged, "{}: {survived} of {acknowledged}", worker.key);
     }
-    Ok(())
+    Ok(true)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
+    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    for _ in 0..ATTEMPTS {
+        if only_who_asks_waits(&cluster).await? {
+            return Ok(());
+        }
+    }
+    bail!("those who do not ask stood still, too, in each of {ATTEMPTS} attempts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

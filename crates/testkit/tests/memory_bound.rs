@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
 use fastness_resp::value::Value;
@@ -13,6 +13,7 @@ use fastness_testkit::cluster::{Cluster, Options};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
+const ATTEMPTS: usize = 5;
 const MIB: usize = 1 << 20;
 
 async fn figure(client: &mut Connection, name: &str) -> Result<u64> {
@@ -68,7 +69,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     let held = figure(&mut client, "mem_clients_normal").await?;
     eprintln!("{} clients that do not read hold {} MiB of replies", readers.len(), held >> 20);
     ensure!(held > 30 << 20, "{held} bytes");
-    ensure!(call(&mut client, &[b"GET", b"k"]).await? == "1", "reads go on");
+    ensure!(call(&mut client, &[b"GET", b"k"]).await? == "2", "reads go on");
     ensure!(call(&mut client, &[b"DEL", b"k"]).await? == "1", "deletes go on");
     ensure!(call(&mut client, &[b"SET", b"k", b"3"]).await?.starts_with("-OOM "));
 
@@ -85,10 +86,9 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     Ok(())
 }
 
-/// With both followers stopped for less than a lease nothing commits, and the primary serves on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+/// With both followers stopped for less than a lease nothing commits, and the primary serves on. False if its lease ran out
+/// before the bound was reached (a slow machine).
+async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
     let value = vec![b'x'; 256 * 1024];
@@ -109,6 +109,9 @@ async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
     let read = call(&mut client, &[b"STRLEN", b"k"]).await?;
     others.iter().try_for_each(|node| cluster.resume(*node))?;
     eprintln!("{} writes, then {:?}, with {open} bytes of open effects", replies.len() - 1, replies.last());
+    if replies.iter().chain([&read]).any(|reply| reply.starts_with("-CLUSTERDOWN ")) {
+        return Ok(false);
+    }
     ensure!(replies.last().is_some_and(|reply| reply.starts_with("-OOM ")), "{replies:?}");
     ensure!(replies.len() > 2 && open > MIB as u64, "{} writes, {open} bytes", replies.len());
     ensure!(read == value.len().to_string(), "reads go on: {read}");
@@ -120,9 +123,20 @@ async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
         if call(&mut client, &[b"SET", b"k", b"v"]).await? == "OK"
             && figure(&mut client, "mem_open_effects").await? < 1024
         {
-            return Ok(());
+            return Ok(true);
         }
         ensure!(Instant::now() < until, "writes are not accepted again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
+    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    for _ in 0..ATTEMPTS {
+        if open_effects_count(&cluster).await? {
+            return Ok(());
+        }
+    }
+    bail!("the lease ran out in each of {ATTEMPTS} attempts: the test shows nothing");
 }
