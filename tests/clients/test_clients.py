@@ -200,9 +200,10 @@ class AskingForCommit:
             for i in range(20):
                 self.assertTrue(asking.set(f"ask:{i}", i))
                 self.assertTrue(other.set(f"plain:{i}", i))
-            pipe = asking.pipeline(transaction=True)
-            pipe.incr("{ask}n").incr("{ask}n")
-            self.assertEqual(pipe.execute(), [1, 2])
+            # A pipeline would take another connection of the pool, which has not asked.
+            self.assertEqual(asking.execute_command("MULTI"), "OK")
+            self.assertEqual([asking.execute_command("INCR", "ask:n") for _ in range(2)], ["QUEUED"] * 2)
+            self.assertEqual(asking.execute_command("EXEC"), [1, 2])
             self.assertEqual(self.waited(other) - before, 21)
             self.assertEqual([c["flags"] for c in other.client_list() if "D" in c["flags"]], ["D"])
 
@@ -226,7 +227,7 @@ class AskingForCommit:
         attribute = b"|1\r\n$10\r\ndurability\r\n$4\r\nsync\r\n"
         with self.primary() as client:
             before = self.waited(client)
-            connection = client.connection_pool.get_connection()
+            connection = client.connection_pool.get_connection("SET")
             connection.send_packed_command([attribute, *connection.pack_command("SET", "once", "1")])
             self.assertEqual(connection.read_response(), "OK")
             connection.send_packed_command([attribute.replace(b"sync", b"what"), *connection.pack_command("PING")])

@@ -113,6 +113,9 @@ impl Connection {
         let mut spans = ArgSpans::new();
         while self.waiting.len() < WAITING_MAX {
             let Parsed::Complete { consumed } = parse(&self.input, &mut spans)? else { return Ok(()) };
+            if spans.attribute(&self.input).is_some() {
+                return Err(io::Error::other("the simulation's door takes no attributes"));
+            }
             if !spans.is_empty() {
                 let args = spans.args(&self.input).to_owned_args();
                 self.execute_one(&args).await?;
