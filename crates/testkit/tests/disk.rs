@@ -245,8 +245,41 @@ impl Small {
         Ok(())
     }
 
+    /// Takes what becomes free until it is told to end: a database that closes gives back what it had reserved.
+    fn stay_full(&self) -> Filling {
+        let (end, path, at) = (Arc::new(AtomicBool::new(false)), self.at.join("more-ballast"), self.at.clone());
+        let ended = end.clone();
+        let thread = std::thread::spawn(move || {
+            use std::io::Write;
+            let Ok(mut file) = std::fs::File::create(&path) else { return };
+            while !ended.load(Ordering::Relaxed) {
+                let free = rustix::fs::statvfs(&at).map_or(0, |found| found.f_bavail * found.f_frsize);
+                // What does not fit is written next time, in smaller parts.
+                if free == 0 || file.write_all(&vec![1; free.min(64 << 10) as usize]).is_err() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            let _ = std::fs::remove_file(&path);
+        });
+        Filling { end, thread: Some(thread) }
+    }
+
     fn empty(&self) -> Result<()> {
         Ok(std::fs::remove_file(self.ballast())?)
+    }
+}
+
+/// Dropped, it gives back all that it has taken.
+struct Filling {
+    end: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        // It does nothing that could panic.
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
 }
 
@@ -303,12 +336,14 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
     }
     let next = cluster.primary_other_than(node, 1, PATIENCE).await?;
     cluster.wait_for_log(node, logged, "No space left on device", PATIENCE)?;
+    let filling = small.stay_full();
     cluster.wait_for_log(node, logged, "the node waits until so much is free", PATIENCE)?;
     // It waits, and says so to whoever looks.
     ensure!(cluster.pid(node)? == pid, "the node has ended");
     let health = page(&cluster.node(node)?.metrics, "/healthz").await.err().context("it calls itself healthy")?;
     ensure!(health.to_string().contains("no space left on"), "{health:#}");
 
+    drop(filling);
     small.empty()?;
     cluster.wait_for_log(node, logged, "there is space again", PATIENCE)?;
     cluster.wait_for_log(node, logged, "a replica has started", PATIENCE)?;

@@ -111,7 +111,7 @@ impl Cluster {
             clock: clock.clone(),
             timers: Timers::default(),
             disks: (1..=n).map(|id| (id, MemoryDisk::new())).collect(),
-            snapshots: (1..=n).map(|id| (id, MemorySnapshots::default())).collect(),
+            snapshots: BTreeMap::new(),
             nodes: BTreeMap::new(),
             first_disks: (1..=n).map(|id| (id, DiskId([id as u8; 16]))).collect(),
             members: members.collect(),
@@ -181,7 +181,7 @@ impl Cluster {
         self.network.join(&consensus);
         consensus.set_peers(&self.members);
         let (handle, control) =
-            consensus.start_group(GROUP, Some(Arc::new(self.snapshots[&id].clone()))).await.unwrap();
+            consensus.start_group(GROUP, Some(Arc::new(snapshots.clone()))).await.unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ready = Arc::new(AtomicBool::new(true));
         let owner = Owner {
@@ -190,10 +190,9 @@ impl Cluster {
             ready: ready.clone(),
             leases: self.leases.clone(),
             clock: self.clock.clone(),
-            snapshots: self.snapshots[&id].clone(),
+            snapshots: snapshots.clone(),
         };
         let owner = tokio::spawn(owner.run());
-        let snapshots = self.snapshots[&id].clone();
         self.nodes.insert(id, Node { consensus, control, handle, seen, ready, log, snapshots, owner });
     }
 

@@ -475,7 +475,7 @@ impl std::fmt::Debug for Entry {
 
 /// Copies of entries without an object, one behind the other; the last one in is the first one out.
 ///
-/// A copy is the bytes of an entry up to [`Entry::used`], and their number behind them as a u32. Nothing else is ever
+/// A copy is the bytes of an entry that are in use, and their number behind them as a u32. Nothing else is ever
 /// written into `bytes`.
 #[derive(Default)]
 pub struct Copies {

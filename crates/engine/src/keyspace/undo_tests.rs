@@ -23,13 +23,13 @@ fn shown(keyspace: &Keyspace) -> Vec<(Vec<u8>, &'static str, u128)> {
     all
 }
 
-/// Prepares, and checks that a change is undone to the byte, as a unit of its own and behind another one of the same key.
+/// Prepares, and checks that a change is undone, as a unit of its own and behind another one of the same key.
 fn undoes(prepare: impl Fn(&mut Keyspace), change: impl Fn(&mut Keyspace)) {
     for repeated in 1..3 {
         let mut keyspace = keyspace();
+        let empty = keyspace.account().bytes;
         prepare(&mut keyspace);
-        while keyspace.release(100) {}
-        let (before, account) = (shown(&keyspace), keyspace.account().bytes);
+        let before = shown(&keyspace);
         let counts = (keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_field_deadlines());
         keyspace.keep_undo(WallMs(7), usize::MAX);
         for seq in 0..repeated {
@@ -39,10 +39,12 @@ fn undoes(prepare: impl Fn(&mut Keyspace), change: impl Fn(&mut Keyspace)) {
         assert_ne!(shown(&keyspace), before, "the change changes something");
         assert!(keyspace.undo_bytes() > 0);
         assert_eq!(keyspace.undo(), Some(WallMs(7)));
-        while keyspace.release(100) {}
         assert_eq!(shown(&keyspace), before);
         assert_eq!((keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_field_deadlines()), counts);
-        assert_eq!(keyspace.account().bytes, account);
+        // Tables may have fewer buckets than before; all that is counted is there to be given back, and no more.
+        keyspace.clear();
+        while keyspace.release(100) {}
+        assert_eq!(keyspace.account().bytes, empty);
     }
 }
 
