@@ -288,6 +288,8 @@ const FIGURES: &[Figure] = &[
     gauge("redis_master_last_io_seconds_ago", |s, _| if follows(s) { 0.0 } else { -1.0 }),
     gauge("redis_master_link_up", |s, _| f64::from(u8::from(follows(s)))),
     gauge("redis_loading_dump_file", |s, _| f64::from(u8::from(s.shard.restoring))),
+    gauge("fastness_restore_total_bytes", |s, _| s.shard.loading.map_or(0, |loading| loading.total_bytes) as f64),
+    gauge("fastness_restore_loaded_bytes", |s, _| s.shard.loading.map_or(0, |loading| loading.loaded_bytes) as f64),
     gauge("fastness_is_primary", |s, _| f64::from(u8::from(s.shard.standing == Standing::Primary))),
     gauge("fastness_lease_held", |s, _| f64::from(u8::from(s.shard.lease_holds))),
     gauge("fastness_term", |s, _| s.shard.epoch.term as f64),

@@ -249,7 +249,8 @@ impl SnapshotFiles {
             // There is room: it is the first.
             let _ = failed.try_send(Err(error.to_string()));
         }
-        Source { parts: from, bytes: 0 }
+        let bytes = std::fs::metadata(self.folder.file(index)).ok().map(|file| file.len());
+        Source { parts: from, bytes }
     }
 }
 
@@ -257,8 +258,8 @@ impl SnapshotFiles {
 impl SnapshotExchange for SnapshotFiles {
     async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
         let file = self.folder.file(index);
-        let found = std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Box::new(Source { bytes: found.len(), ..self.parts(index) }))
+        std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Box::new(self.parts(index)))
     }
 
     async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
@@ -390,11 +391,16 @@ fn read(folder: &SnapshotFolder, index: LogIndex, to: &mpsc::Sender<Part>) -> Re
 
 struct Source {
     parts: mpsc::Receiver<Part>,
-    bytes: u64,
+    /// Of the file, which has little besides the chunks.
+    bytes: Option<u64>,
 }
 
 #[async_trait::async_trait(?Send)]
 impl SnapshotSource for Source {
+    fn bytes(&self) -> Option<u64> {
+        self.bytes
+    }
+
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
         self.parts.recv().await.transpose()
     }
@@ -403,7 +409,7 @@ impl SnapshotSource for Source {
 #[async_trait::async_trait]
 impl OutgoingSnapshot for Source {
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.unwrap_or(0)
     }
 
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
@@ -470,7 +476,7 @@ mod tests {
         write(&there, 10);
         write(&here, 5);
         let mut source = there.open(LogIndex(10)).await.unwrap();
-        assert_eq!(source.bytes(), std::fs::metadata(there.folder.file(LogIndex(10))).unwrap().len());
+        assert_eq!(OutgoingSnapshot::bytes(source.as_ref()), std::fs::metadata(there.folder.file(LogIndex(10))).unwrap().len());
         let mut sent = Vec::new();
         while let Some(part) = OutgoingSnapshot::next(source.as_mut()).await.unwrap() {
             sent.push(part);
@@ -500,6 +506,7 @@ mod tests {
 
     async fn parts(files: &SnapshotFiles, below: Option<LogIndex>) -> (u64, Result<Vec<SnapshotPart>, String>) {
         let (index, mut source) = files.open_newest(below).unwrap();
+        assert!(SnapshotSource::bytes(source.as_ref()).is_some_and(|bytes| bytes > 500));
         let mut parts = Vec::new();
         loop {
             match source.next().await {

@@ -6,6 +6,7 @@ use fastness_consensus::ClockCheck;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 use crate::lag::GateInfo;
+use crate::loading::LoadInfo;
 use crate::memory::MemoryUse;
 use crate::snapshot::SnapshotInfo;
 
@@ -34,8 +35,10 @@ pub struct ShardInfo {
     pub standing: Standing,
     /// Whether the lease holds now; always `false` on replicas.
     pub lease_holds: bool,
-    /// Whether the data is being restored from the log; nothing is served meanwhile.
+    /// Whether the data is being restored from snapshot and log; nothing is served meanwhile.
     pub restoring: bool,
+    /// How far that is.
+    pub loading: Option<LoadInfo>,
     /// The fatal error that stopped this replica.
     pub stopped: Option<String>,
     /// The epoch this replica leads, or the one of the newest applied entry.

@@ -9,7 +9,7 @@
 //! Ordering rules:
 //! - In `sync` no reply leaves before everything that it depends on has committed.
 //! - Nothing is served without a lease that holds at that moment, but committed data to READONLY clients.
-//! - Memory that ran ahead and lost its leadership is restored from the log before it is shown or built upon.
+//! - Memory that ran ahead and lost its leadership goes back to what is committed before it is shown or built upon.
 //!
 //! Names no socket, file or clock: clocks, pauses and the replicas' positions are edges in [`ShardOptions`]. Does not know
 //! how consensus works, nor how replies reach clients.
@@ -24,6 +24,7 @@ mod door;
 mod epoch;
 mod info;
 mod lag;
+mod loading;
 mod memory;
 mod mode;
 mod options;
@@ -45,6 +46,7 @@ pub use client_pause::PauseKind;
 pub use door::{Call, Door, DoorOutcome, ShardView};
 pub use info::{ShardInfo, Standing};
 pub use lag::{GateInfo, GateState};
+pub use loading::LoadInfo;
 pub use memory::{ClientShare, MemoryUse};
 pub use mode::ModeWish;
 pub use options::{Batching, Pause, ShardOptions, SlotSet, StableCopies, TokioPause};

@@ -12,6 +12,7 @@ use fastness_types::{BootNs, Epoch, LogIndex, Seq};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::{Batch, BatchError, Run, peek_header};
+use crate::loading::Loading;
 use crate::state::{Phase, State, new_engine};
 
 /// Why this replica stops.
@@ -78,6 +79,7 @@ impl State {
         self.mode.restart();
         self.snapshots.restart();
         self.phase = Phase::Restoring;
+        self.loading = Loading::new(self.clock.boot(), self.clock.wall());
         self.counters.restores += 1;
     }
 
@@ -114,6 +116,9 @@ impl State {
         };
         self.log_checksum = chain(self.log_checksum, entry);
         self.snapshots.count(bytes);
+        if self.phase == Phase::Restoring {
+            self.loading.read_entry(bytes);
+        }
     }
 
     fn check_epoch(&mut self, entry: &Committed) -> Result<(), Fatal> {

@@ -16,8 +16,7 @@ use crate::shard::Inner;
 pub struct Session {
     pub(crate) data: fastness_engine::Session,
     pub(crate) queued: QueuedFacts,
-    /// The memory in which keys were watched. One that was undone or restored since then has forgotten them: they count
-    /// as changed.
+    /// The memory in which keys were watched. One that was restored since then has forgotten them: they count as changed.
     pub(crate) watched_in: u64,
     pub(crate) written: Option<WrittenAt>,
     /// Why its last command was [`crate::Outcome::Busy`].

@@ -66,6 +66,10 @@ pub trait SnapshotSink {
 /// A snapshot that is being read.
 #[async_trait::async_trait(?Send)]
 pub trait SnapshotSource {
+    /// About how many bytes its chunks have together, if that is known: for the progress that is shown.
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
     /// The next part; `None` behind the last.
     ///
     /// # Errors
@@ -354,6 +358,7 @@ pub(crate) async fn restore(inner: &Inner) {
             state.snapshots.store.as_ref().and_then(|store| store.open_newest(below))
         };
         let Some((index, mut source)) = opened else { return };
+        inner.state.borrow_mut().loading.expect_snapshot(source.bytes().unwrap_or(0));
         let loaded = match load(inner, source.as_mut()).await {
             Ok(()) if inner.state.borrow().applied != index => Err("it is one of another position".to_owned()),
             loaded => loaded,
@@ -408,11 +413,13 @@ impl State {
             }
             (SnapshotPart::Chunk(chunk), Some(stamp)) => {
                 self.snapshots.info.bytes += chunk.len() as u64;
+                self.loading.read_chunk(chunk.len());
                 self.engine.load_image(stamp, &chunk).map_err(|error| error.to_string())?;
                 Ok(false)
             }
             (SnapshotPart::Tail(tail), Some(_)) => {
                 self.stand_at(&read_tail(&tail)?)?;
+                self.loading.end_snapshot();
                 Ok(true)
             }
             (SnapshotPart::Head(_), Some(_)) => Err("it has two heads".to_owned()),

@@ -21,6 +21,7 @@ use crate::client_pause::ClientPause;
 use crate::dirty::DirtyKeys;
 use crate::info::{ShardInfo, Standing};
 use crate::lag::{Lag, LagGate};
+use crate::loading::Loading;
 use crate::mode::Mode;
 use crate::options::{Batching, ShardOptions, SlotSet};
 use crate::outcome::Tenure;
@@ -125,6 +126,7 @@ pub(crate) struct State {
     /// Changes whenever `engine` is replaced.
     pub(crate) generation: u64,
     pub(crate) phase: Phase,
+    pub(crate) loading: Loading,
     pub(crate) role: SeenRole,
     pub(crate) leader: Option<Leader>,
     pub(crate) tenures: u64,
@@ -188,6 +190,7 @@ impl State {
             engine_options: options.engine,
             generation: 1,
             phase: Phase::Restoring,
+            loading: Loading::new(options.clock.boot(), options.clock.wall()),
             role: SeenRole::Follower { leader: None },
             leader: None,
             tenures: 0,
@@ -264,11 +267,14 @@ impl State {
     pub(crate) fn info(&self, now: Now, clock: ClockCheck) -> ShardInfo {
         let leader = self.leader.as_ref();
         let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
+        let restoring = self.phase == Phase::Restoring;
+        let entries_left = self.committed_seen.0.saturating_sub(self.applied.0);
         ShardInfo {
             shard: self.shard,
             standing: self.standing(),
             lease_holds,
-            restoring: self.phase == Phase::Restoring,
+            restoring,
+            loading: restoring.then(|| self.loading.info(now.boot, entries_left)),
             stopped: self.stopped_reason(),
             epoch: leader.map_or(self.log_epoch, |leader| leader.epoch),
             durability: self.mode.in_force(),

@@ -325,11 +325,14 @@ fn a_restore_serves_nothing_and_blocks_nobody() {
         world.driver.set_role(Role::Follower { leader: None });
         world.driver.advance_committed(world.log.last());
         let mut reader = world.client().readonly();
-        let mut loading = 0;
+        let (mut loading, mut loaded) = (0, 0);
         while reader.run("GET key-0").text != "$1\r\n0\r\n" {
             let text = reader.run("GET key-0").text;
             if text.starts_with("-LOADING ") {
                 loading += 1;
+                let info = world.shard.info().loading.expect("how far it is");
+                assert!(info.loaded_bytes >= loaded && info.loaded_bytes <= info.total_bytes, "{info:?}");
+                loaded = info.loaded_bytes;
                 assert!(!world.driver.ready());
                 assert!(reader.run("DBSIZE").text.starts_with("-LOADING "));
                 assert!(client.run("GET key-0").text.starts_with("-LOADING "));
@@ -339,7 +342,8 @@ fn a_restore_serves_nothing_and_blocks_nobody() {
             }
             tokio::task::yield_now().await;
         }
-        assert!(loading > 10, "{loading} turns");
+        assert!(loading > 10 && loaded > 500, "{loading} turns, {loaded} bytes");
+        assert_eq!(world.shard.info().loading, None);
         assert!(world.log.disk_reads.load(Ordering::Relaxed) > 10);
         world.settle().await;
         assert!(world.driver.ready());

@@ -73,6 +73,13 @@ fn a_restart_reads_the_snapshot_and_the_log_behind_it() {
         let reads_before = world.log.disk_reads.load(Ordering::Relaxed);
         world.log.uncached.store(true, Ordering::Relaxed);
         let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
+        let mut seen = vec![again.shard.info().loading.expect("it begins with a restore")];
+        while let Some(loading) = again.shard.info().loading {
+            assert!(loading.loaded_bytes <= loading.total_bytes, "{loading:?}");
+            seen.push(loading);
+            tokio::task::yield_now().await;
+        }
+        assert!(seen.iter().any(|seen| seen.total_bytes >= info.bytes && seen.loaded_bytes == 0), "{seen:?}");
         assert_eq!(stands(&again).await, expected);
         assert_eq!((store.read.get(), again.shard.info().snapshot.newest), (1, info.newest));
         assert!(world.log.disk_reads.load(Ordering::Relaxed) - reads_before <= 2, "of the log only the end is read");

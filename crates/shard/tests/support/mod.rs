@@ -188,6 +188,11 @@ struct MemorySource(VecDeque<SnapshotPart>);
 
 #[async_trait::async_trait(?Send)]
 impl SnapshotSource for MemorySource {
+    fn bytes(&self) -> Option<u64> {
+        let chunk = |part: &SnapshotPart| if let SnapshotPart::Chunk(chunk) = part { chunk.len() as u64 } else { 0 };
+        Some(self.0.iter().map(chunk).sum())
+    }
+
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
         tokio::task::yield_now().await;
         Ok(self.0.pop_front())

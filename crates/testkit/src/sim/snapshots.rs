@@ -53,6 +53,10 @@ struct Source(VecDeque<SnapshotPart>);
 
 #[async_trait::async_trait(?Send)]
 impl SnapshotSource for Source {
+    fn bytes(&self) -> Option<u64> {
+        Some(self.0.iter().map(|part| part.bytes().len() as u64).sum())
+    }
+
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
         Ok(self.0.pop_front())
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastness_engine::{Engine, KeyspaceStats, Stats};
-use fastness_shard::{PauseKind, ShardInfo, Standing};
+use fastness_shard::{LoadInfo, PauseKind, ShardInfo, Standing};
 use fastness_types::{Durability, NodeId};
 
 use super::{Call, role};
@@ -293,6 +293,23 @@ fn persistence(facts: &Facts<'_>, text: &mut String) {
         "aof_last_bgrewrite_status": "ok",
         "aof_last_write_status": "ok",
     );
+    if let Some(loading) = &facts.shard.loading {
+        write_loading(loading, text);
+    }
+}
+
+/// What Valkey adds while it loads; some clients wait as long as it says.
+fn write_loading(loading: &LoadInfo, text: &mut String) {
+    let LoadInfo { began, total_bytes, loaded_bytes, left } = loading;
+    let percent = 100.0 * *loaded_bytes as f64 / (*total_bytes).max(1) as f64;
+    // At least a second, as Valkey says while it does not know.
+    let eta = left.map_or(1, |left| left.as_secs_f64().ceil().max(1.0) as u64);
+    let _ = write!(
+        text,
+        "loading_start_time:{}\r\nloading_total_bytes:{total_bytes}\r\nloading_loaded_bytes:{loaded_bytes}\r\n\
+         loading_loaded_perc:{percent:.2}\r\nloading_eta_seconds:{eta}\r\n",
+        began.0 / 1_000
+    );
 }
 
 fn durability(facts: &Facts<'_>, text: &mut String) {
@@ -529,4 +546,26 @@ pub(super) fn primary(replica: &ReplicaDoor, tls: bool) -> Option<(String, u16)>
 
 fn port(node: &fastness_control::NodeInfo, replica: &ReplicaDoor, tls: bool) -> Option<u16> {
     if tls { node.resp_tls_port_of(replica.shard_id) } else { node.resp_port_of(replica.shard_id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastness_types::WallMs;
+
+    #[test]
+    fn loading_is_told_in_valkeys_words() {
+        let mut text = String::new();
+        let left = Some(Duration::from_millis(2_100));
+        let info = LoadInfo { began: WallMs(1_700_000_000_999), total_bytes: 3_000, loaded_bytes: 1_000, left };
+        write_loading(&info, &mut text);
+        assert_eq!(
+            text,
+            "loading_start_time:1700000000\r\nloading_total_bytes:3000\r\nloading_loaded_bytes:1000\r\n\
+             loading_loaded_perc:33.33\r\nloading_eta_seconds:3\r\n"
+        );
+        text.clear();
+        write_loading(&LoadInfo { total_bytes: 0, loaded_bytes: 0, left: None, ..info }, &mut text);
+        assert!(text.ends_with("loading_loaded_perc:0.00\r\nloading_eta_seconds:1\r\n"), "{text}");
+    }
 }
