@@ -476,7 +476,10 @@ mod tests {
         write(&there, 10);
         write(&here, 5);
         let mut source = there.open(LogIndex(10)).await.unwrap();
-        assert_eq!(OutgoingSnapshot::bytes(source.as_ref()), std::fs::metadata(there.folder.file(LogIndex(10))).unwrap().len());
+        assert_eq!(
+            OutgoingSnapshot::bytes(source.as_ref()),
+            std::fs::metadata(there.folder.file(LogIndex(10))).unwrap().len()
+        );
         let mut sent = Vec::new();
         while let Some(part) = OutgoingSnapshot::next(source.as_mut()).await.unwrap() {
             sent.push(part);

@@ -180,8 +180,8 @@ impl Cluster {
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
         self.network.join(&consensus);
         consensus.set_peers(&self.members);
-        let (handle, control) =
-            consensus.start_group(GROUP, Some(Arc::new(snapshots.clone()))).await.unwrap();
+        let snapshots = self.snapshots.entry(id).or_default().clone();
+        let (handle, control) = consensus.start_group(GROUP, Some(Arc::new(snapshots.clone()))).await.unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ready = Arc::new(AtomicBool::new(true));
         let owner = Owner {
