@@ -5,6 +5,7 @@
 //! passed over, and everything is asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use fastness_control::command::Command;
 use fastness_control::replace::{self, GroupView, Newcomer};
@@ -19,6 +20,10 @@ use crate::leaders::Members;
 
 /// How often everything is asked again when the map has changed meanwhile.
 const ATTEMPTS_MAX: usize = 3;
+/// A node that has died just now may have led: elections are waited for so long before the answer is that a group has no leader.
+const ELECTIONS_MAX: Duration = Duration::from_secs(8);
+/// Between two looks meanwhile.
+const LOOK: Duration = Duration::from_millis(250);
 
 impl Admin {
     /// Puts the new node in the place of the old one in the map, unless that has been done.
@@ -32,8 +37,7 @@ impl Admin {
             replace::check_names(&map, old, new).map_err(refused)?;
             let newcomer = self.newcomer(new, &request.new_grpc_address).await?;
             self.refuse_if_alive(&map, old).await?;
-            let groups = self.groups(&map, old).await;
-            let warnings = replace::check(&map, old, &newcomer, &groups).map_err(refused)?;
+            let warnings = self.checked(&map, old, &newcomer).await.map_err(refused)?;
             let command = Command::ReplaceNode { map_version: map.version, old, new: newcomer.info };
             match self.control.propose(command).await {
                 Ok(()) => {}
@@ -46,6 +50,22 @@ impl Admin {
             }
         }
         Err(Status::aborted("the cluster's map changes all the time: ask again"))
+    }
+
+    /// What [`replace::check`] says; asked again while an election may be under way.
+    async fn checked(&self, map: &ClusterMap, old: NodeId, newcomer: &Newcomer) -> Result<Vec<String>, ReplaceError> {
+        let until = Instant::now() + ELECTIONS_MAX;
+        loop {
+            let checked = replace::check(map, old, newcomer, &self.groups(map, old).await);
+            let passing = |error: &ReplaceError| {
+                use ReplaceError::{NoLeader, OldAlive, Unsettled};
+                matches!(error, NoLeader(_) | OldAlive { .. } | Unsettled(_))
+            };
+            match checked {
+                Err(error) if passing(&error) && Instant::now() < until => tokio::time::sleep(LOOK).await,
+                checked => return checked,
+            }
+        }
     }
 
     /// The new node, as it tells of itself.
