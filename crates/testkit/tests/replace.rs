@@ -127,7 +127,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
     let violations = std::thread::scope(|scope| -> Result<_> {
         let replacing = scope.spawn(|| cluster.replace(old, new));
         let handle = tokio::runtime::Handle::current();
-        pause_on_its_way(&cluster, if old == 1 { 2 } else { 1 }, new)?;
+        pause_on_its_way(&cluster, if old == 1 { 2 } else { 1 }, new, || replacing.is_finished())?;
         blocking(|| -> Result<()> {
             let primary = handle.block_on(cluster.primary(1, PATIENCE))?;
             cluster.kill(primary)?;
@@ -171,7 +171,7 @@ async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
     let new = blocking(|| cluster.add_node(&az))?;
     std::thread::scope(|scope| -> Result<()> {
         let replacing = scope.spawn(|| cluster.replace(old, new));
-        pause_on_its_way(&cluster, survivor, new)?;
+        pause_on_its_way(&cluster, survivor, new, || replacing.is_finished())?;
         blocking(|| cluster.kill(second))?;
         let returned = Alone::start(&cluster, old)?;
         let handle = tokio::runtime::Handle::current();
@@ -191,7 +191,7 @@ async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
 }
 
 /// Waits until a replacement has begun, and lets the new node stand still, so that it cannot be complete.
-fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64) -> Result<()> {
+fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64, is_over: impl Fn() -> bool) -> Result<()> {
     let survivor = cluster.node(survivor)?;
     let handle = tokio::runtime::Handle::current();
     let under_way = || {
@@ -200,7 +200,7 @@ fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64) -> Result<()> {
     };
     let until = Instant::now() + PATIENCE;
     while under_way()? == 0 {
-        ensure!(Instant::now() < until, "it does not begin");
+        ensure!(Instant::now() < until && !is_over(), "it does not begin");
     }
     cluster.pause(new)?;
     ensure!(under_way()? == 1, "it was faster than this test");
