@@ -58,10 +58,14 @@ impl Machine {
         Machine { group, log, applied: stored.committed, membership: stored.membership, snapshot }
     }
 
-    /// What the owner has reported, if openraft does not know of it.
+    /// What the owner has reported, if openraft does not know of it, and has applied as much: after a start the committed
+    /// position, which is stored with the write behind it, may be older than the newest snapshot.
     fn reported(&self) -> Result<Option<SnapshotMeta>, io::Error> {
         let Some(own) = self.group.driver.own_snapshot() else { return Ok(None) };
         let id = LogId::new(own.epoch, own.index.0);
+        if self.applied < Some(id) {
+            return Ok(None);
+        }
         if self.snapshot.as_ref().is_some_and(|known| known.last_log_id >= Some(id)) {
             return Ok(None);
         }

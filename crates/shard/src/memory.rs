@@ -1,7 +1,7 @@
 //! What counts against `maxmemory` beside the data: effects that have not committed, and what doors hold for clients.
 //!
 //! Valkey's rule is that what its allocator has given out counts, but for what only feeds replicas. So here: the data and an image
-//! of it that is being written (the engine counts those), open effects until they commit, and of every connection what was
+//! of it that is being written, and what may have to come back (the engine counts those), open effects until they commit, and of every connection what was
 //! received and not executed, replies that have not left, whether held for a commit or not taken by the client, queued
 //! commands and watched keys. Not counted is what the log and the links to other nodes hold, which is bounded by options of its own.
 //!
@@ -22,6 +22,8 @@ pub struct MemoryUse {
     pub image: u64,
     /// Effects that have not committed.
     pub open_effects: u64,
+    /// What they have replaced, kept until they commit.
+    pub undo: u64,
     /// What connections hold.
     pub clients: u64,
 }
@@ -36,7 +38,7 @@ impl MemoryUse {
     /// All but the data.
     #[must_use]
     pub fn overhead(&self) -> u64 {
-        self.image + self.open_effects + self.clients
+        self.image + self.open_effects + self.undo + self.clients
     }
 }
 
@@ -89,6 +91,7 @@ impl State {
             data: self.engine.memory_of_data(),
             image: self.engine.memory_of_image(),
             open_effects: self.leader.as_ref().map_or(0, |leader| leader.stage.memory()) as u64,
+            undo: self.engine.undo_bytes(),
             clients: self.clients.get(),
         }
     }

@@ -31,7 +31,7 @@ fn set() -> String {
 fn open_effects_count_until_they_commit() {
     for durability in [Durability::Async, Durability::Sync] {
         script(async move {
-            let world = primary(durability, 35_000).await;
+            let world = primary(durability, 75_000).await;
             let (mut client, data) = (world.client(), world.shard.memory().data);
             for _ in 0..4 {
                 assert_eq!(client.run(&set()).text, OK);
@@ -57,7 +57,7 @@ fn open_effects_count_until_they_commit() {
 #[test]
 fn what_is_undone_does_not_count() {
     script(async {
-        let world = primary(Durability::Async, 35_000).await;
+        let world = primary(Durability::Async, 75_000).await;
         let mut client = world.client();
         (0..4).for_each(|_| assert_eq!(client.run(&set()).text, OK));
         world.lose_to_other(2).await;

@@ -94,8 +94,36 @@ async fn a_restart_begins_with_the_snapshot_and_leads_on_a_purged_log() {
         cluster.committed(id, "after-2").await;
         assert_eq!(cluster.batches(id), batches);
     }
-    // Also for one that comes with nothing but its identity: it is sent the snapshot that the others have.
     cluster.check_histories();
+}
+
+/// The committed position is stored with the write behind it: after a start the newest snapshot may be ahead of it.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_newer_than_the_stored_commit_is_known_once_that_is_reached() {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "one", 10).await;
+    for id in 1..=3 {
+        cluster.committed(id, "one-9").await;
+        cluster.snapshot(id).await;
+    }
+    for id in 1..=3 {
+        cluster.kill(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start(id).await;
+    }
+    let behind = |cluster: &Cluster| {
+        let at = cluster.nodes[&1].handle.committed();
+        (at < cluster.nodes[&1].snapshots.list()[0]).then_some(())
+    };
+    assert!(behind(&cluster).is_some(), "the test is about a position that is behind");
+    commit(&mut cluster, "after", 3).await;
+    for id in 1..=3 {
+        cluster.committed(id, "after-2").await;
+        assert_eq!(cluster.batches(id).len(), 13);
+        cluster.snapshot(id).await;
+        assert!(purged(&cluster, id) > 0, "what was reported at the start is known by now, and the log purged");
+    }
 }
 
 #[tokio::test(start_paused = true)]
