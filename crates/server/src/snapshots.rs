@@ -306,8 +306,12 @@ impl IncomingSnapshot for Incoming {
     async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
         let (done, published) = oneshot::channel();
         self.to.send(Received::Publish(index, done)).await.map_err(|_| self.failure())?;
-        // The thread notes why before it ends.
-        published.await.map_err(|_| self.failure())
+        if published.await.is_err() {
+            // The thread notes why before it ends.
+            self.to.closed().await;
+            return Err(self.failure());
+        }
+        Ok(())
     }
 }
 

@@ -196,7 +196,32 @@ async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
     let (took, node) = undo(&cluster, keys, value_bytes).await?;
     row(keys, "undo of a former primary, from its resumption to serving again", took, pid(&cluster, node)?)?;
     level(&cluster).await?;
-    Ok(())
+    replace(&cluster, keys).await
+}
+
+/// A node with an empty disk takes the place of a dead one: it is sent a snapshot, since the log before that is purged.
+async fn replace(cluster: &Arc<Cluster>, keys: u64) -> Result<()> {
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let until = Instant::now() + PATIENCE;
+    while Figures::of(&cluster.node(primary)?).await?.shard("fastness_log_purged_index", 1)? == 0 {
+        ensure!(Instant::now() < until, "the log is not purged");
+        if Figures::of(&cluster.node(primary)?).await?.shard("fastness_snapshot_in_progress", 1)? == 0 {
+            cluster.make_snapshots()?;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let lost = cluster.file()?.nodes.into_iter().find(|node| node.id != primary).context("a replica")?;
+    cluster.kill(lost.id)?;
+    let adding = cluster.clone();
+    let new = tokio::task::spawn_blocking(move || adding.add_node(&lost.az)).await??;
+    let began = Instant::now();
+    let replacing = cluster.clone();
+    tokio::task::spawn_blocking(move || replacing.replace(lost.id, new)).await??;
+    served(&cluster.door(new, 1)?, keys, true).await?;
+    let received = Figures::of(&cluster.node(new)?).await?.shard("fastness_snapshots_received_total", 1)?;
+    ensure!(received > 0, "it was sent the log");
+    let what = "a node from nothing takes the place of a dead one: snapshot, log, vote";
+    row(keys, what, began.elapsed(), pid(cluster, new)?)
 }
 
 /// Waits until all replicas stand at the same index. (A digest of ten million keys takes seconds.)
