@@ -140,6 +140,23 @@ async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
     Ok([writes?, by_records?, restores?])
 }
 
+/// Waits until these replicas stand at the same index. One that has just started may show an earlier committed state until it
+/// hears of the newest commit.
+async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut at = Vec::new();
+        for node in nodes {
+            at.push(Figures::of(&cluster.node(*node)?).await?.shard("fastness_applied_index", 1)?);
+        }
+        if at.iter().all(|index| *index == at[0]) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "nodes {nodes:?} stand at {at:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Asks at all doors of the old primary from the first moment of its return on, until it serves and has undone the effects.
 async fn returns_without_them(cluster: &Cluster, old: u64, before: [u64; 3]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
@@ -196,6 +213,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     let others: Vec<u64> = (1..=3).filter(|node| *node != old).collect();
     tokio::task::block_in_place(|| cluster.start_nodes(&others))?;
     let next = cluster.primary_other_than(old, 1, PATIENCE).await?;
+    level(&cluster, &others).await?;
     for node in &others {
         doors_show_nothing(&cluster, *node, PATIENCE).await?;
     }
@@ -209,6 +227,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     // Its log held them, too: after a restart from its disk they must not come back.
     cluster.kill(old)?;
     tokio::task::block_in_place(|| cluster.start_node(old))?;
+    level(&cluster, &[1, 2, 3]).await?;
     for node in 1..=3 {
         doors_show_nothing(&cluster, node, PATIENCE).await?;
     }
