@@ -60,7 +60,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Server { config } => server::run(&config).map(|()| 0),
+        Command::Server { config } => end_at_once(server::run(&config)),
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Lab(command) => on_one_thread(async { lab::run(command).await.map(|()| 0) }),
@@ -69,10 +69,21 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("fastness: {error:#}");
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn tell(error: &anyhow::Error) {
+    eprintln!("fastness: {error:#}");
+}
+
+/// Ends a node's process without its exit handlers. A thread that stands in a disk's way may still be inside RocksDB, and the
+/// destructors of RocksDB's globals would take its locks away beneath it, which aborts the process. Nothing durable waits for them.
+fn end_at_once(result: anyhow::Result<()>) -> ! {
+    let status = result.inspect_err(tell).map_or(1, |()| 0);
+    signal_hook::low_level::exit(status)
 }
 
 /// Commands that mostly wait need no more.
