@@ -39,7 +39,7 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
                 proposed.notify_one();
                 group.owner.send_replace(());
             }
-            _ = look.tick() => {}
+            _ = look.tick() => group.look_at_leader(),
             changed = alive.changed() => if changed.is_err() {
                 group.stop("the Raft core has died");
                 return;

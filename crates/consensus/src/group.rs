@@ -29,6 +29,9 @@ pub(crate) type Raft = openraft::Raft<Types, Machine>;
 /// Accepted proposals remembered with their index, so that a sequence can be found in the log.
 const ACCEPTED_KEPT: usize = 1024;
 
+/// A leader that has not been heard for so many election time-outs is named to nobody: its owner would send clients there.
+const SILENCE_ELECTIONS: u32 = 4;
+
 /// The newest proposal that the log has taken.
 pub(crate) type Accepted = Option<(Epoch, Seq)>;
 
@@ -45,6 +48,8 @@ pub(crate) struct Group {
     /// The newest vote, on disk or about to be.
     vote: Mutex<Vote>,
     lead: Mutex<Option<LeaderLease>>,
+    /// When the leader of that vote was heard last.
+    heard: Mutex<Heard>,
     promises: Mutex<Promises>,
     accepted: watch::Sender<Accepted>,
     placed: Mutex<VecDeque<(Epoch, Seq, LogIndex)>>,
@@ -57,6 +62,13 @@ pub(crate) struct Group {
     pub(crate) handing_over: Arc<AtomicBool>,
     /// `None`: the group has no snapshots.
     pub(crate) snapshots: Option<Arc<dyn SnapshotFiles>>,
+}
+
+/// When a leader was heard last.
+struct Heard {
+    at: BootNs,
+    /// Long ago: it is not named any more.
+    silent: bool,
 }
 
 /// What a group is made of.
@@ -92,6 +104,7 @@ impl Group {
             raft: OnceLock::new(),
             vote: Mutex::new(vote),
             lead: Mutex::new(None),
+            heard: Mutex::new(Heard { at: BootNs(0), silent: false }),
             promises: Mutex::new(Promises::new(parts.timers.lease, parts.silent_until)),
             accepted: watch::Sender::new(None),
             placed: Mutex::new(VecDeque::new()),
@@ -126,11 +139,18 @@ impl Group {
 
     /// Whom this node believes to lead.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        let vote = self.vote();
-        let known = vote.committed && epoch_of(&vote).term > 0;
-        let node = epoch_of(&vote).node;
-        // After a restart the stored vote may name this node; it leads nothing any more.
-        (known && (node != self.own || self.leads().is_some())).then_some(node)
+        match self.leads() {
+            Some(epoch) => Some(epoch.node),
+            None => self.follows(&self.vote()),
+        }
+    }
+
+    /// The leader that a vote names, if it is another node that is not silent. After a restart the stored vote may name this
+    /// node; it leads nothing any more.
+    fn follows(&self, vote: &Vote) -> Option<NodeId> {
+        let Epoch { term, node } = epoch_of(vote);
+        let known = vote.committed && term > 0 && node != self.own;
+        (known && !self.heard.lock().silent).then_some(node)
     }
 
     pub(crate) fn last_log(&self) -> LogIndex {
@@ -146,6 +166,7 @@ impl Group {
     /// `vote` is about to be stored.
     pub(crate) fn observe_vote(&self, vote: Vote) {
         *self.vote.lock() = vote;
+        *self.heard.lock() = Heard { at: self.clock.boot(), silent: false };
         let mut lead = self.lead.lock();
         if lead.as_ref().is_some_and(|lead| vote.committed && lead.epoch() == epoch_of(&vote)) {
             return;
@@ -259,6 +280,7 @@ impl Group {
     pub(crate) fn asked(self: &Arc<Self>, epoch: Epoch, bind: bool, answer: impl FnOnce() + Send + 'static) {
         use futures::FutureExt as _;
         let Some(raft) = self.raft() else { return };
+        self.hear(epoch);
         let ticket = if bind {
             let Some(ticket) = self.promises.lock().promise(epoch, self.clock.boot()) else { return };
             Some(ticket)
@@ -330,9 +352,48 @@ impl Group {
     // ---- roles -----------------------------------------------------------------------------------------------------
 
     fn publish_follower(&self, vote: Vote) {
-        let node = epoch_of(&vote).node;
-        let known = vote.committed && epoch_of(&vote).term > 0 && node != self.own;
-        self.publish(Role::Follower { leader: known.then_some(node) });
+        self.publish(Role::Follower { leader: self.follows(&vote) });
+    }
+
+    /// The leader of `epoch` has asked for something.
+    fn hear(&self, epoch: Epoch) {
+        let vote = self.vote();
+        if epoch_of(&vote) != epoch || epoch.node == self.own {
+            return;
+        }
+        let was_silent = {
+            let mut heard = self.heard.lock();
+            heard.at = self.clock.boot();
+            std::mem::take(&mut heard.silent)
+        };
+        if was_silent {
+            self.publish_unless_newer(vote, Some(epoch.node));
+        }
+    }
+
+    /// Whether the leader is silent by now. To be called once in a while.
+    pub(crate) fn look_at_leader(&self) {
+        let vote = self.vote();
+        if self.leads().is_some() || self.follows(&vote).is_none() {
+            return;
+        }
+        {
+            let mut heard = self.heard.lock();
+            heard.silent = heard.at.plus(SILENCE_ELECTIONS * self.timers.election_max) < self.clock.boot();
+            if !heard.silent {
+                return;
+            }
+        }
+        tracing::info!(group = %self.id, epoch = %epoch_of(&vote), "the leader is silent");
+        self.publish_unless_newer(vote, None);
+    }
+
+    /// What was seen outside of the Raft core's order must not cover what it has published since.
+    fn publish_unless_newer(&self, seen: Vote, leader: Option<NodeId>) {
+        let newest = self.vote.lock();
+        if *newest == seen {
+            self.publish(Role::Follower { leader });
+        }
     }
 
     fn publish(&self, role: Role) {
