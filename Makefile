@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim plants failpoints build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -23,6 +23,8 @@ setup-test: setup ## setup, and the client libraries and reference server that t
 
 build: setup ## build the release binary
 	@$(ENV); cargo build --locked --release -p fastness
+	@$(ENV); if grep -q FASTNESS_PLANT "$$CARGO_TARGET_DIR/release/fastness"; then \
+		echo "planted bugs are in the binary: it was built together with the test kit" >&2; exit 1; fi
 	@$(ENV); echo "built $$CARGO_TARGET_DIR/release/fastness"
 
 run: build ## a three-AZ cluster on this machine, in the background
@@ -73,6 +75,13 @@ soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in
 
 sim: build-tools ## whole shards in simulated time, with lost messages, crashes and slow disks; SEEDS=1..101
 	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --seeds $(or $(SEEDS),1..101) $(ARGS)
+
+plants: build-tools ## hunts planted bugs, mistakes in the path of a write, with the simulation; ARGS='--help'
+	@$(ENV); "$$CARGO_TARGET_DIR/release/plants" $(ARGS)
+
+failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
+	@$(ENV); cargo build --locked --workspace --bins
+	@$(ENV); FASTNESS_FAILPOINTS=all cargo test --locked --workspace --test failpoints -- --nocapture
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'

@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fastness_types::{Epoch, LogIndex, NodeId};
+use fail::fail_point;
+use fastness_types::{Epoch, LogIndex, NodeId, Plant};
 use fastness_wire::peer::v1::ReleaseRequest;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -68,13 +69,17 @@ pub(crate) async fn run(
     drain(group, epoch, &raft, target, patience).await?;
 
     let voters = group.with_lead(|lead| {
-        lead.close();
+        if !Plant::LeaseKeptInHandOver.is_on() {
+            lead.close();
+        }
         lead.voters().clone()
     });
     let voters = voters.ok_or(HandOverError::Lost)?;
     group.driver.wake_owner();
+    fail_point!("consensus::closed");
     release(control, epoch, target, &voters).await;
 
+    fail_point!("consensus::released");
     raft.trigger().transfer_leader(target.0).await.map_err(|error| HandOverError::Stopped(error.to_string()))?;
     let new = succession(group, epoch).await;
     tracing::info!(group = %group.id, %epoch, %target, ?new, "handed over");
@@ -116,7 +121,8 @@ async fn drain(
     let mut progress = raft.data_metrics();
     group.driver.set_drain(true);
     let drained = async {
-        while !(group.driver.drained() && matched(raft, target) >= group.last_log()) {
+        let is_drained = || group.driver.drained() && matched(raft, target) >= group.last_log();
+        while !(is_drained() || Plant::HandOverWithoutDrain.is_on()) {
             if group.leads() != Some(epoch) {
                 return Err(HandOverError::Lost);
             }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fastness_log::{Log, WriteError};
-use fastness_types::{ClusterId, DiskId, NodeId};
+use fastness_types::{ClusterId, DiskId, NodeId, Plant};
 use fastness_wire::peer::v1::Hello;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -226,7 +226,7 @@ impl Identities {
         }
         if !hello.listener_disk.is_empty() {
             let told = disk(&hello.listener_disk)?;
-            if told != self.own.disk {
+            if told != self.own.disk && !Plant::WipedDiskAccepted.is_on() {
                 return Err(Refusal::StopHere(format!(
                     "{place} is not this node's disk: node {} is a member of the cluster with disk {told}, as node {peer} \
                      knows, and this is disk {}. The folder was wiped or exchanged, or its file system is not mounted. On \
@@ -243,7 +243,7 @@ impl Identities {
             count: hello.listener_start_count_seen,
             mark: hello.listener_start_nonce_seen,
         };
-        if self.own.is_outdone_by(told) {
+        if self.own.is_outdone_by(told) && !Plant::OldDiskAccepted.is_on() {
             return Err(Refusal::StopHere(format!(
                 "{place} is an old copy of this node's disk, or two copies run at once: by its own count this is start {}, \
                  but node {peer} has seen another start {}; {}",
@@ -259,10 +259,12 @@ impl Identities {
     fn check_peer(&self, peer: NodeId, start: Start) -> Result<Option<Written>, Refusal> {
         let mut known = self.known.lock();
         let known = known.entry(peer).or_default();
-        if let Some(disk) = known.disk.filter(|disk| *disk != start.disk) {
+        if let Some(disk) = known.disk.filter(|disk| *disk != start.disk && !Plant::WipedDiskAccepted.is_on()) {
             return Err(Refusal::OtherDisk { found: start.disk, known: disk });
         }
-        if let Some(newest) = known.start.filter(|newest| start.is_outdone_by(*newest)) {
+        if let Some(newest) =
+            known.start.filter(|newest| start.is_outdone_by(*newest) && !Plant::OldDiskAccepted.is_on())
+        {
             return Err(Refusal::OldCopy { found: start.count, known: newest.count });
         }
         if known.saved && known.start == Some(start) {

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_types::{BootNs, Epoch};
+use fastness_types::{BootNs, Epoch, Plant};
 
 use crate::handle::Lease;
 
@@ -64,6 +64,7 @@ impl Promise {
 impl Promises {
     /// `silent_until`: the end of the silence after a restart; `BootNs(0)` on a pristine node.
     pub(crate) fn new(length: Duration, silent_until: BootNs) -> Promises {
+        let silent_until = if Plant::VoteAfterRestart.is_on() { BootNs(0) } else { silent_until };
         Promises { length, silent_until, promises: Vec::new(), released_term: 0, next_ticket: 0 }
     }
 
@@ -110,7 +111,8 @@ impl Promises {
 
     /// Whether a vote or pre-vote for `candidate` may neither be granted nor sent at `now`.
     pub(crate) fn bars(&self, candidate: Epoch, now: BootNs) -> bool {
-        now < self.silent_until || self.promises.iter().any(|promise| promise.to != candidate && promise.until() > now)
+        let is_promised = |promise: &Promise| promise.to != candidate && promise.until() > now;
+        now < self.silent_until || (self.promises.iter().any(is_promised) && !Plant::PromiseNotKept.is_on())
     }
 
     /// Whether the silence after a restart still lasts.

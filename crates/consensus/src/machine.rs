@@ -16,8 +16,9 @@
 use std::io;
 use std::sync::Arc;
 
+use fail::fail_point;
 use fastness_log::{EntryId, EntryKind, GroupLog, LogEntry};
-use fastness_types::LogIndex;
+use fastness_types::{LogIndex, Plant};
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -80,9 +81,14 @@ impl Machine {
         let EntryId { index, term, node } = entry_id(&at);
         let payload = codec::encode_membership(meta.last_membership.membership());
         let membership = LogEntry { index, term, node, kind: EntryKind::Membership, payload };
+        fail_point!("consensus::received");
         incoming.publish(LogIndex(last.index)).await.map_err(io::Error::other)?;
+        fail_point!("consensus::published");
         let (done, outcome) = oneshot::channel();
         self.log.install(entry_id(&last), membership, tell(done));
+        if Plant::InstalledTooEarly.is_on() {
+            return Ok(());
+        }
         written(outcome).await
     }
 }
@@ -139,6 +145,7 @@ impl RaftStateMachine<Types> for Machine {
             return Err(io::Error::other("a snapshot of this node's own is not installed"));
         };
         self.install(meta, incoming).await?;
+        fail_point!("consensus::installed");
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.snapshot = Some(meta.clone());

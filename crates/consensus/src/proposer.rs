@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_log::Log;
-use fastness_types::Epoch;
+use fastness_types::{Epoch, Plant};
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::raft::ClientWriteResult;
 use tokio::sync::{Notify, oneshot};
@@ -39,6 +39,8 @@ enum Proposed {
 pub(crate) async fn run(group: Arc<Group>, log: Log, wake: Arc<Notify>) {
     // The epoch of which a batch was refused for good.
     let mut broken: Option<Epoch> = None;
+    // What is proposed twice by mistake: `Plant::AppliedTwice`.
+    let mut planted: Option<Proposal> = None;
     loop {
         let Some(proposal) = group.driver.next_proposal() else {
             tokio::select! {
@@ -56,8 +58,13 @@ pub(crate) async fn run(group: Arc<Group>, log: Log, wake: Arc<Notify>) {
         if broken == Some(epoch) || group.leads() != Some(epoch) {
             continue;
         }
+        let again = Plant::AppliedTwice.is_on().then(|| Proposal { payload: proposal.payload.clone(), ..proposal });
         match propose(&group, proposal).await {
-            Proposed::Accepted => {}
+            Proposed::Accepted => {
+                if let Some(older) = std::mem::replace(&mut planted, again) {
+                    propose(&group, older).await;
+                }
+            }
             Proposed::Refused => broken = Some(epoch),
             Proposed::Stopped => return,
         }
@@ -77,6 +84,9 @@ async fn propose(group: &Group, proposal: Proposal) -> Proposed {
         let batch = Batch { bytes: payload.clone(), seq };
         if raft.write(batch).with_leader(epoch).responder(reply).await.is_err() {
             return Proposed::Stopped;
+        }
+        if Plant::PipelinedProposals.is_on() {
+            return Proposed::Accepted;
         }
         let refused = tokio::select! {
             biased;

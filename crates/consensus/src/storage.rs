@@ -14,8 +14,9 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
+use fail::fail_point;
 use fastness_log::{EntryId, EntryKind, GroupLog, GroupState, LogEntry, WriteError};
-use fastness_types::{Epoch, LogIndex, NodeId};
+use fastness_types::{Epoch, LogIndex, NodeId, Plant};
 use futures::Stream;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -203,6 +204,7 @@ impl RaftLogStorage<Types> for Storage {
             group.observe_vote(*vote);
         }
         let (done, outcome) = oneshot::channel();
+        fail_point!("consensus::vote");
         self.log.save_vote(codec::encode_stored_vote(vote), tell(done));
         written(outcome).await
     }
@@ -241,7 +243,13 @@ impl RaftLogStorage<Types> for Storage {
             Err(WriteError::Failed(_)) => {}
             Err(error) => callback.io_completed(Err(io::Error::other(error))),
         };
-        self.log.append(entries.iter().cloned().map(codec::to_log).collect(), done);
+        let records = entries.iter().cloned().map(codec::to_log).collect();
+        if Plant::AckBeforeFlush.is_on() {
+            self.log.append(records, |_| {});
+            done(Ok(()));
+        } else {
+            self.log.append(records, done);
+        }
         if let Some(group) = &self.group {
             entries.iter().for_each(|entry| group.observe_entry(entry));
         }
@@ -250,6 +258,7 @@ impl RaftLogStorage<Types> for Storage {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         // In line with everything else; nothing waits for it, a failure shows at the next vote or entry.
+        fail_point!("consensus::truncate");
         self.log.truncate_after(last.as_ref().map(entry_id), |_| {});
         if let Some(group) = &self.group {
             group.observe_truncated(last.map(|id| id.index));
@@ -258,6 +267,7 @@ impl RaftLogStorage<Types> for Storage {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        fail_point!("consensus::purge");
         self.log.purge(entry_id(&upto), |_| {});
         Ok(())
     }

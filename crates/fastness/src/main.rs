@@ -60,7 +60,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Server { config } => end_at_once(server::run(&config)),
+        Command::Server { config } => {
+            die_at_failpoints();
+            end_at_once(server::run(&config))
+        }
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Lab(command) => on_one_thread(async { lab::run(command).await.map(|()| 0) }),
@@ -77,6 +80,21 @@ fn main() -> ExitCode {
 
 fn tell(error: &anyhow::Error) {
     eprintln!("fastness: {error:#}");
+}
+
+/// In builds for tests, where failpoints are compiled in, the variable `FAILPOINTS` arms them (`log::written=0.1%panic`), and a
+/// panic ends the whole process at once, as a `kill -9` at that very step would. In the shipped binary this does nothing.
+fn die_at_failpoints() {
+    if !fail::has_failpoints() || std::env::var_os("FAILPOINTS").is_none() {
+        return;
+    }
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+    // Armed as long as the process lives.
+    std::mem::forget(fail::FailScenario::setup());
 }
 
 /// Ends a node's process without its exit handlers. A thread that stands in a disk's way may still be inside RocksDB, and the

@@ -31,6 +31,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use fail::fail_point;
 use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
 use parking_lot::Mutex;
 use ring::aead::{Aad, LessSafeKey, Nonce};
@@ -339,7 +340,9 @@ impl SnapshotWriter<'_> {
         let at = |source| SnapshotError::Io { path: self.path.clone(), source };
         self.out.flush().map_err(at)?;
         self.out.get_ref().sync_all().map_err(at)?;
+        fail_point!("log::snapshot");
         std::fs::rename(&self.path, self.folder.file(index)).map_err(at)?;
+        fail_point!("log::renamed");
         self.folder.sync()
     }
 

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_types::{Clock, GroupId};
+use fail::fail_point;
+use fastness_types::{Clock, GroupId, Plant};
 use tokio::sync::watch;
 
 use crate::error::WriteError;
@@ -160,6 +161,7 @@ impl Writer {
                     None => finish.written.push((group.clone(), number)),
                 }
             }
+            Op::Truncate { .. } if Plant::TruncateNotStored.is_on() => {}
             Op::Truncate { group, from, to, .. } => {
                 let range = key::entries(group.id, *from, *to);
                 batch.delete_range(Family::Log, range.from, range.to);
@@ -172,6 +174,7 @@ impl Writer {
                 batch.delete_range(Family::Log, range.from, range.to);
                 self.purged |= record.upto.index >= *from;
             }
+            Op::Vote { .. } if Plant::VoteNotStored.is_on() => {}
             Op::Vote { group, vote, .. } => {
                 let key = Key::Vote { group: group.id };
                 LogStats::add(&self.stats.votes, 1);
@@ -208,8 +211,10 @@ impl Writer {
         LogStats::add(&self.stats.writes, 1);
         LogStats::add(&self.stats.stored_bytes, batch.size_bytes());
         let started = self.clock.boot();
-        match self.store.write(batch, true) {
+        fail_point!("log::write");
+        match self.store.write(batch, !Plant::SkipFsync.is_on()) {
             Ok(()) => {
+                fail_point!("log::written");
                 self.stats.record_sync(self.clock.boot().since(started));
                 Ok(())
             }

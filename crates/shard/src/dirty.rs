@@ -8,7 +8,7 @@
 //! Kept in every mode, so that a switch to `sync` finds what was staged before it. Belongs to one tenure as primary and
 //! is dropped with it.
 
-use fastness_types::Seq;
+use fastness_types::{Plant, Seq};
 
 /// Places in the array.
 pub const DIRTY_PLACES: usize = 65_536;
@@ -37,6 +37,9 @@ impl DirtyKeys {
     /// The batch `seq` may have changed any key.
     pub fn mark_everything(&mut self, seq: Seq) {
         debug_assert!(self.everything <= seq, "sequences only grow");
+        if Plant::EverythingIsClean.is_on() {
+            return;
+        }
         self.everything = seq;
     }
 
@@ -44,6 +47,9 @@ impl DirtyKeys {
     #[inline]
     #[must_use]
     pub fn last_change(&self, hash: u64) -> Seq {
+        if Plant::DirtyRead.is_on() {
+            return Seq(0);
+        }
         self.places[place(hash)].max(self.everything)
     }
 }

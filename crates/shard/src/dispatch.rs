@@ -7,7 +7,7 @@ use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, Sessi
 use fastness_engine::transaction::{Exec, Queued};
 use fastness_engine::{Env, Key};
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{Durability, Seq, slot_of};
+use fastness_types::{Durability, Plant, Seq, slot_of};
 
 use crate::admit::{Denied, Request, Standing};
 use crate::ask::Ask;
@@ -230,7 +230,7 @@ impl Turn<'_> {
             effects: &mut state.no_effects,
             first: None,
         };
-        if is_free(spec) {
+        if is_free(spec) || Plant::ReplicaClock.is_on() {
             // TIME and the like: the replica's own clock, which decides nothing.
             env.now = self.now.wall;
         }

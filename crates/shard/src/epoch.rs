@@ -11,8 +11,9 @@
 
 use std::sync::Arc;
 
+use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Role};
-use fastness_types::{LogIndex, Seq};
+use fastness_types::{LogIndex, Plant, Seq};
 
 use crate::dirty::DirtyKeys;
 use crate::outcome::Tenure;
@@ -48,16 +49,19 @@ impl State {
         let epoch = lease.epoch();
         let begun = self.leader.is_some() || self.phase != Phase::Serving;
         // `log_epoch` differs if the newest applied entry is of an older epoch, or of a newer one.
-        if begun || self.applied < *first || self.log_epoch != epoch || !now.trusted {
+        let is_applied = self.applied >= *first && self.log_epoch == epoch;
+        if begun || !(is_applied || Plant::NoNoOp.is_on()) || !now.trusted {
             return;
         }
         // Batches of the epoch in the log: this process led it before, and all of its batches have committed. A process
         // that has not never resumes a leadership of the one before it, whose batches may still be on their way.
-        if self.log_seq != Seq(0) && self.led != Some(epoch) {
+        let log_seq = if is_applied { self.log_seq } else { Seq(0) };
+        if log_seq != Seq(0) && self.led != Some(epoch) {
             return;
         }
         self.led = Some(epoch);
         self.tenures += 1;
+        fail_point!("shard::tenure");
         self.engine.keep_undo(self.batching.undo_bytes_max);
         tracing::info!(shard = self.shard.0, %epoch, index = self.applied.0, "primary");
         self.leader = Some(Leader {
@@ -65,11 +69,11 @@ impl State {
             epoch,
             lease: lease.clone(),
             deposed: false,
-            stage: Stage::new(epoch, self.log_seq.next()),
+            stage: Stage::new(epoch, log_seq.next()),
             dirty: DirtyKeys::new(),
-            waiting: WaitQueue::new(self.log_seq.next()),
-            committed: self.log_seq,
-            base: LogIndex(self.applied.0 - self.log_seq.0),
+            waiting: WaitQueue::new(log_seq.next()),
+            committed: log_seq,
+            base: LogIndex(self.applied.0 - log_seq.0),
             moved: Vec::new(),
         });
     }
@@ -123,10 +127,11 @@ impl State {
         let Some(mut leader) = self.leader.take() else { return false };
         let began = self.clock.boot();
         let units = leader.stage.open_units();
+        fail_point!("shard::undo");
         self.counters.undone += 1;
         self.counters.undone_units += units as u64;
         self.ended.record(leader.tenure, leader.committed, self.applied);
-        let (record_bytes, by_records) = (self.engine.undo_bytes(), self.engine.undo());
+        let (record_bytes, by_records) = (self.engine.undo_bytes(), self.take_back());
         if by_records {
             self.counters.undone_by_records += 1;
             self.mode.unstage();
@@ -143,6 +148,15 @@ impl State {
         );
         leader.waiting.wake_all();
         !by_records
+    }
+
+    /// Takes back what is open by its records; false if they do not suffice.
+    fn take_back(&mut self) -> bool {
+        if Plant::NoUndo.is_on() {
+            self.engine.drop_undo();
+            return true;
+        }
+        self.engine.undo()
     }
 
     /// A fatal error: nothing is served any more, and nothing held will be released.

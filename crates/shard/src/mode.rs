@@ -8,7 +8,7 @@
 //! - A mode unit names the wish that it fulfils, by version. A primary whose map is older than the log stages nothing, so
 //!   what an operator was told stays in force, whoever is elected.
 
-use fastness_types::Durability;
+use fastness_types::{Durability, Plant};
 
 /// What the operator wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ impl Mode {
     pub fn in_force(&self) -> Durability {
         let committed = self.committed.unwrap_or(self.wish).mode;
         match self.staged {
+            _ if Plant::MapModeTrusted.is_on() => self.wish.mode,
+            Some(staged) if Plant::AsyncActsEarly.is_on() => staged.mode,
             Some(staged) => staged.mode.stricter(committed),
             None => committed,
         }

@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use fastness_types::{BootNs, Durability, LogIndex, Seq};
+use fastness_types::{BootNs, Durability, LogIndex, Plant, Seq};
 
 use crate::outcome::{Hold, Leave, Tenure};
 use crate::shard::Inner;
@@ -124,7 +124,8 @@ impl State {
             Some(leader) if leader.tenure == hold.tenure => {
                 let in_bound = |leader: &Leader| self.gate.allows(leader.stage.oldest_open(), now);
                 let acts_early = match hold.durability {
-                    Durability::Sync => false,
+                    Durability::Sync => Plant::AckBeforeCommit.is_on() && leader.may_act(now),
+                    Durability::Async if Plant::AsyncAckUnchecked.is_on() => true,
                     Durability::Async => leader.may_act(now) && in_bound(leader),
                     Durability::Disabled => leader.may_act(now),
                 };

@@ -6,9 +6,10 @@
 //! - The batches of an epoch are numbered from 1 without a hole.
 //! - On a primary each committed batch of its own epoch is the oldest one in flight.
 
+use fail::fail_point;
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
 use fastness_engine::ApplyError;
-use fastness_types::{BootNs, Epoch, LogIndex, Seq};
+use fastness_types::{BootNs, Epoch, LogIndex, Plant, Seq};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::{Batch, BatchError, Run, peek_header};
@@ -72,6 +73,7 @@ impl State {
         self.engine = new_engine(self.engine_options, &self.slots);
         self.engine.set_maxmemory(maxmemory);
         self.generation += 1;
+        fail_point!("shard::restore");
         self.applied = LogIndex(0);
         self.log_epoch = Epoch::default();
         self.log_seq = Seq(0);
@@ -134,6 +136,9 @@ impl State {
 
     fn check_seq(&mut self, index: LogIndex, found: Seq) -> Result<(), Fatal> {
         let expected = self.log_seq.next();
+        if Plant::AppliedTwice.is_on() && found < expected {
+            return Ok(());
+        }
         if found != expected {
             return Err(Fatal::Gap { index, epoch: self.log_epoch, expected, found });
         }
@@ -146,9 +151,14 @@ impl State {
         let header = peek_header(payload).map_err(|error| Fatal::Batch { index, error })?;
         self.check_seq(index, header.seq)?;
         let leader = self.leader.as_mut().expect("the entry is of its epoch");
+        if Plant::AppliedTwice.is_on() && header.seq <= leader.committed {
+            self.move_base();
+            return Ok(());
+        }
         let Some(batch) = leader.stage.commit(header.seq, now) else {
             return Err(Fatal::NotProposed { index, seq: header.seq });
         };
+        fail_point!("shard::commit");
         leader.committed = header.seq;
         self.engine.forget_undo(header.seq);
         debug_assert_eq!(leader.index_of(header.seq), index, "batches follow one another");
@@ -165,6 +175,7 @@ impl State {
 
     /// A batch of another primary, or of the past.
     fn apply(&mut self, index: LogIndex, payload: &[u8]) -> Result<(), Fatal> {
+        fail_point!("shard::apply");
         let batch = Batch::decode(payload).map_err(|error| Fatal::Batch { index, error })?;
         self.check_seq(index, batch.header.seq)?;
         for run in batch.runs() {

@@ -17,10 +17,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use fail::fail_point;
 use fastness_consensus::handle::{IncomingBytes, OwnSnapshot};
 pub use fastness_consensus::snapshot::SnapshotPart;
 use fastness_engine::ImageSum;
-use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Seq, ShardId, WallMs};
+use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Plant, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use crate::mode::ModeWish;
@@ -238,7 +239,7 @@ impl State {
     fn cut_snapshot(&mut self, inner: &Inner, now: BootNs) {
         let mode = self.mode.in_force();
         let position = match &mut self.leader {
-            Some(leader) if !leader.stage.is_clean() => {
+            Some(leader) if !leader.stage.is_clean() && !Plant::SpeculativeSnapshot.is_on() => {
                 if !leader.may_act(now) {
                     return;
                 }
@@ -253,6 +254,7 @@ impl State {
         let Some(store) = &self.snapshots.store else { return };
         let sink = store.create(head);
         self.engine.begin_image();
+        fail_point!("shard::cut");
         self.snapshots.wanted = false;
         self.snapshots.info.log_bytes = 0;
         self.snapshots.cut = Some(Cut { sink, position, bytes: 0, sum: None, finishing: false });
@@ -365,6 +367,9 @@ pub(crate) async fn restore(inner: &Inner) {
         };
         match loaded {
             Ok(()) => {
+                if Plant::SnapshotOffByOne.is_on() {
+                    inner.state.borrow_mut().applied = LogIndex(index.0 + 1);
+                }
                 let state = inner.state.borrow();
                 let keys = state.snapshots.info.keys;
                 // The next own one has the log purged.

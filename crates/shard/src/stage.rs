@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Proposal};
 use fastness_engine::EffectBuf;
 use fastness_types::{BootNs, Durability, Epoch, Seq, limits};
@@ -315,6 +316,7 @@ impl Stage {
         while self.in_flight.len() < in_flight_max
             && let Some((batch, payload)) = self.sealed.pop_front()
         {
+            fail_point!("shard::propose");
             handle.propose(Proposal { epoch: self.epoch, seq: batch.seq, payload });
             self.in_flight.push_back(batch);
         }

@@ -79,11 +79,20 @@ pub struct Options {
     pub durability: &'static str,
     /// `snapshot-log-bytes` of every node; `None`: the default.
     pub snapshot_log_bytes: Option<u64>,
+    /// Variables of every process, for what is compiled in for tests alone.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { azs: vec!["a", "b", "c"], shards: 1, replicas: 2, durability: "sync", snapshot_log_bytes: None }
+        Options {
+            azs: vec!["a", "b", "c"],
+            shards: 1,
+            replicas: 2,
+            durability: "sync",
+            snapshot_log_bytes: None,
+            env: Vec::new(),
+        }
     }
 }
 
@@ -92,6 +101,7 @@ pub struct Cluster {
     dir: PathBuf,
     keep: bool,
     snapshot_log_bytes: Option<u64>,
+    env: Vec<(&'static str, String)>,
     /// Held as long as processes may be started.
     ports: Ports,
 }
@@ -120,7 +130,8 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
-        let mut cluster = Cluster { dir, keep: true, snapshot_log_bytes: options.snapshot_log_bytes, ports };
+        let (snapshot_log_bytes, env) = (options.snapshot_log_bytes, options.env.clone());
+        let mut cluster = Cluster { dir, keep: true, snapshot_log_bytes, env, ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -141,7 +152,9 @@ impl Cluster {
 
     fn fastness<'a>(&self, group: &str, args: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let args: Vec<&str> = args.into_iter().collect();
-        let output = Command::new(binary()?).arg(group).args(&args).arg("--dir").arg(&self.dir).output()?;
+        let mut command = Command::new(binary()?);
+        command.arg(group).args(&args).arg("--dir").arg(&self.dir).envs(self.env.iter().cloned());
+        let output = command.output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
             output.status.success(),
@@ -348,6 +361,14 @@ impl Cluster {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "node {node}: {text}{}", String::from_utf8_lossy(&output.stderr));
         Ok(text)
+    }
+
+    /// Hands the leadership of a shard to whoever is best.
+    ///
+    /// # Errors
+    /// If nobody takes it, with the reason.
+    pub fn hand_over(&self, shard: u32) -> Result<()> {
+        self.fastness("cluster", ["hand-over", "--shard", &shard.to_string()]).map(drop)
     }
 
     /// Changes the durability mode, and waits until it is in force on every shard.

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod differential;
 pub mod observe;
 pub mod partition;
+pub mod plants;
 pub mod ports;
 pub mod sim;
 pub mod soak;

@@ -96,13 +96,21 @@ pub struct Options {
     pub kinds: Vec<Fault>,
     /// What is wrong on purpose.
     pub plant: Plant,
+    /// What is wrong on purpose in the code that ships.
+    pub planted: Option<fastness_types::Plant>,
 }
 
 impl Options {
     /// All faults, for some seconds.
     #[must_use]
     pub fn new(seed: u64) -> Options {
-        Options { seed, faults_for: Duration::from_secs(12), kinds: Fault::ALL.to_vec(), plant: Plant::Nothing }
+        Options {
+            seed,
+            faults_for: Duration::from_secs(12),
+            kinds: Fault::ALL.to_vec(),
+            plant: Plant::Nothing,
+            planted: None,
+        }
     }
 }
 
@@ -162,6 +170,7 @@ struct World {
 impl World {
     fn new(options: Options) -> World {
         panics::begin();
+        fastness_types::plant::on_this_thread(options.planted);
         let mut rng = SmallRng::seed_from_u64(options.seed);
         let mut sim = turmoil::Builder::new()
             .rng_seed(rng.random())

@@ -7,11 +7,13 @@ mod clock;
 mod durability;
 mod ids;
 pub mod limits;
+pub mod plant;
 mod slot;
 mod time;
 
 pub use clock::{Clock, SystemClock};
 pub use durability::{Durability, UnknownDurability};
 pub use ids::{Az, ClusterId, DiskId, Epoch, GroupId, HashSeed, LogIndex, NodeId, Seq, ShardId};
+pub use plant::Plant;
 pub use slot::{SLOTS, Slot, key_hash_tag, slot_of};
 pub use time::{BootNs, WallMs};

@@ -1,0 +1,142 @@
+//! Processes that die at a failpoint: in the middle of a write, a commit, a snapshot, a hand-over, an undo. Nothing
+//! acknowledged may be lost, and replicas must come to the same data.
+//!
+//! Every node of a cluster has one failpoint armed, and ends at once when it passes there (see `fastness`' `main.rs`). Nodes are
+//! started again; meanwhile leadership is handed over, followers are killed for a while and primaries paused, so that the
+//! seldom points are passed, too. `FASTNESS_FAILPOINTS=all` (`make failpoints`) goes through every point.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::ledger;
+use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::observe::Digests;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// Failpoints, and how they are armed: after as many passes as creating the cluster takes, each further one strikes with some
+/// probability.
+const POINTS: &[(&str, &str)] = &[
+    ("log::write", "200*off->2%panic"),
+    ("log::written", "200*off->2%panic"),
+    ("log::snapshot", "1*off->30%panic"),
+    ("log::renamed", "1*off->30%panic"),
+    ("consensus::vote", "12*off->50%panic"),
+    ("consensus::truncate", "50%panic"),
+    ("consensus::purge", "50%panic"),
+    ("consensus::received", "50%panic"),
+    ("consensus::published", "50%panic"),
+    ("consensus::installed", "50%panic"),
+    ("consensus::closed", "50%panic"),
+    ("consensus::released", "50%panic"),
+    ("shard::propose", "200*off->2%panic"),
+    ("shard::commit", "200*off->2%panic"),
+    ("shard::apply", "200*off->2%panic"),
+    ("shard::tenure", "2*off->50%panic"),
+    ("shard::undo", "50%panic"),
+    ("shard::cut", "1*off->50%panic"),
+];
+
+/// What `make test` goes through.
+const SOME: [&str; 3] = ["log::written", "consensus::published", "shard::commit"];
+/// Strikes that end a run.
+const STRIKES: usize = 2;
+/// At most this long for them.
+const STRUCK_WITHIN: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_dies_at_any_step_loses_nothing() -> Result<()> {
+    let all = std::env::var("FASTNESS_FAILPOINTS").is_ok_and(|which| which == "all");
+    let seed = std::env::var("FASTNESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    for (point, armed) in POINTS.iter().filter(|(point, _)| all || SOME.contains(point)) {
+        let what = || format!("{point}, FASTNESS_SEED={seed}");
+        let strikes = strike(point, armed, seed).await.with_context(what)?;
+        eprintln!("{point}: {strikes} strikes, nothing lost");
+    }
+    Ok(())
+}
+
+/// One cluster with one failpoint armed; how often it struck.
+async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
+    let options = Options {
+        snapshot_log_bytes: Some(20_000),
+        env: vec![("FAILPOINTS", format!("{point}={armed}"))],
+        ..Options::default()
+    };
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut cluster = Cluster::start(&options)?;
+    cluster.keep_files();
+    let mut load = ledger::start(ledger::Options {
+        seeds: cluster.doors()?,
+        tls: None,
+        workers: 8,
+        keys_each: 20,
+        timeout: Duration::from_millis(1500),
+        pause: Duration::from_millis(1),
+        pad_bytes: 100,
+        seed,
+        prefix: "points:".to_owned(),
+    });
+    let until = Instant::now() + STRUCK_WITHIN;
+    while strikes(&cluster, point)? < STRIKES {
+        ensure!(Instant::now() < until, "it struck {} times in {STRUCK_WITHIN:?}", strikes(&cluster, point)?);
+        tokio::time::sleep(Duration::from_millis(rng.random_range(100..1200))).await;
+        tokio::task::block_in_place(|| disturb(&cluster, &mut rng));
+        start_the_dead(&cluster).await?;
+    }
+    let before = load.book.summary().acknowledged;
+    let violations = stop_and_check(&cluster, &mut load).await?;
+    ensure!(violations.is_empty(), "{violations:#?}");
+    ensure!(before > 200, "only {before} writes were acknowledged");
+    let struck = strikes(&cluster, point)?;
+    cluster.discard_files();
+    Ok(struck)
+}
+
+/// Something that leads a node through its seldom steps. It may fail: nodes die at any moment.
+fn disturb(cluster: &Cluster, rng: &mut SmallRng) {
+    let node = rng.random_range(1..=3);
+    let tried = match rng.random_range(0..3) {
+        0 => cluster.hand_over(1),
+        // Long enough away to need a snapshot.
+        1 => cluster.kill(node).map(|()| std::thread::sleep(Duration::from_millis(1500))),
+        _ => cluster.pause(node).and_then(|()| {
+            std::thread::sleep(Duration::from_millis(900));
+            cluster.resume(node)
+        }),
+    };
+    if let Err(error) = tried {
+        eprintln!("not disturbed: {error:#}");
+    }
+}
+
+/// A start may be the next to die, so it may take a few.
+async fn start_the_dead(cluster: &Cluster) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = tokio::task::block_in_place(|| cluster.start_again()) {
+        ensure!(Instant::now() < until, "the dead do not come up: {error:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Ends the load and checks it while nodes may still die, and are started again.
+async fn stop_and_check(cluster: &Cluster, load: &mut ledger::Running) -> Result<Vec<ledger::Violation>> {
+    let mut checked = std::pin::pin!(load.stop_and_check(PATIENCE));
+    let violations = loop {
+        tokio::select! {
+            checked = &mut checked => break checked.map_err(anyhow::Error::msg)?,
+            () = tokio::time::sleep(Duration::from_millis(200)) => start_the_dead(cluster).await?,
+        }
+    };
+    start_the_dead(cluster).await?;
+    Digests::default().settle(cluster, PATIENCE).await?;
+    Ok(violations)
+}
+
+/// How often nodes have died at the point, as they have said.
+fn strikes(cluster: &Cluster, point: &str) -> Result<usize> {
+    let said = format!("failpoint {point} panic");
+    (1..=3).map(|node| Ok(cluster.node_log(node)?.matches(&said).count())).sum()
+}

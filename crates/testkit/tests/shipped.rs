@@ -1,0 +1,29 @@
+//! What is compiled in for tests alone is not in the binary that is shipped: planted bugs and failpoints.
+//!
+//! `make build` and `make install` build `-p fastness`; cargo says which features that gives to its dependencies. The
+//! makefile looks into the finished binary besides.
+
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+
+/// Features that only the test kit asks for, as `cargo tree` names them.
+const TESTS_ALONE: [&str; 2] = ["fastness-types feature \"plants\"", "fail feature \"failpoints\""];
+
+/// The features that building a package brings, without those of its tests.
+fn features(package: &str) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let arguments = ["tree", "--locked", "--offline", "--edges", "normal,build,features", "--package", package];
+    let output = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_shipped_binary_has_neither_plants_nor_failpoints() {
+    let (shipped, tests) = (features("fastness"), features("fastness-testkit"));
+    for feature in TESTS_ALONE {
+        assert!(tests.contains(feature), "the test kit does not ask for {feature}: this test would find nothing");
+        assert!(!shipped.contains(feature), "{feature} is in the shipped binary");
+    }
+}
