@@ -17,8 +17,8 @@
 //! changes of membership, TLS, a process that is paused in the middle of its work (the simulated network can only hold back what it
 //! says and hears).
 //!
-//! Determinism: every choice comes from the seed, but for those that openraft draws for its election time-outs and tokio
-//! for the order of `select!`; a seed therefore leads to similar runs, not to equal ones. [`Report::trace`] tells.
+//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else has an
+//! order of its own: the same seed leads to the same run, in any process, to the last line of its [`Options::trace`].
 
 mod check;
 mod client;
@@ -34,6 +34,7 @@ mod trace;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,13 +97,15 @@ pub struct Options {
     pub kinds: Vec<Fault>,
     /// What is wrong on purpose.
     pub plant: Plant,
+    /// Where everything that happens is written to, line by line.
+    pub trace: Option<PathBuf>,
 }
 
 impl Options {
     /// All faults, for some seconds.
     #[must_use]
     pub fn new(seed: u64) -> Options {
-        Options { seed, faults_for: Duration::from_secs(12), kinds: Fault::ALL.to_vec(), plant: Plant::Nothing }
+        Options { seed, faults_for: Duration::from_secs(12), kinds: Fault::ALL.to_vec(), plant: Plant::Nothing, trace: None }
     }
 }
 
@@ -134,7 +137,7 @@ pub struct Report {
 /// Runs one simulation on a thread of its own.
 ///
 /// # Panics
-/// If no thread can be started.
+/// If no thread can be started or the trace's file cannot be written.
 #[must_use]
 pub fn run(options: &Options) -> Report {
     let options = options.clone();
@@ -175,7 +178,7 @@ impl World {
             .enable_random_order()
             .build();
         let time = SimTime::default();
-        let trace = Trace::new(time.clone());
+        let trace = Trace::new(time.clone(), options.trace.as_deref()).expect("a place for the trace");
         let shards = rng.random_range(1..=2);
         let nodes = make_nodes(&options, &mut rng, &time, shards);
         for node in &nodes {
