@@ -20,6 +20,7 @@ use crate::node::NodeCore;
 use crate::options::{ConsensusOptions, Timers};
 use crate::placement::Member;
 use crate::proposer;
+use crate::runtime::Runtime;
 use crate::serve::serve;
 use crate::snapshot::SnapshotFiles;
 use crate::status::StartError;
@@ -135,7 +136,8 @@ impl Consensus {
         let storage = Storage::new(log, Some(group.clone()));
         let network = NetworkFactory { node: self.node.clone(), group: group.clone() };
         let config = Arc::new(config(options.timers));
-        let raft = match Raft::new(options.node.0, config, network, storage, machine).await {
+        let starting = Raft::new(options.node.0, config, network, storage, machine);
+        let raft = match Runtime::seeded(self.node.random(), starting).await {
             Ok(raft) => raft,
             Err(error) => {
                 self.node.remove_group(id);
@@ -211,6 +213,7 @@ fn config(timers: Timers) -> Config {
 /// and stops.
 async fn stop_when_the_log_fails(consensus: Consensus) {
     let failure = tokio::select! {
+        biased;
         failure = consensus.log.failed() => failure,
         () = consensus.node.until_stopped() => return,
     };

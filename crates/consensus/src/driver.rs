@@ -35,16 +35,18 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
     let mut told = None;
     loop {
         tokio::select! {
-            () = group.driver.changed() => {
-                proposed.notify_one();
-                group.owner.send_replace(());
-            }
-            _ = look.tick() => group.look_at_leader(),
+            // What is rare stands in front of what is frequent. Whatever ends the wait, all that follows is looked at.
+            biased;
+            () = group.until_stopped() => return,
             changed = alive.changed() => if changed.is_err() {
                 group.stop("the Raft core has died");
                 return;
             },
-            () = group.until_stopped() => return,
+            _ = look.tick() => group.look_at_leader(),
+            () = group.driver.changed() => {
+                proposed.notify_one();
+                group.owner.send_replace(());
+            }
         }
         if let Err(fatal) = &metrics.borrow_watched().running_state {
             group.stop(&fatal.to_string());

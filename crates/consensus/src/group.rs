@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Seq};
 use openraft::EntryPayload;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::handle::{GroupDriver, Lease, Role};
 use crate::identity::{Identities, disks};
@@ -23,6 +23,7 @@ use crate::machine::Machine;
 use crate::options::Timers;
 use crate::raft_types::{Entry, LeaderId, Membership, Types, Vote, epoch_of};
 use crate::snapshot::SnapshotFiles;
+use crate::watch;
 
 pub(crate) type Raft = openraft::Raft<Types, Machine>;
 

@@ -127,10 +127,11 @@ async fn drain(
                 return Err(HandOverError::Lost);
             }
             tokio::select! {
+                biased;
+                () = group.until_stopped() => return Err(HandOverError::Lost),
                 // Both senders outlive this.
                 _ = reported.changed() => {}
                 _ = progress.changed() => {}
-                () = group.until_stopped() => return Err(HandOverError::Lost),
             }
         }
         Ok(())

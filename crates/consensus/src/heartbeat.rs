@@ -21,10 +21,12 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
     let mut stalled = false;
     loop {
         tokio::select! {
+            // Each branch but the last leads to the same turn, so none can starve another.
+            biased;
+            () = node.until_stopped() => return,
             _ = beat.tick() => {}
             // A new leader, or one that may bind its voters from now on, does not wait for the next interval.
             () = node.beat.notified() => {}
-            () = node.until_stopped() => return,
         }
         node.judge_clock();
         if node.log_stalls() != stalled {

@@ -35,6 +35,7 @@ mod options;
 pub mod placement;
 mod proposer;
 mod raft_types;
+mod runtime;
 mod serve;
 pub mod snapshot;
 mod status;
@@ -42,6 +43,7 @@ mod storage;
 pub mod testing;
 mod transfer;
 mod transport;
+mod watch;
 
 pub use clocks::{ClockCheck, TrustedWall};
 pub use consensus::Consensus;

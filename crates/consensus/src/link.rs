@@ -150,6 +150,7 @@ impl Link {
                 Ok::<_, TransportError>(())
             };
             tokio::select! {
+                biased;
                 outcome = attempt => if let Err(error) = outcome {
                     self.tell(&mut told, &error);
                 },

@@ -165,6 +165,7 @@ impl RaftNetworkV2<Types> for Network {
         let transfer = self.node.random();
         let sent = transfer::send(&self.group, files.as_ref(), &link, transfer, &vote, &snapshot.meta);
         tokio::select! {
+            biased;
             sent = sent => sent.map_err(|error| {
                 tracing::warn!(group = %self.group.id, peer = %self.peer, %error, "a snapshot was not sent; it is tried again");
                 StreamingError::Unreachable(Unreachable::new(&error))

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::clocks::Clocks;
 use crate::codec;
@@ -22,6 +22,7 @@ use crate::link::Link;
 use crate::options::ConsensusOptions;
 use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
+use crate::watch;
 
 /// A write of the log that takes so long has met a disk that stands still. Commits do not need the leader's own disk, so a
 /// shard goes on meanwhile; what would end it is the bound of the log's queue, some seconds of writes away. Pauses

@@ -44,14 +44,16 @@ pub(crate) async fn run(group: Arc<Group>, log: Log, wake: Arc<Notify>) {
     loop {
         let Some(proposal) = group.driver.next_proposal() else {
             tokio::select! {
-                () = wake.notified() => continue,
+                biased;
                 () = group.until_stopped() => return,
+                () = wake.notified() => continue,
             }
         };
         if !log.has_room() {
             tokio::select! {
-                () = log.room() => {}
+                biased;
                 () = group.until_stopped() => return,
+                () = log.room() => {}
             }
         }
         let epoch = proposal.epoch;

@@ -120,8 +120,9 @@ impl MemoryNetwork {
     async fn deliver(&self, from: NodeId, to: NodeId, give: &mpsc::Sender<Frame>, frame: Frame) -> bool {
         while self.is_cut(from, to) {
             tokio::select! {
-                () = tokio::time::sleep(CUT_LOOK) => {}
+                biased;
                 () = give.closed() => return false,
+                () = tokio::time::sleep(CUT_LOOK) => {}
             }
         }
         give.send(frame).await.is_ok()

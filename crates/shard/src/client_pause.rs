@@ -96,6 +96,7 @@ async fn unpaused(inner: Rc<Inner>) {
         let rest = inner.state.borrow().rest_of_pause(inner.clock.boot());
         let Some((left, ended)) = rest else { return };
         tokio::select! {
+            biased;
             () = ended.notified() => {}
             () = inner.pause.pause(left.min(LOOK_MAX)) => {}
         }

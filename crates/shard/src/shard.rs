@@ -170,6 +170,7 @@ impl Shard {
             }
             // Looks again by itself: a lease that runs out ends the wait too, and nobody tells.
             tokio::select! {
+                biased;
                 () = woken => {}
                 () = self.inner.pause.pause(BUSY_LOOK_EVERY) => {}
             }

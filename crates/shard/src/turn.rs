@@ -63,6 +63,8 @@ pub(crate) async fn run(inner: Rc<Inner>) {
         alarm.set(&inner, wait.work);
         gate_alarm.set(&inner, wait.gate);
         tokio::select! {
+            // Every branch leads to the same turn, which looks at everything.
+            biased;
             () = inner.handle.changed() => {}
             () = inner.work.notified() => {}
             () = alarm.rings() => {}

@@ -155,6 +155,7 @@ pub(crate) async fn wait(inner: &Rc<Inner>, request: WaitRequest) -> WaitAnswer 
             Target::NotCommitted(hold) => {
                 let released = Released { inner: inner.clone(), waiter: waiter.clone(), hold };
                 tokio::select! {
+                    biased;
                     () = released => {}
                     () = inner.pause.pause(left.min(ROLE_LOOK_EVERY)) => {}
                 }

@@ -17,8 +17,8 @@
 //! changes of membership, TLS, a process that is paused in the middle of its work (the simulated network can only hold back what it
 //! says and hears).
 //!
-//! Determinism: every choice comes from the seed, but for those that openraft draws for its election time-outs and tokio
-//! for the order of `select!`; a seed therefore leads to similar runs, not to equal ones. [`Report::trace`] tells.
+//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else has an
+//! order of its own: the same seed leads to the same run, in any process, to the last line of its [`Options::trace`].
 
 mod check;
 mod client;
@@ -34,6 +34,7 @@ mod trace;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +99,8 @@ pub struct Options {
     pub plant: Plant,
     /// What is wrong on purpose in the code that ships.
     pub planted: Option<fastness_types::Plant>,
+    /// Where everything that happens is written to, line by line.
+    pub trace: Option<PathBuf>,
 }
 
 impl Options {
@@ -110,6 +113,7 @@ impl Options {
             kinds: Fault::ALL.to_vec(),
             plant: Plant::Nothing,
             planted: None,
+            trace: None,
         }
     }
 }
@@ -142,7 +146,7 @@ pub struct Report {
 /// Runs one simulation on a thread of its own.
 ///
 /// # Panics
-/// If no thread can be started.
+/// If no thread can be started or the trace's file cannot be written.
 #[must_use]
 pub fn run(options: &Options) -> Report {
     let options = options.clone();
@@ -184,7 +188,7 @@ impl World {
             .enable_random_order()
             .build();
         let time = SimTime::default();
-        let trace = Trace::new(time.clone());
+        let trace = Trace::new(time.clone(), options.trace.as_deref()).expect("a place for the trace");
         let shards = rng.random_range(1..=2);
         let nodes = make_nodes(&options, &mut rng, &time, shards);
         for node in &nodes {

@@ -31,6 +31,32 @@ fn no_promise_is_broken() {
     assert!(missing.is_empty() || std::env::var("FASTNESS_SEED").is_ok(), "never injected: {missing:?}");
 }
 
+#[test]
+fn the_same_seed_twice_is_the_same_run() {
+    let options = Options { faults_for: Duration::from_secs(4), ..Options::new(3) };
+    let (first, second) = (sim::run(&options), sim::run(&options));
+    assert_eq!(first.to_string(), second.to_string());
+    let other = sim::run(&Options { seed: 4, ..options });
+    assert_ne!(first.trace, other.trace, "every run is the same");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_in_every_process_to_the_last_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace_of = |run: &str| {
+        let file = folder.path().join(run);
+        let mut simulate = std::process::Command::new(env!("CARGO_BIN_EXE_simulate"));
+        simulate.args(["--seeds", "5", "--faults-for-s", "4", "--trace"]).arg(&file);
+        assert!(simulate.status().unwrap().success());
+        std::fs::read_to_string(file).unwrap()
+    };
+    let (first, second) = (trace_of("first"), trace_of("second"));
+    let differs = first.lines().zip(second.lines()).find(|(first, second)| first != second);
+    assert_eq!(differs, None);
+    assert_eq!(first.len(), second.len());
+    assert!(first.lines().count() > 1_000, "little was noted");
+}
+
 /// Runs seeds until one finds the bug.
 fn found(plant: Plant, kinds: &[Fault], seeds_max: u64) -> Option<Report> {
     let options =

@@ -3,6 +3,7 @@
 //! `RUST_LOG=fastness=debug` (for example) shows what the nodes of a single seed do.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ struct Arguments {
     /// How long faults come, simulated seconds.
     #[arg(long, default_value_t = 12)]
     faults_for_s: u64,
+    /// Write everything that happens to this file; of one seed.
+    #[arg(long)]
+    trace: Option<PathBuf>,
     /// Go on after a broken promise.
     #[arg(long)]
     keep_going: bool,
@@ -37,7 +41,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut broken = Vec::new();
     for seed in arguments.seeds.clone() {
-        let options = Options { faults_for: Duration::from_secs(arguments.faults_for_s), ..Options::new(seed) };
+        let faults_for = Duration::from_secs(arguments.faults_for_s);
+        let options = Options { faults_for, trace: arguments.trace.clone(), ..Options::new(seed) };
         let report = sim::run(&options);
         println!("{report}");
         for violation in &report.violations {

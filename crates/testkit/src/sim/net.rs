@@ -117,6 +117,7 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
 async fn receive(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>) {
     loop {
         let frame = tokio::select! {
+            biased;
             frame = read_frame(&mut from) => frame,
             () = frames.closed() => return,
         };
