@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -73,6 +73,9 @@ soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in
 
 sim: build-tools ## whole shards in simulated time, with lost messages, crashes and slow disks; SEEDS=1..101
 	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --seeds $(or $(SEEDS),1..101) $(ARGS)
+
+ledger: setup ## write tests/LEDGER.md anew from the rows that the long runs wrote
+	@$(ENV); cargo run --locked --release -q -p fastness-testkit --bin proof -- page
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'
