@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim plants failpoints build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim plants failpoints ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -82,6 +82,9 @@ plants: build-tools ## hunts planted bugs, mistakes in the path of a write, with
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
 	@$(ENV); cargo build --locked --workspace --bins
 	@$(ENV); FASTNESS_FAILPOINTS=all cargo test --locked --workspace --test failpoints -- --nocapture
+
+ledger: setup ## write tests/LEDGER.md anew from the rows that the long runs wrote
+	@$(ENV); cargo run --locked --release -q -p fastness-testkit --bin proof -- page
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_resp::Protocol;
 use fastness_resp::value::{self, Value};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -124,6 +125,20 @@ impl Connection {
         };
         let stream = tokio::time::timeout(timeout, connect).await.map_err(|_| IoError::TimedOut(timeout))??;
         Ok(Connection { stream, input: Vec::with_capacity(16 * 1024), read_pos: 0, timeout })
+    }
+
+    /// Agrees on the protocol version.
+    ///
+    /// # Errors
+    /// See [`IoError`]; a server that refuses it is one that does not speak RESP.
+    pub async fn speak(&mut self, protocol: Protocol) -> Result<(), IoError> {
+        if protocol == Protocol::Resp2 {
+            return Ok(());
+        }
+        match self.call(&[b"HELLO", b"3"]).await? {
+            Value::Map(_) => Ok(()),
+            other => Err(IoError::Malformed(format!("HELLO 3 answered {other:?}"))),
+        }
     }
 
     /// Sends bytes that hold whole commands.

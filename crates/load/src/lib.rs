@@ -5,12 +5,14 @@
 //! Two ways of loading: [`ledger`] writes values that can be checked afterwards, through faults; [`closed_loop`] is as cheap
 //! as a client can be, for throughput and latency. Neither knows how the server works.
 
+pub mod client;
 pub mod closed_loop;
 pub mod connection;
 pub mod ledger;
 pub mod outcome;
 pub mod topology;
 
+pub use client::{Access, Client, SharedTopology};
 pub use connection::{Connection, Endpoint, IoError, Tls};
 pub use outcome::Outcome;
 pub use topology::Topology;

@@ -13,8 +13,10 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Error prefixes by which a server says that it has not done anything.
-const REFUSALS: [&[u8]; 12] = [
+/// Error codes by which a server says that it has not done anything. `ERR` is among them: a server reports bad requests with it,
+/// and nothing else.
+const REFUSALS: [&[u8]; 15] = [
+    b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
     b"ASK",
@@ -24,18 +26,72 @@ const REFUSALS: [&[u8]; 12] = [
     b"OOM",
     b"MASTERDOWN",
     b"NOAUTH",
+    b"WRONGPASS",
+    b"NOPROTO",
     b"CROSSSLOT",
     b"WRONGTYPE",
     b"EXECABORT",
 ];
 
-/// Sorts one reply. `ERR` counts as refused: a server reports bad requests with it and nothing else.
+/// Error codes after which a write may have happened, or may happen yet. `UNBLOCKED` ends a wait for what was written before.
+const DOUBTS: [&[u8]; 2] = [b"UNKNOWN", b"UNBLOCKED"];
+
+/// What an error code says; `None`: it is not one that this table knows, and [`classify`] takes it for [`Outcome::Unknown`].
+#[must_use]
+pub fn of_code(code: &[u8]) -> Option<Outcome> {
+    if REFUSALS.contains(&code) {
+        return Some(Outcome::Refused);
+    }
+    DOUBTS.contains(&code).then_some(Outcome::Unknown)
+}
+
+/// Sorts one reply.
 #[must_use]
 pub fn classify(reply: &Value) -> Outcome {
     let Value::Error(text) = reply else {
         return Outcome::Acknowledged;
     };
-    let text: &[u8] = text.as_ref();
-    let prefix = text.split(|&b| b == b' ').next().unwrap_or_default();
-    if prefix == b"ERR" || REFUSALS.contains(&prefix) { Outcome::Refused } else { Outcome::Unknown }
+    let code = text.split(|&b| b == b' ').next().unwrap_or_default();
+    of_code(code).unwrap_or(Outcome::Unknown)
+}
+
+/// Sorts the reply to EXEC: one that ran nothing, since a watched key had changed, is a refusal.
+#[must_use]
+pub fn classify_exec(reply: &Value) -> Outcome {
+    match reply {
+        Value::Null | Value::NullArray => Outcome::Refused,
+        Value::Array(_) => Outcome::Acknowledged,
+        Value::Error(_) => classify(reply),
+        // Only after a reply of another command, which says nothing about EXEC.
+        _ => Outcome::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> Value {
+        Value::Error(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn an_error_that_nobody_knows_is_no_refusal() {
+        assert_eq!(classify(&error("MOVED 1 a:2")), Outcome::Refused);
+        assert_eq!(classify(&error("ERR syntax error")), Outcome::Refused);
+        assert_eq!(classify(&error("UNKNOWN outcome: leadership was lost")), Outcome::Unknown);
+        assert_eq!(classify(&error("ERRATIC")), Outcome::Unknown);
+        assert_eq!(classify(&error("")), Outcome::Unknown);
+        assert_eq!(classify(&Value::Null), Outcome::Acknowledged);
+    }
+
+    #[test]
+    fn exec_acknowledges_by_an_array_alone() {
+        assert_eq!(classify_exec(&Value::Array(vec![])), Outcome::Acknowledged);
+        assert_eq!(classify_exec(&Value::Null), Outcome::Refused);
+        assert_eq!(classify_exec(&Value::NullArray), Outcome::Refused);
+        assert_eq!(classify_exec(&error("EXECABORT Transaction discarded")), Outcome::Refused);
+        assert_eq!(classify_exec(&error("UNKNOWN outcome")), Outcome::Unknown);
+        assert_eq!(classify_exec(&Value::Simple(b"QUEUED".to_vec())), Outcome::Unknown);
+    }
 }

@@ -70,6 +70,13 @@ impl Topology {
         self.by_slot[usize::from(slot.0)].map(|shard| &self.primaries[usize::from(shard)])
     }
 
+    /// All that have a copy of a slot, the primary first.
+    #[must_use]
+    pub fn copies(&self, slot: Slot) -> Vec<Endpoint> {
+        let Some(shard) = self.by_slot[usize::from(slot.0)].map(usize::from) else { return Vec::new() };
+        std::iter::once(&self.primaries[shard]).chain(&self.replicas[shard]).cloned().collect()
+    }
+
     /// All primaries, one for each slot range.
     #[must_use]
     pub fn primaries(&self) -> &[Endpoint] {

@@ -1,13 +1,15 @@
-//! What tests share: a cluster of real processes and the faults it is given, and a simulation of a whole cluster on one
-//! thread. Load and its ledger are `fastness-load`.
+//! What tests share: a cluster of real processes and the faults it is given, workloads whose histories are checked, and a simulation
+//! of a whole cluster on one thread. Load and its ledger are `fastness-load`.
 
 pub mod bench;
 pub mod chaos;
 pub mod cluster;
 pub mod differential;
+pub mod history;
 pub mod observe;
 pub mod partition;
 pub mod plants;
 pub mod ports;
+pub mod proof;
 pub mod sim;
 pub mod soak;

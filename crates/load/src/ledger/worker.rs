@@ -1,21 +1,19 @@
 //! The clients that fill the ledger.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fastness_resp::Protocol;
 use fastness_resp::value::Value;
-use fastness_types::slot_of;
-use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
-use crate::connection::{Connection, Endpoint, Tls};
+use crate::client::{Access, Client, SharedTopology};
+use crate::connection::{Endpoint, Tls};
 use crate::ledger::book::{Book, Violation};
 use crate::outcome::{Outcome, classify};
-use crate::topology::Topology;
 
 /// How to load.
 #[derive(Clone)]
@@ -40,6 +38,13 @@ pub struct Options {
     pub prefix: String,
 }
 
+impl Options {
+    fn access(&self) -> Access {
+        let (seeds, tls) = (self.seeds.clone(), self.tls.clone());
+        Access { seeds, tls, protocol: Protocol::Resp2, timeout: self.timeout }
+    }
+}
+
 /// A run under way.
 pub struct Running {
     /// The ledger, readable at any time.
@@ -54,11 +59,11 @@ pub struct Running {
 pub fn start(options: Options) -> Running {
     let book = Arc::new(Book::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let topology = Arc::new(Mutex::new(None));
+    let topology = SharedTopology::default();
     let workers = (0..options.workers)
         .map(|id| {
-            let client = Client::new(options.clone(), topology.clone());
-            let worker = Worker { id, client, book: book.clone(), stop: stop.clone() };
+            let client = Client::new(options.access(), topology.clone());
+            let worker = Worker { id, options: options.clone(), client, book: book.clone(), stop: stop.clone() };
             tokio::spawn(worker.run())
         })
         .collect();
@@ -80,18 +85,18 @@ impl Running {
     /// If a key could not be read within `patience`: then nothing is proven.
     pub async fn stop_and_check(&mut self, patience: Duration) -> Result<Vec<Violation>, String> {
         self.stop().await;
-        let mut client = Client::new(self.options.clone(), Arc::default());
+        let mut client = Client::new(self.options.access(), Arc::default());
         let until = tokio::time::Instant::now() + patience;
         for key in self.book.register_keys() {
             let start = self.book.before_read(&key);
-            match client.read_back(&key, until).await? {
+            match read_back(&mut client, &key, until).await? {
                 Value::Bulk(value) => self.book.read(&key, start, Some(&value)),
                 Value::Null => self.book.read(&key, start, None),
                 other => return Err(format!("GET {key} answered {other:?}")),
             }
         }
         for key in self.book.counter_keys() {
-            let value = match client.read_back(&key, until).await? {
+            let value = match read_back(&mut client, &key, until).await? {
                 Value::Bulk(value) => std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()),
                 Value::Null => None,
                 other => return Err(format!("GET {key} answered {other:?}")),
@@ -102,80 +107,21 @@ impl Running {
     }
 }
 
-/// Routes single commands by slot, as a cluster client does, but retries nothing by itself.
-struct Client {
-    options: Options,
-    connections: HashMap<Endpoint, Connection>,
-    topology: Arc<Mutex<Option<Arc<Topology>>>>,
-}
-
-impl Client {
-    fn new(options: Options, topology: Arc<Mutex<Option<Arc<Topology>>>>) -> Client {
-        Client { options, connections: HashMap::new(), topology }
-    }
-
-    /// Sends one command to its key's primary. `Err` before anything was sent is a refusal, after that unknown.
-    async fn call(&mut self, command: &[&[u8]]) -> Result<Value, Outcome> {
-        let Some(endpoint) = self.route(command[1]).await else { return Err(Outcome::Refused) };
-        if !self.connections.contains_key(&endpoint) {
-            match Connection::open(&endpoint, self.options.tls.as_ref(), self.options.timeout).await {
-                Ok(connection) => {
-                    self.connections.insert(endpoint.clone(), connection);
-                }
-                Err(_) => {
-                    self.forget_topology();
-                    return Err(Outcome::Refused);
-                }
-            }
-        }
-        let connection = self.connections.get_mut(&endpoint).expect("opened above");
-        match connection.call(command).await {
-            Ok(reply) => {
-                if classify(&reply) != Outcome::Acknowledged {
-                    self.forget_topology();
-                }
-                Ok(reply)
-            }
-            Err(_) => {
-                self.connections.remove(&endpoint);
-                self.forget_topology();
-                Err(Outcome::Unknown)
-            }
-        }
-    }
-
-    async fn route(&mut self, key: &[u8]) -> Option<Endpoint> {
-        let known = self.topology.lock().clone();
-        let topology = match known {
-            Some(topology) => topology,
-            None => {
-                let read = Topology::read(&self.options.seeds, self.options.tls.as_ref(), self.options.timeout).await;
-                let topology = Arc::new(read.ok()?);
-                *self.topology.lock() = Some(topology.clone());
-                topology
-            }
-        };
-        topology.primary(slot_of(key)).cloned()
-    }
-
-    fn forget_topology(&self) {
-        *self.topology.lock() = None;
-    }
-
-    async fn read_back(&mut self, key: &str, until: tokio::time::Instant) -> Result<Value, String> {
-        loop {
-            let answer = self.call(&[b"GET", key.as_bytes()]).await;
-            match answer {
-                Ok(reply) if classify(&reply) == Outcome::Acknowledged => return Ok(reply),
-                other if tokio::time::Instant::now() >= until => return Err(format!("GET {key}: {other:?}")),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
+/// Reads a key back, however often it takes.
+async fn read_back(client: &mut Client, key: &str, until: tokio::time::Instant) -> Result<Value, String> {
+    loop {
+        let answer = client.call(&[b"GET", key.as_bytes()]).await;
+        match answer {
+            Ok(reply) if classify(&reply) == Outcome::Acknowledged => return Ok(reply),
+            other if tokio::time::Instant::now() >= until => return Err(format!("GET {key}: {other:?}")),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
 struct Worker {
     id: usize,
+    options: Options,
     client: Client,
     book: Arc<Book>,
     stop: Arc<AtomicBool>,
@@ -183,7 +129,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let mut rng = SmallRng::seed_from_u64(self.client.options.seed.wrapping_add(self.id as u64));
+        let mut rng = SmallRng::seed_from_u64(self.options.seed.wrapping_add(self.id as u64));
         while !self.stop.load(Ordering::Relaxed) {
             let done = match rng.random_range(0..10) {
                 0..6 => self.write(&mut rng).await,
@@ -193,20 +139,20 @@ impl Worker {
             if !done {
                 // Not acknowledged: give the cluster a moment, as a client's back-off does.
                 tokio::time::sleep(Duration::from_millis(10)).await;
-            } else if !self.client.options.pause.is_zero() {
-                tokio::time::sleep(self.client.options.pause).await;
+            } else if !self.options.pause.is_zero() {
+                tokio::time::sleep(self.options.pause).await;
             }
         }
     }
 
     fn key(&self, worker: usize, number: usize) -> String {
-        format!("{}w{worker}:k{number}", self.client.options.prefix)
+        format!("{}w{worker}:k{number}", self.options.prefix)
     }
 
     async fn write(&mut self, rng: &mut SmallRng) -> bool {
-        let key = self.key(self.id, rng.random_range(0..self.client.options.keys_each));
+        let key = self.key(self.id, rng.random_range(0..self.options.keys_each));
         let number = self.book.next_number(&key);
-        let value = format!("{number}:{}", "x".repeat(self.client.options.pad_bytes));
+        let value = format!("{number}:{}", "x".repeat(self.options.pad_bytes));
         let outcome = match self.client.call(&[b"SET", key.as_bytes(), value.as_bytes()]).await {
             Ok(reply) => classify(&reply),
             Err(outcome) => outcome,
@@ -216,7 +162,7 @@ impl Worker {
     }
 
     async fn raise(&mut self) -> bool {
-        let key = format!("{}w{}:c", self.client.options.prefix, self.id);
+        let key = format!("{}w{}:c", self.options.prefix, self.id);
         let (outcome, value) = match self.client.call(&[b"INCR", key.as_bytes()]).await {
             Ok(Value::Integer(value)) => (Outcome::Acknowledged, Some(value)),
             Ok(reply) => (classify(&reply), None),
@@ -228,8 +174,8 @@ impl Worker {
 
     /// Reads any worker's key, so that a stale primary is met on connections that do not write to it.
     async fn read(&mut self, rng: &mut SmallRng) -> bool {
-        let worker = rng.random_range(0..self.client.options.workers);
-        let key = self.key(worker, rng.random_range(0..self.client.options.keys_each));
+        let worker = rng.random_range(0..self.options.workers);
+        let key = self.key(worker, rng.random_range(0..self.options.keys_each));
         let start = self.book.before_read(&key);
         match self.client.call(&[b"GET", key.as_bytes()]).await {
             Ok(Value::Bulk(value)) => self.book.read(&key, start, Some(&value)),

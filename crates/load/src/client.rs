@@ -1,0 +1,163 @@
+//! A cluster client: finds a key's primary as `CLUSTER SLOTS` tells, and sends it the command. It retries nothing by itself, so
+//! that whoever asks knows what became of each attempt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_resp::Protocol;
+use fastness_resp::value::Value;
+use fastness_types::slot_of;
+use parking_lot::Mutex;
+
+use crate::connection::{Connection, Endpoint, IoError, Tls, encode};
+use crate::outcome::{Outcome, classify};
+use crate::topology::Topology;
+
+/// How to reach a cluster.
+#[derive(Clone)]
+pub struct Access {
+    /// Doors to learn the topology from.
+    pub seeds: Vec<Endpoint>,
+    /// TLS, if wanted.
+    pub tls: Option<Tls>,
+    /// What connections speak.
+    pub protocol: Protocol,
+    /// A reply later than this is "unknown" and its connection is closed.
+    pub timeout: Duration,
+}
+
+/// The topology that clients of one cluster share; `None` until it is read, and again after a redirect.
+pub type SharedTopology = Arc<Mutex<Option<Arc<Topology>>>>;
+
+/// See the module.
+pub struct Client {
+    access: Access,
+    connections: HashMap<Endpoint, Connection>,
+    topology: SharedTopology,
+}
+
+impl Client {
+    /// A client without connections.
+    #[must_use]
+    pub fn new(access: Access, topology: SharedTopology) -> Client {
+        Client { access, connections: HashMap::new(), topology }
+    }
+
+    /// Sends one command to the primary of the key that follows its name.
+    ///
+    /// # Errors
+    /// [`Outcome::Refused`] before anything was sent, [`Outcome::Unknown`] after that.
+    pub async fn call(&mut self, command: &[&[u8]]) -> Result<Value, Outcome> {
+        let endpoint = self.primary(command[1]).await.ok_or(Outcome::Refused)?;
+        let mut replies = self.pipeline(&endpoint, &[command]).await?;
+        Ok(replies.remove(0))
+    }
+
+    /// Sends commands at once, and waits for all replies.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; the outcome is that of each of them.
+    pub async fn pipeline(&mut self, endpoint: &Endpoint, commands: &[&[&[u8]]]) -> Result<Vec<Value>, Outcome> {
+        self.connect(endpoint).await.map_err(|_| Outcome::Refused)?;
+        match self.exchange(endpoint, commands).await {
+            Ok(replies) => {
+                if replies.iter().any(|reply| classify(reply) != Outcome::Acknowledged) {
+                    self.forget_topology();
+                }
+                Ok(replies)
+            }
+            Err(_) => {
+                self.disconnect(endpoint);
+                Err(Outcome::Unknown)
+            }
+        }
+    }
+
+    /// Runs commands between MULTI and EXEC: EXEC's reply.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn transaction(&mut self, endpoint: &Endpoint, commands: &[&[&[u8]]]) -> Result<Value, Outcome> {
+        let mut all: Vec<&[&[u8]]> = vec![&[b"MULTI"]];
+        all.extend_from_slice(commands);
+        all.push(&[b"EXEC"]);
+        let mut replies = self.pipeline(endpoint, &all).await?;
+        // Without MULTI the commands have run one by one, and EXEC's refusal says nothing of them.
+        match replies.first() {
+            Some(Value::Simple(_)) => replies.pop().ok_or(Outcome::Unknown),
+            _ => Err(Outcome::Unknown),
+        }
+    }
+
+    /// Whether a connection is open: what it watches is lost with it.
+    #[must_use]
+    pub fn is_connected(&self, endpoint: &Endpoint) -> bool {
+        self.connections.contains_key(endpoint)
+    }
+
+    /// Closes a connection, and looks for the primary anew.
+    pub fn disconnect(&mut self, endpoint: &Endpoint) {
+        self.connections.remove(endpoint);
+        self.forget_topology();
+    }
+
+    /// The primary of a key's slot; `None` if nobody can be asked, or nobody serves it.
+    pub async fn primary(&mut self, key: &[u8]) -> Option<Endpoint> {
+        self.topology().await?.primary(slot_of(key)).cloned()
+    }
+
+    /// All that have a copy of a key, the primary first.
+    pub async fn copies(&mut self, key: &[u8]) -> Vec<Endpoint> {
+        self.topology().await.map(|topology| topology.copies(slot_of(key))).unwrap_or_default()
+    }
+
+    async fn connect(&mut self, endpoint: &Endpoint) -> Result<(), IoError> {
+        if self.connections.contains_key(endpoint) {
+            return Ok(());
+        }
+        let Access { tls, protocol, timeout, .. } = &self.access;
+        let opened = match Connection::open(endpoint, tls.as_ref(), *timeout).await {
+            Ok(mut connection) => connection.speak(*protocol).await.map(|()| connection),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(connection) => {
+                self.connections.insert(endpoint.clone(), connection);
+                Ok(())
+            }
+            Err(error) => {
+                self.forget_topology();
+                Err(error)
+            }
+        }
+    }
+
+    async fn exchange(&mut self, endpoint: &Endpoint, commands: &[&[&[u8]]]) -> Result<Vec<Value>, IoError> {
+        let connection = self.connections.get_mut(endpoint).ok_or(IoError::Closed)?;
+        let mut bytes = Vec::with_capacity(64 * commands.len());
+        for command in commands {
+            encode(command, &mut bytes);
+        }
+        connection.send_raw(&bytes).await?;
+        let mut replies = Vec::with_capacity(commands.len());
+        for _ in commands {
+            replies.push(connection.receive().await?);
+        }
+        Ok(replies)
+    }
+
+    async fn topology(&mut self) -> Option<Arc<Topology>> {
+        if let Some(topology) = self.topology.lock().clone() {
+            return Some(topology);
+        }
+        let read = Topology::read(&self.access.seeds, self.access.tls.as_ref(), self.access.timeout).await;
+        let topology = Arc::new(read.ok()?);
+        *self.topology.lock() = Some(topology.clone());
+        Some(topology)
+    }
+
+    fn forget_topology(&self) {
+        *self.topology.lock() = None;
+    }
+}

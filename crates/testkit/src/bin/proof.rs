@@ -1,0 +1,48 @@
+//! `make ledger`, and what CI asks of the ledger. The rows themselves are written by the tools that run.
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use fastness_testkit::proof::{self, Checkout, Sealed, Suite};
+
+/// The ledger of long runs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the page anew from the rows.
+    Page,
+    /// Check that rows and page are as they were written.
+    Check,
+    /// Print the row of a simulation to run again: of those that count, another one for each commit.
+    Pick,
+}
+
+fn main() -> Result<()> {
+    let file = proof::file();
+    let rows = proof::rows(&file)?;
+    match Arguments::parse().command {
+        Command::Page => std::fs::write(proof::page_of(&file), proof::page(&rows))?,
+        Command::Check => {
+            let page = std::fs::read_to_string(proof::page_of(&file))?;
+            ensure!(page == proof::page(&rows), "the page is not what the rows give: run `make ledger`");
+            println!("{} rows, all as they were written", rows.len());
+        }
+        Command::Pick => {
+            let rows: Vec<&Sealed> = rows.iter().filter(|row| row.counted && row.row.suite == Suite::Sim).collect();
+            let commit = Checkout::now()?.commit;
+            println!("{}", serde_json::to_string(pick(&rows, &commit).context("no row of the simulation counts")?)?);
+        }
+    }
+    Ok(())
+}
+
+/// The commit chooses: the same row for everybody who looks at it, and in time every row.
+fn pick<'a>(rows: &[&'a Sealed], commit: &str) -> Option<&'a Sealed> {
+    let number = commit.get(..8).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let at = number.checked_rem(rows.len() as u64)?;
+    rows.get(usize::try_from(at).ok()?).copied()
+}

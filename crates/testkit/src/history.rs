@@ -1,0 +1,299 @@
+//! Workloads whose every operation is written down, with the moments of its call and its answer, and checked afterwards against what
+//! a single copy of the data could have answered.
+//!
+//! ```text
+//! workload/*.rs  clients in groups of four, two of them over RESP2 and two over RESP3, on the same keys
+//!    actor.rs    one client: asks, and sorts what came of it: acknowledged, refused, unknown
+//!    record.rs   histories: what was asked of one key, in whose life no bound of its checker is passed
+//! check/*.rs     pure functions from a history to what is wrong with it
+//! ```
+//!
+//! Rules of the record:
+//! - An operation that was acknowledged took effect between its call and its answer; one of unknown outcome at any time since its
+//!   call, or never; one that was **refused never did**: it is left out, so that a trace of it in any answer is a
+//!   violation. So every run tests the classing of errors (`fastness_load::outcome`), too.
+//! - An attempt is never repeated: who tries again after an unknown outcome begins an operation of its own.
+//! - Every value that is written is unique in the run, or (sums, counters) every answer tells the state behind it.
+//!
+//! After a run all keys are read back, and these reads are part of their histories: so the loss of a write that nobody read in
+//! the meantime is found. A checker that does not come to a verdict leaves the history *undecided*, and a workload with less than
+//! [`Options::least_ops`] operations too: a run with anything undecided proves nothing.
+//!
+//! The whole history is in memory until the end, about 100 bytes for each operation. For `sync` clusters: `async` may lose what it
+//! promised to be able to lose, which these checks take for what it is.
+
+mod actor;
+pub mod check;
+mod record;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fastness_load::{Endpoint, SharedTopology, Tls};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+pub use check::{Findings, Kind, Violation};
+
+use actor::{Actor, Tally};
+use record::Clock;
+use workload::Workload;
+
+/// What to load, and how.
+#[derive(Clone)]
+pub struct Options {
+    /// Doors to learn the topology from.
+    pub seeds: Vec<Endpoint>,
+    /// TLS, if wanted.
+    pub tls: Option<Tls>,
+    /// Seed of all choices.
+    pub seed: u64,
+    /// Put before every key, so that runs do not meet each other's keys. No braces.
+    pub prefix: String,
+    /// Groups of each workload; more of them load more.
+    pub groups: u32,
+    /// Pause of a client between two operations.
+    pub pause: Duration,
+    /// A reply later than this is "unknown" and its connection is closed.
+    pub timeout: Duration,
+    /// How far a deadline may be missed, in both directions; `None` where clocks are among the faults: then deadlines are not
+    /// compared with the clock, and that nothing comes back to life is still checked.
+    pub clock_slack: Option<Duration>,
+    /// Acknowledged operations that each workload must have, for the run to be valid.
+    pub least_ops: u64,
+}
+
+impl Options {
+    /// One group of each workload, as fast as a busy machine bears beside the cluster.
+    #[must_use]
+    pub fn new(seeds: Vec<Endpoint>, tls: Option<Tls>, seed: u64) -> Options {
+        Options {
+            seeds,
+            tls,
+            seed,
+            prefix: format!("history{seed}:"),
+            groups: 1,
+            pause: Duration::from_millis(2),
+            timeout: Duration::from_millis(1500),
+            clock_slack: Some(Duration::from_millis(500)),
+            least_ops: 200,
+        }
+    }
+}
+
+/// Operations of one workload, or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Writes acknowledged; a transaction that wrote is one.
+    pub acknowledged: u64,
+    /// Writes refused: they were definitely not applied.
+    pub refused: u64,
+    /// Writes of unknown outcome.
+    pub unknown: u64,
+    /// Reads answered with data.
+    pub reads: u64,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Counts;
+
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            acknowledged: self.acknowledged + other.acknowledged,
+            refused: self.refused + other.refused,
+            unknown: self.unknown + other.unknown,
+            reads: self.reads + other.reads,
+        }
+    }
+}
+
+/// What the histories of a run prove.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Broken promises; a good run has none.
+    pub violations: Vec<Violation>,
+    /// Why the run proves nothing, if it does not; a valid run has none.
+    pub undecided: Vec<String>,
+    /// Operations that a checker has judged.
+    pub ops_checked: u64,
+    /// Violations that say that something acknowledged is gone.
+    pub lost: u64,
+    /// Violations that say that a read was answered with what was no longer true.
+    pub stale: u64,
+    /// What each workload did.
+    pub by_workload: BTreeMap<&'static str, Counts>,
+}
+
+impl Verdict {
+    /// Whether the run is valid and nothing was found.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.violations.is_empty() && self.undecided.is_empty()
+    }
+}
+
+/// What all clients of a run share.
+pub(crate) struct Run {
+    pub(crate) options: Options,
+    pub(crate) clock: Clock,
+    pub(crate) topology: SharedTopology,
+    pub(crate) stop: AtomicBool,
+    /// Replies that no server may give: the run proves nothing, whatever else it shows.
+    pub(crate) odd: Mutex<Vec<String>>,
+}
+
+/// Odd replies that are kept; one is enough to make a run invalid.
+const ODD_MAX: usize = 20;
+
+impl Run {
+    pub(crate) fn odd(&self, what: String) {
+        let mut odd = self.odd.lock();
+        if odd.len() < ODD_MAX {
+            odd.push(what);
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// One group of clients on one workload's keys.
+struct Group {
+    workload: Arc<dyn Workload>,
+    tally: Arc<Tally>,
+}
+
+/// A run under way.
+pub struct Running {
+    run: Arc<Run>,
+    groups: Vec<Group>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+/// Starts all workloads on the current runtime.
+#[must_use]
+pub fn start(options: Options) -> Running {
+    let run = Arc::new(Run {
+        options,
+        clock: Clock::start(),
+        topology: SharedTopology::default(),
+        stop: AtomicBool::new(false),
+        odd: Mutex::default(),
+    });
+    let groups: Vec<Group> = (0..run.options.groups)
+        .flat_map(|group| workload::all(&run.options, group))
+        .map(|workload| Group { workload, tally: Arc::default() })
+        .collect();
+    let mut running = Running { run, groups, clients: Vec::new() };
+    running.start_clients();
+    running
+}
+
+/// The client that reads back; those of the workloads have higher ids.
+pub(crate) const READER: u32 = 0;
+/// Pause after an operation that was not acknowledged, as a client's back-off.
+const BACK_OFF: Duration = Duration::from_millis(10);
+
+impl Running {
+    fn start_clients(&mut self) {
+        let mut id = READER;
+        for group in &self.groups {
+            for place in 0..group.workload.clients() {
+                id += 1;
+                let actor = Actor::new(id, self.run.clone(), group.tally.clone());
+                self.clients.push(tokio::spawn(live(group.workload.clone(), place, actor)));
+            }
+        }
+    }
+
+    /// All workloads' counts so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.groups.iter().fold(Counts::default(), |sum, group| sum + group.tally.counts())
+    }
+
+    /// The counts so far of each workload.
+    #[must_use]
+    pub fn by_workload(&self) -> BTreeMap<&'static str, Counts> {
+        let mut by_workload = BTreeMap::new();
+        for group in &self.groups {
+            let sum: &mut Counts = by_workload.entry(group.workload.name()).or_default();
+            *sum = *sum + group.tally.counts();
+        }
+        by_workload
+    }
+
+    /// Stops the clients, reads every key back and checks all histories.
+    ///
+    /// # Errors
+    /// If a key could not be read within `patience`: then nothing is proven.
+    pub async fn stop_and_check(mut self, patience: Duration) -> Result<Verdict, String> {
+        self.stop().await;
+        let by_workload = self.by_workload();
+        let until = Instant::now() + patience;
+        for group in &self.groups {
+            // Its reads are not load.
+            let mut reader = Actor::new(READER, self.run.clone(), Arc::default());
+            reader.insist_until(until);
+            group.workload.read_back(&mut reader).await?;
+        }
+        let workloads: Vec<_> = self.groups.iter().map(|group| group.workload.clone()).collect();
+        let run = self.run.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let mut findings = Findings::default();
+            workloads.iter().for_each(|workload| workload.check(&run, &mut findings));
+            findings
+        });
+        let findings = checked.await.map_err(|error| format!("a checker panicked: {error}"))?;
+        Ok(self.verdict(findings, by_workload))
+    }
+
+    /// Stops the clients; operations under way are finished first.
+    async fn stop(&mut self) {
+        self.run.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            client.await.expect("a client does not panic");
+        }
+    }
+
+    fn verdict(&self, findings: Findings, by_workload: BTreeMap<&'static str, Counts>) -> Verdict {
+        let Findings { violations, mut undecided, ops_checked } = findings;
+        undecided.append(&mut self.run.odd.lock());
+        let least = self.run.options.least_ops;
+        undecided.extend(by_workload.iter().filter_map(|(name, counts)| too_low(name, *counts, least)));
+        let of_kind = |kind| violations.iter().filter(|violation| violation.kind == kind).count() as u64;
+        let (lost, stale) = (of_kind(Kind::Lost), of_kind(Kind::Stale));
+        Verdict { violations, undecided, ops_checked, lost, stale, by_workload }
+    }
+}
+
+/// Why a workload's load is no proof, if it is not.
+fn too_low(name: &str, counts: Counts, least: u64) -> Option<String> {
+    let Counts { acknowledged, reads, .. } = counts;
+    let done = acknowledged + reads;
+    (done < least).then(|| format!("{name}: the load was too low, {done} operations, at least {least}"))
+}
+
+async fn live(workload: Arc<dyn Workload>, place: u32, mut actor: Actor) {
+    while !actor.run.is_over() {
+        let done = workload.step(place, &mut actor).await;
+        let pause = actor.run.options.pause;
+        tokio::time::sleep(if done { pause } else { BACK_OFF.max(pause) }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_with_too_little_load_proves_nothing() {
+        let counts = Counts { acknowledged: 60, reads: 39, refused: 500, unknown: 500 };
+        assert!(too_low("bank", counts, 100).is_some_and(|why| why.contains("bank") && why.contains("99")));
+        assert_eq!(too_low("bank", Counts { reads: 40, ..counts }, 100), None);
+    }
+}

@@ -1,0 +1,357 @@
+//! One client of a run: asks, takes the time, and sorts what came of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fastness_load::outcome::{classify, classify_exec};
+use fastness_load::{Access, Client, Endpoint, Outcome};
+use fastness_resp::{Protocol, Value};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::record::{Op, Span};
+use super::{Counts, Run};
+
+/// What one group of clients did.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    acknowledged: AtomicU64,
+    refused: AtomicU64,
+    unknown: AtomicU64,
+    reads: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn counts(&self) -> Counts {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            acknowledged: of(&self.acknowledged),
+            refused: of(&self.refused),
+            unknown: of(&self.unknown),
+            reads: of(&self.reads),
+        }
+    }
+
+    fn wrote(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Acknowledged => &self.acknowledged,
+            Outcome::Refused => &self.refused,
+            Outcome::Unknown => &self.unknown,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What came of asking.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked<R> {
+    pub(crate) span: Span,
+    pub(crate) outcome: Outcome,
+    /// What the answer says, if it was acknowledged.
+    pub(crate) result: Option<R>,
+}
+
+impl<R> Asked<R> {
+    pub(crate) fn is_done(&self) -> bool {
+        self.outcome == Outcome::Acknowledged
+    }
+}
+
+/// Between two attempts to read a key back.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// See the module.
+pub(crate) struct Actor {
+    pub(crate) id: u32,
+    pub(crate) run: Arc<Run>,
+    pub(crate) rng: SmallRng,
+    client: Client,
+    tally: Arc<Tally>,
+    written: u64,
+    /// Connections to copies that were opened, and the numbers of those that are open.
+    opened: u64,
+    connections: HashMap<Endpoint, u64>,
+    insists_until: Option<Instant>,
+}
+
+impl Actor {
+    pub(crate) fn new(id: u32, run: Arc<Run>, tally: Arc<Tally>) -> Actor {
+        let options = &run.options;
+        let protocol = if id.is_multiple_of(2) { Protocol::Resp2 } else { Protocol::Resp3 };
+        let access =
+            Access { seeds: options.seeds.clone(), tls: options.tls.clone(), protocol, timeout: options.timeout };
+        let rng = SmallRng::seed_from_u64(options.seed.wrapping_add(u64::from(id)));
+        let client = Client::new(access, run.topology.clone());
+        Actor { id, run, rng, client, tally, written: 0, opened: 0, connections: HashMap::new(), insists_until: None }
+    }
+
+    /// From now on reads are repeated until they are answered, or this moment has come.
+    pub(crate) fn insist_until(&mut self, moment: Instant) {
+        self.insists_until = Some(moment);
+    }
+
+    /// A value that nobody else has written, and nobody will.
+    pub(crate) fn new_value(&mut self) -> u64 {
+        self.written += 1;
+        u64::from(self.id) << 32 | self.written
+    }
+
+    /// As it is written down.
+    pub(crate) fn op<T, R>(&self, asked: &Asked<R>, what: T) -> Op<T> {
+        Op { client: self.id, span: asked.span, what }
+    }
+
+    /// Sends a command that writes. `shape` takes its answer apart; one that it does not know makes the run invalid.
+    pub(crate) async fn write<R>(&mut self, command: &[&[u8]], shape: impl Fn(&Value) -> Option<R>) -> Asked<R> {
+        let call = self.run.clock.now_ns();
+        let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
+        let asked = self.sort(call, answer, shape);
+        self.tally.wrote(asked.outcome);
+        asked
+    }
+
+    /// Sends commands that write between MULTI and EXEC, to the primary of `key`.
+    pub(crate) async fn transact<R>(
+        &mut self,
+        key: &str,
+        commands: &[&[&[u8]]],
+        shape: impl Fn(&[Value]) -> Option<R>,
+    ) -> Asked<R> {
+        let call = self.run.clock.now_ns();
+        let answer = match self.client.primary(key.as_bytes()).await {
+            Some(primary) => self.client.transaction(&primary, commands).await,
+            None => Err(Outcome::Refused),
+        };
+        let asked = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
+        self.tally.wrote(asked.outcome);
+        asked
+    }
+
+    /// Sends a command that reads.
+    ///
+    /// # Errors
+    /// If it insists, in vain.
+    pub(crate) async fn read<R>(
+        &mut self,
+        command: &[&[u8]],
+        shape: impl Fn(&Value) -> Option<R>,
+    ) -> Result<Asked<R>, String> {
+        loop {
+            let call = self.run.clock.now_ns();
+            let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
+            let asked = self.sort(call, answer, &shape);
+            if let Some(asked) = self.settle_read(asked, command).await? {
+                return Ok(asked);
+            }
+        }
+    }
+
+    /// Sends commands that read between MULTI and EXEC, to the primary of `key`.
+    ///
+    /// # Errors
+    /// As [`Actor::read`].
+    pub(crate) async fn read_together<R>(
+        &mut self,
+        key: &str,
+        commands: &[&[&[u8]]],
+        shape: impl Fn(&[Value]) -> Option<R>,
+    ) -> Result<Asked<R>, String> {
+        loop {
+            let call = self.run.clock.now_ns();
+            let answer = match self.client.primary(key.as_bytes()).await {
+                Some(primary) => self.client.transaction(&primary, commands).await,
+                None => Err(Outcome::Refused),
+            };
+            let asked = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(&shape));
+            if let Some(asked) = self.settle_read(asked, commands[0]).await? {
+                return Ok(asked);
+            }
+        }
+    }
+
+    /// Watches the keys behind `watch` and reads, on one connection, which [`Actor::exec`] goes on with.
+    pub(crate) async fn watch<R>(
+        &mut self,
+        watch: &[&[u8]],
+        read: &[&[u8]],
+        shape: impl Fn(&Value) -> Option<R>,
+    ) -> Option<(Endpoint, Asked<R>)> {
+        let primary = self.client.primary(watch[1]).await?;
+        let call = self.run.clock.now_ns();
+        let replies = self.client.pipeline(&primary, &[watch, read]).await;
+        let answer = replies.map(|mut replies| {
+            let read = replies.pop().unwrap_or(Value::Null);
+            let watched = replies.pop().unwrap_or(Value::Null);
+            let outcome = if classify(&watched) == Outcome::Acknowledged { classify(&read) } else { Outcome::Refused };
+            (outcome, read)
+        });
+        let asked = self.sort(call, answer, shape);
+        if asked.is_done() {
+            self.tally.reads.fetch_add(1, Ordering::Relaxed);
+            return Some((primary, asked));
+        }
+        // The connection may watch without a transaction that ends it.
+        self.client.disconnect(&primary);
+        None
+    }
+
+    /// Sends a transaction on the connection that watches.
+    pub(crate) async fn exec<R>(
+        &mut self,
+        watching: &Endpoint,
+        commands: &[&[&[u8]]],
+        shape: impl Fn(&[Value]) -> Option<R>,
+    ) -> Asked<R> {
+        let call = self.run.clock.now_ns();
+        let answer = if self.client.is_connected(watching) {
+            self.client.transaction(watching, commands).await
+        } else {
+            Err(Outcome::Refused)
+        };
+        let asked = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
+        self.tally.wrote(asked.outcome);
+        asked
+    }
+
+    /// All that have a copy of a key, the primary first.
+    pub(crate) async fn copies(&mut self, key: &str) -> Vec<Endpoint> {
+        self.client.copies(key.as_bytes()).await
+    }
+
+    /// Sends a command that reads to one copy, after READONLY if its connection is a new one. With the number of the connection,
+    /// which no other one has in the run.
+    pub(crate) async fn read_at<R>(
+        &mut self,
+        copy: &Endpoint,
+        command: &[&[u8]],
+        shape: impl Fn(&Value) -> Option<R>,
+    ) -> (u64, Asked<R>) {
+        let call = self.run.clock.now_ns();
+        let replies = if self.client.is_connected(copy) {
+            self.client.pipeline(copy, &[command]).await
+        } else {
+            self.opened += 1;
+            self.connections.insert(copy.clone(), u64::from(self.id) << 32 | self.opened);
+            self.client.pipeline(copy, &[&[b"READONLY"], command]).await
+        };
+        let number = self.connections.get(copy).copied().unwrap_or(0);
+        let last = replies.map(|mut replies| replies.pop().unwrap_or(Value::Null));
+        let asked = self.sort(call, last.map(|reply| (classify(&reply), reply)), shape);
+        self.tally.reads.fetch_add(u64::from(asked.is_done()), Ordering::Relaxed);
+        (number, asked)
+    }
+
+    fn sort<R>(
+        &self,
+        call: u64,
+        answer: Result<(Outcome, Value), Outcome>,
+        shape: impl Fn(&Value) -> Option<R>,
+    ) -> Asked<R> {
+        let (outcome, result) = match answer {
+            Ok((Outcome::Acknowledged, reply)) => match shape(&reply) {
+                Some(result) => (Outcome::Acknowledged, Some(result)),
+                None => {
+                    self.run.odd(format!("client {} was answered {reply:?}", self.id));
+                    (Outcome::Unknown, None)
+                }
+            },
+            Ok((outcome, _)) | Err(outcome) => (outcome, None),
+        };
+        let end = (outcome != Outcome::Unknown).then(|| self.run.clock.now_ns());
+        Asked { span: Span { call, end }, outcome, result }
+    }
+
+    /// `None`: it is to be asked again. A read without an answer has no effect: it counts as refused.
+    async fn settle_read<R>(&mut self, asked: Asked<R>, command: &[&[u8]]) -> Result<Option<Asked<R>>, String> {
+        if asked.is_done() {
+            self.tally.reads.fetch_add(1, Ordering::Relaxed);
+            return Ok(Some(asked));
+        }
+        match self.insists_until {
+            None => Ok(Some(Asked { outcome: Outcome::Refused, ..asked })),
+            Some(moment) if Instant::now() >= moment => {
+                let words: Vec<_> = command.iter().map(|word| String::from_utf8_lossy(word)).collect();
+                Err(format!("{}: could not be read back: {:?}", words.join(" "), asked.outcome))
+            }
+            Some(_) => {
+                tokio::time::sleep(AGAIN).await;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The shape of EXEC's array. An error among its elements is none.
+fn elements<R>(shape: impl Fn(&[Value]) -> Option<R>) -> impl Fn(&Value) -> Option<R> {
+    move |reply| match reply {
+        Value::Array(elements) => shape(elements),
+        _ => None,
+    }
+}
+
+/// The shapes that answers have.
+pub(crate) mod shape {
+    use fastness_resp::Value;
+
+    /// What stands for a value that is not a number: nobody writes it, so a checker finds it.
+    pub(crate) const NO_NUMBER: u64 = u64::MAX;
+
+    pub(crate) fn integer(reply: &Value) -> Option<i64> {
+        match reply {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A number or nothing, as GET answers.
+    pub(crate) fn number(reply: &Value) -> Option<Option<u64>> {
+        match reply {
+            Value::Null => Some(None),
+            Value::Bulk(text) => Some(Some(parse(text).unwrap_or(NO_NUMBER))),
+            _ => None,
+        }
+    }
+
+    /// A sum, 0 if there is none.
+    pub(crate) fn sum(reply: &Value) -> Option<i64> {
+        match reply {
+            Value::Null => Some(0),
+            Value::Bulk(text) => parse(text),
+            _ => None,
+        }
+    }
+
+    /// A sum for each element.
+    pub(crate) fn sums(reply: &Value) -> Option<Vec<i64>> {
+        match reply {
+            Value::Array(elements) => elements.iter().map(sum).collect(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn ok(reply: &Value) -> Option<()> {
+        matches!(reply, Value::Simple(text) if text == b"OK").then_some(())
+    }
+
+    /// Whether it was done, as conditional commands answer.
+    pub(crate) fn done(reply: &Value) -> Option<bool> {
+        match reply {
+            Value::Null => Some(false),
+            _ => ok(reply).map(|()| true),
+        }
+    }
+
+    pub(crate) fn text(reply: &Value) -> Option<Vec<u8>> {
+        match reply {
+            Value::Null => Some(Vec::new()),
+            Value::Bulk(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn parse<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+}

@@ -1,0 +1,155 @@
+//! Lists that share a slot, as strings to which APPEND puts unique elements of one width, within transactions that read and append.
+
+use async_trait::async_trait;
+use fastness_resp::Value;
+use rand::Rng;
+
+use super::{Workload, in_slot};
+use crate::history::Run;
+use crate::history::actor::{Actor, shape};
+use crate::history::check::Findings;
+use crate::history::check::append::{self, AppendOp, Transaction};
+use crate::history::record::{Bounds, Keys, Ticket};
+
+/// Lists of one group.
+const LISTS: usize = 4;
+/// Steps of one transaction.
+const STEPS_MAX: usize = 4;
+/// Bytes of an element: hexadecimal digits and a comma. The client's id takes all above the lowest 32 bits.
+const WIDTH: usize = 14;
+/// So that lists stay short enough to be read whole all the time; the checker has no bound of its own.
+const BOUNDS: Bounds = Bounds { ops: 150, unknown: 50 };
+
+/// See the module.
+pub(super) struct Lists {
+    keys: Keys<Transaction>,
+}
+
+impl Lists {
+    pub(super) fn new(name: &str) -> Lists {
+        Lists { keys: Keys::new(name.to_owned(), BOUNDS) }
+    }
+
+    async fn run(&self, actor: &mut Actor, at: &Ticket, asked_for: Transaction) -> Result<bool, String> {
+        let words: Vec<[String; 3]> = asked_for.iter().map(|step| command(&at.key, step)).collect();
+        let commands: Vec<Vec<&[u8]>> = words.iter().map(|words| arguments(words)).collect();
+        let commands: Vec<&[&[u8]]> = commands.iter().map(Vec::as_slice).collect();
+        let answered = |replies: &[Value]| fill(&asked_for, replies);
+        let writes = asked_for.iter().any(|step| matches!(step, AppendOp::Append { .. }));
+        let key = in_slot(&at.key, 0);
+        let asked = if writes {
+            actor.transact(&key, &commands, answered).await
+        } else {
+            actor.read_together(&key, &commands, answered).await?
+        };
+        let transaction = asked.result.clone().unwrap_or_else(|| asked_for.clone());
+        self.keys.note(at, actor.op(&asked, transaction), asked.outcome);
+        Ok(asked.is_done())
+    }
+}
+
+fn choose(actor: &mut Actor) -> Transaction {
+    let steps = actor.rng.random_range(1..=STEPS_MAX);
+    let step = |_| {
+        let list = actor.rng.random_range(0..LISTS);
+        if actor.rng.random_range(0..10) < 6 {
+            AppendOp::Append { list, element: actor.new_value(), length: None }
+        } else {
+            AppendOp::Read { list, elements: None }
+        }
+    };
+    (0..steps).map(step).collect()
+}
+
+/// The words of a step's command; the last is empty for one that has only two.
+fn command(key: &str, step: &AppendOp) -> [String; 3] {
+    match step {
+        AppendOp::Append { list, element, .. } => ["APPEND".into(), in_slot(key, list), text(*element)],
+        AppendOp::Read { list, .. } => ["GET".into(), in_slot(key, list), String::new()],
+    }
+}
+
+fn arguments(words: &[String; 3]) -> Vec<&[u8]> {
+    words.iter().filter(|word| !word.is_empty()).map(String::as_bytes).collect()
+}
+
+fn text(element: u64) -> String {
+    format!("{element:0width$x},", width = WIDTH - 1)
+}
+
+/// A transaction with what EXEC answered.
+fn fill(asked_for: &Transaction, replies: &[Value]) -> Option<Transaction> {
+    if asked_for.len() != replies.len() {
+        return None;
+    }
+    let filled = |(step, reply): (&AppendOp, &Value)| match step {
+        AppendOp::Append { list, element, .. } => {
+            let bytes = usize::try_from(shape::integer(reply)?).ok()?;
+            // A length that is none of whole elements is no element's place.
+            let length = if bytes.is_multiple_of(WIDTH) { bytes / WIDTH } else { 0 };
+            Some(AppendOp::Append { list: *list, element: *element, length: Some(length) })
+        }
+        AppendOp::Read { list, .. } => Some(AppendOp::Read { list: *list, elements: Some(elements(reply)?) }),
+    };
+    asked_for.iter().zip(replies).map(filled).collect()
+}
+
+fn elements(reply: &Value) -> Option<Vec<u64>> {
+    let text = shape::text(reply)?;
+    let element = |text: &[u8]| {
+        let digits = text.strip_suffix(b",").filter(|_| text.len() == WIDTH);
+        let number = digits.and_then(|digits| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        number.unwrap_or(shape::NO_NUMBER)
+    };
+    Some(text.chunks(WIDTH).map(element).collect())
+}
+
+#[async_trait]
+impl Workload for Lists {
+    fn name(&self) -> &'static str {
+        append::WORKLOAD
+    }
+
+    async fn step(&self, _: u32, actor: &mut Actor) -> bool {
+        let at = self.keys.take();
+        let transaction = choose(actor);
+        self.run(actor, &at, transaction).await.unwrap_or(false)
+    }
+
+    async fn read_back(&self, reader: &mut Actor) -> Result<(), String> {
+        for at in self.keys.tickets() {
+            let all = (0..LISTS).map(|list| AppendOp::Read { list, elements: None }).collect();
+            self.run(reader, &at, all).await?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, _: &Run, findings: &mut Findings) {
+        self.keys.each(|history| append::check(history, findings));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_read_back_and_torn_ones_are_nobodys() {
+        let list = [7u64 << 32 | 1, 9].map(text).concat();
+        assert_eq!(elements(&Value::Bulk(list.clone().into_bytes())), Some(vec![7u64 << 32 | 1, 9]));
+        assert_eq!(elements(&Value::Null), Some(vec![]));
+        let torn = list[..list.len() - 1].to_owned();
+        assert_eq!(elements(&Value::Bulk(torn.into_bytes())), Some(vec![7u64 << 32 | 1, shape::NO_NUMBER]));
+    }
+
+    #[test]
+    fn answers_are_put_into_their_steps() {
+        let asked_for =
+            vec![AppendOp::Append { list: 0, element: 5, length: None }, AppendOp::Read { list: 1, elements: None }];
+        let filled = fill(&asked_for, &[Value::Integer(2 * WIDTH as i64), Value::Null]).unwrap();
+        assert_eq!(filled[0], AppendOp::Append { list: 0, element: 5, length: Some(2) });
+        assert_eq!(filled[1], AppendOp::Read { list: 1, elements: Some(vec![]) });
+        assert_eq!(fill(&asked_for, &[Value::Integer(14)]), None);
+        assert_eq!(fill(&asked_for, &[Value::Integer(14), Value::Error(b"OOM".to_vec())]), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! The ledger of long runs: what was attacked, for how long, at which commit, and what came of it.
+//!
+//! `tests/ledger.jsonl` holds one row for each run, `tests/LEDGER.md` is made of it (`make ledger`). Rules:
+//!
+//! - Rows are written by the tools that run, with [`append`], and by nobody else. Each carries a checksum over itself and the row before
+//!   it, so that one that was edited, removed from the middle or moved is found (`tests/proof.rs`); the page holds the number
+//!   of rows and the last checksum, so that a row removed from the end is found, too.
+//! - Whether a row counts is decided by [`rules`] when it is written, and stands in it with the reason. The page sums only what counts.
+//!   A run that found something counts like any other: what was lost is not made up for by a row that does not count.
+//! - What is not known is null, and never 0.
+//!
+//! `FASTNESS_LEDGER` names another file, for runs that are not to be in the project's.
+
+mod chain;
+mod checkout;
+mod page;
+mod row;
+mod rules;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+
+pub use chain::{Sealed, check};
+pub use checkout::Checkout;
+pub use page::page;
+pub use row::{Row, Spans, Suite, Verdict};
+pub use rules::counts;
+
+/// Where the rows are: `FASTNESS_LEDGER`, else the project's.
+#[must_use]
+pub fn file() -> PathBuf {
+    std::env::var_os("FASTNESS_LEDGER").map_or_else(|| project().join("tests/ledger.jsonl"), PathBuf::from)
+}
+
+/// The page that belongs to a file of rows.
+#[must_use]
+pub fn page_of(file: &Path) -> PathBuf {
+    file.with_file_name("LEDGER.md")
+}
+
+/// The checkout that this was built in.
+#[must_use]
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Writes a row behind the others, and the page anew. Tools that end at the same time take turns.
+///
+/// # Errors
+/// If a file cannot be read or written, or the rows that are there are not as they were written.
+pub fn append(row: Row) -> Result<Sealed> {
+    append_to(&file(), row)
+}
+
+/// The same, to a file of one's own.
+///
+/// # Errors
+/// As [`append`].
+pub fn append_to(path: &Path, row: Row) -> Result<Sealed> {
+    let what = || path.display().to_string();
+    let mut file = File::options().read(true).append(true).create(true).open(path).with_context(what)?;
+    flock(&file, FlockOperation::LockExclusive).with_context(what)?;
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_string(&mut text).with_context(what)?;
+    let mut rows = check(&text).with_context(what)?;
+    let sealed = Sealed::after(rows.last(), row)?;
+    file.write_all(format!("{}\n", sealed.line()?).as_bytes()).with_context(what)?;
+    file.sync_data().with_context(what)?;
+    rows.push(sealed.clone());
+    std::fs::write(page_of(path), page(&rows))?;
+    Ok(sealed)
+}
+
+/// All rows of a file, which may not be there yet.
+///
+/// # Errors
+/// If they are not as they were written.
+pub fn rows(path: &Path) -> Result<Vec<Sealed>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => check(&text).with_context(|| path.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_tools_that_end_at_the_same_time_make_one_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        std::thread::scope(|scope| {
+            for seed in 0..8 {
+                let path = &path;
+                scope.spawn(move || append_to(path, Row::sample(Suite::Sim, seed)).unwrap());
+            }
+        });
+        let rows = rows(&path).unwrap();
+        let mut seeds: Vec<u64> = rows.iter().map(|row| row.row.seed).collect();
+        seeds.sort_unstable();
+        assert_eq!(seeds, (0..8).collect::<Vec<_>>());
+        assert_eq!(std::fs::read_to_string(page_of(&path)).unwrap(), page(&rows));
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_row_that_was_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        assert!(rows(&path).unwrap().is_empty());
+        append_to(&path, Row::sample(Suite::Sim, 7)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"seed\":7", "\"seed\":8")).unwrap();
+        assert!(append_to(&path, Row::sample(Suite::Sim, 9)).is_err());
+        assert!(rows(&path).is_err());
+    }
+}

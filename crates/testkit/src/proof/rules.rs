@@ -1,0 +1,99 @@
+//! What a run must have been, for its row to count.
+
+use super::row::{Row, Suite, Verdict};
+
+/// A simulated seed: simulated milliseconds.
+pub const SEED_SIMULATED_MS_MIN: u64 = 20_000;
+/// Acknowledged operations.
+pub const SEED_ACKNOWLEDGED_MIN: u64 = 300;
+/// Faults that took effect.
+pub const SEED_FAULTS_MIN: u64 = 3;
+
+/// Whether a row counts.
+///
+/// # Errors
+/// Why it does not.
+pub fn counts(row: &Row) -> Result<(), String> {
+    if row.dirty {
+        return Err("the checkout had changes that are in no commit".to_owned());
+    }
+    if row.verdict == Verdict::Invalid {
+        return Err("the run proves nothing".to_owned());
+    }
+    if row.verdict == Verdict::Fail {
+        return Ok(());
+    }
+    if row.undecided.is_some_and(|undecided| undecided > 0) {
+        return Err("histories without a verdict".to_owned());
+    }
+    if row.lost.is_none() || row.stale.is_none() {
+        return Err("what is lost or stale was not looked for".to_owned());
+    }
+    match row.suite {
+        Suite::Sim => seeds(row),
+        Suite::Chaos if row.faults.values().sum::<u64>() == 0 => Err("no fault took effect".to_owned()),
+        Suite::Chaos | Suite::Soak => Ok(()),
+    }
+}
+
+/// The suite counts each seed by the same rule; on average of those that it counted it must hold in any case.
+fn seeds(row: &Row) -> Result<(), String> {
+    if row.seeds_counted == 0 || row.seeds_counted > row.seeds {
+        return Err(format!("{} of {} seeds counted", row.seeds_counted, row.seeds));
+    }
+    let least = [
+        ("simulated milliseconds", row.simulated_ms, SEED_SIMULATED_MS_MIN),
+        ("acknowledged operations", row.acknowledged_sync, SEED_ACKNOWLEDGED_MIN),
+        ("faults", Some(row.faults.values().sum()), SEED_FAULTS_MIN),
+    ];
+    for (what, is, min) in least {
+        let each = is.unwrap_or(0) / row.seeds_counted;
+        if each < min {
+            return Err(format!("{each} {what} for each seed, at least {min}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(change: impl FnOnce(&mut Row)) -> String {
+        let mut row = Row::sample(Suite::Sim, 1);
+        assert_eq!(counts(&row), Ok(()));
+        change(&mut row);
+        counts(&row).unwrap_err()
+    }
+
+    #[test]
+    fn a_row_counts_only_if_it_proves_something() {
+        assert!(why(|row| row.dirty = true).contains("no commit"));
+        assert!(why(|row| row.verdict = Verdict::Invalid).contains("proves nothing"));
+        assert!(why(|row| row.undecided = Some(1)).contains("verdict"));
+        assert!(why(|row| row.lost = None).contains("lost"));
+        assert!(why(|row| row.simulated_ms = Some(19_999)).contains("simulated milliseconds"));
+        assert!(why(|row| row.simulated_ms = None).contains("simulated milliseconds"));
+        assert!(why(|row| row.acknowledged_sync = Some(299)).contains("acknowledged"));
+        assert!(why(|row| row.faults.clear()).contains("faults"));
+        assert!(why(|row| (row.seeds, row.seeds_counted) = (2, 2)).contains("simulated milliseconds"));
+        assert!(why(|row| row.seeds_counted = 0).contains("seeds"));
+    }
+
+    #[test]
+    fn a_run_that_found_something_counts_whatever_else_it_lacks() {
+        let mut row = Row { verdict: Verdict::Fail, lost: Some(1), ..Row::sample(Suite::Sim, 1) };
+        row.faults.clear();
+        assert_eq!(counts(&row), Ok(()));
+        row.dirty = true;
+        assert!(counts(&row).is_err());
+    }
+
+    #[test]
+    fn a_chaos_run_without_faults_does_not_count() {
+        let mut row = Row::sample(Suite::Chaos, 1);
+        assert_eq!(counts(&row), Ok(()));
+        row.faults.clear();
+        assert!(counts(&row).is_err());
+    }
+}
