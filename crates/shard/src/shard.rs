@@ -25,7 +25,7 @@ use crate::state::{Now, State};
 
 /// How long a reading of the wall clock serves: the clock counts whole milliseconds.
 const WALL_FRESH: Duration = Duration::from_micros(500);
-/// How old a reading is that [`Plant::StaleClock`] takes for a fresh one.
+/// How old the reading is that [`Plant::StaleClock`] takes for a fresh one.
 const PLANTED_STALENESS: Duration = Duration::from_secs(3);
 /// How often a command that was answered [`Outcome::Busy`] looks again when nobody wakes it.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -51,9 +51,6 @@ impl Inner {
     pub(crate) fn now(&self) -> Now {
         let boot = self.clock.boot();
         let (read, wall, trusted) = self.wall.get();
-        if Plant::StaleClock.is_on() && boot.since(read) < PLANTED_STALENESS && read != BootNs(0) {
-            return Now { boot: read, wall, trusted };
-        }
         if boot.since(read) < WALL_FRESH && read <= boot && read != BootNs(0) {
             return Now { boot, wall, trusted };
         }
@@ -120,7 +117,11 @@ impl Shard {
     /// Reads both clocks, for [`Shard::call`].
     #[must_use]
     pub fn now(&self) -> Now {
-        self.inner.now()
+        let now = self.inner.now();
+        if Plant::StaleClock.is_on() {
+            return Now { boot: BootNs(now.boot.0.saturating_sub(PLANTED_STALENESS.as_nanos() as u64)), ..now };
+        }
+        now
     }
 
     /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes were: a
