@@ -65,9 +65,10 @@ bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help'
 bench-recovery: build-tools ## restarts and undos with many keys, beside a real Valkey's; ARGS='--keys 1000000'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
 
-chaos: build-tools ## kills, pauses and partitions under load, checked; FAULTS=50 SEED=n, ARGS='--help' tells more
+chaos: build-tools ## faults on real processes under load, checked; PROFILE=mixed SECONDS=60 SEED=n NODES=3, ARGS='--help' tells more
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" \
-		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
+		$(if $(SEED),--seed $(SEED)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(NODES),--nodes $(NODES)) \
+		$(if $(FAULTS),--faults $(FAULTS),$(if $(SECONDS),--seconds $(SECONDS))) $(ARGS)
 
 soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in that time
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/soak" \

@@ -36,6 +36,15 @@ command -v make >/dev/null || missing+=(make)
 have_libclang || missing+=(libclang)
 if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    # Only root can cut networks, lose power and set clocks in tests; for others those are left out, with a line that says so.
+    if [[ "$(id -u)" == 0 ]]; then
+        command -v iptables >/dev/null || missing+=(iptables)
+        command -v ip >/dev/null || missing+=(iproute2)
+        command -v mkfs.ext4 >/dev/null || missing+=(e2fsprogs)
+        command -v xfs_io >/dev/null || missing+=(xfsprogs)
+        compgen -G '/usr/lib*/faketime/libfaketimeMT.so.1' >/dev/null \
+            || compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
+    fi
 fi
 if ((${#missing[@]} == 0)); then
     exit 0

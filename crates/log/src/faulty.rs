@@ -65,7 +65,11 @@ enum Verdict {
 impl DiskFaults {
     /// Sets the fault, or heals with `None`.
     pub fn set(&self, fault: Option<DiskFault>) {
-        self.state.lock().fault = fault;
+        let mut state = self.state.lock();
+        if fault.is_some() {
+            state.met = 0;
+        }
+        state.fault = fault;
         self.changed.notify_all();
     }
 
@@ -75,7 +79,7 @@ impl DiskFaults {
         self.state.lock().fault
     }
 
-    /// How many writes have met a fault.
+    /// How many writes have met the fault that was set last.
     #[must_use]
     pub fn met(&self) -> u64 {
         self.state.lock().met

@@ -3,6 +3,9 @@
 //! The binary is the one that `FASTNESS_BIN` names, else the one beside the running test. The folder is removed when a
 //! run ends well and kept, with a line that says where, when it does not.
 
+pub mod clock;
+pub mod power;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -11,9 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_load::{Connection, Endpoint, Tls};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use self::clock::Faketime;
+use self::power::Images;
 use crate::observe::Figures;
 use crate::ports::Ports;
 
@@ -81,6 +87,11 @@ pub struct Options {
     pub snapshot_log_bytes: Option<u64>,
     /// Variables of every process, for what is compiled in for tests alone.
     pub env: Vec<(&'static str, String)>,
+    /// Whether data lies on file systems that lose what was not synced: [`Cluster::lose_power`]. Only where
+    /// [`power::lacking`] is `None`.
+    pub loses_unsynced: bool,
+    /// Whether a node's wall clock can be set: [`Cluster::set_clock`]. Only where [`clock::lacking`] is `None`.
+    pub sets_clocks: bool,
 }
 
 impl Default for Options {
@@ -92,6 +103,8 @@ impl Default for Options {
             durability: "sync",
             snapshot_log_bytes: None,
             env: Vec::new(),
+            loses_unsynced: false,
+            sets_clocks: false,
         }
     }
 }
@@ -102,6 +115,8 @@ pub struct Cluster {
     keep: bool,
     snapshot_log_bytes: Option<u64>,
     env: Vec<(&'static str, String)>,
+    images: Mutex<Option<Images>>,
+    faketime: Option<Faketime>,
     /// Held as long as processes may be started.
     ports: Ports,
 }
@@ -130,8 +145,11 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
+        let images = options.loses_unsynced.then(|| Images::mount(&dir, options.azs.len())).transpose()?;
+        let faketime = options.sets_clocks.then(Faketime::find).transpose()?;
         let (snapshot_log_bytes, env) = (options.snapshot_log_bytes, options.env.clone());
-        let mut cluster = Cluster { dir, keep: true, snapshot_log_bytes, env, ports };
+        let images = Mutex::new(images);
+        let mut cluster = Cluster { dir, keep: true, snapshot_log_bytes, env, images, faketime, ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -154,6 +172,10 @@ impl Cluster {
         let args: Vec<&str> = args.into_iter().collect();
         let mut command = Command::new(binary()?);
         command.arg(group).args(&args).arg("--dir").arg(&self.dir).envs(self.env.iter().cloned());
+        // Whatever starts a supervisor hands this down to the nodes.
+        if let Some(faketime) = self.faketime.as_ref().filter(|_| group == "dev") {
+            faketime.preload(&mut command);
+        }
         let output = command.output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
@@ -398,7 +420,7 @@ impl Cluster {
         self.fastness("lab", words).map(drop)
     }
 
-    /// How many writes or frames of a node have met a fault that is still set, or was, of a link.
+    /// How many writes of a node have met the fault of its disk that is set, and frames those of its links that are or were.
     ///
     /// # Errors
     /// If a node cannot be asked.
@@ -469,14 +491,19 @@ impl Cluster {
 
     /// The node whose replica of `shard` is the primary and holds the lease.
     pub async fn primary(&self, shard: u32, patience: Duration) -> Result<u64> {
-        self.primary_other_than(0, shard, patience).await
+        self.primary_outside(&[], shard, patience).await
     }
 
     /// The same, of the nodes other than `node`.
     pub async fn primary_other_than(&self, node: u64, shard: u32, patience: Duration) -> Result<u64> {
+        self.primary_outside(&[node], shard, patience).await
+    }
+
+    /// The same, of the nodes that are not among `nodes`.
+    pub async fn primary_outside(&self, nodes: &[u64], shard: u32, patience: Duration) -> Result<u64> {
         let until = Instant::now() + patience;
         loop {
-            for node in self.file()?.nodes.into_iter().filter(|other| other.id != node) {
+            for node in self.file()?.nodes.into_iter().filter(|other| !nodes.contains(&other.id)) {
                 let Some(door) = node.resp.iter().find(|r| r.shard == shard) else { continue };
                 if calls_itself_primary(&Endpoint::new(&door.host, door.port)).await && holds_lease(&node, shard).await
                 {
@@ -569,11 +596,17 @@ fn state_of(proc: &Path) -> Option<char> {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Ok(file) = self.file() {
-            for pid in file.nodes.iter().filter_map(|n| n.pid.and_then(Pid::from_raw)) {
+            let pids: Vec<Pid> = file.nodes.iter().filter_map(|n| n.pid.and_then(Pid::from_raw)).collect();
+            for &pid in &pids {
                 let _ = kill_process(pid, Signal::CONT);
                 let _ = kill_process(pid, Signal::KILL);
             }
+            // Nobody may use a file system that is to be unmounted.
+            if self.images.get_mut().is_some() {
+                pids.into_iter().for_each(|pid| drop(wait_gone(pid)));
+            }
         }
+        self.images.get_mut().take();
         if self.keep || std::thread::panicking() {
             eprintln!("the cluster's files are kept in {}", self.dir.display());
         } else {

@@ -13,7 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::{Cluster, NodeFile};
 
-/// Some packets between nodes are dropped as long as this exists.
+/// The smallest ring in which somebody is nobody's neighbour.
+pub const RING_MIN: usize = 4;
+
+/// Some packets between nodes are dropped as long as this exists. One at a time in a cluster.
 #[derive(Debug)]
 pub struct Cut {
     chain: String,
@@ -51,9 +54,34 @@ impl Cut {
     /// # Errors
     /// If a rule cannot be made; nothing is left behind then.
     pub fn off(cluster: &Cluster, node: u64) -> Result<Cut> {
-        let others = others(cluster, node)?;
-        let pairs: Vec<_> = others.iter().flat_map(|other| [(node, *other), (*other, node)]).collect();
-        Cut::between(cluster, &pairs)
+        Cut::apart(cluster, &[node])
+    }
+
+    /// Drops what is under way between `side` and all others; among themselves they talk.
+    ///
+    /// # Errors
+    /// As [`Cut::off`].
+    pub fn apart(cluster: &Cluster, side: &[u64]) -> Result<Cut> {
+        let (side, rest): (Vec<u64>, Vec<u64>) = ids(cluster)?.into_iter().partition(|node| side.contains(node));
+        Cut::between(cluster, &both_ways(&side, &rest))
+    }
+
+    /// Two halves that do not hear each other, and `middle`, which hears and is heard by both.
+    ///
+    /// # Errors
+    /// As [`Cut::off`].
+    pub fn bridge(cluster: &Cluster, middle: u64) -> Result<Cut> {
+        Cut::between(cluster, &bridge(&ids(cluster)?, middle))
+    }
+
+    /// Each node talks to its two neighbours in a ring alone: every node sees a majority of five, no two the same one.
+    ///
+    /// # Errors
+    /// As [`Cut::off`]; and with fewer than [`RING_MIN`] nodes, where nobody would be cut off from anybody.
+    pub fn ring(cluster: &Cluster) -> Result<Cut> {
+        let nodes = ids(cluster)?;
+        ensure!(nodes.len() >= RING_MIN, "{} nodes in a ring are all neighbours", nodes.len());
+        Cut::between(cluster, &ring(&nodes))
     }
 
     /// Drops what others send to `node`: it hears nobody.
@@ -141,10 +169,34 @@ impl Drop for Cut {
     }
 }
 
+fn ids(cluster: &Cluster) -> Result<Vec<u64>> {
+    Ok(cluster.file()?.nodes.iter().map(|node| node.id).collect())
+}
+
 fn others(cluster: &Cluster, node: u64) -> Result<Vec<u64>> {
-    let ids: Vec<u64> = cluster.file()?.nodes.iter().map(|other| other.id).collect();
+    let ids = ids(cluster)?;
     ensure!(ids.contains(&node), "there is no node {node}");
     Ok(ids.into_iter().filter(|id| *id != node).collect())
+}
+
+/// From whom to whom.
+type Pairs = Vec<(u64, u64)>;
+
+fn both_ways(side: &[u64], rest: &[u64]) -> Pairs {
+    side.iter().flat_map(|one| rest.iter().flat_map(|other| [(*one, *other), (*other, *one)])).collect()
+}
+
+fn bridge(nodes: &[u64], middle: u64) -> Pairs {
+    let banks: Vec<u64> = nodes.iter().copied().filter(|node| *node != middle).collect();
+    let (left, right) = banks.split_at(banks.len() / 2);
+    both_ways(left, right)
+}
+
+fn ring(nodes: &[u64]) -> Pairs {
+    let count = nodes.len();
+    let is_neighbour = |i: usize, j: usize| (i + 1) % count == j || (j + 1) % count == i;
+    let pairs = (0..count).flat_map(|i| (0..count).map(move |j| (i, j)));
+    pairs.filter(|&(i, j)| i != j && !is_neighbour(i, j)).map(|(i, j)| (nodes[i], nodes[j])).collect()
 }
 
 /// Runs iptables and returns what it prints. It waits for others who are changing rules.
@@ -154,4 +206,39 @@ fn iptables(arguments: &[&str]) -> Result<String> {
         bail!("iptables {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whom a node still talks to, both ways.
+    fn talks_to(nodes: &[u64], cut: &Pairs, node: u64) -> Vec<u64> {
+        let is_cut = |a, b| cut.contains(&(a, b)) || cut.contains(&(b, a));
+        nodes.iter().copied().filter(|other| *other != node && !is_cut(node, *other)).collect()
+    }
+
+    #[test]
+    fn a_bridge_leaves_the_middle_whole_and_the_halves_apart() {
+        let nodes = [1, 2, 3, 4, 5];
+        let cut = bridge(&nodes, 3);
+        assert_eq!(talks_to(&nodes, &cut, 3), [1, 2, 4, 5]);
+        assert_eq!(talks_to(&nodes, &cut, 1), [2, 3]);
+        assert_eq!(talks_to(&nodes, &cut, 5), [3, 4]);
+        assert_eq!(bridge(&[1, 2, 3], 1), [(2, 3), (3, 2)]);
+    }
+
+    #[test]
+    fn in_a_ring_of_five_each_node_has_two_neighbours_and_of_three_nobody_is_cut() {
+        let nodes = [1, 2, 3, 4, 5];
+        let cut = ring(&nodes);
+        assert_eq!(talks_to(&nodes, &cut, 1), [2, 5]);
+        assert_eq!(talks_to(&nodes, &cut, 3), [2, 4]);
+        assert_eq!(ring(&[1, 2, 3]), []);
+    }
+
+    #[test]
+    fn two_sides_are_cut_in_both_directions() {
+        assert_eq!(both_ways(&[1], &[2, 3]), [(1, 2), (2, 1), (1, 3), (3, 1)]);
+    }
 }

@@ -26,16 +26,18 @@ async fn run(faults: &[Fault]) -> Result<(Cluster, Vec<u64>)> {
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&Options { snapshot_log_bytes: Some(50_000), ..Options::default() })?;
     cluster.keep_files();
-    let options =
-        chaos::Options { seed, faults: faults.to_vec(), workers: 8, tls: false, pause: Duration::from_millis(1) };
-    let report = chaos::run(&cluster, &options).await?;
-    eprintln!("{:?} in {:?}", report.summary, report.elapsed);
-    for injected in &report.injected {
-        let (fault, node) = (injected.fault.name(), injected.node);
-        eprintln!("{fault:14} node {node}: next write after {:?}; {}", injected.until_write, injected.proof);
-    }
-    ensure!(report.violations.is_empty(), "FASTNESS_SEED={seed}: {:#?}", report.violations);
-    Ok((cluster, report.injected.iter().map(|injected| injected.node).collect()))
+    let options = chaos::Options {
+        seed,
+        plan: chaos::Plan::these(faults),
+        workers: 8,
+        tls: false,
+        pause: Duration::from_millis(1),
+    };
+    let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
+    eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
+    let broken: Vec<_> = report.violations().collect();
+    ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
+    Ok((cluster, report.injected.iter().flat_map(|injected| injected.nodes.clone()).collect()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,14 +19,12 @@ async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&cluster)?;
     cluster.keep_files();
-    let options = chaos::Options { seed, faults: faults.to_vec(), workers: 8, tls, pause: Duration::from_millis(1) };
-    let report = chaos::run(&cluster, &options).await?;
-    eprintln!("{:?} in {:?}", report.summary, report.elapsed);
-    for injected in &report.injected {
-        let (fault, node) = (injected.fault.name(), injected.node);
-        eprintln!("{fault:14} node {node}: next write after {:?}; {}", injected.until_write, injected.proof);
-    }
-    ensure!(report.violations.is_empty(), "FASTNESS_SEED={seed}: {:#?}", report.violations);
+    let options =
+        chaos::Options { seed, plan: chaos::Plan::these(faults), workers: 8, tls, pause: Duration::from_millis(1) };
+    let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
+    eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
+    let broken: Vec<_> = report.violations().collect();
+    ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
     cluster.discard_files();
     Ok(report)
 }

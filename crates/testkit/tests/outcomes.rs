@@ -110,8 +110,12 @@ fn every_code_that_the_sources_name_is_classed() {
     let commands: BTreeSet<String> =
         fastness_engine::command::all().iter().map(|spec| spec.name.to_uppercase()).collect();
     let is_code = |word: &&String| !commands.contains(*word) && !NO_CODES.contains(&word.as_str());
-    let strange: Vec<&String> = words.iter().filter(is_code).filter(|word| of_code(word.as_bytes()).is_none()).collect();
-    assert!(strange.is_empty(), "class these in crates/load/src/outcome.rs, or say that they are no codes: {strange:?}");
+    let strange: Vec<&String> =
+        words.iter().filter(is_code).filter(|word| of_code(word.as_bytes()).is_none()).collect();
+    assert!(
+        strange.is_empty(),
+        "class these in crates/load/src/outcome.rs, or say that they are no codes: {strange:?}"
+    );
 }
 
 /// Writes that were sent, each to a key of its own, and what was answered.

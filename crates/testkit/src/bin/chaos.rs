@@ -1,17 +1,16 @@
-//! `make chaos`: kills, pauses, partitions, bad disks and bad links on a cluster of real processes under load, for as many faults as asked, the
-//! time that each one kept writes waiting, and the ledger's verdict. Exit code 1: a promise was broken. Exit code 2: the run
+//! `make chaos`: kills, power losses, pauses, partitions, bad disks, bad links and bad clocks on a cluster of real processes under load, how
+//! long each one kept writes and reads waiting, and the ledger's verdict. Exit code 1: a promise was broken. Exit code 2: the run
 //! proves nothing.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use clap::Parser;
-use fastness_testkit::chaos::{self, Fault, Options, Report};
-use fastness_testkit::cluster::{self, Cluster};
+use fastness_testkit::chaos::{self, Company, Fault, Length, Needs, Options, Plan, Profile, Report, Until, sandbox};
+use fastness_testkit::cluster::{self, Cluster, clock, power};
 use fastness_testkit::partition;
-use rand::rngs::SmallRng;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 
 /// Snapshots are made this often, so that most restarts and undos begin with one.
 const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
@@ -22,16 +21,24 @@ struct Arguments {
     /// Seed of all choices; random if not given, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many faults, as many of each kind.
-    #[arg(long, default_value_t = 50)]
-    faults: usize,
-    /// Kinds: kill-primary, kill-any, kill-all, pause-primary, cut-primary, deafen-primary, mute-primary, stall-disk,
-    /// slow-disk, fill-disk, fail-disk, cut-links, slow-links. All of them if not given, without those of packets where they
-    /// cannot be dropped.
+    /// What comes: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (everything), or ci (a kill, an AZ cut off, a
+    /// pause, power losses of a node and of all).
+    #[arg(long, default_value = "mixed")]
+    profile: String,
+    /// Only these kinds of faults, separated by commas; a wrong name shows all.
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
+    /// How long, seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// So many faults, however long it takes.
+    #[arg(long, conflicts_with = "seconds")]
+    faults: Option<usize>,
+    /// Nodes in three AZs: 3 or 5.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
     /// Shards.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     shards: u32,
     /// Workers of the load.
     #[arg(long, default_value_t = 16)]
@@ -39,24 +46,31 @@ struct Arguments {
     /// Pause of each worker between two commands, milliseconds.
     #[arg(long, default_value_t = 0)]
     pause_ms: u64,
-    /// Load over TLS.
+    /// Load without TLS.
     #[arg(long)]
-    tls: bool,
-    /// Print every fault, not only the table.
+    plaintext: bool,
+    /// Print the faults as they come, not only the table.
     #[arg(long)]
     verbose: bool,
     /// Keep the cluster's files, logs among them, after a good run, too.
     #[arg(long)]
     keep: bool,
+    /// Write the figures of the run to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if !sandbox::is_inside() && sandbox::lacking().is_none() {
+        let Err(error) = sandbox::enter();
+        eprintln!("the run proves nothing: {error:#}");
+        return ExitCode::from(2);
+    }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    match run(&arguments, seed).await {
-        Ok(report) => print(&report, arguments.verbose),
+    match run(&arguments, seed) {
+        Ok(report) => print(&report),
         Err(error) => {
             eprintln!("the run proves nothing (seed {seed}): {error:#}");
             ExitCode::from(2)
@@ -64,59 +78,135 @@ async fn main() -> ExitCode {
     }
 }
 
-fn kinds(arguments: &Arguments) -> anyhow::Result<Vec<Fault>> {
+fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
+    let profile = Profile::from_name(&arguments.profile);
+    let profile = profile.with_context(|| {
+        let names: Vec<_> = Profile::ALL.iter().map(|profile| profile.name).collect();
+        format!("no profile is called {:?}: {}", arguments.profile, names.join(", "))
+    })?;
+    let mut deck = profile.deck.to_vec();
     if !arguments.kinds.is_empty() {
-        let find = |name: &String| Fault::from_name(name).ok_or_else(|| anyhow::anyhow!("no fault is called {name:?}"));
-        return arguments.kinds.iter().map(find).collect();
+        deck = arguments.kinds.iter().map(|name| fault(name)).collect::<anyhow::Result<_>>()?;
     }
-    match partition::lacking() {
-        None => Ok(Fault::ALL.to_vec()),
-        Some(why) => {
-            println!("SKIPPED cut-primary, deafen-primary, mute-primary: {why}");
-            Ok(Fault::ALL.into_iter().filter(|fault| !fault.drops_packets()).collect())
+    skip_what_cannot_be(&mut deck, arguments.nodes);
+    ensure!(!deck.is_empty(), "no fault of {} can be injected here", arguments.profile);
+    let length = arguments.faults.map_or(Length::Time(Duration::from_secs(arguments.seconds)), Length::Faults);
+    Ok(Plan { deck, shuffled: true, overlap_percent: profile.overlap_percent, length, whole: profile.whole })
+}
+
+fn fault(name: &str) -> anyhow::Result<Fault> {
+    Fault::from_name(name).with_context(|| {
+        let names: Vec<_> = Fault::ALL.into_iter().map(Fault::name).collect();
+        format!("no fault is called {name:?}: {}", names.join(", "))
+    })
+}
+
+/// Only for what this machine or a cluster of this size does not have; what is there and does not work fails the run.
+fn skip_what_cannot_be(deck: &mut Vec<Fault>, nodes: usize) {
+    let needed = |needs: Needs| deck.iter().any(|fault| fault.needs() == needs);
+    let lacking = [
+        (Needs::Packets, needed(Needs::Packets).then(partition::lacking).flatten()),
+        (Needs::Power, needed(Needs::Power).then(power::lacking).flatten()),
+        (Needs::Clocks, needed(Needs::Clocks).then(clock::lacking).flatten()),
+    ];
+    deck.retain(|fault| {
+        let missing = lacking.iter().find(|(needs, _)| *needs == fault.needs()).and_then(|(_, why)| why.clone());
+        let why = missing.or_else(|| fault.unfit(nodes));
+        if let Some(why) = &why {
+            println!("SKIPPED {}: {why}", fault.name());
         }
+        why.is_none()
+    });
+}
+
+fn azs(nodes: usize) -> anyhow::Result<Vec<&'static str>> {
+    match nodes {
+        3 => Ok(vec!["a", "b", "c"]),
+        5 => Ok(vec!["a", "a", "b", "b", "c"]),
+        _ => anyhow::bail!("--nodes {nodes}: 3 or 5"),
     }
 }
 
-async fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let mut faults: Vec<Fault> = kinds(arguments)?.into_iter().cycle().take(arguments.faults).collect();
-    faults.shuffle(&mut rng);
+fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
+    let azs = azs(arguments.nodes)?;
+    let plan = plan(arguments)?;
+    let needs = |needs: Needs| plan.deck.iter().any(|fault| fault.needs() == needs);
     let mut cluster = Cluster::start(&cluster::Options {
+        replicas: azs.len() as u32 - 1,
+        azs,
         shards: arguments.shards,
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
+        loses_unsynced: needs(Needs::Power),
+        sets_clocks: needs(Needs::Clocks),
         ..cluster::Options::default()
     })?;
     cluster.keep_files();
     let options = Options {
-        seed: rng.random(),
-        faults,
+        seed,
+        plan,
         workers: arguments.workers,
-        tls: arguments.tls,
+        tls: !arguments.plaintext,
         pause: Duration::from_millis(arguments.pause_ms),
     };
-    let report = chaos::run(&cluster, &options).await?;
-    if report.violations.is_empty() && !arguments.keep {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let verbose = arguments.verbose;
+    let told = |injected: &chaos::Injected| {
+        if verbose {
+            println!("{injected}");
+        }
+    };
+    let report = runtime.block_on(chaos::run(&cluster, &options, told))?;
+    if let Some(path) = &arguments.json {
+        let mut row = report.row();
+        row["profile"] = arguments.profile.as_str().into();
+        std::fs::write(path, format!("{row}\n")).with_context(|| path.display().to_string())?;
+    }
+    if report.violations().next().is_none() && !arguments.keep {
         cluster.discard_files();
     }
     Ok(report)
 }
 
-fn print(report: &Report, verbose: bool) -> ExitCode {
-    if verbose {
-        for one in &report.injected {
-            println!("{:14} node {}: {:?}; {}", one.fault.name(), one.node, one.until_write, one.proof);
-        }
-        println!();
-    }
-    println!("From the fault to the next acknowledged write:");
-    println!("| fault | times | p50 ms | p99 ms | longest ms |");
-    println!("|---|---|---|---|---|");
+fn print(report: &Report) -> ExitCode {
+    println!("From the fault to the next acknowledged write, and to the next linearizable read:");
+    println!("| fault | times | write p50 ms | p99 ms | longest ms | read p50 ms | p99 ms | longest ms |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let alone = |faults: &[Fault]| {
+        let is_asked_for = |i: &&chaos::Injected| i.company == Company::Alone && faults.contains(&i.fault);
+        report.injected.iter().filter(is_asked_for).count()
+    };
     for fault in Fault::ALL {
-        print_row(report, fault.name(), &[fault]);
+        print_row(fault.name(), alone(&[fault]), |what, share| report.until(what, &[fault], share));
     }
-    print_row(report, "every silent loss", &Fault::SILENT);
-    let s = report.summary;
+    let silent = Fault::SILENT;
+    print_row("every silent loss", alone(&silent), |what, share| report.until(what, &silent, share));
+    for (name, company) in
+        [("overlapping, from the last", Company::Bearable), ("more than it can bear, from the end", Company::TooMuch)]
+    {
+        let times = report.injected.iter().filter(|i| i.company == company).count();
+        print_row(name, times, |what, share| report.until_in(what, company, share));
+    }
+    print_counts(report);
+    let mut broken = 0;
+    for violation in report.violations() {
+        println!("BROKEN {violation}");
+        broken += 1;
+    }
+    println!("{broken} broken promises (seed {})", report.seed);
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_row(name: &str, times: usize, at: impl Fn(Until, f64) -> Option<Duration>) {
+    if times == 0 {
+        return;
+    }
+    let ms = |what, share| at(what, share).map_or(0, |span| span.as_millis());
+    let spans = [Until::Write, Until::Read].map(|what| [0.5, 0.99, 1.0].map(|share| ms(what, share).to_string()));
+    println!("| {name} | {times} | {} |", spans.concat().join(" | "));
+}
+
+fn print_counts(report: &Report) {
+    let s = report.verdict.summary;
     println!(
         "{} writes acknowledged, {} refused, {} of unknown outcome; {} reads; digests compared {} times; {:.0} s",
         s.acknowledged,
@@ -126,17 +216,16 @@ fn print(report: &Report, verbose: bool) -> ExitCode {
         report.digests_compared,
         report.elapsed.as_secs_f64()
     );
-    println!("{} faults, each seen to take effect", report.injected.len());
-    for violation in &report.violations {
-        println!("BROKEN {violation}");
-    }
-    println!("{} broken promises", report.violations.len());
-    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn print_row(report: &Report, name: &str, faults: &[Fault]) {
-    let at = |share| report.until_write(faults, share).map(|span| span.as_millis());
-    if let (Some(p50), Some(p99), Some(longest)) = (at(0.5), at(0.99), at(1.0)) {
-        println!("| {name} | {} | {p50} | {p99} | {longest} |", report.times(faults));
+    println!(
+        "{} faults, each seen to take effect; power losses that count: {} of a node, {} of an AZ, {} of the cluster",
+        report.injected.len(),
+        report.power_losses(&[Fault::PowerPrimary, Fault::PowerAny]),
+        report.power_losses(&[Fault::PowerAz]),
+        report.power_losses(&[Fault::PowerAll]),
+    );
+    let missing = report.plan.missing(|fault| report.times(&[fault]) > 0);
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.into_iter().map(Fault::name).collect();
+        println!("did not come in this run: {}", names.join(", "));
     }
 }

@@ -1,11 +1,11 @@
-//! How long after a fault the next write is acknowledged, to a few milliseconds.
+//! How long after a fault the next write is acknowledged, and the next linearizable read answered, to a few milliseconds.
 //!
-//! One client per door writes without a pause worth naming, each to a key of its own, never follows a redirect and gives
-//! up on an answer soon: so whichever node acknowledges first is noticed at once, however long other clients wait for a node
-//! that is silent. What counts is the first acknowledgement of a write that was **sent** after the fault; one that was
-//! under way before may still be acknowledged by a primary that is already gone.
+//! One client per door writes and reads in turn without a pause worth naming, each a key of its own, never follows a redirect and
+//! gives up on an answer soon: so whichever node answers first is noticed at once, however long other clients wait for a node
+//! that is silent. What counts is the first answer to what was **sent** after the fault; what was under way before may still be
+//! answered by a primary that is already gone.
 //!
-//! Its writes stand in the ledger like all others.
+//! Its writes and reads stand in the ledger like all others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use anyhow::{Result, ensure};
 use fastness_load::ledger::Book;
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Endpoint, Outcome};
+use fastness_resp::value::Value;
 use fastness_types::{SLOTS, slot_of};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -26,12 +27,26 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A later answer is not waited for; the connection is given up.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
-/// Sent, acknowledged.
-type Acknowledged = (Instant, Instant);
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// A write, acknowledged.
+    Write,
+    /// A read, by a primary.
+    Read,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    what: Answered,
+    node: u64,
+    sent: Instant,
+    at: Instant,
+}
 
 /// The clients.
 pub struct Probe {
-    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -43,14 +58,15 @@ impl Probe {
     /// If the cluster's file cannot be read.
     pub fn start(cluster: &Cluster, shard: u32, prefix: &str, book: Arc<Book>) -> Result<Probe> {
         let file = cluster.file()?;
-        let mut probe = Probe { acknowledged: Arc::default(), stop: Arc::default(), clients: Vec::new() };
+        let mut probe = Probe { answers: Arc::default(), stop: Arc::default(), clients: Vec::new() };
         for node in &file.nodes {
             for door in node.resp.iter().filter(|door| door.shard == shard) {
                 let client = Client {
+                    node: node.id,
                     door: Endpoint::new(&door.host, door.port),
                     key: key_of(shard, file.shards, &format!("{prefix}probe{}:", node.id)),
                     book: book.clone(),
-                    acknowledged: probe.acknowledged.clone(),
+                    answers: probe.answers.clone(),
                     stop: probe.stop.clone(),
                 };
                 probe.clients.push(tokio::spawn(client.run()));
@@ -59,24 +75,38 @@ impl Probe {
         Ok(probe)
     }
 
-    /// When the first write was acknowledged that was sent at or after `sent_from`; waits for it.
+    /// When the first of these was answered that was sent at or after `sent_from`, by a node that is not among `outside`; waits for it.
     ///
     /// # Errors
     /// If there is none within `patience`.
-    pub async fn next_after(&self, sent_from: Instant, patience: Duration) -> Result<Instant> {
+    pub async fn next_after(
+        &self,
+        what: Answered,
+        sent_from: Instant,
+        outside: &[u64],
+        patience: Duration,
+    ) -> Result<Instant> {
         let until = Instant::now() + patience;
         loop {
-            let first = {
-                let acknowledged = self.acknowledged.lock();
-                let later = acknowledged.iter().rev().take_while(|(_, acknowledged)| *acknowledged >= sent_from);
-                later.filter(|(sent, _)| *sent >= sent_from).map(|(_, acknowledged)| *acknowledged).min()
-            };
-            if let Some(first) = first {
+            if let Some(first) = self.first(what, sent_from, outside) {
                 return Ok(first);
             }
-            ensure!(Instant::now() < until, "no write was acknowledged within {patience:?} after the fault");
+            ensure!(Instant::now() < until, "no {what:?} was answered within {patience:?} after the fault");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// When the first write was acknowledged that was sent at or after `sent_from`, if one was by now.
+    #[must_use]
+    pub fn first_write_since(&self, sent_from: Instant) -> Option<Instant> {
+        self.first(Answered::Write, sent_from, &[])
+    }
+
+    fn first(&self, what: Answered, sent_from: Instant, outside: &[u64]) -> Option<Instant> {
+        let answers = self.answers.lock();
+        let later = answers.iter().rev().take_while(|answer| answer.at >= sent_from);
+        let fitting = |a: &&Answer| a.what == what && a.sent >= sent_from && !outside.contains(&a.node);
+        later.filter(fitting).map(|answer| answer.at).min()
     }
 
     /// Ends the clients.
@@ -100,10 +130,11 @@ fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
 }
 
 struct Client {
+    node: u64,
     door: Endpoint,
     key: String,
     book: Arc<Book>,
-    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -112,24 +143,49 @@ impl Client {
         let mut connection = None;
         while !self.stop.load(Ordering::Relaxed) {
             connection = match connection {
-                Some(open) => self.write(open).await,
+                Some(open) => self.write_and_read(open).await,
                 None => Connection::open(&self.door, None, ANSWER_MAX).await.ok(),
             };
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Writes the next number; gives the connection back if it can be used further.
-    async fn write(&self, mut connection: Connection) -> Option<Connection> {
+    /// Gives the connection back if it can be used further.
+    async fn write_and_read(&self, mut connection: Connection) -> Option<Connection> {
+        self.write(&mut connection).await?;
+        self.read(&mut connection).await?;
+        Some(connection)
+    }
+
+    /// Writes the next number.
+    async fn write(&self, connection: &mut Connection) -> Option<()> {
         let number = self.book.next_number(&self.key);
         let sent = Instant::now();
         let reply = connection.call(&[b"SET", self.key.as_bytes(), number.to_string().as_bytes()]).await;
         let outcome = reply.as_ref().map_or(Outcome::Unknown, classify);
         self.book.wrote(&self.key, number, outcome);
         if outcome == Outcome::Acknowledged {
-            self.acknowledged.lock().push((sent, Instant::now()));
+            self.note(Answered::Write, sent);
         }
-        reply.is_ok().then_some(connection)
+        reply.ok().map(drop)
+    }
+
+    /// Reads it: a node that is no primary refuses.
+    async fn read(&self, connection: &mut Connection) -> Option<()> {
+        let start = self.book.before_read(&self.key);
+        let sent = Instant::now();
+        let found = match connection.call(&[b"GET", self.key.as_bytes()]).await.ok()? {
+            Value::Bulk(found) => Some(found),
+            Value::Null => None,
+            _ => return Some(()),
+        };
+        self.book.read(&self.key, start, found.as_deref());
+        self.note(Answered::Read, sent);
+        Some(())
+    }
+
+    fn note(&self, what: Answered, sent: Instant) {
+        self.answers.lock().push(Answer { what, node: self.node, sent, at: Instant::now() });
     }
 }
 

@@ -1,0 +1,62 @@
+//! What loads the cluster in a run, and what it says in the end: the one place that knows which load it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use fastness_load::ledger::{self, Book, Summary, Violation};
+
+use super::{Options, PATIENCE};
+use crate::cluster::Cluster;
+
+/// The load of a run.
+pub(super) struct Load {
+    ledger: ledger::Running,
+}
+
+/// What the load has found.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Broken promises that reads of the run have shown: stale ones, or of what was refused.
+    pub while_running: Vec<Violation>,
+    /// Broken promises that showed when everything was read back in the end: what is lost.
+    pub read_back: Vec<Violation>,
+    /// Counts.
+    pub summary: Summary,
+}
+
+impl Load {
+    pub(super) fn start(cluster: &Cluster, options: &Options, prefix: &str) -> Result<Load> {
+        let ledger = ledger::start(ledger::Options {
+            seeds: if options.tls { cluster.tls_doors()? } else { cluster.doors()? },
+            tls: options.tls.then(|| cluster.tls()).transpose()?,
+            workers: options.workers,
+            keys_each: 20,
+            timeout: Duration::from_millis(1500),
+            pause: options.pause,
+            pad_bytes: 100,
+            seed: options.seed,
+            prefix: prefix.to_owned(),
+        });
+        Ok(Load { ledger })
+    }
+
+    /// Where others write down what they write and read.
+    pub(super) fn book(&self) -> Arc<Book> {
+        self.ledger.book.clone()
+    }
+
+    /// Writes acknowledged so far.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.ledger.book.summary().acknowledged
+    }
+
+    /// Ends the load, reads everything back and judges.
+    pub(super) async fn stop_and_check(mut self) -> Result<Verdict> {
+        self.ledger.stop().await;
+        let while_running = self.ledger.book.violations();
+        let mut all = self.ledger.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
+        let read_back = all.split_off(while_running.len());
+        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary() })
+    }
+}

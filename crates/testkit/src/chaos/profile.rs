@@ -1,0 +1,227 @@
+//! What comes in a run, and when: decks of faults, dealt by a seed.
+//!
+//! A deck is shuffled and dealt to its end before it is shuffled again, so that faults come equally often and each of them early. With
+//! the same seed and profile the same faults come in the same order, with the same company and the same pauses; whom they hit
+//! depends on who leads by then, and how many there are in a run that ends by time depends on the machine.
+
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use super::Fault;
+
+/// A kind of run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is dealt.
+    pub deck: &'static [Fault],
+    /// Of a hundred faults so many get another one as company while they hold.
+    pub overlap_percent: u32,
+    /// The run is not over before each fault of the deck has come once.
+    pub whole: bool,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 10] = [
+        Profile::new("kills", &[Fault::KillPrimary, Fault::KillAny, Fault::KillAz, Fault::KillAll], 20),
+        Profile::new("pauses", &[Fault::PausePrimary, Fault::PauseAz], 20),
+        Profile::new(
+            "partitions",
+            &[
+                Fault::CutPrimary,
+                Fault::DeafenPrimary,
+                Fault::MutePrimary,
+                Fault::CutAz,
+                Fault::Bridge,
+                Fault::Ring,
+                Fault::CutLinks,
+            ],
+            20,
+        ),
+        Profile::new("links", &[Fault::CutLinks, Fault::SlowLinks, Fault::RateLinks], 20),
+        Profile::new("disks", &[Fault::StallDisk, Fault::SlowDisk, Fault::FillDisk, Fault::FailDisk], 20),
+        Profile::new("clocks", &[Fault::ClockAhead, Fault::ClockBehind], 30),
+        Profile::new("power", &[Fault::PowerPrimary, Fault::PowerAny, Fault::PowerAz, Fault::PowerAll], 20),
+        // Losses that come soon after one another meet a cluster that is still catching up.
+        Profile::new("power-all", &[Fault::PowerAll], 0),
+        Profile::new("mixed", &Fault::ALL, 40),
+        Profile {
+            name: "ci",
+            deck: &[Fault::KillPrimary, Fault::CutAz, Fault::PausePrimary, Fault::PowerPrimary, Fault::PowerAll],
+            overlap_percent: 0,
+            whole: true,
+        },
+    ];
+
+    const fn new(name: &'static str, deck: &'static [Fault], overlap_percent: u32) -> Profile {
+        Profile { name, deck, overlap_percent, whole: false }
+    }
+
+    /// The profile of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Profile> {
+        Profile::ALL.into_iter().find(|profile| profile.name == name)
+    }
+}
+
+/// When a run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// After so many faults.
+    Faults(usize),
+    /// After this time; a fault that is under way is ended properly.
+    Time(Duration),
+}
+
+/// The faults of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is dealt; not empty.
+    pub deck: Vec<Fault>,
+    /// Whether it is shuffled before it is dealt.
+    pub shuffled: bool,
+    /// See [`Profile::overlap_percent`].
+    pub overlap_percent: u32,
+    /// When the run is over.
+    pub length: Length,
+    /// See [`Profile::whole`].
+    pub whole: bool,
+}
+
+impl Plan {
+    /// These faults, one after the other.
+    #[must_use]
+    pub fn these(faults: &[Fault]) -> Plan {
+        let length = Length::Faults(faults.len());
+        Plan { deck: faults.to_vec(), shuffled: false, overlap_percent: 0, length, whole: false }
+    }
+
+    /// Faults of the deck that did not come.
+    #[must_use]
+    pub fn missing(&self, came: impl Fn(Fault) -> bool) -> Vec<Fault> {
+        let mut missing: Vec<Fault> = self.deck.iter().copied().filter(|fault| !came(*fault)).collect();
+        missing.sort();
+        missing.dedup();
+        missing
+    }
+
+    pub(super) fn is_over(&self, elapsed: Duration, faults: usize, came: impl Fn(Fault) -> bool) -> bool {
+        let over = match self.length {
+            Length::Faults(wanted) => faults >= wanted,
+            Length::Time(span) => elapsed >= span,
+        };
+        over && (!self.whole || self.missing(came).is_empty())
+    }
+
+    pub(super) fn rounds(&self, seed: u64) -> Rounds {
+        Rounds { plan: self.clone(), left: Vec::new(), rng: SmallRng::seed_from_u64(seed) }
+    }
+}
+
+/// One fault, and what may come while it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Round {
+    /// Load alone, before it.
+    pub(super) calm: Duration,
+    pub(super) fault: Fault,
+    pub(super) company: Option<Company>,
+    /// How long the faults stay after the cluster has coped with them, or since they are more than it can bear.
+    pub(super) hold: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Company {
+    pub(super) fault: Fault,
+    /// From the first fault on.
+    pub(super) after: Duration,
+    /// Whether it comes even if no quorum is left then.
+    pub(super) at_any_price: bool,
+}
+
+/// Deals rounds without an end.
+pub(super) struct Rounds {
+    plan: Plan,
+    /// The rest of the deck, the next one last.
+    left: Vec<Fault>,
+    rng: SmallRng,
+}
+
+impl Iterator for Rounds {
+    type Item = Round;
+
+    fn next(&mut self) -> Option<Round> {
+        if self.left.is_empty() {
+            self.left = self.plan.deck.clone();
+            if self.plan.shuffled {
+                self.left.shuffle(&mut self.rng);
+            }
+            self.left.reverse();
+        }
+        let fault = self.left.pop()?;
+        let ms = |rng: &mut SmallRng, range| Duration::from_millis(rng.random_range(range));
+        let calm = ms(&mut self.rng, 50..500);
+        let hold = ms(&mut self.rng, 200..2000);
+        let company = (self.rng.random_range(0..100) < self.plan.overlap_percent).then(|| Company {
+            fault: self.plan.deck[self.rng.random_range(0..self.plan.deck.len())],
+            after: ms(&mut self.rng, 0..1000),
+            at_any_price: self.rng.random_range(0..4) == 0,
+        });
+        Some(Round { calm, fault, company, hold })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(overlap_percent: u32) -> Plan {
+        let deck = Profile::from_name("mixed").unwrap().deck.to_vec();
+        Plan { deck, shuffled: true, overlap_percent, length: Length::Time(Duration::from_secs(10)), whole: true }
+    }
+
+    #[test]
+    fn the_same_seed_deals_the_same_and_another_one_does_not() {
+        let deal = |seed| plan(40).rounds(seed).take(60).collect::<Vec<_>>();
+        assert_eq!(deal(7), deal(7));
+        assert_ne!(deal(7), deal(8));
+    }
+
+    #[test]
+    fn a_deck_is_dealt_to_its_end() {
+        let mut dealt: Vec<Fault> = plan(0).rounds(3).take(Fault::ALL.len()).map(|round| round.fault).collect();
+        dealt.sort();
+        assert_eq!(dealt, Fault::ALL);
+        assert!(plan(0).rounds(3).take(99).all(|round| round.company.is_none()));
+    }
+
+    #[test]
+    fn company_comes_about_as_often_as_it_should() {
+        let with_company = plan(40).rounds(5).take(1000).filter(|round| round.company.is_some()).count();
+        assert!((300..500).contains(&with_company), "{with_company}");
+    }
+
+    #[test]
+    fn a_whole_run_ends_with_time_and_its_last_fault() {
+        let plan = plan(0);
+        let (soon, late) = (Duration::from_secs(9), Duration::from_secs(10));
+        assert!(!plan.is_over(soon, 100, |_| true));
+        assert!(!plan.is_over(late, 100, |fault| fault != Fault::Ring));
+        assert_eq!(plan.missing(|fault| fault != Fault::Ring), [Fault::Ring]);
+        assert!(plan.is_over(late, 100, |_| true));
+        let these = Plan::these(&[Fault::KillAny, Fault::KillAny]);
+        assert!(!these.is_over(late, 1, |_| false) && these.is_over(soon, 2, |_| false));
+    }
+
+    #[test]
+    fn profiles_have_names_of_their_own_and_no_empty_deck() {
+        for profile in Profile::ALL {
+            assert_eq!(Profile::from_name(profile.name), Some(profile));
+            assert!(!profile.deck.is_empty(), "{}", profile.name);
+        }
+    }
+}

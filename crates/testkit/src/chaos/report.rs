@@ -1,0 +1,226 @@
+//! What came of a run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use fastness_load::ledger::Violation;
+use serde_json::{Value, json};
+
+use super::{Fault, Plan, Verdict, WRITES_BEFORE_POWER_LOSS};
+
+/// One fault and what followed.
+#[derive(Debug, Clone)]
+pub struct Injected {
+    /// What was done.
+    pub fault: Fault,
+    /// To which nodes.
+    pub nodes: Vec<u64>,
+    /// In whose company.
+    pub company: Company,
+    /// Writes acknowledged since the fault before it, or since the end of the round before.
+    pub acknowledged_before: u64,
+    /// From the fault to the next acknowledged write of shard 1; with company from the last one, and from the end of all of them if no quorum was left.
+    pub until_write: Duration,
+    /// The same to the next linearizable read, by a node that packets were not kept from.
+    pub until_read: Duration,
+    /// What showed that it took effect.
+    pub proof: String,
+}
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (fault, nodes) = (self.fault.name(), &self.nodes);
+        let company = match self.company {
+            Company::Alone => "",
+            Company::Bearable => " with company",
+            Company::TooMuch => " with more than the cluster can bear",
+        };
+        let (write, read) = (self.until_write.as_millis(), self.until_read.as_millis());
+        write!(f, "{fault:14} nodes {nodes:?}{company}: next write after {write} ms, read {read} ms; {}", self.proof)
+    }
+}
+
+/// How many faults there were at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// This one.
+    Alone,
+    /// Others, too; the cluster had to go on.
+    Bearable,
+    /// Others, too, and no quorum was left: nothing could be acknowledged.
+    TooMuch,
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Report {
+    /// Seed of all choices.
+    pub seed: u64,
+    /// What was to come.
+    pub plan: Plan,
+    /// Nodes and shards.
+    pub size: (usize, u32),
+    /// Every fault.
+    pub injected: Vec<Injected>,
+    /// Writes that were acknowledged although no quorum could.
+    pub without_quorum: Vec<Violation>,
+    /// What the load has found.
+    pub verdict: Verdict,
+    /// How often the digest of one replica was met again on another one.
+    pub digests_compared: u64,
+    /// Length of the run.
+    pub elapsed: Duration,
+}
+
+/// Which of the two spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// To the next acknowledged write.
+    Write,
+    /// To the next linearizable read.
+    Read,
+}
+
+impl Report {
+    /// All broken promises; a good run has none.
+    pub fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.without_quorum.iter().chain(&self.verdict.while_running).chain(&self.verdict.read_back)
+    }
+
+    /// How often one of these faults was injected.
+    #[must_use]
+    pub fn times(&self, faults: &[Fault]) -> usize {
+        self.injected.iter().filter(|i| faults.contains(&i.fault)).count()
+    }
+
+    /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have failed, and came
+    /// after a thousand acknowledged writes.
+    #[must_use]
+    pub fn power_losses(&self, faults: &[Fault]) -> usize {
+        let losses = self.injected.iter().filter(|i| i.fault.is_power_loss() && faults.contains(&i.fault));
+        losses.filter(|i| i.acknowledged_before >= WRITES_BEFORE_POWER_LOSS).count()
+    }
+
+    /// The span that a share of these faults stays within, `0.0 < share <= 1.0`, of those that came alone.
+    #[must_use]
+    pub fn until(&self, what: Until, faults: &[Fault], share: f64) -> Option<Duration> {
+        self.quantile(what, share, |i| i.company == Company::Alone && faults.contains(&i.fault))
+    }
+
+    /// The same, of all faults with this company.
+    #[must_use]
+    pub fn until_in(&self, what: Until, company: Company, share: f64) -> Option<Duration> {
+        self.quantile(what, share, |i| i.company == company)
+    }
+
+    fn quantile(&self, what: Until, share: f64, is_asked_for: impl Fn(&Injected) -> bool) -> Option<Duration> {
+        let span = |i: &Injected| match what {
+            Until::Write => i.until_write,
+            Until::Read => i.until_read,
+        };
+        let mut spans: Vec<Duration> = self.injected.iter().filter(|i| is_asked_for(i)).map(span).collect();
+        spans.sort();
+        let rank = (share * spans.len() as f64).ceil() as usize;
+        spans.get(rank.checked_sub(1)?).copied()
+    }
+
+    /// The figures of the run, for machines.
+    #[must_use]
+    pub fn row(&self) -> Value {
+        let summary = self.verdict.summary;
+        let mut by_kind = BTreeMap::new();
+        for fault in Fault::ALL {
+            let times = self.times(&[fault]);
+            if times > 0 {
+                let ms = |what| {
+                    let at = |share| self.until(what, &[fault], share).map(|span| span.as_millis() as u64);
+                    json!({ "p50": at(0.5), "p99": at(0.99) })
+                };
+                let figures =
+                    json!({ "times": times, "next_write_ms": ms(Until::Write), "next_read_ms": ms(Until::Read) });
+                by_kind.insert(fault.name(), figures);
+            }
+        }
+        json!({
+            "seed": self.seed,
+            "nodes": self.size.0,
+            "shards": self.size.1,
+            "faults": self.injected.len(),
+            "by_kind": by_kind,
+            "power_losses": {
+                "node": self.power_losses(&[Fault::PowerPrimary, Fault::PowerAny]),
+                "az": self.power_losses(&[Fault::PowerAz]),
+                "cluster": self.power_losses(&[Fault::PowerAll]),
+            },
+            "overlapping": self.injected.iter().filter(|i| i.company != Company::Alone).count(),
+            "acknowledged": summary.acknowledged,
+            "refused": summary.refused,
+            "unknown": summary.unknown,
+            "reads": summary.reads,
+            "lost": self.verdict.read_back.len(),
+            "stale": self.verdict.while_running.len(),
+            "without_quorum": self.without_quorum.len(),
+            "digests_compared": self.digests_compared,
+            "wall_s": self.elapsed.as_secs_f64(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(fault: Fault, company: Company, ms: u64) -> Injected {
+        let span = Duration::from_millis(ms);
+        Injected {
+            fault,
+            nodes: vec![1],
+            company,
+            acknowledged_before: 10 * ms,
+            until_write: span,
+            until_read: span / 2,
+            proof: String::new(),
+        }
+    }
+
+    fn report(injected: Vec<Injected>) -> Report {
+        Report {
+            seed: 1,
+            plan: Plan::these(&[]),
+            size: (3, 1),
+            injected,
+            without_quorum: Vec::new(),
+            verdict: Verdict::default(),
+            digests_compared: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_power_loss_counts_if_there_was_something_to_lose() {
+        let losses = [one(Fault::PowerAll, Company::Alone, 99), one(Fault::PowerAll, Company::Bearable, 100)];
+        let report = report(losses.to_vec());
+        assert_eq!((report.power_losses(&Fault::ALL), report.power_losses(&[Fault::PowerAny])), (1, 0));
+        assert_eq!(report.row()["power_losses"], json!({ "node": 0, "az": 0, "cluster": 1 }));
+    }
+
+    #[test]
+    fn quantiles_are_of_the_faults_asked_for() {
+        let mut injected: Vec<_> = (1..=100).map(|ms| one(Fault::KillPrimary, Company::Alone, ms)).collect();
+        injected.push(one(Fault::PausePrimary, Company::Alone, 7000));
+        injected.push(one(Fault::KillPrimary, Company::Bearable, 9000));
+        let report = report(injected);
+        let ms = |what, share| report.until(what, &[Fault::KillPrimary], share).map(|span| span.as_millis());
+        assert_eq!((ms(Until::Write, 0.5), ms(Until::Write, 0.99)), (Some(50), Some(99)));
+        assert_eq!(ms(Until::Read, 1.0), Some(50));
+        let both = [Fault::KillPrimary, Fault::PausePrimary];
+        assert_eq!(report.until(Until::Write, &both, 1.0).map(|span| span.as_secs()), Some(7));
+        assert_eq!(report.until(Until::Write, &[Fault::KillAll], 0.5), None);
+        assert_eq!(report.until_in(Until::Write, Company::Bearable, 1.0).map(|span| span.as_secs()), Some(9));
+        assert_eq!((report.times(&[Fault::PausePrimary]), report.times(&both)), (1, 102));
+        let row = report.row();
+        assert_eq!(row["by_kind"]["kill-primary"]["next_write_ms"]["p99"], 99);
+        assert_eq!((&row["faults"], &row["overlapping"]), (&json!(102), &json!(1)));
+    }
+}

@@ -1,0 +1,170 @@
+//! Power loss: file systems on loop devices that lose what was not synced.
+//!
+//! Each node's data folder is an ext4 file system in a file of its own, mounted so that the kernel writes by itself as seldom as
+//! it can. Power is lost so: the process is killed, the file system is shut down (from then on nothing reaches the device, whatever
+//! waits in memory), unmounted, and mounted again, which replays its journal as after a cold start.
+//!
+//! Every loss has a witness: a canary that was written but not synced just before must be gone, and one that was synced just before
+//! must be there. So a loss that lost nothing is an error, and so is one that lost more than a disk may.
+//!
+//! Only inside a [`sandbox`](crate::chaos::sandbox): what is mounted there is gone with its last process, however that ends.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Cluster, wait_gone};
+use crate::chaos::sandbox;
+
+/// Size of one file system; its file is sparse. A node wants a quarter of a gigabyte free to start.
+const IMAGE_BYTES: u64 = 1 << 30;
+/// `commit`: seconds between commits of the journal that nobody asked for. `noauto_da_alloc`: a file that is replaced without a sync
+/// is not written as if it had been synced.
+const MOUNT_OPTIONS: &str = "loop,commit=300,noauto_da_alloc";
+/// How long the kernel may take to let go of a file system whose processes are gone.
+const LET_GO: Duration = Duration::from_secs(10);
+/// More than a page, so that it is data of its own and no part of an inode.
+const CANARY_BYTES: usize = 8192;
+
+/// Whether unsynced data is lost on command.
+#[must_use]
+pub fn lacking() -> Option<String> {
+    if let Some(why) = sandbox::lacking() {
+        return Some(why);
+    }
+    let loops = Path::new("/dev/loop-control").exists();
+    (!loops).then(|| "this kernel has no loop devices (/dev/loop-control)".to_owned())
+}
+
+/// The mounted file systems of a cluster's nodes. Unmounted when dropped; nobody may use them then.
+#[derive(Debug)]
+pub(super) struct Images {
+    nodes: PathBuf,
+    mounted: Vec<u64>,
+}
+
+impl Images {
+    /// Makes and mounts a file system for each of `count` nodes, before they are started for the first time.
+    pub(super) fn mount(dir: &Path, count: usize) -> Result<Images> {
+        ensure!(sandbox::is_inside(), "file systems are mounted in a sandbox alone");
+        let mut images = Images { nodes: dir.join("nodes"), mounted: Vec::new() };
+        for node in 1..=count as u64 {
+            std::fs::create_dir_all(images.data(node))?;
+            std::fs::File::create(images.image(node))?.set_len(IMAGE_BYTES)?;
+            // Few inodes and a small journal: made in milliseconds.
+            let image = path(&images.image(node))?;
+            run("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", "4096", "-J", "size=16", "-E", "nodiscard", &image])?;
+            images.mount_one(node)?;
+            std::fs::remove_dir(images.data(node).join("lost+found"))?;
+        }
+        Ok(images)
+    }
+
+    fn data(&self, node: u64) -> PathBuf {
+        self.nodes.join(format!("{node}/data"))
+    }
+
+    fn image(&self, node: u64) -> PathBuf {
+        self.nodes.join(format!("{node}/data.ext4"))
+    }
+
+    fn mount_one(&mut self, node: u64) -> Result<()> {
+        run("mount", &["-t", "ext4", "-o", MOUNT_OPTIONS, &path(&self.image(node))?, &path(&self.data(node))?])?;
+        self.mounted.push(node);
+        Ok(())
+    }
+
+    fn unmount_one(&mut self, node: u64) -> Result<()> {
+        let (data, until) = (path(&self.data(node))?, Instant::now() + LET_GO);
+        while let Err(error) = run("umount", &[&data]) {
+            ensure!(Instant::now() < until, "{error:#}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.mounted.retain(|mounted| *mounted != node);
+        Ok(())
+    }
+
+    /// From here on nothing that is written to a node's file system, or was and waits in memory, reaches the device.
+    fn shut_down(&self, node: u64) -> Result<()> {
+        run("xfs_io", &["-x", "-c", "shutdown", &path(&self.data(node))?])
+    }
+
+    /// Writes both canaries, and syncs the one.
+    fn release_canaries(&self, node: u64) -> Result<[u8; CANARY_BYTES]> {
+        let song: [u8; CANARY_BYTES] = std::array::from_fn(|_| rand::random());
+        for (name, synced) in [(SYNCED, true), (UNSYNCED, false)] {
+            let mut file = std::fs::File::create(self.data(node).join(name))?;
+            file.write_all(&song)?;
+            if synced {
+                file.sync_all()?;
+                std::fs::File::open(self.data(node))?.sync_all()?;
+            }
+        }
+        Ok(song)
+    }
+
+    /// Looks for the canaries after a loss.
+    fn look_for_canaries(&self, node: u64, song: &[u8]) -> Result<()> {
+        let found = |name: &str| std::fs::read(self.data(node).join(name)).unwrap_or_default();
+        ensure!(found(SYNCED) == song, "node {node}: a file that was synced is not what it was");
+        // Its name may be there: the journal is one for all, and a sync of the node's log writes it.
+        ensure!(found(UNSYNCED).is_empty(), "node {node}: a file that was not synced is still there");
+        Ok(())
+    }
+}
+
+const SYNCED: &str = "canary-synced";
+const UNSYNCED: &str = "canary-unsynced";
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        for node in self.mounted.clone() {
+            if let Err(error) = self.unmount_one(node) {
+                eprintln!("node {node}: {error:#}; its file system goes with the sandbox");
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Cuts the power of these nodes at the same moment: their processes die, and what they had not synced is gone. Their file
+    /// systems are mounted again; the nodes are dead.
+    ///
+    /// # Errors
+    /// If the cluster's file systems do not lose data ([`Options::loses_unsynced`](super::Options)), or a canary was not lost.
+    pub fn lose_power(&self, nodes: &[u64]) -> Result<()> {
+        let mut images = self.images.lock();
+        let Some(images) = images.as_mut() else { bail!("the file systems of this cluster keep what was not synced") };
+        let songs = nodes.iter().map(|node| images.release_canaries(*node)).collect::<Result<Vec<_>>>()?;
+        let file = self.file()?;
+        let running = file.nodes.iter().filter(|node| nodes.contains(&node.id));
+        let pids: Vec<Pid> = running.filter_map(|node| node.pid.and_then(Pid::from_raw)).collect();
+        for &pid in &pids {
+            kill_process(pid, Signal::KILL)?;
+        }
+        nodes.iter().try_for_each(|node| images.shut_down(*node))?;
+        pids.into_iter().try_for_each(wait_gone)?;
+        for (&node, song) in nodes.iter().zip(&songs) {
+            images.unmount_one(node)?;
+            images.mount_one(node)?;
+            images.look_for_canaries(node, song)?;
+        }
+        Ok(())
+    }
+}
+
+fn path(path: &Path) -> Result<String> {
+    Ok(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?.to_owned())
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| format!("{program} (deploy/setup/system.sh test installs it)"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {}", arguments.join(" "), said.trim());
+    Ok(())
+}

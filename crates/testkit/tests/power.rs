@@ -1,0 +1,55 @@
+//! Power loss on real file systems, and the short run of everything that CI makes. Both run `chaos` as people do, which starts itself
+//! in a sandbox of its own; `FASTNESS_SEED` replays a run.
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use fastness_testkit::cluster::{binary, power};
+use serde_json::Value;
+
+/// Two clusters at once are too much for two cores: a fault is followed by patience, not by more load.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs `chaos` and returns its figures.
+fn chaos(arguments: &[&str]) -> Result<Value> {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let figures = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+    command.args(arguments).args(["--verbose", "--workers", "8", "--json"]).arg(figures.path());
+    if let Ok(seed) = std::env::var("FASTNESS_SEED") {
+        command.args(["--seed", &seed]);
+    }
+    let output = command.env("FASTNESS_BIN", binary()?).output().context("chaos")?;
+    eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "chaos {arguments:?} ended with {}", output.status);
+    Ok(serde_json::from_slice(&std::fs::read(figures.path())?)?)
+}
+
+#[test]
+fn all_nodes_lose_power_ten_times_and_nothing_acknowledged_is_lost() -> Result<()> {
+    if let Some(why) = power::lacking() {
+        eprintln!("SKIPPED: {why}");
+        return Ok(());
+    }
+    let figures = chaos(&["--profile", "power-all", "--faults", "10"])?;
+    ensure!(figures["power_losses"]["cluster"] == 10, "not every loss counts: {figures}");
+    ensure!(figures["acknowledged"].as_u64() >= Some(10_000), "{figures}");
+    ensure!(figures["lost"] == 0 && figures["stale"] == 0, "{figures}");
+    Ok(())
+}
+
+/// What cannot be done here is left out, with a line that says so.
+#[test]
+fn a_kill_a_pause_an_az_cut_off_and_power_losses_lose_nothing() -> Result<()> {
+    let figures = chaos(&["--profile", "ci", "--seconds", "20"])?;
+    let mut wanted = vec!["kill-primary", "pause-primary"];
+    if power::lacking().is_none() {
+        wanted.extend(["cut-az", "power-primary", "power-all"]);
+    }
+    for fault in wanted {
+        ensure!(figures["by_kind"][fault]["times"].as_u64() >= Some(1), "no {fault}: {figures}");
+    }
+    ensure!(figures["lost"] == 0 && figures["stale"] == 0, "{figures}");
+    Ok(())
+}
