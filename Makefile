@@ -66,7 +66,7 @@ bench-recovery: build-tools ## restarts and undos with many keys, beside a real 
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
 
 chaos: build-tools ## faults on real processes under load, checked; PROFILE=mixed SECONDS=60 SEED=n NODES=3, ARGS='--help' tells more
-	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" \
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" --ledger \
 		$(if $(SEED),--seed $(SEED)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(NODES),--nodes $(NODES)) \
 		$(if $(FAULTS),--faults $(FAULTS),$(if $(SECONDS),--seconds $(SECONDS))) $(ARGS)
 

@@ -15,6 +15,7 @@ mod probe;
 mod profile;
 mod report;
 mod round;
+mod row;
 pub mod sandbox;
 mod strike;
 
@@ -49,6 +50,8 @@ pub struct Options {
     pub tls: bool,
     /// Pause of each worker between two commands.
     pub pause: Duration,
+    /// Whether histories are kept and checked beside the ledger, see [`crate::history`]; for `sync` alone.
+    pub histories: bool,
 }
 
 /// Longest wait for the cluster to be healthy again after a fault.

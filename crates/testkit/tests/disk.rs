@@ -32,10 +32,11 @@ async fn run(faults: &[Fault]) -> Result<(Cluster, Vec<u64>)> {
         workers: 8,
         tls: false,
         pause: Duration::from_millis(1),
+        histories: false,
     };
     let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
     eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
-    let broken: Vec<_> = report.violations().collect();
+    let broken = report.violations();
     ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
     Ok((cluster, report.injected.iter().flat_map(|injected| injected.nodes.clone()).collect()))
 }

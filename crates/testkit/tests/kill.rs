@@ -19,11 +19,17 @@ async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&cluster)?;
     cluster.keep_files();
-    let options =
-        chaos::Options { seed, plan: chaos::Plan::these(faults), workers: 8, tls, pause: Duration::from_millis(1) };
+    let options = chaos::Options {
+        seed,
+        plan: chaos::Plan::these(faults),
+        workers: 8,
+        tls,
+        pause: Duration::from_millis(1),
+        histories: false,
+    };
     let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
     eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
-    let broken: Vec<_> = report.violations().collect();
+    let broken = report.violations();
     ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
     cluster.discard_files();
     Ok(report)

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fastness_load::ledger::{self, Book, Summary, Violation};
 
-use super::{Options, PATIENCE};
+use super::{Needs, Options, PATIENCE};
 use crate::cluster::Cluster;
+use crate::history;
 
 /// The load of a run.
 pub(super) struct Load {
     ledger: ledger::Running,
+    histories: Option<history::Running>,
 }
 
 /// What the load has found.
@@ -23,6 +25,8 @@ pub struct Verdict {
     pub read_back: Vec<Violation>,
     /// Counts.
     pub summary: Summary,
+    /// What the checkers of histories say; `None`: no histories were kept.
+    pub histories: Option<history::Verdict>,
 }
 
 impl Load {
@@ -38,7 +42,8 @@ impl Load {
             seed: options.seed,
             prefix: prefix.to_owned(),
         });
-        Ok(Load { ledger })
+        let histories = if options.histories { Some(history::start(of_histories(cluster, options)?)) } else { None };
+        Ok(Load { ledger, histories })
     }
 
     /// Where others write down what they write and read.
@@ -46,7 +51,7 @@ impl Load {
         self.ledger.book.clone()
     }
 
-    /// Writes acknowledged so far.
+    /// Writes acknowledged so far, as the ledger counts them.
     pub(super) fn acknowledged(&self) -> u64 {
         self.ledger.book.summary().acknowledged
     }
@@ -57,6 +62,21 @@ impl Load {
         let while_running = self.ledger.book.violations();
         let mut all = self.ledger.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
         let read_back = all.split_off(while_running.len());
-        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary() })
+        let histories = match self.histories {
+            Some(running) => {
+                Some(running.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg).context("histories")?)
+            }
+            None => None,
+        };
+        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary(), histories })
     }
+}
+
+/// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with them.
+fn of_histories(cluster: &Cluster, options: &Options) -> Result<history::Options> {
+    let seeds = if options.tls { cluster.tls_doors()? } else { cluster.doors()? };
+    let tls = options.tls.then(|| cluster.tls()).transpose()?;
+    let all = history::Options::new(seeds, tls, options.seed);
+    let sets_clocks = options.plan.deck.iter().any(|fault| fault.needs() == Needs::Clocks);
+    Ok(history::Options { clock_slack: all.clock_slack.filter(|_| !sets_clocks), ..all })
 }

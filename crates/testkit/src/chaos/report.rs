@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use fastness_load::ledger::Violation;
+use fastness_load::ledger::{Summary, Violation};
 use serde_json::{Value, json};
 
 use super::{Fault, Plan, Verdict, WRITES_BEFORE_POWER_LOSS};
+use crate::history::Counts;
 
 /// One fault and what followed.
 #[derive(Debug, Clone)]
@@ -84,14 +85,56 @@ pub enum Until {
 
 impl Report {
     /// All broken promises; a good run has none.
-    pub fn violations(&self) -> impl Iterator<Item = &Violation> {
-        self.without_quorum.iter().chain(&self.verdict.while_running).chain(&self.verdict.read_back)
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let Verdict { while_running, read_back, histories, .. } = &self.verdict;
+        let of_ledger = self.without_quorum.iter().chain(while_running).chain(read_back).map(ToString::to_string);
+        let of_histories = histories.iter().flat_map(|histories| &histories.violations).map(ToString::to_string);
+        of_ledger.chain(of_histories).collect()
+    }
+
+    /// Histories without a verdict, and why: a run with any proves nothing.
+    #[must_use]
+    pub fn undecided(&self) -> &[String] {
+        self.verdict.histories.as_ref().map_or(&[], |histories| &histories.undecided)
+    }
+
+    /// Acknowledged writes that are gone, as the ledger and the histories say.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.verdict.read_back.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.lost)
+    }
+
+    /// Reads answered with what was no longer true.
+    #[must_use]
+    pub fn stale(&self) -> u64 {
+        self.verdict.while_running.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.stale)
+    }
+
+    /// What all clients did.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let Summary { acknowledged, refused, unknown, reads } = self.verdict.summary;
+        let of_histories = self.verdict.histories.iter().flat_map(|histories| histories.by_workload.values().copied());
+        of_histories.fold(Counts { acknowledged, refused, unknown, reads }, |sum, counts| sum + counts)
+    }
+
+    /// Answers that were judged: the ledger's reads, and the operations of histories.
+    #[must_use]
+    pub fn ops_checked(&self) -> u64 {
+        self.verdict.summary.reads + self.verdict.histories.as_ref().map_or(0, |histories| histories.ops_checked)
     }
 
     /// How often one of these faults was injected.
     #[must_use]
     pub fn times(&self, faults: &[Fault]) -> usize {
         self.injected.iter().filter(|i| faults.contains(&i.fault)).count()
+    }
+
+    /// How often one of these faults came without company.
+    #[must_use]
+    pub fn alone(&self, faults: &[Fault]) -> usize {
+        self.injected.iter().filter(|i| i.company == Company::Alone && faults.contains(&i.fault)).count()
     }
 
     /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have failed, and came
@@ -128,7 +171,7 @@ impl Report {
     /// The figures of the run, for machines.
     #[must_use]
     pub fn row(&self) -> Value {
-        let summary = self.verdict.summary;
+        let counts = self.counts();
         let mut by_kind = BTreeMap::new();
         for fault in Fault::ALL {
             let times = self.times(&[fault]);
@@ -154,12 +197,14 @@ impl Report {
                 "cluster": self.power_losses(&[Fault::PowerAll]),
             },
             "overlapping": self.injected.iter().filter(|i| i.company != Company::Alone).count(),
-            "acknowledged": summary.acknowledged,
-            "refused": summary.refused,
-            "unknown": summary.unknown,
-            "reads": summary.reads,
-            "lost": self.verdict.read_back.len(),
-            "stale": self.verdict.while_running.len(),
+            "acknowledged": counts.acknowledged,
+            "refused": counts.refused,
+            "unknown": counts.unknown,
+            "reads": counts.reads,
+            "ops_checked": self.ops_checked(),
+            "lost": self.lost(),
+            "stale": self.stale(),
+            "undecided": self.undecided().len(),
             "without_quorum": self.without_quorum.len(),
             "digests_compared": self.digests_compared,
             "wall_s": self.elapsed.as_secs_f64(),

@@ -1,0 +1,60 @@
+//! A run's row in the ledger of long runs.
+
+use std::collections::BTreeMap;
+
+use super::{Fault, Report, Until};
+use crate::proof::{Checkout, Row, Spans, Suite, Verdict};
+
+/// Broken promises that a row tells of; the log of the run has all.
+const NOTES_MAX: usize = 20;
+
+impl Report {
+    /// `checkout` is what the run began with.
+    #[must_use]
+    pub fn ledger_row(&self, checkout: &Checkout, profile: &str) -> Row {
+        let violations = self.violations();
+        let known = violations.len() as u64;
+        let counts = self.counts();
+        let verdict = match (violations.is_empty(), self.undecided().is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Invalid,
+            (true, true) => Verdict::Pass,
+        };
+        Row {
+            wall_ms: self.elapsed.as_millis() as u64,
+            ops_checked: Some(self.ops_checked()),
+            acknowledged_sync: Some(counts.acknowledged),
+            refused: Some(counts.refused),
+            unknown: Some(counts.unknown),
+            faults: by_kind(|fault| self.times(&[fault])),
+            power_losses: by_kind(|fault| self.power_losses(&[fault])),
+            lost: Some(self.lost()),
+            stale: Some(self.stale()),
+            other_violations: Some(known.saturating_sub(self.lost() + self.stale())),
+            undecided: Some(self.undecided().len() as u64),
+            until_write: self.spans(Until::Write),
+            until_read: self.spans(Until::Read),
+            verdict,
+            notes: violations.into_iter().chain(self.undecided().iter().cloned()).take(NOTES_MAX).collect(),
+            ..Row::new(
+                checkout,
+                Suite::Chaos,
+                format!("{profile}, {} nodes, {} shards", self.size.0, self.size.1),
+                self.seed,
+            )
+        }
+    }
+
+    /// Of all faults that came alone.
+    fn spans(&self, what: Until) -> Option<Spans> {
+        let at = |share| self.until(what, &Fault::ALL, share).map(|span| span.as_millis() as u64);
+        let times = self.alone(&Fault::ALL) as u64;
+        Some(Spans { times, p50_ms: at(0.5)?, p99_ms: at(0.99)? })
+    }
+}
+
+/// The kinds that there were any of.
+fn by_kind(times: impl Fn(Fault) -> usize) -> BTreeMap<String, u64> {
+    let counted = Fault::ALL.into_iter().map(|fault| (fault.name().to_owned(), times(fault) as u64));
+    counted.filter(|(_, times)| *times > 0).collect()
+}
