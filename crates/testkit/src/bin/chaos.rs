@@ -16,6 +16,8 @@ use fastness_testkit::proof::{self, Checkout, Row};
 /// Snapshots are made this often, so that most restarts and undos begin with one.
 const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
 
+const DURABILITIES: [&str; 3] = ["sync", "async", "disabled"];
+
 /// Injects faults and checks that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -41,6 +43,9 @@ struct Arguments {
     /// Shards.
     #[arg(long, default_value_t = 2)]
     shards: u32,
+    /// The mode. In async and disabled a power loss of all loses what was acknowledged and not yet committed: the ledger shows it.
+    #[arg(long, default_value = "sync", value_parser = DURABILITIES)]
+    durability: String,
     /// Workers of the load.
     #[arg(long, default_value_t = 16)]
     workers: usize,
@@ -165,6 +170,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         replicas: azs.len() as u32 - 1,
         azs,
         shards: arguments.shards,
+        durability: DURABILITIES.into_iter().find(|mode| *mode == arguments.durability).unwrap_or_default(),
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
         loses_unsynced: needs(Needs::Power),
         sets_clocks: needs(Needs::Clocks),
@@ -190,6 +196,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     if let Some(path) = &arguments.json {
         let mut row = report.row();
         row["profile"] = arguments.profile.as_str().into();
+        row["durability"] = arguments.durability.as_str().into();
         std::fs::write(path, format!("{row}\n")).with_context(|| path.display().to_string())?;
     }
     if report.violations().is_empty() && !arguments.keep {
