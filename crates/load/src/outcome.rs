@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Error codes by which a server says that it has not done anything. `ERR` is among them: a server reports bad requests with it,
 /// and nothing else.
-const REFUSALS: [&[u8]; 15] = [
+const REFUSALS: [&[u8]; 16] = [
     b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
@@ -31,6 +31,7 @@ const REFUSALS: [&[u8]; 15] = [
     b"CROSSSLOT",
     b"WRONGTYPE",
     b"EXECABORT",
+    b"BUSYKEY",
 ];
 
 /// Error codes after which a write may have happened, or may happen yet. `UNBLOCKED` ends a wait for what was written before.

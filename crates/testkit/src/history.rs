@@ -37,6 +37,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 pub use check::{Findings, Kind, Violation};
+pub use record::{History, Op, Span};
 
 use actor::{Actor, Tally};
 use record::Clock;

@@ -5,7 +5,7 @@
 //! - Rows are written by the tools that run, with [`append`], and by nobody else. Each carries a checksum over itself and the row before
 //!   it, so that one that was edited, removed from the middle or moved is found (`tests/proof.rs`); the page holds the number
 //!   of rows and the last checksum, so that a row removed from the end is found, too.
-//! - Whether a row counts is decided by [`rules`] when it is written, and stands in it with the reason. The page sums only what counts.
+//! - Whether a row counts is decided by [`counts`] when it is written, and stands in it with the reason. The page sums only what counts.
 //!   A run that found something counts like any other: what was lost is not made up for by a row that does not count.
 //! - What is not known is null, and never 0.
 //!

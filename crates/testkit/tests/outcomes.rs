@@ -74,7 +74,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
 }
 
 /// Words in capitals that begin a text and are neither an error's code nor the name of a command: units, options and the like.
-const NO_CODES: &[&str] = &["TLS", "HTTP", "PEM", "CA", "AES", "SLOTSRANGE"];
+const NO_CODES: &[&str] = &["TLS", "HTTP", "PEM", "CA", "AES", "SLOTSRANGE", "HELP"];
 
 /// The word that begins each text literal of a source file, if it is in capitals and others follow. Tests are left out.
 fn first_words(source: &str) -> BTreeSet<String> {

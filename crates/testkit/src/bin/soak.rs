@@ -1,12 +1,16 @@
 //! `make soak`: full load for a long time without any fault. Exit code 1: a node was elected although nothing had happened,
-//! or a promise was broken. Exit code 2: the run proves nothing.
+//! or a promise was broken. Exit code 2: the run proves nothing. A long run leaves a row in the ledger.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use fastness_testkit::cluster::{self, Cluster};
+use fastness_testkit::proof::{self, Checkout, Row, Suite, Verdict};
 use fastness_testkit::soak::{self, Options, Report};
+
+/// A shorter run is a trial, and leaves no row.
+const LONG: Duration = Duration::from_secs(600);
 
 /// Loads a cluster and checks that nobody is elected.
 #[derive(Debug, Parser)]
@@ -56,6 +60,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
         "disabled" => "disabled",
         other => anyhow::bail!("no durability is called {other:?}"),
     };
+    let checkout = Checkout::now()?;
     let options = Options {
         duration: Duration::try_from_secs_f64(arguments.minutes * 60.0)?,
         connections: arguments.connections,
@@ -68,10 +73,35 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
     let mut cluster = Cluster::start(&cluster::Options { shards, durability, ..cluster::Options::default() })?;
     cluster.keep_files();
     let report = soak::run(&cluster, &options, |line| println!("{line}")).await?;
+    if report.elapsed >= LONG {
+        let sealed = proof::append(row(&report, &options, shards, durability, &checkout))?;
+        println!("row {} of the ledger", sealed.number);
+    }
     if report.elections() == (0, 0) && report.violations.is_empty() {
         cluster.discard_files();
     }
     Ok(report)
+}
+
+fn row(report: &Report, options: &Options, shards: u32, durability: &str, checkout: &Checkout) -> Row {
+    let Options { connections, pipeline, value_bytes, .. } = options;
+    let profile = format!("{shards} shards, {connections} connections, pipeline {pipeline}, {value_bytes} bytes");
+    let mut row = Row::new(checkout, Suite::Soak, profile, options.seed);
+    durability.clone_into(&mut row.durability);
+    row.wall_ms = report.elapsed.as_millis() as u64;
+    row.acknowledged_sync = (durability == "sync").then_some(report.summary.acknowledged);
+    row.refused = Some(report.summary.refused);
+    row.unknown = Some(report.summary.unknown);
+    row.notes.extend(report.violations.iter().map(ToString::to_string));
+    let (elections, changes) = report.elections();
+    if (elections, changes) != (0, 0) {
+        row.notes.push(format!("{elections} unwanted elections, {changes} other leaders"));
+    }
+    row.verdict = if row.notes.is_empty() { Verdict::Pass } else { Verdict::Fail };
+    // The ledger of writes does not tell lost ones from stale reads.
+    let none = report.violations.is_empty().then_some(0);
+    (row.lost, row.stale) = (none, none);
+    row
 }
 
 fn print(report: &Report) -> ExitCode {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Checkout;
+use crate::history::{self, Counts};
 
 /// Which of the suites ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,6 +120,9 @@ pub struct Row {
     pub notes: Vec<String>,
 }
 
+/// Notes that are taken over from a verdict: enough to know what to look for.
+const NOTES_MAX: usize = 10;
+
 impl Row {
     /// A row of a run that began now, with nothing known yet: it is invalid until its verdict is set.
     #[must_use]
@@ -155,6 +159,27 @@ impl Row {
         }
     }
 
+    /// Takes over what the histories of a `sync` run have shown. A run with anything undecided is invalid, unless it found something.
+    pub fn judge(&mut self, histories: &history::Verdict) {
+        let all = histories.by_workload.values().fold(Counts::default(), |sum, counts| sum + *counts);
+        let violations = histories.violations.len() as u64;
+        self.ops_checked = Some(histories.ops_checked);
+        self.acknowledged_sync = Some(all.acknowledged);
+        self.refused = Some(all.refused);
+        self.unknown = Some(all.unknown);
+        self.lost = Some(histories.lost);
+        self.stale = Some(histories.stale);
+        self.other_violations = Some(violations - histories.lost - histories.stale);
+        self.undecided = Some(histories.undecided.len() as u64);
+        self.verdict = match (violations, histories.undecided.is_empty()) {
+            (0, true) => Verdict::Pass,
+            (0, false) => Verdict::Invalid,
+            _ => Verdict::Fail,
+        };
+        let shown = histories.violations.iter().map(ToString::to_string).chain(histories.undecided.iter().cloned());
+        self.notes.extend(shown.take(NOTES_MAX));
+    }
+
     /// A run that counts.
     #[cfg(test)]
     pub(crate) fn sample(suite: Suite, seed: u64) -> Row {
@@ -171,5 +196,42 @@ impl Row {
             verdict: Verdict::Pass,
             ..Row::new(&checkout, suite, "mixed", seed)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Kind, Violation};
+
+    #[test]
+    fn what_histories_show_is_taken_over() {
+        let counts = Counts { acknowledged: 7, refused: 2, unknown: 1, reads: 5 };
+        let good = history::Verdict {
+            violations: Vec::new(),
+            undecided: Vec::new(),
+            ops_checked: 12,
+            lost: 0,
+            stale: 0,
+            by_workload: BTreeMap::from([("bank", counts), ("set", counts)]),
+        };
+        let judged = |verdict: &history::Verdict| {
+            let mut row = Row { verdict: Verdict::Pass, ..Row::sample(Suite::Chaos, 1) };
+            row.judge(verdict);
+            row
+        };
+        let row = judged(&good);
+        assert_eq!((row.verdict, row.acknowledged_sync, row.ops_checked), (Verdict::Pass, Some(14), Some(12)));
+
+        let undecided = history::Verdict { undecided: vec!["bank: too low".into()], ..good.clone() };
+        assert_eq!(judged(&undecided).verdict, Verdict::Invalid);
+
+        let violation =
+            |kind| Violation { workload: "bank", key: "k".into(), kind, what: "gone".into(), history: Vec::new() };
+        let violations = vec![violation(Kind::Lost), violation(Kind::Torn)];
+        let bad = history::Verdict { violations, lost: 1, ..undecided };
+        let row = judged(&bad);
+        assert_eq!((row.verdict, row.lost, row.other_violations), (Verdict::Fail, Some(1), Some(1)));
+        assert_eq!(row.notes, ["bank k: Lost: gone", "bank k: Torn: gone", "bank: too low"]);
     }
 }

@@ -45,12 +45,13 @@ pub type Transaction = Vec<AppendOp>;
 pub fn check(history: &History<Transaction>, findings: &mut Findings) {
     let lists = Lists::of(history);
     let before = findings.violations.len();
+    lists.check_lost(findings);
     lists.check_reads(findings);
     if findings.violations.len() > before {
         // There is no order of elements to go on with.
         return;
     }
-    lists.check_appends(findings);
+    lists.check_places(findings);
     for (at, op) in history.ops.iter().enumerate() {
         lists.check_transaction(at, op, findings);
     }
@@ -171,19 +172,20 @@ impl<'a> Lists<'a> {
         }
     }
 
-    fn check_appends(&self, findings: &mut Findings) {
+    /// What was acknowledged before the last read of its list was sent is in it.
+    fn check_lost(&self, findings: &mut Findings) {
+        let mut last: HashMap<usize, (u64, HashSet<u64>)> = HashMap::new();
+        for (op, list, elements) in self.reads() {
+            if last.get(&list).is_none_or(|(call, _)| *call <= op.span.call) {
+                last.insert(list, (op.span.call, elements.iter().copied().collect()));
+            }
+        }
         for (&(list, element), writer) in &self.writers {
             let op = &self.history.ops[writer.transaction];
             let Some(end) = op.span.end else { continue };
-            match self.places.get(&(list, element)) {
-                Some(at) if writer.length.is_some_and(|length| length != at + 1) => {
-                    let said = writer.length.unwrap_or(0);
-                    let what =
-                        format!("{element:x} was answered to be number {said} of list {list}, and is {}", at + 1);
-                    self.broken(findings, Kind::Order, what);
-                }
-                Some(_) => {}
-                None if self.reads().any(|(read, of, _)| of == list && read.span.call > end) => {
+            match last.get(&list).filter(|(call, _)| *call > end) {
+                Some((_, elements)) if elements.contains(&element) => {}
+                Some(_) => {
                     let what =
                         format!("{element:x} was acknowledged to client {} and is not in list {list}", op.client);
                     self.broken(findings, Kind::Lost, what);
@@ -194,6 +196,19 @@ impl<'a> Lists<'a> {
                         .undecided
                         .push(format!("{WORKLOAD} {key}: list {list} was not read after its last append"));
                 }
+            }
+        }
+    }
+
+    /// An element stands where its answer said.
+    fn check_places(&self, findings: &mut Findings) {
+        for ((list, element), writer) in &self.writers {
+            let place = self.places.get(&(*list, *element)).map(|place| place + 1);
+            if let (Some(place), Some(said)) = (place, writer.length)
+                && place != said
+            {
+                let what = format!("{element:x} was answered to be number {said} of list {list}, and is {place}");
+                self.broken(findings, Kind::Order, what);
             }
         }
     }

@@ -53,6 +53,18 @@ fn a_lost_append_is_refuted() {
 }
 
 #[test]
+fn a_lost_append_is_told_from_an_order_that_two_histories_made() {
+    // 2 was acknowledged and seen; whoever came next did not have it, and went on without.
+    let ops = [
+        at(1, 0, 10, vec![append(0, 1)]),
+        at(1, 20, 30, vec![append(0, 2), read(0, &[1, 2])]),
+        at(2, 40, 50, vec![append(0, 3)]),
+        at(READER, 60, 70, vec![read(0, &[1, 3])]),
+    ];
+    assert_eq!(kinds(ops), [Kind::Lost, Kind::Order]);
+}
+
+#[test]
 fn a_stale_read_is_refuted() {
     let ops =
         [at(1, 0, 10, vec![append(0, 1)]), at(2, 20, 30, vec![read(0, &[])]), at(READER, 40, 50, vec![read(0, &[1])])];

@@ -21,6 +21,8 @@ pub const UNKNOWN_MAX: usize = 15;
 pub const CLIENTS_MAX: usize = 5;
 /// For one search.
 const SEARCH_MAX: Duration = Duration::from_secs(20);
+/// For one that only tells what kind of violation was found.
+const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
 /// What the checker needs to know of a model's operations, to say what kind of promise is broken.
 pub trait Checked: Model<Metadata = ()> {
@@ -37,7 +39,7 @@ pub fn check<M: Checked>(history: &History<M::Op>, findings: &mut Findings) {
         findings.undecided.push(format!("{} {}: {why}", M::WORKLOAD, history.key));
         return;
     }
-    match search::<M>(history, |_| true) {
+    match search::<M>(history, SEARCH_MAX, |_| true) {
         CheckResult::Ok => findings.ops_checked += history.ops.len() as u64,
         CheckResult::Unknown => {
             let ops = history.ops.len();
@@ -65,9 +67,9 @@ fn past_bounds<T>(history: &History<T>) -> Option<String> {
 }
 
 /// Searches an order of those operations that are to be kept.
-fn search<M: Checked>(history: &History<M::Op>, keep: impl Fn(&Op<M::Op>) -> bool) -> CheckResult {
+fn search<M: Checked>(history: &History<M::Op>, longest: Duration, keep: impl Fn(&Op<M::Op>) -> bool) -> CheckResult {
     let operations: Vec<Operation<M>> = history.ops.iter().filter(|op| keep(op)).map(operation).collect();
-    check_operations_timeout(&operations, SEARCH_MAX)
+    check_operations_timeout(&operations, longest)
 }
 
 fn operation<M: Checked>(op: &Op<M::Op>) -> Operation<M> {
@@ -82,7 +84,7 @@ fn operation<M: Checked>(op: &Op<M::Op>) -> Operation<M> {
 
 /// What is wrong shows in what need not be left out for the rest to fit: the reads after the run, or all reads.
 fn explain<M: Checked>(history: &History<M::Op>) -> Violation {
-    let fits = |keep: fn(&Op<M::Op>) -> bool| search::<M>(history, keep) == CheckResult::Ok;
+    let fits = |keep: fn(&Op<M::Op>) -> bool| search::<M>(history, EXPLAIN_MAX, keep) == CheckResult::Ok;
     let (kind, what) = if fits(|op| op.client != READER) {
         (Kind::Lost, "what is there after the run fits no order of the operations")
     } else if fits(|op| !M::is_read(&op.what)) {
