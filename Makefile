@@ -71,8 +71,9 @@ soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/soak" \
 		--minutes $(or $(MINUTES),30) $(ARGS)
 
-sim: build-tools ## whole shards in simulated time, with lost messages, crashes and slow disks; SEEDS=1..101
-	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --seeds $(or $(SEEDS),1..101) $(ARGS)
+sim: build-tools ## whole shards in simulated time, while everything goes wrong: SEED=n replays one, SEEDS=1000 JOBS=2 many
+	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		--jobs $(or $(JOBS),2) $(ARGS)
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)
 	@$(ENV); install -D -m 755 "$$CARGO_TARGET_DIR/release/fastness" '$(PREFIX)/bin/fastness'
