@@ -74,8 +74,9 @@ soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/soak" \
 		--minutes $(or $(MINUTES),30) $(ARGS)
 
-sim: build-tools ## whole shards in simulated time, with lost messages, crashes and slow disks; SEEDS=1..101
-	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --seeds $(or $(SEEDS),1..101) $(ARGS)
+sim: build-tools ## whole shards in simulated time, while everything goes wrong: SEED=n replays one, SEEDS=1000 JOBS=2 many
+	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		--jobs $(or $(JOBS),2) $(ARGS)
 
 plants: build-tools ## hunts planted bugs, mistakes in the path of a write, with the simulation; ARGS='--help'
 	@$(ENV); "$$CARGO_TARGET_DIR/release/plants" $(ARGS)

@@ -156,6 +156,23 @@ impl MemoryDisk {
         MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
     }
 
+    /// A disk that holds what a crash would leave of this one.
+    #[must_use]
+    pub fn synced(&self) -> MemoryDisk {
+        let disk = self.disk.lock();
+        let copy = Disk { synced: disk.synced.clone(), current: disk.synced.clone(), ..Disk::default() };
+        MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// Whether what is stored under a key would survive a crash.
+    #[must_use]
+    pub fn is_synced(&self, family: Family, key: &[u8]) -> bool {
+        let disk = self.disk.lock();
+        let at = |families: &Families| families.get(&family).and_then(|map| map.get(key)).cloned();
+        let current = at(&disk.current);
+        current.is_some() && current == at(&disk.synced)
+    }
+
     /// Every key and value of a family.
     #[must_use]
     pub fn dump(&self, family: Family) -> Vec<KeyValue> {

@@ -1,24 +1,35 @@
-//! Many seeds of the simulation. Prints one line per seed; exit code 1: a promise was broken.
+//! Many seeds of the simulation. Prints one line per seed and the table of what happened; exit code 1: a promise was broken, or
+//! something never happened in many seeds.
 //!
 //! `RUST_LOG=fastness=debug` (for example) shows what the nodes of a single seed do.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
-use fastness_testkit::sim::{self, Options};
+use fastness_testkit::sim::{self, Coverage, Fault, Options, Profile, Report, SEEDS_MIN, Verdict};
 
 /// Runs simulations of the whole shard path.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Seeds A..B, B not included, or one seed.
-    #[arg(long, value_parser = seeds, default_value = "1..101")]
-    seeds: Range<u64>,
+    /// The first seed; alone, if --seeds says nothing else.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds, from --seed or from 1 on; without both 100.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// How long faults come, simulated seconds.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 20)]
     faults_for_s: u64,
+    /// sync, async, switching or disabled, for all seeds; without it each seed chooses.
+    #[arg(long, value_parser = profile)]
+    profile: Option<Profile>,
+    /// Simulations at once, each on a thread of its own.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// Write everything that happens to this file; of one seed.
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -27,11 +38,52 @@ struct Arguments {
     keep_going: bool,
 }
 
-fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
-    match text.split_once("..") {
-        Some((from, to)) => Ok(number(from)?..number(to)?),
-        None => number(text).map(|seed| seed..seed + 1),
+fn profile(text: &str) -> Result<Profile, String> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.to_string() == text);
+    found.ok_or_else(|| "sync, async, switching or disabled".to_owned())
+}
+
+impl Arguments {
+    fn seeds(&self) -> Vec<u64> {
+        let first = self.seed.unwrap_or(1);
+        let count = self.seeds.unwrap_or(if self.seed.is_some() { 1 } else { 100 });
+        (first..first + count).collect()
+    }
+
+    fn options(&self, seed: u64) -> Options {
+        let faults_for = Duration::from_secs(self.faults_for_s);
+        Options { faults_for, profile: self.profile, trace: self.trace.clone(), ..Options::new(seed) }
+    }
+}
+
+/// What came of all seeds.
+#[derive(Default)]
+struct Suite {
+    coverage: Coverage,
+    broken: Vec<u64>,
+    void: Vec<u64>,
+    holds: usize,
+    checked: u64,
+    acknowledged_sync: u64,
+    simulated: Duration,
+}
+
+impl Suite {
+    fn add(&mut self, report: &Report) {
+        println!("{report}");
+        report.violations.iter().for_each(|violation| println!("BROKEN {violation}"));
+        self.simulated += report.elapsed;
+        match report.verdict() {
+            Verdict::Holds => {
+                // Only what counts fills the table.
+                self.coverage.merge(&report.coverage);
+                self.holds += 1;
+                self.checked += report.checked();
+                self.acknowledged_sync += report.summary.acknowledged_sync;
+            }
+            Verdict::Broken => self.broken.push(report.seed),
+            Verdict::Void(_) => self.void.push(report.seed),
+        }
     }
 }
 
@@ -39,22 +91,43 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let arguments = Arguments::parse();
-    let mut broken = Vec::new();
-    for seed in arguments.seeds.clone() {
-        let faults_for = Duration::from_secs(arguments.faults_for_s);
-        let options = Options { faults_for, trace: arguments.trace.clone(), ..Options::new(seed) };
-        let report = sim::run(&options);
-        println!("{report}");
-        for violation in &report.violations {
-            println!("BROKEN {violation}");
+    let seeds = arguments.seeds();
+    let began = Instant::now();
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let suite = Mutex::new(Suite::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed)
+                    && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let report = sim::run(&arguments.options(*seed));
+                    suite.lock().expect("no job panics").add(&report);
+                    stop.fetch_or(!(report.violations.is_empty() || arguments.keep_going), Ordering::Relaxed);
+                }
+            });
         }
-        if !report.violations.is_empty() {
-            broken.push(seed);
-            if !arguments.keep_going {
-                break;
-            }
-        }
+    });
+    conclude(&arguments, &suite.into_inner().expect("no job panics"), began.elapsed())
+}
+
+fn conclude(arguments: &Arguments, suite: &Suite, took: Duration) -> ExitCode {
+    let Suite { coverage, broken, void, holds, checked, acknowledged_sync, simulated } = suite;
+    let per_hour = (holds + void.len() + broken.len()) as f64 / took.as_secs_f64().max(0.001) * 3_600.0;
+    println!("\n{coverage}");
+    println!(
+        "{holds} seeds hold, {} void {void:?}; {checked} operations checked, {acknowledged_sync} writes acknowledged under sync; \
+         {:.0} simulated s in {:.0} s, {per_hour:.0} seeds per hour",
+        void.len(),
+        simulated.as_secs_f64(),
+        took.as_secs_f64()
+    );
+    println!("seeds with broken promises: {broken:?} (replay: simulate --seed N)");
+    let empty = coverage.empty_cells(&Fault::ALL);
+    let must_be_full = *holds >= SEEDS_MIN && arguments.profile.is_none();
+    if !empty.is_empty() {
+        let verdict = if must_be_full { "FAILED" } else { "too few seeds of all profiles to mind" };
+        println!("never happened: {empty:?} ({verdict})");
     }
-    println!("seeds with broken promises: {broken:?} (replay: simulate --seeds N)");
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if broken.is_empty() && !(must_be_full && !empty.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -2,36 +2,32 @@
 //! keys, several commands at a time on one connection; what comes of it goes into the ledger.
 //!
 //! A client follows redirections and tries another node after any refusal, but never repeats a command. A reply that does
-//! not come in time is an unknown outcome, and its connection is given up.
+//! not come in time is an unknown outcome, and its connection is given up. In front of every reply stands where it comes from.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_load::ledger::{Book, ReadStart};
 use fastness_load::outcome::{Outcome, classify};
 use fastness_resp::request;
-use fastness_resp::value::{self, Value};
+use fastness_resp::value::Value;
 use fastness_types::{NodeId, SLOTS, ShardId, slot_of};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
-use turmoil::net::TcpStream;
 
-use crate::sim::door;
+use crate::sim::connection::{Connection, connect, connect_readonly};
+use crate::sim::ledger::{Ledger, ReadStart};
 use crate::sim::net::host;
+use crate::sim::plan::Plan;
+use crate::sim::stamp::Stamp;
 use crate::sim::trace::Trace;
 
 /// Registers of one client.
 const KEYS_EACH: usize = 6;
 /// Commands that a client sends at once, at most.
 const PIPELINE_MAX: usize = 4;
-const CONNECT_TIME_MAX: Duration = Duration::from_millis(300);
-const REPLY_TIME_MAX: Duration = Duration::from_millis(1_500);
 /// After a round in which something was refused or unknown.
 const BACK_OFF: Duration = Duration::from_millis(15);
 /// One value in so many is long enough to be cut on its way between nodes.
@@ -56,12 +52,12 @@ pub struct ClientOptions {
     pub clients: usize,
     /// Of its choices.
     pub seed: u64,
-    /// Where shards are served.
-    pub nodes: Vec<NodeId>,
+    /// Who serves shards.
+    pub plan: Rc<RefCell<Plan>>,
     /// How many shards.
     pub shards: u32,
     /// The ledger of all clients.
-    pub book: Arc<Book>,
+    pub ledger: Rc<RefCell<Ledger>>,
     /// See [`Phase`].
     pub phase: Rc<Cell<Phase>>,
     /// Notes every outcome.
@@ -74,22 +70,18 @@ pub fn client_host(id: usize) -> String {
     format!("client-{id}")
 }
 
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-}
-
 /// One client.
 pub struct Client {
     options: ClientOptions,
     rng: SmallRng,
     /// Whom it believes to be a shard's primary.
     believed: BTreeMap<ShardId, NodeId>,
-    connections: HashMap<(ShardId, NodeId), Connection>,
-    replica_connections: HashMap<(ShardId, NodeId), Connection>,
-    /// What a reader may see at least who asks replicas: nothing.
-    from_the_start: HashMap<String, ReadStart>,
+    connections: BTreeMap<(ShardId, NodeId), Connection>,
+    replica_connections: BTreeMap<(ShardId, NodeId), Connection>,
 }
+
+/// What came back for a command.
+type Answer = Result<(Value, Stamp), Outcome>;
 
 enum Command {
     Set {
@@ -134,14 +126,11 @@ impl Client {
     #[must_use]
     pub fn new(options: ClientOptions) -> Client {
         let rng = SmallRng::seed_from_u64(options.seed);
-        let keys = (0..options.clients).flat_map(|client| (0..KEYS_EACH).map(move |number| register(client, number)));
-        let from_the_start = keys.map(|key| (key.clone(), options.book.before_read(&key))).collect();
         Client {
             rng,
             believed: BTreeMap::new(),
-            connections: HashMap::new(),
-            replica_connections: HashMap::new(),
-            from_the_start,
+            connections: BTreeMap::new(),
+            replica_connections: BTreeMap::new(),
             options,
         }
     }
@@ -162,30 +151,32 @@ impl Client {
     /// Reads every key of the ledger back from its primary; the keys that could not be read in time.
     pub async fn read_everything_back(mut self, patience: Duration) -> Vec<String> {
         let until = tokio::time::Instant::now() + patience;
-        let book = self.options.book.clone();
+        let ledger = self.options.ledger.clone();
         let mut unread = Vec::new();
-        for key in book.register_keys() {
-            let start = book.before_read(&key);
+        let keys = ledger.borrow().register_keys();
+        for key in keys {
+            let start = ledger.borrow().before_read(&key);
             match self.read_back(&key, until).await {
-                Some(value) => book.read(&key, start, value.as_bytes()),
+                Some((value, stamp)) => ledger.borrow_mut().read(&key, start, value.as_bytes(), stamp),
                 None => unread.push(key),
             }
         }
-        for key in book.counter_keys() {
+        let keys = ledger.borrow().counter_keys();
+        for key in keys {
             match self.read_back(&key, until).await {
-                Some(value) => book.read_counter(&key, value.as_bytes().and_then(number)),
+                Some((value, _)) => ledger.borrow_mut().read_counter(&key, value.as_bytes().and_then(number)),
                 None => unread.push(key),
             }
         }
         unread
     }
 
-    async fn read_back(&mut self, key: &str, until: tokio::time::Instant) -> Option<Value> {
+    async fn read_back(&mut self, key: &str, until: tokio::time::Instant) -> Option<(Value, Stamp)> {
         while tokio::time::Instant::now() < until {
-            let command = Command::Get { key: key.to_owned(), start: self.options.book.before_read(key) };
+            let command = self.get(key.to_owned());
             let shard = shard_of(key, self.options.shards);
             match self.call(shard, &[command]).await.pop() {
-                Some(Ok(value)) if classify(&value) == Outcome::Acknowledged => return Some(value),
+                Some(Ok((value, stamp))) if classify(&value) == Outcome::Acknowledged => return Some((value, stamp)),
                 _ => tokio::time::sleep(BACK_OFF).await,
             }
         }
@@ -201,11 +192,22 @@ impl Client {
             commands.push(self.any_command(Some((shard, &commands))));
         }
         let answers = self.call(shard, &commands).await;
-        let mut fine = true;
+        let (mut fine, mut refused, mut read) = (true, false, false);
         for (command, answer) in commands.iter().zip(answers) {
-            fine &= self.note(command, answer);
+            let is_read = matches!(command, Command::Get { .. });
+            let outcome = self.note(command, answer);
+            fine &= outcome == Outcome::Acknowledged;
+            refused |= outcome == Outcome::Refused && !is_read;
+            read |= outcome == Outcome::Acknowledged && is_read;
+        }
+        if refused && read {
+            self.options.ledger.borrow_mut().read_beside_a_refusal();
         }
         fine
+    }
+
+    fn get(&self, key: String) -> Command {
+        Command::Get { start: self.options.ledger.borrow().before_read(&key), key }
     }
 
     /// A command; to `shard` if one is given, and no second INCR beside `others`: whose value belongs to which is unclear
@@ -226,8 +228,8 @@ impl Client {
                     // A read of the first command's key always fits.
                     if self.rng.random_ratio(1, 4) {
                         let key = others[0].key().to_owned();
-                        if self.from_the_start.contains_key(&key) {
-                            return Command::Get { start: self.options.book.before_read(&key), key };
+                        if key.contains(":k") {
+                            return self.get(key);
                         }
                     }
                     continue;
@@ -237,42 +239,44 @@ impl Client {
                 0..9 => self.write(key),
                 9..12 => Command::Incr { key },
                 12 => Command::Expiring { key },
-                _ => Command::Get { start: self.options.book.before_read(&key), key },
+                _ => self.get(key),
             };
         }
     }
 
     fn write(&mut self, key: String) -> Command {
-        let number = self.options.book.next_number(&key);
+        let shard = shard_of(&key, self.options.shards);
+        let number = self.options.ledger.borrow_mut().next_number(shard, &key);
         let long = self.rng.random_ratio(1, LONG_VALUE_ODDS);
         let pad = if long { LONG_VALUE_BYTES } else { self.rng.random_range(0..60) };
         Command::Set { key, number, value: format!("{number}:{}", "x".repeat(pad)).into_bytes() }
     }
 
-    /// Enters an answer into the ledger. True if it is one that was hoped for.
-    fn note(&self, command: &Command, answer: Result<Value, Outcome>) -> bool {
-        let outcome = answer.as_ref().map_or_else(|outcome| *outcome, classify);
-        let value = answer.as_ref().ok().filter(|_| outcome == Outcome::Acknowledged);
-        let book = &self.options.book;
+    /// Enters an answer into the ledger.
+    fn note(&self, command: &Command, answer: Answer) -> Outcome {
+        let outcome = answer.as_ref().map_or_else(|outcome| *outcome, |(value, _)| classify(value));
+        let good = answer.ok().filter(|_| outcome == Outcome::Acknowledged);
+        let (value, stamp) = (good.as_ref().map(|(value, _)| value), good.as_ref().map(|(_, stamp)| *stamp));
+        let mut ledger = self.options.ledger.borrow_mut();
         self.options.trace.note(|| format!("{} {} {outcome:?} {:?}", self.options.id, command.key(), value.map(short)));
         match command {
-            Command::Set { key, number, .. } => book.wrote(key, *number, outcome),
+            Command::Set { key, number, .. } => ledger.wrote(key, *number, outcome, stamp),
             Command::Incr { key } => {
                 let raised = value.and_then(|value| if let Value::Integer(n) = value { Some(*n) } else { None });
-                book.raised(key, outcome, raised);
+                ledger.raised(key, outcome, raised, stamp);
             }
             Command::Get { key, start } => {
-                if let Some(value) = value {
-                    book.read(key, *start, value.as_bytes());
+                if let Some((value, stamp)) = &good {
+                    ledger.read(key, *start, value.as_bytes(), *stamp);
                 }
             }
             Command::Expiring { .. } => {}
         }
-        outcome == Outcome::Acknowledged
+        outcome
     }
 
     /// Sends commands to a shard's primary; one answer for each.
-    async fn call(&mut self, shard: ShardId, commands: &[Command]) -> Vec<Result<Value, Outcome>> {
+    async fn call(&mut self, shard: ShardId, commands: &[Command]) -> Vec<Answer> {
         let refused = || commands.iter().map(|_| Err(Outcome::Refused)).collect();
         let node = self.primary(shard);
         let mut connection = match self.connections.remove(&(shard, node)) {
@@ -287,11 +291,11 @@ impl Client {
         };
         let mut bytes = Vec::new();
         commands.iter().for_each(|command| command.encode(&mut bytes));
-        if timeout(REPLY_TIME_MAX, connection.stream.write_all(&bytes)).await.is_ok_and(|sent| sent.is_ok()) {
+        if connection.send(&bytes).await {
             let mut answers = Vec::new();
             while answers.len() < commands.len() {
                 let Some(answer) = connection.receive().await else { break };
-                self.learn(shard, &answer);
+                self.learn(shard, &answer.0);
                 answers.push(Ok(answer));
             }
             if answers.len() == commands.len() {
@@ -307,8 +311,13 @@ impl Client {
     }
 
     fn primary(&mut self, shard: ShardId) -> NodeId {
-        let any = *self.options.nodes.choose(&mut self.rng).expect("a cluster has nodes");
+        let any = self.any_node();
         *self.believed.entry(shard).or_insert(any)
+    }
+
+    fn any_node(&mut self) -> NodeId {
+        let plan = self.options.plan.borrow();
+        plan.voters.choose(&mut self.rng).expect("a cluster has nodes").node
     }
 
     fn learn(&mut self, shard: ShardId, answer: &Value) {
@@ -316,16 +325,16 @@ impl Client {
         self.believed.remove(&shard);
         let text = String::from_utf8_lossy(error).into_owned();
         let moved = text.strip_prefix("MOVED ").and_then(|rest| rest.split(' ').nth(1));
-        let node = moved
-            .and_then(|address| self.options.nodes.iter().find(|n| address.starts_with(&format!("{}:", host(**n)))));
-        if let Some(node) = node {
+        let plan = self.options.plan.borrow();
+        let is_at = |node: &&NodeId, address: &str| address.starts_with(&format!("{}:", host(**node)));
+        if let Some(node) = moved.and_then(|address| plan.known.iter().find(|node| is_at(node, address))) {
             self.believed.insert(shard, *node);
         }
     }
 
     /// Reads from any replica: it may be old, but it must have been written, and not refused.
     async fn ask_replica(&mut self) -> bool {
-        let node = *self.options.nodes.choose(&mut self.rng).expect("a cluster has nodes");
+        let node = self.any_node();
         let key = register(self.rng.random_range(0..self.options.clients), self.rng.random_range(0..KEYS_EACH));
         let shard = shard_of(&key, self.options.shards);
         let mut connection = match self.replica_connections.remove(&(shard, node)) {
@@ -337,11 +346,11 @@ impl Client {
         };
         let mut bytes = Vec::new();
         request::encode(&["GET", &key], &mut bytes);
-        let sent = timeout(REPLY_TIME_MAX, connection.stream.write_all(&bytes)).await.is_ok_and(|sent| sent.is_ok());
-        let Some(value) = (if sent { connection.receive().await } else { None }) else { return false };
+        let answer = if connection.send(&bytes).await { connection.receive().await } else { None };
+        let Some((value, stamp)) = answer else { return false };
         self.options.trace.note(|| format!("{} {node} {key} {:?}", self.options.id, short(&value)));
         if classify(&value) == Outcome::Acknowledged {
-            self.options.book.read(&key, self.from_the_start[&key], value.as_bytes());
+            self.options.ledger.borrow_mut().replica_read(&key, value.as_bytes(), stamp);
         }
         self.replica_connections.insert((shard, node), connection);
         true
@@ -369,36 +378,4 @@ fn short(value: &Value) -> String {
         other => format!("{other:?}"),
     };
     text.chars().take(40).collect()
-}
-
-async fn connect(shard: ShardId, node: NodeId) -> Option<Connection> {
-    let opened = timeout(CONNECT_TIME_MAX, TcpStream::connect((host(node), door::port(shard)))).await;
-    let stream = opened.ok()?.ok()?;
-    Some(Connection { stream, input: Vec::new() })
-}
-
-async fn connect_readonly(shard: ShardId, node: NodeId) -> Option<Connection> {
-    let mut connection = connect(shard, node).await?;
-    let mut bytes = Vec::new();
-    request::encode(&["READONLY"], &mut bytes);
-    timeout(REPLY_TIME_MAX, connection.stream.write_all(&bytes)).await.ok()?.ok()?;
-    (connection.receive().await? == Value::Simple(b"OK".to_vec())).then_some(connection)
-}
-
-impl Connection {
-    /// The next reply, if it comes in time.
-    async fn receive(&mut self) -> Option<Value> {
-        let wait = async {
-            loop {
-                if let Some((value, len)) = value::parse(&self.input).ok()? {
-                    self.input.drain(..len);
-                    return Some(value);
-                }
-                if self.stream.read_buf(&mut self.input).await.ok()? == 0 {
-                    return None;
-                }
-            }
-        };
-        timeout(REPLY_TIME_MAX, wait).await.ok().flatten()
-    }
 }

@@ -1,19 +1,22 @@
 //! The clocks of simulated nodes.
 //!
-//! Each node's boot clock has an origin and a rate of its own; wall clocks differ by a little. Rates stay within the
-//! drift that consensus allows for, unless a bug is planted. A reading is simulated time, so it never depends on the
-//! machine that runs the simulation.
+//! Each node's boot clock has an origin and a rate of its own, which can change while it runs; wall clocks differ by a little,
+//! and can be set. Rates stay within the drift that consensus allows for, unless a bug is planted. A reading is simulated time,
+//! so it never depends on the machine that runs the simulation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastness_types::{BootNs, Clock, WallMs};
+use parking_lot::Mutex;
 
 /// Wall time at the start of every simulation, milliseconds since the Unix epoch.
-const EPOCH_MS: u64 = 1_767_225_600_000;
+const EPOCH_MS: i64 = 1_767_225_600_000;
 /// Rates are in millionths.
 const RATE_ONE: u64 = 1_000_000;
+/// A boot clock is at most this fast or slow, millionths: two of them differ by less than the lease's drift margin.
+pub const DRIFT_MAX: i64 = 10_000;
 
 /// Simulated time as it is between two steps, for readings from outside of a host. Clones are the same time.
 #[derive(Debug, Clone, Default)]
@@ -32,34 +35,64 @@ impl SimTime {
     }
 }
 
-/// One node's clocks.
-#[derive(Debug, Clone)]
-pub struct SimClock {
-    time: SimTime,
-    /// Boot time at the simulation's start.
-    origin: Duration,
+/// How a clock runs.
+#[derive(Debug, Clone, Copy)]
+struct Dial {
+    /// Simulated time from which the rate counts, and what the boot clock showed then.
+    since: Duration,
+    boot: Duration,
     /// Millionths of a second that the boot clock counts per second.
     rate: u64,
     /// Added to the wall clock, milliseconds.
-    wall_ahead_ms: u64,
+    wall_ahead_ms: i64,
+}
+
+impl Dial {
+    fn boot_at(&self, elapsed: Duration) -> Duration {
+        let counted = u128::from(self.rate) * elapsed.saturating_sub(self.since).as_nanos() / u128::from(RATE_ONE);
+        self.boot + Duration::from_nanos(counted as u64)
+    }
+}
+
+/// One node's clocks. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct SimClock {
+    time: SimTime,
+    dial: Arc<Mutex<Dial>>,
 }
 
 impl SimClock {
-    /// `drift`: by how many millionths the boot clock is fast (or slow, if negative).
+    /// `origin`: boot time at the simulation's start. `drift`: by how many millionths the boot clock is fast (or slow, if
+    /// negative).
     #[must_use]
-    pub fn new(time: SimTime, origin: Duration, drift: i64, wall_ahead_ms: u64) -> SimClock {
-        SimClock { time, origin, rate: RATE_ONE.saturating_add_signed(drift), wall_ahead_ms }
+    pub fn new(time: SimTime, origin: Duration, drift: i64, wall_ahead_ms: i64) -> SimClock {
+        let rate = RATE_ONE.saturating_add_signed(drift);
+        let dial = Dial { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
+        SimClock { time, dial: Arc::new(Mutex::new(dial)) }
+    }
+
+    /// From now on the boot clock is fast, or slow, by another `drift`.
+    pub fn set_drift(&self, drift: i64) {
+        let now = self.time.elapsed();
+        let mut dial = self.dial.lock();
+        let boot = dial.boot_at(now);
+        *dial = Dial { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*dial };
+    }
+
+    /// Somebody sets the wall clock on, or back.
+    pub fn shift_wall(&self, by_ms: i64) {
+        self.dial.lock().wall_ahead_ms += by_ms;
     }
 }
 
 impl Clock for SimClock {
     fn wall(&self) -> WallMs {
-        WallMs(EPOCH_MS + self.wall_ahead_ms + self.time.elapsed().as_millis() as u64)
+        let ahead = self.dial.lock().wall_ahead_ms;
+        WallMs((EPOCH_MS + ahead + self.time.elapsed().as_millis() as i64) as u64)
     }
 
     fn boot(&self) -> BootNs {
-        let counted = u128::from(self.rate) * self.time.elapsed().as_nanos() / u128::from(RATE_ONE);
-        BootNs(self.origin.as_nanos() as u64 + counted as u64)
+        BootNs(self.dial.lock().boot_at(self.time.elapsed()).as_nanos() as u64)
     }
 }
 
@@ -73,6 +106,19 @@ mod tests {
         let clock = SimClock::new(time.clone(), Duration::from_secs(100), -500_000, 7);
         time.set(Duration::from_secs(10));
         assert_eq!(clock.boot(), BootNs(105_000_000_000));
-        assert_eq!(clock.wall(), WallMs(EPOCH_MS + 10_007));
+        assert_eq!(clock.wall(), WallMs(EPOCH_MS as u64 + 10_007));
+    }
+
+    #[test]
+    fn a_clock_that_is_changed_does_not_jump_in_boot_time() {
+        let time = SimTime::default();
+        let clock = SimClock::new(time.clone(), Duration::ZERO, 0, 0);
+        time.set(Duration::from_secs(10));
+        clock.set_drift(-500_000);
+        assert_eq!(clock.boot(), BootNs(10_000_000_000));
+        time.set(Duration::from_secs(12));
+        clock.shift_wall(-600_000);
+        assert_eq!(clock.boot(), BootNs(11_000_000_000));
+        assert_eq!(clock.wall(), WallMs(EPOCH_MS as u64 + 12_000 - 600_000));
     }
 }

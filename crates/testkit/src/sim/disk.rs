@@ -1,13 +1,14 @@
 //! The disk of a simulated node: it outlives crashes, and its speed can be changed while the node runs.
 //!
-//! A write takes a while before the disk has it and a while after: a crash in the first span loses it, one in the second
+//! A write takes a while before the disk has it and a while after: a crash in the first span tears it off, one in the second
 //! finds it stored although nobody was told. That is the log's own driver; here are only the numbers.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_log::memory::{MemoryDisk, MemoryStore};
+use fastness_log::key::Key;
+use fastness_log::memory::{MemoryDisk, MemoryFault, MemoryStore};
 use fastness_log::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch};
 use fastness_log::{DriverLatency, WriteLoad};
 use parking_lot::Mutex;
@@ -21,13 +22,20 @@ const FORGOTTEN_MAX: usize = 8;
 
 struct Dial {
     rng: SmallRng,
+    disk: MemoryDisk,
     span_us: Range<u64>,
+    /// Writes that began while the disk was not healthy.
+    slowed: u64,
+    /// Syncs before the newest write began; as many afterwards: it is not on the disk yet.
+    syncs_before: u64,
+    /// What the disk held when it was last opened.
+    at_start: MemoryDisk,
+    wiped: bool,
 }
 
 /// A node's disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
-    disk: MemoryDisk,
     dial: Arc<Mutex<Dial>>,
     /// Planted: says that it has synced, and has not.
     lies: bool,
@@ -37,8 +45,15 @@ impl SimDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(seed: u64, lies: bool) -> SimDisk {
-        let dial = Dial { rng: SmallRng::seed_from_u64(seed), span_us: HEALTHY_US };
-        SimDisk { disk: MemoryDisk::new(), dial: Arc::new(Mutex::new(dial)), lies }
+        let rng = SmallRng::seed_from_u64(seed);
+        let disk = MemoryDisk::new();
+        let dial =
+            Dial { rng, at_start: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
+        SimDisk { dial: Arc::new(Mutex::new(dial)), lies }
+    }
+
+    fn disk(&self) -> MemoryDisk {
+        self.dial.lock().disk.clone()
     }
 
     /// Opens it after a start.
@@ -46,7 +61,9 @@ impl SimDisk {
     /// # Errors
     /// It is open already.
     pub fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError> {
-        let store = self.disk.open()?;
+        let disk = self.disk();
+        self.dial.lock().at_start = disk.copy();
+        let store = disk.open()?;
         Ok(if self.lies { Arc::new(Unsynced(store)) } else { store })
     }
 
@@ -57,6 +74,8 @@ impl SimDisk {
         Box::new(move |_| {
             let mut dial = dial.lock();
             let span_us = dial.span_us.clone();
+            dial.slowed += u64::from(span_us != HEALTHY_US);
+            dial.syncs_before = dial.disk.syncs();
             let mut half = || Duration::from_micros(dial.rng.random_range(span_us.clone()));
             DriverLatency { before: half(), after: half() }
         })
@@ -67,19 +86,83 @@ impl SimDisk {
         self.dial.lock().span_us = span.start.as_micros() as u64..span.end.as_micros() as u64;
     }
 
+    /// How many writes have begun while the disk was not healthy.
+    #[must_use]
+    pub fn slowed(&self) -> u64 {
+        self.dial.lock().slowed
+    }
+
+    /// From now on nothing more fits.
+    pub fn fill(&self) {
+        self.disk().set_capacity(Some(0));
+    }
+
+    /// The next write is stored and its sync fails.
+    pub fn fail_sync(&self) {
+        self.disk().inject(MemoryFault::Sync);
+    }
+
     /// Healthy again.
     pub fn recover(&self) {
         self.dial.lock().span_us = HEALTHY_US;
+        self.disk().set_capacity(None);
     }
 
-    /// The machine is gone, with what was not synced.
-    pub fn crash(&self) {
-        let unsynced = self.disk.unsynced();
-        let lost = self.dial.lock().rng.random_range(0..=unsynced.min(FORGOTTEN_MAX));
-        self.disk.crash(unsynced - lost);
+    /// The machine is gone, with what was not synced. Of a write that was under way it tells whether it was torn off.
+    pub fn crash(&self) -> bool {
+        let mut dial = self.dial.lock();
+        let unsynced = dial.disk.unsynced();
+        let lost = dial.rng.random_range(0..=unsynced.min(FORGOTTEN_MAX));
+        dial.disk.crash(unsynced - lost);
+        dial.disk.syncs() == dial.syncs_before
+    }
+
+    /// Whether what the disk has under a key is on stable storage.
+    #[must_use]
+    pub fn is_synced(&self, key: Key) -> bool {
+        self.disk().is_synced(key.family(), &key.encode())
+    }
+
+    /// A disk that holds what a crash would leave, for those who look at it from outside.
+    #[must_use]
+    pub fn synced(&self) -> MemoryDisk {
+        self.disk().synced()
+    }
+
+    /// One bit of an entry in the middle of the log changes. False if the log is too short to have one.
+    pub fn corrupt_middle(&self) -> bool {
+        let mut dial = self.dial.lock();
+        let entries = dial.disk.dump(Family::Log);
+        if entries.len() < 3 {
+            return false;
+        }
+        let at = dial.rng.random_range(0..entries.len() - 1);
+        let (key, mut value) = entries[at].clone();
+        let bit = dial.rng.random_range(0..value.len() * 8);
+        value[bit / 8] ^= 1 << (bit % 8);
+        dial.disk.edit(Family::Log, &key, Some(value));
+        true
+    }
+
+    /// Somebody puts an empty disk in its place.
+    pub fn wipe(&self) {
+        let mut dial = self.dial.lock();
+        dial.disk = MemoryDisk::new();
+        dial.wiped = true;
+    }
+
+    /// Whether it is not the disk any more that the node was made a member with.
+    #[must_use]
+    pub fn is_wiped(&self) -> bool {
+        self.dial.lock().wiped
+    }
+
+    /// Somebody puts the copy in its place that was made when the node was last started.
+    pub fn roll_back(&self) {
+        let mut dial = self.dial.lock();
+        dial.disk = dial.at_start.copy();
     }
 }
-
 /// A disk whose sync does nothing.
 struct Unsynced(Arc<MemoryStore>);
 
@@ -106,5 +189,44 @@ impl OrderedStore for Unsynced {
 
     fn place(&self) -> String {
         self.0.place()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fastness_types::GroupId;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_only_says_that_it_has_synced_is_seen_from_outside() {
+        for (lies, stable) in [(false, true), (true, false)] {
+            let disk = SimDisk::new(1, lies);
+            let key = Key::Entry { group: GroupId(1), index: 1 };
+            let mut batch = WriteBatch::new();
+            batch.put(key.family(), key.encode(), b"entry".to_vec());
+            disk.open().unwrap().write(batch, true).unwrap();
+            assert_eq!(disk.is_synced(key), stable);
+            assert_eq!(disk.synced().dump(Family::Log).len(), usize::from(stable));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_rolled_back_holds_what_it_held_at_the_start() {
+        let disk = SimDisk::new(1, false);
+        let key = Key::Entry { group: GroupId(1), index: 1 };
+        let write = |value: &[u8]| {
+            let mut batch = WriteBatch::new();
+            batch.put(key.family(), key.encode(), value.to_vec());
+            disk.open().unwrap().write(batch, true).unwrap();
+            disk.crash();
+        };
+        write(b"old");
+        write(b"new");
+        disk.roll_back();
+        assert_eq!(disk.synced().dump(Family::Log), [(key.encode(), b"old".to_vec())]);
+        assert!(!disk.corrupt_middle(), "there is no middle");
     }
 }

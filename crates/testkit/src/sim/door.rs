@@ -2,14 +2,16 @@
 //!
 //! It keeps the rules of the real door: commands run in the order in which they came, replies leave in that order, a held
 //! reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an error.
-//! It knows no users, no TLS and few commands of its own.
+//! It knows no users, no TLS and few commands of its own. In front of every reply it says where that comes from (`stamp.rs`).
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
+use std::time::Duration;
 
 use fastness_engine::command::{CommandSpec, DoorCommand};
 use fastness_resp::{ArgSpans, Args, Limits, Parsed, Protocol, ReplyBuf, request};
-use fastness_shard::{Door, DoorOutcome, Hold, Leave, Outcome, Session, Shard, ShardView};
+use fastness_shard::{Door, DoorOutcome, Hold, Leave, Outcome, Session, Shard, ShardView, Standing, WaitsFor};
 use fastness_types::{NodeId, ShardId, Slot};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -17,6 +19,8 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use crate::sim::Plant;
 use crate::sim::net::host;
+use crate::sim::node::SimNode;
+use crate::sim::stamp::Stamp;
 
 /// Replies of one connection that wait; at the bound no more is read.
 const WAITING_MAX: usize = 64;
@@ -31,11 +35,11 @@ pub fn port(shard: ShardId) -> u16 {
 ///
 /// # Errors
 /// The port is taken.
-pub async fn listen(id: ShardId, shard: Shard, plant: Plant) -> io::Result<()> {
+pub async fn listen(id: ShardId, shard: Shard, node: Rc<SimNode>) -> io::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", port(id))).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        let connection = Connection::new(id, shard.clone(), plant, stream);
+        let connection = Connection::new(id, shard.clone(), node.clone(), stream);
         tokio::task::spawn_local(async move {
             // Whatever ends a connection, its client finds out by itself.
             let _ = connection.run().await;
@@ -47,11 +51,19 @@ struct Connection {
     shard: Shard,
     session: Session,
     door: SimDoor,
-    plant: Plant,
+    node: Rc<SimNode>,
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
     input: Vec<u8>,
-    waiting: VecDeque<(ReplyBuf, Option<Hold>)>,
+    waiting: VecDeque<Waiting>,
+}
+
+/// A reply that has not left.
+struct Waiting {
+    /// Of the moment at which the command ran.
+    stamp: Stamp,
+    reply: ReplyBuf,
+    hold: Option<Hold>,
 }
 
 enum Event {
@@ -60,14 +72,14 @@ enum Event {
 }
 
 impl Connection {
-    fn new(id: ShardId, shard: Shard, plant: Plant, stream: TcpStream) -> Connection {
+    fn new(id: ShardId, shard: Shard, node: Rc<SimNode>, stream: TcpStream) -> Connection {
         let (read, write) = stream.into_split();
         let session = shard.session();
         Connection {
             shard,
             session,
             door: SimDoor { port: port(id) },
-            plant,
+            node,
             read,
             write,
             input: Vec::new(),
@@ -133,31 +145,49 @@ impl Connection {
             let call = shard.call(Args::owned(args), shard.now());
             match shard.run(&mut self.session, call, &mut reply, &mut self.door) {
                 Outcome::Reply { hold, .. } => {
-                    self.waiting.push_back((reply, hold));
+                    self.push(reply, hold);
                     return Ok(());
                 }
                 Outcome::Wait(request) => {
                     self.send().await?;
                     let mut reply = ReplyBuf::new(Protocol::Resp2);
                     shard.wait(request).await.write(&mut reply);
-                    self.waiting.push_back((reply, None));
+                    self.push(reply, None);
                     return Ok(());
                 }
                 Outcome::Busy => {
                     // Nobody waits for the replies before it meanwhile: they leave when this command has run.
                     self.send().await?;
-                    shard.unblocked().await;
+                    match self.session.waits_for() {
+                        WaitsFor::Lag(until) => shard.slowed(until).await,
+                        WaitsFor::Pause => shard.unpaused().await,
+                        WaitsFor::Shard => shard.unblocked().await,
+                    }
                 }
                 Outcome::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         }
     }
 
+    fn push(&mut self, reply: ReplyBuf, hold: Option<Hold>) {
+        let info = self.shard.info();
+        let stamp = Stamp {
+            node: self.node.id,
+            life: self.node.lives.get(),
+            primary: info.standing == Standing::Primary,
+            epoch: info.epoch,
+            mode: info.durability,
+            applied: info.applied,
+            left: Duration::ZERO,
+        };
+        self.waiting.push_back(Waiting { stamp, reply, hold });
+    }
+
     /// Sends what may leave. Returns what the oldest held reply waits for.
     async fn send(&mut self) -> io::Result<Option<Hold>> {
-        while let Some((reply, hold)) = self.waiting.front_mut() {
+        while let Some(Waiting { stamp, reply, hold }) = self.waiting.front_mut() {
             let leave = match hold {
-                Some(hold) if self.plant != Plant::IgnoreHolds => self.shard.may_leave(*hold),
+                Some(hold) if self.node.plant != Plant::IgnoreHolds => self.shard.may_leave(*hold),
                 _ => Leave::Now,
             };
             match (leave, *hold) {
@@ -168,7 +198,10 @@ impl Connection {
                 }
                 (Leave::Now | Leave::Unknown, _) => {}
             }
-            self.write.write_all(&reply.bytes).await?;
+            let left = turmoil::sim_elapsed().unwrap_or_default();
+            let mut bytes = Stamp { left, ..*stamp }.encode().into_bytes();
+            bytes.extend_from_slice(&reply.bytes);
+            self.write.write_all(&bytes).await?;
             self.waiting.pop_front();
         }
         Ok(None)

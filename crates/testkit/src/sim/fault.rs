@@ -1,24 +1,43 @@
 //! What goes wrong in a simulation, when, and how it heals.
 //!
-//! Crashes, slow disks and hand-overs come and go independently; of the faults of the network one is active at a time
-//! (the simulated network cannot hold messages of a link and drop them in one direction at once). Links to clients are
-//! part of the network too. Everything is chosen from the seed.
+//! Faults come one after the other and last for a while, so that they overlap; each link, and each machine, is in the hands of
+//! one fault at a time. Links to clients are part of the network too. Everything is chosen from the seed.
+//!
+//! A fault says at its end whether it took effect: whether frames were missed, a write took long, an election was won. Only then
+//! it counts.
+//!
+//! | file | faults of |
+//! |---|---|
+//! | `network.rs` | links between hosts |
+//! | `machine.rs` | machines and processes, and who takes a lost one's place |
+//! | `disk.rs` | disks |
+//! | `clock.rs` | clocks |
+//! | `order.rs` | none: what operators do, which meets all the others |
 
-use std::collections::BTreeMap;
+mod clock;
+mod disk;
+mod machine;
+mod network;
+mod order;
+
+use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_types::{NodeId, ShardId};
+use fastness_types::ShardId;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
-use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::seq::IndexedRandom as _;
 use turmoil::Sim;
 
-use crate::sim::check::{Checker, primary_of};
-use crate::sim::net::host;
-use crate::sim::node::{Order, SimNode};
+use crate::sim::build::Builder;
+use crate::sim::invariants::Invariants;
+use crate::sim::node::{Machine, SimNode};
+use crate::sim::plan::Plan;
 use crate::sim::trace::Trace;
+
+pub use network::{LATENCY_MAX, Taken};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -26,12 +45,11 @@ const fn ms(ms: u64) -> Duration {
 
 /// Between two faults.
 const PAUSE: Range<Duration> = ms(50)..ms(1_300);
-/// How long a node stays down.
-const DOWN: Range<Duration> = ms(20)..ms(2_500);
-/// How long a fault of the network or of a disk lasts.
+/// How long a fault lasts.
 const LASTS: Range<Duration> = ms(100)..ms(2_500);
-/// Latency of a healthy link, at most.
-pub const LATENCY_MAX: Duration = ms(4);
+
+/// Where operators switch the mode, one in so many of all faults is a switch.
+const SWITCH_ODDS: u32 = 6;
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,12 +58,24 @@ pub enum Fault {
     CrashPrimary,
     /// Some node crashes.
     CrashAny,
+    /// All nodes of an AZ crash at once.
+    CrashAz,
     /// All nodes crash at once.
     CrashAll,
+    /// A node crashes that is just making a snapshot, or receiving one.
+    CrashInSnapshot,
+    /// A machine is lost with its disk; a new node takes its place.
+    MachineLost,
     /// The hosts are split in two; nothing passes.
     Partition,
+    /// One AZ is cut off.
+    AzCut,
     /// Nothing passes from one node to others; the way back is open.
     OneWay,
+    /// Two parts that reach each other only through one node, which reaches both.
+    Bridge,
+    /// Every node reaches its neighbours in a ring only; of three, the next one only.
+    Ring,
     /// Everything to and from one node is held back, and then arrives at once: what a paused process looks like to all
     /// others, and what waits in its sockets when it goes on.
     Hold,
@@ -53,248 +83,210 @@ pub enum Fault {
     Loss,
     /// Messages between nodes take long.
     SlowLinks,
+    /// Frames between nodes arrive twice.
+    Duplicates,
+    /// Frames between nodes arrive behind later ones.
+    Reorder,
     /// One node's disk takes long.
     SlowDisk,
     /// One node's disk takes very long.
     StalledDisk,
-    /// A primary is told to hand over: no fault, but it meets all the others.
+    /// The disks of all nodes but a shard's primary stand still, for longer than `async` bears.
+    StalledFollowers,
+    /// One node's disk is full.
+    FullDisk,
+    /// A sync of one node's disk fails.
+    FailedSync,
+    /// A bit flips in the middle of the log of a node that is down. It must refuse, and is replaced.
+    CorruptDisk,
+    /// A node comes back with an empty disk. It must refuse, and is replaced.
+    WipedDisk,
+    /// A node comes back with an old copy of its disk. It must refuse, and is replaced.
+    OldDisk,
+    /// A wall clock is set far on, or back.
+    WallJump,
+    /// A wall clock is set on or back by less than is noticed.
+    WallShift,
+    /// A boot clock runs faster or slower from now on.
+    ClockDrift,
+    /// A primary is told to hand over.
     HandOver,
+    /// The operator wishes the other mode.
+    SwitchMode,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 29] = [
         Fault::CrashPrimary,
         Fault::CrashAny,
+        Fault::CrashAz,
         Fault::CrashAll,
+        Fault::CrashInSnapshot,
+        Fault::MachineLost,
         Fault::Partition,
+        Fault::AzCut,
         Fault::OneWay,
+        Fault::Bridge,
+        Fault::Ring,
         Fault::Hold,
         Fault::Loss,
         Fault::SlowLinks,
+        Fault::Duplicates,
+        Fault::Reorder,
         Fault::SlowDisk,
         Fault::StalledDisk,
+        Fault::StalledFollowers,
+        Fault::FullDisk,
+        Fault::FailedSync,
+        Fault::CorruptDisk,
+        Fault::WipedDisk,
+        Fault::OldDisk,
+        Fault::WallJump,
+        Fault::WallShift,
+        Fault::ClockDrift,
         Fault::HandOver,
+        Fault::SwitchMode,
     ];
 }
 
-/// Two hosts, from and to.
-type Link = (String, String);
-
-/// The fault of the network that is active.
-struct Broken {
-    fault: Fault,
-    links: Vec<Link>,
-    until: Duration,
-}
-
-/// What the schedule works on.
+/// What faults work on.
 pub struct Stage<'a, 'b> {
     /// The simulation.
     pub sim: &'a mut Sim<'b>,
-    /// Its nodes.
-    pub nodes: &'a [Rc<SimNode>],
+    /// Its nodes; new ones are added.
+    pub nodes: &'a mut Vec<Rc<SimNode>>,
     /// Told of crashes.
-    pub checker: &'a mut Checker,
+    pub invariants: &'a mut Invariants,
     /// Notes every fault.
     pub trace: &'a Trace,
+    /// Builds new nodes.
+    pub builder: &'a mut Builder,
+    /// What the control plane says.
+    pub plan: Rc<RefCell<Plan>>,
+    /// Chooses.
+    pub rng: &'a mut SmallRng,
+    /// Hosts of clients.
+    pub clients: &'a [String],
+    /// How many shards.
+    pub shards: u32,
+    /// Links that a fault has in its hands.
+    pub links: &'a mut Taken,
+    /// Faults that follow from others.
+    pub following: Vec<(Fault, Box<dyn Running>)>,
+}
+
+impl Stage<'_, '_> {
+    fn now(&self) -> Duration {
+        self.sim.elapsed()
+    }
+
+    fn some_shard(&mut self) -> ShardId {
+        ShardId(self.rng.random_range(1..=self.shards))
+    }
+
+    fn machines_up(&self) -> Vec<Rc<SimNode>> {
+        self.nodes.iter().filter(|node| node.machine.get() == Machine::Up).cloned().collect()
+    }
+
+    fn some_machine(&mut self) -> Option<Rc<SimNode>> {
+        self.machines_up().choose(self.rng).cloned()
+    }
+}
+
+/// A fault under way.
+pub trait Running {
+    /// Goes on. `over`: its time has come. Once it is over it tells whether it took effect.
+    fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool>;
+}
+
+struct Active {
+    fault: Fault,
+    until: Duration,
+    running: Box<dyn Running>,
 }
 
 /// The schedule of a simulation's faults.
 pub struct Schedule {
-    rng: SmallRng,
     kinds: Vec<Fault>,
-    clients: Vec<String>,
-    shards: u32,
     next: Duration,
-    down: BTreeMap<NodeId, Duration>,
-    slow_disks: BTreeMap<NodeId, Duration>,
-    broken: Option<Broken>,
-    injected: BTreeMap<Fault, usize>,
+    active: Vec<Active>,
+    healing: bool,
 }
 
 impl Schedule {
-    /// Begins at `from`.
+    /// Begins at once.
     #[must_use]
-    pub fn new(rng: SmallRng, kinds: &[Fault], clients: Vec<String>, shards: u32, from: Duration) -> Schedule {
-        Schedule {
-            rng,
-            kinds: kinds.to_vec(),
-            clients,
-            shards,
-            next: from,
-            down: BTreeMap::new(),
-            slow_disks: BTreeMap::new(),
-            broken: None,
-            injected: BTreeMap::new(),
-        }
+    pub fn new(kinds: &[Fault]) -> Schedule {
+        Schedule { kinds: kinds.to_vec(), next: Duration::ZERO, active: Vec::new(), healing: false }
     }
 
-    /// How often each kind was injected.
-    #[must_use]
-    pub fn injected(&self) -> &BTreeMap<Fault, usize> {
-        &self.injected
+    /// From now on everything comes to an end.
+    pub fn heal(&mut self) {
+        self.healing = true;
     }
 
-    /// Ends what is over and begins what is due.
+    /// Whether everything has come to its end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Goes on with what is under way, ends what is over, and begins what is due.
     pub fn step(&mut self, stage: &mut Stage<'_, '_>) {
-        let now = stage.sim.elapsed();
-        self.end(stage, |until| until <= now);
-        if now >= self.next {
-            self.next = now + self.rng.random_range(PAUSE);
-            if let Some(fault) = self.kinds.choose(&mut self.rng).copied()
-                && self.inject(stage, fault, now)
-            {
-                stage.trace.note(|| format!("{fault:?}"));
-                *self.injected.entry(fault).or_default() += 1;
+        self.go_on(stage);
+        let now = stage.now();
+        if !self.healing && now >= self.next {
+            self.next = now + stage.rng.random_range(PAUSE);
+            let Some(fault) = self.choose(stage) else { return };
+            let until = now + stage.rng.random_range(LASTS);
+            if let Some(running) = begin(stage, fault) {
+                stage.trace.note(|| format!("{fault:?} begins"));
+                self.active.push(Active { fault, until, running });
             }
         }
     }
 
-    /// Ends everything.
-    pub fn heal(&mut self, stage: &mut Stage<'_, '_>) {
-        self.end(stage, |_| true);
+    fn choose(&self, stage: &mut Stage<'_, '_>) -> Option<Fault> {
+        let switches = stage.builder.profile.switches() && self.kinds.contains(&Fault::SwitchMode);
+        if switches && stage.rng.random_ratio(1, SWITCH_ODDS) {
+            return Some(Fault::SwitchMode);
+        }
+        self.kinds.choose(stage.rng).copied()
     }
 
-    fn end(&mut self, stage: &mut Stage<'_, '_>, over: impl Fn(Duration) -> bool) {
-        for node in take_over(&mut self.down, &over) {
-            stage.sim.bounce(host(node));
+    fn go_on(&mut self, stage: &mut Stage<'_, '_>) {
+        let now = stage.now();
+        let healing = self.healing;
+        let mut ended = Vec::new();
+        self.active.retain_mut(|Active { fault, until, running }| {
+            let Some(took_effect) = running.step(stage, healing || *until <= now) else { return true };
+            ended.push((*fault, took_effect));
+            false
+        });
+        for (fault, took_effect) in ended {
+            stage.trace.note(|| format!("{fault:?} ends, took effect: {took_effect}"));
+            stage.invariants.coverage().fault(fault, took_effect);
         }
-        for node in take_over(&mut self.slow_disks, &over) {
-            by_id(stage.nodes, node).disk.recover();
-        }
-        if let Some(broken) = self.broken.take_if(|broken| over(broken.until)) {
-            mend(stage.sim, &broken);
-        }
-    }
-
-    /// False if it cannot be injected now.
-    fn inject(&mut self, stage: &mut Stage<'_, '_>, fault: Fault, now: Duration) -> bool {
-        match fault {
-            Fault::CrashPrimary | Fault::CrashAny | Fault::CrashAll => self.crash(stage, fault, now),
-            Fault::SlowDisk | Fault::StalledDisk => self.slow_down(stage, fault, now),
-            Fault::HandOver => self.hand_over(stage),
-            _ if self.broken.is_some() => false,
-            _ => {
-                let links = self.choose_links(stage.nodes, fault);
-                let broken = Broken { fault, links, until: now + self.rng.random_range(LASTS) };
-                self.break_links(stage.sim, &broken);
-                self.broken = Some(broken);
-                true
-            }
-        }
-    }
-
-    fn crash(&mut self, stage: &mut Stage<'_, '_>, fault: Fault, now: Duration) -> bool {
-        let some_shard = ShardId(self.rng.random_range(1..=self.shards));
-        let victims: Vec<NodeId> = match fault {
-            Fault::CrashAll => stage.nodes.iter().map(|node| node.id).collect(),
-            Fault::CrashPrimary => primary_of(stage.nodes, some_shard).into_iter().collect(),
-            _ => stage.nodes.choose(&mut self.rng).map(|node| node.id).into_iter().collect(),
-        };
-        let victims: Vec<NodeId> = victims.into_iter().filter(|node| !self.down.contains_key(node)).collect();
-        for node in &victims {
-            // The disk first: what the dying tasks still do must not reach it.
-            by_id(stage.nodes, *node).crash();
-            stage.checker.forget(*node);
-            stage.sim.crash(host(*node));
-            self.down.insert(*node, now + self.rng.random_range(DOWN));
-        }
-        !victims.is_empty()
-    }
-
-    fn slow_down(&mut self, stage: &mut Stage<'_, '_>, fault: Fault, now: Duration) -> bool {
-        let Some(node) = stage.nodes.choose(&mut self.rng) else { return false };
-        node.disk.slow_down(if fault == Fault::SlowDisk { ms(5)..ms(80) } else { ms(300)..ms(1_500) });
-        self.slow_disks.insert(node.id, now + self.rng.random_range(LASTS));
-        true
-    }
-
-    fn hand_over(&mut self, stage: &mut Stage<'_, '_>) -> bool {
-        let shard = ShardId(self.rng.random_range(1..=self.shards));
-        let Some(primary) = primary_of(stage.nodes, shard) else { return false };
-        let live = by_id(stage.nodes, primary).live.borrow();
-        live.as_ref().is_some_and(|live| live.orders.try_send(Order::HandOver(shard)).is_ok())
-    }
-
-    fn choose_links(&mut self, nodes: &[Rc<SimNode>], fault: Fault) -> Vec<Link> {
-        let mut hosts: Vec<String> = nodes.iter().map(|node| host(node.id)).collect();
-        match fault {
-            Fault::Partition => {
-                hosts.shuffle(&mut self.rng);
-                let at = self.rng.random_range(1..hosts.len());
-                let (left, right) = hosts.split_at(at);
-                let (mut left, mut right) = (left.to_vec(), right.to_vec());
-                for client in &self.clients {
-                    if self.rng.random() { &mut left } else { &mut right }.push(client.clone());
-                }
-                // Clients are not connected with each other.
-                let nodes = |link: &Link| hosts.contains(&link.0) || hosts.contains(&link.1);
-                pairs(&left, &right).into_iter().filter(nodes).collect()
-            }
-            Fault::OneWay => {
-                hosts.shuffle(&mut self.rng);
-                let to = self.rng.random_range(1..hosts.len());
-                pairs(&hosts[..1], &hosts[1..=to])
-            }
-            Fault::Hold => {
-                hosts.shuffle(&mut self.rng);
-                let (one, mut others) = (vec![hosts[0].clone()], hosts[1..].to_vec());
-                if self.rng.random() {
-                    others.extend(self.clients.iter().cloned());
-                }
-                pairs(&one, &others)
-            }
-            _ => {
-                let both_orders = pairs(&hosts, &hosts);
-                both_orders.into_iter().filter(|(a, b)| a < b).collect()
-            }
-        }
-    }
-
-    fn break_links(&mut self, sim: &mut Sim<'_>, broken: &Broken) {
-        let rate = self.rng.random_range(0.001..0.03);
-        let latency = self.rng.random_range(ms(20)..ms(300));
-        for (from, to) in &broken.links {
-            let (from, to) = (from.as_str(), to.as_str());
-            match broken.fault {
-                Fault::Partition => sim.partition(from, to),
-                Fault::OneWay => sim.partition_oneway(from, to),
-                Fault::Hold => sim.hold(from, to),
-                Fault::Loss => sim.set_link_fail_rate(from, to, rate),
-                _ => sim.set_link_max_message_latency(from, to, latency),
-            }
-        }
+        let following = std::mem::take(&mut stage.following);
+        self.active.extend(following.into_iter().map(|(fault, running)| Active { fault, until: now, running }));
     }
 }
 
-fn take_over(from: &mut BTreeMap<NodeId, Duration>, over: impl Fn(Duration) -> bool) -> Vec<NodeId> {
-    let nodes: Vec<NodeId> = from.iter().filter(|(_, until)| over(**until)).map(|(node, _)| *node).collect();
-    from.retain(|node, _| !nodes.contains(node));
-    nodes
-}
-
-fn mend(sim: &mut Sim<'_>, broken: &Broken) {
-    for (from, to) in &broken.links {
-        let (from, to) = (from.as_str(), to.as_str());
-        match broken.fault {
-            Fault::Partition => sim.repair(from, to),
-            Fault::OneWay => sim.repair_oneway(from, to),
-            Fault::Hold => sim.release(from, to),
-            Fault::Loss => {
-                sim.set_link_fail_rate(from, to, 0.0);
-                // It may be broken at this moment.
-                sim.repair(from, to);
-            }
-            _ => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
-        }
+/// `None`: it cannot be brought about now.
+fn begin(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+    match fault {
+        Fault::CrashPrimary | Fault::CrashAny | Fault::CrashAz | Fault::CrashAll => machine::crash(stage, fault),
+        Fault::CrashInSnapshot => machine::crash_in_snapshot(stage),
+        Fault::MachineLost => machine::lose(stage),
+        Fault::SlowDisk | Fault::StalledDisk => disk::slow_down(stage, fault),
+        Fault::StalledFollowers => disk::stall_followers(stage),
+        Fault::FullDisk | Fault::FailedSync => disk::fail(stage, fault),
+        Fault::CorruptDisk | Fault::WipedDisk | Fault::OldDisk => disk::damage(stage, fault),
+        Fault::WallJump | Fault::WallShift => clock::shift(stage, fault),
+        Fault::ClockDrift => clock::drift(stage),
+        Fault::HandOver => order::hand_over(stage),
+        Fault::SwitchMode => order::switch_mode(stage),
+        _ => network::break_links(stage, fault),
     }
-}
-
-fn pairs(left: &[String], right: &[String]) -> Vec<Link> {
-    left.iter().flat_map(|a| right.iter().map(move |b| (a.clone(), b.clone()))).collect()
-}
-
-fn by_id(nodes: &[Rc<SimNode>], id: NodeId) -> &Rc<SimNode> {
-    nodes.iter().find(|node| node.id == id).expect("a node that was chosen exists")
 }

@@ -1,11 +1,16 @@
 //! The way between simulated nodes: consensus' frames over the simulation's TCP.
 //!
-//! A stream begins with a preamble (who calls, which class), then carries frames with their length in front. What the
-//! certificates prove in production, the preamble is believed here. The simulated TCP sends nothing twice: a message that
-//! is dropped breaks its stream for good, and consensus has to notice that by itself.
+//! A stream begins with a preamble (who calls, which class), then carries frames with their length and the time of sending in
+//! front. What the certificates prove in production, the preamble is believed here. The simulated TCP sends nothing twice: a
+//! message that is dropped breaks its stream for good, and consensus has to notice that by itself.
+//!
+//! All frames are counted ([`Traffic`]), so that a fault of the network can tell whether it has met any. There, too, frames
+//! are sent twice or behind later ones: TCP hides both, but Raft's messages must bear them, and a lease frame or a vote that
+//! comes again is worth trying.
 
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use fastness_consensus::{Class, Consensus, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
 use fastness_types::{NodeId, limits};
@@ -14,12 +19,17 @@ use futures::Stream;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use turmoil::net::{TcpListener, TcpStream};
+
+use crate::sim::traffic::{Fate, Traffic};
 
 /// Where every node listens for its peers.
 pub const PEER_PORT: u16 = 7000;
 /// A frame holds about [`limits::FRAME_BYTES_MAX`]; its envelope comes on top.
 const LENGTH_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
+/// A frame that is kept back for the next one leaves after this without one.
+const KEPT_BACK_MAX: Duration = Duration::from_millis(20);
 
 /// The name of a node's host.
 #[must_use]
@@ -28,28 +38,40 @@ pub fn host(node: NodeId) -> String {
 }
 
 /// The way out of one node.
-#[derive(Debug)]
 pub struct SimTransport {
     own: NodeId,
+    traffic: Traffic,
 }
 
 impl SimTransport {
     /// For `own`.
     #[must_use]
-    pub fn new(own: NodeId) -> SimTransport {
-        SimTransport { own }
+    pub fn new(own: NodeId, traffic: Traffic) -> SimTransport {
+        SimTransport { own, traffic }
     }
+}
+
+/// One direction of a stream.
+#[derive(Clone)]
+struct Way {
+    from: NodeId,
+    to: NodeId,
+    class: Class,
+    traffic: Traffic,
 }
 
 #[async_trait::async_trait]
 impl PeerTransport for SimTransport {
-    async fn open(&self, _: NodeId, address: &str, class: Class) -> Result<FrameStream, TransportError> {
+    async fn open(&self, peer: NodeId, address: &str, class: Class) -> Result<FrameStream, TransportError> {
         let unreachable = |error: io::Error| TransportError::Unreachable(error.to_string());
+        // An attempt counts as sent: it is all that there is on a link that is cut for long.
+        self.traffic.sent(self.own, peer);
         let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
+        self.traffic.received(peer, self.own, Duration::ZERO);
         let mut preamble = self.own.0.to_be_bytes().to_vec();
         preamble.push(class_number(class));
         stream.write_all(&preamble).await.map_err(unreachable)?;
-        Ok(frames(stream))
+        Ok(frames(stream, &Way { from: self.own, to: peer, class, traffic: self.traffic.clone() }))
     }
 }
 
@@ -57,23 +79,24 @@ impl PeerTransport for SimTransport {
 ///
 /// # Errors
 /// The port is taken.
-pub async fn listen(consensus: Consensus) -> io::Result<()> {
+pub async fn listen(consensus: Consensus, traffic: Traffic) -> io::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(accept(consensus.clone(), stream));
+        tokio::spawn(accept(consensus.clone(), stream, traffic.clone()));
     }
 }
 
-async fn accept(consensus: Consensus, mut stream: TcpStream) {
+async fn accept(consensus: Consensus, mut stream: TcpStream, traffic: Traffic) {
     let mut preamble = [0; 9];
     if stream.read_exact(&mut preamble).await.is_err() {
         return;
     }
     let (node, class) = preamble.split_at(8);
-    let node = u64::from_be_bytes(node.try_into().expect("eight bytes"));
+    let node = NodeId(u64::from_be_bytes(node.try_into().expect("eight bytes")));
     let Some(class) = Class::ALL.into_iter().find(|known| class_number(*known) == class[0]) else { return };
-    consensus.accept(NodeId(node), class, frames(stream));
+    let way = Way { from: consensus.node(), to: node, class, traffic };
+    consensus.accept(node, class, frames(stream, &way));
 }
 
 fn class_number(class: Class) -> u8 {
@@ -84,12 +107,12 @@ fn class_number(class: Class) -> u8 {
     }
 }
 
-fn frames(stream: TcpStream) -> FrameStream {
+fn frames(stream: TcpStream, way: &Way) -> FrameStream {
     let (read, write) = stream.into_split();
     let (outgoing, to_send) = mpsc::channel(STREAM_FRAMES_MAX);
     let (received, incoming) = mpsc::channel(STREAM_FRAMES_MAX);
-    tokio::spawn(send(write, to_send));
-    tokio::spawn(receive(read, received));
+    tokio::spawn(send(write, to_send, way.clone()));
+    tokio::spawn(receive(read, received, way.clone()));
     FrameStream { outgoing, incoming: Box::pin(Incoming(incoming)) }
 }
 
@@ -103,18 +126,50 @@ impl Stream for Incoming {
     }
 }
 
-async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>) {
-    while let Some(frame) = frames.recv().await {
-        let mut bytes = (frame.encoded_len() as u32).to_be_bytes().to_vec();
-        frame.encode(&mut bytes).expect("a vector grows");
-        // One message of the simulated network per frame.
-        if to.write_all(&bytes).await.is_err() {
+async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>, way: Way) {
+    let mut is_first = true;
+    let mut kept_back: Option<Vec<u8>> = None;
+    loop {
+        let next = match kept_back {
+            None => frames.recv().await,
+            Some(_) => timeout(KEPT_BACK_MAX, frames.recv()).await.unwrap_or_default(),
+        };
+        let mut bytes = Vec::new();
+        if let Some(frame) = &next {
+            let encoded = encode(frame);
+            way.traffic.sent(way.from, way.to);
+            // A stream's first frame says who is there, cut messages come in order, and so do a snapshot's parts.
+            let is_plain = !is_first && way.class != Class::Snapshot && frame.messages.iter().all(|part| !part.more);
+            is_first = false;
+            match way.traffic.fate(way.from, way.to) {
+                Fate::Twice if is_plain => bytes = [&encoded[..], &encoded].concat(),
+                Fate::Behind if is_plain && kept_back.is_none() => {
+                    kept_back = Some(encoded);
+                    continue;
+                }
+                _ => bytes = encoded,
+            }
+        }
+        bytes.extend(kept_back.take().unwrap_or_default());
+        // One message of the simulated network per frame, nearly always.
+        if to.write_all(&bytes).await.is_err() || (next.is_none() && frames.is_closed()) {
             return;
         }
     }
 }
 
-async fn receive(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>) {
+fn encode(frame: &Frame) -> Vec<u8> {
+    let mut bytes = (frame.encoded_len() as u32).to_be_bytes().to_vec();
+    bytes.extend(now_ns().to_be_bytes());
+    frame.encode(&mut bytes).expect("a vector grows");
+    bytes
+}
+
+fn now_ns() -> u64 {
+    turmoil::sim_elapsed().unwrap_or_default().as_nanos() as u64
+}
+
+async fn receive(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>, way: Way) {
     loop {
         let frame = tokio::select! {
             biased;
@@ -122,19 +177,22 @@ async fn receive(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>) 
             () = frames.closed() => return,
         };
         // The stream ends with any error: that is how consensus learns of it.
-        let Ok(frame) = frame else { return };
+        let Ok((frame, sent_ns)) = frame else { return };
+        way.traffic.received(way.to, way.from, Duration::from_nanos(now_ns().saturating_sub(sent_ns)));
         if frames.send(frame).await.is_err() {
             return;
         }
     }
 }
 
-async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(Frame, u64)> {
     let length = from.read_u32().await? as usize;
+    let sent_ns = from.read_u64().await?;
     if length > LENGTH_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "frame too long"));
     }
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes).await?;
-    Frame::decode(&bytes[..]).map_err(io::Error::other)
+    let frame = Frame::decode(&bytes[..]).map_err(io::Error::other)?;
+    Ok((frame, sent_ns))
 }

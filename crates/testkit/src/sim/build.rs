@@ -1,0 +1,87 @@
+//! Builds the nodes of a simulation: those that it begins with, and those that take a lost one's place.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_consensus::Member;
+use fastness_consensus::testing::MemorySnapshots;
+use fastness_shard::Batching;
+use fastness_types::{Az, DiskId, NodeId};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::sim::Plant;
+use crate::sim::clock::{DRIFT_MAX, SimClock, SimTime};
+use crate::sim::disk::SimDisk;
+use crate::sim::net::{PEER_PORT, host};
+use crate::sim::node::{Machine, SimNode};
+use crate::sim::plan::Plan;
+use crate::sim::profile::Profile;
+use crate::sim::traffic::Traffic;
+
+/// What all nodes of a simulation have in common.
+pub struct Builder {
+    /// Chooses.
+    pub rng: SmallRng,
+    /// The simulation's time.
+    pub time: SimTime,
+    /// What the control plane says.
+    pub plan: Rc<RefCell<Plan>>,
+    /// What passes between nodes.
+    pub traffic: Traffic,
+    /// How many shards.
+    pub shards: u32,
+    /// Which promises are made.
+    pub profile: Profile,
+    /// `durability-max-lag`.
+    pub max_lag: Duration,
+    /// How shards batch.
+    pub batching: Batching,
+    /// What is wrong on purpose.
+    pub plant: Plant,
+}
+
+/// As which a node is in the plan.
+#[must_use]
+pub fn member(node: NodeId, az: Az) -> Member {
+    Member { node, az, address: format!("{}:{PEER_PORT}", host(node)), disk: DiskId([node.0 as u8; 16]) }
+}
+
+impl Builder {
+    /// A node with an empty disk, switched off.
+    pub fn node(&mut self, id: NodeId, az: Az) -> Rc<SimNode> {
+        let rng = &mut self.rng;
+        let slow = self.plant == Plant::SlowClock && id == NodeId(1);
+        let drift = if slow { -750_000 } else { rng.random_range(-DRIFT_MAX..=DRIFT_MAX) };
+        let origin = Duration::from_secs(1_000 * id.0);
+        Rc::new(SimNode {
+            id,
+            az: az.clone(),
+            member: member(id, az),
+            shards: self.shards,
+            plan: self.plan.clone(),
+            known: RefCell::new(self.plan.borrow().clone()),
+            disk: SimDisk::new(rng.random(), self.plant == Plant::LyingDisks),
+            snapshots: (0..self.shards).map(|_| MemorySnapshots::default()).collect(),
+            clock: SimClock::new(self.time.clone(), origin, drift, rng.random_range(0..300)),
+            traffic: self.traffic.clone(),
+            batching: self.batching,
+            max_lag: self.max_lag,
+            plant: self.plant,
+            rng: RefCell::new(SmallRng::seed_from_u64(rng.random())),
+            machine: Cell::new(Machine::Up),
+            lives: Cell::new(0),
+            expected: Cell::new(None),
+            ended: RefCell::new(None),
+            live: RefCell::new(None),
+        })
+    }
+}
+
+/// Small undo records in one seed of four, so that undos by restore are met as well.
+#[must_use]
+pub fn choose_batching(rng: &mut SmallRng) -> Batching {
+    let default = Batching::default();
+    if rng.random_ratio(1, 4) { Batching { undo_bytes_max: 200, ..default } } else { default }
+}

@@ -1,0 +1,69 @@
+//! A client's connection to one node's door: commands out, replies with their stamps in.
+
+use std::time::Duration;
+
+use fastness_resp::request;
+use fastness_resp::value::{self, Value};
+use fastness_types::{NodeId, ShardId};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use turmoil::net::TcpStream;
+
+use crate::sim::door;
+use crate::sim::net::host;
+use crate::sim::stamp::Stamp;
+
+const CONNECT_TIME_MAX: Duration = Duration::from_millis(300);
+const REPLY_TIME_MAX: Duration = Duration::from_millis(1_500);
+
+/// An open connection.
+pub struct Connection {
+    stream: TcpStream,
+    input: Vec<u8>,
+}
+
+/// Opens one, if that works in time.
+pub async fn connect(shard: ShardId, node: NodeId) -> Option<Connection> {
+    let opened = timeout(CONNECT_TIME_MAX, TcpStream::connect((host(node), door::port(shard)))).await;
+    let stream = opened.ok()?.ok()?;
+    Some(Connection { stream, input: Vec::new() })
+}
+
+/// Opens one that accepts old data.
+pub async fn connect_readonly(shard: ShardId, node: NodeId) -> Option<Connection> {
+    let mut connection = connect(shard, node).await?;
+    let mut bytes = Vec::new();
+    request::encode(&["READONLY"], &mut bytes);
+    if !connection.send(&bytes).await {
+        return None;
+    }
+    (connection.receive().await?.0 == Value::Simple(b"OK".to_vec())).then_some(connection)
+}
+
+impl Connection {
+    /// Sends commands; false if that does not work in time.
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
+        timeout(REPLY_TIME_MAX, self.stream.write_all(bytes)).await.is_ok_and(|sent| sent.is_ok())
+    }
+
+    /// The next reply and its stamp, if it comes in time.
+    pub async fn receive(&mut self) -> Option<(Value, Stamp)> {
+        let wait = async {
+            let stamp = self.next_value().await?;
+            Some((self.next_value().await?, Stamp::decode(stamp.as_bytes()?)?))
+        };
+        timeout(REPLY_TIME_MAX, wait).await.ok().flatten()
+    }
+
+    async fn next_value(&mut self) -> Option<Value> {
+        loop {
+            if let Some((value, len)) = value::parse(&self.input).ok()? {
+                self.input.drain(..len);
+                return Some(value);
+            }
+            if self.stream.read_buf(&mut self.input).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+}

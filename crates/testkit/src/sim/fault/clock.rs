@@ -1,0 +1,54 @@
+//! Clocks that are set, and clocks that run at another speed.
+
+use std::rc::Rc;
+
+use rand::Rng as _;
+
+use super::{Fault, Running, Stage};
+use crate::sim::clock::DRIFT_MAX;
+use crate::sim::node::SimNode;
+
+struct Shifted {
+    node: Rc<SimNode>,
+    by_ms: i64,
+    /// One that is far off must be noticed.
+    must_show: bool,
+    shown: bool,
+}
+
+/// Sets a wall clock.
+pub fn shift(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+    let node = stage.some_machine()?;
+    let must_show = fault == Fault::WallJump;
+    let far = if must_show { 60_000..600_000 } else { 500..4_000 };
+    let by_ms = stage.rng.random_range(far) * if stage.rng.random() { 1 } else { -1 };
+    node.clock.shift_wall(by_ms);
+    Some(Box::new(Shifted { node, by_ms, must_show, shown: false }))
+}
+
+impl Running for Shifted {
+    fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        let live = self.node.live.borrow();
+        let replicas = live.iter().flat_map(|live| &live.replicas);
+        self.shown |= replicas.into_iter().any(|replica| !self.must_show || !replica.shard.info().clock.trusted);
+        if over {
+            self.node.clock.shift_wall(-self.by_ms);
+        }
+        over.then_some(self.shown)
+    }
+}
+
+struct Drifting;
+
+/// Makes a boot clock faster or slower.
+pub fn drift(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+    let node = stage.some_machine()?;
+    node.clock.set_drift(stage.rng.random_range(-DRIFT_MAX..=DRIFT_MAX));
+    Some(Box::new(Drifting))
+}
+
+impl Running for Drifting {
+    fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        over.then_some(true)
+    }
+}

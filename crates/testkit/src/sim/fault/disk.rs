@@ -1,0 +1,174 @@
+//! Disks that are slow, stand still, fail, are full; and disks that must not be used any more.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_types::Durability;
+use rand::Rng as _;
+
+use super::machine::{self, is_whole};
+use super::{Fault, Running, Stage, ms};
+use crate::sim::coverage::Event;
+use crate::sim::node::{Replica, SimNode, find_replica};
+use crate::sim::world::is_primary;
+
+/// A process that has ended because of its disk is started again after this.
+const RESTARTS_AFTER: Range<Duration> = ms(20)..ms(500);
+/// A node that must refuse its disk has heard of its peers by then, unless it is cut off.
+const REFUSES_WITHIN: Duration = ms(8_000);
+/// The longest bound of the lag that a stall is made for.
+const STALL_FOR_BOUND_MAX: Duration = ms(2_000);
+
+struct Slow {
+    node: Rc<SimNode>,
+    slowed_before: u64,
+}
+
+/// Makes one disk slow.
+pub fn slow_down(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+    let node = stage.some_machine()?;
+    node.disk.slow_down(if fault == Fault::SlowDisk { ms(5)..ms(80) } else { ms(300)..ms(1_500) });
+    Some(Box::new(Slow { slowed_before: node.disk.slowed(), node }))
+}
+
+impl Running for Slow {
+    fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        if over {
+            self.node.disk.recover();
+        }
+        over.then(|| self.node.disk.slowed() > self.slowed_before)
+    }
+}
+
+struct StalledFollowers {
+    primary: (Rc<SimNode>, Replica),
+    followers: Vec<Rc<SimNode>>,
+    until: Duration,
+    shut: bool,
+}
+
+/// Lets the disks of all but a shard's primary stand still until the lag gate has shut.
+pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+    let shard = stage.some_shard();
+    let primary = find_replica(stage.nodes, shard, is_primary)?;
+    let bound = primary.0.max_lag;
+    if primary.1.shard.mode().0 != Durability::Async || bound > STALL_FOR_BOUND_MAX {
+        return None;
+    }
+    let followers: Vec<_> = stage.nodes.iter().filter(|node| node.id != primary.0.id).cloned().collect();
+    followers.iter().for_each(|node| node.disk.slow_down(bound..bound + ms(200)));
+    let until = stage.now() + bound + ms(800);
+    Some(Box::new(StalledFollowers { primary, followers, until, shut: false }))
+}
+
+impl Running for StalledFollowers {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
+        let info = self.primary.1.shard.info();
+        self.shut |= info.gate.state == fastness_shard::GateState::Shut;
+        if stage.now() < self.until {
+            return None;
+        }
+        self.followers.iter().for_each(|node| node.disk.recover());
+        Some(self.shut)
+    }
+}
+
+struct Failed {
+    node: Rc<SimNode>,
+    restart_at: Option<Duration>,
+}
+
+/// Lets a disk fail: the node must acknowledge nothing more and end, and come back once the disk is well.
+pub fn fail(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+    let node = stage.some_machine().filter(|node| node.expected.get().is_none() && node.live.borrow().is_some())?;
+    node.expected.set(Some("the log has failed"));
+    match fault {
+        Fault::FullDisk => node.disk.fill(),
+        _ => node.disk.fail_sync(),
+    }
+    Some(Box::new(Failed { node, restart_at: None }))
+}
+
+impl Running for Failed {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        if let Some(at) = self.restart_at {
+            if stage.now() < at {
+                return None;
+            }
+            self.node.expected.set(None);
+            machine::start(stage, &self.node);
+            return Some(true);
+        }
+        if !over {
+            return None;
+        }
+        self.node.disk.recover();
+        let has_failed = self.node.live.borrow().as_ref().is_some_and(|live| live.log.failure().is_some());
+        if !has_failed {
+            // It was not written to, or crashed meanwhile.
+            self.node.expected.set(None);
+            return Some(false);
+        }
+        machine::take_down(stage, &self.node);
+        self.restart_at = Some(stage.now() + stage.rng.random_range(RESTARTS_AFTER));
+        None
+    }
+}
+
+struct Damaged {
+    node: Rc<SimNode>,
+    start_at: Duration,
+    started: bool,
+}
+
+/// Gives a node a disk that it must refuse. It is replaced then.
+pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+    let node = stage.some_machine().filter(|_| is_whole(stage))?;
+    node.live.borrow().as_ref()?;
+    machine::take_down(stage, &node);
+    let expected = match fault {
+        Fault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
+        Fault::WipedDisk => {
+            node.disk.wipe();
+            node.snapshots.iter().for_each(fastness_consensus::testing::MemorySnapshots::clear);
+            Some("is not this node's disk")
+        }
+        _ => {
+            node.disk.roll_back();
+            Some("is an old copy of this node's disk")
+        }
+    };
+    node.expected.set(expected);
+    let start_at = stage.now() + stage.rng.random_range(RESTARTS_AFTER);
+    Some(Box::new(Damaged { node, start_at, started: false }))
+}
+
+impl Running for Damaged {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
+        let now = stage.now();
+        if !self.started {
+            if now >= self.start_at {
+                machine::start(stage, &self.node);
+                self.started = true;
+            }
+            return None;
+        }
+        let expected = self.node.expected.get();
+        let refused = self.node.stop_reason().is_some_and(|reason| self.node.expects(&reason));
+        if !refused && expected.is_some() && now < self.start_at + REFUSES_WITHIN {
+            return None;
+        }
+        if refused {
+            stage.invariants.coverage().count(Event::DiskRefused);
+            machine::take_down(stage, &self.node);
+            machine::replace(stage, &self.node);
+        }
+        self.node.expected.set(None);
+        if !refused {
+            // The disk is good: it was too short to be damaged, or nobody has ever heard of it.
+            stage.invariants.comes_up(&self.node);
+        }
+        Some(refused)
+    }
+}

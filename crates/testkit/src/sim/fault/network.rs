@@ -1,0 +1,214 @@
+//! Links that are cut, held, slow or lossy, and frames that come twice or out of order.
+//!
+//! The simulated network cannot do two of these to one link at once, so each link is in the hands of one fault at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_types::NodeId;
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
+use turmoil::Sim;
+
+use super::{Fault, Running, Stage, ms};
+use crate::sim::net::host;
+use crate::sim::node::{Machine, SimNode};
+use crate::sim::traffic::{Disorder, Flow, Pair};
+
+/// Latency of a healthy link, at most.
+pub const LATENCY_MAX: Duration = ms(4);
+/// Frames that must be missing for a cut to count.
+const MISSING_MIN: u64 = 2;
+
+/// Links that a fault has in its hands, the lesser name first.
+pub type Taken = BTreeSet<(String, String)>;
+
+/// Two hosts, from and to.
+type Link = (String, String);
+
+fn key((from, to): &Link) -> Link {
+    if from <= to { (from.clone(), to.clone()) } else { (to.clone(), from.clone()) }
+}
+
+struct Broken {
+    fault: Fault,
+    links: Vec<Link>,
+    before: BTreeMap<Pair, Flow>,
+}
+
+/// Breaks links. `None` if they are in another fault's hands, or there are too few nodes for it.
+pub fn break_links(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+    let links = choose(stage, fault);
+    if links.is_empty() || links.iter().any(|link| stage.links.contains(&key(link))) {
+        return None;
+    }
+    stage.links.extend(links.iter().map(key));
+    let before = pairs_of(stage).into_iter().map(|pair| (pair, stage.builder.traffic.flow(pair))).collect();
+    let broken = Broken { fault, links, before };
+    broken.set(stage);
+    Some(Box::new(broken))
+}
+
+impl Running for Broken {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        if !over {
+            return None;
+        }
+        let took_effect = self.took_effect(stage);
+        for (from, to) in &self.links {
+            self.mend(stage.sim, from, to);
+            if let Some(pair) = pair(stage, from, to) {
+                stage.builder.traffic.set_disorder(pair, None);
+            }
+        }
+        stage.links.retain(|taken| !self.links.iter().any(|link| key(link) == *taken));
+        Some(took_effect)
+    }
+}
+
+impl Broken {
+    fn set(&self, stage: &mut Stage<'_, '_>) {
+        let rate = stage.rng.random_range(0.001..0.03);
+        let latency = stage.rng.random_range(ms(20)..ms(300));
+        let share = stage.rng.random_range(0.05..0.3);
+        for (from, to) in &self.links {
+            let disorder = match self.fault {
+                Fault::Duplicates => Some(Disorder { twice: share, behind: 0.0 }),
+                Fault::Reorder => Some(Disorder { twice: 0.0, behind: share }),
+                _ => None,
+            };
+            if let (Some(disorder), Some(pair)) = (disorder, pair(stage, from, to)) {
+                stage.builder.traffic.set_disorder(pair, Some(disorder));
+                continue;
+            }
+            let (from, to) = (from.as_str(), to.as_str());
+            match self.fault {
+                Fault::OneWay => stage.sim.partition_oneway(from, to),
+                Fault::Ring if self.is_one_way() => stage.sim.partition_oneway(from, to),
+                Fault::Hold => stage.sim.hold(from, to),
+                Fault::Loss => stage.sim.set_link_fail_rate(from, to, rate),
+                Fault::SlowLinks => stage.sim.set_link_max_message_latency(from, to, latency),
+                _ => stage.sim.partition(from, to),
+            }
+        }
+    }
+
+    /// A ring of three leaves each node one way to one neighbour.
+    fn is_one_way(&self) -> bool {
+        self.links.len() == 3
+    }
+
+    fn mend(&self, sim: &mut Sim<'_>, from: &str, to: &str) {
+        match self.fault {
+            Fault::OneWay => sim.repair_oneway(from, to),
+            Fault::Ring if self.is_one_way() => sim.repair_oneway(from, to),
+            Fault::Hold => sim.release(from, to),
+            Fault::Loss => {
+                sim.set_link_fail_rate(from, to, 0.0);
+                // It may be broken at this moment.
+                sim.repair(from, to);
+            }
+            Fault::SlowLinks => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
+            Fault::Duplicates | Fault::Reorder => {}
+            _ => sim.repair(from, to),
+        }
+    }
+
+    fn took_effect(&self, stage: &Stage<'_, '_>) -> bool {
+        let mut flows = self.links.iter().flat_map(|(from, to)| {
+            // A link of both ways may have met anything one way only.
+            [pair(stage, from, to), pair(stage, to, from)].into_iter().flatten()
+        });
+        flows.any(|pair| {
+            let (now, before) = (stage.builder.traffic.flow(pair), self.before.get(&pair).copied().unwrap_or_default());
+            match self.fault {
+                Fault::SlowLinks => now.late > before.late,
+                Fault::Duplicates | Fault::Reorder => now.disordered > before.disordered,
+                _ => now.missing() >= before.missing() + MISSING_MIN,
+            }
+        })
+    }
+}
+
+/// The nodes of a link; `None` if a client is at one end.
+fn pair(stage: &Stage<'_, '_>, from: &str, to: &str) -> Option<Pair> {
+    let id = |name: &str| stage.nodes.iter().find(|node| host(node.id) == name).map(|node| node.id);
+    Some((id(from)?, id(to)?))
+}
+
+fn pairs_of(stage: &Stage<'_, '_>) -> Vec<Pair> {
+    let ids: Vec<NodeId> = stage.nodes.iter().map(|node| node.id).collect();
+    ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b).collect()
+}
+
+fn choose(stage: &mut Stage<'_, '_>, fault: Fault) -> Vec<Link> {
+    let there = |node: &&Rc<SimNode>| node.machine.get() != Machine::Lost;
+    let mut nodes: Vec<_> = stage.nodes.iter().filter(there).cloned().collect();
+    nodes.shuffle(stage.rng);
+    let mut hosts: Vec<String> = nodes.iter().map(|node| host(node.id)).collect();
+    if hosts.len() < 3 {
+        return Vec::new();
+    }
+    match fault {
+        Fault::Partition => {
+            let right = hosts.split_off(stage.rng.random_range(1..hosts.len()));
+            with_clients(stage, hosts, right)
+        }
+        Fault::AzCut => {
+            let az = nodes[0].az.clone();
+            let (inside, outside): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.az == az);
+            let names = |nodes: Vec<&Rc<SimNode>>| nodes.into_iter().map(name).collect();
+            with_clients(stage, names(inside), names(outside))
+        }
+        Fault::OneWay => {
+            let to = stage.rng.random_range(1..hosts.len());
+            pairs(&hosts[..1], &hosts[1..=to])
+        }
+        Fault::Bridge => {
+            // The first one is the bridge.
+            let at = stage.rng.random_range(2..hosts.len());
+            pairs(&hosts[1..at], &hosts[at..])
+        }
+        Fault::Ring => ring(&hosts),
+        Fault::Hold => {
+            let (one, mut others) = (vec![hosts[0].clone()], hosts[1..].to_vec());
+            if stage.rng.random() {
+                others.extend(stage.clients.iter().cloned());
+            }
+            pairs(&one, &others)
+        }
+        // Of frames each way is disordered by itself.
+        Fault::Duplicates | Fault::Reorder => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a != b).collect(),
+        _ => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a < b).collect(),
+    }
+}
+
+fn name(node: &Rc<SimNode>) -> String {
+    host(node.id)
+}
+
+/// Of three nodes each reaches the next one only, of more each its two neighbours.
+fn ring(hosts: &[String]) -> Vec<Link> {
+    let len = hosts.len();
+    let at = |i: usize| hosts[i % len].clone();
+    if len == 3 {
+        return (0..len).map(|i| (at(i + 1), at(i))).collect();
+    }
+    let all = (0..len).flat_map(|a| (a + 1..len).map(move |b| (a, b)));
+    all.filter(|(a, b)| b - a != 1 && b - a != len - 1).map(|(a, b)| (at(a), at(b))).collect()
+}
+
+/// Each client is on one side.
+fn with_clients(stage: &mut Stage<'_, '_>, mut left: Vec<String>, mut right: Vec<String>) -> Vec<Link> {
+    for client in stage.clients {
+        if stage.rng.random() { &mut left } else { &mut right }.push(client.clone());
+    }
+    // Clients are not connected with each other.
+    let has_node = |link: &Link| [&link.0, &link.1].into_iter().any(|end| !stage.clients.contains(end));
+    pairs(&left, &right).into_iter().filter(has_node).collect()
+}
+
+fn pairs(left: &[String], right: &[String]) -> Vec<Link> {
+    left.iter().flat_map(|a| right.iter().map(move |b| (a.clone(), b.clone()))).collect()
+}

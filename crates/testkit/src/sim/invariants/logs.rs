@@ -1,0 +1,131 @@
+//! Reads the logs of all nodes as they grow, for the invariants that look at them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fastness_log::key::Key;
+use fastness_log::{GroupLog, LogEntry};
+use fastness_types::{Epoch, GroupId, NodeId, ShardId};
+use futures::FutureExt as _;
+
+use crate::sim::invariants::log_matching::epoch_of;
+use crate::sim::invariants::two_azs::StableLog;
+use crate::sim::node::{Replica, SimNode};
+
+/// Entries read in one go, bytes.
+const SLICE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Entries from `from` to `to`, as far as one reading goes. `None`: some of them are not there (any more).
+#[must_use]
+pub fn read(log: &GroupLog, from: u64, to: u64) -> Option<Vec<Arc<LogEntry>>> {
+    // In a simulation the log is read by the caller, so this never waits.
+    let read = log.read(from..to + 1, SLICE_BYTES).now_or_never()?;
+    read.ok().filter(|entries| !entries.is_empty())
+}
+
+/// Who proposed the entry at `index`; `None` if it is not there.
+#[must_use]
+pub fn epoch_at(log: &GroupLog, index: u64) -> Option<Epoch> {
+    read(log, index, index)?.first().map(|entry| epoch_of(entry))
+}
+
+/// How far the log of each running replica was looked at: committed, and to its end.
+#[derive(Default)]
+pub struct Logs {
+    committed: BTreeMap<(NodeId, ShardId), u64>,
+    /// What the disks of nodes that are down hold, and what damaged ones held: for that their nodes have answered.
+    down: BTreeMap<NodeId, StableLog>,
+}
+
+/// What is new in a log.
+pub struct News {
+    /// Entries that are held for committed now.
+    pub committed: Vec<Arc<LogEntry>>,
+    /// Entries that are not, all of them.
+    pub open: Vec<Arc<LogEntry>>,
+    /// Who proposed the entry before the first of these.
+    pub before: Option<Epoch>,
+}
+
+impl Logs {
+    /// A node goes down.
+    pub fn goes_down(&mut self, node: &SimNode) {
+        self.committed.retain(|(of, _), _| *of != node.id);
+        let was_damaged = node.expected.get().is_some() && self.down.contains_key(&node.id);
+        if !was_damaged {
+            self.down.insert(node.id, node.stable_log());
+        }
+    }
+
+    /// A node runs again, on its disk or on one that it must refuse.
+    pub fn comes_up(&mut self, node: &SimNode) {
+        if node.expected.get().is_none() {
+            self.down.remove(&node.id);
+        }
+    }
+
+    /// Whether a replica holds more for committed than was looked at.
+    #[must_use]
+    pub fn has_committed(&self, node: NodeId, shard: ShardId, replica: &Replica) -> bool {
+        let looked = self.committed.get(&(node, shard)).copied().unwrap_or(0);
+        looked < replica.handle.committed().0
+    }
+
+    /// What was not looked at yet.
+    ///
+    /// # Errors
+    /// Something that must be there is not.
+    pub fn news(&mut self, node: NodeId, shard: ShardId, replica: &Replica) -> Result<News, String> {
+        let state = replica.log.state();
+        let purged = state.purged.map_or(0, |purged| purged.index);
+        let last = state.last.map_or(0, |last| last.index);
+        let committed = replica.handle.committed().0;
+        let looked = self.committed.entry((node, shard)).or_default();
+        // A snapshot stands for what is purged; that it says the same the digests show.
+        let from = (*looked).max(purged) + 1;
+        let before = if from - 1 == purged {
+            state.purged.map(|id| Epoch { term: id.term, node: NodeId(id.node) })
+        } else {
+            epoch_at(&replica.log, from - 1)
+        };
+        let mut entries = Vec::new();
+        while from + (entries.len() as u64) <= last {
+            let next = from + entries.len() as u64;
+            let read = read(&replica.log, next, last);
+            entries.extend(read.ok_or_else(|| format!("shard {shard}: node {node} has no entry {next} of {last}"))?);
+        }
+        // What an installed snapshot covers may be told as committed just before the log says so.
+        let open = entries.split_off(entries.partition_point(|entry| entry.index <= committed));
+        *looked = committed.min(last).max(purged);
+        Ok(News { committed: entries, open, before })
+    }
+
+    /// Whether an entry is on a node's stable storage.
+    #[must_use]
+    pub fn is_stable(&self, node: &SimNode, shard: ShardId, index: u64, epoch: Epoch) -> bool {
+        if let Some(down) = self.down.get(&node.id) {
+            let purged = down.purged.get(&shard).copied().unwrap_or(0);
+            return index <= purged || down.entries.get(&(shard, index)) == Some(&epoch);
+        }
+        let live = node.live.borrow();
+        let Some(replica) = live.as_ref().and_then(|live| live.replicas.get(shard.0 as usize - 1)) else {
+            return false;
+        };
+        if index <= replica.log.state().purged.map_or(0, |purged| purged.index) {
+            return true;
+        }
+        let key = Key::Entry { group: GroupId::from(shard), index };
+        replica.control.flushed().0 >= index && epoch_at(&replica.log, index) == Some(epoch) && node.disk.is_synced(key)
+    }
+}
+
+/// Calls `look` for every replica that runs.
+pub fn each_replica(nodes: &[Rc<SimNode>], mut look: impl FnMut(&SimNode, ShardId, &Replica)) {
+    for node in nodes {
+        let live = node.live.borrow();
+        for (at, replica) in live.iter().flat_map(|live| &live.replicas).enumerate() {
+            look(node, ShardId(at as u32 + 1), replica);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! **Committed in two AZs.** When an entry is first held for committed, it is on stable storage in at least two AZs and with a
+//! majority of the members; and a write that was acknowledged under `sync` is committed then.
+//!
+//! Stable storage is looked at on the simulated disks, not asked of the nodes: a disk that only says that it has synced is
+//! found. A node that is down counts with what its disk held when it went down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use fastness_engine::effect::{Decoder, Effect};
+use fastness_engine::keyspace::Key;
+use fastness_log::LogEntry;
+use fastness_shard::batch::Batch;
+use fastness_types::{Epoch, ShardId, Slot};
+
+use crate::sim::invariants::logs::Logs;
+use crate::sim::ledger::number_of;
+use crate::sim::node::SimNode;
+
+/// The writes that have committed.
+#[derive(Debug, Default)]
+pub struct TwoAzs {
+    committed: BTreeSet<(ShardId, String, u64)>,
+}
+
+impl TwoAzs {
+    /// `entry` is held for committed for the first time.
+    ///
+    /// # Errors
+    /// It is not where it must be.
+    pub fn commit(
+        &mut self,
+        nodes: &[Rc<SimNode>],
+        voters: usize,
+        logs: &Logs,
+        shard: ShardId,
+        entry: &LogEntry,
+        epoch: Epoch,
+    ) -> Result<(), String> {
+        self.note_writes(shard, entry);
+        let holds = |node: &&Rc<SimNode>| logs.is_stable(node, shard, entry.index, epoch);
+        let holders: Vec<&Rc<SimNode>> = nodes.iter().filter(holds).collect();
+        let azs: BTreeSet<&str> = holders.iter().map(|node| &*node.az.0).collect();
+        if azs.len() < 2 || holders.len() <= voters / 2 {
+            let ids: Vec<u64> = holders.iter().map(|node| node.id.0).collect();
+            return Err(format!(
+                "committed in two AZs: shard {shard}: entry {} of epoch {epoch} is committed and on stable storage of nodes \
+                 {ids:?} alone, in AZs {azs:?}",
+                entry.index
+            ));
+        }
+        Ok(())
+    }
+
+    fn note_writes(&mut self, shard: ShardId, entry: &LogEntry) {
+        let Ok(batch) = Batch::decode(&entry.payload) else { return };
+        for unit in batch.units() {
+            let mut decoder = Decoder::new(unit.effects);
+            // Neither slot nor hash is looked at.
+            while let Ok(Some(effect)) = decoder.next(|bytes| Key { bytes, slot: Slot(0), hash: 0 }) {
+                let Effect::Set { key, value, .. } = effect else { continue };
+                if let (Ok(key), Some(number)) = (std::str::from_utf8(key.bytes), number_of(value)) {
+                    self.committed.insert((shard, key.to_owned(), number));
+                }
+            }
+        }
+    }
+
+    /// A write was acknowledged under `sync`.
+    ///
+    /// # Errors
+    /// It has not committed.
+    pub fn acknowledged(&self, promised: &(ShardId, String, u64)) -> Result<(), String> {
+        if self.committed.contains(promised) {
+            return Ok(());
+        }
+        let (shard, key, number) = promised;
+        Err(format!(
+            "committed in two AZs: shard {shard}: {key} = {number} was acknowledged under sync and is not committed"
+        ))
+    }
+}
+
+/// What a disk held when its node went down: per shard, who proposed which entry, and up to where the log was purged.
+#[derive(Debug, Default, Clone)]
+pub struct StableLog {
+    /// By shard and index.
+    pub entries: BTreeMap<(ShardId, u64), Epoch>,
+    /// By shard.
+    pub purged: BTreeMap<ShardId, u64>,
+}

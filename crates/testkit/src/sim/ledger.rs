@@ -1,0 +1,330 @@
+//! What clients were told, and what may follow from it: the judge of a simulation's replies, in every mode.
+//!
+//! A register is a key with one writer, which writes rising numbers; of every number it is known whether it was acknowledged,
+//! refused or left unknown, and of every reply who gave it ([`Stamp`]). A number is **settled** once it was acknowledged or
+//! shown under `sync`, or shown by a replica: it must never be undone. What must hold:
+//!
+//! - Nobody is shown a number that was refused or never written, nor again one that was lost.
+//! - No read shows less than what was settled when it began.
+//! - A primary's read shows at least what was acknowledged when it began, unless a failover lost that: then it was acknowledged
+//!   under `async` or `disabled`, and in an older epoch than the read's.
+//! - Under `async`, between the oldest acknowledgement that a failover lost and the newest of the same tenure lies no more than
+//!   the bound (`async_loss.rs` keeps the account).
+//! - What one replica shows of a key never runs back while it runs.
+//! - A counter holds every raise that was settled, and no raise more often than it was asked for.
+//!
+//! A write of unknown outcome may take effect at any later time: its bytes may still lie in a socket.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastness_load::outcome::Outcome;
+use fastness_types::{Durability, NodeId, ShardId};
+
+use crate::sim::invariants::async_loss::LossAccount;
+use crate::sim::stamp::Stamp;
+
+/// What became of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Not known; it may still take effect.
+    Open,
+    Refused,
+    Acknowledged(Stamp),
+    /// Acknowledged, and then undone by a failover.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Register {
+    shard: ShardId,
+    numbers: BTreeMap<u64, Fate>,
+    attempted: u64,
+    settled: u64,
+    /// What each running replica has shown.
+    shown: BTreeMap<(NodeId, u64), u64>,
+}
+
+impl Register {
+    fn new(shard: ShardId) -> Register {
+        Register { shard, numbers: BTreeMap::new(), attempted: 0, settled: 0, shown: BTreeMap::new() }
+    }
+
+    fn acknowledged(&self) -> u64 {
+        let newest = self.numbers.iter().rev().find(|(_, fate)| matches!(fate, Fate::Acknowledged(_)));
+        newest.map_or(0, |(number, _)| *number)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    acknowledged: u64,
+    unknown: u64,
+    settled: u64,
+}
+
+/// Counts of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Writes acknowledged.
+    pub acknowledged: u64,
+    /// Of these, under `sync`.
+    pub acknowledged_sync: u64,
+    /// Writes refused.
+    pub refused: u64,
+    /// Writes of unknown outcome.
+    pub unknown: u64,
+    /// Reads answered with data, by primaries.
+    pub reads: u64,
+    /// The same by replicas.
+    pub replica_reads: u64,
+    /// Pipelines of which a write was refused and a read answered.
+    pub reads_beside_refusals: u64,
+    /// Acknowledged writes that a failover undid as the mode allows.
+    pub lost_within_bound: u64,
+    /// Acknowledged writes that must not have been undone.
+    pub lost: u64,
+    /// Reads that showed less than they must.
+    pub stale: u64,
+}
+
+/// What a reader noted before it asked.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadStart {
+    acknowledged: u64,
+    settled: u64,
+}
+
+/// The ledger of one run.
+#[derive(Default)]
+pub struct Ledger {
+    registers: BTreeMap<String, Register>,
+    counters: BTreeMap<String, Counter>,
+    losses: LossAccount,
+    summary: Summary,
+    violations: Vec<String>,
+    /// Numbers acknowledged under `sync` since they were last taken, to be found committed.
+    promised: Vec<(ShardId, String, u64)>,
+}
+
+impl Ledger {
+    /// `max_lag`: how much may lie between the oldest acknowledgement lost under `async` and the newest.
+    #[must_use]
+    pub fn new(max_lag: Duration) -> Ledger {
+        Ledger { losses: LossAccount::new(max_lag), ..Ledger::default() }
+    }
+
+    /// The number that the writer of `key` writes next.
+    pub fn next_number(&mut self, shard: ShardId, key: &str) -> u64 {
+        let register = self.registers.entry(key.to_owned()).or_insert_with(|| Register::new(shard));
+        register.attempted += 1;
+        // Until its outcome is known, it is unknown: other readers may see it first.
+        register.numbers.insert(register.attempted, Fate::Open);
+        register.attempted
+    }
+
+    /// Notes what came of writing `number`; an acknowledgement has a stamp.
+    pub fn wrote(&mut self, key: &str, number: u64, outcome: Outcome, stamp: Option<Stamp>) {
+        let Some(register) = self.registers.get_mut(key) else { return };
+        match (outcome, stamp) {
+            (Outcome::Acknowledged, Some(stamp)) => {
+                register.numbers.insert(number, Fate::Acknowledged(stamp));
+                if stamp.mode == Durability::Sync {
+                    register.settled = register.settled.max(number);
+                    self.promised.push((register.shard, key.to_owned(), number));
+                } else {
+                    self.losses.acknowledged(register.shard, stamp);
+                }
+                self.acknowledged(stamp.mode);
+            }
+            (Outcome::Refused, _) => {
+                register.numbers.insert(number, Fate::Refused);
+                self.summary.refused += 1;
+            }
+            _ => self.summary.unknown += 1,
+        }
+    }
+
+    /// Notes what came of raising a counter; `value` is the acknowledged one.
+    pub fn raised(&mut self, key: &str, outcome: Outcome, value: Option<i64>, stamp: Option<Stamp>) {
+        let counter = self.counters.entry(key.to_owned()).or_default();
+        match (outcome, stamp) {
+            (Outcome::Acknowledged, Some(stamp)) => {
+                counter.acknowledged += 1;
+                let range = counter.settled + 1..=counter.acknowledged + counter.unknown;
+                let value = value.and_then(|value| u64::try_from(value).ok());
+                let fits = value.is_some_and(|value| range.contains(&value));
+                if stamp.mode == Durability::Sync {
+                    counter.settled = counter.settled.max(value.unwrap_or(0));
+                }
+                if !fits {
+                    self.summary.lost += 1;
+                    self.violations.push(format!("{key}: INCR answered {value:?}, expected {range:?}"));
+                }
+                self.acknowledged(stamp.mode);
+            }
+            (Outcome::Refused, _) => self.summary.refused += 1,
+            _ => {
+                counter.unknown += 1;
+                self.summary.unknown += 1;
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, mode: Durability) {
+        self.summary.acknowledged += 1;
+        self.summary.acknowledged_sync += u64::from(mode == Durability::Sync);
+    }
+
+    /// To be called before a read is sent.
+    #[must_use]
+    pub fn before_read(&self, key: &str) -> ReadStart {
+        let register = self.registers.get(key);
+        ReadStart {
+            acknowledged: register.map_or(0, Register::acknowledged),
+            settled: register.map_or(0, |register| register.settled),
+        }
+    }
+
+    /// Checks what a primary's read of a register returned: `None` for a missing key.
+    pub fn read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
+        self.summary.reads += 1;
+        let Some(number) = self.check_shown(key, value) else { return };
+        let Some(register) = self.registers.get_mut(key) else { return };
+        if stamp.mode == Durability::Sync {
+            register.settled = register.settled.max(number);
+        }
+        if register.numbers.get(&number) == Some(&Fate::Open) {
+            // Of unknown outcome: whenever it took effect, it is newer than what it replaced.
+            return;
+        }
+        if number < start.settled {
+            self.summary.stale += 1;
+            let what = format!("read {number} from node {}, after {} was settled", stamp.node, start.settled);
+            self.violations.push(format!("{key}: {what} ({:?})", register.numbers.get(&start.settled)));
+        } else if number < start.acknowledged {
+            self.find_losses(key, number + 1..=start.acknowledged, stamp);
+        }
+    }
+
+    /// A primary's read has shown that these numbers are gone.
+    fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, stamp: Stamp) {
+        let Some(register) = self.registers.get_mut(key) else { return };
+        for (number, fate) in register.numbers.range_mut(gone) {
+            let Fate::Acknowledged(given) = *fate else { continue };
+            *fate = Fate::Lost;
+            if stamp.epoch.term <= given.epoch.term {
+                self.summary.stale += 1;
+                self.violations.push(format!(
+                    "{key}: {number} was acknowledged in epoch {} and is not seen by a read in epoch {}",
+                    given.epoch, stamp.epoch
+                ));
+                continue;
+            }
+            self.summary.lost_within_bound += 1;
+            if given.mode == Durability::Async {
+                self.losses.lost(register.shard, given);
+            }
+        }
+    }
+
+    /// A write was refused, and a read of the same pipeline answered.
+    pub fn read_beside_a_refusal(&mut self) {
+        self.summary.reads_beside_refusals += 1;
+    }
+
+    /// Checks what was shown to a client that accepts old data. A primary shows it what runs ahead of the log.
+    pub fn replica_read(&mut self, key: &str, value: Option<&[u8]>, stamp: Stamp) {
+        self.summary.replica_reads += 1;
+        let Some(number) = self.check_shown(key, value) else { return };
+        let Some(register) = self.registers.get_mut(key) else { return };
+        if stamp.primary {
+            return;
+        }
+        let shown = register.shown.entry((stamp.node, stamp.life)).or_default();
+        if number < *shown && register.numbers.get(&number) != Some(&Fate::Open) {
+            self.violations.push(format!("{key}: node {} showed {shown} and then {number}", stamp.node));
+            self.summary.stale += 1;
+        }
+        *shown = number.max(*shown);
+        register.settled = register.settled.max(number);
+    }
+
+    /// The number shown, if it may be shown at all.
+    fn check_shown(&mut self, key: &str, value: Option<&[u8]>) -> Option<u64> {
+        let number = match value.map(number_of) {
+            None => 0,
+            Some(Some(number)) => number,
+            Some(None) => {
+                self.violations.push(format!("{key}: the value is not one that was written"));
+                return None;
+            }
+        };
+        let fate = self.registers.get(key).and_then(|register| register.numbers.get(&number));
+        let wrong = match fate {
+            Some(Fate::Refused) => "was refused",
+            Some(Fate::Lost) => "was lost before",
+            None if number > 0 => "was never written",
+            _ => return Some(number),
+        };
+        self.violations.push(format!("{key}: read {number}, which {wrong}"));
+        None
+    }
+
+    /// Checks what a counter holds after the run.
+    pub fn read_counter(&mut self, key: &str, value: Option<i64>) {
+        let counter = self.counters.entry(key.to_owned()).or_default();
+        let range = counter.settled..=counter.acknowledged + counter.unknown;
+        let value = value.unwrap_or(0);
+        if !u64::try_from(value).is_ok_and(|v| range.contains(&v)) {
+            self.summary.lost += 1;
+            self.violations.push(format!("{key}: the counter holds {value}, expected {range:?}"));
+        }
+    }
+
+    /// All register keys that were attempted.
+    #[must_use]
+    pub fn register_keys(&self) -> Vec<String> {
+        self.registers.keys().cloned().collect()
+    }
+
+    /// All counter keys that were attempted.
+    #[must_use]
+    pub fn counter_keys(&self) -> Vec<String> {
+        self.counters.keys().cloned().collect()
+    }
+
+    /// Takes what was acknowledged under `sync` since the last call.
+    pub fn take_promised(&mut self) -> Vec<(ShardId, String, u64)> {
+        std::mem::take(&mut self.promised)
+    }
+
+    /// Takes the broken promises that are new.
+    pub fn take_violations(&mut self) -> Vec<String> {
+        let mut found = std::mem::take(&mut self.violations);
+        found.extend(self.losses.take_violations());
+        found
+    }
+
+    /// Counts so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.summary
+    }
+
+    /// The longest span between an acknowledgement that was lost under `async` and the newest of its tenure.
+    #[must_use]
+    pub fn longest_loss(&self) -> Duration {
+        self.losses.longest()
+    }
+}
+
+/// The number that a register's value holds.
+#[must_use]
+pub fn number_of(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.split(':').next()?.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

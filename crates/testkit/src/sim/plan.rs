@@ -1,0 +1,74 @@
+//! What the control plane says in a simulation, without a control plane: who shall be a member, in which mode, who was replaced.
+//!
+//! There is one plan, which faults change, and each node has a copy of its own, which outlives its crashes and learns what is
+//! new a while later, as a node's map does. Nodes bring their groups to what their copies say, as production does
+//! (`server/src/members.rs`): by [`GroupControl::approach`](fastness_consensus::GroupControl::approach), whoever leads.
+
+use std::collections::BTreeSet;
+
+use fastness_consensus::{AzRule, Goal, Member};
+use fastness_shard::ModeWish;
+use fastness_types::{Durability, NodeId};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The voters of every group.
+    pub voters: Vec<Member>,
+    /// Every node that there ever was.
+    pub known: BTreeSet<NodeId>,
+    /// Who is being replaced, and by whom.
+    pub replacing: Option<(NodeId, NodeId)>,
+    /// Who was replaced, and by whom.
+    pub replaced: Vec<(NodeId, NodeId)>,
+    /// The mode that the operator wishes.
+    pub wish: ModeWish,
+    /// Whether the groups have their first members: nobody writes them again.
+    pub formed: bool,
+}
+
+impl Plan {
+    /// A new cluster's.
+    #[must_use]
+    pub fn new(voters: Vec<Member>, mode: Durability) -> Plan {
+        Plan {
+            known: voters.iter().map(|member| member.node).collect(),
+            voters,
+            replacing: None,
+            replaced: Vec::new(),
+            wish: ModeWish { mode, version: 1 },
+            formed: false,
+        }
+    }
+
+    /// Who shall be in every group.
+    #[must_use]
+    pub fn goal(&self) -> Goal {
+        Goal {
+            voters: self.voters.clone(),
+            learners: Vec::new(),
+            keep: BTreeSet::new(),
+            known: self.known.clone(),
+            rule: AzRule::Required,
+        }
+    }
+
+    /// Puts `new` in the place of `old`.
+    pub fn replace(&mut self, old: NodeId, new: Member) {
+        self.replacing = Some((old, new.node));
+        self.known.insert(new.node);
+        for member in self.voters.iter_mut().filter(|member| member.node == old) {
+            *member = new.clone();
+        }
+    }
+
+    /// Every group has done without the node that is being replaced.
+    pub fn finish_replacement(&mut self) {
+        self.replaced.extend(self.replacing.take());
+    }
+
+    /// Wishes another mode.
+    pub fn switch(&mut self, mode: Durability) {
+        self.wish = ModeWish { mode, version: self.wish.version + 1 };
+    }
+}

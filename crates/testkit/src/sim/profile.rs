@@ -1,0 +1,74 @@
+//! In which mode a simulation runs, and with which bounds.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastness_types::{Durability, limits};
+use rand::Rng as _;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom as _;
+
+/// Which promises a run is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// `sync` all the time.
+    Sync,
+    /// `async` all the time.
+    Async,
+    /// `sync` and `async`, switched online.
+    Switching,
+    /// `disabled` all the time.
+    Disabled,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 4] = [Profile::Sync, Profile::Async, Profile::Switching, Profile::Disabled];
+
+    /// Chosen by a seed: most of a suite's seeds are about what must not be lost.
+    #[must_use]
+    pub fn choose(rng: &mut SmallRng) -> Profile {
+        match rng.random_range(0..20) {
+            0..8 => Profile::Sync,
+            8..13 => Profile::Async,
+            13..18 => Profile::Switching,
+            _ => Profile::Disabled,
+        }
+    }
+
+    /// Whether operators switch the mode.
+    #[must_use]
+    pub fn switches(self) -> bool {
+        self == Profile::Switching
+    }
+
+    /// The mode that the cluster is created in.
+    #[must_use]
+    pub fn mode(self, rng: &mut SmallRng) -> Durability {
+        match self {
+            Profile::Sync => Durability::Sync,
+            Profile::Async => Durability::Async,
+            Profile::Switching if rng.random() => Durability::Sync,
+            Profile::Switching => Durability::Async,
+            Profile::Disabled => Durability::Disabled,
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Profile::Sync => "sync",
+            Profile::Async => "async",
+            Profile::Switching => "switching",
+            Profile::Disabled => "disabled",
+        })
+    }
+}
+
+/// `durability-max-lag`: short in most seeds, so that the gate is met.
+#[must_use]
+pub fn choose_max_lag(rng: &mut SmallRng) -> Duration {
+    let spans = [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), limits::DURABILITY_LAG_MAX];
+    *spans.choose(rng).expect("there is one")
+}

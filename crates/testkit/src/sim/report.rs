@@ -1,0 +1,121 @@
+//! What came of a simulation.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::sim::coverage::Coverage;
+use crate::sim::ledger::Summary;
+use crate::sim::profile::Profile;
+
+/// A seed counts from so much simulated time on.
+const ELAPSED_MIN: Duration = Duration::from_secs(20);
+/// From so many acknowledged operations on, reads among them.
+const ACKNOWLEDGED_MIN: u64 = 300;
+/// From so many faults on that took effect.
+const FAULTS_MIN: u64 = 3;
+
+/// What a run is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every promise was kept.
+    Holds,
+    /// One was broken.
+    Broken,
+    /// None was broken, but too little happened for that to mean anything; this.
+    Void(&'static str),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Holds => f.write_str("holds"),
+            Verdict::Broken => f.write_str("BROKEN"),
+            Verdict::Void(why) => write!(f, "void ({why})"),
+        }
+    }
+}
+
+/// What came of a simulation.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// To be replayed with.
+    pub seed: u64,
+    /// Which promises were made.
+    pub profile: Profile,
+    /// `durability-max-lag`.
+    pub max_lag: Duration,
+    /// Promises that were broken; empty: none.
+    pub violations: Vec<String>,
+    /// Faults that took effect, and what they led to.
+    pub coverage: Coverage,
+    /// What clients saw.
+    pub summary: Summary,
+    /// The longest span between an acknowledgement that was lost under `async` and the newest of its tenure.
+    pub longest_loss: Duration,
+    /// Nodes at the beginning, and shards.
+    pub size: (usize, u32),
+    /// Tenures as primary.
+    pub tenures: usize,
+    /// Committed log entries.
+    pub committed: usize,
+    /// Pairs of digests compared.
+    pub digests: u64,
+    /// Of these, with one that stood in a snapshot.
+    pub snapshot_digests: u64,
+    /// Simulated time.
+    pub elapsed: Duration,
+    /// Real time.
+    pub took: Duration,
+    /// Everything that happened, as one number.
+    pub trace: u64,
+}
+
+impl Report {
+    /// Operations that were checked: writes and reads whose replies came.
+    #[must_use]
+    pub fn checked(&self) -> u64 {
+        self.summary.acknowledged + self.summary.reads + self.summary.replica_reads
+    }
+
+    /// What the run is worth.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            report if !report.violations.is_empty() => Verdict::Broken,
+            report if report.elapsed < ELAPSED_MIN => Verdict::Void("less than 20 simulated seconds"),
+            report if report.checked() < ACKNOWLEDGED_MIN => Verdict::Void("fewer than 300 acknowledged operations"),
+            report if report.coverage.faults_total() < FAULTS_MIN => Verdict::Void("fewer than 3 faults took effect"),
+            _ => Verdict::Holds,
+        }
+    }
+
+    /// Everything but how long it took: the same for the same seed.
+    #[must_use]
+    pub fn without_time(&self) -> String {
+        Report { took: Duration::ZERO, ..self.clone() }.to_string()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (nodes, shards) = self.size;
+        let Summary { acknowledged, refused, unknown, reads, lost_within_bound, .. } = self.summary;
+        write!(
+            f,
+            "seed {}: {} | {}, {nodes} nodes, {shards} shard(s), {:.1} s in {:.1} s | {acknowledged} acknowledged, {refused} \
+             refused, {unknown} unknown, {reads} reads | {lost_within_bound} lost within the bound | {} tenures, {} entries, \
+             {} digests compared, {} of snapshots | {:?} | trace {:016x}",
+            self.seed,
+            self.verdict(),
+            self.profile,
+            self.elapsed.as_secs_f64(),
+            self.took.as_secs_f64(),
+            self.tenures,
+            self.committed,
+            self.digests,
+            self.snapshot_digests,
+            self.coverage.faults(),
+            self.trace
+        )
+    }
+}

@@ -1,0 +1,93 @@
+//! What the simulation's door says in front of every reply, so that a client can judge it: who gave it, as what, when.
+//!
+//! It travels as a simple string before the reply, and is no part of the protocol that is tested.
+
+use std::time::Duration;
+
+use fastness_types::{Durability, Epoch, LogIndex, NodeId};
+
+/// Says where a reply comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Who answered.
+    pub node: NodeId,
+    /// Its how-manieth life that was.
+    pub life: u64,
+    /// Whether it was the primary when the command ran.
+    pub primary: bool,
+    /// The epoch that it led, or whose entries it had applied, when the command ran.
+    pub epoch: Epoch,
+    /// Its mode in force then.
+    pub mode: Durability,
+    /// What it had applied then.
+    pub applied: LogIndex,
+    /// When the reply left, simulated.
+    pub left: Duration,
+}
+
+/// One node's time as the primary of one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TenureId {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The node's life; a node that restarts leads in a new epoch.
+    pub life: u64,
+}
+
+const MARK: &str = "@";
+
+impl Stamp {
+    /// The tenure that it is of.
+    #[must_use]
+    pub fn tenure(&self) -> TenureId {
+        TenureId { epoch: self.epoch, life: self.life }
+    }
+
+    /// As it travels.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let Stamp { node, life, primary, epoch, mode, applied, left } = self;
+        let (term, leader) = (epoch.term, epoch.node);
+        let (primary, mode) = (u8::from(*primary), *mode as u8);
+        format!("+{MARK}{node} {life} {primary} {term} {leader} {mode} {} {}\r\n", applied.0, left.as_nanos())
+    }
+
+    /// `None`: it is something else.
+    #[must_use]
+    pub fn decode(text: &[u8]) -> Option<Stamp> {
+        let text = std::str::from_utf8(text).ok()?.strip_prefix(MARK)?;
+        let mut numbers = text.split(' ').map(|number| number.parse::<u64>().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Stamp {
+            node: NodeId(next()?),
+            life: next()?,
+            primary: next()? == 1,
+            epoch: Epoch { term: next()?, node: NodeId(next()?) },
+            mode: Durability::from_number(u8::try_from(next()?).ok()?)?,
+            applied: LogIndex(next()?),
+            left: Duration::from_nanos(next()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_comes_back_as_it_was() {
+        let stamp = Stamp {
+            node: NodeId(3),
+            life: 2,
+            primary: true,
+            epoch: Epoch { term: 9, node: NodeId(1) },
+            mode: Durability::Async,
+            applied: LogIndex(77),
+            left: Duration::from_nanos(1_234_567),
+        };
+        let text = stamp.encode();
+        let text = text.strip_prefix('+').and_then(|text| text.strip_suffix("\r\n"));
+        assert_eq!(text.and_then(|text| Stamp::decode(text.as_bytes())), Some(stamp));
+        assert_eq!(Stamp::decode(b"OK"), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! What passes between nodes, counted; and frames that are sent twice or out of order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_types::NodeId;
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+/// A frame that was under way for longer is late: no healthy link takes so long.
+const LATE: Duration = Duration::from_millis(15);
+
+/// From, to.
+pub type Pair = (NodeId, NodeId);
+
+/// What has passed one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Frames, and attempts to connect.
+    pub sent: u64,
+    /// Those that arrived.
+    pub received: u64,
+    /// Of these, those that were late.
+    pub late: u64,
+    /// Frames that were sent twice, or behind a later one.
+    pub disordered: u64,
+}
+
+impl Flow {
+    /// What did not arrive.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+}
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is sent.
+    Once,
+    /// It is sent twice.
+    Twice,
+    /// It is sent behind the next one.
+    Behind,
+}
+
+/// How often frames of a pair are disordered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disorder {
+    /// Share of frames that are sent twice.
+    pub twice: f64,
+    /// Share of frames that are sent behind the next one.
+    pub behind: f64,
+}
+
+struct State {
+    rng: SmallRng,
+    flows: BTreeMap<Pair, Flow>,
+    disorder: BTreeMap<Pair, Disorder>,
+}
+
+/// The traffic of a simulation. Clones are the same.
+#[derive(Clone)]
+pub struct Traffic(Arc<Mutex<State>>);
+
+impl Traffic {
+    /// Nothing has passed.
+    #[must_use]
+    pub fn new(seed: u64) -> Traffic {
+        let rng = SmallRng::seed_from_u64(seed);
+        Traffic(Arc::new(Mutex::new(State { rng, flows: BTreeMap::new(), disorder: BTreeMap::new() })))
+    }
+
+    /// A frame leaves, or an attempt to connect.
+    pub fn sent(&self, from: NodeId, to: NodeId) {
+        self.0.lock().flows.entry((from, to)).or_default().sent += 1;
+    }
+
+    /// It has arrived, after so long.
+    pub fn received(&self, from: NodeId, to: NodeId, after: Duration) {
+        let mut state = self.0.lock();
+        let flow = state.flows.entry((from, to)).or_default();
+        flow.received += 1;
+        flow.late += u64::from(after > LATE);
+    }
+
+    /// Decides on a frame that is to leave.
+    #[must_use]
+    pub fn fate(&self, from: NodeId, to: NodeId) -> Fate {
+        let mut state = self.0.lock();
+        let Some(Disorder { twice, behind }) = state.disorder.get(&(from, to)).copied() else { return Fate::Once };
+        let drawn: f64 = state.rng.random();
+        let fate = match drawn {
+            drawn if drawn < twice => Fate::Twice,
+            drawn if drawn < twice + behind => Fate::Behind,
+            _ => return Fate::Once,
+        };
+        state.flows.entry((from, to)).or_default().disordered += 1;
+        fate
+    }
+
+    /// Disorders the frames of a pair from now on; or no longer.
+    pub fn set_disorder(&self, pair: Pair, disorder: Option<Disorder>) {
+        let mut state = self.0.lock();
+        state.disorder.remove(&pair);
+        state.disorder.extend(disorder.map(|disorder| (pair, disorder)));
+    }
+
+    /// What has passed one way so far.
+    #[must_use]
+    pub fn flow(&self, pair: Pair) -> Flow {
+        self.0.lock().flows.get(&pair).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,301 @@
+//! The driver of one simulation: builds it, goes through its phases, and asks the invariants after every step.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use fastness_shard::Standing;
+use fastness_types::{Az, LogIndex, NodeId, ShardId};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use turmoil::Sim;
+
+use crate::sim::build::{Builder, choose_batching, member};
+use crate::sim::client::{Client, ClientOptions, Phase, client_host};
+use crate::sim::clock::SimTime;
+use crate::sim::fault::{LATENCY_MAX, Schedule, Stage, Taken};
+use crate::sim::invariants::Invariants;
+use crate::sim::invariants::logs::each_replica;
+use crate::sim::ledger::Ledger;
+use crate::sim::net::host;
+use crate::sim::node::{Machine, Replica, SimNode, find_replica, run};
+use crate::sim::plan::Plan;
+use crate::sim::profile::{Profile, choose_max_lag};
+use crate::sim::report::Report;
+use crate::sim::trace::Trace;
+use crate::sim::traffic::Traffic;
+use crate::sim::{Options, panics};
+
+/// One step of the simulation.
+const TICK: Duration = Duration::from_millis(1);
+/// Until the new cluster has primaries, at most.
+const CREATION_MAX: Duration = Duration::from_secs(10);
+/// Until the last faults are over, members that were lost replaced among them, at most.
+const HEALING_MAX: Duration = Duration::from_secs(60);
+/// Until writes go on after everything has healed, at most; and until all replicas stand together.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+/// Acknowledged writes that show that the cluster is alive again.
+const ALIVE: u64 = 100;
+
+/// A simulation.
+pub struct World {
+    options: Options,
+    began: Instant,
+    rng: SmallRng,
+    fault_rng: SmallRng,
+    sim: Sim<'static>,
+    time: SimTime,
+    trace: Trace,
+    builder: Builder,
+    nodes: Vec<Rc<SimNode>>,
+    size: usize,
+    ledger: Rc<RefCell<Ledger>>,
+    phase: Rc<Cell<Phase>>,
+    schedule: Schedule,
+    links: Taken,
+    clients: Vec<String>,
+    invariants: Invariants,
+    steps: u64,
+}
+
+impl World {
+    /// Everything is there and nothing has run.
+    #[must_use]
+    pub fn new(options: Options) -> World {
+        panics::begin();
+        fastness_types::plant::on_this_thread(options.planted);
+        let began = Instant::now();
+        let mut rng = SmallRng::seed_from_u64(options.seed);
+        let sim = network(rng.random());
+        let time = SimTime::default();
+        let trace = Trace::new(time.clone(), options.trace.as_deref()).expect("a place for the trace");
+        let profile = options.profile.unwrap_or_else(|| Profile::choose(&mut rng));
+        let max_lag = options.max_lag.unwrap_or_else(|| choose_max_lag(&mut rng));
+        // Three nodes in three AZs, or five in three.
+        let azs: &[&str] = if rng.random_ratio(1, 4) { &["a", "b", "c", "a", "b"] } else { &["a", "b", "c"] };
+        let places: Vec<(NodeId, Az)> = (1..).map(NodeId).zip(azs.iter().map(|az| Az::from(*az))).collect();
+        let members = places.iter().map(|(node, az)| member(*node, az.clone())).collect();
+        let mut builder = Builder {
+            time: time.clone(),
+            plan: Rc::new(RefCell::new(Plan::new(members, profile.mode(&mut rng)))),
+            traffic: Traffic::new(rng.random()),
+            shards: rng.random_range(1..=2),
+            profile,
+            max_lag,
+            batching: choose_batching(&mut rng),
+            plant: options.plant,
+            rng: SmallRng::seed_from_u64(rng.random()),
+        };
+        let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
+        let clients = rng.random_range(2..=4);
+        let mut world = World {
+            began,
+            fault_rng: SmallRng::seed_from_u64(rng.random()),
+            rng,
+            sim,
+            time,
+            size: nodes.len(),
+            ledger: Rc::new(RefCell::new(Ledger::new(max_lag))),
+            phase: Rc::new(Cell::new(Phase::Load)),
+            schedule: Schedule::new(&options.kinds),
+            links: Taken::new(),
+            clients: (0..clients).map(client_host).collect(),
+            invariants: Invariants::new(trace.clone()),
+            steps: 0,
+            trace,
+            builder,
+            nodes,
+            options,
+        };
+        for node in &world.nodes {
+            let node = node.clone();
+            world.sim.host(host(node.id), move || run(node.clone()));
+        }
+        for id in 0..clients {
+            let client = Client::new(world.client_options(id, clients));
+            world.sim.client(client_host(id), client.run());
+        }
+        world
+    }
+
+    fn client_options(&mut self, id: usize, clients: usize) -> ClientOptions {
+        ClientOptions {
+            id,
+            clients,
+            seed: self.rng.random(),
+            plan: self.builder.plan.clone(),
+            shards: self.builder.shards,
+            ledger: self.ledger.clone(),
+            phase: self.phase.clone(),
+            trace: self.trace.clone(),
+        }
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn run(mut self) -> Report {
+        self.go_through();
+        self.report()
+    }
+
+    /// The run; ends early when something is broken.
+    fn go_through(&mut self) -> Option<()> {
+        self.until("the new cluster has no primary", CREATION_MAX, |w| w.has_primaries())?;
+        self.until_more_acknowledged("nothing is acknowledged on a healthy cluster")?;
+        self.builder.plan.borrow_mut().formed = true;
+        let end = self.sim.elapsed() + self.options.faults_for;
+        while self.sim.elapsed() < end {
+            self.step_with_faults()?;
+        }
+        self.schedule.heal();
+        let until = self.sim.elapsed() + HEALING_MAX;
+        while !self.schedule.is_over() {
+            if self.sim.elapsed() > until {
+                self.invariants.violate(format!("not everything has healed within {HEALING_MAX:?}"));
+                return None;
+            }
+            self.step_with_faults()?;
+        }
+        self.until("after the faults there is no primary", RECOVERY_MAX, |w| w.has_primaries())?;
+        self.until_more_acknowledged("after the faults nothing is acknowledged")?;
+        self.phase.set(Phase::Stop);
+        self.read_back()?;
+        self.until("the replicas do not come to stand together", RECOVERY_MAX, |w| w.is_settled())?;
+        self.invariants.look_at_all(&self.nodes, &mut self.ledger.borrow_mut());
+        self.is_fine()
+    }
+
+    fn step_with_faults(&mut self) -> Option<()> {
+        let World { sim, nodes, invariants, trace, builder, fault_rng, clients, links, schedule, .. } = self;
+        let (plan, shards) = (builder.plan.clone(), builder.shards);
+        let rng = fault_rng;
+        let following = Vec::new();
+        schedule.step(&mut Stage {
+            sim,
+            nodes,
+            invariants,
+            trace,
+            builder,
+            plan,
+            rng,
+            clients,
+            shards,
+            links,
+            following,
+        });
+        self.step()
+    }
+
+    fn step(&mut self) -> Option<()> {
+        if let Err(error) = self.sim.step() {
+            self.invariants.violate(format!("the simulation has failed: {error}"));
+        }
+        self.steps += 1;
+        self.time.set(self.sim.elapsed());
+        self.invariants.look(&self.nodes, &mut self.ledger.borrow_mut(), self.steps);
+        self.is_fine()
+    }
+
+    fn is_fine(&mut self) -> Option<()> {
+        panics::take().into_iter().for_each(|panic| self.invariants.violate(format!("panic: {panic}")));
+        self.invariants.violations().is_empty().then_some(())
+    }
+
+    fn until(&mut self, otherwise: &str, patience: Duration, reached: impl Fn(&World) -> bool) -> Option<()> {
+        let until = self.sim.elapsed() + patience;
+        while !reached(self) {
+            if self.sim.elapsed() >= until {
+                self.invariants.violate(format!("{otherwise} within {patience:?}"));
+                return None;
+            }
+            self.step()?;
+        }
+        Some(())
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.ledger.borrow().summary().acknowledged
+    }
+
+    fn until_more_acknowledged(&mut self, otherwise: &str) -> Option<()> {
+        let target = self.acknowledged() + ALIVE;
+        self.until(otherwise, RECOVERY_MAX, |w| w.acknowledged() >= target)
+    }
+
+    fn read_back(&mut self) -> Option<()> {
+        let unread = Rc::new(RefCell::new(None));
+        let told = unread.clone();
+        let reader = Client::new(self.client_options(usize::MAX, 0));
+        self.sim.client("reader", async move {
+            *told.borrow_mut() = Some(reader.read_everything_back(RECOVERY_MAX).await);
+            Ok(())
+        });
+        self.until("the keys were not read back", 2 * RECOVERY_MAX, |_| unread.borrow().is_some())?;
+        for key in unread.borrow().iter().flatten() {
+            self.invariants.violate(format!("{key}: could not be read back"));
+        }
+        self.is_fine()
+    }
+
+    /// Whether every shard has a primary that may act.
+    fn has_primaries(&self) -> bool {
+        (1..=self.builder.shards).all(|shard| find_replica(&self.nodes, ShardId(shard), is_primary).is_some())
+    }
+
+    /// Whether every machine that is not lost runs, every shard has a primary, and every replica stands at the same entry with
+    /// nothing open.
+    fn is_settled(&self) -> bool {
+        let mut positions: BTreeMap<ShardId, Vec<LogIndex>> = BTreeMap::new();
+        each_replica(&self.nodes, |_, shard, replica| {
+            if let Ok((index, _)) = replica.shard.digest() {
+                positions.entry(shard).or_default().push(index);
+            }
+        });
+        let members = self.nodes.iter().filter(|node| node.machine.get() != Machine::Lost).count();
+        let together = positions.values().all(|at| at.len() == members && at.iter().all(|index| *index == at[0]));
+        together && !positions.is_empty() && self.has_primaries()
+    }
+
+    fn report(mut self) -> Report {
+        let ledger = self.ledger.borrow();
+        Report {
+            seed: self.options.seed,
+            profile: self.builder.profile,
+            max_lag: self.builder.max_lag,
+            violations: self.invariants.violations().to_vec(),
+            summary: ledger.summary(),
+            longest_loss: ledger.longest_loss(),
+            size: (self.size, self.builder.shards),
+            tenures: self.invariants.tenures(),
+            committed: self.invariants.committed(),
+            digests: self.invariants.digests_compared(),
+            snapshot_digests: self.invariants.snapshots_compared(),
+            coverage: std::mem::take(self.invariants.coverage()),
+            elapsed: self.sim.elapsed(),
+            took: self.began.elapsed(),
+            trace: self.trace.number(),
+        }
+    }
+}
+
+fn network(seed: u64) -> Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .tick_duration(TICK)
+        .simulation_duration(Duration::from_secs(3_600))
+        .min_message_latency(Duration::ZERO)
+        .max_message_latency(LATENCY_MAX)
+        .fail_rate(0.0)
+        .repair_rate(0.3)
+        .tcp_capacity(1_024)
+        .enable_random_order()
+        .build()
+}
+
+/// Whether a replica is a primary that may act.
+#[must_use]
+pub fn is_primary(replica: &Replica) -> bool {
+    let info = replica.shard.info();
+    info.standing == Standing::Primary && info.lease_holds
+}
