@@ -1,6 +1,6 @@
 //! All workloads at once, over RESP2 and RESP3 and TLS, on two shards, while a primary dies by `kill -9` and another one is handed over:
 //! every history is what a single copy of the data could have answered. And where writes are lost, in `async`, the histories show it.
-//! `FASTNESS_SEED` replays the clients' choices.
+//! `FASTNESS_SEED` replays the clients' choices, `FASTNESS_ROUNDS` makes the run longer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,6 +15,10 @@ const WRITES_BETWEEN: u64 = 1500;
 
 fn seed() -> u64 {
     std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
+}
+
+fn rounds() -> u32 {
+    std::env::var("FASTNESS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
 async fn wait_for_writes(running: &Running) -> Result<()> {
@@ -45,6 +49,19 @@ fn told(verdict: &Verdict, seed: u64) -> Counts {
     verdict.by_workload.values().fold(Counts::default(), |sum, counts| sum + *counts)
 }
 
+/// A kill of shard 1's primary, its return, and a hand-over of shard 2.
+async fn kill_and_hand_over(cluster: &Cluster, running: &Running) -> Result<()> {
+    let killed = cluster.primary(1, PATIENCE).await?;
+    cluster.kill(killed)?;
+    wait_for_writes(running).await?;
+    tokio::task::block_in_place(|| cluster.start_node(killed))?;
+    wait_for_writes(running).await?;
+    let before = cluster.primary(2, PATIENCE).await?;
+    tokio::task::block_in_place(|| hand_over(cluster, 2))?;
+    cluster.primary_other_than(before, 2, PATIENCE).await?;
+    wait_for_writes(running).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Result<()> {
     let seed = seed();
@@ -57,15 +74,9 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
     let running = history::start(history::Options::new(cluster.tls_doors()?, Some(cluster.tls()?), seed));
     wait_for_writes(&running).await?;
 
-    let killed = cluster.primary(1, PATIENCE).await?;
-    cluster.kill(killed)?;
-    wait_for_writes(&running).await?;
-    tokio::task::block_in_place(|| cluster.start_node(killed))?;
-    wait_for_writes(&running).await?;
-    let before = cluster.primary(2, PATIENCE).await?;
-    tokio::task::block_in_place(|| hand_over(&cluster, 2))?;
-    cluster.primary_other_than(before, 2, PATIENCE).await?;
-    wait_for_writes(&running).await?;
+    for _ in 0..rounds() {
+        kill_and_hand_over(&cluster, &running).await?;
+    }
 
     let verdict = running.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     let all = told(&verdict, seed);

@@ -124,7 +124,7 @@ mod tests {
         fn what_a_bank_has_answered_is_accepted_and_a_lost_transfer_is_not(places in places(100)) {
             let mut state = Bank::init();
             let mut run = |choice: u64| {
-                if choice % 3 == 0 {
+                if choice.is_multiple_of(3) {
                     return Read(state.to_vec());
                 }
                 let (from, amount) = ((choice >> 8) as usize % ACCOUNTS, (choice >> 16) as i64 % 100);

@@ -105,7 +105,7 @@ mod tests {
         fn what_a_counter_has_answered_is_accepted_and_a_lost_raise_is_not(places in places(120)) {
             let mut state = 0;
             let mut run = |choice: u64| {
-                if choice % 3 == 0 {
+                if choice.is_multiple_of(3) {
                     return Read(state);
                 }
                 let by = (choice % 7) as i64;

@@ -126,7 +126,7 @@ mod tests {
             0 => Read(*state),
             1 => Write(new),
             _ => {
-                let expected = if choice % 2 == 0 { *state } else { Some(choice) };
+                let expected = if choice.is_multiple_of(2) { *state } else { Some(choice) };
                 Swap { expected, new, done: Some(expected == *state) }
             }
         };
