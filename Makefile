@@ -75,11 +75,11 @@ soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in
 		--minutes $(or $(MINUTES),30) $(ARGS)
 
 sim: build-tools ## whole shards in simulated time, while everything goes wrong: SEED=n replays one, SEEDS=1000 JOBS=2 many
-	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --ledger $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
 		--jobs $(or $(JOBS),2) $(ARGS)
 
 plants: build-tools ## hunts planted bugs, mistakes in the path of a write, with the simulation; ARGS='--help'
-	@$(ENV); "$$CARGO_TARGET_DIR/release/plants" $(ARGS)
+	@$(ENV); "$$CARGO_TARGET_DIR/release/plants" --page tests/PLANTS.md $(ARGS)
 
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
 	@$(ENV); cargo build --locked --workspace --bins

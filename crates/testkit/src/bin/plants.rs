@@ -1,7 +1,9 @@
-//! `make plants`: hunts every planted bug with the simulation and prints which seed found which. Exit code 1: one was not found, or
-//! the same seeds do not hold without a plant.
+//! `make plants`: hunts every planted bug with the simulation and writes the page that says which seed found which. Exit code 1: one was
+//! not found, or the same seeds do not hold without a plant.
 
+use std::io::Write as _;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,10 +25,25 @@ struct Arguments {
     /// Simulations at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Do not run the seeds without a plant first.
+    /// Do not run the seeds without a plant.
     #[arg(long)]
     no_clean: bool,
+    /// Write the table, with what it is about, to this file.
+    #[arg(long)]
+    page: Option<PathBuf>,
 }
+
+/// What the table is about.
+const HEAD: &str = "\
+# Planted bugs, and what finds them
+
+Each row is a mistake that tests can switch on (`crates/types/src/plant.rs`): one in the path of a write that somebody has built before, or
+might. `make plants` hunts each on the same seeds of the simulation, in order, with every fault and every invariant, and writes this page;
+the same seeds must hold without a plant. \"Seeds\" is how many were begun until one found it.
+
+| plant | what is wrong | found by | seeds | after | what was seen |
+|---|---|---|---|---|---|
+";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -50,31 +67,48 @@ fn main() -> ExitCode {
     // What panics in a simulation is a finding and told as one.
     std::panic::set_hook(Box::new(|_| {}));
     let seeds = arguments.seed..arguments.seed + arguments.seeds;
-    let missed = chosen.into_iter().filter(|plant| !tell(&plants::hunt(*plant, &seeds, arguments.jobs))).count();
+    let mut page = HEAD.to_owned();
+    let mut missed = 0;
+    for plant in chosen {
+        let hunt = plants::hunt(plant, &seeds, arguments.jobs);
+        let row = row(&hunt);
+        println!("{row}");
+        page.push_str(&format!("{row}\n"));
+        missed += usize::from(hunt.found.is_none());
+    }
     println!("{missed} not found");
-    let holds = arguments.no_clean || is_clean(&seeds, arguments.jobs);
-    if missed == 0 && holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let clean = if arguments.no_clean { None } else { Some(clean(&seeds, arguments.jobs)) };
+    if let Some(clean) = &clean {
+        println!("{}", clean.as_ref().unwrap_or_else(|broken| broken));
+        page.push_str(&format!("\n{}\n", clean.as_ref().unwrap_or_else(|broken| broken)));
+    }
+    if let Err(error) =
+        arguments.page.iter().try_for_each(|path| std::fs::File::create(path)?.write_all(page.as_bytes()))
+    {
+        eprintln!("the page: {error}");
+        return ExitCode::from(2);
+    }
+    if missed == 0 && clean.is_none_or(|clean| clean.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints a row; true if the plant was found.
-fn tell(hunt: &Hunt) -> bool {
+fn row(hunt: &Hunt) -> String {
     let Hunt { plant, seeds, took, found } = hunt;
     let secs = took.as_secs_f64();
-    match found {
+    let (by, seen) = match found {
         Some((seed, violation)) => {
-            let violation: String = violation.lines().next().unwrap_or_default().chars().take(160).collect();
-            println!("| {} | {} | seed {seed} | {seeds} | {secs:.0} s | {violation} |", plant.name(), plant.what());
+            let line = violation.lines().next().unwrap_or_default().replace('|', "\\|");
+            (format!("simulation, seed {seed}"), line.chars().take(160).collect())
         }
-        None => println!("| {} | {} | NOT FOUND | {seeds} | {secs:.0} s | |", plant.name(), plant.what()),
-    }
-    found.is_some()
+        None => ("**nothing**".to_owned(), String::new()),
+    };
+    format!("| `{}` | {} | {by} | {seeds} | {secs:.0} s | {seen} |", plant.name(), plant.what())
 }
 
-fn is_clean(seeds: &Range<u64>, jobs: usize) -> bool {
-    let broken = plants::clean(seeds, jobs);
-    match &broken {
-        None => println!("seeds {seeds:?} hold without a plant"),
-        Some((seed, violation)) => println!("BROKEN without a plant: seed {seed}: {violation}"),
+/// Runs the seeds without a plant; says what came of it.
+fn clean(seeds: &Range<u64>, jobs: usize) -> Result<String, String> {
+    let (first, last) = (seeds.start, seeds.end - 1);
+    match plants::clean(seeds, jobs) {
+        None => Ok(format!("Seeds {first} to {last} hold without a plant.")),
+        Some((seed, violation)) => Err(format!("BROKEN without a plant: seed {seed}: {violation}")),
     }
-    broken.is_none()
 }

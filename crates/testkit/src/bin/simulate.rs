@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use fastness_testkit::proof::{self, Checkout, Row};
 use fastness_testkit::sim::{self, Coverage, Fault, Options, Profile, Report, SEEDS_MIN, Verdict};
 
 /// Runs simulations of the whole shard path.
@@ -36,6 +37,9 @@ struct Arguments {
     /// Go on after a broken promise.
     #[arg(long)]
     keep_going: bool,
+    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl.
+    #[arg(long)]
+    ledger: bool,
 }
 
 fn profile(text: &str) -> Result<Profile, String> {
@@ -65,14 +69,31 @@ struct Suite {
     holds: usize,
     checked: u64,
     acknowledged_sync: u64,
+    refused: u64,
+    unknown: u64,
+    lost: u64,
+    stale: u64,
+    longest_loss: Duration,
     simulated: Duration,
+    notes: Vec<String>,
+    /// Of the first seed.
+    trace: Option<u64>,
 }
 
+/// Broken promises that a row of the ledger tells of.
+const NOTES_MAX: usize = 20;
+
 impl Suite {
-    fn add(&mut self, report: &Report) {
+    fn add(&mut self, report: &Report, is_first: bool) {
         println!("{report}");
         report.violations.iter().for_each(|violation| println!("BROKEN {violation}"));
-        self.simulated += report.elapsed;
+        if is_first {
+            self.trace = Some(report.trace);
+        }
+        self.lost += report.summary.lost;
+        self.stale += report.summary.stale;
+        let notes = report.violations.iter().map(|violation| format!("seed {}: {violation}", report.seed));
+        self.notes.extend(notes.take(NOTES_MAX - self.notes.len().min(NOTES_MAX)));
         match report.verdict() {
             Verdict::Holds => {
                 // Only what counts fills the table.
@@ -80,9 +101,44 @@ impl Suite {
                 self.holds += 1;
                 self.checked += report.checked();
                 self.acknowledged_sync += report.summary.acknowledged_sync;
+                self.refused += report.summary.refused;
+                self.unknown += report.summary.unknown;
+                self.longest_loss = self.longest_loss.max(report.longest_loss);
+                self.simulated += report.elapsed;
             }
             Verdict::Broken => self.broken.push(report.seed),
             Verdict::Void(_) => self.void.push(report.seed),
+        }
+    }
+
+    /// The figures of the seeds that count.
+    fn row(&self, checkout: &Checkout, arguments: &Arguments, seeds: usize, took: Duration) -> Row {
+        let profile = arguments.profile.map_or("all".to_owned(), |profile| profile.to_string());
+        let durability = match arguments.profile {
+            None => "sync,async,disabled".to_owned(),
+            Some(Profile::Switching) => "sync,async".to_owned(),
+            Some(profile) => profile.to_string(),
+        };
+        let faults = self.coverage.faults().iter().map(|(fault, times)| (format!("{fault:?}"), *times)).collect();
+        Row {
+            durability,
+            seeds: seeds as u64,
+            seeds_counted: self.holds as u64,
+            wall_ms: took.as_millis() as u64,
+            simulated_ms: Some(self.simulated.as_millis() as u64),
+            ops_checked: Some(self.checked),
+            acknowledged_sync: Some(self.acknowledged_sync),
+            refused: Some(self.refused),
+            unknown: Some(self.unknown),
+            faults,
+            lost: Some(self.lost),
+            stale: Some(self.stale),
+            other_violations: Some((self.broken.len() as u64).saturating_sub(self.lost + self.stale)),
+            async_loss_max_ms: Some(self.longest_loss.as_millis() as u64),
+            trace: self.trace.map(|trace| format!("{trace:016x}")),
+            verdict: if self.broken.is_empty() { proof::Verdict::Pass } else { proof::Verdict::Fail },
+            notes: self.notes.clone(),
+            ..Row::new(checkout, proof::Suite::Sim, profile, arguments.seed.unwrap_or(1))
         }
     }
 }
@@ -91,6 +147,13 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let arguments = Arguments::parse();
+    let checkout = match arguments.ledger.then(Checkout::now).transpose() {
+        Ok(checkout) => checkout,
+        Err(error) => {
+            eprintln!("no row can be written: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
     let seeds = arguments.seeds();
     let began = Instant::now();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -102,13 +165,21 @@ fn main() -> ExitCode {
                     && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
                 {
                     let report = sim::run(&arguments.options(*seed));
-                    suite.lock().expect("no job panics").add(&report);
+                    suite.lock().expect("no job panics").add(&report, *seed == seeds[0]);
                     stop.fetch_or(!(report.violations.is_empty() || arguments.keep_going), Ordering::Relaxed);
                 }
             });
         }
     });
-    conclude(&arguments, &suite.into_inner().expect("no job panics"), began.elapsed())
+    let suite = suite.into_inner().expect("no job panics");
+    let written = checkout.map_or(Ok(()), |checkout| {
+        proof::append(suite.row(&checkout, &arguments, seeds.len(), began.elapsed())).map(drop)
+    });
+    if let Err(error) = written {
+        eprintln!("no row was written: {error:#}");
+        return ExitCode::from(2);
+    }
+    conclude(&arguments, &suite, began.elapsed())
 }
 
 fn conclude(arguments: &Arguments, suite: &Suite, took: Duration) -> ExitCode {

@@ -112,7 +112,7 @@ pub struct Row {
     pub until_write: Option<Spans>,
     /// From a fault to the next linearizable read.
     pub until_read: Option<Spans>,
-    /// What stands for all that happened in the run, where the same seed gives the same: a number to compare with.
+    /// What stands for all that happened with the first seed, where the same seed gives the same: a number to compare with.
     pub trace: Option<String>,
     /// See [`Verdict`].
     pub verdict: Verdict,

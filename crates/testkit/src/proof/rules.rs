@@ -43,7 +43,7 @@ fn seeds(row: &Row) -> Result<(), String> {
     }
     let least = [
         ("simulated milliseconds", row.simulated_ms, SEED_SIMULATED_MS_MIN),
-        ("acknowledged operations", row.acknowledged_sync, SEED_ACKNOWLEDGED_MIN),
+        ("acknowledged operations", row.ops_checked, SEED_ACKNOWLEDGED_MIN),
         ("faults", Some(row.faults.values().sum()), SEED_FAULTS_MIN),
     ];
     for (what, is, min) in least {
@@ -74,7 +74,7 @@ mod tests {
         assert!(why(|row| row.lost = None).contains("lost"));
         assert!(why(|row| row.simulated_ms = Some(19_999)).contains("simulated milliseconds"));
         assert!(why(|row| row.simulated_ms = None).contains("simulated milliseconds"));
-        assert!(why(|row| row.acknowledged_sync = Some(299)).contains("acknowledged"));
+        assert!(why(|row| row.ops_checked = Some(299)).contains("acknowledged"));
         assert!(why(|row| row.faults.clear()).contains("faults"));
         assert!(why(|row| (row.seeds, row.seeds_counted) = (2, 2)).contains("simulated milliseconds"));
         assert!(why(|row| row.seeds_counted = 0).contains("seeds"));

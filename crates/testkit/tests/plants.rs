@@ -1,0 +1,21 @@
+//! Planted bugs that the simulation finds within a few seeds; `make plants` hunts them all.
+
+use fastness_testkit::plants;
+use fastness_types::Plant;
+
+/// Seeds that were chosen for none of them; without a plant `tests/simulation.rs` runs such seeds, too.
+const SEEDS: std::ops::Range<u64> = 1..9;
+
+#[test]
+fn the_simulation_finds_what_is_planted() {
+    let quick = [
+        Plant::AckBeforeCommit,
+        Plant::AckBeforeFlush,
+        Plant::SkipFsync,
+        Plant::VoteNotStored,
+        Plant::TruncateNotStored,
+        Plant::LongLease,
+    ];
+    let missed: Vec<_> = quick.into_iter().filter(|plant| plants::hunt(*plant, &SEEDS, 2).found.is_none()).collect();
+    assert!(missed.is_empty(), "not found in seeds {SEEDS:?}: {missed:?}");
+}
