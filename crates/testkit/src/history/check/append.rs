@@ -190,6 +190,8 @@ impl<'a> Lists<'a> {
                         format!("{element:x} was acknowledged to client {} and is not in list {list}", op.client);
                     self.broken(findings, Kind::Lost, what);
                 }
+                // Somebody who asked before it was acknowledged has seen it, and nobody asked later.
+                None if self.places.contains_key(&(list, element)) => {}
                 None => {
                     let key = &self.history.key;
                     findings

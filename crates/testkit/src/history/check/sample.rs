@@ -83,6 +83,6 @@ pub(crate) fn good<T: Clone>(
 
 /// When a read after the run would be.
 pub(crate) fn after_all<T>(history: &History<T>, what: T) -> Op<T> {
-    let last = history.ops.iter().filter_map(|op| op.span.end).max().unwrap_or(0);
+    let last = history.ops.iter().map(|op| op.span.end.unwrap_or(op.span.call)).max().unwrap_or(0);
     at(READER, last + 10, last + 20, what)
 }
