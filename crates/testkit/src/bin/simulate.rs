@@ -183,7 +183,7 @@ fn main() -> ExitCode {
 }
 
 fn conclude(arguments: &Arguments, suite: &Suite, took: Duration) -> ExitCode {
-    let Suite { coverage, broken, void, holds, checked, acknowledged_sync, simulated } = suite;
+    let Suite { coverage, broken, void, holds, checked, acknowledged_sync, simulated, .. } = suite;
     let per_hour = (holds + void.len() + broken.len()) as f64 / took.as_secs_f64().max(0.001) * 3_600.0;
     println!("\n{coverage}");
     println!(
