@@ -143,6 +143,13 @@ impl MemoryDisk {
         self.disk.lock().fault = Some(fault);
     }
 
+    /// Takes back a fault that no write has met, and lifts the limit of the capacity.
+    pub fn heal(&self) {
+        let mut disk = self.disk.lock();
+        disk.fault = None;
+        disk.bytes_max = None;
+    }
+
     /// Limits keys and values together to `bytes_max`; `None` lifts it.
     pub fn set_capacity(&self, bytes_max: Option<usize>) {
         self.disk.lock().bytes_max = bytes_max;

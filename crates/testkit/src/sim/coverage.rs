@@ -124,13 +124,13 @@ impl Coverage {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<20} {:>10} {:>15}", "fault", "took effect", "without effect")?;
+        writeln!(f, "{:<20} {:>11} {:>15}", "fault", "took effect", "without effect")?;
         for fault in Fault::ALL {
             let of = |counts: &BTreeMap<Fault, u64>| counts.get(&fault).copied().unwrap_or(0);
             let (name, took, gone) = (format!("{fault:?}"), of(&self.faults), of(&self.without_effect));
             writeln!(f, "{name:<20} {took:>11} {gone:>15}")?;
         }
-        writeln!(f, "{:<20} {:>10}", "event", "times")?;
+        writeln!(f, "{:<20} {:>11}", "event", "times")?;
         for event in Event::ALL {
             writeln!(f, "{:<20} {:>11}", format!("{event:?}"), self.times(event))?;
         }

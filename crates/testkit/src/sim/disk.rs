@@ -105,7 +105,7 @@ impl SimDisk {
     /// Healthy again.
     pub fn recover(&self) {
         self.dial.lock().span_us = HEALTHY_US;
-        self.disk().set_capacity(None);
+        self.disk().heal();
     }
 
     /// The machine is gone, with what was not synced. Of a write that was under way it tells whether it was torn off.

@@ -9,7 +9,7 @@ use crate::sim::profile::Profile;
 
 /// A seed counts from so much simulated time on.
 const ELAPSED_MIN: Duration = Duration::from_secs(20);
-/// From so many acknowledged operations on, reads among them.
+/// From so many acknowledged writes on.
 const ACKNOWLEDGED_MIN: u64 = 300;
 /// From so many faults on that took effect.
 const FAULTS_MIN: u64 = 3;
@@ -83,7 +83,9 @@ impl Report {
         match self {
             report if !report.violations.is_empty() => Verdict::Broken,
             report if report.elapsed < ELAPSED_MIN => Verdict::Void("less than 20 simulated seconds"),
-            report if report.checked() < ACKNOWLEDGED_MIN => Verdict::Void("fewer than 300 acknowledged operations"),
+            report if report.summary.acknowledged < ACKNOWLEDGED_MIN => {
+                Verdict::Void("fewer than 300 acknowledged writes")
+            }
             report if report.coverage.faults_total() < FAULTS_MIN => Verdict::Void("fewer than 3 faults took effect"),
             _ => Verdict::Holds,
         }

@@ -46,8 +46,10 @@ impl LossAccount {
     /// What it acknowledged is gone.
     pub fn lost(&mut self, shard: ShardId, given: Stamp) {
         let account = self.tenures.entry((shard, given.tenure())).or_default();
-        account.oldest_lost = Some(account.oldest_lost.map_or(given.left, |oldest| oldest.min(given.left)));
-        self.check(shard, given.tenure());
+        if account.oldest_lost.is_none_or(|oldest| given.left < oldest) {
+            account.oldest_lost = Some(given.left);
+            self.check(shard, given.tenure());
+        }
     }
 
     fn check(&mut self, shard: ShardId, tenure: TenureId) {
