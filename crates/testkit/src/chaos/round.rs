@@ -141,7 +141,9 @@ impl Now<'_> {
         let since = (last.at, last.effective);
         let spans = next_answers(self.probe, since, &self.cut_off()).await?;
         let next = self.next_primary(primary, term).await?;
-        tokio::time::sleep(hold).await;
+        if self.struck().any(|struck| !struck.fault.kills_all()) {
+            tokio::time::sleep(hold).await;
+        }
         let company = if self.struck.len() == 1 { Company::Alone } else { Company::Bearable };
         let injected = self.undo(company, spans, next).await?;
         Ok(Outcome { injected, without_quorum: None })
