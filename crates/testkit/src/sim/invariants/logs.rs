@@ -106,7 +106,9 @@ impl Logs {
     pub fn is_stable(&self, node: &SimNode, shard: ShardId, index: u64, epoch: Epoch) -> bool {
         if let Some(down) = self.down.get(&node.id) {
             let purged = down.purged.get(&shard).copied().unwrap_or(0);
-            return index <= purged || down.entries.get(&(shard, index)) == Some(&epoch);
+            if index <= purged || down.entries.get(&(shard, index)) == Some(&epoch) {
+                return true;
+            }
         }
         let live = node.live.borrow();
         let Some(replica) = live.as_ref().and_then(|live| live.replicas.get(shard.0 as usize - 1)) else {
