@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::Digest;
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{BootNs, Clock, Durability, LogIndex, Plant, WallMs};
+use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
 use tokio::sync::Notify;
 
 use crate::ask::Ask;
@@ -25,8 +25,6 @@ use crate::state::{Now, State};
 
 /// How long a reading of the wall clock serves: the clock counts whole milliseconds.
 const WALL_FRESH: Duration = Duration::from_micros(500);
-/// How old the reading is that [`Plant::StaleClock`] takes for a fresh one.
-const PLANTED_STALENESS: Duration = Duration::from_secs(3);
 /// How often a command that was answered [`Outcome::Busy`] looks again when nobody wakes it.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -117,11 +115,7 @@ impl Shard {
     /// Reads both clocks, for [`Shard::call`].
     #[must_use]
     pub fn now(&self) -> Now {
-        let now = self.inner.now();
-        if Plant::StaleClock.is_on() {
-            return Now { boot: BootNs(now.boot.0.saturating_sub(PLANTED_STALENESS.as_nanos() as u64)), ..now };
-        }
-        now
+        self.inner.now()
     }
 
     /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes were: a

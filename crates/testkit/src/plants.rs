@@ -3,14 +3,17 @@
 //! Every plant is hunted on the same seeds, in the same order, with all faults and all invariants; the first violation ends
 //! the hunt. The same seeds without a plant must hold: [`clean`] runs them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use fastness_types::Plant;
-use parking_lot::Mutex;
 
 use crate::sim::{self, Options};
+
+/// Real time that a seed may take: it takes seconds.
+const SEED_MAX: Duration = Duration::from_secs(60);
 
 /// What came of the hunt for one plant.
 #[derive(Debug, Clone)]
@@ -44,28 +47,39 @@ struct First {
     found: Option<(u64, String)>,
 }
 
-/// Runs seeds until one is broken; of several that were under way the lowest counts.
-fn first_violation(plant: Option<Plant>, seeds: &Range<u64>, jobs: usize) -> First {
-    let next = AtomicU64::new(seeds.start);
-    let is_found = AtomicBool::new(false);
-    let found: Mutex<Option<(u64, String)>> = Mutex::new(None);
-    let work = || {
-        while !is_found.load(Ordering::Relaxed) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return;
-            }
-            let report = sim::run(&Options { planted: plant, ..Options::new(seed) });
-            if let Some(violation) = report.violations.into_iter().next() {
-                is_found.store(true, Ordering::Relaxed);
-                let mut found = found.lock();
-                if found.as_ref().is_none_or(|(other, _)| seed < *other) {
-                    *found = Some((seed, violation));
-                }
-            }
-        }
+/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end stands still, which is
+/// a finding: its thread is left behind, for nothing can end it.
+fn first_violation(planted: Option<Plant>, seeds: &Range<u64>, jobs: usize) -> First {
+    let (tell, told) = mpsc::channel();
+    let start = |seed| {
+        let tell = tell.clone();
+        std::thread::spawn(move || {
+            let report = sim::run(&Options { planted, ..Options::new(seed) });
+            // Nobody listens once another seed was broken.
+            let _ = tell.send((seed, report.violations.into_iter().next()));
+        });
     };
-    std::thread::scope(|scope| (0..jobs.max(1)).for_each(|_| drop(scope.spawn(work))));
-    let begun = next.load(Ordering::Relaxed).min(seeds.end) - seeds.start;
-    First { begun, found: found.into_inner() }
+    let mut next = seeds.clone();
+    let mut under_way: BTreeSet<u64> = next.by_ref().take(jobs.max(1)).collect();
+    under_way.iter().for_each(|seed| start(*seed));
+    let mut found: Option<(u64, String)> = None;
+    while !under_way.is_empty() {
+        let (seed, violation) = told.recv_timeout(SEED_MAX).unwrap_or_else(|_| {
+            let stuck = under_way.first().copied().unwrap_or_default();
+            (stuck, Some(format!("it stands still: seed {stuck} does not end within {SEED_MAX:?}")))
+        });
+        under_way.remove(&seed);
+        if let Some(violation) = violation
+            && found.as_ref().is_none_or(|(other, _)| seed < *other)
+        {
+            found = Some((seed, violation));
+        }
+        if found.is_none()
+            && let Some(seed) = next.next()
+        {
+            under_way.insert(seed);
+            start(seed);
+        }
+    }
+    First { begun: next.start - seeds.start, found }
 }

@@ -174,6 +174,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
         loses_unsynced: needs(Needs::Power),
         sets_clocks: needs(Needs::Clocks),
+        env: Vec::new(),
     })?;
     cluster.keep_files();
     let options = Options {
