@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::{Drain, ReadError};
-use fastness_types::{BootNs, Durability};
+use fastness_types::{BootNs, Durability, LogIndex};
 
 use crate::batch::UnitKind;
 use crate::restore::{Fatal, Step};
@@ -129,23 +129,18 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
     }
     let installed = inner.handle.installed();
     if installed >= from {
-        let mut state = inner.state.borrow_mut();
-        if state.jumped_to == installed {
-            // It was tried: the walk has come here from what a restore has found.
-            return Err(Fatal::NoSnapshot { from, upto: installed });
-        }
-        inner.handle.report_ready(false);
-        state.meet_installed(installed);
-        return Ok(true);
+        return jump(inner, from, installed);
     }
     let entries = match inner.handle.read_cached(from, to, SLICE_BYTES) {
         Some(entries) => entries,
         None => {
-            let read = inner.handle.read(from, to, SLICE_BYTES).await;
-            read.map_err(|error| match error {
-                ReadError::Purged(upto) => Fatal::NoSnapshot { from, upto },
-                error => Fatal::Read { from, error },
-            })?
+            match inner.handle.read(from, to, SLICE_BYTES).await {
+                Ok(entries) => entries,
+                // A snapshot is being installed: its file is there, the log is cut, and that is on its way to the disk. It is
+                // told of as installed only then.
+                Err(ReadError::Purged(upto)) => return jump(inner, from, upto),
+                Err(error) => return Err(Fatal::Read { from, error }),
+            }
         }
     };
     if entries.is_empty() {
@@ -161,6 +156,18 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
         }
     }
     Ok(state.applied < inner.handle.committed())
+}
+
+/// The log is gone up to `upto`: memory goes on from a snapshot, if there is one; from a restore of this very position it has
+/// come back here in vain.
+fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
+    let mut state = inner.state.borrow_mut();
+    if state.jumped_to == upto {
+        return Err(Fatal::NoSnapshot { from, upto });
+    }
+    inner.handle.report_ready(false);
+    state.meet_installed(upto);
+    Ok(true)
 }
 
 impl State {

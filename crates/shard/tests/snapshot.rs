@@ -346,6 +346,37 @@ fn a_replica_goes_on_from_a_snapshot_that_was_installed() {
     });
 }
 
+/// The log is cut before that is on the disk, and on a slow disk long before the snapshot is told of as installed: an owner that
+/// has not applied all that is committed finds the log gone meanwhile.
+#[test]
+fn a_replica_that_finds_its_log_cut_goes_on_from_the_snapshot_that_is_being_installed() {
+    script(async {
+        let (store, other_store) = (store(), store());
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        client.expect("SET early 1", OK);
+        commit_all(&world).await;
+        let replica = World::start_on(setup(Durability::Async, &other_store), world.log.clone(), world.clock.clone());
+        let early = stands(&replica).await;
+        client.expect("SET changed 2", OK);
+        commit_all(&world).await;
+        world.shard.snapshot();
+        write_out(&world).await;
+        let expected = replayed(&world).await;
+
+        let (index, parts) =
+            store.finished.borrow().last_key_value().map(|(index, parts)| (*index, parts.clone())).unwrap();
+        other_store.finished.borrow_mut().insert(index, parts);
+        world.log.purged.store(index.0, Ordering::Relaxed);
+        replica.driver.advance_committed(LogIndex(early.0.0 + 1));
+        assert_eq!(stands(&replica).await, expected);
+        replica.driver.set_installed(index);
+        assert_eq!(stands(&replica).await, expected);
+        let info = replica.shard.info();
+        assert_eq!((info.stopped, info.snapshot.received), (None, 1));
+    });
+}
+
 /// It stands for entries of another leader: what this primary had open is lost with them.
 #[test]
 fn a_snapshot_that_is_installed_ends_a_tenure_with_open_effects() {
