@@ -7,7 +7,7 @@
 //! Every loss has a witness: a canary that was written but not synced just before must be gone, and one that was synced just before
 //! must be there. So a loss that lost nothing is an error, and so is one that lost more than a disk may.
 //!
-//! Only inside a [`sandbox`](crate::chaos::sandbox): what is mounted there is gone with its last process, however that ends.
+//! Only inside a [`crate::chaos::sandbox`]: what is mounted there is gone with its last process, however that ends.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
