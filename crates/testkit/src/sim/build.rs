@@ -73,6 +73,7 @@ impl Builder {
             machine: Cell::new(Machine::Up),
             lives: Cell::new(0),
             expected: Cell::new(None),
+            plug: RefCell::default(),
             ended: RefCell::new(None),
             live: RefCell::new(None),
         })

@@ -181,6 +181,15 @@ impl Stage<'_, '_> {
         self.sim.elapsed()
     }
 
+    /// Lets a step pass in the middle of a fault; what is committed in it is noted before anybody crashes.
+    fn step(&mut self) {
+        if let Err(error) = self.sim.step() {
+            self.invariants.violate(format!("the simulation has failed: {error}"));
+        }
+        self.builder.time.set(self.sim.elapsed());
+        self.invariants.look_at_logs(self.nodes, false);
+    }
+
     fn some_shard(&mut self) -> ShardId {
         ShardId(self.rng.random_range(1..=self.shards))
     }

@@ -212,7 +212,8 @@ impl Invariants {
         });
     }
 
-    fn look_at_logs(&mut self, nodes: &[Rc<SimNode>], all: bool) {
+    /// Looks at what was committed since the last step, or at whole logs.
+    pub fn look_at_logs(&mut self, nodes: &[Rc<SimNode>], all: bool) {
         each_replica(nodes, |node, shard, replica| {
             if all || self.logs.has_committed(node.id, shard, replica) {
                 let found = self.look_at_log(nodes, node, shard, replica);

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::{Class, Consensus, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::sim::plug::Plug;
 use crate::sim::traffic::{Fate, Traffic};
 
 /// Where every node listens for its peers.
@@ -41,13 +43,14 @@ pub fn host(node: NodeId) -> String {
 pub struct SimTransport {
     own: NodeId,
     traffic: Traffic,
+    plug: Arc<Plug>,
 }
 
 impl SimTransport {
     /// For `own`.
     #[must_use]
-    pub fn new(own: NodeId, traffic: Traffic) -> SimTransport {
-        SimTransport { own, traffic }
+    pub fn new(own: NodeId, traffic: Traffic, plug: Arc<Plug>) -> SimTransport {
+        SimTransport { own, traffic, plug }
     }
 }
 
@@ -58,6 +61,7 @@ struct Way {
     to: NodeId,
     class: Class,
     traffic: Traffic,
+    plug: Arc<Plug>,
 }
 
 #[async_trait::async_trait]
@@ -66,12 +70,21 @@ impl PeerTransport for SimTransport {
         let unreachable = |error: io::Error| TransportError::Unreachable(error.to_string());
         // An attempt counts as sent: it is all that there is on a link that is cut for long.
         self.traffic.sent(self.own, peer);
-        let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
-        self.traffic.received(peer, self.own, Duration::ZERO);
         let mut preamble = self.own.0.to_be_bytes().to_vec();
         preamble.push(class_number(class));
-        stream.write_all(&preamble).await.map_err(unreachable)?;
-        Ok(frames(stream, &Way { from: self.own, to: peer, class, traffic: self.traffic.clone() }))
+        let opened = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(&preamble).await?;
+            Ok(stream)
+        };
+        let stream = tokio::select! {
+            biased;
+            opened = opened => opened.map_err(unreachable)?,
+            () = self.plug.pulled() => return Err(TransportError::Unreachable("the plug is pulled".to_owned())),
+        };
+        self.traffic.received(peer, self.own, Duration::ZERO);
+        let (traffic, plug) = (self.traffic.clone(), self.plug.clone());
+        Ok(frames(stream, &Way { from: self.own, to: peer, class, traffic, plug }))
     }
 }
 
@@ -79,23 +92,25 @@ impl PeerTransport for SimTransport {
 ///
 /// # Errors
 /// The port is taken.
-pub async fn listen(consensus: Consensus, traffic: Traffic) -> io::Result<()> {
+pub async fn listen(consensus: Consensus, traffic: Traffic, plug: Arc<Plug>) -> io::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(accept(consensus.clone(), stream, traffic.clone()));
+        tokio::spawn(accept(consensus.clone(), stream, traffic.clone(), plug.clone()));
     }
 }
 
-async fn accept(consensus: Consensus, mut stream: TcpStream, traffic: Traffic) {
+async fn accept(consensus: Consensus, mut stream: TcpStream, traffic: Traffic, plug: Arc<Plug>) {
     let mut preamble = [0; 9];
-    if stream.read_exact(&mut preamble).await.is_err() {
-        return;
+    tokio::select! {
+        biased;
+        read = stream.read_exact(&mut preamble) => if read.is_err() { return },
+        () = plug.pulled() => return,
     }
     let (node, class) = preamble.split_at(8);
     let node = NodeId(u64::from_be_bytes(node.try_into().expect("eight bytes")));
     let Some(class) = Class::ALL.into_iter().find(|known| class_number(*known) == class[0]) else { return };
-    let way = Way { from: consensus.node(), to: node, class, traffic };
+    let way = Way { from: consensus.node(), to: node, class, traffic, plug };
     consensus.accept(node, class, frames(stream, &way));
 }
 
@@ -111,9 +126,17 @@ fn frames(stream: TcpStream, way: &Way) -> FrameStream {
     let (read, write) = stream.into_split();
     let (outgoing, to_send) = mpsc::channel(STREAM_FRAMES_MAX);
     let (received, incoming) = mpsc::channel(STREAM_FRAMES_MAX);
-    tokio::spawn(send(write, to_send, way.clone()));
-    tokio::spawn(receive(read, received, way.clone()));
+    tokio::spawn(until_pulled(way.plug.clone(), send(write, to_send, way.clone())));
+    tokio::spawn(until_pulled(way.plug.clone(), receive(read, received, way.clone())));
     FrameStream { outgoing, incoming: Box::pin(Incoming(incoming)) }
+}
+
+async fn until_pulled(plug: Arc<Plug>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = work => {}
+        () = plug.pulled() => {}
+    }
 }
 
 struct Incoming(mpsc::Receiver<Frame>);

@@ -22,6 +22,7 @@ use crate::sim::invariants::log_matching::epoch_of;
 use crate::sim::invariants::two_azs::StableLog;
 use crate::sim::net::{self, SimTransport};
 use crate::sim::plan::Plan;
+use crate::sim::plug::Plug;
 use crate::sim::snapshots::SimSnapshots;
 use crate::sim::traffic::Traffic;
 use crate::sim::{Plant, door};
@@ -83,6 +84,8 @@ pub struct SimNode {
     pub lives: Cell<u64>,
     /// What a fault makes it stop with; part of the reason that it then gives.
     pub expected: Cell<Option<&'static str>>,
+    /// Its cable to the network, in this life.
+    pub plug: RefCell<Arc<Plug>>,
     /// Why its process has ended by itself.
     pub ended: RefCell<Option<String>>,
     /// What runs, for those who look at it from outside; `None` while it is down or starting.
@@ -156,10 +159,12 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         clock: clock.clone(),
         seed: rng.random(),
     };
-    let transport = Arc::new(SimTransport::new(node.id, node.traffic.clone()));
+    let plug = Arc::new(Plug::default());
+    *node.plug.borrow_mut() = plug.clone();
+    let transport = Arc::new(SimTransport::new(node.id, node.traffic.clone(), plug.clone()));
     let consensus = Consensus::new(options, log.clone(), transport)?;
     consensus.set_peers(&node.known.borrow().voters);
-    tokio::task::spawn_local(net::listen(consensus.clone(), node.traffic.clone()));
+    tokio::task::spawn_local(net::listen(consensus.clone(), node.traffic.clone(), plug));
     let mut replicas = Vec::new();
     for shard in (1..=node.shards).map(ShardId) {
         let started = start_replica(&node, &consensus, &log, shard, clock.clone(), rng.random()).await;

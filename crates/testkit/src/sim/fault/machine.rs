@@ -20,6 +20,8 @@ const LOST_MAX: usize = 3;
 
 /// Switches a machine off, with what was not synced.
 pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
+    node.plug.borrow().pull();
+    stage.step();
     stage.invariants.goes_down(node);
     // The disk first: what the dying tasks still do must not reach it.
     let torn = node.crash();
