@@ -282,6 +282,9 @@ impl Node {
 
 impl Inner {
     fn fail(&self, reason: String) {
+        // What stops consensus stops all replicas, one of which may be heard first: its reason is the one that helps.
+        let consensus = self.consensus.stopped().map(|why| format!("consensus has stopped: {why}"));
+        let reason = consensus.unwrap_or(reason);
         tracing::error!(reason, "the node cannot go on");
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
