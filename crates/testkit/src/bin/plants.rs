@@ -96,12 +96,19 @@ fn row(hunt: &Hunt) -> String {
     let secs = took.as_secs_f64();
     let (by, seen) = match found {
         Some((seed, violation)) => {
-            let line = violation.lines().next().unwrap_or_default().replace('|', "\\|");
+            let line = without_folders(violation.lines().next().unwrap_or_default()).replace('|', "\\|");
             (format!("simulation, seed {seed}"), line.chars().take(160).collect())
         }
         None => ("**nothing**".to_owned(), String::new()),
     };
     format!("| `{}` | {} | {by} | {seeds} | {secs:.0} s | {seen} |", plant.name(), plant.what())
+}
+
+/// Of absolute paths, which differ from machine to machine, only the last part.
+fn without_folders(line: &str) -> String {
+    let word =
+        |word: &str| if word.starts_with('/') { word.rsplit('/').next().unwrap_or_default() } else { word }.to_owned();
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs the seeds without a plant; says what came of it.
