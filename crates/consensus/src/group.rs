@@ -5,7 +5,8 @@
 //! in its order. So roles are published from there: this node leads an epoch from the moment its blank entry enters the log
 //! under its committed vote, and no longer than until another vote is about to be stored.
 //!
-//! Locks here are held for a few lines, never across an await and never two at a time.
+//! Locks here are held for a few lines, never across an await and never two at a time, but for the vote's while a role is
+//! published for it (`publish_unless_newer`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
