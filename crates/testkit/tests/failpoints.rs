@@ -121,18 +121,24 @@ async fn start_the_dead(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Ends the load and checks it while nodes may still die, and are started again.
+/// Ends the load and checks it, and waits until the replicas stand together: all that while nodes may still die.
 async fn stop_and_check(cluster: &Cluster, load: &mut ledger::Running) -> Result<Vec<ledger::Violation>> {
-    let mut checked = std::pin::pin!(load.stop_and_check(PATIENCE));
-    let violations = loop {
-        tokio::select! {
-            checked = &mut checked => break checked.map_err(anyhow::Error::msg)?,
-            () = tokio::time::sleep(Duration::from_millis(200)) => start_the_dead(cluster).await?,
-        }
-    };
-    start_the_dead(cluster).await?;
-    Digests::default().settle(cluster, PATIENCE).await?;
+    let checked = load.stop_and_check(PATIENCE);
+    let violations = while_the_dead_are_started(cluster, checked).await?.map_err(anyhow::Error::msg)?;
+    let mut digests = Digests::default();
+    while_the_dead_are_started(cluster, digests.settle(cluster, PATIENCE)).await??;
     Ok(violations)
+}
+
+async fn while_the_dead_are_started<T>(cluster: &Cluster, work: impl Future<Output = T>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        start_the_dead(cluster).await?;
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    }
 }
 
 /// How often nodes have died at the point, as they have said.
