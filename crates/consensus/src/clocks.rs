@@ -9,8 +9,11 @@
 //! - A clock is kept as its **distance from this machine's boot clock**, which nobody sets. So a jump of this node's own
 //!   wall clock shows with the next reading of it, without a word from a peer, and what was measured of a peer that has
 //!   died since still counts.
-//! - The median is of all clocks known, this node's among them. Of an even number the middle one that is nearer to this
-//!   node's own counts: one clock against one says nothing about which is wrong, and is told in the log only.
+//! - The median is of all clocks known, this node's among them; of an even number the middle one that is farther from this
+//!   node's own. It counts only if more than half of all clocks are within the bound of it: of one clock against one, two
+//!   against two, or three that all differ, nobody can say which is right, so none is trusted. To go on with one would be to
+//!   lose what expires by it, if it is the wrong one; an operator can set a clock.
+//! - A node that has peers and knows no clock of theirs does not trust its own: the first answers come with the lease's.
 //! - A clock that was off is trusted again once it is within three quarters of the bound, so that one at the bound does not
 //!   make leadership go to and fro.
 //!
@@ -62,8 +65,6 @@ struct State {
     peers: BTreeMap<NodeId, Measured>,
     /// As last judged.
     off: bool,
-    /// A difference between two clocks that nobody can judge was told in the log.
-    told: bool,
 }
 
 /// The clocks of this node and its peers.
@@ -106,18 +107,28 @@ impl Clocks {
         self.state.lock().peers.insert(peer, Measured { distance, at: received });
     }
 
-    /// Judges this node's clock; `None` while no other is known. Tells the log what has changed.
-    pub(crate) fn judge(&self, clock: &dyn Clock) -> Option<TrustedWall> {
+    /// Judges this node's clock; `None` while there is nothing to judge it by: it is off then, unless the node is `alone`.
+    /// Tells the log what has changed.
+    pub(crate) fn judge(&self, clock: &dyn Clock, alone: bool) -> Option<TrustedWall> {
         let (boot, wall) = (clock.boot(), clock.wall());
         let mut state = self.state.lock();
         state.peers.retain(|_, measured| boot.since(measured.at) <= KEPT_MAX);
         let own = Distance::of(wall, boot);
-        let median = median(own, state.peers.values().map(|measured| measured.distance))?;
+        let Some(median) = median(own, state.peers.values().map(|measured| measured.distance)) else {
+            state.off = !alone;
+            return None;
+        };
         let bound_ms = self.bound.as_millis() as u64;
+        let agrees = |clock: Distance| clock.ahead_of(median).unsigned_abs() <= bound_ms;
+        let others = state.peers.values().filter(|measured| agrees(measured.distance)).count();
+        if (others + usize::from(agrees(own))) * 2 <= state.peers.len() + 1 {
+            Clocks::tell(&mut state, self.bound, None);
+            return None;
+        }
         let within_ms = if state.off { bound_ms / 4 * 3 } else { bound_ms };
         let trusted = TrustedWall { median_ms: median.0, within_ms };
         let check = trusted.check(wall, boot);
-        self.tell(&mut state, own, check);
+        Clocks::tell(&mut state, self.bound, Some(check));
         Some(trusted)
     }
 
@@ -126,32 +137,34 @@ impl Clocks {
         self.state.lock().off
     }
 
-    fn tell(&self, state: &mut State, own: Distance, check: ClockCheck) {
-        let ClockCheck { offset_ms, trusted } = check;
-        if state.off == trusted {
-            state.off = !trusted;
-            if trusted {
-                tracing::info!(offset_ms, "this node's wall clock agrees with its peers' again");
-            } else {
-                let bound_ms = self.bound.as_millis() as u64;
-                tracing::error!(
-                    offset_ms,
-                    bound_ms,
-                    "this node's wall clock is far off the median of its peers': it stages nothing and \
-                     hands over what it leads until the clock is right (is NTP running?)"
-                );
+    /// `check`: of this node's clock against the median, if that says anything.
+    fn tell(state: &mut State, bound: Duration, check: Option<ClockCheck>) {
+        let off = check.is_none_or(|check| !check.trusted);
+        if std::mem::replace(&mut state.off, off) == off {
+            return;
+        }
+        let bound_ms = bound.as_millis() as u64;
+        match check {
+            Some(ClockCheck { offset_ms, trusted: true }) => {
+                tracing::info!(offset_ms, "this node's wall clock agrees with its peers'");
             }
+            Some(ClockCheck { offset_ms, .. }) => tracing::error!(
+                offset_ms,
+                bound_ms,
+                "this node's wall clock is far off the median of its peers': it stages nothing and hands over what it leads \
+                 until the clock is right (is NTP running?)"
+            ),
+            None => tracing::error!(
+                clocks = state.peers.len() + 1,
+                bound_ms,
+                "the nodes' wall clocks differ, and no more than half of them agree: nobody can say which is right, so this node \
+                 stages nothing until they do (is NTP running?)"
+            ),
         }
-        let far = |m: &&Measured| u128::from(m.distance.ahead_of(own).unsigned_abs()) > self.bound.as_millis();
-        let doubt = trusted && state.peers.len() == 1 && state.peers.values().any(|measured| far(&measured));
-        if doubt && !state.told {
-            tracing::warn!("the only other node known has another time: one of both wall clocks is wrong");
-        }
-        state.told = doubt;
     }
 }
 
-/// The middle of all clocks; of an even number the middle one that is nearer to `own`. `None` if `own` is the only one.
+/// The middle of all clocks; of an even number the middle one that is farther from `own`. `None` if `own` is the only one.
 fn median(own: Distance, others: impl Iterator<Item = Distance>) -> Option<Distance> {
     let mut all: Vec<Distance> = others.collect();
     if all.is_empty() {
@@ -160,8 +173,8 @@ fn median(own: Distance, others: impl Iterator<Item = Distance>) -> Option<Dista
     all.push(own);
     all.sort_unstable();
     let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
-    let nearer = |middle: &Distance| middle.ahead_of(own).unsigned_abs();
-    [low, high].into_iter().min_by_key(nearer)
+    let distance = |middle: &Distance| middle.ahead_of(own).unsigned_abs();
+    [low, high].into_iter().max_by_key(distance)
 }
 
 #[cfg(test)]
@@ -212,7 +225,8 @@ mod tests {
     }
 
     fn check(clocks: &Clocks, own: &Set) -> ClockCheck {
-        clocks.judge(own).expect("peers are known").check(own.wall(), own.boot())
+        let unknown = ClockCheck { offset_ms: 0, trusted: false };
+        clocks.judge(own, false).map_or(unknown, |trusted| trusted.check(own.wall(), own.boot()))
     }
 
     fn assert_trusted(own_ms: i64, peers_ms: &[i64], trusted: bool) {
@@ -227,7 +241,8 @@ mod tests {
         assert_trusted(YEAR, &[0, 0], false);
         assert_trusted(-YEAR, &[0, 0], false);
         assert_trusted(0, &[YEAR, 0], true);
-        assert_trusted(0, &[YEAR, -YEAR], true);
+        assert_trusted(7_000, &[0, 14_000], true);
+        assert_trusted(0, &[7_000, 14_000], true);
         assert_trusted(10_000, &[0, 0], true);
         assert_trusted(10_001, &[0, 0], false);
         assert_trusted(YEAR, &[YEAR, 0, 0, 0], false);
@@ -235,10 +250,23 @@ mod tests {
     }
 
     #[test]
-    fn one_against_one_is_undecided_and_alone_there_is_nothing_to_judge() {
-        assert_trusted(YEAR, &[0], true);
-        assert_trusted(YEAR, &[YEAR, 0, 0], true);
-        assert_eq!(clocks(&[]).judge(&Set::at(YEAR)), None);
+    fn without_a_majority_that_agrees_none_is_trusted() {
+        assert_trusted(YEAR, &[0], false);
+        assert_trusted(0, &[YEAR], false);
+        assert_trusted(9_000, &[0], true);
+        assert_trusted(YEAR, &[YEAR, 0, 0], false);
+        assert_trusted(0, &[YEAR, 0, 0], true);
+        assert_trusted(0, &[YEAR, -YEAR], false);
+        assert_trusted(0, &[60_000, -60_000], false);
+    }
+
+    #[test]
+    fn who_knows_no_other_clock_trusts_its_own_only_if_it_is_alone() {
+        for alone in [true, false] {
+            let clocks = clocks(&[]);
+            assert_eq!(clocks.judge(&Set::at(YEAR), alone), None);
+            assert_eq!(clocks.are_off(), !alone);
+        }
     }
 
     #[test]
@@ -254,14 +282,15 @@ mod tests {
     #[test]
     fn a_jump_shows_at_the_next_reading_and_without_peers_that_live() {
         let (clocks, own) = (clocks(&[0, 0]), Set::default());
-        let before = clocks.judge(&own).unwrap();
+        let before = clocks.judge(&own, false).unwrap();
         own.passed_ms.store(600_000, Ordering::Relaxed);
         assert!(check(&clocks, &own).trusted, "ten minutes on nothing has jumped");
         own.shift_ms.store(YEAR, Ordering::Relaxed);
         assert!(!before.check(own.wall(), own.boot()).trusted, "what was judged before tells it");
         assert!(!check(&clocks, &own).trusted);
         own.passed_ms.store(2 * 3_600_000, Ordering::Relaxed);
-        assert_eq!(clocks.judge(&own), None, "what is too old is forgotten");
+        assert_eq!(clocks.judge(&own, false), None, "what is too old is forgotten");
+        assert!(clocks.are_off(), "and without any other nothing can be said");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Promises {
     /// Whether a vote or pre-vote for `candidate` may neither be granted nor sent at `now`.
     pub(crate) fn bars(&self, candidate: Epoch, now: BootNs) -> bool {
         let is_promised = |promise: &Promise| promise.to != candidate && promise.until() > now;
-        now < self.silent_until || (self.promises.iter().any(is_promised) && !Plant::PromiseNotKept.is_on())
+        now < self.silent_until || self.promises.iter().any(is_promised)
     }
 
     /// Whether the silence after a restart still lasts.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use fail::fail_point;
 use fastness_log::{EntryId, EntryKind, GroupLog, LogEntry};
-use fastness_types::{LogIndex, Plant};
+use fastness_types::LogIndex;
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -86,9 +86,6 @@ impl Machine {
         fail_point!("consensus::published");
         let (done, outcome) = oneshot::channel();
         self.log.install(entry_id(&last), membership, tell(done));
-        if Plant::InstalledTooEarly.is_on() {
-            return Ok(());
-        }
         written(outcome).await
     }
 }

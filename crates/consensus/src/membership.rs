@@ -165,6 +165,8 @@ impl GroupControl {
         let step = match effective.halves() {
             [only] if *only == voters => self.tidy(&effective, goal),
             [only] => {
+                // Before anything is changed on the way to voters that are refused: no learner, no hand-over.
+                self.check_halves(&effective, goal, [only, &voters])?;
                 if let Some(step) = self.tidy(&effective, goal) {
                     Some(step)
                 } else if let Some(waiting) = self.not_yet(&effective, goal) {
@@ -172,7 +174,6 @@ impl GroupControl {
                 } else if !voters.contains(&self.node().own().0) {
                     return Ok(Approach::HandedOver(self.hand_over_to_one_of(goal).await?));
                 } else {
-                    self.check_halves(&effective, goal, [only, &voters])?;
                     Some(self.replace_voters(&effective, goal))
                 }
             }

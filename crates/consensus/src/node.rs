@@ -206,7 +206,8 @@ impl NodeCore {
 
     /// Compares this node's wall clock with its peers', and tells every group's owner.
     pub(crate) fn judge_clock(&self) {
-        let trusted = self.clocks.judge(self.options.clock.as_ref());
+        let alone = self.addresses.lock().keys().all(|peer| *peer == self.own());
+        let trusted = self.clocks.judge(self.options.clock.as_ref(), alone);
         let off = self.clocks.are_off();
         self.groups().iter().for_each(|group| group.driver.set_wall(trusted, off));
     }

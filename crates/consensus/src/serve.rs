@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fastness_types::{Epoch, GroupId, NodeId, Plant};
+use fastness_types::{Epoch, GroupId, NodeId};
 use fastness_wire::peer::v1::{self as pb, Frame};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -255,7 +255,7 @@ async fn vote(group: Arc<Group>, raft: Raft, payload: Bytes, pre: bool) -> Serve
     let reply = if pre { raft.pre_vote(request).await } else { raft.vote(request).await };
     let reply = reply.map_err(|error| error.to_string())?;
     // A promise made meanwhile may already be counted on.
-    if reply.vote_granted && group.bars(&candidate) && !Plant::VoteLeavesLate.is_on() {
+    if reply.vote_granted && group.bars(&candidate) {
         return Err(BOUND.to_owned());
     }
     let kind = if pre { Kind::PreVoteReply } else { Kind::VoteReply };

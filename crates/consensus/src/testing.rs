@@ -17,8 +17,15 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
+use crate::frame::Kind;
 use crate::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles, SnapshotPart};
 use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+
+/// Whether a message of a frame tells its receiver to stand for election.
+#[must_use]
+pub fn is_transfer(kind: u32) -> bool {
+    kind == Kind::Transfer as u32
+}
 
 /// One network that nodes join by their [`MemoryTransport`]s. Clones are the same network.
 #[derive(Clone, Default)]

@@ -37,9 +37,6 @@ impl DirtyKeys {
     /// The batch `seq` may have changed any key.
     pub fn mark_everything(&mut self, seq: Seq) {
         debug_assert!(self.everything <= seq, "sequences only grow");
-        if Plant::EverythingIsClean.is_on() {
-            return;
-        }
         self.everything = seq;
     }
 

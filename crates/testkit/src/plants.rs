@@ -49,12 +49,12 @@ struct First {
 
 /// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end stands still, which is
 /// a finding: its thread is left behind, for nothing can end it.
-fn first_violation(planted: Option<Plant>, seeds: &Range<u64>, jobs: usize) -> First {
+fn first_violation(plant: Option<Plant>, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
     let start = |seed| {
         let tell = tell.clone();
         std::thread::spawn(move || {
-            let report = sim::run(&Options { planted, ..Options::new(seed) });
+            let report = sim::run(&Options { plant, ..Options::new(seed) });
             // Nobody listens once another seed was broken.
             let _ = tell.send((seed, report.violations.into_iter().next()));
         });

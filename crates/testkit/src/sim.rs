@@ -13,13 +13,13 @@
 //!
 //! A run (`world.rs`): the cluster is created, clients load it, faults come for a while, everything heals; then writes must go on,
 //! every key is read back, and all replicas must come to the same data. Its seed chooses the [`Profile`] too: `sync`, `async`,
-//! switching between the two, `disabled`. [`Plant`] puts a bug into an edge, to show that a run finds it.
+//! switching between the two, `disabled`.
 //!
 //! A seed counts only if enough happened ([`Report::verdict`]), and a suite of seeds only if everything happened in it
 //! ([`Coverage`]).
 //!
-//! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of its work (the simulated network can only
-//! hold back what it says and hears), damage inside of the store's own files (`log/tests/damage.rs` has it).
+//! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of a turn of its loop (what it says, hears and
+//! replies can be held back), damage inside of the store's own files (`log/tests/damage.rs` has it).
 //!
 //! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else has an
 //! order of its own: the same seed leads to the same run, in any fresh process, to the last line of its [`Options::trace`]. A seed
@@ -58,21 +58,8 @@ pub use ledger::Summary;
 pub use profile::Profile;
 pub use report::{Report, Verdict};
 
+use fastness_types::Plant;
 use world::World;
-
-/// A bug that a simulation must find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plant {
-    /// None.
-    Nothing,
-    /// The door sends held replies at once: writes are acknowledged before they commit.
-    IgnoreHolds,
-    /// Disks say that they have synced, and have not.
-    LyingDisks,
-    /// One node's boot clock runs at a quarter of its speed, so that it holds leases that have run out. (At half of it a lease ends
-    /// about when the next leader is elected.)
-    SlowClock,
-}
 
 /// How to run one simulation.
 #[derive(Debug, Clone)]
@@ -87,10 +74,8 @@ pub struct Options {
     pub faults_for: Duration,
     /// Which faults.
     pub kinds: Vec<Fault>,
-    /// What is wrong on purpose at an edge.
-    pub plant: Plant,
-    /// What is wrong on purpose in the code that ships.
-    pub planted: Option<fastness_types::Plant>,
+    /// What is wrong on purpose.
+    pub plant: Option<Plant>,
     /// Where everything that happens is written to, line by line.
     pub trace: Option<PathBuf>,
 }
@@ -105,8 +90,7 @@ impl Options {
             max_lag: None,
             faults_for: Duration::from_secs(20),
             kinds: Fault::ALL.to_vec(),
-            plant: Plant::Nothing,
-            planted: None,
+            plant: None,
             trace: None,
         }
     }

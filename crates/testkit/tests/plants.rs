@@ -13,6 +13,7 @@ fn the_simulation_finds_what_is_planted() {
         Plant::AckBeforeFlush,
         Plant::SkipFsync,
         Plant::VoteNotStored,
+        Plant::LongLease,
         Plant::NoUndo,
         Plant::SpeculativeSnapshot,
         Plant::SnapshotOffByOne,

@@ -1,4 +1,4 @@
-//! Simulations of the whole shard path, a handful of seeds, and bugs that they must find.
+//! Simulations of the whole shard path, a handful of seeds. What they must find is in `plants.rs`.
 //!
 //! `FASTNESS_SEED=n` runs that seed alone. Many seeds: `cargo run -p fastness-testkit --bin simulate -- --seeds 100`.
 
@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use fastness_testkit::sim::{self, Coverage, Event, Fault, Options, Plant, Profile, Report, Verdict};
+use fastness_testkit::sim::{self, Coverage, Event, Fault, Options, Profile, Report, Verdict};
 
 /// Kept short, since this runs with every change.
 const SEEDS: std::ops::Range<u64> = 1..7;
@@ -105,30 +105,4 @@ fn the_same_seed_is_the_same_run_in_every_process_to_the_last_line() {
     assert_eq!(differs, None);
     assert_eq!(first.len(), second.len());
     assert!(first.lines().count() > 1_000, "little was noted");
-}
-
-/// Runs seeds until one finds the bug.
-fn found(plant: Plant, kinds: &[Fault], seeds_max: u64) -> Option<Report> {
-    let options = |seed| Options { plant, kinds: kinds.to_vec(), profile: Some(Profile::Sync), ..Options::new(seed) };
-    let mut reports = seeds(1..seeds_max + 1).into_iter().map(|seed| sim::run(&options(seed)));
-    reports.find(|report| !report.violations.is_empty()).inspect(|report| println!("{plant:?}: {report}"))
-}
-
-#[test]
-fn an_acknowledgement_before_the_commit_is_found() {
-    let report = found(Plant::IgnoreHolds, &[Fault::CrashPrimary, Fault::Partition, Fault::SlowDisk], 4).unwrap();
-    let early = |violation: &String| violation.contains("was acknowledged under sync and is not committed");
-    assert!(report.violations.iter().any(early), "{:#?}", report.violations);
-}
-
-#[test]
-fn a_disk_that_does_not_sync_is_found() {
-    assert!(found(Plant::LyingDisks, &[Fault::CrashAll], 4).is_some());
-}
-
-#[test]
-fn a_clock_slower_than_the_lease_allows_is_found() {
-    // One seed in three finds it: node 1 has to lead and to be cut off.
-    let report = found(Plant::SlowClock, &[Fault::Partition, Fault::OneWay, Fault::HandOver], 24).unwrap();
-    assert!(report.violations.iter().any(|violation| violation.contains("lease")), "{:#?}", report.violations);
 }

@@ -57,10 +57,6 @@ plants! {
     LongLease = "long-lease",
     /// The lease is compared with a clock that was read a while ago.
     StaleClock = "stale-clock",
-    /// A voter that has promised a leader its vote votes for another one.
-    PromiseNotKept = "promise-not-kept",
-    /// A vote that was granted leaves although a promise was made meanwhile.
-    VoteLeavesLate = "vote-leaves-late",
     /// A voter votes at once after a restart, whatever it had promised.
     VoteAfterRestart = "vote-after-restart",
     /// The lease stays open while leadership is handed over.
@@ -79,14 +75,10 @@ plants! {
     DirtyRead = "dirty-read",
     /// A former primary with open effects shows them to READONLY clients.
     DirtyReplica = "dirty-replica",
-    /// FLUSHALL and a change of the mode mark no key as uncommitted.
-    EverythingIsClean = "everything-is-clean",
     /// A snapshot is cut from memory that is ahead of the log.
     SpeculativeSnapshot = "speculative-snapshot",
     /// A restore goes on one entry behind where the snapshot ends.
     SnapshotOffByOne = "snapshot-off-by-one",
-    /// A snapshot is told to be installed before it is stored.
-    InstalledTooEarly = "installed-too-early",
     /// The lag gate never shuts, and acknowledgements do not look at the lag.
     NoLagGate = "no-lag-gate",
     /// An `async` acknowledgement does not look at the lease again.

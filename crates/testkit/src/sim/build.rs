@@ -11,7 +11,6 @@ use fastness_types::{Az, DiskId, NodeId};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::sim::Plant;
 use crate::sim::clock::{DRIFT_MAX, SimClock, SimTime};
 use crate::sim::disk::SimDisk;
 use crate::sim::net::{PEER_PORT, host};
@@ -38,8 +37,6 @@ pub struct Builder {
     pub max_lag: Duration,
     /// How shards batch.
     pub batching: Batching,
-    /// What is wrong on purpose.
-    pub plant: Plant,
 }
 
 /// As which a node is in the plan.
@@ -52,8 +49,7 @@ impl Builder {
     /// A node with an empty disk, switched off.
     pub fn node(&mut self, id: NodeId, az: Az) -> Rc<SimNode> {
         let rng = &mut self.rng;
-        let slow = self.plant == Plant::SlowClock && id == NodeId(1);
-        let drift = if slow { -750_000 } else { rng.random_range(-DRIFT_MAX..=DRIFT_MAX) };
+        let drift = rng.random_range(-DRIFT_MAX..=DRIFT_MAX);
         let origin = Duration::from_secs(1_000 * id.0);
         Rc::new(SimNode {
             id,
@@ -62,17 +58,19 @@ impl Builder {
             shards: self.shards,
             plan: self.plan.clone(),
             known: RefCell::new(self.plan.borrow().clone()),
-            disk: SimDisk::new(rng.random(), self.plant == Plant::LyingDisks),
+            disk: SimDisk::new(rng.random()),
             snapshots: (0..self.shards).map(|_| MemorySnapshots::default()).collect(),
             clock: SimClock::new(self.time.clone(), origin, drift, rng.random_range(0..300)),
             traffic: self.traffic.clone(),
             batching: self.batching,
             max_lag: self.max_lag,
-            plant: self.plant,
             rng: RefCell::new(SmallRng::seed_from_u64(rng.random())),
             machine: Cell::new(Machine::Up),
             lives: Cell::new(0),
             expected: Cell::new(None),
+            stalls: Cell::new(false),
+            stalled: Cell::new(0),
+            refused_voters: Cell::new(0),
             plug: RefCell::default(),
             ended: RefCell::new(None),
             live: RefCell::new(None),

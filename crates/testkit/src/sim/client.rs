@@ -28,6 +28,12 @@ use crate::sim::trace::Trace;
 const KEYS_EACH: usize = 6;
 /// Commands that a client sends at once, at most.
 const PIPELINE_MAX: usize = 4;
+/// A register's time to live, if it has one: longer than a run, shorter than most jumps of a wall clock.
+const LIVES_MS: &[u8] = b"240000";
+/// One write of a register in so many has one.
+const LIVES_ODDS: u32 = 3;
+/// One client in so many only reads.
+const READER_ODDS: u32 = 3;
 /// After a round in which something was refused or unknown.
 const BACK_OFF: Duration = Duration::from_millis(15);
 /// One value in so many is long enough to be cut on its way between nodes.
@@ -39,6 +45,8 @@ const LONG_VALUE_BYTES: usize = 300 * 1024;
 pub enum Phase {
     /// Write and read.
     Load,
+    /// Be silent for a while.
+    Rest,
     /// Come to an end.
     Stop,
 }
@@ -74,6 +82,8 @@ pub fn client_host(id: usize) -> String {
 pub struct Client {
     options: ClientOptions,
     rng: SmallRng,
+    /// The first one writes, in any case.
+    only_reads: bool,
     /// Whom it believes to be a shard's primary.
     believed: BTreeMap<ShardId, NodeId>,
     connections: BTreeMap<(ShardId, NodeId), Connection>,
@@ -88,6 +98,8 @@ enum Command {
         key: String,
         number: u64,
         value: Vec<u8>,
+        /// With a time to live that no run outlasts: it must not be gone, wherever clocks jump to.
+        lives: bool,
     },
     Incr {
         key: String,
@@ -113,7 +125,10 @@ impl Command {
 
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Command::Set { key, value, .. } => request::encode(&[b"SET", key.as_bytes(), value], out),
+            Command::Set { key, value, lives: false, .. } => request::encode(&[b"SET", key.as_bytes(), value], out),
+            Command::Set { key, value, .. } => {
+                request::encode(&[b"SET", key.as_bytes(), value, b"PX", LIVES_MS], out);
+            }
             Command::Incr { key } => request::encode(&["INCR", key], out),
             Command::Get { key, .. } => request::encode(&["GET", key], out),
             Command::Expiring { key } => request::encode(&["SET", key, "x", "PX", "150"], out),
@@ -125,8 +140,9 @@ impl Client {
     /// Before its first command.
     #[must_use]
     pub fn new(options: ClientOptions) -> Client {
-        let rng = SmallRng::seed_from_u64(options.seed);
+        let mut rng = SmallRng::seed_from_u64(options.seed);
         Client {
+            only_reads: options.id > 0 && rng.random_ratio(1, READER_ODDS),
             rng,
             believed: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -140,7 +156,11 @@ impl Client {
     /// # Errors
     /// Never; the signature is the simulation's.
     pub async fn run(mut self) -> turmoil::Result {
-        while self.options.phase.get() == Phase::Load {
+        while self.options.phase.get() != Phase::Stop {
+            if self.options.phase.get() == Phase::Rest {
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
+            }
             let fine = if self.rng.random_ratio(1, 12) { self.ask_replica().await } else { self.round().await };
             let pause = if fine { Duration::from_millis(self.rng.random_range(0..4)) } else { BACK_OFF };
             tokio::time::sleep(pause).await;
@@ -214,7 +234,8 @@ impl Client {
     /// when the first one's outcome is unknown.
     fn any_command(&mut self, beside: Option<(ShardId, &[Command])>) -> Command {
         loop {
-            let (kind, number) = (self.rng.random_range(0..20), self.rng.random_range(0..KEYS_EACH));
+            let kinds = if self.only_reads { 13..20 } else { 0..20 };
+            let (kind, number) = (self.rng.random_range(kinds), self.rng.random_range(0..KEYS_EACH));
             let own = self.options.id;
             let key = match kind {
                 0..9 => register(own, number),
@@ -249,7 +270,8 @@ impl Client {
         let number = self.options.ledger.borrow_mut().next_number(shard, &key);
         let long = self.rng.random_ratio(1, LONG_VALUE_ODDS);
         let pad = if long { LONG_VALUE_BYTES } else { self.rng.random_range(0..60) };
-        Command::Set { key, number, value: format!("{number}:{}", "x".repeat(pad)).into_bytes() }
+        let lives = self.rng.random_ratio(1, LIVES_ODDS);
+        Command::Set { key, number, value: format!("{number}:{}", "x".repeat(pad)).into_bytes(), lives }
     }
 
     /// Enters an answer into the ledger.
@@ -258,6 +280,9 @@ impl Client {
         let good = answer.ok().filter(|_| outcome == Outcome::Acknowledged);
         let (value, stamp) = (good.as_ref().map(|(value, _)| value), good.as_ref().map(|(_, stamp)| *stamp));
         let mut ledger = self.options.ledger.borrow_mut();
+        if let Some(stamp) = stamp {
+            ledger.check_mode(stamp, self.options.plan.borrow().mode_of(stamp.version));
+        }
         self.options.trace.note(|| format!("{} {} {outcome:?} {:?}", self.options.id, command.key(), value.map(short)));
         match command {
             Command::Set { key, number, .. } => ledger.wrote(key, *number, outcome, stamp),

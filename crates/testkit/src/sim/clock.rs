@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 const EPOCH_MS: i64 = 1_767_225_600_000;
 /// Rates are in millionths.
 const RATE_ONE: u64 = 1_000_000;
+/// More than all small shifts of a wall clock together.
+const FAR_MS: i64 = 30_000;
 /// A boot clock is at most this fast or slow, millionths: two of them differ by less than the lease's drift margin.
 pub const DRIFT_MAX: i64 = 10_000;
 
@@ -77,6 +79,12 @@ impl SimClock {
         let mut dial = self.dial.lock();
         let boot = dial.boot_at(now);
         *dial = Dial { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*dial };
+    }
+
+    /// Whether the wall clock is farther off than small differences between machines.
+    #[must_use]
+    pub fn is_far_off(&self) -> bool {
+        self.dial.lock().wall_ahead_ms.abs() > FAR_MS
     }
 
     /// Somebody sets the wall clock on, or back.

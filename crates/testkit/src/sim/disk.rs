@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_log::key::Key;
-use fastness_log::memory::{MemoryDisk, MemoryFault, MemoryStore};
-use fastness_log::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch};
+use fastness_log::memory::{MemoryDisk, MemoryFault};
+use fastness_log::store::{Family, OrderedStore, StoreError};
 use fastness_log::{DriverLatency, WriteLoad};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -37,19 +37,17 @@ struct Dial {
 #[derive(Clone)]
 pub struct SimDisk {
     dial: Arc<Mutex<Dial>>,
-    /// Planted: says that it has synced, and has not.
-    lies: bool,
 }
 
 impl SimDisk {
     /// An empty disk.
     #[must_use]
-    pub fn new(seed: u64, lies: bool) -> SimDisk {
+    pub fn new(seed: u64) -> SimDisk {
         let rng = SmallRng::seed_from_u64(seed);
         let disk = MemoryDisk::new();
         let dial =
             Dial { rng, at_start: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
-        SimDisk { dial: Arc::new(Mutex::new(dial)), lies }
+        SimDisk { dial: Arc::new(Mutex::new(dial)) }
     }
 
     fn disk(&self) -> MemoryDisk {
@@ -63,8 +61,7 @@ impl SimDisk {
     pub fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError> {
         let disk = self.disk();
         self.dial.lock().at_start = disk.copy();
-        let store = disk.open()?;
-        Ok(if self.lies { Arc::new(Unsynced(store)) } else { store })
+        Ok(disk.open()?)
     }
 
     /// What the log's driver asks before each write.
@@ -163,51 +160,24 @@ impl SimDisk {
         dial.disk = dial.at_start.copy();
     }
 }
-/// A disk whose sync does nothing.
-struct Unsynced(Arc<MemoryStore>);
-
-impl OrderedStore for Unsynced {
-    fn write(&self, batch: WriteBatch, _: bool) -> Result<(), StoreError> {
-        self.0.write(batch, false)
-    }
-
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(family, key)
-    }
-
-    fn scan(&self, family: Family, range: &KeyRange, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.0.scan(family, range, visit)
-    }
-
-    fn last(&self, family: Family, range: &KeyRange) -> Result<Option<KeyValue>, StoreError> {
-        self.0.last(family, range)
-    }
-
-    fn reclaim(&self, family: Family) {
-        self.0.reclaim(family);
-    }
-
-    fn place(&self) -> String {
-        self.0.place()
-    }
-}
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use fastness_log::store::WriteBatch;
     use fastness_types::GroupId;
 
     use super::*;
 
     #[test]
-    fn a_disk_that_only_says_that_it_has_synced_is_seen_from_outside() {
-        for (lies, stable) in [(false, true), (true, false)] {
-            let disk = SimDisk::new(1, lies);
+    fn what_was_not_synced_is_seen_from_outside() {
+        for stable in [true, false] {
+            let disk = SimDisk::new(1);
             let key = Key::Entry { group: GroupId(1), index: 1 };
             let mut batch = WriteBatch::new();
             batch.put(key.family(), key.encode(), b"entry".to_vec());
-            disk.open().unwrap().write(batch, true).unwrap();
+            disk.open().unwrap().write(batch, stable).unwrap();
             assert_eq!(disk.is_synced(key), stable);
             assert_eq!(disk.synced().dump(Family::Log).len(), usize::from(stable));
         }
@@ -215,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_was_rolled_back_holds_what_it_held_at_the_start() {
-        let disk = SimDisk::new(1, false);
+        let disk = SimDisk::new(1);
         let key = Key::Entry { group: GroupId(1), index: 1 };
         let write = |value: &[u8]| {
             let mut batch = WriteBatch::new();

@@ -17,7 +17,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::sim::Plant;
 use crate::sim::net::host;
 use crate::sim::node::SimNode;
 use crate::sim::stamp::Stamp;
@@ -170,13 +169,14 @@ impl Connection {
     }
 
     fn push(&mut self, reply: ReplyBuf, hold: Option<Hold>) {
-        let info = self.shard.info();
+        let (info, (mode, version)) = (self.shard.info(), self.shard.mode());
         let stamp = Stamp {
             node: self.node.id,
             life: self.node.lives.get(),
             primary: info.standing == Standing::Primary,
             epoch: info.epoch,
-            mode: info.durability,
+            mode,
+            version,
             applied: info.applied,
             left: Duration::ZERO,
         };
@@ -185,10 +185,16 @@ impl Connection {
 
     /// Sends what may leave. Returns what the oldest held reply waits for.
     async fn send(&mut self) -> io::Result<Option<Hold>> {
+        if self.node.stalls.get() && !self.waiting.is_empty() {
+            self.node.stalled.set(self.node.stalled.get() + self.waiting.len() as u64);
+            while self.node.stalls.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
         while let Some(Waiting { stamp, reply, hold }) = self.waiting.front_mut() {
             let leave = match hold {
-                Some(hold) if self.node.plant != Plant::IgnoreHolds => self.shard.may_leave(*hold),
-                _ => Leave::Now,
+                Some(hold) => self.shard.may_leave(*hold),
+                None => Leave::Now,
             };
             match (leave, *hold) {
                 (Leave::Wait, hold) => return Ok(hold),

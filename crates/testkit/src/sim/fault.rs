@@ -13,14 +13,16 @@
 //! | `disk.rs` | disks |
 //! | `clock.rs` | clocks |
 //! | `order.rs` | none: what operators do, which meets all the others |
+//! | `moment.rs` | several things at a bad moment: what chance alone would bring together too seldom |
 
 mod clock;
 mod disk;
 mod machine;
+mod moment;
 mod network;
 mod order;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use rand::seq::IndexedRandom as _;
 use turmoil::Sim;
 
 use crate::sim::build::Builder;
+use crate::sim::client::Phase;
 use crate::sim::invariants::Invariants;
 use crate::sim::node::{Machine, SimNode};
 use crate::sim::plan::Plan;
@@ -79,6 +82,8 @@ pub enum Fault {
     /// Everything to and from one node is held back, and then arrives at once: what a paused process looks like to all
     /// others, and what waits in its sockets when it goes on.
     Hold,
+    /// A primary is paused: what it says, hears and replies is held back, and then leaves and arrives, its replies first.
+    Pause,
     /// Messages between nodes get lost, and with them their connections.
     Loss,
     /// Messages between nodes take long.
@@ -111,13 +116,19 @@ pub enum Fault {
     ClockDrift,
     /// A primary is told to hand over.
     HandOver,
+    /// The same, and once it has told its successor to stand for election it hears nothing any more.
+    CutAfterTransfer,
+    /// Clients are silent; one follower hears nothing of the primary any more, and the others restart, again and again.
+    RestartBesideDeaf,
+    /// The operator asks for voters that break the AZ rule.
+    WrongVoters,
     /// The operator wishes the other mode.
     SwitchMode,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 33] = [
         Fault::CrashPrimary,
         Fault::CrashAny,
         Fault::CrashAz,
@@ -130,6 +141,7 @@ impl Fault {
         Fault::Bridge,
         Fault::Ring,
         Fault::Hold,
+        Fault::Pause,
         Fault::Loss,
         Fault::SlowLinks,
         Fault::Duplicates,
@@ -146,6 +158,9 @@ impl Fault {
         Fault::WallShift,
         Fault::ClockDrift,
         Fault::HandOver,
+        Fault::CutAfterTransfer,
+        Fault::RestartBesideDeaf,
+        Fault::WrongVoters,
         Fault::SwitchMode,
     ];
 }
@@ -172,6 +187,8 @@ pub struct Stage<'a, 'b> {
     pub shards: u32,
     /// Links that a fault has in its hands.
     pub links: &'a mut Taken,
+    /// What clients do.
+    pub phase: &'a Cell<Phase>,
     /// Faults that follow from others.
     pub following: Vec<(Fault, Box<dyn Running>)>,
 }
@@ -295,6 +312,10 @@ fn begin(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
         Fault::WallJump | Fault::WallShift => clock::shift(stage, fault),
         Fault::ClockDrift => clock::drift(stage),
         Fault::HandOver => order::hand_over(stage),
+        Fault::WrongVoters => order::wrong_voters(stage),
+        Fault::CutAfterTransfer => moment::cut_after_transfer(stage),
+        Fault::RestartBesideDeaf => moment::restart_beside_deaf(stage),
+        Fault::Pause => moment::pause(stage),
         Fault::SwitchMode => order::switch_mode(stage),
         _ => network::break_links(stage, fault),
     }

@@ -10,6 +10,7 @@
 //!   under `async` or `disabled`, and in an older epoch than the read's.
 //! - Under `async`, between the oldest acknowledgement that a failover lost and the newest of the same tenure lies no more than
 //!   the bound (`async_loss.rs` keeps the account).
+//! - Nothing is acknowledged or shown under a mode that is looser than the one that has committed.
 //! - What one replica shows of a key never runs back while it runs.
 //! - A counter holds every raise that was settled, and no raise more often than it was asked for.
 //!
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastness_load::outcome::Outcome;
-use fastness_types::{Durability, NodeId, ShardId};
+use fastness_types::{Durability, LogIndex, NodeId, ShardId};
 
 use crate::sim::invariants::async_loss::LossAccount;
 use crate::sim::stamp::Stamp;
@@ -41,8 +42,8 @@ struct Register {
     numbers: BTreeMap<u64, Fate>,
     attempted: u64,
     settled: u64,
-    /// What each running replica has shown.
-    shown: BTreeMap<(NodeId, u64), u64>,
+    /// What each running replica has shown, and where it stood then. Replies of several connections overtake each other.
+    shown: BTreeMap<(NodeId, u64), (LogIndex, u64)>,
 }
 
 impl Register {
@@ -171,6 +172,17 @@ impl Ledger {
         }
     }
 
+    /// Checks a reply against the mode that had committed where it comes from.
+    pub fn check_mode(&mut self, stamp: Stamp, committed: Option<Durability>) {
+        let Some(committed) = committed.filter(|_| stamp.primary) else { return };
+        if stamp.mode.stricter(committed) != stamp.mode {
+            self.violations.push(format!(
+                "node {} answers under {:?} in epoch {}, where {committed:?} has committed (wish {})",
+                stamp.node, stamp.mode, stamp.epoch, stamp.version
+            ));
+        }
+    }
+
     fn acknowledged(&mut self, mode: Durability) {
         self.summary.acknowledged += 1;
         self.summary.acknowledged_sync += u64::from(mode == Durability::Sync);
@@ -242,11 +254,12 @@ impl Ledger {
             return;
         }
         let shown = register.shown.entry((stamp.node, stamp.life)).or_default();
-        if number < *shown && register.numbers.get(&number) != Some(&Fate::Open) {
-            self.violations.push(format!("{key}: node {} showed {shown} and then {number}", stamp.node));
+        let (at, before) = *shown;
+        if stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&Fate::Open) {
+            self.violations.push(format!("{key}: node {} showed {before} and then {number}", stamp.node));
             self.summary.stale += 1;
         }
-        *shown = number.max(*shown);
+        *shown = (*shown).max((stamp.applied, number));
         register.settled = register.settled.max(number);
     }
 

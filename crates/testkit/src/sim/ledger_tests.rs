@@ -14,6 +14,7 @@ fn stamp(term: u64, mode: Durability, left_ms: u64) -> Stamp {
         primary: true,
         epoch: Epoch { term, node: NodeId(term) },
         mode,
+        version: 1,
         applied: LogIndex(1),
         left: Duration::from_millis(left_ms),
     }
@@ -103,6 +104,9 @@ fn a_replica_never_goes_back_while_it_runs() {
     ledger.replica_read("k", Some(b"1:x"), replica(2, 1));
     ledger.replica_read("k", Some(b"1:x"), replica(3, 2));
     assert_eq!(ledger.take_violations(), Vec::<String>::new(), "another replica, another life");
+    let earlier = Stamp { applied: LogIndex(0), ..replica(3, 1) };
+    ledger.replica_read("k", Some(b"1:x"), earlier);
+    assert_eq!(ledger.take_violations(), Vec::<String>::new(), "a reply that was overtaken");
     ledger.replica_read("k", Some(b"1:x"), replica(3, 1));
     assert_eq!(ledger.take_violations().len(), 1);
 }
@@ -132,4 +136,21 @@ fn a_counter_holds_what_was_settled_and_no_raise_twice() {
     assert_eq!(raise(&mut ledger, 2, Durability::Async), 0, "one that async acknowledged may be lost");
     assert_eq!(raise(&mut ledger, 1, Durability::Async), 1, "one that sync acknowledged may not");
     assert_eq!(raise(&mut ledger, 6, Durability::Async), 1, "more than was asked for");
+}
+
+#[test]
+fn nothing_is_answered_under_a_looser_mode_than_the_one_that_has_committed() {
+    let mut ledger = Ledger::new(BOUND);
+    for (mode, committed, is_broken) in [
+        (Durability::Sync, Some(Durability::Sync), false),
+        (Durability::Sync, Some(Durability::Async), false),
+        (Durability::Async, Some(Durability::Sync), true),
+        (Durability::Disabled, Some(Durability::Async), true),
+        (Durability::Async, None, false),
+    ] {
+        ledger.check_mode(stamp(1, mode, 0), committed);
+        assert_eq!(ledger.take_violations().len(), usize::from(is_broken), "{mode:?} {committed:?}");
+    }
+    ledger.check_mode(Stamp { primary: false, ..stamp(1, Durability::Async, 0) }, Some(Durability::Sync));
+    assert!(ledger.take_violations().is_empty(), "a replica acknowledges nothing");
 }

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_consensus::testing::is_transfer;
 use fastness_consensus::{Class, Consensus, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
 use fastness_types::{NodeId, limits};
 use fastness_wire::peer::v1::Frame;
@@ -161,6 +162,9 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
         if let Some(frame) = &next {
             let encoded = encode(frame);
             way.traffic.sent(way.from, way.to);
+            if frame.messages.iter().any(|message| is_transfer(message.kind)) {
+                way.traffic.transfers(way.from);
+            }
             // A stream's first frame says who is there, cut messages come in order, and so do a snapshot's parts.
             let is_plain = !is_first && way.class != Class::Snapshot && frame.messages.iter().all(|part| !part.more);
             is_first = false;

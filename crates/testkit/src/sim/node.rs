@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::testing::MemorySnapshots;
-use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers};
+use fastness_consensus::{
+    ApproachError, AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers,
+};
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, GroupLog, Log, LogOptions, MasterKey, WriterDriver, inspect};
 use fastness_shard::{Batching, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
@@ -18,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::sim::clock::SimClock;
 use crate::sim::disk::SimDisk;
+use crate::sim::door;
 use crate::sim::invariants::log_matching::epoch_of;
 use crate::sim::invariants::two_azs::StableLog;
 use crate::sim::net::{self, SimTransport};
@@ -25,7 +28,6 @@ use crate::sim::plan::Plan;
 use crate::sim::plug::Plug;
 use crate::sim::snapshots::SimSnapshots;
 use crate::sim::traffic::Traffic;
-use crate::sim::{Plant, door};
 
 const CLUSTER: ClusterId = ClusterId([0x5a; 16]);
 /// How long a primary that is to hand over may take to drain.
@@ -74,8 +76,6 @@ pub struct SimNode {
     pub batching: Batching,
     /// `durability-max-lag`.
     pub max_lag: Duration,
-    /// What is wrong on purpose.
-    pub plant: Plant,
     /// Seeds of its lives.
     pub rng: RefCell<SmallRng>,
     /// Its machine.
@@ -84,6 +84,12 @@ pub struct SimNode {
     pub lives: Cell<u64>,
     /// What a fault makes it stop with; part of the reason that it then gives.
     pub expected: Cell<Option<&'static str>>,
+    /// While it is set, no reply leaves: what commands have given waits, as in a process that is paused.
+    pub stalls: Cell<bool>,
+    /// Replies that have waited for that.
+    pub stalled: Cell<u64>,
+    /// How often one of its groups has refused voters that break the AZ rule.
+    pub refused_voters: Cell<u64>,
     /// Its cable to the network, in this life.
     pub plug: RefCell<Arc<Plug>>,
     /// Why its process has ended by itself.
@@ -154,8 +160,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         az: node.az.clone(),
         cluster: CLUSTER,
         timers: Timers::default(),
-        // A planted bug that another guard stops would not be found.
-        clock_offset_max: Duration::from_secs(if node.plant == Plant::SlowClock { 86_400 } else { 10 }),
+        clock_offset_max: Duration::from_secs(10),
         clock: clock.clone(),
         seed: rng.random(),
     };
@@ -196,6 +201,14 @@ impl SimNode {
     pub fn stop_reason(&self) -> Option<String> {
         let stopped = self.live.borrow().as_ref().and_then(|live| live.consensus.stopped());
         stopped.map(|reason| reason.to_string()).or_else(|| self.ended.borrow().clone())
+    }
+
+    /// Whether any of its groups has an entry in its log, or a snapshot.
+    #[must_use]
+    pub fn takes_part(&self) -> bool {
+        let live = self.live.borrow();
+        let has_any = |replica: &Replica| replica.handle.committed() > LogIndex(0);
+        live.as_ref().is_some_and(|live| live.replicas.iter().any(has_any))
     }
 
     /// Whether a fault makes it stop for this reason.
@@ -299,6 +312,8 @@ async fn follow_plan(node: Rc<SimNode>, consensus: Consensus, replicas: Vec<Repl
         for replica in replicas.iter().filter(|_| known.formed) {
             replica.shard.set_wish(known.wish);
             if let Err(error) = replica.control.approach(&known.goal()).await {
+                let breaks_rule = matches!(error, ApproachError::Placement(_));
+                node.refused_voters.set(node.refused_voters.get() + u64::from(breaks_rule));
                 tracing::debug!(node = %node.id, %error, "a change of members is tried again");
             }
         }

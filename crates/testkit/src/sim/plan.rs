@@ -15,6 +15,8 @@ use fastness_types::{Durability, NodeId};
 pub struct Plan {
     /// The voters of every group.
     pub voters: Vec<Member>,
+    /// Voters that an operator asks for by mistake; they break the AZ rule.
+    pub asked: Option<Vec<Member>>,
     /// Every node that there ever was.
     pub known: BTreeSet<NodeId>,
     /// Who is being replaced, and by whom.
@@ -23,6 +25,8 @@ pub struct Plan {
     pub replaced: Vec<(NodeId, NodeId)>,
     /// The mode that the operator wishes.
     pub wish: ModeWish,
+    /// The modes of all wishes, the first one's version is 1.
+    pub modes: Vec<Durability>,
     /// Whether the groups have their first members: nobody writes them again.
     pub formed: bool,
 }
@@ -34,9 +38,11 @@ impl Plan {
         Plan {
             known: voters.iter().map(|member| member.node).collect(),
             voters,
+            asked: None,
             replacing: None,
             replaced: Vec::new(),
             wish: ModeWish { mode, version: 1 },
+            modes: vec![mode],
             formed: false,
         }
     }
@@ -45,9 +51,9 @@ impl Plan {
     #[must_use]
     pub fn goal(&self) -> Goal {
         Goal {
-            voters: self.voters.clone(),
+            voters: self.asked.as_ref().unwrap_or(&self.voters).clone(),
             learners: Vec::new(),
-            keep: BTreeSet::new(),
+            keep: self.voters.iter().map(|member| member.node).collect(),
             known: self.known.clone(),
             rule: AzRule::Required,
         }
@@ -70,5 +76,12 @@ impl Plan {
     /// Wishes another mode.
     pub fn switch(&mut self, mode: Durability) {
         self.wish = ModeWish { mode, version: self.wish.version + 1 };
+        self.modes.push(mode);
+    }
+
+    /// The mode of a wish.
+    #[must_use]
+    pub fn mode_of(&self, version: u64) -> Option<Durability> {
+        self.modes.get(usize::try_from(version).ok()?.checked_sub(1)?).copied()
     }
 }

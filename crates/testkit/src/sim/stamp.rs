@@ -19,6 +19,8 @@ pub struct Stamp {
     pub epoch: Epoch,
     /// Its mode in force then.
     pub mode: Durability,
+    /// The wish whose mode had committed there then; 0: none had.
+    pub version: u64,
     /// What it had applied then.
     pub applied: LogIndex,
     /// When the reply left, simulated.
@@ -46,10 +48,10 @@ impl Stamp {
     /// As it travels.
     #[must_use]
     pub fn encode(&self) -> String {
-        let Stamp { node, life, primary, epoch, mode, applied, left } = self;
+        let Stamp { node, life, primary, epoch, mode, version, applied, left } = self;
         let (term, leader) = (epoch.term, epoch.node);
         let (primary, mode) = (u8::from(*primary), *mode as u8);
-        format!("+{MARK}{node} {life} {primary} {term} {leader} {mode} {} {}\r\n", applied.0, left.as_nanos())
+        format!("+{MARK}{node} {life} {primary} {term} {leader} {mode} {version} {} {}\r\n", applied.0, left.as_nanos())
     }
 
     /// `None`: it is something else.
@@ -64,6 +66,7 @@ impl Stamp {
             primary: next()? == 1,
             epoch: Epoch { term: next()?, node: NodeId(next()?) },
             mode: Durability::from_number(u8::try_from(next()?).ok()?)?,
+            version: next()?,
             applied: LogIndex(next()?),
             left: Duration::from_nanos(next()?),
         })
@@ -82,6 +85,7 @@ mod tests {
             primary: true,
             epoch: Epoch { term: 9, node: NodeId(1) },
             mode: Durability::Async,
+            version: 4,
             applied: LogIndex(77),
             left: Duration::from_nanos(1_234_567),
         };

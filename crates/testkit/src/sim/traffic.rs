@@ -60,6 +60,8 @@ struct State {
     rng: SmallRng,
     flows: BTreeMap<Pair, Flow>,
     disorder: BTreeMap<Pair, Disorder>,
+    /// How often a leader has told somebody to stand for election.
+    transfers: BTreeMap<NodeId, u64>,
 }
 
 /// The traffic of a simulation. Clones are the same.
@@ -71,12 +73,28 @@ impl Traffic {
     #[must_use]
     pub fn new(seed: u64) -> Traffic {
         let rng = SmallRng::seed_from_u64(seed);
-        Traffic(Arc::new(Mutex::new(State { rng, flows: BTreeMap::new(), disorder: BTreeMap::new() })))
+        Traffic(Arc::new(Mutex::new(State {
+            rng,
+            flows: BTreeMap::new(),
+            disorder: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+        })))
     }
 
     /// A frame leaves, or an attempt to connect.
     pub fn sent(&self, from: NodeId, to: NodeId) {
         self.0.lock().flows.entry((from, to)).or_default().sent += 1;
+    }
+
+    /// A leader has told somebody to stand for election.
+    pub fn transfers(&self, from: NodeId) {
+        *self.0.lock().transfers.entry(from).or_default() += 1;
+    }
+
+    /// How often it has.
+    #[must_use]
+    pub fn transferred(&self, from: NodeId) -> u64 {
+        self.0.lock().transfers.get(&from).copied().unwrap_or(0)
     }
 
     /// It has arrived, after so long.

@@ -64,7 +64,7 @@ impl World {
     #[must_use]
     pub fn new(options: Options) -> World {
         panics::begin();
-        fastness_types::plant::on_this_thread(options.planted);
+        fastness_types::plant::on_this_thread(options.plant);
         let began = Instant::now();
         let mut rng = SmallRng::seed_from_u64(options.seed);
         let sim = network(rng.random());
@@ -84,7 +84,6 @@ impl World {
             profile,
             max_lag,
             batching: choose_batching(&mut rng),
-            plant: options.plant,
             rng: SmallRng::seed_from_u64(rng.random()),
         };
         let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
@@ -167,7 +166,7 @@ impl World {
     }
 
     fn step_with_faults(&mut self) -> Option<()> {
-        let World { sim, nodes, invariants, trace, builder, fault_rng, clients, links, schedule, .. } = self;
+        let World { sim, nodes, invariants, trace, builder, fault_rng, clients, links, schedule, phase, .. } = self;
         let (plan, shards) = (builder.plan.clone(), builder.shards);
         let rng = fault_rng;
         let following = Vec::new();
@@ -182,6 +181,7 @@ impl World {
             clients,
             shards,
             links,
+            phase,
             following,
         });
         self.step()

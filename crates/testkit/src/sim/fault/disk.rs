@@ -117,6 +117,7 @@ impl Running for Failed {
 }
 
 struct Damaged {
+    fault: Fault,
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
@@ -141,7 +142,7 @@ pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running
     };
     node.expected.set(expected);
     let start_at = stage.now() + stage.rng.random_range(RESTARTS_AFTER);
-    Some(Box::new(Damaged { node, start_at, started: false }))
+    Some(Box::new(Damaged { fault, node, start_at, started: false }))
 }
 
 impl Running for Damaged {
@@ -165,6 +166,9 @@ impl Running for Damaged {
             machine::replace(stage, &self.node);
         }
         self.node.expected.set(None);
+        if !refused && self.fault == Fault::WipedDisk && self.node.takes_part() {
+            stage.invariants.violate(format!("node {} takes part on a disk that was wiped", self.node.id));
+        }
         if !refused {
             // The disk is good: it was too short to be damaged, or nobody has ever heard of it.
             stage.invariants.comes_up(&self.node);

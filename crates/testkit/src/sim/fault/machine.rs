@@ -80,7 +80,7 @@ impl Running for Down {
 }
 
 /// Nodes that may crash: those that another fault makes stop are left to it.
-fn victims(stage: &Stage<'_, '_>) -> Vec<Rc<SimNode>> {
+pub fn victims(stage: &Stage<'_, '_>) -> Vec<Rc<SimNode>> {
     let up = stage.machines_up();
     up.into_iter().filter(|node| node.expected.get().is_none()).collect()
 }

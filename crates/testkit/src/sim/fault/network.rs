@@ -31,19 +31,49 @@ fn key((from, to): &Link) -> Link {
     if from <= to { (from.clone(), to.clone()) } else { (to.clone(), from.clone()) }
 }
 
+/// Links in the hands of one fault.
+pub struct Links(Vec<Link>);
+
+/// From every one to every other one.
+pub fn between(from: &[String], to: &[String]) -> Links {
+    Links(pairs(from, to))
+}
+
+/// Whether no fault has any of them in its hands.
+pub fn is_free(stage: &Stage<'_, '_>, links: &Links) -> bool {
+    !links.0.is_empty() && !links.0.iter().any(|link| stage.links.contains(&key(link)))
+}
+
+impl Links {
+    /// They are in a fault's hands from now on.
+    pub fn take(&self, stage: &mut Stage<'_, '_>) {
+        stage.links.extend(self.0.iter().map(key));
+    }
+
+    /// They are in nobody's hands any more.
+    pub fn give_back(&self, stage: &mut Stage<'_, '_>) {
+        stage.links.retain(|taken| !self.0.iter().any(|link| key(link) == *taken));
+    }
+
+    /// Does something to each, from and to.
+    pub fn each(&self, mut act: impl FnMut(&str, &str)) {
+        self.0.iter().for_each(|(from, to)| act(from, to));
+    }
+}
+
 struct Broken {
     fault: Fault,
-    links: Vec<Link>,
+    links: Links,
     before: BTreeMap<Pair, Flow>,
 }
 
 /// Breaks links. `None` if they are in another fault's hands, or there are too few nodes for it.
 pub fn break_links(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
-    let links = choose(stage, fault);
-    if links.is_empty() || links.iter().any(|link| stage.links.contains(&key(link))) {
+    let links = Links(choose(stage, fault));
+    if !is_free(stage, &links) {
         return None;
     }
-    stage.links.extend(links.iter().map(key));
+    links.take(stage);
     let before = pairs_of(stage).into_iter().map(|pair| (pair, stage.builder.traffic.flow(pair))).collect();
     let broken = Broken { fault, links, before };
     broken.set(stage);
@@ -56,13 +86,13 @@ impl Running for Broken {
             return None;
         }
         let took_effect = self.took_effect(stage);
-        for (from, to) in &self.links {
+        for (from, to) in &self.links.0 {
             self.mend(stage.sim, from, to);
             if let Some(pair) = pair(stage, from, to) {
                 stage.builder.traffic.set_disorder(pair, None);
             }
         }
-        stage.links.retain(|taken| !self.links.iter().any(|link| key(link) == *taken));
+        self.links.give_back(stage);
         Some(took_effect)
     }
 }
@@ -72,7 +102,7 @@ impl Broken {
         let rate = stage.rng.random_range(0.001..0.03);
         let latency = stage.rng.random_range(ms(20)..ms(300));
         let share = stage.rng.random_range(0.05..0.3);
-        for (from, to) in &self.links {
+        for (from, to) in &self.links.0 {
             let disorder = match self.fault {
                 Fault::Duplicates => Some(Disorder { twice: share, behind: 0.0 }),
                 Fault::Reorder => Some(Disorder { twice: 0.0, behind: share }),
@@ -96,7 +126,7 @@ impl Broken {
 
     /// A ring of three leaves each node one way to one neighbour.
     fn is_one_way(&self) -> bool {
-        self.links.len() == 3
+        self.links.0.len() == 3
     }
 
     fn mend(&self, sim: &mut Sim<'_>, from: &str, to: &str) {
@@ -116,7 +146,7 @@ impl Broken {
     }
 
     fn took_effect(&self, stage: &Stage<'_, '_>) -> bool {
-        let mut flows = self.links.iter().flat_map(|(from, to)| {
+        let mut flows = self.links.0.iter().flat_map(|(from, to)| {
             // A link of both ways may have met anything one way only.
             [pair(stage, from, to), pair(stage, to, from)].into_iter().flatten()
         });

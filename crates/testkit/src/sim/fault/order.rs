@@ -2,31 +2,97 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastness_types::{Durability, ShardId};
+use rand::seq::IndexedRandom as _;
 
-use super::{Running, Stage};
+use super::{Running, Stage, ms};
 use crate::sim::coverage::Event;
 use crate::sim::invariants::logs::each_replica;
-use crate::sim::node::{Order, find_replica};
+use crate::sim::node::{Machine, Order, Replica, SimNode, find_replica};
 use crate::sim::world::is_primary;
 
-struct Ordered(Rc<Cell<Option<bool>>>);
+/// What was undone is looked at for so long after a hand-over.
+const UNDONE_WITHIN: Duration = ms(300);
+
+struct Ordered {
+    done: Rc<Cell<Option<bool>>>,
+    node: Rc<SimNode>,
+    replica: Replica,
+    shard: ShardId,
+    /// As long as nobody has taken over.
+    undone_before: u64,
+    done_at: Option<Duration>,
+}
 
 /// Tells a primary to hand over.
 pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     let shard = stage.some_shard();
-    let (node, _) = find_replica(stage.nodes, shard, is_primary)?;
+    let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
     let done = Rc::new(Cell::new(None));
-    let live = node.live.borrow();
-    let told = live.as_ref()?.orders.try_send(Order::HandOver(shard, done.clone()));
-    told.is_ok().then(|| Box::new(Ordered(done)) as Box<dyn Running>)
+    let told = node.live.borrow().as_ref()?.orders.try_send(Order::HandOver(shard, done.clone()));
+    told.ok()?;
+    let undone_before = replica.shard.info().undone;
+    Some(Box::new(Ordered { done, node, replica, shard, undone_before, done_at: None }))
 }
 
 impl Running for Ordered {
-    fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
-        // The node may have crashed meanwhile: nobody tells then.
-        self.0.get().or(over.then_some(false))
+    /// Ends when what the primary had staged must be known to have committed: it drains first, so nothing is undone.
+    fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        let now = stage.now();
+        let Some(handed_over) = self.done.get() else {
+            self.undone_before = self.replica.shard.info().undone;
+            // The node may have crashed meanwhile: nobody tells then.
+            return over.then_some(false);
+        };
+        let at = *self.done_at.get_or_insert(now);
+        let lives = self.node.machine.get() == Machine::Up && self.node.live.borrow().is_some();
+        if !handed_over || !lives || is_primary(&self.replica) || now > at + UNDONE_WITHIN {
+            return Some(handed_over);
+        }
+        if self.replica.shard.info().undone > self.undone_before {
+            let (shard, node) = (self.shard, self.node.id);
+            stage
+                .invariants
+                .violate(format!("shard {shard}: node {node} has handed over, and then undone what it had staged"));
+            return Some(true);
+        }
+        None
+    }
+}
+
+struct WrongVoters {
+    refused_before: u64,
+}
+
+fn refused_voters(stage: &Stage<'_, '_>) -> u64 {
+    stage.nodes.iter().map(|node| node.refused_voters.get()).sum()
+}
+
+/// Asks for a quorum in one AZ.
+pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+    let refused_before = refused_voters(stage);
+    let mut plan = stage.plan.borrow_mut();
+    if plan.asked.is_some() {
+        return None;
+    }
+    let az = plan.voters.choose(stage.rng)?.az.clone();
+    let (mut asked, others): (Vec<_>, Vec<_>) = plan.voters.iter().cloned().partition(|member| member.az == az);
+    if asked.len() > 1 {
+        asked.extend(others.into_iter().next());
+    }
+    plan.asked = Some(asked);
+    Some(Box::new(WrongVoters { refused_before }))
+}
+
+impl Running for WrongVoters {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        if !over {
+            return None;
+        }
+        stage.plan.borrow_mut().asked = None;
+        Some(refused_voters(stage) > self.refused_before)
     }
 }
 
