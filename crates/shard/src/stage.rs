@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Proposal};
 use fastness_engine::EffectBuf;
-use fastness_types::{BootNs, Durability, Epoch, Seq, limits};
+use fastness_types::{BootNs, Durability, Epoch, Plant, Seq, limits};
 
 use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
 use crate::dirty::DirtyKeys;
@@ -181,7 +181,7 @@ impl Stage {
         for hash in self.effects.touched() {
             dirty.mark(*hash, self.open_seq);
         }
-        if self.effects.touches_all() {
+        if self.effects.touches_all() && !Plant::FlushIsClean.is_on() {
             dirty.mark_everything(self.open_seq);
         }
         self.effects.clear_touched();
@@ -341,7 +341,11 @@ impl Stage {
     /// Stages a change of the mode. Its batch waits for nothing.
     pub(crate) fn stage_mode(&mut self, wish: ModeWish, now: Now, dirty: &mut DirtyKeys) {
         self.mode = Some(wish);
-        dirty.mark_everything(self.open_seq);
+        if Plant::ModeForgetsDirty.is_on() {
+            *dirty = DirtyKeys::new();
+        } else {
+            dirty.mark_everything(self.open_seq);
+        }
         self.push(UnitHead::of_mode(wish, now.wall), now);
         self.hurry();
     }

@@ -25,7 +25,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
 pub use chain::{Sealed, check};
-pub use checkout::Checkout;
+pub use checkout::{Checkout, is_same_code};
 pub use page::page;
 pub use row::{Row, Spans, Suite, Verdict};
 pub use rules::counts;
@@ -86,6 +86,16 @@ pub fn rows(path: &Path) -> Result<Vec<Sealed>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
+}
+
+/// The row of a simulation that is to run again: of those that count, another one for each commit. The commit chooses, so it is the same
+/// row for everybody who looks at it, and in time every row.
+#[must_use]
+pub fn pick<'a>(rows: &'a [Sealed], commit: &str) -> Option<&'a Sealed> {
+    let rows: Vec<&Sealed> = rows.iter().filter(|row| row.counted && row.row.suite == Suite::Sim).collect();
+    let number = commit.get(..8).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let at = number.checked_rem(rows.len() as u64)?;
+    rows.get(usize::try_from(at).ok()?).copied()
 }
 
 #[cfg(test)]

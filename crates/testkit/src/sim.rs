@@ -34,6 +34,7 @@ mod coverage;
 mod disk;
 mod door;
 mod fault;
+mod flushes;
 mod invariants;
 mod ledger;
 mod net;

@@ -1,5 +1,7 @@
 //! The ledger of long runs is as its tools wrote it, and its page is what the rows give.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use fastness_testkit::proof::{self, Checkout};
 
@@ -14,7 +16,7 @@ fn no_row_was_edited_removed_or_moved_and_the_page_shows_them() -> Result<()> {
 
 #[test]
 fn every_commit_of_a_row_that_counts_is_in_the_history() -> Result<()> {
-    let git = |args: &[&str]| std::process::Command::new("git").arg("-C").arg(proof::project()).args(args).output();
+    let git = |args: &[&str]| Command::new("git").arg("-C").arg(proof::project()).args(args).output();
     if git(&["rev-parse", "--is-shallow-repository"])?.stdout != b"false\n" {
         eprintln!("SKIPPED: not a clone with its history");
         return Ok(());
@@ -32,5 +34,31 @@ fn a_checkout_knows_its_commit() -> Result<()> {
     let checkout = Checkout::now()?;
     ensure!(checkout.commit.len() == 40, "{checkout:?}");
     ensure!(checkout.kernel.is_some(), "{checkout:?}");
+    Ok(())
+}
+
+/// Of the runs of the simulation in the ledger one runs again, another one for each commit: its first seed holds as it did; and if nothing of the
+/// code has changed since, it is the same run.
+#[test]
+fn a_row_of_the_ledger_runs_again() -> Result<()> {
+    let rows = proof::rows(&proof::project().join("tests/ledger.jsonl"))?;
+    let Some(picked) = proof::pick(&rows, &Checkout::now()?.commit) else {
+        eprintln!("SKIPPED: no row of the simulation counts");
+        return Ok(());
+    };
+    let row = &picked.row;
+    let mut simulate = Command::new(env!("CARGO_BIN_EXE_simulate"));
+    simulate.args(["--seed", &row.seed.to_string()]);
+    if row.profile != "all" {
+        simulate.args(["--profile", &row.profile]);
+    }
+    let output = simulate.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && said.contains(": holds"), "row {}, seed {}: {said}", picked.number, row.seed);
+    println!("row {}: {}", picked.number, said.lines().next().unwrap_or_default());
+    if let (Some(trace), Ok(true)) = (&row.trace, proof::is_same_code(&row.commit)) {
+        ensure!(said.contains(&format!("trace {trace}")), "row {}: the trace was {trace}, now: {said}", picked.number);
+        println!("it is the same run");
+    }
     Ok(())
 }

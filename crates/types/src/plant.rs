@@ -57,6 +57,8 @@ plants! {
     LongLease = "long-lease",
     /// The lease is compared with a clock that was read a while ago.
     StaleClock = "stale-clock",
+    /// A leader counts its lease from when voters' answers come, and not from when it asked.
+    LeaseFromAnswer = "lease-from-answer",
     /// A voter votes at once after a restart, whatever it had promised.
     VoteAfterRestart = "vote-after-restart",
     /// The lease stays open while leadership is handed over.
@@ -75,6 +77,10 @@ plants! {
     DirtyRead = "dirty-read",
     /// A former primary with open effects shows them to READONLY clients.
     DirtyReplica = "dirty-replica",
+    /// FLUSHALL marks no key as uncommitted.
+    FlushIsClean = "flush-is-clean",
+    /// A change of the mode forgets which keys have uncommitted effects.
+    ModeForgetsDirty = "mode-forgets-dirty",
     /// A snapshot is cut from memory that is ahead of the log.
     SpeculativeSnapshot = "speculative-snapshot",
     /// A restore goes on one entry behind where the snapshot ends.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use fastness_testkit::proof::{self, Checkout, Sealed, Suite};
+use fastness_testkit::proof::{self, Checkout};
 
 /// The ledger of long runs.
 #[derive(Debug, Parser)]
@@ -32,17 +32,9 @@ fn main() -> Result<()> {
             println!("{} rows, all as they were written", rows.len());
         }
         Command::Pick => {
-            let rows: Vec<&Sealed> = rows.iter().filter(|row| row.counted && row.row.suite == Suite::Sim).collect();
-            let commit = Checkout::now()?.commit;
-            println!("{}", serde_json::to_string(pick(&rows, &commit).context("no row of the simulation counts")?)?);
+            let picked = proof::pick(&rows, &Checkout::now()?.commit).context("no row of the simulation counts")?;
+            println!("{}", serde_json::to_string(picked)?);
         }
     }
     Ok(())
-}
-
-/// The commit chooses: the same row for everybody who looks at it, and in time every row.
-fn pick<'a>(rows: &[&'a Sealed], commit: &str) -> Option<&'a Sealed> {
-    let number = commit.get(..8).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
-    let at = number.checked_rem(rows.len() as u64)?;
-    rows.get(usize::try_from(at).ok()?).copied()
 }

@@ -158,15 +158,20 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let suite = Mutex::new(Suite::default());
+    let run = |seed: u64, is_first: bool| {
+        let report = sim::run(&arguments.options(seed));
+        suite.lock().expect("no job panics").add(&report, is_first);
+        stop.fetch_or(!(report.violations.is_empty() || arguments.keep_going), Ordering::Relaxed);
+    };
+    // Alone, so that it runs as it will run again.
+    seeds.iter().take(1).for_each(|seed| run(*seed, true));
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed)
-                    && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
+                    && let Some(seed) = seeds.get(1 + next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let report = sim::run(&arguments.options(*seed));
-                    suite.lock().expect("no job panics").add(&report, *seed == seeds[0]);
-                    stop.fetch_or(!(report.violations.is_empty() || arguments.keep_going), Ordering::Relaxed);
+                    run(*seed, false);
                 }
             });
         }

@@ -41,6 +41,15 @@ impl Checkout {
     }
 }
 
+/// Whether the code at a commit is that of the checkout as it is now: then the same seed is the same run.
+///
+/// # Errors
+/// If git does not know the commit.
+pub fn is_same_code(commit: &str) -> Result<bool> {
+    let differ = git(&["diff", "--name-only", commit, "--", "Cargo.lock", "proto", "crates", ":(exclude)crates/*.md"])?;
+    Ok(differ.trim().is_empty())
+}
+
 fn git(args: &[&str]) -> Result<String> {
     let output = Command::new("git").arg("-C").arg(project()).args(args).output().context("git")?;
     ensure!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -32,6 +32,8 @@ const PIPELINE_MAX: usize = 4;
 const LIVES_MS: &[u8] = b"240000";
 /// One write of a register in so many has one.
 const LIVES_ODDS: u32 = 3;
+/// One round of a writer in so many is a FLUSHALL, in runs that have it.
+const FLUSH_ODDS: u32 = 12;
 /// One client in so many only reads.
 const READER_ODDS: u32 = 3;
 /// After a round in which something was refused or unknown.
@@ -64,6 +66,8 @@ pub struct ClientOptions {
     pub plan: Rc<RefCell<Plan>>,
     /// How many shards.
     pub shards: u32,
+    /// Whether there is FLUSHALL; then there are no counters.
+    pub flushes: bool,
     /// The ledger of all clients.
     pub ledger: Rc<RefCell<Ledger>>,
     /// See [`Phase`].
@@ -108,6 +112,11 @@ enum Command {
         key: String,
         start: ReadStart,
     },
+    /// FLUSHALL of a shard, in runs that have it.
+    Flush {
+        shard: ShardId,
+        which: usize,
+    },
     /// Something that expires; not in the ledger, but in the digests.
     Expiring {
         key: String,
@@ -120,6 +129,7 @@ impl Command {
             Command::Set { key, .. } | Command::Incr { key } | Command::Get { key, .. } | Command::Expiring { key } => {
                 key
             }
+            Command::Flush { .. } => "FLUSHALL",
         }
     }
 
@@ -131,6 +141,7 @@ impl Command {
             }
             Command::Incr { key } => request::encode(&["INCR", key], out),
             Command::Get { key, .. } => request::encode(&["GET", key], out),
+            Command::Flush { .. } => request::encode(&["FLUSHALL"], out),
             Command::Expiring { key } => request::encode(&["SET", key, "x", "PX", "150"], out),
         }
     }
@@ -175,7 +186,7 @@ impl Client {
         let mut unread = Vec::new();
         let keys = ledger.borrow().register_keys();
         for key in keys {
-            let start = ledger.borrow().before_read(&key);
+            let start = ledger.borrow_mut().before_read(&key);
             match self.read_back(&key, until).await {
                 Some((value, stamp)) => ledger.borrow_mut().read(&key, start, value.as_bytes(), stamp),
                 None => unread.push(key),
@@ -203,8 +214,20 @@ impl Client {
         None
     }
 
+    /// FLUSHALL of one shard. True if that was answered well.
+    async fn flush(&mut self) -> bool {
+        let shard = ShardId(self.rng.random_range(1..=self.options.shards));
+        let which = self.options.ledger.borrow_mut().flush_begins(shard);
+        let command = Command::Flush { shard, which };
+        let answer = self.call(shard, std::slice::from_ref(&command)).await.pop();
+        self.note(&command, answer.unwrap_or(Err(Outcome::Unknown))) == Outcome::Acknowledged
+    }
+
     /// A few commands to one shard. True if all were answered well.
     async fn round(&mut self) -> bool {
+        if self.options.flushes && !self.only_reads && self.rng.random_ratio(1, FLUSH_ODDS) {
+            return self.flush().await;
+        }
         let first = self.any_command(None);
         let shard = shard_of(first.key(), self.options.shards);
         let mut commands = vec![first];
@@ -227,7 +250,7 @@ impl Client {
     }
 
     fn get(&self, key: String) -> Command {
-        Command::Get { start: self.options.ledger.borrow().before_read(&key), key }
+        Command::Get { start: self.options.ledger.borrow_mut().before_read(&key), key }
     }
 
     /// A command; to `shard` if one is given, and no second INCR beside `others`: whose value belongs to which is unclear
@@ -237,6 +260,8 @@ impl Client {
             let kinds = if self.only_reads { 13..20 } else { 0..20 };
             let (kind, number) = (self.rng.random_range(kinds), self.rng.random_range(0..KEYS_EACH));
             let own = self.options.id;
+            // No counter may be flushed: of its values nothing could be said any more.
+            let kind = if self.options.flushes && (9..12).contains(&kind) { kind - 9 } else { kind };
             let key = match kind {
                 0..9 => register(own, number),
                 9..12 => format!("c{own}:n{}", number % 2),
@@ -295,6 +320,7 @@ impl Client {
                     ledger.read(key, *start, value.as_bytes(), *stamp);
                 }
             }
+            Command::Flush { shard, which } => ledger.flushed(*shard, *which, outcome),
             Command::Expiring { .. } => {}
         }
         outcome

@@ -11,6 +11,7 @@
 //! - Under `async`, between the oldest acknowledgement that a failover lost and the newest of the same tenure lies no more than
 //!   the bound (`async_loss.rs` keeps the account).
 //! - Nothing is acknowledged or shown under a mode that is looser than the one that has committed.
+//! - In runs with FLUSHALL a register is gone only if one may explain it, and not there after one (`flushes.rs`).
 //! - What one replica shows of a key never runs back while it runs.
 //! - A counter holds every raise that was settled, and no raise more often than it was asked for.
 //!
@@ -22,6 +23,7 @@ use std::time::Duration;
 use fastness_load::outcome::Outcome;
 use fastness_types::{Durability, LogIndex, NodeId, ShardId};
 
+use crate::sim::flushes::{Flushes, Moment};
 use crate::sim::invariants::async_loss::LossAccount;
 use crate::sim::stamp::Stamp;
 
@@ -92,6 +94,7 @@ pub struct Summary {
 /// What a reader noted before it asked.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadStart {
+    at: Moment,
     acknowledged: u64,
     settled: u64,
 }
@@ -102,6 +105,7 @@ pub struct Ledger {
     registers: BTreeMap<String, Register>,
     counters: BTreeMap<String, Counter>,
     losses: LossAccount,
+    flushes: Flushes,
     summary: Summary,
     violations: Vec<String>,
     /// Numbers acknowledged under `sync` since they were last taken, to be found committed.
@@ -121,6 +125,7 @@ impl Ledger {
         register.attempted += 1;
         // Until its outcome is known, it is unknown: other readers may see it first.
         register.numbers.insert(register.attempted, Fate::Open);
+        self.flushes.write_begins(key, register.attempted);
         register.attempted
     }
 
@@ -130,6 +135,7 @@ impl Ledger {
         match (outcome, stamp) {
             (Outcome::Acknowledged, Some(stamp)) => {
                 register.numbers.insert(number, Fate::Acknowledged(stamp));
+                self.flushes.write_ends(key, number);
                 if stamp.mode == Durability::Sync {
                     register.settled = register.settled.max(number);
                     self.promised.push((register.shard, key.to_owned(), number));
@@ -190,9 +196,11 @@ impl Ledger {
 
     /// To be called before a read is sent.
     #[must_use]
-    pub fn before_read(&self, key: &str) -> ReadStart {
+    pub fn before_read(&mut self, key: &str) -> ReadStart {
+        let at = self.flushes.moment();
         let register = self.registers.get(key);
         ReadStart {
+            at,
             acknowledged: register.map_or(0, Register::acknowledged),
             settled: register.map_or(0, |register| register.settled),
         }
@@ -203,6 +211,13 @@ impl Ledger {
         self.summary.reads += 1;
         let Some(number) = self.check_shown(key, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
+        if number == 0 && start.settled > 0 && self.flushes.may_be_gone(register.shard, key, start.settled) {
+            return;
+        }
+        if self.flushes.must_be_gone(register.shard, key, number, start.at) {
+            self.summary.stale += 1;
+            self.violations.push(format!("{key}: read {number} from node {}, after FLUSHALL was settled", stamp.node));
+        }
         if stamp.mode == Durability::Sync {
             register.settled = register.settled.max(number);
         }
@@ -240,6 +255,16 @@ impl Ledger {
         }
     }
 
+    /// FLUSHALL is about to be sent; which one it is.
+    pub fn flush_begins(&mut self, shard: ShardId) -> usize {
+        self.flushes.begins(shard)
+    }
+
+    /// What came of it.
+    pub fn flushed(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
+        self.flushes.ends(shard, which, outcome);
+    }
+
     /// A write was refused, and a read of the same pipeline answered.
     pub fn read_beside_a_refusal(&mut self) {
         self.summary.reads_beside_refusals += 1;
@@ -255,7 +280,8 @@ impl Ledger {
         }
         let shown = register.shown.entry((stamp.node, stamp.life)).or_default();
         let (at, before) = *shown;
-        if stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&Fate::Open) {
+        let flushed = number == 0 && self.flushes.may_be_gone(register.shard, key, before);
+        if !flushed && stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&Fate::Open) {
             self.violations.push(format!("{key}: node {} showed {before} and then {number}", stamp.node));
             self.summary.stale += 1;
         }

@@ -51,6 +51,7 @@ pub struct World {
     nodes: Vec<Rc<SimNode>>,
     size: usize,
     ledger: Rc<RefCell<Ledger>>,
+    flushes: bool,
     phase: Rc<Cell<Phase>>,
     schedule: Schedule,
     links: Taken,
@@ -88,6 +89,8 @@ impl World {
         };
         let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
         let clients = rng.random_range(2..=4);
+        // What is gone must not be lost: under `sync` alone that is so.
+        let flushes = profile == Profile::Sync && rng.random_ratio(1, 3);
         let mut world = World {
             began,
             fault_rng: SmallRng::seed_from_u64(rng.random()),
@@ -96,6 +99,7 @@ impl World {
             time,
             size: nodes.len(),
             ledger: Rc::new(RefCell::new(Ledger::new(max_lag))),
+            flushes,
             phase: Rc::new(Cell::new(Phase::Load)),
             schedule: Schedule::new(&options.kinds),
             links: Taken::new(),
@@ -125,6 +129,7 @@ impl World {
             seed: self.rng.random(),
             plan: self.builder.plan.clone(),
             shards: self.builder.shards,
+            flushes: self.flushes,
             ledger: self.ledger.clone(),
             phase: self.phase.clone(),
             trace: self.trace.clone(),

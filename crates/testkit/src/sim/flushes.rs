@@ -1,0 +1,161 @@
+//! What FLUSHALL does to registers, for the ledger: a register that is gone may have been flushed, and one that is there must not
+//! have been. Runs of `sync` alone: nothing that was acknowledged is lost there, so what is gone was flushed.
+
+use std::collections::BTreeMap;
+
+use fastness_load::outcome::Outcome;
+use fastness_types::ShardId;
+
+/// A point in the order in which clients begin and end things.
+pub type Moment = u64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It may have taken effect, or still may.
+    Open,
+    Refused,
+    /// It has taken effect by then.
+    Done(Moment),
+}
+
+#[derive(Debug)]
+struct Flush {
+    begun: Moment,
+    fate: Fate,
+}
+
+/// When a write began, and when its acknowledgement came, if it did.
+type Span = (Moment, Option<Moment>);
+
+/// Every FLUSHALL of a run, and every write of a register.
+#[derive(Debug, Default)]
+pub struct Flushes {
+    now: Moment,
+    flushes: BTreeMap<ShardId, Vec<Flush>>,
+    writes: BTreeMap<(String, u64), Span>,
+}
+
+impl Flushes {
+    /// A moment after all before.
+    pub fn moment(&mut self) -> Moment {
+        self.now += 1;
+        self.now
+    }
+
+    /// A write is about to be sent.
+    pub fn write_begins(&mut self, key: &str, number: u64) {
+        let begun = self.moment();
+        self.writes.insert((key.to_owned(), number), (begun, None));
+    }
+
+    /// It was acknowledged.
+    pub fn write_ends(&mut self, key: &str, number: u64) {
+        let now = self.moment();
+        if let Some((_, ended)) = self.writes.get_mut(&(key.to_owned(), number)) {
+            *ended = Some(now);
+        }
+    }
+
+    /// A FLUSHALL is about to be sent; which one it is.
+    pub fn begins(&mut self, shard: ShardId) -> usize {
+        let begun = self.moment();
+        let flushes = self.flushes.entry(shard).or_default();
+        flushes.push(Flush { begun, fate: Fate::Open });
+        flushes.len() - 1
+    }
+
+    /// What came of it.
+    pub fn ends(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
+        let now = self.moment();
+        let Some(flush) = self.flushes.get_mut(&shard).and_then(|flushes| flushes.get_mut(which)) else { return };
+        match outcome {
+            // A reader may have shown it before.
+            Outcome::Acknowledged if flush.fate == Fate::Open => flush.fate = Fate::Done(now),
+            Outcome::Refused => flush.fate = Fate::Refused,
+            _ => {}
+        }
+    }
+
+    /// Whether a register may be gone of which this number was settled. If one FLUSHALL alone explains it, that has taken effect.
+    pub fn may_be_gone(&mut self, shard: ShardId, key: &str, settled: u64) -> bool {
+        let now = self.moment();
+        let begun = self.writes.get(&(key.to_owned(), settled)).map_or(0, |(begun, _)| *begun);
+        let explains = |flush: &&mut Flush| match flush.fate {
+            Fate::Open => true,
+            Fate::Refused => false,
+            Fate::Done(by) => by > begun,
+        };
+        let mut explaining: Vec<&mut Flush> =
+            self.flushes.entry(shard).or_default().iter_mut().filter(explains).collect();
+        if let [only] = explaining.as_mut_slice()
+            && only.fate == Fate::Open
+        {
+            only.fate = Fate::Done(now);
+        }
+        !explaining.is_empty()
+    }
+
+    /// Whether a FLUSHALL has come between a number's acknowledgement and a read that began then.
+    #[must_use]
+    pub fn must_be_gone(&self, shard: ShardId, key: &str, number: u64, read: Moment) -> bool {
+        let Some((_, Some(ended))) = self.writes.get(&(key.to_owned(), number)) else { return false };
+        let between = |flush: &Flush| flush.begun > *ended && matches!(flush.fate, Fate::Done(by) if by < read);
+        self.flushes.get(&shard).is_some_and(|flushes| flushes.iter().any(between))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(1);
+
+    fn with_a_write() -> Flushes {
+        let mut flushes = Flushes::default();
+        flushes.write_begins("k", 1);
+        flushes.write_ends("k", 1);
+        flushes
+    }
+
+    #[test]
+    fn what_was_flushed_must_be_gone_and_what_was_not_must_be_there() {
+        let mut flushes = with_a_write();
+        assert!(!flushes.may_be_gone(SHARD, "k", 1), "nobody has flushed");
+        let flush = flushes.begins(SHARD);
+        flushes.ends(SHARD, flush, Outcome::Acknowledged);
+        let read = flushes.moment();
+        assert!(flushes.may_be_gone(SHARD, "k", 1) && flushes.must_be_gone(SHARD, "k", 1, read));
+        assert!(!flushes.may_be_gone(ShardId(2), "k", 1), "another shard's");
+        flushes.write_begins("k", 2);
+        flushes.write_ends("k", 2);
+        let read = flushes.moment();
+        assert!(!flushes.may_be_gone(SHARD, "k", 2) && !flushes.must_be_gone(SHARD, "k", 2, read));
+    }
+
+    #[test]
+    fn one_of_unknown_outcome_may_have_been_and_once_seen_it_was() {
+        let mut flushes = with_a_write();
+        let flush = flushes.begins(SHARD);
+        flushes.ends(SHARD, flush, Outcome::Unknown);
+        let read = flushes.moment();
+        assert!(!flushes.must_be_gone(SHARD, "k", 1, read), "nobody knows");
+        assert!(flushes.may_be_gone(SHARD, "k", 1));
+        let read = flushes.moment();
+        assert!(flushes.must_be_gone(SHARD, "k", 1, read), "it was shown");
+    }
+
+    #[test]
+    fn a_refused_one_explains_nothing_and_of_two_nobody_knows_which() {
+        let mut flushes = with_a_write();
+        let flush = flushes.begins(SHARD);
+        flushes.ends(SHARD, flush, Outcome::Refused);
+        assert!(!flushes.may_be_gone(SHARD, "k", 1));
+        for _ in 0..2 {
+            let flush = flushes.begins(SHARD);
+            flushes.ends(SHARD, flush, Outcome::Unknown);
+        }
+        assert!(flushes.may_be_gone(SHARD, "k", 1));
+        let read = flushes.moment();
+        assert!(!flushes.must_be_gone(SHARD, "k", 1, read));
+    }
+}
