@@ -207,7 +207,6 @@ impl LeaderLease {
     pub(crate) fn answered(&mut self, node: u64, stamp: BootNs, bind: bool, now: BootNs) -> Answered {
         let could_bind = self.may_bind(now);
         let held = self.lease.holds(now);
-        let stamp = if Plant::LeaseFromAnswer.is_on() { now } else { stamp };
         advance(&mut self.heard, node, stamp);
         if bind {
             advance(&mut self.bound, node, stamp);

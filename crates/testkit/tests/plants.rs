@@ -13,10 +13,23 @@ fn the_simulation_finds_what_is_planted() {
         Plant::AckBeforeFlush,
         Plant::SkipFsync,
         Plant::VoteNotStored,
+        Plant::NoLeaseCheck,
         Plant::LongLease,
+        Plant::StaleClock,
+        Plant::LeaseKeptInHandOver,
+        Plant::HandOverWithoutDrain,
+        Plant::NoNoOp,
+        Plant::PipelinedProposals,
+        Plant::AppliedTwice,
         Plant::NoUndo,
+        Plant::DirtyReplica,
         Plant::SpeculativeSnapshot,
         Plant::SnapshotOffByOne,
+        Plant::NoLagGate,
+        Plant::AsyncActsEarly,
+        Plant::MapModeTrusted,
+        Plant::NoAzRule,
+        Plant::WipedDiskAccepted,
     ];
     let missed: Vec<_> = quick.into_iter().filter(|plant| plants::hunt(*plant, &SEEDS, 2).found.is_none()).collect();
     assert!(missed.is_empty(), "not found in seeds {SEEDS:?}: {missed:?}");

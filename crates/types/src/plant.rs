@@ -57,8 +57,6 @@ plants! {
     LongLease = "long-lease",
     /// The lease is compared with a clock that was read a while ago.
     StaleClock = "stale-clock",
-    /// A leader counts its lease from when voters' answers come, and not from when it asked.
-    LeaseFromAnswer = "lease-from-answer",
     /// A voter votes at once after a restart, whatever it had promised.
     VoteAfterRestart = "vote-after-restart",
     /// The lease stays open while leadership is handed over.

@@ -59,6 +59,8 @@ Each has a directed test; the simulation cannot show them, since something else 
   stable storage no earlier. `tests/SCHEDULES.md` names its tests.
 - Only one half of a joint membership counts (26), or a deadline outlives its voters (30): the node that leaves is always a dead one here.
   `both_halves_of_a_joint_configuration_count`, `a_new_membership_cuts_what_was_earned_under_the_old_one`.
+- A leader counts its lease from when answers come, not from when it asked (5): an answer would have to be under way for longer than a quarter of a second, in the moment in
+  which a follower that is deaf to the leader stands for election. `the_lease_runs_from_the_send_time_that_a_quorum_has_answered`.
 - What openraft does by itself (7, 32), and what has no option (15, 18).
 ";
 
