@@ -28,18 +28,18 @@ pub struct Hunt {
     pub found: Option<(u64, String)>,
 }
 
-/// Hunts one plant on the seeds, `jobs` at a time.
+/// Hunts one plant on the seeds, `jobs` at a time; everything else is as the options say.
 #[must_use]
-pub fn hunt(plant: Plant, seeds: &Range<u64>, jobs: usize) -> Hunt {
+pub fn hunt(plant: Plant, options: &Options, seeds: &Range<u64>, jobs: usize) -> Hunt {
     let started = Instant::now();
-    let first = first_violation(Some(plant), seeds, jobs);
+    let first = first_violation(&Options { plant: Some(plant), ..options.clone() }, seeds, jobs);
     Hunt { plant, seeds: first.begun, took: started.elapsed(), found: first.found }
 }
 
 /// Runs the seeds without a plant. The seed that did not hold, and why.
 #[must_use]
-pub fn clean(seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
-    first_violation(None, seeds, jobs).found
+pub fn clean(options: &Options, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
+    first_violation(&Options { plant: None, ..options.clone() }, seeds, jobs).found
 }
 
 struct First {
@@ -49,12 +49,12 @@ struct First {
 
 /// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end stands still, which is
 /// a finding: its thread is left behind, for nothing can end it.
-fn first_violation(plant: Option<Plant>, seeds: &Range<u64>, jobs: usize) -> First {
+fn first_violation(options: &Options, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
     let start = |seed| {
-        let tell = tell.clone();
+        let (tell, options) = (tell.clone(), Options { seed, ..options.clone() });
         std::thread::spawn(move || {
-            let report = sim::run(&Options { plant, ..Options::new(seed) });
+            let report = sim::run(&options);
             // Nobody listens once another seed was broken.
             let _ = tell.send((seed, report.violations.into_iter().next()));
         });

@@ -1,6 +1,7 @@
 //! Planted bugs that the simulation finds within a few seeds; `make plants` hunts them all.
 
 use fastness_testkit::plants;
+use fastness_testkit::sim::Options;
 use fastness_types::Plant;
 
 /// Seeds that were chosen for none of them; without a plant `tests/simulation.rs` runs such seeds, too.
@@ -31,6 +32,7 @@ fn the_simulation_finds_what_is_planted() {
         Plant::NoAzRule,
         Plant::WipedDiskAccepted,
     ];
-    let missed: Vec<_> = quick.into_iter().filter(|plant| plants::hunt(*plant, &SEEDS, 2).found.is_none()).collect();
+    let missed: Vec<_> =
+        quick.into_iter().filter(|plant| plants::hunt(*plant, &Options::new(0), &SEEDS, 2).found.is_none()).collect();
     assert!(missed.is_empty(), "not found in seeds {SEEDS:?}: {missed:?}");
 }

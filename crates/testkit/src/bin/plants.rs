@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use fastness_testkit::plants::{self, Hunt};
+use fastness_testkit::sim::Options;
 use fastness_types::Plant;
 
 /// Hunts planted bugs.
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
     let mut page = HEAD.to_owned();
     let mut missed = 0;
     for plant in chosen {
-        let hunt = plants::hunt(plant, &seeds, arguments.jobs);
+        let hunt = plants::hunt(plant, &Options::new(0), &seeds, arguments.jobs);
         let row = row(&hunt);
         println!("{row}");
         page.push_str(&format!("{row}\n"));
@@ -134,7 +135,7 @@ fn without_folders(line: &str) -> String {
 /// Runs the seeds without a plant; says what came of it.
 fn clean(seeds: &Range<u64>, jobs: usize) -> Result<String, String> {
     let (first, last) = (seeds.start, seeds.end - 1);
-    match plants::clean(seeds, jobs) {
+    match plants::clean(&Options::new(0), seeds, jobs) {
         None => Ok(format!("Seeds {first} to {last} hold without a plant.")),
         Some((seed, violation)) => Err(format!("BROKEN without a plant: seed {seed}: {violation}")),
     }
