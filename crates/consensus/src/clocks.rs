@@ -45,6 +45,19 @@ impl Distance {
     }
 }
 
+/// What is known of this node's wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum WallState {
+    /// It agrees with the others', or there are none.
+    #[default]
+    Fine = 0,
+    /// No other has been heard yet: nothing may be staged, and nothing is wrong.
+    Unknown = 1,
+    /// It is too far off, or too few clocks agree.
+    Off = 2,
+}
+
 /// Whether a reading of the wall clock can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockCheck {
@@ -64,7 +77,7 @@ struct Measured {
 struct State {
     peers: BTreeMap<NodeId, Measured>,
     /// As last judged.
-    off: bool,
+    wall: WallState,
 }
 
 /// The clocks of this node and its peers.
@@ -107,7 +120,7 @@ impl Clocks {
         self.state.lock().peers.insert(peer, Measured { distance, at: received });
     }
 
-    /// Judges this node's clock; `None` while there is nothing to judge it by: it is off then, unless the node is `alone`.
+    /// Judges this node's clock; `None` while there is nothing to judge it by: it is not trusted then, unless the node is `alone`.
     /// Tells the log what has changed.
     pub(crate) fn judge(&self, clock: &dyn Clock, alone: bool) -> Option<TrustedWall> {
         let (boot, wall) = (clock.boot(), clock.wall());
@@ -115,7 +128,7 @@ impl Clocks {
         state.peers.retain(|_, measured| boot.since(measured.at) <= KEPT_MAX);
         let own = Distance::of(wall, boot);
         let Some(median) = median(own, state.peers.values().map(|measured| measured.distance)) else {
-            state.off = !alone;
+            state.wall = if alone { WallState::Fine } else { WallState::Unknown };
             return None;
         };
         let bound_ms = self.bound.as_millis() as u64;
@@ -125,22 +138,23 @@ impl Clocks {
             Clocks::tell(&mut state, self.bound, None);
             return None;
         }
-        let within_ms = if state.off { bound_ms / 4 * 3 } else { bound_ms };
+        let within_ms = if state.wall == WallState::Off { bound_ms / 4 * 3 } else { bound_ms };
         let trusted = TrustedWall { median_ms: median.0, within_ms };
         let check = trusted.check(wall, boot);
         Clocks::tell(&mut state, self.bound, Some(check));
         Some(trusted)
     }
 
-    /// Whether this node's clock was off when it was last judged.
-    pub(crate) fn are_off(&self) -> bool {
-        self.state.lock().off
+    /// As this node's clock was last judged.
+    pub(crate) fn wall(&self) -> WallState {
+        self.state.lock().wall
     }
 
     /// `check`: of this node's clock against the median, if that says anything.
     fn tell(state: &mut State, bound: Duration, check: Option<ClockCheck>) {
-        let off = check.is_none_or(|check| !check.trusted);
-        if std::mem::replace(&mut state.off, off) == off {
+        let wall = if check.is_some_and(|check| check.trusted) { WallState::Fine } else { WallState::Off };
+        let before = std::mem::replace(&mut state.wall, wall);
+        if before == wall || (before, wall) == (WallState::Unknown, WallState::Fine) {
             return;
         }
         let bound_ms = bound.as_millis() as u64;
@@ -232,7 +246,8 @@ mod tests {
     fn assert_trusted(own_ms: i64, peers_ms: &[i64], trusted: bool) {
         let (clocks, own) = (clocks(peers_ms), Set::at(own_ms));
         let found = check(&clocks, &own);
-        assert_eq!((found.trusted, clocks.are_off()), (trusted, !trusted), "{own_ms} among {peers_ms:?}: {found:?}");
+        let wall = if trusted { WallState::Fine } else { WallState::Off };
+        assert_eq!((found.trusted, clocks.wall()), (trusted, wall), "{own_ms} among {peers_ms:?}: {found:?}");
     }
 
     #[test]
@@ -265,7 +280,7 @@ mod tests {
         for alone in [true, false] {
             let clocks = clocks(&[]);
             assert_eq!(clocks.judge(&Set::at(YEAR), alone), None);
-            assert_eq!(clocks.are_off(), !alone);
+            assert_eq!(clocks.wall(), if alone { WallState::Fine } else { WallState::Unknown });
         }
     }
 
@@ -290,7 +305,7 @@ mod tests {
         assert!(!check(&clocks, &own).trusted);
         own.passed_ms.store(2 * 3_600_000, Ordering::Relaxed);
         assert_eq!(clocks.judge(&own, false), None, "what is too old is forgotten");
-        assert!(clocks.are_off(), "and without any other nothing can be said");
+        assert_eq!(clocks.wall(), WallState::Unknown, "and without any other nothing can be said");
     }
 
     #[test]

@@ -99,7 +99,8 @@ async fn tell_of_snapshots(group: &Group, raft: &Raft, told: &mut Option<(OwnSna
 async fn give_up(control: GroupControl) {
     let why = match &control.core().driver {
         driver if driver.wall_off() => "its wall clock is off",
-        driver if driver.ready() => "its log's disk stands still",
+        driver if control.node().log_stalls() || driver.fit() => "its log's disk stands still",
+        driver if driver.ready() => "no other node's wall clock is known",
         _ => "it is not ready",
     };
     match control.hand_over(None, PATIENCE).await {

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, Plant, Seq, WallM
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::clocks::{ClockCheck, TrustedWall};
+use crate::clocks::{ClockCheck, TrustedWall, WallState};
 
 /// The span in which no other primary of the group can exist, as a deadline that heartbeat answers move on.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ struct Shared {
     draining: AtomicBool,
     /// `None` while no other clock is known.
     wall: ArcSwapOption<TrustedWall>,
-    wall_off: AtomicBool,
+    wall_state: AtomicU8,
     // Snapshots.
     own_snapshot: Mutex<Option<OwnSnapshot>>,
     installed: AtomicU64,
@@ -234,7 +234,7 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         driver_wake: Notify::new(),
         draining: AtomicBool::new(false),
         wall: ArcSwapOption::empty(),
-        wall_off: AtomicBool::new(false),
+        wall_state: AtomicU8::new(WallState::Fine as u8),
         own_snapshot: Mutex::new(None),
         installed: AtomicU64::new(0),
         incoming: Mutex::new(None),
@@ -334,7 +334,8 @@ impl GroupHandle {
             return ClockCheck { offset_ms: 0, trusted: true };
         }
         let trusted = self.shared.wall.load();
-        let unknown = ClockCheck { offset_ms: 0, trusted: !self.shared.wall_off.load(Ordering::Acquire) };
+        let is_fine = self.shared.wall_state.load(Ordering::Acquire) == WallState::Fine as u8;
+        let unknown = ClockCheck { offset_ms: 0, trusted: is_fine };
         trusted.as_ref().map_or(unknown, |trusted| trusted.check(wall, boot))
     }
 
@@ -418,12 +419,12 @@ impl GroupDriver {
         self.shared.ready.load(Ordering::Acquire)
     }
 
-    /// Publishes what the owner's readings of the wall clock are checked against, and whether this node's clock is off.
-    pub fn set_wall(&self, trusted: Option<TrustedWall>, off: bool) {
+    /// Publishes what the owner's readings of the wall clock are checked against, and what is known of this node's clock.
+    pub fn set_wall(&self, trusted: Option<TrustedWall>, state: WallState) {
         if self.shared.wall.load().as_deref().copied() != trusted {
             self.shared.wall.store(trusted.map(Arc::new));
         }
-        if self.shared.wall_off.swap(off, Ordering::AcqRel) != off {
+        if self.shared.wall_state.swap(state as u8, Ordering::AcqRel) != state as u8 {
             self.shared.owner_wake.notify_one();
         }
     }
@@ -431,13 +432,13 @@ impl GroupDriver {
     /// Whether this node's wall clock is too far off for it to serve as primary.
     #[must_use]
     pub fn wall_off(&self) -> bool {
-        self.shared.wall_off.load(Ordering::Acquire)
+        self.shared.wall_state.load(Ordering::Acquire) == WallState::Off as u8
     }
 
     /// Whether leadership may be handed to this node.
     #[must_use]
     pub fn fit(&self) -> bool {
-        self.ready() && !self.wall_off()
+        self.ready() && self.shared.wall_state.load(Ordering::Acquire) == WallState::Fine as u8
     }
 
     /// Asks the owner to drain, or to go on serving.

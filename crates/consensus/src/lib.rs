@@ -45,7 +45,7 @@ mod transfer;
 mod transport;
 mod watch;
 
-pub use clocks::{ClockCheck, TrustedWall};
+pub use clocks::{ClockCheck, TrustedWall, WallState};
 pub use consensus::Consensus;
 pub use control::{GroupControl, Progress};
 pub use membership::{Approach, ApproachError, Goal};

@@ -208,8 +208,8 @@ impl NodeCore {
     pub(crate) fn judge_clock(&self) {
         let alone = self.addresses.lock().keys().all(|peer| *peer == self.own());
         let trusted = self.clocks.judge(self.options.clock.as_ref(), alone);
-        let off = self.clocks.are_off();
-        self.groups().iter().for_each(|group| group.driver.set_wall(trusted, off));
+        let wall = self.clocks.wall();
+        self.groups().iter().for_each(|group| group.driver.set_wall(trusted, wall));
     }
 
     // ---- the lease's answers ---------------------------------------------------------------------------------------

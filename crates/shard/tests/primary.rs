@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use fastness_consensus::TrustedWall;
+use fastness_consensus::{TrustedWall, WallState};
 use fastness_shard::{Batching, Leave, Outcome, SlotSet};
 use fastness_types::{Durability, WallMs, limits};
 use support::{OTHER, Setup, World, script, stamps};
@@ -71,7 +71,7 @@ fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
         let world = World::primary(Setup::mode(Durability::Async)).await;
         let right = |wall: WallMs| (wall.0 - world.clock_boot().0 / 1_000_000) as i64;
         let now = WallMs(1_700_000_000_000 + Batching::default().async_age.as_millis() as u64);
-        world.driver.set_wall(Some(TrustedWall { median_ms: right(now), within_ms: 10_000 }), false);
+        world.driver.set_wall(Some(TrustedWall { median_ms: right(now), within_ms: 10_000 }), WallState::Fine);
         let mut client = world.client();
         client.expect("SET a 1 PX 60000", OK);
         world.set_wall(WallMs(now.0 + 365 * 86_400_000));
@@ -101,11 +101,11 @@ fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
 fn no_tenure_begins_while_the_wall_clock_is_off() {
     script(async {
         let world = World::start(Setup::default());
-        world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), true);
+        world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), WallState::Off);
         world.settle().await;
         world.lead(1).await;
         assert_eq!(world.take(), 0, "the mode is not staged");
-        world.driver.set_wall(None, false);
+        world.driver.set_wall(None, WallState::Fine);
         world.pause_process(Duration::from_millis(1));
         world.settle().await;
         assert!(world.commit().await);
