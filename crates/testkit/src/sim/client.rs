@@ -397,11 +397,12 @@ impl Client {
         };
         let mut bytes = Vec::new();
         request::encode(&["GET", &key], &mut bytes);
+        let start = self.options.ledger.borrow_mut().before_read(&key);
         let answer = if connection.send(&bytes).await { connection.receive().await } else { None };
         let Some((value, stamp)) = answer else { return false };
         self.options.trace.note(|| format!("{} {node} {key} {:?}", self.options.id, short(&value)));
         if classify(&value) == Outcome::Acknowledged {
-            self.options.ledger.borrow_mut().replica_read(&key, value.as_bytes(), stamp);
+            self.options.ledger.borrow_mut().replica_read(&key, start, value.as_bytes(), stamp);
         }
         self.replica_connections.insert((shard, node), connection);
         true

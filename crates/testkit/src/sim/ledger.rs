@@ -34,8 +34,8 @@ enum Fate {
     Open,
     Refused,
     Acknowledged(Stamp),
-    /// Acknowledged, and then undone by a failover.
-    Lost,
+    /// Acknowledged, and undone by a failover, as was seen at that moment.
+    Lost(Moment),
 }
 
 #[derive(Debug)]
@@ -209,7 +209,7 @@ impl Ledger {
     /// Checks what a primary's read of a register returned: `None` for a missing key.
     pub fn read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
         self.summary.reads += 1;
-        let Some(number) = self.check_shown(key, value) else { return };
+        let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
         if number == 0 && start.settled > 0 && self.flushes.may_be_gone(register.shard, key, start.settled) {
             return;
@@ -236,10 +236,11 @@ impl Ledger {
 
     /// A primary's read has shown that these numbers are gone.
     fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, stamp: Stamp) {
+        let now = self.flushes.moment();
         let Some(register) = self.registers.get_mut(key) else { return };
         for (number, fate) in register.numbers.range_mut(gone) {
             let Fate::Acknowledged(given) = *fate else { continue };
-            *fate = Fate::Lost;
+            *fate = Fate::Lost(now);
             if stamp.epoch.term <= given.epoch.term {
                 self.summary.stale += 1;
                 self.violations.push(format!(
@@ -271,9 +272,9 @@ impl Ledger {
     }
 
     /// Checks what was shown to a client that accepts old data. A primary shows it what runs ahead of the log.
-    pub fn replica_read(&mut self, key: &str, value: Option<&[u8]>, stamp: Stamp) {
+    pub fn replica_read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
         self.summary.replica_reads += 1;
-        let Some(number) = self.check_shown(key, value) else { return };
+        let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
         if stamp.primary {
             return;
@@ -289,8 +290,8 @@ impl Ledger {
         register.settled = register.settled.max(number);
     }
 
-    /// The number shown, if it may be shown at all.
-    fn check_shown(&mut self, key: &str, value: Option<&[u8]>) -> Option<u64> {
+    /// The number shown, if it may be shown at all to who asked at that moment.
+    fn check_shown(&mut self, key: &str, asked: Moment, value: Option<&[u8]>) -> Option<u64> {
         let number = match value.map(number_of) {
             None => 0,
             Some(Some(number)) => number,
@@ -302,7 +303,8 @@ impl Ledger {
         let fate = self.registers.get(key).and_then(|register| register.numbers.get(&number));
         let wrong = match fate {
             Some(Fate::Refused) => "was refused",
-            Some(Fate::Lost) => "was lost before",
+            // A read that was under way when the loss was seen may have been served before it.
+            Some(Fate::Lost(seen)) if *seen < asked => "was lost before",
             None if number > 0 => "was never written",
             _ => return Some(number),
         };

@@ -40,6 +40,21 @@ fn read(ledger: &mut Ledger, shown: u64, by: Stamp) -> Vec<String> {
     ledger.take_violations()
 }
 
+fn replica_read(ledger: &mut Ledger, shown: &[u8], by: Stamp) {
+    let start = ledger.before_read("k");
+    ledger.replica_read("k", start, Some(shown), by);
+}
+
+#[test]
+fn a_read_that_was_under_way_when_a_loss_was_seen_may_still_show_it() {
+    let mut ledger = with(2, Durability::Async);
+    let under_way = ledger.before_read("k");
+    assert_eq!(read(&mut ledger, 1, stamp(2, Durability::Async, 9_000)), Vec::<String>::new());
+    ledger.read("k", under_way, Some(b"2:x"), stamp(1, Durability::Async, 500));
+    assert_eq!(ledger.take_violations(), Vec::<String>::new());
+    assert_eq!(read(&mut ledger, 2, stamp(2, Durability::Async, 9_000)).len(), 1);
+}
+
 #[test]
 fn what_sync_acknowledged_must_be_seen_by_every_later_epoch() {
     let mut ledger = with(3, Durability::Sync);
@@ -93,21 +108,21 @@ fn what_was_shown_under_sync_or_by_a_replica_is_settled() {
     assert_eq!(read(&mut ledger, 2, stamp(1, Durability::Sync, 1_000)), Vec::<String>::new());
     assert_eq!(read(&mut ledger, 1, stamp(2, Durability::Async, 9_000)).len(), 1);
     let mut ledger = with(2, Durability::Async);
-    ledger.replica_read("k", Some(b"2:x"), replica(3, 1));
+    replica_read(&mut ledger, b"2:x", replica(3, 1));
     assert_eq!(read(&mut ledger, 1, stamp(2, Durability::Async, 9_000)).len(), 1);
 }
 
 #[test]
 fn a_replica_never_goes_back_while_it_runs() {
     let mut ledger = with(3, Durability::Sync);
-    ledger.replica_read("k", Some(b"2:x"), replica(3, 1));
-    ledger.replica_read("k", Some(b"1:x"), replica(2, 1));
-    ledger.replica_read("k", Some(b"1:x"), replica(3, 2));
+    replica_read(&mut ledger, b"2:x", replica(3, 1));
+    replica_read(&mut ledger, b"1:x", replica(2, 1));
+    replica_read(&mut ledger, b"1:x", replica(3, 2));
     assert_eq!(ledger.take_violations(), Vec::<String>::new(), "another replica, another life");
     let earlier = Stamp { applied: LogIndex(0), ..replica(3, 1) };
-    ledger.replica_read("k", Some(b"1:x"), earlier);
+    replica_read(&mut ledger, b"1:x", earlier);
     assert_eq!(ledger.take_violations(), Vec::<String>::new(), "a reply that was overtaken");
-    ledger.replica_read("k", Some(b"1:x"), replica(3, 1));
+    replica_read(&mut ledger, b"1:x", replica(3, 1));
     assert_eq!(ledger.take_violations().len(), 1);
 }
 
