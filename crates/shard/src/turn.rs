@@ -30,7 +30,7 @@ use crate::restore::{Fatal, Step};
 use crate::shard::Inner;
 use crate::snapshot;
 use crate::stage::Close;
-use crate::state::{Now, Phase, State};
+use crate::state::{Now, Phase, SeenRole, State};
 
 /// Committed entries taken per slice, bytes.
 const SLICE_BYTES: usize = 1024 * 1024;
@@ -40,6 +40,8 @@ const EXPIRE_BUDGET: usize = 200;
 const READY_BEHIND_MAX: u64 = 1024;
 /// While keys have deadlines, the longest wait without looking at the wall clock.
 const EXPIRE_LOOK_MAX: Duration = Duration::from_secs(1);
+/// How often a leader whose wall clock is not trusted looks whether it is by now.
+const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
@@ -190,7 +192,9 @@ impl State {
         let snapshot = if behind { None } else { self.follow_snapshot(inner, now.boot) };
         self.report(inner);
         self.wake(inner, now.boot);
-        Waits { work: [expiry, close, snapshot].into_iter().flatten().min(), gate }
+        // A reading serves for a moment, so the turn that news of the clock leads to may still go by the one before.
+        let clock = (matches!(self.role, SeenRole::Leader { .. }) && !now.trusted).then_some(CLOCK_LOOK_EVERY);
+        Waits { work: [expiry, close, snapshot, clock].into_iter().flatten().min(), gate }
     }
 
     fn see_drain(&mut self, inner: &Inner, now: Now) {

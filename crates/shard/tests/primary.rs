@@ -96,6 +96,21 @@ fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
     });
 }
 
+/// The turn that follows the news may still go by the reading before; nobody else wakes the loop then.
+#[test]
+fn a_tenure_begins_though_its_clock_was_found_right_a_moment_after_it_was_read() {
+    script(async {
+        let world = World::start(Setup::default());
+        world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), WallState::Off);
+        world.settle().await;
+        world.lead(1).await;
+        world.driver.set_wall(None, WallState::Fine);
+        world.settle().await;
+        world.advance(Duration::from_millis(50)).await;
+        assert!(world.commit().await, "the mode is staged");
+    });
+}
+
 /// A tenure that would begin with an effect does not begin on a clock that is off, and begins once it is right.
 #[test]
 fn no_tenure_begins_while_the_wall_clock_is_off() {

@@ -283,7 +283,10 @@ impl Client {
             }
             return match kind {
                 0..9 => self.write(key),
-                9..12 => Command::Incr { key },
+                9..12 => {
+                    self.options.ledger.borrow_mut().raise_begins(&key);
+                    Command::Incr { key }
+                }
                 12 => Command::Expiring { key },
                 _ => self.get(key),
             };

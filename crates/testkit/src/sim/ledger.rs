@@ -64,6 +64,8 @@ struct Counter {
     acknowledged: u64,
     unknown: u64,
     settled: u64,
+    /// Asked for, and not answered yet.
+    open: u64,
 }
 
 /// Counts of a run.
@@ -152,9 +154,15 @@ impl Ledger {
         }
     }
 
+    /// A counter is about to be raised.
+    pub fn raise_begins(&mut self, key: &str) {
+        self.counters.entry(key.to_owned()).or_default().open += 1;
+    }
+
     /// Notes what came of raising a counter; `value` is the acknowledged one.
     pub fn raised(&mut self, key: &str, outcome: Outcome, value: Option<i64>, stamp: Option<Stamp>) {
         let counter = self.counters.entry(key.to_owned()).or_default();
+        counter.open = counter.open.saturating_sub(1);
         match (outcome, stamp) {
             (Outcome::Acknowledged, Some(stamp)) => {
                 counter.acknowledged += 1;
@@ -315,7 +323,8 @@ impl Ledger {
     /// Checks what a counter holds after the run.
     pub fn read_counter(&mut self, key: &str, value: Option<i64>) {
         let counter = self.counters.entry(key.to_owned()).or_default();
-        let range = counter.settled..=counter.acknowledged + counter.unknown;
+        // A client may still be waiting for its last answer.
+        let range = counter.settled..=counter.acknowledged + counter.unknown + counter.open;
         let value = value.unwrap_or(0);
         if !u64::try_from(value).is_ok_and(|v| range.contains(&v)) {
             self.summary.lost += 1;

@@ -211,7 +211,8 @@ impl World {
         let until = self.sim.elapsed() + patience;
         while !reached(self) {
             if self.sim.elapsed() >= until {
-                self.invariants.violate(format!("{otherwise} within {patience:?}"));
+                let stand = self.replicas_stand();
+                self.invariants.violate(format!("{otherwise} within {patience:?}: {stand}"));
                 return None;
             }
             self.step()?;
@@ -241,6 +242,19 @@ impl World {
             self.invariants.violate(format!("{key}: could not be read back"));
         }
         self.is_fine()
+    }
+
+    /// How every replica stands, in a line.
+    fn replicas_stand(&self) -> String {
+        let mut stand = Vec::new();
+        each_replica(&self.nodes, |node, shard, replica| {
+            let (info, status) = (replica.shard.info(), replica.control.status());
+            stand.push(format!(
+                "shard {shard} on node {}: {:?}, lease {}, clock {:?}, committed {}, applied {}, {:?} in term {}, {} open, restoring {}, lease held {}, drain {:?}, ready {}",
+                node.id, info.standing, info.lease_holds, info.clock, info.committed.0, info.applied.0, status.role, status.term, info.open_batches, info.restoring, status.lease_held, replica.handle.drain(), status.ready
+            ));
+        });
+        stand.join("; ")
     }
 
     /// Whether every shard has a primary that may act.

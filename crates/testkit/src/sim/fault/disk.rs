@@ -10,13 +10,17 @@ use rand::Rng as _;
 use super::machine::{self, is_whole};
 use super::{Fault, Running, Stage, ms};
 use crate::sim::coverage::Event;
-use crate::sim::node::{Replica, SimNode, find_replica};
+use crate::sim::node::{Machine, Replica, SimNode, find_replica};
 use crate::sim::world::is_primary;
 
 /// A process that has ended because of its disk is started again after this.
 const RESTARTS_AFTER: Range<Duration> = ms(20)..ms(500);
 /// A node that must refuse its disk has heard of its peers by then, unless it is cut off.
 const REFUSES_WITHIN: Duration = ms(8_000);
+/// Everybody has met everybody within this, if no link is cut.
+const CALM: Duration = ms(1_200);
+/// An old copy waits at most so long for that.
+const CALM_WITHIN: Duration = ms(15_000);
 /// The longest bound of the lag that a stall is made for.
 const STALL_FOR_BOUND_MAX: Duration = ms(2_000);
 
@@ -121,6 +125,39 @@ struct Damaged {
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
+}
+
+/// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that were down all the
+/// time is a lost disk that nobody can know of, beside which no other node may fail: so one is put back only if everybody has met
+/// everybody before.
+struct RolledBack {
+    give_up_at: Duration,
+    calm_since: Option<Duration>,
+    damaged: Option<Box<dyn Running>>,
+}
+
+/// Puts an old copy of a disk back, once all nodes have been up and together for a while.
+pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+    let give_up_at = stage.now() + CALM_WITHIN;
+    Some(Box::new(RolledBack { give_up_at, calm_since: None, damaged: None }))
+}
+
+impl Running for RolledBack {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
+        if let Some(damaged) = &mut self.damaged {
+            return damaged.step(stage, over);
+        }
+        let now = stage.now();
+        let is_there = |node: &Rc<SimNode>| {
+            node.machine.get() == Machine::Lost || (node.live.borrow().is_some() && !node.stalls.get())
+        };
+        let calm = is_whole(stage) && stage.links.is_empty() && stage.nodes.iter().all(is_there);
+        self.calm_since = if calm { self.calm_since.or(Some(now)) } else { None };
+        if self.calm_since.is_some_and(|since| now >= since + CALM) {
+            self.damaged = damage(stage, Fault::OldDisk);
+        }
+        (self.damaged.is_none() && now > self.give_up_at).then_some(false)
+    }
 }
 
 /// Gives a node a disk that it must refuse. It is replaced then.
