@@ -18,19 +18,17 @@ fn the_simulation_finds_what_is_planted() {
         Plant::LongLease,
         Plant::StaleClock,
         Plant::LeaseKeptInHandOver,
-        Plant::HandOverWithoutDrain,
         Plant::NoNoOp,
-        Plant::PipelinedProposals,
         Plant::AppliedTwice,
         Plant::NoUndo,
         Plant::DirtyReplica,
         Plant::SpeculativeSnapshot,
         Plant::SnapshotOffByOne,
-        Plant::NoLagGate,
         Plant::AsyncActsEarly,
         Plant::MapModeTrusted,
         Plant::NoAzRule,
         Plant::WipedDiskAccepted,
+        Plant::OldDiskAccepted,
     ];
     let missed: Vec<_> =
         quick.into_iter().filter(|plant| plants::hunt(*plant, &Options::new(0), &SEEDS, 2).found.is_none()).collect();

@@ -203,12 +203,11 @@ impl SimNode {
         stopped.map(|reason| reason.to_string()).or_else(|| self.ended.borrow().clone())
     }
 
-    /// Whether any of its groups has an entry in its log, or a snapshot.
+    /// The sum of the committed positions of its groups, as far as it knows.
     #[must_use]
-    pub fn takes_part(&self) -> bool {
+    pub fn committed(&self) -> u64 {
         let live = self.live.borrow();
-        let has_any = |replica: &Replica| replica.handle.committed() > LogIndex(0);
-        live.as_ref().is_some_and(|live| live.replicas.iter().any(has_any))
+        live.iter().flat_map(|live| &live.replicas).map(|replica| replica.handle.committed().0).sum()
     }
 
     /// Whether a fault makes it stop for this reason.

@@ -125,6 +125,8 @@ struct Damaged {
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
+    /// What had committed, as far as the node knew when it had started.
+    first_seen: Option<u64>,
 }
 
 /// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that were down all the
@@ -179,7 +181,7 @@ pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running
     };
     node.expected.set(expected);
     let start_at = stage.now() + stage.rng.random_range(RESTARTS_AFTER);
-    Some(Box::new(Damaged { fault, node, start_at, started: false }))
+    Some(Box::new(Damaged { fault, node, start_at, started: false, first_seen: None }))
 }
 
 impl Running for Damaged {
@@ -192,6 +194,9 @@ impl Running for Damaged {
             }
             return None;
         }
+        if self.first_seen.is_none() && self.node.live.borrow().is_some() {
+            self.first_seen = Some(self.node.committed());
+        }
         let expected = self.node.expected.get();
         let refused = self.node.stop_reason().is_some_and(|reason| self.node.expects(&reason));
         if !refused && expected.is_some() && now < self.start_at + REFUSES_WITHIN {
@@ -203,8 +208,10 @@ impl Running for Damaged {
             machine::replace(stage, &self.node);
         }
         self.node.expected.set(None);
-        if !refused && self.fault == Fault::WipedDisk && self.node.takes_part() {
-            stage.invariants.violate(format!("node {} takes part on a disk that was wiped", self.node.id));
+        let (before, after) = (self.first_seen.unwrap_or_default(), self.node.committed());
+        if !refused && self.fault != Fault::CorruptDisk && after > before {
+            let (node, fault) = (self.node.id, self.fault);
+            stage.invariants.violate(format!("{fault:?}: node {node} takes part on a disk that it must refuse"));
         }
         if !refused {
             // The disk is good: it was too short to be damaged, or nobody has ever heard of it.
