@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_log::Log;
-use fastness_types::{BootNs, GroupId, LogIndex, NodeId};
+use fastness_types::{BootNs, GroupId, LogIndex, NodeId, Plant};
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
 use tokio::sync::Notify;
 
@@ -195,7 +195,7 @@ fn config(timers: Timers) -> Config {
         // Until the silence is over and the owner is ready (`driver.rs`).
         enable_elect: false,
         enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(Plant::EpochResumed.is_on()),
         // A follower may have lost its last batch though it had told of it: after a machine crash damage there is not told from
         // a torn end (`log/src/wal.rs`). It gets the entries again; else the leader would take them for stored there for ever.
         allow_log_reversion: Some(true),

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Seq};
+use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Plant, Seq};
 use openraft::EntryPayload;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -322,6 +322,7 @@ impl Group {
         if stamp > now {
             return;
         }
+        let stamp = if Plant::LeaseFromAnswers.is_on() { now } else { stamp };
         lead.set_ready(node.0, ready);
         let Answered { ask_again, begun } = lead.answered(node.0, stamp, bind, now);
         if ask_again {

@@ -111,7 +111,8 @@ impl Promises {
 
     /// Whether a vote or pre-vote for `candidate` may neither be granted nor sent at `now`.
     pub(crate) fn bars(&self, candidate: Epoch, now: BootNs) -> bool {
-        let is_promised = |promise: &Promise| promise.to != candidate && promise.until() > now;
+        let is_promised =
+            |promise: &Promise| promise.to != candidate && promise.until() > now && !Plant::VoteInPromise.is_on();
         now < self.silent_until || self.promises.iter().any(is_promised)
     }
 
@@ -199,6 +200,9 @@ impl LeaderLease {
     pub(crate) fn may_bind(&self, now: BootNs) -> bool {
         let lately = |stamp: BootNs| stamp.plus(self.length) > now;
         let own = self.heard.get(&self.own).copied();
+        if Plant::UnheardBinds.is_on() {
+            return !self.released;
+        }
         !self.released && own.is_some_and(lately) && self.voters.quorum_point(&self.heard).is_some_and(lately)
     }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_types::{LogIndex, NodeId};
-use fastness_wire::peer::v1::Frame;
+use fastness_wire::peer::v1::{Frame, LeaseAsk, Message};
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +26,19 @@ use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, Tra
 #[must_use]
 pub fn is_transfer(kind: u32) -> bool {
     kind == Kind::Transfer as u32
+}
+
+/// Whether a message of a frame brings a follower entries, or tells it that its leader is there.
+#[must_use]
+pub fn is_append(kind: u32) -> bool {
+    kind == Kind::Append as u32
+}
+
+/// Whether a message of a frame asks for promises, and not only whether somebody is there.
+#[must_use]
+pub fn binds(message: &Message) -> bool {
+    let asked = (message.kind == Kind::LeaseAsk as u32).then(|| LeaseAsk::decode(message.payload.clone()));
+    asked.is_some_and(|asked| asked.is_ok_and(|asked| asked.groups.iter().any(|group| group.bind)))
 }
 
 /// One network that nodes join by their [`MemoryTransport`]s. Clones are the same network.
@@ -226,6 +240,13 @@ impl MemorySnapshots {
         files.keys().rev().nth(1).copied().unwrap_or(LogIndex(0))
     }
 
+    /// The head of each is gone: none reads whole any more. False if there is none.
+    pub fn damage(&self) -> bool {
+        let mut files = self.files.lock();
+        files.values_mut().for_each(|parts| parts.retain(|part| !matches!(part, SnapshotPart::Head(_))));
+        !files.is_empty()
+    }
+
     /// Loses all of them.
     pub fn clear(&self) {
         self.files.lock().clear();
@@ -236,6 +257,9 @@ impl MemorySnapshots {
 impl SnapshotFiles for MemorySnapshots {
     async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
         let parts = self.get(index).ok_or_else(|| format!("there is no snapshot of {}", index.0))?;
+        if !matches!(parts.first(), Some(SnapshotPart::Head(_))) {
+            return Err("it has no head".to_owned());
+        }
         Ok(Box::new(MemoryOutgoing(parts.into())))
     }
 

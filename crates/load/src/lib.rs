@@ -2,13 +2,15 @@
 //! topology, and keeps a ledger: what was **acknowledged** (must survive), **refused** (must not have happened) and left
 //! **unknown** (may or may not have happened).
 //!
-//! Two ways of loading: [`ledger`] writes values that can be checked afterwards, through faults; [`closed_loop`] is as cheap
-//! as a client can be, for throughput and latency. Neither knows how the server works.
+//! Three ways of loading: [`ledger`] writes values that can be checked afterwards, through faults; [`losses`] measures what
+//! failovers lose where they may; [`closed_loop`] is as cheap as a client can be, for throughput and latency. None knows how the
+//! server works.
 
 pub mod client;
 pub mod closed_loop;
 pub mod connection;
 pub mod ledger;
+pub mod losses;
 pub mod outcome;
 pub mod topology;
 

@@ -19,7 +19,7 @@ use crate::dirty::DirtyKeys;
 use crate::outcome::Tenure;
 use crate::release::WaitQueue;
 use crate::stage::Stage;
-use crate::state::{Leader, Now, Phase, SeenRole, State};
+use crate::state::{Leader, Now, Phase, SeenRole, State, new_engine};
 
 impl State {
     /// Takes over the role as consensus gives it now; gives the reason if the group has stopped.
@@ -56,7 +56,7 @@ impl State {
         // Batches of the epoch in the log: this process led it before, and all of its batches have committed. A process
         // that has not never resumes a leadership of the one before it, whose batches may still be on their way.
         let log_seq = if is_applied { self.log_seq } else { Seq(0) };
-        if log_seq != Seq(0) && self.led != Some(epoch) {
+        if log_seq != Seq(0) && self.led != Some(epoch) && !Plant::EpochResumed.is_on() {
             return;
         }
         self.led = Some(epoch);
@@ -117,8 +117,16 @@ impl State {
         tracing::info!(shard = self.shard.0, applied = self.applied.0, index = index.0, "a snapshot is restored from");
         self.jumped_to = index;
         self.snapshots.count_received();
+        let open = self.leader.as_ref().is_some_and(|leader| !leader.stage.is_clean());
+        let kept = (Plant::OpenKeptOverInstall.is_on() && open).then(|| {
+            let spare = new_engine(self.engine_options, &self.slots);
+            std::mem::replace(&mut self.engine, spare)
+        });
         if !self.meet_foreign_entry() {
             self.restart_from_log();
+        }
+        if let Some(kept) = kept {
+            self.engine = kept;
         }
     }
 

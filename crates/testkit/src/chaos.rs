@@ -52,6 +52,10 @@ pub struct Options {
     pub pause: Duration,
     /// Whether histories are kept and checked beside the ledger, see [`crate::history`]; for `sync` alone.
     pub histories: bool,
+    /// Whether failovers may lose what was acknowledged, under `async` and `disabled`: how much is measured then.
+    pub loses: bool,
+    /// How much, at most: the bound of `async`.
+    pub max_loss: Option<Duration>,
 }
 
 /// Longest wait for the cluster to be healthy again after a fault.
@@ -104,6 +108,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Inj
     Ok(Report {
         seed: options.seed,
         plan: options.plan.clone(),
+        max_loss: options.max_loss,
         size: (file.nodes.len(), file.shards),
         injected,
         without_quorum,

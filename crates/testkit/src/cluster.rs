@@ -85,6 +85,8 @@ pub struct Options {
     pub durability: &'static str,
     /// `snapshot-log-bytes` of every node; `None`: the default.
     pub snapshot_log_bytes: Option<u64>,
+    /// `durability-max-lag` of every node; `None`: the default.
+    pub max_lag: Option<Duration>,
     /// Variables of every process, for what is compiled in for tests alone.
     pub env: Vec<(&'static str, String)>,
     /// Whether data lies on file systems that lose what was not synced: [`Cluster::lose_power`]. Only where
@@ -102,6 +104,7 @@ impl Default for Options {
             replicas: 2,
             durability: "sync",
             snapshot_log_bytes: None,
+            max_lag: None,
             env: Vec::new(),
             loses_unsynced: false,
             sets_clocks: false,
@@ -113,7 +116,8 @@ impl Default for Options {
 pub struct Cluster {
     dir: PathBuf,
     keep: bool,
-    snapshot_log_bytes: Option<u64>,
+    /// What every node is told by CONFIG SET.
+    settings: Vec<(&'static str, String)>,
     env: Vec<(&'static str, String)>,
     images: Mutex<Option<Images>>,
     faketime: Option<Faketime>,
@@ -147,9 +151,11 @@ impl Cluster {
         let base = ports.first();
         let images = options.loses_unsynced.then(|| Images::mount(&dir, options.azs.len())).transpose()?;
         let faketime = options.sets_clocks.then(Faketime::find).transpose()?;
-        let (snapshot_log_bytes, env) = (options.snapshot_log_bytes, options.env.clone());
+        let snapshots = options.snapshot_log_bytes.map(|bytes| ("snapshot-log-bytes", bytes.to_string()));
+        let max_lag = options.max_lag.map(|bound| ("durability-max-lag", format!("{}ms", bound.as_millis())));
+        let (settings, env) = (snapshots.into_iter().chain(max_lag).collect(), options.env.clone());
         let images = Mutex::new(images);
-        let mut cluster = Cluster { dir, keep: true, snapshot_log_bytes, env, images, faketime, ports };
+        let mut cluster = Cluster { dir, keep: true, settings, env, images, faketime, ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -466,14 +472,17 @@ impl Cluster {
     /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started anew has
     /// the defaults.
     pub(crate) fn configure(&self) -> Result<()> {
-        let Some(bytes) = self.snapshot_log_bytes else { return Ok(()) };
+        if self.settings.is_empty() {
+            return Ok(());
+        }
         for node in self.file()?.nodes.iter().filter(|node| node.pid.is_some()) {
             // One that has died or stands still meanwhile is none of our business here.
             let Some(door) = node.resp.first() else { continue };
             let Ok(mut client) = TcpStream::connect((door.host.as_str(), door.port)) else { continue };
             client.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let settings = self.settings.iter().map(|(name, value)| format!(" {name} {value}")).collect::<String>();
             let mut reply = [0; 5];
-            let asked = client.write_all(format!("CONFIG SET snapshot-log-bytes {bytes}\r\n").as_bytes());
+            let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
             if asked.and_then(|()| client.read_exact(&mut reply)).is_ok() {
                 ensure!(&reply == b"+OK\r\n", "CONFIG SET: {}", String::from_utf8_lossy(&reply));
             }

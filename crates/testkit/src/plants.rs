@@ -10,10 +10,7 @@ use std::time::{Duration, Instant};
 
 use fastness_types::Plant;
 
-use crate::sim::{self, Options};
-
-/// Real time that a seed may take: it takes seconds.
-const SEED_MAX: Duration = Duration::from_secs(60);
+use crate::sim::{Options, Simulator};
 
 /// What came of the hunt for one plant.
 #[derive(Debug, Clone)]
@@ -30,16 +27,16 @@ pub struct Hunt {
 
 /// Hunts one plant on the seeds, `jobs` at a time; everything else is as the options say.
 #[must_use]
-pub fn hunt(plant: Plant, options: &Options, seeds: &Range<u64>, jobs: usize) -> Hunt {
+pub fn hunt(simulator: &Simulator, plant: Plant, options: &Options, seeds: &Range<u64>, jobs: usize) -> Hunt {
     let started = Instant::now();
-    let first = first_violation(&Options { plant: Some(plant), ..options.clone() }, seeds, jobs);
+    let first = first_violation(simulator, &Options { plant: Some(plant), ..options.clone() }, seeds, jobs);
     Hunt { plant, seeds: first.begun, took: started.elapsed(), found: first.found }
 }
 
 /// Runs the seeds without a plant. The seed that did not hold, and why.
 #[must_use]
-pub fn clean(options: &Options, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
-    first_violation(&Options { plant: None, ..options.clone() }, seeds, jobs).found
+pub fn clean(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
+    first_violation(simulator, &Options { plant: None, ..options.clone() }, seeds, jobs).found
 }
 
 struct First {
@@ -47,16 +44,18 @@ struct First {
     found: Option<(u64, String)>,
 }
 
-/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end stands still, which is
-/// a finding: its thread is left behind, for nothing can end it.
-fn first_violation(options: &Options, seeds: &Range<u64>, jobs: usize) -> First {
+/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end is a finding.
+fn first_violation(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
     let start = |seed| {
-        let (tell, options) = (tell.clone(), Options { seed, ..options.clone() });
+        let (tell, simulator, options) = (tell.clone(), simulator.clone(), Options { seed, ..options.clone() });
         std::thread::spawn(move || {
-            let report = sim::run(&options);
-            // Nobody listens once another seed was broken.
-            let _ = tell.send((seed, report.violations.into_iter().next()));
+            let violation = match simulator.run(&options) {
+                Ok(report) => report.violations.into_iter().next(),
+                Err(finding) => Some(finding),
+            };
+            // Somebody listens until all have told.
+            let _ = tell.send((seed, violation));
         });
     };
     let mut next = seeds.clone();
@@ -64,10 +63,7 @@ fn first_violation(options: &Options, seeds: &Range<u64>, jobs: usize) -> First 
     under_way.iter().for_each(|seed| start(*seed));
     let mut found: Option<(u64, String)> = None;
     while !under_way.is_empty() {
-        let (seed, violation) = told.recv_timeout(SEED_MAX).unwrap_or_else(|_| {
-            let stuck = under_way.first().copied().unwrap_or_default();
-            (stuck, Some(format!("it stands still: seed {stuck} does not end within {SEED_MAX:?}")))
-        });
+        let (seed, violation) = told.recv().expect("a sender is kept here");
         under_way.remove(&seed);
         if let Some(violation) = violation
             && found.as_ref().is_none_or(|(other, _)| seed < *other)

@@ -24,8 +24,9 @@
 //! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else has an
 //! order of its own: the same seed leads to the same run, in any fresh process, to the last line of its [`Options::trace`]. A seed
 //! that is not the first of its process may differ: tokio drops the tasks of a crashed node in an order that depends on how many the
-//! process has had (`plug.rs` takes most of that away).
+//! process has had (`plug.rs` takes most of that away). So whoever runs many gives each a process of its own ([`Simulator`]).
 
+mod apart;
 mod build;
 mod client;
 mod clock;
@@ -53,6 +54,7 @@ mod world;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use apart::Simulator;
 pub use coverage::{Coverage, Event, SEEDS_MIN};
 pub use fault::Fault;
 pub use ledger::Summary;
@@ -97,7 +99,7 @@ impl Options {
     }
 }
 
-/// Runs one simulation on a thread of its own.
+/// Runs one simulation on a thread of this process; [`Simulator`] runs one in a process of its own.
 ///
 /// # Panics
 /// If no thread can be started or the trace's file cannot be written.

@@ -151,6 +151,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str
         pad_bytes: options.value_bytes,
         seed: options.seed,
         prefix: format!("soak{}:", options.seed),
+        lossy: false,
     });
     let (started, mut operations, mut errors) = (Instant::now(), 0, 0);
     while let Some(left) = options.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {

@@ -30,6 +30,7 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
         pad_bytes: 1_000,
         seed: 1,
         prefix: "away:".into(),
+        lossy: false,
     });
     let primary = cluster.primary(1, PATIENCE).await?;
     let away = if primary == 3 { 2 } else { 3 };

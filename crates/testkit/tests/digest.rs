@@ -24,6 +24,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
         pad_bytes: 50,
         seed: 1,
         prefix: "digest:".into(),
+        lossy: false,
     });
     let mut digests = Digests::default();
     for round in 0..3 {

@@ -33,6 +33,8 @@ async fn run(faults: &[Fault]) -> Result<(Cluster, Vec<u64>)> {
         tls: false,
         pause: Duration::from_millis(1),
         histories: false,
+        loses: false,
+        max_loss: None,
     };
     let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
     eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);

@@ -77,6 +77,7 @@ async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
         pad_bytes: 100,
         seed,
         prefix: "points:".to_owned(),
+        lossy: false,
     });
     let until = Instant::now() + STRUCK_WITHIN;
     while strikes(&cluster, point)? < STRIKES {

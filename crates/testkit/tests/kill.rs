@@ -26,6 +26,8 @@ async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
         tls,
         pause: Duration::from_millis(1),
         histories: false,
+        loses: false,
+        max_loss: None,
     };
     let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
     eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);

@@ -1,4 +1,4 @@
-//! Power loss on real file systems, and the short run of everything that CI makes. Both run `chaos` as people do, which starts itself
+//! Power loss on real file systems, what `async` loses, and the short run of everything that CI makes. All run `chaos` as people do, which starts itself
 //! in a sandbox of its own; `FASTNESS_SEED` replays a run.
 
 use std::process::Command;
@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastness_testkit::cluster::{binary, power};
+use fastness_testkit::partition;
+use fastness_types::{Plant, plant};
 use serde_json::Value;
 
 /// Exit status of a run in which no promise was broken.
@@ -16,8 +18,8 @@ const BROKEN: i32 = 1;
 /// Two clusters at once are too much for two cores: a fault is followed by patience, not by more load.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Runs `chaos` and returns its figures; `status` is how it must end.
-fn chaos(arguments: &[&str], status: i32) -> Result<Value> {
+/// Runs `chaos` and returns its figures; `status` is how it must end. All processes make the mistake that is planted.
+fn chaos(arguments: &[&str], planted: Option<Plant>, status: i32) -> Result<Value> {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // A run that breaks promises keeps its cluster's files; where that was expected they go with this folder.
     let place = tempfile::tempdir()?;
@@ -27,6 +29,7 @@ fn chaos(arguments: &[&str], status: i32) -> Result<Value> {
     if let Ok(seed) = std::env::var("FASTNESS_SEED") {
         command.args(["--seed", &seed]);
     }
+    command.envs(planted.map(|plant| (plant::VARIABLE, plant.name())));
     let output = command.env("FASTNESS_BIN", binary()?).output().context("chaos")?;
     eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.code() != Some(status) {
@@ -41,7 +44,7 @@ fn all_nodes_lose_power_ten_times_and_nothing_acknowledged_is_lost() -> Result<(
         eprintln!("SKIPPED: {why}");
         return Ok(());
     }
-    let figures = chaos(&["--profile", "power-all", "--faults", "10"], GOOD)?;
+    let figures = chaos(&["--profile", "power-all", "--faults", "10"], None, GOOD)?;
     ensure!(figures["power_losses"]["cluster"] == 10, "not every loss counts: {figures}");
     ensure!(figures["acknowledged"].as_u64() >= Some(10_000), "{figures}");
     ensure!(figures["lost"] == 0 && figures["stale"] == 0, "{figures}");
@@ -55,15 +58,30 @@ fn what_was_acknowledged_from_memory_is_lost_and_found_missing() -> Result<()> {
         eprintln!("SKIPPED: {why}");
         return Ok(());
     }
-    let figures = chaos(&["--profile", "power-all", "--faults", "3", "--durability", "async"], BROKEN)?;
+    let figures = chaos(&["--profile", "power-all", "--faults", "3"], Some(Plant::AckBeforeCommit), BROKEN)?;
     ensure!(figures["lost"].as_u64() >= Some(1), "{figures}");
+    Ok(())
+}
+
+/// A primary that is cut off acknowledges until its lag is at the bound, which is shorter than its lease: that is what is lost, and
+/// a gate that does not shut is noticed.
+#[test]
+fn async_loses_no_more_than_the_bound_and_is_found_to_if_it_does() -> Result<()> {
+    if let Some(why) = partition::lacking() {
+        eprintln!("SKIPPED: {why}");
+        return Ok(());
+    }
+    let cut = ["--durability", "async", "--kinds", "cut-primary", "--faults", "3"];
+    let figures = chaos(&cut, None, GOOD)?;
+    ensure!(figures["lost_within_bound"].as_u64() >= Some(1), "nothing was lost, so nothing was measured: {figures}");
+    chaos(&cut, Some(Plant::NoLagGate), BROKEN)?;
     Ok(())
 }
 
 /// What cannot be done here is left out, with a line that says so.
 #[test]
 fn a_kill_a_pause_an_az_cut_off_and_power_losses_lose_nothing() -> Result<()> {
-    let figures = chaos(&["--profile", "ci", "--seconds", "20"], GOOD)?;
+    let figures = chaos(&["--profile", "ci", "--seconds", "20"], None, GOOD)?;
     let mut wanted = vec!["kill-primary", "pause-primary"];
     if power::lacking().is_none() {
         wanted.extend(["cut-az", "power-primary", "power-all"]);

@@ -24,6 +24,7 @@ fn start_load(cluster: &Cluster) -> Result<Running> {
         pad_bytes: 200,
         seed: 1,
         prefix: "replace:".into(),
+        lossy: false,
     }))
 }
 

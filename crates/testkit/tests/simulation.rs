@@ -98,7 +98,7 @@ fn the_same_seed_is_the_same_run_in_every_process_to_the_last_line() {
     let trace_of = |run: &str| {
         let file = folder.path().join(run);
         let mut simulate = std::process::Command::new(env!("CARGO_BIN_EXE_simulate"));
-        simulate.args(["--seed", "5", "--faults-for-s", "6", "--trace"]).arg(&file);
+        simulate.args(["--seed", "5", "--faults-for-ms", "6000", "--trace"]).arg(&file);
         assert!(simulate.status().unwrap().success());
         std::fs::read_to_string(file).unwrap()
     };

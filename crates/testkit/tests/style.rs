@@ -90,21 +90,28 @@ fn names_say_what_is_inside() {
     });
 }
 
-/// `tests/SCHEDULES.md` names a directed test for every schedule.
+/// `tests/SCHEDULES.md` names a directed test for every schedule, `tests/FINDINGS.md` one for what was found.
 #[test]
-fn the_tests_that_schedules_name_are_there() {
-    let page = crates_folder().parent().unwrap().join("tests/SCHEDULES.md");
-    let page = std::fs::read_to_string(page).unwrap();
+fn the_tests_that_schedules_and_findings_name_are_there() {
+    let page = |name: &str| {
+        let page = crates_folder().parent().unwrap().join("tests").join(name);
+        std::fs::read_to_string(page).unwrap()
+    };
+    let page = page("SCHEDULES.md") + &page("FINDINGS.md");
     let mut all = String::new();
     each_source(|_, text| {
         all.push_str(text);
         Vec::new()
     });
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| #")).collect();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #") && !line.starts_with("| found"))
+        .collect();
     assert!(rows.len() > 35, "{} schedules", rows.len());
     for row in rows {
         let tests = row.trim_end_matches('|').rsplit('|').next().unwrap();
-        for test in tests.split('`').skip(1).step_by(2) {
+        let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        for test in tests.split('`').skip(1).step_by(2).filter(is_name) {
             let is_a_test = all.contains(&format!("fn {test}()"));
             assert!(is_a_test, "there is no test {test}, which this row names: {row}");
         }

@@ -55,14 +55,22 @@ plants! {
     NoLeaseCheck = "no-lease-check",
     /// A lease lasts longer than what voters have promised.
     LongLease = "long-lease",
+    /// A lease is counted from when answers come, not from when they were asked for.
+    LeaseFromAnswers = "lease-from-answers",
+    /// A leader that nobody answers goes on binding its voters.
+    UnheardBinds = "unheard-binds",
     /// The lease is compared with a clock that was read a while ago.
     StaleClock = "stale-clock",
     /// A voter votes at once after a restart, whatever it had promised.
     VoteAfterRestart = "vote-after-restart",
+    /// A node that has promised its leader not to vote stands for election, and votes, all the same.
+    VoteInPromise = "vote-in-promise",
     /// The lease stays open while leadership is handed over.
     LeaseKeptInHandOver = "lease-kept-in-hand-over",
     /// Leadership is handed over before what is staged has committed.
     HandOverWithoutDrain = "hand-over-without-drain",
+    /// A restarted leader goes on leading in its old epoch.
+    EpochResumed = "epoch-resumed",
     /// A new primary serves before it has applied what was committed before its term.
     NoNoOp = "no-no-op",
     /// A batch is proposed before the one before it was accepted.
@@ -83,6 +91,10 @@ plants! {
     SpeculativeSnapshot = "speculative-snapshot",
     /// A restore goes on one entry behind where the snapshot ends.
     SnapshotOffByOne = "snapshot-off-by-one",
+    /// A replica of which no snapshot can be read goes on behind them, with nothing in memory.
+    SnapshotsPassedOver = "snapshots-passed-over",
+    /// A former primary that goes on from a snapshot of others keeps what it had staged.
+    OpenKeptOverInstall = "open-kept-over-install",
     /// The lag gate never shuts, and acknowledgements do not look at the lag.
     NoLagGate = "no-lag-gate",
     /// An `async` acknowledgement does not look at the lease again.
@@ -93,6 +105,8 @@ plants! {
     MapModeTrusted = "map-mode-trusted",
     /// A primary whose wall clock jumps goes on serving.
     ClockJumpTrusted = "clock-jump-trusted",
+    /// A wall clock is trusted although no majority of the nodes' clocks agrees.
+    ClockWithoutMajority = "clock-without-majority",
     /// A replica goes by its own clock to tell which keys have expired.
     ReplicaClock = "replica-clock",
     /// Any set of nodes may be voters, in one AZ alone.

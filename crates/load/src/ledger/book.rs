@@ -58,6 +58,8 @@ const TIMELINE_MS: usize = 2 * 60 * 60 * 1000;
 /// The ledger of one run. Shared by all workers.
 pub struct Book {
     started: Instant,
+    /// Whether acknowledged writes may be lost.
+    lossy: bool,
     registers: Mutex<BTreeMap<String, Register>>,
     counters: Mutex<BTreeMap<String, Counter>>,
     violations: Mutex<Vec<Violation>>,
@@ -76,6 +78,7 @@ impl Default for Book {
     fn default() -> Self {
         Book {
             started: Instant::now(),
+            lossy: false,
             registers: Mutex::default(),
             counters: Mutex::default(),
             violations: Mutex::default(),
@@ -87,6 +90,13 @@ impl Default for Book {
 }
 
 impl Book {
+    /// For modes in which a failover may lose what was acknowledged: that is no broken promise then; what was refused or never
+    /// written must not be seen all the same. [`crate::losses`] measures how much is lost.
+    #[must_use]
+    pub fn lossy() -> Book {
+        Book { lossy: true, ..Book::default() }
+    }
+
     /// The number that the writer of `key` writes next.
     pub fn next_number(&self, key: &str) -> u64 {
         let mut registers = self.registers.lock();
@@ -125,7 +135,7 @@ impl Book {
             Outcome::Acknowledged => {
                 counter.acknowledged += 1;
                 let range = counter.acknowledged..=counter.acknowledged + counter.unknown;
-                let fits = value.is_some_and(|v| u64::try_from(v).is_ok_and(|v| range.contains(&v)));
+                let fits = value.is_some_and(|v| u64::try_from(v).is_ok_and(|v| self.fits(&range, v)));
                 if !fits {
                     self.violate(key, format!("INCR answered {value:?}, expected {range:?}"));
                 }
@@ -165,7 +175,7 @@ impl Book {
                 key,
                 format!("read {number}, which was refused or never written (newest acknowledged {acknowledged})"),
             );
-        } else if number < start.acknowledged && !unknown {
+        } else if number < start.acknowledged && !unknown && !self.lossy {
             self.violate(
                 key,
                 format!("read {number}, but {} was acknowledged before the read began", start.acknowledged),
@@ -178,7 +188,7 @@ impl Book {
         let counter = self.counters.lock().get(key).copied().unwrap_or_default();
         let range = counter.acknowledged..=counter.acknowledged + counter.unknown;
         let value = value.unwrap_or(0);
-        if !u64::try_from(value).is_ok_and(|v| range.contains(&v)) {
+        if !u64::try_from(value).is_ok_and(|v| self.fits(&range, v)) {
             self.violate(key, format!("the counter holds {value}, expected {range:?}"));
         }
     }
@@ -234,6 +244,11 @@ impl Book {
             longest = longest.max(run);
         }
         Duration::from_millis(longest)
+    }
+
+    /// Whether a counter may hold this, of which so many raises may be there.
+    fn fits(&self, range: &std::ops::RangeInclusive<u64>, value: u64) -> bool {
+        value <= *range.end() && (self.lossy || value >= *range.start())
     }
 
     fn acknowledged_now(&self) {
@@ -294,6 +309,22 @@ mod tests {
         book.wrote("k", n, Outcome::Refused);
         book.read("k", book.before_read("k"), Some(b"4:x"));
         assert_eq!(book.violations().len(), 1);
+    }
+
+    #[test]
+    fn where_writes_may_be_lost_only_what_was_refused_must_not_be_seen() {
+        let book = Book::lossy();
+        for outcome in [Outcome::Acknowledged, Outcome::Acknowledged, Outcome::Refused] {
+            let n = book.next_number("k");
+            book.wrote("k", n, outcome);
+            book.raised("c", outcome, Some(1));
+        }
+        book.read("k", book.before_read("k"), Some(b"1:x"));
+        book.read_counter("c", Some(0));
+        assert_eq!(book.violations(), []);
+        book.read("k", book.before_read("k"), Some(b"3:x"));
+        book.read_counter("c", Some(3));
+        assert_eq!(book.violations().len(), 2);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Options {
     pub seed: u64,
     /// Put before every key, so that runs do not meet each other's keys.
     pub prefix: String,
+    /// Whether acknowledged writes may be lost, see [`Book::lossy`].
+    pub lossy: bool,
 }
 
 impl Options {
@@ -57,7 +59,7 @@ pub struct Running {
 /// Starts the workers on the current runtime.
 #[must_use]
 pub fn start(options: Options) -> Running {
-    let book = Arc::new(Book::default());
+    let book = Arc::new(if options.lossy { Book::lossy() } else { Book::default() });
     let stop = Arc::new(AtomicBool::new(false));
     let topology = SharedTopology::default();
     let workers = (0..options.workers)

@@ -43,9 +43,13 @@ struct Arguments {
     /// Shards.
     #[arg(long, default_value_t = 2)]
     shards: u32,
-    /// The mode. In async and disabled a power loss of all loses what was acknowledged and not yet committed: the ledger shows it.
+    /// The mode. In async and disabled a failover may lose what was acknowledged: it is measured how much, and in async it must be within
+    /// the bound.
     #[arg(long, default_value = "sync", value_parser = DURABILITIES)]
     durability: String,
+    /// The bound of the lag in async, milliseconds: shorter than a lease, so that the gate is met before that has run out.
+    #[arg(long, default_value_t = 100)]
+    max_lag_ms: u64,
     /// Workers of the load.
     #[arg(long, default_value_t = 16)]
     workers: usize,
@@ -64,7 +68,7 @@ struct Arguments {
     /// Load with the ledger's registers and counters alone, without histories that are checked afterwards.
     #[arg(long)]
     no_histories: bool,
-    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl. Of `sync` alone: what other modes lose, they may.
+    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; not of `disabled`: what that loses, it may.
     #[arg(long)]
     ledger: bool,
     /// Write the figures of the run to this file, as JSON.
@@ -81,7 +85,7 @@ fn main() -> ExitCode {
     }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let checkout = (arguments.ledger && arguments.durability == "sync").then(Checkout::now).transpose();
+    let checkout = (arguments.ledger && arguments.durability != "disabled").then(Checkout::now).transpose();
     let ran = checkout.and_then(|checkout| {
         let ran = run(&arguments, seed);
         checkout.map_or(Ok(()), |checkout| write_row(&arguments, &checkout, seed, &ran))?;
@@ -105,7 +109,7 @@ fn write_row(
 ) -> anyhow::Result<()> {
     let profile = if arguments.kinds.is_empty() { arguments.profile.clone() } else { arguments.kinds.join("+") };
     let row = match ran {
-        Ok(report) => report.ledger_row(checkout, &profile),
+        Ok(report) => report.ledger_row(checkout, &profile, &arguments.durability),
         Err(error) => {
             Row { notes: vec![format!("{error:#}")], ..Row::new(checkout, proof::Suite::Chaos, profile, seed) }
         }
@@ -165,6 +169,7 @@ fn azs(nodes: usize) -> anyhow::Result<Vec<&'static str>> {
 fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     let azs = azs(arguments.nodes)?;
     let plan = plan(arguments)?;
+    let max_loss = (arguments.durability == "async").then(|| Duration::from_millis(arguments.max_lag_ms));
     let needs = |needs: Needs| plan.deck.iter().any(|fault| fault.needs() == needs);
     let mut cluster = Cluster::start(&cluster::Options {
         replicas: azs.len() as u32 - 1,
@@ -172,6 +177,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         shards: arguments.shards,
         durability: DURABILITIES.into_iter().find(|mode| *mode == arguments.durability).unwrap_or_default(),
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
+        max_lag: max_loss,
         loses_unsynced: needs(Needs::Power),
         sets_clocks: needs(Needs::Clocks),
         env: Vec::new(),
@@ -183,7 +189,10 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         workers: arguments.workers,
         tls: !arguments.plaintext,
         pause: Duration::from_millis(arguments.pause_ms),
-        histories: !arguments.no_histories,
+        // Their checkers know of no write that may be lost.
+        histories: !arguments.no_histories && arguments.durability == "sync",
+        loses: arguments.durability != "sync",
+        max_loss,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let verbose = arguments.verbose;
@@ -260,6 +269,15 @@ fn print_counts(report: &Report) {
         report.power_losses(&[Fault::PowerAz]),
         report.power_losses(&[Fault::PowerAll]),
     );
+    if let Some(losses) = &report.verdict.losses {
+        println!(
+            "{} of {} acknowledged writes lost in {} tenures, the oldest {} ms before the newest acknowledged one of its tenure",
+            losses.lost,
+            losses.acknowledged,
+            losses.tenures,
+            losses.longest.as_millis()
+        );
+    }
     let missing = report.plan.missing(|fault| report.times(&[fault]) > 0);
     if !missing.is_empty() {
         let names: Vec<_> = missing.into_iter().map(Fault::name).collect();

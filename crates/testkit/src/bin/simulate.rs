@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fastness_testkit::proof::{self, Checkout, Row};
-use fastness_testkit::sim::{self, Coverage, Fault, Options, Profile, Report, SEEDS_MIN, Verdict};
+use fastness_testkit::sim::{self, Coverage, Fault, Options, Profile, Report, SEEDS_MIN, Simulator, Verdict};
+use fastness_types::Plant;
 
 /// Runs simulations of the whole shard path.
 #[derive(Debug, Parser)]
@@ -22,13 +23,22 @@ struct Arguments {
     /// How many seeds, from --seed or from 1 on; without both 100.
     #[arg(long)]
     seeds: Option<u64>,
-    /// How long faults come, simulated seconds.
-    #[arg(long, default_value_t = 20)]
-    faults_for_s: u64,
+    /// How long faults come, simulated milliseconds.
+    #[arg(long, default_value_t = 20_000)]
+    faults_for_ms: u64,
+    /// Which faults, by name, as the table has them; without it all.
+    #[arg(long, value_delimiter = ',', value_parser = fault)]
+    kinds: Vec<Fault>,
+    /// The bound of the lag in async, milliseconds; without it each seed chooses.
+    #[arg(long)]
+    max_lag_ms: Option<u64>,
+    /// A mistake that is made on purpose, by name, as tests/PLANTS.md has them.
+    #[arg(long, value_parser = plant)]
+    plant: Option<Plant>,
     /// sync, async, switching or disabled, for all seeds; without it each seed chooses.
     #[arg(long, value_parser = profile)]
     profile: Option<Profile>,
-    /// Simulations at once, each on a thread of its own.
+    /// Simulations at once. If there are several seeds, each has a process of its own.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// Write everything that happens to this file; of one seed.
@@ -37,14 +47,28 @@ struct Arguments {
     /// Go on after a broken promise.
     #[arg(long)]
     keep_going: bool,
-    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl.
+    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; none of runs with --plant, --kinds or --max-lag-ms, which are
+    /// of another kind.
     #[arg(long)]
     ledger: bool,
+    /// Run one seed and print its report as JSON, for the program that asks for it.
+    #[arg(long, hide = true)]
+    report: bool,
 }
 
 fn profile(text: &str) -> Result<Profile, String> {
     let found = Profile::ALL.into_iter().find(|profile| profile.to_string() == text);
     found.ok_or_else(|| "sync, async, switching or disabled".to_owned())
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    let all = || Fault::ALL.map(|fault| format!("{fault:?}")).join(", ");
+    Fault::from_name(text).ok_or_else(|| format!("there are {}", all()))
+}
+
+fn plant(text: &str) -> Result<Plant, String> {
+    let all = || Plant::ALL.iter().map(|plant| plant.name()).collect::<Vec<_>>().join(", ");
+    Plant::from_name(text).ok_or_else(|| format!("there are {}", all()))
 }
 
 impl Arguments {
@@ -55,8 +79,16 @@ impl Arguments {
     }
 
     fn options(&self, seed: u64) -> Options {
-        let faults_for = Duration::from_secs(self.faults_for_s);
-        Options { faults_for, profile: self.profile, trace: self.trace.clone(), ..Options::new(seed) }
+        let kinds = if self.kinds.is_empty() { Fault::ALL.to_vec() } else { self.kinds.clone() };
+        Options {
+            seed,
+            profile: self.profile,
+            max_lag: self.max_lag_ms.map(Duration::from_millis),
+            faults_for: Duration::from_millis(self.faults_for_ms),
+            kinds,
+            plant: self.plant,
+            trace: self.trace.clone(),
+        }
     }
 }
 
@@ -84,7 +116,15 @@ struct Suite {
 const NOTES_MAX: usize = 20;
 
 impl Suite {
-    fn add(&mut self, report: &Report, is_first: bool) {
+    fn add(&mut self, seed: u64, ran: &Result<Report, String>, is_first: bool) {
+        let report = match ran {
+            Ok(report) => report,
+            Err(finding) => {
+                println!("BROKEN {finding}");
+                self.notes.extend((self.notes.len() < NOTES_MAX).then(|| finding.clone()));
+                return self.broken.push(seed);
+            }
+        };
         println!("{report}");
         report.violations.iter().for_each(|violation| println!("BROKEN {violation}"));
         if is_first {
@@ -147,31 +187,42 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let arguments = Arguments::parse();
-    let checkout = match arguments.ledger.then(Checkout::now).transpose() {
+    let seeds = arguments.seeds();
+    if arguments.report {
+        return report(&arguments, seeds[0]);
+    }
+    let is_plain = arguments.plant.is_none() && arguments.kinds.is_empty() && arguments.max_lag_ms.is_none();
+    let checkout = match (arguments.ledger && is_plain).then(Checkout::now).transpose() {
         Ok(checkout) => checkout,
         Err(error) => {
             eprintln!("no row can be written: {error:#}");
             return ExitCode::from(2);
         }
     };
-    let seeds = arguments.seeds();
     let began = Instant::now();
+    let simulator = match Simulator::beside() {
+        Ok(simulator) => simulator,
+        Err(error) => {
+            eprintln!("where the simulations are to be found: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let suite = Mutex::new(Suite::default());
-    let run = |seed: u64, is_first: bool| {
-        let report = sim::run(&arguments.options(seed));
-        suite.lock().expect("no job panics").add(&report, is_first);
-        stop.fetch_or(!(report.violations.is_empty() || arguments.keep_going), Ordering::Relaxed);
+    let run = |seed: u64| {
+        let options = arguments.options(seed);
+        let ran = if seeds.len() == 1 { Ok(sim::run(&options)) } else { simulator.run(&options) };
+        let holds = ran.as_ref().is_ok_and(|report| report.violations.is_empty());
+        suite.lock().expect("no job panics").add(seed, &ran, seed == seeds[0]);
+        stop.fetch_or(!(holds || arguments.keep_going), Ordering::Relaxed);
     };
-    // Alone, so that it runs as it will run again.
-    seeds.iter().take(1).for_each(|seed| run(*seed, true));
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed)
-                    && let Some(seed) = seeds.get(1 + next.fetch_add(1, Ordering::Relaxed))
+                    && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    run(*seed, false);
+                    run(*seed);
                 }
             });
         }
@@ -185,6 +236,22 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     conclude(&arguments, &suite, began.elapsed())
+}
+
+/// Runs one simulation for the program that asks for its report.
+fn report(arguments: &Arguments, seed: u64) -> ExitCode {
+    // What panics in a simulation is a finding and told as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    match serde_json::to_string(&sim::run(&arguments.options(seed))) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the report: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn conclude(arguments: &Arguments, suite: &Suite, took: Duration) -> ExitCode {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fastness_load::Access;
 use fastness_load::ledger::{self, Book, Summary, Violation};
+use fastness_load::losses::{self, Losses};
+use fastness_resp::Protocol;
 
 use super::{Needs, Options, PATIENCE};
 use crate::cluster::Cluster;
@@ -14,7 +17,13 @@ use crate::history;
 pub(super) struct Load {
     ledger: ledger::Running,
     histories: Option<history::Running>,
+    losses: Option<losses::Running>,
 }
+
+/// Workers that measure what is lost, and their pause: each of their writes is kept in mind to the end.
+const LOSSES_WORKERS: usize = 6;
+const LOSSES_PAUSE: Duration = Duration::from_millis(2);
+const TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What the load has found.
 #[derive(Debug, Default)]
@@ -27,28 +36,48 @@ pub struct Verdict {
     pub summary: Summary,
     /// What the checkers of histories say; `None`: no histories were kept.
     pub histories: Option<history::Verdict>,
+    /// What failovers have lost; `None`: they must lose nothing.
+    pub losses: Option<Losses>,
 }
 
 impl Load {
     pub(super) fn start(cluster: &Cluster, options: &Options, prefix: &str) -> Result<Load> {
+        let seeds = if options.tls { cluster.tls_doors()? } else { cluster.doors()? };
+        let tls = options.tls.then(|| cluster.tls()).transpose()?;
+        let losses = options.loses.then(|| -> Result<losses::Running> {
+            Ok(losses::start(losses::Options {
+                access: Access { seeds: seeds.clone(), tls: tls.clone(), protocol: Protocol::Resp2, timeout: TIMEOUT },
+                workers: LOSSES_WORKERS,
+                shards: cluster.file()?.shards,
+                pause: LOSSES_PAUSE,
+                prefix: prefix.to_owned(),
+            }))
+        });
+        let losses = losses.transpose()?;
         let ledger = ledger::start(ledger::Options {
-            seeds: if options.tls { cluster.tls_doors()? } else { cluster.doors()? },
-            tls: options.tls.then(|| cluster.tls()).transpose()?,
+            seeds,
+            tls,
             workers: options.workers,
             keys_each: 20,
-            timeout: Duration::from_millis(1500),
+            timeout: TIMEOUT,
             pause: options.pause,
             pad_bytes: 100,
             seed: options.seed,
             prefix: prefix.to_owned(),
+            lossy: options.loses,
         });
         let histories = if options.histories { Some(history::start(of_histories(cluster, options)?)) } else { None };
-        Ok(Load { ledger, histories })
+        Ok(Load { ledger, histories, losses })
     }
 
     /// Where others write down what they write and read.
     pub(super) fn book(&self) -> Arc<Book> {
         self.ledger.book.clone()
+    }
+
+    /// Whether what is acknowledged may be lost, and so needs no quorum.
+    pub(super) fn may_lose(&self) -> bool {
+        self.losses.is_some()
     }
 
     /// Writes acknowledged so far, as the ledger counts them.
@@ -68,7 +97,13 @@ impl Load {
             }
             None => None,
         };
-        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary(), histories })
+        let losses = match self.losses {
+            Some(running) => {
+                Some(running.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg).context("losses")?)
+            }
+            None => None,
+        };
+        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary(), histories, losses })
     }
 }
 

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::{Fault, Plan, Verdict, WRITES_BEFORE_POWER_LOSS};
 use crate::history::Counts;
 
+/// A client that shares its cores with the cluster reads its replies so late.
+const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
+
 /// One fault and what followed.
 #[derive(Debug, Clone)]
 pub struct Injected {
@@ -60,6 +63,8 @@ pub struct Report {
     pub seed: u64,
     /// What was to come.
     pub plan: Plan,
+    /// What a failover may lose at most, under `async`.
+    pub max_loss: Option<Duration>,
     /// Nodes and shards.
     pub size: (usize, u32),
     /// Every fault.
@@ -90,7 +95,24 @@ impl Report {
         let Verdict { while_running, read_back, histories, .. } = &self.verdict;
         let of_ledger = self.without_quorum.iter().chain(while_running).chain(read_back).map(ToString::to_string);
         let of_histories = histories.iter().flat_map(|histories| &histories.violations).map(ToString::to_string);
-        of_ledger.chain(of_histories).collect()
+        of_ledger.chain(of_histories).chain(self.lost_too_much()).collect()
+    }
+
+    /// The longest loss of a failover.
+    #[must_use]
+    pub fn async_loss_max_ms(&self) -> Option<u64> {
+        self.verdict.losses.as_ref().map(|losses| losses.longest.as_millis() as u64)
+    }
+
+    /// What a failover has lost beyond the bound of `async`.
+    fn lost_too_much(&self) -> Option<String> {
+        let (bound, losses) = (self.max_loss?, self.verdict.losses.as_ref()?);
+        (losses.longest > bound + CLIENT_DELAY_MAX).then(|| {
+            format!(
+                "a failover lost a write {:?} older than the newest acknowledged one, the bound is {bound:?}",
+                losses.longest
+            )
+        })
     }
 
     /// Histories without a verdict, and why: a run with any proves nothing.
@@ -206,6 +228,8 @@ impl Report {
             "stale": self.stale(),
             "undecided": self.undecided().len(),
             "without_quorum": self.without_quorum.len(),
+            "lost_within_bound": self.verdict.losses.as_ref().map(|losses| losses.lost),
+            "async_loss_max_ms": self.async_loss_max_ms(),
             "digests_compared": self.digests_compared,
             "wall_s": self.elapsed.as_secs_f64(),
         })
@@ -214,6 +238,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use fastness_load::losses::Losses;
+
     use super::*;
 
     fn one(fault: Fault, company: Company, ms: u64) -> Injected {
@@ -233,6 +259,7 @@ mod tests {
         Report {
             seed: 1,
             plan: Plan::these(&[]),
+            max_loss: None,
             size: (3, 1),
             injected,
             without_quorum: Vec::new(),
@@ -248,6 +275,18 @@ mod tests {
         let report = report(losses.to_vec());
         assert_eq!((report.power_losses(&Fault::ALL), report.power_losses(&[Fault::PowerAny])), (1, 0));
         assert_eq!(report.row()["power_losses"], json!({ "node": 0, "az": 0, "cluster": 1 }));
+    }
+
+    #[test]
+    fn what_is_lost_beyond_the_bound_is_a_broken_promise() {
+        for (max_loss, longest_ms, broken) in [(Some(1_000), 1_150, 0), (Some(1_000), 1_151, 1), (None, 9_000, 0)] {
+            let mut report = report(Vec::new());
+            report.max_loss = max_loss.map(Duration::from_millis);
+            let longest = Duration::from_millis(longest_ms);
+            report.verdict.losses = Some(Losses { lost: 1, tenures: 1, longest, ..Losses::default() });
+            assert_eq!(report.violations().len(), broken, "{longest:?} of {max_loss:?} ms");
+            assert_eq!(report.async_loss_max_ms(), Some(longest_ms));
+        }
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Now<'_> {
         let proven = Instant::now();
         tokio::time::sleep(hold).await;
         // A bridge or a ring on top leaves doubt whether there is a quorum: then it may be, and need not.
-        let none_left = !has_quorum(self.count, self.away());
+        let none_left = !has_quorum(self.count, self.away()) && !self.load.may_lose();
         let acknowledged = self.probe.first_write_since(proven).filter(|_| none_left);
         let what = self.struck().map(|struck| format!("{} of {:?}", struck.fault.name(), struck.nodes));
         let what = what.collect::<Vec<_>>().join(", ");

@@ -9,9 +9,9 @@ use crate::proof::{Checkout, Row, Spans, Suite, Verdict};
 const NOTES_MAX: usize = 20;
 
 impl Report {
-    /// `checkout` is what the run began with.
+    /// `checkout` is what the run began with, `durability` its mode.
     #[must_use]
-    pub fn ledger_row(&self, checkout: &Checkout, profile: &str) -> Row {
+    pub fn ledger_row(&self, checkout: &Checkout, profile: &str, durability: &str) -> Row {
         let violations = self.violations();
         let known = violations.len() as u64;
         let counts = self.counts();
@@ -23,13 +23,16 @@ impl Report {
         Row {
             wall_ms: self.elapsed.as_millis() as u64,
             ops_checked: Some(self.ops_checked()),
-            acknowledged_sync: Some(counts.acknowledged),
+            durability: durability.to_owned(),
+            acknowledged_sync: (durability == "sync").then_some(counts.acknowledged),
+            async_loss_max_ms: self.async_loss_max_ms(),
             refused: Some(counts.refused),
             unknown: Some(counts.unknown),
             faults: by_kind(|fault| self.times(&[fault])),
             power_losses: by_kind(|fault| self.power_losses(&[fault])),
             lost: Some(self.lost()),
-            stale: Some(self.stale()),
+            // Where writes may be lost, nobody can tell from a read that it is old.
+            stale: (durability == "sync").then(|| self.stale()),
             other_violations: Some(known.saturating_sub(self.lost() + self.stale())),
             undecided: Some(self.undecided().len() as u64),
             until_write: self.spans(Until::Write),

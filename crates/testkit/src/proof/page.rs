@@ -32,6 +32,8 @@ pub fn page(rows: &[Sealed]) -> String {
     let _ = writeln!(out, "{} rows, {} of them count; last checksum: `{last}`\n", rows.len(), counted.len());
     if !counted.is_empty() {
         suites(&mut out, &counted);
+        commits(&mut out, &counted);
+        broken(&mut out, rows);
         faults(&mut out, &counted);
     }
     if !rows.is_empty() {
@@ -51,8 +53,8 @@ fn shown<T: ToString>(value: Option<T>) -> String {
 
 fn suites(out: &mut String, rows: &[&Row]) {
     out.push_str("## What was run\n\n");
-    out.push_str("| suite | runs | seeds | hours | simulated hours | operations checked | acknowledged sync writes | lost | at most lost, 95 % | stale | other | unknown outcome |\n");
-    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    out.push_str("| suite | runs | seeds | hours | simulated hours | operations checked | acknowledged sync writes | lost | at most lost, 95 % | stale | other | unknown outcome | longest loss in async, ms |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for suite in Suite::ALL {
         let of_suite: Vec<&Row> = rows.iter().copied().filter(|row| row.suite == suite).collect();
         if !of_suite.is_empty() {
@@ -61,6 +63,37 @@ fn suites(out: &mut String, rows: &[&Row]) {
     }
     total(out, "all", rows);
     out.push_str("\n\"At most lost\" is the rate that is refuted with 95 % confidence by as many writes without a loss: 3/N (the rule of three).\n\n");
+}
+
+/// The same sums for each commit, the newest first: what an older one broke may be mended in a newer one.
+fn commits(out: &mut String, rows: &[&Row]) {
+    out.push_str("## By commit\n\n");
+    out.push_str("| commit | runs | seeds | hours | simulated hours | operations checked | acknowledged sync writes | lost | at most lost, 95 % | stale | other | unknown outcome | longest loss in async, ms |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    let mut seen: Vec<&str> = Vec::new();
+    for row in rows.iter().rev().filter(|row| !row.dirty) {
+        if !seen.contains(&row.commit.as_str()) {
+            seen.push(&row.commit);
+            let of_commit: Vec<&Row> = rows.iter().copied().filter(|other| other.commit == row.commit).collect();
+            total(out, &format!("`{}`", row.commit.get(..10).unwrap_or(&row.commit)), &of_commit);
+        }
+    }
+    out.push('\n');
+}
+
+/// What was broken, in the words of the run; `FINDINGS.md` says what came of it.
+fn broken(out: &mut String, rows: &[Sealed]) {
+    let broken: Vec<&Sealed> = rows.iter().filter(|sealed| sealed.row.verdict == Verdict::Fail).collect();
+    if broken.is_empty() {
+        return;
+    }
+    out.push_str("## Runs that found something\n\nWhat each was, and where it is mended: [FINDINGS.md](FINDINGS.md).\n\n| # | commit | what was seen |\n|---|---|---|\n");
+    for sealed in broken {
+        let commit = sealed.row.commit.get(..10).unwrap_or(&sealed.row.commit);
+        let notes = sealed.row.notes.join("; ").replace('\n', " ").replace('|', "\\|");
+        let _ = writeln!(out, "| {} | `{commit}` | {notes} |", sealed.number);
+    }
+    out.push('\n');
 }
 
 fn total(out: &mut String, name: &str, rows: &[&Row]) {
@@ -79,6 +112,7 @@ fn total(out: &mut String, name: &str, rows: &[&Row]) {
         shown(sum(rows, |row| row.stale)),
         shown(sum(rows, |row| row.other_violations)),
         shown(sum(rows, |row| row.unknown)),
+        shown(rows.iter().filter_map(|row| row.async_loss_max_ms).max()),
     ];
     let _ = writeln!(out, "| {} |", cells.join(" | "));
 }
@@ -205,8 +239,8 @@ mod tests {
             sealed([Row::sample(Suite::Sim, 1), Row::sample(Suite::Sim, 2), dirty, Row::sample(Suite::Chaos, 4)]);
         let page = page(&rows);
         assert_eq!(line(&page, "4 rows"), format!("4 rows, 3 of them count; last checksum: `{}`", rows[3].sum));
-        assert_eq!(line(&page, "| sim |"), "| sim | 2 | 2 | 0.0 | 0.0 | 6000 | 2000 | 0 | 1.5e-3 | 0 | – | 10 |");
-        assert_eq!(line(&page, "| all |"), "| all | 3 | 3 | 0.1 | 0.0 | 9000 | 3000 | 0 | 1.0e-3 | 0 | – | 15 |");
+        assert_eq!(line(&page, "| sim |"), "| sim | 2 | 2 | 0.0 | 0.0 | 6000 | 2000 | 0 | 1.5e-3 | 0 | – | 10 | – |");
+        assert_eq!(line(&page, "| all |"), "| all | 3 | 3 | 0.1 | 0.0 | 9000 | 3000 | 0 | 1.0e-3 | 0 | – | 15 | – |");
         assert_eq!(line(&page, "| kill-primary | sim"), "| kill-primary | sim | 8 | – |");
         assert!(line(&page, "| 3 |").contains("dirty") && line(&page, "| 3 |").contains("does not count"));
     }
@@ -218,10 +252,27 @@ mod tests {
         unknown.ops_checked = None;
         let lost = Row { verdict: Verdict::Fail, lost: Some(2), ..Row::sample(Suite::Chaos, 2) };
         let page = page(&sealed([unknown, lost]));
-        assert_eq!(line(&page, "| soak |"), "| soak | 1 | 1 | 0.0 | – | – | 1000 | 0 | 3.0e-3 | 0 | – | – |");
-        assert_eq!(line(&page, "| chaos |"), "| chaos | 1 | 1 | 0.0 | – | 3000 | 1000 | 2 | – | 0 | – | 5 |");
+        assert_eq!(line(&page, "| soak |"), "| soak | 1 | 1 | 0.0 | – | – | 1000 | 0 | 3.0e-3 | 0 | – | – | – |");
+        assert_eq!(line(&page, "| chaos |"), "| chaos | 1 | 1 | 0.0 | – | 3000 | 1000 | 2 | – | 0 | – | 5 | – |");
         assert!(line(&page, "| all |").contains("| 2 | – |"));
-        assert!(line(&page, "| 2 |").ends_with("| FAIL |"));
+        assert!(page.lines().any(|line| line.starts_with("| 2 |") && line.ends_with("| FAIL |")));
+    }
+
+    #[test]
+    fn commits_have_sums_of_their_own_and_what_was_found_is_told() {
+        let newer = Row { commit: "beef".into(), ..Row::sample(Suite::Sim, 2) };
+        let notes = vec!["seed 1: gone".to_owned()];
+        let broken = Row { verdict: Verdict::Fail, lost: Some(1), notes, ..Row::sample(Suite::Sim, 1) };
+        let page = page(&sealed([broken, newer]));
+        assert_eq!(
+            line(&page, "| `beef` | 1"),
+            "| `beef` | 1 | 1 | 0.0 | 0.0 | 3000 | 1000 | 0 | 3.0e-3 | 0 | – | 5 | – |"
+        );
+        assert_eq!(
+            line(&page, "| `c0ffee` | 1"),
+            "| `c0ffee` | 1 | 1 | 0.0 | 0.0 | 3000 | 1000 | 1 | – | 0 | – | 5 | – |"
+        );
+        assert_eq!(line(&page, "| 1 | `c0ffee` | seed"), "| 1 | `c0ffee` | seed 1: gone |");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Builder {
     pub shards: u32,
     /// Which promises are made.
     pub profile: Profile,
+    /// Whether clients send FLUSHALL.
+    pub flushes: bool,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// How shards batch.

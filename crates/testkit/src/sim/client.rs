@@ -49,6 +49,8 @@ pub enum Phase {
     Load,
     /// Be silent for a while.
     Rest,
+    /// The first one sends FLUSHALL, the others read.
+    Flush,
     /// Come to an end.
     Stop,
 }
@@ -88,6 +90,8 @@ pub struct Client {
     rng: SmallRng,
     /// The first one writes, in any case.
     only_reads: bool,
+    /// Whether it was in [`Phase::Flush`] when it last looked.
+    flushing: bool,
     /// Whom it believes to be a shard's primary.
     believed: BTreeMap<ShardId, NodeId>,
     connections: BTreeMap<(ShardId, NodeId), Connection>,
@@ -154,6 +158,7 @@ impl Client {
         let mut rng = SmallRng::seed_from_u64(options.seed);
         Client {
             only_reads: options.id > 0 && rng.random_ratio(1, READER_ODDS),
+            flushing: false,
             rng,
             believed: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -168,11 +173,19 @@ impl Client {
     /// Never; the signature is the simulation's.
     pub async fn run(mut self) -> turmoil::Result {
         while self.options.phase.get() != Phase::Stop {
-            if self.options.phase.get() == Phase::Rest {
+            let flushing = self.options.phase.get() == Phase::Flush;
+            let flushed = std::mem::replace(&mut self.flushing, flushing);
+            if self.options.phase.get() == Phase::Rest || (flushed && self.options.id == 0) {
                 tokio::time::sleep(BACK_OFF).await;
                 continue;
             }
-            let fine = if self.rng.random_ratio(1, 12) { self.ask_replica().await } else { self.round().await };
+            let fine = if flushing && self.options.id == 0 {
+                self.flush().await
+            } else if self.rng.random_ratio(1, 12) {
+                self.ask_replica().await
+            } else {
+                self.round().await
+            };
             let pause = if fine { Duration::from_millis(self.rng.random_range(0..4)) } else { BACK_OFF };
             tokio::time::sleep(pause).await;
         }
@@ -225,7 +238,7 @@ impl Client {
 
     /// A few commands to one shard. True if all were answered well.
     async fn round(&mut self) -> bool {
-        if self.options.flushes && !self.only_reads && self.rng.random_ratio(1, FLUSH_ODDS) {
+        if self.options.flushes && !self.only_reads && !self.flushing && self.rng.random_ratio(1, FLUSH_ODDS) {
             return self.flush().await;
         }
         let first = self.any_command(None);
@@ -257,7 +270,7 @@ impl Client {
     /// when the first one's outcome is unknown.
     fn any_command(&mut self, beside: Option<(ShardId, &[Command])>) -> Command {
         loop {
-            let kinds = if self.only_reads { 13..20 } else { 0..20 };
+            let kinds = if self.only_reads || self.flushing { 13..20 } else { 0..20 };
             let (kind, number) = (self.rng.random_range(kinds), self.rng.random_range(0..KEYS_EACH));
             let own = self.options.id;
             // No counter may be flushed: of its values nothing could be said any more.

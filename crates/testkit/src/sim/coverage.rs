@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sim::fault::Fault;
 
 /// From so many seeds on every cell of the table must be filled.
 pub const SEEDS_MIN: usize = 100;
 
 /// Something that a run should have gone through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// A running node led a group and does so no more.
     StepDown,
@@ -26,6 +28,12 @@ pub enum Event {
     SnapshotMade,
     /// One that another node had sent was installed.
     SnapshotInstalled,
+    /// The same, by a former primary with effects that had not committed.
+    InstalledOverOpen,
+    /// As many batches were in flight as may be, and another one was open.
+    WindowFull,
+    /// A message between nodes was too large for its part of a frame.
+    MessageCut,
     /// A node has taken another one's place in every group.
     Replacement,
     /// The mode was switched to `sync`.
@@ -44,13 +52,16 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 13] = [
+    pub const ALL: [Event; 16] = [
         Event::StepDown,
         Event::UndoByRecords,
         Event::UndoByRestore,
         Event::Restore,
         Event::SnapshotMade,
         Event::SnapshotInstalled,
+        Event::InstalledOverOpen,
+        Event::WindowFull,
+        Event::MessageCut,
         Event::Replacement,
         Event::ToSync,
         Event::ToAsync,
@@ -62,7 +73,7 @@ impl Event {
 }
 
 /// Counts of one run, or of many.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     faults: BTreeMap<Fault, u64>,
     /// Injected, and gone without anybody having noticed.

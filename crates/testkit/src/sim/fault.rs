@@ -14,6 +14,7 @@
 //! | `clock.rs` | clocks |
 //! | `order.rs` | none: what operators do, which meets all the others |
 //! | `moment.rs` | several things at a bad moment: what chance alone would bring together too seldom |
+//! | `unheard.rs` | a primary's ways to and from its followers, that break in part |
 
 mod clock;
 mod disk;
@@ -21,6 +22,7 @@ mod machine;
 mod moment;
 mod network;
 mod order;
+mod unheard;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -31,6 +33,7 @@ use fastness_types::ShardId;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
+use serde::{Deserialize, Serialize};
 use turmoil::Sim;
 
 use crate::sim::build::Builder;
@@ -55,7 +58,7 @@ const LASTS: Range<Duration> = ms(100)..ms(2_500);
 const SWITCH_ODDS: u32 = 6;
 
 /// One kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Fault {
     /// A shard's primary crashes.
     CrashPrimary,
@@ -84,6 +87,14 @@ pub enum Fault {
     Hold,
     /// A primary is paused: what it says, hears and replies is held back, and then leaves and arrives, its replies first.
     Pause,
+    /// A primary hears nothing; what it says arrives.
+    Deaf,
+    /// What a primary says is lost, and what it hears is late.
+    LateAnswers,
+    /// Of a primary some hear only the questions about its lease, and the others nothing.
+    LeasesOnly,
+    /// A primary is cut off until the others' logs do not go back to where its own ends.
+    PurgedBeyond,
     /// Messages between nodes get lost, and with them their connections.
     Loss,
     /// Messages between nodes take long.
@@ -104,6 +115,9 @@ pub enum Fault {
     FailedSync,
     /// A bit flips in the middle of the log of a node that is down. It must refuse, and is replaced.
     CorruptDisk,
+    /// A node that is down loses the beginning of each of its snapshots. It must refuse if its log does not go back far enough, and is
+    /// replaced.
+    CorruptSnapshots,
     /// A node comes back with an empty disk. It must refuse, and is replaced.
     WipedDisk,
     /// A node comes back with an old copy of its disk. It must refuse, and is replaced.
@@ -118,6 +132,8 @@ pub enum Fault {
     HandOver,
     /// The same, and once it has told its successor to stand for election it hears nothing any more.
     CutAfterTransfer,
+    /// In runs with FLUSHALL: a primary is cut off, and while it has its lease one client flushes and the others read.
+    FlushCutOff,
     /// Clients are silent; one follower hears nothing of the primary any more, and the others restart, again and again.
     RestartBesideDeaf,
     /// The operator asks for voters that break the AZ rule.
@@ -128,7 +144,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 33] = [
+    pub const ALL: [Fault; 39] = [
         Fault::CrashPrimary,
         Fault::CrashAny,
         Fault::CrashAz,
@@ -142,6 +158,10 @@ impl Fault {
         Fault::Ring,
         Fault::Hold,
         Fault::Pause,
+        Fault::Deaf,
+        Fault::LateAnswers,
+        Fault::LeasesOnly,
+        Fault::PurgedBeyond,
         Fault::Loss,
         Fault::SlowLinks,
         Fault::Duplicates,
@@ -152,6 +172,7 @@ impl Fault {
         Fault::FullDisk,
         Fault::FailedSync,
         Fault::CorruptDisk,
+        Fault::CorruptSnapshots,
         Fault::WipedDisk,
         Fault::OldDisk,
         Fault::WallJump,
@@ -159,10 +180,17 @@ impl Fault {
         Fault::ClockDrift,
         Fault::HandOver,
         Fault::CutAfterTransfer,
+        Fault::FlushCutOff,
         Fault::RestartBesideDeaf,
         Fault::WrongVoters,
         Fault::SwitchMode,
     ];
+
+    /// The one of this name, as tables have it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Fault> {
+        Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name)
+    }
 }
 
 /// What faults work on.
@@ -189,6 +217,8 @@ pub struct Stage<'a, 'b> {
     pub links: &'a mut Taken,
     /// What clients do.
     pub phase: &'a Cell<Phase>,
+    /// How many other faults are under way.
+    pub others_under_way: usize,
     /// Faults that follow from others.
     pub following: Vec<(Fault, Box<dyn Running>)>,
 }
@@ -285,6 +315,7 @@ impl Schedule {
         let now = stage.now();
         let healing = self.healing;
         let mut ended = Vec::new();
+        stage.others_under_way = self.active.len().saturating_sub(1);
         self.active.retain_mut(|Active { fault, until, running }| {
             let Some(took_effect) = running.step(stage, healing || *until <= now) else { return true };
             ended.push((*fault, took_effect));
@@ -308,15 +339,20 @@ fn begin(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
         Fault::SlowDisk | Fault::StalledDisk => disk::slow_down(stage, fault),
         Fault::StalledFollowers => disk::stall_followers(stage),
         Fault::FullDisk | Fault::FailedSync => disk::fail(stage, fault),
-        Fault::CorruptDisk | Fault::WipedDisk => disk::damage(stage, fault),
+        Fault::CorruptDisk | Fault::CorruptSnapshots | Fault::WipedDisk => disk::damage(stage, fault),
         Fault::OldDisk => disk::roll_back(stage),
         Fault::WallJump | Fault::WallShift => clock::shift(stage, fault),
         Fault::ClockDrift => clock::drift(stage),
         Fault::HandOver => order::hand_over(stage),
         Fault::WrongVoters => order::wrong_voters(stage),
         Fault::CutAfterTransfer => moment::cut_after_transfer(stage),
+        Fault::FlushCutOff => moment::flush_cut_off(stage),
         Fault::RestartBesideDeaf => moment::restart_beside_deaf(stage),
         Fault::Pause => moment::pause(stage),
+        Fault::Deaf => unheard::deaf(stage),
+        Fault::LateAnswers => unheard::late_answers(stage),
+        Fault::LeasesOnly => unheard::leases_only(stage),
+        Fault::PurgedBeyond => unheard::purged_beyond(stage),
         Fault::SwitchMode => order::switch_mode(stage),
         _ => network::break_links(stage, fault),
     }

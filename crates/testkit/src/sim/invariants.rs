@@ -76,6 +76,7 @@ struct Counts {
     snapshots_made: u64,
     snapshots_installed: u64,
     gate_shut: u64,
+    window_full: bool,
 }
 
 impl Invariants {
@@ -148,7 +149,7 @@ impl Invariants {
         self.logs.goes_down(node);
         let live = node.live.borrow();
         for (at, replica) in live.iter().flat_map(|live| &live.replicas).enumerate() {
-            self.count(node.id, ShardId(at as u32 + 1), &replica.shard.info());
+            self.count(node, ShardId(at as u32 + 1), &replica.shard.info());
         }
         self.leads.retain(|(of, _), _| *of != node.id);
         self.counts.retain(|(of, _), _| *of != node.id);
@@ -261,12 +262,12 @@ impl Invariants {
             if let Some(reason) = info.stopped.as_ref().filter(|reason| !node.expects(reason)) {
                 self.violate(format!("shard {shard}: the replica on node {} has stopped: {reason}", node.id));
             }
-            self.count(node.id, shard, &info);
+            self.count(node, shard, &info);
         });
     }
 
     /// Adds what has happened in a replica since it was looked at last.
-    fn count(&mut self, node: NodeId, shard: ShardId, info: &ShardInfo) {
+    fn count(&mut self, node: &SimNode, shard: ShardId, info: &ShardInfo) {
         let now = Counts {
             undone_by_records: info.undone_by_records,
             undone_by_restore: info.undone - info.undone_by_records,
@@ -274,15 +275,21 @@ impl Invariants {
             snapshots_made: info.snapshot.written,
             snapshots_installed: info.snapshot.received,
             gate_shut: info.gate.shut,
+            window_full: info.open_batches > node.batching.in_flight_max,
         };
-        let before = self.counts.insert((node, shard), now).unwrap_or_default();
+        let before = self.counts.insert((node.id, shard), now).unwrap_or_default();
+        let undone =
+            now.undone_by_records + now.undone_by_restore - before.undone_by_records - before.undone_by_restore;
+        let over_open = undone.min(now.snapshots_installed - before.snapshots_installed);
         for (event, now, before) in [
             (Event::UndoByRecords, now.undone_by_records, before.undone_by_records),
             (Event::UndoByRestore, now.undone_by_restore, before.undone_by_restore),
             (Event::Restore, now.restores, before.restores),
             (Event::SnapshotMade, now.snapshots_made, before.snapshots_made),
             (Event::SnapshotInstalled, now.snapshots_installed, before.snapshots_installed),
+            (Event::InstalledOverOpen, over_open, 0),
             (Event::GateShut, now.gate_shut, before.gate_shut),
+            (Event::WindowFull, u64::from(now.window_full && !before.window_full), 0),
         ] {
             self.coverage.add(event, now - before);
         }

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use fastness_load::outcome::Outcome;
 use fastness_types::{Durability, LogIndex, NodeId, ShardId};
+use serde::{Deserialize, Serialize};
 
 use crate::sim::flushes::{Flushes, Moment};
 use crate::sim::invariants::async_loss::LossAccount;
@@ -69,7 +70,7 @@ struct Counter {
 }
 
 /// Counts of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Writes acknowledged.
     pub acknowledged: u64,

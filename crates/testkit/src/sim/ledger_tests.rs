@@ -169,3 +169,16 @@ fn nothing_is_answered_under_a_looser_mode_than_the_one_that_has_committed() {
     ledger.check_mode(Stamp { primary: false, ..stamp(1, Durability::Async, 0) }, Some(Durability::Sync));
     assert!(ledger.take_violations().is_empty(), "a replica acknowledges nothing");
 }
+
+#[test]
+fn a_counter_may_be_raised_by_who_still_waits() {
+    let mut ledger = Ledger::new(BOUND);
+    ledger.raise_begins("n");
+    ledger.raised("n", Outcome::Acknowledged, Some(1), Some(stamp(1, Durability::Sync, 0)));
+    ledger.raise_begins("n");
+    ledger.read_counter("n", Some(2));
+    assert_eq!(ledger.take_violations(), Vec::<String>::new());
+    ledger.raised("n", Outcome::Refused, None, None);
+    ledger.read_counter("n", Some(2));
+    assert_eq!(ledger.take_violations().len(), 1, "nobody waits any more");
+}

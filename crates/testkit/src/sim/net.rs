@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_consensus::testing::is_transfer;
+use fastness_consensus::testing::{binds, is_append, is_transfer};
 use fastness_consensus::{Class, Consensus, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
 use fastness_types::{NodeId, limits};
 use fastness_wire::peer::v1::Frame;
@@ -21,7 +21,7 @@ use futures::Stream;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::sim::plug::Plug;
@@ -33,6 +33,8 @@ pub const PEER_PORT: u16 = 7000;
 const LENGTH_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
 /// A frame that is kept back for the next one leaves after this without one.
 const KEPT_BACK_MAX: Duration = Duration::from_millis(20);
+/// How often what stands still looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The name of a node's host.
 #[must_use]
@@ -159,11 +161,21 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
             Some(_) => timeout(KEPT_BACK_MAX, frames.recv()).await.unwrap_or_default(),
         };
         let mut bytes = Vec::new();
+        let next = match next {
+            Some(frame) => Some(pass(frame, &way).await),
+            None => None,
+        };
         if let Some(frame) = &next {
             let encoded = encode(frame);
             way.traffic.sent(way.from, way.to);
             if frame.messages.iter().any(|message| is_transfer(message.kind)) {
                 way.traffic.transfers(way.from);
+            }
+            if frame.messages.iter().any(binds) {
+                way.traffic.binds(way.from);
+            }
+            if frame.messages.iter().any(|message| message.more) {
+                way.traffic.cut();
             }
             // A stream's first frame says who is there, cut messages come in order, and so do a snapshot's parts.
             let is_plain = !is_first && way.class != Class::Snapshot && frame.messages.iter().all(|part| !part.more);
@@ -183,6 +195,19 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
             return;
         }
     }
+}
+
+/// Where only questions about leases pass, the stream of entries stands still, and of the other one a leader's heartbeats are
+/// taken: they have a time-out, so that nobody waits for them for ever.
+async fn pass(mut frame: Frame, way: &Way) -> Frame {
+    let pair = (way.from, way.to);
+    if way.class == Class::Heartbeat && way.traffic.leases_only(pair) {
+        frame.messages.retain(|message| !is_append(message.kind));
+    }
+    while way.class == Class::Append && way.traffic.leases_only(pair) {
+        sleep(LOOK).await;
+    }
+    frame
 }
 
 fn encode(frame: &Frame) -> Vec<u8> {
@@ -205,7 +230,12 @@ async fn receive(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>, 
         };
         // The stream ends with any error: that is how consensus learns of it.
         let Ok((frame, sent_ns)) = frame else { return };
-        way.traffic.received(way.to, way.from, Duration::from_nanos(now_ns().saturating_sub(sent_ns)));
+        let under_way = || Duration::from_nanos(now_ns().saturating_sub(sent_ns));
+        let delay = way.traffic.delay((way.to, way.from));
+        if !delay.is_zero() {
+            sleep(delay.saturating_sub(under_way())).await;
+        }
+        way.traffic.received(way.to, way.from, under_way());
         if frames.send(frame).await.is_err() {
             return;
         }

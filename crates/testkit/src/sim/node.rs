@@ -203,6 +203,14 @@ impl SimNode {
         stopped.map(|reason| reason.to_string()).or_else(|| self.ended.borrow().clone())
     }
 
+    /// The same, and why its replicas serve nothing any more.
+    #[must_use]
+    pub fn stop_reasons(&self) -> Vec<String> {
+        let live = self.live.borrow();
+        let replicas = live.iter().flat_map(|live| &live.replicas).filter_map(|replica| replica.shard.info().stopped);
+        self.stop_reason().into_iter().chain(replicas).collect()
+    }
+
     /// The sum of the committed positions of its groups, as far as it knows.
     #[must_use]
     pub fn committed(&self) -> u64 {

@@ -7,9 +7,10 @@ use fastness_types::{Durability, limits};
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
+use serde::{Deserialize, Serialize};
 
 /// Which promises a run is held to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Profile {
     /// `sync` all the time.
     Sync,

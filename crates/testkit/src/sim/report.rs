@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sim::coverage::Coverage;
 use crate::sim::ledger::Summary;
 use crate::sim::profile::Profile;
@@ -36,7 +38,7 @@ impl fmt::Display for Verdict {
 }
 
 /// What came of a simulation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// To be replayed with.
     pub seed: u64,

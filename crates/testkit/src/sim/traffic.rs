@@ -1,6 +1,6 @@
 //! What passes between nodes, counted; and frames that are sent twice or out of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +62,14 @@ struct State {
     disorder: BTreeMap<Pair, Disorder>,
     /// How often a leader has told somebody to stand for election.
     transfers: BTreeMap<NodeId, u64>,
+    /// What frames take longer than the network does.
+    delays: BTreeMap<Pair, Duration>,
+    /// Where nothing of Raft's own passes, but the questions about leases do.
+    leases_only: BTreeSet<Pair>,
+    /// Messages that were larger than their part of a frame.
+    cut: u64,
+    /// How often a leader has asked for promises.
+    bindings: BTreeMap<NodeId, u64>,
 }
 
 /// The traffic of a simulation. Clones are the same.
@@ -78,6 +86,10 @@ impl Traffic {
             flows: BTreeMap::new(),
             disorder: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            delays: BTreeMap::new(),
+            leases_only: BTreeSet::new(),
+            cut: 0,
+            bindings: BTreeMap::new(),
         })))
     }
 
@@ -95,6 +107,60 @@ impl Traffic {
     #[must_use]
     pub fn transferred(&self, from: NodeId) -> u64 {
         self.0.lock().transfers.get(&from).copied().unwrap_or(0)
+    }
+
+    /// What one sends to the other takes so much longer from now on.
+    pub fn set_delay(&self, pair: Pair, delay: Duration) {
+        let mut state = self.0.lock();
+        if delay.is_zero() {
+            state.delays.remove(&pair);
+        } else {
+            state.delays.insert(pair, delay);
+        }
+    }
+
+    /// By how much it does.
+    #[must_use]
+    pub fn delay(&self, pair: Pair) -> Duration {
+        self.0.lock().delays.get(&pair).copied().unwrap_or_default()
+    }
+
+    /// From now on one hears only the other's questions about leases, whose answers leave; or everything again.
+    pub fn set_leases_only(&self, pair: Pair, only: bool) {
+        let mut state = self.0.lock();
+        if only {
+            state.leases_only.insert(pair);
+        } else {
+            state.leases_only.remove(&pair);
+        }
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn leases_only(&self, pair: Pair) -> bool {
+        self.0.lock().leases_only.contains(&pair)
+    }
+
+    /// A leader has asked somebody for promises.
+    pub fn binds(&self, from: NodeId) {
+        *self.0.lock().bindings.entry(from).or_default() += 1;
+    }
+
+    /// How often it has.
+    #[must_use]
+    pub fn bindings(&self, from: NodeId) -> u64 {
+        self.0.lock().bindings.get(&from).copied().unwrap_or(0)
+    }
+
+    /// A message was cut.
+    pub fn cut(&self) {
+        self.0.lock().cut += 1;
+    }
+
+    /// How many were.
+    #[must_use]
+    pub fn cut_messages(&self) -> u64 {
+        self.0.lock().cut
     }
 
     /// It has arrived, after so long.

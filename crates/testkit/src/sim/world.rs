@@ -14,6 +14,7 @@ use turmoil::Sim;
 use crate::sim::build::{Builder, choose_batching, member};
 use crate::sim::client::{Client, ClientOptions, Phase, client_host};
 use crate::sim::clock::SimTime;
+use crate::sim::coverage::Event;
 use crate::sim::fault::{LATENCY_MAX, Schedule, Stage, Taken};
 use crate::sim::invariants::Invariants;
 use crate::sim::invariants::logs::each_replica;
@@ -51,7 +52,6 @@ pub struct World {
     nodes: Vec<Rc<SimNode>>,
     size: usize,
     ledger: Rc<RefCell<Ledger>>,
-    flushes: bool,
     phase: Rc<Cell<Phase>>,
     schedule: Schedule,
     links: Taken,
@@ -83,6 +83,7 @@ impl World {
             traffic: Traffic::new(rng.random()),
             shards: rng.random_range(1..=2),
             profile,
+            flushes: false,
             max_lag,
             batching: choose_batching(&mut rng),
             rng: SmallRng::seed_from_u64(rng.random()),
@@ -90,7 +91,7 @@ impl World {
         let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
         let clients = rng.random_range(2..=4);
         // What is gone must not be lost: under `sync` alone that is so.
-        let flushes = profile == Profile::Sync && rng.random_ratio(1, 3);
+        builder.flushes = profile == Profile::Sync && rng.random_ratio(1, 3);
         let mut world = World {
             began,
             fault_rng: SmallRng::seed_from_u64(rng.random()),
@@ -99,7 +100,6 @@ impl World {
             time,
             size: nodes.len(),
             ledger: Rc::new(RefCell::new(Ledger::new(max_lag))),
-            flushes,
             phase: Rc::new(Cell::new(Phase::Load)),
             schedule: Schedule::new(&options.kinds),
             links: Taken::new(),
@@ -129,7 +129,7 @@ impl World {
             seed: self.rng.random(),
             plan: self.builder.plan.clone(),
             shards: self.builder.shards,
-            flushes: self.flushes,
+            flushes: self.builder.flushes,
             ledger: self.ledger.clone(),
             phase: self.phase.clone(),
             trace: self.trace.clone(),
@@ -187,6 +187,7 @@ impl World {
             shards,
             links,
             phase,
+            others_under_way: 0,
             following,
         });
         self.step()
@@ -277,6 +278,7 @@ impl World {
     }
 
     fn report(mut self) -> Report {
+        self.invariants.coverage().add(Event::MessageCut, self.builder.traffic.cut_messages());
         let ledger = self.ledger.borrow();
         Report {
             seed: self.options.seed,

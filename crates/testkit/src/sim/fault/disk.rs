@@ -10,12 +10,13 @@ use rand::Rng as _;
 use super::machine::{self, is_whole};
 use super::{Fault, Running, Stage, ms};
 use crate::sim::coverage::Event;
+use crate::sim::net::host;
 use crate::sim::node::{Machine, Replica, SimNode, find_replica};
 use crate::sim::world::is_primary;
 
 /// A process that has ended because of its disk is started again after this.
 const RESTARTS_AFTER: Range<Duration> = ms(20)..ms(500);
-/// A node that must refuse its disk has heard of its peers by then, unless it is cut off.
+/// A node that must refuse its disk has heard of its peers by then, if none of its links is in a fault's hands.
 const REFUSES_WITHIN: Duration = ms(8_000);
 /// Everybody has met everybody within this, if no link is cut.
 const CALM: Duration = ms(1_200);
@@ -125,6 +126,8 @@ struct Damaged {
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
+    /// It has met the others by then.
+    refuses_by: Duration,
     /// What had committed, as far as the node knew when it had started.
     first_seen: Option<u64>,
 }
@@ -165,10 +168,16 @@ impl Running for RolledBack {
 /// Gives a node a disk that it must refuse. It is replaced then.
 pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
     let node = stage.some_machine().filter(|_| is_whole(stage))?;
-    node.live.borrow().as_ref()?;
+    let purges = |replica: &Replica| replica.log.state().purged.is_some();
+    let purged = node.live.borrow().as_ref()?.replicas.iter().any(purges);
     machine::take_down(stage, &node);
     let expected = match fault {
         Fault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
+        Fault::CorruptSnapshots => {
+            // Without a purge the log alone restores all.
+            let damaged = node.snapshots.iter().filter(|files| files.damage()).count();
+            (damaged > 0 && purged).then_some("can be used: this replica's data cannot be restored here")
+        }
         Fault::WipedDisk => {
             node.disk.wipe();
             node.snapshots.iter().for_each(fastness_consensus::testing::MemorySnapshots::clear);
@@ -181,7 +190,8 @@ pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running
     };
     node.expected.set(expected);
     let start_at = stage.now() + stage.rng.random_range(RESTARTS_AFTER);
-    Some(Box::new(Damaged { fault, node, start_at, started: false, first_seen: None }))
+    let refuses_by = start_at + REFUSES_WITHIN;
+    Some(Box::new(Damaged { fault, node, start_at, started: false, refuses_by, first_seen: None }))
 }
 
 impl Running for Damaged {
@@ -197,9 +207,13 @@ impl Running for Damaged {
         if self.first_seen.is_none() && self.node.live.borrow().is_some() {
             self.first_seen = Some(self.node.committed());
         }
+        let name = host(self.node.id);
+        if stage.links.iter().any(|(a, b)| [a, b].contains(&&name)) {
+            self.refuses_by = now + REFUSES_WITHIN;
+        }
         let expected = self.node.expected.get();
-        let refused = self.node.stop_reason().is_some_and(|reason| self.node.expects(&reason));
-        if !refused && expected.is_some() && now < self.start_at + REFUSES_WITHIN {
+        let refused = self.node.stop_reasons().iter().any(|reason| self.node.expects(reason));
+        if !refused && expected.is_some() && now < self.refuses_by {
             return None;
         }
         if refused {
@@ -209,7 +223,7 @@ impl Running for Damaged {
         }
         self.node.expected.set(None);
         let (before, after) = (self.first_seen.unwrap_or_default(), self.node.committed());
-        if !refused && self.fault != Fault::CorruptDisk && after > before {
+        if !refused && matches!(self.fault, Fault::WipedDisk | Fault::OldDisk) && after > before {
             let (node, fault) = (self.node.id, self.fault);
             stage.invariants.violate(format!("{fault:?}: node {node} takes part on a disk that it must refuse"));
         }

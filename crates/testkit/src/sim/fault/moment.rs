@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+use fastness_types::ShardId;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 
@@ -29,6 +30,11 @@ const DEAF: Duration = ms(3_000);
 const RESTARTS: Range<Duration> = ms(150)..ms(500);
 /// How long a restart takes.
 const DOWN: Range<Duration> = ms(5)..ms(30);
+
+/// How long clients read what a FLUSHALL has not yet settled: less than a lease.
+const FLUSHING: Duration = ms(150);
+/// Until somebody else has taken over.
+const TAKEN_OVER_WITHIN: Duration = ms(2_500);
 
 fn some_primary(stage: &mut Stage<'_, '_>) -> Option<Rc<SimNode>> {
     let shard = stage.some_shard();
@@ -184,5 +190,43 @@ impl Running for RestartBesideDeaf {
             self.next = now + stage.rng.random_range(RESTARTS);
         }
         None
+    }
+}
+
+struct FlushCutOff {
+    primary: Rc<SimNode>,
+    shard: ShardId,
+    links: Links,
+    began: Duration,
+}
+
+/// Cuts a primary off from its followers, and has a client send FLUSHALL and the others read, as long as it has its lease.
+pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+    let shard = stage.some_shard();
+    let (primary, _) = find_replica(stage.nodes, shard, is_primary)?;
+    let names = others(stage, &primary).iter().map(|other| host(other.id)).collect::<Vec<_>>();
+    let links = between(&[host(primary.id)], &names);
+    if !stage.builder.flushes || !is_free(stage, &links) || stage.phase.get() != Phase::Load {
+        return None;
+    }
+    links.take(stage);
+    links.each(|from, to| stage.sim.partition(from, to));
+    stage.phase.set(Phase::Flush);
+    Some(Box::new(FlushCutOff { primary, shard, links, began: stage.now() }))
+}
+
+impl Running for FlushCutOff {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
+        let lasts = stage.now() - self.began;
+        if lasts >= FLUSHING && stage.phase.get() == Phase::Flush {
+            stage.phase.set(Phase::Load);
+        }
+        let new = find_replica(stage.nodes, self.shard, is_primary).filter(|(node, _)| node.id != self.primary.id);
+        if (new.is_none() || lasts < FLUSHING) && lasts < TAKEN_OVER_WITHIN {
+            return None;
+        }
+        self.links.each(|from, to| stage.sim.repair(from, to));
+        self.links.give_back(stage);
+        Some(new.is_some())
     }
 }

@@ -1,0 +1,88 @@
+//! Simulations in processes of their own: a seed is the same run each time only in a fresh process (see [`super`]), and one that
+//! stands still can be ended.
+
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sim::{Options, Report};
+
+/// Real time that a seed may take: it takes seconds.
+const SEED_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The program that runs one simulation and prints its report (`bin/simulate.rs`).
+#[derive(Debug, Clone)]
+pub struct Simulator {
+    program: PathBuf,
+}
+
+impl Simulator {
+    /// This program.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Simulator {
+        Simulator { program: program.into() }
+    }
+
+    /// `simulate` beside the program that runs, which may be itself.
+    ///
+    /// # Errors
+    /// The system does not tell which program runs.
+    pub fn beside() -> io::Result<Simulator> {
+        Ok(Simulator::new(std::env::current_exe()?.with_file_name("simulate")))
+    }
+
+    /// Runs one simulation.
+    ///
+    /// # Errors
+    /// It did not end within a minute, or ended without a report; the text is a finding.
+    pub fn run(&self, options: &Options) -> Result<Report, String> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments(options)).arg("--report").stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
+        let mut stdout = child.stdout.take().ok_or("its output cannot be read")?;
+        let reader = std::thread::spawn(move || {
+            let mut told = String::new();
+            stdout.read_to_string(&mut told).map(|_| told)
+        });
+        let ended = end(&mut child, options.seed)?;
+        let told = reader.join().map_err(|_| "its output cannot be read")?.map_err(|error| error.to_string())?;
+        serde_json::from_str(&told).map_err(|error| {
+            format!("seed {}: the simulation has ended without a report ({ended}): {error}", options.seed)
+        })
+    }
+}
+
+/// Waits for its end, or brings it about.
+fn end(child: &mut Child, seed: u64) -> Result<std::process::ExitStatus, String> {
+    let until = Instant::now() + SEED_MAX;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
+            Ok(None) => {
+                // Nothing more can be done than to say so.
+                let _ = child.kill().and_then(|()| child.wait());
+                return Err(format!("it stands still: seed {seed} does not end within {SEED_MAX:?}"));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// As the program takes them.
+fn arguments(options: &Options) -> Vec<String> {
+    let kinds: Vec<String> = options.kinds.iter().map(|fault| format!("{fault:?}")).collect();
+    let mut arguments = vec![
+        format!("--seed={}", options.seed),
+        format!("--faults-for-ms={}", options.faults_for.as_millis()),
+        format!("--kinds={}", kinds.join(",")),
+    ];
+    arguments.extend(options.profile.map(|profile| format!("--profile={profile}")));
+    arguments.extend(options.max_lag.map(|bound| format!("--max-lag-ms={}", bound.as_millis())));
+    arguments.extend(options.plant.map(|plant| format!("--plant={}", plant.name())));
+    arguments.extend(options.trace.as_ref().map(|file| format!("--trace={}", file.display())));
+    arguments
+}
