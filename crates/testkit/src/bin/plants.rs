@@ -18,7 +18,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Seeds per plant, at most.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     seeds: u64,
     /// Plants by name, all if none is given.
     #[arg(long, value_delimiter = ',')]
@@ -29,7 +29,7 @@ struct Arguments {
     /// Do not run the seeds without a plant.
     #[arg(long)]
     no_clean: bool,
-    /// Write the table, with what it is about, to this file.
+    /// Write the table, with what it is about, to this file. Rows of plants that were not chosen stay as they stand there.
     #[arg(long)]
     page: Option<PathBuf>,
 }
@@ -88,14 +88,19 @@ fn main() -> ExitCode {
         }
     };
     let seeds = arguments.seed..arguments.seed + arguments.seeds;
+    let before = arguments.page.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let mut page = HEAD.to_owned();
     let mut missed = 0;
-    for plant in chosen {
-        let hunt = plants::hunt(&simulator, plant, &Options::new(0), &seeds, arguments.jobs);
-        let row = row(&hunt);
-        println!("{row}");
-        page.push_str(&format!("{row}\n"));
-        missed += usize::from(hunt.found.is_none());
+    for &plant in Plant::ALL {
+        if chosen.contains(&plant) {
+            let hunt = plants::hunt(&simulator, plant, &Options::new(0), &seeds, arguments.jobs);
+            let row = row(&hunt);
+            println!("{row}");
+            page.push_str(&format!("{row}\n"));
+            missed += usize::from(hunt.found.is_none());
+        } else if let Some(row) = before.lines().find(|line| line.starts_with(&first_cell(plant))) {
+            page.push_str(&format!("{row}\n"));
+        }
     }
     println!("{missed} not found");
     let clean = if arguments.no_clean { None } else { Some(clean(&simulator, &seeds, arguments.jobs)) };
@@ -123,7 +128,11 @@ fn row(hunt: &Hunt) -> String {
         }
         None => ("**nothing**".to_owned(), String::new()),
     };
-    format!("| `{}` | {} | {by} | {seeds} | {secs:.0} s | {seen} |", plant.name(), plant.what())
+    format!("{} {} | {by} | {seeds} | {secs:.0} s | {seen} |", first_cell(*plant), plant.what())
+}
+
+fn first_cell(plant: Plant) -> String {
+    format!("| `{}` |", plant.name())
 }
 
 /// Of absolute paths, which differ from machine to machine, only the last part.
