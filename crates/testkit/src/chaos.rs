@@ -26,8 +26,8 @@ use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::cluster::Cluster;
-use crate::observe::Digests;
+use crate::cluster::{Cluster, NodeFile};
+use crate::observe::{Digests, Figures};
 
 use load::Load;
 
@@ -60,6 +60,8 @@ pub struct Options {
 
 /// Longest wait for the cluster to be healthy again after a fault.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The bound of the lag, as metrics have it.
+const MAX_LAG: &str = "fastness_durability_max_lag_seconds";
 /// Acknowledged writes that there must be between two faults.
 const WRITES_BETWEEN: u64 = 400;
 /// The same before a power loss, so that there is something to lose.
@@ -72,7 +74,7 @@ const WRITES_BEFORE_POWER_LOSS: u64 = 1_000;
 /// of one log have different digests.
 pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Injected)) -> Result<Report> {
     let (started, file) = (Instant::now(), cluster.file()?);
-    healthy(cluster).await.context("before the run")?;
+    healthy(cluster, options).await.context("before the run")?;
     let prefix = format!("chaos{}:", options.seed);
     let load = Load::start(cluster, options, &prefix)?;
     let mut probe = Probe::start(cluster, 1, &prefix, load.book())?;
@@ -90,7 +92,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Inj
         let loses_power = may_lose_power.into_iter().flatten().any(Fault::is_power_loss);
         let writes = if loses_power { WRITES_BEFORE_POWER_LOSS } else { WRITES_BETWEEN };
         wait_for_writes(&load, writes).await.with_context(|| format!("{}: before it", what()))?;
-        healthy(cluster).await.with_context(|| format!("{}: before it", what()))?;
+        healthy(cluster, options).await.with_context(|| format!("{}: before it", what()))?;
         digests.look(cluster).await.with_context(what)?;
         tokio::time::sleep(round.calm).await;
         let outcome = round::run(cluster, (&load, &probe), &round, ended, &mut rng).await.with_context(what)?;
@@ -101,7 +103,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Inj
         without_quorum.extend(outcome.without_quorum);
     }
     wait_for_writes(&load, WRITES_BETWEEN).await.context("after the last fault")?;
-    healthy(cluster).await.context("after the last fault")?;
+    healthy(cluster, options).await.context("after the last fault")?;
     probe.stop().await;
     let verdict = load.stop_and_check().await?;
     digests.settle(cluster, PATIENCE).await?;
@@ -129,13 +131,34 @@ async fn wait_for_writes(load: &Load, writes: u64) -> Result<()> {
     Ok(())
 }
 
-/// All nodes run, and every shard has a primary under a lease.
-async fn healthy(cluster: &Cluster) -> Result<()> {
+/// All nodes run, every shard has a primary under a lease, and the bound of what may be lost is in force.
+async fn healthy(cluster: &Cluster, options: &Options) -> Result<()> {
     let file = cluster.file()?;
     let dead: Vec<u64> = file.nodes.iter().filter(|node| node.pid.is_none()).map(|node| node.id).collect();
     ensure!(dead.is_empty(), "nodes {dead:?} do not run");
     for shard in 1..=file.shards {
         cluster.primary(shard, PATIENCE).await?;
     }
+    let Some(bound) = options.max_loss else { return Ok(()) };
+    for node in &file.nodes {
+        for shard in 1..=file.shards {
+            wait_for_bound(node, shard, bound).await?;
+        }
+    }
     Ok(())
+}
+
+/// A node that was started anew has another bound until it is told this one, and has looked.
+async fn wait_for_bound(node: &NodeFile, shard: u32, bound: Duration) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let found = Figures::of(node).await.and_then(|figures| figures.shard_span(MAX_LAG, shard));
+        match found {
+            Ok(found) if found == bound => return Ok(()),
+            found if Instant::now() >= until => {
+                anyhow::bail!("node {}: {MAX_LAG} is {found:?}, not {bound:?}", node.id)
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }

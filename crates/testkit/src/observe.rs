@@ -64,10 +64,21 @@ impl Figures {
         self.value(&format!("{name}{{shard=\"{shard}\"}}"))
     }
 
+    /// A span of a shard, whose name ends with `_seconds`.
+    ///
+    /// # Errors
+    /// There is no such figure.
+    pub fn shard_span(&self, name: &str, shard: u32) -> Result<Duration> {
+        Ok(Duration::try_from_secs_f64(self.number(&format!("{name}{{shard=\"{shard}\"}}"))?)?)
+    }
+
     fn value(&self, sample: &str) -> Result<u64> {
+        Ok(self.number(sample)? as u64)
+    }
+
+    fn number(&self, sample: &str) -> Result<f64> {
         let value = self.text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        let value: f64 = value.with_context(|| format!("no figure {sample}"))?.parse()?;
-        Ok(value as u64)
+        Ok(value.with_context(|| format!("no figure {sample}"))?.parse()?)
     }
 }
 

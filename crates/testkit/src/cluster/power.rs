@@ -107,6 +107,16 @@ impl Images {
         Ok(song)
     }
 
+    /// A machine that has lost its power has another boot id afterwards, by which a node knows that the end of its log may be torn in
+    /// any way (`log/src/wal.rs`). This one goes on running, so the one that the node has written down is changed.
+    fn boot_anew(&self, node: u64) -> Result<()> {
+        let known = self.data(node).join(BOOT_ID);
+        if known.exists() {
+            std::fs::write(&known, "another boot\n").with_context(|| known.display().to_string())?;
+        }
+        Ok(())
+    }
+
     /// Looks for the canaries after a loss.
     fn look_for_canaries(&self, node: u64, song: &[u8]) -> Result<()> {
         let found = |name: &str| std::fs::read(self.data(node).join(name)).unwrap_or_default();
@@ -119,6 +129,8 @@ impl Images {
 
 const SYNCED: &str = "canary-synced";
 const UNSYNCED: &str = "canary-unsynced";
+/// Where a node writes down which boot of its machine it last started in.
+const BOOT_ID: &str = "log/boot-id";
 
 impl Drop for Images {
     fn drop(&mut self) {
@@ -152,6 +164,7 @@ impl Cluster {
             images.unmount_one(node)?;
             images.mount_one(node)?;
             images.look_for_canaries(node, song)?;
+            images.boot_anew(node)?;
         }
         Ok(())
     }

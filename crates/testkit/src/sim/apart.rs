@@ -86,3 +86,15 @@ fn arguments(options: &Options) -> Vec<String> {
     arguments.extend(options.trace.as_ref().map(|file| format!("--trace={}", file.display())));
     arguments
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_no_report_is_a_finding() {
+        let finding = |program: &str| Simulator::new(program).run(&Options::new(7)).map(drop).unwrap_err();
+        assert!(finding("/bin/true").contains("seed 7: the simulation has ended without a report"));
+        assert!(finding("/no/such/program").starts_with("/no/such/program: "));
+    }
+}
