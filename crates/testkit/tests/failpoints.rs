@@ -32,7 +32,7 @@ const POINTS: &[(&str, &str)] = &[
     ("consensus::released", "80%panic"),
     ("shard::propose", "200*off->2%panic"),
     ("shard::commit", "200*off->2%panic"),
-    ("shard::apply", "200*off->2%panic"),
+    ("shard::apply", "200*off->0.3%panic"),
     ("shard::tenure", "2*off->50%panic"),
     ("shard::undo", "50%panic"),
     ("shard::cut", "1*off->50%panic"),
