@@ -88,8 +88,6 @@ impl Kind {
 const PART_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 4;
 /// Messages that one group may have queued on one stream; the sender is refused at the bound.
 pub(crate) const QUEUED_PER_GROUP_MAX: usize = 256;
-/// A joined message may not be larger than the largest entry and what stands around it.
-const JOINED_BYTES_MAX: usize = limits::ENTRY_BYTES_MAX + limits::FRAME_BYTES_MAX;
 
 /// How long a message that nobody waits for may wait for company.
 const LINGER_MAX: Duration = Duration::from_millis(5);
@@ -214,7 +212,7 @@ pub(crate) async fn lingered(leaves_at: Option<Instant>) {
 /// The sender breaks the rules of cutting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JoinError {
-    #[error("a cut message grew over the entry limit")]
+    #[error("a cut message grew over {} bytes", limits::MESSAGE_BYTES_MAX)]
     TooLarge,
     #[error("parts of two messages of one group are mixed")]
     Mixed,
@@ -241,7 +239,7 @@ impl Joiner {
         if (kind, id) != (message.kind, message.id) {
             return Err(JoinError::Mixed);
         }
-        if joined.len() + message.payload.len() > JOINED_BYTES_MAX {
+        if joined.len() + message.payload.len() > limits::MESSAGE_BYTES_MAX {
             return Err(JoinError::TooLarge);
         }
         joined.extend_from_slice(&message.payload);

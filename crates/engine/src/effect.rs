@@ -169,16 +169,63 @@ impl<'a> Effect<'a> {
     }
 }
 
+/// Most bytes of an effect beside those of its arguments: the op, the number of arguments, the lengths of up to three of them,
+/// numbers.
+const EFFECT_HEAD_MAX: usize = 64;
+/// Most bytes of an argument's length.
+const LENGTH_MAX: usize = 10;
+
+impl Effect<'_> {
+    /// An upper bound of its encoded length.
+    #[inline]
+    fn bytes_max(&self) -> usize {
+        let items = |items: &Items<'_>| items.iter().map(|item| item.len() + LENGTH_MAX).sum::<usize>();
+        let arguments = match self {
+            Effect::Set { key, value, .. } => key.bytes.len() + value.len(),
+            Effect::Append { key, bytes } | Effect::SetRange { key, bytes, .. } => key.bytes.len() + bytes.len(),
+            Effect::Unlink { key } | Effect::ExpireAt { key, .. } | Effect::Persist { key } => key.bytes.len(),
+            Effect::FlushAll => 0,
+            Effect::Rename { from, to } | Effect::Copy { from, to } => from.bytes.len() + to.bytes.len(),
+            Effect::SetFields { key, pairs, .. } => key.bytes.len() + items(pairs),
+            Effect::RemoveFields { key, fields }
+            | Effect::ExpireFieldsAt { key, fields, .. }
+            | Effect::PersistFields { key, fields } => key.bytes.len() + items(fields),
+        };
+        arguments + EFFECT_HEAD_MAX
+    }
+}
+
 /// Effects that were staged, in order, with what they touched.
 ///
-/// The owner clears it between batches. It is not bounded by itself: an effect is never larger than the arguments of
-/// its command by more than a few bytes, and whoever stages bounds those.
+/// The owner clears it between batches, and says where a unit begins and how long its effects may be
+/// ([`crate::Engine::begin_unit`]). Before an effect is added and performed it is compared with that bound: one that would pass it
+/// is not, nor is any after it, and the unit is then taken back whole. Until a unit has begun there is no bound.
 #[derive(Debug, Default)]
 pub struct EffectBuf {
     bytes: Vec<u8>,
     count: usize,
     touched: Vec<u64>,
     touches_all: bool,
+    unit: Unit,
+}
+
+/// The unit that is being staged.
+#[derive(Debug)]
+struct Unit {
+    /// What the buffer held when it began.
+    bytes: usize,
+    count: usize,
+    touched: usize,
+    touched_all: bool,
+    /// The length that the buffer may reach with it.
+    bytes_end: usize,
+    overflowed: bool,
+}
+
+impl Default for Unit {
+    fn default() -> Unit {
+        Unit { bytes: 0, count: 0, touched: 0, touched_all: false, bytes_end: usize::MAX, overflowed: false }
+    }
 }
 
 impl EffectBuf {
@@ -235,6 +282,61 @@ impl EffectBuf {
         self.bytes.clear();
         self.count = 0;
         self.clear_touched();
+        self.unit = Unit::default();
+    }
+
+    /// What is added from here on is one unit, whose effects may be `bytes_max` long.
+    #[inline]
+    pub(crate) fn begin_unit(&mut self, bytes_max: usize) {
+        self.unit = Unit {
+            bytes: self.bytes.len(),
+            count: self.count,
+            touched: self.touched.len(),
+            touched_all: self.touches_all,
+            bytes_end: self.bytes.len().saturating_add(bytes_max),
+            overflowed: false,
+        };
+    }
+
+    /// Whether an effect of the unit did not fit: it has to be taken back, see [`crate::Engine::roll_back`].
+    #[inline]
+    #[must_use]
+    pub fn has_overflowed(&self) -> bool {
+        self.unit.overflowed
+    }
+
+    /// Whether the unit may be longer by this effect. Once one does not fit, none does.
+    #[inline]
+    pub(crate) fn admits(&mut self, effect: &Effect<'_>) -> bool {
+        let end = self.bytes.len().saturating_add(effect.bytes_max());
+        self.unit.overflowed |= end > self.unit.bytes_end;
+        !self.unit.overflowed
+    }
+
+    /// Removes what the unit has added.
+    pub(crate) fn truncate_unit(&mut self) {
+        let Unit { bytes, count, touched, touched_all, .. } = self.unit;
+        self.bytes.truncate(bytes);
+        self.count = count;
+        self.touched.truncate(touched);
+        self.touches_all = touched_all;
+        self.unit = Unit::default();
+    }
+
+    /// Moves what the unit has added into a buffer of its own. What was touched must be the unit's alone.
+    #[must_use]
+    pub fn split_unit(&mut self) -> EffectBuf {
+        debug_assert!(self.unit.touched == 0 && !self.unit.touched_all, "what earlier units touched is forgotten");
+        let unit = EffectBuf {
+            bytes: self.bytes.split_off(self.unit.bytes),
+            count: self.count - self.unit.count,
+            touched: std::mem::take(&mut self.touched),
+            touches_all: std::mem::take(&mut self.touches_all),
+            unit: Unit::default(),
+        };
+        self.count = self.unit.count;
+        self.unit = Unit::default();
+        unit
     }
 
     /// Takes the encoded effects out and empties it.

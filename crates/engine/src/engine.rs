@@ -8,6 +8,7 @@ use crate::value::ValueRef;
 use crate::value::hash::FieldTable;
 use crate::watch::Watchers;
 use fastness_resp::Args;
+use fastness_types::limits::EXPIRY_UNIT_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
 use std::ops::RangeInclusive;
 
@@ -58,7 +59,7 @@ pub struct Engine {
     pub(crate) watchers: Watchers,
     /// What is being written out, see [`crate::image`].
     pub(crate) image: Option<Box<Image>>,
-    stats: Stats,
+    pub(crate) stats: Stats,
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
     memory_beside: u64,
@@ -69,8 +70,6 @@ pub struct Engine {
     slots: Vec<RangeInclusive<u16>>,
 }
 
-/// Names of fields that one call of [`Engine::expire_due`] removes, bytes; the last may be longer.
-const EXPIRE_BYTES: usize = 1024 * 1024;
 /// Buckets of flushed tables that are freed per call: some ten microseconds.
 const RELEASE_BUCKETS: usize = 64;
 
@@ -313,11 +312,15 @@ fn is_past(deadline: Option<WallMs>, now: WallMs) -> bool {
     deadline.is_some_and(|at| now > at)
 }
 
-/// Writes. Each stages one effect and performs it. The caller has looked at the key before, so an expired one is gone.
+/// Writes. Each stages one effect and performs it, unless the unit would be too long with it: then it will be taken back whole.
+/// The caller has looked at the key before, so an expired one is gone.
 impl Engine {
+    #[inline]
     fn stage(&mut self, effect: Effect<'_>, effects: &mut EffectBuf, now: WallMs) {
-        effects.push(&effect);
-        self.perform(&effect, now);
+        if effects.admits(&effect) {
+            effects.push(&effect);
+            self.perform(&effect, now);
+        }
     }
 
     /// Sets a string.
@@ -409,16 +412,18 @@ impl Engine {
     }
 
     /// Removes up to `budget` keys and fields whose deadline has passed, earliest first, and returns how many it removed:
-    /// the primary calls it between commands, with the open batch's stamp.
+    /// the primary calls it between commands, with the open batch's stamp. Names have no bound that a turn could rest on, so
+    /// it ends as well once they take [`EXPIRY_UNIT_BYTES_MAX`]: with the one that reaches it.
     pub fn expire_due(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
         self.release_some();
-        let removed = self.expire_keys(now, budget, effects);
-        removed + self.expire_fields(now, budget - removed, effects)
+        let bytes_end = effects.len() + EXPIRY_UNIT_BYTES_MAX;
+        let removed = self.expire_keys(now, budget, bytes_end, effects);
+        removed + self.expire_fields(now, budget - removed, bytes_end, effects)
     }
 
-    fn expire_keys(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
+    fn expire_keys(&mut self, now: WallMs, budget: usize, bytes_end: usize, effects: &mut EffectBuf) -> usize {
         let mut removed = 0;
-        while removed < budget {
+        while removed < budget && effects.len() < bytes_end && !effects.has_overflowed() {
             let Some(entry) = self.keyspace.next_due(now) else { break };
             let bytes = entry.key().to_vec();
             let key = self.keyspace.key(&bytes);
@@ -429,11 +434,12 @@ impl Engine {
         removed
     }
 
-    /// One effect for each hash. Ends also once the effects are long: names of fields have no bound of their own.
-    fn expire_fields(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
-        let (mut removed, mut bytes_left) = (0, EXPIRE_BYTES);
-        while removed < budget && bytes_left > 0 {
+    /// One effect for each hash.
+    fn expire_fields(&mut self, now: WallMs, budget: usize, bytes_end: usize, effects: &mut EffectBuf) -> usize {
+        let mut removed = 0;
+        while removed < budget && effects.len() < bytes_end && !effects.has_overflowed() {
             let Some(entry) = self.keyspace.next_with_field_due(now) else { break };
+            let mut bytes_left = bytes_end - effects.len();
             let has_room = |field: &&[u8]| {
                 let has_room = bytes_left > 0;
                 bytes_left = bytes_left.saturating_sub(field.len());

@@ -182,6 +182,12 @@ impl Engine {
         }
     }
 
+    /// Takes back the tables that FLUSHALL gave the image: it goes on with the keyspace, which gets them back. Only in the unit of that
+    /// FLUSHALL: the image has read nothing of them yet, and nothing else has changed.
+    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[Table]>> {
+        self.image.as_mut()?.flushed.take()
+    }
+
     /// Bytes that an image in progress holds besides the data.
     pub(crate) fn image_bytes(&self) -> u64 {
         self.image.as_ref().map_or(0, |image| (image.ahead_bytes + image.pending.capacity()) as u64)

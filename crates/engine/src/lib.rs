@@ -47,3 +47,4 @@ pub use execute::{Env, Random};
 pub use image::{ImageError, ImageSum};
 pub use keyspace::{ExpiryChange, Key};
 pub use transaction::Session;
+pub use undo::Savepoint;

@@ -9,11 +9,7 @@ use crate::engine::Engine;
 use crate::error::CommandError;
 use fastness_resp::Args;
 use fastness_types::WallMs;
-use fastness_types::limits::ENTRY_BYTES_MAX;
-
-/// Arguments that one transaction queues, bytes: half of what one log entry holds, so that its effects fit into one. At
-/// the bound the command is refused and the transaction with it.
-pub const QUEUE_BYTES_MAX: usize = ENTRY_BYTES_MAX / 2;
+use fastness_types::limits::TRANSACTION_BYTES_MAX;
 
 /// What a watched key costs beside its bytes: its places among its session's and in the index, about.
 const WATCHED_BYTES: usize = 112;
@@ -42,11 +38,18 @@ impl std::fmt::Debug for Queued {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     commands: Vec<Queued>,
     bytes: usize,
+    bytes_max: usize,
     failed: bool,
+}
+
+impl Queue {
+    fn new(bytes_max: usize) -> Queue {
+        Queue { commands: Vec::new(), bytes: 0, bytes_max, failed: false }
+    }
 }
 
 /// What EXEC has to do.
@@ -67,6 +70,8 @@ pub struct Session {
     /// READONLY was said: reads may be answered by a replica.
     pub readonly: bool,
     queue: Option<Queue>,
+    /// [`TRANSACTION_BYTES_MAX`], but for tests.
+    queue_bytes_max: usize,
     /// Keys watched.
     watched: usize,
     /// What they take, bytes.
@@ -77,7 +82,14 @@ impl Session {
     /// For a new connection; `token` is its own among all sessions of one engine.
     #[must_use]
     pub fn new(token: u64) -> Session {
-        Session { token, readonly: false, queue: None, watched: 0, watched_bytes: 0 }
+        Session {
+            token,
+            readonly: false,
+            queue: None,
+            queue_bytes_max: TRANSACTION_BYTES_MAX,
+            watched: 0,
+            watched_bytes: 0,
+        }
     }
 
     /// The connection's number.
@@ -137,7 +149,7 @@ impl Session {
             self.fail();
             return Err(CommandError::Fixed("ERR Command 'multi' not allowed inside a transaction"));
         }
-        self.queue = Some(Queue::default());
+        self.queue = Some(Queue::new(self.queue_bytes_max));
         Ok(())
     }
 
@@ -145,15 +157,18 @@ impl Session {
     /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`Session::fail`] otherwise.
     ///
     /// # Errors
-    /// Over [`QUEUE_BYTES_MAX`], or no transaction is open.
+    /// Over [`TRANSACTION_BYTES_MAX`], or no transaction is open.
     pub fn enqueue(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Result<(), CommandError> {
         let Some(queue) = self.queue.as_mut() else {
             return Err(CommandError::Fixed("ERR no transaction is open"));
         };
         let bytes: usize = args.iter().map(|arg| arg.len() + ARGUMENT_BYTES).sum();
-        if queue.bytes + bytes > QUEUE_BYTES_MAX {
-            queue.failed = true;
-            return Err(CommandError::Fixed("ERR transaction is too large for one log entry"));
+        if queue.bytes + bytes > queue.bytes_max {
+            let bytes_max = queue.bytes_max;
+            self.fail();
+            return Err(CommandError::Text(format!(
+                "ERR the transaction's commands are longer than {bytes_max} bytes"
+            )));
         }
         queue.bytes += bytes;
         // A failed transaction never runs: its commands are counted and not kept.

@@ -38,13 +38,15 @@ fn a_refused_command_fails_the_transaction() {
 
 #[test]
 fn a_transaction_is_bounded() {
-    let mut session = Session::new(1);
+    let mut session = Session { queue_bytes_max: 10_000, ..Session::new(1) };
     session.multi().unwrap();
-    let value = vec![0; QUEUE_BYTES_MAX / 2 - 1_000];
+    let value = vec![0; 4_800];
     queue(&mut session, &[b"set", b"a", &value]).unwrap();
     queue(&mut session, &[b"set", b"b", &value]).unwrap();
-    assert!(queue(&mut session, &[b"set", b"c", &value]).is_err());
+    let error = queue(&mut session, &[b"set", b"c", &value]).unwrap_err();
+    assert_eq!(error.to_string(), "ERR the transaction's commands are longer than 10000 bytes");
     assert!(session.is_failed());
+    assert_eq!(session.queued_bytes(), 0, "nothing is kept of it");
 }
 
 #[test]

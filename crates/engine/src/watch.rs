@@ -32,6 +32,8 @@ struct Session {
 pub struct Watchers {
     sessions: BTreeMap<u64, Session>,
     by_key: BTreeMap<u64, SmallVec<[u64; 2]>>,
+    /// Sessions that the unit at hand was the first to touch.
+    touched_by_unit: Vec<u64>,
 }
 
 impl Watchers {
@@ -39,14 +41,39 @@ impl Watchers {
         let Some(tokens) = self.by_key.get(&hash) else { return };
         for token in tokens {
             if let Some(session) = self.sessions.get_mut(token) {
-                session.touched = true;
+                session.touch(*token, &mut self.touched_by_unit);
             }
         }
     }
 
     fn touch_all(&mut self, is_there: impl Fn(&Watched) -> bool) {
-        for session in self.sessions.values_mut() {
-            session.touched |= session.keys.iter().any(&is_there);
+        for (token, session) in &mut self.sessions {
+            if session.keys.iter().any(&is_there) {
+                session.touch(*token, &mut self.touched_by_unit);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn begin_unit(&mut self) {
+        self.touched_by_unit.clear();
+    }
+
+    /// The unit at hand has changed nothing after all.
+    pub(crate) fn roll_back_unit(&mut self) {
+        for token in self.touched_by_unit.drain(..) {
+            if let Some(session) = self.sessions.get_mut(&token) {
+                session.touched = false;
+            }
+        }
+    }
+}
+
+impl Session {
+    fn touch(&mut self, token: u64, newly: &mut Vec<u64>) {
+        if !self.touched {
+            self.touched = true;
+            newly.push(token);
         }
     }
 }
@@ -160,7 +187,9 @@ impl Engine {
         let Some(tokens) = self.watchers.by_key.get(&key.hash) else { return };
         for token in tokens {
             let Some(session) = self.watchers.sessions.get_mut(token) else { continue };
-            session.touched |= session.keys.iter().any(|watched| watched.hash == key.hash && matters(watched));
+            if session.keys.iter().any(|watched| watched.hash == key.hash && matters(watched)) {
+                session.touch(*token, &mut self.watchers.touched_by_unit);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use fastness_engine::{EffectBuf, Engine};
+use fastness_engine::{Digest, EffectBuf, Engine};
 use fastness_types::{Seq, WallMs};
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -15,6 +15,8 @@ use support::{Step, Words, command, engine, read_all, run, step, words};
 enum Do {
     Step(Step),
     Multi(Vec<Words>),
+    /// The same, with a bound of the unit's effects: most are taken back.
+    Bounded(Vec<Words>, usize),
     /// DUMP and RESTORE of another key.
     Restore(String, String),
     Seal,
@@ -29,6 +31,11 @@ fn action() -> impl Strategy<Value = Do> {
     prop_oneof![
         24 => step().prop_map(Do::Step),
         2 => prop::collection::vec(command(), 1..6).prop_map(Do::Multi),
+        4 => (prop::collection::vec(command(), 1..9), 0usize..900).prop_map(|(commands, max)| Do::Bounded(commands, max)),
+        1 => (0usize..900).prop_map(|max| {
+            let lines = ["SET {0}k0 1", "FLUSHALL", "SET {0}k0 2", "HSET {0}h2 a 1", "FLUSHALL", "SET {1}k1 3"];
+            Do::Bounded(lines.map(|line| words(line.to_owned())).to_vec(), max)
+        }),
         1 => (key(), key()).prop_map(|(from, to)| Do::Restore(from, to)),
         4 => Just(Do::Seal),
         2 => (0usize..4).prop_map(Do::Commit),
@@ -66,19 +73,58 @@ struct World {
     flushes: usize,
     /// Tenures that were undone by records.
     undone: usize,
+    /// Of the data when the image in progress was begun.
+    image_of: Digest,
 }
 
 impl World {
     fn new() -> World {
         let (open, sealed, log) = Default::default();
         let (ahead, twin) = (engine(1), engine(1));
-        World { ahead, twin, now: WallMs(1_000_000), open, sealed, seq: 1, log, flushes: 0, undone: 0 }
+        World {
+            ahead,
+            twin,
+            now: WallMs(1_000_000),
+            open,
+            sealed,
+            seq: 1,
+            log,
+            flushes: 0,
+            undone: 0,
+            image_of: Digest::default(),
+        }
     }
 
     fn unit(&mut self, commands: &[Words]) {
         let mut effects = EffectBuf::new();
         commands.iter().for_each(|words| _ = run(&mut self.ahead, words, self.now, true, &mut effects));
         self.stage(effects);
+    }
+
+    /// A unit that is taken back if it is too long: then everything is as before, a session that watches included.
+    fn bounded_unit(&mut self, commands: &[Words], bytes_max: usize) {
+        let look = |engine: &mut Engine, now| {
+            let shown = (engine.digest(), engine.keyspace_stats(), engine.first_deadline(), read_all(engine, now));
+            let removed = (engine.stats().expired, engine.stats().expired_fields);
+            (shown, removed, engine.undo_bytes(), engine.is_touched(9, now))
+        };
+        (0..12).for_each(|key| _ = self.ahead.watch(9, format!("{{{}}}k{key}", key % 3).as_bytes(), self.now));
+        let before = look(&mut self.ahead, self.now);
+        let mut effects = EffectBuf::new();
+        let savepoint = self.ahead.begin_unit(&mut effects, bytes_max);
+        commands.iter().for_each(|words| _ = run(&mut self.ahead, words, self.now, true, &mut effects));
+        assert!(effects.len() <= bytes_max);
+        if effects.has_overflowed() {
+            self.ahead.roll_back(savepoint, &mut effects);
+            assert!(effects.is_empty() && effects.touched().is_empty() && !effects.touches_all());
+            assert!(!effects.has_overflowed());
+            assert_eq!(look(&mut self.ahead, self.now), before, "{commands:?}");
+        } else {
+            let flushes = commands.iter().filter(|words| words[0] == b"FLUSHALL").count();
+            self.flushes += flushes;
+            self.stage(effects);
+        }
+        self.ahead.unwatch(9);
     }
 
     fn stage(&mut self, mut effects: EffectBuf) {
@@ -124,6 +170,7 @@ impl World {
                 self.stage(effects);
             }
             Do::Multi(commands) => self.unit(&commands),
+            Do::Bounded(commands, bytes_max) => self.bounded_unit(&commands, bytes_max),
             Do::Restore(from, to) => {
                 let dump = dump(&mut self.ahead, from.as_bytes(), self.now);
                 if let Some(dump) = dump {
@@ -132,10 +179,15 @@ impl World {
             }
             Do::Seal => self.seal(),
             Do::Commit(count) => self.commit(count),
-            Do::Image => self.ahead.begin_image(),
+            Do::Image => {
+                self.image_of = self.ahead.digest();
+                self.ahead.begin_image();
+            }
             Do::ImageStep => {
-                if self.ahead.has_image() {
-                    self.ahead.image_step(200, &mut Vec::new());
+                if self.ahead.has_image()
+                    && let Some(sum) = self.ahead.image_step(200, &mut Vec::new())
+                {
+                    assert_eq!(sum.digest, self.image_of, "an image is of its point");
                 }
             }
         }

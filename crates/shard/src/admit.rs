@@ -16,7 +16,6 @@ use crate::ask::Ask;
 use crate::door::Door;
 use crate::refusal::Refusal;
 use crate::session::SlotsSeen;
-use crate::stage::Stage;
 use crate::state::{Now, Phase, SeenRole, State};
 
 /// What a command or transaction is about to do.
@@ -28,8 +27,8 @@ pub(crate) struct Request {
     pub(crate) whole: bool,
     /// After READONLY.
     pub(crate) readonly: bool,
-    /// Its effects are at most this long.
-    pub(crate) bytes: usize,
+    /// The name of one of its keys is longer than names may be.
+    pub(crate) has_long_key: bool,
     /// Its reply is asked to wait for the commit.
     pub(crate) ask: Ask,
 }
@@ -73,6 +72,9 @@ impl State {
         if request.is_free() {
             return Ok(Standing::Free);
         }
+        if request.has_long_key {
+            return Err(Refusal::KeyTooLong.into());
+        }
         if request.ask == Ask::Sync && !self.mode.in_force().is_durable() {
             return Err(Refusal::NotDurable.into());
         }
@@ -99,9 +101,6 @@ impl State {
             return Err(Refusal::ClusterDown.into());
         }
         if request.writes {
-            if !Stage::fits_an_entry(request.bytes) {
-                return Err(Refusal::TooLarge.into());
-            }
             if self.gate.is_shut() {
                 return Err(Refusal::Lagging.into());
             }

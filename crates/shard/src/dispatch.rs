@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, SessionCommand};
 use fastness_engine::transaction::{Exec, Queued};
-use fastness_engine::{Env, Key};
+use fastness_engine::{Env, Key, Savepoint};
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{Durability, Plant, Seq, slot_of};
+use fastness_types::{Durability, Plant, Seq, limits, slot_of};
 
 use crate::admit::{Denied, Request, Standing};
 use crate::ask::Ask;
@@ -18,10 +18,8 @@ use crate::outcome::{Hold, Outcome, WrittenAt};
 use crate::refusal::Refusal;
 use crate::session::{QueuedFacts, Session, SlotsSeen, WaitsFor};
 use crate::shard::Inner;
+use crate::stage::Stage;
 use crate::state::{Now, State};
-
-/// What an argument costs in an effect beside its bytes, at most.
-const ARGUMENT_BYTES: usize = 24;
 
 /// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
 const MISPLACED_ATTRIBUTE: &str =
@@ -105,6 +103,22 @@ struct Turn<'a> {
     mode: Durability,
 }
 
+/// One command or transaction that runs on the primary.
+struct Unit {
+    /// Where its effects and its reply begin.
+    before: usize,
+    reply: usize,
+    savepoint: Savepoint,
+}
+
+/// Whether a command that needs memory is refused while there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Asked,
+    /// It was asked for before.
+    Granted,
+}
+
 impl Turn<'_> {
     fn data(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Outcome {
         let request = self.request(spec, args, first);
@@ -117,9 +131,9 @@ impl Turn<'_> {
         }
         match standing {
             Standing::Primary => {
-                let before = self.begin_unit(request.bytes);
-                self.execute(spec, args, first);
-                let wrote = self.end_unit(before);
+                let unit = self.begin_unit();
+                self.execute(spec, args, first, Memory::Asked);
+                let wrote = self.end_unit(unit);
                 self.reply(wrote, |turn| turn.depends_on(spec, args, first))
             }
             Standing::Replica | Standing::Free => {
@@ -174,13 +188,12 @@ impl Turn<'_> {
     /// What the command is about to do.
     #[inline]
     fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
-        let slots = match first {
-            Some(key) if spec.key_is_first => SlotsSeen::One(key.slot),
-            _ => slots_of(spec, args),
+        let (slots, has_long_key) = match first {
+            Some(key) if spec.key_is_first => (SlotsSeen::One(key.slot), is_long(key.bytes)),
+            _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
         };
-        let writes = spec.flags.has(Flags::WRITE);
-        let bytes = if writes { effect_bytes_max(spec, args) } else { 0 };
-        Request { slots, writes, whole: is_whole(spec), readonly: self.session.data.readonly, bytes, ask: self.ask }
+        let (writes, whole, readonly) = (spec.flags.has(Flags::WRITE), is_whole(spec), self.session.data.readonly);
+        Request { slots, writes, whole, readonly, has_long_key, ask: self.ask }
     }
 
     fn deny(&mut self, denied: Denied) -> Outcome {
@@ -200,7 +213,7 @@ impl Turn<'_> {
 
     /// Runs a command on the primary; effects go into the open batch.
     #[inline]
-    fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>) {
+    fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>, memory: Memory) {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
         state.engine.leave_access_times(self.session.no_touch);
@@ -215,7 +228,10 @@ impl Turn<'_> {
             effects: &mut leader.stage.effects,
             first,
         };
-        state.engine.execute(spec, args, &mut env);
+        match memory {
+            Memory::Asked => state.engine.execute(spec, args, &mut env),
+            Memory::Granted => state.engine.execute_admitted(spec, args, &mut env),
+        }
     }
 
     /// Runs a command without the right to change anything.
@@ -238,18 +254,24 @@ impl Turn<'_> {
         debug_assert!(state.no_effects.is_empty(), "{} changed data on a replica", spec.name);
     }
 
-    /// Where the unit's effects begin.
+    /// A unit begins: what is run until [`Turn::end_unit`].
     #[inline]
-    fn begin_unit(&mut self, bytes: usize) -> usize {
-        let leader = self.state.leader.as_mut().expect("admitted as primary");
-        leader.stage.make_room(bytes, self.mode);
-        leader.stage.effects.len()
+    fn begin_unit(&mut self) -> Unit {
+        let state = &mut *self.state;
+        let effects = &mut state.leader.as_mut().expect("admitted as primary").stage.effects;
+        let before = effects.len();
+        let savepoint = state.engine.begin_unit(effects, Stage::unit_bytes_max(&state.batching));
+        Unit { before, reply: self.out.len(), savepoint }
     }
 
-    /// Stages what was appended since; true if anything was.
+    /// Stages what was appended since; true if anything was. A unit that was too long is taken back, and its reply is an error.
     #[inline]
-    fn end_unit(&mut self, before: usize) -> bool {
-        if !self.state.stage(UnitKind::Write, before, self.now) {
+    fn end_unit(&mut self, unit: Unit) -> bool {
+        if self.state.leader.as_ref().is_some_and(|leader| leader.stage.effects.has_overflowed()) {
+            self.roll_back(unit);
+            return false;
+        }
+        if !self.state.stage(UnitKind::Write, unit.before, self.now) {
             return false;
         }
         let waits = self.durability() == Durability::Sync;
@@ -262,6 +284,16 @@ impl Turn<'_> {
             leader.stage.close_if_full(&self.inner.handle, self.mode, &self.state.batching);
         }
         true
+    }
+
+    #[cold]
+    fn roll_back(&mut self, unit: Unit) {
+        let state = &mut *self.state;
+        let leader = state.leader.as_mut().expect("admitted as primary");
+        state.engine.roll_back(unit.savepoint, &mut leader.stage.effects);
+        state.counters.units_too_large += 1;
+        self.out.truncate(unit.reply);
+        self.refuse(&Refusal::TooLarge { bytes_max: Stage::unit_bytes_max(&self.state.batching) });
     }
 
     /// The outcome of what a primary ran.
@@ -380,7 +412,6 @@ impl Turn<'_> {
         facts.writes |= request.writes;
         facts.whole |= request.whole;
         facts.needs_memory |= spec.flags.has(Flags::DENYOOM);
-        facts.effect_bytes += request.bytes;
         match self.session.data.enqueue(spec, args) {
             Ok(()) => self.out.simple("QUEUED"),
             Err(error) => self.out.error(error.to_string()),
@@ -405,7 +436,8 @@ impl Turn<'_> {
                 writes: facts.writes,
                 whole: facts.whole,
                 readonly: self.session.data.readonly,
-                bytes: facts.effect_bytes,
+                // Each was asked for when its command was queued.
+                has_long_key: false,
                 ask: self.ask,
             };
             match self.state.admit(request, self.now, self.door) {
@@ -444,16 +476,16 @@ impl Turn<'_> {
 
     /// Runs a transaction as one unit.
     fn exec_queue(&mut self, standing: Standing, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
-        let before = if standing == Standing::Primary { self.begin_unit(facts.effect_bytes) } else { 0 };
+        let unit = (standing == Standing::Primary).then(|| self.begin_unit());
         self.out.array(queue.len());
         let mut shows_keys = facts.whole;
         for queued in queue {
             shows_keys |= self.exec_one(standing, queued);
         }
-        if standing != Standing::Primary {
+        let Some(unit) = unit else {
             return if shows_keys { self.show_everything() } else { Outcome::REPLY };
-        }
-        let wrote = self.end_unit(before);
+        };
+        let wrote = self.end_unit(unit);
         self.reply(wrote, |turn| {
             let leader = turn.state.leader.as_ref().expect("admitted as primary");
             if shows_keys {
@@ -467,7 +499,10 @@ impl Turn<'_> {
     fn exec_one(&mut self, standing: Standing, queued: &Queued) -> bool {
         let (spec, args) = (queued.spec, queued.args());
         match spec.run {
-            Run::Data(_) if standing == Standing::Primary && !is_free(spec) => self.execute(spec, args, None),
+            // Memory was asked for once, before the first of them: none is refused midway.
+            Run::Data(_) if standing == Standing::Primary && !is_free(spec) => {
+                self.execute(spec, args, None, Memory::Granted);
+            }
             Run::Data(_) => {
                 self.execute_reading(spec, args);
                 return shows_data(spec);
@@ -557,14 +592,8 @@ fn slots_of(spec: &CommandSpec, args: Args<'_>) -> SlotsSeen {
     keys.fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)))
 }
 
-/// A bound of the effects of a writing command: canonical commands, which repeat its arguments at most, after an UNLINK
-/// of each key whose time has passed.
+/// Whether a name is longer than a key's may be.
 #[inline]
-fn effect_bytes_max(spec: &CommandSpec, args: Args<'_>) -> usize {
-    let repeated: usize = args.iter().map(|arg| arg.len() + ARGUMENT_BYTES).sum();
-    if spec.key_is_first {
-        return repeated + args.try_get(1).map_or(0, |key| key.len() + ARGUMENT_BYTES);
-    }
-    let unlinked: usize = spec.keys(args).map(|key| key.len() + ARGUMENT_BYTES).sum();
-    repeated + unlinked
+fn is_long(key: &[u8]) -> bool {
+    key.len() > limits::KEY_BYTES_MAX
 }

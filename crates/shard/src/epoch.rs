@@ -69,7 +69,7 @@ impl State {
             epoch,
             lease: lease.clone(),
             deposed: false,
-            stage: Stage::new(epoch, log_seq.next()),
+            stage: Stage::new(epoch, log_seq.next(), &self.batching),
             dirty: DirtyKeys::new(),
             waiting: WaitQueue::new(log_seq.next()),
             committed: log_seq,

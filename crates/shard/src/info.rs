@@ -77,6 +77,8 @@ pub struct ShardInfo {
     pub units: u64,
     /// Bytes of effects in them.
     pub effect_bytes: u64,
+    /// Commands and transactions taken back because their effects were longer than a unit may be.
+    pub units_too_large: u64,
     /// Batches applied as replica or in a restore.
     pub batches_applied: u64,
     /// Times that effects were undone.

@@ -58,6 +58,10 @@ pub struct Batching {
     pub async_age: Duration,
     /// How often a primary looks for keys past their time.
     pub expire_every: Duration,
+    /// Effects of one unit, bytes: one that would be longer is taken back and answered with an error.
+    pub unit_bytes_max: usize,
+    /// Payload of one log entry, bytes.
+    pub entry_bytes_max: usize,
     /// Effects staged and not committed, bytes: at it writes are answered [`crate::Outcome::Busy`].
     pub open_bytes_max: usize,
     /// Undo records of these, bytes: over it they are dropped, and an undo is a restore from snapshot and log.
@@ -75,6 +79,8 @@ impl Default for Batching {
             sync_hold: Duration::from_millis(3),
             async_age: Duration::from_millis(10),
             expire_every: Duration::from_millis(25),
+            unit_bytes_max: limits::UNIT_BYTES_MAX,
+            entry_bytes_max: limits::ENTRY_BYTES_MAX,
             open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,
             undo_bytes_max: limits::UNDO_BYTES_MAX,
             drain_hold_max: Duration::from_secs(2),

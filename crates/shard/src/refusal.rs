@@ -1,4 +1,5 @@
-//! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged,
+//! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged, or what was is
+//! taken back before anybody has seen it,
 //! and a client may try again. [`UNKNOWN`] alone is not a refusal: the write was staged and is in doubt.
 
 use fastness_resp::ReplyBuf;
@@ -39,8 +40,13 @@ pub enum Refusal {
     ReadOnly,
     /// Over `maxmemory`.
     OutOfMemory,
-    /// The command or transaction could not be one log entry.
-    TooLarge,
+    /// The effects of the command or transaction were longer than a unit may be; they have been taken back.
+    TooLarge {
+        /// How long they may be.
+        bytes_max: usize,
+    },
+    /// A key's name is longer than [`limits::KEY_BYTES_MAX`].
+    KeyTooLong,
     /// The client asks for a commit, and the mode promises none.
     NotDurable,
 }
@@ -59,12 +65,10 @@ impl Refusal {
             Refusal::ReadOnly => "READONLY You can't write against a read only replica.".into(),
             Refusal::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
             Refusal::NotDurable => NOT_DURABLE.into(),
-            Refusal::TooLarge => {
-                format!(
-                    "ERR command or transaction is larger than a log entry, which holds {} bytes",
-                    limits::ENTRY_BYTES_MAX
-                )
+            Refusal::TooLarge { bytes_max } => {
+                format!("ERR the command's effects exceed {bytes_max} bytes; nothing was changed")
             }
+            Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),
         }
     }
 

@@ -53,8 +53,6 @@ pub(crate) struct QueuedFacts {
     pub(crate) needs_memory: bool,
     /// One of them reads or changes the whole keyspace.
     pub(crate) whole: bool,
-    /// Their effects together are at most this long.
-    pub(crate) effect_bytes: usize,
 }
 
 /// The slots of the keys of one command or transaction.

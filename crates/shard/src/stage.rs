@@ -3,8 +3,9 @@
 //! Invariants:
 //! - Sequences are given in the order of sealing, without holes; the open batch has the next one.
 //! - `sealed` and `in_flight` are in the order of their sequences, everything in flight before everything sealed.
-//! - At most `in_flight_max` batches are in flight. A full window keeps the batch open; only a unit that would take the
-//!   open batch past the size of an entry seals it into the queue before the window.
+//! - At most `in_flight_max` batches are in flight. A full window keeps the batch open; only a unit with which the open batch would be
+//!   larger than an entry seals what was staged before it into the queue before the window.
+//! - What is sealed fits an entry: units are measured when they have run, and each was bounded while it ran.
 //! - Never waits: proposing is a push into consensus' queue.
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Proposal};
 use fastness_engine::EffectBuf;
-use fastness_types::{BootNs, Durability, Epoch, Plant, Seq, limits};
+use fastness_types::{BootNs, Durability, Epoch, Plant, Seq};
 
 use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
 use crate::dirty::DirtyKeys;
@@ -63,6 +64,8 @@ pub(crate) enum Close {
 /// The staging side of one tenure.
 pub(crate) struct Stage {
     epoch: Epoch,
+    /// See [`Batching::entry_bytes_max`].
+    entry_bytes_max: usize,
     /// The open batch's sequence.
     open_seq: Seq,
     pub(crate) effects: EffectBuf,
@@ -97,9 +100,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// The epoch's next batch has the sequence `open_seq`.
-    pub(crate) fn new(epoch: Epoch, open_seq: Seq) -> Stage {
+    pub(crate) fn new(epoch: Epoch, open_seq: Seq, batching: &Batching) -> Stage {
         Stage {
             epoch,
+            entry_bytes_max: batching.entry_bytes_max,
             open_seq,
             effects: EffectBuf::new(),
             heads: Vec::new(),
@@ -163,21 +167,26 @@ impl Stage {
         self.in_flight.iter().chain(self.sealed.iter().map(|(batch, _)| batch))
     }
 
-    /// Whether a unit whose effects are at most this many bytes can be one entry.
-    pub(crate) fn fits_an_entry(bytes: usize) -> bool {
-        bytes <= limits::ENTRY_BYTES_MAX - HEADER_BYTES_MAX - HEAD_BYTES_MAX
+    /// How long the effects of a unit may be, bytes: it is one entry at most.
+    #[inline]
+    pub(crate) fn unit_bytes_max(batching: &Batching) -> usize {
+        batching.unit_bytes_max.min(batching.entry_bytes_max.saturating_sub(HEADER_BYTES_MAX + HEAD_BYTES_MAX))
     }
 
-    /// Makes room for a unit of at most `bytes`: the entry that it joins stays within the limit.
-    pub(crate) fn make_room(&mut self, bytes: usize, durability: Durability) {
+    /// The effects from `before` on become one unit, of the open batch if both fit into one entry.
+    pub(crate) fn stage(
+        &mut self,
+        kind: UnitKind,
+        before: usize,
+        now: Now,
+        in_force: Durability,
+        dirty: &mut DirtyKeys,
+    ) {
         let heads = (self.heads.len() + 1) * HEAD_BYTES_MAX + HEADER_BYTES_MAX;
-        if !self.heads.is_empty() && self.effects.len() + bytes + heads > limits::ENTRY_BYTES_MAX {
-            self.seal(durability);
+        if self.effects.len() + heads > self.entry_bytes_max && !self.heads.is_empty() {
+            self.seal_before_unit(in_force);
+            return self.stage(kind, 0, now, in_force, dirty);
         }
-    }
-
-    /// The effects from `before` on become one unit.
-    pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now, dirty: &mut DirtyKeys) {
         for hash in self.effects.touched() {
             dirty.mark(*hash, self.open_seq);
         }
@@ -187,6 +196,14 @@ impl Stage {
         self.effects.clear_touched();
         let length = self.effects.len() - before;
         self.push(UnitHead { kind, durability: None, stamp: now.wall, length, record: None }, now);
+    }
+
+    /// Ends the open batch before the unit that has just run; that one is the first of the next batch.
+    #[cold]
+    fn seal_before_unit(&mut self, durability: Durability) {
+        let unit = self.effects.split_unit();
+        self.seal(durability);
+        self.effects = unit;
     }
 
     /// The unit that was just staged is a write whose client waits for its commit.
@@ -284,6 +301,7 @@ impl Stage {
         let seq = self.open_seq;
         let header = BatchHeader { seq, stamp: first.stamp, durability };
         let payload = batch::encode(header, &self.heads, self.effects.bytes());
+        assert!(payload.len() <= self.entry_bytes_max, "a batch of {} bytes is sealed", payload.len());
         let batched = Batched {
             seq,
             opened: self.opened,

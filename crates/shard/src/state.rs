@@ -108,6 +108,8 @@ pub(crate) enum Phase {
 pub(crate) struct Counters {
     pub(crate) batches: u64,
     pub(crate) units: u64,
+    /// Taken back since their effects were longer than a unit may be.
+    pub(crate) units_too_large: u64,
     pub(crate) effect_bytes: u64,
     pub(crate) batches_applied: u64,
     pub(crate) undone: u64,
@@ -253,12 +255,12 @@ impl State {
         now.wall.max(self.engine.newest_stamp())
     }
 
-    /// What was appended to the open batch since `before` becomes one unit; false if nothing was.
+    /// What was appended to the open batch since `before`, where a unit was begun, becomes that unit; false if nothing was.
     pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now) -> bool {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.stage.effects.len() > before) else {
             return false;
         };
-        leader.stage.stage(kind, before, now, &mut leader.dirty);
+        leader.stage.stage(kind, before, now, self.mode.in_force(), &mut leader.dirty);
         self.engine.advance_stamp(now.wall);
         self.engine.end_unit(leader.stage.last_staged());
         true
@@ -297,6 +299,7 @@ impl State {
             open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
             batches: self.counters.batches,
             units: self.counters.units,
+            units_too_large: self.counters.units_too_large,
             effect_bytes: self.counters.effect_bytes,
             batches_applied: self.counters.batches_applied,
             undone: self.counters.undone,

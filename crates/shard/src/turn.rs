@@ -23,19 +23,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::{Drain, ReadError};
-use fastness_types::{BootNs, Durability, LogIndex, Plant};
+use fastness_types::{BootNs, Durability, LogIndex, Plant, limits};
 
 use crate::batch::UnitKind;
 use crate::restore::{Fatal, Step};
 use crate::shard::Inner;
 use crate::snapshot;
-use crate::stage::Close;
+use crate::stage::{Close, Stage};
 use crate::state::{Now, Phase, SeenRole, State};
 
 /// Committed entries taken per slice, bytes.
 const SLICE_BYTES: usize = 1024 * 1024;
-/// Keys removed per turn because their time has passed.
-const EXPIRE_BUDGET: usize = 200;
 /// A replica this close to the committed index could serve as primary soon, entries.
 const READY_BEHIND_MAX: u64 = 1024;
 /// While keys have deadlines, the longest wait without looking at the wall clock.
@@ -218,13 +216,26 @@ impl State {
         }
         let may_stage = self.draining.is_none() && !self.is_pressed() && now.trusted;
         let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
-        let before = leader.stage.effects.len();
-        let removed = self.engine.expire_due(now.wall, EXPIRE_BUDGET, &mut leader.stage.effects);
+        let effects = &mut leader.stage.effects;
+        let before = effects.len();
+        let savepoint = self.engine.begin_unit(effects, Stage::unit_bytes_max(&self.batching));
+        let removed = self.engine.expire_due(now.wall, limits::EXPIRY_UNIT_KEYS_MAX, effects);
+        if effects.has_overflowed() {
+            // A name that is longer than a unit may be: of a log in which an older version, or another limit, has admitted it.
+            self.engine.roll_back(savepoint, effects);
+            tracing::error!(
+                shard = self.shard.0,
+                "the removal of an expired key is longer than a unit may be: the key stays"
+            );
+            return Some(EXPIRE_LOOK_MAX);
+        }
         self.stage(UnitKind::Expiry, before, now);
-        if removed == EXPIRE_BUDGET {
+        let first = self.engine.first_deadline();
+        if removed > 0 && first.is_some_and(|at| at < now.wall) {
+            // The unit was full.
             return Some(Duration::ZERO);
         }
-        let due = self.engine.first_deadline().map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
+        let due = first.map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
         // The wall clock may jump: looked at again after a while however far the deadline is.
         due.map(|due| due.min(EXPIRE_LOOK_MAX).max(self.batching.expire_every))
     }

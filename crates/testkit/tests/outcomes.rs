@@ -33,7 +33,8 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::Loading,
         Refusal::ReadOnly,
         Refusal::OutOfMemory,
-        Refusal::TooLarge,
+        Refusal::TooLarge { bytes_max: 1 },
+        Refusal::KeyTooLong,
         Refusal::NotDurable,
     ];
     for refusal in &refusals {
@@ -47,7 +48,8 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::Loading
             | Refusal::ReadOnly
             | Refusal::OutOfMemory
-            | Refusal::TooLarge
+            | Refusal::TooLarge { .. }
+            | Refusal::KeyTooLong
             | Refusal::NotDurable => {}
         }
         assert_eq!(classify(&error(&refusal.text())), Outcome::Refused, "{}", refusal.text());

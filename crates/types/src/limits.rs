@@ -1,22 +1,42 @@
-//! Named bounds. What happens at a bound is said where it is enforced.
+//! Named bounds. What happens at a bound is said where it is enforced, and for all of them in one table: `crates/LIMITS.md`. A test
+//! compares the two.
 
 use std::time::Duration;
 
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
 /// Largest string value or request argument, bytes (Valkey's `proto-max-bulk-len` default).
-pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// Largest log entry, bytes: a unit of effects over it is refused before it is staged.
-pub const ENTRY_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const VALUE_BYTES_MAX: usize = 512 * MIB;
+/// Longest name of a key, bytes: half an entry, which is what the first version admitted (it counted a name twice). The removal of a
+/// key with such a name always fits one entry, so every key can expire at every format level.
+pub const KEY_BYTES_MAX: usize = 32 * MIB;
+/// Largest unit (one command, one transaction), bytes of encoded effects: a value of the largest size, and twice a name. Over
+/// it everything that the unit has changed is taken back and the client is answered with an error.
+pub const UNIT_BYTES_MAX: usize = 576 * MIB;
+/// Arguments that one transaction queues, bytes: more could not be a unit. At the bound the command is refused and the transaction
+/// with it.
+pub const TRANSACTION_BYTES_MAX: usize = UNIT_BYTES_MAX;
+/// Names that one unit of expired keys removes, bytes; the last one may be longer.
+pub const EXPIRY_UNIT_BYTES_MAX: usize = 256 * KIB;
+/// Keys and fields that one unit of expired keys removes.
+pub const EXPIRY_UNIT_KEYS_MAX: usize = 200;
+/// Largest log entry, bytes of payload. Whoever seals a batch asserts it.
+pub const ENTRY_BYTES_MAX: usize = 64 * MIB;
 /// An open batch is closed once its effects reach this many bytes.
-pub const BATCH_BYTES_SOFT: usize = 256 * 1024;
-/// Batches of one shard that are proposed and not yet committed.
+pub const BATCH_BYTES_SOFT: usize = 256 * KIB;
+/// Log entries of one shard that are proposed and not yet committed.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
 /// Effects staged and not yet committed, bytes: at it the doors stop reading from connections that write.
-pub const OPEN_EFFECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const OPEN_EFFECT_BYTES_MAX: usize = 64 * MIB;
 /// What undo records of these effects may hold, bytes: over it they are dropped, and an undo reads snapshot and log instead.
+/// The records of the unit that runs do not count: it can always be taken back.
 pub const UNDO_BYTES_MAX: usize = 2 * OPEN_EFFECT_BYTES_MAX;
-/// One frame on a link between nodes, bytes; larger entries are cut.
-pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// One frame on a link between nodes, bytes; larger messages are cut.
+pub const FRAME_BYTES_MAX: usize = MIB;
+/// One message between nodes, bytes: the largest entry and what stands around it. A receiver closes the stream over it.
+pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
 /// Entries kept in memory per group behind the newest, bytes; older ones are read from disk.
-pub const LOG_TAIL_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const LOG_TAIL_BYTES_MAX: usize = 32 * MIB;
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);

@@ -8,7 +8,6 @@ use crate::execute::Env;
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
 use fastness_types::WallMs;
-use fastness_types::limits::ENTRY_BYTES_MAX;
 use std::collections::BTreeMap;
 
 /// RESTORE key ttl serialized-value \[REPLACE] \[ABSTTL] \[IDLETIME seconds] \[FREQ frequency]
@@ -46,9 +45,6 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Most bytes of effects: a payload is compressed, and the key is repeated for each deadline of a field.
-const EFFECT_BYTES_MAX: usize = ENTRY_BYTES_MAX / 2;
-
 fn put(
     engine: &mut Engine,
     key: &Key<'_>,
@@ -68,10 +64,6 @@ fn put(
     let mut by_deadline: BTreeMap<Option<WallMs>, Vec<&[u8]>> = BTreeMap::new();
     for (field, value, deadline) in fields.iter().filter(|(.., deadline)| deadline.is_none_or(|at| at >= now)) {
         by_deadline.entry(*deadline).or_default().extend([&field[..], &value[..]]);
-    }
-    let of_pairs: usize = by_deadline.values().flatten().map(|text| text.len() + size_of::<u64>()).sum();
-    if of_pairs + by_deadline.len() * (key.bytes.len() + 2 * size_of::<u64>()) > EFFECT_BYTES_MAX {
-        return Err(CommandError::Fixed("ERR the hash is too large for one log entry"));
     }
     engine.unlink(key, env);
     for (deadline, pairs) in &by_deadline {

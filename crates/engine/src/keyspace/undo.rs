@@ -15,6 +15,7 @@
 //! - Taken back newest first ([`Keyspace::undo`]) they lead through every state that memory was in, to that behind the newest
 //!   batch that was forgotten. Entries, deadlines and the account are then as they were; the number of a table's buckets and times of
 //!   access may differ.
+//! - Records of the unit at hand lie on top, are never dropped, and can be taken back alone ([`Keyspace::undo_unit`]).
 //! - What records hold is at most the bound, and the unit that passed it. At the bound **all** are dropped; records of later units count
 //!   again once every batch that has lost some has committed. Of FLUSHALL the tables of one are held beside the bound: they are
 //!   memory that was in use before, freed later; a second one counts as passing the bound.
@@ -76,6 +77,10 @@ impl Record {
     /// Whether it concerns one entry as a whole, found by its key alone.
     fn is_of_whole(self) -> bool {
         matches!(self, Record::Absent { .. } | Record::Copied | Record::Moved)
+    }
+
+    fn is_flushed(&self) -> bool {
+        matches!(self, Record::Flushed)
     }
 
     /// Bytes that it has in `bytes`.
@@ -426,6 +431,30 @@ impl Keyspace {
         self.take_back(undo.open);
         undo.closed.into_iter().rev().for_each(|group| self.take_back(group));
         Some(undo.stamp)
+    }
+
+    /// Whether a FLUSHALL of the unit at hand has given its tables to an image.
+    pub fn unit_lends_tables(&self) -> bool {
+        let of_unit = |undo: &Undo| undo.open.records[undo.ended..].iter().filter(|record| record.is_flushed()).count();
+        let lends =
+            |undo: &Undo| undo.open.flushed.iter().rev().take(of_unit(undo)).any(|flushed| flushed.tables.is_none());
+        self.undo.as_deref().is_some_and(lends)
+    }
+
+    /// Takes back what has changed since the last unit ended; records of that unit and of those before stay. `lent` are tables that
+    /// an image was given by the unit. Records must be kept: without them memory would hold half a unit.
+    ///
+    /// # Panics
+    /// If no records are kept.
+    pub fn undo_unit(&mut self, lent: Option<Box<[Table]>>) {
+        let mut undo = self.undo.take().expect("a unit that may be taken back leaves records");
+        let ended = undo.ended;
+        let mut unit = undo.open.split_off(ended, Group::default());
+        if let Some(waiting) = unit.flushed.iter_mut().find(|flushed| flushed.tables.is_none()) {
+            waiting.tables = lent;
+        }
+        self.take_back(unit);
+        self.undo = Some(undo);
     }
 
     fn take_back(&mut self, mut group: Group) {

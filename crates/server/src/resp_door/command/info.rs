@@ -336,6 +336,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_open_bytes": shard.open_bytes,
         "durability_batches_committed": shard.batches,
         "durability_units_committed": shard.units,
+        "durability_units_too_large": shard.units_too_large,
         "durability_effect_bytes_committed": shard.effect_bytes,
         "durability_batches_applied": shard.batches_applied,
         "durability_restores": shard.restores,

@@ -1,0 +1,108 @@
+//! The table of limits in `crates/LIMITS.md` and the constants in `src/limits.rs` say the same.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastness_types::limits;
+
+/// A constant as the table writes it.
+trait Written {
+    fn is_written(&self, text: &str) -> bool;
+}
+
+impl Written for usize {
+    fn is_written(&self, text: &str) -> bool {
+        let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+        let unit = match unit {
+            "" => 1,
+            "bytes" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return false,
+        };
+        number.replace(',', "").parse::<usize>().is_ok_and(|number| number * unit == *self)
+    }
+}
+
+impl Written for u64 {
+    fn is_written(&self, text: &str) -> bool {
+        (*self as usize).is_written(text)
+    }
+}
+
+impl Written for std::time::Duration {
+    fn is_written(&self, text: &str) -> bool {
+        let (number, unit) = text.split_once(' ').unwrap_or_default();
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            _ => return false,
+        };
+        number.parse::<u128>().is_ok_and(|number| number * unit_ms == self.as_millis())
+    }
+}
+
+macro_rules! constants {
+    ($($name:ident),* $(,)?) => {
+        BTreeMap::from([$((stringify!($name), Box::new(limits::$name) as Box<dyn Written>)),*])
+    };
+}
+
+/// Every constant of the module; the test says which one is missing here.
+fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
+    constants![
+        VALUE_BYTES_MAX,
+        KEY_BYTES_MAX,
+        UNIT_BYTES_MAX,
+        TRANSACTION_BYTES_MAX,
+        EXPIRY_UNIT_BYTES_MAX,
+        EXPIRY_UNIT_KEYS_MAX,
+        ENTRY_BYTES_MAX,
+        BATCH_BYTES_SOFT,
+        BATCHES_IN_FLIGHT_MAX,
+        OPEN_EFFECT_BYTES_MAX,
+        UNDO_BYTES_MAX,
+        FRAME_BYTES_MAX,
+        MESSAGE_BYTES_MAX,
+        LOG_TAIL_BYTES_MAX,
+        DURABILITY_LAG_MAX,
+    ]
+}
+
+#[test]
+fn the_table_of_limits_is_true() {
+    let constants = constants();
+    let source = include_str!("../src/limits.rs");
+    let in_source = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    for name in in_source {
+        assert!(constants.contains_key(name), "{name} is missing in this test, and maybe in LIMITS.md");
+    }
+    let table = include_str!("../../LIMITS.md");
+    let mut rows = BTreeSet::new();
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, value, bounds, at_the_bound] = cells[..] else { panic!("a row has four cells: {row}") };
+        let name = name.trim_matches('`');
+        let constant = constants.get(name).unwrap_or_else(|| panic!("LIMITS.md names {name}, which is no constant"));
+        assert!(constant.is_written(value), "LIMITS.md says that {name} is {value}");
+        assert!(!bounds.is_empty() && !at_the_bound.is_empty(), "{name}: what it bounds, and what happens then");
+        assert!(rows.insert(name), "{name} has two rows");
+    }
+    for name in constants.keys() {
+        assert!(rows.contains(name), "{name} has no row in LIMITS.md");
+    }
+}
+
+/// What one bound rests on another for.
+#[test]
+fn the_limits_fit_together() {
+    use limits::*;
+    const { assert!(UNIT_BYTES_MAX >= VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX) };
+    const { assert!(KEY_BYTES_MAX < ENTRY_BYTES_MAX) };
+    const { assert!(BATCH_BYTES_SOFT <= ENTRY_BYTES_MAX && EXPIRY_UNIT_BYTES_MAX <= ENTRY_BYTES_MAX) };
+    const { assert!(MESSAGE_BYTES_MAX > ENTRY_BYTES_MAX) };
+    const { assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX) };
+    const { assert!(BATCHES_IN_FLIGHT_MAX >= 1) };
+}
