@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fastness_log::{EntryKind, LogEntry};
-use fastness_types::{DiskId, Epoch, NodeId, Seq};
+use fastness_types::{DiskId, Epoch, FormatLevel, NodeId, Seq};
 use fastness_wire::peer::v1 as pb;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry as _;
@@ -119,14 +119,15 @@ fn disk_in(bytes: &[u8]) -> Result<DiskId, DecodeError> {
 }
 
 pub(crate) fn encode_stored_peer(start: &Start) -> Bytes {
-    let Start { disk, count, mark } = *start;
+    let Start { disk, count, mark, format } = *start;
     let disk = Bytes::copy_from_slice(&disk.0);
-    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: mark })
+    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: mark, format_level: format.0 })
 }
 
 pub(crate) fn decode_stored_peer(bytes: &[u8]) -> Result<Start, DecodeError> {
     let stored = pb::StoredPeer::decode(body(bytes)?)?;
-    Ok(Start { disk: disk_in(&stored.disk)?, count: stored.start_count, mark: stored.start_nonce })
+    let format = FormatLevel::announced(stored.format_level);
+    Ok(Start { disk: disk_in(&stored.disk)?, count: stored.start_count, mark: stored.start_nonce, format })
 }
 
 /// An entry as the log stores it.

@@ -56,9 +56,11 @@ fn a_stored_membership_is_frozen() {
 
 #[test]
 fn a_stored_start_of_a_peer_is_frozen() {
-    let start = Start { disk: DiskId([0xab; 16]), count: 300, mark: 7 };
+    let start = Start { disk: DiskId([0xab; 16]), count: 300, mark: 7, format: FormatLevel::BOUNDS };
     let bytes = encode_stored_peer(&start);
-    assert_eq!(hex(&bytes), "010a10abababababababababababababababab10ac021807");
+    assert_eq!(hex(&bytes), "010a10abababababababababababababababab10ac0218072002");
+    let first_version = decode_stored_peer(&bytes[..bytes.len() - 2]);
+    assert_eq!(first_version, Ok(Start { format: FormatLevel::BASE, ..start }), "as versions without levels wrote it");
     assert_eq!(decode_stored_peer(&bytes), Ok(start));
     assert!(matches!(decode_stored_peer(&bytes[..9]), Err(DecodeError::Malformed(_))));
     assert!(matches!(decode_stored_peer(&[1, 0x10, 5]), Err(DecodeError::Malformed(_))), "no disk");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_log::Log;
-use fastness_types::{BootNs, GroupId, LogIndex, NodeId, Plant};
+use fastness_types::{BootNs, FormatLevel, GroupId, LogIndex, NodeId, Plant};
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
 use tokio::sync::Notify;
 
@@ -131,6 +131,8 @@ impl Consensus {
         if !self.node.add_group(group.clone()) {
             return Err(StartError::Started(id));
         }
+        // Until the members are known.
+        driver.set_format(FormatLevel::BASE);
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
         let machine = Machine::new(group.clone(), log.clone(), found);
         let storage = Storage::new(log, Some(group.clone()));

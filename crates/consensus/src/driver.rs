@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_types::LogIndex;
+use fastness_types::{LogIndex, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::control::GroupControl;
 use crate::group::{Group, Raft};
 use crate::handle::OwnSnapshot;
+use crate::node::NodeCore;
 use crate::status::HandOverError;
 
 /// How long an owner that leads may be not ready before leadership is handed over; also between two attempts.
@@ -42,7 +43,10 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
                 group.stop("the Raft core has died");
                 return;
             },
-            _ = look.tick() => group.look_at_leader(),
+            _ = look.tick() => {
+                group.look_at_leader();
+                publish_format(&group, &raft, control.node());
+            }
             () = group.driver.changed() => {
                 proposed.notify_one();
                 group.owner.send_replace(());
@@ -68,6 +72,14 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
             tokio::spawn(give_up(control.clone()));
         }
     }
+}
+
+/// Publishes the level of forms that every member of the effective membership, learners among them, has announced.
+fn publish_format(group: &Group, raft: &Raft, node: &NodeCore) {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let members = metrics.membership_config.membership().nodes().map(|(member, _)| NodeId(*member));
+    group.driver.set_format(node.identities.lowest_format(members));
 }
 
 /// Makes the owner's newest snapshot openraft's, and has the log purged in front of the one before it. `told` is what

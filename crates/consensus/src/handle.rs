@@ -11,11 +11,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, Plant, Seq, WallMs};
+use fastness_types::{BootNs, Epoch, FormatLevel, GroupId, LogIndex, NodeId, Plant, Seq, WallMs};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -200,6 +200,8 @@ struct Shared {
     /// `None` while no other clock is known.
     wall: ArcSwapOption<TrustedWall>,
     wall_state: AtomicU8,
+    /// See [`GroupHandle::format`].
+    format: AtomicU32,
     // Snapshots.
     own_snapshot: Mutex<Option<OwnSnapshot>>,
     installed: AtomicU64,
@@ -235,6 +237,7 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         draining: AtomicBool::new(false),
         wall: ArcSwapOption::empty(),
         wall_state: AtomicU8::new(WallState::Fine as u8),
+        format: AtomicU32::new(FormatLevel::CURRENT.0),
         own_snapshot: Mutex::new(None),
         installed: AtomicU64::new(0),
         incoming: Mutex::new(None),
@@ -260,6 +263,13 @@ impl GroupHandle {
     #[must_use]
     pub fn role(&self) -> arc_swap::Guard<Arc<Role>> {
         self.shared.role.load()
+    }
+
+    /// The level of forms that every member of the group understands, as far as this node has heard of them: what a higher
+    /// level has introduced must not be written into the group's log or snapshots.
+    #[must_use]
+    pub fn format(&self) -> FormatLevel {
+        FormatLevel(self.shared.format.load(Ordering::Acquire))
     }
 
     /// Resolves after `committed`, the role or the drain request has changed since the last call. One waiter.
@@ -425,6 +435,13 @@ impl GroupDriver {
             self.shared.wall.store(trusted.map(Arc::new));
         }
         if self.shared.wall_state.swap(state as u8, Ordering::AcqRel) != state as u8 {
+            self.shared.owner_wake.notify_one();
+        }
+    }
+
+    /// Publishes the level that every member understands.
+    pub fn set_format(&self, format: FormatLevel) {
+        if self.shared.format.swap(format.0, Ordering::AcqRel) != format.0 {
             self.shared.owner_wake.notify_one();
         }
     }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fastness_log::{Log, WriteError};
-use fastness_types::{ClusterId, DiskId, NodeId, Plant};
+use fastness_types::{ClusterId, DiskId, FormatLevel, NodeId, Plant};
 use fastness_wire::peer::v1::Hello;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -32,13 +32,15 @@ use crate::codec::{self, DecodeError};
 use crate::raft_types::Membership;
 
 /// One start of a node on one of its disks. Two starts with one count and two marks are two copies of one disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) disk: DiskId,
     /// Starts on that disk, this one included.
     pub(crate) count: u64,
     /// Drawn at random.
     pub(crate) mark: u64,
+    /// What the node understands since this start.
+    pub(crate) format: FormatLevel,
 }
 
 impl Start {
@@ -105,8 +107,8 @@ pub(crate) struct Identities {
 }
 
 impl Identities {
-    /// `mark`: another one for each start of a node.
-    pub(crate) fn new(log: Log, mark: u64) -> Result<Identities, (NodeId, DecodeError)> {
+    /// `mark`: another one for each start of a node. `format`: what this node announces.
+    pub(crate) fn new(log: Log, mark: u64, format: FormatLevel) -> Result<Identities, (NodeId, DecodeError)> {
         let identity = log.identity();
         let mut known = HashMap::new();
         for (peer, record) in log.peers() {
@@ -116,7 +118,7 @@ impl Identities {
         Ok(Identities {
             node: identity.node,
             cluster: identity.cluster,
-            own: Start { disk: identity.disk, count: identity.starts, mark },
+            own: Start { disk: identity.disk, count: identity.starts, mark, format },
             log,
             known: Mutex::new(known),
             replaced: Mutex::default(),
@@ -126,6 +128,18 @@ impl Identities {
 
     pub(crate) fn own_disk(&self) -> DiskId {
         self.own.disk
+    }
+
+    /// The lowest level that one of these nodes has announced with its newest start; one that was never heard of is at the
+    /// first. The levels of peers are stored with their starts, so that a restart does not forget those of a node that is down.
+    pub(crate) fn lowest_format(&self, members: impl IntoIterator<Item = NodeId>) -> FormatLevel {
+        let known = self.known.lock();
+        let format = |node: NodeId| {
+            let start = known.get(&node).and_then(|known| known.start);
+            start.map_or(FormatLevel::BASE, |start| start.format)
+        };
+        let others = members.into_iter().filter(|node| *node != self.node);
+        others.map(format).fold(self.own.format, FormatLevel::min)
     }
 
     /// Takes what a membership or the cluster's map says about members' disks.
@@ -165,7 +179,6 @@ impl Identities {
         // Of a start on another disk than the member's the peer is told nothing: it is told of the disk.
         let seen = known.and_then(|known| known.start).filter(|start| disk.is_none_or(|disk| disk == start.disk));
         let bytes = |disk: DiskId| Bytes::copy_from_slice(&disk.0);
-        let seen = seen.unwrap_or_default();
         Hello {
             node: self.node.0,
             cluster: Bytes::copy_from_slice(&self.cluster.0),
@@ -173,10 +186,11 @@ impl Identities {
             start_count: self.own.count,
             start_nonce: self.own.mark,
             listener_disk: disk.map(bytes).unwrap_or_default(),
-            listener_start_disk_seen: bytes(seen.disk),
-            listener_start_count_seen: seen.count,
-            listener_start_nonce_seen: seen.mark,
+            listener_start_disk_seen: bytes(seen.map_or(DiskId::default(), |start| start.disk)),
+            listener_start_count_seen: seen.map_or(0, |start| start.count),
+            listener_start_nonce_seen: seen.map_or(0, |start| start.mark),
             listener_replaced_by: replaced_by.map_or(0, |by| by.0),
+            format_level: self.own.format.0,
         }
     }
 
@@ -192,7 +206,8 @@ impl Identities {
         if let Some(by) = self.replaced_by(peer) {
             return Err(Refusal::Replaced(by));
         }
-        let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, mark: hello.start_nonce };
+        let format = FormatLevel::announced(hello.format_level);
+        let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, mark: hello.start_nonce, format };
         // Before the check, so that whatever is learned after it counts as news to the stream.
         let revision = self.revision.load(Ordering::Acquire);
         if let Some(written) = self.check_peer(peer, start)? {
@@ -242,6 +257,7 @@ impl Identities {
             disk: disk(&hello.listener_start_disk_seen)?,
             count: hello.listener_start_count_seen,
             mark: hello.listener_start_nonce_seen,
+            format: self.own.format,
         };
         if self.own.is_outdone_by(told) && !Plant::OldDiskAccepted.is_on() {
             return Err(Refusal::StopHere(format!(

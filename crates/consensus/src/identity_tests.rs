@@ -10,10 +10,15 @@ const B: NodeId = NodeId(2);
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 fn start(node: NodeId, disk: &MemoryDisk, mark: u64) -> Identities {
+    start_as(node, disk, mark, FormatLevel::CURRENT)
+}
+
+/// As a version that understands forms up to `format`.
+fn start_as(node: NodeId, disk: &MemoryDisk, mark: u64, format: FormatLevel) -> Identities {
     let cipher = Cipher::new(MasterKey::from_bytes(&[1; 32]));
     let options = LogOptions::new(node, CLUSTER);
     let log = Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Thread).unwrap();
-    Identities::new(log, mark).unwrap()
+    Identities::new(log, mark, format).unwrap()
 }
 
 fn stop(node: Identities) {
@@ -45,6 +50,28 @@ async fn members_on_their_disks_hear_each_other_start_after_start() {
         stop(b);
         b = start(B, &disk_b, mark);
     }
+}
+
+#[tokio::test]
+async fn the_lowest_format_is_that_of_the_oldest_member_and_a_restart_remembers_it() {
+    let (disk_a, disk_b) = (MemoryDisk::new(), MemoryDisk::new());
+    let a = start(A, &disk_a, 1);
+    assert_eq!(a.lowest_format([A]), FormatLevel::CURRENT);
+    assert_eq!(a.lowest_format([A, B]), FormatLevel::BASE, "who was never heard of may be of the first version");
+    let b = start_as(B, &disk_b, 1, FormatLevel::BASE);
+    hears(&a, &b).await.unwrap();
+    assert_eq!(a.lowest_format([A, B]), FormatLevel::BASE);
+    stop(b);
+    let b = start(B, &disk_b, 2);
+    hears(&a, &b).await.unwrap();
+    assert_eq!(a.lowest_format([A, B]), FormatLevel::CURRENT, "it was upgraded");
+    stop(b);
+    stop(a);
+    let a = start(A, &disk_a, 2);
+    assert_eq!(a.lowest_format([A, B]), FormatLevel::CURRENT, "though it is down, and this node has started anew");
+    let silent = Hello { format_level: 0, ..start(B, &disk_b, 3).hello(A) };
+    a.heard(B, &silent).await.unwrap();
+    assert_eq!(a.lowest_format([A, B]), FormatLevel::BASE, "a version that announces nothing is the first");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl NodeCore {
         transport: Arc<dyn PeerTransport>,
     ) -> Result<NodeCore, StartError> {
         let mut rng = SmallRng::seed_from_u64(options.seed ^ options.node.0.rotate_left(32));
-        let identities = Identities::new(log.clone(), rng.random());
+        let identities = Identities::new(log.clone(), rng.random(), options.format);
         let identities =
             identities.map_err(|(peer, error)| StartError::Peer { node: peer, reason: error.to_string() })?;
         Ok(NodeCore {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_types::{Az, Clock, ClusterId, NodeId, Plant};
+use fastness_types::{Az, Clock, ClusterId, FormatLevel, NodeId, Plant};
 
 /// Everything about time in consensus. Cluster-wide: a lease that is longer on the leader than the promise on a voter
 /// is unsafe, so all nodes run with the same values.
@@ -120,6 +120,8 @@ pub struct ConsensusOptions {
     /// Seed of consensus' own jitter and of the mark by which peers tell this start from others. Another one for each
     /// start of a node.
     pub seed: u64,
+    /// What this node announces to its peers: [`FormatLevel::CURRENT`], or in tests that of an older version.
+    pub format: FormatLevel,
 }
 
 impl std::fmt::Debug for ConsensusOptions {

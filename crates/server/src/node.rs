@@ -26,7 +26,7 @@ use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::{OrderedStore, StoreError};
 use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
 use fastness_shard::{Batching, SlotSet};
-use fastness_types::{Az, Clock, ClusterId, GroupId, NodeId, ShardId, SystemClock};
+use fastness_types::{Az, Clock, ClusterId, FormatLevel, GroupId, NodeId, ShardId, SystemClock};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -634,6 +634,7 @@ async fn start_consensus(
     let tls = material.for_grpc();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = ConsensusOptions {
+        format: FormatLevel::CURRENT,
         node: shared.node,
         az: shared.az.clone(),
         cluster: shared.cluster,

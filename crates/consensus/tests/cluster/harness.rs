@@ -12,7 +12,9 @@ use fastness_consensus::testing::{MemoryNetwork, MemorySnapshots};
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, Member, Timers};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
-use fastness_types::{Az, BootNs, Clock, ClusterId, DiskId, Epoch, GroupId, LogIndex, NodeId, Seq, WallMs};
+use fastness_types::{
+    Az, BootNs, Clock, ClusterId, DiskId, Epoch, FormatLevel, GroupId, LogIndex, NodeId, Seq, WallMs,
+};
 use parking_lot::Mutex;
 
 pub const GROUP: GroupId = GroupId(1);
@@ -88,6 +90,8 @@ pub struct Cluster {
     pub queue_bytes_max: Option<usize>,
     next_seq: BTreeMap<Epoch, u64>,
     starts: u64,
+    /// Nodes that are started as an older version would be.
+    pub formats: BTreeMap<u64, FormatLevel>,
 }
 
 pub fn ms(ms: u64) -> Duration {
@@ -120,6 +124,7 @@ impl Cluster {
             queue_bytes_max: None,
             next_seq: BTreeMap::new(),
             starts: 0,
+            formats: BTreeMap::new(),
         }
     }
 
@@ -169,6 +174,7 @@ impl Cluster {
         let cipher = Cipher::new(MasterKey::from_bytes(&[3; 32]));
         let log = Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Task { latency }).unwrap();
         let options = ConsensusOptions {
+            format: self.formats.get(&id).copied().unwrap_or(FormatLevel::CURRENT),
             node: NodeId(id),
             az: Az::from(format!("az{id}").as_str()),
             cluster: CLUSTER,

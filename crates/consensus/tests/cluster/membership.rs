@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::harness::*;
 use fastness_consensus::{Approach, ApproachError, AzRule, Goal, GroupStatus, Member};
-use fastness_types::NodeId;
+use fastness_types::{FormatLevel, NodeId};
 
 /// `new` in the place of `old`, as whoever knows both of them says.
 fn goal(cluster: &Cluster, old: u64, new: &Member) -> Goal {
@@ -284,4 +284,25 @@ async fn a_node_that_was_replaced_is_not_listened_to_and_stops() {
     assert!(reason.contains(&format!("node {dead} was replaced by node 4")), "{reason}");
     cluster.kill(dead).await;
     write(&mut cluster, "undisturbed").await;
+}
+
+/// A form that the newest version has introduced is written once every member understands it.
+#[tokio::test(start_paused = true)]
+async fn a_group_is_at_the_level_of_its_oldest_member() {
+    let mut cluster = Cluster::new(3);
+    cluster.formats.insert(3, FormatLevel::BASE);
+    cluster.start_all().await;
+    let all_at =
+        |level| move |cluster: &Cluster| cluster.nodes.values().all(|node| node.handle.format() == level).then_some(());
+    tokio::time::sleep(ms(1_000)).await;
+    all_at(FormatLevel::BASE)(&cluster).expect("node 3 is of an older version");
+    cluster.kill(3).await;
+    tokio::time::sleep(ms(1_000)).await;
+    all_at(FormatLevel::BASE)(&cluster).expect("it is still a member");
+    cluster.formats.clear();
+    cluster.start(3).await;
+    cluster.within(ms(5_000), all_at(FormatLevel::CURRENT)).await.expect("all are upgraded");
+    cluster.kill(3).await;
+    tokio::time::sleep(ms(1_000)).await;
+    all_at(FormatLevel::CURRENT)(&cluster).expect("one that is down is as it was");
 }

@@ -13,7 +13,7 @@ use fastness_consensus::{
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, GroupLog, Log, LogOptions, MasterKey, WriterDriver, inspect};
 use fastness_shard::{Batching, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
-use fastness_types::{Az, Clock, ClusterId, GroupId, HashSeed, LogIndex, NodeId, SLOTS, ShardId};
+use fastness_types::{Az, Clock, ClusterId, FormatLevel, GroupId, HashSeed, LogIndex, NodeId, SLOTS, ShardId};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use tokio::sync::mpsc;
@@ -156,6 +156,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         }
     };
     let options = ConsensusOptions {
+        format: FormatLevel::CURRENT,
         node: node.id,
         az: node.az.clone(),
         cluster: CLUSTER,
