@@ -367,13 +367,13 @@ async fn supervise(dir: &Path) -> Result<()> {
 
 async fn stop(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
-    let running: Vec<_> = settings.nodes().filter_map(|node| process::of_node(&folder, node)).collect();
+    let running: Vec<_> = settings.nodes().filter_map(|node| process::left_of_node(&folder, node)).collect();
     if socket::ask(&folder, &Request::Shutdown)?.is_none() {
         // The supervisor was killed: its nodes are ended without it.
         running.iter().for_each(|process| supervisor::end(process, false));
     }
     let mut until = Instant::now() + END_PATIENCE;
-    while running.iter().any(process::ProcessId::is_alive) {
+    while !running.iter().all(process::ProcessId::is_gone) {
         if Instant::now() >= until {
             running.iter().for_each(|process| supervisor::end(process, true));
             until += END_PATIENCE;
@@ -446,7 +446,7 @@ async fn node_end(node: &NodeArgument, kill: bool) -> Result<()> {
         supervisor::end(&process, kill);
     }
     let until = Instant::now() + END_PATIENCE;
-    while process.is_alive() {
+    while !process.is_gone() {
         ensure!(
             Instant::now() < until,
             "node {} does not end; its log: {}",

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use fastness_testkit::ports::Ports;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Nothing here takes so long; past it something is broken.
@@ -99,8 +100,8 @@ fn ask(port: u16, command: &str) -> Option<String> {
 }
 
 fn end(pid: i64) {
-    let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(status.success());
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
 }
 
 #[test]
@@ -148,6 +149,28 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     }
+}
+
+/// Whoever starts the cluster does not wait for the kernel to take the killed processes apart: the start does.
+#[test]
+fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
+    let cluster = Cluster::start(&["--shards", "1"]);
+    let primary = cluster.primary().unwrap();
+    assert_eq!(ask(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
+    for _ in 0..4 {
+        let pids: Vec<_> = (1..=3).map(|node| cluster.pid(node).unwrap()).collect();
+        pids.iter().for_each(|pid| end(*pid));
+        succeed(&["dev", "--detach"], &cluster.dir);
+        for (node, pid) in (1..=3).zip(pids) {
+            let now = cluster.pid(node).unwrap();
+            assert_ne!(now, pid, "the killed process of node {node} counts as running");
+        }
+    }
+    let primary = until("no primary", || cluster.primary());
+    assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
+    // Of one node, and by the command for one.
+    end(cluster.pid(2).unwrap());
+    succeed(&["dev", "node", "start", "2"], &cluster.dir);
 }
 
 /// Whoever could count the vote of a wiped disk was started again itself, and remembers.

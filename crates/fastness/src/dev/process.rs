@@ -2,6 +2,10 @@
 //!
 //! A process id alone may name a stranger after the node has died, or after a reboot. So a node's process is known by its
 //! id, the time it was started (in the kernel's ticks since boot) and the boot; a signal is sent only if all three match.
+//!
+//! A killed process does not disappear at once. From the moment it is sent SIGKILL it runs none of its own code, but until
+//! its last thread has left the kernel it still holds its ports and the lock on its data. [`Presence`] tells the two
+//! apart: a dying process does not count as running, and its successor starts only when it is gone.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -14,6 +18,11 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, write_atomically};
 
+/// SIGKILL in the masks of `/proc/PID/status`.
+const SIGKILL_BIT: u64 = 1 << 8;
+/// The kernel's flag of a task that exits.
+const PF_EXITING: u64 = 4;
+
 /// One process, never mistaken for another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -23,50 +32,103 @@ pub struct ProcessId {
     boot_id: String,
 }
 
+/// How much of a process is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It runs, or is stopped by a signal and will resume.
+    Running,
+    /// It was killed, or is exiting: it serves nothing any more, but may still hold its ports and its data's lock.
+    Dying,
+    /// It holds nothing any more; at most a zombie is left that nobody has waited for.
+    Gone,
+}
+
 impl ProcessId {
-    /// The process that has this id now.
+    /// The process that has this id now, unless it is gone.
     pub fn now(pid: i32) -> Option<ProcessId> {
-        let (state, start_ticks) = state_and_start(pid)?;
-        let ended = match state {
-            'X' => true,
-            'Z' => threads(pid) <= 1,
-            _ => false,
-        };
-        (!ended).then(|| ProcessId { pid, start_ticks, boot_id: boot_id() })
+        let id = identity(pid)?;
+        (id.presence() != Presence::Gone).then_some(id)
     }
 
-    /// Whether it still runs (or is stopped by a signal). A zombie does not, unless it has threads left: while one of them
-    /// ends a system call (an fsync), the process still holds its ports and its data's lock.
-    pub fn is_alive(&self) -> bool {
-        ProcessId::now(self.pid).as_ref() == Some(self)
+    /// How much of it is left.
+    pub fn presence(&self) -> Presence {
+        if identity(self.pid).as_ref() == Some(self) { presence(self.pid) } else { Presence::Gone }
+    }
+
+    /// Whether it runs (or is stopped by a signal).
+    pub fn is_running(&self) -> bool {
+        self.presence() == Presence::Running
+    }
+
+    /// Whether it holds nothing any more.
+    pub fn is_gone(&self) -> bool {
+        self.presence() == Presence::Gone
     }
 
     /// Sends a signal, if it is still this process.
     pub fn signal(&self, signal: Signal) {
-        if self.is_alive()
+        if !self.is_gone()
             && let Some(pid) = Pid::from_raw(self.pid)
         {
-            // It may end between the look and the signal; then there is nothing to do.
+            // It may end between the check and the signal; then there is nothing to do.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
-/// State and start time out of `/proc/PID/stat`, whose second field may hold anything in parentheses.
-fn state_and_start(pid: i32) -> Option<(char, u64)> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+fn identity(pid: i32) -> Option<ProcessId> {
+    let stat = Stat::of(pid)?;
+    Some(ProcessId { pid, start_ticks: stat.start_ticks, boot_id: boot_id() })
 }
 
-/// Threads that have not ended, the first one always counted.
-fn threads(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+fn presence(pid: i32) -> Presence {
+    let Some(stat) = Stat::of(pid) else { return Presence::Gone };
+    match stat.state {
+        'X' => Presence::Gone,
+        // While one of its threads ends a system call (an fsync), a zombie still holds files.
+        'Z' if threads(pid).count() <= 1 => Presence::Gone,
+        'Z' => Presence::Dying,
+        _ if stat.is_exiting || threads(pid).any(|thread| kill_is_pending(pid, thread)) => Presence::Dying,
+        _ => Presence::Running,
+    }
 }
 
-fn parse_stat(stat: &str) -> Option<(char, u64)> {
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // The state is field 3, the start time field 22.
-    Some((state, fields.nth(18)?.parse().ok()?))
+/// Whether a thread was sent SIGKILL and has not seen it yet. The kernel sends it to every thread of a process that is
+/// killed. A thread that has just taken it shows this no more and not yet that it exits, so all threads are asked.
+fn kill_is_pending(pid: i32, thread: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).unwrap_or_default();
+    status.lines().any(|line| {
+        let pending = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"));
+        pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & SIGKILL_BIT != 0)
+    })
+}
+
+/// The threads that have not ended; the first one is always counted.
+fn threads(pid: i32) -> impl Iterator<Item = i32> {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// What `/proc/PID/stat` says, whose second field may hold anything in parentheses.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    is_exiting: bool,
+    start_ticks: u64,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Stat> {
+        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Stat> {
+        let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+        // The state is field 3, the kernel's flags are field 9, the start time is field 22.
+        let state = fields.next()?.chars().next()?;
+        let flags: u64 = fields.nth(5)?.parse().ok()?;
+        Some(Stat { state, is_exiting: flags & PF_EXITING != 0, start_ticks: fields.nth(12)?.parse().ok()? })
+    }
 }
 
 fn boot_id() -> String {
@@ -75,8 +137,13 @@ fn boot_id() -> String {
 
 /// The process of a node, if it runs.
 pub fn of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
+    left_of_node(folder, node).filter(ProcessId::is_running)
+}
+
+/// The process of a node, if it runs or is still dying.
+pub fn left_of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
     let text = std::fs::read(folder.run_file(node)).ok()?;
-    serde_json::from_slice::<ProcessId>(&text).ok().filter(ProcessId::is_alive)
+    serde_json::from_slice::<ProcessId>(&text).ok().filter(|process| !process.is_gone())
 }
 
 /// Starts a node: this same binary as `server --config FILE`, in a process group of its own (a Ctrl-C in the terminal is
@@ -109,28 +176,54 @@ mod tests {
     #[test]
     fn the_stat_line_is_read_whatever_the_name() {
         let stat = "42 (a) b ( c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
-        assert_eq!(parse_stat(stat), Some(('S', 987_654)));
-        assert_eq!(parse_stat("42 (x"), None);
-        assert_eq!(parse_stat("42 (x) S 1"), None);
+        let read = Stat { state: 'S', is_exiting: false, start_ticks: 987_654 };
+        assert_eq!(Stat::parse(stat), Some(read));
+        assert!(Stat::parse(&stat.replace("4194304", "4194308")).unwrap().is_exiting);
+        assert_eq!(Stat::parse("42 (x"), None);
+        assert_eq!(Stat::parse("42 (x) S 1"), None);
     }
 
     #[test]
-    fn this_process_is_alive_and_a_namesake_is_not() {
+    fn this_process_is_running_and_a_namesake_is_not() {
         let own = ProcessId::now(std::process::id() as i32).unwrap();
-        assert!(own.is_alive());
-        assert!(!ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() }.is_alive());
-        assert!(!ProcessId { boot_id: "other".into(), ..own }.is_alive());
+        assert!(own.is_running());
+        for other in [
+            ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() },
+            ProcessId { boot_id: "other".into(), ..own.clone() },
+        ] {
+            assert_eq!(other.presence(), Presence::Gone);
+        }
+    }
+
+    /// However long the kernel takes to end it: it is looked at right after the signal was sent.
+    #[test]
+    fn a_process_that_was_sent_sigkill_does_not_run_from_that_moment_on() {
+        for _ in 0..50 {
+            let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+            let id = ProcessId::now(child.id() as i32).unwrap();
+            assert!(id.is_running());
+            id.signal(Signal::KILL);
+            assert!(!id.is_running());
+            while !id.is_gone() {
+                std::thread::yield_now();
+            }
+            // A zombie that nobody has waited for is gone.
+            child.wait().unwrap();
+            assert!(id.is_gone());
+        }
     }
 
     #[test]
-    fn a_child_that_ended_is_dead_before_it_is_waited_for() {
+    fn a_stopped_process_is_running() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let id = ProcessId::now(child.id() as i32).unwrap();
-        assert!(id.is_alive());
-        id.signal(Signal::KILL);
-        while id.is_alive() {
+        id.signal(Signal::STOP);
+        while Stat::of(id.pid).unwrap().state != 'T' {
             std::thread::yield_now();
         }
+        assert!(id.is_running());
+        id.signal(Signal::KILL);
+        assert!(!id.is_running());
         child.wait().unwrap();
     }
 }

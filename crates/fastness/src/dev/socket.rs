@@ -15,8 +15,9 @@ use super::folder::Folder;
 pub const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// The kernel's limit for a socket's path, with its final zero.
 const PATH_BYTES_MAX: usize = 107;
-/// The supervisor answers at once; if it does not, it is stopped or broken.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The supervisor answers at once, or, if a start waits for dying processes, within 10 s; if it does not, it is stopped or
+/// broken.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What can be asked of a supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

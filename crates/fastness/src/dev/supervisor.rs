@@ -4,6 +4,8 @@
 //! Rules:
 //! - One supervisor per folder: it holds `dev.lock`.
 //! - It never starts a node again by itself: a node that was killed stays dead until someone asks for it.
+//! - A node that is dying (see [`process::Presence`]) does not count as running. Whoever asks for it meanwhile waits, for
+//!   [`DYING_MAX`] at most, until the old process has let go of its data and ports.
 //! - Nodes outlive it if it is killed; the next one adopts what runs.
 //! - It ends when no node runs any more, and when the folder is gone (then it ends the nodes first).
 
@@ -37,10 +39,21 @@ const IDLE_MAX: Duration = Duration::from_secs(20);
 const END_MAX: Duration = Duration::from_secs(20);
 /// How long a new supervisor waits for one that is just ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a start waits for processes of the same nodes that are dying. Below [`socket::ANSWER_TIMEOUT`].
+const DYING_MAX: Duration = Duration::from_secs(10);
+/// How often it looks while a start waits for them.
+const LOOK_DYING: Duration = Duration::from_millis(5);
 /// Questions that wait at once.
 const QUESTIONS_MAX: usize = 8;
 
 type Question = (Request, oneshot::Sender<Response>);
+
+/// A start that waits for dying processes.
+struct Start {
+    nodes: Vec<u64>,
+    answer: oneshot::Sender<Response>,
+    until: Instant,
+}
 
 /// A node's process, adopted or our own child (which must be waited for).
 struct Running {
@@ -49,10 +62,11 @@ struct Running {
 }
 
 impl Running {
-    fn is_alive(&mut self) -> bool {
+    /// Whether the process holds nothing any more. Our own child is waited for then.
+    fn is_gone(&mut self) -> bool {
         match &mut self.child {
-            Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => self.process.is_alive(),
+            Some(child) => !matches!(child.try_wait(), Ok(None)),
+            None => self.process.is_gone(),
         }
     }
 }
@@ -61,7 +75,10 @@ struct Supervisor {
     binary: PathBuf,
     folder: Folder,
     settings: Settings,
+    /// Those that run, and those that are dying.
     running: BTreeMap<u64, Running>,
+    /// Starts that wait for dying processes.
+    starts: Vec<Start>,
     /// When it must be over, once the end has been asked for.
     ending: Option<Instant>,
     /// Whether a node was ever started or adopted.
@@ -88,8 +105,15 @@ pub async fn lock(folder: &Folder) -> Result<Option<File>> {
 pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let (questions_in, mut questions) = mpsc::channel(QUESTIONS_MAX);
-    let mut supervisor =
-        Supervisor { binary, folder: folder.clone(), settings, running: BTreeMap::new(), ending: None, used: false };
+    let mut supervisor = Supervisor {
+        binary,
+        folder: folder.clone(),
+        settings,
+        running: BTreeMap::new(),
+        starts: Vec::new(),
+        ending: None,
+        used: false,
+    };
     supervisor.adopt();
     supervisor.write_file()?;
     let listener = UnixListener::from_std(socket::listen(&folder)?)?;
@@ -102,11 +126,11 @@ pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> 
 }
 
 impl Supervisor {
-    /// Takes over nodes that an earlier supervisor has left running.
+    /// Takes over nodes that an earlier supervisor has left, those that are dying too: their data is still locked.
     fn adopt(&mut self) {
         for node in self.settings.nodes() {
-            if let Some(process) = process::of_node(&self.folder, node) {
-                self.used = true;
+            if let Some(process) = process::left_of_node(&self.folder, node) {
+                self.used |= process.is_running();
                 self.running.insert(node, Running { process, child: None });
             }
         }
@@ -121,17 +145,16 @@ impl Supervisor {
             tokio::select! {
                 _ = child_ended.recv() => {}
                 _ = tick.tick() => {}
-                Some((request, answer)) = questions.recv() => {
-                    // Whoever asked may have gone away.
-                    let _ = answer.send(self.answer(request));
-                }
+                () = tokio::time::sleep(LOOK_DYING), if !self.starts.is_empty() => {}
+                Some((request, answer)) = questions.recv() => self.answer(request, answer),
                 _ = terminate.recv() => self.end_all(),
                 _ = interrupt.recv() => self.end_all(),
                 _ = hangup.recv() => self.end_all(),
             }
             self.look()?;
+            self.start_waiting();
             let idle = !self.used && Instant::now() < idle_until && self.ending.is_none();
-            if self.running.is_empty() && !idle {
+            if self.running.is_empty() && self.starts.is_empty() && !idle {
                 return Ok(());
             }
         }
@@ -141,11 +164,11 @@ impl Supervisor {
     fn look(&mut self) -> Result<()> {
         let before = self.running.len();
         self.running.retain(|node, running| {
-            let alive = running.is_alive();
-            if !alive {
+            let gone = running.is_gone();
+            if gone {
                 tracing::info!(node, pid = running.process.pid, "node has ended");
             }
-            alive
+            !gone
         });
         if !self.folder.settings().exists() {
             tracing::info!("the folder is gone, so are the nodes");
@@ -164,20 +187,38 @@ impl Supervisor {
         ClusterFile::of(&self.folder, &self.settings, &pids)?.write(&self.folder)
     }
 
-    fn answer(&mut self, request: Request) -> Response {
+    fn answer(&mut self, request: Request, answer: oneshot::Sender<Response>) {
         let result = match request {
-            Request::Start(nodes) => self.start(&nodes),
-            Request::End { node, kill } => self.end(node, kill).map(|()| Vec::new()),
-            Request::Reload => self.reload().map(|()| Vec::new()),
+            Request::Start(nodes) => {
+                self.starts.push(Start { nodes, answer, until: Instant::now() + DYING_MAX });
+                return;
+            }
+            Request::End { node, kill } => self.end(node, kill),
+            Request::Reload => self.reload(),
             Request::Shutdown => {
                 self.end_all();
-                Ok(Vec::new())
+                Ok(())
             }
         };
-        match result {
-            Ok(started) => Response { started, error: None },
-            Err(error) => Response { started: Vec::new(), error: Some(format!("{error:#}")) },
+        // Whoever asked may have gone away.
+        let _ = answer.send(response_of(result.map(|()| Vec::new())));
+    }
+
+    /// Performs the starts that need not wait any more.
+    fn start_waiting(&mut self) {
+        let now = Instant::now();
+        for start in std::mem::take(&mut self.starts) {
+            if self.ending.is_none() && now < start.until && start.nodes.iter().any(|node| self.is_dying(*node)) {
+                self.starts.push(start);
+                continue;
+            }
+            // Whoever asked may have gone away.
+            let _ = start.answer.send(response_of(self.start(&start.nodes)));
         }
+    }
+
+    fn is_dying(&self, node: u64) -> bool {
+        self.running.get(&node).is_some_and(|running| !running.process.is_running())
     }
 
     /// Also a node that was replaced meanwhile and runs still is looked after: it ends by itself.
@@ -193,6 +234,12 @@ impl Supervisor {
         nodes.iter().try_for_each(|node| self.settings.check_node(*node))?;
         // Deaths that were not noticed yet.
         self.look()?;
+        if let Some(node) = nodes.iter().find(|node| self.is_dying(**node)) {
+            bail!(
+                "node {node} was killed, and its process still holds its data after {} s: is its disk stalled?",
+                DYING_MAX.as_secs()
+            );
+        }
         let dead: Vec<u64> = nodes.iter().copied().filter(|node| !self.running.contains_key(node)).collect();
         self.check_ports(&dead)?;
         node_config::write(&self.folder, &self.settings, &dead)?;
@@ -241,6 +288,13 @@ impl Supervisor {
             self.ending = Some(Instant::now() + END_MAX);
             self.running.values().for_each(|running| end(&running.process, false));
         }
+    }
+}
+
+fn response_of(result: Result<Vec<u64>>) -> Response {
+    match result {
+        Ok(started) => Response { started, error: None },
+        Err(error) => Response { started: Vec::new(), error: Some(format!("{error:#}")) },
     }
 }
 
