@@ -36,6 +36,7 @@ command -v make >/dev/null || missing+=(make)
 have_libclang || missing+=(libclang)
 if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    command -v git >/dev/null || missing+=(git)
     # Only root can cut networks, lose power and set clocks in tests; for others those are left out, with a line that says so.
     if [[ "$(id -u)" == 0 ]]; then
         command -v iptables >/dev/null || missing+=(iptables)

@@ -10,6 +10,7 @@ pub mod observe;
 pub mod partition;
 pub mod plants;
 pub mod ports;
+pub mod programs;
 pub mod proof;
 pub mod sim;
 pub mod soak;

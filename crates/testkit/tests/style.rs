@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use fastness_testkit::programs::{self, Source};
 
 /// Clarity is lost in the few very long files; past this a file is cut along its concerns.
 const LINES_MAX: usize = 800;
@@ -88,6 +91,48 @@ fn names_say_what_is_inside() {
         let file = name.rsplit('/').next().unwrap();
         EMPTY_NAMES.contains(&file).then(|| format!("{name}: a name that says nothing")).into_iter().collect()
     });
+}
+
+/// A bare machine has only what the smallest installation and `deploy/setup/system.sh` put there.
+#[test]
+fn no_test_starts_a_program_that_the_set_up_does_not_install() {
+    // What starts a program that is named in place. Cut in two, so that this file passes too.
+    const STARTS: &[&str] = &[concat!("Command::", "new(\""), concat!(" run", "(\""), concat!(" command", "(\"")];
+    let mut used = BTreeSet::new();
+    each_source(|name, text| {
+        let mut wrong = Vec::new();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.contains("clap")) {
+            for start in STARTS {
+                let Some(program) = line.split(start).nth(1).and_then(|rest| rest.split('"').next()) else { continue };
+                if !programs::PROGRAMS.iter().any(|(known, _)| *known == program) {
+                    wrong.push(format!("{name}:{}: {program} is not among testkit's programs.rs", number + 1));
+                }
+                used.insert(program.to_owned());
+            }
+        }
+        wrong
+    });
+    assert!(used.len() > 5, "found only {used:?}");
+    let set_up = crates_folder().parent().unwrap().join("deploy/setup/system.sh");
+    let set_up = std::fs::read_to_string(set_up).unwrap();
+    for (program, source) in programs::PROGRAMS {
+        if let Source::SetUp(package) = source {
+            let installs = |line: &str| line.contains(&format!("command -v {program} ")) && line.contains(package);
+            assert!(set_up.lines().any(installs), "{program} ({package}) is not installed by system.sh");
+        }
+    }
+    // Python's tests start fastness and the clients alone.
+    let clients = crates_folder().parent().unwrap().join("tests/clients");
+    for file in std::fs::read_dir(clients).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = if file.extension().is_some_and(|e| e == "py") {
+            std::fs::read_to_string(&file).unwrap()
+        } else {
+            continue;
+        };
+        for word in ["subprocess.run([\"", "subprocess.Popen([\"", "os.system(", "shell=True"] {
+            assert!(!text.contains(word), "{}: {word}", file.display());
+        }
+    }
 }
 
 /// `tests/SCHEDULES.md` names a directed test for every schedule, `tests/FINDINGS.md` one for what was found.
