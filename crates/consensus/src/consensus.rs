@@ -17,6 +17,7 @@ use crate::identity::{self, disks};
 use crate::machine::Machine;
 use crate::network::NetworkFactory;
 use crate::node::NodeCore;
+use crate::observed::Observed;
 use crate::options::{ConsensusOptions, Timers};
 use crate::placement::Member;
 use crate::proposer;
@@ -153,6 +154,12 @@ impl Consensus {
         runtime.spawn(proposer::run(group.clone(), self.log.clone(), wake.clone()));
         runtime.spawn(driver::run(control.clone(), wake));
         Ok((handle, control))
+    }
+
+    /// What was observed of peers.
+    #[must_use]
+    pub fn observed(&self) -> Arc<Observed> {
+        self.node.observed.clone()
     }
 
     /// Whether the log's disk stands still: what this node leads is handed over then.

@@ -302,6 +302,18 @@ impl GroupHandle {
         self.shared.applied.store(index.0, Ordering::Release);
     }
 
+    /// How far the owner has reported that it has applied.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        LogIndex(self.shared.applied.load(Ordering::Acquire))
+    }
+
+    /// Whether the owner has reported that it could serve.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Acquire)
+    }
+
     /// Reports whether the owner could serve as primary soon (restored and close to the committed index). A
     /// replica that is not ready does not campaign, and hands over if it leads.
     pub fn report_ready(&self, ready: bool) {
@@ -415,6 +427,16 @@ impl GroupDriver {
     /// Publishes how far a snapshot has come that is being received.
     pub fn set_incoming(&self, incoming: Option<IncomingBytes>) {
         *self.shared.incoming.lock() = incoming;
+    }
+
+    /// Whether this node leads under a lease at `now`, and its owner has applied what earlier leaders committed: what it knows is
+    /// the newest that was ever acknowledged.
+    #[must_use]
+    pub fn is_authority(&self, now: BootNs) -> bool {
+        match &**self.shared.role.load() {
+            Role::Leader { lease, first } => lease.holds(now) && self.applied() >= *first,
+            Role::Follower { .. } | Role::Stopped { .. } => false,
+        }
     }
 
     /// The owner's applied position.

@@ -31,6 +31,7 @@ mod machine;
 mod membership;
 mod network;
 mod node;
+pub mod observed;
 mod options;
 pub mod placement;
 mod proposer;

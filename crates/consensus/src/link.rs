@@ -145,8 +145,10 @@ impl Link {
                     tracing::info!(peer = %self.peer, class = ?self.class, "a peer is reached again");
                 }
                 self.state.lock().connected = true;
+                self.observe(&node, true);
                 self.serve(&node, stream, heard).await;
                 self.disconnected();
+                self.observe(&node, false);
                 Ok::<_, TransportError>(())
             };
             tokio::select! {
@@ -162,6 +164,13 @@ impl Link {
             pause = (pause * 2).min(PAUSE_MAX);
         }
         self.disconnected();
+    }
+
+    /// The heartbeat's stream is the one by which peers are observed.
+    fn observe(&self, node: &NodeCore, connected: bool) {
+        if self.class == Class::Heartbeat {
+            node.observed.set_connected(self.peer, connected);
+        }
     }
 
     /// Tells the log when a peer cannot be reached, once for each reason, not at each attempt.
@@ -229,7 +238,7 @@ impl Link {
                         tracing::debug!(peer = %self.peer, class = ?self.class, "nothing heard: stream given up");
                         return;
                     }
-                    self.state.lock().ping_due = Some(node.ping(self.class));
+                    self.state.lock().ping_due = Some(node.ping(self.peer, self.class));
                 }
             }
         }

@@ -19,6 +19,7 @@ use crate::codec;
 use crate::group::Group;
 use crate::identity::{Heard, Identities, Refusal};
 use crate::link::Link;
+use crate::observed::Observed;
 use crate::options::ConsensusOptions;
 use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
@@ -40,6 +41,7 @@ pub(crate) struct NodeCore {
     pub(crate) log: Log,
     pub(crate) identities: Arc<Identities>,
     clocks: Clocks,
+    pub(crate) observed: Arc<Observed>,
     /// Wakes the heartbeat out of turn.
     pub(crate) beat: Arc<Notify>,
     rng: Mutex<SmallRng>,
@@ -67,6 +69,7 @@ impl NodeCore {
             log,
             identities: Arc::new(identities),
             clocks: Clocks::new(options.clock_offset_max),
+            observed: Arc::new(Observed::new(options.clock.clone())),
             options,
             transport,
             groups: RwLock::default(),
@@ -183,21 +186,50 @@ impl NodeCore {
 
     /// Asks whether the peer is there, and on the heartbeat's stream, where nothing waits behind anything large, for its
     /// time.
-    pub(crate) fn ping(&self, class: Class) -> Bytes {
+    pub(crate) fn ping(&self, peer: NodeId, class: Class) -> Bytes {
         let stamp = if class == Class::Heartbeat { self.now().0 } else { 0 };
+        if stamp != 0 {
+            self.observed.pinged(peer);
+        }
         codec::encode(&pb::Ping { stamp })
     }
 
     pub(crate) fn pong(&self, ping: Bytes) -> Bytes {
         // Whatever was asked, this node is there.
         let stamp = pb::Ping::decode(ping).map_or(0, |ping| ping.stamp);
-        codec::encode(&pb::Pong { stamp, wall_ms: self.options.clock.wall().0 })
+        let wall_ms = self.options.clock.wall().0;
+        // Who asks for the time asks for where the replicas stand, too.
+        let replicas = if stamp == 0 { Vec::new() } else { self.replicas() };
+        codec::encode(&pb::Pong {
+            stamp,
+            wall_ms,
+            reports: stamp != 0,
+            replicas,
+            settings_version: self.observed.own_settings(),
+            leads_control: stamp != 0 && self.is_control_authority(),
+        })
+    }
+
+    fn is_control_authority(&self) -> bool {
+        self.group(GroupId::CONTROL).is_some_and(|group| group.driver.is_authority(self.now()))
+    }
+
+    /// What this node reports of its replicas.
+    fn replicas(&self) -> Vec<pb::PongReplica> {
+        let groups = self.groups.read();
+        let report = |group: &Arc<Group>| pb::PongReplica {
+            group: group.id.0,
+            applied: group.driver.applied().0,
+            ready: group.driver.ready(),
+        };
+        groups.values().map(report).collect()
     }
 
     pub(crate) fn ponged(&self, peer: NodeId, pong: Bytes) {
         match pb::Pong::decode(pong) {
             Ok(pong) if pong.stamp != 0 => {
                 self.clocks.measured(peer, WallMs(pong.wall_ms), BootNs(pong.stamp), self.now());
+                self.observed.ponged(peer, &pong);
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%peer, %error, "a pong cannot be understood"),
@@ -210,6 +242,9 @@ impl NodeCore {
         let trusted = self.clocks.judge(self.options.clock.as_ref(), alone);
         let wall = self.clocks.wall();
         self.groups().iter().for_each(|group| group.driver.set_wall(trusted, wall));
+        if self.is_control_authority() {
+            self.observed.set_control_heard(self.now());
+        }
     }
 
     // ---- the lease's answers ---------------------------------------------------------------------------------------

@@ -260,8 +260,9 @@ const fn counter(name: &'static str, of: fn(&Snapshot, &Usage) -> f64) -> Figure
     Figure { name, kind: "counter", of }
 }
 
-fn follows(s: &Snapshot) -> bool {
-    matches!(s.shard.standing, Standing::Replica { leader: Some(_) })
+/// How long ago a replica's primary was heard, if it answers.
+fn primary_heard(s: &Snapshot) -> Option<std::time::Duration> {
+    s.primary_link.silent.filter(|_| s.primary_link.alive)
 }
 
 #[rustfmt::skip]
@@ -285,8 +286,8 @@ const FIGURES: &[Figure] = &[
     counter("redis_expired_keys_total", |s, _| s.figures.lookups.expired as f64),
     counter("redis_evicted_keys_total", |_, _| 0.0),
     gauge("redis_connected_slaves", |s, _| s.replicas as f64),
-    gauge("redis_master_last_io_seconds_ago", |s, _| if follows(s) { 0.0 } else { -1.0 }),
-    gauge("redis_master_link_up", |s, _| f64::from(u8::from(follows(s)))),
+    gauge("redis_master_last_io_seconds_ago", |s, _| primary_heard(s).map_or(-1.0, |ago| ago.as_secs_f64().floor())),
+    gauge("redis_master_link_up", |s, _| f64::from(u8::from(primary_heard(s).is_some()))),
     gauge("redis_loading_dump_file", |s, _| f64::from(u8::from(s.shard.restoring))),
     gauge("fastness_restore_total_bytes", |s, _| s.shard.loading.map_or(0, |loading| loading.total_bytes) as f64),
     gauge("fastness_restore_loaded_bytes", |s, _| s.shard.loading.map_or(0, |loading| loading.loaded_bytes) as f64),

@@ -179,6 +179,7 @@ impl Node {
                 return Err(error);
             }
         };
+        shared.set_observed(consensus.observed());
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             shared,

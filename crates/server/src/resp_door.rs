@@ -84,6 +84,7 @@ impl ReplicaDoor {
         let leader = |shard: ShardId| -> Option<NodeId> { self.node.leader(shard) };
         let own = (self.node.node, self.shard_id);
         let durability = self.node.mode(self.shard_id).map_or(map.durability, |mode| mode.in_force);
-        Some(look(&View { map, leader: &leader, own, durability, tls, offset, healthy }))
+        let observe = |node: NodeId, shard: ShardId| self.node.observe(node, shard);
+        Some(look(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset, healthy }))
     }
 }

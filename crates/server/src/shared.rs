@@ -1,19 +1,21 @@
 //! What all threads of one node share: who it is, its options, the newest map, who leads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fastness_consensus::handle::{GroupHandle, Role};
+use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
 use fastness_control::ClusterMap;
-use fastness_types::{Az, ClusterId, Durability, NodeId, ShardId};
+use fastness_types::{Az, ClusterId, Durability, GroupId, NodeId, ShardId};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::lab::Lab;
+use crate::topology::{Health, Observation};
 
 /// The version that clients are told (`valkey_version`): the one whose behaviour is followed.
 pub const VALKEY_VERSION: &str = "9.1.0";
@@ -48,6 +50,8 @@ pub struct NodeShared {
     told: RwLock<BTreeMap<ShardId, NodeId>>,
     /// Of this node's replicas, as they have reported last.
     modes: RwLock<BTreeMap<ShardId, ModeReport>>,
+    /// What consensus has observed of peers; `None` until it has started: they count as failed.
+    observed: OnceLock<Arc<Observed>>,
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
@@ -96,6 +100,7 @@ impl NodeShared {
             groups: RwLock::default(),
             told: RwLock::default(),
             modes: RwLock::default(),
+            observed: OnceLock::new(),
             lab,
             phase: watch::Sender::new(Phase::Running),
         })
@@ -127,6 +132,52 @@ impl NodeShared {
                 Role::Stopped { .. } => None,
             },
             None => self.told.read().get(&shard).copied(),
+        }
+    }
+
+    /// Says where what is observed of peers is found.
+    pub fn set_observed(&self, observed: Arc<Observed>) {
+        // Consensus starts once.
+        let _ = self.observed.set(observed);
+    }
+
+    /// What was observed of a peer.
+    #[must_use]
+    pub fn peer(&self, node: NodeId) -> PeerObservation {
+        self.observed.get().map_or_else(PeerObservation::default, |observed| observed.peer(node))
+    }
+
+    /// What was observed of a node's replica of a shard. Of this node's own replicas it is what they have reported last.
+    #[must_use]
+    pub fn observe(&self, node: NodeId, shard: ShardId) -> Observation {
+        let loading = ReplicaReport::default();
+        let health = |alive: bool, report: ReplicaReport| match (alive, report.ready) {
+            (false, _) => Health::Failed,
+            (true, true) => Health::Online,
+            (true, false) => Health::Loading,
+        };
+        if node == self.node {
+            let groups = self.groups.read();
+            let report = |group: &GroupHandle| ReplicaReport { applied: group.applied(), ready: group.ready() };
+            let report = groups.get(&shard).map_or(loading, report);
+            let offset = report.applied.0;
+            return Observation {
+                health: health(true, report),
+                offset,
+                connected: true,
+                ping_sent: 0,
+                pong_received: 0,
+            };
+        }
+        let peer = self.peer(node);
+        let report = self.observed.get().and_then(|observed| observed.replica(node, GroupId::from(shard)));
+        let report = report.unwrap_or(loading);
+        Observation {
+            health: health(peer.alive, report),
+            offset: report.applied.0,
+            connected: peer.connected,
+            ping_sent: peer.ping_sent.0,
+            pong_received: peer.pong_received.0,
         }
     }
 

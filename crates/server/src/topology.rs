@@ -4,9 +4,11 @@
 //! - To a client each replica is one cluster node with one role, one name and one port.
 //! - A TLS client is told TLS ports, any other one plaintext ports; a replica without such a port is left out of what
 //!   that client is told.
-//! - A replica that takes another one's place and does not have all data yet is not named in CLUSTER SLOTS, which clients choose
-//!   replicas from; CLUSTER SHARDS calls it loading.
-//! - All nodes with the same map and the same leaders write the same view, in the same order.
+//! - What is said of a replica is what this node has observed of it ([`Observation`]), as Valkey does: CLUSTER SLOTS, from which clients
+//!   choose replicas to read from, names a primary and those replicas that could serve by their own word. CLUSTER SHARDS and NODES name
+//!   all, and say which have failed and which are loading (one that takes another one's place among them).
+//! - All nodes with the same map, the same leaders and the same observations write the same view, in the same order.
+//! - A node decides alone whether another one has failed. So nothing is ever `pfail`, which in Valkey is a suspicion that others have to share.
 
 use std::fmt::Write as _;
 
@@ -16,12 +18,52 @@ use fastness_types::{Durability, NodeId, SLOTS, ShardId, Slot};
 
 use crate::names;
 
+/// How a replica does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It could serve, by its own word.
+    Online,
+    /// Its node answers, and it cannot serve yet.
+    Loading,
+    /// Its node does not answer.
+    Failed,
+}
+
+impl Health {
+    /// As CLUSTER SHARDS says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Online => "online",
+            Health::Loading => "loading",
+            Health::Failed => "fail",
+        }
+    }
+}
+
+/// What was observed of a replica and its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observation {
+    /// How it does.
+    pub health: Health,
+    /// How far it has applied the log, by its own word.
+    pub offset: u64,
+    /// Whether this node has a connection to it.
+    pub connected: bool,
+    /// When the ping was sent that its node has not answered, ms since the Unix epoch; 0: none.
+    pub ping_sent: u64,
+    /// When its node answered last, likewise.
+    pub pong_received: u64,
+}
+
 /// What one client is told, from one replica's point of view.
 pub struct View<'a> {
     /// The map.
     pub map: &'a ClusterMap,
     /// Who leads a shard as far as this node knows.
     pub leader: &'a dyn Fn(ShardId) -> Option<NodeId>,
+    /// What was observed of a node's replica of a shard.
+    pub observe: &'a dyn Fn(NodeId, ShardId) -> Observation,
     /// The replica that is asked.
     pub own: (NodeId, ShardId),
     /// The mode in force on the asked replica.
@@ -39,31 +81,45 @@ struct Replica<'a> {
     node: &'a NodeInfo,
     shard: &'a ShardMap,
     primary: bool,
+    seen: Observation,
 }
 
 impl View<'_> {
     /// The replicas of a shard, the primary first.
     fn replicas<'v>(&'v self, shard: &'v ShardMap) -> Vec<Replica<'v>> {
         let primary = self.primary_of(shard);
-        let mut replicas: Vec<_> = self
-            .map
-            .members_of(shard.id)
-            .map(|node| Replica { node, shard, primary: Some(node.id) == primary })
-            .collect();
+        let mut replicas: Vec<_> =
+            self.map.members_of(shard.id).map(|node| self.replica(node, shard, Some(node.id) == primary)).collect();
         // Stable: the others stay in the map's order.
         replicas.sort_by_key(|replica| !replica.primary);
         replicas
     }
 
-    /// Who leads, or who should: clients need somebody to ask, and are redirected from there.
-    fn primary_of(&self, shard: &ShardMap) -> Option<NodeId> {
-        let settled = || shard.members.iter().copied().find(|node| !self.map.is_arriving(*node));
-        (self.leader)(shard.id).filter(|node| shard.has(*node)).or_else(settled)
+    fn replica<'v>(&self, node: &'v NodeInfo, shard: &'v ShardMap, primary: bool) -> Replica<'v> {
+        let mut seen = (self.observe)(node.id, shard.id);
+        if self.own == (node.id, shard.id) {
+            seen.offset = self.offset;
+            seen.health = if self.healthy { seen.health } else { Health::Loading };
+        }
+        // It may be without part of its data still.
+        if !primary && self.map.is_arriving(node.id) && seen.health == Health::Online {
+            seen.health = Health::Loading;
+        }
+        Replica { node, shard, primary, seen }
     }
 
-    /// Whether the replica may be without part of its data still.
-    fn is_arriving(&self, replica: &Replica<'_>) -> bool {
-        !replica.primary && self.map.is_arriving(replica.node.id)
+    /// Who leads, or who should: clients need somebody to ask, and are redirected from there.
+    fn primary_of(&self, shard: &ShardMap) -> Option<NodeId> {
+        let settled = || shard.members.iter().copied().filter(|node| !self.map.is_arriving(*node));
+        let alive = |node: &NodeId| (self.observe)(*node, shard.id).health != Health::Failed;
+        let leader = (self.leader)(shard.id).filter(|node| shard.has(*node));
+        leader.or_else(|| settled().find(alive)).or_else(|| settled().next())
+    }
+
+    /// Whether a shard has a primary that answers.
+    fn is_led(&self, shard: &ShardMap) -> bool {
+        let leader = (self.leader)(shard.id).filter(|node| shard.has(*node));
+        leader.is_some_and(|node| (self.observe)(node, shard.id).health != Health::Failed)
     }
 
     fn port(&self, replica: &Replica<'_>) -> Option<u16> {
@@ -86,7 +142,7 @@ impl View<'_> {
         // One that is leaving may lead for a moment still.
         let leaving = || self.map.leaving().iter().find(|node| node.id == primary);
         let node = self.map.node(primary).or_else(leaving)?;
-        let port = self.port(&Replica { node, shard, primary: true })?;
+        let port = self.port(&self.replica(node, shard, true))?;
         Some(format!("{}:{port}", node.announce_host))
     }
 
@@ -94,7 +150,7 @@ impl View<'_> {
     pub fn write_slots(&self, out: &mut ReplyBuf) {
         out.array(self.map.shards.len());
         for shard in &self.map.shards {
-            let named = |r: &Replica<'_>| self.port(r).is_some() && !self.is_arriving(r);
+            let named = |r: &Replica<'_>| self.port(r).is_some() && (r.primary || r.seen.health == Health::Online);
             let replicas: Vec<_> = self.replicas(shard).into_iter().filter(named).collect();
             out.array(2 + replicas.len());
             out.integer(i64::from(shard.first.0));
@@ -152,8 +208,7 @@ impl View<'_> {
             text(out, "hostname", &replica.node.announce_hostname);
         }
         text(out, "role", if replica.primary { "master" } else { "replica" });
-        let loading = self.is_arriving(replica) || self.is_own(replica) && !self.healthy;
-        text(out, "health", if loading { "loading" } else { "online" });
+        text(out, "health", replica.seen.health.name());
         text(out, "availability-zone", &replica.node.az.0);
         for (name, port) in [("port", replica.plain_port()), ("tls-port", replica.tls_port())] {
             if let Some(port) = port {
@@ -163,7 +218,7 @@ impl View<'_> {
             }
         }
         out.bulk("replication-offset");
-        out.integer(if self.is_own(replica) { self.offset as i64 } else { 0 });
+        out.integer(replica.seen.offset as i64);
         out.finish_map(place, pairs + 1);
     }
 
@@ -212,14 +267,21 @@ impl View<'_> {
         if self.is_own(replica) {
             line.push_str("myself,");
         }
-        let epoch = replica.shard.config_epoch;
+        let (epoch, seen) = (replica.shard.config_epoch, replica.seen);
+        let fail = if seen.health == Health::Failed { ",fail" } else { "" };
+        let role = if replica.primary { "master" } else { "slave" };
+        let primary = match replica.primary {
+            true => "-".to_owned(),
+            false => {
+                let primary = self.primary_of(replica.shard).unwrap_or_default();
+                names::replica(self.map.cluster_id, primary, replica.shard.id)
+            }
+        };
+        let link = if seen.connected { "connected" } else { "disconnected" };
+        let (ping, pong) = (seen.ping_sent, seen.pong_received);
+        let _ = write!(line, "{role}{fail} {primary} {ping} {pong} {epoch} {link}");
         if replica.primary {
-            let (first, last) = (replica.shard.first.0, replica.shard.last.0);
-            let _ = write!(line, "master - 0 0 {epoch} connected {first}-{last}");
-        } else {
-            let primary = self.primary_of(replica.shard).unwrap_or_default();
-            let primary = names::replica(self.map.cluster_id, primary, replica.shard.id);
-            let _ = write!(line, "slave {primary} 0 0 {epoch} connected");
+            let _ = write!(line, " {}-{}", replica.shard.first.0, replica.shard.last.0);
         }
         line
     }
@@ -227,17 +289,23 @@ impl View<'_> {
     /// CLUSTER INFO.
     #[must_use]
     pub fn info(&self) -> String {
-        let replicas: usize = self.map.shards.iter().map(|shard| shard.members.len()).sum();
+        let replicas: Vec<_> = self.map.shards.iter().flat_map(|shard| self.replicas(shard)).collect();
+        let failed = || replicas.iter().filter(|replica| replica.seen.health == Health::Failed);
+        let (failed, failed_primaries) = (failed().count(), failed().filter(|replica| replica.primary).count());
+        let slots = |shard: &ShardMap| usize::from(shard.last.0 - shard.first.0) + 1;
+        let slots_ok: usize = self.map.shards.iter().filter(|shard| self.is_led(shard)).map(slots).sum();
         let epoch = self.map.shards.iter().map(|shard| shard.config_epoch).max().unwrap_or_default();
         let own_epoch = self.map.shard(self.own.1).map_or(0, |shard| shard.config_epoch);
         format!(
-            "cluster_state:{}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{SLOTS}\r\n\
-             cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_nodes_pfail:0\r\ncluster_nodes_fail:0\r\n\
-             cluster_voting_nodes_pfail:0\r\ncluster_voting_nodes_fail:0\r\ncluster_known_nodes:{replicas}\r\n\
+            "cluster_state:{}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{slots_ok}\r\n\
+             cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\ncluster_nodes_pfail:0\r\ncluster_nodes_fail:{failed}\r\n\
+             cluster_voting_nodes_pfail:0\r\ncluster_voting_nodes_fail:{failed_primaries}\r\ncluster_known_nodes:{}\r\n\
              cluster_size:{}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{own_epoch}\r\n\
              cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
              total_cluster_links_buffer_limit_exceeded:0\r\ncluster_durability:{}\r\ncluster_durability_wished:{}\r\n",
             if self.is_ok() { "ok" } else { "fail" },
+            SLOTS - slots_ok,
+            replicas.len(),
             self.map.shards.len(),
             self.durability,
             self.map.durability,
@@ -315,7 +383,102 @@ pub(crate) mod tests {
         let leader = |shard: ShardId| (shard == ShardId(1)).then_some(NodeId(3));
         let own = (NodeId(1), ShardId(1));
         let durability = Durability::Async;
-        look(&View { map, leader: &leader, own, durability, tls, offset: 5, healthy: true })
+        let observe = |_: NodeId, _: ShardId| ONLINE;
+        look(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset: 5, healthy: true })
+    }
+
+    const ONLINE: Observation =
+        Observation { health: Health::Online, offset: 4, connected: true, ping_sent: 0, pong_received: 77 };
+
+    /// As node 1 sees it, which leads shard 1, while node 2 does not answer and node 3 is as `health` says.
+    fn with_failures<T>(health: Health, look: impl Fn(&View<'_>) -> T) -> T {
+        let map = map();
+        let leader = |shard: ShardId| Some(NodeId(u64::from(shard.0)));
+        let observe = |node: NodeId, _: ShardId| match node.0 {
+            1 => Observation { pong_received: 0, ..ONLINE },
+            2 => Observation { health: Health::Failed, offset: 3, connected: false, ping_sent: 99, ..ONLINE },
+            _ => Observation { health, ..ONLINE },
+        };
+        let own = (NodeId(1), ShardId(1));
+        let durability = Durability::Sync;
+        look(&View {
+            map: &map,
+            leader: &leader,
+            observe: &observe,
+            own,
+            durability,
+            tls: false,
+            offset: 5,
+            healthy: true,
+        })
+    }
+
+    #[test]
+    fn slots_leave_out_replicas_that_have_failed_or_cannot_serve_and_keep_every_primary() {
+        let named = |health| {
+            let slots = with_failures(health, |view| decoded(|out| view.write_slots(out)));
+            let hosts = |shard: &Value| -> Vec<Value> {
+                items(shard)[2..].iter().map(|replica| items(replica)[0].clone()).collect()
+            };
+            items(&slots).iter().map(hosts).collect::<Vec<_>>()
+        };
+        let hosts = |ids: &[u64]| ids.iter().map(|id| Value::Bulk(format!("10.0.0.{id}").into())).collect::<Vec<_>>();
+        // Node 2 leads shard 2 as far as is known: whoever asks has to be sent somewhere.
+        assert_eq!(named(Health::Online), [hosts(&[1, 3]), hosts(&[2, 3, 1])]);
+        assert_eq!(named(Health::Loading), [hosts(&[1]), hosts(&[2, 1])]);
+        assert_eq!(named(Health::Failed), [hosts(&[1]), hosts(&[2, 1])]);
+    }
+
+    #[test]
+    fn shards_and_nodes_say_who_has_failed_as_valkey_does() {
+        let shards = with_failures(Health::Loading, |view| decoded(|out| view.write_shards(out)));
+        let text = format!("{shards:?}");
+        let count = |word: &str| text.matches(&format!("{:?}", Value::Bulk(word.into()))).count();
+        assert_eq!((count("online"), count("loading"), count("fail")), (2, 2, 2));
+        let nodes = with_failures(Health::Online, |view| view.nodes());
+        let line = |at: &str| nodes.lines().find(|line| line.contains(at)).unwrap().splitn(3, ' ').nth(2).unwrap();
+        let one = nodes.lines().next().unwrap().split(' ').next().unwrap();
+        assert_eq!(line("10.0.0.1:7000"), "myself,master - 0 0 1 connected 0-8191");
+        assert_eq!(line("10.0.0.2:7000"), format!("slave,fail {one} 99 77 1 disconnected"));
+        assert_eq!(line("10.0.0.3:7000"), format!("slave {one} 0 77 1 connected"));
+        assert_eq!(line("10.0.0.2:7001"), "master,fail - 99 77 2 disconnected 8192-16383");
+    }
+
+    #[test]
+    fn info_counts_failed_nodes_and_the_slots_without_a_primary() {
+        let info = with_failures(Health::Online, |view| view.info());
+        for line in [
+            "cluster_state:ok",
+            "cluster_slots_ok:8192",
+            "cluster_slots_fail:8192",
+            "cluster_nodes_fail:2",
+            "cluster_voting_nodes_fail:1",
+            "cluster_known_nodes:6",
+        ] {
+            assert!(info.lines().any(|l| l == line), "{line}: {info}");
+        }
+    }
+
+    #[test]
+    fn without_a_known_leader_somebody_who_answers_is_named_as_primary() {
+        let map = map();
+        let (leader, own, durability) = (|_: ShardId| None, (NodeId(1), ShardId(1)), Durability::Sync);
+        let observe = |node: NodeId, _: ShardId| match node.0 {
+            2 => Observation { health: Health::Failed, ..ONLINE },
+            _ => ONLINE,
+        };
+        let view = View {
+            map: &map,
+            leader: &leader,
+            observe: &observe,
+            own,
+            durability,
+            tls: false,
+            offset: 5,
+            healthy: true,
+        };
+        assert_eq!(view.address(Slot(9000), None), Some("10.0.0.3:7001".into()));
+        assert!(view.info().contains("cluster_slots_ok:0\r\n"));
     }
 
     fn decoded(write: impl Fn(&mut ReplyBuf)) -> Value {
@@ -396,8 +559,8 @@ pub(crate) mod tests {
         assert_eq!(lines.len(), 6);
         let own = lines.iter().find(|line| line.contains("myself")).unwrap();
         let primary = lines[0].split(' ').next().unwrap();
-        assert!(lines[0].contains("10.0.0.3:7000@9003 master - 0 0 1 connected 0-8191"), "{}", lines[0]);
-        assert!(own.contains(&format!("10.0.0.1:7000@9001 myself,slave {primary} 0 0 1 connected")), "{own}");
+        assert!(lines[0].contains("10.0.0.3:7000@9003 master - 0 77 1 connected 0-8191"), "{}", lines[0]);
+        assert!(own.contains(&format!("10.0.0.1:7000@9001 myself,slave {primary} 0 77 1 connected")), "{own}");
         let replicas = with_view(false, |view| view.replicas_of(primary).unwrap().unwrap());
         assert_eq!(replicas.len(), 2);
         assert!(with_view(false, |view| view.replicas_of("0").is_none()));

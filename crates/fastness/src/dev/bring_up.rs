@@ -15,6 +15,8 @@ use crate::admin::{Admin, Credentials};
 
 /// All nodes must answer, and all shards take writes, within this.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nodes that take writes may take to hear of each other's replicas.
+const ACQUAINTANCE_MAX: Duration = Duration::from_secs(5);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(50);
 /// Lines of a dead node's log that are shown.
@@ -48,7 +50,23 @@ pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -
     for shard in 1..=settings.shards {
         takes_writes(folder, settings, shard, nodes, until).await?;
     }
+    know_each_other(settings, nodes).await?;
     Ok(warnings)
+}
+
+/// Waits until every node knows that every replica can serve, so that whoever reads the topology now finds all of them. A cluster that
+/// takes writes is up without it, so this is bounded.
+async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
+    let until = Instant::now() + ACQUAINTANCE_MAX;
+    let all: usize = nodes.iter().map(|node| settings.shards_on(*node).count()).sum();
+    for &node in nodes {
+        let Some(shard) = settings.shards_on(node).next() else { continue };
+        let port = settings.ports_of(node)?.plaintext + shard as u16 - 1;
+        while probe::online(port).await.is_none_or(|online| online < all) && Instant::now() < until {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until one node answers its admin door.

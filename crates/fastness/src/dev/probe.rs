@@ -30,6 +30,24 @@ async fn exchange(port: u16, command: &[&str]) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
+/// How many replicas the node at this port knows to be able to serve (CLUSTER SHARDS); `None` if it does not answer in time.
+pub async fn online(port: u16) -> Option<usize> {
+    let counted = async {
+        let mut stream = TcpStream::connect((HOST, port)).await.ok()?;
+        stream.write_all(&[encode(&["CLUSTER", "SHARDS"]), encode(&["PING"])].concat()).await.ok()?;
+        let mut bytes = Vec::new();
+        // The second reply ends the first.
+        while !bytes.ends_with(b"+PONG\r\n") {
+            let error = bytes.starts_with(b"-") && bytes.ends_with(b"\r\n");
+            if error || stream.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+        }
+        Some(String::from_utf8_lossy(&bytes).matches("\r\nonline\r\n").count())
+    };
+    tokio::time::timeout(PATIENCE, counted).await.ok()?
+}
+
 fn encode(command: &[&str]) -> Vec<u8> {
     let words = command.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
     [format!("*{}\r\n", command.len())].into_iter().chain(words).collect::<String>().into_bytes()

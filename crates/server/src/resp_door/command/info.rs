@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fastness_consensus::observed::PeerObservation;
 use fastness_engine::{Engine, KeyspaceStats, Stats};
 use fastness_shard::{LoadInfo, PauseKind, ShardInfo, Standing};
 use fastness_types::{Durability, NodeId};
@@ -18,6 +19,7 @@ use crate::process::{Usage, human};
 use crate::resp_door::ReplicaDoor;
 use crate::resp_door::stats::CommandStats;
 use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
+use crate::topology::Health;
 
 /// The sections in their order; `true`: part of a bare INFO.
 const SECTIONS: [(&str, bool, Write); 15] = [
@@ -98,6 +100,8 @@ pub struct Snapshot {
     pub commands: Vec<(&'static str, CommandStats)>,
     /// Replicas that follow this primary.
     pub replicas: usize,
+    /// On a replica: whether its primary answers, and how long ago it did.
+    pub primary_link: PeerObservation,
 }
 
 /// Takes a snapshot. On the loop's thread.
@@ -107,7 +111,8 @@ pub fn snapshot(replica: &ReplicaDoor) -> Snapshot {
     let shard = replica.shard.info();
     let clients = replica.clients.all();
     Snapshot {
-        replicas: if role::is_primary(&shard) { replicas(replica, false).len() } else { 0 },
+        replicas: if role::is_primary(&shard) { followers(replica) } else { 0 },
+        primary_link: primary_link(replica, &shard),
         shard,
         figures: replica.shard.with_engine(|engine| Figures::of(engine)),
         clients: clients.len(),
@@ -158,6 +163,14 @@ macro_rules! lines {
     ($text:expr, $title:literal $(, $name:literal: $value:expr)* $(,)?) => {{
         let text: &mut String = $text;
         text.push_str(concat!("# ", $title, "\r\n"));
+        $( let _ = write!(text, concat!($name, ":{}\r\n"), $value); )*
+    }};
+}
+
+/// Appends more lines to a section.
+macro_rules! more {
+    ($text:expr $(, $name:literal: $value:expr)* $(,)?) => {{
+        let text: &mut String = $text;
         $( let _ = write!(text, concat!($name, ":{}\r\n"), $value); )*
     }};
 }
@@ -414,22 +427,32 @@ fn replication(facts: &Facts<'_>, text: &mut String) {
         for (i, replica) in replicas.iter().enumerate() {
             let _ = write!(
                 text,
-                "slave{i}:ip={},port={},state=online,offset={},lag=0,type=replica\r\n",
-                replica.host, replica.port, replica.offset
+                "slave{i}:ip={},port={},state={},offset={},lag={},type=replica\r\n",
+                replica.host,
+                replica.port,
+                if replica.online { "online" } else { "send_bulk" },
+                replica.offset,
+                replica.lag.as_secs()
             );
         }
     } else {
-        let known = matches!(shard.standing, Standing::Replica { leader: Some(_) });
+        let link = primary_link(facts.replica, shard);
         let (host, port) = primary(facts.replica, facts.tls).unwrap_or_default();
+        let silent = link.silent.map_or(-1, |silent| silent.as_secs() as i64);
         lines!(text, "Replication",
             "role": "slave",
             "master_host": host,
             "master_port": port,
-            "master_link_status": if known { "up" } else { "down" },
-            "master_last_io_seconds_ago": if known { 0 } else { -1 },
+            "master_link_status": if link.alive { "up" } else { "down" },
+            "master_last_io_seconds_ago": if link.alive { silent } else { -1 },
             "master_sync_in_progress": u8::from(shard.restoring),
             "slave_read_repl_offset": shard.committed.0,
             "slave_repl_offset": offset,
+        );
+        if !link.alive {
+            let _ = write!(text, "master_link_down_since_seconds:{silent}\r\n");
+        }
+        more!(text,
             "slave_priority": 100,
             "slave_read_only": 1,
             "replica_announced": 1,
@@ -515,15 +538,27 @@ fn settings(facts: &Facts<'_>, text: &mut String) {
     }
 }
 
+/// What was observed of the primary of a replica here.
+pub(super) fn primary_link(replica: &ReplicaDoor, shard: &ShardInfo) -> PeerObservation {
+    match shard.standing {
+        Standing::Replica { leader: Some(leader) } => replica.node.peer(leader),
+        _ => PeerObservation::default(),
+    }
+}
+
 /// A replica as its primary shows it.
 pub(super) struct Follower {
     pub(super) host: String,
     pub(super) port: u16,
+    /// Whether it could serve, by its own word; else it is being brought up.
+    pub(super) online: bool,
+    /// How long ago it was heard last.
+    pub(super) lag: Duration,
     /// Log position it is known to hold on stable storage.
     pub(super) offset: u64,
 }
 
-/// The other members of this shard.
+/// The other members of this shard that answer: as in Valkey, one that does not is no replica until it comes back.
 pub(super) fn replicas(replica: &ReplicaDoor, tls: bool) -> Vec<Follower> {
     let status = replica.group.status();
     let map = replica.node.map.load();
@@ -533,9 +568,17 @@ pub(super) fn replicas(replica: &ReplicaDoor, tls: bool) -> Vec<Follower> {
         .filter(|node| node.id != replica.node.node)
         .filter_map(|node| {
             let port = port(node, replica, tls)?;
-            Some(Follower { host: node.announce_host.clone(), port, offset: offset(node.id) })
+            let seen = replica.node.observe(node.id, replica.shard_id);
+            let lag = replica.node.peer(node.id).silent.filter(|_| seen.health != Health::Failed)?;
+            let (host, online) = (node.announce_host.clone(), seen.health == Health::Online);
+            Some(Follower { host, port, online, lag, offset: offset(node.id) })
         })
         .collect()
+}
+
+/// How many follow, whatever ports they have.
+fn followers(replica: &ReplicaDoor) -> usize {
+    replicas(replica, false).len().max(replicas(replica, true).len())
 }
 
 /// Host and port of this shard's primary.

@@ -15,7 +15,9 @@ pub(super) fn is_primary(info: &ShardInfo) -> bool {
 pub(super) fn role(call: Call<'_, '_>) {
     let info = call.shard.info();
     if is_primary(&info) {
-        let replicas = super::info::replicas(call.replica, call.client.tls);
+        // As in Valkey, of those that follow only those that have everything.
+        let mut replicas = super::info::replicas(call.replica, call.client.tls);
+        replicas.retain(|replica| replica.online);
         call.out.array(3);
         call.out.bulk("master");
         call.out.integer(info.applied.0 as i64);
@@ -34,6 +36,7 @@ pub(super) fn role(call: Call<'_, '_>) {
     call.out.bulk(host);
     call.out.integer(i64::from(port));
     call.out.bulk(match info.standing {
+        Standing::Replica { leader: Some(leader) } if !call.replica.node.peer(leader).alive => "connect",
         Standing::Replica { leader: Some(_) } if info.restoring => "sync",
         Standing::Replica { leader: Some(_) } => "connected",
         _ => "connect",

@@ -1,0 +1,140 @@
+//! What nodes tell clients about replicas is what they observe: within 2 s of a death every other node says so, in every command that
+//! names replicas, and a replica is named again once it can serve.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_resp::value::Value;
+use fastness_testkit::cluster::{Cluster, Options};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Within this everybody has noticed a death.
+const NOTICED_MAX: Duration = Duration::from_secs(2);
+
+/// What one node says of the replicas of shard 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    /// Ports that CLUSTER SLOTS names.
+    slots: usize,
+    /// As CLUSTER SHARDS says: online, loading, fail.
+    health: [usize; 3],
+    /// Lines of CLUSTER NODES with the flag `fail`, and with a link that is down.
+    failed: usize,
+    disconnected: usize,
+    /// `cluster_nodes_fail`.
+    nodes_fail: usize,
+    /// On a primary: entries of ROLE, `connected_slaves`, and those that are online in INFO.
+    followers: Option<[usize; 3]>,
+}
+
+async fn ask(cluster: &Cluster, node: u64) -> Result<Told> {
+    let mut client = cluster.connect(node, 1, TIMEOUT).await?;
+    let text = |value: Value| String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned();
+    let Value::Array(slots) = client.call(&[b"CLUSTER", b"SLOTS"]).await? else { anyhow::bail!("no slots") };
+    let Value::Array(first) = &slots[0] else { anyhow::bail!("no slot range") };
+    let shards = format!("{:?}", client.call(&[b"CLUSTER", b"SHARDS"]).await?);
+    let health = ["online", "loading", "fail"];
+    let health = health.map(|word| shards.matches(&format!("{:?}", Value::Bulk(word.into()))).count());
+    let nodes = text(client.call(&[b"CLUSTER", b"NODES"]).await?);
+    let of = |part: &str| nodes.lines().filter(|line| line.contains(part)).count();
+    let info = text(client.call(&[b"CLUSTER", b"INFO"]).await?);
+    let nodes_fail = info.lines().find_map(|line| line.strip_prefix("cluster_nodes_fail:"));
+    let replication = text(client.call(&[b"INFO", b"replication"]).await?);
+    let followers = match client.call(&[b"ROLE"]).await? {
+        Value::Array(role) => match role.get(2) {
+            Some(Value::Array(replicas)) => {
+                let connected = replication.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
+                let online =
+                    replication.lines().filter(|line| line.contains(",state=online,") && line.contains(",lag=0,"));
+                Some([replicas.len(), connected.context("no connected_slaves")?.parse()?, online.count()])
+            }
+            _ => None,
+        },
+        other => anyhow::bail!("{other:?}"),
+    };
+    Ok(Told {
+        slots: first.len() - 2,
+        health,
+        failed: of(",fail "),
+        disconnected: of(" disconnected"),
+        nodes_fail: nodes_fail.context("no cluster_nodes_fail")?.parse()?,
+        followers,
+    })
+}
+
+/// Waits until these nodes say that `alive` replicas of three are there, one of the nodes being the primary.
+async fn until_told(cluster: &Cluster, nodes: &[u64], primary: u64, alive: usize, patience: Duration) -> Result<()> {
+    let until = Instant::now() + patience;
+    for &node in nodes {
+        let dead = 3 - alive;
+        let expected = Told {
+            slots: alive,
+            health: [alive, 0, dead],
+            failed: dead,
+            disconnected: dead,
+            nodes_fail: dead,
+            followers: (node == primary).then_some([alive - 1; 3]),
+        };
+        loop {
+            let told = ask(cluster, node).await?;
+            if told == expected {
+                break;
+            }
+            ensure!(Instant::now() < until, "node {node} says {told:?}, which should be {expected:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_replica_leaves_the_topology_within_two_seconds_and_is_named_again_once_it_serves() -> Result<()> {
+    let cluster = Cluster::start(&Options::default())?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    until_told(&cluster, &[1, 2, 3], primary, 3, PATIENCE).await?;
+    let (victim, other) = (primary % 3 + 1, (primary + 1) % 3 + 1);
+    cluster.kill(victim)?;
+    until_told(&cluster, &[primary, other], primary, 2, NOTICED_MAX).await?;
+    // The link of a replica to a primary that answers.
+    let mut client = cluster.connect(other, 1, TIMEOUT).await?;
+    let info = client.call(&[b"INFO", b"replication"]).await?;
+    let info = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+    ensure!(info.contains("master_link_status:up\r\nmaster_last_io_seconds_ago:0\r\n"), "{info}");
+
+    tokio::task::block_in_place(|| cluster.start_node(victim))?;
+    until_told(&cluster, &[1, 2, 3], primary, 3, PATIENCE).await?;
+
+    // A node that stands still is as good as dead to clients.
+    cluster.pause(victim)?;
+    until_told(&cluster, &[primary, other], primary, 2, NOTICED_MAX).await?;
+    cluster.resume(victim)?;
+    until_told(&cluster, &[1, 2, 3], primary, 3, PATIENCE).await
+}
+
+/// Of two nodes that are left without a third and a fourth, which were a majority with one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_primary_is_dead_says_that_its_link_is_down() -> Result<()> {
+    let cluster = Cluster::start(&Options::default())?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let (second, left) = (primary % 3 + 1, (primary + 1) % 3 + 1);
+    cluster.kill(second)?;
+    cluster.kill(primary)?;
+    let until = Instant::now() + NOTICED_MAX;
+    let mut client = cluster.connect(left, 1, TIMEOUT).await?;
+    loop {
+        let info = client.call(&[b"INFO", b"replication"]).await?;
+        let info = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+        let cluster_info = client.call(&[b"CLUSTER", b"INFO"]).await?;
+        let cluster_info = String::from_utf8_lossy(cluster_info.as_bytes().unwrap_or_default()).into_owned();
+        let fails = ["cluster_slots_ok:0", "cluster_slots_fail:16384", "cluster_nodes_fail:2"];
+        let is_told = info.contains("master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\n")
+            && info.contains("master_link_down_since_seconds:")
+            && fails.iter().all(|line| cluster_info.lines().any(|l| l == *line));
+        if is_told {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "{info}\n{cluster_info}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
