@@ -36,8 +36,11 @@ fn check_sum(client: &mut Client) {
     let of = |name: &str| -> u64 {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
     };
-    let beside =
-        of("mem_clients_normal") + of("mem_open_effects") + of("mem_undo_records") + of("mem_snapshot_in_progress");
+    let beside = of("mem_clients_normal")
+        + of("mem_open_effects")
+        + of("mem_undo_records")
+        + of("mem_log_fragments")
+        + of("mem_snapshot_in_progress");
     assert_eq!(of("used_memory_overhead"), beside);
     assert_eq!(of("used_memory"), of("used_memory_dataset") + beside);
 }

@@ -33,8 +33,8 @@ use fastness_types::{Durability, Seq, WallMs};
 
 use crate::mode::ModeWish;
 
-/// The version this code writes, and the only one it reads so far.
-const VERSION: u8 = 1;
+/// The version of a whole batch. Version 2 is a part of one: [`crate::fragment`].
+pub(crate) const VERSION: u8 = 1;
 /// Bytes before the number of units.
 const HEADER_BYTES: usize = 19;
 /// Bit 0 of a unit's flags.
@@ -149,6 +149,9 @@ pub enum BatchError {
     /// Heads and effects do not add up.
     #[error("the lengths in a batch do not add up")]
     Length,
+    /// A fragment that is malformed, or does not follow the one before.
+    #[error("a fragment of a batch is malformed or out of place")]
+    Fragment,
 }
 
 /// Encodes a batch: `effects` are those of all units, in the units' order.
@@ -159,23 +162,34 @@ pub enum BatchError {
 pub fn encode(header: BatchHeader, units: &[UnitHead], effects: &[u8]) -> Bytes {
     assert_eq!(units.iter().map(|unit| unit.length).sum::<usize>(), effects.len(), "unit heads cover all effects");
     let mut out = Vec::with_capacity(HEADER_BYTES + 10 + units.len() * 8 + effects.len());
+    write_head(header, units, &mut out);
+    out.extend_from_slice(effects);
+    Bytes::from(out)
+}
+
+/// What stands before the effects.
+pub(crate) fn encode_head(header: BatchHeader, units: &[UnitHead]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_head(header, units, &mut out);
+    out
+}
+
+fn write_head(header: BatchHeader, units: &[UnitHead], out: &mut Vec<u8>) {
     out.extend_from_slice(&[VERSION, 0]);
     out.extend_from_slice(&header.seq.0.to_le_bytes());
     out.extend_from_slice(&header.stamp.0.to_le_bytes());
     out.push(header.durability as u8);
-    put_varint(&mut out, units.len() as u64);
+    put_varint(out, units.len() as u64);
     for unit in units {
         let flags = if unit.record.is_some() { HAS_RECORD } else { 0 };
         out.extend_from_slice(&[unit.kind as u8, unit.durability.map_or(0, |mode| mode as u8), flags]);
-        put_varint(&mut out, unit.stamp.0.saturating_sub(header.stamp.0));
-        put_varint(&mut out, unit.length as u64);
+        put_varint(out, unit.stamp.0.saturating_sub(header.stamp.0));
+        put_varint(out, unit.length as u64);
         if let Some(record) = &unit.record {
-            put_varint(&mut out, record.len() as u64);
+            put_varint(out, record.len() as u64);
             out.extend_from_slice(record);
         }
     }
-    out.extend_from_slice(effects);
-    Bytes::from(out)
 }
 
 /// A batch that has been checked whole.

@@ -18,7 +18,6 @@ use crate::outcome::{Hold, Outcome, WrittenAt};
 use crate::refusal::Refusal;
 use crate::session::{QueuedFacts, Session, SlotsSeen, WaitsFor};
 use crate::shard::Inner;
-use crate::stage::Stage;
 use crate::state::{Now, State};
 
 /// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
@@ -258,9 +257,9 @@ impl Turn<'_> {
     #[inline]
     fn begin_unit(&mut self) -> Unit {
         let state = &mut *self.state;
-        let effects = &mut state.leader.as_mut().expect("admitted as primary").stage.effects;
-        let before = effects.len();
-        let savepoint = state.engine.begin_unit(effects, Stage::unit_bytes_max(&state.batching));
+        let stage = &mut state.leader.as_mut().expect("admitted as primary").stage;
+        let (before, bytes_max) = (stage.effects.len(), stage.unit_bytes_max());
+        let savepoint = state.engine.begin_unit(&mut stage.effects, bytes_max);
         Unit { before, reply: self.out.len(), savepoint }
     }
 
@@ -279,7 +278,10 @@ impl Turn<'_> {
         if waits {
             leader.stage.count_waiting();
         }
-        if leader.stage.wants_loop(self.mode, &self.state.batching) {
+        if leader.stage.seal_cut() {
+            self.inner.work.notify_one();
+            leader.stage.propose(&self.inner.handle, self.state.batching.in_flight_max);
+        } else if leader.stage.wants_loop(self.mode, &self.state.batching) {
             self.inner.work.notify_one();
             leader.stage.close_if_full(&self.inner.handle, self.mode, &self.state.batching);
         }
@@ -292,8 +294,9 @@ impl Turn<'_> {
         let leader = state.leader.as_mut().expect("admitted as primary");
         state.engine.roll_back(unit.savepoint, &mut leader.stage.effects);
         state.counters.units_too_large += 1;
+        let bytes_max = leader.stage.unit_bytes_max();
         self.out.truncate(unit.reply);
-        self.refuse(&Refusal::TooLarge { bytes_max: Stage::unit_bytes_max(&self.state.batching) });
+        self.refuse(&Refusal::TooLarge { bytes_max });
     }
 
     /// The outcome of what a primary ran.

@@ -50,7 +50,7 @@ impl State {
         let begun = self.leader.is_some() || self.phase != Phase::Serving;
         // `log_epoch` differs if the newest applied entry is of an older epoch, or of a newer one.
         let is_applied = self.applied >= *first && self.log_epoch == epoch;
-        if begun || !(is_applied || Plant::NoNoOp.is_on()) || !now.trusted {
+        if begun || self.is_within_batch() || !(is_applied || Plant::NoNoOp.is_on()) || !now.trusted {
             return;
         }
         // Batches of the epoch in the log: this process led it before, and all of its batches have committed. A process
@@ -177,8 +177,8 @@ impl State {
         self.phase = Phase::Stopped(reason);
     }
 
-    /// Index of the newest applied entry.
+    /// Index of the next entry to be taken from the log.
     pub(crate) fn next_index(&self) -> LogIndex {
-        LogIndex(self.applied.0 + 1)
+        LogIndex(self.walked.0 + 1)
     }
 }

@@ -22,6 +22,7 @@ mod dirty;
 mod dispatch;
 mod door;
 mod epoch;
+pub mod fragment;
 mod info;
 mod lag;
 mod loading;

@@ -24,6 +24,8 @@ pub struct MemoryUse {
     pub open_effects: u64,
     /// What they have replaced, kept until they commit.
     pub undo: u64,
+    /// Fragments of a batch of which the log does not hold the last yet.
+    pub fragments: u64,
     /// What connections hold.
     pub clients: u64,
 }
@@ -38,7 +40,7 @@ impl MemoryUse {
     /// All but the data.
     #[must_use]
     pub fn overhead(&self) -> u64 {
-        self.image + self.open_effects + self.undo + self.clients
+        self.image + self.open_effects + self.undo + self.fragments + self.clients
     }
 }
 
@@ -83,7 +85,7 @@ impl State {
     #[inline]
     pub(crate) fn count_memory(&mut self) {
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
-        self.engine.set_memory_beside(open as u64 + self.clients.get());
+        self.engine.set_memory_beside(open as u64 + self.fragments.bytes() as u64 + self.clients.get());
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
@@ -92,6 +94,7 @@ impl State {
             image: self.engine.memory_of_image(),
             open_effects: self.leader.as_ref().map_or(0, |leader| leader.stage.memory()) as u64,
             undo: self.engine.undo_bytes(),
+            fragments: self.fragments.bytes() as u64,
             clients: self.clients.get(),
         }
     }

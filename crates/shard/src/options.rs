@@ -46,7 +46,7 @@ pub struct ShardOptions {
 /// When batches are closed, and how many are in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct Batching {
-    /// Batches proposed and not committed; a full window keeps the batch open. At least 1.
+    /// Log entries proposed and not committed; a full window keeps the batch open. At least 1.
     pub in_flight_max: usize,
     /// A batch is closed once its effects reach this many bytes.
     pub bytes_soft: usize,
@@ -62,6 +62,8 @@ pub struct Batching {
     pub unit_bytes_max: usize,
     /// Payload of one log entry, bytes.
     pub entry_bytes_max: usize,
+    /// Part of a batch in one log entry, bytes: a larger one is cut, while every member of the group can read that.
+    pub fragment_bytes_max: usize,
     /// Effects staged and not committed, bytes: at it writes are answered [`crate::Outcome::Busy`].
     pub open_bytes_max: usize,
     /// Undo records of these, bytes: over it they are dropped, and an undo is a restore from snapshot and log.
@@ -81,6 +83,7 @@ impl Default for Batching {
             expire_every: Duration::from_millis(25),
             unit_bytes_max: limits::UNIT_BYTES_MAX,
             entry_bytes_max: limits::ENTRY_BYTES_MAX,
+            fragment_bytes_max: limits::FRAGMENT_BYTES_MAX,
             open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,
             undo_bytes_max: limits::UNDO_BYTES_MAX,
             drain_hold_max: Duration::from_secs(2),

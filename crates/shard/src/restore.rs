@@ -5,6 +5,12 @@
 //! - Indexes have no hole, epochs do not run backwards.
 //! - The batches of an epoch are numbered from 1 without a hole.
 //! - On a primary each committed batch of its own epoch is the oldest one in flight.
+//!
+//! The position in the log (`walked`) and that of memory (`applied`) are apart while the log is within a batch of several entries
+//! (`fragment.rs`): memory, and with it snapshots, readers, what is reported as applied and the beginning of a tenure, goes from the entry before
+//! the first fragment to the last one in one step. A restore from a snapshot begins at memory's position, so it reads the fragments again. An
+//! entry of another epoch drops what has come of a batch, which can no longer become whole. Readiness does not depend on it: a replica
+//! within a batch can lead, since the first entry of its epoch ends that batch; if it could not, nobody could once the leader has died there.
 
 use fail::fail_point;
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
@@ -12,7 +18,8 @@ use fastness_engine::ApplyError;
 use fastness_types::{BootNs, Epoch, LogIndex, Plant, Seq};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::batch::{Batch, BatchError, Run, peek_header};
+use crate::batch::{Batch, BatchError, Run};
+use crate::fragment::Part;
 use crate::loading::Loading;
 use crate::state::{Phase, State, new_engine};
 
@@ -75,6 +82,8 @@ impl State {
         self.generation += 1;
         fail_point!("shard::restore");
         self.applied = LogIndex(0);
+        self.walked = LogIndex(0);
+        self.fragments.clear();
         self.log_epoch = Epoch::default();
         self.log_seq = Seq(0);
         self.log_checksum = 0;
@@ -97,11 +106,18 @@ impl State {
         }
         self.check_epoch(entry)?;
         self.add_to_checksum(entry);
-        match &entry.payload {
-            EntryPayload::Batch(payload) if own => self.check_off(index, payload, now)?,
-            EntryPayload::Batch(payload) => self.apply(index, payload)?,
-            EntryPayload::Membership if own => self.move_base(),
-            EntryPayload::Blank | EntryPayload::Membership => {}
+        let is_within = match &entry.payload {
+            EntryPayload::Batch(payload) if own => !self.check_off(index, payload, now)?,
+            EntryPayload::Batch(payload) => !self.apply(index, payload)?,
+            EntryPayload::Membership if own => {
+                self.move_base();
+                self.is_within_batch()
+            }
+            EntryPayload::Blank | EntryPayload::Membership => self.is_within_batch(),
+        };
+        self.walked = index;
+        if is_within {
+            return Ok(Step::Done);
         }
         self.applied = index;
         if own && let EntryPayload::Batch(_) = entry.payload {
@@ -130,6 +146,9 @@ impl State {
         if entry.epoch > self.log_epoch {
             self.log_epoch = entry.epoch;
             self.log_seq = Seq(0);
+            // What a batch of an older epoch lacks will not come.
+            self.applied = self.walked;
+            self.fragments.clear();
         }
         Ok(())
     }
@@ -147,22 +166,26 @@ impl State {
         Ok(())
     }
 
-    /// A batch of this primary's own has committed: memory holds it already.
-    fn check_off(&mut self, index: LogIndex, payload: &[u8], now: BootNs) -> Result<(), Fatal> {
-        let header = peek_header(payload).map_err(|error| Fatal::Batch { index, error })?;
-        self.check_seq(index, header.seq)?;
+    /// A batch of this primary's own, or a fragment of one, has committed: memory holds it already. False if more of the batch is to come.
+    fn check_off(&mut self, index: LogIndex, payload: &[u8], now: BootNs) -> Result<bool, Fatal> {
+        let place = Part::of(payload).and_then(|part| part.place());
+        let (seq, is_whole) = place.map_err(|error| Fatal::Batch { index, error })?;
+        self.check_seq(index, seq)?;
         let leader = self.leader.as_mut().expect("the entry is of its epoch");
-        if Plant::AppliedTwice.is_on() && header.seq <= leader.committed {
+        if Plant::AppliedTwice.is_on() && seq <= leader.committed {
             self.move_base();
-            return Ok(());
+            return Ok(true);
         }
-        let Some(batch) = leader.stage.commit(header.seq, now) else {
-            return Err(Fatal::NotProposed { index, seq: header.seq });
+        if !is_whole {
+            return if leader.stage.commit_fragment(seq) { Ok(false) } else { Err(Fatal::NotProposed { index, seq }) };
+        }
+        let Some(batch) = leader.stage.commit(seq, now) else {
+            return Err(Fatal::NotProposed { index, seq });
         };
         fail_point!("shard::commit");
-        leader.committed = header.seq;
-        self.engine.forget_undo(header.seq);
-        debug_assert_eq!(leader.index_of(header.seq), index, "batches follow one another");
+        leader.committed = seq;
+        self.engine.forget_undo(seq);
+        debug_assert_eq!(leader.index_of(seq), index, "batches follow one another");
         self.lag.record(batch.opened, now);
         if let Some(mode) = batch.mode {
             self.mode.commit(mode);
@@ -170,15 +193,19 @@ impl State {
         self.counters.batches += 1;
         self.counters.units += batch.units as u64;
         self.counters.effect_bytes += batch.bytes as u64;
-        leader.waiting.release(header.seq);
-        Ok(())
+        leader.waiting.release(seq);
+        Ok(true)
     }
 
-    /// A batch of another primary, or of the past.
-    fn apply(&mut self, index: LogIndex, payload: &[u8]) -> Result<(), Fatal> {
+    /// A batch of another primary, or of the past, or a fragment of one. False if more of the batch is to come.
+    fn apply(&mut self, index: LogIndex, payload: &[u8]) -> Result<bool, Fatal> {
         fail_point!("shard::apply");
-        let batch = Batch::decode(payload).map_err(|error| Fatal::Batch { index, error })?;
-        self.check_seq(index, batch.header.seq)?;
+        let broken = |error| Fatal::Batch { index, error };
+        let part = Part::of(payload).map_err(broken)?;
+        let (seq, _) = part.place().map_err(broken)?;
+        self.check_seq(index, seq)?;
+        let Some(whole) = self.fragments.push(part).map_err(broken)? else { return Ok(false) };
+        let batch = Batch::decode(&whole).map_err(broken)?;
         for run in batch.runs() {
             match run {
                 Run::Mode(mode) => self.mode.commit(mode),
@@ -189,7 +216,7 @@ impl State {
         }
         self.engine.advance_stamp(batch.header.stamp);
         self.counters.batches_applied += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// An entry of this primary's epoch that is no batch stands between its batches.

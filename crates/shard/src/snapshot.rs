@@ -238,6 +238,7 @@ impl State {
 
     fn cut_snapshot(&mut self, inner: &Inner, now: BootNs) {
         let mode = self.mode.in_force();
+        let is_within_batch = self.is_within_batch();
         let position = match &mut self.leader {
             Some(leader) if !leader.stage.is_clean() && !Plant::SpeculativeSnapshot.is_on() => {
                 if !leader.may_act(now) {
@@ -247,6 +248,8 @@ impl State {
                 leader.stage.propose(&inner.handle, self.batching.in_flight_max);
                 Position::Staged(leader.tenure, leader.stage.last_staged())
             }
+            // Memory and the log's checksum do not stand at the same entry.
+            _ if is_within_batch => return,
             _ => Position::Known(Box::new(self.tail())),
         };
         let head = Head { version: VERSION, shard: self.shard.0, stamp: self.engine.newest_stamp().0 };
@@ -340,6 +343,8 @@ impl State {
             self.mode.commit(ModeWish { mode, version: tail.durability_version });
         }
         self.applied = LogIndex(tail.index);
+        self.walked = self.applied;
+        self.fragments.clear();
         self.log_epoch = Epoch { term: tail.term, node: NodeId(tail.node) };
         self.log_seq = Seq(tail.sequence);
         let info = &mut self.snapshots.info;

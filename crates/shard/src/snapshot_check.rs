@@ -5,6 +5,7 @@ use fastness_engine::{Digest, Engine, EngineOptions};
 use fastness_types::{Epoch, HashSeed, LogIndex, NodeId, Seq, ShardId, WallMs};
 
 use crate::batch::{Batch, Run};
+use crate::fragment::{Fragments, Part};
 use crate::restore::chain;
 use crate::snapshot::{read_head, read_tail};
 
@@ -67,7 +68,17 @@ impl SnapshotCheck {
         let checksum = u64::from_str_radix(&tail.log_checksum, 16).map_err(|error| format!("log_checksum: {error}"))?;
         let index = LogIndex(tail.index);
         let report = SnapshotReport { index, epoch, log_checksum: tail.log_checksum, keys, digest };
-        Ok((report, SnapshotReplay { engine: self.engine, index, epoch, seq: Seq(tail.sequence), checksum }))
+        Ok((
+            report,
+            SnapshotReplay {
+                engine: self.engine,
+                index,
+                epoch,
+                seq: Seq(tail.sequence),
+                checksum,
+                fragments: Fragments::default(),
+            },
+        ))
     }
 }
 
@@ -79,6 +90,8 @@ pub struct SnapshotReplay {
     epoch: Epoch,
     seq: Seq,
     checksum: u64,
+    /// Of a batch that is not whole yet.
+    fragments: Fragments,
 }
 
 impl SnapshotReplay {
@@ -102,25 +115,25 @@ impl SnapshotReplay {
         }
         if entry.epoch > self.epoch {
             (self.epoch, self.seq) = (entry.epoch, Seq(0));
+            self.fragments.clear();
         }
         if let EntryPayload::Batch(payload) = &entry.payload {
             let broken = |error: &dyn std::fmt::Display| format!("entry {}: {error}", index.0);
-            let batch = Batch::decode(payload).map_err(|error| broken(&error))?;
-            if batch.header.seq != self.seq.next() {
-                return Err(format!(
-                    "entry {} holds batch {}, {} was expected",
-                    index.0,
-                    batch.header.seq.0,
-                    self.seq.0 + 1
-                ));
+            let part = Part::of(payload).map_err(|error| broken(&error))?;
+            let (seq, _) = part.place().map_err(|error| broken(&error))?;
+            if seq != self.seq.next() {
+                return Err(format!("entry {} holds batch {}, {} was expected", index.0, seq.0, self.seq.0 + 1));
             }
-            self.seq = batch.header.seq;
-            for run in batch.runs() {
-                if let Run::Effects { stamp, effects } = run {
-                    self.engine.apply(stamp, effects).map_err(|error| broken(&error))?;
+            self.seq = seq;
+            if let Some(whole) = self.fragments.push(part).map_err(|error| broken(&error))? {
+                let batch = Batch::decode(&whole).map_err(|error| broken(&error))?;
+                for run in batch.runs() {
+                    if let Run::Effects { stamp, effects } = run {
+                        self.engine.apply(stamp, effects).map_err(|error| broken(&error))?;
+                    }
                 }
+                self.engine.advance_stamp(batch.header.stamp);
             }
-            self.engine.advance_stamp(batch.header.stamp);
         }
         self.checksum = chain(self.checksum, entry);
         self.index = index;

@@ -3,9 +3,11 @@
 //! Invariants:
 //! - Sequences are given in the order of sealing, without holes; the open batch has the next one.
 //! - `sealed` and `in_flight` are in the order of their sequences, everything in flight before everything sealed.
-//! - At most `in_flight_max` batches are in flight. A full window keeps the batch open; only a unit with which the open batch would be
-//!   larger than an entry seals what was staged before it into the queue before the window.
-//! - What is sealed fits an entry: units are measured when they have run, and each was bounded while it ran.
+//! - At most `in_flight_max` log entries are in flight. A full window keeps the batch open; only a unit with which the open batch would be
+//!   larger than an entry should be seals what was staged before it into the queue before the window.
+//! - What is sealed can be carried: units are measured when they have run, and each was bounded while it ran. A unit that is larger
+//!   than an entry should be is a batch alone, which is cut into fragments (`fragment.rs`), one entry each. Its sequence is that of the last one
+//!   from the moment it is staged: how many there are follows from its length. So whatever waits for the batch waits for the last fragment.
 //! - Never waits: proposing is a push into consensus' queue.
 
 use std::collections::VecDeque;
@@ -15,16 +17,17 @@ use bytes::Bytes;
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Proposal};
 use fastness_engine::EffectBuf;
-use fastness_types::{BootNs, Durability, Epoch, Plant, Seq};
+use fastness_types::{BootNs, Durability, Epoch, FormatLevel, Plant, Seq};
 
 use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
 use crate::dirty::DirtyKeys;
+use crate::fragment::{self, Cut};
 use crate::mode::ModeWish;
 use crate::options::Batching;
 use crate::state::Now;
 
-/// Bytes of a batch beside its effects: the header, and a head at its longest without a record.
-const HEADER_BYTES_MAX: usize = 64;
+/// Bytes of a batch beside its effects: the header with the heads of units without effects that may join it, and a head at its longest.
+const HEADER_BYTES_MAX: usize = 512;
 const HEAD_BYTES_MAX: usize = 24;
 /// A batch's buffers that have grown over this are not kept for the next one, bytes.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
@@ -51,6 +54,38 @@ pub(crate) struct Batched {
     pub(crate) mode: Option<ModeWish>,
 }
 
+/// The payload of a sealed batch, or what of it has not left.
+enum Payload {
+    Whole(Bytes),
+    Cut(Cut),
+}
+
+/// One proposed entry.
+enum InFlight {
+    /// With it the batch is whole.
+    Batch(Batched),
+    /// A fragment that is not its batch's last.
+    Fragment(Seq),
+}
+
+/// What entries and units are bounded by.
+#[derive(Debug, Clone, Copy)]
+struct EntryLimits {
+    unit_bytes_max: usize,
+    entry_bytes_max: usize,
+    fragment_bytes_max: usize,
+    /// Every member of the group reads fragments.
+    cuts: bool,
+}
+
+impl EntryLimits {
+    /// How long a payload may be without being cut, or sealed before it grows.
+    #[inline]
+    fn whole_bytes_max(&self) -> usize {
+        if self.cuts { self.fragment_bytes_max } else { self.entry_bytes_max }
+    }
+}
+
 /// When the open batch is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
@@ -64,18 +99,19 @@ pub(crate) enum Close {
 /// The staging side of one tenure.
 pub(crate) struct Stage {
     epoch: Epoch,
-    /// See [`Batching::entry_bytes_max`].
-    entry_bytes_max: usize,
-    /// The open batch's sequence.
+    limits: EntryLimits,
+    /// The open batch's sequence; of one that will be cut, its last fragment's.
     open_seq: Seq,
+    /// The open batch is one unit that will be cut: the sequence of the first fragment, and the mode that it is sealed in.
+    cut: Option<(Seq, Durability)>,
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
     opened: BootNs,
     /// Writes in it whose clients wait for its commit: in `sync` all.
     writes: usize,
     mode: Option<ModeWish>,
-    sealed: VecDeque<(Batched, Bytes)>,
-    in_flight: VecDeque<Batched>,
+    sealed: VecDeque<(Batched, Payload)>,
+    in_flight: VecDeque<InFlight>,
     /// Bytes of effects in `sealed` and `in_flight`.
     closed_bytes: usize,
     /// Bytes of their log entries.
@@ -103,8 +139,14 @@ impl Stage {
     pub(crate) fn new(epoch: Epoch, open_seq: Seq, batching: &Batching) -> Stage {
         Stage {
             epoch,
-            entry_bytes_max: batching.entry_bytes_max,
+            limits: EntryLimits {
+                unit_bytes_max: batching.unit_bytes_max,
+                entry_bytes_max: batching.entry_bytes_max,
+                fragment_bytes_max: batching.fragment_bytes_max.min(batching.entry_bytes_max - fragment::HEADER_BYTES),
+                cuts: false,
+            },
             open_seq,
+            cut: None,
             effects: EffectBuf::new(),
             heads: Vec::new(),
             opened: BootNs(0),
@@ -151,7 +193,7 @@ impl Stage {
     }
 
     pub(crate) fn open_batches(&self) -> usize {
-        usize::from(!self.heads.is_empty()) + self.sealed.len() + self.in_flight.len()
+        usize::from(!self.heads.is_empty()) + self.closed().count()
     }
 
     pub(crate) fn open_units(&self) -> usize {
@@ -164,13 +206,26 @@ impl Stage {
     }
 
     fn closed(&self) -> impl Iterator<Item = &Batched> {
-        self.in_flight.iter().chain(self.sealed.iter().map(|(batch, _)| batch))
+        let in_flight = self.in_flight.iter().filter_map(|entry| match entry {
+            InFlight::Batch(batch) => Some(batch),
+            InFlight::Fragment(_) => None,
+        });
+        in_flight.chain(self.sealed.iter().map(|(batch, _)| batch))
     }
 
-    /// How long the effects of a unit may be, bytes: it is one entry at most.
+    /// Takes over what the members of the group can read. Between two units.
+    pub(crate) fn follow_format(&mut self, level: FormatLevel) {
+        self.limits.cuts = level >= FormatLevel::BOUNDS;
+    }
+
+    /// How long the effects of a unit may be, bytes. While a member reads no fragments it is one entry at most.
     #[inline]
-    pub(crate) fn unit_bytes_max(batching: &Batching) -> usize {
-        batching.unit_bytes_max.min(batching.entry_bytes_max.saturating_sub(HEADER_BYTES_MAX + HEAD_BYTES_MAX))
+    pub(crate) fn unit_bytes_max(&self) -> usize {
+        let EntryLimits { unit_bytes_max, entry_bytes_max, cuts, .. } = self.limits;
+        if cuts {
+            return unit_bytes_max;
+        }
+        unit_bytes_max.min(entry_bytes_max.saturating_sub(HEADER_BYTES_MAX + HEAD_BYTES_MAX))
     }
 
     /// The effects from `before` on become one unit, of the open batch if both fit into one entry.
@@ -183,9 +238,15 @@ impl Stage {
         dirty: &mut DirtyKeys,
     ) {
         let heads = (self.heads.len() + 1) * HEAD_BYTES_MAX + HEADER_BYTES_MAX;
-        if self.effects.len() + heads > self.entry_bytes_max && !self.heads.is_empty() {
+        let is_large = self.effects.len() + heads > self.limits.whole_bytes_max();
+        if (is_large || self.cut.is_some()) && !self.heads.is_empty() {
             self.seal_before_unit(in_force);
             return self.stage(kind, 0, now, in_force, dirty);
+        }
+        let unit =
+            UnitHead { kind, durability: None, stamp: now.wall, length: self.effects.len() - before, record: None };
+        if is_large && self.limits.cuts {
+            self.cut_open(&unit, in_force);
         }
         for hash in self.effects.touched() {
             dirty.mark(*hash, self.open_seq);
@@ -194,8 +255,25 @@ impl Stage {
             dirty.mark_everything(self.open_seq);
         }
         self.effects.clear_touched();
-        let length = self.effects.len() - before;
-        self.push(UnitHead { kind, durability: None, stamp: now.wall, length, record: None }, now);
+        self.push(unit, now);
+    }
+
+    /// The open batch will be this unit alone, cut into fragments.
+    #[cold]
+    fn cut_open(&mut self, unit: &UnitHead, durability: Durability) {
+        let header = BatchHeader { seq: self.open_seq, stamp: unit.stamp, durability };
+        let length = batch::encode_head(header, std::slice::from_ref(unit)).len() + unit.length;
+        let count = fragment::count_of(length, self.limits.fragment_bytes_max);
+        self.cut = Some((self.open_seq, durability));
+        self.open_seq = Seq(self.open_seq.0 + u64::from(count) - 1);
+    }
+
+    /// Ends the open batch if it will be cut: nothing may join it. True if it did.
+    #[inline]
+    pub(crate) fn seal_cut(&mut self) -> bool {
+        let Some((_, durability)) = self.cut else { return false };
+        self.seal(durability);
+        true
     }
 
     /// Ends the open batch before the unit that has just run; that one is the first of the next batch.
@@ -227,6 +305,7 @@ impl Stage {
     }
 
     fn push(&mut self, head: UnitHead, now: Now) {
+        debug_assert!(self.cut.is_none() || self.heads.is_empty(), "nothing joins a batch that will be cut");
         if self.heads.is_empty() {
             self.opened = now.boot;
         }
@@ -300,13 +379,27 @@ impl Stage {
         let Some(first) = self.heads.first() else { return };
         let seq = self.open_seq;
         let header = BatchHeader { seq, stamp: first.stamp, durability };
-        let payload = batch::encode(header, &self.heads, self.effects.bytes());
-        assert!(payload.len() <= self.entry_bytes_max, "a batch of {} bytes is sealed", payload.len());
+        let bytes = self.effects.len();
+        let (payload, payload_bytes, entry_bytes) = match self.cut.take() {
+            Some((first, _)) => {
+                let fragment_bytes = self.limits.fragment_bytes_max;
+                let cut = Cut::new(batch::encode_head(header, &self.heads), self.effects.take(), fragment_bytes, first);
+                assert_eq!(cut.last(), seq, "its length was known when it was staged");
+                let length = cut.len();
+                (Payload::Cut(cut), length, fragment_bytes + fragment::HEADER_BYTES)
+            }
+            None => {
+                let payload = batch::encode(header, &self.heads, self.effects.bytes());
+                let length = payload.len();
+                (Payload::Whole(payload), length, length)
+            }
+        };
+        assert!(entry_bytes <= self.limits.entry_bytes_max, "an entry of {entry_bytes} bytes is sealed");
         let batched = Batched {
             seq,
             opened: self.opened,
-            bytes: self.effects.len(),
-            payload_bytes: payload.len(),
+            bytes,
+            payload_bytes,
             units: self.heads.len(),
             writes: self.writes,
             mode: self.mode,
@@ -329,23 +422,48 @@ impl Stage {
         self.awaited = false;
     }
 
-    /// Proposes sealed batches while the window has room.
+    /// Proposes sealed batches, or the next fragments of one, while the window has room.
     pub(crate) fn propose(&mut self, handle: &GroupHandle, in_flight_max: usize) {
         while self.in_flight.len() < in_flight_max
-            && let Some((batch, payload)) = self.sealed.pop_front()
+            && let Some((seq, payload, entry)) = self.next_entry()
         {
             fail_point!("shard::propose");
-            handle.propose(Proposal { epoch: self.epoch, seq: batch.seq, payload });
-            self.in_flight.push_back(batch);
+            handle.propose(Proposal { epoch: self.epoch, seq, payload });
+            self.in_flight.push_back(entry);
         }
+    }
+
+    fn next_entry(&mut self) -> Option<(Seq, Bytes, InFlight)> {
+        if let (_, Payload::Cut(cut)) = self.sealed.front_mut()?
+            && !cut.ends()
+        {
+            let (seq, payload) = cut.next()?;
+            return Some((seq, payload, InFlight::Fragment(seq)));
+        }
+        let (batch, payload) = self.sealed.pop_front()?;
+        let payload = match payload {
+            Payload::Whole(payload) => payload,
+            Payload::Cut(mut cut) => cut.next()?.1,
+        };
+        Some((batch.seq, payload, InFlight::Batch(batch)))
+    }
+
+    /// The oldest entry in flight, if it is the fragment with this sequence, has committed. The batch waits for its last.
+    pub(crate) fn commit_fragment(&mut self, seq: Seq) -> bool {
+        let is_it = matches!(self.in_flight.front(), Some(InFlight::Fragment(front)) if *front == seq);
+        if is_it {
+            self.in_flight.pop_front();
+        }
+        is_it
     }
 
     /// The oldest batch in flight, if it is the one with this sequence, has committed.
     pub(crate) fn commit(&mut self, seq: Seq, now: BootNs) -> Option<Batched> {
-        if self.in_flight.front()?.seq != seq {
+        let InFlight::Batch(front) = self.in_flight.front()? else { return None };
+        if front.seq != seq {
             return None;
         }
-        let batch = self.in_flight.pop_front()?;
+        let Some(InFlight::Batch(batch)) = self.in_flight.pop_front() else { return None };
         self.closed_bytes -= batch.bytes;
         self.closed_payload_bytes -= batch.payload_bytes;
         // Who has staged already does not stand in for those who are released now.
@@ -358,6 +476,7 @@ impl Stage {
 
     /// Stages a change of the mode. Its batch waits for nothing.
     pub(crate) fn stage_mode(&mut self, wish: ModeWish, now: Now, dirty: &mut DirtyKeys) {
+        self.seal_cut();
         self.mode = Some(wish);
         if Plant::ModeForgetsDirty.is_on() {
             *dirty = DirtyKeys::new();

@@ -19,6 +19,7 @@ use rand::{RngCore, SeedableRng};
 use crate::batch::UnitKind;
 use crate::client_pause::ClientPause;
 use crate::dirty::DirtyKeys;
+use crate::fragment::Fragments;
 use crate::info::{ShardInfo, Standing};
 use crate::lag::{Lag, LagGate};
 use crate::loading::Loading;
@@ -143,8 +144,12 @@ pub(crate) struct State {
     pub(crate) undo_began: Option<BootNs>,
     /// How long the last undo took, until memory was what is committed.
     pub(crate) undo_took: Duration,
-    /// Newest entry that memory holds; 0: none.
+    /// Newest entry that memory holds; 0: none. Never within a batch.
     pub(crate) applied: LogIndex,
+    /// Newest entry that was taken from the log: beyond `applied` within a batch of several entries.
+    pub(crate) walked: LogIndex,
+    /// What was taken beyond `applied`, of a batch of another primary or of the past.
+    pub(crate) fragments: Fragments,
     pub(crate) committed_seen: LogIndex,
     /// The newest installed snapshot that memory was given up for; 0: none.
     pub(crate) jumped_to: LogIndex,
@@ -205,6 +210,8 @@ impl State {
             undo_began: None,
             undo_took: Duration::ZERO,
             applied: LogIndex(0),
+            walked: LogIndex(0),
+            fragments: Fragments::default(),
             committed_seen: LogIndex(0),
             jumped_to: LogIndex(0),
             log_epoch: Epoch::default(),
@@ -244,6 +251,12 @@ impl State {
         self.leader.as_ref().and_then(|leader| leader.stage.oldest_open())
     }
 
+    /// Whether the log was walked up to between two fragments of a batch: memory stands before the first of them.
+    #[inline]
+    pub(crate) fn is_within_batch(&self) -> bool {
+        self.walked != self.applied
+    }
+
     /// Whether commands are held at the door for a hand-over.
     pub(crate) fn is_holding(&self, now: BootNs) -> bool {
         self.draining.is_some_and(|since| now.since(since) < self.batching.drain_hold_max)
@@ -274,7 +287,7 @@ impl State {
         let leader = self.leader.as_ref();
         let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
         let restoring = self.phase == Phase::Restoring;
-        let entries_left = self.committed_seen.0.saturating_sub(self.applied.0);
+        let entries_left = self.committed_seen.0.saturating_sub(self.walked.0);
         ShardInfo {
             shard: self.shard,
             standing: self.standing(),

@@ -29,7 +29,7 @@ use crate::batch::UnitKind;
 use crate::restore::{Fatal, Step};
 use crate::shard::Inner;
 use crate::snapshot;
-use crate::stage::{Close, Stage};
+use crate::stage::Close;
 use crate::state::{Now, Phase, SeenRole, State};
 
 /// Committed entries taken per slice, bytes.
@@ -155,7 +155,7 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
             break;
         }
     }
-    Ok(state.applied < inner.handle.committed())
+    Ok(state.walked < inner.handle.committed())
 }
 
 /// The log is gone up to `upto`: memory goes on from a snapshot, if there is one; from a restore of this very position it has
@@ -164,6 +164,7 @@ fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
     let mut state = inner.state.borrow_mut();
     if state.jumped_to == upto && Plant::SnapshotsPassedOver.is_on() {
         state.applied = upto;
+        state.walked = upto;
         return Ok(true);
     }
     if state.jumped_to == upto {
@@ -187,6 +188,9 @@ impl State {
         }
         self.see_drain(inner, now);
         self.begin_tenure(now);
+        if let Some(leader) = &mut self.leader {
+            leader.stage.follow_format(inner.handle.format());
+        }
         self.follow_wish(now);
         let expiry = self.expire(now);
         let close = self.close_batch(inner, now.boot);
@@ -216,9 +220,10 @@ impl State {
         }
         let may_stage = self.draining.is_none() && !self.is_pressed() && now.trusted;
         let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
+        let bytes_max = leader.stage.unit_bytes_max();
         let effects = &mut leader.stage.effects;
         let before = effects.len();
-        let savepoint = self.engine.begin_unit(effects, Stage::unit_bytes_max(&self.batching));
+        let savepoint = self.engine.begin_unit(effects, bytes_max);
         let removed = self.engine.expire_due(now.wall, limits::EXPIRY_UNIT_KEYS_MAX, effects);
         if effects.has_overflowed() {
             // A name that is longer than a unit may be: of a log in which an older version, or another limit, has admitted it.
@@ -229,7 +234,11 @@ impl State {
             );
             return Some(EXPIRE_LOOK_MAX);
         }
-        self.stage(UnitKind::Expiry, before, now);
+        if self.stage(UnitKind::Expiry, before, now)
+            && let Some(leader) = &mut self.leader
+        {
+            leader.stage.seal_cut();
+        }
         let first = self.engine.first_deadline();
         if removed > 0 && first.is_some_and(|at| at < now.wall) {
             // The unit was full.

@@ -21,12 +21,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_shard::{Ask, Leave, Outcome};
-use fastness_types::{Clock, Durability, Epoch, limits};
+use fastness_types::{Clock, Durability, Epoch, FormatLevel, limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use support::{Client, MemorySnapshots, OTHER, Reply, Setup, World, script};
 
 const KEYS: [&str; 6] = ["{t}a", "{t}b", "{t}c", "{t}d", "{t}e", "{t}f"];
+
+/// So small that a longer unit costs little.
+const UNIT_BYTES_MAX: usize = 2_000;
 
 type Data = BTreeMap<&'static str, String>;
 
@@ -134,8 +137,21 @@ impl Run {
         let store = Rc::new(MemorySnapshots::default());
         let bounded = rng.random_bool(0.3);
         let undo_bytes = if bounded { rng.random_range(0..300) } else { limits::UNDO_BYTES_MAX };
-        let setup = Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode).undo_bytes(undo_bytes) };
+        let mut setup = Setup { snapshots: Some(store.clone()), ..Setup::ungated(mode).undo_bytes(undo_bytes) };
+        setup.batching.unit_bytes_max = UNIT_BYTES_MAX;
+        // In half of the runs most batches are cut, down to one byte of effects per entry.
+        let cuts = rng.random_bool(0.5);
+        if cuts {
+            setup.batching.fragment_bytes_max = rng.random_range(20..200);
+            setup.batching.in_flight_max = rng.random_range(1..6);
+        }
         let world = World::primary(setup).await;
+        if cuts {
+            world.driver.set_format(FormatLevel::BOUNDS);
+            world.settle().await;
+        } else {
+            world.driver.set_format(FormatLevel::BASE);
+        }
         let mut clients: Vec<Client> = (0..4).map(|_| world.client()).collect();
         clients[0].session.set_ask(Ask::Sync);
         let mut model = Model::default();
@@ -162,6 +178,7 @@ impl Run {
             0 => self.flush(client),
             1 => self.size(client),
             2..=4 => self.transaction(client),
+            5 => self.too_large(client),
             _ => {
                 let (words, value) = (self.simple(), self.value());
                 let line = line_of(words, &value);
@@ -202,6 +219,28 @@ impl Run {
             changed.extend(keys);
         }
         self.finish(client, "EXEC".into(), text, changed, depends);
+    }
+
+    /// A transaction that is taken back whole: its reply depends on what it saw, and nothing depends on it.
+    fn too_large(&mut self, client: usize) {
+        assert_eq!(self.clients[client].run("MULTI").text, "+OK\r\n");
+        let mut depends = 0;
+        for _ in 0..self.rng.random_range(0..4) {
+            let (words, value) = (self.simple(), self.value());
+            assert_eq!(self.clients[client].run(&line_of(words, &value)).text, "+QUEUED\r\n");
+            depends = depends.max(self.model.last_change(words[1]));
+        }
+        if self.rng.random_bool(0.3) {
+            assert_eq!(self.clients[client].run("FLUSHALL").text, "+QUEUED\r\n");
+            depends = self.model.writes();
+        }
+        let key = self.key();
+        depends = depends.max(self.model.last_change(key));
+        let line = format!("SET {key} {}", "x".repeat(UNIT_BYTES_MAX));
+        assert_eq!(self.clients[client].run(&line).text, "+QUEUED\r\n");
+        let reply = self.ask(client, "EXEC");
+        let text = format!("-ERR the command's effects exceed {UNIT_BYTES_MAX} bytes; nothing was changed\r\n");
+        self.check(client, "EXEC, too large".into(), reply, text, depends, false);
     }
 
     fn finish(&mut self, client: usize, line: String, text: String, changed: Vec<&'static str>, depends: usize) {

@@ -7,7 +7,7 @@ mod support;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_shard::{Batching, Leave};
+use fastness_shard::{Batching, Leave, Outcome};
 use fastness_types::{Durability, limits};
 use support::{Client, MemorySnapshots, Setup, World, payload_bytes, script};
 
@@ -88,6 +88,43 @@ fn a_transaction_whose_effects_are_longer_than_its_arguments_is_taken_back_whole
         assert_eq!(world.shard.info().units_too_large, 1);
         let exec = transaction(&mut client, (0..3).map(|_| "INCRBYFLOAT k 1e4900".to_owned()));
         assert!(exec.text.starts_with("*3\r\n$4901\r\n"), "one that fits runs");
+    });
+}
+
+/// Valkey's checksum of a DUMP payload.
+fn crc64(bytes: &[u8]) -> u64 {
+    let polynomial = 0xad93_d235_94c9_35a9_u64.reverse_bits();
+    let bit = |crc: u64, _| if crc & 1 == 1 { (crc >> 1) ^ polynomial } else { crc >> 1 };
+    bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ u64::from(*byte), bit))
+}
+
+/// At the limits that ship: 930,024 bytes that RESTORE expands to 78 MiB, more than one log entry holds, are accepted and carried.
+#[test]
+fn a_restore_that_expands_to_more_than_an_entry_is_carried() {
+    script(async {
+        let world = World::primary(Setup::ungated(Durability::Async)).await;
+        let mut client = world.client();
+        let (compressed, length) = (2 + 3 * 310_000u32, 1 + 264 * 310_000u32);
+        let mut payload =
+            [&b"\x00\xc3\x80"[..], &compressed.to_be_bytes(), b"\x80", &length.to_be_bytes(), b"\x00A"].concat();
+        payload.extend_from_slice(&b"\xe0\xff\x00".repeat(310_000));
+        payload.extend_from_slice(&80u16.to_le_bytes());
+        payload.extend_from_slice(&crc64(&payload).to_le_bytes());
+        let restored = client.run_args(&[b"RESTORE", b"k", b"0", &payload]);
+        assert_eq!(restored.text, OK);
+        assert_eq!(client.run("SET behind 1").outcome, Outcome::Busy, "writers wait for the log, and are not refused");
+        world.commit_all().await;
+        client.expect("SET behind 1", OK);
+        close_and_commit(&world).await;
+        client.expect("STRLEN k", ":81840001\r\n");
+        let entries: Vec<usize> = world.log.entries().iter().map(payload_bytes).collect();
+        assert!(entries.iter().sum::<usize>() > limits::ENTRY_BYTES_MAX, "{entries:?}");
+        assert!(entries.iter().all(|length| *length <= limits::FRAGMENT_BYTES_MAX + 64), "{entries:?}");
+        let replica = World::start_on(Setup::ungated(Durability::Async), world.log.clone(), world.clock.clone());
+        for _ in 0..20 {
+            replica.settle().await;
+        }
+        assert_eq!(replica.shard.digest().unwrap(), world.shard.digest().unwrap());
     });
 }
 

@@ -23,6 +23,11 @@ pub const EXPIRY_UNIT_BYTES_MAX: usize = 256 * KIB;
 pub const EXPIRY_UNIT_KEYS_MAX: usize = 200;
 /// Largest log entry, bytes of payload. Whoever seals a batch asserts it.
 pub const ENTRY_BYTES_MAX: usize = 64 * MIB;
+/// Largest batch, bytes of payload: one unit of the largest size and its head. A batch that is larger than a fragment is cut into
+/// several entries; a replica keeps the fragments in memory until it has the last.
+pub const BATCH_BYTES_MAX: usize = UNIT_BYTES_MAX + MIB;
+/// Part of a batch in one log entry, bytes: so that no entry holds up links, the log's writer or other groups for long.
+pub const FRAGMENT_BYTES_MAX: usize = 8 * MIB;
 /// An open batch is closed once its effects reach this many bytes.
 pub const BATCH_BYTES_SOFT: usize = 256 * KIB;
 /// Log entries of one shard that are proposed and not yet committed.

@@ -60,6 +60,8 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         EXPIRY_UNIT_BYTES_MAX,
         EXPIRY_UNIT_KEYS_MAX,
         ENTRY_BYTES_MAX,
+        BATCH_BYTES_MAX,
+        FRAGMENT_BYTES_MAX,
         BATCH_BYTES_SOFT,
         BATCHES_IN_FLIGHT_MAX,
         OPEN_EFFECT_BYTES_MAX,
@@ -103,6 +105,7 @@ fn the_limits_fit_together() {
     const { assert!(KEY_BYTES_MAX < ENTRY_BYTES_MAX) };
     const { assert!(BATCH_BYTES_SOFT <= ENTRY_BYTES_MAX && EXPIRY_UNIT_BYTES_MAX <= ENTRY_BYTES_MAX) };
     const { assert!(MESSAGE_BYTES_MAX > ENTRY_BYTES_MAX) };
+    const { assert!(FRAGMENT_BYTES_MAX + FRAME_BYTES_MAX <= ENTRY_BYTES_MAX && UNIT_BYTES_MAX < BATCH_BYTES_MAX) };
     const { assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX) };
     const { assert!(BATCHES_IN_FLIGHT_MAX >= 1) };
 }

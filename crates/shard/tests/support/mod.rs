@@ -21,6 +21,7 @@ use fastness_engine::EngineOptions;
 use fastness_engine::command::{CommandSpec, DoorCommand};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_shard::batch::{Batch, UnitKind};
+use fastness_shard::fragment::{Fragments, Part};
 use fastness_shard::*;
 use fastness_types::*;
 
@@ -443,15 +444,11 @@ impl World {
 
     /// Writes of clients in the log under `epoch`.
     pub fn units_in_log(&self, epoch: Epoch) -> usize {
-        let is_write = |payload: &Bytes| {
+        let writes = |payload: &Vec<u8>| {
             let batch = Batch::decode(payload).unwrap();
             batch.units().filter(|unit| unit.kind == UnitKind::Write).count()
         };
-        let units = |entry: &Committed| match &entry.payload {
-            EntryPayload::Batch(payload) if entry.epoch == epoch => is_write(payload),
-            _ => 0,
-        };
-        self.log.entries().iter().map(units).sum()
+        batches(&self.log).iter().filter(|(of, _)| *of == epoch).map(|(_, payload)| writes(payload)).sum()
     }
 
     pub fn client(&self) -> Client {
@@ -589,15 +586,30 @@ pub fn payload_bytes(entry: &Committed) -> usize {
     }
 }
 
+/// The batches in the log that are whole, with their epochs.
+pub fn batches(log: &ScriptedLog) -> Vec<(Epoch, Vec<u8>)> {
+    let (mut whole, mut fragments, mut epoch) = (Vec::new(), Fragments::default(), Epoch::default());
+    for entry in log.entries() {
+        if entry.epoch != epoch {
+            fragments.clear();
+            epoch = entry.epoch;
+        }
+        if let EntryPayload::Batch(payload) = &entry.payload
+            && let Some(batch) = fragments.push(Part::of(payload).unwrap()).unwrap()
+        {
+            whole.push((epoch, batch.into_owned()));
+        }
+    }
+    whole
+}
+
 /// The stamps of all units in the log.
 pub fn stamps(log: &ScriptedLog) -> Vec<WallMs> {
     let mut stamps = Vec::new();
-    for entry in log.entries() {
-        if let EntryPayload::Batch(payload) = &entry.payload {
-            let batch = Batch::decode(payload).unwrap();
-            stamps.push(batch.header.stamp);
-            stamps.extend(batch.units().map(|unit| unit.stamp));
-        }
+    for (_, payload) in batches(log) {
+        let batch = Batch::decode(&payload).unwrap();
+        stamps.push(batch.header.stamp);
+        stamps.extend(batch.units().map(|unit| unit.stamp));
     }
     stamps
 }

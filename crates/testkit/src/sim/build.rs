@@ -80,9 +80,18 @@ impl Builder {
     }
 }
 
-/// Small undo records in one seed of four, so that undos by restore are met as well.
+/// Small undo records in one seed of four, so that undos by restore are met as well. Small fragments in one of four, so that most batches are
+/// cut into several entries; drawn from a copy, so that everything else is as it is without.
 #[must_use]
 pub fn choose_batching(rng: &mut SmallRng) -> Batching {
-    let default = Batching::default();
-    if rng.random_ratio(1, 4) { Batching { undo_bytes_max: 200, ..default } } else { default }
+    let mut copy = rng.clone();
+    let mut batching = Batching::default();
+    if rng.random_ratio(1, 4) {
+        batching.undo_bytes_max = 200;
+    }
+    copy.random::<u64>();
+    if copy.random_ratio(1, 4) {
+        batching.fragment_bytes_max = 64;
+    }
+    batching
 }

@@ -282,6 +282,7 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "mem_clients_normal": memory.clients,
         "mem_open_effects": memory.open_effects,
         "mem_undo_records": memory.undo,
+        "mem_log_fragments": memory.fragments,
         "mem_snapshot_in_progress": memory.image,
         "mem_allocator": "jemalloc",
         "active_defrag_running": 0,

@@ -11,6 +11,7 @@ use fastness_engine::effect::{Decoder, Effect};
 use fastness_engine::keyspace::Key;
 use fastness_log::LogEntry;
 use fastness_shard::batch::Batch;
+use fastness_shard::fragment::{Fragments, Part};
 use fastness_types::{Epoch, ShardId, Slot};
 
 use crate::sim::invariants::logs::Logs;
@@ -21,6 +22,8 @@ use crate::sim::node::SimNode;
 #[derive(Debug, Default)]
 pub struct TwoAzs {
     committed: BTreeSet<(ShardId, String, u64)>,
+    /// Of batches of which the last fragment has not committed, with the epoch that they are of.
+    fragments: BTreeMap<ShardId, (Epoch, Fragments)>,
 }
 
 impl TwoAzs {
@@ -37,7 +40,7 @@ impl TwoAzs {
         entry: &LogEntry,
         epoch: Epoch,
     ) -> Result<(), String> {
-        self.note_writes(shard, entry);
+        self.note_batch(shard, entry, epoch);
         let holds = |node: &&Rc<SimNode>| logs.is_stable(node, shard, entry.index, epoch);
         let holders: Vec<&Rc<SimNode>> = nodes.iter().filter(holds).collect();
         let azs: BTreeSet<&str> = holders.iter().map(|node| &*node.az.0).collect();
@@ -52,8 +55,21 @@ impl TwoAzs {
         Ok(())
     }
 
-    fn note_writes(&mut self, shard: ShardId, entry: &LogEntry) {
-        let Ok(batch) = Batch::decode(&entry.payload) else { return };
+    /// What an entry completes: a batch that is cut counts with its last fragment.
+    fn note_batch(&mut self, shard: ShardId, entry: &LogEntry, epoch: Epoch) {
+        let (of, fragments) = self.fragments.entry(shard).or_default();
+        if *of != epoch {
+            *of = epoch;
+            fragments.clear();
+        }
+        let whole = Part::of(&entry.payload).and_then(|part| fragments.push(part));
+        if let Ok(Some(payload)) = whole {
+            self.note_writes(shard, &payload);
+        }
+    }
+
+    fn note_writes(&mut self, shard: ShardId, payload: &[u8]) {
+        let Ok(batch) = Batch::decode(payload) else { return };
         for unit in batch.units() {
             let mut decoder = Decoder::new(unit.effects);
             // Neither slot nor hash is looked at.

@@ -1,0 +1,242 @@
+//! A part of a batch that is larger than one log entry should be: the payload of an entry, format version 2, beside the whole
+//! batches of version 1 ([`crate::batch`]). **Frozen**; `golden` in the tests holds the bytes.
+//!
+//! ```text
+//! version  u8      2
+//! flags    u8      bit 0: the last fragment of its batch; any other bit is an error
+//! seq      u64 le  place among the epoch's entries that carry batches, from 1, without a hole; the batch has that of its last fragment
+//! number   u32 le  place among the batch's fragments, from 0
+//! count    u32 le  how many fragments the batch has
+//! total    u64 le  bytes of the whole payload
+//! bytes            the fragment's part of the payload
+//! ```
+//!
+//! The fragments of a batch, one after the other, are one payload of version 1, whose sequence is that of the last fragment. They
+//! are applied as one when the last one has committed: until then memory stands before the first of them, and everything that waits for the batch waits
+//! for the last. Between them only entries of the same epoch that carry no batch may lie; an entry of another epoch means
+//! that the rest will never come, and drops them.
+//!
+//! Written only while every member of the group reads it ([`fastness_types::FormatLevel::BOUNDS`]).
+
+use bytes::Bytes;
+use fastness_types::{Seq, limits};
+
+use crate::batch::{self, BatchError, VERSION as WHOLE};
+
+/// The version of a fragment.
+const VERSION: u8 = 2;
+/// Bytes before the part.
+pub(crate) const HEADER_BYTES: usize = 26;
+/// Bit 0 of the flags.
+const IS_LAST: u8 = 1;
+
+/// A fragment of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// Place among the epoch's entries that carry batches.
+    pub seq: Seq,
+    /// Place among the batch's fragments, from 0.
+    pub number: u32,
+    /// How many the batch has.
+    pub count: u32,
+    /// Bytes of the whole payload.
+    pub total: u64,
+    /// Its part.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    /// Whether the batch is whole with it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.number + 1 == self.count
+    }
+
+    /// The payload of its entry; the part is given in two pieces, so that nothing has to be joined before.
+    #[must_use]
+    pub(crate) fn encode(&self, rest: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + rest.len());
+        out.extend_from_slice(&[VERSION, if self.is_last() { IS_LAST } else { 0 }]);
+        out.extend_from_slice(&self.seq.0.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.total.to_le_bytes());
+        out.extend_from_slice(self.bytes);
+        out.extend_from_slice(rest);
+        Bytes::from(out)
+    }
+
+    fn decode(payload: &'a [u8]) -> Result<Fragment<'a>, BatchError> {
+        let (header, bytes) = payload.split_first_chunk::<HEADER_BYTES>().ok_or(BatchError::Truncated)?;
+        let flags = header[1];
+        if flags & !IS_LAST != 0 {
+            return Err(BatchError::Unknown("flags", flags));
+        }
+        let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        let short = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let fragment = Fragment { seq: Seq(long(2)), number: short(10), count: short(14), total: long(18), bytes };
+        let fits = fragment.number < fragment.count && bytes.len() as u64 <= fragment.total;
+        if !fits || bytes.is_empty() || fragment.is_last() != (flags == IS_LAST) {
+            return Err(BatchError::Fragment);
+        }
+        if fragment.total > limits::BATCH_BYTES_MAX as u64 {
+            return Err(BatchError::Length);
+        }
+        Ok(fragment)
+    }
+}
+
+/// What an entry carries of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// All of it: a payload of version 1.
+    Whole(&'a [u8]),
+    /// A fragment.
+    Fragment(Fragment<'a>),
+}
+
+impl<'a> Part<'a> {
+    /// Looks which one a payload is. A whole batch is not checked.
+    ///
+    /// # Errors
+    /// A malformed fragment, or a version that is not known.
+    pub fn of(payload: &'a [u8]) -> Result<Part<'a>, BatchError> {
+        match payload.first() {
+            None => Err(BatchError::Truncated),
+            Some(&WHOLE) => Ok(Part::Whole(payload)),
+            Some(&VERSION) => Fragment::decode(payload).map(Part::Fragment),
+            Some(&version) => Err(BatchError::Version(version)),
+        }
+    }
+
+    /// Its sequence, and whether the batch is whole with it.
+    pub(crate) fn place(&self) -> Result<(Seq, bool), BatchError> {
+        match self {
+            Part::Whole(payload) => Ok((batch::peek_header(payload)?.seq, true)),
+            Part::Fragment(fragment) => Ok((fragment.seq, fragment.is_last())),
+        }
+    }
+}
+
+/// The fragments of the batch that the log is in the middle of. What they hold is bounded by the size of a batch,
+/// [`limits::BATCH_BYTES_MAX`].
+#[derive(Debug, Default)]
+pub struct Fragments {
+    payload: Vec<u8>,
+    count: u32,
+    total: u64,
+    /// How many there are.
+    taken: u32,
+}
+
+impl Fragments {
+    /// Whether there are none: the log is between two batches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// What they hold, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.payload.capacity()
+    }
+
+    /// Drops them: the rest will not come.
+    pub fn clear(&mut self) {
+        *self = Fragments::default();
+    }
+
+    /// Takes what the next entry carries; gives the payload once the batch is whole.
+    ///
+    /// # Errors
+    /// It does not follow the fragment before.
+    pub fn push<'a>(&mut self, part: Part<'a>) -> Result<Option<std::borrow::Cow<'a, [u8]>>, BatchError> {
+        let fragment = match part {
+            Part::Whole(payload) if self.is_empty() => return Ok(Some(payload.into())),
+            Part::Whole(_) => return Err(BatchError::Fragment),
+            Part::Fragment(fragment) => fragment,
+        };
+        if self.is_empty() {
+            (self.count, self.total) = (fragment.count, fragment.total);
+            self.payload.reserve_exact(usize::try_from(fragment.total).map_err(|_| BatchError::Length)?);
+        }
+        let length = self.payload.len() as u64 + fragment.bytes.len() as u64;
+        let follows = (fragment.number, fragment.count, fragment.total) == (self.taken, self.count, self.total);
+        if !follows || length > self.total || (fragment.is_last() != (length == self.total)) {
+            return Err(BatchError::Fragment);
+        }
+        self.payload.extend_from_slice(fragment.bytes);
+        self.taken += 1;
+        if !fragment.is_last() {
+            return Ok(None);
+        }
+        let whole = std::mem::take(self).payload;
+        if batch::peek_header(&whole)?.seq != fragment.seq {
+            return Err(BatchError::Fragment);
+        }
+        Ok(Some(whole.into()))
+    }
+}
+
+/// A payload that leaves in fragments: its head and its effects, which are not joined for that.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    head: Vec<u8>,
+    effects: Vec<u8>,
+    fragment_bytes: usize,
+    /// Of the first fragment.
+    first: Seq,
+    count: u32,
+    /// The next fragment to leave.
+    next: u32,
+}
+
+/// How many fragments a payload of so many bytes leaves in.
+pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
+    u32::try_from(payload_bytes.div_ceil(fragment_bytes)).expect("a batch is bounded")
+}
+
+impl Cut {
+    /// Of a payload that begins with `head`; `first` is the sequence of its first fragment.
+    pub(crate) fn new(head: Vec<u8>, effects: Vec<u8>, fragment_bytes: usize, first: Seq) -> Cut {
+        let count = count_of(head.len() + effects.len(), fragment_bytes);
+        Cut { head, effects, fragment_bytes, first, count, next: 0 }
+    }
+
+    /// Bytes of the whole payload.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.effects.len()
+    }
+
+    /// Of the last fragment, and of the batch.
+    pub(crate) fn last(&self) -> Seq {
+        Seq(self.first.0 + u64::from(self.count) - 1)
+    }
+
+    /// The payload of the next entry, with its sequence; `None`: all have left.
+    pub(crate) fn next(&mut self) -> Option<(Seq, Bytes)> {
+        if self.next == self.count {
+            return None;
+        }
+        let number = self.next;
+        self.next += 1;
+        let from = number as usize * self.fragment_bytes;
+        let to = (from + self.fragment_bytes).min(self.len());
+        let head_len = self.head.len();
+        let of_head = &self.head[from.min(head_len)..to.min(head_len)];
+        let of_effects = &self.effects[from.max(head_len) - head_len..to.max(head_len) - head_len];
+        let seq = Seq(self.first.0 + u64::from(number));
+        let fragment = Fragment { seq, number, count: self.count, total: self.len() as u64, bytes: of_head };
+        Some((seq, fragment.encode(of_effects)))
+    }
+
+    /// Whether the next one is the last.
+    pub(crate) fn ends(&self) -> bool {
+        self.next + 1 >= self.count
+    }
+}
+
+#[cfg(test)]
+#[path = "fragment_tests.rs"]
+mod tests;
