@@ -2,7 +2,7 @@
 
 use crate::effect::{Effect, EffectBuf, Items};
 use crate::execute::Env;
-use crate::image::Image;
+use crate::image::{Image, Loader};
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
 use crate::value::ValueRef;
 use crate::value::hash::FieldTable;
@@ -59,6 +59,8 @@ pub struct Engine {
     pub(crate) watchers: Watchers,
     /// What is being written out, see [`crate::image`].
     pub(crate) image: Option<Box<Image>>,
+    /// What an image that is being read has not completed.
+    pub(crate) loader: Loader,
     pub(crate) stats: Stats,
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
@@ -81,6 +83,7 @@ impl Engine {
             keyspace: Keyspace::new(options.seed),
             watchers: Watchers::default(),
             image: None,
+            loader: Loader::default(),
             stats: Stats::default(),
             maxmemory: options.maxmemory,
             memory_beside: 0,

@@ -44,7 +44,7 @@ pub use effect::EffectBuf;
 pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};
 pub use error::CommandError;
 pub use execute::{Env, Random};
-pub use image::{ImageError, ImageSum};
+pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::{ExpiryChange, Key};
 pub use transaction::Session;
 pub use undo::Savepoint;

@@ -32,6 +32,7 @@ impl Engine {
     /// for each unit, also for one that changes no data.
     #[inline]
     pub fn end_unit(&mut self, seq: Seq) {
+        self.image_unit_ended();
         let stamp = self.newest_stamp();
         self.keyspace.end_unit(seq, stamp);
     }
@@ -50,6 +51,7 @@ impl Engine {
         self.watchers.roll_back_unit();
         let Stats { hits, misses, expired: _, expired_fields: _ } = self.stats;
         self.stats = Stats { hits, misses, ..savepoint.stats };
+        self.image_before_rollback();
         let lent = if self.keyspace.unit_lends_tables() { self.take_lent_tables() } else { None };
         self.keyspace.undo_unit(lent);
     }

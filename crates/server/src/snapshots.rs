@@ -16,15 +16,16 @@ use fastness_log::{Cipher, Draft, LogOptions, SnapshotError, SnapshotFolder};
 use fastness_shard::{
     SnapshotCheck, SnapshotPart, SnapshotReplay, SnapshotReport, SnapshotSink, SnapshotSource, SnapshotStore,
 };
+use fastness_types::limits::SNAPSHOT_QUEUE_BYTES_MAX;
 use fastness_types::{ClusterId, GroupId, LogIndex, NodeId, ShardId};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::Config;
 use crate::node::{NodeError, master_key};
 use crate::tls::Material;
 
-/// Chunks that wait for the disk at once.
+/// Chunks or parts that wait at once; together they have [`SNAPSHOT_QUEUE_BYTES_MAX`] bytes, and one more.
 const QUEUE_MAX: usize = 16;
 const SNAPSHOTS: &str = "snapshots";
 const SHARD: &str = "shard-";
@@ -175,18 +176,31 @@ enum Message {
 
 struct Sink {
     to: Sender<Message>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     failure: Arc<Mutex<Option<String>>>,
     finished: Arc<Mutex<Option<LogIndex>>>,
 }
 
+/// Chunks that a file's thread has not written.
+#[derive(Default)]
+struct Waiting {
+    chunks: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
 impl SnapshotSink for Sink {
     fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) < QUEUE_MAX
+        let Waiting { chunks, bytes } = &*self.waiting;
+        chunks.load(Ordering::Acquire) < QUEUE_MAX && bytes.load(Ordering::Acquire) < SNAPSHOT_QUEUE_BYTES_MAX
+    }
+
+    fn waiting_bytes(&self) -> u64 {
+        self.waiting.bytes.load(Ordering::Acquire) as u64
     }
 
     fn push(&mut self, chunk: Vec<u8>) {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.waiting.chunks.fetch_add(1, Ordering::AcqRel);
+        self.waiting.bytes.fetch_add(chunk.capacity(), Ordering::AcqRel);
         // The thread has ended if it has failed, and says so itself.
         let _ = self.to.send(Message::Chunk(chunk));
     }
@@ -207,7 +221,7 @@ impl SnapshotSink for Sink {
 impl SnapshotStore for SnapshotFiles {
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
         let (to, from) = channel();
-        let (waiting, failure) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+        let (waiting, failure) = (Arc::<Waiting>::default(), Arc::new(Mutex::new(None)));
         let finished = Arc::new(Mutex::new(None));
         let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone(), finished: finished.clone() };
         let (folder, lock, told) = (self.folder.clone(), self.writing.clone(), failure.clone());
@@ -239,8 +253,10 @@ impl SnapshotFiles {
     fn parts(&self, index: LogIndex) -> Source {
         let (to, from) = mpsc::channel(QUEUE_MAX);
         let (folder, failed) = (self.folder.clone(), to.clone());
+        let ahead = Arc::<Ahead>::default();
+        let reader = ahead.clone();
         let thread = std::thread::Builder::new().name("snapshot-in".into()).spawn(move || {
-            if let Err(error) = read(&folder, index, &to) {
+            if let Err(error) = read(&folder, index, &to, &reader) {
                 // Whoever reads may have gone away.
                 let _ = to.blocking_send(Err(error.to_string()));
             }
@@ -250,7 +266,7 @@ impl SnapshotFiles {
             let _ = failed.try_send(Err(error.to_string()));
         }
         let bytes = std::fs::metadata(self.folder.file(index)).ok().map(|file| file.len());
-        Source { parts: from, bytes }
+        Source { parts: from, ahead, bytes }
     }
 }
 
@@ -276,18 +292,20 @@ impl SnapshotExchange for SnapshotFiles {
             }
         };
         std::thread::Builder::new().name("snapshot-store".into()).spawn(store).map_err(|error| error.to_string())?;
-        Ok(Box::new(Incoming { to, failure }))
+        Ok(Box::new(Incoming { to, room: Arc::new(Semaphore::new(SNAPSHOT_QUEUE_BYTES_MAX)), failure }))
     }
 }
 
 /// For the thread that stores what comes from another node.
 enum Received {
-    Part(SnapshotPart),
+    /// With its share of the bytes that may wait.
+    Part(SnapshotPart, OwnedSemaphorePermit),
     Publish(LogIndex, oneshot::Sender<()>),
 }
 
 struct Incoming {
     to: mpsc::Sender<Received>,
+    room: Arc<Semaphore>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -300,7 +318,10 @@ impl Incoming {
 #[async_trait::async_trait]
 impl IncomingSnapshot for Incoming {
     async fn push(&mut self, part: SnapshotPart) -> Result<(), String> {
-        self.to.send(Received::Part(part)).await.map_err(|_| self.failure())
+        let bytes = part.bytes().len().min(SNAPSHOT_QUEUE_BYTES_MAX) as u32;
+        // Shares of a thread that has ended are given back with its queue.
+        let share = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.failure())?;
+        self.to.send(Received::Part(part, share)).await.map_err(|_| self.failure())
     }
 
     async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
@@ -319,13 +340,15 @@ impl IncomingSnapshot for Incoming {
 fn store(folder: &SnapshotFolder, draft: Draft, from: &mut mpsc::Receiver<Received>) -> Result<(), String> {
     let text = |error: SnapshotError| error.to_string();
     let mut next = || from.blocking_recv();
-    let Some(Received::Part(SnapshotPart::Head(head))) = next() else { return Err("it begins without a head".into()) };
+    let Some(Received::Part(SnapshotPart::Head(head), _)) = next() else {
+        return Err("it begins without a head".into());
+    };
     let mut writer = folder.create(draft, &head).map_err(text)?;
     let mut tail = None;
     while let Some(message) = next() {
         match (message, tail.take()) {
-            (Received::Part(SnapshotPart::Chunk(chunk)), None) => writer.chunk(&chunk).map_err(text)?,
-            (Received::Part(SnapshotPart::Tail(last)), None) => tail = Some(last),
+            (Received::Part(SnapshotPart::Chunk(chunk), _share), None) => writer.chunk(&chunk).map_err(text)?,
+            (Received::Part(SnapshotPart::Tail(last), _), None) => tail = Some(last),
             (Received::Publish(index, done), Some(tail)) => {
                 writer.finish(index, &tail).map_err(text)?;
                 if let Err(error) = keep_newest(folder) {
@@ -355,14 +378,15 @@ fn write(
     folder: &SnapshotFolder,
     head: &[u8],
     from: &Receiver<Message>,
-    waiting: &AtomicUsize,
+    waiting: &Waiting,
 ) -> Result<Option<LogIndex>, SnapshotError> {
     let mut writer = folder.create(Draft::Own, head)?;
     loop {
         match from.recv() {
             Ok(Message::Chunk(chunk)) => {
                 writer.chunk(&chunk)?;
-                waiting.fetch_sub(1, Ordering::AcqRel);
+                waiting.chunks.fetch_sub(1, Ordering::AcqRel);
+                waiting.bytes.fetch_sub(chunk.capacity(), Ordering::AcqRel);
             }
             Ok(Message::Finish(index, tail)) => {
                 let bytes = writer.bytes();
@@ -380,9 +404,39 @@ fn write(
 
 type Part = Result<SnapshotPart, String>;
 
-fn read(folder: &SnapshotFolder, index: LogIndex, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
+/// How far a reading thread is ahead of whoever takes the parts, bytes; `None`: nobody takes them any more.
+struct Ahead {
+    bytes: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead { bytes: Mutex::new(Some(0)), changed: Condvar::new() }
+    }
+}
+
+impl Ahead {
+    /// Waits until a part of `len` bytes may be read ahead; false if nobody would take it.
+    fn make_room(&self, len: usize) -> bool {
+        let mut bytes = self.bytes.lock();
+        while bytes.is_some_and(|bytes| bytes > 0 && bytes + len > SNAPSHOT_QUEUE_BYTES_MAX) {
+            self.changed.wait(&mut bytes);
+        }
+        *bytes = bytes.map(|bytes| bytes + len);
+        bytes.is_some()
+    }
+
+    fn taken(&self, len: usize) {
+        let mut bytes = self.bytes.lock();
+        *bytes = bytes.map(|bytes| bytes - len);
+        self.changed.notify_one();
+    }
+}
+
+fn read(folder: &SnapshotFolder, index: LogIndex, to: &mpsc::Sender<Part>, ahead: &Ahead) -> Result<(), SnapshotError> {
     let mut reader = folder.read(index)?;
-    let send = |part| to.blocking_send(Ok(part)).is_ok();
+    let send = |part: SnapshotPart| ahead.make_room(part.bytes().len()) && to.blocking_send(Ok(part)).is_ok();
     let mut goes_on = send(SnapshotPart::Head(reader.head().to_vec().into()));
     while goes_on && let Some(chunk) = reader.next_chunk()? {
         goes_on = send(SnapshotPart::Chunk(chunk.into()));
@@ -395,8 +449,26 @@ fn read(folder: &SnapshotFolder, index: LogIndex, to: &mpsc::Sender<Part>) -> Re
 
 struct Source {
     parts: mpsc::Receiver<Part>,
+    ahead: Arc<Ahead>,
     /// Of the file, which has little besides the chunks.
     bytes: Option<u64>,
+}
+
+impl Source {
+    async fn take(&mut self) -> Result<Option<SnapshotPart>, String> {
+        let part = self.parts.recv().await.transpose()?;
+        if let Some(part) = &part {
+            self.ahead.taken(part.bytes().len());
+        }
+        Ok(part)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        *self.ahead.bytes.lock() = None;
+        self.ahead.changed.notify_one();
+    }
 }
 
 #[async_trait::async_trait(?Send)]
@@ -406,7 +478,7 @@ impl SnapshotSource for Source {
     }
 
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
-        self.parts.recv().await.transpose()
+        self.take().await
     }
 }
 
@@ -417,7 +489,7 @@ impl OutgoingSnapshot for Source {
     }
 
     async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
-        self.parts.recv().await.transpose()
+        self.take().await
     }
 }
 
@@ -549,6 +621,55 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let error = parts(&files, None).await.1.unwrap_err();
         assert!(error.contains(path.to_str().unwrap()) && error.contains("its bytes have changed"), "{error}");
+    }
+
+    /// What waits between the shard's loop, a file's thread and whoever reads is bounded in bytes: each chunk may be large.
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_bytes() {
+        const CHUNK: usize = 200 * 1024;
+        const COUNT: usize = 20;
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        // The thread of a file waits while another one is written.
+        let busy = files.writing.lock();
+        let mut sink = files.create(b"head".to_vec());
+        let mut pushed = 0;
+        while sink.has_room() {
+            sink.push(vec![pushed as u8; CHUNK]);
+            pushed += 1;
+        }
+        assert_eq!(pushed, SNAPSHOT_QUEUE_BYTES_MAX.div_ceil(CHUNK));
+        assert_eq!(sink.waiting_bytes(), (pushed * CHUNK) as u64, "and counted");
+        drop(busy);
+        for chunk in pushed..COUNT {
+            until(|| sink.has_room());
+            sink.push(vec![chunk as u8; CHUNK]);
+        }
+        sink.finish(LogIndex(1), b"tail".to_vec());
+        until(|| sink.finished().is_some());
+        assert_eq!(sink.waiting_bytes(), 0);
+
+        let mut source = files.parts(LogIndex(1));
+        let ahead = source.ahead.clone();
+        let is_ahead = || ahead.bytes.lock().unwrap();
+        let mut chunks = 0;
+        loop {
+            until(|| {
+                is_ahead() + CHUNK > SNAPSHOT_QUEUE_BYTES_MAX || chunks + SNAPSHOT_QUEUE_BYTES_MAX / CHUNK >= COUNT
+            });
+            assert!(is_ahead() <= SNAPSHOT_QUEUE_BYTES_MAX);
+            match source.take().await.unwrap() {
+                Some(SnapshotPart::Chunk(_)) => chunks += 1,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        assert_eq!(chunks, COUNT);
+        let source = files.parts(LogIndex(1));
+        let ahead = source.ahead.clone();
+        until(|| ahead.bytes.lock().unwrap() > SNAPSHOT_QUEUE_BYTES_MAX / 2);
+        drop(source);
+        until(|| Arc::strong_count(&ahead) == 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::state::State;
 pub struct MemoryUse {
     /// Keys and values, with their tables.
     pub data: u64,
-    /// Of an image of the data that is being written.
+    /// Of an image of the data that is being written, with what of it waits for the disk.
     pub image: u64,
     /// Effects that have not committed.
     pub open_effects: u64,
@@ -85,13 +85,14 @@ impl State {
     #[inline]
     pub(crate) fn count_memory(&mut self) {
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
-        self.engine.set_memory_beside(open as u64 + self.fragments.bytes() as u64 + self.clients.get());
+        let waiting = self.fragments.bytes() as u64 + self.snapshots.waiting_bytes();
+        self.engine.set_memory_beside(open as u64 + waiting + self.clients.get());
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
         MemoryUse {
             data: self.engine.memory_of_data(),
-            image: self.engine.memory_of_image(),
+            image: self.engine.memory_of_image() + self.snapshots.waiting_bytes(),
             open_effects: self.leader.as_ref().map_or(0, |leader| leader.stage.memory()) as u64,
             undo: self.engine.undo_bytes(),
             fragments: self.fragments.bytes() as u64,

@@ -21,7 +21,8 @@ use fail::fail_point;
 use fastness_consensus::handle::{IncomingBytes, OwnSnapshot};
 pub use fastness_consensus::snapshot::SnapshotPart;
 use fastness_engine::ImageSum;
-use fastness_types::{BootNs, Durability, Epoch, LogIndex, NodeId, Plant, Seq, ShardId, WallMs};
+use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
+use fastness_types::{BootNs, Durability, Epoch, FormatLevel, LogIndex, NodeId, Plant, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use crate::mode::ModeWish;
@@ -53,6 +54,8 @@ pub trait SnapshotStore {
 pub trait SnapshotSink {
     /// Whether the next chunk may come.
     fn has_room(&self) -> bool;
+    /// Bytes of chunks that are not on their way to the disk yet: memory in use.
+    fn waiting_bytes(&self) -> u64;
     /// Adds a chunk.
     fn push(&mut self, chunk: Vec<u8>);
     /// Why it cannot be written; it is to be given up then.
@@ -212,6 +215,11 @@ impl Snapshots {
         }
     }
 
+    /// Bytes of the image that its file has not taken.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.cut.as_ref().map_or(0, |cut| cut.sink.waiting_bytes())
+    }
+
     pub(crate) fn info(&self) -> SnapshotInfo {
         SnapshotInfo { in_progress: self.cut.is_some(), ..self.info }
     }
@@ -222,6 +230,11 @@ impl Snapshots {
         let is_time = self.every > 0 && self.info.log_bytes >= self.every.max(self.info.bytes);
         self.store.is_some() && self.cut.is_none() && (self.wanted || is_time) && now >= self.not_before
     }
+}
+
+/// A record of an image that would be longer is written in parts, if every member of the group reads these.
+fn record_max(format: FormatLevel) -> usize {
+    if format >= FormatLevel::BOUNDS { IMAGE_RECORD_BYTES_MAX } else { usize::MAX }
 }
 
 impl State {
@@ -256,7 +269,7 @@ impl State {
         let head = serde_json::to_vec(&head).expect("numbers have a JSON form");
         let Some(store) = &self.snapshots.store else { return };
         let sink = store.create(head);
-        self.engine.begin_image();
+        self.engine.begin_image(record_max(inner.handle.format()));
         fail_point!("shard::cut");
         self.snapshots.wanted = false;
         self.snapshots.info.log_bytes = 0;
@@ -274,7 +287,15 @@ impl State {
         }
         if cut.sum.is_none() && cut.sink.has_room() {
             let mut chunk = Vec::with_capacity(SLICE_BYTES + SLICE_BYTES / 4);
-            cut.sum = self.engine.image_step(SLICE_BYTES, &mut chunk);
+            cut.sum = match self.engine.image_step(SLICE_BYTES, &mut chunk) {
+                Ok(sum) => sum,
+                Err(error) => {
+                    tracing::error!(shard = self.shard.0, %error, "a snapshot is given up");
+                    self.snapshots.give_up();
+                    self.snapshots.not_before = now.plus(RETRY_AFTER);
+                    return None;
+                }
+            };
             if !chunk.is_empty() {
                 cut.bytes += chunk.len() as u64;
                 cut.sink.push(chunk);
@@ -332,6 +353,7 @@ impl State {
     }
 
     fn stand_at(&mut self, tail: &Tail) -> Result<(), String> {
+        self.engine.end_image_load().map_err(|error| error.to_string())?;
         let keys = self.engine.keyspace_stats().keys;
         if keys != tail.keys {
             return Err(format!("{keys} keys were read, {} were written", tail.keys));

@@ -54,9 +54,10 @@ impl SnapshotCheck {
     /// Compares with the tail; the log can be replayed from there.
     ///
     /// # Errors
-    /// The data is not what the tail says.
-    pub fn finish(self, tail: &[u8]) -> Result<(SnapshotReport, SnapshotReplay), String> {
+    /// Parts of a value are missing, or the data is not what the tail says.
+    pub fn finish(mut self, tail: &[u8]) -> Result<(SnapshotReport, SnapshotReplay), String> {
         let tail = read_tail(tail)?;
+        self.engine.end_image_load().map_err(|error| error.to_string())?;
         let (keys, digest) = (self.engine.keyspace_stats().keys, self.engine.digest());
         if (keys, digest.to_string()) != (tail.keys, tail.digest.clone()) {
             return Err(format!(

@@ -37,6 +37,11 @@ pub const OPEN_EFFECT_BYTES_MAX: usize = 64 * MIB;
 /// What undo records of these effects may hold, bytes: over it they are dropped, and an undo reads snapshot and log instead.
 /// The records of the unit that runs do not count: it can always be taken back.
 pub const UNDO_BYTES_MAX: usize = 2 * OPEN_EFFECT_BYTES_MAX;
+/// One record of an image, bytes, without some for its head: a value whose record would be longer is written as several records, each with a part of it.
+/// Strings and values of fields that are longer are kept beside their entry.
+pub const IMAGE_RECORD_BYTES_MAX: usize = 256 * KIB;
+/// Chunks of a snapshot that wait for its file when it is written, and parts of one that wait for whoever reads it, bytes; one more may pass it.
+pub const SNAPSHOT_QUEUE_BYTES_MAX: usize = MIB;
 /// One frame on a link between nodes, bytes; larger messages are cut.
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// One message between nodes, bytes: the largest entry and what stands around it. A receiver closes the stream over it.

@@ -66,6 +66,8 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         BATCHES_IN_FLIGHT_MAX,
         OPEN_EFFECT_BYTES_MAX,
         UNDO_BYTES_MAX,
+        IMAGE_RECORD_BYTES_MAX,
+        SNAPSHOT_QUEUE_BYTES_MAX,
         FRAME_BYTES_MAX,
         MESSAGE_BYTES_MAX,
         LOG_TAIL_BYTES_MAX,
@@ -106,6 +108,7 @@ fn the_limits_fit_together() {
     const { assert!(BATCH_BYTES_SOFT <= ENTRY_BYTES_MAX && EXPIRY_UNIT_BYTES_MAX <= ENTRY_BYTES_MAX) };
     const { assert!(MESSAGE_BYTES_MAX > ENTRY_BYTES_MAX) };
     const { assert!(FRAGMENT_BYTES_MAX + FRAME_BYTES_MAX <= ENTRY_BYTES_MAX && UNIT_BYTES_MAX < BATCH_BYTES_MAX) };
+    const { assert!(IMAGE_RECORD_BYTES_MAX < SNAPSHOT_QUEUE_BYTES_MAX && SNAPSHOT_QUEUE_BYTES_MAX < MESSAGE_BYTES_MAX) };
     const { assert!(FRAME_BYTES_MAX <= ENTRY_BYTES_MAX) };
     const { assert!(BATCHES_IN_FLIGHT_MAX >= 1) };
 }

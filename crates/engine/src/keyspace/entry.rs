@@ -23,7 +23,8 @@
 //!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Whoever changes the header's kind or
 //!   lengths keeps that size's class.
 //! - All bytes up to `Entry::used` are initialised.
-//! - The pointer field of an object came from `Box::into_raw` and belongs to the entry.
+//! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak ones. Another
+//!   owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is changed only while it has one owner.
 //! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`Cell`] uses.
 #![allow(unsafe_code)]
 
@@ -34,7 +35,9 @@ use crate::value::{Object, ValueRef};
 use fastness_types::WallMs;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 const KIND_VALUE: u8 = 0b11;
 const KIND_TEXT: u8 = 0;
@@ -61,10 +64,16 @@ pub enum NewValue<'a> {
     /// A small hash.
     Flat(Flat<'a>),
     /// Anything else.
-    Object(Box<Object>),
+    Object(Arc<Object>),
 }
 
 impl NewValue<'_> {
+    /// An object that nobody else owns.
+    #[must_use]
+    pub fn of(object: Object) -> NewValue<'static> {
+        NewValue::Object(Arc::new(object))
+    }
+
     fn kind(&self) -> u8 {
         match self {
             NewValue::Text(_) => KIND_TEXT,
@@ -88,11 +97,13 @@ impl NewValue<'_> {
 #[repr(transparent)]
 pub struct Entry {
     ptr: NonNull<u8>,
-    owns: PhantomData<Box<Object>>,
+    owns: PhantomData<Arc<Object>>,
 }
 
-// SAFETY: an entry owns its allocation and its object alone, and both are plain data.
+// SAFETY: an entry owns its allocation alone and its object by a reference that is counted atomically; both are plain data.
 unsafe impl Send for Entry {}
+// SAFETY: through a shared reference both are only read.
+unsafe impl Sync for Entry {}
 
 /// Where the parts of an entry of some kind and lengths stand.
 #[derive(Clone, Copy)]
@@ -168,7 +179,8 @@ impl Entry {
                 NewValue::Flat(flat) => self.write_inline(shape, flat.bytes()),
                 NewValue::Int(number) => self.write_u64(shape.word, number as u64),
                 NewValue::Object(object) => {
-                    self.ptr.as_ptr().add(shape.word).cast::<*mut Object>().write_unaligned(Box::into_raw(object));
+                    let object = Arc::into_raw(object).cast_mut();
+                    self.ptr.as_ptr().add(shape.word).cast::<*mut Object>().write_unaligned(object);
                 }
             }
         }
@@ -310,8 +322,38 @@ impl Entry {
         if self.kind() & KIND_VALUE != KIND_OBJECT {
             return None;
         }
-        // SAFETY: the kind says that there is an object; it is owned by this entry alone, which is borrowed mutably.
+        if !self.owns_object_alone() {
+            debug_assert!(false, "an object that is changed in place has been handed over to nobody");
+            let object = self.take_object()?;
+            self.put_object(Arc::new(Object::clone(&object)));
+        }
+        // SAFETY: the kind says that there is an object; this entry, which is borrowed mutably, is its only owner, as was looked at
+        // just now, and nobody else could have become one since: there are no weak references.
         Some(unsafe { &mut *self.object_ptr(self.shape()) })
+    }
+
+    /// One more owner of the object, if the value is one.
+    #[must_use]
+    pub fn share_object(&self) -> Option<Arc<Object>> {
+        if self.kind() & KIND_VALUE != KIND_OBJECT {
+            return None;
+        }
+        // SAFETY: the pointer came from `Arc::into_raw`; the entry's own reference is not dropped here.
+        let object = unsafe { ManuallyDrop::new(Arc::from_raw(self.object_ptr(self.shape()))) };
+        Some(Arc::clone(&object))
+    }
+
+    fn owns_object_alone(&self) -> bool {
+        // SAFETY: called of an entry with an object. As in `share_object`.
+        let object = unsafe { ManuallyDrop::new(Arc::from_raw(self.object_ptr(self.shape()))) };
+        Arc::strong_count(&object) == 1
+    }
+
+    /// Where the object is in memory, if the value is one: tells it from all others for as long as it lives, whatever its key.
+    #[inline]
+    #[must_use]
+    pub fn object_address(&self) -> Option<usize> {
+        self.object().map(|object| std::ptr::from_ref(object).addr())
     }
 
     /// Whether OBJECT ENCODING calls the text `raw`.
@@ -381,8 +423,8 @@ impl Entry {
             return Err(value);
         }
         if old_kind & KIND_VALUE == KIND_OBJECT {
-            // SAFETY: the object is owned by this entry; the header is rewritten below before anything reads it.
-            drop(unsafe { Box::from_raw(self.object_ptr(old)) });
+            // SAFETY: the reference is this entry's; the header is rewritten below before anything reads it.
+            drop(unsafe { Arc::from_raw(self.object_ptr(old)) });
         }
         // SAFETY: both shapes fit into the allocation, which keeps its size. The key is moved before anything is
         // written over it, and everything up to `new.used` is written.
@@ -400,16 +442,16 @@ impl Entry {
     }
 
     /// Takes the object out and leaves the integer 0, which has the same size.
-    pub fn take_object(&mut self) -> Option<Box<Object>> {
+    pub fn take_object(&mut self) -> Option<Arc<Object>> {
         let kind = self.kind();
         if kind & KIND_VALUE != KIND_OBJECT {
             return None;
         }
         let shape = self.shape();
-        // SAFETY: the object is owned by this entry; the header says integer from here on, so it is not freed again,
+        // SAFETY: the reference is this entry's; the header says integer from here on, so it is not dropped again,
         // and an integer has the same shape.
         unsafe {
-            let object = Box::from_raw(self.object_ptr(shape));
+            let object = Arc::from_raw(self.object_ptr(shape));
             let head = self.read_u32(0) & !u32::from(KIND_VALUE) | u32::from(KIND_INT);
             self.write_u32(0, head);
             self.write_u64(shape.word, 0);
@@ -418,7 +460,7 @@ impl Entry {
     }
 
     /// Gives an object back that [`Entry::take_object`] took out of this entry.
-    pub fn put_object(&mut self, object: Box<Object>) {
+    pub fn put_object(&mut self, object: Arc<Object>) {
         let kind = self.kind();
         if kind & KIND_VALUE != KIND_INT {
             debug_assert!(false, "no object was taken out of this entry");
@@ -456,7 +498,7 @@ impl Drop for Entry {
         // the one that it was allocated with.
         unsafe {
             if self.kind() & KIND_VALUE == KIND_OBJECT {
-                drop(Box::from_raw(self.object_ptr(shape)));
+                drop(Arc::from_raw(self.object_ptr(shape)));
             }
             dealloc(self.ptr.as_ptr(), layout(size_class(shape.used)));
         }
@@ -557,6 +599,8 @@ pub struct Cell {
 
 // SAFETY: a cell owns what it points to alone, and both are plain data.
 unsafe impl Send for Cell {}
+// SAFETY: through a shared reference both are only read.
+unsafe impl Sync for Cell {}
 
 impl Default for Cell {
     fn default() -> Cell {

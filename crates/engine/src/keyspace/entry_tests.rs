@@ -23,7 +23,7 @@ impl Held {
             Held::Raw(text) => NewValue::RawText(text),
             Held::Int(number) => NewValue::Int(*number),
             Held::Flat(row) => NewValue::Flat(row.flat()),
-            Held::Object(text) => NewValue::Object(Box::new(Object::Text(text.clone()))),
+            Held::Object(text) => NewValue::of(Object::Text(text.clone())),
         }
     }
 
@@ -106,8 +106,8 @@ proptest! {
 
 #[test]
 fn an_object_taken_out_is_freed_once() {
-    let mut entry = Entry::new(b"k", NewValue::Object(Box::new(Object::Text(b"text".to_vec()))), None, 0);
-    assert_eq!(entry.take_object().map(|object| *object), Some(Object::Text(b"text".to_vec())));
+    let mut entry = Entry::new(b"k", NewValue::of(Object::Text(b"text".to_vec())), None, 0);
+    assert_eq!(entry.take_object().as_deref(), Some(&Object::Text(b"text".to_vec())));
     assert!(entry.take_object().is_none());
     assert!(matches!(entry.value(), ValueRef::Int(0)));
 }

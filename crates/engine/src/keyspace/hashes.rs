@@ -44,9 +44,9 @@ impl Keyspace {
 
     /// Makes a row a table, and changes that. What the key held before is kept once, for both.
     fn put_table(&mut self, key: &Key<'_>, row: &FlatBuf, now: WallMs, change: impl FnOnce(&mut Keyspace)) {
-        let mut fields = FieldTable::new(self.seed);
+        let mut fields = FieldTable::new(self.seed, self.inline_max);
         row.flat().iter().for_each(|(field, value)| fields.set(field, value, ExpiryChange::Drop, &mut None));
-        self.put(key, NewValue::Object(Box::new(Object::Hash(Box::new(fields)))), ExpiryChange::Keep, now);
+        self.put(key, NewValue::of(Object::Hash(Box::new(fields))), ExpiryChange::Keep, now);
         let undo = self.undo.take();
         change(self);
         self.undo = undo;
@@ -59,13 +59,13 @@ impl Keyspace {
         fields: impl Iterator<Item = (NewField<'a>, Option<WallMs>)>,
         now: WallMs,
     ) {
-        let mut table = FieldTable::new(self.seed);
+        let mut table = FieldTable::new(self.seed, self.inline_max);
         for ((field, value), deadline) in fields {
             table.set(field, value, deadline.map_or(ExpiryChange::Drop, ExpiryChange::At), &mut None);
         }
         self.unlink(key);
         if !table.is_empty() {
-            self.put(key, NewValue::Object(Box::new(Object::Hash(Box::new(table)))), ExpiryChange::Drop, now);
+            self.put(key, NewValue::of(Object::Hash(Box::new(table))), ExpiryChange::Drop, now);
         }
     }
 

@@ -8,11 +8,12 @@ use super::undo::{Flushed, Keeper, overwrite};
 use crate::execute::Random;
 use crate::value::hash::FieldTable;
 use crate::value::{Object, ValueRef, number};
-use fastness_types::limits::VALUE_BYTES_MAX;
+use fastness_types::limits::{IMAGE_RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A key with the place that follows from it: made once per command, by [`Keyspace::key`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,8 @@ const RETIRED_KEPT: usize = 4_096;
 /// seed lives as long as the cluster, which rules out a hash that leaks it.
 pub struct Keyspace {
     pub(super) seed: HashSeed,
+    /// Texts longer than this are kept as objects, of which an image can become an owner.
+    pub(super) inline_max: u32,
     pub(super) slots: Box<[Table]>,
     groups: Groups,
     len: u64,
@@ -119,14 +122,18 @@ fn reschedule(due: &mut Deadlines, key: &Key<'_>, old: Option<WallMs>, new: Opti
 
 /// The value that a text is kept as. `raw` or `embstr` is only told, by OBJECT ENCODING, and decided as Valkey decides:
 /// by what fits beside the key into 128 bytes when the value is set, with room for the deadline of what it replaces.
-fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool) -> NewValue<'t> {
+fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max: u32) -> NewValue<'t> {
     const EMBEDDED_MAX: usize = 113;
     const SHORT_KEY: usize = 32;
     if let Some(number) = number::parse_int(text) {
         return NewValue::Int(number);
     }
     let headers = if key.len() < SHORT_KEY { 0 } else { 2 } + if replaces_deadline { 8 } else { 0 };
-    if key.len() + text.len() + headers > EMBEDDED_MAX { NewValue::RawText(text) } else { NewValue::Text(text) }
+    if key.len() + text.len() + headers > EMBEDDED_MAX { raw_text(text, inline_max) } else { NewValue::Text(text) }
+}
+
+fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
+    if text.len() > inline_max as usize { NewValue::of(Object::Text(text.to_vec())) } else { NewValue::RawText(text) }
 }
 
 impl Keyspace {
@@ -138,6 +145,7 @@ impl Keyspace {
         let groups = [0; SLOTS / GROUP];
         Keyspace {
             seed,
+            inline_max: IMAGE_RECORD_BYTES_MAX as u32,
             slots: empty_slots(),
             groups,
             len: 0,
@@ -149,6 +157,21 @@ impl Keyspace {
             retired_fields: Vec::new(),
             retired_entries: Vec::new(),
         }
+    }
+
+    /// Texts longer than this are kept as objects from now on: large values of tests are short.
+    #[cfg(test)]
+    pub(crate) fn set_inline_max(&mut self, bytes: u32) {
+        self.inline_max = bytes;
+    }
+
+    /// The longest text that is kept in its entry, bytes.
+    pub(crate) fn inline_max(&self) -> u32 {
+        self.inline_max
+    }
+
+    pub(crate) fn seed(&self) -> HashSeed {
+        self.seed
     }
 
     /// The key's hash under the seed.
@@ -205,6 +228,11 @@ impl Keyspace {
         account
     }
 
+    /// The keys of all slots.
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.slots
+    }
+
     /// The keys of one slot.
     #[must_use]
     pub fn table(&self, slot: Slot) -> &Table {
@@ -228,11 +256,16 @@ impl Keyspace {
 
     /// Sets a string.
     pub fn set(&mut self, key: &Key<'_>, text: &[u8], expiry: ExpiryChange, now: WallMs) {
-        self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline), expiry, now);
+        let inline_max = self.inline_max;
+        self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline, inline_max), expiry, now);
     }
 
     /// Sets any value.
     pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
+        let value = match value {
+            NewValue::RawText(text) => raw_text(text, self.inline_max),
+            other => other,
+        };
         self.put_with(key, |_| value, expiry, now);
     }
 
@@ -355,7 +388,12 @@ impl Keyspace {
         if self.find(key).is_none() {
             let mut text = Vec::new();
             write(&mut text);
-            return self.put(key, NewValue::RawText(&text), ExpiryChange::Drop, now);
+            let value = if end > self.inline_max as usize {
+                NewValue::of(Object::Text(text))
+            } else {
+                NewValue::RawText(&text)
+            };
+            return self.put(key, value, ExpiryChange::Drop, now);
         }
         self.grow_text(key, now, write, end - bytes.len()..end, end);
     }
@@ -392,7 +430,7 @@ impl Keyspace {
         if text.len() <= GROW_INLINE_MAX {
             return self.put(key, NewValue::RawText(&text), ExpiryChange::Keep, now);
         }
-        self.put(key, NewValue::Object(Box::new(Object::Text(text))), ExpiryChange::Keep, now);
+        self.put(key, NewValue::of(Object::Text(text)), ExpiryChange::Keep, now);
     }
 
     /// Changes a text that is kept with spare room, and counts what has changed with it.
@@ -459,7 +497,7 @@ impl Keyspace {
             return;
         }
         let Some(entry) = self.find(from) else { return };
-        let object = entry.object().cloned().map(Box::new);
+        let object = entry.object().cloned().map(Arc::new);
         let copied = remade(to.bytes, entry, object, entry.deadline(), seconds(now));
         self.unlink(to);
         self.insert(to, copied);
@@ -524,6 +562,13 @@ impl Keyspace {
     pub(super) fn retire_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize) {
         self.account.add(bytes);
         self.retired_entries.append(entries);
+    }
+
+    /// An object that an image is done with: if nobody else owns it any more, it is freed by [`Keyspace::release`].
+    pub fn give_back_object(&mut self, object: Arc<Object>) {
+        if let Some(object) = Arc::into_inner(object) {
+            retire_object(object, &mut self.retired_fields, &mut self.account);
+        }
     }
 
     /// Frees up to `count` of the entries that were retired, and returns how many it did.
@@ -735,7 +780,14 @@ impl Keyspace {
 
 /// Frees an entry whose bytes are counted no longer; the table of a large hash is counted again and kept for later.
 fn retire_fields(mut entry: Entry, retired: &mut Vec<Table>, account: &mut Account) {
-    if let Some(Object::Hash(fields)) = entry.take_object().map(|object| *object) {
+    // What an image owns as well it gives back when it is done with it.
+    if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
+        retire_object(object, retired, account);
+    }
+}
+
+fn retire_object(object: Object, retired: &mut Vec<Table>, account: &mut Account) {
+    if let Object::Hash(fields) = object {
         let (table, bytes) = fields.into_table();
         account.add(bytes);
         retired.push(table);
@@ -756,14 +808,14 @@ fn keep_emptied(keeper: &mut Keeper, entry: Entry, had_object: bool, to: &[u8]) 
 }
 
 /// An entry like `entry` under another key or deadline; `object` is its object, if it has one.
-fn remade(key: &[u8], entry: &Entry, object: Option<Box<Object>>, deadline: Option<WallMs>, access: u32) -> Entry {
+fn remade(key: &[u8], entry: &Entry, object: Option<Arc<Object>>, deadline: Option<WallMs>, access: u32) -> Entry {
     let value = match (object, entry.value()) {
         (Some(object), _) => NewValue::Object(object),
         (None, ValueRef::Text(text)) if entry.is_raw() => NewValue::RawText(text),
         (None, ValueRef::Text(text)) => NewValue::Text(text),
         (None, ValueRef::Int(number)) => NewValue::Int(number),
         (None, ValueRef::Flat(flat)) => NewValue::Flat(flat),
-        (None, ValueRef::Object(object)) => NewValue::Object(Box::new(object.clone())),
+        (None, ValueRef::Object(object)) => NewValue::of(object.clone()),
     };
     Entry::new(key, value, deadline, access)
 }

@@ -258,7 +258,7 @@ impl Table {
     }
 
     /// Visits the entries of the bucket at `cursor` and returns the cursor behind it; 0 at the end, and to begin.
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(&Entry)) -> u64 {
+    pub fn scan<'t>(&'t self, cursor: u64, mut visit: impl FnMut(&'t Entry)) -> u64 {
         if self.len == 0 {
             return 0;
         }

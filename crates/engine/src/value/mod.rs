@@ -25,10 +25,11 @@ pub enum ValueRef<'a> {
     Object(&'a Object),
 }
 
-/// A value outside its entry.
+/// A value outside its entry. It is changed in place only while its entry is its one owner; see `keyspace/entry.rs`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Object {
-    /// A string that grew in place (APPEND, SETRANGE): spare room behind it makes the next growth cheap.
+    /// A string that grew in place (APPEND, SETRANGE): spare room behind it makes the next growth cheap. Or one longer than
+    /// [`IMAGE_RECORD_BYTES_MAX`](fastness_types::limits::IMAGE_RECORD_BYTES_MAX), which moves to another key without a copy and may belong to an image as well.
     Text(Vec<u8>),
     /// A large hash.
     Hash(Box<FieldTable>),
@@ -73,10 +74,10 @@ impl Object {
         }
     }
 
-    /// Bytes on the heap, with the object itself.
+    /// Bytes on the heap, with the object itself and the count of its owners.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let own = size_class(size_of::<Object>());
+        let own = size_class(2 * size_of::<usize>() + size_of::<Object>());
         match self {
             Object::Text(text) if text.capacity() == 0 => own,
             Object::Text(text) => own + size_class(text.capacity()),

@@ -165,6 +165,12 @@ impl SnapshotSink for MemorySink {
         self.room.get().is_none_or(|room| room > 0)
     }
 
+    fn waiting_bytes(&self) -> u64 {
+        // Without room nothing leaves.
+        let chunk = |part: &SnapshotPart| if let SnapshotPart::Chunk(chunk) = part { chunk.len() as u64 } else { 0 };
+        if self.has_room() { 0 } else { self.parts.iter().map(chunk).sum() }
+    }
+
     fn push(&mut self, chunk: Vec<u8>) {
         assert!(self.has_room());
         self.room.set(self.room.get().map(|room| room - 1));

@@ -31,6 +31,10 @@ impl SnapshotSink for Sink {
         true
     }
 
+    fn waiting_bytes(&self) -> u64 {
+        0
+    }
+
     fn push(&mut self, chunk: Vec<u8>) {
         self.parts.push(SnapshotPart::Chunk(chunk.into()));
     }

@@ -14,7 +14,7 @@ use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::table::Table;
 use crate::keyspace::undo::{Keeper, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue};
-use crate::value::ValueRef;
+use crate::value::{Object, ValueRef};
 use fastness_types::{HashSeed, WallMs};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
@@ -27,6 +27,8 @@ pub struct FieldTable {
     due: Option<Box<Deadlines>>,
     /// The cluster's: fields are chosen by clients as keys are.
     seed: HashSeed,
+    /// Values longer than this are objects of their own, so that an image can hold on to one.
+    inline_max: u32,
 }
 
 fn hash(seed: HashSeed, field: &[u8]) -> u64 {
@@ -38,15 +40,34 @@ fn hash(seed: HashSeed, field: &[u8]) -> u64 {
 /// A field's entry as a pair.
 #[must_use]
 pub fn pair(entry: &Entry) -> Pair<'_> {
-    let ValueRef::Text(value) = entry.value() else { return (entry.key(), b"") };
+    let value = match entry.value() {
+        ValueRef::Text(value) => value,
+        ValueRef::Object(Object::Text(value)) => value,
+        ValueRef::Int(_) | ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => b"",
+    };
     (entry.key(), value)
 }
 
 impl FieldTable {
     /// Empty.
     #[must_use]
-    pub fn new(seed: HashSeed) -> FieldTable {
-        FieldTable { table: Table::default(), account: Account::default(), due: None, seed }
+    pub fn new(seed: HashSeed, inline_max: u32) -> FieldTable {
+        FieldTable { table: Table::default(), account: Account::default(), due: None, seed, inline_max }
+    }
+
+    /// The field's hash, which places it in the table.
+    #[must_use]
+    pub fn hash(&self, field: &[u8]) -> u64 {
+        hash(self.seed, field)
+    }
+
+    /// The form in which a field's value is kept. It is never changed in place.
+    fn new_value<'v>(&self, value: &'v [u8]) -> NewValue<'v> {
+        if value.len() > self.inline_max as usize {
+            NewValue::of(Object::Text(value.to_vec()))
+        } else {
+            NewValue::Text(value)
+        }
     }
 
     /// Number of fields, those past their deadline included.
@@ -80,7 +101,7 @@ impl FieldTable {
     }
 
     /// Visits the fields of the bucket at `cursor` and returns the cursor behind it; 0 at the end.
-    pub fn scan(&self, cursor: u64, visit: impl FnMut(&Entry)) -> u64 {
+    pub fn scan<'t>(&'t self, cursor: u64, visit: impl FnMut(&'t Entry)) -> u64 {
         self.table.scan(cursor, visit)
     }
 
@@ -94,19 +115,20 @@ impl FieldTable {
         let seed = self.seed;
         let hash_of = |field: &[u8]| hash(seed, field);
         let hash = hash_of(field);
+        let new_value = self.new_value(value);
         let Some(entry) = self.table.find_mut(hash, field) else {
             if let Some(undo) = keeper {
                 undo.absent(field);
             }
             let deadline = expiry.after(None);
-            let entry = Entry::new(field, NewValue::Text(value), deadline, 0);
+            let entry = Entry::new(field, new_value, deadline, 0);
             self.table.insert(hash, entry, &mut self.account, hash_of);
             return self.reschedule(hash, None, deadline);
         };
         let old = entry.deadline();
         let new = expiry.after(old);
         let before = entry.heap_bytes();
-        overwrite(keeper, entry, NewValue::Text(value), new, 0);
+        overwrite(keeper, entry, new_value, new, 0);
         let after = entry.heap_bytes();
         self.account.add(after);
         self.account.sub(before);
@@ -123,7 +145,8 @@ impl FieldTable {
                 undo.deadline(field, old);
             }
         } else {
-            let new = Entry::new(field, NewValue::Text(pair(entry).1), deadline, 0);
+            let value = entry.share_object().map_or_else(|| NewValue::Text(pair(entry).1), NewValue::Object);
+            let new = Entry::new(field, value, deadline, 0);
             let replaced = std::mem::replace(entry, new);
             if let Some(undo) = keeper {
                 undo.moved(replaced);
@@ -220,7 +243,7 @@ impl FieldTable {
 
 impl Clone for FieldTable {
     fn clone(&self) -> FieldTable {
-        let mut copy = FieldTable::new(self.seed);
+        let mut copy = FieldTable::new(self.seed, self.inline_max);
         for entry in self.iter() {
             let (field, value) = pair(entry);
             copy.set(field, value, entry.deadline().map_or(ExpiryChange::Drop, ExpiryChange::At), &mut None);

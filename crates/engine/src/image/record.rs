@@ -1,0 +1,237 @@
+//! The records of an image: how they are written and read.
+//!
+//! # Format (frozen; golden bytes in `tests.rs`)
+//!
+//! An image is a run of records, in no particular order of the keys:
+//!
+//! ```text
+//! key       varint length, bytes
+//! head      u8      low 5 bits: the kind of record; bit 5: a deadline follows
+//! deadline  varint  ms since the Unix epoch; only with bit 5
+//! value     kind 0, string: varint length, bytes
+//!           kind 1, string that OBJECT ENCODING calls raw: the same
+//!           kind 2, integer: varint, zigzag
+//!           kind 3, small hash: varint, number of fields; of each its length and bytes, its value's length and bytes
+//!           kind 4, large hash: the same; after each value a varint, the field's deadline plus 1, or 0 for none
+//! ```
+//!
+//! These hold one key each. A key whose record would be longer than the image's bound is written as several, among which others
+//! may stand. They name the value by an id, which counts from 1 in each image:
+//!
+//! ```text
+//! value     kind 5, start; the record's key holds the first bytes of the name:
+//!               varint id; varint parent: 0, or the id of the large hash of which this value is a field's
+//!               varint length of the whole name; u8 kind of the value, 0 to 4
+//!               varint total: the number of fields of a large hash, else the number of the value's bytes
+//!           kind 6, part; the record's key is empty:
+//!               varint id; varint length, bytes: they continue the name until that is whole, then the value
+//!           kind 7, fields of a large hash; the record's key is empty:
+//!               varint id; varint number of fields; each as in a large hash
+//! ```
+//!
+//! The bytes of a string are its text, those of an integer or a small hash what follows the head in the record of a short one. A value
+//! is whole once its name and its total have been reached. A field that is too long for a record has a start of its own. Kinds 5 to 7 are
+//! written only if every node of the shard reads them ([`FormatLevel::BOUNDS`](fastness_types::FormatLevel)).
+//!
+//! Varints are LEB128, as in [`crate::effect`].
+
+use fastness_types::WallMs;
+
+use crate::effect::write_varint;
+use crate::keyspace::Entry;
+use crate::value::hash::{Pair, pair};
+use crate::value::{Object, ValueRef};
+
+/// Kinds of records. Frozen.
+pub(super) const TEXT: u8 = 0;
+pub(super) const RAW_TEXT: u8 = 1;
+pub(super) const INT: u8 = 2;
+pub(super) const HASH: u8 = 3;
+pub(super) const LARGE_HASH: u8 = 4;
+pub(super) const START: u8 = 5;
+pub(super) const PART: u8 = 6;
+pub(super) const FIELDS: u8 = 7;
+/// Bits of a head.
+pub(super) const KIND_BITS: u8 = 0x1f;
+pub(super) const HAS_DEADLINE: u8 = 0x20;
+
+/// Bytes that are not records of this version, or do not add up to values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// They end inside a record.
+    #[error("the image ends inside a record")]
+    Truncated,
+    /// A varint does not fit into 64 bits.
+    #[error("a number in the image is out of range")]
+    Number,
+    /// A kind of value, or a bit, that this version does not know.
+    #[error("unknown head {0:#04x} in the image: written by a newer version?")]
+    Unknown(u8),
+    /// A record that continues a value, or starts one, where it cannot be.
+    #[error("value {id} of the image: {what}")]
+    Part {
+        /// The value's id.
+        id: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// The start of a value that is written in parts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub(super) id: u64,
+    /// 0: it is a key's.
+    pub(super) parent: u64,
+    /// The first bytes of the name.
+    pub(super) name: &'a [u8],
+    pub(super) name_len: usize,
+    pub(super) deadline: Option<WallMs>,
+    pub(super) kind: u8,
+    pub(super) total: u64,
+}
+
+/// An upper bound of the length of an entry's record, but for what stands between its parts; exact enough to tell large ones.
+pub(super) fn weight(entry: &Entry) -> usize {
+    let value = match entry.value() {
+        ValueRef::Int(_) => size_of::<i64>(),
+        ValueRef::Text(text) => text.len(),
+        ValueRef::Flat(flat) => flat.bytes().len(),
+        ValueRef::Object(Object::Text(text)) => text.len(),
+        ValueRef::Object(Object::Hash(fields)) => fields.heap_bytes(),
+    };
+    entry.key().len() + value
+}
+
+pub(super) fn kind_of(entry: &Entry) -> u8 {
+    match entry.value() {
+        ValueRef::Int(_) => INT,
+        ValueRef::Text(_) if entry.is_raw() => RAW_TEXT,
+        ValueRef::Text(_) => TEXT,
+        ValueRef::Object(Object::Text(_)) => RAW_TEXT,
+        ValueRef::Flat(_) => HASH,
+        ValueRef::Object(Object::Hash(_)) => LARGE_HASH,
+    }
+}
+
+/// Writes an entry as one record.
+pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) {
+    write_bytes(entry.key(), out);
+    write_head(kind_of(entry), entry.deadline(), out);
+    write_value(entry, out);
+}
+
+/// What follows the head in the record of an entry.
+pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
+    match entry.value() {
+        ValueRef::Int(number) => write_varint(out, zigzag(number)),
+        ValueRef::Text(text) => write_bytes(text, out),
+        ValueRef::Object(Object::Text(text)) => write_bytes(text, out),
+        ValueRef::Flat(flat) => {
+            write_varint(out, flat.len() as u64);
+            flat.iter().for_each(|pair| write_pair(pair, out));
+        }
+        ValueRef::Object(Object::Hash(fields)) => {
+            write_varint(out, fields.len() as u64);
+            fields.iter().for_each(|entry| write_field(entry, out));
+        }
+    }
+}
+
+fn write_head(kind: u8, deadline: Option<WallMs>, out: &mut Vec<u8>) {
+    out.push(kind | if deadline.is_some() { HAS_DEADLINE } else { 0 });
+    if let Some(at) = deadline {
+        write_varint(out, at.0);
+    }
+}
+
+/// A field of a large hash, as in its record.
+pub(super) fn write_field(entry: &Entry, out: &mut Vec<u8>) {
+    write_pair(pair(entry), out);
+    write_varint(out, entry.deadline().map_or(0, |at| at.0.saturating_add(1)));
+}
+
+pub(super) fn write_start(start: &Start<'_>, out: &mut Vec<u8>) {
+    write_bytes(start.name, out);
+    write_head(START, start.deadline, out);
+    write_varint(out, start.id);
+    write_varint(out, start.parent);
+    write_varint(out, start.name_len as u64);
+    out.push(start.kind);
+    write_varint(out, start.total);
+}
+
+pub(super) fn write_part(id: u64, bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0, PART]);
+    write_varint(out, id);
+    write_bytes(bytes, out);
+}
+
+/// `fields` as [`write_field`] wrote them, `count` of them.
+pub(super) fn write_fields(id: u64, count: u64, fields: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0, FIELDS]);
+    write_varint(out, id);
+    write_varint(out, count);
+    out.extend_from_slice(fields);
+}
+
+fn write_pair((field, value): Pair<'_>, out: &mut Vec<u8>) {
+    write_bytes(field, out);
+    write_bytes(value, out);
+}
+
+fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    write_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn zigzag(number: i64) -> u64 {
+    (number << 1) as u64 ^ (number >> 63) as u64
+}
+
+pub(super) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+/// Reads what the functions above wrote.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn byte(&mut self) -> Result<u8, ImageError> {
+        let (first, rest) = self.0.split_first().ok_or(ImageError::Truncated)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], ImageError> {
+        let len = usize::try_from(self.varint()?).map_err(|_| ImageError::Truncated)?;
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(ImageError::Truncated)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(super) fn varint(&mut self) -> Result<u64, ImageError> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(ImageError::Number);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(ImageError::Number)
+    }
+
+    pub(super) fn pair(&mut self) -> Result<Pair<'a>, ImageError> {
+        Ok((self.bytes()?, self.bytes()?))
+    }
+
+    /// A field of a large hash, with its deadline.
+    pub(super) fn field(&mut self) -> Result<(Pair<'a>, Option<WallMs>), ImageError> {
+        Ok((self.pair()?, self.varint()?.checked_sub(1).map(WallMs)))
+    }
+}

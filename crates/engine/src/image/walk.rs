@@ -1,0 +1,443 @@
+//! The walk through one large value: what of it has been written, and where the rest is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fastness_types::{Slot, WallMs};
+
+use super::record::{self, LARGE_HASH, RAW_TEXT, Start, TEXT};
+use super::{ImageLost, WALK_BYTES, ahead_bytes};
+use crate::digest::{self, Running};
+use crate::keyspace::Entry;
+use crate::keyspace::table::Table;
+use crate::value::hash::{FieldTable, pair};
+use crate::value::{Object, Type, ValueRef};
+
+/// Bytes of a text that are kept are cut into pieces of this size.
+const PIECE: usize = 32 * 1024;
+
+/// Where a value is in the keyspace: the slot and hash of its key, and its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) slot: Slot,
+    pub(super) hash: u64,
+    pub(super) address: usize,
+}
+
+/// Where the bytes or fields are that have not been written.
+#[derive(Debug)]
+enum Source {
+    /// In the keyspace.
+    Live(Place),
+    /// It was removed or replaced, or is a field's value, which never changes in place. `counts`: what it takes is memory of the image.
+    Owned { object: Arc<Object>, counts: bool },
+    /// A copy: of a value that is short, or is kept within its entry.
+    Copied(Vec<u8>),
+}
+
+/// What is written of the value itself.
+#[derive(Debug)]
+enum Rest {
+    Bytes {
+        at: usize,
+        /// At the point; a text may have grown since.
+        len: usize,
+        /// By their offsets: bytes of a text that have been overwritten since, none of them before `at`, in pieces.
+        kept: BTreeMap<usize, Vec<u8>>,
+        kept_bytes: usize,
+        /// What the digest takes instead of the bytes.
+        digested: Option<Vec<u8>>,
+    },
+    Fields {
+        /// The cursor in the table; `None`: at its end.
+        place: Option<u64>,
+        /// Names of fields that were written ahead, or were not there.
+        ahead: BTreeSet<Box<[u8]>>,
+        ahead_bytes: usize,
+        /// Fields that were neither written nor have a walk.
+        left: usize,
+        /// Walks through fields that have not ended.
+        children: usize,
+        /// Digests of the fields that were written.
+        sum: u128,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Walk {
+    id: u64,
+    parent: u64,
+    /// What of the name has been written, and the whole of it until then.
+    name_at: usize,
+    name: Vec<u8>,
+    deadline: Option<WallMs>,
+    kind: u8,
+    digest: Running,
+    source: Source,
+    rest: Rest,
+}
+
+impl Walk {
+    /// Of an entry of a slot, whose value may change in place.
+    pub(super) fn of_key(id: u64, slot: Slot, hash: u64, entry: &Entry, record_max: usize) -> Walk {
+        let live = |object: &Object| Source::Live(Place { slot, hash, address: std::ptr::from_ref(object).addr() });
+        let (source, rest) = match entry.value() {
+            ValueRef::Object(object @ Object::Text(text)) => (live(object), Rest::bytes(text.len(), None)),
+            ValueRef::Object(object @ Object::Hash(fields)) => {
+                let rest = Rest::Fields {
+                    place: Some(0),
+                    ahead: BTreeSet::new(),
+                    ahead_bytes: 0,
+                    left: fields.len(),
+                    children: 0,
+                    sum: 0,
+                };
+                (live(object), rest)
+            }
+            ValueRef::Text(text) => (Source::Copied(text.to_vec()), Rest::bytes(text.len(), None)),
+            ValueRef::Int(_) | ValueRef::Flat(_) => {
+                let mut body = Vec::new();
+                record::write_value(entry, &mut body);
+                let rest = Rest::bytes(body.len(), Some(digested(entry.value())));
+                (Source::Copied(body), rest)
+            }
+        };
+        let digest = Running::of_name(entry.key().len());
+        let kind = record::kind_of(entry);
+        let (name, deadline) = (entry.key().to_vec(), entry.deadline());
+        let mut walk = Walk { id, parent: 0, name_at: 0, name, deadline, kind, digest, source, rest };
+        walk.pass_name(record_max);
+        walk
+    }
+
+    /// Of a field of this hash, which counts as written from now on.
+    pub(super) fn child(&mut self, id: u64, entry: &Entry, record_max: usize) -> Walk {
+        if let Rest::Fields { left, children, .. } = &mut self.rest {
+            *left -= 1;
+            *children += 1;
+        }
+        let (name, value) = pair(entry);
+        let copied = || Source::Copied(value.to_vec());
+        let source = entry.share_object().map_or_else(copied, |object| Source::Owned { object, counts: false });
+        let (name, deadline) = (name.to_vec(), entry.deadline());
+        let rest = Rest::bytes(value.len(), None);
+        let digest = Running::of_name(name.len());
+        let mut walk = Walk { id, parent: self.id, name_at: 0, name, deadline, kind: TEXT, digest, source, rest };
+        walk.pass_name(record_max);
+        walk
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The record that starts the value: what it says of the name has been counted as written.
+    pub(super) fn write_start(&self, out: &mut Vec<u8>) {
+        let total = match &self.rest {
+            Rest::Bytes { len, .. } => *len,
+            Rest::Fields { left, .. } => *left,
+        };
+        let start = Start {
+            id: self.id,
+            parent: self.parent,
+            name: &self.name[..self.name_at],
+            name_len: self.name.len(),
+            deadline: self.deadline,
+            kind: self.kind,
+            total: total as u64,
+        };
+        record::write_start(&start, out);
+    }
+
+    /// The next bytes of the name, at most `room`, have been written.
+    fn pass_name(&mut self, room: usize) {
+        let to = self.name.len().min(self.name_at + room);
+        self.digest.bytes(&self.name[self.name_at..to]);
+        self.name_at = to;
+        if !self.has_name() {
+            return;
+        }
+        match (self.parent, self.kind) {
+            (0, LARGE_HASH | record::HASH) => self.digest.key_is_whole(self.deadline, Type::Hash),
+            (0, kind) => {
+                self.digest.key_is_whole(self.deadline, Type::String);
+                self.digest.text_follows(kind == RAW_TEXT);
+            }
+            _ => self.digest.field_is_whole(self.deadline),
+        }
+    }
+
+    /// Whether the whole name has been written.
+    pub(super) fn has_name(&self) -> bool {
+        self.name_at == self.name.len()
+    }
+
+    pub(super) fn is_hash(&self) -> bool {
+        matches!(self.rest, Rest::Fields { .. })
+    }
+
+    /// Whether all has been written, fields that have walks included.
+    pub(super) fn is_done(&self) -> bool {
+        self.has_name()
+            && match &self.rest {
+                Rest::Bytes { at, len, .. } => at == len,
+                Rest::Fields { left, children, .. } => (*left, *children) == (0, 0),
+            }
+    }
+
+    /// The parent's id, the digest, and the value if the image owns it.
+    pub(super) fn end(mut self) -> (u64, u128, Option<Arc<Object>>) {
+        match &self.rest {
+            Rest::Fields { sum, .. } => self.digest.fields(*sum),
+            Rest::Bytes { digested: Some(digested), .. } => self.digest.bytes(digested),
+            Rest::Bytes { .. } => {}
+        }
+        let object = match self.source {
+            Source::Owned { object, .. } => Some(object),
+            Source::Live(_) | Source::Copied(_) => None,
+        };
+        (self.parent, self.digest.end(), object)
+    }
+
+    pub(super) fn into_object(self) -> Option<Arc<Object>> {
+        match self.source {
+            Source::Owned { object, .. } => Some(object),
+            Source::Live(_) | Source::Copied(_) => None,
+        }
+    }
+
+    /// Bytes that it holds besides the data.
+    pub(super) fn bytes(&self) -> usize {
+        let source = match &self.source {
+            Source::Owned { object, counts: true } => object.heap_bytes(),
+            Source::Owned { .. } | Source::Live(_) => 0,
+            Source::Copied(bytes) => bytes.capacity(),
+        };
+        let rest = match &self.rest {
+            Rest::Bytes { kept_bytes, .. } => *kept_bytes,
+            Rest::Fields { ahead_bytes, .. } => *ahead_bytes,
+        };
+        WALK_BYTES + self.name.capacity() + source + rest
+    }
+}
+
+/// Where the value is.
+impl Walk {
+    /// Its place, if it is in the keyspace, can be changed, and is still needed: a hash of which no field is left may be gone with its last one.
+    pub(super) fn live(&self) -> Option<Place> {
+        match self.source {
+            Source::Live(place) if !self.is_hash() || self.has_fields_left() => Some(place),
+            Source::Live(_) | Source::Owned { .. } | Source::Copied(_) => None,
+        }
+    }
+
+    /// The value is about to leave the keyspace: the image becomes an owner of it. Returns where it was.
+    pub(super) fn own(&mut self, object: Arc<Object>) -> Option<Place> {
+        let place = self.live()?;
+        self.source = Source::Owned { object, counts: true };
+        Some(place)
+    }
+
+    /// The value is about to become that of a key in this place. Returns where it was.
+    pub(super) fn follow(&mut self, slot: Slot, hash: u64) -> Option<Place> {
+        let place = self.live()?;
+        self.source = Source::Live(Place { slot, hash, address: place.address });
+        Some(place)
+    }
+
+    /// The value is where it was before.
+    pub(super) fn set_back(&mut self, place: Place) {
+        self.source = Source::Live(place);
+    }
+
+    /// A field's value that nobody else owns any more counts as memory of the image.
+    pub(super) fn note_sole_owner(&mut self) {
+        if let Source::Owned { object, counts } = &mut self.source {
+            *counts |= Arc::strong_count(object) == 1;
+        }
+    }
+
+    /// The value, if it is an object. `tables`: those of the point.
+    pub(super) fn object<'t>(&self, tables: &'t [Table]) -> Option<Found<'t>> {
+        match &self.source {
+            Source::Owned { object, .. } => Some(Found::Owned(object.clone())),
+            Source::Live(place) => {
+                let is_it = |entry: &Entry| entry.object_address() == Some(place.address);
+                let found = tables[usize::from(place.slot.0)].find_by(place.hash, is_it).and_then(Entry::object);
+                debug_assert!(found.is_some(), "a walk knows where its value is");
+                found.map(Found::Live)
+            }
+            Source::Copied(_) => None,
+        }
+    }
+}
+
+/// A value that a walk reads.
+pub(super) enum Found<'t> {
+    Live(&'t Object),
+    Owned(Arc<Object>),
+}
+
+impl std::ops::Deref for Found<'_> {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        match self {
+            Found::Live(object) => object,
+            Found::Owned(object) => object,
+        }
+    }
+}
+
+impl Rest {
+    fn bytes(len: usize, digested: Option<Vec<u8>>) -> Rest {
+        Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested }
+    }
+}
+
+/// What the digest of an integer or a small hash takes after the name's.
+fn digested(value: ValueRef<'_>) -> Vec<u8> {
+    match value {
+        ValueRef::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
+        ValueRef::Flat(flat) => {
+            let of_field = |pair| digest::of_field(pair, None);
+            flat.iter().map(of_field).fold(0, u128::wrapping_add).to_le_bytes().to_vec()
+        }
+        ValueRef::Text(_) | ValueRef::Object(_) => Vec::new(),
+    }
+}
+
+/// Names and texts.
+impl Walk {
+    /// Writes the next part of the name or the text, of `room` bytes at most.
+    pub(super) fn write_part(&mut self, tables: &[Table], room: usize, out: &mut Vec<u8>) -> Result<(), ImageLost> {
+        if !self.has_name() {
+            let from = self.name_at;
+            self.pass_name(room);
+            record::write_part(self.id, &self.name[from..self.name_at], out);
+            if self.has_name() {
+                (self.name, self.name_at) = (Vec::new(), 0);
+            }
+            return Ok(());
+        }
+        let object = self.object(tables);
+        let text: &[u8] = match (object.as_deref(), &self.source) {
+            (Some(Object::Text(text)), _) => text,
+            (None, Source::Copied(text)) => text,
+            _ => return Err(ImageLost),
+        };
+        let Rest::Bytes { at, len, kept, kept_bytes, digested } = &mut self.rest else { return Err(ImageLost) };
+        let room = room.min(*len - *at);
+        let part;
+        let bytes = match kept.first_entry() {
+            Some(first) if *first.key() == *at => {
+                part = first.remove();
+                let bytes = part.get(..room).unwrap_or(&part);
+                *kept_bytes -= bytes.len();
+                if bytes.len() < part.len() {
+                    kept.insert(*at + bytes.len(), part[bytes.len()..].to_vec());
+                }
+                bytes
+            }
+            first => {
+                let to = first.map_or(*len, |first| *first.key()).min(*at + room);
+                text.get(*at..to).ok_or(ImageLost)?
+            }
+        };
+        record::write_part(self.id, bytes, out);
+        if digested.is_none() {
+            self.digest.bytes(bytes);
+        }
+        *at += bytes.len();
+        Ok(())
+    }
+
+    /// Keeps what of `text`, between `from` and `to`, is still to be written and has not been kept before.
+    pub(super) fn keep(&mut self, text: &[u8], from: usize, to: usize) {
+        let Rest::Bytes { at, len, kept, kept_bytes, .. } = &mut self.rest else { return };
+        let (mut from, to) = (from.max(*at), to.min(*len));
+        while from < to {
+            let before = kept.range(..=from).next_back().map(|(start, bytes)| start + bytes.len());
+            if let Some(end) = before.filter(|end| *end > from) {
+                from = end;
+                continue;
+            }
+            let end = kept.range(from..).next().map_or(to, |(start, _)| to.min(*start));
+            *kept_bytes += end - from;
+            for piece in text[from..end].chunks(PIECE) {
+                kept.insert(from, piece.to_vec());
+                from += piece.len();
+            }
+        }
+    }
+}
+
+/// Fields of a hash.
+impl Walk {
+    /// A field is about to change: its entry, if it is there and has to be written first.
+    pub(super) fn meet_field<'t>(&mut self, fields: &'t FieldTable, field: &[u8]) -> Option<&'t Entry> {
+        let hash = fields.hash(field);
+        let Rest::Fields { place, ahead, .. } = &self.rest else { return None };
+        let is_written = place.is_none_or(|place| hash.reverse_bits() < place.reverse_bits());
+        if is_written || ahead.contains(field) {
+            return None;
+        }
+        self.remember(field);
+        fields.find(field)
+    }
+
+    pub(super) fn remember(&mut self, field: &[u8]) {
+        if let Rest::Fields { ahead, ahead_bytes: bytes, .. } = &mut self.rest
+            && ahead.insert(field.into())
+        {
+            *bytes += ahead_bytes(field);
+        }
+    }
+
+    /// Whether an entry of the bucket at hand is to be written: after shrinking, a bucket also holds what was written as part of
+    /// another one.
+    pub(super) fn is_next(&self, fields: &FieldTable, entry: &Entry) -> bool {
+        let Rest::Fields { place, ahead, .. } = &self.rest else { return false };
+        let from = place.unwrap_or(0).reverse_bits();
+        (from == 0 || fields.hash(entry.key()).reverse_bits() >= from) && !ahead.contains(entry.key())
+    }
+
+    pub(super) fn place(&self) -> u64 {
+        match self.rest {
+            Rest::Fields { place, .. } => place.unwrap_or(0),
+            Rest::Bytes { .. } => 0,
+        }
+    }
+
+    /// All before this place has been written; 0: the table has been passed.
+    pub(super) fn move_to(&mut self, next: u64) {
+        if let Rest::Fields { place, .. } = &mut self.rest {
+            *place = (next != 0).then_some(next);
+        }
+    }
+
+    pub(super) fn is_scanned(&self) -> bool {
+        matches!(self.rest, Rest::Fields { place: None, .. })
+    }
+
+    pub(super) fn has_fields_left(&self) -> bool {
+        matches!(self.rest, Rest::Fields { left, .. } if left > 0)
+    }
+
+    /// A field is written.
+    pub(super) fn count_field(&mut self, entry: &Entry) {
+        if let Rest::Fields { left, sum, .. } = &mut self.rest {
+            *left -= 1;
+            *sum = sum.wrapping_add(digest::of_field(pair(entry), entry.deadline()));
+        }
+    }
+
+    /// A field that had a walk of its own is written.
+    pub(super) fn child_ended(&mut self, digest: u128) {
+        if let Rest::Fields { children, sum, .. } = &mut self.rest {
+            *children -= 1;
+            *sum = sum.wrapping_add(digest);
+        }
+    }
+}
