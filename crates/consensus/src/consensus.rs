@@ -21,12 +21,14 @@ use crate::observed::Observed;
 use crate::options::{ConsensusOptions, Timers};
 use crate::placement::Member;
 use crate::proposer;
+use crate::pulse::Gaps;
 use crate::runtime::Runtime;
 use crate::serve::serve;
 use crate::snapshot::SnapshotFiles;
 use crate::status::StartError;
 use crate::storage::{CommittedReader, Storage, stored};
 use crate::transport::{Class, FrameStream, PeerTransport};
+use crate::watchdog;
 
 /// After a failed write, how long leadership is handed over for before everything stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -153,6 +155,7 @@ impl Consensus {
         let runtime = self.node.runtime();
         runtime.spawn(proposer::run(group.clone(), self.log.clone(), wake.clone()));
         runtime.spawn(driver::run(control.clone(), wake));
+        runtime.spawn(watchdog::run(control.clone()));
         Ok((handle, control))
     }
 
@@ -166,6 +169,12 @@ impl Consensus {
     #[must_use]
     pub fn log_stalls(&self) -> bool {
         self.node.log_stalls()
+    }
+
+    /// When this node's consensus did not run though it should have.
+    #[must_use]
+    pub fn gaps(&self) -> Gaps {
+        self.node.pulse.gaps()
     }
 
     /// Why everything of this node has stopped, if it has.

@@ -214,12 +214,15 @@ impl GroupControl {
     }
 
     /// Hands leadership to `to`, or to the best other replica: ready, and with the whole log. `patience`: how long the
-    /// owner may take to drain. See `handover.rs` for the order of things.
+    /// owner may take to drain. See `handover.rs` for the order of things. The steps belong to the node: a caller that goes
+    /// away does not stop them halfway.
     ///
     /// # Errors
     /// See [`HandOverError`]; all but [`HandOverError::NotTaken`] and [`HandOverError::Lost`] leave this node leading and serving.
     pub async fn hand_over(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, HandOverError> {
-        handover::run(self, to, patience).await
+        let control = self.clone();
+        let steps = self.node.runtime().spawn(async move { handover::run(&control, to, patience).await });
+        steps.await.unwrap_or_else(|ended| Err(HandOverError::Stopped(ended.to_string())))
     }
 
     /// Stops this node's replica of the group, without handing it over.

@@ -1,6 +1,6 @@
 //! Looks after one group: passes on what the owner reports, decides whether this node may campaign, hands over what it should
-//! not lead (its owner is not ready, its wall clock is off, its log's disk stands still), and notices when the Raft core has
-//! died.
+//! not lead (its owner is not ready, its wall clock is off, its log's disk stands still), lets an election follow where a lease
+//! was closed, and notices when the Raft core has died.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,10 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
         tell_of_snapshots(&group, &raft, &mut told).await;
         let stalls = control.node().log_stalls();
         raft.runtime_config().elect(group.driver.ready() && !stalls && !group.silent());
-        if group.driver.fit() && !stalls || group.leads().is_none() {
+        // Followers must be able to elect somebody who serves, whatever has become of whoever closed the lease.
+        raft.runtime_config().heartbeat(!group.has_closed_lease());
+        // A loop that is stuck cannot drain, so there is nothing to hand over (`watchdog.rs`).
+        if group.driver.fit() && !stalls || group.leads().is_none() || group.driver.is_stuck() {
             next_attempt = None;
             continue;
         }

@@ -347,6 +347,11 @@ impl Group {
         self.promises.lock().release(epoch);
     }
 
+    /// Whether this node leads and has given its lease up: it serves nobody in this epoch any more, and another is due.
+    pub(crate) fn has_closed_lease(&self) -> bool {
+        self.lead.lock().as_ref().is_some_and(LeaderLease::is_closed)
+    }
+
     /// Runs `f` on the leader's part, if this node leads.
     pub(crate) fn with_lead<T>(&self, f: impl FnOnce(&mut LeaderLease) -> T) -> Option<T> {
         self.lead.lock().as_mut().map(f)

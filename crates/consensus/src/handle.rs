@@ -10,8 +10,9 @@
 //!   without holes, or not at all from some batch on (the driver proposes one at a time until it is accepted).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -182,6 +183,35 @@ pub struct IncomingBytes {
     pub total: u64,
 }
 
+/// What a number that was given to [`GroupHandle::report_running`] stands for.
+pub type NameWork = fn(usize) -> &'static str;
+
+/// The owner's loop as the watchdog sees it. On a cache line of its own: the owner writes it at each command.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Turns {
+    /// Turns since the start; 0: the owner reports none.
+    count: AtomicU64,
+    /// What the owner's thread runs, plus one; 0: nothing that it has told of.
+    running: AtomicUsize,
+    name: OnceLock<NameWork>,
+    // Set by the watchdog.
+    stuck: AtomicBool,
+    fenced: AtomicU64,
+    longest_ms: AtomicU64,
+}
+
+/// Stalls of an owner's loop since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LoopStalls {
+    /// How often a lease was closed because the loop did not turn.
+    pub fenced: u64,
+    /// The longest time without a turn, as far as the watchdog itself ran.
+    pub longest: Duration,
+    /// Whether the loop is stuck now.
+    pub stuck: bool,
+}
+
 /// Everything that owner and driver share about one group.
 #[derive(Debug)]
 struct Shared {
@@ -206,6 +236,7 @@ struct Shared {
     own_snapshot: Mutex<Option<OwnSnapshot>>,
     installed: AtomicU64,
     incoming: Mutex<Option<IncomingBytes>>,
+    turns: Turns,
 }
 
 /// The owner's side.
@@ -241,6 +272,7 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         own_snapshot: Mutex::new(None),
         installed: AtomicU64::new(0),
         incoming: Mutex::new(None),
+        turns: Turns::default(),
     });
     (GroupHandle { shared: shared.clone(), log }, GroupDriver { shared })
 }
@@ -361,6 +393,37 @@ impl GroupHandle {
         trusted.as_ref().map_or(unknown, |trusted| trusted.check(wall, boot))
     }
 
+    /// Reports a turn of the owner's loop. From the first one on the watchdog expects more: a leader whose loop does not turn
+    /// loses its lease. To be called at least once after each wake-up.
+    #[inline]
+    pub fn report_turn(&self) {
+        self.shared.turns.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reports what the owner's thread is about to run, by a number that `name` of [`GroupHandle::name_work`] knows; `None`: it
+    /// has ended.
+    #[inline]
+    pub fn report_running(&self, work: Option<usize>) {
+        self.shared.turns.running.store(work.map_or(0, |work| work + 1), Ordering::Relaxed);
+    }
+
+    /// How the watchdog's log names what is running.
+    pub fn name_work(&self, name: NameWork) {
+        // There is one owner.
+        let _ = self.shared.turns.name.set(name);
+    }
+
+    /// For figures.
+    #[must_use]
+    pub fn stalls(&self) -> LoopStalls {
+        let turns = &self.shared.turns;
+        LoopStalls {
+            fenced: turns.fenced.load(Ordering::Relaxed),
+            longest: Duration::from_millis(turns.longest_ms.load(Ordering::Relaxed)),
+            stuck: turns.stuck.load(Ordering::Relaxed),
+        }
+    }
+
     /// Reports that nothing staged is uncommitted any more and nothing new will be staged while draining.
     pub fn report_drained(&self, drained: bool) {
         if self.shared.drained.swap(drained, Ordering::AcqRel) != drained {
@@ -445,10 +508,44 @@ impl GroupDriver {
         LogIndex(self.shared.applied.load(Ordering::Acquire))
     }
 
-    /// Whether the owner could serve.
+    /// Whether the owner could serve: it says so, and its loop turns.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.shared.ready.load(Ordering::Acquire)
+        self.shared.ready.load(Ordering::Acquire) && !self.is_stuck()
+    }
+
+    /// Turns of the owner's loop since its start; 0: it reports none.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.count.load(Ordering::Relaxed)
+    }
+
+    /// What the owner's thread runs, as far as it has told.
+    #[must_use]
+    pub fn running(&self) -> Option<&'static str> {
+        let turns = &self.shared.turns;
+        let work = turns.running.load(Ordering::Relaxed).checked_sub(1)?;
+        turns.name.get().map(|name| name(work))
+    }
+
+    /// Publishes for how long the owner's loop has not turned, and whether it counts as stuck.
+    pub fn set_stall(&self, stalled: Duration, stuck: bool) {
+        let turns = &self.shared.turns;
+        turns.longest_ms.fetch_max(stalled.as_millis() as u64, Ordering::Relaxed);
+        if turns.stuck.swap(stuck, Ordering::AcqRel) != stuck {
+            self.shared.driver_wake.notify_one();
+        }
+    }
+
+    /// Counts a lease that was closed because the loop did not turn.
+    pub fn count_fenced(&self) {
+        self.shared.turns.fenced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the owner's loop does not turn.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.shared.turns.stuck.load(Ordering::Acquire)
     }
 
     /// Publishes what the owner's readings of the wall clock are checked against, and what is known of this node's clock.

@@ -8,8 +8,11 @@
 //! 4. Close the lease, for the rest of the epoch. **From here on there is no way back**: this epoch serves nothing more.
 //! 5. Release the voters from their promises, a quorum and the target among them. Those that cannot be reached are free
 //!    once their promise has run out: after one lease, since no frame binds any more.
-//! 6. Transfer. If the target does not win, an election follows by itself, since this leader sends no more heartbeats;
-//!    whoever wins serves in a new epoch, with a new lease.
+//! 6. Transfer. If the target does not win, an election follows by itself, because a leader whose lease is closed sends no
+//!    more heartbeats (`driver.rs`); whoever wins serves in a new epoch, with a new lease.
+//!
+//! The steps run as a task of the node ([`GroupControl::hand_over`]): whoever asked for them may go away between two of
+//! them, and a leader whose lease is closed must not be left behind.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -27,6 +30,7 @@ use crate::codec;
 use crate::control::GroupControl;
 use crate::frame::Kind;
 use crate::group::{Group, Raft};
+use crate::lease::Voters;
 use crate::raft_types::epoch_of;
 use crate::status::HandOverError;
 use crate::transport::Class;
@@ -77,7 +81,7 @@ pub(crate) async fn run(
     let voters = voters.ok_or(HandOverError::Lost)?;
     group.driver.wake_owner();
     fail_point!("consensus::closed");
-    release(control, epoch, target, &voters).await;
+    release(control, epoch, Some(target), &voters).await;
 
     fail_point!("consensus::released");
     raft.trigger().transfer_leader(target.0).await.map_err(|error| HandOverError::Stopped(error.to_string()))?;
@@ -139,8 +143,9 @@ async fn drain(
     timeout(patience, drained).await.unwrap_or(Err(HandOverError::NotDrained))
 }
 
-/// Until the target and a quorum are free, at the latest when their promises have run out.
-async fn release(control: &GroupControl, epoch: Epoch, target: NodeId, voters: &crate::lease::Voters) {
+/// Frees the voters from their promises to the leader of `epoch`, which has closed its lease. Returns once the target, if there
+/// is one, and a quorum are free, at the latest when their promises have run out.
+pub(crate) async fn release(control: &GroupControl, epoch: Epoch, target: Option<NodeId>, voters: &Voters) {
     let group = control.core();
     let deadline = Instant::now() + group.timers.lease + group.timers.heartbeat;
     group.release(epoch);
@@ -154,7 +159,8 @@ async fn release(control: &GroupControl, epoch: Epoch, target: NodeId, voters: &
             async move { (node, link.call(group.id, Kind::Release, payload, group.timers.lease).await) }
         })
         .collect();
-    while !(free.contains(&target.0) && voters.has_quorum(&free)) {
+    let target_is_free = |free: &BTreeSet<u64>| target.is_none_or(|target| free.contains(&target.0));
+    while !(target_is_free(&free) && voters.has_quorum(&free)) {
         match timeout_at(deadline, asked.next()).await {
             Ok(Some((node, Ok(_)))) => {
                 free.insert(node);

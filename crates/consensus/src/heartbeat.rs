@@ -28,6 +28,12 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
             // A new leader, or one that may bind its voters from now on, does not wait for the next interval.
             () = node.beat.notified() => {}
         }
+        if let Some(gap) = node.pulse.beat(node.now()) {
+            tracing::warn!(
+                gap_ms = gap.as_millis() as u64,
+                "consensus did not run for a while: the process was stopped, or the machine is overloaded"
+            );
+        }
         node.judge_clock();
         if node.log_stalls() != stalled {
             stalled = !stalled;

@@ -243,6 +243,11 @@ impl LeaderLease {
         self.fit(since).into_iter().filter(|node| *node != self.own && votes(node)).collect()
     }
 
+    /// Whether the lease was given up.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.released
+    }
+
     /// Gives the lease up for the rest of the epoch.
     pub(crate) fn close(&mut self) {
         self.released = true;

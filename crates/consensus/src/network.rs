@@ -97,10 +97,14 @@ impl Network {
         rpc: VoteRequest<Types>,
         option: &RPCOption,
     ) -> Result<VoteResponse<Types>, RpcError> {
-        let bound = || unreachable(&LinkError::Refused("bound by a promise to a leader".to_owned()));
+        let refused = |why: &str| unreachable(&LinkError::Refused(why.to_owned()));
+        let bound = || refused("bound by a promise to a leader");
         let candidate: Vote = rpc.vote;
         if self.group.bars(&candidate) {
             return Err(bound());
+        }
+        if !rpc.leadership_transfer && self.node.pulse.has_just_resumed(self.node.now()) {
+            return Err(refused("this node did not run for a while, and listens before it campaigns"));
         }
         let reply = self.call(kind, codec::encode_vote(&rpc), option).await?;
         if self.group.bars(&candidate) {

@@ -21,6 +21,7 @@ use crate::identity::{Heard, Identities, Refusal};
 use crate::link::Link;
 use crate::observed::Observed;
 use crate::options::ConsensusOptions;
+use crate::pulse::Pulse;
 use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
 use crate::watch;
@@ -42,6 +43,7 @@ pub(crate) struct NodeCore {
     pub(crate) identities: Arc<Identities>,
     clocks: Clocks,
     pub(crate) observed: Arc<Observed>,
+    pub(crate) pulse: Pulse,
     /// Wakes the heartbeat out of turn.
     pub(crate) beat: Arc<Notify>,
     rng: Mutex<SmallRng>,
@@ -70,6 +72,7 @@ impl NodeCore {
             identities: Arc::new(identities),
             clocks: Clocks::new(options.clock_offset_max),
             observed: Arc::new(Observed::new(options.clock.clone())),
+            pulse: Pulse::new(options.timers.heartbeat),
             options,
             transport,
             groups: RwLock::default(),

@@ -115,6 +115,8 @@ pub struct ConsensusOptions {
     pub timers: Timers,
     /// How far this node's wall clock may be off the median of all nodes' before it stages nothing and hands over.
     pub clock_offset_max: Duration,
+    /// How long the loop of a replica that leads may not turn before its lease is closed.
+    pub loop_stall_max: Duration,
     /// The node's clocks.
     pub clock: Arc<dyn Clock>,
     /// Seed of consensus' own jitter and of the mark by which peers tell this start from others. Another one for each

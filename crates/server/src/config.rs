@@ -82,6 +82,10 @@ pub struct Config {
     pub durability_max_lag: Duration,
     /// How far this node's wall clock may be off the median of all nodes'.
     pub clock_max_offset: Duration,
+    /// How long commands wait while no primary is known.
+    pub lease_wait_max: Duration,
+    /// How long the loop of a replica that leads may not turn before its lease is closed.
+    pub loop_stall_max: Duration,
     pub master_key_file: Option<PathBuf>,
     pub maxmemory: u64,
     /// Bytes of log after which a replica makes a snapshot; 0: only when asked for.

@@ -191,6 +191,9 @@ impl Metrics {
         let under_way = self.log.write_under_way().unwrap_or_default();
         text.one("fastness_log_write_under_way_seconds", "gauge", &[], under_way.as_secs_f64());
         text.one("fastness_log_failed", "gauge", &[], f64::from(u8::from(self.log.failure().is_some())));
+        let gaps = self.consensus.gaps();
+        text.one("fastness_consensus_gaps_total", "counter", &[], gaps.count as f64);
+        text.one("fastness_consensus_gap_longest_seconds", "gauge", &[], gaps.longest.as_secs_f64());
         text.one("fastness_lab", "gauge", &[], f64::from(u8::from(self.node.lab.is_some())));
         for fault in self.node.lab.iter().flat_map(|lab| lab.told()) {
             text.one("fastness_lab_fault", "gauge", &[("fault", fault)], 1.0);
@@ -303,6 +306,10 @@ const FIGURES: &[Figure] = &[
     counter("fastness_lag_gate_shut_total", |s, _| s.shard.gate.shut as f64),
     counter("fastness_writes_slowed_total", |s, _| s.shard.gate.slowed as f64),
     counter("fastness_writes_refused_total", |s, _| s.shard.gate.refused as f64),
+    counter("fastness_lease_waits_total", |s, _| s.shard.lease_waits as f64),
+    counter("fastness_lease_waits_refused_total", |s, _| s.shard.lease_waits_refused as f64),
+    counter("fastness_loop_stalls_total", |s, _| s.shard.stalls.fenced as f64),
+    gauge("fastness_loop_stall_longest_seconds", |s, _| s.shard.stalls.longest.as_secs_f64()),
     gauge("fastness_snapshot_in_progress", |s, _| f64::from(u8::from(s.shard.snapshot.in_progress))),
     gauge("fastness_snapshot_index", |s, _| s.shard.snapshot.newest.0 as f64),
     gauge("fastness_snapshot_bytes", |s, _| s.shard.snapshot.bytes as f64),

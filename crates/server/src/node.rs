@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runtime of the caller: accepting clients, TLS handshakes, admin gRPC, metrics, this module's follower of the map
-//! thread `consensus`:    Raft groups, the control plane, the peer door (one current-thread runtime)
+//! thread `consensus`:    Raft groups, the control plane, the peer door (one current-thread runtime), at a higher priority
 //! thread `shard-N`:      one per replica: its loop and its connections
 //! threads of the log:    writer, reader
 //! ```
@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use crate::lab::{Beside, LabDoor};
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
+use crate::process::prefer_this_thread;
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
@@ -169,7 +171,7 @@ impl Node {
         let log = open_log(&config, &shared).await?;
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
-        let (runtime, consensus_thread) = consensus_thread()?;
+        let (runtime, consensus_thread) = consensus_thread(shared.clone())?;
         let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
         let (consensus, control, group_0) = match started {
             Ok(started) => started,
@@ -601,11 +603,12 @@ async fn close_log(log: Log) {
 }
 
 /// A thread with a runtime of its own, until it is told to end.
-fn consensus_thread() -> std::io::Result<(Handle, ConsensusThread)> {
+fn consensus_thread(shared: Arc<NodeShared>) -> std::io::Result<(Handle, ConsensusThread)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
+        shared.consensus_nice.store(prefer_this_thread(), Ordering::Relaxed);
         // Ends when it is told to, or when nobody can tell any more.
         let _ = runtime.block_on(ended);
     })?;
@@ -641,6 +644,7 @@ async fn start_consensus(
         cluster: shared.cluster,
         timers: Timers::default(),
         clock_offset_max: shared.config.load().clock_max_offset,
+        loop_stall_max: shared.config.load().loop_stall_max,
         clock: clock.clone(),
         seed: rand::random(),
     };

@@ -145,7 +145,7 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
 fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) {
     let config = options.node.config.load();
     let (maxmemory, max_lag) = (config.maxmemory, config.durability_max_lag);
-    let snapshot_log_bytes = config.snapshot_log_bytes;
+    let (snapshot_log_bytes, lease_wait_max) = (config.snapshot_log_bytes, config.lease_wait_max);
     drop(config);
     let copies = Copies { group: options.group.clone() };
     let shard_options = ShardOptions {
@@ -162,6 +162,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
         snapshots: options.snapshots.map(|files| Rc::new(files) as Rc<dyn SnapshotStore>),
         snapshot_log_bytes,
         max_lag,
+        lease_wait_max,
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
     let door = ReplicaDoor::new(options.node, options.shard, shard, options.group, options.ports);
@@ -194,6 +195,7 @@ fn housekeeping(door: &ReplicaDoor) {
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
     door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
     door.shard.set_max_lag(config.durability_max_lag);
+    door.shard.set_lease_wait_max(config.lease_wait_max);
     door.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
     door.stats.memory_peak(door.shard.memory().total());
 }

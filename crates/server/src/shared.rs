@@ -1,7 +1,7 @@
 //! What all threads of one node share: who it is, its options, the newest map, who leads.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -40,6 +40,8 @@ pub struct NodeShared {
     pub started_at: u64,
     /// Random, one per process, 40 hexadecimal digits.
     pub run_id: String,
+    /// Nice value of the consensus thread.
+    pub consensus_nice: AtomicI32,
     /// Connections of clients now, all replicas together.
     pub connected: AtomicU64,
     /// Connections that were refused since there were too many.
@@ -95,6 +97,7 @@ impl NodeShared {
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             run_id,
             connected: AtomicU64::new(0),
+            consensus_nice: AtomicI32::new(0),
             rejected: AtomicU64::new(0),
             clients: AtomicU64::new(0),
             groups: RwLock::default(),

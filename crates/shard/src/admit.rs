@@ -8,9 +8,12 @@
 //!   stamps of what it staged, could not be taken back. It is about to hand over.
 //! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`). A write that asks for
 //!   its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
+//! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode: most
+//!   lapses are shorter than what clients wait before they give up. Nothing is staged before or while a command waits, and
+//!   everything is asked anew afterwards: clocks, ACL, slot, role, gate.
 //! - Everything refused here was refused before anything was staged.
 
-use fastness_types::{Plant, Slot};
+use fastness_types::{BootNs, Plant, Slot};
 
 use crate::ask::Ask;
 use crate::door::Door;
@@ -29,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) readonly: bool,
     /// The name of one of its keys is longer than names may be.
     pub(crate) has_long_key: bool,
+    /// Whether the lag gate was shut to commands that arrived together with it, if that was noted.
+    pub(crate) kept_gate: Option<bool>,
     /// Its reply is asked to wait for the commit.
     pub(crate) ask: Ask,
 }
@@ -57,6 +62,9 @@ pub(crate) enum Denied {
     Refused(Refusal),
     /// Not now: run it again after [`crate::Shard::unblocked`].
     Busy,
+    /// Nobody is known to serve, which may pass: run it again after [`crate::Shard::primary_found`], or refuse it with
+    /// [`Refusal::ClusterDown`].
+    NoPrimary,
 }
 
 impl From<Refusal> for Denied {
@@ -101,7 +109,7 @@ impl State {
             return Err(Refusal::ClusterDown.into());
         }
         if request.writes {
-            if self.gate.is_shut() {
+            if self.is_shut_to(request) {
                 return Err(Refusal::Lagging.into());
             }
             if self.is_pressed() {
@@ -109,6 +117,16 @@ impl State {
             }
         }
         Ok(Standing::Primary)
+    }
+
+    /// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did, but an
+    /// open gate only up to the byte bound.
+    #[inline]
+    fn is_shut_to(&self, request: Request) -> bool {
+        match request.kept_gate {
+            None => self.gate.is_shut(),
+            Some(was_shut) => was_shut || (self.gate.is_shut() && self.has_open_bytes_max()),
+        }
     }
 
     #[cold]
@@ -127,7 +145,10 @@ impl State {
         // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
         let own_answer = request.readonly || (slot.is_none() && is_replica);
         if own_answer && !request.writes {
-            return self.admit_committed_read();
+            return match self.admit_committed_read() {
+                Err(Denied::Refused(Refusal::ClusterDown)) if self.lacks_primary(now.boot) => Err(Denied::NoPrimary),
+                admitted => admitted,
+            };
         }
         if let (Some(primary), Some(slot)) = (primary, slot)
             && let Some(address) = door.address(slot, Some(primary))
@@ -141,7 +162,17 @@ impl State {
         if self.is_holding(now.boot) {
             return Err(Denied::Busy);
         }
+        if self.lacks_primary(now.boot) {
+            return Err(Denied::NoPrimary);
+        }
         Err(if self.phase == Phase::Restoring { Refusal::Loading } else { Refusal::ClusterDown }.into())
+    }
+
+    /// Whether nobody is known to serve the shard's primary's commands, while this replica could or could say who does.
+    pub(crate) fn lacks_primary(&self, now: BootNs) -> bool {
+        let acts = self.leader.as_ref().is_some_and(|leader| leader.may_act(now));
+        let may_pass = matches!(self.role, SeenRole::Leader { .. } | SeenRole::Follower { leader: None });
+        self.phase == Phase::Serving && !acts && may_pass
     }
 
     /// Reads of committed memory: nothing that may be undone is shown.

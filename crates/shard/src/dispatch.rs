@@ -60,6 +60,7 @@ pub(crate) fn run(
         session.data.fail();
         return Outcome::REPLY;
     }
+    inner.handle.report_running(Some(spec.index));
     session.waits_for = WaitsFor::Shard;
     let mut state = inner.state.borrow_mut();
     let now = Now { wall: state.stamp(at), ..at };
@@ -192,15 +193,35 @@ impl Turn<'_> {
             _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
         };
         let (writes, whole, readonly) = (spec.flags.has(Flags::WRITE), is_whole(spec), self.session.data.readonly);
-        Request { slots, writes, whole, readonly, has_long_key, ask: self.ask }
+        Request { slots, writes, whole, readonly, has_long_key, kept_gate: self.session.kept_gate, ask: self.ask }
     }
 
     fn deny(&mut self, denied: Denied) -> Outcome {
         match denied {
-            Denied::Busy => return Outcome::Busy,
+            Denied::Busy => {
+                self.session.tried_at.get_or_insert(self.now.boot);
+                return Outcome::Busy;
+            }
+            Denied::NoPrimary if self.waits_for_primary() => return Outcome::Busy,
+            Denied::NoPrimary => self.refuse(&Refusal::ClusterDown),
             Denied::Refused(refusal) => self.refuse(&refusal),
         }
         Outcome::REPLY
+    }
+
+    /// Whether the command waits for a primary; notes until when. The time counts from the first attempt of those that arrived
+    /// together, so a pipeline waits once.
+    #[cold]
+    fn waits_for_primary(&mut self) -> bool {
+        let is_first = self.session.tried_at.is_none();
+        let until = self.session.tried_at.get_or_insert(self.now.boot).plus(self.state.lease_wait_max);
+        if until <= self.now.boot {
+            self.state.counters.lease_waits_refused += 1;
+            return false;
+        }
+        self.state.counters.lease_waits += u64::from(is_first);
+        self.session.waits_for = WaitsFor::Primary(until);
+        true
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
@@ -400,6 +421,8 @@ impl Turn<'_> {
         let request = self.request(spec, args, None);
         let refusal = match self.state.admit(request, self.now, self.door) {
             Ok(_) | Err(Denied::Busy) => self.refuse_memory(spec.flags.has(Flags::DENYOOM)),
+            Err(Denied::NoPrimary) if self.waits_for_primary() => return Outcome::Busy,
+            Err(Denied::NoPrimary) => Some(Refusal::ClusterDown),
             Err(Denied::Refused(refusal)) => Some(refusal),
         };
         if refusal.is_none() && self.is_paused(request.writes) {
@@ -441,12 +464,14 @@ impl Turn<'_> {
                 readonly: self.session.data.readonly,
                 // Each was asked for when its command was queued.
                 has_long_key: false,
+                kept_gate: self.session.kept_gate,
                 ask: self.ask,
             };
             match self.state.admit(request, self.now, self.door) {
                 Ok(admitted) => standing = admitted,
-                Err(Denied::Busy) => return Outcome::Busy,
                 Err(Denied::Refused(refusal)) => return self.abort(&refusal),
+                Err(Denied::NoPrimary) if !self.waits_for_primary() => return self.abort(&Refusal::ClusterDown),
+                Err(Denied::Busy | Denied::NoPrimary) => return Outcome::Busy,
             }
             if let Some(refusal) = self.refuse_memory(facts.needs_memory) {
                 return self.abort(&refusal);

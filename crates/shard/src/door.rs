@@ -99,7 +99,8 @@ impl ShardView<'_> {
     /// Figures for INFO, CLUSTER and metrics.
     #[must_use]
     pub fn info(&self) -> ShardInfo {
-        self.state.info(self.now, self.handle.check_wall(self.now.wall, self.now.boot))
+        let clock = self.handle.check_wall(self.now.wall, self.now.boot);
+        self.state.info(self.now, clock, self.handle.stalls())
     }
 
     /// Whether the command may wait (`false` inside of EXEC).

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastness_consensus::ClockCheck;
+use fastness_consensus::handle::LoopStalls;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 use crate::lag::GateInfo;
@@ -97,6 +98,12 @@ pub struct ShardInfo {
     pub asked: u64,
     /// Restores from the log, the one at the start included.
     pub restores: u64,
+    /// Commands that waited since the lease had lapsed and no other primary was known; a pipeline counts once.
+    pub lease_waits: u64,
+    /// Commands that were refused because that went on for longer than `lease-wait-max`.
+    pub lease_waits_refused: u64,
+    /// Stalls of the loop.
+    pub stalls: LoopStalls,
     /// This node's wall clock against the median of all nodes'.
     pub clock: ClockCheck,
 }

@@ -7,7 +7,8 @@
 //! it opens again, by itself, once the lag is below a lower mark. Reads go on all the time.
 //!
 //! The gate moves only between two turns of the loop ([`LagGate::look`]): commands that run one after the other without a
-//! wait between them, as those of a pipeline do, meet the same answer.
+//! wait between them, as those of a pipeline do, meet the same answer. A pipeline that takes more than one turn of the loop keeps
+//! the answer that its first commands met ([`crate::Shard::keep_gate`]).
 
 use std::cell::Cell;
 use std::time::Duration;

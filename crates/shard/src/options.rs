@@ -41,6 +41,8 @@ pub struct ShardOptions {
     pub snapshot_log_bytes: u64,
     /// `async`: the durability lag at which writes are refused (`durability-max-lag`).
     pub max_lag: Duration,
+    /// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`); zero: not at all.
+    pub lease_wait_max: Duration,
 }
 
 /// When batches are closed, and how many are in flight.

@@ -23,6 +23,10 @@ pub struct Session {
     pub(crate) waits_for: WaitsFor,
     /// When the write that the lag gate has slowed may run.
     pub(crate) slowed_until: Option<BootNs>,
+    /// When the first of the commands that arrived together was tried and had to wait.
+    pub(crate) tried_at: Option<BootNs>,
+    /// Whether the lag gate was shut to the first of commands that arrived together and take more than one turn of the loop.
+    pub(crate) kept_gate: Option<bool>,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,
     /// CLIENT DURABILITY.
@@ -41,6 +45,8 @@ pub enum WaitsFor {
     Pause,
     /// The durability lag nears its bound, and writes are slowed: [`crate::Shard::slowed`].
     Lag(BootNs),
+    /// The lease has lapsed and no other primary is known: [`crate::Shard::primary_found`].
+    Primary(BootNs),
 }
 
 /// What admission needs to know of the commands between MULTI and EXEC.
@@ -112,6 +118,16 @@ impl Session {
     #[must_use]
     pub fn waits_for(&self) -> WaitsFor {
         self.waits_for
+    }
+
+    /// Commands have arrived while none waited: what they wait for a primary counts from their own first attempt.
+    pub fn arrived(&mut self) {
+        self.tried_at = None;
+    }
+
+    /// Ends what [`crate::Shard::keep_gate`] began.
+    pub fn release_gate(&mut self) {
+        self.kept_gate = None;
     }
 
     /// CLIENT NO-TOUCH: reads leave the times of access alone.

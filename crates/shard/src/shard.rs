@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) work: Notify,
     /// Wakes those who were told that the shard is busy.
     pub(crate) unblocked: Notify,
+    /// Wakes those who wait for a primary.
+    pub(crate) primary_found: Notify,
     /// The newest reading of the wall clock: when, what, and whether it is near the other nodes'.
     wall: Cell<(BootNs, WallMs, bool)>,
 }
@@ -88,6 +90,7 @@ impl Shard {
             copies: options.copies,
             work: Notify::new(),
             unblocked: Notify::new(),
+            primary_found: Notify::new(),
             wall: Cell::new((BootNs(0), WallMs(0), true)),
         });
         (Shard { inner: inner.clone() }, crate::turn::run(inner))
@@ -105,6 +108,8 @@ impl Shard {
             written: None,
             waits_for: WaitsFor::Shard,
             slowed_until: None,
+            tried_at: None,
+            kept_gate: None,
             no_touch: false,
             ask: Ask::Default,
             waiter: Rc::new(Waiter::default()),
@@ -128,7 +133,9 @@ impl Shard {
 
     /// Runs one command of one session. The reply is appended to `out`. Never waits.
     pub fn run(&self, session: &mut Session, call: Call<'_>, out: &mut ReplyBuf, door: &mut dyn Door) -> Outcome {
-        crate::dispatch::run(&self.inner, session, call, out, door)
+        let outcome = crate::dispatch::run(&self.inner, session, call, out, door);
+        self.inner.handle.report_running(None);
+        outcome
     }
 
     /// Whether a held reply may leave now. To be asked when the reply is about to be flushed. After
@@ -148,6 +155,14 @@ impl Shard {
     #[must_use]
     pub fn wait_released(&self, session: &Session, hold: Hold) -> Released {
         Released { inner: self.inner.clone(), waiter: session.waiter.clone(), hold }
+    }
+
+    /// The session's commands meet the lag gate as it is now, until [`Session::release_gate`]: what has arrived together gets one
+    /// answer though turns of the loop lie between. To be called in the turn in which the first of them ran.
+    ///
+    /// An open gate is not kept beyond the byte bound of open effects (`limits::OPEN_EFFECT_BYTES_MAX`).
+    pub fn keep_gate(&self, session: &mut Session) {
+        session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().gate.is_shut());
     }
 
     /// Whether so many effects are open that doors should stop reading from connections that write.
@@ -170,6 +185,32 @@ impl Shard {
                 () = self.inner.pause.pause(BUSY_LOOK_EVERY) => {}
             }
         }
+    }
+
+    /// Resolves when a command that waits for [`WaitsFor::Primary`] may be tried again: a primary is known, here or elsewhere,
+    /// or the time is over.
+    pub async fn primary_found(&self, until: BootNs) {
+        let left = until.since(self.inner.clock.boot());
+        if left.is_zero() {
+            return;
+        }
+        let mut over = self.inner.pause.pause(left);
+        loop {
+            let woken = self.inner.primary_found.notified();
+            if !self.inner.state.borrow().lacks_primary(self.inner.clock.boot()) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = woken => {}
+                () = &mut over => return,
+            }
+        }
+    }
+
+    /// How long commands wait for a primary while none is known; zero: they are refused at once.
+    pub fn set_lease_wait_max(&self, span: Duration) {
+        self.inner.state.borrow_mut().lease_wait_max = span;
     }
 
     /// Resolves when a write that the lag gate has slowed may be tried again: less than 250 ms from then.
@@ -234,7 +275,7 @@ impl Shard {
     #[must_use]
     pub fn info(&self) -> ShardInfo {
         let clock = self.inner.handle.check_wall(self.inner.clock.wall(), self.inner.clock.boot());
-        let mut info = self.inner.state.borrow().info(self.inner.now(), clock);
+        let mut info = self.inner.state.borrow().info(self.inner.now(), clock, self.inner.handle.stalls());
         info.snapshot.incoming = self.inner.handle.incoming();
         info
     }

@@ -422,6 +422,7 @@ pub(crate) async fn restore(inner: &Inner) {
 async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), String> {
     let mut stamp = None;
     loop {
+        inner.handle.report_turn();
         let part = source.next().await?.ok_or("it has no tail")?;
         if inner.state.borrow_mut().take_part(part, &mut stamp)? {
             return Ok(());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::ClockCheck;
-use fastness_consensus::handle::Lease;
+use fastness_consensus::handle::{Lease, LoopStalls};
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Random};
 use fastness_types::{BootNs, Clock, Epoch, LogIndex, NodeId, Plant, Seq, ShardId, WallMs};
 use rand::rngs::SmallRng;
@@ -120,6 +120,9 @@ pub(crate) struct Counters {
     /// Replies that wait for their commit since their clients ask for it, in a mode that does not.
     pub(crate) asked: u64,
     pub(crate) restores: u64,
+    /// Commands that waited for a primary, each pipeline once, and those that were refused after it.
+    pub(crate) lease_waits: u64,
+    pub(crate) lease_waits_refused: u64,
 }
 
 /// See the module.
@@ -163,6 +166,8 @@ pub(crate) struct State {
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
     pub(crate) batching: Batching,
+    /// How long commands wait while no primary is known.
+    pub(crate) lease_wait_max: Duration,
     /// Since when a hand-over has been asking to drain.
     pub(crate) draining: Option<BootNs>,
     pub(crate) client_pause: ClientPause,
@@ -222,6 +227,7 @@ impl State {
             lag: Lag::default(),
             gate: LagGate::new(options.max_lag),
             batching: options.batching,
+            lease_wait_max: options.lease_wait_max,
             draining: None,
             client_pause: ClientPause::default(),
             clients: Rc::default(),
@@ -241,8 +247,13 @@ impl State {
     /// Whether so much is open that writers have to wait. Behind a shut gate they are refused instead.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
-        let open_bytes = self.leader.as_ref().map_or(0, |leader| leader.stage.open_bytes());
-        open_bytes >= self.batching.open_bytes_max && !self.gate.is_shut()
+        self.has_open_bytes_max() && !self.gate.is_shut()
+    }
+
+    /// Whether as much is open as may be.
+    #[inline]
+    pub(crate) fn has_open_bytes_max(&self) -> bool {
+        self.leader.as_ref().map_or(0, |leader| leader.stage.open_bytes()) >= self.batching.open_bytes_max
     }
 
     /// When the oldest effect was staged that has not committed; `None`: there is none.
@@ -283,7 +294,7 @@ impl State {
         session.data.unwatch(&mut self.engine);
     }
 
-    pub(crate) fn info(&self, now: Now, clock: ClockCheck) -> ShardInfo {
+    pub(crate) fn info(&self, now: Now, clock: ClockCheck, stalls: LoopStalls) -> ShardInfo {
         let leader = self.leader.as_ref();
         let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
         let restoring = self.phase == Phase::Restoring;
@@ -323,6 +334,9 @@ impl State {
             unknown_replies: self.counters.unknown_replies,
             asked: self.counters.asked,
             restores: self.counters.restores,
+            lease_waits: self.counters.lease_waits,
+            lease_waits_refused: self.counters.lease_waits_refused,
+            stalls,
             clock,
         }
     }

@@ -13,6 +13,9 @@
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
 //!
+//! Each turn is reported to the watchdog (`consensus/src/watchdog.rs`), and so is each slice of a restore: a primary whose loop
+//! does not turn loses its lease.
+//!
 //! It never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with nothing
 //! borrowed: commands run meanwhile (and are told LOADING while memory is being restored).
 
@@ -23,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::{Drain, ReadError};
+use fastness_engine::command;
 use fastness_types::{BootNs, Durability, LogIndex, Plant, limits};
 
 use crate::batch::UnitKind;
@@ -41,11 +45,18 @@ const EXPIRE_LOOK_MAX: Duration = Duration::from_secs(1);
 /// How often a leader whose wall clock is not trusted looks whether it is by now.
 const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// Names what runs, for the watchdog's log.
+fn command_name(index: usize) -> &'static str {
+    command::all().get(index).map_or("?", |spec| spec.name)
+}
+
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
     // The gate's is seconds away while all is well: kept apart, it is not replaced by each batch's.
+    inner.handle.name_work(command_name);
     let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
     loop {
+        inner.handle.report_turn();
         let stopped = inner.state.borrow_mut().see_role(&inner.handle);
         if let Some(reason) = stopped {
             return stop(&inner, reason);
@@ -117,6 +128,7 @@ fn stop(inner: &Inner, reason: Arc<str>) {
     state.stop(reason);
     inner.handle.report_ready(false);
     inner.unblocked.notify_waiters();
+    inner.primary_found.notify_waiters();
 }
 
 /// Takes one slice of the committed entries that memory does not hold yet. True if there are more.
@@ -298,6 +310,9 @@ impl State {
     fn wake(&mut self, inner: &Inner, now: BootNs) {
         if !self.is_pressed() && !self.is_holding(now) {
             inner.unblocked.notify_waiters();
+        }
+        if !self.lacks_primary(now) {
+            inner.primary_found.notify_waiters();
         }
         let mode = self.mode.in_force();
         let in_bound = mode != Durability::Async || self.gate.allows(self.oldest_open(), now);

@@ -161,3 +161,47 @@ fn a_bound_that_changes_counts_from_the_next_turn() {
         client.expect("SET a 2", LAGGING);
     });
 }
+
+/// What has arrived together takes more than one turn of the loop, and the gate moves in between: one answer for all of it.
+#[test]
+fn a_pipeline_that_is_run_in_slices_meets_one_answer() {
+    script(async {
+        let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
+        world.advance(seconds(4)).await;
+        client.expect("SET a 2", OK);
+        world.shard.keep_gate(&mut client.session);
+        world.advance(seconds(7)).await;
+        assert_eq!(world.shard.info().gate.state, GateState::Shut);
+        world.client().expect("SET b 1", LAGGING);
+        let reply = client.run("SET a 3");
+        assert_eq!(reply.text, OK, "it was open to the commands before");
+        assert_eq!(client.leave(&reply), Leave::Wait, "an acknowledgement looks at the lag itself");
+        client.session.release_gate();
+        client.expect("SET a 4", LAGGING);
+
+        // The other way round.
+        world.shard.keep_gate(&mut client.session);
+        world.commit_all().await;
+        assert_eq!(world.shard.info().gate.state, GateState::Open);
+        world.client().expect("SET b 1", OK);
+        client.expect("SET a 4", LAGGING);
+        client.session.release_gate();
+        client.expect("SET a 4", OK);
+    });
+}
+
+/// An open gate is not kept past the byte bound of open effects: memory has a bound, whatever arrived together.
+#[test]
+fn an_answer_of_the_gate_is_not_kept_beyond_the_byte_bound() {
+    script(async {
+        let batching = Batching { open_bytes_max: 1000, ..Batching::default() };
+        let (world, mut client) = lagging(Setup { batching, ..Setup::mode(Durability::Async) }).await;
+        world.shard.keep_gate(&mut client.session);
+        world.advance(seconds(10)).await;
+        assert_eq!(world.shard.info().gate.state, GateState::Shut);
+        let value = "x".repeat(400);
+        let accepted = (0..10).take_while(|_| client.run(&format!("SET a {value}")).text == OK).count();
+        assert!((1..=3).contains(&accepted), "{accepted}");
+        client.expect("SET a 1", LAGGING);
+    });
+}

@@ -50,3 +50,9 @@ pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
 pub const LOG_TAIL_BYTES_MAX: usize = 32 * MIB;
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
+/// How long the loop of a replica that leads may not turn (`loop-stall-max`): at it the lease is closed for the term and an
+/// election follows.
+pub const LOOP_STALL_MAX: Duration = Duration::from_secs(3);
+/// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`), before they are refused:
+/// some clients give up after 250 ms.
+pub const LEASE_WAIT_MAX: Duration = Duration::from_millis(200);

@@ -12,6 +12,7 @@ use fastness_consensus::testing::{MemoryNetwork, MemorySnapshots};
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, Member, Timers};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
+use fastness_types::limits::LOOP_STALL_MAX;
 use fastness_types::{
     Az, BootNs, Clock, ClusterId, DiskId, Epoch, FormatLevel, GroupId, LogIndex, NodeId, Seq, WallMs,
 };
@@ -66,6 +67,10 @@ pub struct Node {
     pub handle: GroupHandle,
     pub seen: Arc<Mutex<Seen>>,
     pub ready: Arc<AtomicBool>,
+    /// Its loop does not turn.
+    pub stuck: Arc<AtomicBool>,
+    /// It turns only when it is woken.
+    pub idle: Arc<AtomicBool>,
     pub log: Log,
     pub snapshots: MemorySnapshots,
     owner: tokio::task::JoinHandle<()>,
@@ -181,6 +186,7 @@ impl Cluster {
             timers: self.timers,
             clock: self.wall_clock(id),
             clock_offset_max: Duration::from_secs(10),
+            loop_stall_max: LOOP_STALL_MAX,
             seed: self.starts,
         };
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
@@ -190,7 +196,11 @@ impl Cluster {
         let (handle, control) = consensus.start_group(GROUP, Some(Arc::new(snapshots.clone()))).await.unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ready = Arc::new(AtomicBool::new(true));
+        let (stuck, idle) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        handle.name_work(|work| if work == 7 { "keys" } else { "something else" });
         let owner = Owner {
+            stuck: stuck.clone(),
+            idle: idle.clone(),
             handle: handle.clone(),
             seen: seen.clone(),
             ready: ready.clone(),
@@ -199,7 +209,7 @@ impl Cluster {
             snapshots: snapshots.clone(),
         };
         let owner = tokio::spawn(owner.run());
-        self.nodes.insert(id, Node { consensus, control, handle, seen, ready, log, snapshots, owner });
+        self.nodes.insert(id, Node { consensus, control, handle, seen, ready, stuck, idle, log, snapshots, owner });
     }
 
     /// Has a node make a snapshot of what it has seen, and waits until its log is purged up to the one before.
@@ -338,6 +348,8 @@ impl Cluster {
 
 /// Applies what is committed, and checks the rules of `handle.rs` on the way.
 struct Owner {
+    stuck: Arc<AtomicBool>,
+    idle: Arc<AtomicBool>,
     handle: GroupHandle,
     seen: Arc<Mutex<Seen>>,
     ready: Arc<AtomicBool>,
@@ -361,6 +373,12 @@ impl Owner {
     async fn run(self) {
         let mut next = self.restore();
         loop {
+            while self.stuck.load(Ordering::Relaxed) {
+                self.handle.report_running(Some(7));
+                tokio::time::sleep(ms(10)).await;
+            }
+            self.handle.report_running(None);
+            self.handle.report_turn();
             self.handle.report_ready(self.ready.load(Ordering::Relaxed));
             self.note_lease();
             let committed = self.handle.committed();
@@ -388,7 +406,7 @@ impl Owner {
             self.handle.report_drained(self.handle.drain() == Drain::Requested);
             tokio::select! {
                 () = self.handle.changed() => {}
-                () = tokio::time::sleep(ms(20)) => {}
+                () = tokio::time::sleep(ms(20)), if !self.idle.load(Ordering::Relaxed) => {}
             }
         }
     }

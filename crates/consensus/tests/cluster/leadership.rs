@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use super::harness::*;
-use fastness_consensus::handle::Role;
+use fastness_consensus::handle::{Drain, Role};
 use fastness_consensus::{AzRule, HandOverError, InitializeError, Member};
 use fastness_log::memory::MemoryFault;
+use fastness_types::limits::LOOP_STALL_MAX;
 use fastness_types::{Az, Clock as _, NodeId};
 
 /// The frame kind that a filter below looks for (frozen number).
@@ -270,4 +271,96 @@ async fn a_primary_whose_disk_fails_hands_over_and_stops() {
     let reason = cluster.within(ms(5000), |_| failed.stopped()).await.expect("it stops");
     assert!(reason.contains("log has failed"), "{reason}");
     cluster.committed(new, "before").await;
+}
+
+/// D16: whoever asked for a hand-over goes away at any point of it. The steps go on, or none of them was taken: somebody serves.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_whose_caller_goes_away_leaves_a_primary_that_serves() {
+    for patience_ms in (0..=20).map(|step| step * 2) {
+        let mut cluster = Cluster::running(3).await;
+        // Each step takes a round trip.
+        cluster.network.set_delay(ms(5));
+        tokio::time::sleep(ms(500)).await;
+        let (old, _) = cluster.primary().await;
+        let control = cluster.nodes[&old].control.clone();
+        // Dropped where it waits then.
+        let _ = tokio::time::timeout(ms(patience_ms), control.hand_over(None, ms(1000))).await;
+        let serves = cluster.within(ms(2000), |cluster| cluster.holder().is_some().then_some(())).await;
+        assert!(serves.is_some(), "nobody serves after a hand-over that was given up after {patience_ms} ms");
+        tokio::time::sleep(ms(1000)).await;
+        let (new, epoch) = cluster.primary().await;
+        cluster.propose(new, epoch, "after");
+        cluster.committed(new, "after").await;
+    }
+}
+
+/// Schedule 46: the loop of a primary does not turn. Its lease, which another thread renews, is closed for the term, and another
+/// node is elected; nothing is handed over, because nothing could drain.
+#[tokio::test(start_paused = true)]
+async fn a_primary_whose_loop_is_stuck_loses_its_lease_and_another_is_elected() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, epoch) = cluster.primary().await;
+    cluster.propose(old, epoch, "before");
+    cluster.committed(old, "before").await;
+    let Role::Leader { lease, .. } = (**cluster.nodes[&old].handle.role()).clone() else { panic!() };
+    cluster.nodes[&old].stuck.store(true, Ordering::Relaxed);
+    let stuck_at = cluster.clock.boot();
+    let other = cluster.within(ms(6000), |cluster| {
+        assert_eq!(cluster.nodes[&old].handle.drain(), Drain::None, "a loop that is stuck cannot drain");
+        cluster.holder().filter(|(id, ..)| *id != old)
+    });
+    let (new, ..) = other.await.expect("a primary whose loop does not turn leads on");
+    let took = cluster.clock.boot().since(stuck_at);
+    assert!(took >= LOOP_STALL_MAX && took < LOOP_STALL_MAX + ms(1300), "took {took:?}");
+    assert_eq!(cluster.nodes[&old].handle.stalls().fenced, 1);
+    assert!(!lease.holds(cluster.clock.boot()));
+    // Back again it follows, and could be handed leadership.
+    cluster.nodes[&old].stuck.store(false, Ordering::Relaxed);
+    let (_, epoch) = cluster.primary_but(old).await;
+    cluster.propose(new, epoch, "after");
+    cluster.committed(old, "after").await;
+    tokio::time::sleep(ms(500)).await;
+    assert_eq!(cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500)).await.unwrap(), NodeId(old));
+    assert_eq!(cluster.primary().await.0, old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_loop_is_stuck_does_not_campaign_and_is_no_target() {
+    let mut cluster = Cluster::running(3).await;
+    let (old, _) = cluster.primary().await;
+    let stuck = old % 3 + 1;
+    cluster.nodes[&stuck].stuck.store(true, Ordering::Relaxed);
+    tokio::time::sleep(ms(2000)).await;
+    let refused = cluster.nodes[&old].control.hand_over(Some(NodeId(stuck)), ms(500)).await;
+    assert!(matches!(refused, Err(HandOverError::BadTarget(_))), "{refused:?}");
+    cluster.kill(old).await;
+    assert_eq!(cluster.primary().await.0, stuck % 3 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_primary_without_a_successor_keeps_its_lease() {
+    let cluster = Cluster::running(3).await;
+    let (old, epoch) = cluster.primary().await;
+    for other in (1..=3).filter(|other| *other != old) {
+        cluster.nodes[&other].ready.store(false, Ordering::Relaxed);
+    }
+    cluster.nodes[&old].stuck.store(true, Ordering::Relaxed);
+    tokio::time::sleep(ms(8000)).await;
+    cluster.nodes[&old].stuck.store(false, Ordering::Relaxed);
+    assert_eq!(cluster.primary().await, (old, epoch), "nobody else could have served");
+}
+
+/// An idle loop has no reason to turn.
+#[tokio::test(start_paused = true)]
+async fn an_idle_loop_is_not_stuck() {
+    let cluster = Cluster::running(3).await;
+    let primary = cluster.primary().await;
+    for node in cluster.nodes.values() {
+        node.idle.store(true, Ordering::Relaxed);
+    }
+    for _ in 0..300 {
+        tokio::time::sleep(ms(100)).await;
+        assert_eq!(cluster.holder().map(|(id, lease, _)| (id, lease.epoch())), Some(primary));
+        assert!(cluster.nodes.values().all(|node| !node.handle.stalls().stuck));
+    }
 }

@@ -242,3 +242,27 @@ async fn heal(cluster: &mut Cluster) {
         }
     }
 }
+
+/// C9: all nodes are stopped together (a hypervisor takes their cores), for longer than a lease and, in the end, than the election
+/// time-out. Every timer is over when they resume; the same primary goes on in its epoch.
+#[tokio::test(start_paused = true)]
+async fn all_nodes_stopped_together_elect_nobody() {
+    for stop_ms in [400, 600, 700, 1000] {
+        let mut cluster = Cluster::running(3).await;
+        tokio::time::sleep(ms(1000)).await;
+        let (primary, epoch) = cluster.primary().await;
+        for stop in 0..10 {
+            // Time goes on, and nobody runs meanwhile.
+            tokio::time::advance(ms(stop_ms)).await;
+            let held = cluster.within(ms(200), |cluster| cluster.holder()).await;
+            assert!(held.is_some(), "no lease 200 ms after a stop of {stop_ms} ms");
+            assert_eq!(cluster.primary().await, (primary, epoch), "stop {stop} of {stop_ms} ms");
+            let batch = format!("after stop {stop}");
+            cluster.propose(primary, epoch, &batch);
+            cluster.committed(primary, &batch).await;
+            tokio::time::sleep(ms(130 + 37 * stop)).await;
+        }
+        let counted = cluster.nodes.values().map(|node| node.consensus.gaps().count).collect::<Vec<_>>();
+        assert!(counted.iter().all(|count| *count >= 10), "{counted:?}");
+    }
+}

@@ -1,7 +1,12 @@
 //! One connection's life on the loop's thread: read, parse, run, send what may leave.
 //!
 //! Rules:
-//! - Commands run in the order in which they came, as many as were received in one go.
+//! - Commands run in the order in which they came, as many as were received in one go, and for no longer than [`SLICE`] at a
+//!   time: then others have their turn, and replies leave, between two commands. A client that has gone is found out by these,
+//!   and what it had sent beyond is dropped.
+//! - What has arrived together meets one answer of the lag gate, however many slices it takes: the gate's answer to the first
+//!   slice stays. Safe both ways: refusing always is, and an acknowledgement looks at the lag again when it is about to leave.
+//!   Every slice reads the clock anew, so the lease is compared with a fresh one.
 //! - The shard reads its clock after the bytes of a command were read: it is asked only for what is in the buffer.
 //! - No more is executed while more than [`UNSENT_BYTES_SOFT`] bytes of replies have not left, so a client that does not
 //!   read holds no more than that and one reply; no more is read while the log is behind or a command waits.
@@ -36,6 +41,8 @@ pub const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Capacity that a connection's own read buffer keeps once it is empty.
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
+/// How long a connection's commands run before others have their turn; one command is never interrupted.
+const SLICE: Duration = Duration::from_millis(5);
 /// Held and unsent replies of a connection that is being closed get this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -92,8 +99,8 @@ enum End {
 
 /// What a command that waits is waiting for.
 enum Blocked {
-    /// The log is behind, leadership is being handed over, writes are slowed, or clients are paused: the command will be
-    /// run again.
+    /// The log is behind, leadership is being handed over, the lease has lapsed, writes are slowed, or clients are paused: the
+    /// command will be run again.
     Busy(Pin<Box<dyn Future<Output = ()>>>),
     /// WAIT or WAITAOF.
     Wait(Pin<Box<dyn Future<Output = WaitAnswer>>>),
@@ -122,6 +129,10 @@ struct Connection {
     needed: usize,
     replies: Replies,
     blocked: Option<Blocked>,
+    /// The last slice has ended with commands left.
+    sliced: bool,
+    /// What is left of bytes that arrived together and take more than one slice.
+    sliced_bytes: usize,
     /// Since when more than the soft limit has not left.
     over_soft_since: Option<Instant>,
     /// What all this takes.
@@ -143,6 +154,8 @@ pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival
         needed: 1,
         replies: Replies::default(),
         blocked: None,
+        sliced: false,
+        sliced_bytes: 0,
         over_soft_since: None,
         share: door.shard.client_share(),
         door: door.clone(),
@@ -160,7 +173,9 @@ pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival
 impl Connection {
     async fn run(&mut self) -> End {
         loop {
-            if let Err(end) = self.execute() {
+            if !self.sliced
+                && let Err(end) = self.execute()
+            {
                 return end;
             }
             let held = match self.send() {
@@ -176,8 +191,10 @@ impl Connection {
             if self.has_more_to_run() {
                 // Fairness: others on this thread get their turn between two chunks.
                 tokio::task::yield_now().await;
+                self.sliced = false;
                 continue;
             }
+            self.sliced = false;
             match self.next_event(held).await {
                 Event::Killed => return End::Now,
                 Event::Gone => return End::Gone,
@@ -288,6 +305,9 @@ impl Connection {
             // Doubles at most; never by what a client has declared.
             buffer.reserve(READ_BYTES.max(buffer.len()));
         }
+        if shared {
+            self.session.arrived();
+        }
         let before = buffer.len();
         let filled = self.stream.fill(&mut buffer);
         add(&self.door.stats.bytes_in, (buffer.len() - before) as u64);
@@ -327,6 +347,7 @@ impl Connection {
 
     /// Puts the buffer back where it came from, and what was not executed into the connection's own.
     fn keep_rest(&mut self, mut buffer: Vec<u8>, consumed: usize, shared: bool) {
+        self.keep_gate(buffer.len() - consumed, consumed);
         if shared {
             self.input.extend_from_slice(&buffer[consumed..]);
             buffer.clear();
@@ -340,13 +361,28 @@ impl Connection {
         }
     }
 
-    /// Runs the commands at the start of `buffer`; returns how many bytes they were.
+    /// What arrived together meets one answer of the lag gate: noted when a first slice ends with `left` bytes, forgotten when
+    /// these have been consumed.
+    fn keep_gate(&mut self, left: usize, consumed: usize) {
+        if self.sliced_bytes > 0 {
+            self.sliced_bytes = self.sliced_bytes.saturating_sub(consumed);
+            if self.sliced_bytes == 0 {
+                self.session.release_gate();
+            }
+        } else if self.sliced && left > 0 {
+            self.sliced_bytes = left;
+            self.door.shard.keep_gate(&mut self.session);
+        }
+    }
+
+    /// Runs the commands at the start of `buffer`, for one slice; returns how many bytes they were.
     ///
     /// A few commands are parsed ahead and their keys' places in memory asked for, so that the waits for memory overlap.
     fn execute_buffer(&mut self, buffer: &[u8]) -> Result<usize, End> {
         let config = self.door.node.config.load();
         let mut consumed = 0;
         let mut began = Instant::now();
+        let slice_ends = began + SLICE;
         self.needed = 1;
         while consumed < buffer.len() && self.may_read() {
             let limits = Limits {
@@ -367,6 +403,11 @@ impl Connection {
                     // What was parsed ahead is parsed again: the buffer will have moved.
                     self.spans.iter_mut().for_each(ArgSpans::reset);
                     return Ok(consumed + start);
+                }
+                if began >= slice_ends && consumed + end < buffer.len() {
+                    self.sliced = true;
+                    self.spans.iter_mut().for_each(ArgSpans::reset);
+                    return Ok(consumed + end);
                 }
             }
             consumed += ahead.starts[ahead.count];
@@ -496,6 +537,7 @@ impl Connection {
                 Box::pin(shard.unpaused())
             }
             WaitsFor::Lag(until) => Box::pin(async move { shard.slowed(until).await }),
+            WaitsFor::Primary(until) => Box::pin(async move { shard.primary_found(until).await }),
             WaitsFor::Shard => {
                 add(&self.door.stats.stalled, 1);
                 Box::pin(async move { shard.unblocked().await })

@@ -211,6 +211,11 @@ impl Door {
         self.driver.advance_committed(blank);
     }
 
+    /// This node follows, and knows no leader.
+    pub fn follow_nobody(&self) {
+        self.driver.set_role(Role::Follower { leader: None });
+    }
+
     fn committed(&self) -> LogIndex {
         self.driver.committed()
     }

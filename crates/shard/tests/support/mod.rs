@@ -228,6 +228,8 @@ pub struct Setup {
     pub batching: Batching,
     pub max_lag: Duration,
     pub snapshots: Option<Rc<MemorySnapshots>>,
+    /// Zero: what nobody can serve is refused at once.
+    pub lease_wait_max: Duration,
 }
 
 impl Default for Setup {
@@ -239,6 +241,7 @@ impl Default for Setup {
             batching: Batching::default(),
             max_lag: limits::DURABILITY_LAG_MAX,
             snapshots: None,
+            lease_wait_max: Duration::ZERO,
         }
     }
 }
@@ -325,6 +328,7 @@ impl World {
             max_lag: setup.max_lag,
             snapshots: setup.snapshots.map(|store| store as Rc<dyn SnapshotStore>),
             snapshot_log_bytes: 0,
+            lease_wait_max: setup.lease_wait_max,
         };
         let (shard, task) = Shard::start(options, handle);
         tokio::task::spawn_local(task);

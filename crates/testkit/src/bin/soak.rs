@@ -1,7 +1,7 @@
 //! `make soak`: full load for a long time without any fault. Exit code 1: a node was elected although nothing had happened,
-//! or a promise was broken. Exit code 2: the run proves nothing. A long run leaves a row in the ledger.
+//! or a promise was broken, or, with busy processes beside it (`--busy`), a client was answered an error. Exit code 2: the run proves nothing. A long run leaves a row in the ledger.
 
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
@@ -36,16 +36,56 @@ struct Arguments {
     /// sync, async or disabled.
     #[arg(long, default_value = "sync")]
     durability: String,
+    /// Processes beside the cluster that keep a core busy each: then no client may be answered an error either.
+    #[arg(long, default_value_t = 0)]
+    busy: usize,
     /// Seed of the load; random if not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// Is one of the busy processes.
+    #[arg(long, hide = true)]
+    spin: bool,
+}
+
+/// Processes that do nothing, as fast as they can. They end with this one.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start(count: usize) -> std::io::Result<Busy> {
+        let program = std::env::current_exe()?;
+        // Whatever ends this process closes their input.
+        let start = |_| Command::new(&program).arg("--spin").stdin(Stdio::piped()).spawn();
+        Ok(Busy((0..count).map(start).collect::<std::io::Result<_>>()?))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Keeps a core busy until the input ends.
+fn spin() -> ExitCode {
+    let ended = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    while !ended.is_finished() {
+        (0..1_000_000).for_each(|_| std::hint::spin_loop());
+    }
+    ExitCode::SUCCESS
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.spin {
+        return spin();
+    }
+    let refuses_nothing = arguments.busy > 0;
     match run(arguments).await {
-        Ok(report) => print(&report),
+        Ok(report) => print(&report, refuses_nothing),
         Err(error) => {
             eprintln!("the run proves nothing: {error:#}");
             ExitCode::from(2)
@@ -72,9 +112,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
     let shards = arguments.shards;
     let mut cluster = Cluster::start(&cluster::Options { shards, durability, ..cluster::Options::default() })?;
     cluster.keep_files();
+    let busy = Busy::start(arguments.busy)?;
     let report = soak::run(&cluster, &options, |line| println!("{line}")).await?;
+    drop(busy);
     if report.elapsed >= LONG {
-        let sealed = proof::append(row(&report, &options, shards, durability, &checkout))?;
+        let sealed = proof::append(row(&report, &options, shards, durability, arguments.busy, &checkout))?;
         println!("row {} of the ledger", sealed.number);
     }
     if report.elections() == (0, 0) && report.violations.is_empty() {
@@ -83,9 +125,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn row(report: &Report, options: &Options, shards: u32, durability: &str, checkout: &Checkout) -> Row {
+fn row(report: &Report, options: &Options, shards: u32, durability: &str, busy: usize, checkout: &Checkout) -> Row {
     let Options { connections, pipeline, value_bytes, .. } = options;
-    let profile = format!("{shards} shards, {connections} connections, pipeline {pipeline}, {value_bytes} bytes");
+    let mut profile = format!("{shards} shards, {connections} connections, pipeline {pipeline}, {value_bytes} bytes");
+    if busy > 0 {
+        profile += &format!(", {busy} busy processes beside");
+    }
     let mut row = Row::new(checkout, Suite::Soak, profile, options.seed);
     durability.clone_into(&mut row.durability);
     row.wall_ms = report.elapsed.as_millis() as u64;
@@ -97,6 +142,10 @@ fn row(report: &Report, options: &Options, shards: u32, durability: &str, checko
     if (elections, changes) != (0, 0) {
         row.notes.push(format!("{elections} unwanted elections, {changes} other leaders"));
     }
+    let errors = report.errors + report.summary.refused + report.summary.unknown;
+    if busy > 0 && errors > 0 {
+        row.notes.push(format!("{errors} commands were answered an error"));
+    }
     row.verdict = if row.notes.is_empty() { Verdict::Pass } else { Verdict::Fail };
     // The ledger of writes does not tell lost ones from stale reads.
     let none = report.violations.is_empty().then_some(0);
@@ -104,7 +153,7 @@ fn row(report: &Report, options: &Options, shards: u32, durability: &str, checko
     row
 }
 
-fn print(report: &Report) -> ExitCode {
+fn print(report: &Report, refuses_nothing: bool) -> ExitCode {
     let seconds = report.elapsed.as_secs_f64();
     println!(
         "{:.1} k operations/s for {seconds:.0} s, {} errors; ledger: {} writes acknowledged, {} refused, {} of unknown \
@@ -125,5 +174,11 @@ fn print(report: &Report) -> ExitCode {
     }
     let (elections, changes) = report.elections();
     println!("{elections} unwanted elections, {changes} other leaders, {} broken promises", report.violations.len());
-    if elections == 0 && changes == 0 && report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let errors = report.errors + report.summary.refused + report.summary.unknown;
+    let is_served = !refuses_nothing || errors == 0;
+    if elections == 0 && changes == 0 && report.violations.is_empty() && is_served {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -138,6 +138,7 @@ impl Connection {
     }
 
     async fn execute_one(&mut self, args: &[Vec<u8>]) -> io::Result<()> {
+        self.session.arrived();
         loop {
             let mut reply = ReplyBuf::new(Protocol::Resp2);
             let shard = self.shard.clone();
@@ -159,6 +160,7 @@ impl Connection {
                     self.send().await?;
                     match self.session.waits_for() {
                         WaitsFor::Lag(until) => shard.slowed(until).await,
+                        WaitsFor::Primary(until) => shard.primary_found(until).await,
                         WaitsFor::Pause => shard.unpaused().await,
                         WaitsFor::Shard => shard.unblocked().await,
                     }

@@ -13,6 +13,7 @@ use fastness_consensus::{
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, GroupLog, Log, LogOptions, MasterKey, WriterDriver, inspect};
 use fastness_shard::{Batching, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
+use fastness_types::limits::{LEASE_WAIT_MAX, LOOP_STALL_MAX};
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, GroupId, HashSeed, LogIndex, NodeId, SLOTS, ShardId};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -162,6 +163,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         cluster: CLUSTER,
         timers: Timers::default(),
         clock_offset_max: Duration::from_secs(10),
+        loop_stall_max: LOOP_STALL_MAX,
         clock: clock.clone(),
         seed: rng.random(),
     };
@@ -287,6 +289,7 @@ async fn start_replica(
         snapshots: Some(Rc::new(SimSnapshots(files))),
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
         max_lag: node.max_lag,
+        lease_wait_max: LEASE_WAIT_MAX,
     };
     let (running, shard_loop) = Shard::start(options, handle.clone());
     tokio::task::spawn_local(shard_loop);

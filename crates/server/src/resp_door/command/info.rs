@@ -213,6 +213,7 @@ fn server(facts: &Facts<'_>, text: &mut String) {
         "executable": executable,
         "config_file": "",
         "io_threads_active": 0,
+        "consensus_nice": node.consensus_nice.load(Ordering::Relaxed),
         "availability_zone": node.az,
     );
 }
@@ -343,6 +344,10 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_writes_slowed": shard.gate.slowed,
         "durability_writes_refused": shard.gate.refused,
         "durability_lease_held": u8::from(shard.lease_holds),
+        "durability_lease_waits": shard.lease_waits,
+        "durability_lease_waits_refused": shard.lease_waits_refused,
+        "durability_loop_stalls": shard.stalls.fenced,
+        "durability_loop_stall_longest_ms": shard.stalls.longest.as_millis(),
         "durability_epoch": shard.epoch,
         "durability_committed_index": shard.committed.0,
         "durability_applied_index": shard.applied.0,
