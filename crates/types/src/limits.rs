@@ -56,3 +56,5 @@ pub const LOOP_STALL_MAX: Duration = Duration::from_secs(3);
 /// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`), before they are refused:
 /// some clients give up after 250 ms.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_millis(200);
+/// How long one connection's commands run before others have their turn; one command is never interrupted.
+pub const CONNECTION_SLICE: Duration = Duration::from_millis(5);

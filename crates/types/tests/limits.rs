@@ -72,6 +72,9 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         MESSAGE_BYTES_MAX,
         LOG_TAIL_BYTES_MAX,
         DURABILITY_LAG_MAX,
+        LOOP_STALL_MAX,
+        LEASE_WAIT_MAX,
+        CONNECTION_SLICE,
     ]
 }
 

@@ -1,7 +1,7 @@
 //! One connection's life on the loop's thread: read, parse, run, send what may leave.
 //!
 //! Rules:
-//! - Commands run in the order in which they came, as many as were received in one go, and for no longer than [`SLICE`] at a
+//! - Commands run in the order in which they came, as many as were received in one go, and for no longer than [`limits::CONNECTION_SLICE`] at a
 //!   time: then others have their turn, and replies leave, between two commands. A client that has gone is found out by these,
 //!   and what it had sent beyond is dropped.
 //! - What has arrived together meets one answer of the lag gate, however many slices it takes: the gate's answer to the first
@@ -23,6 +23,7 @@ use fastness_engine::Key;
 use fastness_resp::request::HEAP_BYTES_KEPT;
 use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
 use fastness_shard::{ClientShare, Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
+use fastness_types::limits;
 use tokio::io::Interest;
 
 use super::clients::{Arrival, Client, ReplyMode, Unblock};
@@ -41,8 +42,6 @@ pub const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Capacity that a connection's own read buffer keeps once it is empty.
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
-/// How long a connection's commands run before others have their turn; one command is never interrupted.
-const SLICE: Duration = Duration::from_millis(5);
 /// Held and unsent replies of a connection that is being closed get this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -382,7 +381,7 @@ impl Connection {
         let config = self.door.node.config.load();
         let mut consumed = 0;
         let mut began = Instant::now();
-        let slice_ends = began + SLICE;
+        let slice_ends = began + limits::CONNECTION_SLICE;
         self.needed = 1;
         while consumed < buffer.len() && self.may_read() {
             let limits = Limits {
