@@ -88,7 +88,8 @@ fn a_sliced_pipeline_keeps_its_order() {
 /// Schedule 44, through the front end: without a primary commands wait, and run in order once there is one.
 #[test]
 fn commands_wait_for_a_primary_that_comes_back_in_time() {
-    let door = open("lease-wait-max 10s");
+    let config = "lease-wait-max 10s".into();
+    let door = Door::open(Options { config, durability: Durability::Sync, ..Options::default() });
     let mut client = door.connect();
     assert_eq!(client.ask(&["SET", "a", "1"]), simple("OK"));
     door.follow_nobody();
