@@ -4,9 +4,11 @@
 //! travels is protobuf, whose field numbers are frozen in `proto/`. Decoding never panics: a peer or a disk may hold
 //! anything.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use fastness_log::{EntryKind, LogEntry};
-use fastness_types::{DiskId, Epoch, FormatLevel, NodeId, Seq};
+use fastness_types::{DiskId, Epoch, FormatLevel, GroupId, NodeId, Seq};
 use fastness_wire::peer::v1 as pb;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry as _;
@@ -19,7 +21,7 @@ use prost::Message as _;
 use crate::identity::Start;
 use crate::machine::SnapshotMeta;
 use crate::raft_types::{Batch, Entry, LeaderId, LogId, Membership, PeerNode, StoredMembership, Types, Vote, epoch_of};
-use crate::snapshot::SnapshotPart;
+use crate::snapshot::{SnapshotPart, SnapshotPiece};
 use crate::transfer::{NumberedPart, TransferEnd};
 
 /// The version that persisted records start with.
@@ -118,16 +120,42 @@ fn disk_in(bytes: &[u8]) -> Result<DiskId, DecodeError> {
     Ok(DiskId(id))
 }
 
-pub(crate) fn encode_stored_peer(start: &Start) -> Bytes {
+pub(crate) fn encode_stored_peer(start: &Start, acknowledged: &BTreeMap<GroupId, LogId>) -> Bytes {
     let Start { disk, count, mark, format } = *start;
     let disk = Bytes::copy_from_slice(&disk.0);
-    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: mark, format_level: format.0 })
+    let acknowledged = positions_out(acknowledged);
+    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: mark, format_level: format.0, acknowledged })
 }
 
-pub(crate) fn decode_stored_peer(bytes: &[u8]) -> Result<Start, DecodeError> {
+pub(crate) fn decode_stored_peer(bytes: &[u8]) -> Result<(Start, BTreeMap<GroupId, LogId>), DecodeError> {
     let stored = pb::StoredPeer::decode(body(bytes)?)?;
     let format = FormatLevel::announced(stored.format_level);
-    Ok(Start { disk: disk_in(&stored.disk)?, count: stored.start_count, mark: stored.start_nonce, format })
+    let start = Start { disk: disk_in(&stored.disk)?, count: stored.start_count, mark: stored.start_nonce, format };
+    Ok((start, positions_in(&stored.acknowledged)?))
+}
+
+/// A position of each group, as it is stored and sent.
+pub(crate) fn positions_out(positions: &BTreeMap<GroupId, LogId>) -> Vec<pb::GroupPosition> {
+    let out = |(group, id): (&GroupId, &LogId)| pb::GroupPosition { group: group.0, position: Some(log_id_out(id)) };
+    positions.iter().map(out).collect()
+}
+
+pub(crate) fn positions_in(positions: &[pb::GroupPosition]) -> Result<BTreeMap<GroupId, LogId>, DecodeError> {
+    let taken = |found: &pb::GroupPosition| {
+        let id = found.position.ok_or(DecodeError::Missing("position"))?;
+        Ok((GroupId(found.group), log_id_in(id)))
+    };
+    positions.iter().map(taken).collect()
+}
+
+/// What members have acknowledged, as a lease question carries it.
+pub(crate) fn acknowledged_out(acknowledged: &BTreeMap<u64, LogId>) -> Vec<pb::NodePosition> {
+    let out = |(node, id): (&u64, &LogId)| pb::NodePosition { node: *node, position: Some(log_id_out(id)) };
+    acknowledged.iter().map(out).collect()
+}
+
+pub(crate) fn acknowledged_in(acknowledged: &[pb::NodePosition]) -> impl Iterator<Item = (NodeId, LogId)> {
+    acknowledged.iter().filter_map(|found| Some((NodeId(found.node), log_id_in(found.position?))))
 }
 
 /// An entry as the log stores it.
@@ -324,10 +352,11 @@ pub(crate) fn decode_transfer_reply(bytes: Bytes) -> Result<TransferLeaderRespon
     }
 }
 
-pub(crate) fn encode_part(transfer: u64, number: u64, part: SnapshotPart, total_bytes: u64) -> Bytes {
+pub(crate) fn encode_part(transfer: u64, number: u64, piece: SnapshotPiece, total_bytes: u64) -> Bytes {
     use pb::snapshot_part::Kind;
-    let (kind, payload) = match part {
+    let (kind, payload) = match piece.part {
         SnapshotPart::Head(payload) => (Kind::Head, payload),
+        SnapshotPart::Chunk(payload) if piece.continues => (Kind::Piece, payload),
         SnapshotPart::Chunk(payload) => (Kind::Chunk, payload),
         SnapshotPart::Tail(payload) => (Kind::Tail, payload),
     };
@@ -337,15 +366,16 @@ pub(crate) fn encode_part(transfer: u64, number: u64, part: SnapshotPart, total_
 pub(crate) fn decode_part(bytes: Bytes) -> Result<NumberedPart, DecodeError> {
     use pb::snapshot_part::Kind;
     let pb::SnapshotPart { transfer, number, kind, payload, total_bytes } = pb::SnapshotPart::decode(bytes)?;
-    let part = match Kind::try_from(kind) {
-        Ok(Kind::Head) => SnapshotPart::Head(payload),
-        Ok(Kind::Chunk) => SnapshotPart::Chunk(payload),
-        Ok(Kind::Tail) => SnapshotPart::Tail(payload),
+    let piece = match Kind::try_from(kind) {
+        Ok(Kind::Head) => SnapshotPiece::whole(SnapshotPart::Head(payload)),
+        Ok(Kind::Chunk) => SnapshotPiece::whole(SnapshotPart::Chunk(payload)),
+        Ok(Kind::Piece) => SnapshotPiece { part: SnapshotPart::Chunk(payload), continues: true },
+        Ok(Kind::Tail) => SnapshotPiece::whole(SnapshotPart::Tail(payload)),
         Ok(Kind::Unspecified) | Err(_) => {
             return Err(DecodeError::Unknown { what: "snapshot part", number: u64::from(kind.unsigned_abs()) });
         }
     };
-    Ok(NumberedPart { transfer, number, part, total_bytes })
+    Ok(NumberedPart { transfer, number, piece, total_bytes })
 }
 
 pub(crate) fn encode_snapshot_end(transfer: u64, vote: &Vote, meta: &SnapshotMeta) -> Bytes {

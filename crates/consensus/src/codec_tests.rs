@@ -57,11 +57,16 @@ fn a_stored_membership_is_frozen() {
 #[test]
 fn a_stored_start_of_a_peer_is_frozen() {
     let start = Start { disk: DiskId([0xab; 16]), count: 300, mark: 7, format: FormatLevel::BOUNDS };
-    let bytes = encode_stored_peer(&start);
+    let bytes = encode_stored_peer(&start, &BTreeMap::new());
     assert_eq!(hex(&bytes), "010a10abababababababababababababababab10ac0218072002");
     let first_version = decode_stored_peer(&bytes[..bytes.len() - 2]);
-    assert_eq!(first_version, Ok(Start { format: FormatLevel::BASE, ..start }), "as versions without levels wrote it");
-    assert_eq!(decode_stored_peer(&bytes), Ok(start));
+    let expected = (Start { format: FormatLevel::BASE, ..start }, BTreeMap::new());
+    assert_eq!(first_version, Ok(expected), "as versions without levels wrote it");
+    assert_eq!(decode_stored_peer(&bytes), Ok((start, BTreeMap::new())));
+    let acknowledged = BTreeMap::from([(GroupId(2), log_id(3, 4, 500))]);
+    let with_positions = encode_stored_peer(&start, &acknowledged);
+    assert_eq!(hex(&with_positions), format!("{}a2010b080212070803100418f403", hex(&bytes)));
+    assert_eq!(decode_stored_peer(&with_positions), Ok((start, acknowledged)));
     assert!(matches!(decode_stored_peer(&bytes[..9]), Err(DecodeError::Malformed(_))));
     assert!(matches!(decode_stored_peer(&[1, 0x10, 5]), Err(DecodeError::Malformed(_))), "no disk");
 }

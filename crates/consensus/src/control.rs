@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
 
 use crate::group::Group;
+use crate::handle::Holding;
 use crate::handover;
 use crate::node::NodeCore;
 use crate::placement::{self, AzRule, Member, PlacementWarning};
@@ -154,6 +155,8 @@ impl GroupControl {
             halves: Vec::new(),
             members_since: LogIndex(0),
             answering: self.answering().into_iter().map(NodeId).collect(),
+            holding: self.holdings(),
+            fit: self.fit().into_iter().map(NodeId).collect(),
             ready: group.driver.ready(),
             lease_held: group.with_lead(|lead| lead.lease().holds(now)).unwrap_or(false),
         }
@@ -163,6 +166,22 @@ impl GroupControl {
     pub(crate) fn answering(&self) -> BTreeSet<u64> {
         let since = self.fresh_since();
         self.group.with_lead(|lead| lead.answering(since)).unwrap_or_default()
+    }
+
+    /// Those of them that could serve.
+    fn fit(&self) -> BTreeSet<u64> {
+        let since = self.fresh_since();
+        self.group.with_lead(|lead| lead.fit(since)).unwrap_or_default()
+    }
+
+    fn holdings(&self) -> BTreeMap<NodeId, Holding> {
+        let holdings = self.group.with_lead(|lead| lead.holdings()).unwrap_or_default();
+        holdings.into_iter().map(|(node, holding)| (NodeId(node), holding)).collect()
+    }
+
+    /// Bytes of the log after `index`; `None` if they are more than what this node has in memory.
+    pub(crate) fn log_bytes_after(&self, index: LogIndex) -> Option<u64> {
+        self.node.log.group(self.group.id).bytes_after(index.0)
     }
 
     /// Whoever has answered a question sent at this point or later is there.

@@ -125,9 +125,16 @@ impl Envelope {
     }
 }
 
-/// The group's queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QueueFull;
+/// Why a message is not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum QueueError {
+    /// The group's queue is full.
+    #[error("too many messages wait to be sent")]
+    Full,
+    /// The receiver would give the stream up: whoever made the message has not kept to its own bound.
+    #[error("a message of {0} bytes is larger than any that may be sent")]
+    TooLarge(usize),
+}
 
 /// What waits to be sent on one stream.
 #[derive(Debug, Default)]
@@ -140,10 +147,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn push(&mut self, envelope: Envelope, urgency: Urgency) -> Result<(), QueueFull> {
+    pub(crate) fn push(&mut self, envelope: Envelope, urgency: Urgency) -> Result<(), QueueError> {
+        // What a receiver would not put together again never leaves: it would end the stream, with all that shares it, over and over.
+        if envelope.payload.len() > limits::MESSAGE_BYTES_MAX {
+            return Err(QueueError::TooLarge(envelope.payload.len()));
+        }
         let queue = self.queues.entry(envelope.group).or_default();
         if queue.len() >= QUEUED_PER_GROUP_MAX {
-            return Err(QueueFull);
+            return Err(QueueError::Full);
         }
         if queue.is_empty() {
             self.turns.push_back(envelope.group);

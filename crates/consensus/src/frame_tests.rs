@@ -50,7 +50,7 @@ fn a_full_queue_refuses_and_others_go_on() {
     for id in 0..QUEUED_PER_GROUP_MAX as u64 {
         outbox.push(envelope(1, id, 1), Urgency::Now).unwrap();
     }
-    assert_eq!(outbox.push(envelope(1, 0, 1), Urgency::Now), Err(QueueFull));
+    assert_eq!(outbox.push(envelope(1, 0, 1), Urgency::Now), Err(QueueError::Full));
     assert_eq!(outbox.push(envelope(2, 0, 1), Urgency::Now), Ok(()));
 }
 
@@ -86,4 +86,21 @@ async fn what_lingers_leaves_with_the_next_or_by_itself() {
     lingered(outbox.leaves_at()).await;
     assert_eq!(outbox.next_frame().map(|frame| frame.messages.len()), Some(1));
     assert_eq!(outbox.next_frame(), None);
+}
+
+#[test]
+fn a_message_that_no_receiver_would_take_is_not_sent() {
+    let mut outbox = Outbox::default();
+    let bytes = limits::MESSAGE_BYTES_MAX + 1;
+    assert_eq!(outbox.push(envelope(1, 0, bytes), Urgency::Now), Err(QueueError::TooLarge(bytes)));
+    assert!(outbox.next_frame().is_none(), "nothing of it is queued");
+    outbox.push(envelope(1, 0, limits::MESSAGE_BYTES_MAX), Urgency::Now).unwrap();
+    let mut joiner = Joiner::default();
+    let mut joined = None;
+    while let Some(frame) = outbox.next_frame() {
+        for message in frame.messages {
+            joined = joiner.push(message).unwrap().or(joined);
+        }
+    }
+    assert_eq!(joined.unwrap().payload.len(), limits::MESSAGE_BYTES_MAX, "the largest one arrives whole");
 }

@@ -8,21 +8,22 @@
 //! Locks here are held for a few lines, never across an await and never two at a time, but for the vote's while a role is
 //! published for it (`publish_unless_newer`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Plant, Seq};
 use openraft::EntryPayload;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::handle::{GroupDriver, Lease, Role};
 use crate::identity::{Identities, disks};
-use crate::lease::{Answered, LeaderLease, Promises, Ticket, Voters};
+use crate::lease::{Answered, LeaderLease, MemberReport, Promises, Ticket, Voters};
 use crate::machine::Machine;
 use crate::options::Timers;
-use crate::raft_types::{Entry, LeaderId, Membership, Types, Vote, epoch_of};
+use crate::raft_types::{Entry, LeaderId, LogId, Membership, Types, Vote, epoch_of};
 use crate::snapshot::SnapshotFiles;
 use crate::watch;
 
@@ -314,7 +315,7 @@ impl Group {
     }
 
     /// A member's yes has arrived.
-    pub(crate) fn answered(&self, node: NodeId, epoch: Epoch, stamp: BootNs, bind: bool, ready: bool) {
+    pub(crate) fn answered(&self, node: NodeId, epoch: Epoch, stamp: BootNs, bind: bool, report: MemberReport) {
         let now = self.clock.boot();
         let mut lead = self.lead.lock();
         let Some(lead) = lead.as_mut().filter(|lead| lead.epoch() == epoch) else { return };
@@ -323,7 +324,7 @@ impl Group {
             return;
         }
         let stamp = if Plant::LeaseFromAnswers.is_on() { now } else { stamp };
-        lead.set_ready(node.0, ready);
+        lead.set_report(node.0, report);
         let Answered { ask_again, begun } = lead.answered(node.0, stamp, bind, now);
         if ask_again {
             self.beat.notify_one();
@@ -350,6 +351,17 @@ impl Group {
     /// Whether this node leads and has given its lease up: it serves nobody in this epoch any more, and another is due.
     pub(crate) fn has_closed_lease(&self) -> bool {
         self.lead.lock().as_ref().is_some_and(LeaderLease::is_closed)
+    }
+
+    /// Up to where each member has acknowledged entries that are committed, if this node leads; nothing else.
+    pub(crate) fn acknowledged(&self) -> BTreeMap<u64, LogId> {
+        let (Some(_), Some(raft)) = (self.leads(), self.raft()) else { return BTreeMap::new() };
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(committed) = metrics.last_applied else { return BTreeMap::new() };
+        let matched = metrics.replication.iter().flatten();
+        // Both stand in this leader's log: the earlier one is acknowledged and committed.
+        matched.filter_map(|(node, matched)| Some((*node, (*matched)?.min(committed)))).collect()
     }
 
     /// Runs `f` on the leader's part, if this node leads.

@@ -174,6 +174,19 @@ pub struct OwnSnapshot {
     pub purge_upto: LogIndex,
 }
 
+/// What the memory of a replica holds, as its owner reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// Snapshot and log up to here.
+    pub index: LogIndex,
+    /// Keys.
+    pub keys: u64,
+    /// Bytes of their data.
+    pub bytes: u64,
+    /// The position of the replica's newest snapshot; 0: none.
+    pub snapshot: LogIndex,
+}
+
 /// How far a snapshot that comes from another node has come, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IncomingBytes {
@@ -221,6 +234,8 @@ struct Shared {
     owner_wake: Notify,
     // Set by the owner.
     applied: AtomicU64,
+    held_keys: AtomicU64,
+    held_bytes: AtomicU64,
     ready: AtomicBool,
     drained: AtomicBool,
     // The way from owner to driver.
@@ -261,6 +276,8 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         role: ArcSwap::from_pointee(Role::Follower { leader: None }),
         owner_wake: Notify::new(),
         applied: AtomicU64::new(0),
+        held_keys: AtomicU64::new(0),
+        held_bytes: AtomicU64::new(0),
         ready: AtomicBool::new(false),
         drained: AtomicBool::new(false),
         proposals: Mutex::new(VecDeque::new()),
@@ -346,6 +363,13 @@ impl GroupHandle {
         self.shared.ready.load(Ordering::Acquire)
     }
 
+    /// Reports how much memory holds, for whoever asks what this replica has. To be called before
+    /// [`GroupHandle::report_applied`] of the position that it belongs to.
+    pub fn report_held(&self, keys: u64, bytes: u64) {
+        self.shared.held_keys.store(keys, Ordering::Relaxed);
+        self.shared.held_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Reports whether the owner could serve as primary soon (restored and close to the committed index). A
     /// replica that is not ready does not campaign, and hands over if it leads.
     pub fn report_ready(&self, ready: bool) {
@@ -358,6 +382,23 @@ impl GroupHandle {
     pub fn report_snapshot(&self, snapshot: OwnSnapshot) {
         *self.shared.own_snapshot.lock() = Some(snapshot);
         self.shared.driver_wake.notify_one();
+    }
+
+    /// Reports that the newest snapshot, if it is the one of `index`, was read back whole: the log up to it is no longer needed.
+    pub fn release_log(&self, index: LogIndex) {
+        let released = {
+            let mut own = self.shared.own_snapshot.lock();
+            match own.as_mut().filter(|own| own.index == index && own.purge_upto < index) {
+                Some(own) => {
+                    own.purge_upto = index;
+                    true
+                }
+                None => false,
+            }
+        };
+        if released {
+            self.shared.driver_wake.notify_one();
+        }
     }
 
     /// The position of the newest snapshot that was installed from another node; 0: none was. An owner that has not
@@ -508,6 +549,17 @@ impl GroupDriver {
         LogIndex(self.shared.applied.load(Ordering::Acquire))
     }
 
+    /// What the owner has reported of its memory.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        Holding {
+            index: self.applied(),
+            keys: self.shared.held_keys.load(Ordering::Relaxed),
+            bytes: self.shared.held_bytes.load(Ordering::Relaxed),
+            snapshot: self.own_snapshot().map_or(LogIndex(0), |snapshot| snapshot.index),
+        }
+    }
+
     /// Whether the owner could serve: it says so, and its loop turns.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -556,6 +608,12 @@ impl GroupDriver {
         if self.shared.wall_state.swap(state as u8, Ordering::AcqRel) != state as u8 {
             self.shared.owner_wake.notify_one();
         }
+    }
+
+    /// What [`GroupHandle::format`] says.
+    #[must_use]
+    pub fn format(&self) -> FormatLevel {
+        FormatLevel(self.shared.format.load(Ordering::Acquire))
     }
 
     /// Publishes the level that every member understands.

@@ -109,7 +109,12 @@ fn choose(control: &GroupControl, raft: &Raft, to: Option<NodeId>) -> Result<Nod
         .into_iter()
         .map(NodeId)
         .filter(|node| matched(raft, *node).0 >= enough)
-        .max_by_key(|node| matched(raft, *node))
+        // Whose memory is close serves at once; another one applies what it lacks first.
+        .max_by_key(|node| {
+            let holding = group.with_lead(|lead| lead.holding(node.0)).flatten();
+            let holds = holding.is_some_and(|holding| holding.index.0 >= enough);
+            (holds, matched(raft, *node))
+        })
         .ok_or(HandOverError::NoTarget)
 }
 

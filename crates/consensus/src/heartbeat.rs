@@ -5,20 +5,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastness_types::{BootNs, Epoch, NodeId};
 use fastness_wire::peer::v1::{LeaseAsk, LeaseAskGroup};
 
 use crate::codec;
 use crate::group::Group;
+use crate::lease::MemberReport;
 use crate::node::NodeCore;
 use crate::transport::Class;
+
+/// What members have acknowledged is told to the others this often.
+const ACKNOWLEDGED_EVERY: Duration = Duration::from_secs(1);
+/// What peers have acknowledged is stored this often, if it has changed.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Beats until the node stops.
 pub(crate) async fn run(node: Arc<NodeCore>) {
     let mut beat = tokio::time::interval(node.options.timers.heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stalled = false;
+    let (mut told, mut saved) = (node.now(), node.now());
     loop {
         tokio::select! {
             // Each branch but the last leads to the same turn, so none can starve another.
@@ -42,17 +50,34 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
                 false => tracing::info!("the log's disk goes on"),
             }
         }
-        ask_all(&node);
+        let tells = told.plus(ACKNOWLEDGED_EVERY) <= node.now();
+        if tells {
+            told = node.now();
+            node.note_acknowledged();
+        }
+        if saved.plus(SAVE_EVERY) <= node.now() {
+            saved = node.now();
+            node.identities.save_acknowledged();
+        }
+        ask_all(&node, tells);
     }
 }
 
-fn ask_all(node: &Arc<NodeCore>) {
+/// `tells`: the questions carry what members have acknowledged.
+fn ask_all(node: &Arc<NodeCore>, tells: bool) {
     let stamp = node.now();
     let mut asks: BTreeMap<u64, Vec<LeaseAskGroup>> = BTreeMap::new();
     for group in node.groups() {
         let Some((epoch, bind, members)) = group.question(stamp) else { continue };
+        let acknowledged = if tells { codec::acknowledged_out(&group.acknowledged()) } else { Vec::new() };
         for member in members.into_iter().filter(|member| *member != node.own().0) {
-            asks.entry(member).or_default().push(LeaseAskGroup { group: group.id.0, term: epoch.term, bind });
+            let acknowledged = acknowledged.clone();
+            asks.entry(member).or_default().push(LeaseAskGroup {
+                group: group.id.0,
+                term: epoch.term,
+                bind,
+                acknowledged,
+            });
         }
         ask_own(node, &group, epoch, stamp, bind);
     }
@@ -67,6 +92,7 @@ fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, stamp: BootNs
     let (node, leader) = (node.clone(), group.clone());
     group.asked(epoch, bind, move || {
         let ready = leader.driver.fit() && !node.log_stalls();
-        leader.answered(leader.own, epoch, stamp, bind, ready);
+        let report = MemberReport { ready, holding: Some(leader.driver.holding()) };
+        leader.answered(leader.own, epoch, stamp, bind, report);
     });
 }

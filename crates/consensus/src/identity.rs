@@ -13,23 +13,29 @@
 //!   used, so a restart does not forget it.
 //! - A node that was replaced is refused on whatever disk, once its replacement is complete: until then it may still be
 //!   needed where a group has not changed its members yet.
+//! - A start counter does not tell a copy that was made **during** the newest start: when it comes back it counts one more, as the
+//!   disk itself would. So peers remember, per group, the newest entry that a node has acknowledged **and that is committed**,
+//!   and a node whose log ends before it (by the order of log ids: the same rule by which votes are granted) is refused like an
+//!   old copy, whatever its count. What is not committed may be cut off by a later leader, so it does not count. The group's leader
+//!   knows it at any moment; it tells the other members about once a second, and all store it with what they know of the
+//!   peer, when it is convenient: the record may be behind, and then an old copy that lacks less than that is not noticed.
 //! - A node that is told that it is one of these stops for good.
 //!
 //! What it does not do: stop a node that nobody has told yet. It does no harm: whoever would count its vote or its
 //! acknowledgement checks it first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fastness_log::{Log, WriteError};
-use fastness_types::{ClusterId, DiskId, FormatLevel, NodeId, Plant};
+use fastness_types::{ClusterId, DiskId, Epoch, FormatLevel, GroupId, NodeId, Plant};
 use fastness_wire::peer::v1::Hello;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::codec::{self, DecodeError};
-use crate::raft_types::Membership;
+use crate::raft_types::{LogId, Membership};
 
 /// One start of a node on one of its disks. Two starts with one count and two marks are two copies of one disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +73,11 @@ pub(crate) enum Refusal {
     OtherDisk { found: DiskId, known: DiskId },
     #[error("it runs on an old copy of its disk: start {found} after start {known}")]
     OldCopy { found: u64, known: u64 },
+    #[error(
+        "it runs on an old copy of its disk: in group {group} it has acknowledged committed entries up to {acknowledged}, and \
+         its log ends at {end}"
+    )]
+    LostAcknowledged { group: GroupId, acknowledged: String, end: String },
     #[error("it was replaced by node {0}, and is no member of the cluster any more")]
     Replaced(NodeId),
     #[error("what it says could not be stored: {0}")]
@@ -92,6 +103,10 @@ struct Known {
     start: Option<Start>,
     /// Whether that is on this node's stable storage.
     saved: bool,
+    /// The newest committed entry of each group that it has acknowledged on the disk of that start.
+    acknowledged: BTreeMap<GroupId, LogId>,
+    /// Those of them are newer than what was last given to the log to store.
+    unsaved: bool,
 }
 
 pub(crate) struct Identities {
@@ -112,8 +127,9 @@ impl Identities {
         let identity = log.identity();
         let mut known = HashMap::new();
         for (peer, record) in log.peers() {
-            let start = codec::decode_stored_peer(&record).map_err(|error| (peer, error))?;
-            known.insert(peer, Known { disk: None, start: Some(start), saved: true });
+            let (start, acknowledged) = codec::decode_stored_peer(&record).map_err(|error| (peer, error))?;
+            let start = Some(start);
+            known.insert(peer, Known { disk: None, start, saved: true, acknowledged, unsaved: false });
         }
         Ok(Identities {
             node: identity.node,
@@ -179,6 +195,7 @@ impl Identities {
         // Of a start on another disk than the member's the peer is told nothing: it is told of the disk.
         let seen = known.and_then(|known| known.start).filter(|start| disk.is_none_or(|disk| disk == start.disk));
         let bytes = |disk: DiskId| Bytes::copy_from_slice(&disk.0);
+        let acknowledged = known.filter(|_| seen.is_some()).map(|known| codec::positions_out(&known.acknowledged));
         Hello {
             node: self.node.0,
             cluster: Bytes::copy_from_slice(&self.cluster.0),
@@ -191,6 +208,48 @@ impl Identities {
             listener_start_nonce_seen: seen.map_or(0, |start| start.mark),
             listener_replaced_by: replaced_by.map_or(0, |by| by.0),
             format_level: self.own.format.0,
+            listener_acknowledged: acknowledged.unwrap_or_default(),
+            log_ends: codec::positions_out(&self.log_ends()),
+            log_ends_reported: true,
+        }
+    }
+
+    /// Where the logs of this node end.
+    fn log_ends(&self) -> BTreeMap<GroupId, LogId> {
+        let end = |group: GroupId| {
+            let last = self.log.group(group).state().last?;
+            Some((group, LogId::new(Epoch { term: last.term, node: NodeId(last.node) }, last.index)))
+        };
+        self.log.groups().into_iter().filter_map(end).collect()
+    }
+
+    /// `peer` has acknowledged this entry of a group, and it is committed.
+    pub(crate) fn acknowledged(&self, peer: NodeId, group: GroupId, position: LogId) {
+        if peer == self.node {
+            return;
+        }
+        let mut known = self.known.lock();
+        // Of a peer that has never been heard it is not known on which disk it has done so.
+        let Some(known) =
+            known.get_mut(&peer).filter(|known| known.start.is_some_and(|start| known.is_member_on(start.disk)))
+        else {
+            return;
+        };
+        if known.acknowledged.get(&group).is_none_or(|newest| *newest < position) {
+            known.acknowledged.insert(group, position);
+            known.unsaved = true;
+        }
+    }
+
+    /// Has what peers have acknowledged stored, with the next write of the log.
+    pub(crate) fn save_acknowledged(&self) {
+        for (peer, known) in self.known.lock().iter_mut().filter(|(_, known)| known.saved) {
+            if let Some(start) = known.start
+                && std::mem::take(&mut known.unsaved)
+            {
+                // If it is not stored, the log has failed, and the node ends.
+                self.log.save_peer(*peer, codec::encode_stored_peer(&start, &known.acknowledged), |_| {});
+            }
         }
     }
 
@@ -210,7 +269,8 @@ impl Identities {
         let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, mark: hello.start_nonce, format };
         // Before the check, so that whatever is learned after it counts as news to the stream.
         let revision = self.revision.load(Ordering::Acquire);
-        if let Some(written) = self.check_peer(peer, start)? {
+        let ends = codec::positions_in(&hello.log_ends).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        if let Some(written) = self.check_peer(peer, start, hello.log_ends_reported.then_some(&ends))? {
             match written.await {
                 Ok(Ok(())) => self.saved(peer, start),
                 Ok(Err(error)) => return Err(Refusal::NotStored(error.to_string())),
@@ -268,11 +328,29 @@ impl Identities {
                 replace(self.node)
             )));
         }
+        let acknowledged = codec::positions_in(&hello.listener_acknowledged);
+        let acknowledged = acknowledged.map_err(|error| Refusal::Malformed(error.to_string()))?;
+        if told.disk == self.own.disk
+            && let Some((group, acknowledged, end)) = lost(&acknowledged, &self.log_ends())
+            && !Plant::OldDiskAccepted.is_on()
+        {
+            return Err(Refusal::StopHere(format!(
+                "{place} is an old copy of this node's disk: as node {peer} knows, this node has acknowledged committed entries of \
+                 group {group} up to {acknowledged}, and its log ends at {end}; {}",
+                replace(self.node)
+            )));
+        }
         Ok(())
     }
 
-    /// Takes the peer's start, unless it must not be listened to. Gives what is to be waited for if it is news.
-    fn check_peer(&self, peer: NodeId, start: Start) -> Result<Option<Written>, Refusal> {
+    /// Takes the peer's start, unless it must not be listened to. Gives what is to be waited for if it is news. `ends`: where
+    /// its logs end, if it says so.
+    fn check_peer(
+        &self,
+        peer: NodeId,
+        start: Start,
+        ends: Option<&BTreeMap<GroupId, LogId>>,
+    ) -> Result<Option<Written>, Refusal> {
         let mut known = self.known.lock();
         let known = known.entry(peer).or_default();
         if let Some(disk) = known.disk.filter(|disk| *disk != start.disk && !Plant::WipedDiskAccepted.is_on()) {
@@ -283,14 +361,25 @@ impl Identities {
         {
             return Err(Refusal::OldCopy { found: start.count, known: newest.count });
         }
+        if known.start.is_some_and(|newest| newest.disk != start.disk) {
+            // Another disk has acknowledged nothing yet.
+            known.acknowledged.clear();
+        }
+        if let Some(ends) = ends
+            && let Some((group, acknowledged, end)) = lost(&known.acknowledged, ends)
+            && !Plant::OldDiskAccepted.is_on()
+        {
+            return Err(Refusal::LostAcknowledged { group, acknowledged, end });
+        }
         if known.saved && known.start == Some(start) {
             return Ok(None);
         }
         known.start = Some(start);
         known.saved = false;
+        known.unsaved = false;
         let (tell, written) = oneshot::channel();
         // Under the lock, so that the log has the starts in the order in which memory had them.
-        self.log.save_peer(peer, codec::encode_stored_peer(&start), move |outcome| {
+        self.log.save_peer(peer, codec::encode_stored_peer(&start, &known.acknowledged), move |outcome| {
             // Whoever waits may have lost patience.
             let _ = tell.send(outcome);
         });
@@ -304,6 +393,22 @@ impl Identities {
             known.saved = true;
         }
     }
+}
+
+impl Known {
+    /// Whether the node is a member with this disk, as far as is known.
+    fn is_member_on(&self, disk: DiskId) -> bool {
+        self.disk.is_none_or(|member| member == disk)
+    }
+}
+
+/// The first group of which a log ends before what was acknowledged there: what that was, and where it ends, in words.
+fn lost(acknowledged: &BTreeMap<GroupId, LogId>, ends: &BTreeMap<GroupId, LogId>) -> Option<(GroupId, String, String)> {
+    let told = |id: &LogId| format!("index {} of term {}", id.index, id.leader_id.term);
+    acknowledged
+        .iter()
+        .find(|(group, position)| ends.get(group) < Some(position))
+        .map(|(group, position)| (*group, told(position), ends.get(group).map_or_else(|| "nothing".to_owned(), told)))
 }
 
 /// What to do about a node whose disk is of no use any more.

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, Epoch, Plant};
 
-use crate::handle::Lease;
+use crate::handle::{Holding, Lease};
 
 /// Questions to the Raft core that may be under way for one promise; more are refused (the core is not answering).
 const PENDING_MAX: usize = 64;
@@ -150,6 +150,15 @@ impl Voters {
     }
 }
 
+/// What a member's answer says about its replica beside yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct MemberReport {
+    /// Whether its owner could serve as primary.
+    pub(crate) ready: bool,
+    /// What its memory holds; `None`: a version that does not report it.
+    pub(crate) holding: Option<Holding>,
+}
+
 /// What a leader knows of the answers to its questions in its epoch.
 #[derive(Debug)]
 pub(crate) struct LeaderLease {
@@ -162,15 +171,15 @@ pub(crate) struct LeaderLease {
     heard: BTreeMap<u64, BootNs>,
     /// The same, of questions that bound it.
     bound: BTreeMap<u64, BootNs>,
-    /// Per member, whether it could serve, as its newest answer said.
-    ready: BTreeMap<u64, bool>,
+    /// Per member, what its newest answer said about its replica.
+    reports: BTreeMap<u64, MemberReport>,
     released: bool,
 }
 
 impl LeaderLease {
     pub(crate) fn new(own: u64, lease: Arc<Lease>, length: Duration) -> LeaderLease {
-        let (heard, bound, ready) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        LeaderLease { own, lease, length, voters: Voters::default(), heard, bound, ready, released: false }
+        let (heard, bound, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        LeaderLease { own, lease, length, voters: Voters::default(), heard, bound, reports, released: false }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -221,9 +230,19 @@ impl LeaderLease {
         Answered { ask_again: !could_bind && self.may_bind(now), begun: !held && self.lease.holds(now) }
     }
 
-    /// What a member's answer said about its owner.
-    pub(crate) fn set_ready(&mut self, node: u64, ready: bool) {
-        self.ready.insert(node, ready);
+    /// What a member's answer said about its replica.
+    pub(crate) fn set_report(&mut self, node: u64, report: MemberReport) {
+        self.reports.insert(node, report);
+    }
+
+    /// What a member has reported last of its memory, whenever that was; `None`: nothing.
+    pub(crate) fn holding(&self, node: u64) -> Option<Holding> {
+        self.reports.get(&node).and_then(|report| report.holding)
+    }
+
+    /// The same of all members that have reported.
+    pub(crate) fn holdings(&self) -> BTreeMap<u64, Holding> {
+        self.reports.iter().filter_map(|(node, report)| Some((*node, report.holding?))).collect()
     }
 
     /// Members, voters or not, that answered a question sent at `since` or later.
@@ -234,7 +253,10 @@ impl LeaderLease {
 
     /// Those of them that could serve.
     pub(crate) fn fit(&self, since: BootNs) -> BTreeSet<u64> {
-        self.answering(since).into_iter().filter(|node| self.ready.get(node) == Some(&true)).collect()
+        self.answering(since)
+            .into_iter()
+            .filter(|node| self.reports.get(node).is_some_and(|report| report.ready))
+            .collect()
     }
 
     /// Voters other than this node that answered a question sent at `since` or later and could serve.

@@ -161,7 +161,7 @@ fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
                 lead.answered(node, ms(stamp), true, ms(stamp));
             }
         }
-        lead.set_ready(4, true);
+        lead.set_report(4, MemberReport { ready: true, holding: None });
         assert!(!lead.lease().holds(ms(20)), "a learner is no quorum");
         assert_eq!(lead.fit(ms(0)).contains(&4), promised_at.is_some());
         assert!(lead.could_take_over(ms(0)).is_empty(), "nor can it lead");
@@ -215,10 +215,10 @@ fn a_target_is_one_that_answered_lately_and_is_ready() {
     let mut lead = leader(1, &[&[1, 2, 3]]);
     for (node, stamp, ready) in [(1, 50, true), (2, 50, true), (3, 10, true)] {
         lead.answered(node, ms(stamp), false, ms(50));
-        lead.set_ready(node, ready);
+        lead.set_report(node, MemberReport { ready, holding: None });
     }
     assert_eq!(lead.could_take_over(ms(40)), BTreeSet::from([2]));
-    lead.set_ready(2, false);
+    lead.set_report(2, MemberReport { ready: false, holding: None });
     assert!(lead.could_take_over(ms(40)).is_empty());
 }
 

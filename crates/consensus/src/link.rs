@@ -20,7 +20,7 @@ use prost::Message as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::frame::{Envelope, Joiner, Kind, Outbox, Urgency, lingered};
+use crate::frame::{Envelope, Joiner, Kind, Outbox, QueueError, Urgency, lingered};
 use crate::identity::Heard;
 use crate::node::NodeCore;
 use crate::transport::{Class, FrameStream, TransportError};
@@ -38,8 +38,8 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(1500);
 pub(crate) enum LinkError {
     #[error("no connection")]
     Down,
-    #[error("too many questions are waiting to be sent")]
-    Full,
+    #[error("not sent: {0}")]
+    NotQueued(#[from] QueueError),
     #[error("the connection ended before the answer came")]
     Ended,
     #[error("refused: {0}")]
@@ -101,7 +101,7 @@ impl Link {
         }
         state.last_id += 1;
         let id = state.last_id;
-        state.outbox.push(Envelope::new(group, kind, id, payload), urgency).map_err(|_| LinkError::Full)?;
+        state.outbox.push(Envelope::new(group, kind, id, payload), urgency)?;
         let (answer, answered) = oneshot::channel();
         state.asked.insert(id, answer);
         drop(state);

@@ -8,8 +8,10 @@
 //! Rules:
 //! - **A membership that names a node which the goal does not know is newer than the goal, and is left alone.** Every change
 //!   brings a node that older maps have not heard of, so a leader whose map is old changes nothing back.
-//! - A node becomes a voter only as a learner that has about the whole log and whose owner could serve. openraft's own "caught
-//!   up" means nothing here (`replication_lag_threshold` has no bound).
+//! - A node becomes a voter only as a learner that **itself reports** to hold snapshot and log in memory, up to a bound in
+//!   entries and in bytes of the end of the log, and whose owner could serve. What its log is known to have says nothing of that:
+//!   a log may be short while the snapshot before it is large, and few entries may be many bytes. openraft's own "caught up"
+//!   means nothing here (`replication_lag_threshold` has no bound).
 //! - A joint configuration is begun only if a majority of the new voters answers, else it could not be left again, and only if
 //!   each of its halves obeys the AZ rule.
 //! - A leader that is not among the new voters hands over first; nobody is made to step down, no election is forced.
@@ -19,19 +21,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fastness_types::{Az, LogIndex, NodeId};
+use fastness_types::{Az, FormatLevel, LogIndex, NodeId, limits};
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::Precondition;
 
 use crate::control::GroupControl;
 use crate::group::Raft;
+use crate::handle::Holding;
 use crate::placement::{AzRule, Member, PlacementError, check_by};
 use crate::raft_types::{LogId, Membership, PeerNode};
 use crate::status::HandOverError;
 
-/// Entries that a learner may lack when it becomes a voter. Those under way are among them.
-const BEHIND_MAX: u64 = 500;
 /// How long a step may take to commit; if it takes longer, it is found done or undone the next time.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the owner may take to drain when leadership is handed over to leave.
@@ -69,6 +70,8 @@ pub enum Approach {
         node: NodeId,
         /// Up to where it is known to have the log.
         matched: LogIndex,
+        /// What it reports to hold in memory; `None`: it has not reported.
+        holding: Option<Holding>,
         /// Where the log ends.
         last: LogIndex,
     },
@@ -232,15 +235,29 @@ impl GroupControl {
         for voter in &goal.voters {
             let votes = effective.halves().iter().any(|half| half.contains(&voter.node.0));
             let matched = status.matched.get(&voter.node).copied().unwrap_or_default();
-            let last = status.last_log;
-            let caught_up = fit.contains(&voter.node.0) && matched.0 + BEHIND_MAX >= last.0;
+            let holding = status.holding.get(&voter.node).copied();
+            let caught_up = fit.contains(&voter.node.0) && self.has_caught_up(matched, holding);
             if !(votes || caught_up) {
-                return Some(Approach::CatchingUp { node: voter.node, matched, last });
+                return Some(Approach::CatchingUp { node: voter.node, matched, holding, last: status.last_log });
             }
         }
         answering.insert(own);
         let voters = goal.voter_ids();
         (answering.intersection(&voters).count() <= voters.len() / 2).then_some(Approach::NoMajority)
+    }
+
+    /// Whether a member that has the log up to `matched` and reports to hold `holding` lacks no more than may be under way.
+    fn has_caught_up(&self, matched: LogIndex, holding: Option<Holding>) -> bool {
+        let lacks_little = |index: LogIndex| {
+            self.core().last_log().0.saturating_sub(index.0) <= limits::CAUGHT_UP_ENTRIES_MAX
+            // More than what is in memory here is unknown, and more than the bound.
+            && self.log_bytes_after(index).is_some_and(|bytes| bytes <= limits::CAUGHT_UP_BYTES_MAX)
+        };
+        match holding {
+            Some(holding) => lacks_little(matched) && lacks_little(holding.index),
+            // An older version reports nothing: that it needs no snapshot and few bytes of the log is all that can be checked.
+            None => self.core().driver.format() < FormatLevel::BOUNDS && lacks_little(matched),
+        }
     }
 
     fn check_halves(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_log::Log;
-use fastness_types::{BootNs, Epoch, GroupId, NodeId, WallMs};
+use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, WallMs};
 use fastness_wire::peer::v1::{self as pb, Hello};
 use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
@@ -17,7 +17,9 @@ use tokio::sync::Notify;
 use crate::clocks::Clocks;
 use crate::codec;
 use crate::group::Group;
+use crate::handle::Holding;
 use crate::identity::{Heard, Identities, Refusal};
+use crate::lease::MemberReport;
 use crate::link::Link;
 use crate::observed::Observed;
 use crate::options::ConsensusOptions;
@@ -170,14 +172,25 @@ impl NodeCore {
 
     // ---- hello -----------------------------------------------------------------------------------------------------
 
+    /// Takes down what the members of the groups that this node leads have acknowledged.
+    pub(crate) fn note_acknowledged(&self) {
+        for group in self.groups() {
+            for (node, position) in group.acknowledged() {
+                self.identities.acknowledged(NodeId(node), group.id, position);
+            }
+        }
+    }
+
     /// What this node says first on a stream with `peer`.
     pub(crate) fn hello(&self, peer: NodeId) -> Bytes {
+        self.note_acknowledged();
         codec::encode(&self.identities.hello(peer))
     }
 
     /// Checks what `peer` says first. The error is for humans; the stream is to be ended.
     pub(crate) async fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<Heard, Refusal> {
         let hello = Hello::decode(payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        self.note_acknowledged();
         let heard = self.identities.heard(peer, &hello).await;
         if let Err(Refusal::StopHere(reason)) = &heard {
             self.stop(reason);
@@ -256,7 +269,14 @@ impl NodeCore {
         for answer in &answer.groups {
             if let Some(group) = self.group(GroupId(answer.group)) {
                 let epoch = Epoch { term: answer.term, node: self.own() };
-                group.answered(peer, epoch, BootNs(answer.stamp), answer.bind, answer.ready);
+                let holding = answer.held_index.map(|index| Holding {
+                    index: LogIndex(index),
+                    keys: answer.held_keys,
+                    bytes: answer.held_bytes,
+                    snapshot: LogIndex(answer.snapshot_index),
+                });
+                let report = MemberReport { ready: answer.ready, holding };
+                group.answered(peer, epoch, BootNs(answer.stamp), answer.bind, report);
             }
         }
     }

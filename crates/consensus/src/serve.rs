@@ -165,10 +165,10 @@ impl Session {
     }
 
     fn queue(&mut self, (answer, urgency): Answer) {
-        if self.outbox.push(answer, urgency).is_err() {
+        if let Err(error) = self.outbox.push(answer, urgency) {
             // The asker has fewer questions under way than the outbox takes, unless it breaks the rules; then it waits for
             // an answer that does not come.
-            tracing::warn!(peer = %self.peer, "too many answers wait to be sent");
+            tracing::warn!(peer = %self.peer, %error, "an answer is not sent");
         }
     }
 
@@ -226,11 +226,25 @@ impl Session {
         for asked in ask.groups {
             let Some(group) = self.node.group(GroupId(asked.group)) else { continue };
             let epoch = Epoch { term: asked.term, node: self.peer };
+            for (member, position) in codec::acknowledged_in(&asked.acknowledged) {
+                self.node.identities.acknowledged(member, group.id, position);
+            }
             let (answers, driver, node) = (self.lease_answers.clone(), group.driver.clone(), self.node.clone());
             let (stamp, bind) = (ask.stamp, asked.bind);
             group.asked(epoch, bind, move || {
                 let ready = driver.fit() && !node.log_stalls();
-                answers.push(pb::LeaseAnswerGroup { group: asked.group, term: asked.term, stamp, bind, ready });
+                let holding = driver.holding();
+                answers.push(pb::LeaseAnswerGroup {
+                    group: asked.group,
+                    term: asked.term,
+                    stamp,
+                    bind,
+                    ready,
+                    held_index: Some(holding.index.0),
+                    held_keys: holding.keys,
+                    held_bytes: holding.bytes,
+                    snapshot_index: holding.snapshot.0,
+                });
             });
         }
     }

@@ -25,6 +25,23 @@ impl SnapshotPart {
     }
 }
 
+/// A part of a snapshot as it travels: a chunk may be cut into several, so that no message grows with what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPiece {
+    /// What it holds.
+    pub part: SnapshotPart,
+    /// Whether the next piece is of the same chunk.
+    pub continues: bool,
+}
+
+impl SnapshotPiece {
+    /// A part in one piece.
+    #[must_use]
+    pub fn whole(part: SnapshotPart) -> SnapshotPiece {
+        SnapshotPiece { part, continues: false }
+    }
+}
+
 /// The snapshot files of one group on this node.
 #[async_trait::async_trait]
 pub trait SnapshotFiles: Send + Sync + 'static {
@@ -47,21 +64,21 @@ pub trait OutgoingSnapshot: Send {
     /// About how many bytes its parts have.
     fn bytes(&self) -> u64;
 
-    /// The next part; `None` behind the last.
+    /// The next piece; `None` after the last. The size of a piece is bounded by the file's format, not by what is stored.
     ///
     /// # Errors
     /// It is damaged; the text names file and place.
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String>;
+    async fn next(&mut self) -> Result<Option<SnapshotPiece>, String>;
 }
 
 /// A snapshot that is being received. Dropped before [`IncomingSnapshot::publish`] it never was.
 #[async_trait::async_trait]
 pub trait IncomingSnapshot: Send + Sync {
-    /// Takes a part; returns when there is room for the next one.
+    /// Takes a piece; returns when there is room for the next one.
     ///
     /// # Errors
     /// The disk refuses, the parts are in no possible order, or another one is received meanwhile.
-    async fn push(&mut self, part: SnapshotPart) -> Result<(), String>;
+    async fn push(&mut self, piece: SnapshotPiece) -> Result<(), String>;
 
     /// All parts are there: makes it the snapshot of this position. On stable storage when it returns.
     ///

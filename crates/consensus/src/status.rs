@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastness_types::{GroupId, LogIndex, NodeId};
 
+use crate::handle::Holding;
 use crate::placement::{Member, PlacementError};
 
 /// What this node is in a group, in one word.
@@ -68,6 +69,10 @@ pub struct GroupStatus {
     pub members_since: LogIndex,
     /// On the leader: members, itself among them, that answer it.
     pub answering: BTreeSet<NodeId>,
+    /// On the leader: what members have reported last of their memory.
+    pub holding: BTreeMap<NodeId, Holding>,
+    /// On the leader: members that answer and could serve.
+    pub fit: BTreeSet<NodeId>,
     /// Whether the owner could serve.
     pub ready: bool,
     /// Whether this node holds the group's lease now.

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
 use crate::frame::Kind;
-use crate::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles, SnapshotPart};
+use crate::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles, SnapshotPart, SnapshotPiece};
 use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
 
 /// Whether a message of a frame tells its receiver to stand for election.
@@ -264,7 +264,7 @@ impl SnapshotFiles for MemorySnapshots {
     }
 
     async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
-        Ok(Box::new(MemoryIncoming { to: self.clone(), parts: Vec::new() }))
+        Ok(Box::new(MemoryIncoming { to: self.clone(), parts: Vec::new(), begun: None }))
     }
 }
 
@@ -276,19 +276,34 @@ impl OutgoingSnapshot for MemoryOutgoing {
         self.0.iter().map(|part| part.bytes().len() as u64).sum()
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
-        Ok(self.0.pop_front())
+    async fn next(&mut self) -> Result<Option<SnapshotPiece>, String> {
+        Ok(self.0.pop_front().map(SnapshotPiece::whole))
     }
 }
 
 struct MemoryIncoming {
     to: MemorySnapshots,
     parts: Vec<SnapshotPart>,
+    /// A chunk that continues.
+    begun: Option<Vec<u8>>,
 }
 
 #[async_trait::async_trait]
 impl IncomingSnapshot for MemoryIncoming {
-    async fn push(&mut self, part: SnapshotPart) -> Result<(), String> {
+    async fn push(&mut self, SnapshotPiece { part, continues }: SnapshotPiece) -> Result<(), String> {
+        let part = match (part, self.begun.take()) {
+            (SnapshotPart::Chunk(bytes), begun) if continues || begun.is_some() => {
+                let mut whole = begun.unwrap_or_default();
+                whole.extend_from_slice(&bytes);
+                if continues {
+                    self.begun = Some(whole);
+                    return Ok(());
+                }
+                SnapshotPart::Chunk(whole.into())
+            }
+            (_, Some(_)) => return Err("a chunk does not end".to_owned()),
+            (part, None) => part,
+        };
         self.parts.push(part);
         Ok(())
     }

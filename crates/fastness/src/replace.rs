@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use fastness_wire::admin::v1::{DescribeClusterResponse, NodeSpec, ReplaceNodeRequest, ReplicaStatus};
+use fastness_wire::admin::v1::{DescribeClusterResponse, GroupMember, NodeSpec, ReplaceNodeRequest, ReplicaStatus};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -64,12 +64,62 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         tell(&format!("node {with} takes the place of node {node}; its groups, one by one:\n"));
         watch(&admin, &addresses, (node, with), Duration::from_secs(timeout), tell).await?;
     }
+    let holdings = holdings(&admin, &addresses, with).await?;
     if connection.json {
-        println!("{}", json!({ "node": node, "with": with, "complete": true, "warnings": answer.warnings }));
+        let groups: Vec<_> = holdings
+            .iter()
+            .map(|(group, member, last)| {
+                json!({
+                    "group": group,
+                    "held_index": member.held_index,
+                    "last_index": last,
+                    "keys": member.held_keys,
+                    "bytes": member.held_bytes,
+                    "snapshot_index": member.snapshot_index,
+                })
+            })
+            .collect();
+        let done =
+            json!({ "node": node, "with": with, "complete": true, "warnings": answer.warnings, "groups": groups });
+        println!("{done}");
     } else {
-        println!("node {with} has taken the place of node {node} in every group");
+        println!("node {with} has taken the place of node {node} in every group; it reports to hold:");
+        for (group, member, last) in holdings {
+            println!("  {:13} {}", name_of(group), holds(&member, last));
+        }
     }
     Ok(())
+}
+
+/// What the new node reports of its memory, group by group, as each group's leader has heard it last.
+async fn holdings(admin: &Admin, addresses: &[String], with: u64) -> Result<Vec<(u32, GroupMember, u64)>> {
+    let map = first_that_answers!(addresses, |address| admin.describe(address))?;
+    let views = views(admin, &map.nodes).await;
+    let found = groups_of(&map, with).filter_map(|group| {
+        let replica = replica(group, primary_of(group, &views)?, &views)?;
+        let member = replica.members.iter().find(|member| member.node == with)?;
+        Some((group, member.clone(), replica.last_log))
+    });
+    Ok(found.collect())
+}
+
+fn name_of(group: u32) -> String {
+    if group == 0 { "control plane".to_owned() } else { format!("shard {group}") }
+}
+
+/// What a member reports of its memory, in words.
+fn holds(member: &GroupMember, last: u64) -> String {
+    let Some(index) = member.held_index else {
+        return format!("nothing reported; its log is at index {} of {last}", member.matched);
+    };
+    let mut text = format!("memory at index {index} of {last}");
+    if member.held_keys > 0 {
+        let _ = write!(text, ", {} keys of {} bytes", member.held_keys, member.held_bytes);
+    }
+    if member.snapshot_index > 0 {
+        let _ = write!(text, ", snapshot of index {}", member.snapshot_index);
+    }
+    text
 }
 
 /// Until the map says that the replacement is complete.
@@ -93,19 +143,14 @@ async fn watch(
         let views = views(admin, &map.nodes).await;
         for (group, line) in progress(&map, &views, with) {
             if told.get(&group) != Some(&line) {
-                let name = if group == 0 { "control plane".to_owned() } else { format!("shard {group}") };
-                tell(&format!("  {name:13} {line}\n"));
+                tell(&format!("  {:13} {line}\n", name_of(group)));
                 told.insert(group, line);
             }
         }
         if Instant::now() >= until {
             let mut open = String::new();
             for (group, line) in told.iter().filter(|(_, line)| *line != DONE) {
-                let _ = write!(
-                    open,
-                    "\n  {}: {line}",
-                    if *group == 0 { "control plane".into() } else { format!("shard {group}") }
-                );
+                let _ = write!(open, "\n  {}: {line}", name_of(*group));
             }
             bail!(
                 "not complete after {} s; it goes on by itself, and the same command watches it again{open}",
@@ -129,8 +174,13 @@ const DONE: &str = "done";
 
 /// Where each group that the new node belongs to stands, as its leader tells.
 fn progress(map: &DescribeClusterResponse, views: &Views, with: u64) -> Vec<(u32, String)> {
-    let shards = map.shards.iter().filter(|shard| shard.members.contains(&with)).map(|shard| shard.id);
-    [0].into_iter().chain(shards).map(|group| (group, stands(group, map, views, with))).collect()
+    groups_of(map, with).map(|group| (group, stands(group, map, views, with))).collect()
+}
+
+/// The groups that the map gives the new node.
+fn groups_of(map: &DescribeClusterResponse, with: u64) -> impl Iterator<Item = u32> {
+    let shards = map.shards.iter().filter(move |shard| shard.members.contains(&with)).map(|shard| shard.id);
+    [0].into_iter().chain(shards)
 }
 
 fn stands(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -> String {
@@ -147,7 +197,10 @@ fn stands(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -
         (false, true) => DONE.to_owned(),
         // A node that follows the control plane without a vote is in its place once it is there.
         (false, false) if group == 0 && !still => DONE.to_owned(),
-        (false, false) => format!("learner added, at index {} of {}", member.matched, replica.last_log),
+        (false, false) => {
+            let (log, last) = (member.matched, replica.last_log);
+            format!("learner added, log at index {log} of {last}, {}", holds(member, last))
+        }
     }
 }
 
@@ -172,6 +225,10 @@ mod tests {
                 node: *node,
                 votes: voters.contains(node),
                 matched: 7,
+                held_index: Some(5),
+                held_keys: 3,
+                held_bytes: 70,
+                snapshot_index: 4,
                 ..GroupMember::default()
             };
             let replica = ReplicaStatus {
@@ -187,9 +244,15 @@ mod tests {
             progress(&map, &[(2, Some(view)), (3, None)], 4).pop().unwrap().1
         };
         assert_eq!(line(false, &[1, 2, 3], &[]), "not begun");
-        assert_eq!(line(false, &[1, 2, 3], &[4]), "learner added, at index 7 of 9");
+        let learner = line(false, &[1, 2, 3], &[4]);
+        assert_eq!(
+            learner,
+            "learner added, log at index 7 of 9, memory at index 5 of 9, 3 keys of 70 bytes, snapshot of index 4"
+        );
         assert!(line(true, &[4, 2, 3], &[]).starts_with("joint"));
         assert_eq!(line(false, &[4, 2, 3], &[]), "done");
         assert!(stands(1, &map, &[(2, None)], 4).contains("no leader"));
+        let old = GroupMember { node: 4, matched: 7, ..GroupMember::default() };
+        assert_eq!(holds(&old, 9), "nothing reported; its log is at index 7 of 9");
     }
 }

@@ -22,6 +22,7 @@ mod cipher;
 mod entry;
 mod error;
 pub mod faulty;
+pub mod folder;
 mod group;
 mod identity;
 pub mod key;

@@ -307,6 +307,12 @@ impl GroupLog {
         self.group.memory.lock().tail.bytes()
     }
 
+    /// Bytes of payload of the entries after `index`; `None` if they are more than what is in memory.
+    #[must_use]
+    pub fn bytes_after(&self, index: u64) -> Option<u64> {
+        self.group.memory.lock().tail.bytes_from(index + 1)
+    }
+
     /// Adds entries after the last one. Never blocks. They can be read when it returns; `done` is called once they are
     /// on stable storage.
     pub fn append(&self, entries: Vec<LogEntry>, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {

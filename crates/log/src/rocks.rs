@@ -17,7 +17,7 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -26,9 +26,15 @@ use rocksdb::{
     ReadOptions, WriteBatch as RocksBatch, WriteOptions,
 };
 
-use crate::manifest;
 use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch, WriteOp};
 use crate::wal::{self, WalState};
+use crate::{folder, manifest};
+
+/// States of the compaction that gives back the space of what was deleted.
+const IDLE: u8 = 0;
+const RUNNING: u8 = 1;
+/// Asked for, and not begun.
+const AGAIN: u8 = 2;
 
 const MIB: usize = 1024 * 1024;
 const BOOT_FILE: &str = "boot-id";
@@ -67,7 +73,7 @@ impl RocksOptions {
 pub struct RocksStore {
     db: Arc<DB>,
     dir: PathBuf,
-    reclaiming: Arc<AtomicBool>,
+    reclaiming: Arc<AtomicU8>,
     reclaimer: Mutex<Option<JoinHandle<()>>>,
     /// Released last. None if it is only read.
     _lock: Option<File>,
@@ -88,7 +94,7 @@ impl RocksStore {
     pub fn open(options: &RocksOptions) -> Result<Arc<RocksStore>, StoreError> {
         let dir = &options.dir;
         let io = |error: std::io::Error| StoreError::of(dir, &error);
-        std::fs::create_dir_all(dir).map_err(io)?;
+        folder::create_durably(dir).map_err(io)?;
         let lock = lock(dir)?;
         let boot_id = match &options.boot_id {
             Some(boot_id) => boot_id.clone(),
@@ -115,7 +121,7 @@ impl RocksStore {
         Ok(Arc::new(RocksStore {
             db: Arc::new(db),
             dir: dir.clone(),
-            reclaiming: Arc::new(AtomicBool::new(false)),
+            reclaiming: Arc::new(AtomicU8::new(IDLE)),
             reclaimer: Mutex::new(None),
             _lock: Some(lock),
         }))
@@ -135,7 +141,7 @@ impl RocksStore {
         Ok(Arc::new(RocksStore {
             db: Arc::new(db.map_err(|e| store_error(dir, &e))?),
             dir: dir.clone(),
-            reclaiming: Arc::new(AtomicBool::new(false)),
+            reclaiming: Arc::new(AtomicU8::new(IDLE)),
             reclaimer: Mutex::new(None),
             _lock: None,
         }))
@@ -152,7 +158,7 @@ impl RocksStore {
     /// Whether a compaction that [`OrderedStore::reclaim`] has started is running.
     #[must_use]
     pub fn is_reclaiming(&self) -> bool {
-        self.reclaiming.load(Ordering::Acquire)
+        self.reclaiming.load(Ordering::Acquire) != IDLE
     }
 
     /// Moves what is in memtables into files. Not needed for durability.
@@ -323,23 +329,28 @@ impl OrderedStore for RocksStore {
     }
 
     fn reclaim(&self, family: Family) {
-        if self.reclaiming.swap(true, Ordering::AcqRel) {
+        // One that runs has read its files already: what was deleted since is given back by another run after it.
+        if self.reclaiming.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
         }
-        let (db, running) = (self.db.clone(), self.reclaiming.clone());
+        let (db, state) = (self.db.clone(), self.reclaiming.clone());
         let work = move || {
-            // Rewrites what is left of the files that overlap what was deleted; writes go on meanwhile.
-            let mut options = CompactOptions::default();
-            options.set_exclusive_manual_compaction(false);
-            db.compact_range_cf_opt(family_of(&db, family), None::<&[u8]>, None::<&[u8]>, &options);
-            running.store(false, Ordering::Release);
+            while state.swap(RUNNING, Ordering::AcqRel) == AGAIN {
+                // Rewrites what is left of the files that overlap what was deleted; writes go on meanwhile.
+                let mut options = CompactOptions::default();
+                options.set_exclusive_manual_compaction(false);
+                db.compact_range_cf_opt(family_of(&db, family), None::<&[u8]>, None::<&[u8]>, &options);
+                if state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    return;
+                }
+            }
         };
         match std::thread::Builder::new().name("log-reclaim".into()).spawn(work) {
             // The one before has ended: it has cleared the flag.
             Ok(thread) => *self.reclaimer.lock() = Some(thread),
             Err(error) => {
                 tracing::warn!(%error, "cannot give back the space of purged entries now");
-                self.reclaiming.store(false, Ordering::Release);
+                self.reclaiming.store(IDLE, Ordering::Release);
             }
         }
     }

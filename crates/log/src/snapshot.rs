@@ -38,6 +38,7 @@ use ring::aead::{Aad, LessSafeKey, Nonce};
 
 use crate::cipher::{Cipher, Fingerprint, aead_key};
 use crate::entry::{TAG_BYTES, array_at};
+use crate::folder;
 
 const MAGIC: &[u8; 8] = b"FASTSNAP";
 const VERSION: u8 = 1;
@@ -139,18 +140,69 @@ impl SnapshotFolder {
     /// # Errors
     /// The file system refuses.
     pub fn prepare(&self) -> Result<(), SnapshotError> {
-        self.io(std::fs::create_dir_all(&self.path))?;
-        for entry in self.io(std::fs::read_dir(&self.path))? {
-            let name = self.io(entry)?.file_name();
-            if name.to_str().is_some_and(|name| name == WRITING || name.starts_with(RECEIVING)) {
-                self.io(std::fs::remove_file(self.path.join(name)))?;
+        // First: on a full disk the folder exists, and its drafts are what there is to remove.
+        self.remove_drafts()?;
+        self.io(folder::create_durably(&self.path))?;
+        Ok(())
+    }
+
+    /// Removes what is unfinished, of whoever writes it; gives its bytes.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn remove_drafts(&self) -> Result<u64, SnapshotError> {
+        let mut freed = 0;
+        for (name, bytes) in self.sizes().into_iter().filter(|(name, _)| is_draft(name)) {
+            match std::fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => self.io(Err(error))?,
+                _ => freed += bytes,
             }
         }
+        Ok(freed)
+    }
+
+    /// Bytes on the disk of snapshots, and of drafts.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        let (drafts, whole): (Vec<_>, Vec<_>) = self.sizes().into_iter().partition(|(name, _)| is_draft(name));
+        let sum = |files: Vec<(String, u64)>| files.into_iter().map(|(_, bytes)| bytes).sum();
+        (sum(whole), sum(drafts))
+    }
+
+    /// Name and bytes on the disk of each file; none if there is no folder.
+    fn sizes(&self) -> Vec<(String, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
+        let size = |entry: std::fs::DirEntry| {
+            Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?.blocks() * 512))
+        };
+        entries.filter_map(|entry| size(entry.ok()?)).collect()
+    }
+
+    /// Reads a snapshot back whole, from the disk and not from memory, and throws away what it reads.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]: it must not be relied on then.
+    pub fn verify(&self, index: LogIndex) -> Result<(), SnapshotError> {
+        use rustix::fs::{Advice, fadvise};
+        let file =
+            File::open(self.file(index)).map_err(|source| SnapshotError::Io { path: self.file(index), source })?;
+        // A hint: where it is not taken, what is read may come from memory.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        drop(file);
+        let mut reader = self.read(index)?;
+        while reader.next_piece()?.is_some() {}
         Ok(())
     }
 
     fn io<T>(&self, result: io::Result<T>) -> Result<T, SnapshotError> {
         result.map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The file of this position.
@@ -254,7 +306,18 @@ impl SnapshotFolder {
         drop(cipher);
         let data = self.data(b"fastness/snapshot/1", &[]);
         let at = HEADER_BYTES as u64;
-        let mut reader = SnapshotReader { path, input, key, data, number: 0, at, length, head: Vec::new(), tail: None };
+        let mut reader = SnapshotReader {
+            path,
+            input,
+            key,
+            data,
+            number: 0,
+            at,
+            length,
+            head: Vec::new(),
+            tail: None,
+            within: false,
+        };
         match reader.frame()? {
             (Kind::Head, head) => reader.head = head,
             (kind, _) => return Err(reader.damaged(&format!("it begins with a {kind:?}"))),
@@ -273,13 +336,15 @@ impl SnapshotFolder {
         }
     }
 
-    /// Removes a snapshot.
+    /// Removes a snapshot; one that is gone already is no error.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn remove(&self, index: LogIndex) -> Result<(), SnapshotError> {
-        self.io(std::fs::remove_file(self.file(index)))?;
-        self.sync()
+        match std::fs::remove_file(self.file(index)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => self.io(Err(error)),
+            _ => self.sync(),
+        }
     }
 
     fn sync(&self) -> Result<(), SnapshotError> {
@@ -289,6 +354,10 @@ impl SnapshotFolder {
     fn data(&self, label: &[u8], more: &[u8]) -> Vec<u8> {
         [label, &self.place, more].concat()
     }
+}
+
+fn is_draft(name: &str) -> bool {
+    name == WRITING || name.starts_with(RECEIVING)
 }
 
 fn frame_data(file: &[u8], number: u64, header: &[u8; 5]) -> Vec<u8> {
@@ -323,6 +392,22 @@ impl SnapshotWriter<'_> {
             chunk = rest;
         }
         self.frame(Kind::Chunk, chunk)
+    }
+
+    /// Adds a piece of a chunk, of any size; `continues`: more of the same chunk follows.
+    ///
+    /// # Errors
+    /// The file system refuses; the snapshot is to be given up.
+    pub fn piece(&mut self, mut piece: &[u8], continues: bool) -> Result<(), SnapshotError> {
+        if !continues {
+            return self.chunk(piece);
+        }
+        while !piece.is_empty() {
+            let (part, rest) = piece.split_at(piece.len().min(FRAME_BYTES_MAX));
+            self.frame(Kind::Part, part)?;
+            piece = rest;
+        }
+        Ok(())
     }
 
     /// Bytes of the file so far.
@@ -374,6 +459,8 @@ pub struct SnapshotReader {
     length: u64,
     head: Vec<u8>,
     tail: Option<Vec<u8>>,
+    /// The newest frame was a part of a chunk that continues.
+    within: bool,
 }
 
 impl SnapshotReader {
@@ -383,37 +470,55 @@ impl SnapshotReader {
         &self.head
     }
 
+    /// The next piece of a chunk, as large as a frame at most, and whether the chunk continues after it; `None` at the end, which
+    /// is then known to be whole. Not to be mixed with [`SnapshotReader::next_chunk`] within a chunk.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn next_piece(&mut self) -> Result<Option<(Vec<u8>, bool)>, SnapshotError> {
+        if self.tail.is_some() {
+            return Ok(None);
+        }
+        match self.frame()? {
+            (Kind::Part, piece) => {
+                self.within = true;
+                Ok(Some((piece, true)))
+            }
+            (Kind::Chunk, piece) => {
+                self.within = false;
+                Ok(Some((piece, false)))
+            }
+            (Kind::Tail, tail) => {
+                if self.at != self.length || self.within {
+                    return Err(self.damaged("it does not end with its end"));
+                }
+                self.tail = Some(tail);
+                Ok(None)
+            }
+            (Kind::Head, _) => Err(self.damaged("a second head")),
+        }
+    }
+
     /// The next chunk; `None` at the end, which is then known to be whole.
     ///
     /// # Errors
     /// See [`SnapshotError`].
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
-        if self.tail.is_some() {
-            return Ok(None);
-        }
         let mut whole = Vec::new();
-        loop {
-            match self.frame()? {
-                (Kind::Chunk, chunk) if whole.is_empty() => return Ok(Some(chunk)),
-                (kind @ (Kind::Part | Kind::Chunk), part) => {
-                    whole.extend_from_slice(&part);
-                    if kind == Kind::Chunk {
-                        return Ok(Some(whole));
-                    }
+        while let Some((piece, continues)) = self.next_piece()? {
+            match (whole.is_empty(), continues) {
+                (true, false) => return Ok(Some(piece)),
+                (_, false) => {
+                    whole.extend_from_slice(&piece);
+                    return Ok(Some(whole));
                 }
-                (Kind::Tail, tail) => {
-                    if self.at != self.length || !whole.is_empty() {
-                        return Err(self.damaged("it does not end with its end"));
-                    }
-                    self.tail = Some(tail);
-                    return Ok(None);
-                }
-                (Kind::Head, _) => return Err(self.damaged("a second head")),
+                (_, true) => whole.extend_from_slice(&piece),
             }
         }
+        Ok(None)
     }
 
-    /// The tail, once [`SnapshotReader::next_chunk`] has given `None`.
+    /// The tail, once [`SnapshotReader::next_chunk`] or [`SnapshotReader::next_piece`] has given `None`.
     #[must_use]
     pub fn tail(&self) -> Option<&[u8]> {
         self.tail.as_deref()

@@ -87,6 +87,15 @@ impl Tail {
         }
     }
 
+    /// Bytes of payload of the entries from `index` on; `None` if one of them is not held.
+    pub(crate) fn bytes_from(&self, index: u64) -> Option<u64> {
+        if index < self.start {
+            return None;
+        }
+        let from = ((index - self.start) as usize).min(self.entries.len());
+        Some(self.entries.range(from..).map(|(_, entry)| entry.payload.len() as u64).sum())
+    }
+
     /// Entries of the range from its first on: at least one, about `bytes_max`; `None` if the first is not held.
     pub(crate) fn get(&self, range: Range<u64>, bytes_max: usize) -> Option<Vec<Arc<LogEntry>>> {
         if range.start < self.start {
@@ -163,6 +172,20 @@ mod tests {
         assert_eq!((tail.start(), tail.bytes()), (10, 0));
         assert_eq!(indexes(tail.get(10..20, 100)), Some(vec![]));
         assert_eq!(indexes(tail.get(9..20, 100)), None);
+    }
+
+    #[test]
+    fn bytes_are_counted_from_an_entry_that_is_held() {
+        let mut tail = Tail::new(1, entry(1).memory_bytes() * 2);
+        for index in 1..=4 {
+            tail.push(index, entry(index));
+        }
+        tail.evict(4);
+        assert_eq!(tail.start(), 3);
+        assert_eq!(tail.bytes_from(2), None);
+        assert_eq!(tail.bytes_from(3), Some(200));
+        assert_eq!(tail.bytes_from(4), Some(100));
+        assert_eq!((tail.bytes_from(5), tail.bytes_from(9)), (Some(0), Some(0)));
     }
 
     #[test]

@@ -354,3 +354,30 @@ fn reclaiming_gives_space_back_and_loses_nothing() {
     assert_eq!(keys(&*store, Family::Log, &[], &[9]).len(), 50);
     assert!(size() < before / 2, "{} of {before} bytes", size());
 }
+
+#[test]
+fn what_is_purged_while_space_is_given_back_is_given_back_as_well() {
+    let disk = RocksDisk::new();
+    let store = disk.open_as("boot").unwrap();
+    for round in 0..8u8 {
+        for n in 0..50u8 {
+            put(&*store, Family::Log, &[round, n], &[n; 4096], false);
+        }
+        store.flush().unwrap();
+    }
+    for round in [3, 7] {
+        let mut batch = WriteBatch::new();
+        batch.delete_range(Family::Log, vec![0], vec![round]);
+        store.write(batch, true).unwrap();
+        store.reclaim(Family::Log);
+    }
+    while store.is_reclaiming() {
+        std::thread::yield_now();
+    }
+    assert_eq!(keys(&*store, Family::Log, &[], &[9]).len(), 50);
+    drop(store);
+    let files = std::fs::read_dir(disk.0.path()).unwrap().map(|file| file.unwrap());
+    let tables = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "sst"));
+    let left: u64 = tables.map(|file| file.metadata().unwrap().len()).sum();
+    assert!(left < 2 * 50 * 4096, "{left} bytes for one round of eight");
+}

@@ -11,8 +11,11 @@
 
 pub mod admin;
 pub mod config;
+pub mod disk_budget;
+pub mod disk_keeper;
 mod disks;
 mod glob;
+pub mod grpc_accept;
 pub mod lab;
 mod leaders;
 mod members;

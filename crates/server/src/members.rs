@@ -41,7 +41,7 @@ pub async fn follow(node: Arc<NodeShared>, group: GroupControl) {
             }
             Err(error) => Some(format!("cannot become what the cluster's map says: {error}")),
             Ok(Approach::CatchingUp { node, .. }) => {
-                Some(format!("waits until node {node} has caught up and could serve"))
+                Some(format!("waits until node {node} holds snapshot and log in memory and could serve"))
             }
             Ok(Approach::NoMajority) => Some("waits until a majority of the new members answers".to_owned()),
             Ok(Approach::HandedOver(to)) => Some(format!("is led by node {to} now, since this node is to leave it")),
@@ -119,6 +119,11 @@ pub(crate) fn told(status: &GroupStatus) -> Vec<GroupMember> {
             votes: votes(after),
             matched: status.matched.get(&node).map_or(0, |matched| matched.0),
             answers: status.answering.contains(&node),
+            held_index: status.holding.get(&node).map(|holding| holding.index.0),
+            held_keys: status.holding.get(&node).map_or(0, |holding| holding.keys),
+            held_bytes: status.holding.get(&node).map_or(0, |holding| holding.bytes),
+            snapshot_index: status.holding.get(&node).map_or(0, |holding| holding.snapshot.0),
+            serves: status.fit.contains(&node),
         }
     };
     status.members.iter().map(tell).collect()

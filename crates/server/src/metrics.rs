@@ -188,6 +188,18 @@ impl Metrics {
             text.one("fastness_disk_free_bytes", "gauge", &[], space.free as f64);
             text.one("fastness_disk_total_bytes", "gauge", &[], space.total as f64);
         }
+        if let Some(disk) = self.node.disk.get().map(|disk| disk.info()) {
+            text.one("fastness_disk_budget_bytes", "gauge", &[], disk.budget as f64);
+            let used = disk.used;
+            for (part, bytes) in
+                [("log", used.log), ("snapshots", used.snapshots), ("drafts", used.drafts), ("ballast", used.ballast)]
+            {
+                text.one("fastness_disk_used_bytes", "gauge", &[("part", part.to_owned())], bytes as f64);
+            }
+            text.one("fastness_disk_pressure", "gauge", &[], f64::from(disk.pressure as u8));
+            text.one("fastness_disk_log_share_bytes", "gauge", &[], disk.log_share as f64);
+            text.one("fastness_disk_given_up_total", "counter", &[], disk.given_up as f64);
+        }
         let under_way = self.log.write_under_way().unwrap_or_default();
         text.one("fastness_log_write_under_way_seconds", "gauge", &[], under_way.as_secs_f64());
         text.one("fastness_log_failed", "gauge", &[], f64::from(u8::from(self.log.failure().is_some())));
@@ -319,6 +331,7 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_snapshot_incoming_bytes", |s, _| s.shard.snapshot.incoming.map_or(0.0, |i| i.received as f64)),
     gauge("fastness_snapshot_incoming_total_bytes", |s, _| s.shard.snapshot.incoming.map_or(0.0, |i| i.total as f64)),
     counter("fastness_snapshots_given_up_total", |s, _| s.shard.snapshot.given_up as f64),
+    counter("fastness_snapshots_refused_total", |s, _| s.shard.snapshot.refused as f64),
     gauge("fastness_clock_offset_seconds", |s, _| s.shard.clock.offset_ms as f64 / 1e3),
     gauge("fastness_clock_trusted", |s, _| f64::from(u8::from(s.shard.clock.trusted))),
     gauge("fastness_open_batches", |s, _| s.shard.open_batches as f64),

@@ -28,16 +28,19 @@ use fastness_log::store::{OrderedStore, StoreError};
 use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
 use fastness_shard::{Batching, SlotSet};
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, GroupId, NodeId, ShardId, SystemClock};
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::admin::Admin;
 use crate::config::{Config, Unmet};
+use crate::disk_keeper::{self, NodeDisk};
+use crate::grpc_accept::{Bounds, GrpcStream, Guard};
 use crate::lab::{Beside, LabDoor};
 use crate::members;
 use crate::metrics::Metrics;
@@ -56,6 +59,8 @@ const REPLICAS_END_MAX: Duration = Duration::from_secs(3);
 
 /// How long Raft groups get to end; one that waits for its disk to store a vote does not.
 const CONSENSUS_END_MAX: Duration = Duration::from_secs(3);
+/// How long the disk's keeper gets to finish what it is doing.
+const KEEPER_END_MAX: Duration = Duration::from_millis(500);
 /// How long the log gets to write what is queued.
 const LOG_END_MAX: Duration = Duration::from_secs(5);
 
@@ -138,6 +143,9 @@ struct Inner {
     pristine: bool,
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
+    disk: Arc<NodeDisk>,
+    /// The thread that looks after the disk.
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The sockets that are bound before anything else starts.
@@ -168,7 +176,9 @@ impl Node {
         }
         let sockets = Sockets::bind(&config)?;
         let shared = NodeShared::new(node, cluster, config.clone());
-        let log = open_log(&config, &shared).await?;
+        let disk = NodeDisk::measure(&config.dir, config.disk_budget);
+        let _ = shared.disk.set(disk.clone());
+        let log = open_log(&config, &shared, &disk).await?;
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = consensus_thread(shared.clone())?;
@@ -196,6 +206,8 @@ impl Node {
             pristine,
             clock: Arc::new(SystemClock),
             failure,
+            disk: disk.clone(),
+            keeper: Mutex::new(Some(disk.keep()?)),
         });
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
@@ -264,12 +276,26 @@ impl Node {
         self.end("the disk is full").await;
         let faults = inner.shared.lab.as_ref().map(|lab| lab.disk.clone());
         let refused = || faults.as_ref().is_some_and(|faults| faults.get() == Some(DiskFault::Fill));
+        let (config, disk) = (inner.shared.config.load_full(), inner.disk.clone());
+        if !refused() && free_for_a_start(&config, &inner.shared, &disk).await && disk.can_open() {
+            tracing::warn!("there is space for the log to be opened again: the node starts anew");
+            return;
+        }
         space::until_there_is(&folder, refused).await;
     }
 
     /// Ends replicas, consensus and log. Each gets a limited time: a disk that stands still must not keep the process.
     async fn end(&mut self, why: &str) {
         let inner = self.inner.clone();
+        inner.disk.end();
+        let keeper = inner.keeper.lock().take();
+        if let Some(keeper) = keeper {
+            // It may be reading a large snapshot: nobody waits for that.
+            let joined = tokio::task::spawn_blocking(move || keeper.join());
+            if let Ok(Ok(Err(_))) = tokio::time::timeout(KEEPER_END_MAX, joined).await {
+                tracing::error!("the disk keeper's thread has panicked");
+            }
+        }
         inner.end_replicas().await;
         if tokio::time::timeout(CONSENSUS_END_MAX, inner.consensus.shutdown(why)).await.is_err() {
             tracing::warn!("a Raft group did not end in time");
@@ -330,8 +356,9 @@ impl Inner {
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
                 let served = async {
-                    let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
-                    let server = Server::builder().tls_config(tls)?.http2_keepalive_interval(Some(KEEP_ALIVE.0));
+                    let guard = Guard::new("grpc-port", tls?, Bounds::default());
+                    let incoming = ReceiverStream::new(guard.accept(TcpListener::from_std(listener)?));
+                    let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
                     let closing = shared.reached(Phase::Closing);
                     let services = Beside { lab, other: admin.service() };
@@ -401,12 +428,13 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let id = shard.id;
         let config = self.shared.config.load_full();
-        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id).await?;
+        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id, &self.disk).await?;
         let (consensus, exchange) = (self.consensus.clone(), Arc::new(files.clone()));
         // On consensus' own thread: a group's tasks run where it was started, and talk to each other all the time.
         let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id), Some(exchange)).await });
         let (handle, control) = started.await.map_err(std::io::Error::other)??;
         self.shared.add_group(id, handle.clone());
+        self.disk.add_shard(id, files.clone(), handle.clone());
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
         let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;
@@ -550,13 +578,43 @@ fn own_info(config: &Config, identity: Identity, sockets: &Sockets) -> NodeInfo 
     }
 }
 
-async fn open_log(config: &Config, shared: &NodeShared) -> Result<Log, NodeError> {
+async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) -> Result<Log, NodeError> {
+    if !disk.can_open() {
+        free_for_a_start(config, shared, disk).await;
+    }
+    match open_log_once(config, shared, disk).await {
+        // With what could be freed it may be enough.
+        Err(NodeError::Full(_)) if free_for_a_start(config, shared, disk).await => {
+            open_log_once(config, shared, disk).await
+        }
+        opened => opened,
+    }
+}
+
+/// Frees what may be freed of this node's files for its log to be opened; true if something was.
+async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) -> bool {
+    let folder = |(shard, path): (ShardId, PathBuf)| {
+        let cipher = Cipher::new(master_key(config).ok()?);
+        Some(SnapshotFolder::open(&path, shared.cluster, shared.node, GroupId::from(shard), cipher))
+    };
+    let folders: Vec<_> = disk_keeper::snapshot_folders(&config.dir).into_iter().filter_map(folder).collect();
+    let disk = disk.clone();
+    tokio::task::spawn_blocking(move || disk.free_for_a_start(&folders)).await.unwrap_or(false)
+}
+
+async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) -> Result<Log, NodeError> {
     let key = master_key(config)?;
     let dir = log_folder(config);
     let options = LogOptions::new(shared.node, shared.cluster);
     let faults = shared.lab.as_ref().map(|lab| lab.disk.clone());
+    let disk = disk.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let store: Arc<dyn OrderedStore> = RocksStore::open(&RocksOptions::new(&dir))?;
+        let sizes = disk.log_sizes();
+        let memtable_bytes = usize::try_from(sizes.memtable).unwrap_or(usize::MAX);
+        let rocks = RocksOptions { memtable_bytes, wal_bytes_max: sizes.wal_max, ..RocksOptions::new(&dir) };
+        let rocks = RocksStore::open(&rocks)?;
+        disk.set_store(&rocks);
+        let store: Arc<dyn OrderedStore> = rocks;
         let store = match faults {
             Some(faults) => FaultyStore::new(store, faults),
             None => store,
@@ -585,12 +643,14 @@ async fn open_snapshots(
     cluster: ClusterId,
     node: NodeId,
     shard: ShardId,
+    disk: &Arc<NodeDisk>,
 ) -> Result<SnapshotFiles, NodeError> {
     let cipher = Cipher::new(master_key(config)?);
     let path = snapshots::folder_of(config, shard);
     let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
     match tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await {
-        Ok(prepared) => prepared.map(SnapshotFiles::new).map_err(|error| NodeError::Snapshots(error.to_string())),
+        Ok(Ok(folder)) => Ok(SnapshotFiles::new(folder, Some(disk.clone()))),
+        Ok(Err(error)) => Err(NodeError::Snapshots(error.to_string())),
         Err(panicked) => Err(NodeError::Snapshots(panicked.to_string())),
     }
 }
@@ -635,7 +695,13 @@ async fn start_consensus(
 ) -> Result<Started, NodeError> {
     let source = shared.config.load().source_address();
     let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source, shared.lab.clone()));
-    let tls = material.for_grpc();
+    let tls = material.for_grpc()?;
+    // Handshakes run on this runtime, not on consensus' own.
+    let listening = listeners.into_iter().map(|listener| {
+        let guard = Guard::new("peer-port", tls.clone(), Bounds::default());
+        Ok::<_, std::io::Error>(guard.accept(TcpListener::from_std(listener)?))
+    });
+    let listening = listening.collect::<Result<Vec<_>, _>>()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = ConsensusOptions {
         format: FormatLevel::CURRENT,
@@ -651,11 +717,9 @@ async fn start_consensus(
     let (node, shared) = (shared.node, shared.clone());
     let started = runtime.spawn(async move {
         let consensus = Consensus::new(options, log, transport)?;
-        for listener in listeners {
-            let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
+        for connections in listening {
+            let incoming = ReceiverStream::new(connections).map(|stream| stream.and_then(GrpcStream::adopt));
             let server = Server::builder()
-                .tls_config(tls.clone())
-                .map_err(|error| TlsError::Rustls(error.to_string()))?
                 .initial_stream_window_size(WINDOW_BYTES)
                 .initial_connection_window_size(WINDOW_BYTES)
                 .max_frame_size(HTTP_FRAME_BYTES_MAX)

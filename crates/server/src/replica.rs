@@ -197,6 +197,9 @@ fn housekeeping(door: &ReplicaDoor) {
     door.shard.set_max_lag(config.durability_max_lag);
     door.shard.set_lease_wait_max(config.lease_wait_max);
     door.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
+    if let Some(disk) = door.node.disk.get() {
+        door.shard.set_log_share(disk.log_share());
+    }
     door.stats.memory_peak(door.shard.memory().total());
 }
 

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::disk_keeper::NodeDisk;
 use crate::lab::Lab;
 use crate::topology::{Health, Observation};
 
@@ -54,6 +55,8 @@ pub struct NodeShared {
     modes: RwLock<BTreeMap<ShardId, ModeReport>>,
     /// What consensus has observed of peers; `None` until it has started: they count as failed.
     observed: OnceLock<Arc<Observed>>,
+    /// The disk and its budget, once it was measured.
+    pub disk: OnceLock<Arc<NodeDisk>>,
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
@@ -104,6 +107,7 @@ impl NodeShared {
             told: RwLock::default(),
             modes: RwLock::default(),
             observed: OnceLock::new(),
+            disk: OnceLock::new(),
             lab,
             phase: watch::Sender::new(Phase::Running),
         })

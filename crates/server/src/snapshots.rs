@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fastness_consensus::committed_entry;
-use fastness_consensus::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles as SnapshotExchange};
+use fastness_consensus::snapshot::{
+    IncomingSnapshot, OutgoingSnapshot, SnapshotFiles as SnapshotExchange, SnapshotPiece,
+};
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::{Cipher, Draft, LogOptions, SnapshotError, SnapshotFolder};
 use fastness_shard::{
@@ -22,13 +24,16 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::Config;
+use crate::disk_keeper::{self, NodeDisk};
 use crate::node::{NodeError, master_key};
 use crate::tls::Material;
 
 /// Chunks or parts that wait at once; together they have [`SNAPSHOT_QUEUE_BYTES_MAX`] bytes, and one more.
 const QUEUE_MAX: usize = 16;
-const SNAPSHOTS: &str = "snapshots";
-const SHARD: &str = "shard-";
+/// Frames of a file that wait to be sent to another node: at 16 MiB a frame at most.
+const PIECES_MAX: usize = 2;
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+pub(crate) const SHARD: &str = "shard-";
 /// Snapshots that are kept.
 const KEPT: usize = 2;
 
@@ -40,13 +45,116 @@ pub struct SnapshotFiles {
     writing: Arc<Mutex<()>>,
     /// Snapshots that began to come from other nodes.
     received: Arc<AtomicU64>,
+    /// The disk's budget; `None`: there is room for everything.
+    disk: Option<Arc<NodeDisk>>,
+    /// The newest snapshot that was read back whole; 0: none.
+    verified: Arc<AtomicU64>,
+    /// The newest snapshot that did not read whole, so that it is not read again and again; 0: none.
+    unreadable: Arc<AtomicU64>,
+    /// Raised to have drafts given up: a thread that has begun one under another number stops.
+    drafts: Arc<AtomicU64>,
+    /// Drafts that are being written.
+    under_way: Arc<AtomicUsize>,
 }
 
 impl SnapshotFiles {
     /// In this folder.
     #[must_use]
-    pub fn new(folder: SnapshotFolder) -> SnapshotFiles {
-        SnapshotFiles { folder: Arc::new(folder), writing: Arc::default(), received: Arc::default() }
+    pub fn new(folder: SnapshotFolder, disk: Option<Arc<NodeDisk>>) -> SnapshotFiles {
+        SnapshotFiles {
+            folder: Arc::new(folder),
+            writing: Arc::default(),
+            received: Arc::default(),
+            disk,
+            verified: Arc::default(),
+            unreadable: Arc::default(),
+            drafts: Arc::default(),
+            under_way: Arc::default(),
+        }
+    }
+
+    /// Bytes on the disk of snapshots, and of drafts.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        self.folder.bytes()
+    }
+
+    /// Bytes of the newest snapshot; 0: there is none.
+    pub(crate) fn newest_bytes(&self) -> u64 {
+        let newest = self.folder.list().unwrap_or_default().first().copied();
+        newest.and_then(|index| std::fs::metadata(self.folder.file(index)).ok()).map_or(0, |file| file.len())
+    }
+
+    /// Has what is being written, or received, given up; false if nothing is. The threads that write notice with their next chunk, and
+    /// remove what they have written.
+    pub(crate) fn give_up_drafts(&self) -> bool {
+        let under_way = self.under_way.load(Ordering::Acquire) > 0;
+        if under_way {
+            self.drafts.fetch_add(1, Ordering::AcqRel);
+        }
+        under_way
+    }
+
+    /// Verifies the newest snapshot and removes what is older; gives its position, and how many were removed. `None`: there is no
+    /// snapshot.
+    pub(crate) fn keep_verified_alone(&self) -> Result<Option<(LogIndex, u64)>, String> {
+        let newest = self.folder.list().unwrap_or_default().first().map_or(0, |index| index.0);
+        if newest == self.unreadable.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let known = LogIndex(self.verified.load(Ordering::Acquire));
+        let kept = disk_keeper::keep_verified_alone(&self.folder, Some(known));
+        if kept.is_err() {
+            self.unreadable.store(newest, Ordering::Release);
+        }
+        let kept = kept?;
+        if let Some((verified, _)) = kept {
+            self.verified.fetch_max(verified.0, Ordering::AcqRel);
+        }
+        Ok(kept)
+    }
+
+    /// Removes what need not be kept beside the newest, which was just written: the others but one, or, where two do not fit, all of
+    /// them once the newest was verified. Gives up to where the log is no longer needed.
+    fn keep_newest(&self) -> Result<Option<LogIndex>, SnapshotError> {
+        if self.disk.as_ref().is_none_or(|disk| disk.keeps_two()) {
+            return keep_newest(&self.folder);
+        }
+        match self.keep_verified_alone() {
+            Ok(kept) => Ok(kept.map(|(verified, _)| verified)),
+            Err(error) => {
+                tracing::error!(error, "the newest snapshot does not read whole: what is older stays");
+                Ok(None)
+            }
+        }
+    }
+
+    /// What a thread that writes a draft looks at.
+    fn draft(&self) -> DraftUnderWay {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        DraftUnderWay { begun_as: self.drafts.load(Ordering::Acquire), files: self.clone() }
+    }
+}
+
+/// A draft that is being written; not any more once it is dropped.
+struct DraftUnderWay {
+    files: SnapshotFiles,
+    begun_as: u64,
+}
+
+impl DraftUnderWay {
+    /// An error if it is to be given up.
+    fn go_on(&self) -> Result<(), SnapshotError> {
+        if self.files.drafts.load(Ordering::Acquire) == self.begun_as {
+            return Ok(());
+        }
+        let source = std::io::Error::new(std::io::ErrorKind::StorageFull, "given up: there is no room for it");
+        Err(SnapshotError::Io { path: self.files.folder.path().to_owned(), source })
+    }
+}
+
+impl Drop for DraftUnderWay {
+    fn drop(&mut self) {
+        self.files.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -219,17 +327,27 @@ impl SnapshotSink for Sink {
 }
 
 impl SnapshotStore for SnapshotFiles {
+    fn admits(&self, bytes: u64) -> bool {
+        self.disk.as_ref().is_none_or(|disk| disk.admits(bytes))
+    }
+
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
         let (to, from) = channel();
         let (waiting, failure) = (Arc::<Waiting>::default(), Arc::new(Mutex::new(None)));
         let finished = Arc::new(Mutex::new(None));
         let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone(), finished: finished.clone() };
-        let (folder, lock, told) = (self.folder.clone(), self.writing.clone(), failure.clone());
+        let (files, told) = (self.clone(), failure.clone());
         let thread = std::thread::Builder::new().name("snapshot-out".into()).spawn(move || {
-            let _lock = lock.lock();
-            match write(&folder, &head, &from, &waiting) {
+            let _lock = files.writing.lock();
+            match write(&files, &head, &from, &waiting) {
                 Ok(older) => *finished.lock() = older,
-                Err(error) => *told.lock() = Some(error.to_string()),
+                Err(error) => {
+                    // At once: a full disk needs the space that it takes up.
+                    if let Err(error) = files.folder.discard(Draft::Own) {
+                        tracing::error!(%error, "a draft is not removed");
+                    }
+                    *told.lock() = Some(error.to_string());
+                }
             }
         });
         if let Err(error) = thread {
@@ -274,19 +392,31 @@ impl SnapshotFiles {
 impl SnapshotExchange for SnapshotFiles {
     async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
         let file = self.folder.file(index);
-        std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Box::new(self.parts(index)))
+        let bytes = std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?.len();
+        let (to, pieces) = mpsc::channel(PIECES_MAX);
+        let folder = self.folder.clone();
+        let read = move || {
+            if let Err(error) = read_pieces(&folder, index, &to) {
+                // Whoever reads may have gone away.
+                let _ = to.blocking_send(Err(error.to_string()));
+            }
+        };
+        std::thread::Builder::new().name("snapshot-in".into()).spawn(read).map_err(|error| error.to_string())?;
+        Ok(Box::new(Outgoing { pieces, bytes }))
     }
 
     async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
+        if self.disk.as_ref().is_some_and(|disk| !disk.takes_snapshots()) {
+            return Err("the disk budget of this node does not hold another snapshot".to_owned());
+        }
         let draft = Draft::Received(self.received.fetch_add(1, Ordering::Relaxed));
         let (to, mut from) = mpsc::channel(QUEUE_MAX);
         let failure = Arc::new(Mutex::new(None));
-        let (folder, told) = (self.folder.clone(), failure.clone());
+        let (files, told) = (self.clone(), failure.clone());
         // Whoever finds the queue closed finds out why: `from` lives as long as this does.
         let store = move || {
-            let stored = store(&folder, draft, &mut from);
-            let removed = folder.discard(draft);
+            let stored = store(&files, draft, &mut from);
+            let removed = files.folder.discard(draft);
             if let Err(error) = stored.and(removed.map_err(|error| error.to_string())) {
                 *told.lock() = Some(error);
             }
@@ -299,7 +429,7 @@ impl SnapshotExchange for SnapshotFiles {
 /// For the thread that stores what comes from another node.
 enum Received {
     /// With its share of the bytes that may wait.
-    Part(SnapshotPart, OwnedSemaphorePermit),
+    Piece(SnapshotPiece, OwnedSemaphorePermit),
     Publish(LogIndex, oneshot::Sender<()>),
 }
 
@@ -317,11 +447,11 @@ impl Incoming {
 
 #[async_trait::async_trait]
 impl IncomingSnapshot for Incoming {
-    async fn push(&mut self, part: SnapshotPart) -> Result<(), String> {
-        let bytes = part.bytes().len().min(SNAPSHOT_QUEUE_BYTES_MAX) as u32;
+    async fn push(&mut self, piece: SnapshotPiece) -> Result<(), String> {
+        let bytes = piece.part.bytes().len().min(SNAPSHOT_QUEUE_BYTES_MAX) as u32;
         // Shares of a thread that has ended are given back with its queue.
         let share = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.failure())?;
-        self.to.send(Received::Part(part, share)).await.map_err(|_| self.failure())
+        self.to.send(Received::Piece(piece, share)).await.map_err(|_| self.failure())
     }
 
     async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
@@ -337,21 +467,29 @@ impl IncomingSnapshot for Incoming {
 }
 
 /// Stores a snapshot under its draft's name, and makes it one of this replica's when it is told to.
-fn store(folder: &SnapshotFolder, draft: Draft, from: &mut mpsc::Receiver<Received>) -> Result<(), String> {
+fn store(files: &SnapshotFiles, draft: Draft, from: &mut mpsc::Receiver<Received>) -> Result<(), String> {
+    let (folder, under_way) = (&files.folder, files.draft());
     let text = |error: SnapshotError| error.to_string();
     let mut next = || from.blocking_recv();
-    let Some(Received::Part(SnapshotPart::Head(head), _)) = next() else {
+    let Some(Received::Piece(SnapshotPiece { part: SnapshotPart::Head(head), .. }, _)) = next() else {
         return Err("it begins without a head".into());
     };
     let mut writer = folder.create(draft, &head).map_err(text)?;
     let mut tail = None;
+    let mut within = false;
     while let Some(message) = next() {
         match (message, tail.take()) {
-            (Received::Part(SnapshotPart::Chunk(chunk), _share), None) => writer.chunk(&chunk).map_err(text)?,
-            (Received::Part(SnapshotPart::Tail(last), _), None) => tail = Some(last),
+            (Received::Piece(SnapshotPiece { part: SnapshotPart::Chunk(piece), continues }, _share), None) => {
+                under_way.go_on().map_err(text)?;
+                writer.piece(&piece, continues).map_err(text)?;
+                within = continues;
+            }
+            (Received::Piece(SnapshotPiece { part: SnapshotPart::Tail(last), .. }, _), None) if !within => {
+                tail = Some(last)
+            }
             (Received::Publish(index, done), Some(tail)) => {
                 writer.finish(index, &tail).map_err(text)?;
-                if let Err(error) = keep_newest(folder) {
+                if let Err(error) = files.keep_newest() {
                     tracing::warn!(%error, "an old snapshot is not removed");
                 }
                 // Whoever asked may have gone away.
@@ -375,15 +513,17 @@ fn keep_newest(folder: &SnapshotFolder) -> Result<Option<LogIndex>, SnapshotErro
 
 /// Gives up to where the log is no longer needed once the snapshot is on stable storage, `None` if it was given up.
 fn write(
-    folder: &SnapshotFolder,
+    files: &SnapshotFiles,
     head: &[u8],
     from: &Receiver<Message>,
     waiting: &Waiting,
 ) -> Result<Option<LogIndex>, SnapshotError> {
+    let (folder, under_way) = (&files.folder, files.draft());
     let mut writer = folder.create(Draft::Own, head)?;
     loop {
         match from.recv() {
             Ok(Message::Chunk(chunk)) => {
+                under_way.go_on()?;
                 writer.chunk(&chunk)?;
                 waiting.chunks.fetch_sub(1, Ordering::AcqRel);
                 waiting.bytes.fetch_sub(chunk.capacity(), Ordering::AcqRel);
@@ -392,7 +532,7 @@ fn write(
                 let bytes = writer.bytes();
                 writer.finish(index, &tail)?;
                 tracing::info!(index = index.0, bytes, "a snapshot is on stable storage");
-                return Ok(Some(keep_newest(folder)?.unwrap_or(LogIndex(0))));
+                return Ok(Some(files.keep_newest()?.unwrap_or(LogIndex(0))));
             }
             Err(_) => {
                 folder.discard(Draft::Own)?;
@@ -482,15 +622,38 @@ impl SnapshotSource for Source {
     }
 }
 
+/// A snapshot that is read to be sent: piece by piece, as its frames are, so that no more than some of them are in memory.
+struct Outgoing {
+    pieces: mpsc::Receiver<Result<SnapshotPiece, String>>,
+    bytes: u64,
+}
+
 #[async_trait::async_trait]
-impl OutgoingSnapshot for Source {
+impl OutgoingSnapshot for Outgoing {
     fn bytes(&self) -> u64 {
-        self.bytes.unwrap_or(0)
+        self.bytes
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
-        self.take().await
+    async fn next(&mut self) -> Result<Option<SnapshotPiece>, String> {
+        self.pieces.recv().await.transpose()
     }
+}
+
+fn read_pieces(
+    folder: &SnapshotFolder,
+    index: LogIndex,
+    to: &mpsc::Sender<Result<SnapshotPiece, String>>,
+) -> Result<(), SnapshotError> {
+    let mut reader = folder.read(index)?;
+    let send = |piece| to.blocking_send(Ok(piece)).is_ok();
+    let mut wanted = send(SnapshotPiece::whole(SnapshotPart::Head(reader.head().to_vec().into())));
+    while wanted && let Some((piece, continues)) = reader.next_piece()? {
+        wanted = send(SnapshotPiece { part: SnapshotPart::Chunk(piece.into()), continues });
+    }
+    if wanted && let Some(tail) = reader.tail() {
+        send(SnapshotPiece::whole(SnapshotPart::Tail(tail.to_vec().into())));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -508,7 +671,7 @@ mod tests {
         let cipher = Cipher::new(MasterKey::from_bytes(&[7; 32]));
         let folder = SnapshotFolder::open(path, ClusterId([1; 16]), NodeId(1), GroupId(1), cipher);
         folder.prepare().unwrap();
-        SnapshotFiles::new(folder)
+        SnapshotFiles::new(folder, None)
     }
 
     fn write(files: &SnapshotFiles, index: u64) {
@@ -533,12 +696,49 @@ mod tests {
         }
     }
 
-    async fn received(files: &SnapshotFiles, parts: Vec<SnapshotPart>) -> Result<Box<dyn IncomingSnapshot>, String> {
+    async fn received(files: &SnapshotFiles, pieces: Vec<SnapshotPiece>) -> Result<Box<dyn IncomingSnapshot>, String> {
         let mut incoming = files.receive().await?;
-        for part in parts {
-            incoming.push(part).await?;
+        for piece in pieces {
+            incoming.push(piece).await?;
         }
         Ok(incoming)
+    }
+
+    /// A chunk larger than any message between nodes, which older versions wrote for a large value.
+    #[tokio::test]
+    async fn a_chunk_larger_than_a_message_is_sent_and_stored_in_pieces() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [there, here] = [files(dirs[0].path()), files(dirs[1].path())];
+        let large: Vec<u8> = (0..70u32 << 20).map(|at| (at >> 12) as u8).collect();
+        let mut sink = there.create(b"head".to_vec());
+        sink.push(large.clone());
+        sink.push(b"small".to_vec());
+        sink.finish(LogIndex(10), b"tail".to_vec());
+        until(|| sink.finished().is_some());
+
+        let mut source = there.open(LogIndex(10)).await.unwrap();
+        let mut incoming = here.receive().await.unwrap();
+        while let Some(piece) = source.next().await.unwrap() {
+            assert!(piece.part.bytes().len() <= 16 << 20, "a piece of {} bytes", piece.part.bytes().len());
+            incoming.push(piece).await.unwrap();
+        }
+        incoming.publish(LogIndex(10)).await.unwrap();
+        let (index, restored) = parts(&here, None).await;
+        let restored = restored.unwrap();
+        assert_eq!((index, restored.len()), (10, 4));
+        assert!(restored[1].bytes()[..] == large[..], "the large chunk is another one");
+        assert_eq!(restored[2], SnapshotPart::Chunk("small".into()));
+
+        // Cut off within a chunk: nothing is left of it.
+        let head = SnapshotPiece::whole(SnapshotPart::Head("head".into()));
+        let begun = SnapshotPiece { part: SnapshotPart::Chunk("begun".into()), continues: true };
+        let tail = SnapshotPiece::whole(SnapshotPart::Tail("tail".into()));
+        let error = match received(&here, vec![head, begun, tail]).await {
+            Ok(incoming) => incoming.publish(LogIndex(20)).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.contains("wrong order"), "{error}");
+        assert_eq!(here.folder.list().unwrap(), [LogIndex(10)]);
     }
 
     fn entries(dir: &Path) -> usize {
@@ -566,7 +766,8 @@ mod tests {
         assert_eq!(here.folder.list().unwrap(), [LogIndex(5)], "not before it is published");
         incoming.publish(LogIndex(10)).await.unwrap();
         assert_eq!(here.folder.list().unwrap(), [LogIndex(10), LogIndex(5)]);
-        assert_eq!(parts(&here, None).await, (10, Ok(sent.clone())));
+        let stored = sent.iter().map(|piece| piece.part.clone()).collect::<Vec<_>>();
+        assert_eq!(parts(&here, None).await, (10, Ok(stored)));
 
         // Given up, without a tail, in a wrong order: nothing is left of it.
         drop(received(&here, sent[..3].to_vec()).await.unwrap());

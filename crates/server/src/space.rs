@@ -38,6 +38,12 @@ impl Space {
         NEEDED_BYTES_MAX.min(self.total / NEEDED_PART)
     }
 
+    /// Below this much free the disk is as good as full: what can be given up is given up.
+    #[must_use]
+    pub fn reserve(self) -> u64 {
+        self.needed() / 4
+    }
+
     fn suffices(self) -> bool {
         self.free >= self.needed()
     }

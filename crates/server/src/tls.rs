@@ -204,12 +204,14 @@ impl Material {
             .ca_certificate(tonic::transport::Certificate::from_pem(&self.pem.ca))
     }
 
-    /// How the doors of peers and administrators behave: a certificate of the CA is required.
-    #[must_use]
-    pub fn for_grpc(&self) -> tonic::transport::ServerTlsConfig {
-        tonic::transport::ServerTlsConfig::new()
-            .identity(tonic::transport::Identity::from_pem(&self.pem.chain, &self.pem.key))
-            .client_ca_root(tonic::transport::Certificate::from_pem(&self.pem.ca))
+    /// How the ports for peers and administrators behave: a certificate of the CA is required, HTTP/2 is spoken.
+    ///
+    /// # Errors
+    /// Certificate and key do not fit.
+    pub fn for_grpc(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = ServerConfig::clone(&*self.for_clients(ClientCertificates::Required)?);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
     }
 }
 

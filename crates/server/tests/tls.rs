@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use fastness_resp::Value;
 use fastness_server::config::{ClientCertificates, Config};
+use fastness_server::grpc_accept::{Bounds, GrpcStream, Guard};
 use fastness_server::node::Node;
 use fastness_server::tls::Material;
 use fastness_testkit::ports::Ports;
-use fastness_types::{ClusterId, Durability};
+use fastness_types::{ClusterId, Durability, limits};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest};
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
@@ -235,4 +236,64 @@ async fn faults_are_commanded_where_config_and_certificate_say_so() {
     let fault = Some(DiskFault { kind: DiskFaultKind::Slow.into(), slow_ms: 3_600_000, met: 0 });
     assert!(admin.set_disk_fault(SetDiskFaultRequest { fault }).await.is_err());
     node.shutdown().await;
+}
+
+/// Anybody who reaches these ports can begin a handshake: none is waited for for long, and not many at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_to_the_ports_of_nodes_and_administrators_are_bounded_and_closed() {
+    use tokio::io::AsyncReadExt as _;
+    let ca = Ca::new();
+    let cluster = ClusterId([1; 16]);
+    let ports = Ports::reserve().unwrap();
+    ca.sign("admin", &format!("fastness://{cluster}/admin"));
+    let node = Node::start(node_config(&ca, &ports)).await.unwrap();
+    let (grpc, peer) = (node.own().grpc_address.clone(), node.own().peer_address.clone());
+    for address in [&peer, &grpc] {
+        let mut silent = tokio::task::JoinSet::new();
+        for _ in 0..2 * limits::PEER_HANDSHAKES_MAX {
+            let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            silent.spawn(async move {
+                let began = std::time::Instant::now();
+                let read = tokio::time::timeout(PATIENCE, tcp.read(&mut [0; 64])).await;
+                assert!(matches!(read, Ok(Ok(0) | Err(_))), "it stays open: {read:?}");
+                began.elapsed()
+            });
+        }
+        let waited = silent.join_all().await;
+        let refused = waited.iter().filter(|waited| **waited < limits::PEER_HANDSHAKE_TIME_MAX / 2).count();
+        assert!(refused > 0, "one too many was not refused: {waited:?}");
+        // Whoever has something to say gets in.
+        channel(&ca, address, "admin").await;
+    }
+    let mut admin = AdminServiceClient::new(channel(&ca, &grpc, "admin").await);
+    admin.describe_cluster(DescribeClusterRequest {}).await.unwrap();
+    node.shutdown().await;
+}
+
+/// Handshakes are not the business of the thread that serves: here nobody takes the connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_needs_nobody_who_serves() {
+    let ca = Ca::new();
+    ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
+    let material = Material::load(&Config::parse(&ca.options("node")).unwrap()).unwrap();
+    let guard =
+        Guard::new("peer-port", material.for_grpc().unwrap(), Bounds { connections_max: 2, ..Bounds::default() });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut finished = guard.accept(listener);
+    let connect = || async {
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let tls = tokio_rustls::TlsConnector::from(material.for_peers().unwrap());
+        tls.connect("localhost".try_into().unwrap(), tcp).await
+    };
+    let streams = [connect().await.unwrap(), connect().await.unwrap()];
+    assert!(connect().await.is_err(), "one too many");
+    assert_eq!(guard.refused(), 1);
+    for _ in 0..2 {
+        let served = GrpcStream::adopt(finished.recv().await.unwrap().unwrap()).unwrap();
+        assert!(served.get_ref().1.peer_certificates().is_some());
+        drop(served);
+    }
+    drop(streams);
+    connect().await.expect("there is room again");
 }

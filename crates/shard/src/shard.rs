@@ -245,6 +245,13 @@ impl Shard {
         }
     }
 
+    /// After how many bytes of log a snapshot is cut whatever else is said: this shard's share of the node's disk.
+    pub fn set_log_share(&self, bytes: u64) {
+        if self.inner.state.borrow_mut().snapshots.set_share(bytes) {
+            self.inner.work.notify_one();
+        }
+    }
+
     /// The mode in force, and the version of the newest wish that has committed here (0: none).
     #[must_use]
     pub fn mode(&self) -> (Durability, u64) {

@@ -38,11 +38,18 @@ const SLICE_PAUSE: Duration = Duration::from_micros(500);
 const FINISH_LOOK: Duration = Duration::from_millis(10);
 /// After a snapshot has failed the next is not begun before this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// One for which there is no room is asked for again after this.
+const ADMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Version of head and tail.
 const VERSION: u32 = 1;
 
 /// An edge: the snapshots of this replica on disk.
 pub trait SnapshotStore {
+    /// Whether one of about `bytes` may be begun: there is room for it. If not, it is asked again after a while.
+    fn admits(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        true
+    }
     /// Begins one, whose first part is `head`. One at a time.
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink>;
     /// Opens the newest one below `below`, or of all; `None`: there is none.
@@ -123,6 +130,8 @@ pub struct SnapshotInfo {
     pub written: u64,
     /// Given up, for a failed disk or a lost leadership.
     pub given_up: u64,
+    /// Not begun when it was time, since there was no room.
+    pub refused: u64,
     /// Keys in the newest.
     pub keys: u64,
     /// Bytes of its image.
@@ -155,6 +164,8 @@ pub(crate) struct Snapshots {
     store: Option<Rc<dyn SnapshotStore>>,
     /// One is cut after so many bytes of log, or as many as the image was large if that is more; 0: never by itself.
     every: u64,
+    /// And after so many in any case: this shard's share of the node's disk.
+    share: u64,
     wanted: bool,
     not_before: BootNs,
     cut: Option<Cut>,
@@ -167,7 +178,7 @@ impl Snapshots {
     pub(crate) fn new(store: Option<Rc<dyn SnapshotStore>>, every: u64) -> Snapshots {
         let restore = store.is_some();
         let info = SnapshotInfo::default();
-        Snapshots { store, every, wanted: false, not_before: BootNs(0), cut: None, info, restore }
+        Snapshots { store, every, share: u64::MAX, wanted: false, not_before: BootNs(0), cut: None, info, restore }
     }
 
     /// Whether there is somewhere to write them.
@@ -183,6 +194,11 @@ impl Snapshots {
     /// True if it is another one than before.
     pub(crate) fn set_every(&mut self, bytes: u64) -> bool {
         std::mem::replace(&mut self.every, bytes) != bytes
+    }
+
+    /// True if it is another one than before.
+    pub(crate) fn set_share(&mut self, bytes: u64) -> bool {
+        std::mem::replace(&mut self.share, bytes) != bytes
     }
 
     /// A committed entry was taken in.
@@ -227,7 +243,8 @@ impl Snapshots {
     fn is_due(&self, now: BootNs) -> bool {
         // As much log as the data is large: then snapshots write no more than the log does, and a restart reads no more than
         // twice the data.
-        let is_time = self.every > 0 && self.info.log_bytes >= self.every.max(self.info.bytes);
+        let is_time = self.every > 0 && self.info.log_bytes >= self.every.max(self.info.bytes)
+            || self.info.log_bytes >= self.share;
         self.store.is_some() && self.cut.is_none() && (self.wanted || is_time) && now >= self.not_before
     }
 }
@@ -244,7 +261,13 @@ impl State {
             return None;
         }
         if self.snapshots.is_due(now) {
-            self.cut_snapshot(inner, now);
+            let bytes = self.engine.memory_of_data();
+            if self.snapshots.store.as_ref().is_some_and(|store| store.admits(bytes)) {
+                self.cut_snapshot(inner, now);
+            } else {
+                self.snapshots.info.refused += 1;
+                self.snapshots.not_before = now.plus(ADMIT_AGAIN);
+            }
         }
         self.write_slice(inner, now)
     }

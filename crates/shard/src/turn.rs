@@ -301,6 +301,7 @@ impl State {
 
     fn report(&self, inner: &Inner) {
         let behind = inner.handle.committed().0.saturating_sub(self.applied.0);
+        inner.handle.report_held(self.engine.keyspace_stats().keys, self.engine.memory_of_data());
         inner.handle.report_applied(self.applied);
         inner.handle.report_ready(self.phase == Phase::Serving && behind <= READY_BEHIND_MAX);
         inner.handle.report_drained(self.draining.is_some() && self.is_clean());

@@ -92,6 +92,8 @@ pub struct Options {
     /// Whether data lies on file systems that lose what was not synced: [`Cluster::lose_power`]. Only where
     /// [`power::lacking`] is `None`.
     pub loses_unsynced: bool,
+    /// Size of these file systems, bytes.
+    pub disk_bytes: u64,
     /// Whether a node's wall clock can be set: [`Cluster::set_clock`]. Only where [`clock::lacking`] is `None`.
     pub sets_clocks: bool,
 }
@@ -107,6 +109,7 @@ impl Default for Options {
             max_lag: None,
             env: Vec::new(),
             loses_unsynced: false,
+            disk_bytes: power::IMAGE_BYTES,
             sets_clocks: false,
         }
     }
@@ -149,7 +152,8 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
-        let images = options.loses_unsynced.then(|| Images::mount(&dir, options.azs.len())).transpose()?;
+        let images =
+            options.loses_unsynced.then(|| Images::mount(&dir, options.azs.len(), options.disk_bytes)).transpose()?;
         let faketime = options.sets_clocks.then(Faketime::find).transpose()?;
         let snapshots = options.snapshot_log_bytes.map(|bytes| ("snapshot-log-bytes", bytes.to_string()));
         let max_lag = options.max_lag.map(|bound| ("durability-max-lag", format!("{}ms", bound.as_millis())));

@@ -48,6 +48,17 @@ pub const FRAME_BYTES_MAX: usize = MIB;
 pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
 /// Entries kept in memory per group behind the newest, bytes; older ones are read from disk.
 pub const LOG_TAIL_BYTES_MAX: usize = 32 * MIB;
+/// Entries that a learner may lack, in its log and in its memory, when it becomes a voter; with more it stays a learner.
+/// Those under way are among them.
+pub const CAUGHT_UP_ENTRIES_MAX: u64 = 500;
+/// Their bytes.
+pub const CAUGHT_UP_BYTES_MAX: u64 = 16 * MIB as u64;
+/// TLS handshakes that one port for nodes or administrators has under way; a further connection is closed.
+pub const PEER_HANDSHAKES_MAX: usize = 64;
+/// Longest time of such a handshake; after it the connection is closed.
+pub const PEER_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Connections of nodes and administrators to one port, handshakes included; a further one is closed.
+pub const PEER_CONNECTIONS_MAX: usize = 512;
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
 /// How long the loop of a replica that leads may not turn (`loop-stall-max`): at it the lease is closed for the term and an

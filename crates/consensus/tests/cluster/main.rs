@@ -7,5 +7,6 @@ mod harness;
 mod leadership;
 mod lease;
 mod membership;
+mod old_copy;
 mod replication;
 mod snapshot;

@@ -8,7 +8,7 @@ use fastness_consensus::{Approach, ApproachError, AzRule, Goal, GroupStatus, Mem
 use fastness_types::{FormatLevel, NodeId};
 
 /// `new` in the place of `old`, as whoever knows both of them says.
-fn goal(cluster: &Cluster, old: u64, new: &Member) -> Goal {
+pub fn goal(cluster: &Cluster, old: u64, new: &Member) -> Goal {
     let stay = cluster.members.iter().filter(|member| member.node.0 <= 3 && member.node.0 != old);
     Goal {
         voters: stay.chain([new]).cloned().collect(),
@@ -20,14 +20,14 @@ fn goal(cluster: &Cluster, old: u64, new: &Member) -> Goal {
 }
 
 /// Voters of each half, and learners, as the node sees it.
-fn shape(status: &GroupStatus) -> (Vec<Vec<u64>>, Vec<u64>) {
+pub fn shape(status: &GroupStatus) -> (Vec<Vec<u64>>, Vec<u64>) {
     let halves = status.halves.iter().map(|half| half.iter().map(|node| node.0).collect()).collect();
     let learners = status.members.iter().filter(|member| !member.voter).map(|member| member.member.node.0).collect();
     (halves, learners)
 }
 
 /// Whoever leads takes steps, every 50 ms, until it finds the goal reached.
-async fn approach(cluster: &Cluster, goal: &Goal) -> u64 {
+pub async fn approach(cluster: &Cluster, goal: &Goal) -> u64 {
     for _ in 0..400 {
         for (id, node) in &cluster.nodes {
             cluster.check_leases();

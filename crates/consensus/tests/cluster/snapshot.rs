@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fastness_consensus::Class;
+use fastness_consensus::snapshot::SnapshotPart;
+use fastness_consensus::{Approach, Class};
 use fastness_types::{LogIndex, NodeId};
 
-use crate::harness::{Cluster, GROUP, ms};
+use crate::harness::{Cluster, GROUP, PADDING, ms};
+use crate::membership::{approach, goal, shape};
 
 /// Commits `count` batches one after the other.
 async fn commit(cluster: &mut Cluster, name: &str, count: usize) {
@@ -182,4 +184,98 @@ async fn a_transfer_that_breaks_off_begins_anew() {
     commit(&mut cluster, "after", 2).await;
     cluster.committed(away, "after-1").await;
     cluster.check_histories();
+}
+
+/// A value of 70 MB is one chunk of that size in snapshots that older versions have written: more than any message holds.
+#[tokio::test(start_paused = true)]
+async fn a_chunk_larger_than_any_message_reaches_a_follower_that_needs_it() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, _) = cluster.primary().await;
+    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
+    cluster.kill(away).await;
+    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    for id in [primary, other] {
+        let snapshots = &cluster.nodes[&id].snapshots;
+        let newest = snapshots.list()[0];
+        let mut parts = snapshots.get(newest).unwrap();
+        let mut large = PADDING.to_vec();
+        large.resize(66 << 20, b' ');
+        parts.insert(1, SnapshotPart::Chunk(large.into()));
+        snapshots.put(newest, parts);
+    }
+    cluster.start(away).await;
+    commit(&mut cluster, "after", 2).await;
+    cluster.committed(away, "after-1").await;
+    assert!(installed(&cluster, away) >= LogIndex(20), "it was sent the snapshot");
+    cluster.check_histories();
+}
+
+/// The log that is left may be shorter than what a learner may lack, and the snapshot before it is all that there is.
+#[tokio::test(start_paused = true)]
+async fn a_learner_without_the_snapshot_does_not_vote_however_short_the_log_is() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, _) = cluster.primary().await;
+    let dead = primary % 3 + 1;
+    cluster.kill(dead).await;
+    let alive: Vec<u64> = (1..=3).filter(|id| *id != dead).collect();
+    commit_and_purge(&mut cluster, "data", &alive).await;
+    // No snapshot arrives.
+    cluster.network.set_filter(Some(Arc::new(|_, _, class, _| class == Class::Snapshot)));
+    let new = cluster.add_node(4, &format!("az{dead}")).await;
+    let goal = goal(&cluster, dead, &new);
+    let control = cluster.nodes[&primary].control.clone();
+    let mut waited = 0;
+    for _ in 0..60 {
+        match control.approach(&goal).await.unwrap() {
+            Approach::Stepped => {}
+            Approach::CatchingUp { node, holding, .. } => {
+                assert_eq!((node, holding.map_or(0, |holding| holding.index.0)), (NodeId(4), 0));
+                waited += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(ms(50)).await;
+    }
+    assert!(waited > 50, "it was waited for {waited} times");
+    assert_eq!(shape(&control.status()), (vec![vec![1, 2, 3]], vec![4]));
+    assert_eq!(cluster.batches(4), Vec::<String>::new());
+
+    cluster.network.set_filter(None);
+    let leader = approach(&cluster, &goal).await;
+    let status = cluster.nodes[&leader].control.status();
+    let held = status.holding[&NodeId(4)];
+    assert!(held.index.0 + 10 > status.last_log.0 && held.snapshot > LogIndex(20), "{held:?} of {:?}", status.last_log);
+    assert_eq!(cluster.batches(4), cluster.batches(primary));
+}
+
+/// Few entries may be many bytes, and memory may be far behind the log that a learner has on its disk.
+#[tokio::test(start_paused = true)]
+async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "before", 3).await;
+    let (primary, epoch) = cluster.primary().await;
+    let dead = primary % 3 + 1;
+    cluster.kill(dead).await;
+    let new = cluster.add_node(4, &format!("az{dead}")).await;
+    let goal = goal(&cluster, dead, &new);
+    let control = cluster.nodes[&primary].control.clone();
+    assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped, "it is added");
+    cluster.committed(4, "before-2").await;
+    cluster.nodes[&4].behind.store(true, std::sync::atomic::Ordering::Relaxed);
+    let large = "x".repeat(17 << 20);
+    cluster.propose(primary, epoch, &large);
+    cluster.committed(primary, &large).await;
+    let matched = |cluster: &Cluster| {
+        let status = cluster.nodes[&primary].control.status();
+        (status.matched.get(&NodeId(4)) == Some(&status.last_log)).then_some(())
+    };
+    cluster.within(ms(10_000), matched).await.expect("its log has all of it");
+    for _ in 0..20 {
+        let step = control.approach(&goal).await.unwrap();
+        assert!(matches!(step, Approach::CatchingUp { node: NodeId(4), .. }), "{step:?}");
+        tokio::time::sleep(ms(50)).await;
+    }
+    cluster.nodes[&4].behind.store(false, std::sync::atomic::Ordering::Relaxed);
+    approach(&cluster, &goal).await;
+    assert_eq!(cluster.batches(4), cluster.batches(primary));
 }

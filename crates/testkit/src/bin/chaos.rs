@@ -179,6 +179,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
         max_lag: max_loss,
         loses_unsynced: needs(Needs::Power),
+        disk_bytes: cluster::power::IMAGE_BYTES,
         sets_clocks: needs(Needs::Clocks),
         env: Vec::new(),
     })?;

@@ -46,6 +46,17 @@ pub fn lacking() -> Option<String> {
     }
 }
 
+/// This program, inside, with other arguments: a child of this process.
+///
+/// # Errors
+/// The program's own file is not known.
+pub fn command(arguments: &[&str]) -> Result<Command> {
+    let program = std::env::current_exe()?;
+    let mut command = Command::new("unshare");
+    command.args(UNSHARE).args(["sh", "-c", FIRST, "sh"]).arg(program).args(arguments).env(INSIDE, "1");
+    Ok(command)
+}
+
 /// Starts this program again inside, with the same arguments, in the place of this process.
 ///
 /// # Errors

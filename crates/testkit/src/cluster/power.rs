@@ -20,8 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Cluster, wait_gone};
 use crate::chaos::sandbox;
 
-/// Size of one file system; its file is sparse. A node wants a quarter of a gigabyte free to start.
-const IMAGE_BYTES: u64 = 1 << 30;
+/// Size of one file system, unless it is to be another; its file is sparse.
+pub const IMAGE_BYTES: u64 = 1 << 30;
 /// `commit`: seconds between commits of the journal that nobody asked for. `noauto_da_alloc`: a file that is replaced without a sync
 /// is not written as if it had been synced.
 const MOUNT_OPTIONS: &str = "loop,commit=300,noauto_da_alloc";
@@ -49,12 +49,12 @@ pub(super) struct Images {
 
 impl Images {
     /// Makes and mounts a file system for each of `count` nodes, before they are started for the first time.
-    pub(super) fn mount(dir: &Path, count: usize) -> Result<Images> {
+    pub(super) fn mount(dir: &Path, count: usize, bytes: u64) -> Result<Images> {
         ensure!(sandbox::is_inside(), "file systems are mounted in a sandbox alone");
         let mut images = Images { nodes: dir.join("nodes"), mounted: Vec::new() };
         for node in 1..=count as u64 {
             std::fs::create_dir_all(images.data(node))?;
-            std::fs::File::create(images.image(node))?.set_len(IMAGE_BYTES)?;
+            std::fs::File::create(images.image(node))?.set_len(bytes)?;
             // Few inodes and a small journal: made in milliseconds.
             let image = path(&images.image(node))?;
             run("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", "4096", "-J", "size=16", "-E", "nodiscard", &image])?;

@@ -28,8 +28,8 @@ struct Dial {
     slowed: u64,
     /// Syncs before the newest write began; as many afterwards: it is not on the disk yet.
     syncs_before: u64,
-    /// What the disk held when it was last opened.
-    at_start: MemoryDisk,
+    /// What the disk held when it was last opened, or when a copy was made since.
+    copy: MemoryDisk,
     wiped: bool,
 }
 
@@ -45,8 +45,7 @@ impl SimDisk {
     pub fn new(seed: u64) -> SimDisk {
         let rng = SmallRng::seed_from_u64(seed);
         let disk = MemoryDisk::new();
-        let dial =
-            Dial { rng, at_start: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
+        let dial = Dial { rng, copy: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
         SimDisk { dial: Arc::new(Mutex::new(dial)) }
     }
 
@@ -60,7 +59,7 @@ impl SimDisk {
     /// It is open already.
     pub fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError> {
         let disk = self.disk();
-        self.dial.lock().at_start = disk.copy();
+        self.dial.lock().copy = disk.copy();
         Ok(disk.open()?)
     }
 
@@ -154,10 +153,16 @@ impl SimDisk {
         self.dial.lock().wiped
     }
 
-    /// Somebody puts the copy in its place that was made when the node was last started.
+    /// Somebody makes a copy of it as it is, while its node runs.
+    pub fn make_copy(&self) {
+        let mut dial = self.dial.lock();
+        dial.copy = dial.disk.synced();
+    }
+
+    /// Somebody puts the newest copy in its place: the one that was made when the node was last started, or since.
     pub fn roll_back(&self) {
         let mut dial = self.dial.lock();
-        dial.disk = dial.at_start.copy();
+        dial.disk = dial.copy.copy();
     }
 }
 
@@ -198,5 +203,10 @@ mod tests {
         disk.roll_back();
         assert_eq!(disk.synced().dump(Family::Log), [(key.encode(), b"old".to_vec())]);
         assert!(!disk.corrupt_middle(), "there is no middle");
+        write(b"newer");
+        disk.make_copy();
+        write(b"newest");
+        disk.roll_back();
+        assert_eq!(disk.synced().dump(Family::Log), [(key.encode(), b"newer".to_vec())]);
     }
 }

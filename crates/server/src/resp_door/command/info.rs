@@ -14,6 +14,7 @@ use fastness_types::{Durability, NodeId};
 
 use super::{Call, role};
 use crate::config::{Config, OPTIONS};
+use crate::disk_keeper::DiskInfo;
 use crate::names;
 use crate::process::{Usage, human};
 use crate::resp_door::ReplicaDoor;
@@ -312,6 +313,28 @@ fn persistence(facts: &Facts<'_>, text: &mut String) {
     if let Some(loading) = &facts.shard.loading {
         write_loading(loading, text);
     }
+    if let Some(disk) = facts.replica.node.disk.get().map(|disk| disk.info()) {
+        write_disk(&disk, text);
+    }
+}
+
+/// The node's disk: what it may use, and what each part of it takes.
+fn write_disk(disk: &DiskInfo, text: &mut String) {
+    let _ = write!(
+        text,
+        "disk_budget_bytes:{}\r\ndisk_used_bytes:{}\r\ndisk_used_log_bytes:{}\r\ndisk_used_snapshot_bytes:{}\r\n\
+         disk_used_draft_bytes:{}\r\ndisk_ballast_bytes:{}\r\ndisk_pressure:{}\r\ndisk_log_share_bytes:{}\r\n\
+         disk_given_up:{}\r\n",
+        disk.budget,
+        disk.used.total(),
+        disk.used.log,
+        disk.used.snapshots,
+        disk.used.drafts,
+        disk.used.ballast,
+        disk.pressure.name(),
+        disk.log_share,
+        disk.given_up,
+    );
 }
 
 /// What Valkey adds while it loads; some clients wait as long as it says.

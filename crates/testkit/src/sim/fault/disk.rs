@@ -22,6 +22,8 @@ const REFUSES_WITHIN: Duration = ms(8_000);
 const CALM: Duration = ms(1_200);
 /// An old copy waits at most so long for that.
 const CALM_WITHIN: Duration = ms(15_000);
+/// What a node has acknowledged is known to all others after this.
+const KNOWN_WITHIN: Duration = ms(1_500);
 /// The longest bound of the lag that a stall is made for.
 const STALL_FOR_BOUND_MAX: Duration = ms(2_000);
 
@@ -135,16 +137,31 @@ struct Damaged {
 /// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that were down all the
 /// time is a lost disk that nobody can know of, beside which no other node may fail: so one is put back only if everybody has met
 /// everybody before.
+///
+/// One copy in two is made during the node's newest start, which the start counter cannot tell: it comes back once the node has acknowledged
+/// entries that it lacks, and the others have had the time to learn of them.
 struct RolledBack {
     give_up_at: Duration,
     calm_since: Option<Duration>,
+    made_while_running: bool,
+    copied: Option<Copied>,
     damaged: Option<Box<dyn Running>>,
+}
+
+/// A copy of a disk whose node runs.
+struct Copied {
+    node: Rc<SimNode>,
+    /// What had committed then, as far as the node knew.
+    committed: u64,
+    /// When more had.
+    more_since: Option<Duration>,
 }
 
 /// Puts an old copy of a disk back, once all nodes have been up and together for a while.
 pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     let give_up_at = stage.now() + CALM_WITHIN;
-    Some(Box::new(RolledBack { give_up_at, calm_since: None, damaged: None }))
+    let made_while_running = stage.rng.random_bool(0.5);
+    Some(Box::new(RolledBack { give_up_at, calm_since: None, made_while_running, copied: None, damaged: None }))
 }
 
 impl Running for RolledBack {
@@ -158,8 +175,23 @@ impl Running for RolledBack {
         };
         let calm = is_whole(stage) && stage.links.is_empty() && stage.nodes.iter().all(is_there);
         self.calm_since = if calm { self.calm_since.or(Some(now)) } else { None };
+        if !calm {
+            self.copied = None;
+        }
         if self.calm_since.is_some_and(|since| now >= since + CALM) {
-            self.damaged = damage(stage, Fault::OldDisk);
+            if !self.made_while_running {
+                self.damaged = damage(stage, Fault::OldDisk);
+            } else if let Some(copied) = &mut self.copied {
+                if copied.node.committed() > copied.committed {
+                    copied.more_since.get_or_insert(now);
+                }
+                if copied.more_since.is_some_and(|since| now >= since + KNOWN_WITHIN) {
+                    self.damaged = damage_one(stage, copied.node.clone(), Fault::OldDisk);
+                }
+            } else if let Some(node) = stage.some_machine() {
+                node.disk.make_copy();
+                self.copied = Some(Copied { committed: node.committed(), node, more_since: None });
+            }
         }
         (self.damaged.is_none() && now > self.give_up_at).then_some(false)
     }
@@ -168,6 +200,10 @@ impl Running for RolledBack {
 /// Gives a node a disk that it must refuse. It is replaced then.
 pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
     let node = stage.some_machine().filter(|_| is_whole(stage))?;
+    damage_one(stage, node, fault)
+}
+
+fn damage_one(stage: &mut Stage<'_, '_>, node: Rc<SimNode>, fault: Fault) -> Option<Box<dyn Running>> {
     let purges = |replica: &Replica| replica.log.state().purged.is_some();
     let purged = node.live.borrow().as_ref()?.replicas.iter().any(purges);
     machine::take_down(stage, &node);
