@@ -138,7 +138,7 @@ impl Consensus {
         driver.set_format(FormatLevel::BASE);
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
         let machine = Machine::new(group.clone(), log.clone(), found);
-        let storage = Storage::new(log, Some(group.clone()));
+        let storage = Storage::new(log.clone(), Some(group.clone()));
         let network = NetworkFactory { node: self.node.clone(), group: group.clone() };
         let config = Arc::new(config(options.timers));
         let starting = Raft::new(options.node.0, config, network, storage, machine);
@@ -154,7 +154,7 @@ impl Consensus {
         let control = GroupControl::new(self.node.clone(), group.clone());
         let runtime = self.node.runtime();
         runtime.spawn(proposer::run(group.clone(), self.log.clone(), wake.clone()));
-        runtime.spawn(driver::run(control.clone(), wake));
+        runtime.spawn(driver::run(control.clone(), log, wake));
         runtime.spawn(watchdog::run(control.clone()));
         Ok((handle, control))
     }

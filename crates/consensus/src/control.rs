@@ -267,6 +267,12 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
+    /// Of a group that acknowledges nothing.
+    #[must_use]
+    pub fn never() -> Progress {
+        Progress { changes: None }
+    }
+
     /// Resolves at the next change; never again once the group has stopped.
     pub async fn changed(&mut self) {
         if let Some(changes) = &mut self.changes

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_log::GroupLog;
 use fastness_types::{LogIndex, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::Notify;
@@ -24,7 +25,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs until the group stops. `proposed` is notified whenever the owner may have proposed.
-pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
+pub(crate) async fn run(control: GroupControl, log: GroupLog, proposed: Arc<Notify>) {
     let group = control.core().clone();
     let Some(raft) = group.raft().cloned() else { return };
     let metrics = raft.metrics();
@@ -50,6 +51,12 @@ pub(crate) async fn run(control: GroupControl, proposed: Arc<Notify>) {
             () = group.driver.changed() => {
                 proposed.notify_one();
                 group.owner.send_replace(());
+                if group.driver.take_round() {
+                    group.beat_now();
+                }
+                if group.driver.take_served() {
+                    log.write_committed();
+                }
             }
         }
         if let Err(fatal) = &metrics.borrow_watched().running_state {

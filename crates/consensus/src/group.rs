@@ -272,6 +272,11 @@ impl Group {
         }
     }
 
+    /// The next heartbeat does not wait for its interval.
+    pub(crate) fn beat_now(&self) {
+        self.beat.notify_one();
+    }
+
     /// What the next heartbeat has to ask for: epoch, whether to bind, whom to ask.
     pub(crate) fn question(&self, now: BootNs) -> Option<(Epoch, bool, Vec<u64>)> {
         let lead = self.lead.lock();
@@ -283,7 +288,7 @@ impl Group {
     pub(crate) fn asked(self: &Arc<Self>, epoch: Epoch, bind: bool, answer: impl FnOnce() + Send + 'static) {
         use futures::FutureExt as _;
         let Some(raft) = self.raft() else { return };
-        self.hear(epoch);
+        self.hear(epoch, bind);
         let ticket = if bind {
             let Some(ticket) = self.promises.lock().promise(epoch, self.clock.boot()) else { return };
             Some(ticket)
@@ -325,11 +330,11 @@ impl Group {
         }
         let stamp = if Plant::LeaseFromAnswers.is_on() { now } else { stamp };
         lead.set_report(node.0, report);
-        let Answered { ask_again, begun } = lead.answered(node.0, stamp, bind, now);
+        let Answered { ask_again, begun, confirmed } = lead.answered(node.0, stamp, bind, now);
         if ask_again {
             self.beat.notify_one();
         }
-        if begun {
+        if begun || confirmed {
             self.driver.wake_owner();
         }
     }
@@ -375,11 +380,14 @@ impl Group {
         self.publish(Role::Follower { leader: self.follows(&vote) });
     }
 
-    /// The leader of `epoch` has asked for something.
-    fn hear(&self, epoch: Epoch) {
+    /// The leader of `epoch` has asked for something; it binds if a quorum hears it.
+    fn hear(&self, epoch: Epoch, binds: bool) {
         let vote = self.vote();
         if epoch_of(&vote) != epoch || epoch.node == self.own {
             return;
+        }
+        if binds {
+            self.driver.set_heard_until(self.clock.boot().plus(self.timers.lease));
         }
         let was_silent = {
             let mut heard = self.heard.lock();

@@ -30,13 +30,23 @@ pub struct Lease {
     deadline: AtomicU64,
     /// Set for good by a hand-over.
     closed: AtomicBool,
+    /// The newest send time of frames that a quorum has answered, this node among them.
+    confirmed: AtomicU64,
+    /// The owner waits for this send time, or a later one, to be confirmed; 0: it does not.
+    awaited: AtomicU64,
 }
 
 impl Lease {
     /// A lease that is not held yet.
     #[must_use]
     pub fn new(epoch: Epoch) -> Lease {
-        Lease { epoch, deadline: AtomicU64::new(0), closed: AtomicBool::new(false) }
+        Lease {
+            epoch,
+            deadline: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            confirmed: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
+        }
     }
 
     /// The epoch it belongs to.
@@ -68,6 +78,27 @@ impl Lease {
     /// Moves the deadline back: what earned a later one no longer counts. Later ones are kept from now on.
     pub fn restrict(&self, deadline: BootNs) {
         self.deadline.fetch_min(deadline.0, Ordering::AcqRel);
+    }
+
+    /// A quorum has answered frames that were sent at this time or later, and held this leader's vote when it did: nobody else had been elected
+    /// by then. No clock is compared with another node's for this, nor a span measured.
+    #[must_use]
+    pub fn confirmed(&self) -> BootNs {
+        BootNs(self.confirmed.load(Ordering::Acquire))
+    }
+
+    /// The owner wants to be woken once `sent` is confirmed, or anything later.
+    pub fn await_confirmation(&self, sent: BootNs) {
+        self.awaited.store(sent.0, Ordering::Release);
+    }
+
+    /// See [`Lease::confirmed`]. True if the owner waits for it.
+    pub fn confirm(&self, sent: BootNs) -> bool {
+        self.confirmed.fetch_max(sent.0, Ordering::AcqRel);
+        let awaited = self.awaited.load(Ordering::Acquire);
+        awaited != 0
+            && awaited <= sent.0
+            && self.awaited.compare_exchange(awaited, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Gives the lease up for the rest of the epoch.
@@ -252,6 +283,13 @@ struct Shared {
     installed: AtomicU64,
     incoming: Mutex<Option<IncomingBytes>>,
     turns: Turns,
+    // What a follower has heard of its leader.
+    heard_until: AtomicU64,
+    leader_committed: AtomicU64,
+    /// The owner has shown clients what is committed.
+    served: AtomicBool,
+    /// The owner wants a round of heartbeats now.
+    round: AtomicBool,
 }
 
 /// The owner's side.
@@ -290,6 +328,10 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         installed: AtomicU64::new(0),
         incoming: Mutex::new(None),
         turns: Turns::default(),
+        heard_until: AtomicU64::new(0),
+        leader_committed: AtomicU64::new(0),
+        served: AtomicBool::new(false),
+        round: AtomicBool::new(false),
     });
     (GroupHandle { shared: shared.clone(), log }, GroupDriver { shared })
 }
@@ -465,6 +507,33 @@ impl GroupHandle {
         }
     }
 
+    /// Whether this follower has heard, less than a lease ago, from a leader that a quorum hears. One that has not may be cut
+    /// off: entries may have committed that it does not know of.
+    #[must_use]
+    pub fn hears_leader(&self, now: BootNs) -> bool {
+        now.0 < self.shared.heard_until.load(Ordering::Acquire)
+    }
+
+    /// The newest position that a leader has reported as committed since this node started, itself under its own leadership: all that
+    /// was acknowledged before it was asked lies up to there. `None`: none has yet.
+    #[must_use]
+    pub fn leader_committed(&self) -> Option<LogIndex> {
+        let index = self.shared.leader_committed.load(Ordering::Acquire);
+        (index > 0).then_some(LogIndex(index))
+    }
+
+    /// Asks for heartbeats out of turn: their answers move [`Lease::confirmed`].
+    pub fn ask_quorum(&self) {
+        self.shared.round.store(true, Ordering::Release);
+        self.shared.driver_wake.notify_one();
+    }
+
+    /// Reports that clients were shown what is committed here: after a restart this node goes on from there at least.
+    pub fn report_served(&self) {
+        self.shared.served.store(true, Ordering::Release);
+        self.shared.driver_wake.notify_one();
+    }
+
     /// Reports that nothing staged is uncommitted any more and nothing new will be staged while draining.
     pub fn report_drained(&self, drained: bool) {
         if self.shared.drained.swap(drained, Ordering::AcqRel) != drained {
@@ -541,6 +610,30 @@ impl GroupDriver {
             Role::Leader { lease, first } => lease.holds(now) && self.applied() >= *first,
             Role::Follower { .. } | Role::Stopped { .. } => false,
         }
+    }
+
+    /// Publishes that a leader that a quorum hears was heard: see [`GroupHandle::hears_leader`].
+    pub fn set_heard_until(&self, until: BootNs) {
+        self.shared.heard_until.fetch_max(until.0, Ordering::AcqRel);
+    }
+
+    /// Publishes what a leader reports as committed: see [`GroupHandle::leader_committed`].
+    pub fn set_leader_committed(&self, index: LogIndex) {
+        if self.shared.leader_committed.fetch_max(index.0, Ordering::AcqRel) == 0 {
+            self.shared.owner_wake.notify_one();
+        }
+    }
+
+    /// Whether the owner has asked for heartbeats out of turn since the last call.
+    #[must_use]
+    pub fn take_round(&self) -> bool {
+        self.shared.round.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the owner has shown clients anything since the last call.
+    #[must_use]
+    pub fn take_served(&self) -> bool {
+        self.shared.served.swap(false, Ordering::AcqRel)
     }
 
     /// The owner's applied position.

@@ -221,13 +221,14 @@ impl LeaderLease {
         let could_bind = self.may_bind(now);
         let held = self.lease.holds(now);
         advance(&mut self.heard, node, stamp);
+        let confirmed = self.quorum_heard().is_some_and(|sent| self.lease.confirm(sent));
         if bind {
             advance(&mut self.bound, node, stamp);
             if !self.released {
                 self.lease.extend(self.deadline());
             }
         }
-        Answered { ask_again: !could_bind && self.may_bind(now), begun: !held && self.lease.holds(now) }
+        Answered { ask_again: !could_bind && self.may_bind(now), begun: !held && self.lease.holds(now), confirmed }
     }
 
     /// What a member's answer said about its replica.
@@ -276,6 +277,11 @@ impl LeaderLease {
         self.lease.close();
     }
 
+    /// The newest send time of frames that a quorum has answered, and this node's own core.
+    fn quorum_heard(&self) -> Option<BootNs> {
+        Some(self.voters.quorum_point(&self.heard)?.min(*self.heard.get(&self.own)?))
+    }
+
     fn deadline(&self) -> BootNs {
         let own = self.bound.get(&self.own).copied();
         match (self.voters.quorum_point(&self.bound), own) {
@@ -292,6 +298,8 @@ pub(crate) struct Answered {
     pub(crate) ask_again: bool,
     /// The lease holds and did not before.
     pub(crate) begun: bool,
+    /// A quorum has answered what the owner waits for.
+    pub(crate) confirmed: bool,
 }
 
 fn advance(points: &mut BTreeMap<u64, BootNs>, node: u64, stamp: BootNs) {

@@ -349,3 +349,29 @@ impl Schedule {
         }
     }
 }
+
+/// What reads without a clock rest on: the send time of what a quorum has answered, whether it bound or not, the own core among it.
+#[test]
+fn a_quorum_confirms_what_was_sent_before_its_answers() {
+    let mut lead = leader(1, &[&[1, 2, 3]]);
+    let lease = lead.lease().clone();
+    lead.answered(2, ms(10), false, ms(12));
+    lead.answered(3, ms(10), false, ms(12));
+    assert_eq!(lease.confirmed(), ms(0), "the own core has not answered");
+    lead.answered(1, ms(5), false, ms(12));
+    assert_eq!(lease.confirmed(), ms(5));
+    lease.await_confirmation(ms(20));
+    assert!(!lead.answered(1, ms(30), false, ms(31)).confirmed, "only 10 is");
+    assert_eq!(lease.confirmed(), ms(10));
+    assert!(lead.answered(3, ms(20), false, ms(32)).confirmed);
+    assert!(!lead.answered(2, ms(30), true, ms(33)).confirmed, "told once");
+    assert_eq!(lease.confirmed(), ms(30));
+
+    let mut joint = leader(1, &[&[1, 2, 3], &[1, 4, 5]]);
+    for node in [1, 2] {
+        joint.answered(node, ms(50), false, ms(50));
+    }
+    assert_eq!(joint.lease().confirmed(), ms(0), "one half alone");
+    joint.answered(4, ms(20), false, ms(50));
+    assert_eq!(joint.lease().confirmed(), ms(20));
+}

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fastness_types::{Epoch, GroupId, NodeId};
+use fastness_types::{Epoch, GroupId, LogIndex, NodeId};
 use fastness_wire::peer::v1::{self as pb, Frame};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::Notify;
@@ -207,7 +208,7 @@ impl Session {
         let Some(found) = self.node.group(group) else { return refuse("no such group here") };
         let Some(raft) = found.raft().cloned() else { return refuse("the group is starting") };
         match kind {
-            Some(Kind::Append) => Box::pin(append(raft, payload)),
+            Some(Kind::Append) => Box::pin(append(found, raft, payload)),
             Some(Kind::Vote) => Box::pin(vote(found, raft, payload, false)),
             Some(Kind::PreVote) => Box::pin(vote(found, raft, payload, true)),
             Some(Kind::Transfer) => Box::pin(transfer(found, raft, payload)),
@@ -250,11 +251,16 @@ impl Session {
     }
 }
 
-async fn append(raft: Raft, payload: Bytes) -> Served {
+async fn append(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
     let request = codec::decode_append(payload).map_err(|error| error.to_string())?;
+    // A leader that has committed nothing of its own may not know yet what those before it have.
+    let committed = request.leader_commit.filter(|id| request.vote.leader_id == id.leader_id).map(|id| id.index);
     // Nobody waits to hear that news of what is committed has arrived.
     let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
     let reply = raft.append_entries(request).await.map_err(|error| error.to_string())?;
+    if let Some(index) = committed.filter(|_| !matches!(reply, AppendEntriesResponse::HigherVote(_))) {
+        group.driver.set_leader_committed(LogIndex(index));
+    }
     Ok((Kind::AppendReply, codec::encode_append_reply(&reply), urgency))
 }
 

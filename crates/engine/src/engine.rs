@@ -3,6 +3,7 @@
 use crate::effect::{Effect, EffectBuf, Items};
 use crate::execute::Env;
 use crate::image::{Image, Loader};
+use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
 use crate::value::ValueRef;
 use crate::value::hash::FieldTable;
@@ -72,8 +73,8 @@ pub struct Engine {
     slots: Vec<RangeInclusive<u16>>,
 }
 
-/// Buckets of flushed tables that are freed per call: some ten microseconds.
-const RELEASE_BUCKETS: usize = 64;
+/// Steps of one slice of [`Engine::release_some`]: some tens of microseconds.
+const RELEASE_STEPS: usize = 256;
 
 impl Engine {
     /// With no keys.
@@ -236,10 +237,35 @@ impl Engine {
         self.keyspace.iter_slot(slot).take(count).map(|entry| entry.key().to_vec()).collect()
     }
 
-    /// Frees some of what FLUSHALL left behind; true if there is more. [`Engine::apply`] and [`Engine::expire_due`] call
-    /// it as well.
+    /// Frees a slice of what was removed, flushed or replaced, bounded in entries and bytes (see [`crate::keyspace::retired`]);
+    /// true if there is more. Whoever owns the engine calls it until there is not: nothing else frees what is large.
     pub fn release_some(&mut self) -> bool {
-        self.keyspace.release(RELEASE_BUCKETS)
+        self.keyspace.release(RELEASE_STEPS)
+    }
+
+    /// Whether [`Engine::release_some`] has something to free.
+    #[inline]
+    #[must_use]
+    pub fn has_retired(&self) -> bool {
+        self.keyspace.has_retired()
+    }
+
+    /// How much was freed in slices, and how much is still to be.
+    #[must_use]
+    pub fn freeing(&self) -> Freeing {
+        self.keyspace.freeing()
+    }
+
+    /// Gives up all data, time and figures: an engine as it was made, with the bound of memory and the slots as they are. What the data
+    /// took counts until [`Engine::release_some`] has freed it.
+    pub fn restart(&mut self) {
+        self.drop_image();
+        self.keyspace.restart();
+        self.loader = Loader::default();
+        self.watchers = Watchers::default();
+        self.stats = Stats::default();
+        self.newest_stamp = WallMs(0);
+        self.leaves_access_times = false;
     }
 }
 
@@ -418,7 +444,6 @@ impl Engine {
     /// the primary calls it between commands, with the open batch's stamp. Names have no bound that a turn could rest on, so
     /// it ends as well once they take [`EXPIRY_UNIT_BYTES_MAX`]: with the one that reaches it.
     pub fn expire_due(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
-        self.release_some();
         let bytes_end = effects.len() + EXPIRY_UNIT_BYTES_MAX;
         let removed = self.expire_keys(now, budget, bytes_end, effects);
         removed + self.expire_fields(now, budget - removed, bytes_end, effects)
@@ -461,6 +486,20 @@ impl Engine {
         }
         self.stats.expired_fields += removed as u64;
         removed
+    }
+
+    /// Whether the key, or a field of it, is alive at `from` and past its deadline at `to`.
+    #[must_use]
+    pub fn expires_between(&self, key: &Key<'_>, from: WallMs, to: WallMs) -> bool {
+        let of_fields = |entry: &Entry| entry.fields().is_some_and(|fields| fields.has_expired_between(from, to));
+        let found = self.keyspace.find(key).filter(|entry| !is_expired(entry, from));
+        found.is_some_and(|entry| is_expired(entry, to) || of_fields(entry))
+    }
+
+    /// Whether any key may be such a one.
+    #[must_use]
+    pub fn any_expires_between(&self, from: WallMs, to: WallMs) -> bool {
+        self.keyspace.any_ends_between(from, to)
     }
 
     /// The earliest deadline, to know when [`Engine::expire_due`] has something to do.

@@ -45,6 +45,7 @@ pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};
 pub use error::CommandError;
 pub use execute::{Env, Random};
 pub use image::{ImageError, ImageLost, ImageSum};
+pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key};
 pub use transaction::Session;
 pub use undo::Savepoint;

@@ -39,6 +39,13 @@ connection that said SYNC go. Names and values are bulk strings of at most 64 by
 value that is not known is an error, and the command is not run: it could have asked for a promise. So is an attribute in front of
 MULTI or of a command that is queued: the one in front of EXEC counts for the transaction.
 
+`CLIENT READS QUORUM` makes a primary's replies to this connection's reads rest on no clock: each waits until a quorum has answered heartbeats
+that were sent after the command arrived, and for the commit of what it depends on, in every mode; a write's waits for its commit.
+One round serves all reads that came before it; without a quorum they are answered CLUSTERDOWN after 500 ms. DEFAULT and RESET end
+that, no argument tells which holds, and flag `Q` in CLIENT LIST shows it. One command asks by the attribute `reads` with `quorum` or
+`default`. What a lease assumes of clocks, and so when this is wanted, is in the README's section on modes. Replicas are not asked in
+this way: a read of theirs that wants a quorum is redirected to the primary.
+
 ";
 
 /// A command as it is typed: `CONFIG GET`.

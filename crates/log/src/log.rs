@@ -400,6 +400,12 @@ impl GroupLog {
         let _ = self.shared.queue.push(Op::Committed { group: self.group.clone(), committed });
     }
 
+    /// Has the committed position stored though nothing else is written: what it names was shown to clients, and is not to be
+    /// missing after a restart. Costs a sync, unless it is stored already.
+    pub fn write_committed(&self) {
+        let _ = self.shared.queue.push(Op::WriteCommitted);
+    }
+
     /// Entries from the range's first on, at least one and about `bytes_max` bytes of payload, if the first is in memory.
     /// Empty if the range starts at the log's end. `None`: use [`GroupLog::read`].
     #[must_use]

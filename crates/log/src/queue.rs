@@ -50,6 +50,8 @@ pub(crate) enum Op {
         group: Arc<Group>,
         committed: Bytes,
     },
+    /// Stores the committed positions that wait to ride along.
+    WriteCommitted,
     Peer {
         node: NodeId,
         record: Bytes,
@@ -67,7 +69,7 @@ impl Op {
             Op::Vote { vote, .. } => vote.len(),
             Op::Peer { record, .. } => record.len(),
             Op::Committed { committed, .. } => committed.len(),
-            Op::Truncate { .. } | Op::Purge { .. } | Op::RotateKey { .. } => 0,
+            Op::Truncate { .. } | Op::Purge { .. } | Op::RotateKey { .. } | Op::WriteCommitted => 0,
         }
     }
 
@@ -79,7 +81,7 @@ impl Op {
             | Op::Vote { done, .. }
             | Op::Peer { done, .. }
             | Op::RotateKey { done } => Some(done),
-            Op::Committed { .. } => None,
+            Op::Committed { .. } | Op::WriteCommitted => None,
         }
     }
 }

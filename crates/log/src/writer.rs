@@ -7,8 +7,9 @@
 //! - Operations of all groups enter batches in queue order, so a vote never passes an append or the reverse.
 //! - Batch n+1 is written only after batch n is on stable storage. So at most one batch is not, the last: that is what a
 //!   power loss may tear.
-//! - Hence a committed position causes neither a sync nor an unsynced write of its own: the newest one per group
-//!   waits in memory and rides in the next batch that is written anyway, or is written on closing. It is a hint; losing
+//! - Hence a committed position causes neither a sync nor an unsynced write by itself: the newest one per group
+//!   waits in memory and rides in the next batch that is written anyway, or is written on closing, or, with a sync as
+//!   every batch, when a group's owner has shown clients what it names ([`crate::GroupLog::write_committed`]). It is a hint; losing
 //!   it costs a restarted replica a wait for its leader.
 //!
 //! After a failed write the writer writes nothing more: the failure is published first, then every callback, of that
@@ -135,12 +136,14 @@ impl Writer {
             let (key, record) = self.sealer.rotate();
             batch.put(key.family(), key.encode(), record);
         }
+        let mut writes_committed = false;
         for Queued { number, bytes, op } in ops {
             finish.bytes += bytes;
+            writes_committed |= matches!(op, Op::WriteCommitted);
             self.plan_op(&mut batch, &mut finish, number, &op);
             finish.dones.extend(op.into_done());
         }
-        if !batch.is_empty() {
+        if !batch.is_empty() || writes_committed {
             self.add_committed(&mut batch);
         }
         (batch, finish)
@@ -187,6 +190,8 @@ impl Writer {
             Op::Committed { group, committed } => {
                 self.pending_committed.insert(group.id, committed.clone());
             }
+            // Added to the batch once all operations are in it.
+            Op::WriteCommitted => {}
             Op::RotateKey { .. } => {
                 let (key, record) = self.sealer.rotate();
                 batch.put(key.family(), key.encode(), record);

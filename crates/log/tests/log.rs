@@ -332,6 +332,25 @@ fn a_committed_position_alone_costs_no_write_and_survives_closing() {
     assert_eq!(open(&disk).group(G).state().committed.unwrap(), "last");
 }
 
+/// What a replica has shown is stored though nothing else is written; once.
+#[test]
+fn a_committed_position_is_written_alone_if_that_is_asked_for() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk);
+    vote(&log.group(G), b"v").unwrap();
+    let before = disk.syncs();
+    log.group(G).write_committed();
+    log.group(G).save_committed("shown".into());
+    log.group(G).write_committed();
+    log.group(G).write_committed();
+    common::wait(|done| log.group(G).append(Vec::new(), done)).unwrap();
+    assert_eq!(disk.syncs(), before + 1);
+    assert_eq!(disk.unsynced(), 0, "what a power loss may tear is one batch at most");
+    // Killed: the log is not closed.
+    std::mem::forget(log);
+    assert_eq!(open(&disk).group(G).state().committed.unwrap(), "shown");
+}
+
 #[tokio::test]
 async fn the_queue_has_a_bound() {
     let disk = MemoryDisk::new();

@@ -289,6 +289,7 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_memory_clients_bytes", |s, _| s.shard.memory.clients as f64),
     gauge("fastness_memory_open_effects_bytes", |s, _| s.shard.memory.open_effects as f64),
     gauge("fastness_memory_snapshot_bytes", |s, _| s.shard.memory.image as f64),
+    gauge("fastness_lazyfree_pending_objects", |s, _| s.shard.freeing.pending_objects as f64),
     gauge("redis_memory_max_bytes", |s, _| s.figures.maxmemory as f64),
     gauge("redis_memory_fragmentation_ratio", |s, u| match s.shard.memory.total() { 0 => 0.0, used => u.resident_bytes as f64 / used as f64 }),
     counter("redis_commands_processed_total", |s, _| s.counters[0] as f64),

@@ -9,9 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_consensus::{GroupControl, GroupStatus};
+use fastness_consensus::{GroupControl, GroupStatus, Progress};
 use fastness_engine::{Digest, EngineOptions};
-use fastness_shard::{Batching, DigestError, ModeWish, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies};
+use fastness_shard::{
+    Batching, DigestError, FollowCopies, ModeWish, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies,
+};
 use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -55,6 +57,8 @@ pub trait GroupView: Send + Sync + 'static {
     fn stable_copies(&self, index: LogIndex) -> u64;
     /// Up to where this node's own disk holds it.
     fn flushed(&self) -> LogIndex;
+    /// Follows the two.
+    fn progress(&self) -> Progress;
 }
 
 impl GroupView for GroupControl {
@@ -68,6 +72,10 @@ impl GroupView for GroupControl {
 
     fn flushed(&self) -> LogIndex {
         GroupControl::flushed(self)
+    }
+
+    fn progress(&self) -> Progress {
+        GroupControl::progress(self)
     }
 }
 
@@ -244,5 +252,18 @@ impl StableCopies for Copies {
 
     fn local(&self, index: LogIndex) -> bool {
         self.group.flushed() >= index
+    }
+
+    fn follow(&self) -> Box<dyn FollowCopies> {
+        Box::new(Acknowledgements(self.group.progress()))
+    }
+}
+
+struct Acknowledgements(Progress);
+
+#[async_trait::async_trait(?Send)]
+impl FollowCopies for Acknowledgements {
+    async fn changed(&mut self) {
+        self.0.changed().await;
     }
 }

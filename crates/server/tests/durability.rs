@@ -216,3 +216,27 @@ fn in_sync_it_changes_nothing() {
     assert_eq!(client.ask(&["CLIENT", "DURABILITY", "SYNC"]), simple("OK"));
     assert_eq!(client.ask(&["SET", "k", "w"]), simple("OK"));
 }
+
+/// CLIENT READS and the attribute `reads`. Nobody answers heartbeats here, so what asks for a quorum is refused, and nothing else.
+#[test]
+fn reads_that_a_quorum_confirms() {
+    let door = open(Durability::Async);
+    let (mut client, mut other) = (door.connect(), door.connect());
+    let id = client.ask_text(&["CLIENT", "ID"]);
+    assert_eq!(client.ask(&["CLIENT", "READS"]), bulk("default"));
+    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
+    client.send_raw(&asking(&[("reads", "quorum")], &["GET", "k"]));
+    assert_eq!(client.receive(), error("CLUSTERDOWN The cluster is down"));
+    assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
+    assert_eq!(client.ask(&["client", "reads", "quorum"]), simple("OK"));
+    assert_eq!(client.ask(&["CLIENT", "READS"]), bulk("quorum"));
+    assert_eq!(field(&mut other, &id, "flags"), "Q");
+    assert_eq!(client.ask(&["GET", "k"]), error("CLUSTERDOWN The cluster is down"));
+    assert_eq!(client.ask(&["INCR", "n"]), Value::Integer(1), "its commit confirms it");
+    assert_eq!(client.ask(&["PING"]), simple("PONG"));
+    client.send_raw(&asking(&[("reads", "default")], &["GET", "k"]));
+    assert_eq!(client.receive(), bulk("v"));
+    assert_eq!(client.ask(&["RESET"]), simple("RESET"));
+    assert_eq!(client.ask(&["CLIENT", "READS"]), bulk("default"));
+    assert_eq!(client.ask_text(&["CLIENT", "READS", "lease"]), "-ERR syntax error");
+}

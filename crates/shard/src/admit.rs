@@ -15,7 +15,7 @@
 
 use fastness_types::{BootNs, Plant, Slot};
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Reads};
 use crate::door::Door;
 use crate::refusal::Refusal;
 use crate::session::SlotsSeen;
@@ -36,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) kept_gate: Option<bool>,
     /// Its reply is asked to wait for the commit.
     pub(crate) ask: Ask,
+    /// How it is confirmed, if it reads.
+    pub(crate) reads: Reads,
 }
 
 impl Request {
@@ -143,7 +145,8 @@ impl State {
         };
         let is_replica = matches!(self.role, SeenRole::Follower { .. });
         // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
-        let own_answer = request.readonly || (slot.is_none() && is_replica);
+        // A quorum confirms primaries alone.
+        let own_answer = request.reads == Reads::Default && (request.readonly || (slot.is_none() && is_replica));
         if own_answer && !request.writes {
             return match self.admit_committed_read() {
                 Err(Denied::Refused(Refusal::ClusterDown)) if self.lacks_primary(now.boot) => Err(Denied::NoPrimary),
@@ -180,6 +183,7 @@ impl State {
         match self.phase {
             Phase::Restoring => Err(Refusal::Loading.into()),
             Phase::Stopped(_) => Err(Refusal::ClusterDown.into()),
+            Phase::Serving if !self.served.is_open() => Err(Refusal::Loading.into()),
             Phase::Serving if self.is_clean() || Plant::DirtyReplica.is_on() => Ok(Standing::Replica),
             Phase::Serving => Err(Refusal::ClusterDown.into()),
         }

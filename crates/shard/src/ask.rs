@@ -46,6 +46,35 @@ impl Ask {
     }
 }
 
+/// How a primary knows, when it answers a read, that no other one has taken over: for a connection (CLIENT READS) or for one
+/// command (an attribute).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and go on while one is suspended.
+    #[default]
+    Default,
+    /// By a quorum that has answered heartbeats sent after the command arrived, which rests on no clock; the reply also waits for
+    /// the commit of what it depends on, in every mode. `confirm.rs` says how.
+    Quorum,
+}
+
+impl Reads {
+    /// As clients write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reads::Default => "default",
+            Reads::Quorum => "quorum",
+        }
+    }
+
+    /// The one of this name, in upper or lower case.
+    #[must_use]
+    pub fn named(word: &[u8]) -> Option<Reads> {
+        [Reads::Default, Reads::Quorum].into_iter().find(|reads| word.eq_ignore_ascii_case(reads.name().as_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +93,8 @@ mod tests {
         assert_eq!(Ask::named(b"SYNC"), Some(Ask::Sync));
         assert_eq!(Ask::named(b"default"), Some(Ask::Default));
         assert_eq!(Ask::named(b"async"), None);
+        assert_eq!(Reads::named(b"Quorum"), Some(Reads::Quorum));
+        assert_eq!(Reads::named(b"default"), Some(Reads::Default));
+        assert_eq!(Reads::named(b"lease"), None);
     }
 }

@@ -10,15 +10,18 @@
 //! durability   u8      the mode in force when the batch was closed (types::Durability)
 //! units        varint  how many heads follow
 //! unit heads   each:
-//!   kind       u8      1 write, 2 expiry, 3 mode
+//!   kind       u8      1 write, 2 expiry, 3 mode, 4 time, 5 setting
 //!   durability u8      0: the shard's mode; else the mode this write alone asked for. Of a mode unit: the new mode
 //!   flags      u8      bit 0: an idempotency record follows
 //!   delay      varint  ms from the batch's stamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
 //!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the wish that it fulfils;
-//!              without one it is 0
-//! effects      the units' effects, one after the other, as engine/src/effect.rs encodes them; a mode unit has none
+//!              without one it is 0. Of a setting unit: see below
+//! effects      the units' effects, one after the other, as engine/src/effect.rs encodes them; kinds 3 to 5 have none
 //! ```
+//!
+//! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the wish that
+//! it fulfils; u64 le, the value. Kinds 4 and 5 are written from [`fastness_types::FormatLevel::BOUNDS`] on.
 //!
 //! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own stamp, since a batch stays open for
 //! long when the log is slow, and applying must see the time that executing saw. Stamps do not run backwards within a
@@ -28,9 +31,12 @@
 //! Invariants: a decoded batch has been checked whole (heads, lengths, numbers) before its first unit is seen;
 //! decoding never panics and never allocates from a length that was read.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fastness_types::{Durability, Seq, WallMs};
 
+use crate::lag_bound::LagWish;
 use crate::mode::ModeWish;
 
 /// The version of a whole batch. Version 2 is a part of one: [`crate::fragment`].
@@ -39,6 +45,9 @@ pub(crate) const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 19;
 /// Bit 0 of a unit's flags.
 const HAS_RECORD: u8 = 1;
+/// Of a setting unit's record: its length, and the one setting that there is.
+const SETTING_BYTES: usize = 17;
+const LAG_BOUND: u8 = 1;
 
 /// What a unit is. The numbers are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +59,10 @@ pub enum UnitKind {
     Expiry = 2,
     /// The shard's durability mode changes.
     Mode = 3,
+    /// Nothing but its timestamp: keys have deadlines, and nobody writes.
+    Time = 4,
+    /// A setting of the shard changes.
+    Setting = 5,
 }
 
 impl UnitKind {
@@ -58,6 +71,8 @@ impl UnitKind {
             1 => Some(UnitKind::Write),
             2 => Some(UnitKind::Expiry),
             3 => Some(UnitKind::Mode),
+            4 => Some(UnitKind::Time),
+            5 => Some(UnitKind::Setting),
             _ => None,
         }
     }
@@ -110,6 +125,36 @@ impl UnitHead {
         let record = Some(wish.version.to_le_bytes().into());
         UnitHead { kind: UnitKind::Mode, durability: Some(wish.mode), stamp, length: 0, record }
     }
+
+    /// A timestamp alone.
+    pub(crate) fn of_time(stamp: WallMs) -> UnitHead {
+        UnitHead { kind: UnitKind::Time, durability: None, stamp, length: 0, record: None }
+    }
+}
+
+impl UnitHead {
+    /// A change of the bound of the durability lag.
+    pub(crate) fn of_lag_bound(wish: LagWish, stamp: WallMs) -> UnitHead {
+        let mut record = Vec::with_capacity(SETTING_BYTES);
+        record.push(LAG_BOUND);
+        record.extend_from_slice(&wish.version.to_le_bytes());
+        record.extend_from_slice(&(wish.bound.as_millis() as u64).to_le_bytes());
+        UnitHead { kind: UnitKind::Setting, durability: None, stamp, length: 0, record: Some(record.into()) }
+    }
+}
+
+/// What a setting unit's record says.
+fn read_setting(record: &[u8]) -> Result<LagWish, BatchError> {
+    let mut reader = Reader(record);
+    let setting = reader.byte()?;
+    if setting != LAG_BOUND {
+        return Err(BatchError::Unknown("setting", setting));
+    }
+    let (version, ms) = (reader.u64()?, reader.u64()?);
+    if !reader.0.is_empty() {
+        return Err(BatchError::Setting);
+    }
+    Ok(LagWish { bound: Duration::from_millis(ms), version })
 }
 
 impl Unit<'_> {
@@ -126,6 +171,8 @@ pub(crate) enum Run<'a> {
     Effects { stamp: WallMs, effects: &'a [u8] },
     /// The mode changes.
     Mode(ModeWish),
+    /// The bound of the durability lag changes.
+    LagBound(LagWish),
 }
 
 /// Why a payload is not a batch. Any of these in a committed entry stops the replica.
@@ -146,6 +193,12 @@ pub enum BatchError {
     /// A mode unit without a mode, with effects, or with a version that is no number.
     #[error("a mode unit in a batch is malformed")]
     Mode,
+    /// A time unit with anything but its timestamp.
+    #[error("a time unit in a batch is malformed")]
+    Time,
+    /// A setting unit with effects or a mode, or whose record is no setting.
+    #[error("a setting unit in a batch is malformed")]
+    Setting,
     /// Heads and effects do not add up.
     #[error("the lengths in a batch do not add up")]
     Length,
@@ -259,8 +312,13 @@ impl<'a> Batch<'a> {
             if let (UnitKind::Mode, Some(mode)) = (first.kind, first.durability) {
                 return Some(Run::Mode(ModeWish { mode, version: first.wish_version() }));
             }
+            // It was read before, when the batch was checked.
+            if let (UnitKind::Setting, Some(Ok(wish))) = (first.kind, first.record.map(read_setting)) {
+                return Some(Run::LagBound(wish));
+            }
+            let has_effects = |kind: UnitKind| !matches!(kind, UnitKind::Mode | UnitKind::Setting);
             let mut length = first.effects.len();
-            while let Some(unit) = units.next_if(|unit| unit.kind != UnitKind::Mode && unit.stamp == first.stamp) {
+            while let Some(unit) = units.next_if(|unit| has_effects(unit.kind) && unit.stamp == first.stamp) {
                 length += unit.effects.len();
             }
             let (effects, others) = rest.split_at_checked(length)?;
@@ -332,6 +390,15 @@ fn read_head<'a>(reader: &mut Reader<'a>) -> Result<HeadRef<'a>, BatchError> {
     };
     if kind == UnitKind::Mode && record.is_some_and(|version| version.len() != size_of::<u64>()) {
         return Err(BatchError::Mode);
+    }
+    if kind == UnitKind::Time && (durability.is_some() || length != 0 || record.is_some()) {
+        return Err(BatchError::Time);
+    }
+    if kind == UnitKind::Setting {
+        if durability.is_some() || length != 0 {
+            return Err(BatchError::Setting);
+        }
+        read_setting(record.ok_or(BatchError::Setting)?)?;
     }
     Ok(HeadRef { kind, durability, delay, length, record })
 }

@@ -195,3 +195,43 @@ proptest::proptest! {
         }
     }
 }
+
+/// Frozen: kinds of format level 2.
+#[test]
+fn a_time_unit_is_its_timestamp_alone() {
+    let at = WallMs(HEADER.stamp.0 + 300);
+    let bytes = encode(HEADER, &[UnitHead::of_time(at)], b"");
+    assert_eq!(&bytes[20..], [4, 0, 0, 0xac, 2, 0], "frozen");
+    assert_eq!(Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(), [Run::Effects { stamp: at, effects: b"" }]);
+    let wrong = [
+        UnitHead { durability: Some(Durability::Sync), ..UnitHead::of_time(at) },
+        UnitHead { record: Some(Box::default()), ..UnitHead::of_time(at) },
+        UnitHead { length: 1, ..UnitHead::of_time(at) },
+    ];
+    for unit in wrong {
+        let effects = vec![b'x'; unit.length];
+        assert_eq!(Batch::decode(&encode(HEADER, &[unit], &effects)), Err(BatchError::Time));
+    }
+}
+
+#[test]
+fn a_setting_unit_names_setting_wish_and_value() {
+    let wish = LagWish { bound: Duration::from_millis(0x0506), version: 0x0304 };
+    let units = [head(UnitKind::Write, 1), UnitHead::of_lag_bound(wish, HEADER.stamp), head(UnitKind::Write, 1)];
+    let bytes = encode(HEADER, &units, b"ab");
+    assert_eq!(&bytes[25..48], [5, 0, 1, 0, 0, 17, 1, 4, 3, 0, 0, 0, 0, 0, 0, 6, 5, 0, 0, 0, 0, 0, 0], "frozen");
+    assert_eq!(
+        Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(),
+        [
+            Run::Effects { stamp: HEADER.stamp, effects: b"a" },
+            Run::LagBound(wish),
+            Run::Effects { stamp: HEADER.stamp, effects: b"b" },
+        ]
+    );
+    let of = |record: &[u8]| UnitHead { record: Some(record.into()), ..UnitHead::of_lag_bound(wish, HEADER.stamp) };
+    let check = |unit: UnitHead| Batch::decode(&encode(HEADER, &[unit], b"")).map(|batch| batch.unit_count);
+    assert_eq!(check(of(&[2; 17])), Err(BatchError::Unknown("setting", 2)));
+    assert_eq!(check(of(&[1; 18])), Err(BatchError::Setting));
+    assert_eq!(check(of(&[1; 16])), Err(BatchError::Truncated));
+    assert_eq!(check(UnitHead { record: None, ..of(&[]) }), Err(BatchError::Setting));
+}

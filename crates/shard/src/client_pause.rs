@@ -85,6 +85,12 @@ impl State {
 }
 
 impl Shard {
+    /// CLIENT PAUSE, as [`crate::ShardView::pause_clients`].
+    pub fn pause_clients(&self, span: Duration, kind: PauseKind) {
+        let now = self.inner.clock.boot();
+        self.inner.state.borrow_mut().client_pause.begin(now, span, kind);
+    }
+
     /// Resolves when no pause runs: a command that waits for [`crate::WaitsFor::Pause`] may be tried again.
     pub fn unpaused(&self) -> impl Future<Output = ()> + 'static {
         unpaused(self.inner.clone())

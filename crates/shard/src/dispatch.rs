@@ -7,10 +7,10 @@ use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, Sessi
 use fastness_engine::transaction::{Exec, Queued};
 use fastness_engine::{Env, Key, Savepoint};
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{Durability, Plant, Seq, limits, slot_of};
+use fastness_types::{BootNs, Durability, Plant, Seq, limits, slot_of};
 
 use crate::admit::{Denied, Request, Standing};
-use crate::ask::Ask;
+use crate::ask::{Ask, Reads};
 use crate::batch::UnitKind;
 use crate::door::{Call, Door, DoorOutcome, ShardView};
 use crate::lag::GateState;
@@ -32,7 +32,7 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     door: &mut dyn Door,
 ) -> Outcome {
-    let Call { args, at, first, ask } = call;
+    let Call { args, at, first, ask, reads } = call;
     if args.is_empty() {
         return Outcome::REPLY;
     }
@@ -49,7 +49,7 @@ pub(crate) fn run(
         out.error(format!("ERR Command '{}' not allowed inside a transaction", spec.name));
         return Outcome::REPLY;
     }
-    if ask.is_some()
+    if (ask.is_some() || reads.is_some())
         && (matches!(spec.run, Run::Session(SessionCommand::Multi)) || (session.data.in_multi() && is_queued(spec)))
     {
         session.data.fail();
@@ -65,9 +65,10 @@ pub(crate) fn run(
     let mut state = inner.state.borrow_mut();
     let now = Now { wall: state.stamp(at), ..at };
     let ask = ask.unwrap_or(session.ask);
+    let reads = reads.unwrap_or(session.reads);
     let mode = state.mode.in_force();
     state.count_memory();
-    let mut turn = Turn { inner, state: &mut state, session, now, out, door, ask, mode };
+    let mut turn = Turn { inner, state: &mut state, session, now, out, door, ask, reads, mode };
     if turn.session.data.in_multi() && is_queued(spec) {
         return turn.queue(spec, args);
     }
@@ -99,6 +100,8 @@ struct Turn<'a> {
     door: &'a mut dyn Door,
     /// What the command asks for, or else its connection.
     ask: Ask,
+    /// The same of how a read is confirmed.
+    reads: Reads,
     /// In force.
     mode: Durability,
 }
@@ -137,8 +140,15 @@ impl Turn<'_> {
                 self.reply(wrote, |turn| turn.depends_on(spec, args, first))
             }
             Standing::Replica | Standing::Free => {
+                let shows_data = standing == Standing::Replica || self::shows_data(spec);
+                if shows_data && self.state.is_uncertain(self.inner, spec, args, self.now.boot) {
+                    return self.deny(Refusal::CutOff.into());
+                }
+                if shows_data {
+                    self.state.show(self.inner);
+                }
                 self.execute_reading(spec, args);
-                if shows_data(spec) { self.show_everything() } else { Outcome::REPLY }
+                if self::shows_data(spec) { self.show_everything() } else { Outcome::REPLY }
             }
         }
     }
@@ -193,7 +203,16 @@ impl Turn<'_> {
             _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
         };
         let (writes, whole, readonly) = (spec.flags.has(Flags::WRITE), is_whole(spec), self.session.data.readonly);
-        Request { slots, writes, whole, readonly, has_long_key, kept_gate: self.session.kept_gate, ask: self.ask }
+        Request {
+            slots,
+            writes,
+            whole,
+            readonly,
+            has_long_key,
+            kept_gate: self.session.kept_gate,
+            ask: self.ask,
+            reads: self.reads,
+        }
     }
 
     fn deny(&mut self, denied: Denied) -> Outcome {
@@ -237,11 +256,11 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
         state.engine.leave_access_times(self.session.no_touch);
-        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so time stands
-        // still for reads where the log has seen it last, as on a replica.
+        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so for reads it
+        // is the time that has committed, as on a replica.
         let paused = state.client_pause.is_running(self.now.boot);
         let mut env = Env {
-            now: if paused && !is_free(spec) { state.engine.newest_stamp() } else { self.now.wall },
+            now: if paused && !is_free(spec) { state.committed_time.stamp } else { self.now.wall },
             may_write: !paused,
             random: &mut state.random,
             reply: self.out,
@@ -323,6 +342,10 @@ impl Turn<'_> {
     /// The outcome of what a primary ran.
     #[inline]
     fn reply(&mut self, wrote: bool, depends_on: impl FnOnce(&Self) -> Seq) -> Outcome {
+        if self.reads == Reads::Quorum {
+            let seq = if wrote { self.staged() } else { depends_on(self) };
+            return self.confirm(wrote, seq);
+        }
         let durability = self.durability();
         let leader = self.state.leader.as_ref().expect("admitted as primary");
         let (tenure, committed) = (leader.tenure, leader.committed);
@@ -341,7 +364,28 @@ impl Turn<'_> {
         if durability != self.mode {
             self.await_commit(seq);
         }
-        Outcome::Reply { hold: Some(Hold { tenure, seq, durability, wrote }), wrote }
+        Outcome::Reply { hold: Some(Hold { tenure, seq, durability, wrote, arrived: BootNs(0) }), wrote }
+    }
+
+    fn staged(&self) -> Seq {
+        self.state.leader.as_ref().map_or(Seq(0), |leader| leader.stage.last_staged())
+    }
+
+    /// The outcome of a reply that waits for the commit of `seq`, and a read's for a quorum too.
+    #[cold]
+    fn confirm(&mut self, wrote: bool, seq: Seq) -> Outcome {
+        let leader = self.state.leader.as_mut().expect("admitted as primary");
+        let (tenure, committed) = (leader.tenure, leader.committed);
+        if wrote {
+            self.session.written = Some(WrittenAt { tenure, seq });
+        } else if leader.confirming.want(self.now.boot) {
+            self.inner.work.notify_one();
+        }
+        if seq > committed && self.mode != Durability::Sync {
+            self.await_commit(seq);
+        }
+        let arrived = if wrote { BootNs(0) } else { self.now.boot };
+        Outcome::Reply { hold: Some(Hold { tenure, seq, durability: Durability::Sync, wrote, arrived }), wrote }
     }
 
     /// What the command's reply goes by.
@@ -466,6 +510,7 @@ impl Turn<'_> {
                 has_long_key: false,
                 kept_gate: self.session.kept_gate,
                 ask: self.ask,
+                reads: self.reads,
             };
             match self.state.admit(request, self.now, self.door) {
                 Ok(admitted) => standing = admitted,
@@ -504,6 +549,16 @@ impl Turn<'_> {
 
     /// Runs a transaction as one unit.
     fn exec_queue(&mut self, standing: Standing, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
+        let is_uncertain = |queued: &Queued| {
+            let shows_data = matches!(queued.spec.run, Run::Data(_)) && !is_free(queued.spec);
+            shows_data && self.state.is_uncertain(self.inner, queued.spec, queued.args(), self.now.boot)
+        };
+        if standing != Standing::Primary && queue.iter().any(is_uncertain) {
+            return self.deny(Refusal::CutOff.into());
+        }
+        if standing == Standing::Replica {
+            self.state.show(self.inner);
+        }
         let unit = (standing == Standing::Primary).then(|| self.begin_unit());
         self.out.array(queue.len());
         let mut shows_keys = facts.whole;
@@ -587,9 +642,7 @@ impl Turn<'_> {
     /// The outcome of a reply that may have seen any effect: in `sync` it waits for everything staged.
     fn show_everything(&mut self) -> Outcome {
         match &self.state.leader {
-            Some(_) => {
-                self.reply(false, |turn| turn.state.leader.as_ref().map_or(Seq(0), |leader| leader.stage.last_staged()))
-            }
+            Some(_) => self.reply(false, Turn::staged),
             None => Outcome::REPLY,
         }
     }

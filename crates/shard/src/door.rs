@@ -8,7 +8,7 @@ use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{NodeId, Slot};
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Reads};
 use crate::client_pause::PauseKind;
 use crate::info::ShardInfo;
 use crate::session::Session;
@@ -46,6 +46,7 @@ pub struct Call<'a> {
     pub(crate) at: Now,
     pub(crate) first: Option<Key<'a>>,
     pub(crate) ask: Option<Ask>,
+    pub(crate) reads: Option<Reads>,
 }
 
 impl<'a> Call<'a> {
@@ -60,6 +61,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn with_ask(mut self, ask: Option<Ask>) -> Call<'a> {
         self.ask = ask;
+        self
+    }
+
+    /// The same, of how a read is confirmed.
+    #[must_use]
+    pub fn with_reads(mut self, reads: Option<Reads>) -> Call<'a> {
+        self.reads = reads;
         self
     }
 }
@@ -131,5 +139,6 @@ impl ShardView<'_> {
         session.data.readonly = false;
         session.no_touch = false;
         session.ask = Ask::Default;
+        session.reads = Reads::Default;
     }
 }

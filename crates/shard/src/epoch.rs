@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Role};
-use fastness_types::{LogIndex, Plant, Seq};
+use fastness_types::{FormatLevel, LogIndex, Plant, Seq};
 
+use crate::confirm::Confirming;
 use crate::dirty::DirtyKeys;
 use crate::outcome::Tenure;
 use crate::release::WaitQueue;
@@ -72,6 +73,7 @@ impl State {
             stage: Stage::new(epoch, log_seq.next(), &self.batching),
             dirty: DirtyKeys::new(),
             waiting: WaitQueue::new(log_seq.next()),
+            confirming: Confirming::default(),
             committed: log_seq,
             base: LogIndex(self.applied.0 - log_seq.0),
             moved: Vec::new(),
@@ -89,6 +91,21 @@ impl State {
         self.engine.advance_stamp(now.wall);
         self.engine.end_unit(leader.stage.last_staged());
         self.mode.stage(wish);
+    }
+
+    /// The same of the bound of the durability lag, once every member understands it.
+    pub(crate) fn follow_lag_wish(&mut self, handle: &GroupHandle, now: Now) {
+        let Some(wish) = self.lag_bound.unstaged() else { return };
+        let now = Now { wall: self.stamp(now), ..now };
+        let may_stage = self.draining.is_none() && now.trusted && handle.format() >= FormatLevel::BOUNDS;
+        let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else { return };
+        let bound_ms = wish.bound.as_millis() as u64;
+        tracing::info!(shard = self.shard.0, bound_ms, version = wish.version, "durability-max-lag is staged");
+        leader.stage.stage_lag_bound(wish, now);
+        self.engine.advance_stamp(now.wall);
+        self.engine.end_unit(leader.stage.last_staged());
+        self.lag_bound.stage(wish);
+        self.gate.set_bound(self.lag_bound.in_force());
     }
 
     /// Ends the tenure without undoing: nothing is open.
@@ -143,6 +160,8 @@ impl State {
         if by_records {
             self.counters.undone_by_records += 1;
             self.mode.unstage();
+            self.lag_bound.unstage();
+            self.gate.set_bound(self.lag_bound.in_force());
             self.snapshots.begin_anew();
             self.undo_took = self.clock.boot().since(began);
         } else {
@@ -175,6 +194,7 @@ impl State {
             leader.waiting.wake_all();
         }
         self.phase = Phase::Stopped(reason);
+        self.waits.end_all();
     }
 
     /// Index of the next entry to be taken from the log.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastness_consensus::ClockCheck;
 use fastness_consensus::handle::LoopStalls;
+use fastness_engine::Freeing;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 use crate::lag::GateInfo;
@@ -48,6 +49,8 @@ pub struct ShardInfo {
     pub durability: Durability,
     /// The version of the newest wish for a mode that has committed here; 0: none.
     pub mode_version: u64,
+    /// The version of the newest wish for `durability-max-lag` that has committed here; 0: none.
+    pub max_lag_version: u64,
     /// Age of the oldest effect that has not committed.
     pub lag: Duration,
     /// The longest such age seen at a commit.
@@ -72,6 +75,8 @@ pub struct ShardInfo {
     pub open_bytes: usize,
     /// What is in use and counts against `maxmemory`.
     pub memory: MemoryUse,
+    /// What has been removed and is freed a little at a time.
+    pub freeing: Freeing,
     /// Batches committed by this replica as primary.
     pub batches: u64,
     /// Units in them.
@@ -96,6 +101,8 @@ pub struct ShardInfo {
     pub unknown_replies: u64,
     /// Replies that waited for a commit since their clients ask for it, in a mode that does not.
     pub asked: u64,
+    /// Timestamps that were staged alone, since keys have deadlines and nobody wrote.
+    pub time_units: u64,
     /// Restores from the log, the one at the start included.
     pub restores: u64,
     /// Commands that waited since the lease had lapsed and no other primary was known; a pipeline counts once.

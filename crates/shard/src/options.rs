@@ -115,6 +115,15 @@ pub trait StableCopies {
     fn replicas(&self, index: LogIndex) -> u64;
     /// Whether this node's own disk does.
     fn local(&self, index: LogIndex) -> bool;
+    /// Follows what the two answer for an entry of the log.
+    fn follow(&self) -> Box<dyn FollowCopies>;
+}
+
+/// Tells that [`StableCopies`] may answer something else.
+#[async_trait::async_trait(?Send)]
+pub trait FollowCopies {
+    /// Resolves after the next acknowledgement since the last call. May be dropped and called again.
+    async fn changed(&mut self);
 }
 
 /// A set of slots.

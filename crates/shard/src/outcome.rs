@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastness_types::{Durability, Seq};
+use fastness_types::{BootNs, Durability, Seq};
 
 /// What [`crate::Shard::run`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Hold {
     /// What it goes by: the mode in force when the command ran, or `Sync` if its client asked for that.
     pub(crate) durability: Durability,
     pub(crate) wrote: bool,
+    /// When a read's command arrived that waits for a quorum (`confirm.rs`); 0: it does not.
+    pub(crate) arrived: BootNs,
 }
 
 impl Hold {

@@ -13,6 +13,10 @@ pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
 /// `async`: the log is so far behind that another acknowledged write could be lost outside of the promised window.
 pub const LAGGING: &str =
     "CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up";
+/// A replica that hears no primary is asked for what may have expired meanwhile. Clients that know clusters look for another node
+/// and try again, which is what helps.
+pub const CUT_OFF: &str =
+    "CLUSTERDOWN This replica hears no primary, and the time to live of what was asked for may be over";
 /// `disabled`: a client asks that its replies wait for their commit.
 pub const NOT_DURABLE: &str = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
 
@@ -32,6 +36,8 @@ pub enum Refusal {
     ClusterDown,
     /// `async`: the durability lag has reached its bound. Reads go on.
     Lagging,
+    /// A replica hears no primary, and cannot know whether a key has expired.
+    CutOff,
     /// Nobody is known to serve the slot.
     SlotNotServed,
     /// The data is being restored from the log.
@@ -60,6 +66,7 @@ impl Refusal {
             Refusal::Moved { slot, address } => format!("MOVED {} {address}", slot.0),
             Refusal::ClusterDown => CLUSTER_DOWN.into(),
             Refusal::Lagging => LAGGING.into(),
+            Refusal::CutOff => CUT_OFF.into(),
             Refusal::SlotNotServed => "CLUSTERDOWN Hash slot not served".into(),
             Refusal::Loading => "LOADING Valkey is loading the dataset in memory".into(),
             Refusal::ReadOnly => "READONLY You can't write against a read only replica.".into(),
@@ -86,6 +93,7 @@ impl Refusal {
                 | Refusal::Moved { .. }
                 | Refusal::ClusterDown
                 | Refusal::Lagging
+                | Refusal::CutOff
                 | Refusal::SlotNotServed
         )
     }

@@ -51,15 +51,20 @@ pub(crate) struct WaitQueue {
     for_commit: VecDeque<Vec<Rc<Waiter>>>,
     /// Replies that leave earlier if lease and lag are well again.
     for_health: VecDeque<Vec<Rc<Waiter>>>,
+    /// Reads that wait for a quorum, and for commits besides.
+    for_quorum: Vec<Rc<Waiter>>,
 }
 
 impl WaitQueue {
     /// Nobody waits; the next batch to commit is `first`.
     pub(crate) fn new(first: Seq) -> WaitQueue {
-        WaitQueue { first, for_commit: VecDeque::new(), for_health: VecDeque::new() }
+        WaitQueue { first, for_commit: VecDeque::new(), for_health: VecDeque::new(), for_quorum: Vec::new() }
     }
 
     fn add(&mut self, hold: Hold, waiter: Rc<Waiter>) {
+        if hold.arrived != BootNs(0) {
+            return self.for_quorum.push(waiter);
+        }
         let queue = if hold.durability == Durability::Sync { &mut self.for_commit } else { &mut self.for_health };
         let place = hold.seq.0.saturating_sub(self.first.0) as usize;
         if queue.len() <= place {
@@ -81,6 +86,12 @@ impl WaitQueue {
     pub(crate) fn wake_all(&mut self) {
         self.for_commit.drain(..).flatten().for_each(|waiter| waiter.wake());
         self.wake_early();
+        self.wake_confirming();
+    }
+
+    /// Wakes those who wait for a quorum.
+    pub(crate) fn wake_confirming(&mut self) {
+        self.for_quorum.drain(..).for_each(|waiter| waiter.wake());
     }
 
     /// Wakes those whose replies need not wait for their commit. The others would look in vain at every turn.
@@ -121,6 +132,11 @@ impl State {
     /// Whether a reply may leave now; `now` is a fresh reading of the boot clock.
     pub(crate) fn may_leave(&self, hold: Hold, now: BootNs) -> Leave {
         match &self.leader {
+            Some(leader) if leader.tenure == hold.tenure && hold.arrived != BootNs(0) => {
+                leader.may_leave_confirmed(hold, now)
+            }
+            // Its tenure has ended: nobody has confirmed it, and it may run again.
+            _ if hold.arrived != BootNs(0) => Leave::Unknown,
             Some(leader) if leader.tenure == hold.tenure => {
                 let in_bound = |leader: &Leader| self.gate.allows(leader.stage.oldest_open(), now);
                 let acts_early = match hold.durability {

@@ -20,8 +20,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::{Batch, BatchError, Run};
 use crate::fragment::Part;
+use crate::lag_bound::LagWish;
 use crate::loading::Loading;
-use crate::state::{Phase, State, new_engine};
+use crate::state::{Phase, State};
+use crate::time::CommittedTime;
 
 /// Why this replica stops.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,9 @@ pub(crate) enum Fatal {
     #[error("entry {index:?}: {error}")]
     Apply { index: LogIndex, error: ApplyError },
 }
+
+/// What an entry takes in the log beside its batch, bytes, about: an idle shard's log is of nothing else.
+const ENTRY_BYTES: usize = 96;
 
 /// What an entry did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +81,7 @@ pub(crate) fn chain(before: u64, entry: &Committed) -> u64 {
 impl State {
     /// Gives up memory for the log's.
     pub(crate) fn restart_from_log(&mut self) {
-        let maxmemory = self.engine.maxmemory();
-        self.engine = new_engine(self.engine_options, &self.slots);
-        self.engine.set_maxmemory(maxmemory);
+        self.engine.restart();
         self.generation += 1;
         fail_point!("shard::restore");
         self.applied = LogIndex(0);
@@ -87,7 +90,10 @@ impl State {
         self.log_epoch = Epoch::default();
         self.log_seq = Seq(0);
         self.log_checksum = 0;
+        self.committed_time = CommittedTime::default();
         self.mode.restart();
+        self.lag_bound.restart();
+        self.gate.set_bound(self.lag_bound.in_force());
         self.snapshots.restart();
         self.phase = Phase::Restoring;
         self.loading = Loading::new(self.clock.boot(), self.clock.wall());
@@ -120,6 +126,9 @@ impl State {
             return Ok(Step::Done);
         }
         self.applied = index;
+        if !own {
+            self.committed_time.advance(self.engine.newest_stamp(), now);
+        }
         if own && let EntryPayload::Batch(_) = entry.payload {
             self.snapshot_sees_commit(self.log_seq);
         }
@@ -133,7 +142,7 @@ impl State {
             EntryPayload::Blank | EntryPayload::Membership => 0,
         };
         self.log_checksum = chain(self.log_checksum, entry);
-        self.snapshots.count(bytes);
+        self.snapshots.count(ENTRY_BYTES + bytes);
         if self.phase == Phase::Restoring {
             self.loading.read_entry(bytes);
         }
@@ -187,8 +196,13 @@ impl State {
         self.engine.forget_undo(seq);
         debug_assert_eq!(leader.index_of(seq), index, "batches follow one another");
         self.lag.record(batch.opened, now);
+        self.committed_time.advance(batch.stamp, now);
         if let Some(mode) = batch.mode {
             self.mode.commit(mode);
+        }
+        if let Some(wish) = batch.lag_bound {
+            self.lag_bound.commit(wish);
+            self.gate.set_bound(self.lag_bound.in_force());
         }
         self.counters.batches += 1;
         self.counters.units += batch.units as u64;
@@ -209,6 +223,7 @@ impl State {
         for run in batch.runs() {
             match run {
                 Run::Mode(mode) => self.mode.commit(mode),
+                Run::LagBound(wish) => self.commit_lag_bound(wish),
                 Run::Effects { stamp, effects } => {
                     self.engine.apply(stamp, effects).map_err(|error| Fatal::Apply { index, error })?;
                 }
@@ -217,6 +232,11 @@ impl State {
         self.engine.advance_stamp(batch.header.stamp);
         self.counters.batches_applied += 1;
         Ok(true)
+    }
+
+    pub(crate) fn commit_lag_bound(&mut self, wish: LagWish) {
+        self.lag_bound.commit(wish);
+        self.gate.set_bound(self.lag_bound.in_force());
     }
 
     /// An entry of this primary's epoch that is no batch stands between its batches.

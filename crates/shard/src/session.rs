@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 
 use fastness_types::{BootNs, Slot};
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Reads};
 use crate::outcome::WrittenAt;
 use crate::release::Waiter;
 use crate::shard::Inner;
@@ -31,6 +31,8 @@ pub struct Session {
     pub(crate) no_touch: bool,
     /// CLIENT DURABILITY.
     pub(crate) ask: Ask,
+    /// How its reads are confirmed.
+    pub(crate) reads: Reads,
     pub(crate) waiter: Rc<Waiter>,
     pub(crate) shard: Weak<Inner>,
 }
@@ -144,6 +146,17 @@ impl Session {
     /// CLIENT DURABILITY SYNC and DEFAULT, for the commands that follow.
     pub fn set_ask(&mut self, ask: Ask) {
         self.ask = ask;
+    }
+
+    /// CLIENT READS: how its reads are confirmed.
+    #[must_use]
+    pub fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    /// See [`Session::reads`].
+    pub fn set_reads(&mut self, reads: Reads) {
+        self.reads = reads;
     }
 
     /// Number of watched keys.

@@ -12,9 +12,10 @@ use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
 use tokio::sync::Notify;
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Reads};
 use crate::door::{Call, Door};
 use crate::info::ShardInfo;
+use crate::lag_bound::LagWish;
 use crate::memory::{ClientShare, MemoryUse};
 use crate::mode::ModeWish;
 use crate::options::{Pause, ShardOptions, StableCopies};
@@ -112,6 +113,7 @@ impl Shard {
             kept_gate: None,
             no_touch: false,
             ask: Ask::Default,
+            reads: Reads::Default,
             waiter: Rc::new(Waiter::default()),
             shard: Rc::downgrade(&self.inner),
         }
@@ -128,7 +130,7 @@ impl Shard {
     /// together may share it, if nothing is awaited between them.
     #[must_use]
     pub fn call<'a>(&self, args: Args<'a>, at: Now) -> Call<'a> {
-        Call { args, at, first: None, ask: None }
+        Call { args, at, first: None, ask: None, reads: None }
     }
 
     /// Runs one command of one session. The reply is appended to `out`. Never waits.
@@ -259,11 +261,28 @@ impl Shard {
         (state.mode.in_force(), state.mode.version())
     }
 
-    /// The durability lag at which `async` refuses writes (`durability-max-lag`).
+    /// The durability lag at which `async` refuses writes, as this node's config has it: it counts until the log says
+    /// something ([`Shard::set_max_lag_wish`]).
     pub fn set_max_lag(&self, bound: Duration) {
-        if self.inner.state.borrow_mut().gate.set_bound(bound) {
+        self.set_max_lag_wish(LagWish { bound, version: 0 });
+    }
+
+    /// The bound that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an older
+    /// wish. [`Shard::max_lag`] tells what has committed.
+    pub fn set_max_lag_wish(&self, wish: LagWish) {
+        let mut state = self.inner.state.borrow_mut();
+        if state.lag_bound.wish(wish) {
+            let bound = state.lag_bound.in_force();
+            state.gate.set_bound(bound);
             self.inner.work.notify_one();
         }
+    }
+
+    /// The bound in force, and the version of the newest wish that has committed here (0: none).
+    #[must_use]
+    pub fn max_lag(&self) -> (Duration, u64) {
+        let state = self.inner.state.borrow();
+        (state.lag_bound.in_force(), state.lag_bound.version())
     }
 
     fn is_busy(&self) -> bool {

@@ -25,6 +25,7 @@ use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{BootNs, Durability, Epoch, FormatLevel, LogIndex, NodeId, Plant, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
 
+use crate::lag_bound::LagWish;
 use crate::mode::ModeWish;
 use crate::outcome::Tenure;
 use crate::shard::Inner;
@@ -97,6 +98,10 @@ struct Head {
     stamp: u64,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// What a snapshot ends with: where in the log it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tail {
@@ -110,6 +115,11 @@ pub(crate) struct Tail {
     durability: Option<String>,
     #[serde(default)]
     durability_version: u64,
+    /// The bound of the durability lag that the log says, and its version; absent: it says none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_lag_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    max_lag_version: u64,
     /// 16 hexadecimal digits.
     pub(crate) log_checksum: String,
     pub(crate) keys: u64,
@@ -361,7 +371,7 @@ impl State {
 
     /// Of the newest entry that memory holds; keys and digest are the image's.
     fn tail(&self) -> Tail {
-        let mode = self.mode.committed();
+        let (mode, bound) = (self.mode.committed(), self.lag_bound.committed());
         Tail {
             index: self.applied.0,
             term: self.log_epoch.term,
@@ -369,6 +379,8 @@ impl State {
             sequence: self.log_seq.0,
             durability: mode.map(|wish| wish.mode.name().to_owned()),
             durability_version: mode.map_or(0, |wish| wish.version),
+            max_lag_ms: bound.map(|wish| wish.bound.as_millis() as u64),
+            max_lag_version: bound.map_or(0, |wish| wish.version),
             log_checksum: format!("{:016x}", self.log_checksum),
             keys: 0,
             digest: String::new(),
@@ -387,6 +399,10 @@ impl State {
             let mode: Durability = mode.parse().map_err(|error| format!("durability: {error}"))?;
             self.mode.commit(ModeWish { mode, version: tail.durability_version });
         }
+        if let Some(ms) = tail.max_lag_ms {
+            self.commit_lag_bound(LagWish { bound: Duration::from_millis(ms), version: tail.max_lag_version });
+        }
+        self.committed_time.advance(self.engine.newest_stamp(), self.clock.boot());
         self.applied = LogIndex(tail.index);
         self.walked = self.applied;
         self.fragments.clear();

@@ -17,11 +17,12 @@ use bytes::Bytes;
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, Proposal};
 use fastness_engine::EffectBuf;
-use fastness_types::{BootNs, Durability, Epoch, FormatLevel, Plant, Seq};
+use fastness_types::{BootNs, Durability, Epoch, FormatLevel, Plant, Seq, WallMs};
 
 use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
 use crate::dirty::DirtyKeys;
 use crate::fragment::{self, Cut};
+use crate::lag_bound::LagWish;
 use crate::mode::ModeWish;
 use crate::options::Batching;
 use crate::state::Now;
@@ -52,6 +53,10 @@ pub(crate) struct Batched {
     pub(crate) writes: usize,
     /// The last mode unit in it.
     pub(crate) mode: Option<ModeWish>,
+    /// The last bound of the durability lag in it.
+    pub(crate) lag_bound: Option<LagWish>,
+    /// Of its last unit.
+    pub(crate) stamp: WallMs,
 }
 
 /// The payload of a sealed batch, or what of it has not left.
@@ -110,6 +115,7 @@ pub(crate) struct Stage {
     /// Writes in it whose clients wait for its commit: in `sync` all.
     writes: usize,
     mode: Option<ModeWish>,
+    lag_bound: Option<LagWish>,
     sealed: VecDeque<(Batched, Payload)>,
     in_flight: VecDeque<InFlight>,
     /// Bytes of effects in `sealed` and `in_flight`.
@@ -152,6 +158,7 @@ impl Stage {
             opened: BootNs(0),
             writes: 0,
             mode: None,
+            lag_bound: None,
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
             closed_bytes: 0,
@@ -379,6 +386,7 @@ impl Stage {
         let Some(first) = self.heads.first() else { return };
         let seq = self.open_seq;
         let header = BatchHeader { seq, stamp: first.stamp, durability };
+        let stamp = self.heads.last().map_or(first.stamp, |last| last.stamp);
         let bytes = self.effects.len();
         let (payload, payload_bytes, entry_bytes) = match self.cut.take() {
             Some((first, _)) => {
@@ -403,6 +411,8 @@ impl Stage {
             units: self.heads.len(),
             writes: self.writes,
             mode: self.mode,
+            lag_bound: self.lag_bound,
+            stamp,
         };
         self.closed_bytes += batched.bytes;
         self.closed_payload_bytes += batched.payload_bytes;
@@ -418,6 +428,7 @@ impl Stage {
         }
         self.writes = 0;
         self.mode = None;
+        self.lag_bound = None;
         self.hurry = false;
         self.awaited = false;
     }
@@ -472,6 +483,19 @@ impl Stage {
         self.at_release = self.writes;
         self.flight = now.since(self.closed_at);
         Some(batch)
+    }
+
+    /// Stages a timestamp alone.
+    pub(crate) fn stage_time(&mut self, now: Now) {
+        self.push(UnitHead::of_time(now.wall), now);
+    }
+
+    /// Stages a change of the lag's bound. Its batch waits for nothing.
+    pub(crate) fn stage_lag_bound(&mut self, wish: LagWish, now: Now) {
+        self.seal_cut();
+        self.lag_bound = Some(wish);
+        self.push(UnitHead::of_lag_bound(wish, now.wall), now);
+        self.hurry();
     }
 
     /// Stages a change of the mode. Its batch waits for nothing.

@@ -18,18 +18,23 @@ use rand::{RngCore, SeedableRng};
 
 use crate::batch::UnitKind;
 use crate::client_pause::ClientPause;
+use crate::confirm::Confirming;
 use crate::dirty::DirtyKeys;
 use crate::fragment::Fragments;
 use crate::info::{ShardInfo, Standing};
 use crate::lag::{Lag, LagGate};
+use crate::lag_bound::LagBound;
 use crate::loading::Loading;
 use crate::mode::Mode;
 use crate::options::{Batching, ShardOptions, SlotSet};
 use crate::outcome::Tenure;
 use crate::release::{EndedTenures, WaitQueue};
+use crate::served::Served;
 use crate::session::Session;
 use crate::snapshot::Snapshots;
 use crate::stage::Stage;
+use crate::time::CommittedTime;
+use crate::wait::Waits;
 
 /// How old the reading is that [`Plant::StaleClock`] takes for a fresh one.
 const PLANTED_STALENESS_NS: u64 = 3_000_000_000;
@@ -69,6 +74,7 @@ pub(crate) struct Leader {
     pub(crate) stage: Stage,
     pub(crate) dirty: DirtyKeys,
     pub(crate) waiting: WaitQueue,
+    pub(crate) confirming: Confirming,
     /// Everything up to this has committed.
     pub(crate) committed: Seq,
     /// Index of the entry before the epoch's first batch: batch `n` stands at `base + n` while no other entry of the
@@ -119,6 +125,8 @@ pub(crate) struct Counters {
     pub(crate) unknown_replies: u64,
     /// Replies that wait for their commit since their clients ask for it, in a mode that does not.
     pub(crate) asked: u64,
+    /// Timestamps staged alone.
+    pub(crate) time_units: u64,
     pub(crate) restores: u64,
     /// Commands that waited for a primary, each pipeline once, and those that were refused after it.
     pub(crate) lease_waits: u64,
@@ -159,9 +167,13 @@ pub(crate) struct State {
     /// The epoch of the newest applied entry, and its newest batch.
     pub(crate) log_epoch: Epoch,
     pub(crate) log_seq: Seq,
+    pub(crate) committed_time: CommittedTime,
+    /// What READONLY clients are shown after a start.
+    pub(crate) served: Served,
     /// Of all entries up to `applied`: replicas that applied the same log have the same.
     pub(crate) log_checksum: u64,
     pub(crate) mode: Mode,
+    pub(crate) lag_bound: LagBound,
     pub(crate) snapshots: Snapshots,
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
@@ -173,6 +185,8 @@ pub(crate) struct State {
     pub(crate) client_pause: ClientPause,
     /// What all connections hold, bytes.
     pub(crate) clients: Rc<Cell<u64>>,
+    /// Clients in WAIT and WAITAOF.
+    pub(crate) waits: Waits,
     pub(crate) counters: Counters,
     pub(crate) random: Choices,
     /// Given to commands that may not write; stays empty.
@@ -221,8 +235,11 @@ impl State {
             jumped_to: LogIndex(0),
             log_epoch: Epoch::default(),
             log_seq: Seq(0),
+            committed_time: CommittedTime::default(),
+            served: Served::new(options.clock.boot()),
             log_checksum: 0,
             mode: Mode::new(options.wish),
+            lag_bound: LagBound::new(options.max_lag),
             snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
             lag: Lag::default(),
             gate: LagGate::new(options.max_lag),
@@ -231,6 +248,7 @@ impl State {
             draining: None,
             client_pause: ClientPause::default(),
             clients: Rc::default(),
+            waits: Waits::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             random: Choices(SmallRng::seed_from_u64(options.random_seed)),
             no_effects: EffectBuf::new(),
@@ -309,6 +327,7 @@ impl State {
             epoch: leader.map_or(self.log_epoch, |leader| leader.epoch),
             durability: self.mode.in_force(),
             mode_version: self.mode.version(),
+            max_lag_version: self.lag_bound.version(),
             lag: self.lag.now(self.oldest_open(), now.boot),
             lag_longest: self.lag.longest(),
             gate: self.gate.info(),
@@ -320,6 +339,7 @@ impl State {
             committed_seq: leader.map_or(Seq(0), |leader| leader.committed),
             open_batches: leader.map_or(0, |leader| leader.stage.open_batches()),
             memory: self.memory(),
+            freeing: self.engine.freeing(),
             open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
             batches: self.counters.batches,
             units: self.counters.units,
@@ -333,6 +353,7 @@ impl State {
             undone_units: self.counters.undone_units,
             unknown_replies: self.counters.unknown_replies,
             asked: self.counters.asked,
+            time_units: self.counters.time_units,
             restores: self.counters.restores,
             lease_waits: self.counters.lease_waits,
             lease_waits_refused: self.counters.lease_waits_refused,

@@ -4,11 +4,13 @@
 //! 2. the log: entries committed since the last turn, in slices (commits are checked off and replies released on a
 //!    primary, entries applied on a replica, memory restored)
 //! 3. a tenure begins, if it can, and the wished mode is staged, if the log has another
-//! 4. keys past their time are removed (primary)
+//! 4. keys past their time are removed, or time alone is staged (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
 //! 7. a snapshot is cut, or a slice of one written
 //! 8. what consensus wants to know: applied position, readiness, drained
+//! 9. memory is freed for a moment, if there is any to free; another turn follows while there is more
+//! 10. clients in WAIT are answered
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
@@ -30,6 +32,7 @@ use fastness_engine::command;
 use fastness_types::{BootNs, Durability, LogIndex, Plant, limits};
 
 use crate::batch::UnitKind;
+use crate::options::FollowCopies;
 use crate::restore::{Fatal, Step};
 use crate::shard::Inner;
 use crate::snapshot;
@@ -55,6 +58,8 @@ pub(crate) async fn run(inner: Rc<Inner>) {
     // The gate's is seconds away while all is well: kept apart, it is not replaced by each batch's.
     inner.handle.name_work(command_name);
     let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
+    // Only while somebody waits for acknowledgements.
+    let mut copies: Option<Box<dyn FollowCopies>> = None;
     loop {
         inner.handle.report_turn();
         let stopped = inner.state.borrow_mut().see_role(&inner.handle);
@@ -67,8 +72,15 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             Err(fatal) => return stop(&inner, fatal.to_string().into()),
         };
         let wait = inner.state.borrow_mut().finish_turn(&inner, behind);
-        if behind {
+        if behind || wait.frees {
             tokio::task::yield_now().await;
+            continue;
+        }
+        if !wait.follows_copies {
+            copies = None;
+        } else if copies.is_none() {
+            copies = Some(inner.copies.follow());
+            // What was acknowledged before is looked at once more.
             continue;
         }
         alarm.set(&inner, wait.work);
@@ -79,6 +91,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             () = inner.handle.changed() => {}
             () = inner.work.notified() => {}
             () = alarm.rings() => {}
+            () = acknowledged(&mut copies) => {}
             () = gate_alarm.rings() => {}
         }
     }
@@ -90,6 +103,18 @@ struct Waits {
     work: Option<Duration>,
     /// For the lag gate.
     gate: Option<Duration>,
+    /// There is memory to be freed: not at all.
+    frees: bool,
+    /// Acknowledgements of replicas wake the loop.
+    follows_copies: bool,
+}
+
+/// Resolves after an acknowledgement, if these are followed.
+async fn acknowledged(copies: &mut Option<Box<dyn FollowCopies>>) {
+    match copies {
+        Some(copies) => copies.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The next point in time at which the loop has something to do. A pause costs system calls, so one that rings early
@@ -204,15 +229,27 @@ impl State {
             leader.stage.follow_format(inner.handle.format());
         }
         self.follow_wish(now);
+        self.follow_lag_wish(&inner.handle, now);
         let expiry = self.expire(now);
+        let time = self.keep_time(inner, now);
         let close = self.close_batch(inner, now.boot);
         let gate = self.look_at_lag(now.boot);
         let snapshot = if behind { None } else { self.follow_snapshot(inner, now.boot) };
+        let opening = self.open_reads(inner, now.boot);
+        let served = self.tell_served(inner, now.boot);
         self.report(inner);
         self.wake(inner, now.boot);
         // A reading serves for a moment, so the turn that news of the clock leads to may still go by the one before.
         let clock = (matches!(self.role, SeenRole::Leader { .. }) && !now.trusted).then_some(CLOCK_LOOK_EVERY);
-        Waits { work: [expiry, close, snapshot, clock].into_iter().flatten().min(), gate }
+        let frees = self.free();
+        let confirm = self.confirm_reads(inner, now.boot);
+        let copies = self.look_at_waits(inner, now.boot);
+        Waits {
+            work: [expiry, time, close, snapshot, clock, copies, opening, served, confirm].into_iter().flatten().min(),
+            gate,
+            frees,
+            follows_copies: self.waits.follow_copies(),
+        }
     }
 
     fn see_drain(&mut self, inner: &Inner, now: Now) {

@@ -6,8 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use fastness_shard::{Batching, GateState, Leave, Outcome, WaitsFor};
-use fastness_types::Durability;
+use fastness_shard::{Batching, GateState, LagWish, Leave, Outcome, WaitsFor};
+use fastness_types::{Durability, FormatLevel};
 use support::{Client, Setup, World, script};
 
 const OK: &str = "+OK\r\n";
@@ -203,5 +203,65 @@ fn an_answer_of_the_gate_is_not_kept_beyond_the_byte_bound() {
         let accepted = (0..10).take_while(|_| client.run(&format!("SET a {value}")).text == OK).count();
         assert!((1..=3).contains(&accepted), "{accepted}");
         client.expect("SET a 1", LAGGING);
+    });
+}
+
+/// Found D18, and schedule 49: the bound belongs to the shard's log. A lower one acts when it is staged, a higher one when it has committed, and a
+/// failover falls back to no node's config.
+#[test]
+fn the_bound_of_the_lag_is_the_logs() {
+    script(async {
+        let snapshots = std::rc::Rc::new(support::MemorySnapshots::default());
+        let setup = Setup { snapshots: Some(snapshots.clone()), ..Setup::mode(Durability::Async) };
+        let (world, mut client) = lagging(setup).await;
+        let bound = |world: &World| (world.shard.max_lag().0.as_secs(), world.shard.max_lag().1);
+        let wish =
+            |world: &World, bound, version| world.shard.set_max_lag_wish(LagWish { bound: seconds(bound), version });
+        assert_eq!(bound(&world), (10, 0));
+        world.advance(seconds(4)).await;
+        client.expect("SET a 2", OK);
+        world.driver.set_format(FormatLevel::BASE);
+        wish(&world, 2, 1);
+        world.settle().await;
+        assert_eq!(bound(&world), (10, 0), "a member would not understand it");
+        world.driver.set_format(FormatLevel::BOUNDS);
+        world.settle().await;
+        assert_eq!(bound(&world), (2, 0), "staged");
+        client.expect("SET a 3", LAGGING);
+        world.commit_all().await;
+        assert_eq!(bound(&world), (2, 1));
+        assert_eq!(world.shard.info().max_lag_version, 1);
+        client.expect("SET a 4", OK);
+        world.shard.set_max_lag(seconds(60));
+        assert_eq!(bound(&world), (2, 1), "a node's config counts no longer");
+        world.shard.snapshot();
+        for _ in 0..20 {
+            world.advance(Duration::from_millis(20)).await;
+            world.commit_all().await;
+        }
+        assert_eq!(snapshots.finished.borrow().len(), 1);
+
+        wish(&world, 60, 2);
+        world.settle().await;
+        assert_eq!(bound(&world), (2, 1), "higher, and only staged");
+        world.lose_to_other(2).await;
+        assert_eq!(bound(&world), (2, 1), "it was undone");
+        // Another node, whose config says something else: from the log, and from a snapshot.
+        let other = Setup { max_lag: seconds(300), ..Setup::mode(Durability::Async) };
+        let replica = World::start_on(other, world.log.clone(), world.clock.clone());
+        replica.settle().await;
+        assert_eq!(bound(&replica), (2, 1));
+        let at = *snapshots.finished.borrow().keys().next().unwrap();
+        world.log.purged.store(at.0, std::sync::atomic::Ordering::Relaxed);
+        let other = Setup { max_lag: seconds(300), snapshots: Some(snapshots), ..Setup::mode(Durability::Async) };
+        let restored = World::start_on(other, world.log.clone(), world.clock.clone());
+        for _ in 0..20 {
+            restored.settle().await;
+        }
+        assert_eq!(bound(&restored), (2, 1));
+        // The next primary stages what is wished still.
+        world.lead(3).await;
+        world.commit_all().await;
+        assert_eq!(bound(&world), (60, 2));
     });
 }

@@ -4,9 +4,13 @@
 
 mod support;
 
+use fastness_consensus::handle::EntryPayload;
+use fastness_engine::EffectBuf;
+use fastness_engine::effect::Effect;
 use fastness_shard::Batching;
-use fastness_types::Durability;
-use support::{Setup, World, script};
+use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
+use fastness_types::{Clock, Durability, Epoch, Seq};
+use support::{OTHER, Setup, World, script};
 
 const OK: &str = "+OK\r\n";
 const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
@@ -106,5 +110,136 @@ fn queued_commands_and_watched_keys_are_told() {
         assert_eq!(client.session.queued_bytes(), 0);
         client.run("EXEC");
         assert_eq!(client.session.held_bytes(), 0);
+    });
+}
+
+const KEYS: usize = 40_000;
+
+/// Keys that take some megabytes, all of them committed.
+async fn fill(world: &World) {
+    let mut client = world.client();
+    for i in 0..KEYS {
+        assert_eq!(client.run(&format!("SET key{i} value{i}")).text, OK);
+    }
+    let fields: Vec<String> = (0..KEYS).map(|i| format!("f{i} v")).collect();
+    assert_eq!(client.run(&format!("HSET hash {}", fields.join(" "))).text, format!(":{KEYS}\r\n"));
+    client.run("SETRANGE text 4000000 x");
+    world.advance(Batching::default().async_age).await;
+    world.commit_all().await;
+}
+
+/// Found B5: only writes freed memory, and at `maxmemory` none was admitted.
+#[test]
+fn flushed_memory_is_freed_though_nobody_writes() {
+    for durability in [Durability::Async, Durability::Sync] {
+        script(async move {
+            let world = World::primary(Setup::mode(durability)).await;
+            let empty = world.shard.memory().total();
+            fill(&world).await;
+            let used = world.shard.memory().total();
+            world.shard.with_engine(|engine| engine.set_maxmemory(empty + (used - empty) / 4));
+            let mut client = world.client();
+            assert_eq!(client.run("SET a 1").text, OOM);
+            assert_eq!(client.run("FLUSHALL").text, OK);
+            assert_eq!(client.run("SET a 1").text, OOM, "it may have to come back");
+            world.advance(Batching::default().async_age).await;
+            world.commit_all().await;
+            world.settle().await;
+            assert_eq!(world.shard.info().freeing.pending_objects, 0);
+            assert!(world.shard.info().freeing.freed_objects >= KEYS as u64);
+            assert_eq!(world.shard.memory().total(), empty);
+            assert_eq!(client.run("SET a 1").text, OK);
+        });
+    }
+}
+
+/// Found B5, and schedule 48: what was removed counts while it may have to come back, and is gone once the removal has
+/// committed, on a shard that is idle otherwise.
+#[test]
+fn a_removed_hash_is_freed_once_its_removal_has_committed() {
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async)).await;
+        fill(&world).await;
+        let used = world.shard.memory().total();
+        world.shard.with_engine(|engine| engine.set_maxmemory(used - 1_000));
+        let mut client = world.client();
+        assert_eq!(client.run("DEL hash").text, ":1\r\n");
+        world.settle().await;
+        assert_eq!(client.run("SET a 1").text, OOM, "the removal may be undone");
+        assert!(world.shard.memory().undo > 1_000_000, "undo records hold it: {:?}", world.shard.memory());
+        world.advance(Batching::default().async_age).await;
+        world.commit_all().await;
+        world.settle().await;
+        assert_eq!(world.shard.info().freeing.pending_objects, 0);
+        assert!(world.shard.memory().total() < used - 1_000_000, "{:?}", world.shard.memory());
+        assert_eq!(client.run("SET a 1").text, OK);
+    });
+}
+
+/// The work of one turn has a bound, and each turn gives way to whoever else is ready.
+#[test]
+fn a_turn_frees_a_bounded_part() {
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async)).await;
+        fill(&world).await;
+        world.client().run("FLUSHALL");
+        world.advance(Batching::default().async_age).await;
+        let mut slices = world.shard.info().freeing.slices;
+        world.take();
+        let flush = world.pending.borrow_mut().pop_front().unwrap();
+        world.log.append(flush.epoch, EntryPayload::Batch(flush.payload));
+        world.driver.advance_committed(world.log.last());
+        let mut turns = 0;
+        while world.shard.info().freeing.pending_objects > 0 || turns == 0 {
+            tokio::task::yield_now().await;
+            let now = world.shard.info().freeing.slices;
+            assert!(now - slices <= 64, "{} slices in one turn", now - slices);
+            turns += usize::from(now > slices);
+            slices = now;
+        }
+        assert!(turns >= 3, "{turns}");
+    });
+}
+
+/// A replica frees by itself as well, and so does a former primary whose memory was given up for a restore.
+#[test]
+fn replicas_and_restores_free_memory_too() {
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async).undo_bytes(0)).await;
+        let empty = world.shard.memory().total();
+        fill(&world).await;
+        let used = world.shard.memory().total();
+        world.client().run("SET undone 1");
+        world.lose_to_other(2).await;
+        for _ in 0..20 {
+            world.settle().await;
+        }
+        let info = world.shard.info();
+        assert_eq!((info.undone, info.undone_by_records, info.restoring), (1, 0, false));
+        assert_eq!(info.freeing.pending_objects, 0);
+        assert_eq!(world.shard.memory().total(), used, "the old memory is given back");
+
+        let other = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
+        other.settle().await;
+        for _ in 0..20 {
+            other.settle().await;
+        }
+        assert_eq!(other.shard.memory().data, used);
+        let mut effects = EffectBuf::new();
+        effects.push(&Effect::FlushAll);
+        let unit = UnitHead {
+            kind: UnitKind::Write,
+            durability: None,
+            stamp: world.clock.wall(),
+            length: effects.len(),
+            record: None,
+        };
+        let header = BatchHeader { seq: Seq(1), stamp: world.clock.wall(), durability: Durability::Async };
+        let payload = encode(header, &[unit], effects.bytes());
+        world.log.append(Epoch { term: 2, node: OTHER }, EntryPayload::Batch(payload));
+        other.driver.advance_committed(world.log.last());
+        other.settle().await;
+        assert_eq!(other.shard.info().freeing.pending_objects, 0);
+        assert_eq!(other.shard.memory().total(), empty);
     });
 }

@@ -11,7 +11,7 @@ use fastness_consensus::handle::{EntryPayload, Role};
 use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
 use fastness_shard::{Batching, DigestError, Leave, Outcome, Standing, WaitAnswer};
 use fastness_types::{BootNs, Clock, Durability, Epoch, LogIndex, Seq, WallMs, limits};
-use support::{OTHER, Setup, World, script};
+use support::{Client, OTHER, Setup, World, script};
 
 const DOWN: &str = "-CLUSTERDOWN The cluster is down\r\n";
 
@@ -52,6 +52,7 @@ fn a_replica_goes_by_the_logs_time() {
         client.run("SET a 1 PX 100");
         world.commit_all().await;
         let replica = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
+        replica.hear();
         replica.settle().await;
         let mut reader = replica.client().readonly();
         world.pause_process(Duration::from_millis(500));
@@ -547,15 +548,74 @@ fn wait_counts_stable_copies() {
         assert!(!one.is_finished());
         assert_eq!(world.take(), 1, "who waits does not wait for the batch's age");
         world.commit_all().await;
-        world.copies.replicas.replace(vec![LogIndex(3), LogIndex(2)]);
-        world.advance(Duration::from_millis(10)).await;
+        world.acknowledge(&[3, 2]).await;
         assert!(one.is_finished());
         assert_eq!(one.await.unwrap(), WaitAnswer::Replicas(1));
         world.copies.local.replace(LogIndex(3));
-        world.advance(Duration::from_millis(10)).await;
+        world.acknowledge(&[3, 2]).await;
         assert!(!both.is_finished());
         world.advance(Duration::from_secs(1)).await;
         assert_eq!(both.await.unwrap(), WaitAnswer::LocalAndReplicas(1, 1), "the time-out's answer is what is there");
+    });
+}
+
+/// Found C10: each client looked at the replicas' positions every 5 ms.
+#[test]
+fn a_thousand_clients_in_wait_cost_as_much_as_one() {
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async)).await;
+        world.acknowledge(&[2, 2]).await;
+        let mut clients: Vec<Client> = (0..1_000).map(|_| world.client()).collect();
+        let idle: Vec<_> = clients.iter_mut().map(|client| world.wait(client, "WAIT 9 0")).collect();
+        world.settle().await;
+        world.copies.looks.set(0);
+        for _ in 0..100 {
+            world.advance(Duration::from_millis(100)).await;
+        }
+        assert!(world.copies.looks.get() <= 100, "{} looks in 10 s", world.copies.looks.get());
+        assert!(idle.iter().all(|wait| !wait.is_finished()));
+        idle.iter().for_each(|wait| wait.abort());
+
+        // With writes of their own: woken by what they wait for, and looked at once each.
+        clients.iter_mut().for_each(|client| client.expect("SET a 1", "+OK\r\n"));
+        let written: Vec<_> = clients.iter_mut().map(|client| world.wait(client, "WAIT 1 0")).collect();
+        world.settle().await;
+        world.commit_all().await;
+        world.copies.looks.set(0);
+        for _ in 0..100 {
+            world.advance(Duration::from_millis(100)).await;
+        }
+        assert!(world.copies.looks.get() <= 5, "{} looks though nothing was acknowledged", world.copies.looks.get());
+        world.acknowledge(&[3, 2]).await;
+        assert!(world.copies.looks.get() <= 1_100, "{} looks", world.copies.looks.get());
+        for wait in written {
+            assert_eq!(wait.await.unwrap(), WaitAnswer::Replicas(1));
+        }
+    });
+}
+
+/// One timer for all: the shard sleeps until the earliest of their ends.
+#[test]
+fn waits_end_at_their_own_times() {
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async)).await;
+        let mut client = world.client();
+        client.expect("SET a 1", "+OK\r\n");
+        let spans = [300, 100, 200];
+        let began = world.clock_boot();
+        let waits = spans.map(|ms| world.wait(&mut client, &format!("WAIT 1 {ms}")));
+        let for_ever = world.wait(&mut client, "WAIT 1 0");
+        world.settle().await;
+        for passed in [99, 100, 199, 200, 300] {
+            world.advance(Duration::from_millis(passed) - world.clock_boot().since(began)).await;
+            for (wait, ends) in waits.iter().zip(spans) {
+                assert_eq!(wait.is_finished(), ends <= passed, "{ends} after {passed}");
+            }
+        }
+        assert!(!for_ever.is_finished());
+        for wait in waits {
+            assert_eq!(wait.await.unwrap(), WaitAnswer::Replicas(0));
+        }
     });
 }
 

@@ -252,9 +252,9 @@ fn one_is_cut_after_so_much_log() {
             commit_all(&world).await;
         }
         write_out(&world).await;
-        // After 1 KB, 1 KB more, and then as much as there was: 1, 2, 4 and so on.
+        // After 1 KB, 1 KB more, and then as much as there was; what an entry takes beside its batch counts, too.
         let info = world.shard.info().snapshot;
-        assert!((3..=6).contains(&info.written), "{info:?}");
+        assert!((3..=10).contains(&info.written), "{info:?}");
         assert!(info.bytes >= 2_000 && info.log_bytes < info.bytes + 1_000, "{info:?}");
     });
 }

@@ -29,6 +29,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::Moved { slot: Slot(7), address: "host:1".into() },
         Refusal::ClusterDown,
         Refusal::Lagging,
+        Refusal::CutOff,
         Refusal::SlotNotServed,
         Refusal::Loading,
         Refusal::ReadOnly,
@@ -44,6 +45,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::Moved { .. }
             | Refusal::ClusterDown
             | Refusal::Lagging
+            | Refusal::CutOff
             | Refusal::SlotNotServed
             | Refusal::Loading
             | Refusal::ReadOnly

@@ -59,6 +59,8 @@ pub const PEER_HANDSHAKES_MAX: usize = 64;
 pub const PEER_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
 /// Connections of nodes and administrators to one port, handshakes included; a further one is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 512;
+/// How long a read waits for a quorum to confirm its primary (`CLIENT READS QUORUM`): then it is answered CLUSTERDOWN.
+pub const READ_CONFIRM_MAX: Duration = Duration::from_millis(500);
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
 /// How long the loop of a replica that leads may not turn (`loop-stall-max`): at it the lease is closed for the term and an

@@ -39,6 +39,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::door("client|no-evict", "(ON|OFF)", "Keeps this connection when clients use too much memory.", Door::ClientNoEvict),
     Command::door("client|no-touch", "(ON|OFF)", "Lets this connection's commands leave access times alone.", Door::ClientNoTouch),
     Command::door("client|pause", "<timeout> [WRITE|ALL]", "Lets commands of clients wait, those that write or all.", Door::ClientPause),
+    Command::door("client|reads", "[QUORUM|DEFAULT]", "Tells, or chooses, whether a quorum confirms this connection's reads.", Door::ClientReads),
     Command::door("client|reply", "(ON|OFF|SKIP)", "Chooses whether this connection gets replies.", Door::ClientReply),
     Command::door("client|setinfo", "(LIB-NAME <name>|LIB-VER <version>)", "Names the client library of this connection.", Door::ClientSetinfo),
     Command::door("client|setname", "<name>", "Names this connection.", Door::ClientSetname),

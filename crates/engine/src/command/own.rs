@@ -18,11 +18,13 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[rustfmt::skip]
 const OWN: &[Facts] = &[
     fact("client|durability", Connection, -2, f::NOSCRIPT | f::LOADING | f::STALE | f::NO_MULTI | f::ALLOW_BUSY, c::SLOW | c::CONNECTION, &[], &[], VERSION),
+    fact("client|reads", Connection, -2, f::NOSCRIPT | f::LOADING | f::STALE | f::NO_MULTI | f::ALLOW_BUSY, c::SLOW | c::CONNECTION, &[], &[], VERSION),
 ];
 
 #[rustfmt::skip]
 const OWN_ARGUMENTS: &[(&str, &[Argument])] = &[
     ("client|durability", &[arg("wait-for", Oneof).optional().of(&[arg("sync", PureToken).token("SYNC"), arg("default", PureToken).token("DEFAULT")])]),
+    ("client|reads", &[arg("confirmed-by", Oneof).optional().of(&[arg("quorum", PureToken).token("QUORUM"), arg("default", PureToken).token("DEFAULT")])]),
 ];
 
 /// Whether this is a command of our own.

@@ -56,6 +56,7 @@ pub enum DoorCommand {
     Auth,
     ClientCapa,
     ClientDurability,
+    ClientReads,
     ClientGetname,
     ClientGetredir,
     ClientId,

@@ -158,6 +158,16 @@ impl Deadlines {
         run
     }
 
+    /// Frees the lowest run of an index that nobody reads any more; false if that was the last.
+    pub(super) fn drop_first_run(&mut self) -> bool {
+        if let Some((bound, run)) = self.runs.first_key_value() {
+            let (bound, len) = (*bound, run.len());
+            self.drop_run(bound);
+            self.len -= len;
+        }
+        !self.runs.is_empty()
+    }
+
     /// Takes the run behind this one in, if both are short.
     fn join_next(&mut self, bound: Mark, len: usize) {
         let Some((&next, run)) = self.runs.range((Excluded(bound), Unbounded)).next() else { return };

@@ -33,7 +33,7 @@ use super::memory::size_class;
 use crate::value::hash::{FieldTable, Flat};
 use crate::value::{Object, ValueRef};
 use fastness_types::WallMs;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -439,6 +439,27 @@ impl Entry {
             self.write_value(new, value);
         }
         Ok(())
+    }
+
+    /// Frees up to `bytes` from the end of a text inside the entry that nobody reads any more.
+    pub fn shorten_text(&mut self, bytes: usize) {
+        if !is_inline(self.kind()) {
+            return;
+        }
+        let (old, key_len) = (self.shape(), self.key_len());
+        let left = (old.used - old.value).saturating_sub(bytes);
+        let new = Shape::new(self.kind(), key_len, left);
+        let (old_size, new_size) = (size_class(old.used), size_class(new.used));
+        // SAFETY: the allocation has the size of its shape, and the new one, which is not 0, holds all up to `new.used`: the
+        // header with the shorter length, the key and what is left of the value.
+        unsafe {
+            self.write_u32(8, left as u32);
+            if new_size != old_size {
+                let raw = realloc(self.ptr.as_ptr(), layout(old_size), new_size);
+                let Some(ptr) = NonNull::new(raw) else { handle_alloc_error(layout(new_size)) };
+                self.ptr = ptr;
+            }
+        }
     }
 
     /// Takes the object out and leaves the integer 0, which has the same size.

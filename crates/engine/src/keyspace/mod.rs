@@ -6,6 +6,7 @@
 //! - [`deadlines`]: the keys with a deadline, earliest first.
 //! - [`hashes`]: changes of hashes, fields and their deadlines.
 //! - [`undo`]: what changes destroy and may have to bring back.
+//! - [`retired`]: what is to be freed, a slice at a time.
 //! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
 //!
 //! Nothing here knows commands, effects or clocks. What an operation does depends on its arguments and the data
@@ -17,6 +18,7 @@ pub mod deadlines;
 pub mod entry;
 pub mod hashes;
 pub mod memory;
+pub mod retired;
 pub mod slots;
 pub mod table;
 pub mod undo;
@@ -25,6 +27,8 @@ pub mod undo;
 mod entry_tests;
 #[cfg(test)]
 mod hashes_tests;
+#[cfg(test)]
+mod retired_tests;
 #[cfg(test)]
 mod slots_tests;
 #[cfg(test)]

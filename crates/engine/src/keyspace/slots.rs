@@ -3,6 +3,7 @@
 use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
+use super::retired::{Budget, Freeing, Retired, TEXT_PART};
 use super::table::Table;
 use super::undo::{Flushed, Keeper, overwrite};
 use crate::execute::Random;
@@ -59,8 +60,6 @@ const DUE_HASH_BITS: u32 = 50;
 const CURSOR_SLOT_BITS: u32 = 14;
 /// See [`Keyspace`].
 pub(super) type Groups = [u64; SLOTS / GROUP];
-/// Room for entries that are to be freed, which is kept when there are none.
-const RETIRED_KEPT: usize = 4_096;
 
 /// Every key of one replica.
 ///
@@ -86,12 +85,8 @@ pub struct Keyspace {
     fields_due: Deadlines,
     account: Account,
     pub(super) undo: Keeper,
-    /// Flushed tables that are freed a little at a time.
-    retired: Vec<Box<[Table]>>,
-    /// The same of large hashes.
-    retired_fields: Vec<Table>,
-    /// The same of entries that were held to be undone.
-    retired_entries: Vec<Entry>,
+    /// What is freed a little at a time.
+    retired: Retired,
 }
 
 fn empty_slots() -> Box<[Table]> {
@@ -153,9 +148,7 @@ impl Keyspace {
             fields_due: Deadlines::default(),
             account,
             undo: None,
-            retired: Vec::new(),
-            retired_fields: Vec::new(),
-            retired_entries: Vec::new(),
+            retired: Retired::default(),
         }
     }
 
@@ -284,11 +277,12 @@ impl Keyspace {
         };
         let old = entry.deadline();
         let new = expiry.after(old);
-        if entry.fields().is_some() {
+        let bytes_before = entry.heap_bytes();
+        // What takes long to free is taken out whole.
+        if entry.fields().is_some() || bytes_before > TEXT_PART {
             self.unlink(key);
             return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
         }
-        let bytes_before = entry.heap_bytes();
         overwrite(&mut self.undo, entry, value(old.is_some()), new, seconds(now));
         let bytes_after = entry.heap_bytes();
         self.recount(bytes_before, bytes_after);
@@ -339,7 +333,7 @@ impl Keyspace {
         self.recount(old.0, new.0);
         self.reschedule(&place, old.1, new.1);
         self.reschedule_fields(&place, old.2, new.2);
-        retire_fields(gone, &mut self.retired_fields, &mut self.account);
+        self.retired.push(gone, &mut self.account);
     }
 
     /// Takes a key out. What it held is the caller's, also to be left to [`super::undo`].
@@ -353,12 +347,12 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Removes a key. A large hash is freed by [`Keyspace::release`], a little at a time.
+    /// Removes a key. A large hash or text is freed by [`Keyspace::release`], a little at a time.
     pub fn unlink(&mut self, key: &Key<'_>) {
         let Some(entry) = self.remove(key) else { return };
         match &mut self.undo {
             Some(undo) => undo.moved(entry),
-            None => retire_fields(entry, &mut self.retired_fields, &mut self.account),
+            None => self.retired.push(entry, &mut self.account),
         }
     }
 
@@ -522,22 +516,17 @@ impl Keyspace {
             fields_due: std::mem::take(&mut self.fields_due),
         };
         let tables = std::mem::replace(&mut self.slots, empty_slots());
+        let lent = if lend {
+            Some(tables)
+        } else {
+            flushed.tables = Some(tables);
+            None
+        };
         match &mut self.undo {
-            Some(undo) if lend => {
-                undo.flushed(flushed);
-                Some(tables)
-            }
-            Some(undo) => {
-                flushed.tables = Some(tables);
-                undo.flushed(flushed);
-                None
-            }
-            None if lend => Some(tables),
-            None => {
-                self.retire(tables);
-                None
-            }
+            Some(undo) => undo.flushed(flushed),
+            None => self.retire_flushed(flushed),
         }
+        lent
     }
 
     /// FLUSHALL is taken back. What was set behind it has been taken back before.
@@ -555,67 +544,60 @@ impl Keyspace {
 
     /// Tables that nobody reads any more are freed by [`Keyspace::release`].
     pub fn retire(&mut self, tables: Box<[Table]>) {
-        self.retired.push(tables);
+        self.retired.push_tables(tables);
+    }
+
+    /// The same of all that FLUSHALL took away.
+    pub(super) fn retire_flushed(&mut self, flushed: Flushed) {
+        flushed.tables.into_iter().for_each(|tables| self.retire(tables));
+        self.retired.push_deadlines(flushed.due, &mut self.account);
+        self.retired.push_deadlines(flushed.fields_due, &mut self.account);
     }
 
     /// Entries of so many bytes, which count no longer, are to be freed.
     pub(super) fn retire_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize) {
-        self.account.add(bytes);
-        self.retired_entries.append(entries);
+        self.retired.push_entries(entries, bytes, &mut self.account);
     }
 
     /// An object that an image is done with: if nobody else owns it any more, it is freed by [`Keyspace::release`].
     pub fn give_back_object(&mut self, object: Arc<Object>) {
         if let Some(object) = Arc::into_inner(object) {
-            retire_object(object, &mut self.retired_fields, &mut self.account);
+            self.retired.push_object(object, &mut self.account);
         }
     }
 
-    /// Frees up to `count` of the entries that were retired, and returns how many it did.
-    pub(super) fn release_entries(&mut self, count: usize) -> usize {
-        let from = self.retired_entries.len().saturating_sub(count);
-        let mut freed = 0;
-        for entry in self.retired_entries.drain(from..) {
-            self.account.sub(entry.heap_bytes());
-            retire_fields(entry, &mut self.retired_fields, &mut self.account);
-            freed += 1;
-        }
-        if from == 0 && self.retired_entries.capacity() > RETIRED_KEPT {
-            self.retired_entries = Vec::new();
-        }
-        freed
+    /// Frees entries that were retired, in one slice of so many steps.
+    pub(super) fn release_entries(&mut self, steps: usize) {
+        self.retired.free_entries(&mut Budget::new(steps), &mut self.account);
     }
 
-    /// Frees up to `buckets` buckets of what was flushed or removed; true if there is more.
-    pub fn release(&mut self, buckets: usize) -> bool {
-        let mut left = buckets;
-        if !self.retired_entries.is_empty() {
-            left -= self.release_entries(left);
-            if left == 0 {
-                return true;
-            }
-        }
-        while let Some(slots) = self.retired.last_mut() {
-            let mut larger = Vec::new();
-            for table in slots.iter_mut().filter(|table| table.buckets() > 0) {
-                left -= table.dismantle(left, &mut self.account, |entry| larger.push(entry));
-                let account = &mut self.account;
-                larger.drain(..).for_each(|entry| retire_fields(entry, &mut self.retired_fields, account));
-                if left == 0 {
-                    return true;
-                }
-            }
-            self.retired.pop();
-            self.account.sub(SLOTS * size_of::<Table>());
-        }
-        while let Some(table) = self.retired_fields.last_mut() {
-            left -= table.dismantle(left, &mut self.account, drop);
-            if left == 0 {
-                return true;
-            }
-            self.retired_fields.pop();
-        }
-        false
+    /// Frees a slice of what was flushed, removed or replaced, in at most so many steps (see [`super::retired`]); true if there
+    /// is more.
+    pub fn release(&mut self, steps: usize) -> bool {
+        self.retired.free(&mut Budget::new(steps), &mut self.account)
+    }
+
+    /// Whether [`Keyspace::release`] has something to free.
+    #[must_use]
+    pub fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// How much [`Keyspace::release`] has freed and has still to free.
+    #[must_use]
+    pub fn freeing(&self) -> Freeing {
+        self.retired.freeing()
+    }
+
+    /// Gives up all that is here, to be freed by [`Keyspace::release`]: an empty keyspace, that counts what it has yet to free.
+    pub fn restart(&mut self) {
+        let mut old = std::mem::replace(self, Keyspace::new(self.seed));
+        old.drop_undo();
+        let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.fields_due)];
+        self.account.bytes += old.account.bytes;
+        self.retired.append(old.retired);
+        self.retired.push_tables(old.slots);
+        due.into_iter().for_each(|due| self.retired.push_deadlines(due, &mut self.account));
     }
 
     /// The key whose deadline is the earliest, if that has passed at `now`: deadlines are points that still belong to
@@ -653,6 +635,13 @@ impl Keyspace {
     pub fn first_deadline(&self) -> Option<WallMs> {
         let firsts = [self.due.first(), self.fields_due.first()];
         firsts.into_iter().flatten().map(|(at, _)| at).min()
+    }
+
+    /// Whether the life of any key may end between the two: that of a hash whose first field's has ended ends with its last
+    /// field's, which is not looked for.
+    #[must_use]
+    pub fn any_ends_between(&self, from: WallMs, to: WallMs) -> bool {
+        self.due.count_before(to) > self.due.count_before(from) || self.fields_due.count_before(to) > 0
     }
 
     /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at
@@ -775,22 +764,6 @@ impl Keyspace {
     #[inline]
     pub fn prefetch_entry(&self, slot: Slot, hash: u64) {
         self.table(slot).prefetch_entry(hash);
-    }
-}
-
-/// Frees an entry whose bytes are counted no longer; the table of a large hash is counted again and kept for later.
-fn retire_fields(mut entry: Entry, retired: &mut Vec<Table>, account: &mut Account) {
-    // What an image owns as well it gives back when it is done with it.
-    if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
-        retire_object(object, retired, account);
-    }
-}
-
-fn retire_object(object: Object, retired: &mut Vec<Table>, account: &mut Account) {
-    if let Object::Hash(fields) = object {
-        let (table, bytes) = fields.into_table();
-        account.add(bytes);
-        retired.push(table);
     }
 }
 

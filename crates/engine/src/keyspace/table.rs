@@ -22,6 +22,7 @@
 use super::bucket::{BUCKET_BYTES, Bucket};
 use super::entry::Entry;
 use super::memory::Account;
+use super::retired::Budget;
 
 /// Buckets of the first vector, and the unit of the blocks.
 const UNIT: usize = 16;
@@ -296,27 +297,31 @@ impl Table {
         self.iter().next()
     }
 
-    /// Takes the entries of up to `buckets` buckets out of a table that nobody reads any more, hands them to `free`, and
-    /// returns how many buckets it did.
-    pub fn dismantle(&mut self, buckets: usize, account: &mut Account, mut free: impl FnMut(Entry)) -> usize {
-        let mut done = 0;
-        while done < buckets && self.buckets > 0 {
+    /// Takes entries out of a table that nobody reads any more, bucket by bucket until the budget is spent, and hands them to
+    /// `free`.
+    pub(super) fn dismantle(
+        &mut self,
+        budget: &mut Budget,
+        account: &mut Account,
+        mut free: impl FnMut(Entry, &mut Account),
+    ) {
+        while self.buckets > 0 && !budget.is_spent() {
             let last = self.buckets - 1;
             let mut old = std::mem::take(self.bucket_mut(last));
             old.drain(account, |_, entry, account| {
                 account.sub(entry.heap_bytes());
-                free(entry);
+                budget.spend(entry.size());
+                self.len -= 1;
+                free(entry, account);
             });
             self.buckets = last;
             self.give_back(last, account);
-            done += 1;
+            budget.spend(BUCKET_BYTES);
         }
         if self.buckets == 0 {
-            self.len = 0;
             account.sub(self.blocks.capacity() * size_of::<Box<[Bucket]>>());
             self.blocks = Vec::new();
         }
-        done
     }
 
     /// Starts to load the key's bucket.

@@ -2,6 +2,7 @@
 
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
+use super::retired::Budget;
 use super::table::Table;
 use proptest::prelude::*;
 use siphasher::sip::SipHasher13;
@@ -192,7 +193,8 @@ fn dismantling_gives_everything_back() {
     let mut bench = Bench::default();
     (0..10_000).for_each(|key| bench.insert(key));
     let mut slices = 0;
-    while bench.table.dismantle(64, &mut bench.account, drop) > 0 {
+    while bench.table.buckets() > 0 {
+        bench.table.dismantle(&mut Budget::new(64), &mut bench.account, |entry, _| drop(entry));
         slices += 1;
     }
     assert!(slices > 10);

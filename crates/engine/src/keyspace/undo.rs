@@ -35,8 +35,9 @@ use std::ops::Range;
 
 /// Entries of at most this many bytes are copied when they are written over; larger ones make place for a new entry, and are moved.
 const COPY_MAX: usize = 512;
-/// Entries that are freed when their batch commits; [`Keyspace::release`] frees the rest. More than a batch of the usual size has.
-const FREED_MAX: usize = 32_768;
+/// Entries that are freed when their batch commits, as far as one slice allows; [`Keyspace::release`] frees the rest.
+/// More than a batch of the usual size has.
+const FREED_MAX: usize = 4_096;
 /// Entries that are loaded side by side while changes are taken back.
 const WINDOW: usize = 16;
 /// Groups kept for later batches, and how large they may be, bytes.
@@ -380,7 +381,7 @@ impl Keyspace {
 
     /// Drops what a group holds; gives it back empty.
     fn retire_group(&mut self, mut group: Group) -> Group {
-        group.flushed.drain(..).filter_map(|flushed| flushed.tables).for_each(|tables| self.retire(tables));
+        group.flushed.drain(..).for_each(|flushed| self.retire_flushed(flushed));
         self.retire_entries(&mut group.moved, group.moved_bytes);
         group.moved_bytes = 0;
         group.records.clear();

@@ -68,6 +68,8 @@ pub struct Client {
     pub no_touch: Cell<bool>,
     /// CLIENT DURABILITY SYNC.
     pub durable: Cell<bool>,
+    /// After CLIENT READS QUORUM.
+    pub confirmed: Cell<bool>,
     /// CLIENT CAPA redirect. It is shown, and changes nothing for clients of a cluster, as in Valkey.
     pub redirect: Cell<bool>,
     /// READONLY.
@@ -138,6 +140,7 @@ impl Client {
             no_evict: Cell::new(false),
             no_touch: Cell::new(false),
             durable: Cell::new(false),
+            confirmed: Cell::new(false),
             redirect: Cell::new(false),
             readonly: Cell::new(false),
             queued: Cell::new(-1),
@@ -214,6 +217,7 @@ impl Client {
         self.no_evict.set(false);
         self.no_touch.set(false);
         self.durable.set(false);
+        self.confirmed.set(false);
         self.readonly.set(false);
         self.queued.set(-1);
     }
@@ -234,8 +238,9 @@ impl Client {
             (self.readonly.get(), 'r'),
             (self.no_evict.get(), 'e'),
             (self.no_touch.get(), 'T'),
-            // Our own: Valkey has no such letter.
+            // Our own: Valkey has no such letters.
             (self.durable.get(), 'D'),
+            (self.confirmed.get(), 'Q'),
             (self.killed.get(), 'A'),
         ];
         flags.extend(all.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag));

@@ -79,6 +79,7 @@ fn run(command: DoorCommand, mut call: Call<'_, '_>) -> DoorOutcome {
         DoorCommand::Hello => hello::hello(&mut call),
         DoorCommand::ClientCapa => client::capa(call),
         DoorCommand::ClientDurability => client::durability(call),
+        DoorCommand::ClientReads => client::reads(call),
         DoorCommand::ClientGetname => client::getname(call),
         DoorCommand::ClientGetredir => client::getredir(call),
         DoorCommand::ClientId => client::id(call),

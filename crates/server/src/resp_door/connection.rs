@@ -26,6 +26,7 @@ use fastness_shard::{ClientShare, Hold, Now, Outcome, Session, Shard, WaitAnswer
 use fastness_types::limits;
 use tokio::io::Interest;
 
+use super::attribute::Asked;
 use super::clients::{Arrival, Client, ReplyMode, Unblock};
 use super::command::ConnectionDoor;
 use super::release::Replies;
@@ -486,8 +487,9 @@ impl Connection {
         let args = self.spans[i].args(bytes);
         let mut door = ConnectionDoor { replica: &self.door, client: &self.client, spec: None };
         let outcome = match self.spans[i].attribute(bytes).map(attribute::read).transpose() {
-            Ok(ask) => {
-                let call = self.door.shard.call(args, at.now).with_first(at.first).with_ask(ask);
+            Ok(asked) => {
+                let Asked { ask, reads } = asked.unwrap_or_default();
+                let call = self.door.shard.call(args, at.now).with_first(at.first).with_ask(ask).with_reads(reads);
                 self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door)
             }
             Err(text) => {

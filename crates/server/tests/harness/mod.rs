@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fastness_consensus::GroupStatus;
 use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, Lease, ReadError, Role, group_pair,
 };
+use fastness_consensus::{GroupStatus, Progress};
 use fastness_control::{ClusterMap, NodeInfo, ShardMap};
 use fastness_resp::{Value, request, value};
 use fastness_server::config::Config;
@@ -62,6 +62,11 @@ impl GroupView for PlayedGroup {
 
     fn flushed(&self) -> LogIndex {
         LogIndex(self.entries.lock().len() as u64)
+    }
+
+    fn progress(&self) -> Progress {
+        // What is committed is acknowledged, and of that the loop is told.
+        Progress::never()
     }
 }
 

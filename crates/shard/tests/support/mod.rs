@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, Lease, Proposal, ReadError, Role, group_pair,
 };
@@ -24,6 +23,7 @@ use fastness_shard::batch::{Batch, UnitKind};
 use fastness_shard::fragment::{Fragments, Part};
 use fastness_shard::*;
 use fastness_types::*;
+use tokio::sync::Notify;
 
 /// This node.
 pub const ME: NodeId = NodeId(1);
@@ -230,6 +230,8 @@ pub struct Setup {
     pub snapshots: Option<Rc<MemorySnapshots>>,
     /// Zero: what nobody can serve is refused at once.
     pub lease_wait_max: Duration,
+    /// A leader has reported what is committed since the start, or there is nothing.
+    pub leader_heard: bool,
 }
 
 impl Default for Setup {
@@ -242,6 +244,7 @@ impl Default for Setup {
             max_lag: limits::DURABILITY_LAG_MAX,
             snapshots: None,
             lease_wait_max: Duration::ZERO,
+            leader_heard: true,
         }
     }
 }
@@ -267,10 +270,28 @@ impl Setup {
 pub struct ScriptedCopies {
     pub replicas: RefCell<Vec<LogIndex>>,
     pub local: RefCell<LogIndex>,
+    /// Whoever follows is told by this.
+    pub changed: Rc<Notify>,
+    /// How often somebody has looked at a position.
+    pub looks: Cell<usize>,
+}
+
+struct FollowScripted(Rc<Notify>);
+
+#[async_trait::async_trait(?Send)]
+impl FollowCopies for FollowScripted {
+    async fn changed(&mut self) {
+        self.0.notified().await;
+    }
 }
 
 impl StableCopies for ScriptedCopies {
+    fn follow(&self) -> Box<dyn FollowCopies> {
+        Box::new(FollowScripted(self.changed.clone()))
+    }
+
     fn replicas(&self, index: LogIndex) -> u64 {
+        self.looks.set(self.looks.get() + 1);
         self.replicas.borrow().iter().filter(|position| **position >= index).count() as u64
     }
 
@@ -310,8 +331,18 @@ impl World {
 
     /// A replica over a log that may have entries.
     pub fn start_on(setup: Setup, log: Arc<ScriptedLog>, clock: Arc<ScriptedClock>) -> World {
+        let known = log.last();
+        World::start_knowing(setup, log, clock, known)
+    }
+
+    /// A replica that knows at its start that the log is committed up to `known`.
+    pub fn start_knowing(setup: Setup, log: Arc<ScriptedLog>, clock: Arc<ScriptedClock>, known: LogIndex) -> World {
         let (handle, driver) = group_pair(GroupId(1), log.clone());
-        driver.advance_committed(log.last());
+        driver.advance_committed(known);
+        // A leader has been heard once; tests of what is shown before that start otherwise.
+        if setup.leader_heard {
+            driver.set_leader_committed(log.last().max(LogIndex(1)));
+        }
         let sleepers: Sleepers = Rc::default();
         let copies = Rc::new(ScriptedCopies::default());
         let options = ShardOptions {
@@ -354,6 +385,11 @@ impl World {
         world.advance(Batching::default().async_age).await;
         world.commit_all().await;
         world
+    }
+
+    /// A leader is heard from now on, whatever the time.
+    pub fn hear(&self) {
+        self.driver.set_heard_until(BootNs(u64::MAX));
     }
 
     /// Lets everything that is ready run.
@@ -631,6 +667,13 @@ impl World {
 }
 
 impl World {
+    /// The other replicas hold the log up to these positions, and have said so.
+    pub async fn acknowledge(&self, positions: &[u64]) {
+        self.copies.replicas.replace(positions.iter().copied().map(LogIndex).collect());
+        self.copies.changed.notify_one();
+        self.settle().await;
+    }
+
     /// Runs WAIT or WAITAOF and waits in a task of its own.
     pub fn wait(&self, client: &mut Client, line: &str) -> tokio::task::JoinHandle<WaitAnswer> {
         let Outcome::Wait(request) = client.run(line).outcome else { panic!("{line} does not wait") };

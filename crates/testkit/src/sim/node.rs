@@ -8,11 +8,11 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::testing::MemorySnapshots;
 use fastness_consensus::{
-    ApproachError, AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Timers,
+    ApproachError, AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Progress, Timers,
 };
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, GroupLog, Log, LogOptions, MasterKey, WriterDriver, inspect};
-use fastness_shard::{Batching, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
+use fastness_shard::{Batching, FollowCopies, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
 use fastness_types::limits::{LEASE_WAIT_MAX, LOOP_STALL_MAX};
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, GroupId, HashSeed, LogIndex, NodeId, SLOTS, ShardId};
 use rand::rngs::SmallRng;
@@ -351,6 +351,19 @@ impl StableCopies for Copies {
 
     fn local(&self, index: LogIndex) -> bool {
         self.0.flushed() >= index
+    }
+
+    fn follow(&self) -> Box<dyn FollowCopies> {
+        Box::new(Acknowledgements(self.0.progress()))
+    }
+}
+
+struct Acknowledgements(Progress);
+
+#[async_trait::async_trait(?Send)]
+impl FollowCopies for Acknowledgements {
+    async fn changed(&mut self) {
+        self.0.changed().await;
     }
 }
 

@@ -234,10 +234,10 @@ impl FieldTable {
         })
     }
 
-    /// The table alone with what it takes, to be freed a little at a time.
+    /// The table alone with what it takes, and the index of its deadlines, to be freed a little at a time.
     #[must_use]
-    pub fn into_table(self) -> (Table, usize) {
-        (self.table, self.account.bytes as usize)
+    pub fn into_table(self) -> (Table, usize, Option<Box<Deadlines>>) {
+        (self.table, self.account.bytes as usize, self.due)
     }
 }
 

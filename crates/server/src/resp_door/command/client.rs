@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use fastness_resp::Protocol;
-use fastness_shard::{Ask, DoorOutcome, refusal};
+use fastness_shard::{Ask, DoorOutcome, Reads, refusal};
 
 use super::client_filter::Filter;
 use super::{Call, SYNTAX, is};
@@ -159,6 +159,19 @@ pub(super) fn durability(call: Call<'_, '_>) {
             }
             call.session.set_ask(ask);
             call.client.durable.set(ask == Ask::Sync);
+            call.out.ok();
+        }
+        _ => call.out.error(SYNTAX),
+    }
+}
+
+/// `CLIENT READS [QUORUM|DEFAULT]`: likewise.
+pub(super) fn reads(call: Call<'_, '_>) {
+    let Some(wished) = call.args.try_get(2) else { return call.out.bulk(call.session.reads().name()) };
+    match Reads::named(wished) {
+        Some(reads) if call.args.len() == 3 => {
+            call.session.set_reads(reads);
+            call.client.confirmed.set(reads == Reads::Quorum);
             call.out.ok();
         }
         _ => call.out.error(SYNTAX),

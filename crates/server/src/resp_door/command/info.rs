@@ -288,7 +288,8 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "mem_snapshot_in_progress": memory.image,
         "mem_allocator": "jemalloc",
         "active_defrag_running": 0,
-        "lazyfree_pending_objects": 0,
+        "lazyfree_pending_objects": facts.shard.freeing.pending_objects,
+        "lazyfreed_objects": facts.shard.freeing.freed_objects,
         "mem_not_counted_for_evict": 0,
     );
 }

@@ -1,0 +1,278 @@
+//! What was removed and is still to be freed, a slice at a time.
+//!
+//! Freeing the keys of a FLUSHALL, the fields of a large hash or the pages of a long text takes as long as it has entries or
+//! bytes, and nobody waits for it. So whatever is large is moved here in one step, and [`Retired::free`] frees it in slices,
+//! each bounded in steps (entries and buckets) and in bytes. The owner of the data runs slices until
+//! nothing is left, whether or not anybody writes.
+//!
+//! # Invariants
+//! - The account counts what is here until it is freed.
+//! - `objects` is the number of keys and fields' tables that are here; with `freed` it only grows by what came here.
+//! - One slice frees at most [`SLICE_BYTES`], and then what the last step frees: a bucket, or a part of a text. A text shrinks
+//!   by the allocator's size classes, an eighth to a quarter of it at a time, which is some milliseconds for the longest there is.
+
+use super::deadlines::Deadlines;
+use super::entry::Entry;
+use super::memory::{Account, size_class};
+use super::table::Table;
+use crate::value::Object;
+use std::sync::Arc;
+
+/// Bytes that one slice frees, about.
+pub const SLICE_BYTES: usize = 1024 * 1024;
+/// What is cut from a text in one step; a text or hash of less is freed at once.
+pub const TEXT_PART: usize = 256 * 1024;
+/// Room for entries that is kept when there are none.
+const ENTRIES_KEPT: usize = 4_096;
+
+/// How much has been freed, and how much is still to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freeing {
+    /// Keys, and hashes of removed keys, that are still to be freed.
+    pub pending_objects: u64,
+    /// Those that were freed since the start.
+    pub freed_objects: u64,
+    /// Slices in which something was freed, since the start.
+    pub slices: u64,
+}
+
+/// What one slice may still do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    steps: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(steps: usize) -> Budget {
+        Budget { steps, bytes: SLICE_BYTES }
+    }
+
+    /// Counts one step that freed so many bytes.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.steps = self.steps.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    pub(super) fn is_spent(self) -> bool {
+        self.steps == 0 || self.bytes == 0
+    }
+}
+
+/// The tables of all slots, as FLUSHALL left them.
+struct Flushed {
+    tables: Box<[Table]>,
+    /// Those before it are empty.
+    next: usize,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Retired {
+    flushed: Vec<Flushed>,
+    /// Fields of large hashes.
+    fields: Vec<Table>,
+    entries: Vec<Entry>,
+    /// Long texts that stood beside their entries.
+    texts: Vec<Vec<u8>>,
+    deadlines: Vec<Deadlines>,
+    objects: u64,
+    freed: u64,
+    slices: u64,
+}
+
+impl Retired {
+    pub(super) fn is_empty(&self) -> bool {
+        self.flushed.is_empty()
+            && self.fields.is_empty()
+            && self.entries.is_empty()
+            && self.texts.is_empty()
+            && self.deadlines.is_empty()
+    }
+
+    pub(super) fn freeing(&self) -> Freeing {
+        Freeing { pending_objects: self.objects, freed_objects: self.freed, slices: self.slices }
+    }
+
+    /// Takes over tables with all their keys, which are counted already.
+    pub(super) fn push_tables(&mut self, tables: Box<[Table]>) {
+        self.objects += tables.iter().map(|table| table.len() as u64).sum::<u64>();
+        self.flushed.push(Flushed { tables, next: 0 });
+    }
+
+    /// Takes over an index of deadlines, which is not counted any more.
+    pub(super) fn push_deadlines(&mut self, deadlines: Deadlines, account: &mut Account) {
+        if !deadlines.is_empty() {
+            account.add(deadlines.bytes());
+            self.deadlines.push(deadlines);
+        }
+    }
+
+    /// Takes over entries of so many bytes, which are not counted any more.
+    pub(super) fn push_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize, account: &mut Account) {
+        account.add(bytes);
+        self.objects += entries.len() as u64;
+        self.entries.append(entries);
+    }
+
+    /// Frees an entry that is not counted any more, or takes it over if that takes long.
+    pub(super) fn push(&mut self, mut entry: Entry, account: &mut Account) {
+        if entry.object().is_some() {
+            // What an image owns as well it gives back when it is done with it.
+            if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
+                self.push_object(object, account);
+            }
+        } else if entry.size() > TEXT_PART {
+            account.add(entry.size());
+            self.objects += 1;
+            self.entries.push(entry);
+        }
+    }
+
+    /// The same of an object that nobody owns any more.
+    pub(super) fn push_object(&mut self, object: Object, account: &mut Account) {
+        match object {
+            Object::Hash(fields) => {
+                let (table, bytes, deadlines) = fields.into_table();
+                account.add(bytes);
+                self.objects += 1;
+                self.fields.push(table);
+                deadlines.into_iter().for_each(|deadlines| self.push_deadlines(*deadlines, account));
+            }
+            Object::Text(text) if text.capacity() > TEXT_PART => {
+                account.add(size_class(text.capacity()));
+                self.objects += 1;
+                self.texts.push(text);
+            }
+            Object::Text(_) => {}
+        }
+    }
+
+    /// Takes over all that another one holds, which `account` counts already.
+    pub(super) fn append(&mut self, mut other: Retired) {
+        self.flushed.append(&mut other.flushed);
+        self.fields.append(&mut other.fields);
+        self.entries.append(&mut other.entries);
+        self.texts.append(&mut other.texts);
+        self.deadlines.append(&mut other.deadlines);
+        self.objects += other.objects;
+        self.freed += other.freed;
+        self.slices += other.slices;
+    }
+
+    /// Frees one slice; true if there is more.
+    pub(super) fn free(&mut self, budget: &mut Budget, account: &mut Account) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        self.slices += 1;
+        self.free_entries(budget, account);
+        self.free_texts(budget, account);
+        self.free_flushed(budget, account);
+        self.free_fields(budget, account);
+        self.free_deadlines(budget, account);
+        !self.is_empty()
+    }
+
+    /// Frees entries alone: what a commit has left behind and is about to be allocated again.
+    pub(super) fn free_entries(&mut self, budget: &mut Budget, account: &mut Account) {
+        while !budget.is_spent()
+            && let Some(entry) = self.entries.last_mut()
+        {
+            let before = entry.heap_bytes();
+            if before > TEXT_PART && entry.object().is_none() {
+                entry.shorten_text(TEXT_PART);
+                let after = entry.heap_bytes();
+                account.sub(before - after);
+                budget.spend(before - after);
+                continue;
+            }
+            account.sub(before);
+            // A large object comes back as one of its own.
+            if let Some(entry) = self.entries.pop() {
+                self.objects_freed(1);
+                budget.spend(entry.size());
+                self.push(entry, account);
+            }
+        }
+        if self.entries.is_empty() && self.entries.capacity() > ENTRIES_KEPT {
+            self.entries = Vec::new();
+        }
+    }
+
+    fn free_texts(&mut self, budget: &mut Budget, account: &mut Account) {
+        while !budget.is_spent()
+            && let Some(text) = self.texts.last_mut()
+        {
+            let before = size_class(text.capacity());
+            let left = text.capacity().saturating_sub(TEXT_PART);
+            text.truncate(left);
+            text.shrink_to(left);
+            let after = if left == 0 { 0 } else { size_class(text.capacity()) };
+            if left == 0 {
+                self.texts.pop();
+                self.objects_freed(1);
+            }
+            account.sub(before.saturating_sub(after));
+            budget.spend(before.saturating_sub(after));
+        }
+    }
+
+    fn free_flushed(&mut self, budget: &mut Budget, account: &mut Account) {
+        while !budget.is_spent()
+            && let Some(mut flushed) = self.flushed.pop()
+        {
+            let mut keys = 0;
+            while let Some(table) = flushed.tables.get_mut(flushed.next) {
+                table.dismantle(budget, account, |entry, account| {
+                    keys += 1;
+                    self.push(entry, account);
+                });
+                if table.buckets() > 0 {
+                    break;
+                }
+                flushed.next += 1;
+            }
+            self.objects_freed(keys);
+            if flushed.next < flushed.tables.len() {
+                self.flushed.push(flushed);
+            } else {
+                account.sub(size_of_val(&*flushed.tables));
+            }
+        }
+    }
+
+    fn free_fields(&mut self, budget: &mut Budget, account: &mut Account) {
+        while !budget.is_spent()
+            && let Some(mut table) = self.fields.pop()
+        {
+            table.dismantle(budget, account, |entry, account| self.push(entry, account));
+            if table.buckets() > 0 {
+                self.fields.push(table);
+            } else {
+                self.objects_freed(1);
+            }
+        }
+    }
+
+    fn free_deadlines(&mut self, budget: &mut Budget, account: &mut Account) {
+        while !budget.is_spent()
+            && let Some(deadlines) = self.deadlines.last_mut()
+        {
+            let before = deadlines.bytes();
+            let is_left = deadlines.drop_first_run();
+            let freed = before - if is_left { deadlines.bytes() } else { 0 };
+            if !is_left {
+                self.deadlines.pop();
+            }
+            account.sub(freed);
+            budget.spend(freed);
+        }
+    }
+
+    fn objects_freed(&mut self, count: u64) {
+        debug_assert!(self.objects >= count, "every object that is freed was taken over");
+        self.objects = self.objects.saturating_sub(count);
+        self.freed += count;
+    }
+}

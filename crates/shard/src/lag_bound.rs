@@ -1,0 +1,139 @@
+//! The bound of the durability lag in force (`durability-max-lag`).
+//!
+//! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does ([`crate::mode`]): a
+//! failover must not fall back to what another node's config says. The cluster's map holds what is wished; the primary stages a unit that
+//! names the wish by its version. A node's own configured value is a wish of version 0: it counts until the log says something.
+//!
+//! - A **lower** bound acts when it is staged, a **higher** one when it has committed. One change at a time.
+//! - A primary whose map is older than the log stages nothing.
+
+use std::time::Duration;
+
+/// What the operator wishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagWish {
+    /// The bound, whole milliseconds.
+    pub bound: Duration,
+    /// Counts wishes; grows. 0: a node's configured value.
+    pub version: u64,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagBound {
+    /// What this node's config says.
+    configured: Duration,
+    /// What the map says; `None`: nothing.
+    wish: Option<LagWish>,
+    /// By the newest committed unit.
+    committed: Option<LagWish>,
+    /// By a staged unit of this tenure that has not committed.
+    staged: Option<LagWish>,
+}
+
+impl LagBound {
+    /// Of an empty log, on a node where this bound is configured.
+    #[must_use]
+    pub fn new(configured: Duration) -> LagBound {
+        LagBound { configured, wish: None, committed: None, staged: None }
+    }
+
+    /// The log is read anew from its beginning; the wish stays.
+    pub fn restart(&mut self) {
+        (self.committed, self.staged) = (None, None);
+    }
+
+    /// What was staged and has not committed never will.
+    pub fn unstage(&mut self) {
+        self.staged = None;
+    }
+
+    /// The operator wishes something. An older wish than the one known is passed over; true if this is news.
+    pub fn wish(&mut self, wish: LagWish) -> bool {
+        if wish.version == 0 {
+            return std::mem::replace(&mut self.configured, wish.bound) != wish.bound;
+        }
+        let is_news = self.wish.is_none_or(|known| wish.version > known.version);
+        if is_news {
+            self.wish = Some(wish);
+        }
+        is_news
+    }
+
+    /// The bound that the gate goes by.
+    #[must_use]
+    pub fn in_force(&self) -> Duration {
+        let committed = self.committed.map_or(self.configured, |committed| committed.bound);
+        self.staged.map_or(committed, |staged| staged.bound.min(committed))
+    }
+
+    /// What a primary has to stage now.
+    #[must_use]
+    pub fn unstaged(&self) -> Option<LagWish> {
+        self.wish.filter(|wish| wish.version > self.version() && self.staged.is_none())
+    }
+
+    /// What the log says; `None`: nothing yet.
+    #[must_use]
+    pub fn committed(&self) -> Option<LagWish> {
+        self.committed
+    }
+
+    /// The version of the newest wish that has committed here; 0: none.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.committed.map_or(0, |committed| committed.version)
+    }
+
+    /// A unit was staged by this primary.
+    pub fn stage(&mut self, wish: LagWish) {
+        self.staged = Some(wish);
+    }
+
+    /// A unit has committed.
+    pub fn commit(&mut self, wish: LagWish) {
+        (self.committed, self.staged) = (Some(wish), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(seconds: u64, version: u64) -> LagWish {
+        LagWish { bound: Duration::from_secs(seconds), version }
+    }
+
+    #[test]
+    fn the_configured_value_counts_until_the_log_says_something() {
+        let mut bound = LagBound::new(Duration::from_secs(10));
+        assert_eq!((bound.in_force().as_secs(), bound.unstaged()), (10, None));
+        assert!(bound.wish(wish(4, 0)) && !bound.wish(wish(4, 0)));
+        assert_eq!(bound.in_force().as_secs(), 4);
+        bound.commit(wish(7, 1));
+        assert!(bound.wish(wish(2, 0)), "CONFIG SET on this node alone");
+        assert_eq!((bound.in_force().as_secs(), bound.version()), (7, 1));
+        bound.restart();
+        assert_eq!((bound.in_force().as_secs(), bound.version()), (2, 0));
+    }
+
+    /// Schedule 49.
+    #[test]
+    fn lower_acts_when_staged_and_higher_when_committed() {
+        let mut bound = LagBound::new(Duration::from_secs(10));
+        assert!(bound.wish(wish(5, 1)));
+        assert_eq!(bound.in_force().as_secs(), 10, "a wish is no bound");
+        assert_eq!(bound.unstaged(), Some(wish(5, 1)));
+        bound.stage(wish(5, 1));
+        assert_eq!((bound.in_force().as_secs(), bound.unstaged(), bound.version()), (5, None, 0));
+        bound.unstage();
+        assert_eq!(bound.in_force().as_secs(), 10, "it was undone");
+        bound.commit(wish(5, 1));
+        bound.wish(wish(60, 2));
+        bound.stage(wish(60, 2));
+        assert_eq!(bound.in_force().as_secs(), 5, "it has not committed");
+        bound.commit(wish(60, 2));
+        assert_eq!((bound.in_force().as_secs(), bound.version()), (60, 2));
+        assert!(!bound.wish(wish(1, 1)), "an older wish");
+    }
+}
