@@ -98,7 +98,7 @@ async fn holdings(admin: &Admin, addresses: &[String], with: u64) -> Result<Vec<
     let found = groups_of(&map, with).filter_map(|group| {
         let replica = replica(group, primary_of(group, &views)?, &views)?;
         let member = replica.members.iter().find(|member| member.node == with)?;
-        Some((group, member.clone(), replica.last_log))
+        Some((group, *member, replica.last_log))
     });
     Ok(found.collect())
 }
