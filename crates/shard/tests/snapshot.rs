@@ -259,6 +259,46 @@ fn one_is_cut_after_so_much_log() {
     });
 }
 
+/// A snapshot that the disk does not hold would end as a draft that takes up the last of it.
+#[test]
+fn one_that_the_disk_does_not_hold_is_not_begun() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Sync, &store)).await;
+        store.full.set(true);
+        world.shard.snapshot();
+        write_out(&world).await;
+        let info = world.shard.info().snapshot;
+        assert_eq!((info.in_progress, info.written, info.given_up), (false, 0, 0));
+        assert!(info.refused >= 1, "{info:?}");
+        store.full.set(false);
+        world.advance(Duration::from_secs(1)).await;
+        commit_all(&world).await;
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 1, "it is asked for again by itself");
+    });
+}
+
+/// However large the newest is, and whatever the option says: the log of all shards has to fit on the disk.
+#[test]
+fn one_is_cut_when_the_shards_share_of_the_disk_is_used() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        world.shard.set_snapshot_log_bytes(1 << 30);
+        world.shard.set_log_share(500);
+        for round in 0..10 {
+            for i in 0..20 {
+                world.client().expect(&format!("SET key{round}:{i} {}", "x".repeat(50)), OK);
+                commit_all(&world).await;
+            }
+            write_out(&world).await;
+        }
+        let info = world.shard.info().snapshot;
+        assert!(info.written >= 8 && info.bytes > 2 * 500, "{info:?}");
+    });
+}
+
 #[test]
 fn a_replica_cuts_at_its_newest_entry() {
     script(async {

@@ -151,6 +151,8 @@ pub struct MemorySnapshots {
     pub failure: Rc<RefCell<Option<String>>>,
     /// Snapshots that were read from.
     pub read: Cell<usize>,
+    /// None may be begun.
+    pub full: Cell<bool>,
 }
 
 struct MemorySink {
@@ -207,6 +209,10 @@ impl SnapshotSource for MemorySource {
 }
 
 impl SnapshotStore for MemorySnapshots {
+    fn admits(&self, _: u64) -> bool {
+        !self.full.get()
+    }
+
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
         let (finished, room, failure) = (self.finished.clone(), self.room.clone(), self.failure.clone());
         Box::new(MemorySink { parts: vec![SnapshotPart::Head(head.into())], finished, room, failure })
