@@ -29,6 +29,8 @@ pub(crate) struct Served {
     started: BootNs,
     /// READONLY clients are served.
     open: bool,
+    /// What a leader had committed when it was first heard: what came later may always be on its way.
+    target: Option<LogIndex>,
     /// The newest position that was shown, and the newest that was told.
     shown: LogIndex,
     told: LogIndex,
@@ -37,7 +39,7 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn new(started: BootNs) -> Served {
-        Served { started, open: false, shown: LogIndex(0), told: LogIndex(0), told_at: BootNs(0) }
+        Served { started, open: false, target: None, shown: LogIndex(0), told: LogIndex(0), told_at: BootNs(0) }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -52,7 +54,10 @@ impl State {
             return None;
         }
         let leaderless = self.served.started.plus(LEADERLESS_AFTER);
-        self.served.open = match inner.handle.leader_committed() {
+        if self.served.target.is_none() {
+            self.served.target = inner.handle.leader_committed();
+        }
+        self.served.open = match self.served.target {
             _ if self.leader.is_some() => true,
             Some(committed) => self.applied >= committed,
             None => now >= leaderless && matches!(self.role, SeenRole::Follower { leader: None }),
