@@ -114,7 +114,7 @@ impl Consensus {
         let (handle, driver) = group_pair(id, Arc::new(CommittedReader(log.clone())));
         let options = &self.node.options;
         let pristine = found.vote.is_none() && found.last.is_none();
-        let silence = options.timers.lease + options.timers.heartbeat;
+        let silence = options.timers.lease.max(options.promised_before) + options.timers.heartbeat;
         for membership in &found.memberships {
             self.node.identities.expect(disks(membership));
         }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Plant, Seq};
 use openraft::EntryPayload;
@@ -316,6 +317,13 @@ impl Group {
         match ticket {
             Some(ticket) => self.promises.lock().settle(epoch, ticket, holds_vote),
             None => holds_vote,
+        }
+    }
+
+    /// For how long a member binds itself by each promise, as its answers say.
+    pub(crate) fn promises_for(&self, node: NodeId, promise: Duration) {
+        if let Some(lead) = self.lead.lock().as_mut() {
+            lead.set_worth(node.0, promise.saturating_sub(self.timers.drift_margin));
         }
     }
 

@@ -14,6 +14,8 @@
 //!   the leader may be counting on that.
 //! - The leader counts from the **send time** of its question, on its own clock, the voter from its arrival: the voter's
 //!   promise ends later, by more than clocks drift apart in that span (`drift_margin`).
+//! - It counts on no more than what the voter has promised: answers say for how long that is, which may differ between nodes while
+//!   `failover-timeout` is being changed. A restarted voter is silent for as long as it may have promised before.
 //! - The quorum is of the effective membership, for each half of a joint one on its own; the earlier end counts. Whatever
 //!   was concluded under the old voters is cut down the moment the log takes a new membership.
 //! - The leader's own node answers like any other (own promise, own core), and must be among those that answered: a
@@ -169,8 +171,10 @@ pub(crate) struct LeaderLease {
     voters: Voters,
     /// Per member, the send time of the newest question it answered.
     heard: BTreeMap<u64, BootNs>,
-    /// The same, of questions that bound it.
+    /// Per member, up to when the newest question that bound it is worth something: the send time, plus what its promise is worth.
     bound: BTreeMap<u64, BootNs>,
+    /// What a member's promise is worth from the send time on, if its answers have said; never more than `length`.
+    worth: BTreeMap<u64, Duration>,
     /// Per member, what its newest answer said about its replica.
     reports: BTreeMap<u64, MemberReport>,
     released: bool,
@@ -178,8 +182,8 @@ pub(crate) struct LeaderLease {
 
 impl LeaderLease {
     pub(crate) fn new(own: u64, lease: Arc<Lease>, length: Duration) -> LeaderLease {
-        let (heard, bound, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        LeaderLease { own, lease, length, voters: Voters::default(), heard, bound, reports, released: false }
+        let (heard, bound, worth, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        LeaderLease { own, lease, length, voters: Voters::default(), heard, bound, worth, reports, released: false }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -223,12 +227,18 @@ impl LeaderLease {
         advance(&mut self.heard, node, stamp);
         let confirmed = self.quorum_heard().is_some_and(|sent| self.lease.confirm(sent));
         if bind {
-            advance(&mut self.bound, node, stamp);
+            let worth = self.worth.get(&node).copied().unwrap_or(self.length);
+            advance(&mut self.bound, node, stamp.plus(worth));
             if !self.released {
                 self.lease.extend(self.deadline());
             }
         }
         Answered { ask_again: !could_bind && self.may_bind(now), begun: !held && self.lease.holds(now), confirmed }
+    }
+
+    /// What each of a member's promises is worth from the send time of its question on.
+    pub(crate) fn set_worth(&mut self, node: u64, worth: Duration) {
+        self.worth.insert(node, worth.min(self.length));
     }
 
     /// What a member's answer said about its replica.
@@ -285,7 +295,7 @@ impl LeaderLease {
     fn deadline(&self) -> BootNs {
         let own = self.bound.get(&self.own).copied();
         match (self.voters.quorum_point(&self.bound), own) {
-            (Some(quorum), Some(own)) => quorum.min(own).plus(self.length),
+            (Some(quorum), Some(own)) => quorum.min(own),
             _ => BootNs(0),
         }
     }

@@ -22,7 +22,7 @@ use crate::identity::{Heard, Identities, Refusal};
 use crate::lease::MemberReport;
 use crate::link::Link;
 use crate::observed::Observed;
-use crate::options::ConsensusOptions;
+use crate::options::{BASE_PROMISE, ConsensusOptions};
 use crate::pulse::Pulse;
 use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
@@ -266,9 +266,14 @@ impl NodeCore {
     // ---- the lease's answers ---------------------------------------------------------------------------------------
 
     pub(crate) fn lease_answered(&self, peer: NodeId, answer: &pb::LeaseAnswer) {
+        let promise = match answer.promise_ms {
+            0 => BASE_PROMISE,
+            ms => Duration::from_millis(ms),
+        };
         for answer in &answer.groups {
             if let Some(group) = self.group(GroupId(answer.group)) {
                 let epoch = Epoch { term: answer.term, node: self.own() };
+                group.promises_for(peer, promise);
                 let holding = answer.held_index.map(|index| Holding {
                     index: LogIndex(index),
                     keys: answer.held_keys,

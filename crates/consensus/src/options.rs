@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, NodeId, Plant};
 
-/// Everything about time in consensus. Cluster-wide: a lease that is longer on the leader than the promise on a voter
-/// is unsafe, so all nodes run with the same values.
+/// For how long a promise binds a voter that does not say: one of a version that knew no other.
+pub(crate) const BASE_PROMISE: Duration = Duration::from_millis(350);
+
+/// Everything about time in consensus. All nodes should run with the same values; while they are being changed, a leader counts
+/// on no more than what each voter says that it promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
     /// Between two heartbeat frames (lease frames and openraft's own heartbeats).
@@ -63,6 +66,27 @@ pub enum TimersError {
 }
 
 impl Timers {
+    /// Timers by which an election starts at the latest `failover` after the last word of a leader. The default is 700 ms; a
+    /// shorter one is not possible, because a leader of an older version counts on promises of 350 ms. Heartbeats stay as frequent as
+    /// they are, so a longer one survives more of them lost or late.
+    #[must_use]
+    pub fn for_failover(failover: Duration) -> Timers {
+        let base = Timers::default();
+        let scale =
+            |span: Duration| span.mul_f64((failover.as_secs_f64() / Timers::FAILOVER_MIN.as_secs_f64()).max(1.0));
+        let whole_ms = |span: Duration| Duration::from_millis(span.as_millis() as u64);
+        Timers {
+            heartbeat: base.heartbeat,
+            election_min: whole_ms(scale(base.election_min)),
+            election_max: whole_ms(scale(base.election_max)),
+            lease: whole_ms(scale(base.lease)),
+            drift_margin: whole_ms(scale(base.drift_margin)),
+        }
+    }
+
+    /// The default, and the least, time until an election starts.
+    pub const FAILOVER_MIN: Duration = Duration::from_millis(700);
+
     /// Checks that the timers fit together.
     ///
     /// # Errors
@@ -115,6 +139,9 @@ pub struct ConsensusOptions {
     pub timers: Timers,
     /// How far this node's wall clock may be off the median of all nodes' before it stages nothing and hands over.
     pub clock_offset_max: Duration,
+    /// The longest promise that an earlier start of this node may have made: after a start it is silent for that long. The
+    /// default lease on a node that has never been configured otherwise.
+    pub promised_before: Duration,
     /// How long the loop of a replica that leads may not turn before its lease is closed.
     pub loop_stall_max: Duration,
     /// The node's clocks.
@@ -143,6 +170,18 @@ mod tests {
     #[test]
     fn the_defaults_fit_together() {
         assert_eq!(Timers::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn timers_of_any_failover_time_fit_together() {
+        assert_eq!(Timers::for_failover(Timers::FAILOVER_MIN), Timers::default());
+        for ms in [0, 700, 701, 1_000, 1_234, 5_000, 10_000, 60_000] {
+            let (failover, timers) = (Duration::from_millis(ms), Timers::for_failover(Duration::from_millis(ms)));
+            assert_eq!(timers.validate(), Ok(()), "{failover:?}: {timers:?}");
+            assert!(timers.lease >= BASE_PROMISE && timers.heartbeat == Timers::default().heartbeat);
+            let starts = timers.election_max * 2;
+            assert!(starts <= failover.max(Timers::FAILOVER_MIN), "{failover:?}: {timers:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_types::{Epoch, GroupId, LogIndex, NodeId};
@@ -55,12 +56,12 @@ impl LeaseAnswers {
         self.wake.notify_one();
     }
 
-    fn take(&self) -> Option<Frame> {
+    fn take(&self, promise: Duration) -> Option<Frame> {
         let groups = std::mem::take(&mut *self.waiting.lock());
         if groups.is_empty() {
             return None;
         }
-        let payload = codec::encode(&pb::LeaseAnswer { groups });
+        let payload = codec::encode(&pb::LeaseAnswer { groups, promise_ms: promise.as_millis() as u64 });
         Some(Envelope::new(GroupId::CONTROL, Kind::LeaseAnswer, 0, payload).into_frame())
     }
 }
@@ -162,7 +163,7 @@ impl Session {
         if let Some(pong) = self.pong_due.take() {
             return Some(Envelope::new(GroupId::CONTROL, Kind::Pong, 0, pong).into_frame());
         }
-        self.lease_answers.take().or_else(|| self.outbox.next_frame())
+        self.lease_answers.take(self.node.options.timers.lease).or_else(|| self.outbox.next_frame())
     }
 
     fn queue(&mut self, (answer, urgency): Answer) {

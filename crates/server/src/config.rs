@@ -82,6 +82,8 @@ pub struct Config {
     pub durability_max_lag: Duration,
     /// How far this node's wall clock may be off the median of all nodes'.
     pub clock_max_offset: Duration,
+    /// When an election starts at the latest after a leader's last word; leases are half as long.
+    pub failover_timeout: Duration,
     /// How long commands wait while no primary is known.
     pub lease_wait_max: Duration,
     /// How long the loop of a replica that leads may not turn before its lease is closed.

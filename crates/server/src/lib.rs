@@ -25,6 +25,7 @@ pub mod node;
 pub mod pause;
 pub mod peer_door;
 mod process;
+mod promise;
 mod replace;
 pub mod replica;
 pub mod replicas;

@@ -46,6 +46,7 @@ use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
 use crate::process::prefer_this_thread;
+use crate::promise;
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
@@ -111,6 +112,9 @@ pub enum NodeError {
          and links are not to be broken on command"
     )]
     NoLab(String),
+    /// What this node may have promised before cannot be read or written.
+    #[error("failover-timeout: {0}")]
+    Promise(std::io::Error),
     /// Consensus.
     #[error("consensus: {0}")]
     Consensus(#[from] StartError),
@@ -703,12 +707,16 @@ async fn start_consensus(
     });
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let dir = shared.config.load().dir.clone();
+    let timers = Timers::for_failover(shared.config.load().failover_timeout);
+    let promised_before = promise::begin(&dir, timers.lease).map_err(NodeError::Promise)?;
     let options = ConsensusOptions {
         format: FormatLevel::CURRENT,
         node: shared.node,
         az: shared.az.clone(),
         cluster: shared.cluster,
-        timers: Timers::default(),
+        timers,
+        promised_before,
         clock_offset_max: shared.config.load().clock_max_offset,
         loop_stall_max: shared.config.load().loop_stall_max,
         clock: clock.clone(),
@@ -736,6 +744,9 @@ async fn start_consensus(
         let control = Control::start(ControlOptions { node, handle, group: Arc::new(group.clone()), clock });
         Ok::<Started, NodeError>((consensus, control, group))
     });
+    if promised_before > timers.lease {
+        tokio::spawn(promise::shorten(dir, promised_before, timers.lease));
+    }
     match started.await {
         Ok(started) => started,
         Err(panicked) => Err(NodeError::Threads(std::io::Error::other(panicked))),

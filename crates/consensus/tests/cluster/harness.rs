@@ -83,6 +83,10 @@ pub struct Cluster {
     pub clock: Arc<TokioClock>,
     wall_clocks: BTreeMap<u64, Arc<NodeClock>>,
     pub timers: Timers,
+    /// Of nodes that are started with others.
+    pub timers_of: BTreeMap<u64, Timers>,
+    /// What each node's last start promised, which its disk remembers.
+    promised_before: BTreeMap<u64, Duration>,
     disks: BTreeMap<u64, MemoryDisk>,
     snapshots: BTreeMap<u64, MemorySnapshots>,
     /// Ids of the disks that the cluster is made of, until they are created; any other disk is another one.
@@ -121,6 +125,8 @@ impl Cluster {
             wall_clocks: (1..=n).map(wall).collect(),
             clock: clock.clone(),
             timers: Timers::default(),
+            timers_of: BTreeMap::new(),
+            promised_before: BTreeMap::new(),
             disks: (1..=n).map(|id| (id, MemoryDisk::new())).collect(),
             snapshots: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -185,7 +191,11 @@ impl Cluster {
             node: NodeId(id),
             az: Az::from(format!("az{id}").as_str()),
             cluster: CLUSTER,
-            timers: self.timers,
+            timers: self.timers_of.get(&id).copied().unwrap_or(self.timers),
+            promised_before: self
+                .promised_before
+                .insert(id, self.timers_of.get(&id).copied().unwrap_or(self.timers).lease)
+                .unwrap_or_default(),
             clock: self.wall_clock(id),
             clock_offset_max: Duration::from_secs(10),
             loop_stall_max: LOOP_STALL_MAX,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::harness::*;
-use fastness_consensus::{Class, handle::Role};
+use fastness_consensus::{Class, Timers, handle::Role};
 use fastness_types::{Clock as _, NodeId};
 
 /// The frame kinds that the filters below look for (frozen numbers).
@@ -264,5 +264,75 @@ async fn all_nodes_stopped_together_elect_nobody() {
         }
         let counted = cluster.nodes.values().map(|node| node.consensus.gaps().count).collect::<Vec<_>>();
         assert!(counted.iter().all(|count| *count >= 10), "{counted:?}");
+    }
+}
+
+/// Schedule 18: `failover-timeout` is being changed, so nodes promise for different times. A leader with long leases counts on
+/// no more than what its voters promise; and a voter that is restarted with a shorter one is silent for the longer.
+#[tokio::test(start_paused = true)]
+async fn leases_of_different_lengths_never_overlap() {
+    let long = Timers::for_failover(ms(5_000));
+    for leader in 1..=3 {
+        let mut cluster = Cluster::running(3).await;
+        cluster.kill(leader).await;
+        cluster.timers_of.insert(leader, long);
+        cluster.start(leader).await;
+        let (old, _) = cluster.primary().await;
+        if old != leader {
+            tokio::time::sleep(ms(6_000)).await;
+            cluster.nodes[&old].control.hand_over(Some(NodeId(leader)), ms(1_000)).await.unwrap();
+        }
+        assert_eq!(cluster.primary().await.0, leader);
+        tokio::time::sleep(ms(500)).await;
+        let held_until = cluster.holder().unwrap().1.deadline();
+        assert!(held_until < cluster.clock.boot().plus(ms(350)), "a lease longer than what voters promise");
+        cluster.network.isolate(NodeId(leader), true);
+        // Checks the leases all the time.
+        let (new, _) = cluster.primary_but(leader).await;
+        assert_ne!(new, leader);
+        cluster.network.isolate(NodeId(leader), false);
+    }
+    // All promise for long. One that comes back with a short promise may not vote before the long one is over.
+    let mut cluster = Cluster::new(3);
+    cluster.timers = long;
+    cluster.start_all().await;
+    tokio::time::sleep(ms(1_000)).await;
+    let (old, _) = cluster.primary().await;
+    let lease = cluster.holder().unwrap().1;
+    cluster.network.isolate(NodeId(old), true);
+    for other in others(old) {
+        cluster.kill(other).await;
+        cluster.timers_of.insert(other, Timers::default());
+        cluster.start(other).await;
+    }
+    cluster.network.isolate(NodeId(old), true);
+    let restarted = cluster.clock.boot();
+    let (new, _) = cluster.primary_but(old).await;
+    assert!(new != old && !lease.holds(cluster.clock.boot()));
+    assert!(cluster.clock.boot().since(restarted) >= ms(2_000), "votes were given while the old promise ran");
+}
+
+/// The table of lease length against failover time in `deploy/README.md`.
+#[tokio::test(start_paused = true)]
+async fn failover_times_are_as_documented() {
+    for (failover_ms, lease_ms, at_least, at_most) in
+        [(700, 330, 500, 850), (1_000, 472, 750, 1_150), (2_000, 943, 1_600, 2_150), (5_000, 2_358, 4_200, 5_150)]
+    {
+        let timers = Timers::for_failover(ms(failover_ms));
+        assert_eq!(timers.lease_of_leader(), ms(lease_ms));
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            let mut cluster = Cluster::new(3);
+            cluster.timers = timers;
+            cluster.start_all().await;
+            tokio::time::sleep(ms(1_000)).await;
+            let (old, _) = cluster.primary().await;
+            let killed = cluster.clock.boot();
+            cluster.kill(old).await;
+            cluster.primary_but(old).await;
+            took.push(cluster.clock.boot().since(killed));
+        }
+        println!("failover-timeout {failover_ms} ms: {took:?}");
+        assert!(took.iter().all(|took| (ms(at_least)..=ms(at_most)).contains(took)), "{failover_ms}: {took:?}");
     }
 }

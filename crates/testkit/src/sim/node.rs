@@ -162,6 +162,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         az: node.az.clone(),
         cluster: CLUSTER,
         timers: Timers::default(),
+        promised_before: Timers::default().lease,
         clock_offset_max: Duration::from_secs(10),
         loop_stall_max: LOOP_STALL_MAX,
         clock: clock.clone(),
