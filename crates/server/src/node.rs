@@ -672,7 +672,8 @@ fn consensus_thread(shared: Arc<NodeShared>) -> std::io::Result<(Handle, Consens
     let handle = runtime.handle().clone();
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
-        shared.consensus_nice.store(prefer_this_thread(), Ordering::Relaxed);
+        let nice = shared.config.load().consensus_nice as i32;
+        shared.consensus_nice.store(prefer_this_thread(nice), Ordering::Relaxed);
         // Ends when it is told to, or when nobody can tell any more.
         let _ = runtime.block_on(ended);
     })?;

@@ -42,19 +42,19 @@ fn kilobytes(text: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// The nice value that the consensus thread asks for.
-const CONSENSUS_NICE: i32 = -15;
-
-/// Lets the calling thread run before others whenever it has something to do, as far as the process may. Returns the nice value that
-/// it has then. Consensus asks for it: heartbeats that are later than a lease cost the primary its right to serve, and the thread
+/// Gives the calling thread this nice value, so that it runs before others whenever it has something to do, as far as the process
+/// may. Returns the nice value that it has then. Consensus asks for it: heartbeats that are later than a lease cost the primary its right to serve, and the thread
 /// needs little time. Rejected: a real-time class, in which encoding a large entry would keep the shards' threads from a core.
-pub fn prefer_this_thread() -> i32 {
+pub fn prefer_this_thread(nice: i32) -> i32 {
     // On Linux the nice value belongs to the thread.
-    if let Err(error) = rustix::process::setpriority_process(None, CONSENSUS_NICE) {
+    if nice != 0
+        && let Err(error) = rustix::process::setpriority_process(None, nice)
+    {
         tracing::info!(
             %error,
-            "consensus runs at normal priority: on an overloaded machine heartbeats may be late (CAP_SYS_NICE, or a limit on nice of \
-             -15, lets it run first)"
+            nice,
+            "consensus runs at normal priority: on an overloaded machine heartbeats may be late (CAP_SYS_NICE, or a limit on \
+             nice, lets it run first)"
         );
     }
     rustix::process::getpriority_process(None).unwrap_or(0)
@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn a_thread_is_preferred_if_the_process_may_and_others_are_left_alone() {
         let before = rustix::process::getpriority_process(None).unwrap();
-        let preferred = std::thread::spawn(prefer_this_thread).join().unwrap();
-        assert!(preferred == CONSENSUS_NICE || preferred == before, "{preferred}");
+        let preferred = std::thread::spawn(|| prefer_this_thread(-15)).join().unwrap();
+        assert!(preferred == -15 || preferred == before, "{preferred}");
+        assert_eq!(std::thread::spawn(|| prefer_this_thread(0)).join().unwrap(), before);
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
     }
 
