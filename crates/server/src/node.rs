@@ -45,7 +45,7 @@ use crate::lab::{Beside, LabDoor};
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
-use crate::process::prefer_this_thread;
+use crate::process;
 use crate::promise;
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
@@ -668,12 +668,17 @@ async fn close_log(log: Log) {
 
 /// A thread with a runtime of its own, until it is told to end.
 fn consensus_thread(shared: Arc<NodeShared>) -> std::io::Result<(Handle, ConsensusThread)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let usual = process::nice();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Threads that it starts for blocking work, as reading snapshots, would inherit the priority.
+        .on_thread_start(move || process::set_nice(usual))
+        .build()?;
     let handle = runtime.handle().clone();
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
         let nice = shared.config.load().consensus_nice as i32;
-        shared.consensus_nice.store(prefer_this_thread(nice), Ordering::Relaxed);
+        shared.consensus_nice.store(process::prefer_this_thread(nice), Ordering::Relaxed);
         // Ends when it is told to, or when nobody can tell any more.
         let _ = runtime.block_on(ended);
     })?;

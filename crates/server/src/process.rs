@@ -57,7 +57,18 @@ pub fn prefer_this_thread(nice: i32) -> i32 {
              nice, lets it run first)"
         );
     }
+    self::nice()
+}
+
+/// The nice value of the calling thread.
+pub fn nice() -> i32 {
     rustix::process::getpriority_process(None).unwrap_or(0)
+}
+
+/// Gives the calling thread a nice value that is not lower than its own.
+pub fn set_nice(nice: i32) {
+    // It is always allowed to be nicer.
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// A size as INFO's `_human` fields have it.
