@@ -40,7 +40,7 @@
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
 use fastness_types::WallMs;
-use fastness_types::limits::VALUE_BYTES_MAX;
+use fastness_types::limits::{UNIT_FLUSHES_MAX, VALUE_BYTES_MAX};
 
 /// Frozen op numbers.
 pub mod op {
@@ -219,12 +219,22 @@ struct Unit {
     touched_all: bool,
     /// The length that the buffer may reach with it.
     bytes_end: usize,
+    /// How often it has removed every key.
+    flushes: usize,
     overflowed: bool,
 }
 
 impl Default for Unit {
     fn default() -> Unit {
-        Unit { bytes: 0, count: 0, touched: 0, touched_all: false, bytes_end: usize::MAX, overflowed: false }
+        Unit {
+            bytes: 0,
+            count: 0,
+            touched: 0,
+            touched_all: false,
+            bytes_end: usize::MAX,
+            flushes: 0,
+            overflowed: false,
+        }
     }
 }
 
@@ -294,6 +304,7 @@ impl EffectBuf {
             touched: self.touched.len(),
             touched_all: self.touches_all,
             bytes_end: self.bytes.len().saturating_add(bytes_max),
+            flushes: 0,
             overflowed: false,
         };
     }
@@ -310,6 +321,10 @@ impl EffectBuf {
     pub(crate) fn admits(&mut self, effect: &Effect<'_>) -> bool {
         let end = self.bytes.len().saturating_add(effect.bytes_max());
         self.unit.overflowed |= end > self.unit.bytes_end;
+        if matches!(effect, Effect::FlushAll) {
+            self.unit.flushes += 1;
+            self.unit.overflowed |= self.unit.bytes_end < usize::MAX && self.unit.flushes > UNIT_FLUSHES_MAX;
+        }
         !self.unit.overflowed
     }
 

@@ -279,6 +279,23 @@ fn a_transaction_that_was_admitted_cannot_grow_without_end() {
     });
 }
 
+/// FLUSHALL is two bytes of effects, and leaves tables of a few hundred kilobytes.
+#[test]
+fn a_transaction_that_removes_every_key_again_and_again_is_taken_back() {
+    script(async {
+        let world = World::primary(Setup::ungated(Durability::Async)).await;
+        let mut client = world.client();
+        client.expect("SET a 1", OK);
+        let flushes = |count: usize| (0..count).map(|_| "FLUSHALL".to_owned());
+        let exec = transaction(&mut client, flushes(limits::UNIT_FLUSHES_MAX + 1));
+        assert!(exec.text.starts_with("-ERR the command's effects exceed "), "{}", exec.text);
+        client.expect("GET a", "$1\r\n1\r\n");
+        let exec = transaction(&mut client, flushes(limits::UNIT_FLUSHES_MAX));
+        assert!(exec.text.starts_with("*1024\r\n+OK\r\n"), "{}", exec.text);
+        client.expect("DBSIZE", ":0\r\n");
+    });
+}
+
 #[test]
 fn a_key_name_over_the_limit_is_refused() {
     script(async {

@@ -14,6 +14,8 @@ pub const KEY_BYTES_MAX: usize = 32 * MIB;
 /// Largest unit (one command, one transaction), bytes of encoded effects: a value of the largest size, and twice a name. Over
 /// it everything that the unit has changed is taken back and the client is answered with an error.
 pub const UNIT_BYTES_MAX: usize = 576 * MIB;
+/// How often one unit may remove every key: each time it leaves tables of some 400 KiB behind, for two bytes of effects.
+pub const UNIT_FLUSHES_MAX: usize = 1024;
 /// Arguments that one transaction queues, bytes: more could not be a unit. At the bound the command is refused and the transaction
 /// with it.
 pub const TRANSACTION_BYTES_MAX: usize = UNIT_BYTES_MAX;

@@ -56,6 +56,7 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         VALUE_BYTES_MAX,
         KEY_BYTES_MAX,
         UNIT_BYTES_MAX,
+        UNIT_FLUSHES_MAX,
         TRANSACTION_BYTES_MAX,
         EXPIRY_UNIT_BYTES_MAX,
         EXPIRY_UNIT_KEYS_MAX,
