@@ -5,12 +5,13 @@
 //! - [`topology`], [`names`]: the cluster as clients see it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what the map
 //!   says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
-//! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
+//! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk. [`descriptors`]: their budget.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
 pub mod admin;
 pub mod config;
+pub mod descriptors;
 pub mod disk_budget;
 pub mod disk_keeper;
 mod disks;
@@ -33,6 +34,7 @@ pub mod resp_door;
 pub mod shared;
 pub mod snapshots;
 pub mod space;
+pub mod throttle;
 pub mod tls;
 pub mod topology;
 

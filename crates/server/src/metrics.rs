@@ -20,6 +20,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
+use crate::descriptors;
 use crate::node::log_folder;
 use crate::process::Usage;
 use crate::replicas::Replicas;
@@ -28,7 +29,7 @@ use crate::shared::{NodeShared, Phase};
 use crate::space::Space;
 
 /// Connections at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send its request's head.
 const HEAD_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -129,6 +130,11 @@ impl Metrics {
         text.one("redis_cpu_sys_seconds_total", "counter", &[], usage.cpu_system);
         text.one("redis_cpu_user_seconds_total", "counter", &[], usage.cpu_user);
         text.one("redis_rejected_connections_total", "counter", &[], node.rejected.load(Ordering::Relaxed) as f64);
+        text.one("fastness_accept_errors_total", "counter", &[], node.accept_errors.load(Ordering::Relaxed) as f64);
+        text.one("process_open_fds", "gauge", &[], descriptors::in_use() as f64);
+        text.one("process_max_fds", "gauge", &[], descriptors::limit() as f64);
+        text.one("fastness_client_connections", "gauge", &[], node.connected.load(Ordering::Relaxed) as f64);
+        text.one("fastness_client_connections_max", "gauge", &[], node.maxclients() as f64);
         let identity = [
             ("node", node.node.to_string()),
             ("cluster", node.cluster.to_string()),
@@ -350,7 +356,11 @@ const FIGURES: &[Figure] = &[
     counter("fastness_undone_writes_total", |s, _| s.shard.undone_units as f64),
     counter("fastness_unknown_replies_total", |s, _| s.shard.unknown_replies as f64),
     counter("fastness_replies_asked_to_wait_total", |s, _| s.shard.asked as f64),
-    counter("fastness_output_limit_closes_total", |s, _| s.output_limit_closes as f64),
+    counter("fastness_output_limit_closes_total", |s, _| s.closes[0] as f64),
+    counter("fastness_query_limit_closes_total", |s, _| s.closes[1] as f64),
+    counter("fastness_http_closes_total", |s, _| s.closes[2] as f64),
+    counter("fastness_log_wait_closes_total", |s, _| s.closes[3] as f64),
+    counter("fastness_connection_panics_total", |s, _| s.closes[4] as f64),
 ];
 
 /// Prometheus' text format: the samples of one name stand together, below its type.

@@ -39,8 +39,9 @@ use tonic::transport::Server;
 
 use crate::admin::Admin;
 use crate::config::{Config, Unmet};
+use crate::descriptors;
 use crate::disk_keeper::{self, NodeDisk};
-use crate::grpc_accept::{Bounds, GrpcStream, Guard};
+use crate::grpc_accept::{GrpcStream, Guard};
 use crate::lab::{Beside, LabDoor};
 use crate::members;
 use crate::metrics::Metrics;
@@ -115,6 +116,14 @@ pub enum NodeError {
     /// What this node may have promised before cannot be read or written.
     #[error("failover-timeout: {0}")]
     Promise(std::io::Error),
+    /// The system allows too few descriptors.
+    #[error("this process may have {limit} open files (ulimit -n) and needs {needed} at least")]
+    Descriptors {
+        /// What it may have.
+        limit: u64,
+        /// What it needs with one replica, one client and no other node.
+        needed: u64,
+    },
     /// Consensus.
     #[error("consensus: {0}")]
     Consensus(#[from] StartError),
@@ -178,8 +187,16 @@ impl Node {
         if config.lab && !material.is_lab() {
             return Err(NodeError::NoLab(lab_uri(cluster)));
         }
+        let descriptors = descriptors::raise();
+        if descriptors::clients_max(descriptors, 1, 0) == 0 {
+            return Err(NodeError::Descriptors {
+                limit: descriptors,
+                needed: descriptors::reserve(descriptors, 1, 0) + 1,
+            });
+        }
         let sockets = Sockets::bind(&config)?;
         let shared = NodeShared::new(node, cluster, config.clone());
+        shared.budget_descriptors(1, 0);
         let disk = NodeDisk::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.clone());
         let log = open_log(&config, &shared, &disk).await?;
@@ -360,7 +377,7 @@ impl Inner {
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
                 let served = async {
-                    let guard = Guard::new("grpc-port", tls?, Bounds::default());
+                    let guard = Guard::new("grpc-port", tls?, descriptors::bounds());
                     let incoming = ReceiverStream::new(guard.accept(TcpListener::from_std(listener)?));
                     let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
@@ -402,6 +419,8 @@ impl Inner {
                 self.shared.map.store(Some(map.clone()));
                 let peers = map.nodes.iter().chain(map.leaving());
                 self.consensus.set_peers(&peers.map(fastness_control::create::member).collect::<Vec<_>>());
+                let replicas = map.shards_on(map.place_of(self.shared.node)).count();
+                self.shared.budget_descriptors(replicas, map.nodes.len().saturating_sub(1));
                 let replaced: Vec<_> = map.replaced.iter().map(|gone| (gone.node, gone.by)).collect();
                 self.consensus.set_replaced(&replaced);
                 // One that is leaving is needed, should it come back, until every group has done without it.
@@ -615,7 +634,12 @@ async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk
     let opened = tokio::task::spawn_blocking(move || {
         let sizes = disk.log_sizes();
         let memtable_bytes = usize::try_from(sizes.memtable).unwrap_or(usize::MAX);
-        let rocks = RocksOptions { memtable_bytes, wal_bytes_max: sizes.wal_max, ..RocksOptions::new(&dir) };
+        let rocks = RocksOptions {
+            memtable_bytes,
+            wal_bytes_max: sizes.wal_max,
+            open_files_max: descriptors::log_files(descriptors::limit()) as i32,
+            ..RocksOptions::new(&dir)
+        };
         let rocks = RocksStore::open(&rocks)?;
         disk.set_store(&rocks);
         let store: Arc<dyn OrderedStore> = rocks;
@@ -708,7 +732,7 @@ async fn start_consensus(
     let tls = material.for_grpc()?;
     // Handshakes run on this runtime, not on consensus' own.
     let listening = listeners.into_iter().map(|listener| {
-        let guard = Guard::new("peer-port", tls.clone(), Bounds::default());
+        let guard = Guard::new("peer-port", tls.clone(), descriptors::bounds());
         Ok::<_, std::io::Error>(guard.accept(TcpListener::from_std(listener)?))
     });
     let listening = listening.collect::<Result<Vec<_>, _>>()?;

@@ -1,80 +1,148 @@
 //! Pauses shorter than tokio's timers (whole milliseconds) can make: the shard loop waits for some hundred microseconds
-//! for writes to come back before it closes a batch. By timerfd, one `timerfd_settime` and one `read` per pause.
+//! for writes to come back before it closes a batch.
+//!
+//! One timerfd per thread, however many pause: they stand in the order of their deadlines, and the timer is set to the first of
+//! them. A descriptor for each client that waits would double what a node needs just when its log is slow.
 
-use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use fastness_shard::Pause;
+use parking_lot::Mutex;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
-
-/// Timers that are kept for the next pause.
-const IDLE_TIMERS_MAX: usize = 4;
 
 /// See the module. On one thread, inside its runtime.
 #[derive(Default, Clone)]
 pub struct TimerPause {
-    idle: Rc<RefCell<Vec<AsyncFd<OwnedFd>>>>,
+    /// Made at the first pause: before, there is no runtime.
+    timer: Rc<std::cell::OnceCell<Option<Rc<Timer>>>>,
 }
 
-/// A timer that goes back to the idle ones when its pause ends, or is given up.
-struct Borrowed {
-    timer: Option<AsyncFd<OwnedFd>>,
-    idle: Rc<RefCell<Vec<AsyncFd<OwnedFd>>>>,
+/// The timer and those who wait for it.
+struct Timer {
+    fd: AsyncFd<OwnedFd>,
+    waiting: Arc<Waiting>,
 }
 
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_TIMERS_MAX {
-            idle.extend(self.timer.take());
+/// Who waits, by deadline and number. Wakes all that are due when the timer is ready.
+#[derive(Default)]
+struct Waiting {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    wakers: BTreeMap<(Instant, u64), Waker>,
+    numbers: u64,
+    /// What the timer is set to.
+    set_to: Option<Instant>,
+}
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        let now = Instant::now();
+        let mut queue = self.queue.lock();
+        queue.set_to = None;
+        // One that is not due sets the timer anew.
+        let first = queue.wakers.first_key_value().map(|(_, waker)| waker.clone());
+        let due: SmallVec<[Waker; 4]> =
+            queue.wakers.range(..=(now, u64::MAX)).map(|(_, waker)| waker.clone()).collect();
+        drop(queue);
+        due.into_iter().chain(first).for_each(Waker::wake);
+    }
+}
+
+impl Timer {
+    fn new() -> io::Result<Timer> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        #[allow(
+            deprecated,
+            reason = "its soundness asks that the descriptor be owned, which it is; the newer one is unsafe"
+        )]
+        let fd = AsyncFd::new(timer)?;
+        Ok(Timer { fd, waiting: Arc::default() })
+    }
+
+    /// Sets the timer to the first deadline, if it is not.
+    fn set(&self) -> io::Result<()> {
+        let mut queue = self.waiting.queue.lock();
+        let Some(((first, _), _)) = queue.wakers.first_key_value() else { return Ok(()) };
+        let first = *first;
+        if queue.set_to.is_some_and(|set_to| set_to <= first) {
+            return Ok(());
         }
-    }
-}
-
-impl TimerPause {
-    fn borrow(&self) -> io::Result<Borrowed> {
-        let idle = self.idle.borrow_mut().pop();
-        let timer = match idle {
-            Some(timer) => timer,
-            None => {
-                let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-                let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-                #[allow(
-                    deprecated,
-                    reason = "its soundness asks that the descriptor be owned, which it is; the newer one is unsafe"
-                )]
-                AsyncFd::new(timer)?
-            }
-        };
-        Ok(Borrowed { timer: Some(timer), idle: self.idle.clone() })
-    }
-
-    async fn precise(&self, span: Duration) -> io::Result<()> {
-        let borrowed = self.borrow()?;
-        let Some(timer) = &borrowed.timer else { return Ok(()) };
+        queue.set_to = Some(first);
+        drop(queue);
         // 0 would disarm it.
-        let nanos = span.as_nanos().max(1);
+        let nanos = first.saturating_duration_since(Instant::now()).as_nanos().max(1);
         let once = Itimerspec {
             it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: Timespec { tv_sec: (nanos / 1_000_000_000) as i64, tv_nsec: (nanos % 1_000_000_000) as i64 },
         };
-        timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
-        let mut expirations = [0u8; 8];
-        loop {
-            let mut ready = timer.readable().await?;
-            // Ready from an earlier pause that was given up: setting it anew has emptied it.
-            if ready.try_io(|timer| Ok(rustix::io::read(timer, &mut expirations)?)).is_ok() {
-                return Ok(());
+        timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &once)?;
+        let waker = Waker::from(self.waiting.clone());
+        let mut context = Context::from_waker(&waker);
+        // Ready from before: setting it anew has emptied it, and what follows is told to the waker.
+        while let Poll::Ready(ready) = self.fd.poll_read_ready(&mut context) {
+            let mut expirations = [0u8; 8];
+            if ready?.try_io(|fd| Ok(rustix::io::read(fd, &mut expirations)?)).is_ok() {
+                // It has run out between the two.
+                self.waiting.clone().wake();
+                break;
             }
         }
+        Ok(())
+    }
+}
+
+/// One pause.
+struct Sleep {
+    timer: Rc<Timer>,
+    deadline: Instant,
+    number: Option<u64>,
+}
+
+impl Future for Sleep {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deadline <= Instant::now() {
+            return Poll::Ready(Ok(()));
+        }
+        let timer = self.timer.clone();
+        let mut queue = timer.waiting.queue.lock();
+        let number = *self.number.get_or_insert_with(|| {
+            queue.numbers += 1;
+            queue.numbers
+        });
+        queue.wakers.insert((self.deadline, number), cx.waker().clone());
+        drop(queue);
+        match timer.set() {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        self.timer.waiting.queue.lock().wakers.remove(&(self.deadline, number));
+        // It may have been the one that was woken to set the timer for the others. They are not worse off if that fails: each of
+        // them sets it when it is polled.
+        let _ = self.timer.set();
     }
 }
 
@@ -82,7 +150,12 @@ impl Pause for TimerPause {
     fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()>>> {
         let pause = self.clone();
         Box::pin(async move {
-            if pause.precise(span).await.is_err() {
+            let timer = pause.timer.get_or_init(|| Timer::new().ok().map(Rc::new)).clone();
+            let precise = match (timer, Instant::now().checked_add(span)) {
+                (Some(timer), Some(deadline)) => Sleep { timer, deadline, number: None }.await,
+                _ => Err(io::ErrorKind::Unsupported.into()),
+            };
+            if precise.is_err() {
                 // Out of file descriptors: coarser is better than not at all.
                 tokio::time::sleep(span).await;
             }
@@ -92,29 +165,27 @@ impl Pause for TimerPause {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
+
+    fn run(test: impl AsyncFnOnce(TimerPause)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(test(TimerPause::default()));
+    }
 
     #[test]
     fn a_pause_lasts_at_least_as_long_as_asked() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let pause = TimerPause::default();
+        run(async |pause| {
             for _ in 0..3 {
                 let before = Instant::now();
                 pause.pause(Duration::from_micros(300)).await;
                 assert!(before.elapsed() >= Duration::from_micros(300));
             }
-            assert_eq!(pause.idle.borrow().len(), 1);
         });
     }
 
     #[test]
     fn a_pause_that_was_given_up_does_not_end_the_next_one() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let pause = TimerPause::default();
+        run(async |pause| {
             let given_up = pause.pause(Duration::from_micros(100));
             tokio::select! { biased; () = std::future::ready(()) => {}, () = given_up => {} }
             let mut begun = pause.pause(Duration::from_micros(100));
@@ -124,6 +195,45 @@ mod tests {
             let before = Instant::now();
             pause.pause(Duration::from_millis(3)).await;
             assert!(before.elapsed() >= Duration::from_millis(3));
+        });
+    }
+
+    /// Found: each client that waited had a timerfd of its own.
+    #[test]
+    fn a_thousand_pauses_need_one_descriptor() {
+        run(async |pause| {
+            pause.pause(Duration::from_micros(10)).await;
+            let timers = || {
+                let files = std::fs::read_dir("/proc/self/fd").expect("a list of descriptors");
+                let is_timer = |file: &std::fs::DirEntry| {
+                    std::fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().contains("timerfd"))
+                };
+                files.flatten().filter(|file| is_timer(file)).count()
+            };
+            let before = timers();
+            let began = Instant::now();
+            let pauses: Vec<_> = (0..1_000u64)
+                .map(|i| {
+                    let span = Duration::from_micros(1_000 + (i * 7_919) % 30_000);
+                    let pause = pause.pause(span);
+                    async move {
+                        pause.await;
+                        assert!(began.elapsed() >= span);
+                    }
+                })
+                .collect();
+            let all = futures::future::join_all(pauses);
+            tokio::pin!(all);
+            assert!(futures::poll!(&mut all).is_pending());
+            // Other tests of this process pause at the same time, each thread with one timer.
+            assert!(timers() < before + 20, "{} timers, {before} before", timers());
+            // Some are given up: the others are woken all the same.
+            let mut given_up: Vec<_> = (0..100).map(|_| pause.pause(Duration::from_micros(500))).collect();
+            for pause in &mut given_up {
+                assert!(futures::poll!(pause).is_pending());
+            }
+            drop(given_up);
+            tokio::time::timeout(Duration::from_secs(20), all).await.expect("all of them end");
         });
     }
 }

@@ -4,7 +4,6 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::pause::TimerPause;
 use crate::resp_door::accept::Incoming;
 use crate::resp_door::command::{Snapshot, snapshot};
 use crate::resp_door::stream::ClientStream;
-use crate::resp_door::{ReplicaDoor, connection};
+use crate::resp_door::{ReplicaDoor, serve};
 use crate::shared::{ModeReport, NodeShared};
 use crate::snapshots::SnapshotFiles;
 
@@ -140,6 +139,10 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
             },
             _ = tick.tick() => housekeeping(&door),
             _ = mode_tick.tick() => follow_mode(&door),
+            () = door.broken.notified() => {
+                tracing::error!(shard = %shard_id, "the replica stops: a command was cut short by a panic");
+                break;
+            }
             ended = &mut shard_loop => {
                 let reason = door.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
                 tracing::error!(shard = %shard_id, reason, "the replica has stopped");
@@ -179,14 +182,11 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
 
 fn answer(door: &Rc<ReplicaDoor>, message: ToReplica) {
     match message {
-        ToReplica::Connection(Incoming { tcp, tls, arrival }) => match ClientStream::new(tcp, tls) {
+        ToReplica::Connection(Incoming { tcp, tls, arrival, slot }) => match ClientStream::new(tcp, tls) {
             Ok(stream) => {
-                tokio::task::spawn_local(connection::serve(door.clone(), stream, arrival));
+                tokio::task::spawn_local(serve::serve(door.clone(), stream, arrival, slot));
             }
-            Err(error) => {
-                door.node.connected.fetch_sub(1, Ordering::Relaxed);
-                tracing::warn!(%error, "a client's socket could not be taken over");
-            }
+            Err(error) => tracing::warn!(%error, "a client's socket could not be taken over"),
         },
         // Whoever asked may have gone away.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(door))),
@@ -200,6 +200,7 @@ fn housekeeping(door: &ReplicaDoor) {
     let config = door.node.config.load();
     door.stats.sample();
     door.clients.close_idle(config.timeout);
+    door.close_stuck();
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
     door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
     door.shard.set_max_lag(config.durability_max_lag);
@@ -209,6 +210,8 @@ fn housekeeping(door: &ReplicaDoor) {
         door.shard.set_log_share(disk.log_share());
     }
     door.stats.memory_peak(door.shard.memory().total());
+    let info = door.shard.info();
+    door.stats.observe_snapshots(&info.snapshot, info.units);
 }
 
 /// Tells the shard what is wished, and the node what is in force.

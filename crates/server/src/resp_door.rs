@@ -4,16 +4,19 @@
 //! accept (other thread: accept, TLS handshake) ─▶ connection (loop's thread): read ─▶ parse ─▶ Shard::run ─▶ send
 //! ```
 //!
-//! - [`connection`]: one connection's life, and the order in which its replies leave.
+//! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
 //! - [`clients`], [`stats`]: what those commands show.
 
 pub mod accept;
 mod attribute;
+mod blocked;
 pub mod clients;
 pub mod command;
 pub mod connection;
+mod redact;
 mod release;
+pub mod serve;
 pub mod stats;
 pub mod stream;
 
@@ -22,12 +25,13 @@ use std::sync::Arc;
 
 use fastness_shard::Shard;
 use fastness_types::{NodeId, ShardId};
+use tokio::sync::Notify;
 
 use crate::replica::GroupView;
 use crate::shared::NodeShared;
 use crate::topology::View;
-use clients::Clients;
-use stats::DoorStats;
+use clients::{Client, Clients, Stuck};
+use stats::{DoorStats, add};
 
 /// One replica's door: what its connections share. On the loop's thread.
 pub struct ReplicaDoor {
@@ -45,6 +49,10 @@ pub struct ReplicaDoor {
     pub group: Arc<dyn GroupView>,
     /// Ports this replica listens on: plaintext, TLS; 0: none.
     pub ports: (u16, u16),
+    /// A command is being run: a panic of a connection's task leaves the data in a state that nobody knows.
+    pub(crate) executing: Cell<bool>,
+    /// Such a panic has happened: the replica ends.
+    pub(crate) broken: Notify,
     /// A read buffer for the connection whose turn it is; one that has nothing left over needs none of its own.
     pub(crate) read_buffer: Cell<Vec<u8>>,
 }
@@ -67,8 +75,35 @@ impl ReplicaDoor {
             stats: DoorStats::default(),
             group,
             ports,
+            executing: Cell::new(false),
+            broken: Notify::new(),
             read_buffer: Cell::default(),
         }
+    }
+
+    /// Counts and logs that a connection is closed because its client does not read.
+    pub(crate) fn note_unread(&self, client: &Client, why: &str) {
+        add(&self.stats.output_limit_closes, 1);
+        if let Some(others) = self.node.throttles.unread.permit() {
+            let (address, unsent) = (client.address, client.unsent_bytes.get());
+            tracing::warn!(client = %address, unsent, why, others, "closed: the client does not read its replies");
+        }
+    }
+
+    /// Closes the connections that make no progress, with a log line and a counter. About once a second.
+    pub(crate) fn close_stuck(&self) {
+        let soft_time = self.node.config.load().client_output_buffer_limit.soft_time;
+        self.clients.close_stuck(soft_time, |client, stuck| match stuck {
+            Stuck::OverSoftLimit => self.note_unread(client, "client-output-buffer-limit's soft limit is reached"),
+            Stuck::Unread => self.note_unread(client, "nothing more may be kept for it"),
+            Stuck::Log => {
+                add(&self.stats.log_wait_closes, 1);
+                if let Some(others) = self.node.throttles.held.permit() {
+                    let (address, command) = (client.address, client.command.get());
+                    tracing::warn!(client = %address, command, others, "closed: the log has kept it waiting for too long");
+                }
+            }
+        });
     }
 
     /// Lets `look` see the cluster as a client is told it; `None` before the cluster is created.

@@ -11,17 +11,22 @@ use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
 use fastness_control::ClusterMap;
 use fastness_types::{Az, ClusterId, Durability, GroupId, NodeId, ShardId};
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
+use crate::descriptors;
 use crate::disk_keeper::NodeDisk;
 use crate::lab::Lab;
+use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
 
 /// The version that clients are told (`valkey_version`): the one whose behaviour is followed.
 pub const VALKEY_VERSION: &str = "9.1.0";
 /// The version that clients of older libraries look at (`redis_version`), as Valkey itself tells it.
 pub const REDIS_VERSION: &str = "7.2.4";
+
+/// TLS clients over `maxclients` that are told so at a time; further ones are closed without a word.
+pub const REFUSALS_MAX: usize = 32;
 
 /// See the module.
 pub struct NodeShared {
@@ -43,10 +48,18 @@ pub struct NodeShared {
     pub run_id: String,
     /// Nice value of the consensus thread.
     pub consensus_nice: AtomicI32,
-    /// Connections of clients now, all replicas together.
+    /// Connections of clients now, all replicas together: the [`ClientSlot`]s that exist.
     pub connected: AtomicU64,
-    /// Connections that were refused since there were too many.
+    /// Connections of clients that the budget of descriptors has room for, see [`crate::descriptors`].
+    clients_max: AtomicU64,
+    /// Connections that were refused because `maxclients` was reached.
     pub rejected: AtomicU64,
+    /// Connections that the system could not accept, as when it has no descriptor left.
+    pub accept_errors: AtomicU64,
+    /// Log lines that clients can cause.
+    pub throttles: Throttles,
+    /// The places for TLS clients that are being told that `maxclients` is reached.
+    pub(crate) refusals: Arc<Semaphore>,
     clients: AtomicU64,
     groups: RwLock<BTreeMap<ShardId, GroupHandle>>,
     /// Leaders of shards that this node has no replica of, as their members have told.
@@ -60,6 +73,17 @@ pub struct NodeShared {
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
+}
+
+/// One connection's place among `maxclients`, from its accept to its close, whichever way it ends: dropping it gives it back.
+pub struct ClientSlot {
+    node: Arc<NodeShared>,
+}
+
+impl Drop for ClientSlot {
+    fn drop(&mut self) {
+        self.node.connected.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The durability mode of one replica.
@@ -101,7 +125,11 @@ impl NodeShared {
             run_id,
             connected: AtomicU64::new(0),
             consensus_nice: AtomicI32::new(0),
+            clients_max: AtomicU64::new(u64::MAX),
             rejected: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+            throttles: Throttles::default(),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             clients: AtomicU64::new(0),
             groups: RwLock::default(),
             told: RwLock::default(),
@@ -111,6 +139,48 @@ impl NodeShared {
             lab,
             phase: watch::Sender::new(Phase::Running),
         })
+    }
+
+    /// Connections of clients that this node takes, all replicas together: `maxclients`, or fewer if descriptors are few.
+    #[must_use]
+    pub fn maxclients(&self) -> u64 {
+        self.config.load().maxclients.min(self.clients_max())
+    }
+
+    /// Connections of clients that descriptors are there for.
+    #[must_use]
+    pub fn clients_max(&self) -> u64 {
+        self.clients_max.load(Ordering::Relaxed)
+    }
+
+    /// Works out how many clients there are descriptors for, on a node with so many replicas and other nodes.
+    pub fn budget_descriptors(&self, replicas: usize, peers: usize) {
+        let limit = descriptors::limit();
+        // One client at least: an operator has to get in.
+        let room = descriptors::clients_max(limit, replicas, peers).max(1);
+        let before = self.clients_max.swap(room, Ordering::Relaxed);
+        let asked = self.config.load().maxclients;
+        if room < asked && room != before {
+            let reserved = descriptors::reserve(limit, replicas, peers);
+            tracing::warn!(
+                asked,
+                maxclients = room,
+                limit,
+                reserved,
+                "maxclients is lowered: the system allows this process too few descriptors (ulimit -n)"
+            );
+        }
+    }
+
+    /// A place for one more connection, if there is one.
+    #[must_use]
+    pub fn take_client_slot(self: &Arc<Self>) -> Option<ClientSlot> {
+        let max = self.maxclients();
+        if self.connected.fetch_add(1, Ordering::Relaxed) >= max {
+            self.connected.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(ClientSlot { node: self.clone() })
     }
 
     /// The next client's number, from 1.

@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ fn tls_door(ca: &Ca, certificates: ClientCertificates) -> Door {
     Door::open(Options { tls, durability: Durability::Async, ..Options::default() })
 }
 
-fn connect(door: &Door, ca: &Ca, certificate: Option<&str>) -> Client {
+fn client_tls(ca: &Ca, certificate: Option<&str>) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca.path("ca.crt")).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -50,10 +51,24 @@ fn connect(door: &Door, ca: &Ca, certificate: Option<&str>) -> Client {
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     };
-    let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
+}
+
+fn connect(door: &Door, ca: &Ca, certificate: Option<&str>) -> Client {
     let tcp = TcpStream::connect(door.address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    Client::over(StreamOwned::new(tls, tcp))
+    Client::over(StreamOwned::new(client_tls(ca, certificate), tcp))
+}
+
+/// A connection of which both halves are at hand.
+fn handshaken(door: &Door, ca: &Ca) -> (ClientConnection, TcpStream) {
+    let mut tcp = TcpStream::connect(door.address).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut tls = client_tls(ca, None);
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).unwrap();
+    }
+    (tls, tcp)
 }
 
 #[test]
@@ -296,4 +311,42 @@ async fn a_handshake_needs_nobody_who_serves() {
     }
     drop(streams);
     connect().await.expect("there is room again");
+}
+
+/// Found: a client that only said over TLS that it sends nothing more was never closed.
+#[test]
+fn a_tls_client_that_says_that_nothing_follows_gets_every_reply_then_the_end() {
+    let ca = Ca::new();
+    let door = tls_door(&ca, ClientCertificates::No);
+    let mut first = connect(&door, &ca, None);
+    eventually("the replica serves", || first.ask(&["SET", "k", "v"]) == simple("OK"));
+    let (mut tls, mut tcp) = handshaken(&door, &ca);
+    let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+    stream.write_all(&b"GET k\r\n".repeat(5_000)).unwrap();
+    // The connection itself stays open on this side.
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(received == b"$1\r\nv\r\n".repeat(5_000), "{}", received.len());
+    eventually("it is closed", || first.ask_text(&["CLIENT", "LIST"]).lines().count() == 1);
+}
+
+/// Found: a TLS client over `maxclients` saw the connection end without a word.
+#[test]
+fn a_tls_client_over_the_maximum_is_told() {
+    let ca = Ca::new();
+    let door = tls_door(&ca, ClientCertificates::No);
+    let mut first = connect(&door, &ca, None);
+    eventually("the replica serves", || first.ask(&["CONFIG", "SET", "maxclients", "1"]) == simple("OK"));
+    let mut refused = connect(&door, &ca, None);
+    refused.send(&["PING"]);
+    assert_eq!(refused.receive(), Value::Error(b"ERR max number of clients reached".to_vec()));
+    assert_eq!(refused.try_receive(), None);
+    // Those who do not even shake hands keep nobody out.
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(door.address).unwrap()).collect();
+    eventually("they are counted", || first.ask_text(&["INFO", "stats"]).contains("rejected_connections:101\r\n"));
+    drop(silent);
+    assert_eq!(first.ask(&["CONFIG", "SET", "maxclients", "2"]), simple("OK"));
+    assert_eq!(connect(&door, &ca, None).ask(&["PING"]), simple("PONG"));
 }

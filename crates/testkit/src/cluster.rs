@@ -89,6 +89,8 @@ pub struct Options {
     pub max_lag: Option<Duration>,
     /// Variables of every process, for what is compiled in for tests alone.
     pub env: Vec<(&'static str, String)>,
+    /// Descriptors that each process may have (`ulimit -n`); `None`: as many as the test itself.
+    pub descriptors_max: Option<u64>,
     /// Whether data lies on file systems that lose what was not synced: [`Cluster::lose_power`]. Only where
     /// [`power::lacking`] is `None`.
     pub loses_unsynced: bool,
@@ -108,6 +110,7 @@ impl Default for Options {
             snapshot_log_bytes: None,
             max_lag: None,
             env: Vec::new(),
+            descriptors_max: None,
             loses_unsynced: false,
             disk_bytes: power::IMAGE_BYTES,
             sets_clocks: false,
@@ -122,6 +125,7 @@ pub struct Cluster {
     /// What every node is told by CONFIG SET.
     settings: Vec<(&'static str, String)>,
     env: Vec<(&'static str, String)>,
+    descriptors_max: Option<u64>,
     images: Mutex<Option<Images>>,
     faketime: Option<Faketime>,
     /// Held as long as processes may be started.
@@ -159,7 +163,8 @@ impl Cluster {
         let max_lag = options.max_lag.map(|bound| ("durability-max-lag", format!("{}ms", bound.as_millis())));
         let (settings, env) = (snapshots.into_iter().chain(max_lag).collect(), options.env.clone());
         let images = Mutex::new(images);
-        let mut cluster = Cluster { dir, keep: true, settings, env, images, faketime, ports };
+        let descriptors_max = options.descriptors_max;
+        let mut cluster = Cluster { dir, keep: true, settings, env, descriptors_max, images, faketime, ports };
         let args = [
             ("--azs", options.azs.join(",")),
             ("--shards", options.shards.to_string()),
@@ -180,7 +185,14 @@ impl Cluster {
 
     fn fastness<'a>(&self, group: &str, args: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let args: Vec<&str> = args.into_iter().collect();
-        let mut command = Command::new(binary()?);
+        let mut command = match self.descriptors_max {
+            None => Command::new(binary()?),
+            Some(max) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &max.to_string()]).arg(binary()?);
+                shell
+            }
+        };
         command.arg(group).args(&args).arg("--dir").arg(&self.dir).envs(self.env.iter().cloned());
         // Whatever starts a supervisor hands this down to the nodes.
         if let Some(faketime) = self.faketime.as_ref().filter(|_| group == "dev") {

@@ -19,6 +19,8 @@ pub const UNIT_FLUSHES_MAX: usize = 1024;
 /// Arguments that one transaction queues, bytes: more could not be a unit. At the bound the command is refused and the transaction
 /// with it.
 pub const TRANSACTION_BYTES_MAX: usize = UNIT_BYTES_MAX;
+/// What a payload of RESTORE may expand to, bytes: more could not be a unit. One that holds more is refused.
+pub const RESTORED_BYTES_MAX: usize = UNIT_BYTES_MAX;
 /// Names that one unit of expired keys removes, bytes; the last one may be longer.
 pub const EXPIRY_UNIT_BYTES_MAX: usize = 256 * KIB;
 /// Keys and fields that one unit of expired keys removes.
@@ -73,3 +75,8 @@ pub const LOOP_STALL_MAX: Duration = Duration::from_secs(3);
 pub const LEASE_WAIT_MAX: Duration = Duration::from_millis(200);
 /// How long one connection's commands run before others have their turn; one command is never interrupted.
 pub const CONNECTION_SLICE: Duration = Duration::from_millis(5);
+/// A client that reads nothing although no more of its replies may be kept (it is a stranger, or `maxmemory` is reached) is closed
+/// after so long.
+pub const UNREAD_MAX: Duration = Duration::from_secs(10);
+/// A connection whose reply or command has waited for the log for so long is closed: the outcome is unknown to its client.
+pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -2,14 +2,19 @@
 //!
 //! A payload is `type, value, version (2 bytes), CRC-64 (8 bytes)`, numbers little-endian. A string is a length and its
 //! bytes; or one of three integers; or bytes that LZF has compressed, which is read here and never written.
+//!
+//! What Valkey refuses is refused: a checksum that is not that of the payload, versions that it does not read, and everything within that
+//! contradicts itself. Nothing is allocated for what a payload only claims to hold, and what it expands to is bounded
+//! ([`RESTORED_BYTES_MAX`]). One thing more is refused: Valkey reads a value that claims to be longer than it is into the footer.
 
 use super::rdb_hash::{self, Field};
-use fastness_types::limits::VALUE_BYTES_MAX;
+use fastness_types::WallMs;
+use fastness_types::limits::{RESTORED_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// The RDB version of Valkey 9.
 const VERSION: u16 = 80;
-/// Versions that Redis has taken since the ways parted; Valkey refuses them.
-const FOREIGN: std::ops::RangeInclusive<u16> = 12..=79;
+/// The versions that are read: those of Redis up to where the ways parted, and Valkey's own.
+const READ: [std::ops::RangeInclusive<u16>; 2] = [1..=11, 80..=VERSION];
 const TYPE_STRING: u8 = 0;
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
@@ -17,10 +22,12 @@ const FOOTER_BYTES: usize = 10;
 /// Why a payload is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PayloadError {
-    /// From a version that cannot be read, or not whole.
+    /// From a version that cannot be read, not whole, or damaged.
     Footer,
     /// The checksum is right, and what it covers cannot be read.
     Format,
+    /// It expands to more than [`RESTORED_BYTES_MAX`].
+    TooLarge,
 }
 
 pub(crate) fn dump_integer(number: i64) -> Vec<u8> {
@@ -78,21 +85,95 @@ pub(crate) enum Restored {
     Hash(Vec<Field>),
 }
 
-/// The value in a payload. Bytes behind it are ignored, as Valkey does.
-pub(crate) fn restore(payload: &[u8]) -> Result<Restored, PayloadError> {
+/// The value in a payload, as of `now`, which decides which fields of a hash have expired. Bytes behind the value are ignored, as
+/// Valkey does.
+pub(crate) fn restore(payload: &[u8], now: WallMs) -> Result<Restored, PayloadError> {
+    restore_within(payload, now, RESTORED_BYTES_MAX)
+}
+
+fn restore_within(payload: &[u8], now: WallMs, bytes_max: usize) -> Result<Restored, PayloadError> {
     let body = payload.len().checked_sub(FOOTER_BYTES).map(|at| payload.split_at(at));
     let Some((body, footer)) = body else { return Err(PayloadError::Footer) };
     let version = u16::from_le_bytes([footer[0], footer[1]]);
     let crc = u64::from_le_bytes(footer[2..].try_into().expect("ten bytes less two"));
-    if version > VERSION || FOREIGN.contains(&version) || (crc != 0 && crc != crc64(&payload[..body.len() + 2])) {
+    if !READ.iter().any(|versions| versions.contains(&version)) || crc != crc64(&payload[..body.len() + 2]) {
         return Err(PayloadError::Footer);
     }
-    match body.split_first() {
-        Some((&TYPE_STRING, mut rest)) => read_text(&mut rest).map(Restored::Text).ok_or(PayloadError::Format),
-        Some((&kind @ (rdb_hash::TYPE_HASH | rdb_hash::TYPE_HASH_LISTPACK | rdb_hash::TYPE_HASH_2), rest)) => {
-            rdb_hash::restore_hash(kind, rest).map(Restored::Hash)
+    let Some((&kind, rest)) = body.split_first() else { return Err(PayloadError::Format) };
+    let mut input = Input { rest, left: bytes_max };
+    match kind {
+        TYPE_STRING => input.text().map(Restored::Text),
+        rdb_hash::TYPE_HASH | rdb_hash::TYPE_HASH_LISTPACK | rdb_hash::TYPE_HASH_2 => {
+            rdb_hash::restore_hash(kind, &mut input, now).map(Restored::Hash)
         }
         _ => Err(PayloadError::Format),
+    }
+}
+
+/// What is left of a payload, and of the bytes that it may expand to.
+pub(super) struct Input<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Input<'a> {
+    /// The next `len` bytes.
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], PayloadError> {
+        take(&mut self.rest, len).ok_or(PayloadError::Format)
+    }
+
+    /// A number, as before a string or a list.
+    pub(super) fn len(&mut self) -> Result<usize, PayloadError> {
+        let first = self.take(1)?[0];
+        let len = match first >> 6 {
+            0 => u64::from(first),
+            1 => u64::from(first & 0x3f) << 8 | u64::from(self.take(1)?[0]),
+            2 if first == 0x80 => u64::from(u32::from_be_bytes(self.array()?)),
+            2 if first == 0x81 => u64::from_be_bytes(self.array()?),
+            _ => return Err(PayloadError::Format),
+        };
+        usize::try_from(len).ok().filter(|len| *len <= VALUE_BYTES_MAX).ok_or(PayloadError::Format)
+    }
+
+    /// The next bytes, as many as the array has.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], PayloadError> {
+        self.take(N)?.try_into().map_err(|_| PayloadError::Format)
+    }
+
+    /// A string in any of its forms.
+    pub(super) fn text(&mut self) -> Result<Vec<u8>, PayloadError> {
+        let text = match self.rest.first() {
+            Some(0xc0) => decimal(i64::from(self.array::<2>()?[1] as i8)),
+            Some(0xc1) => {
+                let [_, number @ ..] = self.array::<3>()?;
+                decimal(i64::from(i16::from_le_bytes(number)))
+            }
+            Some(0xc2) => {
+                let [_, number @ ..] = self.array::<5>()?;
+                decimal(i64::from(i32::from_le_bytes(number)))
+            }
+            Some(0xc3) => {
+                self.take(1)?;
+                let (compressed, len) = (self.len()?, self.len()?);
+                let compressed = self.take(compressed)?;
+                self.spend(len)?;
+                return lzf(compressed, len).ok_or(PayloadError::Format);
+            }
+            _ => {
+                let len = self.len()?;
+                let text = self.take(len)?;
+                self.spend(len)?;
+                return Ok(text.to_vec());
+            }
+        };
+        self.spend(text.len())?;
+        Ok(text)
+    }
+
+    /// Of the bytes that it may expand to.
+    fn spend(&mut self, bytes: usize) -> Result<(), PayloadError> {
+        self.left = self.left.checked_sub(bytes).ok_or(PayloadError::TooLarge)?;
+        Ok(())
     }
 }
 
@@ -102,45 +183,17 @@ pub(super) fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-pub(super) fn read_text(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let first = *rest.first()?;
-    match first {
-        0xc0 => take(rest, 2).map(|bytes| decimal(i64::from(bytes[1] as i8))),
-        0xc1 => take(rest, 3).map(|bytes| decimal(i64::from(i16::from_le_bytes([bytes[1], bytes[2]])))),
-        0xc2 => {
-            take(rest, 5).and_then(|bytes| Some(decimal(i64::from(i32::from_le_bytes(bytes[1..].try_into().ok()?)))))
-        }
-        0xc3 => {
-            take(rest, 1)?;
-            let (compressed, len) = (read_len(rest)?, read_len(rest)?);
-            lzf(take(rest, compressed)?, len)
-        }
-        _ => {
-            let len = read_len(rest)?;
-            take(rest, len).map(<[u8]>::to_vec)
-        }
-    }
-}
-
 pub(super) fn decimal(number: i64) -> Vec<u8> {
     itoa::Buffer::new().format(number).as_bytes().to_vec()
-}
-
-pub(super) fn read_len(rest: &mut &[u8]) -> Option<usize> {
-    let first = take(rest, 1)?[0];
-    let len = match first >> 6 {
-        0 => u64::from(first),
-        1 => u64::from(first & 0x3f) << 8 | u64::from(take(rest, 1)?[0]),
-        2 if first == 0x80 => u64::from(u32::from_be_bytes(take(rest, 4)?.try_into().ok()?)),
-        2 if first == 0x81 => u64::from_be_bytes(take(rest, 8)?.try_into().ok()?),
-        _ => return None,
-    };
-    usize::try_from(len).ok().filter(|len| *len <= VALUE_BYTES_MAX)
 }
 
 /// LZF: a control byte below 32 is followed by that many bytes plus one; another says to repeat what stands further
 /// ahead: three bits of length (7: a byte follows), 13 bits of distance.
 fn lzf(mut input: &[u8], len: usize) -> Option<Vec<u8>> {
+    if len == 0 {
+        // Whatever is compressed: Valkey's decompressor says 0 for an error, which is the length that is asked for.
+        return Some(Vec::new());
+    }
     // No more room than was received can need: a repeat makes at most 264 bytes of three.
     let mut out = Vec::with_capacity(len.min(input.len().saturating_mul(88)));
     while let Some((&control, rest)) = input.split_first() {
@@ -190,7 +243,7 @@ mod tests {
     use super::*;
 
     fn restore_text(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
-        match restore(payload)? {
+        match restore(payload, WallMs(0))? {
             Restored::Text(text) => Ok(text),
             Restored::Hash(_) => panic!("a string"),
         }
@@ -227,6 +280,39 @@ mod tests {
             damaged[at] ^= 1;
             assert!(restore_text(&damaged).is_err(), "byte {at}");
             assert!(restore_text(&payload[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    /// Found: a checksum of 0 was taken for none, and so was a version of 0 for an old one.
+    #[test]
+    fn the_footer_is_checked() {
+        let sealed = |version: u16| {
+            let mut payload = b"\x00\x01a".to_vec();
+            payload.extend_from_slice(&version.to_le_bytes());
+            let crc = crc64(&payload);
+            payload.extend_from_slice(&crc.to_le_bytes());
+            restore_text(&payload)
+        };
+        for version in [1, 9, 11, 80] {
+            assert_eq!(sealed(version), Ok(b"a".to_vec()), "{version}");
+        }
+        for version in [0, 12, 79, 81, 255, u16::MAX] {
+            assert_eq!(sealed(version), Err(PayloadError::Footer), "{version}");
+        }
+        let mut unchecked = dump_text(b"a");
+        let at = unchecked.len() - 8;
+        unchecked[at..].fill(0);
+        assert_eq!(restore_text(&unchecked), Err(PayloadError::Footer));
+    }
+
+    #[test]
+    fn what_a_payload_expands_to_is_bounded() {
+        let text = b"\xc3\t7\x01bb\xe0*\x00\x01bb";
+        let string = seal([&b"\x00"[..], text].concat());
+        let hash = seal([&b"\x04\x02\x01a"[..], text, b"\x01b", text].concat());
+        for (payload, bytes) in [(string, 55), (hash, 112)] {
+            assert!(restore_within(&payload, WallMs(0), bytes).is_ok(), "{bytes}");
+            assert_eq!(restore_within(&payload, WallMs(0), bytes - 1), Err(PayloadError::TooLarge), "{bytes}");
         }
     }
 

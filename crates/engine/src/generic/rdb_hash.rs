@@ -8,12 +8,12 @@
 //! | 9, 13 | a zipmap, a ziplist: from Redis before 7 | no | no |
 //!
 //! A listpack is `bytes (u32), elements (u16), element*, 0xff`; an element is a head with a number or a length, a string's
-//! bytes, and the length of both in up to five bytes, which are for reading backwards.
+//! bytes, and the length of both in up to five bytes, which are for reading backwards. All of it is checked: the lengths, the
+//! number of elements (65535: it was not counted), and the end.
 
-use super::rdb::{PayloadError, decimal, read_len, read_text, seal, take, write_len, write_text};
+use super::rdb::{Input, PayloadError, decimal, seal, take, write_len, write_text};
 use crate::value::hash::Hash;
 use fastness_types::WallMs;
-use std::collections::BTreeSet;
 
 pub(super) const TYPE_HASH: u8 = 4;
 pub(super) const TYPE_HASH_LISTPACK: u8 = 16;
@@ -37,37 +37,64 @@ pub(crate) fn dump_hash(hash: Hash<'_>) -> Vec<u8> {
     seal(out)
 }
 
-/// The fields in a payload of this type, each once, at least one.
-pub(super) fn restore_hash(kind: u8, mut rest: &[u8]) -> Result<Vec<Field>, PayloadError> {
+/// The fields in a payload of this type, each once, at least one. A field that comes again is refused unless the first one had
+/// expired by `now`, as Valkey does.
+pub(super) fn restore_hash(kind: u8, input: &mut Input<'_>, now: WallMs) -> Result<Vec<Field>, PayloadError> {
     let fields = match kind {
-        TYPE_HASH => read_fields(&mut rest, |_| Some(None)),
-        TYPE_HASH_2 => read_fields(&mut rest, read_deadline),
-        _ => read_text(&mut rest).and_then(|listpack| read_listpack(&listpack)),
+        TYPE_HASH => read_fields(input, |_| Ok(None))?,
+        TYPE_HASH_2 => read_fields(input, read_deadline)?,
+        _ => read_listpack(&input.text()?).ok_or(PayloadError::Format)?,
     };
-    let fields = fields.filter(|fields| !fields.is_empty()).ok_or(PayloadError::Format)?;
-    let names: BTreeSet<&[u8]> = fields.iter().map(|(field, ..)| &field[..]).collect();
-    if names.len() == fields.len() { Ok(fields) } else { Err(PayloadError::Format) }
+    if fields.is_empty() {
+        return Err(PayloadError::Format);
+    }
+    without_repeated(fields, now).ok_or(PayloadError::Format)
 }
 
-fn read_fields(rest: &mut &[u8], deadline: impl Fn(&mut &[u8]) -> Option<Option<WallMs>>) -> Option<Vec<Field>> {
-    let count = read_len(rest)?;
+type Deadline = Option<WallMs>;
+
+fn read_fields(
+    input: &mut Input<'_>,
+    deadline: impl Fn(&mut Input<'_>) -> Result<Deadline, PayloadError>,
+) -> Result<Vec<Field>, PayloadError> {
+    let count = input.len()?;
     // No room ahead for what the payload only claims to hold.
     let mut fields = Vec::new();
     for _ in 0..count {
-        fields.push((read_text(rest)?, read_text(rest)?, deadline(rest)?));
+        fields.push((input.text()?, input.text()?, deadline(input)?));
     }
-    Some(fields)
+    Ok(fields)
 }
 
-fn read_deadline(rest: &mut &[u8]) -> Option<Option<WallMs>> {
-    let ms = i64::from_le_bytes(take(rest, 8)?.try_into().ok()?);
-    Some(u64::try_from(ms).ok().map(WallMs))
+fn read_deadline(input: &mut Input<'_>) -> Result<Deadline, PayloadError> {
+    match i64::from_le_bytes(input.array()?) {
+        -1 => Ok(None),
+        ms => u64::try_from(ms).map(|ms| Some(WallMs(ms))).map_err(|_| PayloadError::Format),
+    }
 }
+
+/// Of fields of one name the last; `None` if one before it has not expired.
+fn without_repeated(fields: Vec<Field>, now: WallMs) -> Option<Vec<Field>> {
+    let mut by_name: Vec<usize> = (0..fields.len()).collect();
+    by_name.sort_unstable_by(|a, b| fields[*a].0.cmp(&fields[*b].0).then(a.cmp(b)));
+    let mut replaced = vec![false; fields.len()];
+    for pair in by_name.windows(2).filter(|pair| fields[pair[0]].0 == fields[pair[1]].0) {
+        if fields[pair[0]].2.is_none_or(|at| at >= now) {
+            return None;
+        }
+        replaced[pair[0]] = true;
+    }
+    let kept = fields.into_iter().zip(replaced).filter(|(_, replaced)| !replaced);
+    Some(kept.map(|(field, _)| field).collect())
+}
+
+/// The number of elements that stands for one that was not counted.
+const UNCOUNTED: u16 = u16::MAX;
 
 fn read_listpack(bytes: &[u8]) -> Option<Vec<Field>> {
     let mut rest = bytes;
     let size = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
-    take(&mut rest, 2)?;
+    let count = u16::from_le_bytes(take(&mut rest, 2)?.try_into().ok()?);
     let (end, mut rest) = rest.split_last()?;
     if *end != 0xff || size as usize != bytes.len() {
         return None;
@@ -76,7 +103,7 @@ fn read_listpack(bytes: &[u8]) -> Option<Vec<Field>> {
     while !rest.is_empty() {
         fields.push((read_element(&mut rest)?, read_element(&mut rest)?, None));
     }
-    Some(fields)
+    (count == UNCOUNTED || usize::from(count) == 2 * fields.len()).then_some(fields)
 }
 
 fn read_element(rest: &mut &[u8]) -> Option<Vec<u8>> {
@@ -107,15 +134,28 @@ fn read_element(rest: &mut &[u8]) -> Option<Vec<u8>> {
         }
         _ => return None,
     };
-    let back = match before - rest.len() {
+    let len = before - rest.len();
+    let back = match len {
         0..=127 => 1,
         128..=16_382 => 2,
         16_383..=2_097_150 => 3,
         2_097_151..=268_435_454 => 4,
         _ => 5,
     };
-    take(rest, back)?;
-    Some(text)
+    (read_backwards(take(rest, back)?) == Some(len)).then_some(text)
+}
+
+/// An element's length as it is read from its last byte: seven bits per byte, the high bit says that another one stands before.
+/// `None` if it has another number of bytes.
+fn read_backwards(bytes: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    for (i, byte) in bytes.iter().rev().enumerate() {
+        len |= usize::from(byte & 0x7f) << (7 * i);
+        if (byte & 0x80 == 0) != (i + 1 == bytes.len()) {
+            return None;
+        }
+    }
+    Some(len)
 }
 
 #[cfg(test)]
@@ -138,7 +178,7 @@ mod tests {
     fn what_was_dumped_is_restored() {
         let long = "v".repeat(70_000);
         let payload = hash(&[b"a", b"1", b"b", long.as_bytes()], &mut Bench::new());
-        let Ok(Restored::Hash(mut fields)) = restore(&payload) else { panic!("a hash") };
+        let Ok(Restored::Hash(mut fields)) = restore(&payload, WallMs(0)) else { panic!("a hash") };
         fields.sort();
         assert_eq!(fields, [field("a", "1"), field("b", &long)]);
     }
@@ -167,6 +207,84 @@ mod tests {
         }
     }
 
+    /// Found: a listpack whose header or elements lie was read as far as it went.
+    #[test]
+    fn a_listpack_that_contradicts_itself_is_refused() {
+        let listpack = |count: u16, elements: &[u8]| {
+            let size = 7 + elements.len() as u32;
+            [&size.to_le_bytes()[..], &count.to_le_bytes(), elements, &[0xff]].concat()
+        };
+        let whole = &[0x81, b'a', 2, 0x81, b'1', 2][..];
+        let one = vec![field("a", "1")];
+        assert_eq!(read_listpack(&listpack(2, whole)), Some(one.clone()));
+        assert_eq!(read_listpack(&listpack(UNCOUNTED, whole)), Some(one));
+        for count in [0, 1, 3, 4] {
+            assert_eq!(read_listpack(&listpack(count, whole)), None, "{count}");
+        }
+        assert_eq!(read_listpack(&listpack(1, &whole[..3])), None, "a field without a value");
+        assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 3, 0x81, b'1', 2])), None, "a length backwards");
+        assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 0x82, 0x81, b'1', 2])), None, "one that goes on");
+        assert_eq!(read_listpack(&listpack(3, &[whole, &[0xff]].concat())), None, "an end before the end");
+        assert_eq!(read_listpack(&[&listpack(2, whole)[..], &[0]].concat()), None, "something behind the end");
+    }
+
+    /// Found: any negative deadline was taken for none.
+    #[test]
+    fn deadlines_of_fields_are_checked() {
+        let hash = |fields: &[(&str, i64)]| {
+            let mut body = vec![TYPE_HASH_2, fields.len() as u8];
+            for (name, deadline) in fields {
+                write_text(name.as_bytes(), &mut body);
+                write_text(b"v", &mut body);
+                body.extend_from_slice(&deadline.to_le_bytes());
+            }
+            match restore(&seal(body), WallMs(1_000)) {
+                Ok(Restored::Hash(fields)) => Some(fields.into_iter().map(|(.., at)| at.map(|at| at.0)).collect()),
+                _ => None,
+            }
+        };
+        assert_eq!(hash(&[("a", -1), ("b", i64::MAX)]), Some(vec![None, Some(i64::MAX as u64)]));
+        for deadline in [-2, -1_000, i64::MIN] {
+            assert_eq!(hash(&[("a", deadline)]), None);
+        }
+        // A field that comes again: only if the first one has expired.
+        assert_eq!(hash(&[("a", 1), ("a", 2), ("a", -1)]), Some(vec![None]));
+        assert_eq!(hash(&[("a", -1), ("a", 1)]), None);
+        assert_eq!(hash(&[("a", 1_000), ("a", -1)]), None);
+    }
+
+    /// Whatever the bytes: an answer, never a panic.
+    #[test]
+    fn damaged_payloads_are_read_or_refused() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        let long = "v".repeat(300);
+        let bodies = [
+            seal(hash(&[b"a", b"1", b"b", long.as_bytes()], &mut Bench::new())),
+            b"\x10\xc3\x17+\x0f+\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\x9a2\xe0\x10\x00\x01\x1b\xff".to_vec(),
+            b"\x16\x02\x01a\xc0\x01Q\xf4g!\xa2\x01\x00\x00\x01b\xc3\t\x1a\x0122\xe0\r\x00\x0122\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
+            b"\x00\xc3\t7\x01bb\xe0*\x00\x01bb".to_vec(),
+        ];
+        for _ in 0..200_000 {
+            let mut body = bodies[random() % bodies.len()].clone();
+            for _ in 0..=random() % 4 {
+                let at = random() % body.len();
+                match random() % 4 {
+                    0 => body[at] = random() as u8,
+                    1 => body[at] ^= 1 << (random() % 8),
+                    2 => body.truncate(at + 1),
+                    _ => body.insert(at, random() as u8),
+                }
+            }
+            let _ = restore(&seal(body), WallMs(0));
+        }
+    }
+
     #[test]
     fn what_is_no_hash_is_refused() {
         let bodies: [&[u8]; 7] = [
@@ -179,7 +297,11 @@ mod tests {
             b"\x04\x80\xff\xff\xff\xff",
         ];
         for body in bodies {
-            assert!(matches!(restore(&seal(body.to_vec())), Err(PayloadError::Format)), "{}", body.escape_ascii());
+            assert!(
+                matches!(restore(&seal(body.to_vec()), WallMs(0)), Err(PayloadError::Format)),
+                "{}",
+                body.escape_ascii()
+            );
         }
     }
 }

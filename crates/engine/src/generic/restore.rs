@@ -26,9 +26,10 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     }
     let ttl = u64::try_from(parse::integer(args.get(2))?)
         .map_err(|_| CommandError::Fixed("ERR Invalid TTL value, must be >= 0"))?;
-    let value = rdb::restore(args.get(3)).map_err(|error| match error {
+    let value = rdb::restore(args.get(3), env.now).map_err(|error| match error {
         PayloadError::Footer => CommandError::Fixed("ERR DUMP payload version or checksum are wrong"),
         PayloadError::Format => CommandError::Fixed("ERR Bad data format"),
+        PayloadError::TooLarge => CommandError::Fixed("ERR the payload expands to more than a key may hold"),
     })?;
     let expiry = match ttl {
         0 => ExpiryChange::Drop,

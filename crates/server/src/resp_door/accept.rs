@@ -1,7 +1,8 @@
 //! Accepts clients, off the loop's thread: limits, socket options, TLS handshake; then hands the connection over.
 //!
-//! Bounds: `maxclients` for the whole process, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
-//! loop's mailbox is bounded, and while it is full nobody is accepted.
+//! Bounds: `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
+//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` are told so, through TLS where
+//! they speak it: [`REFUSALS_MAX`](crate::shared::REFUSALS_MAX) at a time, for [`REFUSAL_MAX`] each.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,18 +13,22 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::clients::Arrival;
 use crate::replica::ToReplica;
-use crate::shared::{NodeShared, Phase};
+use crate::shared::{ClientSlot, NodeShared, Phase};
 
 /// Longest TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Pause after the system could not accept (out of file descriptors).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses after the system could not accept (out of file descriptors): the first, and what they double to.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long a TLS client over `maxclients` has for its handshake and for reading why it is refused.
+const REFUSAL_MAX: Duration = Duration::from_secs(2);
+/// What a client over `maxclients` is told.
+const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// A connection that is ready to be served.
 pub struct Incoming {
@@ -33,6 +38,8 @@ pub struct Incoming {
     pub tls: Option<Box<ServerConnection>>,
     /// Who it is.
     pub arrival: Arrival,
+    /// Its place among `maxclients`.
+    pub slot: ClientSlot,
 }
 
 /// Opens a listening socket.
@@ -61,58 +68,83 @@ pub async fn accept(
 ) {
     let closing = node.reached(Phase::Waiting);
     tokio::pin!(closing);
+    let mut pause = ACCEPT_PAUSE.0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut closing => return,
         };
         match accepted {
-            Ok((tcp, address)) => welcome(tcp, address, tls.clone(), &node, &replica).await,
+            Ok((tcp, address)) => {
+                pause = ACCEPT_PAUSE.0;
+                welcome(tcp, address, tls.clone(), &node, &replica).await;
+            }
             Err(error) => {
-                tracing::warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                node.accept_errors.fetch_add(1, Ordering::Relaxed);
+                if let Some(others) = node.throttles.accept.permit() {
+                    tracing::warn!(%error, others, "a client could not be accepted");
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE.1);
             }
         }
     }
 }
 
 async fn welcome(
-    mut tcp: TcpStream,
+    tcp: TcpStream,
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     node: &Arc<NodeShared>,
     replica: &mpsc::Sender<ToReplica>,
 ) {
-    let config = node.config.load();
-    if node.connected.fetch_add(1, Ordering::Relaxed) >= config.maxclients {
-        node.connected.fetch_sub(1, Ordering::Relaxed);
-        node.rejected.fetch_add(1, Ordering::Relaxed);
-        if tls.is_none() {
-            // It fits into the socket's buffer or is lost; nobody waits for it.
-            let _ = tcp.try_write(b"-ERR max number of clients reached\r\n");
-            let _ = tcp.shutdown().await;
-        }
-        return;
-    }
+    let Some(slot) = node.take_client_slot() else { return refuse(tcp, address, tls, node).await };
     let arrival = arrival(&tcp, address, tls.is_some(), node);
-    if let Err(error) = set_options(&tcp, config.tcp_keepalive) {
+    if let Err(error) = set_options(&tcp, node.config.load().tcp_keepalive) {
         tracing::debug!(%address, %error, "socket options");
     }
     match tls {
-        None => hand_over(tcp, None, arrival, node, replica).await,
+        None => hand_over(tcp, None, arrival, slot, replica).await,
         Some(tls) => {
-            let (node, replica) = (node.clone(), replica.clone());
+            let replica = replica.clone();
             tokio::spawn(async move {
                 match handshake(tcp, tls).await {
-                    Ok((tcp, tls)) => hand_over(tcp, Some(tls), arrival, &node, &replica).await,
-                    Err(error) => {
-                        node.connected.fetch_sub(1, Ordering::Relaxed);
-                        tracing::debug!(%address, %error, "TLS handshake");
-                    }
+                    Ok((tcp, tls)) => hand_over(tcp, Some(tls), arrival, slot, &replica).await,
+                    Err(error) => tracing::debug!(%address, %error, "TLS handshake"),
                 }
             });
         }
     }
+}
+
+/// Tells a client that `maxclients` is reached, and closes. Nobody waits for it.
+async fn refuse(mut tcp: TcpStream, address: SocketAddr, tls: Option<Arc<ServerConfig>>, node: &Arc<NodeShared>) {
+    node.rejected.fetch_add(1, Ordering::Relaxed);
+    if let Some(others) = node.throttles.maxclients.permit() {
+        tracing::warn!(client = %address, maxclients = node.maxclients(), others, "refused: maxclients is reached");
+    }
+    let Some(tls) = tls else {
+        // It fits into the socket's buffer or is lost.
+        let _ = tcp.try_write(REFUSAL);
+        let _ = tcp.shutdown().await;
+        return;
+    };
+    let Ok(permit) = node.refusals.clone().try_acquire_owned() else { return };
+    tokio::spawn(async move {
+        // A client that is too slow, or breaks, is closed without having been told.
+        let _ = tokio::time::timeout(REFUSAL_MAX, refuse_tls(tcp, tls)).await;
+        drop(permit);
+    });
+}
+
+async fn refuse_tls(tcp: TcpStream, tls: Arc<ServerConfig>) -> io::Result<()> {
+    let mut stream = tokio_rustls::TlsAcceptor::from(tls).accept(tcp).await?;
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await?;
+    // What it has sent is read: a socket that is closed over unread bytes resets the connection, and the reply is lost.
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 fn arrival(tcp: &TcpStream, address: SocketAddr, tls: bool, node: &NodeShared) -> Arrival {
@@ -149,15 +181,11 @@ async fn hand_over(
     tcp: TcpStream,
     tls: Option<Box<ServerConnection>>,
     arrival: Arrival,
-    node: &NodeShared,
+    slot: ClientSlot,
     replica: &mpsc::Sender<ToReplica>,
 ) {
-    let incoming = tcp.into_std().map(|tcp| Incoming { tcp, tls, arrival });
-    let handed = match incoming {
-        Ok(incoming) => replica.send(ToReplica::Connection(incoming)).await.is_ok(),
-        Err(_) => false,
-    };
-    if !handed {
-        node.connected.fetch_sub(1, Ordering::Relaxed);
+    if let Ok(tcp) = tcp.into_std() {
+        // A replica that has ended takes nobody: the connection is closed.
+        let _ = replica.send(ToReplica::Connection(Incoming { tcp, tls, arrival, slot })).await;
     }
 }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use fastness_resp::Protocol;
+use fastness_types::limits::{LOG_WAIT_MAX, UNREAD_MAX};
 use tokio::sync::Notify;
 
 /// Which replies a connection gets.
@@ -98,12 +99,33 @@ pub struct Client {
     pub memory: Cell<u64>,
     /// Whether its command waits: in WAIT or WAITAOF, or since clients are paused.
     pub blocked: Cell<bool>,
-    /// Of these, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
+    /// Since when its oldest held reply waits for the log.
+    pub held_since: Cell<Option<Instant>>,
+    /// Since when its command waits for the log.
+    pub busy_since: Cell<Option<Instant>>,
+    /// Since when it has read nothing, although no further command of it runs before it does.
+    pub unread_since: Cell<Option<Instant>>,
+    /// Since when it has been over the soft limit of unsent replies.
+    pub over_soft_since: Cell<Option<Instant>>,
+    /// Asked to look whether it may go on.
+    again: Notify,
+    /// Of those that are blocked, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
     waits: Cell<bool>,
     unblock: Cell<Option<Unblock>>,
     unblock_asked: Notify,
     killed: Cell<bool>,
     wake: Notify,
+}
+
+/// Why a connection makes no progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stuck {
+    /// More than the soft limit of `client-output-buffer-limit` has not been read for longer than its seconds.
+    OverSoftLimit,
+    /// Nothing was read for [`UNREAD_MAX`], and nothing more may be kept.
+    Unread,
+    /// The log has not committed what it waits for within [`LOG_WAIT_MAX`].
+    Log,
 }
 
 /// What the acceptor knows of a connection.
@@ -155,6 +177,11 @@ impl Client {
             unsent_bytes: Cell::new(0),
             memory: Cell::new(0),
             blocked: Cell::new(false),
+            held_since: Cell::new(None),
+            busy_since: Cell::new(None),
+            unread_since: Cell::new(None),
+            over_soft_since: Cell::new(None),
+            again: Notify::new(),
             waits: Cell::new(false),
             unblock: Cell::new(None),
             unblock_asked: Notify::new(),
@@ -187,6 +214,11 @@ impl Client {
             }
             self.unblock_asked.notified().await;
         }
+    }
+
+    /// Resolves when it is asked to look whether it may go on.
+    pub async fn asked_again(&self) {
+        self.again.notified().await;
     }
 
     /// Asks the connection's task to close it.
@@ -334,6 +366,31 @@ impl Clients {
         self.len() == 0
     }
 
+    /// Asks those to close that make no progress, after `closes` was told why. Called about once a second.
+    ///
+    /// A client that does not read is closed after `client-output-buffer-limit`'s seconds over its soft limit, or [`UNREAD_MAX`] after its
+    /// last byte left if nothing of it is run before it reads; one whose reply or command waits for the log, after [`LOG_WAIT_MAX`].
+    pub fn close_stuck(&self, soft_time: Duration, mut closes: impl FnMut(&Client, Stuck)) {
+        let longer = |since: &Cell<Option<Instant>>, max: Duration| since.get().is_some_and(|at| at.elapsed() > max);
+        for client in self.by_id.borrow().values().filter(|client| !client.is_killed()) {
+            let stuck = if longer(&client.over_soft_since, soft_time) {
+                Stuck::OverSoftLimit
+            } else if longer(&client.unread_since, UNREAD_MAX) {
+                Stuck::Unread
+            } else if longer(&client.held_since, LOG_WAIT_MAX) || longer(&client.busy_since, LOG_WAIT_MAX) {
+                Stuck::Log
+            } else {
+                if client.unread_since.get().is_some() {
+                    // There may be memory again.
+                    client.again.notify_one();
+                }
+                continue;
+            };
+            closes(client, stuck);
+            client.kill();
+        }
+    }
+
     /// Closes those that have sent nothing for longer than `timeout` (zero: none) and wait for nothing.
     pub fn close_idle(&self, timeout: Duration) {
         if timeout.is_zero() {
@@ -344,5 +401,45 @@ impl Clients {
                 client.kill();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn enter(clients: &Clients, id: u64) -> Rc<Client> {
+        let address = "127.0.0.1:1".parse().unwrap();
+        clients.enter(&Arrival { id, address, local_address: address, tls: false, fd: 0 }, true)
+    }
+
+    /// Whatever keeps a connection from making progress ends it, and is told once.
+    #[test]
+    fn connections_that_make_no_progress_are_closed() {
+        let clients = Clients::default();
+        let ago = |span: Duration| Some(Instant::now().checked_sub(span).unwrap());
+        let soft = Duration::from_secs(3);
+        let second = Duration::from_secs(1);
+        let (unread, held, busy, soft_limit) =
+            (enter(&clients, 1), enter(&clients, 2), enter(&clients, 3), enter(&clients, 4));
+        let look = |clients: &Clients| {
+            let mut closed = Vec::new();
+            clients.close_stuck(soft, |client, stuck| closed.push((client.id, stuck)));
+            closed
+        };
+        unread.unread_since.set(ago(UNREAD_MAX - second));
+        held.held_since.set(ago(LOG_WAIT_MAX - second));
+        busy.busy_since.set(ago(LOG_WAIT_MAX - second));
+        soft_limit.over_soft_since.set(ago(soft - second));
+        assert_eq!(look(&clients), []);
+        unread.unread_since.set(ago(UNREAD_MAX + second));
+        held.held_since.set(ago(LOG_WAIT_MAX + second));
+        busy.busy_since.set(ago(LOG_WAIT_MAX + second));
+        soft_limit.over_soft_since.set(ago(soft + second));
+        assert_eq!(look(&clients), [(1, Stuck::Unread), (2, Stuck::Log), (3, Stuck::Log), (4, Stuck::OverSoftLimit)]);
+        assert!(clients.all().iter().all(|client| client.is_killed()));
+        assert_eq!(look(&clients), []);
     }
 }

@@ -8,34 +8,43 @@
 //!   slice stays. Safe both ways: refusing always is, and an acknowledgement looks at the lag again when it is about to leave.
 //!   Every slice reads the clock anew, so the lease is compared with a fresh one.
 //! - The shard reads its clock after the bytes of a command were read: it is asked only for what is in the buffer.
-//! - No more is executed while more than [`UNSENT_BYTES_SOFT`] bytes of replies have not left, so a client that does not
-//!   read holds no more than that and one reply; no more is read while the log is behind or a command waits.
+//! - Replies of a client that does not read are kept in memory, and its commands are read and run meanwhile, so that a pipeline which
+//!   is written completely before anything is read is answered. What may wait so is bounded ([`Connection::unsent_max`]): by
+//!   `client-output-buffer-limit`, by less once `maxmemory` is reached, by next to nothing for a stranger. One turn adds
+//!   [`TURN_REPLY_BYTES`] and one reply at most, then others have their turn.
+//! - No more is read while the log is behind or a command waits.
+//! - Nothing waits for ever without a word: a client that does not read although no more can be kept for it, and a reply or a command that
+//!   the log has kept waiting for too long, close the connection with a log line ([`super::clients::Clients::close_stuck`]).
+//! - A client that has closed its side gets every reply to what it had sent, then the end.
 //! - After a protocol error, QUIT or a limit, what may still leave is sent and the connection is closed.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
 use fastness_engine::Key;
 use fastness_resp::request::HEAP_BYTES_KEPT;
-use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
-use fastness_shard::{ClientShare, Hold, Now, Outcome, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
+use fastness_resp::{ArgSpans, Args, Limits, Parsed, ProtocolError};
+use fastness_shard::{ClientShare, Hold, Leave, Now, Outcome, Session, WaitAnswer, WaitsFor};
 use fastness_types::limits;
 use tokio::io::Interest;
 
 use super::attribute::Asked;
-use super::clients::{Arrival, Client, ReplyMode, Unblock};
+use super::blocked::{Blocked, unblocked, wait};
+use super::clients::{Client, ReplyMode, Unblock};
 use super::command::ConnectionDoor;
-use super::release::Replies;
+use super::release::{Fate, Replies};
 use super::stats::add;
-use super::stream::{ClientStream, Filled};
+use super::stream::{ClientStream, Closed, Filled};
 use super::{ReplicaDoor, attribute};
 use crate::config::Config;
 
-/// Replies that have not left, bytes: at it no further command of the connection runs.
+/// Replies that one turn of a connection adds, bytes; the last one may be longer.
+pub const TURN_REPLY_BYTES: usize = 256 * 1024;
+/// Replies that have not left, bytes: once `maxmemory` is reached, no further command of the connection runs at it.
 pub const UNSENT_BYTES_SOFT: usize = 256 * 1024;
 /// The same for a connection that has to give a password and has not: what strangers can make the server hold.
 pub const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = 1024;
@@ -45,9 +54,12 @@ const READ_BYTES: usize = 64 * 1024;
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
 /// Held and unsent replies of a connection that is being closed get this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// After the last reply a client gets this long to close its side. What it sends meanwhile is read and dropped: a socket that is closed over
+/// unread bytes resets the connection, and replies that are on their way are lost.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// How soon it is noticed that a client has gone while its command waits and nothing is read from it.
-const GONE_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon it is noticed that a client has closed its side while its command waits and nothing is read from it.
+const CLOSED_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Commands parsed ahead of the one that runs.
 const AHEAD_MAX: usize = 16;
@@ -89,7 +101,7 @@ enum Stop {
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The client has closed it, or it broke.
+    /// The client has closed it and has every reply, or it broke.
     Gone,
     /// QUIT, a protocol error, CLIENT KILL of itself: what is written is sent first.
     AfterReplies,
@@ -97,23 +109,15 @@ enum End {
     Now,
 }
 
-/// What a command that waits is waiting for.
-enum Blocked {
-    /// The log is behind, leadership is being handed over, the lease has lapsed, writes are slowed, or clients are paused: the
-    /// command will be run again.
-    Busy(Pin<Box<dyn Future<Output = ()>>>),
-    /// WAIT or WAITAOF.
-    Wait(Pin<Box<dyn Future<Output = WaitAnswer>>>),
-}
-
 /// Something happened.
 enum Event {
     Socket(io::Result<tokio::io::Ready>),
+    /// A reply may leave, or a command may run.
     Released,
     Unblocked(Option<WaitAnswer>),
     Killed,
     /// The client has closed its side while its command waited.
-    Gone,
+    Closed(Closed),
 }
 
 struct Connection {
@@ -133,16 +137,22 @@ struct Connection {
     sliced: bool,
     /// What is left of bytes that arrived together and take more than one slice.
     sliced_bytes: usize,
-    /// Since when more than the soft limit has not left.
-    over_soft_since: Option<Instant>,
+    /// The client has closed its side, and everything before that was read.
+    input_ended: bool,
+    /// It was seen that the client has closed its side while its command waited.
+    closed_seen: bool,
+    /// The bytes of unsent replies at which the turn ends.
+    turn_max: usize,
+    /// When the newest command ended.
+    last_ended: Instant,
+    /// What the oldest held reply waited for at the last look.
+    oldest_held: Option<Hold>,
     /// What all this takes.
     share: ClientShare,
 }
 
-/// Serves one connection until it ends.
-pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival) {
-    let authenticated = door.node.config.load().requirepass.is_empty();
-    let client = door.clients.enter(&arrival, authenticated);
+/// Serves one connection that is entered, until it ends.
+pub(super) async fn serve(door: &Rc<ReplicaDoor>, client: &Rc<Client>, stream: ClientStream) {
     add(&door.stats.connections, 1);
     let session = door.shard.session();
     let mut connection = Connection {
@@ -156,7 +166,11 @@ pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival
         blocked: None,
         sliced: false,
         sliced_bytes: 0,
-        over_soft_since: None,
+        input_ended: false,
+        closed_seen: false,
+        turn_max: 0,
+        last_ended: Instant::now(),
+        oldest_held: None,
         share: door.shard.client_share(),
         door: door.clone(),
     };
@@ -166,8 +180,9 @@ pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival
         let _ = tokio::time::timeout(CLOSE_GRACE, connection.drain()).await;
     }
     connection.stream.close();
-    door.clients.leave(&client);
-    door.node.connected.fetch_sub(1, Ordering::Relaxed);
+    if end == End::AfterReplies {
+        let _ = tokio::time::timeout(LINGER_MAX, connection.stream.read_away()).await;
+    }
 }
 
 impl Connection {
@@ -195,9 +210,16 @@ impl Connection {
                 continue;
             }
             self.sliced = false;
+            if self.input_ended && self.blocked.is_none() && !self.has_unsent() {
+                return End::Gone;
+            }
             match self.next_event(held).await {
                 Event::Killed => return End::Now,
-                Event::Gone => return End::Gone,
+                Event::Closed(closed) => {
+                    if let Err(end) = self.note_closed(closed) {
+                        return end;
+                    }
+                }
                 Event::Released => {}
                 Event::Unblocked(answer) => self.unblock(answer),
                 Event::Socket(Err(_)) => return End::Gone,
@@ -216,10 +238,12 @@ impl Connection {
         }
     }
 
-    /// Sends what is written, as far as the client takes it.
+    /// Sends what is written, as far as the client takes it. Nothing is read any more.
     async fn drain(&mut self) {
+        self.input_ended = true;
+        self.blocked = None;
         while let Ok(held) = self.send()
-            && (self.replies.unsent() > 0 || self.stream.wants_flush())
+            && self.has_unsent()
         {
             match self.next_event(held).await {
                 Event::Socket(Ok(ready)) if ready.is_writable() && self.stream.flush().is_ok() => {}
@@ -229,17 +253,52 @@ impl Connection {
         }
     }
 
-    fn may_read(&self) -> bool {
-        let unsent_max = match self.client.authenticated.get() {
-            true => UNSENT_BYTES_SOFT,
-            false => UNSENT_BYTES_SOFT_UNAUTHENTICATED,
-        };
-        self.blocked.is_none() && self.replies.unsent() < unsent_max
+    fn has_unsent(&self) -> bool {
+        self.replies.unsent() > 0 || self.stream.wants_flush()
     }
 
-    /// Whether there are commands in the buffer that were left since too much had not been sent.
+    /// The client has closed its side while its command waits. What it has sent is answered: the command that waits, as well as
+    /// those after it. A WAIT, which may be for ever, ends as if its time were over.
+    fn note_closed(&mut self, closed: Closed) -> Result<(), End> {
+        self.closed_seen = true;
+        self.client.ask_to_unblock(Unblock::TimedOut);
+        if closed == Closed::Broken { Err(End::Gone) } else { Ok(()) }
+    }
+
+    /// Whether bytes are taken from the socket.
+    fn may_read(&self) -> bool {
+        !self.input_ended && self.may_run()
+    }
+
+    /// Whether a command may run now.
+    fn may_run(&self) -> bool {
+        self.blocked.is_none() && !self.is_withheld()
+    }
+
+    /// Whether so many replies have not left that no further command runs until some have.
+    fn is_withheld(&self) -> bool {
+        let unsent = self.replies.unsent();
+        unsent >= UNSENT_BYTES_SOFT_UNAUTHENTICATED && unsent >= self.unsent_max()
+    }
+
+    /// The bytes of unsent replies at which no further command runs.
+    fn unsent_max(&self) -> usize {
+        if !self.client.authenticated.get() {
+            return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
+        }
+        if self.door.shard.with_engine(|engine| engine.is_out_of_memory()) {
+            return UNSENT_BYTES_SOFT;
+        }
+        // Over it by what the client does not take, it is closed; by what waits for a commit, it waits.
+        match self.door.node.config.load().client_output_buffer_limit.hard_bytes {
+            0 => usize::MAX,
+            hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
+        }
+    }
+
+    /// Whether there are commands in the buffer that were left because the turn was over.
     fn has_more_to_run(&self) -> bool {
-        self.may_read() && !self.input.is_empty() && self.input.len() >= self.needed
+        !self.input.is_empty() && self.input.len() >= self.needed && self.may_run()
     }
 
     async fn next_event(&mut self, held: Option<Hold>) -> Event {
@@ -254,7 +313,7 @@ impl Connection {
             (false, true) => Some(Interest::WRITABLE),
             (false, false) => None,
         };
-        let soft_limit_ends = self.soft_limit_ends();
+        let looks = self.blocked.is_some() && !self.closed_seen;
         let Connection { stream, client, blocked, door, session, .. } = self;
         let socket = async {
             match interest {
@@ -262,10 +321,16 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        let is_blocked = blocked.is_some();
-        let gone = async {
-            match is_blocked {
-                true => stream.read_closed(GONE_LOOK_EVERY).await,
+        let closed = async {
+            match looks {
+                true => stream.closed(CLOSED_LOOK_EVERY).await,
+                false => std::future::pending().await,
+            }
+        };
+        let is_unread = client.unread_since.get().is_some();
+        let again = async {
+            match is_unread {
+                true => client.asked_again().await,
                 false => std::future::pending().await,
             }
         };
@@ -281,8 +346,8 @@ impl Connection {
             () = released => Event::Released,
             answer = unblocked(blocked) => Event::Unblocked(answer),
             ready = socket => Event::Socket(ready),
-            () = gone => Event::Gone,
-            () = soft_limit_ends => Event::Released,
+            closed = closed => Event::Closed(closed),
+            () = again => Event::Released,
         }
     }
 
@@ -308,12 +373,17 @@ impl Connection {
         if shared {
             self.session.arrived();
         }
+        fail_point!("server::read");
         let before = buffer.len();
         let filled = self.stream.fill(&mut buffer);
         add(&self.door.stats.bytes_in, (buffer.len() - before) as u64);
         add(&self.client.bytes_in, (buffer.len() - before) as u64);
         let result = match filled {
-            Err(_) | Ok(Filled::End) => Err(End::Gone),
+            Err(_) => Err(End::Gone),
+            Ok(Filled::End) => {
+                self.input_ended = true;
+                Ok(0)
+            }
             Ok(Filled::Bytes(0)) => Ok(0),
             Ok(Filled::Bytes(_)) => {
                 add(&self.door.stats.reads, 1);
@@ -327,7 +397,10 @@ impl Connection {
         let limit = self.door.node.config.load().client_query_buffer_limit;
         if self.input.len() as u64 > limit {
             add(&self.door.stats.query_limit_closes, 1);
-            tracing::warn!(client = %self.client.address, limit, "closed: more was sent than may wait to be executed");
+            if let Some(others) = self.door.node.throttles.query.permit() {
+                let client = self.client.address;
+                tracing::warn!(%client, limit, others, "closed: more was sent than may wait to be executed");
+            }
             return Err(End::Now);
         }
         Ok(())
@@ -384,7 +457,9 @@ impl Connection {
         let mut began = Instant::now();
         let slice_ends = began + limits::CONNECTION_SLICE;
         self.needed = 1;
-        while consumed < buffer.len() && self.may_read() {
+        self.replies.close_block();
+        self.turn_max = self.unsent_max().min(self.replies.unsent() + TURN_REPLY_BYTES);
+        while consumed < buffer.len() && self.is_in_turn() {
             let limits = Limits {
                 bulk_bytes_max: config.proto_max_bulk_len as usize,
                 authenticated: self.client.authenticated.get(),
@@ -398,8 +473,9 @@ impl Connection {
             for (i, first) in firsts.into_iter().enumerate().take(ahead.count) {
                 let (start, end) = (ahead.starts[i], ahead.starts[i + 1]);
                 let at = Moment { now, first };
-                let ready = self.may_read() && self.execute_one(i, &rest[start..end], at, &config, &mut began)?;
+                let ready = self.is_in_turn() && self.execute_one(i, &rest[start..end], at, &config, &mut began)?;
                 if !ready {
+                    self.sliced = self.blocked.is_none();
                     // What was parsed ahead is parsed again: the buffer will have moved.
                     self.spans.iter_mut().for_each(ArgSpans::reset);
                     return Ok(consumed + start);
@@ -411,6 +487,7 @@ impl Connection {
                 }
             }
             consumed += ahead.starts[ahead.count];
+            self.sliced = consumed < buffer.len() && self.blocked.is_none() && !self.is_in_turn();
             match ahead.stop {
                 Stop::Full => {}
                 Stop::Incomplete { needed } => {
@@ -431,6 +508,11 @@ impl Connection {
             }
         }
         Ok(consumed)
+    }
+
+    /// Whether the turn is not over. A stranger that has just given the password is in its own next turn.
+    fn is_in_turn(&self) -> bool {
+        self.blocked.is_none() && self.replies.unsent() < self.turn_max
     }
 
     fn parse_ahead(&mut self, bytes: &[u8], limits: &Limits) -> Ahead {
@@ -490,7 +572,11 @@ impl Connection {
             Ok(asked) => {
                 let Asked { ask, reads } = asked.unwrap_or_default();
                 let call = self.door.shard.call(args, at.now).with_first(at.first).with_ask(ask).with_reads(reads);
-                self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door)
+                self.door.executing.set(true);
+                fail_point!("server::executing");
+                let outcome = self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door);
+                self.door.executing.set(false);
+                outcome
             }
             Err(text) => {
                 self.session.fail_transaction();
@@ -504,10 +590,15 @@ impl Connection {
             self.hold_back();
             return Ok(false);
         }
+        self.client.busy_since.set(None);
+        if spec.is_none() && is_http(args) {
+            return Err(self.refuse_http());
+        }
         // One reading of the clock per command: a command's time begins where the one before it ended.
         let ended = Instant::now();
         let took = ended.duration_since(*began);
         *began = ended;
+        self.last_ended = ended;
         let reply = &self.replies.out.bytes[start..];
         add(&self.client.commands, 1);
         match spec {
@@ -529,6 +620,19 @@ impl Connection {
         Ok(true)
     }
 
+    /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
+    #[cold]
+    fn refuse_http(&mut self) -> End {
+        add(&self.door.stats.http_closes, 1);
+        if let Some(others) = self.door.node.throttles.http.permit() {
+            tracing::warn!(
+                client = %self.client.address, others,
+                "closed: possible SECURITY ATTACK: it sends POST or Host:, as in cross protocol scripting"
+            );
+        }
+        End::Now
+    }
+
     /// The command that was just tried will be run again.
     fn hold_back(&mut self) {
         let shard = self.door.shard.clone();
@@ -541,6 +645,9 @@ impl Connection {
             WaitsFor::Primary(until) => Box::pin(async move { shard.primary_found(until).await }),
             WaitsFor::Shard => {
                 add(&self.door.stats.stalled, 1);
+                if self.client.busy_since.get().is_none() {
+                    self.client.busy_since.set(Some(self.last_ended));
+                }
                 Box::pin(async move { shard.unblocked().await })
             }
         };
@@ -580,13 +687,31 @@ impl Connection {
 
     /// Sends what may leave and fits into the socket. Returns what the oldest held reply waits for.
     fn send(&mut self) -> io::Result<Option<Hold>> {
+        let before = self.replies.unsent();
         let held = self.send_sendable();
         self.count_memory();
+        if let Ok(held) = held {
+            self.note_waits(held, self.replies.unsent() < before);
+        }
         held
     }
 
-    /// Tells what the connection holds now that others have their turn. What one turn may grow by is bounded by the soft bound of
-    /// unsent replies, and one reply.
+    /// Notes since when something keeps the connection from making progress; see [`super::clients::Clients::close_stuck`].
+    fn note_waits(&mut self, held: Option<Hold>, has_sent: bool) {
+        if held != self.oldest_held {
+            self.oldest_held = held;
+            self.client.held_since.set(held.map(|_| self.last_ended));
+        }
+        let unread = self.replies.sendable_bytes() > 0 && self.is_withheld();
+        if !unread {
+            self.client.unread_since.set(None);
+        } else if has_sent || self.client.unread_since.get().is_none() {
+            self.client.unread_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// Tells what the connection holds now that others have their turn. What one turn may grow by is
+    /// [`TURN_REPLY_BYTES`] and one reply.
     fn count_memory(&mut self) {
         let client = &self.client;
         client.query_bytes.set(self.input.len());
@@ -608,7 +733,11 @@ impl Connection {
     fn send_sendable(&mut self) -> io::Result<Option<Hold>> {
         loop {
             let shard = &self.door.shard;
-            let held = self.replies.release(|hold| shard.may_leave(hold));
+            let held = self.replies.release(|hold| match shard.may_leave(hold) {
+                Leave::Now => Fate::Leaves,
+                Leave::Wait => Fate::Waits,
+                Leave::Unknown => Fate::Lost(hold.unknown_text()),
+            });
             let sendable = self.replies.sendable();
             if sendable.is_empty() {
                 return Ok(held);
@@ -622,7 +751,7 @@ impl Connection {
             add(&self.client.bytes_out, len as u64);
             let all = len == sendable.len();
             self.replies.sent(len);
-            if all {
+            if !all || self.replies.unsent() == 0 {
                 return Ok(held);
             }
         }
@@ -630,56 +759,25 @@ impl Connection {
 
     /// Whether the client reads fast enough. What the shard holds back is not the client's fault.
     fn check_output(&mut self) -> Result<(), End> {
-        let limit = self.door.node.config.load().client_output_buffer_limit;
-        let unsent = self.replies.sendable().len() as u64;
-        let hard = limit.hard_bytes > 0 && unsent > limit.hard_bytes;
-        let over_soft = limit.soft_bytes > 0 && unsent > limit.soft_bytes;
-        let since = *self.over_soft_since.get_or_insert_with(Instant::now);
-        if !over_soft {
-            self.over_soft_since = None;
+        let unsent = self.replies.sendable_bytes() as u64;
+        if unsent == 0 && self.client.over_soft_since.get().is_none() {
+            return Ok(());
         }
-        if hard || (over_soft && since.elapsed() > limit.soft_time) {
-            add(&self.door.stats.output_limit_closes, 1);
-            tracing::warn!(client = %self.client.address, unsent, "closed: it does not read its replies");
+        let limit = self.door.node.config.load().client_output_buffer_limit;
+        if limit.soft_bytes == 0 || unsent <= limit.soft_bytes {
+            self.client.over_soft_since.set(None);
+        } else if self.client.over_soft_since.get().is_none() {
+            self.client.over_soft_since.set(Some(Instant::now()));
+        }
+        if limit.hard_bytes > 0 && unsent > limit.hard_bytes {
+            self.door.note_unread(&self.client, "client-output-buffer-limit's hard limit is reached");
             return Err(End::Now);
         }
         Ok(())
     }
-
-    /// Resolves when a client that has been over the soft limit all the time is to be closed: it may do nothing that
-    /// would have it looked at.
-    fn soft_limit_ends(&self) -> impl Future<Output = ()> + 'static {
-        let soft_time = self.door.node.config.load().client_output_buffer_limit.soft_time;
-        let left = self.over_soft_since.map(|since| soft_time.saturating_sub(since.elapsed()));
-        async move {
-            match left {
-                Some(left) => tokio::time::sleep(left + Duration::from_millis(1)).await,
-                None => std::future::pending().await,
-            }
-        }
-    }
 }
 
-/// WAIT or WAITAOF, until its end or CLIENT UNBLOCK.
-async fn wait(shard: Shard, client: Rc<Client>, request: WaitRequest) -> WaitAnswer {
-    let how = tokio::select! {
-        biased;
-        answer = shard.wait(request) => return answer,
-        how = client.asked_to_unblock() => how,
-    };
-    match how {
-        Unblock::TimedOut => shard.wait(request.at_once()).await,
-        Unblock::Error => WaitAnswer::AskedToEnd,
-    }
-}
-
-async fn unblocked(blocked: &mut Option<Blocked>) -> Option<WaitAnswer> {
-    match blocked {
-        Some(Blocked::Busy(busy)) => {
-            busy.await;
-            None
-        }
-        Some(Blocked::Wait(wait)) => Some(wait.await),
-        None => std::future::pending().await,
-    }
+/// Whether this is the start of an HTTP request, or a line of one.
+fn is_http(args: Args<'_>) -> bool {
+    args.try_get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
 }

@@ -2,13 +2,19 @@
 //!
 //! Ordering rule: a reply leaves only after every earlier one of its connection, and only if the shard says that it may.
 //! A reply that may never leave (its write was undone or is in doubt) is replaced by an error in its place.
+//!
+//! They stand in blocks: one that has grown to [`BLOCK_BYTES`] is closed, so that a client which does not read for a while costs no
+//! copy of everything that waits for it. A reply never spans two blocks. Positions count from the first byte that the
+//! connection was ever written, and move only when replies are replaced.
 
 use std::collections::VecDeque;
 
-use fastness_resp::ReplyBuf;
-use fastness_shard::{Hold, Leave};
+use fastness_resp::{Protocol, ReplyBuf};
+use fastness_shard::Hold;
 
-/// Bytes already sent that are kept in front before the rest is moved up.
+/// A block that is as long takes no further reply, bytes.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Bytes already sent that are kept in front before the rest of the newest block is moved up.
 const SENT_BYTES_KEPT: usize = 64 * 1024;
 /// Capacity that an empty buffer keeps.
 const EMPTY_BYTES_KEPT: usize = 16 * 1024;
@@ -16,29 +22,64 @@ const EMPTY_BYTES_KEPT: usize = 16 * 1024;
 /// The same for the places of held replies.
 const EMPTY_MARKS_KEPT: usize = 64;
 
-/// One held reply: `start..end` in the buffer.
+/// What becomes of a held reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It leaves.
+    Leaves,
+    /// It is not known yet.
+    Waits,
+    /// It never leaves: an error with this text does, in its place.
+    Lost(&'static str),
+}
+
+/// One held reply: from `start` to `end`.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
-    start: usize,
-    end: usize,
-    hold: Hold,
+struct Mark<H> {
+    start: u64,
+    end: u64,
+    hold: H,
 }
 
 /// See the module.
-#[derive(Default)]
-pub(crate) struct Replies {
-    /// All that was written and not dropped yet; positions are counted from here.
+pub(crate) struct Replies<H = Hold> {
+    /// The newest block, which is being written.
     pub(crate) out: ReplyBuf,
+    /// Closed blocks, oldest first.
+    closed: VecDeque<Vec<u8>>,
+    /// Their lengths together.
+    closed_bytes: usize,
+    /// Their capacities together.
+    closed_capacity: usize,
+    /// Of the oldest block so many bytes have left.
     sent: usize,
-    marks: VecDeque<Mark>,
+    /// Where the oldest block starts.
+    base: u64,
+    /// Held replies, oldest first; none has left.
+    marks: VecDeque<Mark<H>>,
 }
 
-impl Replies {
-    /// Notes that what was written since `start` depends on `hold`.
-    pub(crate) fn hold(&mut self, start: usize, hold: Hold) {
+impl<H> Default for Replies<H> {
+    fn default() -> Self {
+        Replies {
+            out: ReplyBuf::default(),
+            closed: VecDeque::new(),
+            closed_bytes: 0,
+            closed_capacity: 0,
+            sent: 0,
+            base: 0,
+            marks: VecDeque::new(),
+        }
+    }
+}
+
+impl<H: Copy> Replies<H> {
+    /// Notes that what was written since `start`, a length of the newest block, depends on `hold`.
+    pub(crate) fn hold(&mut self, start: usize, hold: H) {
         let end = self.out.len();
         if end > start {
-            self.marks.push_back(Mark { start, end, hold });
+            let block = self.base + self.closed_bytes as u64;
+            self.marks.push_back(Mark { start: block + start as u64, end: block + end as u64, hold });
         }
     }
 
@@ -47,65 +88,118 @@ impl Replies {
         self.out.truncate(start);
     }
 
+    /// Closes the newest block if it is long enough. Not while a reply is being written.
+    pub(crate) fn close_block(&mut self) {
+        if self.out.len() >= BLOCK_BYTES {
+            let block = std::mem::take(&mut self.out.bytes);
+            self.closed_bytes += block.len();
+            self.closed_capacity += block.capacity();
+            self.closed.push_back(block);
+        }
+    }
+
     /// Lets leave what may, and replaces what never may. Returns the oldest hold that still waits.
-    pub(crate) fn release(&mut self, may_leave: impl Fn(Hold) -> Leave) -> Option<Hold> {
+    pub(crate) fn release(&mut self, fate: impl Fn(H) -> Fate) -> Option<H> {
+        let mut lost = Vec::new();
+        let mut waits = None;
         while let Some(mark) = self.marks.front().copied() {
-            match may_leave(mark.hold) {
-                Leave::Now => {
-                    self.marks.pop_front();
-                }
-                Leave::Wait => return Some(mark.hold),
-                Leave::Unknown => {
-                    self.marks.pop_front();
-                    self.replace(mark);
+            match fate(mark.hold) {
+                Fate::Leaves => {}
+                Fate::Lost(text) => lost.push((mark.start, mark.end, text)),
+                Fate::Waits => {
+                    waits = Some(mark.hold);
+                    break;
                 }
             }
+            self.marks.pop_front();
         }
-        None
+        if !lost.is_empty() {
+            self.replace(&lost);
+        }
+        waits
     }
 
-    fn replace(&mut self, mark: Mark) {
-        let mut error = ReplyBuf::new(self.out.protocol);
-        error.error(mark.hold.unknown_text());
-        let (old, new) = (mark.end - mark.start, error.bytes.len());
-        self.out.bytes.splice(mark.start..mark.end, error.bytes);
+    /// Puts errors in the place of these replies (start, end, text). Each block is written anew once, however many it holds.
+    #[cold]
+    fn replace(&mut self, lost: &[(u64, u64, &'static str)]) {
+        let before = self.closed_bytes + self.out.len();
+        let mut lost = lost.iter().peekable();
+        let mut start = self.base;
+        for block in self.closed.iter_mut().chain([&mut self.out.bytes]) {
+            let end = start + block.len() as u64;
+            if lost.peek().is_some_and(|(at, ..)| *at < end) {
+                let mut written = ReplyBuf { bytes: Vec::with_capacity(block.len()), protocol: Protocol::default() };
+                let mut copied = 0;
+                while let Some((from, to, text)) = lost.next_if(|(at, ..)| *at < end) {
+                    written.raw(&block[copied..(from - start) as usize]);
+                    written.error(text);
+                    copied = (to - start) as usize;
+                }
+                written.raw(&block[copied..]);
+                *block = written.bytes;
+            }
+            start = end;
+        }
+        self.closed_bytes = self.closed.iter().map(Vec::len).sum();
+        self.closed_capacity = self.closed.iter().map(Vec::capacity).sum();
+        let after = self.closed_bytes + self.out.len();
         for later in &mut self.marks {
-            later.start = later.start + new - old;
-            later.end = later.end + new - old;
+            later.start = later.start + after as u64 - before as u64;
+            later.end = later.end + after as u64 - before as u64;
         }
     }
 
-    /// What may leave now; call [`Replies::release`] before.
+    /// What may leave now of the oldest block; call [`Replies::release`] before.
     pub(crate) fn sendable(&self) -> &[u8] {
-        let end = self.marks.front().map_or(self.out.len(), |mark| mark.start);
-        &self.out.bytes[self.sent..end]
+        let block = self.closed.front().unwrap_or(&self.out.bytes);
+        let end = self.sendable_end().min(self.base + block.len() as u64);
+        &block[self.sent..(end - self.base) as usize]
+    }
+
+    /// How much may leave now, bytes.
+    pub(crate) fn sendable_bytes(&self) -> usize {
+        (self.sendable_end() - self.base) as usize - self.sent
+    }
+
+    fn sendable_end(&self) -> u64 {
+        let end = self.base + (self.closed_bytes + self.out.len()) as u64;
+        self.marks.front().map_or(end, |mark| mark.start)
     }
 
     /// Notes that `len` bytes of [`Replies::sendable`] have left.
     pub(crate) fn sent(&mut self, len: usize) {
         self.sent += len;
-        if self.sent == self.out.len() {
+        if let Some(block) = self.closed.front() {
+            if self.sent == block.len() {
+                self.base += self.sent as u64;
+                self.closed_bytes -= self.sent;
+                self.closed_capacity -= block.capacity();
+                self.sent = 0;
+                self.closed.pop_front();
+            }
+        } else if self.sent == self.out.len() {
             self.marks.shrink_to(EMPTY_MARKS_KEPT);
             self.out.bytes.clear();
             self.out.bytes.shrink_to(EMPTY_BYTES_KEPT);
+            self.base += self.sent as u64;
             self.sent = 0;
         } else if self.sent > SENT_BYTES_KEPT && self.sent > self.out.len() / 2 {
             self.out.bytes.drain(..self.sent);
-            for mark in &mut self.marks {
-                mark.start -= self.sent;
-                mark.end -= self.sent;
-            }
+            self.base += self.sent as u64;
             self.sent = 0;
         }
     }
 
     /// What they take, bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.out.bytes.capacity() + self.marks.capacity() * size_of::<Mark>()
+        self.out.bytes.capacity() + self.closed_capacity + self.marks.capacity() * size_of::<Mark<H>>()
     }
 
     /// Bytes that have not left, held ones included.
     pub(crate) fn unsent(&self) -> usize {
-        self.out.len() - self.sent
+        self.closed_bytes + self.out.len() - self.sent
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fastness_engine::command::{self, CommandSpec};
 use fastness_resp::Args;
+use fastness_shard::SnapshotInfo;
+
+use super::redact;
 
 /// Different error codes that are counted; Valkey's bound too.
 const ERROR_CODES_MAX: usize = 128;
@@ -87,8 +90,14 @@ pub struct DoorStats {
     pub writes: Cell<u64>,
     /// Error replies.
     pub errors: Cell<u64>,
-    /// Connections closed since they did not read.
+    /// Connections closed because the client did not read.
     pub output_limit_closes: Cell<u64>,
+    /// Connections closed because the client spoke HTTP.
+    pub http_closes: Cell<u64>,
+    /// Connections closed because the log kept them waiting for too long.
+    pub log_wait_closes: Cell<u64>,
+    /// Connections whose task has panicked.
+    pub panics: Cell<u64>,
     /// Connections closed since they sent more than may wait.
     pub query_limit_closes: Cell<u64>,
     /// Refusals of AUTH.
@@ -104,6 +113,53 @@ pub struct DoorStats {
     by_error: RefCell<BTreeMap<String, u64>>,
     slow: RefCell<VecDeque<SlowCommand>>,
     slow_next: Cell<u64>,
+    snapshots: Cell<SnapshotsSeen>,
+}
+
+/// What was seen of snapshots, as INFO tells it: their times to about a second.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotsSeen {
+    /// When the newest was finished, seconds since the Unix epoch; at first, when the process started.
+    pub saved_at: u64,
+    /// Whether the last one that ended was finished.
+    pub succeeded: bool,
+    /// How long the last one that ended took; `None`: none has ended yet.
+    pub took: Option<Duration>,
+    /// Since when one is being written.
+    pub began: Option<Instant>,
+    /// Finished since the process started.
+    pub saves: u64,
+    /// Units that had committed when the newest was finished.
+    units: u64,
+    seen: (u64, u64),
+}
+
+impl SnapshotsSeen {
+    /// Units that have committed since then.
+    #[must_use]
+    pub fn units_since(&self, units: u64) -> u64 {
+        units.saturating_sub(self.units)
+    }
+
+    fn observe(&mut self, snapshots: &SnapshotInfo, units: u64, now: Instant, wall: u64) {
+        let ended = (snapshots.written, snapshots.given_up);
+        if ended != self.seen {
+            // One that began and ended between two looks took less than that.
+            self.took = Some(self.began.take().map_or(Duration::ZERO, |began| now.duration_since(began)));
+            self.succeeded = ended.0 > self.seen.0;
+            if self.succeeded {
+                self.saved_at = wall;
+                self.units = units;
+            }
+            self.saves = ended.0;
+            self.seen = ended;
+        }
+        match snapshots.in_progress {
+            true if self.began.is_none() => self.began = Some(now),
+            true => {}
+            false => self.began = None,
+        }
+    }
 }
 
 /// Samples of counters, for the figures per second.
@@ -125,6 +181,9 @@ impl Default for DoorStats {
             writes: Cell::default(),
             errors: Cell::default(),
             output_limit_closes: Cell::default(),
+            http_closes: Cell::default(),
+            log_wait_closes: Cell::default(),
+            panics: Cell::default(),
             query_limit_closes: Cell::default(),
             auth_failures: Cell::default(),
             stalled: Cell::default(),
@@ -134,6 +193,15 @@ impl Default for DoorStats {
             by_error: RefCell::default(),
             slow: RefCell::default(),
             slow_next: Cell::default(),
+            snapshots: Cell::new(SnapshotsSeen {
+                saved_at: wall_seconds(),
+                succeeded: true,
+                took: None,
+                began: None,
+                saves: 0,
+                units: 0,
+                seen: (0, 0),
+            }),
         }
     }
 }
@@ -187,9 +255,9 @@ impl DoorStats {
         let mut slow = self.slow.borrow_mut();
         slow.push_front(SlowCommand {
             id,
-            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            at: wall_seconds(),
             micros: took.as_micros() as u64,
-            args: cut_args(args),
+            args: shown_args(args),
             client: client.address.to_string(),
             name: client.name.borrow().clone(),
         });
@@ -238,6 +306,9 @@ impl DoorStats {
             &self.writes,
             &self.errors,
             &self.output_limit_closes,
+            &self.http_closes,
+            &self.log_wait_closes,
+            &self.panics,
             &self.query_limit_closes,
             &self.auth_failures,
         ];
@@ -268,11 +339,28 @@ impl DoorStats {
         self.memory_peak.get()
     }
 
+    /// Looks at snapshots; to be called about once a second. `units` have committed.
+    pub fn observe_snapshots(&self, snapshots: &SnapshotInfo, units: u64) {
+        let mut seen = self.snapshots.get();
+        seen.observe(snapshots, units, Instant::now(), wall_seconds());
+        self.snapshots.set(seen);
+    }
+
+    /// What was seen of snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotsSeen {
+        self.snapshots.get()
+    }
+
     /// Commands, bytes in, bytes out per second.
     #[must_use]
     pub fn per_second(&self) -> [f64; 3] {
         self.rate.borrow().per_second
     }
+}
+
+fn wall_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Whether an error says that the command did not run at all.
@@ -282,9 +370,13 @@ fn is_rejection(reply: &[u8]) -> bool {
     CODES.iter().any(|code| reply.starts_with(code))
 }
 
-fn cut_args(args: Args<'_>) -> Vec<Vec<u8>> {
+/// Arguments as they are shown: cut, and without secrets.
+fn shown_args(args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
-    let mut cut: Vec<Vec<u8>> = args.take(kept).iter().map(cut_arg).collect();
+    let secrets = redact::secrets(args, kept);
+    let shown = args.take(kept).iter().zip(secrets);
+    let mut cut: Vec<Vec<u8>> =
+        shown.map(|(arg, secret)| if secret { redact::REDACTED.to_vec() } else { cut_arg(arg) }).collect();
     if args.len() > kept {
         cut.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
     }
@@ -298,4 +390,32 @@ fn cut_arg(arg: &[u8]) -> Vec<u8> {
     let mut cut = arg[..SLOW_ARG_BYTES_MAX].to_vec();
     cut.extend_from_slice(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES_MAX).as_bytes());
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found: INFO persistence told constants although there are snapshots.
+    #[test]
+    fn snapshots_are_told_as_they_were_seen() {
+        let stats = DoorStats::default();
+        let mut seen = stats.snapshots();
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let mut info = SnapshotInfo::default();
+        seen.observe(&info, 5, at(0), 100);
+        assert_eq!((seen.succeeded, seen.took, seen.began, seen.units_since(5)), (true, None, None, 5));
+        info.in_progress = true;
+        seen.observe(&info, 6, at(1), 101);
+        seen.observe(&info, 7, at(2), 102);
+        assert_eq!(seen.began, Some(at(1)));
+        (info.in_progress, info.written) = (false, 1);
+        seen.observe(&info, 8, at(4), 104);
+        assert_eq!((seen.saved_at, seen.took, seen.began, seen.saves), (104, Some(Duration::from_secs(3)), None, 1));
+        assert_eq!(seen.units_since(10), 2);
+        info.given_up = 1;
+        seen.observe(&info, 9, at(5), 105);
+        assert_eq!((seen.succeeded, seen.saved_at, seen.units_since(10)), (false, 104, 2));
+    }
 }

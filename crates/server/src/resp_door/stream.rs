@@ -26,6 +26,15 @@ pub enum Filled {
     End,
 }
 
+/// How a client has closed its side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// It sends nothing more, and may still read.
+    Half,
+    /// The connection is broken: nothing reaches it any more.
+    Broken,
+}
+
 /// See the module.
 pub struct ClientStream {
     tcp: TcpStream,
@@ -53,12 +62,14 @@ impl ClientStream {
         self.tls.is_some()
     }
 
-    /// Whether plaintext is there already, so that the socket need not be waited for.
+    /// Whether plaintext, or TLS's word that nothing follows, has arrived already, so that the socket need not be waited for.
     #[must_use]
     pub fn has_plaintext(&mut self) -> bool {
         match &mut self.tls {
             None => false,
-            Some(tls) => tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0),
+            Some(tls) => tls
+                .process_new_packets()
+                .is_ok_and(|state| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed()),
         }
     }
 
@@ -70,18 +81,37 @@ impl ClientStream {
         self.tcp.ready(interest).await
     }
 
-    /// Resolves once the client has closed its side, looking every so often: what it has sent before is not read, so that
-    /// nothing else tells.
-    pub async fn read_closed(&self, every: std::time::Duration) {
+    /// Resolves once the client has closed its side, polling the socket's state every so often: what it has sent before is not read,
+    /// so that nothing else tells.
+    pub async fn closed(&self, every: std::time::Duration) -> Closed {
         loop {
             tokio::time::sleep(every).await;
-            let closed = tokio::select! {
+            let ready = tokio::select! {
                 biased;
-                ready = self.tcp.ready(Interest::READABLE) => ready.map_or(true, Ready::is_read_closed),
-                () = std::future::ready(()) => false,
+                ready = self.tcp.ready(Interest::READABLE | Interest::WRITABLE) => ready.ok(),
+                () = std::future::ready(()) => continue,
             };
-            if closed {
-                return;
+            match ready {
+                None => return Closed::Broken,
+                Some(ready) if ready.is_write_closed() => return Closed::Broken,
+                Some(ready) if ready.is_read_closed() => return Closed::Half,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Reads what arrives and drops it, until the client has closed its side. After [`ClientStream::close`].
+    pub async fn read_away(&mut self) {
+        if socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let mut unread = vec![0; RECORDS_BYTES];
+        while self.tcp.ready(Interest::READABLE).await.is_ok() {
+            match (Socket { tcp: &self.tcp }).read(&mut unread) {
+                Ok(0) => return,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
             }
         }
     }

@@ -181,6 +181,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         loses_unsynced: needs(Needs::Power),
         disk_bytes: cluster::power::IMAGE_BYTES,
         sets_clocks: needs(Needs::Clocks),
+        descriptors_max: None,
         env: Vec::new(),
     })?;
     cluster.keep_files();

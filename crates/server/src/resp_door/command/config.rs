@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::Call;
 use crate::config::{Change, Config, OPTIONS, find};
 use crate::glob;
-
-/// Options whose value is a secret: shown as set or not, never as they are.
-const SECRETS: [&str; 1] = ["requirepass"];
+use crate::resp_door::redact::is_secret_option;
 
 /// `CONFIG GET pattern …`.
 pub(super) fn get(call: Call<'_, '_>) {
@@ -24,7 +22,9 @@ pub(super) fn get(call: Call<'_, '_>) {
         let value = option.get(&config);
         match option.name {
             "maxmemory" => call.out.bulk(maxmemory.to_string()),
-            name if SECRETS.contains(&name) && !value.is_empty() => call.out.bulk("*****"),
+            "maxclients" => call.out.bulk(call.replica.node.maxclients().to_string()),
+            // Shown as set or not, never as they are.
+            name if is_secret_option(name.as_bytes()) && !value.is_empty() => call.out.bulk("*****"),
             _ => call.out.bulk(value),
         }
     }
@@ -52,6 +52,12 @@ pub(super) fn set(call: Call<'_, '_>) {
         let refused = match option.set(&mut changed, &[value.as_str()]) {
             Err(problem) => Some(problem.to_string()),
             // Asking for the value that it always has changes nothing and is granted.
+            Ok(()) if option.name == "maxclients" && changed.maxclients > call.replica.node.clients_max() => {
+                Some(format!(
+                    "The operating system is not able to handle the specified number of clients, try with {}",
+                    call.replica.node.clients_max()
+                ))
+            }
             Ok(()) if option.change == Change::Start => Some("can't set immutable config".to_owned()),
             Ok(()) => None,
         };

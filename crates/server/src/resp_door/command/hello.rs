@@ -47,7 +47,8 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len() && difference == 0
 }
 
-/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`.
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an option that
+/// is given twice the last one counts.
 pub(super) fn hello(call: &mut Call<'_, '_>) {
     let mut protocol = None;
     if let Some(version) = call.args.try_get(1) {
@@ -58,26 +59,30 @@ pub(super) fn hello(call: &mut Call<'_, '_>) {
             None => return call.out.error("ERR Protocol version is not an integer or out of range"),
         };
     }
-    let mut name = None;
+    let (mut pair, mut name) = (None, None);
     let mut at = 2;
     while let Some(option) = call.args.try_get(at) {
         let left = call.args.len() - at - 1;
         if is(option, "AUTH") && left >= 2 {
-            if !authenticate(call, call.args.get(at + 1), call.args.get(at + 2)) {
-                return call.out.error(WRONG_PASSWORD);
-            }
+            pair = Some((call.args.get(at + 1), call.args.get(at + 2)));
             at += 3;
         } else if is(option, "SETNAME") && left >= 1 {
             let wished = call.args.get(at + 1);
             if !super::client::is_plain(wished) {
                 return call.out.error(super::client::BAD_NAME);
             }
-            name = Some(wished.to_vec());
+            name = Some(wished);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(option);
-            return call.out.error(format!("ERR Syntax error in HELLO option '{option}'"));
+            // Valkey prints it as a C string.
+            let option = option.split(|byte| *byte == 0).next().unwrap_or_default();
+            return call.out.error([b"ERR Syntax error in HELLO option '", option, b"'"].concat());
         }
+    }
+    if let Some((user, password)) = pair
+        && !authenticate(call, user, password)
+    {
+        return call.out.error(WRONG_PASSWORD);
     }
     if !call.client.authenticated.get() {
         return call.out.error(
@@ -86,7 +91,7 @@ pub(super) fn hello(call: &mut Call<'_, '_>) {
         );
     }
     if let Some(name) = name {
-        *call.client.name.borrow_mut() = name;
+        *call.client.name.borrow_mut() = name.to_vec();
     }
     if let Some(protocol) = protocol {
         call.client.protocol.set(protocol);

@@ -95,8 +95,8 @@ pub struct Snapshot {
     pub blocked: usize,
     /// Commands, connections, bytes in, bytes out, errors: since the start.
     pub counters: [u64; 5],
-    /// Connections closed since they did not read.
-    pub output_limit_closes: u64,
+    /// Connections closed: the client did not read, sent too much, spoke HTTP; the log kept it waiting; its task has panicked.
+    pub closes: [u64; 5],
     /// Per command.
     pub commands: Vec<(&'static str, CommandStats)>,
     /// Replicas that follow this primary.
@@ -125,7 +125,13 @@ pub fn snapshot(replica: &ReplicaDoor) -> Snapshot {
             stats.bytes_out.get(),
             stats.errors.get(),
         ],
-        output_limit_closes: stats.output_limit_closes.get(),
+        closes: [
+            stats.output_limit_closes.get(),
+            stats.query_limit_closes.get(),
+            stats.http_closes.get(),
+            stats.log_wait_closes.get(),
+            stats.panics.get(),
+        ],
         commands: stats.by_command().into_iter().collect(),
     }
 }
@@ -232,7 +238,7 @@ fn clients(facts: &Facts<'_>, text: &mut String) {
     lines!(text, "Clients",
         "connected_clients": clients.len(),
         "cluster_connections": 0,
-        "maxclients": facts.config.maxclients,
+        "maxclients": facts.replica.node.maxclients(),
         "client_recent_max_input_buffer": largest(|client| client.query_bytes.get()),
         "client_recent_max_output_buffer": largest(|client| client.unsent_bytes.get()),
         "blocked_clients": clients.iter().filter(|client| client.blocked.get()).count(),
@@ -295,16 +301,21 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
 }
 
 fn persistence(facts: &Facts<'_>, text: &mut String) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let stats = &facts.replica.stats;
+    stats.observe_snapshots(&facts.shard.snapshot, facts.shard.units);
+    let snapshots = stats.snapshots();
+    let seconds = |span: Option<Duration>| span.map_or(-1, |span| span.as_secs() as i64);
     lines!(text, "Persistence",
         "loading": u8::from(facts.shard.restoring),
         "async_loading": 0,
-        "rdb_changes_since_last_save": facts.shard.open_batches,
-        "rdb_bgsave_in_progress": 0,
-        "rdb_last_save_time": now,
-        "rdb_last_bgsave_status": "ok",
-        "rdb_last_bgsave_time_sec": -1,
-        "rdb_current_bgsave_time_sec": -1,
+        "rdb_changes_since_last_save": snapshots.units_since(facts.shard.units),
+        "rdb_bgsave_in_progress": u8::from(facts.shard.snapshot.in_progress),
+        "rdb_last_save_time": snapshots.saved_at,
+        "rdb_last_bgsave_status": if snapshots.succeeded { "ok" } else { "err" },
+        "rdb_last_bgsave_time_sec": seconds(snapshots.took),
+        "rdb_current_bgsave_time_sec": seconds(snapshots.began.map(|began| began.elapsed())),
+        "rdb_saves": snapshots.saves,
+        "rdb_last_size_bytes": facts.shard.snapshot.bytes,
         "aof_enabled": 0,
         "aof_rewrite_in_progress": 0,
         "aof_rewrite_scheduled": 0,
@@ -442,6 +453,10 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "total_writes_processed": stats.writes.get(),
         "client_query_buffer_limit_disconnections": stats.query_limit_closes.get(),
         "client_output_buffer_limit_disconnections": stats.output_limit_closes.get(),
+        "cross_protocol_disconnections": stats.http_closes.get(),
+        "log_wait_disconnections": stats.log_wait_closes.get(),
+        "connection_panics": stats.panics.get(),
+        "accept_errors": facts.replica.node.accept_errors.load(Ordering::Relaxed),
         "acl_access_denied_auth": stats.auth_failures.get(),
         "acl_access_denied_cmd": 0,
         "acl_access_denied_key": 0,

@@ -1,7 +1,5 @@
 //! ROLE, LASTSAVE and SHUTDOWN.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use fastness_shard::{ShardInfo, Standing};
 
 use super::{Call, SYNTAX, is};
@@ -46,8 +44,7 @@ pub(super) fn role(call: Call<'_, '_>) {
 
 /// `LASTSAVE`: everything that is committed is on stable storage now.
 pub(super) fn lastsave(call: Call<'_, '_>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    call.out.integer(now as i64);
+    call.out.integer(call.replica.stats.snapshots().saved_at as i64);
 }
 
 /// `SHUTDOWN`: as SIGTERM does; the connection ends with the process.

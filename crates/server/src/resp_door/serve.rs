@@ -1,0 +1,49 @@
+//! The boundary of a connection's task: it is entered among the clients and takes a place, and whichever way it ends nothing of it is left.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use futures::FutureExt;
+
+use super::clients::{Arrival, Client};
+use super::stats::add;
+use super::stream::ClientStream;
+use super::{ReplicaDoor, connection};
+use crate::shared::ClientSlot;
+
+/// A connection as the rest of the replica knows it. Whichever way its task ends, by a panic too, dropping this forgets it.
+struct Entry {
+    door: Rc<ReplicaDoor>,
+    client: Rc<Client>,
+    _slot: ClientSlot,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.door.clients.leave(&self.client);
+    }
+}
+
+/// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody knows what
+/// is in memory, and the replica ends ([`ReplicaDoor::broken`]).
+pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
+    let authenticated = door.node.config.load().requirepass.is_empty();
+    let client = door.clients.enter(&arrival, authenticated);
+    let entry = Entry { door, client, _slot: slot };
+    let (door, client) = (&entry.door, &entry.client);
+    if let Err(panic) = AssertUnwindSafe(connection::serve(door, client, stream)).catch_unwind().await {
+        add(&door.stats.panics, 1);
+        let reason = panic_text(&*panic);
+        tracing::error!(client = %client.address, command = client.command.get(), reason, "a connection's task has panicked");
+        if door.executing.get() {
+            door.broken.notify_one();
+        }
+    }
+}
+
+/// What a panic says.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
+}
