@@ -374,7 +374,13 @@ impl Group {
         let Some(committed) = metrics.last_applied else { return BTreeMap::new() };
         let matched = metrics.replication.iter().flatten();
         // Both stand in this leader's log: the earlier one is acknowledged and committed.
-        matched.filter_map(|(node, matched)| Some((*node, (*matched)?.min(committed)))).collect()
+        let mut acknowledged: BTreeMap<u64, LogId> =
+            matched.filter_map(|(node, matched)| Some((*node, (*matched)?.min(committed)))).collect();
+        // What this node has on its own disk counts for its commits as well.
+        if self.flushed().0 >= committed.index {
+            acknowledged.insert(self.own.0, committed);
+        }
+        acknowledged
     }
 
     /// Runs `f` on the leader's part, if this node leads.

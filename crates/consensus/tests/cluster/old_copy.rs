@@ -47,6 +47,23 @@ async fn a_copy_made_during_the_newest_start_is_refused() {
     commit(&mut cluster, "after", 2).await;
 }
 
+/// The same for one that led: it counts itself among those that have its entries, and has told the others.
+#[tokio::test(start_paused = true)]
+async fn a_former_primary_on_a_copy_made_while_it_led_is_refused() {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "before", 3).await;
+    let (primary, _) = cluster.primary().await;
+    let copy = cluster.disk(primary).copy();
+    commit(&mut cluster, "acknowledged", 5).await;
+    tokio::time::sleep(ms(1_500)).await;
+    cluster.kill(primary).await;
+    cluster.replace_disk(primary, copy);
+    cluster.primary_but(primary).await;
+    cluster.start(primary).await;
+    let reason = refused(&cluster, primary).await;
+    assert!(reason.contains("acknowledged committed entries"), "{reason}");
+}
+
 /// Whoever led knows it at any moment, the others from what it told them: and they keep it over their own restarts.
 #[tokio::test(start_paused = true)]
 async fn what_a_node_has_acknowledged_is_known_to_all_and_kept() {
