@@ -28,8 +28,8 @@ struct Dial {
     slowed: u64,
     /// Syncs before the newest write began; as many afterwards: it is not on the disk yet.
     syncs_before: u64,
-    /// What the disk held when it was last opened, or when a copy was made since.
-    copy: MemoryDisk,
+    /// What the disk held when it was last opened.
+    at_start: MemoryDisk,
     wiped: bool,
 }
 
@@ -45,7 +45,8 @@ impl SimDisk {
     pub fn new(seed: u64) -> SimDisk {
         let rng = SmallRng::seed_from_u64(seed);
         let disk = MemoryDisk::new();
-        let dial = Dial { rng, copy: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
+        let dial =
+            Dial { rng, at_start: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
         SimDisk { dial: Arc::new(Mutex::new(dial)) }
     }
 
@@ -59,7 +60,7 @@ impl SimDisk {
     /// It is open already.
     pub fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError> {
         let disk = self.disk();
-        self.dial.lock().copy = disk.copy();
+        self.dial.lock().at_start = disk.copy();
         Ok(disk.open()?)
     }
 
@@ -153,16 +154,15 @@ impl SimDisk {
         self.dial.lock().wiped
     }
 
-    /// Somebody makes a copy of it as it is, while its node runs.
-    pub fn make_copy(&self) {
-        let mut dial = self.dial.lock();
-        dial.copy = dial.disk.synced();
-    }
-
-    /// Somebody puts the newest copy in its place: the one that was made when the node was last started, or since.
+    /// Somebody puts the copy in its place that was made when the node was last started.
     pub fn roll_back(&self) {
         let mut dial = self.dial.lock();
-        dial.disk = dial.copy.copy();
+        dial.disk = dial.at_start.copy();
+    }
+
+    /// Somebody puts another copy in its place.
+    pub fn put_back(&self, copy: &MemoryDisk) {
+        self.dial.lock().disk = copy.copy();
     }
 }
 
@@ -204,9 +204,9 @@ mod tests {
         assert_eq!(disk.synced().dump(Family::Log), [(key.encode(), b"old".to_vec())]);
         assert!(!disk.corrupt_middle(), "there is no middle");
         write(b"newer");
-        disk.make_copy();
+        let copy = disk.synced();
         write(b"newest");
-        disk.roll_back();
+        disk.put_back(&copy);
         assert_eq!(disk.synced().dump(Family::Log), [(key.encode(), b"newer".to_vec())]);
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+use fastness_log::memory::MemoryDisk;
 use fastness_types::Durability;
 use rand::Rng as _;
 
@@ -151,6 +152,7 @@ struct RolledBack {
 /// A copy of a disk whose node runs.
 struct Copied {
     node: Rc<SimNode>,
+    copy: MemoryDisk,
     /// What had committed then, as far as the node knew.
     committed: u64,
     /// When more had.
@@ -186,11 +188,12 @@ impl Running for RolledBack {
                     copied.more_since.get_or_insert(now);
                 }
                 if copied.more_since.is_some_and(|since| now >= since + KNOWN_WITHIN) {
-                    self.damaged = damage_one(stage, copied.node.clone(), Fault::OldDisk);
+                    let (node, copy) = (copied.node.clone(), copied.copy.clone());
+                    self.damaged = damage_one(stage, node, Fault::OldDisk, Some(&copy));
                 }
             } else if let Some(node) = stage.some_machine() {
-                node.disk.make_copy();
-                self.copied = Some(Copied { committed: node.committed(), node, more_since: None });
+                let (copy, committed) = (node.disk.synced(), node.committed());
+                self.copied = Some(Copied { node, copy, committed, more_since: None });
             }
         }
         (self.damaged.is_none() && now > self.give_up_at).then_some(false)
@@ -200,10 +203,16 @@ impl Running for RolledBack {
 /// Gives a node a disk that it must refuse. It is replaced then.
 pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
     let node = stage.some_machine().filter(|_| is_whole(stage))?;
-    damage_one(stage, node, fault)
+    damage_one(stage, node, fault, None)
 }
 
-fn damage_one(stage: &mut Stage<'_, '_>, node: Rc<SimNode>, fault: Fault) -> Option<Box<dyn Running>> {
+/// `copy`: what an old disk is, if not the copy of the node's last start.
+fn damage_one(
+    stage: &mut Stage<'_, '_>,
+    node: Rc<SimNode>,
+    fault: Fault,
+    copy: Option<&MemoryDisk>,
+) -> Option<Box<dyn Running>> {
     let purges = |replica: &Replica| replica.log.state().purged.is_some();
     let purged = node.live.borrow().as_ref()?.replicas.iter().any(purges);
     machine::take_down(stage, &node);
@@ -220,7 +229,10 @@ fn damage_one(stage: &mut Stage<'_, '_>, node: Rc<SimNode>, fault: Fault) -> Opt
             Some("is not this node's disk")
         }
         _ => {
-            node.disk.roll_back();
+            match copy {
+                Some(copy) => node.disk.put_back(copy),
+                None => node.disk.roll_back(),
+            }
             Some("is an old copy of this node's disk")
         }
     };
