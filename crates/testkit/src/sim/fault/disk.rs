@@ -23,6 +23,8 @@ const REFUSES_WITHIN: Duration = ms(8_000);
 const CALM: Duration = ms(1_200);
 /// An old copy waits at most so long for that.
 const CALM_WITHIN: Duration = ms(15_000);
+/// Entries that a disk may hold, in all groups, before they commit: a copy lacks something only once more have.
+const UNDER_WAY_MAX: u64 = 64;
 /// What a node has acknowledged is known to all others after this.
 const KNOWN_WITHIN: Duration = ms(1_500);
 /// The longest bound of the lag that a stall is made for.
@@ -184,7 +186,7 @@ impl Running for RolledBack {
             if !self.made_while_running {
                 self.damaged = damage(stage, Fault::OldDisk);
             } else if let Some(copied) = &mut self.copied {
-                if copied.node.committed() > copied.committed {
+                if copied.node.committed() > copied.committed + UNDER_WAY_MAX {
                     copied.more_since.get_or_insert(now);
                 }
                 if copied.more_since.is_some_and(|since| now >= since + KNOWN_WITHIN) {
