@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim plants failpoints ledger build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim plants failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -84,6 +84,11 @@ plants: build-tools ## hunts planted bugs, mistakes in the path of a write, with
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
 	@$(ENV); cargo build --locked --workspace --bins
 	@$(ENV); FASTNESS_FAILPOINTS=all cargo test --locked --workspace --test failpoints -- --nocapture
+
+test-upgrade: setup-test ## a cluster of an older version is upgraded node by node: OLD=PATH of its debug or release binary
+	@$(ENV); cargo build --locked --workspace --bins
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" FASTNESS_OLD_BIN='$(abspath $(OLD))'; \
+		cargo test --locked --workspace --test upgrade -- --nocapture
 
 ledger: setup ## write tests/LEDGER.md anew from the rows that the long runs wrote
 	@$(ENV); cargo run --locked --release -q -p fastness-testkit --bin proof -- page

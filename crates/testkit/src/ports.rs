@@ -42,6 +42,18 @@ impl Ports {
         }
     }
 
+    /// Reserves the block that begins with this port, outside of those that [`Ports::reserve`] gives: for data in which ports are
+    /// written down.
+    ///
+    /// # Errors
+    /// If one of its ports is in use.
+    pub fn reserve_at(first: u16) -> Result<Ports> {
+        match Ports::take(first) {
+            Some(ports) if !RANGE.contains(&first) => Ok(ports),
+            _ => bail!("ports {first} to {} are not free", first + BLOCK - 1),
+        }
+    }
+
     fn take(first: u16) -> Option<Ports> {
         let lock = listen(first + BLOCK - 1)?;
         let free = (first..first + BLOCK - 1).all(|port| listen(port).is_some());
