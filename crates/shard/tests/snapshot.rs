@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastness_engine::Digest;
 use fastness_shard::{Leave, SnapshotPart, Standing};
-use fastness_types::{Durability, LogIndex};
+use fastness_types::{Durability, FormatLevel, LogIndex};
 use support::{MemorySnapshots, OTHER, Setup, World, script};
 
 const OK: &str = "+OK\r\n";
@@ -238,6 +238,70 @@ fn a_slow_disk_is_waited_for_and_a_failing_one_given_up() {
         commit_all(&world).await;
         write_out(&world).await;
         assert_eq!(world.shard.info().snapshot.written, 2);
+    });
+}
+
+/// Two values of some megabytes: a text, and a hash of many fields.
+async fn with_large_values(store: &Rc<MemorySnapshots>) -> World {
+    let world = World::primary(setup(Durability::Async, store)).await;
+    let mut client = world.client();
+    client.expect("SETRANGE text 3000000 x", ":3000001\r\n");
+    for i in 0..20 {
+        let fields: Vec<String> = (0..500).map(|field| format!("field{i}/{field} {}", "x".repeat(100))).collect();
+        client.expect(&format!("HSET hash {}", fields.join(" ")), ":500\r\n");
+    }
+    client.expect("SET small 1", OK);
+    commit_all(&world).await;
+    world
+}
+
+/// The lengths of the chunks of the newest snapshot, and whether another replica that starts from it has the same data.
+async fn chunks_of(world: &World, store: &Rc<MemorySnapshots>) -> Vec<usize> {
+    while world.shard.info().snapshot.in_progress {
+        world.advance(Duration::from_micros(500)).await;
+    }
+    let again = World::start_on(setup(Durability::Async, store), world.log.clone(), world.clock.clone());
+    assert_eq!(stands(&again).await, replayed(world).await);
+    let finished = store.finished.borrow();
+    let parts = finished.values().next_back().unwrap().iter();
+    parts.filter_map(|part| if let SnapshotPart::Chunk(chunk) = part { Some(chunk.len()) } else { None }).collect()
+}
+
+/// However large a value, a chunk of a snapshot, which is what a turn writes and what a transfer sends, is a slice and one record at most;
+/// what of the image waits for the disk is memory in use.
+#[test]
+fn chunks_are_bounded_whatever_the_size_of_a_value() {
+    script(async {
+        let store = store();
+        let world = with_large_values(&store).await;
+        store.room.set(Some(2));
+        world.shard.snapshot();
+        write_out(&world).await;
+        let mut client = world.client();
+        client.expect("APPEND text more", ":3000005\r\n");
+        client.expect("RENAME hash {hash}2", OK);
+        client.expect("HSET {hash}2 field1/1 changed", ":0\r\n");
+        commit_all(&world).await;
+        assert!(world.shard.memory().image > 0, "two chunks wait");
+        store.room.set(None);
+        let chunks = chunks_of(&world, &store).await;
+        let longest = chunks.iter().copied().max().unwrap();
+        assert!(longest <= 32 * 1024 + 256 * 1024 + 1024, "{longest}");
+        assert!(chunks.iter().sum::<usize>() > 4_000_000);
+    });
+}
+
+/// Below the format level of parts every key is one record, as every version reads it.
+#[test]
+fn values_are_not_cut_before_every_member_reads_parts() {
+    script(async {
+        let store = store();
+        let world = with_large_values(&store).await;
+        world.driver.set_format(FormatLevel::BASE);
+        world.shard.snapshot();
+        write_out(&world).await;
+        let chunks = chunks_of(&world, &store).await;
+        assert!(chunks.iter().copied().max() > Some(3_000_000), "{chunks:?}");
     });
 }
 

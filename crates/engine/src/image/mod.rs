@@ -90,15 +90,19 @@ impl Pending {
         }
     }
 
-    fn pop(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(mut chunk) = self.chunks.pop_front() else { return false };
+    /// Bytes of the oldest chunk.
+    fn next_len(&self) -> Option<usize> {
+        self.chunks.front().map(Vec::len)
+    }
+
+    fn pop(&mut self, out: &mut Vec<u8>) {
+        let Some(mut chunk) = self.chunks.pop_front() else { return };
         self.bytes -= chunk.capacity();
         if out.is_empty() {
             std::mem::swap(&mut chunk, out);
         } else {
             out.append(&mut chunk);
         }
-        true
     }
 }
 
@@ -463,9 +467,14 @@ impl Image {
         budget: usize,
         out: &mut Vec<u8>,
     ) -> Result<Option<ImageSum>, ImageLost> {
-        let mut budget = Budget { until: out.len() + budget, buckets: budget / 64 + 1 };
+        let start = out.len();
+        let mut budget = Budget { until: start + budget, buckets: budget / 64 + 1 };
         while out.len() < budget.until {
-            if self.pending.pop(out) {
+            if let Some(len) = self.pending.next_len() {
+                if out.len() > start && out.len() + len > budget.until {
+                    break;
+                }
+                self.pending.pop(out);
                 continue;
             }
             if !self.walks.is_empty() {
