@@ -91,6 +91,7 @@ impl State {
         self.log_seq = Seq(0);
         self.log_checksum = 0;
         self.committed_time = CommittedTime::default();
+        self.applied_checksum = 0;
         self.mode.restart();
         self.lag_bound.restart();
         self.gate.set_bound(self.lag_bound.in_force());
@@ -129,6 +130,7 @@ impl State {
         if !own {
             self.committed_time.advance(self.engine.newest_stamp(), now);
         }
+        self.applied_checksum = self.log_checksum;
         if own && let EntryPayload::Batch(_) = entry.payload {
             self.snapshot_sees_commit(self.log_seq);
         }
@@ -157,6 +159,7 @@ impl State {
             self.log_seq = Seq(0);
             // What a batch of an older epoch lacks will not come.
             self.applied = self.walked;
+            self.applied_checksum = self.log_checksum;
             self.fragments.clear();
         }
         Ok(())

@@ -404,6 +404,7 @@ impl State {
         }
         self.committed_time.advance(self.engine.newest_stamp(), self.clock.boot());
         self.applied = LogIndex(tail.index);
+        self.applied_checksum = self.log_checksum;
         self.walked = self.applied;
         self.fragments.clear();
         self.log_epoch = Epoch { term: tail.term, node: NodeId(tail.node) };

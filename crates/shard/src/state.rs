@@ -170,8 +170,10 @@ pub(crate) struct State {
     pub(crate) committed_time: CommittedTime,
     /// What READONLY clients are shown after a start.
     pub(crate) served: Served,
-    /// Of all entries up to `applied`: replicas that applied the same log have the same.
+    /// Of all entries up to `walked`: replicas that have the same log have the same.
     pub(crate) log_checksum: u64,
+    /// The same up to `applied`, which is what is told of.
+    pub(crate) applied_checksum: u64,
     pub(crate) mode: Mode,
     pub(crate) lag_bound: LagBound,
     pub(crate) snapshots: Snapshots,
@@ -238,6 +240,7 @@ impl State {
             committed_time: CommittedTime::default(),
             served: Served::new(options.clock.boot()),
             log_checksum: 0,
+            applied_checksum: 0,
             mode: Mode::new(options.wish),
             lag_bound: LagBound::new(options.max_lag),
             snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
@@ -332,7 +335,7 @@ impl State {
             lag_longest: self.lag.longest(),
             gate: self.gate.info(),
             snapshot: self.snapshots.info(),
-            log_checksum: self.log_checksum,
+            log_checksum: self.applied_checksum,
             committed: self.committed_seen.max(self.applied),
             applied: self.applied,
             staged_seq: leader.map_or(Seq(0), |leader| leader.stage.last_staged()),

@@ -71,6 +71,7 @@ fn a_large_unit_is_several_entries_and_applied_as_one() {
         let world = primary(setup(Durability::Sync)).await;
         let before = world.log.last();
         let follower = replica(&world, setup(Durability::Sync)).await;
+        let checksum = follower.shard.info().log_checksum;
         let set = write_six(&world);
         let mut client = world.client();
         let behind = client.run("SET behind 1");
@@ -90,6 +91,8 @@ fn a_large_unit_is_several_entries_and_applied_as_one() {
             assert_eq!(held > 0, fragment < 6, "{fragment}: {held} bytes");
             let position = if fragment < 6 { before } else { LogIndex(before.0 + 6) };
             assert_eq!(follower.shard.info().applied, position);
+            let is_of_position = (follower.shard.info().log_checksum == checksum) == (fragment < 6);
+            assert!(is_of_position, "the checksum that is told is that of the applied position");
             assert_eq!(follower.driver.applied(), position, "what is reported");
             assert!(follower.driver.ready(), "one of the replicas has to lead if the leader dies here");
         }
