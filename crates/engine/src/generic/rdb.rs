@@ -130,6 +130,8 @@ impl<'a> Input<'a> {
             1 => u64::from(first & 0x3f) << 8 | u64::from(self.take(1)?[0]),
             2 if first == 0x80 => u64::from(u32::from_be_bytes(self.array()?)),
             2 if first == 0x81 => u64::from_be_bytes(self.array()?),
+            // The mark of another form of a string; where there is none, Valkey reads it as a length.
+            3 => u64::from(first & 0x3f),
             _ => return Err(PayloadError::Format),
         };
         usize::try_from(len).ok().filter(|len| *len <= VALUE_BYTES_MAX).ok_or(PayloadError::Format)
@@ -159,6 +161,7 @@ impl<'a> Input<'a> {
                 self.spend(len)?;
                 return lzf(compressed, len).ok_or(PayloadError::Format);
             }
+            Some(0xc4..) => return Err(PayloadError::Format),
             _ => {
                 let len = self.len()?;
                 let text = self.take(len)?;

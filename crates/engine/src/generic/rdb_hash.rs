@@ -95,38 +95,41 @@ fn read_listpack(bytes: &[u8]) -> Option<Vec<Field>> {
     let mut rest = bytes;
     let size = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
     let count = u16::from_le_bytes(take(&mut rest, 2)?.try_into().ok()?);
-    let (end, mut rest) = rest.split_last()?;
-    if *end != 0xff || size as usize != bytes.len() {
+    let (end, elements) = bytes.split_last()?;
+    if rest.is_empty() || *end != 0xff || size as usize != bytes.len() {
         return None;
     }
+    let mut at = bytes.len() - rest.len();
     let mut fields = Vec::new();
-    while !rest.is_empty() {
-        fields.push((read_element(&mut rest)?, read_element(&mut rest)?, None));
+    while at < elements.len() {
+        fields.push((read_element(elements, &mut at)?, read_element(elements, &mut at)?, None));
     }
     (count == UNCOUNTED || usize::from(count) == 2 * fields.len()).then_some(fields)
 }
 
-fn read_element(rest: &mut &[u8]) -> Option<Vec<u8>> {
+/// The element that starts at `at`, which is moved behind it.
+fn read_element(bytes: &[u8], at: &mut usize) -> Option<Vec<u8>> {
+    let mut rest = bytes.get(*at..)?;
     let before = rest.len();
-    let head = take(rest, 1)?[0];
+    let head = take(&mut rest, 1)?[0];
     let text = match head {
         0x00..=0x7f => decimal(i64::from(head)),
-        0x80..=0xbf => take(rest, usize::from(head & 0x3f))?.to_vec(),
+        0x80..=0xbf => take(&mut rest, usize::from(head & 0x3f))?.to_vec(),
         0xc0..=0xdf => {
-            let number = i64::from(head & 0x1f) << 8 | i64::from(take(rest, 1)?[0]);
+            let number = i64::from(head & 0x1f) << 8 | i64::from(take(&mut rest, 1)?[0]);
             decimal(if number < 1 << 12 { number } else { number - (1 << 13) })
         }
         0xe0..=0xef => {
-            let len = usize::from(head & 0x0f) << 8 | usize::from(take(rest, 1)?[0]);
-            take(rest, len)?.to_vec()
+            let len = usize::from(head & 0x0f) << 8 | usize::from(take(&mut rest, 1)?[0]);
+            take(&mut rest, len)?.to_vec()
         }
         0xf0 => {
-            let len = u32::from_le_bytes(take(rest, 4)?.try_into().ok()?);
-            take(rest, len as usize)?.to_vec()
+            let len = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
+            take(&mut rest, len as usize)?.to_vec()
         }
         0xf1..=0xf4 => {
             let size = [2, 3, 4, 8][usize::from(head - 0xf1)];
-            let bytes = take(rest, size)?;
+            let bytes = take(&mut rest, size)?;
             let sign = if bytes[size - 1] & 0x80 == 0 { 0 } else { 0xff };
             let mut wide = [sign; 8];
             wide[..size].copy_from_slice(bytes);
@@ -142,20 +145,22 @@ fn read_element(rest: &mut &[u8]) -> Option<Vec<u8>> {
         2_097_151..=268_435_454 => 4,
         _ => 5,
     };
-    (read_backwards(take(rest, back)?) == Some(len)).then_some(text)
+    take(&mut rest, back)?;
+    *at += len + back;
+    (read_backwards(&bytes[..*at]) == Some(len)).then_some(text)
 }
 
-/// An element's length as it is read from its last byte: seven bits per byte, the high bit says that another one stands before.
-/// `None` if it has another number of bytes.
+/// An element's length as it is read from its last byte: seven bits per byte, the high bit says that another one stands before. As
+/// Valkey reads it, so that what it takes is taken: that may be more bytes than the length needs, if they add nothing.
 fn read_backwards(bytes: &[u8]) -> Option<usize> {
     let mut len = 0;
-    for (i, byte) in bytes.iter().rev().enumerate() {
+    for (i, byte) in bytes.iter().rev().take(5).enumerate() {
         len |= usize::from(byte & 0x7f) << (7 * i);
-        if (byte & 0x80 == 0) != (i + 1 == bytes.len()) {
-            return None;
+        if byte & 0x80 == 0 {
+            return Some(len);
         }
     }
-    Some(len)
+    None
 }
 
 #[cfg(test)]
@@ -198,11 +203,11 @@ mod tests {
             (&long, "x".repeat(256)),
         ];
         for (element, text) in elements {
-            let mut rest = element;
-            assert_eq!(read_element(&mut rest), Some(text.into_bytes()));
-            assert!(rest.is_empty());
+            let mut at = 0;
+            assert_eq!(read_element(element, &mut at), Some(text.into_bytes()));
+            assert_eq!(at, element.len());
             for end in 0..element.len() {
-                assert_eq!(read_element(&mut &element[..end]), None, "cut at {end}");
+                assert_eq!(read_element(&element[..end], &mut 0), None, "cut at {end}");
             }
         }
     }

@@ -9,7 +9,7 @@
 //!   Every slice reads the clock anew, so the lease is compared with a fresh one.
 //! - The shard reads its clock after the bytes of a command were read: it is asked only for what is in the buffer.
 //! - Replies of a client that does not read are kept in memory, and its commands are read and run meanwhile, so that a pipeline which
-//!   is written completely before anything is read is answered. What may wait so is bounded ([`Connection::unsent_max`]): by
+//!   is written completely before anything is read is answered. What may wait so is bounded (`unsent_max`): by
 //!   `client-output-buffer-limit`, by less once `maxmemory` is reached, by next to nothing for a stranger. One turn adds
 //!   [`TURN_REPLY_BYTES`] and one reply at most, then others have their turn.
 //! - No more is read while the log is behind or a command waits.

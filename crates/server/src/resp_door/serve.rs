@@ -26,7 +26,7 @@ impl Drop for Entry {
 }
 
 /// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody knows what
-/// is in memory, and the replica ends ([`ReplicaDoor::broken`]).
+/// is in memory, and the replica ends.
 pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
     let authenticated = door.node.config.load().requirepass.is_empty();
     let client = door.clients.enter(&arrival, authenticated);
