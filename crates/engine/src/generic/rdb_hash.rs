@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_form_of_an_element_is_read() {
-        let long = [&[0xe1, 0x00][..], &[b'x'; 256], &[0x01, 0x82]].concat();
+        let long = [&[0xe1, 0x00][..], &[b'x'; 256], &[0x02, 0x82]].concat();
         let elements: [(&[u8], String); 9] = [
             (&[5, 1], "5".to_owned()),
             (&[0x82, b'a', b'b', 3], "ab".to_owned()),
