@@ -16,6 +16,7 @@ pub enum Source {
 
 /// Every program that is started by its name.
 pub const PROGRAMS: &[(&str, Source)] = &[
+    ("/bin/sh", Source::Base),
     ("cp", Source::Base),
     ("mount", Source::Base),
     ("sh", Source::Base),
