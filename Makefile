@@ -65,7 +65,7 @@ bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help'
 bench-recovery: build-tools ## restarts and undos with many keys, beside a real Valkey's; ARGS='--keys 1000000'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
 
-chaos: build-tools ## faults on real processes under load, checked; PROFILE=mixed SECONDS=60 (or FAULTS=n) SEED=n NODES=3, ARGS='--help' tells more
+chaos: build-tools ## faults, or with PROFILE=adversary hostile clients, on real processes under load, checked; PROFILE=mixed SECONDS=60 (or FAULTS=n) SEED=n NODES=3, ARGS='--help' tells more
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" --ledger \
 		$(if $(SEED),--seed $(SEED)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(NODES),--nodes $(NODES)) \
 		$(if $(FAULTS),--faults $(FAULTS),$(if $(SECONDS),--seconds $(SECONDS))) $(ARGS)

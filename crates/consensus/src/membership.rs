@@ -21,7 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fastness_types::{Az, FormatLevel, LogIndex, NodeId, limits};
+use fastness_types::{Az, FormatLevel, LogIndex, NodeId, Plant, limits};
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::Precondition;
@@ -253,6 +253,9 @@ impl GroupControl {
             // More than what is in memory here is unknown, and more than the bound.
             && self.log_bytes_after(index).is_some_and(|bytes| bytes <= limits::CAUGHT_UP_BYTES_MAX)
         };
+        if Plant::CaughtUpByEntries.is_on() {
+            return matched.0 + limits::CAUGHT_UP_ENTRIES_MAX >= self.core().last_log().0;
+        }
         match holding {
             Some(holding) => lacks_little(matched) && lacks_little(holding.index),
             // An older version reports nothing: that it needs no snapshot and few bytes of the log is all that can be checked.

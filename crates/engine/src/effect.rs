@@ -39,8 +39,8 @@
 
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
-use fastness_types::WallMs;
 use fastness_types::limits::{UNIT_FLUSHES_MAX, VALUE_BYTES_MAX};
+use fastness_types::{Plant, WallMs};
 
 /// Frozen op numbers.
 pub mod op {
@@ -320,7 +320,7 @@ impl EffectBuf {
     #[inline]
     pub(crate) fn admits(&mut self, effect: &Effect<'_>) -> bool {
         let end = self.bytes.len().saturating_add(effect.bytes_max());
-        self.unit.overflowed |= end > self.unit.bytes_end;
+        self.unit.overflowed |= end > self.unit.bytes_end && !Plant::UnitUnbounded.is_on();
         if matches!(effect, Effect::FlushAll) {
             self.unit.flushes += 1;
             self.unit.overflowed |= self.unit.bytes_end < usize::MAX && self.unit.flushes > UNIT_FLUSHES_MAX;

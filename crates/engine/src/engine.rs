@@ -10,7 +10,7 @@ use crate::value::hash::FieldTable;
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::limits::EXPIRY_UNIT_BYTES_MAX;
-use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
+use fastness_types::{HashSeed, Plant, SLOTS, Slot, WallMs};
 use std::ops::RangeInclusive;
 
 /// What an engine is made with.
@@ -444,7 +444,7 @@ impl Engine {
     /// the primary calls it between commands, with the open batch's stamp. Names have no bound that a turn could rest on, so
     /// it ends as well once they take [`EXPIRY_UNIT_BYTES_MAX`]: with the one that reaches it.
     pub fn expire_due(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
-        let bytes_end = effects.len() + EXPIRY_UNIT_BYTES_MAX;
+        let bytes_end = if Plant::ExpiryUnbounded.is_on() { usize::MAX } else { effects.len() + EXPIRY_UNIT_BYTES_MAX };
         let removed = self.expire_keys(now, budget, bytes_end, effects);
         removed + self.expire_fields(now, budget - removed, bytes_end, effects)
     }

@@ -14,7 +14,7 @@
 
 use crate::effect::EffectBuf;
 use crate::engine::{Engine, Stats};
-use fastness_types::Seq;
+use fastness_types::{Plant, Seq};
 
 /// What a unit that is taken back leaves as it was, beside data and effects.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ impl Engine {
         self.watchers.roll_back_unit();
         let Stats { hits, misses, expired: _, expired_fields: _ } = self.stats;
         self.stats = Stats { hits, misses, ..savepoint.stats };
+        if Plant::SavepointKept.is_on() {
+            return;
+        }
         self.image_before_rollback();
         let lent = if self.keyspace.unit_lends_tables() { self.take_lent_tables() } else { None };
         self.keyspace.undo_unit(lent);

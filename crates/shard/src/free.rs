@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use fastness_types::Plant;
+
 use crate::state::State;
 
 /// How long the slices of one turn take, about.
@@ -17,7 +19,7 @@ const TURN_SLICES_MAX: usize = 64;
 impl State {
     /// Frees for one turn; true if there is more.
     pub(crate) fn free(&mut self) -> bool {
-        if !self.engine.has_retired() {
+        if !self.engine.has_retired() || Plant::FreeingStops.is_on() {
             return false;
         }
         let until = self.clock.boot().plus(TURN_MAX);

@@ -123,7 +123,7 @@ impl State {
             EntryPayload::Blank | EntryPayload::Membership => self.is_within_batch(),
         };
         self.walked = index;
-        if is_within {
+        if is_within && !Plant::FragmentMovesPosition.is_on() {
             return Ok(Step::Done);
         }
         self.applied = index;
@@ -160,7 +160,9 @@ impl State {
             // What a batch of an older epoch lacks will not come.
             self.applied = self.walked;
             self.applied_checksum = self.log_checksum;
-            self.fragments.clear();
+            if !Plant::FragmentsKept.is_on() {
+                self.fragments.clear();
+            }
         }
         Ok(())
     }
@@ -189,6 +191,12 @@ impl State {
             return Ok(true);
         }
         if !is_whole {
+            if Plant::FragmentIsWhole.is_on()
+                && let Ok(Part::Fragment(fragment)) = Part::of(payload)
+            {
+                leader.committed = Seq(seq.0 + u64::from(fragment.count - fragment.number) - 1);
+                leader.waiting.release(leader.committed);
+            }
             return if leader.stage.commit_fragment(seq) { Ok(false) } else { Err(Fatal::NotProposed { index, seq }) };
         }
         let Some(batch) = leader.stage.commit(seq, now) else {

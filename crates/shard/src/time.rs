@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fastness_engine::command::CommandSpec;
 use fastness_resp::Args;
-use fastness_types::{BootNs, FormatLevel, WallMs};
+use fastness_types::{BootNs, FormatLevel, Plant, WallMs};
 
 use crate::shard::Inner;
 use crate::state::{Now, SeenRole, State};
@@ -51,7 +51,7 @@ impl State {
         let may_stage = self.draining.is_none() && now.trusted && !self.is_pressed();
         let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
         self.engine.first_deadline()?;
-        if inner.handle.format() < FormatLevel::BOUNDS {
+        if inner.handle.format() < FormatLevel::BOUNDS || Plant::NoTimeAlone.is_on() {
             return None;
         }
         let age = Duration::from_millis(now.wall.0 - self.engine.newest_stamp().0);

@@ -9,6 +9,7 @@
 //! them. Faults may have company ([`Profile`]): then no time is noted as that of one kind, and if they leave no quorum nothing may be
 //! acknowledged as long as they hold.
 
+pub mod adversary;
 mod fault;
 mod load;
 mod probe;

@@ -8,6 +8,7 @@ pub mod differential;
 pub mod history;
 pub mod observe;
 pub mod partition;
+pub mod payload;
 pub mod plants;
 pub mod ports;
 pub mod programs;

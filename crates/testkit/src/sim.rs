@@ -4,7 +4,7 @@
 //! ```text
 //! client.rs ═ RESP over the simulation's TCP ═▶ door.rs ─▶ Shard ─▶ Consensus ─▶ Log ─▶ disk.rs
 //!                                                             net.rs ═ frames ═▶ the other nodes
-//! fault.rs: what goes wrong     invariants.rs looks at all nodes, at every step     ledger.rs looks at what clients see
+//! fault.rs: what goes wrong, adversary.rs: hostile clients     invariants.rs looks at all nodes, at every step     ledger.rs looks at what clients see
 //! ```
 //!
 //! Everything above the edges is the code that ships: log with encryption and group commit, consensus with its leases and its
@@ -26,6 +26,7 @@
 //! that is not the first of its process may differ: tokio drops the tasks of a crashed node in an order that depends on how many the
 //! process has had (`plug.rs` takes most of that away). So whoever runs many gives each a process of its own ([`Simulator`]).
 
+mod adversary;
 mod apart;
 mod build;
 mod client;
@@ -84,7 +85,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// All faults, for as long as a seed needs to count.
+    /// All faults but hostile clients, for as long as a seed needs to count.
     #[must_use]
     pub fn new(seed: u64) -> Options {
         Options {
@@ -92,7 +93,7 @@ impl Options {
             profile: None,
             max_lag: None,
             faults_for: Duration::from_secs(20),
-            kinds: Fault::ALL.to_vec(),
+            kinds: Fault::ALL.into_iter().filter(|fault| !fault.is_attack()).collect(),
             plant: None,
             trace: None,
         }

@@ -1,4 +1,4 @@
-//! Planted bugs: mistakes in the path of a write that tests switch on, to show that a suite finds each of them.
+//! Planted bugs: mistakes in the path of a write, and at its bounds, that tests switch on, to show that a suite finds each of them.
 //!
 //! They exist with the feature `plants` alone, which the test kit asks for and the shipped binary does not: without it
 //! [`Plant::is_on`] is a constant `false`, and what depends on it is not compiled. With it a plant is switched on for one
@@ -115,6 +115,24 @@ plants! {
     WipedDiskAccepted = "wiped-disk-accepted",
     /// A member comes back on an old copy of its disk and takes part.
     OldDiskAccepted = "old-disk-accepted",
+    /// What expires at one moment is removed by one unit, whatever its names take.
+    ExpiryUnbounded = "expiry-unbounded",
+    /// A unit may be of any length.
+    UnitUnbounded = "unit-unbounded",
+    /// Of a unit that is too long the effects are taken back, and what it has changed is not.
+    SavepointKept = "savepoint-kept",
+    /// Replies leave when the first fragment of their batch has committed.
+    FragmentIsWhole = "fragment-is-whole",
+    /// What has come of a batch whose leader died stays, and the next leader's fragments are added to it.
+    FragmentsKept = "fragments-kept",
+    /// A new member votes as soon as the log lacks few entries, whatever it holds itself.
+    CaughtUpByEntries = "caught-up-by-entries",
+    /// What was removed is not freed unless somebody writes.
+    FreeingStops = "freeing-stops",
+    /// While nobody writes, no time reaches the replicas.
+    NoTimeAlone = "no-time-alone",
+    /// Memory counts as standing at a fragment that is not its batch's last.
+    FragmentMovesPosition = "fragment-moves-position",
 }
 
 impl Plant {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use fastness_testkit::chaos::adversary::{self, Attack, Size};
 use fastness_testkit::chaos::{self, Company, Fault, Length, Needs, Options, Plan, Profile, Report, Until, sandbox};
 use fastness_testkit::cluster::{self, Cluster, clock, power};
 use fastness_testkit::partition;
@@ -17,6 +18,10 @@ use fastness_testkit::proof::{self, Checkout, Row};
 const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
 
 const DURABILITIES: [&str; 3] = ["sync", "async", "disabled"];
+/// The profile of hostile clients; it runs in all three modes, one after the other, unless --durability says which.
+const ADVERSARY: &str = "adversary";
+/// Descriptors of each process in such a run, where this process may choose.
+const DESCRIPTORS: u64 = 1_024;
 
 /// Injects faults and checks that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
@@ -24,8 +29,8 @@ struct Arguments {
     /// Seed of all choices; random if not given, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// What comes: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (everything), or ci (a kill, an AZ cut off, a
-    /// pause, power losses of a node and of all).
+    /// What comes: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (everything), ci (a kill, an AZ cut off, a
+    /// pause, power losses of a node and of all), or adversary (hostile clients, and nothing is broken).
     #[arg(long, default_value = "mixed")]
     profile: String,
     /// Only these kinds of faults, separated by commas; a wrong name shows all.
@@ -44,12 +49,18 @@ struct Arguments {
     #[arg(long, default_value_t = 2)]
     shards: u32,
     /// The mode. In async and disabled a failover may lose what was acknowledged: it is measured how much, and in async it must be within
-    /// the bound.
-    #[arg(long, default_value = "sync", value_parser = DURABILITIES)]
-    durability: String,
+    /// the bound. Without it sync; adversary: all three, --seconds each.
+    #[arg(long, value_parser = DURABILITIES)]
+    durability: Option<String>,
     /// The bound of the lag in async, milliseconds: shorter than a lease, so that the gate is met before that has run out.
     #[arg(long, default_value_t = 100)]
     max_lag_ms: u64,
+    /// Of adversary: attacks that harmed a shard once, and no larger ones.
+    #[arg(long)]
+    small: bool,
+    /// Of adversary: the bound of each replica's memory, MiB.
+    #[arg(long, default_value_t = 1_536)]
+    maxmemory_mib: u64,
     /// Workers of the load.
     #[arg(long, default_value_t = 16)]
     workers: usize,
@@ -85,7 +96,10 @@ fn main() -> ExitCode {
     }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let checkout = (arguments.ledger && arguments.durability != "disabled").then(Checkout::now).transpose();
+    if arguments.profile == ADVERSARY {
+        return attack_in_all_modes(&arguments, seed);
+    }
+    let checkout = (arguments.ledger && arguments.durability() != "disabled").then(Checkout::now).transpose();
     let ran = checkout.and_then(|checkout| {
         let ran = run(&arguments, seed);
         checkout.map_or(Ok(()), |checkout| write_row(&arguments, &checkout, seed, &ran))?;
@@ -109,12 +123,146 @@ fn write_row(
 ) -> anyhow::Result<()> {
     let profile = if arguments.kinds.is_empty() { arguments.profile.clone() } else { arguments.kinds.join("+") };
     let row = match ran {
-        Ok(report) => report.ledger_row(checkout, &profile, &arguments.durability),
+        Ok(report) => report.ledger_row(checkout, &profile, arguments.durability()),
         Err(error) => {
             Row { notes: vec![format!("{error:#}")], ..Row::new(checkout, proof::Suite::Chaos, profile, seed) }
         }
     };
     proof::append(row).map(drop)
+}
+
+impl Arguments {
+    fn durability(&self) -> &'static str {
+        let asked = DURABILITIES.into_iter().find(|mode| Some(*mode) == self.durability.as_deref());
+        asked.unwrap_or(DURABILITIES[0])
+    }
+}
+
+/// One run in each mode, or in the one that was asked for. The worst of their exit codes.
+fn attack_in_all_modes(arguments: &Arguments, seed: u64) -> ExitCode {
+    let modes = if arguments.durability.is_some() { vec![arguments.durability()] } else { DURABILITIES.to_vec() };
+    let mut worst = ExitCode::SUCCESS;
+    for durability in modes {
+        let checkout = (arguments.ledger && durability != "disabled").then(Checkout::now).transpose();
+        let ran = checkout.and_then(|checkout| {
+            let ran = attack(arguments, seed, durability);
+            let row = |checkout: &Checkout| match &ran {
+                Ok(report) => report.ledger_row(checkout, durability),
+                Err(error) => Row {
+                    notes: vec![format!("{error:#}")],
+                    ..Row::new(checkout, proof::Suite::Chaos, ADVERSARY, seed)
+                },
+            };
+            checkout.as_ref().map_or(Ok(()), |checkout| proof::append(row(checkout)).map(drop))?;
+            ran
+        });
+        match ran {
+            Ok(report) if report.violations().is_empty() && report.without_effect().is_empty() => {}
+            Ok(report) if report.violations().is_empty() => worst = ExitCode::from(2),
+            Ok(_) => return ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("the run proves nothing ({durability}, seed {seed}): {error:#}");
+                worst = ExitCode::from(2);
+            }
+        }
+    }
+    worst
+}
+
+fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow::Result<adversary::Report> {
+    let attacks = match arguments.kinds.as_slice() {
+        [] => Attack::ALL.to_vec(),
+        names => names.iter().map(|name| attack_named(name)).collect::<anyhow::Result<_>>()?,
+    };
+    let azs = azs(arguments.nodes)?;
+    let limited = limit_descriptors()?;
+    let mut cluster = Cluster::start(&cluster::Options {
+        replicas: azs.len() as u32 - 1,
+        azs,
+        shards: arguments.shards,
+        durability,
+        ..cluster::Options::default()
+    })?;
+    limited.lift()?;
+    cluster.keep_files();
+    let options = adversary::Options {
+        seed,
+        seconds: arguments.seconds,
+        attacks,
+        size: if arguments.small { Size::Small } else { Size::Full },
+        maxmemory: arguments.maxmemory_mib << 20,
+        workers: arguments.workers,
+        pause: Duration::from_millis(arguments.pause_ms.max(1)),
+        loses: durability != "sync",
+        max_loss: (durability == "async").then_some(fastness_types::limits::DURABILITY_LAG_MAX),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let report = runtime.block_on(adversary::run(&cluster, &options, |attacked| println!("{attacked}")))?;
+    print_attacks(&report, durability);
+    if let Some(path) = &arguments.json {
+        let mut row = report.row();
+        row["durability"] = durability.into();
+        std::fs::write(path, format!("{row}\n")).with_context(|| path.display().to_string())?;
+    }
+    if report.violations().is_empty() && !arguments.keep {
+        cluster.discard_files();
+    }
+    Ok(report)
+}
+
+fn attack_named(name: &str) -> anyhow::Result<Attack> {
+    Attack::from_name(name).with_context(|| {
+        let names: Vec<_> = Attack::ALL.iter().map(|attack| attack.name()).collect();
+        format!("no attack is called {name:?}: {}", names.join(", "))
+    })
+}
+
+/// Limits that are taken back by [`Limited::lift`].
+struct Limited(Option<rustix::process::Rlimit>);
+
+/// Gives processes that are started from here on few descriptors. Only who may raise a hard limit again can do that.
+fn limit_descriptors() -> anyhow::Result<Limited> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED few descriptors: only root can raise the limit again");
+        return Ok(Limited(None));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) })?;
+    Ok(Limited(Some(before)))
+}
+
+impl Limited {
+    fn lift(self) -> anyhow::Result<()> {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let Some(before) = self.0 else { return Ok(()) };
+        setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum })?;
+        Ok(())
+    }
+}
+
+fn print_attacks(report: &adversary::Report, durability: &str) {
+    let summary = report.verdict.summary;
+    println!(
+        "{durability}: {} attacks; {} writes acknowledged, {} refused, {} of unknown outcome; {} reads; {:.0} s; a log commits {} MB/s",
+        report.attacked.len(),
+        summary.acknowledged,
+        summary.refused,
+        summary.unknown,
+        summary.reads,
+        report.elapsed.as_secs_f64(),
+        report.pace / 1_000_000,
+    );
+    for (shard, span, _) in &report.silences {
+        println!("shard {shard}: at most {} ms without an answered write", span.as_millis());
+    }
+    for (node, (most, bound)) in &report.watched.resident {
+        println!("node {node}: at most {} MiB resident, {} allowed", most >> 20, bound >> 20);
+    }
+    let broken = report.violations();
+    broken.iter().for_each(|violation| println!("BROKEN {violation}"));
+    report.without_effect().iter().for_each(|name| println!("without effect: {name}"));
+    println!("{} broken promises in {durability} (seed {})", broken.len(), report.seed);
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
@@ -169,13 +317,13 @@ fn azs(nodes: usize) -> anyhow::Result<Vec<&'static str>> {
 fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     let azs = azs(arguments.nodes)?;
     let plan = plan(arguments)?;
-    let max_loss = (arguments.durability == "async").then(|| Duration::from_millis(arguments.max_lag_ms));
+    let max_loss = (arguments.durability() == "async").then(|| Duration::from_millis(arguments.max_lag_ms));
     let needs = |needs: Needs| plan.deck.iter().any(|fault| fault.needs() == needs);
     let mut cluster = Cluster::start(&cluster::Options {
         replicas: azs.len() as u32 - 1,
         azs,
         shards: arguments.shards,
-        durability: DURABILITIES.into_iter().find(|mode| *mode == arguments.durability).unwrap_or_default(),
+        durability: arguments.durability(),
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
         max_lag: max_loss,
         loses_unsynced: needs(Needs::Power),
@@ -192,8 +340,8 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         tls: !arguments.plaintext,
         pause: Duration::from_millis(arguments.pause_ms),
         // Their checkers know of no write that may be lost.
-        histories: !arguments.no_histories && arguments.durability == "sync",
-        loses: arguments.durability != "sync",
+        histories: !arguments.no_histories && arguments.durability() == "sync",
+        loses: arguments.durability() != "sync",
         max_loss,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -207,7 +355,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     if let Some(path) = &arguments.json {
         let mut row = report.row();
         row["profile"] = arguments.profile.as_str().into();
-        row["durability"] = arguments.durability.as_str().into();
+        row["durability"] = arguments.durability().into();
         std::fs::write(path, format!("{row}\n")).with_context(|| path.display().to_string())?;
     }
     if report.violations().is_empty() && !arguments.keep {

@@ -26,12 +26,16 @@ use crate::cluster::Cluster;
 const PAUSE: Duration = Duration::from_millis(5);
 /// A later answer is not waited for; the connection is given up.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
+/// The same where nodes are busy, and not silent.
+const BUSY_ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
     /// A write, acknowledged.
     Write,
+    /// A write, refused because `maxmemory` is reached: the shard is there.
+    Full,
     /// A read, by a primary.
     Read,
 }
@@ -57,6 +61,18 @@ impl Probe {
     /// # Errors
     /// If the cluster's file cannot be read.
     pub fn start(cluster: &Cluster, shard: u32, prefix: &str, book: Arc<Book>) -> Result<Probe> {
+        Probe::with(cluster, shard, prefix, book, ANSWER_MAX)
+    }
+
+    /// The same, with clients that wait for an answer of a busy node.
+    ///
+    /// # Errors
+    /// If the cluster's file cannot be read.
+    pub fn patient(cluster: &Cluster, shard: u32, prefix: &str, book: Arc<Book>) -> Result<Probe> {
+        Probe::with(cluster, shard, prefix, book, BUSY_ANSWER_MAX)
+    }
+
+    fn with(cluster: &Cluster, shard: u32, prefix: &str, book: Arc<Book>, answer_max: Duration) -> Result<Probe> {
         let file = cluster.file()?;
         let mut probe = Probe { answers: Arc::default(), stop: Arc::default(), clients: Vec::new() };
         for node in &file.nodes {
@@ -64,6 +80,7 @@ impl Probe {
                 let client = Client {
                     node: node.id,
                     door: Endpoint::new(&door.host, door.port),
+                    answer_max,
                     key: key_of(shard, file.shards, &format!("{prefix}probe{}:", node.id)),
                     book: book.clone(),
                     answers: probe.answers.clone(),
@@ -102,6 +119,16 @@ impl Probe {
         self.first(Answered::Write, sent_from, &[])
     }
 
+    /// The spans of at least this length in which no write was answered, from the first one on until now.
+    #[must_use]
+    pub fn silences(&self, least: Duration) -> Vec<(Instant, Instant)> {
+        let answers = self.answers.lock();
+        let writes = answers.iter().filter(|answer| answer.what != Answered::Read).map(|answer| answer.at);
+        let ends: Vec<Instant> = writes.chain([Instant::now()]).collect();
+        let spans = ends.windows(2).map(|pair| (pair[0], pair[1]));
+        spans.filter(|(from, to)| to.saturating_duration_since(*from) >= least).collect()
+    }
+
     fn first(&self, what: Answered, sent_from: Instant, outside: &[u64]) -> Option<Instant> {
         let answers = self.answers.lock();
         let later = answers.iter().rev().take_while(|answer| answer.at >= sent_from);
@@ -120,7 +147,7 @@ impl Probe {
 }
 
 /// A key of the shard: slots are divided evenly, in order.
-fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
+pub(super) fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
     let (slots, shard, shards) = (SLOTS as u32, shard - 1, shards.max(1));
     let range = slots * shard / shards..slots * (shard + 1) / shards;
     // The edges of a range are left out, whichever way they were rounded.
@@ -132,6 +159,7 @@ fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
 struct Client {
     node: u64,
     door: Endpoint,
+    answer_max: Duration,
     key: String,
     book: Arc<Book>,
     answers: Arc<Mutex<Vec<Answer>>>,
@@ -144,7 +172,7 @@ impl Client {
         while !self.stop.load(Ordering::Relaxed) {
             connection = match connection {
                 Some(open) => self.write_and_read(open).await,
-                None => Connection::open(&self.door, None, ANSWER_MAX).await.ok(),
+                None => Connection::open(&self.door, None, self.answer_max).await.ok(),
             };
             tokio::time::sleep(PAUSE).await;
         }
@@ -166,6 +194,8 @@ impl Client {
         self.book.wrote(&self.key, number, outcome);
         if outcome == Outcome::Acknowledged {
             self.note(Answered::Write, sent);
+        } else if reply.as_ref().is_ok_and(is_full) {
+            self.note(Answered::Full, sent);
         }
         reply.ok().map(drop)
     }
@@ -187,6 +217,10 @@ impl Client {
     fn note(&self, what: Answered, sent: Instant) {
         self.answers.lock().push(Answer { what, node: self.node, sent, at: Instant::now() });
     }
+}
+
+fn is_full(reply: &Value) -> bool {
+    reply.as_error().is_some_and(|text| text.starts_with(b"OOM "))
 }
 
 #[cfg(test)]

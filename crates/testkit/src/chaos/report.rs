@@ -11,7 +11,7 @@ use super::{Fault, Plan, Verdict, WRITES_BEFORE_POWER_LOSS};
 use crate::history::Counts;
 
 /// A client that shares its cores with the cluster reads its replies so late.
-const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
+pub(super) const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
 
 /// One fault and what followed.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use crate::sim::disk::SimDisk;
 use crate::sim::net::{PEER_PORT, host};
 use crate::sim::node::{Machine, SimNode};
 use crate::sim::plan::Plan;
-use crate::sim::profile::Profile;
+use crate::sim::profile::{Profile, Scale};
 use crate::sim::traffic::Traffic;
 
 /// What all nodes of a simulation have in common.
@@ -39,6 +39,10 @@ pub struct Builder {
     pub max_lag: Duration,
     /// How shards batch.
     pub batching: Batching,
+    /// The limits of a run with hostile clients; `None`: it has none, and the limits are those of production.
+    pub scale: Option<Scale>,
+    /// Attacks of hostile clients so far.
+    pub attacks: u64,
 }
 
 /// As which a node is in the plan.
@@ -64,7 +68,8 @@ impl Builder {
             snapshots: (0..self.shards).map(|_| MemorySnapshots::default()).collect(),
             clock: SimClock::new(self.time.clone(), origin, drift, rng.random_range(0..300)),
             traffic: self.traffic.clone(),
-            batching: self.batching,
+            batching: self.scale.map_or(self.batching, |scale| scale.batching(self.batching)),
+            maxmemory: self.scale.map_or(0, |scale| scale.maxmemory),
             max_lag: self.max_lag,
             rng: RefCell::new(SmallRng::seed_from_u64(rng.random())),
             machine: Cell::new(Machine::Up),

@@ -391,11 +391,8 @@ impl Client {
         let Some(error) = answer.as_error() else { return };
         self.believed.remove(&shard);
         let text = String::from_utf8_lossy(error).into_owned();
-        let moved = text.strip_prefix("MOVED ").and_then(|rest| rest.split(' ').nth(1));
-        let plan = self.options.plan.borrow();
-        let is_at = |node: &&NodeId, address: &str| address.starts_with(&format!("{}:", host(**node)));
-        if let Some(node) = moved.and_then(|address| plan.known.iter().find(|node| is_at(node, address))) {
-            self.believed.insert(shard, *node);
+        if let Some(node) = node_named_in(&text, &self.options.plan.borrow()) {
+            self.believed.insert(shard, node);
         }
     }
 
@@ -429,7 +426,16 @@ fn register(client: usize, number: usize) -> String {
     format!("c{client}:k{number}")
 }
 
-fn shard_of(key: &str, shards: u32) -> ShardId {
+/// Whom a redirection names.
+#[must_use]
+pub fn node_named_in(error: &str, plan: &Plan) -> Option<NodeId> {
+    let address = error.strip_prefix("MOVED ")?.split(' ').nth(1)?;
+    plan.known.iter().copied().find(|node| address.starts_with(&format!("{}:", host(*node))))
+}
+
+/// The shard of a key.
+#[must_use]
+pub fn shard_of(key: &str, shards: u32) -> ShardId {
     let slot = u32::from(slot_of(key.as_bytes()).0);
     let shard = (1..=shards).find(|shard| slot < SLOTS as u32 * shard / shards);
     ShardId(shard.expect("every slot belongs to a shard"))

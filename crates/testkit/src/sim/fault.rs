@@ -15,7 +15,9 @@
 //! | `order.rs` | none: what operators do, which meets all the others |
 //! | `moment.rs` | several things at a bad moment: what chance alone would bring together too seldom |
 //! | `unheard.rs` | a primary's ways to and from its followers, that break in part |
+//! | `attack.rs` | none: what hostile clients send (`../adversary.rs`), in the runs that have them |
 
+mod attack;
 mod clock;
 mod disk;
 mod machine;
@@ -39,6 +41,7 @@ use turmoil::Sim;
 use crate::sim::build::Builder;
 use crate::sim::client::Phase;
 use crate::sim::invariants::Invariants;
+use crate::sim::ledger::Ledger;
 use crate::sim::node::{Machine, SimNode};
 use crate::sim::plan::Plan;
 use crate::sim::trace::Trace;
@@ -56,6 +59,9 @@ const LASTS: Range<Duration> = ms(100)..ms(2_500);
 
 /// Where operators switch the mode, one in so many of all faults is a switch.
 const SWITCH_ODDS: u32 = 6;
+
+/// Where there are hostile clients, one in so many of all faults is one.
+const ATTACK_ODDS: u32 = 3;
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -140,11 +146,25 @@ pub enum Fault {
     WrongVoters,
     /// The operator wishes the other mode.
     SwitchMode,
+    /// Many keys, some with long names, expire in the same millisecond.
+    MassExpiry,
+    /// Values of many log entries are written.
+    LargeValues,
+    /// Transactions below and above a unit's maximum, all of whose keys hold the same number at any time.
+    UnitAtLimit,
+    /// Payloads that expand to a value below or above a unit's maximum are restored.
+    RestoreBomb,
+    /// Transactions whose effects are far longer than their arguments.
+    GrowingUnit,
+    /// Many keys and a large hash are removed at once.
+    FreedAtOnce,
+    /// Connections ask for large values and read nothing.
+    NeverReads,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 39] = [
+    pub const ALL: [Fault; 46] = [
         Fault::CrashPrimary,
         Fault::CrashAny,
         Fault::CrashAz,
@@ -184,7 +204,31 @@ impl Fault {
         Fault::RestartBesideDeaf,
         Fault::WrongVoters,
         Fault::SwitchMode,
+        Fault::MassExpiry,
+        Fault::LargeValues,
+        Fault::UnitAtLimit,
+        Fault::RestoreBomb,
+        Fault::GrowingUnit,
+        Fault::FreedAtOnce,
+        Fault::NeverReads,
     ];
+
+    /// What hostile clients do. They come in runs whose limits are scaled down, where nothing else has to be chosen.
+    pub const ATTACKS: [Fault; 7] = [
+        Fault::MassExpiry,
+        Fault::LargeValues,
+        Fault::UnitAtLimit,
+        Fault::RestoreBomb,
+        Fault::GrowingUnit,
+        Fault::FreedAtOnce,
+        Fault::NeverReads,
+    ];
+
+    /// Whether it is what a hostile client does, and nothing breaks.
+    #[must_use]
+    pub fn is_attack(self) -> bool {
+        Fault::ATTACKS.contains(&self)
+    }
 
     /// The one of this name, as tables have it.
     #[must_use]
@@ -217,8 +261,12 @@ pub struct Stage<'a, 'b> {
     pub links: &'a mut Taken,
     /// What clients do.
     pub phase: &'a Cell<Phase>,
+    /// What clients were told.
+    pub ledger: &'a Rc<RefCell<Ledger>>,
     /// How many other faults are under way.
     pub others_under_way: usize,
+    /// How many hostile clients are there.
+    pub attacks_under_way: usize,
     /// Faults that follow from others.
     pub following: Vec<(Fault, Box<dyn Running>)>,
 }
@@ -265,6 +313,7 @@ struct Active {
 /// The schedule of a simulation's faults.
 pub struct Schedule {
     kinds: Vec<Fault>,
+    attacks: Vec<Fault>,
     next: Duration,
     active: Vec<Active>,
     healing: bool,
@@ -274,7 +323,14 @@ impl Schedule {
     /// Begins at once.
     #[must_use]
     pub fn new(kinds: &[Fault]) -> Schedule {
-        Schedule { kinds: kinds.to_vec(), next: Duration::ZERO, active: Vec::new(), healing: false }
+        let (attacks, kinds) = kinds.iter().partition(|fault| fault.is_attack());
+        Schedule { kinds, attacks, next: Duration::ZERO, active: Vec::new(), healing: false }
+    }
+
+    /// Whether something is broken now: hostile clients alone break nothing.
+    #[must_use]
+    pub fn disturbs(&self) -> bool {
+        self.active.iter().any(|active| !active.fault.is_attack())
     }
 
     /// From now on everything comes to an end.
@@ -295,6 +351,7 @@ impl Schedule {
         if !self.healing && now >= self.next {
             self.next = now + stage.rng.random_range(PAUSE);
             let Some(fault) = self.choose(stage) else { return };
+            stage.attacks_under_way = self.active.iter().filter(|active| active.fault.is_attack()).count();
             let until = now + stage.rng.random_range(LASTS);
             if let Some(running) = begin(stage, fault) {
                 stage.trace.note(|| format!("{fault:?} begins"));
@@ -307,6 +364,10 @@ impl Schedule {
         let switches = stage.builder.profile.switches() && self.kinds.contains(&Fault::SwitchMode);
         if switches && stage.rng.random_ratio(1, SWITCH_ODDS) {
             return Some(Fault::SwitchMode);
+        }
+        let has_attacks = stage.builder.scale.is_some() && !self.attacks.is_empty();
+        if has_attacks && (self.kinds.is_empty() || stage.rng.random_ratio(1, ATTACK_ODDS)) {
+            return self.attacks.choose(stage.rng).copied();
         }
         self.kinds.choose(stage.rng).copied()
     }
@@ -354,6 +415,7 @@ fn begin(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
         Fault::LeasesOnly => unheard::leases_only(stage),
         Fault::PurgedBeyond => unheard::purged_beyond(stage),
         Fault::SwitchMode => order::switch_mode(stage),
+        _ if fault.is_attack() => attack::attack(stage, fault),
         _ => network::break_links(stage, fault),
     }
 }

@@ -9,21 +9,30 @@
 //! | `two_azs.rs` | what is committed, and what is acknowledged under `sync`, is on stable storage in two AZs |
 //! | `digests.rs` | equal logs give equal data, in memory and in snapshots |
 //! | `async_loss.rs` | what a failover loses under `async` is within the bound |
+//! | `whole_units.rs` | a transaction is in memory as a whole or not at all |
+//! | `bounds.rs` | entries and memory are within their limits, whatever clients send |
+//! | `accepts.rs` | where nothing is broken, every shard accepts writes, whatever clients send |
+//! | `overdue.rs` | where nothing is broken, keys are removed soon after their deadline, whatever their names |
 //! | `../ledger.rs` | no reply shows what is undone, lost or refused |
 //!
 //! And no node stops by itself, unless a fault was to make it, and with the reason that the fault gives.
 
+pub mod accepts;
 pub mod async_loss;
+pub mod bounds;
 pub mod digests;
 pub mod election_safety;
 pub mod leader_completeness;
 pub mod lease_holder;
 pub mod log_matching;
 pub mod logs;
+pub mod overdue;
 pub mod two_azs;
+pub mod whole_units;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastness_consensus::handle::Role;
 use fastness_consensus::snapshot::SnapshotPart;
@@ -33,15 +42,20 @@ use fastness_types::{Clock as _, Epoch, LogIndex, NodeId, ShardId};
 use crate::sim::coverage::{Coverage, Event};
 use crate::sim::ledger::Ledger;
 use crate::sim::node::{Replica, SimNode};
+use crate::sim::profile::Scale;
 use crate::sim::trace::Trace;
 
+use accepts::Accepts;
+use bounds::Bounds;
 use digests::{Claim, Digests};
 use election_safety::ElectionSafety;
 use leader_completeness::LeaderCompleteness;
 use lease_holder::LeaseHolders;
 use log_matching::{LogMatching, epoch_of};
 use logs::{Logs, each_replica};
+use overdue::Overdue;
 use two_azs::TwoAzs;
+use whole_units::WholeUnits;
 
 /// Whole logs are compared, and stopped nodes looked for, every so many steps.
 const LOGS_EVERY: u64 = 10;
@@ -56,6 +70,11 @@ pub struct Invariants {
     matching: LogMatching,
     two_azs: TwoAzs,
     digests: Digests,
+    whole_units: WholeUnits,
+    accepts: Accepts,
+    overdue: Overdue,
+    /// In runs whose limits are scaled down.
+    bounds: Option<Bounds>,
     logs: Logs,
     /// What each running node leads.
     leads: BTreeMap<(NodeId, ShardId), Epoch>,
@@ -82,7 +101,7 @@ struct Counts {
 impl Invariants {
     /// Nothing looked at yet.
     #[must_use]
-    pub fn new(trace: Trace) -> Invariants {
+    pub fn new(trace: Trace, scale: Option<Scale>) -> Invariants {
         Invariants {
             trace,
             elections: ElectionSafety::default(),
@@ -90,6 +109,10 @@ impl Invariants {
             matching: LogMatching::default(),
             two_azs: TwoAzs::default(),
             digests: Digests::default(),
+            whole_units: WholeUnits::default(),
+            accepts: Accepts::default(),
+            overdue: Overdue::default(),
+            bounds: scale.map(Bounds::new),
             logs: Logs::default(),
             leads: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -139,6 +162,30 @@ impl Invariants {
         self.digests.snapshots_compared()
     }
 
+    /// What transactions write together.
+    pub fn whole_units(&mut self) -> &mut WholeUnits {
+        &mut self.whole_units
+    }
+
+    /// Looks at what a shard does where nothing is broken. `loaded`: clients write. `disturbed`: something is broken now.
+    pub fn look_at_calm(&mut self, nodes: &[Rc<SimNode>], ledger: &Ledger, loaded: bool, disturbed: bool) {
+        let now = self.trace.now();
+        if disturbed || !loaded {
+            self.accepts.disturbed(now);
+        }
+        if disturbed {
+            self.overdue.disturbed(now);
+        }
+        for shard in (1..=nodes[0].shards).map(ShardId) {
+            let found = self.accepts.look(shard, ledger.acknowledged_of(shard), now);
+            self.check(found);
+        }
+        each_replica(nodes, |node, shard, replica| {
+            let found = self.overdue.look(node, shard, replica, now);
+            self.check(found);
+        });
+    }
+
     /// What has happened so far.
     pub fn coverage(&mut self) -> &mut Coverage {
         &mut self.coverage
@@ -165,6 +212,7 @@ impl Invariants {
         self.look_at_roles(nodes);
         let all = step.is_multiple_of(LOGS_EVERY);
         self.look_at_logs(nodes, all);
+        self.look_at_memory(nodes);
         for promised in ledger.take_promised() {
             let found = self.two_azs.acknowledged(&promised);
             self.check(found);
@@ -236,6 +284,7 @@ impl Invariants {
             let epoch = epoch_of(entry);
             self.elections.see(shard, epoch)?;
             self.matching.see(shard, node.id, entry, before)?;
+            self.bounds.map_or(Ok(()), |bounds| bounds.entry(shard, node.id, entry))?;
             before = Some(epoch);
         }
         for entry in &news.committed {
@@ -247,6 +296,19 @@ impl Invariants {
             }
         }
         Ok(())
+    }
+
+    /// Looks at what hostile clients can make of memory.
+    fn look_at_memory(&mut self, nodes: &[Rc<SimNode>]) {
+        if self.whole_units.is_empty() && self.bounds.is_none() {
+            return;
+        }
+        each_replica(nodes, |node, shard, replica| {
+            let is_whole = self.whole_units.look(node.id, shard, replica, &replica.shard.info());
+            self.check(is_whole);
+            let is_small = self.bounds.map_or(Ok(()), |bounds| bounds.memory(shard, node.id, replica));
+            self.check(is_small);
+        });
     }
 
     fn look_for_stopped(&mut self, nodes: &[Rc<SimNode>]) {

@@ -111,6 +111,8 @@ pub struct Ledger {
     flushes: Flushes,
     summary: Summary,
     violations: Vec<String>,
+    /// Writes of registers that were acknowledged, by shard.
+    acknowledged: BTreeMap<ShardId, u64>,
     /// Numbers acknowledged under `sync` since they were last taken, to be found committed.
     promised: Vec<(ShardId, String, u64)>,
 }
@@ -139,6 +141,7 @@ impl Ledger {
             (Outcome::Acknowledged, Some(stamp)) => {
                 register.numbers.insert(number, Fate::Acknowledged(stamp));
                 self.flushes.write_ends(key, number);
+                *self.acknowledged.entry(register.shard).or_default() += 1;
                 if stamp.mode == Durability::Sync {
                     register.settled = register.settled.max(number);
                     self.promised.push((register.shard, key.to_owned(), number));
@@ -355,6 +358,12 @@ impl Ledger {
         let mut found = std::mem::take(&mut self.violations);
         found.extend(self.losses.take_violations());
         found
+    }
+
+    /// How many writes of a shard's registers were acknowledged so far.
+    #[must_use]
+    pub fn acknowledged_of(&self, shard: ShardId) -> u64 {
+        self.acknowledged.get(&shard).copied().unwrap_or(0)
     }
 
     /// Counts so far.

@@ -75,6 +75,8 @@ pub struct SimNode {
     pub traffic: Traffic,
     /// How its shards batch.
     pub batching: Batching,
+    /// `maxmemory`, bytes; 0: none.
+    pub maxmemory: u64,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// Seeds of its lives.
@@ -281,7 +283,7 @@ async fn start_replica(
         node: node.id,
         slots: slots(shard, node.shards),
         wish: node.known.borrow().wish,
-        engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: 0 },
+        engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: node.maxmemory },
         clock,
         pause: Rc::new(TokioPause),
         copies: Rc::new(Copies(control.clone())),

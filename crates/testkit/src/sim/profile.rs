@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use fastness_shard::Batching;
 use fastness_types::{Durability, limits};
 use rand::Rng as _;
 use rand::rngs::SmallRng;
@@ -65,6 +66,30 @@ impl fmt::Display for Profile {
             Profile::Disabled => "disabled",
         })
     }
+}
+
+/// The limits of a run with hostile clients: so small that it reaches them with little data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// Longest payload of a log entry, bytes.
+    pub entry_bytes: usize,
+    /// Most effects of one unit, bytes.
+    pub unit_bytes: usize,
+    /// `maxmemory`.
+    pub maxmemory: u64,
+}
+
+impl Scale {
+    /// How shards batch under these limits.
+    #[must_use]
+    pub fn batching(self, batching: Batching) -> Batching {
+        let fragment_bytes_max = self.entry_bytes / 2;
+        let Scale { entry_bytes: entry_bytes_max, unit_bytes: unit_bytes_max, .. } = self;
+        Batching { entry_bytes_max, fragment_bytes_max, unit_bytes_max, ..batching }
+    }
+
+    /// Of every run that has hostile clients.
+    pub const SMALL: Scale = Scale { entry_bytes: 32 * 1024, unit_bytes: 512 * 1024, maxmemory: 12 * 1024 * 1024 };
 }
 
 /// `durability-max-lag`: short in most seeds, so that the gate is met.

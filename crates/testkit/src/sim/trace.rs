@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::sim::clock::SimTime;
 
@@ -34,6 +35,12 @@ impl Trace {
     pub fn new(time: SimTime, file: Option<&Path>) -> io::Result<Trace> {
         let file = file.map(File::create).transpose()?.map(BufWriter::new);
         Ok(Trace { time, notes: Rc::new(RefCell::new(Notes { file, ..Notes::default() })) })
+    }
+
+    /// Simulated time, as it is noted.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.time.elapsed()
     }
 
     /// Notes something with the time.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use fastness_shard::Standing;
-use fastness_types::{Az, LogIndex, NodeId, ShardId};
+use fastness_types::{Az, Clock as _, LogIndex, NodeId, ShardId};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use turmoil::Sim;
@@ -22,7 +22,7 @@ use crate::sim::ledger::Ledger;
 use crate::sim::net::host;
 use crate::sim::node::{Machine, Replica, SimNode, find_replica, run};
 use crate::sim::plan::Plan;
-use crate::sim::profile::{Profile, choose_max_lag};
+use crate::sim::profile::{Profile, Scale, choose_max_lag};
 use crate::sim::report::Report;
 use crate::sim::trace::Trace;
 use crate::sim::traffic::Traffic;
@@ -36,8 +36,16 @@ const CREATION_MAX: Duration = Duration::from_secs(10);
 const HEALING_MAX: Duration = Duration::from_secs(60);
 /// Until writes go on after everything has healed, at most; and until all replicas stand together.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
-/// Acknowledged writes that show that the cluster is alive again.
+/// Acknowledged writes that show that the cluster is alive again, and of registers of each shard.
 const ALIVE: u64 = 100;
+const ALIVE_EACH: u64 = 10;
+/// Until what was removed is freed, everywhere, at most.
+const FREED_MAX: Duration = Duration::from_secs(5);
+/// How long nobody writes in the end, and how old a replica's time may be then.
+const IDLE: Duration = Duration::from_secs(4);
+const TIME_AGE_MAX: Duration = Duration::from_millis(2_500);
+/// One seed in so many has hostile clients.
+const HOSTILE_ODDS: u32 = 3;
 
 /// A simulation.
 pub struct World {
@@ -71,6 +79,7 @@ impl World {
         let sim = network(rng.random());
         let time = SimTime::default();
         let trace = Trace::new(time.clone(), options.trace.as_deref()).expect("a place for the trace");
+        let scale = choose_scale(&options);
         let profile = options.profile.unwrap_or_else(|| Profile::choose(&mut rng));
         let max_lag = options.max_lag.unwrap_or_else(|| choose_max_lag(&mut rng));
         // Three nodes in three AZs, or five in three.
@@ -86,6 +95,8 @@ impl World {
             flushes: false,
             max_lag,
             batching: choose_batching(&mut rng),
+            scale,
+            attacks: 0,
             rng: SmallRng::seed_from_u64(rng.random()),
         };
         let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
@@ -104,7 +115,7 @@ impl World {
             schedule: Schedule::new(&options.kinds),
             links: Taken::new(),
             clients: (0..clients).map(client_host).collect(),
-            invariants: Invariants::new(trace.clone()),
+            invariants: Invariants::new(trace.clone(), scale),
             steps: 0,
             trace,
             builder,
@@ -163,15 +174,45 @@ impl World {
         }
         self.until("after the faults there is no primary", RECOVERY_MAX, |w| w.has_primaries())?;
         self.until_more_acknowledged("after the faults nothing is acknowledged")?;
+        self.until_each_acknowledges("after the faults a shard acknowledges nothing")?;
         self.phase.set(Phase::Stop);
         self.read_back()?;
         self.until("the replicas do not come to stand together", RECOVERY_MAX, |w| w.is_settled())?;
+        if self.builder.scale.is_some() {
+            self.until("what was removed is not freed", FREED_MAX, |w| w.has_freed_all())?;
+            let end = self.sim.elapsed() + IDLE;
+            while self.sim.elapsed() < end {
+                self.step()?;
+            }
+            self.look_at_time();
+        }
         self.invariants.look_at_all(&self.nodes, &mut self.ledger.borrow_mut());
         self.is_fine()
     }
 
+    /// Whether no replica holds anything that was removed.
+    fn has_freed_all(&self) -> bool {
+        let mut pending = 0;
+        each_replica(&self.nodes, |_, _, replica| pending += replica.shard.info().freeing.pending_objects);
+        pending == 0
+    }
+
+    /// Where keys have deadlines, time has reached every replica although nobody wrote.
+    fn look_at_time(&mut self) {
+        let World { nodes, invariants, .. } = self;
+        each_replica(nodes, |node, shard, replica| {
+            let (first, newest) = replica.shard.with_engine(|engine| (engine.first_deadline(), engine.newest_stamp()));
+            let age = Duration::from_millis(node.clock.wall().0.saturating_sub(newest.0));
+            if first.is_some() && age > TIME_AGE_MAX {
+                invariants.violate(format!("shard {shard}: node {} stands {age:?} back in time", node.id));
+            }
+        });
+    }
+
     fn step_with_faults(&mut self) -> Option<()> {
-        let World { sim, nodes, invariants, trace, builder, fault_rng, clients, links, schedule, phase, .. } = self;
+        let World {
+            sim, nodes, invariants, trace, builder, fault_rng, clients, links, schedule, phase, ledger, ..
+        } = self;
         let (plan, shards) = (builder.plan.clone(), builder.shards);
         let rng = fault_rng;
         let following = Vec::new();
@@ -187,7 +228,9 @@ impl World {
             shards,
             links,
             phase,
+            ledger,
             others_under_way: 0,
+            attacks_under_way: 0,
             following,
         });
         self.step()
@@ -200,6 +243,8 @@ impl World {
         self.steps += 1;
         self.time.set(self.sim.elapsed());
         self.invariants.look(&self.nodes, &mut self.ledger.borrow_mut(), self.steps);
+        let loaded = self.phase.get() == Phase::Load;
+        self.invariants.look_at_calm(&self.nodes, &self.ledger.borrow(), loaded, self.schedule.disturbs());
         self.is_fine()
     }
 
@@ -228,6 +273,17 @@ impl World {
     fn until_more_acknowledged(&mut self, otherwise: &str) -> Option<()> {
         let target = self.acknowledged() + ALIVE;
         self.until(otherwise, RECOVERY_MAX, |w| w.acknowledged() >= target)
+    }
+
+    /// Of each shard that registers are in.
+    fn until_each_acknowledges(&mut self, otherwise: &str) -> Option<()> {
+        let of = |w: &World, shard| w.ledger.borrow().acknowledged_of(ShardId(shard));
+        for shard in 1..=self.builder.shards {
+            let before = of(self, shard);
+            let target = if before > 0 { before + ALIVE_EACH } else { 0 };
+            self.until(otherwise, RECOVERY_MAX, |w| of(w, shard) >= target)?;
+        }
+        Some(())
     }
 
     fn read_back(&mut self) -> Option<()> {
@@ -298,6 +354,14 @@ impl World {
             trace: self.trace.number(),
         }
     }
+}
+
+/// Whether hostile clients come, by a draw of its own: what else a seed leads to does not depend on it.
+fn choose_scale(options: &Options) -> Option<Scale> {
+    let hostile = SmallRng::seed_from_u64(!options.seed).random_ratio(1, HOSTILE_ODDS);
+    let some = options.kinds.iter().any(|kind| kind.is_attack());
+    let all = options.kinds.iter().all(|kind| kind.is_attack());
+    (some && (all || hostile)).then_some(Scale::SMALL)
 }
 
 fn network(seed: u64) -> Sim<'static> {

@@ -1,0 +1,234 @@
+//! Hostile clients against a cluster of real processes under load: `make chaos PROFILE=adversary`.
+//!
+//! Attacks are dealt by a seed, one after the other, while the ledger's load and one probe per door and shard go on. Nothing is broken
+//! by others meanwhile, so every promise must hold in full:
+//!
+//! - **No node exits.** A process that is gone, or another one than before, is a finding (`watch.rs`).
+//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were accepted. That is
+//!   computed so: the run begins with a measurement of how many bytes a second the log commits ([`Pace`]); a span between two answered
+//!   writes of a shard is allowed 5 s and, on top, the bytes that went into any node's log from the attack's start until the span's end,
+//!   divided by that pace. A write that is refused with `-OOM` counts as answered, because that is what `maxmemory` is for; but after
+//!   an attack has removed what it wrote, a write must be accepted within the same time.
+//! - **Nothing acknowledged in `sync` is lost**: the ledger reads everything back in the end. In `async` a failover loses at most
+//!   `durability-max-lag`, in `disabled` it may lose anything, and in all three what was refused is never seen.
+//! - **Memory stays within its bound**: the resident size of each process, read twice a second from `/proc`, is at most what it was
+//!   before the run, plus five quarters of `maxmemory` for each of its replicas (what an allocator loses to fragments), plus
+//!   [`OVERHEAD`] (the log's memory tables and queues, messages between nodes, one unit on its way).
+//! - **Nobody hangs silently**: each attack knows which replies it is owed, and says so if they do not come (`wire.rs`, `data.rs`).
+//!
+//! An attack that shows no effect in the whole run makes it worthless, as a fault does.
+
+mod attack;
+mod data;
+mod report;
+mod target;
+mod watch;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom as _;
+
+use super::load::Load;
+use super::probe::Probe;
+use super::{Length, Options as LoadOptions, Plan, wait_for_writes};
+use crate::cluster::Cluster;
+use crate::observe::Digests;
+
+pub use attack::{Attack, Size};
+pub use report::{Attacked, Report};
+use target::Target;
+use watch::{Pace, Watch};
+
+/// How long a shard may answer no write, beside what its log needs for what was accepted.
+pub const UNAVAILABLE_MAX: Duration = Duration::from_secs(5);
+/// What a process may hold beside its replicas' `maxmemory`, bytes.
+pub const OVERHEAD: u64 = 1 << 30;
+/// Longest wait for the cluster to be healthy at either end.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Acknowledged writes between two attacks.
+const WRITES_BETWEEN: u64 = 100;
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Of all choices.
+    pub seed: u64,
+    /// How long attacks come.
+    pub seconds: u64,
+    /// Which.
+    pub attacks: Vec<Attack>,
+    /// How large they are.
+    pub size: Size,
+    /// `maxmemory` of every replica, bytes.
+    pub maxmemory: u64,
+    /// Workers of the ledger's load, and the pause of each between two commands.
+    pub workers: usize,
+    /// See there.
+    pub pause: Duration,
+    /// Whether a failover may lose what was acknowledged.
+    pub loses: bool,
+    /// How much: the bound of `async`.
+    pub max_loss: Option<Duration>,
+}
+
+/// Attacks a cluster and judges what came of it. `tell` is given every attack as it is over.
+///
+/// # Errors
+/// If the run is not valid: the cluster was not healthy at either end, or replicas of one log have different digests.
+pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Attacked)) -> Result<Report> {
+    let (started, file) = (Instant::now(), cluster.file()?);
+    let mut primaries = BTreeMap::new();
+    for shard in 1..=file.shards {
+        primaries.insert(shard, cluster.primary(shard, PATIENCE).await?);
+    }
+    limit_memory(cluster, options.maxmemory).await?;
+    let mut rng = SmallRng::seed_from_u64(options.seed);
+    let pace = Pace::measure(&Target::find(cluster, 1, options.size, "pace").await?).await.context("the log's pace")?;
+    let prefix = format!("adversary{}:", options.seed);
+    let load = Load::start(cluster, &load_options(options), &prefix)?;
+    let mut probes = BTreeMap::new();
+    for shard in 1..=file.shards {
+        probes.insert(shard, Probe::patient(cluster, shard, &prefix, load.book())?);
+    }
+    let watch = Watch::start(cluster, file.shards, options.maxmemory)?;
+    let (mut attacked, mut deck) = (Vec::new(), Vec::new());
+    let until = started + Duration::from_secs(options.seconds);
+    while Instant::now() < until || attacked.len() < options.attacks.len() {
+        if deck.is_empty() {
+            deck.clone_from(&options.attacks);
+            deck.shuffle(&mut rng);
+        }
+        let Some(attack) = deck.pop() else { break };
+        let number = attacked.len();
+        let shard = (number as u32 % file.shards) + 1;
+        let what = || format!("seed {}, attack {number} ({})", options.seed, attack.name());
+        let target = Target::find(cluster, shard, options.size, &format!("{number}")).await.with_context(what)?;
+        let begun = Instant::now();
+        let came = attack.run(&target).await;
+        let removed = target.remove_all(cluster).await;
+        let one = Attacked::new(attack, shard, begun, came, removed.with_context(what));
+        // Whatever came of it: writes must be accepted again.
+        let accepted = accepts_again(&probes, Instant::now(), &watch, begun, pace).await;
+        let one = one.with(accepted);
+        tell(&one);
+        attacked.push(one);
+        wait_for_writes(&load, WRITES_BETWEEN).await.with_context(what)?;
+    }
+    for shard in 1..=file.shards {
+        cluster.primary(shard, PATIENCE).await.context("after the last attack")?;
+    }
+    let silences = silences(&probes, &watch, &attacked, pace);
+    for probe in probes.values_mut() {
+        probe.stop().await;
+    }
+    let watched = watch.stop().await?;
+    let verdict = load.stop_and_check().await?;
+    let mut digests = Digests::default();
+    digests.settle(cluster, PATIENCE).await?;
+    Ok(Report {
+        seed: options.seed,
+        size: (file.nodes.len(), file.shards),
+        attacks: options.attacks.clone(),
+        attacked,
+        silences,
+        pace: pace.bytes_per_second,
+        watched,
+        verdict,
+        max_loss: options.max_loss,
+        elapsed: started.elapsed(),
+    })
+}
+
+/// The ledger's load, as other chaos runs have it, without faults.
+fn load_options(options: &Options) -> LoadOptions {
+    let length = Length::Time(Duration::from_secs(options.seconds));
+    LoadOptions {
+        seed: options.seed,
+        plan: Plan { deck: Vec::new(), shuffled: false, overlap_percent: 0, length, whole: false },
+        workers: options.workers,
+        tls: false,
+        pause: options.pause,
+        histories: false,
+        loses: options.loses,
+        max_loss: options.max_loss,
+    }
+}
+
+/// Sets `maxmemory` on every node.
+async fn limit_memory(cluster: &Cluster, bytes: u64) -> Result<()> {
+    for node in &cluster.file()?.nodes {
+        for door in &node.resp {
+            let mut client = cluster.connect(node.id, door.shard, PATIENCE).await?;
+            let said = client.call(&[b"CONFIG", b"SET", b"maxmemory", bytes.to_string().as_bytes()]).await?;
+            ensure!(said.as_error().is_none(), "CONFIG SET maxmemory: {said:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every shard has accepted a write that was sent after the attack; what it took, or why that is too long.
+async fn accepts_again(
+    probes: &BTreeMap<u32, Probe>,
+    ended: Instant,
+    watch: &Watch,
+    begun: Instant,
+    pace: Pace,
+) -> Result<Duration, String> {
+    let mut longest = Duration::ZERO;
+    for (shard, probe) in probes {
+        loop {
+            if let Some(at) = probe.first_write_since(ended) {
+                longest = longest.max(at.saturating_duration_since(ended));
+                break;
+            }
+            let allowed = UNAVAILABLE_MAX + pace.time_for(watch.logged_since(begun));
+            if ended.elapsed() > allowed + PATIENCE {
+                return Err(format!(
+                    "shard {shard} accepts no write for {:?} after the attack has ended",
+                    ended.elapsed()
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let allowed = UNAVAILABLE_MAX + pace.time_for(watch.logged_since(begun));
+    if longest > allowed {
+        return Err(format!(
+            "a shard accepted no write for {longest:?} after the attack had ended, {allowed:?} are allowed"
+        ));
+    }
+    Ok(longest)
+}
+
+/// The longest span of each shard without an answered write, and those that are too long.
+fn silences(
+    probes: &BTreeMap<u32, Probe>,
+    watch: &Watch,
+    attacked: &[Attacked],
+    pace: Pace,
+) -> Vec<(u32, Duration, Option<String>)> {
+    let mut found = Vec::new();
+    for (shard, probe) in probes {
+        let spans = probe.silences(Duration::from_secs(1));
+        let longest = spans.iter().map(|(from, to)| to.duration_since(*from)).max().unwrap_or_default();
+        let mut wrong = None;
+        for (from, to) in spans {
+            let during = attacked.iter().rev().find(|attack| attack.begun <= to);
+            let begun = during.map_or(from, |attack| attack.begun.min(from));
+            let allowed = UNAVAILABLE_MAX + pace.time_for(watch.logged_between(begun, to));
+            let span = to.duration_since(from);
+            if span > allowed {
+                let name = during.map_or("no attack", |attack| attack.attack.name());
+                wrong =
+                    Some(format!("shard {shard} answered no write for {span:?} at {name}, {allowed:?} are allowed"));
+            }
+        }
+        found.push((*shard, longest, wrong));
+    }
+    found
+}

@@ -1,0 +1,96 @@
+//! The shard that is attacked, and how an attack gets there.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::Connection;
+use fastness_load::Endpoint;
+use fastness_load::outcome::{Outcome, classify};
+use fastness_resp::value::Value;
+use tokio::net::TcpStream;
+
+use super::attack::Size;
+use crate::chaos::probe::key_of;
+use crate::cluster::Cluster;
+
+/// Longest wait for an answer that an attack is owed.
+pub(super) const OWED_WITHIN: Duration = Duration::from_secs(30);
+/// How often keys are asked for at once when they are removed.
+const SCAN_COUNT: &[u8] = b"10000";
+/// How long removing may take.
+const REMOVED_WITHIN: Duration = Duration::from_secs(120);
+
+/// One shard, as it stood when the attack began.
+pub(super) struct Target {
+    pub(super) shard: u32,
+    pub(super) size: Size,
+    /// The primary's listener.
+    pub(super) door: Endpoint,
+    /// The primary's page of metrics.
+    pub(super) metrics: String,
+    /// A hash tag of the shard.
+    tag: String,
+}
+
+impl Target {
+    /// The shard's primary now. `name` is in the names of the attack's keys.
+    pub(super) async fn find(cluster: &Cluster, shard: u32, size: Size, name: &str) -> Result<Target> {
+        let shards = cluster.file()?.shards;
+        let primary = cluster.primary(shard, OWED_WITHIN).await?;
+        let tag = format!("{{{}}}", key_of(shard, shards, &format!("attack{name}:")));
+        let metrics = cluster.node(primary)?.metrics;
+        Ok(Target { shard, size, door: cluster.door(primary, shard)?, metrics, tag })
+    }
+
+    /// A key of the attack.
+    pub(super) fn key(&self, name: impl std::fmt::Display) -> Vec<u8> {
+        format!("{}{name}", self.tag).into_bytes()
+    }
+
+    /// A connection to the primary.
+    pub(super) async fn connect(&self) -> Result<Connection> {
+        Ok(Connection::open(&self.door, None, OWED_WITHIN).await?)
+    }
+
+    /// The same, as bytes.
+    pub(super) async fn raw(&self) -> Result<TcpStream> {
+        Ok(TcpStream::connect((self.door.host.as_str(), self.door.port)).await?)
+    }
+
+    /// Removes every key of the attack, however much that is and whoever leads by now.
+    pub(super) async fn remove_all(&self, cluster: &Cluster) -> Result<()> {
+        let until = Instant::now() + REMOVED_WITHIN;
+        loop {
+            match self.remove_some(cluster).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => ensure!(Instant::now() < until, "what the attack wrote cannot be removed: {error:#}"),
+            }
+            ensure!(Instant::now() < until, "what the attack wrote cannot be removed in {REMOVED_WITHIN:?}");
+        }
+    }
+
+    /// True if nothing was found.
+    async fn remove_some(&self, cluster: &Cluster) -> Result<bool> {
+        let primary = cluster.primary(self.shard, OWED_WITHIN).await?;
+        let mut client = cluster.connect(primary, self.shard, OWED_WITHIN).await?;
+        let pattern = self.key("*");
+        let (mut cursor, mut found) = (b"0".to_vec(), 0);
+        loop {
+            let page = client.call(&[b"SCAN", &cursor, b"MATCH", &pattern, b"COUNT", SCAN_COUNT]).await?;
+            let Value::Array(parts) = page else { anyhow::bail!("SCAN answered {page:?}") };
+            cursor = parts.first().and_then(Value::as_bytes).context("a cursor")?.to_vec();
+            let Some(Value::Array(keys)) = parts.get(1) else { anyhow::bail!("SCAN without keys") };
+            if !keys.is_empty() {
+                found += keys.len();
+                let unlink: Vec<&[u8]> =
+                    std::iter::once(&b"UNLINK"[..]).chain(keys.iter().filter_map(Value::as_bytes)).collect();
+                let said = client.call(&unlink).await?;
+                ensure!(classify(&said) == Outcome::Acknowledged, "UNLINK answered {said:?}");
+            }
+            if cursor == b"0" {
+                return Ok(found == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Processes and their memory, watched from outside; and what their logs have taken in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::connection::encode;
+use fastness_resp::value::Value;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::OVERHEAD;
+use super::target::Target;
+use crate::cluster::{Cluster, NodeFile};
+use crate::observe::Figures;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// Bytes by which the log's pace is measured, in values of this size.
+const PACE_VALUES: usize = 24;
+const PACE_VALUE_BYTES: usize = 1 << 20;
+/// What each node's log has taken in.
+const LOGGED: &str = "fastness_log_payload_bytes_total";
+
+/// How fast a shard's log commits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) bytes_per_second: u64,
+}
+
+impl Pace {
+    /// Writes some values and waits until they have committed.
+    pub(super) async fn measure(target: &Target) -> Result<Pace> {
+        let mut client = target.connect().await?;
+        let (key, value) = (target.key("pace"), vec![b'p'; PACE_VALUE_BYTES]);
+        let begun = Instant::now();
+        let mut bytes = Vec::new();
+        (0..PACE_VALUES).for_each(|_| encode(&[b"SET", &key, &value], &mut bytes));
+        client.send_raw(&bytes).await?;
+        let errors = client.skip_flat_replies(PACE_VALUES).await?;
+        ensure!(errors == 0, "{errors} of {PACE_VALUES} writes were refused");
+        // In every mode this waits for the commit.
+        let copies = client.call(&[b"WAIT", b"1", b"30000"]).await?;
+        ensure!(matches!(copies, Value::Integer(1..)), "WAIT answered {copies:?}");
+        let bytes_per_second = (PACE_VALUES * PACE_VALUE_BYTES) as f64 / begun.elapsed().as_secs_f64();
+        client.call(&[b"UNLINK", &key]).await?;
+        Ok(Pace { bytes_per_second: bytes_per_second as u64 })
+    }
+
+    /// What the log needs for so many bytes.
+    pub(super) fn time_for(self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.max(1) as f64)
+    }
+}
+
+/// What was seen of all processes.
+#[derive(Debug, Clone, Default)]
+pub struct Watched {
+    /// Largest resident size of each node, and what it may be, bytes.
+    pub resident: BTreeMap<u64, (u64, u64)>,
+    /// Nodes that have ended, or are other processes than before.
+    pub gone: Vec<u64>,
+}
+
+impl Watched {
+    /// What must not be.
+    pub(super) fn violations(&self) -> Vec<String> {
+        let gone = self.gone.iter().map(|node| format!("node {node} has exited"));
+        let large = self.resident.iter().filter(|(_, (most, bound))| most > bound);
+        let large = large.map(|(node, (most, bound))| {
+            format!("node {node} had {} MiB of resident memory, at most {} are allowed", most >> 20, bound >> 20)
+        });
+        gone.chain(large).collect()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    watched: Watched,
+    /// When it was looked, and what each node's log had taken in by then.
+    logged: Vec<(Instant, BTreeMap<u64, u64>)>,
+}
+
+/// Watches until it is stopped.
+pub(super) struct Watch {
+    state: Arc<Mutex<State>>,
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(super) fn start(cluster: &Cluster, shards: u32, maxmemory: u64) -> Result<Watch> {
+        let (state, stop): (Arc<Mutex<State>>, Arc<AtomicBool>) = Default::default();
+        let file = cluster.file()?;
+        let mut pids = BTreeMap::new();
+        for node in &file.nodes {
+            let pid = node.pid.with_context(|| format!("node {} does not run", node.id))?;
+            let before = resident(pid).with_context(|| format!("the memory of process {pid}"))?;
+            let bound = before + u64::from(shards) * (maxmemory + maxmemory / 4) + OVERHEAD;
+            state.lock().watched.resident.insert(node.id, (before, bound));
+            pids.insert(node.id, pid);
+        }
+        let memory = tokio::spawn(watch_memory(pids, state.clone(), stop.clone()));
+        let logs = tokio::spawn(watch_logs(file.nodes, state.clone(), stop.clone()));
+        Ok(Watch { state, stop, tasks: vec![memory, logs] })
+    }
+
+    /// The most that went into one node's log since then.
+    pub(super) fn logged_since(&self, from: Instant) -> u64 {
+        self.logged_between(from, Instant::now())
+    }
+
+    /// The same, up to a moment; a little more rather than less.
+    pub(super) fn logged_between(&self, from: Instant, to: Instant) -> u64 {
+        let state = self.state.lock();
+        let before = state.logged.iter().rev().find(|(at, _)| *at <= from).or(state.logged.first());
+        let after = state.logged.iter().find(|(at, _)| *at >= to).or(state.logged.last());
+        let (Some((_, before)), Some((_, after))) = (before, after) else { return 0 };
+        let of = |node: &u64| after[node].saturating_sub(before.get(node).copied().unwrap_or(0));
+        after.keys().map(of).max().unwrap_or(0)
+    }
+
+    pub(super) async fn stop(self) -> Result<Watched> {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.context("whoever watches must not panic")?;
+        }
+        Ok(self.state.lock().watched.clone())
+    }
+}
+
+async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<State>>, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        for (node, pid) in &pids {
+            let now = resident(*pid);
+            let mut state = state.lock();
+            match now {
+                Some(bytes) => {
+                    if let Some((most, _)) = state.watched.resident.get_mut(node) {
+                        *most = bytes.max(*most);
+                    }
+                }
+                None if !state.watched.gone.contains(node) => state.watched.gone.push(*node),
+                None => {}
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<State>>, stop: Arc<AtomicBool>) {
+    let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+    while !stop.load(Ordering::Relaxed) {
+        for node in &nodes {
+            // One that is busy is asked again.
+            if let Ok(logged) = Figures::of(node).await.and_then(|figures| figures.node(LOGGED)) {
+                newest.insert(node.id, logged);
+            }
+        }
+        state.lock().logged.push((Instant::now(), newest.clone()));
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The resident size of a process, bytes; `None`: there is none, or nothing is left of it but its exit status.
+fn resident(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_resident_size_while_it_runs() {
+        assert!(resident(std::process::id() as i32).is_some_and(|bytes| bytes > 1 << 20));
+        assert_eq!(resident(i32::MAX), None);
+    }
+
+    #[test]
+    fn too_much_memory_and_an_exit_are_violations() {
+        let resident = BTreeMap::from([(1, (10 << 20, 20 << 20)), (2, (30 << 20, 20 << 20))]);
+        let watched = Watched { resident, gone: vec![3] };
+        assert_eq!(
+            watched.violations(),
+            ["node 3 has exited", "node 2 had 30 MiB of resident memory, at most 20 are allowed"]
+        );
+    }
+}

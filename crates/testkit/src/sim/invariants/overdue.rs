@@ -1,0 +1,46 @@
+//! **Nothing overdue.** Where nothing is broken, a primary removes keys soon after their deadline, however many they are and whatever
+//! their names take.
+//!
+//! A key past its deadline is hidden from clients, so only its memory shows that it is still there.
+
+use std::time::Duration;
+
+use fastness_types::{Clock as _, ShardId};
+
+use crate::sim::node::{Replica, SimNode};
+use crate::sim::world::is_primary;
+
+/// How long a key may be there after its deadline, and after something was broken.
+const OVERDUE_MAX: Duration = Duration::from_secs(4);
+
+/// Since when nothing is broken.
+#[derive(Debug, Default)]
+pub struct Overdue {
+    disturbed: Duration,
+}
+
+impl Overdue {
+    /// Something is broken now.
+    pub fn disturbed(&mut self, now: Duration) {
+        self.disturbed = now;
+    }
+
+    /// Looks at one replica.
+    ///
+    /// # Errors
+    /// It is the primary and holds a key that should have been removed.
+    pub fn look(&self, node: &SimNode, shard: ShardId, replica: &Replica, now: Duration) -> Result<(), String> {
+        if now < self.disturbed + OVERDUE_MAX {
+            return Ok(());
+        }
+        let Some(first) = replica.shard.with_engine(|engine| engine.first_deadline()) else { return Ok(()) };
+        let late = Duration::from_millis(node.clock.wall().0.saturating_sub(first.0));
+        if late <= OVERDUE_MAX || !is_primary(replica) {
+            return Ok(());
+        }
+        Err(format!(
+            "nothing overdue: shard {shard}: the primary on node {} holds a key {late:?} after its deadline",
+            node.id
+        ))
+    }
+}

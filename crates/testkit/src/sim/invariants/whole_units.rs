@@ -1,0 +1,62 @@
+//! **Whole units.** What one transaction has written is there as a whole or not at all, in every replica's memory and at any time,
+//! however many log entries it takes.
+//!
+//! The transactions of `../adversary.rs` write the same number to all of their keys; a replica in whose memory two of them differ
+//! holds a part of a transaction.
+
+use fastness_shard::ShardInfo;
+use fastness_types::{NodeId, ShardId};
+
+use crate::sim::ledger::number_of;
+use crate::sim::node::Replica;
+
+/// Keys that one transaction after the other has written, by shard.
+#[derive(Debug, Default)]
+pub struct WholeUnits {
+    sets: Vec<(ShardId, Vec<String>)>,
+    looked: u64,
+}
+
+impl WholeUnits {
+    /// These keys are written together from now on.
+    pub fn watch(&mut self, shard: ShardId, keys: Vec<String>) {
+        self.sets.push((shard, keys));
+    }
+
+    /// Looks at one replica. What is being restored is not looked at: nobody is shown it.
+    ///
+    /// # Errors
+    /// It holds a part of a transaction.
+    pub fn look(&mut self, node: NodeId, shard: ShardId, replica: &Replica, info: &ShardInfo) -> Result<(), String> {
+        if info.restoring || info.stopped.is_some() {
+            return Ok(());
+        }
+        for (_, keys) in self.sets.iter().filter(|(of, _)| *of == shard) {
+            self.looked += 1;
+            let numbers: Vec<u64> = keys.iter().map(|key| number(replica, key)).collect();
+            if numbers.iter().any(|number| *number != numbers[0]) {
+                let key = &keys[0];
+                return Err(format!(
+                    "whole units: shard {shard}: at entry {} node {node} holds a part of a transaction: {numbers:?} from {key} on",
+                    info.applied.0
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to look at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+}
+
+/// 0: the key is missing.
+fn number(replica: &Replica, key: &str) -> u64 {
+    replica.shard.with_engine(|engine| {
+        let mut buffer = Default::default();
+        let entry = engine.keyspace().find(&engine.key(key.as_bytes()));
+        entry.and_then(|entry| number_of(entry.value().text(&mut buffer)?)).unwrap_or(0)
+    })
+}
