@@ -347,7 +347,7 @@ fn a_committed_position_is_written_alone_if_that_is_asked_for() {
     assert_eq!(disk.syncs(), before + 1);
     assert_eq!(disk.unsynced(), 0, "what a power loss may tear is one batch at most");
     // Killed: the log is not closed.
-    std::mem::forget(log);
+    disk.kill();
     assert_eq!(open(&disk).group(G).state().committed.unwrap(), "shown");
 }
 

@@ -148,7 +148,7 @@ fn attributes_that_are_not_known_are_refused_with_their_command() {
     for protocol in ["2", "3"] {
         client.ask(&["HELLO", protocol]);
         client.send_raw(&asking(&[("ttl", "5")], &["SET", "k", "v"]));
-        let unknown = "ERR unknown attribute 'ttl' in front of the command: it takes 'durability'";
+        let unknown = "ERR unknown attribute 'ttl' in front of the command: it takes 'durability' and 'reads'";
         assert_eq!(client.receive(), error(unknown));
         client.send_raw(&asking(&[("durability", "quorum")], &["SET", "k", "v"]));
         let Value::Error(text) = client.receive() else { panic!("refused") };

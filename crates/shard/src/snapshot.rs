@@ -250,6 +250,11 @@ impl Snapshots {
         SnapshotInfo { in_progress: self.cut.is_some(), ..self.info }
     }
 
+    /// When the next is to be begun, if one is wanted and may not yet be.
+    fn due_in(&self, now: BootNs) -> Option<Duration> {
+        (self.is_due(self.not_before) && now < self.not_before).then(|| self.not_before.since(now))
+    }
+
     fn is_due(&self, now: BootNs) -> bool {
         // As much log as the data is large: then snapshots write no more than the log does, and a restart reads no more than
         // twice the data.
@@ -279,7 +284,7 @@ impl State {
                 self.snapshots.not_before = now.plus(ADMIT_AGAIN);
             }
         }
-        self.write_slice(inner, now)
+        self.write_slice(inner, now).or_else(|| self.snapshots.due_in(now))
     }
 
     fn cut_snapshot(&mut self, inner: &Inner, now: BootNs) {

@@ -234,8 +234,8 @@ impl Small {
         Ok(small)
     }
 
-    fn ballast(&self) -> PathBuf {
-        self.at.join("ballast")
+    fn filler(&self) -> PathBuf {
+        self.at.join("filler")
     }
 
     /// Leaves so many bytes free.
@@ -243,7 +243,7 @@ impl Small {
         use std::io::Write;
         let found = rustix::fs::statvfs(&self.at)?;
         let mut left = (found.f_bavail * found.f_frsize).saturating_sub(free);
-        let mut file = std::fs::File::create(self.ballast())?;
+        let mut file = std::fs::File::create(self.filler())?;
         while left > 0 {
             let part = left.min(1 << 20);
             file.write_all(&vec![1; part as usize])?;
@@ -254,7 +254,7 @@ impl Small {
 
     /// Takes what becomes free until it is told to end: a database that closes gives back what it had reserved.
     fn stay_full(&self) -> Filling {
-        let (end, path, at) = (Arc::new(AtomicBool::new(false)), self.at.join("more-ballast"), self.at.clone());
+        let (end, path, at) = (Arc::new(AtomicBool::new(false)), self.at.join("more-filler"), self.at.clone());
         let ended = end.clone();
         let thread = std::thread::spawn(move || {
             use std::io::Write;
@@ -272,7 +272,7 @@ impl Small {
     }
 
     fn empty(&self) -> Result<()> {
-        Ok(std::fs::remove_file(self.ballast())?)
+        Ok(std::fs::remove_file(self.filler())?)
     }
 }
 

@@ -115,18 +115,25 @@ impl Bucket {
 
     /// Takes the entry with this tag for which `is_it` holds; an entry from the chain's end fills the gap.
     pub fn remove(&mut self, tag: u8, mut is_it: impl FnMut(&Entry) -> bool, account: &mut Account) -> Option<Entry> {
-        let mut bucket = self;
-        loop {
-            if let Some(place) = bucket.place(tag, &mut is_it) {
-                let (_, entry) = bucket.take(place)?;
-                if let Some((tag, filler)) = bucket.take_from_chain(account) {
-                    account.moved += 1;
-                    bucket.put(place, tag, filler);
-                }
-                return Some(entry);
+        self.remove_by(tag, &mut is_it, account)
+    }
+
+    fn remove_by<F: FnMut(&Entry) -> bool>(&mut self, tag: u8, is_it: &mut F, account: &mut Account) -> Option<Entry> {
+        if let Some(place) = self.place(tag, is_it) {
+            let (_, entry) = self.take(place)?;
+            if let Some((tag, filler)) = self.take_from_chain(account) {
+                account.moved += 1;
+                self.put(place, tag, filler);
             }
-            bucket = bucket.cells[LAST].chain_mut()?;
+            return Some(entry);
         }
+        let next = self.cells[LAST].chain_mut()?;
+        let entry = next.remove_by(tag, is_it, account)?;
+        if next.is_empty() {
+            drop(self.cells[LAST].take_chain());
+            account.sub(BUCKET_BYTES);
+        }
+        Some(entry)
     }
 
     /// Takes an entry from the last bucket behind this one, and frees that bucket if it was its last.

@@ -127,6 +127,18 @@ proptest! {
     }
 }
 
+/// The only entry of a chain's last bucket goes: the bucket goes with it.
+#[test]
+fn an_empty_bucket_does_not_stay_in_its_chain() {
+    let mut bench = Bench::default();
+    let keys = 0..8u32;
+    keys.clone().for_each(|key| bench.insert_hashed(5, key, |_| 5));
+    for key in keys.rev() {
+        assert!(bench.table.remove(5, &key.to_le_bytes(), &mut bench.account).is_some());
+    }
+    assert_eq!(bench.account.bytes, 0, "everything was given back");
+}
+
 #[test]
 fn no_insert_and_no_removal_moves_much() {
     const KEYS: u32 = 1_000_000;
