@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::Role;
 use fastness_consensus::snapshot::SnapshotPart;
-use fastness_shard::ShardInfo;
+use fastness_shard::{GateState, ShardInfo};
 use fastness_types::{Clock as _, Epoch, LogIndex, NodeId, ShardId};
 
 use crate::sim::coverage::{Coverage, Event};
@@ -170,7 +170,10 @@ impl Invariants {
     /// Looks at what a shard does where nothing is broken. `loaded`: clients write. `disturbed`: something is broken now.
     pub fn look_at_calm(&mut self, nodes: &[Rc<SimNode>], ledger: &Ledger, loaded: bool, disturbed: bool) {
         let now = self.trace.now();
-        if disturbed || !loaded {
+        // A shut lag gate refuses writes until the log has caught up, which is what it is for.
+        let mut is_shut = false;
+        each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Shut);
+        if disturbed || !loaded || is_shut {
             self.accepts.disturbed(now);
         }
         if disturbed {
