@@ -53,6 +53,16 @@ fn bulk(text: &str) -> Value {
     Value::Bulk(text.into())
 }
 
+/// Waits until a replica has applied what its leader had committed when it was first heard.
+async fn serves(client: &mut Connection) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while matches!(client.call(&[b"EXISTS", b"string:0"]).await?, Value::Error(text) if text.starts_with(b"LOADING")) {
+        ensure!(Instant::now() < until, "the replica goes on loading");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 async fn check(client: &mut Connection, parts: usize) -> Result<()> {
     let mut asked = 0;
     let mut expect = async |command: String, expected: Value| -> Result<()> {
@@ -231,6 +241,7 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
     // A replica has restored the same; and what is written now is read with the old by whoever starts next.
     let mut replica = folder.connect(primary % 3 + 1).await?;
     replica.call(&[b"READONLY"]).await?;
+    serves(&mut replica).await?;
     check(&mut replica, 2).await?;
     run_all(&mut client, commands(2)).await?;
     folder.run(&new, &["cluster", "snapshot"])?;
