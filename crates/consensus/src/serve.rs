@@ -29,7 +29,7 @@ use crate::frame::{Envelope, Joiner, Kind, Outbox, Urgency, lingered};
 use crate::group::{Group, Raft};
 use crate::link::{SILENCE_MAX, send};
 use crate::node::NodeCore;
-use crate::raft_types::Vote;
+use crate::raft_types::{Vote, epoch_of};
 use crate::transfer::Transfer;
 use crate::transport::{Class, FrameStream};
 
@@ -255,7 +255,7 @@ impl Session {
 async fn append(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
     let request = codec::decode_append(payload).map_err(|error| error.to_string())?;
     // A leader that has committed nothing of its own may not know yet what those before it have.
-    let committed = request.leader_commit.filter(|id| request.vote.leader_id == id.leader_id).map(|id| id.index);
+    let committed = request.leader_commit.filter(|id| epoch_of(&request.vote) == id.leader_id).map(|id| id.index);
     // Nobody waits to hear that news of what is committed has arrived.
     let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
     let reply = raft.append_entries(request).await.map_err(|error| error.to_string())?;

@@ -158,8 +158,7 @@ fn the_tests_that_schedules_and_findings_name_are_there() {
         let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         for test in tests.split('`').skip(1).step_by(2).filter(is_name) {
             // A property takes arguments.
-            let is_a_test =
-                all.contains(&format!("fn {test}()")) || all.contains(&format!("#[test]\n    fn {test}("));
+            let is_a_test = all.contains(&format!("fn {test}()")) || all.contains(&format!("#[test]\n    fn {test}("));
             assert!(is_a_test, "there is no test {test}, which this row names: {row}");
         }
     }

@@ -164,3 +164,17 @@ async fn stalled_disks_fill_no_queue_past_its_bound() {
     }
     assert_eq!(cluster.primary().await, (primary, epoch), "no election was needed");
 }
+
+/// A follower of an idle group learns what its leader has committed: READONLY clients of a replica that has just started wait for it.
+#[tokio::test(start_paused = true)]
+async fn followers_hear_what_their_leader_has_committed() {
+    let mut cluster = Cluster::running(3).await;
+    let (primary, _) = cluster.primary().await;
+    let follower = primary % 3 + 1;
+    let heard = |cluster: &Cluster| cluster.nodes[&follower].handle.leader_committed();
+    cluster.within(ms(1_000), heard).await.expect("nothing was proposed since the first entry");
+    cluster.kill(follower).await;
+    cluster.start(follower).await;
+    let heard = cluster.within(ms(2_000), heard).await.expect("nor since it has started anew");
+    assert!(heard <= cluster.nodes[&primary].handle.committed());
+}

@@ -96,7 +96,7 @@ pub fn choose_batching(rng: &mut SmallRng) -> Batching {
     }
     copy.random::<u64>();
     if copy.random_ratio(1, 4) {
-        batching.fragment_bytes_max = 256;
+        batching.fragment_bytes_max = 1024;
     }
     batching
 }
