@@ -182,7 +182,7 @@ impl World {
             Do::Image => {
                 self.image_of = self.ahead.digest();
                 // Nearly every value is large in every other one.
-                self.ahead.begin_image(if self.seq % 2 == 0 { 24 } else { usize::MAX });
+                self.ahead.begin_image(if self.seq.is_multiple_of(2) { 24 } else { usize::MAX });
             }
             Do::ImageStep => {
                 if self.ahead.has_image()

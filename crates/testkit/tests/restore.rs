@@ -42,7 +42,7 @@ impl Ours {
             first: None,
         };
         self.engine.execute(command::lookup(args).unwrap(), args, &mut env);
-        self.effects.take();
+        self.effects.clear();
         reply.bytes
     }
 }

@@ -309,8 +309,9 @@ fn large_command() -> impl Strategy<Value = String> {
         (0u8..12).prop_map(|key| if key == 11 { format!("{{a}}{}", letters('k', 150)) } else { format!("{{a}}{key}") })
     };
     let field = || {
-        let name =
-            |field: u16| if field % 50 == 0 { format!("{field}{}", letters('f', 150)) } else { format!("f{field}") };
+        let name = |field: u16| {
+            if field.is_multiple_of(50) { format!("{field}{}", letters('f', 150)) } else { format!("f{field}") }
+        };
         (0u16..200).prop_map(name)
     };
     let value = || prop_oneof![3 => "[a-z]{1,10}", 1 => "[a-z]{100,400}"];

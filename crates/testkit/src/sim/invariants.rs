@@ -32,7 +32,6 @@ pub mod whole_units;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use fastness_consensus::handle::Role;
 use fastness_consensus::snapshot::SnapshotPart;
