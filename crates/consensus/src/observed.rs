@@ -141,7 +141,8 @@ impl Observed {
         Some(BootNs(self.control_heard.load(Ordering::Acquire))).filter(|heard| heard.0 != 0)
     }
 
-    pub(crate) fn set_control_heard(&self, at: BootNs) {
+    /// Says that this node was sure at this time to go by the newest settings.
+    pub fn set_control_heard(&self, at: BootNs) {
         self.control_heard.fetch_max(at.0, Ordering::AcqRel);
     }
 

@@ -10,11 +10,12 @@
 
 use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot, UnknownDurability};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-use crate::map::{ClusterMap, MapError, NodeInfo, ShardMap};
+use crate::map::{ClusterMap, ClusterSettings, MapError, NodeInfo, Password, SettingsChange, ShardMap};
 
 /// The newest version this code reads. An entry says the oldest one that knows its command.
-pub const COMMAND_VERSION: u32 = 3;
+pub const COMMAND_VERSION: u32 = 4;
 
 /// A change of the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub enum Command {
         /// Who has taken the place.
         by: NodeId,
     },
+    /// Changes settings of the cluster (since version 4).
+    SetSettings(SettingsChange),
+    /// The first settings of the cluster (since version 4). Those that have been made stay.
+    FirstSettings(SettingsChange),
 }
 
 impl Command {
@@ -49,6 +54,7 @@ impl Command {
             Command::Create(_) => 1,
             Command::SetDurability(_) => 2,
             Command::ReplaceNode { .. } | Command::FinishReplacement { .. } => 3,
+            Command::SetSettings(_) | Command::FirstSettings(_) => 4,
         }
     }
 }
@@ -89,6 +95,8 @@ pub fn encode(envelope: &Envelope) -> Vec<u8> {
             CommandForm::ReplaceNode { map_version: *map_version, old: old.0, new: new.into() }
         }
         Command::FinishReplacement { by } => CommandForm::FinishReplacement { by: by.0 },
+        Command::SetSettings(change) => CommandForm::SetSettings(change.into()),
+        Command::FirstSettings(change) => CommandForm::FirstSettings(change.into()),
     };
     let form = EnvelopeForm { version: envelope.command.version(), sequence: envelope.seq.0, command };
     serde_json::to_vec(&form).expect("plain structs of numbers and strings have a JSON form")
@@ -113,6 +121,8 @@ pub fn decode(payload: &[u8]) -> Result<Envelope, DecodeError> {
             Command::ReplaceNode { map_version, old: NodeId(old), new: new.into_node()? }
         }
         CommandForm::FinishReplacement { by } => Command::FinishReplacement { by: NodeId(by) },
+        CommandForm::SetSettings(form) => Command::SetSettings(form.into_change()?),
+        CommandForm::FirstSettings(form) => Command::FirstSettings(form.into_change()?),
     };
     if version < command.version() {
         return Err(DecodeError::Malformed(format!("version {version} has no such command")));
@@ -139,6 +149,55 @@ enum CommandForm {
     SetDurability { durability: String },
     ReplaceNode { map_version: u64, old: u64, new: NodeForm },
     FinishReplacement { by: u64 },
+    SetSettings(SettingsForm),
+    FirstSettings(SettingsForm),
+}
+
+/// A field that is absent leaves its setting as it is.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsForm {
+    /// 64 hexadecimal digits, the SHA-256 of the password; empty: no password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    durability_max_lag_ms: Option<u64>,
+}
+
+impl From<&SettingsChange> for SettingsForm {
+    fn from(change: &SettingsChange) -> SettingsForm {
+        let hex = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        SettingsForm {
+            password_sha256: change.password.as_ref().map(|password| match password {
+                Password::None => String::new(),
+                Password::Sha256(hash) => hex(hash),
+            }),
+            durability_max_lag_ms: change.max_lag.map(|bound| bound.as_millis() as u64),
+        }
+    }
+}
+
+impl SettingsForm {
+    fn into_change(self) -> Result<SettingsChange, DecodeError> {
+        let password = match self.password_sha256 {
+            None => None,
+            Some(text) if text.is_empty() => Some(Password::None),
+            Some(text) => Some(Password::Sha256(sha256(&text)?)),
+        };
+        Ok(SettingsChange { password, max_lag: self.durability_max_lag_ms.map(Duration::from_millis) })
+    }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], DecodeError> {
+    let malformed = || DecodeError::Malformed("a password is not stored as 64 hexadecimal digits".to_owned());
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(malformed());
+    }
+    for (byte, digits) in hash.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&text[digits..digits + 2], 16).map_err(|_| malformed())?;
+    }
+    Ok(hash)
 }
 
 fn parse_durability(name: &str) -> Result<Durability, DecodeError> {
@@ -253,6 +312,7 @@ impl MapForm {
             // A map stands in the log as the cluster's first one; what becomes of it are commands.
             replacement: None,
             replaced: Vec::new(),
+            settings: ClusterSettings::default(),
         };
         map.check()?;
         Ok(map)
@@ -315,8 +375,8 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named_even_if_all_else_is_strange() {
-        let found = decode(br#"{"version": 4, "command": {"teleport": {}}}"#);
-        assert_eq!(found, Err(DecodeError::Version { found: 4 }));
+        let found = decode(br#"{"version": 5, "command": {"teleport": {}}}"#);
+        assert_eq!(found, Err(DecodeError::Version { found: 5 }));
     }
 
     #[test]
@@ -339,6 +399,27 @@ mod tests {
             assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);
             assert_eq!(decode(text.as_bytes()), Ok(envelope));
             for wrong in [text.replace("\"version\":3", "\"version\":2"), text.replace(":4", ":\"x\"")] {
+                assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_are_frozen_too() {
+        let all = SettingsChange {
+            password: Some(Password::Sha256([0xab; 32])),
+            max_lag: Some(Duration::from_millis(1_500)),
+        };
+        let none = SettingsChange { password: Some(Password::None), max_lag: None };
+        let commands = [Command::SetSettings(all.clone()), Command::SetSettings(none), Command::FirstSettings(all)];
+        let golden = include_str!("../tests/golden/settings-v4.json").lines();
+        for (command, text) in commands.into_iter().zip(golden) {
+            let envelope = Envelope { seq: Seq(3), command };
+            assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);
+            assert_eq!(decode(text.as_bytes()), Ok(envelope));
+            let shorter = text.replace("abab\"", "ab\"");
+            let wrong = [text.replace("\"version\":4", "\"version\":3"), text.replace("password", "pass"), shorter];
+            for wrong in wrong.iter().filter(|wrong| *wrong != text) {
                 assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
             }
         }

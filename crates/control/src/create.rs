@@ -130,6 +130,7 @@ impl CreateRequest {
             control_voters: placed.control_voters,
             replacement: None,
             replaced: Vec::new(),
+            settings: crate::map::ClusterSettings::default(),
         };
         map.check().map_err(|e: MapError| CreateError::Invalid(e.to_string()))?;
         Ok((map, placed.warnings))

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{self, Command, DecodeError, Envelope};
 use crate::group::RaftGroup;
-use crate::map::ClusterMap;
+use crate::map::{ClusterMap, SettingsChange};
 
 /// Commands that wait or are in flight at once.
 pub const REQUESTS_MAX: usize = 16;
@@ -150,6 +150,22 @@ impl Control {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<ControlStatus> {
         self.status.clone()
+    }
+
+    /// Whether this node leads group 0, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        matches!(self.status.borrow().role, ControlRole::Leader { .. })
+    }
+
+    /// Who leads group 0, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match self.status.borrow().role {
+            ControlRole::Leader { .. } => Some(self.node),
+            ControlRole::Follower { leader } => leader,
+            ControlRole::Stopped => None,
+        }
     }
 
     pub(crate) fn group(&self) -> &dyn RaftGroup {
@@ -347,6 +363,11 @@ impl Follower {
                     Err(error) => tracing::warn!(%old, new = %new.id, %error, "a replacement is passed over"),
                 }
             }
+            Command::SetSettings(change) => self.change_settings(&change),
+            Command::FirstSettings(change) => {
+                let missing = self.map.load().as_ref().map(|map| map.settings.missing(&change));
+                self.change_settings(&missing.unwrap_or_default());
+            }
             Command::FinishReplacement { by } => {
                 let finished = self.map.load_full().and_then(|map| map.with_replacement_finished(by));
                 if let Some(map) = finished {
@@ -354,6 +375,13 @@ impl Follower {
                     self.publish(map);
                 }
             }
+        }
+    }
+
+    fn change_settings(&mut self, change: &SettingsChange) {
+        if let Some(map) = self.map.load_full().and_then(|map| map.with_settings(change)) {
+            tracing::info!(version = map.settings.version, ?change, "the cluster has other settings");
+            self.publish(map);
         }
     }
 

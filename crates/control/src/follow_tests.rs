@@ -4,6 +4,7 @@ use fastness_types::ClusterId;
 
 use super::*;
 use crate::map::tests::three;
+use crate::map::{LagBound, Password};
 use crate::testing::{FakeGroup, Raft, Standing};
 
 fn start(raft: &Raft) -> Control {
@@ -110,6 +111,27 @@ async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
 }
 
 /// Commits one entry more and expects the control plane to stop with a text that has `reason` in it.
+#[tokio::test]
+async fn settings_of_the_cluster_come_from_the_log_and_the_first_ones_replace_none() {
+    let raft = Raft::new(false);
+    let control = start(&raft);
+    let settings = |seq: u64, command: fn(SettingsChange) -> Command, secret: u8, lag_ms: u64| {
+        let max_lag = (lag_ms > 0).then(|| Duration::from_millis(lag_ms));
+        let change = SettingsChange { password: Some(Password::Sha256([secret; 32])), max_lag };
+        EntryPayload::Batch(command::encode(&Envelope { seq: Seq(seq), command: command(change) }).into())
+    };
+    raft.commit(epoch(1, 2), create(1, 5));
+    raft.commit(epoch(1, 2), settings(2, Command::SetSettings, 1, 0));
+    raft.commit(epoch(1, 2), settings(3, Command::FirstSettings, 2, 700));
+    raft.commit(epoch(1, 2), settings(4, Command::SetSettings, 3, 700));
+    let last = raft.commit(epoch(1, 2), settings(5, Command::FirstSettings, 4, 800));
+    assert_eq!(applied(&control, last).await.failure, None);
+    let map = control.map().unwrap();
+    assert_eq!(map.settings.password, Some(Password::Sha256([3; 32])));
+    assert_eq!(map.settings.max_lag, Some(LagBound { bound: Duration::from_millis(700), version: 3 }));
+    assert_eq!((map.version, map.settings.version), (4, 4), "the last one changed nothing");
+}
+
 async fn stops_at(payload: EntryPayload, reason: &str) {
     let raft = Raft::new(false);
     let control = start(&raft);

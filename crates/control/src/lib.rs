@@ -30,7 +30,9 @@ pub mod replace;
 pub use create::{CreateError, CreateRequest, Requirements};
 pub use follow::{Control, ControlOptions, ControlRole, ControlStatus, ProposeError};
 pub use group::{GroupError, Member, RaftGroup};
-pub use map::{ClusterMap, NodeInfo, Replaced, Replacement, ShardMap};
+pub use map::{
+    ClusterMap, ClusterSettings, LagBound, NodeInfo, Password, Replaced, Replacement, SettingsChange, ShardMap,
+};
 pub use replace::ReplaceError;
 
 /// gRPC metadata key that goes with a refusal because another node leads: that node's gRPC address (`host:port`).

@@ -7,6 +7,7 @@
 //! - a node that is being replaced, or was, is no node any more, and its id is never one again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fastness_consensus::placement::AzRule;
 use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, SLOTS, ShardId, Slot};
@@ -36,6 +37,70 @@ pub struct ClusterMap {
     pub replacement: Option<Replacement>,
     /// Nodes that were replaced, in that order. Kept for good: nobody listens to them any more, and they are told why.
     pub replaced: Vec<Replaced>,
+    /// Settings that promise something to clients.
+    pub settings: ClusterSettings,
+}
+
+/// Settings that promise something to clients: the same on all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterSettings {
+    /// The version of the map that brought the newest change; 0: there was none, and each node's config file says what holds.
+    pub version: u64,
+    /// What AUTH asks of the user `default`; `None`: what the config file says.
+    pub password: Option<Password>,
+    /// `durability-max-lag`; `None`: what the config file says.
+    pub max_lag: Option<LagBound>,
+}
+
+impl ClusterSettings {
+    /// Whether every setting was made.
+    #[must_use]
+    pub fn are_complete(&self) -> bool {
+        self.password.is_some() && self.max_lag.is_some()
+    }
+
+    /// The part of a change that makes settings which were not made before.
+    #[must_use]
+    pub fn missing(&self, change: &SettingsChange) -> SettingsChange {
+        SettingsChange {
+            password: change.password.clone().filter(|_| self.password.is_none()),
+            max_lag: change.max_lag.filter(|_| self.max_lag.is_none()),
+        }
+    }
+}
+
+/// What AUTH asks for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// Nothing.
+    None,
+    /// A password with this SHA-256.
+    Sha256([u8; 32]),
+}
+
+impl std::fmt::Debug for Password {
+    /// Without the hash: what is logged must not help anybody who guesses.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Password::None { "none" } else { "set" })
+    }
+}
+
+/// A bound of the durability lag, and the version of the map that brought it: of two the newer one has the higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagBound {
+    /// How old the oldest uncommitted write may be.
+    pub bound: Duration,
+    /// See above.
+    pub version: u64,
+}
+
+/// A change of the settings; what is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SettingsChange {
+    /// See [`ClusterSettings::password`].
+    pub password: Option<Password>,
+    /// See [`ClusterSettings::max_lag`].
+    pub max_lag: Option<Duration>,
 }
 
 /// A node takes the place of another one in every group. The map names the new one from the start; this lasts until each
@@ -273,6 +338,24 @@ impl ClusterMap {
         map.version += 1;
         map.check()?;
         Ok(map)
+    }
+
+    /// The map with changed settings; `None` if they say so already.
+    #[must_use]
+    pub fn with_settings(&self, change: &SettingsChange) -> Option<ClusterMap> {
+        let version = self.version + 1;
+        let mut settings = self.settings.clone();
+        if let Some(password) = &change.password {
+            settings.password = Some(password.clone());
+        }
+        if let Some(bound) = change.max_lag.filter(|bound| settings.max_lag.is_none_or(|now| now.bound != *bound)) {
+            settings.max_lag = Some(LagBound { bound, version });
+        }
+        if settings == self.settings {
+            return None;
+        }
+        settings.version = version;
+        Some(ClusterMap { version, settings, ..self.clone() })
     }
 
     /// The map after the replacement by `by`; `None` if that is not the one that is under way.

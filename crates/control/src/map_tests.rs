@@ -2,6 +2,27 @@
 
 use super::*;
 
+#[test]
+fn settings_change_one_by_one_and_say_which_version_brought_them() {
+    let map = three();
+    assert_eq!(map.settings, ClusterSettings::default());
+    let lag = SettingsChange { max_lag: Some(Duration::from_secs(1)), ..SettingsChange::default() };
+    let with_lag = map.with_settings(&lag).unwrap();
+    assert_eq!((with_lag.version, with_lag.settings.version), (2, 2));
+    assert_eq!(with_lag.settings.max_lag, Some(LagBound { bound: Duration::from_secs(1), version: 2 }));
+    assert_eq!(with_lag.settings.password, None);
+    assert_eq!(with_lag.with_settings(&lag), None, "nothing is changed");
+    let secret = SettingsChange { password: Some(Password::Sha256([7; 32])), ..SettingsChange::default() };
+    let with_both = with_lag.with_settings(&secret).unwrap();
+    assert_eq!((with_both.version, with_both.settings.version), (3, 3));
+    assert_eq!(with_both.settings.max_lag, with_lag.settings.max_lag, "the bound is as old as it was");
+    let first = SettingsChange { password: Some(Password::None), max_lag: Some(Duration::from_secs(9)) };
+    assert_eq!(with_lag.settings.missing(&first), SettingsChange { max_lag: None, ..first.clone() });
+    assert_eq!(with_both.settings.missing(&first), SettingsChange::default());
+    assert!(with_both.settings.are_complete() && !with_lag.settings.are_complete());
+    assert!(!format!("{with_both:?}").contains("7, 7"), "no hash is ever logged");
+}
+
 pub(crate) fn node(id: u64, az: &str) -> NodeInfo {
     NodeInfo {
         id: NodeId(id),
@@ -36,6 +57,7 @@ pub(crate) fn three() -> ClusterMap {
         control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
         replacement: None,
         replaced: Vec::new(),
+        settings: ClusterSettings::default(),
     }
 }
 

@@ -2,13 +2,15 @@
 //! node is in `replace.rs`.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is refused.
-//! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node.
+//! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node, and for a
+//! change of the cluster's settings, which one of its clients has asked it for.
 //! Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in the metadata
 //! [`LEADER_METADATA`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::{GroupControl, HandOverError};
 use fastness_control::command::Command;
 use fastness_control::{
@@ -19,7 +21,8 @@ use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceS
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
     HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplaceNodeRequest, ReplaceNodeResponse,
-    Replaced, Replacement, ReplicaStatus, SetDurabilityRequest, SetDurabilityResponse, ShardStatus,
+    Replaced, Replacement, ReplicaStatus, SetDurabilityRequest, SetDurabilityResponse, SetSettingsRequest,
+    SetSettingsResponse, ShardStatus,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -29,6 +32,7 @@ use crate::disks;
 use crate::leaders::{self, Members};
 use crate::members;
 use crate::replicas::Replicas;
+use crate::settings;
 use crate::shared::NodeShared;
 use crate::tls::Identity;
 
@@ -47,6 +51,8 @@ pub struct Admin {
     pub control: Control,
     /// Group 0.
     pub group: GroupControl,
+    /// Its owner's side.
+    pub handle: GroupHandle,
     /// Its replicas.
     pub replicas: Arc<Replicas>,
     /// What this node announces of itself.
@@ -402,5 +408,15 @@ impl AdminService for Admin {
         let version = map.durability_version;
         self.until_in_force(&map).await?;
         Ok(Response::new(SetDurabilityResponse { durability_version: version }))
+    }
+
+    async fn set_settings(
+        &self,
+        request: Request<SetSettingsRequest>,
+    ) -> Result<Response<SetSettingsResponse>, Status> {
+        // A node forwards what one of its clients was let in for.
+        let change = settings::change_from(&request.into_inner())?;
+        let settings_version = settings::propose_here(&self.control, &self.handle, &change).await?;
+        Ok(Response::new(SetSettingsResponse { settings_version }))
     }
 }

@@ -71,6 +71,7 @@ pub struct Config {
     pub peer_port: u16,
     pub grpc_port: u16,
     pub metrics_port: u16,
+    pub metrics_digest: bool,
     pub node_id: u64,
     pub availability_zone: String,
     pub dir: PathBuf,

@@ -2,7 +2,7 @@
 //!
 //! - [`config`]: the options. [`node`]: a node from its options to its end.
 //! - [`replica`]: one shard replica's thread; [`resp_door`]: its door for Valkey's clients.
-//! - [`topology`], [`names`]: the cluster as clients see it.
+//! - [`settings`]: what belongs to the cluster among the options. [`topology`], [`names`]: the cluster as clients see it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what the map
 //!   says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
 //! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk. [`descriptors`]: their budget.
@@ -31,6 +31,7 @@ mod replace;
 pub mod replica;
 pub mod replicas;
 pub mod resp_door;
+pub mod settings;
 pub mod shared;
 pub mod snapshots;
 pub mod space;

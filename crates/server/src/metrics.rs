@@ -1,5 +1,9 @@
 //! The HTTP port: `/metrics` (Prometheus text), `/healthz` (the process works), `/readyz` (its replicas serve), `/digest`
-//! (to compare replicas; it reads every key on the replica's own thread, so it is for tests and for doubts).
+//! (to compare replicas).
+//!
+//! The port asks for no password, so whatever it offers must be cheap. A digest reads every key: it is offered only where the option
+//! `metrics-digest` says so, to callers on this machine, one at a time per replica (`shard/src/digest.rs`), in slices between which
+//! clients are served, and it ends when its callers have gone. Connections are bounded in number and in time.
 //!
 //! The `redis_*` names are those of redis_exporter, with its meanings, so that dashboards made for it work without it;
 //! `fastness_*` is what only Fastness has. Every figure is labelled with its shard.
@@ -8,6 +12,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_consensus::{Consensus, GroupControl, RoleName};
@@ -31,7 +36,9 @@ use crate::space::Space;
 /// Connections at once; further ones wait to be accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send its request's head.
-const HEAD_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may last, with all of its requests: one that does not read its answers must not keep others out.
+const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -61,31 +68,37 @@ impl Metrics {
                 accepted = listener.accept() => accepted,
                 () = &mut closing => return,
             };
-            let Ok((tcp, _)) = accepted else {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let Ok((tcp, caller)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let metrics = self.clone();
             tokio::spawn(async move {
-                let service = hyper::service::service_fn(|request| metrics.answer(request));
-                // A connection that breaks concerns nobody.
-                let _ = hyper::server::conn::http1::Builder::new()
+                let local = caller.ip().to_canonical().is_loopback();
+                let service = hyper::service::service_fn(|request| metrics.answer(request, local));
+                let served = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_MAX)
-                    .serve_connection(TokioIo::new(tcp), service)
-                    .await;
+                    .serve_connection(TokioIo::new(tcp), service);
+                // A connection that breaks, or lasts too long, concerns nobody.
+                let _ = tokio::time::timeout(CONNECTION_MAX, served).await;
                 drop(slot);
             });
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    /// `local`: the caller is on this machine.
+    async fn answer(&self, request: Request<Incoming>, local: bool) -> Result<Response<Full<Bytes>>, Infallible> {
         let (status, text) = match request.uri().path() {
             "/metrics" => (StatusCode::OK, self.exposition().await),
             "/healthz" => said(self.healthy()),
             "/readyz" => said(self.ready().await),
+            "/digest" if !self.node.config.load().metrics_digest => {
+                (StatusCode::NOT_FOUND, "/digest is offered with the option metrics-digest yes\n".to_owned())
+            }
+            "/digest" if !local => (StatusCode::FORBIDDEN, "/digest is for callers on this machine\n".to_owned()),
             "/digest" => (StatusCode::OK, self.digests().await),
-            _ => (StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz and /digest\n".to_owned()),
+            _ => (StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
         };
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;
@@ -282,7 +295,7 @@ const fn counter(name: &'static str, of: fn(&Snapshot, &Usage) -> f64) -> Figure
 }
 
 /// How long ago a replica's primary was heard, if it answers.
-fn primary_heard(s: &Snapshot) -> Option<std::time::Duration> {
+fn primary_heard(s: &Snapshot) -> Option<Duration> {
     s.primary_link.silent.filter(|_| s.primary_link.alive)
 }
 

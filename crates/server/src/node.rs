@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::{Consensus, ConsensusOptions, StartError, Timers};
 use fastness_control::bootstrap::form_shard;
 use fastness_control::{ClusterMap, Control, ControlOptions, NodeInfo, ShardMap};
@@ -51,6 +52,7 @@ use crate::promise;
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
 use crate::resp_door::accept;
+use crate::settings::{self, SettingsDoor};
 use crate::shared::{NodeShared, Phase};
 use crate::snapshots::{self, SnapshotFiles};
 use crate::space;
@@ -148,6 +150,9 @@ struct Inner {
     consensus: Consensus,
     control: Control,
     group_0: fastness_consensus::GroupControl,
+    handle_0: GroupHandle,
+    /// The options as the config file has them.
+    file: Arc<Config>,
     replicas: Arc<Replicas>,
     threads: Mutex<Vec<(ShardId, JoinHandle<()>)>>,
     client_tls: Option<Arc<ServerConfig>>,
@@ -204,7 +209,7 @@ impl Node {
         let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = consensus_thread(shared.clone())?;
         let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
-        let (consensus, control, group_0) = match started {
+        let (consensus, control, group_0, handle) = match started {
             Ok(started) => started,
             Err(error) => {
                 end_thread(consensus_thread).await;
@@ -213,6 +218,9 @@ impl Node {
             }
         };
         shared.set_observed(consensus.observed());
+        let door = SettingsDoor::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
+        shared.set_settings_door(door);
+        let file = shared.config.load_full();
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             shared,
@@ -220,6 +228,8 @@ impl Node {
             consensus,
             control,
             group_0,
+            handle_0: handle,
+            file,
             replicas: Arc::default(),
             threads: Mutex::default(),
             client_tls,
@@ -241,6 +251,12 @@ impl Node {
             inner.control.clone(),
             inner.group_0.clone(),
             material.for_asking(),
+        ));
+        tokio::spawn(settings::bring_in_first(
+            inner.shared.clone(),
+            inner.control.clone(),
+            inner.handle_0.clone(),
+            inner.file.clone(),
         ));
         tokio::spawn(inner.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(inner.shared.clone(), material.for_asking()));
@@ -367,6 +383,7 @@ impl Inner {
                 node: self.shared.clone(),
                 control: self.control.clone(),
                 group: self.group_0.clone(),
+                handle: self.handle_0.clone(),
                 replicas: self.replicas.clone(),
                 own: self.own.clone(),
                 asking: material.for_asking(),
@@ -416,7 +433,7 @@ impl Inner {
         loop {
             let map = maps.borrow_and_update().clone();
             if let Some(map) = map {
-                self.shared.map.store(Some(map.clone()));
+                self.follow_settings(&map);
                 let peers = map.nodes.iter().chain(map.leaving());
                 self.consensus.set_peers(&peers.map(fastness_control::create::member).collect::<Vec<_>>());
                 let replicas = map.shards_on(map.place_of(self.shared.node)).count();
@@ -441,6 +458,20 @@ impl Inner {
                 return;
             }
         }
+    }
+
+    /// Makes a new map this node's, with the settings in it.
+    fn follow_settings(&self, map: &Arc<ClusterMap>) {
+        let known = self.shared.settings().version;
+        if map.settings.version > known {
+            settings::compare_with_file(&map.settings, &self.file);
+            if let Some(lag) = map.settings.max_lag {
+                // What CONFIG GET and INFO show, and with what a replica starts.
+                self.shared.config.rcu(|config| Config { durability_max_lag: lag.bound, ..(**config).clone() });
+            }
+        }
+        self.shared.map.store(Some(map.clone()));
+        self.shared.confirm_settings();
     }
 
     async fn start_replica(
@@ -717,7 +748,7 @@ async fn end_thread((end, thread): ConsensusThread) {
     }
 }
 
-type Started = (Consensus, Control, fastness_consensus::GroupControl);
+type Started = (Consensus, Control, fastness_consensus::GroupControl, GroupHandle);
 
 /// Starts consensus, group 0 and the peer door on consensus' own thread.
 async fn start_consensus(
@@ -771,8 +802,9 @@ async fn start_consensus(
             });
         }
         let (handle, group) = consensus.start_group(GroupId::CONTROL, None).await?;
-        let control = Control::start(ControlOptions { node, handle, group: Arc::new(group.clone()), clock });
-        Ok::<Started, NodeError>((consensus, control, group))
+        let (own, view) = (handle.clone(), Arc::new(group.clone()));
+        let control = Control::start(ControlOptions { node, handle, group: view, clock });
+        Ok::<Started, NodeError>((consensus, control, group, own))
     });
     if promised_before > timers.lease {
         tokio::spawn(promise::shorten(dir, promised_before, timers.lease));

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::{GroupControl, GroupStatus, Progress};
-use fastness_engine::{Digest, EngineOptions};
+use fastness_control::LagBound;
+use fastness_engine::EngineOptions;
 use fastness_shard::{
-    Batching, DigestError, FollowCopies, ModeWish, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies,
+    Batching, DigestResult, FollowCopies, LagWish, ModeWish, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies,
 };
 use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
 use tokio::sync::{mpsc, oneshot};
@@ -41,7 +42,7 @@ pub enum ToReplica {
     /// Everything that metrics tell.
     Snapshot(oneshot::Sender<Snapshot>),
     /// The digest of the committed data and the log position it belongs to.
-    Digest(oneshot::Sender<Result<(LogIndex, Digest), DigestError>>),
+    Digest(oneshot::Sender<DigestResult>),
     /// Make a snapshot as soon as can be; `false`: there is no place for one.
     MakeSnapshot(oneshot::Sender<bool>),
     /// Close all connections once their replies have left, and end.
@@ -188,9 +189,9 @@ fn answer(door: &Rc<ReplicaDoor>, message: ToReplica) {
             }
             Err(error) => tracing::warn!(%error, "a client's socket could not be taken over"),
         },
+        ToReplica::Digest(to) => door.shard.ask_digest(to),
         // Whoever asked may have gone away.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(door))),
-        ToReplica::Digest(to) => drop(to.send(door.shard.digest())),
         ToReplica::MakeSnapshot(to) => drop(to.send(door.shard.snapshot())),
         ToReplica::Stop => {}
     }
@@ -203,7 +204,9 @@ fn housekeeping(door: &ReplicaDoor) {
     door.close_stuck();
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
     door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
-    door.shard.set_max_lag(config.durability_max_lag);
+    if door.node.settings().max_lag.is_none() {
+        door.shard.set_max_lag(config.durability_max_lag);
+    }
     door.shard.set_lease_wait_max(config.lease_wait_max);
     door.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
     if let Some(disk) = door.node.disk.get() {
@@ -218,6 +221,16 @@ fn housekeeping(door: &ReplicaDoor) {
 fn follow_mode(door: &ReplicaDoor) {
     if let Some(wish) = wish(&door.node) {
         door.shard.set_wish(wish);
+    }
+    let settings = door.node.settings();
+    // The replica goes by the settings once its log does: the bound of the lag is a unit in it, as the mode is.
+    let mut follows = true;
+    if let Some(LagBound { bound, version }) = settings.max_lag {
+        door.shard.set_max_lag_wish(LagWish { bound, version });
+        follows = door.shard.max_lag().1 >= version;
+    }
+    if follows {
+        door.node.tell_settings(door.shard_id, settings.version);
     }
     let (in_force, version) = door.shard.mode();
     door.node.tell_mode(door.shard_id, ModeReport { in_force, version });

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastness_consensus::GroupControl;
-use fastness_engine::Digest;
-use fastness_shard::DigestError;
-use fastness_types::{LogIndex, ShardId};
+use fastness_shard::DigestResult;
+use fastness_types::ShardId;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +14,9 @@ use crate::resp_door::command::Snapshot;
 
 /// How long a replica's thread may take to answer; it may be in the middle of a long command.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How long a digest may take: every key is read, a slice at a time.
+const DIGEST_MAX: Duration = Duration::from_secs(100);
 
 /// One replica.
 #[derive(Clone)]
@@ -52,12 +54,20 @@ impl Replicas {
 
 impl Running {
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> ToReplica) -> Option<T> {
+        self.ask_for(ANSWER_MAX, question).await
+    }
+
+    async fn ask_for<T>(
+        &self,
+        time_max: Duration,
+        question: impl FnOnce(oneshot::Sender<T>) -> ToReplica,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
             self.mailbox.send(question(answer)).await.ok()?;
             answered.await.ok()
         };
-        tokio::time::timeout(ANSWER_MAX, asked).await.ok().flatten()
+        tokio::time::timeout(time_max, asked).await.ok().flatten()
     }
 
     /// Everything that metrics tell; `None` if the thread does not answer in time.
@@ -70,8 +80,9 @@ impl Running {
         self.ask(ToReplica::MakeSnapshot).await
     }
 
-    /// The digest of the committed data; `None` if the thread does not answer in time.
-    pub async fn digest(&self) -> Option<Result<(LogIndex, Digest), DigestError>> {
-        self.ask(ToReplica::Digest).await
+    /// The digest of the committed data, which is computed in slices beside the commands; `None` if it is not ready in time. Dropped
+    /// before, nobody computes it.
+    pub async fn digest(&self) -> Option<DigestResult> {
+        self.ask_for(DIGEST_MAX, ToReplica::Digest).await
     }
 }

@@ -8,8 +8,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
-use fastness_control::ClusterMap;
-use fastness_types::{Az, ClusterId, Durability, GroupId, NodeId, ShardId};
+use fastness_control::{ClusterMap, ClusterSettings, Password};
+use fastness_types::limits::SETTINGS_SILENCE_MAX;
+use fastness_types::{Az, BootNs, ClusterId, Durability, GroupId, NodeId, ShardId};
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
@@ -17,6 +18,7 @@ use crate::config::Config;
 use crate::descriptors;
 use crate::disk_keeper::NodeDisk;
 use crate::lab::Lab;
+use crate::settings::{self, SettingsDoor};
 use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
 
@@ -70,6 +72,9 @@ pub struct NodeShared {
     observed: OnceLock<Arc<Observed>>,
     /// The disk and its budget, once it was measured.
     pub disk: OnceLock<Arc<NodeDisk>>,
+    settings_door: OnceLock<SettingsDoor>,
+    /// By which version of the cluster's settings the replicas of this node go.
+    told_settings: RwLock<BTreeMap<ShardId, u64>>,
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
@@ -136,6 +141,8 @@ impl NodeShared {
             modes: RwLock::default(),
             observed: OnceLock::new(),
             disk: OnceLock::new(),
+            settings_door: OnceLock::new(),
+            told_settings: RwLock::default(),
             lab,
             phase: watch::Sender::new(Phase::Running),
         })
@@ -256,6 +263,74 @@ impl NodeShared {
             ping_sent: peer.ping_sent.0,
             pong_received: peer.pong_received.0,
         }
+    }
+
+    /// Says how settings of the cluster are changed.
+    pub fn set_settings_door(&self, door: SettingsDoor) {
+        // Consensus starts once.
+        let _ = self.settings_door.set(door);
+    }
+
+    /// How settings of the cluster are changed; `None`: this node stands alone, and its own options are all there is.
+    #[must_use]
+    pub fn settings_door(&self) -> Option<&SettingsDoor> {
+        self.settings_door.get()
+    }
+
+    /// The cluster's settings, as this node's map has them.
+    #[must_use]
+    pub fn settings(&self) -> ClusterSettings {
+        self.map.load().as_ref().map_or_else(ClusterSettings::default, |map| map.settings.clone())
+    }
+
+    /// What AUTH asks for.
+    #[must_use]
+    pub fn password(&self) -> Password {
+        self.settings().password.unwrap_or_else(|| settings::password(&self.config.load().requirepass))
+    }
+
+    /// Whether this node was sure not long ago to have the newest settings: it may decide by a password. One that has just started,
+    /// or was cut off, waits for a word of group 0's leader.
+    #[must_use]
+    pub fn is_sure_of_settings(&self, now: BootNs) -> bool {
+        self.heard_control().is_none_or(|heard| heard.is_some_and(|at| now.since(at) <= SETTINGS_SILENCE_MAX))
+    }
+
+    /// Whether this node has heard group 0's leader since it was started.
+    #[must_use]
+    pub fn has_heard_control(&self) -> bool {
+        self.heard_control().is_none_or(|heard| heard.is_some())
+    }
+
+    /// The outer `None`: there is no control plane to be heard.
+    fn heard_control(&self) -> Option<Option<BootNs>> {
+        let observed = self.observed.get().filter(|_| self.map.load().is_some())?;
+        Some(observed.control_heard())
+    }
+
+    /// Notes that a replica on this node goes by this version of the cluster's settings.
+    pub fn tell_settings(&self, shard: ShardId, version: u64) {
+        if self.told_settings.read().get(&shard) != Some(&version) {
+            self.told_settings.write().insert(shard, version);
+        }
+        self.confirm_settings();
+    }
+
+    /// Confirms to peers by which version of the settings this node goes, once all of its replicas do.
+    pub fn confirm_settings(&self) {
+        let version = self.settings().version;
+        let told = self.told_settings.read();
+        let followed = self.groups.read().keys().all(|shard| told.get(shard).is_some_and(|told| *told >= version));
+        if followed && let Some(observed) = self.observed.get() {
+            observed.set_own_settings(version);
+        }
+    }
+
+    /// The version of the settings by which a node has said that it goes.
+    #[must_use]
+    pub fn confirmed_settings(&self, node: NodeId) -> Option<u64> {
+        let observed = self.observed.get()?;
+        if node == self.node { Some(observed.own_settings()) } else { observed.settings(node) }
     }
 
     /// Notes the mode of a replica on this node.

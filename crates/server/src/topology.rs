@@ -372,6 +372,7 @@ pub(crate) mod tests {
             control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             replacement: None,
             replaced: Vec::new(),
+            settings: fastness_control::ClusterSettings::default(),
         }
     }
 

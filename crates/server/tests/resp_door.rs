@@ -4,8 +4,13 @@
 
 mod harness;
 
+use std::sync::Arc;
+
+use fastness_consensus::observed::Observed;
+use fastness_control::SettingsChange;
 use fastness_resp::{Value, request};
-use fastness_types::Durability;
+use fastness_server::settings;
+use fastness_types::{BootNs, Clock as _, Durability, SystemClock};
 use harness::{Door, Options, bulk, eventually, simple};
 
 fn asynchronous() -> Options {
@@ -245,6 +250,54 @@ fn a_password_is_asked_for() {
     let mut greedy = door.connect_raw();
     greedy.send_raw(b"*11\r\n");
     assert_eq!(greedy.receive(), Value::Error("ERR Protocol error: unauthenticated multibulk length".into()));
+}
+
+/// Schedule 50: the password may have been changed on all nodes but this one.
+#[test]
+fn a_node_that_has_not_heard_group_0_lets_nobody_in_by_a_password() {
+    const UNSURE: &str = "-LOADING This node has not heard the cluster's control plane";
+    for config in ["requirepass secret", ""] {
+        let door = Door::open(Options { config: config.into(), ..asynchronous() });
+        let observed = Arc::new(Observed::new(Arc::new(SystemClock)));
+        door.node.set_observed(observed.clone());
+        let mut client = door.connect_raw();
+        // It has just started.
+        let refused = if config.is_empty() { UNSURE } else { "-NOAUTH " };
+        assert!(client.ask_text(&["GET", "k"]).starts_with(refused));
+        assert!(client.ask_text(&["AUTH", "default", "secret"]).starts_with(UNSURE));
+        assert!(client.ask_text(&["HELLO", "3", "AUTH", "default", "secret"]).starts_with(UNSURE));
+        // It was sure once, long ago: a cluster without a password can be used still.
+        observed.set_control_heard(BootNs(1));
+        assert!(client.ask_text(&["AUTH", "default", "secret"]).starts_with(UNSURE));
+        if config.is_empty() {
+            eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
+            continue;
+        }
+        assert!(client.ask_text(&["GET", "k"]).starts_with("-NOAUTH "));
+        // From the moment on that it is sure, the password counts, and for some seconds only.
+        observed.set_control_heard(SystemClock.boot());
+        assert!(client.ask_text(&["AUTH", "wrong"]).starts_with("-WRONGPASS "));
+        assert_eq!(client.ask(&["AUTH", "secret"]), simple("OK"));
+    }
+}
+
+/// The cluster's password beats the config file's, and is known by its hash alone.
+#[test]
+fn the_clusters_password_counts_wherever_the_map_has_one() {
+    let door = Door::open(Options { config: "requirepass file".into(), ..asynchronous() });
+    let map = door.node.map.load_full().unwrap();
+    let change = SettingsChange { password: Some(settings::password("cluster")), max_lag: None };
+    door.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
+    let mut client = door.connect_raw();
+    assert!(client.ask_text(&["AUTH", "file"]).starts_with("-WRONGPASS "));
+    assert_eq!(client.ask(&["AUTH", "cluster"]), simple("OK"));
+    assert_eq!(client.ask(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("*****")]));
+    let map = door.node.map.load_full().unwrap();
+    let change = SettingsChange { password: Some(settings::password("")), max_lag: None };
+    door.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
+    let mut other = door.connect_raw();
+    eventually("the replica serves", || other.ask(&["GET", "k"]) == Value::Null);
+    assert_eq!(other.ask(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("")]));
 }
 
 #[test]

@@ -617,6 +617,10 @@ impl Turn<'_> {
             DoorOutcome::Reply => Outcome::REPLY,
             DoorOutcome::ShowsKeys => self.show_everything(),
             DoorOutcome::Close => Outcome::Close,
+            DoorOutcome::Again(at) => {
+                self.session.waits_for = WaitsFor::Lag(at);
+                Outcome::Busy
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::{CommandSpec, DoorCommand};
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{NodeId, Slot};
+use fastness_types::{BootNs, NodeId, Slot};
 
 use crate::ask::{Ask, Reads};
 use crate::client_pause::PauseKind;
@@ -81,6 +81,9 @@ pub enum DoorOutcome {
     ShowsKeys,
     /// Close the connection after the reply.
     Close,
+    /// Nothing was answered: what was asked for is under way. Run the same command again at this time. Only where
+    /// [`ShardView::may_block`] says so.
+    Again(BootNs),
 }
 
 /// The shard as a door's command sees it.
@@ -109,6 +112,12 @@ impl ShardView<'_> {
     pub fn info(&self) -> ShardInfo {
         let clock = self.handle.check_wall(self.now.wall, self.now.boot);
         self.state.info(self.now, clock, self.handle.stalls())
+    }
+
+    /// When the command's bytes were read, or later.
+    #[must_use]
+    pub fn boot_now(&self) -> BootNs {
+        self.now.boot
     }
 
     /// Whether the command may wait (`false` inside of EXEC).

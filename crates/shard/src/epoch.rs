@@ -163,6 +163,7 @@ impl State {
             self.lag_bound.unstage();
             self.gate.set_bound(self.lag_bound.in_force());
             self.snapshots.begin_anew();
+            self.digests.image_is_gone();
             self.undo_took = self.clock.boot().since(began);
         } else {
             self.restart_from_log();

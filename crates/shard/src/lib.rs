@@ -19,6 +19,7 @@ mod ask;
 pub mod batch;
 mod client_pause;
 mod confirm;
+mod digest;
 mod dirty;
 mod dispatch;
 mod door;
@@ -49,6 +50,7 @@ mod wait;
 
 pub use ask::{Ask, Reads};
 pub use client_pause::PauseKind;
+pub use digest::DigestResult;
 pub use door::{Call, Door, DoorOutcome, ShardView};
 pub use info::{ShardInfo, Standing};
 pub use lag::{GateInfo, GateState};

@@ -96,6 +96,7 @@ impl State {
         self.lag_bound.restart();
         self.gate.set_bound(self.lag_bound.in_force());
         self.snapshots.restart();
+        self.digests.image_is_gone();
         self.phase = Phase::Restoring;
         self.loading = Loading::new(self.clock.boot(), self.clock.wall());
         self.counters.restores += 1;

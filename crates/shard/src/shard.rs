@@ -10,9 +10,10 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_engine::Digest;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::ask::{Ask, Reads};
+use crate::digest::DigestResult;
 use crate::door::{Call, Door};
 use crate::info::ShardInfo;
 use crate::lag_bound::LagWish;
@@ -324,7 +325,14 @@ impl Shard {
         self.inner.state.borrow().memory()
     }
 
-    /// The digest of the committed data and the log position that it belongs to. Reads every key.
+    /// The digest of the committed data and the log position that it belongs to, computed in slices beside the commands. While
+    /// effects are open, or nothing is served, the answer is an error. Whoever drops the receiver asks no more.
+    pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
+        self.inner.state.borrow_mut().digests.ask(answer);
+        self.inner.work.notify_one();
+    }
+
+    /// The same at once: reads every key in one step, while nobody is served. For tests.
     ///
     /// # Errors
     /// While effects are open, or nothing is served.

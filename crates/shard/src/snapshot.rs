@@ -32,9 +32,9 @@ use crate::shard::Inner;
 use crate::state::{Phase, State};
 
 /// Bytes of an image that are written in one turn: some ten microseconds.
-const SLICE_BYTES: usize = 32 * 1024;
+pub(crate) const SLICE_BYTES: usize = 32 * 1024;
 /// Between two slices: an image is written at 64 MB/s at most, beside the commands.
-const SLICE_PAUSE: Duration = Duration::from_micros(500);
+pub(crate) const SLICE_PAUSE: Duration = Duration::from_micros(500);
 /// How often a snapshot that was given its end is looked at until it is on stable storage.
 const FINISH_LOOK: Duration = Duration::from_millis(10);
 /// After a snapshot has failed the next is not begun before this.
@@ -196,6 +196,11 @@ impl Snapshots {
         self.store.is_some()
     }
 
+    /// Whether one is being written.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
     /// One is cut as soon as can be.
     pub(crate) fn want(&mut self) {
         self.wanted = true;
@@ -275,7 +280,7 @@ impl State {
         if self.phase != Phase::Serving {
             return None;
         }
-        if self.snapshots.is_due(now) {
+        if self.snapshots.is_due(now) && !self.digests.is_walking() {
             let bytes = self.engine.memory_of_data();
             if self.snapshots.store.as_ref().is_some_and(|store| store.admits(bytes)) {
                 self.cut_snapshot(inner, now);

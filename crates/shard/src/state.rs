@@ -19,6 +19,7 @@ use rand::{RngCore, SeedableRng};
 use crate::batch::UnitKind;
 use crate::client_pause::ClientPause;
 use crate::confirm::Confirming;
+use crate::digest::Digests;
 use crate::dirty::DirtyKeys;
 use crate::fragment::Fragments;
 use crate::info::{ShardInfo, Standing};
@@ -177,6 +178,7 @@ pub(crate) struct State {
     pub(crate) mode: Mode,
     pub(crate) lag_bound: LagBound,
     pub(crate) snapshots: Snapshots,
+    pub(crate) digests: Digests,
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
     pub(crate) batching: Batching,
@@ -244,6 +246,7 @@ impl State {
             mode: Mode::new(options.wish),
             lag_bound: LagBound::new(options.max_lag),
             snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
+            digests: Digests::default(),
             lag: Lag::default(),
             gate: LagGate::new(options.max_lag),
             batching: options.batching,

@@ -237,6 +237,7 @@ impl State {
         let snapshot = if behind { None } else { self.follow_snapshot(inner, now.boot) };
         let opening = self.open_reads(inner, now.boot);
         let served = self.tell_served(inner, now.boot);
+        let digest = if behind { None } else { self.follow_digest() };
         self.report(inner);
         self.wake(inner, now.boot);
         // A reading serves for a moment, so the turn that news of the clock leads to may still go by the one before.
@@ -245,7 +246,10 @@ impl State {
         let confirm = self.confirm_reads(inner, now.boot);
         let copies = self.look_at_waits(inner, now.boot);
         Waits {
-            work: [expiry, time, close, snapshot, clock, copies, opening, served, confirm].into_iter().flatten().min(),
+            work: [expiry, time, close, snapshot, digest, clock, copies, opening, served, confirm]
+                .into_iter()
+                .flatten()
+                .min(),
             gate,
             frees,
             follows_copies: self.waits.follow_copies(),

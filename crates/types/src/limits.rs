@@ -65,6 +65,9 @@ pub const PEER_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
 pub const PEER_CONNECTIONS_MAX: usize = 512;
 /// How long a read waits for a quorum to confirm its primary (`CLIENT READS QUORUM`): then it is answered CLUSTERDOWN.
 pub const READ_CONFIRM_MAX: Duration = Duration::from_millis(500);
+/// A node that has not heard from group 0's leader for so long that it has the newest settings of the cluster lets nobody in by a
+/// password until it has. A change of a password therefore waits for nobody longer than this.
+pub const SETTINGS_SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
 /// How long the loop of a replica that leads may not turn (`loop-stall-max`): at it the lease is closed for the term and an

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::cluster_file::{ClusterFile, HOST};
 use super::folder::{self, Folder};
+use super::probe::{self, Write};
+use super::process;
 use super::settings::Settings;
-use super::{probe, process};
 use crate::admin::{Admin, Credentials};
 
 /// All nodes must answer, and all shards take writes, within this.
@@ -48,7 +49,7 @@ pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -
         settings.save(folder)?;
     }
     for shard in 1..=settings.shards {
-        takes_writes(folder, settings, shard, nodes, until).await?;
+        takes_writes(folder, settings, &admin, shard, nodes, until).await?;
     }
     know_each_other(settings, nodes).await?;
     Ok(warnings)
@@ -62,7 +63,11 @@ async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
     for &node in nodes {
         let Some(shard) = settings.shards_on(node).next() else { continue };
         let port = settings.ports_of(node)?.plaintext + shard as u16 - 1;
-        while probe::online(port).await.is_none_or(|online| online < all) && Instant::now() < until {
+        // Whoever asks for a password tells nothing.
+        while let Some(online) = probe::online(port).await
+            && online < all
+            && Instant::now() < until
+        {
             tokio::time::sleep(POLL).await;
         }
     }
@@ -126,7 +131,27 @@ fn request(settings: &Settings) -> Result<CreateClusterRequest> {
     })
 }
 
-async fn takes_writes(folder: &Folder, settings: &Settings, shard: u32, nodes: &[u64], until: Instant) -> Result<()> {
+/// Whether one of these nodes says that it leads the shard under a lease, with all data. As much as can be known of a cluster with a
+/// password.
+async fn leads(settings: &Settings, admin: &Admin, shard: u32, nodes: &[u64]) -> Result<bool> {
+    for &node in nodes {
+        let Ok(view) = admin.describe(&grpc_address(settings, node)?).await else { continue };
+        let leads = |r: &ReplicaStatus| r.shard == shard && r.role == "leader" && r.lease_held && r.ready;
+        if view.replicas.iter().any(leads) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn takes_writes(
+    folder: &Folder,
+    settings: &Settings,
+    admin: &Admin,
+    shard: u32,
+    nodes: &[u64],
+    until: Instant,
+) -> Result<()> {
     let key = probe::key_of(shard, settings.shards);
     let file = ClusterFile::of(folder, settings, &Default::default())?;
     let doors: Vec<u16> = file
@@ -138,8 +163,11 @@ async fn takes_writes(folder: &Folder, settings: &Settings, shard: u32, nodes: &
         .collect();
     loop {
         for &port in &doors {
-            if probe::writes(port, &key).await {
-                return Ok(());
+            match probe::writes(port, &key).await {
+                Write::Taken => return Ok(()),
+                Write::Refused => {}
+                Write::Password if leads(settings, admin, shard, nodes).await? => return Ok(()),
+                Write::Password => {}
             }
         }
         for &node in nodes {
@@ -187,5 +215,5 @@ pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Res
 
 /// Whether a replica has loaded its data and answers.
 async fn serves(port: u16) -> bool {
-    probe::ask(port, &["PING"]).await.is_some_and(|reply| reply == "+PONG")
+    probe::ask(port, &["PING"]).await.is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
 }

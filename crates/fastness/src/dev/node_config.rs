@@ -43,6 +43,7 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          peer-port {peer}\n\
          grpc-port {grpc}\n\
          metrics-port {metrics}\n\
+         metrics-digest yes\n\
          tls-cert-file {certificate}\n\
          tls-key-file {key}\n\
          tls-ca-cert-file {ca}\n\

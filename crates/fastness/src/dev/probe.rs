@@ -30,9 +30,10 @@ async fn exchange(port: u16, command: &[&str]) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// How many replicas the node at this port knows to be able to serve (CLUSTER SHARDS); `None` if it does not answer in time.
+/// How many replicas the node at this port knows to be able to serve (CLUSTER SHARDS), 0 if it does not answer in time; `None` if it asks
+/// for a password.
 pub async fn online(port: u16) -> Option<usize> {
-    let counted = async {
+    let told = async {
         let mut stream = TcpStream::connect((HOST, port)).await.ok()?;
         stream.write_all(&[encode(&["CLUSTER", "SHARDS"]), encode(&["PING"])].concat()).await.ok()?;
         let mut bytes = Vec::new();
@@ -40,12 +41,13 @@ pub async fn online(port: u16) -> Option<usize> {
         while !bytes.ends_with(b"+PONG\r\n") {
             let error = bytes.starts_with(b"-") && bytes.ends_with(b"\r\n");
             if error || stream.read_buf(&mut bytes).await.ok()? == 0 {
-                return None;
+                break;
             }
         }
-        Some(String::from_utf8_lossy(&bytes).matches("\r\nonline\r\n").count())
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    tokio::time::timeout(PATIENCE, counted).await.ok()?
+    let told = tokio::time::timeout(PATIENCE, told).await.ok().flatten().unwrap_or_default();
+    (!told.starts_with("-NOAUTH")).then(|| told.matches("\r\nonline\r\n").count())
 }
 
 fn encode(command: &[&str]) -> Vec<u8> {
@@ -63,13 +65,27 @@ pub fn key_of(shard: u32, shards: u32) -> String {
     candidates.into_iter().find(|key| owner(key) == Some(shard)).expect("slots are hit in turn by counting up")
 }
 
-/// Whether this replica is the primary of the key's shard and a write to it succeeds.
-pub async fn writes(port: u16, key: &str) -> bool {
+/// What became of a write that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// This replica is the primary of the key's shard and takes writes.
+    Taken,
+    /// It does not, or does not answer.
+    Refused,
+    /// It asks for a password, which is not known here.
+    Password,
+}
+
+/// Tries a write to this replica.
+pub async fn writes(port: u16, key: &str) -> Write {
     // The key's life is short even if what follows does not happen.
-    if ask(port, &["SET", key, "1", "PX", "1000"]).await.as_deref() != Some("+OK") {
-        return false;
+    match ask(port, &["SET", key, "1", "PX", "1000"]).await.as_deref() {
+        Some("+OK") => {}
+        Some(reply) if reply.starts_with("-NOAUTH") => return Write::Password,
+        _ => return Write::Refused,
     }
-    ask(port, &["DEL", key]).await.is_some_and(|reply| reply.starts_with(':'))
+    let removed = ask(port, &["DEL", key]).await.is_some_and(|reply| reply.starts_with(':'));
+    if removed { Write::Taken } else { Write::Refused }
 }
 
 #[cfg(test)]

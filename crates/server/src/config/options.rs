@@ -241,6 +241,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "port for administration over gRPC"),
     option!("metrics-port", "9121", "a port from 0 to 65535, 0: none", Start, Kind::Port(|c| &mut c.metrics_port),
         "HTTP port of /metrics, /healthz and /readyz"),
+    option!("metrics-digest", "no", "yes or no", Running, Kind::YesNo(|c| &mut c.metrics_digest),
+        "offers /digest on the metrics port, to callers on this machine: it reads every key, in slices, to compare replicas"),
     option!("tcp-backlog", "511", "a number from 1 to 65535", Start, Kind::Number { field: |c| &mut c.tcp_backlog, min: 1, max: 65_535 },
         "connections that wait to be accepted, per port"),
     // Identity.
@@ -363,6 +365,7 @@ impl Config {
             peer_port: 0,
             grpc_port: 0,
             metrics_port: 0,
+            metrics_digest: false,
             node_id: 0,
             availability_zone: String::new(),
             dir: PathBuf::new(),

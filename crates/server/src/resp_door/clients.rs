@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use fastness_resp::Protocol;
 use fastness_types::limits::{LOG_WAIT_MAX, UNREAD_MAX};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+
+use crate::settings::SettingsError;
 
 /// Which replies a connection gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +61,8 @@ pub struct Client {
     pub library_version: RefCell<Vec<u8>>,
     /// Whether it has given the password, or none is asked for.
     pub authenticated: Cell<bool>,
+    /// A CONFIG SET of the cluster's settings that is under way.
+    pub setting: RefCell<Option<oneshot::Receiver<Result<(), SettingsError>>>>,
     /// Its protocol version.
     pub protocol: Cell<Protocol>,
     /// See [`ReplyMode`].
@@ -157,6 +161,7 @@ impl Client {
             library_name: RefCell::default(),
             library_version: RefCell::default(),
             authenticated: Cell::new(authenticated),
+            setting: RefCell::default(),
             protocol: Cell::new(Protocol::Resp2),
             reply_mode: Cell::new(ReplyMode::On),
             no_evict: Cell::new(false),

@@ -45,11 +45,15 @@ impl Door for ConnectionDoor<'_> {
     fn permit(&mut self, spec: &'static CommandSpec, _args: Args<'_>, _session: &Session, out: &mut ReplyBuf) -> bool {
         self.spec = Some(spec);
         self.client.command.set(spec.name);
-        let permitted = self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH);
-        if !permitted {
-            out.error("NOAUTH Authentication required.");
+        if self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH) {
+            return true;
         }
-        permitted
+        match hello::without_password(&self.replica.node) {
+            Ok(true) => self.client.authenticated.set(true),
+            Ok(false) => out.error("NOAUTH Authentication required."),
+            Err(text) => out.error(text),
+        }
+        self.client.authenticated.get()
     }
 
     fn run(
@@ -108,7 +112,7 @@ fn run(command: DoorCommand, mut call: Call<'_, '_>) -> DoorOutcome {
         DoorCommand::CommandlogReset => log::commandlog_reset(call),
         DoorCommand::ConfigGet => config::get(call),
         DoorCommand::ConfigResetstat => config::resetstat(call),
-        DoorCommand::ConfigSet => config::set(call),
+        DoorCommand::ConfigSet => return config::set(call),
         DoorCommand::Info => info::info(call),
         DoorCommand::Lastsave => role::lastsave(call),
         DoorCommand::LatencyHistogram => log::latency_histogram(call),

@@ -1,5 +1,6 @@
 //! The boundary of a connection's task: it is entered among the clients and takes a place, and whichever way it ends nothing of it is left.
 
+use fastness_control::Password;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -28,7 +29,7 @@ impl Drop for Entry {
 /// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody knows what
 /// is in memory, and the replica ends.
 pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
-    let authenticated = door.node.config.load().requirepass.is_empty();
+    let authenticated = door.node.password() == Password::None && door.node.has_heard_control();
     let client = door.clients.enter(&arrival, authenticated);
     let entry = Entry { door, client, _slot: slot };
     let (door, client) = (&entry.door, &entry.client);

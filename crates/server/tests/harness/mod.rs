@@ -132,6 +132,7 @@ fn map(address: SocketAddr, durability: Durability) -> ClusterMap {
         control_voters: vec![NodeId(1), NodeId(2)],
         replacement: None,
         replaced: Vec::new(),
+        settings: fastness_control::ClusterSettings::default(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! ACL, as far as there is one: the user `default`, with everything allowed and maybe a password.
 
+use fastness_control::Password;
+
 use super::Call;
 
 fn password_hash(call: &Call<'_, '_>) -> Option<String> {
-    let config = call.replica.node.config.load();
-    if config.requirepass.is_empty() {
-        return None;
+    match call.replica.node.password() {
+        Password::None => None,
+        Password::Sha256(hash) => Some(hash.iter().map(|byte| format!("{byte:02x}")).collect()),
     }
-    let digest = ring::digest::digest(&ring::digest::SHA256, config.requirepass.as_bytes());
-    Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub(super) fn whoami(call: Call<'_, '_>) {

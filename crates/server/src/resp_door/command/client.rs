@@ -1,5 +1,6 @@
 //! CLIENT and RESET.
 
+use fastness_control::Password;
 use std::cell::Cell;
 
 use fastness_resp::Protocol;
@@ -198,7 +199,7 @@ pub(super) fn reply(call: Call<'_, '_>) {
 /// RESET: as the connection began.
 pub(super) fn reset(call: &mut Call<'_, '_>) {
     call.shard.reset(call.session);
-    call.client.reset(call.replica.node.config.load().requirepass.is_empty());
+    call.client.reset(call.replica.node.password() == Password::None);
     call.out.protocol = Protocol::Resp2;
     call.out.simple("RESET");
 }

@@ -1,11 +1,22 @@
 //! CONFIG GET, SET and RESETSTAT, all read from the table of options.
+//!
+//! An option that is a setting of the cluster (`settings.rs`) is changed by way of group 0: the connection waits until all nodes
+//! that can be reached have confirmed the change, other options of the same command are changed after that.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_control::Password;
+use fastness_shard::DoorOutcome;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Call;
 use crate::config::{Change, Config, OPTIONS, find};
 use crate::glob;
-use crate::resp_door::redact::is_secret_option;
+use crate::settings::{self, SettingsError};
+
+/// How often it is checked whether a change of the cluster's settings has come into force.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// `CONFIG GET pattern …`.
 pub(super) fn get(call: Call<'_, '_>) {
@@ -19,34 +30,69 @@ pub(super) fn get(call: Call<'_, '_>) {
     call.out.map(selected.len());
     for option in selected {
         call.out.bulk(option.name);
-        let value = option.get(&config);
         match option.name {
             "maxmemory" => call.out.bulk(maxmemory.to_string()),
             "maxclients" => call.out.bulk(call.replica.node.maxclients().to_string()),
-            // Shown as set or not, never as they are.
-            name if is_secret_option(name.as_bytes()) && !value.is_empty() => call.out.bulk("*****"),
-            _ => call.out.bulk(value),
+            "requirepass" if call.replica.node.password() == Password::None => call.out.bulk(""),
+            // Shown as set or not, never as it is.
+            "requirepass" => call.out.bulk("*****"),
+            _ => call.out.bulk(option.get(&config)),
         }
     }
 }
 
 /// `CONFIG SET option value …`: all of them or none.
-pub(super) fn set(call: Call<'_, '_>) {
+pub(super) fn set(mut call: Call<'_, '_>) -> DoorOutcome {
+    match checked(&call) {
+        Err(text) => call.out.error(text),
+        Ok((changed, of_cluster)) => {
+            if let Some(door) = call.replica.node.settings_door().filter(|_| !of_cluster.is_empty()) {
+                if !call.shard.may_block() {
+                    call.out.error(format!(
+                        "ERR CONFIG SET failed (possibly related to argument '{}') - a setting of the cluster cannot be \
+                         changed inside of MULTI",
+                        of_cluster[0]
+                    ));
+                    return DoorOutcome::Reply;
+                }
+                let mut waits = call.client.setting.borrow_mut();
+                let waited = waits.get_or_insert_with(|| door.change(settings::change_of(&of_cluster, &changed)));
+                let outcome = match waited.try_recv() {
+                    Ok(outcome) => outcome,
+                    Err(TryRecvError::Empty) => return DoorOutcome::Again(call.shard.boot_now().plus(LOOK)),
+                    Err(TryRecvError::Closed) => Err(SettingsError::Unknown("the node is stopping".to_owned())),
+                };
+                *waits = None;
+                if let Err(error) = outcome {
+                    let name = of_cluster[0];
+                    call.out.error(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {error}"));
+                    return DoorOutcome::Reply;
+                }
+            }
+            store(&mut call, changed, &of_cluster);
+            call.out.ok();
+        }
+    }
+    DoorOutcome::Reply
+}
+
+/// The configuration as it shall be, and which of the changed options are settings of the cluster.
+fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), String> {
     let pairs = call.args.skip(2);
     if !pairs.len().is_multiple_of(2) {
-        return call.out.error(super::SYNTAX);
+        return Err(super::SYNTAX.to_owned());
     }
     let text = |i: usize| String::from_utf8_lossy(pairs.get(i)).into_owned();
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: Vec<&'static str> = Vec::new();
     let mut changed: Config = (**call.replica.node.config.load()).clone();
     for at in (0..pairs.len()).step_by(2) {
         let (name, value) = (text(at), text(at + 1));
         let Some(option) = find(&name) else {
-            return call.out.error(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
+            return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
         };
         let failed = |why: &str| format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
         if seen.contains(&option.name) {
-            return call.out.error(failed("duplicate parameter"));
+            return Err(failed("duplicate parameter"));
         }
         seen.push(option.name);
         let refused = match option.set(&mut changed, &[value.as_str()]) {
@@ -62,13 +108,25 @@ pub(super) fn set(call: Call<'_, '_>) {
             Ok(()) => None,
         };
         if let Some(why) = refused {
-            return call.out.error(failed(&why));
+            return Err(failed(&why));
         }
     }
-    // The node's other replicas follow within a second (`replica::housekeeping`).
+    seen.retain(|name| settings::NAMES.contains(name));
+    Ok((changed, seen))
+}
+
+/// What is changed here. The node's other replicas follow within a second (`replica::housekeeping`).
+fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
+    if call.replica.node.settings_door().is_some() {
+        // Another client may have changed it since; the map says what holds. A password is in no node's options but the file's.
+        let now = call.replica.node.config.load();
+        changed.requirepass.clone_from(&now.requirepass);
+        if of_cluster.contains(&"durability-max-lag") {
+            changed.durability_max_lag = now.durability_max_lag;
+        }
+    }
     call.replica.node.config.store(Arc::new(changed));
-    call.out.ok();
 }
 
 /// `CONFIG RESETSTAT`.

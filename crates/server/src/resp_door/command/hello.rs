@@ -1,12 +1,18 @@
 //! HELLO and AUTH.
 
+use fastness_control::Password;
 use fastness_resp::Protocol;
 
 use super::{Call, integer, is};
 use crate::resp_door::stats::add;
-use crate::shared::VALKEY_VERSION;
+use crate::settings;
+use crate::shared::{NodeShared, VALKEY_VERSION};
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+/// The node has just started, or is cut off. A prefix that clients wait and try again for.
+const UNSURE: &str = "LOADING This node has not heard the cluster's control plane for too long to know the password: try again, or another \
+                      node";
 
 /// `AUTH [username] password`.
 pub(super) fn auth(call: Call<'_, '_>) {
@@ -15,36 +21,42 @@ pub(super) fn auth(call: Call<'_, '_>) {
         3 => (call.args.get(1), call.args.get(2)),
         _ => return call.out.error(super::SYNTAX),
     };
-    if call.args.len() == 2 && call.replica.node.config.load().requirepass.is_empty() {
+    if call.args.len() == 2 && call.replica.node.password() == Password::None {
         return call.out.error(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
         );
     }
     match authenticate(&call, user, password) {
-        true => call.out.ok(),
-        false => call.out.error(WRONG_PASSWORD),
+        Ok(()) => call.out.ok(),
+        Err(text) => call.out.error(text),
     }
 }
 
-/// Whether the pair is right; notes it on the connection.
-fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> bool {
-    let config = call.replica.node.config.load();
-    let expected = config.requirepass.as_bytes();
+/// Checks the pair; notes it on the connection if it is right. The error's text if it is not, or if nobody can say.
+fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), &'static str> {
+    let node = &call.replica.node;
+    // The password may have been changed on all other nodes.
+    if !node.is_sure_of_settings(call.shard.boot_now()) {
+        return Err(UNSURE);
+    }
     // Without a password the default user takes any, as Valkey's `nopass`.
-    let right = user == b"default" && (expected.is_empty() || same(password, expected));
-    if right {
+    if user == b"default" && settings::accepts(&node.password(), password) {
         call.client.authenticated.set(true);
-    } else {
-        add(&call.replica.stats.auth_failures, 1);
+        return Ok(());
     }
-    right
+    add(&call.replica.stats.auth_failures, 1);
+    Err(WRONG_PASSWORD)
 }
 
-/// Compares in a time that does not tell how much was right.
-fn same(given: &[u8], expected: &[u8]) -> bool {
-    let difference = given.iter().zip(expected).fold(0, |seen, (a, b)| seen | (a ^ b));
-    given.len() == expected.len() && difference == 0
+/// Whether a client is let in without a password. A node that has just started does not know yet. One that is cut off later goes by
+/// what it knows: a cluster without a password must not need its control plane to be read from.
+pub(super) fn without_password(node: &NodeShared) -> Result<bool, &'static str> {
+    match node.password() {
+        Password::Sha256(_) => Ok(false),
+        Password::None if node.has_heard_control() => Ok(true),
+        Password::None => Err(UNSURE),
+    }
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an option that
@@ -80,9 +92,12 @@ pub(super) fn hello(call: &mut Call<'_, '_>) {
         }
     }
     if let Some((user, password)) = pair
-        && !authenticate(call, user, password)
+        && let Err(text) = authenticate(call, user, password)
     {
-        return call.out.error(WRONG_PASSWORD);
+        return call.out.error(text);
+    }
+    if !call.client.authenticated.get() && without_password(&call.replica.node) == Ok(true) {
+        call.client.authenticated.set(true);
     }
     if !call.client.authenticated.get() {
         return call.out.error(
@@ -122,18 +137,5 @@ fn write(call: &mut Call<'_, '_>) {
     if !zone.0.is_empty() {
         out.bulk("availability_zone");
         out.bulk(zone.0.as_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same;
-
-    #[test]
-    fn passwords_compare_whole() {
-        assert!(same(b"abc", b"abc"));
-        for wrong in [&b""[..], b"ab", b"abcd", b"abd"] {
-            assert!(!same(wrong, b"abc"));
-        }
     }
 }
