@@ -265,22 +265,30 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
     folder.run(&old, &["dev", "--detach", "--shards", "1", "--port", &port])?;
     let (_, mut client) = folder.primary().await?;
     run_all(&mut client, commands(0)).await?;
+    let set = [&b"CONFIG"[..], b"SET", b"durability-max-lag", b"1500ms"];
     for (done, node) in (1..=3).enumerate() {
         folder.upgrade(node)?;
         let (_, mut client) = folder.primary().await?;
         let until = Instant::now() + PATIENCE;
-        loop {
+        let mut upgraded = loop {
             if let Ok(mut client) = folder.connect(node).await
                 && matches!(client.call(&[b"PING"]).await, Ok(Value::Simple(_)))
             {
-                break;
+                break client;
             }
             ensure!(Instant::now() < until, "the upgraded node {node} does not serve: {}", folder.log(node)?);
             tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        };
         // Old and new nodes commit together, whoever leads.
         if done < 2 {
             check(&mut client, 1).await?;
+            let refused = upgraded.call(&set).await?;
+            ensure!(
+                format!("{refused:?}").contains("older version")
+                    || matches!(&refused, Value::Error(text) if
+                String::from_utf8_lossy(text.as_ref()).contains("older version")),
+                "{refused:?}"
+            );
             let others: Vec<_> = (node + 1..=3).collect();
             for other in others {
                 ensure!(!folder.log(other)?.contains("run a newer one"), "{}", folder.log(other)?);
@@ -290,6 +298,21 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
     let (_, mut client) = folder.primary().await?;
     run_all(&mut client, commands(1)).await?;
     check(&mut client, 2).await?;
+    // Now everybody understands what is new, and all go by it.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let reply = client.call(&set).await?;
+        if reply == Value::Simple("OK".into()) {
+            break;
+        }
+        ensure!(Instant::now() < until, "{reply:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for node in 1..=3 {
+        let mut client = folder.connect(node).await?;
+        let told = client.call(&[b"CONFIG", b"GET", b"durability-max-lag"]).await?;
+        ensure!(told == Value::Array(vec![bulk("durability-max-lag"), bulk("1500ms")]), "node {node}: {told:?}");
+    }
     Ok(())
 }
 
