@@ -252,12 +252,7 @@ impl Node {
             inner.group_0.clone(),
             material.for_asking(),
         ));
-        tokio::spawn(settings::bring_in_first(
-            inner.shared.clone(),
-            inner.control.clone(),
-            inner.handle_0.clone(),
-            inner.file.clone(),
-        ));
+        tokio::spawn(settings::bring_in_first(inner.shared.clone(), inner.file.clone()));
         tokio::spawn(inner.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(inner.shared.clone(), material.for_asking()));
         tokio::spawn(inner.clone().watch_consensus());
@@ -433,7 +428,7 @@ impl Inner {
         loop {
             let map = maps.borrow_and_update().clone();
             if let Some(map) = map {
-                self.follow_settings(&map);
+                settings::follow(&self.shared, &map, &self.file);
                 let peers = map.nodes.iter().chain(map.leaving());
                 self.consensus.set_peers(&peers.map(fastness_control::create::member).collect::<Vec<_>>());
                 let replicas = map.shards_on(map.place_of(self.shared.node)).count();
@@ -458,20 +453,6 @@ impl Inner {
                 return;
             }
         }
-    }
-
-    /// Makes a new map this node's, with the settings in it.
-    fn follow_settings(&self, map: &Arc<ClusterMap>) {
-        let known = self.shared.settings().version;
-        if map.settings.version > known {
-            settings::compare_with_file(&map.settings, &self.file);
-            if let Some(lag) = map.settings.max_lag {
-                // What CONFIG GET and INFO show, and with what a replica starts.
-                self.shared.config.rcu(|config| Config { durability_max_lag: lag.bound, ..(**config).clone() });
-            }
-        }
-        self.shared.map.store(Some(map.clone()));
-        self.shared.confirm_settings();
     }
 
     async fn start_replica(

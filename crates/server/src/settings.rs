@@ -265,7 +265,8 @@ pub fn change_from(request: &SetSettingsRequest) -> Result<SettingsChange, Statu
 }
 
 /// Brings the first settings into the map: those of the config file of whoever leads group 0 when every node understands them.
-pub async fn bring_in_first(node: Arc<NodeShared>, control: Control, group: GroupHandle, file: Arc<Config>) {
+pub async fn bring_in_first(node: Arc<NodeShared>, file: Arc<Config>) {
+    let Some(SettingsDoor { control, group, .. }) = node.settings_door().cloned() else { return };
     while node.phase() == Phase::Running {
         if control.map().is_some_and(|map| map.settings.are_complete()) {
             return;
@@ -280,8 +281,21 @@ pub async fn bring_in_first(node: Arc<NodeShared>, control: Control, group: Grou
     }
 }
 
+/// Makes a new map this node's, with the settings in it.
+pub fn follow(node: &NodeShared, map: &Arc<ClusterMap>, file: &Config) {
+    if map.settings.version > node.settings().version {
+        compare_with_file(&map.settings, file);
+        if let Some(lag) = map.settings.max_lag {
+            // What CONFIG GET and INFO show, and with what a replica starts.
+            node.config.rcu(|config| Config { durability_max_lag: lag.bound, ..(**config).clone() });
+        }
+    }
+    node.map.store(Some(map.clone()));
+    node.confirm_settings();
+}
+
 /// Tells the log once where the config file has no effect.
-pub fn compare_with_file(settings: &ClusterSettings, file: &Config) {
+fn compare_with_file(settings: &ClusterSettings, file: &Config) {
     let mut different = Vec::new();
     if settings.password.as_ref().is_some_and(|rule| *rule != password(&file.requirepass)) {
         different.push("requirepass");

@@ -66,6 +66,8 @@ impl State {
             if self.digests.walk.take().is_some() {
                 self.engine.drop_image();
                 self.digests.chunk = Vec::new();
+                // A snapshot may have waited for its turn.
+                return Some(SLICE_PAUSE);
             }
             return None;
         }
@@ -99,6 +101,7 @@ impl State {
         };
         self.digests.walk = None;
         self.digests.answer(result);
-        None
+        // The same.
+        Some(SLICE_PAUSE)
     }
 }

@@ -14,11 +14,16 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn ask(client: &mut Connection, words: &[&str]) -> Result<String> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    Ok(match client.call(&words).await? {
+    Ok(text(client.call(&words).await?))
+}
+
+fn text(reply: Value) -> String {
+    match reply {
         Value::Simple(text) | Value::Bulk(text) => String::from_utf8_lossy(text.as_ref()).into_owned(),
         Value::Error(text) => format!("-{}", String::from_utf8_lossy(text.as_ref())),
+        Value::Array(replies) => replies.into_iter().map(text).collect::<Vec<_>>().join("\n"),
         other => format!("{other:?}"),
-    })
+    }
 }
 
 async fn lag_bound(cluster: &Cluster, node: u64) -> Result<String> {
