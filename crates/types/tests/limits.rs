@@ -81,6 +81,7 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         PEER_HANDSHAKE_TIME_MAX,
         PEER_CONNECTIONS_MAX,
         READ_CONFIRM_MAX,
+        SETTINGS_SILENCE_MAX,
         DURABILITY_LAG_MAX,
         LOOP_STALL_MAX,
         LEASE_WAIT_MAX,
