@@ -5,7 +5,7 @@
 //!
 //! - **No node exits.** A process that is gone, or another one than before, is a finding (`watch.rs`).
 //! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were accepted. That is
-//!   computed so: the run begins with a measurement of how many bytes a second the log commits ([`Pace`]); a span between two answered
+//!   computed so: the run begins with a measurement of how many bytes a second the log commits (`Pace`); a span between two answered
 //!   writes of a shard is allowed 5 s and, on top, the bytes that went into any node's log from the attack's start until the span's end,
 //!   divided by that pace. A write that is refused with `-OOM` counts as answered, because that is what `maxmemory` is for; but after
 //!   an attack has removed what it wrote, a write must be accepted within the same time.
