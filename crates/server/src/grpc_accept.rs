@@ -7,7 +7,7 @@
 //!   is refused: its connection is closed. The nodes of a cluster try again.
 //! - Connections that are through are bounded by [`limits::PEER_CONNECTIONS_MAX`], too. Their certificate was signed by the
 //!   cluster's CA; whom it names is checked by whoever serves them.
-//! - Refusals and failed handshakes are counted, and logged no more often than every [`LOG_EVERY`].
+//! - Refusals and failed handshakes are counted, and logged no more often than every `LOG_EVERY`.
 //!
 //! A connection is served by another runtime than the one that accepted it: [`GrpcStream::adopt`] moves the socket there, so
 //! that no wake-up crosses threads.

@@ -11,7 +11,7 @@
 //! their slot is done. FLUSHALL hands the old tables to the image, which writes them from then on.
 //!
 //! # Large values
-//! An entry whose record would be longer than the image's bound is not written at once, but by a [walk](walk::Walk) of its own, which has
+//! An entry whose record would be longer than the image's bound is not written at once, but by a walk (`Walk`) of its own, which has
 //! a cursor inside the value and writes a part a step. A walk starts at the entry's turn, or before the entry changes; walks in
 //! progress are finished before the next entry's turn. While one is in progress, what happens to its value is bounded by
 //! the effect:

@@ -1,7 +1,7 @@
 //! What was removed and is still to be freed, a slice at a time.
 //!
 //! Freeing the keys of a FLUSHALL, the fields of a large hash or the pages of a long text takes as long as it has entries or
-//! bytes, and nobody waits for it. So whatever is large is moved here in one step, and [`Retired::free`] frees it in slices,
+//! bytes, and nobody waits for it. So whatever is large is moved here in one step, and `Retired::free` frees it in slices,
 //! each bounded in steps (entries and buckets) and in bytes. The owner of the data runs slices until
 //! nothing is left, whether or not anybody writes.
 //!
