@@ -36,12 +36,7 @@ type Schedule = (u32, Shown, Profile, &'static [Fault]);
 const SCHEDULES: &[Schedule] = &[
     (1, By(Plant::PipelinedProposals), Profile::Sync, &[Fault::Hold, Fault::OneWay, Fault::Partition]),
     (2, By(Plant::NoUndo), Profile::Sync, &[Fault::Partition, Fault::Hold]),
-    (
-        3,
-        By(Plant::DirtyReplica),
-        Profile::Sync,
-        &[Fault::Hold, Fault::OneWay, Fault::SlowLinks, Fault::Loss, Fault::Partition],
-    ),
+    (3, By(Plant::DirtyReplica), Profile::Sync, &[Fault::Hold, Fault::Partition, Fault::OneWay, Fault::Deaf]),
     (4, By(Plant::LeaseKeptInHandOver), Profile::Sync, &[Fault::CutAfterTransfer]),
     (5, By(Plant::LeaseFromAnswers), Profile::Sync, &[Fault::LateAnswers]),
     (6, By(Plant::HandOverWithoutDrain), Profile::Async, &[Fault::HandOver, Fault::SlowLinks]),
