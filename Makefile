@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery chaos soak sim plants failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery bench-pauses chaos soak sim plants failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -64,6 +64,9 @@ bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help'
 
 bench-recovery: build-tools ## restarts and undos with many keys, beside a real Valkey's; ARGS='--keys 1000000'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
+
+bench-pauses: build-tools ## what large commands cost other clients, and how long the loss of a primary is noticed; ARGS='--help'
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/pauses" $(ARGS)
 
 chaos: build-tools ## faults, or with PROFILE=adversary hostile clients, on real processes under load, checked; PROFILE=mixed SECONDS=60 (or FAULTS=n) SEED=n NODES=3, ARGS='--help' tells more
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" --ledger \

@@ -207,7 +207,7 @@ fn config(timers: Timers) -> Config {
     let ms = |span: Duration| span.as_millis() as u64;
     Config {
         cluster_name: "fastness".to_owned(),
-        heartbeat_interval: ms(timers.heartbeat),
+        heartbeat_interval: ms(timers.raft_heartbeat()),
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
         // Until the silence is over and the owner is ready (`driver.rs`).

@@ -90,7 +90,7 @@ const PART_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 4;
 pub(crate) const QUEUED_PER_GROUP_MAX: usize = 256;
 
 /// How long a message that nobody waits for may wait for company.
-const LINGER_MAX: Duration = Duration::from_millis(5);
+pub(crate) const LINGER_MAX: Duration = Duration::from_millis(5);
 
 /// How soon a message has to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

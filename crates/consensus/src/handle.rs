@@ -268,6 +268,7 @@ struct Shared {
     held_keys: AtomicU64,
     held_bytes: AtomicU64,
     ready: AtomicBool,
+    serves_reads: AtomicBool,
     drained: AtomicBool,
     // The way from owner to driver.
     proposals: Mutex<VecDeque<Proposal>>,
@@ -317,6 +318,7 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         held_keys: AtomicU64::new(0),
         held_bytes: AtomicU64::new(0),
         ready: AtomicBool::new(false),
+        serves_reads: AtomicBool::new(false),
         drained: AtomicBool::new(false),
         proposals: Mutex::new(VecDeque::new()),
         driver_wake: Notify::new(),
@@ -405,6 +407,12 @@ impl GroupHandle {
         self.shared.ready.load(Ordering::Acquire)
     }
 
+    /// Whether the owner has reported that it serves clients that read from replicas.
+    #[must_use]
+    pub fn serves_reads(&self) -> bool {
+        self.ready() && self.shared.serves_reads.load(Ordering::Acquire)
+    }
+
     /// Reports how much memory holds, for whoever asks what this replica has. To be called before
     /// [`GroupHandle::report_applied`] of the position that it belongs to.
     pub fn report_held(&self, keys: u64, bytes: u64) {
@@ -418,6 +426,11 @@ impl GroupHandle {
         if self.shared.ready.swap(ready, Ordering::AcqRel) != ready {
             self.shared.driver_wake.notify_one();
         }
+    }
+
+    /// Reports whether clients that read from replicas are served: other nodes name this replica to clients only then.
+    pub fn report_serves_reads(&self, serves: bool) {
+        self.shared.serves_reads.store(serves, Ordering::Release);
     }
 
     /// Reports a new snapshot: it is what replicas that need it are sent from now on, and the log is purged as far as it says.
@@ -657,6 +670,12 @@ impl GroupDriver {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.ready.load(Ordering::Acquire) && !self.is_stuck()
+    }
+
+    /// Whether clients that read from this replica are served.
+    #[must_use]
+    pub fn serves_reads(&self) -> bool {
+        self.ready() && self.shared.serves_reads.load(Ordering::Acquire)
     }
 
     /// Turns of the owner's loop since its start; 0: it reports none.

@@ -223,6 +223,7 @@ impl NodeCore {
             replicas,
             settings_version: self.observed.own_settings(),
             leads_control: stamp != 0 && self.is_control_authority(),
+            known_settings: self.observed.known_settings(),
         })
     }
 
@@ -236,7 +237,7 @@ impl NodeCore {
         let report = |group: &Arc<Group>| pb::PongReplica {
             group: group.id.0,
             applied: group.driver.applied().0,
-            ready: group.driver.ready(),
+            ready: group.driver.serves_reads(),
         };
         groups.values().map(report).collect()
     }
@@ -246,6 +247,15 @@ impl NodeCore {
             Ok(pong) if pong.stamp != 0 => {
                 self.clocks.measured(peer, WallMs(pong.wall_ms), BootNs(pong.stamp), self.now());
                 self.observed.ponged(peer, &pong);
+                let (round_trip, max) = (self.now().since(BootNs(pong.stamp)), self.options.timers.round_trip_max());
+                match self.observed.took(peer, round_trip, max) {
+                    Some(true) => tracing::warn!(
+                        %peer, ?round_trip, ?max,
+                        "a peer answers too slowly: if most do, no write commits; failover-timeout allows for longer round trips"
+                    ),
+                    Some(false) => tracing::info!(%peer, ?round_trip, "the peer answers in time again"),
+                    None => {}
+                }
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%peer, %error, "a pong cannot be understood"),

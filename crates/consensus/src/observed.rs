@@ -1,14 +1,15 @@
 //! What this node has observed of its peers: who answers, and where their replicas say they stand.
 //!
 //! Every node pings every other node of the cluster's map on the heartbeat's stream, four times a second. The answer carries
-//! one report per group of which the answering node has a replica: how far it has applied the log, and whether it could serve. So
+//! one report per group of which the answering node has a replica: how far it has applied the log, and whether it serves reads. So
 //! every node knows of every replica by that replica's own word, not by what somebody reckons.
 //!
 //! - A peer has **failed** once nothing was heard from it for [`FAILED_AFTER`]; it is alive again with its next word.
 //! - Reports are of one connection: a peer that was started again is not taken for ready because it was ready before.
-//! - The same answers say by which version of the cluster's settings a node goes, and whether it leads group 0. So a node knows how
-//!   long ago it was sure to have the newest settings ([`Observed::control_heard`]): when the ping was **sent** to which group 0's leader
-//!   answered with a version that this node has.
+//! - The same answers say which version of the cluster's settings a node knows, by which one all of its replicas go, and whether it leads
+//!   group 0. So a node knows how long ago it was sure to have the newest settings ([`Observed::control_heard`]): when the ping was
+//!   **sent** to which group 0's leader answered with a version that this node **knows**. Its replicas may still be on their way
+//!   to it: one without a quorum stays there, and must not keep clients from the node's other shards.
 //! - A node of an older version answers without reports: what it holds is taken to be ready while the node answers.
 //!
 //! Pure but for the lock: it reads the node's clocks and nothing else.
@@ -27,12 +28,15 @@ use crate::link::SILENCE_MAX;
 /// A peer from which nothing was heard for so long has failed.
 pub const FAILED_AFTER: Duration = SILENCE_MAX;
 
+/// Slow answers in a row before a peer is called slow: two seconds of them.
+const SLOW_ANSWERS: u32 = 8;
+
 /// Where a replica says it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplicaReport {
     /// How far it has applied its group's log; 0 if it does not say.
     pub applied: LogIndex,
-    /// Whether it could serve.
+    /// Whether it serves clients that read from replicas, or would.
     pub ready: bool,
 }
 
@@ -49,6 +53,8 @@ pub struct PeerObservation {
     pub ping_sent: WallMs,
     /// When its last answer came; 0: never.
     pub pong_received: WallMs,
+    /// The round trip of its last answer; zero: it has given none.
+    pub round_trip: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +66,9 @@ struct Seen {
     /// `None`: it has not said since it was connected to.
     replicas: Option<Reports>,
     settings: u64,
+    round_trip: Duration,
+    /// Answers in a row that took too long.
+    slow: u32,
 }
 
 #[derive(Debug)]
@@ -73,6 +82,7 @@ enum Reports {
 pub struct Observed {
     clock: Arc<dyn Clock>,
     peers: RwLock<BTreeMap<NodeId, Seen>>,
+    known_settings: AtomicU64,
     own_settings: AtomicU64,
     /// Boot time in ns; 0: never.
     control_heard: AtomicU64,
@@ -88,7 +98,13 @@ impl Observed {
     /// Nobody was heard yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Observed {
-        Observed { clock, peers: RwLock::default(), own_settings: AtomicU64::new(0), control_heard: AtomicU64::new(0) }
+        Observed {
+            clock,
+            peers: RwLock::default(),
+            known_settings: AtomicU64::new(0),
+            own_settings: AtomicU64::new(0),
+            control_heard: AtomicU64::new(0),
+        }
     }
 
     /// A peer as it was observed; as one never heard if it was not.
@@ -103,6 +119,7 @@ impl Observed {
             silent,
             ping_sent: seen.ping_sent,
             pong_received: seen.pong_received,
+            round_trip: seen.round_trip,
         }
     }
 
@@ -124,7 +141,18 @@ impl Observed {
         seen.replicas.as_ref().map(|_| seen.settings)
     }
 
-    /// Says by which version of the cluster's settings this node goes from now on.
+    /// Says that this node's map has this version of the cluster's settings.
+    pub fn set_known_settings(&self, version: u64) {
+        self.known_settings.fetch_max(version, Ordering::AcqRel);
+    }
+
+    /// What was said last.
+    #[must_use]
+    pub fn known_settings(&self) -> u64 {
+        self.known_settings.load(Ordering::Acquire)
+    }
+
+    /// Says by which version of the cluster's settings all replicas of this node go from now on.
     pub fn set_own_settings(&self, version: u64) {
         self.own_settings.fetch_max(version, Ordering::AcqRel);
     }
@@ -169,7 +197,7 @@ impl Observed {
     pub(crate) fn ponged(&self, node: NodeId, pong: &Pong) {
         let now = self.clock.wall();
         // While a node of an older version is in the cluster, there are no settings of the cluster.
-        if !pong.reports || pong.leads_control && pong.settings_version <= self.own_settings() {
+        if !pong.reports || pong.leads_control && pong.known_settings <= self.known_settings() {
             self.set_control_heard(BootNs(pong.stamp));
         }
         let report =
@@ -183,6 +211,23 @@ impl Observed {
             seen.replicas = Some(replicas);
             seen.settings = pong.settings_version;
         });
+    }
+
+    /// Takes the round trip of an answer. Gives whether the peer is too slow from now on, if that has changed: a single late answer
+    /// changes nothing, a single quick one does.
+    pub(crate) fn took(&self, node: NodeId, round_trip: Duration, max: Duration) -> Option<bool> {
+        let mut changed = None;
+        self.change(node, |seen, _| {
+            seen.round_trip = round_trip;
+            let before = seen.slow;
+            seen.slow = if round_trip > max { before.saturating_add(1) } else { 0 };
+            changed = match seen.slow {
+                SLOW_ANSWERS => Some(true),
+                0 if before >= SLOW_ANSWERS => Some(false),
+                _ => None,
+            };
+        });
+        changed
     }
 
     fn change(&self, node: NodeId, change: impl FnOnce(&mut Seen, BootNs)) {
@@ -256,6 +301,17 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_is_slow_once_its_answers_are_in_a_row() {
+        let (_, observed) = observed();
+        let (max, slow) = (Duration::from_millis(90), Duration::from_millis(91));
+        let took = |round_trip| observed.took(PEER, round_trip, max);
+        assert!((1..SLOW_ANSWERS).all(|_| took(slow).is_none()));
+        assert_eq!((took(max), observed.peer(PEER).round_trip), (None, max), "nothing was told yet");
+        assert!((1..SLOW_ANSWERS).all(|_| took(slow).is_none()));
+        assert_eq!((took(slow), took(slow), took(max), took(max)), (Some(true), None, Some(false), None));
+    }
+
+    #[test]
     fn what_was_reported_before_a_restart_does_not_count_after_it() {
         let (_, observed) = observed();
         observed.set_connected(PEER, true);
@@ -280,24 +336,26 @@ mod tests {
     #[test]
     fn a_node_is_sure_of_its_settings_only_by_the_word_of_group_0s_leader_and_as_of_the_question() {
         let (_, observed) = observed();
-        let pong = |stamp, settings_version, leads_control| Pong {
+        let pong = |stamp, known_settings, leads_control| Pong {
             stamp,
             reports: true,
-            settings_version,
+            settings_version: 3,
+            known_settings,
             leads_control,
             ..Pong::default()
         };
-        observed.set_own_settings(4);
+        observed.set_known_settings(4);
         observed.ponged(PEER, &pong(10, 4, false));
         assert_eq!(observed.control_heard(), None, "it does not lead");
         observed.ponged(PEER, &pong(20, 5, true));
         assert_eq!(observed.control_heard(), None, "there are newer ones");
-        assert_eq!(observed.settings(PEER), Some(5));
-        observed.set_own_settings(5);
+        assert_eq!(observed.settings(PEER), Some(3));
+        observed.set_known_settings(5);
         observed.ponged(PEER, &pong(30, 5, true));
         assert_eq!(observed.control_heard(), Some(BootNs(30)));
         observed.ponged(PEER, &pong(25, 5, true));
-        observed.set_own_settings(3);
-        assert_eq!((observed.control_heard(), observed.own_settings()), (Some(BootNs(30)), 5), "neither runs back");
+        observed.set_known_settings(3);
+        assert_eq!((observed.control_heard(), observed.known_settings()), (Some(BootNs(30)), 5), "neither runs back");
+        assert_eq!(observed.own_settings(), 0, "that its replicas go by them is said apart");
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, NodeId, Plant};
 
+use crate::frame::LINGER_MAX;
+
 /// For how long a promise binds a voter that does not say: one of a version that knew no other.
 pub(crate) const BASE_PROMISE: Duration = Duration::from_millis(350);
 
@@ -15,7 +17,7 @@ pub(crate) const BASE_PROMISE: Duration = Duration::from_millis(350);
 /// on no more than what each voter says that it promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
-    /// Between two heartbeat frames (lease frames and openraft's own heartbeats).
+    /// Between two frames of the lease, and between two looks of whoever watches something.
     pub heartbeat: Duration,
     /// openraft's election time-out, lower bound. An election starts `election_max` plus a random part between the
     /// bounds after the last word of a leader.
@@ -116,6 +118,21 @@ impl Timers {
         Ok(())
     }
 
+    /// openraft's own heartbeat interval. It is also how long openraft waits for the answer: longer round trips count as silence, and a
+    /// leader that counts no answers refuses every write. So it is as long as followers' patience allows: with the tick at which a
+    /// heartbeat leaves, two of them and an answer still fit into openraft's own lease, the upper election time-out.
+    #[must_use]
+    pub fn raft_heartbeat(&self) -> Duration {
+        self.election_min * 2 / 5
+    }
+
+    /// The longest round trip between two nodes with which writes commit: openraft's wait, less what an answer and what asks for it
+    /// may linger.
+    #[must_use]
+    pub fn round_trip_max(&self) -> Duration {
+        self.raft_heartbeat().saturating_sub(LINGER_MAX * 2)
+    }
+
     /// The leader's side of the lease: what a quorum's answers to a frame are worth, from its send time on.
     #[must_use]
     pub fn lease_of_leader(&self) -> Duration {
@@ -179,6 +196,12 @@ mod tests {
             let (failover, timers) = (Duration::from_millis(ms), Timers::for_failover(Duration::from_millis(ms)));
             assert_eq!(timers.validate(), Ok(()), "{failover:?}: {timers:?}");
             assert!(timers.lease >= BASE_PROMISE && timers.heartbeat == Timers::default().heartbeat);
+            // The tick at which openraft's heartbeats leave is 13/64 of their interval.
+            let beat = timers.raft_heartbeat() * 77 / 64;
+            assert!(
+                beat < timers.election_min && beat * 2 + timers.round_trip_max() <= timers.election_max,
+                "{timers:?}"
+            );
             let starts = timers.election_max * 2;
             assert!(starts <= failover.max(Timers::FAILOVER_MIN), "{failover:?}: {timers:?}");
         }

@@ -268,6 +268,7 @@ impl Follower {
         }
         self.publish_status(&role);
         self.handle.report_ready(true);
+        self.handle.report_serves_reads(true);
         Ok(())
     }
 

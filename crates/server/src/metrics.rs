@@ -200,6 +200,14 @@ impl Metrics {
         let map = self.node.map.load();
         let replacing = map.as_ref().is_some_and(|map| map.replacement.is_some());
         text.one("fastness_replacement_under_way", "gauge", &[], f64::from(u8::from(replacing)));
+        for peer in map.iter().flat_map(|map| map.nodes.iter()).filter(|peer| peer.id != self.node.node) {
+            let observed = self.node.peer(peer.id);
+            let name = [("peer", peer.id.to_string())];
+            text.one("fastness_peer_alive", "gauge", &name, f64::from(u8::from(observed.alive)));
+            if observed.round_trip > Duration::ZERO {
+                text.one("fastness_peer_round_trip_seconds", "gauge", &name, observed.round_trip.as_secs_f64());
+            }
+        }
     }
 
     fn disk_figures(&self, text: &mut Exposition) {
@@ -269,6 +277,9 @@ fn not_serving(shard: &ShardInfo) -> Option<String> {
         _ if shard.restoring => Some("is being restored from the log".to_owned()),
         Standing::Primary if shard.lease_holds => None,
         Standing::Primary | Standing::Waiting => Some("leads without a lease".to_owned()),
+        Standing::Replica { leader: Some(_) } if shard.reads_closed => {
+            Some("does not hold yet what its leader has committed".to_owned())
+        }
         Standing::Replica { leader: Some(_) } => None,
         Standing::Replica { leader: None } => Some("knows no leader".to_owned()),
         Standing::Stopped => Some("has stopped".to_owned()),
@@ -323,7 +334,7 @@ const FIGURES: &[Figure] = &[
     gauge("redis_connected_slaves", |s, _| s.replicas as f64),
     gauge("redis_master_last_io_seconds_ago", |s, _| primary_heard(s).map_or(-1.0, |ago| ago.as_secs_f64().floor())),
     gauge("redis_master_link_up", |s, _| f64::from(u8::from(primary_heard(s).is_some()))),
-    gauge("redis_loading_dump_file", |s, _| f64::from(u8::from(s.shard.restoring))),
+    gauge("redis_loading_dump_file", |s, _| f64::from(u8::from(s.shard.reads_closed))),
     gauge("fastness_restore_total_bytes", |s, _| s.shard.loading.map_or(0, |loading| loading.total_bytes) as f64),
     gauge("fastness_restore_loaded_bytes", |s, _| s.shard.loading.map_or(0, |loading| loading.loaded_bytes) as f64),
     gauge("fastness_is_primary", |s, _| f64::from(u8::from(s.shard.standing == Standing::Primary))),

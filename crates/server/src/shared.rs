@@ -221,6 +221,7 @@ impl NodeShared {
 
     /// Says where what is observed of peers is found.
     pub fn set_observed(&self, observed: Arc<Observed>) {
+        observed.set_known_settings(self.settings().version);
         // Consensus starts once.
         let _ = self.observed.set(observed);
     }
@@ -242,7 +243,7 @@ impl NodeShared {
         };
         if node == self.node {
             let groups = self.groups.read();
-            let report = |group: &GroupHandle| ReplicaReport { applied: group.applied(), ready: group.ready() };
+            let report = |group: &GroupHandle| ReplicaReport { applied: group.applied(), ready: group.serves_reads() };
             let report = groups.get(&shard).map_or(loading, report);
             let offset = report.applied.0;
             return Observation {
@@ -316,12 +317,14 @@ impl NodeShared {
         self.confirm_settings();
     }
 
-    /// Confirms to peers by which version of the settings this node goes, once all of its replicas do.
+    /// Tells peers which version of the settings this node knows, and by which one it goes, once all of its replicas do.
     pub fn confirm_settings(&self) {
+        let Some(observed) = self.observed.get() else { return };
         let version = self.settings().version;
+        observed.set_known_settings(version);
         let told = self.told_settings.read();
         let followed = self.groups.read().keys().all(|shard| told.get(shard).is_some_and(|told| *told >= version));
-        if followed && let Some(observed) = self.observed.get() {
+        if followed {
             observed.set_own_settings(version);
         }
     }

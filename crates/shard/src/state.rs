@@ -322,13 +322,15 @@ impl State {
         let leader = self.leader.as_ref();
         let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
         let restoring = self.phase == Phase::Restoring;
+        let reads_closed = restoring || leader.is_none() && !self.served.is_open();
         let entries_left = self.committed_seen.0.saturating_sub(self.walked.0);
         ShardInfo {
             shard: self.shard,
             standing: self.standing(),
             lease_holds,
             restoring,
-            loading: restoring.then(|| self.loading.info(now.boot, entries_left)),
+            reads_closed,
+            loading: reads_closed.then(|| self.loading.info(now.boot, entries_left)),
             stopped: self.stopped_reason(),
             epoch: leader.map_or(self.log_epoch, |leader| leader.epoch),
             durability: self.mode.in_force(),

@@ -345,6 +345,7 @@ impl State {
         inner.handle.report_held(self.engine.keyspace_stats().keys, self.engine.memory_of_data());
         inner.handle.report_applied(self.applied);
         inner.handle.report_ready(self.phase == Phase::Serving && behind <= READY_BEHIND_MAX);
+        inner.handle.report_serves_reads(self.leader.is_some() || self.served.is_open());
         inner.handle.report_drained(self.draining.is_some() && self.is_clean());
     }
 

@@ -234,6 +234,8 @@ fn a_restarted_replica_serves_only_what_its_leader_reports() {
         replica.settle().await;
         let mut reader = replica.client().readonly();
         assert!(reader.run("GET a").text.starts_with("-LOADING "));
+        let info = replica.shard.info();
+        assert!(info.reads_closed && info.loading.is_some() && !info.restoring, "{info:?}");
         replica.driver.set_leader_committed(world.log.last());
         replica.settle().await;
         assert!(reader.run("GET a").text.starts_with("-LOADING "), "reported, and not applied");
@@ -242,6 +244,8 @@ fn a_restarted_replica_serves_only_what_its_leader_reports() {
         replica.driver.advance_committed(world.log.last());
         replica.settle().await;
         reader.expect("GET a", "$3\r\nnew\r\n");
+        let info = replica.shard.info();
+        assert!(!info.reads_closed && info.loading.is_none());
         // What is shown is told, so that it is stored, and not more often than it must be.
         replica.settle().await;
         assert!(replica.driver.take_served());

@@ -87,6 +87,8 @@ pub struct Options {
     pub snapshot_log_bytes: Option<u64>,
     /// `durability-max-lag` of every node; `None`: the default.
     pub max_lag: Option<Duration>,
+    /// More options of every node's config file.
+    pub node_options: Vec<(&'static str, String)>,
     /// Variables of every process, for what is compiled in for tests alone.
     pub env: Vec<(&'static str, String)>,
     /// Descriptors that each process may have (`ulimit -n`); `None`: as many as the test itself.
@@ -109,6 +111,7 @@ impl Default for Options {
             durability: "sync",
             snapshot_log_bytes: None,
             max_lag: None,
+            node_options: Vec::new(),
             env: Vec::new(),
             descriptors_max: None,
             loses_unsynced: false,
@@ -156,6 +159,10 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
+        let lines: String = options.node_options.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        if !lines.is_empty() {
+            std::fs::write(dir.join("options.conf"), lines)?;
+        }
         let images =
             options.loses_unsynced.then(|| Images::mount(&dir, options.azs.len(), options.disk_bytes)).transpose()?;
         let faketime = options.sets_clocks.then(Faketime::find).transpose()?;

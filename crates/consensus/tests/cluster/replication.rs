@@ -22,6 +22,28 @@ async fn three_nodes_elect_and_commit() {
     assert!(status.lease_held && status.leader == Some(NodeId(primary)) && status.members.len() == 3);
 }
 
+/// openraft gives up on the answer to a heartbeat after its interval, and refuses all writes without answers: at 50 ms, a round trip of
+/// 40 ms was too long.
+#[tokio::test(start_paused = true)]
+async fn nodes_that_are_far_apart_elect_and_commit_and_fail_over() {
+    let mut cluster = Cluster::new(3);
+    let one_way = (cluster.timers.round_trip_max() - ms(2)) / 2;
+    assert!(one_way >= ms(40));
+    cluster.network.set_delay(one_way);
+    cluster.start_all().await;
+    let (primary, epoch) = cluster.primary().await;
+    // Nothing is written for a while, so that only heartbeats are answered.
+    tokio::time::sleep(ms(5_000)).await;
+    cluster.propose(primary, epoch, "far");
+    cluster.committed(primary, "far").await;
+    assert_eq!(cluster.primary().await, (primary, epoch), "nobody was elected meanwhile");
+    cluster.kill(primary).await;
+    let (next, epoch) = cluster.primary().await;
+    cluster.propose(next, epoch, "after");
+    cluster.committed(next, "after").await;
+    cluster.check_histories();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_killed_primary_is_replaced_and_nothing_committed_is_lost() {
     let mut cluster = Cluster::running(3).await;

@@ -6,6 +6,7 @@
 //! DIR/dev.lock        held by the supervisor
 //! DIR/dev.sock        the supervisor's ear
 //! DIR/dev.log         what a detached supervisor says
+//! DIR/options.conf    if it is there: lines that every node's config file ends with, written by the user
 //! DIR/ca.crt, ca.key  the cluster's own CA
 //! DIR/admin.crt, admin.key, client.crt, client.key
 //! DIR/nodes/ID/fastness.conf, node.crt, node.key, master.key, node.log, run.json, data/
@@ -40,7 +41,7 @@ impl Folder {
 
     /// Refuses a folder with something else in it, or one that cannot be written to.
     pub fn check_fresh(&self) -> Result<()> {
-        let known = ["dev.lock", "dev.sock", "dev.log", "ca.crt", "ca.key", "nodes"];
+        let known = ["dev.lock", "dev.sock", "dev.log", "options.conf", "ca.crt", "ca.key", "nodes"];
         let keys = ["admin.crt", "admin.key", "client.crt", "client.key"];
         for entry in std::fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
             let name = entry?.file_name();
@@ -58,6 +59,11 @@ impl Folder {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The user's own lines for every node's config file.
+    pub fn options(&self) -> PathBuf {
+        self.path.join("options.conf")
     }
 
     /// `dev.json`.

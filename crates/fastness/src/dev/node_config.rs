@@ -1,4 +1,5 @@
-//! The config file of each node of a dev cluster, written at each start so that it follows the binary.
+//! The config file of each node of a dev cluster, written at each start so that it follows the binary. It ends with the lines of the
+//! folder's `options.conf`, if there is one: of an option that is there twice, the last line counts.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -11,10 +12,22 @@ use super::settings::Settings;
 
 /// Writes the config files of these nodes. Of others the folder may be gone: it was a lost node's.
 pub fn write(folder: &Folder, settings: &Settings, nodes: &[u64]) -> Result<()> {
+    let options = options(folder)?;
     for (node, ports) in settings.ports()?.into_iter().filter(|(node, _)| nodes.contains(node)) {
-        write_atomically(&folder.node_config(node), text(folder, settings, node, &ports)?.as_bytes())?;
+        let text = text(folder, settings, node, &ports)? + &options;
+        write_atomically(&folder.node_config(node), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// What the user has written into `options.conf`.
+fn options(folder: &Folder) -> Result<String> {
+    let path = folder.options();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(format!("\n# From {}:\n{text}\n", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
 }
 
 fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> Result<String> {
@@ -88,5 +101,20 @@ mod tests {
         assert_eq!(config.dir, folder.node(2).join("data"));
         assert_eq!(config.availability_zone, "b");
         assert_eq!(config.source_address(), Some(Ipv4Addr::new(127, 0, 0, 102).into()));
+    }
+
+    #[test]
+    fn the_users_own_lines_count_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::at(dir.path()).unwrap();
+        let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
+        let lines = "failover-timeout 2s\nshutdown-timeout 7";
+        std::fs::write(folder.options(), lines).unwrap();
+        folder.check_fresh().unwrap();
+        std::fs::create_dir_all(folder.node(2)).unwrap();
+        write(&folder, &settings, &[2]).unwrap();
+        let config = Config::parse(&std::fs::read_to_string(folder.node_config(2)).unwrap()).unwrap();
+        assert_eq!(config.failover_timeout, std::time::Duration::from_secs(2));
+        assert_eq!(config.shutdown_timeout, std::time::Duration::from_secs(7));
     }
 }

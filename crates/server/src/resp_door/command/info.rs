@@ -306,7 +306,7 @@ fn persistence(facts: &Facts<'_>, text: &mut String) {
     let snapshots = stats.snapshots();
     let seconds = |span: Option<Duration>| span.map_or(-1, |span| span.as_secs() as i64);
     lines!(text, "Persistence",
-        "loading": u8::from(facts.shard.restoring),
+        "loading": u8::from(facts.shard.reads_closed),
         "async_loading": 0,
         "rdb_changes_since_last_save": snapshots.units_since(facts.shard.units),
         "rdb_bgsave_in_progress": u8::from(facts.shard.snapshot.in_progress),

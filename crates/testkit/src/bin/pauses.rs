@@ -1,0 +1,268 @@
+//! `make bench-pauses`: what large commands cost other clients of the same shard, beside a real Valkey, and how long clients notice the
+//! loss of a primary with each `failover-timeout`. Times are of this run, on whatever else the machine does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use fastness_load::connection::encode;
+use fastness_load::outcome::classify;
+use fastness_load::{Connection, Endpoint, Outcome};
+use fastness_resp::value::Value;
+use fastness_testkit::bench::machine;
+use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::ports::Ports;
+use tokio::task::JoinHandle;
+
+/// For everything that is waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Keys, or fields, in one command or pipeline while filling.
+const CHUNK: usize = 1_000;
+/// How often a client asks that sees what others cause.
+const ASKS_EVERY: Duration = Duration::from_millis(1);
+
+/// Measures what others notice.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Keys that KEYS looks at, and FLUSHALL removes.
+    #[arg(long, default_value_t = 3_000_000)]
+    keys: usize,
+    /// Fields of the hash that HGETALL reads, and DEL removes.
+    #[arg(long, default_value_t = 5_000_000)]
+    fields: usize,
+    /// Bytes of the string that is read and removed.
+    #[arg(long, default_value_t = 512 << 20)]
+    string: usize,
+    /// `failover-timeout` values in ms.
+    #[arg(long, value_delimiter = ',', default_value = "700,1000,2000,5000")]
+    failovers: Vec<u64>,
+    /// Primaries that are killed for each.
+    #[arg(long, default_value_t = 10)]
+    kills: usize,
+    /// The valkey-server to compare with.
+    #[arg(long, env = "FASTNESS_VALKEY_SERVER")]
+    valkey_server: PathBuf,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    println!("machine: {}", machine::describe()?);
+    println!();
+    println!("Another client sends a GET and, in a second connection, a SET every millisecond.");
+    println!();
+    println!(
+        "| server | command | its reply after, s | memory is free after, s | GET beside it: p99 (longest), ms | SET beside it: p99 (longest), ms |"
+    );
+    println!("|---|---|---|---|---|---|");
+    {
+        let cluster = Cluster::start(&Options::default())?;
+        let door = cluster.door(cluster.primary(1, PATIENCE).await?, 1)?;
+        commands("Fastness, sync", &door, &arguments).await?;
+    }
+    {
+        let (dir, ports) = (tempfile::tempdir()?, Ports::reserve()?);
+        let _server = start_valkey(&arguments.valkey_server, dir.path(), ports.at(0))?;
+        let door = Endpoint::new("127.0.0.1", ports.at(0));
+        answers(&door).await?;
+        commands("Valkey", &door, &arguments).await?;
+    }
+    println!();
+    println!(
+        "| `failover-timeout`, ms | primaries killed | next acknowledged write after, s: shortest | median | longest |"
+    );
+    println!("|---|---|---|---|---|");
+    for &timeout in &arguments.failovers {
+        failovers(timeout, arguments.kills).await?;
+    }
+    Ok(())
+}
+
+/// Runs each command with what it needs, and prints its row.
+async fn commands(server: &str, door: &Endpoint, arguments: &Arguments) -> Result<()> {
+    let keys = arguments.keys;
+    fill_keys(door, keys).await?;
+    measure(server, &format!("nothing, {keys} keys"), door, &[b"PING"]).await?;
+    measure(server, &format!("KEYS without a match, {keys} keys"), door, &[b"KEYS", b"nomatch"]).await?;
+    measure(server, &format!("FLUSHALL of {keys} keys"), door, &[b"FLUSHALL", b"ASYNC"]).await?;
+    let fields = arguments.fields;
+    fill_hash(door, fields).await?;
+    measure(server, &format!("HGETALL of {fields} fields"), door, &[b"HGETALL", b"hash"]).await?;
+    measure(server, &format!("UNLINK of {fields} fields"), door, &[b"UNLINK", b"hash"]).await?;
+    let bytes = arguments.string;
+    let last = (bytes - 1).to_string();
+    measure(server, &format!("SETRANGE to {bytes} bytes"), door, &[b"SETRANGE", b"text", last.as_bytes(), b"x"])
+        .await?;
+    measure(server, &format!("GET of {bytes} bytes"), door, &[b"GET", b"text"]).await?;
+    measure(server, &format!("UNLINK of {bytes} bytes"), door, &[b"UNLINK", b"text"]).await
+}
+
+/// Who asks all the time, and how long each answer took.
+struct Beside {
+    stop: Arc<AtomicBool>,
+    asking: JoinHandle<Result<Vec<Duration>>>,
+}
+
+impl Beside {
+    async fn start(door: &Endpoint, command: &'static [&'static [u8]]) -> Result<Beside> {
+        let mut client = Connection::open(door, None, TIMEOUT).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let asking = tokio::spawn(async move {
+            let mut took = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                let reply = client.call(command).await?;
+                ensure!(classify(&reply) == Outcome::Acknowledged, "{reply:?}");
+                took.push(asked.elapsed());
+                tokio::time::sleep(ASKS_EVERY.saturating_sub(asked.elapsed())).await;
+            }
+            Ok(took)
+        });
+        Ok(Beside { stop, asking })
+    }
+
+    /// The 99th percentile and the longest, as a cell of the table.
+    async fn end(self) -> Result<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut took = self.asking.await??;
+        took.sort_unstable();
+        let at = |index: usize| took.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3;
+        Ok(format!("{:.1} ({:.1})", at(took.len() * 99 / 100), at(took.len().saturating_sub(1))))
+    }
+}
+
+/// Sends the command, waits for its reply and until all memory that it has left is free.
+async fn measure(server: &str, what: &str, door: &Endpoint, command: &[&[u8]]) -> Result<()> {
+    let reading = Beside::start(door, &[b"GET", b"beside"]).await?;
+    let writing = Beside::start(door, &[b"SET", b"beside", b"v"]).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut client = Connection::open(door, None, TIMEOUT).await?;
+    let began = Instant::now();
+    let reply = client.call(command).await?;
+    ensure!(classify(&reply) == Outcome::Acknowledged, "{what} was not answered as a success");
+    drop(reply);
+    let replied = began.elapsed();
+    while pending(&mut client).await? > 0 {
+        ensure!(began.elapsed() < PATIENCE, "{what}: memory is not freed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let freed = began.elapsed();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    println!(
+        "| {server} | {what} | {:.3} | {:.2} | {} | {} |",
+        replied.as_secs_f64(),
+        freed.as_secs_f64(),
+        reading.end().await?,
+        writing.end().await?
+    );
+    Ok(())
+}
+
+/// What is removed and not freed yet.
+async fn pending(client: &mut Connection) -> Result<u64> {
+    let info = client.call(&[b"INFO", b"memory"]).await?;
+    let text = String::from_utf8_lossy(info.as_bytes().context("INFO")?).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("lazyfree_pending_objects:"));
+    Ok(line.context("lazyfree_pending_objects")?.trim().parse()?)
+}
+
+async fn fill_keys(door: &Endpoint, keys: usize) -> Result<()> {
+    let (mut client, value) = (Connection::open(door, None, TIMEOUT).await?, [b'x'; 100]);
+    for first in (0..keys).step_by(CHUNK) {
+        let (last, mut bytes) = (keys.min(first + CHUNK), Vec::new());
+        (first..last).for_each(|key| encode(&[b"SET", format!("key:{key:012}").as_bytes(), &value], &mut bytes));
+        client.send_raw(&bytes).await?;
+        ensure!(client.skip_flat_replies(last - first).await? == 0, "writes fail");
+    }
+    Ok(())
+}
+
+async fn fill_hash(door: &Endpoint, fields: usize) -> Result<()> {
+    let mut client = Connection::open(door, None, TIMEOUT).await?;
+    for first in (0..fields).step_by(CHUNK) {
+        let names: Vec<String> = (first..fields.min(first + CHUNK)).map(|field| format!("field:{field:09}")).collect();
+        let pairs = names.iter().flat_map(|name| [name.as_bytes(), b"value of a field"]);
+        let command: Vec<&[u8]> = [&b"HSET"[..], b"hash"].into_iter().chain(pairs).collect();
+        let reply = client.call(&command).await?;
+        ensure!(matches!(reply, Value::Integer(_)), "HSET: {reply:?}");
+    }
+    Ok(())
+}
+
+/// Kills primaries, each with every node there, and prints how long no write was acknowledged.
+async fn failovers(timeout: u64, kills: usize) -> Result<()> {
+    let cluster = Arc::new(Cluster::start(&Options {
+        node_options: vec![("failover-timeout", format!("{timeout}ms"))],
+        ..Options::default()
+    })?);
+    let mut took = Vec::new();
+    for _ in 0..kills {
+        let primary = cluster.primary(1, PATIENCE).await?;
+        acknowledged(&cluster, primary).await?;
+        // All have heard of each other, and the replicas stand where the primary does.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let began = Instant::now();
+        cluster.kill(primary)?;
+        let next = cluster.primary_other_than(primary, 1, PATIENCE).await?;
+        acknowledged(&cluster, next).await?;
+        took.push(began.elapsed());
+        let starting = cluster.clone();
+        tokio::task::spawn_blocking(move || starting.start_node(primary)).await??;
+    }
+    took.sort_unstable();
+    let secs = |span: Option<&Duration>| span.map_or(0.0, Duration::as_secs_f64);
+    println!(
+        "| {timeout} | {kills} | {:.2} | {:.2} | {:.2} |",
+        secs(took.first()),
+        secs(took.get(took.len() / 2)),
+        secs(took.last())
+    );
+    Ok(())
+}
+
+async fn acknowledged(cluster: &Cluster, node: u64) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(mut client) = cluster.connect(node, 1, TIMEOUT).await
+            && client.call(&[b"SET", b"next", b"v"]).await.is_ok_and(|reply| classify(&reply) == Outcome::Acknowledged)
+        {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "node {node} acknowledges no write");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_valkey(binary: &Path, dir: &Path, port: u16) -> Result<Server> {
+    let mut command = Command::new(binary);
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(dir);
+    Ok(Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("starting Valkey")?))
+}
+
+async fn answers(door: &Endpoint) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while Connection::open(door, None, TIMEOUT).await.is_err() {
+        ensure!(Instant::now() < until, "Valkey does not answer");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Hostile clients against real processes, for a short time and with what a shard once took harm from: every attack once, then everything that
+//! `make chaos PROFILE=adversary` checks. The long runs with the largest of everything are in the ledger.
+
+use std::time::Duration;
+
+use fastness_testkit::chaos::adversary::{self, Attack, Options, Size};
+use fastness_testkit::cluster::{self, Cluster};
+
+/// `maxmemory` of each replica, bytes.
+const MAXMEMORY: u64 = 512 << 20;
+/// What a node may have open. The connections of a flood count on both ends.
+const DESCRIPTORS: u64 = 2_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hostile_clients_send_harms_nobody() {
+    let started = cluster::Options { descriptors_max: Some(DESCRIPTORS), ..cluster::Options::default() };
+    let mut cluster = Cluster::start(&started).unwrap();
+    cluster.keep_files();
+    let options = Options {
+        seed: 1,
+        // Until every attack has come.
+        seconds: 1,
+        attacks: Attack::ALL.to_vec(),
+        size: Size::Small,
+        maxmemory: MAXMEMORY,
+        workers: 4,
+        pause: Duration::from_millis(5),
+        loses: false,
+        max_loss: None,
+    };
+    let report = adversary::run(&cluster, &options, |attacked| println!("{attacked}")).await.unwrap();
+    assert_eq!(report.violations(), Vec::<String>::new());
+    assert_eq!(report.without_effect(), Vec::<&str>::new());
+    assert!(report.verdict.summary.acknowledged > 100);
+    cluster.discard_files();
+}
