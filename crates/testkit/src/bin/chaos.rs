@@ -330,6 +330,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         disk_bytes: cluster::power::IMAGE_BYTES,
         sets_clocks: needs(Needs::Clocks),
         descriptors_max: None,
+        node_options: Vec::new(),
         env: Vec::new(),
     })?;
     cluster.keep_files();
