@@ -53,12 +53,9 @@ impl Engine {
         Ok(at_end)
     }
 
-    /// Changes the data. Executing and applying both end here, and nothing else changes data.
+    /// Changes the data. Executing and applying both end here, and nothing else changes data but [`Engine::set_owned`], which does the same.
     pub(crate) fn perform(&mut self, effect: &Effect<'_>, now: WallMs) {
-        self.touch_watchers(effect, now);
-        if self.image.is_some() {
-            self.before_change(effect);
-        }
+        self.announce(effect, now);
         match *effect {
             Effect::Set { key, value, expiry } => self.keyspace.set(&key, value, expiry, now),
             Effect::Append { key, bytes } => self.keyspace.append(&key, bytes, now),
@@ -75,6 +72,14 @@ impl Engine {
                 self.keyspace.expire_fields(&key, Some(at), fields.iter(), now);
             }
             Effect::PersistFields { key, fields } => self.keyspace.expire_fields(&key, None, fields.iter(), now),
+        }
+    }
+
+    /// Tells whoever must know before memory changes.
+    pub(crate) fn announce(&mut self, effect: &Effect<'_>, now: WallMs) {
+        self.touch_watchers(effect, now);
+        if self.image.is_some() {
+            self.before_change(effect);
         }
     }
 }

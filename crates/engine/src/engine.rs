@@ -357,6 +357,16 @@ impl Engine {
         self.stage(Effect::Set { key: *key, value, expiry }, env.effects, env.now);
     }
 
+    /// The same with a text that nobody else needs: a long one is kept as it is, without another copy of it.
+    pub fn set_owned(&mut self, key: &Key<'_>, value: Vec<u8>, expiry: ExpiryChange, env: &mut Env<'_>) {
+        let effect = Effect::Set { key: *key, value: &value, expiry };
+        if env.effects.admits(&effect) {
+            env.effects.push(&effect);
+            self.announce(&effect, env.now);
+            self.keyspace.set_owned(key, value, expiry, env.now);
+        }
+    }
+
     /// Sets a string to an integer's decimal form, with the deadline as before.
     pub fn set_int(&mut self, key: &Key<'_>, value: i64, env: &mut Env<'_>) {
         let mut buffer = itoa::Buffer::new();

@@ -210,13 +210,25 @@ fn lzf(mut input: &[u8], len: usize) -> Option<Vec<u8>> {
             }
             let distance = (usize::from(control & 0x1f) << 8 | usize::from(take(&mut input, 1)?[0])) + 1;
             let from = out.len().checked_sub(distance)?;
-            (from..from + repeat + 2).for_each(|at| out.push(out[at]));
+            repeat_from(&mut out, from, repeat + 2);
         }
         if out.len() > len {
             return None;
         }
     }
     (out.len() == len).then_some(out)
+}
+
+/// Appends `count` bytes that stand from `from` on, which may go on into what is appended.
+fn repeat_from(out: &mut Vec<u8>, from: usize, count: usize) {
+    let end = out.len() + count;
+    if from + 1 == out.len() {
+        return out.resize(end, out[from]);
+    }
+    while out.len() < end {
+        let there = (out.len() - from).min(end - out.len());
+        out.extend_from_within(from..from + there);
+    }
 }
 
 /// CRC-64 "Jones": polynomial 0xad93d23594c935a9, reflected, start 0.
@@ -249,6 +261,19 @@ mod tests {
         match restore(payload, WallMs(0))? {
             Restored::Text(text) => Ok(text),
             Restored::Hash(_) => panic!("a string"),
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_may_overlap_itself() {
+        for distance in 1..40 {
+            for count in 2..70 {
+                let (mut out, from) = ((0..40).collect::<Vec<u8>>(), 40 - distance);
+                let mut expected = out.clone();
+                (from..from + count).for_each(|at| expected.push(expected[at]));
+                repeat_from(&mut out, from, count);
+                assert_eq!(out, expected, "{distance} back, {count} bytes");
+            }
         }
     }
 

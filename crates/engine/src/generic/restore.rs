@@ -55,7 +55,7 @@ fn put(
 ) -> Result<(), CommandError> {
     let fields = match value {
         Restored::Text(text) => {
-            engine.set(key, &text, expiry, env);
+            engine.set_owned(key, text, expiry, env);
             return Ok(());
         }
         Restored::Hash(fields) => fields,

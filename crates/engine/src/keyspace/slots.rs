@@ -253,6 +253,16 @@ impl Keyspace {
         self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline, inline_max), expiry, now);
     }
 
+    /// The same with a text that is the caller's own: one that has to lie outside of its entry is not copied.
+    pub fn set_owned(&mut self, key: &Key<'_>, mut text: Vec<u8>, expiry: ExpiryChange, now: WallMs) {
+        if text.len() > self.inline_max as usize {
+            text.shrink_to_fit();
+            self.put_with(key, |_| NewValue::of(Object::Text(text)), expiry, now);
+        } else {
+            self.set(key, &text, expiry, now);
+        }
+    }
+
     /// Sets any value.
     pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
         let value = match value {

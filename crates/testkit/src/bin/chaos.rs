@@ -20,8 +20,8 @@ const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
 const DURABILITIES: [&str; 3] = ["sync", "async", "disabled"];
 /// The profile of hostile clients; it runs in all three modes, one after the other, unless --durability says which.
 const ADVERSARY: &str = "adversary";
-/// Descriptors of each process in such a run, where this process may choose.
-const DESCRIPTORS: u64 = 1_024;
+/// Descriptors of each node in such a run: more clients come than that.
+const DESCRIPTORS: u64 = 2_048;
 
 /// Injects faults and checks that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
@@ -61,12 +61,12 @@ struct Arguments {
     /// Of adversary: the bound of each replica's memory, MiB.
     #[arg(long, default_value_t = 1_536)]
     maxmemory_mib: u64,
-    /// Workers of the load.
-    #[arg(long, default_value_t = 16)]
-    workers: usize,
-    /// Pause of each worker between two commands, milliseconds.
-    #[arg(long, default_value_t = 0)]
-    pause_ms: u64,
+    /// Workers of the load [default: 16; adversary: 4]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Pause of each worker between two commands, milliseconds [default: 0; adversary: 5]
+    #[arg(long)]
+    pause_ms: Option<u64>,
     /// Load without TLS.
     #[arg(long)]
     plaintext: bool,
@@ -175,15 +175,14 @@ fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow:
         names => names.iter().map(|name| attack_named(name)).collect::<anyhow::Result<_>>()?,
     };
     let azs = azs(arguments.nodes)?;
-    let limited = limit_descriptors()?;
     let mut cluster = Cluster::start(&cluster::Options {
         replicas: azs.len() as u32 - 1,
         azs,
         shards: arguments.shards,
         durability,
+        descriptors_max: Some(DESCRIPTORS),
         ..cluster::Options::default()
     })?;
-    limited.lift()?;
     cluster.keep_files();
     let options = adversary::Options {
         seed,
@@ -191,8 +190,9 @@ fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow:
         attacks,
         size: if arguments.small { Size::Small } else { Size::Full },
         maxmemory: arguments.maxmemory_mib << 20,
-        workers: arguments.workers,
-        pause: Duration::from_millis(arguments.pause_ms.max(1)),
+        // The load is there to be wronged, and must leave cores to what attackers make the nodes do.
+        workers: arguments.workers.unwrap_or(4),
+        pause: Duration::from_millis(arguments.pause_ms.unwrap_or(5).max(1)),
         loses: durability != "sync",
         max_loss: (durability == "async").then_some(fastness_types::limits::DURABILITY_LAG_MAX),
     };
@@ -215,30 +215,6 @@ fn attack_named(name: &str) -> anyhow::Result<Attack> {
         let names: Vec<_> = Attack::ALL.iter().map(|attack| attack.name()).collect();
         format!("no attack is called {name:?}: {}", names.join(", "))
     })
-}
-
-/// Limits that are taken back by [`Limited::lift`].
-struct Limited(Option<rustix::process::Rlimit>);
-
-/// Gives processes that are started from here on few descriptors. Only who may raise a hard limit again can do that.
-fn limit_descriptors() -> anyhow::Result<Limited> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let before = getrlimit(Resource::Nofile);
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED few descriptors: only root can raise the limit again");
-        return Ok(Limited(None));
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) })?;
-    Ok(Limited(Some(before)))
-}
-
-impl Limited {
-    fn lift(self) -> anyhow::Result<()> {
-        use rustix::process::{Resource, Rlimit, setrlimit};
-        let Some(before) = self.0 else { return Ok(()) };
-        setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum })?;
-        Ok(())
-    }
 }
 
 fn print_attacks(report: &adversary::Report, durability: &str) {
@@ -337,9 +313,9 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     let options = Options {
         seed,
         plan,
-        workers: arguments.workers,
+        workers: arguments.workers.unwrap_or(16),
         tls: !arguments.plaintext,
-        pause: Duration::from_millis(arguments.pause_ms),
+        pause: Duration::from_millis(arguments.pause_ms.unwrap_or(0)),
         // Their checkers know of no write that may be lost.
         histories: !arguments.no_histories && arguments.durability() == "sync",
         loses: arguments.durability() != "sync",
