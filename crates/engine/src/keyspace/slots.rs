@@ -390,7 +390,8 @@ impl Keyspace {
             text[end - bytes.len()..end].copy_from_slice(bytes);
         };
         if self.find(key).is_none() {
-            let mut text = Vec::new();
+            // Zeroed by whoever gives the memory, which need not touch it: a text that is all hole costs no more than its end.
+            let mut text = vec![0; end];
             write(&mut text);
             let value = if end > self.inline_max as usize {
                 NewValue::of(Object::Text(text))

@@ -18,9 +18,9 @@ use crate::observe::Figures;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
-/// Bytes by which the log's pace is measured, in values of this size.
-const PACE_VALUES: usize = 24;
-const PACE_VALUE_BYTES: usize = 1 << 20;
+/// Bytes of the values by which the log's pace is measured. There are so many of them that what the log puts off (RocksDB's flushes, the disk's own
+/// cache) is part of it.
+const PACE_VALUE_BYTES: usize = 4 << 20;
 /// What each node's log has taken in.
 const LOGGED: &str = "fastness_log_payload_bytes_total";
 
@@ -35,16 +35,17 @@ impl Pace {
     pub(super) async fn measure(target: &Target) -> Result<Pace> {
         let mut client = target.connect().await?;
         let (key, value) = (target.key("pace"), vec![b'p'; PACE_VALUE_BYTES]);
+        let values = target.size.pick(8, 50);
         let begun = Instant::now();
         let mut bytes = Vec::new();
-        (0..PACE_VALUES).for_each(|_| encode(&[b"SET", &key, &value], &mut bytes));
+        (0..values).for_each(|_| encode(&[b"SET", &key, &value], &mut bytes));
         client.send_raw(&bytes).await?;
-        let errors = client.skip_flat_replies(PACE_VALUES).await?;
-        ensure!(errors == 0, "{errors} of {PACE_VALUES} writes were refused");
+        let errors = client.skip_flat_replies(values).await?;
+        ensure!(errors == 0, "{errors} of {values} writes were refused");
         // In every mode this waits for the commit.
-        let copies = client.call(&[b"WAIT", b"1", b"30000"]).await?;
+        let copies = client.call(&[b"WAIT", b"1", b"60000"]).await?;
         ensure!(matches!(copies, Value::Integer(1..)), "WAIT answered {copies:?}");
-        let bytes_per_second = (PACE_VALUES * PACE_VALUE_BYTES) as f64 / begun.elapsed().as_secs_f64();
+        let bytes_per_second = (values * PACE_VALUE_BYTES) as f64 / begun.elapsed().as_secs_f64();
         client.call(&[b"UNLINK", &key]).await?;
         Ok(Pace { bytes_per_second: bytes_per_second as u64 })
     }
