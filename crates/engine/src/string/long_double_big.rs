@@ -9,16 +9,20 @@ pub(super) struct Big {
 const LIMB: usize = 32;
 const CHUNK: u32 = 1_000_000_000;
 const CHUNK_DIGITS: usize = 9;
+const HEX_DIGITS: usize = 7;
 
 impl Big {
     pub(super) fn from_u64(value: u64) -> Big {
         Big { limbs: vec![value as u32, (value >> LIMB) as u32] }.trimmed()
     }
 
+    /// As many digits at a time as fit a limb: what this costs grows with the square of their number.
     pub(super) fn from_digits(digits: &[u8], radix: u32) -> Big {
+        let at_once = if radix == 10 { CHUNK_DIGITS } else { HEX_DIGITS };
         let mut big = Big { limbs: Vec::new() };
-        for &digit in digits {
-            big.multiply_add(radix, u32::from(digit));
+        for chunk in digits.chunks(at_once) {
+            let summand = chunk.iter().fold(0, |sum, digit| sum * radix + u32::from(*digit));
+            big.multiply_add(radix.pow(chunk.len() as u32), summand);
         }
         big
     }
@@ -114,14 +118,67 @@ impl Big {
         Big { limbs }.trimmed()
     }
 
+    /// Divides by `CHUNK` eight times in one pass, whose steps do not wait for each other, and returns the rests.
+    fn divide_by_chunks(&mut self) -> [u32; 8] {
+        let mut rests = [0u64; 8];
+        for limb in self.limbs.iter_mut().rev() {
+            for rest in &mut rests {
+                let part = *rest << LIMB | u64::from(*limb);
+                *limb = (part / u64::from(CHUNK)) as u32;
+                *rest = part % u64::from(CHUNK);
+            }
+        }
+        while self.limbs.last() == Some(&0) {
+            self.limbs.pop();
+        }
+        rests.map(|rest| rest as u32)
+    }
+
     pub(super) fn into_decimal(mut self) -> String {
         let mut chunks = Vec::new();
         while !self.limbs.is_empty() {
-            chunks.push(self.divide(CHUNK));
+            chunks.extend(self.divide_by_chunks());
         }
-        let mut chunks = chunks.iter().rev();
+        let used = chunks.iter().rposition(|chunk| *chunk != 0).map_or(0, |last| last + 1);
+        let mut chunks = chunks[..used].iter().rev();
         let mut text = chunks.next().map_or_else(|| "0".to_owned(), u32::to_string);
         chunks.for_each(|chunk| text.push_str(&format!("{chunk:0CHUNK_DIGITS$}")));
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Big;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Through as many passes of eight chunks as there are, and with a last one of any length.
+        #[test]
+        fn what_is_read_is_written(text in "[1-9][0-9]{0,300}") {
+            let digits: Vec<u8> = text.bytes().map(|byte| byte - b'0').collect();
+            prop_assert_eq!(Big::from_digits(&digits, 10).into_decimal(), text);
+        }
+
+        #[test]
+        fn hexadecimal_digits_are_read_seven_at_a_time(value: u64) {
+            let text = format!("{value:x}");
+            let digits: Vec<u8> = text.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+            prop_assert_eq!(Big::from_digits(&digits, 16), Big::from_u64(value));
+        }
+
+        /// Zeros in the middle and at the end are chunks, too.
+        #[test]
+        fn powers_of_ten_have_their_zeros(power in 0usize..5_000) {
+            let mut big = Big::from_u64(7);
+            big.multiply_by_power_of_ten(power);
+            prop_assert_eq!(big.into_decimal(), format!("7{}", "0".repeat(power)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_zero() {
+        assert_eq!(Big::from_u64(0).into_decimal(), "0");
+        assert_eq!(Big::from_digits(&[], 10).into_decimal(), "0");
     }
 }
