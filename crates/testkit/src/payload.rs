@@ -1,9 +1,9 @@
-//! DUMP payloads that an adversary makes: few bytes that stand for many.
+//! DUMP payloads that an adversary makes: few bytes that stand for many, and such as lie.
 //!
 //! Written here anew instead of asked of the engine, because what is tested must not make its own input.
 
 /// The RDB version of Valkey 9.
-const VERSION: u16 = 80;
+pub const VERSION: u16 = 80;
 /// Bytes that one repeat of LZF stands for, and takes.
 const REPEAT: usize = 264;
 const REPEAT_BYTES: [u8; 3] = [0xe0, 0xff, 0x00];
@@ -19,7 +19,13 @@ pub fn bomb(len: usize) -> Vec<u8> {
     write_len(compressed.len(), &mut payload);
     write_len(1 + repeats * REPEAT, &mut payload);
     payload.append(&mut compressed);
-    payload.extend_from_slice(&VERSION.to_le_bytes());
+    sealed(&payload, VERSION)
+}
+
+/// A value, whatever it is, with a footer of this version and the checksum that is right.
+#[must_use]
+pub fn sealed(value: &[u8], version: u16) -> Vec<u8> {
+    let mut payload = [value, &version.to_le_bytes()].concat();
     let crc = crc64(&payload);
     payload.extend_from_slice(&crc.to_le_bytes());
     payload

@@ -1,0 +1,202 @@
+//! What clients of unusual kinds may expect of a connection: every reply, a word before it is closed, and nothing that was refused.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use fastness_resp::request;
+use fastness_resp::value::Value;
+use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::payload;
+use rustls::{ClientConnection, StreamOwned};
+
+use super::wire::{
+    PATIENCE, TIMEOUT, ask, open, open_narrow, read_all, read_until_closed, repeated, replies, start, text, told,
+};
+
+/// Writes all of a pipeline before it reads anything, then reads as many replies.
+fn written_before_read(
+    cluster: &Cluster,
+    node: u64,
+    what: &str,
+    pipeline: &[u8],
+    expected: usize,
+) -> Result<Vec<Value>> {
+    let mut stream = open_narrow(&cluster.door(node, 1)?)?;
+    stream.write_all(pipeline).with_context(|| format!("{what}: the server does not read"))?;
+    stream.write_all(b"QUIT\r\n")?;
+    let received = read_all(&mut stream).with_context(|| format!("{what}: the server does not answer"))?;
+    let mut replies = replies(&received)?;
+    ensure!(replies.pop() == Some(Value::Simple(b"OK".to_vec())), "{what}: no reply to QUIT");
+    ensure!(replies.len() == expected, "{what}: {} replies to {expected} commands", replies.len());
+    Ok(replies)
+}
+
+/// Found: both sides waited for ever. 9,000 × `ECHO <1,000 bytes>`; `GET` and `SET` of 10 MiB with a small receive buffer; 300,000 GETs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -> Result<()> {
+    const GETS: usize = 300_000;
+    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let line = "e".repeat(1_000);
+    let echoed = written_before_read(&cluster, primary, "ECHO", &repeated(&["ECHO", &line], 9_000), 9_000)?;
+    ensure!(echoed.iter().all(|reply| reply.as_bytes() == Some(line.as_bytes())), "another line");
+
+    let (first, second) = ("1".repeat(10 << 20), "2".repeat(10 << 20));
+    told(&mut client, &["SET", "k", &first], "OK").await?;
+    let mut pipeline = Vec::new();
+    for words in [&["GET", "k"][..], &["SET", "k", &second], &["GET", "k"], &["SET", "k", &first]] {
+        request::encode(words, &mut pipeline);
+    }
+    let shown = written_before_read(&cluster, primary, "10 MiB", &pipeline, 4)?;
+    let ok = Value::Simple(b"OK".to_vec());
+    ensure!(shown == [Value::Bulk(first.into()), ok.clone(), Value::Bulk(second.into()), ok], "other values");
+
+    told(&mut client, &["SET", "k", "value"], "OK").await?;
+    let read = written_before_read(&cluster, primary, "GET", &repeated(&["GET", "k"], GETS), GETS)?;
+    ensure!(read.iter().all(|reply| reply.as_bytes() == Some(b"value")), "another value");
+    Ok(())
+}
+
+/// Found: `HELLO 3 AUTH default s3 SETNAME "a b"` and `HELLO 3 AUTH default s3 FOO` gave an error and had authenticated the connection; of
+/// two pairs the first one counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
+    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    told(&mut client, &["CONFIG", "SET", "requirepass", "s3"], "OK").await?;
+    let hello = ["HELLO", "3", "AUTH", "default", "s3"];
+    let mut wrong = Vec::new();
+    for rest in [&["SETNAME", "a b"][..], &["FOO"], &["AUTH", "default", "no"]] {
+        let mut stranger = cluster.connect(primary, 1, TIMEOUT).await?;
+        let reply = ask(&mut stranger, &[&hello, rest].concat()).await?;
+        let after = ask(&mut stranger, &["PING"]).await?;
+        if !reply.starts_with('-') || !after.starts_with("-NOAUTH") {
+            wrong.push(format!("{rest:?}: {reply}, then PING: {after}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    let mut stranger = cluster.connect(primary, 1, TIMEOUT).await?;
+    let last_counts = ["HELLO", "2", "AUTH", "default", "no", "AUTH", "default", "s3"];
+    let reply = ask(&mut stranger, &last_counts).await?;
+    ensure!(!reply.starts_with('-'), "{reply}");
+    told(&mut stranger, &["PING"], "PONG").await
+}
+
+/// Found: the commands in the body of an HTTP request were run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
+    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let body = "SET http 1\r\nSET http 2\r\n";
+    let mut wrong = Vec::new();
+    for head in [
+        "POST / HTTP/1.1\r\nContent-Type: text/plain\r\n\r\n",
+        "GET / HTTP/1.1\r\nhOsT: localhost\r\n\r\n",
+        "*2\r\n$4\r\npost\r\n$1\r\n/\r\n",
+        "*2\r\n$5\r\nHOST:\r\n$1\r\nx\r\n",
+    ] {
+        told(&mut client, &["SET", "http", "0"], "OK").await?;
+        let mut stream = open(&cluster.door(primary, 1)?)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(format!("{head}{body}").as_bytes())?;
+        let closed = read_until_closed(&mut stream);
+        let left = ask(&mut client, &["GET", "http"]).await?;
+        if closed.is_err() || left != "0" {
+            wrong.push(format!("{head:?}: {closed:?}, and the key is {left}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    let log = cluster.node_log(primary)?;
+    ensure!(log.to_lowercase().contains("cross protocol scripting"), "it is not logged: {log}");
+    Ok(())
+}
+
+/// Found: a client that has closed its half got no reply at all in `sync`, or 1,958 of 20,000; one that said so over TLS alone was never
+/// closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> {
+    const MANY: usize = 20_000;
+    let (cluster, primary, _) = start(&Options::default()).await?;
+    let door = cluster.door(primary, 1)?;
+    let mut wrong = Vec::new();
+    for count in [1, MANY] {
+        let mut stream = open(&door)?;
+        stream.write_all(&repeated(&["SET", "k", "v"], count))?;
+        stream.shutdown(Shutdown::Write)?;
+        let received = read_all(&mut stream)?;
+        if received != b"+OK\r\n".repeat(count) {
+            wrong.push(format!("{} replies to {count} commands", received.len() / 5));
+        }
+    }
+    let node = cluster.node(primary)?;
+    let tcp = TcpStream::connect((door.host.as_str(), node.resp[0].tls_port))?;
+    tcp.set_read_timeout(Some(Duration::from_secs(15)))?;
+    let tls = ClientConnection::new(cluster.tls()?.0, door.host.clone().try_into()?)?;
+    let mut stream = StreamOwned::new(tls, tcp);
+    stream.write_all(&repeated(&["SET", "k", "v"], 1_000))?;
+    // The connection itself stays open on this side.
+    stream.conn.send_close_notify();
+    stream.flush()?;
+    let mut received = Vec::new();
+    let ended = stream.read_to_end(&mut received);
+    if ended.is_err() || received != b"+OK\r\n".repeat(1_000) {
+        wrong.push(format!("over TLS: {} replies to 1000 commands, then {ended:?}", received.len() / 5));
+    }
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+/// Found: taken were a wrong checksum, version 0 in the footer, a listpack whose header lies about its elements, and a field's deadline
+/// before 1970.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_that_lies_is_refused() -> Result<()> {
+    let (_cluster, _, mut client) = start(&Options::default()).await?;
+    // A hash of a field and its value: one listpack, and one with deadlines.
+    let listpack =
+        |elements: u16| [&b"\x10\x0d\x0d\0\0\0"[..], &elements.to_le_bytes(), b"\x81a\x02\x81v\x02\xff"].concat();
+    let deadline = |at: i64| [&b"\x16\x01\x01a\x01v"[..], &at.to_le_bytes()].concat();
+    let sealed = payload::sealed(&b"\x00\x01a"[..], payload::VERSION);
+    let mut damaged = sealed.clone();
+    if let Some(last) = damaged.last_mut() {
+        *last ^= 1;
+    }
+    let cases = [
+        ("a string", sealed, true),
+        ("a hash", payload::sealed(&listpack(2), payload::VERSION), true),
+        ("a hash with deadlines", payload::sealed(&deadline(4_102_444_800_000), payload::VERSION), true),
+        ("a wrong checksum", damaged, false),
+        ("version 0", payload::sealed(&b"\x00\x01a"[..], 0), false),
+        ("a listpack of 3 elements", payload::sealed(&listpack(3), payload::VERSION), false),
+        ("a negative deadline", payload::sealed(&deadline(-2), payload::VERSION), false),
+    ];
+    let mut wrong = Vec::new();
+    for (what, payload, is_taken) in cases {
+        let reply = text(client.call(&[b"RESTORE", b"k", b"0", &payload, b"REPLACE"]).await?);
+        if (reply == "OK") != is_taken {
+            wrong.push(format!("{what}: {reply}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+/// Found: nothing was logged when `maxclients` was reached, and TLS clients saw the connection end without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_over_the_maximum_are_told_over_tls_too_and_logged() -> Result<()> {
+    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    told(&mut client, &["CONFIG", "SET", "maxclients", "1"], "OK").await?;
+    let mut plain = cluster.connect(primary, 1, PATIENCE).await?;
+    let refused = text(plain.receive().await?);
+    ensure!(refused == "-ERR max number of clients reached", "{refused}");
+    let over_tls = async {
+        let mut over_tls = cluster.connect_tls(primary, 1, PATIENCE).await?;
+        anyhow::Ok(text(over_tls.receive().await?))
+    };
+    let told_over_tls = over_tls.await;
+    let log = cluster.node_log(primary)?;
+    let logged = log.lines().any(|line| line.contains("maxclients") && line.contains("WARN"));
+    ensure!(
+        logged && told_over_tls.as_ref().is_ok_and(|reply| *reply == refused),
+        "logged: {logged}; over TLS: {told_over_tls:?}"
+    );
+    Ok(())
+}

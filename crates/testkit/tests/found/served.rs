@@ -1,0 +1,124 @@
+//! What one client asks for does not keep a shard from serving the others, and who waits costs nothing.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastness_load::Connection;
+use fastness_resp::request;
+use fastness_testkit::cluster::{Cluster, Options};
+
+use super::wire::{open, repeated, start, told};
+
+/// Found with a million keys; a debug build does not need so many to be as slow.
+const KEYS: usize = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+const KEYS_AT_ONCE: usize = 2_000;
+/// Longest wait of another client.
+const WAIT_MAX: Duration = Duration::from_secs(4);
+
+async fn fill(client: &mut Connection) -> Result<()> {
+    for first in (0..KEYS).step_by(KEYS_AT_ONCE) {
+        let keys: Vec<String> = (first..first + KEYS_AT_ONCE).map(|number| format!("{{{first}}}{number}")).collect();
+        let words: Vec<&str> = ["MSET"].into_iter().chain(keys.iter().flat_map(|key| [key.as_str(), "v"])).collect();
+        told(client, &words, "OK").await?;
+    }
+    told(client, &["DBSIZE"], &KEYS.to_string()).await
+}
+
+/// Another client's longest wait for a reply within `span`.
+async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duration> {
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < span {
+        let asked = Instant::now();
+        let served = told(client, &["GET", "{0}1"], "v").await;
+        longest = longest.max(asked.elapsed());
+        served.with_context(|| format!("after {longest:?}"))?;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(longest)
+}
+
+/// Found: 4,000 pipelined `KEYS nomatch` over a million keys, and nobody was served for more than 100 s, though their sender had gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Result<()> {
+    let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    fill(&mut client).await?;
+    let mut sender = open(&cluster.door(primary, 1)?)?;
+    sender.write_all(&repeated(&["KEYS", "nomatch"], 4_000))?;
+    let during = longest_wait(&mut client, Duration::from_secs(1)).await?;
+    drop(sender);
+    let after = longest_wait(&mut client, Duration::from_secs(2)).await?;
+    eprintln!("others waited for {during:?}, and {after:?} after the sender had closed");
+    ensure!(during < WAIT_MAX && after < WAIT_MAX, "{during:?}, {after:?}");
+    Ok(())
+}
+
+/// Found: 64 × `curl /digest`, and GETs waited for up to 48 s, long after the callers had gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> Result<()> {
+    let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    fill(&mut client).await?;
+    ask_for_digests(&cluster.node(primary)?.metrics)?;
+    let waited = longest_wait(&mut client, Duration::from_secs(2)).await?;
+    eprintln!("others waited for {waited:?}");
+    ensure!(waited < WAIT_MAX, "{waited:?}");
+    Ok(())
+}
+
+/// Asks for 64 digests at a time, and does not wait for them.
+fn ask_for_digests(address: &str) -> Result<()> {
+    const CALLERS: usize = 64;
+    const ROUNDS: usize = 10;
+    for _ in 0..ROUNDS {
+        let mut callers = Vec::new();
+        for _ in 0..CALLERS {
+            let mut caller = TcpStream::connect(address)?;
+            caller.write_all(b"GET /digest HTTP/1.1\r\nHost: x\r\n\r\n")?;
+            callers.push(caller);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Found: 1,000 clients in `WAIT 9 0` took 57 % of a core of an idle primary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_in_wait_cost_an_idle_primary_no_time() -> Result<()> {
+    const CLIENTS: usize = 1_000;
+    const SPAN: Duration = Duration::from_secs(3);
+    let (cluster, primary, _) = start(&Options::default()).await?;
+    let idle = busy(&cluster, primary, SPAN).await?;
+    let door = cluster.door(primary, 1)?;
+    let mut waiting = Vec::new();
+    let mut commands = Vec::new();
+    request::encode(&["SET", "k", "v"], &mut commands);
+    request::encode(&["WAIT", "9", "0"], &mut commands);
+    for _ in 0..CLIENTS {
+        let mut client = open(&door)?;
+        client.write_all(&commands)?;
+        waiting.push(client);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let loaded = busy(&cluster, primary, SPAN).await?;
+    eprintln!("an idle primary: {idle:.3} of a core; with {CLIENTS} clients in WAIT: {loaded:.3}");
+    ensure!(loaded < idle + 0.25, "{loaded} of a core, {idle} before");
+    Ok(())
+}
+
+/// The part of a core that a node uses.
+async fn busy(cluster: &Cluster, node: u64, span: Duration) -> Result<f64> {
+    let (before, began) = (processor_time(cluster, node)?, Instant::now());
+    tokio::time::sleep(span).await;
+    Ok((processor_time(cluster, node)? - before) / began.elapsed().as_secs_f64())
+}
+
+/// Seconds, in user space and in the kernel.
+fn processor_time(cluster: &Cluster, node: u64) -> Result<f64> {
+    /// What every Linux counts in, whatever its timer.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", cluster.pid(node)?.as_raw_nonzero()))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().context("no name")?.split_whitespace().collect();
+    let ticks = |at: usize| anyhow::Ok(fields.get(at).context("too short")?.parse::<f64>()?);
+    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+}

@@ -1,0 +1,171 @@
+//! What these tests share: commands in words, replies as text, and connections that clients of the usual kind never make.
+
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddrV4, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fastness_load::{Connection, Endpoint};
+use fastness_resp::request;
+use fastness_resp::value::{Value, parse};
+use fastness_testkit::cluster::{Cluster, Options};
+use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// No single reply takes so long, unless something is broken.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// One attempt at something that is tried again.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// What the system gives at least is more.
+const NARROW_BYTES: usize = 8 * 1024;
+
+/// A cluster of three nodes and one shard, its primary, and a connection to it.
+pub async fn start(options: &Options) -> Result<(Cluster, u64, Connection)> {
+    let cluster = Cluster::start(options)?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let client = cluster.connect(primary, 1, TIMEOUT).await?;
+    Ok((cluster, primary, client))
+}
+
+/// The reply as text: errors begin with a dash, nothing is `nil`, the parts of an array are lines.
+pub fn text(reply: Value) -> String {
+    match reply {
+        Value::Simple(text) | Value::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
+        Value::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
+        Value::Integer(number) => number.to_string(),
+        Value::Null | Value::NullArray => "nil".to_owned(),
+        Value::Array(parts) => parts.into_iter().map(text).collect::<Vec<_>>().join("\n"),
+        other => format!("{other:?}"),
+    }
+}
+
+pub async fn ask(client: &mut Connection, words: &[&str]) -> Result<String> {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    Ok(text(client.call(&words).await?))
+}
+
+/// Asks for something that must be answered with this.
+pub async fn told(client: &mut Connection, words: &[&str], answer: &str) -> Result<()> {
+    let reply = ask(client, words).await?;
+    let shown: String = words.join(" ").chars().take(100).collect();
+    ensure!(reply == answer, "{shown}: {}", reply.chars().take(300).collect::<String>());
+    Ok(())
+}
+
+/// A line of INFO.
+pub async fn figure(client: &mut Connection, section: &str, name: &str) -> Result<u64> {
+    let info = ask(client, &["INFO", section]).await?;
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.with_context(|| format!("no {name} in {info}"))?.parse().context("a number")
+}
+
+/// A pipeline in which every command is `words`.
+pub fn repeated(words: &[&str], count: usize) -> Vec<u8> {
+    let mut one = Vec::new();
+    request::encode(words, &mut one);
+    one.repeat(count)
+}
+
+/// Asks again and again, over new connections, until the answer is this one.
+pub async fn eventually(cluster: &Cluster, node: u64, words: &[&str], answer: &str, within: Duration) -> Result<()> {
+    let until = Instant::now() + within;
+    loop {
+        let asked = async {
+            let mut client = cluster.connect(node, 1, ATTEMPT).await?;
+            ask(&mut client, &["READONLY"]).await?;
+            ask(&mut client, words).await
+        };
+        match asked.await {
+            Ok(reply) if reply == answer => return Ok(()),
+            _ if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
+            last => bail!("node {node} answers {words:?} after {within:?} with {last:?} and not {answer:?}"),
+        }
+    }
+}
+
+/// Waits until a write is acknowledged, whoever leads then.
+pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> Result<()> {
+    let began = Instant::now();
+    let mut last = None;
+    while began.elapsed() < within {
+        let written = async {
+            let primary = cluster.primary(1, ATTEMPT).await?;
+            let mut client = cluster.connect(primary, 1, ATTEMPT).await?;
+            told(&mut client, &["SET", "written", after], "OK").await
+        };
+        match tokio::time::timeout(within.saturating_sub(began.elapsed()), written).await {
+            Ok(Ok(())) => {
+                eprintln!("a write is accepted {:?} after {after}", began.elapsed());
+                return Ok(());
+            }
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!("no write is accepted for {within:?} after {after}: {last:?}")
+}
+
+/// Asks whoever leads, again and again, until the answer is no error: on a slow machine something large may end in an election.
+pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let asked = async {
+            let primary = cluster.primary(1, PATIENCE).await?;
+            ask(&mut cluster.connect(primary, 1, TIMEOUT).await?, words).await
+        };
+        match asked.await {
+            Ok(reply) if !reply.starts_with('-') => return Ok(reply),
+            _ if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
+            last => bail!("{:?}: {last:?}", words.first()),
+        }
+    }
+}
+
+/// A blocking connection.
+pub fn open(door: &Endpoint) -> Result<TcpStream> {
+    let stream = TcpStream::connect((door.host.as_str(), door.port))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// The same with a small receive buffer, so that replies that are not read soon wait on the other side.
+pub fn open_narrow(door: &Endpoint) -> Result<TcpStream> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    sockopt::set_socket_recv_buffer_size(&socket, NARROW_BYTES)?;
+    connect(&socket, &SocketAddrV4::new(door.host.parse()?, door.port))?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// Everything until the end.
+pub fn read_all(stream: &mut impl Read) -> Result<Vec<u8>> {
+    let mut received = Vec::new();
+    let read = stream.read_to_end(&mut received);
+    read.with_context(|| format!("after {} bytes", received.len()))?;
+    Ok(received)
+}
+
+/// Whatever comes until the connection is closed, in order or not.
+pub fn read_until_closed(stream: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut received = Vec::new();
+    match stream.read_to_end(&mut received) {
+        Ok(_) => Ok(received),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(received),
+        Err(error) => bail!("the connection is not closed: {error}, after {}", received.escape_ascii()),
+    }
+}
+
+/// The replies in these bytes.
+pub fn replies(mut bytes: &[u8]) -> Result<Vec<Value>> {
+    let mut replies = Vec::new();
+    while let Some((reply, used)) = parse(bytes)? {
+        replies.push(reply);
+        bytes = &bytes[used..];
+    }
+    ensure!(bytes.is_empty(), "{} bytes are left behind {} replies", bytes.len(), replies.len());
+    Ok(replies)
+}
