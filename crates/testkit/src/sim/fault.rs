@@ -78,6 +78,8 @@ pub enum Fault {
     CrashInSnapshot,
     /// A machine is lost with its disk; a new node takes its place.
     MachineLost,
+    /// The same, and the parts of snapshots that the new node is sent arrive late.
+    LateSnapshots,
     /// The hosts are split in two; nothing passes.
     Partition,
     /// One AZ is cut off.
@@ -164,13 +166,14 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 46] = [
+    pub const ALL: [Fault; 47] = [
         Fault::CrashPrimary,
         Fault::CrashAny,
         Fault::CrashAz,
         Fault::CrashAll,
         Fault::CrashInSnapshot,
         Fault::MachineLost,
+        Fault::LateSnapshots,
         Fault::Partition,
         Fault::AzCut,
         Fault::OneWay,
@@ -397,6 +400,7 @@ fn begin(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
         Fault::CrashPrimary | Fault::CrashAny | Fault::CrashAz | Fault::CrashAll => machine::crash(stage, fault),
         Fault::CrashInSnapshot => machine::crash_in_snapshot(stage),
         Fault::MachineLost => machine::lose(stage),
+        Fault::LateSnapshots => machine::lose_and_delay_snapshots(stage),
         Fault::SlowDisk | Fault::StalledDisk => disk::slow_down(stage, fault),
         Fault::StalledFollowers => disk::stall_followers(stage),
         Fault::FullDisk | Fault::FailedSync => disk::fail(stage, fault),

@@ -10,6 +10,7 @@
 //! | `digests.rs` | equal logs give equal data, in memory and in snapshots |
 //! | `async_loss.rs` | what a failover loses under `async` is within the bound |
 //! | `whole_units.rs` | a transaction is in memory as a whole or not at all |
+//! | `caught_up.rs` | who becomes a voter holds what the others do |
 //! | `bounds.rs` | entries and memory are within their limits, whatever clients send |
 //! | `accepts.rs` | where nothing is broken, every shard accepts writes, whatever clients send |
 //! | `overdue.rs` | where nothing is broken, keys are removed soon after their deadline, whatever their names |
@@ -20,6 +21,7 @@
 pub mod accepts;
 pub mod async_loss;
 pub mod bounds;
+pub mod caught_up;
 pub mod digests;
 pub mod election_safety;
 pub mod leader_completeness;
@@ -46,6 +48,7 @@ use crate::sim::trace::Trace;
 
 use accepts::Accepts;
 use bounds::Bounds;
+use caught_up::CaughtUp;
 use digests::{Claim, Digests};
 use election_safety::ElectionSafety;
 use leader_completeness::LeaderCompleteness;
@@ -72,6 +75,7 @@ pub struct Invariants {
     whole_units: WholeUnits,
     accepts: Accepts,
     overdue: Overdue,
+    caught_up: CaughtUp,
     /// In runs whose limits are scaled down.
     bounds: Option<Bounds>,
     logs: Logs,
@@ -111,6 +115,7 @@ impl Invariants {
             whole_units: WholeUnits::default(),
             accepts: Accepts::default(),
             overdue: Overdue::default(),
+            caught_up: CaughtUp::default(),
             bounds: scale.map(Bounds::new),
             logs: Logs::default(),
             leads: BTreeMap::new(),
@@ -223,6 +228,7 @@ impl Invariants {
             self.violate(violation);
         }
         if all {
+            self.look_at_voters(nodes);
             self.look_for_stopped(nodes);
         }
         if step.is_multiple_of(DIGESTS_EVERY) {
@@ -259,6 +265,19 @@ impl Invariants {
             if lease.holds(node.clock.boot()) {
                 let alone = holders.holds(shard, node.id, epoch);
                 self.check(alone);
+            }
+        });
+    }
+
+    /// Looks at who votes by the membership that each leader goes by.
+    fn look_at_voters(&mut self, nodes: &[Rc<SimNode>]) {
+        let now = self.trace.now();
+        each_replica(nodes, |node, shard, replica| {
+            let purged = replica.log.state().purged.map_or(0, |purged| purged.index);
+            self.caught_up.note_purged(shard, node.id, purged, now);
+            if matches!(&**replica.handle.role(), Role::Leader { .. }) {
+                let found = self.caught_up.look(nodes, shard, node.id, replica, now);
+                self.check(found);
             }
         });
     }

@@ -198,13 +198,16 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
 }
 
 /// Where only questions about leases pass, the stream of entries stands still, and of the other one a leader's heartbeats are
-/// taken: they have a time-out, so that nobody waits for them for ever.
+/// taken: they have a time-out, so that nobody waits for them for ever. Where snapshots are late, their stream stands still.
 async fn pass(mut frame: Frame, way: &Way) -> Frame {
     let pair = (way.from, way.to);
     if way.class == Class::Heartbeat && way.traffic.leases_only(pair) {
         frame.messages.retain(|message| !is_append(message.kind));
     }
     while way.class == Class::Append && way.traffic.leases_only(pair) {
+        sleep(LOOK).await;
+    }
+    while way.class == Class::Snapshot && way.traffic.delays_snapshot(way.to) {
         sleep(LOOK).await;
     }
     frame

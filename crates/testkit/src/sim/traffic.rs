@@ -56,6 +56,13 @@ pub struct Disorder {
     pub behind: f64,
 }
 
+/// What becomes of snapshots on their way to one node.
+#[derive(Debug, Clone, Copy, Default)]
+struct LateSnapshots {
+    on: bool,
+    met: bool,
+}
+
 struct State {
     rng: SmallRng,
     flows: BTreeMap<Pair, Flow>,
@@ -66,6 +73,8 @@ struct State {
     delays: BTreeMap<Pair, Duration>,
     /// Where nothing of Raft's own passes, but the questions about leases do.
     leases_only: BTreeSet<Pair>,
+    /// To whom snapshots are late, and whether that has met any.
+    late_snapshots: BTreeMap<NodeId, LateSnapshots>,
     /// Messages that were larger than their part of a frame.
     cut: u64,
     /// How often a leader has asked for promises.
@@ -88,6 +97,7 @@ impl Traffic {
             transfers: BTreeMap::new(),
             delays: BTreeMap::new(),
             leases_only: BTreeSet::new(),
+            late_snapshots: BTreeMap::new(),
             cut: 0,
             bindings: BTreeMap::new(),
         })))
@@ -139,6 +149,26 @@ impl Traffic {
     #[must_use]
     pub fn leases_only(&self, pair: Pair) -> bool {
         self.0.lock().leases_only.contains(&pair)
+    }
+
+    /// From now on no part of a snapshot arrives at a node; or again all do.
+    pub fn set_snapshots_late(&self, to: NodeId, on: bool) {
+        self.0.lock().late_snapshots.entry(to).or_default().on = on;
+    }
+
+    /// A part is on its way: whether it has to wait.
+    #[must_use]
+    pub fn delays_snapshot(&self, to: NodeId) -> bool {
+        let mut state = self.0.lock();
+        let Some(late) = state.late_snapshots.get_mut(&to) else { return false };
+        late.met |= late.on;
+        late.on
+    }
+
+    /// Whether one had to.
+    #[must_use]
+    pub fn snapshots_were_late(&self, to: NodeId) -> bool {
+        self.0.lock().late_snapshots.get(&to).is_some_and(|late| late.met)
     }
 
     /// A leader has asked somebody for promises.
