@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use fastness_types::{BootNs, Epoch};
+use fastness_types::{BootNs, Epoch, Plant};
 
 use crate::control::GroupControl;
 use crate::handover;
@@ -77,6 +77,7 @@ pub(crate) async fn run(control: GroupControl) {
             group.driver.wake_owner();
         }
         if stalled >= bound
+            && !Plant::StuckKeepsLease.is_on()
             && let Some(epoch) = group.leads().filter(|_| !group.has_closed_lease())
         {
             fence(&control, epoch, stalled);

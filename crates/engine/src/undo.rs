@@ -73,7 +73,9 @@ impl Engine {
     /// sessions that watch any key are touched. False if records are missing: then memory is of no use any more.
     #[must_use]
     pub fn undo(&mut self) -> bool {
-        self.drop_image();
+        if !Plant::ImageKeptOverUndo.is_on() {
+            self.drop_image();
+        }
         let Some(stamp) = self.keyspace.undo() else { return false };
         self.go_back_to(stamp);
         self.touch_every_watcher();

@@ -162,7 +162,11 @@ impl State {
             self.mode.unstage();
             self.lag_bound.unstage();
             self.gate.set_bound(self.lag_bound.in_force());
-            self.snapshots.begin_anew();
+            if Plant::ImageKeptOverUndo.is_on() {
+                self.mistake_snapshot();
+            } else {
+                self.snapshots.begin_anew();
+            }
             self.digests.image_is_gone();
             self.undo_took = self.clock.boot().since(began);
         } else {

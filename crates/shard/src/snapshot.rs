@@ -379,6 +379,14 @@ impl State {
         }
     }
 
+    /// What [`Plant::ImageKeptOverUndo`] makes of a snapshot behind a batch that did not commit.
+    pub(crate) fn mistake_snapshot(&mut self) {
+        let tail = Position::Known(Box::new(self.tail()));
+        if let Some(cut) = &mut self.snapshots.cut {
+            cut.position = tail;
+        }
+    }
+
     /// Of the newest entry that memory holds; keys and digest are the image's.
     fn tail(&self) -> Tail {
         let (mode, bound) = (self.mode.committed(), self.lag_bound.committed());

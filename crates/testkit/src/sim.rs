@@ -48,6 +48,7 @@ mod profile;
 mod report;
 mod snapshots;
 mod stamp;
+mod thread;
 mod trace;
 mod traffic;
 mod world;

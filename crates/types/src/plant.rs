@@ -127,6 +127,10 @@ plants! {
     FragmentsKept = "fragments-kept",
     /// A new member votes as soon as the log lacks few entries, whatever it holds itself.
     CaughtUpByEntries = "caught-up-by-entries",
+    /// A primary whose loop does not turn keeps its lease.
+    StuckKeepsLease = "stuck-keeps-lease",
+    /// An image in progress goes on over an undo, and is taken for one of where memory went back to.
+    ImageKeptOverUndo = "image-kept-over-undo",
     /// What was removed is not freed unless somebody writes.
     FreeingStops = "freeing-stops",
     /// While nobody writes, no time reaches the replicas.

@@ -58,6 +58,8 @@ Each has a directed test; the simulation cannot show them, since something else 
   stable storage no earlier. `tests/SCHEDULES.md` names its tests.
 - Only one half of a joint membership counts, or a deadline outlives its voters (30): the node that leaves is always a dead one here, and learners promise, too.
   `both_halves_of_a_joint_configuration_count`, `a_new_membership_cuts_what_was_earned_under_the_old_one`.
+- No descriptors are set aside for log, peers and administration: a simulated node has none, and another listener.
+  `maxclients_is_what_descriptors_allow` (server), `idle_connections_do_not_end_a_node_that_may_have_few_descriptors` (testkit).
 - A removed leader steps down by itself (7), which is openraft's to do, and what has no option (15, 18).
 ";
 

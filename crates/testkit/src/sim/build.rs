@@ -77,6 +77,7 @@ impl Builder {
             expected: Cell::new(None),
             stalls: Cell::new(false),
             stalled: Cell::new(0),
+            stuck: Cell::new(None),
             refused_voters: Cell::new(0),
             plug: RefCell::default(),
             ended: RefCell::new(None),

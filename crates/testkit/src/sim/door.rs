@@ -20,6 +20,7 @@ use turmoil::net::{TcpListener, TcpStream};
 use crate::sim::net::host;
 use crate::sim::node::SimNode;
 use crate::sim::stamp::Stamp;
+use crate::sim::thread::on_thread_of;
 
 /// Replies of one connection that wait; at the bound no more is read.
 const WAITING_MAX: usize = 64;
@@ -39,10 +40,9 @@ pub async fn listen(id: ShardId, shard: Shard, node: Rc<SimNode>) -> io::Result<
     loop {
         let (stream, _) = listener.accept().await?;
         let connection = Connection::new(id, shard.clone(), node.clone(), stream);
-        tokio::task::spawn_local(async move {
-            // Whatever ends a connection, its client finds out by itself.
-            let _ = connection.run().await;
-        });
+        // Whatever ends a connection, its client finds out by itself.
+        let running = async move { drop(connection.run().await) };
+        tokio::task::spawn_local(on_thread_of(node.clone(), id, running));
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `clock.rs` | clocks |
 //! | `order.rs` | none: what operators do, which meets all the others |
 //! | `moment.rs` | several things at a bad moment: what chance alone would bring together too seldom |
+//! | `stuck.rs` | a shard's loop |
 //! | `unheard.rs` | a primary's ways to and from its followers, that break in part |
 //! | `attack.rs` | none: what hostile clients send (`../adversary.rs`), in the runs that have them |
 
@@ -24,6 +25,7 @@ mod machine;
 mod moment;
 mod network;
 mod order;
+mod stuck;
 mod unheard;
 
 use std::cell::{Cell, RefCell};
@@ -95,6 +97,8 @@ pub enum Fault {
     Hold,
     /// A primary is paused: what it says, hears and replies is held back, and then leaves and arrives, its replies first.
     Pause,
+    /// The loop of a shard's primary stands still, and its connections, while its heartbeats go on.
+    StuckLoop,
     /// A primary hears nothing; what it says arrives.
     Deaf,
     /// What a primary says is lost, and what it hears is late.
@@ -166,7 +170,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 47] = [
+    pub const ALL: [Fault; 48] = [
         Fault::CrashPrimary,
         Fault::CrashAny,
         Fault::CrashAz,
@@ -181,6 +185,7 @@ impl Fault {
         Fault::Ring,
         Fault::Hold,
         Fault::Pause,
+        Fault::StuckLoop,
         Fault::Deaf,
         Fault::LateAnswers,
         Fault::LeasesOnly,
@@ -414,6 +419,7 @@ fn begin(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
         Fault::FlushCutOff => moment::flush_cut_off(stage),
         Fault::RestartBesideDeaf => moment::restart_beside_deaf(stage),
         Fault::Pause => moment::pause(stage),
+        Fault::StuckLoop => stuck::stick(stage),
         Fault::Deaf => unheard::deaf(stage),
         Fault::LateAnswers => unheard::late_answers(stage),
         Fault::LeasesOnly => unheard::leases_only(stage),

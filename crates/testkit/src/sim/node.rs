@@ -28,6 +28,7 @@ use crate::sim::net::{self, SimTransport};
 use crate::sim::plan::Plan;
 use crate::sim::plug::Plug;
 use crate::sim::snapshots::SimSnapshots;
+use crate::sim::thread::on_thread_of;
 use crate::sim::traffic::Traffic;
 
 const CLUSTER: ClusterId = ClusterId([0x5a; 16]);
@@ -91,6 +92,8 @@ pub struct SimNode {
     pub stalls: Cell<bool>,
     /// Replies that have waited for that.
     pub stalled: Cell<u64>,
+    /// The shard whose loop stands still, with its connections.
+    pub stuck: Cell<Option<ShardId>>,
     /// How often one of its groups has refused voters that break the AZ rule.
     pub refused_voters: Cell<u64>,
     /// Its cable to the network, in this life.
@@ -198,6 +201,7 @@ impl SimNode {
     pub fn crash(&self) -> Option<bool> {
         let live = self.live.borrow_mut().take();
         self.ended.borrow_mut().take();
+        self.stuck.set(None);
         let torn = self.disk.crash();
         live.and_then(|live| live.log.write_under_way()).map(|_| torn)
     }
@@ -295,8 +299,9 @@ async fn start_replica(
         lease_wait_max: LEASE_WAIT_MAX,
     };
     let (running, shard_loop) = Shard::start(options, handle.clone());
-    tokio::task::spawn_local(shard_loop);
-    tokio::task::spawn_local(door::listen(shard, running.clone(), node.clone()));
+    tokio::task::spawn_local(on_thread_of(node.clone(), shard, shard_loop));
+    let door = door::listen(shard, running.clone(), node.clone());
+    tokio::task::spawn_local(on_thread_of(node.clone(), shard, door));
     Ok(Replica { shard: running, handle, control, log: log.group(group) })
 }
 

@@ -1,0 +1,93 @@
+//! A primary's loop that stands still, with all that is on its thread, while the node's consensus goes on: as in a command that takes very
+//! long.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_consensus::handle::Role;
+use fastness_types::limits::LOOP_STALL_MAX;
+use fastness_types::{Clock as _, Epoch, NodeId, ShardId};
+use rand::Rng as _;
+
+use super::{Running, Stage, ms};
+use crate::sim::node::{Machine, Replica, SimNode, find_replica};
+use crate::sim::world::is_primary;
+
+/// How long a loop stands still: its lease must be closed by then.
+const STUCK: Range<Duration> = ms(4_000)..ms(6_000);
+/// It must be within this: the bound, what looks are apart, and what clocks differ by.
+const CLOSED_WITHIN: Duration = LOOP_STALL_MAX.saturating_add(ms(500));
+/// If somebody else could have taken over for so long.
+const COULD_FOR: Duration = ms(300);
+
+struct StuckLoop {
+    node: Rc<SimNode>,
+    replica: Replica,
+    shard: ShardId,
+    epoch: Epoch,
+    life: u64,
+    began: Duration,
+    until: Duration,
+    could_since: Option<Duration>,
+}
+
+/// Lets the loop of a shard's primary stand still.
+pub fn stick(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+    let shard = stage.some_shard();
+    let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
+    if node.expected.get().is_some() || node.stuck.get().is_some() {
+        return None;
+    }
+    node.stuck.set(Some(shard));
+    let (epoch, life, began) = (replica.shard.info().epoch, node.lives.get(), stage.now());
+    let until = began + stage.rng.random_range(STUCK);
+    Some(Box::new(StuckLoop { node, replica, shard, epoch, life, began, until, could_since: None }))
+}
+
+impl StuckLoop {
+    fn lives(&self) -> bool {
+        self.node.machine.get() == Machine::Up
+            && self.node.live.borrow().is_some()
+            && self.node.lives.get() == self.life
+    }
+
+    fn holds_lease(&self) -> bool {
+        match &**self.replica.handle.role() {
+            Role::Leader { lease, .. } => lease.epoch() == self.epoch && lease.holds(self.node.clock.boot()),
+            _ => false,
+        }
+    }
+
+    /// Whether some other voter could serve, as far as the primary knows.
+    fn could_be_replaced(&self) -> bool {
+        let status = self.replica.control.status();
+        let votes = |node: &NodeId| status.halves.iter().any(|half| half.contains(node));
+        status.fit.iter().any(|node| *node != self.node.id && votes(node))
+    }
+}
+
+impl Running for StuckLoop {
+    fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
+        if !self.lives() {
+            // A crash ends it, too.
+            return Some(false);
+        }
+        let now = stage.now();
+        let holds = self.holds_lease();
+        let could = holds && self.could_be_replaced();
+        self.could_since = if could { self.could_since.or(Some(now)) } else { None };
+        let could_for_long = self.could_since.is_some_and(|since| now > since + COULD_FOR);
+        if now > self.began + CLOSED_WITHIN && could_for_long {
+            let (shard, node, stuck) = (self.shard, self.node.id, now - self.began);
+            stage.invariants.violate(format!(
+                "shard {shard}: the loop of node {node} has stood still for {stuck:?}, others could serve, and it holds the lease"
+            ));
+        }
+        if now < self.until {
+            return None;
+        }
+        self.node.stuck.set(None);
+        Some(!holds)
+    }
+}
