@@ -24,7 +24,7 @@
 //! What it does not do: stop a node that nobody has told yet. It does no harm: whoever would count its vote or its
 //! acknowledgement checks it first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -114,9 +114,9 @@ pub(crate) struct Identities {
     cluster: ClusterId,
     own: Start,
     log: Log,
-    known: Mutex<HashMap<NodeId, Known>>,
+    known: Mutex<BTreeMap<NodeId, Known>>,
     /// Nodes that are no members any more, and who has their place.
-    replaced: Mutex<HashMap<NodeId, NodeId>>,
+    replaced: Mutex<BTreeMap<NodeId, NodeId>>,
     /// Raised when the disk of a member is learned, or that one was replaced: streams then look again whom they listen to.
     revision: AtomicU64,
 }
@@ -125,7 +125,7 @@ impl Identities {
     /// `mark`: another one for each start of a node. `format`: what this node announces.
     pub(crate) fn new(log: Log, mark: u64, format: FormatLevel) -> Result<Identities, (NodeId, DecodeError)> {
         let identity = log.identity();
-        let mut known = HashMap::new();
+        let mut known = BTreeMap::new();
         for (peer, record) in log.peers() {
             let (start, acknowledged) = codec::decode_stored_peer(&record).map_err(|error| (peer, error))?;
             let start = Some(start);

@@ -7,7 +7,7 @@
 //! A stream on which nothing has arrived for [`SILENCE_MAX`], pings included, is given up: after a partition TCP would
 //! otherwise wait for its own growing pauses.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ pub(crate) struct Link {
 struct State {
     connected: bool,
     outbox: Outbox,
-    asked: HashMap<u64, oneshot::Sender<Envelope>>,
+    /// In the order of asking, which is that in which all of them are woken when the stream ends.
+    asked: BTreeMap<u64, oneshot::Sender<Envelope>>,
     last_id: u64,
     ping_due: Option<Bytes>,
     /// Only the newest matters, so a new one replaces one that was not sent.
