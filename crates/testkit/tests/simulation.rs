@@ -92,19 +92,40 @@ fn the_same_seed_twice_is_the_same_run() {
     assert_ne!(first.trace, other.trace, "every run is the same");
 }
 
+/// A seed that has hostile clients; whether it has is drawn apart from all else.
+const HOSTILE: &str = "4";
+
 #[test]
 fn the_same_seed_is_the_same_run_in_every_process_to_the_last_line() {
     let folder = tempfile::tempdir().unwrap();
-    let trace_of = |run: &str| {
-        let file = folder.path().join(run);
-        let mut simulate = std::process::Command::new(env!("CARGO_BIN_EXE_simulate"));
-        simulate.args(["--seed", "5", "--faults-for-ms", "6000", "--trace"]).arg(&file);
-        assert!(simulate.status().unwrap().success());
-        std::fs::read_to_string(file).unwrap()
-    };
-    let (first, second) = (trace_of("first"), trace_of("second"));
-    let differs = first.lines().zip(second.lines()).find(|(first, second)| first != second);
-    assert_eq!(differs, None);
-    assert_eq!(first.len(), second.len());
-    assert!(first.lines().count() > 1_000, "little was noted");
+    for seed in ["5", HOSTILE] {
+        let trace_of = |run: &str| {
+            let file = folder.path().join(run);
+            let mut simulate = std::process::Command::new(env!("CARGO_BIN_EXE_simulate"));
+            simulate.args(["--seed", seed, "--faults-for-ms", "6000", "--trace"]).arg(&file);
+            assert!(simulate.status().unwrap().success());
+            std::fs::read_to_string(file).unwrap()
+        };
+        let (first, second) = (trace_of("first"), trace_of("second"));
+        let differs = first.lines().zip(second.lines()).find(|(first, second)| first != second);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(first.len(), second.len());
+        assert!(first.lines().count() > 1_000, "little was noted");
+        let attacks = first.lines().filter(|line| line.contains("adversary")).count();
+        assert_eq!(attacks > 0, seed == HOSTILE, "seed {seed}: {attacks} notes of hostile clients");
+    }
+}
+
+#[test]
+fn every_attack_takes_effect_beside_what_breaks() {
+    let kinds: Vec<Fault> = Fault::ATTACKS.into_iter().chain([Fault::CrashPrimary, Fault::Partition]).collect();
+    let mut coverage = Coverage::default();
+    for seed in [4, 6, 10] {
+        let report = sim::run(&Options { kinds: kinds.clone(), ..Options::new(seed) });
+        println!("{report}");
+        assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
+        coverage.merge(&report.coverage);
+    }
+    let took_effect = Fault::ATTACKS.iter().filter(|attack| coverage.faults().contains_key(attack)).count();
+    assert!(took_effect >= 4, "{:?}", coverage.faults());
 }
