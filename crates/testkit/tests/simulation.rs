@@ -120,7 +120,7 @@ fn the_same_seed_is_the_same_run_in_every_process_to_the_last_line() {
 fn every_attack_takes_effect_beside_what_breaks() {
     let kinds: Vec<Fault> = Fault::ATTACKS.into_iter().chain([Fault::CrashPrimary, Fault::Partition]).collect();
     let mut coverage = Coverage::default();
-    for seed in [4, 6, 10] {
+    for seed in [4, 6] {
         let report = sim::run(&Options { kinds: kinds.clone(), ..Options::new(seed) });
         println!("{report}");
         assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
