@@ -441,6 +441,16 @@ impl Entry {
         Ok(())
     }
 
+    /// Bytes of a value inside the entry, which [`Entry::shorten_text`] can free; 0 of anything else.
+    #[must_use]
+    pub fn inline_len(&self) -> usize {
+        if !is_inline(self.kind()) {
+            return 0;
+        }
+        let shape = self.shape();
+        shape.used - shape.value
+    }
+
     /// Frees up to `bytes` from the end of a text inside the entry that nobody reads any more.
     pub fn shorten_text(&mut self, bytes: usize) {
         if !is_inline(self.kind()) {

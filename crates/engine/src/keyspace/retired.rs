@@ -8,7 +8,8 @@
 //! # Invariants
 //! - The account counts what is here until it is freed.
 //! - `objects` is the number of keys and fields' tables that are here; with `freed` it only grows by what came here.
-//! - One slice frees at most [`SLICE_BYTES`], and then what the last step frees: a bucket, or a part of a text. A text shrinks
+//! - One slice frees at most [`SLICE_BYTES`], and then what the last step frees: a bucket, a part of a text, or an entry's name with what is left beside it.
+//! - Every step frees something or makes what it looks at shorter: what cannot become shorter is freed at once. A text shrinks
 //!   by the allocator's size classes, an eighth to a quarter of it at a time, which is some milliseconds for the longest there is.
 
 use super::deadlines::Deadlines;
@@ -180,7 +181,8 @@ impl Retired {
             && let Some(entry) = self.entries.last_mut()
         {
             let before = entry.heap_bytes();
-            if before > TEXT_PART && entry.object().is_none() {
+            // What is left once the text is gone is the name, which is short enough to be freed at once.
+            if before > TEXT_PART && entry.inline_len() > 0 {
                 entry.shorten_text(TEXT_PART);
                 let after = entry.heap_bytes();
                 account.sub(before - after);
@@ -188,11 +190,13 @@ impl Retired {
                 continue;
             }
             account.sub(before);
-            // A large object comes back as one of its own.
-            if let Some(entry) = self.entries.pop() {
+            if let Some(mut entry) = self.entries.pop() {
                 self.objects_freed(1);
                 budget.spend(entry.size());
-                self.push(entry, account);
+                // A large object comes back as one of its own; what an image owns as well it gives back when it is done with it.
+                if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
+                    self.push_object(object, account);
+                }
             }
         }
         if self.entries.is_empty() && self.entries.capacity() > ENTRIES_KEPT {
