@@ -159,11 +159,13 @@ async fn a_payload_that_lies_is_refused() -> Result<()> {
     if let Some(last) = damaged.last_mut() {
         *last ^= 1;
     }
+    let bare = [&sealed[..sealed.len() - 8], &[0; 8]].concat();
     let cases = [
         ("a string", sealed, true),
         ("a hash", payload::sealed(&listpack(2), payload::VERSION), true),
         ("a hash with deadlines", payload::sealed(&deadline(4_102_444_800_000), payload::VERSION), true),
         ("a wrong checksum", damaged, false),
+        ("a checksum of 0", bare, false),
         ("version 0", payload::sealed(&b"\x00\x01a"[..], 0), false),
         ("a listpack of 3 elements", payload::sealed(&listpack(3), payload::VERSION), false),
         ("a negative deadline", payload::sealed(&deadline(-2), payload::VERSION), false),
