@@ -140,7 +140,9 @@ async fn purge(cluster: &Cluster) -> Result<()> {
 /// Found: a follower behind the purged log never caught up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_longer_than_a_message_reach_a_follower_behind_the_purged_log() -> Result<()> {
-    let (cluster, primary, _) = start(&Options { durability: "async", ..Options::default() }).await?;
+    // Otherwise the log is kept for who is away.
+    let options = Options { durability: "async", snapshot_log_bytes: Some(1_000_000), ..Options::default() };
+    let (cluster, primary, _) = start(&options).await?;
     let away = primary % 3 + 1;
     cluster.kill(away)?;
     write_long(&cluster, true).await?;
