@@ -102,7 +102,7 @@ async fn clients_in_wait_cost_an_idle_primary_no_time() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let loaded = busy(&cluster, primary, SPAN).await?;
     eprintln!("an idle primary: {idle:.3} of a core; with {CLIENTS} clients in WAIT: {loaded:.3}");
-    ensure!(loaded < idle + 0.15, "{loaded} of a core, {idle} before");
+    ensure!(loaded < 2.0 * idle + 0.03, "{loaded} of a core, {idle} before");
     Ok(())
 }
 
