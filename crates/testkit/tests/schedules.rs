@@ -36,7 +36,6 @@ type Schedule = (u32, Shown, Profile, &'static [Fault]);
 const SCHEDULES: &[Schedule] = &[
     (1, By(Plant::PipelinedProposals), Profile::Sync, &[Fault::Hold, Fault::OneWay, Fault::Partition]),
     (2, By(Plant::NoUndo), Profile::Sync, &[Fault::Partition, Fault::Hold]),
-    (3, By(Plant::DirtyReplica), Profile::Sync, &[Fault::Hold, Fault::Partition, Fault::OneWay, Fault::Deaf]),
     (4, By(Plant::LeaseKeptInHandOver), Profile::Sync, &[Fault::CutAfterTransfer]),
     (5, By(Plant::LeaseFromAnswers), Profile::Sync, &[Fault::LateAnswers]),
     (6, By(Plant::HandOverWithoutDrain), Profile::Async, &[Fault::HandOver, Fault::SlowLinks]),
@@ -57,7 +56,6 @@ const SCHEDULES: &[Schedule] = &[
         &[Fault::CorruptDisk, Fault::CrashAll, Fault::CrashPrimary, Fault::Partition],
     ),
     (14, By(Plant::WipedDiskAccepted), Profile::Sync, &[Fault::WipedDisk]),
-    (16, Counted(|run| run.coverage.times(Event::UndoByRestore)), Profile::Sync, &[Fault::Partition, Fault::Hold]),
     (17, By(Plant::StaleClock), Profile::Sync, &[Fault::Pause, Fault::Partition]),
     (19, By(Plant::SpeculativeSnapshot), Profile::Async, &[Fault::SlowLinks, Fault::SlowDisk]),
     (20, By(Plant::FlushIsClean), Profile::Sync, &[Fault::FlushCutOff]),
