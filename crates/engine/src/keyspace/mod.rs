@@ -5,6 +5,7 @@
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
 //! - [`deadlines`]: the keys with a deadline, earliest first.
 //! - [`hashes`]: changes of hashes, fields and their deadlines.
+//! - [`texts`]: strings that are set, or grow, without a copy.
 //! - [`undo`]: what changes destroy and may have to bring back.
 //! - [`retired`]: what is to be freed, a slice at a time.
 //! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod retired;
 pub mod slots;
 pub mod table;
+pub mod texts;
 pub mod undo;
 
 #[cfg(test)]

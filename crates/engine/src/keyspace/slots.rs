@@ -9,7 +9,7 @@ use super::undo::{Flushed, Keeper, overwrite};
 use crate::execute::Random;
 use crate::value::hash::FieldTable;
 use crate::value::{Object, ValueRef, number};
-use fastness_types::limits::{IMAGE_RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
@@ -253,16 +253,6 @@ impl Keyspace {
         self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline, inline_max), expiry, now);
     }
 
-    /// The same with a text that is the caller's own: one that has to lie outside of its entry is not copied.
-    pub fn set_owned(&mut self, key: &Key<'_>, mut text: Vec<u8>, expiry: ExpiryChange, now: WallMs) {
-        if text.len() > self.inline_max as usize {
-            text.shrink_to_fit();
-            self.put_with(key, |_| NewValue::of(Object::Text(text)), expiry, now);
-        } else {
-            self.set(key, &text, expiry, now);
-        }
-    }
-
     /// Sets any value.
     pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
         let value = match value {
@@ -273,7 +263,7 @@ impl Keyspace {
     }
 
     /// Sets the value that `value` makes of whether it replaces one with a deadline.
-    fn put_with<'v>(
+    pub(super) fn put_with<'v>(
         &mut self,
         key: &Key<'_>,
         value: impl FnOnce(bool) -> NewValue<'v>,
@@ -374,37 +364,8 @@ impl Keyspace {
         self.grow_text(key, now, |text| text.extend_from_slice(tail), usize::MAX..usize::MAX, tail.len());
     }
 
-    /// Overwrites a part of a string; what lies between its end and `offset` becomes zero bytes. A value of another
-    /// type stays as it is.
-    pub fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8], now: WallMs) {
-        let Some(end) = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(bytes.len())) else {
-            return;
-        };
-        if end > VALUE_BYTES_MAX {
-            return;
-        }
-        let write = |text: &mut Vec<u8>| {
-            if text.len() < end {
-                text.resize(end, 0);
-            }
-            text[end - bytes.len()..end].copy_from_slice(bytes);
-        };
-        if self.find(key).is_none() {
-            // Zeroed by whoever gives the memory, which need not touch it: a text that is all hole costs no more than its end.
-            let mut text = vec![0; end];
-            write(&mut text);
-            let value = if end > self.inline_max as usize {
-                NewValue::of(Object::Text(text))
-            } else {
-                NewValue::RawText(&text)
-            };
-            return self.put(key, value, ExpiryChange::Drop, now);
-        }
-        self.grow_text(key, now, write, end - bytes.len()..end, end);
-    }
-
     /// Changes a string in place with `write`, which writes over `range` alone and makes it longer by at most `room`.
-    fn grow_text(
+    pub(super) fn grow_text(
         &mut self,
         key: &Key<'_>,
         now: WallMs,
