@@ -37,6 +37,12 @@ type Schedule = (u32, Shown, Profile, &'static [Fault]);
 const SCHEDULES: &[Schedule] = &[
     (1, By(Plant::PipelinedProposals), Profile::Sync, &[Fault::Hold, Fault::OneWay, Fault::Partition]),
     (2, By(Plant::NoUndo), Profile::Sync, &[Fault::Partition, Fault::Hold]),
+    (
+        3,
+        By(Plant::DirtyReplica),
+        Profile::Sync,
+        &[Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Deaf, Fault::Hold, Fault::AzCut],
+    ),
     (4, By(Plant::LeaseKeptInHandOver), Profile::Sync, &[Fault::CutAfterTransfer]),
     (5, By(Plant::LeaseFromAnswers), Profile::Sync, &[Fault::LateAnswers]),
     (6, By(Plant::HandOverWithoutDrain), Profile::Async, &[Fault::HandOver, Fault::SlowLinks]),
