@@ -1,8 +1,7 @@
 //! `make bench-pauses`: what large commands cost other clients of the same shard, beside a real Valkey, and how long clients notice the
 //! loss of a primary with each `failover-timeout`. Times are of this run, on whatever else the machine does.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +13,8 @@ use fastness_load::outcome::classify;
 use fastness_load::{Connection, Endpoint, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::bench::machine;
+use fastness_testkit::bench::valkey::Valkey;
 use fastness_testkit::cluster::{Cluster, Options};
-use fastness_testkit::ports::Ports;
 use tokio::task::JoinHandle;
 
 /// For everything that is waited for.
@@ -66,11 +65,8 @@ async fn main() -> Result<()> {
         commands("Fastness, sync", &door, &arguments).await?;
     }
     {
-        let (dir, ports) = (tempfile::tempdir()?, Ports::reserve()?);
-        let _server = start_valkey(&arguments.valkey_server, dir.path(), ports.at(0))?;
-        let door = Endpoint::new("127.0.0.1", ports.at(0));
-        answers(&door).await?;
-        commands("Valkey", &door, &arguments).await?;
+        let valkey = Valkey::start(&arguments.valkey_server)?;
+        commands("Valkey, two replicas", &valkey.endpoint(), &arguments).await?;
     }
     println!();
     println!(
@@ -237,32 +233,4 @@ async fn acknowledged(cluster: &Cluster, node: u64) -> Result<()> {
         ensure!(Instant::now() < until, "node {node} acknowledges no write");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_valkey(binary: &Path, dir: &Path, port: u16) -> Result<Server> {
-    let mut command = Command::new(binary);
-    command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .arg("--dir")
-        .arg(dir);
-    Ok(Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("starting Valkey")?))
-}
-
-async fn answers(door: &Endpoint) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while Connection::open(door, None, TIMEOUT).await.is_err() {
-        ensure!(Instant::now() < until, "Valkey does not answer");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
