@@ -12,7 +12,6 @@ pub mod incr;
 pub mod incrbyfloat;
 pub mod lcs;
 pub(crate) mod long_double;
-mod long_double_big;
 pub mod mset;
 pub mod msetex;
 pub mod options;
