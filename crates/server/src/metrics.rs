@@ -370,6 +370,7 @@ const FIGURES: &[Figure] = &[
     counter("fastness_batches_committed_total", |s, _| s.shard.batches as f64),
     counter("fastness_units_committed_total", |s, _| s.shard.units as f64),
     counter("fastness_units_too_large_total", |s, _| s.shard.units_too_large as f64),
+    counter("fastness_units_too_slow_total", |s, _| s.shard.units_too_slow as f64),
     counter("fastness_effect_bytes_committed_total", |s, _| s.shard.effect_bytes as f64),
     counter("fastness_batches_applied_total", |s, _| s.shard.batches_applied as f64),
     counter("fastness_restores_total", |s, _| s.shard.restores as f64),

@@ -481,7 +481,7 @@ impl Inner {
             clock: self.clock.clone(),
             handle,
             group: Arc::new(control.clone()),
-            batching: Batching::default(),
+            batching: Batching { unit_time_max: config.loop_stall_max / 2, ..Batching::default() },
             snapshots: Some(files),
             ports,
         };

@@ -307,7 +307,9 @@ impl Turn<'_> {
     #[inline]
     fn end_unit(&mut self, unit: Unit) -> bool {
         if self.state.leader.as_ref().is_some_and(|leader| leader.stage.effects.has_overflowed()) {
-            self.roll_back(unit);
+            let bytes_max = self.state.leader.as_ref().map_or(0, |leader| leader.stage.unit_bytes_max());
+            self.roll_back(unit, &Refusal::TooLarge { bytes_max });
+            self.state.counters.units_too_large += 1;
             return false;
         }
         if !self.state.stage(UnitKind::Write, unit.before, self.now) {
@@ -328,15 +330,14 @@ impl Turn<'_> {
         true
     }
 
+    /// Takes back what was run since, and answers with `why`.
     #[cold]
-    fn roll_back(&mut self, unit: Unit) {
+    fn roll_back(&mut self, unit: Unit, why: &Refusal) {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
         state.engine.roll_back(unit.savepoint, &mut leader.stage.effects);
-        state.counters.units_too_large += 1;
-        let bytes_max = leader.stage.unit_bytes_max();
         self.out.truncate(unit.reply);
-        self.refuse(&Refusal::TooLarge { bytes_max });
+        self.refuse(why);
     }
 
     /// The outcome of what a primary ran.
@@ -559,11 +560,30 @@ impl Turn<'_> {
         if standing == Standing::Replica {
             self.state.show(self.inner);
         }
+        let reply = self.out.len();
         let unit = (standing == Standing::Primary).then(|| self.begin_unit());
+        let time_max = self.state.batching.unit_time_max;
+        let ends = self.inner.clock.boot().plus(time_max);
         self.out.array(queue.len());
         let mut shows_keys = facts.whole;
-        for queued in queue {
+        for (i, queued) in queue.iter().enumerate() {
+            if i > 0 && self.inner.clock.boot() > ends {
+                let why = Refusal::TooSlow { time_max };
+                self.state.counters.units_too_slow += 1;
+                match unit {
+                    Some(unit) => self.roll_back(unit, &why),
+                    None => {
+                        self.out.truncate(reply);
+                        self.refuse(&why);
+                    }
+                }
+                return Outcome::REPLY;
+            }
             shows_keys |= self.exec_one(standing, queued);
+            if self.state.leader.as_ref().is_some_and(|leader| leader.stage.effects.has_overflowed()) {
+                // It will be taken back: what is left of it is not run.
+                break;
+            }
         }
         let Some(unit) = unit else {
             return if shows_keys { self.show_everything() } else { Outcome::REPLY };

@@ -87,6 +87,8 @@ pub struct ShardInfo {
     pub effect_bytes: u64,
     /// Commands and transactions taken back because their effects were longer than a unit may be.
     pub units_too_large: u64,
+    /// Transactions taken back because they ran for too long.
+    pub units_too_slow: u64,
     /// Batches applied as replica or in a restore.
     pub batches_applied: u64,
     /// Times that effects were undone.

@@ -62,6 +62,8 @@ pub struct Batching {
     pub expire_every: Duration,
     /// Effects of one unit, bytes: one that would be longer is taken back and answered with an error.
     pub unit_bytes_max: usize,
+    /// How long a transaction may have run when its next command is due: over it it is taken back and answered with an error.
+    pub unit_time_max: Duration,
     /// Payload of one log entry, bytes.
     pub entry_bytes_max: usize,
     /// Part of a batch in one log entry, bytes: a larger one is cut, while every member of the group can read that.
@@ -84,6 +86,7 @@ impl Default for Batching {
             async_age: Duration::from_millis(10),
             expire_every: Duration::from_millis(25),
             unit_bytes_max: limits::UNIT_BYTES_MAX,
+            unit_time_max: limits::UNIT_TIME_MAX,
             entry_bytes_max: limits::ENTRY_BYTES_MAX,
             fragment_bytes_max: limits::FRAGMENT_BYTES_MAX,
             open_bytes_max: limits::OPEN_EFFECT_BYTES_MAX,

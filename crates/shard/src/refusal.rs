@@ -2,6 +2,8 @@
 //! taken back before anybody has seen it,
 //! and a client may try again. [`UNKNOWN`] alone is not a refusal: the write was staged and is in doubt.
 
+use std::time::Duration;
+
 use fastness_resp::ReplyBuf;
 use fastness_types::{Slot, limits};
 
@@ -51,6 +53,11 @@ pub enum Refusal {
         /// How long they may be.
         bytes_max: usize,
     },
+    /// The transaction has run for so long that the loop could be taken for stuck; what it had changed has been taken back.
+    TooSlow {
+        /// How long it may have run when its next command is due.
+        time_max: Duration,
+    },
     /// A key's name is longer than [`limits::KEY_BYTES_MAX`].
     KeyTooLong,
     /// The client asks for a commit, and the mode promises none.
@@ -74,6 +81,9 @@ impl Refusal {
             Refusal::NotDurable => NOT_DURABLE.into(),
             Refusal::TooLarge { bytes_max } => {
                 format!("ERR the command's effects exceed {bytes_max} bytes; nothing was changed")
+            }
+            Refusal::TooSlow { time_max } => {
+                format!("ERR the transaction has run for longer than {} ms; nothing was changed", time_max.as_millis())
             }
             Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),
         }

@@ -118,6 +118,8 @@ pub(crate) struct Counters {
     pub(crate) units: u64,
     /// Taken back since their effects were longer than a unit may be.
     pub(crate) units_too_large: u64,
+    /// Taken back since they ran for too long.
+    pub(crate) units_too_slow: u64,
     pub(crate) effect_bytes: u64,
     pub(crate) batches_applied: u64,
     pub(crate) undone: u64,
@@ -352,6 +354,7 @@ impl State {
             batches: self.counters.batches,
             units: self.counters.units,
             units_too_large: self.counters.units_too_large,
+            units_too_slow: self.counters.units_too_slow,
             effect_bytes: self.counters.effect_bytes,
             batches_applied: self.counters.batches_applied,
             undone: self.counters.undone,

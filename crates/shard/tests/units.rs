@@ -5,6 +5,7 @@
 mod support;
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_shard::{Batching, Leave, Outcome};
@@ -88,6 +89,38 @@ fn a_transaction_whose_effects_are_longer_than_its_arguments_is_taken_back_whole
         assert_eq!(world.shard.info().units_too_large, 1);
         let exec = transaction(&mut client, (0..3).map(|_| "INCRBYFLOAT k 1e4900".to_owned()));
         assert!(exec.text.starts_with("*3\r\n$4901\r\n"), "one that fits runs");
+    });
+}
+
+/// A transaction that would keep the loop for so long that its primary is deposed is taken back between two of its commands.
+#[test]
+fn a_transaction_that_runs_for_too_long_is_taken_back_whole() {
+    script(async {
+        let world = World::primary(Setup::ungated(Durability::Async)).await;
+        let mut client = world.client();
+        client.expect("SET k 1", OK);
+        close_and_commit(&world).await;
+        let before = (world.log.last(), world.shard.with_engine(|engine| engine.digest()));
+        assert_eq!(client.run("MULTI").text, OK);
+        for command in ["SET {k}a 1", "FLUSHALL", "SET k 2"].into_iter().chain([("INCR k"); 100]) {
+            assert_eq!(client.run(command).text, "+QUEUED\r\n");
+        }
+        // Every command takes 20 ms from here on.
+        world.clock.passes.store(20_000_000, Ordering::Relaxed);
+        let exec = client.run("EXEC");
+        world.clock.passes.store(0, Ordering::Relaxed);
+        assert_eq!(exec.text, "-ERR the transaction has run for longer than 1500 ms; nothing was changed\r\n");
+        assert!(!exec.wrote());
+        client.expect("GET k", "$1\r\n1\r\n");
+        client.expect("EXISTS {k}a", ":0\r\n");
+        close_and_commit(&world).await;
+        assert_eq!((world.log.last(), world.shard.with_engine(|engine| engine.digest())), before, "it left no trace");
+        let info = world.shard.info();
+        assert_eq!((info.units_too_slow, info.units_too_large), (1, 0));
+        world.clock.passes.store(20_000_000, Ordering::Relaxed);
+        let exec = transaction(&mut client, (0..50).map(|_| "INCR k".to_owned()));
+        world.clock.passes.store(0, Ordering::Relaxed);
+        assert!(exec.text.starts_with("*50\r\n:2\r\n"), "one of a second runs: {}", exec.text);
     });
 }
 

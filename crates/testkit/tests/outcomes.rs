@@ -35,6 +35,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::ReadOnly,
         Refusal::OutOfMemory,
         Refusal::TooLarge { bytes_max: 1 },
+        Refusal::TooSlow { time_max: Duration::from_secs(1) },
         Refusal::KeyTooLong,
         Refusal::NotDurable,
     ];
@@ -51,6 +52,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::ReadOnly
             | Refusal::OutOfMemory
             | Refusal::TooLarge { .. }
+            | Refusal::TooSlow { .. }
             | Refusal::KeyTooLong
             | Refusal::NotDurable => {}
         }

@@ -73,6 +73,9 @@ pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
 /// How long the loop of a replica that leads may not turn (`loop-stall-max`): at it the lease is closed for the term and an
 /// election follows.
 pub const LOOP_STALL_MAX: Duration = Duration::from_secs(3);
+/// How long a transaction may have run when its next command is due: half of `loop-stall-max`, by default this. It is taken back, and
+/// answered with an error, before it costs the shard its primary.
+pub const UNIT_TIME_MAX: Duration = Duration::from_millis(1_500);
 /// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`), before they are refused:
 /// some clients give up after 250 ms.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_millis(200);

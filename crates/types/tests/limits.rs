@@ -84,6 +84,7 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         SETTINGS_SILENCE_MAX,
         DURABILITY_LAG_MAX,
         LOOP_STALL_MAX,
+        UNIT_TIME_MAX,
         LEASE_WAIT_MAX,
         CONNECTION_SLICE,
     ]

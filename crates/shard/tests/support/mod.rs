@@ -34,6 +34,8 @@ pub const OTHER: NodeId = NodeId(2);
 #[derive(Default)]
 pub struct ScriptedClock {
     boot: AtomicU64,
+    /// By how much each look at the boot clock puts it forward, ns: time passes while a command runs.
+    pub passes: AtomicU64,
     wall: AtomicU64,
 }
 
@@ -43,7 +45,7 @@ impl Clock for ScriptedClock {
     }
 
     fn boot(&self) -> BootNs {
-        BootNs(self.boot.load(Ordering::Relaxed))
+        BootNs(self.boot.fetch_add(self.passes.load(Ordering::Relaxed), Ordering::Relaxed))
     }
 }
 

@@ -391,6 +391,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_batches_committed": shard.batches,
         "durability_units_committed": shard.units,
         "durability_units_too_large": shard.units_too_large,
+        "durability_units_too_slow": shard.units_too_slow,
         "durability_effect_bytes_committed": shard.effect_bytes,
         "durability_batches_applied": shard.batches_applied,
         "durability_restores": shard.restores,
