@@ -87,6 +87,8 @@ pub struct Config {
     pub failover_timeout: Duration,
     /// The nice value that the consensus thread asks for; 0: that of the process.
     pub consensus_nice: i64,
+    /// The nice value that the shards' threads ask for; 0: that of the process.
+    pub shard_nice: i64,
     /// How long commands wait while no primary is known.
     pub lease_wait_max: Duration,
     /// How long the loop of a replica that leads may not turn before its lease is closed.

@@ -713,8 +713,17 @@ fn consensus_thread(shared: Arc<NodeShared>) -> std::io::Result<(Handle, Consens
     let handle = runtime.handle().clone();
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
-        let nice = shared.config.load().consensus_nice as i32;
-        shared.consensus_nice.store(process::prefer_this_thread(nice), Ordering::Relaxed);
+        let wanted = shared.config.load().consensus_nice as i32;
+        let nice = process::prefer_this_thread(wanted);
+        if wanted != 0 && nice != wanted {
+            tracing::info!(
+                nice,
+                wanted,
+                "consensus and shards run at normal priority: on an overloaded machine heartbeats may be late, and commands \
+                 slow (CAP_SYS_NICE, or a limit on nice, lets them run first)"
+            );
+        }
+        shared.consensus_nice.store(nice, Ordering::Relaxed);
         // Ends when it is told to, or when nobody can tell any more.
         let _ = runtime.block_on(ended);
     })?;

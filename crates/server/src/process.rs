@@ -1,5 +1,8 @@
 //! What the system says about this process and machine, for INFO and metrics. Read from `/proc` when asked.
 
+use std::io;
+use std::thread::JoinHandle;
+
 /// The unit of `/proc`'s CPU times (`USER_HZ`), which Linux keeps at 100 whatever its own tick is.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -43,21 +46,36 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 }
 
 /// Gives the calling thread this nice value, so that it runs before others whenever it has something to do, as far as the process
-/// may. Returns the nice value that it has then. Consensus asks for it: heartbeats that are later than a lease cost the primary its right to serve, and the thread
-/// needs little time. Rejected: a real-time class, in which encoding a large entry would keep the shards' threads from a core.
+/// may. Returns the nice value that it has then. Consensus asks for it: heartbeats that are later than a lease cost the primary its right
+/// to serve, and the thread needs little time. The shards' loops ask for it, below consensus: a command that gets a quarter of a core
+/// takes four times as long, and one that takes longer than `loop-stall-max` costs the primary its right to lead; what the log, RocksDB
+/// and snapshots do in the background loses less by waiting. Rejected: a real-time class, in which encoding a large entry would keep
+/// the shards' threads from a core.
 pub fn prefer_this_thread(nice: i32) -> i32 {
-    // On Linux the nice value belongs to the thread.
-    if nice != 0
-        && let Err(error) = rustix::process::setpriority_process(None, nice)
-    {
-        tracing::info!(
-            %error,
-            nice,
-            "consensus runs at normal priority: on an overloaded machine heartbeats may be late (CAP_SYS_NICE, or a limit on \
-             nice, lets it run first)"
-        );
+    // On Linux the nice value belongs to the thread. What it is then tells whether the process might.
+    if nice != 0 {
+        set_nice(nice);
     }
     self::nice()
+}
+
+/// Starts a thread for work in the background: at the process's own nice value, whichever thread asks for it.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn spawn_background<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        set_nice(process_nice());
+        work()
+    })
+}
+
+/// The nice value that the process was started with: its first thread's.
+fn process_nice() -> i32 {
+    rustix::process::getpriority_process(Some(rustix::process::getpid())).unwrap_or(0)
 }
 
 /// The nice value of the calling thread.
@@ -65,9 +83,8 @@ pub fn nice() -> i32 {
     rustix::process::getpriority_process(None).unwrap_or(0)
 }
 
-/// Gives the calling thread a nice value that is not lower than its own.
+/// Gives the calling thread a nice value; a lower one than its own only if the process may.
 pub fn set_nice(nice: i32) {
-    // It is always allowed to be nicer.
     let _ = rustix::process::setpriority_process(None, nice);
 }
 
@@ -104,6 +121,11 @@ mod tests {
         assert!(preferred == -15 || preferred == before, "{preferred}");
         assert_eq!(std::thread::spawn(|| prefer_this_thread(0)).join().unwrap(), before);
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
+        let background = std::thread::spawn(|| {
+            prefer_this_thread(-10);
+            spawn_background("background", nice).unwrap().join().unwrap()
+        });
+        assert_eq!(background.join().unwrap(), before, "what a preferred thread starts is not preferred");
     }
 
     #[test]

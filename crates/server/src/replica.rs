@@ -4,6 +4,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::pause::TimerPause;
+use crate::process;
 use crate::resp_door::accept::Incoming;
 use crate::resp_door::command::{Snapshot, snapshot};
 use crate::resp_door::stream::ClientStream;
@@ -117,8 +119,18 @@ pub struct Replica {
 /// The system gives no thread or runtime.
 pub fn start(options: ReplicaOptions) -> io::Result<Replica> {
     let (mailbox, messages) = mpsc::channel(MAILBOX_MAX);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let usual = process::nice();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Threads that it starts for blocking work would inherit the priority.
+        .on_thread_start(move || process::set_nice(usual))
+        .build()?;
     let thread = std::thread::Builder::new().name(format!("shard-{}", options.shard)).spawn(move || {
+        let config = options.node.config.load();
+        // Heartbeats come first.
+        let nice = process::prefer_this_thread(config.shard_nice.max(config.consensus_nice) as i32);
+        options.node.shard_nice.store(nice, Ordering::Relaxed);
+        drop(config);
         LocalSet::new().block_on(&runtime, run(options, messages));
     })?;
     Ok(Replica { mailbox, thread })

@@ -50,6 +50,8 @@ pub struct NodeShared {
     pub run_id: String,
     /// Nice value of the consensus thread.
     pub consensus_nice: AtomicI32,
+    /// Nice value of the shards' threads.
+    pub shard_nice: AtomicI32,
     /// Connections of clients now, all replicas together: the [`ClientSlot`]s that exist.
     pub connected: AtomicU64,
     /// Connections of clients that the budget of descriptors has room for, see [`crate::descriptors`].
@@ -130,6 +132,7 @@ impl NodeShared {
             run_id,
             connected: AtomicU64::new(0),
             consensus_nice: AtomicI32::new(0),
+            shard_nice: AtomicI32::new(0),
             clients_max: AtomicU64::new(u64::MAX),
             rejected: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),

@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::config::Config;
 use crate::disk_keeper::{self, NodeDisk};
 use crate::node::{NodeError, master_key};
+use crate::process;
 use crate::tls::Material;
 
 /// Chunks or parts that wait at once; together they have [`SNAPSHOT_QUEUE_BYTES_MAX`] bytes, and one more.
@@ -337,7 +338,7 @@ impl SnapshotStore for SnapshotFiles {
         let finished = Arc::new(Mutex::new(None));
         let sink = Sink { to, waiting: waiting.clone(), failure: failure.clone(), finished: finished.clone() };
         let (files, told) = (self.clone(), failure.clone());
-        let thread = std::thread::Builder::new().name("snapshot-out".into()).spawn(move || {
+        let thread = process::spawn_background("snapshot-out", move || {
             let _lock = files.writing.lock();
             match write(&files, &head, &from, &waiting) {
                 Ok(older) => *finished.lock() = older,
@@ -373,7 +374,7 @@ impl SnapshotFiles {
         let (folder, failed) = (self.folder.clone(), to.clone());
         let ahead = Arc::<Ahead>::default();
         let reader = ahead.clone();
-        let thread = std::thread::Builder::new().name("snapshot-in".into()).spawn(move || {
+        let thread = process::spawn_background("snapshot-in", move || {
             if let Err(error) = read(&folder, index, &to, &reader) {
                 // Whoever reads may have gone away.
                 let _ = to.blocking_send(Err(error.to_string()));
@@ -401,7 +402,7 @@ impl SnapshotExchange for SnapshotFiles {
                 let _ = to.blocking_send(Err(error.to_string()));
             }
         };
-        std::thread::Builder::new().name("snapshot-in".into()).spawn(read).map_err(|error| error.to_string())?;
+        process::spawn_background("snapshot-in", read).map_err(|error| error.to_string())?;
         Ok(Box::new(Outgoing { pieces, bytes }))
     }
 
@@ -421,7 +422,7 @@ impl SnapshotExchange for SnapshotFiles {
                 *told.lock() = Some(error);
             }
         };
-        std::thread::Builder::new().name("snapshot-store".into()).spawn(store).map_err(|error| error.to_string())?;
+        process::spawn_background("snapshot-store", store).map_err(|error| error.to_string())?;
         Ok(Box::new(Incoming { to, room: Arc::new(Semaphore::new(SNAPSHOT_QUEUE_BYTES_MAX)), failure }))
     }
 }

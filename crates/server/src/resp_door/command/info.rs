@@ -221,6 +221,7 @@ fn server(facts: &Facts<'_>, text: &mut String) {
         "config_file": "",
         "io_threads_active": 0,
         "consensus_nice": node.consensus_nice.load(Ordering::Relaxed),
+        "shard_nice": node.shard_nice.load(Ordering::Relaxed),
         "availability_zone": node.az,
     );
 }
