@@ -1,6 +1,6 @@
 //! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged, or what was is
-//! taken back before anybody has seen it,
-//! and a client may try again. [`UNKNOWN`] alone is not a refusal: the write was staged and is in doubt.
+//! taken back before anybody has seen it, and a client may try again. [`UNKNOWN`] alone is not a refusal: the write was staged and is
+//! in doubt.
 
 use std::time::Duration;
 
