@@ -4,11 +4,12 @@
 //! by others meanwhile, so every promise must hold in full:
 //!
 //! - **No node exits.** A process that is gone, or another one than before, is a finding (`watch.rs`).
-//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were accepted. That is
-//!   computed so: the run begins with a measurement of how many bytes a second the log commits (`Pace`); a span between two answered
-//!   writes of a shard is allowed 5 s and, on top, the bytes that went into any node's log from the attack's start until the span's end,
-//!   divided by that pace. A write that is refused with `-OOM` counts as answered, because that is what `maxmemory` is for; but after
-//!   an attack has removed what it wrote, a write must be accepted within the same time.
+//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were accepted. The latter
+//!   is observed: what each node's log takes in is looked at twice a second, and the moments of a span in which one took in an eighth or
+//!   more of what it can (`Pace`, measured as the run begins) are not counted. (Dividing the bytes by the pace is not enough: it was
+//!   measured on 200 MB, and a disk that is written to for half a minute is slower.) A write that is refused with `-OOM` counts as
+//!   answered, because that is what `maxmemory` is for; but after an attack has removed what it wrote, a write must be accepted within the
+//!   same time.
 //! - **Nothing acknowledged in `sync` is lost**: the ledger reads everything back in the end. In `async` a failover loses at most
 //!   `durability-max-lag`, in `disabled` it may lose anything, and in all three what was refused is never seen.
 //! - **Memory stays within its bound**: the resident size of each process, read twice a second from `/proc`, is at most what it was
@@ -113,7 +114,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
         let removed = target.remove_all(cluster).await;
         let one = Attacked::new(attack, shard, begun, came, removed.with_context(what));
         // Whatever came of it: writes must be accepted again.
-        let accepted = accepts_again(&probes, Instant::now(), &watch, begun, pace).await;
+        let accepted = accepts_again(&probes, Instant::now(), &watch, pace).await;
         let one = one.with(accepted);
         tell(&one);
         attacked.push(one);
@@ -176,7 +177,6 @@ async fn accepts_again(
     probes: &BTreeMap<u32, Probe>,
     ended: Instant,
     watch: &Watch,
-    begun: Instant,
     pace: Pace,
 ) -> Result<Duration, String> {
     let mut longest = Duration::ZERO;
@@ -186,7 +186,7 @@ async fn accepts_again(
                 longest = longest.max(at.saturating_duration_since(ended));
                 break;
             }
-            let allowed = UNAVAILABLE_MAX + pace.time_for(watch.logged_since(begun));
+            let allowed = UNAVAILABLE_MAX + watch.worked_between(ended, Instant::now(), pace);
             if ended.elapsed() > allowed + PATIENCE {
                 return Err(format!(
                     "shard {shard} accepts no write for {:?} after the attack has ended",
@@ -196,7 +196,7 @@ async fn accepts_again(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    let allowed = UNAVAILABLE_MAX + pace.time_for(watch.logged_since(begun));
+    let allowed = UNAVAILABLE_MAX + watch.worked_between(ended, Instant::now(), pace);
     if longest > allowed {
         return Err(format!(
             "a shard accepted no write for {longest:?} after the attack had ended, {allowed:?} are allowed"
@@ -219,8 +219,7 @@ fn silences(
         let mut wrong = None;
         for (from, to) in spans {
             let during = attacked.iter().rev().find(|attack| attack.begun <= to);
-            let begun = during.map_or(from, |attack| attack.begun.min(from));
-            let allowed = UNAVAILABLE_MAX + pace.time_for(watch.logged_between(begun, to));
+            let allowed = UNAVAILABLE_MAX + watch.worked_between(from, to, pace);
             let span = to.duration_since(from);
             if span > allowed {
                 let name = during.map_or("no attack", |attack| attack.attack.name());

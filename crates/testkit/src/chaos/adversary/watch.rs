@@ -24,7 +24,11 @@ const PACE_VALUE_BYTES: usize = 4 << 20;
 /// What each node's log has taken in.
 const LOGGED: &str = "fastness_log_payload_bytes_total";
 
-/// How fast a shard's log commits.
+/// In a moment of work a log takes in this part of its pace at least: far more than the load beside an attack writes, and less than the
+/// slowest moments of a disk that is written to for a while.
+const WORKS_PART: u64 = 8;
+
+/// How fast a shard's log commits while it has little to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pub(super) bytes_per_second: u64,
@@ -50,9 +54,9 @@ impl Pace {
         Ok(Pace { bytes_per_second: bytes_per_second as u64 })
     }
 
-    /// What the log needs for so many bytes.
-    pub(super) fn time_for(self, bytes: u64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.max(1) as f64)
+    /// Whether a log that took in so many bytes within a span was at work.
+    fn is_work(self, bytes: u64, span: Duration) -> bool {
+        bytes as f64 >= (self.bytes_per_second / WORKS_PART) as f64 * span.as_secs_f64()
     }
 }
 
@@ -77,11 +81,27 @@ impl Watched {
     }
 }
 
+/// When it was looked, and what each node's log had taken in by then.
+type Look = (Instant, BTreeMap<u64, u64>);
+
 #[derive(Default)]
 struct State {
     watched: Watched,
-    /// When it was looked, and what each node's log had taken in by then.
-    logged: Vec<(Instant, BTreeMap<u64, u64>)>,
+    logged: Vec<Look>,
+}
+
+/// The time between two moments in which some node's log was [at work](Pace::is_work).
+fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
+    let between = looks.windows(2).map(|pair| {
+        let ((begun, before), (ended, after)) = (&pair[0], &pair[1]);
+        let of = |node: &u64| after[node].saturating_sub(before.get(node).copied().unwrap_or(after[node]));
+        let most = after.keys().map(of).max().unwrap_or(0);
+        if !pace.is_work(most, ended.duration_since(*begun)) {
+            return Duration::ZERO;
+        }
+        (*ended).min(to).saturating_duration_since((*begun).max(from))
+    });
+    between.sum()
 }
 
 /// Watches until it is stopped.
@@ -108,19 +128,9 @@ impl Watch {
         Ok(Watch { state, stop, tasks: vec![memory, logs] })
     }
 
-    /// The most that went into one node's log since then.
-    pub(super) fn logged_since(&self, from: Instant) -> u64 {
-        self.logged_between(from, Instant::now())
-    }
-
-    /// The same, up to a moment; a little more rather than less.
-    pub(super) fn logged_between(&self, from: Instant, to: Instant) -> u64 {
-        let state = self.state.lock();
-        let before = state.logged.iter().rev().find(|(at, _)| *at <= from).or(state.logged.first());
-        let after = state.logged.iter().find(|(at, _)| *at >= to).or(state.logged.last());
-        let (Some((_, before)), Some((_, after))) = (before, after) else { return 0 };
-        let of = |node: &u64| after[node].saturating_sub(before.get(node).copied().unwrap_or(0));
-        after.keys().map(of).max().unwrap_or(0)
+    /// For how long, between two moments, some node's log was at work on what had been accepted.
+    pub(super) fn worked_between(&self, from: Instant, to: Instant, pace: Pace) -> Duration {
+        worked(&self.state.lock().logged, from, to, pace)
     }
 
     pub(super) async fn stop(self) -> Result<Watched> {
@@ -181,6 +191,20 @@ mod tests {
     fn a_process_has_a_resident_size_while_it_runs() {
         assert!(resident(std::process::id() as i32).is_some_and(|bytes| bytes > 1 << 20));
         assert_eq!(resident(i32::MAX), None);
+    }
+
+    #[test]
+    fn only_moments_in_which_a_log_takes_in_much_are_work() {
+        let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000 });
+        let at = |ms: u64| begun + Duration::from_millis(ms);
+        let look = |ms: u64, one: u64, other: u64| (at(ms), BTreeMap::from([(1, one), (2, other)]));
+        // The second second is work of node 2; a trickle, or nothing, is none.
+        let looks = [look(0, 0, 0), look(1_000, 500, 0), look(2_000, 900, 1_500), look(3_000, 900, 1_500)];
+        assert_eq!(worked(&looks, at(0), at(3_000), pace), Duration::from_secs(1));
+        assert_eq!(worked(&looks, at(1_500), at(3_000), pace), Duration::from_millis(500));
+        assert_eq!(worked(&looks, at(0), at(1_200), pace), Duration::from_millis(200));
+        assert_eq!(worked(&looks, at(2_000), at(3_000), pace), Duration::ZERO);
+        assert_eq!(worked(&[], at(0), at(1), pace), Duration::ZERO);
     }
 
     #[test]
