@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod config;
+mod consensus_thread;
 pub mod descriptors;
 pub mod disk_budget;
 pub mod disk_keeper;

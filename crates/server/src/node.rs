@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,12 +33,13 @@ use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::admin::Admin;
 use crate::config::{Config, Unmet};
+use crate::consensus_thread::ConsensusThread;
 use crate::descriptors;
 use crate::disk_keeper::{self, NodeDisk};
 use crate::grpc_accept::{GrpcStream, Guard};
@@ -47,7 +47,6 @@ use crate::lab::{Beside, LabDoor};
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
-use crate::process;
 use crate::promise;
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
@@ -134,9 +133,6 @@ pub enum NodeError {
     Threads(#[from] std::io::Error),
 }
 
-/// Ends the thread when something is sent, or when it is dropped.
-type ConsensusThread = (oneshot::Sender<()>, JoinHandle<()>);
-
 /// A running node.
 pub struct Node {
     inner: Arc<Inner>,
@@ -207,12 +203,12 @@ impl Node {
         let log = open_log(&config, &shared, &disk).await?;
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
-        let (runtime, consensus_thread) = consensus_thread(shared.clone())?;
+        let (runtime, consensus_thread) = ConsensusThread::start(shared.clone())?;
         let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
         let (consensus, control, group_0, handle) = match started {
             Ok(started) => started,
             Err(error) => {
-                end_thread(consensus_thread).await;
+                consensus_thread.end().await;
                 close_log(log).await;
                 return Err(error);
             }
@@ -333,7 +329,7 @@ impl Node {
             tracing::warn!("a Raft group did not end in time");
         }
         if let Some(thread) = self.consensus_thread.take() {
-            end_thread(thread).await;
+            thread.end().await;
         }
         if tokio::time::timeout(LOG_END_MAX, close_log(inner.log.clone())).await.is_err() {
             tracing::warn!("the log's disk does not answer: what was not acknowledged is given up");
@@ -699,42 +695,6 @@ async fn close_log(log: Log) {
     // Blocks until what is queued is written.
     if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
         tracing::error!("closing the log has panicked");
-    }
-}
-
-/// A thread with a runtime of its own, until it is told to end.
-fn consensus_thread(shared: Arc<NodeShared>) -> std::io::Result<(Handle, ConsensusThread)> {
-    let usual = process::nice();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Threads that it starts for blocking work, as reading snapshots, would inherit the priority.
-        .on_thread_start(move || process::set_nice(usual))
-        .build()?;
-    let handle = runtime.handle().clone();
-    let (end, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().name("consensus".to_owned()).spawn(move || {
-        let wanted = shared.config.load().consensus_nice as i32;
-        let nice = process::prefer_this_thread(wanted);
-        if wanted != 0 && nice != wanted {
-            tracing::info!(
-                nice,
-                wanted,
-                "consensus and shards run at normal priority: on an overloaded machine heartbeats may be late, and commands \
-                 slow (CAP_SYS_NICE, or a limit on nice, lets them run first)"
-            );
-        }
-        shared.consensus_nice.store(nice, Ordering::Relaxed);
-        // Ends when it is told to, or when nobody can tell any more.
-        let _ = runtime.block_on(ended);
-    })?;
-    Ok((handle, (end, thread)))
-}
-
-async fn end_thread((end, thread): ConsensusThread) {
-    // It may have ended by itself.
-    let _ = end.send(());
-    if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
-        tracing::error!("the consensus thread has panicked");
     }
 }
 
