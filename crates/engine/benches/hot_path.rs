@@ -145,7 +145,7 @@ fn apply(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
         .map(|chunk| {
             chunk.iter().for_each(|key| bench.run(Args::slices(&[b"SET", key, value])));
             bench.reply.truncate(0);
-            bench.effects.take()
+            bench.effects.take().to_vec()
         })
         .collect();
     let started = Instant::now();

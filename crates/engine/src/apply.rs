@@ -53,7 +53,8 @@ impl Engine {
         Ok(at_end)
     }
 
-    /// Changes the data. Executing and applying both end here, and nothing else changes data but [`Engine::set_owned`], which does the same.
+    /// Changes the data. Executing and applying both end here, and nothing else changes data but `Engine::set_long`,
+    /// which does the same.
     pub(crate) fn perform(&mut self, effect: &Effect<'_>, now: WallMs) {
         self.announce(effect, now);
         match *effect {

@@ -37,10 +37,12 @@
 //! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes begin at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
+use crate::encoded::{Encoded, Mark};
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
 use fastness_types::limits::{UNIT_FLUSHES_MAX, VALUE_BYTES_MAX};
 use fastness_types::{Plant, WallMs};
+use std::sync::Arc;
 
 /// Frozen op numbers.
 pub mod op {
@@ -202,7 +204,7 @@ impl Effect<'_> {
 /// is not, nor is any after it, and the unit is then taken back whole. Until a unit has begun there is no bound.
 #[derive(Debug, Default)]
 pub struct EffectBuf {
-    bytes: Vec<u8>,
+    encoded: Encoded,
     count: usize,
     touched: Vec<u64>,
     touches_all: bool,
@@ -213,7 +215,7 @@ pub struct EffectBuf {
 #[derive(Debug)]
 struct Unit {
     /// What the buffer held when it began.
-    bytes: usize,
+    encoded: Mark,
     count: usize,
     touched: usize,
     touched_all: bool,
@@ -227,7 +229,7 @@ struct Unit {
 impl Default for Unit {
     fn default() -> Unit {
         Unit {
-            bytes: 0,
+            encoded: Mark::default(),
             count: 0,
             touched: 0,
             touched_all: false,
@@ -247,20 +249,21 @@ impl EffectBuf {
 
     /// The encoded effects.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn encoded(&self) -> &Encoded {
+        &self.encoded
     }
 
     /// Length of the encoded effects, bytes: unchanged by a command that wrote nothing.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.encoded.len()
     }
 
     /// Whether there is no effect.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.encoded.is_empty()
     }
 
     /// Number of effects.
@@ -289,7 +292,7 @@ impl EffectBuf {
 
     /// Empties it; keeps its memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.encoded.clear();
         self.count = 0;
         self.clear_touched();
         self.unit = Unit::default();
@@ -299,11 +302,11 @@ impl EffectBuf {
     #[inline]
     pub(crate) fn begin_unit(&mut self, bytes_max: usize) {
         self.unit = Unit {
-            bytes: self.bytes.len(),
+            encoded: self.encoded.mark(),
             count: self.count,
             touched: self.touched.len(),
             touched_all: self.touches_all,
-            bytes_end: self.bytes.len().saturating_add(bytes_max),
+            bytes_end: self.len().saturating_add(bytes_max),
             flushes: 0,
             overflowed: false,
         };
@@ -319,7 +322,7 @@ impl EffectBuf {
     /// Whether the unit may be longer by this effect. Once one does not fit, none does.
     #[inline]
     pub(crate) fn admits(&mut self, effect: &Effect<'_>) -> bool {
-        let end = self.bytes.len().saturating_add(effect.bytes_max());
+        let end = self.len().saturating_add(effect.bytes_max());
         self.unit.overflowed |= end > self.unit.bytes_end && !Plant::UnitUnbounded.is_on();
         if matches!(effect, Effect::FlushAll) {
             self.unit.flushes += 1;
@@ -330,8 +333,8 @@ impl EffectBuf {
 
     /// Removes what the unit has added.
     pub(crate) fn truncate_unit(&mut self) {
-        let Unit { bytes, count, touched, touched_all, .. } = self.unit;
-        self.bytes.truncate(bytes);
+        let Unit { encoded, count, touched, touched_all, .. } = self.unit;
+        self.encoded.truncate(encoded);
         self.count = count;
         self.touched.truncate(touched);
         self.touches_all = touched_all;
@@ -343,7 +346,7 @@ impl EffectBuf {
     pub fn split_unit(&mut self) -> EffectBuf {
         debug_assert!(self.unit.touched == 0 && !self.unit.touched_all, "what earlier units touched is forgotten");
         let unit = EffectBuf {
-            bytes: self.bytes.split_off(self.unit.bytes),
+            encoded: self.encoded.split_off(self.unit.encoded),
             count: self.count - self.unit.count,
             touched: std::mem::take(&mut self.touched),
             touches_all: std::mem::take(&mut self.touches_all),
@@ -356,21 +359,17 @@ impl EffectBuf {
 
     /// Takes the encoded effects out and empties it.
     #[must_use]
-    pub fn take(&mut self) -> Vec<u8> {
-        let bytes = std::mem::take(&mut self.bytes);
+    pub fn take(&mut self) -> Encoded {
+        let encoded = std::mem::take(&mut self.encoded);
         self.clear();
-        bytes
+        encoded
     }
 
     /// Adds one effect.
     pub fn push(&mut self, effect: &Effect<'_>) {
         self.count += 1;
         match *effect {
-            Effect::Set { key, value, expiry } => match expiry {
-                ExpiryChange::Drop => self.keyed(op::SET, 2, key).bytes_arg(value),
-                ExpiryChange::Keep => self.keyed(op::SET_KEEPTTL, 2, key).bytes_arg(value),
-                ExpiryChange::At(at) => self.keyed(op::SET_PXAT, 3, key).bytes_arg(value).number_arg(at.0),
-            },
+            Effect::Set { key, value, expiry } => self.set(key, expiry, |buf| buf.bytes_arg(value)),
             Effect::Append { key, bytes } => self.keyed(op::APPEND, 2, key).bytes_arg(bytes),
             Effect::SetRange { key, offset, bytes } => {
                 self.keyed(op::SETRANGE, 3, key).number_arg(offset).bytes_arg(bytes)
@@ -400,9 +399,24 @@ impl EffectBuf {
         };
     }
 
+    /// Adds an [`Effect::Set`] whose value is shared with memory.
+    pub(crate) fn push_set(&mut self, key: Key<'_>, value: &Arc<Vec<u8>>, expiry: ExpiryChange) {
+        self.count += 1;
+        self.set(key, expiry, |buf| buf.shared_arg(value));
+    }
+
+    #[inline]
+    fn set(&mut self, key: Key<'_>, expiry: ExpiryChange, value: impl FnOnce(&mut Self) -> &mut Self) -> &mut Self {
+        match expiry {
+            ExpiryChange::Drop => value(self.keyed(op::SET, 2, key)),
+            ExpiryChange::Keep => value(self.keyed(op::SET_KEEPTTL, 2, key)),
+            ExpiryChange::At(at) => value(self.keyed(op::SET_PXAT, 3, key)).number_arg(at.0),
+        }
+    }
+
     fn head(&mut self, op: u16, count: u64) -> &mut Self {
-        write_varint(&mut self.bytes, u64::from(op) << 1);
-        write_varint(&mut self.bytes, count);
+        write_varint(self.encoded.own(), u64::from(op) << 1);
+        write_varint(self.encoded.own(), count);
         self
     }
 
@@ -416,8 +430,15 @@ impl EffectBuf {
     }
 
     fn bytes_arg(&mut self, bytes: &[u8]) -> &mut Self {
-        write_varint(&mut self.bytes, bytes.len() as u64);
-        self.bytes.extend_from_slice(bytes);
+        let own = self.encoded.own();
+        write_varint(own, bytes.len() as u64);
+        own.extend_from_slice(bytes);
+        self
+    }
+
+    fn shared_arg(&mut self, text: &Arc<Vec<u8>>) -> &mut Self {
+        write_varint(self.encoded.own(), text.len() as u64);
+        self.encoded.push_shared(text);
         self
     }
 
@@ -427,8 +448,8 @@ impl EffectBuf {
     }
 
     fn number_arg(&mut self, number: u64) -> &mut Self {
-        write_varint(&mut self.bytes, varint_len(number));
-        write_varint(&mut self.bytes, number);
+        write_varint(self.encoded.own(), varint_len(number));
+        write_varint(self.encoded.own(), number);
         self
     }
 }

@@ -41,8 +41,9 @@ fn golden_bytes() {
     for (effect, expected) in golden {
         let mut buf = EffectBuf::new();
         buf.push(effect);
-        assert_eq!(hex(buf.bytes()), *expected, "{effect:?}");
-        let mut decoder = Decoder::new(buf.bytes());
+        assert_eq!(hex(&buf.encoded().to_vec()), *expected, "{effect:?}");
+        let bytes = buf.encoded().to_vec();
+        let mut decoder = Decoder::new(&bytes);
         assert_eq!(decoder.next(|key| engine.key(key)), Ok(Some(*effect)));
         assert_eq!(decoder.next(|key| engine.key(key)), Ok(None));
     }
@@ -108,7 +109,7 @@ proptest! {
         buf.push(&Effect::SetFields { key, pairs: items, expiry: ExpiryChange::Drop });
         buf.push(&Effect::ExpireFieldsAt { key, at: WallMs(at), fields: items });
         buf.push(&Effect::RemoveFields { key, fields: items });
-        let mut bytes = buf.take();
+        let mut bytes = buf.take().to_vec();
         let place = broken.0.index(bytes.len());
         bytes[place] = broken.1;
         let _ = engine.apply(WallMs(1), &bytes);

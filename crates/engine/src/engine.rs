@@ -11,7 +11,9 @@ use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::limits::EXPIRY_UNIT_BYTES_MAX;
 use fastness_types::{HashSeed, Plant, SLOTS, Slot, WallMs};
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// What an engine is made with.
 #[derive(Debug, Clone, Copy)]
@@ -353,18 +355,35 @@ impl Engine {
     }
 
     /// Sets a string.
+    #[inline]
     pub fn set(&mut self, key: &Key<'_>, value: &[u8], expiry: ExpiryChange, env: &mut Env<'_>) {
+        if self.keyspace.is_long(value) {
+            return self.set_long(key, value.into(), expiry, env);
+        }
         self.stage(Effect::Set { key: *key, value, expiry }, env.effects, env.now);
     }
 
-    /// The same with a text that nobody else needs: a long one is kept as it is, without another copy of it.
+    /// The same with a text that nobody else needs: a long one is kept as it is, without a copy of it.
     pub fn set_owned(&mut self, key: &Key<'_>, value: Vec<u8>, expiry: ExpiryChange, env: &mut Env<'_>) {
-        let effect = Effect::Set { key: *key, value: &value, expiry };
-        if env.effects.admits(&effect) {
-            env.effects.push(&effect);
-            self.announce(&effect, env.now);
-            self.keyspace.set_owned(key, value, expiry, env.now);
+        if self.keyspace.is_long(&value) {
+            return self.set_long(key, value.into(), expiry, env);
         }
+        self.set(key, &value, expiry, env);
+    }
+
+    /// Memory and the effects share the text.
+    #[cold]
+    fn set_long(&mut self, key: &Key<'_>, value: Cow<'_, [u8]>, expiry: ExpiryChange, env: &mut Env<'_>) {
+        let effect = Effect::Set { key: *key, value: &value, expiry };
+        if !env.effects.admits(&effect) {
+            return;
+        }
+        self.announce(&effect, env.now);
+        let mut value = value.into_owned();
+        value.shrink_to_fit();
+        let value = Arc::new(value);
+        env.effects.push_set(*key, &value, expiry);
+        self.keyspace.set_shared(key, value, expiry, env.now);
     }
 
     /// Sets a string to an integer's decimal form, with the deadline as before.

@@ -32,7 +32,7 @@ proptest! {
                 Step::NextBatch(ms) => {
                     primary.expire_due(now, 3, &mut effects);
                     primary.advance_stamp(now);
-                    let batch = effects.take();
+                    let batch = effects.take().to_vec();
                     replica.apply(now, &batch).unwrap();
                     prop_assert_eq!(primary.digest(), replica.digest());
                     prop_assert_eq!(primary.keyspace_stats(), replica.keyspace_stats());
@@ -63,7 +63,7 @@ fn replicas_hide_what_is_past_and_remove_nothing() {
     let mut effects = EffectBuf::new();
     let now = WallMs(1_000);
     run(&mut primary, &words("SET k v PX 10".to_owned()), now, true, &mut effects);
-    replica.apply(now, &effects.take()).unwrap();
+    replica.apply(now, &effects.take().to_vec()).unwrap();
     let get = words("GET k".to_owned());
     assert_eq!(run(&mut replica, &get, WallMs(1_010), false, &mut effects), b"$1\r\nv\r\n");
     assert_eq!(run(&mut replica, &get, WallMs(1_011), false, &mut effects), b"$-1\r\n");
@@ -73,7 +73,7 @@ fn replicas_hide_what_is_past_and_remove_nothing() {
     assert_eq!(primary.first_deadline(), Some(WallMs(1_010)));
     assert_eq!(primary.expire_due(WallMs(1_011), 10, &mut effects), 1);
     assert_eq!(effects.touched(), [primary.hash_key(b"k")]);
-    replica.apply(WallMs(1_011), effects.bytes()).unwrap();
+    replica.apply(WallMs(1_011), &effects.encoded().to_vec()).unwrap();
     assert_eq!(replica.keyspace_stats().keys, 0);
 }
 

@@ -131,7 +131,7 @@ impl World {
         if !effects.is_empty() {
             self.ahead.advance_stamp(self.now);
             self.ahead.end_unit(Seq(self.seq));
-            self.open.push((self.now, effects.take()));
+            self.open.push((self.now, effects.take().to_vec()));
         }
     }
 
@@ -220,7 +220,7 @@ impl World {
             let mut effects = EffectBuf::new();
             let reply = run(engine, words, self.now, true, &mut effects);
             engine.advance_stamp(self.now);
-            (reply, effects.take())
+            (reply, effects.take().to_vec())
         };
         let (ahead, twin) = (run(&mut self.ahead), run(&mut self.twin));
         let name = String::from_utf8_lossy(&words[0]).into_owned();

@@ -2,6 +2,10 @@ use super::*;
 
 const HEADER: BatchHeader = BatchHeader { seq: Seq(7), stamp: WallMs(0x0102_0304_0506), durability: Durability::Async };
 
+fn encode(header: BatchHeader, units: &[UnitHead], effects: &[u8]) -> Bytes {
+    super::encode(header, units, &effects.into())
+}
+
 fn head(kind: UnitKind, length: usize) -> UnitHead {
     UnitHead { kind, durability: None, stamp: HEADER.stamp, length, record: None }
 }

@@ -18,7 +18,10 @@
 //!
 //! Written only while every member of the group reads it ([`fastness_types::FormatLevel::BOUNDS`]).
 
+use std::ops::Range;
+
 use bytes::Bytes;
+use fastness_engine::Encoded;
 use fastness_types::{Seq, limits};
 
 use crate::batch::{self, BatchError, VERSION as WHOLE};
@@ -52,9 +55,9 @@ impl<'a> Fragment<'a> {
         self.number + 1 == self.count
     }
 
-    /// The payload of its entry; the part is given in two pieces, so that nothing has to be joined before.
+    /// The payload of its entry; what follows on its bytes is given apart, so that nothing has to be joined before.
     #[must_use]
-    pub(crate) fn encode(&self, rest: &[u8]) -> Bytes {
+    pub(crate) fn encode(&self, effects: &Encoded, rest: Range<usize>) -> Bytes {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + rest.len());
         out.extend_from_slice(&[VERSION, if self.is_last() { IS_LAST } else { 0 }]);
         out.extend_from_slice(&self.seq.0.to_le_bytes());
@@ -62,7 +65,7 @@ impl<'a> Fragment<'a> {
         out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&self.total.to_le_bytes());
         out.extend_from_slice(self.bytes);
-        out.extend_from_slice(rest);
+        effects.copy(rest, &mut out);
         Bytes::from(out)
     }
 
@@ -183,7 +186,7 @@ impl Fragments {
 #[derive(Debug)]
 pub(crate) struct Cut {
     head: Vec<u8>,
-    effects: Vec<u8>,
+    effects: Encoded,
     fragment_bytes: usize,
     /// Of the first fragment.
     first: Seq,
@@ -199,7 +202,7 @@ pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
 
 impl Cut {
     /// Of a payload that begins with `head`; `first` is the sequence of its first fragment.
-    pub(crate) fn new(head: Vec<u8>, effects: Vec<u8>, fragment_bytes: usize, first: Seq) -> Cut {
+    pub(crate) fn new(head: Vec<u8>, effects: Encoded, fragment_bytes: usize, first: Seq) -> Cut {
         let count = count_of(head.len() + effects.len(), fragment_bytes);
         Cut { head, effects, fragment_bytes, first, count, next: 0 }
     }
@@ -225,10 +228,10 @@ impl Cut {
         let to = (from + self.fragment_bytes).min(self.len());
         let head_len = self.head.len();
         let of_head = &self.head[from.min(head_len)..to.min(head_len)];
-        let of_effects = &self.effects[from.max(head_len) - head_len..to.max(head_len) - head_len];
+        let of_effects = from.max(head_len) - head_len..to.max(head_len) - head_len;
         let seq = Seq(self.first.0 + u64::from(number));
         let fragment = Fragment { seq, number, count: self.count, total: self.len() as u64, bytes: of_head };
-        Some((seq, fragment.encode(of_effects)))
+        Some((seq, fragment.encode(&self.effects, of_effects)))
     }
 
     /// Whether the next one is the last.

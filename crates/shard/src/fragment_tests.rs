@@ -12,9 +12,9 @@ fn cut(effects: &[u8], fragment_bytes: usize, first: u64) -> (Cut, Vec<u8>) {
     let header = |seq| BatchHeader { seq, stamp: WallMs(5), durability: Durability::Sync };
     let length = encode_head(header(Seq(0)), &heads).len() + effects.len();
     let last = Seq(first + u64::from(count_of(length, fragment_bytes)) - 1);
-    let cut = Cut::new(encode_head(header(last), &heads), effects.to_vec(), fragment_bytes, Seq(first));
+    let cut = Cut::new(encode_head(header(last), &heads), effects.into(), fragment_bytes, Seq(first));
     assert_eq!((cut.len(), cut.last()), (length, last));
-    (cut, encode(header(last), &heads, effects).to_vec())
+    (cut, encode(header(last), &heads, &effects.into()).to_vec())
 }
 
 fn all(cut: &mut Cut) -> Vec<(Seq, Bytes)> {

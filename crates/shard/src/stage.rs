@@ -397,7 +397,7 @@ impl Stage {
                 (Payload::Cut(cut), length, fragment_bytes + fragment::HEADER_BYTES)
             }
             None => {
-                let payload = batch::encode(header, &self.heads, self.effects.bytes());
+                let payload = batch::encode(header, &self.heads, self.effects.encoded());
                 let length = payload.len();
                 (Payload::Whole(payload), length, length)
             }

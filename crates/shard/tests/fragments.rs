@@ -168,7 +168,7 @@ fn a_foreign_entry_between_fragments_drops_the_batch() {
             record: None,
         };
         let header = BatchHeader { seq: Seq(1), stamp: world.clock.wall(), durability: Durability::Sync };
-        world.log.append(epoch, EntryPayload::Batch(encode(header, &[unit], effects)));
+        world.log.append(epoch, EntryPayload::Batch(encode(header, &[unit], &effects[..].into())));
         follow(&world).await;
         follow(&follower).await;
         follower.client().readonly().expect("GET a", "$1\r\n1\r\n");

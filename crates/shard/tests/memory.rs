@@ -235,7 +235,7 @@ fn replicas_and_restores_free_memory_too() {
             record: None,
         };
         let header = BatchHeader { seq: Seq(1), stamp: world.clock.wall(), durability: Durability::Async };
-        let payload = encode(header, &[unit], effects.bytes());
+        let payload = encode(header, &[unit], effects.encoded());
         world.log.append(Epoch { term: 2, node: OTHER }, EntryPayload::Batch(payload));
         other.driver.advance_committed(world.log.last());
         other.settle().await;

@@ -499,15 +499,24 @@ impl Cluster {
             return Ok(());
         }
         for node in self.file()?.nodes.iter().filter(|node| node.pid.is_some()) {
-            // One that has died or stands still meanwhile is none of our business here.
             let Some(door) = node.resp.first() else { continue };
-            let Ok(mut client) = TcpStream::connect((door.host.as_str(), door.port)) else { continue };
-            client.set_read_timeout(Some(Duration::from_secs(1)))?;
             let settings = self.settings.iter().map(|(name, value)| format!(" {name} {value}")).collect::<String>();
-            let mut reply = [0; 5];
-            let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
-            if asked.and_then(|()| client.read_exact(&mut reply)).is_ok() {
-                ensure!(&reply == b"+OK\r\n", "CONFIG SET: {}", String::from_utf8_lossy(&reply));
+            let until = Instant::now() + Duration::from_secs(30);
+            loop {
+                // One that has died or stands still meanwhile is none of our business here.
+                let Ok(mut client) = TcpStream::connect((door.host.as_str(), door.port)) else { break };
+                client.set_read_timeout(Some(Duration::from_secs(1)))?;
+                let mut reply = [0; 5];
+                let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
+                match asked.and_then(|()| client.read_exact(&mut reply)) {
+                    // It opens its log anew, or has not yet heard of the cluster's settings.
+                    Ok(()) if &reply == b"-LOAD" && Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+                    Ok(()) => {
+                        ensure!(&reply == b"+OK\r\n", "CONFIG SET: {}", String::from_utf8_lossy(&reply));
+                        break;
+                    }
+                    Err(_) => break,
+                }
             }
         }
         Ok(())

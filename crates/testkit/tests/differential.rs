@@ -85,7 +85,7 @@ impl Ours {
                 self.primary.execute(spec, args, &mut env);
             }
         }
-        self.replica.apply(now, &self.effects.take()).unwrap();
+        self.replica.apply(now, &self.effects.take().to_vec()).unwrap();
         reply.bytes
     }
 }

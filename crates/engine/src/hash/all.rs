@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::execute::Env;
+use crate::value::hash::Hash;
 use fastness_resp::{Args, ReplyBuf};
 
 /// HGETALL key
@@ -14,27 +15,36 @@ pub const HGETALL: Command =
             reply.bulk(field);
             reply.bulk(value);
         };
-        run(engine, args, env, ReplyBuf::map, write)
+        let head = |reply: &mut ReplyBuf, hash: Option<Hash<'_>>| {
+            // One allocation: growing costs a copy, and memory touched for the first time, at every doubling.
+            reply.bytes.reserve(hash.map_or(0, Hash::heap_bytes));
+            reply.map(hash.map_or(0, Hash::len));
+        };
+        run(engine, args, env, head, write)
     });
 /// HKEYS key
 pub const HKEYS: Command = Command::data("hkeys", "<key>", "Returns all fields of a hash.", |engine, args, env| {
-    run(engine, args, env, ReplyBuf::array, |reply, (field, _)| reply.bulk(field))
+    run(engine, args, env, array, |reply, (field, _)| reply.bulk(field))
 });
 /// HVALS key
 pub const HVALS: Command = Command::data("hvals", "<key>", "Returns all values of a hash.", |engine, args, env| {
-    run(engine, args, env, ReplyBuf::array, |reply, (_, value)| reply.bulk(value))
+    run(engine, args, env, array, |reply, (_, value)| reply.bulk(value))
 });
+
+fn array(reply: &mut ReplyBuf, hash: Option<Hash<'_>>) {
+    reply.array(hash.map_or(0, Hash::len));
+}
 
 fn run(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
-    head: impl Fn(&mut ReplyBuf, usize),
+    head: impl Fn(&mut ReplyBuf, Option<Hash<'_>>),
     write: impl Fn(&mut ReplyBuf, (&[u8], &[u8])),
 ) -> Result<(), CommandError> {
     let key = env.first_key(engine, args);
     let hash = read(engine, &key, env)?;
-    head(env.reply, hash.map_or(0, |hash| hash.len()));
+    head(env.reply, hash);
     hash.into_iter().flat_map(|hash| hash.iter()).for_each(|pair| write(env.reply, pair));
     Ok(())
 }

@@ -191,6 +191,12 @@ impl Bucket {
         self.cells[LAST].take_chain()
     }
 
+    /// Starts to load all entries.
+    #[inline]
+    pub fn prefetch_all(&self) {
+        self.cells.iter().for_each(Cell::prefetch);
+    }
+
     /// Starts to load the entries whose tag fits.
     #[inline]
     pub fn prefetch_entries(&self, tag: u8) {

@@ -3,6 +3,7 @@
 use super::entry::{Cell, Entry, NewValue};
 use super::memory::size_class;
 use crate::value::hash::FlatBuf;
+use crate::value::text::Text;
 use crate::value::{Object, ValueRef};
 use fastness_types::WallMs;
 use proptest::prelude::*;
@@ -23,7 +24,7 @@ impl Held {
             Held::Raw(text) => NewValue::RawText(text),
             Held::Int(number) => NewValue::Int(*number),
             Held::Flat(row) => NewValue::Flat(row.flat()),
-            Held::Object(text) => NewValue::of(Object::Text(text.clone())),
+            Held::Object(text) => NewValue::of(Object::Text(Text::own(text.clone()))),
         }
     }
 
@@ -33,7 +34,7 @@ impl Held {
             (Held::Raw(text), ValueRef::Text(held)) => held == text && entry.is_raw(),
             (Held::Int(number), ValueRef::Int(held)) => held == *number,
             (Held::Flat(row), ValueRef::Flat(held)) => held.bytes() == row.flat().bytes(),
-            (Held::Object(text), ValueRef::Object(Object::Text(held))) => held == text,
+            (Held::Object(text), ValueRef::Object(Object::Text(held))) => **held == text[..],
             _ => false,
         }
     }
@@ -106,8 +107,8 @@ proptest! {
 
 #[test]
 fn an_object_taken_out_is_freed_once() {
-    let mut entry = Entry::new(b"k", NewValue::of(Object::Text(b"text".to_vec())), None, 0);
-    assert_eq!(entry.take_object().as_deref(), Some(&Object::Text(b"text".to_vec())));
+    let mut entry = Entry::new(b"k", NewValue::of(Object::Text(Text::own(b"text".to_vec()))), None, 0);
+    assert_eq!(entry.take_object().as_deref(), Some(&Object::Text(Text::own(b"text".to_vec()))));
     assert!(entry.take_object().is_none());
     assert!(matches!(entry.value(), ValueRef::Int(0)));
 }

@@ -141,9 +141,12 @@ impl Retired {
                 deadlines.into_iter().for_each(|deadlines| self.push_deadlines(*deadlines, account));
             }
             Object::Text(text) if text.capacity() > TEXT_PART => {
-                account.add(size_class(text.capacity()));
-                self.objects += 1;
-                self.texts.push(text);
+                // What somebody still reads is freed by its last reader.
+                if let Some(text) = text.into_inner() {
+                    account.add(size_class(text.capacity()));
+                    self.objects += 1;
+                    self.texts.push(text);
+                }
             }
             Object::Text(_) => {}
         }

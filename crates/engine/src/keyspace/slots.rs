@@ -8,6 +8,7 @@ use super::table::Table;
 use super::undo::{Flushed, Keeper, overwrite};
 use crate::execute::Random;
 use crate::value::hash::FieldTable;
+use crate::value::text::Text;
 use crate::value::{Object, ValueRef, number};
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
@@ -115,10 +116,12 @@ fn reschedule(due: &mut Deadlines, key: &Key<'_>, old: Option<WallMs>, new: Opti
     }
 }
 
+/// The longest text that may be kept as `embstr`, bytes.
+const EMBEDDED_MAX: usize = 113;
+
 /// The value that a text is kept as. `raw` or `embstr` is only told, by OBJECT ENCODING, and decided as Valkey decides:
 /// by what fits beside the key into 128 bytes when the value is set, with room for the deadline of what it replaces.
 fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max: u32) -> NewValue<'t> {
-    const EMBEDDED_MAX: usize = 113;
     const SHORT_KEY: usize = 32;
     if let Some(number) = number::parse_int(text) {
         return NewValue::Int(number);
@@ -128,7 +131,7 @@ fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max
 }
 
 fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
-    if text.len() > inline_max as usize { NewValue::of(Object::Text(text.to_vec())) } else { NewValue::RawText(text) }
+    if text.len() > inline_max as usize { NewValue::of(Object::Text(Text::own(text.to_vec()))) } else { NewValue::RawText(text) }
 }
 
 impl Keyspace {
@@ -156,6 +159,13 @@ impl Keyspace {
     #[cfg(test)]
     pub(crate) fn set_inline_max(&mut self, bytes: u32) {
         self.inline_max = bytes;
+    }
+
+    /// Whether a text is kept outside of its entry, and can be shared with others.
+    #[inline]
+    #[must_use]
+    pub fn is_long(&self, text: &[u8]) -> bool {
+        text.len() > self.inline_max as usize && text.len() > EMBEDDED_MAX
     }
 
     /// The longest text that is kept in its entry, bytes.
@@ -396,7 +406,7 @@ impl Keyspace {
         if text.len() <= GROW_INLINE_MAX {
             return self.put(key, NewValue::RawText(&text), ExpiryChange::Keep, now);
         }
-        self.put(key, NewValue::of(Object::Text(text)), ExpiryChange::Keep, now);
+        self.put(key, NewValue::of(Object::Text(Text::own(text))), ExpiryChange::Keep, now);
     }
 
     /// Changes a text that is kept with spare room, and counts what has changed with it.
@@ -405,7 +415,7 @@ impl Keyspace {
         let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
         let before = entry.heap_bytes();
         if let Some(Object::Text(text)) = entry.object_mut() {
-            change(text);
+            change(text.to_mut());
         }
         let after = entry.heap_bytes();
         self.recount(before, after);

@@ -274,6 +274,8 @@ impl Table {
             let cursor = next?;
             let behind = next_cursor(cursor, self.bits_of(cursor));
             next = (behind != 0).then_some(behind);
+            // Entries lie wherever they were allocated: the next bucket's are loaded while those of this one are read.
+            self.bucket(self.bucket_index(behind)).prefetch_all();
             Some(self.bucket(self.bucket_index(cursor)))
         });
         buckets.flat_map(Bucket::iter)
@@ -308,6 +310,9 @@ impl Table {
         while self.buckets > 0 && !budget.is_spent() {
             let last = self.buckets - 1;
             let mut old = std::mem::take(self.bucket_mut(last));
+            if let Some(next) = last.checked_sub(1) {
+                self.bucket(next).prefetch_all();
+            }
             old.drain(account, |_, entry, account| {
                 account.sub(entry.heap_bytes());
                 budget.spend(entry.size());

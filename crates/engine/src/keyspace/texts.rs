@@ -3,18 +3,15 @@
 use super::entry::NewValue;
 use super::slots::{ExpiryChange, Key, Keyspace};
 use crate::value::Object;
+use crate::value::text::Text;
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
+use std::sync::Arc;
 
 impl Keyspace {
-    /// Sets a string to a text that is the caller's own: one that has to lie outside of its entry is not copied.
-    pub fn set_owned(&mut self, key: &Key<'_>, mut text: Vec<u8>, expiry: ExpiryChange, now: WallMs) {
-        if text.len() > self.inline_max as usize {
-            text.shrink_to_fit();
-            self.put_with(key, |_| NewValue::of(Object::Text(text)), expiry, now);
-        } else {
-            self.set(key, &text, expiry, now);
-        }
+    /// Sets a string to a [long](Keyspace::is_long) text that others read as well.
+    pub fn set_shared(&mut self, key: &Key<'_>, text: Arc<Vec<u8>>, expiry: ExpiryChange, now: WallMs) {
+        self.put_with(key, |_| NewValue::of(Object::Text(Text::shared(text))), expiry, now);
     }
 
     /// Overwrites a part of a string; what lies between its end and `offset` becomes zero bytes. A value of another
@@ -37,7 +34,7 @@ impl Keyspace {
             let mut text = vec![0; end];
             write(&mut text);
             let value = if end > self.inline_max as usize {
-                NewValue::of(Object::Text(text))
+                NewValue::of(Object::Text(Text::own(text)))
             } else {
                 NewValue::RawText(&text)
             };
@@ -46,3 +43,7 @@ impl Keyspace {
         self.grow_text(key, now, write, end - bytes.len()..end, end);
     }
 }
+
+#[cfg(test)]
+#[path = "texts_tests.rs"]
+mod tests;

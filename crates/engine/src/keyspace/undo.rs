@@ -29,6 +29,7 @@ use super::entry::{Copies, Entry, NewValue};
 use super::slots::{Key, Keyspace};
 use super::table::Table;
 use crate::value::hash::FieldTable;
+use crate::value::text::Text;
 use fastness_types::{Seq, Slot, WallMs};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -240,7 +241,7 @@ impl Undo {
     }
 
     /// A text that is about to be written over in place within `range`, and to grow.
-    pub(super) fn text(&mut self, key: &[u8], text: &Vec<u8>, range: Range<usize>) {
+    pub(super) fn text(&mut self, key: &[u8], text: &Text, range: Range<usize>) {
         let overwritten = &text[range.start.min(text.len())..range.end.min(text.len())];
         self.open.bytes.extend_from_slice(key);
         self.open.bytes.extend_from_slice(overwritten);

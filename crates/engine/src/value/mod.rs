@@ -7,10 +7,12 @@
 
 pub mod hash;
 pub mod number;
+pub mod text;
 
 use crate::keyspace::memory::size_class;
 use fastness_types::WallMs;
 use hash::{FieldTable, Flat, Hash};
+use text::Text;
 
 /// A borrowed value.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +32,7 @@ pub enum ValueRef<'a> {
 pub enum Object {
     /// A string that grew in place (APPEND, SETRANGE): spare room behind it makes the next growth cheap. Or one longer than
     /// [`IMAGE_RECORD_BYTES_MAX`](fastness_types::limits::IMAGE_RECORD_BYTES_MAX), which moves to another key without a copy and may belong to an image as well.
-    Text(Vec<u8>),
+    Text(Text),
     /// A large hash.
     Hash(Box<FieldTable>),
 }

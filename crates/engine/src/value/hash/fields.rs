@@ -14,6 +14,7 @@ use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::table::Table;
 use crate::keyspace::undo::{Keeper, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue};
+use crate::value::text::Text;
 use crate::value::{Object, ValueRef};
 use fastness_types::{HashSeed, WallMs};
 use siphasher::sip::SipHasher13;
@@ -64,7 +65,7 @@ impl FieldTable {
     /// The form in which a field's value is kept. It is never changed in place.
     fn new_value<'v>(&self, value: &'v [u8]) -> NewValue<'v> {
         if value.len() > self.inline_max as usize {
-            NewValue::of(Object::Text(value.to_vec()))
+            NewValue::of(Object::Text(Text::own(value.to_vec())))
         } else {
             NewValue::Text(value)
         }

@@ -54,6 +54,15 @@ impl<'a> Hash<'a> {
         }
     }
 
+    /// What it takes, bytes: about as much as all fields and values in a reply.
+    #[must_use]
+    pub fn heap_bytes(self) -> usize {
+        match self.held {
+            Held::Flat(flat) => flat.bytes().len(),
+            Held::Table(table) => table.heap_bytes(),
+        }
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(self) -> bool {
