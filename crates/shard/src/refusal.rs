@@ -80,10 +80,10 @@ impl Refusal {
             Refusal::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
             Refusal::NotDurable => NOT_DURABLE.into(),
             Refusal::TooLarge { bytes_max } => {
-                format!("ERR the command's effects exceed {bytes_max} bytes; nothing was changed")
+                format!("ERR the command's effects exceed {bytes_max} bytes; no data was changed")
             }
             Refusal::TooSlow { time_max } => {
-                format!("ERR the transaction has run for longer than {} ms; nothing was changed", time_max.as_millis())
+                format!("ERR the transaction has run for longer than {} ms; no data was changed", time_max.as_millis())
             }
             Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),
         }

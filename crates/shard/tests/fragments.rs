@@ -118,7 +118,7 @@ fn no_fragment_is_written_for_members_that_do_not_read_them() {
         let mut client = world.client();
         let refused = client.run(&format!("SET large {}", "v".repeat(5_500)));
         assert!(
-            refused.text.starts_with("-ERR the command's effects exceed 2464 bytes; nothing was changed"),
+            refused.text.starts_with("-ERR the command's effects exceed 2464 bytes; no data was changed"),
             "{refused:?}"
         );
         assert_eq!(client.run(&format!("SET large {}", "v".repeat(2_300))).text, OK);

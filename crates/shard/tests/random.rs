@@ -239,7 +239,7 @@ impl Run {
         let line = format!("SET {key} {}", "x".repeat(UNIT_BYTES_MAX));
         assert_eq!(self.clients[client].run(&line).text, "+QUEUED\r\n");
         let reply = self.ask(client, "EXEC");
-        let text = format!("-ERR the command's effects exceed {UNIT_BYTES_MAX} bytes; nothing was changed\r\n");
+        let text = format!("-ERR the command's effects exceed {UNIT_BYTES_MAX} bytes; no data was changed\r\n");
         self.check(client, "EXEC, too large".into(), reply, text, depends, false);
     }
 

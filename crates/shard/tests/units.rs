@@ -34,7 +34,7 @@ fn transaction(client: &mut Client, commands: impl Iterator<Item = String>) -> s
 }
 
 fn too_large() -> String {
-    format!("-ERR the command's effects exceed {UNIT_BYTES} bytes; nothing was changed\r\n")
+    format!("-ERR the command's effects exceed {UNIT_BYTES} bytes; no data was changed\r\n")
 }
 
 /// Keys whose names are as long as half an entry are due at one moment: each is removed in a unit, and an entry, of its own.
@@ -109,7 +109,7 @@ fn a_transaction_that_runs_for_too_long_is_taken_back_whole() {
         world.clock.passes.store(20_000_000, Ordering::Relaxed);
         let exec = client.run("EXEC");
         world.clock.passes.store(0, Ordering::Relaxed);
-        assert_eq!(exec.text, "-ERR the transaction has run for longer than 1500 ms; nothing was changed\r\n");
+        assert_eq!(exec.text, "-ERR the transaction has run for longer than 1500 ms; no data was changed\r\n");
         assert!(!exec.wrote());
         client.expect("GET k", "$1\r\n1\r\n");
         client.expect("EXISTS {k}a", ":0\r\n");
