@@ -1,9 +1,10 @@
 //! Memory is given back by the loop itself, whether or not anybody writes.
 //!
 //! What is removed, flushed or replaced, what undo records held when their batch commits, and memory that a restore has given up
-//! is freed by the engine in slices ([`fastness_engine::Engine::release_some`]). The loop runs slices at the end of each turn until
-//! [`TURN_MAX`] or [`TURN_SLICES_MAX`] and takes another turn as long as there is more: on primaries and replicas, idle or not. Between two
-//! turns connections are served, so what others wait is one turn's slices.
+//! is freed by the engine in slices ([`fastness_engine::Engine::release_some`]). The loop runs slices at the end of a turn until
+//! [`TURN_MAX`] or [`TURN_SLICES_MAX`], rests for [`REST`] and goes on as long as there is more: on primaries and replicas, idle or not. Others
+//! wait for one turn's slices at most, and what else runs on the machine gets its share of the cores: all replicas free the same at the same time.
+//! While `maxmemory` is exceeded there is no rest, since writes are refused until enough is free.
 
 use std::time::Duration;
 
@@ -12,24 +13,34 @@ use fastness_types::Plant;
 use crate::state::State;
 
 /// How long the slices of one turn take, about.
-const TURN_MAX: Duration = Duration::from_micros(500);
+const TURN_MAX: Duration = Duration::from_millis(1);
 /// Slices of one turn, however fast they are: some 16,000 entries.
 const TURN_SLICES_MAX: usize = 64;
+/// How long nothing is freed after such a turn.
+const REST: Duration = Duration::from_micros(500);
 
 impl State {
-    /// Frees for one turn; true if there is more.
-    pub(crate) fn free(&mut self) -> bool {
+    /// Frees for one turn; if there is more, the time until the next one.
+    pub(crate) fn free(&mut self) -> Option<Duration> {
         if !self.engine.has_retired() || Plant::FreeingStops.is_on() {
-            return false;
+            return None;
         }
-        let until = self.clock.boot().plus(TURN_MAX);
+        let hurries = self.engine.is_out_of_memory();
+        let began = self.clock.boot();
+        let rest = self.frees_from.since(began);
+        if !hurries && !rest.is_zero() {
+            return Some(rest);
+        }
+        let until = began.plus(TURN_MAX);
         let mut slices = 1;
         while self.engine.release_some() {
-            if slices == TURN_SLICES_MAX || self.clock.boot() >= until {
-                return true;
+            let now = self.clock.boot();
+            if slices == TURN_SLICES_MAX || now >= until {
+                self.frees_from = now.plus(REST);
+                return Some(if hurries { Duration::ZERO } else { REST });
             }
             slices += 1;
         }
-        false
+        None
     }
 }

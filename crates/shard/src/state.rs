@@ -197,6 +197,8 @@ pub(crate) struct State {
     pub(crate) random: Choices,
     /// Given to commands that may not write; stays empty.
     pub(crate) no_effects: EffectBuf,
+    /// Nothing is freed before.
+    pub(crate) frees_from: BootNs,
     pub(crate) tokens: u64,
 }
 
@@ -260,6 +262,7 @@ impl State {
             counters: Counters { restores: 1, ..Counters::default() },
             random: Choices(SmallRng::seed_from_u64(options.random_seed)),
             no_effects: EffectBuf::new(),
+            frees_from: BootNs(0),
             tokens: 0,
         }
     }

@@ -9,7 +9,7 @@
 //! 6. the lag gate is moved
 //! 7. a snapshot is cut, or a slice of one written
 //! 8. what consensus wants to know: applied position, readiness, drained
-//! 9. memory is freed for a moment, if there is any to free; another turn follows while there is more
+//! 9. memory is freed for a moment, if there is any to free; another turn follows after a rest while there is more
 //! 10. clients in WAIT are answered
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
@@ -72,7 +72,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             Err(fatal) => return stop(&inner, fatal.to_string().into()),
         };
         let wait = inner.state.borrow_mut().finish_turn(&inner, behind);
-        if behind || wait.frees {
+        if behind || wait.work == Some(Duration::ZERO) {
             tokio::task::yield_now().await;
             continue;
         }
@@ -99,12 +99,10 @@ pub(crate) async fn run(inner: Rc<Inner>) {
 
 /// How long to wait if nobody wakes the loop; `None`: until somebody does.
 struct Waits {
-    /// For keys to remove, the open batch and the next slice of a snapshot.
+    /// For keys to remove, the open batch, memory to be freed and the next slice of a snapshot; none: not at all.
     work: Option<Duration>,
     /// For the lag gate.
     gate: Option<Duration>,
-    /// There is memory to be freed: not at all.
-    frees: bool,
     /// Acknowledgements of replicas wake the loop.
     follows_copies: bool,
 }
@@ -246,12 +244,11 @@ impl State {
         let confirm = self.confirm_reads(inner, now.boot);
         let copies = self.look_at_waits(inner, now.boot);
         Waits {
-            work: [expiry, time, close, snapshot, digest, clock, copies, opening, served, confirm]
+            work: [expiry, time, close, snapshot, digest, clock, copies, opening, served, confirm, frees]
                 .into_iter()
                 .flatten()
                 .min(),
             gate,
-            frees,
             follows_copies: self.waits.follow_copies(),
         }
     }
