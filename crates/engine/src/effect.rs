@@ -37,9 +37,9 @@
 //! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes begin at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
-use crate::encoded::{Encoded, Mark};
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
+use fastness_resp::shared_buf::{Mark, SharedBuf};
 use fastness_types::limits::{UNIT_FLUSHES_MAX, VALUE_BYTES_MAX};
 use fastness_types::{Plant, WallMs};
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl Effect<'_> {
 /// is not, nor is any after it, and the unit is then taken back whole. Until a unit has begun there is no bound.
 #[derive(Debug, Default)]
 pub struct EffectBuf {
-    encoded: Encoded,
+    encoded: SharedBuf,
     count: usize,
     touched: Vec<u64>,
     touches_all: bool,
@@ -249,7 +249,7 @@ impl EffectBuf {
 
     /// The encoded effects.
     #[must_use]
-    pub fn encoded(&self) -> &Encoded {
+    pub fn encoded(&self) -> &SharedBuf {
         &self.encoded
     }
 
@@ -359,7 +359,7 @@ impl EffectBuf {
 
     /// Takes the encoded effects out and empties it.
     #[must_use]
-    pub fn take(&mut self) -> Encoded {
+    pub fn take(&mut self) -> SharedBuf {
         let encoded = std::mem::take(&mut self.encoded);
         self.clear();
         encoded

@@ -39,6 +39,10 @@ impl Bench {
 
     /// The reply's bytes.
     pub(crate) fn run(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        self.reply(words).to_vec()
+    }
+
+    pub(crate) fn reply(&mut self, words: &[&[u8]]) -> ReplyBuf {
         let args = Args::slices(words);
         let mut reply = ReplyBuf::new(self.protocol);
         match command::lookup(args) {
@@ -56,7 +60,7 @@ impl Bench {
                 self.engine.execute(spec, args, &mut env);
             }
         }
-        reply.bytes
+        reply
     }
 
     /// Runs `COMMAND arg ... => reply | ...`, or `wait ms`. Words are separated by blanks, a reply's lines too.

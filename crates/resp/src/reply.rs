@@ -3,7 +3,10 @@
 //! The caller writes what it announced: after `array(n)` come n replies, after `map(n)` n pairs. Texts of simple and
 //! error replies lose their line ends (blanks instead), so no argument can forge a second reply.
 
+use std::sync::Arc;
+
 use crate::double;
+use crate::shared_buf::SharedBuf;
 
 /// The protocol version a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +33,7 @@ impl Protocol {
 #[derive(Debug, Default)]
 pub struct ReplyBuf {
     /// What is written so far.
-    pub bytes: Vec<u8>,
+    buf: SharedBuf,
     /// How it is written.
     pub protocol: Protocol,
 }
@@ -46,24 +49,53 @@ impl ReplyBuf {
     /// An empty buffer.
     #[must_use]
     pub fn new(protocol: Protocol) -> ReplyBuf {
-        ReplyBuf { bytes: Vec::new(), protocol }
+        ReplyBuf { buf: SharedBuf::default(), protocol }
     }
 
     /// Bytes written so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.buf.len()
     }
 
     /// Whether nothing is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.buf.is_empty()
     }
 
     /// Drops what was written after the buffer had `len` bytes.
     pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
+        self.buf.truncate_to(len);
+    }
+
+    /// What is written so far.
+    #[inline]
+    #[must_use]
+    pub fn buf(&self) -> &SharedBuf {
+        &self.buf
+    }
+
+    /// The same, to be sent away or shortened.
+    #[inline]
+    pub fn buf_mut(&mut self) -> &mut SharedBuf {
+        &mut self.buf
+    }
+
+    /// What is written so far, in one piece.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.buf.to_vec()
+    }
+
+    /// Makes room for about so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.own().reserve(bytes);
+    }
+
+    #[inline]
+    fn own(&mut self) -> &mut Vec<u8> {
+        self.buf.own()
     }
 
     fn is_resp3(&self) -> bool {
@@ -71,25 +103,25 @@ impl ReplyBuf {
     }
 
     fn header(&mut self, kind: u8, number: usize) {
-        self.bytes.push(kind);
-        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        self.bytes.extend_from_slice(b"\r\n");
+        self.own().push(kind);
+        self.own().extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.own().extend_from_slice(b"\r\n");
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
-        self.bytes.push(kind);
-        self.bytes.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
-        self.bytes.extend_from_slice(b"\r\n");
+        self.own().push(kind);
+        self.own().extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+        self.own().extend_from_slice(b"\r\n");
     }
 
     /// Bytes that are a reply already.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.own().extend_from_slice(bytes);
     }
 
     /// `+OK`.
     pub fn ok(&mut self) {
-        self.bytes.extend_from_slice(b"+OK\r\n");
+        self.own().extend_from_slice(b"+OK\r\n");
     }
 
     /// A simple string.
@@ -104,18 +136,25 @@ impl ReplyBuf {
 
     /// A whole number.
     pub fn integer(&mut self, number: i64) {
-        self.bytes.push(b':');
-        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        self.bytes.extend_from_slice(b"\r\n");
+        self.own().push(b':');
+        self.own().extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.own().extend_from_slice(b"\r\n");
     }
 
     /// A binary string.
     pub fn bulk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        self.bytes.reserve(bytes.len() + 16);
+        self.own().reserve(bytes.len() + 16);
         self.header(b'$', bytes.len());
-        self.bytes.extend_from_slice(bytes);
-        self.bytes.extend_from_slice(b"\r\n");
+        self.own().extend_from_slice(bytes);
+        self.own().extend_from_slice(b"\r\n");
+    }
+
+    /// A binary string that is shared with whoever else holds it.
+    pub fn bulk_shared(&mut self, bytes: &Arc<Vec<u8>>) {
+        self.header(b'$', bytes.len());
+        self.buf.push_shared(bytes);
+        self.own().extend_from_slice(b"\r\n");
     }
 
     /// A whole number as a binary string.
@@ -125,12 +164,14 @@ impl ReplyBuf {
 
     /// No value (in RESP2 a missing bulk string).
     pub fn null(&mut self) {
-        self.bytes.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
+        let text: &[u8] = if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" };
+        self.own().extend_from_slice(text);
     }
 
     /// No array (the same as [`ReplyBuf::null`] in RESP3).
     pub fn null_array(&mut self) {
-        self.bytes.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
+        let text: &[u8] = if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
+        self.own().extend_from_slice(text);
     }
 
     /// `len` replies follow.
@@ -166,9 +207,9 @@ impl ReplyBuf {
     /// A floating point number; a bulk string in RESP2.
     pub fn double(&mut self, number: f64) {
         if self.is_resp3() {
-            self.bytes.push(b',');
-            double::write(number, &mut self.bytes);
-            self.bytes.extend_from_slice(b"\r\n");
+            self.own().push(b',');
+            double::write(number, self.own());
+            self.own().extend_from_slice(b"\r\n");
         } else {
             let mut text = Vec::with_capacity(24);
             double::write_shortest(number, &mut text);
@@ -178,12 +219,13 @@ impl ReplyBuf {
 
     /// Yes or no; 1 or 0 in RESP2.
     pub fn bool(&mut self, yes: bool) {
-        self.bytes.extend_from_slice(match (self.protocol, yes) {
+        let text: &[u8] = match (self.protocol, yes) {
             (Protocol::Resp3, true) => b"#t\r\n",
             (Protocol::Resp3, false) => b"#f\r\n",
             (Protocol::Resp2, true) => b":1\r\n",
             (Protocol::Resp2, false) => b":0\r\n",
-        });
+        };
+        self.own().extend_from_slice(text);
     }
 
     /// A whole number of any size, in decimal; a bulk string in RESP2.
@@ -197,15 +239,15 @@ impl ReplyBuf {
             return self.bulk(text);
         }
         self.header(b'=', text.len() + 4);
-        self.bytes.extend_from_slice(&format);
-        self.bytes.push(b':');
-        self.bytes.extend_from_slice(text);
-        self.bytes.extend_from_slice(b"\r\n");
+        self.own().extend_from_slice(&format);
+        self.own().push(b':');
+        self.own().extend_from_slice(text);
+        self.own().extend_from_slice(b"\r\n");
     }
 
     /// Marks this place for an array, set or map whose length is known only once its members are written.
     pub fn defer(&mut self) -> Deferred {
-        Deferred { at: self.bytes.len() }
+        Deferred { at: self.buf.own_len() }
     }
 
     /// Makes what was written since `place` an array of `len` replies.
@@ -224,10 +266,9 @@ impl ReplyBuf {
     }
 
     fn insert_header(&mut self, place: Deferred, write: impl FnOnce(&mut ReplyBuf)) {
-        let before = self.bytes.len();
-        write(self);
-        let header = self.bytes.len() - before;
-        self.bytes[place.at..].rotate_right(header);
+        let mut header = ReplyBuf::new(self.protocol);
+        write(&mut header);
+        self.buf.insert_own(place.at, |own| own.extend_from_slice(header.buf.piece_at(0)));
     }
 }
 
@@ -239,7 +280,7 @@ mod tests {
         let mut texts = [Protocol::Resp2, Protocol::Resp3].map(|protocol| {
             let mut reply = ReplyBuf::new(protocol);
             write(&mut reply);
-            String::from_utf8(reply.bytes).unwrap()
+            String::from_utf8(reply.to_vec()).unwrap()
         });
         (std::mem::take(&mut texts[0]), std::mem::take(&mut texts[1]))
     }

@@ -485,8 +485,8 @@ pub(crate) mod tests {
     fn decoded(write: impl Fn(&mut ReplyBuf)) -> Value {
         let mut out = ReplyBuf::new(Protocol::Resp2);
         write(&mut out);
-        let (value, consumed) = value::parse(&out.bytes).unwrap().unwrap();
-        assert_eq!(consumed, out.bytes.len());
+        let (value, consumed) = value::parse(&out.to_vec()).unwrap().unwrap();
+        assert_eq!(consumed, out.len());
         value
     }
 

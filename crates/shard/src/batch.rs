@@ -34,7 +34,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_engine::Encoded;
+use fastness_resp::SharedBuf;
 use fastness_types::{Durability, Seq, WallMs};
 
 use crate::lag_bound::LagWish;
@@ -213,7 +213,7 @@ pub enum BatchError {
 /// # Panics
 /// If the heads' lengths do not add up to `effects`: the caller staged something else than it says.
 #[must_use]
-pub fn encode(header: BatchHeader, units: &[UnitHead], effects: &Encoded) -> Bytes {
+pub fn encode(header: BatchHeader, units: &[UnitHead], effects: &SharedBuf) -> Bytes {
     assert_eq!(units.iter().map(|unit| unit.length).sum::<usize>(), effects.len(), "unit heads cover all effects");
     let mut out = Vec::with_capacity(HEADER_BYTES + 10 + units.len() * 8 + effects.len());
     write_head(header, units, &mut out);

@@ -21,7 +21,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use fastness_engine::Encoded;
+use fastness_resp::SharedBuf;
 use fastness_types::{Seq, limits};
 
 use crate::batch::{self, BatchError, VERSION as WHOLE};
@@ -57,7 +57,7 @@ impl<'a> Fragment<'a> {
 
     /// The payload of its entry; what follows on its bytes is given apart, so that nothing has to be joined before.
     #[must_use]
-    pub(crate) fn encode(&self, effects: &Encoded, rest: Range<usize>) -> Bytes {
+    pub(crate) fn encode(&self, effects: &SharedBuf, rest: Range<usize>) -> Bytes {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + rest.len());
         out.extend_from_slice(&[VERSION, if self.is_last() { IS_LAST } else { 0 }]);
         out.extend_from_slice(&self.seq.0.to_le_bytes());
@@ -186,7 +186,7 @@ impl Fragments {
 #[derive(Debug)]
 pub(crate) struct Cut {
     head: Vec<u8>,
-    effects: Encoded,
+    effects: SharedBuf,
     fragment_bytes: usize,
     /// Of the first fragment.
     first: Seq,
@@ -202,7 +202,7 @@ pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
 
 impl Cut {
     /// Of a payload that begins with `head`; `first` is the sequence of its first fragment.
-    pub(crate) fn new(head: Vec<u8>, effects: Encoded, fragment_bytes: usize, first: Seq) -> Cut {
+    pub(crate) fn new(head: Vec<u8>, effects: SharedBuf, fragment_bytes: usize, first: Seq) -> Cut {
         let count = count_of(head.len() + effects.len(), fragment_bytes);
         Cut { head, effects, fragment_bytes, first, count, next: 0 }
     }

@@ -160,7 +160,10 @@ fn flushed_memory_is_freed_though_nobody_writes() {
             world.advance(Batching::default().async_age).await;
             world.commit_all().await;
             world.settle().await;
-            assert!(!world.shard.with_engine(|engine| engine.is_out_of_memory()), "without a rest, while writes are refused");
+            assert!(
+                !world.shard.with_engine(|engine| engine.is_out_of_memory()),
+                "without a rest, while writes are refused"
+            );
             free_all(&world).await;
             assert!(world.shard.info().freeing.freed_objects >= KEYS as u64);
             assert_eq!(world.shard.memory().total(), empty);

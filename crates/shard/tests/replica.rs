@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_consensus::handle::{EntryPayload, Role};
-use fastness_engine::Encoded;
+use fastness_resp::SharedBuf;
 use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
 use fastness_shard::{Batching, DigestError, Leave, Outcome, Standing, WaitAnswer};
 use fastness_types::{BootNs, Clock, Durability, Epoch, LogIndex, Seq, WallMs, limits};
@@ -411,7 +411,7 @@ fn foreign_batch(seq: u64) -> EntryPayload {
         length: 0,
         record: None,
     };
-    EntryPayload::Batch(encode(header, &[mode], &Encoded::default()))
+    EntryPayload::Batch(encode(header, &[mode], &SharedBuf::default()))
 }
 
 /// Schedules 1, 9, 19: a hole in the order of batches is never stepped over.

@@ -510,7 +510,9 @@ impl Cluster {
                 let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
                 match asked.and_then(|()| client.read_exact(&mut reply)) {
                     // It opens its log anew, or has not yet heard of the cluster's settings.
-                    Ok(()) if &reply == b"-LOAD" && Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+                    Ok(()) if &reply == b"-LOAD" && Instant::now() < until => {
+                        std::thread::sleep(Duration::from_millis(50))
+                    }
                     Ok(()) => {
                         ensure!(&reply == b"+OK\r\n", "CONFIG SET: {}", String::from_utf8_lossy(&reply));
                         break;

@@ -86,7 +86,7 @@ impl Ours {
             }
         }
         self.replica.apply(now, &self.effects.take().to_vec()).unwrap();
-        reply.bytes
+        reply.to_vec()
     }
 }
 

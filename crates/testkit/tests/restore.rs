@@ -43,7 +43,7 @@ impl Ours {
         };
         self.engine.execute(command::lookup(args).unwrap(), args, &mut env);
         self.effects.clear();
-        reply.bytes
+        reply.to_vec()
     }
 }
 

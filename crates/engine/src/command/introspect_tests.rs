@@ -4,8 +4,8 @@ use fastness_resp::{Protocol, Value, value};
 fn reply_of(protocol: Protocol, write: impl FnOnce(&mut ReplyBuf)) -> Value {
     let mut reply = ReplyBuf::new(protocol);
     write(&mut reply);
-    let (value, length) = value::parse(&reply.bytes).expect("a reply").expect("a whole reply");
-    assert_eq!(length, reply.bytes.len(), "one reply and nothing behind it");
+    let (value, length) = value::parse(&reply.to_vec()).expect("a reply").expect("a whole reply");
+    assert_eq!(length, reply.len(), "one reply and nothing behind it");
     value
 }
 

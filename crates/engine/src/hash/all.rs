@@ -17,7 +17,7 @@ pub const HGETALL: Command =
         };
         let head = |reply: &mut ReplyBuf, hash: Option<Hash<'_>>| {
             // One allocation: growing costs a copy, and memory touched for the first time, at every doubling.
-            reply.bytes.reserve(hash.map_or(0, Hash::heap_bytes));
+            reply.reserve(hash.map_or(0, Hash::heap_bytes));
             reply.map(hash.map_or(0, Hash::len));
         };
         run(engine, args, env, head, write)

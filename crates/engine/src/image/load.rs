@@ -231,7 +231,7 @@ impl Engine {
             }
             if let Value::Bytes(text) = open.value {
                 let entry = if text.len() > inline_max {
-                    Entry::new(&open.name, NewValue::of(Object::Text(Text::own(text))), open.deadline, 0)
+                    Entry::new(&open.name, NewValue::of(Object::Text(Text::shared(text.into()))), open.deadline, 0)
                 } else {
                     Entry::new(&open.name, NewValue::Text(&text), open.deadline, 0)
                 };
@@ -245,7 +245,9 @@ impl Engine {
         }
         let value = match open.value {
             Value::Fields(fields) => NewValue::of(Object::Hash(Box::new(fields))),
-            Value::Bytes(text) if open.kind == RAW_TEXT && text.len() > inline_max => NewValue::of(Object::Text(Text::own(text))),
+            Value::Bytes(text) if open.kind == RAW_TEXT && text.len() > inline_max => {
+                NewValue::of(Object::Text(Text::shared(text.into())))
+            }
             Value::Bytes(ref text) if open.kind == RAW_TEXT => NewValue::RawText(text),
             Value::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
             Value::Bytes(ref body) => {

@@ -131,7 +131,11 @@ fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max
 }
 
 fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
-    if text.len() > inline_max as usize { NewValue::of(Object::Text(Text::own(text.to_vec()))) } else { NewValue::RawText(text) }
+    if text.len() > inline_max as usize {
+        NewValue::of(Object::Text(Text::shared(Arc::new(text.to_vec()))))
+    } else {
+        NewValue::RawText(text)
+    }
 }
 
 impl Keyspace {
@@ -406,7 +410,9 @@ impl Keyspace {
         if text.len() <= GROW_INLINE_MAX {
             return self.put(key, NewValue::RawText(&text), ExpiryChange::Keep, now);
         }
-        self.put(key, NewValue::of(Object::Text(Text::own(text))), ExpiryChange::Keep, now);
+        let is_long = text.len() > self.inline_max as usize;
+        let text = if is_long { Text::shared(text.into()) } else { Text::own(text) };
+        self.put(key, NewValue::of(Object::Text(text)), ExpiryChange::Keep, now);
     }
 
     /// Changes a text that is kept with spare room, and counts what has changed with it.

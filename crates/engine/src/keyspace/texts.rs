@@ -34,7 +34,7 @@ impl Keyspace {
             let mut text = vec![0; end];
             write(&mut text);
             let value = if end > self.inline_max as usize {
-                NewValue::of(Object::Text(Text::own(text)))
+                NewValue::of(Object::Text(Text::shared(text.into())))
             } else {
                 NewValue::RawText(&text)
             };

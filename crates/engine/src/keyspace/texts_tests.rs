@@ -54,6 +54,20 @@ fn what_was_shared_changes_in_place_once_nobody_else_reads_it() {
     assert_ne!(address(&bench), shared, "the effects of SET still read it");
 }
 
+#[test]
+fn a_reply_shows_what_a_key_held_when_it_was_read() {
+    for get in [&[&b"GET"[..], b"k"][..], &[b"GETEX", b"k"], &[b"GETDEL", b"k"], &[b"GETSET", b"k", b"other"]] {
+        let mut bench = bench();
+        bench.run(&[b"SET", b"k", &[b'x'; 300]]);
+        bench.effects.clear();
+        let (reply, expected) = (bench.reply(get), [&b"$300\r\n"[..], &[b'x'; 300], b"\r\n"].concat());
+        assert!(reply.buf().pieces().any(|piece| piece == [b'x'; 300]), "{get:?}");
+        bench.run(&[b"SETRANGE", b"k", b"10", b"yyy"]);
+        bench.run(&[b"DEL", b"k"]);
+        assert_eq!(reply.to_vec(), expected);
+    }
+}
+
 fn long(n: usize) -> Vec<u8> {
     (0..n).map(|i| b'a' + (i % 23) as u8).collect()
 }

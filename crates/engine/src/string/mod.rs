@@ -37,7 +37,10 @@ pub(crate) fn reply_string(entry: &Entry, reply: &mut ReplyBuf) -> Result<(), Co
     match entry.value() {
         ValueRef::Text(text) => reply.bulk(text),
         ValueRef::Int(number) => reply.bulk_integer(number),
-        ValueRef::Object(Object::Text(text)) => reply.bulk(&**text),
+        ValueRef::Object(Object::Text(text)) => match text.share() {
+            Some(text) => reply.bulk_shared(text),
+            None => reply.bulk(&**text),
+        },
         ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => return Err(CommandError::WrongType),
     }
     Ok(())

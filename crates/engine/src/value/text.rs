@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// The bytes of a long string: one key's alone, or shared with those who still read them: the effects that are on their way into the log,
-/// and another key that they were copied to. What is shared is never changed: whoever changes it makes a copy of its own first.
+/// replies, and another key that they were copied to. What is shared is never changed: whoever changes it makes a copy of its own first.
 ///
 /// Memory is touched once per byte then, and not once more for every reader. The first touch of fresh memory costs a hundred times as
 /// much as another one on machines that get it from a hypervisor piece by piece.
@@ -41,12 +41,18 @@ impl Text {
 
     /// The bytes, to be changed: those of a copy, if others read them.
     pub fn to_mut(&mut self) -> &mut Vec<u8> {
-        if let Body::Shared(bytes) = &mut self.0 {
-            self.0 = Body::Own(Arc::unwrap_or_clone(std::mem::take(bytes)));
-        }
         match &mut self.0 {
             Body::Own(bytes) => bytes,
-            Body::Shared(_) => unreachable!("it has just been made its own"),
+            Body::Shared(bytes) => Arc::make_mut(bytes),
+        }
+    }
+
+    /// The bytes, to be read by one more; `None` if they are one key's alone, as those of a text that has grown bit by bit are.
+    #[must_use]
+    pub fn share(&self) -> Option<&Arc<Vec<u8>>> {
+        match &self.0 {
+            Body::Own(_) => None,
+            Body::Shared(bytes) => Some(bytes),
         }
     }
 

@@ -599,7 +599,7 @@ impl Connection {
         let took = ended.duration_since(*began);
         *began = ended;
         self.last_ended = ended;
-        let reply = &self.replies.out.bytes[start..];
+        let reply = self.replies.out.buf().piece_at(start);
         add(&self.client.commands, 1);
         match spec {
             Some(spec) => {

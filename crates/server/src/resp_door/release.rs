@@ -3,13 +3,13 @@
 //! Ordering rule: a reply leaves only after every earlier one of its connection, and only if the shard says that it may.
 //! A reply that may never leave (its write was undone or is in doubt) is replaced by an error in its place.
 //!
-//! They stand in blocks: one that has grown to [`BLOCK_BYTES`] is closed, so that a client which does not read for a while costs no
+//! They stand in blocks, whose long texts are shared with the keyspace: one that has grown to [`BLOCK_BYTES`] is closed, so that a client which does not read for a while costs no
 //! copy of everything that waits for it. A reply never spans two blocks. Positions count from the first byte that the
 //! connection was ever written, and move only when replies are replaced.
 
 use std::collections::VecDeque;
 
-use fastness_resp::{Protocol, ReplyBuf};
+use fastness_resp::{Protocol, ReplyBuf, SharedBuf};
 use fastness_shard::Hold;
 
 /// A block that is as long takes no further reply, bytes.
@@ -46,7 +46,7 @@ pub(crate) struct Replies<H = Hold> {
     /// The newest block, which is being written.
     pub(crate) out: ReplyBuf,
     /// Closed blocks, oldest first.
-    closed: VecDeque<Vec<u8>>,
+    closed: VecDeque<SharedBuf>,
     /// Their lengths together.
     closed_bytes: usize,
     /// Their capacities together.
@@ -91,7 +91,7 @@ impl<H: Copy> Replies<H> {
     /// Closes the newest block if it is long enough. Not while a reply is being written.
     pub(crate) fn close_block(&mut self) {
         if self.out.len() >= BLOCK_BYTES {
-            let block = std::mem::take(&mut self.out.bytes);
+            let block = std::mem::take(self.out.buf_mut());
             self.closed_bytes += block.len();
             self.closed_capacity += block.capacity();
             self.closed.push_back(block);
@@ -125,23 +125,23 @@ impl<H: Copy> Replies<H> {
         let before = self.closed_bytes + self.out.len();
         let mut lost = lost.iter().peekable();
         let mut start = self.base;
-        for block in self.closed.iter_mut().chain([&mut self.out.bytes]) {
+        for block in self.closed.iter_mut().chain([self.out.buf_mut()]) {
             let end = start + block.len() as u64;
             if lost.peek().is_some_and(|(at, ..)| *at < end) {
-                let mut written = ReplyBuf { bytes: Vec::with_capacity(block.len()), protocol: Protocol::default() };
+                let mut written = ReplyBuf::new(Protocol::default());
                 let mut copied = 0;
                 while let Some((from, to, text)) = lost.next_if(|(at, ..)| *at < end) {
-                    written.raw(&block[copied..(from - start) as usize]);
+                    block.append_to(copied..(from - start) as usize, written.buf_mut());
                     written.error(text);
                     copied = (to - start) as usize;
                 }
-                written.raw(&block[copied..]);
-                *block = written.bytes;
+                block.append_to(copied..block.len(), written.buf_mut());
+                *block = std::mem::take(written.buf_mut());
             }
             start = end;
         }
-        self.closed_bytes = self.closed.iter().map(Vec::len).sum();
-        self.closed_capacity = self.closed.iter().map(Vec::capacity).sum();
+        self.closed_bytes = self.closed.iter().map(SharedBuf::len).sum();
+        self.closed_capacity = self.closed.iter().map(SharedBuf::capacity).sum();
         let after = self.closed_bytes + self.out.len();
         for later in &mut self.marks {
             later.start = later.start + after as u64 - before as u64;
@@ -149,11 +149,12 @@ impl<H: Copy> Replies<H> {
         }
     }
 
-    /// What may leave now of the oldest block; call [`Replies::release`] before.
+    /// What may leave now of the oldest block, in one piece; call [`Replies::release`] before.
     pub(crate) fn sendable(&self) -> &[u8] {
-        let block = self.closed.front().unwrap_or(&self.out.bytes);
+        let block = self.closed.front().unwrap_or(self.out.buf());
         let end = self.sendable_end().min(self.base + block.len() as u64);
-        &block[self.sent..(end - self.base) as usize]
+        let piece = block.piece_at(self.sent);
+        &piece[..piece.len().min((end - self.base) as usize - self.sent)]
     }
 
     /// How much may leave now, bytes.
@@ -179,12 +180,12 @@ impl<H: Copy> Replies<H> {
             }
         } else if self.sent == self.out.len() {
             self.marks.shrink_to(EMPTY_MARKS_KEPT);
-            self.out.bytes.clear();
-            self.out.bytes.shrink_to(EMPTY_BYTES_KEPT);
+            self.out.buf_mut().clear();
+            self.out.buf_mut().own().shrink_to(EMPTY_BYTES_KEPT);
             self.base += self.sent as u64;
             self.sent = 0;
-        } else if self.sent > SENT_BYTES_KEPT && self.sent > self.out.len() / 2 {
-            self.out.bytes.drain(..self.sent);
+        } else if self.sent > SENT_BYTES_KEPT && self.sent > self.out.len() / 2 && !self.out.buf().has_shared() {
+            self.out.buf_mut().own().drain(..self.sent);
             self.base += self.sent as u64;
             self.sent = 0;
         }
@@ -192,7 +193,7 @@ impl<H: Copy> Replies<H> {
 
     /// What they take, bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.out.bytes.capacity() + self.closed_capacity + self.marks.capacity() * size_of::<Mark<H>>()
+        self.out.buf().capacity() + self.closed_capacity + self.marks.capacity() * size_of::<Mark<H>>()
     }
 
     /// Bytes that have not left, held ones included.

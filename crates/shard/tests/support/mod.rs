@@ -558,7 +558,7 @@ impl Client {
         let mut out = ReplyBuf::new(self.protocol);
         let call = self.shard.call(Args::slices(words), self.shard.now()).with_ask(ask);
         let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedDoor);
-        Reply { text: String::from_utf8_lossy(&out.bytes).into_owned(), outcome }
+        Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome }
     }
 
     /// Whose replies wait for their commit.

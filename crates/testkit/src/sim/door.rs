@@ -208,7 +208,7 @@ impl Connection {
             }
             let left = turmoil::sim_elapsed().unwrap_or_default();
             let mut bytes = Stamp { left, ..*stamp }.encode().into_bytes();
-            bytes.extend_from_slice(&reply.bytes);
+            reply.buf().copy(0..reply.len(), &mut bytes);
             self.write.write_all(&bytes).await?;
             self.waiting.pop_front();
         }

@@ -19,6 +19,7 @@ use crate::value::{Object, ValueRef};
 use fastness_types::{HashSeed, WallMs};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl FieldTable {
     /// The form in which a field's value is kept. It is never changed in place.
     fn new_value<'v>(&self, value: &'v [u8]) -> NewValue<'v> {
         if value.len() > self.inline_max as usize {
-            NewValue::of(Object::Text(Text::own(value.to_vec())))
+            NewValue::of(Object::Text(Text::shared(Arc::new(value.to_vec()))))
         } else {
             NewValue::Text(value)
         }

@@ -40,7 +40,7 @@ pub(super) fn shards(call: Call<'_, '_>) {
 fn write(mut call: Call<'_, '_>, write: impl FnOnce(&View<'_>, &mut fastness_resp::ReplyBuf)) {
     let mut reply = fastness_resp::ReplyBuf::new(call.out.protocol);
     if look(&mut call, |view| write(view, &mut reply)).is_some() {
-        call.out.raw(&reply.bytes);
+        call.out.raw(&reply.to_vec());
     }
 }
 

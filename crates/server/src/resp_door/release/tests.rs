@@ -31,8 +31,12 @@ fn replies_leave_in_their_order_and_lost_ones_are_replaced() {
             replies.close_block();
             let start = replies.out.len();
             let text = vec![b'a' + (i % 26) as u8; *[3, 70_000].get(usize::from(rng.random_bool(0.05))).unwrap()];
-            replies.out.bulk(&text);
-            let reply = replies.out.bytes[start..].to_vec();
+            if rng.random_bool(0.1) {
+                replies.out.bulk_shared(&std::sync::Arc::new(text));
+            } else {
+                replies.out.bulk(&text);
+            }
+            let reply = replies.out.to_vec()[start..].to_vec();
             if rng.random_bool(0.5) {
                 let lost = rng.random_bool(0.5);
                 replies.hold(start, fates.len() as u32);
