@@ -47,6 +47,8 @@ const HEADER_BYTES: usize = 12 + 8 + 12 + 32 + TAG_BYTES;
 const PURPOSE_SNAPSHOT: [u8; 4] = [0, 0, 0, 2];
 /// The longest frame, plain: a longer chunk is cut into parts. A longer length is damage, and is not allocated.
 const FRAME_BYTES_MAX: usize = 16 << 20;
+/// What is written between two syncs.
+const SYNC_EVERY_BYTES: u64 = 4 << 20;
 const ENDING: &str = ".snapshot";
 const WRITING: &str = "writing";
 const RECEIVING: &str = "receiving-";
@@ -259,7 +261,8 @@ impl SnapshotFolder {
         out.write_all(&header).map_err(at)?;
         let key = aead_key(&plain);
         plain.fill(0);
-        let mut writer = SnapshotWriter { folder: self, path, out, key, number: 0, bytes: HEADER_BYTES as u64 };
+        let mut writer =
+            SnapshotWriter { folder: self, path, out, key, number: 0, bytes: HEADER_BYTES as u64, synced: 0 };
         writer.frame(Kind::Head, head)?;
         Ok(writer)
     }
@@ -379,6 +382,8 @@ pub struct SnapshotWriter<'f> {
     key: LessSafeKey,
     number: u64,
     bytes: u64,
+    /// What of it was on stable storage at the last look.
+    synced: u64,
 }
 
 impl SnapshotWriter<'_> {
@@ -444,7 +449,19 @@ impl SnapshotWriter<'_> {
         self.number += 1;
         self.bytes += (header.len() + sealed.len()) as u64;
         let written = self.out.write_all(&header).and_then(|()| self.out.write_all(&sealed));
-        written.map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
+        written.and_then(|()| self.pace()).map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
+    }
+
+    /// Does not let the file system collect what is written: a file of hundreds of MB that is synced at its end makes every fsync of the
+    /// log beside it wait for all of them, seconds on a slow disk.
+    fn pace(&mut self) -> std::io::Result<()> {
+        if self.bytes - self.synced < SYNC_EVERY_BYTES {
+            return Ok(());
+        }
+        self.out.flush()?;
+        self.out.get_ref().sync_data()?;
+        self.synced = self.bytes;
+        Ok(())
     }
 }
 
