@@ -96,7 +96,7 @@ fn values(protocol: Protocol) -> impl Strategy<Value = Value> {
 fn encoded(value: &Value, protocol: Protocol) -> Vec<u8> {
     let mut reply = ReplyBuf::new(protocol);
     value.encode(&mut reply);
-    reply.bytes
+    reply.to_vec()
 }
 
 proptest! {

@@ -180,7 +180,7 @@ pub fn run(engine: &mut Engine, words: &Words, now: WallMs, may_write: bool, eff
     let mut reply = ReplyBuf::new(Protocol::Resp2);
     let mut env = Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects, first: None };
     engine.execute(spec, args, &mut env);
-    reply.bytes
+    reply.to_vec()
 }
 
 /// What every key shows to a reader.
