@@ -282,7 +282,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option!("consensus-nice", "-15", "a number from -20 to 0, 0: as the process", Start,
         Kind::Signed { field: |c| &mut c.consensus_nice, min: -20, max: 0 },
         "nice value of the thread that heartbeats and leases depend on, as far as the process may set it"),
-    option!("shard-nice", "-10", "a number from -20 to 0, 0: as the process", Start,
+    option!("shard-nice", "0", "a number from -20 to 0, 0: as the process", Start,
         Kind::Signed { field: |c| &mut c.shard_nice, min: -20, max: 0 },
         "nice value of the threads that run the shards' commands, as far as the process may set it; not below consensus-nice"),
     option!("lease-wait-max", "200", "milliseconds up to 10s, 0: none", Running,
