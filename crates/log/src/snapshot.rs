@@ -421,6 +421,12 @@ impl SnapshotWriter<'_> {
         self.bytes
     }
 
+    /// Bytes of the file that may not be on stable storage yet: less than 4 MiB between two calls, however long the file becomes.
+    #[must_use]
+    pub fn unsynced(&self) -> u64 {
+        self.bytes - self.synced
+    }
+
     /// Ends it and makes it the snapshot of this position. On stable storage when it returns.
     ///
     /// # Errors
@@ -455,7 +461,7 @@ impl SnapshotWriter<'_> {
     /// Does not let the file system collect what is written: a file of hundreds of MB that is synced at its end makes every fsync of the
     /// log beside it wait for all of them, seconds on a slow disk.
     fn pace(&mut self) -> std::io::Result<()> {
-        if self.bytes - self.synced < SYNC_EVERY_BYTES {
+        if self.unsynced() < SYNC_EVERY_BYTES {
             return Ok(());
         }
         self.out.flush()?;

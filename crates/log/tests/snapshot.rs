@@ -155,3 +155,28 @@ fn a_previous_master_key_still_opens() {
     let folder = SnapshotFolder::open(dir.path(), ClusterId([1; 16]), NodeId(2), GroupId(3), rotated);
     assert!(read(&folder, 5).is_ok());
 }
+
+#[test]
+fn a_long_file_is_synced_while_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(dir.path());
+    let mut writer = folder.create(Draft::Own, b"head").unwrap();
+    let bytes = vec![7; 3 << 20];
+    let mut highest = 0;
+    for number in 0..24 {
+        match number % 3 {
+            0 => writer.chunk(&bytes).unwrap(),
+            1 => writer.piece(&bytes, true).unwrap(),
+            // Larger than a frame may be.
+            _ => writer.chunk(&bytes.repeat(6)).unwrap(),
+        }
+        highest = highest.max(writer.unsynced());
+        assert!(writer.unsynced() < 4 << 20, "{} bytes of {} wait for the end", writer.unsynced(), writer.bytes());
+        // All of it has left the writer's buffer with the newest sync.
+        let length = std::fs::metadata(dir.path().join("writing")).unwrap().len();
+        assert!(length >= writer.bytes() - writer.unsynced(), "{length} of {} bytes are in the file", writer.bytes());
+    }
+    assert!(highest > 1 << 20, "it is not synced with every frame: at most {highest} bytes waited");
+    writer.finish(LogIndex(9), b"tail").unwrap();
+    assert_eq!(read(&folder, 9).unwrap()[1].len(), 8 * 8 * (3 << 20));
+}
