@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::connection::encode;
 use fastness_resp::value::Value;
+use fastness_types::limits;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -28,10 +29,18 @@ const LOGGED: &str = "fastness_log_payload_bytes_total";
 /// slowest moments of a disk that is written to for a while.
 const WORKS_PART: u64 = 8;
 
+/// The longest gap that is taken for work, however slow the disk: shorter than what a shard may be unavailable for.
+const GAP_MAX: Duration = Duration::from_secs(4);
+
+/// A log takes in as much as this in one piece, before it can take in the next: what a unit that is larger than an entry has in flight.
+const PIECE_BYTES: usize = limits::BATCHES_IN_FLIGHT_MAX * limits::FRAGMENT_BYTES_MAX;
+
 /// How fast a shard's log commits while it has little to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pub(super) bytes_per_second: u64,
+    /// How long the slowest log that is at work may take for one piece: a shorter gap between two pieces is work.
+    gap_max: Duration,
 }
 
 impl Pace {
@@ -51,7 +60,13 @@ impl Pace {
         ensure!(matches!(copies, Value::Integer(1..)), "WAIT answered {copies:?}");
         let bytes_per_second = (values * PACE_VALUE_BYTES) as f64 / begun.elapsed().as_secs_f64();
         client.call(&[b"UNLINK", &key]).await?;
-        Ok(Pace { bytes_per_second: bytes_per_second as u64 })
+        Ok(Pace::new(bytes_per_second as u64))
+    }
+
+    fn new(bytes_per_second: u64) -> Pace {
+        let slowest = (bytes_per_second / WORKS_PART).max(1);
+        let gap_max = Duration::from_secs_f64(PIECE_BYTES as f64 / slowest as f64).min(GAP_MAX);
+        Pace { bytes_per_second, gap_max }
     }
 
     /// Whether a log that took in so many bytes within a span was at work.
@@ -90,18 +105,30 @@ struct State {
     logged: Vec<Look>,
 }
 
-/// The time between two moments in which some node's log was [at work](Pace::is_work).
+/// The time between two moments in which some node's log was [at work](Pace::is_work): between two looks, or between two such pairs
+/// that are a short gap apart, if it was at work over all of that time. (A log takes in a large unit piece by piece, and on a slow disk
+/// a piece takes longer than the time between two looks.)
 fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
-    let between = looks.windows(2).map(|pair| {
-        let ((begun, before), (ended, after)) = (&pair[0], &pair[1]);
+    let is_work = |first: usize, last: usize| {
+        let ((begun, before), (ended, after)) = (&looks[first], &looks[last]);
         let of = |node: &u64| after[node].saturating_sub(before.get(node).copied().unwrap_or(after[node]));
-        let most = after.keys().map(of).max().unwrap_or(0);
-        if !pace.is_work(most, ended.duration_since(*begun)) {
-            return Duration::ZERO;
+        pace.is_work(after.keys().map(of).max().unwrap_or(0), ended.duration_since(*begun))
+    };
+    let within = |first: usize, last: usize| {
+        let (begun, ended) = (looks[first].0, looks[last].0);
+        ended.min(to).saturating_duration_since(begun.max(from))
+    };
+    let (mut sum, mut newest) = (Duration::ZERO, None);
+    for at in (1..looks.len()).filter(|at| is_work(at - 1, *at)) {
+        if let Some(before) = newest.replace(at) {
+            let gap = looks[at - 1].0.duration_since(looks[before].0);
+            if gap <= pace.gap_max && is_work(before - 1, at) {
+                sum += within(before, at - 1);
+            }
         }
-        (*ended).min(to).saturating_duration_since((*begun).max(from))
-    });
-    between.sum()
+        sum += within(at - 1, at);
+    }
+    sum
 }
 
 /// Watches until it is stopped.
@@ -195,7 +222,7 @@ mod tests {
 
     #[test]
     fn only_moments_in_which_a_log_takes_in_much_are_work() {
-        let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000 });
+        let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000, gap_max: Duration::from_secs(2) });
         let at = |ms: u64| begun + Duration::from_millis(ms);
         let look = |ms: u64, one: u64, other: u64| (at(ms), BTreeMap::from([(1, one), (2, other)]));
         // The second second is work of node 2; a trickle, or nothing, is none.
@@ -205,6 +232,26 @@ mod tests {
         assert_eq!(worked(&looks, at(0), at(1_200), pace), Duration::from_millis(200));
         assert_eq!(worked(&looks, at(2_000), at(3_000), pace), Duration::ZERO);
         assert_eq!(worked(&[], at(0), at(1), pace), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_gap_between_two_pieces_of_a_large_unit_is_work() {
+        let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000, gap_max: Duration::from_secs(2) });
+        let at = |ms: u64| begun + Duration::from_millis(ms);
+        let look = |ms: u64, bytes: u64| (at(ms), BTreeMap::from([(1, bytes)]));
+        let second = Duration::from_secs(1);
+        // Pieces of 2,000 bytes, two seconds apart: at least 1,000 a second.
+        let looks = [look(0, 0), look(1_000, 2_000), look(2_000, 2_000), look(3_000, 4_000), look(4_000, 4_000)];
+        assert_eq!(worked(&looks, at(0), at(4_000), pace), 3 * second);
+        assert_eq!(worked(&looks, at(1_500), at(4_000), pace), 3 * second / 2);
+        // Nothing follows the last piece; the next one comes too late; the pieces are too small for the gap.
+        assert_eq!(worked(&looks[1..], at(1_000), at(4_000), pace), second);
+        let late = [look(0, 0), look(1_000, 9_000), look(4_500, 9_000), look(5_500, 18_000)];
+        assert_eq!(worked(&late, at(0), at(5_500), pace), 2 * second);
+        let small = [look(0, 0), look(1_000, 1_100), look(3_000, 1_100), look(4_000, 2_200)];
+        assert_eq!(worked(&small, at(0), at(4_000), pace), 2 * second);
+        assert_eq!(Pace::new(104_000_000).gap_max, Duration::from_secs_f64(PIECE_BYTES as f64 / 13_000_000.0));
+        assert_eq!(Pace::new(1_000).gap_max, GAP_MAX);
     }
 
     #[test]
