@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fastness_load::Connection;
 use fastness_load::connection::encode;
 use fastness_load::outcome::{Outcome, classify, classify_exec};
@@ -140,6 +140,9 @@ pub(super) async fn mass_expiry(target: &Target) -> Result<Came> {
     }
     let count = target.size.pick(20_000, 500_000);
     let set = set_many(target, &mut client, count, &[b"PXAT", at.as_bytes()]).await?;
+    // By a replica as well: the primary may be another one by now.
+    let readonly = call(&mut client, &[b"READONLY"]).await?;
+    ensure!(readonly.as_error().is_none(), "READONLY: {readonly:?}");
     let until = Instant::now() + BY_ITSELF;
     while call(&mut client, &[b"EXISTS", &target.key(count - 1)]).await? != Value::Integer(0) {
         if Instant::now() > until {
