@@ -45,7 +45,7 @@ verify: setup ## check formatting, lints, layers, docs and licences; writes noth
 	cargo fmt --all --check
 	@$(ENV); set -x; cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(ENV); set -x; RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
-	@$(ENV); set -x; cargo test --locked --workspace --test layers --test style --test licences
+	@$(ENV); set -x; cargo test --locked --workspace --test layers --test structure --test style --test licences
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
 	else echo "verify: SKIPPED cargo deny (not installed: cargo install cargo-deny); licences were checked by the test above"; fi
 

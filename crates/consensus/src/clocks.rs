@@ -1,21 +1,22 @@
 //! Whether this node's wall clock can be trusted, judged by those of its peers.
 //!
-//! A primary stamps its batches with its wall clock, and keys expire by those stamps: a clock that is a year ahead expires
-//! everything, and time never runs back. So a node whose clock is farther from the median of all clocks it knows than a
-//! bound stages nothing and hands over what it leads (schedule 33).
+//! A primary stamps its batches with its wall clock, and keys expire by those stamps: a clock that is a year ahead
+//! expires everything, and time never runs back. So a node whose clock is farther from the median of all clocks it
+//! knows than a bound stages nothing and hands over what it leads (schedule 33).
 //!
-//! - Pings on the heartbeat's stream bring each peer's wall clock with its answer. Half of the round trip is added, so a
-//!   measurement is off by as much at most; slow round trips are not taken.
-//! - A clock is kept as its **distance from this machine's boot clock**, which nobody sets. So a jump of this node's own
-//!   wall clock shows with the next reading of it, without a word from a peer, and what was measured of a peer that has
-//!   died since still counts.
-//! - The median is of all clocks known, this node's among them; of an even number the middle one that is farther from this
-//!   node's own. It counts only if more than half of all clocks are within the bound of it: of one clock against one, two
-//!   against two, or three that all differ, nobody can say which is right, so none is trusted. To go on with one would be to
-//!   lose what expires by it, if it is the wrong one; an operator can set a clock.
-//! - A node that has peers and knows no clock of theirs does not trust its own: the first answers come with the lease's.
-//! - A clock that was off is trusted again once it is within three quarters of the bound, so that one at the bound does not
-//!   make leadership go to and fro.
+//! - Pings on the heartbeat's stream bring each peer's wall clock with its answer. Half of the round trip is added, so
+//!   a measurement is off by as much at most; slow round trips are not taken.
+//! - A clock is kept as its **distance from this machine's boot clock**, which nobody sets. So a jump of this node's
+//!   own wall clock shows with the next reading of it, without a word from a peer, and what was measured of a peer that
+//!   has died since still counts.
+//! - The median is of all clocks known, this node's among them; of an even number the middle one that is farther from
+//!   this node's own. It counts only if more than half of all clocks are within the bound of it: of one clock against
+//!   one, two against two, or three that all differ, nobody can say which is right, so none is trusted. To go on with
+//!   one would be to lose what expires by it, if it is the wrong one; an operator can set a clock.
+//! - A node that has peers and knows no clock of theirs does not trust its own: the first answers come with the
+//!   lease's.
+//! - A clock that was off is trusted again once it is within three quarters of the bound, so that one at the bound does
+//!   not make leadership go to and fro.
 //!
 //! Pure but for the lock: time is passed in.
 
@@ -120,8 +121,8 @@ impl Clocks {
         self.state.lock().peers.insert(peer, Measured { distance, at: received });
     }
 
-    /// Judges this node's clock; `None` while there is nothing to judge it by: it is not trusted then, unless the node is `alone`.
-    /// Tells the log what has changed.
+    /// Judges this node's clock; `None` while there is nothing to judge it by: it is not trusted then, unless the node
+    /// is `alone`. Tells the log what has changed.
     pub(crate) fn judge(&self, clock: &dyn Clock, alone: bool) -> Option<TrustedWall> {
         let (boot, wall) = (clock.boot(), clock.wall());
         let mut state = self.state.lock();
@@ -179,7 +180,8 @@ impl Clocks {
     }
 }
 
-/// The middle of all clocks; of an even number the middle one that is farther from `own`. `None` if `own` is the only one.
+/// The middle of all clocks; of an even number the middle one that is farther from `own`. `None` if `own` is the only
+/// one.
 fn median(own: Distance, others: impl Iterator<Item = Distance>) -> Option<Distance> {
     let mut all: Vec<Distance> = others.collect();
     if all.is_empty() {

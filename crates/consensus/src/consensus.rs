@@ -82,7 +82,8 @@ impl Consensus {
         }
     }
 
-    /// Says which nodes were replaced, and by whom: they are not listened to any more, and this one stops if it is among them.
+    /// Says which nodes were replaced, and by whom: they are not listened to any more, and this one stops if it is
+    /// among them.
     pub fn set_replaced(&self, replaced: &[(NodeId, NodeId)]) {
         let own = replaced.iter().find(|(node, _)| *node == self.node.own());
         if let Some((node, by)) = own {
@@ -96,7 +97,8 @@ impl Consensus {
         self.node.runtime().spawn(serve(self.node.clone(), peer, class, stream));
     }
 
-    /// Starts this node's replica of a group, from what the log holds of it. Without `snapshots` its log is never purged.
+    /// Starts this node's replica of a group, from what the log holds of it. Without `snapshots` its log is never
+    /// purged.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -214,8 +216,9 @@ fn config(timers: Timers) -> Config {
         enable_elect: false,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(Plant::EpochResumed.is_on()),
-        // A follower may have lost its last batch though it had told of it: after a machine crash damage there is not told from
-        // a torn end (`log/src/wal.rs`). It gets the entries again; else the leader would take them for stored there for ever.
+        // A follower may have lost its last batch though it had told of it: after a machine crash damage there is not
+        // told from a torn end (`log/src/wal.rs`). It gets the entries again; else the leader would take them for
+        // stored there for ever.
         allow_log_reversion: Some(true),
         removed_leader_step_down: StepDownPolicy::Never,
         // One that hears nothing stops sending for a while, so that followers which hear it can elect another.

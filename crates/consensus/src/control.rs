@@ -84,7 +84,8 @@ impl GroupControl {
         }
     }
 
-    /// Lets a node follow the group without a vote. On the leader only; for one that follows already it changes nothing.
+    /// Lets a node follow the group without a vote. On the leader only; for one that follows already it changes
+    /// nothing.
     ///
     /// # Errors
     /// What the group refuses, as text: not the leader, a membership change under way, stopped.
@@ -233,11 +234,12 @@ impl GroupControl {
     }
 
     /// Hands leadership to `to`, or to the best other replica: ready, and with the whole log. `patience`: how long the
-    /// owner may take to drain. See `handover.rs` for the order of things. The steps belong to the node: a caller that goes
-    /// away does not stop them halfway.
+    /// owner may take to drain. See `handover.rs` for the order of things. The steps belong to the node: a caller that
+    /// goes away does not stop them halfway.
     ///
     /// # Errors
-    /// See [`HandOverError`]; all but [`HandOverError::NotTaken`] and [`HandOverError::Lost`] leave this node leading and serving.
+    /// See [`HandOverError`]; all but [`HandOverError::NotTaken`] and [`HandOverError::Lost`] leave this node leading
+    /// and serving.
     pub async fn hand_over(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, HandOverError> {
         let control = self.clone();
         let steps = self.node.runtime().spawn(async move { handover::run(&control, to, patience).await });

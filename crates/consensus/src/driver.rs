@@ -1,6 +1,6 @@
-//! Looks after one group: passes on what the owner reports, decides whether this node may campaign, hands over what it should
-//! not lead (its owner is not ready, its wall clock is off, its log's disk stands still), lets an election follow where a lease
-//! was closed, and notices when the Raft core has died.
+//! Looks after one group: passes on what the owner reports, decides whether this node may campaign, hands over what it
+//! should not lead (its owner is not ready, its wall clock is off, its log's disk stands still), lets an election
+//! follow where a lease was closed, and notices when the Raft core has died.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +73,8 @@ pub(crate) async fn run(control: GroupControl, log: GroupLog, proposed: Arc<Noti
             next_attempt = None;
             continue;
         }
-        // A primary whose clock is off serves nothing from the moment that it is; it need not be given time. A disk that
-        // stands still has been given it.
+        // A primary whose clock is off serves nothing from the moment that it is; it need not be given time. A disk
+        // that stands still has been given it.
         let patience = if group.driver.wall_off() || stalls { Duration::ZERO } else { UNREADY_MAX };
         let now = Instant::now();
         if *next_attempt.get_or_insert(now + patience) <= now {

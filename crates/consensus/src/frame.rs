@@ -5,8 +5,8 @@
 //! - Groups take turns part by part, so one group's large entry delays the others by one part at most.
 //! - A frame holds about [`limits::FRAME_BYTES_MAX`] bytes at most.
 //! - What nobody waits for (an append without entries, which only tells what is committed, and its answer) lingers for
-//!   [`LINGER_MAX`], or leaves with the next message that somebody does wait for: under load, a frame less per commit and peer
-//!   in each direction.
+//!   [`LINGER_MAX`], or leaves with the next message that somebody does wait for: under load, a frame less per commit
+//!   and peer in each direction.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -148,7 +148,8 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn push(&mut self, envelope: Envelope, urgency: Urgency) -> Result<(), QueueError> {
-        // What a receiver would not put together again never leaves: it would end the stream, with all that shares it, over and over.
+        // What a receiver would not put together again never leaves: it would end the stream, with all that shares it,
+        // over and over.
         if envelope.payload.len() > limits::MESSAGE_BYTES_MAX {
             return Err(QueueError::TooLarge(envelope.payload.len()));
         }

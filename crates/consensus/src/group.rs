@@ -2,11 +2,11 @@
 //! what becomes of it for the owner.
 //!
 //! The log store sees every change of vote and every entry before anything else does, on the Raft core's own task and
-//! in its order. So roles are published from there: this node leads an epoch from the moment its blank entry enters the log
-//! under its committed vote, and no longer than until another vote is about to be stored.
+//! in its order. So roles are published from there: this node leads an epoch from the moment its blank entry enters the
+//! log under its committed vote, and no longer than until another vote is about to be stored.
 //!
-//! Locks here are held for a few lines, never across an await and never two at a time, but for the vote's while a role is
-//! published for it (`publish_unless_newer`).
+//! Locks here are held for a few lines, never across an await and never two at a time, but for the vote's while a role
+//! is published for it (`publish_unless_newer`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +33,8 @@ pub(crate) type Raft = openraft::Raft<Types, Machine>;
 /// Accepted proposals remembered with their index, so that a sequence can be found in the log.
 const ACCEPTED_KEPT: usize = 1024;
 
-/// A leader that has not been heard for so many election time-outs is named to nobody: its owner would send clients there.
+/// A leader that has not been heard for so many election time-outs is named to nobody: its owner would send clients
+/// there.
 const SILENCE_ELECTIONS: u32 = 4;
 
 /// The newest proposal that the log has taken.
@@ -149,8 +150,8 @@ impl Group {
         }
     }
 
-    /// The leader that a vote names, if it is another node that is not silent. After a restart the stored vote may name this
-    /// node; it leads nothing any more.
+    /// The leader that a vote names, if it is another node that is not silent. After a restart the stored vote may name
+    /// this node; it leads nothing any more.
     fn follows(&self, vote: &Vote) -> Option<NodeId> {
         let Epoch { term, node } = epoch_of(vote);
         let known = vote.committed && term > 0 && node != self.own;

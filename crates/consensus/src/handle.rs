@@ -80,8 +80,8 @@ impl Lease {
         self.deadline.fetch_min(deadline.0, Ordering::AcqRel);
     }
 
-    /// A quorum has answered frames that were sent at this time or later, and held this leader's vote when it did: nobody else had been elected
-    /// by then. No clock is compared with another node's for this, nor a span measured.
+    /// A quorum has answered frames that were sent at this time or later, and held this leader's vote when it did:
+    /// nobody else had been elected by then. No clock is compared with another node's for this, nor a span measured.
     #[must_use]
     pub fn confirmed(&self) -> BootNs {
         BootNs(self.confirmed.load(Ordering::Acquire))
@@ -358,8 +358,8 @@ impl GroupHandle {
         self.shared.role.load()
     }
 
-    /// The level of forms that every member of the group understands, as far as this node has heard of them: what a higher
-    /// level has introduced must not be written into the group's log or snapshots.
+    /// The level of forms that every member of the group understands, as far as this node has heard of them: what a
+    /// higher level has introduced must not be written into the group's log or snapshots.
     #[must_use]
     pub fn format(&self) -> FormatLevel {
         FormatLevel(self.shared.format.load(Ordering::Acquire))
@@ -433,13 +433,15 @@ impl GroupHandle {
         self.shared.serves_reads.store(serves, Ordering::Release);
     }
 
-    /// Reports a new snapshot: it is what replicas that need it are sent from now on, and the log is purged as far as it says.
+    /// Reports a new snapshot: it is what replicas that need it are sent from now on, and the log is purged as far as
+    /// it says.
     pub fn report_snapshot(&self, snapshot: OwnSnapshot) {
         *self.shared.own_snapshot.lock() = Some(snapshot);
         self.shared.driver_wake.notify_one();
     }
 
-    /// Reports that the newest snapshot, if it is the one of `index`, was read back whole: the log up to it is no longer needed.
+    /// Reports that the newest snapshot, if it is the one of `index`, was read back whole: the log up to it is no
+    /// longer needed.
     pub fn release_log(&self, index: LogIndex) {
         let released = {
             let mut own = self.shared.own_snapshot.lock();
@@ -457,8 +459,8 @@ impl GroupHandle {
     }
 
     /// The position of the newest snapshot that was installed from another node; 0: none was. An owner that has not
-    /// applied as much must go on from that snapshot: what its log holds before is no longer to be read. To be asked **after**
-    /// [`GroupHandle::committed`].
+    /// applied as much must go on from that snapshot: what its log holds before is no longer to be read. To be asked
+    /// **after** [`GroupHandle::committed`].
     #[must_use]
     pub fn installed(&self) -> LogIndex {
         LogIndex(self.shared.installed.load(Ordering::Acquire))
@@ -476,8 +478,8 @@ impl GroupHandle {
         if self.shared.draining.load(Ordering::Acquire) { Drain::Requested } else { Drain::None }
     }
 
-    /// Whether a reading of both clocks is near enough to the other nodes' clocks. Nothing may be staged with one that is
-    /// not, and nothing that depends on the time be answered.
+    /// Whether a reading of both clocks is near enough to the other nodes' clocks. Nothing may be staged with one that
+    /// is not, and nothing that depends on the time be answered.
     #[must_use]
     pub fn check_wall(&self, wall: WallMs, boot: BootNs) -> ClockCheck {
         if Plant::ClockJumpTrusted.is_on() {
@@ -489,15 +491,15 @@ impl GroupHandle {
         trusted.as_ref().map_or(unknown, |trusted| trusted.check(wall, boot))
     }
 
-    /// Reports a turn of the owner's loop. From the first one on the watchdog expects more: a leader whose loop does not turn
-    /// loses its lease. To be called at least once after each wake-up.
+    /// Reports a turn of the owner's loop. From the first one on the watchdog expects more: a leader whose loop does
+    /// not turn loses its lease. To be called at least once after each wake-up.
     #[inline]
     pub fn report_turn(&self) {
         self.shared.turns.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports what the owner's thread is about to run, by a number that `name` of [`GroupHandle::name_work`] knows; `None`: it
-    /// has ended.
+    /// Reports what the owner's thread is about to run, by a number that `name` of [`GroupHandle::name_work`] knows;
+    /// `None`: it has ended.
     #[inline]
     pub fn report_running(&self, work: Option<usize>) {
         self.shared.turns.running.store(work.map_or(0, |work| work + 1), Ordering::Relaxed);
@@ -520,15 +522,15 @@ impl GroupHandle {
         }
     }
 
-    /// Whether this follower has heard, less than a lease ago, from a leader that a quorum hears. One that has not may be cut
-    /// off: entries may have committed that it does not know of.
+    /// Whether this follower has heard, less than a lease ago, from a leader that a quorum hears. One that has not may
+    /// be cut off: entries may have committed that it does not know of.
     #[must_use]
     pub fn hears_leader(&self, now: BootNs) -> bool {
         now.0 < self.shared.heard_until.load(Ordering::Acquire)
     }
 
-    /// The newest position that a leader has reported as committed since this node started, itself under its own leadership: all that
-    /// was acknowledged before it was asked lies up to there. `None`: none has yet.
+    /// The newest position that a leader has reported as committed since this node started, itself under its own
+    /// leadership: all that was acknowledged before it was asked lies up to there. `None`: none has yet.
     #[must_use]
     pub fn leader_committed(&self) -> Option<LogIndex> {
         let index = self.shared.leader_committed.load(Ordering::Acquire);
@@ -597,8 +599,8 @@ impl GroupDriver {
         LogIndex(self.shared.committed.load(Ordering::Acquire))
     }
 
-    /// Publishes that a snapshot of `index` was installed: in that order the owner never takes what stood in its log before
-    /// for committed.
+    /// Publishes that a snapshot of `index` was installed: in that order the owner never takes what stood in its log
+    /// before for committed.
     pub fn set_installed(&self, index: LogIndex) {
         self.shared.installed.fetch_max(index.0, Ordering::AcqRel);
         self.advance_committed(index);
@@ -615,8 +617,8 @@ impl GroupDriver {
         *self.shared.incoming.lock() = incoming;
     }
 
-    /// Whether this node leads under a lease at `now`, and its owner has applied what earlier leaders committed: what it knows is
-    /// the newest that was ever acknowledged.
+    /// Whether this node leads under a lease at `now`, and its owner has applied what earlier leaders committed: what
+    /// it knows is the newest that was ever acknowledged.
     #[must_use]
     pub fn is_authority(&self, now: BootNs) -> bool {
         match &**self.shared.role.load() {
@@ -712,7 +714,8 @@ impl GroupDriver {
         self.shared.turns.stuck.load(Ordering::Acquire)
     }
 
-    /// Publishes what the owner's readings of the wall clock are checked against, and what is known of this node's clock.
+    /// Publishes what the owner's readings of the wall clock are checked against, and what is known of this node's
+    /// clock.
     pub fn set_wall(&self, trusted: Option<TrustedWall>, state: WallState) {
         if self.shared.wall.load().as_deref().copied() != trusted {
             self.shared.wall.store(trusted.map(Arc::new));

@@ -5,11 +5,12 @@
 //! 1. Choose a target: a voter that answered the last beats, is ready, and has about the whole log. None: refused.
 //! 2. Ask the owner to drain: commands wait at its door, everything staged commits. Not in time: it serves on.
 //! 3. The target has the whole log. Not in time: the owner serves on.
-//! 4. Close the lease, for the rest of the epoch. **From here on there is no way back**: this epoch serves nothing more.
+//! 4. Close the lease, for the rest of the epoch. **From here on there is no way back**: this epoch serves nothing
+//!    more.
 //! 5. Release the voters from their promises, a quorum and the target among them. Those that cannot be reached are free
 //!    once their promise has run out: after one lease, since no frame binds any more.
-//! 6. Transfer. If the target does not win, an election follows by itself, because a leader whose lease is closed sends no
-//!    more heartbeats (`driver.rs`); whoever wins serves in a new epoch, with a new lease.
+//! 6. Transfer. If the target does not win, an election follows by itself, because a leader whose lease is closed sends
+//!    no more heartbeats (`driver.rs`); whoever wins serves in a new epoch, with a new lease.
 //!
 //! The steps run as a task of the node ([`GroupControl::hand_over`]): whoever asked for them may go away between two of
 //! them, and a leader whose lease is closed must not be left behind.
@@ -148,8 +149,8 @@ async fn drain(
     timeout(patience, drained).await.unwrap_or(Err(HandOverError::NotDrained))
 }
 
-/// Frees the voters from their promises to the leader of `epoch`, which has closed its lease. Returns once the target, if there
-/// is one, and a quorum are free, at the latest when their promises have run out.
+/// Frees the voters from their promises to the leader of `epoch`, which has closed its lease. Returns once the target,
+/// if there is one, and a quorum are free, at the latest when their promises have run out.
 pub(crate) async fn release(control: &GroupControl, epoch: Epoch, target: Option<NodeId>, voters: &Voters) {
     let group = control.core();
     let deadline = Instant::now() + group.timers.lease + group.timers.heartbeat;

@@ -1,7 +1,7 @@
 //! The node's beat: one frame per peer and interval that asks about the lease of every group this node leads.
 //!
-//! Nothing here waits for a log, a disk or a peer: a question that cannot be sent now is dropped, the next beat brings a new
-//! one. The stamp is taken before the frame is handed to the link, so it is never later than the send time.
+//! Nothing here waits for a log, a disk or a peer: a question that cannot be sent now is dropped, the next beat brings
+//! a new one. The stamp is taken before the frame is handed to the link, so it is never later than the send time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,19 +6,20 @@
 //! listener.
 //!
 //! - A peer on a disk that is not its member's is refused, in both directions: it neither grants votes nor acknowledges
-//!   entries nor counts in a lease. This holds for a wiped disk: it has another id, whatever the node's certificate says.
-//!   A stream that is open when a membership says so ends with its next frame.
+//!   entries nor counts in a lease. This holds for a wiped disk: it has another id, whatever the node's certificate
+//!   says. A stream that is open when a membership says so ends with its next frame.
 //! - A peer of which a later start is known, or another start of that count, is refused: it runs on an old copy of its
-//!   disk, or two copies run at once. What was heard of a start is on this node's own stable storage before the stream is
-//!   used, so a restart does not forget it.
+//!   disk, or two copies run at once. What was heard of a start is on this node's own stable storage before the stream
+//!   is used, so a restart does not forget it.
 //! - A node that was replaced is refused on whatever disk, once its replacement is complete: until then it may still be
 //!   needed where a group has not changed its members yet.
-//! - A start counter does not tell a copy that was made **during** the newest start: when it comes back it counts one more, as the
-//!   disk itself would. So peers remember, per group, the newest entry that a node has acknowledged **and that is committed**,
-//!   and a node whose log ends before it (by the order of log ids: the same rule by which votes are granted) is refused like an
-//!   old copy, whatever its count. What is not committed may be cut off by a later leader, so it does not count. The group's leader
-//!   knows it at any moment; it tells the other members about once a second, and all store it with what they know of the
-//!   peer, when it is convenient: the record may be behind, and then an old copy that lacks less than that is not noticed.
+//! - A start counter does not tell a copy that was made **during** the newest start: when it comes back it counts one
+//!   more, as the disk itself would. So peers remember, per group, the newest entry that a node has acknowledged **and
+//!   that is committed**, and a node whose log ends before it (by the order of log ids: the same rule by which votes
+//!   are granted) is refused like an old copy, whatever its count. What is not committed may be cut off by a later
+//!   leader, so it does not count. The group's leader knows it at any moment; it tells the other members about once a
+//!   second, and all store it with what they know of the peer, when it is convenient: the record may be behind, and
+//!   then an old copy that lacks less than that is not noticed.
 //! - A node that is told that it is one of these stops for good.
 //!
 //! What it does not do: stop a node that nobody has told yet. It does no harm: whoever would count its vote or its
@@ -117,7 +118,8 @@ pub(crate) struct Identities {
     known: Mutex<BTreeMap<NodeId, Known>>,
     /// Nodes that are no members any more, and who has their place.
     replaced: Mutex<BTreeMap<NodeId, NodeId>>,
-    /// Raised when the disk of a member is learned, or that one was replaced: streams then look again whom they listen to.
+    /// Raised when the disk of a member is learned, or that one was replaced: streams then look again whom they listen
+    /// to.
     revision: AtomicU64,
 }
 
@@ -146,8 +148,9 @@ impl Identities {
         self.own.disk
     }
 
-    /// The lowest level that one of these nodes has announced with its newest start; one that was never heard of is at the
-    /// first. The levels of peers are stored with their starts, so that a restart does not forget those of a node that is down.
+    /// The lowest level that one of these nodes has announced with its newest start; one that was never heard of is at
+    /// the first. The levels of peers are stored with their starts, so that a restart does not forget those of a node
+    /// that is down.
     pub(crate) fn lowest_format(&self, members: impl IntoIterator<Item = NodeId>) -> FormatLevel {
         let known = self.known.lock();
         let format = |node: NodeId| {
@@ -343,8 +346,8 @@ impl Identities {
         Ok(())
     }
 
-    /// Takes the peer's start, unless it must not be listened to. Gives what is to be waited for if it is news. `ends`: where
-    /// its logs end, if it says so.
+    /// Takes the peer's start, unless it must not be listened to. Gives what is to be waited for if it is news. `ends`:
+    /// where its logs end, if it says so.
     fn check_peer(
         &self,
         peer: NodeId,

@@ -3,21 +3,22 @@
 //! Both sides are pure (time is passed in). How questions and answers travel is in `heartbeat.rs`.
 //!
 //! A voter that promises a leader something until a point in time neither grants nor asks for votes before that point
-//! (`link.rs` and `network.rs` ask [`Promises::bars`] at every vote, on its way in and out). A leader that has such promises of a
-//! quorum knows that nobody else can be elected before the earliest end of a quorum's latest ends.
+//! (`link.rs` and `network.rs` ask [`Promises::bars`] at every vote, on its way in and out). A leader that has such
+//! promises of a quorum knows that nobody else can be elected before the earliest end of a quorum's latest ends.
 //!
 //! Why it is safe:
 //! - A voter **first promises, then asks** its Raft core, through the core's own queue, whether it holds this leader's
 //!   vote, **then answers**. A vote for somebody else that the core handles before the question makes the answer a no;
 //!   one that it handles after it finds the promise when the grant is about to leave, and does not leave.
-//! - A promise that is withdrawn (the core held another vote) falls back to what was **answered** before, never below it:
-//!   the leader may be counting on that.
-//! - The leader counts from the **send time** of its question, on its own clock, the voter from its arrival: the voter's
-//!   promise ends later, by more than clocks drift apart in that span (`drift_margin`).
-//! - It counts on no more than what the voter has promised: answers say for how long that is, which may differ between nodes while
-//!   `failover-timeout` is being changed. A restarted voter is silent for as long as it may have promised before.
-//! - The quorum is of the effective membership, for each half of a joint one on its own; the earlier end counts. Whatever
-//!   was concluded under the old voters is cut down the moment the log takes a new membership.
+//! - A promise that is withdrawn (the core held another vote) falls back to what was **answered** before, never below
+//!   it: the leader may be counting on that.
+//! - The leader counts from the **send time** of its question, on its own clock, the voter from its arrival: the
+//!   voter's promise ends later, by more than clocks drift apart in that span (`drift_margin`).
+//! - It counts on no more than what the voter has promised: answers say for how long that is, which may differ between
+//!   nodes while `failover-timeout` is being changed. A restarted voter is silent for as long as it may have promised
+//!   before.
+//! - The quorum is of the effective membership, for each half of a joint one on its own; the earlier end counts.
+//!   Whatever was concluded under the old voters is cut down the moment the log takes a new membership.
 //! - The leader's own node answers like any other (own promise, own core), and must be among those that answered: a
 //!   leader whose Raft core hangs loses its lease.
 
@@ -171,7 +172,8 @@ pub(crate) struct LeaderLease {
     voters: Voters,
     /// Per member, the send time of the newest question it answered.
     heard: BTreeMap<u64, BootNs>,
-    /// Per member, up to when the newest question that bound it is worth something: the send time, plus what its promise is worth.
+    /// Per member, up to when the newest question that bound it is worth something: the send time, plus what its
+    /// promise is worth.
     bound: BTreeMap<u64, BootNs>,
     /// What a member's promise is worth from the send time on, if its answers have said; never more than `length`.
     worth: BTreeMap<u64, Duration>,
@@ -207,9 +209,9 @@ impl LeaderLease {
         }
     }
 
-    /// Whether the next question shall bind. Only a leader that a quorum has answered lately, and its own Raft core, may
-    /// ask for promises: one whose answers get lost, or whose core is dead, would bind voters for ever to somebody who may
-    /// not act.
+    /// Whether the next question shall bind. Only a leader that a quorum has answered lately, and its own Raft core,
+    /// may ask for promises: one whose answers get lost, or whose core is dead, would bind voters for ever to somebody
+    /// who may not act.
     pub(crate) fn may_bind(&self, now: BootNs) -> bool {
         let lately = |stamp: BootNs| stamp.plus(self.length) > now;
         let own = self.heard.get(&self.own).copied();

@@ -147,8 +147,8 @@ fn a_new_membership_cuts_what_was_earned_under_the_old_one() {
     assert!(lead.lease().holds(ms(25)));
 }
 
-/// Node 4 takes the place of node 1, which is dead: learner, joint, voter. It is bound from when it follows, so the change
-/// costs no lease while it answers; and where its vote is needed, only what it has promised counts.
+/// Node 4 takes the place of node 1, which is dead: learner, joint, voter. It is bound from when it follows, so the
+/// change costs no lease while it answers; and where its vote is needed, only what it has promised counts.
 #[test]
 fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
     for (promised_at, needed_until) in [(Some(5), 95), (Some(30), 100), (None, 0)] {
@@ -180,7 +180,8 @@ fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
     }
 }
 
-/// Its own node goes on sending frames when its Raft core has died: they must not keep the voters from electing another.
+/// Its own node goes on sending frames when its Raft core has died: they must not keep the voters from electing
+/// another.
 #[test]
 fn a_leader_whose_own_core_is_silent_binds_nobody() {
     let mut lead = leader(1, &[&[1, 2, 3]]);
@@ -350,7 +351,8 @@ impl Schedule {
     }
 }
 
-/// What reads without a clock rest on: the send time of what a quorum has answered, whether it bound or not, the own core among it.
+/// What reads without a clock rest on: the send time of what a quorum has answered, whether it bound or not, the own
+/// core among it.
 #[test]
 fn a_quorum_confirms_what_was_sent_before_its_answers() {
     let mut lead = leader(1, &[&[1, 2, 3]]);

@@ -1,14 +1,14 @@
 //! Raft groups on openraft: log storage, transport between nodes, leases, membership, hand-over. The only crate that
 //! names openraft.
 //!
-//! One [`Consensus`] per node runs any number of groups. What a group's owner (a shard's loop, the control plane) sees of
-//! it is [`handle`]; what an operator or the control plane can do with it is [`GroupControl`].
+//! One [`Consensus`] per node runs any number of groups. What a group's owner (a shard's loop, the control plane) sees
+//! of it is [`handle`]; what an operator or the control plane can do with it is [`GroupControl`].
 //!
 //! ```text
 //! owner ── handle.rs ──▶ proposer.rs ──▶ openraft ──▶ storage.rs ──▶ log
 //!   ▲                                      │  ▲
-//!   └── committed, roles ── group.rs ◀─────┘  └── network.rs ── link.rs ═══ frames ═══ serve.rs ──▶ the peer's openraft
-//!                              └── lease.rs ◀── heartbeat.rs ── link.rs ═══ frames ═══ serve.rs ──▶ the peer's promises
+//!   └── committed, roles ── group.rs ◀─────┘  └── network.rs ── link.rs ═══ frames ═══ serve.rs ──▶ its openraft
+//!                              └── lease.rs ◀── heartbeat.rs ── link.rs ═══ frames ═══ serve.rs ──▶ its promises
 //! ```
 //!
 //! It does not know what a batch holds, and reads no clock and opens no socket of its own: the log, the clock and

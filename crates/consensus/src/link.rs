@@ -1,7 +1,7 @@
 //! The calling side of one stream to one peer: questions with answers, kept open for the life of the node.
 //!
-//! A link opens its stream again whenever it ends, after a pause that grows. While it is down every question is
-//! refused at once (openraft then backs off); when a stream ends, every question under way ends without an answer: it was
+//! A link opens its stream again whenever it ends, after a pause that grows. While it is down every question is refused
+//! at once (openraft then backs off); when a stream ends, every question under way ends without an answer: it was
 //! served or not. Answers find their question by id, so they may come in any order.
 //!
 //! A stream on which nothing has arrived for [`SILENCE_MAX`], pings included, is given up: after a partition TCP would

@@ -1,17 +1,17 @@
 //! openraft's state machine: remembers how far it was told to apply, and no more.
 //!
-//! The data is the owner's (`handle.rs`): it reads committed entries from the log at its own pace, so applying here takes
-//! no time and the Raft core never waits for it, not even while the owner restores. "Applied" in openraft's sense is
-//! therefore "committed and told".
+//! The data is the owner's (`handle.rs`): it reads committed entries from the log at its own pace, so applying here
+//! takes no time and the Raft core never waits for it, not even while the owner restores. "Applied" in openraft's sense
+//! is therefore "committed and told".
 //!
 //! Snapshots are the owner's too, made when it sees fit: "building" one takes over the position of the newest that it
-//! has reported. What openraft is told after a start, before the owner has restored, is the position up to which the log
-//! is purged: the log is purged up to where a snapshot stands, and no further.
+//! has reported. What openraft is told after a start, before the owner has restored, is the position up to which the
+//! log is purged: the log is purged up to where a snapshot stands, and no further.
 //!
 //! **Installing** makes a received file the replica's own and cuts the log off in front of it, both on stable storage
 //! before openraft hears of it: from its answer on the leader counts these entries as stored here. The owner is told
-//! first of the snapshot and then of the commit. Killed in between, a replica finds a snapshot that is newer than its log; it is
-//! one of committed data, so that it may be restored from, and the log catches up with it.
+//! first of the snapshot and then of the commit. Killed in between, a replica finds a snapshot that is newer than its
+//! log; it is one of committed data, so that it may be restored from, and the log catches up with it.
 
 use std::io;
 use std::sync::Arc;
@@ -59,8 +59,8 @@ impl Machine {
         Machine { group, log, applied: stored.committed, membership: stored.membership, snapshot }
     }
 
-    /// What the owner has reported, if openraft does not know of it, and has applied as much: after a start the committed
-    /// position, which is stored with the write behind it, may be older than the newest snapshot.
+    /// What the owner has reported, if openraft does not know of it, and has applied as much: after a start the
+    /// committed position, which is stored with the write behind it, may be older than the newest snapshot.
     fn reported(&self) -> Result<Option<SnapshotMeta>, io::Error> {
         let Some(own) = self.group.driver.own_snapshot() else { return Ok(None) };
         let id = LogId::new(own.epoch, own.index.0);

@@ -1,21 +1,22 @@
 //! Changing who is in a group, one step at a time, towards a goal.
 //!
-//! The goal is whatever the cluster's map says; a step is one entry in the group's log, or two for a change of voters (a joint
-//! configuration, then the new one). [`GroupControl::approach`] compares and takes the next step; whoever leads calls it again
-//! and again. So nothing has to be remembered: a leader that is lost midway, even between the two entries of one change, is
-//! followed by one that finds the group as it is and goes on from there.
+//! The goal is whatever the cluster's map says; a step is one entry in the group's log, or two for a change of voters
+//! (a joint configuration, then the new one). [`GroupControl::approach`] compares and takes the next step; whoever
+//! leads calls it again and again. So nothing has to be remembered: a leader that is lost midway, even between the two
+//! entries of one change, is followed by one that finds the group as it is and goes on from there.
 //!
 //! Rules:
-//! - **A membership that names a node which the goal does not know is newer than the goal, and is left alone.** Every change
-//!   brings a node that older maps have not heard of, so a leader whose map is old changes nothing back.
-//! - A node becomes a voter only as a learner that **itself reports** to hold snapshot and log in memory, up to a bound in
-//!   entries and in bytes of the end of the log, and whose owner could serve. What its log is known to have says nothing of that:
-//!   a log may be short while the snapshot before it is large, and few entries may be many bytes. openraft's own "caught up"
-//!   means nothing here (`replication_lag_threshold` has no bound).
-//! - A joint configuration is begun only if a majority of the new voters answers, else it could not be left again, and only if
-//!   each of its halves obeys the AZ rule.
+//! - **A membership that names a node which the goal does not know is newer than the goal, and is left alone.** Every
+//!   change brings a node that older maps have not heard of, so a leader whose map is old changes nothing back.
+//! - A node becomes a voter only as a learner that **itself reports** to hold snapshot and log in memory, up to a bound
+//!   in entries and in bytes of the end of the log, and whose owner could serve. What its log is known to have says
+//!   nothing of that: a log may be short while the snapshot before it is large, and few entries may be many bytes.
+//!   openraft's own "caught up" means nothing here (`replication_lag_threshold` has no bound).
+//! - A joint configuration is begun only if a majority of the new voters answers, else it could not be left again, and
+//!   only if each of its halves obeys the AZ rule.
 //! - A leader that is not among the new voters hands over first; nobody is made to step down, no election is forced.
-//! - Every change is proposed for one epoch and one membership before it; if either is another one meanwhile, it is refused.
+//! - Every change is proposed for one epoch and one membership before it; if either is another one meanwhile, it is
+//!   refused.
 //! - What the lease is worth under the new voters is settled when the log takes the entry (`group.rs`, `lease.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,7 +206,8 @@ impl GroupControl {
         }
     }
 
-    /// Members that are missing, and some without a vote that are too many: one entry, which changes nothing about votes.
+    /// Members that are missing, and some without a vote that are too many: one entry, which changes nothing about
+    /// votes.
     fn tidy(&self, effective: &Effective, goal: &Goal) -> Option<(Change, bool)> {
         let membership = &effective.membership;
         let missing: BTreeMap<u64, PeerNode> = goal
@@ -246,7 +248,8 @@ impl GroupControl {
         (answering.intersection(&voters).count() <= voters.len() / 2).then_some(Approach::NoMajority)
     }
 
-    /// Whether a member that has the log up to `matched` and reports to hold `holding` lacks no more than may be under way.
+    /// Whether a member that has the log up to `matched` and reports to hold `holding` lacks no more than may be under
+    /// way.
     fn has_caught_up(&self, matched: LogIndex, holding: Option<Holding>) -> bool {
         let lacks_little = |index: LogIndex| {
             self.core().last_log().0.saturating_sub(index.0) <= limits::CAUGHT_UP_ENTRIES_MAX
@@ -258,7 +261,8 @@ impl GroupControl {
         }
         match holding {
             Some(holding) => lacks_little(matched) && lacks_little(holding.index),
-            // An older version reports nothing: that it needs no snapshot and few bytes of the log is all that can be checked.
+            // An older version reports nothing: that it needs no snapshot and few bytes of the log is all that can be
+            // checked.
             None => self.core().driver.format() < FormatLevel::BOUNDS && lacks_little(matched),
         }
     }

@@ -1,8 +1,8 @@
 //! openraft's network on links: one client per group and peer.
 //!
-//! Appends are pipelined: up to [`APPENDS_IN_FLIGHT_MAX`] requests, [`APPEND_BYTES_IN_FLIGHT_MAX`] bytes, are under way to one peer,
-//! and their answers are given to openraft in the order of the requests. Votes pass the gate of the lease on their way
-//! out: a node that has promised a leader something does not campaign against it.
+//! Appends are pipelined: up to [`APPENDS_IN_FLIGHT_MAX`] requests, [`APPEND_BYTES_IN_FLIGHT_MAX`] bytes, are under way
+//! to one peer, and their answers are given to openraft in the order of the requests. Votes pass the gate of the lease
+//! on their way out: a node that has promised a leader something does not campaign against it.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -28,8 +28,8 @@ use crate::status::StartError;
 use crate::transport::{Class, PeerTransport};
 use crate::watch;
 
-/// A write of the log that takes so long has met a disk that stands still. Commits do not need the leader's own disk, so a
-/// shard goes on meanwhile; what would end it is the bound of the log's queue, some seconds of writes away. Pauses
+/// A write of the log that takes so long has met a disk that stands still. Commits do not need the leader's own disk,
+/// so a shard goes on meanwhile; what would end it is the bound of the log's queue, some seconds of writes away. Pauses
 /// below this are common on disks behind a network.
 const LOG_STALL_MAX: Duration = Duration::from_secs(2);
 
@@ -200,8 +200,8 @@ impl NodeCore {
 
     // ---- wall clocks -----------------------------------------------------------------------------------------------
 
-    /// Asks whether the peer is there, and on the heartbeat's stream, where nothing waits behind anything large, for its
-    /// time.
+    /// Asks whether the peer is there, and on the heartbeat's stream, where nothing waits behind anything large, for
+    /// its time.
     pub(crate) fn ping(&self, peer: NodeId, class: Class) -> Bytes {
         let stamp = if class == Class::Heartbeat { self.now().0 } else { 0 };
         if stamp != 0 {

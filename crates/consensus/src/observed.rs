@@ -1,15 +1,16 @@
 //! What this node has observed of its peers: who answers, and where their replicas say they stand.
 //!
-//! Every node pings every other node of the cluster's map on the heartbeat's stream, four times a second. The answer carries
-//! one report per group of which the answering node has a replica: how far it has applied the log, and whether it serves reads. So
-//! every node knows of every replica by that replica's own word, not by what somebody reckons.
+//! Every node pings every other node of the cluster's map on the heartbeat's stream, four times a second. The answer
+//! carries one report per group of which the answering node has a replica: how far it has applied the log, and whether
+//! it serves reads. So every node knows of every replica by that replica's own word, not by what somebody reckons.
 //!
 //! - A peer has **failed** once nothing was heard from it for [`FAILED_AFTER`]; it is alive again with its next word.
 //! - Reports are of one connection: a peer that was started again is not taken for ready because it was ready before.
-//! - The same answers say which version of the cluster's settings a node knows, by which one all of its replicas go, and whether it leads
-//!   group 0. So a node knows how long ago it was sure to have the newest settings ([`Observed::control_heard`]): when the ping was
-//!   **sent** to which group 0's leader answered with a version that this node **knows**. Its replicas may still be on their way
-//!   to it: one without a quorum stays there, and must not keep clients from the node's other shards.
+//! - The same answers say which version of the cluster's settings a node knows, by which one all of its replicas go,
+//!   and whether it leads group 0. So a node knows how long ago it was sure to have the newest settings
+//!   ([`Observed::control_heard`]): when the ping was **sent** to which group 0's leader answered with a version that
+//!   this node **knows**. Its replicas may still be on their way to it: one without a quorum stays there, and must not
+//!   keep clients from the node's other shards.
 //! - A node of an older version answers without reports: what it holds is taken to be ready while the node answers.
 //!
 //! Pure but for the lock: it reads the node's clocks and nothing else.
@@ -123,7 +124,8 @@ impl Observed {
         }
     }
 
-    /// Where a peer's replica of a group stands, by its own word; `None` while it says that it has none, or says nothing yet.
+    /// Where a peer's replica of a group stands, by its own word; `None` while it says that it has none, or says
+    /// nothing yet.
     #[must_use]
     pub fn replica(&self, node: NodeId, group: GroupId) -> Option<ReplicaReport> {
         match &self.peers.read().get(&node)?.replicas {
@@ -213,8 +215,8 @@ impl Observed {
         });
     }
 
-    /// Takes the round trip of an answer. Gives whether the peer is too slow from now on, if that has changed: a single late answer
-    /// changes nothing, a single quick one does.
+    /// Takes the round trip of an answer. Gives whether the peer is too slow from now on, if that has changed: a single
+    /// late answer changes nothing, a single quick one does.
     pub(crate) fn took(&self, node: NodeId, round_trip: Duration, max: Duration) -> Option<bool> {
         let mut changed = None;
         self.change(node, |seen, _| {

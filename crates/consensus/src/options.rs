@@ -13,8 +13,8 @@ use crate::frame::LINGER_MAX;
 /// For how long a promise binds a voter that does not say: one of a version that knew no other.
 pub(crate) const BASE_PROMISE: Duration = Duration::from_millis(350);
 
-/// Everything about time in consensus. All nodes should run with the same values; while they are being changed, a leader counts
-/// on no more than what each voter says that it promises.
+/// Everything about time in consensus. All nodes should run with the same values; while they are being changed, a
+/// leader counts on no more than what each voter says that it promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
     /// Between two frames of the lease, and between two looks of whoever watches something.
@@ -68,9 +68,9 @@ pub enum TimersError {
 }
 
 impl Timers {
-    /// Timers by which an election starts at the latest `failover` after the last word of a leader. The default is 700 ms; a
-    /// shorter one is not possible, because a leader of an older version counts on promises of 350 ms. Heartbeats stay as frequent as
-    /// they are, so a longer one survives more of them lost or late.
+    /// Timers by which an election starts at the latest `failover` after the last word of a leader. The default is 700
+    /// ms; a shorter one is not possible, because a leader of an older version counts on promises of 350 ms. Heartbeats
+    /// stay as frequent as they are, so a longer one survives more of them lost or late.
     #[must_use]
     pub fn for_failover(failover: Duration) -> Timers {
         let base = Timers::default();
@@ -118,16 +118,17 @@ impl Timers {
         Ok(())
     }
 
-    /// openraft's own heartbeat interval. It is also how long openraft waits for the answer: longer round trips count as silence, and a
-    /// leader that counts no answers refuses every write. So it is as long as followers' patience allows: with the tick at which a
-    /// heartbeat leaves, two of them and an answer still fit into openraft's own lease, the upper election time-out.
+    /// openraft's own heartbeat interval. It is also how long openraft waits for the answer: longer round trips count
+    /// as silence, and a leader that counts no answers refuses every write. So it is as long as followers' patience
+    /// allows: with the tick at which a heartbeat leaves, two of them and an answer still fit into openraft's own
+    /// lease, the upper election time-out.
     #[must_use]
     pub fn raft_heartbeat(&self) -> Duration {
         self.election_min * 2 / 5
     }
 
-    /// The longest round trip between two nodes with which writes commit: openraft's wait, less what an answer and what asks for it
-    /// may linger.
+    /// The longest round trip between two nodes with which writes commit: openraft's wait, less what an answer and what
+    /// asks for it may linger.
     #[must_use]
     pub fn round_trip_max(&self) -> Duration {
         self.raft_heartbeat().saturating_sub(LINGER_MAX * 2)
@@ -156,8 +157,8 @@ pub struct ConsensusOptions {
     pub timers: Timers,
     /// How far this node's wall clock may be off the median of all nodes' before it stages nothing and hands over.
     pub clock_offset_max: Duration,
-    /// The longest promise that an earlier start of this node may have made: after a start it is silent for that long. The
-    /// default lease on a node that has never been configured otherwise.
+    /// The longest promise that an earlier start of this node may have made: after a start it is silent for that long.
+    /// The default lease on a node that has never been configured otherwise.
     pub promised_before: Duration,
     /// How long the loop of a replica that leads may not turn before its lease is closed.
     pub loop_stall_max: Duration,

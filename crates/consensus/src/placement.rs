@@ -1,11 +1,11 @@
 //! The AZ rule: which sets of voters may form a quorum-spanning group.
 //!
-//! With n voters and quorum q = n/2 + 1, an AZ holds at most n − q of them. Then every majority has a member in at least
-//! two AZs (so a committed entry is on stable storage in two), and the loss of any one AZ leaves a majority. The rule
-//! holds for each half of a joint configuration on its own, since a joint commit needs a majority of each.
+//! With n voters and quorum q = n/2 + 1, an AZ holds at most n − q of them. Then every majority has a member in at
+//! least two AZs (so a committed entry is on stable storage in two), and the loss of any one AZ leaves a majority. The
+//! rule holds for each half of a joint configuration on its own, since a joint commit needs a majority of each.
 //!
-//! Two AZs cannot keep the second half of that promise: with equal halves (1+1, 2+2) every majority still spans both, but
-//! the loss of one stops the group. Such layouts are allowed with a warning.
+//! Two AZs cannot keep the second half of that promise: with equal halves (1+1, 2+2) every majority still spans both,
+//! but the loss of one stops the group. Such layouts are allowed with a warning.
 
 use std::collections::BTreeMap;
 use std::fmt;

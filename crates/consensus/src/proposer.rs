@@ -4,12 +4,13 @@
 //! many as the owner keeps open. So the batches of an epoch enter the log in the order of their sequence and without
 //! holes: the next one is not proposed before this one is in the log.
 //!
-//! While the log's queue is full nothing is proposed: the Raft core must not wait for the disk, so this does. Batches then
-//! wait with the owner, which has bounds of its own.
+//! While the log's queue is full nothing is proposed: the Raft core must not wait for the disk, so this does. Batches
+//! then wait with the owner, which has bounds of its own.
 //!
 //! A refused batch is proposed again only while the epoch stands and the refusal was for lack of a recent answer from a
 //! quorum; after any other refusal every later batch of the epoch is dropped too, so that no hole can arise. What
-//! becomes of dropped batches, and of accepted ones when leadership is lost, shows in the log: the owner reads it there.
+//! becomes of dropped batches, and of accepted ones when leadership is lost, shows in the log: the owner reads it
+//! there.
 
 use std::sync::Arc;
 use std::time::Duration;

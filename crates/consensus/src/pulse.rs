@@ -1,14 +1,15 @@
 //! Whether this node's consensus has run all the time.
 //!
-//! A process that was stopped (SIGSTOP, a hypervisor that took the cores) finds all of its timers over when it resumes, also the
-//! one that says that the leader is dead: but it has not listened meanwhile. So nobody campaigns in the first moment after
-//! such a gap; if the leader lives, its next heartbeat binds this node, and else the election follows a little later.
+//! A process that was stopped (SIGSTOP, a hypervisor that took the cores) finds all of its timers over when it resumes,
+//! also the one that says that the leader is dead: but it has not listened meanwhile. So nobody campaigns in the first
+//! moment after such a gap; if the leader lives, its next heartbeat binds this node, and else the election follows a
+//! little later.
 //!
 //! - The heartbeat's turns are the pulse: a gap is what lies between two of them beyond [`GAP_BEATS`] intervals.
-//! - The check is made when a vote is about to leave, not when its timer rings: which of the timers that are over is served first
-//!   is chance.
-//! - It is about own candidacies alone. Votes for others are granted by the lease's rules, and a hand-over's target, which its
-//!   leader has asked to campaign, does.
+//! - The check is made when a vote is about to leave, not when its timer rings: which of the timers that are over is
+//!   served first is chance.
+//! - It is about own candidacies alone. Votes for others are granted by the lease's rules, and a hand-over's target,
+//!   which its leader has asked to campaign, does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use fastness_types::BootNs;
 
 /// Intervals between two turns of the heartbeat that are a gap.
 const GAP_BEATS: u32 = 4;
-/// Intervals after a gap in which this node does not campaign: a leader that resumed with it first asks who is there, then binds.
+/// Intervals after a gap in which this node does not campaign: a leader that resumed with it first asks who is there,
+/// then binds.
 const SETTLE_BEATS: u32 = 4;
 
 /// See the module. Boot times in ns.

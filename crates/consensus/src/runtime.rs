@@ -1,11 +1,11 @@
 //! The runtime that openraft runs on: tokio, but for what it would leave to chance.
 //!
-//! - Random numbers, which it draws for election time-outs and first ticks, come from a seed that each group is started with
-//!   ([`Runtime::seeded`]), and go from task to task as they are spawned. Production draws that seed at random.
+//! - Random numbers, which it draws for election time-outs and first ticks, come from a seed that each group is started
+//!   with ([`Runtime::seeded`]), and go from task to task as they are spawned. Production draws that seed at random.
 //! - Whoever waits for a change is woken in the order of waiting (`watch.rs`).
 //!
-//! So a simulation, which gives the seed, gets the same run of it every time. Everything that openraft spawns or draws it
-//! does inside of the tasks that `Raft::new` spawns: outside of [`Runtime::seeded`] it would panic.
+//! So a simulation, which gives the seed, gets the same run of it every time. Everything that openraft spawns or draws
+//! it does inside of the tasks that `Raft::new` spawns: outside of [`Runtime::seeded`] it would panic.
 
 use std::future::Future;
 use std::time::Duration;

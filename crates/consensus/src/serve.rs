@@ -1,8 +1,8 @@
 //! The answering side of one stream from one peer.
 //!
 //! While the log's queue is full, no frame with entries is read: the Raft core must not wait for the disk, so the peer
-//! does, by the stream's own back-pressure. One append request per peer at most, or the rest of one frame, comes on top of
-//! the bound. Heartbeats have a stream of their own and go on.
+//! does, by the stream's own back-pressure. One append request per peer at most, or the rest of one frame, comes on top
+//! of the bound. Heartbeats have a stream of their own and go on.
 //!
 //! Questions of one group reach its Raft core in the order in which they arrive; answers leave as they are ready. Votes
 //! and hand-overs pass the gate of the lease here: on the way in, and again when a granted vote is about to leave
@@ -116,8 +116,8 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
                     }
                 }
             }
-            // The caller pings far more often. While nothing is read, silence says nothing, and its pings are answered before
-            // they are read: it would give the stream up, and what it sends anew is the same again.
+            // The caller pings far more often. While nothing is read, silence says nothing, and its pings are answered
+            // before they are read: it would give the stream up, and what it sends anew is the same again.
             _ = look.tick() => if !reads {
                 session.pong_due = Some(Bytes::new());
                 heard = Instant::now();
@@ -168,8 +168,8 @@ impl Session {
 
     fn queue(&mut self, (answer, urgency): Answer) {
         if let Err(error) = self.outbox.push(answer, urgency) {
-            // The asker has fewer questions under way than the outbox takes, unless it breaks the rules; then it waits for
-            // an answer that does not come.
+            // The asker has fewer questions under way than the outbox takes, unless it breaks the rules; then it waits
+            // for an answer that does not come.
             tracing::warn!(peer = %self.peer, %error, "an answer is not sent");
         }
     }
@@ -187,8 +187,8 @@ impl Session {
                         Err(reason) => (Envelope::new(group, Kind::Refused, id, reason.into()), Urgency::Now),
                     }
                 };
-                // Polled here once, so that the question is in the core's queue before the next one is read; and without
-                // tokio's budget, which could put that off.
+                // Polled here once, so that the question is in the core's queue before the next one is read; and
+                // without tokio's budget, which could put that off.
                 let mut answer: BoxFuture<'static, Answer> = Box::pin(tokio::task::unconstrained(answer));
                 match futures::FutureExt::now_or_never(&mut answer) {
                     Some(ready) => self.queue(ready),

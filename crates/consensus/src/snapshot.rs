@@ -64,7 +64,8 @@ pub trait OutgoingSnapshot: Send {
     /// About how many bytes its parts have.
     fn bytes(&self) -> u64;
 
-    /// The next piece; `None` after the last. The size of a piece is bounded by the file's format, not by what is stored.
+    /// The next piece; `None` after the last. The size of a piece is bounded by the file's format, not by what is
+    /// stored.
     ///
     /// # Errors
     /// It is damaged; the text names file and place.

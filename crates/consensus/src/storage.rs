@@ -2,10 +2,10 @@
 //!
 //! Ordering rules:
 //! - The log's queue takes votes, entries and truncations in the order of these calls and writes them in that order.
-//! - `append` returns once entries are readable; the callback comes from the log's writer once they are on stable storage.
-//!   `save_vote` returns only then.
-//! - The group sees every vote before it is stored and every entry before `append` returns (`group.rs`): roles, the lease's
-//!   voters and the acceptance of proposals are decided there, in the Raft core's own order.
+//! - `append` returns once entries are readable; the callback comes from the log's writer once they are on stable
+//!   storage. `save_vote` returns only then.
+//! - The group sees every vote before it is stored and every entry before `append` returns (`group.rs`): roles, the
+//!   lease's voters and the acceptance of proposals are decided there, in the Raft core's own order.
 //! - After a failed write no callback is called: the Raft core must stay alive to hand leadership over, which the node
 //!   does when it learns of the failure (`consensus.rs`). Entries stay readable from memory meanwhile.
 

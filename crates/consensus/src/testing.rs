@@ -2,8 +2,9 @@
 //!
 //! Beside it [`MemorySnapshots`], the snapshots of one replica.
 //!
-//! Streams are channels. While two nodes are cut from each other frames wait, as in TCP when packets are lost: they arrive
-//! late, once the cut is healed, or never, if the stream was given up meanwhile. Nothing here is used in production.
+//! Streams are channels. While two nodes are cut from each other frames wait, as in TCP when packets are lost: they
+//! arrive late, once the cut is healed, or never, if the stream was given up meanwhile. Nothing here is used in
+//! production.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

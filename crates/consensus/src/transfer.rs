@@ -4,9 +4,9 @@
 //! their own class, so that neither entries nor heartbeats wait behind them. Back-pressure: a part is answered once the
 //! receiver's disk has taken it, and no more than [`IN_FLIGHT_BYTES_MAX`] are unanswered.
 //!
-//! Parts are cut by bytes ([`PIECE_BYTES_MAX`]), whatever the size of what a chunk holds: no message grows with a value, so
-//! every snapshot that a node could write can be sent, and neither side holds more of it in memory than what is under way.
-//! A receiver that does not understand pieces is sent whole chunks, as long as they fit into a message.
+//! Parts are cut by bytes ([`PIECE_BYTES_MAX`]), whatever the size of what a chunk holds: no message grows with a
+//! value, so every snapshot that a node could write can be sent, and neither side holds more of it in memory than what
+//! is under way. A receiver that does not understand pieces is sent whole chunks, as long as they fit into a message.
 //!
 //! The receiver stores the parts aside. At the end its Raft core decides, by vote and position, whether the snapshot is
 //! installed (`machine.rs`); only then does it become one of the replica's own. A transfer that is cut off begins anew.

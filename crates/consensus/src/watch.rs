@@ -1,11 +1,12 @@
 //! A value that tasks watch. Whoever waits for a change is woken in the order in which it began to wait.
 //!
 //! tokio's watch spreads those who wait at random over several queues, which saves contention between many threads and
-//! makes the order in which a leader's followers are sent an entry another one in every run. Here it follows from what was
-//! done before, so that a simulation of the same seed is the same; and a change looks at one queue instead of eight.
+//! makes the order in which a leader's followers are sent an entry another one in every run. Here it follows from what
+//! was done before, so that a simulation of the same seed is the same; and a change looks at one queue instead of
+//! eight.
 //!
-//! - A receiver sees the newest value, not every value. [`Receiver::changed`] resolves if there is one that this receiver
-//!   has not seen, at once if there is one already.
+//! - A receiver sees the newest value, not every value. [`Receiver::changed`] resolves if there is one that this
+//!   receiver has not seen, at once if there is one already.
 //! - Without a sender nothing changes any more: what was sent last is still seen, then [`Closed`] is told.
 //!
 //! Does not know: openraft, which uses it through `runtime.rs`.

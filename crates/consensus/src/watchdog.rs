@@ -1,20 +1,21 @@
 //! Notices that the loop of a replica does not turn, and does not let such a replica lead.
 //!
-//! Heartbeats, and with them the lease, run on a thread of their own: without this a primary whose loop is stuck in one command
-//! would keep its lease, answer nobody, and be replaced by nobody.
+//! Heartbeats, and with them the lease, run on a thread of their own: without this a primary whose loop is stuck in one
+//! command would keep its lease, answer nobody, and be replaced by nobody.
 //!
-//! - The owner reports each turn of its loop (`handle.rs`). An idle loop has no reason to turn, so it is woken after a while:
-//!   a turn that follows proves that it can answer.
-//! - Only time in which the watchdog itself ran is counted: each look adds the span since the last one, and at most [`TICK`]. A
-//!   process that was stopped, or got no CPU, has not stalled its loop.
-//! - From a third of `loop-stall-max` on the replica counts as not ready: it neither campaigns nor is handed leadership.
-//! - At `loop-stall-max` a leader's lease is closed for the rest of its epoch, its voters are released from their promises, and
-//!   openraft's heartbeats end (`driver.rs`), so that an election follows. It is **not** handed over: that needs a loop that drains,
-//!   and a transfer without it would lose what is staged and not proposed.
+//! - The owner reports each turn of its loop (`handle.rs`). An idle loop has no reason to turn, so it is woken after a
+//!   while: a turn that follows proves that it can answer.
+//! - Only time in which the watchdog itself ran is counted: each look adds the span since the last one, and at most
+//!   [`TICK`]. A process that was stopped, or got no CPU, has not stalled its loop.
+//! - From a third of `loop-stall-max` on the replica counts as not ready: it neither campaigns nor is handed
+//!   leadership.
+//! - At `loop-stall-max` a leader's lease is closed for the rest of its epoch, its voters are released from their
+//!   promises, and openraft's heartbeats end (`driver.rs`), so that an election follows. It is **not** handed over:
+//!   that needs a loop that drains, and a transfer without it would lose what is staged and not proposed.
 //! - If nobody else could take over, the lease stays: closing it would serve nobody, and the loop may come back.
 //!
-//! What the loop does when it comes back is what any former primary does: the lease is closed for each command that it still
-//! runs, and what it had staged is undone if it did not commit.
+//! What the loop does when it comes back is what any former primary does: the lease is closed for each command that it
+//! still runs, and what it had staged is undone if it did not commit.
 
 use std::time::Duration;
 

@@ -1,15 +1,15 @@
 //! How the members of a new shard form its Raft group.
 //!
 //! Every member calls [`form_shard`] after it has started the shard's group. The preferred primary gives the group its
-//! members at once, and so becomes its first leader; the others wait for their turn, in the order of the map, and step in
-//! if nothing was heard by then (that node is down). It is safe that several do it: all write the same first entry, since
-//! the map names the same members.
+//! members at once, and so becomes its first leader; the others wait for their turn, in the order of the map, and step
+//! in if nothing was heard by then (that node is down). It is safe that several do it: all write the same first entry,
+//! since the map names the same members.
 //!
-//! Once a node was replaced the map names other members than the group began with: then nobody forms it any more. All that were
-//! there from the start have done so, and a node that came later is added by the group's leader.
+//! Once a node was replaced the map names other members than the group began with: then nobody forms it any more. All
+//! that were there from the start have done so, and a node that came later is added by the group's leader.
 //!
-//! What it does not know: whether an empty group is a new one or one whose disk was lost. A lost one harms nobody: the map
-//! names the members' disks, and the others do not listen to another one (consensus' `identity.rs`).
+//! What it does not know: whether an empty group is a new one or one whose disk was lost. A lost one harms nobody: the
+//! map names the members' disks, and the others do not listen to another one (consensus' `identity.rs`).
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub const TURN: Duration = Duration::from_secs(3);
 /// How often a waiting member looks whether the group is formed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Forms the Raft group of `shard` if nobody else does, and returns once this member of it has a configuration, or `map` is
-/// not the cluster's first one. `node` is this one.
+/// Forms the Raft group of `shard` if nobody else does, and returns once this member of it has a configuration, or
+/// `map` is not the cluster's first one. `node` is this one.
 ///
 /// # Errors
 /// What the group refuses; then the replica stays out, the others may form the group.

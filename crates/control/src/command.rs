@@ -22,11 +22,11 @@ pub const COMMAND_VERSION: u32 = 4;
 pub enum Command {
     /// The cluster's first map. Where there is a map already it changes nothing: the first one stays.
     Create(ClusterMap),
-    /// The operator wishes a durability mode (since version 2). Where it is wished already, or would make a durable cluster one that is not,
-    /// or the other way round, it changes nothing.
+    /// The operator wishes a durability mode (since version 2). Where it is wished already, or would make a durable
+    /// cluster one that is not, or the other way round, it changes nothing.
     SetDurability(Durability),
-    /// A node takes the place of another one in every group (since version 3). On another map than that of `map_version` it
-    /// changes nothing: what the replacement was checked against is no more.
+    /// A node takes the place of another one in every group (since version 3). On another map than that of
+    /// `map_version` it changes nothing: what the replacement was checked against is no more.
     ReplaceNode {
         /// The version of the map that the replacement was checked against.
         map_version: u64,
@@ -35,8 +35,8 @@ pub enum Command {
         /// Who takes its place.
         new: NodeInfo,
     },
-    /// Every group has the membership that the map gives it: whoever was to leave is gone (since version 3). For another
-    /// replacement than the one under way it changes nothing.
+    /// Every group has the membership that the map gives it: whoever was to leave is gone (since version 3). For
+    /// another replacement than the one under way it changes nothing.
     FinishReplacement {
         /// Who has taken the place.
         by: NodeId,

@@ -1,6 +1,7 @@
 //! Creating a cluster: from a request to a running group 0 that holds the map.
 //!
-//! Steps, each of which finds out by itself whether it is done, so that asking again continues a creation that broke off:
+//! Steps, each of which finds out by itself whether it is done, so that asking again continues a creation that broke
+//! off:
 //! 1. the request is checked and the map planned ([`CreateRequest::plan`]);
 //! 2. group 0 is given its voters, unless it has some;
 //! 3. its leader proposes the map; the first map in the log is the cluster's, whoever else asked;

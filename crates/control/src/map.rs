@@ -44,7 +44,8 @@ pub struct ClusterMap {
 /// Settings that promise something to clients: the same on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterSettings {
-    /// The version of the map that brought the newest change; 0: there was none, and each node's config file says what holds.
+    /// The version of the map that brought the newest change; 0: there was none, and each node's config file says what
+    /// holds.
     pub version: u64,
     /// What AUTH asks of the user `default`; `None`: what the config file says.
     pub password: Option<Password>,
@@ -103,12 +104,12 @@ pub struct SettingsChange {
     pub max_lag: Option<Duration>,
 }
 
-/// A node takes the place of another one in every group. The map names the new one from the start; this lasts until each
-/// group's own membership is what the map says.
+/// A node takes the place of another one in every group. The map names the new one from the start; this lasts until
+/// each group's own membership is what the map says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
-    /// Who is to leave every group: the node that is replaced, and before it replacements of it that died themselves before
-    /// they were whole. Members of some groups still, so peers must know them.
+    /// Who is to leave every group: the node that is replaced, and before it replacements of it that died themselves
+    /// before they were whole. Members of some groups still, so peers must know them.
     pub leaving: Vec<NodeInfo>,
     /// Who takes the place.
     pub by: NodeId,
@@ -229,8 +230,8 @@ pub enum MapError {
 }
 
 impl ClusterMap {
-    /// Whether the mode can be changed to `mode` while the cluster runs: what a durable cluster needs (AZs, replicas, TLS,
-    /// encryption) is decided when it is created.
+    /// Whether the mode can be changed to `mode` while the cluster runs: what a durable cluster needs (AZs, replicas,
+    /// TLS, encryption) is decided when it is created.
     #[must_use]
     pub fn may_become(&self, mode: Durability) -> bool {
         self.durability.is_durable() == mode.is_durable()
@@ -272,8 +273,8 @@ impl ClusterMap {
         if self.durability.is_durable() { AzRule::Required } else { AzRule::Waived }
     }
 
-    /// Whether nodes and groups are those that the cluster was created with. The first members of a group may be written
-    /// only then: whoever does it later would write other ones than those that the group began with.
+    /// Whether nodes and groups are those that the cluster was created with. The first members of a group may be
+    /// written only then: whoever does it later would write other ones than those that the group began with.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.replacement.is_none() && self.replaced.is_empty()

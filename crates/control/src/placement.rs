@@ -4,9 +4,9 @@
 //! AZs (a commit spans them), and the loss of any one AZ leaves a majority. With two AZs only the first half can hold
 //! (1+1, 2+2: an AZ holds fewer than q): allowed, with a warning.
 //!
-//! Placement is greedy and deterministic: each further copy goes to the AZ that holds the fewest of this shard's, and there
-//! to the node that holds the fewest copies of all. The most even spread is also the one with the smallest maximum per AZ,
-//! so if this one breaks the rule, every one does.
+//! Placement is greedy and deterministic: each further copy goes to the AZ that holds the fewest of this shard's, and
+//! there to the node that holds the fewest copies of all. The most even spread is also the one with the smallest
+//! maximum per AZ, so if this one breaks the rule, every one does.
 
 use std::collections::BTreeMap;
 
@@ -148,7 +148,8 @@ fn control_voters(sites: &[Site]) -> Vec<NodeId> {
         Spread::HalfOnly => 1,
         Spread::Broken => 0,
     };
-    // An even number survives no more losses than the odd one below it, and needs more answers: only if it spreads better.
+    // An even number survives no more losses than the odd one below it, and needs more answers: only if it spreads
+    // better.
     let best = candidates.max_by_key(|members| (rank(members), members.len() % 2 == 1, members.len()));
     let mut voters: Vec<_> = best.unwrap_or_default().into_iter().map(|i| sites[i].node).collect();
     voters.sort();

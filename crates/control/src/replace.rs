@@ -1,9 +1,9 @@
 //! Replacing a node: another one, with an id and a disk of its own, takes its place in every group.
 //!
-//! The map says at once what shall be ([`ClusterMap::with_replacement`]); each group's leader then brings its group there,
-//! step by step and whoever leads it ([`goal_of`] is what it compares with), and when all are there the map says that too
-//! ([`crate::command::Command::FinishReplacement`]). Here is what must hold before the first word: [`check`] is pure, what
-//! others have told is handed in.
+//! The map says at once what shall be ([`ClusterMap::with_replacement`]); each group's leader then brings its group
+//! there, step by step and whoever leads it ([`goal_of`] is what it compares with), and when all are there the map says
+//! that too ([`crate::command::Command::FinishReplacement`]). Here is what must hold before the first word: [`check`]
+//! is pure, what others have told is handed in.
 //!
 //! What it does not know: how the nodes are asked, and how a group changes its members (`consensus/src/membership.rs`).
 
@@ -155,8 +155,8 @@ pub fn check_names(map: &ClusterMap, old: NodeId, new: NodeId) -> Result<(), Rep
     Ok(())
 }
 
-/// Checks a whole replacement; gives warnings for the operator. `groups`: what the leader of each group tells, for those that
-/// have one.
+/// Checks a whole replacement; gives warnings for the operator. `groups`: what the leader of each group tells, for
+/// those that have one.
 ///
 /// # Errors
 /// See [`ReplaceError`].
@@ -273,8 +273,8 @@ fn azs_of(map: &ClusterMap, group: GroupId) -> impl Iterator<Item = (NodeId, &Az
 
 /// What the members of a group are to be by this map.
 ///
-/// Every node follows group 0. One that is leaving goes on to follow it until the replacement is complete: should it come back
-/// and lead a shard that it has not left yet, it must know that it is to leave.
+/// Every node follows group 0. One that is leaving goes on to follow it until the replacement is complete: should it
+/// come back and lead a shard that it has not left yet, it must know that it is to leave.
 #[must_use]
 pub fn goal_of(map: &ClusterMap, group: GroupId) -> Goal {
     let voters: Vec<_> = voters_of(map, group).filter_map(|id| map.node(id)).map(member).collect();

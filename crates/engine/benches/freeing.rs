@@ -1,5 +1,5 @@
-//! How long freeing takes, and how long its longest slice: three million keys that FLUSHALL has left, a hash of five million fields that was
-//! removed, and a text of 512 MB. `cargo bench -p fastness-engine --bench freeing`.
+//! How long freeing takes, and how long its longest slice: three million keys that FLUSHALL has left, a hash of five
+//! million fields that was removed, and a text of 512 MB. `cargo bench -p fastness-engine --bench freeing`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock; the engine does not")]
 
 use fastness_engine::ExpiryChange;

@@ -102,8 +102,8 @@ fn main() {
     parts(&bench, &keys);
 }
 
-/// SET as a primary runs it, with records for the case that it must be undone, which are dropped a few batches later; and
-/// undoing as many.
+/// SET as a primary runs it, with records for the case that it must be undone, which are dropped a few batches later;
+/// and undoing as many.
 fn kept(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
     const BATCH: usize = 1_000;
     const OPEN: u64 = 4;

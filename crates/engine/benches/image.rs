@@ -1,5 +1,5 @@
-//! The longest step of an image, in bytes and in time: of a hash with 5 million fields, and of a string of 512 MB; and what a change
-//! that makes the image write ahead costs. `cargo bench -p fastness-engine --bench image`.
+//! The longest step of an image, in bytes and in time: of a hash with 5 million fields, and of a string of 512 MB; and
+//! what a change that makes the image write ahead costs. `cargo bench -p fastness-engine --bench image`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock; the engine does not")]
 
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random, command};

@@ -1,9 +1,10 @@
 //! Scripts of commands with their replies, for the tests of this crate.
 
-use crate::command::{self, Run};
+use crate::command::{self, Command, Run};
 use crate::effect::EffectBuf;
 use crate::engine::{Engine, EngineOptions};
-use crate::execute::{Env, Random};
+use crate::env::Env;
+use crate::random::Random;
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::{HashSeed, WallMs};
 
@@ -44,22 +45,41 @@ impl Bench {
 
     pub(crate) fn reply(&mut self, words: &[&[u8]]) -> ReplyBuf {
         let args = Args::slices(words);
-        let mut reply = ReplyBuf::new(self.protocol);
         match command::lookup(args) {
-            Err(error) => reply.error(&error),
+            Err(error) => {
+                let mut reply = ReplyBuf::new(self.protocol);
+                reply.error(&error);
+                reply
+            }
             Ok(spec) => {
                 assert!(matches!(spec.run, Run::Data(_)), "{} is not run by the engine", spec.name);
-                let mut env = Env {
-                    now: self.now,
-                    may_write: true,
-                    random: &mut self.random,
-                    reply: &mut reply,
-                    effects: &mut self.effects,
-                    first: None,
-                };
-                self.engine.execute(spec, args, &mut env);
+                self.with_env(|engine, env| engine.execute(spec, args, env))
             }
         }
+    }
+
+    /// The same of a command that is in no table.
+    pub(crate) fn run_command(&mut self, command: &Command, args: Args<'_>) -> Vec<u8> {
+        let Run::Data(run) = command.run else { panic!("{} is not run by the engine", command.name) };
+        let reply = self.with_env(|engine, env| {
+            if let Err(error) = run(engine, args, env) {
+                env.reply.error(error.line());
+            }
+        });
+        reply.to_vec()
+    }
+
+    fn with_env(&mut self, run: impl FnOnce(&mut Engine, &mut Env<'_>)) -> ReplyBuf {
+        let mut reply = ReplyBuf::new(self.protocol);
+        let mut env = Env {
+            now: self.now,
+            may_write: true,
+            random: &mut self.random,
+            reply: &mut reply,
+            effects: &mut self.effects,
+            first: None,
+        };
+        run(&mut self.engine, &mut env);
         reply
     }
 

@@ -154,7 +154,8 @@ impl Session {
     }
 
     /// Queues a command; the reply is `QUEUED`. The caller has checked that it is known, that its arity is right and
-    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`Session::fail`] otherwise.
+    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`Session::fail`]
+    /// otherwise.
     ///
     /// # Errors
     /// Over [`TRANSACTION_BYTES_MAX`], or no transaction is open.

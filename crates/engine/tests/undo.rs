@@ -1,5 +1,5 @@
-//! Memory that ran ahead of the log goes back to what is committed: random commands, of which some commit, against a twin that
-//! sees those alone. Then both go on. `PROPTEST_CASES=n` runs so many cases.
+//! Memory that ran ahead of the log goes back to what is committed: random commands, of which some commit, against a
+//! twin that sees those alone. Then both go on. `PROPTEST_CASES=n` runs so many cases.
 
 #![allow(clippy::unwrap_used)]
 

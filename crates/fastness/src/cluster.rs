@@ -1,52 +1,29 @@
 //! `fastness cluster …`: administration of a running cluster.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Subcommand};
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use fastness_wire::admin::v1::{
     CreateClusterRequest, DescribeClusterResponse, HandOverRequest, MakeSnapshotsRequest, NodeSpec,
     SetDurabilityRequest,
 };
 use serde_json::json;
 
-use crate::admin::{Admin, Credentials};
+use crate::connection::{Connection, first_that_answers};
 use crate::dev;
 use crate::replace;
 use crate::table::Table;
-
-/// How to reach the cluster.
-#[derive(Debug, Args)]
-pub struct Connection {
-    /// gRPC address of a node (its `grpc-port`); give several to try them in turn
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Vec<String>,
-    /// The CA that signed the nodes' certificates
-    #[arg(long, value_name = "FILE", requires = "admin_cert")]
-    ca: Option<PathBuf>,
-    /// A certificate that names `fastness://CLUSTER/admin`
-    #[arg(long, value_name = "FILE", requires = "admin_key")]
-    admin_cert: Option<PathBuf>,
-    /// Its private key
-    #[arg(long, value_name = "FILE", requires = "ca")]
-    admin_key: Option<PathBuf>,
-    /// A dev cluster's folder, instead of all of the above
-    #[arg(long, conflicts_with_all = ["address", "ca"])]
-    pub dir: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
+use crate::views::{Views, faults, mode_of, primary_of};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a cluster out of running nodes that belong to none
     ///
-    /// Every node must be running with its config. The asked node checks what a durable cluster needs (at least 2 AZs and
-    /// one replica per shard, TLS, encryption at rest), places the shards so that no AZ holds a majority, and starts
-    /// them. Asking again continues a creation that broke off.
+    /// Every node must be running with its config. The asked node checks what a durable cluster needs (at least 2 AZs
+    /// and one replica per shard, TLS, encryption at rest), places the shards so that no AZ holds a majority, and
+    /// starts them. Asking again continues a creation that broke off.
     #[command(after_help = CREATE_EXAMPLE)]
     Create {
         #[command(flatten)]
@@ -82,15 +59,17 @@ pub enum Command {
     },
     /// Put a new, empty node in the place of one whose machine or disk is gone, in every shard and in the control plane
     ///
-    /// The new node must run (`fastness server`), with a node id that no node has had and a certificate that names it, on an
-    /// empty disk. Its other addresses and its AZ are asked from itself. The old one must not run. The new one gets the data
-    /// of each shard, then it votes in the old one's place; clients go on all the while. Asking again watches the replacement, or tells
-    /// that it is complete. A node whose disk was wiped, is damaged or is an old copy comes back only this way.
+    /// The new node must run (`fastness server`), with a node id that no node has had and a certificate that names it,
+    /// on an empty disk. Its other addresses and its AZ are asked from itself. The old one must not run. The new one
+    /// gets the data of each shard, then it votes in the old one's place; clients go on all the while. Asking again
+    /// watches the replacement, or tells that it is complete. A node whose disk was wiped, is damaged or is an old copy
+    /// comes back only this way.
     #[command(after_help = REPLACE_EXAMPLE)]
     ReplaceReplica(replace::Arguments),
     /// Begin a snapshot of each replica on the given nodes (all that run, with --dir), in the background
     ///
-    /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind it.
+    /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind
+    /// it.
     Snapshot {
         #[command(flatten)]
         connection: Connection,
@@ -100,9 +79,9 @@ pub enum Command {
     },
     /// Change the durability mode of the running cluster: sync or async
     ///
-    /// Returns when the new mode is committed in the log of every shard. To sync: every write acknowledged from then on, and
-    /// everything before, survives a failover. To async: the next failover may lose up to durability-max-lag of writes.
-    /// Whether a cluster is durable at all (disabled or not) is decided when it is created.
+    /// Returns when the new mode is committed in the log of every shard. To sync: every write acknowledged from then
+    /// on, and everything before, survives a failover. To async: the next failover may lose up to durability-max-lag of
+    /// writes. Whether a cluster is durable at all (disabled or not) is decided when it is created.
     SetDurability {
         #[command(flatten)]
         connection: Connection,
@@ -164,46 +143,6 @@ impl FromStr for NodeArgument {
         }
     }
 }
-
-impl Connection {
-    /// The client, and the addresses to try.
-    pub fn open(&self) -> Result<(Admin, Vec<String>)> {
-        if let Some(dir) = &self.dir {
-            return dev::admin_of(dir);
-        }
-        let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.admin_cert, &self.admin_key) else {
-            bail!(
-                "say how to reach the cluster: --address, --ca, --admin-cert and --admin-key, or --dir of a dev cluster"
-            );
-        };
-        ensure!(!self.address.is_empty(), "--address is missing: the gRPC address of one of the nodes");
-        let credentials = Credentials { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
-        Ok((Admin::new(&credentials)?, self.address.clone()))
-    }
-}
-
-/// Calls `ask` with each address until one answers; the last error if none does.
-macro_rules! first_that_answers {
-    ($addresses:expr, |$address:ident| $ask:expr) => {{
-        let mut last = None;
-        let mut answer = None;
-        for $address in $addresses {
-            match $ask.await {
-                Ok(found) => {
-                    answer = Some(found);
-                    break;
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        match (answer, last) {
-            (Some(answer), _) => Ok(answer),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(anyhow::anyhow!("no address to ask")),
-        }
-    }};
-}
-pub(crate) use first_that_answers;
 
 /// Runs one of the commands.
 pub async fn run(command: Command) -> Result<()> {
@@ -301,25 +240,6 @@ async fn describe(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-pub type Views = [(u64, Option<DescribeClusterResponse>)];
-
-/// The primary of a shard as the replicas themselves see it: who leads with a lease; of two, the newer term.
-pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
-    let replicas = views.iter().filter_map(|(node, view)| view.as_ref().map(|view| (*node, view)));
-    let own = replicas.flat_map(|(node, view)| view.replicas.iter().map(move |replica| (node, replica)));
-    let leads = own.filter(|(_, replica)| replica.shard == shard && replica.role == "leader" && replica.lease_held);
-    leads.max_by_key(|(_, replica)| replica.term).map(|(node, _)| node)
-}
-
-/// The mode in force on a shard: its primary's, else that of the replica whose log is known furthest.
-fn mode_of(shard: u32, views: &Views) -> Option<&str> {
-    let primary = primary_of(shard, views);
-    let replicas = views.iter().filter_map(|(node, view)| Some((Some(*node) == primary, view.as_ref()?)));
-    let own = replicas.flat_map(|(leads, view)| view.replicas.iter().map(move |replica| (leads, replica)));
-    let of_shard = own.filter(|(_, replica)| replica.shard == shard && !replica.durability.is_empty());
-    of_shard.max_by_key(|(leads, replica)| (*leads, replica.applied)).map(|(_, replica)| replica.durability.as_str())
-}
-
 fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
     let replicas = |view: &DescribeClusterResponse| -> Vec<_> {
         let one = |r: &fastness_wire::admin::v1::ReplicaStatus| {
@@ -405,23 +325,12 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
     text + &shards.to_string()
 }
 
-/// A line for each fault that was commanded, so that nobody forgets one.
-pub fn faults(views: &Views) -> String {
-    let of = |(node, view): &(u64, Option<DescribeClusterResponse>)| -> String {
-        let faults = view.iter().flat_map(|view| &view.lab_faults);
-        faults.map(|fault| format!("LAB: node {node} has a fault by command: {fault}\n")).collect()
-    };
-    views.iter().map(of).collect()
-}
-
 fn port(port: u32) -> String {
     if port == 0 { "-".to_owned() } else { port.to_string() }
 }
 
 #[cfg(test)]
 mod tests {
-    use fastness_wire::admin::v1::ReplicaStatus;
-
     use super::*;
 
     #[test]
@@ -444,22 +353,5 @@ mod tests {
         refused("id=1,tls-port=70000", "no port");
         refused("id=1,zone=a", "\"zone\"");
         refused("id=1,az=a,peer=h:1,host=h,port=1", "grpc is missing");
-    }
-
-    #[test]
-    fn the_newer_leader_is_the_primary() {
-        let view = |term, role: &str, lease_held| {
-            let replica = ReplicaStatus { shard: 1, term, role: role.into(), lease_held, ..ReplicaStatus::default() };
-            Some(DescribeClusterResponse { replicas: vec![replica], ..DescribeClusterResponse::default() })
-        };
-        let mut views = [(1, view(3, "leader", true)), (2, view(4, "leader", true)), (3, view(4, "follower", false))];
-        assert_eq!(mode_of(1, &views), None);
-        for ((_, view), mode) in views.iter_mut().zip(["async", "sync", "async"]) {
-            view.as_mut().unwrap().replicas[0].durability = mode.into();
-        }
-        assert_eq!(mode_of(1, &views), Some("sync"), "the primary's");
-        assert_eq!(primary_of(1, &views), Some(2));
-        assert_eq!(primary_of(2, &views), None);
-        assert_eq!(primary_of(1, &[(1, view(3, "leader", false)), (2, None)]), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `fastness dev`: a whole cluster on this machine, one process per node, for trying out and for tests.
 //!
-//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]; everything else talks to it over a
-//! socket in the cluster's folder, and works without it where that can be (see [`stop`]).
+//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]; everything else talks to it over
+//! a socket in the cluster's folder, and works without it where that can be (see [`stop`]).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -11,7 +11,7 @@ use fastness_wire::lab::v1::{
 use serde_json::json;
 
 use crate::admin::Admin;
-use crate::cluster::Connection;
+use crate::connection::Connection;
 use crate::table::Table;
 
 /// The commands.
@@ -33,8 +33,8 @@ pub enum Command {
     },
     /// Delay, drop, rate-limit or cut what one node sends to another
     ///
-    /// One direction; the other one is not touched. Faults of one link add up until they are healed. Order is kept and nothing is
-    /// lost within a connection that lives on, as with TCP. A restart of the sending node heals them.
+    /// One direction; the other one is not touched. Faults of one link add up until they are healed. Order is kept and
+    /// nothing is lost within a connection that lives on, as with TCP. A restart of the sending node heals them.
     #[command(after_help = LINK_FAULTS)]
     Link {
         #[command(flatten)]

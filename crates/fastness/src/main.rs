@@ -1,5 +1,5 @@
-//! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`), snapshot files
-//! (`snapshot`), faults on command (`lab`).
+//! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`),
+//! snapshot files (`snapshot`), faults on command (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod admin;
 mod cluster;
+mod connection;
 mod dev;
 mod lab;
 mod logging;
@@ -15,6 +16,7 @@ mod replace;
 mod server;
 mod snapshot;
 mod table;
+mod views;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -34,14 +36,15 @@ struct Arguments {
 enum Command {
     /// Run a whole cluster on this machine, one process per node
     ///
-    /// Everything lies in one folder: data, logs, certificates, and cluster.json, which says what runs where. In an existing
-    /// folder it starts whatever is not running, with the data. A node that was killed stays dead until
+    /// Everything lies in one folder: data, logs, certificates, and cluster.json, which says what runs where. In an
+    /// existing folder it starts whatever is not running, with the data. A node that was killed stays dead until
     /// `fastness dev node start ID`. Ctrl-C stops all nodes.
     Dev(dev::DevArguments),
     /// Run one node
     ///
-    /// The config is written as valkey.conf is. A new node waits until it becomes part of a cluster
-    /// (`fastness cluster create`, or `replace-replica` in the place of a lost one). SIGTERM hands over what the node leads, drains, and ends with status 0.
+    /// The config is written as valkey.conf is. A new node waits until it becomes part of a cluster (`fastness cluster
+    /// create`, or `replace-replica` in the place of a lost one). SIGTERM hands over what the node leads, drains, and
+    /// ends with status 0.
     Server {
         /// The config
         #[arg(long, value_name = "FILE")]
@@ -82,8 +85,9 @@ fn tell(error: &anyhow::Error) {
     eprintln!("fastness: {error:#}");
 }
 
-/// In builds for tests, where failpoints are compiled in, the variable `FAILPOINTS` arms them (`log::written=0.1%panic`), and a
-/// panic ends the whole process at once, as a `kill -9` at that very step would. In the shipped binary this does nothing.
+/// In builds for tests, where failpoints are compiled in, the variable `FAILPOINTS` arms them
+/// (`log::written=0.1%panic`), and a panic ends the whole process at once, as a `kill -9` at that very step would. In
+/// the shipped binary this does nothing.
 fn die_at_failpoints() {
     if !fail::has_failpoints() || std::env::var_os("FAILPOINTS").is_none() {
         return;
@@ -97,8 +101,9 @@ fn die_at_failpoints() {
     std::mem::forget(fail::FailScenario::setup());
 }
 
-/// Ends a node's process without its exit handlers. A thread that stands in a disk's way may still be inside RocksDB, and the
-/// destructors of RocksDB's globals would take its locks away beneath it, which aborts the process. Nothing durable waits for them.
+/// Ends a node's process without its exit handlers. A thread that stands in a disk's way may still be inside RocksDB,
+/// and the destructors of RocksDB's globals would take its locks away beneath it, which aborts the process. Nothing
+/// durable waits for them.
 fn end_at_once(result: anyhow::Result<()>) -> ! {
     let status = result.inspect_err(tell).map_or(1, |()| 0);
     signal_hook::low_level::exit(status)

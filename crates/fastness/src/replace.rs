@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::cluster::{Connection, Views, first_that_answers, primary_of};
+use crate::connection::{Connection, first_that_answers};
 use crate::dev;
+use crate::views::{Views, primary_of};
 
 /// Between two looks at the cluster.
 const LOOK: Duration = Duration::from_millis(300);

@@ -59,8 +59,8 @@ fn log(config: &Config) -> Result<()> {
     }
 }
 
-/// What openraft warns of at every heartbeat and append to a peer that is not there. A peer that cannot be reached, and one
-/// that is reached again, is told once by consensus' links.
+/// What openraft warns of at every heartbeat and append to a peer that is not there. A peer that cannot be reached, and
+/// one that is reached again, is told once by consensus' links.
 const REPEATED: &str = "openraft::core::heartbeat=error,openraft::replication=error,\
                         openraft::replication::stream_state=warn,openraft::engine::handler::replication_handler=error";
 

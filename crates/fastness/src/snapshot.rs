@@ -12,11 +12,11 @@ use crate::server;
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check a node's snapshots: restore each in memory, compare its keys and digest with what it says, and replay the log from
-    /// each to the next
+    /// Check a node's snapshots: restore each in memory, compare its keys and digest with what it says, and replay the
+    /// log from each to the next
     ///
-    /// The node may be running. Checks the whole transaction log on the way. Needs its config, for the folder, the master key and the certificate. Exit status 1 if one is damaged, or the log
-    /// does not lead to it.
+    /// The node may be running. Checks the whole transaction log on the way. Needs its config, for the folder, the
+    /// master key and the certificate. Exit status 1 if one is damaged, or the log does not lead to it.
     Verify {
         /// The node's config
         #[arg(long, value_name = "FILE")]

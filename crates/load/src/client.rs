@@ -1,5 +1,5 @@
-//! A cluster client: finds a key's primary as `CLUSTER SLOTS` tells, and sends it the command. It retries nothing by itself, so
-//! that whoever asks knows what became of each attempt.
+//! A cluster client: finds a key's primary as `CLUSTER SLOTS` tells, and sends it the command. It retries nothing by
+//! itself, so that whoever asks knows what became of each attempt.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! A closed loop over a few connections: every connection sends a pipeline of requests, waits for all replies, and sends
-//! the next. As little of the client's own work as possible: requests are built once and only their key's digits change.
+//! A closed loop over a few connections: every connection sends a pipeline of requests, waits for all replies, and
+//! sends the next. As little of the client's own work as possible: requests are built once and only their key's digits
+//! change.
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,11 @@
-//! What failovers lose under `async`, measured at the client: between the oldest acknowledged write that a failover has lost and the
-//! newest one acknowledged by the same primary in the same tenure lie at most `durability-max-lag`.
+//! What failovers lose under `async`, measured at the client: between the oldest acknowledged write that a failover has
+//! lost and the newest one acknowledged by the same primary in the same tenure lie at most `durability-max-lag`.
 //!
-//! Every worker writes keys that nobody writes again, so each acknowledged write is there in the end or it is lost, and it is known
-//! who acknowledged it and when. A client does not see tenures. What it takes for one are the acknowledgements of a primary without
-//! a break between them: a connection that broke or could not be opened, a command that was sent elsewhere, or another node that
-//! acknowledged meanwhile. A break too many makes what is measured shorter by the acknowledgements that arrive around it, not by more.
+//! Every worker writes keys that nobody writes again, so each acknowledged write is there in the end or it is lost, and
+//! it is known who acknowledged it and when. A client does not see tenures. What it takes for one are the
+//! acknowledgements of a primary without a break between them: a connection that broke or could not be opened, a
+//! command that was sent elsewhere, or another node that acknowledged meanwhile. A break too many makes what is
+//! measured shorter by the acknowledgements that arrive around it, not by more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,8 +13,8 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Error codes by which a server says that it has not done anything. `ERR` is among them: a server reports bad requests with it,
-/// and nothing else.
+/// Error codes by which a server says that it has not done anything. `ERR` is among them: a server reports bad requests
+/// with it, and nothing else.
 const REFUSALS: [&[u8]; 16] = [
     b"ERR",
     b"CLUSTERDOWN",
@@ -34,10 +34,12 @@ const REFUSALS: [&[u8]; 16] = [
     b"BUSYKEY",
 ];
 
-/// Error codes after which a write may have happened, or may happen yet. `UNBLOCKED` ends a wait for what was written before.
+/// Error codes after which a write may have happened, or may happen yet. `UNBLOCKED` ends a wait for what was written
+/// before.
 const DOUBTS: [&[u8]; 2] = [b"UNKNOWN", b"UNBLOCKED"];
 
-/// What an error code says; `None`: it is not one that this table knows, and [`classify`] takes it for [`Outcome::Unknown`].
+/// What an error code says; `None`: it is not one that this table knows, and [`classify`] takes it for
+/// [`Outcome::Unknown`].
 #[must_use]
 pub fn of_code(code: &[u8]) -> Option<Outcome> {
     if REFUSALS.contains(&code) {

@@ -6,7 +6,8 @@
 //! - **Stall**: a write does not return until the fault is healed. No error: as a device that hangs.
 //! - **Slow**: a synced write takes so much longer.
 //! - **Fill**: a write is refused as on a full device, nothing of it is stored.
-//! - **Fail**: the next batch is written and its fsync fails, once. What the log makes of that lasts: it writes nothing more.
+//! - **Fail**: the next batch is written and its fsync fails, once. What the log makes of that lasts: it writes nothing
+//!   more.
 //!
 //! One fault at a time: a new one takes the place of the one before. Reads are not touched.
 

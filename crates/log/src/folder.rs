@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Makes a folder, with those above it that are missing. Each new one is on stable storage when this returns: its parent is
-/// synced, else a power loss could take the folder away with all that was synced inside of it.
+/// Makes a folder, with those above it that are missing. Each new one is on stable storage when this returns: its
+/// parent is synced, else a power loss could take the folder away with all that was synced inside of it.
 ///
 /// # Errors
 /// The file system refuses.
@@ -22,8 +22,8 @@ pub fn create_durably(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Bytes that the files directly in a folder take on the disk; 0 if it does not exist. Files that vanish meanwhile are passed
-/// over.
+/// Bytes that the files directly in a folder take on the disk; 0 if it does not exist. Files that vanish meanwhile are
+/// passed over.
 #[must_use]
 pub fn bytes_on_disk(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;

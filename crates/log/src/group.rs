@@ -141,8 +141,8 @@ impl GroupMemory {
     }
 
     /// Forgets entries up to `upto`, which may lie beyond the last (after a snapshot was installed; `membership` is
-    /// then the one at `upto`). Gives the first index that this removes and what is stored about it; `None` if that much is
-    /// purged already.
+    /// then the one at `upto`). Gives the first index that this removes and what is stored about it; `None` if that
+    /// much is purged already.
     pub(crate) fn purge(&mut self, upto: EntryId, membership: Option<LogEntry>) -> Option<(u64, PurgeRecord)> {
         if self.purged.is_some_and(|purged| purged.index >= upto.index) {
             return None;

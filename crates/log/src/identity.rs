@@ -1,13 +1,13 @@
 //! Who this disk belongs to, and how often it was started.
 //!
-//! Identity record, version 1: `version u8 = 1 | 7 reserved | cluster id 16 | node id 8 | disk id 16 | starts 8 | master
-//! fingerprint 8 | HMAC-SHA256 of all before it, 32`. It is readable without a key, so that a wrong node, cluster or
-//! master key each get an error of their own; it cannot be changed without the master key.
+//! Identity record, version 1: `version u8 = 1 | 7 reserved | cluster id 16 | node id 8 | disk id 16 | starts 8 |
+//! master fingerprint 8 | HMAC-SHA256 of all before it, 32`. It is readable without a key, so that a wrong node,
+//! cluster or master key each get an error of their own; it cannot be changed without the master key.
 //!
-//! The disk id is drawn when the log is created and never changes: an empty folder is a new disk, whatever the node's id,
-//! and the cluster, which knows its members' disks, has nothing to do with it. The start counter is raised and synced
-//! at every open, before the log is used. Peers remember the highest one they have seen: a node that is told of a higher
-//! one runs on an old copy of its disk, and stops.
+//! The disk id is drawn when the log is created and never changes: an empty folder is a new disk, whatever the node's
+//! id, and the cluster, which knows its members' disks, has nothing to do with it. The start counter is raised and
+//! synced at every open, before the log is used. Peers remember the highest one they have seen: a node that is told of
+//! a higher one runs on an old copy of its disk, and stops.
 
 use fastness_types::{ClusterId, DiskId, NodeId};
 use ring::hmac;

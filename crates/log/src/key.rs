@@ -41,8 +41,8 @@ pub enum Key {
         /// The group.
         group: GroupId,
     },
-    /// `meta`: `0x06 | node u64` → sealed, opaque bytes of consensus: the newest start of a peer that this node has heard
-    /// of. For the life of the disk.
+    /// `meta`: `0x06 | node u64` → sealed, opaque bytes of consensus: the newest start of a peer that this node has
+    /// heard of. For the life of the disk.
     Peer {
         /// The peer.
         node: NodeId,

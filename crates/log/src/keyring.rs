@@ -15,7 +15,8 @@
 //! its own term, leader, entry kind and format version.
 //!
 //! Sealed meta record, version 1: `version u8 = 1 | 3 reserved | data key id u32 | nonce 12 | ciphertext | tag 16`.
-//! Data key record, version 1: `version u8 = 1 | 3 reserved | master fingerprint 8 | nonce 12 | wrapped key 32 | tag 16`.
+//! Data key record, version 1: `version u8 = 1 | 3 reserved | master fingerprint 8 | nonce 12 | wrapped key 32 | tag
+//! 16`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_types::{Clock, ClusterId, DiskId, GroupId, NodeId, SystemClock, limits};
+use fastness_types::{GroupId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -16,50 +16,13 @@ use crate::entry::{EntryId, LogEntry};
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::group::{Group, GroupMemory, GroupState};
 use crate::identity::Identity;
+use crate::options::LogOptions;
 use crate::queue::{Op, Queue};
 use crate::reader::{DiskRead, DiskReader, Reader};
 use crate::recover::{Recovered, recover};
 use crate::stats::LogStats;
 use crate::store::{OrderedStore, StoreError};
 use crate::writer::{Failure, Writer, WriterDriver};
-
-/// How to open a log.
-#[derive(Clone)]
-pub struct LogOptions {
-    /// The node that the disk must belong to.
-    pub node: NodeId,
-    /// The cluster that the disk must belong to.
-    pub cluster: ClusterId,
-    /// The id that an empty store gets; `None`, as production has it: a random one.
-    pub new_disk: Option<DiskId>,
-    /// Entries kept in memory per group, bytes.
-    pub tail_bytes_max: usize,
-    /// Entries that wait for the writer, bytes, all groups together; at it [`Log::room`] waits.
-    pub queue_bytes_max: usize,
-    /// Measures synced writes.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl LogOptions {
-    /// The defaults for a node.
-    #[must_use]
-    pub fn new(node: NodeId, cluster: ClusterId) -> LogOptions {
-        LogOptions {
-            node,
-            cluster,
-            new_disk: None,
-            tail_bytes_max: limits::LOG_TAIL_BYTES_MAX,
-            queue_bytes_max: 2 * limits::OPEN_EFFECT_BYTES_MAX,
-            clock: Arc::new(SystemClock),
-        }
-    }
-}
-
-impl std::fmt::Debug for LogOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogOptions").field("node", &self.node).field("cluster", &self.cluster).finish_non_exhaustive()
-    }
-}
 
 struct Shared {
     identity: Identity,
@@ -146,8 +109,8 @@ impl Log {
         &self.shared.place
     }
 
-    /// Resolves once the writer's queue has room; at once unless the disk is far behind. Whoever brings entries that can wait
-    /// awaits it first: `append` itself takes what it is given.
+    /// Resolves once the writer's queue has room; at once unless the disk is far behind. Whoever brings entries that
+    /// can wait awaits it first: `append` itself takes what it is given.
     pub async fn room(&self) {
         self.shared.queue.room().await;
     }
@@ -232,8 +195,8 @@ impl Log {
         }
     }
 
-    /// Writes what is queued and ends writer and reader; the store is free then. Blocks until they have ended, except in a
-    /// simulation and when called from a callback. Later operations fail as closed.
+    /// Writes what is queued and ends writer and reader; the store is free then. Blocks until they have ended, except
+    /// in a simulation and when called from a callback. Later operations fail as closed.
     pub fn close(&self) {
         self.shared.queue.close();
         self.shared.reader.lock().take();
@@ -349,8 +312,9 @@ impl GroupLog {
         }
     }
 
-    /// Removes every entry up to `upto`, which may lie beyond the last one: the log then goes on after it. Nothing happens
-    /// if that much is purged already; then, too, `done` is called once all that was queued before is on stable storage.
+    /// Removes every entry up to `upto`, which may lie beyond the last one: the log then goes on after it. Nothing
+    /// happens if that much is purged already; then, too, `done` is called once all that was queued before is on stable
+    /// storage.
     pub fn purge(&self, upto: EntryId, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         self.purge_with(upto, None, done);
     }
@@ -400,14 +364,14 @@ impl GroupLog {
         let _ = self.shared.queue.push(Op::Committed { group: self.group.clone(), committed });
     }
 
-    /// Has the committed position stored though nothing else is written: what it names was shown to clients, and is not to be
-    /// missing after a restart. Costs a sync, unless it is stored already.
+    /// Has the committed position stored though nothing else is written: what it names was shown to clients, and is not
+    /// to be missing after a restart. Costs a sync, unless it is stored already.
     pub fn write_committed(&self) {
         let _ = self.shared.queue.push(Op::WriteCommitted);
     }
 
-    /// Entries from the range's first on, at least one and about `bytes_max` bytes of payload, if the first is in memory.
-    /// Empty if the range starts at the log's end. `None`: use [`GroupLog::read`].
+    /// Entries from the range's first on, at least one and about `bytes_max` bytes of payload, if the first is in
+    /// memory. Empty if the range starts at the log's end. `None`: use [`GroupLog::read`].
     #[must_use]
     pub fn read_cached(&self, range: Range<u64>, bytes_max: usize) -> Option<Vec<Arc<LogEntry>>> {
         self.group.memory.lock().tail.get(range, bytes_max)

@@ -1,11 +1,12 @@
 //! Checks RocksDB's list of its own files before RocksDB reads it.
 //!
-//! Why not leave it to RocksDB: its reader takes a damaged length near the end of the file for a torn end, which would leave an
-//! older state of the tables, whose write-ahead files are gone; and there are bytes of the manifest which, changed, make its recovery
-//! spin for ever (`tests/damage.rs` does not end without this check). A missing `CURRENT` is told here, too, by its name.
+//! Why not leave it to RocksDB: its reader takes a damaged length near the end of the file for a torn end, which would
+//! leave an older state of the tables, whose write-ahead files are gone; and there are bytes of the manifest which,
+//! changed, make its recovery spin for ever (`tests/damage.rs` does not end without this check). A missing `CURRENT` is
+//! told here, too, by its name.
 //!
-//! The manifest has the format of a write-ahead file (`wal.rs`), each edit is synced before anything relies on it, and the same
-//! rules hold: a torn last edit is cut off, anything else is refused.
+//! The manifest has the format of a write-ahead file (`wal.rs`), each edit is synced before anything relies on it, and
+//! the same rules hold: a torn last edit is cut off, anything else is refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! The simulated disk: an ordered store in memory that remembers what was synced.
 //!
-//! [`MemoryDisk`] is the disk, which outlives crashes; [`MemoryDisk::open`] gives a handle on it, of which one at a time
-//! can be open, as with a locked directory. [`MemoryDisk::crash`] drops a suffix of the batches that were not synced:
-//! a batch is there whole or not at all, as a real store's recovery presents it. A handle that was opened before the
-//! crash reads and writes nothing any more.
+//! [`MemoryDisk`] is the disk, which outlives crashes; [`MemoryDisk::open`] gives a handle on it, of which one at a
+//! time can be open, as with a locked directory. [`MemoryDisk::crash`] drops a suffix of the batches that were not
+//! synced: a batch is there whole or not at all, as a real store's recovery presents it. A handle that was opened
+//! before the crash reads and writes nothing any more.
 //!
 //! Faults: writes that fail (once, or for good), an fsync that fails after its batch was applied, a full disk, and
 //! changed bytes ([`MemoryDisk::edit`]). Latency is the log's driver's matter.

@@ -1,9 +1,9 @@
 //! The one queue of a node's log: every group's appends, truncations, purges and votes, in the order of their calls.
 //!
-//! Bounded by bytes: [`Queue::room`] resolves once less than the bound waits, and whoever brings entries awaits it before
-//! they are handed to a Raft core: a group's proposer before each batch, a peer's stream before each frame. A push itself
-//! never waits and never refuses for lack of room (a Raft core must not block, and a caller that was let in goes on), so
-//! the bound is exceeded by at most one batch per group and one frame, or one append request, per peer.
+//! Bounded by bytes: [`Queue::room`] resolves once less than the bound waits, and whoever brings entries awaits it
+//! before they are handed to a Raft core: a group's proposer before each batch, a peer's stream before each frame. A
+//! push itself never waits and never refuses for lack of room (a Raft core must not block, and a caller that was let in
+//! goes on), so the bound is exceeded by at most one batch per group and one frame, or one append request, per peer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

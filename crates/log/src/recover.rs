@@ -24,7 +24,7 @@ use crate::group::GroupMemory;
 use crate::identity::Identity;
 use crate::key::{Key, everything};
 use crate::keyring::{Keyring, Place, Sealer, UnwrapError};
-use crate::log::LogOptions;
+use crate::options::LogOptions;
 use crate::store::{Family, OrderedStore, WriteBatch};
 
 /// A line about the progress is logged after this many bytes.
@@ -53,8 +53,8 @@ pub(crate) fn recover(
     scan.start(cipher, identity)
 }
 
-/// Gives the entries of one group to `visit`, in order, out of a store that may be in use: everything stored is checked as
-/// it is when a log is opened, and nothing is changed.
+/// Gives the entries of one group to `visit`, in order, out of a store that may be in use: everything stored is checked
+/// as it is when a log is opened, and nothing is changed.
 ///
 /// # Errors
 /// See [`OpenError`].

@@ -2,16 +2,16 @@
 //!
 //! - One write-ahead log for both families; a synced write is one fdatasync of it. Files are never recycled: old
 //!   records behind the end would make a torn tail look like data.
-//! - Before RocksDB opens the directory, the write-ahead log and the list of files are checked and a torn end is cut: see `wal.rs`,
-//!   `manifest.rs`. RocksDB then
-//!   recovers in the mode that refuses anything else that does not check.
+//! - Before RocksDB opens the directory, the write-ahead log and the list of files are checked and a torn end is cut:
+//!   see `wal.rs`, `manifest.rs`. RocksDB then recovers in the mode that refuses anything else that does not check.
 //! - `log`: no compression (it is encrypted), no automatic compaction; its files are written once, with direct I/O,
 //!   and compacted after much of them was purged ([`OrderedStore::reclaim`]).
-//! - `meta` is small and compacted as usual. Its memtable would keep old write-ahead files alive; `wal_bytes_max` bounds that.
+//! - `meta` is small and compacted as usual. Its memtable would keep old write-ahead files alive; `wal_bytes_max`
+//!   bounds that.
 //! - The directory is locked for the life of the store.
 //!
-//! Files beside RocksDB's own: `store.lock`, and `boot-id`, the machine's boot id at the last start, replaced atomically. It differs after
-//! a machine crash (or an orderly reboot, which leaves nothing torn).
+//! Files beside RocksDB's own: `store.lock`, and `boot-id`, the machine's boot id at the last start, replaced
+//! atomically. It differs after a machine crash (or an orderly reboot, which leaves nothing torn).
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -127,8 +127,8 @@ impl RocksStore {
         }))
     }
 
-    /// Opens a store to look at it, also while a process has it open: what that one writes from now on is not seen. Nothing is
-    /// changed, not even a torn end; writes fail.
+    /// Opens a store to look at it, also while a process has it open: what that one writes from now on is not seen.
+    /// Nothing is changed, not even a torn end; writes fail.
     ///
     /// # Errors
     /// It does not check, or files of it were replaced meanwhile.

@@ -1,7 +1,7 @@
 //! Snapshot files of one group: an image of its data at one log position, encrypted, in a folder of its own.
 //!
-//! What stands in a snapshot is its owner's business: here it is a head, chunks and a tail. The files are made and read by
-//! plain blocking calls; whoever must not wait gives them a thread.
+//! What stands in a snapshot is its owner's business: here it is a head, chunks and a tail. The files are made and read
+//! by plain blocking calls; whoever must not wait gives them a thread.
 //!
 //! # File (frozen; golden bytes in the tests), named after the log position: `INDEX.snapshot`, 20 digits
 //!
@@ -19,13 +19,15 @@
 //! ```
 //!
 //! Associated data: of the key `"fastness/snapshot-key/1" | cluster 16 | node 8 | group u32 be`, of a frame
-//! `"fastness/snapshot/1" | cluster | node | group | number u64 be | kind | length`. So a frame opens only in its own file,
-//! place and order. One head, any number of chunks, one tail, then the end: what is cut off is told from what is whole.
+//! `"fastness/snapshot/1" | cluster | node | group | number u64 be | kind | length`. So a frame opens only in its own
+//! file, place and order. One head, any number of chunks, one tail, then the end: what is cut off is told from what is
+//! whole.
 //!
 //! # Rules
-//! - A file is written under another name (`writing`; `receiving-N` if it comes from another node), synced, renamed, and its
-//!   folder synced: a name that ends in `.snapshot` is a whole file, or the disk has damaged it.
-//! - Each file has a key of its own, so that no nonce is used twice and the log's keys can be dropped without a look at snapshots.
+//! - A file is written under another name (`writing`; `receiving-N` if it comes from another node), synced, renamed,
+//!   and its folder synced: a name that ends in `.snapshot` is a whole file, or the disk has damaged it.
+//! - Each file has a key of its own, so that no nonce is used twice and the log's keys can be dropped without a look at
+//!   snapshots.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -421,7 +423,8 @@ impl SnapshotWriter<'_> {
         self.bytes
     }
 
-    /// Bytes of the file that may not be on stable storage yet: less than 4 MiB between two calls, however long the file becomes.
+    /// Bytes of the file that may not be on stable storage yet: less than 4 MiB between two calls, however long the
+    /// file becomes.
     #[must_use]
     pub fn unsynced(&self) -> u64 {
         self.bytes - self.synced
@@ -458,8 +461,8 @@ impl SnapshotWriter<'_> {
         written.and_then(|()| self.pace()).map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
     }
 
-    /// Does not let the file system collect what is written: a file of hundreds of MB that is synced at its end makes every fsync of the
-    /// log beside it wait for all of them, seconds on a slow disk.
+    /// Does not let the file system collect what is written: a file of hundreds of MB that is synced at its end makes
+    /// every fsync of the log beside it wait for all of them, seconds on a slow disk.
     fn pace(&mut self) -> std::io::Result<()> {
         if self.unsynced() < SYNC_EVERY_BYTES {
             return Ok(());
@@ -493,8 +496,8 @@ impl SnapshotReader {
         &self.head
     }
 
-    /// The next piece of a chunk, as large as a frame at most, and whether the chunk continues after it; `None` at the end, which
-    /// is then known to be whole. Not to be mixed with [`SnapshotReader::next_chunk`] within a chunk.
+    /// The next piece of a chunk, as large as a frame at most, and whether the chunk continues after it; `None` at the
+    /// end, which is then known to be whole. Not to be mixed with [`SnapshotReader::next_chunk`] within a chunk.
     ///
     /// # Errors
     /// See [`SnapshotError`].

@@ -1,9 +1,9 @@
 //! Checks RocksDB's write-ahead log files before RocksDB opens them, and cuts what a crash has torn.
 //!
-//! Why not leave it to RocksDB: none of its recovery modes draws the line where it must be. Point-in-time recovery stops
-//! silently at damage anywhere and drops what was acknowledged behind it; "tolerate corrupted tail records" refuses
-//! a torn last record whose bytes are all there (a power loss does that), and takes a flipped length near the end of
-//! the file for a torn tail.
+//! Why not leave it to RocksDB: none of its recovery modes draws the line where it must be. Point-in-time recovery
+//! stops silently at damage anywhere and drops what was acknowledged behind it; "tolerate corrupted tail records"
+//! refuses a torn last record whose bytes are all there (a power loss does that), and takes a flipped length near the
+//! end of the file for a torn tail.
 //!
 //! What the writer guarantees (`writer.rs`): batch n+1 is written after batch n is on stable storage. So only the last
 //! batch of the newest file can be torn, and the rules are:
@@ -11,9 +11,9 @@
 //! 1. Every record of every file checks: nothing is changed.
 //! 2. Something does not check, and **behind it a record that begins another batch does**: an acknowledged batch is
 //!    damaged. Refused. The search behind it goes byte by byte, since the damage may be in a length.
-//! 3. The newest file ends within a record or a batch: the writing process was killed, or the machine crashed. That batch
-//!    is cut off. But if the last record checks when its length is taken to end with the file, its length is damaged:
-//!    refused.
+//! 3. The newest file ends within a record or a batch: the writing process was killed, or the machine crashed. That
+//!    batch is cut off. But if the last record checks when its length is taken to end with the file, its length is
+//!    damaged: refused.
 //! 4. The machine has crashed since the last start (another boot id), and the end of the newest file does not check in
 //!    any other way: the last batch was torn, however. It is cut off.
 //! 5. Anything else, on the same boot: refused.
@@ -22,9 +22,9 @@
 //! Not seen at all: a file that ends early between two batches. A disk that has lost its end either way is older
 //! than its node; the start handshake with the peers is where that can show.
 //!
-//! Format of a file (RocksDB's `db/log_format.h`): blocks of 32 KiB; records `crc32c (masked) u32 | length u16 | type u8 |
-//! payload`, little-endian, that do not cross blocks; a batch is one `full` record or `first`, `middle`…, `last`. The
-//! checksum covers type and payload. Recycled files, which have other record types, are switched off.
+//! Format of a file (RocksDB's `db/log_format.h`): blocks of 32 KiB; records `crc32c (masked) u32 | length u16 | type
+//! u8 | payload`, little-endian, that do not cross blocks; a batch is one `full` record or `first`, `middle`…, `last`.
+//! The checksum covers type and payload. Recycled files, which have other record types, are switched off.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -5,12 +5,12 @@
 //!
 //! Ordering rules:
 //! - Operations of all groups enter batches in queue order, so a vote never passes an append or the reverse.
-//! - Batch n+1 is written only after batch n is on stable storage. So at most one batch is not, the last: that is what a
-//!   power loss may tear.
-//! - Hence a committed position causes neither a sync nor an unsynced write by itself: the newest one per group
-//!   waits in memory and rides in the next batch that is written anyway, or is written on closing, or, with a sync as
-//!   every batch, when a group's owner has shown clients what it names ([`crate::GroupLog::write_committed`]). It is a hint; losing
-//!   it costs a restarted replica a wait for its leader.
+//! - Batch n+1 is written only after batch n is on stable storage. So at most one batch is not, the last: that is what
+//!   a power loss may tear.
+//! - Hence a committed position causes neither a sync nor an unsynced write by itself: the newest one per group waits
+//!   in memory and rides in the next batch that is written anyway, or is written on closing, or, with a sync as every
+//!   batch, when a group's owner has shown clients what it names ([`crate::GroupLog::write_committed`]). It is a hint;
+//!   losing it costs a restarted replica a wait for its leader.
 //!
 //! After a failed write the writer writes nothing more: the failure is published first, then every callback, of that
 //! batch and all later operations, is called with [`WriteError::Failed`]. Whether the failed batch is on the disk is

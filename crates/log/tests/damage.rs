@@ -1,5 +1,5 @@
-//! Every byte of every file of a small log in RocksDB, changed once: an open either refuses, naming the file and what to do, or
-//! finds everything. It never finds less.
+//! Every byte of every file of a small log in RocksDB, changed once: an open either refuses, naming the file and what
+//! to do, or finds everything. It never finds less.
 
 #![allow(clippy::unwrap_used)]
 
@@ -121,7 +121,8 @@ fn prepare() -> Run {
     Run { image, whole, without_last }
 }
 
-/// Changes each byte of each file that `chosen` names, opens as of `boot`, and gives what came of it: refused, found whole.
+/// Changes each byte of each file that `chosen` names, opens as of `boot`, and gives what came of it: refused, found
+/// whole.
 fn flip_all(run: &Run, boot: &str, chosen: impl Fn(&str) -> bool, torn: bool) -> (usize, usize) {
     let names = run.image.keys().filter(|name| chosen(name.to_str().unwrap()));
     let places: Vec<(&PathBuf, usize)> =

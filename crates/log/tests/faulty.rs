@@ -110,8 +110,8 @@ fn files(dir: &std::path::Path, ending: &str) -> Vec<String> {
     names.filter(|name| name.ends_with(ending)).collect()
 }
 
-/// A failed fsync may leave pages in the page cache that the system takes for written. So nothing may rest on them: an open
-/// writes all that the write-ahead log holds into new, synced tables before the log is used.
+/// A failed fsync may leave pages in the page cache that the system takes for written. So nothing may rest on them: an
+/// open writes all that the write-ahead log holds into new, synced tables before the log is used.
 #[test]
 fn after_a_failed_fsync_an_open_writes_everything_anew() {
     let dir = tempfile::tempdir().unwrap();

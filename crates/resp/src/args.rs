@@ -1,6 +1,6 @@
 //! The arguments of one command, wherever their bytes are.
 
-use crate::request::Span;
+use crate::span::Span;
 
 /// The arguments of one command, the command's name first. Cheap to copy.
 #[derive(Clone, Copy)]

@@ -13,6 +13,7 @@ pub mod double;
 pub mod reply;
 pub mod request;
 pub mod shared_buf;
+mod span;
 pub mod value;
 
 pub use args::Args;

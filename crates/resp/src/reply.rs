@@ -194,8 +194,8 @@ impl ReplyBuf {
         self.header(if self.is_resp3() { b'>' } else { b'*' }, len);
     }
 
-    /// `pairs` keys with values follow, about the reply after them. RESP2 has no such thing: `false` is returned, and the
-    /// caller leaves them out.
+    /// `pairs` keys with values follow, about the reply after them. RESP2 has no such thing: `false` is returned, and
+    /// the caller leaves them out.
     #[must_use]
     pub fn attribute(&mut self, pairs: usize) -> bool {
         if self.is_resp3() {

@@ -1,8 +1,9 @@
 //! Finds one command at the start of a read buffer, multibulk or inline, with Valkey's limits and error texts.
 //!
-//! A multibulk command may have an **attribute** in front, written as RESP3 writes one: `|`, a number of pairs, then names and
-//! values as bulk strings. It says something about the command behind it; what, is for the caller to know. Valkey takes
-//! none in requests. Both protocol versions take it here: HELLO chooses how replies are written, requests are the same in both.
+//! A multibulk command may have an **attribute** in front, written as RESP3 writes one: `|`, a number of pairs, then
+//! names and values as bulk strings. It says something about the command behind it; what, is for the caller to know.
+//! Valkey takes none in requests. Both protocol versions take it here: HELLO chooses how replies are written, requests
+//! are the same in both.
 //!
 //! Invariants:
 //! - Nothing is allocated from a declared length: a command's memory is what was received of it.
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::Args;
+use crate::span::{COMMAND_BYTES_MAX, Span};
 
 /// Longest inline command and longest length line, bytes (Valkey's `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -24,8 +26,6 @@ pub const HEAP_BYTES_KEPT: usize = 1024;
 pub const ATTRIBUTE_PAIRS_MAX: usize = 8;
 /// Longest name or value in an attribute, bytes.
 pub const ATTRIBUTE_BYTES_MAX: usize = 64;
-/// Longest command whose arguments can be told by [`Span`]s, bytes.
-const COMMAND_BYTES_MAX: usize = u32::MAX as usize;
 
 /// What a connection may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,25 +132,6 @@ fn quoting(text: &[u8], byte: u8) -> Cow<'static, [u8]> {
     Cow::Owned([text, &[byte, b'\'']].concat())
 }
 
-/// Where one argument stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    start: u32,
-    len: u32,
-}
-
-impl Span {
-    fn new(start: usize, len: usize) -> Span {
-        debug_assert!(start + len <= COMMAND_BYTES_MAX);
-        Span { start: start as u32, len: len as u32 }
-    }
-
-    #[inline]
-    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..self.start as usize + self.len as usize]
-    }
-}
-
 /// The places of one command's arguments, and of a command that is not whole yet. One per connection, reused.
 #[derive(Debug, Default)]
 pub struct ArgSpans {
@@ -255,7 +236,8 @@ fn begin(buf: &[u8], at: usize, spans: &mut ArgSpans, limits: &Limits) -> Result
     }
 }
 
-/// As [`begin`], behind an attribute. One that is not whole is read again from its start when more has come: it is short.
+/// As [`begin`], behind an attribute. One that is not whole is read again from its start when more has come: it is
+/// short.
 #[cold]
 fn begin_with_attribute(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Option<Parsed>, ProtocolError> {
     let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::InvalidAttributeCount)? else {

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes in order: effects on their way into the log, or replies on their way to a client. Long texts among them are those that
-/// keys hold, not copies of them; everything else is its own.
+/// Bytes in order: effects on their way into the log, or replies on their way to a client. Long texts among them are
+/// those that keys hold, not copies of them; everything else is its own.
 #[derive(Debug, Default, Clone)]
 pub struct SharedBuf {
     /// All but the shared texts.

@@ -1,11 +1,10 @@
-//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode; replacing a
-//! node is in `replace.rs`.
+//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode;
+//! replacing a node is in `replace.rs`.
 //!
-//! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is refused.
-//! A node of the cluster may ask for the description, which tells it nothing that it does not get from others as a node, and for a
-//! change of the cluster's settings, which one of its clients has asked it for.
-//! Whoever is asked and does not lead answers FAILED_PRECONDITION with the leader's address in the metadata
-//! [`LEADER_METADATA`].
+//! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is
+//! refused. A node of the cluster may ask for the description, which tells it nothing that it does not get from others
+//! as a node, and for a change of the cluster's settings, which one of its clients has asked it for. Whoever is asked
+//! and does not lead answers FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,8 +116,8 @@ impl Admin {
 }
 
 impl Admin {
-    /// Brings the wish into the map; gives the map that has it. Also a wish that stands already goes through the log: this
-    /// node's map may be an old one, and only what was proposed and applied here is known to be the newest.
+    /// Brings the wish into the map; gives the map that has it. Also a wish that stands already goes through the log:
+    /// this node's map may be an old one, and only what was proposed and applied here is known to be the newest.
     async fn wish(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
         let map = self.map()?;
         if !map.may_become(mode) {

@@ -1,7 +1,7 @@
 //! The options of one node, in valkey.conf's grammar and naming.
 //!
-//! One table ([`options::OPTIONS`]) says for every option its name, default, range, meaning and whether it changes at run time; the
-//! parser, CONFIG GET, CONFIG SET and the documentation are read from it, so none of them can disagree.
+//! One table ([`options::OPTIONS`]) says for every option its name, default, range, meaning and whether it changes at
+//! run time; the parser, CONFIG GET, CONFIG SET and the documentation are read from it, so none of them can disagree.
 //!
 //! What an option's value means alone is checked when it is read; what several mean together, and what a durable node
 //! needs, by [`Config::check`].

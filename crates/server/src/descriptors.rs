@@ -1,8 +1,9 @@
 //! File descriptors: one budget per node.
 //!
-//! A node that runs out of descriptors cannot open the next file of its log, and ends. So what log, snapshots, peers, administration
-//! and metrics need is set aside, and clients get the rest: `maxclients` is lowered to it, for all replicas of the node together.
-//! Everything that is set aside for has a bound of its own, and the sum of these is [`reserve`].
+//! A node that runs out of descriptors cannot open the next file of its log, and ends. So what log, snapshots, peers,
+//! administration and metrics need is set aside, and clients get the rest: `maxclients` is lowered to it, for all
+//! replicas of the node together. Everything that is set aside for has a bound of its own, and the sum of these is
+//! [`reserve`].
 
 use fastness_types::limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

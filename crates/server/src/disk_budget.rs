@@ -1,13 +1,14 @@
-//! One budget for everything that a node writes: the log of all groups with its write-ahead files, the snapshots of all shards,
-//! their drafts, and the ballast. What each part may take is decided here and nowhere else; [`crate::disk_keeper`] measures and acts.
+//! One budget for everything that a node writes: the log of all groups with its write-ahead files, the snapshots of all
+//! shards, their drafts, and the ballast. What each part may take is decided here and nowhere else;
+//! [`crate::disk_keeper`] measures and acts.
 //!
-//! The option `disk-budget` names it; 0 derives it at the start from the file system: `SHARE_PERCENT` of what is free and of what
-//! this node has used already. From it follow:
+//! The option `disk-budget` names it; 0 derives it at the start from the file system: `SHARE_PERCENT` of what is free
+//! and of what this node has used already. From it follow:
 //!
 //! - **RocksDB's sizes** ([`Budget::sizes`]): on a small disk memtables and write-ahead files are small.
-//! - **After how much log a shard cuts a snapshot** ([`Budget::log_share`]): the log that is kept, of all shards together, must fit
-//!   beside the snapshots, of which each shard has two and a draft, or one and a draft if two do not fit. Garbage that
-//!   RocksDB has not given back yet, and what it writes to give it back, are log as well.
+//! - **After how much log a shard cuts a snapshot** ([`Budget::log_share`]): the log that is kept, of all shards
+//!   together, must fit beside the snapshots, of which each shard has two and a draft, or one and a draft if two do not
+//!   fit. Garbage that RocksDB has not given back yet, and what it writes to give it back, are log as well.
 //! - **Whether a snapshot may begin** ([`Budget::holds`]).
 //! - **Whether something must be given up** ([`Budget::pressure`]).
 //!
@@ -28,8 +29,8 @@ const WAL_MEMTABLES: u64 = 4;
 /// The ballast: at most this much, and on small file systems the part of it that [`BALLAST_PART`] says.
 const BALLAST_BYTES_MAX: u64 = 64 * MIB;
 const BALLAST_PART: u64 = 16;
-/// A part of the log that a shard keeps is held so many times: two intervals between snapshots, as much again of what was
-/// purged and not given back, and what is written to give it back.
+/// A part of the log that a shard keeps is held so many times: two intervals between snapshots, as much again of what
+/// was purged and not given back, and what is written to give it back.
 const LOG_COPIES: u64 = 5;
 /// Least log between two snapshots.
 const LOG_SHARE_MIN: u64 = MIB;
@@ -72,7 +73,8 @@ pub struct LogSizes {
 pub enum Pressure {
     /// There is room.
     None,
-    /// What is not needed is freed: a snapshot that is older than a verified one, and the log that the verified one covers.
+    /// What is not needed is freed: a snapshot that is older than a verified one, and the log that the verified one
+    /// covers.
     Near,
     /// What can be made again is given up as well: drafts.
     Exceeded,
@@ -129,8 +131,8 @@ impl Budget {
         self.bytes.saturating_sub(self.ballast() + self.sizes().wal_max) / 100 * NEAR_PERCENT
     }
 
-    /// Whether each shard's snapshots, of `snapshots` bytes together if there is one of each, fit twice beside a draft. If not,
-    /// the one before the newest is removed as soon as the newest is verified.
+    /// Whether each shard's snapshots, of `snapshots` bytes together if there is one of each, fit twice beside a draft.
+    /// If not, the one before the newest is removed as soon as the newest is verified.
     #[must_use]
     pub fn keeps_two(&self, snapshots: u64) -> bool {
         3 * snapshots <= self.rest() / 4 * 3
@@ -195,7 +197,8 @@ mod tests {
         assert_eq!(sizes(100 * GIB), LogSizes { memtable: 32 * MIB, wal_max: 128 * MIB });
         assert_eq!(sizes(800 * MIB), LogSizes { memtable: 25 * MIB / 2, wal_max: 50 * MIB });
         assert_eq!(sizes(64 * MIB).memtable, 2 * MIB);
-        // What is in the write-ahead files has to be written once more before anything is served: the ballast makes room for it.
+        // What is in the write-ahead files has to be written once more before anything is served: the ballast makes
+        // room for it.
         let small = Budget::new(0, space(GIB, GIB), Used::default());
         assert!(small.ballast() <= GIB / 16 && small.ballast() + MIB >= small.sizes().wal_max, "{small:?}");
         assert_eq!(Budget::new(0, space(100 * GIB, 100 * GIB), Used::default()).ballast(), BALLAST_BYTES_MAX);

@@ -1,16 +1,17 @@
-//! Keeps a node within its disk budget: measures what it has on its disk, and gives up what it may when there is no room.
+//! Keeps a node within its disk budget: measures what it has on its disk, and gives up what it may when there is no
+//! room.
 //!
 //! In this order, and no more than is needed:
 //! 1. **drafts**: snapshots that are being written or received; they can be made again;
 //! 2. snapshots older than the newest, once that one was **verified**: read back whole, from the disk;
 //! 3. the log that a verified snapshot covers.
 //!
-//! So there is never a moment at which what the replica needs rests on a file that nobody has read. A snapshot that does not
-//! read whole is removed itself, and what is older stays.
+//! So there is never a moment at which what the replica needs rests on a file that nobody has read. A snapshot that
+//! does not read whole is removed itself, and what is older stays.
 //!
-//! The **ballast** is a file that takes up space for nothing. It is removed when RocksDB finds no space to open its files or to give
-//! back the space of what was purged, and made again once there is room: so a node whose disk was filled up, by itself or
-//! by others, starts again as long as something of its own can be freed.
+//! The **ballast** is a file that takes up space for nothing. It is removed when RocksDB finds no space to open its
+//! files or to give back the space of what was purged, and made again once there is room: so a node whose disk was
+//! filled up, by itself or by others, starts again as long as something of its own can be freed.
 //!
 //! What may be used by what is decided in [`crate::disk_budget`].
 
@@ -301,7 +302,8 @@ impl NodeDisk {
         }
     }
 
-    /// Writes what is in write-ahead files into tables while there is space to do so: the next start has to do it otherwise.
+    /// Writes what is in write-ahead files into tables while there is space to do so: the next start has to do it
+    /// otherwise.
     fn shorten_wal(&self) {
         let wal = wal_bytes(&self.dir.join("log"));
         let free = Space::of(&self.dir).map_or(0, |space| space.free);
@@ -372,8 +374,8 @@ impl NodeDisk {
     }
 }
 
-/// Verifies the newest snapshot of a folder, unless it is known to be whole, and removes what is older; gives its position and how many
-/// were removed. One that does not read whole is removed itself.
+/// Verifies the newest snapshot of a folder, unless it is known to be whole, and removes what is older; gives its
+/// position and how many were removed. One that does not read whole is removed itself.
 pub(crate) fn keep_verified_alone(
     folder: &SnapshotFolder,
     known: Option<LogIndex>,

@@ -1,16 +1,17 @@
-//! Accepts connections of other nodes and of administrators: TLS handshakes, off the thread that serves what comes over them.
+//! Accepts connections of other nodes and of administrators: TLS handshakes, off the thread that serves what comes over
+//! them.
 //!
 //! Anybody who reaches the port can begin a handshake, so here is what it may cost:
-//! - Handshakes run on the runtime that [`Guard::accept`] is called in, the node's shared one: none runs on consensus' thread,
-//!   where it would delay heartbeats.
-//! - A handshake takes at most [`limits::PEER_HANDSHAKE_TIME_MAX`], and [`limits::PEER_HANDSHAKES_MAX`] are under way at once; one more
-//!   is refused: its connection is closed. The nodes of a cluster try again.
-//! - Connections that are through are bounded by [`limits::PEER_CONNECTIONS_MAX`], too. Their certificate was signed by the
-//!   cluster's CA; whom it names is checked by whoever serves them.
+//! - Handshakes run on the runtime that [`Guard::accept`] is called in, the node's shared one: none runs on consensus'
+//!   thread, where it would delay heartbeats.
+//! - A handshake takes at most [`limits::PEER_HANDSHAKE_TIME_MAX`], and [`limits::PEER_HANDSHAKES_MAX`] are under way
+//!   at once; one more is refused: its connection is closed. The nodes of a cluster try again.
+//! - Connections that are through are bounded by [`limits::PEER_CONNECTIONS_MAX`], too. Their certificate was signed by
+//!   the cluster's CA; whom it names is checked by whoever serves them.
 //! - Refusals and failed handshakes are counted, and logged no more often than every `LOG_EVERY`.
 //!
-//! A connection is served by another runtime than the one that accepted it: [`GrpcStream::adopt`] moves the socket there, so
-//! that no wake-up crosses threads.
+//! A connection is served by another runtime than the one that accepted it: [`GrpcStream::adopt`] moves the socket
+//! there, so that no wake-up crosses threads.
 
 use std::io;
 use std::net::SocketAddr;
@@ -87,8 +88,8 @@ impl Guard {
         })
     }
 
-    /// Accepts on the current runtime until nobody takes the connections any more. They are through their handshake, and are to
-    /// be adopted where they are served.
+    /// Accepts on the current runtime until nobody takes the connections any more. They are through their handshake,
+    /// and are to be adopted where they are served.
     pub fn accept(self: &Arc<Self>, listener: TcpListener) -> mpsc::Receiver<io::Result<TlsStream<GrpcStream>>> {
         let (to, finished) = mpsc::channel(FINISHED_MAX);
         tokio::spawn(self.clone().run(listener, to));

@@ -1,10 +1,11 @@
 //! Faults on command: the disk below the log, and the links to other nodes. It ships and works in labs alone.
 //!
-//! A node is a lab if its config says `lab yes` **and** its certificate names `fastness://CLUSTER/lab`; with the option alone it does
-//! not start. On any other node there is no [`Lab`]: nothing stands in the way of a write or a frame, and every command is refused.
+//! A node is a lab if its config says `lab yes` **and** its certificate names `fastness://CLUSTER/lab`; with the option
+//! alone it does not start. On any other node there is no [`Lab`]: nothing stands in the way of a write or a frame, and
+//! every command is refused.
 //!
-//! Whoever looks at the node sees what is set: INFO, `/metrics`, `fastness cluster describe`; each change is logged as a warning.
-//! Faults are the process's: a restart heals them.
+//! Whoever looks at the node sees what is set: INFO, `/metrics`, `fastness cluster describe`; each change is logged as
+//! a warning. Faults are the process's: a restart heals them.
 
 mod links;
 mod service;

@@ -2,10 +2,12 @@
 //!
 //! - [`config`]: the options. [`node`]: a node from its options to its end.
 //! - [`replica`]: one shard replica's thread; [`resp_door`]: its door for Valkey's clients.
-//! - [`settings`]: what belongs to the cluster among the options. [`topology`], [`names`]: the cluster as clients see it.
-//! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what the map
-//!   says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
-//! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk. [`descriptors`]: their budget.
+//! - [`settings`]: what belongs to the cluster among the options. [`topology`], [`names`]: the cluster as clients see
+//!   it.
+//! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
+//!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
+//! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
+//!   [`descriptors`]: their budget.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 

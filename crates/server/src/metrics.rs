@@ -1,9 +1,10 @@
-//! The HTTP port: `/metrics` (Prometheus text), `/healthz` (the process works), `/readyz` (its replicas serve), `/digest`
-//! (to compare replicas).
+//! The HTTP port: `/metrics` (Prometheus text), `/healthz` (the process works), `/readyz` (its replicas serve),
+//! `/digest` (to compare replicas).
 //!
-//! The port asks for no password, so whatever it offers must be cheap. A digest reads every key: it is offered only where the option
-//! `metrics-digest` says so, to callers on this machine, one at a time per replica (`shard/src/digest.rs`), in slices between which
-//! clients are served, and it ends when its callers have gone. Connections are bounded in number and in time.
+//! The port asks for no password, so whatever it offers must be cheap. A digest reads every key: it is offered only
+//! where the option `metrics-digest` says so, to callers on this machine, one at a time per replica
+//! (`shard/src/digest.rs`), in slices between which clients are served, and it ends when its callers have gone.
+//! Connections are bounded in number and in time.
 //!
 //! The `redis_*` names are those of redis_exporter, with its meanings, so that dashboards made for it work without it;
 //! `fastness_*` is what only Fastness has. Every figure is labelled with its shard.
@@ -37,7 +38,8 @@ use crate::space::Space;
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send its request's head.
 const HEAD_MAX: Duration = Duration::from_secs(10);
-/// How long a connection may last, with all of its requests: one that does not read its answers must not keep others out.
+/// How long a connection may last, with all of its requests: one that does not read its answers must not keep others
+/// out.
 const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
 /// What the answers are made from.
@@ -177,8 +179,8 @@ impl Metrics {
         text.finish()
     }
 
-    /// One line per replica: shard, applied index, digest of the data at that index (or why there is none now). Replicas
-    /// with the same index have the same digest.
+    /// One line per replica: shard, applied index, digest of the data at that index (or why there is none now).
+    /// Replicas with the same index have the same digest.
     async fn digests(&self) -> String {
         let mut text = String::new();
         for (shard, replica) in self.replicas.all() {

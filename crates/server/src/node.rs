@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runtime of the caller: accepting clients, TLS handshakes, admin gRPC, metrics, this module's follower of the map
-//! thread `consensus`:    Raft groups, the control plane, the peer door (one current-thread runtime), at a higher priority
+//! thread `consensus`:    Raft groups, the control plane, the peer door (a current-thread runtime), high priority
 //! thread `shard-N`:      one per replica: its loop and its connections
 //! threads of the log:    writer, reader
 //! ```
@@ -295,8 +295,8 @@ impl Node {
         full.then(|| log_folder(&self.inner.shared.config.load()))
     }
 
-    /// Takes no part any more and waits until there is space. What follows is a start of the process: the log must be opened
-    /// and checked anew.
+    /// Takes no part any more and waits until there is space. What follows is a start of the process: the log must be
+    /// opened and checked anew.
     pub async fn wait_for_space(&mut self) {
         let inner = self.inner.clone();
         let Some(folder) = self.lacks_space() else { return };

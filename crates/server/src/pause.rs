@@ -1,8 +1,8 @@
 //! Pauses shorter than tokio's timers (whole milliseconds) can make: the shard loop waits for some hundred microseconds
 //! for writes to come back before it closes a batch.
 //!
-//! One timerfd per thread, however many pause: they stand in the order of their deadlines, and the timer is set to the first of
-//! them. A descriptor for each client that waits would double what a node needs just when its log is slow.
+//! One timerfd per thread, however many pause: they stand in the order of their deadlines, and the timer is set to the
+//! first of them. A descriptor for each client that waits would double what a node needs just when its log is slow.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -140,8 +140,8 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         self.timer.waiting.queue.lock().wakers.remove(&(self.deadline, number));
-        // It may have been the one that was woken to set the timer for the others. They are not worse off if that fails: each of
-        // them sets it when it is polled.
+        // It may have been the one that was woken to set the timer for the others. They are not worse off if that
+        // fails: each of them sets it when it is polled.
         let _ = self.timer.set();
     }
 }

@@ -1,7 +1,7 @@
 //! The peer door: streams of frames between nodes, as gRPC over mutual TLS.
 //!
-//! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the side
-//! that connects exactly the node that was asked for. Each class of traffic has a connection of its own.
+//! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the
+//! side that connects exactly the node that was asked for. Each class of traffic has a connection of its own.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -49,8 +49,8 @@ pub struct TlsTransport {
 }
 
 impl TlsTransport {
-    /// Shows the certificate that `tls` holds, and connects from `source`, if that is given. What is sent meets the faults of
-    /// `lab`, if there is one.
+    /// Shows the certificate that `tls` holds, and connects from `source`, if that is given. What is sent meets the
+    /// faults of `lab`, if there is one.
     #[must_use]
     pub fn new(
         cluster: ClusterId,
@@ -126,8 +126,8 @@ async fn connect_from(source: Option<IpAddr>, address: &str) -> std::io::Result<
     Err(failed.unwrap_or_else(none))
 }
 
-/// An HTTP/2 channel over a connection that is there already. It never connects again by itself: who is on the other side
-/// has been checked for this connection alone.
+/// An HTTP/2 channel over a connection that is there already. It never connects again by itself: who is on the other
+/// side has been checked for this connection alone.
 async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
     let mut stream = Some(TokioIo::new(stream));
     let once = tower::service_fn(move |_: hyper::Uri| {

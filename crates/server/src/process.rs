@@ -45,12 +45,13 @@ fn kilobytes(text: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Gives the calling thread this nice value, so that it runs before others whenever it has something to do, as far as the process
-/// may. Returns the nice value that it has then. Consensus asks for it: heartbeats that are later than a lease cost the primary its right
-/// to serve, and the thread needs little time. The shards' loops ask for it, below consensus: a command that gets a quarter of a core
-/// takes four times as long, and one that takes longer than `loop-stall-max` costs the primary its right to lead; what the log, RocksDB
-/// and snapshots do in the background loses less by waiting. Rejected: a real-time class, in which encoding a large entry would keep
-/// the shards' threads from a core.
+/// Gives the calling thread this nice value, so that it runs before others whenever it has something to do, as far as
+/// the process may. Returns the nice value that it has then. Consensus asks for it: heartbeats that are later than a
+/// lease cost the primary its right to serve, and the thread needs little time. The shards' loops ask for it, below
+/// consensus: a command that gets a quarter of a core takes four times as long, and one that takes longer than
+/// `loop-stall-max` costs the primary its right to lead; what the log, RocksDB and snapshots do in the background loses
+/// less by waiting. Rejected: a real-time class, in which encoding a large entry would keep the shards' threads from a
+/// core.
 pub fn prefer_this_thread(nice: i32) -> i32 {
     // On Linux the nice value belongs to the thread. What it is then tells whether the process might.
     if nice != 0 {

@@ -1,12 +1,12 @@
 //! For how long this node may have promised leaders not to vote, over restarts.
 //!
-//! A promise lives in memory, and the leader that counts on it does not know that the voter was restarted. So a restarted node is
-//! silent for as long as it may have promised before. That is one lease of the default length, unless `failover-timeout` says
-//! otherwise: then a file in `dir` remembers it.
+//! A promise lives in memory, and the leader that counts on it does not know that the voter was restarted. So a
+//! restarted node is silent for as long as it may have promised before. That is one lease of the default length, unless
+//! `failover-timeout` says otherwise: then a file in `dir` remembers it.
 //!
 //! - A longer promise is on stable storage before the first one is made.
-//! - A shorter one replaces it once this start has run for longer than the longer one: only then no promise of an earlier start
-//!   runs any more, however often the node was started since.
+//! - A shorter one replaces it once this start has run for longer than the longer one: only then no promise of an
+//!   earlier start runs any more, however often the node was started since.
 
 use std::fs::File;
 use std::io::{self, Write as _};

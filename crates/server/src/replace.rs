@@ -1,8 +1,8 @@
 //! Replacing a node: asks everybody who has to be asked, and brings the new node into the map. What must hold is in
 //! `control/src/replace.rs`; what follows from the map, group by group, is `members.rs`.
 //!
-//! The answers belong to one version of the map, and so does the command: if the map has changed meanwhile the replacement is
-//! passed over, and everything is asked again.
+//! The answers belong to one version of the map, and so does the command: if the map has changed meanwhile the
+//! replacement is passed over, and everything is asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ use crate::leaders::Members;
 
 /// How often everything is asked again when the map has changed meanwhile.
 const ATTEMPTS_MAX: usize = 3;
-/// A node that has died just now may have led: elections are waited for so long before the answer is that a group has no leader.
+/// A node that has died just now may have led: elections are waited for so long before the answer is that a group has
+/// no leader.
 const ELECTIONS_MAX: Duration = Duration::from_secs(8);
 /// Between two looks meanwhile.
 const LOOK: Duration = Duration::from_millis(250);

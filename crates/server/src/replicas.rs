@@ -80,8 +80,8 @@ impl Running {
         self.ask(ToReplica::MakeSnapshot).await
     }
 
-    /// The digest of the committed data, which is computed in slices beside the commands; `None` if it is not ready in time. Dropped
-    /// before, nobody computes it.
+    /// The digest of the committed data, which is computed in slices beside the commands; `None` if it is not ready in
+    /// time. Dropped before, nobody computes it.
     pub async fn digest(&self) -> Option<DigestResult> {
         self.ask_for(DIGEST_MAX, ToReplica::Digest).await
     }

@@ -1,14 +1,18 @@
-//! Settings that promise something to clients and so belong to the cluster, not to a node: `requirepass`, `durability-max-lag`.
+//! Settings that promise something to clients and so belong to the cluster, not to a node: `requirepass`,
+//! `durability-max-lag`.
 //!
-//! They are part of group 0's map ([`ClusterSettings`]), each change with a version. CONFIG SET of one on any node proposes it to
-//! group 0's leader and answers OK when **all reachable nodes have confirmed** that they go by it; else an error names those that have not.
+//! They are part of group 0's map ([`ClusterSettings`]), each change with a version. CONFIG SET of one on any node
+//! proposes it to group 0's leader and answers OK when **all reachable nodes have confirmed** that they go by it; else
+//! an error names those that have not.
 //!
-//! - A node confirms a version, in its answers to pings, once all of its replicas go by it ([`NodeShared::confirm_settings`]).
+//! - A node confirms a version, in its answers to pings, once all of its replicas go by it
+//!   ([`NodeShared::confirm_settings`]).
 //! - A node that has not heard group 0 for [`SETTINGS_SILENCE_MAX`] lets nobody in by a password
-//!   ([`NodeShared::is_sure_of_settings`]). So one that cannot be reached need not be waited for longer than that: until it hears the
-//!   change it accepts neither the old password nor the new one.
-//! - A node's config file says what holds until the cluster has settings of its own. Group 0's leader brings its own file's values in
-//!   as the first ones, once every node understands them. From then on the file's values have no effect; a difference is logged.
+//!   ([`NodeShared::is_sure_of_settings`]). So one that cannot be reached need not be waited for longer than that:
+//!   until it hears the change it accepts neither the old password nor the new one.
+//! - A node's config file says what holds until the cluster has settings of its own. Group 0's leader brings its own
+//!   file's values in as the first ones, once every node understands them. From then on the file's values have no
+//!   effect; a difference is logged.
 //! - A password is stored as its SHA-256, as Valkey's ACL stores it, and written nowhere else.
 
 use std::sync::Arc;
@@ -31,8 +35,8 @@ use crate::shared::{NodeShared, Phase};
 
 /// How long group 0 may take to commit a change.
 const COMMIT_MAX: Duration = Duration::from_secs(5);
-/// How long a node that can be reached may take to confirm. Longer than [`SETTINGS_SILENCE_MAX`], after which a node that has heard
-/// nothing lets nobody in.
+/// How long a node that can be reached may take to confirm. Longer than [`SETTINGS_SILENCE_MAX`], after which a node
+/// that has heard nothing lets nobody in.
 const CONFIRM_MAX: Duration = Duration::from_millis(SETTINGS_SILENCE_MAX.as_millis() as u64 + 500);
 /// Between two checks.
 const POLL: Duration = Duration::from_millis(20);
@@ -110,7 +114,8 @@ impl SettingsDoor {
         SettingsDoor { node, control, group, asking, runtime: tokio::runtime::Handle::current() }
     }
 
-    /// Changes settings in the background; the answer comes when all reachable nodes have confirmed, or have not in time.
+    /// Changes settings in the background; the answer comes when all reachable nodes have confirmed, or have not in
+    /// time.
     #[must_use]
     pub fn change(&self, change: SettingsChange) -> oneshot::Receiver<Result<(), SettingsError>> {
         let (answer, answered) = oneshot::channel();
@@ -264,7 +269,8 @@ pub fn change_from(request: &SetSettingsRequest) -> Result<SettingsChange, Statu
     Ok(SettingsChange { password, max_lag })
 }
 
-/// Brings the first settings into the map: those of the config file of whoever leads group 0 when every node understands them.
+/// Brings the first settings into the map: those of the config file of whoever leads group 0 when every node
+/// understands them.
 pub async fn bring_in_first(node: Arc<NodeShared>, file: Arc<Config>) {
     let Some(SettingsDoor { control, group, .. }) = node.settings_door().cloned() else { return };
     while node.phase() == Phase::Running {

@@ -82,7 +82,8 @@ pub struct NodeShared {
     phase: watch::Sender<Phase>,
 }
 
-/// One connection's place among `maxclients`, from its accept to its close, whichever way it ends: dropping it gives it back.
+/// One connection's place among `maxclients`, from its accept to its close, whichever way it ends: dropping it gives it
+/// back.
 pub struct ClientSlot {
     node: Arc<NodeShared>,
 }
@@ -98,7 +99,8 @@ impl Drop for ClientSlot {
 pub struct ModeReport {
     /// What its commands go by.
     pub in_force: Durability,
-    /// The version of the newest wish that has committed there; never falls while the process runs, but for the time of a restore.
+    /// The version of the newest wish that has committed there; never falls while the process runs, but for the time of
+    /// a restore.
     pub version: u64,
 }
 
@@ -151,7 +153,8 @@ impl NodeShared {
         })
     }
 
-    /// Connections of clients that this node takes, all replicas together: `maxclients`, or fewer if descriptors are few.
+    /// Connections of clients that this node takes, all replicas together: `maxclients`, or fewer if descriptors are
+    /// few.
     #[must_use]
     pub fn maxclients(&self) -> u64 {
         self.config.load().maxclients.min(self.clients_max())
@@ -235,7 +238,8 @@ impl NodeShared {
         self.observed.get().map_or_else(PeerObservation::default, |observed| observed.peer(node))
     }
 
-    /// What was observed of a node's replica of a shard. Of this node's own replicas it is what they have reported last.
+    /// What was observed of a node's replica of a shard. Of this node's own replicas it is what they have reported
+    /// last.
     #[must_use]
     pub fn observe(&self, node: NodeId, shard: ShardId) -> Observation {
         let loading = ReplicaReport::default();
@@ -293,8 +297,8 @@ impl NodeShared {
         self.settings().password.unwrap_or_else(|| settings::password(&self.config.load().requirepass))
     }
 
-    /// Whether this node was sure not long ago to have the newest settings: it may decide by a password. One that has just started,
-    /// or was cut off, waits for a word of group 0's leader.
+    /// Whether this node was sure not long ago to have the newest settings: it may decide by a password. One that has
+    /// just started, or was cut off, waits for a word of group 0's leader.
     #[must_use]
     pub fn is_sure_of_settings(&self, now: BootNs) -> bool {
         self.heard_control().is_none_or(|heard| heard.is_some_and(|at| now.since(at) <= SETTINGS_SILENCE_MAX))
@@ -320,7 +324,8 @@ impl NodeShared {
         self.confirm_settings();
     }
 
-    /// Tells peers which version of the settings this node knows, and by which one it goes, once all of its replicas do.
+    /// Tells peers which version of the settings this node knows, and by which one it goes, once all of its replicas
+    /// do.
     pub fn confirm_settings(&self) {
         let Some(observed) = self.observed.get() else { return };
         let version = self.settings().version;

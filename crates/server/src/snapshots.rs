@@ -1,8 +1,8 @@
-//! The snapshots of a replica, in files. The shard's thread never waits for a disk: each file has a thread that writes or reads
-//! it, and a short queue.
+//! The snapshots of a replica, in files. The shard's thread never waits for a disk: each file has a thread that writes
+//! or reads it, and a short queue.
 //!
-//! The two newest are kept; older ones are removed once a newer one is on stable storage. One that comes from another node is
-//! written aside until consensus installs it, and read again from this node's disk like any other.
+//! The two newest are kept; older ones are removed once a newer one is on stable storage. One that comes from another
+//! node is written aside until consensus installs it, and read again from this node's disk like any other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,8 +85,8 @@ impl SnapshotFiles {
         newest.and_then(|index| std::fs::metadata(self.folder.file(index)).ok()).map_or(0, |file| file.len())
     }
 
-    /// Has what is being written, or received, given up; false if nothing is. The threads that write notice with their next chunk, and
-    /// remove what they have written.
+    /// Has what is being written, or received, given up; false if nothing is. The threads that write notice with their
+    /// next chunk, and remove what they have written.
     pub(crate) fn give_up_drafts(&self) -> bool {
         let under_way = self.under_way.load(Ordering::Acquire) > 0;
         if under_way {
@@ -95,8 +95,8 @@ impl SnapshotFiles {
         under_way
     }
 
-    /// Verifies the newest snapshot and removes what is older; gives its position, and how many were removed. `None`: there is no
-    /// snapshot.
+    /// Verifies the newest snapshot and removes what is older; gives its position, and how many were removed. `None`:
+    /// there is no snapshot.
     pub(crate) fn keep_verified_alone(&self) -> Result<Option<(LogIndex, u64)>, String> {
         let newest = self.folder.list().unwrap_or_default().first().map_or(0, |index| index.0);
         if newest == self.unreadable.load(Ordering::Acquire) {
@@ -114,8 +114,8 @@ impl SnapshotFiles {
         Ok(kept)
     }
 
-    /// Removes what need not be kept beside the newest, which was just written: the others but one, or, where two do not fit, all of
-    /// them once the newest was verified. Gives up to where the log is no longer needed.
+    /// Removes what need not be kept beside the newest, which was just written: the others but one, or, where two do
+    /// not fit, all of them once the newest was verified. Gives up to where the log is no longer needed.
     fn keep_newest(&self) -> Result<Option<LogIndex>, SnapshotError> {
         if self.disk.as_ref().is_none_or(|disk| disk.keeps_two()) {
             return keep_newest(&self.folder);
@@ -172,13 +172,14 @@ pub struct Verified {
     pub file: PathBuf,
     /// What it holds, or what is wrong with it.
     pub found: Result<SnapshotReport, String>,
-    /// Whether the log leads from the snapshot before to this one: the number of entries, or what differs. `None`: there is no
-    /// such snapshot that is whole, or the log does not reach back to it.
+    /// Whether the log leads from the snapshot before to this one: the number of entries, or what differs. `None`:
+    /// there is no such snapshot that is whole, or the log does not reach back to it.
     pub replayed: Option<Result<u64, String>>,
 }
 
-/// Reads every snapshot of the node with this config (or of one shard), restores each in a scratch place and compares keys and
-/// digest with what it says; then replays the log from each to the next and compares again. The node may be running.
+/// Reads every snapshot of the node with this config (or of one shard), restores each in a scratch place and compares
+/// keys and digest with what it says; then replays the log from each to the next and compares again. The node may be
+/// running.
 ///
 /// # Errors
 /// Key, certificate or log cannot be read, or a folder not be listed.
@@ -623,7 +624,8 @@ impl SnapshotSource for Source {
     }
 }
 
-/// A snapshot that is read to be sent: piece by piece, as its frames are, so that no more than some of them are in memory.
+/// A snapshot that is read to be sent: piece by piece, as its frames are, so that no more than some of them are in
+/// memory.
 struct Outgoing {
     pieces: mpsc::Receiver<Result<SnapshotPiece, String>>,
     bytes: u64,

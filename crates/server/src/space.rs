@@ -1,7 +1,7 @@
 //! A full disk: how much is free where the log is, and waiting until it is enough.
 //!
-//! A log that met a full disk is not written to again in that opening. Once there is space the node starts anew: it opens,
-//! checks and recovers its log, as after any other end.
+//! A log that met a full disk is not written to again in that opening. Once there is space the node starts anew: it
+//! opens, checks and recovers its log, as after any other end.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Log lines that clients can cause as often as they like: one in a while is written, with the number of those that were not.
+//! Log lines that clients can cause as often as they like: one in a while is written, with the number of those that
+//! were not.
 
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,12 @@
 //! Certificates: what this node shows, what it accepts, and who a peer or administrator is.
 //!
-//! Identity stands in a URI of the certificate's subject alternative names: `fastness://<cluster id>/node/<node id>` for a
-//! node, `fastness://<cluster id>/admin` for an administrator. That a certificate is signed by the CA is not enough: a
-//! client's certificate opens neither the peer door nor the admin door.
+//! Identity stands in a URI of the certificate's subject alternative names: `fastness://<cluster id>/node/<node id>`
+//! for a node, `fastness://<cluster id>/admin` for an administrator. That a certificate is signed by the CA is not
+//! enough: a client's certificate opens neither the peer door nor the admin door.
 //!
-//! A second URI, `fastness://<cluster id>/lab`, says that a node belongs to a cluster made for trying out: without it the option `lab`
-//! is refused. So that nobody's data can be put at risk by a line in a config, the one who signs the certificates has to want it, too.
+//! A second URI, `fastness://<cluster id>/lab`, says that a node belongs to a cluster made for trying out: without it
+//! the option `lab` is refused. So that nobody's data can be put at risk by a line in a config, the one who signs the
+//! certificates has to want it, too.
 
 use std::path::Path;
 use std::sync::Arc;

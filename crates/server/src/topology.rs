@@ -4,11 +4,13 @@
 //! - To a client each replica is one cluster node with one role, one name and one port.
 //! - A TLS client is told TLS ports, any other one plaintext ports; a replica without such a port is left out of what
 //!   that client is told.
-//! - What is said of a replica is what this node has observed of it ([`Observation`]), as Valkey does: CLUSTER SLOTS, from which clients
-//!   choose replicas to read from, names a primary and those replicas that could serve by their own word. CLUSTER SHARDS and NODES name
-//!   all, and say which have failed and which are loading (one that takes another one's place among them).
+//! - What is said of a replica is what this node has observed of it ([`Observation`]), as Valkey does: CLUSTER SLOTS,
+//!   from which clients choose replicas to read from, names a primary and those replicas that could serve by their own
+//!   word. CLUSTER SHARDS and NODES name all, and say which have failed and which are loading (one that takes another
+//!   one's place among them).
 //! - All nodes with the same map, the same leaders and the same observations write the same view, in the same order.
-//! - A node decides alone whether another one has failed. So nothing is ever `pfail`, which in Valkey is a suspicion that others have to share.
+//! - A node decides alone whether another one has failed. So nothing is ever `pfail`, which in Valkey is a suspicion
+//!   that others have to share.
 
 use std::fmt::Write as _;
 

@@ -91,8 +91,8 @@ fn nothing_expires_while_clients_are_paused() {
     assert_eq!(client.ask(&["SET", "k", "v", "PX", "30"]), simple("OK"));
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]), simple("OK"));
     std::thread::sleep(Duration::from_millis(120));
-    // Valkey hides it. Here a reply that saw it expire would depend on an effect that is not staged, and a failover could
-    // bring the key back.
+    // Valkey hides it. Here a reply that saw it expire would depend on an effect that is not staged, and a failover
+    // could bring the key back.
     assert_eq!(client.ask(&["GET", "k"]), Value::Bulk(b"v".to_vec()), "time stands still for reads");
     assert_eq!(client.ask(&["DBSIZE"]), Value::Integer(1), "and still there");
     assert_eq!(client.ask(&["CLIENT", "UNPAUSE"]), simple("OK"));

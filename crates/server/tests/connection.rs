@@ -1,5 +1,5 @@
-//! A connection's life over real sockets: clients that write before they read, that close their side early, that speak something
-//! else, that are too many.
+//! A connection's life over real sockets: clients that write before they read, that close their side early, that speak
+//! something else, that are too many.
 
 #![allow(clippy::unwrap_used)]
 
@@ -109,7 +109,8 @@ fn more_unread_replies_than_the_hard_limit_close_the_connection() {
     assert!(received.len() < 200 * 100_000, "{}", received.len());
 }
 
-/// Memory is full, and a client that does not read gets no more of it; once there is memory again, it goes on by itself.
+/// Memory is full, and a client that does not read gets no more of it; once there is memory again, it goes on by
+/// itself.
 #[test]
 fn a_client_that_does_not_read_waits_while_memory_is_full() {
     let door = open(Durability::Async, "");

@@ -217,7 +217,8 @@ fn in_sync_it_changes_nothing() {
     assert_eq!(client.ask(&["SET", "k", "w"]), simple("OK"));
 }
 
-/// CLIENT READS and the attribute `reads`. Nobody answers heartbeats here, so what asks for a quorum is refused, and nothing else.
+/// CLIENT READS and the attribute `reads`. Nobody answers heartbeats here, so what asks for a quorum is refused, and
+/// nothing else.
 #[test]
 fn reads_that_a_quorum_confirms() {
     let door = open(Durability::Async);

@@ -1,4 +1,5 @@
-//! A connection's task that panics: it ends, and nothing of it is left. Alone in its process, since it is told to panic by a failpoint.
+//! A connection's task that panics: it ends, and nothing of it is left. Alone in its process, since it is told to panic
+//! by a failpoint.
 
 #![allow(clippy::unwrap_used)]
 

@@ -4,13 +4,13 @@
 //!   command's bytes were.
 //! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log.
 //!   A former primary with effects open shows nothing.
-//! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and the
-//!   stamps of what it staged, could not be taken back. It is about to hand over.
-//! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`). A write that asks for
-//!   its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
-//! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode: most
-//!   lapses are shorter than what clients wait before they give up. Nothing is staged before or while a command waits, and
-//!   everything is asked anew afterwards: clocks, ACL, slot, role, gate.
+//! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and
+//!   the stamps of what it staged, could not be taken back. It is about to hand over.
+//! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`). A write that
+//!   asks for its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
+//! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode:
+//!   most lapses are shorter than what clients wait before they give up. Nothing is staged before or while a command
+//!   waits, and everything is asked anew afterwards: clocks, ACL, slot, role, gate.
 //! - Everything refused here was refused before anything was staged.
 
 use fastness_types::{BootNs, Plant, Slot};
@@ -121,8 +121,8 @@ impl State {
         Ok(Standing::Primary)
     }
 
-    /// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did, but an
-    /// open gate only up to the byte bound.
+    /// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did,
+    /// but an open gate only up to the byte bound.
     #[inline]
     fn is_shut_to(&self, request: Request) -> bool {
         match request.kept_gate {

@@ -1,9 +1,9 @@
-//! What a client asks for beyond the mode in force: for its connection (CLIENT DURABILITY) or for one command (an attribute
-//! in front of it).
+//! What a client asks for beyond the mode in force: for its connection (CLIENT DURABILITY) or for one command (an
+//! attribute in front of it).
 //!
-//! - A reply goes by the stricter of the mode in force and what was asked. What a command says replaces what its connection
-//!   says. On a cluster in `async` a reply that asked for `sync` is held, released and put in doubt exactly as in `sync`, and so is
-//!   a read's that saw effects not yet committed. Everybody else's replies leave as before.
+//! - A reply goes by the stricter of the mode in force and what was asked. What a command says replaces what its
+//!   connection says. On a cluster in `async` a reply that asked for `sync` is held, released and put in doubt exactly
+//!   as in `sync`, and so is a read's that saw effects not yet committed. Everybody else's replies leave as before.
 //! - A transaction is one unit: what EXEC says, or else the connection, holds for all of it.
 //! - In `disabled` it is refused: nobody may build a promise upon a mode that makes none.
 
@@ -46,15 +46,16 @@ impl Ask {
     }
 }
 
-/// How a primary knows, when it answers a read, that no other one has taken over: for a connection (CLIENT READS) or for one
-/// command (an attribute).
+/// How a primary knows, when it answers a read, that no other one has taken over: for a connection (CLIENT READS) or
+/// for one command (an attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reads {
-    /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and go on while one is suspended.
+    /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and go on while one is
+    /// suspended.
     #[default]
     Default,
-    /// By a quorum that has answered heartbeats sent after the command arrived, which rests on no clock; the reply also waits for
-    /// the commit of what it depends on, in every mode. `confirm.rs` says how.
+    /// By a quorum that has answered heartbeats sent after the command arrived, which rests on no clock; the reply also
+    /// waits for the commit of what it depends on, in every mode. `confirm.rs` says how.
     Quorum,
 }
 

@@ -17,11 +17,11 @@
 //!   length     varint  bytes of effects
 //!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the wish that it fulfils;
 //!              without one it is 0. Of a setting unit: see below
-//! effects      the units' effects, one after the other, as engine/src/effect.rs encodes them; kinds 3 to 5 have none
+//! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 5 have none
 //! ```
 //!
-//! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the wish that
-//! it fulfils; u64 le, the value. Kinds 4 and 5 are written from [`fastness_types::FormatLevel::BOUNDS`] on.
+//! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the wish
+//! that it fulfils; u64 le, the value. Kinds 4 and 5 are written from [`fastness_types::FormatLevel::BOUNDS`] on.
 //!
 //! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own stamp, since a batch stays open for
 //! long when the log is slow, and applying must see the time that executing saw. Stamps do not run backwards within a
@@ -303,8 +303,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The units, those that applying need not tell apart in one piece: the memory that many small effects touch is then
-    /// loaded side by side, where one unit after the other would wait for each of its cache misses.
+    /// The units, those that applying need not tell apart in one piece: the memory that many small effects touch is
+    /// then loaded side by side, where one unit after the other would wait for each of its cache misses.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'a>> + use<'a> {
         let mut units = self.units().peekable();
         let mut rest = self.effects;

@@ -1,15 +1,16 @@
-//! Reads that need no clock: a primary's reply leaves once a quorum has confirmed that it was the primary when the command arrived.
+//! Reads that need no clock: a primary's reply leaves once a quorum has confirmed that it was the primary when the
+//! command arrived.
 //!
-//! A lease rests on clocks that run at nearly the same rate, and that go on while a machine is suspended. Where a hypervisor pauses a whole
-//! machine its clock may stand still, and a primary that is resumed believes in its lease for up to as long as one lasts. A client that
-//! cannot live with that asks for [`Reads::Quorum`](crate::Reads::Quorum):
+//! A lease rests on clocks that run at nearly the same rate, and that go on while a machine is suspended. Where a
+//! hypervisor pauses a whole machine its clock may stand still, and a primary that is resumed believes in its lease for
+//! up to as long as one lasts. A client that cannot live with that asks for [`Reads::Quorum`](crate::Reads::Quorum):
 //!
-//! - The command runs as it always does. Its reply is held until a quorum, this node's own Raft core among it, has answered heartbeats that
-//!   were sent **after the command arrived** and still held this primary's vote when it did
-//!   ([`Lease::confirmed`](fastness_consensus::handle::Lease::confirmed)). Nobody else was elected before that, so the reply shows all that was
-//!   acknowledged before the command came.
-//! - It is held for the commit of what it depends on as well, in every mode: else it could show what a failover takes back. A write
-//!   needs no round: its commit confirms more.
+//! - The command runs as it always does. Its reply is held until a quorum, this node's own Raft core among it, has
+//!   answered heartbeats that were sent **after the command arrived** and still held this primary's vote when it did
+//!   ([`Lease::confirmed`](fastness_consensus::handle::Lease::confirmed)). Nobody else was elected before that, so the
+//!   reply shows all that was acknowledged before the command came.
+//! - It is held for the commit of what it depends on as well, in every mode: else it could show what a failover takes
+//!   back. A write needs no round: its commit confirms more.
 //! - One round serves all reads that came before it; while one is under way no other is asked for.
 //! - Where no quorum answers within [`limits::READ_CONFIRM_MAX`] the reply is replaced by CLUSTERDOWN.
 

@@ -1,10 +1,13 @@
 //! The digest of a replica's data, computed beside the commands.
 //!
-//! To read every key in one step would stop everybody for seconds. So the digest is taken of an **image** (`engine/src/image.rs`), which is of
-//! one point in the log however long its writing takes; what it writes is thrown away, and its sum is kept.
+//! To read every key in one step would stop everybody for seconds. So the digest is taken of an **image**
+//! (`engine/src/image.rs`), which is of one point in the log however long its writing takes; what it writes is thrown
+//! away, and its sum is kept.
 //!
-//! - A slice per turn, as of a snapshot; one image at a time, so a digest waits for a snapshot in progress and a snapshot for a digest.
-//! - At most one digest is computed at a time. Whoever asks meanwhile gets the same one: it says to which index it belongs.
+//! - A slice per turn, as of a snapshot; one image at a time, so a digest waits for a snapshot in progress and a
+//!   snapshot for a digest.
+//! - At most one digest is computed at a time. Whoever asks meanwhile gets the same one: it says to which index it
+//!   belongs.
 //! - When everybody who asked has gone away, the rest is not computed.
 
 use std::time::Duration;

@@ -228,8 +228,8 @@ impl Turn<'_> {
         Outcome::REPLY
     }
 
-    /// Whether the command waits for a primary; notes until when. The time counts from the first attempt of those that arrived
-    /// together, so a pipeline waits once.
+    /// Whether the command waits for a primary; notes until when. The time counts from the first attempt of those that
+    /// arrived together, so a pipeline waits once.
     #[cold]
     fn waits_for_primary(&mut self) -> bool {
         let is_first = self.session.tried_at.is_none();
@@ -256,8 +256,8 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
         state.engine.leave_access_times(self.session.no_touch);
-        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so for reads it
-        // is the time that has committed, as on a replica.
+        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so for
+        // reads it is the time that has committed, as on a replica.
         let paused = state.client_pause.is_running(self.now.boot);
         let mut env = Env {
             now: if paused && !is_free(spec) { state.committed_time.stamp } else { self.now.wall },
@@ -303,7 +303,8 @@ impl Turn<'_> {
         Unit { before, reply: self.out.len(), savepoint }
     }
 
-    /// Stages what was appended since; true if anything was. A unit that was too long is taken back, and its reply is an error.
+    /// Stages what was appended since; true if anything was. A unit that was too long is taken back, and its reply is
+    /// an error.
     #[inline]
     fn end_unit(&mut self, unit: Unit) -> bool {
         if self.state.leader.as_ref().is_some_and(|leader| leader.stage.effects.has_overflowed()) {
@@ -395,7 +396,8 @@ impl Turn<'_> {
         self.ask.within(self.mode)
     }
 
-    /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its age.
+    /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its
+    /// age.
     #[cold]
     fn await_commit(&mut self, seq: Seq) {
         self.state.counters.asked += 1;

@@ -5,9 +5,9 @@
 //!   batch of an older tenure is open then: the walk over the log has ended that one.
 //! - Losing the lease, or the role, fences (`may_act` is false) and undoes nothing: what is open may still commit.
 //! - A **foreign entry**, one of another epoch, while the tenure stands, ends it: memory either is the log up to there
-//!   (nothing was open), or has left history and goes back to what is committed before anything else is applied or served.
-//!   It goes back at once, by undo records that the engine keeps for what is open; where those would have taken too much
-//!   memory it is restored from snapshot and log.
+//!   (nothing was open), or has left history and goes back to what is committed before anything else is applied or
+//!   served. It goes back at once, by undo records that the engine keeps for what is open; where those would have taken
+//!   too much memory it is restored from snapshot and log.
 
 use std::sync::Arc;
 
@@ -117,7 +117,8 @@ impl State {
         leader.waiting.wake_all();
     }
 
-    /// Ends the tenure because of an entry of another epoch. True if memory had run ahead and is empty now: it must be restored.
+    /// Ends the tenure because of an entry of another epoch. True if memory had run ahead and is empty now: it must be
+    /// restored.
     pub(crate) fn meet_foreign_entry(&mut self) -> bool {
         match &self.leader {
             Some(leader) if leader.stage.is_clean() => {

@@ -1,20 +1,21 @@
-//! A part of a batch that is larger than one log entry should be: the payload of an entry, format version 2, beside the whole
-//! batches of version 1 ([`crate::batch`]). **Frozen**; `golden` in the tests holds the bytes.
+//! A part of a batch that is larger than one log entry should be: the payload of an entry, format version 2, beside the
+//! whole batches of version 1 ([`crate::batch`]). **Frozen**; `golden` in the tests holds the bytes.
 //!
 //! ```text
 //! version  u8      2
 //! flags    u8      bit 0: the last fragment of its batch; any other bit is an error
-//! seq      u64 le  place among the epoch's entries that carry batches, from 1, without a hole; the batch has that of its last fragment
+//! seq      u64 le  place among the epoch's entries that carry batches, from 1, without a hole; a batch
+//!                  has that of its last fragment
 //! number   u32 le  place among the batch's fragments, from 0
 //! count    u32 le  how many fragments the batch has
 //! total    u64 le  bytes of the whole payload
 //! bytes            the fragment's part of the payload
 //! ```
 //!
-//! The fragments of a batch, one after the other, are one payload of version 1, whose sequence is that of the last fragment. They
-//! are applied as one when the last one has committed: until then memory stands before the first of them, and everything that waits for the batch waits
-//! for the last. Between them only entries of the same epoch that carry no batch may lie; an entry of another epoch means
-//! that the rest will never come, and drops them.
+//! The fragments of a batch, one after the other, are one payload of version 1, whose sequence is that of the last
+//! fragment. They are applied as one when the last one has committed: until then memory stands before the first of
+//! them, and everything that waits for the batch waits for the last. Between them only entries of the same epoch that
+//! carry no batch may lie; an entry of another epoch means that the rest will never come, and drops them.
 //!
 //! Written only while every member of the group reads it ([`fastness_types::FormatLevel::BOUNDS`]).
 

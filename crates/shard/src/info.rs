@@ -39,7 +39,8 @@ pub struct ShardInfo {
     pub lease_holds: bool,
     /// Whether the data is being restored from snapshot and log; nothing is served meanwhile.
     pub restoring: bool,
-    /// Whether READONLY clients are told LOADING: it is being restored, or memory is not yet as new as what was shown before a restart.
+    /// Whether READONLY clients are told LOADING: it is being restored, or memory is not yet as new as what was shown
+    /// before a restart.
     pub reads_closed: bool,
     /// How far restoring is; `None` once reads are served.
     pub loading: Option<LoadInfo>,

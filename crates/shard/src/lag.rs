@@ -1,14 +1,14 @@
 //! Durability lag, and the gate that bounds it in `async` (rule 6 of the design).
 //!
-//! The lag is the age of the oldest effect that has not committed, in boot time, which goes on in suspend. In `async` it
-//! bounds what a failover can lose: a write is acknowledged only while the lag is below `durability-max-lag`, so
-//! the oldest write that is lost is at most that much older than the newest one acknowledged. As the bound nears,
-//! writes are slowed, each by less than 250 ms; at the bound the gate shuts and all writes of the shard are refused alike;
-//! it opens again, by itself, once the lag is below a lower mark. Reads go on all the time.
+//! The lag is the age of the oldest effect that has not committed, in boot time, which goes on in suspend. In `async`
+//! it bounds what a failover can lose: a write is acknowledged only while the lag is below `durability-max-lag`, so the
+//! oldest write that is lost is at most that much older than the newest one acknowledged. As the bound nears, writes
+//! are slowed, each by less than 250 ms; at the bound the gate shuts and all writes of the shard are refused alike; it
+//! opens again, by itself, once the lag is below a lower mark. Reads go on all the time.
 //!
-//! The gate moves only between two turns of the loop ([`LagGate::look`]): commands that run one after the other without a
-//! wait between them, as those of a pipeline do, meet the same answer. A pipeline that takes more than one turn of the loop keeps
-//! the answer that its first commands met ([`crate::Shard::keep_gate`]).
+//! The gate moves only between two turns of the loop ([`LagGate::look`]): commands that run one after the other without
+//! a wait between them, as those of a pipeline do, meet the same answer. A pipeline that takes more than one turn of
+//! the loop keeps the answer that its first commands met ([`crate::Shard::keep_gate`]).
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -110,7 +110,8 @@ impl LagGate {
         oldest_open.is_none_or(|staged| now.since(staged) <= self.bound) || Plant::NoLagGate.is_on()
     }
 
-    /// Moves the gate, given the lag at this turn of the loop; gives how long it stays as it is unless something commits.
+    /// Moves the gate, given the lag at this turn of the loop; gives how long it stays as it is unless something
+    /// commits.
     pub(crate) fn look(&mut self, mode: Durability, lag: Duration) -> Option<Duration> {
         let slow_from = self.bound / SLOW_FROM;
         let was_shut = self.is_shut();

@@ -1,8 +1,9 @@
 //! The bound of the durability lag in force (`durability-max-lag`).
 //!
-//! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does ([`crate::mode`]): a
-//! failover must not fall back to what another node's config says. The cluster's map holds what is wished; the primary stages a unit that
-//! names the wish by its version. A node's own configured value is a wish of version 0: it counts until the log says something.
+//! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does
+//! ([`crate::mode`]): a failover must not fall back to what another node's config says. The cluster's map holds what is
+//! wished; the primary stages a unit that names the wish by its version. A node's own configured value is a wish of
+//! version 0: it counts until the log says something.
 //!
 //! - A **lower** bound acts when it is staged, a **higher** one when it has committed. One change at a time.
 //! - A primary whose map is older than the log stages nothing.

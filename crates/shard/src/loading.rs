@@ -1,7 +1,8 @@
 //! How far a restore is, for those who wait for it: INFO's `loading_…`, metrics.
 //!
-//! A snapshot's bytes are known before it is read. Of the log only the number of the entries that are left is known: their bytes are
-//! reckoned from those that were read. While none was they do not count, so that the total grows when the log's turn comes.
+//! A snapshot's bytes are known before it is read. Of the log only the number of the entries that are left is known:
+//! their bytes are reckoned from those that were read. While none was they do not count, so that the total grows when
+//! the log's turn comes.
 
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! The durability mode in force.
 //!
-//! The mode is an effect in the shard's log. The config and group 0 hold only the **wish**; the primary stages a mode unit
-//! when its node's map has a newer wish than the log. Until the first one the wish itself counts, on an empty log.
+//! The mode is an effect in the shard's log. The config and group 0 hold only the **wish**; the primary stages a mode
+//! unit when its node's map has a newer wish than the log. Until the first one the wish itself counts, on an empty log.
 //!
 //! - A stricter mode acts when it is staged (what was staged before counts as dirty: `dirty.rs` is kept in every mode);
-//!   a looser one acts when it has committed. One change at a time: the next is staged when the one before has committed.
-//! - A mode unit names the wish that it fulfils, by version. A primary whose map is older than the log stages nothing, so
-//!   what an operator was told stays in force, whoever is elected.
+//!   a looser one acts when it has committed. One change at a time: the next is staged when the one before has
+//!   committed.
+//! - A mode unit names the wish that it fulfils, by version. A primary whose map is older than the log stages nothing,
+//!   so what an operator was told stays in force, whoever is elected.
 
 use fastness_types::{Durability, Plant};
 

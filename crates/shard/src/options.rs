@@ -37,11 +37,13 @@ pub struct ShardOptions {
     pub batching: Batching,
     /// Where snapshots are kept; `None`: none are made, and memory is restored from the log alone.
     pub snapshots: Option<Rc<dyn SnapshotStore>>,
-    /// A snapshot is cut after so many bytes of log, or as many as the newest is large if that is more; 0: only when asked for.
+    /// A snapshot is cut after so many bytes of log, or as many as the newest is large if that is more; 0: only when
+    /// asked for.
     pub snapshot_log_bytes: u64,
     /// `async`: the durability lag at which writes are refused (`durability-max-lag`).
     pub max_lag: Duration,
-    /// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`); zero: not at all.
+    /// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`); zero: not at
+    /// all.
     pub lease_wait_max: Duration,
 }
 
@@ -54,7 +56,8 @@ pub struct Batching {
     pub bytes_soft: usize,
     /// `sync`: how long after replies were released the batch waits at most for as many writes to come back.
     pub sync_wait: Duration,
-    /// `sync`: how long a batch stays open at most while another one is in flight, so that two groups of writes become one.
+    /// `sync`: how long a batch stays open at most while another one is in flight, so that two groups of writes become
+    /// one.
     pub sync_hold: Duration,
     /// `async`, `disabled`: the age at which a batch is closed.
     pub async_age: Duration,
@@ -62,7 +65,8 @@ pub struct Batching {
     pub expire_every: Duration,
     /// Effects of one unit, bytes: one that would be longer is taken back and answered with an error.
     pub unit_bytes_max: usize,
-    /// How long a transaction may have run when its next command is due: over it it is taken back and answered with an error.
+    /// How long a transaction may have run when its next command is due: over it it is taken back and answered with an
+    /// error.
     pub unit_time_max: Duration,
     /// Payload of one log entry, bytes.
     pub entry_bytes_max: usize,

@@ -14,9 +14,9 @@ pub enum Outcome {
         /// Whether effects were staged.
         wrote: bool,
     },
-    /// Nothing was run and nothing appended: the log is behind (`limits::OPEN_EFFECT_BYTES_MAX`) or leadership is
-    /// being handed over, or clients are paused, or writes are slowed, or no primary is known for the moment. Send what may leave, await what
-    /// [`crate::Session::waits_for`] says, run the same command again.
+    /// Nothing was run and nothing appended: the log is behind (`limits::OPEN_EFFECT_BYTES_MAX`) or leadership is being
+    /// handed over, or clients are paused, or writes are slowed, or no primary is known for the moment. Send what may
+    /// leave, await what [`crate::Session::waits_for`] says, run the same command again.
     Busy,
     /// WAIT or WAITAOF: send what may leave, await [`crate::Shard::wait`], append its answer.
     Wait(WaitRequest),

@@ -1,6 +1,6 @@
-//! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged, or what was is
-//! taken back before anybody has seen it, and a client may try again. [`UNKNOWN`] alone is not a refusal: the write was staged and is
-//! in doubt.
+//! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged,
+//! or what was is taken back before anybody has seen it, and a client may try again. [`UNKNOWN`] alone is not a
+//! refusal: the write was staged and is in doubt.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
 /// `async`: the log is so far behind that another acknowledged write could be lost outside of the promised window.
 pub const LAGGING: &str =
     "CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up";
-/// A replica that hears no primary is asked for what may have expired meanwhile. Clients that know clusters look for another node
-/// and try again, which is what helps.
+/// A replica that hears no primary is asked for what may have expired meanwhile. Clients that know clusters look for
+/// another node and try again, which is what helps.
 pub const CUT_OFF: &str =
     "CLUSTERDOWN This replica hears no primary, and the time to live of what was asked for may be over";
 /// `disabled`: a client asks that its replies wait for their commit.
@@ -53,7 +53,8 @@ pub enum Refusal {
         /// How long they may be.
         bytes_max: usize,
     },
-    /// The transaction has run for so long that the loop could be taken for stuck; what it had changed has been taken back.
+    /// The transaction has run for so long that the loop could be taken for stuck; what it had changed has been taken
+    /// back.
     TooSlow {
         /// How long it may have run when its next command is due.
         time_max: Duration,

@@ -1,8 +1,8 @@
 //! Which replies may leave, and who waits for that.
 //!
 //! Ordering rules:
-//! - In `sync`, and in `async` where a client asks for it (`ask.rs`), a reply leaves only after everything it depends on has
-//!   committed: neither a lease that holds nor a small lag lets it leave before.
+//! - In `sync`, and in `async` where a client asks for it (`ask.rs`), a reply leaves only after everything it depends
+//!   on has committed: neither a lease that holds nor a small lag lets it leave before.
 //! - In `async` and `disabled` a write's reply leaves at once **if the lease still holds when it is flushed**, and in
 //!   `async` only while the durability lag is within its bound; a reply that was delayed past either (a paused
 //!   process) waits for its commit like one in `sync`.

@@ -6,11 +6,12 @@
 //! - The batches of an epoch are numbered from 1 without a hole.
 //! - On a primary each committed batch of its own epoch is the oldest one in flight.
 //!
-//! The position in the log (`walked`) and that of memory (`applied`) are apart while the log is within a batch of several entries
-//! (`fragment.rs`): memory, and with it snapshots, readers, what is reported as applied and the beginning of a tenure, goes from the entry before
-//! the first fragment to the last one in one step. A restore from a snapshot begins at memory's position, so it reads the fragments again. An
-//! entry of another epoch drops what has come of a batch, which can no longer become whole. Readiness does not depend on it: a replica
-//! within a batch can lead, since the first entry of its epoch ends that batch; if it could not, nobody could once the leader has died there.
+//! The position in the log (`walked`) and that of memory (`applied`) are apart while the log is within a batch of
+//! several entries (`fragment.rs`): memory, and with it snapshots, readers, what is reported as applied and the
+//! beginning of a tenure, goes from the entry before the first fragment to the last one in one step. A restore from a
+//! snapshot begins at memory's position, so it reads the fragments again. An entry of another epoch drops what has come
+//! of a batch, which can no longer become whole. Readiness does not depend on it: a replica within a batch can lead,
+//! since the first entry of its epoch ends that batch; if it could not, nobody could once the leader has died there.
 
 use fail::fail_point;
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
@@ -181,7 +182,8 @@ impl State {
         Ok(())
     }
 
-    /// A batch of this primary's own, or a fragment of one, has committed: memory holds it already. False if more of the batch is to come.
+    /// A batch of this primary's own, or a fragment of one, has committed: memory holds it already. False if more of
+    /// the batch is to come.
     fn check_off(&mut self, index: LogIndex, payload: &[u8], now: BootNs) -> Result<bool, Fatal> {
         let place = Part::of(payload).and_then(|part| part.place());
         let (seq, is_whole) = place.map_err(|error| Fatal::Batch { index, error })?;

@@ -1,11 +1,12 @@
 //! A replica never shows what is older than what it, or anybody before its restart, has shown.
 //!
-//! After a start memory is the log up to where this node knew it to be committed, which may be before what it had shown, and
-//! before what primaries have acknowledged since. So READONLY clients are told LOADING until
-//! - it has applied what a leader reports as committed **now**, after the start ([`GroupHandle::leader_committed`]): that covers all that
-//!   was acknowledged before it asked; or
-//! - no leader was heard for [`LEADERLESS_AFTER`], and it has applied what was known as committed when it started: at least what it
-//!   had shown, but for the last [`TELL_EVERY`], since what is shown is told to consensus, which stores it.
+//! After a start memory is the log up to where this node knew it to be committed, which may be before what it had
+//! shown, and before what primaries have acknowledged since. So READONLY clients are told LOADING until
+//! - it has applied what a leader reports as committed **now**, after the start ([`GroupHandle::leader_committed`]):
+//!   that covers all that was acknowledged before it asked; or
+//! - no leader was heard for [`LEADERLESS_AFTER`], and it has applied what was known as committed when it started: at
+//!   least what it had shown, but for the last [`TELL_EVERY`], since what is shown is told to consensus, which stores
+//!   it.
 //!
 //! Once open it stays open: from then on memory only moves forward.
 //!
@@ -18,7 +19,8 @@ use fastness_types::{BootNs, LogIndex};
 use crate::shard::Inner;
 use crate::state::{Phase, SeenRole, State};
 
-/// How long after the start a leader is waited for: longer than one that is alive takes to be heard, and than an election.
+/// How long after the start a leader is waited for: longer than one that is alive takes to be heard, and than an
+/// election.
 const LEADERLESS_AFTER: Duration = Duration::from_secs(3);
 /// What was shown is told this often, at most.
 const TELL_EVERY: Duration = Duration::from_millis(100);

@@ -16,7 +16,8 @@ use crate::shard::Inner;
 pub struct Session {
     pub(crate) data: fastness_engine::Session,
     pub(crate) queued: QueuedFacts,
-    /// The memory in which keys were watched. One that was restored since then has forgotten them: they count as changed.
+    /// The memory in which keys were watched. One that was restored since then has forgotten them: they count as
+    /// changed.
     pub(crate) watched_in: u64,
     pub(crate) written: Option<WrittenAt>,
     /// Why its last command was [`crate::Outcome::Busy`].
@@ -25,7 +26,8 @@ pub struct Session {
     pub(crate) slowed_until: Option<BootNs>,
     /// When the first of the commands that arrived together was tried and had to wait.
     pub(crate) tried_at: Option<BootNs>,
-    /// Whether the lag gate was shut to the first of commands that arrived together and take more than one turn of the loop.
+    /// Whether the lag gate was shut to the first of commands that arrived together and take more than one turn of the
+    /// loop.
     pub(crate) kept_gate: Option<bool>,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,

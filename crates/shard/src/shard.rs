@@ -81,8 +81,8 @@ pub enum DigestError {
 }
 
 impl Shard {
-    /// Makes a shard replica and its loop, to be spawned on the same thread (a `LocalSet`). The loop ends when the group
-    /// has stopped or a fatal error was met; [`ShardInfo::stopped`] then says why.
+    /// Makes a shard replica and its loop, to be spawned on the same thread (a `LocalSet`). The loop ends when the
+    /// group has stopped or a fatal error was met; [`ShardInfo::stopped`] then says why.
     pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
         let inner = Rc::new(Inner {
             state: RefCell::new(State::new(&options)),
@@ -126,9 +126,9 @@ impl Shard {
         self.inner.now()
     }
 
-    /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes were: a
-    /// command that has arrived before the lease was seen to hold is ordered at that point. Commands that arrived
-    /// together may share it, if nothing is awaited between them.
+    /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes
+    /// were: a command that has arrived before the lease was seen to hold is ordered at that point. Commands that
+    /// arrived together may share it, if nothing is awaited between them.
     #[must_use]
     pub fn call<'a>(&self, args: Args<'a>, at: Now) -> Call<'a> {
         Call { args, at, first: None, ask: None, reads: None }
@@ -160,8 +160,9 @@ impl Shard {
         Released { inner: self.inner.clone(), waiter: session.waiter.clone(), hold }
     }
 
-    /// The session's commands meet the lag gate as it is now, until [`Session::release_gate`]: what has arrived together gets one
-    /// answer though turns of the loop lie between. To be called in the turn in which the first of them ran.
+    /// The session's commands meet the lag gate as it is now, until [`Session::release_gate`]: what has arrived
+    /// together gets one answer though turns of the loop lie between. To be called in the turn in which the first of
+    /// them ran.
     ///
     /// An open gate is not kept beyond the byte bound of open effects (`limits::OPEN_EFFECT_BYTES_MAX`).
     pub fn keep_gate(&self, session: &mut Session) {
@@ -190,8 +191,8 @@ impl Shard {
         }
     }
 
-    /// Resolves when a command that waits for [`WaitsFor::Primary`] may be tried again: a primary is known, here or elsewhere,
-    /// or the time is over.
+    /// Resolves when a command that waits for [`WaitsFor::Primary`] may be tried again: a primary is known, here or
+    /// elsewhere, or the time is over.
     pub async fn primary_found(&self, until: BootNs) {
         let left = until.since(self.inner.clock.boot());
         if left.is_zero() {
@@ -224,16 +225,16 @@ impl Shard {
         }
     }
 
-    /// The mode that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an older
-    /// wish. [`ShardInfo::mode_version`] tells what has committed.
+    /// The mode that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an
+    /// older wish. [`ShardInfo::mode_version`] tells what has committed.
     pub fn set_wish(&self, wish: ModeWish) {
         if self.inner.state.borrow_mut().mode.wish(wish) {
             self.inner.work.notify_one();
         }
     }
 
-    /// Cuts a snapshot as soon as can be; one that is being written is finished before. False if this replica has no place for
-    /// snapshots. [`crate::SnapshotInfo`] tells how far it is.
+    /// Cuts a snapshot as soon as can be; one that is being written is finished before. False if this replica has no
+    /// place for snapshots. [`crate::SnapshotInfo`] tells how far it is.
     pub fn snapshot(&self) -> bool {
         let mut state = self.inner.state.borrow_mut();
         state.snapshots.want();
@@ -268,8 +269,8 @@ impl Shard {
         self.set_max_lag_wish(LagWish { bound, version: 0 });
     }
 
-    /// The bound that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an older
-    /// wish. [`Shard::max_lag`] tells what has committed.
+    /// The bound that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an
+    /// older wish. [`Shard::max_lag`] tells what has committed.
     pub fn set_max_lag_wish(&self, wish: LagWish) {
         let mut state = self.inner.state.borrow_mut();
         if state.lag_bound.wish(wish) {
@@ -325,8 +326,9 @@ impl Shard {
         self.inner.state.borrow().memory()
     }
 
-    /// The digest of the committed data and the log position that it belongs to, computed in slices beside the commands. While
-    /// effects are open, or nothing is served, the answer is an error. Whoever drops the receiver asks no more.
+    /// The digest of the committed data and the log position that it belongs to, computed in slices beside the
+    /// commands. While effects are open, or nothing is served, the answer is an error. Whoever drops the receiver asks
+    /// no more.
     pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
         self.inner.state.borrow_mut().digests.ask(answer);
         self.inner.work.notify_one();

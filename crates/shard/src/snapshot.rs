@@ -1,17 +1,18 @@
-//! Snapshots of this replica: when one is cut, how it is written beside the commands, when it counts, and how memory is restored
-//! from one.
+//! Snapshots of this replica: when one is cut, how it is written beside the commands, when it counts, and how memory is
+//! restored from one.
 //!
-//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written a slice a turn; slices wait
-//!   while the disk is behind.
-//! - A replica cuts at its newest applied entry. A **primary**, whose memory runs ahead of the log, closes the open batch and cuts behind
-//!   it; its snapshot counts once that batch has committed, at the index where it did. If the tenure ends before, what the image
-//!   shows was undone or is in doubt, and it is thrown away.
-//! - A snapshot names its log position and the checksum of the log up to there, so that two replicas can be compared at any
-//!   position that they share, and a restored one goes on with the same checksum.
-//! - A restore takes the newest snapshot that reads whole; one that does not is passed over with an error in the log file, in the
-//!   end for the log's own beginning, if that is there.
-//! - Two are kept, and the log is purged up to the older one: should the newer not read whole, the older and the log still
-//!   give all. What replicas that need more than the log holds are sent is the newer one (`consensus/src/transfer.rs`).
+//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written a slice a turn;
+//!   slices wait while the disk is behind.
+//! - A replica cuts at its newest applied entry. A **primary**, whose memory runs ahead of the log, closes the open
+//!   batch and cuts behind it; its snapshot counts once that batch has committed, at the index where it did. If the
+//!   tenure ends before, what the image shows was undone or is in doubt, and it is thrown away.
+//! - A snapshot names its log position and the checksum of the log up to there, so that two replicas can be compared at
+//!   any position that they share, and a restored one goes on with the same checksum.
+//! - A restore takes the newest snapshot that reads whole; one that does not is passed over with an error in the log
+//!   file, in the end for the log's own beginning, if that is there.
+//! - Two are kept, and the log is purged up to the older one: should the newer not read whole, the older and the log
+//!   still give all. What replicas that need more than the log holds are sent is the newer one
+//!   (`consensus/src/transfer.rs`).
 //! - One that another node has sent stands in for the log up to its position, and counts as an entry of another epoch.
 
 use std::rc::Rc;
@@ -261,8 +262,8 @@ impl Snapshots {
     }
 
     fn is_due(&self, now: BootNs) -> bool {
-        // As much log as the data is large: then snapshots write no more than the log does, and a restart reads no more than
-        // twice the data.
+        // As much log as the data is large: then snapshots write no more than the log does, and a restart reads no more
+        // than twice the data.
         let is_time = self.every > 0 && self.info.log_bytes >= self.every.max(self.info.bytes)
             || self.info.log_bytes >= self.share;
         self.store.is_some() && self.cut.is_none() && (self.wanted || is_time) && now >= self.not_before

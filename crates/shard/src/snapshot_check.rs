@@ -1,4 +1,5 @@
-//! Checking snapshots in a scratch place: whether one holds what it says, and whether the log leads from one to the next.
+//! Checking snapshots in a scratch place: whether one holds what it says, and whether the log leads from one to the
+//! next.
 
 use fastness_consensus::handle::{Committed, EntryPayload};
 use fastness_engine::{Digest, Engine, EngineOptions};

@@ -3,11 +3,13 @@
 //! Invariants:
 //! - Sequences are given in the order of sealing, without holes; the open batch has the next one.
 //! - `sealed` and `in_flight` are in the order of their sequences, everything in flight before everything sealed.
-//! - At most `in_flight_max` log entries are in flight. A full window keeps the batch open; only a unit with which the open batch would be
-//!   larger than an entry should be seals what was staged before it into the queue before the window.
-//! - What is sealed can be carried: units are measured when they have run, and each was bounded while it ran. A unit that is larger
-//!   than an entry should be is a batch alone, which is cut into fragments (`fragment.rs`), one entry each. Its sequence is that of the last one
-//!   from the moment it is staged: how many there are follows from its length. So whatever waits for the batch waits for the last fragment.
+//! - At most `in_flight_max` log entries are in flight. A full window keeps the batch open; only a unit with which the
+//!   open batch would be larger than an entry should be seals what was staged before it into the queue before the
+//!   window.
+//! - What is sealed can be carried: units are measured when they have run, and each was bounded while it ran. A unit
+//!   that is larger than an entry should be is a batch alone, which is cut into fragments (`fragment.rs`), one entry
+//!   each. Its sequence is that of the last one from the moment it is staged: how many there are follows from its
+//!   length. So whatever waits for the batch waits for the last fragment.
 //! - Never waits: proposing is a push into consensus' queue.
 
 use std::collections::VecDeque;
@@ -27,7 +29,8 @@ use crate::mode::ModeWish;
 use crate::options::Batching;
 use crate::state::Now;
 
-/// Bytes of a batch beside its effects: the header with the heads of units without effects that may join it, and a head at its longest.
+/// Bytes of a batch beside its effects: the header with the heads of units without effects that may join it, and a head
+/// at its longest.
 const HEADER_BYTES_MAX: usize = 512;
 const HEAD_BYTES_MAX: usize = 24;
 /// A batch's buffers that have grown over this are not kept for the next one, bytes.
@@ -107,7 +110,8 @@ pub(crate) struct Stage {
     limits: EntryLimits,
     /// The open batch's sequence; of one that will be cut, its last fragment's.
     open_seq: Seq,
-    /// The open batch is one unit that will be cut: the sequence of the first fragment, and the mode that it is sealed in.
+    /// The open batch is one unit that will be cut: the sequence of the first fragment, and the mode that it is sealed
+    /// in.
     cut: Option<(Seq, Durability)>,
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
@@ -297,8 +301,8 @@ impl Stage {
         self.writes += 1;
     }
 
-    /// A reply waits for the batch `seq` since its client asked for that. True if the loop has to look at the open batch
-    /// because of it.
+    /// A reply waits for the batch `seq` since its client asked for that. True if the loop has to look at the open
+    /// batch because of it.
     pub(crate) fn await_commit(&mut self, seq: Seq) -> bool {
         let is_news = seq == self.open_seq && !self.awaited;
         self.awaited |= is_news;
@@ -346,9 +350,10 @@ impl Stage {
 
     /// When to close the open batch. In `sync` the batch waits for as many writes as replies were just released:
     /// clients that wait for their replies come back together, and one entry then serves them all. One client alone
-    /// never waits: its one write is all that is expected. While another batch is in flight this one stays open a little,
-    /// since a commit costs the same some hundred microseconds of each node, whether it is one write's or fifty's. A batch that a
-    /// client of an `async` cluster waits for is closed in the same way, for the same reason; only those who wait are counted.
+    /// never waits: its one write is all that is expected. While another batch is in flight this one stays open a
+    /// little, since a commit costs the same some hundred microseconds of each node, whether it is one write's or
+    /// fifty's. A batch that a client of an `async` cluster waits for is closed in the same way, for the same reason;
+    /// only those who wait are counted.
     pub(crate) fn when(&self, mode: Durability, batching: &Batching, now: BootNs) -> Close {
         if self.heads.is_empty() || !self.sealed.is_empty() || self.in_flight.len() >= batching.in_flight_max {
             return Close::Not;
@@ -365,9 +370,9 @@ impl Stage {
         if at <= now { Close::Now } else { Close::At(at) }
     }
 
-    /// The open batch is about to be closed: was it worth the wait? Clients that come back together write far more often just
-    /// after they were released than while the batch before was in flight. Where writes come as they please the wait is
-    /// cut short, and tried again once in a while.
+    /// The open batch is about to be closed: was it worth the wait? Clients that come back together write far more
+    /// often just after they were released than while the batch before was in flight. Where writes come as they please
+    /// the wait is cut short, and tried again once in a while.
     pub(crate) fn learn(&mut self, mode: Durability, now: BootNs) {
         self.closed_at = now;
         if self.closes_as(mode) != Durability::Sync || self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
@@ -459,7 +464,8 @@ impl Stage {
         Some((batch.seq, payload, InFlight::Batch(batch)))
     }
 
-    /// The oldest entry in flight, if it is the fragment with this sequence, has committed. The batch waits for its last.
+    /// The oldest entry in flight, if it is the fragment with this sequence, has committed. The batch waits for its
+    /// last.
     pub(crate) fn commit_fragment(&mut self, seq: Seq) -> bool {
         let is_it = matches!(self.in_flight.front(), Some(InFlight::Fragment(front)) if *front == seq);
         if is_it {

@@ -1,8 +1,8 @@
 //! Everything that the loop's thread owns: memory, and what it is to the log.
 //!
-//! Memory is in one of two relations to the log. Without a [`Leader`] it is exactly the committed log up to `applied`. With
-//! one it runs ahead of that by what the leader part has staged. A leader part is made when its epoch's first entry has
-//! been applied, and dropped whole when the tenure ends.
+//! Memory is in one of two relations to the log. Without a [`Leader`] it is exactly the committed log up to `applied`.
+//! With one it runs ahead of that by what the leader part has staged. A leader part is made when its epoch's first
+//! entry has been applied, and dropped whole when the tenure ends.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -308,7 +308,8 @@ impl State {
         now.wall.max(self.engine.newest_stamp())
     }
 
-    /// What was appended to the open batch since `before`, where a unit was begun, becomes that unit; false if nothing was.
+    /// What was appended to the open batch since `before`, where a unit was begun, becomes that unit; false if nothing
+    /// was.
     pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now) -> bool {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.stage.effects.len() > before) else {
             return false;

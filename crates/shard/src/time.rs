@@ -1,15 +1,15 @@
 //! Time moves with the log alone (rule 9 of the design).
 //!
-//! - What a replica shows is hidden by the newest stamp that has committed, never by a clock: a state that an entry on its
-//!   way would contradict is never shown.
-//! - So that time moves on a shard where nobody writes, a primary stages a **timestamp alone** ([`UnitKind::Time`](crate::batch::UnitKind::Time)) once the
-//!   newest stamp is [`STAMP_EVERY`] old, while any key or field has a deadline. A shard without deadlines stays silent. CLIENT PAUSE does
-//!   not stop it: it changes no data.
-//! - While clients are paused a primary hides by the newest **committed** stamp, as a replica does: nothing is staged that a
-//!   reply could wait for.
+//! - What a replica shows is hidden by the newest stamp that has committed, never by a clock: a state that an entry on
+//!   its way would contradict is never shown.
+//! - So that time moves on a shard where nobody writes, a primary stages a **timestamp alone**
+//!   ([`UnitKind::Time`](crate::batch::UnitKind::Time)) once the newest stamp is [`STAMP_EVERY`] old, while any key or
+//!   field has a deadline. A shard without deadlines stays silent. CLIENT PAUSE does not stop it: it changes no data.
+//! - While clients are paused a primary hides by the newest **committed** stamp, as a replica does: nothing is staged
+//!   that a reply could wait for.
 //! - A replica that has not heard from a primary for a lease cannot know what has become of a key whose deadline has
-//!   passed by the newest stamp and the time since it came: it neither shows nor hides it, and answers an error. What reads the whole
-//!   keyspace is answered an error as long as there is any such key.
+//!   passed by the newest stamp and the time since it came: it neither shows nor hides it, and answers an error. What
+//!   reads the whole keyspace is answered an error as long as there is any such key.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use fastness_types::{BootNs, FormatLevel, Plant, WallMs};
 use crate::shard::Inner;
 use crate::state::{Now, SeenRole, State};
 
-/// How old the newest stamp gets while keys have deadlines: what a time to live on a replica is exact to, beside the commit.
+/// How old the newest stamp gets while keys have deadlines: what a time to live on a replica is exact to, beside the
+/// commit.
 const STAMP_EVERY: Duration = Duration::from_secs(1);
 
 /// The newest committed stamp, and when it came.
@@ -68,8 +69,8 @@ impl State {
         Some(STAMP_EVERY)
     }
 
-    /// Whether a read of this replica could show what is gone, or hide what is not: it is cut off, and a deadline of what is read has
-    /// passed meanwhile.
+    /// Whether a read of this replica could show what is gone, or hide what is not: it is cut off, and a deadline of
+    /// what is read has passed meanwhile.
     pub(crate) fn is_uncertain(&self, inner: &Inner, spec: &CommandSpec, args: Args<'_>, now: BootNs) -> bool {
         if matches!(self.role, SeenRole::Follower { .. }) && inner.handle.hears_leader(now) {
             return false;

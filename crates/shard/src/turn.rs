@@ -15,8 +15,8 @@
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
 //!
-//! Each turn is reported to the watchdog (`consensus/src/watchdog.rs`), and so is each slice of a restore: a primary whose loop
-//! does not turn loses its lease.
+//! Each turn is reported to the watchdog (`consensus/src/watchdog.rs`), and so is each slice of a restore: a primary
+//! whose loop does not turn loses its lease.
 //!
 //! It never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with nothing
 //! borrowed: commands run meanwhile (and are told LOADING while memory is being restored).
@@ -171,8 +171,8 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
         None => {
             match inner.handle.read(from, to, SLICE_BYTES).await {
                 Ok(entries) => entries,
-                // A snapshot is being installed: its file is there, the log is cut, and that is on its way to the disk. It is
-                // told of as installed only then.
+                // A snapshot is being installed: its file is there, the log is cut, and that is on its way to the disk.
+                // It is told of as installed only then.
                 Err(ReadError::Purged(upto)) => return jump(inner, from, upto),
                 Err(error) => return Err(Fatal::Read { from, error }),
             }
@@ -193,8 +193,8 @@ async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
     Ok(state.walked < inner.handle.committed())
 }
 
-/// The log is gone up to `upto`: memory goes on from a snapshot, if there is one; from a restore of this very position it has
-/// come back here in vain.
+/// The log is gone up to `upto`: memory goes on from a snapshot, if there is one; from a restore of this very position
+/// it has come back here in vain.
 fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
     let mut state = inner.state.borrow_mut();
     if state.jumped_to == upto && Plant::SnapshotsPassedOver.is_on() {
@@ -276,7 +276,8 @@ impl State {
         let savepoint = self.engine.begin_unit(effects, bytes_max);
         let removed = self.engine.expire_due(now.wall, limits::EXPIRY_UNIT_KEYS_MAX, effects);
         if effects.has_overflowed() {
-            // A name that is longer than a unit may be: of a log in which an older version, or another limit, has admitted it.
+            // A name that is longer than a unit may be: of a log in which an older version, or another limit, has
+            // admitted it.
             self.engine.roll_back(savepoint, effects);
             tracing::error!(
                 shard = self.shard.0,

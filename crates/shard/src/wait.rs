@@ -5,10 +5,10 @@
 //!
 //! Asking closes the open batch at the end of the turn: who waits for a copy does not wait for company.
 //!
-//! Whoever waits stands in an index of the shard's ([`Waits`]) and is looked at when the answer may be another one: those whose
-//! write has not committed when it does, the others in the order of their positions when a replica has acknowledged something, all of
-//! them when the role is lost or their time is over. The loop does that, with one subscription to acknowledgements and one timer
-//! for all: a thousand clients that wait cost as much as one.
+//! Whoever waits stands in an index of the shard's ([`Waits`]) and is looked at when the answer may be another one:
+//! those whose write has not committed when it does, the others in the order of their positions when a replica has
+//! acknowledged something, all of them when the role is lost or their time is over. The loop does that, with one
+//! subscription to acknowledgements and one timer for all: a thousand clients that wait cost as much as one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

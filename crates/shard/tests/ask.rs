@@ -1,5 +1,5 @@
-//! Clients of an `async` cluster that ask for commit, for a connection or for one command: their replies are held as in `sync`,
-//! everybody else's leave as before.
+//! Clients of an `async` cluster that ask for commit, for a connection or for one command: their replies are held as in
+//! `sync`, everybody else's leave as before.
 
 #![allow(clippy::unwrap_used)]
 
@@ -200,8 +200,8 @@ fn it_changes_nothing_in_sync_and_is_refused_in_disabled() {
     });
 }
 
-/// The gate is the shard's: it refuses those who would wait too. What was held leaves with its commit and not with a lag that is
-/// small again.
+/// The gate is the shard's: it refuses those who would wait too. What was held leaves with its commit and not with a
+/// lag that is small again.
 #[test]
 fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
     script(async {

@@ -1,4 +1,5 @@
-//! The digest of a replica is computed in slices, at one point of the log, for everybody who asks meanwhile, and for nobody who has gone.
+//! The digest of a replica is computed in slices, at one point of the log, for everybody who asks meanwhile, and for
+//! nobody who has gone.
 
 #![allow(clippy::unwrap_used)]
 

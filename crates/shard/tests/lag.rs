@@ -162,7 +162,8 @@ fn a_bound_that_changes_counts_from_the_next_turn() {
     });
 }
 
-/// What has arrived together takes more than one turn of the loop, and the gate moves in between: one answer for all of it.
+/// What has arrived together takes more than one turn of the loop, and the gate moves in between: one answer for all of
+/// it.
 #[test]
 fn a_pipeline_that_is_run_in_slices_meets_one_answer() {
     script(async {
@@ -206,8 +207,8 @@ fn an_answer_of_the_gate_is_not_kept_beyond_the_byte_bound() {
     });
 }
 
-/// Found D18, and schedule 49: the bound belongs to the shard's log. A lower one acts when it is staged, a higher one when it has committed, and a
-/// failover falls back to no node's config.
+/// Found D18, and schedule 49: the bound belongs to the shard's log. A lower one acts when it is staged, a higher one
+/// when it has committed, and a failover falls back to no node's config.
 #[test]
 fn the_bound_of_the_lag_is_the_logs() {
     script(async {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::EntryPayload;
 use fastness_engine::EffectBuf;
-use fastness_engine::effect::Effect;
+use fastness_engine::effect::KeyEffect;
 use fastness_shard::Batching;
 use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
 use fastness_types::{Clock, Durability, Epoch, Seq};
@@ -248,7 +248,7 @@ fn replicas_and_restores_free_memory_too() {
         }
         assert_eq!(other.shard.memory().data, used);
         let mut effects = EffectBuf::new();
-        effects.push(&Effect::FlushAll);
+        effects.push(&KeyEffect::FlushAll);
         let unit = UnitHead {
             kind: UnitKind::Write,
             durability: None,

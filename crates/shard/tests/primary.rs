@@ -62,8 +62,8 @@ fn a_sync_read_of_a_dirty_key_waits_and_others_do_not() {
     });
 }
 
-/// Schedule 33: with a wall clock far off the other nodes' nothing is staged, neither by clients nor by expiry, and nothing is
-/// read; what was staged before still commits.
+/// Schedule 33: with a wall clock far off the other nodes' nothing is staged, neither by clients nor by expiry, and
+/// nothing is read; what was staged before still commits.
 #[test]
 fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
     const DOWN: &str = "-CLUSTERDOWN The cluster is down\r\n";

@@ -151,7 +151,8 @@ fn an_undo_by_records_restores_nothing() {
     });
 }
 
-/// Past their bound records are dropped, and the undo is a restore; once what lost them has committed, they suffice again.
+/// Past their bound records are dropped, and the undo is a restore; once what lost them has committed, they suffice
+/// again.
 #[test]
 fn records_over_their_bound_lead_to_a_restore() {
     script(async {

@@ -267,8 +267,8 @@ async fn chunks_of(world: &World, store: &Rc<MemorySnapshots>) -> Vec<usize> {
     parts.filter_map(|part| if let SnapshotPart::Chunk(chunk) = part { Some(chunk.len()) } else { None }).collect()
 }
 
-/// However large a value, a chunk of a snapshot, which is what a turn writes and what a transfer sends, is a slice and one record at most;
-/// what of the image waits for the disk is memory in use.
+/// However large a value, a chunk of a snapshot, which is what a turn writes and what a transfer sends, is a slice and
+/// one record at most; what of the image waits for the disk is memory in use.
 #[test]
 fn chunks_are_bounded_whatever_the_size_of_a_value() {
     script(async {
@@ -450,8 +450,8 @@ fn a_replica_goes_on_from_a_snapshot_that_was_installed() {
     });
 }
 
-/// The log is cut before that is on the disk, and on a slow disk long before the snapshot is told of as installed: an owner that
-/// has not applied all that is committed finds the log gone meanwhile.
+/// The log is cut before that is on the disk, and on a slow disk long before the snapshot is told of as installed: an
+/// owner that has not applied all that is committed finds the log gone meanwhile.
 #[test]
 fn a_replica_that_finds_its_log_cut_goes_on_from_the_snapshot_that_is_being_installed() {
     script(async {

@@ -1,4 +1,5 @@
-//! Time moves with the log alone (rule 9 of the design), what replicas show after a start, and reads that need no clock.
+//! Time moves with the log alone (rule 9 of the design), what replicas show after a start, and reads that need no
+//! clock.
 
 #![allow(clippy::unwrap_used)]
 
@@ -109,7 +110,8 @@ fn one_timestamp_at_a_time() {
     });
 }
 
-/// Found E24: during CLIENT PAUSE a key past its deadline was readable. It is hidden by a stamp that has committed, not before.
+/// Found E24: during CLIENT PAUSE a key past its deadline was readable. It is hidden by a stamp that has committed, not
+/// before.
 #[test]
 fn paused_clients_see_keys_expire_once_that_has_committed() {
     for durability in [Durability::Sync, Durability::Async] {
@@ -144,8 +146,8 @@ fn pause(world: &World, kind: PauseKind) {
     world.shard.pause_clients(Duration::from_secs(60), kind);
 }
 
-/// Schedule 42: heartbeats tell of a later time while a batch that was stamped before it is on its way. Time moves by entries alone, so the
-/// PERSIST in it finds a key that was never hidden.
+/// Schedule 42: heartbeats tell of a later time while a batch that was stamped before it is on its way. Time moves by
+/// entries alone, so the PERSIST in it finds a key that was never hidden.
 #[test]
 fn heartbeats_move_no_time() {
     script(async {
@@ -170,8 +172,8 @@ fn heartbeats_move_no_time() {
     });
 }
 
-/// Found E24, and schedule 43: a replica that is cut off goes by no clock, own or other. It answers an error for what may have expired, and
-/// shows the rest; if the log then brings a later deadline, nobody was told anything else.
+/// Found E24, and schedule 43: a replica that is cut off goes by no clock, own or other. It answers an error for what
+/// may have expired, and shows the rest; if the log then brings a later deadline, nobody was told anything else.
 #[test]
 fn a_replica_that_is_cut_off_neither_shows_nor_hides_what_may_have_expired() {
     script(async {
@@ -215,8 +217,8 @@ fn a_replica_that_is_cut_off_neither_shows_nor_hides_what_may_have_expired() {
     });
 }
 
-/// Found E30: after a restart a replica served what it knew to be committed, which could be from before what it, or a primary, had
-/// told clients.
+/// Found E30: after a restart a replica served what it knew to be committed, which could be from before what it, or a
+/// primary, had told clients.
 #[test]
 fn a_restarted_replica_serves_only_what_its_leader_reports() {
     script(async {
@@ -280,7 +282,8 @@ fn released(world: &World, client: &Client, reply: &support::Reply) -> tokio::ta
     tokio::task::spawn_local(world.shard.wait_released(&client.session, reply.hold().unwrap()))
 }
 
-/// Found D21: a read that rests on no clock waits for a quorum that answered what was sent after it came. One round serves all.
+/// Found D21: a read that rests on no clock waits for a quorum that answered what was sent after it came. One round
+/// serves all.
 #[test]
 fn a_quorum_read_waits_for_a_round_that_began_after_it() {
     for durability in [Durability::Sync, Durability::Async, Durability::Disabled] {

@@ -37,7 +37,8 @@ fn too_large() -> String {
     format!("-ERR the command's effects exceed {UNIT_BYTES} bytes; no data was changed\r\n")
 }
 
-/// Keys whose names are as long as half an entry are due at one moment: each is removed in a unit, and an entry, of its own.
+/// Keys whose names are as long as half an entry are due at one moment: each is removed in a unit, and an entry, of its
+/// own.
 #[test]
 fn keys_with_long_names_expire_at_one_deadline() {
     script(async {
@@ -92,7 +93,8 @@ fn a_transaction_whose_effects_are_longer_than_its_arguments_is_taken_back_whole
     });
 }
 
-/// A transaction that would keep the loop for so long that its primary is deposed is taken back between two of its commands.
+/// A transaction that would keep the loop for so long that its primary is deposed is taken back between two of its
+/// commands.
 #[test]
 fn a_transaction_that_runs_for_too_long_is_taken_back_whole() {
     script(async {
@@ -131,7 +133,8 @@ fn crc64(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ u64::from(*byte), bit))
 }
 
-/// At the limits that ship: 930,024 bytes that RESTORE expands to 78 MiB, more than one log entry holds, are accepted and carried.
+/// At the limits that ship: 930,024 bytes that RESTORE expands to 78 MiB, more than one log entry holds, are accepted
+/// and carried.
 #[test]
 fn a_restore_that_expands_to_more_than_an_entry_is_carried() {
     script(async {
@@ -206,8 +209,8 @@ fn a_read_that_would_remove_too_much_is_taken_back() {
     });
 }
 
-/// Schedule 47: units are taken back while a snapshot is written. It stays valid and does not begin anew; keys, watches and the dirty keys
-/// of others stay as they were.
+/// Schedule 47: units are taken back while a snapshot is written. It stays valid and does not begin anew; keys, watches
+/// and the dirty keys of others stay as they were.
 #[test]
 fn a_unit_is_taken_back_beside_a_snapshot_and_leaves_no_trace() {
     script(async {
@@ -256,7 +259,8 @@ fn a_unit_is_taken_back_beside_a_snapshot_and_leaves_no_trace() {
     });
 }
 
-/// A unit that overwrites far more than undo records may hold is taken back all the same, and earlier units keep theirs.
+/// A unit that overwrites far more than undo records may hold is taken back all the same, and earlier units keep
+/// theirs.
 #[test]
 fn undo_records_of_the_unit_at_hand_have_no_bound_of_their_own() {
     script(async {
@@ -295,7 +299,8 @@ fn a_transaction_over_maxmemory_runs_whole() {
     });
 }
 
-/// Schedule 56: a transaction that was admitted over `maxmemory` as a whole ends at the limit of a unit, and memory is as before.
+/// Schedule 56: a transaction that was admitted over `maxmemory` as a whole ends at the limit of a unit, and memory is
+/// as before.
 #[test]
 fn a_transaction_that_was_admitted_cannot_grow_without_end() {
     script(async {

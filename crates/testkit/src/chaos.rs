@@ -1,13 +1,13 @@
 //! Faults on a cluster of real processes under load, and the verdict of the ledger.
 //!
-//! A run is valid only if it was healthy at both ends, if enough writes were acknowledged before every fault and after the last,
-//! and if every fault was seen to take effect; else it fails, whatever the ledger says. The seed decides faults, victims and moments
-//! (not the processes' own timing).
+//! A run is valid only if it was healthy at both ends, if enough writes were acknowledged before every fault and after
+//! the last, and if every fault was seen to take effect; else it fails, whatever the ledger says. The seed decides
+//! faults, victims and moments (not the processes' own timing).
 //!
-//! What is measured is the time from a fault to the next acknowledged write and to the next linearizable read: see [`Probe`]. A dead
-//! or silent node is left away until they have come and for a random while longer, so that nothing but the others can have brought
-//! them. Faults may have company ([`Profile`]): then no time is noted as that of one kind, and if they leave no quorum nothing may be
-//! acknowledged as long as they hold.
+//! What is measured is the time from a fault to the next acknowledged write and to the next linearizable read: see
+//! [`Probe`]. A dead or silent node is left away until they have come and for a random while longer, so that nothing
+//! but the others can have brought them. Faults may have company ([`Profile`]): then no time is noted as that of one
+//! kind, and if they leave no quorum nothing may be acknowledged as long as they hold.
 
 pub mod adversary;
 mod fault;
@@ -71,8 +71,8 @@ const WRITES_BEFORE_POWER_LOSS: u64 = 1_000;
 /// Runs the faults against a cluster under load and checks the ledger. `tell` is given every fault as it is over.
 ///
 /// # Errors
-/// If the run is not valid (the cluster was not healthy where it had to be, a fault did not take effect), or if replicas
-/// of one log have different digests.
+/// If the run is not valid (the cluster was not healthy where it had to be, a fault did not take effect), or if
+/// replicas of one log have different digests.
 pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Injected)) -> Result<Report> {
     let (started, file) = (Instant::now(), cluster.file()?);
     healthy(cluster, options).await.context("before the run")?;

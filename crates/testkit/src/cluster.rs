@@ -343,7 +343,8 @@ impl Cluster {
         self.file()?.nodes.last().map(|node| node.id).context("a cluster without nodes")
     }
 
-    /// Puts a node that was added in the place of one that is gone, and waits until that is complete; what the command says.
+    /// Puts a node that was added in the place of one that is gone, and waits until that is complete; what the command
+    /// says.
     ///
     /// # Errors
     /// If it is refused, with the reason.
@@ -449,7 +450,8 @@ impl Cluster {
         self.fastness("lab", words).map(drop)
     }
 
-    /// How many writes of a node have met the fault of its disk that is set, and frames those of its links that are or were.
+    /// How many writes of a node have met the fault of its disk that is set, and frames those of its links that are or
+    /// were.
     ///
     /// # Errors
     /// If a node cannot be asked.
@@ -492,8 +494,8 @@ impl Cluster {
         self.configure()
     }
 
-    /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started anew has
-    /// the defaults.
+    /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started
+    /// anew has the defaults.
     pub(crate) fn configure(&self) -> Result<()> {
         if self.settings.is_empty() {
             return Ok(());
@@ -613,8 +615,8 @@ async fn calls_itself_primary(endpoint: &Endpoint) -> bool {
 /// If it does not end.
 pub fn wait_gone(pid: Pid) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(10);
-    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie that its parent has not
-    // waited for counts as gone.
+    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie that its parent has
+    // not waited for counts as gone.
     while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
         ensure!(Instant::now() < until, "process {pid:?} does not end");
         std::thread::sleep(Duration::from_millis(2));
@@ -622,8 +624,8 @@ pub fn wait_gone(pid: Pid) -> Result<()> {
     Ok(())
 }
 
-/// Whether nothing of the process is left but its exit status. Its first thread becomes a zombie as soon as it has ended;
-/// while another one is still in a system call (an fsync), the process holds its ports and the lock of its data.
+/// Whether nothing of the process is left but its exit status. Its first thread becomes a zombie as soon as it has
+/// ended; while another one is still in a system call (an fsync), the process holds its ports and the lock of its data.
 fn is_zombie(pid: Pid) -> bool {
     let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);

@@ -1,5 +1,5 @@
-//! Workloads whose every operation is written down, with the moments of its call and its answer, and checked afterwards against what
-//! a single copy of the data could have answered.
+//! Workloads whose every operation is written down, with the moments of its call and its answer, and checked afterwards
+//! against what a single copy of the data could have answered.
 //!
 //! ```text
 //! workload/*.rs  clients in groups of four, two of them over RESP2 and two over RESP3, on the same keys
@@ -9,18 +9,18 @@
 //! ```
 //!
 //! Rules of the record:
-//! - An operation that was acknowledged took effect between its call and its answer; one of unknown outcome at any time since its
-//!   call, or never; one that was **refused never did**: it is left out, so that a trace of it in any answer is a
-//!   violation. So every run tests the classing of errors (`fastness_load::outcome`), too.
+//! - An operation that was acknowledged took effect between its call and its answer; one of unknown outcome at any time
+//!   since its call, or never; one that was **refused never did**: it is left out, so that a trace of it in any answer
+//!   is a violation. So every run tests the classing of errors (`fastness_load::outcome`), too.
 //! - An attempt is never repeated: who tries again after an unknown outcome begins an operation of its own.
 //! - Every value that is written is unique in the run, or (sums, counters) every answer tells the state behind it.
 //!
-//! After a run all keys are read back, and these reads are part of their histories: so the loss of a write that nobody read in
-//! the meantime is found. A checker that does not come to a verdict leaves the history *undecided*, and a workload with less than
-//! [`Options::least_ops`] operations too: a run with anything undecided proves nothing.
+//! After a run all keys are read back, and these reads are part of their histories: so the loss of a write that nobody
+//! read in the meantime is found. A checker that does not come to a verdict leaves the history *undecided*, and a
+//! workload with less than [`Options::least_ops`] operations too: a run with anything undecided proves nothing.
 //!
-//! The whole history is in memory until the end, about 100 bytes for each operation. For `sync` clusters: `async` may lose what it
-//! promised to be able to lose, which these checks take for what it is.
+//! The whole history is in memory until the end, about 100 bytes for each operation. For `sync` clusters: `async` may
+//! lose what it promised to be able to lose, which these checks take for what it is.
 
 mod actor;
 pub mod check;
@@ -60,8 +60,8 @@ pub struct Options {
     pub pause: Duration,
     /// A reply later than this is "unknown" and its connection is closed.
     pub timeout: Duration,
-    /// How far a deadline may be missed, in both directions; `None` where clocks are among the faults: then deadlines are not
-    /// compared with the clock, and that nothing comes back to life is still checked.
+    /// How far a deadline may be missed, in both directions; `None` where clocks are among the faults: then deadlines
+    /// are not compared with the clock, and that nothing comes back to life is still checked.
     pub clock_slack: Option<Duration>,
     /// Acknowledged operations that each workload must have, for the run to be valid.
     pub least_ops: u64,

@@ -1,5 +1,5 @@
-//! What tests share: a cluster of real processes and the faults it is given, workloads whose histories are checked, and a simulation
-//! of a whole cluster on one thread. Load and its ledger are `fastness-load`.
+//! What tests share: a cluster of real processes and the faults it is given, workloads whose histories are checked, and
+//! a simulation of a whole cluster on one thread. Load and its ledger are `fastness-load`.
 
 pub mod bench;
 pub mod chaos;

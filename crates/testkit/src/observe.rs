@@ -106,8 +106,8 @@ impl Digests {
         self.compared
     }
 
-    /// Asks all nodes that answer. Replicas without a digest now (with effects that are not committed, or being restored)
-    /// are left out.
+    /// Asks all nodes that answer. Replicas without a digest now (with effects that are not committed, or being
+    /// restored) are left out.
     ///
     /// # Errors
     /// If a digest differs from one that was seen for the same index.

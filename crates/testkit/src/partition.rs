@@ -1,11 +1,11 @@
 //! Packets between nodes that vanish, while clients still reach every node: a partition on one machine.
 //!
 //! A node's connections to others come from an address of its own (`bind-source-addr`) and go to their peer and admin
-//! ports, so a packet's addresses and ports tell from which node to which it is under way. What is to vanish is dropped by
-//! a chain of iptables of this cluster's own, on loopback, without a word to the sender, as in a broken network.
+//! ports, so a packet's addresses and ports tell from which node to which it is under way. What is to vanish is dropped
+//! by a chain of iptables of this cluster's own, on loopback, without a word to the sender, as in a broken network.
 //!
-//! The chain is removed when the [`Cut`] is dropped, a panic included. What a killed test has left behind is removed by the
-//! next one that gets the same ports: the chain is named by them, and they are reserved.
+//! The chain is removed when the [`Cut`] is dropped, a panic included. What a killed test has left behind is removed by
+//! the next one that gets the same ports: the chain is named by them, and they are reserved.
 
 use std::process::Command;
 

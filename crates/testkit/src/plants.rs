@@ -1,7 +1,7 @@
 //! Which planted bugs the simulation finds, on seeds that were chosen for none of them.
 //!
-//! Every plant is hunted on the same seeds, in the same order, with all faults and all invariants; the first violation ends
-//! the hunt. The same seeds without a plant must hold: [`clean`] runs them.
+//! Every plant is hunted on the same seeds, in the same order, with all faults and all invariants; the first violation
+//! ends the hunt. The same seeds without a plant must hold: [`clean`] runs them.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -44,7 +44,8 @@ struct First {
     found: Option<(u64, String)>,
 }
 
-/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end is a finding.
+/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end is a
+/// finding.
 fn first_violation(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
     let start = |seed| {

@@ -3,10 +3,11 @@
 //! Looking whether ports are free reserves nothing: two tests that look at the same time find the same ones. So a block
 //! is taken by listening on its last port, which is the lock: the kernel gives it to one process or thread at a time,
 //! and takes it back when that one ends, however it ends. Only then is the rest of the block looked at, for what
-//! strangers or processes left over may listen on. Everything that starts processes in tests takes its ports here, or in
-//! the same way (`tests/clients/test_clients.py`).
+//! strangers or processes left over may listen on. Everything that starts processes in tests takes its ports here, or
+//! in the same way (`tests/clients/test_clients.py`).
 //!
-//! The blocks lie below the range that the system gives to outgoing connections (from 32,768 on, unless it was changed).
+//! The blocks lie below the range that the system gives to outgoing connections (from 32,768 on, unless it was
+//! changed).
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -42,8 +43,8 @@ impl Ports {
         }
     }
 
-    /// Reserves the block that begins with this port, outside of those that [`Ports::reserve`] gives: for data in which ports are
-    /// written down.
+    /// Reserves the block that begins with this port, outside of those that [`Ports::reserve`] gives: for data in which
+    /// ports are written down.
     ///
     /// # Errors
     /// If one of its ports is in use.

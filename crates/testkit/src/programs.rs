@@ -1,7 +1,8 @@
 //! The programs that tests and tools start by name, and what brings each to a machine.
 //!
-//! `tests/style.rs` holds the sources to this table, and the table to `deploy/setup/system.sh`: a test that needs a program which
-//! the set-up does not install would fail on a bare machine only. Signals need no program at all: `rustix::process`.
+//! `tests/style.rs` holds the sources to this table, and the table to `deploy/setup/system.sh`: a test that needs a
+//! program which the set-up does not install would fail on a bare machine only. Signals need no program at all:
+//! `rustix::process`.
 
 /// Where a program comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 //!
 //! `tests/ledger.jsonl` holds one row for each run, `tests/LEDGER.md` is made of it (`make ledger`). Rules:
 //!
-//! - Rows are written by the tools that run, with [`append`], and by nobody else. Each carries a checksum over itself and the row before
-//!   it, so that one that was edited, removed from the middle or moved is found (`tests/proof.rs`); the page holds the number
-//!   of rows and the last checksum, so that a row removed from the end is found, too.
-//! - Whether a row counts is decided by [`counts`] when it is written, and stands in it with the reason. The page sums only what counts.
-//!   A run that found something counts like any other: what was lost is not made up for by a row that does not count.
+//! - Rows are written by the tools that run, with [`append`], and by nobody else. Each carries a checksum over itself
+//!   and the row before it, so that one that was edited, removed from the middle or moved is found (`tests/proof.rs`);
+//!   the page holds the number of rows and the last checksum, so that a row removed from the end is found, too.
+//! - Whether a row counts is decided by [`counts`] when it is written, and stands in it with the reason. The page sums
+//!   only what counts. A run that found something counts like any other: what was lost is not made up for by a row that
+//!   does not count.
 //! - What is not known is null, and never 0.
 //!
 //! `FASTNESS_LEDGER` names another file, for runs that are not to be in the project's.
@@ -88,8 +89,8 @@ pub fn rows(path: &Path) -> Result<Vec<Sealed>> {
     }
 }
 
-/// The row of a simulation that is to run again: of those that count, another one for each commit. The commit chooses, so it is the same
-/// row for everybody who looks at it, and in time every row.
+/// The row of a simulation that is to run again: of those that count, another one for each commit. The commit chooses,
+/// so it is the same row for everybody who looks at it, and in time every row.
 #[must_use]
 pub fn pick<'a>(rows: &'a [Sealed], commit: &str) -> Option<&'a Sealed> {
     let rows: Vec<&Sealed> = rows.iter().filter(|row| row.counted && row.row.suite == Suite::Sim).collect();

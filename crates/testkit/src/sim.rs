@@ -4,27 +4,29 @@
 //! ```text
 //! client.rs ═ RESP over the simulation's TCP ═▶ door.rs ─▶ Shard ─▶ Consensus ─▶ Log ─▶ disk.rs
 //!                                                             net.rs ═ frames ═▶ the other nodes
-//! fault.rs: what goes wrong, adversary.rs: hostile clients     invariants.rs looks at all nodes, at every step     ledger.rs looks at what clients see
+//! fault.rs: what goes wrong, adversary.rs: hostile clients
+//! invariants.rs looks at all nodes, at every step; ledger.rs looks at what clients see
 //! ```
 //!
-//! Everything above the edges is the code that ships: log with encryption and group commit, consensus with its leases and its
-//! changes of members, the shard's loop and the engine. Replaced are the edges alone: store, peer transport, clocks, snapshot
-//! files, the door's sockets; and the control plane, whose word is `plan.rs`.
+//! Everything above the edges is the code that ships: log with encryption and group commit, consensus with its leases
+//! and its changes of members, the shard's loop and the engine. Replaced are the edges alone: store, peer transport,
+//! clocks, snapshot files, the door's sockets; and the control plane, whose word is `plan.rs`.
 //!
-//! A run (`world.rs`): the cluster is created, clients load it, faults come for a while, everything heals; then writes must go on,
-//! every key is read back, and all replicas must come to the same data. Its seed chooses the [`Profile`] too: `sync`, `async`,
-//! switching between the two, `disabled`.
+//! A run (`world.rs`): the cluster is created, clients load it, faults come for a while, everything heals; then writes
+//! must go on, every key is read back, and all replicas must come to the same data. Its seed chooses the [`Profile`]
+//! too: `sync`, `async`, switching between the two, `disabled`.
 //!
 //! A seed counts only if enough happened ([`Report::verdict`]), and a suite of seeds only if everything happened in it
 //! ([`Coverage`]).
 //!
-//! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of a turn of its loop (what it says, hears and
-//! replies can be held back), damage inside of the store's own files (`log/tests/damage.rs` has it).
+//! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of a turn of its loop (what it
+//! says, hears and replies can be held back), damage inside of the store's own files (`log/tests/damage.rs` has it).
 //!
-//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else has an
-//! order of its own: the same seed leads to the same run, in any fresh process, to the last line of its [`Options::trace`]. A seed
-//! that is not the first of its process may differ: tokio drops the tasks of a crashed node in an order that depends on how many the
-//! process has had (`plug.rs` takes most of that away). So whoever runs many gives each a process of its own ([`Simulator`]).
+//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else
+//! has an order of its own: the same seed leads to the same run, in any fresh process, to the last line of its
+//! [`Options::trace`]. A seed that is not the first of its process may differ: tokio drops the tasks of a crashed node
+//! in an order that depends on how many the process has had (`plug.rs` takes most of that away). So whoever runs many
+//! gives each a process of its own ([`Simulator`]).
 
 mod adversary;
 mod apart;

@@ -1,7 +1,7 @@
 //! A cluster under full load for a long time, without any fault: nobody may be elected, and nothing acknowledged lost.
 //!
-//! Elections are counted by the terms of every group, the control plane's too: each election raises its group's, so that
-//! one between two looks is not missed.
+//! Elections are counted by the terms of every group, the control plane's too: each election raises its group's, so
+//! that one between two looks is not missed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

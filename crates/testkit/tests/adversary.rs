@@ -1,5 +1,6 @@
-//! Hostile clients against real processes, for a short time and with what a shard once took harm from: every attack once, then everything that
-//! `make chaos PROFILE=adversary` checks. The long runs with the largest of everything are in the ledger.
+//! Hostile clients against real processes, for a short time and with what a shard once took harm from: every attack
+//! once, then everything that `make chaos PROFILE=adversary` checks. The long runs with the largest of everything are
+//! in the ledger.
 
 use std::time::Duration;
 

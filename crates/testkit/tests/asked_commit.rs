@@ -1,5 +1,5 @@
-//! Clients that ask for commit on an `async` cluster of real processes: while both followers stand still their writes are not
-//! answered and everybody else's are; what a killed primary takes with it was never acknowledged to them.
+//! Clients that ask for commit on an `async` cluster of real processes: while both followers stand still their writes
+//! are not answered and everybody else's are; what a killed primary takes with it was never acknowledged to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,7 +146,8 @@ async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
         return Ok(false);
     }
 
-    // The held ones are answered now. If the lease has run out meanwhile (a slow machine), workers have ended with errors.
+    // The held ones are answered now. If the lease has run out meanwhile (a slow machine), workers have ended with
+    // errors.
     let until = Instant::now() + PATIENCE;
     while load.between(false, resumed, Instant::now()) == 0 && !load.tasks.iter().all(|task| task.is_finished()) {
         ensure!(Instant::now() < until, "those who ask are not answered although the followers go on");

@@ -1,5 +1,5 @@
-//! A replica that was away for longer than the others' logs reach back is sent a snapshot and then the log, while clients write
-//! on; it is then as good as any.
+//! A replica that was away for longer than the others' logs reach back is sent a snapshot and then the log, while
+//! clients write on; it is then as good as any.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Nodes that may have few descriptors: clients get what is left of them, and no node ends because its log cannot open a file.
+//! Nodes that may have few descriptors: clients get what is left of them, and no node ends because its log cannot open
+//! a file.
 
 #![allow(clippy::unwrap_used)]
 

@@ -337,7 +337,8 @@ fn expired_fields_are_gone() {
     let reference = Reference::start().unwrap();
     for seed in seeds() {
         let mut pair = Pair::new(seed, &reference);
-        // HLEN counts those that Valkey has not removed yet; so does its hash of such fields alone, which is why one stays.
+        // HLEN counts those that Valkey has not removed yet; so does its hash of such fields alone, which is why one
+        // stays.
         let names_a_hash = |shape: &str| shape.split(' ').nth(1) == Some("h") && !shape.starts_with("HLEN");
         let mut generator = Generator::new(seed, names_a_hash);
         for _ in 0..200 {

@@ -1,5 +1,5 @@
-//! Replicas that have applied the same log have the same digest, in whichever process: under load, after kills, and after
-//! all nodes have started again from their disks alone.
+//! Replicas that have applied the same log have the same digest, in whichever process: under load, after kills, and
+//! after all nodes have started again from their disks alone.
 
 use std::time::{Duration, Instant};
 

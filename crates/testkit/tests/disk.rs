@@ -1,5 +1,5 @@
-//! Disks that misbehave under load in `sync`: an fsync that fails, no space, no progress. Nothing acknowledged is lost, leadership
-//! moves, and the node comes back by opening its log anew. And links that do, by the same commands.
+//! Disks that misbehave under load in `sync`: an fsync that fails, no space, no progress. Nothing acknowledged is lost,
+//! leadership moves, and the node comes back by opening its log anew. And links that do, by the same commands.
 
 use std::path::PathBuf;
 use std::process::Command;

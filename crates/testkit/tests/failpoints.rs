@@ -1,10 +1,10 @@
 //! Processes that die at a failpoint: in the middle of a write, a commit, a snapshot, a hand-over, an undo. Nothing
 //! acknowledged may be lost, and replicas must come to the same data.
 //!
-//! Every node of a cluster has one failpoint armed, and ends at once when it passes there (see `fastness`' `main.rs`). Nodes are
-//! started again; meanwhile leadership is handed over, nodes are killed for a while, cut off and paused, so that the
-//! seldom points are passed, too. `FASTNESS_FAILPOINTS=all` (`make failpoints`) goes through every point, a list with commas
-//! between through these.
+//! Every node of a cluster has one failpoint armed, and ends at once when it passes there (see `fastness`' `main.rs`).
+//! Nodes are started again; meanwhile leadership is handed over, nodes are killed for a while, cut off and paused, so
+//! that the seldom points are passed, too. `FASTNESS_FAILPOINTS=all` (`make failpoints`) goes through every point, a
+//! list with commas between through these.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use fastness_testkit::observe::Digests;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// Failpoints, and how they are armed: after as many passes as creating the cluster takes, each further one strikes with some
-/// probability.
+/// Failpoints, and how they are armed: after as many passes as creating the cluster takes, each further one strikes
+/// with some probability.
 const POINTS: &[(&str, &str)] = &[
     ("log::write", "200*off->2%panic"),
     ("log::written", "200*off->2%panic"),

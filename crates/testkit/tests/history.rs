@@ -1,6 +1,7 @@
-//! All workloads at once, over RESP2 and RESP3 and TLS, on two shards, while a primary dies by `kill -9` and another one is handed over:
-//! every history is what a single copy of the data could have answered. And where writes are lost, in `async`, the histories show it.
-//! `FASTNESS_SEED` replays the clients' choices, `FASTNESS_ROUNDS` makes the run longer.
+//! All workloads at once, over RESP2 and RESP3 and TLS, on two shards, while a primary dies by `kill -9` and another
+//! one is handed over: every history is what a single copy of the data could have answered. And where writes are lost,
+//! in `async`, the histories show it. `FASTNESS_SEED` replays the clients' choices, `FASTNESS_ROUNDS` makes the run
+//! longer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! `sync`: nothing acknowledged is lost when processes die by `kill -9`, stand still or are cut off at random moments under
-//! load, and reads after every failover see it. `FASTNESS_SEED` replays a run; `make chaos` runs it for longer.
+//! `sync`: nothing acknowledged is lost when processes die by `kill -9`, stand still or are cut off at random moments
+//! under load, and reads after every failover see it. `FASTNESS_SEED` replays a run; `make chaos` runs it for longer.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The lag gate of `async` on real processes: while both followers stand still nothing commits, so writes are refused before the
-//! bound is passed, reads go on, and writes resume by themselves; what a killed primary loses lies within the bound.
+//! The lag gate of `async` on real processes: while both followers stand still nothing commits, so writes are refused
+//! before the bound is passed, reads go on, and writes resume by themselves; what a killed primary loses lies within
+//! the bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

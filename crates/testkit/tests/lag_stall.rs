@@ -1,6 +1,6 @@
-//! The lag gate at its default bound of 10 s, with both followers' logs standing still: writes are slowed, then refused with
-//! `-CLUSTERDOWN`, all of the shard alike; reads go on all the time at their usual latency, under a lease that is answered from
-//! memory; when the logs move again, writes resume by themselves.
+//! The lag gate at its default bound of 10 s, with both followers' logs standing still: writes are slowed, then refused
+//! with `-CLUSTERDOWN`, all of the shard alike; reads go on all the time at their usual latency, under a lease that is
+//! answered from memory; when the logs move again, writes resume by themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,8 +119,8 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
         task.await??;
     }
 
-    // Refused not before the bound, and not long after: the oldest open write is older than the stall of the second log, never
-    // older than that of the first.
+    // Refused not before the bound, and not long after: the oldest open write is older than the stall of the second
+    // log, never older than that of the first.
     let after = first_refused - stalled;
     ensure!(after >= BOUND - Duration::from_millis(200), "refused after {after:?} already");
     ensure!(first_refused - all_stalled <= BOUND + Duration::from_secs(2), "refused after {after:?} only");

@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("shard", 4, &["types", "resp", "engine", "consensus"]),
     ("control", 4, &["types", "consensus"]),
     ("server", 5, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "control"]),
-    ("fastness", 6, &["types", "log", "wire", "consensus", "control", "server"]),
+    ("fastness", 6, &["types", "wire", "control", "server"]),
     ("load", 1, &["types", "resp"]),
     ("testkit", 6, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "load"]),
 ];
@@ -34,10 +34,10 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("anyhow", &["fastness", "testkit"]),
     ("rcgen", &["fastness"]),
     ("prost", &["wire", "consensus", "server", "testkit"]),
-    ("tonic", &["wire", "consensus", "server", "fastness"]),
+    ("tonic", &["wire", "server", "fastness"]),
     ("rustls", &["consensus", "server", "fastness", "load"]),
     ("tokio-rustls", &["consensus", "server", "fastness", "load"]),
-    ("rand", &["types", "consensus", "shard", "server", "fastness", "load", "testkit"]),
+    ("rand", &["consensus", "shard", "server", "fastness", "load", "testkit"]),
     ("tokio", &["log", "load", "consensus", "shard", "control", "server", "fastness", "testkit"]),
 ];
 

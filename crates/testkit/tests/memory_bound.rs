@@ -1,5 +1,5 @@
-//! `maxmemory` on real processes: clients that do not read their replies, and commits that do not come, push a primary over it;
-//! writes are then refused while reads and deletes go on, and are accepted again when the cause is gone.
+//! `maxmemory` on real processes: clients that do not read their replies, and commits that do not come, push a primary
+//! over it; writes are then refused while reads and deletes go on, and are accepted again when the cause is gone.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -86,8 +86,8 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     Ok(())
 }
 
-/// With both followers stopped for less than a lease nothing commits, and the primary serves on. False if its lease ran out
-/// before the bound was reached (a slow machine).
+/// With both followers stopped for less than a lease nothing commits, and the primary serves on. False if its lease ran
+/// out before the bound was reached (a slow machine).
 async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;

@@ -1,5 +1,6 @@
 //! The mode is switched back and forth under load, with kills of the primary in between: no write that was acknowledged
-//! while `sync` was in force is lost, nothing that was read then is taken back, and no write hangs. `FASTNESS_SEED` replays a run.
+//! while `sync` was in force is lost, nothing that was read then is taken back, and no write hangs. `FASTNESS_SEED`
+//! replays a run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ const ROUNDS: usize = 3;
 #[derive(Default)]
 struct Book {
     floors: Mutex<BTreeMap<String, u64>>,
-    /// Odd while `sync` is in force: from the operator's OK until `async` is asked for. A command counts as one of `sync` if the
-    /// number was the same before it was sent and after it was answered.
+    /// Odd while `sync` is in force: from the operator's OK until `async` is asked for. A command counts as one of
+    /// `sync` if the number was the same before it was sent and after it was answered.
     phase: AtomicU64,
     done: AtomicBool,
     acknowledged: AtomicU64,
@@ -68,8 +69,8 @@ fn number(reply: &Value) -> Option<u64> {
     }
 }
 
-/// Writes growing numbers to a key of its own and reads them back. After an outcome in doubt it goes on with another key: what
-/// was in doubt may still arrive, and must not look like a loss.
+/// Writes growing numbers to a key of its own and reads them back. After an outcome in doubt it goes on with another
+/// key: what was in doubt may still arrive, and must not look like a loss.
 async fn work(cluster: Arc<Cluster>, book: Arc<Book>, worker: u64) -> Result<()> {
     let (mut generation, mut value) = (0, 0);
     let mut client = None;

@@ -1,5 +1,5 @@
-//! What nodes tell clients about replicas is what they observe: within 2 s of a death every other node says so, in every command that
-//! names replicas, and a replica is named again once it can serve.
+//! What nodes tell clients about replicas is what they observe: within 2 s of a death every other node says so, in
+//! every command that names replicas, and a replica is named again once it can serve.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The classing of errors: every code that a server can answer with is classed, and a write that was answered with one that means
-//! "definitely not applied" is never read later.
+//! The classing of errors: every code that a server can answer with is classed, and a write that was answered with one
+//! that means "definitely not applied" is never read later.
 
 #![allow(clippy::unwrap_used)]
 
@@ -79,7 +79,8 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
     }
 }
 
-/// Words in capitals that begin a text and are neither an error's code nor the name of a command: units, options and the like.
+/// Words in capitals that begin a text and are neither an error's code nor the name of a command: units, options and
+/// the like.
 const NO_CODES: &[&str] = &["TLS", "HTTP", "PEM", "CA", "AES", "SLOTSRANGE", "HELP"];
 
 /// The word that begins each text literal of a source file, if it is in capitals and others follow. Tests are left out.
@@ -181,7 +182,8 @@ async fn refused_for_what_they_are(primary: &mut Connection, written: &mut Writt
     Ok(())
 }
 
-/// Writes to a primary whose followers stand still, until long after its lease: a few of unknown outcome, then refused ones.
+/// Writes to a primary whose followers stand still, until long after its lease: a few of unknown outcome, then refused
+/// ones.
 async fn refused_without_a_quorum(cluster: &Cluster, node: u64, written: &mut Written) -> Result<()> {
     let others: Vec<u64> = (1..=3).filter(|other| *other != node).collect();
     others.iter().try_for_each(|other| cluster.pause(*other))?;

@@ -1,5 +1,5 @@
-//! A primary that stood still for longer than its lease, with pipelined reads and writes waiting in its socket: when it goes
-//! on, it answers no read with what is no longer true, and acknowledges no write that is lost.
+//! A primary that stood still for longer than its lease, with pipelined reads and writes waiting in its socket: when it
+//! goes on, it answers no read with what is no longer true, and acknowledges no write that is lost.
 
 use std::time::Duration;
 

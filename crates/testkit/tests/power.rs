@@ -1,5 +1,5 @@
-//! Power loss on real file systems, what `async` loses, and the short run of everything that CI makes. All run `chaos` as people do, which starts itself
-//! in a sandbox of its own; `FASTNESS_SEED` replays a run.
+//! Power loss on real file systems, what `async` loses, and the short run of everything that CI makes. All run `chaos`
+//! as people do, which starts itself in a sandbox of its own; `FASTNESS_SEED` replays a run.
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -63,8 +63,8 @@ fn what_was_acknowledged_from_memory_is_lost_and_found_missing() -> Result<()> {
     Ok(())
 }
 
-/// A primary that is cut off acknowledges until its lag is at the bound, which is shorter than its lease: that is what is lost, and
-/// a gate that does not shut is noticed.
+/// A primary that is cut off acknowledges until its lag is at the bound, which is shorter than its lease: that is what
+/// is lost, and a gate that does not shut is noticed.
 #[test]
 fn async_loses_no_more_than_the_bound_and_is_found_to_if_it_does() -> Result<()> {
     if let Some(why) = partition::lacking() {

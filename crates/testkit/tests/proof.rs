@@ -37,8 +37,8 @@ fn a_checkout_knows_its_commit() -> Result<()> {
     Ok(())
 }
 
-/// Of the runs of the simulation in the ledger one runs again, another one for each commit: its first seed holds as it did; and if nothing of the
-/// code has changed since, it is the same run.
+/// Of the runs of the simulation in the ledger one runs again, another one for each commit: its first seed holds as it
+/// did; and if nothing of the code has changed since, it is the same run.
 #[test]
 fn a_row_of_the_ledger_runs_again() -> Result<()> {
     let rows = proof::rows(&proof::project().join("tests/ledger.jsonl"))?;

@@ -1,5 +1,5 @@
-//! A node whose disk or keys are not what they were: each case ends with an error that names the file and says what to do, or with
-//! all of the data; the other replicas go on.
+//! A node whose disk or keys are not what they were: each case ends with an error that names the file and says what to
+//! do, or with all of the data; the other replicas go on.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -223,8 +223,8 @@ async fn a_log_that_is_damaged_or_torn() -> Result<()> {
     }
     std::fs::remove_file(bench.path("data/log/CURRENT"))?;
     bench.must_refuse("no CURRENT", &["CURRENT", REPLACE]).await?;
-    // What a killed process leaves: a batch that was never acknowledged is half there. A record's header (a checksum, 64 bytes
-    // to come, the whole of a batch) and some of these bytes.
+    // What a killed process leaves: a batch that was never acknowledged is half there. A record's header (a checksum,
+    // 64 bytes to come, the whole of a batch) and some of these bytes.
     let torn = [&[7; 4], &64u16.to_le_bytes()[..], &[1], &[0; 10]].concat();
     std::io::Write::write_all(&mut File::options().append(true).open(&wal)?, &torn)?;
     bench.must_recover("a torn end").await?;

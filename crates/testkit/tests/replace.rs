@@ -1,5 +1,5 @@
-//! A node whose machine or disk is gone is replaced while clients write: by command, without a lost write, and so that the
-//! new one's vote counts. What would break the cluster is refused.
+//! A node whose machine or disk is gone is replaced while clients write: by command, without a lost write, and so that
+//! the new one's vote counts. What would break the cluster is refused.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -159,8 +159,8 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
     Ok(())
 }
 
-/// While the new node is on its way a second one dies: the disk that was given up, back again, is what makes a majority. It
-/// goes on until every group has done without it, then it is turned away.
+/// While the new node is on its way a second one dies: the disk that was given up, back again, is what makes a
+/// majority. It goes on until every group has done without it, then it is turned away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
     let mut cluster = Cluster::start(&Options::default())?;

@@ -1,6 +1,7 @@
 //! RESTORE against a real Valkey server: what it refuses is refused, what it takes is taken, and gives the same value.
 //!
-//! Payloads that DUMP gave there are changed byte by byte. Their checksums are made right again, since a wrong one hides everything else.
+//! Payloads that DUMP gave there are changed byte by byte. Their checksums are made right again, since a wrong one
+//! hides everything else.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,8 +12,8 @@ use fastness_resp::{Args, Protocol, ReplyBuf, Value, value};
 use fastness_testkit::differential::reference::{Connection, Reference, words};
 use fastness_types::{Clock, HashSeed, SystemClock};
 
-/// Bytes behind the value, which both sides ignore: Valkey reads a value that claims to be longer than it is into the footer, and
-/// Fastness does not.
+/// Bytes behind the value, which both sides ignore: Valkey reads a value that claims to be longer than it is into the
+/// footer, and Fastness does not.
 const PADDING: [usize; 2] = [300, 100_000];
 const FOOTER_BYTES: usize = 10;
 

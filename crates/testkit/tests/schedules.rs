@@ -1,7 +1,8 @@
 //! Orders of events of `tests/SCHEDULES.md`, brought about in the simulation, each by the faults that lead to it alone.
 //!
-//! Most with the mistake that the order is dangerous to: that the mistake is found shows that the order came about; without the
-//! mistake the same seeds must hold. Where no mistake can be switched, the runs count how often the order came about, and must hold.
+//! Most with the mistake that the order is dangerous to: that the mistake is found shows that the order came about;
+//! without the mistake the same seeds must hold. Where no mistake can be switched, the runs count how often the order
+//! came about, and must hold.
 
 #![allow(clippy::unwrap_used)]
 

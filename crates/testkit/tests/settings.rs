@@ -1,5 +1,5 @@
-//! Settings that promise something to clients belong to the cluster: changed on one node they hold on all, after failovers and restarts, and
-//! nobody waits for a node that is dead.
+//! Settings that promise something to clients belong to the cluster: changed on one node they hold on all, after
+//! failovers and restarts, and nobody waits for a node that is dead.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Small disks: real file systems on loop devices, in a sandbox, that a cluster fills many times over, and that others fill.
+//! Small disks: real file systems on loop devices, in a sandbox, that a cluster fills many times over, and that others
+//! fill.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

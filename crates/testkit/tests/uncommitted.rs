@@ -1,5 +1,5 @@
-//! A primary that cannot commit has effects in its memory which no other node knows of. Once another primary exists, nobody
-//! is ever shown them, at any door, before and after the old one is back; and no client was told OK.
+//! A primary that cannot commit has effects in its memory which no other node knows of. Once another primary exists,
+//! nobody is ever shown them, at any door, before and after the old one is back; and no client was told OK.
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,8 @@ async fn shows_nothing(client: &mut Connection, where_: &str) -> Result<bool> {
     Ok(served)
 }
 
-/// All doors of a node: plaintext and TLS, as a plain and as a READONLY client. Tells whether a READONLY client was served.
+/// All doors of a node: plaintext and TLS, as a plain and as a READONLY client. Tells whether a READONLY client was
+/// served.
 async fn doors_show_nothing(cluster: &Cluster, node: u64, timeout: Duration) -> Result<bool> {
     let mut served = false;
     for read_only in [false, true] {
@@ -91,8 +92,8 @@ async fn doors_show_nothing(cluster: &Cluster, node: u64, timeout: Duration) -> 
 type Isolate<'a, T> = &'a dyn Fn(u64) -> Result<T>;
 
 /// Stages effects on the primary while its lease still runs, after others have been kept from answering it. Returns the
-/// clients who wait for their replies, and what isolates it; `None` if the lease had run out before (a slow machine): nothing
-/// was staged.
+/// clients who wait for their replies, and what isolates it; `None` if the lease had run out before (a slow machine):
+/// nothing was staged.
 async fn stage<T>(cluster: &Cluster, primary: u64, isolate: Isolate<'_, T>) -> Result<Option<(Vec<Connection>, T)>> {
     let mut clients = Vec::new();
     for _ in WRITES {
@@ -140,8 +141,8 @@ async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
     Ok([writes?, by_records?, restores?])
 }
 
-/// Waits until these replicas stand at the same index. One that has just started may show an earlier committed state until it
-/// hears of the newest commit.
+/// Waits until these replicas stand at the same index. One that has just started may show an earlier committed state
+/// until it hears of the newest commit.
 async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -157,7 +158,8 @@ async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
     }
 }
 
-/// Asks at all doors of the old primary from the first moment of its return on, until it serves and has undone the effects.
+/// Asks at all doors of the old primary from the first moment of its return on, until it serves and has undone the
+/// effects.
 async fn returns_without_them(cluster: &Cluster, old: u64, before: [u64; 3]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {

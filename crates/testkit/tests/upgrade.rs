@@ -1,10 +1,12 @@
 //! Data and nodes of the first version (17a32f9) work with this one.
 //!
-//! `golden/data-17a32f9.tar.gz` is the folder of a dev cluster that the first version wrote: strings, hashes, deadlines of both, a snapshot of
-//! each replica with log after it, changes of the durability mode. Today's nodes start on a copy of it, and everything is read back.
+//! `golden/data-17a32f9.tar.gz` is the folder of a dev cluster that the first version wrote: strings, hashes, deadlines
+//! of both, a snapshot of each replica with log after it, changes of the durability mode. Today's nodes start on a copy
+//! of it, and everything is read back.
 //!
-//! With `FASTNESS_OLD_BIN`, the path of a binary of that version, its nodes are replaced one by one in a running cluster (`make
-//! test-upgrade OLD=…`), and `cargo test -p fastness-testkit --test upgrade -- --ignored` writes the golden folder anew.
+//! With `FASTNESS_OLD_BIN`, the path of a binary of that version, its nodes are replaced one by one in a running
+//! cluster (`make test-upgrade OLD=…`), and `cargo test -p fastness-testkit --test upgrade -- --ignored` writes the
+//! golden folder anew.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,8 +31,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data-17a32f9.tar.gz")
 }
 
-/// What the golden data holds: commands that make it, in order, and questions with their answers. `part` 0 is in the snapshots, part 1 in
-/// the log after them.
+/// What the golden data holds: commands that make it, in order, and questions with their answers. `part` 0 is in the
+/// snapshots, part 1 in the log after them.
 fn commands(part: usize) -> Vec<Vec<String>> {
     let words = |text: String| text.split(' ').map(str::to_owned).collect();
     let each = (0..40).map(|i| part * 40 + i).flat_map(|i| {
@@ -252,7 +254,8 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
     agree(&folder).await
 }
 
-/// Node by node, while clients write: nothing that the first version cannot read is written before the last of its nodes has gone.
+/// Node by node, while clients write: nothing that the first version cannot read is written before the last of its
+/// nodes has gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()> {
     let Some(old) = old() else {

@@ -1,5 +1,5 @@
-//! The loss of availability zones: with one dead, writes go on; with two dead, every write is refused and none acknowledged,
-//! while the replica that is left answers READONLY clients with what was committed.
+//! The loss of availability zones: with one dead, writes go on; with two dead, every write is refused and none
+//! acknowledged, while the replica that is left answers READONLY clients with what was committed.
 
 use std::time::{Duration, Instant};
 

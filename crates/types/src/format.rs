@@ -4,9 +4,9 @@ use std::fmt;
 
 /// How far a node's understanding of persisted and replicated forms goes. Each level includes all levels below it.
 ///
-/// A node announces its level to its peers. A form that a level has introduced is written only while every member of the
-/// group that receives it has announced that level, so that a cluster can be upgraded node by node. Once such a form is in
-/// a log, a node below the level can no longer read it: it stops with an error that says so.
+/// A node announces its level to its peers. A form that a level has introduced is written only while every member of
+/// the group that receives it has announced that level, so that a cluster can be upgraded node by node. Once such a
+/// form is in a log, a node below the level can no longer read it: it stops with an error that says so.
 ///
 /// The numbers are frozen: they are sent to peers and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,8 +15,8 @@ pub struct FormatLevel(pub u32);
 impl FormatLevel {
     /// The forms of the first version; a node that announces no level is at this one.
     pub const BASE: FormatLevel = FormatLevel(1);
-    /// Batches cut into several entries, units that carry only a timestamp or a setting, image records that are parts of a
-    /// value, and settings of the cluster in group 0.
+    /// Batches cut into several entries, units that carry only a timestamp or a setting, image records that are parts
+    /// of a value, and settings of the cluster in group 0.
     pub const BOUNDS: FormatLevel = FormatLevel(2);
     /// What this version announces.
     pub const CURRENT: FormatLevel = FormatLevel::BOUNDS;

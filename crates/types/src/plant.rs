@@ -1,8 +1,9 @@
-//! Planted bugs: mistakes in the path of a write, and at its bounds, that tests switch on, to show that a suite finds each of them.
+//! Planted bugs: mistakes in the path of a write, and at its bounds, that tests switch on, to show that a suite finds
+//! each of them.
 //!
 //! They exist with the feature `plants` alone, which the test kit asks for and the shipped binary does not: without it
-//! [`Plant::is_on`] is a constant `false`, and what depends on it is not compiled. With it a plant is switched on for one
-//! thread, as a simulation needs it ([`on_this_thread`]), or for a process by the variable [`VARIABLE`].
+//! [`Plant::is_on`] is a constant `false`, and what depends on it is not compiled. With it a plant is switched on for
+//! one thread, as a simulation needs it ([`on_this_thread`]), or for a process by the variable [`VARIABLE`].
 
 /// Names the plant of a whole process.
 pub const VARIABLE: &str = "FASTNESS_PLANT";

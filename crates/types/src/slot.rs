@@ -26,8 +26,8 @@ pub fn slot_of(key: &[u8]) -> Slot {
     Slot(crc16(key_hash_tag(key)) & (SLOTS as u16 - 1))
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected. Eight bytes at a time: each byte's part of the sum is looked
-/// up by how many bytes follow it, so the look-ups do not wait for each other.
+/// CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected. Eight bytes at a time: each byte's part of the sum is
+/// looked up by how many bytes follow it, so the look-ups do not wait for each other.
 fn crc16(bytes: &[u8]) -> u16 {
     let (chunks, rest) = bytes.as_chunks::<8>();
     let whole = chunks.iter().fold(0u16, |crc, chunk| {

@@ -141,8 +141,8 @@ async fn a_group_is_initialised_once_and_only_by_the_az_rule() {
     assert!(matches!(control.initialize(&[], AzRule::Required).await, Err(InitializeError::Placement(_))));
 }
 
-/// Schedule 14: a voter comes back with an empty disk under its old identity. With the third voter dead its vote would make
-/// a quorum. Whoever could count it was restarted as well, and remembers.
+/// Schedule 14: a voter comes back with an empty disk under its old identity. With the third voter dead its vote would
+/// make a quorum. Whoever could count it was restarted as well, and remembers.
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_disk_was_wiped_stops_and_makes_no_quorum() {
     for restart_the_other in [false, true] {
@@ -206,8 +206,8 @@ async fn a_node_on_an_old_copy_of_its_disk_stops() {
     }
 }
 
-/// Schedule 33: the primary's wall clock jumps. Nothing may be staged from that moment on, others serve within a second, and
-/// the node neither is handed leadership to nor keeps one that it won, until its clock is right again.
+/// Schedule 33: the primary's wall clock jumps. Nothing may be staged from that moment on, others serve within a
+/// second, and the node neither is handed leadership to nor keeps one that it won, until its clock is right again.
 #[tokio::test(start_paused = true)]
 async fn a_primary_whose_wall_clock_jumps_hands_over() {
     const YEAR_MS: i64 = 365 * 86_400_000;
@@ -273,7 +273,8 @@ async fn a_primary_whose_disk_fails_hands_over_and_stops() {
     cluster.committed(new, "before").await;
 }
 
-/// D16: whoever asked for a hand-over goes away at any point of it. The steps go on, or none of them was taken: somebody serves.
+/// D16: whoever asked for a hand-over goes away at any point of it. The steps go on, or none of them was taken:
+/// somebody serves.
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_whose_caller_goes_away_leaves_a_primary_that_serves() {
     for patience_ms in (0..=20).map(|step| step * 2) {
@@ -294,8 +295,8 @@ async fn a_hand_over_whose_caller_goes_away_leaves_a_primary_that_serves() {
     }
 }
 
-/// Schedule 46: the loop of a primary does not turn. Its lease, which another thread renews, is closed for the term, and another
-/// node is elected; nothing is handed over, because nothing could drain.
+/// Schedule 46: the loop of a primary does not turn. Its lease, which another thread renews, is closed for the term,
+/// and another node is elected; nothing is handed over, because nothing could drain.
 #[tokio::test(start_paused = true)]
 async fn a_primary_whose_loop_is_stuck_loses_its_lease_and_another_is_elected() {
     let mut cluster = Cluster::running(3).await;

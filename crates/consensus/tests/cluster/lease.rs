@@ -55,7 +55,8 @@ async fn a_restarted_voter_is_silent_for_one_lease() {
         let mut cluster = Cluster::running(3).await;
         let (old, _) = cluster.primary().await;
         let [candidate, voter] = others(old)[..] else { panic!() };
-        // The candidate hears nothing of the leader any more, and campaigns in time; the voter keeps the leader's lease up.
+        // The candidate hears nothing of the leader any more, and campaigns in time; the voter keeps the leader's lease
+        // up.
         cluster.network.cut(NodeId(old), NodeId(candidate), true);
         cluster.network.cut(NodeId(candidate), NodeId(old), true);
         tokio::time::sleep(ms(600)).await;
@@ -243,8 +244,8 @@ async fn heal(cluster: &mut Cluster) {
     }
 }
 
-/// C9: all nodes are stopped together (a hypervisor takes their cores), for longer than a lease and, in the end, than the election
-/// time-out. Every timer is over when they resume; the same primary goes on in its epoch.
+/// C9: all nodes are stopped together (a hypervisor takes their cores), for longer than a lease and, in the end, than
+/// the election time-out. Every timer is over when they resume; the same primary goes on in its epoch.
 #[tokio::test(start_paused = true)]
 async fn all_nodes_stopped_together_elect_nobody() {
     for stop_ms in [400, 600, 700, 1000] {
@@ -267,8 +268,9 @@ async fn all_nodes_stopped_together_elect_nobody() {
     }
 }
 
-/// Schedule 18: `failover-timeout` is being changed, so nodes promise for different times. A leader with long leases counts on
-/// no more than what its voters promise; and a voter that is restarted with a shorter one is silent for the longer.
+/// Schedule 18: `failover-timeout` is being changed, so nodes promise for different times. A leader with long leases
+/// counts on no more than what its voters promise; and a voter that is restarted with a shorter one is silent for the
+/// longer.
 #[tokio::test(start_paused = true)]
 async fn leases_of_different_lengths_never_overlap() {
     let long = Timers::for_failover(ms(5_000));

@@ -72,7 +72,8 @@ async fn a_new_node_takes_the_place_of_a_dead_one_and_its_vote_counts() {
     cluster.check_histories();
 }
 
-/// No node that has answered is a voter, no half that breaks the rule is begun, and what is not caught up does not vote.
+/// No node that has answered is a voter, no half that breaks the rule is begun, and what is not caught up does not
+/// vote.
 #[tokio::test(start_paused = true)]
 async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     let mut cluster = Cluster::running(3).await;
@@ -179,8 +180,8 @@ async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
         joint.expect("the change begins");
         cluster.kill(primary).await;
         stepping.abort();
-        // What is left is no majority of the old voters. The dead one, back with its disk, is one of them until the change is
-        // complete.
+        // What is left is no majority of the old voters. The dead one, back with its disk, is one of them until the
+        // change is complete.
         cluster.start(if old_one_comes_back { dead } else { primary }).await;
         approach(&cluster, &goal).await;
         write(&mut cluster, "after").await;
@@ -193,8 +194,8 @@ async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
     }
 }
 
-/// Random cuts, kills and restarts while a node takes another one's place. At no point two leases; nothing acknowledged is lost,
-/// and the change is complete in the end.
+/// Random cuts, kills and restarts while a node takes another one's place. At no point two leases; nothing acknowledged
+/// is lost, and the change is complete in the end.
 #[tokio::test(start_paused = true)]
 async fn random_faults_during_a_change_cost_neither_writes_nor_the_change() {
     use rand::{Rng as _, SeedableRng as _};

@@ -22,8 +22,8 @@ async fn three_nodes_elect_and_commit() {
     assert!(status.lease_held && status.leader == Some(NodeId(primary)) && status.members.len() == 3);
 }
 
-/// openraft gives up on the answer to a heartbeat after its interval, and refuses all writes without answers: at 50 ms, a round trip of
-/// 40 ms was too long.
+/// openraft gives up on the answer to a heartbeat after its interval, and refuses all writes without answers: at 50 ms,
+/// a round trip of 40 ms was too long.
 #[tokio::test(start_paused = true)]
 async fn nodes_that_are_far_apart_elect_and_commit_and_fail_over() {
     let mut cluster = Cluster::new(3);
@@ -152,8 +152,8 @@ async fn copies_on_stable_storage_are_counted() {
     assert!(control.is_flushed(epoch, seq));
 }
 
-/// The bound of the log's queue holds on the leader and on followers while all disks stall, without a word lost, without a
-/// new election, and without a stream given up.
+/// The bound of the log's queue holds on the leader and on followers while all disks stall, without a word lost,
+/// without a new election, and without a stream given up.
 #[tokio::test(start_paused = true)]
 async fn stalled_disks_fill_no_queue_past_its_bound() {
     const BOUND: usize = 256 * 1024;
@@ -187,7 +187,8 @@ async fn stalled_disks_fill_no_queue_past_its_bound() {
     assert_eq!(cluster.primary().await, (primary, epoch), "no election was needed");
 }
 
-/// A follower of an idle group learns what its leader has committed: READONLY clients of a replica that has just started wait for it.
+/// A follower of an idle group learns what its leader has committed: READONLY clients of a replica that has just
+/// started wait for it.
 #[tokio::test(start_paused = true)]
 async fn followers_hear_what_their_leader_has_committed() {
     let mut cluster = Cluster::running(3).await;

@@ -186,7 +186,8 @@ async fn a_transfer_that_breaks_off_begins_anew() {
     cluster.check_histories();
 }
 
-/// A value of 70 MB is one chunk of that size in snapshots that older versions have written: more than any message holds.
+/// A value of 70 MB is one chunk of that size in snapshots that older versions have written: more than any message
+/// holds.
 #[tokio::test(start_paused = true)]
 async fn a_chunk_larger_than_any_message_reaches_a_follower_that_needs_it() {
     let mut cluster = Cluster::running(3).await;

@@ -10,11 +10,10 @@
 use std::sync::LazyLock;
 
 use crate::command::Command;
-use crate::engine::{Engine, is_expired};
+use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::generic::scan::{Filter, Scans, pattern_slot, read_unsigned, write};
-use crate::value::number::parse_int;
 use fastness_resp::Args;
 use fastness_types::{SLOTS, Slot, slot_of};
 
@@ -54,7 +53,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let mut found = Vec::new();
     let from = engine.keyspace().cursor(slot, place);
     let rest = engine.keyspace().scan_to(last, from, filter.count, |entry| {
-        if !is_expired(entry, env.now) && filter.lets_through(entry) {
+        if !entry.is_expired(env.now) && filter.lets_through(entry) {
             found.push(entry.key().to_vec());
         }
     });
@@ -110,12 +109,6 @@ impl Cursor<'_> {
         let place = read_unsigned(place).filter(|_| parts.next().is_none())?;
         Some(Cursor::At { fingerprint, slot: slot_of(tag), place })
     }
-}
-
-/// SLOT's argument.
-pub(crate) fn parse_slot(text: &[u8]) -> Result<Slot, CommandError> {
-    let number = parse_int(text).and_then(|number| usize::try_from(number).ok()).filter(|number| *number < SLOTS);
-    number.map(|number| Slot(number as u16)).ok_or(CommandError::Fixed("ERR Invalid or out of range slot"))
 }
 
 /// A short text in each slot, made once: the first in the order of its digits.

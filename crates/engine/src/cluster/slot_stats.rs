@@ -1,16 +1,16 @@
 //! CLUSTER SLOT-STATS: how many keys each slot of this shard has.
 //!
-//! As a Valkey server that does not measure its slots (`cluster-slot-stats-enabled no`): keys are counted, and the other
-//! metrics are not there to be ordered by.
+//! As a Valkey server that does not measure its slots (`cluster-slot-stats-enabled no`): keys are counted, and the
+//! other metrics are not there to be ordered by.
 
 use std::cmp::Reverse;
 
-use crate::cluster::scan::parse_slot;
+use crate::codec::number::parse_int;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
-use crate::value::number::parse_int;
+use crate::generic::scan::parse_slot;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{SLOTS, Slot};
 

@@ -1,6 +1,6 @@
-//! What a command's arguments are, as COMMAND DOCS tells it: command line clients make hints of it, generators make code.
+//! What a command's arguments are, as COMMAND DOCS tells it: command line clients make hints of it, generators make
+//! code.
 
-use super::own;
 use fastness_resp::ReplyBuf;
 
 /// What an argument is.
@@ -164,11 +164,6 @@ fn write_text((field, text): (&str, &str), reply: &mut ReplyBuf) {
     reply.bulk(text);
 }
 
-/// The arguments of the command of this name.
-pub(super) fn of(name: &str) -> &'static [Argument] {
-    own::arguments().find(|(command, _)| *command == name).map_or(&[], |(_, arguments)| arguments)
-}
-
 /// Appends arguments as COMMAND DOCS tells them.
 pub(super) fn write(arguments: &[Argument], reply: &mut ReplyBuf) {
     reply.array(arguments.len());
@@ -179,6 +174,7 @@ pub(super) fn write(arguments: &[Argument], reply: &mut ReplyBuf) {
 mod tests {
     use super::*;
     use crate::command::argument_facts::ARGUMENTS;
+    use crate::command::own::arguments_of;
     use crate::command::{all, present};
     use std::collections::BTreeSet;
 
@@ -221,7 +217,7 @@ mod tests {
         let mut wrong = Vec::new();
         for spec in present().filter(|spec| !spec.is_container()) {
             let mut described = BTreeSet::new();
-            words(of(spec.name), &mut described);
+            words(arguments_of(spec.name), &mut described);
             let told = words_of_syntax(spec.syntax);
             let is_right =
                 if spec.syntax.contains("<option>") { told.is_subset(&described) } else { told == described };

@@ -3,8 +3,8 @@
 use super::spec::{Command, CommandSpec};
 use super::table;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// The line of a container's HELP.

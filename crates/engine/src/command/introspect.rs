@@ -1,11 +1,11 @@
-//! COMMAND and those of its subcommands that tell facts: INFO, COUNT, LIST, GETKEYS, GETKEYSANDFLAGS; and ACL CAT, which
-//! reads the same table. All of them know only what is there.
+//! COMMAND and those of its subcommands that tell facts: INFO, COUNT, LIST, GETKEYS, GETKEYSANDFLAGS; and ACL CAT,
+//! which reads the same table. All of them know only what is there.
 
 use super::spec::{Begin, Categories, Command, CommandSpec, Find, Flags, KeyFlags, KeySpec, category, flag, key_flag};
 use super::table;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::generic::glob;
 use fastness_resp::{Args, ReplyBuf};
 

@@ -1,10 +1,10 @@
 //! COMMAND DOCS: summary, origin, group and arguments of each command that is there.
 
 use super::spec::{Command, CommandSpec};
-use super::{arguments, table};
+use super::{arguments, own, table};
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::{Args, ReplyBuf};
 
 pub(super) const DOCS: Command =
@@ -24,7 +24,7 @@ fn docs(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Command
 fn write_docs(spec: &CommandSpec, reply: &mut ReplyBuf) {
     reply.bulk(spec.name);
     let subcommands: Vec<_> = table::all()[spec.subcommands.clone()].iter().filter(|sub| sub.is_there).collect();
-    let arguments = arguments::of(spec.name);
+    let arguments = own::arguments_of(spec.name);
     reply.map(3 + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty()));
     for (field, text) in [("summary", summary(spec)), ("since", spec.since), ("group", spec.group.name())] {
         reply.bulk(field);

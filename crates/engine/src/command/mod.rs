@@ -3,7 +3,8 @@
 //! - [`spec`]: the types of a row.
 //! - `facts`: what Valkey says about its commands (generated).
 //! - `own`: the facts about commands of our own.
-//! - `table`: one line per command that is there, joined with the facts.
+//! - `typed`, `types`: what each data type adds: its commands, and the form of its values in DUMP's payloads.
+//! - `table`: the other commands, one line each, all joined with the facts.
 //! - `door`: the commands that the door runs.
 //! - [`lookup()`]: from a request to its command or to Valkey's refusal.
 //! - [`parse`]: numbers among the arguments.
@@ -24,6 +25,8 @@ mod own;
 pub mod parse;
 pub mod spec;
 mod table;
+pub(crate) mod typed;
+pub(crate) mod types;
 
 pub use introspect::write_info as describe;
 pub use keys::Keys;

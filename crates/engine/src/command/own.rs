@@ -1,7 +1,7 @@
-//! Commands that Valkey does not have and Fastness adds, beside the generated rows of `facts.rs` and `argument_facts.rs`, which stay
-//! what a running reference server says. They stand in the same table in the place that their names have there, so that
-//! look-up, arity, ACL categories, COMMAND, HELP and the docs know them as they know the others;
-//! [`CommandSpec::is_own`](super::CommandSpec::is_own) tells them apart.
+//! Commands that Valkey does not have and Fastness adds, beside the generated rows of `facts.rs` and
+//! `argument_facts.rs`, which stay what a running reference server says. They stand in the same table in the place that
+//! their names have there, so that look-up, arity, ACL categories, COMMAND, HELP and the docs know them as they know
+//! the others; [`CommandSpec::is_own`](super::CommandSpec::is_own) tells them apart.
 //!
 //! A name is chosen where Valkey is unlikely to want it: a later version's command of the same name would have to win.
 
@@ -46,6 +46,11 @@ pub(super) fn rows() -> Vec<Facts> {
 /// What the arguments of every command are, by group and name of Valkey's, then our own.
 pub(super) fn arguments() -> impl Iterator<Item = &'static (&'static str, &'static [Argument])> {
     ARGUMENTS.iter().chain(OWN_ARGUMENTS)
+}
+
+/// What the arguments of the command of this name are.
+pub(super) fn arguments_of(name: &str) -> &'static [Argument] {
+    arguments().find(|(command, _)| *command == name).map_or(&[], |(_, arguments)| arguments)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What one command is: the row of the table that dispatch, routing, ACL, COMMAND and the docs are read from.
 //!
-//! A row has two halves. [`Facts`] are generated for every command that Valkey knows (`facts.rs`): what it is called and
-//! takes. A [`Command`] is written by hand beside the code of each command that is there, and says how it runs;
+//! A row has two halves. [`Facts`] are generated for every command that Valkey knows (`facts.rs`): what it is called
+//! and takes. A [`Command`] is written by hand beside the code of each command that is there, and says how it runs;
 //! `table.rs` lists them, one line each, and joins both halves to a [`CommandSpec`].
 
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// Runs a command that needs the data alone. A reply has been written when it returns `Ok`; on `Err` nothing has

@@ -1,7 +1,8 @@
 //! The table: every command that Valkey knows, and which of them are there; and those of our own (`own.rs`).
 //!
-//! A new command is one file under its data type and one line in [`COMMANDS`]; a new command of the door is one line in
-//! `door.rs`; one that Valkey does not have has its facts in `own.rs`. Everything else (look-up, arity, routing, COMMAND, HELP) is read from the joined table.
+//! A new command is one file in the folder of its data type and one line there (`COMMANDS`); one of no type has its
+//! line in [`COMMANDS`] below; a new command of the door is one line in `door.rs`; one that Valkey does not have has
+//! its facts in `own.rs`. Everything else (look-up, arity, routing, COMMAND, HELP) is read from the joined table.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,10 +11,11 @@ use super::door;
 use super::help;
 use super::own;
 use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyFlags, KeyPositions, KeySpec, Run, key_flag};
+use super::types::TYPES;
 use super::{introspect, introspect_docs};
-use crate::{cluster, connection, generic, hash, server, string};
+use crate::{cluster, connection, generic, server};
 
-/// Commands that are there and are not run by the door: one line each.
+/// Commands of no data type that are there and are not run by the door: one line each.
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     // the table itself
@@ -65,35 +67,6 @@ const COMMANDS: &[Command] = &[
     generic::ttl::PTTL,
     generic::ttl::TTL,
     generic::typename::TYPE,
-    // hash
-    hash::all::HGETALL,
-    hash::all::HKEYS,
-    hash::all::HVALS,
-    hash::del::HDEL,
-    hash::del::HGETDEL,
-    hash::expire::HEXPIRE,
-    hash::expire::HEXPIREAT,
-    hash::expire::HPERSIST,
-    hash::expire::HPEXPIRE,
-    hash::expire::HPEXPIREAT,
-    hash::get::HEXISTS,
-    hash::get::HGET,
-    hash::get::HLEN,
-    hash::get::HMGET,
-    hash::get::HSTRLEN,
-    hash::getex::HGETEX,
-    hash::incr::HINCRBY,
-    hash::incr::HINCRBYFLOAT,
-    hash::randfield::HRANDFIELD,
-    hash::scan::HSCAN,
-    hash::set::HMSET,
-    hash::set::HSET,
-    hash::set::HSETNX,
-    hash::setex::HSETEX,
-    hash::ttl::HEXPIRETIME,
-    hash::ttl::HPEXPIRETIME,
-    hash::ttl::HPTTL,
-    hash::ttl::HTTL,
     // server
     server::dbsize::DBSIZE,
     server::flush::FLUSHALL,
@@ -103,31 +76,6 @@ const COMMANDS: &[Command] = &[
     server::memory::USAGE,
     help::of("memory|help"),
     server::time::TIME,
-    // string
-    string::append::APPEND,
-    string::append::SETRANGE,
-    string::delifeq::DELIFEQ,
-    string::get::GET,
-    string::get::GETDEL,
-    string::get::GETSET,
-    string::get::MGET,
-    string::get::STRLEN,
-    string::getex::GETEX,
-    string::getrange::GETRANGE,
-    string::getrange::SUBSTR,
-    string::incr::DECR,
-    string::incr::DECRBY,
-    string::incr::INCR,
-    string::incr::INCRBY,
-    string::incrbyfloat::INCRBYFLOAT,
-    string::lcs::LCS,
-    string::mset::MSET,
-    string::mset::MSETNX,
-    string::msetex::MSETEX,
-    string::set::PSETEX,
-    string::set::SET,
-    string::set::SETEX,
-    string::set::SETNX,
 ];
 
 /// The joined table with its index by name.
@@ -146,7 +94,7 @@ impl Table {
     fn join(facts: &[Facts]) -> Table {
         let mut specs: Vec<CommandSpec> =
             facts.iter().enumerate().map(|(index, row)| spec(index, row, facts)).collect();
-        for command in COMMANDS.iter().chain(door::COMMANDS) {
+        for command in TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(door::COMMANDS) {
             let spec = specs
                 .iter_mut()
                 .find(|spec| spec.name == command.name)

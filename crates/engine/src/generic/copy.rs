@@ -2,8 +2,8 @@
 
 use crate::command::{Command, parse};
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// COPY source destination \[DB destination-db] \[REPLACE]
@@ -16,7 +16,7 @@ pub const COPY: Command = Command::data(
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let replace = parse_options(args.skip(3))?;
-    let (from, to) = (env.first_key(engine, args), engine.key(args.get(2)));
+    let (from, to) = (engine.first_key(args, env), engine.key(args.get(2)));
     if from.bytes == to.bytes {
         return Err(CommandError::Fixed("ERR source and destination objects are the same"));
     }

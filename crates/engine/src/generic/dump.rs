@@ -1,30 +1,23 @@
 //! DUMP: a value as Valkey's RESTORE reads it: an RDB type, the value, RDB version 80, a CRC-64.
 
-use super::{rdb, rdb_hash};
 use crate::command::Command;
+use crate::command::types::dump_forms;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
-use crate::value::{Object, ValueRef};
 use fastness_resp::Args;
 
 /// DUMP key
 pub const DUMP: Command = Command::data("dump", "<key>", "Gives a key's value in the form that RESTORE reads.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let Some(entry) = engine.read(&key, env) else {
         env.reply.null();
         return Ok(());
     };
-    let payload = match entry.value() {
-        ValueRef::Int(number) => rdb::dump_integer(number),
-        ValueRef::Text(text) => rdb::dump_text(text),
-        ValueRef::Object(Object::Text(text)) => rdb::dump_text(text),
-        ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => {
-            rdb_hash::dump_hash(entry.value().hash(env.now).ok_or(CommandError::WrongType)?)
-        }
-    };
+    let form = dump_forms().find(|form| form.of == entry.value().of());
+    let payload = form.and_then(|form| (form.dump)(entry, env.now)).ok_or(CommandError::WrongType)?;
     env.reply.bulk(payload);
     Ok(())
 }

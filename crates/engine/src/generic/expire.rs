@@ -4,8 +4,8 @@
 
 use crate::command::{Command, parse};
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -49,7 +49,7 @@ struct Form {
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, form: Form) -> Result<(), CommandError> {
     let condition = Condition::parse(args.skip(3))?;
     let at_ms = deadline_ms(args.get(2), &form)?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let Some(entry) = engine.look_up(&key, env) else {
         env.reply.integer(0);
         return Ok(());

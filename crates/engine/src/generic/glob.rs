@@ -1,8 +1,8 @@
 //! Glob patterns as KEYS, SCAN MATCH and COMMAND LIST PATTERN take them: `*`, `?`, `[a-c^]`, `\` to quote.
 //!
-//! Follows Valkey where patterns are odd: a class that is never closed ends with the pattern, a reversed range is turned
-//! round, and the empty text matches the empty pattern alone. Runs in text × pattern steps at most, without recursion:
-//! only the last `*` is ever tried again, because an earlier one could only give the later ones less text.
+//! Follows Valkey where patterns are odd: a class that is never closed ends with the pattern, a reversed range is
+//! turned round, and the empty text matches the empty pattern alone. Runs in text × pattern steps at most, without
+//! recursion: only the last `*` is ever tried again, because an earlier one could only give the later ones less text.
 
 /// Whether `text` as a whole matches.
 #[must_use]

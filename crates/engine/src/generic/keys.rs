@@ -2,9 +2,9 @@
 
 use super::glob;
 use crate::command::Command;
-use crate::engine::{Engine, is_expired};
+use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// KEYS pattern
@@ -15,7 +15,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let every = pattern == b"*";
     let place = env.reply.defer();
     let mut count = 0;
-    for entry in engine.keyspace().iter().filter(|entry| !is_expired(entry, env.now)) {
+    for entry in engine.keyspace().iter().filter(|entry| !entry.is_expired(env.now)) {
         if every || glob::matches(pattern, entry.key()) {
             env.reply.bulk(entry.key());
             count += 1;

@@ -10,8 +10,6 @@ pub mod keys;
 pub mod object;
 pub mod persist;
 pub mod randomkey;
-mod rdb;
-mod rdb_hash;
 pub mod relocate;
 pub mod rename;
 pub mod restore;

@@ -2,9 +2,10 @@
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::Entry;
+use crate::types;
 use fastness_resp::Args;
 
 /// OBJECT ENCODING key
@@ -41,7 +42,7 @@ fn about(
 
 fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     about(engine, args, env, |entry, env| {
-        env.reply.bulk(entry.encoding());
+        env.reply.bulk(types::encoding(entry));
         Ok(())
     })
 }

@@ -2,15 +2,15 @@
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// PERSIST key
 pub const PERSIST: Command = Command::data("persist", "<key>", "Lets a key live for ever.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let expires = engine.look_up(&key, env).is_some_and(|entry| entry.deadline().is_some());
     if expires {
         engine.persist(&key, env);

@@ -1,9 +1,9 @@
 //! RANDOMKEY.
 
 use crate::command::Command;
-use crate::engine::{Engine, is_expired};
+use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// RANDOMKEY
@@ -17,8 +17,8 @@ fn run(engine: &mut Engine, _: Args<'_>, env: &mut Env<'_>) -> Result<(), Comman
     let now = env.now;
     let drawn = (0..TRIES)
         .map_while(|_| keyspace.random(env.random))
-        .find(|entry| !is_expired(entry, now))
-        .or_else(|| keyspace.iter().find(|entry| !is_expired(entry, now)));
+        .find(|entry| !entry.is_expired(now))
+        .or_else(|| keyspace.iter().find(|entry| !entry.is_expired(now)));
     match drawn {
         Some(entry) => env.reply.bulk(entry.key()),
         None => env.reply.null(),

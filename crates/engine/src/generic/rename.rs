@@ -2,8 +2,8 @@
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// RENAME key newkey
@@ -22,7 +22,7 @@ pub const RENAMENX: Command =
     });
 
 fn move_key(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, replace: bool) -> Result<bool, CommandError> {
-    let (from, to) = (env.first_key(engine, args), engine.key(args.get(2)));
+    let (from, to) = (engine.first_key(args, env), engine.key(args.get(2)));
     if engine.look_up(&from, env).is_none() {
         return Err(CommandError::NoSuchKey);
     }

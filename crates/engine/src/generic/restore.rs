@@ -1,14 +1,17 @@
-//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings and hashes, so far.
+//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings and hashes, so
+//! far.
 
-use super::rdb::{self, PayloadError, Restored};
+use crate::codec::rdb::{self, PayloadError};
+use crate::command::typed::Put;
+use crate::command::types::dump_forms;
 use crate::command::{Command, parse};
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
-use crate::keyspace::{ExpiryChange, Key};
+use crate::keyspace::ExpiryChange;
 use fastness_resp::Args;
 use fastness_types::WallMs;
-use std::collections::BTreeMap;
+use fastness_types::limits::RESTORED_BYTES_MAX;
 
 /// RESTORE key ttl serialized-value \[REPLACE] \[ABSTTL] \[IDLETIME seconds] \[FREQ frequency]
 pub const RESTORE: Command = Command::data(
@@ -20,13 +23,13 @@ pub const RESTORE: Command = Command::data(
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args.skip(4))?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     if !options.replace && engine.peek(&key, env).is_some() {
         return Err(CommandError::Fixed("BUSYKEY Target key name already exists."));
     }
     let ttl = u64::try_from(parse::integer(args.get(2))?)
         .map_err(|_| CommandError::Fixed("ERR Invalid TTL value, must be >= 0"))?;
-    let value = rdb::restore(args.get(3), env.now).map_err(|error| match error {
+    let put = restored(args.get(3), env.now).map_err(|error| match error {
         PayloadError::Footer => CommandError::Fixed("ERR DUMP payload version or checksum are wrong"),
         PayloadError::Format => CommandError::Fixed("ERR Bad data format"),
         PayloadError::TooLarge => CommandError::Fixed("ERR the payload expands to more than a key may hold"),
@@ -40,41 +43,21 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
         ExpiryChange::At(at) if at <= env.now => {
             engine.unlink(&key, env);
         }
-        expiry => put(engine, &key, value, expiry, env)?,
+        expiry => put(engine, &key, expiry, env),
     }
     env.reply.ok();
     Ok(())
 }
 
-fn put(
-    engine: &mut Engine,
-    key: &Key<'_>,
-    value: Restored,
-    expiry: ExpiryChange,
-    env: &mut Env<'_>,
-) -> Result<(), CommandError> {
-    let fields = match value {
-        Restored::Text(text) => {
-            engine.set_owned(key, text, expiry, env);
-            return Ok(());
-        }
-        Restored::Hash(fields) => fields,
-    };
-    let now = env.now;
-    // Fields of one deadline together, so that an effect repeats the key for each deadline and not for each field.
-    let mut by_deadline: BTreeMap<Option<WallMs>, Vec<&[u8]>> = BTreeMap::new();
-    for (field, value, deadline) in fields.iter().filter(|(.., deadline)| deadline.is_none_or(|at| at >= now)) {
-        by_deadline.entry(*deadline).or_default().extend([&field[..], &value[..]]);
-    }
-    engine.unlink(key, env);
-    for (deadline, pairs) in &by_deadline {
-        let expiry = deadline.map_or(ExpiryChange::Drop, ExpiryChange::At);
-        engine.set_fields(key, Args::slices(pairs), expiry, env);
-    }
-    if let (ExpiryChange::At(at), false) = (expiry, by_deadline.is_empty()) {
-        engine.expire_at(key, at, env);
-    }
-    Ok(())
+/// What gives a key the value in a payload, as of `now`.
+fn restored(payload: &[u8], now: WallMs) -> Result<Put, PayloadError> {
+    restored_within(payload, now, RESTORED_BYTES_MAX)
+}
+
+fn restored_within(payload: &[u8], now: WallMs, bytes_max: usize) -> Result<Put, PayloadError> {
+    let (kind, mut input) = rdb::open_within(payload, bytes_max)?;
+    let form = dump_forms().find(|form| form.kinds.contains(&kind)).ok_or(PayloadError::Format)?;
+    (form.restore)(kind, &mut input, now)
 }
 
 /// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.
@@ -118,13 +101,15 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use crate::generic::rdb;
+    use super::*;
+    use crate::codec::rdb::seal;
+    use crate::string::dump::dump_text;
     use crate::testing::{Bench, check};
 
     #[test]
     fn text_and_deadline() {
         let mut bench = Bench::new();
-        let payload = rdb::dump_text(b"hello");
+        let payload = dump_text(b"hello");
         assert_eq!(bench.run(&[b"RESTORE", b"a", b"5000", &payload]), b"+OK\r\n");
         bench.script("GET a => $5 hello | PTTL a => :5000");
         assert_eq!(bench.run(&[b"RESTORE", b"a", b"0", &payload]), b"-BUSYKEY Target key name already exists.\r\n");
@@ -142,5 +127,17 @@ mod tests {
         check("RESTORE a -1 xx => -ERR Invalid TTL value, must be >= 0");
         check("RESTORE a 0 xx IDLETIME 1 FREQ 1 => -ERR syntax error | RESTORE a 0 xx FREQ => -ERR syntax error");
         check("RESTORE a 0 xx FREQ 256 => -ERR Invalid FREQ value, must be >= 0 and <= 255");
+    }
+
+    #[test]
+    fn what_a_payload_expands_to_is_bounded() {
+        let text = b"\xc3\t7\x01bb\xe0*\x00\x01bb";
+        let string = seal([&b"\x00"[..], text].concat());
+        let hash = seal([&b"\x04\x02\x01a"[..], text, b"\x01b", text].concat());
+        for (payload, bytes) in [(string, 55), (hash, 112)] {
+            assert!(restored_within(&payload, WallMs(0), bytes).is_ok(), "{bytes}");
+            let refused = restored_within(&payload, WallMs(0), bytes - 1).err();
+            assert_eq!(refused, Some(PayloadError::TooLarge), "{bytes}");
+        }
     }
 }

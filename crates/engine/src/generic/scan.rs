@@ -4,16 +4,15 @@
 //! means the same on every replica. A key that is there from the first call to the last is named at least once.
 
 use super::glob;
-use crate::cluster::scan::parse_slot;
+use crate::codec::number::parse_int;
 use crate::command::{Command, parse};
-use crate::engine::{Engine, is_expired};
+use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::Entry;
-use crate::value::Type;
-use crate::value::number::parse_int;
+use crate::types::Type;
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{Slot, slot_of};
+use fastness_types::{SLOTS, Slot, slot_of};
 
 /// SCAN cursor \[MATCH pattern] \[COUNT count] \[TYPE type]
 pub const SCAN: Command = Command::data(
@@ -28,7 +27,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let filter = Filter::parse(args.skip(2), Scans::Keys)?;
     let mut found = Vec::new();
     let next = scan(engine, cursor, &filter, |entry| {
-        if !is_expired(entry, env.now) && filter.lets_through(entry) {
+        if !entry.is_expired(env.now) && filter.lets_through(entry) {
             found.push(entry.key().to_vec());
         }
     });
@@ -156,7 +155,7 @@ impl<'a> Filter<'a> {
     }
 
     pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
-        self.kind.is_none_or(|kind| kind == Type::name(entry.value().kind())) && self.matches(entry.key())
+        self.kind.is_none_or(|kind| kind == Type::of(entry.value()).name) && self.matches(entry.key())
     }
 
     pub(crate) fn matches(&self, name: &[u8]) -> bool {
@@ -174,6 +173,12 @@ fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
 fn parse_kind(text: &[u8]) -> Result<Kind, CommandError> {
     let known = KINDS.iter().find(|kind| kind.as_bytes().eq_ignore_ascii_case(text));
     known.copied().ok_or_else(|| CommandError::quoting("ERR unknown type name '", text, "'"))
+}
+
+/// SLOT's argument.
+pub(crate) fn parse_slot(text: &[u8]) -> Result<Slot, CommandError> {
+    let number = parse_int(text).and_then(|number| usize::try_from(number).ok()).filter(|number| *number < SLOTS);
+    number.map(|number| Slot(number as u16)).ok_or(CommandError::Fixed("ERR Invalid or out of range slot"))
 }
 
 #[cfg(test)]

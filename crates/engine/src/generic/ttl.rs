@@ -2,8 +2,8 @@
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// TTL key
@@ -42,7 +42,7 @@ fn run(
     env: &mut Env<'_>,
     answer: impl Fn(u64, u64) -> u64,
 ) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let number = match engine.peek_counted(&key, env).map(|entry| entry.deadline()) {
         None => -2,
         Some(None) => -1,

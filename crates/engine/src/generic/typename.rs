@@ -2,16 +2,17 @@
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
+use crate::types::Type;
 use fastness_resp::Args;
 
 /// TYPE key
 pub const TYPE: Command = Command::data("type", "<key>", "Tells what type of value a key holds.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
-    let name = engine.peek_counted(&key, env).map_or("none", |entry| entry.value().kind().name());
+    let key = engine.first_key(args, env);
+    let name = engine.peek_counted(&key, env).map_or("none", |entry| Type::of(entry.value()).name);
     env.reply.simple(name);
     Ok(())
 }

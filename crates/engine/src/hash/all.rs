@@ -1,11 +1,11 @@
 //! HGETALL, HKEYS, HVALS: a whole hash in one reply.
 
-use super::read;
+use super::Hash;
+use super::look_up::read;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
-use crate::value::hash::Hash;
 use fastness_resp::{Args, ReplyBuf};
 
 /// HGETALL key
@@ -42,7 +42,7 @@ fn run(
     head: impl Fn(&mut ReplyBuf, Option<Hash<'_>>),
     write: impl Fn(&mut ReplyBuf, (&[u8], &[u8])),
 ) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     head(env.reply, hash);
     hash.into_iter().flat_map(|hash| hash.iter()).for_each(|pair| write(env.reply, pair));

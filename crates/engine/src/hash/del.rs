@@ -1,11 +1,11 @@
 //! HDEL, HGETDEL. The key goes with the last field.
 
+use super::look_up::{distinct, look_up};
 use super::options::{counted, expect_fields, numfields};
-use super::{distinct, look_up};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub const HGETDEL: Command = Command::data(
 );
 
 fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let is_there = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
     let found = distinct(args.skip(2).iter(), is_there);
@@ -34,7 +34,7 @@ fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
 fn hgetdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     expect_fields(args.get(2))?;
     let fields = counted(args.skip(3), 1, numfields())?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let mut found = BTreeSet::new();
     env.reply.array(fields.len());

@@ -1,13 +1,14 @@
 //! HEXPIRE, HPEXPIRE, HEXPIREAT, HPEXPIREAT: fields live until then. HPERSIST: for ever.
 //!
-//! A point that has passed removes the fields at once; the effect is then their removal. One integer is told of each field.
+//! A point that has passed removes the fields at once; the effect is then their removal. One integer is told of each
+//! field.
 
-use super::look_up;
+use super::look_up::look_up;
 use super::options::{counted, deadline, expect_fields, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::generic::expire::Condition;
 use crate::string::options::Unit;
 use fastness_resp::Args;
@@ -72,7 +73,7 @@ fn run(
     let at = deadline(unit, args.get(2), env.now, name)?;
     let at_ms = i64::try_from(at.0).unwrap_or(i64::MAX);
     let removes = at <= env.now;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let mut changed = BTreeSet::new();
     env.reply.array(fields.len());
@@ -104,7 +105,7 @@ fn run(
 fn hpersist(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     expect_fields(args.get(2))?;
     let fields = counted(args.skip(3), 1, numfields())?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let mut changed = BTreeSet::new();
     env.reply.array(fields.len());

@@ -2,11 +2,11 @@
 //!
 //! HLEN counts the fields that can be read. Valkey's counts those past their deadline too, until it has removed them.
 
-use super::read;
+use super::look_up::read;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// HGET key field
@@ -28,7 +28,7 @@ pub const HSTRLEN: Command =
 pub const HLEN: Command = Command::data("hlen", "<key>", "Counts the fields of a hash.", hlen);
 
 fn hget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     match read(engine, &key, env)?.and_then(|hash| hash.get(args.get(2))) {
         Some(value) => env.reply.bulk(value),
         None => env.reply.null(),
@@ -37,7 +37,7 @@ fn hget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
 }
 
 fn hmget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     let fields = args.skip(2);
     env.reply.array(fields.len());
@@ -57,14 +57,14 @@ fn integer(
     env: &mut Env<'_>,
     number: impl Fn(Option<&[u8]>) -> i64,
 ) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let value = read(engine, &key, env)?.and_then(|hash| hash.get(args.get(2)));
     env.reply.integer(number(value));
     Ok(())
 }
 
 fn hlen(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let len = read(engine, &key, env)?.map_or(0, |hash| hash.len());
     env.reply.integer(len as i64);
     Ok(())

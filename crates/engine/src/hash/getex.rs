@@ -1,11 +1,11 @@
 //! HGETEX.
 
+use super::look_up::{distinct, read};
 use super::options::{counted, deadline, numfields, split};
-use super::{distinct, read};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::string::options::{ExpiryOption, Unit};
 use fastness_resp::Args;
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ fn hgetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let (options, rest) = split(args, 0, 2)?;
     let expiry = parse(options)?;
     let fields = counted(rest, 1, numfields())?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     let at = match expiry {
         ExpiryOption::Time(unit, arg) => Some(deadline(unit, arg, env.now, "hgetex")?),

@@ -1,14 +1,14 @@
 //! HINCRBY, HINCRBYFLOAT. The effect is the sum; the field keeps its deadline.
 
-use super::look_up;
+use super::look_up::look_up;
+use crate::codec::number;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::ExpiryChange;
 use crate::string::long_double::LongDouble;
-use crate::value::number;
 use fastness_resp::Args;
 
 /// HINCRBY key field increment
@@ -33,7 +33,7 @@ fn expiry(old: Option<&[u8]>) -> ExpiryChange {
 
 fn hincrby(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let by = integer(args.get(3))?;
-    let (key, field) = (env.first_key(engine, args), args.get(2));
+    let (key, field) = (engine.first_key(args, env), args.get(2));
     let old = look_up(engine, &key, env)?.and_then(|hash| hash.get(field));
     let number =
         old.map_or(Some(0), number::parse_int).ok_or(CommandError::Fixed("ERR hash value is not an integer"))?;
@@ -49,7 +49,7 @@ fn hincrbyfloat(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Resul
     if by.is_infinite() {
         return Err(CommandError::Fixed("ERR value is NaN or Infinity"));
     }
-    let (key, field) = (env.first_key(engine, args), args.get(2));
+    let (key, field) = (engine.first_key(args, env), args.get(2));
     let old = look_up(engine, &key, env)?.and_then(|hash| hash.get(field));
     let number = old.map_or(Some(LongDouble::ZERO), LongDouble::parse);
     let number = number.ok_or(CommandError::Fixed("ERR hash value is not a float"))?;

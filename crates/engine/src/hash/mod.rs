@@ -5,52 +5,65 @@
 
 pub mod all;
 pub mod del;
+mod dump;
+pub mod effect;
 pub mod expire;
+pub mod fields;
 pub mod get;
 pub mod getex;
+pub(crate) mod image;
 pub mod incr;
+mod keyspace;
+mod look_up;
 mod options;
+pub mod packed;
 pub mod randfield;
 pub mod scan;
 pub mod set;
 pub mod setex;
 pub mod ttl;
+mod value;
+pub mod view;
+mod write;
 
-use crate::engine::Engine;
-use crate::error::CommandError;
-use crate::execute::Env;
-use crate::keyspace::{Entry, Key};
-use crate::value::hash::Hash;
-use fastness_resp::Args;
-use fastness_types::WallMs;
-use smallvec::SmallVec;
+use crate::command::typed::TypeCommands;
 
-/// Fields that a command names.
-pub(crate) type Fields<'a> = SmallVec<[&'a [u8]; 8]>;
+pub use fields::{FieldTable, pair};
+pub use packed::{NUMBER, Pair};
+pub use view::Hash;
 
-fn of_entry(entry: &Entry, now: WallMs) -> Result<Hash<'_>, CommandError> {
-    entry.value().hash(now).ok_or(CommandError::WrongType)
-}
-
-/// The hash of a reading command's key; counts hit or miss.
-fn read<'e>(engine: &'e mut Engine, key: &Key<'_>, env: &mut Env<'_>) -> Result<Option<Hash<'e>>, CommandError> {
-    engine.read(key, env).map(|entry| of_entry(entry, env.now)).transpose()
-}
-
-/// The hash of a writing command's key.
-fn look_up<'e>(engine: &'e mut Engine, key: &Key<'_>, env: &mut Env<'_>) -> Result<Option<Hash<'e>>, CommandError> {
-    engine.look_up(key, env).map(|entry| of_entry(entry, env.now)).transpose()
-}
-
-/// The fields among `named` that are as `is_wanted` says, in order, each once.
-fn distinct<'a>(named: impl Iterator<Item = &'a [u8]>, is_wanted: impl Fn(&[u8]) -> bool) -> Fields<'a> {
-    let mut fields: Fields<'a> = named.filter(|field| is_wanted(field)).collect();
-    fields.sort_unstable();
-    fields.dedup();
-    fields
-}
-
-/// Every second argument: the fields of pairs.
-fn fields_of(pairs: Args<'_>) -> impl Iterator<Item = &[u8]> {
-    pairs.iter().step_by(2)
-}
+/// Hashes, as the commands know them.
+#[rustfmt::skip]
+pub(crate) const COMMANDS: TypeCommands = TypeCommands {
+    commands: &[
+        all::HGETALL,
+        all::HKEYS,
+        all::HVALS,
+        del::HDEL,
+        del::HGETDEL,
+        expire::HEXPIRE,
+        expire::HEXPIREAT,
+        expire::HPERSIST,
+        expire::HPEXPIRE,
+        expire::HPEXPIREAT,
+        get::HEXISTS,
+        get::HGET,
+        get::HLEN,
+        get::HMGET,
+        get::HSTRLEN,
+        getex::HGETEX,
+        incr::HINCRBY,
+        incr::HINCRBYFLOAT,
+        randfield::HRANDFIELD,
+        scan::HSCAN,
+        set::HMSET,
+        set::HSET,
+        set::HSETNX,
+        setex::HSETEX,
+        ttl::HEXPIRETIME,
+        ttl::HPEXPIRETIME,
+        ttl::HPTTL,
+        ttl::HTTL,
+    ],
+    dump: dump::FORM,
+};

@@ -1,4 +1,5 @@
-//! What the commands of fields with deadlines have in common: `FIELDS numfields field ...` behind their options, and times.
+//! What the commands of fields with deadlines have in common: `FIELDS numfields field ...` behind their options, and
+//! times.
 
 use crate::command::parse::integer;
 use crate::error::CommandError;
@@ -23,8 +24,8 @@ pub(super) fn counted(args: Args<'_>, size: usize, mismatch: CommandError) -> Re
     if count.and_then(|count| count.checked_mul(size)) == Some(rest.len()) { Ok(rest) } else { Err(mismatch) }
 }
 
-/// The options before the word FIELDS, and the arguments behind it, their number first. As Valkey, the word is looked for from
-/// argument `from` on, and there is an argument behind it.
+/// The options before the word FIELDS, and the arguments behind it, their number first. As Valkey, the word is looked
+/// for from argument `from` on, and there is an argument behind it.
 pub(super) fn split(args: Args<'_>, from: usize, options_at: usize) -> Result<(Args<'_>, Args<'_>), CommandError> {
     let is_word = |at: &usize| args.get(*at).eq_ignore_ascii_case(b"fields");
     let at = (from..args.len() - 1).find(is_word).ok_or_else(numfields)?;

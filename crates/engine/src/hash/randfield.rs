@@ -1,12 +1,13 @@
 //! HRANDFIELD: one field at random, or some; all different, or each drawn anew.
 
-use super::read;
+use super::look_up::read;
+use super::{Hash, Pair};
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::{Env, Random};
-use crate::value::hash::{Hash, Pair};
+use crate::random::Random;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::limits::ENTRY_BYTES_MAX;
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ const DRAW_MAX: usize = 3;
 
 fn hrandfield(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let options = args.try_get(2).map(|count| parse(count, args.skip(3))).transpose()?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     let Some((count, with_values)) = options else {
         match hash.and_then(|hash| hash.random(env.random)) {

@@ -1,10 +1,10 @@
 //! HSCAN: the fields of a hash, some at a time; all of a small one at once.
 
-use super::read;
+use super::look_up::read;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::generic::scan::{Filter, Scans, parse_cursor};
 use fastness_resp::Args;
 
@@ -18,7 +18,7 @@ pub const HSCAN: Command = Command::data(
 
 fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let Some(hash) = read(engine, &key, env)? else {
         env.reply.array(2);
         env.reply.bulk("0");

@@ -1,10 +1,10 @@
 //! HSET, HMSET, HSETNX.
 
-use super::{distinct, fields_of, look_up};
+use super::look_up::{distinct, fields_of, look_up};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::ExpiryChange;
 use fastness_resp::Args;
 
@@ -33,7 +33,7 @@ fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, name: &'static st
     if pairs.len() % 2 == 1 {
         return Err(CommandError::Arity(name));
     }
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let is_new = |field: &[u8]| hash.is_none_or(|hash| hash.get(field).is_none());
     let created = distinct(fields_of(pairs), is_new).len();
@@ -42,7 +42,7 @@ fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, name: &'static st
 }
 
 fn hsetnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let missing = look_up(engine, &key, env)?.is_none_or(|hash| hash.get(args.get(2)).is_none());
     if missing {
         engine.set_fields(&key, args.skip(2), ExpiryChange::Drop, env);

@@ -1,11 +1,11 @@
 //! HSETEX.
 
+use super::look_up::{distinct, fields_of, look_up};
 use super::options::{counted, deadline, numfields, split};
-use super::{distinct, fields_of, look_up};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::ExpiryChange;
 use crate::string::options::{ExpiryOption, Unit};
 use fastness_resp::Args;
@@ -72,7 +72,7 @@ fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let (options, rest) = split(args, 0, 2)?;
     let options = Options::parse(options)?;
     let pairs = counted(rest, 2, numfields())?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     if options.key.is_some_and(|wanted| !wanted.holds(hash.is_some())) {
         env.reply.integer(0);

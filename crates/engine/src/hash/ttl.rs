@@ -1,11 +1,11 @@
 //! HTTL, HPTTL, HEXPIRETIME, HPEXPIRETIME: -2 for a field that is not there, -1 for one that does not expire.
 
+use super::look_up::read;
 use super::options::{counted, expect_fields};
-use super::read;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 const SYNTAX: &str = "<key> FIELDS <numfields> <field> [<field> ...]";
@@ -48,7 +48,7 @@ fn run(
 ) -> Result<(), CommandError> {
     expect_fields(args.get(2))?;
     let fields = counted(args.skip(3), 1, CommandError::Syntax)?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     env.reply.array(fields.len());
     for field in fields.iter() {

@@ -1,33 +1,40 @@
 //! An image: all data at one point, written out a little at a time while commands go on.
 //!
-//! [`Engine::begin_image`] fixes the point. [`Engine::image_step`] then writes what was there, slot by slot in the order of a
-//! scan. Whatever changes an entry that has not been written yet writes it first (copy before write), so the image is of the
-//! one point, however long it takes. There is no fork, no second copy of the data, and no long stop: a step writes its budget and
-//! one record at most, and a change costs at most the copy of one record and of what the change itself names.
+//! [`Engine::begin_image`](crate::Engine::begin_image) fixes the point.
+//! [`Engine::image_step`](crate::Engine::image_step) then writes what was there, slot by slot in the order of a scan.
+//! Whatever changes an entry that has not been written yet writes it first (copy before write), so the image is of the
+//! one point, however long it takes. There is no fork, no second copy of the data, and no long stop: a step writes its
+//! budget and one record at most, and a change costs at most the copy of one record and of what the change itself
+//! names.
 //!
-//! What is known of an entry by its place alone: an entry is written if its slot is before the one at hand, or if its place in
-//! the scan's order (the reversed bits of its hash, see [`crate::keyspace::table`]) is before the cursor. Growing and
-//! shrinking change neither. Entries that were written ahead because they were about to change are remembered by key until
-//! their slot is done. FLUSHALL hands the old tables to the image, which writes them from then on.
+//! What is known of an entry by its place alone: an entry is written if its slot is before the one at hand, or if its
+//! place in the scan's order (the reversed bits of its hash, see [`crate::keyspace::table`]) is before the cursor.
+//! Growing and shrinking change neither. Entries that were written ahead because they were about to change are
+//! remembered by key until their slot is done. FLUSHALL hands the old tables to the image, which writes them from then
+//! on.
 //!
 //! # Large values
-//! An entry whose record would be longer than the image's bound is not written at once, but by a walk (`Walk`) of its own, which has
-//! a cursor inside the value and writes a part a step. A walk starts at the entry's turn, or before the entry changes; walks in
-//! progress are finished before the next entry's turn. While one is in progress, what happens to its value is bounded by
-//! the effect:
+//! An entry whose record would be longer than the image's bound is not written at once, but by a walk (`Walk`) of its
+//! own, which has a cursor inside the value and writes a part a step. A walk starts at the entry's turn, or before the
+//! entry changes; walks in progress are finished before the next entry's turn. While one is in progress, what happens
+//! to its value is bounded by the effect:
 //!
 //! - Fields of a hash that are about to change are written first, as keys are.
-//! - Of a text that is overwritten in place, the bytes at that place are kept until their turn. What is appended is not the image's.
-//! - A value that leaves its key for good (SET, UNLINK, the target of RENAME) is not copied: the image becomes an owner of it, beside
-//!   undo records, and gives it back when it has been written.
+//! - Of a text that is overwritten in place, the bytes at that place are kept until their turn. What is appended is not
+//!   the image's.
+//! - A value that leaves its key for good (SET, UNLINK, the target of RENAME) is not copied: the image becomes an owner
+//!   of it, beside undo records, and gives it back when it has been written.
 //! - RENAME moves the value; the walk follows it. Walks find values by slot, hash and address, not by name.
 //!
-//! Below [`FormatLevel::BOUNDS`](fastness_types::FormatLevel) there are no walks: each entry is one record, however large.
+//! Below [`FormatLevel::BOUNDS`](fastness_types::FormatLevel) there are no walks: each entry is one record, however
+//! large.
 //!
 //! # Rollback
-//! Changes of the newest unit may be taken back while the image is in progress ([`Engine::roll_back`]): what was written ahead is of
-//! the point and stays right; places of values that this unit has moved or removed are set back.
+//! Changes of the newest unit may be taken back while the image is in progress
+//! ([`Engine::roll_back`](crate::Engine::roll_back)): what was written ahead is of the point and stays right; places of
+//! values that this unit has moved or removed are set back.
 
+pub mod codec;
 mod load;
 mod record;
 mod walk;
@@ -39,15 +46,15 @@ use fastness_types::{SLOTS, Slot};
 use smallvec::SmallVec;
 
 use crate::digest::{self, Digest};
-use crate::effect::Effect;
-use crate::engine::Engine;
+use crate::effect::{Effect, Impact, TypeEffect};
 use crate::keyspace::table::Table;
-use crate::keyspace::{Entry, Key, Keyspace};
-use crate::value::Object;
+use crate::keyspace::value::Parts;
+use crate::keyspace::{Entry, Key, Keyspace, Object};
 
+pub use codec::ImageError;
 pub(crate) use load::Loader;
-pub use record::ImageError;
-use walk::{Place, Walk};
+pub use walk::ImageLost;
+use walk::{Place, Walk, ahead_bytes};
 
 /// What an image came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,17 +65,10 @@ pub struct ImageSum {
     pub digest: Digest,
 }
 
-/// The image lost a value that it had not written: a fault of this program. What was written is of no use; data are not affected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an image in progress has lost a value that was not written yet")]
-pub struct ImageLost;
-
 /// Records that were written ahead are handed out in chunks of this size, bytes, and one record.
 const PENDING_CHUNK: usize = 32 * 1024;
 /// Least part of a value that is worth a record, bytes: what a step may write over its budget beside whole records.
 const PART_MIN: usize = 512;
-/// What a walk takes besides the bytes it holds, about.
-const WALK_BYTES: usize = 256;
 
 /// Records that were written ahead, oldest first.
 #[derive(Debug, Default)]
@@ -127,8 +127,8 @@ pub(crate) struct Image {
     ahead: BTreeMap<u16, BTreeSet<Box<[u8]>>>,
     ahead_bytes: usize,
     pending: Pending,
-    /// Large values that are being written, by their ids. The newest is written first, so that a hash never has more than one field
-    /// at its turn.
+    /// Large values that are being written, by their ids. The newest is written first, so that a value never has more
+    /// than one part at its turn.
     walks: BTreeMap<u64, Walk>,
     walks_bytes: usize,
     newest_id: u64,
@@ -178,7 +178,8 @@ impl Image {
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes that it holds besides the data.
+    pub(crate) fn bytes(&self) -> usize {
         self.ahead_bytes + self.pending.bytes + self.walks_bytes
     }
 
@@ -188,15 +189,15 @@ impl Image {
     }
 
     /// The unit at hand has ended: it is not rolled back any more.
-    fn unit_ended(&mut self) {
+    pub(crate) fn unit_ended(&mut self) {
         self.moved_in_unit.clear();
     }
 }
 
 /// Before changes.
 impl Image {
-    /// Something is about to change this key. Writes its entry first, if that has not been written, or starts a walk. Returns the walk
-    /// through the value that the key holds, if there is one.
+    /// Something is about to change this key. Writes its entry first, if that has not been written, or starts a walk.
+    /// Returns the walk through the value that the key holds, if there is one.
     fn meet(&mut self, keyspace: &Keyspace, key: &Key<'_>) -> Option<u64> {
         if !self.live.is_empty()
             && let Some(address) = keyspace.find(key).and_then(Entry::object_address)
@@ -237,52 +238,40 @@ impl Image {
     /// A string is about to be overwritten from `from` on up to `to`.
     fn before_overwriting(&mut self, keyspace: &Keyspace, key: &Key<'_>, from: usize, to: usize) {
         let Some(id) = self.meet(keyspace, key) else { return };
-        let Some(Object::Text(text)) = keyspace.find(key).and_then(Entry::object) else { return };
+        let Some(text) = keyspace.find(key).and_then(Entry::long_text) else { return };
         self.change_walk(id, |_, walk| walk.keep(text, from, to));
     }
 
-    /// These fields are about to change.
-    fn before_fields<'f>(&mut self, keyspace: &Keyspace, key: &Key<'_>, changing: impl Iterator<Item = &'f [u8]>) {
+    /// These parts are about to change.
+    fn before_parts<'f>(&mut self, keyspace: &Keyspace, key: &Key<'_>, changing: impl Iterator<Item = &'f [u8]>) {
         let Some(id) = self.meet(keyspace, key) else { return };
-        let Some(fields) = keyspace.find(key).and_then(Entry::fields) else { return };
+        let Some(parts) = keyspace.find(key).and_then(Entry::parts) else { return };
         let Some(mut walk) = self.take_walk(id) else { return };
-        for field in changing {
-            if let Some(entry) = walk.meet_field(fields, field) {
-                self.write_field(&mut walk, entry, None);
+        for name in changing {
+            if let Some(part) = walk.meet_part(parts, name) {
+                self.write_part(&mut walk, parts, part, None);
             }
         }
         self.put_walk(walk);
     }
 
+    /// Called before an effect is performed that is not FLUSHALL.
     fn before_effect(&mut self, keyspace: &Keyspace, effect: &Effect<'_>) {
+        let keys = effect.keys();
+        let Some(key) = keys.first() else { return };
         let is_there = |key: &Key<'_>| keyspace.find(key).is_some();
-        match effect {
-            Effect::FlushAll => {}
-            Effect::Rename { from, to } => {
-                if from.bytes != to.bytes && is_there(from) {
-                    self.before_renaming(keyspace, from, to);
-                }
+        match effect.impact() {
+            Impact::MovesTo(to) if key.bytes != to.bytes && is_there(&key) => {
+                self.before_renaming(keyspace, &key, &to);
             }
             // What is copied from stays as it is.
-            Effect::Copy { from, to } => {
-                if from.bytes != to.bytes && is_there(from) {
-                    self.before_replacing(keyspace, to);
-                }
-            }
-            Effect::Set { key, .. } | Effect::Unlink { key } => self.before_replacing(keyspace, key),
-            Effect::ExpireAt { key, .. } | Effect::Persist { key } => _ = self.meet(keyspace, key),
+            Impact::CopiesTo(to) if key.bytes != to.bytes && is_there(&key) => self.before_replacing(keyspace, &to),
+            Impact::MovesTo(_) | Impact::CopiesTo(_) | Impact::Flushes => {}
+            Impact::Replaces => self.before_replacing(keyspace, &key),
             // The length at the point is known to the walk.
-            Effect::Append { key, .. } => _ = self.meet(keyspace, key),
-            Effect::SetRange { key, offset, bytes } => {
-                let from = usize::try_from(*offset).unwrap_or(usize::MAX);
-                self.before_overwriting(keyspace, key, from, from.saturating_add(bytes.len()));
-            }
-            Effect::SetFields { key, pairs, .. } => {
-                self.before_fields(keyspace, key, pairs.pairs().map(|(field, _)| field));
-            }
-            Effect::RemoveFields { key, fields }
-            | Effect::ExpireFieldsAt { key, fields, .. }
-            | Effect::PersistFields { key, fields } => self.before_fields(keyspace, key, fields.iter()),
+            Impact::Extends => _ = self.meet(keyspace, &key),
+            Impact::Overwrites { from, to } => self.before_overwriting(keyspace, &key, from, to),
+            Impact::ChangesParts { named, step } => self.before_parts(keyspace, &key, named.iter().step_by(step)),
         }
     }
 }
@@ -300,21 +289,21 @@ impl Image {
         is_live.then_some(id)
     }
 
-    /// Writes a field of a large hash: to `fields`, which makes a record later, or ahead; or starts a walk through it.
-    fn write_field(&mut self, walk: &mut Walk, entry: &Entry, fields: Option<&mut Vec<u8>>) {
-        if record::weight(entry) > self.record_max {
+    /// Writes a part of a large value: to `run`, which makes a record later, or ahead; or starts a walk through it.
+    fn write_part(&mut self, walk: &mut Walk, parts: &dyn Parts, part: &Entry, run: Option<&mut Vec<u8>>) {
+        if record::weight(part) > self.record_max {
             self.newest_id += 1;
-            let child = walk.child(self.newest_id, entry, self.record_max);
+            let child = walk.child(self.newest_id, part, self.record_max);
             self.pending.push(|out| child.write_start(out));
             return self.put_walk(child);
         }
-        walk.count_field(entry);
-        match fields {
-            Some(fields) => record::write_field(entry, fields),
+        walk.count_part(parts.digest_of_part(part));
+        match run {
+            Some(run) => parts.write_part(part, run),
             None => {
-                let mut field = Vec::new();
-                record::write_field(entry, &mut field);
-                self.pending.push(|out| record::write_fields(walk.id(), 1, &field, out));
+                let mut one = Vec::new();
+                parts.write_part(part, &mut one);
+                self.pending.push(|out| record::write_fields(walk.id(), 1, &one, out));
             }
         }
     }
@@ -348,7 +337,7 @@ impl Image {
             parent.child_ended(digest);
             self.put_walk(parent);
         });
-        debug_assert!(ended.is_some(), "a hash waits for its fields");
+        debug_assert!(ended.is_some(), "a value waits for its parts");
     }
 
     fn change_walk(&mut self, id: u64, change: impl FnOnce(&mut Image, &mut Walk)) {
@@ -363,8 +352,8 @@ impl Image {
         let Some((&id, _)) = self.walks.last_key_value() else { return Ok(()) };
         let Some(mut walk) = self.take_walk(id) else { return Ok(()) };
         walk.note_sole_owner();
-        if walk.is_hash() && walk.has_name() {
-            self.advance_hash(&mut walk, tables, budget, out)?;
+        if walk.has_parts() && walk.has_name() {
+            self.advance_parts(&mut walk, tables, budget, out)?;
         } else {
             let room = budget.until.saturating_sub(out.len()).max(PART_MIN).min(self.record_max);
             walk.write_part(tables, room, out)?;
@@ -373,7 +362,7 @@ impl Image {
         Ok(())
     }
 
-    fn advance_hash(
+    fn advance_parts(
         &mut self,
         walk: &mut Walk,
         tables: &[Table],
@@ -381,15 +370,15 @@ impl Image {
         out: &mut Vec<u8>,
     ) -> Result<(), ImageLost> {
         let object = walk.object(tables).ok_or(ImageLost)?;
-        let Object::Hash(fields) = &*object else { return Err(ImageLost) };
+        let Some(parts) = object.parts() else { return Err(ImageLost) };
         let (mut record, mut count) = (Vec::new(), 0);
         while !walk.is_scanned() && out.len() + record.len() < budget.until && budget.buckets > 0 {
             budget.buckets -= 1;
             let mut bucket: SmallVec<[&Entry; 16]> = SmallVec::new();
-            let next = fields.scan(walk.place(), |entry| bucket.push(entry));
+            let next = parts.scan(walk.place(), &mut |entry| bucket.push(entry));
             let mut is_whole = true;
             for (n, entry) in bucket.iter().enumerate() {
-                if !walk.is_next(fields, entry) {
+                if !walk.is_next(parts, entry) {
                     continue;
                 }
                 if n > 0 && out.len() + record.len() >= budget.until {
@@ -399,7 +388,7 @@ impl Image {
                     break;
                 }
                 let before = record.len();
-                self.write_field(walk, entry, Some(&mut record));
+                self.write_part(walk, parts, entry, Some(&mut record));
                 count += u64::from(record.len() > before);
             }
             if is_whole {
@@ -409,8 +398,8 @@ impl Image {
         if count > 0 {
             record::write_fields(walk.id(), count, &record, out);
         }
-        if walk.is_scanned() && walk.has_fields_left() {
-            debug_assert!(false, "a scan meets every field that was not written ahead");
+        if walk.is_scanned() && walk.has_parts_left() {
+            debug_assert!(false, "a scan meets every part that was not written ahead");
             return Err(ImageLost);
         }
         Ok(())
@@ -495,95 +484,62 @@ impl Image {
     }
 }
 
-impl Engine {
-    /// Begins an image of the data as it is now. One that was begun before is given up. A record that would be longer than
-    /// `record_bytes_max` is written in parts; `usize::MAX`: none is, as before [`FormatLevel::BOUNDS`](fastness_types::FormatLevel).
-    pub fn begin_image(&mut self, record_bytes_max: usize) {
-        self.drop_image();
-        self.image = Some(Box::new(Image::new(record_bytes_max)));
+/// As the engine drives it.
+impl Image {
+    /// Of the data as they are now; see [`Engine::begin_image`](crate::Engine::begin_image).
+    pub(crate) fn begin(record_bytes_max: usize) -> Image {
+        Image::new(record_bytes_max)
     }
 
-    /// Appends about `budget` bytes of the image to `out`; at most one record more. Gives the sum once all is written; the image is
-    /// then over.
-    ///
-    /// # Errors
-    /// The image cannot be finished, and is given up.
-    ///
-    /// # Panics
-    /// If no image was begun.
-    pub fn image_step(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<Option<ImageSum>, ImageLost> {
-        let image = self.image.as_mut().expect("an image was begun");
-        image.unit_ended();
-        let flushed = image.flushed.take();
-        let tables = flushed.as_deref().unwrap_or(self.keyspace.tables());
-        let stepped = image.step(&self.keyspace, tables, budget, out);
-        image.flushed = flushed;
-        image.written.drain(..).for_each(|object| self.keyspace.give_back_object(object));
-        if !matches!(stepped, Ok(None)) {
-            self.drop_image();
-        }
+    /// Writes the next part; see [`Engine::image_step`](crate::Engine::image_step).
+    pub(crate) fn write_step(
+        &mut self,
+        keyspace: &mut Keyspace,
+        budget: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<ImageSum>, ImageLost> {
+        self.unit_ended();
+        let flushed = self.flushed.take();
+        let stepped = self.step(keyspace, flushed.as_deref().unwrap_or(keyspace.tables()), budget, out);
+        self.flushed = flushed;
+        self.written.drain(..).for_each(|object| keyspace.give_back_object(object));
         stepped
     }
 
-    /// Whether an image is being written.
-    #[must_use]
-    pub fn has_image(&self) -> bool {
-        self.image.is_some()
-    }
-
-    /// Gives an image up.
-    pub fn drop_image(&mut self) {
-        let Some(image) = self.image.take() else { return };
-        let owned = image.walks.into_values().filter_map(Walk::into_object);
-        owned.chain(image.written).for_each(|object| self.keyspace.give_back_object(object));
-        if let Some(tables) = image.flushed {
-            self.keyspace.give_back_tables(tables);
+    /// Gives it up: what it owns goes back.
+    pub(crate) fn give_up(self, keyspace: &mut Keyspace) {
+        let owned = self.walks.into_values().filter_map(Walk::into_object);
+        owned.chain(self.written).for_each(|object| keyspace.give_back_object(object));
+        if let Some(tables) = self.flushed {
+            keyspace.give_back_tables(tables);
         }
-    }
-
-    /// Bytes that an image in progress holds besides the data.
-    pub(crate) fn image_bytes(&self) -> u64 {
-        self.image.as_ref().map_or(0, |image| image.bytes() as u64)
     }
 
     /// Called before an effect is performed.
     #[cold]
-    pub(crate) fn before_change(&mut self, effect: &Effect<'_>) {
-        let Some(image) = &mut self.image else { return };
-        if let Effect::FlushAll = effect {
-            if let Some(tables) = self.keyspace.take_tables(image.flushed.is_none()) {
-                image.flushed = Some(tables);
+    pub(crate) fn before(&mut self, keyspace: &mut Keyspace, effect: &Effect<'_>) {
+        if effect.is_of_all() {
+            if let Some(tables) = keyspace.take_tables(self.flushed.is_none()) {
+                self.flushed = Some(tables);
             }
-        } else if image.flushed.is_none() {
-            image.before_effect(&self.keyspace, effect);
+        } else if self.flushed.is_none() {
+            self.before_effect(keyspace, effect);
         }
     }
 
-    /// The unit at hand has ended and stays.
-    pub(crate) fn image_unit_ended(&mut self) {
-        if let Some(image) = &mut self.image {
-            image.unit_ended();
+    /// What has changed since the end of the last unit is about to be rolled back, whole. The image stays one of its
+    /// point.
+    pub(crate) fn before_rollback(&mut self) {
+        for (id, place) in std::mem::take(&mut self.moved_in_unit).into_iter().rev() {
+            self.change_walk(id, |_, walk| walk.set_back(place));
         }
     }
 
-    /// What has changed since the end of the last unit is about to be taken back, whole. The image stays one of its point.
-    pub(crate) fn image_before_rollback(&mut self) {
-        let Some(image) = &mut self.image else { return };
-        for (id, place) in std::mem::take(&mut image.moved_in_unit).into_iter().rev() {
-            image.change_walk(id, |_, walk| walk.set_back(place));
-        }
-    }
-
-    /// Takes back the tables that FLUSHALL gave the image: it goes on with the keyspace, which gets them back. Only in the unit of that
-    /// FLUSHALL: the image has read nothing of them yet, and nothing else has changed.
+    /// Takes back the tables that FLUSHALL gave the image: it goes on with the keyspace, which gets them back. Only in
+    /// the unit of that FLUSHALL: the image has read nothing of them yet, and nothing else has changed.
     pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[Table]>> {
-        self.image.as_mut()?.flushed.take()
+        self.flushed.take()
     }
-}
-
-/// What a key that is remembered takes, about.
-fn ahead_bytes(key: &[u8]) -> usize {
-    key.len() + 2 * size_of::<Box<[u8]>>()
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@
 //!           kind 4, large hash: the same; after each value a varint, the field's deadline plus 1, or 0 for none
 //! ```
 //!
-//! These hold one key each. A key whose record would be longer than the image's bound is written as several, among which others
-//! may stand. They name the value by an id, which counts from 1 in each image:
+//! These hold one key each. A key whose record would be longer than the image's bound is written as several, among
+//! which others may stand. They name the value by an id, which counts from 1 in each image:
 //!
 //! ```text
 //! value     kind 5, start; the record's key holds the first bytes of the name:
@@ -29,53 +29,30 @@
 //!               varint id; varint number of fields; each as in a large hash
 //! ```
 //!
-//! The bytes of a string are its text, those of an integer or a small hash what follows the head in the record of a short one. A value
-//! is whole once its name and its total have been reached. A field that is too long for a record has a start of its own. Kinds 5 to 7 are
-//! written only if every node of the shard reads them ([`FormatLevel::BOUNDS`](fastness_types::FormatLevel)).
+//! The bytes of a string are its text, those of an integer or a small hash what follows the head in the record of a
+//! short one. A value is whole once its name and its total have been reached. A field that is too long for a record has
+//! a start of its own. Kinds 5 to 7 are written only if every node of the shard reads them
+//! ([`FormatLevel::BOUNDS`](fastness_types::FormatLevel)).
 //!
-//! Varints are LEB128, as in [`crate::effect`].
+//! Varints are LEB128 (`crate::codec::varint`).
 
 use fastness_types::WallMs;
 
-use crate::effect::write_varint;
-use crate::keyspace::Entry;
-use crate::value::hash::{Pair, pair};
-use crate::value::{Object, ValueRef};
+use super::codec::write_bytes;
+use crate::codec::varint;
+use crate::keyspace::{Entry, ValueRef};
+use crate::types::Type;
 
-/// Kinds of records. Frozen.
+/// Kinds of records. Frozen. Those of other types are in their folders.
 pub(super) const TEXT: u8 = 0;
 pub(super) const RAW_TEXT: u8 = 1;
 pub(super) const INT: u8 = 2;
-pub(super) const HASH: u8 = 3;
-pub(super) const LARGE_HASH: u8 = 4;
 pub(super) const START: u8 = 5;
 pub(super) const PART: u8 = 6;
 pub(super) const FIELDS: u8 = 7;
 /// Bits of a head.
 pub(super) const KIND_BITS: u8 = 0x1f;
 pub(super) const HAS_DEADLINE: u8 = 0x20;
-
-/// Bytes that are not records of this version, or do not add up to values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    /// They end inside a record.
-    #[error("the image ends inside a record")]
-    Truncated,
-    /// A varint does not fit into 64 bits.
-    #[error("a number in the image is out of range")]
-    Number,
-    /// A kind of value, or a bit, that this version does not know.
-    #[error("unknown head {0:#04x} in the image: written by a newer version?")]
-    Unknown(u8),
-    /// A record that continues a value, or starts one, where it cannot be.
-    #[error("value {id} of the image: {what}")]
-    Part {
-        /// The value's id.
-        id: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
-}
 
 /// The start of a value that is written in parts.
 #[derive(Debug, Clone, Copy)]
@@ -91,14 +68,15 @@ pub(super) struct Start<'a> {
     pub(super) total: u64,
 }
 
-/// An upper bound of the length of an entry's record, but for what stands between its parts; exact enough to tell large ones.
+/// An upper bound of the length of an entry's record, but for what stands between its parts; exact enough to tell large
+/// ones.
 pub(super) fn weight(entry: &Entry) -> usize {
     let value = match entry.value() {
         ValueRef::Int(_) => size_of::<i64>(),
         ValueRef::Text(text) => text.len(),
-        ValueRef::Flat(flat) => flat.bytes().len(),
-        ValueRef::Object(Object::Text(text)) => text.len(),
-        ValueRef::Object(Object::Hash(fields)) => fields.heap_bytes(),
+        ValueRef::Packed(packed) => packed.bytes.len(),
+        ValueRef::Long(text) => text.len(),
+        ValueRef::Object(object) => object.weight(),
     };
     entry.key().len() + value
 }
@@ -108,9 +86,9 @@ pub(super) fn kind_of(entry: &Entry) -> u8 {
         ValueRef::Int(_) => INT,
         ValueRef::Text(_) if entry.is_raw() => RAW_TEXT,
         ValueRef::Text(_) => TEXT,
-        ValueRef::Object(Object::Text(_)) => RAW_TEXT,
-        ValueRef::Flat(_) => HASH,
-        ValueRef::Object(Object::Hash(_)) => LARGE_HASH,
+        ValueRef::Long(_) => RAW_TEXT,
+        ValueRef::Packed(packed) => Type::packed(packed.of).record_kind(),
+        ValueRef::Object(object) => object.record_kind(),
     }
 }
 
@@ -124,65 +102,43 @@ pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) {
 /// What follows the head in the record of an entry.
 pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
     match entry.value() {
-        ValueRef::Int(number) => write_varint(out, zigzag(number)),
+        ValueRef::Int(number) => varint::write(out, zigzag(number)),
         ValueRef::Text(text) => write_bytes(text, out),
-        ValueRef::Object(Object::Text(text)) => write_bytes(text, out),
-        ValueRef::Flat(flat) => {
-            write_varint(out, flat.len() as u64);
-            flat.iter().for_each(|pair| write_pair(pair, out));
-        }
-        ValueRef::Object(Object::Hash(fields)) => {
-            write_varint(out, fields.len() as u64);
-            fields.iter().for_each(|entry| write_field(entry, out));
-        }
+        ValueRef::Long(text) => write_bytes(text, out),
+        ValueRef::Packed(packed) => Type::packed(packed.of).write_record(packed.bytes, out),
+        ValueRef::Object(object) => object.write_record(out),
     }
 }
 
 fn write_head(kind: u8, deadline: Option<WallMs>, out: &mut Vec<u8>) {
     out.push(kind | if deadline.is_some() { HAS_DEADLINE } else { 0 });
     if let Some(at) = deadline {
-        write_varint(out, at.0);
+        varint::write(out, at.0);
     }
-}
-
-/// A field of a large hash, as in its record.
-pub(super) fn write_field(entry: &Entry, out: &mut Vec<u8>) {
-    write_pair(pair(entry), out);
-    write_varint(out, entry.deadline().map_or(0, |at| at.0.saturating_add(1)));
 }
 
 pub(super) fn write_start(start: &Start<'_>, out: &mut Vec<u8>) {
     write_bytes(start.name, out);
     write_head(START, start.deadline, out);
-    write_varint(out, start.id);
-    write_varint(out, start.parent);
-    write_varint(out, start.name_len as u64);
+    varint::write(out, start.id);
+    varint::write(out, start.parent);
+    varint::write(out, start.name_len as u64);
     out.push(start.kind);
-    write_varint(out, start.total);
+    varint::write(out, start.total);
 }
 
 pub(super) fn write_part(id: u64, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, PART]);
-    write_varint(out, id);
+    varint::write(out, id);
     write_bytes(bytes, out);
 }
 
-/// `fields` as [`write_field`] wrote them, `count` of them.
+/// `fields` as [`Parts::write_part`](crate::keyspace::value::Parts::write_part) wrote them, `count` of them.
 pub(super) fn write_fields(id: u64, count: u64, fields: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, FIELDS]);
-    write_varint(out, id);
-    write_varint(out, count);
+    varint::write(out, id);
+    varint::write(out, count);
     out.extend_from_slice(fields);
-}
-
-fn write_pair((field, value): Pair<'_>, out: &mut Vec<u8>) {
-    write_bytes(field, out);
-    write_bytes(value, out);
-}
-
-fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    write_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
 
 fn zigzag(number: i64) -> u64 {
@@ -191,47 +147,4 @@ fn zigzag(number: i64) -> u64 {
 
 pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-/// Reads what the functions above wrote.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) fn byte(&mut self) -> Result<u8, ImageError> {
-        let (first, rest) = self.0.split_first().ok_or(ImageError::Truncated)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], ImageError> {
-        let len = usize::try_from(self.varint()?).map_err(|_| ImageError::Truncated)?;
-        let (bytes, rest) = self.0.split_at_checked(len).ok_or(ImageError::Truncated)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    pub(super) fn varint(&mut self) -> Result<u64, ImageError> {
-        let mut value = 0u64;
-        for shift in (0..70).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(ImageError::Number);
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(ImageError::Number)
-    }
-
-    pub(super) fn pair(&mut self) -> Result<Pair<'a>, ImageError> {
-        Ok((self.bytes()?, self.bytes()?))
-    }
-
-    /// A field of a large hash, with its deadline.
-    pub(super) fn field(&mut self) -> Result<(Pair<'a>, Option<WallMs>), ImageError> {
-        Ok((self.pair()?, self.varint()?.checked_sub(1).map(WallMs)))
-    }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::EngineOptions;
+use crate::engine::{Engine, EngineOptions};
 use crate::testing::Bench;
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, WallMs};
@@ -134,14 +134,14 @@ fn parts_that_do_not_fit_are_errors() {
         (vec![start, b"\x00\x06\x02\x02te"], "not started"),
         (vec![&whole, b"\x00\x06\x01\x02te"], "not started or is whole"),
         (vec![b"\x00\x07\x02\x01\x01a\x011\x00"], "not started"),
-        (vec![start, b"\x00\x07\x01\x01\x01a\x011\x00"], "fields of a string"),
-        (vec![hash, b"\x00\x06\x02\x02te"], "bytes of a hash"),
+        (vec![start, b"\x00\x07\x01\x01\x01a\x011\x00"], "parts of a string"),
+        (vec![hash, b"\x00\x06\x02\x02te"], "bytes of a value with parts"),
         (vec![hash, field, field], "twice"),
         (vec![hash, field, other, b"\x00\x07\x02\x01\x01c\x011\x00"], "whole"),
-        (vec![hash, b"\x00\x07\x02\x03\x01a\x011\x00\x01b\x011\x00\x01c\x011\x00"], "more fields"),
-        (vec![b"\x01f\x05\x03\x01\x01\x00\x05"], "a hash that has not started"),
-        (vec![start, b"\x01f\x05\x03\x01\x01\x00\x05"], "a hash that has not started"),
-        (vec![hash, field, b"\x01a\x05\x03\x02\x01\x00\x01", b"\x00\x06\x03\x01x"], "has this field already"),
+        (vec![hash, b"\x00\x07\x02\x03\x01a\x011\x00\x01b\x011\x00\x01c\x011\x00"], "more parts"),
+        (vec![b"\x01f\x05\x03\x01\x01\x00\x05"], "a value that has not started"),
+        (vec![start, b"\x01f\x05\x03\x01\x01\x00\x05"], "a value that has not started"),
+        (vec![hash, field, b"\x01a\x05\x03\x02\x01\x00\x01", b"\x00\x06\x03\x01x"], "has this part already"),
         (vec![hash, b"\x01a\x05\x03\x02\x01\x04\x01"], "kind and length"),
         (vec![b"\x01h\x05\x02\x00\x01\x04\x00"], "kind and length"),
         (vec![b"\x01k\x05\x01\x00\x01\x00\x81\x80\x80\x80\x02"], "kind and length"),
@@ -218,8 +218,8 @@ fn longest_chunk(bench: &mut Bench, budget: usize) -> usize {
     chunks.iter().map(Vec::len).max().unwrap_or(0)
 }
 
-/// However large a value or a name, a step writes its budget and one record at most: of a text, of a hash with many fields, of one
-/// whose fields are large.
+/// However large a value or a name, a step writes its budget and one record at most: of a text, of a hash with many
+/// fields, of one whose fields are large.
 #[test]
 fn a_step_is_bounded_whatever_the_size_of_a_key() {
     const BUDGET: usize = 32 * 1024;

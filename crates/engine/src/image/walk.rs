@@ -5,16 +5,29 @@ use std::sync::Arc;
 
 use fastness_types::{Slot, WallMs};
 
-use super::record::{self, LARGE_HASH, RAW_TEXT, Start, TEXT};
-use super::{ImageLost, WALK_BYTES, ahead_bytes};
-use crate::digest::{self, Running};
-use crate::keyspace::Entry;
+use super::record::{self, RAW_TEXT, Start, TEXT};
+use crate::codec::digest::Running;
 use crate::keyspace::table::Table;
-use crate::value::hash::{FieldTable, pair};
-use crate::value::{Object, Type, ValueRef};
+use crate::keyspace::text::Text;
+use crate::keyspace::value::Parts;
+use crate::keyspace::{Entry, Object, TypeNumber, ValueRef};
+use crate::types::Type;
 
+/// What a walk takes besides the bytes it holds, about.
+const WALK_BYTES: usize = 256;
 /// Bytes of a text that are kept are cut into pieces of this size.
 const PIECE: usize = 32 * 1024;
+
+/// The image lost a value that it had not written: a fault of this program. What was written is of no use; data are not
+/// affected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an image in progress has lost a value that was not written yet")]
+pub struct ImageLost;
+
+/// What a key that is remembered takes, about.
+pub(super) fn ahead_bytes(key: &[u8]) -> usize {
+    key.len() + 2 * size_of::<Box<[u8]>>()
+}
 
 /// Where a value is in the keyspace: the slot and hash of its key, and its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +42,8 @@ pub(super) struct Place {
 enum Source {
     /// In the keyspace.
     Live(Place),
-    /// It was removed or replaced, or is a field's value, which never changes in place. `counts`: what it takes is memory of the image.
+    /// It was removed or replaced, or is a field's value, which never changes in place. `counts`: what it takes is
+    /// memory of the image.
     Owned { object: Arc<Object>, counts: bool },
     /// A copy: of a value that is short, or is kept within its entry.
     Copied(Vec<u8>),
@@ -46,21 +60,30 @@ enum Rest {
         kept: BTreeMap<usize, Vec<u8>>,
         kept_bytes: usize,
         /// What the digest takes instead of the bytes.
-        digested: Option<Vec<u8>>,
+        digested: Option<Digested>,
     },
-    Fields {
+    Parts {
         /// The cursor in the table; `None`: at its end.
         place: Option<u64>,
-        /// Names of fields that were written ahead, or were not there.
+        /// Names of parts that were written ahead, or were not there.
         ahead: BTreeSet<Box<[u8]>>,
         ahead_bytes: usize,
-        /// Fields that were neither written nor have a walk.
+        /// Parts that were neither written nor have a walk.
         left: usize,
-        /// Walks through fields that have not ended.
+        /// Walks through parts that have not ended.
         children: usize,
-        /// Digests of the fields that were written.
+        /// Digests of the parts that were written.
         sum: u128,
     },
+}
+
+/// What the digest of a value takes that is written in another form.
+#[derive(Debug)]
+enum Digested {
+    Int(i64),
+    Packed(TypeNumber, Vec<u8>),
+    /// One that is not made of parts.
+    Object(Object),
 }
 
 /// See the module.
@@ -73,6 +96,7 @@ pub(super) struct Walk {
     name: Vec<u8>,
     deadline: Option<WallMs>,
     kind: u8,
+    of: TypeNumber,
     digest: Running,
     source: Source,
     rest: Rest,
@@ -81,49 +105,62 @@ pub(super) struct Walk {
 impl Walk {
     /// Of an entry of a slot, whose value may change in place.
     pub(super) fn of_key(id: u64, slot: Slot, hash: u64, entry: &Entry, record_max: usize) -> Walk {
-        let live = |object: &Object| Source::Live(Place { slot, hash, address: std::ptr::from_ref(object).addr() });
+        let live = || match entry.object_address() {
+            Some(address) => Source::Live(Place { slot, hash, address }),
+            None => Source::Copied(Vec::new()),
+        };
         let (source, rest) = match entry.value() {
-            ValueRef::Object(object @ Object::Text(text)) => (live(object), Rest::bytes(text.len(), None)),
-            ValueRef::Object(object @ Object::Hash(fields)) => {
-                let rest = Rest::Fields {
+            ValueRef::Long(text) => (live(), Rest::bytes(text.len())),
+            ValueRef::Object(object) if object.parts().is_none() => {
+                let body = body(entry);
+                let rest = Rest::written(body.len(), Digested::Object(object.clone()));
+                (Source::Copied(body), rest)
+            }
+            ValueRef::Object(object) => {
+                let rest = Rest::Parts {
                     place: Some(0),
                     ahead: BTreeSet::new(),
                     ahead_bytes: 0,
-                    left: fields.len(),
+                    left: object.parts().map_or(0, |parts| parts.len()),
                     children: 0,
                     sum: 0,
                 };
-                (live(object), rest)
+                (live(), rest)
             }
-            ValueRef::Text(text) => (Source::Copied(text.to_vec()), Rest::bytes(text.len(), None)),
-            ValueRef::Int(_) | ValueRef::Flat(_) => {
-                let mut body = Vec::new();
-                record::write_value(entry, &mut body);
-                let rest = Rest::bytes(body.len(), Some(digested(entry.value())));
+            ValueRef::Text(text) => (Source::Copied(text.to_vec()), Rest::bytes(text.len())),
+            ValueRef::Int(number) => {
+                let body = body(entry);
+                let rest = Rest::written(body.len(), Digested::Int(number));
+                (Source::Copied(body), rest)
+            }
+            ValueRef::Packed(packed) => {
+                let body = body(entry);
+                let rest = Rest::written(body.len(), Digested::Packed(packed.of, packed.bytes.to_vec()));
                 (Source::Copied(body), rest)
             }
         };
         let digest = Running::of_name(entry.key().len());
-        let kind = record::kind_of(entry);
+        let (kind, of) = (record::kind_of(entry), entry.value().of());
         let (name, deadline) = (entry.key().to_vec(), entry.deadline());
-        let mut walk = Walk { id, parent: 0, name_at: 0, name, deadline, kind, digest, source, rest };
+        let mut walk = Walk { id, parent: 0, name_at: 0, name, deadline, kind, of, digest, source, rest };
         walk.pass_name(record_max);
         walk
     }
 
-    /// Of a field of this hash, which counts as written from now on.
+    /// Of a part of this value, which counts as written from now on.
     pub(super) fn child(&mut self, id: u64, entry: &Entry, record_max: usize) -> Walk {
-        if let Rest::Fields { left, children, .. } = &mut self.rest {
+        if let Rest::Parts { left, children, .. } = &mut self.rest {
             *left -= 1;
             *children += 1;
         }
-        let (name, value) = pair(entry);
+        let (name, value) = (entry.key(), entry.value().bytes().unwrap_or_default());
         let copied = || Source::Copied(value.to_vec());
         let source = entry.share_object().map_or_else(copied, |object| Source::Owned { object, counts: false });
         let (name, deadline) = (name.to_vec(), entry.deadline());
-        let rest = Rest::bytes(value.len(), None);
+        let rest = Rest::bytes(value.len());
         let digest = Running::of_name(name.len());
-        let mut walk = Walk { id, parent: self.id, name_at: 0, name, deadline, kind: TEXT, digest, source, rest };
+        let (parent, of) = (self.id, TypeNumber::STRING);
+        let mut walk = Walk { id, parent, name_at: 0, name, deadline, kind: TEXT, of, digest, source, rest };
         walk.pass_name(record_max);
         walk
     }
@@ -136,7 +173,7 @@ impl Walk {
     pub(super) fn write_start(&self, out: &mut Vec<u8>) {
         let total = match &self.rest {
             Rest::Bytes { len, .. } => *len,
-            Rest::Fields { left, .. } => *left,
+            Rest::Parts { left, .. } => *left,
         };
         let start = Start {
             id: self.id,
@@ -158,13 +195,12 @@ impl Walk {
         if !self.has_name() {
             return;
         }
-        match (self.parent, self.kind) {
-            (0, LARGE_HASH | record::HASH) => self.digest.key_is_whole(self.deadline, Type::Hash),
-            (0, kind) => {
-                self.digest.key_is_whole(self.deadline, Type::String);
-                self.digest.text_follows(kind == RAW_TEXT);
-            }
-            _ => self.digest.field_is_whole(self.deadline),
+        if self.parent != 0 {
+            return self.digest.part_is_whole(self.deadline);
+        }
+        self.digest.key_is_whole(self.deadline, self.of.0);
+        if self.of == TypeNumber::STRING {
+            self.digest.text_follows(self.kind == RAW_TEXT);
         }
     }
 
@@ -173,8 +209,8 @@ impl Walk {
         self.name_at == self.name.len()
     }
 
-    pub(super) fn is_hash(&self) -> bool {
-        matches!(self.rest, Rest::Fields { .. })
+    pub(super) fn has_parts(&self) -> bool {
+        matches!(self.rest, Rest::Parts { .. })
     }
 
     /// Whether all has been written, fields that have walks included.
@@ -182,15 +218,21 @@ impl Walk {
         self.has_name()
             && match &self.rest {
                 Rest::Bytes { at, len, .. } => at == len,
-                Rest::Fields { left, children, .. } => (*left, *children) == (0, 0),
+                Rest::Parts { left, children, .. } => (*left, *children) == (0, 0),
             }
     }
 
     /// The parent's id, the digest, and the value if the image owns it.
     pub(super) fn end(mut self) -> (u64, u128, Option<Arc<Object>>) {
         match &self.rest {
-            Rest::Fields { sum, .. } => self.digest.fields(*sum),
-            Rest::Bytes { digested: Some(digested), .. } => self.digest.bytes(digested),
+            Rest::Parts { sum, .. } => self.digest.parts(*sum),
+            Rest::Bytes { digested: Some(Digested::Int(number)), .. } => {
+                self.digest.bytes(itoa::Buffer::new().format(*number).as_bytes());
+            }
+            Rest::Bytes { digested: Some(Digested::Packed(of, bytes)), .. } => {
+                Type::packed(*of).digest(bytes, &mut self.digest);
+            }
+            Rest::Bytes { digested: Some(Digested::Object(object)), .. } => object.digest(&mut self.digest),
             Rest::Bytes { .. } => {}
         }
         let object = match self.source {
@@ -216,7 +258,7 @@ impl Walk {
         };
         let rest = match &self.rest {
             Rest::Bytes { kept_bytes, .. } => *kept_bytes,
-            Rest::Fields { ahead_bytes, .. } => *ahead_bytes,
+            Rest::Parts { ahead_bytes, .. } => *ahead_bytes,
         };
         WALK_BYTES + self.name.capacity() + source + rest
     }
@@ -224,10 +266,11 @@ impl Walk {
 
 /// Where the value is.
 impl Walk {
-    /// Its place, if it is in the keyspace, can be changed, and is still needed: a hash of which no field is left may be gone with its last one.
+    /// Its place, if it is in the keyspace, can be changed, and is still needed: a hash of which no field is left may
+    /// be gone with its last one.
     pub(super) fn live(&self) -> Option<Place> {
         match self.source {
-            Source::Live(place) if !self.is_hash() || self.has_fields_left() => Some(place),
+            Source::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
             Source::Live(_) | Source::Owned { .. } | Source::Copied(_) => None,
         }
     }
@@ -291,21 +334,21 @@ impl std::ops::Deref for Found<'_> {
 }
 
 impl Rest {
-    fn bytes(len: usize, digested: Option<Vec<u8>>) -> Rest {
-        Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested }
+    fn bytes(len: usize) -> Rest {
+        Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested: None }
+    }
+
+    /// The bytes of [`body`].
+    fn written(len: usize, digested: Digested) -> Rest {
+        Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested: Some(digested) }
     }
 }
 
-/// What the digest of an integer or a small hash takes after the name's.
-fn digested(value: ValueRef<'_>) -> Vec<u8> {
-    match value {
-        ValueRef::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
-        ValueRef::Flat(flat) => {
-            let of_field = |pair| digest::of_field(pair, None);
-            flat.iter().map(of_field).fold(0, u128::wrapping_add).to_le_bytes().to_vec()
-        }
-        ValueRef::Text(_) | ValueRef::Object(_) => Vec::new(),
-    }
+/// What follows the head in the record of an entry.
+fn body(entry: &Entry) -> Vec<u8> {
+    let mut body = Vec::new();
+    record::write_value(entry, &mut body);
+    body
 }
 
 /// Names and texts.
@@ -323,7 +366,7 @@ impl Walk {
         }
         let object = self.object(tables);
         let text: &[u8] = match (object.as_deref(), &self.source) {
-            (Some(Object::Text(text)), _) => text,
+            (Some(object), _) => object.downcast_ref::<Text>().ok_or(ImageLost)?,
             (None, Source::Copied(text)) => text,
             _ => return Err(ImageLost),
         };
@@ -373,69 +416,69 @@ impl Walk {
     }
 }
 
-/// Fields of a hash.
+/// Parts.
 impl Walk {
-    /// A field is about to change: its entry, if it is there and has to be written first.
-    pub(super) fn meet_field<'t>(&mut self, fields: &'t FieldTable, field: &[u8]) -> Option<&'t Entry> {
-        let hash = fields.hash(field);
-        let Rest::Fields { place, ahead, .. } = &self.rest else { return None };
+    /// A part is about to change: its entry, if it is there and has to be written first.
+    pub(super) fn meet_part<'t>(&mut self, parts: &'t dyn Parts, name: &[u8]) -> Option<&'t Entry> {
+        let hash = parts.hash(name);
+        let Rest::Parts { place, ahead, .. } = &self.rest else { return None };
         let is_written = place.is_none_or(|place| hash.reverse_bits() < place.reverse_bits());
-        if is_written || ahead.contains(field) {
+        if is_written || ahead.contains(name) {
             return None;
         }
-        self.remember(field);
-        fields.find(field)
+        self.remember(name);
+        parts.find(name)
     }
 
-    pub(super) fn remember(&mut self, field: &[u8]) {
-        if let Rest::Fields { ahead, ahead_bytes: bytes, .. } = &mut self.rest
-            && ahead.insert(field.into())
+    pub(super) fn remember(&mut self, name: &[u8]) {
+        if let Rest::Parts { ahead, ahead_bytes: bytes, .. } = &mut self.rest
+            && ahead.insert(name.into())
         {
-            *bytes += ahead_bytes(field);
+            *bytes += ahead_bytes(name);
         }
     }
 
-    /// Whether an entry of the bucket at hand is to be written: after shrinking, a bucket also holds what was written as part of
-    /// another one.
-    pub(super) fn is_next(&self, fields: &FieldTable, entry: &Entry) -> bool {
-        let Rest::Fields { place, ahead, .. } = &self.rest else { return false };
+    /// Whether an entry of the bucket at hand is to be written: after shrinking, a bucket also holds what was written
+    /// as part of another one.
+    pub(super) fn is_next(&self, parts: &dyn Parts, entry: &Entry) -> bool {
+        let Rest::Parts { place, ahead, .. } = &self.rest else { return false };
         let from = place.unwrap_or(0).reverse_bits();
-        (from == 0 || fields.hash(entry.key()).reverse_bits() >= from) && !ahead.contains(entry.key())
+        (from == 0 || parts.hash(entry.key()).reverse_bits() >= from) && !ahead.contains(entry.key())
     }
 
     pub(super) fn place(&self) -> u64 {
         match self.rest {
-            Rest::Fields { place, .. } => place.unwrap_or(0),
+            Rest::Parts { place, .. } => place.unwrap_or(0),
             Rest::Bytes { .. } => 0,
         }
     }
 
     /// All before this place has been written; 0: the table has been passed.
     pub(super) fn move_to(&mut self, next: u64) {
-        if let Rest::Fields { place, .. } = &mut self.rest {
+        if let Rest::Parts { place, .. } = &mut self.rest {
             *place = (next != 0).then_some(next);
         }
     }
 
     pub(super) fn is_scanned(&self) -> bool {
-        matches!(self.rest, Rest::Fields { place: None, .. })
+        matches!(self.rest, Rest::Parts { place: None, .. })
     }
 
-    pub(super) fn has_fields_left(&self) -> bool {
-        matches!(self.rest, Rest::Fields { left, .. } if left > 0)
+    pub(super) fn has_parts_left(&self) -> bool {
+        matches!(self.rest, Rest::Parts { left, .. } if left > 0)
     }
 
-    /// A field is written.
-    pub(super) fn count_field(&mut self, entry: &Entry) {
-        if let Rest::Fields { left, sum, .. } = &mut self.rest {
+    /// A part with this digest is written.
+    pub(super) fn count_part(&mut self, digest: u128) {
+        if let Rest::Parts { left, sum, .. } = &mut self.rest {
             *left -= 1;
-            *sum = sum.wrapping_add(digest::of_field(pair(entry), entry.deadline()));
+            *sum = sum.wrapping_add(digest);
         }
     }
 
-    /// A field that had a walk of its own is written.
+    /// A part that had a walk of its own is written.
     pub(super) fn child_ended(&mut self, digest: u128) {
-        if let Rest::Fields { children, sum, .. } = &mut self.rest {
+        if let Rest::Parts { children, sum, .. } = &mut self.rest {
             *children -= 1;
             *sum = sum.wrapping_add(digest);
         }

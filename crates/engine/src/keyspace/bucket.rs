@@ -8,9 +8,11 @@
 //! - A tag is 0 exactly if its place holds no entry.
 //! - Only the last place can hold a chain, and a chained bucket is never empty.
 
-pub use super::entry::Cell;
-use super::entry::Entry;
+use super::entry::{self, Entry};
 use super::memory::Account;
+
+/// A place of a bucket.
+pub type Cell = entry::Cell<Bucket>;
 
 /// Entries of one bucket.
 pub const CELLS: usize = 7;
@@ -32,7 +34,8 @@ const _: () = assert!(BUCKET_BYTES == 64);
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// The places whose tag may be `tag`, as high bits of the bytes: no miss, rarely one too many (a byte above a true hit).
+/// The places whose tag may be `tag`, as high bits of the bytes: no miss, rarely one too many (a byte above a true
+/// hit).
 #[inline]
 fn candidates(tags: [u8; 8], tag: u8) -> u64 {
     let differing = u64::from_le_bytes(tags) ^ (ONES * u64::from(tag));

@@ -1,9 +1,9 @@
 //! The keys with a deadline, in the order of their deadlines.
 //!
 //! Sorted runs of at most `RUN_MAX` marks under the lowest mark that each may hold. Deadlines mostly come in rising
-//! order (`now` plus the same span), which fills runs to the end; a full run that is met elsewhere is cut in two. A run's
-//! memory follows its length in the allocator's steps, so that a mark costs little more than its 16 bytes, where a
-//! B-tree of marks takes 30 to 37.
+//! order (`now` plus the same span), which fills runs to the end; a full run that is met elsewhere is cut in two. A
+//! run's memory follows its length in the allocator's steps, so that a mark costs little more than its 16 bytes, where
+//! a B-tree of marks takes 30 to 37.
 //!
 //! # Invariants
 //! - Runs are sorted, and all marks of a run are at least its own bound and below the next run's.

@@ -1,13 +1,14 @@
 //! One key with its value, in one allocation.
 //!
 //! ```text
-//! 0    u32   kind (8 bits) and time of the last access (24 bits, seconds)
+//! 0    u32   kind (8 bits: value 2, deadline 1, raw 1, type of a packed value 4) and time of the last access (24 bits,
+//!            seconds)
 //! 4    u32   length of the key
-//! 8    u32   length of the value          only of a text or a small hash
+//! 8    u32   length of the value          only of a text or a packed value
 //! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the room stays
 //! ..   u64   integer, or pointer          only of an integer or an object
 //! ..         the key's bytes
-//! ..         the value's bytes            only of a text or a small hash
+//! ..         the value's bytes            only of a text or a packed value
 //! ```
 //!
 //! Numbers are in the machine's order and need no alignment. The allocation's size is the [`size_class`] of what
@@ -16,22 +17,22 @@
 //! # Why `unsafe`
 //! A key costs one allocation and a header of 8 to 20 bytes instead of the 48 and more of owned strings in a struct,
 //! and one cache line is touched to compare it. Safe Rust has no value whose size follows from its header. This module
-//! and [`super::bucket::Cell`]'s tagged pointer, defined here too, hold all of the engine's unsafe code.
+//! and [`Cell`]'s tagged pointer hold all of the engine's unsafe code.
 //!
 //! # Invariants
 //! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
 //!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Whoever changes the header's kind or
 //!   lengths keeps that size's class.
 //! - All bytes up to `Entry::used` are initialised.
-//! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak ones. Another
-//!   owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is changed only while it has one owner.
+//! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak
+//!   ones. Another owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is
+//!   changed only while it has one owner.
 //! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`Cell`] uses.
 #![allow(unsafe_code)]
 
-use super::bucket::Bucket;
 use super::memory::size_class;
-use crate::value::hash::{FieldTable, Flat};
-use crate::value::{Object, ValueRef};
+use super::text::Text;
+use super::value::{Object, Packed, Parts, TypeNumber, ValueRef};
 use fastness_types::WallMs;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
@@ -43,9 +44,13 @@ const KIND_VALUE: u8 = 0b11;
 const KIND_TEXT: u8 = 0;
 const KIND_INT: u8 = 1;
 const KIND_OBJECT: u8 = 2;
-const KIND_FLAT: u8 = 3;
+const KIND_PACKED: u8 = 3;
 const KIND_DEADLINE: u8 = 1 << 2;
 const KIND_RAW: u8 = 1 << 3;
+/// Where the type of a packed value stands.
+const KIND_TYPE_SHIFT: u8 = 4;
+
+const _: () = assert!(TypeNumber::END - 1 <= u8::MAX >> KIND_TYPE_SHIFT);
 
 /// Stands in the deadline's room when there is none.
 const NO_DEADLINE: u64 = u64::MAX;
@@ -61,8 +66,8 @@ pub enum NewValue<'a> {
     RawText(&'a [u8]),
     /// A 64-bit integer.
     Int(i64),
-    /// A small hash.
-    Flat(Flat<'a>),
+    /// A small value of another type than a string.
+    Packed(Packed<'a>),
     /// Anything else.
     Object(Arc<Object>),
 }
@@ -74,12 +79,31 @@ impl NewValue<'_> {
         NewValue::Object(Arc::new(object))
     }
 
+    /// Bytes that OBJECT ENCODING calls `raw`: outside their entry if they are longer than `inline_max`.
+    #[must_use]
+    pub fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
+        if text.len() > inline_max as usize {
+            NewValue::long(Text::shared(Arc::new(text.to_vec())))
+        } else {
+            NewValue::RawText(text)
+        }
+    }
+
+    /// A text outside its entry, that no other key has.
+    #[must_use]
+    pub fn long(text: Text) -> NewValue<'static> {
+        NewValue::of(Object::text(text))
+    }
+
     fn kind(&self) -> u8 {
         match self {
             NewValue::Text(_) => KIND_TEXT,
             NewValue::RawText(_) => KIND_TEXT | KIND_RAW,
             NewValue::Int(_) => KIND_INT,
-            NewValue::Flat(_) => KIND_FLAT,
+            NewValue::Packed(packed) => {
+                debug_assert!(packed.of.0 < TypeNumber::END);
+                KIND_PACKED | packed.of.0 << KIND_TYPE_SHIFT
+            }
             NewValue::Object(_) => KIND_OBJECT,
         }
     }
@@ -87,7 +111,7 @@ impl NewValue<'_> {
     fn text_len(&self) -> usize {
         match self {
             NewValue::Text(text) | NewValue::RawText(text) => text.len(),
-            NewValue::Flat(flat) => flat.bytes().len(),
+            NewValue::Packed(packed) => packed.bytes.len(),
             NewValue::Int(_) | NewValue::Object(_) => 0,
         }
     }
@@ -100,7 +124,8 @@ pub struct Entry {
     owns: PhantomData<Arc<Object>>,
 }
 
-// SAFETY: an entry owns its allocation alone and its object by a reference that is counted atomically; both are plain data.
+// SAFETY: an entry owns its allocation alone and its object by a reference that is counted atomically; both are plain
+// data.
 unsafe impl Send for Entry {}
 // SAFETY: through a shared reference both are only read.
 unsafe impl Sync for Entry {}
@@ -118,7 +143,7 @@ struct Shape {
 /// Whether the value's bytes stand behind the key.
 #[inline]
 fn is_inline(kind: u8) -> bool {
-    matches!(kind & KIND_VALUE, KIND_TEXT | KIND_FLAT)
+    matches!(kind & KIND_VALUE, KIND_TEXT | KIND_PACKED)
 }
 
 impl Shape {
@@ -176,7 +201,7 @@ impl Entry {
         unsafe {
             match value {
                 NewValue::Text(text) | NewValue::RawText(text) => self.write_inline(shape, text),
-                NewValue::Flat(flat) => self.write_inline(shape, flat.bytes()),
+                NewValue::Packed(packed) => self.write_inline(shape, packed.bytes),
                 NewValue::Int(number) => self.write_u64(shape.word, number as u64),
                 NewValue::Object(object) => {
                     let object = Arc::into_raw(object).cast_mut();
@@ -285,9 +310,15 @@ impl Entry {
         unsafe {
             match self.kind() & KIND_VALUE {
                 KIND_TEXT => ValueRef::Text(self.inline(shape)),
-                KIND_FLAT => ValueRef::Flat(Flat::new(self.inline(shape))),
+                KIND_PACKED => {
+                    let of = TypeNumber(self.kind() >> KIND_TYPE_SHIFT);
+                    ValueRef::Packed(Packed { of, bytes: self.inline(shape) })
+                }
                 KIND_INT => ValueRef::Int(self.read_u64(shape.word) as i64),
-                _ => ValueRef::Object(&*self.object_ptr(shape)),
+                _ => {
+                    let object = &*self.object_ptr(shape);
+                    object.downcast_ref().map_or(ValueRef::Object(object), ValueRef::Long)
+                }
             }
         }
     }
@@ -309,12 +340,28 @@ impl Entry {
     }
 
     /// The object, if the value is one.
+    #[inline]
     #[must_use]
     pub fn object(&self) -> Option<&Object> {
-        match self.value() {
-            ValueRef::Object(object) => Some(object),
-            _ => None,
+        if self.kind() & KIND_VALUE != KIND_OBJECT {
+            return None;
         }
+        // SAFETY: the kind says that there is an object, which this entry owns and which lives as long as it is
+        // borrowed.
+        Some(unsafe { &*self.object_ptr(self.shape()) })
+    }
+
+    /// The text outside the entry, if the value is one.
+    #[must_use]
+    pub fn long_text(&self) -> Option<&Text> {
+        self.object()?.downcast_ref()
+    }
+
+    /// The parts of the value, if it is made of entries.
+    #[inline]
+    #[must_use]
+    pub fn parts(&self) -> Option<&dyn Parts> {
+        self.object()?.parts()
     }
 
     /// The object, to be changed. The caller accounts for its change of size.
@@ -327,8 +374,8 @@ impl Entry {
             let object = self.take_object()?;
             self.put_object(Arc::new(Object::clone(&object)));
         }
-        // SAFETY: the kind says that there is an object; this entry, which is borrowed mutably, is its only owner, as was looked at
-        // just now, and nobody else could have become one since: there are no weak references.
+        // SAFETY: the kind says that there is an object; this entry, which is borrowed mutably, is its only owner, as
+        // was looked at just now, and nobody else could have become one since: there are no weak references.
         Some(unsafe { &mut *self.object_ptr(self.shape()) })
     }
 
@@ -349,7 +396,8 @@ impl Entry {
         Arc::strong_count(&object) == 1
     }
 
-    /// Where the object is in memory, if the value is one: tells it from all others for as long as it lives, whatever its key.
+    /// Where the object is in memory, if the value is one: tells it from all others for as long as it lives, whatever
+    /// its key.
     #[inline]
     #[must_use]
     pub fn object_address(&self) -> Option<usize> {
@@ -360,28 +408,6 @@ impl Entry {
     #[must_use]
     pub fn is_raw(&self) -> bool {
         self.kind() & KIND_RAW != 0
-    }
-
-    /// As OBJECT ENCODING answers.
-    #[must_use]
-    pub fn encoding(&self) -> &'static str {
-        match self.value() {
-            ValueRef::Int(_) => "int",
-            ValueRef::Text(_) if self.is_raw() => "raw",
-            ValueRef::Text(_) => "embstr",
-            ValueRef::Object(Object::Text(_)) => "raw",
-            ValueRef::Flat(_) => "listpack",
-            ValueRef::Object(Object::Hash(_)) => "hashtable",
-        }
-    }
-
-    /// The table of a large hash.
-    #[must_use]
-    pub fn fields(&self) -> Option<&FieldTable> {
-        match self.object() {
-            Some(Object::Hash(fields)) => Some(fields),
-            _ => None,
-        }
     }
 
     /// When the key expires.
@@ -460,8 +486,8 @@ impl Entry {
         let left = (old.used - old.value).saturating_sub(bytes);
         let new = Shape::new(self.kind(), key_len, left);
         let (old_size, new_size) = (size_class(old.used), size_class(new.used));
-        // SAFETY: the allocation has the size of its shape, and the new one, which is not 0, holds all up to `new.used`: the
-        // header with the shorter length, the key and what is left of the value.
+        // SAFETY: the allocation has the size of its shape, and the new one, which is not 0, holds all up to
+        // `new.used`: the header with the shorter length, the key and what is left of the value.
         unsafe {
             self.write_u32(8, left as u32);
             if new_size != old_size {
@@ -586,8 +612,8 @@ impl Copies {
         // SAFETY: the layout's size is at least 16.
         let raw = unsafe { alloc(layout) };
         let Some(ptr) = NonNull::new(raw) else { handle_alloc_error(layout) };
-        // SAFETY: the bytes are those of an entry that used as many, so that the allocation has the size that follows from its
-        // header; they hold no pointer, since the entry had no object.
+        // SAFETY: the bytes are those of an entry that used as many, so that the allocation has the size that follows
+        // from its header; they hold no pointer, since the entry had no object.
         unsafe { ptr::copy_nonoverlapping(self.bytes[from..to].as_ptr(), raw, to - from) };
         self.bytes.truncate(from);
         Some(Entry { ptr, owns: PhantomData })
@@ -620,31 +646,32 @@ impl Copies {
     }
 }
 
-/// One of a bucket's places: empty, an entry, or the next bucket of the chain. Eight bytes: the lowest bit of the
+/// One of the places of a bucket `B`: empty, an entry, or the next bucket of the chain. Buckets are aligned to two
+/// bytes at least. Eight bytes: the lowest bit of the
 /// pointer tells a bucket from an entry.
 #[repr(transparent)]
-pub struct Cell {
+pub struct Cell<B> {
     ptr: *mut u8,
-    owns: PhantomData<(Entry, Box<Bucket>)>,
+    owns: PhantomData<(Entry, Box<B>)>,
 }
 
 // SAFETY: a cell owns what it points to alone, and both are plain data.
-unsafe impl Send for Cell {}
+unsafe impl<B: Send> Send for Cell<B> {}
 // SAFETY: through a shared reference both are only read.
-unsafe impl Sync for Cell {}
+unsafe impl<B: Sync> Sync for Cell<B> {}
 
-impl Default for Cell {
-    fn default() -> Cell {
+impl<B> Default for Cell<B> {
+    fn default() -> Cell<B> {
         Cell { ptr: ptr::null_mut(), owns: PhantomData }
     }
 }
 
-impl Cell {
+impl<B> Cell<B> {
     const CHAIN: usize = 1;
 
     /// A cell with an entry.
     #[must_use]
-    pub fn of_entry(entry: Entry) -> Cell {
+    pub fn of_entry(entry: Entry) -> Cell<B> {
         let ptr = entry.ptr.as_ptr();
         std::mem::forget(entry);
         Cell { ptr, owns: PhantomData }
@@ -652,7 +679,8 @@ impl Cell {
 
     /// A cell with the next bucket of the chain.
     #[must_use]
-    pub fn of_chain(bucket: Box<Bucket>) -> Cell {
+    pub fn of_chain(bucket: Box<B>) -> Cell<B> {
+        const { assert!(align_of::<B>() > Self::CHAIN) };
         let ptr = Box::into_raw(bucket).cast::<u8>().map_addr(|address| address | Self::CHAIN);
         Cell { ptr, owns: PhantomData }
     }
@@ -669,7 +697,7 @@ impl Cell {
         self.ptr.is_null()
     }
 
-    fn chain_ptr(&self) -> *mut Bucket {
+    fn chain_ptr(&self) -> *mut B {
         self.ptr.map_addr(|address| address & !Self::CHAIN).cast()
     }
 
@@ -681,7 +709,8 @@ impl Cell {
             return None;
         }
         // SAFETY: a pointer that is neither null nor marked is an entry's, and `Entry` is a transparent wrapper of a
-        // pointer that is not null (its marker has no size): the cell's own field, read as one, lives as long as `self`.
+        // pointer that is not null (its marker has no size): the cell's own field, read as one, lives as long as
+        // `self`.
         Some(unsafe { &*(&raw const self.ptr).cast::<Entry>() })
     }
 
@@ -698,14 +727,14 @@ impl Cell {
     /// The next bucket, if it is one.
     #[inline]
     #[must_use]
-    pub fn chain(&self) -> Option<&Bucket> {
+    pub fn chain(&self) -> Option<&B> {
         // SAFETY: a marked pointer came from `of_chain` and belongs to this cell.
         self.is_chain().then(|| unsafe { &*self.chain_ptr() })
     }
 
     /// The next bucket, if it is one.
     #[inline]
-    pub fn chain_mut(&mut self) -> Option<&mut Bucket> {
+    pub fn chain_mut(&mut self) -> Option<&mut B> {
         // SAFETY: a marked pointer came from `of_chain` and belongs to this cell, which is borrowed mutably.
         self.is_chain().then(|| unsafe { &mut *self.chain_ptr() })
     }
@@ -720,7 +749,7 @@ impl Cell {
     }
 
     /// Takes the next bucket out, if it is one.
-    pub fn take_chain(&mut self) -> Option<Box<Bucket>> {
+    pub fn take_chain(&mut self) -> Option<Box<B>> {
         if !self.is_chain() {
             return None;
         }
@@ -738,7 +767,7 @@ impl Cell {
     }
 }
 
-impl Drop for Cell {
+impl<B> Drop for Cell<B> {
     fn drop(&mut self) {
         drop(self.take_chain());
         drop(self.take_entry());

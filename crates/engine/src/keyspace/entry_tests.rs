@@ -1,10 +1,10 @@
 //! Tests of `super::entry`: every way to make, change and drop an entry.
 
+use super::bucket::Bucket;
 use super::entry::{Cell, Entry, NewValue};
 use super::memory::size_class;
-use crate::value::hash::FlatBuf;
-use crate::value::text::Text;
-use crate::value::{Object, ValueRef};
+use super::text::Text;
+use super::value::{Object, Packed, TypeNumber, ValueRef};
 use fastness_types::WallMs;
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ enum Held {
     Text(Vec<u8>),
     Raw(Vec<u8>),
     Int(i64),
-    Flat(FlatBuf),
+    Packed(u8, Vec<u8>),
     Object(Vec<u8>),
 }
 
@@ -23,8 +23,8 @@ impl Held {
             Held::Text(text) => NewValue::Text(text),
             Held::Raw(text) => NewValue::RawText(text),
             Held::Int(number) => NewValue::Int(*number),
-            Held::Flat(row) => NewValue::Flat(row.flat()),
-            Held::Object(text) => NewValue::of(Object::Text(Text::own(text.clone()))),
+            Held::Packed(of, bytes) => NewValue::Packed(Packed { of: TypeNumber(*of), bytes }),
+            Held::Object(text) => NewValue::long(Text::own(text.clone())),
         }
     }
 
@@ -33,17 +33,11 @@ impl Held {
             (Held::Text(text), ValueRef::Text(held)) => held == text && !entry.is_raw(),
             (Held::Raw(text), ValueRef::Text(held)) => held == text && entry.is_raw(),
             (Held::Int(number), ValueRef::Int(held)) => held == *number,
-            (Held::Flat(row), ValueRef::Flat(held)) => held.bytes() == row.flat().bytes(),
-            (Held::Object(text), ValueRef::Object(Object::Text(held))) => **held == text[..],
+            (Held::Packed(of, bytes), ValueRef::Packed(held)) => held.of.0 == *of && held.bytes == bytes,
+            (Held::Object(text), ValueRef::Long(held)) => **held == text[..],
             _ => false,
         }
     }
-}
-
-fn row(fields: Vec<String>) -> Held {
-    let mut row = FlatBuf::default();
-    fields.iter().for_each(|field| row.set(field.as_bytes(), b"value"));
-    Held::Flat(row)
 }
 
 fn held() -> impl Strategy<Value = Held> {
@@ -52,7 +46,7 @@ fn held() -> impl Strategy<Value = Held> {
         text().prop_map(Held::Text),
         text().prop_map(Held::Raw),
         any::<i64>().prop_map(Held::Int),
-        prop::collection::vec("[a-z]{0,9}", 0..9).prop_map(row),
+        (0..TypeNumber::END, text()).prop_map(|(of, bytes)| Held::Packed(of, bytes)),
         text().prop_map(Held::Object),
     ]
 }
@@ -96,7 +90,7 @@ proptest! {
 
     #[test]
     fn a_cell_gives_back_what_it_holds(key in prop::collection::vec(any::<u8>(), 0..40), held in held()) {
-        let mut cell = Cell::of_entry(Entry::new(&key, held.new_value(), None, 0));
+        let mut cell = Cell::<Bucket>::of_entry(Entry::new(&key, held.new_value(), None, 0));
         prop_assert!(cell.chain().is_none() && cell.take_chain().is_none());
         check(cell.entry().unwrap(), &key, &held, None, 0);
         let entry = cell.take_entry().unwrap();
@@ -107,8 +101,8 @@ proptest! {
 
 #[test]
 fn an_object_taken_out_is_freed_once() {
-    let mut entry = Entry::new(b"k", NewValue::of(Object::Text(Text::own(b"text".to_vec()))), None, 0);
-    assert_eq!(entry.take_object().as_deref(), Some(&Object::Text(Text::own(b"text".to_vec()))));
+    let mut entry = Entry::new(b"k", NewValue::long(Text::own(b"text".to_vec())), None, 0);
+    assert_eq!(entry.take_object().as_deref(), Some(&Object::text(Text::own(b"text".to_vec()))));
     assert!(entry.take_object().is_none());
     assert!(matches!(entry.value(), ValueRef::Int(0)));
 }

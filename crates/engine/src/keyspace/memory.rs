@@ -1,7 +1,7 @@
 //! What an allocation costs, and the running account of it.
 
-/// Bytes that an allocator takes for a request of `size` bytes: the size classes of jemalloc (multiples of 16 up to 128,
-/// then four classes to each doubling). The engine asks for whole classes, so what it counts is what is in use.
+/// Bytes that an allocator takes for a request of `size` bytes: the size classes of jemalloc (multiples of 16 up to
+/// 128, then four classes to each doubling). The engine asks for whole classes, so what it counts is what is in use.
 #[must_use]
 pub const fn size_class(size: usize) -> usize {
     if size <= 128 {

@@ -3,10 +3,12 @@
 //! - [`entry`]: one key with its value in one allocation. The only module of the engine with `unsafe` code.
 //! - [`bucket`]: seven entries on one cache line, found by one-byte tags.
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
+//! - [`key`]: a key with its slot and hash.
 //! - [`deadlines`]: the keys with a deadline, earliest first.
-//! - [`hashes`]: changes of hashes, fields and their deadlines.
-//! - [`texts`]: strings that are set, or grow, without a copy.
-//! - [`undo`]: what changes destroy and may have to bring back.
+//! - [`expiry`]: when the life of a key ends.
+//! - [`value`]: what a key holds, as far as the keyspace has to know it; [`text`]: long strings.
+//! - `change`: changes of values in place.
+//! - [`undo`]: what changes destroy and may have to bring back; `undoing`: how it is kept and brought back.
 //! - [`retired`]: what is to be freed, a slice at a time.
 //! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
 //!
@@ -15,20 +17,24 @@
 //! differs.
 
 pub mod bucket;
+pub mod budget;
+mod change;
 pub mod deadlines;
 pub mod entry;
-pub mod hashes;
+pub mod expiry;
+mod flushed;
+pub mod key;
 pub mod memory;
 pub mod retired;
 pub mod slots;
 pub mod table;
-pub mod texts;
+pub mod text;
 pub mod undo;
+mod undoing;
+pub mod value;
 
 #[cfg(test)]
 mod entry_tests;
-#[cfg(test)]
-mod hashes_tests;
 #[cfg(test)]
 mod retired_tests;
 #[cfg(test)]
@@ -39,4 +45,6 @@ mod table_tests;
 mod undo_tests;
 
 pub use entry::{Entry, NewValue};
-pub use slots::{ExpiryChange, Key, Keyspace};
+pub use key::{ExpiryChange, Key};
+pub use slots::Keyspace;
+pub use value::{Object, Packed, TypeNumber, ValueRef};

@@ -1,26 +1,27 @@
 //! What was removed and is still to be freed, a slice at a time.
 //!
-//! Freeing the keys of a FLUSHALL, the fields of a large hash or the pages of a long text takes as long as it has entries or
-//! bytes, and nobody waits for it. So whatever is large is moved here in one step, and `Retired::free` frees it in slices,
-//! each bounded in steps (entries and buckets) and in bytes. The owner of the data runs slices until
+//! Freeing the keys of a FLUSHALL, the fields of a large hash or the pages of a long text takes as long as it has
+//! entries or bytes, and nobody waits for it. So whatever is large is moved here in one step, and `Retired::free` frees
+//! it in slices, each bounded in steps (entries and buckets) and in bytes. The owner of the data runs slices until
 //! nothing is left, whether or not anybody writes.
 //!
 //! # Invariants
 //! - The account counts what is here until it is freed.
-//! - `objects` is the number of keys and fields' tables that are here; with `freed` it only grows by what came here.
-//! - One slice frees at most [`SLICE_BYTES`], and then what the last step frees: a bucket, a part of a text, or an entry's name with what is left beside it.
-//! - Every step frees something or makes what it looks at shorter: what cannot become shorter is freed at once. A text shrinks
-//!   by the allocator's size classes, an eighth to a quarter of it at a time, which is some milliseconds for the longest there is.
+//! - `objects` is the number of keys and tables of parts that are here; with `freed` it only grows by what came here.
+//! - One slice frees at most [`SLICE_BYTES`](super::budget::SLICE_BYTES), and then what the last step frees: a bucket,
+//!   a part of a text, or an entry's name with what is left beside it.
+//! - Every step frees something or makes what it looks at shorter: what cannot become shorter is freed at once. A text
+//!   shrinks by the allocator's size classes, an eighth to a quarter of it at a time, which is some milliseconds for
+//!   the longest there is.
 
+use super::budget::Budget;
 use super::deadlines::Deadlines;
 use super::entry::Entry;
 use super::memory::{Account, size_class};
 use super::table::Table;
-use crate::value::Object;
+use super::value::{Dismantle, Object, Remains};
 use std::sync::Arc;
 
-/// Bytes that one slice frees, about.
-pub const SLICE_BYTES: usize = 1024 * 1024;
 /// What is cut from a text in one step; a text or hash of less is freed at once.
 pub const TEXT_PART: usize = 256 * 1024;
 /// Room for entries that is kept when there are none.
@@ -29,35 +30,12 @@ const ENTRIES_KEPT: usize = 4_096;
 /// How much has been freed, and how much is still to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Freeing {
-    /// Keys, and hashes of removed keys, that are still to be freed.
+    /// Keys, and large values of removed keys, that are still to be freed.
     pub pending_objects: u64,
     /// Those that were freed since the start.
     pub freed_objects: u64,
     /// Slices in which something was freed, since the start.
     pub slices: u64,
-}
-
-/// What one slice may still do.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
-    steps: usize,
-    bytes: usize,
-}
-
-impl Budget {
-    pub(super) fn new(steps: usize) -> Budget {
-        Budget { steps, bytes: SLICE_BYTES }
-    }
-
-    /// Counts one step that freed so many bytes.
-    pub(super) fn spend(&mut self, bytes: usize) {
-        self.steps = self.steps.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    pub(super) fn is_spent(self) -> bool {
-        self.steps == 0 || self.bytes == 0
-    }
 }
 
 /// The tables of all slots, as FLUSHALL left them.
@@ -71,8 +49,8 @@ struct Flushed {
 #[derive(Default)]
 pub(super) struct Retired {
     flushed: Vec<Flushed>,
-    /// Fields of large hashes.
-    fields: Vec<Table>,
+    /// Parts of large values.
+    parts: Vec<Box<dyn Dismantle>>,
     entries: Vec<Entry>,
     /// Long texts that stood beside their entries.
     texts: Vec<Vec<u8>>,
@@ -85,7 +63,7 @@ pub(super) struct Retired {
 impl Retired {
     pub(super) fn is_empty(&self) -> bool {
         self.flushed.is_empty()
-            && self.fields.is_empty()
+            && self.parts.is_empty()
             && self.entries.is_empty()
             && self.texts.is_empty()
             && self.deadlines.is_empty()
@@ -132,30 +110,26 @@ impl Retired {
 
     /// The same of an object that nobody owns any more.
     pub(super) fn push_object(&mut self, object: Object, account: &mut Account) {
-        match object {
-            Object::Hash(fields) => {
-                let (table, bytes, deadlines) = fields.into_table();
+        match object.into_remains() {
+            Remains::Parts(table, bytes, deadlines) => {
                 account.add(bytes);
                 self.objects += 1;
-                self.fields.push(table);
+                self.parts.push(table);
                 deadlines.into_iter().for_each(|deadlines| self.push_deadlines(*deadlines, account));
             }
-            Object::Text(text) if text.capacity() > TEXT_PART => {
-                // What somebody still reads is freed by its last reader.
-                if let Some(text) = text.into_inner() {
-                    account.add(size_class(text.capacity()));
-                    self.objects += 1;
-                    self.texts.push(text);
-                }
+            Remains::Text(text) if text.capacity() > TEXT_PART => {
+                account.add(size_class(text.capacity()));
+                self.objects += 1;
+                self.texts.push(text);
             }
-            Object::Text(_) => {}
+            Remains::Text(_) | Remains::Nothing => {}
         }
     }
 
     /// Takes over all that another one holds, which `account` counts already.
     pub(super) fn append(&mut self, mut other: Retired) {
         self.flushed.append(&mut other.flushed);
-        self.fields.append(&mut other.fields);
+        self.parts.append(&mut other.parts);
         self.entries.append(&mut other.entries);
         self.texts.append(&mut other.texts);
         self.deadlines.append(&mut other.deadlines);
@@ -173,7 +147,7 @@ impl Retired {
         self.free_entries(budget, account);
         self.free_texts(budget, account);
         self.free_flushed(budget, account);
-        self.free_fields(budget, account);
+        self.free_parts(budget, account);
         self.free_deadlines(budget, account);
         !self.is_empty()
     }
@@ -196,7 +170,8 @@ impl Retired {
             if let Some(mut entry) = self.entries.pop() {
                 self.objects_freed(1);
                 budget.spend(entry.size());
-                // A large object comes back as one of its own; what an image owns as well it gives back when it is done with it.
+                // A large object comes back as one of its own; what an image owns as well it gives back when it is done
+                // with it.
                 if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
                     self.push_object(object, account);
                 }
@@ -249,13 +224,13 @@ impl Retired {
         }
     }
 
-    fn free_fields(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_parts(&mut self, budget: &mut Budget, account: &mut Account) {
         while !budget.is_spent()
-            && let Some(mut table) = self.fields.pop()
+            && let Some(mut parts) = self.parts.pop()
         {
-            table.dismantle(budget, account, |entry, account| self.push(entry, account));
-            if table.buckets() > 0 {
-                self.fields.push(table);
+            let is_left = parts.dismantle_some(budget, account, &mut |entry, account| self.push(entry, account));
+            if is_left {
+                self.parts.push(parts);
             } else {
                 self.objects_freed(1);
             }

@@ -1,5 +1,6 @@
-use super::retired::{Freeing, SLICE_BYTES, TEXT_PART};
-use super::slots::{ExpiryChange, Keyspace};
+use super::budget::SLICE_BYTES;
+use super::retired::{Freeing, TEXT_PART};
+use super::{ExpiryChange, Keyspace};
 use fastness_types::{HashSeed, Seq, WallMs};
 
 const NOW: WallMs = WallMs(1_000);

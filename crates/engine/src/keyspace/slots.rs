@@ -1,73 +1,33 @@
 //! All slots of one replica.
 
+use super::budget::Budget;
 use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue};
+use super::flushed::{Flushed, GROUP, Groups};
+use super::key::{ExpiryChange, Key};
 use super::memory::Account;
-use super::retired::{Budget, Freeing, Retired, TEXT_PART};
+use super::retired::{Freeing, Retired, TEXT_PART};
 use super::table::Table;
-use super::undo::{Flushed, Keeper, overwrite};
-use crate::execute::Random;
-use crate::value::hash::FieldTable;
-use crate::value::text::Text;
-use crate::value::{Object, ValueRef, number};
+use super::undo::{Keeper, overwrite};
+use super::value::{Object, ValueRef};
+use crate::random::Random;
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
-use std::ops::Range;
 use std::sync::Arc;
 
-/// A key with the place that follows from it: made once per command, by [`Keyspace::key`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key<'a> {
-    /// The key itself.
-    pub bytes: &'a [u8],
-    /// Its slot.
-    pub slot: Slot,
-    /// Its hash under the cluster's seed.
-    pub hash: u64,
-}
-
-/// What a new value does with its key's deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExpiryChange {
-    /// No deadline from now on.
-    Drop,
-    /// As before.
-    Keep,
-    /// This one from now on.
-    At(WallMs),
-}
-
-impl ExpiryChange {
-    /// What it makes of a deadline.
-    #[must_use]
-    pub fn after(self, old: Option<WallMs>) -> Option<WallMs> {
-        match self {
-            ExpiryChange::Drop => None,
-            ExpiryChange::Keep => old,
-            ExpiryChange::At(at) => Some(at),
-        }
-    }
-}
-
-/// Slots in a group of [`Keyspace::groups`].
-const GROUP: usize = 128;
-/// A text that grows to more than this is kept with spare room ([`Object::Text`]), so that growing it again is cheap.
-const GROW_INLINE_MAX: usize = 1024;
 /// Low bits of the hash that stand in the index of deadlines, beside the slot.
 const DUE_HASH_BITS: u32 = 50;
 /// The slot's part of a scan's cursor.
 const CURSOR_SLOT_BITS: u32 = 14;
-/// See [`Keyspace`].
-pub(super) type Groups = [u64; SLOTS / GROUP];
 
 /// Every key of one replica.
 ///
 /// # Invariants
 /// - A key is in the table of its slot, once.
-/// - `due` holds exactly the entries with a deadline, each under its deadline; `fields_due` the hashes with a deadline of a
-///   field, each under the earliest of them.
+/// - `due` holds exactly the entries with a deadline, each under its deadline; `parts_due` the hashes with a deadline
+///   of a field, each under the earliest of them.
 /// - `groups[i]` is the number of keys in the `i`-th 128 slots, `len` that of all.
 /// - `account.bytes` is what all tables, entries and values take; what is retired is still counted.
 /// - Whatever a change destroys is left to `undo` while that is there; see [`super::undo`].
@@ -83,7 +43,7 @@ pub struct Keyspace {
     groups: Groups,
     len: u64,
     due: Deadlines,
-    fields_due: Deadlines,
+    parts_due: Deadlines,
     account: Account,
     pub(super) undo: Keeper,
     /// What is freed a little at a time.
@@ -94,7 +54,7 @@ fn empty_slots() -> Box<[Table]> {
     (0..SLOTS).map(|_| Table::default()).collect()
 }
 
-fn seconds(now: WallMs) -> u32 {
+pub(super) fn seconds(now: WallMs) -> u32 {
     (now.0 / 1_000) as u32
 }
 
@@ -116,28 +76,6 @@ fn reschedule(due: &mut Deadlines, key: &Key<'_>, old: Option<WallMs>, new: Opti
     }
 }
 
-/// The longest text that may be kept as `embstr`, bytes.
-const EMBEDDED_MAX: usize = 113;
-
-/// The value that a text is kept as. `raw` or `embstr` is only told, by OBJECT ENCODING, and decided as Valkey decides:
-/// by what fits beside the key into 128 bytes when the value is set, with room for the deadline of what it replaces.
-fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max: u32) -> NewValue<'t> {
-    const SHORT_KEY: usize = 32;
-    if let Some(number) = number::parse_int(text) {
-        return NewValue::Int(number);
-    }
-    let headers = if key.len() < SHORT_KEY { 0 } else { 2 } + if replaces_deadline { 8 } else { 0 };
-    if key.len() + text.len() + headers > EMBEDDED_MAX { raw_text(text, inline_max) } else { NewValue::Text(text) }
-}
-
-fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
-    if text.len() > inline_max as usize {
-        NewValue::of(Object::Text(Text::shared(Arc::new(text.to_vec()))))
-    } else {
-        NewValue::RawText(text)
-    }
-}
-
 impl Keyspace {
     /// Empty.
     #[must_use]
@@ -152,7 +90,7 @@ impl Keyspace {
             groups,
             len: 0,
             due: Deadlines::default(),
-            fields_due: Deadlines::default(),
+            parts_due: Deadlines::default(),
             account,
             undo: None,
             retired: Retired::default(),
@@ -163,13 +101,6 @@ impl Keyspace {
     #[cfg(test)]
     pub(crate) fn set_inline_max(&mut self, bytes: u32) {
         self.inline_max = bytes;
-    }
-
-    /// Whether a text is kept outside of its entry, and can be shared with others.
-    #[inline]
-    #[must_use]
-    pub fn is_long(&self, text: &[u8]) -> bool {
-        text.len() > self.inline_max as usize && text.len() > EMBEDDED_MAX
     }
 
     /// The longest text that is kept in its entry, bytes.
@@ -217,8 +148,8 @@ impl Keyspace {
 
     /// Number of hashes with a deadline of a field.
     #[must_use]
-    pub fn len_with_field_deadlines(&self) -> u64 {
-        self.fields_due.len() as u64
+    pub fn len_with_part_deadlines(&self) -> u64 {
+        self.parts_due.len() as u64
     }
 
     /// Number of keys in a slot.
@@ -231,7 +162,7 @@ impl Keyspace {
     #[must_use]
     pub fn account(&self) -> Account {
         let mut account = self.account;
-        account.bytes += (self.due.bytes() + self.fields_due.bytes()) as u64;
+        account.bytes += (self.due.bytes() + self.parts_due.bytes()) as u64;
         account
     }
 
@@ -261,23 +192,17 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Sets a string.
-    pub fn set(&mut self, key: &Key<'_>, text: &[u8], expiry: ExpiryChange, now: WallMs) {
-        let inline_max = self.inline_max;
-        self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline, inline_max), expiry, now);
-    }
-
     /// Sets any value.
     pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
         let value = match value {
-            NewValue::RawText(text) => raw_text(text, self.inline_max),
+            NewValue::RawText(text) => NewValue::raw_text(text, self.inline_max),
             other => other,
         };
         self.put_with(key, |_| value, expiry, now);
     }
 
     /// Sets the value that `value` makes of whether it replaces one with a deadline.
-    pub(super) fn put_with<'v>(
+    pub(crate) fn put_with<'v>(
         &mut self,
         key: &Key<'_>,
         value: impl FnOnce(bool) -> NewValue<'v>,
@@ -293,7 +218,7 @@ impl Keyspace {
         let new = expiry.after(old);
         let bytes_before = entry.heap_bytes();
         // What takes long to free is taken out whole.
-        if entry.fields().is_some() || bytes_before > TEXT_PART {
+        if entry.parts().is_some() || bytes_before > TEXT_PART {
             self.unlink(key);
             return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
         }
@@ -303,13 +228,19 @@ impl Keyspace {
         self.reschedule(key, old, new);
     }
 
-    pub(super) fn recount(&mut self, before: usize, after: usize) {
+    pub(crate) fn recount(&mut self, before: usize, after: usize) {
         self.account.add(after);
         self.account.sub(before);
     }
 
     fn reschedule(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
         reschedule(&mut self.due, key, old, new);
+    }
+
+    /// The key's entry, to be changed. What it takes, and its deadlines, are the caller's to note.
+    #[inline]
+    pub(super) fn entry_mut(&mut self, key: &Key<'_>) -> Option<&mut Entry> {
+        self.slots[usize::from(key.slot.0)].find_mut(key.hash, key.bytes)
     }
 
     /// Adds an entry whose key is not there, and notes that it was not.
@@ -322,7 +253,7 @@ impl Keyspace {
 
     fn add(&mut self, key: &Key<'_>, entry: Entry) {
         self.reschedule(key, None, entry.deadline());
-        self.reschedule_fields(key, None, first_of_fields(&entry));
+        self.reschedule_parts(key, None, entry.first_part_deadline());
         let seed = self.seed;
         let hash_of = |bytes: &[u8]| {
             let mut hasher = SipHasher13::new_with_key(&seed.0);
@@ -341,12 +272,12 @@ impl Keyspace {
         let place = Key { bytes: &[], slot, hash };
         let table = &mut self.slots[usize::from(slot.0)];
         let Some(held) = table.find_mut(hash, entry.key()) else { return self.add(&place, entry) };
-        let new = (entry.heap_bytes(), entry.deadline(), first_of_fields(&entry));
+        let new = (entry.heap_bytes(), entry.deadline(), entry.first_part_deadline());
         let gone = std::mem::replace(held, entry);
-        let old = (gone.heap_bytes(), gone.deadline(), first_of_fields(&gone));
+        let old = (gone.heap_bytes(), gone.deadline(), gone.first_part_deadline());
         self.recount(old.0, new.0);
         self.reschedule(&place, old.1, new.1);
-        self.reschedule_fields(&place, old.2, new.2);
+        self.reschedule_parts(&place, old.2, new.2);
         self.retired.push(gone, &mut self.account);
     }
 
@@ -357,7 +288,7 @@ impl Keyspace {
         self.groups[slot / GROUP] -= 1;
         self.len -= 1;
         self.reschedule(key, entry.deadline(), None);
-        self.reschedule_fields(key, first_of_fields(&entry), None);
+        self.reschedule_parts(key, entry.first_part_deadline(), None);
         Some(entry)
     }
 
@@ -370,66 +301,9 @@ impl Keyspace {
         }
     }
 
-    /// Appends to a string; a missing key is empty. A value of another type stays as it is.
-    pub fn append(&mut self, key: &Key<'_>, tail: &[u8], now: WallMs) {
-        if self.find(key).is_none() {
-            return self.set(key, tail, ExpiryChange::Drop, now);
-        }
-        self.grow_text(key, now, |text| text.extend_from_slice(tail), usize::MAX..usize::MAX, tail.len());
-    }
-
-    /// Changes a string in place with `write`, which writes over `range` alone and makes it longer by at most `room`.
-    pub(super) fn grow_text(
-        &mut self,
-        key: &Key<'_>,
-        now: WallMs,
-        write: impl FnOnce(&mut Vec<u8>),
-        range: Range<usize>,
-        room: usize,
-    ) {
-        let table = &mut self.slots[usize::from(key.slot.0)];
-        let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
-        if let Some(Object::Text(text)) = entry.object_mut() {
-            if let Some(undo) = &mut self.undo {
-                undo.text(key.bytes, text, range);
-            }
-            entry.set_access(seconds(now));
-            return self.change_text(key, write);
-        }
-        let mut buffer = itoa::Buffer::new();
-        let mut text = Vec::new();
-        match entry.value() {
-            ValueRef::Text(old) => {
-                text.reserve(old.len() + room);
-                text.extend_from_slice(old);
-            }
-            ValueRef::Int(old) => text.extend_from_slice(number::int_text(old, &mut buffer)),
-            ValueRef::Flat(_) | ValueRef::Object(_) => return,
-        }
-        write(&mut text);
-        if text.len() <= GROW_INLINE_MAX {
-            return self.put(key, NewValue::RawText(&text), ExpiryChange::Keep, now);
-        }
-        let is_long = text.len() > self.inline_max as usize;
-        let text = if is_long { Text::shared(text.into()) } else { Text::own(text) };
-        self.put(key, NewValue::of(Object::Text(text)), ExpiryChange::Keep, now);
-    }
-
-    /// Changes a text that is kept with spare room, and counts what has changed with it.
-    pub(super) fn change_text(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Vec<u8>)) {
-        let table = &mut self.slots[usize::from(key.slot.0)];
-        let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
-        let before = entry.heap_bytes();
-        if let Some(Object::Text(text)) = entry.object_mut() {
-            change(text.to_mut());
-        }
-        let after = entry.heap_bytes();
-        self.recount(before, after);
-    }
-
     /// The earliest deadline of a field in a hash has changed.
-    pub(super) fn reschedule_fields(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
-        reschedule(&mut self.fields_due, key, old, new);
+    pub(super) fn reschedule_parts(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
+        reschedule(&mut self.parts_due, key, old, new);
     }
 
     /// Sets or drops the deadline of a key that is there.
@@ -501,7 +375,7 @@ impl Keyspace {
             groups: std::mem::replace(&mut self.groups, [0; SLOTS / GROUP]),
             len: std::mem::take(&mut self.len),
             due: std::mem::take(&mut self.due),
-            fields_due: std::mem::take(&mut self.fields_due),
+            parts_due: std::mem::take(&mut self.parts_due),
         };
         let tables = std::mem::replace(&mut self.slots, empty_slots());
         let lent = if lend {
@@ -527,7 +401,7 @@ impl Keyspace {
         let empty = std::mem::replace(&mut self.slots, tables);
         self.retire(empty);
         (self.groups, self.len) = (flushed.groups, flushed.len);
-        (self.due, self.fields_due) = (flushed.due, flushed.fields_due);
+        (self.due, self.parts_due) = (flushed.due, flushed.parts_due);
     }
 
     /// Tables that nobody reads any more are freed by [`Keyspace::release`].
@@ -539,7 +413,7 @@ impl Keyspace {
     pub(super) fn retire_flushed(&mut self, flushed: Flushed) {
         flushed.tables.into_iter().for_each(|tables| self.retire(tables));
         self.retired.push_deadlines(flushed.due, &mut self.account);
-        self.retired.push_deadlines(flushed.fields_due, &mut self.account);
+        self.retired.push_deadlines(flushed.parts_due, &mut self.account);
     }
 
     /// Entries of so many bytes, which count no longer, are to be freed.
@@ -559,8 +433,8 @@ impl Keyspace {
         self.retired.free_entries(&mut Budget::new(steps), &mut self.account);
     }
 
-    /// Frees a slice of what was flushed, removed or replaced, in at most so many steps (see [`super::retired`]); true if there
-    /// is more.
+    /// Frees a slice of what was flushed, removed or replaced, in at most so many steps (see [`super::retired`]); true
+    /// if there is more.
     pub fn release(&mut self, steps: usize) -> bool {
         self.retired.free(&mut Budget::new(steps), &mut self.account)
     }
@@ -577,11 +451,12 @@ impl Keyspace {
         self.retired.freeing()
     }
 
-    /// Gives up all that is here, to be freed by [`Keyspace::release`]: an empty keyspace, that counts what it has yet to free.
+    /// Gives up all that is here, to be freed by [`Keyspace::release`]: an empty keyspace, that counts what it has yet
+    /// to free.
     pub fn restart(&mut self) {
         let mut old = std::mem::replace(self, Keyspace::new(self.seed));
         old.drop_undo();
-        let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.fields_due)];
+        let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.parts_due)];
         self.account.bytes += old.account.bytes;
         self.retired.append(old.retired);
         self.retired.push_tables(old.slots);
@@ -597,8 +472,8 @@ impl Keyspace {
 
     /// The hash in which the earliest deadline of a field has passed at `now`, likewise.
     #[must_use]
-    pub fn next_with_field_due(&self, now: WallMs) -> Option<&Entry> {
-        self.marked(self.fields_due.first(), now, |entry| entry.fields()?.first_deadline())
+    pub fn next_with_part_due(&self, now: WallMs) -> Option<&Entry> {
+        self.marked(self.parts_due.first(), now, Entry::first_part_deadline)
     }
 
     fn marked(
@@ -621,15 +496,15 @@ impl Keyspace {
     /// The earliest deadline, of a key or of a field.
     #[must_use]
     pub fn first_deadline(&self) -> Option<WallMs> {
-        let firsts = [self.due.first(), self.fields_due.first()];
+        let firsts = [self.due.first(), self.parts_due.first()];
         firsts.into_iter().flatten().map(|(at, _)| at).min()
     }
 
-    /// Whether the life of any key may end between the two: that of a hash whose first field's has ended ends with its last
-    /// field's, which is not looked for.
+    /// Whether the life of any key may end between the two: that of a hash whose first field's has ended ends with its
+    /// last field's, which is not looked for.
     #[must_use]
     pub fn any_ends_between(&self, from: WallMs, to: WallMs) -> bool {
-        self.due.count_before(to) > self.due.count_before(from) || self.fields_due.count_before(to) > 0
+        self.due.count_before(to) > self.due.count_before(from) || self.parts_due.count_before(to) > 0
     }
 
     /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at
@@ -755,10 +630,6 @@ impl Keyspace {
     }
 }
 
-fn first_of_fields(entry: &Entry) -> Option<WallMs> {
-    entry.fields().and_then(FieldTable::first_deadline)
-}
-
 /// Keeps an entry that was replaced; its object, if it had one, is now that of `to`.
 fn keep_emptied(keeper: &mut Keeper, entry: Entry, had_object: bool, to: &[u8]) {
     match keeper {
@@ -775,7 +646,8 @@ fn remade(key: &[u8], entry: &Entry, object: Option<Arc<Object>>, deadline: Opti
         (None, ValueRef::Text(text)) if entry.is_raw() => NewValue::RawText(text),
         (None, ValueRef::Text(text)) => NewValue::Text(text),
         (None, ValueRef::Int(number)) => NewValue::Int(number),
-        (None, ValueRef::Flat(flat)) => NewValue::Flat(flat),
+        (None, ValueRef::Packed(packed)) => NewValue::Packed(packed),
+        (None, ValueRef::Long(text)) => NewValue::long(text.clone()),
         (None, ValueRef::Object(object)) => NewValue::of(object.clone()),
     };
     Entry::new(key, value, deadline, access)

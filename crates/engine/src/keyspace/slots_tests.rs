@@ -1,7 +1,7 @@
 //! Tests of `super::slots`: all operations against a naive model, the account, deadlines, scans over slots.
 
-use super::slots::{ExpiryChange, Keyspace};
-use crate::execute::Random;
+use super::{ExpiryChange, Keyspace};
+use crate::random::Random;
 use crate::testing::Counter;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
 use proptest::prelude::*;

@@ -20,9 +20,10 @@
 //! The load differs by a factor of two between buckets that were split and those that were not; the fuller ones chain.
 
 use super::bucket::{BUCKET_BYTES, Bucket};
+use super::budget::Budget;
 use super::entry::Entry;
 use super::memory::Account;
-use super::retired::Budget;
+use super::value::Dismantle;
 
 /// Buckets of the first vector, and the unit of the blocks.
 const UNIT: usize = 16;
@@ -299,8 +300,8 @@ impl Table {
         self.iter().next()
     }
 
-    /// Takes entries out of a table that nobody reads any more, bucket by bucket until the budget is spent, and hands them to
-    /// `free`.
+    /// Takes entries out of a table that nobody reads any more, bucket by bucket until the budget is spent, and hands
+    /// them to `free`.
     pub(super) fn dismantle(
         &mut self,
         budget: &mut Budget,
@@ -343,6 +344,18 @@ impl Table {
         if self.len > 0 {
             self.bucket(self.bucket_index(hash)).prefetch_entries(tag_of(hash));
         }
+    }
+}
+
+impl Dismantle for Table {
+    fn dismantle_some(
+        &mut self,
+        budget: &mut Budget,
+        account: &mut Account,
+        each: &mut dyn FnMut(Entry, &mut Account),
+    ) -> bool {
+        self.dismantle(budget, account, each);
+        self.buckets > 0
     }
 }
 

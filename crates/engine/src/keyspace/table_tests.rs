@@ -1,8 +1,8 @@
 //! Tests of `super::table`: against a naive model, of scans while it changes, and of what one operation costs.
 
+use super::budget::Budget;
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
-use super::retired::Budget;
 use super::table::Table;
 use proptest::prelude::*;
 use siphasher::sip::SipHasher13;

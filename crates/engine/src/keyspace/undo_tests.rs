@@ -17,7 +17,7 @@ fn set(keyspace: &mut Keyspace, key: &str, text: &[u8]) {
 
 /// Keys with encodings, and digests of values and deadlines.
 fn shown(keyspace: &Keyspace) -> Vec<(Vec<u8>, &'static str, u128)> {
-    let of_entry = |entry: &Entry| (entry.key().to_vec(), entry.encoding(), of_entry(entry));
+    let of_entry = |entry: &Entry| (entry.key().to_vec(), crate::types::encoding(entry), of_entry(entry));
     let mut all: Vec<_> = keyspace.iter().map(of_entry).collect();
     all.sort();
     all
@@ -30,7 +30,7 @@ fn undoes(prepare: impl Fn(&mut Keyspace), change: impl Fn(&mut Keyspace)) {
         let empty = keyspace.account().bytes;
         prepare(&mut keyspace);
         let before = shown(&keyspace);
-        let counts = (keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_field_deadlines());
+        let counts = (keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_part_deadlines());
         keyspace.keep_undo(WallMs(7), usize::MAX);
         for seq in 0..repeated {
             change(&mut keyspace);
@@ -40,7 +40,7 @@ fn undoes(prepare: impl Fn(&mut Keyspace), change: impl Fn(&mut Keyspace)) {
         assert!(keyspace.undo_bytes() > 0);
         assert_eq!(keyspace.undo(), Some(WallMs(7)));
         assert_eq!(shown(&keyspace), before);
-        assert_eq!((keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_field_deadlines()), counts);
+        assert_eq!((keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_part_deadlines()), counts);
         // Tables may have fewer buckets than before; all that is counted is there to be given back, and no more.
         keyspace.clear();
         while keyspace.release(100) {}

@@ -1,11 +1,11 @@
 //! APPEND, SETRANGE.
 
-use super::check_length;
+use super::look_up::check_length;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::Key;
 use fastness_resp::Args;
 
@@ -30,7 +30,7 @@ fn length(engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) -> Result<Optio
 }
 
 fn append(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let (key, tail) = (env.first_key(engine, args), args.get(2));
+    let (key, tail) = (engine.first_key(args, env), args.get(2));
     let len = length(engine, &key, env)?;
     if let Some(len) = len {
         check_length(len, tail.len())?;
@@ -42,7 +42,7 @@ fn append(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
 
 fn setrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let offset = usize::try_from(integer(args.get(2))?).map_err(|_| CommandError::OffsetOutOfRange)?;
-    let (key, bytes) = (env.first_key(engine, args), args.get(3));
+    let (key, bytes) = (engine.first_key(args, env), args.get(3));
     let len = length(engine, &key, env)?.unwrap_or(0);
     if bytes.is_empty() {
         env.reply.integer(len as i64);

@@ -1,17 +1,17 @@
 //! DELIFEQ.
 
-use super::text_of;
+use super::look_up::text_of;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 
 /// DELIFEQ
 pub const DELIFEQ: Command = Command::data("delifeq", "<key> <value>", "Delete key if value matches string.", delifeq);
 
 fn delifeq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let equal = match engine.look_up(&key, env) {
         Some(entry) => text_of(entry, &mut itoa::Buffer::new())? == args.get(2),
         None => false,

@@ -1,10 +1,10 @@
 //! GET, MGET, STRLEN, GETSET, GETDEL.
 
-use super::{check_string, reply_string, reply_string_or_null};
+use super::look_up::{check_string, reply_string, reply_string_or_null};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::ExpiryChange;
 use fastness_resp::Args;
 
@@ -27,7 +27,7 @@ pub const GETDEL: Command =
     Command::data("getdel", "<key>", "Returns the string value of a key after deleting the key.", getdel);
 
 fn get(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let entry = engine.read(&key, env);
     reply_string_or_null(entry, env.reply)
 }
@@ -45,7 +45,7 @@ fn mget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
 }
 
 fn strlen(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let len = match engine.read(&key, env) {
         Some(entry) => entry.value().text_len().ok_or(CommandError::WrongType)?,
         None => 0,
@@ -55,7 +55,7 @@ fn strlen(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
 }
 
 fn getset(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let entry = engine.read(&key, env);
     reply_string_or_null(entry, env.reply)?;
     engine.set(&key, args.get(2), ExpiryChange::Drop, env);
@@ -63,7 +63,7 @@ fn getset(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
 }
 
 fn getdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let entry = engine.read(&key, env);
     reply_string_or_null(entry, env.reply)?;
     engine.unlink(&key, env);

@@ -1,11 +1,11 @@
 //! GETEX.
 
+use super::look_up::reply_string;
 use super::options::{Allowed, Expiry, Options};
-use super::reply_string;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::Entry;
 use fastness_resp::Args;
 
@@ -20,7 +20,7 @@ pub const GETEX: Command = Command::data(
 fn getex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args.skip(2), Allowed::Getex)?;
     let expiry = options.expiry.resolve(env.now, "getex")?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let Some(entry) = engine.read(&key, env) else {
         env.reply.null();
         return Ok(());

@@ -1,11 +1,11 @@
 //! GETRANGE, SUBSTR.
 
-use super::text_of;
+use super::look_up::text_of;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::Args;
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub const SUBSTR: Command =
 
 fn getrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (start, end) = (integer(args.get(2))?, integer(args.get(3))?);
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let mut buffer = itoa::Buffer::new();
     let text = match engine.read(&key, env) {
         Some(entry) => text_of(entry, &mut buffer)?,

@@ -1,11 +1,12 @@
 //! INCR, DECR, INCRBY, DECRBY.
 
+use crate::codec::number;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
-use crate::value::{Type, ValueRef, number};
+use crate::keyspace::{TypeNumber, ValueRef};
 use fastness_resp::Args;
 
 /// INCR
@@ -41,7 +42,7 @@ pub const DECRBY: Command = Command::data(
 );
 
 fn add(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, by: i64) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let old = match engine.value(&key, env) {
         None => 0,
         Some(ValueRef::Int(number)) => number,
@@ -55,7 +56,7 @@ fn add(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, by: i64) -> Resul
 
 /// The number that a text is.
 fn parsed(value: ValueRef<'_>) -> Result<i64, CommandError> {
-    if value.kind() != Type::String {
+    if value.of() != TypeNumber::STRING {
         return Err(CommandError::WrongType);
     }
     let mut buffer = itoa::Buffer::new();

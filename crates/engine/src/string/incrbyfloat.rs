@@ -1,11 +1,11 @@
 //! INCRBYFLOAT.
 
 use super::long_double::LongDouble;
-use super::text_of;
+use super::look_up::text_of;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::ExpiryChange;
 use fastness_resp::Args;
 
@@ -18,7 +18,7 @@ pub const INCRBYFLOAT: Command = Command::data(
 );
 
 fn incrbyfloat(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
     let old = match engine.look_up(&key, env) {
         Some(entry) => parse(text_of(entry, &mut itoa::Buffer::new())?)?,

@@ -3,12 +3,12 @@
 //! Takes time and memory in the product of both lengths, as Valkey's does; the memory is bounded by
 //! [`VALUE_BYTES_MAX`].
 
-use super::{check_string, text_of};
+use super::look_up::{check_string, text_of};
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::limits::VALUE_BYTES_MAX;
 
@@ -57,7 +57,7 @@ impl Options {
 }
 
 fn lcs(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let (a, b) = (env.first_key(engine, args), engine.key(args.get(2)));
+    let (a, b) = (engine.first_key(args, env), engine.key(args.get(2)));
     for key in [&a, &b] {
         if engine.read(key, env).is_some_and(|entry| check_string(entry).is_err()) {
             return Err(NOT_STRINGS);
@@ -71,7 +71,7 @@ fn lcs(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
         None => Ok(&b""[..]),
     };
     let keyspace = engine.keyspace();
-    let alive = |key| keyspace.find(key).filter(|entry| !crate::engine::is_expired(entry, env.now));
+    let alive = |key| keyspace.find(key).filter(|entry| !entry.is_expired(env.now));
     let a = text(alive(&a), &mut a_buffer)?;
     let b = text(alive(&b), &mut b_buffer)?;
     let lengths = Lengths::new(a, b)?;

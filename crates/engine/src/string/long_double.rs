@@ -50,7 +50,8 @@ impl LongDouble {
         Some(LongDouble { negative, ..magnitude? })
     }
 
-    /// `big * 2^exponent`, and a bit more if `sticky`; `None` if out of range. With `sticky`, `big` has 66 bits or more.
+    /// `big * 2^exponent`, and a bit more if `sticky`; `None` if out of range. With `sticky`, `big` has 66 bits or
+    /// more.
     fn rounded(big: &BigUint, exponent: i64, sticky: bool) -> Option<LongDouble> {
         let excess = big.bits().saturating_sub(64);
         let mantissa = (big >> excess).iter_u64_digits().next().unwrap_or(0);

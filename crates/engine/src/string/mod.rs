@@ -5,68 +5,53 @@
 
 pub mod append;
 pub mod delifeq;
+pub(crate) mod dump;
+pub mod effect;
 pub mod get;
 pub mod getex;
 pub mod getrange;
 pub mod incr;
 pub mod incrbyfloat;
+mod keyspace;
 pub mod lcs;
 pub(crate) mod long_double;
+pub(crate) mod look_up;
 pub mod mset;
 pub mod msetex;
 pub mod options;
 pub mod set;
+mod write;
 
-use crate::error::CommandError;
-use crate::keyspace::Entry;
-use crate::value::{Object, Type, ValueRef};
-use fastness_resp::ReplyBuf;
-use fastness_types::limits::VALUE_BYTES_MAX;
+use crate::command::typed::TypeCommands;
 
-/// Refuses an entry that is no string.
-pub(crate) fn check_string(entry: &Entry) -> Result<(), CommandError> {
-    match entry.value().kind() {
-        Type::String => Ok(()),
-        Type::Hash => Err(CommandError::WrongType),
-    }
-}
-
-/// Replies with a string.
-#[inline]
-pub(crate) fn reply_string(entry: &Entry, reply: &mut ReplyBuf) -> Result<(), CommandError> {
-    match entry.value() {
-        ValueRef::Text(text) => reply.bulk(text),
-        ValueRef::Int(number) => reply.bulk_integer(number),
-        ValueRef::Object(Object::Text(text)) => match text.share() {
-            Some(text) => reply.bulk_shared(text),
-            None => reply.bulk(&**text),
-        },
-        ValueRef::Flat(_) | ValueRef::Object(Object::Hash(_)) => return Err(CommandError::WrongType),
-    }
-    Ok(())
-}
-
-/// Replies with a string, or with null for no entry.
-#[inline]
-pub(crate) fn reply_string_or_null(entry: Option<&Entry>, reply: &mut ReplyBuf) -> Result<(), CommandError> {
-    match entry {
-        Some(entry) => reply_string(entry, reply),
-        None => {
-            reply.null();
-            Ok(())
-        }
-    }
-}
-
-/// A string's bytes, written into `buffer` if it is an integer.
-pub(crate) fn text_of<'a>(entry: &'a Entry, buffer: &'a mut itoa::Buffer) -> Result<&'a [u8], CommandError> {
-    entry.value().text(buffer).ok_or(CommandError::WrongType)
-}
-
-/// Refuses a string that would be too long.
-fn check_length(bytes: usize, more: usize) -> Result<(), CommandError> {
-    match bytes.checked_add(more) {
-        Some(total) if total <= VALUE_BYTES_MAX => Ok(()),
-        _ => Err(CommandError::StringTooLong),
-    }
-}
+/// Strings, as the commands know them.
+#[rustfmt::skip]
+pub(crate) const COMMANDS: TypeCommands = TypeCommands {
+    commands: &[
+        append::APPEND,
+        append::SETRANGE,
+        delifeq::DELIFEQ,
+        get::GET,
+        get::GETDEL,
+        get::GETSET,
+        get::MGET,
+        get::STRLEN,
+        getex::GETEX,
+        getrange::GETRANGE,
+        getrange::SUBSTR,
+        incr::DECR,
+        incr::DECRBY,
+        incr::INCR,
+        incr::INCRBY,
+        incrbyfloat::INCRBYFLOAT,
+        lcs::LCS,
+        mset::MSET,
+        mset::MSETNX,
+        msetex::MSETEX,
+        set::PSETEX,
+        set::SET,
+        set::SETEX,
+        set::SETNX,
+    ],
+    dump: dump::FORM,
+};

@@ -2,11 +2,11 @@
 
 use super::options::{Allowed, Condition, Options};
 use super::set::store;
+use crate::codec::number;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
-use crate::value::number;
 use fastness_resp::Args;
 
 /// MSETEX

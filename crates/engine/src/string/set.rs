@@ -1,11 +1,11 @@
 //! SET, SETNX, SETEX, PSETEX.
 
+use super::look_up::{check_string, reply_string_or_null, text_of};
 use super::options::{Allowed, Condition, Expiry, Options, Unit, deadline};
-use super::{check_string, reply_string_or_null, text_of};
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::CommandError;
-use crate::execute::Env;
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
 use fastness_types::WallMs;
@@ -37,7 +37,7 @@ pub const PSETEX: Command = Command::data(
 );
 
 fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     if args.len() == 3 {
         // The common case: nothing to look at. An expired value is replaced as any other.
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
@@ -100,7 +100,7 @@ pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Ex
 }
 
 fn setnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     let missing = engine.look_up(&key, env).is_none();
     if missing {
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
@@ -117,7 +117,7 @@ fn set_with_ttl(
     name: &'static str,
 ) -> Result<(), CommandError> {
     let at: WallMs = deadline(unit, args.get(2), env.now, name)?;
-    let key = env.first_key(engine, args);
+    let key = engine.first_key(args, env);
     store(engine, &key, args.get(3), Expiry::At(at), env);
     env.reply.ok();
     Ok(())

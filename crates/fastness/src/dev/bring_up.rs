@@ -55,8 +55,8 @@ pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -
     Ok(warnings)
 }
 
-/// Waits until every node knows that every replica can serve, so that whoever reads the topology now finds all of them. A cluster that
-/// takes writes is up without it, so this is bounded.
+/// Waits until every node knows that every replica can serve, so that whoever reads the topology now finds all of them.
+/// A cluster that takes writes is up without it, so this is bounded.
 async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
     let until = Instant::now() + ACQUAINTANCE_MAX;
     let all: usize = nodes.iter().map(|node| settings.shards_on(*node).count()).sum();
@@ -131,8 +131,8 @@ fn request(settings: &Settings) -> Result<CreateClusterRequest> {
     })
 }
 
-/// Whether one of these nodes says that it leads the shard under a lease, with all data. As much as can be known of a cluster with a
-/// password.
+/// Whether one of these nodes says that it leads the shard under a lease, with all data. As much as can be known of a
+/// cluster with a password.
 async fn leads(settings: &Settings, admin: &Admin, shard: u32, nodes: &[u64]) -> Result<bool> {
     for &node in nodes {
         let Ok(view) = admin.describe(&grpc_address(settings, node)?).await else { continue };
@@ -184,8 +184,9 @@ async fn takes_writes(
     }
 }
 
-/// Waits until a node that was started again serves: its admin door answers and, if a majority of all nodes runs (so that
-/// it can learn what is committed), its replicas have loaded their data and know their leader. Tells whether they do.
+/// Waits until a node that was started again serves: its admin door answers and, if a majority of all nodes runs (so
+/// that it can learn what is committed), its replicas have loaded their data and know their leader. Tells whether they
+/// do.
 pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Result<bool> {
     let until = Instant::now() + PATIENCE;
     answers(folder, settings, &admin(folder)?, node, until).await?;

@@ -3,7 +3,7 @@
 //!
 //! | file | SAN URI | may |
 //! |---|---|---|
-//! | `nodes/ID/node.crt` | `fastness://CLUSTER/node/ID`, `fastness://CLUSTER/lab` | be that node, towards peers and clients (localhost, 127.0.0.1, ::1) |
+//! | `nodes/ID/node.crt` | `fastness://CLUSTER/node/ID`, `fastness://CLUSTER/lab` | be that node (localhost too) |
 //! | `admin.crt` | `fastness://CLUSTER/admin` | administrate |
 //! | `client.crt` | `fastness://CLUSTER/client` | connect where clients must show a certificate |
 

@@ -1,8 +1,8 @@
 //! `DIR/cluster.json`: what runs where, for people's scripts and for tests. Its fields are a documented interface:
 //!
-//! `nodes: [{id, az, pid, resp: [{shard, host, port, tls_port}], peer, peer_source, grpc, metrics}]`, `ca`, `admin_cert`, `durability`,
-//! `shards`. `pid` is null while the node does not run. `peer`, `grpc` and `metrics` are `host:port`, `peer_source` is an address; the private key of
-//! the admin certificate lies beside it (`admin.key`).
+//! `nodes: [{id, az, pid, resp: [{shard, host, port, tls_port}], peer, peer_source, grpc, metrics}]`, `ca`,
+//! `admin_cert`, `durability`, `shards`. `pid` is null while the node does not run. `peer`, `grpc` and `metrics` are
+//! `host:port`, `peer_source` is an address; the private key of the admin certificate lies beside it (`admin.key`).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The config file of each node of a dev cluster, written at each start so that it follows the binary. It ends with the lines of the
-//! folder's `options.conf`, if there is one: of an option that is there twice, the last line counts.
+//! The config file of each node of a dev cluster, written at each start so that it follows the binary. It ends with the
+//! lines of the folder's `options.conf`, if there is one: of an option that is there twice, the last line counts.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

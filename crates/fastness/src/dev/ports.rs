@@ -1,9 +1,9 @@
 //! Which port serves what, out of the hundred from `--port` on.
 //!
 //! With N nodes and S shards, from the first port P: N×S plaintext ports (node 1's shards, then node 2's, …), N×S TLS
-//! ports in the same order, then one peer, one gRPC and one metrics port per node. So P is always shard 1 on node 1, and
-//! shard s of a node is at the node's first port + s − 1, which is how the cluster map counts, too. A node that is added later has
-//! its ports behind all others, in a row: S plaintext, S TLS, peer, gRPC, metrics.
+//! ports in the same order, then one peer, one gRPC and one metrics port per node. So P is always shard 1 on node 1,
+//! and shard s of a node is at the node's first port + s − 1, which is how the cluster map counts, too. A node that is
+//! added later has its ports behind all others, in a row: S plaintext, S TLS, peer, gRPC, metrics.
 
 use anyhow::{Result, ensure};
 

@@ -30,8 +30,8 @@ async fn exchange(port: u16, command: &[&str]) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// How many replicas the node at this port knows to be able to serve (CLUSTER SHARDS), 0 if it does not answer in time; `None` if it asks
-/// for a password.
+/// How many replicas the node at this port knows to be able to serve (CLUSTER SHARDS), 0 if it does not answer in time;
+/// `None` if it asks for a password.
 pub async fn online(port: u16) -> Option<usize> {
     let told = async {
         let mut stream = TcpStream::connect((HOST, port)).await.ok()?;

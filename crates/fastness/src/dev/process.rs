@@ -1,11 +1,12 @@
 //! Which process a node is, and what can be done to it.
 //!
-//! A process id alone may name a stranger after the node has died, or after a reboot. So a node's process is known by its
-//! id, the time it was started (in the kernel's ticks since boot) and the boot; a signal is sent only if all three match.
+//! A process id alone may name a stranger after the node has died, or after a reboot. So a node's process is known by
+//! its id, the time it was started (in the kernel's ticks since boot) and the boot; a signal is sent only if all three
+//! match.
 //!
-//! A killed process does not disappear at once. From the moment it is sent SIGKILL it runs none of its own code, but until
-//! its last thread has left the kernel it still holds its ports and the lock on its data. [`Presence`] tells the two
-//! apart: a dying process does not count as running, and its successor starts only when it is gone.
+//! A killed process does not disappear at once. From the moment it is sent SIGKILL it runs none of its own code, but
+//! until its last thread has left the kernel it still holds its ports and the lock on its data. [`Presence`] tells the
+//! two apart: a dying process does not count as running, and its successor starts only when it is gone.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -146,8 +147,8 @@ pub fn left_of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
     serde_json::from_slice::<ProcessId>(&text).ok().filter(|process| !process.is_gone())
 }
 
-/// Starts a node: this same binary as `server --config FILE`, in a process group of its own (a Ctrl-C in the terminal is
-/// the supervisor's to handle), its words in its log file.
+/// Starts a node: this same binary as `server --config FILE`, in a process group of its own (a Ctrl-C in the terminal
+/// is the supervisor's to handle), its words in its log file.
 pub fn start_node(binary: &Path, folder: &Folder, node: u64) -> Result<(Child, ProcessId)> {
     let log_path = folder.node_log(node);
     let log = OpenOptions::new().create(true).append(true).open(&log_path);

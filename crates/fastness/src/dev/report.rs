@@ -11,8 +11,8 @@ use super::cluster_file::{ClusterFile, Node};
 use super::folder::Folder;
 use super::settings::Settings;
 use super::{bring_up, process};
-use crate::cluster::{faults, primary_of};
 use crate::table::Table;
+use crate::views::{faults, primary_of};
 
 /// The key of the session to try.
 const EXAMPLE_KEY: &str = "token:42";

@@ -1,5 +1,5 @@
-//! What a dev cluster was made with, and what has become of it since. Kept in `DIR/dev.json`. Options of the command line never change
-//! it; nodes that are added and replaced do.
+//! What a dev cluster was made with, and what has become of it since. Kept in `DIR/dev.json`. Options of the command
+//! line never change it; nodes that are added and replaced do.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,8 @@ pub struct Settings {
     pub members: Vec<Vec<u64>>,
     /// Whether the cluster has been created on the nodes.
     pub created: bool,
-    /// Whether the nodes' certificates say that they are a lab's; those of folders made before there was such a name do not.
+    /// Whether the nodes' certificates say that they are a lab's; those of folders made before there was such a name do
+    /// not.
     #[serde(default)]
     pub lab: bool,
 }

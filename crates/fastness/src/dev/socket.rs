@@ -15,8 +15,8 @@ use super::folder::Folder;
 pub const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// The kernel's limit for a socket's path, with its final zero.
 const PATH_BYTES_MAX: usize = 107;
-/// The supervisor answers at once, or, if a start waits for dying processes, within 10 s; if it does not, it is stopped or
-/// broken.
+/// The supervisor answers at once, or, if a start waits for dying processes, within 10 s; if it does not, it is stopped
+/// or broken.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What can be asked of a supervisor.
@@ -47,7 +47,8 @@ pub struct Response {
     pub error: Option<String>,
 }
 
-/// The socket's address: its path, or a shorter name of the same file. The folder stays open as long as the name is used.
+/// The socket's address: its path, or a shorter name of the same file. The folder stays open as long as the name is
+/// used.
 fn address(folder: &Folder) -> Result<(PathBuf, Option<std::fs::File>)> {
     let path = folder.socket();
     if path.as_os_str().len() <= PATH_BYTES_MAX {

@@ -4,8 +4,8 @@
 //! Rules:
 //! - One supervisor per folder: it holds `dev.lock`.
 //! - It never starts a node again by itself: a node that was killed stays dead until someone asks for it.
-//! - A node that is dying (see [`process::Presence`]) does not count as running. Whoever asks for it meanwhile waits, for
-//!   [`DYING_MAX`] at most, until the old process has let go of its data and ports.
+//! - A node that is dying (see [`process::Presence`]) does not count as running. Whoever asks for it meanwhile waits,
+//!   for [`DYING_MAX`] at most, until the old process has let go of its data and ports.
 //! - Nodes outlive it if it is killed; the next one adopts what runs.
 //! - It ends when no node runs any more, and when the folder is gone (then it ends the nodes first).
 

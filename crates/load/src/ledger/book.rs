@@ -90,8 +90,8 @@ impl Default for Book {
 }
 
 impl Book {
-    /// For modes in which a failover may lose what was acknowledged: that is no broken promise then; what was refused or never
-    /// written must not be seen all the same. [`crate::losses`] measures how much is lost.
+    /// For modes in which a failover may lose what was acknowledged: that is no broken promise then; what was refused
+    /// or never written must not be seen all the same. [`crate::losses`] measures how much is lost.
     #[must_use]
     pub fn lossy() -> Book {
         Book { lossy: true, ..Book::default() }

@@ -1,14 +1,15 @@
 //! What happens to frames on their way from this node to another one: late, lost, few at a time, not at all.
 //!
-//! [`Impeded`] stands between a stream's queue of frames and its connection, on the streams that this node opens as on those that it
-//! accepts: all that leaves for a peer. The other direction is the peer's to impede.
+//! [`Impeded`] stands between a stream's queue of frames and its connection, on the streams that this node opens as on
+//! those that it accepts: all that leaves for a peer. The other direction is the peer's to impede.
 //!
 //! Rules:
-//! - Order is kept, and nothing is lost within a stream that lives on: that is what a stream promises, and what TCP makes of a bad
-//!   network. A lost frame is sent again after [`RESEND_MIN`], twice that, and so on, and everything behind it waits.
+//! - Order is kept, and nothing is lost within a stream that lives on: that is what a stream promises, and what TCP
+//!   makes of a bad network. A lost frame is sent again after [`RESEND_MIN`], twice that, and so on, and everything
+//!   behind it waits.
 //! - A cut holds frames; they leave when it is healed, if the stream has not been given up meanwhile.
-//! - Frames that are held are bounded by [`HELD_BYTES_MAX`] per stream. At the bound no more are taken, so that the queue
-//!   before it fills, and whoever sends waits or is refused as on a slow connection.
+//! - Frames that are held are bounded by [`HELD_BYTES_MAX`] per stream. At the bound no more are taken, so that the
+//!   queue before it fills, and whoever sends waits or is refused as on a slow connection.
 //! - Without a fault a frame passes at the cost of a look at a flag.
 
 use std::collections::{BTreeMap, VecDeque};

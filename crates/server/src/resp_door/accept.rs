@@ -1,8 +1,8 @@
 //! Accepts clients, off the loop's thread: limits, socket options, TLS handshake; then hands the connection over.
 //!
 //! Bounds: `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
-//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` are told so, through TLS where
-//! they speak it: [`REFUSALS_MAX`](crate::shared::REFUSALS_MAX) at a time, for two seconds each at most.
+//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` are told so, through
+//! TLS where they speak it: [`REFUSALS_MAX`](crate::shared::REFUSALS_MAX) at a time, for two seconds each at most.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

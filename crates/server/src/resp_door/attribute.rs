@@ -1,5 +1,5 @@
-//! What the attribute in front of a command asks for. A name or value that is not known is refused with the command: whoever sends
-//! one wants something of the command that would silently not be given.
+//! What the attribute in front of a command asks for. A name or value that is not known is refused with the command:
+//! whoever sends one wants something of the command that would silently not be given.
 
 use fastness_resp::Args;
 use fastness_shard::{Ask, Reads};

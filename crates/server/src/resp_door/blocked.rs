@@ -10,8 +10,8 @@ use super::clients::{Client, Unblock};
 
 /// What a command that waits is waiting for.
 pub(super) enum Blocked {
-    /// The log is behind, leadership is being handed over, the lease has lapsed, writes are slowed, or clients are paused: the
-    /// command will be run again.
+    /// The log is behind, leadership is being handed over, the lease has lapsed, writes are slowed, or clients are
+    /// paused: the command will be run again.
     Busy(Pin<Box<dyn Future<Output = ()>>>),
     /// WAIT or WAITAOF.
     Wait(Pin<Box<dyn Future<Output = WaitAnswer>>>),

@@ -1,7 +1,7 @@
 //! The connections of one replica's door, as CLIENT shows and ends them.
 //!
-//! Lives on the loop's thread. A connection's task owns its [`Client`]; the registry only lets others look and ask it to
-//! close.
+//! Lives on the loop's thread. A connection's task owns its [`Client`]; the registry only lets others look and ask it
+//! to close.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -373,8 +373,9 @@ impl Clients {
 
     /// Asks those to close that make no progress, after `closes` was told why. Called about once a second.
     ///
-    /// A client that does not read is closed after `client-output-buffer-limit`'s seconds over its soft limit, or [`UNREAD_MAX`] after its
-    /// last byte left if nothing of it is run before it reads; one whose reply or command waits for the log, after [`LOG_WAIT_MAX`].
+    /// A client that does not read is closed after `client-output-buffer-limit`'s seconds over its soft limit, or
+    /// [`UNREAD_MAX`] after its last byte left if nothing of it is run before it reads; one whose reply or command
+    /// waits for the log, after [`LOG_WAIT_MAX`].
     pub fn close_stuck(&self, soft_time: Duration, mut closes: impl FnMut(&Client, Stuck)) {
         let longer = |since: &Cell<Option<Instant>>, max: Duration| since.get().is_some_and(|at| at.elapsed() > max);
         for client in self.by_id.borrow().values().filter(|client| !client.is_killed()) {

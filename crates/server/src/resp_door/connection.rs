@@ -1,20 +1,21 @@
 //! One connection's life on the loop's thread: read, parse, run, send what may leave.
 //!
 //! Rules:
-//! - Commands run in the order in which they came, as many as were received in one go, and for no longer than [`limits::CONNECTION_SLICE`] at a
-//!   time: then others have their turn, and replies leave, between two commands. A client that has gone is found out by these,
-//!   and what it had sent beyond is dropped.
-//! - What has arrived together meets one answer of the lag gate, however many slices it takes: the gate's answer to the first
-//!   slice stays. Safe both ways: refusing always is, and an acknowledgement looks at the lag again when it is about to leave.
-//!   Every slice reads the clock anew, so the lease is compared with a fresh one.
+//! - Commands run in the order in which they came, as many as were received in one go, and for no longer than
+//!   [`limits::CONNECTION_SLICE`] at a time: then others have their turn, and replies leave, between two commands. A
+//!   client that has gone is found out by these, and what it had sent beyond is dropped.
+//! - What has arrived together meets one answer of the lag gate, however many slices it takes: the gate's answer to the
+//!   first slice stays. Safe both ways: refusing always is, and an acknowledgement looks at the lag again when it is
+//!   about to leave. Every slice reads the clock anew, so the lease is compared with a fresh one.
 //! - The shard reads its clock after the bytes of a command were read: it is asked only for what is in the buffer.
-//! - Replies of a client that does not read are kept in memory, and its commands are read and run meanwhile, so that a pipeline which
-//!   is written completely before anything is read is answered. What may wait so is bounded (`unsent_max`): by
-//!   `client-output-buffer-limit`, by less once `maxmemory` is reached, by next to nothing for a stranger. One turn adds
-//!   [`TURN_REPLY_BYTES`] and one reply at most, then others have their turn.
+//! - Replies of a client that does not read are kept in memory, and its commands are read and run meanwhile, so that a
+//!   pipeline which is written completely before anything is read is answered. What may wait so is bounded
+//!   (`unsent_max`): by `client-output-buffer-limit`, by less once `maxmemory` is reached, by next to nothing for a
+//!   stranger. One turn adds [`TURN_REPLY_BYTES`] and one reply at most, then others have their turn.
 //! - No more is read while the log is behind or a command waits.
-//! - Nothing waits for ever without a word: a client that does not read although no more can be kept for it, and a reply or a command that
-//!   the log has kept waiting for too long, close the connection with a log line ([`super::clients::Clients::close_stuck`]).
+//! - Nothing waits for ever without a word: a client that does not read although no more can be kept for it, and a
+//!   reply or a command that the log has kept waiting for too long, close the connection with a log line
+//!   ([`super::clients::Clients::close_stuck`]).
 //! - A client that has closed its side gets every reply to what it had sent, then the end.
 //! - After a protocol error, QUIT or a limit, what may still leave is sent and the connection is closed.
 
@@ -54,8 +55,8 @@ const READ_BYTES: usize = 64 * 1024;
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
 /// Held and unsent replies of a connection that is being closed get this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
-/// After the last reply a client gets this long to close its side. What it sends meanwhile is read and dropped: a socket that is closed over
-/// unread bytes resets the connection, and replies that are on their way are lost.
+/// After the last reply a client gets this long to close its side. What it sends meanwhile is read and dropped: a
+/// socket that is closed over unread bytes resets the connection, and replies that are on their way are lost.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// How soon it is noticed that a client has closed its side while its command waits and nothing is read from it.
@@ -63,8 +64,8 @@ const CLOSED_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Commands parsed ahead of the one that runs.
 const AHEAD_MAX: usize = 16;
-/// What a connection takes that holds nothing. Of the places of arguments only those of a command that is not whole yet are
-/// counted beside it: the others keep at most [`HEAP_BYTES_KEPT`] each.
+/// What a connection takes that holds nothing. Of the places of arguments only those of a command that is not whole yet
+/// are counted beside it: the others keep at most [`HEAP_BYTES_KEPT`] each.
 const CONNECTION_BYTES: usize = size_of::<Connection>() + size_of::<Client>() + (AHEAD_MAX + 1) * size_of::<ArgSpans>();
 /// A first argument longer than this is not taken for a key before its command says so, bytes.
 const KEY_AHEAD_BYTES_MAX: usize = 256;
@@ -257,8 +258,8 @@ impl Connection {
         self.replies.unsent() > 0 || self.stream.wants_flush()
     }
 
-    /// The client has closed its side while its command waits. What it has sent is answered: the command that waits, as well as
-    /// those after it. A WAIT, which may be for ever, ends as if its time were over.
+    /// The client has closed its side while its command waits. What it has sent is answered: the command that waits, as
+    /// well as those after it. A WAIT, which may be for ever, ends as if its time were over.
     fn note_closed(&mut self, closed: Closed) -> Result<(), End> {
         self.closed_seen = true;
         self.client.ask_to_unblock(Unblock::TimedOut);
@@ -434,8 +435,8 @@ impl Connection {
         }
     }
 
-    /// What arrived together meets one answer of the lag gate: noted when a first slice ends with `left` bytes, forgotten when
-    /// these have been consumed.
+    /// What arrived together meets one answer of the lag gate: noted when a first slice ends with `left` bytes,
+    /// forgotten when these have been consumed.
     fn keep_gate(&mut self, left: usize, consumed: usize) {
         if self.sliced_bytes > 0 {
             self.sliced_bytes = self.sliced_bytes.saturating_sub(consumed);
@@ -450,7 +451,8 @@ impl Connection {
 
     /// Runs the commands at the start of `buffer`, for one slice; returns how many bytes they were.
     ///
-    /// A few commands are parsed ahead and their keys' places in memory asked for, so that the waits for memory overlap.
+    /// A few commands are parsed ahead and their keys' places in memory asked for, so that the waits for memory
+    /// overlap.
     fn execute_buffer(&mut self, buffer: &[u8]) -> Result<usize, End> {
         let config = self.door.node.config.load();
         let mut consumed = 0;
@@ -537,8 +539,8 @@ impl Connection {
         ahead
     }
 
-    /// What stands first behind the name is a key more often than not: its place is worked out here, once, and what stands
-    /// there is asked for.
+    /// What stands first behind the name is a key more often than not: its place is worked out here, once, and what
+    /// stands there is asked for.
     fn look_ahead<'b>(&self, bytes: &'b [u8], ahead: &Ahead) -> [Option<Key<'b>>; AHEAD_MAX] {
         let mut keys = [None; AHEAD_MAX];
         self.door.shard.with_engine(|engine| {
@@ -696,7 +698,8 @@ impl Connection {
         held
     }
 
-    /// Notes since when something keeps the connection from making progress; see [`super::clients::Clients::close_stuck`].
+    /// Notes since when something keeps the connection from making progress; see
+    /// [`super::clients::Clients::close_stuck`].
     fn note_waits(&mut self, held: Option<Hold>, has_sent: bool) {
         if held != self.oldest_held {
             self.oldest_held = held;

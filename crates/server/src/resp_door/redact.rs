@@ -22,8 +22,8 @@ pub fn is_secret_option(name: &[u8]) -> bool {
     SECRET_OPTIONS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()))
 }
 
-/// For each of the first `count` arguments whether it is a secret. Also in commands that are refused: a password with a mistake in
-/// front of it is one.
+/// For each of the first `count` arguments whether it is a secret. Also in commands that are refused: a password with a
+/// mistake in front of it is one.
 #[must_use]
 pub fn secrets(args: Args<'_>, count: usize) -> Vec<bool> {
     let mut secret = vec![false; count.min(args.len())];

@@ -1,11 +1,12 @@
 //! The replies of one connection that have not left, in their order, and what the held ones among them wait for.
 //!
-//! Ordering rule: a reply leaves only after every earlier one of its connection, and only if the shard says that it may.
-//! A reply that may never leave (its write was undone or is in doubt) is replaced by an error in its place.
+//! Ordering rule: a reply leaves only after every earlier one of its connection, and only if the shard says that it
+//! may. A reply that may never leave (its write was undone or is in doubt) is replaced by an error in its place.
 //!
-//! They stand in blocks, whose long texts are shared with the keyspace: one that has grown to [`BLOCK_BYTES`] is closed, so that a client which does not read for a while costs no
-//! copy of everything that waits for it. A reply never spans two blocks. Positions count from the first byte that the
-//! connection was ever written, and move only when replies are replaced.
+//! They stand in blocks, whose long texts are shared with the keyspace: one that has grown to [`BLOCK_BYTES`] is
+//! closed, so that a client which does not read for a while costs no copy of everything that waits for it. A reply
+//! never spans two blocks. Positions count from the first byte that the connection was ever written, and move only when
+//! replies are replaced.
 
 use std::collections::VecDeque;
 
@@ -119,7 +120,8 @@ impl<H: Copy> Replies<H> {
         waits
     }
 
-    /// Puts errors in the place of these replies (start, end, text). Each block is written anew once, however many it holds.
+    /// Puts errors in the place of these replies (start, end, text). Each block is written anew once, however many it
+    /// holds.
     #[cold]
     fn replace(&mut self, lost: &[(u64, u64, &'static str)]) {
         let before = self.closed_bytes + self.out.len();

@@ -1,4 +1,5 @@
-//! The boundary of a connection's task: it is entered among the clients and takes a place, and whichever way it ends nothing of it is left.
+//! The boundary of a connection's task: it is entered among the clients and takes a place, and whichever way it ends
+//! nothing of it is left.
 
 use fastness_control::Password;
 use std::any::Any;
@@ -13,7 +14,8 @@ use super::stream::ClientStream;
 use super::{ReplicaDoor, connection};
 use crate::shared::ClientSlot;
 
-/// A connection as the rest of the replica knows it. Whichever way its task ends, by a panic too, dropping this forgets it.
+/// A connection as the rest of the replica knows it. Whichever way its task ends, by a panic too, dropping this forgets
+/// it.
 struct Entry {
     door: Rc<ReplicaDoor>,
     client: Rc<Client>,
@@ -26,8 +28,8 @@ impl Drop for Entry {
     }
 }
 
-/// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody knows what
-/// is in memory, and the replica ends.
+/// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody
+/// knows what is in memory, and the replica ends.
 pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
     let authenticated = door.node.password() == Password::None && door.node.has_heard_control();
     let client = door.clients.enter(&arrival, authenticated);

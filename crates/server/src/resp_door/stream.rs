@@ -1,8 +1,8 @@
 //! A client's byte stream on the loop's thread: plain TCP, or TLS whose handshake was done elsewhere.
 //!
-//! Nothing here waits but [`ClientStream::ready`]: reading and sending take what the socket gives and takes at once. A read
-//! that came back short has emptied the socket, and the readiness is cleared with it, so that a request costs one `recv`
-//! and not two.
+//! Nothing here waits but [`ClientStream::ready`]: reading and sending take what the socket gives and takes at once. A
+//! read that came back short has emptied the socket, and the readiness is cleared with it, so that a request costs one
+//! `recv` and not two.
 
 use std::io::{self, Read, Write};
 
@@ -62,7 +62,8 @@ impl ClientStream {
         self.tls.is_some()
     }
 
-    /// Whether plaintext, or TLS's word that nothing follows, has arrived already, so that the socket need not be waited for.
+    /// Whether plaintext, or TLS's word that nothing follows, has arrived already, so that the socket need not be
+    /// waited for.
     #[must_use]
     pub fn has_plaintext(&mut self) -> bool {
         match &mut self.tls {
@@ -81,8 +82,8 @@ impl ClientStream {
         self.tcp.ready(interest).await
     }
 
-    /// Resolves once the client has closed its side, polling the socket's state every so often: what it has sent before is not read,
-    /// so that nothing else tells.
+    /// Resolves once the client has closed its side, polling the socket's state every so often: what it has sent before
+    /// is not read, so that nothing else tells.
     pub async fn closed(&self, every: std::time::Duration) -> Closed {
         loop {
             tokio::time::sleep(every).await;

@@ -1,6 +1,6 @@
-//! `make chaos`: kills, power losses, pauses, partitions, bad disks, bad links and bad clocks on a cluster of real processes under load, how
-//! long each one kept writes and reads waiting, and the ledger's verdict. Exit code 1: a promise was broken. Exit code 2: the run
-//! proves nothing.
+//! `make chaos`: kills, power losses, pauses, partitions, bad disks, bad links and bad clocks on a cluster of real
+//! processes under load, how long each one kept writes and reads waiting, and the ledger's verdict. Exit code 1: a
+//! promise was broken. Exit code 2: the run proves nothing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,8 +29,9 @@ struct Arguments {
     /// Seed of all choices; random if not given, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// What comes: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (everything), ci (a kill, an AZ cut off, a
-    /// pause, power losses of a node and of all), or adversary (hostile clients, and nothing is broken).
+    /// What comes: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (everything), ci (a kill,
+    /// an AZ cut off, a pause, power losses of a node and of all), or adversary (hostile clients, and nothing is
+    /// broken).
     #[arg(long, default_value = "mixed")]
     profile: String,
     /// Only these kinds of faults, separated by commas; a wrong name shows all.
@@ -48,11 +49,12 @@ struct Arguments {
     /// Shards.
     #[arg(long, default_value_t = 2)]
     shards: u32,
-    /// The mode. In async and disabled a failover may lose what was acknowledged: it is measured how much, and in async it must be within
-    /// the bound. Without it sync; adversary: all three, --seconds each.
+    /// The mode. In async and disabled a failover may lose what was acknowledged: it is measured how much, and in async
+    /// it must be within the bound. Without it sync; adversary: all three, --seconds each.
     #[arg(long, value_parser = DURABILITIES)]
     durability: Option<String>,
-    /// The bound of the lag in async, milliseconds: shorter than a lease, so that the gate is met before that has run out.
+    /// The bound of the lag in async, milliseconds: shorter than a lease, so that the gate is met before that has run
+    /// out.
     #[arg(long, default_value_t = 100)]
     max_lag_ms: u64,
     /// Of adversary: attacks that harmed a shard once, and no larger ones.
@@ -79,7 +81,8 @@ struct Arguments {
     /// Load with the ledger's registers and counters alone, without histories that are checked afterwards.
     #[arg(long)]
     no_histories: bool,
-    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; not of `disabled`: what that loses, it may.
+    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; not of `disabled`: what that loses, it
+    /// may.
     #[arg(long)]
     ledger: bool,
     /// Write the figures of the run to this file, as JSON.

@@ -1,5 +1,6 @@
-//! `make bench-pauses`: what large commands cost other clients of the same shard, beside a real Valkey, and how long clients notice the
-//! loss of a primary with each `failover-timeout`. Times are of this run, on whatever else the machine does.
+//! `make bench-pauses`: what large commands cost other clients of the same shard, beside a real Valkey, and how long
+//! clients notice the loss of a primary with each `failover-timeout`. Times are of this run, on whatever else the
+//! machine does.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `make plants`: hunts every planted bug with the simulation and writes the page that says which seed found which. Exit code 1: one was
-//! not found, or the same seeds do not hold without a plant.
+//! `make plants`: hunts every planted bug with the simulation and writes the page that says which seed found which.
+//! Exit code 1: one was not found, or the same seeds do not hold without a plant.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -29,7 +29,8 @@ struct Arguments {
     /// Do not run the seeds without a plant.
     #[arg(long)]
     no_clean: bool,
-    /// Write the table, with what it is about, to this file. Rows of plants that were not chosen stay as they stand there.
+    /// Write the table, with what it is about, to this file. Rows of plants that were not chosen stay as they stand
+    /// there.
     #[arg(long)]
     page: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
-//! `make bench-recovery`: how long a replica needs until it serves again, after `kill -9` and after an undo, with many keys; beside the
-//! restart of a real Valkey from its RDB file with the same keys; and what a snapshot costs those who write meanwhile. Times are of
-//! one run each, on whatever else the machine does.
+//! `make bench-recovery`: how long a replica needs until it serves again, after `kill -9` and after an undo, with many
+//! keys; beside the restart of a real Valkey from its RDB file with the same keys; and what a snapshot costs those who
+//! write meanwhile. Times are of one run each, on whatever else the machine does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
-//! Many seeds of the simulation. Prints one line per seed and the table of what happened; exit code 1: a promise was broken, or
-//! something never happened in many seeds.
+//! Many seeds of the simulation. Prints one line per seed and the table of what happened; exit code 1: a promise was
+//! broken, or something never happened in many seeds.
 //!
 //! `RUST_LOG=fastness=debug` (for example) shows what the nodes of a single seed do.
 
@@ -47,8 +47,8 @@ struct Arguments {
     /// Go on after a broken promise.
     #[arg(long)]
     keep_going: bool,
-    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; none of runs with --plant, --kinds or --max-lag-ms, which are
-    /// of another kind.
+    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; none of runs with --plant, --kinds or
+    /// --max-lag-ms, which are of another kind.
     #[arg(long)]
     ledger: bool,
     /// Run one seed and print its report as JSON, for the program that asks for it.

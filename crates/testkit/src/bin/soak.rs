@@ -1,5 +1,6 @@
-//! `make soak`: full load for a long time without any fault. Exit code 1: a node was elected although nothing had happened,
-//! or a promise was broken, or, with busy processes beside it (`--busy`), a client was answered an error. Exit code 2: the run proves nothing. A long run leaves a row in the ledger.
+//! `make soak`: full load for a long time without any fault. Exit code 1: a node was elected although nothing had
+//! happened, or a promise was broken, or, with busy processes beside it (`--busy`), a client was answered an error.
+//! Exit code 2: the run proves nothing. A long run leaves a row in the ledger.
 
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;

@@ -1,21 +1,23 @@
 //! Hostile clients against a cluster of real processes under load: `make chaos PROFILE=adversary`.
 //!
-//! Attacks are dealt by a seed, one after the other, while the ledger's load and one probe per door and shard go on. Nothing is broken
-//! by others meanwhile, so every promise must hold in full:
+//! Attacks are dealt by a seed, one after the other, while the ledger's load and one probe per door and shard go on.
+//! Nothing is broken by others meanwhile, so every promise must hold in full:
 //!
 //! - **No node exits.** A process that is gone, or another one than before, is a finding (`watch.rs`).
-//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were accepted. The latter
-//!   is observed: what each node's log takes in is looked at twice a second, and the moments of a span in which one took in an eighth or
-//!   more of what it can (`Pace`, measured as the run begins) are not counted. (Dividing the bytes by the pace is not enough: it was
-//!   measured on 200 MB, and a disk that is written to for half a minute is slower.) A write that is refused with `-OOM` counts as
-//!   answered, because that is what `maxmemory` is for; but after an attack has removed what it wrote, a write must be accepted within the
-//!   same time.
-//! - **Nothing acknowledged in `sync` is lost**: the ledger reads everything back in the end. In `async` a failover loses at most
-//!   `durability-max-lag`, in `disabled` it may lose anything, and in all three what was refused is never seen.
-//! - **Memory stays within its bound**: the resident size of each process, read twice a second from `/proc`, is at most what it was
-//!   before the run, plus five quarters of `maxmemory` for each of its replicas (what an allocator loses to fragments), plus
-//!   [`OVERHEAD`] (the log's memory tables and queues, messages between nodes, one unit on its way).
-//! - **Nobody hangs silently**: each attack knows which replies it is owed, and says so if they do not come (`wire.rs`, `data.rs`).
+//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were
+//!   accepted. The latter is observed: what each node's log takes in is looked at twice a second, and the moments of a
+//!   span in which one took in an eighth or more of what it can (`Pace`, measured as the run begins) are not counted.
+//!   (Dividing the bytes by the pace is not enough: it was measured on 200 MB, and a disk that is written to for half a
+//!   minute is slower.) A write that is refused with `-OOM` counts as answered, because that is what `maxmemory` is
+//!   for; but after an attack has removed what it wrote, a write must be accepted within the same time.
+//! - **Nothing acknowledged in `sync` is lost**: the ledger reads everything back in the end. In `async` a failover
+//!   loses at most `durability-max-lag`, in `disabled` it may lose anything, and in all three what was refused is never
+//!   seen.
+//! - **Memory stays within its bound**: the resident size of each process, read twice a second from `/proc`, is at most
+//!   what it was before the run, plus five quarters of `maxmemory` for each of its replicas (what an allocator loses to
+//!   fragments), plus [`OVERHEAD`] (the log's memory tables and queues, messages between nodes, one unit on its way).
+//! - **Nobody hangs silently**: each attack knows which replies it is owed, and says so if they do not come (`wire.rs`,
+//!   `data.rs`).
 //!
 //! An attack that shows no effect in the whole run makes it worthless, as a fault does.
 

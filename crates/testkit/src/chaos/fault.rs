@@ -33,7 +33,8 @@ pub enum Fault {
     MutePrimary,
     /// Packets between the AZ of shard 1's primary and all other AZs vanish.
     CutAz,
-    /// Two halves that do not hear each other, and a random node that both hear; shard 1's primary is in one of the halves.
+    /// Two halves that do not hear each other, and a random node that both hear; shard 1's primary is in one of the
+    /// halves.
     Bridge,
     /// Each node hears its two neighbours in a ring alone.
     Ring,

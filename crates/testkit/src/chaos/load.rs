@@ -107,7 +107,8 @@ impl Load {
     }
 }
 
-/// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with them.
+/// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with
+/// them.
 fn of_histories(cluster: &Cluster, options: &Options) -> Result<history::Options> {
     let seeds = if options.tls { cluster.tls_doors()? } else { cluster.doors()? };
     let tls = options.tls.then(|| cluster.tls()).transpose()?;

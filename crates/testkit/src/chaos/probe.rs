@@ -1,9 +1,10 @@
-//! How long after a fault the next write is acknowledged, and the next linearizable read answered, to a few milliseconds.
+//! How long after a fault the next write is acknowledged, and the next linearizable read answered, to a few
+//! milliseconds.
 //!
-//! One client per door writes and reads in turn without a pause worth naming, each a key of its own, never follows a redirect and
-//! gives up on an answer soon: so whichever node answers first is noticed at once, however long other clients wait for a node
-//! that is silent. What counts is the first answer to what was **sent** after the fault; what was under way before may still be
-//! answered by a primary that is already gone.
+//! One client per door writes and reads in turn without a pause worth naming, each a key of its own, never follows a
+//! redirect and gives up on an answer soon: so whichever node answers first is noticed at once, however long other
+//! clients wait for a node that is silent. What counts is the first answer to what was **sent** after the fault; what
+//! was under way before may still be answered by a primary that is already gone.
 //!
 //! Its writes and reads stand in the ledger like all others.
 
@@ -92,7 +93,8 @@ impl Probe {
         Ok(probe)
     }
 
-    /// When the first of these was answered that was sent at or after `sent_from`, by a node that is not among `outside`; waits for it.
+    /// When the first of these was answered that was sent at or after `sent_from`, by a node that is not among
+    /// `outside`; waits for it.
     ///
     /// # Errors
     /// If there is none within `patience`.

@@ -1,8 +1,9 @@
 //! What comes in a run, and when: decks of faults, dealt by a seed.
 //!
-//! A deck is shuffled and dealt to its end before it is shuffled again, so that faults come equally often and each of them early. With
-//! the same seed and profile the same faults come in the same order, with the same company and the same pauses; whom they hit
-//! depends on who leads by then, and how many there are in a run that ends by time depends on the machine.
+//! A deck is shuffled and dealt to its end before it is shuffled again, so that faults come equally often and each of
+//! them early. With the same seed and profile the same faults come in the same order, with the same company and the
+//! same pauses; whom they hit depends on who leads by then, and how many there are in a run that ends by time depends
+//! on the machine.
 
 use std::time::Duration;
 

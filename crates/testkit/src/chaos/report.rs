@@ -24,7 +24,8 @@ pub struct Injected {
     pub company: Company,
     /// Writes acknowledged since the fault before it, or since the end of the round before.
     pub acknowledged_before: u64,
-    /// From the fault to the next acknowledged write of shard 1; with company from the last one, and from the end of all of them if no quorum was left.
+    /// From the fault to the next acknowledged write of shard 1; with company from the last one, and from the end of
+    /// all of them if no quorum was left.
     pub until_write: Duration,
     /// The same to the next linearizable read, by a node that packets were not kept from.
     pub until_read: Duration,
@@ -159,8 +160,8 @@ impl Report {
         self.injected.iter().filter(|i| i.company == Company::Alone && faults.contains(&i.fault)).count()
     }
 
-    /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have failed, and came
-    /// after a thousand acknowledged writes.
+    /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have
+    /// failed, and came after a thousand acknowledged writes.
     #[must_use]
     pub fn power_losses(&self, faults: &[Fault]) -> usize {
         let losses = self.injected.iter().filter(|i| i.fault.is_power_loss() && faults.contains(&i.fault));

@@ -1,4 +1,5 @@
-//! One round: a fault, perhaps another one while it holds, the wait for what the cluster must do all the same, and the way back.
+//! One round: a fault, perhaps another one while it holds, the wait for what the cluster must do all the same, and the
+//! way back.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,8 @@ pub(super) struct Outcome {
     pub(super) without_quorum: Option<Violation>,
 }
 
-/// Runs one round to its end: nothing holds any more, and all nodes run. `acknowledged`: writes by the end of the round before.
+/// Runs one round to its end: nothing holds any more, and all nodes run. `acknowledged`: writes by the end of the round
+/// before.
 pub(super) async fn run(
     cluster: &Cluster,
     (load, probe): (&Load, &Probe),

@@ -1,10 +1,10 @@
 //! Where a run takes place: process ids, mounts and a network of its own.
 //!
-//! The program starts itself again inside fresh namespaces. All that a run starts, mounts and cuts exists in there alone, and the
-//! kernel takes it back when the first process inside ends, however it ends, `kill -9` included: no rule of iptables, no loop
-//! device, no process is left for the next run, and no other one's rules or ports are in the way. The network in it is one loopback
-//! for all nodes: connections between nodes are told apart by their source addresses (see `partition.rs`), so one way of cutting
-//! serves the tests that run outside and the runs that run inside.
+//! The program starts itself again inside fresh namespaces. All that a run starts, mounts and cuts exists in there
+//! alone, and the kernel takes it back when the first process inside ends, however it ends, `kill -9` included: no rule
+//! of iptables, no loop device, no process is left for the next run, and no other one's rules or ports are in the way.
+//! The network in it is one loopback for all nodes: connections between nodes are told apart by their source addresses
+//! (see `partition.rs`), so one way of cutting serves the tests that run outside and the runs that run inside.
 
 use std::convert::Infallible;
 use std::os::unix::process::CommandExt;
@@ -16,8 +16,8 @@ use anyhow::{Context, Result};
 const INSIDE: &str = "FASTNESS_SANDBOX";
 const UNSHARE: [&str; 7] =
     ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"];
-/// The first process inside waits for the program and reaps what is left to it. Shared memory is the sandbox's own, too: libfaketime
-/// leaves some behind for every process that is killed.
+/// The first process inside waits for the program and reaps what is left to it. Shared memory is the sandbox's own,
+/// too: libfaketime leaves some behind for every process that is killed.
 const FIRST: &str = "ip link set lo up && mount -t tmpfs tmpfs /dev/shm && \"$@\"; exit $?";
 
 /// Whether this process is in a sandbox.

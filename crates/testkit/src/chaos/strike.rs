@@ -16,7 +16,8 @@ use crate::partition::Cut;
 /// How long a fault may take to show.
 const SHOWS_WITHIN: Duration = Duration::from_secs(20);
 
-/// A fault that is under way. Dropping it without [`Struck::heal`] mends what is cut; processes are the cluster's to end.
+/// A fault that is under way. Dropping it without [`Struck::heal`] mends what is cut; processes are the cluster's to
+/// end.
 pub(super) struct Struck {
     pub(super) fault: Fault,
     /// Whom it hit; of a bridge the middle.
@@ -36,7 +37,8 @@ struct Before {
     met: u64,
 }
 
-/// Whom a fault hits now: nobody that was hit already (`hit`; of these, `deposed` do not stay primaries). `None` if nobody is left for it.
+/// Whom a fault hits now: nobody that was hit already (`hit`; of these, `deposed` do not stay primaries). `None` if
+/// nobody is left for it.
 pub(super) async fn victims(
     cluster: &Cluster,
     fault: Fault,

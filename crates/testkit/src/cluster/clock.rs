@@ -1,7 +1,7 @@
 //! Wall clocks of single nodes that jump, by libfaketime; the machine's clock is never touched.
 //!
-//! Each node reads how far its wall clock is off out of a file in its own folder, once a second. Monotonic and boot clocks are left
-//! alone, which is also how a real clock that is set behaves.
+//! Each node reads how far its wall clock is off out of a file in its own folder, once a second. Monotonic and boot
+//! clocks are left alone, which is also how a real clock that is set behaves.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,8 +54,8 @@ impl Faketime {
 }
 
 impl Cluster {
-    /// Sets a node's wall clock so far ahead of the machine's, or behind it, from its next look within a second on; it stays so when
-    /// the node is started again.
+    /// Sets a node's wall clock so far ahead of the machine's, or behind it, from its next look within a second on; it
+    /// stays so when the node is started again.
     ///
     /// # Errors
     /// If clocks of this cluster cannot be set ([`Options::sets_clocks`](super::Options)).

@@ -1,11 +1,12 @@
 //! Power loss: file systems on loop devices that lose what was not synced.
 //!
-//! Each node's data folder is an ext4 file system in a file of its own, mounted so that the kernel writes by itself as seldom as
-//! it can. Power is lost so: the process is killed, the file system is shut down (from then on nothing reaches the device, whatever
-//! waits in memory), unmounted, and mounted again, which replays its journal as after a cold start.
+//! Each node's data folder is an ext4 file system in a file of its own, mounted so that the kernel writes by itself as
+//! seldom as it can. Power is lost so: the process is killed, the file system is shut down (from then on nothing
+//! reaches the device, whatever waits in memory), unmounted, and mounted again, which replays its journal as after a
+//! cold start.
 //!
-//! Every loss has a witness: a canary that was written but not synced just before must be gone, and one that was synced just before
-//! must be there. So a loss that lost nothing is an error, and so is one that lost more than a disk may.
+//! Every loss has a witness: a canary that was written but not synced just before must be gone, and one that was synced
+//! just before must be there. So a loss that lost nothing is an error, and so is one that lost more than a disk may.
 //!
 //! Only inside a [`crate::chaos::sandbox`]: what is mounted there is gone with its last process, however that ends.
 
@@ -22,8 +23,8 @@ use crate::chaos::sandbox;
 
 /// Size of one file system, unless it is to be another; its file is sparse.
 pub const IMAGE_BYTES: u64 = 1 << 30;
-/// `commit`: seconds between commits of the journal that nobody asked for. `noauto_da_alloc`: a file that is replaced without a sync
-/// is not written as if it had been synced.
+/// `commit`: seconds between commits of the journal that nobody asked for. `noauto_da_alloc`: a file that is replaced
+/// without a sync is not written as if it had been synced.
 const MOUNT_OPTIONS: &str = "loop,commit=300,noauto_da_alloc";
 /// How long the kernel may take to let go of a file system whose processes are gone.
 const LET_GO: Duration = Duration::from_secs(10);
@@ -107,8 +108,9 @@ impl Images {
         Ok(song)
     }
 
-    /// A machine that has lost its power has another boot id afterwards, by which a node knows that the end of its log may be torn in
-    /// any way (`log/src/wal.rs`). This one goes on running, so the one that the node has written down is changed.
+    /// A machine that has lost its power has another boot id afterwards, by which a node knows that the end of its log
+    /// may be torn in any way (`log/src/wal.rs`). This one goes on running, so the one that the node has written down
+    /// is changed.
     fn boot_anew(&self, node: u64) -> Result<()> {
         let known = self.data(node).join(BOOT_ID);
         if known.exists() {
@@ -143,11 +145,12 @@ impl Drop for Images {
 }
 
 impl Cluster {
-    /// Cuts the power of these nodes at the same moment: their processes die, and what they had not synced is gone. Their file
-    /// systems are mounted again; the nodes are dead.
+    /// Cuts the power of these nodes at the same moment: their processes die, and what they had not synced is gone.
+    /// Their file systems are mounted again; the nodes are dead.
     ///
     /// # Errors
-    /// If the cluster's file systems do not lose data ([`Options::loses_unsynced`](super::Options)), or a canary was not lost.
+    /// If the cluster's file systems do not lose data ([`Options::loses_unsynced`](super::Options)), or a canary was
+    /// not lost.
     pub fn lose_power(&self, nodes: &[u64]) -> Result<()> {
         let mut images = self.images.lock();
         let Some(images) = images.as_mut() else { bail!("the file systems of this cluster keep what was not synced") };

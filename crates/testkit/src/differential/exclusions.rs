@@ -6,13 +6,13 @@
 //! | comparison | means |
 //! |---|---|
 //! | `unordered` | arrays in any order |
-//! | `between` | an integer that depends on the clock, or an array of such: between the product's answers before and after |
+//! | `between` | an integer that depends on the clock, or an array of such: between two answers of the product |
 //! | `kind` | the same kind of reply; errors with the same text |
 //! | `recoded` | exact; then both sides write the value anew, so that its encoding is compared as of there |
 //! | `skip` | not compared at all |
 //!
-//! A line `info:<field> | absent | reason` names a field of INFO that the product does not have; `*` at its end stands for
-//! any rest.
+//! A line `info:<field> | absent | reason` names a field of INFO that the product does not have; `*` at its end stands
+//! for any rest.
 
 use std::collections::BTreeMap;
 

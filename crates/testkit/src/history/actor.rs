@@ -220,8 +220,8 @@ impl Actor {
         self.client.copies(key.as_bytes()).await
     }
 
-    /// Sends a command that reads to one copy, after READONLY if its connection is a new one. With the number of the connection,
-    /// which no other one has in the run.
+    /// Sends a command that reads to one copy, after READONLY if its connection is a new one. With the number of the
+    /// connection, which no other one has in the run.
     pub(crate) async fn read_at<R>(
         &mut self,
         copy: &Endpoint,

@@ -1,5 +1,5 @@
-//! What is wrong with a history. Pure functions: every one is tested with histories that it must accept and planted ones that it
-//! must refute.
+//! What is wrong with a history. Pure functions: every one is tested with histories that it must accept and planted
+//! ones that it must refute.
 
 pub mod append;
 pub mod bank;

@@ -1,5 +1,5 @@
-//! The workloads: what clients ask, and how their answers become operations of a history. One file each; what the histories must
-//! fulfil is in `check`.
+//! The workloads: what clients ask, and how their answers become operations of a history. One file each; what the
+//! histories must fulfil is in `check`.
 
 mod append;
 mod bank;
@@ -43,8 +43,8 @@ pub(crate) trait Workload: Send + Sync {
     fn check(&self, run: &Run, findings: &mut Findings);
 }
 
-/// Keys that one search for an order can judge: half of what it bears, since a step may be two operations, and all clients' may
-/// be under way when the bound is reached.
+/// Keys that one search for an order can judge: half of what it bears, since a step may be two operations, and all
+/// clients' may be under way when the bound is reached.
 const SEARCHED: Bounds = Bounds { ops: 400, unknown: 8 };
 
 /// Keys that a group uses at the same time.

@@ -57,7 +57,8 @@ pub struct Spans {
     pub p99_ms: u64,
 }
 
-/// A run. What is not known is `None`, and null in the file. No fractions: they are not always read as they were written.
+/// A run. What is not known is `None`, and null in the file. No fractions: they are not always read as they were
+/// written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
@@ -95,8 +96,8 @@ pub struct Row {
     pub unknown: Option<u64>,
     /// Faults that were seen to take effect, by kind.
     pub faults: BTreeMap<String, u64>,
-    /// Of these, power losses that count, by kind: an unsynced canary on each file system had vanished, and at least 1,000 writes were
-    /// acknowledged since the fault before.
+    /// Of these, power losses that count, by kind: an unsynced canary on each file system had vanished, and at least
+    /// 1,000 writes were acknowledged since the fault before.
     pub power_losses: BTreeMap<String, u64>,
     /// Acknowledged `sync` writes that were gone.
     pub lost: Option<u64>,
@@ -112,7 +113,8 @@ pub struct Row {
     pub until_write: Option<Spans>,
     /// From a fault to the next linearizable read.
     pub until_read: Option<Spans>,
-    /// What stands for all that happened with the first seed, where the same seed gives the same: a number to compare with.
+    /// What stands for all that happened with the first seed, where the same seed gives the same: a number to compare
+    /// with.
     pub trace: Option<String>,
     /// See [`Verdict`].
     pub verdict: Verdict,
@@ -159,7 +161,8 @@ impl Row {
         }
     }
 
-    /// Takes over what the histories of a `sync` run have shown. A run with anything undecided is invalid, unless it found something.
+    /// Takes over what the histories of a `sync` run have shown. A run with anything undecided is invalid, unless it
+    /// found something.
     pub fn judge(&mut self, histories: &history::Verdict) {
         let all = histories.by_workload.values().fold(Counts::default(), |sum, counts| sum + *counts);
         let violations = histories.violations.len() as u64;

@@ -1,8 +1,10 @@
-//! A hostile client: it sends the largest, the most and the oddest of what a client may send, and leaves nothing behind.
+//! A hostile client: it sends the largest, the most and the oddest of what a client may send, and leaves nothing
+//! behind.
 //!
-//! An attack is one client with keys of its own, all in one shard. It attacks, keeps what it wrote until its time is over, and then removes
-//! it; it is *gone* once the removal was acknowledged, so a shard that accepts nothing any more never sees it go. Limits are scaled down
-//! in such runs ([`Scale`]), so that a simulation reaches them with little data.
+//! An attack is one client with keys of its own, all in one shard. It attacks, keeps what it wrote until its time is
+//! over, and then removes it; it is *gone* once the removal was acknowledged, so a shard that accepts nothing any more
+//! never sees it go. Limits are scaled down in such runs ([`Scale`]), so that a simulation reaches them with little
+//! data.
 //!
 //! | attack | what it sends |
 //! |---|---|
@@ -14,7 +16,8 @@
 //! | [`Fault::FreedAtOnce`] | many keys and a large hash, removed at once |
 //! | [`Fault::NeverReads`] | connections that ask for large values and read nothing |
 //!
-//! What it sends one shard is not retried: a reply that does not come is an unknown outcome. Only the removal is repeated.
+//! What it sends one shard is not retried: a reply that does not come is an unknown outcome. Only the removal is
+//! repeated.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -215,8 +218,8 @@ impl Attack {
         Some(classify(&value) == Outcome::Acknowledged)
     }
 
-    /// A transaction that writes the same number to all of its keys, just below or far above the limit. True if it was one that must be
-    /// refused.
+    /// A transaction that writes the same number to all of its keys, just below or far above the limit. True if it was
+    /// one that must be refused.
     async fn write_unit(&mut self) -> Option<bool> {
         let limit = self.of.scale.unit_bytes;
         let (bytes, over) = match self.rng.random_range(0..4) {

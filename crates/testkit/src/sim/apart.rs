@@ -1,5 +1,5 @@
-//! Simulations in processes of their own: a seed is the same run each time only in a fresh process (see [`super`]), and one that
-//! stands still can be ended.
+//! Simulations in processes of their own: a seed is the same run each time only in a fresh process (see [`super`]), and
+//! one that stands still can be ended.
 
 use std::io::{self, Read as _};
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::sim::{Options, Report};
 
-/// Real time that a seed may take: it takes seconds, and some twenty of them where five nodes have much to do; a machine that others use, too, takes
-/// some times as long.
+/// Real time that a seed may take: it takes seconds, and some twenty of them where five nodes have much to do; a
+/// machine that others use, too, takes some times as long.
 const SEED_MAX: Duration = Duration::from_secs(300);
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(2);

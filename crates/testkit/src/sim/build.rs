@@ -86,8 +86,8 @@ impl Builder {
     }
 }
 
-/// Small undo records in one seed of four, so that undos by restore are met as well. Small fragments in one of four, so that most batches are
-/// cut into several entries; drawn from a copy, so that everything else is as it is without.
+/// Small undo records in one seed of four, so that undos by restore are met as well. Small fragments in one of four, so
+/// that most batches are cut into several entries; drawn from a copy, so that everything else is as it is without.
 #[must_use]
 pub fn choose_batching(rng: &mut SmallRng) -> Batching {
     let mut copy = rng.clone();

@@ -1,8 +1,9 @@
 //! The clients of a simulation: each writes rising numbers to its own keys, raises its own counter and reads anybody's
 //! keys, several commands at a time on one connection; what comes of it goes into the ledger.
 //!
-//! A client follows redirections and tries another node after any refusal, but never repeats a command. A reply that does
-//! not come in time is an unknown outcome, and its connection is given up. In front of every reply stands where it comes from.
+//! A client follows redirections and tries another node after any refusal, but never repeats a command. A reply that
+//! does not come in time is an unknown outcome, and its connection is given up. In front of every reply stands where it
+//! comes from.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -266,8 +267,8 @@ impl Client {
         Command::Get { start: self.options.ledger.borrow_mut().before_read(&key), key }
     }
 
-    /// A command; to `shard` if one is given, and no second INCR beside `others`: whose value belongs to which is unclear
-    /// when the first one's outcome is unknown.
+    /// A command; to `shard` if one is given, and no second INCR beside `others`: whose value belongs to which is
+    /// unclear when the first one's outcome is unknown.
     fn any_command(&mut self, beside: Option<(ShardId, &[Command])>) -> Command {
         loop {
             let kinds = if self.only_reads || self.flushing { 13..20 } else { 0..20 };

@@ -1,8 +1,8 @@
 //! The clocks of simulated nodes.
 //!
-//! Each node's boot clock has an origin and a rate of its own, which can change while it runs; wall clocks differ by a little,
-//! and can be set. Rates stay within the drift that consensus allows for, unless a bug is planted. A reading is simulated time,
-//! so it never depends on the machine that runs the simulation.
+//! Each node's boot clock has an origin and a rate of its own, which can change while it runs; wall clocks differ by a
+//! little, and can be set. Rates stay within the drift that consensus allows for, unless a bug is planted. A reading is
+//! simulated time, so it never depends on the machine that runs the simulation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,8 +64,8 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// `origin`: boot time at the simulation's start. `drift`: by how many millionths the boot clock is fast (or slow, if
-    /// negative).
+    /// `origin`: boot time at the simulation's start. `drift`: by how many millionths the boot clock is fast (or slow,
+    /// if negative).
     #[must_use]
     pub fn new(time: SimTime, origin: Duration, drift: i64, wall_ahead_ms: i64) -> SimClock {
         let rate = RATE_ONE.saturating_add_signed(drift);

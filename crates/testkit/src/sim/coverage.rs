@@ -1,7 +1,7 @@
 //! What happened in simulations: faults that took effect, and what they led to.
 //!
-//! A suite of seeds that never made something happen has shown nothing about it, so an empty cell of the table is a failure of
-//! the suite ([`Coverage::empty_cells`]), once there were enough seeds ([`SEEDS_MIN`]).
+//! A suite of seeds that never made something happen has shown nothing about it, so an empty cell of the table is a
+//! failure of the suite ([`Coverage::empty_cells`]), once there were enough seeds ([`SEEDS_MIN`]).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The disk of a simulated node: it outlives crashes, and its speed can be changed while the node runs.
 //!
-//! A write takes a while before the disk has it and a while after: a crash in the first span tears it off, one in the second
-//! finds it stored although nobody was told. That is the log's own driver; here are only the numbers.
+//! A write takes a while before the disk has it and a while after: a crash in the first span tears it off, one in the
+//! second finds it stored although nobody was told. That is the log's own driver; here are only the numbers.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! A door for the simulation: RESP over the simulation's TCP, one task per connection on the node's own thread.
 //!
-//! It keeps the rules of the real door: commands run in the order in which they came, replies leave in that order, a held
-//! reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an error.
-//! It knows no users, no TLS and few commands of its own. In front of every reply it says where that comes from (`stamp.rs`).
+//! It keeps the rules of the real door: commands run in the order in which they came, replies leave in that order, a
+//! held reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an
+//! error. It knows no users, no TLS and few commands of its own. In front of every reply it says where that comes from
+//! (`stamp.rs`).
 
 use std::collections::VecDeque;
 use std::io;

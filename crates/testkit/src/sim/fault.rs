@@ -1,10 +1,10 @@
 //! What goes wrong in a simulation, when, and how it heals.
 //!
-//! Faults come one after the other and last for a while, so that they overlap; each link, and each machine, is in the hands of
-//! one fault at a time. Links to clients are part of the network too. Everything is chosen from the seed.
+//! Faults come one after the other and last for a while, so that they overlap; each link, and each machine, is in the
+//! hands of one fault at a time. Links to clients are part of the network too. Everything is chosen from the seed.
 //!
-//! A fault says at its end whether it took effect: whether frames were missed, a write took long, an election was won. Only then
-//! it counts.
+//! A fault says at its end whether it took effect: whether frames were missed, a write took long, an election was won.
+//! Only then it counts.
 //!
 //! | file | faults of |
 //! |---|---|
@@ -95,7 +95,8 @@ pub enum Fault {
     /// Everything to and from one node is held back, and then arrives at once: what a paused process looks like to all
     /// others, and what waits in its sockets when it goes on.
     Hold,
-    /// A primary is paused: what it says, hears and replies is held back, and then leaves and arrives, its replies first.
+    /// A primary is paused: what it says, hears and replies is held back, and then leaves and arrives, its replies
+    /// first.
     Pause,
     /// The loop of a shard's primary stands still, and its connections, while its heartbeats go on.
     StuckLoop,
@@ -127,8 +128,8 @@ pub enum Fault {
     FailedSync,
     /// A bit flips in the middle of the log of a node that is down. It must refuse, and is replaced.
     CorruptDisk,
-    /// A node that is down loses the beginning of each of its snapshots. It must refuse if its log does not go back far enough, and is
-    /// replaced.
+    /// A node that is down loses the beginning of each of its snapshots. It must refuse if its log does not go back far
+    /// enough, and is replaced.
     CorruptSnapshots,
     /// A node comes back with an empty disk. It must refuse, and is replaced.
     WipedDisk,

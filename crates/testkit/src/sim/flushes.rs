@@ -1,5 +1,6 @@
-//! What FLUSHALL does to registers, for the ledger: a register that is gone may have been flushed, and one that is there must not
-//! have been. Runs of `sync` alone: nothing that was acknowledged is lost there, so what is gone was flushed.
+//! What FLUSHALL does to registers, for the ledger: a register that is gone may have been flushed, and one that is
+//! there must not have been. Runs of `sync` alone: nothing that was acknowledged is lost there, so what is gone was
+//! flushed.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +77,8 @@ impl Flushes {
         }
     }
 
-    /// Whether a register may be gone of which this number was settled. If one FLUSHALL alone explains it, that has taken effect.
+    /// Whether a register may be gone of which this number was settled. If one FLUSHALL alone explains it, that has
+    /// taken effect.
     pub fn may_be_gone(&mut self, shard: ShardId, key: &str, settled: u64) -> bool {
         let now = self.moment();
         let begun = self.writes.get(&(key.to_owned(), settled)).map_or(0, |(begun, _)| *begun);

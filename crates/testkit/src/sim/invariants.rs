@@ -171,7 +171,8 @@ impl Invariants {
         &mut self.whole_units
     }
 
-    /// Looks at what a shard does where nothing is broken. `loaded`: clients write. `disturbed`: something is broken now.
+    /// Looks at what a shard does where nothing is broken. `loaded`: clients write. `disturbed`: something is broken
+    /// now.
     pub fn look_at_calm(&mut self, nodes: &[Rc<SimNode>], ledger: &Ledger, loaded: bool, disturbed: bool) {
         let now = self.trace.now();
         // A shut lag gate refuses writes until the log has caught up, which is what it is for.

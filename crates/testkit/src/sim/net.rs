@@ -1,12 +1,12 @@
 //! The way between simulated nodes: consensus' frames over the simulation's TCP.
 //!
-//! A stream begins with a preamble (who calls, which class), then carries frames with their length and the time of sending in
-//! front. What the certificates prove in production, the preamble is believed here. The simulated TCP sends nothing twice: a
-//! message that is dropped breaks its stream for good, and consensus has to notice that by itself.
+//! A stream begins with a preamble (who calls, which class), then carries frames with their length and the time of
+//! sending in front. What the certificates prove in production, the preamble is believed here. The simulated TCP sends
+//! nothing twice: a message that is dropped breaks its stream for good, and consensus has to notice that by itself.
 //!
-//! All frames are counted ([`Traffic`]), so that a fault of the network can tell whether it has met any. There, too, frames
-//! are sent twice or behind later ones: TCP hides both, but Raft's messages must bear them, and a lease frame or a vote that
-//! comes again is worth trying.
+//! All frames are counted ([`Traffic`]), so that a fault of the network can tell whether it has met any. There, too,
+//! frames are sent twice or behind later ones: TCP hides both, but Raft's messages must bear them, and a lease frame or
+//! a vote that comes again is worth trying.
 
 use std::io;
 use std::pin::Pin;
@@ -197,8 +197,9 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
     }
 }
 
-/// Where only questions about leases pass, the stream of entries stands still, and of the other one a leader's heartbeats are
-/// taken: they have a time-out, so that nobody waits for them for ever. Where snapshots are late, their stream stands still.
+/// Where only questions about leases pass, the stream of entries stands still, and of the other one a leader's
+/// heartbeats are taken: they have a time-out, so that nobody waits for them for ever. Where snapshots are late, their
+/// stream stands still.
 async fn pass(mut frame: Frame, way: &Way) -> Frame {
     let pair = (way.from, way.to);
     if way.class == Class::Heartbeat && way.traffic.leases_only(pair) {

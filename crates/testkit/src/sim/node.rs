@@ -196,8 +196,8 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
 }
 
 impl SimNode {
-    /// The process is gone, and the machine with it. True if that tore off a write that was under way, false if one was left
-    /// that nobody was told of.
+    /// The process is gone, and the machine with it. True if that tore off a write that was under way, false if one was
+    /// left that nobody was told of.
     pub fn crash(&self) -> Option<bool> {
         let live = self.live.borrow_mut().take();
         self.ended.borrow_mut().take();
@@ -264,7 +264,8 @@ fn cipher(seed: u64) -> Cipher {
 }
 
 fn open_log(node: &SimNode, clock: Arc<dyn Clock>, rng: &mut SmallRng) -> Result<Log, Box<dyn std::error::Error>> {
-    // The cluster knows the disk that the node was made a member with, even if it crashes before that has stored its id.
+    // The cluster knows the disk that the node was made a member with, even if it crashes before that has stored its
+    // id.
     let new_disk = (!node.disk.is_wiped()).then_some(node.member.disk);
     let options = LogOptions { clock, new_disk, ..node.log_options() };
     let driver = WriterDriver::Task { latency: node.disk.latency() };

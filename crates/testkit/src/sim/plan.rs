@@ -1,8 +1,10 @@
-//! What the control plane says in a simulation, without a control plane: who shall be a member, in which mode, who was replaced.
+//! What the control plane says in a simulation, without a control plane: who shall be a member, in which mode, who was
+//! replaced.
 //!
-//! There is one plan, which faults change, and each node has a copy of its own, which outlives its crashes and learns what is
-//! new a while later, as a node's map does. Nodes bring their groups to what their copies say, as production does
-//! (`server/src/members.rs`): by [`GroupControl::approach`](fastness_consensus::GroupControl::approach), whoever leads.
+//! There is one plan, which faults change, and each node has a copy of its own, which outlives its crashes and learns
+//! what is new a while later, as a node's map does. Nodes bring their groups to what their copies say, as production
+//! does (`server/src/members.rs`): by [`GroupControl::approach`](fastness_consensus::GroupControl::approach), whoever
+//! leads.
 
 use std::collections::BTreeSet;
 

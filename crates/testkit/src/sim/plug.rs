@@ -1,8 +1,8 @@
-//! The cable of one life of a node: pulled just before it crashes, so that its streams end in the order in which they were
-//! opened.
+//! The cable of one life of a node: pulled just before it crashes, so that its streams end in the order in which they
+//! were opened.
 //!
-//! tokio drops the tasks of a runtime in an order that depends on how many tasks the process has ever had. Left to that, the
-//! streams would end in another order in every run.
+//! tokio drops the tasks of a runtime in an order that depends on how many tasks the process has ever had. Left to
+//! that, the streams would end in another order in every run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,5 +1,5 @@
-//! The thread of one shard on a simulated node, as far as it can stand still: a shard's loop and the connections of its clients share one
-//! in production, and consensus has another.
+//! The thread of one shard on a simulated node, as far as it can stand still: a shard's loop and the connections of its
+//! clients share one in production, and consensus has another.
 
 use std::rc::Rc;
 use std::task::ready;

@@ -1,7 +1,7 @@
 //! What happened, in order: two runs of a seed must not differ anywhere in it.
 //!
-//! Every note is a line with the simulated time; all lines together are one number, and can be written to a file, so that two
-//! runs that differ can be compared line by line.
+//! Every note is a line with the simulated time; all lines together are one number, and can be written to a file, so
+//! that two runs that differ can be compared line by line.
 
 use std::cell::RefCell;
 use std::fs::File;

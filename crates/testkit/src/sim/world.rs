@@ -319,8 +319,8 @@ impl World {
         (1..=self.builder.shards).all(|shard| find_replica(&self.nodes, ShardId(shard), is_primary).is_some())
     }
 
-    /// Whether every machine that is not lost runs, every shard has a primary, and every replica stands at the same entry with
-    /// nothing open.
+    /// Whether every machine that is not lost runs, every shard has a primary, and every replica stands at the same
+    /// entry with nothing open.
     fn is_settled(&self) -> bool {
         let mut positions: BTreeMap<ShardId, Vec<LogIndex>> = BTreeMap::new();
         each_replica(&self.nodes, |_, shard, replica| {

@@ -26,8 +26,8 @@ async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<String> {
     Ok(text(client.call(command).await?))
 }
 
-/// Found: three names of 31 MiB that expire at the same moment; from then on the shard took no writes, neither under other primaries nor
-/// after a restart of all nodes.
+/// Found: three names of 31 MiB that expire at the same moment; from then on the shard took no writes, neither under
+/// other primaries nor after a restart of all nodes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_with_long_names_that_expire_together_do_not_stop_a_shard() -> Result<()> {
     let (cluster, primary, mut client) = start(&Options::default()).await?;

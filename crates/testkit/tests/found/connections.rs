@@ -1,4 +1,5 @@
-//! What clients of unusual kinds may expect of a connection: every reply, a word before it is closed, and nothing that was refused.
+//! What clients of unusual kinds may expect of a connection: every reply, a word before it is closed, and nothing that
+//! was refused.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -33,7 +34,8 @@ fn written_before_read(
     Ok(replies)
 }
 
-/// Found: both sides waited for ever. 9,000 × `ECHO <1,000 bytes>`; `GET` and `SET` of 10 MiB with a small receive buffer; 300,000 GETs.
+/// Found: both sides waited for ever. 9,000 × `ECHO <1,000 bytes>`; `GET` and `SET` of 10 MiB with a small receive
+/// buffer; 300,000 GETs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -> Result<()> {
     const GETS: usize = 300_000;
@@ -58,8 +60,8 @@ async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -
     Ok(())
 }
 
-/// Found: `HELLO 3 AUTH default s3 SETNAME "a b"` and `HELLO 3 AUTH default s3 FOO` gave an error and had authenticated the connection; of
-/// two pairs the first one counted.
+/// Found: `HELLO 3 AUTH default s3 SETNAME "a b"` and `HELLO 3 AUTH default s3 FOO` gave an error and had authenticated
+/// the connection; of two pairs the first one counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
     let (cluster, primary, mut client) = start(&Options::default()).await?;
@@ -110,8 +112,8 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
     Ok(())
 }
 
-/// Found: a client that has closed its half got no reply at all in `sync`, or 1,958 of 20,000; one that said so over TLS alone was never
-/// closed.
+/// Found: a client that has closed its half got no reply at all in `sync`, or 1,958 of 20,000; one that said so over
+/// TLS alone was never closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> {
     const MANY: usize = 20_000;
@@ -145,8 +147,8 @@ async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> 
     Ok(())
 }
 
-/// Found: taken were a wrong checksum, version 0 in the footer, a listpack whose header lies about its elements, and a field's deadline
-/// before 1970.
+/// Found: taken were a wrong checksum, version 0 in the footer, a listpack whose header lies about its elements, and a
+/// field's deadline before 1970.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_lies_is_refused() -> Result<()> {
     let (_cluster, _, mut client) = start(&Options::default()).await?;

@@ -8,8 +8,9 @@ use fastness_testkit::cluster::{Cluster, Options};
 
 use super::wire::{PATIENCE, TIMEOUT, ask, eventually, start, told};
 
-/// Found: `SET k v EX 100`, and 10 s later a replica of an idle shard reported TTL 100; with the other two nodes dead a READONLY replica
-/// returned a key for ever after its deadline; during CLIENT PAUSE a key past its deadline was readable.
+/// Found: `SET k v EX 100`, and 10 s later a replica of an idle shard reported TTL 100; with the other two nodes dead a
+/// READONLY replica returned a key for ever after its deadline; during CLIENT PAUSE a key past its deadline was
+/// readable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Result<()> {
     let (cluster, primary, mut client) = start(&Options::default()).await?;
@@ -47,8 +48,8 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
     Ok(())
 }
 
-/// Found: a replica that was killed and started again answered READONLY reads for up to 0.5 s from before a write that was acknowledged
-/// before its death.
+/// Found: a replica that was killed and started again answered READONLY reads for up to 0.5 s from before a write that
+/// was acknowledged before its death.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_started_again_never_answers_from_before_its_death() -> Result<()> {
     const ROUNDS: u64 = 3;

@@ -1,4 +1,5 @@
-//! Memory that is not needed any more is returned, whether or not anybody writes; and `maxmemory` is looked at once per transaction.
+//! Memory that is not needed any more is returned, whether or not anybody writes; and `maxmemory` is looked at once per
+//! transaction.
 
 use std::time::{Duration, Instant};
 
@@ -39,8 +40,8 @@ async fn freed(client: &mut Connection, bytes: u64, what: &str) -> Result<()> {
     }
 }
 
-/// Found: with `maxmemory` full, a minute after FLUSHALL there were no keys, 210 MB in use, and OOM for every SET: only writes freed
-/// memory. DEL of a hash with 2.4 M fields freed 0.6 MB in 66 s.
+/// Found: with `maxmemory` full, a minute after FLUSHALL there were no keys, 210 MB in use, and OOM for every SET: only
+/// writes freed memory. DEL of a hash with 2.4 M fields freed 0.6 MB in 66 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result<()> {
     const FIELDS: usize = 100_000;

@@ -49,7 +49,8 @@ async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<
     Ok(())
 }
 
-/// Found: INFO persistence reported constants although there were snapshots. The time of the last one was the time of asking.
+/// Found: INFO persistence reported constants although there were snapshots. The time of the last one was the time of
+/// asking.
 async fn snapshots_are_told_of(cluster: &Cluster, client: &mut Connection) -> Result<()> {
     told(client, &["SET", "k", "v"], "OK").await?;
     cluster.make_snapshots()?;

@@ -39,7 +39,8 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
     Ok(longest)
 }
 
-/// Found: 4,000 pipelined `KEYS nomatch` over a million keys, and nobody was served for more than 100 s, though their sender had gone.
+/// Found: 4,000 pipelined `KEYS nomatch` over a million keys, and nobody was served for more than 100 s, though their
+/// sender had gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Result<()> {
     let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;

@@ -1,4 +1,5 @@
-//! What these tests share: commands in words, replies as text, and connections that clients of the usual kind never make.
+//! What these tests share: commands in words, replies as text, and connections that clients of the usual kind never
+//! make.
 
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddrV4, TcpStream};
@@ -106,7 +107,8 @@ pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> R
     bail!("no write is accepted for {within:?} after {after}: {last:?}")
 }
 
-/// Asks whoever leads, again and again, until the answer is no error: on a slow machine something large may end in an election.
+/// Asks whoever leads, again and again, until the answer is no error: on a slow machine something large may end in an
+/// election.
 pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -1,7 +1,7 @@
 //! CONFIG GET, SET and RESETSTAT, all read from the table of options.
 //!
-//! An option that is a setting of the cluster (`settings.rs`) is changed by way of group 0: the connection waits until all nodes
-//! that can be reached have confirmed the change, other options of the same command are changed after that.
+//! An option that is a setting of the cluster (`settings.rs`) is changed by way of group 0: the connection waits until
+//! all nodes that can be reached have confirmed the change, other options of the same command are changed after that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +119,8 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), String> {
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
     if call.replica.node.settings_door().is_some() {
-        // Another client may have changed it since; the map says what holds. A password is in no node's options but the file's.
+        // Another client may have changed it since; the map says what holds. A password is in no node's options but the
+        // file's.
         let now = call.replica.node.config.load();
         changed.requirepass.clone_from(&now.requirepass);
         if of_cluster.contains(&"durability-max-lag") {

@@ -49,8 +49,8 @@ fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(),
     Err(WRONG_PASSWORD)
 }
 
-/// Whether a client is let in without a password. A node that has just started does not know yet. One that is cut off later goes by
-/// what it knows: a cluster without a password must not need its control plane to be read from.
+/// Whether a client is let in without a password. A node that has just started does not know yet. One that is cut off
+/// later goes by what it knows: a cluster without a password must not need its control plane to be read from.
 pub(super) fn without_password(node: &NodeShared) -> Result<bool, &'static str> {
     match node.password() {
         Password::Sha256(_) => Ok(false),
@@ -59,8 +59,8 @@ pub(super) fn without_password(node: &NodeShared) -> Result<bool, &'static str> 
     }
 }
 
-/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an option that
-/// is given twice the last one counts.
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an
+/// option that is given twice the last one counts.
 pub(super) fn hello(call: &mut Call<'_, '_>) {
     let mut protocol = None;
     if let Some(version) = call.args.try_get(1) {

@@ -1,7 +1,7 @@
 //! INFO: the sections that clients and tools parse, and `# Durability`.
 //!
-//! A bare INFO stays cheap (some clients send it on every connection to learn the zone): it walks nothing that grows with
-//! the data.
+//! A bare INFO stays cheap (some clients send it on every connection to learn the zone): it walks nothing that grows
+//! with the data.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -95,7 +95,8 @@ pub struct Snapshot {
     pub blocked: usize,
     /// Commands, connections, bytes in, bytes out, errors: since the start.
     pub counters: [u64; 5],
-    /// Connections closed: the client did not read, sent too much, spoke HTTP; the log kept it waiting; its task has panicked.
+    /// Connections closed: the client did not read, sent too much, spoke HTTP; the log kept it waiting; its task has
+    /// panicked.
     pub closes: [u64; 5],
     /// Per command.
     pub commands: Vec<(&'static str, CommandStats)>,

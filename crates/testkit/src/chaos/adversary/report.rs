@@ -37,7 +37,8 @@ pub struct Attacked {
 
 impl Attacked {
     pub(super) fn new(attack: Attack, shard: u32, begun: Instant, came: Result<Came>, removed: Result<()>) -> Attacked {
-        // An attack that its victim broke off took effect no less; whether the victim should have is the others' to judge.
+        // An attack that its victim broke off took effect no less; whether the victim should have is the others' to
+        // judge.
         let came = came.unwrap_or_else(|error| Came::about(format!("broken off: {error:#}")));
         let removed = removed.err().map(|error| format!("{error:#}"));
         let wrong = came.wrong.into_iter().chain(removed).collect();

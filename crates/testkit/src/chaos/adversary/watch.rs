@@ -19,20 +19,21 @@ use crate::observe::Figures;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
-/// Bytes of the values by which the log's pace is measured. There are so many of them that what the log puts off (RocksDB's flushes, the disk's own
-/// cache) is part of it.
+/// Bytes of the values by which the log's pace is measured. There are so many of them that what the log puts off
+/// (RocksDB's flushes, the disk's own cache) is part of it.
 const PACE_VALUE_BYTES: usize = 4 << 20;
 /// What each node's log has taken in.
 const LOGGED: &str = "fastness_log_payload_bytes_total";
 
-/// In a moment of work a log takes in this part of its pace at least: far more than the load beside an attack writes, and less than the
-/// slowest moments of a disk that is written to for a while.
+/// In a moment of work a log takes in this part of its pace at least: far more than the load beside an attack writes,
+/// and less than the slowest moments of a disk that is written to for a while.
 const WORKS_PART: u64 = 8;
 
 /// The longest gap that is taken for work, however slow the disk: shorter than what a shard may be unavailable for.
 const GAP_MAX: Duration = Duration::from_secs(4);
 
-/// A log takes in as much as this in one piece, before it can take in the next: what a unit that is larger than an entry has in flight.
+/// A log takes in as much as this in one piece, before it can take in the next: what a unit that is larger than an
+/// entry has in flight.
 const PIECE_BYTES: usize = limits::BATCHES_IN_FLIGHT_MAX * limits::FRAGMENT_BYTES_MAX;
 
 /// How fast a shard's log commits while it has little to do.
@@ -105,9 +106,9 @@ struct State {
     logged: Vec<Look>,
 }
 
-/// The time between two moments in which some node's log was [at work](Pace::is_work): between two looks, or between two such pairs
-/// that are a short gap apart, if it was at work over all of that time. (A log takes in a large unit piece by piece, and on a slow disk
-/// a piece takes longer than the time between two looks.)
+/// The time between two moments in which some node's log was [at work](Pace::is_work): between two looks, or between
+/// two such pairs that are a short gap apart, if it was at work over all of that time. (A log takes in a large unit
+/// piece by piece, and on a slow disk a piece takes longer than the time between two looks.)
 fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
     let is_work = |first: usize, last: usize| {
         let ((begun, before), (ended, after)) = (&looks[first], &looks[last]);

@@ -20,7 +20,8 @@ const MIB: usize = 1 << 20;
 /// How long what is only held open is held.
 const HELD: Duration = Duration::from_secs(3);
 
-/// Reads replies until there are `count`, the peer closes, or nothing comes for too long. How many there were, and whether it closed.
+/// Reads replies until there are `count`, the peer closes, or nothing comes for too long. How many there were, and
+/// whether it closed.
 async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> {
     let (mut input, mut seen, mut at) = (Vec::with_capacity(64 * KIB), 0, 0);
     while seen < count {

@@ -1,12 +1,14 @@
 //! Lists that only grow, by unique elements, in transactions over some lists.
 //!
-//! Since every element is unique, the order of a list's writers can be read off: it is the longest list that anybody read. So, in
-//! time about linear in the history:
-//! - Every read is a beginning of the longest one, without an element twice, or one that nobody (who was not refused) appended.
+//! Since every element is unique, the order of a list's writers can be read off: it is the longest list that anybody
+//! read. So, in time about linear in the history:
+//! - Every read is a beginning of the longest one, without an element twice, or one that nobody (who was not refused)
+//!   appended.
 //! - An acknowledged append is in it, at the place that its answer said.
-//! - Who reads has seen every append that was acknowledged before it asked, and its own; and of others' transactions all or nothing.
-//! - Among transactions there is no cycle of "wrote before", "wrote what was read", "read before it was written" and "was
-//!   answered before the other was sent" ([`super::cycle`]): that is strict serializability.
+//! - Who reads has seen every append that was acknowledged before it asked, and its own; and of others' transactions
+//!   all or nothing.
+//! - Among transactions there is no cycle of "wrote before", "wrote what was read", "read before it was written" and
+//!   "was answered before the other was sent" ([`super::cycle`]): that is strict serializability.
 
 use std::collections::{HashMap, HashSet};
 
@@ -215,7 +217,8 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// What a transaction reads fits to its own appends, to whole transactions of others, and to what was acknowledged before.
+    /// What a transaction reads fits to its own appends, to whole transactions of others, and to what was acknowledged
+    /// before.
     fn check_transaction(&self, at: usize, op: &Op<Transaction>, findings: &mut Findings) {
         let mut own: HashMap<usize, Vec<u64>> = HashMap::new();
         for step in &op.what {
@@ -284,8 +287,8 @@ impl<'a> Lists<'a> {
         self.writers[&(list, element)].transaction
     }
 
-    /// By list: transactions that took effect (an element of them was read), but for an element of this list that nobody
-    /// read. They come after every read of that list.
+    /// By list: transactions that took effect (an element of them was read), but for an element of this list that
+    /// nobody read. They come after every read of that list.
     fn unseen(&self) -> HashMap<usize, Vec<usize>> {
         let happened: HashSet<usize> = self.places.keys().map(|(list, element)| self.writer(*list, *element)).collect();
         let mut unseen: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -297,8 +300,8 @@ impl<'a> Lists<'a> {
         unseen
     }
 
-    /// Who was answered comes before who was sent later. As edges from each to each they would be a square of them; a row of nodes, one
-    /// behind each answer, says the same.
+    /// Who was answered comes before who was sent later. As edges from each to each they would be a square of them; a
+    /// row of nodes, one behind each answer, says the same.
     fn add_real_time(&self, graph: &mut Graph) {
         let ops = &self.history.ops;
         let mut answered: Vec<(u64, usize)> =

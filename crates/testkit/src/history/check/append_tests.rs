@@ -157,7 +157,8 @@ fn two_that_both_miss_each_others_writes_are_g2() {
 
 #[test]
 fn a_read_that_is_older_than_an_answer_is_a_cycle_in_real_time() {
-    // Nobody was told that 1 is there before the first read began; but the second one came after the first, and saw less.
+    // Nobody was told that 1 is there before the first read began; but the second one came after the first, and saw
+    // less.
     let ops = [
         open(1, 0, vec![append(0, 1)]),
         at(2, 10, 20, vec![read(0, &[1])]),

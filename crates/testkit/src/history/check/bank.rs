@@ -1,4 +1,5 @@
-//! Accounts between which is transferred, all within transactions: the sum over all accounts is 0 whenever it is read in one.
+//! Accounts between which is transferred, all within transactions: the sum over all accounts is 0 whenever it is read
+//! in one.
 
 use porcupine_rs::Model;
 

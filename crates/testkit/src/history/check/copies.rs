@@ -1,5 +1,6 @@
-//! Reads at one copy of the data: each is of a state that the log had at some position, and for one connection that position never
-//! goes back, over all keys together. That is sequential consistency of each copy, without a promise how far it is behind.
+//! Reads at one copy of the data: each is of a state that the log had at some position, and for one connection that
+//! position never goes back, over all keys together. That is sequential consistency of each copy, without a promise how
+//! far it is behind.
 //!
 //! One client writes, one write after the other, so a state is the number of writes that are in it.
 

@@ -1,5 +1,6 @@
-//! A counter that is raised. Every answer tells the sum behind it, so an attempt that was applied twice, or one that was applied though
-//! it was refused, fits no order. One of unknown outcome is applied at most once; who tries again makes a second one.
+//! A counter that is raised. Every answer tells the sum behind it, so an attempt that was applied twice, or one that
+//! was applied though it was refused, fits no order. One of unknown outcome is applied at most once; who tries again
+//! makes a second one.
 
 use porcupine_rs::Model;
 

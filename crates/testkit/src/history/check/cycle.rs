@@ -1,7 +1,7 @@
 //! Cycles among transactions: a set of them each of which must have come before the next, so that no order fits.
 //!
-//! Strongly connected components by Tarjan's algorithm, without recursion; in one that has more than one node a shortest cycle is
-//! looked for, to be shown. Time and memory are linear in nodes and edges.
+//! Strongly connected components by Tarjan's algorithm, without recursion; in one that has more than one node a
+//! shortest cycle is looked for, to be shown. Time and memory are linear in nodes and edges.
 
 use std::collections::VecDeque;
 
@@ -146,7 +146,8 @@ impl Tarjan {
         self.path.push(node);
     }
 
-    /// All edges of a node have been followed: if nothing leads from it to an earlier one, the rest of the path is a component.
+    /// All edges of a node have been followed: if nothing leads from it to an earlier one, the rest of the path is a
+    /// component.
     fn leave(&mut self, node: usize) {
         if self.low[node] != self.index[node] {
             return;

@@ -1,9 +1,9 @@
 //! Linearizability of one key's history, by porcupine.
 //!
-//! The search is exponential in what is under way at the same time, and an operation of unknown outcome is under way for ever. What
-//! was measured of porcupine-rs 0.3.0 (10,000 operations of 5 clients in 0.14 s; a violation beside 35 unknown outcomes not
-//! found in 20 s, beside 17 in 2 s) gives the bounds below; the workloads retire a key before it reaches them. A history past them, or
-//! one that takes longer, is undecided.
+//! The search is exponential in what is under way at the same time, and an operation of unknown outcome is under way
+//! for ever. What was measured of porcupine-rs 0.3.0 (10,000 operations of 5 clients in 0.14 s; a violation beside 35
+//! unknown outcomes not found in 20 s, beside 17 in 2 s) gives the bounds below; the workloads retire a key before it
+//! reaches them. A history past them, or one that takes longer, is undecided.
 
 use std::time::Duration;
 

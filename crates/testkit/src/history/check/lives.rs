@@ -1,10 +1,10 @@
-//! Lives of a key that has deadlines. One client writes it (a value that is unique in the run) and changes its deadline, all read it.
-//! Between two writes is one life.
+//! Lives of a key that has deadlines. One client writes it (a value that is unique in the run) and changes its
+//! deadline, all read it. Between two writes is one life.
 //!
 //! - A life that was seen ended (the key is not there, a later value is) does not come back.
-//! - A key without a deadline does not die; one with a deadline does not before it, and is not seen behind it. Clients' and
-//!   servers' clocks run beside each other, so both with a slack; without one (where clocks are among the faults) deadlines are
-//!   not compared with the clock.
+//! - A key without a deadline does not die; one with a deadline does not before it, and is not seen behind it. Clients'
+//!   and servers' clocks run beside each other, so both with a slack; without one (where clocks are among the faults)
+//!   deadlines are not compared with the clock.
 //! - After an operation of unknown outcome nobody knows the deadline of that life; the rest still holds.
 
 use std::time::Duration;
@@ -122,8 +122,8 @@ fn lives(ops: &[&Op<LifeOp>]) -> Vec<Life> {
 }
 
 impl Life {
-    /// The deadlines that may have been in force at some moment of `span`: set before its end, and not replaced before its
-    /// beginning.
+    /// The deadlines that may have been in force at some moment of `span`: set before its end, and not replaced before
+    /// its beginning.
     fn in_force(&self, span: Span) -> impl Iterator<Item = &Deadline> {
         let end = span.end.unwrap_or(NEVER);
         let replaced = move |next: &Deadline| next.set.end.is_some_and(|replaced| replaced < span.call);
@@ -178,7 +178,8 @@ impl Lives<'_> {
         }
     }
 
-    /// The lives that may have been the last one at some moment of `span`; empty if that may have been before the first.
+    /// The lives that may have been the last one at some moment of `span`; empty if that may have been before the
+    /// first.
     fn during(&self, span: Span) -> std::ops::Range<usize> {
         let sent = self.lives.partition_point(|life| life.written.call <= span.end.unwrap_or(NEVER));
         let last_written = self.lives.iter().rposition(|life| life.is_written_before(span.call));

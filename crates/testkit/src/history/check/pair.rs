@@ -1,5 +1,5 @@
-//! Two registers that are watched together: a transaction that ran means that nobody had written either of them since it looked,
-//! also where it writes only one of them.
+//! Two registers that are watched together: a transaction that ran means that nobody had written either of them since
+//! it looked, also where it writes only one of them.
 
 use porcupine_rs::Model;
 

@@ -25,8 +25,8 @@ impl<T> History<T> {
     }
 }
 
-/// How the operations of a good history lie: each takes effect at its place in the order, after its call and before its end,
-/// and so they overlap with others.
+/// How the operations of a good history lie: each takes effect at its place in the order, after its call and before its
+/// end, and so they overlap with others.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// 1 to 4; what it chooses is its own.
@@ -56,8 +56,9 @@ pub(crate) fn places(most: usize) -> impl Strategy<Value = Vec<Place>> {
 /// Well within the bounds of the search for an order.
 const UNANSWERED_MAX: usize = 10;
 
-/// A good history: operations that a state has answered one after the other. `run` gives an operation for a place, with the answer that
-/// it had; `forget` takes the answer out of one that the client never saw, and says whether such an operation may be in a history.
+/// A good history: operations that a state has answered one after the other. `run` gives an operation for a place, with
+/// the answer that it had; `forget` takes the answer out of one that the client never saw, and says whether such an
+/// operation may be in a history.
 pub(crate) fn good<T: Clone>(
     places: &[Place],
     mut run: impl FnMut(&Place) -> T,

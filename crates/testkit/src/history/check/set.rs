@@ -1,5 +1,5 @@
-//! A set of at most 64 members. Adding and removing tell whether they changed anything, so nothing can be there twice, or vanish
-//! in between, without an answer that fits no order.
+//! A set of at most 64 members. Adding and removing tell whether they changed anything, so nothing can be there twice,
+//! or vanish in between, without an answer that fits no order.
 
 use porcupine_rs::Model;
 

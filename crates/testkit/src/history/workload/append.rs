@@ -1,4 +1,5 @@
-//! Lists that share a slot, as strings to which APPEND puts unique elements of one width, within transactions that read and append.
+//! Lists that share a slot, as strings to which APPEND puts unique elements of one width, within transactions that read
+//! and append.
 
 use async_trait::async_trait;
 use fastness_resp::Value;

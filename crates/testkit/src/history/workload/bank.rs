@@ -1,4 +1,5 @@
-//! Banks: accounts that share a slot, half of them strings, half of them fields of one hash. Transfers and totals are transactions.
+//! Banks: accounts that share a slot, half of them strings, half of them fields of one hash. Transfers and totals are
+//! transactions.
 
 use async_trait::async_trait;
 use fastness_resp::Value;

@@ -1,4 +1,5 @@
-//! Keys with deadlines: each client has keys of its own that it writes (SET, SET PX, PEXPIRE, PERSIST), and all read all.
+//! Keys with deadlines: each client has keys of its own that it writes (SET, SET PX, PEXPIRE, PERSIST), and all read
+//! all.
 
 use std::time::Duration;
 

@@ -137,12 +137,12 @@ struct Damaged {
     first_seen: Option<u64>,
 }
 
-/// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that were down all the
-/// time is a lost disk that nobody can know of, beside which no other node may fail: so one is put back only if everybody has met
-/// everybody before.
+/// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that
+/// were down all the time is a lost disk that nobody can know of, beside which no other node may fail: so one is put
+/// back only if everybody has met everybody before.
 ///
-/// One copy in two is made during the node's newest start, which the start counter cannot tell: it comes back once the node has acknowledged
-/// entries that it lacks, and the others have had the time to learn of them.
+/// One copy in two is made during the node's newest start, which the start counter cannot tell: it comes back once the
+/// node has acknowledged entries that it lacks, and the others have had the time to learn of them.
 struct RolledBack {
     give_up_at: Duration,
     calm_since: Option<Duration>,

@@ -15,7 +15,8 @@ use crate::sim::world::is_primary;
 
 /// How long a machine stays down.
 const DOWN: Range<Duration> = ms(20)..ms(2_500);
-/// How long snapshots for a new node are under way: longer than it takes to add it as a learner and to look at it again.
+/// How long snapshots for a new node are under way: longer than it takes to add it as a learner and to look at it
+/// again.
 const LATE: Range<Duration> = ms(1_200)..ms(3_000);
 /// Lost machines of one run, at most: each leaves a node behind.
 const LOST_MAX: usize = 3;

@@ -200,7 +200,8 @@ struct FlushCutOff {
     began: Duration,
 }
 
-/// Cuts a primary off from its followers, and has a client send FLUSHALL and the others read, as long as it has its lease.
+/// Cuts a primary off from its followers, and has a client send FLUSHALL and the others read, as long as it has its
+/// lease.
 pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     let shard = stage.some_shard();
     let (primary, _) = find_replica(stage.nodes, shard, is_primary)?;

@@ -1,6 +1,7 @@
 //! Links that are cut, held, slow or lossy, and frames that come twice or out of order.
 //!
-//! The simulated network cannot do two of these to one link at once, so each link is in the hands of one fault at a time.
+//! The simulated network cannot do two of these to one link at once, so each link is in the hands of one fault at a
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! A primary's loop that stands still, with all that is on its thread, while the node's consensus goes on: as in a command that takes very
-//! long.
+//! A primary's loop that stands still, with all that is on its thread, while the node's consensus goes on: as in a
+//! command that takes very long.
 
 use std::ops::Range;
 use std::rc::Rc;

@@ -18,7 +18,8 @@ use crate::sim::node::{Machine, SimNode, find_replica};
 use crate::sim::traffic::Pair;
 use crate::sim::world::is_primary;
 
-/// A primary that hears nothing is replaced within this: its lease, an election time-out, and elections that are tried again.
+/// A primary that hears nothing is replaced within this: its lease, an election time-out, and elections that are tried
+/// again.
 const DEAF: Duration = ms(5_000);
 /// One that has heard nothing for so long binds nobody any more: a lease, and what was under way.
 const UNBINDS: Duration = ms(500);
@@ -150,8 +151,8 @@ struct LeasesOnly {
     until: Duration,
 }
 
-/// Of a primary's followers just as many as it needs for its lease hear its questions about that and nothing else; the others hear
-/// nothing.
+/// Of a primary's followers just as many as it needs for its lease hear its questions about that and nothing else; the
+/// others hear nothing.
 pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     let mut led = Led::choose(stage)?;
     let deaf = led.followers.split_off(led.followers.len().div_ceil(2));

@@ -1,7 +1,7 @@
 //! **Accepts.** Where nothing is broken, and whatever clients send, every shard goes on accepting writes.
 //!
-//! A disturbance is a fault other than a hostile client. From the end of the last one on, no more than [`SILENCE_MAX`] may pass without
-//! an acknowledged write of a shard's registers.
+//! A disturbance is a fault other than a hostile client. From the end of the last one on, no more than [`SILENCE_MAX`]
+//! may pass without an acknowledged write of a shard's registers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

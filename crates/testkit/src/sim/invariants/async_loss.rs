@@ -1,7 +1,8 @@
-//! **Async loss is bounded.** Between the oldest acknowledged write that a failover loses and the newest one acknowledged in the
-//! same tenure lie at most `durability-max-lag`.
+//! **Async loss is bounded.** Between the oldest acknowledged write that a failover loses and the newest one
+//! acknowledged in the same tenure lie at most `durability-max-lag`.
 //!
-//! Acknowledgements count from when they left the door. Clocks drift: a primary measures its lag with its own boot clock.
+//! Acknowledgements count from when they left the door. Clocks drift: a primary measures its lag with its own boot
+//! clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

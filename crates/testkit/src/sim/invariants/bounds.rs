@@ -1,8 +1,9 @@
-//! **Bounds.** In a run whose limits are scaled down no entry of a log, no chunk of a snapshot and no replica's memory is larger than
-//! its limit allows, whatever clients send.
+//! **Bounds.** In a run whose limits are scaled down no entry of a log, no chunk of a snapshot and no replica's memory
+//! is larger than its limit allows, whatever clients send.
 //!
-//! A replica's memory may exceed `maxmemory` by what was admitted when it was just below: the effects of one unit, in the data, in the
-//! effects that have not committed and in the undo records, and by the key or the slice that an image is writing.
+//! A replica's memory may exceed `maxmemory` by what was admitted when it was just below: the effects of one unit, in
+//! the data, in the effects that have not committed and in the undo records, and by the key or the slice that an image
+//! is writing.
 
 use fastness_log::LogEntry;
 use fastness_types::{NodeId, ShardId};

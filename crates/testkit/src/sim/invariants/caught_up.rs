@@ -1,7 +1,8 @@
-//! **Caught up.** Who becomes a voter holds in its own memory what the others do, but for the end of a log: no snapshot is missing, and
-//! no more entries than a new member may lack.
+//! **Caught up.** Who becomes a voter holds in its own memory what the others do, but for the end of a log: no snapshot
+//! is missing, and no more entries than a new member may lack.
 //!
-//! A membership is looked at when a leader first goes by it, so what the new voter holds is what it held when the change was begun, or more.
+//! A membership is looked at when a leader first goes by it, so what the new voter holds is what it held when the
+//! change was begun, or more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -20,7 +21,8 @@ const UNDER_WAY_MAX: u64 = 64;
 #[derive(Debug, Default)]
 pub struct CaughtUp {
     voters: BTreeSet<(ShardId, NodeId)>,
-    /// Up to where each replica's log was purged at which time, the newest last; of what is older than [`PURGED_FOR`] the newest alone.
+    /// Up to where each replica's log was purged at which time, the newest last; of what is older than [`PURGED_FOR`]
+    /// the newest alone.
     purged: BTreeMap<(ShardId, NodeId), VecDeque<(Duration, u64)>>,
 }
 
@@ -66,8 +68,8 @@ impl CaughtUp {
     }
 }
 
-/// `begins`: up to where the leader's log was purged; `since`: the entry that makes it a voter. A node that was started again may be about
-/// to read back what it has held.
+/// `begins`: up to where the leader's log was purged; `since`: the entry that makes it a voter. A node that was started
+/// again may be about to read back what it has held.
 fn holds_enough(node: &SimNode, shard: ShardId, begins: u64, since: u64) -> Result<(), String> {
     let live = node.live.borrow();
     let replica =

@@ -1,5 +1,5 @@
-//! **Equal data.** Replicas that have applied the same log have the same digest and the same running checksum of it, and a
-//! snapshot says of its position what every replica says that stands there.
+//! **Equal data.** Replicas that have applied the same log have the same digest and the same running checksum of it,
+//! and a snapshot says of its position what every replica says that stands there.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,8 +1,9 @@
-//! **Log matching.** Two logs that have an entry of the same index and leader have the same entry there, and the same ones
-//! before it. And **state machine safety**: what one node holds for committed at an index is what every node does, for ever.
+//! **Log matching.** Two logs that have an entry of the same index and leader have the same entry there, and the same
+//! ones before it. And **state machine safety**: what one node holds for committed at an index is what every node does,
+//! for ever.
 //!
-//! The first follows from each entry and the leader of the one before it, so that is what is kept. Looked at are whole logs,
-//! committed or not.
+//! The first follows from each entry and the leader of the one before it, so that is what is kept. Looked at are whole
+//! logs, committed or not.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;

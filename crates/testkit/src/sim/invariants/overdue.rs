@@ -1,5 +1,5 @@
-//! **Nothing overdue.** Where nothing is broken, a primary removes keys soon after their deadline, however many they are and whatever
-//! their names take.
+//! **Nothing overdue.** Where nothing is broken, a primary removes keys soon after their deadline, however many they
+//! are and whatever their names take.
 //!
 //! A key past its deadline is hidden from clients, so only its memory shows that it is still there.
 

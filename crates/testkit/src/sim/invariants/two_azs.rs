@@ -1,14 +1,15 @@
-//! **Committed in two AZs.** When an entry is first held for committed, it is on stable storage in at least two AZs and with a
-//! majority of the members; and a write that was acknowledged under `sync` is committed then.
+//! **Committed in two AZs.** When an entry is first held for committed, it is on stable storage in at least two AZs and
+//! with a majority of the members; and a write that was acknowledged under `sync` is committed then.
 //!
-//! Stable storage is looked at on the simulated disks, not asked of the nodes: a disk that only says that it has synced is
-//! found. A node that is down counts with what its disk held when it went down.
+//! Stable storage is looked at on the simulated disks, not asked of the nodes: a disk that only says that it has synced
+//! is found. A node that is down counts with what its disk held when it went down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use fastness_engine::effect::{Decoder, Effect};
 use fastness_engine::keyspace::Key;
+use fastness_engine::string::effect::StringEffect;
 use fastness_log::LogEntry;
 use fastness_shard::batch::Batch;
 use fastness_shard::fragment::{Fragments, Part};
@@ -74,7 +75,7 @@ impl TwoAzs {
             let mut decoder = Decoder::new(unit.effects);
             // Neither slot nor hash is looked at.
             while let Ok(Some(effect)) = decoder.next(|bytes| Key { bytes, slot: Slot(0), hash: 0 }) {
-                let Effect::Set { key, value, .. } = effect else { continue };
+                let Effect::String(StringEffect::Set { key, value, .. }) = effect else { continue };
                 if let (Ok(key), Some(number)) = (std::str::from_utf8(key.bytes), number_of(value)) {
                     self.committed.insert((shard, key.to_owned(), number));
                 }

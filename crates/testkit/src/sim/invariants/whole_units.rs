@@ -1,8 +1,8 @@
-//! **Whole units.** What one transaction has written is there as a whole or not at all, in every replica's memory and at any time,
-//! however many log entries it takes.
+//! **Whole units.** What one transaction has written is there as a whole or not at all, in every replica's memory and
+//! at any time, however many log entries it takes.
 //!
-//! The transactions of `../adversary.rs` write the same number to all of their keys; a replica in whose memory two of them differ
-//! holds a part of a transaction.
+//! The transactions of `../adversary.rs` write the same number to all of their keys; a replica in whose memory two of
+//! them differ holds a part of a transaction.
 
 use fastness_shard::ShardInfo;
 use fastness_types::{NodeId, ShardId};

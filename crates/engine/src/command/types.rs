@@ -1,0 +1,17 @@
+//! The data types, as the commands know them: one line each.
+
+use super::typed::{DumpForm, TypeCommands};
+use crate::{hash, string};
+
+/// All of them.
+pub(crate) const TYPES: &[&TypeCommands] = &[
+    &string::COMMANDS,
+    &hash::COMMANDS,
+    #[cfg(test)]
+    &crate::stack::COMMANDS,
+];
+
+/// The forms of their values in DUMP's payloads.
+pub(crate) fn dump_forms() -> impl Iterator<Item = &'static DumpForm> {
+    TYPES.iter().map(|one| &one.dump)
+}

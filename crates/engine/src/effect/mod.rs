@@ -1,0 +1,64 @@
+//! Effects: what a command changed, as a replica can repeat it.
+//!
+//! An effect is canonical: no clock, no randomness and no condition is left in it. The primary writes effects while it
+//! executes, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call the same function
+//! (`Engine::perform`), so that they cannot differ.
+//!
+//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`]), those of any key
+//! in `key.rs`. This module frames them: what is encoded, in which order, and (`registry.rs`) who is asked about which
+//! op.
+//!
+//! # Format (frozen; golden bytes in `tests.rs`)
+//!
+//! An effect is `head, count, argument*`:
+//! - `head`: varint, `op * 2 + has_database`; if the lowest bit is set, the database's number follows as a varint, else
+//!   it is 0. Databases other than 0 are refused for now.
+//! - `count`: varint, the number of arguments.
+//! - `argument`: varint length, then that many bytes. A number is an argument that holds one varint.
+//!
+//! Varints are LEB128: seven bits a byte, the lowest first, the high bit set on all but the last byte.
+//!
+//! | op | name | arguments | does |
+//! |---|---|---|---|
+//! | 1 | SET | key, value | sets, drops the deadline |
+//! | 2 | SET PXAT | key, value, deadline | sets value and deadline |
+//! | 3 | SET KEEPTTL | key, value | sets, keeps the deadline |
+//! | 4 | APPEND | key, bytes | appends; a missing key is empty |
+//! | 5 | SETRANGE | key, offset, bytes | overwrites, padded with zero bytes |
+//! | 6 | UNLINK | key | removes |
+//! | 7 | PEXPIREAT | key, deadline | sets the deadline |
+//! | 8 | PERSIST | key | drops the deadline |
+//! | 9 | FLUSHALL | – | removes every key |
+//! | 10 | RENAME | from, to | moves value and deadline, replaces |
+//! | 11 | COPY | from, to | copies value and deadline, replaces |
+//! | 32 | HSET | key, (field, value)+ | sets fields, drops their deadlines |
+//! | 33 | HSET PXAT | key, deadline, (field, value)+ | sets fields and their deadline |
+//! | 34 | HSET KEEPTTL | key, (field, value)+ | sets fields, keeps their deadlines |
+//! | 35 | HDEL | key, field+ | removes fields, and the key with its last |
+//! | 36 | HPEXPIREAT | key, deadline, field+ | sets the deadline of fields |
+//! | 37 | HPERSIST | key, field+ | drops the deadlines of fields |
+//!
+//! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
+//! the head in one byte; hashes begin at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
+
+mod arguments;
+mod buf;
+mod encoder;
+mod items;
+mod key;
+mod kind;
+mod reader;
+mod registry;
+
+pub use arguments::Arguments;
+pub use buf::EffectBuf;
+pub use encoder::Encoder;
+pub use items::Items;
+pub use key::KeyEffect;
+pub(crate) use kind::items_max;
+pub use kind::{Expired, Impact, Keys, TypeEffect};
+pub use reader::DecodeError;
+pub use registry::{Decoder, Effect};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! All effects: which op is whose.
+
+use super::arguments::Arguments;
+use super::encoder::Encoder;
+use super::key::KeyEffect;
+use super::kind::{Expired, Impact, Keys, TypeEffect};
+use super::reader::{DecodeError, Reader};
+use crate::hash::effect::HashEffect;
+use crate::keyspace::{Key, Keyspace};
+#[cfg(test)]
+use crate::stack::StackEffect;
+use crate::string::effect::StringEffect;
+use fastness_types::WallMs;
+
+/// The registry: one line for each data type, with the ops that are its own.
+macro_rules! effects {
+    ($($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])* $type:ident($effect:ident) = $ops:pat,)*) => {
+        /// One change of the data. See the table of [`crate::effect`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Effect<'a> {
+            $($(#[doc = $doc])* $(#[cfg($cfg)])* $type($effect<'a>),)*
+        }
+
+        $($(#[cfg($cfg)])* impl<'a> From<$effect<'a>> for Effect<'a> {
+            #[inline]
+            fn from(effect: $effect<'a>) -> Effect<'a> {
+                Effect::$type(effect)
+            }
+        })*
+
+        impl<'a> TypeEffect<'a> for Effect<'a> {
+            fn takes(op: u16, count: u64) -> Option<bool> {
+                match op {
+                    $($(#[cfg($cfg)])* $ops => $effect::takes(op, count),)*
+                    _ => None,
+                }
+            }
+
+            fn decode<F: Fn(&'a [u8]) -> Key<'a>>(
+                op: u16,
+                count: u64,
+                arguments: &mut Arguments<'_, 'a, F>,
+            ) -> Result<Self, DecodeError> {
+                match op {
+                    $($(#[cfg($cfg)])* $ops => $effect::decode(op, count, arguments).map(Effect::$type),)*
+                    _ => Err(DecodeError::UnknownOp(u64::from(op))),
+                }
+            }
+
+            #[inline]
+            fn encode(&self, to: &mut Encoder) {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.encode(to),)*
+                }
+            }
+
+            #[inline]
+            fn arguments_max(&self) -> usize {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.arguments_max(),)*
+                }
+            }
+
+            #[inline]
+            fn keys(&self) -> Keys<'a> {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.keys(),)*
+                }
+            }
+
+            #[inline]
+            fn perform(&self, keyspace: &mut Keyspace, now: WallMs) {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.perform(keyspace, now),)*
+                }
+            }
+
+            fn impact(&self) -> Impact<'a> {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.impact(),)*
+                }
+            }
+
+            fn removes_expired(&self, keyspace: &Keyspace, now: WallMs) -> Option<Expired> {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.removes_expired(keyspace, now),)*
+                }
+            }
+        }
+    };
+}
+
+effects! {
+    /// Of strings.
+    String(StringEffect) = 1..=5,
+    /// Of any key.
+    Key(KeyEffect) = 6..=31,
+    /// Of hashes.
+    Hash(HashEffect) = 32..=63,
+    /// Of the type that tests add.
+    #[cfg(test)]
+    Stack(StackEffect) = 1000..=1001,
+}
+
+/// Reads effects in order.
+#[derive(Debug, Clone)]
+pub struct Decoder<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Decoder<'a> {
+    /// Of the bytes of an [`EffectBuf`](super::EffectBuf).
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
+        Decoder { reader: Reader { rest: bytes } }
+    }
+
+    /// The next effect; `None` at the end. `key_of` gives a key its slot and hash.
+    ///
+    /// # Errors
+    /// Bytes that no [`EffectBuf`](super::EffectBuf) of this version wrote.
+    pub fn next(&mut self, key_of: impl Fn(&'a [u8]) -> Key<'a>) -> Result<Option<Effect<'a>>, DecodeError> {
+        let reader = &mut self.reader;
+        if reader.rest.is_empty() {
+            return Ok(None);
+        }
+        let head = reader.varint()?;
+        if head & 1 == 1 {
+            return Err(DecodeError::Database(reader.varint()?));
+        }
+        let number = head >> 1;
+        let count = reader.varint()?;
+        let op = u16::try_from(number).map_err(|_| DecodeError::UnknownOp(number))?;
+        if !Effect::takes(op, count).ok_or(DecodeError::UnknownOp(number))? {
+            return Err(DecodeError::Arguments { op: number, count });
+        }
+        Effect::decode(op, count, &mut Arguments { reader, key_of }).map(Some)
+    }
+}

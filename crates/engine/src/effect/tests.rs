@@ -1,0 +1,127 @@
+use super::*;
+use crate::engine::{Engine, EngineOptions};
+use crate::hash::effect::HashEffect;
+use crate::keyspace::ExpiryChange;
+use crate::string::effect::StringEffect;
+use fastness_resp::Args;
+use fastness_types::{HashSeed, WallMs};
+use proptest::prelude::*;
+
+fn engine() -> Engine {
+    Engine::new(EngineOptions { seed: HashSeed([4; 16]), maxmemory: 0 })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes stand in logs: they change only with a new op number.
+#[test]
+fn golden_bytes() {
+    let engine = engine();
+    let (key, to) = (engine.key(b"key"), engine.key(b"to"));
+    let at = WallMs(1_700_000_000_123);
+    let pairs = Items::from(Args::slices(&[b"a", b"1", b"b", b""]));
+    let fields = Items::from(Args::slices(&[b"a", b"b"]));
+    let golden: &[(Effect<'_>, &str)] = &[
+        (StringEffect::Set { key, value: b"value", expiry: ExpiryChange::Drop }.into(), "0202036b65790576616c7565"),
+        (
+            StringEffect::Set { key, value: b"value", expiry: ExpiryChange::At(at) }.into(),
+            "0403036b65790576616c756506fbd095ffbc31",
+        ),
+        (StringEffect::Set { key, value: b"value", expiry: ExpiryChange::Keep }.into(), "0602036b65790576616c7565"),
+        (StringEffect::Append { key, bytes: b"tail" }.into(), "0802036b6579047461696c"),
+        (StringEffect::SetRange { key, offset: 300, bytes: b"x" }.into(), "0a03036b657902ac020178"),
+        (KeyEffect::Unlink { key }.into(), "0c01036b6579"),
+        (KeyEffect::ExpireAt { key, at }.into(), "0e02036b657906fbd095ffbc31"),
+        (KeyEffect::Persist { key }.into(), "1001036b6579"),
+        (KeyEffect::FlushAll.into(), "1200"),
+        (KeyEffect::Rename { from: key, to }.into(), "1402036b657902746f"),
+        (KeyEffect::Copy { from: key, to }.into(), "1602036b657902746f"),
+        (HashEffect::Set { key, pairs, expiry: ExpiryChange::Drop }.into(), "4005036b657901610131016200"),
+        (
+            HashEffect::Set { key, pairs, expiry: ExpiryChange::At(at) }.into(),
+            "4206036b657906fbd095ffbc3101610131016200",
+        ),
+        (HashEffect::Set { key, pairs, expiry: ExpiryChange::Keep }.into(), "4405036b657901610131016200"),
+        (HashEffect::Remove { key, fields }.into(), "4603036b657901610162"),
+        (HashEffect::ExpireAt { key, at, fields }.into(), "4804036b657906fbd095ffbc3101610162"),
+        (HashEffect::Persist { key, fields }.into(), "4a03036b657901610162"),
+    ];
+    for (effect, expected) in golden {
+        let mut buf = EffectBuf::new();
+        buf.push(effect);
+        assert_eq!(hex(&buf.encoded().to_vec()), *expected, "{effect:?}");
+        let bytes = buf.encoded().to_vec();
+        let mut decoder = Decoder::new(&bytes);
+        assert_eq!(decoder.next(|key| engine.key(key)), Ok(Some(*effect)));
+        assert_eq!(decoder.next(|key| engine.key(key)), Ok(None));
+    }
+}
+
+#[test]
+fn refuses_what_it_does_not_know() {
+    let engine = engine();
+    let next = |bytes: &'static [u8]| Decoder::new(bytes).next(|key| engine.key(key));
+    assert_eq!(next(&[0x03, 0x01]), Err(DecodeError::Database(1)));
+    assert_eq!(next(&[0x00, 0x00]), Err(DecodeError::UnknownOp(0)));
+    assert_eq!(next(&[0x7e, 0x00]), Err(DecodeError::UnknownOp(63)));
+    assert_eq!(next(&[0x02, 0x01, 0x00]), Err(DecodeError::Arguments { op: 1, count: 1 }));
+    assert_eq!(next(&[0x02, 0x02, 0x05, 0x00]), Err(DecodeError::Truncated));
+    assert_eq!(next(&[0x80]), Err(DecodeError::Truncated));
+    assert_eq!(next(&[0xff; 11]), Err(DecodeError::Number));
+    // HSET of a field without a value, HSET PXAT of two and a half fields, HDEL of none.
+    assert_eq!(next(&[0x40, 0x02, 0x00, 0x00]), Err(DecodeError::Arguments { op: 32, count: 2 }));
+    assert_eq!(next(&[0x42, 0x05, 0x00]), Err(DecodeError::Arguments { op: 33, count: 5 }));
+    assert_eq!(next(&[0x46, 0x01, 0x00]), Err(DecodeError::Arguments { op: 35, count: 1 }));
+    assert_eq!(next(&[0x46, 0x03, 0x00, 0x00]), Err(DecodeError::Truncated));
+    let far = [0x0a, 0x03, 0x01, b'k', 0x05, 0x80, 0x80, 0x80, 0x80, 0x02, 0x01, b'x'];
+    assert_eq!(Decoder::new(&far).next(|key| engine.key(key)), Err(DecodeError::Number), "past the longest string");
+}
+
+#[test]
+fn tells_what_was_touched() {
+    let engine = engine();
+    let mut buf = EffectBuf::new();
+    let (from, to) = (engine.key(b"from"), engine.key(b"to"));
+    buf.push(&KeyEffect::Rename { from, to });
+    assert_eq!(buf.touched(), [from.hash, to.hash]);
+    assert!(!buf.touches_all());
+    buf.clear_touched();
+    buf.push(&KeyEffect::FlushAll);
+    assert!(buf.touches_all() && buf.touched().is_empty());
+    assert_eq!(buf.count(), 2);
+    assert_eq!(buf.take().len(), 12);
+    assert!(buf.is_empty() && !buf.touches_all() && buf.count() == 0);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        let mut engine = engine();
+        let _ = engine.apply(WallMs(1), &bytes);
+    }
+
+    #[test]
+    fn no_broken_effects_panic(
+        value in prop::collection::vec(any::<u8>(), 0..20),
+        at in any::<u64>(),
+        broken in (any::<prop::sample::Index>(), any::<u8>()),
+    ) {
+        let mut engine = engine();
+        let key = engine.key(b"key");
+        let mut buf = EffectBuf::new();
+        buf.push(&StringEffect::Set { key, value: &value, expiry: ExpiryChange::At(WallMs(at)) });
+        buf.push(&StringEffect::SetRange { key, offset: 9, bytes: &value });
+        buf.push(&KeyEffect::Rename { from: key, to: key });
+        let items = [&value[..], b"field"];
+        let (key, items) = (engine.key(b"hash"), Items::from(Args::slices(&items)));
+        buf.push(&HashEffect::Set { key, pairs: items, expiry: ExpiryChange::Drop });
+        buf.push(&HashEffect::ExpireAt { key, at: WallMs(at), fields: items });
+        buf.push(&HashEffect::Remove { key, fields: items });
+        let mut bytes = buf.take().to_vec();
+        let place = broken.0.index(bytes.len());
+        bytes[place] = broken.1;
+        let _ = engine.apply(WallMs(1), &bytes);
+    }
+}

@@ -1,0 +1,73 @@
+//! Repeats effects: on replicas, and when a log is replayed.
+
+use super::Engine;
+use crate::effect::{DecodeError, Decoder, Effect, TypeEffect};
+use crate::keyspace::Key;
+use fastness_types::WallMs;
+use smallvec::SmallVec;
+
+/// Effects that are decoded before the first of them is performed, so that memory is loaded meanwhile.
+const WINDOW: usize = 16;
+
+/// Why effects could not be applied. Fatal to the replica: what was applied before the fault stays.
+pub type ApplyError = DecodeError;
+
+impl Engine {
+    /// Repeats effects that were staged at `stamp`, of one unit or of many: the more there are, the better the memory
+    /// they touch is loaded ahead. Asks no clock: keys past their deadline stay until the primary's UNLINK arrives, and
+    /// are hidden from reads by [`Engine::newest_stamp`].
+    ///
+    /// # Errors
+    /// Bytes that are not effects of this version.
+    pub fn apply(&mut self, stamp: WallMs, effects: &[u8]) -> Result<(), ApplyError> {
+        self.advance_stamp(stamp);
+        let mut decoder = Decoder::new(effects);
+        let mut window: SmallVec<[Effect<'_>; WINDOW]> = SmallVec::new();
+        loop {
+            let decoded = self.decode_window(&mut decoder, &mut window);
+            for effect in window.drain(..) {
+                self.perform(&effect, stamp);
+            }
+            self.release_some();
+            if decoded? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes the next effects and starts to load what they touch; true at the end. What was decoded before a fault
+    /// is in the window.
+    fn decode_window<'a>(
+        &self,
+        decoder: &mut Decoder<'a>,
+        window: &mut SmallVec<[Effect<'a>; WINDOW]>,
+    ) -> Result<bool, ApplyError> {
+        let mut at_end = false;
+        while window.len() < WINDOW && !at_end {
+            match decoder.next(|key| self.keyspace.key(key))? {
+                Some(effect) => window.push(effect),
+                None => at_end = true,
+            }
+        }
+        let keys: SmallVec<[Key<'_>; WINDOW]> = window.iter().filter_map(|effect| effect.keys().first()).collect();
+        self.prefetch(keys.iter());
+        Ok(at_end)
+    }
+
+    /// Changes the data. Executing and applying both end here, and nothing else changes data but `Engine::set_long`,
+    /// which does the same.
+    #[inline]
+    pub(crate) fn perform(&mut self, effect: &Effect<'_>, now: WallMs) {
+        self.announce(effect, now);
+        effect.perform(&mut self.keyspace, now);
+    }
+
+    /// Tells whoever must know before memory changes.
+    pub(crate) fn announce(&mut self, effect: &Effect<'_>, now: WallMs) {
+        self.watchers.before(effect, &self.keyspace, now);
+        if self.image.is_some() {
+            self.image_before(effect);
+        }
+    }
+}

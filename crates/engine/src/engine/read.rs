@@ -1,0 +1,67 @@
+//! Look-ups: what a command may see.
+
+use super::Engine;
+use crate::effect::KeyEffect;
+use crate::env::Env;
+use crate::keyspace::{Entry, Key, ValueRef};
+use fastness_types::WallMs;
+
+impl Engine {
+    #[inline]
+    fn find(&mut self, key: &Key<'_>, now: WallMs) -> Option<&Entry> {
+        if self.leaves_access_times { self.keyspace.find(key) } else { self.keyspace.find_touched(key, now) }
+    }
+
+    /// The key's entry, if it is there and not expired; notes the access and counts hit or miss. For reading commands.
+    pub fn read(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        if self.is_alive(key, env) {
+            self.stats.hits += 1;
+            self.find(key, env.now)
+        } else {
+            self.stats.misses += 1;
+            None
+        }
+    }
+
+    /// The key's entry, if it is there and not expired; notes the access. For writing commands, and for those that
+    /// Valkey does not count.
+    pub fn look_up(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        self.is_alive(key, env).then(|| self.find(key, env.now)).flatten()
+    }
+
+    /// As [`Engine::look_up`], without noting the access: for TTL, TYPE, OBJECT and the like.
+    pub fn peek(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        self.is_alive(key, env).then(|| self.keyspace.find(key)).flatten()
+    }
+
+    /// As [`Engine::read`], without noting the access.
+    pub fn peek_counted(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        if self.is_alive(key, env) {
+            self.stats.hits += 1;
+            self.keyspace.find(key)
+        } else {
+            self.stats.misses += 1;
+            None
+        }
+    }
+
+    /// Whether the key is there and not expired. Removes it if it is expired and may be removed.
+    pub fn is_alive(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> bool {
+        let Some(entry) = self.keyspace.find(key) else { return false };
+        if !entry.is_expired(env.now) {
+            return true;
+        }
+        if env.may_write {
+            let of_fields = entry.parts().filter(|_| !entry.is_past_deadline(env.now)).map_or(0, |parts| parts.len());
+            self.stats.expired_fields += of_fields as u64;
+            self.stats.expired += u64::from(of_fields == 0);
+            self.stage(KeyEffect::Unlink { key: *key }, env.effects, env.now);
+        }
+        false
+    }
+
+    /// The value of a string, as [`Engine::look_up`] finds it.
+    pub fn value(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<ValueRef<'_>> {
+        self.look_up(key, env).map(Entry::value)
+    }
+}

@@ -1,0 +1,353 @@
+//! Hashes as they stand in DUMP's payloads.
+//!
+//! | type | | read | written |
+//! |---|---|---|---|
+//! | 4 | a number, then that many fields with values | yes | yes |
+//! | 16 | a listpack of fields and values, as one string: what Valkey makes of a small hash | yes | no |
+//! | 22 | as 4, and behind each value its deadline: 8 bytes of milliseconds, -1 for none | yes | if a field has one |
+//! | 9, 13 | a zipmap, a ziplist: from Redis before 7 | no | no |
+//!
+//! A listpack is `bytes (u32), elements (u16), element*, 0xff`; an element is a head with a number or a length, a
+//! string's bytes, and the length of both in up to five bytes, which are for reading backwards. All of it is checked:
+//! the lengths, the number of elements (65535: it was not counted), and the end.
+
+use super::Hash;
+use super::packed::NUMBER;
+use crate::codec::rdb::{Input, PayloadError, decimal, seal, take, write_len, write_text};
+use crate::command::typed::{DumpForm, Put};
+use crate::engine::Engine;
+use crate::env::Env;
+use crate::keyspace::{Entry, ExpiryChange, Key};
+use fastness_resp::Args;
+use fastness_types::WallMs;
+use std::collections::BTreeMap;
+
+const TYPE_HASH: u8 = 4;
+const TYPE_HASH_LISTPACK: u8 = 16;
+const TYPE_HASH_2: u8 = 22;
+
+/// See [`DumpForm`].
+pub(crate) const FORM: DumpForm =
+    DumpForm { of: NUMBER, dump, kinds: &[TYPE_HASH, TYPE_HASH_LISTPACK, TYPE_HASH_2], restore };
+
+fn dump(entry: &Entry, now: WallMs) -> Option<Vec<u8>> {
+    Hash::of(entry.value(), now).map(dump_hash)
+}
+
+fn restore(kind: u8, input: &mut Input<'_>, now: WallMs) -> Result<Put, PayloadError> {
+    let fields = restore_hash(kind, input, now)?;
+    Ok(Box::new(move |engine, key, expiry, env| put(engine, key, &fields, expiry, env)))
+}
+
+fn put(engine: &mut Engine, key: &Key<'_>, fields: &[Field], expiry: ExpiryChange, env: &mut Env<'_>) {
+    let now = env.now;
+    // Fields of one deadline together, so that an effect repeats the key for each deadline and not for each field.
+    let mut by_deadline: BTreeMap<Option<WallMs>, Vec<&[u8]>> = BTreeMap::new();
+    for (field, value, deadline) in fields.iter().filter(|(.., deadline)| deadline.is_none_or(|at| at >= now)) {
+        by_deadline.entry(*deadline).or_default().extend([&field[..], &value[..]]);
+    }
+    engine.unlink(key, env);
+    for (deadline, pairs) in &by_deadline {
+        let expiry = deadline.map_or(ExpiryChange::Drop, ExpiryChange::At);
+        engine.set_fields(key, Args::slices(pairs), expiry, env);
+    }
+    if let (ExpiryChange::At(at), false) = (expiry, by_deadline.is_empty()) {
+        engine.expire_at(key, at, env);
+    }
+}
+
+/// A field with its value and its deadline.
+type Field = (Vec<u8>, Vec<u8>, Option<WallMs>);
+
+fn dump_hash(hash: Hash<'_>) -> Vec<u8> {
+    let has_deadlines = hash.has_deadlines();
+    let mut out = vec![if has_deadlines { TYPE_HASH_2 } else { TYPE_HASH }];
+    write_len(hash.len(), &mut out);
+    for ((field, value), deadline) in hash.iter_with_deadlines() {
+        write_text(field, &mut out);
+        write_text(value, &mut out);
+        if has_deadlines {
+            let ms = deadline.and_then(|at| i64::try_from(at.0).ok()).unwrap_or(-1);
+            out.extend_from_slice(&ms.to_le_bytes());
+        }
+    }
+    seal(out)
+}
+
+/// The fields in a payload of this type, each once, at least one. A field that comes again is refused unless the first
+/// one had expired by `now`, as Valkey does.
+fn restore_hash(kind: u8, input: &mut Input<'_>, now: WallMs) -> Result<Vec<Field>, PayloadError> {
+    let fields = match kind {
+        TYPE_HASH => read_fields(input, |_| Ok(None))?,
+        TYPE_HASH_2 => read_fields(input, read_deadline)?,
+        _ => read_listpack(&input.text()?).ok_or(PayloadError::Format)?,
+    };
+    if fields.is_empty() {
+        return Err(PayloadError::Format);
+    }
+    without_repeated(fields, now).ok_or(PayloadError::Format)
+}
+
+type Deadline = Option<WallMs>;
+
+fn read_fields(
+    input: &mut Input<'_>,
+    deadline: impl Fn(&mut Input<'_>) -> Result<Deadline, PayloadError>,
+) -> Result<Vec<Field>, PayloadError> {
+    let count = input.len()?;
+    // No room ahead for what the payload only claims to hold.
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        fields.push((input.text()?, input.text()?, deadline(input)?));
+    }
+    Ok(fields)
+}
+
+fn read_deadline(input: &mut Input<'_>) -> Result<Deadline, PayloadError> {
+    match i64::from_le_bytes(input.array()?) {
+        -1 => Ok(None),
+        ms => u64::try_from(ms).map(|ms| Some(WallMs(ms))).map_err(|_| PayloadError::Format),
+    }
+}
+
+/// Of fields of one name the last; `None` if one before it has not expired.
+fn without_repeated(fields: Vec<Field>, now: WallMs) -> Option<Vec<Field>> {
+    let mut by_name: Vec<usize> = (0..fields.len()).collect();
+    by_name.sort_unstable_by(|a, b| fields[*a].0.cmp(&fields[*b].0).then(a.cmp(b)));
+    let mut replaced = vec![false; fields.len()];
+    for pair in by_name.windows(2).filter(|pair| fields[pair[0]].0 == fields[pair[1]].0) {
+        if fields[pair[0]].2.is_none_or(|at| at >= now) {
+            return None;
+        }
+        replaced[pair[0]] = true;
+    }
+    let kept = fields.into_iter().zip(replaced).filter(|(_, replaced)| !replaced);
+    Some(kept.map(|(field, _)| field).collect())
+}
+
+/// The number of elements that stands for one that was not counted.
+const UNCOUNTED: u16 = u16::MAX;
+
+fn read_listpack(bytes: &[u8]) -> Option<Vec<Field>> {
+    let mut rest = bytes;
+    let size = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
+    let count = u16::from_le_bytes(take(&mut rest, 2)?.try_into().ok()?);
+    let (end, elements) = bytes.split_last()?;
+    if rest.is_empty() || *end != 0xff || size as usize != bytes.len() {
+        return None;
+    }
+    let mut at = bytes.len() - rest.len();
+    let mut fields = Vec::new();
+    while at < elements.len() {
+        fields.push((read_element(elements, &mut at)?, read_element(elements, &mut at)?, None));
+    }
+    (count == UNCOUNTED || usize::from(count) == 2 * fields.len()).then_some(fields)
+}
+
+/// The element that starts at `at`, which is moved behind it.
+fn read_element(bytes: &[u8], at: &mut usize) -> Option<Vec<u8>> {
+    let mut rest = bytes.get(*at..)?;
+    let before = rest.len();
+    let head = take(&mut rest, 1)?[0];
+    let text = match head {
+        0x00..=0x7f => decimal(i64::from(head)),
+        0x80..=0xbf => take(&mut rest, usize::from(head & 0x3f))?.to_vec(),
+        0xc0..=0xdf => {
+            let number = i64::from(head & 0x1f) << 8 | i64::from(take(&mut rest, 1)?[0]);
+            decimal(if number < 1 << 12 { number } else { number - (1 << 13) })
+        }
+        0xe0..=0xef => {
+            let len = usize::from(head & 0x0f) << 8 | usize::from(take(&mut rest, 1)?[0]);
+            take(&mut rest, len)?.to_vec()
+        }
+        0xf0 => {
+            let len = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
+            take(&mut rest, len as usize)?.to_vec()
+        }
+        0xf1..=0xf4 => {
+            let size = [2, 3, 4, 8][usize::from(head - 0xf1)];
+            let bytes = take(&mut rest, size)?;
+            let sign = if bytes[size - 1] & 0x80 == 0 { 0 } else { 0xff };
+            let mut wide = [sign; 8];
+            wide[..size].copy_from_slice(bytes);
+            decimal(i64::from_le_bytes(wide))
+        }
+        _ => return None,
+    };
+    let len = before - rest.len();
+    let back = match len {
+        0..=127 => 1,
+        128..=16_382 => 2,
+        16_383..=2_097_150 => 3,
+        2_097_151..=268_435_454 => 4,
+        _ => 5,
+    };
+    take(&mut rest, back)?;
+    *at += len + back;
+    (read_backwards(&bytes[..*at]) == Some(len)).then_some(text)
+}
+
+/// An element's length as it is read from its last byte: seven bits per byte, the high bit says that another one stands
+/// before. As Valkey reads it, so that what it takes is taken: that may be more bytes than the length needs, if they
+/// add nothing.
+fn read_backwards(bytes: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    for (i, byte) in bytes.iter().rev().take(5).enumerate() {
+        len |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            return Some(len);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::rdb::open_within;
+    use crate::testing::Bench;
+
+    fn restored(payload: &[u8], now: WallMs) -> Result<Vec<Field>, PayloadError> {
+        let (kind, mut input) = open_within(payload, usize::MAX)?;
+        if FORM.kinds.contains(&kind) { restore_hash(kind, &mut input, now) } else { Err(PayloadError::Format) }
+    }
+
+    fn field(field: &str, value: &str) -> Field {
+        (field.as_bytes().to_vec(), value.as_bytes().to_vec(), None)
+    }
+
+    fn hash(fields: &[&[u8]], bench: &mut Bench) -> Vec<u8> {
+        bench.run(&[&[&b"HSET"[..], b"h"], fields].concat());
+        let key = bench.engine.key(b"h");
+        dump_hash(Hash::of(bench.engine.keyspace().find(&key).unwrap().value(), bench.now).unwrap())
+    }
+
+    #[test]
+    fn what_was_dumped_is_restored() {
+        let long = "v".repeat(70_000);
+        let payload = hash(&[b"a", b"1", b"b", long.as_bytes()], &mut Bench::new());
+        let mut fields = restored(&payload, WallMs(0)).unwrap();
+        fields.sort();
+        assert_eq!(fields, [field("a", "1"), field("b", &long)]);
+    }
+
+    #[test]
+    fn every_form_of_an_element_is_read() {
+        let long = [&[0xe1, 0x00][..], &[b'x'; 256], &[0x02, 0x82]].concat();
+        let elements: [(&[u8], String); 9] = [
+            (&[5, 1], "5".to_owned()),
+            (&[0x82, b'a', b'b', 3], "ab".to_owned()),
+            (&[0xc1, 0x00, 2], "256".to_owned()),
+            (&[0xdf, 0xff, 2], "-1".to_owned()),
+            (&[0xf1, 0x00, 0x80, 3], "-32768".to_owned()),
+            (&[0xf2, 0xff, 0xff, 0x7f, 4], "8388607".to_owned()),
+            (&[0xf3, 0, 0, 0, 0x80, 5], "-2147483648".to_owned()),
+            (&[0xf4, 0, 0, 0, 0, 1, 0, 0, 0, 9], "4294967296".to_owned()),
+            (&long, "x".repeat(256)),
+        ];
+        for (element, text) in elements {
+            let mut at = 0;
+            assert_eq!(read_element(element, &mut at), Some(text.into_bytes()));
+            assert_eq!(at, element.len());
+            for end in 0..element.len() {
+                assert_eq!(read_element(&element[..end], &mut 0), None, "cut at {end}");
+            }
+        }
+    }
+
+    /// Found: a listpack whose header or elements lie was read as far as it went.
+    #[test]
+    fn a_listpack_that_contradicts_itself_is_refused() {
+        let listpack = |count: u16, elements: &[u8]| {
+            let size = 7 + elements.len() as u32;
+            [&size.to_le_bytes()[..], &count.to_le_bytes(), elements, &[0xff]].concat()
+        };
+        let whole = &[0x81, b'a', 2, 0x81, b'1', 2][..];
+        let one = vec![field("a", "1")];
+        assert_eq!(read_listpack(&listpack(2, whole)), Some(one.clone()));
+        assert_eq!(read_listpack(&listpack(UNCOUNTED, whole)), Some(one));
+        for count in [0, 1, 3, 4] {
+            assert_eq!(read_listpack(&listpack(count, whole)), None, "{count}");
+        }
+        assert_eq!(read_listpack(&listpack(1, &whole[..3])), None, "a field without a value");
+        assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 3, 0x81, b'1', 2])), None, "a length backwards");
+        assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 0x82, 0x81, b'1', 2])), None, "one that goes on");
+        assert_eq!(read_listpack(&listpack(3, &[whole, &[0xff]].concat())), None, "an end before the end");
+        assert_eq!(read_listpack(&[&listpack(2, whole)[..], &[0]].concat()), None, "something behind the end");
+    }
+
+    /// Found: any negative deadline was taken for none.
+    #[test]
+    fn deadlines_of_fields_are_checked() {
+        let hash = |fields: &[(&str, i64)]| {
+            let mut body = vec![TYPE_HASH_2, fields.len() as u8];
+            for (name, deadline) in fields {
+                write_text(name.as_bytes(), &mut body);
+                write_text(b"v", &mut body);
+                body.extend_from_slice(&deadline.to_le_bytes());
+            }
+            let fields = restored(&seal(body), WallMs(1_000)).ok()?;
+            Some(fields.into_iter().map(|(.., at)| at.map(|at| at.0)).collect::<Vec<_>>())
+        };
+        assert_eq!(hash(&[("a", -1), ("b", i64::MAX)]), Some(vec![None, Some(i64::MAX as u64)]));
+        for deadline in [-2, -1_000, i64::MIN] {
+            assert_eq!(hash(&[("a", deadline)]), None);
+        }
+        // A field that comes again: only if the first one has expired.
+        assert_eq!(hash(&[("a", 1), ("a", 2), ("a", -1)]), Some(vec![None]));
+        assert_eq!(hash(&[("a", -1), ("a", 1)]), None);
+        assert_eq!(hash(&[("a", 1_000), ("a", -1)]), None);
+    }
+
+    /// Whatever the bytes: an answer, never a panic.
+    #[test]
+    fn damaged_payloads_are_read_or_refused() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        let long = "v".repeat(300);
+        let bodies = [
+            seal(hash(&[b"a", b"1", b"b", long.as_bytes()], &mut Bench::new())),
+            b"\x10\xc3\x17+\x0f+\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\x9a2\xe0\x10\x00\x01\x1b\xff".to_vec(),
+            b"\x16\x02\x01a\xc0\x01Q\xf4g!\xa2\x01\x00\x00\x01b\xc3\t\x1a\x0122\xe0\r\x00\x0122\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
+            b"\x00\xc3\t7\x01bb\xe0*\x00\x01bb".to_vec(),
+        ];
+        for _ in 0..200_000 {
+            let mut body = bodies[random() % bodies.len()].clone();
+            for _ in 0..=random() % 4 {
+                let at = random() % body.len();
+                match random() % 4 {
+                    0 => body[at] = random() as u8,
+                    1 => body[at] ^= 1 << (random() % 8),
+                    2 => body.truncate(at + 1),
+                    _ => body.insert(at, random() as u8),
+                }
+            }
+            let _ = restored(&seal(body), WallMs(0));
+        }
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused() {
+        let bodies: [&[u8]; 7] = [
+            b"\x04\x00",
+            b"\x04\x01\x01a",
+            b"\x04\x02\x01a\x011\x01a\x012",
+            b"\x16\x01\x01a\x011\x00\x00",
+            b"\x10\x07\x07\x00\x00\x00\x00\x00\xff",
+            b"\x10\x0b\x0b\x00\x00\x00\x02\x00\x01\x01\x02\x01\xfe",
+            b"\x04\x80\xff\xff\xff\xff",
+        ];
+        for body in bodies {
+            assert!(
+                matches!(restored(&seal(body.to_vec()), WallMs(0)), Err(PayloadError::Format)),
+                "{}",
+                body.escape_ascii()
+            );
+        }
+    }
+}

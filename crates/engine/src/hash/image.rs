@@ -1,0 +1,113 @@
+//! Hashes in images and digests.
+//!
+//! A packed hash is a number of fields, and of each its length and bytes, its value's length and bytes. A large one is
+//! the same; after each value a number, the field's deadline plus 1, or 0 for none. The digest of a hash is the sum of
+//! those of its fields, which may stand in different orders.
+
+use super::fields::{FieldTable, pair};
+use super::packed::{FIELDS_MAX, NUMBER, PackedHash, PackedHashBuf, Pair};
+use crate::codec::digest::Running;
+use crate::codec::varint;
+use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, Reader, RecordForm, write_bytes};
+use crate::keyspace::{Entry, ExpiryChange, Object};
+use fastness_types::WallMs;
+
+/// Kinds of records. Frozen.
+const PACKED: u8 = 3;
+pub(super) const TABLE: u8 = 4;
+
+/// A packed hash, for those who know no hashes.
+pub(crate) const PACKED_FORM: PackedForm = PackedForm {
+    encoding: "listpack",
+    record_kind: PACKED,
+    digest: |bytes, digest| {
+        let of_fields = PackedHash::new(bytes).iter().map(|pair| of_field(pair, None));
+        digest.parts(of_fields.fold(0, u128::wrapping_add));
+    },
+    write_record: |bytes, out| {
+        let packed = PackedHash::new(bytes);
+        varint::write(out, packed.len() as u64);
+        packed.iter().for_each(|pair| write_pair(pair, out));
+    },
+};
+
+/// The records of hashes.
+pub(crate) const RECORDS: &[RecordForm] = &[
+    RecordForm { kind: PACKED, load: load_packed, parts: None },
+    RecordForm {
+        kind: TABLE,
+        load: load_table,
+        parts: Some(|loading| Box::new(FieldTable::new(loading.seed, loading.inline_max))),
+    },
+];
+
+/// A field's part of the digest of its hash.
+pub(super) fn of_field((field, value): Pair<'_>, deadline: Option<WallMs>) -> u128 {
+    let mut digest = Running::of_name(field.len());
+    digest.bytes(field);
+    digest.part_is_whole(deadline);
+    digest.bytes(value);
+    digest.end()
+}
+
+fn write_pair((field, value): Pair<'_>, out: &mut Vec<u8>) {
+    write_bytes(field, out);
+    write_bytes(value, out);
+}
+
+pub(super) fn write_field(entry: &Entry, out: &mut Vec<u8>) {
+    write_pair(pair(entry), out);
+    varint::write(out, entry.deadline().map_or(0, |at| at.0.saturating_add(1)));
+}
+
+fn load_packed(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
+    let mut pairs = Vec::new();
+    for _ in 0..reader.varint()? {
+        pairs.push((reader.bytes()?, reader.bytes()?));
+    }
+    if pairs.is_empty() {
+        return Ok(Loaded::Nothing);
+    }
+    let fits = |(field, value): &Pair<'_>| PackedHashBuf::takes(field) && PackedHashBuf::takes(value);
+    if pairs.len() <= FIELDS_MAX && pairs.iter().all(fits) {
+        let mut packed = PackedHashBuf::default();
+        pairs.iter().for_each(|(field, value)| packed.set(field, value));
+        return Ok(Loaded::Packed(NUMBER, packed.packed().bytes().to_vec()));
+    }
+    let mut table = FieldTable::new(loading.seed, loading.inline_max);
+    pairs.iter().for_each(|(field, value)| table.set(field, value, ExpiryChange::Drop, &mut None));
+    Ok(Loaded::Object(Object::new(table)))
+}
+
+fn load_table(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
+    let mut table = FieldTable::new(loading.seed, loading.inline_max);
+    for _ in 0..reader.varint()? {
+        table.load(reader)?;
+    }
+    Ok(if table.is_empty() { Loaded::Nothing } else { Loaded::Object(Object::new(table)) })
+}
+
+impl LoadParts for FieldTable {
+    fn len(&self) -> usize {
+        FieldTable::len(self)
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn load(&mut self, reader: &mut Reader<'_>) -> Result<(), ImageError> {
+        let (field, value) = (reader.bytes()?, reader.bytes()?);
+        let deadline = reader.varint()?.checked_sub(1).map(WallMs);
+        self.set(field, value, deadline.map_or(ExpiryChange::Drop, ExpiryChange::At), &mut None);
+        Ok(())
+    }
+
+    fn add(&mut self, part: Entry) {
+        self.put_back(part);
+    }
+
+    fn into_object(self: Box<Self>) -> Object {
+        Object::new(*self)
+    }
+}

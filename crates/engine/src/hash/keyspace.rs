@@ -1,0 +1,126 @@
+//! Hashes in the keyspace: fields are set and removed, and a packed hash becomes a table when it grows.
+
+use super::fields::FieldTable;
+use super::packed::{FIELDS_MAX, PackedHash, PackedHashBuf};
+use crate::keyspace::undo::Keeper;
+use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, ValueRef};
+use fastness_types::WallMs;
+
+/// A field and the value that it gets.
+pub type NewField<'a> = (&'a [u8], &'a [u8]);
+
+impl Keyspace {
+    /// Sets fields; a missing key is an empty hash. `expiry` is that of the fields. A value of another type stays as it
+    /// is.
+    pub fn set_fields<'a>(
+        &mut self,
+        key: &Key<'_>,
+        pairs: impl Iterator<Item = NewField<'a>> + Clone,
+        expiry: ExpiryChange,
+        now: WallMs,
+    ) {
+        if pairs.clone().next().is_none() {
+            return;
+        }
+        let mut packed = match self.find(key).map(|entry| entry.value()) {
+            None => PackedHashBuf::default(),
+            Some(ValueRef::Packed(packed)) => match PackedHash::of(packed) {
+                Some(packed) => packed.to_buf(),
+                None => return,
+            },
+            Some(ValueRef::Object(_)) => return self.set_in_table(key, pairs, expiry),
+            Some(_) => return,
+        };
+        let is_long = |(field, value): NewField<'_>| !PackedHashBuf::takes(field) || !PackedHashBuf::takes(value);
+        if matches!(expiry, ExpiryChange::At(_)) || pairs.clone().any(is_long) || pairs.clone().count() > FIELDS_MAX {
+            return self.put_table(key, &packed, now, |keyspace| keyspace.set_in_table(key, pairs, expiry));
+        }
+        for (field, value) in pairs.clone() {
+            packed.set(field, value);
+            if packed.packed().len() > FIELDS_MAX {
+                return self.put_table(key, &packed, now, |keyspace| keyspace.set_in_table(key, pairs, expiry));
+            }
+        }
+        self.put(key, packed.packed().value(), ExpiryChange::Keep, now);
+    }
+
+    /// Makes a row a table, and changes that. What the key held before is kept once, for both.
+    fn put_table(&mut self, key: &Key<'_>, packed: &PackedHashBuf, now: WallMs, change: impl FnOnce(&mut Keyspace)) {
+        let mut fields = FieldTable::new(self.seed(), self.inline_max());
+        packed.packed().iter().for_each(|(field, value)| fields.set(field, value, ExpiryChange::Drop, &mut None));
+        self.put(key, NewValue::of(Object::new(fields)), ExpiryChange::Keep, now);
+        self.without_undo(change);
+    }
+
+    fn packed_hash(&self, key: &Key<'_>) -> Option<PackedHash<'_>> {
+        match self.find(key)?.value() {
+            ValueRef::Packed(packed) => PackedHash::of(packed),
+            _ => None,
+        }
+    }
+
+    fn set_in_table<'a>(&mut self, key: &Key<'_>, pairs: impl Iterator<Item = NewField<'a>>, expiry: ExpiryChange) {
+        self.change_table(key, |fields, keeper| {
+            pairs.for_each(|(field, value)| fields.set(field, value, expiry, keeper));
+        });
+    }
+
+    /// Changes a large hash, if it is one. True if no field is left.
+    fn change_table(&mut self, key: &Key<'_>, change: impl FnOnce(&mut FieldTable, &mut Keeper)) -> bool {
+        self.change_parts(key, |object, keeper| {
+            if let Some(fields) = object.downcast_mut() {
+                change(fields, keeper);
+            }
+        })
+    }
+
+    /// Removes fields, and the key with the last of them.
+    pub fn remove_fields<'a>(&mut self, key: &Key<'_>, gone: impl Iterator<Item = &'a [u8]>, now: WallMs) {
+        let Some(packed) = self.packed_hash(key) else {
+            if self.change_table(key, |fields, keeper| gone.for_each(|field| fields.remove(field, keeper))) {
+                self.unlink(key);
+            }
+            return;
+        };
+        let mut packed = packed.to_buf();
+        gone.for_each(|field| packed.remove(field));
+        if packed.packed().is_empty() {
+            self.unlink(key);
+        } else {
+            self.put(key, packed.packed().value(), ExpiryChange::Keep, now);
+        }
+    }
+
+    /// Sets or drops the deadline of fields that are there.
+    pub fn expire_fields<'a>(
+        &mut self,
+        key: &Key<'_>,
+        deadline: Option<WallMs>,
+        expiring: impl Iterator<Item = &'a [u8]>,
+        now: WallMs,
+    ) {
+        if let Some(packed) = self.packed_hash(key) {
+            if deadline.is_none() {
+                return;
+            }
+            let packed = packed.to_buf();
+            return self.put_table(key, &packed, now, |keyspace| keyspace.expire_in_table(key, deadline, expiring));
+        }
+        self.expire_in_table(key, deadline, expiring);
+    }
+
+    fn expire_in_table<'a>(
+        &mut self,
+        key: &Key<'_>,
+        deadline: Option<WallMs>,
+        expiring: impl Iterator<Item = &'a [u8]>,
+    ) {
+        self.change_table(key, |fields, keeper| {
+            expiring.for_each(|field| fields.set_deadline(field, deadline, keeper));
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "keyspace_tests.rs"]
+mod tests;

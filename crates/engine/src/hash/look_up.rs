@@ -1,0 +1,48 @@
+//! What the commands of hashes share: the hash of a key, and the fields that a command names.
+
+use super::Hash;
+use crate::engine::Engine;
+use crate::env::Env;
+use crate::error::CommandError;
+use crate::keyspace::{Entry, Key};
+use fastness_resp::Args;
+use fastness_types::WallMs;
+use smallvec::SmallVec;
+
+/// Fields that a command names.
+pub(crate) type Fields<'a> = SmallVec<[&'a [u8]; 8]>;
+
+pub(super) fn of_entry(entry: &Entry, now: WallMs) -> Result<Hash<'_>, CommandError> {
+    Hash::of(entry.value(), now).ok_or(CommandError::WrongType)
+}
+
+/// The hash of a reading command's key; counts hit or miss.
+pub(super) fn read<'e>(
+    engine: &'e mut Engine,
+    key: &Key<'_>,
+    env: &mut Env<'_>,
+) -> Result<Option<Hash<'e>>, CommandError> {
+    engine.read(key, env).map(|entry| of_entry(entry, env.now)).transpose()
+}
+
+/// The hash of a writing command's key.
+pub(super) fn look_up<'e>(
+    engine: &'e mut Engine,
+    key: &Key<'_>,
+    env: &mut Env<'_>,
+) -> Result<Option<Hash<'e>>, CommandError> {
+    engine.look_up(key, env).map(|entry| of_entry(entry, env.now)).transpose()
+}
+
+/// The fields among `named` that are as `is_wanted` says, in order, each once.
+pub(super) fn distinct<'a>(named: impl Iterator<Item = &'a [u8]>, is_wanted: impl Fn(&[u8]) -> bool) -> Fields<'a> {
+    let mut fields: Fields<'a> = named.filter(|field| is_wanted(field)).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    fields
+}
+
+/// Every second argument: the fields of pairs.
+pub(super) fn fields_of(pairs: Args<'_>) -> impl Iterator<Item = &[u8]> {
+    pairs.iter().step_by(2)
+}

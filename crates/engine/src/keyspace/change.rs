@@ -1,0 +1,80 @@
+//! Changes of values in place: of objects, which their types change, with what has to be noted of each change.
+
+use super::entry::Entry;
+use super::key::Key;
+use super::slots::{Keyspace, seconds};
+use super::undo::Keeper;
+use super::value::{Object, Value};
+use fastness_types::WallMs;
+
+impl Keyspace {
+    /// Changes an object as a whole, if the key holds one, and counts what has changed with it. Nothing is left to
+    /// undo.
+    pub(super) fn change_object(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object)) {
+        let Some(entry) = self.entry_mut(key) else { return };
+        let before = entry.heap_bytes();
+        if let Some(object) = entry.object_mut() {
+            change(object);
+        }
+        let after = entry.heap_bytes();
+        self.recount(before, after);
+    }
+
+    /// Changes a value in place, if the key holds a `V` outside of its entry. `write_undo` writes down what
+    /// [`Value::restore`] needs to take the change back. False: there is none.
+    pub(crate) fn change_in_place<V: Value>(
+        &mut self,
+        key: &Key<'_>,
+        now: WallMs,
+        write_undo: impl FnOnce(&V, &mut Vec<u8>),
+        change: impl FnOnce(&mut V),
+    ) -> bool {
+        let mut undo = self.undo.take();
+        let changed = self.entry_mut(key).and_then(|entry| {
+            let before = entry.heap_bytes();
+            let value = entry.object_mut()?.downcast_mut::<V>()?;
+            if let Some(undo) = &mut undo {
+                undo.in_place(key.bytes, |record| write_undo(value, record));
+            }
+            change(value);
+            entry.set_access(seconds(now));
+            Some((before, entry.heap_bytes()))
+        });
+        self.undo = undo;
+        if let Some((before, after)) = changed {
+            self.recount(before, after);
+        }
+        changed.is_some()
+    }
+
+    /// Changes a value that is made of parts, if the key holds one, and counts what has changed with it. The change
+    /// leaves to the keeper what it destroys of each part. True if no part is left.
+    pub(crate) fn change_parts(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object, &mut Keeper)) -> bool {
+        let mut undo = self.undo.take();
+        let Some(object) = self.entry_mut(key).and_then(Entry::object_mut).filter(|object| object.parts().is_some())
+        else {
+            self.undo = undo;
+            return false;
+        };
+        let first = |object: &Object| object.parts().and_then(|parts| parts.first_deadline());
+        let (old_bytes, old_first) = (object.heap_bytes(), first(object));
+        let mark = undo.as_ref().map_or(0, |undo| undo.mark());
+        change(object, &mut undo);
+        if let Some(undo) = &mut undo {
+            undo.parts(key.bytes, mark);
+        }
+        let (bytes, first) = (object.heap_bytes(), first(object));
+        let is_empty = object.parts().is_some_and(|parts| parts.is_empty());
+        self.undo = undo;
+        self.recount(old_bytes, bytes);
+        self.reschedule_parts(key, old_first, first);
+        is_empty
+    }
+
+    /// Makes a change of which nothing is left to undo: the record of an earlier one brings back what was before both.
+    pub(crate) fn without_undo(&mut self, change: impl FnOnce(&mut Keyspace)) {
+        let undo = self.undo.take();
+        change(self);
+        self.undo = undo;
+    }
+}

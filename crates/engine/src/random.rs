@@ -1,0 +1,12 @@
+//! Randomness, as it is given to the engine: it has no source of its own.
+
+/// Where the engine's randomness comes from. The primary's choices become effects; replicas make none.
+pub trait Random {
+    /// 64 uniformly random bits.
+    fn next_u64(&mut self) -> u64;
+
+    /// Uniform below `bound`, which is not 0. The bias is below `bound / 2^64`.
+    fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+}

@@ -1,0 +1,97 @@
+//! The data types, as keyspace, digest and images know them: one line each.
+
+use crate::hash::{image, packed};
+use crate::image::codec::{PackedForm, RecordForm};
+use crate::keyspace::{Entry, TypeNumber, ValueRef};
+
+/// A data type.
+#[derive(Debug)]
+pub struct Type {
+    /// Its number in digests and in the headers of entries.
+    pub number: TypeNumber,
+    /// As TYPE answers.
+    pub name: &'static str,
+    /// Its packed values, if it has any.
+    pub(crate) packed: Option<&'static PackedForm>,
+    /// The records of its values in an image. (Strings have records that every type's texts use: `image/record.rs`.)
+    pub(crate) records: &'static [RecordForm],
+}
+
+/// All of them, by their numbers.
+const TYPES: &[Type] = &[
+    Type { number: TypeNumber::STRING, name: "string", packed: None, records: &[] },
+    Type { number: packed::NUMBER, name: "hash", packed: Some(&image::PACKED_FORM), records: image::RECORDS },
+    #[cfg(test)]
+    crate::stack::TYPE,
+];
+
+impl Type {
+    /// The type of this number.
+    ///
+    /// # Panics
+    /// If there is none: values are made by types alone.
+    #[inline]
+    fn numbered(number: TypeNumber) -> &'static Type {
+        TYPES.iter().find(|known| known.number == number).expect("every value is of a type that is listed")
+    }
+
+    /// That of a value.
+    #[must_use]
+    pub fn of(value: ValueRef<'_>) -> &'static Type {
+        Type::numbered(value.of())
+    }
+
+    /// The form of a type's packed values.
+    ///
+    /// # Panics
+    /// If it has none: packed values are made by types alone.
+    #[inline]
+    pub(crate) fn packed(of: TypeNumber) -> &'static PackedForm {
+        Type::numbered(of).packed.expect("packed values are of a type that has them")
+    }
+}
+
+/// The form of records of this kind, if it is a type's.
+pub(crate) fn record_form(kind: u8) -> Option<&'static RecordForm> {
+    TYPES.iter().flat_map(|one| one.records).find(|form| form.kind == kind)
+}
+
+/// What OBJECT ENCODING says of an entry.
+#[must_use]
+pub fn encoding(entry: &Entry) -> &'static str {
+    match entry.value() {
+        ValueRef::Int(_) => "int",
+        ValueRef::Text(_) if entry.is_raw() => "raw",
+        ValueRef::Text(_) => "embstr",
+        ValueRef::Long(_) => "raw",
+        ValueRef::Packed(packed) => Type::packed(packed.of).encoding,
+        ValueRef::Object(object) => object.encoding(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_of_one_type() {
+        let mut kinds = Vec::new();
+        for (at, one) in TYPES.iter().enumerate() {
+            assert!(one.number.0 < TypeNumber::END, "{}", one.name);
+            assert!(
+                TYPES[..at].iter().all(|other| other.number < one.number && other.name != one.name),
+                "{}",
+                one.name
+            );
+            kinds.extend(one.records.iter().map(|form| form.kind));
+        }
+        let count = kinds.len();
+        kinds.sort_unstable();
+        kinds.dedup();
+        // 0 to 2 and 5 to 7 are everybody's.
+        assert!(
+            kinds.len() == count && kinds.iter().all(|kind| !matches!(kind, 0..=2 | 5..=7) && *kind < 32),
+            "{kinds:?}"
+        );
+    }
+}

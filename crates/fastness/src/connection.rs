@@ -1,0 +1,72 @@
+//! How the commands reach a cluster.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+
+use crate::admin::{Admin, Credentials};
+use crate::dev;
+
+/// How to reach the cluster.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// gRPC address of a node (its `grpc-port`); give several to try them in turn
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Vec<String>,
+    /// The CA that signed the nodes' certificates
+    #[arg(long, value_name = "FILE", requires = "admin_cert")]
+    ca: Option<PathBuf>,
+    /// A certificate that names `fastness://CLUSTER/admin`
+    #[arg(long, value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    admin_key: Option<PathBuf>,
+    /// A dev cluster's folder, instead of all of the above
+    #[arg(long, conflicts_with_all = ["address", "ca"])]
+    pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Connection {
+    /// The client, and the addresses to try.
+    pub fn open(&self) -> Result<(Admin, Vec<String>)> {
+        if let Some(dir) = &self.dir {
+            return dev::admin_of(dir);
+        }
+        let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.admin_cert, &self.admin_key) else {
+            bail!(
+                "say how to reach the cluster: --address, --ca, --admin-cert and --admin-key, or --dir of a dev cluster"
+            );
+        };
+        ensure!(!self.address.is_empty(), "--address is missing: the gRPC address of one of the nodes");
+        let credentials = Credentials { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+        Ok((Admin::new(&credentials)?, self.address.clone()))
+    }
+}
+
+/// Calls `ask` with each address until one answers; the last error if none does.
+macro_rules! first_that_answers {
+    ($addresses:expr, |$address:ident| $ask:expr) => {{
+        let mut last = None;
+        let mut answer = None;
+        for $address in $addresses {
+            match $ask.await {
+                Ok(found) => {
+                    answer = Some(found);
+                    break;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        match (answer, last) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(anyhow::anyhow!("no address to ask")),
+        }
+    }};
+}
+pub(crate) use first_that_answers;

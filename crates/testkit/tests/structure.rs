@@ -1,0 +1,614 @@
+//! Holds the inside of each crate to its structure: which modules may import each other in a circle, names that stand
+//! for one thing only, dependencies that are used, errors that are types, and lines that fit on a screen.
+//!
+//! The lists of exceptions below may only shrink: an entry that is not needed any more fails the test as well.
+//! The lengths of functions and their parameters are checked by clippy (`clippy.toml`).
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+
+/// The longest line that is a comment, in characters.
+const COMMENT_COLUMNS_MAX: usize = 120;
+
+/// Modules that import each other in a circle, by crate. To be removed, never extended.
+const CYCLES: &[(&str, &[&str])] = &[
+    (
+        "consensus",
+        &[
+            "codec", "control", "group", "handover", "identity", "link", "machine", "node", "observed", "storage",
+            "transfer",
+        ],
+    ),
+    (
+        "engine",
+        &[
+            "command::door",
+            "command::help",
+            "command::introspect",
+            "command::introspect_docs",
+            "command::table",
+            "keyspace::entry",
+            "keyspace::value",
+        ],
+    ),
+    (
+        "server",
+        &[
+            "admin",
+            "consensus_thread",
+            "descriptors",
+            "disk_keeper",
+            "lab::service",
+            "leaders",
+            "members",
+            "metrics",
+            "node",
+            "replica",
+            "replicas",
+            "resp_door",
+            "resp_door::accept",
+            "resp_door::blocked",
+            "resp_door::clients",
+            "resp_door::command",
+            "resp_door::command::acl",
+            "resp_door::command::client",
+            "resp_door::command::client_filter",
+            "resp_door::command::client_pause",
+            "resp_door::command::cluster",
+            "resp_door::command::config",
+            "resp_door::command::hello",
+            "resp_door::command::info",
+            "resp_door::command::log",
+            "resp_door::command::role",
+            "resp_door::connection",
+            "resp_door::serve",
+            "resp_door::stats",
+            "settings",
+            "shared",
+            "snapshots",
+        ],
+    ),
+    (
+        "shard",
+        &[
+            "admit",
+            "client_pause",
+            "confirm",
+            "digest",
+            "dispatch",
+            "door",
+            "info",
+            "memory",
+            "options",
+            "release",
+            "restore",
+            "served",
+            "session",
+            "shard",
+            "snapshot",
+            "stage",
+            "state",
+            "time",
+            "turn",
+            "wait",
+        ],
+    ),
+    (
+        "testkit",
+        &[
+            "chaos",
+            "chaos::adversary",
+            "chaos::adversary::attack",
+            "chaos::adversary::data",
+            "chaos::adversary::target",
+            "chaos::adversary::watch",
+            "chaos::adversary::wire",
+            "chaos::load",
+            "chaos::report",
+            "chaos::round",
+            "chaos::strike",
+            "cluster",
+            "cluster::clock",
+            "cluster::power",
+            "history",
+            "history::actor",
+            "history::workload",
+            "observe",
+            "proof",
+            "proof::chain",
+            "proof::checkout",
+            "proof::page",
+            "proof::row",
+            "proof::rules",
+            "sim",
+            "sim::adversary",
+            "sim::coverage",
+            "sim::door",
+            "sim::fault",
+            "sim::fault::attack",
+            "sim::fault::clock",
+            "sim::fault::disk",
+            "sim::fault::machine",
+            "sim::fault::moment",
+            "sim::fault::network",
+            "sim::fault::order",
+            "sim::fault::stuck",
+            "sim::fault::unheard",
+            "sim::invariants",
+            "sim::invariants::logs",
+            "sim::invariants::overdue",
+            "sim::invariants::two_azs",
+            "sim::node",
+            "sim::report",
+            "sim::thread",
+            "sim::world",
+        ],
+    ),
+];
+
+/// Type names that stand for two or more types in one crate. To be removed, never extended.
+const NAMES_TWICE: &[(&str, &[&str])] = &[
+    ("consensus", &["Heard", "Shared", "State", "UnderWay"]),
+    (
+        "engine",
+        &[
+            "Budget",
+            "Cell",
+            "Condition",
+            "Done",
+            "Flushed",
+            "Group",
+            "Keys",
+            "Kind",
+            "Options",
+            "Place",
+            "Reader",
+            "Session",
+            "Source",
+            "Table",
+            "Unit",
+            "Value",
+            "Walk",
+        ],
+    ),
+    ("fastness", &["Arguments", "Command", "NodeArgument"]),
+    ("load", &["Options", "Running", "Worker"]),
+    ("log", &["State"]),
+    ("server", &["Ahead", "Guard", "Incoming", "Replica", "Waiting"]),
+    ("shard", &["Cut", "Pause", "Standing", "Unit", "Waits"]),
+    (
+        "testkit",
+        &[
+            "Answer",
+            "Bounds",
+            "Client",
+            "Command",
+            "Company",
+            "Connection",
+            "Copies",
+            "Counter",
+            "Counts",
+            "Dial",
+            "Digests",
+            "Event",
+            "Fate",
+            "Fault",
+            "LateSnapshots",
+            "Lists",
+            "Lives",
+            "Options",
+            "Pair",
+            "Pairs",
+            "Plan",
+            "Profile",
+            "Register",
+            "Report",
+            "Running",
+            "Source",
+            "Span",
+            "State",
+            "Verdict",
+        ],
+    ),
+];
+
+/// Files of the product with a `Result<_, String>`. To be removed, never extended.
+const STRING_ERRORS: &[&str] = &[
+    "consensus/src/control.rs",
+    "consensus/src/serve.rs",
+    "consensus/src/snapshot.rs",
+    "consensus/src/testing.rs",
+    "consensus/src/transfer.rs",
+    "server/src/disk_keeper.rs",
+    "server/src/disks.rs",
+    "server/src/metrics.rs",
+    "server/src/resp_door/command/client_filter.rs",
+    "server/src/resp_door/command/config.rs",
+    "server/src/snapshots.rs",
+    "shard/src/dispatch.rs",
+    "shard/src/snapshot.rs",
+    "shard/src/snapshot_check.rs",
+    "shard/src/wait.rs",
+];
+
+/// Dependencies that no source names, with the reason.
+const UNNAMED_DEPENDENCIES: &[(&str, &str, &str)] =
+    &[("wire", "prost", "named by the generated code"), ("wire", "tonic-prost", "named by the generated code")];
+
+/// Crates that are not a part of the product.
+const TOOLS: &[&str] = &["testkit", "load"];
+
+fn crates_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn crate_names() -> Vec<String> {
+    let entries = std::fs::read_dir(crates_folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = entries
+        .filter(|path| path.join("Cargo.toml").exists())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() > 10, "found only {names:?}");
+    names
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// A module's path below its crate: `["keyspace", "entry"]`; the root's is empty.
+type ModulePath = Vec<String>;
+
+/// A module of a crate as it is built for users: without what is there for tests alone.
+struct Module {
+    /// Below `crates/`.
+    file: String,
+    /// Paths as they stand in the source, with names that were imported replaced by what they stand for.
+    paths: BTreeSet<Vec<String>>,
+    /// What the module passes on: the name, and the path behind it.
+    passes_on: BTreeMap<String, Vec<String>>,
+    types: Vec<String>,
+    string_errors: usize,
+}
+
+/// All modules that a root (`lib.rs`, `main.rs`) is made of.
+type Modules = BTreeMap<ModulePath, Module>;
+
+/// The attribute that keeps an item out of what is built for users.
+fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let syn::Meta::List(list) = &attribute.meta else { return false };
+        list.path.is_ident("cfg") && list.tokens.to_string().split(|c: char| !c.is_alphanumeric()).any(|w| w == "test")
+    })
+}
+
+/// The file that `#[path = "…"]` names.
+fn named_file(attributes: &[syn::Attribute]) -> Option<String> {
+    attributes.iter().find_map(|attribute| {
+        let syn::Meta::NameValue(pair) = &attribute.meta else { return None };
+        let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &pair.value else { return None };
+        pair.path.is_ident("path").then(|| text.value())
+    })
+}
+
+/// Reads a module and those below it. `folder` is where the files of its children lie.
+fn read_modules(path: ModulePath, file: &Path, folder: &Path, modules: &mut Modules) {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut found = Found::default();
+    for item in parsed.items.iter().filter(|item| !is_for_tests(attributes(item))) {
+        if let syn::Item::Mod(child) = item {
+            if child.content.is_none() {
+                let mut child_path = path.clone();
+                child_path.push(child.ident.to_string());
+                let name = child.ident.to_string();
+                let file = match named_file(&child.attrs) {
+                    Some(named) => file.parent().unwrap().join(named),
+                    None => Some(folder.join(format!("{name}.rs")))
+                        .filter(|file| file.exists())
+                        .unwrap_or_else(|| folder.join(&name).join("mod.rs")),
+                };
+                read_modules(child_path, &file, &folder.join(&name), modules);
+                continue;
+            }
+        }
+        found.visit_item(item);
+    }
+    let file = file.strip_prefix(crates_folder()).unwrap().to_str().unwrap().to_owned();
+    let Found { imported, written, passes_on, types, string_errors } = found;
+    let mut paths: BTreeSet<Vec<String>> = imported.values().cloned().collect();
+    for mut written in written {
+        if let Some(imported) = imported.get(&written[0]) {
+            written.splice(0..1, imported.iter().cloned());
+        }
+        paths.insert(written);
+    }
+    modules.insert(path, Module { file, paths, passes_on, types, string_errors });
+}
+
+fn attributes(item: &syn::Item) -> &[syn::Attribute] {
+    match item {
+        syn::Item::Const(item) => &item.attrs,
+        syn::Item::Enum(item) => &item.attrs,
+        syn::Item::Fn(item) => &item.attrs,
+        syn::Item::Impl(item) => &item.attrs,
+        syn::Item::Macro(item) => &item.attrs,
+        syn::Item::Mod(item) => &item.attrs,
+        syn::Item::Static(item) => &item.attrs,
+        syn::Item::Struct(item) => &item.attrs,
+        syn::Item::Trait(item) => &item.attrs,
+        syn::Item::Type(item) => &item.attrs,
+        syn::Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// What stands in a module.
+#[derive(Default)]
+struct Found {
+    /// Names that a `use` brings, with what they stand for.
+    imported: BTreeMap<String, Vec<String>>,
+    /// Paths in expressions, types and macros.
+    written: BTreeSet<Vec<String>>,
+    passes_on: BTreeMap<String, Vec<String>>,
+    types: Vec<String>,
+    string_errors: usize,
+}
+
+impl Found {
+    fn import(&mut self, tree: &syn::UseTree, before: &[String], passes_on: bool) {
+        let with = |name: &syn::Ident| before.iter().cloned().chain([name.to_string()]).collect::<Vec<_>>();
+        let (name, path) = match tree {
+            syn::UseTree::Path(path) => return self.import(&path.tree, &with(&path.ident), passes_on),
+            syn::UseTree::Group(group) => {
+                return group.items.iter().for_each(|tree| self.import(tree, before, passes_on));
+            }
+            syn::UseTree::Glob(_) => {
+                self.written.insert(before.to_vec());
+                return;
+            }
+            syn::UseTree::Name(name) if name.ident == "self" => (before.last().unwrap().clone(), before.to_vec()),
+            syn::UseTree::Name(name) => (name.ident.to_string(), with(&name.ident)),
+            syn::UseTree::Rename(rename) => (rename.rename.to_string(), with(&rename.ident)),
+        };
+        if passes_on {
+            self.passes_on.insert(name, path);
+        } else if name == "_" {
+            self.written.insert(path);
+        } else {
+            self.imported.insert(name, path);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Found {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        if is_for_tests(attributes(item)) {
+            return;
+        }
+        match item {
+            syn::Item::Struct(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Enum(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Trait(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Type(item) => self.types.push(item.ident.to_string()),
+            _ => {}
+        }
+        visit::visit_item(self, item);
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let passes_on = !matches!(item.vis, syn::Visibility::Inherited);
+        self.import(&item.tree, &[], passes_on);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.written.insert(segments);
+        if let Some(syn::PathSegment { ident, arguments: syn::PathArguments::AngleBracketed(arguments) }) =
+            path.segments.last()
+            && ident == "Result"
+            && let Some(syn::GenericArgument::Type(syn::Type::Path(error))) = arguments.args.iter().nth(1)
+            && error.path.is_ident("String")
+        {
+            self.string_errors += 1;
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {
+        // `pub(crate)` is no import.
+    }
+}
+
+/// The modules of a crate's library, or of its program if it has no library.
+fn modules_of(name: &str) -> Modules {
+    let folder = crates_folder().join(name).join("src");
+    let root = Some(folder.join("lib.rs")).filter(|file| file.exists()).unwrap_or_else(|| folder.join("main.rs"));
+    let mut modules = Modules::new();
+    read_modules(ModulePath::new(), &root, &folder, &mut modules);
+    modules
+}
+
+/// The module that a path leads to from `from`, through what modules pass on; `None`: out of the crate, or within it.
+fn resolve(modules: &Modules, from: &ModulePath, path: &[String], depth: usize) -> Option<ModulePath> {
+    let (first, mut rest) = path.split_first()?;
+    let mut base = match first.as_str() {
+        "crate" => ModulePath::new(),
+        "self" => from.clone(),
+        "super" => from[..from.len().checked_sub(1)?].to_vec(),
+        child => {
+            let child: ModulePath = from.iter().cloned().chain([child.to_owned()]).collect();
+            modules.contains_key(&child).then_some(child)?
+        }
+    };
+    while let Some((next, further)) = rest.split_first() {
+        let child: ModulePath = base.iter().cloned().chain([next.clone()]).collect();
+        if next == "super" {
+            base.pop()?;
+        } else if modules.contains_key(&child) {
+            base = child;
+        } else if let Some(behind) = modules[&base].passes_on.get(next).filter(|_| depth < 8) {
+            let whole: Vec<String> = behind.iter().chain(further).cloned().collect();
+            return resolve(modules, &base, &whole, depth + 1).or(Some(base));
+        } else {
+            break;
+        }
+        rest = further;
+    }
+    Some(base)
+}
+
+/// Which modules each imports. What a module only passes on is not counted, nor is the root, which passes on all.
+fn imports(modules: &Modules) -> BTreeMap<&ModulePath, BTreeSet<&ModulePath>> {
+    let targets = |from, module: &Module| {
+        let resolved = module.paths.iter().filter_map(|path| resolve(modules, from, path, 0));
+        let others = resolved.filter(|to| to != from && !to.is_empty());
+        others.map(|to| modules.get_key_value(&to).unwrap().0).collect()
+    };
+    modules.iter().filter(|(path, _)| !path.is_empty()).map(|(path, module)| (path, targets(path, module))).collect()
+}
+
+/// All that can be reached from a module by imports, itself only by a circle.
+fn reached<'a>(
+    imports: &BTreeMap<&'a ModulePath, BTreeSet<&'a ModulePath>>,
+    from: &'a ModulePath,
+) -> BTreeSet<&'a ModulePath> {
+    let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(module) = open.pop() {
+        for next in imports.get(module).into_iter().flatten().copied() {
+            if reached.insert(next) {
+                open.push(next);
+            }
+        }
+    }
+    reached
+}
+
+/// Compares what was found with a list of exceptions, both ways.
+fn compare(what: &str, found: &BTreeSet<(String, String)>, listed: &BTreeSet<(String, String)>) {
+    let new: Vec<_> = found.difference(listed).collect();
+    let gone: Vec<_> = listed.difference(found).collect();
+    assert!(new.is_empty() && gone.is_empty(), "{what}\nnew: {new:#?}\nto be removed from the list: {gone:#?}");
+}
+
+fn flat(list: &[(&str, &[&str])]) -> BTreeSet<(String, String)> {
+    list.iter().flat_map(|(name, items)| items.iter().map(|item| ((*name).to_owned(), (*item).to_owned()))).collect()
+}
+
+#[test]
+fn modules_do_not_import_each_other_in_circles() {
+    let mut found = BTreeSet::new();
+    let mut edges = 0;
+    for name in crate_names() {
+        let modules = modules_of(&name);
+        let imports = imports(&modules);
+        edges += imports.values().map(BTreeSet::len).sum::<usize>();
+        let circular = imports.keys().filter(|module| reached(&imports, module).contains(*module));
+        found.extend(circular.map(|module| (name.clone(), module.join("::"))));
+    }
+    assert!(edges > 500, "only {edges} imports were found");
+    compare("modules in circles of imports", &found, &flat(CYCLES));
+}
+
+#[test]
+fn a_type_name_stands_for_one_type() {
+    let mut found = BTreeSet::new();
+    let mut types = 0;
+    for name in crate_names() {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for ty in modules_of(&name).into_values().flat_map(|module| module.types) {
+            types += 1;
+            *counts.entry(ty).or_default() += 1;
+        }
+        found.extend(counts.into_iter().filter(|(_, count)| *count > 1).map(|(ty, _)| (name.clone(), ty)));
+    }
+    assert!(types > 500, "only {types} types were found");
+    compare("type names that stand for more than one type", &found, &flat(NAMES_TWICE));
+}
+
+#[test]
+fn errors_are_types_and_not_text() {
+    let mut found = BTreeSet::new();
+    for name in crate_names().into_iter().filter(|name| !TOOLS.contains(&name.as_str())) {
+        let modules = modules_of(&name).into_values().filter(|module| module.string_errors > 0);
+        found.extend(modules.map(|module| (name.clone(), module.file)));
+    }
+    let listed = STRING_ERRORS.iter().map(|file| (file.split('/').next().unwrap().to_owned(), (*file).to_owned()));
+    compare("files with a Result<_, String>", &found, &listed.collect());
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let mut found = BTreeSet::new();
+    for name in crate_names() {
+        let folder = crates_folder().join(&name);
+        let (mut product, mut all) = (String::new(), String::new());
+        for (part, is_product) in [("src", true), ("tests", false), ("benches", false), ("build.rs", true)] {
+            let mut files = Vec::new();
+            sources(&folder.join(part), &mut files);
+            files.extend(Some(folder.join(part)).filter(|path| path.is_file()));
+            for file in files {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code = code.collect::<Vec<_>>().join("\n");
+                product.push_str(if is_product { &code } else { "" });
+                all.push_str(&code);
+            }
+        }
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let mut section = "";
+        for line in manifest.lines() {
+            if let Some(header) = line.strip_prefix('[') {
+                section = header.trim_end_matches(']');
+                continue;
+            }
+            let Some((dependency, _)) = line.split_once('=').filter(|_| section.ends_with("dependencies")) else {
+                continue;
+            };
+            let dependency = dependency.trim().trim_end_matches(".workspace");
+            let text = if section == "dev-dependencies" { &all } else { &product };
+            if !names(text, &dependency.replace('-', "_")) {
+                found.insert((name.clone(), dependency.to_owned()));
+            }
+        }
+    }
+    let listed =
+        UNNAMED_DEPENDENCIES.iter().map(|(name, dependency, _)| ((*name).to_owned(), (*dependency).to_owned()));
+    compare("dependencies that no source names", &found, &listed.collect());
+}
+
+/// Whether a text holds a name as a whole word.
+fn names(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name)
+        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part))
+}
+
+#[test]
+fn comments_fit_on_a_screen() {
+    let mut files = Vec::new();
+    sources(&crates_folder(), &mut files);
+    assert!(files.len() > 100, "found {} files only", files.len());
+    let mut wrong = Vec::new();
+    for file in files {
+        for (number, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let length = line.chars().count();
+            if line.trim_start().starts_with("//") && length > COMMENT_COLUMNS_MAX {
+                wrong.push(format!("{}:{}: {length} columns", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "comments longer than {COMMENT_COLUMNS_MAX} columns:\n{}", wrong.join("\n"));
+}
