@@ -8,7 +8,7 @@
 //!
 //! - [`random`], [`error`], `codec`: what knows nothing of the data.
 //! - [`keyspace`]: the table of keys, one per hash slot, with deadlines, undo records and the account of memory.
-//! - [`effect`]: what a command changed, as a replica repeats it; [`env`]: what a command is given.
+//! - [`effect`]: what a command changed, as a replica repeats it; [`mod@env`]: what a command is given.
 //! - [`digest`], [`image`], [`watch`]: what looks at all data, or at what changes.
 //! - [`engine`]: the data of one replica: runs commands, applies effects, undoes, expires.
 //! - [`string`], [`hash`]: the data types: representations, effects, changes and commands, one file each or per tight

@@ -619,7 +619,7 @@ impl Turn<'_> {
                     Err(text) => self.out.error(text),
                 }
             }
-            Run::Door(command) => return self.run_door(command, spec, args, false) == DoorOutcome::ShowsKeys,
+            Run::Door(command) => return self.run_door(command, args, false) == DoorOutcome::ShowsKeys,
             Run::Session(_) | Run::Refused(_) | Run::Absent => unreachable!("never queued"),
         }
         false
@@ -635,7 +635,7 @@ impl Turn<'_> {
                 Err(text) => self.answer(Err(text)),
             };
         }
-        match self.run_door(command, spec, args, true) {
+        match self.run_door(command, args, true) {
             DoorOutcome::Reply => Outcome::REPLY,
             DoorOutcome::ShowsKeys => self.show_everything(),
             DoorOutcome::Close => Outcome::Close,
@@ -646,15 +646,9 @@ impl Turn<'_> {
         }
     }
 
-    fn run_door(
-        &mut self,
-        command: DoorCommand,
-        spec: &'static CommandSpec,
-        args: Args<'_>,
-        may_block: bool,
-    ) -> DoorOutcome {
+    fn run_door(&mut self, command: DoorCommand, args: Args<'_>, may_block: bool) -> DoorOutcome {
         let mut view = ShardView { state: self.state, now: self.now, handle: &self.inner.handle, may_block };
-        self.door.run(command, spec, args, self.session, &mut view, self.out)
+        self.door.run(command, args, self.session, &mut view, self.out)
     }
 
     /// Somebody waits for what is staged: the batch is closed at the end of the turn.

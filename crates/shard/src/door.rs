@@ -26,7 +26,6 @@ pub trait Door {
     fn run(
         &mut self,
         command: DoorCommand,
-        spec: &'static CommandSpec,
         args: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,

@@ -196,14 +196,14 @@ impl Run {
         self.model.all_changed = self.model.writes();
         self.model.flushes += 1;
         let depends = self.model.writes();
-        self.check(client, "FLUSHALL".into(), (reply, durable), "+OK\r\n".into(), depends, true);
+        self.check(client, "FLUSHALL".into(), (reply, durable), ("+OK\r\n".into(), true), depends);
     }
 
     fn size(&mut self, client: usize) {
         let text = format!(":{}\r\n", self.model.data.len());
         let reply = self.ask(client, "DBSIZE");
         let depends = self.model.writes();
-        self.check(client, "DBSIZE".into(), reply, text, depends, false);
+        self.check(client, "DBSIZE".into(), reply, (text, false), depends);
     }
 
     fn transaction(&mut self, client: usize) {
@@ -240,7 +240,7 @@ impl Run {
         assert_eq!(self.clients[client].run(&line).text, "+QUEUED\r\n");
         let reply = self.ask(client, "EXEC");
         let text = format!("-ERR the command's effects exceed {UNIT_BYTES_MAX} bytes; no data was changed\r\n");
-        self.check(client, "EXEC, too large".into(), reply, text, depends, false);
+        self.check(client, "EXEC, too large".into(), reply, (text, false), depends);
     }
 
     fn finish(&mut self, client: usize, line: String, text: String, changed: Vec<&'static str>, depends: usize) {
@@ -252,7 +252,7 @@ impl Run {
             self.model.changed.extend(changed.into_iter().map(|key| (key, ordinal)));
         }
         let depends = if wrote { self.model.writes() } else { depends };
-        self.check(client, line, reply, text, depends, wrote);
+        self.check(client, line, reply, (text, wrote), depends);
     }
 
     /// Runs a command, which may say itself what it asks for; gives whether its reply has to wait for its commit.
@@ -276,9 +276,8 @@ impl Run {
         client: usize,
         line: String,
         (reply, durable): (Reply, bool),
-        text: String,
+        (text, wrote): (String, bool),
         depends_on: usize,
-        wrote: bool,
     ) {
         assert_eq!(reply.text, text, "seed {}: {line}", self.seed);
         assert_eq!(reply.wrote(), wrote, "seed {}: {line}", self.seed);

@@ -398,6 +398,7 @@ pub struct Facts {
 }
 
 /// A row of `facts.rs`.
+#[allow(clippy::too_many_arguments, reason = "a row of a generated table, in the order of its columns")]
 pub(super) const fn fact(
     name: &'static str,
     group: Group,

@@ -63,6 +63,32 @@ fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryCha
     }
 }
 
+/// What follows the head of a whole key.
+fn load_value(
+    keyspace: &mut Keyspace,
+    key: &[u8],
+    kind: u8,
+    expiry: ExpiryChange,
+    stamp: WallMs,
+    reader: &mut Reader<'_>,
+) -> Result<(), ImageError> {
+    let value = match kind {
+        TEXT => NewValue::Text(reader.bytes()?),
+        RAW_TEXT => NewValue::RawText(reader.bytes()?),
+        INT => NewValue::Int(unzigzag(reader.varint()?)),
+        kind => {
+            let form = types::record_form(kind).ok_or(ImageError::Unknown(kind))?;
+            let loaded = (form.load)(reader, loading(keyspace))?;
+            let key = keyspace.key(key);
+            put(keyspace, &key, loaded, expiry, stamp);
+            return Ok(());
+        }
+    };
+    let key = keyspace.key(key);
+    keyspace.put(&key, value, expiry, stamp);
+    Ok(())
+}
+
 fn expiry(deadline: Option<WallMs>) -> ExpiryChange {
     deadline.map_or(ExpiryChange::Drop, ExpiryChange::At)
 }
@@ -86,7 +112,7 @@ impl Loader {
                 PART | FIELDS if deadline.is_some() || !key.is_empty() => return Err(ImageError::Unknown(head)),
                 PART => self.load_part(keyspace, stamp, &mut reader)?,
                 FIELDS => self.load_fields(keyspace, stamp, &mut reader)?,
-                kind => self.load_value(keyspace, key, kind, expiry(deadline), stamp, &mut reader)?,
+                kind => load_value(keyspace, key, kind, expiry(deadline), stamp, &mut reader)?,
             }
         }
         Ok(())
@@ -98,33 +124,6 @@ impl Loader {
             Some((id, _)) => Err(ImageError::Part { id, what: "parts of it are missing at the end" }),
             None => Ok(()),
         }
-    }
-
-    /// What follows the head of a whole key.
-    fn load_value(
-        &mut self,
-        keyspace: &mut Keyspace,
-        key: &[u8],
-        kind: u8,
-        expiry: ExpiryChange,
-        stamp: WallMs,
-        reader: &mut Reader<'_>,
-    ) -> Result<(), ImageError> {
-        let value = match kind {
-            TEXT => NewValue::Text(reader.bytes()?),
-            RAW_TEXT => NewValue::RawText(reader.bytes()?),
-            INT => NewValue::Int(unzigzag(reader.varint()?)),
-            kind => {
-                let form = types::record_form(kind).ok_or(ImageError::Unknown(kind))?;
-                let loaded = (form.load)(reader, loading(keyspace))?;
-                let key = keyspace.key(key);
-                put(keyspace, &key, loaded, expiry, stamp);
-                return Ok(());
-            }
-        };
-        let key = keyspace.key(key);
-        keyspace.put(&key, value, expiry, stamp);
-        Ok(())
     }
 
     fn load_start(
@@ -246,7 +245,7 @@ impl Loader {
             Value::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
             Value::Bytes(ref body) => {
                 let mut reader = Reader(body);
-                self.load_value(keyspace, &open.name, open.kind, expiry(open.deadline), stamp, &mut reader)?;
+                load_value(keyspace, &open.name, open.kind, expiry(open.deadline), stamp, &mut reader)?;
                 return if reader.0.is_empty() { Ok(()) } else { wrong("it is longer than its value") };
             }
         };

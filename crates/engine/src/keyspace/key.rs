@@ -2,7 +2,7 @@
 
 use fastness_types::{Slot, WallMs};
 
-/// A key with the place that follows from it: made once per command, by [`Keyspace::key`].
+/// A key with the place that follows from it: made once per command, by [`Keyspace::key`](super::Keyspace::key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The key itself.

@@ -7,7 +7,7 @@
 //! place its old length and what was written over; of a value with parts the same for each part; of FLUSHALL the old
 //! tables.
 //!
-//! Changes go through few places ([`super::slots`], [`super::change`], and those of the data types), which say here
+//! Changes go through few places ([`super::slots`], `change.rs`, and those of the data types), which say here
 //! what they are about to destroy. A value that is changed in place leaves a record that its type can read
 //! ([`Value::restore`](super::value::Value::restore)), or one for each part; whatever replaces whole entries has a
 //! record already.

@@ -135,12 +135,12 @@ pub trait Value: Any + Debug + Send + Sync {
     fn into_remains(self: Box<Self>) -> Remains;
 
     /// Brings back what a change in place has destroyed, from the record that the change has left
-    /// ([`Undo::in_place`](super::undo::Undo::in_place)).
+    /// (`Undo::in_place`).
     fn restore(&mut self, record: &[u8]) {
         debug_assert!(false, "no change of {self:?} leaves {record:?}");
     }
 
-    /// The same of one part ([`Undo::parts`](super::undo::Undo::parts)).
+    /// The same of one part (`Undo::parts`).
     fn restore_part(&mut self, part: OldPart<'_>) {
         debug_assert!(false, "{self:?} has no parts, and no {part:?}");
     }

@@ -31,20 +31,22 @@ pub fn words(text: String) -> Words {
     text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
 
+/// A value of a string: numbers and texts, short and long.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (-20i64..20).prop_map(|n| n.to_string()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        "[a-z]{0,8}",
+        "[a-z]{90,130}",
+        "[a-z]{1000,1100}",
+        (-100i32..100).prop_map(|n| format!("{}", f64::from(n) / 8.0)),
+    ]
+    .prop_map(|value| if value.is_empty() { "x".to_owned() } else { value })
+}
+
 /// A random command, most of them writes, on a few keys.
 pub fn command() -> impl Strategy<Value = Words> {
     let key = || (0u8..12).prop_map(|key| format!("{{{}}}k{key}", key % 3));
-    let value = || {
-        prop_oneof![
-            (-20i64..20).prop_map(|n| n.to_string()),
-            any::<i64>().prop_map(|n| n.to_string()),
-            "[a-z]{0,8}",
-            "[a-z]{90,130}",
-            "[a-z]{1000,1100}",
-            (-100i32..100).prop_map(|n| format!("{}", f64::from(n) / 8.0)),
-        ]
-        .prop_map(|value| if value.is_empty() { "x".to_owned() } else { value })
-    };
     // Below 0, in the past, soon, far off.
     let ttl = || prop_oneof![-5i64..300, Just(1_000_000)];
     let expiry = move || {

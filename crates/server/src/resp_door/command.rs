@@ -59,7 +59,6 @@ impl Door for ConnectionDoor<'_> {
     fn run(
         &mut self,
         command: DoorCommand,
-        _spec: &'static CommandSpec,
         args: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,

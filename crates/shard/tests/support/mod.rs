@@ -17,7 +17,7 @@ use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, Lease, Proposal, ReadError, Role, group_pair,
 };
 use fastness_engine::EngineOptions;
-use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_engine::command::{self, CommandSpec, DoorCommand, Run};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_shard::batch::{Batch, UnitKind};
 use fastness_shard::fragment::{Fragments, Part};
@@ -600,7 +600,6 @@ impl Door for ScriptedDoor {
     fn run(
         &mut self,
         command: DoorCommand,
-        spec: &'static CommandSpec,
         _: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,
@@ -619,7 +618,10 @@ impl Door for ScriptedDoor {
                 out.ok();
                 return DoorOutcome::Close;
             }
-            _ => out.simple(spec.name),
+            _ => {
+                let runs = |spec: &&CommandSpec| matches!(spec.run, Run::Door(runs) if runs == command);
+                out.simple(command::all().iter().find(runs).expect("it was looked up").name);
+            }
         }
         DoorOutcome::Reply
     }

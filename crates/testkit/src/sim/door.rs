@@ -234,7 +234,6 @@ impl Door for SimDoor {
     fn run(
         &mut self,
         command: DoorCommand,
-        spec: &'static CommandSpec,
         _: Args<'_>,
         session: &mut Session,
         _: &mut ShardView<'_>,
@@ -245,7 +244,7 @@ impl Door for SimDoor {
                 session.set_readonly(command == DoorCommand::Readonly);
                 out.ok();
             }
-            _ => out.error(format!("ERR the simulation's door does not know {}", spec.name)),
+            _ => out.error(format!("ERR the simulation's door does not know {command:?}")),
         }
         DoorOutcome::Reply
     }

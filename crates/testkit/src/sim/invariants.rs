@@ -314,7 +314,7 @@ impl Invariants {
             if self.matching.commit(shard, node.id, entry.index, epoch)? {
                 self.trace.note(|| format!("{shard}: {} of {epoch} is committed", entry.index));
                 let voters = node.plan.borrow().voters.len();
-                self.two_azs.commit(nodes, voters, &self.logs, shard, entry, epoch)?;
+                self.two_azs.commit((nodes, voters), &self.logs, shard, entry, epoch)?;
             }
         }
         Ok(())

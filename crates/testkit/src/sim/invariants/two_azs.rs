@@ -34,8 +34,7 @@ impl TwoAzs {
     /// It is not where it must be.
     pub fn commit(
         &mut self,
-        nodes: &[Rc<SimNode>],
-        voters: usize,
+        (nodes, voters): (&[Rc<SimNode>], usize),
         logs: &Logs,
         shard: ShardId,
         entry: &LogEntry,
