@@ -1,5 +1,5 @@
 //! Code generated from `proto/`. Field numbers and names are frozen once released; see `proto/README.md`.
-#![allow(missing_docs, clippy::all)]
+#![allow(missing_docs, clippy::all, clippy::too_many_lines)]
 
 /// Consensus between nodes.
 pub mod peer {
