@@ -241,18 +241,7 @@ impl Node {
         if inner.shared.lab.is_some() {
             tracing::warn!("LAB: this node's log and links can be broken by command");
         }
-        runtime.spawn(members::follow(inner.shared.clone(), inner.group_0.clone()));
-        tokio::spawn(members::finish(
-            inner.shared.clone(),
-            inner.control.clone(),
-            inner.group_0.clone(),
-            material.for_asking(),
-        ));
-        tokio::spawn(settings::bring_in_first(inner.shared.clone(), inner.file.clone()));
-        tokio::spawn(inner.clone().follow_map(runtime));
-        tokio::spawn(crate::leaders::follow(inner.shared.clone(), material.for_asking()));
-        tokio::spawn(inner.clone().watch_consensus());
-        tokio::spawn(inner.clone().watch_control());
+        inner.spawn_followers(runtime, &material);
         tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node has started");
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
     }
@@ -338,6 +327,22 @@ impl Node {
 }
 
 impl Inner {
+    /// What goes on in the background for as long as the node runs.
+    fn spawn_followers(self: &Arc<Inner>, runtime: Handle, material: &Material) {
+        runtime.spawn(members::follow(self.shared.clone(), self.group_0.clone()));
+        tokio::spawn(members::finish(
+            self.shared.clone(),
+            self.control.clone(),
+            self.group_0.clone(),
+            material.for_asking(),
+        ));
+        tokio::spawn(settings::bring_in_first(self.shared.clone(), self.file.clone()));
+        tokio::spawn(self.clone().follow_map(runtime));
+        tokio::spawn(crate::leaders::follow(self.shared.clone(), material.for_asking()));
+        tokio::spawn(self.clone().watch_consensus());
+        tokio::spawn(self.clone().watch_control());
+    }
+
     fn fail(&self, reason: String) {
         // What stops consensus stops all replicas, one of which may be heard first: its reason is the one that helps.
         let consensus = self.consensus.stopped().map(|why| format!("consensus has stopped: {why}"));

@@ -309,20 +309,19 @@ fn read_modules(path: ModulePath, file: &Path, folder: &Path, modules: &mut Modu
     let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut found = Found::default();
     for item in parsed.items.iter().filter(|item| !is_for_tests(attributes(item))) {
-        if let syn::Item::Mod(child) = item {
-            if child.content.is_none() {
-                let mut child_path = path.clone();
-                child_path.push(child.ident.to_string());
-                let name = child.ident.to_string();
-                let file = match named_file(&child.attrs) {
-                    Some(named) => file.parent().unwrap().join(named),
-                    None => Some(folder.join(format!("{name}.rs")))
-                        .filter(|file| file.exists())
-                        .unwrap_or_else(|| folder.join(&name).join("mod.rs")),
-                };
-                read_modules(child_path, &file, &folder.join(&name), modules);
-                continue;
-            }
+        if let syn::Item::Mod(child) = item
+            && child.content.is_none()
+        {
+            let name = child.ident.to_string();
+            let child_path = path.iter().cloned().chain([name.clone()]).collect();
+            let file = match named_file(&child.attrs) {
+                Some(named) => file.parent().unwrap().join(named),
+                None => Some(folder.join(format!("{name}.rs")))
+                    .filter(|file| file.exists())
+                    .unwrap_or_else(|| folder.join(&name).join("mod.rs")),
+            };
+            read_modules(child_path, &file, &folder.join(&name), modules);
+            continue;
         }
         found.visit_item(item);
     }
