@@ -15,7 +15,7 @@ pub struct LogOptions {
     pub new_disk: Option<DiskId>,
     /// Entries kept in memory per group, bytes.
     pub tail_bytes_max: usize,
-    /// Entries that wait for the writer, bytes, all groups together; at it [`Log::room`] waits.
+    /// Entries that wait for the writer, bytes, all groups together; at it [`Log::room`](crate::Log::room) waits.
     pub queue_bytes_max: usize,
     /// Measures synced writes.
     pub clock: Arc<dyn Clock>,

@@ -216,16 +216,15 @@ impl Node {
         shared.set_observed(consensus.observed());
         let door = SettingsDoor::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
         shared.set_settings_door(door);
-        let file = shared.config.load_full();
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
+            file: shared.config.load_full(),
             shared,
             log,
             consensus,
             control,
             group_0,
             handle_0: handle,
-            file,
             replicas: Arc::default(),
             threads: Mutex::default(),
             client_tls,
