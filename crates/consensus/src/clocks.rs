@@ -1,8 +1,8 @@
 //! Whether this node's wall clock can be trusted, judged by those of its peers.
 //!
-//! A primary stamps its batches with its wall clock, and keys expire by those stamps: a clock that is a year ahead
-//! expires everything, and time never runs back. So a node whose clock is farther from the median of all clocks it
-//! knows than a bound stages nothing and hands over what it leads (schedule 33).
+//! A primary timestamps its batches with its wall clock, and keys expire by those timestamps: a clock that is a year
+//! ahead expires everything, and time never runs back. So a node whose clock is farther from the median of all clocks
+//! it knows than a bound stages nothing and hands over what it leads (schedule 33).
 //!
 //! - Pings on the heartbeat's stream bring each peer's wall clock with its answer. Half of the round trip is added, so
 //!   a measurement is off by as much at most; slow round trips are not taken.

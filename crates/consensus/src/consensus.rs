@@ -126,7 +126,7 @@ impl Consensus {
             timers: options.timers,
             clock: options.clock.clone(),
             driver: driver.clone(),
-            beat: self.node.beat.clone(),
+            heartbeat: self.node.heartbeat.clone(),
             identities: self.node.identities.clone(),
             vote: found.vote,
             last_log: found.last.map_or(0, |last| last.index),

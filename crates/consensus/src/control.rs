@@ -18,7 +18,7 @@ use crate::placement::{self, AzRule, Member, PlacementWarning};
 use crate::raft_types::{PeerNode, Types};
 use crate::status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName};
 
-/// A member is there if it has answered a beat this many intervals ago or later.
+/// A member is there if it has answered a heartbeat this many intervals ago or later.
 const BEATS_FRESH: u32 = 5;
 
 /// One group, for whoever administers it. Cheap to clone.
@@ -163,7 +163,7 @@ impl GroupControl {
         }
     }
 
-    /// Members that have answered this node's last beats, if it leads; itself among them.
+    /// Members that have answered this node's last heartbeats, if it leads; itself among them.
     pub(crate) fn answering(&self) -> BTreeSet<u64> {
         let since = self.fresh_since();
         self.group.with_lead(|lead| lead.answering(since)).unwrap_or_default()

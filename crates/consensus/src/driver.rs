@@ -52,7 +52,7 @@ pub(crate) async fn run(control: GroupControl, log: GroupLog, proposed: Arc<Noti
                 proposed.notify_one();
                 group.owner.send_replace(());
                 if group.driver.take_round() {
-                    group.beat_now();
+                    group.heartbeat_now();
                 }
                 if group.driver.take_served() {
                     log.write_committed();

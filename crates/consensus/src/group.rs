@@ -47,7 +47,7 @@ pub(crate) struct Group {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) driver: GroupDriver,
     /// Wakes the node's heartbeat out of turn.
-    beat: Arc<Notify>,
+    heartbeat: Arc<Notify>,
     identities: Arc<Identities>,
     raft: OnceLock<Raft>,
     /// The newest vote, on disk or about to be.
@@ -83,7 +83,7 @@ pub(crate) struct GroupParts {
     pub(crate) timers: Timers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) driver: GroupDriver,
-    pub(crate) beat: Arc<Notify>,
+    pub(crate) heartbeat: Arc<Notify>,
     pub(crate) identities: Arc<Identities>,
     /// As stored.
     pub(crate) vote: Option<Vote>,
@@ -104,7 +104,7 @@ impl Group {
             timers: parts.timers,
             clock: parts.clock,
             driver: parts.driver,
-            beat: parts.beat,
+            heartbeat: parts.heartbeat,
             identities: parts.identities,
             raft: OnceLock::new(),
             vote: Mutex::new(vote),
@@ -208,7 +208,7 @@ impl Group {
         *self.lead.lock() = Some(LeaderLease::new(self.own.0, lease.clone(), self.timers.lease_of_leader()));
         tracing::info!(group = %self.id, %epoch, first = index.0, "leading");
         self.publish(Role::Leader { lease, first: index });
-        self.beat.notify_one();
+        self.heartbeat.notify_one();
     }
 
     fn observe_accepted(&self, epoch: Epoch, seq: Seq, index: LogIndex) {
@@ -270,13 +270,13 @@ impl Group {
         {
             lead.set_voters(voters);
             // Whoever is new is asked at once; in a new epoch that is everybody.
-            self.beat.notify_one();
+            self.heartbeat.notify_one();
         }
     }
 
     /// The next heartbeat does not wait for its interval.
-    pub(crate) fn beat_now(&self) {
-        self.beat.notify_one();
+    pub(crate) fn heartbeat_now(&self) {
+        self.heartbeat.notify_one();
     }
 
     /// What the next heartbeat has to ask for: epoch, whether to bind, whom to ask.
@@ -303,20 +303,20 @@ impl Group {
                 // In the core's order, so that an older membership never overwrites a newer one.
                 group.set_voters(state.membership_state.effective().membership());
             }
-            if group.settle(epoch, ticket, epoch_of(state.vote_ref()) == epoch) {
+            if group.resolve(epoch, ticket, epoch_of(state.vote_ref()) == epoch) {
                 answer();
             }
         });
         // Sending takes no time unless the core's queue is full; then it does not answer in time anyway.
         let sent = tokio::task::unconstrained(question).now_or_never();
         if !matches!(sent, Some(Ok(()))) {
-            self.settle(epoch, ticket, false);
+            self.resolve(epoch, ticket, false);
         }
     }
 
-    fn settle(&self, epoch: Epoch, ticket: Option<Ticket>, holds_vote: bool) -> bool {
+    fn resolve(&self, epoch: Epoch, ticket: Option<Ticket>, holds_vote: bool) -> bool {
         match ticket {
-            Some(ticket) => self.promises.lock().settle(epoch, ticket, holds_vote),
+            Some(ticket) => self.promises.lock().resolve(epoch, ticket, holds_vote),
             None => holds_vote,
         }
     }
@@ -329,19 +329,19 @@ impl Group {
     }
 
     /// A member's yes has arrived.
-    pub(crate) fn answered(&self, node: NodeId, epoch: Epoch, stamp: BootNs, bind: bool, report: MemberReport) {
+    pub(crate) fn answered(&self, node: NodeId, epoch: Epoch, timestamp: BootNs, bind: bool, report: MemberReport) {
         let now = self.clock.boot();
         let mut lead = self.lead.lock();
         let Some(lead) = lead.as_mut().filter(|lead| lead.epoch() == epoch) else { return };
-        // A stamp from the future is no echo of ours.
-        if stamp > now {
+        // A timestamp from the future is no echo of ours.
+        if timestamp > now {
             return;
         }
-        let stamp = if Plant::LeaseFromAnswers.is_on() { now } else { stamp };
+        let timestamp = if Plant::LeaseFromAnswers.is_on() { now } else { timestamp };
         lead.set_report(node.0, report);
-        let Answered { ask_again, begun, confirmed } = lead.answered(node.0, stamp, bind, now);
+        let Answered { ask_again, begun, confirmed } = lead.answered(node.0, timestamp, bind, now);
         if ask_again {
-            self.beat.notify_one();
+            self.heartbeat.notify_one();
         }
         if begun || confirmed {
             self.driver.wake_owner();

@@ -190,7 +190,7 @@ pub trait CommittedLog: Send + Sync {
 pub enum Drain {
     /// Serve as usual.
     None,
-    /// Hold commands at the door, close and propose what is staged, report when all of it is committed.
+    /// Hold commands at the front end, close and propose what is staged, report when all of it is committed.
     Requested,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The order, and what happens if a step fails:
 //!
-//! 1. Choose a target: a voter that answered the last beats, is ready, and has about the whole log. None: refused.
-//! 2. Ask the owner to drain: commands wait at its door, everything staged commits. Not in time: it serves on.
+//! 1. Choose a target: a voter that answered the last heartbeats, is ready, and has about the whole log. None: refused.
+//! 2. Ask the owner to drain: commands wait at its front end, everything staged commits. Not in time: it serves on.
 //! 3. The target has the whole log. Not in time: the owner serves on.
 //! 4. Close the lease, for the rest of the epoch. **From here on there is no way back**: this epoch serves nothing
 //!    more.

@@ -1,7 +1,8 @@
-//! The node's beat: one frame per peer and interval that asks about the lease of every group this node leads.
+//! The node's heartbeat: one frame per peer and interval that asks about the lease of every group this node leads.
 //!
-//! Nothing here waits for a log, a disk or a peer: a question that cannot be sent now is dropped, the next beat brings
-//! a new one. The stamp is taken before the frame is handed to the link, so it is never later than the send time.
+//! Nothing here waits for a log, a disk or a peer: a question that cannot be sent now is dropped, the next heartbeat
+//! brings a new one. The timestamp is taken before the frame is handed to the link, so it is never later than the send
+//! time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Beats until the node stops.
 pub(crate) async fn run(node: Arc<NodeCore>) {
-    let mut beat = tokio::time::interval(node.options.timers.heartbeat);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut heartbeat = tokio::time::interval(node.options.timers.heartbeat);
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stalled = false;
     let (mut told, mut saved) = (node.now(), node.now());
     loop {
@@ -32,11 +33,11 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
             // Each branch but the last leads to the same turn, so none can starve another.
             biased;
             () = node.until_stopped() => return,
-            _ = beat.tick() => {}
+            _ = heartbeat.tick() => {}
             // A new leader, or one that may bind its voters from now on, does not wait for the next interval.
-            () = node.beat.notified() => {}
+            () = node.heartbeat.notified() => {}
         }
-        if let Some(gap) = node.pulse.beat(node.now()) {
+        if let Some(gap) = node.pulse.heartbeat(node.now()) {
             tracing::warn!(
                 gap_ms = gap.as_millis() as u64,
                 "consensus did not run for a while: the process was stopped, or the machine is overloaded"
@@ -65,10 +66,10 @@ pub(crate) async fn run(node: Arc<NodeCore>) {
 
 /// `tells`: the questions carry what members have acknowledged.
 fn ask_all(node: &Arc<NodeCore>, tells: bool) {
-    let stamp = node.now();
+    let timestamp = node.now();
     let mut asks: BTreeMap<u64, Vec<LeaseAskGroup>> = BTreeMap::new();
     for group in node.groups() {
-        let Some((epoch, bind, members)) = group.question(stamp) else { continue };
+        let Some((epoch, bind, members)) = group.question(timestamp) else { continue };
         let acknowledged = if tells { codec::acknowledged_out(&group.acknowledged()) } else { Vec::new() };
         for member in members.into_iter().filter(|member| *member != node.own().0) {
             let acknowledged = acknowledged.clone();
@@ -79,20 +80,20 @@ fn ask_all(node: &Arc<NodeCore>, tells: bool) {
                 acknowledged,
             });
         }
-        ask_own(node, &group, epoch, stamp, bind);
+        ask_own(node, &group, epoch, timestamp, bind);
     }
     for (member, groups) in asks {
-        let payload = codec::encode(&LeaseAsk { stamp: stamp.0, groups });
+        let payload = codec::encode(&LeaseAsk { timestamp: timestamp.0, groups });
         node.link(NodeId(member), Class::Heartbeat, None).send_lease_ask(payload);
     }
 }
 
 /// The leader's own node is asked, and bound, like any other.
-fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, stamp: BootNs, bind: bool) {
+fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, timestamp: BootNs, bind: bool) {
     let (node, leader) = (node.clone(), group.clone());
     group.asked(epoch, bind, move || {
         let ready = leader.driver.fit() && !node.log_stalls();
         let report = MemberReport { ready, holding: Some(leader.driver.holding()) };
-        leader.answered(leader.own, epoch, stamp, bind, report);
+        leader.answered(leader.own, epoch, timestamp, bind, report);
     });
 }

@@ -92,7 +92,7 @@ impl Promises {
     }
 
     /// The Raft core has answered. Returns whether the leader may be told yes.
-    pub(crate) fn settle(&mut self, epoch: Epoch, ticket: Ticket, holds_vote: bool) -> bool {
+    pub(crate) fn resolve(&mut self, epoch: Epoch, ticket: Ticket, holds_vote: bool) -> bool {
         let Some(promise) = self.promises.iter_mut().find(|promise| promise.to == epoch) else {
             return false;
         };
@@ -213,7 +213,7 @@ impl LeaderLease {
     /// may ask for promises: one whose answers get lost, or whose core is dead, would bind voters for ever to somebody
     /// who may not act.
     pub(crate) fn may_bind(&self, now: BootNs) -> bool {
-        let lately = |stamp: BootNs| stamp.plus(self.length) > now;
+        let lately = |timestamp: BootNs| timestamp.plus(self.length) > now;
         let own = self.heard.get(&self.own).copied();
         if Plant::UnheardBinds.is_on() {
             return !self.released;
@@ -221,16 +221,16 @@ impl LeaderLease {
         !self.released && own.is_some_and(lately) && self.voters.quorum_point(&self.heard).is_some_and(lately)
     }
 
-    /// A member answered yes to the question sent at `stamp`. Returns whether the lease began or resumed by it, or may
-    /// begin by asking at once.
-    pub(crate) fn answered(&mut self, node: u64, stamp: BootNs, bind: bool, now: BootNs) -> Answered {
+    /// A member answered yes to the question sent at `timestamp`. Returns whether the lease began or resumed by it, or
+    /// may begin by asking at once.
+    pub(crate) fn answered(&mut self, node: u64, timestamp: BootNs, bind: bool, now: BootNs) -> Answered {
         let could_bind = self.may_bind(now);
         let held = self.lease.holds(now);
-        advance(&mut self.heard, node, stamp);
+        advance(&mut self.heard, node, timestamp);
         let confirmed = self.quorum_heard().is_some_and(|sent| self.lease.confirm(sent));
         if bind {
             let worth = self.worth.get(&node).copied().unwrap_or(self.length);
-            advance(&mut self.bound, node, stamp.plus(worth));
+            advance(&mut self.bound, node, timestamp.plus(worth));
             if !self.released {
                 self.lease.extend(self.deadline());
             }
@@ -260,7 +260,7 @@ impl LeaderLease {
 
     /// Members, voters or not, that answered a question sent at `since` or later.
     pub(crate) fn answering(&self, since: BootNs) -> BTreeSet<u64> {
-        let fresh = |node: &u64| self.heard.get(node).is_some_and(|stamp| *stamp >= since);
+        let fresh = |node: &u64| self.heard.get(node).is_some_and(|timestamp| *timestamp >= since);
         self.voters.members.iter().copied().filter(fresh).collect()
     }
 
@@ -306,7 +306,7 @@ impl LeaderLease {
 /// What an answer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answered {
-    /// A quorum hears: binding questions may be sent, at once instead of with the next beat.
+    /// A quorum hears: binding questions may be sent, at once instead of with the next heartbeat.
     pub(crate) ask_again: bool,
     /// The lease holds and did not before.
     pub(crate) begun: bool,
@@ -314,9 +314,9 @@ pub(crate) struct Answered {
     pub(crate) confirmed: bool,
 }
 
-fn advance(points: &mut BTreeMap<u64, BootNs>, node: u64, stamp: BootNs) {
+fn advance(points: &mut BTreeMap<u64, BootNs>, node: u64, timestamp: BootNs) {
     let point = points.entry(node).or_default();
-    *point = (*point).max(stamp);
+    *point = (*point).max(timestamp);
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn a_promise_bars_everybody_else_until_it_ends() {
     assert!(!promises.bars(epoch(2, 2), ms(0)));
     let ticket = promises.promise(epoch(1, 1), ms(10)).unwrap();
     assert!(promises.bars(epoch(2, 2), ms(10)), "before the core has answered");
-    assert!(promises.settle(epoch(1, 1), ticket, true));
+    assert!(promises.resolve(epoch(1, 1), ticket, true));
     assert!(promises.bars(epoch(2, 2), ms(109)));
     assert!(!promises.bars(epoch(1, 1), ms(109)), "its own epoch is not barred");
     assert!(!promises.bars(epoch(2, 2), ms(110)));
@@ -44,9 +44,9 @@ fn a_no_of_the_core_withdraws_only_what_was_not_answered() {
     let mut promises = Promises::new(LENGTH, ms(0));
     let first = promises.promise(epoch(1, 1), ms(0)).unwrap();
     let second = promises.promise(epoch(1, 1), ms(50)).unwrap();
-    assert!(promises.settle(epoch(1, 1), first, true));
+    assert!(promises.resolve(epoch(1, 1), first, true));
     assert!(promises.bars(epoch(2, 2), ms(120)), "the second question is under way");
-    assert!(!promises.settle(epoch(1, 1), second, false));
+    assert!(!promises.resolve(epoch(1, 1), second, false));
     assert!(promises.bars(epoch(2, 2), ms(99)), "the leader counts on the first answer");
     assert!(!promises.bars(epoch(2, 2), ms(100)));
 }
@@ -55,9 +55,9 @@ fn a_no_of_the_core_withdraws_only_what_was_not_answered() {
 fn an_old_leaders_promise_stands_beside_the_new_ones() {
     let mut promises = Promises::new(LENGTH, ms(0));
     let old = promises.promise(epoch(1, 1), ms(0)).unwrap();
-    assert!(promises.settle(epoch(1, 1), old, true));
+    assert!(promises.resolve(epoch(1, 1), old, true));
     let new = promises.promise(epoch(2, 2), ms(20)).unwrap();
-    assert!(promises.settle(epoch(2, 2), new, true));
+    assert!(promises.resolve(epoch(2, 2), new, true));
     assert!(promises.bars(epoch(2, 2), ms(99)));
     assert!(!promises.bars(epoch(2, 2), ms(100)));
     assert!(promises.bars(epoch(3, 3), ms(119)));
@@ -68,10 +68,10 @@ fn a_released_leader_never_binds_again() {
     let mut promises = Promises::new(LENGTH, ms(0));
     let ticket = promises.promise(epoch(1, 1), ms(0)).unwrap();
     let late = promises.promise(epoch(1, 1), ms(1)).unwrap();
-    assert!(promises.settle(epoch(1, 1), ticket, true));
+    assert!(promises.resolve(epoch(1, 1), ticket, true));
     promises.release(epoch(1, 1));
     assert!(!promises.bars(epoch(2, 2), ms(2)));
-    assert!(!promises.settle(epoch(1, 1), late, true), "an answer after the release is a no");
+    assert!(!promises.resolve(epoch(1, 1), late, true), "an answer after the release is a no");
     assert_eq!(promises.promise(epoch(1, 1), ms(3)), None);
     assert!(promises.promise(epoch(2, 2), ms(3)).is_some());
 }
@@ -156,9 +156,9 @@ fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
         let mut following = voters(&[&[1, 2, 3]]);
         following.members.insert(4);
         lead.set_voters(following);
-        for (node, stamp) in [(4, promised_at), (2, Some(20))] {
-            if let Some(stamp) = stamp {
-                lead.answered(node, ms(stamp), true, ms(stamp));
+        for (node, timestamp) in [(4, promised_at), (2, Some(20))] {
+            if let Some(timestamp) = timestamp {
+                lead.answered(node, ms(timestamp), true, ms(timestamp));
             }
         }
         lead.set_report(4, MemberReport { ready: true, holding: None });
@@ -190,9 +190,9 @@ fn a_leader_whose_own_core_is_silent_binds_nobody() {
     }
     assert!(lead.may_bind(ms(20)));
     let dead = 10 + LEADERS.as_millis() as u64;
-    for stamp in (10..dead + 50).step_by(10) {
-        lead.answered(2, ms(stamp), stamp < dead, ms(stamp));
-        lead.answered(3, ms(stamp), stamp < dead, ms(stamp));
+    for timestamp in (10..dead + 50).step_by(10) {
+        lead.answered(2, ms(timestamp), timestamp < dead, ms(timestamp));
+        lead.answered(3, ms(timestamp), timestamp < dead, ms(timestamp));
     }
     assert!(!lead.may_bind(ms(dead + 1)) && !lead.lease().holds(ms(dead + 1)));
 }
@@ -214,8 +214,8 @@ fn a_closed_lease_stays_closed() {
 #[test]
 fn a_target_is_one_that_answered_lately_and_is_ready() {
     let mut lead = leader(1, &[&[1, 2, 3]]);
-    for (node, stamp, ready) in [(1, 50, true), (2, 50, true), (3, 10, true)] {
-        lead.answered(node, ms(stamp), false, ms(50));
+    for (node, timestamp, ready) in [(1, 50, true), (2, 50, true), (3, 10, true)] {
+        lead.answered(node, ms(timestamp), false, ms(50));
         lead.set_report(node, MemberReport { ready, holding: None });
     }
     assert_eq!(lead.could_take_over(ms(40)), BTreeSet::from([2]));
@@ -238,7 +238,7 @@ struct Schedule {
     /// What each node's core has voted for.
     votes: Vec<Epoch>,
     leaders: Vec<LeaderLease>,
-    /// Frames under way: when they arrive, to whom, of which epoch, stamp, bind.
+    /// Frames under way: when they arrive, to whom, of which epoch, timestamp, bind.
     asks: Vec<(u64, usize, Epoch, u64, bool)>,
     answers: Vec<(u64, usize, Epoch, u64, bool)>,
     /// Questions to the core under way.
@@ -274,7 +274,7 @@ impl Schedule {
     fn run(&mut self) {
         for at in 0..3000u64 {
             self.campaign(at);
-            self.beat(at);
+            self.heartbeat(at);
             self.deliver(at);
             let held = self.leaders.iter().filter(|lead| lead.lease().holds(ms(at))).count();
             assert!(held <= 1, "{held} leases at {at} ms");
@@ -310,13 +310,13 @@ impl Schedule {
         }
     }
 
-    fn beat(&mut self, at: u64) {
+    fn heartbeat(&mut self, at: u64) {
         if !at.is_multiple_of(10) {
             return;
         }
         // Deposed leaders go on asking: they may not know.
-        let beats: Vec<_> = self.leaders.iter().map(|lead| (lead.epoch(), lead.may_bind(ms(at)))).collect();
-        for (epoch, bind) in beats {
+        let heartbeats: Vec<_> = self.leaders.iter().map(|lead| (lead.epoch(), lead.may_bind(ms(at)))).collect();
+        for (epoch, bind) in heartbeats {
             for voter in 0..3 {
                 if !self.chance(20) {
                     let delay = self.delay();
@@ -327,25 +327,27 @@ impl Schedule {
     }
 
     fn deliver(&mut self, at: u64) {
-        for (_, voter, epoch, stamp, bind) in self.asks.extract_if(.., |ask| ask.0 <= at).collect::<Vec<_>>() {
+        for (_, voter, epoch, timestamp, bind) in self.asks.extract_if(.., |ask| ask.0 <= at).collect::<Vec<_>>() {
             if bind {
                 let Some(ticket) = self.promises[voter].promise(epoch, ms(at)) else { continue };
                 let delay = self.delay();
-                self.questions.push((at + delay, voter, epoch, stamp, ticket));
+                self.questions.push((at + delay, voter, epoch, timestamp, ticket));
             } else if self.votes[voter] == epoch {
-                self.answers.push((at, voter, epoch, stamp, false));
+                self.answers.push((at, voter, epoch, timestamp, false));
             }
         }
-        for (_, voter, epoch, stamp, ticket) in self.questions.extract_if(.., |q| q.0 <= at).collect::<Vec<_>>() {
+        for (_, voter, epoch, timestamp, ticket) in self.questions.extract_if(.., |q| q.0 <= at).collect::<Vec<_>>() {
             let holds = self.votes[voter] == epoch;
-            if self.promises[voter].settle(epoch, ticket, holds) && !self.chance(20) {
+            if self.promises[voter].resolve(epoch, ticket, holds) && !self.chance(20) {
                 let delay = self.delay();
-                self.answers.push((at + delay, voter, epoch, stamp, true));
+                self.answers.push((at + delay, voter, epoch, timestamp, true));
             }
         }
-        for (_, voter, epoch, stamp, bind) in self.answers.extract_if(.., |answer| answer.0 <= at).collect::<Vec<_>>() {
+        for (_, voter, epoch, timestamp, bind) in
+            self.answers.extract_if(.., |answer| answer.0 <= at).collect::<Vec<_>>()
+        {
             if let Some(lead) = self.leaders.iter_mut().find(|lead| lead.epoch() == epoch) {
-                lead.answered(voter as u64, ms(stamp), bind, ms(at));
+                lead.answered(voter as u64, ms(timestamp), bind, ms(at));
             }
         }
     }

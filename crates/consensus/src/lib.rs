@@ -51,7 +51,7 @@ mod watchdog;
 pub use clocks::{ClockCheck, TrustedWall, WallState};
 pub use consensus::Consensus;
 pub use control::{GroupControl, Progress};
-pub use membership::{Approach, ApproachError, Goal};
+pub use membership::{Goal, ReconcileError, Reconciled};
 pub use options::{ConsensusOptions, Timers, TimersError};
 pub use placement::{AzRule, Member, PlacementError, PlacementWarning};
 pub use pulse::Gaps;

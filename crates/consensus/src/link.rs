@@ -123,7 +123,7 @@ impl Link {
         answer_of(answer)
     }
 
-    /// Sends the lease questions of one beat, if the stream is up.
+    /// Sends the lease questions of one heartbeat, if the stream is up.
     pub(crate) fn send_lease_ask(&self, payload: Bytes) {
         let mut state = self.state.lock();
         if state.connected {

@@ -17,7 +17,7 @@
 //! - A leader that is not among the new voters hands over first; nobody is made to step down, no election is forced.
 //! - Every change is proposed for one epoch and one membership before it; if either is another one meanwhile, it is
 //!   refused.
-//! - What the lease is worth under the new voters is settled when the log takes the entry (`group.rs`, `lease.rs`).
+//! - What the lease is worth under the new voters is resolved when the log takes the entry (`group.rs`, `lease.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub struct Goal {
 
 /// How far a group is on its way to a goal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Approach {
+pub enum Reconciled {
     /// This node does not lead the group, or not under a lease: it is another one's to do.
     NotLeading,
     /// The group's membership is newer than the goal.
@@ -84,7 +84,7 @@ pub enum Approach {
 
 /// Why a step could not be taken.
 #[derive(Debug, thiserror::Error)]
-pub enum ApproachError {
+pub enum ReconcileError {
     /// One of the halves breaks the AZ rule.
     #[error("the AZ rule: {0}")]
     Placement(#[from] PlacementError),
@@ -145,25 +145,25 @@ impl GroupControl {
     /// Takes the next step from the group's membership to `goal`, if there is one and this node leads.
     ///
     /// # Errors
-    /// See [`ApproachError`]; nothing was changed then, or it will be found changed.
-    pub async fn approach(&self, goal: &Goal) -> Result<Approach, ApproachError> {
+    /// See [`ReconcileError`]; nothing was changed then, or it will be found changed.
+    pub async fn reconcile(&self, goal: &Goal) -> Result<Reconciled, ReconcileError> {
         let group = self.core();
         let now = self.node().now();
         let leads = group.with_lead(|lead| lead.lease().holds(now).then(|| lead.epoch()));
-        let (Some(Some(epoch)), Some(raft)) = (leads, group.raft()) else { return Ok(Approach::NotLeading) };
+        let (Some(Some(epoch)), Some(raft)) = (leads, group.raft()) else { return Ok(Reconciled::NotLeading) };
         let effective = Effective::of(raft);
         let membership = &effective.membership;
         if membership.nodes().any(|(node, _)| !goal.known.contains(&NodeId(*node))) {
-            return Ok(Approach::GoalIsOld);
+            return Ok(Reconciled::GoalIsOld);
         }
         if let Some(other) = goal.members().find(|member| {
             membership.get_node(&member.node.0).is_some_and(|is| is.disk != member.disk || is.az != *member.az.0)
         }) {
-            return Err(ApproachError::OtherMember(other.node));
+            return Err(ReconcileError::OtherMember(other.node));
         }
         if effective.at.is_some_and(|at| at.index > group.driver.committed().0) {
             // The last step is on its way; one at a time.
-            return Ok(Approach::Stepped);
+            return Ok(Reconciled::Stepped);
         }
         let voters = goal.voter_ids();
         let step = match effective.halves() {
@@ -176,7 +176,7 @@ impl GroupControl {
                 } else if let Some(waiting) = self.not_yet(&effective, goal) {
                     return Ok(waiting);
                 } else if !voters.contains(&self.node().own().0) {
-                    return Ok(Approach::HandedOver(self.hand_over_to_one_of(goal).await?));
+                    return Ok(Reconciled::HandedOver(self.hand_over_to_one_of(goal).await?));
                 } else {
                     Some(self.replace_voters(&effective, goal))
                 }
@@ -185,14 +185,14 @@ impl GroupControl {
                 // Left as it was begun; what the goal wants beyond that is the next step's.
                 self.check_halves(&effective, goal, [old, new])?;
                 if !new.contains(&self.node().own().0) {
-                    return Ok(Approach::HandedOver(self.hand_over_to_one_of(goal).await?));
+                    return Ok(Reconciled::HandedOver(self.hand_over_to_one_of(goal).await?));
                 }
                 let retain = old.difference(new).any(|node| goal.has(*node));
                 Some((ChangeMembers::ReplaceAllVoters(new.clone()), retain))
             }
-            _ => return Ok(Approach::NotLeading),
+            _ => return Ok(Reconciled::NotLeading),
         };
-        let Some((change, retain)) = step else { return Ok(Approach::Reached) };
+        let Some((change, retain)) = step else { return Ok(Reconciled::Reached) };
         tracing::info!(group = %group.id, change = told(&change), "the group's members change");
         let preconditions = [
             Precondition::CommittedLeaderId { committed_leader_id: epoch },
@@ -200,9 +200,9 @@ impl GroupControl {
         ];
         let changed = raft.change_membership_if(change, retain, preconditions);
         match tokio::time::timeout(STEP_TIME_MAX, changed).await {
-            Ok(Ok(_)) => Ok(Approach::Stepped),
-            Ok(Err(error)) => Err(ApproachError::Step(error.to_string())),
-            Err(_) => Err(ApproachError::Step("it does not commit in time".to_owned())),
+            Ok(Ok(_)) => Ok(Reconciled::Stepped),
+            Ok(Err(error)) => Err(ReconcileError::Step(error.to_string())),
+            Err(_) => Err(ReconcileError::Step("it does not commit in time".to_owned())),
         }
     }
 
@@ -228,11 +228,11 @@ impl GroupControl {
     }
 
     /// What a change of voters has to wait for.
-    fn not_yet(&self, effective: &Effective, goal: &Goal) -> Option<Approach> {
+    fn not_yet(&self, effective: &Effective, goal: &Goal) -> Option<Reconciled> {
         let own = self.node().own().0;
         let since = self.fresh_since();
         let lead = self.core().with_lead(|lead| (lead.answering(since), lead.fit(since)));
-        let Some((mut answering, fit)) = lead else { return Some(Approach::NotLeading) };
+        let Some((mut answering, fit)) = lead else { return Some(Reconciled::NotLeading) };
         let status = self.status();
         for voter in &goal.voters {
             let votes = effective.halves().iter().any(|half| half.contains(&voter.node.0));
@@ -240,12 +240,12 @@ impl GroupControl {
             let holding = status.holding.get(&voter.node).copied();
             let caught_up = fit.contains(&voter.node.0) && self.has_caught_up(matched, holding);
             if !(votes || caught_up) {
-                return Some(Approach::CatchingUp { node: voter.node, matched, holding, last: status.last_log });
+                return Some(Reconciled::CatchingUp { node: voter.node, matched, holding, last: status.last_log });
             }
         }
         answering.insert(own);
         let voters = goal.voter_ids();
-        (answering.intersection(&voters).count() <= voters.len() / 2).then_some(Approach::NoMajority)
+        (answering.intersection(&voters).count() <= voters.len() / 2).then_some(Reconciled::NoMajority)
     }
 
     /// Whether a member that has the log up to `matched` and reports to hold `holding` lacks no more than may be under

@@ -47,7 +47,7 @@ pub(crate) struct NodeCore {
     pub(crate) observed: Arc<Observed>,
     pub(crate) pulse: Pulse,
     /// Wakes the heartbeat out of turn.
-    pub(crate) beat: Arc<Notify>,
+    pub(crate) heartbeat: Arc<Notify>,
     rng: Mutex<SmallRng>,
     stop: watch::Sender<Option<Arc<str>>>,
     runtime: tokio::runtime::Handle,
@@ -80,7 +80,7 @@ impl NodeCore {
             groups: RwLock::default(),
             links: Mutex::default(),
             addresses: Mutex::default(),
-            beat: Arc::default(),
+            heartbeat: Arc::default(),
             rng: Mutex::new(rng),
             stop: watch::Sender::new(None),
             runtime: tokio::runtime::Handle::current(),
@@ -203,26 +203,26 @@ impl NodeCore {
     /// Asks whether the peer is there, and on the heartbeat's stream, where nothing waits behind anything large, for
     /// its time.
     pub(crate) fn ping(&self, peer: NodeId, class: Class) -> Bytes {
-        let stamp = if class == Class::Heartbeat { self.now().0 } else { 0 };
-        if stamp != 0 {
+        let timestamp = if class == Class::Heartbeat { self.now().0 } else { 0 };
+        if timestamp != 0 {
             self.observed.pinged(peer);
         }
-        codec::encode(&pb::Ping { stamp })
+        codec::encode(&pb::Ping { timestamp })
     }
 
     pub(crate) fn pong(&self, ping: Bytes) -> Bytes {
         // Whatever was asked, this node is there.
-        let stamp = pb::Ping::decode(ping).map_or(0, |ping| ping.stamp);
+        let timestamp = pb::Ping::decode(ping).map_or(0, |ping| ping.timestamp);
         let wall_ms = self.options.clock.wall().0;
         // Who asks for the time asks for where the replicas stand, too.
-        let replicas = if stamp == 0 { Vec::new() } else { self.replicas() };
+        let replicas = if timestamp == 0 { Vec::new() } else { self.replicas() };
         codec::encode(&pb::Pong {
-            stamp,
+            timestamp,
             wall_ms,
-            reports: stamp != 0,
+            reports: timestamp != 0,
             replicas,
             settings_version: self.observed.own_settings(),
-            leads_control: stamp != 0 && self.is_control_authority(),
+            leads_control: timestamp != 0 && self.is_control_authority(),
             known_settings: self.observed.known_settings(),
         })
     }
@@ -244,10 +244,11 @@ impl NodeCore {
 
     pub(crate) fn ponged(&self, peer: NodeId, pong: Bytes) {
         match pb::Pong::decode(pong) {
-            Ok(pong) if pong.stamp != 0 => {
-                self.clocks.measured(peer, WallMs(pong.wall_ms), BootNs(pong.stamp), self.now());
+            Ok(pong) if pong.timestamp != 0 => {
+                self.clocks.measured(peer, WallMs(pong.wall_ms), BootNs(pong.timestamp), self.now());
                 self.observed.ponged(peer, &pong);
-                let (round_trip, max) = (self.now().since(BootNs(pong.stamp)), self.options.timers.round_trip_max());
+                let (round_trip, max) =
+                    (self.now().since(BootNs(pong.timestamp)), self.options.timers.round_trip_max());
                 match self.observed.took(peer, round_trip, max) {
                     Some(true) => tracing::warn!(
                         %peer, ?round_trip, ?max,
@@ -291,7 +292,7 @@ impl NodeCore {
                     snapshot: LogIndex(answer.snapshot_index),
                 });
                 let report = MemberReport { ready: answer.ready, holding };
-                group.answered(peer, epoch, BootNs(answer.stamp), answer.bind, report);
+                group.answered(peer, epoch, BootNs(answer.timestamp), answer.bind, report);
             }
         }
     }

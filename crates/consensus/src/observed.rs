@@ -200,7 +200,7 @@ impl Observed {
         let now = self.clock.wall();
         // While a node of an older version is in the cluster, there are no settings of the cluster.
         if !pong.reports || pong.leads_control && pong.known_settings <= self.known_settings() {
-            self.set_control_heard(BootNs(pong.stamp));
+            self.set_control_heard(BootNs(pong.timestamp));
         }
         let report =
             |r: &PongReplica| (GroupId(r.group), ReplicaReport { applied: LogIndex(r.applied), ready: r.ready });
@@ -266,7 +266,7 @@ mod tests {
 
     fn report(applied: u64, ready: bool) -> Pong {
         let replicas = vec![PongReplica { group: GROUP.0, applied, ready }];
-        Pong { stamp: 1, reports: true, replicas, ..Pong::default() }
+        Pong { timestamp: 1, reports: true, replicas, ..Pong::default() }
     }
 
     #[test]
@@ -338,8 +338,8 @@ mod tests {
     #[test]
     fn a_node_is_sure_of_its_settings_only_by_the_word_of_group_0s_leader_and_as_of_the_question() {
         let (_, observed) = observed();
-        let pong = |stamp, known_settings, leads_control| Pong {
-            stamp,
+        let pong = |timestamp, known_settings, leads_control| Pong {
+            timestamp,
             reports: true,
             settings_version: 3,
             known_settings,

@@ -198,9 +198,9 @@ mod tests {
             assert_eq!(timers.validate(), Ok(()), "{failover:?}: {timers:?}");
             assert!(timers.lease >= BASE_PROMISE && timers.heartbeat == Timers::default().heartbeat);
             // The tick at which openraft's heartbeats leave is 13/64 of their interval.
-            let beat = timers.raft_heartbeat() * 77 / 64;
+            let heartbeat = timers.raft_heartbeat() * 77 / 64;
             assert!(
-                beat < timers.election_min && beat * 2 + timers.round_trip_max() <= timers.election_max,
+                heartbeat < timers.election_min && heartbeat * 2 + timers.round_trip_max() <= timers.election_max,
                 "{timers:?}"
             );
             let starts = timers.election_max * 2;

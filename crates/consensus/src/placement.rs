@@ -19,7 +19,7 @@ pub struct Member {
     pub node: NodeId,
     /// Its AZ.
     pub az: Az,
-    /// Where its peer door listens, `host:port`.
+    /// Where its peer front end listens, `host:port`.
     pub address: String,
     /// Its disk: on another one it is not this member.
     pub disk: DiskId,

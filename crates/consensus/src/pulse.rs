@@ -55,7 +55,7 @@ impl Pulse {
     }
 
     /// A turn of the heartbeat; gives the gap that it ends.
-    pub(crate) fn beat(&self, now: BootNs) -> Option<Duration> {
+    pub(crate) fn heartbeat(&self, now: BootNs) -> Option<Duration> {
         let gap = self.is_gap(self.last.load(Ordering::Relaxed), now);
         if let Some(gap) = gap {
             self.resumed.store(now.0, Ordering::Relaxed);
@@ -71,8 +71,8 @@ impl Pulse {
     pub(crate) fn has_just_resumed(&self, now: BootNs) -> bool {
         let last = self.last.load(Ordering::Acquire);
         let resumed = self.resumed.load(Ordering::Relaxed);
-        let settles = resumed != 0 && now.since(BootNs(resumed)) < self.heartbeat * SETTLE_BEATS;
-        settles || self.is_gap(last, now).is_some()
+        let resolves = resumed != 0 && now.since(BootNs(resumed)) < self.heartbeat * SETTLE_BEATS;
+        resolves || self.is_gap(last, now).is_some()
     }
 
     /// For figures.
@@ -96,15 +96,15 @@ mod tests {
     fn a_gap_bars_campaigns_from_the_moment_that_it_can_be_seen_until_things_have_settled() {
         let pulse = Pulse::new(Duration::from_millis(50));
         assert!(!pulse.has_just_resumed(at(0)), "it has just started");
-        for beat in 0..10 {
-            assert_eq!(pulse.beat(at(beat * 50)), None);
-            assert!(!pulse.has_just_resumed(at(beat * 50 + 49)));
+        for heartbeat in 0..10 {
+            assert_eq!(pulse.heartbeat(at(heartbeat * 50)), None);
+            assert!(!pulse.has_just_resumed(at(heartbeat * 50 + 49)));
         }
         assert!(pulse.has_just_resumed(at(1_000)), "before the heartbeat's turn");
-        assert_eq!(pulse.beat(at(1_000)), Some(Duration::from_millis(550)));
-        pulse.beat(at(1_050));
+        assert_eq!(pulse.heartbeat(at(1_000)), Some(Duration::from_millis(550)));
+        pulse.heartbeat(at(1_050));
         assert!(pulse.has_just_resumed(at(1_199)));
-        pulse.beat(at(1_190));
+        pulse.heartbeat(at(1_190));
         assert!(!pulse.has_just_resumed(at(1_200)));
         assert_eq!(pulse.gaps(), Gaps { count: 1, longest: Duration::from_millis(550) });
     }

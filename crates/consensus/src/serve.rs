@@ -44,7 +44,7 @@ pub(crate) struct LeaseAnswers {
 }
 
 impl LeaseAnswers {
-    /// Groups that may be waiting; more answers are dropped, the next beat asks again.
+    /// Groups that may be waiting; more answers are dropped, the next heartbeat asks again.
     const WAITING_MAX: usize = 65_536;
 
     fn push(&self, answer: pb::LeaseAnswerGroup) {
@@ -232,14 +232,14 @@ impl Session {
                 self.node.identities.acknowledged(member, group.id, position);
             }
             let (answers, driver, node) = (self.lease_answers.clone(), group.driver.clone(), self.node.clone());
-            let (stamp, bind) = (ask.stamp, asked.bind);
+            let (timestamp, bind) = (ask.timestamp, asked.bind);
             group.asked(epoch, bind, move || {
                 let ready = driver.fit() && !node.log_stalls();
                 let holding = driver.holding();
                 answers.push(pb::LeaseAnswerGroup {
                     group: asked.group,
                     term: asked.term,
-                    stamp,
+                    timestamp,
                     bind,
                     ready,
                     held_index: Some(holding.index.0),

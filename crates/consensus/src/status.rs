@@ -144,7 +144,7 @@ pub enum HandOverError {
     /// One at a time.
     #[error("a hand-over is already under way")]
     UnderWay,
-    /// The wished target is no voter, is this node itself, or does not answer.
+    /// The desired target is no voter, is this node itself, or does not answer.
     #[error("node {0} cannot take over: it is not a voter of the group that is reachable")]
     BadTarget(NodeId),
     /// Nobody has the whole log.

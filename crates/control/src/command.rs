@@ -22,8 +22,8 @@ pub const COMMAND_VERSION: u32 = 4;
 pub enum Command {
     /// The cluster's first map. Where there is a map already it changes nothing: the first one stays.
     Create(ClusterMap),
-    /// The operator wishes a durability mode (since version 2). Where it is wished already, or would make a durable
-    /// cluster one that is not, or the other way round, it changes nothing.
+    /// The operator desired states a durability mode (since version 2). Where it is desired already, or would make a
+    /// durable cluster one that is not, or the other way round, it changes nothing.
     SetDurability(Durability),
     /// A node takes the place of another one in every group (since version 3). On another map than that of
     /// `map_version` it changes nothing: what the replacement was checked against is no more.

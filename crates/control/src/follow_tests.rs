@@ -66,7 +66,7 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
     let control = start(&raft);
     raft.commit(epoch(1, 2), create(1, 5));
     let mut seq = 1;
-    for (mode, wished) in
+    for (mode, desired) in
         [(Sync, (Sync, 1)), (Async, (Async, 2)), (Async, (Async, 2)), (Disabled, (Async, 2)), (Sync, (Sync, 3))]
     {
         seq += 1;
@@ -74,7 +74,7 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
         let last = raft.commit(epoch(1, 2), EntryPayload::Batch(command::encode(&envelope).into()));
         assert_eq!(applied(&control, last).await.failure, None);
         let map = control.map().unwrap();
-        assert_eq!((map.durability, map.durability_version), wished, "after {mode}");
+        assert_eq!((map.durability, map.durability_version), desired, "after {mode}");
         assert_eq!(map.version, map.durability_version);
     }
 }

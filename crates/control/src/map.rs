@@ -1,4 +1,4 @@
-//! What group 0 knows of the cluster: nodes, shards, the wished durability.
+//! What group 0 knows of the cluster: nodes, shards, the desired durability.
 //!
 //! Invariants (checked by [`ClusterMap::check`] before a map is applied):
 //! - nodes are ordered by id, without doubles; each has a disk of its own; no address is empty;
@@ -21,9 +21,9 @@ pub struct ClusterMap {
     pub hash_seed: HashSeed,
     /// Counts the changes, from 1.
     pub version: u64,
-    /// The mode that the operator wishes; what acts is an effect in each shard's log.
+    /// The mode that the operator desired states; what acts is an effect in each shard's log.
     pub durability: Durability,
-    /// The version of the map that brought this wish: of two wishes the newer one has the higher.
+    /// The version of the map that brought this desired state: of two desired states the newer one has the higher.
     pub durability_version: u64,
     /// Copies of each shard besides the primary.
     pub replicas: u32,
@@ -135,15 +135,15 @@ pub struct NodeInfo {
     pub disk: DiskId,
     /// Its AZ.
     pub az: Az,
-    /// `host:port` of the peer door.
+    /// `host:port` of the peer front end.
     pub peer_address: String,
-    /// `host:port` of the admin gRPC door.
+    /// `host:port` of the admin gRPC front end.
     pub grpc_address: String,
     /// What clients are told to connect to: an address or a host name.
     pub announce_host: String,
     /// Host name besides, for the metadata of CLUSTER SLOTS; empty: none.
     pub announce_hostname: String,
-    /// Plaintext port of shard 1's replica, shard n is on `resp_port + n - 1`. 0: there is no plaintext door.
+    /// Plaintext port of shard 1's replica, shard n is on `resp_port + n - 1`. 0: there is no plaintext front end.
     pub resp_port: u16,
     /// TLS port, likewise.
     pub resp_tls_port: u16,
@@ -185,13 +185,13 @@ impl ShardMap {
 }
 
 impl NodeInfo {
-    /// The plaintext port of this node's replica of `shard`; `None` without a plaintext door.
+    /// The plaintext port of this node's replica of `shard`; `None` without a plaintext front end.
     #[must_use]
     pub fn resp_port_of(&self, shard: ShardId) -> Option<u16> {
         port_of(self.resp_port, shard)
     }
 
-    /// The TLS port of this node's replica of `shard`; `None` without a TLS door.
+    /// The TLS port of this node's replica of `shard`; `None` without a TLS front end.
     #[must_use]
     pub fn resp_tls_port_of(&self, shard: ShardId) -> Option<u16> {
         port_of(self.resp_tls_port, shard)

@@ -75,12 +75,12 @@ fn a_node_that_serves_or_is_not_new_or_does_not_fit_is_refused() {
     let all = groups(&map);
     let used = Newcomer { pristine: false, ..newcomer(4, "a") };
     refused(&map, 1, &used, &all, "its disk is not empty");
-    let mut same_door = newcomer(4, "a");
-    same_door.info.peer_address = map.nodes[1].peer_address.clone();
-    refused(&map, 1, &same_door, &all, "which is node 2's");
-    same_door.info.peer_address = map.nodes[0].peer_address.clone();
-    same_door.info.resp_tls_port = 65_535;
-    refused(&map, 1, &same_door, &all, "end above 65535");
+    let mut same_address = newcomer(4, "a");
+    same_address.info.peer_address = map.nodes[1].peer_address.clone();
+    refused(&map, 1, &same_address, &all, "which is node 2's");
+    same_address.info.peer_address = map.nodes[0].peer_address.clone();
+    same_address.info.resp_tls_port = 65_535;
+    refused(&map, 1, &same_address, &all, "end above 65535");
 
     let with = |change: &dyn Fn(&mut GroupView)| {
         let mut groups = all.clone();

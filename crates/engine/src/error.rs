@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// A refusal that a user sees. Deterministic: it depends on the data, the arguments and the stamp alone.
+/// A refusal that a user sees. Deterministic: it depends on the data, the arguments and the timestamp alone.
 ///
 /// `Display` gives the whole line as it goes over the wire, error code first, without the leading `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,12 +31,12 @@ proptest! {
                 }
                 Step::NextBatch(ms) => {
                     primary.expire_due(now, 3, &mut effects);
-                    primary.advance_stamp(now);
+                    primary.advance_timestamp(now);
                     let batch = effects.take().to_vec();
                     replica.apply(now, &batch).unwrap();
                     prop_assert_eq!(primary.digest(), replica.digest());
                     prop_assert_eq!(primary.keyspace_stats(), replica.keyspace_stats());
-                    prop_assert_eq!(replica.newest_stamp(), now);
+                    prop_assert_eq!(replica.newest_timestamp(), now);
                     prop_assert_eq!(read_all(&mut replica, now), read_all(&mut primary, now));
                     log.push((now, batch));
                     now.0 += ms;
@@ -44,8 +44,8 @@ proptest! {
             }
         }
         let mut restarted = engine(1);
-        for (stamp, batch) in &log {
-            restarted.apply(*stamp, batch).unwrap();
+        for (timestamp, batch) in &log {
+            restarted.apply(*timestamp, batch).unwrap();
         }
         prop_assert_eq!(primary.digest(), restarted.digest());
         let settled = [&mut primary, &mut restarted].map(|engine| {

@@ -129,7 +129,7 @@ impl World {
 
     fn stage(&mut self, mut effects: EffectBuf) {
         if !effects.is_empty() {
-            self.ahead.advance_stamp(self.now);
+            self.ahead.advance_timestamp(self.now);
             self.ahead.end_unit(Seq(self.seq));
             self.open.push((self.now, effects.take().to_vec()));
         }
@@ -149,8 +149,8 @@ impl World {
         for _ in 0..count {
             let Some(batch) = self.sealed.pop_front() else { return };
             self.ahead.forget_undo(Seq(self.seq - 1 - self.sealed.len() as u64));
-            for (stamp, effects) in &batch {
-                self.twin.apply(*stamp, effects).unwrap();
+            for (timestamp, effects) in &batch {
+                self.twin.apply(*timestamp, effects).unwrap();
             }
             self.log.extend(batch);
         }
@@ -205,7 +205,7 @@ impl World {
         } else {
             assert!(bounded || self.flushes > 1, "records are lost");
             self.ahead = engine(1);
-            self.log.iter().for_each(|(stamp, effects)| self.ahead.apply(*stamp, effects).unwrap());
+            self.log.iter().for_each(|(timestamp, effects)| self.ahead.apply(*timestamp, effects).unwrap());
         }
         (self.open, self.sealed) = Default::default();
         self.same();
@@ -219,7 +219,7 @@ impl World {
         let run = |engine: &mut Engine| {
             let mut effects = EffectBuf::new();
             let reply = run(engine, words, self.now, true, &mut effects);
-            engine.advance_stamp(self.now);
+            engine.advance_timestamp(self.now);
             (reply, effects.take().to_vec())
         };
         let (ahead, twin) = (run(&mut self.ahead), run(&mut self.twin));
@@ -234,10 +234,10 @@ impl World {
     fn same(&mut self) {
         assert_eq!(self.ahead.digest(), self.twin.digest());
         assert_eq!(self.ahead.keyspace_stats(), self.twin.keyspace_stats());
-        assert_eq!(self.ahead.newest_stamp(), self.twin.newest_stamp());
+        assert_eq!(self.ahead.newest_timestamp(), self.twin.newest_timestamp());
         assert_eq!(self.ahead.first_deadline(), self.twin.first_deadline());
         assert_eq!(self.ahead.undo_bytes(), 0);
-        let now = self.ahead.newest_stamp();
+        let now = self.ahead.newest_timestamp();
         assert_eq!(read_all(&mut self.ahead, now), read_all(&mut self.twin, now));
         let dumped = [&mut self.ahead, &mut self.twin].map(|engine| dumped(engine, now).digest());
         assert_eq!(dumped[0], dumped[1]);

@@ -1,4 +1,4 @@
-//! The client of the admin door: connects with an admin certificate, and follows to the leader when told to.
+//! The client of the admin front end: connects with an admin certificate, and follows to the leader when told to.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Credentials {
     }
 }
 
-/// The admin door of one cluster.
+/// The admin front end of one cluster.
 #[derive(Debug, Clone)]
 pub struct Admin {
     tls: ClientTlsConfig,

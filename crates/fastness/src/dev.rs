@@ -16,7 +16,7 @@ use crate::admin::Admin;
 use cluster_file::ClusterFile;
 use folder::Folder;
 use report::Report;
-use settings::{Settings, Wish};
+use settings::{Desired, Settings};
 use socket::{Request, Response};
 
 mod bring_up;
@@ -91,7 +91,7 @@ struct UpArguments {
 enum DevCommand {
     /// Stop all nodes; the data stays, `fastness dev --dir DIR` starts them again
     Stop(DirArgument),
-    /// Show nodes, pids, roles and doors; exit status 10 if a node or a primary is missing
+    /// Show nodes, pids, roles and front ends; exit status 10 if a node or a primary is missing
     Status {
         #[command(flatten)]
         dir: DirArgument,
@@ -161,7 +161,7 @@ pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
     Ok((bring_up::admin(&folder)?, addresses))
 }
 
-/// Where a node's admin door is, for `fastness cluster replace-replica --dir`.
+/// Where a node's admin front end is, for `fastness cluster replace-replica --dir`.
 pub fn grpc_address_of(dir: &Path, node: u64) -> Result<String> {
     let (_, settings) = open(dir)?;
     bring_up::grpc_address(&settings, node)
@@ -207,21 +207,21 @@ fn open(dir: &Path) -> Result<(Folder, Settings)> {
 
 /// The cluster of this folder, made if there is none.
 fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
-    let wish = Wish {
+    let desired = Desired {
         azs: arguments.azs.clone(),
         shards: arguments.shards,
         replicas: arguments.replicas,
         durability: arguments.durability.clone(),
         port: arguments.port,
     };
-    // A wish that cannot work must not leave a folder behind.
-    let fresh = Settings::new(&wish, ClusterId(rand::random()));
+    // A desired state that cannot work must not leave a folder behind.
+    let fresh = Settings::new(&desired, ClusterId(rand::random()));
     if !arguments.dir.dir.exists() {
         fresh.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
     }
     let folder = Folder::at(&arguments.dir.dir)?;
     if let Some(settings) = Settings::load(&folder)? {
-        settings.refuse_others(&wish, &folder)?;
+        settings.refuse_others(&desired, &folder)?;
         return Ok((folder, settings));
     }
     let settings = fresh?;

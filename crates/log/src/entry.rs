@@ -14,9 +14,9 @@
 //! | n | payload, encrypted |
 //! | 16 | authentication tag |
 //!
-//! Group and index stand in the key (`key.rs`). The tag covers the place too: see `keyring.rs`. What a payload
-//! holds is the proposer's: idempotency records, per-write durability, stamps and databases live in the batch, which
-//! has a version of its own. A field that the envelope needs later comes with version 2; version 1 stays readable.
+//! Group and index stand in the key (`key.rs`). The tag covers the place too: see `keyring.rs`. What a payload holds is
+//! the proposer's: idempotency records, per-write durability, timestamps and databases live in the batch, which has a
+//! version of its own. A field that the envelope needs later comes with version 2; version 1 stays readable.
 
 use bytes::Bytes;
 

@@ -2,7 +2,7 @@
 //!
 //! - [`request`]: one command at the start of a connection's read buffer, borrowed from it.
 //! - [`reply`]: the writers of every reply type, per protocol version.
-//! - [`value`]: a decoder of replies for tests, the load generator and other doors.
+//! - [`value`]: a decoder of replies for tests, the load generator and other front ends.
 //! - [`shared_buf`]: bytes that share long pieces with whoever else holds them: replies, and the engine's effects.
 //! - [`double`]: how Valkey spells a floating point number.
 //!

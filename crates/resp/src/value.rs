@@ -1,4 +1,4 @@
-//! Reads replies back: for tests, the load generator and doors other than RESP.
+//! Reads replies back: for tests, the load generator and front ends other than RESP.
 //!
 //! Nothing is allocated from a declared length, and nesting is bounded, so a reply of any bytes is safe to read.
 

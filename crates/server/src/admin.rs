@@ -116,9 +116,10 @@ impl Admin {
 }
 
 impl Admin {
-    /// Brings the wish into the map; gives the map that has it. Also a wish that stands already goes through the log:
-    /// this node's map may be an old one, and only what was proposed and applied here is known to be the newest.
-    async fn wish(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
+    /// Brings the desired state into the map; gives the map that has it. Also a desired state that stands already goes
+    /// through the log: this node's map may be an old one, and only what was proposed and applied here is known to be
+    /// the newest.
+    async fn desired(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
         let map = self.map()?;
         if !map.may_become(mode) {
             return Err(Status::failed_precondition(format!(
@@ -175,7 +176,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// For the doors of this node.
+    /// For the front ends of this node.
     #[must_use]
     pub fn new(node: Arc<NodeShared>) -> Guard {
         Guard { node }
@@ -403,7 +404,7 @@ impl AdminService for Admin {
             .durability
             .parse()
             .map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
-        let map = self.wish(mode).await?;
+        let map = self.desired(mode).await?;
         let version = map.durability_version;
         self.until_in_force(&map).await?;
         Ok(Response::new(SetDurabilityResponse { durability_version: version }))

@@ -18,7 +18,7 @@ mod value;
 pub use options::{Change, OPTIONS, OptionSpec, find};
 pub use value::Problem;
 
-/// Whether clients of the TLS door show a certificate.
+/// Whether clients of the TLS front end show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// A connection without one is refused.
@@ -163,7 +163,7 @@ pub enum Unmet {
     #[error("what is on disk is encrypted in every mode: set master-key-file")]
     DiskKey,
     #[error("no door for clients: set tls-port or port")]
-    NoDoor,
+    NoFrontEnd,
     #[error("{0} and {1} are both {2}")]
     SamePort(&'static str, &'static str, u16),
     #[error("{0}: '{1}' is not an address")]
@@ -263,7 +263,7 @@ impl Config {
 
     fn check_ports(&self) -> Result<(), Unmet> {
         if self.port == 0 && self.tls_port == 0 {
-            return Err(Unmet::NoDoor);
+            return Err(Unmet::NoFrontEnd);
         }
         let ports = [
             ("port", self.port),
@@ -280,7 +280,7 @@ impl Config {
         Ok(())
     }
 
-    /// The addresses the plaintext door listens on: loopback alone, unless asked otherwise.
+    /// The addresses the plaintext front end listens on: loopback alone, unless asked otherwise.
     #[must_use]
     pub fn plaintext_addresses(&self) -> Vec<IpAddr> {
         let addresses = self.addresses();
@@ -291,7 +291,7 @@ impl Config {
         if loopback.is_empty() { vec![IpAddr::from([127, 0, 0, 1])] } else { loopback }
     }
 
-    /// The addresses all other doors listen on.
+    /// The addresses all other front ends listen on.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.bind.iter().filter_map(|address| address.parse().ok()).collect()

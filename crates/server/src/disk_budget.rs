@@ -1,6 +1,6 @@
 //! One budget for everything that a node writes: the log of all groups with its write-ahead files, the snapshots of all
 //! shards, their drafts, and the ballast. What each part may take is decided here and nowhere else;
-//! [`crate::disk_keeper`] measures and acts.
+//! [`crate::disk_monitor`] measures and acts.
 //!
 //! The option `disk-budget` names it; 0 derives it at the start from the file system: `SHARE_PERCENT` of what is free
 //! and of what this node has used already. From it follow:

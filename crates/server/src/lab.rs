@@ -15,7 +15,7 @@ use std::sync::Arc;
 use fastness_log::faulty::{DiskFault, DiskFaults};
 
 pub use links::{Impeded, LinkFault, LinkFaults, Met};
-pub use service::{Beside, LabDoor};
+pub use service::{Beside, LabServer};
 
 /// The faults of one node.
 #[derive(Debug, Default)]

@@ -57,7 +57,7 @@ fn member(shard: &ShardMap, round: usize) -> NodeId {
     shard.members[round % shard.members.len()]
 }
 
-/// The way to other nodes' admin doors.
+/// The way to other nodes' admin front ends.
 pub struct Members {
     channels: BTreeMap<NodeId, Channel>,
     tls: ClientTlsConfig,

@@ -1,7 +1,7 @@
-//! The doors of one node: RESP, administration over gRPC, metrics over HTTP, with sessions, TLS and configuration.
+//! The front ends of one node: RESP, administration over gRPC, metrics over HTTP, with sessions, TLS and configuration.
 //!
 //! - [`config`]: the options. [`node`]: a node from its options to its end.
-//! - [`replica`]: one shard replica's thread; [`resp_door`]: its door for Valkey's clients.
+//! - [`replica`]: one shard replica's thread; [`resp_server`]: its front end for Valkey's clients.
 //! - [`settings`]: what belongs to the cluster among the options. [`topology`], [`names`]: the cluster as clients see
 //!   it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
@@ -16,7 +16,7 @@ pub mod config;
 mod consensus_thread;
 pub mod descriptors;
 pub mod disk_budget;
-pub mod disk_keeper;
+pub mod disk_monitor;
 mod disks;
 mod glob;
 pub mod grpc_accept;
@@ -27,13 +27,13 @@ pub mod metrics;
 pub mod names;
 pub mod node;
 pub mod pause;
-pub mod peer_door;
+pub mod peer_server;
 mod process;
 mod promise;
 mod replace;
 pub mod replica;
 pub mod replicas;
-pub mod resp_door;
+pub mod resp_server;
 pub mod settings;
 pub mod shared;
 pub mod snapshots;

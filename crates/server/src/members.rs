@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fastness_consensus::{Approach, ApproachError, GroupControl, GroupStatus, RoleName};
+use fastness_consensus::{GroupControl, GroupStatus, ReconcileError, Reconciled, RoleName};
 use fastness_control::command::Command;
 use fastness_control::replace::{GroupName, goal_of, groups_of, voters_of};
 use fastness_control::{ClusterMap, Control};
@@ -32,19 +32,19 @@ pub async fn follow(node: Arc<NodeShared>, group: GroupControl) {
         if group.status().role == RoleName::Stopped {
             return;
         }
-        let step = group.approach(&goal_of(&map, group.group())).await;
+        let step = group.reconcile(&goal_of(&map, group.group())).await;
         let news = match &step {
-            Err(error @ ApproachError::Step(_)) => {
+            Err(error @ ReconcileError::Step(_)) => {
                 // An election, or another step under way: ordinary, and tried again.
                 tracing::debug!(group = %group.group(), %error, "a change of members is tried again");
                 None
             }
             Err(error) => Some(format!("cannot become what the cluster's map says: {error}")),
-            Ok(Approach::CatchingUp { node, .. }) => {
+            Ok(Reconciled::CatchingUp { node, .. }) => {
                 Some(format!("waits until node {node} holds snapshot and log in memory and could serve"))
             }
-            Ok(Approach::NoMajority) => Some("waits until a majority of the new members answers".to_owned()),
-            Ok(Approach::HandedOver(to)) => Some(format!("is led by node {to} now, since this node is to leave it")),
+            Ok(Reconciled::NoMajority) => Some("waits until a majority of the new members answers".to_owned()),
+            Ok(Reconciled::HandedOver(to)) => Some(format!("is led by node {to} now, since this node is to leave it")),
             Ok(_) => None,
         };
         match news {

@@ -30,7 +30,7 @@ use crate::descriptors;
 use crate::node::log_folder;
 use crate::process::Usage;
 use crate::replicas::Replicas;
-use crate::resp_door::command::Snapshot;
+use crate::resp_server::command::Snapshot;
 use crate::shared::{NodeShared, Phase};
 use crate::space::Space;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runtime of the caller: accepting clients, TLS handshakes, admin gRPC, metrics, this module's follower of the map
-//! thread `consensus`:    Raft groups, the control plane, the peer door (a current-thread runtime), high priority
+//! thread `consensus`:    Raft groups, the control plane, the peer front end (a current-thread runtime), high priority
 //! thread `shard-N`:      one per replica: its loop and its connections
 //! threads of the log:    writer, reader
 //! ```
@@ -41,17 +41,17 @@ use crate::admin::Admin;
 use crate::config::{Config, Unmet};
 use crate::consensus_thread::ConsensusThread;
 use crate::descriptors;
-use crate::disk_keeper::{self, NodeDisk};
+use crate::disk_monitor::{self, NodeDisk};
 use crate::grpc_accept::{GrpcStream, Guard};
-use crate::lab::{Beside, LabDoor};
+use crate::lab::{Beside, LabServer};
 use crate::members;
 use crate::metrics::Metrics;
-use crate::peer_door::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerDoor, TlsTransport, WINDOW_BYTES};
+use crate::peer_server::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerServer, TlsTransport, WINDOW_BYTES};
 use crate::promise;
 use crate::replica::{self, ReplicaOptions, ToReplica};
 use crate::replicas::{Replicas, Running};
-use crate::resp_door::accept;
-use crate::settings::{self, SettingsDoor};
+use crate::resp_server::accept;
+use crate::settings::{self, SettingsServer};
 use crate::shared::{NodeShared, Phase};
 use crate::snapshots::{self, SnapshotFiles};
 use crate::space;
@@ -159,7 +159,7 @@ struct Inner {
     failure: watch::Sender<Option<String>>,
     disk: Arc<NodeDisk>,
     /// The thread that looks after the disk.
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    monitor: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The sockets that are bound before anything else starts.
@@ -214,8 +214,8 @@ impl Node {
             }
         };
         shared.set_observed(consensus.observed());
-        let door = SettingsDoor::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
-        shared.set_settings_door(door);
+        let server = SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
+        shared.set_settings_server(server);
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             file: shared.config.load_full(),
@@ -233,7 +233,7 @@ impl Node {
             clock: Arc::new(SystemClock),
             failure,
             disk: disk.clone(),
-            keeper: Mutex::new(Some(disk.keep()?)),
+            monitor: Mutex::new(Some(disk.keep()?)),
         });
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
@@ -304,10 +304,10 @@ impl Node {
     async fn end(&mut self, why: &str) {
         let inner = self.inner.clone();
         inner.disk.end();
-        let keeper = inner.keeper.lock().take();
-        if let Some(keeper) = keeper {
+        let monitor = inner.monitor.lock().take();
+        if let Some(monitor) = monitor {
             // It may be reading a large snapshot: nobody waits for that.
-            let joined = tokio::task::spawn_blocking(move || keeper.join());
+            let joined = tokio::task::spawn_blocking(move || monitor.join());
             if let Ok(Ok(Err(_))) = tokio::time::timeout(KEEPER_END_MAX, joined).await {
                 tracing::error!("the disk keeper's thread has panicked");
             }
@@ -384,7 +384,7 @@ impl Inner {
                 asking: material.for_asking(),
                 pristine: self.pristine,
             };
-            let lab = LabDoor::service(self.shared.clone());
+            let lab = LabServer::service(self.shared.clone());
             let (inner, tls) = (self.clone(), material.for_grpc());
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
@@ -587,7 +587,7 @@ fn bind_any(
     addresses.iter().map(listen).collect()
 }
 
-/// The port of `shard`'s replica, if there is such a door.
+/// The port of `shard`'s replica, if there is such a front end.
 fn port_of(base: u16, shard: ShardId) -> u16 {
     if base == 0 { 0 } else { base.saturating_add(u16::try_from(shard.0 - 1).unwrap_or(u16::MAX)) }
 }
@@ -632,7 +632,7 @@ async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<NodeD
         let cipher = Cipher::new(master_key(config).ok()?);
         Some(SnapshotFolder::open(&path, shared.cluster, shared.node, GroupId::from(shard), cipher))
     };
-    let folders: Vec<_> = disk_keeper::snapshot_folders(&config.dir).into_iter().filter_map(folder).collect();
+    let folders: Vec<_> = disk_monitor::snapshot_folders(&config.dir).into_iter().filter_map(folder).collect();
     let disk = disk.clone();
     tokio::task::spawn_blocking(move || disk.free_for_a_start(&folders)).await.unwrap_or(false)
 }
@@ -704,7 +704,7 @@ async fn close_log(log: Log) {
 
 type Started = (Consensus, Control, fastness_consensus::GroupControl, GroupHandle);
 
-/// Starts consensus, group 0 and the peer door on consensus' own thread.
+/// Starts consensus, group 0 and the peer front end on consensus' own thread.
 async fn start_consensus(
     runtime: &Handle,
     shared: &Arc<NodeShared>,
@@ -748,7 +748,7 @@ async fn start_consensus(
                 .max_frame_size(HTTP_FRAME_BYTES_MAX)
                 .http2_keepalive_interval(Some(KEEP_ALIVE.0))
                 .http2_keepalive_timeout(Some(KEEP_ALIVE.1));
-            let service = PeerDoor::service(shared.cluster, consensus.clone(), shared.lab.clone());
+            let service = PeerServer::service(shared.cluster, consensus.clone(), shared.lab.clone());
             tokio::spawn(async move {
                 if let Err(error) = server.serve_with_incoming(service, incoming).await {
                     tracing::error!(%error, "the peer door has closed");

@@ -13,7 +13,8 @@ use fastness_consensus::{GroupControl, GroupStatus, Progress};
 use fastness_control::LagBound;
 use fastness_engine::EngineOptions;
 use fastness_shard::{
-    Batching, DigestResult, FollowCopies, LagWish, ModeWish, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies,
+    Batching, DesiredLagBound, DesiredMode, DigestResult, FollowCopies, Shard, ShardOptions, SlotSet, SnapshotStore,
+    StableCopies,
 };
 use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
 use tokio::sync::{mpsc, oneshot};
@@ -21,10 +22,10 @@ use tokio::task::LocalSet;
 
 use crate::pause::TimerPause;
 use crate::process;
-use crate::resp_door::accept::Incoming;
-use crate::resp_door::command::{Snapshot, snapshot};
-use crate::resp_door::stream::ClientStream;
-use crate::resp_door::{ReplicaDoor, serve};
+use crate::resp_server::accept::Incoming;
+use crate::resp_server::command::{Snapshot, snapshot};
+use crate::resp_server::stream::ClientStream;
+use crate::resp_server::{ReplicaServer, serve};
 use crate::shared::{ModeReport, NodeShared};
 use crate::snapshots::SnapshotFiles;
 
@@ -32,7 +33,7 @@ use crate::snapshots::SnapshotFiles;
 pub const MAILBOX_MAX: usize = 256;
 /// Period of the thread's housekeeping: idle connections, figures per second.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon a wish for another durability mode is seen, and the mode in force reported.
+/// How soon a desired state for another durability mode is seen, and the mode in force reported.
 const MODE_TICK: Duration = Duration::from_millis(50);
 /// How long connections get at the end to send what may still leave.
 const LAST_REPLIES_MAX: Duration = Duration::from_millis(500);
@@ -138,7 +139,7 @@ pub fn start(options: ReplicaOptions) -> io::Result<Replica> {
 
 async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
     let shard_id = options.shard;
-    let (door, shard_loop) = open(options);
+    let (server, shard_loop) = open(options);
     let mut shard_loop = tokio::task::spawn_local(shard_loop);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -148,25 +149,25 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
         tokio::select! {
             message = messages.recv() => match message {
                 Some(ToReplica::Stop) | None => break,
-                Some(message) => answer(&door, message),
+                Some(message) => answer(&server, message),
             },
-            _ = tick.tick() => housekeeping(&door),
-            _ = mode_tick.tick() => follow_mode(&door),
-            () = door.broken.notified() => {
+            _ = tick.tick() => housekeeping(&server),
+            _ = mode_tick.tick() => follow_mode(&server),
+            () = server.broken.notified() => {
                 tracing::error!(shard = %shard_id, "the replica stops: a command was cut short by a panic");
                 break;
             }
             ended = &mut shard_loop => {
-                let reason = door.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
+                let reason = server.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
                 tracing::error!(shard = %shard_id, reason, "the replica has stopped");
                 break;
             }
         }
     }
-    close_connections(&door).await;
+    close_connections(&server).await;
 }
 
-fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) {
+fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>) {
     let config = options.node.config.load();
     let (maxmemory, max_lag) = (config.maxmemory, config.durability_max_lag);
     let (snapshot_log_bytes, lease_wait_max) = (config.snapshot_log_bytes, config.lease_wait_max);
@@ -176,7 +177,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
         shard: options.shard,
         node: options.node.node,
         slots: options.slots,
-        wish: wish(&options.node).expect("a replica is started when the map names it"),
+        desired: desired(&options.node).expect("a replica is started when the map names it"),
         engine: EngineOptions { seed: options.seed, maxmemory },
         clock: options.clock,
         pause: Rc::new(TimerPause::default()),
@@ -189,81 +190,82 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaDoor>, impl Future<Output = ()>) 
         lease_wait_max,
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
-    let door = ReplicaDoor::new(options.node, options.shard, shard, options.group, options.ports);
-    (Rc::new(door), shard_loop)
+    let server = ReplicaServer::new(options.node, options.shard, shard, options.group, options.ports);
+    (Rc::new(server), shard_loop)
 }
 
-fn answer(door: &Rc<ReplicaDoor>, message: ToReplica) {
+fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
     match message {
         ToReplica::Connection(Incoming { tcp, tls, arrival, slot }) => match ClientStream::new(tcp, tls) {
             Ok(stream) => {
-                tokio::task::spawn_local(serve::serve(door.clone(), stream, arrival, slot));
+                tokio::task::spawn_local(serve::serve(server.clone(), stream, arrival, slot));
             }
             Err(error) => tracing::warn!(%error, "a client's socket could not be taken over"),
         },
-        ToReplica::Digest(to) => door.shard.ask_digest(to),
+        ToReplica::Digest(to) => server.shard.ask_digest(to),
         // Whoever asked may have gone away.
-        ToReplica::Snapshot(to) => drop(to.send(snapshot(door))),
-        ToReplica::MakeSnapshot(to) => drop(to.send(door.shard.snapshot())),
+        ToReplica::Snapshot(to) => drop(to.send(snapshot(server))),
+        ToReplica::MakeSnapshot(to) => drop(to.send(server.shard.snapshot())),
         ToReplica::Stop => {}
     }
 }
 
-fn housekeeping(door: &ReplicaDoor) {
-    let config = door.node.config.load();
-    door.stats.sample();
-    door.clients.close_idle(config.timeout);
-    door.close_stuck();
+fn housekeeping(server: &ReplicaServer) {
+    let config = server.node.config.load();
+    server.stats.sample();
+    server.clients.close_idle(config.timeout);
+    server.close_stuck();
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
-    door.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
-    if door.node.settings().max_lag.is_none() {
-        door.shard.set_max_lag(config.durability_max_lag);
+    server.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
+    if server.node.settings().max_lag.is_none() {
+        server.shard.set_max_lag(config.durability_max_lag);
     }
-    door.shard.set_lease_wait_max(config.lease_wait_max);
-    door.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
-    if let Some(disk) = door.node.disk.get() {
-        door.shard.set_log_share(disk.log_share());
+    server.shard.set_lease_wait_max(config.lease_wait_max);
+    server.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
+    if let Some(disk) = server.node.disk.get() {
+        server.shard.set_log_share(disk.log_share());
     }
-    door.stats.memory_peak(door.shard.memory().total());
-    let info = door.shard.info();
-    door.stats.observe_snapshots(&info.snapshot, info.units);
+    server.stats.memory_peak(server.shard.memory().total());
+    let info = server.shard.info();
+    server.stats.observe_snapshots(&info.snapshot, info.units);
 }
 
-/// Tells the shard what is wished, and the node what is in force.
-fn follow_mode(door: &ReplicaDoor) {
-    if let Some(wish) = wish(&door.node) {
-        door.shard.set_wish(wish);
+/// Tells the shard what is desired, and the node what is in force.
+fn follow_mode(server: &ReplicaServer) {
+    if let Some(desired) = desired(&server.node) {
+        server.shard.set_desired_mode(desired);
     }
-    let settings = door.node.settings();
+    let settings = server.node.settings();
     // The replica goes by the settings once its log does: the bound of the lag is a unit in it, as the mode is.
     let mut follows = true;
     if let Some(LagBound { bound, version }) = settings.max_lag {
-        door.shard.set_max_lag_wish(LagWish { bound, version });
-        follows = door.shard.max_lag().1 >= version;
+        server.shard.set_desired_lag_bound(DesiredLagBound { bound, version });
+        follows = server.shard.max_lag().1 >= version;
     }
     if follows {
-        door.node.tell_settings(door.shard_id, settings.version);
+        server.node.tell_settings(server.shard_id, settings.version);
     }
-    let (in_force, version) = door.shard.mode();
-    door.node.tell_mode(door.shard_id, ModeReport { in_force, version });
+    let (in_force, version) = server.shard.mode();
+    server.node.tell_mode(server.shard_id, ModeReport { in_force, version });
 }
 
-/// The mode that the cluster's map wishes.
-fn wish(node: &NodeShared) -> Option<ModeWish> {
+/// The mode that the cluster's map desired states.
+fn desired(node: &NodeShared) -> Option<DesiredMode> {
     let map = node.map.load();
-    map.as_ref().map(|map| ModeWish { mode: map.durability, version: map.durability_version })
+    map.as_ref().map(|map| DesiredMode { mode: map.durability, version: map.durability_version })
 }
 
 /// Gives replies that may leave the time to do so, then closes.
-async fn close_connections(door: &ReplicaDoor) {
+async fn close_connections(server: &ReplicaServer) {
     let waited = tokio::time::Instant::now();
-    while waited.elapsed() < LAST_REPLIES_MAX && door.clients.all().iter().any(|client| client.unsent_bytes.get() > 0) {
+    while waited.elapsed() < LAST_REPLIES_MAX && server.clients.all().iter().any(|client| client.unsent_bytes.get() > 0)
+    {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    for client in door.clients.all() {
+    for client in server.clients.all() {
         client.kill();
     }
-    while waited.elapsed() < 2 * LAST_REPLIES_MAX && !door.clients.is_empty() {
+    while waited.elapsed() < 2 * LAST_REPLIES_MAX && !server.clients.is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -99,7 +99,7 @@ pub fn change_of(names: &[&str], config: &Config) -> SettingsChange {
 
 /// The way from a connection to group 0. Cheap to clone.
 #[derive(Clone)]
-pub struct SettingsDoor {
+pub struct SettingsServer {
     node: Arc<NodeShared>,
     control: Control,
     group: GroupHandle,
@@ -107,11 +107,11 @@ pub struct SettingsDoor {
     runtime: tokio::runtime::Handle,
 }
 
-impl SettingsDoor {
+impl SettingsServer {
     /// For this node; its tasks run on the runtime that this is called in.
     #[must_use]
-    pub fn new(node: Arc<NodeShared>, control: Control, group: GroupHandle, asking: ClientTlsConfig) -> SettingsDoor {
-        SettingsDoor { node, control, group, asking, runtime: tokio::runtime::Handle::current() }
+    pub fn new(node: Arc<NodeShared>, control: Control, group: GroupHandle, asking: ClientTlsConfig) -> SettingsServer {
+        SettingsServer { node, control, group, asking, runtime: tokio::runtime::Handle::current() }
     }
 
     /// Changes settings in the background; the answer comes when all reachable nodes have confirmed, or have not in
@@ -119,10 +119,10 @@ impl SettingsDoor {
     #[must_use]
     pub fn change(&self, change: SettingsChange) -> oneshot::Receiver<Result<(), SettingsError>> {
         let (answer, answered) = oneshot::channel();
-        let door = self.clone();
+        let server = self.clone();
         self.runtime.spawn(async move {
             // Whoever asked may have gone away; the change stands.
-            let _ = answer.send(door.change_and_wait(change).await);
+            let _ = answer.send(server.change_and_wait(change).await);
         });
         answered
     }
@@ -272,7 +272,7 @@ pub fn change_from(request: &SetSettingsRequest) -> Result<SettingsChange, Statu
 /// Brings the first settings into the map: those of the config file of whoever leads group 0 when every node
 /// understands them.
 pub async fn bring_in_first(node: Arc<NodeShared>, file: Arc<Config>) {
-    let Some(SettingsDoor { control, group, .. }) = node.settings_door().cloned() else { return };
+    let Some(SettingsServer { control, group, .. }) = node.settings_server().cloned() else { return };
     while node.phase() == Phase::Running {
         if control.map().is_some_and(|map| map.settings.are_complete()) {
             return;

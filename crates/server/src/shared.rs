@@ -16,9 +16,9 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
 use crate::descriptors;
-use crate::disk_keeper::NodeDisk;
+use crate::disk_monitor::NodeDisk;
 use crate::lab::Lab;
-use crate::settings::{self, SettingsDoor};
+use crate::settings::{self, SettingsServer};
 use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
 
@@ -74,7 +74,7 @@ pub struct NodeShared {
     observed: OnceLock<Arc<Observed>>,
     /// The disk and its budget, once it was measured.
     pub disk: OnceLock<Arc<NodeDisk>>,
-    settings_door: OnceLock<SettingsDoor>,
+    settings_server: OnceLock<SettingsServer>,
     /// By which version of the cluster's settings the replicas of this node go.
     told_settings: RwLock<BTreeMap<ShardId, u64>>,
     /// The faults that can be commanded, if this node is a lab.
@@ -99,8 +99,8 @@ impl Drop for ClientSlot {
 pub struct ModeReport {
     /// What its commands go by.
     pub in_force: Durability,
-    /// The version of the newest wish that has committed there; never falls while the process runs, but for the time of
-    /// a restore.
+    /// The version of the newest desired state that has committed there; never falls while the process runs, but for
+    /// the time of a restore.
     pub version: u64,
 }
 
@@ -146,7 +146,7 @@ impl NodeShared {
             modes: RwLock::default(),
             observed: OnceLock::new(),
             disk: OnceLock::new(),
-            settings_door: OnceLock::new(),
+            settings_server: OnceLock::new(),
             told_settings: RwLock::default(),
             lab,
             phase: watch::Sender::new(Phase::Running),
@@ -274,15 +274,15 @@ impl NodeShared {
     }
 
     /// Says how settings of the cluster are changed.
-    pub fn set_settings_door(&self, door: SettingsDoor) {
+    pub fn set_settings_server(&self, server: SettingsServer) {
         // Consensus starts once.
-        let _ = self.settings_door.set(door);
+        let _ = self.settings_server.set(server);
     }
 
     /// How settings of the cluster are changed; `None`: this node stands alone, and its own options are all there is.
     #[must_use]
-    pub fn settings_door(&self) -> Option<&SettingsDoor> {
-        self.settings_door.get()
+    pub fn settings_server(&self) -> Option<&SettingsServer> {
+        self.settings_server.get()
     }
 
     /// The cluster's settings, as this node's map has them.

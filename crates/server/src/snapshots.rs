@@ -24,7 +24,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::config::Config;
-use crate::disk_keeper::{self, NodeDisk};
+use crate::disk_monitor::{self, NodeDisk};
 use crate::node::{NodeError, master_key};
 use crate::process;
 use crate::tls::Material;
@@ -103,7 +103,7 @@ impl SnapshotFiles {
             return Ok(None);
         }
         let known = LogIndex(self.verified.load(Ordering::Acquire));
-        let kept = disk_keeper::keep_verified_alone(&self.folder, Some(known));
+        let kept = disk_monitor::keep_verified_alone(&self.folder, Some(known));
         if kept.is_err() {
             self.unreadable.store(newest, Ordering::Release);
         }

@@ -2,7 +2,7 @@
 //!
 //! Identity stands in a URI of the certificate's subject alternative names: `fastness://<cluster id>/node/<node id>`
 //! for a node, `fastness://<cluster id>/admin` for an administrator. That a certificate is signed by the CA is not
-//! enough: a client's certificate opens neither the peer door nor the admin door.
+//! enough: a client's certificate opens neither the peer front end nor the admin front end.
 //!
 //! A second URI, `fastness://<cluster id>/lab`, says that a node belongs to a cluster made for trying out: without it
 //! the option `lab` is refused. So that nobody's data can be put at risk by a line in a config, the one who signs the
@@ -157,7 +157,7 @@ impl Material {
         self.chain.first().is_some_and(|certificate| uris(certificate).contains(&lab))
     }
 
-    /// How the TLS door for clients behaves.
+    /// How the TLS front end for clients behaves.
     ///
     /// # Errors
     /// Certificate and key do not fit.

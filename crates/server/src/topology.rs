@@ -70,7 +70,7 @@ pub struct View<'a> {
     pub own: (NodeId, ShardId),
     /// The mode in force on the asked replica.
     pub durability: Durability,
-    /// Whether the client came through the TLS door.
+    /// Whether the client came through the TLS front end.
     pub tls: bool,
     /// Log position of the asked replica.
     pub offset: u64,

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use fastness_resp::Value;
 use fastness_types::Durability;
-use harness::{Client, Door, Options, bulk, eventually, simple};
+use harness::{Client, FrontEnd, Options, bulk, eventually, simple};
 
-fn open() -> Door {
-    Door::open(Options { durability: Durability::Async, ..Options::default() })
+fn open() -> FrontEnd {
+    FrontEnd::open(Options { durability: Durability::Async, ..Options::default() })
 }
 
 /// The lines of CLIENT LIST with this flag.
@@ -23,8 +23,8 @@ fn flagged(client: &mut Client, flag: char) -> usize {
 
 #[test]
 fn paused_writers_wait_and_readers_do_not() {
-    let door = open();
-    let (mut client, mut writer) = (door.connect(), door.connect());
+    let server = open();
+    let (mut client, mut writer) = (server.connect(), server.connect());
     assert_eq!(client.ask(&["SET", "k", "before"]), simple("OK"));
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]), simple("OK"));
     writer.send(&["SET", "k", "after"]);
@@ -44,8 +44,8 @@ fn paused_writers_wait_and_readers_do_not() {
 
 #[test]
 fn a_pause_of_everything_ends_with_its_time_alone() {
-    let door = open();
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open();
+    let (mut client, mut other) = (server.connect(), server.connect());
     let began = Instant::now();
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "300"]), simple("OK"));
     assert_eq!(other.ask(&["CLIENT", "UNPAUSE"]), simple("OK"));
@@ -55,8 +55,8 @@ fn a_pause_of_everything_ends_with_its_time_alone() {
 
 #[test]
 fn refusals_do_not_wait() {
-    let door = open();
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open();
+    let (mut client, mut other) = (server.connect(), server.connect());
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "60000", "ALL"]), simple("OK"));
     assert_eq!(other.ask_text(&["GET"]), "-ERR wrong number of arguments for 'get' command");
     assert!(other.ask_text(&["NOSUCH"]).starts_with("-ERR unknown command "));
@@ -65,8 +65,8 @@ fn refusals_do_not_wait() {
 
 #[test]
 fn transactions_are_paused_by_what_they_write() {
-    let door = open();
-    let (mut client, mut writer, mut reader) = (door.connect(), door.connect(), door.connect());
+    let server = open();
+    let (mut client, mut writer, mut reader) = (server.connect(), server.connect(), server.connect());
     assert_eq!(writer.ask(&["MULTI"]), simple("OK"));
     assert_eq!(writer.ask(&["INCR", "k"]), simple("QUEUED"));
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]), simple("OK"));
@@ -86,8 +86,8 @@ fn transactions_are_paused_by_what_they_write() {
 
 #[test]
 fn nothing_expires_while_clients_are_paused() {
-    let door = open();
-    let mut client = door.connect();
+    let server = open();
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "k", "v", "PX", "30"]), simple("OK"));
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]), simple("OK"));
     std::thread::sleep(Duration::from_millis(120));
@@ -101,8 +101,8 @@ fn nothing_expires_while_clients_are_paused() {
 
 #[test]
 fn pauses_are_refused_as_valkey_refuses_them() {
-    let door = open();
-    let mut client = door.connect();
+    let server = open();
+    let mut client = server.connect();
     for (args, error) in [
         (&["x"][..], "-ERR timeout is not an integer or out of range"),
         (&["-1"], "-ERR timeout is negative"),
@@ -117,12 +117,12 @@ fn pauses_are_refused_as_valkey_refuses_them() {
 
 #[test]
 fn a_wait_is_ended_by_another_client() {
-    let door = open();
-    let (mut client, mut waiting) = (door.connect(), door.connect());
+    let server = open();
+    let (mut client, mut waiting) = (server.connect(), server.connect());
     let id = waiting.ask_text(&["CLIENT", "ID"]);
     let unblocked = "-UNBLOCKED client unblocked via CLIENT UNBLOCK";
     for (how, answer) in [(&[][..], "0"), (&["TIMEOUT"], "0"), (&["error"], unblocked)] {
-        door.set_commits(false);
+        server.set_commits(false);
         assert_eq!(waiting.ask(&["SET", "k", "v"]), simple("OK"));
         waiting.send(&["WAIT", "1", "0"]);
         waiting.send(&["PING"]);
@@ -136,7 +136,7 @@ fn a_wait_is_ended_by_another_client() {
         assert_eq!(answered, answer, "{how:?}");
         assert_eq!(waiting.receive(), simple("PONG"));
         assert_eq!(client.ask_text(&["CLIENT", "UNBLOCK", &id]), "0", "it waits for nothing");
-        door.set_commits(true);
+        server.set_commits(true);
     }
     for (args, reply) in [
         (&["x", "foo"][..], "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
@@ -150,8 +150,8 @@ fn a_wait_is_ended_by_another_client() {
 
 #[test]
 fn a_paused_client_cannot_be_unblocked() {
-    let door = open();
-    let (mut client, mut writer) = (door.connect(), door.connect());
+    let server = open();
+    let (mut client, mut writer) = (server.connect(), server.connect());
     let id = writer.ask_text(&["CLIENT", "ID"]);
     assert_eq!(client.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]), simple("OK"));
     writer.send(&["SET", "k", "v"]);
@@ -163,9 +163,9 @@ fn a_paused_client_cannot_be_unblocked() {
 
 #[test]
 fn a_client_that_goes_while_its_command_waits_is_noticed() {
-    let door = open();
-    let (mut client, mut waiting) = (door.connect(), door.connect());
-    door.set_commits(false);
+    let server = open();
+    let (mut client, mut waiting) = (server.connect(), server.connect());
+    server.set_commits(false);
     assert_eq!(waiting.ask(&["SET", "k", "v"]), simple("OK"));
     waiting.send(&["WAIT", "9", "0"]);
     eventually("it waits", || flagged(&mut client, 'b') == 1);
@@ -177,10 +177,10 @@ fn a_client_that_goes_while_its_command_waits_is_noticed() {
 
 #[test]
 fn reads_leave_access_times_alone_if_asked_to() {
-    let door = open();
-    let mut client = door.connect();
+    let server = open();
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
-    let mut watching = door.connect();
+    let mut watching = server.connect();
     assert_eq!(client.ask(&["CLIENT", "NO-TOUCH", "ON"]), simple("OK"));
     assert_eq!(client.ask_text(&["CLIENT", "NO-TOUCH", "x"]), "-ERR syntax error");
     assert_eq!(flagged(&mut client, 'T'), 1);

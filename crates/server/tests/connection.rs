@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use fastness_resp::{Value, request, value};
 use fastness_types::Durability;
-use harness::{Client, Door, Options, PATIENCE, bulk, eventually, simple};
+use harness::{Client, FrontEnd, Options, PATIENCE, bulk, eventually, simple};
 
-fn open(durability: Durability, config: &str) -> Door {
-    let door = Door::open(Options { config: config.into(), durability, ..Options::default() });
+fn open(durability: Durability, config: &str) -> FrontEnd {
+    let server = FrontEnd::open(Options { config: config.into(), durability, ..Options::default() });
     if !config.contains("requirepass") {
-        door.connect();
+        server.connect();
     }
-    door
+    server
 }
 
 fn figure(client: &mut Client, name: &str) -> u64 {
@@ -27,10 +27,10 @@ fn figure(client: &mut Client, name: &str) -> u64 {
 }
 
 /// A socket of which the system keeps little for the receiver.
-fn narrow(door: &Door) -> TcpStream {
+fn narrow(server: &FrontEnd) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
-    socket.connect(&door.address.into()).unwrap();
+    socket.connect(&server.address.into()).unwrap();
     let tcp = TcpStream::from(socket);
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -45,8 +45,8 @@ fn read_all(tcp: &mut TcpStream) -> Vec<u8> {
 }
 
 /// Writes all of a pipeline, then reads its replies, then the end.
-fn written_before_anything_is_read(door: &Door, pipeline: &[u8]) -> Vec<u8> {
-    let mut tcp = narrow(door);
+fn written_before_anything_is_read(server: &FrontEnd, pipeline: &[u8]) -> Vec<u8> {
+    let mut tcp = narrow(server);
     tcp.write_all(pipeline).expect("it is read although nothing is taken");
     tcp.write_all(b"QUIT\r\n").unwrap();
     let mut received = read_all(&mut tcp);
@@ -59,11 +59,11 @@ fn written_before_anything_is_read(door: &Door, pipeline: &[u8]) -> Vec<u8> {
 #[test]
 fn a_pipeline_written_before_anything_is_read_gets_every_reply() {
     for durability in [Durability::Sync, Durability::Async] {
-        let door = open(durability, "");
+        let server = open(durability, "");
         let text = "x".repeat(1_000);
         let mut pipeline = Vec::new();
         (0..9_000).for_each(|_| request::encode(&["ECHO", &text], &mut pipeline));
-        let replies = written_before_anything_is_read(&door, &pipeline);
+        let replies = written_before_anything_is_read(&server, &pipeline);
         assert!(replies == format!("$1000\r\n{text}\r\n").repeat(9_000).as_bytes(), "{}", replies.len());
     }
 }
@@ -71,36 +71,36 @@ fn a_pipeline_written_before_anything_is_read_gets_every_reply() {
 /// Found: the same, with values of 10 MiB.
 #[test]
 fn large_values_written_before_anything_is_read_are_answered() {
-    let door = open(Durability::Sync, "");
+    let server = open(Durability::Sync, "");
     let value = "v".repeat(10 << 20);
     let mut pipeline = Vec::new();
     for _ in 0..3 {
         request::encode(&["SET", "k", &value], &mut pipeline);
         request::encode(&["GET", "k"], &mut pipeline);
     }
-    let replies = written_before_anything_is_read(&door, &pipeline);
+    let replies = written_before_anything_is_read(&server, &pipeline);
     assert!(replies == format!("+OK\r\n${}\r\n{value}\r\n", value.len()).repeat(3).as_bytes(), "{}", replies.len());
 }
 
 /// Found: the same, with 300,000 GETs, as redis-py sends them.
 #[test]
 fn three_hundred_thousand_gets_written_before_anything_is_read_are_answered() {
-    let door = open(Durability::Async, "");
-    assert_eq!(door.connect().ask(&["SET", "k", &"v".repeat(40)]), simple("OK"));
+    let server = open(Durability::Async, "");
+    assert_eq!(server.connect().ask(&["SET", "k", &"v".repeat(40)]), simple("OK"));
     let mut pipeline = Vec::new();
     request::encode(&["GET", "k"], &mut pipeline);
-    let replies = written_before_anything_is_read(&door, &pipeline.repeat(300_000));
+    let replies = written_before_anything_is_read(&server, &pipeline.repeat(300_000));
     assert!(replies == format!("$40\r\n{}\r\n", "v".repeat(40)).repeat(300_000).as_bytes(), "{}", replies.len());
 }
 
 /// What a client does not read is bounded: over it the connection is closed, counted.
 #[test]
 fn more_unread_replies_than_the_hard_limit_close_the_connection() {
-    let door = open(Durability::Async, "client-output-buffer-limit normal 2mb 0 0");
-    let mut client = door.connect();
+    let server = open(Durability::Async, "client-output-buffer-limit normal 2mb 0 0");
+    let mut client = server.connect();
     let mut pipeline = Vec::new();
     request::encode(&["ECHO", &"x".repeat(100_000)], &mut pipeline);
-    let mut tcp = narrow(&door);
+    let mut tcp = narrow(&server);
     // It may be closed while it writes.
     let _ = tcp.write_all(&pipeline.repeat(200));
     eventually("it is closed", || figure(&mut client, "client_output_buffer_limit_disconnections") == 1);
@@ -113,11 +113,11 @@ fn more_unread_replies_than_the_hard_limit_close_the_connection() {
 /// itself.
 #[test]
 fn a_client_that_does_not_read_waits_while_memory_is_full() {
-    let door = open(Durability::Async, "");
-    let mut client = door.connect();
+    let server = open(Durability::Async, "");
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
     assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "1mb"]), simple("OK"));
-    let mut tcp = narrow(&door);
+    let mut tcp = narrow(&server);
     let mut pipeline = Vec::new();
     request::encode(&["ECHO", &"x".repeat(100_000)], &mut pipeline);
     let mut writer = tcp.try_clone().unwrap();
@@ -150,14 +150,14 @@ fn a_client_that_does_not_read_waits_while_memory_is_full() {
 #[test]
 fn a_client_that_closes_its_side_gets_every_reply_then_the_end() {
     for durability in [Durability::Sync, Durability::Async] {
-        let door = open(durability, "");
-        let mut tcp = TcpStream::connect(door.address).unwrap();
+        let server = open(durability, "");
+        let mut tcp = TcpStream::connect(server.address).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        door.set_commits(durability == Durability::Async);
+        server.set_commits(durability == Durability::Async);
         tcp.write_all(b"SET k v\r\nGET k\r\nWAIT 1 10000\r\nPING\r\nSET half").unwrap();
         tcp.shutdown(Shutdown::Write).unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        door.set_commits(true);
+        server.set_commits(true);
         assert_eq!(read_all(&mut tcp).escape_ascii().to_string(), "+OK\\r\\n$1\\r\\nv\\r\\n:2\\r\\n+PONG\\r\\n");
     }
 }
@@ -165,8 +165,8 @@ fn a_client_that_closes_its_side_gets_every_reply_then_the_end() {
 /// Found: of 20,000 commands 1,958 were answered.
 #[test]
 fn twenty_thousand_commands_before_the_clients_side_is_closed_are_answered() {
-    let door = open(Durability::Sync, "");
-    let mut tcp = narrow(&door);
+    let server = open(Durability::Sync, "");
+    let mut tcp = narrow(&server);
     let pipeline: String = (0..20_000).map(|i| format!("SET k{} {i}\r\n", i % 100)).collect();
     tcp.write_all(pipeline.as_bytes()).unwrap();
     tcp.shutdown(Shutdown::Write).unwrap();
@@ -176,9 +176,9 @@ fn twenty_thousand_commands_before_the_clients_side_is_closed_are_answered() {
 /// A wait that could be for ever ends with its client's side.
 #[test]
 fn a_wait_of_a_client_that_closes_its_side_is_answered() {
-    let door = open(Durability::Async, "");
-    door.set_commits(false);
-    let mut tcp = TcpStream::connect(door.address).unwrap();
+    let server = open(Durability::Async, "");
+    server.set_commits(false);
+    let mut tcp = TcpStream::connect(server.address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.write_all(b"SET k v\r\nWAIT 9 0\r\nPING\r\n").unwrap();
     tcp.shutdown(Shutdown::Write).unwrap();
@@ -188,7 +188,7 @@ fn a_wait_of_a_client_that_closes_its_side_is_answered() {
 /// Found: HELLO authenticated before it had read all of its arguments, and of two pairs the first counted.
 #[test]
 fn hello_reads_everything_before_it_does_anything() {
-    let door = open(Durability::Async, "requirepass s3");
+    let server = open(Durability::Async, "requirepass s3");
     for (hello, error) in [
         (&["HELLO", "3", "AUTH", "default", "s3", "FOO"][..], "-ERR Syntax error in HELLO option 'FOO'"),
         (&["HELLO", "3", "AUTH", "default", "s3", "AUTH", "x"], "-ERR Syntax error in HELLO option 'AUTH'"),
@@ -202,7 +202,7 @@ fn hello_reads_everything_before_it_does_anything() {
         ),
         (&["HELLO", "4", "AUTH", "default", "s3"], "-NOPROTO unsupported protocol version"),
     ] {
-        let mut client = door.connect_raw();
+        let mut client = server.connect_raw();
         assert_eq!(client.ask_text(hello), error);
         assert_eq!(client.ask_text(&["PING"]), "-NOAUTH Authentication required.", "{hello:?} has authenticated");
         assert_eq!(client.ask_text(&["AUTH", "s3"]), "OK");
@@ -210,7 +210,7 @@ fn hello_reads_everything_before_it_does_anything() {
         assert_eq!(client.ask(&["CLIENT", "GETNAME"]), Value::Null, "{hello:?}");
         assert!(client.ask_text(&["CLIENT", "INFO"]).contains(" resp=2 "));
     }
-    let mut client = door.connect_raw();
+    let mut client = server.connect_raw();
     // Ten arguments are what a stranger may send.
     let twice = ["HELLO", "2", "AUTH", "default", "wrong", "AUTH", "default", "s3", "SETNAME", "y"];
     assert!(matches!(client.ask(&twice), Value::Array(_)), "the last pair counts");
@@ -220,8 +220,8 @@ fn hello_reads_everything_before_it_does_anything() {
 /// Found: the commands in an HTTP request's body were run.
 #[test]
 fn an_http_request_closes_the_connection() {
-    let door = open(Durability::Async, "");
-    let mut client = door.connect();
+    let server = open(Durability::Async, "");
+    let mut client = server.connect();
     let body = "SET http 1\r\nSET http 2\r\n";
     let requests = [
         format!("POST / HTTP/1.1\r\nHost: localhost\r\n\r\n{body}"),
@@ -233,7 +233,7 @@ fn an_http_request_closes_the_connection() {
         format!("MULTI\r\nHost: a\r\n{body}EXEC\r\n"),
     ];
     for (i, request) in requests.iter().enumerate() {
-        let mut tcp = TcpStream::connect(door.address).unwrap();
+        let mut tcp = TcpStream::connect(server.address).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         tcp.write_all(request.as_bytes()).unwrap();
         let mut received = Vec::new();
@@ -251,22 +251,22 @@ fn an_http_request_closes_the_connection() {
 /// Over `maxclients` a client is told, and counted; one that leaves makes room.
 #[test]
 fn clients_over_the_maximum_are_told_and_counted() {
-    let door = open(Durability::Async, "maxclients 3");
-    eventually("there is room", || door.node.connected.load(std::sync::atomic::Ordering::Relaxed) == 0);
-    let mut clients: Vec<Client> = (0..3).map(|_| door.connect()).collect();
-    let mut refused = door.connect_raw();
+    let server = open(Durability::Async, "maxclients 3");
+    eventually("there is room", || server.node.connected.load(std::sync::atomic::Ordering::Relaxed) == 0);
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    let mut refused = server.connect_raw();
     assert_eq!(refused.receive(), Value::Error(b"ERR max number of clients reached".to_vec()));
     assert_eq!(refused.try_receive(), None);
     assert_eq!(figure(&mut clients[0], "rejected_connections"), 1);
     clients.pop();
-    eventually("there is room", || door.connect_raw().ask(&["PING"]) == simple("PONG"));
+    eventually("there is room", || server.connect_raw().ask(&["PING"]) == simple("PONG"));
 }
 
 /// What follows QUIT is not run, and does not keep the replies before it from leaving.
 #[test]
 fn replies_before_quit_leave_whatever_follows_it() {
-    let door = open(Durability::Async, "");
-    let mut tcp = narrow(&door);
+    let server = open(Durability::Async, "");
+    let mut tcp = narrow(&server);
     let text = "x".repeat(3 << 20);
     let mut pipeline = Vec::new();
     request::encode(&["ECHO", &text], &mut pipeline);
@@ -278,14 +278,14 @@ fn replies_before_quit_leave_whatever_follows_it() {
     let (first, consumed) = value::parse(&received).unwrap().unwrap();
     assert!(first == bulk(&text));
     assert_eq!(&received[consumed..], b"+OK\r\n");
-    assert_eq!(door.connect().ask(&["GET", "after"]), Value::Null);
+    assert_eq!(server.connect().ask(&["GET", "after"]), Value::Null);
 }
 
 /// Found: the slow log showed passwords.
 #[test]
 fn passwords_are_not_in_the_slow_log() {
-    let door = open(Durability::Async, "slowlog-log-slower-than 0");
-    let mut client = door.connect();
+    let server = open(Durability::Async, "slowlog-log-slower-than 0");
+    let mut client = server.connect();
     assert_eq!(client.ask(&["CONFIG", "SET", "requirepass", "s3cret"]), simple("OK"));
     assert_eq!(client.ask(&["AUTH", "s3cret"]), simple("OK"));
     assert!(client.ask_text(&["AUTH", "default", "wrong-s3cret"]).starts_with("-WRONGPASS"));
@@ -304,14 +304,14 @@ fn passwords_are_not_in_the_slow_log() {
 /// What a system with few descriptors leaves for clients is what is shown and what can be set.
 #[test]
 fn maxclients_is_what_descriptors_allow() {
-    let door = open(Durability::Async, "");
-    door.node.budget_descriptors(1, 2);
-    let mut client = door.connect();
+    let server = open(Durability::Async, "");
+    server.node.budget_descriptors(1, 2);
+    let mut client = server.connect();
     let shown = |client: &mut Client| match client.ask(&["CONFIG", "GET", "maxclients"]) {
         Value::Array(pair) => String::from_utf8(pair[1].as_bytes().unwrap().to_vec()).unwrap().parse::<u64>().unwrap(),
         other => panic!("{other:?}"),
     };
-    let max = door.node.clients_max();
+    let max = server.node.clients_max();
     assert!(max < u64::MAX);
     assert_eq!(shown(&mut client), max.min(10_000));
     assert!(client.ask_text(&["INFO", "clients"]).contains(&format!("\r\nmaxclients:{}\r\n", max.min(10_000))));

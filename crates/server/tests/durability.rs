@@ -6,10 +6,10 @@ mod harness;
 
 use fastness_resp::{Value, request};
 use fastness_types::Durability;
-use harness::{Client, Door, Options, bulk, eventually, simple};
+use harness::{Client, FrontEnd, Options, bulk, eventually, simple};
 
-fn open(durability: Durability) -> Door {
-    Door::open(Options { durability, ..Options::default() })
+fn open(durability: Durability) -> FrontEnd {
+    FrontEnd::open(Options { durability, ..Options::default() })
 }
 
 fn error(text: &str) -> Value {
@@ -39,8 +39,8 @@ fn held(client: &mut Client, id: &str, bytes: usize) {
 
 #[test]
 fn the_option_is_the_connections() {
-    let door = open(Durability::Async);
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open(Durability::Async);
+    let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.ask_text(&["CLIENT", "ID"]);
     assert_eq!(client.ask(&["CLIENT", "DURABILITY"]), bulk("default"));
     assert_eq!(client.ask(&["client", "durability", "sync"]), simple("OK"));
@@ -66,8 +66,8 @@ fn the_option_is_the_connections() {
 
 #[test]
 fn the_option_is_described_like_any_other_command() {
-    let door = open(Durability::Async);
-    let mut client = door.connect();
+    let server = open(Durability::Async);
+    let mut client = server.connect();
     let Value::Array(help) = client.ask(&["CLIENT", "HELP"]) else { panic!("lines") };
     assert!(help.contains(&simple("DURABILITY [SYNC|DEFAULT]")), "{help:?}");
     let Value::Array(docs) = client.ask(&["COMMAND", "DOCS", "client|durability"]) else { panic!("a map") };
@@ -81,11 +81,11 @@ fn the_option_is_described_like_any_other_command() {
 
 #[test]
 fn replies_that_wait_keep_their_order_and_hold_nobody_else() {
-    let door = open(Durability::Async);
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open(Durability::Async);
+    let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.ask_text(&["CLIENT", "ID"]);
     other.ask(&["SET", "b", "1"]);
-    door.set_commits(false);
+    server.set_commits(false);
     let mut pipeline = Vec::new();
     request::encode(&["PING"], &mut pipeline);
     pipeline.extend(asking(SYNC, &["INCR", "a"]));
@@ -96,7 +96,7 @@ fn replies_that_wait_keep_their_order_and_hold_nobody_else() {
     held(&mut other, &id, ":1\r\n$1\r\n1\r\n:2\r\n".len());
     assert_eq!(other.ask(&["INCR", "a"]), Value::Integer(3));
     assert_eq!(other.ask(&["GET", "a"]), bulk("3"));
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(client.receive(), Value::Integer(1));
     assert_eq!(client.receive(), bulk("1"));
     assert_eq!(client.receive(), Value::Integer(2));
@@ -105,26 +105,26 @@ fn replies_that_wait_keep_their_order_and_hold_nobody_else() {
 
 #[test]
 fn a_transactions_reply_is_held_whole() {
-    let door = open(Durability::Async);
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open(Durability::Async);
+    let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.ask_text(&["CLIENT", "ID"]);
     assert_eq!(client.ask(&["MULTI"]), simple("OK"));
     assert_eq!(client.ask(&["INCR", "a"]), simple("QUEUED"));
-    door.set_commits(false);
+    server.set_commits(false);
     client.send_raw(&asking(SYNC, &["EXEC"]));
     held(&mut other, &id, "*1\r\n:1\r\n".len());
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(client.receive(), Value::Array(vec![Value::Integer(1)]));
 }
 
 #[test]
 fn what_is_lost_is_told_in_its_place() {
-    let door = open(Durability::Async);
-    let (mut client, mut reader, mut other) = (door.connect(), door.connect(), door.connect());
+    let server = open(Durability::Async);
+    let (mut client, mut reader, mut other) = (server.connect(), server.connect(), server.connect());
     let ids = [&mut client, &mut reader].map(|client| client.ask_text(&["CLIENT", "ID"]));
     assert_eq!(client.ask(&["CLIENT", "DURABILITY", "SYNC"]), simple("OK"));
     assert_eq!(reader.ask(&["CLIENT", "DURABILITY", "SYNC"]), simple("OK"));
-    door.set_commits(false);
+    server.set_commits(false);
     let mut pipeline = Vec::new();
     request::encode(&["SET", "a", "lost"], &mut pipeline);
     request::encode(&["ECHO", "behind"], &mut pipeline);
@@ -133,7 +133,7 @@ fn what_is_lost_is_told_in_its_place() {
     reader.send(&["GET", "a"]);
     held(&mut other, &ids[1], "$4\r\nlost\r\n".len());
     assert_eq!(other.ask(&["GET", "a"]), bulk("lost"), "async shows what may be undone to who did not ask");
-    door.lose(2);
+    server.lose(2);
     let Value::Error(text) = client.receive() else { panic!("it was not committed") };
     assert!(text.starts_with(b"UNKNOWN "), "{}", text.escape_ascii());
     assert_eq!(client.receive(), bulk("behind"));
@@ -143,8 +143,8 @@ fn what_is_lost_is_told_in_its_place() {
 
 #[test]
 fn attributes_that_are_not_known_are_refused_with_their_command() {
-    let door = open(Durability::Async);
-    let mut client = door.connect();
+    let server = open(Durability::Async);
+    let mut client = server.connect();
     for protocol in ["2", "3"] {
         client.ask(&["HELLO", protocol]);
         client.send_raw(&asking(&[("ttl", "5")], &["SET", "k", "v"]));
@@ -175,14 +175,14 @@ fn attributes_that_are_not_known_are_refused_with_their_command() {
 
 #[test]
 fn attributes_that_are_none_end_the_connection() {
-    let door = open(Durability::Async);
-    door.connect();
+    let server = open(Durability::Async);
+    server.connect();
     for (bytes, text) in [
         (&b"|0\r\n"[..], "invalid attribute count"),
         (b"|1\r\n$65\r\n", "too big attribute"),
         (b"|1\r\n$1\r\na\r\n$1\r\nb\r\nPING\r\n", "expected '*' behind an attribute, got 'P'"),
     ] {
-        let mut client = door.connect_raw();
+        let mut client = server.connect_raw();
         client.send_raw(bytes);
         assert_eq!(client.receive(), error(&format!("ERR Protocol error: {text}")));
         assert_eq!(client.try_receive(), None);
@@ -191,8 +191,8 @@ fn attributes_that_are_none_end_the_connection() {
 
 #[test]
 fn a_cluster_without_durability_refuses() {
-    let door = open(Durability::Disabled);
-    let mut client = door.connect();
+    let server = open(Durability::Disabled);
+    let mut client = server.connect();
     let text = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
     assert_eq!(client.ask(&["CLIENT", "DURABILITY", "SYNC"]), error(text));
     assert_eq!(client.ask(&["CLIENT", "DURABILITY"]), bulk("default"));
@@ -205,13 +205,13 @@ fn a_cluster_without_durability_refuses() {
 /// A connection that never asked, and one in `sync`: an attribute changes neither what is run nor how.
 #[test]
 fn in_sync_it_changes_nothing() {
-    let door = open(Durability::Sync);
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open(Durability::Sync);
+    let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.ask_text(&["CLIENT", "ID"]);
-    door.set_commits(false);
+    server.set_commits(false);
     client.send_raw(&asking(&[("durability", "default")], &["SET", "k", "v"]));
     held(&mut other, &id, "+OK\r\n".len());
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(client.receive(), simple("OK"));
     assert_eq!(client.ask(&["CLIENT", "DURABILITY", "SYNC"]), simple("OK"));
     assert_eq!(client.ask(&["SET", "k", "w"]), simple("OK"));
@@ -221,8 +221,8 @@ fn in_sync_it_changes_nothing() {
 /// nothing else.
 #[test]
 fn reads_that_a_quorum_confirms() {
-    let door = open(Durability::Async);
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open(Durability::Async);
+    let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.ask_text(&["CLIENT", "ID"]);
     assert_eq!(client.ask(&["CLIENT", "READS"]), bulk("default"));
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));

@@ -6,10 +6,10 @@ mod harness;
 
 use fastness_resp::Value;
 use fastness_types::Durability;
-use harness::{Client, Door, Options, bulk, eventually, simple};
+use harness::{Client, FrontEnd, Options, bulk, eventually, simple};
 
-fn open(config: &str) -> Door {
-    Door::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
+fn open(config: &str) -> FrontEnd {
+    FrontEnd::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
 }
 
 /// A field of the line of CLIENT LIST that has most of it.
@@ -21,8 +21,8 @@ fn most(client: &mut Client, field: &str) -> u64 {
     list.lines().map(of).max().unwrap()
 }
 
-fn refused(door: &Door, bytes: &[u8], error: &str) {
-    let mut client = door.connect_raw();
+fn refused(server: &FrontEnd, bytes: &[u8], error: &str) {
+    let mut client = server.connect_raw();
     client.send_raw(bytes);
     assert_eq!(client.receive(), Value::Error(format!("ERR Protocol error: {error}").into_bytes()));
     assert_eq!(client.try_receive(), None, "it is closed");
@@ -30,20 +30,20 @@ fn refused(door: &Door, bytes: &[u8], error: &str) {
 
 #[test]
 fn requests_have_limits() {
-    let door = open("proto-max-bulk-len 1mb");
-    refused(&door, &[b'x'; 70_000], "too big inline request");
-    refused(&door, format!("*{}", "1".repeat(70_000)).as_bytes(), "too big mbulk count string");
-    refused(&door, format!("*1\r\n${}", "1".repeat(70_000)).as_bytes(), "too big bulk count string");
-    refused(&door, b"*2147483648\r\n", "invalid multibulk length");
-    refused(&door, b"*1\r\n$1048577\r\n", "invalid bulk length");
+    let server = open("proto-max-bulk-len 1mb");
+    refused(&server, &[b'x'; 70_000], "too big inline request");
+    refused(&server, format!("*{}", "1".repeat(70_000)).as_bytes(), "too big mbulk count string");
+    refused(&server, format!("*1\r\n${}", "1".repeat(70_000)).as_bytes(), "too big bulk count string");
+    refused(&server, b"*2147483648\r\n", "invalid multibulk length");
+    refused(&server, b"*1\r\n$1048577\r\n", "invalid bulk length");
 }
 
 #[test]
 fn strangers_have_lower_limits() {
-    let door = open("requirepass secret");
-    refused(&door, b"*11\r\n", "unauthenticated multibulk length");
-    refused(&door, b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "unauthenticated bulk length");
-    let mut client = door.connect_raw();
+    let server = open("requirepass secret");
+    refused(&server, b"*11\r\n", "unauthenticated multibulk length");
+    refused(&server, b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "unauthenticated bulk length");
+    let mut client = server.connect_raw();
     assert!(client.ask_text(&["AUTH", &"x".repeat(16_384)]).starts_with("-WRONGPASS "));
     assert_eq!(client.ask(&["AUTH", "secret"]), simple("OK"));
     let many: Vec<String> = (0..10).map(|i| format!("{{t}}{i}")).collect();
@@ -53,10 +53,10 @@ fn strangers_have_lower_limits() {
 
 #[test]
 fn strangers_that_do_not_read_cost_next_to_nothing() {
-    let door = open("requirepass secret");
-    let mut known = door.connect_raw();
+    let server = open("requirepass secret");
+    let mut known = server.connect_raw();
     assert_eq!(known.ask(&["AUTH", "secret"]), simple("OK"));
-    let mut stranger = std::net::TcpStream::connect(door.address).unwrap();
+    let mut stranger = std::net::TcpStream::connect(server.address).unwrap();
     stranger.set_nonblocking(true).unwrap();
     // As much as the sockets on the way take; each request's error is four times as long.
     let requests = b"GET a\r\n".repeat(1_000);
@@ -81,9 +81,9 @@ fn strangers_that_do_not_read_cost_next_to_nothing() {
 
 #[test]
 fn nothing_is_allocated_for_what_is_only_announced() {
-    let door = open("");
-    let mut client = door.connect();
-    let mut announcers: Vec<Client> = (0..20).map(|_| door.connect_raw()).collect();
+    let server = open("");
+    let mut client = server.connect();
+    let mut announcers: Vec<Client> = (0..20).map(|_| server.connect_raw()).collect();
     for announcer in &mut announcers {
         announcer.send_raw(b"*2147483647\r\n$536870912\r\nabc");
     }
@@ -94,9 +94,9 @@ fn nothing_is_allocated_for_what_is_only_announced() {
 
 #[test]
 fn more_than_the_query_buffer_limit_closes_the_connection() {
-    let door = open("client-query-buffer-limit 1mb");
-    let mut client = door.connect();
-    let mut sender = door.connect_raw();
+    let server = open("client-query-buffer-limit 1mb");
+    let mut client = server.connect();
+    let mut sender = server.connect_raw();
     let id = sender.ask_text(&["CLIENT", "ID"]);
     sender.send_raw(format!("*2\r\n$4\r\nECHO\r\n${}\r\n", 8 << 20).as_bytes());
     let part = vec![b'x'; 64 * 1024];
@@ -112,13 +112,13 @@ fn more_than_the_query_buffer_limit_closes_the_connection() {
 
 #[test]
 fn a_reader_that_stays_over_the_soft_limit_is_closed() {
-    let door = open("client-output-buffer-limit normal 0 1mb 1");
-    let mut client = door.connect();
+    let server = open("client-output-buffer-limit normal 0 1mb 1");
+    let mut client = server.connect();
     // More than fits into the sockets' buffers on the way.
     assert_eq!(client.ask(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
     client.send(&["GET", "k"]);
     eventually("the slow reader is closed", || {
-        let mut other = door.connect_raw();
+        let mut other = server.connect_raw();
         other.ask_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
     });
 }

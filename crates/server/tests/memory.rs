@@ -6,15 +6,15 @@ mod harness;
 
 use fastness_resp::{Value, request};
 use fastness_types::Durability;
-use harness::{Client, Door, Options, eventually, simple};
+use harness::{Client, FrontEnd, Options, eventually, simple};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 const MIB: usize = 1 << 20;
 const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
 
-fn open(config: &str) -> Door {
-    Door::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
+fn open(config: &str) -> FrontEnd {
+    FrontEnd::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
 }
 
 /// A figure of INFO memory.
@@ -24,8 +24,8 @@ fn figure(client: &mut Client, name: &str) -> u64 {
 }
 
 /// What all clients hold while a new one is the only one; more while others have not left yet.
-fn alone(door: &Door) -> u64 {
-    let mut client = door.connect_raw();
+fn alone(server: &FrontEnd) -> u64 {
+    let mut client = server.connect_raw();
     client.ask_text(&["INFO", "memory"]);
     figure(&mut client, "mem_clients_normal")
 }
@@ -47,10 +47,10 @@ fn check_sum(client: &mut Client) {
 
 #[test]
 fn clients_that_do_not_read_push_it_over_and_their_leaving_brings_it_back() {
-    let door = open("maxmemory 24mb");
-    let mut client = door.connect();
+    let server = open("maxmemory 24mb");
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "big", &"x".repeat(MIB)]), simple("OK"));
-    let mut readers: Vec<Client> = (0..30).map(|_| door.connect_raw()).collect();
+    let mut readers: Vec<Client> = (0..30).map(|_| server.connect_raw()).collect();
     for reader in &mut readers {
         // More than the sockets on the way take.
         (0..12).for_each(|_| reader.send(&["GET", "big"]));
@@ -73,9 +73,9 @@ fn clients_that_do_not_read_push_it_over_and_their_leaving_brings_it_back() {
 
 #[test]
 fn what_is_sent_and_not_executed_counts() {
-    let door = open("maxmemory 8mb");
-    let mut client = door.connect();
-    let mut writers: Vec<Client> = (0..6).map(|_| door.connect_raw()).collect();
+    let server = open("maxmemory 8mb");
+    let mut client = server.connect();
+    let mut writers: Vec<Client> = (0..6).map(|_| server.connect_raw()).collect();
     for writer in &mut writers {
         // Never whole.
         writer.send_raw(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", 4 * MIB).as_bytes());
@@ -89,8 +89,8 @@ fn what_is_sent_and_not_executed_counts() {
 
 #[test]
 fn queued_commands_and_watched_keys_count() {
-    let door = open("maxmemory 4mb");
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = open("maxmemory 4mb");
+    let (mut client, mut other) = (server.connect(), server.connect());
     let base = figure(&mut client, "mem_clients_normal");
     assert_eq!(other.ask(&["WATCH", &"w".repeat(MIB)]), simple("OK"));
     assert_eq!(other.ask(&["MULTI"]), simple("OK"));
@@ -111,9 +111,9 @@ fn queued_commands_and_watched_keys_count() {
 
 #[test]
 fn effects_that_have_not_committed_count() {
-    let door = open("maxmemory 4mb");
-    let mut client = door.connect();
-    door.set_commits(false);
+    let server = open("maxmemory 4mb");
+    let mut client = server.connect();
+    server.set_commits(false);
     let value = "x".repeat(MIB / 2);
     // The same key over and over: the data does not grow, what is to be committed and what that has replaced do.
     let mut written = 0;
@@ -131,7 +131,7 @@ fn effects_that_have_not_committed_count() {
     assert!(open > written * MIB as u64 / 2, "{open} bytes of {written} writes");
     check_sum(&mut client);
     assert_eq!(client.ask(&["DEL", "k"]), Value::Integer(1));
-    door.set_commits(true);
+    server.set_commits(true);
     eventually("they have committed", || figure(&mut client, "mem_open_effects") == 0);
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
 }
@@ -139,16 +139,16 @@ fn effects_that_have_not_committed_count() {
 /// Replies that are held for a commit count like those that a client does not take.
 #[test]
 fn held_replies_count() {
-    let door = Door::open(Options { durability: Durability::Sync, ..Options::default() });
-    let (mut client, mut other) = (door.connect(), door.connect());
+    let server = FrontEnd::open(Options { durability: Durability::Sync, ..Options::default() });
+    let (mut client, mut other) = (server.connect(), server.connect());
     let value = "x".repeat(MIB);
     assert_eq!(other.ask(&["SET", "k", &value]), simple("OK"));
     let base = figure(&mut client, "mem_clients_normal");
-    door.set_commits(false);
+    server.set_commits(false);
     other.send(&["APPEND", "k", "x"]);
     other.send(&["GET", "k"]);
     eventually("it counts", || figure(&mut client, "mem_clients_normal") > base + MIB as u64);
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(other.receive(), Value::Integer(MIB as i64 + 1));
     assert!(matches!(other.receive(), Value::Bulk(_)));
     eventually("it is given back", || figure(&mut client, "mem_clients_normal") < base + 100_000);
@@ -157,14 +157,14 @@ fn held_replies_count() {
 /// Whatever clients do, in any order: when they have gone nothing of them is left, and nothing was counted twice.
 #[test]
 fn what_all_clients_held_is_given_back() {
-    let door = open("");
-    let mut client = door.connect();
+    let server = open("");
+    let mut client = server.connect();
     client.ask(&["SET", "big", &"x".repeat(MIB)]);
     client.ask(&["DEL", "big"]);
     client.ask(&["SET", "big", &"x".repeat(200_000)]);
     drop(client);
-    let base = alone(&door);
-    let mut client = door.connect();
+    let base = alone(&server);
+    let mut client = server.connect();
     let seed = std::env::var("MEMORY_SEED").map_or(1, |seed| seed.parse().unwrap());
     eprintln!("MEMORY_SEED={seed}");
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -172,7 +172,7 @@ fn what_all_clients_held_is_given_back() {
     let mut most = 0;
     for _ in 0..400 {
         if others.is_empty() || rng.random_bool(0.2) {
-            others.push(door.connect_raw());
+            others.push(server.connect_raw());
         }
         let at = rng.random_range(0..others.len());
         let mut bytes = Vec::new();
@@ -202,5 +202,5 @@ fn what_all_clients_held_is_given_back() {
     eventually("all has committed", || figure(&mut client, "mem_open_effects") == 0);
     drop((others, client));
     // The figures in the reply may have another length; one connection that is forgotten would be some thousand bytes.
-    eventually("all of it is given back", || alone(&door).abs_diff(base) < 500);
+    eventually("all of it is given back", || alone(&server).abs_diff(base) < 500);
 }

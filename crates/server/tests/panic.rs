@@ -8,15 +8,15 @@ mod harness;
 use std::sync::atomic::Ordering;
 
 use fastness_types::Durability;
-use harness::{Door, Options, eventually, simple};
+use harness::{FrontEnd, Options, eventually, simple};
 
 /// Found: its place among `maxclients`, and its line in CLIENT LIST, stayed for ever.
 #[test]
 fn a_connections_task_that_panics_leaves_nothing_behind() {
-    let door = Door::open(Options { durability: Durability::Async, ..Options::default() });
-    let mut client = door.connect();
+    let server = FrontEnd::open(Options { durability: Durability::Async, ..Options::default() });
+    let mut client = server.connect();
     for _ in 0..3 {
-        let mut other = door.connect_raw();
+        let mut other = server.connect_raw();
         assert_eq!(other.ask(&["PING"]), simple("PONG"));
         fail::cfg("server::read", "1*panic(told to)->off").unwrap();
         other.send(&["PING"]);
@@ -24,7 +24,7 @@ fn a_connections_task_that_panics_leaves_nothing_behind() {
         fail::remove("server::read");
     }
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"), "others are served");
-    eventually("its place is free", || door.node.connected.load(Ordering::Relaxed) == 1);
+    eventually("its place is free", || server.node.connected.load(Ordering::Relaxed) == 1);
     assert_eq!(client.ask_text(&["CLIENT", "LIST"]).lines().count(), 1);
     assert!(client.ask_text(&["INFO", "stats"]).contains("\r\nconnection_panics:3\r\n"));
 
@@ -34,7 +34,7 @@ fn a_connections_task_that_panics_leaves_nothing_behind() {
     assert_eq!(client.try_receive(), None);
     fail::remove("server::executing");
     eventually("nobody is served", || {
-        let mut late = door.connect_raw();
+        let mut late = server.connect_raw();
         let _ = late.stream.write_all(b"PING\r\n");
         late.try_receive().is_none()
     });

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use fastness_resp::{Value, request};
 use fastness_types::Durability;
-use harness::{Client, Door, Options, bulk, eventually, simple};
+use harness::{Client, FrontEnd, Options, bulk, eventually, simple};
 
 /// Each takes some milliseconds.
 const SLOW: usize = 300;
 
-fn open(config: &str) -> Door {
-    Door::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
+fn open(config: &str) -> FrontEnd {
+    FrontEnd::open(Options { config: config.into(), durability: Durability::Async, ..Options::default() })
 }
 
 /// So many keys that KEYS takes longer than a slice.
@@ -43,10 +43,10 @@ fn slow_pipeline() -> Vec<u8> {
 /// C8: a pipeline of slow commands stops nobody else, and ends with its sender.
 #[test]
 fn others_are_served_between_two_commands_of_a_pipeline_and_its_rest_is_dropped_with_its_sender() {
-    let door = open("");
-    let mut other = door.connect();
+    let server = open("");
+    let mut other = server.connect();
     fill(&mut other);
-    let mut sender = door.connect_raw();
+    let mut sender = server.connect_raw();
     sender.send_raw(&slow_pipeline());
     let (mut seen, mut longest) = (0, 0);
     while seen < SLOW / 2 {
@@ -68,8 +68,8 @@ fn others_are_served_between_two_commands_of_a_pipeline_and_its_rest_is_dropped_
 /// In slices or not, replies come whole and in order.
 #[test]
 fn a_sliced_pipeline_keeps_its_order() {
-    let door = open("");
-    let mut client = door.connect();
+    let server = open("");
+    let mut client = server.connect();
     fill(&mut client);
     let mut bytes = Vec::new();
     for turn in 0..40 {
@@ -89,17 +89,17 @@ fn a_sliced_pipeline_keeps_its_order() {
 #[test]
 fn commands_wait_for_a_primary_that_comes_back_in_time() {
     let config = "lease-wait-max 10s".into();
-    let door = Door::open(Options { config, durability: Durability::Sync, ..Options::default() });
-    let mut client = door.connect();
+    let server = FrontEnd::open(Options { config, durability: Durability::Sync, ..Options::default() });
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "a", "1"]), simple("OK"));
-    door.follow_nobody();
+    server.follow_nobody();
     eventually("nobody leads", || client.ask_text(&["INFO", "replication"]).contains("role:slave"));
     let mut bytes = Vec::new();
     [&["INCR", "a"][..], &["GET", "a"], &["PING"]].iter().for_each(|args| request::encode(args, &mut bytes));
     client.send_raw(&bytes);
-    let mut other = door.connect_raw();
+    let mut other = server.connect_raw();
     assert_eq!(other.ask(&["PING"]), simple("PONG"));
-    door.lead(3);
+    server.lead(3);
     assert_eq!(client.receive(), Value::Integer(2));
     assert_eq!(client.receive(), bulk("2"));
     assert_eq!(client.receive(), simple("PONG"));
@@ -108,9 +108,9 @@ fn commands_wait_for_a_primary_that_comes_back_in_time() {
 
 #[test]
 fn commands_are_refused_when_no_primary_comes_in_time() {
-    let door = open("lease-wait-max 50");
-    let mut client = door.connect();
-    door.follow_nobody();
+    let server = open("lease-wait-max 50");
+    let mut client = server.connect();
+    server.follow_nobody();
     eventually("nobody leads", || client.ask_text(&["INFO", "replication"]).contains("role:slave"));
     let began = std::time::Instant::now();
     assert_eq!(client.ask_text(&["SET", "a", "1"]), "-CLUSTERDOWN The cluster is down");

@@ -1,4 +1,4 @@
-//! The TLS door, the admin door and the peer door: who gets in, who does not.
+//! The TLS front end, the admin front end and the peer front end: who gets in, who does not.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,17 +23,17 @@ use fastness_wire::lab::v1::{
 };
 use fastness_wire::peer::v1::peer_service_client::PeerServiceClient;
 use harness::certificates::Ca;
-use harness::{Client, Door, Options, PATIENCE, bulk, eventually, simple};
+use harness::{Client, FrontEnd, Options, PATIENCE, bulk, eventually, simple};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
-fn tls_door(ca: &Ca, certificates: ClientCertificates) -> Door {
+fn tls_server(ca: &Ca, certificates: ClientCertificates) -> FrontEnd {
     ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
     let material = Material::load(&Config::parse(&ca.options("node")).unwrap()).unwrap();
     let tls = Some(material.for_clients(certificates).unwrap());
-    Door::open(Options { tls, durability: Durability::Async, ..Options::default() })
+    FrontEnd::open(Options { tls, durability: Durability::Async, ..Options::default() })
 }
 
 fn client_tls(ca: &Ca, certificate: Option<&str>) -> ClientConnection {
@@ -54,15 +54,15 @@ fn client_tls(ca: &Ca, certificate: Option<&str>) -> ClientConnection {
     ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
 }
 
-fn connect(door: &Door, ca: &Ca, certificate: Option<&str>) -> Client {
-    let tcp = TcpStream::connect(door.address).unwrap();
+fn connect(server: &FrontEnd, ca: &Ca, certificate: Option<&str>) -> Client {
+    let tcp = TcpStream::connect(server.address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     Client::over(StreamOwned::new(client_tls(ca, certificate), tcp))
 }
 
 /// A connection of which both halves are at hand.
-fn handshaken(door: &Door, ca: &Ca) -> (ClientConnection, TcpStream) {
-    let mut tcp = TcpStream::connect(door.address).unwrap();
+fn handshaken(server: &FrontEnd, ca: &Ca) -> (ClientConnection, TcpStream) {
+    let mut tcp = TcpStream::connect(server.address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut tls = client_tls(ca, None);
     while tls.is_handshaking() {
@@ -74,8 +74,8 @@ fn handshaken(door: &Door, ca: &Ca) -> (ClientConnection, TcpStream) {
 #[test]
 fn commands_over_tls() {
     let ca = Ca::new();
-    let door = tls_door(&ca, ClientCertificates::No);
-    let mut client = connect(&door, &ca, None);
+    let server = tls_server(&ca, ClientCertificates::No);
+    let mut client = connect(&server, &ca, None);
     eventually("the replica serves", || client.ask(&["SET", "k", "v"]) == simple("OK"));
     assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
     // More than a record, than a read and than what may wait as ciphertext.
@@ -95,21 +95,21 @@ fn commands_over_tls() {
 #[test]
 fn a_certificate_is_asked_for() {
     let ca = Ca::new();
-    let door = tls_door(&ca, ClientCertificates::Required);
+    let server = tls_server(&ca, ClientCertificates::Required);
     ca.sign("client", "fastness://client");
-    let mut client = connect(&door, &ca, Some("client"));
+    let mut client = connect(&server, &ca, Some("client"));
     eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
     let other = Ca::new();
     other.sign("client", "fastness://client");
     std::fs::copy(other.path("client.crt"), ca.path("foreign.crt")).unwrap();
     std::fs::copy(other.path("client.key"), ca.path("foreign.key")).unwrap();
     for certificate in [None, Some("foreign")] {
-        let mut client = connect(&door, &ca, certificate);
+        let mut client = connect(&server, &ca, certificate);
         let answered = client.stream.write_all(b"PING\r\n").and_then(|()| client.stream.read(&mut [0; 64]));
         assert!(answered.is_err(), "{certificate:?} got in: {answered:?}");
     }
     // Rubbish instead of a handshake ends that connection and nothing else.
-    let mut rubbish = door.connect_raw();
+    let mut rubbish = server.connect_raw();
     rubbish.send_raw(b"PING\r\n");
     while rubbish.stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
     assert_eq!(client.ask(&["PING"]), simple("PONG"));
@@ -152,7 +152,7 @@ async fn http(port: u16, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_door_lets_its_own_in() {
+async fn each_listener_lets_its_own_in() {
     let ca = Ca::new();
     let cluster = ClusterId([1; 16]);
     let ports = Ports::reserve().unwrap();
@@ -317,10 +317,10 @@ async fn a_handshake_needs_nobody_who_serves() {
 #[test]
 fn a_tls_client_that_says_that_nothing_follows_gets_every_reply_then_the_end() {
     let ca = Ca::new();
-    let door = tls_door(&ca, ClientCertificates::No);
-    let mut first = connect(&door, &ca, None);
+    let server = tls_server(&ca, ClientCertificates::No);
+    let mut first = connect(&server, &ca, None);
     eventually("the replica serves", || first.ask(&["SET", "k", "v"]) == simple("OK"));
-    let (mut tls, mut tcp) = handshaken(&door, &ca);
+    let (mut tls, mut tcp) = handshaken(&server, &ca);
     let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
     stream.write_all(&b"GET k\r\n".repeat(5_000)).unwrap();
     // The connection itself stays open on this side.
@@ -336,17 +336,17 @@ fn a_tls_client_that_says_that_nothing_follows_gets_every_reply_then_the_end() {
 #[test]
 fn a_tls_client_over_the_maximum_is_told() {
     let ca = Ca::new();
-    let door = tls_door(&ca, ClientCertificates::No);
-    let mut first = connect(&door, &ca, None);
+    let server = tls_server(&ca, ClientCertificates::No);
+    let mut first = connect(&server, &ca, None);
     eventually("the replica serves", || first.ask(&["CONFIG", "SET", "maxclients", "1"]) == simple("OK"));
-    let mut refused = connect(&door, &ca, None);
+    let mut refused = connect(&server, &ca, None);
     refused.send(&["PING"]);
     assert_eq!(refused.receive(), Value::Error(b"ERR max number of clients reached".to_vec()));
     assert_eq!(refused.try_receive(), None);
     // Those who do not even shake hands keep nobody out.
-    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(door.address).unwrap()).collect();
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     eventually("they are counted", || first.ask_text(&["INFO", "stats"]).contains("rejected_connections:101\r\n"));
     drop(silent);
     assert_eq!(first.ask(&["CONFIG", "SET", "maxclients", "2"]), simple("OK"));
-    assert_eq!(connect(&door, &ca, None).ask(&["PING"]), simple("PONG"));
+    assert_eq!(connect(&server, &ca, None).ask(&["PING"]), simple("PONG"));
 }

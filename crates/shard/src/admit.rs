@@ -5,7 +5,7 @@
 //! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log.
 //!   A former primary with effects open shows nothing.
 //! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and
-//!   the stamps of what it staged, could not be taken back. It is about to hand over.
+//!   the timestamps of what it staged, could not be taken back. It is about to hand over.
 //! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`). A write that
 //!   asks for its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
 //! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode:
@@ -15,8 +15,8 @@
 
 use fastness_types::{BootNs, Plant, Slot};
 
-use crate::ask::{Ask, Reads};
-use crate::door::Door;
+use crate::client_override::{DurabilityOverride, ReadConfirmation};
+use crate::front_end::FrontEnd;
 use crate::refusal::Refusal;
 use crate::session::SlotsSeen;
 use crate::state::{Now, Phase, SeenRole, State};
@@ -35,9 +35,9 @@ pub(crate) struct Request {
     /// Whether the lag gate was shut to commands that arrived together with it, if that was noted.
     pub(crate) kept_gate: Option<bool>,
     /// Its reply is asked to wait for the commit.
-    pub(crate) ask: Ask,
+    pub(crate) durability_override: DurabilityOverride,
     /// How it is confirmed, if it reads.
-    pub(crate) reads: Reads,
+    pub(crate) reads: ReadConfirmation,
 }
 
 impl Request {
@@ -78,27 +78,27 @@ impl From<Refusal> for Denied {
 impl State {
     /// See the module.
     #[inline]
-    pub(crate) fn admit(&self, request: Request, now: Now, door: &dyn Door) -> Result<Standing, Denied> {
+    pub(crate) fn admit(&self, request: Request, now: Now, front_end: &dyn FrontEnd) -> Result<Standing, Denied> {
         if request.is_free() {
             return Ok(Standing::Free);
         }
         if request.has_long_key {
             return Err(Refusal::KeyTooLong.into());
         }
-        if request.ask == Ask::Sync && !self.mode.in_force().is_durable() {
+        if request.durability_override == DurabilityOverride::Sync && !self.mode.in_force().is_durable() {
             return Err(Refusal::NotDurable.into());
         }
         let slot = match request.slots {
             SlotsSeen::None => None,
             SlotsSeen::One(slot) if self.slots.contains(slot) => Some(slot),
-            SlotsSeen::One(slot) => return Err(elsewhere(slot, door).into()),
+            SlotsSeen::One(slot) => return Err(elsewhere(slot, front_end).into()),
             SlotsSeen::Several => return Err(Refusal::CrossSlot.into()),
         };
         match &self.leader {
             Some(leader) if leader.may_act(now.boot) && self.phase == Phase::Serving => {
                 self.admit_primary(request, now)
             }
-            _ => self.admit_replica(request, slot, now, door),
+            _ => self.admit_replica(request, slot, now, front_end),
         }
     }
 
@@ -137,7 +137,7 @@ impl State {
         request: Request,
         slot: Option<Slot>,
         now: Now,
-        door: &dyn Door,
+        front_end: &dyn FrontEnd,
     ) -> Result<Standing, Denied> {
         let primary = match &self.role {
             SeenRole::Follower { leader } => *leader,
@@ -146,7 +146,8 @@ impl State {
         let is_replica = matches!(self.role, SeenRole::Follower { .. });
         // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
         // A quorum confirms primaries alone.
-        let own_answer = request.reads == Reads::Default && (request.readonly || (slot.is_none() && is_replica));
+        let own_answer =
+            request.reads == ReadConfirmation::Default && (request.readonly || (slot.is_none() && is_replica));
         if own_answer && !request.writes {
             return match self.admit_committed_read() {
                 Err(Denied::Refused(Refusal::ClusterDown)) if self.lacks_primary(now.boot) => Err(Denied::NoPrimary),
@@ -154,7 +155,7 @@ impl State {
             };
         }
         if let (Some(primary), Some(slot)) = (primary, slot)
-            && let Some(address) = door.address(slot, Some(primary))
+            && let Some(address) = front_end.address(slot, Some(primary))
         {
             return Err(Refusal::Moved { slot, address }.into());
         }
@@ -190,8 +191,8 @@ impl State {
     }
 }
 
-fn elsewhere(slot: Slot, door: &dyn Door) -> Refusal {
-    match door.address(slot, None) {
+fn elsewhere(slot: Slot, front_end: &dyn FrontEnd) -> Refusal {
+    match front_end.address(slot, None) {
         Some(address) => Refusal::Moved { slot, address },
         None => Refusal::SlotNotServed,
     }

@@ -5,7 +5,7 @@
 //! version      u8      1
 //! flags        u8      0; a bit that this version does not know is an error
 //! seq          u64 le  place among the batches of the epoch, from 1
-//! stamp        u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
+//! timestamp        u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
 //!                      backwards, across primaries too
 //! durability   u8      the mode in force when the batch was closed (types::Durability)
 //! units        varint  how many heads follow
@@ -13,17 +13,18 @@
 //!   kind       u8      1 write, 2 expiry, 3 mode, 4 time, 5 setting
 //!   durability u8      0: the shard's mode; else the mode this write alone asked for. Of a mode unit: the new mode
 //!   flags      u8      bit 0: an idempotency record follows
-//!   delay      varint  ms from the batch's stamp to the unit's own: the time its command ran with
+//!   delay      varint  ms from the batch's timestamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
-//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the wish that it fulfils;
+//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired state that it fulfils;
 //!              without one it is 0. Of a setting unit: see below
 //! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 5 have none
 //! ```
 //!
-//! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the wish
-//! that it fulfils; u64 le, the value. Kinds 4 and 5 are written from [`fastness_types::FormatLevel::BOUNDS`] on.
+//! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the
+//! desired state that it fulfils; u64 le, the value. Kinds 4 and 5 are written from
+//! [`fastness_types::FormatLevel::BOUNDS`] on.
 //!
-//! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own stamp, since a batch stays open for
+//! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own timestamp, since a batch stays open for
 //! long when the log is slow, and applying must see the time that executing saw. Stamps do not run backwards within a
 //! batch. Varints are LEB128, at most 10 bytes. All effects stand
 //! together at the end so that closing a batch copies them once, and decoding copies nothing.
@@ -37,8 +38,8 @@ use bytes::Bytes;
 use fastness_resp::SharedBuf;
 use fastness_types::{Durability, Seq, WallMs};
 
-use crate::lag_bound::LagWish;
-use crate::mode::ModeWish;
+use crate::lag_bound::DesiredLagBound;
+use crate::mode::DesiredMode;
 
 /// The version of a whole batch. Version 2 is a part of one: [`crate::fragment`].
 pub(crate) const VERSION: u8 = 1;
@@ -85,7 +86,7 @@ pub struct BatchHeader {
     /// Place among the epoch's batches.
     pub seq: Seq,
     /// The primary's time when the first unit was staged.
-    pub stamp: WallMs,
+    pub timestamp: WallMs,
     /// The mode in force when the batch was closed.
     pub durability: Durability,
 }
@@ -98,10 +99,11 @@ pub struct UnitHead {
     /// What this write alone asked for; `None`: the shard's mode. Of a mode unit: the new mode.
     pub durability: Option<Durability>,
     /// The time its command ran with; not before the batch's.
-    pub stamp: WallMs,
+    pub timestamp: WallMs,
     /// Bytes of effects.
     pub length: usize,
-    /// Reserved for writes that can be recognised when they are sent again. Of a mode unit: the wish's version.
+    /// Reserved for writes that can be recognised when they are sent again. Of a mode unit: the desired state's
+    /// version.
     pub record: Option<Box<[u8]>>,
 }
 
@@ -113,7 +115,7 @@ pub struct Unit<'a> {
     /// What this write alone asked for; `None`: the shard's mode. Of a mode unit: the new mode.
     pub durability: Option<Durability>,
     /// The time its command ran with.
-    pub stamp: WallMs,
+    pub timestamp: WallMs,
     /// See [`UnitHead::record`].
     pub record: Option<&'a [u8]>,
     /// Its effects.
@@ -122,30 +124,30 @@ pub struct Unit<'a> {
 
 impl UnitHead {
     /// A change of the mode.
-    pub(crate) fn of_mode(wish: ModeWish, stamp: WallMs) -> UnitHead {
-        let record = Some(wish.version.to_le_bytes().into());
-        UnitHead { kind: UnitKind::Mode, durability: Some(wish.mode), stamp, length: 0, record }
+    pub(crate) fn of_mode(desired: DesiredMode, timestamp: WallMs) -> UnitHead {
+        let record = Some(desired.version.to_le_bytes().into());
+        UnitHead { kind: UnitKind::Mode, durability: Some(desired.mode), timestamp, length: 0, record }
     }
 
     /// A timestamp alone.
-    pub(crate) fn of_time(stamp: WallMs) -> UnitHead {
-        UnitHead { kind: UnitKind::Time, durability: None, stamp, length: 0, record: None }
+    pub(crate) fn of_time(timestamp: WallMs) -> UnitHead {
+        UnitHead { kind: UnitKind::Time, durability: None, timestamp, length: 0, record: None }
     }
 }
 
 impl UnitHead {
     /// A change of the bound of the durability lag.
-    pub(crate) fn of_lag_bound(wish: LagWish, stamp: WallMs) -> UnitHead {
+    pub(crate) fn of_lag_bound(desired: DesiredLagBound, timestamp: WallMs) -> UnitHead {
         let mut record = Vec::with_capacity(SETTING_BYTES);
         record.push(LAG_BOUND);
-        record.extend_from_slice(&wish.version.to_le_bytes());
-        record.extend_from_slice(&(wish.bound.as_millis() as u64).to_le_bytes());
-        UnitHead { kind: UnitKind::Setting, durability: None, stamp, length: 0, record: Some(record.into()) }
+        record.extend_from_slice(&desired.version.to_le_bytes());
+        record.extend_from_slice(&(desired.bound.as_millis() as u64).to_le_bytes());
+        UnitHead { kind: UnitKind::Setting, durability: None, timestamp, length: 0, record: Some(record.into()) }
     }
 }
 
 /// What a setting unit's record says.
-fn read_setting(record: &[u8]) -> Result<LagWish, BatchError> {
+fn read_setting(record: &[u8]) -> Result<DesiredLagBound, BatchError> {
     let mut reader = Reader(record);
     let setting = reader.byte()?;
     if setting != LAG_BOUND {
@@ -155,12 +157,12 @@ fn read_setting(record: &[u8]) -> Result<LagWish, BatchError> {
     if !reader.0.is_empty() {
         return Err(BatchError::Setting);
     }
-    Ok(LagWish { bound: Duration::from_millis(ms), version })
+    Ok(DesiredLagBound { bound: Duration::from_millis(ms), version })
 }
 
 impl Unit<'_> {
-    /// Of a mode unit: the version of the wish that it fulfils.
-    fn wish_version(&self) -> u64 {
+    /// Of a mode unit: the version of the desired state that it fulfils.
+    fn desired_version(&self) -> u64 {
         self.record.and_then(|version| version.try_into().ok()).map_or(0, u64::from_le_bytes)
     }
 }
@@ -168,12 +170,12 @@ impl Unit<'_> {
 /// What applying a batch does, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run<'a> {
-    /// Effects of one unit or of several that follow one another and have the same stamp.
-    Effects { stamp: WallMs, effects: &'a [u8] },
+    /// Effects of one unit or of several that follow one another and have the same timestamp.
+    Effects { timestamp: WallMs, effects: &'a [u8] },
     /// The mode changes.
-    Mode(ModeWish),
+    Mode(DesiredMode),
     /// The bound of the durability lag changes.
-    LagBound(LagWish),
+    LagBound(DesiredLagBound),
 }
 
 /// Why a payload is not a batch. Any of these in a committed entry stops the replica.
@@ -190,7 +192,7 @@ pub enum BatchError {
     Unknown(&'static str, u8),
     /// Time runs backwards or past its range.
     #[error("the stamps in a batch run backwards")]
-    Stamp,
+    Timestamp,
     /// A mode unit without a mode, with effects, or with a version that is no number.
     #[error("a mode unit in a batch is malformed")]
     Mode,
@@ -231,13 +233,13 @@ pub(crate) fn encode_head(header: BatchHeader, units: &[UnitHead]) -> Vec<u8> {
 fn write_head(header: BatchHeader, units: &[UnitHead], out: &mut Vec<u8>) {
     out.extend_from_slice(&[VERSION, 0]);
     out.extend_from_slice(&header.seq.0.to_le_bytes());
-    out.extend_from_slice(&header.stamp.0.to_le_bytes());
+    out.extend_from_slice(&header.timestamp.0.to_le_bytes());
     out.push(header.durability as u8);
     put_varint(out, units.len() as u64);
     for unit in units {
         let flags = if unit.record.is_some() { HAS_RECORD } else { 0 };
         out.extend_from_slice(&[unit.kind as u8, unit.durability.map_or(0, |mode| mode as u8), flags]);
-        put_varint(out, unit.stamp.0.saturating_sub(header.stamp.0));
+        put_varint(out, unit.timestamp.0.saturating_sub(header.timestamp.0));
         put_varint(out, unit.length as u64);
         if let Some(record) = &unit.record {
             put_varint(out, record.len() as u64);
@@ -271,8 +273,8 @@ impl<'a> Batch<'a> {
         let mut newest = 0u64;
         for _ in 0..count {
             let head = read_head(&mut reader)?;
-            if head.delay < newest || header.stamp.0.checked_add(head.delay).is_none() {
-                return Err(BatchError::Stamp);
+            if head.delay < newest || header.timestamp.0.checked_add(head.delay).is_none() {
+                return Err(BatchError::Timestamp);
             }
             newest = head.delay;
             effects_len = effects_len.checked_add(head.length).ok_or(BatchError::Length)?;
@@ -289,7 +291,7 @@ impl<'a> Batch<'a> {
     pub fn units(&self) -> impl Iterator<Item = Unit<'a>> + use<'a> {
         let mut reader = Reader(self.heads);
         let mut effects = self.effects;
-        let start = self.header.stamp.0;
+        let start = self.header.timestamp.0;
         std::iter::from_fn(move || {
             if reader.0.is_empty() {
                 return None;
@@ -298,8 +300,8 @@ impl<'a> Batch<'a> {
             let head = read_head(&mut reader).ok()?;
             let (own, rest) = effects.split_at_checked(head.length)?;
             effects = rest;
-            let stamp = WallMs(start.saturating_add(head.delay));
-            Some(Unit { kind: head.kind, durability: head.durability, stamp, record: head.record, effects: own })
+            let timestamp = WallMs(start.saturating_add(head.delay));
+            Some(Unit { kind: head.kind, durability: head.durability, timestamp, record: head.record, effects: own })
         })
     }
 
@@ -311,20 +313,20 @@ impl<'a> Batch<'a> {
         std::iter::from_fn(move || {
             let first = units.next()?;
             if let (UnitKind::Mode, Some(mode)) = (first.kind, first.durability) {
-                return Some(Run::Mode(ModeWish { mode, version: first.wish_version() }));
+                return Some(Run::Mode(DesiredMode { mode, version: first.desired_version() }));
             }
             // It was read before, when the batch was checked.
-            if let (UnitKind::Setting, Some(Ok(wish))) = (first.kind, first.record.map(read_setting)) {
-                return Some(Run::LagBound(wish));
+            if let (UnitKind::Setting, Some(Ok(desired))) = (first.kind, first.record.map(read_setting)) {
+                return Some(Run::LagBound(desired));
             }
             let has_effects = |kind: UnitKind| !matches!(kind, UnitKind::Mode | UnitKind::Setting);
             let mut length = first.effects.len();
-            while let Some(unit) = units.next_if(|unit| has_effects(unit.kind) && unit.stamp == first.stamp) {
+            while let Some(unit) = units.next_if(|unit| has_effects(unit.kind) && unit.timestamp == first.timestamp) {
                 length += unit.effects.len();
             }
             let (effects, others) = rest.split_at_checked(length)?;
             rest = others;
-            Some(Run::Effects { stamp: first.stamp, effects })
+            Some(Run::Effects { timestamp: first.timestamp, effects })
         })
     }
 
@@ -361,10 +363,10 @@ fn read_header(reader: &mut Reader<'_>) -> Result<BatchHeader, BatchError> {
         return Err(BatchError::Unknown("flags", flags));
     }
     let seq = Seq(reader.u64()?);
-    let stamp = WallMs(reader.u64()?);
+    let timestamp = WallMs(reader.u64()?);
     let number = reader.byte()?;
     let durability = Durability::from_number(number).ok_or(BatchError::Unknown("durability", number))?;
-    Ok(BatchHeader { seq, stamp, durability })
+    Ok(BatchHeader { seq, timestamp, durability })
 }
 
 fn read_head<'a>(reader: &mut Reader<'a>) -> Result<HeadRef<'a>, BatchError> {

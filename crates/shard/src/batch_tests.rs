@@ -1,17 +1,18 @@
 use super::*;
 
-const HEADER: BatchHeader = BatchHeader { seq: Seq(7), stamp: WallMs(0x0102_0304_0506), durability: Durability::Async };
+const HEADER: BatchHeader =
+    BatchHeader { seq: Seq(7), timestamp: WallMs(0x0102_0304_0506), durability: Durability::Async };
 
 fn encode(header: BatchHeader, units: &[UnitHead], effects: &[u8]) -> Bytes {
     super::encode(header, units, &effects.into())
 }
 
 fn head(kind: UnitKind, length: usize) -> UnitHead {
-    UnitHead { kind, durability: None, stamp: HEADER.stamp, length, record: None }
+    UnitHead { kind, durability: None, timestamp: HEADER.timestamp, length, record: None }
 }
 
 fn late(kind: UnitKind, length: usize) -> UnitHead {
-    UnitHead { stamp: WallMs(HEADER.stamp.0 + 300), ..head(kind, length) }
+    UnitHead { timestamp: WallMs(HEADER.timestamp.0 + 300), ..head(kind, length) }
 }
 
 fn golden_units() -> (Vec<UnitHead>, Vec<u8>) {
@@ -20,7 +21,7 @@ fn golden_units() -> (Vec<UnitHead>, Vec<u8>) {
         UnitHead {
             kind: UnitKind::Write,
             durability: Some(Durability::Sync),
-            stamp: WallMs(HEADER.stamp.0 + 300),
+            timestamp: WallMs(HEADER.timestamp.0 + 300),
             length: 0,
             record: Some(Box::from(&b"id-1"[..])),
         },
@@ -39,7 +40,7 @@ fn golden() {
     let mut expected: Vec<u8> = vec![
         1, 0, // version, flags
         7, 0, 0, 0, 0, 0, 0, 0, // seq
-        6, 5, 4, 3, 2, 1, 0, 0, // stamp
+        6, 5, 4, 3, 2, 1, 0, 0, // timestamp
         2, // async
         4, // units
         1, 0, 0, 0, 3, // write, the shard's mode, no record, at once, 3 bytes
@@ -104,7 +105,7 @@ fn unknown_numbers_are_refused() {
 #[test]
 fn time_does_not_run_backwards_within_a_batch() {
     let bytes = encode(HEADER, &[late(UnitKind::Write, 0), head(UnitKind::Write, 0)], b"");
-    assert_eq!(Batch::decode(&bytes), Err(BatchError::Stamp));
+    assert_eq!(Batch::decode(&bytes), Err(BatchError::Timestamp));
 }
 
 #[test]
@@ -120,24 +121,24 @@ fn a_run_ends_at_another_stamp_and_at_a_change_of_the_mode() {
     ];
     let bytes = encode(HEADER, &units, b"abcdef");
     let runs: Vec<_> = Batch::decode(&bytes).unwrap().runs().collect();
-    let (early, late) = (HEADER.stamp, WallMs(HEADER.stamp.0 + 300));
+    let (early, late) = (HEADER.timestamp, WallMs(HEADER.timestamp.0 + 300));
     assert_eq!(
         runs,
         [
-            Run::Effects { stamp: early, effects: b"abc" },
-            Run::Effects { stamp: late, effects: b"d" },
-            Run::Mode(ModeWish { mode: Durability::Sync, version: 0 }),
-            Run::Effects { stamp: late, effects: b"ef" },
+            Run::Effects { timestamp: early, effects: b"abc" },
+            Run::Effects { timestamp: late, effects: b"d" },
+            Run::Mode(DesiredMode { mode: Durability::Sync, version: 0 }),
+            Run::Effects { timestamp: late, effects: b"ef" },
         ]
     );
 }
 
 #[test]
 fn a_mode_unit_names_the_wish_that_it_fulfils() {
-    let wish = ModeWish { mode: Durability::Async, version: 0x0102_0304_0506_0708 };
-    let bytes = encode(HEADER, &[UnitHead::of_mode(wish, HEADER.stamp)], b"");
+    let desired = DesiredMode { mode: Durability::Async, version: 0x0102_0304_0506_0708 };
+    let bytes = encode(HEADER, &[UnitHead::of_mode(desired, HEADER.timestamp)], b"");
     assert_eq!(&bytes[20..], [3, 2, 1, 0, 0, 8, 8, 7, 6, 5, 4, 3, 2, 1], "frozen");
-    assert_eq!(Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(), [Run::Mode(wish)]);
+    assert_eq!(Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(), [Run::Mode(desired)]);
     let mut short = bytes.to_vec();
     short[25] = 7;
     short.pop();
@@ -173,15 +174,15 @@ proptest::proptest! {
 
     #[test]
     fn what_is_written_is_read(
-        seq: u64, stamp: u64, delay in 0u64..100_000,
+        seq: u64, timestamp: u64, delay in 0u64..100_000,
         units in proptest::collection::vec((0u8..4, proptest::option::of(proptest::collection::vec(0u8..255, 0..40)),
             proptest::collection::vec(0u8..255, 0..300)), 0..20),
     ) {
-        let header = BatchHeader { seq: Seq(seq), stamp: WallMs(stamp), durability: Durability::Sync };
+        let header = BatchHeader { seq: Seq(seq), timestamp: WallMs(timestamp), durability: Durability::Sync };
         let heads: Vec<UnitHead> = units.iter().map(|(mode, record, effects)| UnitHead {
             kind: UnitKind::Write,
             durability: Durability::from_number(*mode),
-            stamp: WallMs(stamp.saturating_add(delay)),
+            timestamp: WallMs(timestamp.saturating_add(delay)),
             length: effects.len(),
             record: record.clone().map(Vec::into_boxed_slice),
         }).collect();
@@ -194,7 +195,7 @@ proptest::proptest! {
         for (unit, (mode, record, effects)) in read.iter().zip(&units) {
             proptest::prop_assert_eq!(unit.durability, Durability::from_number(*mode));
             proptest::prop_assert_eq!(unit.record, record.as_deref());
-            proptest::prop_assert_eq!(unit.stamp, WallMs(stamp.saturating_add(delay)));
+            proptest::prop_assert_eq!(unit.timestamp, WallMs(timestamp.saturating_add(delay)));
             proptest::prop_assert_eq!(unit.effects, &effects[..]);
         }
     }
@@ -203,10 +204,13 @@ proptest::proptest! {
 /// Frozen: kinds of format level 2.
 #[test]
 fn a_time_unit_is_its_timestamp_alone() {
-    let at = WallMs(HEADER.stamp.0 + 300);
+    let at = WallMs(HEADER.timestamp.0 + 300);
     let bytes = encode(HEADER, &[UnitHead::of_time(at)], b"");
     assert_eq!(&bytes[20..], [4, 0, 0, 0xac, 2, 0], "frozen");
-    assert_eq!(Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(), [Run::Effects { stamp: at, effects: b"" }]);
+    assert_eq!(
+        Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(),
+        [Run::Effects { timestamp: at, effects: b"" }]
+    );
     let wrong = [
         UnitHead { durability: Some(Durability::Sync), ..UnitHead::of_time(at) },
         UnitHead { record: Some(Box::default()), ..UnitHead::of_time(at) },
@@ -220,19 +224,20 @@ fn a_time_unit_is_its_timestamp_alone() {
 
 #[test]
 fn a_setting_unit_names_setting_wish_and_value() {
-    let wish = LagWish { bound: Duration::from_millis(0x0506), version: 0x0304 };
-    let units = [head(UnitKind::Write, 1), UnitHead::of_lag_bound(wish, HEADER.stamp), head(UnitKind::Write, 1)];
+    let desired = DesiredLagBound { bound: Duration::from_millis(0x0506), version: 0x0304 };
+    let units = [head(UnitKind::Write, 1), UnitHead::of_lag_bound(desired, HEADER.timestamp), head(UnitKind::Write, 1)];
     let bytes = encode(HEADER, &units, b"ab");
     assert_eq!(&bytes[25..48], [5, 0, 1, 0, 0, 17, 1, 4, 3, 0, 0, 0, 0, 0, 0, 6, 5, 0, 0, 0, 0, 0, 0], "frozen");
     assert_eq!(
         Batch::decode(&bytes).unwrap().runs().collect::<Vec<_>>(),
         [
-            Run::Effects { stamp: HEADER.stamp, effects: b"a" },
-            Run::LagBound(wish),
-            Run::Effects { stamp: HEADER.stamp, effects: b"b" },
+            Run::Effects { timestamp: HEADER.timestamp, effects: b"a" },
+            Run::LagBound(desired),
+            Run::Effects { timestamp: HEADER.timestamp, effects: b"b" },
         ]
     );
-    let of = |record: &[u8]| UnitHead { record: Some(record.into()), ..UnitHead::of_lag_bound(wish, HEADER.stamp) };
+    let of =
+        |record: &[u8]| UnitHead { record: Some(record.into()), ..UnitHead::of_lag_bound(desired, HEADER.timestamp) };
     let check = |unit: UnitHead| Batch::decode(&encode(HEADER, &[unit], b"")).map(|batch| batch.unit_count);
     assert_eq!(check(of(&[2; 17])), Err(BatchError::Unknown("setting", 2)));
     assert_eq!(check(of(&[1; 18])), Err(BatchError::Setting));

@@ -1,4 +1,4 @@
-//! CLIENT PAUSE: commands of clients wait at the door, for a while or until CLIENT UNPAUSE.
+//! CLIENT PAUSE: commands of clients wait at the front end, for a while or until CLIENT UNPAUSE.
 //!
 //! - A command that is paused has been admitted: redirects and refusals go out at once, as in Valkey.
 //! - While paused no key is removed because its time has passed, also not by a read that meets it: what writers were
@@ -44,9 +44,9 @@ const SPAN_MAX: Duration = Duration::from_nanos(u64::MAX);
 
 impl ClientPause {
     pub(crate) fn begin(&mut self, now: BootNs, span: Duration, kind: PauseKind) {
-        let wished = Running { until: now.plus(span.min(SPAN_MAX)), kind };
-        let before = self.running(now).unwrap_or(wished);
-        self.running = Some(Running { until: wished.until.max(before.until), kind: kind.max(before.kind) });
+        let desired = Running { until: now.plus(span.min(SPAN_MAX)), kind };
+        let before = self.running(now).unwrap_or(desired);
+        self.running = Some(Running { until: desired.until.max(before.until), kind: kind.max(before.kind) });
     }
 
     pub(crate) fn end(&mut self) {

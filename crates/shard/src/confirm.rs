@@ -3,7 +3,8 @@
 //!
 //! A lease rests on clocks that run at nearly the same rate, and that go on while a machine is suspended. Where a
 //! hypervisor pauses a whole machine its clock may stand still, and a primary that is resumed believes in its lease for
-//! up to as long as one lasts. A client that cannot live with that asks for [`Reads::Quorum`](crate::Reads::Quorum):
+//! up to as long as one lasts. A client that cannot live with that asks for
+//! [`ReadConfirmation::Quorum`](crate::ReadConfirmation::Quorum):
 //!
 //! - The command runs as it always does. Its reply is held until a quorum, this node's own Raft core among it, has
 //!   answered heartbeats that were sent **after the command arrived** and still held this primary's vote when it did
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, Seq, limits};
 
-use crate::outcome::{Hold, Leave};
+use crate::outcome::{PendingReply, Release};
 use crate::shard::Inner;
 use crate::state::{Leader, State};
 
@@ -48,13 +49,13 @@ impl Confirming {
 
 impl Leader {
     /// Whether the reply to a read that waits for a round may leave.
-    pub(crate) fn may_leave_confirmed(&self, hold: Hold, now: BootNs) -> Leave {
-        if self.lease.confirmed() > hold.arrived && hold.seq <= self.committed {
-            Leave::Now
-        } else if now >= hold.arrived.plus(limits::READ_CONFIRM_MAX) {
-            Leave::Unknown
+    pub(crate) fn release_confirmed(&self, pending: PendingReply, now: BootNs) -> Release {
+        if self.lease.confirmed() > pending.arrived && pending.seq <= self.committed {
+            Release::Now
+        } else if now >= pending.arrived.plus(limits::READ_CONFIRM_MAX) {
+            Release::Unknown
         } else {
-            Leave::Wait
+            Release::Wait
         }
     }
 }

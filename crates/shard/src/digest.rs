@@ -36,7 +36,7 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    pub(crate) fn ask(&mut self, answer: oneshot::Sender<DigestResult>) {
+    pub(crate) fn durability_override(&mut self, answer: oneshot::Sender<DigestResult>) {
         self.waiting.push(answer);
     }
 

@@ -3,18 +3,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_engine::command::{self, CommandSpec, DoorCommand, Flags, Run, SessionCommand};
+use fastness_engine::command::{self, CommandSpec, Flags, FrontEndCommand, Run, SessionCommand};
 use fastness_engine::transaction::{Exec, Queued};
 use fastness_engine::{Env, Key, Savepoint};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Durability, Plant, Seq, limits, slot_of};
 
 use crate::admit::{Denied, Request, Standing};
-use crate::ask::{Ask, Reads};
 use crate::batch::UnitKind;
-use crate::door::{Call, Door, DoorOutcome, ShardView};
+use crate::client_override::{DurabilityOverride, ReadConfirmation};
+use crate::front_end::{Call, FrontEnd, FrontEndOutcome, ShardView};
 use crate::lag::GateState;
-use crate::outcome::{Hold, Outcome, WrittenAt};
+use crate::outcome::{Outcome, PendingReply, WrittenAt};
 use crate::refusal::Refusal;
 use crate::session::{QueuedFacts, Session, SlotsSeen, WaitsFor};
 use crate::shard::Inner;
@@ -30,9 +30,9 @@ pub(crate) fn run(
     session: &mut Session,
     call: Call<'_>,
     out: &mut ReplyBuf,
-    door: &mut dyn Door,
+    front_end: &mut dyn FrontEnd,
 ) -> Outcome {
-    let Call { args, at, first, ask, reads } = call;
+    let Call { args, at, first, durability_override, reads } = call;
     if args.is_empty() {
         return Outcome::REPLY;
     }
@@ -49,26 +49,26 @@ pub(crate) fn run(
         out.error(format!("ERR Command '{}' not allowed inside a transaction", spec.name));
         return Outcome::REPLY;
     }
-    if (ask.is_some() || reads.is_some())
+    if (durability_override.is_some() || reads.is_some())
         && (matches!(spec.run, Run::Session(SessionCommand::Multi)) || (session.data.in_multi() && is_queued(spec)))
     {
         session.data.fail();
         out.error(MISPLACED_ATTRIBUTE);
         return Outcome::REPLY;
     }
-    if !door.permit(spec, args, session, out) {
+    if !front_end.permit(spec, args, session, out) {
         session.data.fail();
         return Outcome::REPLY;
     }
     inner.handle.report_running(Some(spec.index));
     session.waits_for = WaitsFor::Shard;
     let mut state = inner.state.borrow_mut();
-    let now = Now { wall: state.stamp(at), ..at };
-    let ask = ask.unwrap_or(session.ask);
+    let now = Now { wall: state.timestamp(at), ..at };
+    let durability_override = durability_override.unwrap_or(session.durability_override);
     let reads = reads.unwrap_or(session.reads);
     let mode = state.mode.in_force();
     state.count_memory();
-    let mut turn = Turn { inner, state: &mut state, session, now, out, door, ask, reads, mode };
+    let mut turn = Turn { inner, state: &mut state, session, now, out, front_end, durability_override, reads, mode };
     if turn.session.data.in_multi() && is_queued(spec) {
         return turn.queue(spec, args);
     }
@@ -76,7 +76,7 @@ pub(crate) fn run(
         Run::Data(_) => turn.data(spec, args, first),
         run if turn.is_paused(turn.runs_writes(run)) => Outcome::Busy,
         Run::Session(command) => turn.session(command, spec, args),
-        Run::Door(command) => turn.door(command, spec, args),
+        Run::FrontEnd(command) => turn.front_end(command, spec, args),
         Run::Refused(_) | Run::Absent => unreachable!("no look-up returns such a command"),
     }
 }
@@ -86,7 +86,7 @@ fn is_queued(spec: &CommandSpec) -> bool {
     !matches!(
         spec.run,
         Run::Session(SessionCommand::Exec | SessionCommand::Discard | SessionCommand::Multi | SessionCommand::Watch)
-            | Run::Door(DoorCommand::Quit | DoorCommand::Reset)
+            | Run::FrontEnd(FrontEndCommand::Quit | FrontEndCommand::Reset)
     )
 }
 
@@ -97,11 +97,11 @@ struct Turn<'a> {
     session: &'a mut Session,
     now: Now,
     out: &'a mut ReplyBuf,
-    door: &'a mut dyn Door,
+    front_end: &'a mut dyn FrontEnd,
     /// What the command asks for, or else its connection.
-    ask: Ask,
+    durability_override: DurabilityOverride,
     /// The same of how a read is confirmed.
-    reads: Reads,
+    reads: ReadConfirmation,
     /// In force.
     mode: Durability,
 }
@@ -125,7 +125,7 @@ enum Memory {
 impl Turn<'_> {
     fn data(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Outcome {
         let request = self.request(spec, args, first);
-        let standing = match self.state.admit(request, self.now, self.door) {
+        let standing = match self.state.admit(request, self.now, self.front_end) {
             Ok(standing) => standing,
             Err(denied) => return self.deny(denied),
         };
@@ -163,7 +163,7 @@ impl Turn<'_> {
         holds
     }
 
-    /// Whether the lag gate holds a write at the door for a little; notes until when. One that has waited runs.
+    /// Whether the lag gate holds a write at the front end for a little; notes until when. One that has waited runs.
     #[inline]
     fn is_slowed(&mut self, writes: bool) -> bool {
         match self.state.gate.state() {
@@ -210,7 +210,7 @@ impl Turn<'_> {
             readonly,
             has_long_key,
             kept_gate: self.session.kept_gate,
-            ask: self.ask,
+            durability_override: self.durability_override,
             reads: self.reads,
         }
     }
@@ -260,7 +260,7 @@ impl Turn<'_> {
         // reads it is the time that has committed, as on a replica.
         let paused = state.client_pause.is_running(self.now.boot);
         let mut env = Env {
-            now: if paused && !is_free(spec) { state.committed_time.stamp } else { self.now.wall },
+            now: if paused && !is_free(spec) { state.committed_time.timestamp } else { self.now.wall },
             may_write: !paused,
             random: &mut state.random,
             reply: self.out,
@@ -278,7 +278,7 @@ impl Turn<'_> {
         let state = &mut *self.state;
         state.engine.leave_access_times(self.session.no_touch);
         let mut env = Env {
-            now: state.engine.newest_stamp(),
+            now: state.engine.newest_timestamp(),
             may_write: false,
             random: &mut state.random,
             reply: self.out,
@@ -344,7 +344,7 @@ impl Turn<'_> {
     /// The outcome of what a primary ran.
     #[inline]
     fn reply(&mut self, wrote: bool, depends_on: impl FnOnce(&Self) -> Seq) -> Outcome {
-        if self.reads == Reads::Quorum {
+        if self.reads == ReadConfirmation::Quorum {
             let seq = if wrote { self.staged() } else { depends_on(self) };
             return self.confirm(wrote, seq);
         }
@@ -361,12 +361,12 @@ impl Turn<'_> {
             depends_on(self)
         };
         if seq <= committed {
-            return Outcome::Reply { hold: None, wrote };
+            return Outcome::Reply { pending: None, wrote };
         }
         if durability != self.mode {
             self.await_commit(seq);
         }
-        Outcome::Reply { hold: Some(Hold { tenure, seq, durability, wrote, arrived: BootNs(0) }), wrote }
+        Outcome::Reply { pending: Some(PendingReply { tenure, seq, durability, wrote, arrived: BootNs(0) }), wrote }
     }
 
     fn staged(&self) -> Seq {
@@ -387,13 +387,16 @@ impl Turn<'_> {
             self.await_commit(seq);
         }
         let arrived = if wrote { BootNs(0) } else { self.now.boot };
-        Outcome::Reply { hold: Some(Hold { tenure, seq, durability: Durability::Sync, wrote, arrived }), wrote }
+        Outcome::Reply {
+            pending: Some(PendingReply { tenure, seq, durability: Durability::Sync, wrote, arrived }),
+            wrote,
+        }
     }
 
     /// What the command's reply goes by.
     #[inline]
     fn durability(&self) -> Durability {
-        self.ask.within(self.mode)
+        self.durability_override.within(self.mode)
     }
 
     /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its
@@ -452,7 +455,7 @@ impl Turn<'_> {
 
     fn watch(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
         let request = self.request(spec, args, None);
-        if let Err(denied) = self.state.admit(request, self.now, self.door) {
+        if let Err(denied) = self.state.admit(request, self.now, self.front_end) {
             return self.deny(denied);
         }
         // Keys that were watched in a memory that is gone keep counting as changed.
@@ -466,7 +469,7 @@ impl Turn<'_> {
     /// Queues a command of a transaction, after the same questions as if it ran now.
     fn queue(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
         let request = self.request(spec, args, None);
-        let refusal = match self.state.admit(request, self.now, self.door) {
+        let refusal = match self.state.admit(request, self.now, self.front_end) {
             Ok(_) | Err(Denied::Busy) => self.refuse_memory(spec.flags.has(Flags::DENYOOM)),
             Err(Denied::NoPrimary) if self.waits_for_primary() => return Outcome::Busy,
             Err(Denied::NoPrimary) => Some(Refusal::ClusterDown),
@@ -512,10 +515,10 @@ impl Turn<'_> {
                 // Each was asked for when its command was queued.
                 has_long_key: false,
                 kept_gate: self.session.kept_gate,
-                ask: self.ask,
+                durability_override: self.durability_override,
                 reads: self.reads,
             };
-            match self.state.admit(request, self.now, self.door) {
+            match self.state.admit(request, self.now, self.front_end) {
                 Ok(admitted) => standing = admitted,
                 Err(Denied::Refused(refusal)) => return self.abort(&refusal),
                 Err(Denied::NoPrimary) if !self.waits_for_primary() => return self.abort(&Refusal::ClusterDown),
@@ -613,20 +616,20 @@ impl Turn<'_> {
                 return shows_data(spec);
             }
             Run::Session(SessionCommand::Unwatch) => self.out.ok(),
-            Run::Door(DoorCommand::Wait | DoorCommand::Waitaof) => {
+            Run::FrontEnd(FrontEndCommand::Wait | FrontEndCommand::Waitaof) => {
                 match crate::wait::parse(spec, args, self.session, self.state) {
                     Ok(request) => crate::wait::now(self.inner, self.state, &request).write(self.out),
                     Err(text) => self.out.error(text),
                 }
             }
-            Run::Door(command) => return self.run_door(command, args, false) == DoorOutcome::ShowsKeys,
+            Run::FrontEnd(command) => return self.run_front_end(command, args, false) == FrontEndOutcome::ShowsKeys,
             Run::Session(_) | Run::Refused(_) | Run::Absent => unreachable!("never queued"),
         }
         false
     }
 
-    fn door(&mut self, command: DoorCommand, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        if matches!(command, DoorCommand::Wait | DoorCommand::Waitaof) {
+    fn front_end(&mut self, command: FrontEndCommand, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        if matches!(command, FrontEndCommand::Wait | FrontEndCommand::Waitaof) {
             return match crate::wait::parse(spec, args, self.session, self.state) {
                 Ok(request) => {
                     self.hurry();
@@ -635,20 +638,20 @@ impl Turn<'_> {
                 Err(text) => self.answer(Err(text)),
             };
         }
-        match self.run_door(command, args, true) {
-            DoorOutcome::Reply => Outcome::REPLY,
-            DoorOutcome::ShowsKeys => self.show_everything(),
-            DoorOutcome::Close => Outcome::Close,
-            DoorOutcome::Again(at) => {
+        match self.run_front_end(command, args, true) {
+            FrontEndOutcome::Reply => Outcome::REPLY,
+            FrontEndOutcome::ShowsKeys => self.show_everything(),
+            FrontEndOutcome::Close => Outcome::Close,
+            FrontEndOutcome::Again(at) => {
                 self.session.waits_for = WaitsFor::Lag(at);
                 Outcome::Busy
             }
         }
     }
 
-    fn run_door(&mut self, command: DoorCommand, args: Args<'_>, may_block: bool) -> DoorOutcome {
+    fn run_front_end(&mut self, command: FrontEndCommand, args: Args<'_>, may_block: bool) -> FrontEndOutcome {
         let mut view = ShardView { state: self.state, now: self.now, handle: &self.inner.handle, may_block };
-        self.door.run(command, args, self.session, &mut view, self.out)
+        self.front_end.run(command, args, self.session, &mut view, self.out)
     }
 
     /// Somebody waits for what is staged: the batch is closed at the end of the turn.

@@ -80,31 +80,31 @@ impl State {
         });
     }
 
-    /// Stages the mode that is wished, if the log does not say it yet.
-    pub(crate) fn follow_wish(&mut self, now: Now) {
-        let Some(wish) = self.mode.unstaged() else { return };
-        let now = Now { wall: self.stamp(now), ..now };
+    /// Stages the mode that is desired, if the log does not say it yet.
+    pub(crate) fn follow_desired_mode(&mut self, now: Now) {
+        let Some(desired) = self.mode.unstaged() else { return };
+        let now = Now { wall: self.timestamp(now), ..now };
         let may_stage = self.draining.is_none() && now.trusted;
         let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else { return };
-        tracing::info!(shard = self.shard.0, mode = %wish.mode, version = wish.version, "the durability mode is staged");
-        leader.stage.stage_mode(wish, now, &mut leader.dirty);
-        self.engine.advance_stamp(now.wall);
+        tracing::info!(shard = self.shard.0, mode = %desired.mode, version = desired.version, "the durability mode is staged");
+        leader.stage.stage_mode(desired, now, &mut leader.dirty);
+        self.engine.advance_timestamp(now.wall);
         self.engine.end_unit(leader.stage.last_staged());
-        self.mode.stage(wish);
+        self.mode.stage(desired);
     }
 
     /// The same of the bound of the durability lag, once every member understands it.
-    pub(crate) fn follow_lag_wish(&mut self, handle: &GroupHandle, now: Now) {
-        let Some(wish) = self.lag_bound.unstaged() else { return };
-        let now = Now { wall: self.stamp(now), ..now };
+    pub(crate) fn follow_desired_lag_bound(&mut self, handle: &GroupHandle, now: Now) {
+        let Some(desired) = self.lag_bound.unstaged() else { return };
+        let now = Now { wall: self.timestamp(now), ..now };
         let may_stage = self.draining.is_none() && now.trusted && handle.format() >= FormatLevel::BOUNDS;
         let Some(leader) = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot)) else { return };
-        let bound_ms = wish.bound.as_millis() as u64;
-        tracing::info!(shard = self.shard.0, bound_ms, version = wish.version, "durability-max-lag is staged");
-        leader.stage.stage_lag_bound(wish, now);
-        self.engine.advance_stamp(now.wall);
+        let bound_ms = desired.bound.as_millis() as u64;
+        tracing::info!(shard = self.shard.0, bound_ms, version = desired.version, "durability-max-lag is staged");
+        leader.stage.stage_lag_bound(desired, now);
+        self.engine.advance_timestamp(now.wall);
         self.engine.end_unit(leader.stage.last_staged());
-        self.lag_bound.stage(wish);
+        self.lag_bound.stage(desired);
         self.gate.set_bound(self.lag_bound.in_force());
     }
 

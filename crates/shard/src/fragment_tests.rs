@@ -4,12 +4,12 @@ use fastness_types::{Durability, WallMs};
 use proptest::prelude::*;
 
 fn head(length: usize) -> UnitHead {
-    UnitHead { kind: UnitKind::Write, durability: None, stamp: WallMs(5), length, record: None }
+    UnitHead { kind: UnitKind::Write, durability: None, timestamp: WallMs(5), length, record: None }
 }
 
 fn cut(effects: &[u8], fragment_bytes: usize, first: u64) -> (Cut, Vec<u8>) {
     let heads = [head(effects.len())];
-    let header = |seq| BatchHeader { seq, stamp: WallMs(5), durability: Durability::Sync };
+    let header = |seq| BatchHeader { seq, timestamp: WallMs(5), durability: Durability::Sync };
     let length = encode_head(header(Seq(0)), &heads).len() + effects.len();
     let last = Seq(first + u64::from(count_of(length, fragment_bytes)) - 1);
     let cut = Cut::new(encode_head(header(last), &heads), effects.into(), fragment_bytes, Seq(first));

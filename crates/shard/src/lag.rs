@@ -19,7 +19,7 @@ use fastness_types::{BootNs, Durability, Plant};
 const SLOW_FROM: u32 = 2;
 /// The gate opens again below this part of the bound.
 const OPEN_BELOW: u32 = 4;
-/// The longest time that one write is held at the door, and the part of the bound that it is at most.
+/// The longest time that one write is held at the front end, and the part of the bound that it is at most.
 const SLOW_MAX: Duration = Duration::from_millis(240);
 const SLOW_PART: u32 = 5;
 /// While writes are slowed the lag is looked at this often, at least.
@@ -56,7 +56,7 @@ pub enum GateState {
     /// They run. Always so in `sync` and `disabled`.
     #[default]
     Open,
-    /// Each is held at the door for this long before it runs.
+    /// Each is held at the front end for this long before it runs.
     Slowing(Duration),
     /// They are refused.
     Shut,
@@ -162,7 +162,7 @@ pub struct GateInfo {
     pub state: GateState,
     /// `durability-max-lag`.
     pub bound: Duration,
-    /// Writes that were held at the door.
+    /// Writes that were held at the front end.
     pub slowed: u64,
     /// Writes and transactions that were refused.
     pub refused: u64,

@@ -2,20 +2,20 @@
 //!
 //! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does
 //! ([`crate::mode`]): a failover must not fall back to what another node's config says. The cluster's map holds what is
-//! wished; the primary stages a unit that names the wish by its version. A node's own configured value is a wish of
-//! version 0: it counts until the log says something.
+//! desired; the primary stages a unit that names the desired state by its version. A node's own configured value is a
+//! desired state of version 0: it counts until the log says something.
 //!
 //! - A **lower** bound acts when it is staged, a **higher** one when it has committed. One change at a time.
 //! - A primary whose map is older than the log stages nothing.
 
 use std::time::Duration;
 
-/// What the operator wishes.
+/// What the operator desired states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LagWish {
+pub struct DesiredLagBound {
     /// The bound, whole milliseconds.
     pub bound: Duration,
-    /// Counts wishes; grows. 0: a node's configured value.
+    /// Counts desired states; grows. 0: a node's configured value.
     pub version: u64,
 }
 
@@ -25,21 +25,21 @@ pub struct LagBound {
     /// What this node's config says.
     configured: Duration,
     /// What the map says; `None`: nothing.
-    wish: Option<LagWish>,
+    desired: Option<DesiredLagBound>,
     /// By the newest committed unit.
-    committed: Option<LagWish>,
+    committed: Option<DesiredLagBound>,
     /// By a staged unit of this tenure that has not committed.
-    staged: Option<LagWish>,
+    staged: Option<DesiredLagBound>,
 }
 
 impl LagBound {
     /// Of an empty log, on a node where this bound is configured.
     #[must_use]
     pub fn new(configured: Duration) -> LagBound {
-        LagBound { configured, wish: None, committed: None, staged: None }
+        LagBound { configured, desired: None, committed: None, staged: None }
     }
 
-    /// The log is read anew from its beginning; the wish stays.
+    /// The log is read anew from its beginning; the desired state stays.
     pub fn restart(&mut self) {
         (self.committed, self.staged) = (None, None);
     }
@@ -49,14 +49,15 @@ impl LagBound {
         self.staged = None;
     }
 
-    /// The operator wishes something. An older wish than the one known is passed over; true if this is news.
-    pub fn wish(&mut self, wish: LagWish) -> bool {
-        if wish.version == 0 {
-            return std::mem::replace(&mut self.configured, wish.bound) != wish.bound;
+    /// The operator desired states something. An older desired state than the one known is passed over; true if this is
+    /// news.
+    pub fn desired(&mut self, desired: DesiredLagBound) -> bool {
+        if desired.version == 0 {
+            return std::mem::replace(&mut self.configured, desired.bound) != desired.bound;
         }
-        let is_news = self.wish.is_none_or(|known| wish.version > known.version);
+        let is_news = self.desired.is_none_or(|known| desired.version > known.version);
         if is_news {
-            self.wish = Some(wish);
+            self.desired = Some(desired);
         }
         is_news
     }
@@ -70,30 +71,30 @@ impl LagBound {
 
     /// What a primary has to stage now.
     #[must_use]
-    pub fn unstaged(&self) -> Option<LagWish> {
-        self.wish.filter(|wish| wish.version > self.version() && self.staged.is_none())
+    pub fn unstaged(&self) -> Option<DesiredLagBound> {
+        self.desired.filter(|desired| desired.version > self.version() && self.staged.is_none())
     }
 
     /// What the log says; `None`: nothing yet.
     #[must_use]
-    pub fn committed(&self) -> Option<LagWish> {
+    pub fn committed(&self) -> Option<DesiredLagBound> {
         self.committed
     }
 
-    /// The version of the newest wish that has committed here; 0: none.
+    /// The version of the newest desired state that has committed here; 0: none.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.committed.map_or(0, |committed| committed.version)
     }
 
     /// A unit was staged by this primary.
-    pub fn stage(&mut self, wish: LagWish) {
-        self.staged = Some(wish);
+    pub fn stage(&mut self, desired: DesiredLagBound) {
+        self.staged = Some(desired);
     }
 
     /// A unit has committed.
-    pub fn commit(&mut self, wish: LagWish) {
-        (self.committed, self.staged) = (Some(wish), None);
+    pub fn commit(&mut self, desired: DesiredLagBound) {
+        (self.committed, self.staged) = (Some(desired), None);
     }
 }
 
@@ -101,18 +102,18 @@ impl LagBound {
 mod tests {
     use super::*;
 
-    fn wish(seconds: u64, version: u64) -> LagWish {
-        LagWish { bound: Duration::from_secs(seconds), version }
+    fn desired(seconds: u64, version: u64) -> DesiredLagBound {
+        DesiredLagBound { bound: Duration::from_secs(seconds), version }
     }
 
     #[test]
     fn the_configured_value_counts_until_the_log_says_something() {
         let mut bound = LagBound::new(Duration::from_secs(10));
         assert_eq!((bound.in_force().as_secs(), bound.unstaged()), (10, None));
-        assert!(bound.wish(wish(4, 0)) && !bound.wish(wish(4, 0)));
+        assert!(bound.desired(desired(4, 0)) && !bound.desired(desired(4, 0)));
         assert_eq!(bound.in_force().as_secs(), 4);
-        bound.commit(wish(7, 1));
-        assert!(bound.wish(wish(2, 0)), "CONFIG SET on this node alone");
+        bound.commit(desired(7, 1));
+        assert!(bound.desired(desired(2, 0)), "CONFIG SET on this node alone");
         assert_eq!((bound.in_force().as_secs(), bound.version()), (7, 1));
         bound.restart();
         assert_eq!((bound.in_force().as_secs(), bound.version()), (2, 0));
@@ -122,19 +123,19 @@ mod tests {
     #[test]
     fn lower_acts_when_staged_and_higher_when_committed() {
         let mut bound = LagBound::new(Duration::from_secs(10));
-        assert!(bound.wish(wish(5, 1)));
+        assert!(bound.desired(desired(5, 1)));
         assert_eq!(bound.in_force().as_secs(), 10, "a wish is no bound");
-        assert_eq!(bound.unstaged(), Some(wish(5, 1)));
-        bound.stage(wish(5, 1));
+        assert_eq!(bound.unstaged(), Some(desired(5, 1)));
+        bound.stage(desired(5, 1));
         assert_eq!((bound.in_force().as_secs(), bound.unstaged(), bound.version()), (5, None, 0));
         bound.unstage();
         assert_eq!(bound.in_force().as_secs(), 10, "it was undone");
-        bound.commit(wish(5, 1));
-        bound.wish(wish(60, 2));
-        bound.stage(wish(60, 2));
+        bound.commit(desired(5, 1));
+        bound.desired(desired(60, 2));
+        bound.stage(desired(60, 2));
         assert_eq!(bound.in_force().as_secs(), 5, "it has not committed");
-        bound.commit(wish(60, 2));
+        bound.commit(desired(60, 2));
         assert_eq!((bound.in_force().as_secs(), bound.version()), (60, 2));
-        assert!(!bound.wish(wish(1, 1)), "an older wish");
+        assert!(!bound.desired(desired(1, 1)), "an older wish");
     }
 }

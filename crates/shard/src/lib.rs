@@ -2,10 +2,10 @@
 //! it.
 //!
 //! The way of a command: [`Shard::run`] → `dispatch` (look-up, MULTI) → `admit` (slot, role, lease, bounds) → the
-//! engine → `stage` (effects into the open batch) → [`Outcome`] with a [`Hold`] (`release`, `dirty`). At the end of the
-//! turn `turn` closes the batch and proposes it; commits come back through `restore` (the walk over committed entries,
-//! the same on replicas and after an undo), which checks them off and releases replies. `epoch` begins and ends tenures
-//! as primary.
+//! engine → `stage` (effects into the open batch) → [`Outcome`] with a [`PendingReply`] (`release`, `dirty`). At the
+//! end of the turn `turn` closes the batch and proposes it; commits come back through `restore` (the walk over
+//! committed entries, the same on replicas and after an undo), which checks them off and releases replies. `epoch`
+//! begins and ends tenures as primary.
 //!
 //! Ordering rules:
 //! - In `sync` no reply leaves before everything that it depends on has committed.
@@ -16,17 +16,17 @@
 //! know how consensus works, nor how replies reach clients.
 
 mod admit;
-mod ask;
 pub mod batch;
+mod client_override;
 mod client_pause;
 mod confirm;
 mod digest;
 mod dirty;
 mod dispatch;
-mod door;
 mod epoch;
 pub mod fragment;
 mod free;
+mod front_end;
 mod info;
 mod lag;
 mod lag_bound;
@@ -49,18 +49,18 @@ mod time;
 mod turn;
 mod wait;
 
-pub use ask::{Ask, Reads};
+pub use client_override::{DurabilityOverride, ReadConfirmation};
 pub use client_pause::PauseKind;
 pub use digest::DigestResult;
-pub use door::{Call, Door, DoorOutcome, ShardView};
+pub use front_end::{Call, FrontEnd, FrontEndOutcome, ShardView};
 pub use info::{ShardInfo, Standing};
 pub use lag::{GateInfo, GateState};
-pub use lag_bound::{LagBound, LagWish};
+pub use lag_bound::{DesiredLagBound, LagBound};
 pub use loading::LoadInfo;
 pub use memory::{ClientShare, MemoryUse};
-pub use mode::ModeWish;
+pub use mode::DesiredMode;
 pub use options::{Batching, FollowCopies, Pause, ShardOptions, SlotSet, StableCopies, TokioPause};
-pub use outcome::{Hold, Leave, Outcome, Tenure, WaitAnswer, WaitRequest};
+pub use outcome::{Outcome, PendingReply, Release, Tenure, WaitAnswer, WaitRequest};
 pub use release::Released;
 pub use session::{Session, WaitsFor};
 pub use shard::{DigestError, Shard};

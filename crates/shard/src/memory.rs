@@ -1,4 +1,5 @@
-//! What counts against `maxmemory` beside the data: effects that have not committed, and what doors hold for clients.
+//! What counts against `maxmemory` beside the data: effects that have not committed, and what front ends hold for
+//! clients.
 //!
 //! Valkey's rule is that what its allocator has given out counts, but for what only feeds replicas. So here: the data
 //! and an image of it that is being written, and what may have to come back (the engine counts those), open effects
@@ -6,8 +7,8 @@
 //! held for a commit or not taken by the client, queued commands and watched keys. Not counted is what the log and the
 //! links to other nodes hold, which is bounded by options of its own.
 //!
-//! Nothing is walked: a door tells what a connection holds when that changes ([`ClientShare::set`]), the sum is kept,
-//! and the engine is told it before a command asks whether there is memory.
+//! Nothing is walked: a front end tells what a connection holds when that changes ([`ClientShare::set`]), the sum is
+//! kept, and the engine is told it before a command asks whether there is memory.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,45 +1,46 @@
 //! The durability mode in force.
 //!
-//! The mode is an effect in the shard's log. The config and group 0 hold only the **wish**; the primary stages a mode
-//! unit when its node's map has a newer wish than the log. Until the first one the wish itself counts, on an empty log.
+//! The mode is an effect in the shard's log. The config and group 0 hold only the **desired state**; the primary stages
+//! a mode unit when its node's map has a newer desired state than the log. Until the first one the desired state itself
+//! counts, on an empty log.
 //!
 //! - A stricter mode acts when it is staged (what was staged before counts as dirty: `dirty.rs` is kept in every mode);
 //!   a looser one acts when it has committed. One change at a time: the next is staged when the one before has
 //!   committed.
-//! - A mode unit names the wish that it fulfils, by version. A primary whose map is older than the log stages nothing,
-//!   so what an operator was told stays in force, whoever is elected.
+//! - A mode unit names the desired state that it fulfils, by version. A primary whose map is older than the log stages
+//!   nothing, so what an operator was told stays in force, whoever is elected.
 
 use fastness_types::{Durability, Plant};
 
-/// What the operator wishes.
+/// What the operator desired states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModeWish {
+pub struct DesiredMode {
     /// The mode.
     pub mode: Durability,
-    /// Counts wishes; grows. A log written without one has 0.
+    /// Counts desired states; grows. A log written without one has 0.
     pub version: u64,
 }
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
-    wish: ModeWish,
+    desired: DesiredMode,
     /// By the newest committed mode unit.
-    committed: Option<ModeWish>,
+    committed: Option<DesiredMode>,
     /// By a staged mode unit of this tenure that has not committed.
-    staged: Option<ModeWish>,
+    staged: Option<DesiredMode>,
 }
 
 impl Mode {
     /// The mode of an empty log.
     #[must_use]
-    pub fn new(wish: ModeWish) -> Mode {
-        Mode { wish, committed: None, staged: None }
+    pub fn new(desired: DesiredMode) -> Mode {
+        Mode { desired, committed: None, staged: None }
     }
 
-    /// The log is read anew from its beginning; the wish stays.
+    /// The log is read anew from its beginning; the desired state stays.
     pub fn restart(&mut self) {
-        *self = Mode::new(self.wish);
+        *self = Mode::new(self.desired);
     }
 
     /// What was staged and has not committed never will.
@@ -47,11 +48,12 @@ impl Mode {
         self.staged = None;
     }
 
-    /// The operator wishes something. An older wish than the one known is passed over; true if this is news.
-    pub fn wish(&mut self, wish: ModeWish) -> bool {
-        let is_newer = wish.version > self.wish.version;
+    /// The operator desired states something. An older desired state than the one known is passed over; true if this is
+    /// news.
+    pub fn desired(&mut self, desired: DesiredMode) -> bool {
+        let is_newer = desired.version > self.desired.version;
         if is_newer {
-            self.wish = wish;
+            self.desired = desired;
         }
         is_newer
     }
@@ -60,9 +62,9 @@ impl Mode {
     #[inline]
     #[must_use]
     pub fn in_force(&self) -> Durability {
-        let committed = self.committed.unwrap_or(self.wish).mode;
+        let committed = self.committed.unwrap_or(self.desired).mode;
         match self.staged {
-            _ if Plant::MapModeTrusted.is_on() => self.wish.mode,
+            _ if Plant::MapModeTrusted.is_on() => self.desired.mode,
             Some(staged) if Plant::AsyncActsEarly.is_on() => staged.mode,
             Some(staged) => staged.mode.stricter(committed),
             None => committed,
@@ -71,31 +73,31 @@ impl Mode {
 
     /// What a primary has to stage now.
     #[must_use]
-    pub fn unstaged(&self) -> Option<ModeWish> {
-        let is_new = self.committed.is_none_or(|committed| committed.version < self.wish.version);
-        (is_new && self.staged.is_none()).then_some(self.wish)
+    pub fn unstaged(&self) -> Option<DesiredMode> {
+        let is_new = self.committed.is_none_or(|committed| committed.version < self.desired.version);
+        (is_new && self.staged.is_none()).then_some(self.desired)
     }
 
     /// What the log says; `None`: nothing yet.
     #[must_use]
-    pub fn committed(&self) -> Option<ModeWish> {
+    pub fn committed(&self) -> Option<DesiredMode> {
         self.committed
     }
 
-    /// The version of the newest wish that has committed here; 0: none.
+    /// The version of the newest desired state that has committed here; 0: none.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.committed.map_or(0, |committed| committed.version)
     }
 
     /// A mode unit was staged by this primary.
-    pub fn stage(&mut self, wish: ModeWish) {
-        self.staged = Some(wish);
+    pub fn stage(&mut self, desired: DesiredMode) {
+        self.staged = Some(desired);
     }
 
     /// A mode unit has committed.
-    pub fn commit(&mut self, wish: ModeWish) {
-        self.committed = Some(wish);
+    pub fn commit(&mut self, desired: DesiredMode) {
+        self.committed = Some(desired);
         self.staged = None;
     }
 }
@@ -105,57 +107,57 @@ mod tests {
     use super::*;
     use Durability::{Async, Sync};
 
-    fn wish(mode: Durability, version: u64) -> ModeWish {
-        ModeWish { mode, version }
+    fn desired(mode: Durability, version: u64) -> DesiredMode {
+        DesiredMode { mode, version }
     }
 
     #[test]
     fn the_log_wins_over_the_wish() {
-        let mut mode = Mode::new(wish(Async, 1));
+        let mut mode = Mode::new(desired(Async, 1));
         assert_eq!((mode.in_force(), mode.version()), (Async, 0));
-        assert_eq!(mode.unstaged(), Some(wish(Async, 1)));
-        mode.commit(wish(Sync, 1));
+        assert_eq!(mode.unstaged(), Some(desired(Async, 1)));
+        mode.commit(desired(Sync, 1));
         assert_eq!((mode.in_force(), mode.version()), (Sync, 1));
         assert_eq!(mode.unstaged(), None);
     }
 
     #[test]
     fn stricter_acts_when_staged_and_looser_when_committed() {
-        let mut mode = Mode::new(wish(Async, 1));
-        mode.commit(wish(Async, 1));
-        assert!(mode.wish(wish(Sync, 2)));
+        let mut mode = Mode::new(desired(Async, 1));
+        mode.commit(desired(Async, 1));
+        assert!(mode.desired(desired(Sync, 2)));
         assert_eq!(mode.in_force(), Async, "a wish is no mode");
-        mode.stage(wish(Sync, 2));
+        mode.stage(desired(Sync, 2));
         assert_eq!((mode.in_force(), mode.version()), (Sync, 1));
-        mode.commit(wish(Sync, 2));
-        mode.stage(wish(Async, 3));
+        mode.commit(desired(Sync, 2));
+        mode.stage(desired(Async, 3));
         assert_eq!(mode.in_force(), Sync, "async is only staged");
         mode.unstage();
         assert_eq!((mode.unstaged(), mode.version()), (None, 2), "nothing newer is wished");
-        mode.stage(wish(Async, 3));
-        mode.commit(wish(Async, 3));
+        mode.stage(desired(Async, 3));
+        mode.commit(desired(Async, 3));
         assert_eq!((mode.in_force(), mode.version()), (Async, 3));
     }
 
     #[test]
     fn one_change_at_a_time() {
-        let mut mode = Mode::new(wish(Async, 1));
-        mode.commit(wish(Async, 1));
-        mode.wish(wish(Sync, 2));
-        mode.stage(wish(Sync, 2));
-        mode.wish(wish(Async, 3));
+        let mut mode = Mode::new(desired(Async, 1));
+        mode.commit(desired(Async, 1));
+        mode.desired(desired(Sync, 2));
+        mode.stage(desired(Sync, 2));
+        mode.desired(desired(Async, 3));
         assert_eq!(mode.unstaged(), None);
-        mode.commit(wish(Sync, 2));
-        assert_eq!(mode.unstaged(), Some(wish(Async, 3)));
+        mode.commit(desired(Sync, 2));
+        assert_eq!(mode.unstaged(), Some(desired(Async, 3)));
     }
 
     #[test]
     fn an_older_wish_than_the_logs_stages_nothing() {
-        let mut mode = Mode::new(wish(Async, 2));
-        mode.commit(wish(Sync, 3));
+        let mut mode = Mode::new(desired(Async, 2));
+        mode.commit(desired(Sync, 3));
         assert_eq!(mode.unstaged(), None);
-        assert!(!mode.wish(wish(Async, 2)));
+        assert!(!mode.desired(desired(Async, 2)));
         mode.restart();
-        assert_eq!((mode.unstaged(), mode.version()), (Some(wish(Async, 2)), 0));
+        assert_eq!((mode.unstaged(), mode.version()), (Some(desired(Async, 2)), 0));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastness_engine::EngineOptions;
 use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
 
-use crate::mode::ModeWish;
+use crate::mode::DesiredMode;
 use crate::snapshot::SnapshotStore;
 
 /// What [`crate::Shard::start`] is given.
@@ -21,8 +21,8 @@ pub struct ShardOptions {
     pub node: NodeId,
     /// The slots that the shard owns.
     pub slots: SlotSet,
-    /// What the cluster's map wishes; [`crate::Shard::set_wish`] tells of later wishes.
-    pub wish: ModeWish,
+    /// What the cluster's map desired states; [`crate::Shard::set_desired_mode`] tells of later desired states.
+    pub desired: DesiredMode,
     /// The data's options.
     pub engine: EngineOptions,
     /// Both clocks.
@@ -76,7 +76,7 @@ pub struct Batching {
     pub open_bytes_max: usize,
     /// Undo records of these, bytes: over it they are dropped, and an undo is a restore from snapshot and log.
     pub undo_bytes_max: usize,
-    /// During a hand-over commands are held at the door for this long, then refused.
+    /// During a hand-over commands are held at the front end for this long, then refused.
     pub drain_hold_max: Duration,
 }
 

@@ -10,7 +10,7 @@ pub enum Outcome {
     /// The reply was appended.
     Reply {
         /// What the reply depends on; `None`: it may leave whatever happens.
-        hold: Option<Hold>,
+        pending: Option<PendingReply>,
         /// Whether effects were staged.
         wrote: bool,
     },
@@ -26,12 +26,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// A reply that depends on nothing.
-    pub const REPLY: Outcome = Outcome::Reply { hold: None, wrote: false };
+    pub const REPLY: Outcome = Outcome::Reply { pending: None, wrote: false };
 }
 
 /// What a reply depends on: everything staged up to a sequence of one tenure as primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
+pub struct PendingReply {
     pub(crate) tenure: Tenure,
     pub(crate) seq: Seq,
     /// What it goes by: the mode in force when the command ran, or `Sync` if its client asked for that.
@@ -41,8 +41,8 @@ pub struct Hold {
     pub(crate) arrived: BootNs,
 }
 
-impl Hold {
-    /// The reply's text when [`crate::Shard::may_leave`] says [`Leave::Unknown`], without the leading `-`. A write is
+impl PendingReply {
+    /// The reply's text when [`crate::Shard::release`] says [`Release::Unknown`], without the leading `-`. A write is
     /// in doubt and must not be retried blindly; a read may be.
     #[must_use]
     pub fn unknown_text(&self) -> &'static str {
@@ -58,12 +58,12 @@ impl Hold {
 
 /// Whether a held reply may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
+pub enum Release {
     /// Send it.
     Now,
     /// Await [`crate::Shard::wait_released`].
     Wait,
-    /// What it depends on was undone or is in doubt: never send it. See [`Hold::unknown_text`].
+    /// What it depends on was undone or is in doubt: never send it. See [`PendingReply::unknown_text`].
     Unknown,
 }
 

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 
 use fastness_types::{BootNs, Durability, LogIndex, Plant, Seq};
 
-use crate::outcome::{Hold, Leave, Tenure};
+use crate::outcome::{PendingReply, Release, Tenure};
 use crate::shard::Inner;
 use crate::state::{Leader, State};
 
@@ -61,12 +61,12 @@ impl WaitQueue {
         WaitQueue { first, for_commit: VecDeque::new(), for_health: VecDeque::new(), for_quorum: Vec::new() }
     }
 
-    fn add(&mut self, hold: Hold, waiter: Rc<Waiter>) {
-        if hold.arrived != BootNs(0) {
+    fn add(&mut self, pending: PendingReply, waiter: Rc<Waiter>) {
+        if pending.arrived != BootNs(0) {
             return self.for_quorum.push(waiter);
         }
-        let queue = if hold.durability == Durability::Sync { &mut self.for_commit } else { &mut self.for_health };
-        let place = hold.seq.0.saturating_sub(self.first.0) as usize;
+        let queue = if pending.durability == Durability::Sync { &mut self.for_commit } else { &mut self.for_health };
+        let place = pending.seq.0.saturating_sub(self.first.0) as usize;
         if queue.len() <= place {
             queue.resize_with(place + 1, Vec::new);
         }
@@ -130,34 +130,34 @@ impl EndedTenures {
 
 impl State {
     /// Whether a reply may leave now; `now` is a fresh reading of the boot clock.
-    pub(crate) fn may_leave(&self, hold: Hold, now: BootNs) -> Leave {
+    pub(crate) fn release(&self, pending: PendingReply, now: BootNs) -> Release {
         match &self.leader {
-            Some(leader) if leader.tenure == hold.tenure && hold.arrived != BootNs(0) => {
-                leader.may_leave_confirmed(hold, now)
+            Some(leader) if leader.tenure == pending.tenure && pending.arrived != BootNs(0) => {
+                leader.release_confirmed(pending, now)
             }
             // Its tenure has ended: nobody has confirmed it, and it may run again.
-            _ if hold.arrived != BootNs(0) => Leave::Unknown,
-            Some(leader) if leader.tenure == hold.tenure => {
+            _ if pending.arrived != BootNs(0) => Release::Unknown,
+            Some(leader) if leader.tenure == pending.tenure => {
                 let in_bound = |leader: &Leader| self.gate.allows(leader.stage.oldest_open(), now);
-                let acts_early = match hold.durability {
+                let acts_early = match pending.durability {
                     Durability::Sync => Plant::AckBeforeCommit.is_on() && leader.may_act(now),
                     Durability::Async if Plant::AsyncAckUnchecked.is_on() => true,
                     Durability::Async => leader.may_act(now) && in_bound(leader),
                     Durability::Disabled => leader.may_act(now),
                 };
-                if hold.seq <= leader.committed || acts_early { Leave::Now } else { Leave::Wait }
+                if pending.seq <= leader.committed || acts_early { Release::Now } else { Release::Wait }
             }
-            _ if self.ended.committed_by(hold.tenure, hold.seq).is_some() => Leave::Now,
-            _ => Leave::Unknown,
+            _ if self.ended.committed_by(pending.tenure, pending.seq).is_some() => Release::Now,
+            _ => Release::Unknown,
         }
     }
 }
 
-/// Resolves when [`crate::Shard::may_leave`] no longer says [`Leave::Wait`]. Cheap to make and to drop again.
+/// Resolves when [`crate::Shard::release`] no longer says [`Release::Wait`]. Cheap to make and to drop again.
 pub struct Released {
     pub(crate) inner: Rc<Inner>,
     pub(crate) waiter: Rc<Waiter>,
-    pub(crate) hold: Hold,
+    pub(crate) pending: PendingReply,
 }
 
 impl Future for Released {
@@ -165,7 +165,7 @@ impl Future for Released {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.inner.state.borrow_mut();
-        if state.may_leave(self.hold, self.inner.clock.boot()) != Leave::Wait {
+        if state.release(self.pending, self.inner.clock.boot()) != Release::Wait {
             return Poll::Ready(());
         }
         let leader = state.leader.as_mut().expect("only a reply of the current tenure waits");
@@ -174,10 +174,10 @@ impl Future for Released {
             *waker = Some(cx.waker().clone());
         }
         drop(waker);
-        let place = Some((self.hold.tenure, self.hold.seq));
+        let place = Some((self.pending.tenure, self.pending.seq));
         if self.waiter.queued_at.get() != place {
             self.waiter.queued_at.set(place);
-            leader.waiting.add(self.hold, self.waiter.clone());
+            leader.waiting.add(self.pending, self.waiter.clone());
         }
         Poll::Pending
     }

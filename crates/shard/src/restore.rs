@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::{Batch, BatchError, Run};
 use crate::fragment::Part;
-use crate::lag_bound::LagWish;
+use crate::lag_bound::DesiredLagBound;
 use crate::loading::Loading;
 use crate::state::{Phase, State};
 use crate::time::CommittedTime;
@@ -130,7 +130,7 @@ impl State {
         }
         self.applied = index;
         if !own {
-            self.committed_time.advance(self.engine.newest_stamp(), now);
+            self.committed_time.advance(self.engine.newest_timestamp(), now);
         }
         self.applied_checksum = self.log_checksum;
         if own && let EntryPayload::Batch(_) = entry.payload {
@@ -210,12 +210,12 @@ impl State {
         self.engine.forget_undo(seq);
         debug_assert_eq!(leader.index_of(seq), index, "batches follow one another");
         self.lag.record(batch.opened, now);
-        self.committed_time.advance(batch.stamp, now);
+        self.committed_time.advance(batch.timestamp, now);
         if let Some(mode) = batch.mode {
             self.mode.commit(mode);
         }
-        if let Some(wish) = batch.lag_bound {
-            self.lag_bound.commit(wish);
+        if let Some(desired) = batch.lag_bound {
+            self.lag_bound.commit(desired);
             self.gate.set_bound(self.lag_bound.in_force());
         }
         self.counters.batches += 1;
@@ -237,19 +237,19 @@ impl State {
         for run in batch.runs() {
             match run {
                 Run::Mode(mode) => self.mode.commit(mode),
-                Run::LagBound(wish) => self.commit_lag_bound(wish),
-                Run::Effects { stamp, effects } => {
-                    self.engine.apply(stamp, effects).map_err(|error| Fatal::Apply { index, error })?;
+                Run::LagBound(desired) => self.commit_lag_bound(desired),
+                Run::Effects { timestamp, effects } => {
+                    self.engine.apply(timestamp, effects).map_err(|error| Fatal::Apply { index, error })?;
                 }
             }
         }
-        self.engine.advance_stamp(batch.header.stamp);
+        self.engine.advance_timestamp(batch.header.timestamp);
         self.counters.batches_applied += 1;
         Ok(true)
     }
 
-    pub(crate) fn commit_lag_bound(&mut self, wish: LagWish) {
-        self.lag_bound.commit(wish);
+    pub(crate) fn commit_lag_bound(&mut self, desired: DesiredLagBound) {
+        self.lag_bound.commit(desired);
         self.gate.set_bound(self.lag_bound.in_force());
     }
 

@@ -1,13 +1,13 @@
 //! What the shard keeps of one connection: the transaction and READONLY (the engine's session), where its queued keys
 //! lie, its last write, its place among those who wait.
 //!
-//! Everything else of a connection (name, user, protocol) is the door's.
+//! Everything else of a connection (name, user, protocol) is the front end's.
 
 use std::rc::{Rc, Weak};
 
 use fastness_types::{BootNs, Slot};
 
-use crate::ask::{Ask, Reads};
+use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::outcome::WrittenAt;
 use crate::release::Waiter;
 use crate::shard::Inner;
@@ -32,9 +32,9 @@ pub struct Session {
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,
     /// CLIENT DURABILITY.
-    pub(crate) ask: Ask,
+    pub(crate) durability_override: DurabilityOverride,
     /// How its reads are confirmed.
-    pub(crate) reads: Reads,
+    pub(crate) reads: ReadConfirmation,
     pub(crate) waiter: Rc<Waiter>,
     pub(crate) shard: Weak<Inner>,
 }
@@ -141,23 +141,23 @@ impl Session {
 
     /// CLIENT DURABILITY: what the connection's replies wait for.
     #[must_use]
-    pub fn ask(&self) -> Ask {
-        self.ask
+    pub fn durability_override(&self) -> DurabilityOverride {
+        self.durability_override
     }
 
     /// CLIENT DURABILITY SYNC and DEFAULT, for the commands that follow.
-    pub fn set_ask(&mut self, ask: Ask) {
-        self.ask = ask;
+    pub fn set_durability_override(&mut self, durability_override: DurabilityOverride) {
+        self.durability_override = durability_override;
     }
 
     /// CLIENT READS: how its reads are confirmed.
     #[must_use]
-    pub fn reads(&self) -> Reads {
+    pub fn reads(&self) -> ReadConfirmation {
         self.reads
     }
 
     /// See [`Session::reads`].
-    pub fn set_reads(&mut self, reads: Reads) {
+    pub fn set_reads(&mut self, reads: ReadConfirmation) {
         self.reads = reads;
     }
 
@@ -196,8 +196,8 @@ impl Drop for Session {
         if !self.data.is_watching() {
             return;
         }
-        // Borrowed only if a session is dropped inside of a command, which no door does; then the engine keeps a token
-        // that nobody asks about.
+        // Borrowed only if a session is dropped inside of a command, which no front end does; then the engine keeps a
+        // token that nobody asks about.
         if let Some(inner) = self.shard.upgrade()
             && let Ok(mut state) = inner.state.try_borrow_mut()
         {

@@ -1,4 +1,4 @@
-//! The handle that doors hold: cheap to clone, bound to the loop's thread.
+//! The handle that front ends hold: cheap to clone, bound to the loop's thread.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -12,15 +12,15 @@ use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
 use tokio::sync::{Notify, oneshot};
 
-use crate::ask::{Ask, Reads};
+use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::digest::DigestResult;
-use crate::door::{Call, Door};
+use crate::front_end::{Call, FrontEnd};
 use crate::info::ShardInfo;
-use crate::lag_bound::LagWish;
+use crate::lag_bound::DesiredLagBound;
 use crate::memory::{ClientShare, MemoryUse};
-use crate::mode::ModeWish;
+use crate::mode::DesiredMode;
 use crate::options::{Pause, ShardOptions, StableCopies};
-use crate::outcome::{Hold, Leave, Outcome, WaitAnswer, WaitRequest};
+use crate::outcome::{Outcome, PendingReply, Release, WaitAnswer, WaitRequest};
 use crate::release::{Released, Waiter};
 use crate::session::{Session, WaitsFor};
 use crate::state::{Now, State};
@@ -113,8 +113,8 @@ impl Shard {
             tried_at: None,
             kept_gate: None,
             no_touch: false,
-            ask: Ask::Default,
-            reads: Reads::Default,
+            durability_override: DurabilityOverride::Default,
+            reads: ReadConfirmation::Default,
             waiter: Rc::new(Waiter::default()),
             shard: Rc::downgrade(&self.inner),
         }
@@ -131,33 +131,40 @@ impl Shard {
     /// arrived together may share it, if nothing is awaited between them.
     #[must_use]
     pub fn call<'a>(&self, args: Args<'a>, at: Now) -> Call<'a> {
-        Call { args, at, first: None, ask: None, reads: None }
+        Call { args, at, first: None, durability_override: None, reads: None }
     }
 
     /// Runs one command of one session. The reply is appended to `out`. Never waits.
-    pub fn run(&self, session: &mut Session, call: Call<'_>, out: &mut ReplyBuf, door: &mut dyn Door) -> Outcome {
-        let outcome = crate::dispatch::run(&self.inner, session, call, out, door);
+    pub fn run(
+        &self,
+        session: &mut Session,
+        call: Call<'_>,
+        out: &mut ReplyBuf,
+        front_end: &mut dyn FrontEnd,
+    ) -> Outcome {
+        let outcome = crate::dispatch::run(&self.inner, session, call, out, front_end);
         self.inner.handle.report_running(None);
         outcome
     }
 
     /// Whether a held reply may leave now. To be asked when the reply is about to be flushed. After
-    /// [`Leave::Unknown`] the caller sends [`Hold::unknown_text`] as an error in the reply's place (or closes).
+    /// [`Release::Unknown`] the caller sends [`PendingReply::unknown_text`] as an error in the reply's place (or
+    /// closes).
     #[must_use]
-    pub fn may_leave(&self, hold: Hold) -> Leave {
+    pub fn release(&self, pending: PendingReply) -> Release {
         let now = self.inner.clock.boot();
-        let leave = self.inner.state.borrow().may_leave(hold, now);
-        if leave == Leave::Unknown {
+        let leave = self.inner.state.borrow().release(pending, now);
+        if leave == Release::Unknown {
             self.inner.state.borrow_mut().counters.unknown_replies += 1;
         }
         leave
     }
 
-    /// Resolves when [`Shard::may_leave`] no longer says [`Leave::Wait`] for `hold`. One waiter per session; to be
+    /// Resolves when [`Shard::release`] no longer says [`Release::Wait`] for `hold`. One waiter per session; to be
     /// awaited for the session's oldest held reply.
     #[must_use]
-    pub fn wait_released(&self, session: &Session, hold: Hold) -> Released {
-        Released { inner: self.inner.clone(), waiter: session.waiter.clone(), hold }
+    pub fn wait_released(&self, session: &Session, pending: PendingReply) -> Released {
+        Released { inner: self.inner.clone(), waiter: session.waiter.clone(), pending }
     }
 
     /// The session's commands meet the lag gate as it is now, until [`Session::release_gate`]: what has arrived
@@ -169,7 +176,7 @@ impl Shard {
         session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().gate.is_shut());
     }
 
-    /// Whether so many effects are open that doors should stop reading from connections that write.
+    /// Whether so many effects are open that front ends should stop reading from connections that write.
     #[must_use]
     pub fn write_pressure(&self) -> bool {
         self.inner.state.borrow().is_pressed()
@@ -225,10 +232,10 @@ impl Shard {
         }
     }
 
-    /// The mode that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an
-    /// older wish. [`ShardInfo::mode_version`] tells what has committed.
-    pub fn set_wish(&self, wish: ModeWish) {
-        if self.inner.state.borrow_mut().mode.wish(wish) {
+    /// The mode that the operator desired states, by the cluster's map: staged by this replica if it leads and the log
+    /// has an older desired state. [`ShardInfo::mode_version`] tells what has committed.
+    pub fn set_desired_mode(&self, desired: DesiredMode) {
+        if self.inner.state.borrow_mut().mode.desired(desired) {
             self.inner.work.notify_one();
         }
     }
@@ -256,7 +263,7 @@ impl Shard {
         }
     }
 
-    /// The mode in force, and the version of the newest wish that has committed here (0: none).
+    /// The mode in force, and the version of the newest desired state that has committed here (0: none).
     #[must_use]
     pub fn mode(&self) -> (Durability, u64) {
         let state = self.inner.state.borrow();
@@ -264,23 +271,23 @@ impl Shard {
     }
 
     /// The durability lag at which `async` refuses writes, as this node's config has it: it counts until the log says
-    /// something ([`Shard::set_max_lag_wish`]).
+    /// something ([`Shard::set_desired_lag_bound`]).
     pub fn set_max_lag(&self, bound: Duration) {
-        self.set_max_lag_wish(LagWish { bound, version: 0 });
+        self.set_desired_lag_bound(DesiredLagBound { bound, version: 0 });
     }
 
-    /// The bound that the operator wishes, by the cluster's map: staged by this replica if it leads and the log has an
-    /// older wish. [`Shard::max_lag`] tells what has committed.
-    pub fn set_max_lag_wish(&self, wish: LagWish) {
+    /// The bound that the operator desired states, by the cluster's map: staged by this replica if it leads and the log
+    /// has an older desired state. [`Shard::max_lag`] tells what has committed.
+    pub fn set_desired_lag_bound(&self, desired: DesiredLagBound) {
         let mut state = self.inner.state.borrow_mut();
-        if state.lag_bound.wish(wish) {
+        if state.lag_bound.desired(desired) {
             let bound = state.lag_bound.in_force();
             state.gate.set_bound(bound);
             self.inner.work.notify_one();
         }
     }
 
-    /// The bound in force, and the version of the newest wish that has committed here (0: none).
+    /// The bound in force, and the version of the newest desired state that has committed here (0: none).
     #[must_use]
     pub fn max_lag(&self) -> (Duration, u64) {
         let state = self.inner.state.borrow();
@@ -309,7 +316,7 @@ impl Shard {
     }
 
     /// The data, for figures and options (`maxmemory`); data itself is changed by commands alone. Not to be called from
-    /// a [`Door`].
+    /// a [`FrontEnd`].
     pub fn with_engine<T>(&self, look: impl FnOnce(&mut fastness_engine::Engine) -> T) -> T {
         look(&mut self.inner.state.borrow_mut().engine)
     }
@@ -330,7 +337,7 @@ impl Shard {
     /// commands. While effects are open, or nothing is served, the answer is an error. Whoever drops the receiver asks
     /// no more.
     pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
-        self.inner.state.borrow_mut().digests.ask(answer);
+        self.inner.state.borrow_mut().digests.durability_override(answer);
         self.inner.work.notify_one();
     }
 

@@ -26,8 +26,8 @@ use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{BootNs, Durability, Epoch, FormatLevel, LogIndex, NodeId, Plant, Seq, ShardId, WallMs};
 use serde::{Deserialize, Serialize};
 
-use crate::lag_bound::LagWish;
-use crate::mode::ModeWish;
+use crate::lag_bound::DesiredLagBound;
+use crate::mode::DesiredMode;
 use crate::outcome::Tenure;
 use crate::shard::Inner;
 use crate::state::{Phase, State};
@@ -95,8 +95,8 @@ pub trait SnapshotSource {
 struct Head {
     version: u32,
     shard: u32,
-    /// The newest stamp in the data, ms since the Unix epoch.
-    stamp: u64,
+    /// The newest timestamp in the data, ms since the Unix epoch.
+    timestamp: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -309,7 +309,7 @@ impl State {
             _ if is_within_batch => return,
             _ => Position::Known(Box::new(self.tail())),
         };
-        let head = Head { version: VERSION, shard: self.shard.0, stamp: self.engine.newest_stamp().0 };
+        let head = Head { version: VERSION, shard: self.shard.0, timestamp: self.engine.newest_timestamp().0 };
         let head = serde_json::to_vec(&head).expect("numbers have a JSON form");
         let Some(store) = &self.snapshots.store else { return };
         let sink = store.create(head);
@@ -396,10 +396,10 @@ impl State {
             term: self.log_epoch.term,
             node: self.log_epoch.node.0,
             sequence: self.log_seq.0,
-            durability: mode.map(|wish| wish.mode.name().to_owned()),
-            durability_version: mode.map_or(0, |wish| wish.version),
-            max_lag_ms: bound.map(|wish| wish.bound.as_millis() as u64),
-            max_lag_version: bound.map_or(0, |wish| wish.version),
+            durability: mode.map(|desired| desired.mode.name().to_owned()),
+            durability_version: mode.map_or(0, |desired| desired.version),
+            max_lag_ms: bound.map(|desired| desired.bound.as_millis() as u64),
+            max_lag_version: bound.map_or(0, |desired| desired.version),
             log_checksum: format!("{:016x}", self.log_checksum),
             keys: 0,
             digest: String::new(),
@@ -416,12 +416,12 @@ impl State {
             u64::from_str_radix(&tail.log_checksum, 16).map_err(|error| format!("log_checksum: {error}"))?;
         if let Some(mode) = &tail.durability {
             let mode: Durability = mode.parse().map_err(|error| format!("durability: {error}"))?;
-            self.mode.commit(ModeWish { mode, version: tail.durability_version });
+            self.mode.commit(DesiredMode { mode, version: tail.durability_version });
         }
         if let Some(ms) = tail.max_lag_ms {
-            self.commit_lag_bound(LagWish { bound: Duration::from_millis(ms), version: tail.max_lag_version });
+            self.commit_lag_bound(DesiredLagBound { bound: Duration::from_millis(ms), version: tail.max_lag_version });
         }
-        self.committed_time.advance(self.engine.newest_stamp(), self.clock.boot());
+        self.committed_time.advance(self.engine.newest_timestamp(), self.clock.boot());
         self.applied = LogIndex(tail.index);
         self.applied_checksum = self.log_checksum;
         self.walked = self.applied;
@@ -479,11 +479,11 @@ pub(crate) async fn restore(inner: &Inner) {
 }
 
 async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), String> {
-    let mut stamp = None;
+    let mut timestamp = None;
     loop {
         inner.handle.report_turn();
         let part = source.next().await?.ok_or("it has no tail")?;
-        if inner.state.borrow_mut().take_part(part, &mut stamp)? {
+        if inner.state.borrow_mut().take_part(part, &mut timestamp)? {
             return Ok(());
         }
         // Whoever is connected is told LOADING meanwhile.
@@ -492,21 +492,21 @@ async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), Stri
 }
 
 impl State {
-    /// Takes over one part of a snapshot; true if it was the last. `stamp` is what the head has said.
-    fn take_part(&mut self, part: SnapshotPart, stamp: &mut Option<WallMs>) -> Result<bool, String> {
-        match (part, *stamp) {
+    /// Takes over one part of a snapshot; true if it was the last. `timestamp` is what the head has said.
+    fn take_part(&mut self, part: SnapshotPart, timestamp: &mut Option<WallMs>) -> Result<bool, String> {
+        match (part, *timestamp) {
             (SnapshotPart::Head(head), None) => {
                 let at = read_head(self.shard, &head)?;
                 // Also if there is no key: time must not run backwards.
-                self.engine.advance_stamp(at);
-                *stamp = Some(at);
+                self.engine.advance_timestamp(at);
+                *timestamp = Some(at);
                 self.snapshots.info.bytes = 0;
                 Ok(false)
             }
-            (SnapshotPart::Chunk(chunk), Some(stamp)) => {
+            (SnapshotPart::Chunk(chunk), Some(timestamp)) => {
                 self.snapshots.info.bytes += chunk.len() as u64;
                 self.loading.read_chunk(chunk.len());
-                self.engine.load_image(stamp, &chunk).map_err(|error| error.to_string())?;
+                self.engine.load_image(timestamp, &chunk).map_err(|error| error.to_string())?;
                 Ok(false)
             }
             (SnapshotPart::Tail(tail), Some(_)) => {
@@ -520,13 +520,13 @@ impl State {
     }
 }
 
-/// The stamp that a head says.
+/// The timestamp that a head says.
 pub(crate) fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, String> {
     let head: Head = serde_json::from_slice(head).map_err(|error| format!("its head: {error}"))?;
     if (head.version, head.shard) != (VERSION, shard.0) {
         return Err(format!("version {}, shard {}: not of this shard", head.version, head.shard));
     }
-    Ok(WallMs(head.stamp))
+    Ok(WallMs(head.timestamp))
 }
 
 pub(crate) fn read_tail(tail: &[u8]) -> Result<Tail, String> {

@@ -14,7 +14,7 @@ use crate::snapshot::{read_head, read_tail};
 #[derive(Debug)]
 pub struct SnapshotCheck {
     engine: Engine,
-    stamp: WallMs,
+    timestamp: WallMs,
 }
 
 /// What a whole snapshot holds.
@@ -38,10 +38,10 @@ impl SnapshotCheck {
     /// # Errors
     /// It is not this shard's, or of another version.
     pub fn new(shard: ShardId, head: &[u8]) -> Result<SnapshotCheck, String> {
-        let stamp = read_head(shard, head)?;
+        let timestamp = read_head(shard, head)?;
         // A digest does not depend on the seed.
         let options = EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 };
-        Ok(SnapshotCheck { engine: Engine::new(options), stamp })
+        Ok(SnapshotCheck { engine: Engine::new(options), timestamp })
     }
 
     /// Takes the next chunk.
@@ -49,7 +49,7 @@ impl SnapshotCheck {
     /// # Errors
     /// It holds something else than keys and values.
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
-        self.engine.load_image(self.stamp, chunk).map_err(|error| error.to_string())
+        self.engine.load_image(self.timestamp, chunk).map_err(|error| error.to_string())
     }
 
     /// Compares with the tail; the log can be replayed from there.
@@ -130,11 +130,11 @@ impl SnapshotReplay {
             if let Some(whole) = self.fragments.push(part).map_err(|error| broken(&error))? {
                 let batch = Batch::decode(&whole).map_err(|error| broken(&error))?;
                 for run in batch.runs() {
-                    if let Run::Effects { stamp, effects } = run {
-                        self.engine.apply(stamp, effects).map_err(|error| broken(&error))?;
+                    if let Run::Effects { timestamp, effects } = run {
+                        self.engine.apply(timestamp, effects).map_err(|error| broken(&error))?;
                     }
                 }
-                self.engine.advance_stamp(batch.header.stamp);
+                self.engine.advance_timestamp(batch.header.timestamp);
             }
         }
         self.checksum = chain(self.checksum, entry);

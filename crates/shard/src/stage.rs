@@ -24,8 +24,8 @@ use fastness_types::{BootNs, Durability, Epoch, FormatLevel, Plant, Seq, WallMs}
 use crate::batch::{self, BatchHeader, UnitHead, UnitKind};
 use crate::dirty::DirtyKeys;
 use crate::fragment::{self, Cut};
-use crate::lag_bound::LagWish;
-use crate::mode::ModeWish;
+use crate::lag_bound::DesiredLagBound;
+use crate::mode::DesiredMode;
 use crate::options::Batching;
 use crate::state::Now;
 
@@ -55,11 +55,11 @@ pub(crate) struct Batched {
     /// Writes whose clients wait for its commit.
     pub(crate) writes: usize,
     /// The last mode unit in it.
-    pub(crate) mode: Option<ModeWish>,
+    pub(crate) mode: Option<DesiredMode>,
     /// The last bound of the durability lag in it.
-    pub(crate) lag_bound: Option<LagWish>,
+    pub(crate) lag_bound: Option<DesiredLagBound>,
     /// Of its last unit.
-    pub(crate) stamp: WallMs,
+    pub(crate) timestamp: WallMs,
 }
 
 /// The payload of a sealed batch, or what of it has not left.
@@ -118,8 +118,8 @@ pub(crate) struct Stage {
     opened: BootNs,
     /// Writes in it whose clients wait for its commit: in `sync` all.
     writes: usize,
-    mode: Option<ModeWish>,
-    lag_bound: Option<LagWish>,
+    mode: Option<DesiredMode>,
+    lag_bound: Option<DesiredLagBound>,
     sealed: VecDeque<(Batched, Payload)>,
     in_flight: VecDeque<InFlight>,
     /// Bytes of effects in `sealed` and `in_flight`.
@@ -255,7 +255,7 @@ impl Stage {
             return self.stage(kind, 0, now, in_force, dirty);
         }
         let unit =
-            UnitHead { kind, durability: None, stamp: now.wall, length: self.effects.len() - before, record: None };
+            UnitHead { kind, durability: None, timestamp: now.wall, length: self.effects.len() - before, record: None };
         if is_large && self.limits.cuts {
             self.cut_open(&unit, in_force);
         }
@@ -272,7 +272,7 @@ impl Stage {
     /// The open batch will be this unit alone, cut into fragments.
     #[cold]
     fn cut_open(&mut self, unit: &UnitHead, durability: Durability) {
-        let header = BatchHeader { seq: self.open_seq, stamp: unit.stamp, durability };
+        let header = BatchHeader { seq: self.open_seq, timestamp: unit.timestamp, durability };
         let length = batch::encode_head(header, std::slice::from_ref(unit)).len() + unit.length;
         let count = fragment::count_of(length, self.limits.fragment_bytes_max);
         self.cut = Some((self.open_seq, durability));
@@ -390,8 +390,8 @@ impl Stage {
     pub(crate) fn seal(&mut self, durability: Durability) {
         let Some(first) = self.heads.first() else { return };
         let seq = self.open_seq;
-        let header = BatchHeader { seq, stamp: first.stamp, durability };
-        let stamp = self.heads.last().map_or(first.stamp, |last| last.stamp);
+        let header = BatchHeader { seq, timestamp: first.timestamp, durability };
+        let timestamp = self.heads.last().map_or(first.timestamp, |last| last.timestamp);
         let bytes = self.effects.len();
         let (payload, payload_bytes, entry_bytes) = match self.cut.take() {
             Some((first, _)) => {
@@ -417,7 +417,7 @@ impl Stage {
             writes: self.writes,
             mode: self.mode,
             lag_bound: self.lag_bound,
-            stamp,
+            timestamp,
         };
         self.closed_bytes += batched.bytes;
         self.closed_payload_bytes += batched.payload_bytes;
@@ -497,23 +497,23 @@ impl Stage {
     }
 
     /// Stages a change of the lag's bound. Its batch waits for nothing.
-    pub(crate) fn stage_lag_bound(&mut self, wish: LagWish, now: Now) {
+    pub(crate) fn stage_lag_bound(&mut self, desired: DesiredLagBound, now: Now) {
         self.seal_cut();
-        self.lag_bound = Some(wish);
-        self.push(UnitHead::of_lag_bound(wish, now.wall), now);
+        self.lag_bound = Some(desired);
+        self.push(UnitHead::of_lag_bound(desired, now.wall), now);
         self.hurry();
     }
 
     /// Stages a change of the mode. Its batch waits for nothing.
-    pub(crate) fn stage_mode(&mut self, wish: ModeWish, now: Now, dirty: &mut DirtyKeys) {
+    pub(crate) fn stage_mode(&mut self, desired: DesiredMode, now: Now, dirty: &mut DirtyKeys) {
         self.seal_cut();
-        self.mode = Some(wish);
+        self.mode = Some(desired);
         if Plant::ModeForgetsDirty.is_on() {
             *dirty = DirtyKeys::new();
         } else {
             dirty.mark_everything(self.open_seq);
         }
-        self.push(UnitHead::of_mode(wish, now.wall), now);
+        self.push(UnitHead::of_mode(desired, now.wall), now);
         self.hurry();
     }
 }

@@ -247,7 +247,7 @@ impl State {
             served: Served::new(options.clock.boot()),
             log_checksum: 0,
             applied_checksum: 0,
-            mode: Mode::new(options.wish),
+            mode: Mode::new(options.desired),
             lag_bound: LagBound::new(options.max_lag),
             snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
             digests: Digests::default(),
@@ -297,15 +297,15 @@ impl State {
         self.walked != self.applied
     }
 
-    /// Whether commands are held at the door for a hand-over.
+    /// Whether commands are held at the front end for a hand-over.
     pub(crate) fn is_holding(&self, now: BootNs) -> bool {
         self.draining.is_some_and(|since| now.since(since) < self.batching.drain_hold_max)
     }
 
     /// The time that commands and effects see: the wall clock, but never before what the log has seen.
     #[inline]
-    pub(crate) fn stamp(&self, now: Now) -> WallMs {
-        now.wall.max(self.engine.newest_stamp())
+    pub(crate) fn timestamp(&self, now: Now) -> WallMs {
+        now.wall.max(self.engine.newest_timestamp())
     }
 
     /// What was appended to the open batch since `before`, where a unit was begun, becomes that unit; false if nothing
@@ -315,7 +315,7 @@ impl State {
             return false;
         };
         leader.stage.stage(kind, before, now, self.mode.in_force(), &mut leader.dirty);
-        self.engine.advance_stamp(now.wall);
+        self.engine.advance_timestamp(now.wall);
         self.engine.end_unit(leader.stage.last_staged());
         true
     }

@@ -3,7 +3,7 @@
 //! 1. the role as consensus gives it now
 //! 2. the log: entries committed since the last turn, in slices (commits are checked off and replies released on a
 //!    primary, entries applied on a replica, memory restored)
-//! 3. a tenure begins, if it can, and the wished mode is staged, if the log has another
+//! 3. a tenure begins, if it can, and the desired mode is staged, if the log has another
 //! 4. keys past their time are removed, or time alone is staged (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
@@ -226,8 +226,8 @@ impl State {
         if let Some(leader) = &mut self.leader {
             leader.stage.follow_format(inner.handle.format());
         }
-        self.follow_wish(now);
-        self.follow_lag_wish(&inner.handle, now);
+        self.follow_desired_mode(now);
+        self.follow_desired_lag_bound(&inner.handle, now);
         let expiry = self.expire(now);
         let time = self.keep_time(inner, now);
         let close = self.close_batch(inner, now.boot);
@@ -264,7 +264,7 @@ impl State {
 
     /// Removes keys past their time; gives when to look again.
     fn expire(&mut self, now: Now) -> Option<Duration> {
-        let now = Now { wall: self.stamp(now), ..now };
+        let now = Now { wall: self.timestamp(now), ..now };
         if let Some((_, left)) = self.client_pause.state(now.boot) {
             return Some(left.min(EXPIRE_LOOK_MAX));
         }

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_shard::{Ask, Batching, Leave, Outcome};
+use fastness_shard::{Batching, DurabilityOverride, Outcome, Release};
 use fastness_types::Durability;
 use support::{Client, Reply, Setup, World, script};
 
@@ -27,7 +27,7 @@ async fn async_primary() -> World {
 
 /// Waits for the reply in a task of its own; tells whether it may leave.
 fn released(world: &World, client: &Client, reply: &Reply) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(world.shard.wait_released(&client.session, reply.hold().unwrap()))
+    tokio::task::spawn_local(world.shard.wait_released(&client.session, reply.pending().unwrap()))
 }
 
 #[test]
@@ -36,18 +36,18 @@ fn a_connections_writes_wait_for_their_commit_and_others_do_not() {
         let world = async_primary().await;
         let (mut durable, mut other) = (world.client().asking(), world.client());
         let set = durable.run("SET a 1");
-        assert_eq!((set.text.as_str(), durable.leave(&set)), (OK, Leave::Wait));
+        assert_eq!((set.text.as_str(), durable.leave(&set)), (OK, Release::Wait));
         other.expect("SET b 1", OK);
         other.expect("GET a", "$1\r\n1\r\n");
         let released = released(&world, &durable, &set);
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "the batch is not left open for its age");
         assert!(!released.is_finished());
         assert!(world.commit().await);
         assert!(released.is_finished());
-        assert_eq!(durable.leave(&set), Leave::Now);
+        assert_eq!(durable.leave(&set), Release::Now);
         other.expect("SET b 2", OK);
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 0, "the next one is open for its age again");
         assert_eq!(world.shard.info().asked, 1);
     });
@@ -62,20 +62,20 @@ fn a_connections_reads_wait_for_what_they_saw() {
         durable.expect("GET a", "$-1\r\n");
         durable.expect("DBSIZE", ":0\r\n");
         other.expect("SET a 1", OK);
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 0);
         for read in ["GET a", "SET a 2 NX", "DBSIZE", "KEYS *"] {
             let reply = durable.run(read);
             assert!(!reply.wrote());
-            assert_eq!(durable.leave(&reply), Leave::Wait, "{read}");
+            assert_eq!(durable.leave(&reply), Release::Wait, "{read}");
         }
         durable.expect("GET b", "$-1\r\n");
         durable.expect("PING", "+PONG\r\n");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "the write that was read is hurried");
         let dirty = durable.run("GET a");
         assert!(world.commit().await);
-        assert_eq!(durable.leave(&dirty), Leave::Now);
+        assert_eq!(durable.leave(&dirty), Release::Now);
         durable.expect("GET a", "$1\r\n1\r\n");
     });
 }
@@ -85,15 +85,15 @@ fn what_a_command_says_replaces_what_its_connection_says() {
     script(async {
         let world = async_primary().await;
         let (mut durable, mut other) = (world.client().asking(), world.client());
-        let set = other.run_asking(Ask::Sync, "SET a 1");
-        assert_eq!(other.leave(&set), Leave::Wait);
+        let set = other.run_asking(DurabilityOverride::Sync, "SET a 1");
+        assert_eq!(other.leave(&set), Release::Wait);
         other.expect("SET a 2", OK);
-        let set = durable.run_asking(Ask::Default, "SET b 1");
-        assert_eq!(durable.leave(&set), Leave::Now);
+        let set = durable.run_asking(DurabilityOverride::Default, "SET b 1");
+        assert_eq!(durable.leave(&set), Release::Now);
         let set = durable.run("SET b 2");
-        assert_eq!(durable.leave(&set), Leave::Wait);
+        assert_eq!(durable.leave(&set), Release::Wait);
         durable.expect("RESET", "+RESET\r\n");
-        assert_eq!(durable.session.ask(), Ask::Default);
+        assert_eq!(durable.session.durability_override(), DurabilityOverride::Default);
         durable.expect("SET b 3", OK);
     });
 }
@@ -107,19 +107,19 @@ fn what_is_lost_is_told_as_in_sync() {
         world.commit_all().await;
         let lost = durable.run("SET a lost");
         let seen = reader.run("GET a");
-        let once = other.run_asking(Ask::Sync, "INCR n");
+        let once = other.run_asking(DurabilityOverride::Sync, "INCR n");
         let acknowledged = other.run("SET c 1");
-        assert_eq!(other.leave(&acknowledged), Leave::Now);
+        assert_eq!(other.leave(&acknowledged), Release::Now);
         let waiting = [released(&world, &durable, &lost), released(&world, &reader, &seen)];
-        world.settle().await;
+        world.resolve().await;
         world.lose_to_other(2).await;
         assert!(waiting.iter().all(tokio::task::JoinHandle::is_finished));
         for (client, reply) in [(&durable, &lost), (&reader, &seen), (&other, &once)] {
-            assert_eq!(client.leave(reply), Leave::Unknown);
+            assert_eq!(client.leave(reply), Release::Unknown);
         }
-        assert!(lost.hold().unwrap().unknown_text().starts_with("UNKNOWN "));
-        assert!(once.hold().unwrap().unknown_text().starts_with("UNKNOWN "));
-        assert!(seen.hold().unwrap().unknown_text().starts_with("CLUSTERDOWN "), "a read may be repeated");
+        assert!(lost.pending().unwrap().unknown_text().starts_with("UNKNOWN "));
+        assert!(once.pending().unwrap().unknown_text().starts_with("UNKNOWN "));
+        assert!(seen.pending().unwrap().unknown_text().starts_with("CLUSTERDOWN "), "a read may be repeated");
         let mut replica = world.client().asking().readonly();
         replica.expect("GET a", "$9\r\ncommitted\r\n");
     });
@@ -130,32 +130,32 @@ fn a_transaction_is_held_whole() {
     script(async {
         let world = async_primary().await;
         let (mut durable, mut other) = (world.client().asking(), world.client());
-        for (client, ask) in [(&mut durable, None), (&mut other, Some(Ask::Sync))] {
+        for (client, durability_override) in [(&mut durable, None), (&mut other, Some(DurabilityOverride::Sync))] {
             client.expect("MULTI", OK);
             client.expect("SET {t}a 1", "+QUEUED\r\n");
             client.expect("GET {t}a", "+QUEUED\r\n");
-            let exec = match ask {
-                Some(ask) => client.run_asking(ask, "EXEC"),
+            let exec = match durability_override {
+                Some(durability_override) => client.run_asking(durability_override, "EXEC"),
                 None => client.run("EXEC"),
             };
             assert_eq!(exec.text, "*2\r\n+OK\r\n$1\r\n1\r\n");
-            assert_eq!(client.leave(&exec), Leave::Wait);
+            assert_eq!(client.leave(&exec), Release::Wait);
             world.commit_all().await;
-            assert_eq!(client.leave(&exec), Leave::Now);
+            assert_eq!(client.leave(&exec), Release::Now);
         }
         // One that only reads waits for what it saw.
         other.expect("SET {t}a 2", OK);
         durable.expect("MULTI", OK);
         durable.expect("GET {t}a", "+QUEUED\r\n");
         let exec = durable.run("EXEC");
-        assert_eq!(durable.leave(&exec), Leave::Wait);
+        assert_eq!(durable.leave(&exec), Release::Wait);
         // And so does the news that a watched key has changed.
         world.commit_all().await;
         durable.expect("WATCH {t}a", OK);
         other.expect("SET {t}a 3", OK);
         durable.expect("MULTI", OK);
         let exec = durable.run("EXEC");
-        assert_eq!((exec.text.as_str(), durable.leave(&exec)), ("*-1\r\n", Leave::Wait));
+        assert_eq!((exec.text.as_str(), durable.leave(&exec)), ("*-1\r\n", Release::Wait));
     });
 }
 
@@ -165,13 +165,13 @@ fn a_queued_command_takes_no_attribute() {
         let world = async_primary().await;
         let mut client = world.client();
         for (line, text) in [("MULTI", MISPLACED), ("SET a 1", OK)] {
-            assert_eq!(client.run_asking(Ask::Sync, line).text, text);
+            assert_eq!(client.run_asking(DurabilityOverride::Sync, line).text, text);
         }
         client.expect("MULTI", OK);
-        assert_eq!(client.run_asking(Ask::Default, "SET a 2").text, MISPLACED);
+        assert_eq!(client.run_asking(DurabilityOverride::Default, "SET a 2").text, MISPLACED);
         client.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
         client.expect("MULTI", OK);
-        assert_eq!(client.run_asking(Ask::Sync, "DISCARD").text, OK);
+        assert_eq!(client.run_asking(DurabilityOverride::Sync, "DISCARD").text, OK);
     });
 }
 
@@ -181,9 +181,9 @@ fn it_changes_nothing_in_sync_and_is_refused_in_disabled() {
         let world = World::primary(Setup::mode(Durability::Sync)).await;
         for mut client in [world.client(), world.client().asking()] {
             let set = client.run("SET a 1");
-            assert_eq!(client.leave(&set), Leave::Wait);
-            let set = client.run_asking(Ask::Default, "SET a 2");
-            assert_eq!(client.leave(&set), Leave::Wait, "nothing makes it laxer");
+            assert_eq!(client.leave(&set), Release::Wait);
+            let set = client.run_asking(DurabilityOverride::Default, "SET a 2");
+            assert_eq!(client.leave(&set), Release::Wait, "nothing makes it laxer");
             world.commit_all().await;
         }
         assert_eq!(world.shard.info().asked, 0);
@@ -192,11 +192,11 @@ fn it_changes_nothing_in_sync_and_is_refused_in_disabled() {
         let (mut durable, mut client) = (world.client().asking(), world.client());
         for refused in ["SET a 1", "GET a", "DBSIZE", "WATCH a"] {
             durable.expect(refused, NOT_DURABLE);
-            assert_eq!(client.run_asking(Ask::Sync, refused).text, NOT_DURABLE);
+            assert_eq!(client.run_asking(DurabilityOverride::Sync, refused).text, NOT_DURABLE);
         }
         durable.expect("PING", "+PONG\r\n");
         client.expect("SET a 1", OK);
-        assert_eq!(client.run_asking(Ask::Default, "GET a").text, "$1\r\n1\r\n");
+        assert_eq!(client.run_asking(DurabilityOverride::Default, "GET a").text, "$1\r\n1\r\n");
     });
 }
 
@@ -211,10 +211,10 @@ fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
         other.expect("SET a 1", OK);
         world.advance(seconds(4)).await;
         let (held, late) = (durable.run("SET b 1"), other.run("SET c 1"));
-        world.settle().await;
+        world.resolve().await;
         world.pause_process(seconds(7));
         for (client, reply) in [(&durable, &held), (&other, &late)] {
-            assert_eq!(client.leave(reply), Leave::Wait, "the oldest open write is 11 s old");
+            assert_eq!(client.leave(reply), Release::Wait, "the oldest open write is 11 s old");
         }
         let waiting = [released(&world, &durable, &held), released(&world, &other, &late)];
         world.advance(Duration::from_millis(1)).await;
@@ -223,7 +223,7 @@ fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
         assert!(world.commit().await);
         assert!(!waiting[0].is_finished());
         assert!(waiting[1].is_finished(), "the lag is 7 s: an acknowledgement may leave again");
-        assert_eq!(durable.leave(&held), Leave::Wait, "its own commit is what it asked for");
+        assert_eq!(durable.leave(&held), Release::Wait, "its own commit is what it asked for");
         assert!(world.commit().await);
         assert!(waiting[0].is_finished());
     });
@@ -237,7 +237,7 @@ fn a_waiting_client_is_not_woken_by_others_turns() {
         let (mut durable, mut other) = (world.client().asking(), world.client());
         let set = durable.run("SET a 1");
         let (polls, counted) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let released = world.shard.wait_released(&durable.session, set.hold().unwrap());
+        let released = world.shard.wait_released(&durable.session, set.pending().unwrap());
         let counting = polls.clone();
         let waiting = tokio::task::spawn_local(async move {
             let mut released = pin!(released);
@@ -281,7 +281,7 @@ fn clients_that_wait_share_their_commits() {
             let set = clients[0].run("SET k y");
             world.advance(Batching::default().sync_wait).await;
             assert!(world.commit().await);
-            assert_eq!(clients[0].leave(&set), Leave::Now);
+            assert_eq!(clients[0].leave(&set), Release::Now);
         }
     });
 }
@@ -294,14 +294,14 @@ fn it_survives_switches_of_the_mode() {
         let mut durable = world.client().asking();
         for (version, mode) in [(2, Durability::Sync), (3, Durability::Async)] {
             let held = durable.run("SET a 1");
-            world.shard.set_wish(fastness_shard::ModeWish { mode, version });
-            world.settle().await;
-            assert_eq!(durable.leave(&held), Leave::Wait);
+            world.shard.set_desired_mode(fastness_shard::DesiredMode { mode, version });
+            world.resolve().await;
+            assert_eq!(durable.leave(&held), Release::Wait);
             world.commit_all().await;
-            assert_eq!(durable.leave(&held), Leave::Now);
+            assert_eq!(durable.leave(&held), Release::Now);
             assert_eq!(world.shard.info().durability, mode);
             let held = durable.run("SET a 2");
-            assert_eq!(durable.leave(&held), Leave::Wait);
+            assert_eq!(durable.leave(&held), Release::Wait);
             assert_ne!(held.outcome, Outcome::REPLY);
             world.commit_all().await;
         }

@@ -27,7 +27,7 @@ async fn filled() -> World {
     world
 }
 
-fn ask(world: &World) -> oneshot::Receiver<DigestResult> {
+fn durability_override(world: &World) -> oneshot::Receiver<DigestResult> {
     let (answer, answered) = oneshot::channel();
     world.shard.ask_digest(answer);
     answered
@@ -48,22 +48,22 @@ fn a_digest_is_computed_in_slices_between_which_clients_are_served_and_is_of_one
     script(async {
         let world = filled().await;
         let before = world.shard.digest().unwrap();
-        let (mut one, mut client) = (ask(&world), world.client());
+        let (mut one, mut client) = (durability_override(&world), world.client());
         world.advance(SLICE).await;
         // Whatever is changed now does not show.
         for i in (0..KEYS).step_by(7) {
             client.run(&format!("DEL key:{i}"));
             client.run(&format!("SET new:{i} v"));
         }
-        let mut other = ask(&world);
+        let mut other = durability_override(&world);
         let (slices, digest) = answer(&world, &mut one).await;
         assert_eq!(digest, Ok(before));
         assert!(slices > 3, "{KEYS} keys in {slices} slices");
         assert_eq!(other.try_recv().unwrap(), Ok(before), "whoever asks meanwhile shares it");
-        assert_eq!(answer(&world, &mut ask(&world)).await.1, Err(DigestError::Open));
+        assert_eq!(answer(&world, &mut durability_override(&world)).await.1, Err(DigestError::Open));
         world.advance(Duration::from_millis(20)).await;
         world.commit_all().await;
-        let after = answer(&world, &mut ask(&world)).await.1.unwrap();
+        let after = answer(&world, &mut durability_override(&world)).await.1.unwrap();
         assert_eq!(after, world.shard.digest().unwrap());
         assert_ne!(after.1, before.1);
     });
@@ -73,7 +73,7 @@ fn a_digest_is_computed_in_slices_between_which_clients_are_served_and_is_of_one
 fn when_all_who_asked_have_gone_the_rest_is_not_computed() {
     script(async {
         let world = filled().await;
-        let (one, other) = (ask(&world), ask(&world));
+        let (one, other) = (durability_override(&world), durability_override(&world));
         world.advance(SLICE).await;
         let in_image = || world.shard.with_engine(|engine| engine.has_image());
         assert!(in_image());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::EntryPayload;
 use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
-use fastness_shard::{Batching, Leave, SnapshotCheck, SnapshotPart};
+use fastness_shard::{Batching, Release, SnapshotCheck, SnapshotPart};
 use fastness_types::{Clock, Durability, Epoch, FormatLevel, LogIndex, Seq, ShardId};
 use support::{MemorySnapshots, OTHER, Reply, Setup, World, payload_bytes, script};
 
@@ -35,7 +35,7 @@ async fn primary(setup: Setup) -> World {
 /// What every member of the group can read.
 async fn level(world: &World, level: FormatLevel) {
     world.driver.set_format(level);
-    world.settle().await;
+    world.resolve().await;
 }
 
 /// A write whose batch is six entries.
@@ -55,7 +55,7 @@ async fn replica(world: &World, setup: Setup) -> World {
 async fn follow(replica: &World) {
     replica.driver.advance_committed(replica.log.last());
     for _ in 0..20 {
-        replica.settle().await;
+        replica.resolve().await;
     }
 }
 
@@ -76,10 +76,10 @@ fn a_large_unit_is_several_entries_and_applied_as_one() {
         let mut client = world.client();
         let behind = client.run("SET behind 1");
         let other = client.run("GET unrelated");
-        assert_eq!(client.leave(&other), Leave::Now);
+        assert_eq!(client.leave(&other), Release::Now);
         for fragment in 1..=6 {
             for reply in [&set, &behind, &client.run("GET large")] {
-                assert_eq!(client.leave(reply), Leave::Wait, "{fragment}");
+                assert_eq!(client.leave(reply), Release::Wait, "{fragment}");
             }
             let mut reader = follower.client().readonly();
             reader.expect("EXISTS large behind", "-CROSSSLOT Keys in request don't hash to the same slot\r\n");
@@ -96,11 +96,11 @@ fn a_large_unit_is_several_entries_and_applied_as_one() {
             assert_eq!(follower.driver.applied(), position, "what is reported");
             assert!(follower.driver.ready(), "one of the replicas has to lead if the leader dies here");
         }
-        assert_eq!(client.leave(&set), Leave::Now);
-        assert_eq!(client.leave(&behind), Leave::Wait);
+        assert_eq!(client.leave(&set), Release::Now);
+        assert_eq!(client.leave(&behind), Release::Wait);
         world.advance(Batching::default().sync_hold).await;
         world.commit_all().await;
-        assert_eq!(client.leave(&behind), Leave::Now);
+        assert_eq!(client.leave(&behind), Release::Now);
         follow(&follower).await;
         follower.client().readonly().expect("STRLEN large", ":5500\r\n");
         same(&world, &follower).await;
@@ -145,11 +145,11 @@ fn a_foreign_entry_between_fragments_drops_the_batch() {
         for _ in 0..3 {
             assert!(world.commit().await);
         }
-        assert_eq!(client.leave(&set), Leave::Wait);
+        assert_eq!(client.leave(&set), Release::Wait);
         follow(&follower).await;
         world.lose_to_other(2).await;
         follow(&follower).await;
-        assert_eq!(client.leave(&set), Leave::Unknown);
+        assert_eq!(client.leave(&set), Release::Unknown);
         let info = world.shard.info();
         assert_eq!((info.undone, info.undone_by_records, info.undone_units, info.restores), (1, 1, 1, 1));
         for node in [&world, &follower, &replica(&world, setup(Durability::Sync)).await] {
@@ -163,11 +163,11 @@ fn a_foreign_entry_between_fragments_drops_the_batch() {
         let unit = UnitHead {
             kind: UnitKind::Write,
             durability: None,
-            stamp: world.clock.wall(),
+            timestamp: world.clock.wall(),
             length: effects.len(),
             record: None,
         };
-        let header = BatchHeader { seq: Seq(1), stamp: world.clock.wall(), durability: Durability::Sync };
+        let header = BatchHeader { seq: Seq(1), timestamp: world.clock.wall(), durability: Durability::Sync };
         world.log.append(epoch, EntryPayload::Batch(encode(header, &[unit], &effects[..].into())));
         follow(&world).await;
         follow(&follower).await;
@@ -196,7 +196,7 @@ fn an_open_batch_of_several_entries_is_undone() {
         assert!(world.commit().await, "the batch before");
         assert!(world.commit().await, "the first fragment");
         world.lose_to_other(2).await;
-        assert_eq!(client.leave(&set), Leave::Unknown);
+        assert_eq!(client.leave(&set), Release::Unknown);
         let mut reader = world.client().readonly();
         reader.expect("GET a", "$1\r\n1\r\n");
         reader.expect("EXISTS large", ":0\r\n");
@@ -253,7 +253,7 @@ fn a_change_of_members_between_fragments_drops_nothing() {
         assert_eq!(follower.shard.info().applied, LogIndex(world.log.last().0 - 3));
         world.commit_all().await;
         let mut client = world.client();
-        assert_eq!(client.leave(&set), Leave::Now);
+        assert_eq!(client.leave(&set), Release::Now);
         client.run("SET a 1");
         world.commit_all().await;
         follow(&follower).await;
@@ -371,11 +371,11 @@ fn the_mode_changes_behind_a_batch_that_is_cut() {
     script(async {
         let world = primary(setup(Durability::Async)).await;
         let write = write_six(&world);
-        world.shard.set_wish(fastness_shard::ModeWish { mode: Durability::Sync, version: 9 });
+        world.shard.set_desired_mode(fastness_shard::DesiredMode { mode: Durability::Sync, version: 9 });
         world.advance(Duration::from_millis(20)).await;
         world.commit_all().await;
         assert_eq!(world.shard.mode(), (Durability::Sync, 9));
-        assert_eq!(world.client().leave(&write), Leave::Now);
+        assert_eq!(world.client().leave(&write), Release::Now);
         same(&world, &replica(&world, setup(Durability::Sync)).await).await;
     });
 }

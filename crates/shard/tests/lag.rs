@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use fastness_shard::{Batching, GateState, LagWish, Leave, Outcome, WaitsFor};
+use fastness_shard::{Batching, DesiredLagBound, GateState, Outcome, Release, WaitsFor};
 use fastness_types::{Durability, FormatLevel};
 use support::{Client, Setup, World, script};
 
@@ -99,12 +99,12 @@ fn an_acknowledgement_looks_at_the_lag_again() {
         let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
         world.advance(seconds(4)).await;
         let set = client.run("SET a 2");
-        assert_eq!(client.leave(&set), Leave::Now);
+        assert_eq!(client.leave(&set), Release::Now);
         world.pause_process(seconds(7));
-        assert_eq!(client.leave(&set), Leave::Wait, "the oldest open write is 11 s old");
-        let released = world.shard.wait_released(&client.session, set.hold().unwrap());
+        assert_eq!(client.leave(&set), Release::Wait, "the oldest open write is 11 s old");
+        let released = world.shard.wait_released(&client.session, set.pending().unwrap());
         let released = tokio::task::spawn_local(released);
-        world.settle().await;
+        world.resolve().await;
         assert!(!released.is_finished());
         world.commit().await;
         assert!(released.is_finished(), "what is open still is 7 s old, and may be lost");
@@ -141,7 +141,7 @@ fn behind_a_shut_gate_the_byte_bound_refuses_and_does_not_block() {
         assert_eq!(client.session.waits_for(), WaitsFor::Shard);
         let waiting = world.shard.clone();
         let waiting = tokio::task::spawn_local(async move { waiting.unblocked().await });
-        world.settle().await;
+        world.resolve().await;
         assert!(!waiting.is_finished());
         world.advance(seconds(11)).await;
         assert!(waiting.is_finished());
@@ -176,7 +176,7 @@ fn a_pipeline_that_is_run_in_slices_meets_one_answer() {
         world.client().expect("SET b 1", LAGGING);
         let reply = client.run("SET a 3");
         assert_eq!(reply.text, OK, "it was open to the commands before");
-        assert_eq!(client.leave(&reply), Leave::Wait, "an acknowledgement looks at the lag itself");
+        assert_eq!(client.leave(&reply), Release::Wait, "an acknowledgement looks at the lag itself");
         client.session.release_gate();
         client.expect("SET a 4", LAGGING);
 
@@ -216,17 +216,18 @@ fn the_bound_of_the_lag_is_the_logs() {
         let setup = Setup { snapshots: Some(snapshots.clone()), ..Setup::mode(Durability::Async) };
         let (world, mut client) = lagging(setup).await;
         let bound = |world: &World| (world.shard.max_lag().0.as_secs(), world.shard.max_lag().1);
-        let wish =
-            |world: &World, bound, version| world.shard.set_max_lag_wish(LagWish { bound: seconds(bound), version });
+        let desired = |world: &World, bound, version| {
+            world.shard.set_desired_lag_bound(DesiredLagBound { bound: seconds(bound), version })
+        };
         assert_eq!(bound(&world), (10, 0));
         world.advance(seconds(4)).await;
         client.expect("SET a 2", OK);
         world.driver.set_format(FormatLevel::BASE);
-        wish(&world, 2, 1);
-        world.settle().await;
+        desired(&world, 2, 1);
+        world.resolve().await;
         assert_eq!(bound(&world), (10, 0), "a member would not understand it");
         world.driver.set_format(FormatLevel::BOUNDS);
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(bound(&world), (2, 0), "staged");
         client.expect("SET a 3", LAGGING);
         world.commit_all().await;
@@ -242,25 +243,25 @@ fn the_bound_of_the_lag_is_the_logs() {
         }
         assert_eq!(snapshots.finished.borrow().len(), 1);
 
-        wish(&world, 60, 2);
-        world.settle().await;
+        desired(&world, 60, 2);
+        world.resolve().await;
         assert_eq!(bound(&world), (2, 1), "higher, and only staged");
         world.lose_to_other(2).await;
         assert_eq!(bound(&world), (2, 1), "it was undone");
         // Another node, whose config says something else: from the log, and from a snapshot.
         let other = Setup { max_lag: seconds(300), ..Setup::mode(Durability::Async) };
         let replica = World::start_on(other, world.log.clone(), world.clock.clone());
-        replica.settle().await;
+        replica.resolve().await;
         assert_eq!(bound(&replica), (2, 1));
         let at = *snapshots.finished.borrow().keys().next().unwrap();
         world.log.purged.store(at.0, std::sync::atomic::Ordering::Relaxed);
         let other = Setup { max_lag: seconds(300), snapshots: Some(snapshots), ..Setup::mode(Durability::Async) };
         let restored = World::start_on(other, world.log.clone(), world.clock.clone());
         for _ in 0..20 {
-            restored.settle().await;
+            restored.resolve().await;
         }
         assert_eq!(bound(&restored), (2, 1));
-        // The next primary stages what is wished still.
+        // The next primary stages what is desired still.
         world.lead(3).await;
         world.commit_all().await;
         assert_eq!(bound(&world), (60, 2));

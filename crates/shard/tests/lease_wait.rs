@@ -41,7 +41,7 @@ fn lapse(world: &World) {
 async fn resume(world: &World) {
     world.lease.borrow().extend(world.clock.boot().plus(Duration::from_secs(3600)));
     world.driver.wake_owner();
-    world.settle().await;
+    world.resolve().await;
 }
 
 /// Runs a command that has to wait for a primary; gives until when.
@@ -208,7 +208,7 @@ fn what_touches_no_data_and_what_is_refused_anyway_does_not_wait() {
         let cross = client.run("MGET a b").text;
         assert!(cross.starts_with("-CROSSSLOT"), "{cross}");
         world.driver.set_role(fastness_consensus::handle::Role::Stopped { reason: "for a test".into() });
-        world.settle().await;
+        world.resolve().await;
         client.expect("GET a", DOWN);
     });
 }

@@ -43,7 +43,7 @@ fn open_effects_count_until_they_commit() {
             let (mut client, data) = (world.client(), world.shard.memory().data);
             for _ in 0..4 {
                 assert_eq!(client.run(&set()).text, OK);
-                world.settle().await;
+                world.resolve().await;
             }
             assert_eq!(client.run(&set()).text, OOM);
             let memory = world.shard.memory();
@@ -69,7 +69,7 @@ fn what_is_undone_does_not_count() {
         let mut client = world.client();
         (0..4).for_each(|_| assert_eq!(client.run(&set()).text, OK));
         world.lose_to_other(2).await;
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.shard.memory().open_effects, 0);
     });
 }
@@ -159,7 +159,7 @@ fn flushed_memory_is_freed_though_nobody_writes() {
             assert_eq!(client.run("SET a 1").text, OOM, "it may have to come back");
             world.advance(Batching::default().async_age).await;
             world.commit_all().await;
-            world.settle().await;
+            world.resolve().await;
             assert!(
                 !world.shard.with_engine(|engine| engine.is_out_of_memory()),
                 "without a rest, while writes are refused"
@@ -183,7 +183,7 @@ fn a_removed_hash_is_freed_once_its_removal_has_committed() {
         world.shard.with_engine(|engine| engine.set_maxmemory(used - 1_000));
         let mut client = world.client();
         assert_eq!(client.run("DEL hash").text, ":1\r\n");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(client.run("SET a 1").text, OOM, "the removal may be undone");
         assert!(world.shard.memory().undo > 1_000_000, "undo records hold it: {:?}", world.shard.memory());
         world.advance(Batching::default().async_age).await;
@@ -213,7 +213,7 @@ fn a_turn_frees_a_bounded_part() {
             let now = world.shard.info().freeing.slices;
             assert!(now - slices <= 64, "{} slices in one turn", now - slices);
             world.client().run("SET wakes 1");
-            world.settle().await;
+            world.resolve().await;
             assert_eq!(world.shard.info().freeing.slices, now, "a rest, whatever else wakes the loop");
             turns += usize::from(now > slices);
             slices = now;
@@ -233,7 +233,7 @@ fn replicas_and_restores_free_memory_too() {
         world.client().run("SET undone 1");
         world.lose_to_other(2).await;
         for _ in 0..20 {
-            world.settle().await;
+            world.resolve().await;
         }
         free_all(&world).await;
         let info = world.shard.info();
@@ -242,9 +242,9 @@ fn replicas_and_restores_free_memory_too() {
         assert_eq!(world.shard.memory().total(), used, "the old memory is given back");
 
         let other = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
-        other.settle().await;
+        other.resolve().await;
         for _ in 0..20 {
-            other.settle().await;
+            other.resolve().await;
         }
         assert_eq!(other.shard.memory().data, used);
         let mut effects = EffectBuf::new();
@@ -252,11 +252,11 @@ fn replicas_and_restores_free_memory_too() {
         let unit = UnitHead {
             kind: UnitKind::Write,
             durability: None,
-            stamp: world.clock.wall(),
+            timestamp: world.clock.wall(),
             length: effects.len(),
             record: None,
         };
-        let header = BatchHeader { seq: Seq(1), stamp: world.clock.wall(), durability: Durability::Async };
+        let header = BatchHeader { seq: Seq(1), timestamp: world.clock.wall(), durability: Durability::Async };
         let payload = encode(header, &[unit], effects.encoded());
         world.log.append(Epoch { term: 2, node: OTHER }, EntryPayload::Batch(payload));
         other.driver.advance_committed(world.log.last());

@@ -7,9 +7,9 @@ mod support;
 use std::time::Duration;
 
 use fastness_consensus::{TrustedWall, WallState};
-use fastness_shard::{Batching, Leave, Outcome, SlotSet};
+use fastness_shard::{Batching, Outcome, Release, SlotSet};
 use fastness_types::{Durability, FormatLevel, WallMs, limits};
-use support::{OTHER, Setup, World, script, stamps};
+use support::{OTHER, Setup, World, script, timestamps};
 
 const OK: &str = "+OK\r\n";
 
@@ -21,14 +21,14 @@ fn a_sync_write_leaves_with_its_commit() {
         let set = client.run("SET a 1");
         assert_eq!(set.text, OK);
         assert!(set.wrote());
-        assert_eq!(client.leave(&set), Leave::Wait);
-        let released = world.shard.wait_released(&client.session, set.hold().unwrap());
+        assert_eq!(client.leave(&set), Release::Wait);
+        let released = world.shard.wait_released(&client.session, set.pending().unwrap());
         let released = tokio::task::spawn_local(released);
-        world.settle().await;
+        world.resolve().await;
         assert!(!released.is_finished());
         assert!(world.commit().await);
         assert!(released.is_finished());
-        assert_eq!(client.leave(&set), Leave::Now);
+        assert_eq!(client.leave(&set), Release::Now);
     });
 }
 
@@ -41,24 +41,24 @@ fn a_sync_read_of_a_dirty_key_waits_and_others_do_not() {
         writer.run("SET a 1");
         let dirty = reader.run("GET a");
         assert_eq!(dirty.text, "$1\r\n1\r\n");
-        assert_eq!(reader.leave(&dirty), Leave::Wait);
+        assert_eq!(reader.leave(&dirty), Release::Wait);
         reader.expect("GET b", "$-1\r\n");
         let many = reader.run("MGET b {b}c");
-        assert_eq!(reader.leave(&many), Leave::Now);
+        assert_eq!(reader.leave(&many), Release::Now);
         world.commit_all().await;
-        assert_eq!(reader.leave(&dirty), Leave::Now);
+        assert_eq!(reader.leave(&dirty), Release::Now);
         reader.expect("GET a", "$1\r\n1\r\n");
 
         writer.run("DEL a");
         let gone = reader.run("GET a");
         assert_eq!(gone.text, "$-1\r\n");
-        assert_eq!(reader.leave(&gone), Leave::Wait, "a deleted key is dirty too");
+        assert_eq!(reader.leave(&gone), Release::Wait, "a deleted key is dirty too");
         let none = reader.run("SET a 2 XX");
         assert_eq!(none.text, "$-1\r\n");
         assert!(!none.wrote());
-        assert_eq!(reader.leave(&none), Leave::Wait, "a write that did nothing has read");
+        assert_eq!(reader.leave(&none), Release::Wait, "a write that did nothing has read");
         world.commit_all().await;
-        assert_eq!(reader.leave(&none), Leave::Now);
+        assert_eq!(reader.leave(&none), Release::Now);
     });
 }
 
@@ -86,7 +86,7 @@ fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
         }
         assert_eq!(world.take(), 1, "the write from before");
         world.commit_all().await;
-        assert!(stamps(&world.log).iter().all(|stamp| stamp.0 <= now.0), "{:?}", stamps(&world.log));
+        assert!(timestamps(&world.log).iter().all(|timestamp| timestamp.0 <= now.0), "{:?}", timestamps(&world.log));
         assert!(!world.commit().await, "no expiry");
 
         world.set_wall(WallMs(now.0 + 5_000));
@@ -102,10 +102,10 @@ fn a_tenure_begins_though_its_clock_was_found_right_a_moment_after_it_was_read()
     script(async {
         let world = World::start(Setup::default());
         world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), WallState::Off);
-        world.settle().await;
+        world.resolve().await;
         world.lead(1).await;
         world.driver.set_wall(None, WallState::Fine);
-        world.settle().await;
+        world.resolve().await;
         world.advance(Duration::from_millis(50)).await;
         assert!(world.commit().await, "the mode is staged");
     });
@@ -117,12 +117,12 @@ fn no_tenure_begins_while_the_wall_clock_is_off() {
     script(async {
         let world = World::start(Setup::default());
         world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), WallState::Off);
-        world.settle().await;
+        world.resolve().await;
         world.lead(1).await;
         assert_eq!(world.take(), 0, "the mode is not staged");
         world.driver.set_wall(None, WallState::Fine);
         world.pause_process(Duration::from_millis(1));
-        world.settle().await;
+        world.resolve().await;
         assert!(world.commit().await);
         let mut client = world.client();
         client.run("SET a 1");
@@ -141,7 +141,7 @@ fn flushall_makes_every_key_dirty() {
         client.run("FLUSHALL");
         for read in ["GET a", "GET never-written", "EXISTS x", "DBSIZE", "TTL y"] {
             let reply = client.run(read);
-            assert_eq!(client.leave(&reply), Leave::Wait, "{read}");
+            assert_eq!(client.leave(&reply), Release::Wait, "{read}");
         }
         client.expect("PING", "+PONG\r\n");
         client.expect("ECHO x", "$1\r\nx\r\n");
@@ -159,7 +159,7 @@ fn commands_over_the_keyspace_wait_for_everything_staged() {
         client.run("SET a 1");
         for read in ["DBSIZE", "KEYS *", "SCAN 0", "RANDOMKEY"] {
             let reply = client.run(read);
-            assert_eq!(client.leave(&reply), Leave::Wait, "{read}");
+            assert_eq!(client.leave(&reply), Release::Wait, "{read}");
         }
         world.commit_all().await;
         client.expect("DBSIZE", ":1\r\n");
@@ -194,14 +194,14 @@ fn an_async_acknowledgement_looks_at_the_lease_again() {
         let set = client.run("SET a 1");
         let read = client.run("GET a");
         world.pause_process(Duration::from_secs(4000));
-        assert_eq!(client.leave(&set), Leave::Wait);
-        assert_eq!(client.leave(&read), Leave::Now, "a read is linearized where its lease was checked");
-        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, set.hold().unwrap()));
-        world.settle().await;
+        assert_eq!(client.leave(&set), Release::Wait);
+        assert_eq!(client.leave(&read), Release::Now, "a read is linearized where its lease was checked");
+        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, set.pending().unwrap()));
+        world.resolve().await;
         assert!(!released.is_finished());
         world.advance(Duration::from_secs(2)).await;
         world.commit_all().await;
-        assert_eq!(client.leave(&set), Leave::Now, "it has committed in the same term");
+        assert_eq!(client.leave(&set), Release::Now, "it has committed in the same term");
         assert!(released.is_finished());
     });
 }
@@ -213,13 +213,13 @@ fn a_lease_that_holds_again_releases_async_replies() {
         let mut client = world.client();
         let set = client.run("SET a 1");
         world.pause_process(Duration::from_secs(4000));
-        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, set.hold().unwrap()));
-        world.settle().await;
+        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, set.pending().unwrap()));
+        world.resolve().await;
         world.lease.borrow().extend(world.clock_boot().plus(Duration::from_secs(1)));
         world.driver.wake_owner();
-        world.settle().await;
+        world.resolve().await;
         assert!(released.is_finished());
-        assert_eq!(client.leave(&set), Leave::Now);
+        assert_eq!(client.leave(&set), Release::Now);
     });
 }
 
@@ -273,7 +273,7 @@ fn slots_decide_before_anything_else() {
 }
 
 #[test]
-fn a_door_may_refuse_and_close() {
+fn a_front_end_may_refuse_and_close() {
     script(async {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
@@ -301,10 +301,10 @@ fn exec_is_one_unit() {
         client.expect("PING", "+QUEUED\r\n");
         let exec = client.run("EXEC");
         assert_eq!(exec.text, "*4\r\n+OK\r\n-ERR value is not an integer or out of range\r\n$1\r\nx\r\n+PONG\r\n");
-        assert_eq!(client.leave(&exec), Leave::Wait);
+        assert_eq!(client.leave(&exec), Release::Wait);
         let before = world.units_in_log(*world.epoch.borrow());
         world.commit_all().await;
-        assert_eq!(client.leave(&exec), Leave::Now);
+        assert_eq!(client.leave(&exec), Release::Now);
         assert_eq!(world.units_in_log(*world.epoch.borrow()) - before, 1);
         client.expect("GET a", "$1\r\nx\r\n");
     });
@@ -377,9 +377,9 @@ fn exec_that_saw_an_open_change_waits_for_it() {
         client.expect("MULTI", OK);
         let exec = client.run("EXEC");
         assert_eq!(exec.text, "*-1\r\n");
-        assert_eq!(client.leave(&exec), Leave::Wait);
+        assert_eq!(client.leave(&exec), Release::Wait);
         world.commit_all().await;
-        assert_eq!(client.leave(&exec), Leave::Now);
+        assert_eq!(client.leave(&exec), Release::Now);
     });
 }
 
@@ -400,7 +400,7 @@ fn a_dropped_session_stops_watching() {
 async fn primary_of_an_older_group() -> World {
     let world = World::primary(Setup::default()).await;
     world.driver.set_format(FormatLevel::BASE);
-    world.settle().await;
+    world.resolve().await;
     world
 }
 
@@ -459,7 +459,7 @@ fn at_the_byte_bound_writers_wait() {
         client.expect("GET b", "$-1\r\n");
         let shard = world.shard.clone();
         let waiting = tokio::task::spawn_local(async move { shard.unblocked().await });
-        world.settle().await;
+        world.resolve().await;
         assert!(!waiting.is_finished());
         world.advance(Duration::from_millis(10)).await;
         world.commit_all().await;
@@ -482,18 +482,18 @@ fn a_full_window_keeps_the_batch_open() {
         }
         for i in 0..20 {
             replies.push(client.run(&format!("SET b {i}")));
-            world.settle().await;
+            world.resolve().await;
         }
         assert_eq!(world.take(), limits::BATCHES_IN_FLIGHT_MAX, "the window is full");
         assert_eq!(world.shard.info().open_batches, limits::BATCHES_IN_FLIGHT_MAX + 1);
         client.expect("GET c", "$-1\r\n");
         world.commit().await;
-        assert_eq!(client.leave(&replies[0]), Leave::Now);
-        assert_eq!(client.leave(&replies[1]), Leave::Wait);
+        assert_eq!(client.leave(&replies[0]), Release::Now);
+        assert_eq!(client.leave(&replies[1]), Release::Wait);
         world.commit_all().await;
         world.advance(Batching::default().sync_wait).await;
         world.commit_all().await;
-        assert!(replies.iter().all(|reply| client.leave(reply) == Leave::Now));
+        assert!(replies.iter().all(|reply| client.leave(reply) == Release::Now));
         // Mode, four batches, and one with all twenty.
         assert_eq!(world.shard.info().committed_seq.0, 6);
     });
@@ -511,22 +511,22 @@ fn a_sync_batch_waits_for_those_who_were_released() {
         world.commit_all().await;
         for client in &mut clients[..9] {
             client.run("SET a 2");
-            world.settle().await;
+            world.resolve().await;
         }
         assert_eq!(world.take(), 0, "one is still expected");
         clients[9].run("SET a 2");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "all are there");
         world.commit_all().await;
 
         clients[0].run("SET a 3");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 0);
         world.advance(Batching::default().sync_wait).await;
         assert_eq!(world.take(), 1, "the wait has run out");
         world.commit_all().await;
         clients[0].run("SET a 4");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "one client alone does not wait");
     });
 }
@@ -538,21 +538,21 @@ fn a_sync_batch_stays_open_while_another_is_in_flight() {
         let world = World::primary(Setup::default()).await;
         let (mut first, mut second) = (world.client(), world.client());
         first.run("SET a 1");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1);
         second.run("SET b 1");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "the first is in flight");
         world.commit().await;
         assert_eq!(world.take(), 0, "one was released and is expected back");
         first.run("SET a 2");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "both in one");
         world.commit_all().await;
 
         first.run("SET a 3");
         second.run("SET b 3");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1);
         world.client().run("SET c 3");
         world.advance(Batching::default().sync_hold).await;
@@ -571,7 +571,7 @@ fn those_who_do_not_come_back_are_waited_for_less_and_less() {
         for client in &mut clients {
             client.run("SET a 1");
         }
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1);
         for part in [1, 1, 1, 1, 2, 4, 8, 16, 16] {
             // Two come while a batch is in flight, nobody after it.
@@ -587,7 +587,7 @@ fn those_who_do_not_come_back_are_waited_for_less_and_less() {
 /// The open batch is closed after this span and not a little earlier.
 async fn closes_after(world: &World, span: Duration) {
     let little = Duration::from_micros(50);
-    world.settle().await;
+    world.resolve().await;
     world.advance(span - little).await;
     assert_eq!(world.take(), 0, "before {span:?}");
     world.advance(little).await;
@@ -620,15 +620,15 @@ fn keys_past_their_time_are_removed_by_an_effect() {
         // A read that finds it past its time depends on the effect that removes it.
         let read = client.run("GET a");
         assert_eq!(read.text, "$-1\r\n");
-        assert_eq!(client.leave(&read), Leave::Wait);
+        assert_eq!(client.leave(&read), Release::Wait);
         world.advance(Duration::from_millis(50)).await;
         world.commit_all().await;
-        assert_eq!(client.leave(&read), Leave::Now);
+        assert_eq!(client.leave(&read), Release::Now);
         client.expect("DBSIZE", ":0\r\n");
     });
 }
 
-/// Rule 4: stamps never run backwards, whatever the wall clock does.
+/// Rule 4: timestamps never run backwards, whatever the wall clock does.
 #[test]
 fn time_never_runs_backwards_in_the_log() {
     script(async {
@@ -644,9 +644,9 @@ fn time_never_runs_backwards_in_the_log() {
         world.lead(3).await;
         client.run("SET c 1");
         world.commit_all().await;
-        let stamps = support::stamps(&world.log);
-        assert!(stamps.is_sorted(), "{stamps:?}");
-        assert!(stamps.iter().all(|stamp| *stamp >= WallMs(1_700_000_000_000)), "{stamps:?}");
+        let timestamps = support::timestamps(&world.log);
+        assert!(timestamps.is_sorted(), "{timestamps:?}");
+        assert!(timestamps.iter().all(|timestamp| *timestamp >= WallMs(1_700_000_000_000)), "{timestamps:?}");
     });
 }
 
@@ -672,10 +672,10 @@ fn the_mode_comes_from_the_log() {
         let world = World::primary(Setup::mode(Durability::Async)).await;
         assert_eq!(world.log.last().0, 2, "the blank and the mode");
         let again = World::start_on(Setup::mode(Durability::Sync), world.log.clone(), world.clock.clone());
-        again.settle().await;
+        again.resolve().await;
         assert_eq!(again.shard.info().durability, Durability::Async);
         again.lead(2).await;
-        again.settle().await;
+        again.resolve().await;
         assert_eq!(again.take(), 0, "nobody stages it again");
         again.client().expect("SET a 1", OK);
     });

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_shard::{Ask, Leave, Outcome};
+use fastness_shard::{DurabilityOverride, Outcome, Release};
 use fastness_types::{Clock, Durability, Epoch, FormatLevel, limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -148,12 +148,12 @@ impl Run {
         let world = World::primary(setup).await;
         if cuts {
             world.driver.set_format(FormatLevel::BOUNDS);
-            world.settle().await;
+            world.resolve().await;
         } else {
             world.driver.set_format(FormatLevel::BASE);
         }
         let mut clients: Vec<Client> = (0..4).map(|_| world.client()).collect();
-        clients[0].session.set_ask(Ask::Sync);
+        clients[0].session.set_durability_override(DurabilityOverride::Sync);
         let mut model = Model::default();
         model.begin(Data::new());
         Run { seed, mode, rng, store, world, clients, model, held: Vec::new(), term: 1, leads: true, bounded }
@@ -191,7 +191,7 @@ impl Run {
 
     fn flush(&mut self, client: usize) {
         self.model.data.clear();
-        let (reply, durable) = self.ask(client, "FLUSHALL");
+        let (reply, durable) = self.durability_override(client, "FLUSHALL");
         self.model.history.push(self.model.data.clone());
         self.model.all_changed = self.model.writes();
         self.model.flushes += 1;
@@ -201,7 +201,7 @@ impl Run {
 
     fn size(&mut self, client: usize) {
         let text = format!(":{}\r\n", self.model.data.len());
-        let reply = self.ask(client, "DBSIZE");
+        let reply = self.durability_override(client, "DBSIZE");
         let depends = self.model.writes();
         self.check(client, "DBSIZE".into(), reply, (text, false), depends);
     }
@@ -238,13 +238,13 @@ impl Run {
         depends = depends.max(self.model.last_change(key));
         let line = format!("SET {key} {}", "x".repeat(UNIT_BYTES_MAX));
         assert_eq!(self.clients[client].run(&line).text, "+QUEUED\r\n");
-        let reply = self.ask(client, "EXEC");
+        let reply = self.durability_override(client, "EXEC");
         let text = format!("-ERR the command's effects exceed {UNIT_BYTES_MAX} bytes; no data was changed\r\n");
         self.check(client, "EXEC, too large".into(), reply, (text, false), depends);
     }
 
     fn finish(&mut self, client: usize, line: String, text: String, changed: Vec<&'static str>, depends: usize) {
-        let reply = self.ask(client, &line);
+        let reply = self.durability_override(client, &line);
         let wrote = !changed.is_empty();
         if wrote {
             self.model.history.push(self.model.data.clone());
@@ -256,18 +256,18 @@ impl Run {
     }
 
     /// Runs a command, which may say itself what it asks for; gives whether its reply has to wait for its commit.
-    fn ask(&mut self, client: usize, line: &str) -> (Reply, bool) {
-        let ask = match self.rng.random_range(0..6) {
-            0 => Some(Ask::Sync),
-            1 => Some(Ask::Default),
+    fn durability_override(&mut self, client: usize, line: &str) -> (Reply, bool) {
+        let durability_override = match self.rng.random_range(0..6) {
+            0 => Some(DurabilityOverride::Sync),
+            1 => Some(DurabilityOverride::Default),
             _ => None,
         };
         let client = &mut self.clients[client];
-        let reply = match ask {
-            Some(ask) => client.run_asking(ask, line),
+        let reply = match durability_override {
+            Some(durability_override) => client.run_asking(durability_override, line),
             None => client.run(line),
         };
-        let asked = ask.unwrap_or(client.session.ask()) == Ask::Sync;
+        let asked = durability_override.unwrap_or(client.session.durability_override()) == DurabilityOverride::Sync;
         (reply, asked || self.mode == Durability::Sync)
     }
 
@@ -296,12 +296,12 @@ impl Run {
             let told = self.clients[held.client].leave(&held.reply);
             let about = format!("seed {}: {} of {} needs {}", self.seed, held.line, held.epoch, held.depends_on);
             match told {
-                Leave::Now if held.durable => assert!(in_log, "left early: {about}"),
-                Leave::Now => assert!(in_log || (of_now && lease_holds), "left early: {about}"),
-                Leave::Unknown => assert!(!in_log && !of_now, "unknown too soon: {about}"),
-                Leave::Wait => assert!(!in_log, "held although committed: {about}"),
+                Release::Now if held.durable => assert!(in_log, "left early: {about}"),
+                Release::Now => assert!(in_log || (of_now && lease_holds), "left early: {about}"),
+                Release::Unknown => assert!(!in_log && !of_now, "unknown too soon: {about}"),
+                Release::Wait => assert!(!in_log, "held although committed: {about}"),
             }
-            if told == Leave::Wait {
+            if told == Release::Wait {
                 self.held.push(held);
             }
         }
@@ -309,7 +309,7 @@ impl Run {
 
     /// The leadership is lost after `commits` more batches; another node may write; then this one wins again.
     async fn lose_and_win(&mut self) {
-        self.world.settle().await;
+        self.world.resolve().await;
         for _ in 0..self.rng.random_range(0..3) {
             self.world.commit().await;
         }
@@ -344,9 +344,9 @@ impl Run {
             if !self.world.shard.info().restoring {
                 break;
             }
-            self.world.settle().await;
+            self.world.resolve().await;
         }
-        self.world.settle().await;
+        self.world.resolve().await;
         assert!(!self.world.shard.info().restoring, "seed {}", self.seed);
     }
 
@@ -369,7 +369,7 @@ impl Run {
             let setup = Setup { snapshots, ..Setup::ungated(self.mode) };
             let replay = World::start_on(setup, self.world.log.clone(), self.world.clock.clone());
             for _ in 0..1000 {
-                replay.settle().await;
+                replay.resolve().await;
                 if replay.shard.info().applied == own.0 {
                     break;
                 }
@@ -383,7 +383,7 @@ impl Run {
                 assert_eq!(reader.run(&format!("GET {key}")).text, self.model.bulk(key), "seed {}", self.seed);
             }
             replay.driver.set_role(fastness_consensus::handle::Role::Stopped { reason: "done".into() });
-            replay.settle().await;
+            replay.resolve().await;
         }
     }
 
@@ -396,7 +396,7 @@ impl Run {
     async fn step(&mut self) {
         match self.rng.random_range(0..42) {
             0..=24 => self.command(),
-            25..=28 => self.world.settle().await,
+            25..=28 => self.world.resolve().await,
             29..=32 => drop(self.world.commit().await),
             33..=35 => self.flush_replies(),
             36 => self.world.advance(Duration::from_micros(self.rng.random_range(0..5000))).await,
@@ -414,7 +414,7 @@ impl Run {
         assert_eq!(reply.text, "-CLUSTERDOWN The cluster is down\r\n");
         assert_eq!(reply.outcome, Outcome::REPLY);
         self.flush_replies();
-        self.world.settle().await;
+        self.world.resolve().await;
         self.world.lease.borrow().extend(self.world.clock.boot().plus(Duration::from_secs(3600)));
         self.world.driver.wake_owner();
     }

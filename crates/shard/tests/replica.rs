@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastness_consensus::handle::{EntryPayload, Role};
 use fastness_resp::SharedBuf;
 use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
-use fastness_shard::{Batching, DigestError, Leave, Outcome, Standing, WaitAnswer};
+use fastness_shard::{Batching, DigestError, Outcome, Release, Standing, WaitAnswer};
 use fastness_types::{BootNs, Clock, Durability, Epoch, LogIndex, Seq, WallMs, limits};
 use support::{Client, OTHER, Setup, World, script};
 
@@ -23,11 +23,11 @@ fn a_replica_redirects_and_serves_readonly_clients() {
         world.client().run("SET a 1");
         world.commit_all().await;
         let replica = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
-        replica.settle().await;
+        replica.resolve().await;
         let mut client = replica.client();
         client.expect("GET a", DOWN);
         replica.driver.set_role(Role::Follower { leader: Some(OTHER) });
-        replica.settle().await;
+        replica.resolve().await;
         client.expect("GET a", "-MOVED 15495 node-2:7000\r\n");
         client.expect("SET a 2", "-MOVED 15495 node-2:7000\r\n");
         client.expect("DBSIZE", ":1\r\n");
@@ -44,7 +44,7 @@ fn a_replica_redirects_and_serves_readonly_clients() {
     });
 }
 
-/// Schedule 24: a replica hides what is past the newest applied stamp, and not what is past its own clock.
+/// Schedule 24: a replica hides what is past the newest applied timestamp, and not what is past its own clock.
 #[test]
 fn a_replica_goes_by_the_logs_time() {
     script(async {
@@ -54,14 +54,14 @@ fn a_replica_goes_by_the_logs_time() {
         world.commit_all().await;
         let replica = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
         replica.hear();
-        replica.settle().await;
+        replica.resolve().await;
         let mut reader = replica.client().readonly();
         world.pause_process(Duration::from_millis(500));
         reader.expect("GET a", "$1\r\n1\r\n");
         client.run("SET b 1");
         world.commit_all().await;
         replica.driver.advance_committed(world.log.last());
-        replica.settle().await;
+        replica.resolve().await;
         reader.expect("GET a", "$-1\r\n");
     });
 }
@@ -71,14 +71,14 @@ fn a_replica_goes_by_the_logs_time() {
 fn a_new_primary_waits_for_its_first_entry() {
     script(async {
         let world = World::start(Setup::default());
-        world.settle().await;
+        world.resolve().await;
         world.win(1);
-        world.settle().await;
+        world.resolve().await;
         let mut client = world.client();
         client.expect("SET a 1", DOWN);
         assert_eq!(world.shard.info().standing, Standing::Waiting);
         world.driver.advance_committed(world.log.last());
-        world.settle().await;
+        world.resolve().await;
         client.run("SET a 1");
         world.advance(Batching::default().sync_hold).await;
         assert_eq!(world.take(), 2, "the mode, and the write that was held while the mode was in flight");
@@ -101,17 +101,17 @@ fn what_did_not_commit_is_undone() {
         let write = client.run("SET a 2");
         let read = client.run("GET a");
         let flush = client.run("FLUSHALL");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.shard.digest(), Err(DigestError::Open));
-        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, write.hold().unwrap()));
-        world.settle().await;
+        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, write.pending().unwrap()));
+        world.resolve().await;
         world.lose_to_other(2).await;
         assert!(released.is_finished());
         for reply in [&write, &read, &flush] {
-            assert_eq!(client.leave(reply), Leave::Unknown);
+            assert_eq!(client.leave(reply), Release::Unknown);
         }
-        assert!(write.hold().unwrap().unknown_text().starts_with("UNKNOWN "));
-        assert!(read.hold().unwrap().unknown_text().starts_with("CLUSTERDOWN "));
+        assert!(write.pending().unwrap().unknown_text().starts_with("UNKNOWN "));
+        assert!(read.pending().unwrap().unknown_text().starts_with("CLUSTERDOWN "));
         world.client().readonly().expect("GET a", "$1\r\n1\r\n");
         let (index, digest) = world.shard.digest().unwrap();
         assert_eq!((index, digest), (LogIndex(applied_before.0 + 1), digest_before));
@@ -130,13 +130,13 @@ fn an_undo_by_records_restores_nothing() {
         client.run("SET a 1 PX 5000");
         client.run("HSET h f v");
         world.commit_all().await;
-        let stamp = world.shard.with_engine(|engine| engine.newest_stamp());
+        let timestamp = world.shard.with_engine(|engine| engine.newest_timestamp());
         let digest = world.shard.digest().unwrap().1;
         world.advance(Duration::from_secs(2)).await;
         for command in ["APPEND a 2", "RENAME a b", "HSET h f w", "SET c 1", "MULTI", "DEL b", "HDEL h f", "EXEC"] {
             client.run(command);
         }
-        world.settle().await;
+        world.resolve().await;
         assert!(world.shard.info().undo_bytes > 0);
         world.log.uncached.store(true, Ordering::Relaxed);
         world.lose_to_other(2).await;
@@ -146,7 +146,7 @@ fn an_undo_by_records_restores_nothing() {
         assert!(world.driver.ready());
         assert_eq!(world.shard.digest().unwrap().1, digest);
         // The time that was undone hides nothing.
-        assert_eq!(world.shard.with_engine(|engine| engine.newest_stamp()), stamp);
+        assert_eq!(world.shard.with_engine(|engine| engine.newest_timestamp()), timestamp);
         world.client().readonly().expect("GET a", "$1\r\n1\r\n");
     });
 }
@@ -163,7 +163,7 @@ fn records_over_their_bound_lead_to_a_restore() {
             world.commit_all().await;
         }
         client.run("SET b 1");
-        world.settle().await;
+        world.resolve().await;
         assert!(world.shard.info().undo_bytes > 0);
         world.lose_to_other(2).await;
         let info = world.shard.info();
@@ -171,7 +171,7 @@ fn records_over_their_bound_lead_to_a_restore() {
         world.lead(3).await;
         world.commit_all().await;
         client.run("SET a 3");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.shard.info().undo_bytes, 0, "too large");
         world.lose_to_other(4).await;
         let info = world.shard.info();
@@ -187,16 +187,16 @@ fn a_prefix_commits_and_the_rest_is_undone() {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
         let first = client.run("SET a 1");
-        world.settle().await;
+        world.resolve().await;
         let second = client.run("SET b 1");
         world.advance(Batching::default().sync_hold).await;
         assert_eq!(world.take(), 2);
         world.depose(None).await;
         assert!(world.commit().await, "it commits after the role is lost");
-        assert_eq!(client.leave(&first), Leave::Now);
-        assert_eq!(client.leave(&second), Leave::Wait);
+        assert_eq!(client.leave(&first), Release::Now);
+        assert_eq!(client.leave(&second), Release::Wait);
         world.lose_to_other(2).await;
-        assert_eq!((client.leave(&first), client.leave(&second)), (Leave::Now, Leave::Unknown));
+        assert_eq!((client.leave(&first), client.leave(&second)), (Release::Now, Release::Unknown));
         let mut reader = world.client().readonly();
         reader.expect("GET a", "$1\r\n1\r\n");
         reader.expect("GET b", "$-1\r\n");
@@ -209,12 +209,12 @@ fn nothing_is_undone_if_everything_committed() {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
         let write = client.run("SET a 1");
-        world.settle().await;
+        world.resolve().await;
         world.take();
         world.depose(Some(OTHER)).await;
         world.commit_all().await;
         world.foreign_blank(2).await;
-        assert_eq!(client.leave(&write), Leave::Now);
+        assert_eq!(client.leave(&write), Release::Now);
         assert_eq!((world.shard.info().undone, world.shard.info().restores), (0, 1));
         world.client().readonly().expect("GET a", "$1\r\n1\r\n");
     });
@@ -227,7 +227,7 @@ fn a_deposed_leader_with_open_batches_shows_nothing() {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
         client.run("SET a 1");
-        world.settle().await;
+        world.resolve().await;
         world.depose(None).await;
         let mut reader = world.client().readonly();
         for command in ["GET a", "GET b", "DBSIZE"] {
@@ -253,7 +253,7 @@ fn a_lost_lease_undoes_nothing() {
         world.advance(Duration::from_secs(4000)).await;
         client.expect("GET a", DOWN);
         world.commit_all().await;
-        assert_eq!(client.leave(&write), Leave::Now);
+        assert_eq!(client.leave(&write), Release::Now);
         world.lease.borrow().extend(world.clock.boot().plus(Duration::from_secs(10)));
         client.expect("GET a", "$1\r\n1\r\n");
         assert_eq!(world.shard.info().undone, 0);
@@ -268,17 +268,17 @@ fn winning_again_does_not_keep_what_was_refused() {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
         let refused = client.run("SET a 9");
-        world.settle().await;
+        world.resolve().await;
         world.take();
         world.pending.borrow_mut().clear();
         world.lead(3).await;
-        assert_eq!(client.leave(&refused), Leave::Unknown);
+        assert_eq!(client.leave(&refused), Release::Unknown);
         client.expect("GET a", "$-1\r\n");
         let write = client.run("SET a 10");
         world.commit_all().await;
-        assert_eq!(client.leave(&write), Leave::Now);
+        assert_eq!(client.leave(&write), Release::Now);
         let follower = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
-        follower.settle().await;
+        follower.resolve().await;
         assert_eq!(follower.shard.digest().unwrap(), world.shard.digest().unwrap());
     });
 }
@@ -295,14 +295,14 @@ fn membership_entries() {
         world.driver.advance_committed(world.log.last());
         let after = client.run("SET b 1");
         world.commit_all().await;
-        assert_eq!((client.leave(&before), client.leave(&after)), (Leave::Now, Leave::Now));
+        assert_eq!((client.leave(&before), client.leave(&after)), (Release::Now, Release::Now));
         assert_eq!(world.shard.info().undone, 0);
         let open = client.run("SET c 1");
-        world.settle().await;
+        world.resolve().await;
         world.log.append(Epoch { term: 2, node: OTHER }, EntryPayload::Membership);
         world.driver.advance_committed(world.log.last());
-        world.settle().await;
-        assert_eq!(client.leave(&open), Leave::Unknown);
+        world.resolve().await;
+        assert_eq!(client.leave(&open), Release::Unknown);
         assert_eq!(world.shard.info().undone, 1);
     });
 }
@@ -319,7 +319,7 @@ fn a_restore_serves_nothing_and_blocks_nobody() {
         }
         assert!(world.driver.ready());
         client.run("SET key-0 undone");
-        world.settle().await;
+        world.resolve().await;
         world.take();
         world.pending.borrow_mut().clear();
         world.log.uncached.store(true, Ordering::Relaxed);
@@ -348,7 +348,7 @@ fn a_restore_serves_nothing_and_blocks_nobody() {
         assert!(loading > 10 && loaded > 500, "{loading} turns, {loaded} bytes");
         assert_eq!(world.shard.info().loading, None);
         assert!(world.log.disk_reads.load(Ordering::Relaxed) > 10);
-        world.settle().await;
+        world.resolve().await;
         assert!(world.driver.ready());
         reader.expect("DBSIZE", ":50\r\n");
     });
@@ -365,7 +365,7 @@ fn winning_while_restoring() {
             world.commit().await;
         }
         client.run("SET key-0 undone");
-        world.settle().await;
+        world.resolve().await;
         world.take();
         world.pending.borrow_mut().clear();
         world.log.uncached.store(true, Ordering::Relaxed);
@@ -393,7 +393,7 @@ async fn undo_aborts_watching_transactions(undo_bytes: usize) {
     let mut client = world.client();
     client.expect("WATCH a", "+OK\r\n");
     client.run("SET b 1");
-    world.settle().await;
+    world.resolve().await;
     world.lose_to_other(2).await;
     world.lead(3).await;
     client.expect("MULTI", "+OK\r\n");
@@ -404,11 +404,11 @@ async fn undo_aborts_watching_transactions(undo_bytes: usize) {
 }
 
 fn foreign_batch(seq: u64) -> EntryPayload {
-    let header = BatchHeader { seq: Seq(seq), stamp: WallMs(1_700_000_000_000), durability: Durability::Sync };
+    let header = BatchHeader { seq: Seq(seq), timestamp: WallMs(1_700_000_000_000), durability: Durability::Sync };
     let mode = UnitHead {
         kind: UnitKind::Mode,
         durability: Some(Durability::Sync),
-        stamp: header.stamp,
+        timestamp: header.timestamp,
         length: 0,
         record: None,
     };
@@ -421,13 +421,13 @@ fn a_gap_stops_the_replica() {
     script(async {
         for (first, second) in [(2, 3), (1, 3), (1, 1)] {
             let world = World::start(Setup::default());
-            world.settle().await;
+            world.resolve().await;
             let epoch = Epoch { term: 1, node: OTHER };
             world.log.append(epoch, EntryPayload::Blank);
             world.log.append(epoch, foreign_batch(first));
             world.log.append(epoch, foreign_batch(second));
             world.driver.advance_committed(world.log.last());
-            world.settle().await;
+            world.resolve().await;
             let stopped = world.shard.info().stopped.expect("the replica has stopped");
             assert!(stopped.contains("was expected"), "{stopped}");
             assert!(!world.driver.ready());
@@ -440,10 +440,10 @@ fn a_gap_stops_the_replica() {
 fn a_batch_that_cannot_be_read_stops_the_replica() {
     script(async {
         let world = World::start(Setup::default());
-        world.settle().await;
+        world.resolve().await;
         world.log.append(Epoch { term: 1, node: OTHER }, EntryPayload::Batch(bytes::Bytes::from_static(b"\x09junk")));
         world.driver.advance_committed(world.log.last());
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.shard.info().stopped.unwrap(), "entry LogIndex(1): batch format version 9 is not known here");
     });
 }
@@ -454,12 +454,12 @@ fn a_group_that_stopped_leaves_open_writes_unknown() {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
         let write = client.run("SET a 1");
-        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, write.hold().unwrap()));
-        world.settle().await;
+        let released = tokio::task::spawn_local(world.shard.wait_released(&client.session, write.pending().unwrap()));
+        world.resolve().await;
         world.driver.set_role(Role::Stopped { reason: "fsync failed".into() });
-        world.settle().await;
+        world.resolve().await;
         assert!(released.is_finished());
-        assert_eq!(client.leave(&write), Leave::Unknown);
+        assert_eq!(client.leave(&write), Release::Unknown);
         client.expect("GET a", DOWN);
         assert_eq!(world.shard.info().stopped.unwrap(), "fsync failed");
     });
@@ -475,13 +475,14 @@ fn a_restarted_process_does_not_resume_an_epoch() {
         let again = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
         let lease = world.lease.borrow().clone();
         again.driver.set_role(Role::Leader { lease, first: LogIndex(1) });
-        again.settle().await;
+        again.resolve().await;
         again.client().expect("SET a 2", DOWN);
         assert_eq!(again.take(), 0);
     });
 }
 
-/// Schedules 4 and 6: what is staged is committed before the lease is given up; commands wait at the door meanwhile.
+/// Schedules 4 and 6: what is staged is committed before the lease is given up; commands wait at the front end
+/// meanwhile.
 #[test]
 fn a_hand_over_drains() {
     for mode in [Durability::Sync, Durability::Async] {
@@ -490,7 +491,7 @@ fn a_hand_over_drains() {
             let mut client = world.client();
             let write = client.run("SET a 1");
             world.driver.set_drain(true);
-            world.settle().await;
+            world.resolve().await;
             assert!(!world.driver.drained());
             assert_eq!(world.take(), 1, "the batch is closed at once in every mode");
             for command in ["SET a 2", "GET a"] {
@@ -500,15 +501,15 @@ fn a_hand_over_drains() {
             let waiting = tokio::task::spawn_local(async move { shard.unblocked().await });
             world.commit_all().await;
             assert!(world.driver.drained());
-            assert_eq!(client.leave(&write), Leave::Now);
+            assert_eq!(client.leave(&write), Release::Now);
             assert!(!waiting.is_finished());
             world.lease.borrow().close();
             assert_eq!(client.run("GET a").outcome, Outcome::Busy, "until the next primary is known");
             world.driver.set_role(Role::Follower { leader: Some(OTHER) });
-            world.settle().await;
+            world.resolve().await;
             client.expect("GET a", "-MOVED 15495 node-2:7000\r\n");
             world.driver.set_drain(false);
-            world.settle().await;
+            world.resolve().await;
             assert!(waiting.is_finished());
         });
     }
@@ -520,14 +521,14 @@ fn a_hand_over_that_fails_lets_commands_go_on() {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
         world.driver.set_drain(true);
-        world.settle().await;
+        world.resolve().await;
         assert!(world.driver.drained());
         assert_eq!(client.run("GET a").outcome, Outcome::Busy);
         world.driver.set_drain(false);
-        world.settle().await;
+        world.resolve().await;
         client.expect("GET a", "$-1\r\n");
         world.driver.set_drain(true);
-        world.settle().await;
+        world.resolve().await;
         world.advance(Batching::default().drain_hold_max).await;
         client.expect("GET a", DOWN);
     });
@@ -541,12 +542,12 @@ fn wait_counts_stable_copies() {
         world.copies.local.replace(LogIndex(2));
         let mut client = world.client();
         let nothing_written = world.wait(&mut client, "WAIT 2 0");
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(nothing_written.await.unwrap(), WaitAnswer::Replicas(2));
         client.run("SET a 1");
         let one = world.wait(&mut client, "WAIT 1 0");
         let both = world.wait(&mut client, "WAITAOF 1 2 1000");
-        world.settle().await;
+        world.resolve().await;
         assert!(!one.is_finished());
         assert_eq!(world.take(), 1, "who waits does not wait for the batch's age");
         world.commit_all().await;
@@ -569,7 +570,7 @@ fn a_thousand_clients_in_wait_cost_as_much_as_one() {
         world.acknowledge(&[2, 2]).await;
         let mut clients: Vec<Client> = (0..1_000).map(|_| world.client()).collect();
         let idle: Vec<_> = clients.iter_mut().map(|client| world.wait(client, "WAIT 9 0")).collect();
-        world.settle().await;
+        world.resolve().await;
         world.copies.looks.set(0);
         for _ in 0..100 {
             world.advance(Duration::from_millis(100)).await;
@@ -581,7 +582,7 @@ fn a_thousand_clients_in_wait_cost_as_much_as_one() {
         // With writes of their own: woken by what they wait for, and looked at once each.
         clients.iter_mut().for_each(|client| client.expect("SET a 1", "+OK\r\n"));
         let written: Vec<_> = clients.iter_mut().map(|client| world.wait(client, "WAIT 1 0")).collect();
-        world.settle().await;
+        world.resolve().await;
         world.commit_all().await;
         world.copies.looks.set(0);
         for _ in 0..100 {
@@ -607,7 +608,7 @@ fn waits_end_at_their_own_times() {
         let began = world.clock_boot();
         let waits = spans.map(|ms| world.wait(&mut client, &format!("WAIT 1 {ms}")));
         let for_ever = world.wait(&mut client, "WAIT 1 0");
-        world.settle().await;
+        world.resolve().await;
         for passed in [99, 100, 199, 200, 300] {
             world.advance(Duration::from_millis(passed) - world.clock_boot().since(began)).await;
             for (wait, ends) in waits.iter().zip(spans) {
@@ -628,7 +629,7 @@ fn wait_ends_with_the_role() {
         let mut client = world.client();
         client.run("SET a 1");
         let wait = world.wait(&mut client, "WAIT 1 0");
-        world.settle().await;
+        world.resolve().await;
         world.lose_to_other(2).await;
         world.advance(Duration::from_millis(100)).await;
         assert_eq!(wait.await.unwrap(), WaitAnswer::Unblocked);

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_engine::Digest;
-use fastness_shard::{Leave, SnapshotPart, Standing};
+use fastness_shard::{Release, SnapshotPart, Standing};
 use fastness_types::{Durability, FormatLevel, LogIndex};
 use support::{MemorySnapshots, OTHER, Setup, World, script};
 
@@ -45,7 +45,7 @@ async fn replayed(world: &World) -> (LogIndex, Digest, u64) {
 
 async fn stands(world: &World) -> (LogIndex, Digest, u64) {
     for _ in 0..100 {
-        world.settle().await;
+        world.resolve().await;
     }
     let (index, digest) = world.shard.digest().unwrap();
     (index, digest, world.shard.info().log_checksum)
@@ -99,7 +99,7 @@ fn a_primary_cuts_behind_its_open_batch() {
         let mut client = world.client();
         client.expect("SET a 1", OK);
         world.shard.snapshot();
-        world.settle().await;
+        world.resolve().await;
         assert_eq!(world.take(), 1, "the open batch is closed for it");
         client.expect("SET a 2", OK);
         client.expect("SET b 2", OK);
@@ -166,7 +166,7 @@ fn an_undo_without_records_begins_with_a_snapshot() {
         assert!(world.shard.info().snapshot.in_progress, "it waits for its batch");
         world.lose_to_other(2).await;
         for _ in 0..100 {
-            world.settle().await;
+            world.resolve().await;
         }
         let info = world.shard.info();
         assert_eq!((info.snapshot.written, info.snapshot.given_up, info.snapshot.in_progress), (1, 1, false));
@@ -393,14 +393,14 @@ fn an_empty_snapshot_brings_its_time() {
         client.expect("SET a 1", OK);
         client.expect("DEL a", ":1\r\n");
         commit_all(&world).await;
-        let stamp = world.shard.with_engine(|engine| engine.newest_stamp());
+        let timestamp = world.shard.with_engine(|engine| engine.newest_timestamp());
         world.shard.snapshot();
         write_out(&world).await;
         assert_eq!(world.shard.info().snapshot.written, 1);
         let again = World::start_on(setup(Durability::Async, &store), world.log.clone(), world.clock.clone());
         stands(&again).await;
         assert_eq!(store.read.get(), 1);
-        assert_eq!(again.shard.with_engine(|engine| engine.newest_stamp()), stamp);
+        assert_eq!(again.shard.with_engine(|engine| engine.newest_timestamp()), timestamp);
     });
 }
 
@@ -496,7 +496,7 @@ fn a_snapshot_that_is_installed_ends_a_tenure_with_open_effects() {
         world.pending.borrow_mut().clear();
         // The log of the others goes on.
         let others = World::start_on(setup(Durability::Sync, &store), world.log.clone(), world.clock.clone());
-        others.settle().await;
+        others.resolve().await;
         others.lead(2).await;
         others.client().run("SET a 2");
         commit_all(&others).await;
@@ -507,7 +507,7 @@ fn a_snapshot_that_is_installed_ends_a_tenure_with_open_effects() {
         install(&world, &other_store, &store);
         world.depose(Some(OTHER)).await;
         assert_eq!(stands(&world).await, expected);
-        assert_eq!(client.leave(&reply), Leave::Unknown);
+        assert_eq!(client.leave(&reply), Release::Unknown);
         let info = world.shard.info();
         assert_eq!((info.undone, info.snapshot.received), (1, 1));
         world.client().readonly().expect("GET a", "$1\r\n2\r\n");
@@ -522,7 +522,7 @@ fn without_a_snapshot_that_can_be_used_a_purged_log_stops_the_replica() {
         world.client().expect("SET a 1", OK);
         commit_all(&world).await;
         let replica = World::start_on(setup(Durability::Async, &other_store), world.log.clone(), world.clock.clone());
-        replica.settle().await;
+        replica.resolve().await;
         world.client().expect("SET a 2", OK);
         commit_all(&world).await;
         world.shard.snapshot();
@@ -543,6 +543,6 @@ fn without_a_snapshot_that_can_be_used_a_purged_log_stops_the_replica() {
 
 async fn stands_still(world: &World) {
     for _ in 0..100 {
-        world.settle().await;
+        world.resolve().await;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::{EntryPayload, Role};
 use fastness_shard::batch::{Batch, UnitKind};
-use fastness_shard::{Batching, Leave, PauseKind, Reads};
+use fastness_shard::{Batching, PauseKind, ReadConfirmation, Release};
 use fastness_types::{Clock, Durability, FormatLevel, LogIndex, WallMs, limits};
 use support::{Client, OTHER, Setup, World, script};
 
@@ -26,7 +26,7 @@ async fn pass(world: &World, replica: Option<&World>, seconds: u64) {
         world.commit_all().await;
         if let Some(replica) = replica {
             replica.driver.advance_committed(world.log.last());
-            replica.settle().await;
+            replica.resolve().await;
         }
     }
 }
@@ -36,7 +36,7 @@ async fn replica_of(world: &World) -> World {
     let replica = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
     replica.driver.set_role(Role::Follower { leader: Some(OTHER) });
     replica.hear();
-    replica.settle().await;
+    replica.resolve().await;
     replica
 }
 
@@ -110,8 +110,8 @@ fn one_timestamp_at_a_time() {
     });
 }
 
-/// Found E24: during CLIENT PAUSE a key past its deadline was readable. It is hidden by a stamp that has committed, not
-/// before.
+/// Found E24: during CLIENT PAUSE a key past its deadline was readable. It is hidden by a timestamp that has committed,
+/// not before.
 #[test]
 fn paused_clients_see_keys_expire_once_that_has_committed() {
     for durability in [Durability::Sync, Durability::Async] {
@@ -146,8 +146,8 @@ fn pause(world: &World, kind: PauseKind) {
     world.shard.pause_clients(Duration::from_secs(60), kind);
 }
 
-/// Schedule 42: heartbeats tell of a later time while a batch that was stamped before it is on its way. Time moves by
-/// entries alone, so the PERSIST in it finds a key that was never hidden.
+/// Schedule 42: heartbeats tell of a later time while a batch that was timestamped before it is on its way. Time moves
+/// by entries alone, so the PERSIST in it finds a key that was never hidden.
 #[test]
 fn heartbeats_move_no_time() {
     script(async {
@@ -158,7 +158,7 @@ fn heartbeats_move_no_time() {
         let replica = replica_of(&world).await;
         let mut reader = replica.client().readonly();
         client.run("PERSIST k");
-        world.settle().await;
+        world.resolve().await;
         world.take();
         // The batch is under way for long, while heartbeats arrive.
         for _ in 0..50 {
@@ -187,7 +187,7 @@ fn a_replica_that_is_cut_off_neither_shows_nor_hides_what_may_have_expired() {
         pass(&world, None, 1).await;
         let replica = World::start_on(Setup::default(), world.log.clone(), world.clock.clone());
         replica.driver.set_heard_until(world.clock_boot().plus(Duration::from_millis(350)));
-        replica.settle().await;
+        replica.resolve().await;
         let mut reader = replica.client().readonly();
         // A longer life is on its way, and the wall clock jumps ahead: neither decides anything here.
         client.run("PEXPIRE k 600000");
@@ -196,7 +196,7 @@ fn a_replica_that_is_cut_off_neither_shows_nor_hides_what_may_have_expired() {
         world.pause_process(Duration::from_millis(3_900));
         reader.expect("GET k", "$1\r\nv\r\n");
         reader.expect("KEYS l*", "*1\r\n$7\r\nlasting\r\n");
-        // From when the newest stamp came, which was up to a second after it was made.
+        // From when the newest timestamp came, which was up to a second after it was made.
         world.pause_process(Duration::from_millis(1_600));
         for command in ["GET k", "TTL k", "EXISTS k", "MGET {k}x k", "HGETALL h", "HGET h g"] {
             reader.expect(command, CUT_OFF);
@@ -233,26 +233,26 @@ fn a_restarted_replica_serves_only_what_its_leader_reports() {
         let setup = Setup { leader_heard: false, ..Setup::default() };
         let replica = World::start_knowing(setup, world.log.clone(), world.clock.clone(), known);
         replica.driver.set_role(Role::Follower { leader: Some(OTHER) });
-        replica.settle().await;
+        replica.resolve().await;
         let mut reader = replica.client().readonly();
         assert!(reader.run("GET a").text.starts_with("-LOADING "));
         let info = replica.shard.info();
         assert!(info.reads_closed && info.loading.is_some() && !info.restoring, "{info:?}");
         replica.driver.set_leader_committed(world.log.last());
-        replica.settle().await;
+        replica.resolve().await;
         assert!(reader.run("GET a").text.starts_with("-LOADING "), "reported, and not applied");
         // More is committed all the time: what counts is what was committed when the leader was first heard.
         replica.driver.set_leader_committed(LogIndex(world.log.last().0 + 100));
         replica.driver.advance_committed(world.log.last());
-        replica.settle().await;
+        replica.resolve().await;
         reader.expect("GET a", "$3\r\nnew\r\n");
         let info = replica.shard.info();
         assert!(!info.reads_closed && info.loading.is_none());
         // What is shown is told, so that it is stored, and not more often than it must be.
-        replica.settle().await;
+        replica.resolve().await;
         assert!(replica.driver.take_served());
         reader.expect("GET a", "$3\r\nnew\r\n");
-        replica.settle().await;
+        replica.resolve().await;
         assert!(!replica.driver.take_served());
     });
 }
@@ -267,7 +267,7 @@ fn a_replica_without_a_leader_serves_what_it_had_shown() {
         world.commit_all().await;
         let setup = Setup { leader_heard: false, ..Setup::default() };
         let replica = World::start_on(setup, world.log.clone(), world.clock.clone());
-        replica.settle().await;
+        replica.resolve().await;
         let mut reader = replica.client().readonly();
         assert!(reader.run("GET a").text.starts_with("-LOADING "));
         for _ in 0..40 {
@@ -279,7 +279,7 @@ fn a_replica_without_a_leader_serves_what_it_had_shown() {
 
 /// A read's reply as a connection sees it end.
 fn released(world: &World, client: &Client, reply: &support::Reply) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(world.shard.wait_released(&client.session, reply.hold().unwrap()))
+    tokio::task::spawn_local(world.shard.wait_released(&client.session, reply.pending().unwrap()))
 }
 
 /// Found D21: a read that rests on no clock waits for a quorum that answered what was sent after it came. One round
@@ -290,13 +290,13 @@ fn a_quorum_read_waits_for_a_round_that_began_after_it() {
         script(async move {
             let world = World::primary(Setup::mode(durability)).await;
             let mut clients: Vec<Client> = (0..10).map(|_| world.client()).collect();
-            clients.iter_mut().for_each(|client| client.session.set_reads(Reads::Quorum));
+            clients.iter_mut().for_each(|client| client.session.set_reads(ReadConfirmation::Quorum));
             let before = world.clock_boot();
             assert!(!world.lease.borrow().confirm(before), "an answer to what was sent before");
             let replies: Vec<_> = clients.iter_mut().map(|client| client.run("GET a")).collect();
             let waits: Vec<_> =
                 clients.iter().zip(&replies).map(|(client, reply)| released(&world, client, reply)).collect();
-            world.settle().await;
+            world.resolve().await;
             assert!(world.driver.take_round() && !world.driver.take_round());
             assert!(waits.iter().all(|wait| !wait.is_finished()));
             // A command alone may ask as well, and everybody else is not held.
@@ -306,9 +306,9 @@ fn a_quorum_read_waits_for_a_round_that_began_after_it() {
             if world.lease.borrow().confirm(world.clock_boot()) {
                 world.driver.wake_owner();
             }
-            world.settle().await;
+            world.resolve().await;
             assert!(waits.iter().all(tokio::task::JoinHandle::is_finished));
-            assert!(clients.iter().zip(&replies).all(|(client, reply)| client.leave(reply) == Leave::Now));
+            assert!(clients.iter().zip(&replies).all(|(client, reply)| client.leave(reply) == Release::Now));
         });
     }
 }
@@ -320,22 +320,22 @@ fn a_quorum_read_waits_for_commits_too() {
         script(async move {
             let world = World::primary(Setup::mode(durability)).await;
             let mut reader = world.client();
-            reader.session.set_reads(Reads::Quorum);
+            reader.session.set_reads(ReadConfirmation::Quorum);
             world.client().expect("SET a 1", OK);
             let dirty = reader.run("GET a");
             let wait = released(&world, &reader, &dirty);
             world.advance(Duration::from_millis(1)).await;
             world.lease.borrow().confirm(world.clock_boot());
             world.driver.wake_owner();
-            world.settle().await;
+            world.resolve().await;
             assert!(!wait.is_finished(), "confirmed, and not committed");
             world.commit_all().await;
             assert!(wait.is_finished());
-            assert_eq!(reader.leave(&dirty), Leave::Now);
+            assert_eq!(reader.leave(&dirty), Release::Now);
             let write = reader.run("INCR a");
-            assert_eq!(reader.leave(&write), Leave::Wait);
+            assert_eq!(reader.leave(&write), Release::Wait);
             world.commit_all().await;
-            assert_eq!(reader.leave(&write), Leave::Now, "its commit confirms it");
+            assert_eq!(reader.leave(&write), Release::Now, "its commit confirms it");
         });
     }
 }
@@ -346,25 +346,25 @@ fn a_quorum_read_that_nobody_confirms_is_refused() {
     script(async {
         let world = World::primary(Setup::mode(Durability::Async)).await;
         let mut reader = world.client();
-        reader.session.set_reads(Reads::Quorum);
+        reader.session.set_reads(ReadConfirmation::Quorum);
         let read = reader.run("GET a");
         let wait = released(&world, &reader, &read);
-        world.settle().await;
+        world.resolve().await;
         for _ in 0..limits::READ_CONFIRM_MAX.as_millis() / 50 {
             assert!(!wait.is_finished());
             world.advance(Duration::from_millis(50)).await;
         }
         world.advance(Duration::from_millis(50)).await;
         assert!(wait.is_finished());
-        assert_eq!(reader.leave(&read), Leave::Unknown);
-        assert_eq!(format!("-{}\r\n", read.hold().unwrap().unknown_text()), DOWN);
+        assert_eq!(reader.leave(&read), Release::Unknown);
+        assert_eq!(format!("-{}\r\n", read.pending().unwrap().unknown_text()), DOWN);
 
         let read = reader.run("GET a");
         let wait = released(&world, &reader, &read);
         world.lose_to_other(2).await;
-        world.settle().await;
+        world.resolve().await;
         assert!(wait.is_finished());
-        assert_eq!(reader.leave(&read), Leave::Unknown);
+        assert_eq!(reader.leave(&read), Release::Unknown);
         // A replica does not stand in.
         let mut reader = reader.readonly();
         assert!(reader.run("GET a").text.starts_with("-MOVED "));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fastness_shard::{Batching, Leave, Outcome};
+use fastness_shard::{Batching, Outcome, Release};
 use fastness_types::{Durability, limits};
 use support::{Client, MemorySnapshots, Setup, World, payload_bytes, script};
 
@@ -82,7 +82,7 @@ fn a_transaction_whose_effects_are_longer_than_its_arguments_is_taken_back_whole
         let exec = transaction(&mut client, others.chain(sums));
         assert_eq!(exec.text, too_large());
         assert!(!exec.wrote());
-        assert_eq!(client.leave(&exec), Leave::Now);
+        assert_eq!(client.leave(&exec), Release::Now);
         client.expect("GET k", "$1\r\n1\r\n");
         client.expect("EXISTS {k}a", ":0\r\n");
         close_and_commit(&world).await;
@@ -158,7 +158,7 @@ fn a_restore_that_expands_to_more_than_an_entry_is_carried() {
         assert!(entries.iter().all(|length| *length <= limits::FRAGMENT_BYTES_MAX + 64), "{entries:?}");
         let replica = World::start_on(Setup::ungated(Durability::Async), world.log.clone(), world.clock.clone());
         for _ in 0..20 {
-            replica.settle().await;
+            replica.resolve().await;
         }
         assert_eq!(replica.shard.digest().unwrap(), world.shard.digest().unwrap());
     });
@@ -181,9 +181,9 @@ fn a_unit_that_does_not_fit_beside_the_others_has_an_entry_of_its_own() {
         let lengths: Vec<usize> =
             world.log.entries().iter().map(payload_bytes).filter(|length| *length > 100).collect();
         assert!(lengths.len() >= 2 && lengths.iter().all(|length| *length <= 20_000), "{lengths:?}");
-        assert!(replies.iter().all(|reply| client.leave(reply) == Leave::Now));
+        assert!(replies.iter().all(|reply| client.leave(reply) == Release::Now));
         let replica = World::start_on(Setup::ungated(Durability::Async), world.log.clone(), world.clock.clone());
-        replica.settle().await;
+        replica.resolve().await;
         assert_eq!(replica.shard.digest().unwrap(), world.shard.digest().unwrap());
     });
 }
@@ -234,10 +234,10 @@ fn a_unit_is_taken_back_beside_a_snapshot_and_leaves_no_trace() {
             }
             let exec = transaction(&mut client, commands.into_iter());
             assert_eq!(exec.text, too_large());
-            assert_eq!(client.leave(&exec), Leave::Now, "nothing that it saw is open");
+            assert_eq!(client.leave(&exec), Release::Now, "nothing that it saw is open");
             assert_eq!(world.shard.with_engine(|engine| engine.digest()), digest);
             let read = client.run("STRLEN {t}1");
-            assert_eq!((read.text.as_str(), client.leave(&read)), (":400\r\n", Leave::Now), "the key is not dirty");
+            assert_eq!((read.text.as_str(), client.leave(&read)), (":400\r\n", Release::Now), "the key is not dirty");
         }
         for _ in 0..200 {
             world.advance(Duration::from_micros(500)).await;

@@ -47,7 +47,7 @@ pub struct Options {
     pub plan: Plan,
     /// Workers of the ledger's load.
     pub workers: usize,
-    /// Whether the load uses the TLS doors.
+    /// Whether the load uses the TLS front ends.
     pub tls: bool,
     /// Pause of each worker between two commands.
     pub pause: Duration,

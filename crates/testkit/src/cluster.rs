@@ -47,19 +47,19 @@ pub struct NodeFile {
     pub az: String,
     /// Process id; absent or null while it is not running.
     pub pid: Option<i32>,
-    /// The RESP door of each of its replicas.
+    /// The RESP front end of each of its replicas.
     pub resp: Vec<RespFile>,
-    /// host:port of the peer door.
+    /// host:port of the peer front end.
     pub peer: String,
     /// Address that its connections to other nodes come from.
     pub peer_source: String,
-    /// host:port of the admin door.
+    /// host:port of the admin front end.
     pub grpc: String,
-    /// host:port of the metrics door.
+    /// host:port of the metrics front end.
     pub metrics: String,
 }
 
-/// One RESP door.
+/// One RESP front end.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RespFile {
     /// Shard.
@@ -249,19 +249,19 @@ impl Cluster {
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
-    /// Plaintext doors of all replicas.
+    /// Plaintext front ends of all replicas.
     ///
     /// # Errors
     /// As [`Cluster::file`].
-    pub fn doors(&self) -> Result<Vec<Endpoint>> {
+    pub fn listeners(&self) -> Result<Vec<Endpoint>> {
         Ok(self.file()?.nodes.iter().flat_map(|n| n.resp.iter().map(|r| Endpoint::new(&r.host, r.port))).collect())
     }
 
-    /// TLS doors of all replicas.
+    /// TLS front ends of all replicas.
     ///
     /// # Errors
     /// As [`Cluster::file`].
-    pub fn tls_doors(&self) -> Result<Vec<Endpoint>> {
+    pub fn tls_servers(&self) -> Result<Vec<Endpoint>> {
         Ok(self.file()?.nodes.iter().flat_map(|n| n.resp.iter().map(|r| Endpoint::new(&r.host, r.tls_port))).collect())
     }
 
@@ -501,12 +501,12 @@ impl Cluster {
             return Ok(());
         }
         for node in self.file()?.nodes.iter().filter(|node| node.pid.is_some()) {
-            let Some(door) = node.resp.first() else { continue };
+            let Some(front_end) = node.resp.first() else { continue };
             let settings = self.settings.iter().map(|(name, value)| format!(" {name} {value}")).collect::<String>();
             let until = Instant::now() + Duration::from_secs(30);
             loop {
                 // One that has died or stands still meanwhile is none of our business here.
-                let Ok(mut client) = TcpStream::connect((door.host.as_str(), door.port)) else { break };
+                let Ok(mut client) = TcpStream::connect((front_end.host.as_str(), front_end.port)) else { break };
                 client.set_read_timeout(Some(Duration::from_secs(1)))?;
                 let mut reply = [0; 5];
                 let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
@@ -549,8 +549,9 @@ impl Cluster {
         let until = Instant::now() + patience;
         loop {
             for node in self.file()?.nodes.into_iter().filter(|other| !nodes.contains(&other.id)) {
-                let Some(door) = node.resp.iter().find(|r| r.shard == shard) else { continue };
-                if calls_itself_primary(&Endpoint::new(&door.host, door.port)).await && holds_lease(&node, shard).await
+                let Some(front_end) = node.resp.iter().find(|r| r.shard == shard) else { continue };
+                if calls_itself_primary(&Endpoint::new(&front_end.host, front_end.port)).await
+                    && holds_lease(&node, shard).await
                 {
                     return Ok(node.id);
                 }
@@ -568,26 +569,26 @@ impl Cluster {
         self.file()?.nodes.into_iter().find(|n| n.id == node).with_context(|| format!("there is no node {node}"))
     }
 
-    /// The plaintext door of a node's replica.
+    /// The plaintext front end of a node's replica.
     ///
     /// # Errors
     /// If the node has no replica of the shard.
-    pub fn door(&self, node: u64, shard: u32) -> Result<Endpoint> {
+    pub fn front_end(&self, node: u64, shard: u32) -> Result<Endpoint> {
         let node = self.node(node)?;
-        let door = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
-        Ok(Endpoint::new(&door.host, door.port))
+        let front_end = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
+        Ok(Endpoint::new(&front_end.host, front_end.port))
     }
 
     /// A new plaintext connection to a node's replica; no wait on it is longer than `timeout`.
     pub async fn connect(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
-        Ok(Connection::open(&self.door(node, shard)?, None, timeout).await?)
+        Ok(Connection::open(&self.front_end(node, shard)?, None, timeout).await?)
     }
 
     /// The same over TLS.
     pub async fn connect_tls(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
         let node = self.node(node)?;
-        let door = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
-        Ok(Connection::open(&Endpoint::new(&door.host, door.tls_port), Some(&self.tls()?), timeout).await?)
+        let front_end = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
+        Ok(Connection::open(&Endpoint::new(&front_end.host, front_end.tls_port), Some(&self.tls()?), timeout).await?)
     }
 }
 
@@ -597,7 +598,7 @@ async fn holds_lease(node: &NodeFile, shard: u32) -> bool {
     held.is_ok_and(|held| held == 1)
 }
 
-/// Asked at the door, where a node that stands still is noticed soon.
+/// Asked at the front end, where a node that stands still is noticed soon.
 async fn calls_itself_primary(endpoint: &Endpoint) -> bool {
     let timeout = Duration::from_millis(500);
     let Ok(mut connection) = Connection::open(endpoint, None, timeout).await else { return false };

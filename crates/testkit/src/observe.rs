@@ -148,7 +148,7 @@ impl Digests {
         let until = Instant::now() + patience;
         let file = cluster.file()?;
         let replicas: Vec<(u64, u32)> =
-            file.nodes.iter().flat_map(|node| node.resp.iter().map(|door| (node.id, door.shard))).collect();
+            file.nodes.iter().flat_map(|node| node.resp.iter().map(|front_end| (node.id, front_end.shard))).collect();
         loop {
             let positions = self.look(cluster).await?;
             let mut settled = BTreeMap::new();

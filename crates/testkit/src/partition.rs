@@ -39,11 +39,11 @@ fn port_of(address: &str) -> Result<&str> {
 /// What tells packets from one node to another: four patterns, for connections that either side has made.
 fn patterns(from: &NodeFile, to: &NodeFile) -> Result<Vec<Vec<String>>> {
     let mut patterns = Vec::new();
-    for door in [&to.peer, &to.grpc] {
-        patterns.push(["-s", from.peer_source.as_str(), "--dport", port_of(door)?].map(str::to_owned).to_vec());
+    for front_end in [&to.peer, &to.grpc] {
+        patterns.push(["-s", from.peer_source.as_str(), "--dport", port_of(front_end)?].map(str::to_owned).to_vec());
     }
-    for door in [&from.peer, &from.grpc] {
-        patterns.push(["-d", to.peer_source.as_str(), "--sport", port_of(door)?].map(str::to_owned).to_vec());
+    for front_end in [&from.peer, &from.grpc] {
+        patterns.push(["-d", to.peer_source.as_str(), "--sport", port_of(front_end)?].map(str::to_owned).to_vec());
     }
     Ok(patterns)
 }

@@ -2,7 +2,7 @@
 //! and simulated disks, while messages get lost, nodes crash, disks fail, clocks jump and operators change their minds.
 //!
 //! ```text
-//! client.rs ═ RESP over the simulation's TCP ═▶ door.rs ─▶ Shard ─▶ Consensus ─▶ Log ─▶ disk.rs
+//! client.rs ═ RESP over the simulation's TCP ═▶ front end.rs ─▶ Shard ─▶ Consensus ─▶ Log ─▶ disk.rs
 //!                                                             net.rs ═ frames ═▶ the other nodes
 //! fault.rs: what goes wrong, adversary.rs: hostile clients
 //! invariants.rs looks at all nodes, at every step; ledger.rs looks at what clients see
@@ -10,7 +10,7 @@
 //!
 //! Everything above the edges is the code that ships: log with encryption and group commit, consensus with its leases
 //! and its changes of members, the shard's loop and the engine. Replaced are the edges alone: store, peer transport,
-//! clocks, snapshot files, the door's sockets; and the control plane, whose word is `plan.rs`.
+//! clocks, snapshot files, the front end's sockets; and the control plane, whose word is `plan.rs`.
 //!
 //! A run (`world.rs`): the cluster is created, clients load it, faults come for a while, everything heals; then writes
 //! must go on, every key is read back, and all replicas must come to the same data. Its seed chooses the [`Profile`]
@@ -36,9 +36,9 @@ mod clock;
 mod connection;
 mod coverage;
 mod disk;
-mod door;
 mod fault;
 mod flushes;
+mod front_end;
 mod invariants;
 mod ledger;
 mod net;

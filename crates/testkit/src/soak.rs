@@ -114,9 +114,9 @@ pub async fn leaderships(cluster: &Cluster) -> Result<Leaderships> {
             figures.node("fastness_control_term")?,
             figures.node("fastness_control_is_leader")? == 1,
         );
-        for door in &node.resp {
-            let leads = figures.shard("fastness_is_primary", door.shard)? == 1;
-            note(GroupName::Shard(door.shard), figures.shard("fastness_term", door.shard)?, leads);
+        for front_end in &node.resp {
+            let leads = figures.shard("fastness_is_primary", front_end.shard)? == 1;
+            note(GroupName::Shard(front_end.shard), figures.shard("fastness_term", front_end.shard)?, leads);
         }
     }
     Ok(all)
@@ -142,7 +142,7 @@ async fn all_led(cluster: &Cluster) -> Result<Leaderships> {
 pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
     let before = all_led(cluster).await?;
     let mut load = ledger::start(ledger::Options {
-        seeds: cluster.doors()?,
+        seeds: cluster.listeners()?,
         tls: None,
         workers: options.workers,
         keys_each: 20,
@@ -185,7 +185,7 @@ async fn one_round(cluster: &Cluster, options: &Options, duration: Duration) -> 
         let primary = cluster.primary(shard, PATIENCE).await?;
         for kind in [Kind::Set, Kind::Get] {
             let options = closed_loop::Options {
-                endpoint: cluster.door(primary, shard)?,
+                endpoint: cluster.front_end(primary, shard)?,
                 tls: None,
                 connections: (options.connections / 2).max(1),
                 pipeline: options.pipeline,

@@ -21,7 +21,7 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     let mut cluster = Cluster::start(&Options { snapshot_log_bytes: Some(100_000), ..Options::default() })?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::Options {
-        seeds: cluster.doors()?,
+        seeds: cluster.listeners()?,
         tls: None,
         workers: 8,
         keys_each: 50,

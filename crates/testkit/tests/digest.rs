@@ -15,7 +15,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     let mut cluster = Cluster::start(&Options { shards: 2, snapshot_log_bytes: Some(20_000), ..Options::default() })?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::Options {
-        seeds: cluster.doors()?,
+        seeds: cluster.listeners()?,
         tls: None,
         workers: 4,
         keys_each: 20,

@@ -193,8 +193,8 @@ async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
     // Two of three, and nobody commits any more; whether the third one writes then is its own affair.
     let until = Instant::now() + PATIENCE;
     while nodes.iter().filter(|node| waits_for_space(&cluster, **node)).count() < 2 {
-        for door in cluster.doors()? {
-            if let Ok(mut client) = fastness_load::Connection::open(&door, None, Duration::from_millis(300)).await
+        for front_end in cluster.listeners()? {
+            if let Ok(mut client) = fastness_load::Connection::open(&front_end, None, Duration::from_millis(300)).await
                 && let Ok(reply) = client.call(&[b"INCR", b"count"]).await
             {
                 acknowledged += i64::from(classify(&reply) == Outcome::Acknowledged);

@@ -71,7 +71,7 @@ async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
     let mut cluster = Cluster::start(&options)?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::Options {
-        seeds: cluster.doors()?,
+        seeds: cluster.listeners()?,
         tls: None,
         workers: 8,
         keys_each: 20,

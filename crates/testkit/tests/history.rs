@@ -72,7 +72,7 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
         ..cluster::Options::default()
     })?;
     cluster.keep_files();
-    let running = history::start(history::Options::new(cluster.tls_doors()?, Some(cluster.tls()?), seed));
+    let running = history::start(history::Options::new(cluster.tls_servers()?, Some(cluster.tls()?), seed));
     wait_for_writes(&running).await?;
 
     for _ in 0..rounds() {
@@ -99,7 +99,7 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
 async fn writes_that_async_loses_are_found_in_the_histories() -> Result<()> {
     let seed = seed();
     let cluster = Cluster::start(&cluster::Options { durability: "async", ..cluster::Options::default() })?;
-    let running = history::start(history::Options::new(cluster.doors()?, None, seed));
+    let running = history::start(history::Options::new(cluster.listeners()?, None, seed));
     wait_for_writes(&running).await?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let others: Vec<u64> = (1..=3).filter(|node| *node != primary).collect();

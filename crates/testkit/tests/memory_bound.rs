@@ -54,14 +54,14 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     ensure!(call(&mut client, &[b"SET", b"k", b"1"]).await? == "OK", "there is room");
     let base = figure(&mut client, "mem_clients_normal").await?;
 
-    let door = cluster.door(primary, 1)?;
+    let front_end = cluster.front_end(primary, 1)?;
     let mut gets = Vec::new();
     (0..16).for_each(|_| request::encode(&["GET", "big"], &mut gets));
     let mut readers = Vec::new();
     let until = Instant::now() + PATIENCE;
     while !call(&mut client, &[b"SET", b"k", b"2"]).await?.starts_with("-OOM ") {
         ensure!(Instant::now() < until, "{} clients do not read, and writes go on", readers.len());
-        let mut reader = TcpStream::connect((door.host.as_str(), door.port))?;
+        let mut reader = TcpStream::connect((front_end.host.as_str(), front_end.port))?;
         reader.write_all(&gets)?;
         readers.push(reader);
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,8 +9,8 @@ use redis::TlsCertificates;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 
 fn client(cluster: &Cluster, tls: bool) -> Result<ClusterClient> {
-    let (doors, scheme) = if tls { (cluster.tls_doors()?, "rediss") } else { (cluster.doors()?, "redis") };
-    let nodes: Vec<String> = doors.iter().map(|door| format!("{scheme}://{door}")).collect();
+    let (listeners, scheme) = if tls { (cluster.tls_servers()?, "rediss") } else { (cluster.listeners()?, "redis") };
+    let nodes: Vec<String> = listeners.iter().map(|front_end| format!("{scheme}://{front_end}")).collect();
     let mut builder = ClusterClientBuilder::new(nodes);
     if tls {
         let root_cert = Some(std::fs::read(cluster.file()?.ca)?);

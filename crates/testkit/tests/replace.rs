@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn start_load(cluster: &Cluster) -> Result<Running> {
     Ok(ledger::start(ledger::Options {
-        seeds: cluster.doors()?,
+        seeds: cluster.listeners()?,
         tls: None,
         workers: 4,
         keys_each: 20,

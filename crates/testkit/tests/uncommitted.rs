@@ -1,5 +1,5 @@
 //! A primary that cannot commit has effects in its memory which no other node knows of. Once another primary exists,
-//! nobody is ever shown them, at any door, before and after the old one is back; and no client was told OK.
+//! nobody is ever shown them, at any front end, before and after the old one is back; and no client was told OK.
 
 use std::time::{Duration, Instant};
 
@@ -67,9 +67,9 @@ async fn shows_nothing(client: &mut Connection, where_: &str) -> Result<bool> {
     Ok(served)
 }
 
-/// All doors of a node: plaintext and TLS, as a plain and as a READONLY client. Tells whether a READONLY client was
-/// served.
-async fn doors_show_nothing(cluster: &Cluster, node: u64, timeout: Duration) -> Result<bool> {
+/// All front ends of a node: plaintext and TLS, as a plain and as a READONLY client. Tells whether a READONLY client
+/// was served.
+async fn listeners_show_nothing(cluster: &Cluster, node: u64, timeout: Duration) -> Result<bool> {
     let mut served = false;
     for read_only in [false, true] {
         for tls in [false, true] {
@@ -158,12 +158,12 @@ async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
     }
 }
 
-/// Asks at all doors of the old primary from the first moment of its return on, until it serves and has undone the
+/// Asks at all front ends of the old primary from the first moment of its return on, until it serves and has undone the
 /// effects.
 async fn returns_without_them(cluster: &Cluster, old: u64, before: [u64; 3]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let served = doors_show_nothing(cluster, old, PATIENCE).await?;
+        let served = listeners_show_nothing(cluster, old, PATIENCE).await?;
         let [after, by_records, restores] = undone(cluster, old).await?;
         let undone = after - before[0];
         if served && undone > 0 {
@@ -207,7 +207,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     let undone_before = undone(&cluster, old).await?;
 
     // The effects are in the old primary's memory and log. While it is alone, nobody sees them.
-    let served = doors_show_nothing(&cluster, old, PATIENCE).await?;
+    let served = listeners_show_nothing(&cluster, old, PATIENCE).await?;
     ensure!(!served, "with open effects and without a lease it serves no READONLY client either");
 
     // Others take over without having heard of them.
@@ -217,7 +217,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     let next = cluster.primary_other_than(old, 1, PATIENCE).await?;
     level(&cluster, &others).await?;
     for node in &others {
-        doors_show_nothing(&cluster, *node, PATIENCE).await?;
+        listeners_show_nothing(&cluster, *node, PATIENCE).await?;
     }
     acknowledged(&mut cluster.connect(next, 1, PATIENCE).await?, &[b"SET", b"after", b"failover"]).await?;
 
@@ -231,7 +231,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     tokio::task::block_in_place(|| cluster.start_node(old))?;
     level(&cluster, &[1, 2, 3]).await?;
     for node in 1..=3 {
-        doors_show_nothing(&cluster, node, PATIENCE).await?;
+        listeners_show_nothing(&cluster, node, PATIENCE).await?;
     }
     Digests::default().settle(&cluster, PATIENCE).await?;
     cluster.discard_files();
@@ -254,7 +254,7 @@ async fn a_primary_that_is_cut_off_is_neither_stale_nor_shows_what_did_not_commi
     let next = cluster.primary_other_than(old, 1, PATIENCE).await?;
     let mut current = cluster.connect(next, 1, PATIENCE).await?;
     for node in (1..=3).filter(|node| *node != old) {
-        doors_show_nothing(&cluster, node, PATIENCE).await?;
+        listeners_show_nothing(&cluster, node, PATIENCE).await?;
     }
     for number in 0..50 {
         let number = number.to_string();
@@ -264,7 +264,7 @@ async fn a_primary_that_is_cut_off_is_neither_stale_nor_shows_what_did_not_commi
         let reply = known.call(&[b"SET", b"moving", b"nobody hears"]).await?;
         ensure!(classify(&reply) != Outcome::Acknowledged, "it is cut off and answers SET with {reply:?}");
     }
-    doors_show_nothing(&cluster, old, PATIENCE).await?;
+    listeners_show_nothing(&cluster, old, PATIENCE).await?;
     ensure!(cut.dropped()? > 0, "no packet was dropped");
 
     cut.mend()?;

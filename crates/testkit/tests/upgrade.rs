@@ -133,8 +133,8 @@ impl Folder {
     async fn connect(&self, node: u64) -> Result<Connection> {
         let file = self.file()?;
         let node = file.nodes.iter().find(|n| n.id == node).context("no such node")?;
-        let door = &node.resp[0];
-        Ok(Connection::open(&Endpoint::new(door.host.clone(), door.port), None, TIMEOUT).await?)
+        let front_end = &node.resp[0];
+        Ok(Connection::open(&Endpoint::new(front_end.host.clone(), front_end.port), None, TIMEOUT).await?)
     }
 
     /// Whoever is primary, once it serves.

@@ -6,7 +6,7 @@ use crate::{BootNs, WallMs};
 
 /// Both clocks of one node. A simulation gives its own.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since the Unix epoch. May jump; used for TTLs through the primary's stamp only.
+    /// Milliseconds since the Unix epoch. May jump; used for TTLs through the primary's timestamp only.
     fn wall(&self) -> WallMs;
     /// Nanoseconds since the machine started, **counting suspended time** (`CLOCK_BOOTTIME`): leases and lag.
     fn boot(&self) -> BootNs;

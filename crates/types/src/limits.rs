@@ -37,7 +37,7 @@ pub const FRAGMENT_BYTES_MAX: usize = 8 * MIB;
 pub const BATCH_BYTES_SOFT: usize = 256 * KIB;
 /// Log entries of one shard that are proposed and not yet committed.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
-/// Effects staged and not yet committed, bytes: at it the doors stop reading from connections that write.
+/// Effects staged and not yet committed, bytes: at it the front ends stop reading from connections that write.
 pub const OPEN_EFFECT_BYTES_MAX: usize = 64 * MIB;
 /// What undo records of these effects may hold, bytes: over it they are dropped, and an undo reads snapshot and log
 /// instead. The records of the unit that runs do not count: it can always be taken back.

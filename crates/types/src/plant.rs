@@ -102,7 +102,7 @@ plants! {
     AsyncAckUnchecked = "async-ack-unchecked",
     /// A change to `async` acts before it has committed.
     AsyncActsEarly = "async-acts-early",
-    /// The mode is the one that the cluster's map wishes, whatever the log says.
+    /// The mode is the one that the cluster's map desired states, whatever the log says.
     MapModeTrusted = "map-mode-trusted",
     /// A primary whose wall clock jumps goes on serving.
     ClockJumpTrusted = "clock-jump-trusted",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::harness::*;
-use fastness_consensus::{Approach, ApproachError, AzRule, Goal, GroupStatus, Member};
+use fastness_consensus::{AzRule, Goal, GroupStatus, Member, ReconcileError, Reconciled};
 use fastness_types::{FormatLevel, NodeId};
 
 /// `new` in the place of `old`, as whoever knows both of them says.
@@ -27,11 +27,11 @@ pub fn shape(status: &GroupStatus) -> (Vec<Vec<u64>>, Vec<u64>) {
 }
 
 /// Whoever leads takes steps, every 50 ms, until it finds the goal reached.
-pub async fn approach(cluster: &Cluster, goal: &Goal) -> u64 {
+pub async fn reconcile(cluster: &Cluster, goal: &Goal) -> u64 {
     for _ in 0..400 {
         for (id, node) in &cluster.nodes {
             cluster.check_leases();
-            if let Ok(Approach::Reached) = node.control.approach(goal).await {
+            if let Ok(Reconciled::Reached) = node.control.reconcile(goal).await {
                 return *id;
             }
         }
@@ -55,13 +55,13 @@ async fn a_new_node_takes_the_place_of_a_dead_one_and_its_vote_counts() {
     cluster.kill(dead).await;
     let new = cluster.add_node(4, &format!("az{dead}")).await;
     let goal = goal(&cluster, dead, &new);
-    let leader = approach(&cluster, &goal).await;
+    let leader = reconcile(&cluster, &goal).await;
     let expected: Vec<u64> = [primary, other, 4].into_iter().collect::<BTreeSet<_>>().into_iter().collect();
     assert_eq!(shape(&cluster.nodes[&leader].control.status()), (vec![expected], vec![]));
     write(&mut cluster, "after").await;
     cluster.committed(4, "after").await;
     assert_eq!(cluster.batches(4), ["before", "after"]);
-    assert_eq!(cluster.nodes[&leader].control.approach(&goal).await.unwrap(), Approach::Reached, "nothing is left");
+    assert_eq!(cluster.nodes[&leader].control.reconcile(&goal).await.unwrap(), Reconciled::Reached, "nothing is left");
 
     // Without the new one's vote there would be no majority.
     cluster.kill(other).await;
@@ -83,8 +83,8 @@ async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     let new = cluster.add_node(4, &format!("az{primary}")).await;
     let lopsided = goal(&cluster, dead, &new);
     let control = cluster.nodes[&primary].control.clone();
-    let refused = control.approach(&lopsided).await;
-    assert!(matches!(refused, Err(ApproachError::Placement(_))), "{refused:?}");
+    let refused = control.reconcile(&lopsided).await;
+    assert!(matches!(refused, Err(ReconcileError::Placement(_))), "{refused:?}");
     let old: Vec<u64> = vec![1, 2, 3];
     assert_eq!(shape(&control.status()), (vec![old.clone()], vec![]), "it is not even added as a learner");
 
@@ -92,7 +92,7 @@ async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     let mut right = lopsided.clone();
     let az = format!("az{dead}");
     right.voters.iter_mut().filter(|member| member.node.0 == 4).for_each(|member| member.az = az.as_str().into());
-    assert_eq!(control.approach(&right).await.unwrap(), Approach::Stepped, "it is added as a learner");
+    assert_eq!(control.reconcile(&right).await.unwrap(), Reconciled::Stepped, "it is added as a learner");
     cluster.committed(4, "before").await;
     assert_eq!(shape(&control.status()), (vec![old.clone()], vec![4]));
 
@@ -100,24 +100,24 @@ async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     let new = cluster.add_node(5, &format!("az{dead}")).await;
     cluster.nodes[&5].ready.store(false, Ordering::Relaxed);
     let goal = goal(&cluster, dead, &new);
-    assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped);
+    assert_eq!(control.reconcile(&goal).await.unwrap(), Reconciled::Stepped);
     assert_eq!(shape(&control.status()), (vec![old.clone()], vec![5]), "one entry adds the one and removes the other");
     cluster.committed(5, "before").await;
     for _ in 0..20 {
-        let step = control.approach(&goal).await.unwrap();
-        assert!(matches!(step, Approach::CatchingUp { node: NodeId(5), .. }), "{step:?}");
+        let step = control.reconcile(&goal).await.unwrap();
+        assert!(matches!(step, Reconciled::CatchingUp { node: NodeId(5), .. }), "{step:?}");
         tokio::time::sleep(ms(50)).await;
     }
     assert_eq!(shape(&control.status()), (vec![old], vec![5]));
     cluster.nodes[&5].ready.store(true, Ordering::Relaxed);
-    approach(&cluster, &goal).await;
+    reconcile(&cluster, &goal).await;
 
     // Whoever has not heard of node 5 leaves the group as it is.
     let mut stale = goal.clone();
     stale.voters.retain(|member| member.node.0 != 5);
     stale.voters.push(cluster.members[dead as usize - 1].clone());
     stale.known.remove(&NodeId(5));
-    assert_eq!(control.approach(&stale).await.unwrap(), Approach::GoalIsOld);
+    assert_eq!(control.reconcile(&stale).await.unwrap(), Reconciled::GoalIsOld);
 }
 
 /// Schedule 26: both halves of a joint configuration must obey the rule, the old one too.
@@ -134,11 +134,11 @@ async fn the_az_rule_is_checked_on_the_old_half_too() {
     // Of the two that stand in one AZ one that does not lead.
     let mut goal = goal(&cluster, if primary == 1 { 2 } else { 1 }, &new);
     let control = cluster.nodes[&primary].control.clone();
-    let refused = control.approach(&goal).await;
-    assert!(matches!(refused, Err(ApproachError::Placement(_))), "{refused:?}");
+    let refused = control.reconcile(&goal).await;
+    assert!(matches!(refused, Err(ReconcileError::Placement(_))), "{refused:?}");
     assert_eq!(shape(&control.status()).0, vec![vec![1, 2, 3]]);
     goal.rule = AzRule::Waived;
-    approach(&cluster, &goal).await;
+    reconcile(&cluster, &goal).await;
     write(&mut cluster, "after").await;
 }
 
@@ -148,7 +148,7 @@ async fn a_leader_that_is_to_leave_hands_over_first() {
     let primary = write(&mut cluster, "before").await;
     let new = cluster.add_node(4, &format!("az{primary}")).await;
     let goal = goal(&cluster, primary, &new);
-    approach(&cluster, &goal).await;
+    reconcile(&cluster, &goal).await;
     let now = write(&mut cluster, "after").await;
     assert_ne!(now, primary);
     let (halves, learners) = shape(&cluster.nodes[&now].control.status());
@@ -169,12 +169,12 @@ async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
         let new = cluster.add_node(4, &format!("az{dead}")).await;
         let goal = goal(&cluster, dead, &new);
         let control = cluster.nodes[&primary].control.clone();
-        assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped, "a learner first");
+        assert_eq!(control.reconcile(&goal).await.unwrap(), Reconciled::Stepped, "a learner first");
         cluster.committed(4, "before").await;
         tokio::time::sleep(ms(200)).await;
         let stepping = tokio::spawn({
             let (control, goal) = (control.clone(), goal.clone());
-            async move { control.approach(&goal).await }
+            async move { control.reconcile(&goal).await }
         });
         let joint = cluster.within(ms(1000), |_| (control.status().halves.len() == 2).then_some(())).await;
         joint.expect("the change begins");
@@ -183,7 +183,7 @@ async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
         // What is left is no majority of the old voters. The dead one, back with its disk, is one of them until the
         // change is complete.
         cluster.start(if old_one_comes_back { dead } else { primary }).await;
-        approach(&cluster, &goal).await;
+        reconcile(&cluster, &goal).await;
         write(&mut cluster, "after").await;
         for id in [other, 4] {
             cluster.committed(id, "after").await;
@@ -216,11 +216,11 @@ async fn random_faults_during_a_change_cost_neither_writes_nor_the_change() {
                 3 => cluster.network.set_delay(ms(rng.random_range(0..40))),
                 _ => heal(&mut cluster, &live).await,
             }
-            let approaching: Vec<_> = cluster.nodes.values().map(|node| node.control.clone()).collect();
-            for control in approaching {
+            let reconciling: Vec<_> = cluster.nodes.values().map(|node| node.control.clone()).collect();
+            for control in reconciling {
                 let goal = goal.clone();
                 // As the server does: in the background, and what is refused is tried again.
-                tokio::spawn(async move { drop(control.approach(&goal).await) });
+                tokio::spawn(async move { drop(control.reconcile(&goal).await) });
             }
             let batch = format!("step {step}");
             if let Some((id, lease, _)) = cluster.holder() {
@@ -238,7 +238,7 @@ async fn random_faults_during_a_change_cost_neither_writes_nor_the_change() {
         }
         heal(&mut cluster, &live).await;
         cluster.network.set_delay(ms(0));
-        approach(&cluster, &goal).await;
+        reconcile(&cluster, &goal).await;
         let primary = write(&mut cluster, "last").await;
         for id in &live {
             cluster.committed(*id, "last").await;
@@ -274,7 +274,7 @@ async fn a_node_that_was_replaced_is_not_listened_to_and_stops() {
     cluster.kill(dead).await;
     let new = cluster.add_node(4, &format!("az{dead}")).await;
     let goal = goal(&cluster, dead, &new);
-    approach(&cluster, &goal).await;
+    reconcile(&cluster, &goal).await;
     for node in cluster.nodes.values() {
         node.consensus.set_replaced(&[(NodeId(dead), NodeId(4))]);
     }

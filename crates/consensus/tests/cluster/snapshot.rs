@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fastness_consensus::snapshot::SnapshotPart;
-use fastness_consensus::{Approach, Class};
+use fastness_consensus::{Class, Reconciled};
 use fastness_types::{LogIndex, NodeId};
 
 use crate::harness::{Cluster, GROUP, PADDING, ms};
-use crate::membership::{approach, goal, shape};
+use crate::membership::{goal, reconcile, shape};
 
 /// Commits `count` batches one after the other.
 async fn commit(cluster: &mut Cluster, name: &str, count: usize) {
@@ -227,9 +227,9 @@ async fn a_learner_without_the_snapshot_does_not_vote_however_short_the_log_is()
     let control = cluster.nodes[&primary].control.clone();
     let mut waited = 0;
     for _ in 0..60 {
-        match control.approach(&goal).await.unwrap() {
-            Approach::Stepped => {}
-            Approach::CatchingUp { node, holding, .. } => {
+        match control.reconcile(&goal).await.unwrap() {
+            Reconciled::Stepped => {}
+            Reconciled::CatchingUp { node, holding, .. } => {
                 assert_eq!((node, holding.map_or(0, |holding| holding.index.0)), (NodeId(4), 0));
                 waited += 1;
             }
@@ -242,7 +242,7 @@ async fn a_learner_without_the_snapshot_does_not_vote_however_short_the_log_is()
     assert_eq!(cluster.batches(4), Vec::<String>::new());
 
     cluster.network.set_filter(None);
-    let leader = approach(&cluster, &goal).await;
+    let leader = reconcile(&cluster, &goal).await;
     let status = cluster.nodes[&leader].control.status();
     let held = status.holding[&NodeId(4)];
     assert!(held.index.0 + 10 > status.last_log.0 && held.snapshot > LogIndex(20), "{held:?} of {:?}", status.last_log);
@@ -260,7 +260,7 @@ async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
     let new = cluster.add_node(4, &format!("az{dead}")).await;
     let goal = goal(&cluster, dead, &new);
     let control = cluster.nodes[&primary].control.clone();
-    assert_eq!(control.approach(&goal).await.unwrap(), Approach::Stepped, "it is added");
+    assert_eq!(control.reconcile(&goal).await.unwrap(), Reconciled::Stepped, "it is added");
     cluster.committed(4, "before-2").await;
     cluster.nodes[&4].behind.store(true, std::sync::atomic::Ordering::Relaxed);
     let large = "x".repeat(17 << 20);
@@ -272,11 +272,11 @@ async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
     };
     cluster.within(ms(10_000), matched).await.expect("its log has all of it");
     for _ in 0..20 {
-        let step = control.approach(&goal).await.unwrap();
-        assert!(matches!(step, Approach::CatchingUp { node: NodeId(4), .. }), "{step:?}");
+        let step = control.reconcile(&goal).await.unwrap();
+        assert!(matches!(step, Reconciled::CatchingUp { node: NodeId(4), .. }), "{step:?}");
         tokio::time::sleep(ms(50)).await;
     }
     cluster.nodes[&4].behind.store(false, std::sync::atomic::Ordering::Relaxed);
-    approach(&cluster, &goal).await;
+    reconcile(&cluster, &goal).await;
     assert_eq!(cluster.batches(4), cluster.batches(primary));
 }

@@ -5,7 +5,7 @@
 //! - `own`: the facts about commands of our own.
 //! - `typed`, `types`: what each data type adds: its commands, and the form of its values in DUMP's payloads.
 //! - `table`: the other commands, one line each, all joined with the facts.
-//! - `door`: the commands that the door runs.
+//! - `front end`: the commands that the front end runs.
 //! - [`lookup()`]: from a request to its command or to Valkey's refusal.
 //! - [`parse`]: numbers among the arguments.
 //! - `keys`: [`CommandSpec::keys`].
@@ -14,8 +14,8 @@
 
 mod argument_facts;
 mod arguments;
-mod door;
 mod facts;
+mod front_end;
 mod help;
 mod introspect;
 mod introspect_docs;
@@ -32,7 +32,7 @@ pub use introspect::write_info as describe;
 pub use keys::Keys;
 pub use lookup::{LookupError, lookup};
 pub use spec::{
-    Categories, Command, CommandSpec, DoorCommand, Flags, Group, KeyFlags, KeyPositions, KeySpec, Run, RunData,
+    Categories, Command, CommandSpec, Flags, FrontEndCommand, Group, KeyFlags, KeyPositions, KeySpec, Run, RunData,
     SessionCommand,
 };
 pub use table::{absent, all, named, present};

@@ -20,8 +20,8 @@ pub enum Run {
     Data(RunData),
     /// Changes a connection's transaction: the shard runs it with [`crate::transaction::Session`].
     Session(SessionCommand),
-    /// Needs more than the data: the door runs it.
-    Door(DoorCommand),
+    /// Needs more than the data: the front end runs it.
+    FrontEnd(FrontEndCommand),
     /// Known to Valkey and never to be there: refused with this text, which says what to do instead. No look-up
     /// returns such a spec.
     Refused(&'static str),
@@ -44,10 +44,11 @@ pub enum SessionCommand {
     Unwatch,
 }
 
-/// Commands that the door runs. Each has its line in `table.rs`; one that a door does not run must be absent there.
+/// Commands that the front end runs. Each has its line in `table.rs`; one that a front end does not run must be absent
+/// there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is named after its command")]
-pub enum DoorCommand {
+pub enum FrontEndCommand {
     AclGetuser,
     AclList,
     AclUsers,
@@ -471,15 +472,15 @@ impl Command {
         Command { name, syntax, summary, run: Run::Data(run) }
     }
 
-    /// A command that the door runs.
+    /// A command that the front end runs.
     #[must_use]
-    pub const fn door(
+    pub const fn front_end(
         name: &'static str,
         syntax: &'static str,
         summary: &'static str,
-        command: DoorCommand,
+        command: FrontEndCommand,
     ) -> Command {
-        Command { name, syntax, summary, run: Run::Door(command) }
+        Command { name, syntax, summary, run: Run::FrontEnd(command) }
     }
 
     /// A command that the shard runs.

@@ -1,13 +1,14 @@
 //! The table: every command that Valkey knows, and which of them are there; and those of our own (`own.rs`).
 //!
 //! A new command is one file in the folder of its data type and one line there (`COMMANDS`); one of no type has its
-//! line in [`COMMANDS`] below; a new command of the door is one line in `door.rs`; one that Valkey does not have has
-//! its facts in `own.rs`. Everything else (look-up, arity, routing, COMMAND, HELP) is read from the joined table.
+//! line in [`COMMANDS`] below; a new command of the front end is one line in `front end.rs`; one that Valkey does not
+//! have has its facts in `own.rs`. Everything else (look-up, arity, routing, COMMAND, HELP) is read from the joined
+//! table.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::door;
+use super::front_end;
 use super::help;
 use super::own;
 use super::spec::{Begin, Command, CommandSpec, Facts, Find, KeyFlags, KeyPositions, KeySpec, Run, key_flag};
@@ -15,7 +16,7 @@ use super::types::TYPES;
 use super::{introspect, introspect_docs};
 use crate::{cluster, connection, generic, server};
 
-/// Commands of no data type that are there and are not run by the door: one line each.
+/// Commands of no data type that are there and are not run by the front end: one line each.
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     // the table itself
@@ -94,7 +95,7 @@ impl Table {
     fn join(facts: &[Facts]) -> Table {
         let mut specs: Vec<CommandSpec> =
             facts.iter().enumerate().map(|(index, row)| spec(index, row, facts)).collect();
-        for command in TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(door::COMMANDS) {
+        for command in TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(front_end::COMMANDS) {
             let spec = specs
                 .iter_mut()
                 .find(|spec| spec.name == command.name)

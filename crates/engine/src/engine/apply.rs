@@ -13,20 +13,20 @@ const WINDOW: usize = 16;
 pub type ApplyError = DecodeError;
 
 impl Engine {
-    /// Repeats effects that were staged at `stamp`, of one unit or of many: the more there are, the better the memory
-    /// they touch is loaded ahead. Asks no clock: keys past their deadline stay until the primary's UNLINK arrives, and
-    /// are hidden from reads by [`Engine::newest_stamp`].
+    /// Repeats effects that were staged at `timestamp`, of one unit or of many: the more there are, the better the
+    /// memory they touch is loaded ahead. Asks no clock: keys past their deadline stay until the primary's UNLINK
+    /// arrives, and are hidden from reads by [`Engine::newest_timestamp`].
     ///
     /// # Errors
     /// Bytes that are not effects of this version.
-    pub fn apply(&mut self, stamp: WallMs, effects: &[u8]) -> Result<(), ApplyError> {
-        self.advance_stamp(stamp);
+    pub fn apply(&mut self, timestamp: WallMs, effects: &[u8]) -> Result<(), ApplyError> {
+        self.advance_timestamp(timestamp);
         let mut decoder = Decoder::new(effects);
         let mut window: SmallVec<[Effect<'_>; WINDOW]> = SmallVec::new();
         loop {
             let decoded = self.decode_window(&mut decoder, &mut window);
             for effect in window.drain(..) {
-                self.perform(&effect, stamp);
+                self.perform(&effect, timestamp);
             }
             self.release_some();
             if decoded? {

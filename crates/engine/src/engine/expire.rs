@@ -8,7 +8,7 @@ use fastness_types::{Plant, WallMs};
 
 impl Engine {
     /// Removes up to `budget` keys and fields whose deadline has passed, earliest first, and returns how many it
-    /// removed: the primary calls it between commands, with the open batch's stamp. Names have no bound that a turn
+    /// removed: the primary calls it between commands, with the open batch's timestamp. Names have no bound that a turn
     /// could rest on, so it ends as well once they take [`EXPIRY_UNIT_BYTES_MAX`]: with the one that reaches it.
     pub fn expire_due(&mut self, now: WallMs, budget: usize, effects: &mut EffectBuf) -> usize {
         let bytes_end = if Plant::ExpiryUnbounded.is_on() { usize::MAX } else { effects.len() + EXPIRY_UNIT_BYTES_MAX };

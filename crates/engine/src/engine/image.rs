@@ -77,14 +77,14 @@ impl Engine {
         self.image.as_mut()?.take_lent_tables()
     }
 
-    /// Adds the records of one chunk to an engine that does not have their keys. `stamp`: the time of the image's
+    /// Adds the records of one chunk to an engine that does not have their keys. `timestamp`: the time of the image's
     /// point, from which the times of access run. [`Engine::end_image_load`] follows the last chunk.
     ///
     /// # Errors
     /// Bytes that are not records of this version, or parts that do not fit; what stood before them has been added.
-    pub fn load_image(&mut self, stamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
-        self.advance_stamp(stamp);
-        self.loader.load(&mut self.keyspace, stamp, chunk)
+    pub fn load_image(&mut self, timestamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
+        self.advance_timestamp(timestamp);
+        self.loader.load(&mut self.keyspace, timestamp, chunk)
     }
 
     /// All chunks have been loaded.

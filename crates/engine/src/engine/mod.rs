@@ -65,7 +65,7 @@ pub struct KeyspaceStats {
 ///   that applies what this one staged ends with the same data.
 /// - A key past its deadline is never shown. Where writing is allowed it is removed when it is met, with an effect;
 ///   elsewhere it stays, hidden, until that effect arrives.
-/// - The time is given: the batch's stamp on the primary, the newest applied stamp on replicas.
+/// - The time is given: the batch's timestamp on the primary, the newest applied timestamp on replicas.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) keyspace: Keyspace,
@@ -78,7 +78,7 @@ pub struct Engine {
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
     memory_beside: u64,
-    newest_stamp: WallMs,
+    newest_timestamp: WallMs,
     /// Whether reads leave the times of access alone; see [`Engine::leave_access_times`].
     leaves_access_times: bool,
     /// The runs of slots that this replica's shard owns, in order; see [`Engine::set_slots`].
@@ -100,7 +100,7 @@ impl Engine {
             stats: Stats::default(),
             maxmemory: options.maxmemory,
             memory_beside: 0,
-            newest_stamp: WallMs(0),
+            newest_timestamp: WallMs(0),
             leaves_access_times: false,
             slots: vec![0..=SLOTS as u16 - 1],
         }
@@ -147,20 +147,21 @@ impl Engine {
         keys.for_each(|key| self.keyspace.prefetch_entry(key.slot, key.hash));
     }
 
-    /// The newest stamp applied or seen. Replicas hide what is past it; a new primary's first stamp is not before it.
+    /// The newest timestamp applied or seen. Replicas hide what is past it; a new primary's first timestamp is not
+    /// before it.
     #[must_use]
-    pub fn newest_stamp(&self) -> WallMs {
-        self.newest_stamp
+    pub fn newest_timestamp(&self) -> WallMs {
+        self.newest_timestamp
     }
 
-    /// Notes a stamp; an older one changes nothing.
-    pub fn advance_stamp(&mut self, stamp: WallMs) {
-        self.newest_stamp = self.newest_stamp.max(stamp);
+    /// Notes a timestamp; an older one changes nothing.
+    pub fn advance_timestamp(&mut self, timestamp: WallMs) {
+        self.newest_timestamp = self.newest_timestamp.max(timestamp);
     }
 
     /// What was seen since then has been undone.
-    pub(crate) fn go_back_to(&mut self, stamp: WallMs) {
-        self.newest_stamp = stamp;
+    pub(crate) fn go_back_to(&mut self, timestamp: WallMs) {
+        self.newest_timestamp = timestamp;
     }
 
     /// Bytes in use: by the data, by an image of it that is being written, by what may have to come back, and by what
@@ -290,7 +291,7 @@ impl Engine {
         self.loader = Loader::default();
         self.watchers = Watchers::default();
         self.stats = Stats::default();
-        self.newest_stamp = WallMs(0);
+        self.newest_timestamp = WallMs(0);
         self.leaves_access_times = false;
     }
 }

@@ -27,16 +27,16 @@ impl Engine {
     /// From here on what changes can be undone; all there is now is committed. `bytes_max`: see
     /// [`crate::keyspace::undo`].
     pub fn keep_undo(&mut self, bytes_max: usize) {
-        self.keyspace.keep_undo(self.newest_stamp(), bytes_max);
+        self.keyspace.keep_undo(self.newest_timestamp(), bytes_max);
     }
 
-    /// What has changed since the last call is a unit of the batch `seq`, and [`Engine::newest_stamp`] its time. To be
-    /// called once for each unit, also for one that changes no data.
+    /// What has changed since the last call is a unit of the batch `seq`, and [`Engine::newest_timestamp`] its time. To
+    /// be called once for each unit, also for one that changes no data.
     #[inline]
     pub fn end_unit(&mut self, seq: Seq) {
         self.image_unit_ended();
-        let stamp = self.newest_stamp();
-        self.keyspace.end_unit(seq, stamp);
+        let timestamp = self.newest_timestamp();
+        self.keyspace.end_unit(seq, timestamp);
     }
 
     /// A unit begins, whose effects may be `bytes_max` long. To be ended by [`Engine::end_unit`], or
@@ -80,8 +80,8 @@ impl Engine {
         if !Plant::ImageKeptOverUndo.is_on() {
             self.drop_image();
         }
-        let Some(stamp) = self.keyspace.undo() else { return false };
-        self.go_back_to(stamp);
+        let Some(timestamp) = self.keyspace.undo() else { return false };
+        self.go_back_to(timestamp);
         self.touch_every_watcher();
         true
     }

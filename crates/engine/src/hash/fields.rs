@@ -14,7 +14,7 @@ use crate::keyspace::deadlines::Deadlines;
 use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::table::Table;
 use crate::keyspace::text::Text;
-use crate::keyspace::undo::{Keeper, overwrite};
+use crate::keyspace::undo::{UndoLog, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue, ValueRef};
 use fastness_types::{HashSeed, WallMs};
 use siphasher::sip::SipHasher13;
@@ -125,15 +125,15 @@ impl FieldTable {
         self.table.random(below)
     }
 
-    /// Sets a field. This and the other changes leave to `keeper` what they destroy; the caller says of which hash it
+    /// Sets a field. This and the other changes leave to `undo_log` what they destroy; the caller says of which hash it
     /// was.
-    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: ExpiryChange, keeper: &mut Keeper) {
+    pub fn set(&mut self, field: &[u8], value: &[u8], expiry: ExpiryChange, undo_log: &mut UndoLog) {
         let seed = self.seed;
         let hash_of = |field: &[u8]| hash(seed, field);
         let hash = hash_of(field);
         let new_value = self.new_value(value);
         let Some(entry) = self.table.find_mut(hash, field) else {
-            if let Some(undo) = keeper {
+            if let Some(undo) = undo_log {
                 undo.absent(field);
             }
             let deadline = expiry.after(None);
@@ -144,7 +144,7 @@ impl FieldTable {
         let old = entry.deadline();
         let new = expiry.after(old);
         let before = entry.heap_bytes();
-        overwrite(keeper, entry, new_value, new, 0);
+        overwrite(undo_log, entry, new_value, new, 0);
         let after = entry.heap_bytes();
         self.account.add(after);
         self.account.sub(before);
@@ -152,19 +152,19 @@ impl FieldTable {
     }
 
     /// Sets or drops the deadline of a field, if that is there.
-    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<WallMs>, keeper: &mut Keeper) {
+    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<WallMs>, undo_log: &mut UndoLog) {
         let hash = hash(self.seed, field);
         let Some(entry) = self.table.find_mut(hash, field) else { return };
         let (old, before) = (entry.deadline(), entry.heap_bytes());
         if entry.set_deadline(deadline) {
-            if let Some(undo) = keeper.as_mut().filter(|_| old != deadline) {
+            if let Some(undo) = undo_log.as_mut().filter(|_| old != deadline) {
                 undo.deadline(field, old);
             }
         } else {
             let value = entry.share_object().map_or_else(|| NewValue::Text(pair(entry).1), NewValue::Object);
             let new = Entry::new(field, value, deadline, 0);
             let replaced = std::mem::replace(entry, new);
-            if let Some(undo) = keeper {
+            if let Some(undo) = undo_log {
                 undo.moved(replaced);
             }
         }
@@ -175,11 +175,11 @@ impl FieldTable {
     }
 
     /// Takes a field out.
-    pub fn remove(&mut self, field: &[u8], keeper: &mut Keeper) {
+    pub fn remove(&mut self, field: &[u8], undo_log: &mut UndoLog) {
         let hash = hash(self.seed, field);
         if let Some(entry) = self.table.remove(hash, field, &mut self.account) {
             self.reschedule(hash, entry.deadline(), None);
-            if let Some(undo) = keeper {
+            if let Some(undo) = undo_log {
                 undo.moved(entry);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::fields::FieldTable;
 use super::packed::{FIELDS_MAX, PackedHash, PackedHashBuf};
-use crate::keyspace::undo::Keeper;
+use crate::keyspace::undo::UndoLog;
 use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, ValueRef};
 use fastness_types::WallMs;
 
@@ -60,16 +60,16 @@ impl Keyspace {
     }
 
     fn set_in_table<'a>(&mut self, key: &Key<'_>, pairs: impl Iterator<Item = NewField<'a>>, expiry: ExpiryChange) {
-        self.change_table(key, |fields, keeper| {
-            pairs.for_each(|(field, value)| fields.set(field, value, expiry, keeper));
+        self.change_table(key, |fields, undo_log| {
+            pairs.for_each(|(field, value)| fields.set(field, value, expiry, undo_log));
         });
     }
 
     /// Changes a large hash, if it is one. True if no field is left.
-    fn change_table(&mut self, key: &Key<'_>, change: impl FnOnce(&mut FieldTable, &mut Keeper)) -> bool {
-        self.change_parts(key, |object, keeper| {
+    fn change_table(&mut self, key: &Key<'_>, change: impl FnOnce(&mut FieldTable, &mut UndoLog)) -> bool {
+        self.change_parts(key, |object, undo_log| {
             if let Some(fields) = object.downcast_mut() {
-                change(fields, keeper);
+                change(fields, undo_log);
             }
         })
     }
@@ -77,7 +77,7 @@ impl Keyspace {
     /// Removes fields, and the key with the last of them.
     pub fn remove_fields<'a>(&mut self, key: &Key<'_>, gone: impl Iterator<Item = &'a [u8]>, now: WallMs) {
         let Some(packed) = self.packed_hash(key) else {
-            if self.change_table(key, |fields, keeper| gone.for_each(|field| fields.remove(field, keeper))) {
+            if self.change_table(key, |fields, undo_log| gone.for_each(|field| fields.remove(field, undo_log))) {
                 self.unlink(key);
             }
             return;
@@ -115,8 +115,8 @@ impl Keyspace {
         deadline: Option<WallMs>,
         expiring: impl Iterator<Item = &'a [u8]>,
     ) {
-        self.change_table(key, |fields, keeper| {
-            expiring.for_each(|field| fields.set_deadline(field, deadline, keeper));
+        self.change_table(key, |fields, undo_log| {
+            expiring.for_each(|field| fields.set_deadline(field, deadline, undo_log));
         });
     }
 }

@@ -55,10 +55,12 @@ fn loading(keyspace: &Keyspace) -> Loading {
 }
 
 /// Gives a key, that is not there, a value that was read.
-fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryChange, stamp: WallMs) {
+fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryChange, timestamp: WallMs) {
     match loaded {
-        Loaded::Packed(of, bytes) => keyspace.put(key, NewValue::Packed(Packed { of, bytes: &bytes }), expiry, stamp),
-        Loaded::Object(object) => keyspace.put(key, NewValue::of(object), expiry, stamp),
+        Loaded::Packed(of, bytes) => {
+            keyspace.put(key, NewValue::Packed(Packed { of, bytes: &bytes }), expiry, timestamp)
+        }
+        Loaded::Object(object) => keyspace.put(key, NewValue::of(object), expiry, timestamp),
         Loaded::Nothing => {}
     }
 }
@@ -69,7 +71,7 @@ fn load_value(
     key: &[u8],
     kind: u8,
     expiry: ExpiryChange,
-    stamp: WallMs,
+    timestamp: WallMs,
     reader: &mut Reader<'_>,
 ) -> Result<(), ImageError> {
     let value = match kind {
@@ -80,12 +82,12 @@ fn load_value(
             let form = types::record_form(kind).ok_or(ImageError::Unknown(kind))?;
             let loaded = (form.load)(reader, loading(keyspace))?;
             let key = keyspace.key(key);
-            put(keyspace, &key, loaded, expiry, stamp);
+            put(keyspace, &key, loaded, expiry, timestamp);
             return Ok(());
         }
     };
     let key = keyspace.key(key);
-    keyspace.put(&key, value, expiry, stamp);
+    keyspace.put(&key, value, expiry, timestamp);
     Ok(())
 }
 
@@ -95,7 +97,7 @@ fn expiry(deadline: Option<WallMs>) -> ExpiryChange {
 
 impl Loader {
     /// Adds the records of one chunk; see [`Engine::load_image`](crate::Engine::load_image).
-    pub(crate) fn load(&mut self, keyspace: &mut Keyspace, stamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
+    pub(crate) fn load(&mut self, keyspace: &mut Keyspace, timestamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
         let mut reader = Reader(chunk);
         while !reader.0.is_empty() {
             let key = reader.bytes()?;
@@ -108,11 +110,11 @@ impl Loader {
                 _ => Some(WallMs(reader.varint()?)),
             };
             match head & KIND_BITS {
-                START => self.load_start(keyspace, key, deadline, stamp, &mut reader)?,
+                START => self.load_start(keyspace, key, deadline, timestamp, &mut reader)?,
                 PART | FIELDS if deadline.is_some() || !key.is_empty() => return Err(ImageError::Unknown(head)),
-                PART => self.load_part(keyspace, stamp, &mut reader)?,
-                FIELDS => self.load_fields(keyspace, stamp, &mut reader)?,
-                kind => load_value(keyspace, key, kind, expiry(deadline), stamp, &mut reader)?,
+                PART => self.load_part(keyspace, timestamp, &mut reader)?,
+                FIELDS => self.load_fields(keyspace, timestamp, &mut reader)?,
+                kind => load_value(keyspace, key, kind, expiry(deadline), timestamp, &mut reader)?,
             }
         }
         Ok(())
@@ -131,7 +133,7 @@ impl Loader {
         keyspace: &mut Keyspace,
         name: &[u8],
         deadline: Option<WallMs>,
-        stamp: WallMs,
+        timestamp: WallMs,
         reader: &mut Reader<'_>,
     ) -> Result<(), ImageError> {
         let (id, parent, name_len) = (reader.varint()?, reader.varint()?, reader.varint()?);
@@ -161,10 +163,15 @@ impl Loader {
         };
         let open = Open { parent, name: name.to_vec(), name_len, deadline, kind, total, value };
         self.open.insert(id, open);
-        self.load_whole(keyspace, id, stamp)
+        self.load_whole(keyspace, id, timestamp)
     }
 
-    fn load_part(&mut self, keyspace: &mut Keyspace, stamp: WallMs, reader: &mut Reader<'_>) -> Result<(), ImageError> {
+    fn load_part(
+        &mut self,
+        keyspace: &mut Keyspace,
+        timestamp: WallMs,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ImageError> {
         let (id, bytes) = (reader.varint()?, reader.bytes()?);
         let wrong = |what| ImageError::Part { id, what };
         let open = self.open.get_mut(&id).ok_or(wrong("a part of it, which has not started or is whole"))?;
@@ -181,13 +188,13 @@ impl Loader {
             }
             value.extend_from_slice(bytes);
         }
-        self.load_whole(keyspace, id, stamp)
+        self.load_whole(keyspace, id, timestamp)
     }
 
     fn load_fields(
         &mut self,
         keyspace: &mut Keyspace,
-        stamp: WallMs,
+        timestamp: WallMs,
         reader: &mut Reader<'_>,
     ) -> Result<(), ImageError> {
         let (id, count) = (reader.varint()?, reader.varint()?);
@@ -204,11 +211,11 @@ impl Loader {
                 return Err(wrong("it has more parts than it says"));
             }
         }
-        self.load_whole(keyspace, id, stamp)
+        self.load_whole(keyspace, id, timestamp)
     }
 
     /// Adds a value to the keyspace, or to its hash, if all of it has arrived.
-    fn load_whole(&mut self, keyspace: &mut Keyspace, id: u64, stamp: WallMs) -> Result<(), ImageError> {
+    fn load_whole(&mut self, keyspace: &mut Keyspace, id: u64, timestamp: WallMs) -> Result<(), ImageError> {
         if !self.open.get(&id).is_some_and(Open::is_whole) {
             return Ok(());
         }
@@ -230,7 +237,7 @@ impl Loader {
                 };
                 parts.add(entry);
             }
-            return self.load_whole(keyspace, open.parent, stamp);
+            return self.load_whole(keyspace, open.parent, timestamp);
         }
         let key = keyspace.key(&open.name);
         if keyspace.find(&key).is_some() {
@@ -245,11 +252,11 @@ impl Loader {
             Value::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
             Value::Bytes(ref body) => {
                 let mut reader = Reader(body);
-                load_value(keyspace, &open.name, open.kind, expiry(open.deadline), stamp, &mut reader)?;
+                load_value(keyspace, &open.name, open.kind, expiry(open.deadline), timestamp, &mut reader)?;
                 return if reader.0.is_empty() { Ok(()) } else { wrong("it is longer than its value") };
             }
         };
-        keyspace.put(&key, value, expiry(open.deadline), stamp);
+        keyspace.put(&key, value, expiry(open.deadline), timestamp);
         Ok(())
     }
 }

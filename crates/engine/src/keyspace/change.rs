@@ -3,7 +3,7 @@
 use super::entry::Entry;
 use super::key::Key;
 use super::slots::{Keyspace, seconds};
-use super::undo::Keeper;
+use super::undo::UndoLog;
 use super::value::{Object, Value};
 use fastness_types::WallMs;
 
@@ -49,7 +49,7 @@ impl Keyspace {
 
     /// Changes a value that is made of parts, if the key holds one, and counts what has changed with it. The change
     /// leaves to the keeper what it destroys of each part. True if no part is left.
-    pub(crate) fn change_parts(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object, &mut Keeper)) -> bool {
+    pub(crate) fn change_parts(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object, &mut UndoLog)) -> bool {
         let mut undo = self.undo.take();
         let Some(object) = self.entry_mut(key).and_then(Entry::object_mut).filter(|object| object.parts().is_some())
         else {

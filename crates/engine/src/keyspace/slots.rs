@@ -8,7 +8,7 @@ use super::key::{ExpiryChange, Key};
 use super::memory::Account;
 use super::retired::{Freeing, Retired, TEXT_PART};
 use super::table::Table;
-use super::undo::{Keeper, overwrite};
+use super::undo::{UndoLog, overwrite};
 use super::value::{Object, ValueRef};
 use crate::random::Random;
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
@@ -45,7 +45,7 @@ pub struct Keyspace {
     due: Deadlines,
     parts_due: Deadlines,
     account: Account,
-    pub(super) undo: Keeper,
+    pub(super) undo: UndoLog,
     /// What is freed a little at a time.
     retired: Retired,
 }
@@ -631,8 +631,8 @@ impl Keyspace {
 }
 
 /// Keeps an entry that was replaced; its object, if it had one, is now that of `to`.
-fn keep_emptied(keeper: &mut Keeper, entry: Entry, had_object: bool, to: &[u8]) {
-    match keeper {
+fn keep_emptied(undo_log: &mut UndoLog, entry: Entry, had_object: bool, to: &[u8]) {
+    match undo_log {
         Some(undo) if had_object => undo.object_moved(entry, to),
         Some(undo) => undo.moved(entry),
         None => {}

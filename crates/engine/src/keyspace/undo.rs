@@ -86,8 +86,8 @@ impl Record {
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) seq: Seq,
-    /// The newest stamp behind the batch's last unit.
-    pub(super) stamp: WallMs,
+    /// The newest timestamp behind the batch's last unit.
+    pub(super) timestamp: WallMs,
     pub(super) records: Vec<Record>,
     pub(super) bytes: Vec<u8>,
     pub(super) copies: Copies,
@@ -127,7 +127,7 @@ impl Group {
 
     /// What is kept besides the records: which batch, and its time.
     pub(super) fn emptied(&mut self) -> Group {
-        let rest = Group { seq: self.seq, stamp: self.stamp, ..Group::default() };
+        let rest = Group { seq: self.seq, timestamp: self.timestamp, ..Group::default() };
         std::mem::replace(self, rest)
     }
 
@@ -147,7 +147,7 @@ impl Group {
 }
 
 /// Where changes leave what they destroy; `None`: nothing has to be kept.
-pub type Keeper = Option<Box<Undo>>;
+pub type UndoLog = Option<Box<Undo>>;
 
 /// The records of the batches that have not committed.
 pub struct Undo {
@@ -158,8 +158,8 @@ pub struct Undo {
     /// Of the batches before, the oldest first.
     pub(super) closed: VecDeque<Group>,
     pub(super) closed_held: usize,
-    /// The newest stamp behind the newest batch that was forgotten.
-    pub(super) stamp: WallMs,
+    /// The newest timestamp behind the newest batch that was forgotten.
+    pub(super) timestamp: WallMs,
     /// The newest batch that has lost records.
     pub(super) lost: Option<Seq>,
     pub(super) spare: Vec<Group>,
@@ -257,8 +257,14 @@ impl Undo {
 }
 
 /// Gives an entry another value and deadline, in place where they fit; keeps what it held.
-pub fn overwrite(keeper: &mut Keeper, entry: &mut Entry, value: NewValue<'_>, deadline: Option<WallMs>, access: u32) {
-    let in_place = keeper.as_mut().is_none_or(|undo| undo.copied(entry));
+pub fn overwrite(
+    undo_log: &mut UndoLog,
+    entry: &mut Entry,
+    value: NewValue<'_>,
+    deadline: Option<WallMs>,
+    access: u32,
+) {
+    let in_place = undo_log.as_mut().is_none_or(|undo| undo.copied(entry));
     let value = if in_place {
         match entry.overwrite(value, deadline) {
             Ok(()) => return entry.set_access(access),
@@ -269,7 +275,7 @@ pub fn overwrite(keeper: &mut Keeper, entry: &mut Entry, value: NewValue<'_>, de
     };
     let new = Entry::new(entry.key(), value, deadline, access);
     let old = std::mem::replace(entry, new);
-    if let Some(undo) = keeper.as_mut().filter(|_| !in_place) {
+    if let Some(undo) = undo_log.as_mut().filter(|_| !in_place) {
         undo.moved(old);
     }
 }

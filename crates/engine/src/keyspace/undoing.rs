@@ -29,25 +29,26 @@ struct Whole {
 
 /// Keeping records.
 impl Keyspace {
-    /// From here on changes can be undone: memory is committed, `stamp` its time. Records are dropped at `bytes_max`.
-    pub fn keep_undo(&mut self, stamp: WallMs, bytes_max: usize) {
+    /// From here on changes can be undone: memory is committed, `timestamp` its time. Records are dropped at
+    /// `bytes_max`.
+    pub fn keep_undo(&mut self, timestamp: WallMs, bytes_max: usize) {
         self.drop_undo();
         self.undo = Some(Box::new(Undo {
             open: Group::default(),
             ended: 0,
             closed: VecDeque::new(),
             closed_held: 0,
-            stamp,
+            timestamp,
             lost: None,
             spare: Vec::new(),
             bytes_max,
         }));
     }
 
-    /// What has changed since the last call is one unit of the batch `seq`; `stamp` is the newest from now on.
+    /// What has changed since the last call is one unit of the batch `seq`; `timestamp` is the newest from now on.
     /// Sequences only grow.
     #[inline]
-    pub fn end_unit(&mut self, seq: Seq, stamp: WallMs) {
+    pub fn end_unit(&mut self, seq: Seq, timestamp: WallMs) {
         let Some(undo) = &mut self.undo else { return };
         if undo.open.seq != seq {
             let spare = undo.spare.pop().unwrap_or_default();
@@ -59,7 +60,7 @@ impl Keyspace {
             }
             undo.open.seq = seq;
         }
-        undo.open.stamp = stamp;
+        undo.open.timestamp = timestamp;
         undo.ended = undo.open.records.len();
         if undo.held() > undo.bytes_max || (!undo.open.flushed.is_empty() && undo.flushes() > 1) {
             self.lose_undo(seq);
@@ -103,7 +104,7 @@ impl Keyspace {
     }
 
     fn forget_group(&mut self, group: Group, undo: &mut Undo) {
-        undo.stamp = group.stamp;
+        undo.timestamp = group.timestamp;
         let group = self.retire_group(group);
         if undo.spare.len() < SPARE_MAX && group.copies.capacity() + group.bytes.capacity() <= SPARE_BYTES_MAX {
             undo.spare.push(group);
@@ -153,9 +154,9 @@ impl Keyspace {
 
 /// Taking changes back.
 impl Keyspace {
-    /// Takes back every change that was not forgotten, and keeps no records from then on. Gives the stamp of that time;
-    /// `None` if records were lost, or none kept: then memory is as it was and must be thrown away. No image may be in
-    /// progress.
+    /// Takes back every change that was not forgotten, and keeps no records from then on. Gives the timestamp of that
+    /// time; `None` if records were lost, or none kept: then memory is as it was and must be thrown away. No image may
+    /// be in progress.
     pub fn undo(&mut self) -> Option<WallMs> {
         let undo = self.undo.take()?;
         if undo.lost.is_some() {
@@ -163,7 +164,7 @@ impl Keyspace {
         }
         self.take_back(undo.open);
         undo.closed.into_iter().rev().for_each(|group| self.take_back(group));
-        Some(undo.stamp)
+        Some(undo.timestamp)
     }
 
     /// Whether a FLUSHALL of the unit at hand has given its tables to an image.

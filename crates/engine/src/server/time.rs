@@ -1,4 +1,4 @@
-//! TIME: the stamp of the batch that the command runs in, so to the millisecond.
+//! TIME: the timestamp of the batch that the command runs in, so to the millisecond.
 
 use crate::command::Command;
 

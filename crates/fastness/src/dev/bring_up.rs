@@ -74,7 +74,7 @@ async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until one node answers its admin door.
+/// Waits until one node answers its admin front end.
 pub async fn answers(
     folder: &Folder,
     settings: &Settings,
@@ -98,7 +98,7 @@ pub async fn answers(
     }
 }
 
-/// Where a node's admin door is.
+/// Where a node's admin front end is.
 pub fn grpc_address(settings: &Settings, node: u64) -> Result<String> {
     Ok(format!("{HOST}:{}", settings.ports_of(node)?.grpc))
 }
@@ -154,15 +154,15 @@ async fn takes_writes(
 ) -> Result<()> {
     let key = probe::key_of(shard, settings.shards);
     let file = ClusterFile::of(folder, settings, &Default::default())?;
-    let doors: Vec<u16> = file
+    let listeners: Vec<u16> = file
         .nodes
         .iter()
         .flat_map(|node| &node.resp)
-        .filter(|door| door.shard == shard)
-        .map(|door| door.port)
+        .filter(|listener| listener.shard == shard)
+        .map(|listener| listener.port)
         .collect();
     loop {
-        for &port in &doors {
+        for &port in &listeners {
             match probe::writes(port, &key).await {
                 Write::Taken => return Ok(()),
                 Write::Refused => {}
@@ -184,9 +184,9 @@ async fn takes_writes(
     }
 }
 
-/// Waits until a node that was started again serves: its admin door answers and, if a majority of all nodes runs (so
-/// that it can learn what is committed), its replicas have loaded their data and know their leader. Tells whether they
-/// do.
+/// Waits until a node that was started again serves: its admin front end answers and, if a majority of all nodes runs
+/// (so that it can learn what is committed), its replicas have loaded their data and know their leader. Tells whether
+/// they do.
 pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Result<bool> {
     let until = Instant::now() + PATIENCE;
     answers(folder, settings, &admin(folder)?, node, until).await?;

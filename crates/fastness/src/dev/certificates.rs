@@ -107,7 +107,7 @@ fn sign(ca: &Issuer<'_, KeyPair>, name: &str, uris: &[String], serves: bool) -> 
 mod tests {
     use fastness_types::ClusterId;
 
-    use super::super::settings::Wish;
+    use super::super::settings::Desired;
     use super::*;
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();
-        let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
+        let settings = Settings::new(&Desired::default(), ClusterId([3; 16])).unwrap();
         make(&folder, &settings).unwrap();
         let mut keys = vec![folder.private_key("ca"), folder.private_key("admin"), folder.private_key("client")];
         for node in 1..=3 {

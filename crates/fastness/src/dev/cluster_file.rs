@@ -40,8 +40,8 @@ pub struct Node {
     pub az: String,
     /// Its process, while it runs.
     pub pid: Option<i32>,
-    /// The doors of its replicas.
-    pub resp: Vec<Door>,
+    /// The front ends of its replicas.
+    pub resp: Vec<FrontEnd>,
     /// `host:port`.
     pub peer: String,
     /// The address that its connections to other nodes come from.
@@ -52,9 +52,9 @@ pub struct Node {
     pub metrics: String,
 }
 
-/// The doors of one replica.
+/// The front ends of one replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Door {
+pub struct FrontEnd {
     /// Its shard.
     pub shard: u32,
     /// Host of both.
@@ -75,7 +75,7 @@ impl ClusterFile {
             pid: pids.get(&id).copied(),
             resp: settings
                 .shards_on(id)
-                .map(|shard| Door {
+                .map(|shard| FrontEnd {
                     shard,
                     host: HOST.to_owned(),
                     port: ports.plaintext + shard as u16 - 1,
@@ -108,15 +108,15 @@ impl ClusterFile {
 mod tests {
     use fastness_types::ClusterId;
 
-    use super::super::settings::Wish;
+    use super::super::settings::Desired;
     use super::*;
 
     #[test]
     fn it_has_the_documented_fields_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();
-        let wish = Wish { azs: Some("a,b,c,c".into()), shards: Some(1), ..Wish::default() };
-        let settings = Settings::new(&wish, ClusterId([3; 16])).unwrap();
+        let desired = Desired { azs: Some("a,b,c,c".into()), shards: Some(1), ..Desired::default() };
+        let settings = Settings::new(&desired, ClusterId([3; 16])).unwrap();
         ClusterFile::of(&folder, &settings, &BTreeMap::from([(1, 77)])).unwrap().write(&folder).unwrap();
         let file: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.cluster_file()).unwrap()).unwrap();
         let own = folder.path().display();

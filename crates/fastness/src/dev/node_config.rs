@@ -85,14 +85,14 @@ mod tests {
     use fastness_server::config::Config;
     use fastness_types::ClusterId;
 
-    use super::super::settings::Wish;
+    use super::super::settings::Desired;
     use super::*;
 
     #[test]
     fn the_server_reads_what_is_written_here() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(&dir.path().join("a \"strange\\\" name")).unwrap();
-        let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
+        let settings = Settings::new(&Desired::default(), ClusterId([3; 16])).unwrap();
         let ports = settings.ports().unwrap();
         let config = Config::parse(&text(&folder, &settings, 2, &ports[1].1).unwrap()).unwrap();
         config.check().unwrap();
@@ -107,7 +107,7 @@ mod tests {
     fn the_users_own_lines_count_last() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();
-        let settings = Settings::new(&Wish::default(), ClusterId([3; 16])).unwrap();
+        let settings = Settings::new(&Desired::default(), ClusterId([3; 16])).unwrap();
         let lines = "failover-timeout 2s\nshutdown-timeout 7";
         std::fs::write(folder.options(), lines).unwrap();
         folder.check_fresh().unwrap();

@@ -17,9 +17,9 @@ pub struct NodePorts {
     pub plaintext: u16,
     /// TLS port of shard 1.
     pub tls: u16,
-    /// The peer door.
+    /// The peer front end.
     pub peer: u16,
-    /// The admin door.
+    /// The admin front end.
     pub grpc: u16,
     /// `/metrics`, `/healthz`, `/readyz`.
     pub metrics: u16,
@@ -29,8 +29,8 @@ impl NodePorts {
     /// All of them.
     pub fn all(&self, shards: u32) -> impl Iterator<Item = u16> {
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
-        let doors = (0..shards).flat_map(move |s| [self.plaintext + s, self.tls + s]);
-        doors.chain([self.peer, self.grpc, self.metrics])
+        let listeners = (0..shards).flat_map(move |s| [self.plaintext + s, self.tls + s]);
+        listeners.chain([self.peer, self.grpc, self.metrics])
     }
 }
 
@@ -51,11 +51,11 @@ pub fn plan(first: u16, nodes: u32, all: u32, shards: u32) -> Result<Vec<NodePor
     ensure!(first >= 1024, "--port {first}: use 1024 or higher");
     ensure!(u32::from(first) + PORTS_MAX - 1 <= 65_535, "--port {first}: ports up to {first} + 99 must exist");
     let (nodes, shards) = (nodes as u16, shards as u16);
-    let doors = nodes * shards;
-    let rest = first + 2 * doors;
+    let listeners = nodes * shards;
+    let rest = first + 2 * listeners;
     let ports = (0..nodes).map(|n| NodePorts {
         plaintext: first + n * shards,
-        tls: first + doors + n * shards,
+        tls: first + listeners + n * shards,
         peer: rest + n,
         grpc: rest + nodes + n,
         metrics: rest + 2 * nodes + n,

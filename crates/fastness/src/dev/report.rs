@@ -79,7 +79,7 @@ impl Report {
             let (leads, follows): (Vec<_>, Vec<_>) = node
                 .resp
                 .iter()
-                .map(|door| door.shard)
+                .map(|listener| listener.shard)
                 .partition(|shard| primary_of(*shard, &self.views) == Some(node.id));
             table.row([
                 node.id.to_string(),
@@ -87,8 +87,8 @@ impl Report {
                 node.pid.map_or_else(|| "not running".to_owned(), |pid| pid.to_string()),
                 shard_list(&leads),
                 shard_list(&follows),
-                port_list(node.resp.iter().map(|door| door.port)),
-                port_list(node.resp.iter().map(|door| door.tls_port)),
+                port_list(node.resp.iter().map(|listener| listener.port)),
+                port_list(node.resp.iter().map(|listener| listener.tls_port)),
                 port_of(&node.peer),
                 port_of(&node.grpc),
                 port_of(&node.metrics),
@@ -102,8 +102,9 @@ impl Report {
         let Some((primary, other)) = self.example() else { return String::new() };
         let shard = self.shard_of_example();
         let (client, hint) = client();
-        let port = |node: &Node| node.resp.iter().find(|door| door.shard == shard).map_or(0, |door| door.port);
-        let tls_port = primary.resp.first().map_or(0, |door| door.tls_port);
+        let port =
+            |node: &Node| node.resp.iter().find(|listener| listener.shard == shard).map_or(0, |listener| listener.port);
+        let tls_port = primary.resp.first().map_or(0, |listener| listener.tls_port);
         let pid = primary.pid.unwrap_or_default();
         let dir = quoted(&self.folder.path().display().to_string());
         let ca = quoted(&self.file.ca);

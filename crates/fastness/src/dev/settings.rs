@@ -24,7 +24,7 @@ pub const PORT: u16 = 7400;
 
 /// What was asked for on the command line; `None`: the default, or what the folder has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct Desired {
     /// Comma-separated AZs, one node each.
     pub azs: Option<String>,
     /// Shards.
@@ -71,21 +71,25 @@ pub struct Settings {
 
 impl Settings {
     /// Settings of a new cluster, refused if they cannot work.
-    pub fn new(wish: &Wish, cluster_id: ClusterId) -> Result<Settings> {
-        let azs: Vec<_> = wish.azs.as_deref().unwrap_or(AZS).split(',').map(|az| az.trim().to_owned()).collect();
+    pub fn new(desired: &Desired, cluster_id: ClusterId) -> Result<Settings> {
+        let azs: Vec<_> = desired.azs.as_deref().unwrap_or(AZS).split(',').map(|az| az.trim().to_owned()).collect();
         azs.iter().try_for_each(|az| check_az(az))?;
-        let durability: Durability =
-            wish.durability.as_deref().unwrap_or("sync").parse().map_err(|e| anyhow::anyhow!("--durability: {e}"))?;
+        let durability: Durability = desired
+            .durability
+            .as_deref()
+            .unwrap_or("sync")
+            .parse()
+            .map_err(|e| anyhow::anyhow!("--durability: {e}"))?;
         let mut settings = Settings {
             version: VERSION,
             cluster_id: cluster_id.to_string(),
             made_with: azs.len() as u32,
             replaced: Vec::new(),
             azs,
-            shards: wish.shards.unwrap_or(SHARDS),
-            replicas: wish.replicas.unwrap_or(REPLICAS),
+            shards: desired.shards.unwrap_or(SHARDS),
+            replicas: desired.replicas.unwrap_or(REPLICAS),
             durability: durability.name().to_owned(),
-            port: wish.port.unwrap_or(PORT),
+            port: desired.port.unwrap_or(PORT),
             members: Vec::new(),
             created: false,
             lab: true,
@@ -137,8 +141,8 @@ impl Settings {
         folder::write_atomically(&folder.settings(), &serde_json::to_vec_pretty(self)?)
     }
 
-    /// Refuses a wish that is not what the folder has.
-    pub fn refuse_others(&self, wish: &Wish, folder: &Folder) -> Result<()> {
+    /// Refuses a desired state that is not what the folder has.
+    pub fn refuse_others(&self, desired: &Desired, folder: &Folder) -> Result<()> {
         let mut differences = Vec::new();
         let mut compare = |name: &str, asked: Option<String>, has: String| {
             if let Some(asked) = asked.filter(|asked| *asked != has) {
@@ -146,11 +150,11 @@ impl Settings {
             }
         };
         let tidy = |azs: &String| azs.split(',').map(str::trim).collect::<Vec<_>>().join(",");
-        compare("azs", wish.azs.as_ref().map(tidy), self.azs.join(","));
-        compare("shards", wish.shards.map(|n| n.to_string()), self.shards.to_string());
-        compare("replicas", wish.replicas.map(|n| n.to_string()), self.replicas.to_string());
-        compare("durability", wish.durability.clone(), self.durability.clone());
-        compare("port", wish.port.map(|n| n.to_string()), self.port.to_string());
+        compare("azs", desired.azs.as_ref().map(tidy), self.azs.join(","));
+        compare("shards", desired.shards.map(|n| n.to_string()), self.shards.to_string());
+        compare("replicas", desired.replicas.map(|n| n.to_string()), self.replicas.to_string());
+        compare("durability", desired.durability.clone(), self.durability.clone());
+        compare("port", desired.port.map(|n| n.to_string()), self.port.to_string());
         if differences.is_empty() {
             return Ok(());
         }
@@ -237,22 +241,22 @@ fn check_az(az: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn wish() -> Wish {
-        Wish::default()
+    fn desired() -> Desired {
+        Desired::default()
     }
 
-    fn new(wish: &Wish) -> Result<Settings> {
-        Settings::new(wish, ClusterId([1; 16]))
+    fn new(desired: &Desired) -> Result<Settings> {
+        Settings::new(desired, ClusterId([1; 16]))
     }
 
-    fn refused(wish: Wish, reason: &str) {
-        let text = new(&wish).unwrap_err().to_string();
+    fn refused(desired: Desired, reason: &str) {
+        let text = new(&desired).unwrap_err().to_string();
         assert!(text.contains(reason), "{text}");
     }
 
     #[test]
     fn defaults() {
-        let settings = new(&wish()).unwrap();
+        let settings = new(&desired()).unwrap();
         assert_eq!(settings.azs, ["a", "b", "c"]);
         assert_eq!((settings.shards, settings.replicas, settings.port), (3, 2, 7400));
         assert_eq!(settings.durability, "sync");
@@ -261,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_az_named_twice_gives_two_nodes() {
-        let settings = new(&Wish { azs: Some("a, b,c,a".into()), ..wish() }).unwrap();
+        let settings = new(&Desired { azs: Some("a, b,c,a".into()), ..desired() }).unwrap();
         assert_eq!(settings.nodes().count(), 4);
         assert_eq!(settings.az(4), "a");
         // Every shard has one copy in each AZ; the two nodes of `a` share them.
@@ -272,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_node_is_added_and_takes_another_ones_place() {
-        let mut settings = new(&wish()).unwrap();
+        let mut settings = new(&desired()).unwrap();
         let before = settings.ports().unwrap();
         assert_eq!(settings.add_node("b").unwrap(), 4);
         assert!(settings.is_member(3) && !settings.is_member(4));
@@ -291,15 +295,15 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused() {
-        refused(Wish { azs: Some("a,,b".into()), ..wish() }, "no AZ name");
-        refused(Wish { azs: Some("a,b/c".into()), ..wish() }, "no AZ name");
-        refused(Wish { azs: Some("a,a,a".into()), ..wish() }, "at least 2 AZs");
-        refused(Wish { replicas: Some(0), ..wish() }, "at least one replica");
-        refused(Wish { replicas: Some(3), ..wish() }, "at most 2 replicas");
-        refused(Wish { shards: Some(0), ..wish() }, "at least 1");
-        refused(Wish { shards: Some(40), ..wish() }, "ports");
-        refused(Wish { durability: Some("maybe".into()), ..wish() }, "sync, async or disabled");
-        refused(Wish { port: Some(65500), ..wish() }, "65500");
+        refused(Desired { azs: Some("a,,b".into()), ..desired() }, "no AZ name");
+        refused(Desired { azs: Some("a,b/c".into()), ..desired() }, "no AZ name");
+        refused(Desired { azs: Some("a,a,a".into()), ..desired() }, "at least 2 AZs");
+        refused(Desired { replicas: Some(0), ..desired() }, "at least one replica");
+        refused(Desired { replicas: Some(3), ..desired() }, "at most 2 replicas");
+        refused(Desired { shards: Some(0), ..desired() }, "at least 1");
+        refused(Desired { shards: Some(40), ..desired() }, "ports");
+        refused(Desired { durability: Some("maybe".into()), ..desired() }, "sync, async or disabled");
+        refused(Desired { port: Some(65500), ..desired() }, "65500");
     }
 
     #[test]
@@ -307,12 +311,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();
         assert_eq!(Settings::load(&folder).unwrap(), None);
-        let settings = new(&Wish { shards: Some(2), ..wish() }).unwrap();
+        let settings = new(&Desired { shards: Some(2), ..desired() }).unwrap();
         settings.save(&folder).unwrap();
         assert_eq!(Settings::load(&folder).unwrap(), Some(settings.clone()));
-        settings.refuse_others(&wish(), &folder).unwrap();
-        settings.refuse_others(&Wish { shards: Some(2), azs: Some("a, b, c".into()), ..wish() }, &folder).unwrap();
-        let other = Wish { shards: Some(3), durability: Some("async".into()), ..wish() };
+        settings.refuse_others(&desired(), &folder).unwrap();
+        settings
+            .refuse_others(&Desired { shards: Some(2), azs: Some("a, b, c".into()), ..desired() }, &folder)
+            .unwrap();
+        let other = Desired { shards: Some(3), durability: Some("async".into()), ..desired() };
         let text = settings.refuse_others(&other, &folder).unwrap_err().to_string();
         assert!(text.contains("--shards 3 (it has 2)") && text.contains("--durability async (it has sync)"), "{text}");
         std::fs::write(folder.settings(), b"{").unwrap();

@@ -26,15 +26,15 @@ const SLOW_MAX: Duration = Duration::from_secs(60);
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// The service.
-pub struct LabDoor {
+pub struct LabServer {
     node: Arc<NodeShared>,
 }
 
-impl LabDoor {
+impl LabServer {
     /// As a tonic service that checks every caller's certificate.
-    pub fn service(node: Arc<NodeShared>) -> InterceptedService<LabServiceServer<LabDoor>, Guard> {
+    pub fn service(node: Arc<NodeShared>) -> InterceptedService<LabServiceServer<LabServer>, Guard> {
         let guard = Guard::new(node.clone());
-        LabServiceServer::with_interceptor(LabDoor { node }, guard)
+        LabServiceServer::with_interceptor(LabServer { node }, guard)
     }
 
     fn lab<T>(&self, request: &Request<T>) -> Result<&Arc<Lab>, Status> {
@@ -122,7 +122,7 @@ fn link_message(peer: NodeId, fault: LinkFault, met: u64) -> LinkFaultMessage {
 }
 
 #[tonic::async_trait]
-impl LabService for LabDoor {
+impl LabService for LabServer {
     async fn set_disk_fault(
         &self,
         request: Request<SetDiskFaultRequest>,

@@ -1,5 +1,5 @@
-//! One replica with its door over real loopback sockets. The Raft group is played by the test, which decides when what
-//! was proposed commits, and who leads.
+//! One replica with its front end over real loopback sockets. The Raft group is played by the test, which decides when
+//! what was proposed commits, and who leads.
 
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ use fastness_control::{ClusterMap, NodeInfo, ShardMap};
 use fastness_resp::{Value, request, value};
 use fastness_server::config::Config;
 use fastness_server::replica::{self, GroupView, Replica, ReplicaOptions, ToReplica};
-use fastness_server::resp_door::accept;
+use fastness_server::resp_server::accept;
 use fastness_server::shared::NodeShared;
 use fastness_shard::{Batching, SlotSet};
 use fastness_types::{
@@ -80,7 +80,7 @@ impl PlayedGroup {
 }
 
 /// See the module.
-pub struct Door {
+pub struct FrontEnd {
     pub node: Arc<NodeShared>,
     pub address: SocketAddr,
     group: Arc<PlayedGroup>,
@@ -89,7 +89,7 @@ pub struct Door {
     runtime: tokio::runtime::Runtime,
 }
 
-/// How a door is opened.
+/// How a front end is opened.
 pub struct Options {
     pub config: String,
     pub durability: Durability,
@@ -136,8 +136,8 @@ fn map(address: SocketAddr, durability: Durability) -> ClusterMap {
     }
 }
 
-impl Door {
-    pub fn open(options: Options) -> Door {
+impl FrontEnd {
+    pub fn open(options: Options) -> FrontEnd {
         let config = Config::parse(&format!("availability-zone a\n{}", options.config)).unwrap();
         let node = NodeShared::new(NodeId(1), ClusterId([1; 16]), config);
         let group = Arc::new(PlayedGroup {
@@ -172,10 +172,10 @@ impl Door {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             accept::accept(listener, options.tls, shared, mailbox).await;
         });
-        let door = Door { node, address, group, driver, replica: Some(replica), runtime };
-        door.play();
-        door.lead(1);
-        door
+        let server = FrontEnd { node, address, group, driver, replica: Some(replica), runtime };
+        server.play();
+        server.lead(1);
+        server
     }
 
     /// Takes what is proposed into the log, and commits it unless told not to.
@@ -253,7 +253,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for FrontEnd {
     fn drop(&mut self) {
         self.node.stop();
         if let Some(replica) = self.replica.take() {

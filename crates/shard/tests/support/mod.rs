@@ -1,5 +1,5 @@
-//! A shard with everything around it scripted: the group's driver and log, the clocks, the door. Nothing happens by
-//! itself: the test says what commits, who leads, and how time goes on.
+//! A shard with everything around it scripted: the group's driver and log, the clocks, the front end. Nothing happens
+//! by itself: the test says what commits, who leads, and how time goes on.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -17,7 +17,7 @@ use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, Lease, Proposal, ReadError, Role, group_pair,
 };
 use fastness_engine::EngineOptions;
-use fastness_engine::command::{self, CommandSpec, DoorCommand, Run};
+use fastness_engine::command::{self, CommandSpec, FrontEndCommand, Run};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_shard::batch::{Batch, UnitKind};
 use fastness_shard::fragment::{Fragments, Part};
@@ -357,7 +357,7 @@ impl World {
             shard: ShardId(1),
             node: ME,
             slots: setup.slots,
-            wish: ModeWish { mode: setup.durability, version: 1 },
+            desired: DesiredMode { mode: setup.durability, version: 1 },
             engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: setup.maxmemory },
             clock: clock.clone(),
             pause: Rc::new(ScriptedPause { clock: clock.clone(), sleepers: sleepers.clone() }),
@@ -387,7 +387,7 @@ impl World {
     /// A primary of term 1 that serves.
     pub async fn primary(setup: Setup) -> World {
         let world = World::start(setup);
-        world.settle().await;
+        world.resolve().await;
         world.lead(1).await;
         // Its first batch, which says the mode, is closed by its age unless the mode is sync.
         world.advance(Batching::default().async_age).await;
@@ -401,7 +401,7 @@ impl World {
     }
 
     /// Lets everything that is ready run.
-    pub async fn settle(&self) {
+    pub async fn resolve(&self) {
         for _ in 0..64 {
             tokio::task::yield_now().await;
         }
@@ -418,7 +418,7 @@ impl World {
             due.into_iter().map(|(_, waker): (u64, Waker)| waker).collect()
         };
         due.into_iter().for_each(Waker::wake);
-        self.settle().await;
+        self.resolve().await;
     }
 
     /// Time goes on while the process does not: nobody is woken.
@@ -436,7 +436,7 @@ impl World {
     pub async fn lead(&self, term: u64) {
         self.win(term);
         self.driver.advance_committed(self.log.last());
-        self.settle().await;
+        self.resolve().await;
     }
 
     /// This node wins `term`; its first entry is in the log and has not committed.
@@ -454,14 +454,14 @@ impl World {
     pub async fn depose(&self, leader: Option<NodeId>) {
         self.lease.borrow().close();
         self.driver.set_role(Role::Follower { leader });
-        self.settle().await;
+        self.resolve().await;
     }
 
     /// Another node's first entry of `term` commits.
     pub async fn foreign_blank(&self, term: u64) {
         self.log.append(Epoch { term, node: OTHER }, EntryPayload::Blank);
         self.driver.advance_committed(self.log.last());
-        self.settle().await;
+        self.resolve().await;
     }
 
     /// Another node won `term`, and its first entry commits. What is pending never will.
@@ -482,12 +482,12 @@ impl World {
 
     /// The oldest pending proposal commits.
     pub async fn commit(&self) -> bool {
-        self.settle().await;
+        self.resolve().await;
         self.take();
         let Some(proposal) = self.pending.borrow_mut().pop_front() else { return false };
         self.log.append(proposal.epoch, EntryPayload::Batch(proposal.payload));
         self.driver.advance_committed(self.log.last());
-        self.settle().await;
+        self.resolve().await;
         true
     }
 
@@ -525,9 +525,9 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn hold(&self) -> Option<Hold> {
+    pub fn pending(&self) -> Option<PendingReply> {
         match self.outcome {
-            Outcome::Reply { hold, .. } => hold,
+            Outcome::Reply { pending, .. } => pending,
             _ => None,
         }
     }
@@ -545,25 +545,25 @@ impl Client {
     }
 
     /// Runs a command that says itself what it asks for.
-    pub fn run_asking(&mut self, ask: Ask, line: &str) -> Reply {
+    pub fn run_asking(&mut self, durability_override: DurabilityOverride, line: &str) -> Reply {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        self.call(&words, Some(ask))
+        self.call(&words, Some(durability_override))
     }
 
     pub fn run_args(&mut self, words: &[&[u8]]) -> Reply {
         self.call(words, None)
     }
 
-    fn call(&mut self, words: &[&[u8]], ask: Option<Ask>) -> Reply {
+    fn call(&mut self, words: &[&[u8]], durability_override: Option<DurabilityOverride>) -> Reply {
         let mut out = ReplyBuf::new(self.protocol);
-        let call = self.shard.call(Args::slices(words), self.shard.now()).with_ask(ask);
-        let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedDoor);
+        let call = self.shard.call(Args::slices(words), self.shard.now()).with_ask(durability_override);
+        let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedFrontEnd);
         Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome }
     }
 
     /// Whose replies wait for their commit.
     pub fn asking(mut self) -> Client {
-        self.session.set_ask(Ask::Sync);
+        self.session.set_durability_override(DurabilityOverride::Sync);
         self
     }
 
@@ -573,8 +573,8 @@ impl Client {
     }
 
     /// What becomes of a reply now.
-    pub fn leave(&self, reply: &Reply) -> Leave {
-        reply.hold().map_or(Leave::Now, |hold| self.shard.may_leave(hold))
+    pub fn leave(&self, reply: &Reply) -> Release {
+        reply.pending().map_or(Release::Now, |pending| self.shard.release(pending))
     }
 
     /// Asserts that the command is answered `text` and that the reply may leave at once.
@@ -582,13 +582,13 @@ impl Client {
     pub fn expect(&mut self, line: &str, text: &str) {
         let reply = self.run(line);
         assert_eq!(reply.text, text, "{line}");
-        assert_eq!(self.leave(&reply), Leave::Now, "{line}");
+        assert_eq!(self.leave(&reply), Release::Now, "{line}");
     }
 }
 
-struct ScriptedDoor;
+struct ScriptedFrontEnd;
 
-impl Door for ScriptedDoor {
+impl FrontEnd for ScriptedFrontEnd {
     fn permit(&mut self, spec: &'static CommandSpec, _: Args<'_>, _: &Session, out: &mut ReplyBuf) -> bool {
         if spec.name == "acl|whoami" {
             out.error("NOPERM in this test");
@@ -599,31 +599,31 @@ impl Door for ScriptedDoor {
 
     fn run(
         &mut self,
-        command: DoorCommand,
+        command: FrontEndCommand,
         _: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,
         out: &mut ReplyBuf,
-    ) -> DoorOutcome {
+    ) -> FrontEndOutcome {
         match command {
-            DoorCommand::Readonly | DoorCommand::Readwrite => {
-                session.set_readonly(command == DoorCommand::Readonly);
+            FrontEndCommand::Readonly | FrontEndCommand::Readwrite => {
+                session.set_readonly(command == FrontEndCommand::Readonly);
                 out.ok();
             }
-            DoorCommand::Reset => {
+            FrontEndCommand::Reset => {
                 shard.reset(session);
                 out.simple("RESET");
             }
-            DoorCommand::Quit => {
+            FrontEndCommand::Quit => {
                 out.ok();
-                return DoorOutcome::Close;
+                return FrontEndOutcome::Close;
             }
             _ => {
-                let runs = |spec: &&CommandSpec| matches!(spec.run, Run::Door(runs) if runs == command);
+                let runs = |spec: &&CommandSpec| matches!(spec.run, Run::FrontEnd(runs) if runs == command);
                 out.simple(command::all().iter().find(runs).expect("it was looked up").name);
             }
         }
-        DoorOutcome::Reply
+        FrontEndOutcome::Reply
     }
 
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
@@ -659,15 +659,15 @@ pub fn batches(log: &ScriptedLog) -> Vec<(Epoch, Vec<u8>)> {
     whole
 }
 
-/// The stamps of all units in the log.
-pub fn stamps(log: &ScriptedLog) -> Vec<WallMs> {
-    let mut stamps = Vec::new();
+/// The timestamps of all units in the log.
+pub fn timestamps(log: &ScriptedLog) -> Vec<WallMs> {
+    let mut timestamps = Vec::new();
     for (_, payload) in batches(log) {
         let batch = Batch::decode(&payload).unwrap();
-        stamps.push(batch.header.stamp);
-        stamps.extend(batch.units().map(|unit| unit.stamp));
+        timestamps.push(batch.header.timestamp);
+        timestamps.extend(batch.units().map(|unit| unit.timestamp));
     }
-    stamps
+    timestamps
 }
 
 impl World {
@@ -681,7 +681,7 @@ impl World {
     pub async fn acknowledge(&self, positions: &[u64]) {
         self.copies.replicas.replace(positions.iter().copied().map(LogIndex).collect());
         self.copies.changed.notify_one();
-        self.settle().await;
+        self.resolve().await;
     }
 
     /// Runs WAIT or WAITAOF and waits in a task of its own.

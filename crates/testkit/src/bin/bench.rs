@@ -108,7 +108,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, valkey: &Valkey, row:
     let ours_pids = cluster_pids(cluster, primary)?;
     let theirs_pids = valkey.pids();
     let options = closed_loop::Options {
-        endpoint: cluster.door(primary, 1)?,
+        endpoint: cluster.front_end(primary, 1)?,
         tls: None,
         connections: row.connections,
         pipeline: row.pipeline,
@@ -165,7 +165,7 @@ fn cluster_pids(cluster: &Cluster, primary: u64) -> Result<Vec<i32>> {
     nodes.iter().map(|n| n.pid.with_context(|| format!("node {} is not running", n.id))).collect()
 }
 
-/// Fills the keys, and lets memory and files settle.
+/// Fills the keys, and lets memory and files resolve.
 async fn warm_up(options: &closed_loop::Options) -> Result<()> {
     let fill = closed_loop::Options {
         kind: if options.kind == Kind::Incr { Kind::Incr } else { Kind::Set },

@@ -62,8 +62,8 @@ async fn main() -> Result<()> {
     println!("|---|---|---|---|---|---|");
     {
         let cluster = Cluster::start(&Options::default())?;
-        let door = cluster.door(cluster.primary(1, PATIENCE).await?, 1)?;
-        commands("Fastness, sync", &door, &arguments).await?;
+        let front_end = cluster.front_end(cluster.primary(1, PATIENCE).await?, 1)?;
+        commands("Fastness, sync", &front_end, &arguments).await?;
     }
     {
         let valkey = Valkey::start(&arguments.valkey_server)?;
@@ -81,22 +81,22 @@ async fn main() -> Result<()> {
 }
 
 /// Runs each command with what it needs, and prints its row.
-async fn commands(server: &str, door: &Endpoint, arguments: &Arguments) -> Result<()> {
+async fn commands(server: &str, front_end: &Endpoint, arguments: &Arguments) -> Result<()> {
     let keys = arguments.keys;
-    fill_keys(door, keys).await?;
-    measure(server, &format!("nothing, {keys} keys"), door, &[b"PING"]).await?;
-    measure(server, &format!("KEYS without a match, {keys} keys"), door, &[b"KEYS", b"nomatch"]).await?;
-    measure(server, &format!("FLUSHALL of {keys} keys"), door, &[b"FLUSHALL", b"ASYNC"]).await?;
+    fill_keys(front_end, keys).await?;
+    measure(server, &format!("nothing, {keys} keys"), front_end, &[b"PING"]).await?;
+    measure(server, &format!("KEYS without a match, {keys} keys"), front_end, &[b"KEYS", b"nomatch"]).await?;
+    measure(server, &format!("FLUSHALL of {keys} keys"), front_end, &[b"FLUSHALL", b"ASYNC"]).await?;
     let fields = arguments.fields;
-    fill_hash(door, fields).await?;
-    measure(server, &format!("HGETALL of {fields} fields"), door, &[b"HGETALL", b"hash"]).await?;
-    measure(server, &format!("UNLINK of {fields} fields"), door, &[b"UNLINK", b"hash"]).await?;
+    fill_hash(front_end, fields).await?;
+    measure(server, &format!("HGETALL of {fields} fields"), front_end, &[b"HGETALL", b"hash"]).await?;
+    measure(server, &format!("UNLINK of {fields} fields"), front_end, &[b"UNLINK", b"hash"]).await?;
     let bytes = arguments.string;
     let last = (bytes - 1).to_string();
-    measure(server, &format!("SETRANGE to {bytes} bytes"), door, &[b"SETRANGE", b"text", last.as_bytes(), b"x"])
+    measure(server, &format!("SETRANGE to {bytes} bytes"), front_end, &[b"SETRANGE", b"text", last.as_bytes(), b"x"])
         .await?;
-    measure(server, &format!("GET of {bytes} bytes"), door, &[b"GET", b"text"]).await?;
-    measure(server, &format!("UNLINK of {bytes} bytes"), door, &[b"UNLINK", b"text"]).await
+    measure(server, &format!("GET of {bytes} bytes"), front_end, &[b"GET", b"text"]).await?;
+    measure(server, &format!("UNLINK of {bytes} bytes"), front_end, &[b"UNLINK", b"text"]).await
 }
 
 /// Who asks all the time, and how long each answer took.
@@ -106,8 +106,8 @@ struct Beside {
 }
 
 impl Beside {
-    async fn start(door: &Endpoint, command: &'static [&'static [u8]]) -> Result<Beside> {
-        let mut client = Connection::open(door, None, TIMEOUT).await?;
+    async fn start(front_end: &Endpoint, command: &'static [&'static [u8]]) -> Result<Beside> {
+        let mut client = Connection::open(front_end, None, TIMEOUT).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let asking = tokio::spawn(async move {
@@ -135,11 +135,11 @@ impl Beside {
 }
 
 /// Sends the command, waits for its reply and until all memory that it has left is free.
-async fn measure(server: &str, what: &str, door: &Endpoint, command: &[&[u8]]) -> Result<()> {
-    let reading = Beside::start(door, &[b"GET", b"beside"]).await?;
-    let writing = Beside::start(door, &[b"SET", b"beside", b"v"]).await?;
+async fn measure(server: &str, what: &str, front_end: &Endpoint, command: &[&[u8]]) -> Result<()> {
+    let reading = Beside::start(front_end, &[b"GET", b"beside"]).await?;
+    let writing = Beside::start(front_end, &[b"SET", b"beside", b"v"]).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut client = Connection::open(door, None, TIMEOUT).await?;
+    let mut client = Connection::open(front_end, None, TIMEOUT).await?;
     let began = Instant::now();
     let reply = client.call(command).await?;
     ensure!(classify(&reply) == Outcome::Acknowledged, "{what} was not answered as a success");
@@ -169,8 +169,8 @@ async fn pending(client: &mut Connection) -> Result<u64> {
     Ok(line.context("lazyfree_pending_objects")?.trim().parse()?)
 }
 
-async fn fill_keys(door: &Endpoint, keys: usize) -> Result<()> {
-    let (mut client, value) = (Connection::open(door, None, TIMEOUT).await?, [b'x'; 100]);
+async fn fill_keys(front_end: &Endpoint, keys: usize) -> Result<()> {
+    let (mut client, value) = (Connection::open(front_end, None, TIMEOUT).await?, [b'x'; 100]);
     for first in (0..keys).step_by(CHUNK) {
         let (last, mut bytes) = (keys.min(first + CHUNK), Vec::new());
         (first..last).for_each(|key| encode(&[b"SET", format!("key:{key:012}").as_bytes(), &value], &mut bytes));
@@ -180,8 +180,8 @@ async fn fill_keys(door: &Endpoint, keys: usize) -> Result<()> {
     Ok(())
 }
 
-async fn fill_hash(door: &Endpoint, fields: usize) -> Result<()> {
-    let mut client = Connection::open(door, None, TIMEOUT).await?;
+async fn fill_hash(front_end: &Endpoint, fields: usize) -> Result<()> {
+    let mut client = Connection::open(front_end, None, TIMEOUT).await?;
     for first in (0..fields).step_by(CHUNK) {
         let names: Vec<String> = (first..fields.min(first + CHUNK)).map(|field| format!("field:{field:09}")).collect();
         let pairs = names.iter().flat_map(|name| [name.as_bytes(), b"value of a field"]);

@@ -73,12 +73,12 @@ async fn main() -> Result<()> {
 async fn under_load(keys: u64, arguments: &Arguments) -> Result<()> {
     let cluster = Arc::new(Cluster::start(&Options { durability: "async", ..Options::default() })?);
     let primary = cluster.primary(1, PATIENCE).await?;
-    let door = cluster.door(primary, 1)?;
-    fill(&door, keys, arguments.value_bytes).await?;
+    let front_end = cluster.front_end(primary, 1)?;
+    fill(&front_end, keys, arguments.value_bytes).await?;
     level(&cluster).await?;
     for when in ["before", "during", "after"] {
         let load = closed_loop::Options {
-            endpoint: door.clone(),
+            endpoint: front_end.clone(),
             tls: None,
             connections: 50,
             pipeline: 1,
@@ -173,7 +173,7 @@ async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
     let cluster = Arc::new(Cluster::start(&Options { durability: "async", ..Options::default() })?);
     let primary = cluster.primary(1, PATIENCE).await?;
     let began = Instant::now();
-    fill(&cluster.door(primary, 1)?, keys, value_bytes).await?;
+    fill(&cluster.front_end(primary, 1)?, keys, value_bytes).await?;
     row(keys, "filling a primary, one connection", began.elapsed(), None)?;
     level(&cluster).await?;
     let replica = cluster.file()?.nodes.into_iter().find(|node| node.id != primary).context("a replica")?.id;
@@ -189,7 +189,7 @@ async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
         }
     }
     row(keys, "a snapshot, all three nodes at once", began.elapsed(), pid(&cluster, primary)?)?;
-    fill(&cluster.door(primary, 1)?, keys / 20, value_bytes).await?;
+    fill(&cluster.front_end(primary, 1)?, keys / 20, value_bytes).await?;
     level(&cluster).await?;
     let what = "restart of a replica, snapshot and 5 % more writes behind it";
     row(keys, what, restart(&cluster, replica, keys).await?, pid(&cluster, replica)?)?;
@@ -217,7 +217,7 @@ async fn replace(cluster: &Arc<Cluster>, keys: u64) -> Result<()> {
     let began = Instant::now();
     let replacing = cluster.clone();
     tokio::task::spawn_blocking(move || replacing.replace(lost.id, new)).await??;
-    served(&cluster.door(new, 1)?, keys, true).await?;
+    served(&cluster.front_end(new, 1)?, keys, true).await?;
     let received = Figures::of(&cluster.node(new)?).await?.shard("fastness_snapshots_received_total", 1)?;
     ensure!(received > 0, "it was sent the log");
     let what = "a node from nothing takes the place of a dead one: snapshot, log, vote";
@@ -245,12 +245,12 @@ fn pid(cluster: &Cluster, node: u64) -> Result<Option<i32>> {
 }
 
 async fn restart(cluster: &Arc<Cluster>, node: u64, keys: u64) -> Result<Duration> {
-    let door = cluster.door(node, 1)?;
+    let front_end = cluster.front_end(node, 1)?;
     cluster.kill(node)?;
     let began = Instant::now();
     let starting = cluster.clone();
     let start = tokio::task::spawn_blocking(move || starting.start_node(node));
-    served(&door, keys, true).await?;
+    served(&front_end, keys, true).await?;
     let took = began.elapsed();
     start.await??;
     Ok(took)
@@ -260,10 +260,10 @@ async fn restart(cluster: &Arc<Cluster>, node: u64, keys: u64) -> Result<Duratio
 async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(Duration, u64)> {
     for _ in 0..TRIES {
         let primary = cluster.primary(1, PATIENCE).await?;
-        let (node, door) = (cluster.node(primary)?, cluster.door(primary, 1)?);
+        let (node, front_end) = (cluster.node(primary)?, cluster.front_end(primary, 1)?);
         let before = Figures::of(&node).await?.shard("fastness_undone_total", 1)?;
         let load = closed_loop::Options {
-            endpoint: door.clone(),
+            endpoint: front_end.clone(),
             tls: None,
             connections: 20,
             pipeline: 16,
@@ -282,7 +282,7 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
         cluster.resume(primary)?;
         let began = Instant::now();
         other?;
-        until_shown(&door).await?;
+        until_shown(&front_end).await?;
         let took = began.elapsed();
         if Figures::of(&node).await?.shard("fastness_undone_total", 1)? > before {
             return Ok((took, primary));
@@ -292,9 +292,9 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
 }
 
 /// Waits until a READONLY client is shown a key.
-async fn until_shown(door: &Endpoint) -> Result<()> {
+async fn until_shown(front_end: &Endpoint) -> Result<()> {
     let until = Instant::now() + PATIENCE;
-    let mut client = Connection::open(door, None, TIMEOUT).await?;
+    let mut client = Connection::open(front_end, None, TIMEOUT).await?;
     loop {
         client.call(&[b"READONLY"]).await?;
         if classify(&client.call(&[b"GET", b"key:000000000001"]).await?) == Outcome::Acknowledged {

@@ -1,7 +1,7 @@
 //! Hostile clients against a cluster of real processes under load: `make chaos PROFILE=adversary`.
 //!
-//! Attacks are dealt by a seed, one after the other, while the ledger's load and one probe per door and shard go on.
-//! Nothing is broken by others meanwhile, so every promise must hold in full:
+//! Attacks are dealt by a seed, one after the other, while the ledger's load and one probe per front end and shard go
+//! on. Nothing is broken by others meanwhile, so every promise must hold in full:
 //!
 //! - **No node exits.** A process that is gone, or another one than before, is a finding (`watch.rs`).
 //! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were
@@ -165,8 +165,8 @@ fn load_options(options: &Options) -> LoadOptions {
 /// Sets `maxmemory` on every node.
 async fn limit_memory(cluster: &Cluster, bytes: u64) -> Result<()> {
     for node in &cluster.file()?.nodes {
-        for door in &node.resp {
-            let mut client = cluster.connect(node.id, door.shard, PATIENCE).await?;
+        for front_end in &node.resp {
+            let mut client = cluster.connect(node.id, front_end.shard, PATIENCE).await?;
             let said = client.call(&[b"CONFIG", b"SET", b"maxmemory", bytes.to_string().as_bytes()]).await?;
             ensure!(said.as_error().is_none(), "CONFIG SET maxmemory: {said:?}");
         }

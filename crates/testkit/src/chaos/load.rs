@@ -42,7 +42,7 @@ pub struct Verdict {
 
 impl Load {
     pub(super) fn start(cluster: &Cluster, options: &Options, prefix: &str) -> Result<Load> {
-        let seeds = if options.tls { cluster.tls_doors()? } else { cluster.doors()? };
+        let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
         let tls = options.tls.then(|| cluster.tls()).transpose()?;
         let losses = options.loses.then(|| -> Result<losses::Running> {
             Ok(losses::start(losses::Options {
@@ -110,7 +110,7 @@ impl Load {
 /// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with
 /// them.
 fn of_histories(cluster: &Cluster, options: &Options) -> Result<history::Options> {
-    let seeds = if options.tls { cluster.tls_doors()? } else { cluster.doors()? };
+    let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
     let tls = options.tls.then(|| cluster.tls()).transpose()?;
     let all = history::Options::new(seeds, tls, options.seed);
     let sets_clocks = options.plan.deck.iter().any(|fault| fault.needs() == Needs::Clocks);

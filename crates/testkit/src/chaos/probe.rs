@@ -1,8 +1,8 @@
 //! How long after a fault the next write is acknowledged, and the next linearizable read answered, to a few
 //! milliseconds.
 //!
-//! One client per door writes and reads in turn without a pause worth naming, each a key of its own, never follows a
-//! redirect and gives up on an answer soon: so whichever node answers first is noticed at once, however long other
+//! One client per front end writes and reads in turn without a pause worth naming, each a key of its own, never follows
+//! a redirect and gives up on an answer soon: so whichever node answers first is noticed at once, however long other
 //! clients wait for a node that is silent. What counts is the first answer to what was **sent** after the fault; what
 //! was under way before may still be answered by a primary that is already gone.
 //!
@@ -57,7 +57,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts a client at the plaintext door of each replica of `shard`.
+    /// Starts a client at the plaintext front end of each replica of `shard`.
     ///
     /// # Errors
     /// If the cluster's file cannot be read.
@@ -77,10 +77,10 @@ impl Probe {
         let file = cluster.file()?;
         let mut probe = Probe { answers: Arc::default(), stop: Arc::default(), clients: Vec::new() };
         for node in &file.nodes {
-            for door in node.resp.iter().filter(|door| door.shard == shard) {
+            for front_end in node.resp.iter().filter(|front_end| front_end.shard == shard) {
                 let client = Client {
                     node: node.id,
-                    door: Endpoint::new(&door.host, door.port),
+                    front_end: Endpoint::new(&front_end.host, front_end.port),
                     answer_max,
                     key: key_of(shard, file.shards, &format!("{prefix}probe{}:", node.id)),
                     book: book.clone(),
@@ -160,7 +160,7 @@ pub(super) fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
 
 struct Client {
     node: u64,
-    door: Endpoint,
+    front_end: Endpoint,
     answer_max: Duration,
     key: String,
     book: Arc<Book>,
@@ -174,7 +174,7 @@ impl Client {
         while !self.stop.load(Ordering::Relaxed) {
             connection = match connection {
                 Some(open) => self.write_and_read(open).await,
-                None => Connection::open(&self.door, None, self.answer_max).await.ok(),
+                None => Connection::open(&self.front_end, None, self.answer_max).await.ok(),
             };
             tokio::time::sleep(PAUSE).await;
         }

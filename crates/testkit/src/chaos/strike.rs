@@ -159,7 +159,7 @@ impl Struck {
     }
 
     /// Undoes what can be undone at once, having seen that it still holds. Then dead nodes can be started, see
-    /// [`Struck::to_start`], and at last [`Struck::settle`] waits for the others.
+    /// [`Struck::to_start`], and at last [`Struck::resolve`] waits for the others.
     pub(super) fn heal(&mut self, cluster: &Cluster) -> Result<()> {
         self.still_holds(cluster)?;
         let mut nodes = self.nodes.iter();

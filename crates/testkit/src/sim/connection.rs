@@ -1,4 +1,4 @@
-//! A client's connection to one node's door: commands out, replies with their stamps in.
+//! A client's connection to one node's front end: commands out, replies with their stamps in.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use turmoil::net::TcpStream;
 
-use crate::sim::door;
+use crate::sim::front_end;
 use crate::sim::net::host;
 use crate::sim::stamp::Stamp;
 
@@ -24,7 +24,7 @@ pub struct Connection {
 
 /// Opens one, if that works in time.
 pub async fn connect(shard: ShardId, node: NodeId) -> Option<Connection> {
-    let opened = timeout(CONNECT_TIME_MAX, TcpStream::connect((host(node), door::port(shard)))).await;
+    let opened = timeout(CONNECT_TIME_MAX, TcpStream::connect((host(node), front_end::port(shard)))).await;
     let stream = opened.ok()?.ok()?;
     Some(Connection { stream, input: Vec::new() })
 }

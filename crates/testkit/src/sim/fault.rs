@@ -151,7 +151,7 @@ pub enum Fault {
     RestartBesideDeaf,
     /// The operator asks for voters that break the AZ rule.
     WrongVoters,
-    /// The operator wishes the other mode.
+    /// The operator desired states the other mode.
     SwitchMode,
     /// Many keys, some with long names, expire in the same millisecond.
     MassExpiry,

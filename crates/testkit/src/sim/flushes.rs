@@ -77,7 +77,7 @@ impl Flushes {
         }
     }
 
-    /// Whether a register may be gone of which this number was settled. If one FLUSHALL alone explains it, that has
+    /// Whether a register may be gone of which this number was resolved. If one FLUSHALL alone explains it, that has
     /// taken effect.
     pub fn may_be_gone(&mut self, shard: ShardId, key: &str, settled: u64) -> bool {
         let now = self.moment();

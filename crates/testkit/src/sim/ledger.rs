@@ -1,11 +1,11 @@
 //! What clients were told, and what may follow from it: the judge of a simulation's replies, in every mode.
 //!
 //! A register is a key with one writer, which writes rising numbers; of every number it is known whether it was
-//! acknowledged, refused or left unknown, and of every reply who gave it ([`Stamp`]). A number is **settled** once it
+//! acknowledged, refused or left unknown, and of every reply who gave it ([`Stamp`]). A number is **resolved** once it
 //! was acknowledged or shown under `sync`, or shown by a replica: it must never be undone. What must hold:
 //!
 //! - Nobody is shown a number that was refused or never written, nor again one that was lost.
-//! - No read shows less than what was settled when it began.
+//! - No read shows less than what was resolved when it began.
 //! - A primary's read shows at least what was acknowledged when it began, unless a failover lost that: then it was
 //!   acknowledged under `async` or `disabled`, and in an older epoch than the read's.
 //! - Under `async`, between the oldest acknowledgement that a failover lost and the newest of the same tenure lies no
@@ -13,7 +13,7 @@
 //! - Nothing is acknowledged or shown under a mode that is looser than the one that has committed.
 //! - In runs with FLUSHALL a register is gone only if one may explain it, and not there after one (`flushes.rs`).
 //! - What one replica shows of a key never runs back while it runs.
-//! - A counter holds every raise that was settled, and no raise more often than it was asked for.
+//! - A counter holds every raise that was resolved, and no raise more often than it was asked for.
 //!
 //! A write of unknown outcome may take effect at any later time: its bytes may still lie in a socket.
 

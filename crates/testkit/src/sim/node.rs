@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_consensus::testing::MemorySnapshots;
 use fastness_consensus::{
-    ApproachError, AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Progress, Timers,
+    AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Member, Progress, ReconcileError, Timers,
 };
 use fastness_engine::EngineOptions;
 use fastness_log::{Cipher, GroupLog, Log, LogOptions, MasterKey, WriterDriver, inspect};
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::sim::clock::SimClock;
 use crate::sim::disk::SimDisk;
-use crate::sim::door;
+use crate::sim::front_end;
 use crate::sim::invariants::log_matching::epoch_of;
 use crate::sim::invariants::two_azs::StableLog;
 use crate::sim::net::{self, SimTransport};
@@ -287,7 +287,7 @@ async fn start_replica(
         shard,
         node: node.id,
         slots: slots(shard, node.shards),
-        wish: node.known.borrow().wish,
+        desired: node.known.borrow().desired,
         engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: node.maxmemory },
         clock,
         pause: Rc::new(TokioPause),
@@ -301,8 +301,8 @@ async fn start_replica(
     };
     let (running, shard_loop) = Shard::start(options, handle.clone());
     tokio::task::spawn_local(on_thread_of(node.clone(), shard, shard_loop));
-    let door = door::listen(shard, running.clone(), node.clone());
-    tokio::task::spawn_local(on_thread_of(node.clone(), shard, door));
+    let front_end = front_end::listen(shard, running.clone(), node.clone());
+    tokio::task::spawn_local(on_thread_of(node.clone(), shard, front_end));
     Ok(Replica { shard: running, handle, control, log: log.group(group) })
 }
 
@@ -330,9 +330,9 @@ async fn follow_plan(node: Rc<SimNode>, consensus: Consensus, replicas: Vec<Repl
         consensus.set_peers(&known.voters);
         consensus.set_replaced(&known.replaced);
         for replica in replicas.iter().filter(|_| known.formed) {
-            replica.shard.set_wish(known.wish);
-            if let Err(error) = replica.control.approach(&known.goal()).await {
-                let breaks_rule = matches!(error, ApproachError::Placement(_));
+            replica.shard.set_desired_mode(known.desired);
+            if let Err(error) = replica.control.reconcile(&known.goal()).await {
+                let breaks_rule = matches!(error, ReconcileError::Placement(_));
                 node.refused_voters.set(node.refused_voters.get() + u64::from(breaks_rule));
                 tracing::debug!(node = %node.id, %error, "a change of members is tried again");
             }

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use fastness_consensus::{AzRule, Goal, Member};
-use fastness_shard::ModeWish;
+use fastness_shard::DesiredMode;
 use fastness_types::{Durability, NodeId};
 
 /// See the module.
@@ -25,9 +25,9 @@ pub struct Plan {
     pub replacing: Option<(NodeId, NodeId)>,
     /// Who was replaced, and by whom.
     pub replaced: Vec<(NodeId, NodeId)>,
-    /// The mode that the operator wishes.
-    pub wish: ModeWish,
-    /// The modes of all wishes, the first one's version is 1.
+    /// The mode that the operator desired states.
+    pub desired: DesiredMode,
+    /// The modes of all desired states, the first one's version is 1.
     pub modes: Vec<Durability>,
     /// Whether the groups have their first members: nobody writes them again.
     pub formed: bool,
@@ -43,7 +43,7 @@ impl Plan {
             asked: None,
             replacing: None,
             replaced: Vec::new(),
-            wish: ModeWish { mode, version: 1 },
+            desired: DesiredMode { mode, version: 1 },
             modes: vec![mode],
             formed: false,
         }
@@ -77,11 +77,11 @@ impl Plan {
 
     /// Wishes another mode.
     pub fn switch(&mut self, mode: Durability) {
-        self.wish = ModeWish { mode, version: self.wish.version + 1 };
+        self.desired = DesiredMode { mode, version: self.desired.version + 1 };
         self.modes.push(mode);
     }
 
-    /// The mode of a wish.
+    /// The mode of a desired state.
     #[must_use]
     pub fn mode_of(&self, version: u64) -> Option<Durability> {
         self.modes.get(usize::try_from(version).ok()?.checked_sub(1)?).copied()

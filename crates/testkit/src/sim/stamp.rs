@@ -1,4 +1,5 @@
-//! What the simulation's door says in front of every reply, so that a client can judge it: who gave it, as what, when.
+//! What the simulation's front end says in front of every reply, so that a client can judge it: who gave it, as what,
+//! when.
 //!
 //! It travels as a simple string before the reply, and is no part of the protocol that is tested.
 
@@ -19,7 +20,7 @@ pub struct Stamp {
     pub epoch: Epoch,
     /// Its mode in force then.
     pub mode: Durability,
-    /// The wish whose mode had committed there then; 0: none had.
+    /// The desired state whose mode had committed there then; 0: none had.
     pub version: u64,
     /// What it had applied then.
     pub applied: LogIndex,

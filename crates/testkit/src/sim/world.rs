@@ -201,7 +201,8 @@ impl World {
     fn look_at_time(&mut self) {
         let World { nodes, invariants, .. } = self;
         each_replica(nodes, |node, shard, replica| {
-            let (first, newest) = replica.shard.with_engine(|engine| (engine.first_deadline(), engine.newest_stamp()));
+            let (first, newest) =
+                replica.shard.with_engine(|engine| (engine.first_deadline(), engine.newest_timestamp()));
             let age = Duration::from_millis(node.clock.wall().0.saturating_sub(newest.0));
             if first.is_some() && age > TIME_AGE_MAX {
                 invariants.violate(format!("shard {shard}: node {} stands {age:?} back in time", node.id));

@@ -24,7 +24,7 @@ fn written_before_read(
     pipeline: &[u8],
     expected: usize,
 ) -> Result<Vec<Value>> {
-    let mut stream = open_narrow(&cluster.door(node, 1)?)?;
+    let mut stream = open_narrow(&cluster.front_end(node, 1)?)?;
     stream.write_all(pipeline).with_context(|| format!("{what}: the server does not read"))?;
     stream.write_all(b"QUIT\r\n")?;
     let received = read_all(&mut stream).with_context(|| format!("{what}: the server does not answer"))?;
@@ -97,7 +97,7 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
         "*2\r\n$5\r\nHOST:\r\n$1\r\nx\r\n",
     ] {
         told(&mut client, &["SET", "http", "0"], "OK").await?;
-        let mut stream = open(&cluster.door(primary, 1)?)?;
+        let mut stream = open(&cluster.front_end(primary, 1)?)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(format!("{head}{body}").as_bytes())?;
         let closed = read_until_closed(&mut stream);
@@ -118,10 +118,10 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
 async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> {
     const MANY: usize = 20_000;
     let (cluster, primary, _) = start(&Options::default()).await?;
-    let door = cluster.door(primary, 1)?;
+    let front_end = cluster.front_end(primary, 1)?;
     let mut wrong = Vec::new();
     for count in [1, MANY] {
-        let mut stream = open(&door)?;
+        let mut stream = open(&front_end)?;
         stream.write_all(&repeated(&["SET", "k", "v"], count))?;
         stream.shutdown(Shutdown::Write)?;
         let received = read_all(&mut stream)?;
@@ -130,9 +130,9 @@ async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> 
         }
     }
     let node = cluster.node(primary)?;
-    let tcp = TcpStream::connect((door.host.as_str(), node.resp[0].tls_port))?;
+    let tcp = TcpStream::connect((front_end.host.as_str(), node.resp[0].tls_port))?;
     tcp.set_read_timeout(Some(Duration::from_secs(15)))?;
-    let tls = ClientConnection::new(cluster.tls()?.0, door.host.clone().try_into()?)?;
+    let tls = ClientConnection::new(cluster.tls()?.0, front_end.host.clone().try_into()?)?;
     let mut stream = StreamOwned::new(tls, tcp);
     stream.write_all(&repeated(&["SET", "k", "v"], 1_000))?;
     // The connection itself stays open on this side.

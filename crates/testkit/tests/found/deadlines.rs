@@ -87,7 +87,7 @@ async fn a_replica_started_again_never_answers_from_before_its_death() -> Result
 /// What a replica answers while it starts, and for a second more.
 fn read_until(cluster: &Cluster, replica: u64, serves: &AtomicBool) -> Result<Vec<u64>> {
     use std::io::{BufRead, BufReader, Write};
-    let door = cluster.door(replica, 1)?;
+    let front_end = cluster.front_end(replica, 1)?;
     let (mut seen, mut until) = (Vec::new(), None);
     let began = Instant::now();
     while until.is_none_or(|until| Instant::now() < until) {
@@ -96,7 +96,7 @@ fn read_until(cluster: &Cluster, replica: u64, serves: &AtomicBool) -> Result<Ve
             until = Some(Instant::now() + Duration::from_secs(1));
         }
         std::thread::sleep(Duration::from_millis(2));
-        let Ok(mut stream) = std::net::TcpStream::connect((door.host.as_str(), door.port)) else { continue };
+        let Ok(mut stream) = std::net::TcpStream::connect((front_end.host.as_str(), front_end.port)) else { continue };
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(b"READONLY\r\nGET k\r\n")?;
         let mut lines = BufReader::new(stream).lines();

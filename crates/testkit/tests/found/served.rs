@@ -45,7 +45,7 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
 async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Result<()> {
     let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
     fill(&mut client).await?;
-    let mut sender = open(&cluster.door(primary, 1)?)?;
+    let mut sender = open(&cluster.front_end(primary, 1)?)?;
     sender.write_all(&repeated(&["KEYS", "nomatch"], 4_000))?;
     let during = longest_wait(&mut client, Duration::from_secs(1)).await?;
     drop(sender);
@@ -90,13 +90,13 @@ async fn clients_in_wait_cost_an_idle_primary_no_time() -> Result<()> {
     const SPAN: Duration = Duration::from_secs(3);
     let (cluster, primary, _) = start(&Options::default()).await?;
     let idle = busy(&cluster, primary, SPAN).await?;
-    let door = cluster.door(primary, 1)?;
+    let front_end = cluster.front_end(primary, 1)?;
     let mut waiting = Vec::new();
     let mut commands = Vec::new();
     request::encode(&["SET", "k", "v"], &mut commands);
     request::encode(&["WAIT", "9", "0"], &mut commands);
     for _ in 0..CLIENTS {
-        let mut client = open(&door)?;
+        let mut client = open(&front_end)?;
         client.write_all(&commands)?;
         waiting.push(client);
     }

@@ -125,18 +125,18 @@ pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
 }
 
 /// A blocking connection.
-pub fn open(door: &Endpoint) -> Result<TcpStream> {
-    let stream = TcpStream::connect((door.host.as_str(), door.port))?;
+pub fn open(front_end: &Endpoint) -> Result<TcpStream> {
+    let stream = TcpStream::connect((front_end.host.as_str(), front_end.port))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
 /// The same with a small receive buffer, so that replies that are not read soon wait on the other side.
-pub fn open_narrow(door: &Endpoint) -> Result<TcpStream> {
+pub fn open_narrow(front_end: &Endpoint) -> Result<TcpStream> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     sockopt::set_socket_recv_buffer_size(&socket, NARROW_BYTES)?;
-    connect(&socket, &SocketAddrV4::new(door.host.parse()?, door.port))?;
+    connect(&socket, &SocketAddrV4::new(front_end.host.parse()?, front_end.port))?;
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

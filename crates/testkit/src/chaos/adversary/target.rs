@@ -25,7 +25,7 @@ pub(super) struct Target {
     pub(super) shard: u32,
     pub(super) size: Size,
     /// The primary's listener.
-    pub(super) door: Endpoint,
+    pub(super) front_end: Endpoint,
     /// The primary's page of metrics.
     pub(super) metrics: String,
     /// A hash tag of the shard.
@@ -39,7 +39,7 @@ impl Target {
         let primary = cluster.primary(shard, OWED_WITHIN).await?;
         let tag = format!("{{{}}}", key_of(shard, shards, &format!("attack{name}:")));
         let metrics = cluster.node(primary)?.metrics;
-        Ok(Target { shard, size, door: cluster.door(primary, shard)?, metrics, tag })
+        Ok(Target { shard, size, front_end: cluster.front_end(primary, shard)?, metrics, tag })
     }
 
     /// A key of the attack.
@@ -49,12 +49,12 @@ impl Target {
 
     /// A connection to the primary.
     pub(super) async fn connect(&self) -> Result<Connection> {
-        Ok(Connection::open(&self.door, None, OWED_WITHIN).await?)
+        Ok(Connection::open(&self.front_end, None, OWED_WITHIN).await?)
     }
 
     /// The same, as bytes.
     pub(super) async fn raw(&self) -> Result<TcpStream> {
-        Ok(TcpStream::connect((self.door.host.as_str(), self.door.port)).await?)
+        Ok(TcpStream::connect((self.front_end.host.as_str(), self.front_end.port)).await?)
     }
 
     /// Removes every key of the attack, however much that is and whoever leads by now.

@@ -177,7 +177,7 @@ pub(super) async fn digest_flood(target: &Target) -> Result<Came> {
         stream.write_all(b"GET /digest HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
     }
     let begun = Instant::now();
-    let mut client = Connection::open(&target.door, None, OWED_WITHIN).await?;
+    let mut client = Connection::open(&target.front_end, None, OWED_WITHIN).await?;
     client.call(&[b"GET", &target.key("none")]).await?;
     let took = begun.elapsed();
     // One more, whose answer is read: the endpoint still serves, or says that it does not.

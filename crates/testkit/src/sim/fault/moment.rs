@@ -31,7 +31,7 @@ const RESTARTS: Range<Duration> = ms(150)..ms(500);
 /// How long a restart takes.
 const DOWN: Range<Duration> = ms(5)..ms(30);
 
-/// How long clients read what a FLUSHALL has not yet settled: less than a lease.
+/// How long clients read what a FLUSHALL has not yet resolved: less than a lease.
 const FLUSHING: Duration = ms(150);
 /// Until somebody else has taken over.
 const TAKEN_OVER_WITHIN: Duration = ms(2_500);

@@ -96,7 +96,7 @@ impl Running for WrongVoters {
     }
 }
 
-struct Wished {
+struct Desired {
     version: u64,
     mode: Durability,
 }
@@ -107,12 +107,12 @@ pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
         return None;
     }
     let mut plan = stage.plan.borrow_mut();
-    let mode = if plan.wish.mode == Durability::Sync { Durability::Async } else { Durability::Sync };
+    let mode = if plan.desired.mode == Durability::Sync { Durability::Async } else { Durability::Sync };
     plan.switch(mode);
-    Some(Box::new(Wished { version: plan.wish.version, mode }))
+    Some(Box::new(Desired { version: plan.desired.version, mode }))
 }
 
-impl Running for Wished {
+impl Running for Desired {
     /// Ends once some replica of every shard has told that it is in force, or something newer is.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let mut versions = vec![0; stage.shards as usize];

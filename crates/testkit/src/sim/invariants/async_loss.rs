@@ -1,7 +1,7 @@
 //! **Async loss is bounded.** Between the oldest acknowledged write that a failover loses and the newest one
 //! acknowledged in the same tenure lie at most `durability-max-lag`.
 //!
-//! Acknowledgements count from when they left the door. Clocks drift: a primary measures its lag with its own boot
+//! Acknowledgements count from when they left the front end. Clocks drift: a primary measures its lag with its own boot
 //! clock.
 
 use std::collections::BTreeMap;

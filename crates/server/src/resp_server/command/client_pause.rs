@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastness_shard::PauseKind;
 
 use super::{Call, integer, is};
-use crate::resp_door::clients::Unblock;
+use crate::resp_server::clients::Unblock;
 
 /// `CLIENT PAUSE timeout [WRITE|ALL]`.
 pub(super) fn pause(call: Call<'_, '_>) {

@@ -11,7 +11,7 @@ use fastness_types::Durability;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ask {
+pub enum DurabilityOverride {
     /// Nothing: the mode in force decides.
     #[default]
     Default,
@@ -19,20 +19,22 @@ pub enum Ask {
     Sync,
 }
 
-impl Ask {
+impl DurabilityOverride {
     /// As clients write it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Ask::Default => "default",
-            Ask::Sync => "sync",
+            DurabilityOverride::Default => "default",
+            DurabilityOverride::Sync => "sync",
         }
     }
 
     /// The one of this name, in upper or lower case.
     #[must_use]
-    pub fn named(word: &[u8]) -> Option<Ask> {
-        [Ask::Default, Ask::Sync].into_iter().find(|ask| word.eq_ignore_ascii_case(ask.name().as_bytes()))
+    pub fn named(word: &[u8]) -> Option<DurabilityOverride> {
+        [DurabilityOverride::Default, DurabilityOverride::Sync]
+            .into_iter()
+            .find(|durability_override| word.eq_ignore_ascii_case(durability_override.name().as_bytes()))
     }
 
     /// What a reply goes by while `mode` is in force.
@@ -40,8 +42,8 @@ impl Ask {
     #[must_use]
     pub(crate) fn within(self, mode: Durability) -> Durability {
         match self {
-            Ask::Default => mode,
-            Ask::Sync => mode.stricter(Durability::Sync),
+            DurabilityOverride::Default => mode,
+            DurabilityOverride::Sync => mode.stricter(Durability::Sync),
         }
     }
 }
@@ -49,7 +51,7 @@ impl Ask {
 /// How a primary knows, when it answers a read, that no other one has taken over: for a connection (CLIENT READS) or
 /// for one command (an attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reads {
+pub enum ReadConfirmation {
     /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and go on while one is
     /// suspended.
     #[default]
@@ -59,20 +61,22 @@ pub enum Reads {
     Quorum,
 }
 
-impl Reads {
+impl ReadConfirmation {
     /// As clients write it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Reads::Default => "default",
-            Reads::Quorum => "quorum",
+            ReadConfirmation::Default => "default",
+            ReadConfirmation::Quorum => "quorum",
         }
     }
 
     /// The one of this name, in upper or lower case.
     #[must_use]
-    pub fn named(word: &[u8]) -> Option<Reads> {
-        [Reads::Default, Reads::Quorum].into_iter().find(|reads| word.eq_ignore_ascii_case(reads.name().as_bytes()))
+    pub fn named(word: &[u8]) -> Option<ReadConfirmation> {
+        [ReadConfirmation::Default, ReadConfirmation::Quorum]
+            .into_iter()
+            .find(|reads| word.eq_ignore_ascii_case(reads.name().as_bytes()))
     }
 }
 
@@ -84,18 +88,18 @@ mod tests {
     #[test]
     fn the_stricter_counts() {
         for mode in [Sync, Async, Disabled] {
-            assert_eq!(Ask::Default.within(mode), mode);
-            assert_eq!(Ask::Sync.within(mode), Sync);
+            assert_eq!(DurabilityOverride::Default.within(mode), mode);
+            assert_eq!(DurabilityOverride::Sync.within(mode), Sync);
         }
     }
 
     #[test]
     fn names() {
-        assert_eq!(Ask::named(b"SYNC"), Some(Ask::Sync));
-        assert_eq!(Ask::named(b"default"), Some(Ask::Default));
-        assert_eq!(Ask::named(b"async"), None);
-        assert_eq!(Reads::named(b"Quorum"), Some(Reads::Quorum));
-        assert_eq!(Reads::named(b"default"), Some(Reads::Default));
-        assert_eq!(Reads::named(b"lease"), None);
+        assert_eq!(DurabilityOverride::named(b"SYNC"), Some(DurabilityOverride::Sync));
+        assert_eq!(DurabilityOverride::named(b"default"), Some(DurabilityOverride::Default));
+        assert_eq!(DurabilityOverride::named(b"async"), None);
+        assert_eq!(ReadConfirmation::named(b"Quorum"), Some(ReadConfirmation::Quorum));
+        assert_eq!(ReadConfirmation::named(b"default"), Some(ReadConfirmation::Default));
+        assert_eq!(ReadConfirmation::named(b"lease"), None);
     }
 }

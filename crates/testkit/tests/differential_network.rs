@@ -1,5 +1,5 @@
-//! A whole cluster, asked through its primary's RESP door, against a real Valkey server: the same random commands, in
-//! both protocol versions. Replies must be equal byte for byte, but for what `differential-exclusions.txt` lists.
+//! A whole cluster, asked through its primary's RESP front end, against a real Valkey server: the same random commands,
+//! in both protocol versions. Replies must be equal byte for byte, but for what `differential-exclusions.txt` lists.
 //!
 //! `FASTNESS_SEED` and `FASTNESS_COMMANDS` as in `differential.rs`, which says how the engine alone is compared.
 
@@ -87,8 +87,8 @@ async fn descriptions_have_the_references_fields() {
     let reference = Reference::start().unwrap();
     let cluster = Cluster::start(&Options::default()).unwrap();
     let primary = cluster.primary(1, Duration::from_secs(30)).await.unwrap();
-    let door = cluster.door(primary, 1).unwrap();
-    let mut ours = Connection::open(&door.host, door.port, Protocol::Resp3).unwrap();
+    let front_end = cluster.front_end(primary, 1).unwrap();
+    let mut ours = Connection::open(&front_end.host, front_end.port, Protocol::Resp3).unwrap();
     let mut theirs = reference.connect(Protocol::Resp3).unwrap();
     let mut ask = |request: &[&str]| [&mut ours, &mut theirs].map(|side| side.call(&words(request)).unwrap());
 
@@ -133,14 +133,14 @@ fn tells_no_span(shape: &str) -> bool {
 }
 
 #[tokio::test]
-async fn random_commands_through_the_door_have_equal_replies() {
+async fn random_commands_over_the_network_have_equal_replies() {
     let reference = Reference::start().unwrap();
     let cluster = Cluster::start(&Options::default()).unwrap();
     let primary = cluster.primary(1, Duration::from_secs(30)).await.unwrap();
-    let door = cluster.door(primary, 1).unwrap();
+    let front_end = cluster.front_end(primary, 1).unwrap();
     let versions = [Protocol::Resp2, Protocol::Resp3];
     let mut pair = Pair {
-        ours: versions.map(|version| Connection::open(&door.host, door.port, version).unwrap()),
+        ours: versions.map(|version| Connection::open(&front_end.host, front_end.port, version).unwrap()),
         theirs: versions.map(|version| reference.connect(version).unwrap()),
         exclusions: Exclusions::parse(include_str!("differential-exclusions.txt")),
         history: VecDeque::new(),

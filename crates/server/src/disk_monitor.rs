@@ -80,7 +80,7 @@ pub struct NodeDisk {
     store: Mutex<Weak<RocksStore>>,
     state: Mutex<State>,
     given_up: AtomicU64,
-    /// Set while the node ends: the keeper's thread ends with it.
+    /// Set while the node ends: the monitor's thread ends with it.
     ended: Mutex<bool>,
     end: Condvar,
 }

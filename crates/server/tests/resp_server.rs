@@ -1,4 +1,4 @@
-//! The RESP door over real sockets: what clients send in whatever pieces, what they get and when.
+//! The RESP front end over real sockets: what clients send in whatever pieces, what they get and when.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use fastness_control::SettingsChange;
 use fastness_resp::{Value, request};
 use fastness_server::settings;
 use fastness_types::{BootNs, Clock as _, Durability, SystemClock};
-use harness::{Door, Options, bulk, eventually, simple};
+use harness::{FrontEnd, Options, bulk, eventually, simple};
 
 fn asynchronous() -> Options {
     Options { durability: Durability::Async, ..Options::default() }
@@ -19,8 +19,8 @@ fn asynchronous() -> Options {
 
 #[test]
 fn set_and_get_in_every_form() {
-    let door = Door::open(Options::default());
-    let mut client = door.connect();
+    let server = FrontEnd::open(Options::default());
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
     assert_eq!(client.ask(&["get", "k"]), bulk("v"));
     client.send_raw(b"GET k\r\n");
@@ -33,15 +33,15 @@ fn set_and_get_in_every_form() {
 
 #[test]
 fn a_pipeline_is_answered_in_order() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     let mut pipeline = Vec::new();
     for i in 0..10_000 {
         request::encode(&["SET", &format!("k{i}"), &format!("{i}")], &mut pipeline);
         request::encode(&["GET", &format!("k{i}")], &mut pipeline);
     }
     // Written while it is answered: neither side may wait for the other for ever.
-    let mut sender = door.connect();
+    let mut sender = server.connect();
     std::mem::swap(&mut sender, &mut client);
     for chunk in pipeline.chunks(100_000) {
         sender.send_raw(chunk);
@@ -54,8 +54,8 @@ fn a_pipeline_is_answered_in_order() {
 
 #[test]
 fn packets_may_be_cut_anywhere() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     let mut stream = Vec::new();
     request::encode(&["SET", "key", "a longer value\r\nwith lines"], &mut stream);
     request::encode(&["GET", "key"], &mut stream);
@@ -70,8 +70,8 @@ fn packets_may_be_cut_anywhere() {
 
 #[test]
 fn a_large_value_goes_through() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     let value = "x".repeat(8 << 20);
     assert_eq!(client.ask(&["SET", "k", &value]), simple("OK"));
     assert_eq!(client.ask(&["GET", "k"]), bulk(&value));
@@ -79,14 +79,14 @@ fn a_large_value_goes_through() {
 
 #[test]
 fn protocol_errors_are_told_and_close() {
-    let door = Door::open(asynchronous());
+    let server = FrontEnd::open(asynchronous());
     for (bytes, error) in [
         (&b"*1\r\nPING\r\n"[..], "ERR Protocol error: expected '$', got 'P'"),
         (b"*x\r\n", "ERR Protocol error: invalid multibulk length"),
         (b"*1\r\n$-5\r\n", "ERR Protocol error: invalid bulk length"),
         (b"set \"a\n", "ERR Protocol error: unbalanced quotes in request"),
     ] {
-        let mut client = door.connect();
+        let mut client = server.connect();
         client.send_raw(b"*2\r\n$4\r\nECHO\r\n$1\r\na\r\n");
         client.send_raw(bytes);
         assert_eq!(client.receive(), bulk("a"), "what came before is answered");
@@ -97,11 +97,11 @@ fn protocol_errors_are_told_and_close() {
 
 #[test]
 fn a_sync_write_is_answered_after_its_commit() {
-    let door = Door::open(Options::default());
-    let mut writer = door.connect();
-    let mut reader = door.connect();
+    let server = FrontEnd::open(Options::default());
+    let mut writer = server.connect();
+    let mut reader = server.connect();
     assert_eq!(writer.ask(&["SET", "k", "old"]), simple("OK"));
-    door.set_commits(false);
+    server.set_commits(false);
     writer.send(&["SET", "k", "new"]);
     writer.send(&["PING"]);
     // Another key is not held; and it is answered after the write has been executed.
@@ -110,10 +110,10 @@ fn a_sync_write_is_answered_after_its_commit() {
     });
     assert_eq!(reader.ask(&["GET", "other"]), Value::Null);
     reader.send(&["GET", "k"]);
-    let mut third = door.connect();
+    let mut third = server.connect();
     let held = third.ask_text(&["CLIENT", "LIST"]);
     assert_eq!(held.lines().filter(|line| !line.contains(" omem=0 ")).count(), 2, "{held}");
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(writer.receive(), simple("OK"));
     assert_eq!(writer.receive(), simple("PONG"));
     assert_eq!(reader.receive(), bulk("new"));
@@ -121,23 +121,23 @@ fn a_sync_write_is_answered_after_its_commit() {
 
 #[test]
 fn what_looks_into_a_slot_is_held_like_a_read() {
-    let door = Door::open(Options::default());
-    let (mut writer, mut reader) = (door.connect(), door.connect());
-    door.set_commits(false);
+    let server = FrontEnd::open(Options::default());
+    let (mut writer, mut reader) = (server.connect(), server.connect());
+    server.set_commits(false);
     writer.send(&["SET", "foo", "new"]);
     eventually("the write is staged", || {
         reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
     });
-    let mut queued = door.connect_raw();
+    let mut queued = server.connect_raw();
     assert_eq!(queued.ask(&["MULTI"]), simple("OK"));
     assert_eq!(queued.ask(&["CLUSTER", "COUNTKEYSINSLOT", "12182"]), simple("QUEUED"));
     queued.send(&["EXEC"]);
     reader.send(&["CLUSTER", "GETKEYSINSLOT", "12182", "10"]);
-    let mut third = door.connect_raw();
+    let mut third = server.connect_raw();
     eventually("all three wait", || {
         third.ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 3
     });
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(writer.receive(), simple("OK"));
     assert_eq!(reader.receive(), Value::Array(vec![bulk("foo")]));
     assert_eq!(queued.receive(), Value::Array(vec![Value::Integer(1)]));
@@ -145,30 +145,30 @@ fn what_looks_into_a_slot_is_held_like_a_read() {
 
 #[test]
 fn an_async_write_is_answered_before_its_commit() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
-    door.set_commits(false);
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
+    server.set_commits(false);
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
     assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
 }
 
 #[test]
 fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
-    let door = Door::open(Options::default());
-    let mut writer = door.connect();
-    let mut reader = door.connect();
-    door.set_commits(false);
+    let server = FrontEnd::open(Options::default());
+    let mut writer = server.connect();
+    let mut reader = server.connect();
+    server.set_commits(false);
     writer.send(&["SET", "k", "lost"]);
     writer.send(&["PING"]);
     eventually("the write is staged", || {
         reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
     });
     reader.send(&["GET", "k"]);
-    let mut third = door.connect_raw();
+    let mut third = server.connect_raw();
     eventually("the read is held", || {
         third.ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 2
     });
-    door.lose(2);
+    server.lose(2);
     let unknown = writer.receive();
     assert!(unknown.as_error().unwrap().starts_with(b"UNKNOWN "), "{unknown:?}");
     assert_eq!(writer.receive(), simple("PONG"));
@@ -183,10 +183,10 @@ fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
 /// Once memory is full: before, its replies are kept, up to its own limit.
 #[test]
 fn a_slow_reader_costs_no_more_than_the_bound() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     assert_eq!(client.ask(&["SET", "k", &"x".repeat(100_000)]), simple("OK"));
-    let mut slow = door.connect();
+    let mut slow = server.connect();
     assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "100kb"]), simple("OK"));
     const REPLIES: usize = 2_000;
     for _ in 0..REPLIES {
@@ -211,23 +211,23 @@ fn a_slow_reader_costs_no_more_than_the_bound() {
 #[test]
 fn a_reader_over_the_hard_limit_is_closed() {
     let config = "client-output-buffer-limit normal 1mb 0 0".to_owned();
-    let door = Door::open(Options { config, ..asynchronous() });
-    let mut client = door.connect();
+    let server = FrontEnd::open(Options { config, ..asynchronous() });
+    let mut client = server.connect();
     // More than fits into the sockets' buffers on the way.
     assert_eq!(client.ask(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
     client.send(&["GET", "k"]);
     eventually("the slow reader is closed", || {
-        let mut other = door.connect_raw();
+        let mut other = server.connect_raw();
         other.ask_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
     });
 }
 
 #[test]
 fn too_many_clients_are_refused() {
-    let door = Door::open(Options { config: "maxclients 2".into(), ..asynchronous() });
-    let mut one = door.connect();
-    let _two = door.connect();
-    let mut three = door.connect_raw();
+    let server = FrontEnd::open(Options { config: "maxclients 2".into(), ..asynchronous() });
+    let mut one = server.connect();
+    let _two = server.connect();
+    let mut three = server.connect_raw();
     assert_eq!(three.receive(), Value::Error("ERR max number of clients reached".into()));
     assert_eq!(three.try_receive(), None);
     assert!(one.ask_text(&["INFO", "stats"]).contains("rejected_connections:1"));
@@ -235,8 +235,8 @@ fn too_many_clients_are_refused() {
 
 #[test]
 fn a_password_is_asked_for() {
-    let door = Door::open(Options { config: "requirepass secret".into(), ..asynchronous() });
-    let mut client = door.connect_raw();
+    let server = FrontEnd::open(Options { config: "requirepass secret".into(), ..asynchronous() });
+    let mut client = server.connect_raw();
     assert_eq!(client.ask_text(&["GET", "k"]), "-NOAUTH Authentication required.");
     assert!(client.ask_text(&["HELLO", "3"]).starts_with("-NOAUTH HELLO must be called with"));
     assert_eq!(client.ask_text(&["AUTH", "wrong"]), "-WRONGPASS invalid username-password pair or user is disabled.");
@@ -244,10 +244,10 @@ fn a_password_is_asked_for() {
     eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
     assert_eq!(client.ask(&["RESET"]), simple("RESET"));
     assert_eq!(client.ask_text(&["GET", "k"]), "-NOAUTH Authentication required.");
-    let mut other = door.connect_raw();
+    let mut other = server.connect_raw();
     assert!(matches!(other.ask(&["HELLO", "3", "AUTH", "default", "secret", "SETNAME", "me"]), Value::Map(_)));
     assert_eq!(other.ask(&["CLIENT", "GETNAME"]), bulk("me"));
-    let mut greedy = door.connect_raw();
+    let mut greedy = server.connect_raw();
     greedy.send_raw(b"*11\r\n");
     assert_eq!(greedy.receive(), Value::Error("ERR Protocol error: unauthenticated multibulk length".into()));
 }
@@ -257,10 +257,10 @@ fn a_password_is_asked_for() {
 fn a_node_that_has_not_heard_group_0_lets_nobody_in_by_a_password() {
     const UNSURE: &str = "-LOADING This node has not heard the cluster's control plane";
     for config in ["requirepass secret", ""] {
-        let door = Door::open(Options { config: config.into(), ..asynchronous() });
+        let server = FrontEnd::open(Options { config: config.into(), ..asynchronous() });
         let observed = Arc::new(Observed::new(Arc::new(SystemClock)));
-        door.node.set_observed(observed.clone());
-        let mut client = door.connect_raw();
+        server.node.set_observed(observed.clone());
+        let mut client = server.connect_raw();
         // It has just started.
         let refused = if config.is_empty() { UNSURE } else { "-NOAUTH " };
         assert!(client.ask_text(&["GET", "k"]).starts_with(refused));
@@ -281,29 +281,29 @@ fn a_node_that_has_not_heard_group_0_lets_nobody_in_by_a_password() {
     }
 }
 
-/// The cluster's password beats the config file's, and is known by its hash alone.
+/// The cluster's password heartbeats the config file's, and is known by its hash alone.
 #[test]
 fn the_clusters_password_counts_wherever_the_map_has_one() {
-    let door = Door::open(Options { config: "requirepass file".into(), ..asynchronous() });
-    let map = door.node.map.load_full().unwrap();
+    let server = FrontEnd::open(Options { config: "requirepass file".into(), ..asynchronous() });
+    let map = server.node.map.load_full().unwrap();
     let change = SettingsChange { password: Some(settings::password("cluster")), max_lag: None };
-    door.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
-    let mut client = door.connect_raw();
+    server.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
+    let mut client = server.connect_raw();
     assert!(client.ask_text(&["AUTH", "file"]).starts_with("-WRONGPASS "));
     assert_eq!(client.ask(&["AUTH", "cluster"]), simple("OK"));
     assert_eq!(client.ask(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("*****")]));
-    let map = door.node.map.load_full().unwrap();
+    let map = server.node.map.load_full().unwrap();
     let change = SettingsChange { password: Some(settings::password("")), max_lag: None };
-    door.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
-    let mut other = door.connect_raw();
+    server.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
+    let mut other = server.connect_raw();
     eventually("the replica serves", || other.ask(&["GET", "k"]) == Value::Null);
     assert_eq!(other.ask(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("")]));
 }
 
 #[test]
 fn hello_tells_who_is_there() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     let Value::Map(fields) = client.ask(&["HELLO", "3"]) else { panic!("not a map") };
     let names: Vec<_> = fields.iter().map(|(name, _)| String::from_utf8_lossy(name.as_bytes().unwrap())).collect();
     assert_eq!(names, ["server", "version", "proto", "id", "mode", "role", "modules", "availability_zone"]);
@@ -318,12 +318,12 @@ fn hello_tells_who_is_there() {
 
 #[test]
 fn topology_and_zones() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     let Value::Array(slots) = client.ask(&["CLUSTER", "SLOTS"]) else { panic!("not an array") };
     let Value::Array(shard) = &slots[0] else { panic!("not an array") };
     let Value::Array(primary) = &shard[2] else { panic!("not an array") };
-    assert_eq!(primary[1], Value::Integer(i64::from(door.address.port())));
+    assert_eq!(primary[1], Value::Integer(i64::from(server.address.port())));
     assert_eq!(primary[3], Value::Array(vec![bulk("availability-zone"), bulk("a")]));
     let id = client.ask_text(&["CLUSTER", "MYID"]);
     assert_eq!(primary[2], bulk(&id));
@@ -344,8 +344,8 @@ fn topology_and_zones() {
 
 #[test]
 fn config_is_shown_and_changed() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     let pair = |name: &str, value: &str| Value::Array(vec![bulk(name), bulk(value)]);
     for (name, value) in [("save", ""), ("appendonly", "no"), ("databases", "1"), ("cluster-enabled", "yes")] {
         assert_eq!(client.ask(&["CONFIG", "GET", name]), pair(name, value));
@@ -384,9 +384,9 @@ fn config_is_shown_and_changed() {
 
 #[test]
 fn clients_are_listed_named_and_closed() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
-    let mut other = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
+    let mut other = server.connect();
     assert_eq!(client.ask(&["CLIENT", "SETNAME", "me"]), simple("OK"));
     assert_eq!(client.ask(&["CLIENT", "SETINFO", "LIB-NAME", "test"]), simple("OK"));
     assert!(client.ask_text(&["CLIENT", "SETNAME", "a b"]).starts_with("-ERR Client names cannot"));
@@ -403,8 +403,8 @@ fn clients_are_listed_named_and_closed() {
 
 #[test]
 fn replies_can_be_switched_off() {
-    let door = Door::open(Options::default());
-    let mut client = door.connect();
+    let server = FrontEnd::open(Options::default());
+    let mut client = server.connect();
     client.send(&["CLIENT", "REPLY", "OFF"]);
     client.send(&["SET", "k", "v"]);
     client.send(&["CLIENT", "REPLY", "ON"]);
@@ -417,23 +417,23 @@ fn replies_can_be_switched_off() {
 
 #[test]
 fn wait_counts_copies_and_lets_others_go_on() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
-    let mut other = door.connect();
-    door.set_commits(false);
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
+    let mut other = server.connect();
+    server.set_commits(false);
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
     client.send(&["WAIT", "1", "0"]);
     client.send(&["ECHO", "later"]);
     eventually("it waits", || other.ask_text(&["INFO", "clients"]).contains("blocked_clients:1"));
-    door.set_commits(true);
+    server.set_commits(true);
     assert_eq!(client.receive(), Value::Integer(2));
     assert_eq!(client.receive(), bulk("later"));
 }
 
 #[test]
 fn transactions_are_one_unit() {
-    let door = Door::open(Options::default());
-    let mut client = door.connect();
+    let server = FrontEnd::open(Options::default());
+    let mut client = server.connect();
     assert_eq!(client.ask(&["MULTI"]), simple("OK"));
     assert_eq!(client.ask(&["SET", "{a}1", "x"]), simple("QUEUED"));
     assert_eq!(client.ask(&["INCR", "{a}2"]), simple("QUEUED"));
@@ -442,8 +442,8 @@ fn transactions_are_one_unit() {
 
 #[test]
 fn quit_and_shutdown() {
-    let door = Door::open(asynchronous());
-    let mut client = door.connect();
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
     assert_eq!(client.ask(&["QUIT"]), simple("OK"));
     assert_eq!(client.try_receive(), None);
 }

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use fastness_resp::{Protocol, ReplyBuf, SharedBuf};
-use fastness_shard::Hold;
+use fastness_shard::PendingReply;
 
 /// A block that is as long takes no further reply, bytes.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -43,7 +43,7 @@ struct Mark<H> {
 }
 
 /// See the module.
-pub(crate) struct Replies<H = Hold> {
+pub(crate) struct Replies<H = PendingReply> {
     /// The newest block, which is being written.
     pub(crate) out: ReplyBuf,
     /// Closed blocks, oldest first.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_control::Password;
-use fastness_shard::DoorOutcome;
+use fastness_shard::FrontEndOutcome;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Call;
@@ -42,38 +42,38 @@ pub(super) fn get(call: Call<'_, '_>) {
 }
 
 /// `CONFIG SET option value …`: all of them or none.
-pub(super) fn set(mut call: Call<'_, '_>) -> DoorOutcome {
+pub(super) fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
     match checked(&call) {
         Err(text) => call.out.error(text),
         Ok((changed, of_cluster)) => {
-            if let Some(door) = call.replica.node.settings_door().filter(|_| !of_cluster.is_empty()) {
+            if let Some(server) = call.replica.node.settings_server().filter(|_| !of_cluster.is_empty()) {
                 if !call.shard.may_block() {
                     call.out.error(format!(
                         "ERR CONFIG SET failed (possibly related to argument '{}') - a setting of the cluster cannot be \
                          changed inside of MULTI",
                         of_cluster[0]
                     ));
-                    return DoorOutcome::Reply;
+                    return FrontEndOutcome::Reply;
                 }
                 let mut waits = call.client.setting.borrow_mut();
-                let waited = waits.get_or_insert_with(|| door.change(settings::change_of(&of_cluster, &changed)));
+                let waited = waits.get_or_insert_with(|| server.change(settings::change_of(&of_cluster, &changed)));
                 let outcome = match waited.try_recv() {
                     Ok(outcome) => outcome,
-                    Err(TryRecvError::Empty) => return DoorOutcome::Again(call.shard.boot_now().plus(LOOK)),
+                    Err(TryRecvError::Empty) => return FrontEndOutcome::Again(call.shard.boot_now().plus(LOOK)),
                     Err(TryRecvError::Closed) => Err(SettingsError::Unknown("the node is stopping".to_owned())),
                 };
                 *waits = None;
                 if let Err(error) = outcome {
                     let name = of_cluster[0];
                     call.out.error(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {error}"));
-                    return DoorOutcome::Reply;
+                    return FrontEndOutcome::Reply;
                 }
             }
             store(&mut call, changed, &of_cluster);
             call.out.ok();
         }
     }
-    DoorOutcome::Reply
+    FrontEndOutcome::Reply
 }
 
 /// The configuration as it shall be, and which of the changed options are settings of the cluster.
@@ -118,7 +118,7 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), String> {
 /// What is changed here. The node's other replicas follow within a second (`replica::housekeeping`).
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
-    if call.replica.node.settings_door().is_some() {
+    if call.replica.node.settings_server().is_some() {
         // Another client may have changed it since; the map says what holds. A password is in no node's options but the
         // file's.
         let now = call.replica.node.config.load();

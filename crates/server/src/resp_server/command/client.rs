@@ -4,11 +4,11 @@ use fastness_control::Password;
 use std::cell::Cell;
 
 use fastness_resp::Protocol;
-use fastness_shard::{Ask, DoorOutcome, Reads, refusal};
+use fastness_shard::{DurabilityOverride, FrontEndOutcome, ReadConfirmation, refusal};
 
 use super::client_filter::Filter;
 use super::{Call, SYNTAX, is};
-use crate::resp_door::clients::ReplyMode;
+use crate::resp_server::clients::ReplyMode;
 
 pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
@@ -86,7 +86,7 @@ pub(super) fn list(call: Call<'_, '_>) {
 }
 
 /// `CLIENT KILL ip:port` or `CLIENT KILL <filter> <value> …`.
-pub(super) fn kill(call: Call<'_, '_>) -> DoorOutcome {
+pub(super) fn kill(call: Call<'_, '_>) -> FrontEndOutcome {
     let by_address = call.args.len() == 3;
     let filter =
         if by_address { Ok(Filter::address(call.args.get(2))) } else { Filter::parse(call.args.skip(2), true) };
@@ -94,7 +94,7 @@ pub(super) fn kill(call: Call<'_, '_>) -> DoorOutcome {
         Ok(filter) => filter,
         Err(error) => {
             call.out.error(error);
-            return DoorOutcome::Reply;
+            return FrontEndOutcome::Reply;
         }
     };
     let mut killed = 0;
@@ -113,7 +113,7 @@ pub(super) fn kill(call: Call<'_, '_>) -> DoorOutcome {
         (true, _) => call.out.ok(),
         (false, killed) => call.out.integer(killed),
     }
-    if own { DoorOutcome::Close } else { DoorOutcome::Reply }
+    if own { FrontEndOutcome::Close } else { FrontEndOutcome::Reply }
 }
 
 /// `CLIENT CAPA capability …`: what is not known is passed over, as in Valkey.
@@ -126,9 +126,9 @@ pub(super) fn capa(call: Call<'_, '_>) {
 
 /// Sets a switch of the connection's and tells how it stands now; `None`: the argument was neither ON nor OFF.
 fn switch(call: &mut Call<'_, '_>, switch: &Cell<bool>) -> Option<bool> {
-    let wished = call.args.get(2);
-    let on = is(wished, "on");
-    if !on && !is(wished, "off") {
+    let desired = call.args.get(2);
+    let on = is(desired, "on");
+    if !on && !is(desired, "off") {
         call.out.error(SYNTAX);
         return None;
     }
@@ -152,14 +152,14 @@ pub(super) fn no_touch(mut call: Call<'_, '_>) {
 
 /// `CLIENT DURABILITY [SYNC|DEFAULT]`: Fastness' own. The shard does what it says; here it is said.
 pub(super) fn durability(call: Call<'_, '_>) {
-    let Some(wished) = call.args.try_get(2) else { return call.out.bulk(call.session.ask().name()) };
-    match Ask::named(wished) {
+    let Some(desired) = call.args.try_get(2) else { return call.out.bulk(call.session.durability_override().name()) };
+    match DurabilityOverride::named(desired) {
         Some(ask) if call.args.len() == 3 => {
-            if ask == Ask::Sync && !call.shard.info().durability.is_durable() {
+            if ask == DurabilityOverride::Sync && !call.shard.info().durability.is_durable() {
                 return call.out.error(refusal::NOT_DURABLE);
             }
-            call.session.set_ask(ask);
-            call.client.durable.set(ask == Ask::Sync);
+            call.session.set_durability_override(ask);
+            call.client.durable.set(ask == DurabilityOverride::Sync);
             call.out.ok();
         }
         _ => call.out.error(SYNTAX),
@@ -168,11 +168,11 @@ pub(super) fn durability(call: Call<'_, '_>) {
 
 /// `CLIENT READS [QUORUM|DEFAULT]`: likewise.
 pub(super) fn reads(call: Call<'_, '_>) {
-    let Some(wished) = call.args.try_get(2) else { return call.out.bulk(call.session.reads().name()) };
-    match Reads::named(wished) {
+    let Some(desired) = call.args.try_get(2) else { return call.out.bulk(call.session.reads().name()) };
+    match ReadConfirmation::named(desired) {
         Some(reads) if call.args.len() == 3 => {
             call.session.set_reads(reads);
-            call.client.confirmed.set(reads == Reads::Quorum);
+            call.client.confirmed.set(reads == ReadConfirmation::Quorum);
             call.out.ok();
         }
         _ => call.out.error(SYNTAX),
@@ -181,13 +181,13 @@ pub(super) fn reads(call: Call<'_, '_>) {
 
 /// The connection drops the replies; here only the mode is set. ON alone is answered.
 pub(super) fn reply(call: Call<'_, '_>) {
-    let wished = call.args.get(2);
-    if is(wished, "on") {
+    let desired = call.args.get(2);
+    if is(desired, "on") {
         call.client.reply_mode.set(ReplyMode::On);
         call.out.ok();
-    } else if is(wished, "off") {
+    } else if is(desired, "off") {
         call.client.reply_mode.set(ReplyMode::Off);
-    } else if is(wished, "skip") {
+    } else if is(desired, "skip") {
         if call.client.reply_mode.get() != ReplyMode::Off {
             call.client.reply_mode.set(ReplyMode::SkipNext);
         }

@@ -1,7 +1,7 @@
 //! SLOWLOG, COMMANDLOG and LATENCY HISTOGRAM.
 
 use super::{Call, integer, is};
-use crate::resp_door::stats::SlowCommand;
+use crate::resp_server::stats::SlowCommand;
 
 /// `SLOWLOG GET [count]`; -1: all.
 pub(super) fn slowlog_get(call: Call<'_, '_>) {

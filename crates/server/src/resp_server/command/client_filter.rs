@@ -3,7 +3,7 @@
 use fastness_resp::Args;
 
 use super::{SYNTAX, integer, is};
-use crate::resp_door::clients::Client;
+use crate::resp_server::clients::Client;
 
 /// What a connection must be to be selected; all given conditions at once.
 pub(super) struct Filter {

@@ -1,4 +1,4 @@
-//! The door for Valkey's clients: one per shard replica, on the thread of the replica's loop.
+//! The front end for Valkey's clients: one per shard replica, on the thread of the replica's loop.
 //!
 //! ```text
 //! accept (other thread: accept, TLS handshake) ─▶ connection (loop's thread): read ─▶ parse ─▶ Shard::run ─▶ send
@@ -31,20 +31,20 @@ use crate::replica::GroupView;
 use crate::shared::NodeShared;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
-use stats::{DoorStats, add};
+use stats::{RespStats, add};
 
-/// One replica's door: what its connections share. On the loop's thread.
-pub struct ReplicaDoor {
+/// One replica's front end: what its connections share. On the loop's thread.
+pub struct ReplicaServer {
     /// The node.
     pub node: Arc<NodeShared>,
     /// The shard of which this is a replica.
     pub shard_id: ShardId,
-    /// The data behind the door.
+    /// The data behind the front end.
     pub shard: Shard,
     /// The connections.
     pub clients: Clients,
     /// The counters.
-    pub stats: DoorStats,
+    pub stats: RespStats,
     /// The Raft group as this node sees it.
     pub group: Arc<dyn GroupView>,
     /// Ports this replica listens on: plaintext, TLS; 0: none.
@@ -57,8 +57,8 @@ pub struct ReplicaDoor {
     pub(crate) read_buffer: Cell<Vec<u8>>,
 }
 
-impl ReplicaDoor {
-    /// Makes a door.
+impl ReplicaServer {
+    /// Makes a front end.
     #[must_use]
     pub fn new(
         node: Arc<NodeShared>,
@@ -66,13 +66,13 @@ impl ReplicaDoor {
         shard: Shard,
         group: Arc<dyn GroupView>,
         ports: (u16, u16),
-    ) -> ReplicaDoor {
-        ReplicaDoor {
+    ) -> ReplicaServer {
+        ReplicaServer {
             node,
             shard_id,
             shard,
             clients: Clients::default(),
-            stats: DoorStats::default(),
+            stats: RespStats::default(),
             group,
             ports,
             executing: Cell::new(false),

@@ -1,4 +1,4 @@
-//! The peer door: streams of frames between nodes, as gRPC over mutual TLS.
+//! The peer front end: streams of frames between nodes, as gRPC over mutual TLS.
 //!
 //! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the
 //! side that connects exactly the node that was asked for. Each class of traffic has a connection of its own.
@@ -159,7 +159,7 @@ fn impeded<S>(lab: Option<&Arc<Lab>>, peer: NodeId, frames: S) -> Impeded<S> {
 }
 
 /// Takes the streams of other nodes.
-pub struct PeerDoor {
+pub struct PeerServer {
     cluster: ClusterId,
     consensus: Consensus,
     lab: Option<Arc<Lab>>,
@@ -167,11 +167,11 @@ pub struct PeerDoor {
 
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
-impl PeerDoor {
+impl PeerServer {
     /// As a tonic service. What is answered meets the faults of `lab`, if there is one.
     #[must_use]
-    pub fn service(cluster: ClusterId, consensus: Consensus, lab: Option<Arc<Lab>>) -> PeerServiceServer<PeerDoor> {
-        PeerServiceServer::new(PeerDoor { cluster, consensus, lab })
+    pub fn service(cluster: ClusterId, consensus: Consensus, lab: Option<Arc<Lab>>) -> PeerServiceServer<PeerServer> {
+        PeerServiceServer::new(PeerServer { cluster, consensus, lab })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -195,7 +195,7 @@ impl PeerDoor {
 }
 
 #[tonic::async_trait]
-impl PeerService for PeerDoor {
+impl PeerService for PeerServer {
     type AppendStream = Frames;
     type HeartbeatStream = Frames;
     type SnapshotStream = Frames;

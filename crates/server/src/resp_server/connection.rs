@@ -29,18 +29,18 @@ use fail::fail_point;
 use fastness_engine::Key;
 use fastness_resp::request::HEAP_BYTES_KEPT;
 use fastness_resp::{ArgSpans, Args, Limits, Parsed, ProtocolError};
-use fastness_shard::{ClientShare, Hold, Leave, Now, Outcome, Session, WaitAnswer, WaitsFor};
+use fastness_shard::{ClientShare, Now, Outcome, PendingReply, Release, Session, WaitAnswer, WaitsFor};
 use fastness_types::limits;
 use tokio::io::Interest;
 
 use super::attribute::Asked;
 use super::blocked::{Blocked, unblocked, wait};
 use super::clients::{Client, ReplyMode, Unblock};
-use super::command::ConnectionDoor;
+use super::command::ConnectionFrontEnd;
 use super::release::{Fate, Replies};
 use super::stats::add;
 use super::stream::{ClientStream, Closed, Filled};
-use super::{ReplicaDoor, attribute};
+use super::{ReplicaServer, attribute};
 use crate::config::Config;
 
 /// Replies that one turn of a connection adds, bytes; the last one may be longer.
@@ -122,11 +122,11 @@ enum Event {
 }
 
 struct Connection {
-    door: Rc<ReplicaDoor>,
+    server: Rc<ReplicaServer>,
     client: Rc<Client>,
     stream: ClientStream,
     session: Session,
-    /// Received and not executed; empty most of the time, see [`ReplicaDoor::read_buffer`].
+    /// Received and not executed; empty most of the time, see [`ReplicaServer::read_buffer`].
     input: Vec<u8>,
     /// Places of the commands that are parsed ahead, and of one that is not whole yet (always the first).
     spans: Vec<ArgSpans>,
@@ -147,15 +147,15 @@ struct Connection {
     /// When the newest command ended.
     last_ended: Instant,
     /// What the oldest held reply waited for at the last look.
-    oldest_held: Option<Hold>,
+    oldest_held: Option<PendingReply>,
     /// What all this takes.
     share: ClientShare,
 }
 
 /// Serves one connection that is entered, until it ends.
-pub(super) async fn serve(door: &Rc<ReplicaDoor>, client: &Rc<Client>, stream: ClientStream) {
-    add(&door.stats.connections, 1);
-    let session = door.shard.session();
+pub(super) async fn serve(server: &Rc<ReplicaServer>, client: &Rc<Client>, stream: ClientStream) {
+    add(&server.stats.connections, 1);
+    let session = server.shard.session();
     let mut connection = Connection {
         client: client.clone(),
         stream,
@@ -172,8 +172,8 @@ pub(super) async fn serve(door: &Rc<ReplicaDoor>, client: &Rc<Client>, stream: C
         turn_max: 0,
         last_ended: Instant::now(),
         oldest_held: None,
-        share: door.shard.client_share(),
-        door: door.clone(),
+        share: server.shard.client_share(),
+        server: server.clone(),
     };
     let end = connection.run().await;
     if end == End::AfterReplies {
@@ -287,11 +287,11 @@ impl Connection {
         if !self.client.authenticated.get() {
             return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
         }
-        if self.door.shard.with_engine(|engine| engine.is_out_of_memory()) {
+        if self.server.shard.with_engine(|engine| engine.is_out_of_memory()) {
             return UNSENT_BYTES_SOFT;
         }
         // Over it by what the client does not take, it is closed; by what waits for a commit, it waits.
-        match self.door.node.config.load().client_output_buffer_limit.hard_bytes {
+        match self.server.node.config.load().client_output_buffer_limit.hard_bytes {
             0 => usize::MAX,
             hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
         }
@@ -302,7 +302,7 @@ impl Connection {
         !self.input.is_empty() && self.input.len() >= self.needed && self.may_run()
     }
 
-    async fn next_event(&mut self, held: Option<Hold>) -> Event {
+    async fn next_event(&mut self, held: Option<PendingReply>) -> Event {
         let read = self.may_read();
         if read && self.stream.has_plaintext() {
             return Event::Socket(Ok(tokio::io::Ready::READABLE));
@@ -315,7 +315,7 @@ impl Connection {
             (false, false) => None,
         };
         let looks = self.blocked.is_some() && !self.closed_seen;
-        let Connection { stream, client, blocked, door, session, .. } = self;
+        let Connection { stream, client, blocked, server, session, .. } = self;
         let socket = async {
             match interest {
                 Some(interest) => stream.ready(interest).await,
@@ -337,7 +337,7 @@ impl Connection {
         };
         let released = async {
             match held {
-                Some(hold) => door.shard.wait_released(session, hold).await,
+                Some(hold) => server.shard.wait_released(session, hold).await,
                 None => std::future::pending().await,
             }
         };
@@ -366,7 +366,7 @@ impl Connection {
     /// Reads once and runs what came.
     fn read_and_execute(&mut self) -> Result<(), End> {
         let shared = self.input.is_empty();
-        let mut buffer = if shared { self.door.read_buffer.take() } else { std::mem::take(&mut self.input) };
+        let mut buffer = if shared { self.server.read_buffer.take() } else { std::mem::take(&mut self.input) };
         if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
             // Doubles at most; never by what a client has declared.
             buffer.reserve(READ_BYTES.max(buffer.len()));
@@ -377,7 +377,7 @@ impl Connection {
         fail_point!("server::read");
         let before = buffer.len();
         let filled = self.stream.fill(&mut buffer);
-        add(&self.door.stats.bytes_in, (buffer.len() - before) as u64);
+        add(&self.server.stats.bytes_in, (buffer.len() - before) as u64);
         add(&self.client.bytes_in, (buffer.len() - before) as u64);
         let result = match filled {
             Err(_) => Err(End::Gone),
@@ -387,7 +387,7 @@ impl Connection {
             }
             Ok(Filled::Bytes(0)) => Ok(0),
             Ok(Filled::Bytes(_)) => {
-                add(&self.door.stats.reads, 1);
+                add(&self.server.stats.reads, 1);
                 self.client.active_at.set(Instant::now());
                 self.execute_buffer(&buffer)
             }
@@ -395,10 +395,10 @@ impl Connection {
         let consumed = *result.as_ref().unwrap_or(&0);
         self.keep_rest(buffer, consumed, shared);
         result?;
-        let limit = self.door.node.config.load().client_query_buffer_limit;
+        let limit = self.server.node.config.load().client_query_buffer_limit;
         if self.input.len() as u64 > limit {
-            add(&self.door.stats.query_limit_closes, 1);
-            if let Some(others) = self.door.node.throttles.query.permit() {
+            add(&self.server.stats.query_limit_closes, 1);
+            if let Some(others) = self.server.node.throttles.query.permit() {
                 let client = self.client.address;
                 tracing::warn!(%client, limit, others, "closed: more was sent than may wait to be executed");
             }
@@ -425,7 +425,7 @@ impl Connection {
         if shared {
             self.input.extend_from_slice(&buffer[consumed..]);
             buffer.clear();
-            self.door.read_buffer.set(buffer);
+            self.server.read_buffer.set(buffer);
         } else {
             buffer.drain(..consumed);
             if buffer.is_empty() {
@@ -445,7 +445,7 @@ impl Connection {
             }
         } else if self.sliced && left > 0 {
             self.sliced_bytes = left;
-            self.door.shard.keep_gate(&mut self.session);
+            self.server.shard.keep_gate(&mut self.session);
         }
     }
 
@@ -454,7 +454,7 @@ impl Connection {
     /// A few commands are parsed ahead and their keys' places in memory asked for, so that the waits for memory
     /// overlap.
     fn execute_buffer(&mut self, buffer: &[u8]) -> Result<usize, End> {
-        let config = self.door.node.config.load();
+        let config = self.server.node.config.load();
         let mut consumed = 0;
         let mut began = Instant::now();
         let slice_ends = began + limits::CONNECTION_SLICE;
@@ -471,7 +471,7 @@ impl Connection {
             let ahead = self.parse_ahead(rest, &limits);
             let firsts = self.look_ahead(rest, &ahead);
             // One reading for all of them: their bytes are here, and they run without a wait between them.
-            let now = self.door.shard.now();
+            let now = self.server.shard.now();
             for (i, first) in firsts.into_iter().enumerate().take(ahead.count) {
                 let (start, end) = (ahead.starts[i], ahead.starts[i + 1]);
                 let at = Moment { now, first };
@@ -543,7 +543,7 @@ impl Connection {
     /// stands there is asked for.
     fn look_ahead<'b>(&self, bytes: &'b [u8], ahead: &Ahead) -> [Option<Key<'b>>; AHEAD_MAX] {
         let mut keys = [None; AHEAD_MAX];
-        self.door.shard.with_engine(|engine| {
+        self.server.shard.with_engine(|engine| {
             for (i, key) in keys.iter_mut().enumerate().take(ahead.count) {
                 let first = self.spans[i].first(&bytes[ahead.starts[i]..ahead.starts[i + 1]]);
                 *key = first.filter(|arg| arg.len() <= KEY_AHEAD_BYTES_MAX).map(|arg| engine.key(arg));
@@ -569,15 +569,15 @@ impl Connection {
         }
         let start = self.replies.out.len();
         let args = self.spans[i].args(bytes);
-        let mut door = ConnectionDoor { replica: &self.door, client: &self.client, spec: None };
+        let mut server = ConnectionFrontEnd { replica: &self.server, client: &self.client, spec: None };
         let outcome = match self.spans[i].attribute(bytes).map(attribute::read).transpose() {
             Ok(asked) => {
                 let Asked { ask, reads } = asked.unwrap_or_default();
-                let call = self.door.shard.call(args, at.now).with_first(at.first).with_ask(ask).with_reads(reads);
-                self.door.executing.set(true);
+                let call = self.server.shard.call(args, at.now).with_first(at.first).with_ask(ask).with_reads(reads);
+                self.server.executing.set(true);
                 fail_point!("server::executing");
-                let outcome = self.door.shard.run(&mut self.session, call, &mut self.replies.out, &mut door);
-                self.door.executing.set(false);
+                let outcome = self.server.shard.run(&mut self.session, call, &mut self.replies.out, &mut server);
+                self.server.executing.set(false);
                 outcome
             }
             Err(text) => {
@@ -586,7 +586,7 @@ impl Connection {
                 Outcome::REPLY
             }
         };
-        let spec = door.spec;
+        let spec = server.spec;
         if outcome == Outcome::Busy {
             debug_assert_eq!(self.replies.out.len(), start);
             self.hold_back();
@@ -605,12 +605,12 @@ impl Connection {
         add(&self.client.commands, 1);
         match spec {
             Some(spec) => {
-                self.door.stats.count(spec, took, reply);
+                self.server.stats.count(spec, took, reply);
                 if config.slowlog_log_slower_than >= 0 && took.as_micros() as i64 >= config.slowlog_log_slower_than {
-                    self.door.stats.note_slow(args, took, &self.client, config.slowlog_max_len as usize);
+                    self.server.stats.note_slow(args, took, &self.client, config.slowlog_max_len as usize);
                 }
             }
-            None if reply.first() == Some(&b'-') => self.door.stats.count_error(reply),
+            None if reply.first() == Some(&b'-') => self.server.stats.count_error(reply),
             None => {}
         }
         if self.spans[i].heap_bytes() > HEAP_BYTES_KEPT {
@@ -625,8 +625,8 @@ impl Connection {
     /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
     #[cold]
     fn refuse_http(&mut self) -> End {
-        add(&self.door.stats.http_closes, 1);
-        if let Some(others) = self.door.node.throttles.http.permit() {
+        add(&self.server.stats.http_closes, 1);
+        if let Some(others) = self.server.node.throttles.http.permit() {
             tracing::warn!(
                 client = %self.client.address, others,
                 "closed: possible SECURITY ATTACK: it sends POST or Host:, as in cross protocol scripting"
@@ -637,7 +637,7 @@ impl Connection {
 
     /// The command that was just tried will be run again.
     fn hold_back(&mut self) {
-        let shard = self.door.shard.clone();
+        let shard = self.server.shard.clone();
         let busy: Pin<Box<dyn Future<Output = ()>>> = match self.session.waits_for() {
             WaitsFor::Pause => {
                 self.client.blocked.set(true);
@@ -646,7 +646,7 @@ impl Connection {
             WaitsFor::Lag(until) => Box::pin(async move { shard.slowed(until).await }),
             WaitsFor::Primary(until) => Box::pin(async move { shard.primary_found(until).await }),
             WaitsFor::Shard => {
-                add(&self.door.stats.stalled, 1);
+                add(&self.server.stats.stalled, 1);
                 if self.client.busy_since.get().is_none() {
                     self.client.busy_since.set(Some(self.last_ended));
                 }
@@ -670,15 +670,15 @@ impl Connection {
             }
         }
         match outcome {
-            Outcome::Reply { hold, .. } => {
-                if let Some(hold) = hold {
-                    self.replies.hold(start, hold);
+            Outcome::Reply { pending, .. } => {
+                if let Some(pending) = pending {
+                    self.replies.hold(start, pending);
                 }
                 Ok(())
             }
             Outcome::Wait(request) => {
                 self.client.set_waiting(true);
-                let wait = wait(self.door.shard.clone(), self.client.clone(), request);
+                let wait = wait(self.server.shard.clone(), self.client.clone(), request);
                 self.blocked = Some(Blocked::Wait(Box::pin(wait)));
                 Ok(())
             }
@@ -688,7 +688,7 @@ impl Connection {
     }
 
     /// Sends what may leave and fits into the socket. Returns what the oldest held reply waits for.
-    fn send(&mut self) -> io::Result<Option<Hold>> {
+    fn send(&mut self) -> io::Result<Option<PendingReply>> {
         let before = self.replies.unsent();
         let held = self.send_sendable();
         self.count_memory();
@@ -700,7 +700,7 @@ impl Connection {
 
     /// Notes since when something keeps the connection from making progress; see
     /// [`super::clients::Clients::close_stuck`].
-    fn note_waits(&mut self, held: Option<Hold>, has_sent: bool) {
+    fn note_waits(&mut self, held: Option<PendingReply>, has_sent: bool) {
         if held != self.oldest_held {
             self.oldest_held = held;
             self.client.held_since.set(held.map(|_| self.last_ended));
@@ -733,13 +733,13 @@ impl Connection {
         client.memory.set(self.share.bytes());
     }
 
-    fn send_sendable(&mut self) -> io::Result<Option<Hold>> {
+    fn send_sendable(&mut self) -> io::Result<Option<PendingReply>> {
         loop {
-            let shard = &self.door.shard;
-            let held = self.replies.release(|hold| match shard.may_leave(hold) {
-                Leave::Now => Fate::Leaves,
-                Leave::Wait => Fate::Waits,
-                Leave::Unknown => Fate::Lost(hold.unknown_text()),
+            let shard = &self.server.shard;
+            let held = self.replies.release(|hold| match shard.release(hold) {
+                Release::Now => Fate::Leaves,
+                Release::Wait => Fate::Waits,
+                Release::Unknown => Fate::Lost(hold.unknown_text()),
             });
             let sendable = self.replies.sendable();
             if sendable.is_empty() {
@@ -749,8 +749,8 @@ impl Connection {
             if len == 0 {
                 return Ok(held);
             }
-            add(&self.door.stats.writes, 1);
-            add(&self.door.stats.bytes_out, len as u64);
+            add(&self.server.stats.writes, 1);
+            add(&self.server.stats.bytes_out, len as u64);
             add(&self.client.bytes_out, len as u64);
             let all = len == sendable.len();
             self.replies.sent(len);
@@ -766,14 +766,14 @@ impl Connection {
         if unsent == 0 && self.client.over_soft_since.get().is_none() {
             return Ok(());
         }
-        let limit = self.door.node.config.load().client_output_buffer_limit;
+        let limit = self.server.node.config.load().client_output_buffer_limit;
         if limit.soft_bytes == 0 || unsent <= limit.soft_bytes {
             self.client.over_soft_since.set(None);
         } else if self.client.over_soft_since.get().is_none() {
             self.client.over_soft_since.set(Some(Instant::now()));
         }
         if limit.hard_bytes > 0 && unsent > limit.hard_bytes {
-            self.door.note_unread(&self.client, "client-output-buffer-limit's hard limit is reached");
+            self.server.note_unread(&self.client, "client-output-buffer-limit's hard limit is reached");
             return Err(End::Now);
         }
         Ok(())

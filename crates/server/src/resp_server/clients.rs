@@ -1,4 +1,4 @@
-//! The connections of one replica's door, as CLIENT shows and ends them.
+//! The connections of one replica's front end, as CLIENT shows and ends them.
 //!
 //! Lives on the loop's thread. A connection's task owns its [`Client`]; the registry only lets others look and ask it
 //! to close.
@@ -45,7 +45,7 @@ pub struct Client {
     pub address: SocketAddr,
     /// The address it connected to.
     pub local_address: SocketAddr,
-    /// Whether it came through the TLS door.
+    /// Whether it came through the TLS front end.
     pub tls: bool,
     /// File descriptor, for CLIENT LIST.
     pub fd: i32,
@@ -140,7 +140,7 @@ pub struct Arrival {
     pub address: SocketAddr,
     /// The address it connected to.
     pub local_address: SocketAddr,
-    /// Whether it came through the TLS door.
+    /// Whether it came through the TLS front end.
     pub tls: bool,
     /// File descriptor.
     pub fd: i32,
@@ -327,7 +327,7 @@ impl Client {
     }
 }
 
-/// All connections of one door.
+/// All connections of one front end.
 #[derive(Default)]
 pub struct Clients {
     by_id: RefCell<BTreeMap<u64, Rc<Client>>>,

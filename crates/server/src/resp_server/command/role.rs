@@ -50,7 +50,7 @@ pub(super) fn lastsave(call: Call<'_, '_>) {
 /// `SHUTDOWN`: as SIGTERM does; the connection ends with the process.
 pub(super) fn shutdown(call: Call<'_, '_>) {
     if call.args.len() == 2 && is(call.args.get(1), "abort") {
-        // One that was asked for closes this door: nobody could ask to end it.
+        // One that was asked for closes this front end: nobody could ask to end it.
         return call.out.error("ERR No shutdown in progress.");
     }
     let known = ["nosave", "save", "now", "force", "safe", "failover"];

@@ -1,7 +1,7 @@
-//! A door for the simulation: RESP over the simulation's TCP, one task per connection on the node's own thread.
+//! A front end for the simulation: RESP over the simulation's TCP, one task per connection on the node's own thread.
 //!
-//! It keeps the rules of the real door: commands run in the order in which they came, replies leave in that order, a
-//! held reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an
+//! It keeps the rules of the real front end: commands run in the order in which they came, replies leave in that order,
+//! a held reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an
 //! error. It knows no users, no TLS and few commands of its own. In front of every reply it says where that comes from
 //! (`stamp.rs`).
 
@@ -10,9 +10,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_engine::command::{CommandSpec, FrontEndCommand};
 use fastness_resp::{ArgSpans, Args, Limits, Parsed, Protocol, ReplyBuf, request};
-use fastness_shard::{Door, DoorOutcome, Hold, Leave, Outcome, Session, Shard, ShardView, Standing, WaitsFor};
+use fastness_shard::{
+    FrontEnd, FrontEndOutcome, Outcome, PendingReply, Release, Session, Shard, ShardView, Standing, WaitsFor,
+};
 use fastness_types::{NodeId, ShardId, Slot};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -50,7 +52,7 @@ pub async fn listen(id: ShardId, shard: Shard, node: Rc<SimNode>) -> io::Result<
 struct Connection {
     shard: Shard,
     session: Session,
-    door: SimDoor,
+    front_end: SimFrontEnd,
     node: Rc<SimNode>,
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
@@ -63,7 +65,7 @@ struct Waiting {
     /// Of the moment at which the command ran.
     stamp: Stamp,
     reply: ReplyBuf,
-    hold: Option<Hold>,
+    pending: Option<PendingReply>,
 }
 
 enum Event {
@@ -78,7 +80,7 @@ impl Connection {
         Connection {
             shard,
             session,
-            door: SimDoor { port: port(id) },
+            front_end: SimFrontEnd { port: port(id) },
             node,
             read,
             write,
@@ -101,11 +103,11 @@ impl Connection {
         }
     }
 
-    async fn next_event(&mut self, held: Option<Hold>) -> io::Result<Event> {
+    async fn next_event(&mut self, held: Option<PendingReply>) -> io::Result<Event> {
         let Connection { shard, session, read, input, waiting, .. } = self;
         let released = async {
             match held {
-                Some(hold) => shard.wait_released(session, hold).await,
+                Some(pending) => shard.wait_released(session, pending).await,
                 None => std::future::pending().await,
             }
         };
@@ -144,9 +146,9 @@ impl Connection {
             let mut reply = ReplyBuf::new(Protocol::Resp2);
             let shard = self.shard.clone();
             let call = shard.call(Args::owned(args), shard.now());
-            match shard.run(&mut self.session, call, &mut reply, &mut self.door) {
-                Outcome::Reply { hold, .. } => {
-                    self.push(reply, hold);
+            match shard.run(&mut self.session, call, &mut reply, &mut self.front_end) {
+                Outcome::Reply { pending, .. } => {
+                    self.push(reply, pending);
                     return Ok(());
                 }
                 Outcome::Wait(request) => {
@@ -171,7 +173,7 @@ impl Connection {
         }
     }
 
-    fn push(&mut self, reply: ReplyBuf, hold: Option<Hold>) {
+    fn push(&mut self, reply: ReplyBuf, pending: Option<PendingReply>) {
         let (info, (mode, version)) = (self.shard.info(), self.shard.mode());
         let stamp = Stamp {
             node: self.node.id,
@@ -183,29 +185,29 @@ impl Connection {
             applied: info.applied,
             left: Duration::ZERO,
         };
-        self.waiting.push_back(Waiting { stamp, reply, hold });
+        self.waiting.push_back(Waiting { stamp, reply, pending });
     }
 
     /// Sends what may leave. Returns what the oldest held reply waits for.
-    async fn send(&mut self) -> io::Result<Option<Hold>> {
+    async fn send(&mut self) -> io::Result<Option<PendingReply>> {
         if self.node.stalls.get() && !self.waiting.is_empty() {
             self.node.stalled.set(self.node.stalled.get() + self.waiting.len() as u64);
             while self.node.stalls.get() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
-        while let Some(Waiting { stamp, reply, hold }) = self.waiting.front_mut() {
-            let leave = match hold {
-                Some(hold) => self.shard.may_leave(*hold),
-                None => Leave::Now,
+        while let Some(Waiting { stamp, reply, pending }) = self.waiting.front_mut() {
+            let leave = match pending {
+                Some(pending) => self.shard.release(*pending),
+                None => Release::Now,
             };
-            match (leave, *hold) {
-                (Leave::Wait, hold) => return Ok(hold),
-                (Leave::Unknown, Some(hold)) => {
+            match (leave, *pending) {
+                (Release::Wait, pending) => return Ok(pending),
+                (Release::Unknown, Some(pending)) => {
                     reply.truncate(0);
-                    reply.error(hold.unknown_text());
+                    reply.error(pending.unknown_text());
                 }
-                (Leave::Now | Leave::Unknown, _) => {}
+                (Release::Now | Release::Unknown, _) => {}
             }
             let left = turmoil::sim_elapsed().unwrap_or_default();
             let mut bytes = Stamp { left, ..*stamp }.encode().into_bytes();
@@ -221,32 +223,32 @@ fn parse(input: &[u8], spans: &mut ArgSpans) -> io::Result<Parsed> {
     request::parse(input, spans, &Limits::DEFAULT).map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// What the shard asks of a connection's door.
-struct SimDoor {
+/// What the shard asks of a connection's front end.
+struct SimFrontEnd {
     port: u16,
 }
 
-impl Door for SimDoor {
+impl FrontEnd for SimFrontEnd {
     fn permit(&mut self, _: &'static CommandSpec, _: Args<'_>, _: &Session, _: &mut ReplyBuf) -> bool {
         true
     }
 
     fn run(
         &mut self,
-        command: DoorCommand,
+        command: FrontEndCommand,
         _: Args<'_>,
         session: &mut Session,
         _: &mut ShardView<'_>,
         out: &mut ReplyBuf,
-    ) -> DoorOutcome {
+    ) -> FrontEndOutcome {
         match command {
-            DoorCommand::Readonly | DoorCommand::Readwrite => {
-                session.set_readonly(command == DoorCommand::Readonly);
+            FrontEndCommand::Readonly | FrontEndCommand::Readwrite => {
+                session.set_readonly(command == FrontEndCommand::Readonly);
                 out.ok();
             }
             _ => out.error(format!("ERR the simulation's door does not know {command:?}")),
         }
-        DoorOutcome::Reply
+        FrontEndOutcome::Reply
     }
 
     fn address(&self, _: Slot, primary: Option<NodeId>) -> Option<String> {

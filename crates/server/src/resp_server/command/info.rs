@@ -14,11 +14,11 @@ use fastness_types::{Durability, NodeId};
 
 use super::{Call, role};
 use crate::config::{Config, OPTIONS};
-use crate::disk_keeper::DiskInfo;
+use crate::disk_monitor::DiskInfo;
 use crate::names;
 use crate::process::{Usage, human};
-use crate::resp_door::ReplicaDoor;
-use crate::resp_door::stats::CommandStats;
+use crate::resp_server::ReplicaServer;
+use crate::resp_server::stats::CommandStats;
 use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
 use crate::topology::Health;
 
@@ -45,10 +45,10 @@ type Write = fn(&Facts<'_>, &mut String);
 
 /// What the sections are written from.
 struct Facts<'a> {
-    replica: &'a ReplicaDoor,
+    replica: &'a ReplicaServer,
     config: &'a Config,
-    /// The mode that the cluster's map wishes.
-    wished: Durability,
+    /// The mode that the cluster's map desired states.
+    desired: Durability,
     shard: &'a ShardInfo,
     client_pause: Option<(PauseKind, Duration)>,
     figures: Figures,
@@ -108,7 +108,7 @@ pub struct Snapshot {
 
 /// Takes a snapshot. On the loop's thread.
 #[must_use]
-pub fn snapshot(replica: &ReplicaDoor) -> Snapshot {
+pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
     let stats = &replica.stats;
     let shard = replica.shard.info();
     let clients = replica.clients.all();
@@ -145,7 +145,7 @@ pub(super) fn info(call: Call<'_, '_>) {
     let facts = Facts {
         replica: call.replica,
         config: &config,
-        wished: call.replica.node.map.load().as_ref().map_or(config.durability, |map| map.durability),
+        desired: call.replica.node.map.load().as_ref().map_or(config.durability, |map| map.durability),
         shard: &call.shard.info(),
         client_pause: call.shard.client_pause(),
         figures: Figures::of(call.shard.engine()),
@@ -236,7 +236,7 @@ fn system() -> String {
 fn clients(facts: &Facts<'_>, text: &mut String) {
     let clients = facts.replica.clients.all();
     let largest =
-        |of: fn(&crate::resp_door::clients::Client) -> usize| clients.iter().map(|c| of(c)).max().unwrap_or(0);
+        |of: fn(&crate::resp_server::clients::Client) -> usize| clients.iter().map(|c| of(c)).max().unwrap_or(0);
     lines!(text, "Clients",
         "connected_clients": clients.len(),
         "cluster_connections": 0,
@@ -371,7 +371,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
     let lag = if shard.durability == Durability::Sync { 0 } else { shard.lag.as_millis() };
     lines!(text, "Durability",
         "durability": shard.durability.name(),
-        "durability_wished": facts.wished.name(),
+        "durability_wished": facts.desired.name(),
         "durability_lag_ms": lag,
         "durability_oldest_open_ms": shard.lag.as_millis(),
         "durability_oldest_open_longest_ms": shard.lag_longest.as_millis(),
@@ -587,7 +587,7 @@ fn settings(facts: &Facts<'_>, text: &mut String) {
 }
 
 /// What was observed of the primary of a replica here.
-pub(super) fn primary_link(replica: &ReplicaDoor, shard: &ShardInfo) -> PeerObservation {
+pub(super) fn primary_link(replica: &ReplicaServer, shard: &ShardInfo) -> PeerObservation {
     match shard.standing {
         Standing::Replica { leader: Some(leader) } => replica.node.peer(leader),
         _ => PeerObservation::default(),
@@ -607,7 +607,7 @@ pub(super) struct Follower {
 }
 
 /// The other members of this shard that answer: as in Valkey, one that does not is no replica until it comes back.
-pub(super) fn replicas(replica: &ReplicaDoor, tls: bool) -> Vec<Follower> {
+pub(super) fn replicas(replica: &ReplicaServer, tls: bool) -> Vec<Follower> {
     let status = replica.group.status();
     let map = replica.node.map.load();
     let Some(map) = map.as_deref() else { return Vec::new() };
@@ -625,19 +625,19 @@ pub(super) fn replicas(replica: &ReplicaDoor, tls: bool) -> Vec<Follower> {
 }
 
 /// How many follow, whatever ports they have.
-fn followers(replica: &ReplicaDoor) -> usize {
+fn followers(replica: &ReplicaServer) -> usize {
     replicas(replica, false).len().max(replicas(replica, true).len())
 }
 
 /// Host and port of this shard's primary.
-pub(super) fn primary(replica: &ReplicaDoor, tls: bool) -> Option<(String, u16)> {
+pub(super) fn primary(replica: &ReplicaServer, tls: bool) -> Option<(String, u16)> {
     let map = replica.node.map.load();
     let map = map.as_deref()?;
     let node = map.node(replica.node.leader(replica.shard_id)?)?;
     Some((node.announce_host.clone(), port(node, replica, tls)?))
 }
 
-fn port(node: &fastness_control::NodeInfo, replica: &ReplicaDoor, tls: bool) -> Option<u16> {
+fn port(node: &fastness_control::NodeInfo, replica: &ReplicaServer, tls: bool) -> Option<u16> {
     if tls { node.resp_tls_port_of(replica.shard_id) } else { node.resp_port_of(replica.shard_id) }
 }
 

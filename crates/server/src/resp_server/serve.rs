@@ -11,36 +11,36 @@ use futures::FutureExt;
 use super::clients::{Arrival, Client};
 use super::stats::add;
 use super::stream::ClientStream;
-use super::{ReplicaDoor, connection};
+use super::{ReplicaServer, connection};
 use crate::shared::ClientSlot;
 
 /// A connection as the rest of the replica knows it. Whichever way its task ends, by a panic too, dropping this forgets
 /// it.
 struct Entry {
-    door: Rc<ReplicaDoor>,
+    server: Rc<ReplicaServer>,
     client: Rc<Client>,
     _slot: ClientSlot,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.door.clients.leave(&self.client);
+        self.server.clients.leave(&self.client);
     }
 }
 
 /// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody
 /// knows what is in memory, and the replica ends.
-pub async fn serve(door: Rc<ReplicaDoor>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
-    let authenticated = door.node.password() == Password::None && door.node.has_heard_control();
-    let client = door.clients.enter(&arrival, authenticated);
-    let entry = Entry { door, client, _slot: slot };
-    let (door, client) = (&entry.door, &entry.client);
-    if let Err(panic) = AssertUnwindSafe(connection::serve(door, client, stream)).catch_unwind().await {
-        add(&door.stats.panics, 1);
+pub async fn serve(server: Rc<ReplicaServer>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
+    let authenticated = server.node.password() == Password::None && server.node.has_heard_control();
+    let client = server.clients.enter(&arrival, authenticated);
+    let entry = Entry { server, client, _slot: slot };
+    let (server, client) = (&entry.server, &entry.client);
+    if let Err(panic) = AssertUnwindSafe(connection::serve(server, client, stream)).catch_unwind().await {
+        add(&server.stats.panics, 1);
         let reason = panic_text(&*panic);
         tracing::error!(client = %client.address, command = client.command.get(), reason, "a connection's task has panicked");
-        if door.executing.get() {
-            door.broken.notify_one();
+        if server.executing.get() {
+            server.broken.notify_one();
         }
     }
 }

@@ -2,7 +2,7 @@
 //! whoever sends one wants something of the command that would silently not be given.
 
 use fastness_resp::Args;
-use fastness_shard::{Ask, Reads};
+use fastness_shard::{DurabilityOverride, ReadConfirmation};
 
 /// What the reply waits for.
 const DURABILITY: &str = "durability";
@@ -12,8 +12,8 @@ const READS: &str = "reads";
 /// What a command itself asks for, in the place of what its connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Asked {
-    pub(super) ask: Option<Ask>,
-    pub(super) reads: Option<Reads>,
+    pub(super) ask: Option<DurabilityOverride>,
+    pub(super) reads: Option<ReadConfirmation>,
 }
 
 /// Reads names and values; gives what is asked for, or the error's text.
@@ -22,9 +22,9 @@ pub(super) fn read(pairs: Args<'_>) -> Result<Asked, Vec<u8>> {
     for i in (0..pairs.len()).step_by(2) {
         let (name, value) = (pairs.get(i), pairs.get(i + 1));
         if name.eq_ignore_ascii_case(DURABILITY.as_bytes()) {
-            set(&mut asked.ask, Ask::named(value), DURABILITY, "'sync' or 'default'", value)?;
+            set(&mut asked.ask, DurabilityOverride::named(value), DURABILITY, "'sync' or 'default'", value)?;
         } else if name.eq_ignore_ascii_case(READS.as_bytes()) {
-            set(&mut asked.reads, Reads::named(value), READS, "'quorum' or 'default'", value)?;
+            set(&mut asked.reads, ReadConfirmation::named(value), READS, "'quorum' or 'default'", value)?;
         } else {
             let behind = "' in front of the command: it takes 'durability' and 'reads'";
             return Err(quoting("ERR unknown attribute '", name, behind));
@@ -70,11 +70,11 @@ mod tests {
     #[test]
     fn attributes() {
         let durability = |ask| Ok(Asked { ask: Some(ask), reads: None });
-        check(&["durability", "sync"], durability(Ask::Sync));
-        check(&["Durability", "DEFAULT"], durability(Ask::Default));
-        check(&["durability", "sync", "durability", "sync"], durability(Ask::Sync));
-        check(&["reads", "QUORUM"], Ok(Asked { ask: None, reads: Some(Reads::Quorum) }));
-        let both = Asked { ask: Some(Ask::Sync), reads: Some(Reads::Default) };
+        check(&["durability", "sync"], durability(DurabilityOverride::Sync));
+        check(&["Durability", "DEFAULT"], durability(DurabilityOverride::Default));
+        check(&["durability", "sync", "durability", "sync"], durability(DurabilityOverride::Sync));
+        check(&["reads", "QUORUM"], Ok(Asked { ask: None, reads: Some(ReadConfirmation::Quorum) }));
+        let both = Asked { ask: Some(DurabilityOverride::Sync), reads: Some(ReadConfirmation::Default) };
         check(&["reads", "default", "durability", "sync"], Ok(both));
         check(
             &["reads", "lease"],

@@ -1,4 +1,4 @@
-//! What one replica's door counts, for INFO and metrics. On the loop's thread: plain cells.
+//! What one replica's front end counts, for INFO and metrics. On the loop's thread: plain cells.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,7 +73,7 @@ pub struct SlowCommand {
 }
 
 /// See the module.
-pub struct DoorStats {
+pub struct RespStats {
     /// Since when it counts.
     pub since: Cell<Instant>,
     /// Connections accepted.
@@ -169,9 +169,9 @@ struct Rate {
     per_second: [f64; 3],
 }
 
-impl Default for DoorStats {
+impl Default for RespStats {
     fn default() -> Self {
-        DoorStats {
+        RespStats {
             since: Cell::new(Instant::now()),
             connections: Cell::default(),
             commands: Cell::default(),
@@ -211,7 +211,7 @@ pub fn add(cell: &Cell<u64>, amount: u64) {
     cell.set(cell.get() + amount);
 }
 
-impl DoorStats {
+impl RespStats {
     /// Counts one run. `reply` is what was appended.
     pub fn count(&self, spec: &'static CommandSpec, took: Duration, reply: &[u8]) {
         add(&self.commands, 1);
@@ -399,7 +399,7 @@ mod tests {
     /// Found: INFO persistence told constants although there are snapshots.
     #[test]
     fn snapshots_are_told_as_they_were_seen() {
-        let stats = DoorStats::default();
+        let stats = RespStats::default();
         let mut seen = stats.snapshots();
         let began = Instant::now();
         let at = |seconds: u64| began + Duration::from_secs(seconds);

@@ -4,7 +4,7 @@ use fastness_control::Password;
 use fastness_resp::Protocol;
 
 use super::{Call, integer, is};
-use crate::resp_door::stats::add;
+use crate::resp_server::stats::add;
 use crate::settings;
 use crate::shared::{NodeShared, VALKEY_VERSION};
 
@@ -79,11 +79,11 @@ pub(super) fn hello(call: &mut Call<'_, '_>) {
             pair = Some((call.args.get(at + 1), call.args.get(at + 2)));
             at += 3;
         } else if is(option, "SETNAME") && left >= 1 {
-            let wished = call.args.get(at + 1);
-            if !super::client::is_plain(wished) {
+            let desired = call.args.get(at + 1);
+            if !super::client::is_plain(desired) {
                 return call.out.error(super::client::BAD_NAME);
             }
-            name = Some(wished);
+            name = Some(desired);
             at += 2;
         } else {
             // Valkey prints it as a C string.

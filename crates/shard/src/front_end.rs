@@ -1,36 +1,36 @@
-//! What the shard asks of the door that owns a connection.
+//! What the shard asks of the front end that owns a connection.
 
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_engine::command::{CommandSpec, DoorCommand};
+use fastness_engine::command::{CommandSpec, FrontEndCommand};
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot};
 
-use crate::ask::{Ask, Reads};
+use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
 use crate::info::ShardInfo;
 use crate::session::Session;
 use crate::state::{Now, State};
 
-/// One connection's door: the commands that need more than the data, and what this client is told about others.
+/// One connection's front end: the commands that need more than the data, and what this client is told about others.
 ///
 /// Called with the shard's state borrowed: it uses the [`ShardView`] it is given and never the `Shard` itself.
-pub trait Door {
+pub trait FrontEnd {
     /// Asked before anything else about a command: authentication, ACL. `false`: refused, and the error has been
     /// appended; a transaction being queued aborts.
     fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, session: &Session, out: &mut ReplyBuf) -> bool;
 
-    /// Runs a command of the door. Inside of EXEC its outcome may not be [`DoorOutcome::Close`].
+    /// Runs a command of the front end. Inside of EXEC its outcome may not be [`FrontEndOutcome::Close`].
     fn run(
         &mut self,
-        command: DoorCommand,
+        command: FrontEndCommand,
         args: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,
         out: &mut ReplyBuf,
-    ) -> DoorOutcome;
+    ) -> FrontEndOutcome;
 
     /// `host:port` of the replica that serves `slot`, as this client is to be told (its TLS port to a TLS client).
     /// `primary`: the slot is this shard's, and that node leads it. `None`: another shard's slot; its primary as far as
@@ -38,18 +38,18 @@ pub trait Door {
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
 }
 
-/// One parsed command as a door hands it over; made by [`crate::Shard::call`].
+/// One parsed command as a front end hands it over; made by [`crate::Shard::call`].
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub(crate) args: Args<'a>,
     pub(crate) at: Now,
     pub(crate) first: Option<Key<'a>>,
-    pub(crate) ask: Option<Ask>,
-    pub(crate) reads: Option<Reads>,
+    pub(crate) durability_override: Option<DurabilityOverride>,
+    pub(crate) reads: Option<ReadConfirmation>,
 }
 
 impl<'a> Call<'a> {
-    /// With the argument behind the name as [`Engine::key`] gives it, where the door has that already.
+    /// With the argument behind the name as [`Engine::key`] gives it, where the front end has that already.
     #[must_use]
     pub fn with_first(mut self, key: Option<Key<'a>>) -> Call<'a> {
         self.first = key;
@@ -58,22 +58,22 @@ impl<'a> Call<'a> {
 
     /// With what the command itself asks for, in the place of what its connection does.
     #[must_use]
-    pub fn with_ask(mut self, ask: Option<Ask>) -> Call<'a> {
-        self.ask = ask;
+    pub fn with_ask(mut self, durability_override: Option<DurabilityOverride>) -> Call<'a> {
+        self.durability_override = durability_override;
         self
     }
 
     /// The same, of how a read is confirmed.
     #[must_use]
-    pub fn with_reads(mut self, reads: Option<Reads>) -> Call<'a> {
+    pub fn with_reads(mut self, reads: Option<ReadConfirmation>) -> Call<'a> {
         self.reads = reads;
         self
     }
 }
 
-/// What a door's command did.
+/// What a front end's command did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoorOutcome {
+pub enum FrontEndOutcome {
     /// The reply shows nothing of the keyspace (or counts alone, as INFO).
     Reply,
     /// The reply shows keys: in `sync` it waits for everything staged.
@@ -85,7 +85,7 @@ pub enum DoorOutcome {
     Again(BootNs),
 }
 
-/// The shard as a door's command sees it.
+/// The shard as a front end's command sees it.
 pub struct ShardView<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) now: Now,
@@ -95,7 +95,7 @@ pub struct ShardView<'a> {
 }
 
 impl ShardView<'_> {
-    /// The data. On a primary it runs ahead of the log: a reply made of keys is [`DoorOutcome::ShowsKeys`].
+    /// The data. On a primary it runs ahead of the log: a reply made of keys is [`FrontEndOutcome::ShowsKeys`].
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.state.engine
@@ -146,7 +146,7 @@ impl ShardView<'_> {
         session.data.end(&mut self.state.engine);
         session.data.readonly = false;
         session.no_touch = false;
-        session.ask = Ask::Default;
-        session.reads = Reads::Default;
+        session.durability_override = DurabilityOverride::Default;
+        session.reads = ReadConfirmation::Default;
     }
 }
