@@ -35,7 +35,7 @@ impl Bench {
     }
 
     fn run_placed(&mut self, args: Args<'_>, first: Option<Key<'_>>) {
-        let spec = command::lookup(args).unwrap_or_else(|_| panic!("{args:?} is known"));
+        let spec = command::table().look_up(args).unwrap_or_else(|_| panic!("{args:?} is known"));
         let mut env = Env {
             now: NOW,
             may_write: true,
@@ -164,6 +164,6 @@ fn parts(bench: &Bench, keys: &[Vec<u8>]) {
     keys.iter().for_each(|key| _ = black_box(bench.engine.hash_key(key)));
     report("hash", started, RUNS);
     let started = Instant::now();
-    keys.iter().for_each(|key| _ = black_box(command::lookup(Args::slices(&[b"GET", key])).is_ok()));
+    keys.iter().for_each(|key| _ = black_box(command::table().look_up(Args::slices(&[b"GET", key])).is_ok()));
     report("command", started, RUNS);
 }

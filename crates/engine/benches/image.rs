@@ -27,7 +27,7 @@ fn engine() -> Engine {
 
 fn run(engine: &mut Engine, words: &[&[u8]]) -> Duration {
     let args = Args::slices(words);
-    let spec = command::lookup(args).unwrap_or_else(|_| panic!("{args:?} is known"));
+    let spec = command::table().look_up(args).unwrap_or_else(|_| panic!("{args:?} is known"));
     let (mut reply, mut effects) = (ReplyBuf::new(Protocol::Resp2), EffectBuf::new());
     let mut env =
         Env { now: NOW, may_write: true, random: &mut No, reply: &mut reply, effects: &mut effects, first: None };

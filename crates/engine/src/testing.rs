@@ -45,7 +45,7 @@ impl Bench {
 
     pub(crate) fn reply(&mut self, words: &[&[u8]]) -> ReplyBuf {
         let args = Args::slices(words);
-        match command::lookup(args) {
+        match command::table().look_up(args) {
             Err(error) => {
                 let mut reply = ReplyBuf::new(self.protocol);
                 reply.error(&error);
@@ -60,7 +60,7 @@ impl Bench {
 
     /// The same of a command that is in no table.
     pub(crate) fn run_command(&mut self, command: &Command, args: Args<'_>) -> Vec<u8> {
-        let Run::Data(run) = command.run else { panic!("{} is not run by the engine", command.name) };
+        let Run::Data(run) = command.run() else { panic!("{} is not run by the engine", command.name()) };
         let reply = self.with_env(|engine, env| {
             if let Err(error) = run(engine, args, env) {
                 env.reply.error(error.line());

@@ -1,12 +1,12 @@
 use super::*;
-use crate::command::named;
+use crate::command::table;
 use crate::engine::EngineOptions;
 use crate::keyspace::ExpiryChange;
 use crate::testing::Bench;
 use fastness_types::HashSeed;
 
 fn queue(session: &mut Session, words: &[&[u8]]) -> Result<(), CommandError> {
-    session.enqueue(named(words[0]).unwrap(), Args::slices(words))
+    session.enqueue(table().named(words[0]).unwrap(), Args::slices(words))
 }
 
 #[test]

@@ -188,10 +188,11 @@ impl ArgSpans {
         (!self.attribute.is_empty()).then(|| Args::spans(buf, &self.attribute))
     }
 
-    /// The argument behind the name, if it stands in `buf` as it is (that of an inline command does not).
+    /// Argument `i`, if it stands in `buf` as it is (that of an inline command does not).
+    #[inline]
     #[must_use]
-    pub fn first<'b>(&self, buf: &'b [u8]) -> Option<&'b [u8]> {
-        if self.inline { None } else { self.spans.get(1).map(|span| span.of(buf)) }
+    pub fn arg_in<'b>(&self, buf: &'b [u8], i: usize) -> Option<&'b [u8]> {
+        if self.inline { None } else { self.spans.get(i).map(|span| span.of(buf)) }
     }
 
     /// Whether the command is empty, hence to be skipped.

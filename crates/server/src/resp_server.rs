@@ -9,13 +9,10 @@
 //! - [`clients`], [`stats`]: what those commands show.
 
 pub mod accept;
-mod attribute;
 mod blocked;
 pub mod clients;
 pub mod command;
 pub mod connection;
-mod redact;
-mod release;
 pub mod serve;
 pub mod stats;
 pub mod stream;

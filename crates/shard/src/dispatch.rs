@@ -1,9 +1,10 @@
-//! One command from its arguments to its outcome: look-up, transaction, admission, execution, hold.
+//! One command from its specification and arguments to its outcome: transaction, admission, execution, what its reply
+//! depends on.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_engine::command::{self, CommandSpec, Flags, FrontEndCommand, Run, SessionCommand};
+use fastness_engine::command::{CommandSpec, Flags, Run, Scope, SessionCommand};
 use fastness_engine::transaction::{Exec, Queued};
 use fastness_engine::{Env, Key, Savepoint};
 use fastness_resp::{Args, ReplyBuf};
@@ -32,18 +33,7 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     front_end: &mut dyn FrontEnd,
 ) -> Outcome {
-    let Call { args, at, first, durability_override, reads } = call;
-    if args.is_empty() {
-        return Outcome::REPLY;
-    }
-    let spec = match command::lookup(args) {
-        Ok(spec) => spec,
-        Err(error) => {
-            session.data.fail();
-            out.error(&error);
-            return Outcome::REPLY;
-        }
-    };
+    let Call { spec, args, at, first, durability_override, reads } = call;
     if session.data.in_multi() && spec.flags.has(Flags::NO_MULTI) {
         session.data.fail();
         out.error(format!("ERR Command '{}' not allowed inside a transaction", spec.name));
@@ -54,10 +44,6 @@ pub(crate) fn run(
     {
         session.data.fail();
         out.error(MISPLACED_ATTRIBUTE);
-        return Outcome::REPLY;
-    }
-    if !front_end.permit(spec, args, session, out) {
-        session.data.fail();
         return Outcome::REPLY;
     }
     inner.handle.report_running(Some(spec.index));
@@ -76,18 +62,15 @@ pub(crate) fn run(
         Run::Data(_) => turn.data(spec, args, first),
         run if turn.is_paused(turn.runs_writes(run)) => Outcome::Busy,
         Run::Session(command) => turn.session(command, spec, args),
-        Run::FrontEnd(command) => turn.front_end(command, spec, args),
-        Run::Refused(_) | Run::Absent => unreachable!("no look-up returns such a command"),
+        Run::Table(_) => turn.table(spec, args),
+        Run::FrontEnd => turn.front_end(spec, args),
+        Run::Refused(_) | Run::Missing => unreachable!("no look-up returns such a command"),
     }
 }
 
 /// Whether a command inside of MULTI waits for EXEC.
 fn is_queued(spec: &CommandSpec) -> bool {
-    !matches!(
-        spec.run,
-        Run::Session(SessionCommand::Exec | SessionCommand::Discard | SessionCommand::Multi | SessionCommand::Watch)
-            | Run::FrontEnd(FrontEndCommand::Quit | FrontEndCommand::Reset)
-    )
+    !spec.runs_while_queueing
 }
 
 /// One command with everything that it is run with.
@@ -140,7 +123,7 @@ impl Turn<'_> {
                 self.reply(wrote, |turn| turn.depends_on(spec, args, first))
             }
             Standing::Replica | Standing::Free => {
-                let shows_data = standing == Standing::Replica || self::shows_data(spec);
+                let shows_data = standing == Standing::Replica || spec.shows_data;
                 if shows_data && self.state.is_uncertain(self.inner, spec, args, self.now.boot) {
                     return self.deny(Refusal::CutOff.into());
                 }
@@ -148,7 +131,7 @@ impl Turn<'_> {
                     self.state.show(self.inner);
                 }
                 self.execute_reading(spec, args);
-                if self::shows_data(spec) { self.show_everything() } else { Outcome::REPLY }
+                if spec.shows_data { self.show_everything() } else { Outcome::REPLY }
             }
         }
     }
@@ -202,7 +185,8 @@ impl Turn<'_> {
             Some(key) if spec.key_is_first => (SlotsSeen::One(key.slot), is_long(key.bytes)),
             _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
         };
-        let (writes, whole, readonly) = (spec.flags.has(Flags::WRITE), is_whole(spec), self.session.data.readonly);
+        let (writes, whole, readonly) =
+            (spec.flags.has(Flags::WRITE), spec.scope == Scope::Keyspace, self.session.data.readonly);
         Request {
             slots,
             writes,
@@ -260,7 +244,7 @@ impl Turn<'_> {
         // reads it is the time that has committed, as on a replica.
         let paused = state.client_pause.is_running(self.now.boot);
         let mut env = Env {
-            now: if paused && !is_free(spec) { state.committed_time.timestamp } else { self.now.wall },
+            now: if paused && spec.scope != Scope::Nothing { state.committed_time.timestamp } else { self.now.wall },
             may_write: !paused,
             random: &mut state.random,
             reply: self.out,
@@ -285,7 +269,7 @@ impl Turn<'_> {
             effects: &mut state.no_effects,
             first: None,
         };
-        if is_free(spec) || Plant::ReplicaClock.is_on() {
+        if spec.scope == Scope::Nothing || Plant::ReplicaClock.is_on() {
             // TIME and the like: the replica's own clock, which decides nothing.
             env.now = self.now.wall;
         }
@@ -418,7 +402,7 @@ impl Turn<'_> {
         {
             return leader.dirty.last_change(key.hash);
         }
-        if is_whole(spec) {
+        if spec.scope == Scope::Keyspace {
             return leader.stage.last_staged();
         }
         let last_change = |key: &[u8]| leader.dirty.last_change(self.state.engine.hash_key(key));
@@ -442,6 +426,15 @@ impl Turn<'_> {
             }
             SessionCommand::Watch => self.watch(spec, args),
             SessionCommand::Exec => self.exec(),
+            SessionCommand::Wait | SessionCommand::Waitaof => {
+                match crate::wait::parse(command, args, self.session, self.state) {
+                    Ok(request) => {
+                        self.hurry();
+                        Outcome::Wait(request)
+                    }
+                    Err(text) => self.answer(Err(text)),
+                }
+            }
         }
     }
 
@@ -556,7 +549,7 @@ impl Turn<'_> {
     /// Runs a transaction as one unit.
     fn exec_queue(&mut self, standing: Standing, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
         let is_uncertain = |queued: &Queued| {
-            let shows_data = matches!(queued.spec.run, Run::Data(_)) && !is_free(queued.spec);
+            let shows_data = matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing;
             shows_data && self.state.is_uncertain(self.inner, queued.spec, queued.args(), self.now.boot)
         };
         if standing != Standing::Primary && queue.iter().any(is_uncertain) {
@@ -608,37 +601,40 @@ impl Turn<'_> {
         let (spec, args) = (queued.spec, queued.args());
         match spec.run {
             // Memory was asked for once, before the first of them: none is refused midway.
-            Run::Data(_) if standing == Standing::Primary && !is_free(spec) => {
+            Run::Data(_) if standing == Standing::Primary && spec.scope != Scope::Nothing => {
                 self.execute(spec, args, None, Memory::Granted);
             }
             Run::Data(_) => {
                 self.execute_reading(spec, args);
-                return shows_data(spec);
+                return spec.shows_data;
             }
             Run::Session(SessionCommand::Unwatch) => self.out.ok(),
-            Run::FrontEnd(FrontEndCommand::Wait | FrontEndCommand::Waitaof) => {
-                match crate::wait::parse(spec, args, self.session, self.state) {
+            Run::Session(command @ (SessionCommand::Wait | SessionCommand::Waitaof)) => {
+                match crate::wait::parse(command, args, self.session, self.state) {
                     Ok(request) => crate::wait::now(self.inner, self.state, &request).write(self.out),
                     Err(text) => self.out.error(text),
                 }
             }
-            Run::FrontEnd(command) => return self.run_front_end(command, args, false) == FrontEndOutcome::ShowsKeys,
-            Run::Session(_) | Run::Refused(_) | Run::Absent => unreachable!("never queued"),
+            Run::Table(_) => drop(self.table(spec, args)),
+            Run::FrontEnd => return self.run_front_end(spec, args, false) == FrontEndOutcome::ShowsKeys,
+            Run::Session(_) | Run::Refused(_) | Run::Missing => unreachable!("never queued"),
         }
         false
     }
 
-    fn front_end(&mut self, command: FrontEndCommand, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        if matches!(command, FrontEndCommand::Wait | FrontEndCommand::Waitaof) {
-            return match crate::wait::parse(spec, args, self.session, self.state) {
-                Ok(request) => {
-                    self.hurry();
-                    Outcome::Wait(request)
-                }
-                Err(text) => self.answer(Err(text)),
-            };
+    /// Runs a command that describes commands.
+    fn table(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        let Run::Table(run) = spec.run else { unreachable!("the caller has matched on it") };
+        let before = self.out.len();
+        if let Err(error) = run(self.front_end.commands(), args, self.out) {
+            self.out.truncate(before);
+            self.out.error(error.line());
         }
-        match self.run_front_end(command, args, true) {
+        Outcome::REPLY
+    }
+
+    fn front_end(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        match self.run_front_end(spec, args, true) {
             FrontEndOutcome::Reply => Outcome::REPLY,
             FrontEndOutcome::ShowsKeys => self.show_everything(),
             FrontEndOutcome::Close => Outcome::Close,
@@ -649,9 +645,9 @@ impl Turn<'_> {
         }
     }
 
-    fn run_front_end(&mut self, command: FrontEndCommand, args: Args<'_>, may_block: bool) -> FrontEndOutcome {
+    fn run_front_end(&mut self, spec: &'static CommandSpec, args: Args<'_>, may_block: bool) -> FrontEndOutcome {
         let mut view = ShardView { state: self.state, now: self.now, handle: &self.inner.handle, may_block };
-        self.front_end.run(command, args, self.session, &mut view, self.out)
+        self.front_end.run(spec, args, self.session, &mut view, self.out)
     }
 
     /// Somebody waits for what is staged: the batch is closed at the end of the turn.
@@ -669,25 +665,6 @@ impl Turn<'_> {
             None => Outcome::REPLY,
         }
     }
-}
-
-/// Whether a command touches no data: PING, ECHO, TIME. Valkey marks everything else that runs on data as reading or
-/// writing.
-#[inline]
-fn is_free(spec: &CommandSpec) -> bool {
-    !spec.flags.has_any(Flags(Flags::WRITE.0 | Flags::READONLY.0)) && !spec.has_keys()
-}
-
-/// Whether a command shows data though Valkey does not mark it as reading: it runs on any replica, and on a primary its
-/// reply waits for everything staged.
-fn shows_data(spec: &CommandSpec) -> bool {
-    matches!(spec.name, "cluster|countkeysinslot" | "cluster|getkeysinslot" | "cluster|slot-stats")
-}
-
-/// Whether a command reads or changes the whole keyspace: DBSIZE, KEYS, SCAN, RANDOMKEY, FLUSHALL.
-#[inline]
-fn is_whole(spec: &CommandSpec) -> bool {
-    matches!(spec.run, Run::Data(_)) && !spec.has_keys() && !is_free(spec)
 }
 
 /// The slots of a command's keys, and of what it names to be routed by.

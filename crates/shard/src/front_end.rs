@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_engine::command::{CommandSpec, FrontEndCommand};
+use fastness_engine::command::{CommandSpec, CommandTable};
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot};
@@ -18,14 +18,13 @@ use crate::state::{Now, State};
 ///
 /// Called with the shard's state borrowed: it uses the [`ShardView`] it is given and never the `Shard` itself.
 pub trait FrontEnd {
-    /// Asked before anything else about a command: authentication, ACL. `false`: refused, and the error has been
-    /// appended; a transaction being queued aborts.
-    fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, session: &Session, out: &mut ReplyBuf) -> bool;
+    /// The commands that this front end has.
+    fn commands(&self) -> &'static CommandTable;
 
     /// Runs a command of the front end. Inside of EXEC its outcome may not be [`FrontEndOutcome::Close`].
     fn run(
         &mut self,
-        command: FrontEndCommand,
+        spec: &'static CommandSpec,
         args: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,
@@ -38,9 +37,10 @@ pub trait FrontEnd {
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
 }
 
-/// One parsed command as a front end hands it over; made by [`crate::Shard::call`].
+/// One command as a front end passes it on: looked up, complete, and permitted. Made by [`crate::Shard::call`].
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
+    pub(crate) spec: &'static CommandSpec,
     pub(crate) args: Args<'a>,
     pub(crate) at: Now,
     pub(crate) first: Option<Key<'a>>,
@@ -49,7 +49,8 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// With the argument behind the name as [`Engine::key`] gives it, where the front end has that already.
+    /// With the first key as [`Engine::key`] gives it, if the front end has prefetched it. Of a command whose one key
+    /// is its first argument ([`CommandSpec::key_is_first`]), nothing else is expected.
     #[must_use]
     pub fn with_first(mut self, key: Option<Key<'a>>) -> Call<'a> {
         self.first = key;
@@ -58,7 +59,7 @@ impl<'a> Call<'a> {
 
     /// With what the command itself asks for, in the place of what its connection does.
     #[must_use]
-    pub fn with_ask(mut self, durability_override: Option<DurabilityOverride>) -> Call<'a> {
+    pub fn with_durability_override(mut self, durability_override: Option<DurabilityOverride>) -> Call<'a> {
         self.durability_override = durability_override;
         self
     }

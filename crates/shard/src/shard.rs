@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::Digest;
+use fastness_engine::command::CommandSpec;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
 use tokio::sync::{Notify, oneshot};
@@ -130,8 +131,8 @@ impl Shard {
     /// were: a command that has arrived before the lease was seen to hold is ordered at that point. Commands that
     /// arrived together may share it, if nothing is awaited between them.
     #[must_use]
-    pub fn call<'a>(&self, args: Args<'a>, at: Now) -> Call<'a> {
-        Call { args, at, first: None, durability_override: None, reads: None }
+    pub fn call<'a>(&self, spec: &'static CommandSpec, args: Args<'a>, at: Now) -> Call<'a> {
+        Call { spec, args, at, first: None, durability_override: None, reads: None }
     }
 
     /// Runs one command of one session. The reply is appended to `out`. Never waits.

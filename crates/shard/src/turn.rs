@@ -50,7 +50,7 @@ const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Names what runs, for the watchdog's log.
 fn command_name(index: usize) -> &'static str {
-    command::all().get(index).map_or("?", |spec| spec.name)
+    command::table().all().get(index).map_or("?", |spec| spec.name)
 }
 
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.

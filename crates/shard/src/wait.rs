@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use fastness_engine::command::CommandSpec;
+use fastness_engine::command::SessionCommand;
 use fastness_resp::Args;
 use fastness_types::{BootNs, LogIndex, Seq};
 
@@ -34,12 +34,12 @@ const COPIES_MAX: u64 = 64;
 
 /// Checks the arguments of WAIT or WAITAOF; on refusal gives Valkey's text.
 pub(crate) fn parse(
-    spec: &CommandSpec,
+    command: SessionCommand,
     args: Args<'_>,
     session: &Session,
     state: &State,
 ) -> Result<WaitRequest, String> {
-    let is_aof = spec.name.eq_ignore_ascii_case("waitaof");
+    let is_aof = command == SessionCommand::Waitaof;
     let (local, replicas_at) = if is_aof { (Some(local_copies(args.get(1))?), 2) } else { (None, 1) };
     let replicas = number(args.get(replicas_at)).ok_or("ERR value is not an integer or out of range")?;
     if is_aof && replicas < 0 {

@@ -35,6 +35,7 @@ mod client;
 mod clock;
 mod connection;
 mod coverage;
+mod departures;
 mod disk;
 mod fault;
 mod flushes;

@@ -70,8 +70,13 @@ impl Ours {
     fn call(&mut self, request: &Request, protocol: Protocol, now: WallMs) -> Vec<u8> {
         let args = Args::owned(request);
         let mut reply = ReplyBuf::new(protocol);
-        match command::lookup(args) {
+        match command::table().look_up(args) {
             Err(error) => reply.error(&error),
+            Ok(spec) if let Run::Table(run) = spec.run => {
+                if let Err(error) = run(command::table(), args, &mut reply) {
+                    reply.error(error.line());
+                }
+            }
             Ok(spec) => {
                 assert!(matches!(spec.run, Run::Data(_)), "{} is not the engine's", spelled(request));
                 let mut env = Env {
@@ -124,7 +129,7 @@ impl Pair {
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
-        let spec = command::lookup(Args::owned(request)).ok();
+        let spec = command::table().look_up(Args::owned(request)).ok();
         let comparison = spec.map_or(Comparison::Exact, |spec| self.exclusions.comparison(spec.name));
         if comparison == Comparison::Skip {
             return;
@@ -277,7 +282,11 @@ fn names(keys: &Value) -> BTreeSet<Vec<u8>> {
 
 /// What the engine runs.
 fn engine_commands() -> BTreeSet<&'static str> {
-    command::present().filter(|spec| matches!(spec.run, Run::Data(_))).map(|spec| spec.name).collect()
+    command::table()
+        .implemented()
+        .filter(|spec| matches!(spec.run, Run::Data(_) | Run::Table(_)))
+        .map(|spec| spec.name)
+        .collect()
 }
 
 #[test]
@@ -465,14 +474,14 @@ fn facts_are_the_references() {
     let mut theirs = BTreeMap::new();
     let Value::Array(commands) = decode(&connection.call(&words(&["COMMAND"])).unwrap()) else { panic!("an array") };
     commands.into_iter().for_each(|command| collect(command, &mut theirs));
-    let valkeys: Vec<_> = command::all().iter().filter(|spec| !spec.is_own).collect();
+    let valkeys: Vec<_> = command::table().all().iter().filter(|spec| !spec.is_own).collect();
     assert_eq!(theirs.len(), valkeys.len());
-    for own in command::all().iter().filter(|spec| spec.is_own) {
+    for own in command::table().all().iter().filter(|spec| spec.is_own) {
         assert!(!theirs.contains_key(own.name.as_bytes()), "{}: Valkey has one of its own now", own.name);
     }
     for spec in valkeys {
         let mut reply = ReplyBuf::new(Protocol::Resp2);
-        command::describe(spec, &mut reply);
+        command::table().write_info(spec, &mut reply);
         let Value::Array(mut ours) = decode(&reply.to_vec()) else { panic!("an array") };
         ours.pop();
         assert_eq!(Some(&ours), theirs.get(spec.name.as_bytes()), "{}", spec.name);
@@ -492,7 +501,7 @@ fn arguments_are_the_references() {
     let reference = Reference::start().unwrap();
     let mut pair = Pair::new(1, &reference);
     let mut described = 0;
-    for spec in command::present().filter(|spec| !spec.is_own) {
+    for spec in command::table().implemented().filter(|spec| !spec.is_own) {
         let [ours, theirs] = pair.ask(&words(&["COMMAND", "DOCS", spec.name])).map(|docs| {
             let Value::Array(docs) = decode(&docs) else { panic!("an array") };
             let [_, Value::Array(docs)] = &docs[..] else { panic!("the documents of one command") };
@@ -543,6 +552,6 @@ fn collect(command: Value, all: &mut BTreeMap<Vec<u8>, Vec<Value>>) {
 #[test]
 fn every_exclusion_is_of_a_command_that_is_there() {
     for name in exclusions().commands() {
-        assert!(command::named(name.as_bytes()).is_some_and(|spec| spec.is_there), "{name}");
+        assert!(command::table().named(name.as_bytes()).is_some_and(|spec| spec.is_implemented), "{name}");
     }
 }

@@ -37,7 +37,7 @@ impl Pair {
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
-        let spec = command::lookup(Args::owned(request)).ok();
+        let spec = command::table().look_up(Args::owned(request)).ok();
         let comparison = match spec.map_or(Comparison::Exact, |spec| self.exclusions.comparison(spec.name)) {
             Comparison::Skip => return,
             // A server reads its clock once per turn; `differential.rs` compares these exactly.

@@ -115,7 +115,7 @@ fn every_code_that_the_sources_name_is_classed() {
         assert!(words.contains(code), "the search has missed {code}: {words:?}");
     }
     let commands: BTreeSet<String> =
-        fastness_engine::command::all().iter().map(|spec| spec.name.to_uppercase()).collect();
+        fastness_engine::command::table().all().iter().map(|spec| spec.name.to_uppercase()).collect();
     let is_code = |word: &&String| !commands.contains(*word) && !NO_CODES.contains(&word.as_str());
     let strange: Vec<&String> =
         words.iter().filter(is_code).filter(|word| of_code(word.as_bytes()).is_none()).collect();

@@ -42,7 +42,7 @@ impl Ours {
             effects: &mut self.effects,
             first: None,
         };
-        self.engine.execute(command::lookup(args).unwrap(), args, &mut env);
+        self.engine.execute(command::table().look_up(args).unwrap(), args, &mut env);
         self.effects.clear();
         reply.to_vec()
     }

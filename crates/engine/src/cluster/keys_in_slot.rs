@@ -9,10 +9,10 @@ use fastness_types::{SLOTS, Slot};
 
 /// CLUSTER COUNTKEYSINSLOT slot
 pub const COUNT: Command =
-    Command::data("cluster|countkeysinslot", "<slot>", "Counts the keys of a slot on this node.", count);
+    Command::data("cluster|countkeysinslot", "<slot>", "Counts the keys of a slot on this node.", count).showing_data();
 /// CLUSTER GETKEYSINSLOT slot count
 pub const GET: Command =
-    Command::data("cluster|getkeysinslot", "<slot> <count>", "Names keys of a slot on this node.", get);
+    Command::data("cluster|getkeysinslot", "<slot> <count>", "Names keys of a slot on this node.", get).showing_data();
 
 fn slot(number: i64) -> Option<Slot> {
     usize::try_from(number).ok().filter(|number| *number < SLOTS).map(|number| Slot(number as u16))

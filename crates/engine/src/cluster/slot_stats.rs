@@ -20,7 +20,8 @@ pub const SLOT_STATS: Command = Command::data(
     "SLOTSRANGE <start-slot> <end-slot> | ORDERBY <metric> [LIMIT <limit>] [ASC|DESC]",
     "Counts the keys of each of these slots on this node.",
     run,
-);
+)
+.showing_data();
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let by = args.get(2);

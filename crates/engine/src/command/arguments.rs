@@ -2,6 +2,7 @@
 //! code.
 
 use fastness_resp::ReplyBuf;
+use std::collections::BTreeSet;
 
 /// What an argument is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,61 +171,27 @@ pub(super) fn write(arguments: &[Argument], reply: &mut ReplyBuf) {
     arguments.iter().for_each(|argument| argument.write(reply));
 }
 
+/// The words that stand for themselves among these arguments, in upper case.
+pub(super) fn tokens(arguments: &[Argument], found: &mut BTreeSet<&'static str>) {
+    for argument in arguments {
+        found.extend(argument.token.filter(|token| !token.is_empty()));
+        tokens(argument.of, found);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::command::argument_facts::ARGUMENTS;
-    use crate::command::own::arguments_of;
-    use crate::command::{all, present};
-    use std::collections::BTreeSet;
-
-    fn words(arguments: &[Argument], found: &mut BTreeSet<String>) {
-        for argument in arguments {
-            found.extend(argument.token.filter(|token| !token.is_empty()).map(str::to_owned));
-            words(argument.of, found);
-        }
-    }
-
-    /// The upper-case words of a syntax.
-    fn words_of_syntax(syntax: &str) -> BTreeSet<String> {
-        let is_word = |byte: u8| byte.is_ascii_uppercase() || byte == b'-' || byte.is_ascii_digit();
-        let mut found = BTreeSet::new();
-        let mut rest = syntax.to_owned();
-        while let (Some(open), Some(close)) = (rest.find('<'), rest.find('>')) {
-            rest.replace_range(open..=close, " ");
-        }
-        for word in rest.split(|c: char| !c.is_ascii() || !is_word(c as u8)) {
-            if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                found.insert(word.to_owned());
-            }
-        }
-        found
-    }
+    use crate::command::table;
 
     #[test]
     fn rows_are_of_commands_in_their_order() {
-        let names: Vec<&str> = all().iter().map(|spec| spec.name).collect();
+        let names: Vec<&str> = table().all().iter().map(|spec| spec.name).collect();
         let mut at = 0;
         for (name, arguments) in ARGUMENTS {
             at += names[at..].iter().position(|known| known == name).unwrap_or_else(|| panic!("{name}: out of order"));
             assert!(!arguments.is_empty(), "{name}");
         }
-    }
-
-    /// HELP and COMMAND DOCS must not tell different things. A syntax may sum up many options as `<option>`.
-    #[test]
-    fn what_the_syntax_says_is_what_the_arguments_say() {
-        let mut wrong = Vec::new();
-        for spec in present().filter(|spec| !spec.is_container()) {
-            let mut described = BTreeSet::new();
-            words(arguments_of(spec.name), &mut described);
-            let told = words_of_syntax(spec.syntax);
-            let is_right =
-                if spec.syntax.contains("<option>") { told.is_subset(&described) } else { told == described };
-            if !is_right {
-                wrong.push(format!("{}: {} against {described:?}", spec.name, spec.syntax));
-            }
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }

@@ -1,34 +1,30 @@
-//! HELP of every container, written from the table: the subcommands that are there, their arguments and summaries.
+//! HELP of every container, written from the table: the implemented subcommands, their arguments and summaries.
 
-use super::spec::{Command, CommandSpec};
-use super::table;
-use crate::engine::Engine;
-use crate::env::Env;
+use super::table::{Command, CommandSpec, CommandTable, is_help};
 use crate::error::CommandError;
-use fastness_resp::Args;
+use fastness_resp::{Args, ReplyBuf};
 
-/// The line of a container's HELP.
-pub(super) const fn of(name: &'static str) -> Command {
-    Command::data(name, "", "Prints this help.", run)
+/// The line of a container's HELP, `container|help`.
+#[must_use]
+pub const fn of(name: &'static str) -> Command {
+    Command::table(name, "", "Prints this help.", run)
 }
 
-fn run(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let container = table::top_level(args.get(0)).expect("HELP was looked up through its container");
-    let lines = lines(container);
-    env.reply.array(lines.len());
+fn run(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Result<(), CommandError> {
+    let container = table.top_level(args.get(0)).expect("HELP was looked up through its container");
+    let lines = lines(table, container);
+    reply.array(lines.len());
     for line in lines {
-        env.reply.simple(line);
+        reply.simple(line);
     }
     Ok(())
 }
 
-fn lines(container: &CommandSpec) -> Vec<String> {
+fn lines(table: &CommandTable, container: &CommandSpec) -> Vec<String> {
     let upper = container.name.to_ascii_uppercase();
     let mut lines = vec![format!("{upper} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
-    let (help, others): (Vec<_>, Vec<_>) = table::all()[container.subcommands.clone()]
-        .iter()
-        .filter(|spec| spec.is_there)
-        .partition(|spec| spec.name.ends_with("|help"));
+    let implemented = table.subcommands_of(container).iter().filter(|spec| spec.is_implemented);
+    let (help, others): (Vec<_>, Vec<_>) = implemented.partition(|spec| is_help(spec.name));
     for spec in others.into_iter().chain(help) {
         let name = spec.name[container.name.len() + 1..].to_ascii_uppercase();
         let blank = if spec.syntax.is_empty() { "" } else { " " };
@@ -41,10 +37,11 @@ fn lines(container: &CommandSpec) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::table;
 
     #[test]
-    fn names_what_is_there() {
-        let lines = lines(table::top_level(b"command").expect("COMMAND is there"));
+    fn names_what_is_implemented() {
+        let lines = lines(table(), table().top_level(b"command").expect("COMMAND is implemented"));
         assert_eq!(lines[0], "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
         assert!(lines.contains(&"COUNT".to_owned()), "{lines:?}");
         assert_eq!(lines[lines.len() - 2..], ["HELP", "    Prints this help."]);

@@ -1,10 +1,8 @@
-//! COMMAND and those of its subcommands that tell facts: INFO, COUNT, LIST, GETKEYS, GETKEYSANDFLAGS; and ACL CAT,
-//! which reads the same table. All of them know only what is there.
+//! COMMAND and its subcommands INFO, COUNT, LIST, GETKEYS and GETKEYSANDFLAGS; and ACL CAT, which reads the same
+//! table. They describe implemented commands only.
 
-use super::spec::{Begin, Categories, Command, CommandSpec, Find, Flags, KeyFlags, KeySpec, category, flag, key_flag};
-use super::table;
-use crate::engine::Engine;
-use crate::env::Env;
+use super::spec::{Begin, Categories, Find, Flags, KeyFlags, KeySpec, category, flag, key_flag};
+use super::table::{Command, CommandSpec, CommandTable};
 use crate::error::CommandError;
 use crate::generic::glob;
 use fastness_resp::{Args, ReplyBuf};
@@ -12,64 +10,73 @@ use fastness_resp::{Args, ReplyBuf};
 type Done = Result<(), CommandError>;
 
 pub(super) const COMMAND: Command =
-    Command::data("command", "", "Tells the facts of every command that is there.", |_, _, env| {
-        info_of_all(env.reply);
+    Command::table("command", "", "Returns details about all commands.", |table, _, reply| {
+        info_of_all(table, reply);
         Ok(())
     });
 pub(super) const COUNT: Command =
-    Command::data("command|count", "", "Tells how many commands are there.", |_, _, env| {
-        env.reply.integer(top_level().count() as i64);
+    Command::table("command|count", "", "Returns the number of commands.", |table, _, reply| {
+        reply.integer(top_level(table).count() as i64);
         Ok(())
     });
-pub(super) const INFO: Command =
-    Command::data("command|info", "[<command-name> ...]", "Tells the facts of these commands, or of all.", info);
-pub(super) const LIST: Command = Command::data(
+pub(super) const INFO: Command = Command::table(
+    "command|info",
+    "[<command-name> ...]",
+    "Returns details about the named commands, or about all.",
+    info,
+);
+pub(super) const LIST: Command = Command::table(
     "command|list",
     "[FILTERBY (MODULE <module-name>|ACLCAT <category>|PATTERN <pattern>)]",
-    "Names the commands that are there, or those that the filter lets through.",
+    "Returns the names of all commands, or of those that match the filter.",
     list,
 );
 pub(super) const GETKEYS: Command =
-    Command::data("command|getkeys", "<full-command>", "Tells which arguments of a command are keys.", getkeys);
-pub(super) const GETKEYSANDFLAGS: Command = Command::data(
+    Command::table("command|getkeys", "<full-command>", "Returns the keys among the arguments of a command.", getkeys);
+pub(super) const GETKEYSANDFLAGS: Command = Command::table(
     "command|getkeysandflags",
     "<full-command>",
-    "Tells which arguments of a command are keys, and what it does with each.",
+    "Returns the keys among the arguments of a command, with the access flags of each.",
     getkeysandflags,
 );
 pub(super) const ACL_CAT: Command =
-    Command::data("acl|cat", "[<category>]", "Names the ACL categories, or the commands of one.", acl_cat);
+    Command::table("acl|cat", "[<category>]", "Lists the ACL categories, or the commands of one category.", acl_cat);
 
-fn top_level() -> impl Iterator<Item = &'static CommandSpec> {
-    table::present().filter(|spec| !spec.name.contains('|'))
+fn top_level(table: &CommandTable) -> impl Iterator<Item = &CommandSpec> {
+    table.implemented().filter(|spec| !spec.name.contains('|'))
 }
 
-fn there(name: &[u8]) -> Option<&'static CommandSpec> {
-    table::named(name).filter(|spec| spec.is_there)
+fn info_of_all(table: &CommandTable, reply: &mut ReplyBuf) {
+    reply.array(top_level(table).count());
+    top_level(table).for_each(|spec| table.write_info(spec, reply));
 }
 
-fn info_of_all(reply: &mut ReplyBuf) {
-    reply.array(top_level().count());
-    top_level().for_each(|spec| write_info(spec, reply));
-}
-
-fn info(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn info(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Done {
     if args.len() == 2 {
-        info_of_all(env.reply);
+        info_of_all(table, reply);
         return Ok(());
     }
-    env.reply.array(args.len() - 2);
+    reply.array(args.len() - 2);
     for name in args.skip(2).iter() {
-        match there(name) {
-            Some(spec) => write_info(spec, env.reply),
-            None => env.reply.null_array(),
+        match table.named(name).filter(|spec| spec.is_implemented) {
+            Some(spec) => table.write_info(spec, reply),
+            None => reply.null_array(),
         }
     }
     Ok(())
 }
 
-/// A command's facts as COMMAND INFO tells them.
-pub fn write_info(spec: &CommandSpec, reply: &mut ReplyBuf) {
+impl CommandTable {
+    /// Appends a command's facts in the form of COMMAND INFO, with its implemented subcommands.
+    pub fn write_info(&self, spec: &CommandSpec, reply: &mut ReplyBuf) {
+        write_facts(spec, reply);
+        let subcommands = || self.subcommands_of(spec).iter().filter(|sub| sub.is_implemented);
+        reply.array(subcommands().count());
+        subcommands().for_each(|sub| self.write_info(sub, reply));
+    }
+}
+
+fn write_facts(spec: &CommandSpec, reply: &mut ReplyBuf) {
     reply.array(10);
     reply.bulk(spec.name);
     reply.integer(spec.arity.into());
@@ -82,9 +89,6 @@ pub fn write_info(spec: &CommandSpec, reply: &mut ReplyBuf) {
     spec.tips.iter().for_each(|tip| reply.bulk(tip));
     reply.set(spec.key_specs.len());
     spec.key_specs.iter().for_each(|keys| write_key_spec(keys, reply));
-    let subcommands = || table::all()[spec.subcommands.clone()].iter().filter(|sub| sub.is_there);
-    reply.array(subcommands().count());
-    subcommands().for_each(|sub| write_info(sub, reply));
 }
 
 fn write_names(names: impl Iterator<Item = &'static str>, sign: &str, reply: &mut ReplyBuf) {
@@ -140,9 +144,9 @@ fn write_number(name: &str, number: i64, reply: &mut ReplyBuf) {
     reply.integer(number);
 }
 
-fn list(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn list(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Done {
     if args.len() == 2 {
-        return write_list(table::present(), env.reply);
+        return write_list(table.implemented(), reply);
     }
     if args.len() != 5 || !args.get(2).eq_ignore_ascii_case(b"filterby") {
         return Err(CommandError::Syntax);
@@ -151,19 +155,19 @@ fn list(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     let kind = args.get(3).to_ascii_lowercase();
     match kind.as_slice() {
         // There are no modules.
-        b"module" => write_list(std::iter::empty(), env.reply),
+        b"module" => write_list(std::iter::empty(), reply),
         b"aclcat" => {
             let bits = Categories::named(wanted);
-            write_list(table::present().filter(|spec| bits.is_some_and(|bits| spec.categories.has(bits))), env.reply)
+            write_list(table.implemented().filter(|spec| bits.is_some_and(|bits| spec.categories.has(bits))), reply)
         }
         b"pattern" => {
-            write_list(table::present().filter(|spec| glob::matches_any_case(wanted, spec.name.as_bytes())), env.reply)
+            write_list(table.implemented().filter(|spec| glob::matches_any_case(wanted, spec.name.as_bytes())), reply)
         }
         _ => Err(CommandError::Syntax),
     }
 }
 
-fn write_list(specs: impl Iterator<Item = &'static CommandSpec>, reply: &mut ReplyBuf) -> Done {
+fn write_list<'a>(specs: impl Iterator<Item = &'a CommandSpec>, reply: &mut ReplyBuf) -> Done {
     let names: Vec<_> = specs.map(|spec| spec.name).collect();
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
@@ -171,13 +175,13 @@ fn write_list(specs: impl Iterator<Item = &'static CommandSpec>, reply: &mut Rep
 }
 
 /// The command inside GETKEYS's arguments, with the keys' places.
-fn keys_of(args: Args<'_>) -> Result<(Args<'_>, Vec<(usize, KeyFlags)>), CommandError> {
+fn keys_of<'a>(table: &CommandTable, args: Args<'a>) -> Result<(Args<'a>, Vec<(usize, KeyFlags)>), CommandError> {
     let inner = args.skip(2);
-    let spec = match table::top_level(inner.get(0)) {
-        Some(container) if container.is_container() && inner.len() > 1 => table::subcommand(container, inner.get(1)),
+    let spec = match table.top_level(inner.get(0)) {
+        Some(container) if container.is_container() && inner.len() > 1 => table.subcommand(container, inner.get(1)),
         spec => spec,
     };
-    let spec = spec.filter(|spec| spec.is_there).ok_or(CommandError::Fixed("ERR Invalid command specified"))?;
+    let spec = spec.filter(|spec| spec.is_implemented).ok_or(CommandError::Fixed("ERR Invalid command specified"))?;
     if !spec.has_keys() {
         return Err(CommandError::Fixed("ERR The command has no key arguments"));
     }
@@ -198,46 +202,44 @@ fn resolved(spec: &CommandSpec, args: Args<'_>, flags: KeyFlags) -> KeyFlags {
     if !flags.has(KeyFlags(key_flag::VARIABLE_FLAGS)) {
         return flags;
     }
-    let has = |word: &[u8]| args.skip(3).iter().any(|arg| arg.eq_ignore_ascii_case(word));
-    match spec.name {
-        "set" if !has(b"get") => KeyFlags(key_flag::OW | key_flag::UPDATE),
-        "set" => KeyFlags(key_flag::RW | key_flag::ACCESS | key_flag::UPDATE),
-        _ => KeyFlags(flags.0 & !key_flag::VARIABLE_FLAGS),
+    match spec.key_flags {
+        Some(of) => of(args),
+        None => KeyFlags(flags.0 & !key_flag::VARIABLE_FLAGS),
     }
 }
 
-fn getkeys(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
-    let (inner, keys) = keys_of(args)?;
-    env.reply.array(keys.len());
-    keys.iter().for_each(|(place, _)| env.reply.bulk(inner.get(*place)));
+fn getkeys(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Done {
+    let (inner, keys) = keys_of(table, args)?;
+    reply.array(keys.len());
+    keys.iter().for_each(|(place, _)| reply.bulk(inner.get(*place)));
     Ok(())
 }
 
-fn getkeysandflags(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
-    let (inner, keys) = keys_of(args)?;
-    env.reply.array(keys.len());
+fn getkeysandflags(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Done {
+    let (inner, keys) = keys_of(table, args)?;
+    reply.array(keys.len());
     for (place, flags) in keys {
-        env.reply.array(2);
-        env.reply.bulk(inner.get(place));
-        write_names(flags.names(), "", env.reply);
+        reply.array(2);
+        reply.bulk(inner.get(place));
+        write_names(flags.names(), "", reply);
     }
     Ok(())
 }
 
-fn acl_cat(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn acl_cat(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Done {
     if args.len() > 3 {
         let before = "ERR unknown subcommand or wrong number of arguments for '";
         return Err(CommandError::quoting(before, args.get(1), "'. Try ACL HELP."));
     }
     let Some(name) = args.try_get(2) else {
-        env.reply.array(category::NAMES.len());
-        category::NAMES.iter().for_each(|name| env.reply.bulk(name));
+        reply.array(category::NAMES.len());
+        category::NAMES.iter().for_each(|name| reply.bulk(name));
         return Ok(());
     };
     let bits = Categories::named(name).ok_or_else(|| CommandError::quoting("ERR Unknown category '", name, "'"))?;
-    let names: Vec<_> = table::present().filter(|spec| spec.categories.has(bits)).map(|spec| spec.name).collect();
-    env.reply.array(names.len());
-    names.iter().for_each(|name| env.reply.bulk(name));
+    let names: Vec<_> = table.implemented().filter(|spec| spec.categories.has(bits)).map(|spec| spec.name).collect();
+    reply.array(names.len());
+    names.iter().for_each(|name| reply.bulk(name));
     Ok(())
 }
 

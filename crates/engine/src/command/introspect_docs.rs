@@ -1,29 +1,32 @@
-//! COMMAND DOCS: summary, origin, group and arguments of each command that is there.
+//! COMMAND DOCS: summary, origin, group and arguments of each implemented command.
 
-use super::spec::{Command, CommandSpec};
-use super::{arguments, own, table};
-use crate::engine::Engine;
-use crate::env::Env;
+use super::table::{Command, CommandSpec, CommandTable};
+use super::{arguments, own};
 use crate::error::CommandError;
 use fastness_resp::{Args, ReplyBuf};
+use std::collections::BTreeSet;
 
-pub(super) const DOCS: Command =
-    Command::data("command|docs", "[<command-name> ...]", "Describes these commands, or all.", docs);
+pub(super) const DOCS: Command = Command::table(
+    "command|docs",
+    "[<command-name> ...]",
+    "Returns documentation of the named commands, or of all.",
+    docs,
+);
 
-fn docs(_: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+fn docs(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Result<(), CommandError> {
     let specs: Vec<&CommandSpec> = if args.len() == 2 {
-        table::present().filter(|spec| !spec.name.contains('|')).collect()
+        table.implemented().filter(|spec| !spec.name.contains('|')).collect()
     } else {
-        args.skip(2).iter().filter_map(table::named).filter(|spec| spec.is_there).collect()
+        args.skip(2).iter().filter_map(|name| table.named(name)).filter(|spec| spec.is_implemented).collect()
     };
-    env.reply.map(specs.len());
-    specs.iter().for_each(|spec| write_docs(spec, env.reply));
+    reply.map(specs.len());
+    specs.iter().for_each(|spec| write_docs(table, spec, reply));
     Ok(())
 }
 
-fn write_docs(spec: &CommandSpec, reply: &mut ReplyBuf) {
+fn write_docs(table: &CommandTable, spec: &CommandSpec, reply: &mut ReplyBuf) {
     reply.bulk(spec.name);
-    let subcommands: Vec<_> = table::all()[spec.subcommands.clone()].iter().filter(|sub| sub.is_there).collect();
+    let subcommands: Vec<_> = table.subcommands_of(spec).iter().filter(|sub| sub.is_implemented).collect();
     let arguments = own::arguments_of(spec.name);
     reply.map(3 + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty()));
     for (field, text) in [("summary", summary(spec)), ("since", spec.since), ("group", spec.group.name())] {
@@ -37,10 +40,20 @@ fn write_docs(spec: &CommandSpec, reply: &mut ReplyBuf) {
     if !subcommands.is_empty() {
         reply.bulk("subcommands");
         reply.map(subcommands.len());
-        subcommands.iter().for_each(|sub| write_docs(sub, reply));
+        subcommands.iter().for_each(|sub| write_docs(table, sub, reply));
     }
 }
 
 fn summary(spec: &CommandSpec) -> &'static str {
     if spec.summary.is_empty() { "Holds subcommands; see its HELP." } else { spec.summary }
+}
+
+impl CommandSpec {
+    /// The words that stand for themselves among its arguments, as COMMAND DOCS describes them, in upper case.
+    #[must_use]
+    pub fn argument_tokens(&self) -> BTreeSet<&'static str> {
+        let mut found = BTreeSet::new();
+        arguments::tokens(own::arguments_of(self.name), &mut found);
+        found
+    }
 }

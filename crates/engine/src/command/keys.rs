@@ -1,9 +1,10 @@
 //! Which of a request's arguments are keys.
 //!
-//! Told from the key specifications alone. A request whose arguments do not fit them (a count of keys that is no
-//! number, more keys than arguments) has no keys here; it is for the command itself to refuse it.
+//! Read from the key specifications alone. A request whose arguments do not fit them (a count of keys that is no
+//! number, more keys than arguments) has no keys here; the command itself refuses it.
 
-use super::spec::{Begin, CommandSpec, Find, KeyFlags, KeySpec, key_flag};
+use super::spec::{Begin, Find, KeyFlags, KeySpec, key_flag};
+use super::table::CommandSpec;
 use fastness_resp::Args;
 use smallvec::SmallVec;
 
@@ -58,7 +59,7 @@ fn range(spec: &KeySpec, args: Args<'_>) -> Option<KeyRange> {
     let count = args.len();
     let begin = match spec.begin {
         Begin::At(at) => usize::from(at),
-        Begin::After(word, from) => behind_word(args, word, from)?,
+        Begin::After(word, from) => after_word(args, word, from)?,
         Begin::Unknown => return None,
     };
     let (first, last, step) = match spec.find {
@@ -84,8 +85,8 @@ fn last_of_range(first: usize, count: usize, last: i8, limit: u8) -> Option<usiz
     }
 }
 
-/// The argument behind `word`, looked for from `from` on; from the end backwards if `from` is negative.
-fn behind_word(args: Args<'_>, word: &str, from: i8) -> Option<usize> {
+/// The argument after `word`, searched from `from` on; from the end backwards if `from` is negative.
+fn after_word(args: Args<'_>, word: &str, from: i8) -> Option<usize> {
     let is_word = |i: &usize| args.get(*i).eq_ignore_ascii_case(word.as_bytes());
     let distance = usize::from(from.unsigned_abs());
     if from >= 0 {
@@ -127,12 +128,12 @@ impl<'a> Iterator for Keys<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::named;
+    use crate::command::table;
 
     fn keys(request: &str) -> Vec<String> {
         let words: Vec<&[u8]> = request.split_whitespace().map(str::as_bytes).collect();
         let bar = [words[0], b"|", words.get(1).copied().unwrap_or(b"")].concat();
-        let spec = named(&bar).or_else(|| named(words[0])).expect("Valkey knows it");
+        let spec = table().named(&bar).or_else(|| table().named(words[0])).expect("Valkey knows it");
         spec.keys(Args::slices(&words)).map(|key| String::from_utf8_lossy(key).into_owned()).collect()
     }
 
@@ -174,8 +175,8 @@ mod tests {
     #[test]
     fn a_cursor_is_no_key() {
         assert_eq!(keys("clusterscan 0"), [""; 0]);
-        let spec = named(b"clusterscan").expect("Valkey knows it");
+        let spec = table().named(b"clusterscan").expect("Valkey knows it");
         assert_eq!(spec.route(Args::slices(&[b"clusterscan", b"0-{a}-0"])), Some(&b"0-{a}-0"[..]));
-        assert_eq!(named(b"get").expect("Valkey knows it").route(Args::slices(&[b"get", b"a"])), None);
+        assert_eq!(table().named(b"get").expect("Valkey knows it").route(Args::slices(&[b"get", b"a"])), None);
     }
 }

@@ -1,38 +1,35 @@
-//! The command table: what each command is called, takes, touches, and how it runs.
+//! The command table: the name, arguments, keys, flags and code of each command.
 //!
-//! - [`spec`]: the types of a row.
-//! - `facts`: what Valkey says about its commands (generated).
-//! - `own`: the facts about commands of our own.
-//! - `typed`, `types`: what each data type adds: its commands, and the form of its values in DUMP's payloads.
-//! - `table`: the other commands, one line each, all joined with the facts.
-//! - `front end`: the commands that the front end runs.
-//! - [`lookup()`]: from a request to its command or to Valkey's refusal.
-//! - [`parse`]: numbers among the arguments.
-//! - `keys`: [`CommandSpec::keys`].
+//! - [`spec`]: the facts that Valkey states, their types. `facts` holds them (generated), `own` those of Fastness's own.
+//! - [`mod@table`]: a row ([`CommandSpec`]), who runs it ([`Run`]), and the table ([`CommandTable`]).
+//! - `look_up`: from a request to its row or to Valkey's refusal ([`CommandTable::look_up`]).
+//! - `keys`: [`CommandSpec::keys`]. [`parse`]: numbers among the arguments.
 //! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
 //! - `arguments`, `argument_facts`: what COMMAND DOCS says about arguments (generated).
+//! - `typed`, `types`: what each data type adds: its commands, and the form of its values in DUMP's payloads.
+//! - `transaction`: the commands that the shard runs.
+//! - `registry`: the list of all these commands. It imports the code of every command, and no other module imports it.
 
 mod argument_facts;
 mod arguments;
 mod facts;
-mod front_end;
 mod help;
 mod introspect;
 mod introspect_docs;
 mod keys;
-mod lookup;
+mod look_up;
 mod own;
 pub mod parse;
+mod registry;
 pub mod spec;
-mod table;
+pub mod table;
+mod transaction;
 pub(crate) mod typed;
 pub(crate) mod types;
 
-pub use introspect::write_info as describe;
+pub use help::of as help;
 pub use keys::Keys;
-pub use lookup::{LookupError, lookup};
-pub use spec::{
-    Categories, Command, CommandSpec, Flags, FrontEndCommand, Group, KeyFlags, KeyPositions, KeySpec, Run, RunData,
-    SessionCommand,
-};
-pub use table::{absent, all, named, present};
+pub use look_up::LookupError;
+pub use registry::{commands, table};
+pub use spec::{Categories, Flags, Group, KeyFlags, KeyPositions, KeySpec};
+pub use table::{Command, CommandSpec, CommandTable, Run, RunData, RunTable, Scope, SessionCommand};

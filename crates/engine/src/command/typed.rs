@@ -1,6 +1,6 @@
 //! What a data type adds to the commands: its own, and the form of its values in DUMP's payloads.
 
-use super::spec::Command;
+use super::table::Command;
 use crate::codec::rdb::{Input, PayloadError};
 use crate::engine::Engine;
 use crate::env::Env;

@@ -2,7 +2,8 @@
 
 use super::look_up::{check_string, reply_string_or_null, text_of};
 use super::options::{Allowed, Condition, Expiry, Options, Unit, deadline};
-use crate::command::Command;
+use crate::command::spec::key_flag;
+use crate::command::{Command, KeyFlags};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
@@ -17,7 +18,8 @@ pub const SET: Command = Command::data(
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL]",
     "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.",
     set,
-);
+)
+.with_key_flags(key_flags);
 /// SETNX
 pub const SETNX: Command =
     Command::data("setnx", "<key> <value>", "Set the string value of a key only when the key doesn't exist.", setnx);
@@ -35,6 +37,12 @@ pub const PSETEX: Command = Command::data(
     "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.",
     |engine, args, env| set_with_ttl(engine, args, env, Unit::Milliseconds, "psetex"),
 );
+
+/// SET with GET reads what it overwrites.
+fn key_flags(args: Args<'_>) -> KeyFlags {
+    let gets = args.skip(3).iter().any(|arg| arg.eq_ignore_ascii_case(b"get"));
+    KeyFlags(key_flag::UPDATE | if gets { key_flag::RW | key_flag::ACCESS } else { key_flag::OW })
+}
 
 fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);

@@ -177,7 +177,7 @@ pub fn step() -> impl Strategy<Value = Step> {
 /// Runs one command and returns its reply.
 pub fn run(engine: &mut Engine, words: &Words, now: WallMs, may_write: bool, effects: &mut EffectBuf) -> Vec<u8> {
     let args = Args::owned(words);
-    let spec = command::lookup(args).unwrap_or_else(|_| panic!("{args:?} is known"));
+    let spec = command::table().look_up(args).unwrap_or_else(|_| panic!("{args:?} is known"));
     assert!(matches!(spec.run, Run::Data(_)));
     let mut reply = ReplyBuf::new(Protocol::Resp2);
     let mut env = Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects, first: None };

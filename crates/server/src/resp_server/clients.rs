@@ -10,23 +10,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use fastness_connection::ReplyMode;
 use fastness_resp::Protocol;
 use fastness_types::limits::{LOG_WAIT_MAX, UNREAD_MAX};
 use tokio::sync::{Notify, oneshot};
 
 use crate::settings::SettingsError;
-
-/// Which replies a connection gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReplyMode {
-    /// All.
-    #[default]
-    On,
-    /// None.
-    Off,
-    /// None for the next command.
-    SkipNext,
-}
 
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

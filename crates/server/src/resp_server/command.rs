@@ -9,26 +9,151 @@ mod config;
 mod hello;
 mod info;
 mod log;
+mod registry;
 mod role;
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
-use fastness_engine::command::{CommandSpec, Flags, FrontEndCommand};
-use fastness_resp::{Args, ReplyBuf};
+use arc_swap::Guard;
+use fail::fail_point;
+use fastness_connection::connection::is_http;
+use fastness_connection::{Closing, Executed, Host, ReplyMode};
+use fastness_engine::command::table::SecretsOf;
+use fastness_engine::command::{Command, CommandSpec, CommandTable, Flags};
+use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot};
 
 use super::ReplicaServer;
 use super::clients::Client;
+use super::stats::add;
+use crate::config::Config;
 
 pub use info::{Snapshot, snapshot};
+pub use registry::table;
+
+/// Replies that have not been sent, bytes: once `maxmemory` is reached, no further command of the connection runs at it.
+const UNSENT_BYTES_SOFT: usize = 256 * 1024;
+/// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
+const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
 
 /// The front end as one connection's commands see it.
 pub(crate) struct ConnectionFrontEnd<'a> {
-    pub(crate) replica: &'a ReplicaServer,
-    pub(crate) client: &'a Rc<Client>,
-    /// The command that was asked for last; `None`: there is no such command.
-    pub(crate) spec: Option<&'static CommandSpec>,
+    replica: &'a ReplicaServer,
+    client: &'a Rc<Client>,
+    config: Guard<Arc<Config>>,
+}
+
+impl<'a> ConnectionFrontEnd<'a> {
+    pub(crate) fn new(replica: &'a ReplicaServer, client: &'a Rc<Client>) -> ConnectionFrontEnd<'a> {
+        ConnectionFrontEnd { replica, client, config: replica.node.config.load() }
+    }
+
+    /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
+    #[cold]
+    fn refuse_http(&self) -> Closing {
+        add(&self.replica.stats.http_closes, 1);
+        if let Some(others) = self.replica.node.throttles.http.permit() {
+            tracing::warn!(
+                client = %self.client.address, others,
+                "closed: possible SECURITY ATTACK: it sends POST or Host:, as in cross protocol scripting"
+            );
+        }
+        Closing::Now
+    }
+}
+
+impl Host for ConnectionFrontEnd<'_> {
+    fn clock(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn request_limits(&self) -> Limits {
+        Limits {
+            bulk_bytes_max: self.config.proto_max_bulk_len as usize,
+            authenticated: self.client.authenticated.get(),
+            ..Limits::DEFAULT
+        }
+    }
+
+    fn unsent_bytes_max(&self) -> usize {
+        if !self.client.authenticated.get() {
+            return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
+        }
+        if self.replica.shard.with_engine(|engine| engine.is_out_of_memory()) {
+            return UNSENT_BYTES_SOFT;
+        }
+        // A client that does not take more than this is closed; replies that are pending beyond it wait.
+        match self.config.client_output_buffer_limit.hard_bytes {
+            0 => usize::MAX,
+            hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
+        }
+    }
+
+    fn query_bytes_max(&self) -> u64 {
+        self.config.client_query_buffer_limit
+    }
+
+    fn reply_mode(&self) -> &Cell<ReplyMode> {
+        &self.client.reply_mode
+    }
+
+    fn permit(&mut self, spec: &'static CommandSpec, _: Args<'_>, out: &mut ReplyBuf) -> bool {
+        self.client.command.set(spec.name);
+        if self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH) {
+            return true;
+        }
+        match hello::without_password(&self.replica.node) {
+            Ok(true) => self.client.authenticated.set(true),
+            Ok(false) => out.error("NOAUTH Authentication required."),
+            Err(text) => out.error(text),
+        }
+        self.client.authenticated.get()
+    }
+
+    fn set_running(&mut self, running: bool) {
+        self.replica.executing.set(running);
+        if running {
+            fail_point!("server::executing");
+        }
+    }
+
+    fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing> {
+        let Executed { spec, args, took, reply } = *executed;
+        let Some(spec) = spec else {
+            if is_http(args) {
+                return Some(self.refuse_http());
+            }
+            add(&self.client.commands, 1);
+            self.replica.stats.count_error(reply);
+            return None;
+        };
+        add(&self.client.commands, 1);
+        let Config { slowlog_log_slower_than: slow, slowlog_max_len: len_max, .. } = **self.config;
+        self.replica.stats.count(spec, took, reply);
+        if slow >= 0 && took.as_micros() as i64 >= slow {
+            self.replica.stats.note_slow((spec, args), took, self.client, len_max as usize);
+        }
+        None
+    }
+
+    fn protocol_error(&mut self, error: &ProtocolError) {
+        tracing::debug!(client = %self.client.address, %error, "protocol error");
+    }
+
+    fn query_too_long(&mut self, bytes_max: u64) {
+        add(&self.replica.stats.query_limit_closes, 1);
+        if let Some(others) = self.replica.node.throttles.query.permit() {
+            let client = self.client.address;
+            tracing::warn!(
+                %client, limit = bytes_max, others,
+                "closed: more was sent than may wait to be executed"
+            );
+        }
+    }
 }
 
 /// One run of a front end's command.
@@ -42,29 +167,24 @@ struct Call<'a, 's> {
 }
 
 impl FrontEnd for ConnectionFrontEnd<'_> {
-    fn permit(&mut self, spec: &'static CommandSpec, _args: Args<'_>, _session: &Session, out: &mut ReplyBuf) -> bool {
-        self.spec = Some(spec);
-        self.client.command.set(spec.name);
-        if self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH) {
-            return true;
-        }
-        match hello::without_password(&self.replica.node) {
-            Ok(true) => self.client.authenticated.set(true),
-            Ok(false) => out.error("NOAUTH Authentication required."),
-            Err(text) => out.error(text),
-        }
-        self.client.authenticated.get()
+    fn commands(&self) -> &'static CommandTable {
+        table()
     }
 
     fn run(
         &mut self,
-        command: FrontEndCommand,
+        spec: &'static CommandSpec,
         args: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,
         out: &mut ReplyBuf,
     ) -> FrontEndOutcome {
-        run(command, Call { replica: self.replica, client: self.client, args, session, shard, out })
+        let call = Call { replica: self.replica, client: self.client, args, session, shard, out };
+        match registry::run_of(spec) {
+            RunServer::Reply(run) => run(call),
+            RunServer::Outcome(run) => return run(call),
+        }
+        FrontEndOutcome::Reply
     }
 
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
@@ -72,71 +192,46 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
     }
 }
 
-fn run(command: FrontEndCommand, mut call: Call<'_, '_>) -> FrontEndOutcome {
-    match command {
-        FrontEndCommand::AclGetuser => acl::getuser(call),
-        FrontEndCommand::AclList => acl::list(call),
-        FrontEndCommand::AclUsers => acl::users(call),
-        FrontEndCommand::AclWhoami => acl::whoami(call),
-        FrontEndCommand::Auth => hello::auth(call),
-        FrontEndCommand::Hello => hello::hello(&mut call),
-        FrontEndCommand::ClientCapa => client::capa(call),
-        FrontEndCommand::ClientDurability => client::durability(call),
-        FrontEndCommand::ClientReads => client::reads(call),
-        FrontEndCommand::ClientGetname => client::getname(call),
-        FrontEndCommand::ClientGetredir => client::getredir(call),
-        FrontEndCommand::ClientId => client::id(call),
-        FrontEndCommand::ClientInfo => client::info(call),
-        FrontEndCommand::ClientKill => return client::kill(call),
-        FrontEndCommand::ClientList => client::list(call),
-        FrontEndCommand::ClientNoEvict => client::no_evict(call),
-        FrontEndCommand::ClientNoTouch => client::no_touch(call),
-        FrontEndCommand::ClientPause => client_pause::pause(call),
-        FrontEndCommand::ClientReply => client::reply(call),
-        FrontEndCommand::ClientSetinfo => client::setinfo(call),
-        FrontEndCommand::ClientSetname => client::setname(call),
-        FrontEndCommand::ClientTrackinginfo => client::trackinginfo(call),
-        FrontEndCommand::ClientUnblock => client_pause::unblock(call),
-        FrontEndCommand::ClientUnpause => client_pause::unpause(call),
-        FrontEndCommand::ClusterInfo => cluster::info(call),
-        FrontEndCommand::ClusterLinks => cluster::links(call),
-        FrontEndCommand::ClusterMyid => cluster::myid(call),
-        FrontEndCommand::ClusterMyshardid => cluster::myshardid(call),
-        FrontEndCommand::ClusterNodes => cluster::nodes(call),
-        FrontEndCommand::ClusterReplicas => cluster::replicas(call),
-        FrontEndCommand::ClusterShards => cluster::shards(call),
-        FrontEndCommand::ClusterSlots => cluster::slots(call),
-        FrontEndCommand::CommandlogGet => log::commandlog_get(call),
-        FrontEndCommand::CommandlogLen => log::commandlog_len(call),
-        FrontEndCommand::CommandlogReset => log::commandlog_reset(call),
-        FrontEndCommand::ConfigGet => config::get(call),
-        FrontEndCommand::ConfigResetstat => config::resetstat(call),
-        FrontEndCommand::ConfigSet => return config::set(call),
-        FrontEndCommand::Info => info::info(call),
-        FrontEndCommand::Lastsave => role::lastsave(call),
-        FrontEndCommand::LatencyHistogram => log::latency_histogram(call),
-        FrontEndCommand::LatencyHistory => call.out.array(0),
-        FrontEndCommand::LatencyLatest => call.out.array(0),
-        FrontEndCommand::LatencyReset => call.out.integer(0),
-        FrontEndCommand::ModuleList => call.out.array(0),
-        FrontEndCommand::Quit => {
-            call.out.ok();
-            return FrontEndOutcome::Close;
-        }
-        FrontEndCommand::Readonly => cluster::readonly(call, true),
-        FrontEndCommand::Readwrite => cluster::readonly(call, false),
-        // No slot is ever being imported: what ASKING allows for the next command is allowed anyway or never.
-        FrontEndCommand::Asking => call.out.ok(),
-        FrontEndCommand::Reset => client::reset(&mut call),
-        FrontEndCommand::Role => role::role(call),
-        FrontEndCommand::Shutdown => role::shutdown(call),
-        FrontEndCommand::SlowlogGet => log::slowlog_get(call),
-        FrontEndCommand::SlowlogLen => log::slowlog_len(call),
-        FrontEndCommand::SlowlogReset => log::slowlog_reset(call),
-        // The shard runs these itself: they wait, and a front end's commands do not.
-        FrontEndCommand::Wait | FrontEndCommand::Waitaof => call.out.error("ERR WAIT cannot be run here"),
+/// A command of the front end: its half of the row in the command table, and the function that runs it.
+pub(crate) struct ServerCommand {
+    command: Command,
+    run: RunServer,
+}
+
+#[derive(Clone, Copy)]
+enum RunServer {
+    /// Replies, with nothing of the keyspace in its reply (or counts alone, as INFO).
+    Reply(fn(Call<'_, '_>)),
+    /// The same, and says what happens next.
+    Outcome(fn(Call<'_, '_>) -> FrontEndOutcome),
+}
+
+impl ServerCommand {
+    const fn reply(
+        name: &'static str,
+        syntax: &'static str,
+        summary: &'static str,
+        run: fn(Call<'_, '_>),
+    ) -> ServerCommand {
+        ServerCommand { command: Command::front_end(name, syntax, summary), run: RunServer::Reply(run) }
     }
-    FrontEndOutcome::Reply
+
+    const fn outcome(
+        name: &'static str,
+        syntax: &'static str,
+        summary: &'static str,
+        run: fn(Call<'_, '_>) -> FrontEndOutcome,
+    ) -> ServerCommand {
+        ServerCommand { command: Command::front_end(name, syntax, summary), run: RunServer::Outcome(run) }
+    }
+
+    const fn running_while_queueing(self) -> ServerCommand {
+        ServerCommand { command: self.command.running_while_queueing(), ..self }
+    }
+
+    const fn with_secrets(self, of: SecretsOf) -> ServerCommand {
+        ServerCommand { command: self.command.with_secrets(of), ..self }
+    }
 }
 
 /// Whether an argument is this word, in any case.

@@ -8,8 +8,6 @@ use fastness_engine::command::{self, CommandSpec};
 use fastness_resp::Args;
 use fastness_shard::SnapshotInfo;
 
-use super::redact;
-
 /// Different error codes that are counted; Valkey's bound too.
 const ERROR_CODES_MAX: usize = 128;
 /// Arguments of a slow command that are kept, and how much of each.
@@ -219,7 +217,7 @@ impl RespStats {
         let failed = reply.first() == Some(&b'-');
         let mut by_command = self.by_command.borrow_mut();
         if by_command.is_empty() {
-            by_command.resize_with(command::all().len(), || None);
+            by_command.resize_with(command::table().all().len(), || None);
         }
         let stats = by_command[spec.index].get_or_insert_default();
         if failed && is_rejection(reply) {
@@ -249,7 +247,13 @@ impl RespStats {
     }
 
     /// Keeps a command that ran long.
-    pub fn note_slow(&self, args: Args<'_>, took: Duration, client: &super::clients::Client, len_max: usize) {
+    pub fn note_slow(
+        &self,
+        (spec, args): (&CommandSpec, Args<'_>),
+        took: Duration,
+        client: &super::clients::Client,
+        len_max: usize,
+    ) {
         let id = self.slow_next.get();
         self.slow_next.set(id + 1);
         let mut slow = self.slow.borrow_mut();
@@ -257,7 +261,7 @@ impl RespStats {
             id,
             at: wall_seconds(),
             micros: took.as_micros() as u64,
-            args: shown_args(args),
+            args: shown_args(spec, args),
             client: client.address.to_string(),
             name: client.name.borrow().clone(),
         });
@@ -285,7 +289,7 @@ impl RespStats {
     #[must_use]
     pub fn by_command(&self) -> BTreeMap<&'static str, CommandStats> {
         let by_command = self.by_command.borrow();
-        let counted = by_command.iter().zip(command::all());
+        let counted = by_command.iter().zip(command::table().all());
         counted.filter_map(|(stats, spec)| Some((spec.name, **stats.as_ref()?))).collect()
     }
 
@@ -365,18 +369,32 @@ fn wall_seconds() -> u64 {
 
 /// Whether an error says that the command did not run at all.
 fn is_rejection(reply: &[u8]) -> bool {
-    const CODES: [&[u8]; 8] =
-        [b"-MOVED ", b"-CLUSTERDOWN ", b"-CROSSSLOT ", b"-OOM ", b"-LOADING ", b"-READONLY ", b"-NOAUTH ", b"-NOPERM "];
+    const CODES: [&[u8]; 9] = [
+        b"-MOVED ",
+        b"-CLUSTERDOWN ",
+        b"-CROSSSLOT ",
+        b"-OOM ",
+        b"-LOADING ",
+        b"-READONLY ",
+        b"-NOAUTH ",
+        b"-NOPERM ",
+        b"-ERR Command '",
+    ];
     CODES.iter().any(|code| reply.starts_with(code))
 }
 
+/// Shown in the place of a secret, as in Valkey.
+const REDACTED: &[u8] = b"(redacted)";
+
 /// Arguments as they are shown: cut, and without secrets.
-fn shown_args(args: Args<'_>) -> Vec<Vec<u8>> {
+fn shown_args(spec: &CommandSpec, args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
-    let secrets = redact::secrets(args, kept);
-    let shown = args.take(kept).iter().zip(secrets);
-    let mut cut: Vec<Vec<u8>> =
-        shown.map(|(arg, secret)| if secret { redact::REDACTED.to_vec() } else { cut_arg(arg) }).collect();
+    let mut cut: Vec<Vec<u8>> = args.take(kept).iter().map(cut_arg).collect();
+    spec.secrets(args, &mut |secret| {
+        if let Some(shown) = cut.get_mut(secret) {
+            *shown = REDACTED.to_vec();
+        }
+    });
     if args.len() > kept {
         cut.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
     }
@@ -395,6 +413,30 @@ fn cut_arg(arg: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check(command: &str, shown: &str) {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        let args = Args::slices(&words);
+        let spec = crate::resp_server::command::table().of_request(args).expect("Valkey knows it");
+        let texts = shown_args(spec, args);
+        let texts: Vec<String> = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        assert_eq!(texts.join(" "), shown);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        check("AUTH s3", "AUTH (redacted)");
+        check("auth user s3", "auth (redacted) (redacted)");
+        check("AUTH user s3 more", "AUTH (redacted) (redacted) (redacted)");
+        check("HELLO 3 AUTH user s3 SETNAME me", "HELLO 3 AUTH (redacted) (redacted) SETNAME me");
+        check("hello 3 setname me auth user s3", "hello 3 setname me auth (redacted) (redacted)");
+        check("HELLO 3 FOO AUTH user s3", "HELLO 3 FOO AUTH (redacted) (redacted)");
+        check("CONFIG SET requirepass s3", "CONFIG SET requirepass (redacted)");
+        check("config set timeout 1 MasterAuth s3", "config set timeout 1 MasterAuth (redacted)");
+        check("CONFIG GET requirepass", "CONFIG GET requirepass");
+        check("SET auth s3", "SET auth s3");
+    }
 
     /// Found: INFO persistence told constants although there are snapshots.
     #[test]

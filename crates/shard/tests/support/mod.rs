@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -17,7 +18,7 @@ use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, Lease, Proposal, ReadError, Role, group_pair,
 };
 use fastness_engine::EngineOptions;
-use fastness_engine::command::{self, CommandSpec, FrontEndCommand, Run};
+use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_shard::batch::{Batch, UnitKind};
 use fastness_shard::fragment::{Fragments, Part};
@@ -556,7 +557,16 @@ impl Client {
 
     fn call(&mut self, words: &[&[u8]], durability_override: Option<DurabilityOverride>) -> Reply {
         let mut out = ReplyBuf::new(self.protocol);
-        let call = self.shard.call(Args::slices(words), self.shard.now()).with_ask(durability_override);
+        let args = Args::slices(words);
+        let spec = match commands().look_up(args) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.session.fail_transaction();
+                out.error(&error);
+                return Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome: Outcome::REPLY };
+            }
+        };
+        let call = self.shard.call(spec, args, self.shard.now()).with_durability_override(durability_override);
         let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedFrontEnd);
         Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome }
     }
@@ -588,40 +598,45 @@ impl Client {
 
 struct ScriptedFrontEnd;
 
+/// The commands of the scripted front end: all those of the engine and the shard, and a few of a server's.
+fn commands() -> &'static CommandTable {
+    const OWN: &[Command] = &[
+        Command::front_end("readonly", "", "Enables reads from a replica."),
+        Command::front_end("readwrite", "", "Disables reads from a replica."),
+        Command::front_end("reset", "", "Resets the connection.").running_while_queueing(),
+        Command::front_end("quit", "", "Closes the connection.").running_while_queueing(),
+    ];
+    static TABLE: LazyLock<CommandTable> = LazyLock::new(|| CommandTable::new(command::commands().chain(OWN)));
+    &TABLE
+}
+
 impl FrontEnd for ScriptedFrontEnd {
-    fn permit(&mut self, spec: &'static CommandSpec, _: Args<'_>, _: &Session, out: &mut ReplyBuf) -> bool {
-        if spec.name == "acl|whoami" {
-            out.error("NOPERM in this test");
-            return false;
-        }
-        true
+    fn commands(&self) -> &'static CommandTable {
+        commands()
     }
 
     fn run(
         &mut self,
-        command: FrontEndCommand,
+        spec: &'static CommandSpec,
         _: Args<'_>,
         session: &mut Session,
         shard: &mut ShardView<'_>,
         out: &mut ReplyBuf,
     ) -> FrontEndOutcome {
-        match command {
-            FrontEndCommand::Readonly | FrontEndCommand::Readwrite => {
-                session.set_readonly(command == FrontEndCommand::Readonly);
+        match spec.name {
+            "readonly" | "readwrite" => {
+                session.set_readonly(spec.name == "readonly");
                 out.ok();
             }
-            FrontEndCommand::Reset => {
+            "reset" => {
                 shard.reset(session);
                 out.simple("RESET");
             }
-            FrontEndCommand::Quit => {
+            "quit" => {
                 out.ok();
                 return FrontEndOutcome::Close;
             }
-            _ => {
-                let runs = |spec: &&CommandSpec| matches!(spec.run, Run::FrontEnd(runs) if runs == command);
-                out.simple(command::all().iter().find(runs).expect("it was looked up").name);
-            }
+            name => unreachable!("{name} is not in the table"),
         }
         FrontEndOutcome::Reply
     }

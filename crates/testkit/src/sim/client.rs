@@ -43,6 +43,23 @@ const BACK_OFF: Duration = Duration::from_millis(15);
 const LONG_VALUE_ODDS: u32 = 400;
 const LONG_VALUE_BYTES: usize = 300 * 1024;
 
+/// Keeps the choices of how connections are used apart from those of what is sent.
+const MANNERS_SEED: u64 = 0x6d61_6e6e_6572_7300;
+
+/// How a client uses its connection for one pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Plain,
+    /// Closes its side after the last command, and reads every reply.
+    HalfCloses,
+    /// Reads nothing for a while.
+    ReadsSlowly,
+    /// Sends its bytes in several pieces, cut anywhere.
+    SendsInPieces,
+    /// Wants no reply to the first command: CLIENT REPLY SKIP.
+    SkipsOne,
+}
+
 /// What the clients do now; changed by the simulation's driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -89,6 +106,8 @@ pub fn client_host(id: usize) -> String {
 pub struct Client {
     options: ClientOptions,
     rng: SmallRng,
+    /// Of how it uses its connections, apart from what it sends.
+    manners: SmallRng,
     /// The first one writes, in any case.
     only_reads: bool,
     /// Whether it was in [`Phase::Flush`] when it last looked.
@@ -161,6 +180,7 @@ impl Client {
             only_reads: options.id > 0 && rng.random_ratio(1, READER_ODDS),
             flushing: false,
             rng,
+            manners: SmallRng::seed_from_u64(options.seed ^ MANNERS_SEED),
             believed: BTreeMap::new(),
             connections: BTreeMap::new(),
             replica_connections: BTreeMap::new(),
@@ -357,17 +377,24 @@ impl Client {
                 }
             },
         };
+        let manner = self.manner();
         let mut bytes = Vec::new();
+        let mut answers = Vec::new();
+        if manner == Manner::SkipsOne {
+            request::encode(&["CLIENT", "REPLY", "SKIP"], &mut bytes);
+            answers.push(Err(Outcome::Unknown));
+        }
         commands.iter().for_each(|command| command.encode(&mut bytes));
-        if connection.send(&bytes).await {
-            let mut answers = Vec::new();
+        if self.send(&mut connection, &bytes, manner).await {
             while answers.len() < commands.len() {
                 let Some(answer) = connection.receive().await else { break };
                 self.learn(shard, &answer.0);
                 answers.push(Ok(answer));
             }
             if answers.len() == commands.len() {
-                self.connections.insert((shard, node), connection);
+                if manner != Manner::HalfCloses {
+                    self.connections.insert((shard, node), connection);
+                }
                 return answers;
             }
             self.believed.remove(&shard);
@@ -376,6 +403,38 @@ impl Client {
         }
         self.believed.remove(&shard);
         commands.iter().map(|_| Err(Outcome::Unknown)).collect()
+    }
+
+    fn manner(&mut self) -> Manner {
+        match self.manners.random_range(0..32) {
+            0 => Manner::HalfCloses,
+            1 => Manner::ReadsSlowly,
+            2 => Manner::SendsInPieces,
+            3 => Manner::SkipsOne,
+            _ => Manner::Plain,
+        }
+    }
+
+    /// Sends commands; false if that does not work in time.
+    async fn send(&mut self, connection: &mut Connection, bytes: &[u8], manner: Manner) -> bool {
+        let mut rest = bytes;
+        while manner == Manner::SendsInPieces && rest.len() > 1 {
+            let (piece, others) = rest.split_at(self.manners.random_range(1..rest.len().min(200)));
+            rest = others;
+            if !connection.send(piece).await {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_micros(self.manners.random_range(0..3000))).await;
+        }
+        let sent = connection.send(rest).await;
+        match manner {
+            Manner::HalfCloses => connection.close_half().await,
+            Manner::ReadsSlowly => {
+                tokio::time::sleep(Duration::from_millis(self.manners.random_range(5..200))).await;
+            }
+            Manner::Plain | Manner::SendsInPieces | Manner::SkipsOne => {}
+        }
+        sent
     }
 
     fn primary(&mut self, shard: ShardId) -> NodeId {

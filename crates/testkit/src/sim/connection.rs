@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use turmoil::net::TcpStream;
 
-use crate::sim::front_end;
 use crate::sim::net::host;
 use crate::sim::stamp::Stamp;
+use crate::sim::{departures, front_end};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(300);
 const REPLY_TIME_MAX: Duration = Duration::from_millis(1_500);
@@ -20,13 +20,15 @@ const REPLY_TIME_MAX: Duration = Duration::from_millis(1_500);
 pub struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
+    /// Bytes of values that were received.
+    received: u64,
 }
 
 /// Opens one, if that works in time.
 pub async fn connect(shard: ShardId, node: NodeId) -> Option<Connection> {
     let opened = timeout(CONNECT_TIME_MAX, TcpStream::connect((host(node), front_end::port(shard)))).await;
     let stream = opened.ok()?.ok()?;
-    Some(Connection { stream, input: Vec::new() })
+    Some(Connection { stream, input: Vec::new(), received: 0 })
 }
 
 /// Opens one that accepts old data.
@@ -46,11 +48,18 @@ impl Connection {
         timeout(REPLY_TIME_MAX, self.stream.write_all(bytes)).await.is_ok_and(|sent| sent.is_ok())
     }
 
+    /// Sends no more: the other side sees the end of what was sent.
+    pub async fn close_half(&mut self) {
+        let _ = timeout(REPLY_TIME_MAX, self.stream.shutdown()).await;
+    }
+
     /// The next reply and its stamp, if it comes in time.
     pub async fn receive(&mut self) -> Option<(Value, Stamp)> {
         let wait = async {
             let stamp = self.next_value().await?;
-            Some((self.next_value().await?, Stamp::decode(stamp.as_bytes()?)?))
+            let value = self.next_value().await?;
+            let left = departures::sent_at(self.stream.local_addr().ok()?, self.received)?;
+            Some((value, Stamp::decode(stamp.as_bytes()?, left)?))
         };
         timeout(REPLY_TIME_MAX, wait).await.ok().flatten()
     }
@@ -59,6 +68,7 @@ impl Connection {
         loop {
             if let Some((value, len)) = value::parse(&self.input).ok()? {
                 self.input.drain(..len);
+                self.received += len as u64;
                 return Some(value);
             }
             if self.stream.read_buf(&mut self.input).await.ok()? == 0 {

@@ -1,32 +1,42 @@
-//! A front end for the simulation: RESP over the simulation's TCP, one task per connection on the node's own thread.
+//! A front end for the simulation: the product's connection core over the simulation's TCP, one task per connection on
+//! the node's own thread.
 //!
-//! It keeps the rules of the real front end: commands run in the order in which they came, replies leave in that order,
-//! a held reply leaves only when the shard says so **at that moment**, and one that may never leave is replaced by an
-//! error. It knows no users, no TLS and few commands of its own. In front of every reply it says where that comes from
+//! Parsing, pipelines, the order of replies, their release and CLIENT REPLY are [`fastness_connection`]'s, as in the
+//! server. It knows no users, no TLS and few commands of its own. Before every reply it says where that comes from
 //! (`stamp.rs`).
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use fastness_engine::command::{CommandSpec, FrontEndCommand};
-use fastness_resp::{ArgSpans, Args, Limits, Parsed, Protocol, ReplyBuf, request};
+use fastness_connection::{Closing, Connection, Executed, Host, Received, ReplyMode, Waits};
+use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
+use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{
-    FrontEnd, FrontEndOutcome, Outcome, PendingReply, Release, Session, Shard, ShardView, Standing, WaitsFor,
+    FrontEnd, FrontEndOutcome, PendingReply, Session, Shard, ShardView, Standing, WaitAnswer, WaitsFor,
 };
 use fastness_types::{NodeId, ShardId, Slot};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::sim::departures;
 use crate::sim::net::host;
 use crate::sim::node::SimNode;
 use crate::sim::stamp::Stamp;
 use crate::sim::thread::on_thread_of;
 
-/// Replies of one connection that wait; at the bound no more is read.
-const WAITING_MAX: usize = 64;
+/// Unsent replies of one connection, bytes; from this on no further command runs.
+const UNSENT_BYTES_MAX: usize = 4096;
+/// Received and not executed, bytes.
+const QUERY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes taken from the network at a time.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Where a node serves a shard's clients.
 #[must_use]
@@ -41,139 +51,234 @@ pub fn port(shard: ShardId) -> u16 {
 pub async fn listen(id: ShardId, shard: Shard, node: Rc<SimNode>) -> io::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", port(id))).await?;
     loop {
-        let (stream, _) = listener.accept().await?;
-        let connection = Connection::new(id, shard.clone(), node.clone(), stream);
+        let (stream, client) = listener.accept().await?;
+        let driver = Driver::new(id, shard.clone(), node.clone(), (stream, client));
         // Whatever ends a connection, its client finds out by itself.
-        let running = async move { drop(connection.run().await) };
+        let running = async move { drop(driver.run().await) };
         tokio::task::spawn_local(on_thread_of(node.clone(), id, running));
     }
 }
 
-struct Connection {
+/// What a command waits for.
+type Blocked = Pin<Box<dyn Future<Output = Option<WaitAnswer>>>>;
+
+struct Driver {
     shard: Shard,
-    session: Session,
-    front_end: SimFrontEnd,
     node: Rc<SimNode>,
+    host: SimHost,
+    core: Connection,
+    blocked: Option<Blocked>,
+    client: SocketAddr,
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
-    input: Vec<u8>,
-    waiting: VecDeque<Waiting>,
-}
-
-/// A reply that has not left.
-struct Waiting {
-    /// Of the moment at which the command ran.
-    stamp: Stamp,
-    reply: ReplyBuf,
-    pending: Option<PendingReply>,
+    /// Taken from the network and not passed on.
+    arrived: Vec<u8>,
+    read_buffer: Cell<Vec<u8>>,
+    sent: u64,
 }
 
 enum Event {
     Read(usize),
     Released,
+    Unblocked(Option<WaitAnswer>),
 }
 
-impl Connection {
-    fn new(id: ShardId, shard: Shard, node: Rc<SimNode>, stream: TcpStream) -> Connection {
+impl Driver {
+    fn new(id: ShardId, shard: Shard, node: Rc<SimNode>, (stream, client): (TcpStream, SocketAddr)) -> Driver {
         let (read, write) = stream.into_split();
-        let session = shard.session();
-        Connection {
+        departures::start(client);
+        Driver {
+            host: SimHost {
+                port: port(id),
+                shard: shard.clone(),
+                node: node.clone(),
+                reply_mode: Cell::new(ReplyMode::On),
+            },
+            core: Connection::new(&shard, now()),
             shard,
-            session,
-            front_end: SimFrontEnd { port: port(id) },
             node,
+            blocked: None,
+            client,
             read,
             write,
-            input: Vec::new(),
-            waiting: VecDeque::new(),
+            arrived: Vec::new(),
+            read_buffer: Cell::default(),
+            sent: 0,
         }
     }
 
     async fn run(mut self) -> io::Result<()> {
         loop {
-            self.execute().await?;
-            let held = self.send().await?;
-            if self.waiting.len() < WAITING_MAX && self.has_command()? {
+            let closing = self.core.run(&self.shard, &mut self.host).err();
+            self.follow_waits();
+            let pending = self.send().await?;
+            if closing.is_some() {
+                return Ok(());
+            }
+            if self.core.has_more_to_run(&self.host) {
+                tokio::task::yield_now().await;
+                self.core.resume_slice();
                 continue;
             }
-            match self.next_event(held).await? {
-                Event::Read(0) => return Ok(()),
-                Event::Read(_) | Event::Released => {}
+            self.core.resume_slice();
+            if self.core.is_finished() {
+                return self.write.shutdown().await;
+            }
+            match self.next_event(pending).await? {
+                Event::Released => {}
+                Event::Unblocked(answer) => {
+                    self.blocked = None;
+                    self.core.resume(answer, &mut self.host);
+                }
+                Event::Read(len) => {
+                    let Driver { core, shard, host, arrived, read_buffer, .. } = &mut self;
+                    let received = core.receive(shard, host, read_buffer, |_, buffer| {
+                        buffer.append(arrived);
+                        Ok(if len == 0 { Received::End } else { Received::Bytes(len) })
+                    });
+                    self.follow_waits();
+                    if received.is_err() {
+                        self.send().await?;
+                        return Ok(());
+                    }
+                }
             }
         }
     }
 
-    async fn next_event(&mut self, held: Option<PendingReply>) -> io::Result<Event> {
-        let Connection { shard, session, read, input, waiting, .. } = self;
+    async fn next_event(&mut self, pending: Option<PendingReply>) -> io::Result<Event> {
+        let may_read = self.core.may_read(&self.host);
+        let Driver { shard, core, read, arrived, blocked, .. } = self;
         let released = async {
-            match held {
-                Some(pending) => shard.wait_released(session, pending).await,
+            match pending {
+                Some(pending) => shard.wait_released(core.session(), pending).await,
                 None => std::future::pending().await,
             }
         };
+        let unblocked = async {
+            match blocked {
+                Some(blocked) => blocked.await,
+                None => std::future::pending().await,
+            }
+        };
+        arrived.reserve(READ_BYTES);
         tokio::select! {
             biased;
             () = released => Ok(Event::Released),
-            read = read.read_buf(input), if waiting.len() < WAITING_MAX => read.map(Event::Read),
+            answer = unblocked => Ok(Event::Unblocked(answer)),
+            read = read.read_buf(arrived), if may_read => read.map(Event::Read),
         }
     }
 
-    fn has_command(&self) -> io::Result<bool> {
-        Ok(matches!(parse(&self.input, &mut ArgSpans::new())?, Parsed::Complete { .. }))
-    }
-
-    /// Runs what was received.
-    async fn execute(&mut self) -> io::Result<()> {
-        let mut spans = ArgSpans::new();
-        while self.waiting.len() < WAITING_MAX {
-            let Parsed::Complete { consumed } = parse(&self.input, &mut spans)? else { return Ok(()) };
-            if spans.attribute(&self.input).is_some() {
-                return Err(io::Error::other("the simulation's door takes no attributes"));
-            }
-            if !spans.is_empty() {
-                let args = spans.args(&self.input).to_owned_args();
-                self.execute_one(&args).await?;
-            }
-            spans.reset();
-            self.input.drain(..consumed);
+    /// Follows what the newest command waits for.
+    fn follow_waits(&mut self) {
+        let shard = self.shard.clone();
+        if self.blocked.is_some() {
+            return;
         }
-        Ok(())
+        self.blocked = match self.core.waits() {
+            None => None,
+            Some(Waits::Copies(request)) => Some(Box::pin(async move { Some(shard.wait(request).await) })),
+            Some(Waits::Busy(waits_for)) => Some(Box::pin(async move {
+                match waits_for {
+                    WaitsFor::Lag(until) => shard.slowed(until).await,
+                    WaitsFor::Primary(until) => shard.primary_found(until).await,
+                    WaitsFor::Pause => shard.unpaused().await,
+                    WaitsFor::Shard => shard.unblocked().await,
+                }
+                None
+            })),
+        };
     }
 
-    async fn execute_one(&mut self, args: &[Vec<u8>]) -> io::Result<()> {
-        self.session.arrived();
+    /// Sends what is released. Returns what the oldest pending reply depends on.
+    async fn send(&mut self) -> io::Result<Option<PendingReply>> {
+        if self.node.stalls.get() && self.core.unsent() > 0 {
+            self.node.stalled.set(self.node.stalled.get() + 1);
+            while self.node.stalls.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
         loop {
-            let mut reply = ReplyBuf::new(Protocol::Resp2);
-            let shard = self.shard.clone();
-            let call = shard.call(Args::owned(args), shard.now());
-            match shard.run(&mut self.session, call, &mut reply, &mut self.front_end) {
-                Outcome::Reply { pending, .. } => {
-                    self.push(reply, pending);
-                    return Ok(());
-                }
-                Outcome::Wait(request) => {
-                    self.send().await?;
-                    let mut reply = ReplyBuf::new(Protocol::Resp2);
-                    shard.wait(request).await.write(&mut reply);
-                    self.push(reply, None);
-                    return Ok(());
-                }
-                Outcome::Busy => {
-                    // Nobody waits for the replies before it meanwhile: they leave when this command has run.
-                    self.send().await?;
-                    match self.session.waits_for() {
-                        WaitsFor::Lag(until) => shard.slowed(until).await,
-                        WaitsFor::Primary(until) => shard.primary_found(until).await,
-                        WaitsFor::Pause => shard.unpaused().await,
-                        WaitsFor::Shard => shard.unblocked().await,
-                    }
-                }
-                Outcome::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
+            let pending = self.core.release(&self.shard);
+            let sendable = self.core.sendable();
+            if sendable.is_empty() {
+                return Ok(pending);
             }
+            let len = sendable.len();
+            // Noted before: the client may read the bytes while this task still waits for the last of them.
+            departures::note(self.client, self.sent + len as u64);
+            self.write.write_all(sendable).await?;
+            self.sent += len as u64;
+            self.core.sent(len);
         }
     }
+}
 
-    fn push(&mut self, reply: ReplyBuf, pending: Option<PendingReply>) {
+/// The simulation's clock, in the product's type.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The owner of a simulated connection.
+struct SimHost {
+    port: u16,
+    shard: Shard,
+    node: Rc<SimNode>,
+    reply_mode: Cell<ReplyMode>,
+}
+
+/// The commands of the simulation's front end: the engine's, the shard's, and those of a server that clients here use.
+fn commands() -> &'static CommandTable {
+    const OWN: &[Command] = &[
+        Command::front_end("readonly", "", "Enables reads from a replica on this connection."),
+        Command::front_end("readwrite", "", "Disables reads from a replica on this connection."),
+        Command::front_end("client|reply", "", "Sets whether the server replies to the commands of this connection."),
+    ];
+    static TABLE: LazyLock<CommandTable> = LazyLock::new(|| CommandTable::new(command::commands().chain(OWN)));
+    &TABLE
+}
+
+impl Host for SimHost {
+    fn clock(&self) -> Instant {
+        now()
+    }
+
+    fn request_limits(&self) -> Limits {
+        Limits::DEFAULT
+    }
+
+    fn unsent_bytes_max(&self) -> usize {
+        UNSENT_BYTES_MAX
+    }
+
+    fn query_bytes_max(&self) -> u64 {
+        QUERY_BYTES_MAX
+    }
+
+    fn reply_mode(&self) -> &Cell<ReplyMode> {
+        &self.reply_mode
+    }
+
+    fn permit(&mut self, _: &'static CommandSpec, _: Args<'_>, _: &mut ReplyBuf) -> bool {
+        true
+    }
+
+    fn set_running(&mut self, _: bool) {}
+
+    fn executed(&mut self, _: &Executed<'_>) -> Option<Closing> {
+        None
+    }
+
+    fn protocol_error(&mut self, error: &ProtocolError) {
+        panic!("a simulated client broke the protocol: {error}");
+    }
+
+    fn query_too_long(&mut self, bytes_max: u64) {
+        panic!("a simulated client sent a command of more than {bytes_max} bytes");
+    }
+
+    fn before_reply(&mut self, out: &mut ReplyBuf) {
         let (info, (mode, version)) = (self.shard.info(), self.shard.mode());
         let stamp = Stamp {
             node: self.node.id,
@@ -185,68 +290,30 @@ impl Connection {
             applied: info.applied,
             left: Duration::ZERO,
         };
-        self.waiting.push_back(Waiting { stamp, reply, pending });
-    }
-
-    /// Sends what may leave. Returns what the oldest held reply waits for.
-    async fn send(&mut self) -> io::Result<Option<PendingReply>> {
-        if self.node.stalls.get() && !self.waiting.is_empty() {
-            self.node.stalled.set(self.node.stalled.get() + self.waiting.len() as u64);
-            while self.node.stalls.get() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-        while let Some(Waiting { stamp, reply, pending }) = self.waiting.front_mut() {
-            let leave = match pending {
-                Some(pending) => self.shard.release(*pending),
-                None => Release::Now,
-            };
-            match (leave, *pending) {
-                (Release::Wait, pending) => return Ok(pending),
-                (Release::Unknown, Some(pending)) => {
-                    reply.truncate(0);
-                    reply.error(pending.unknown_text());
-                }
-                (Release::Now | Release::Unknown, _) => {}
-            }
-            let left = turmoil::sim_elapsed().unwrap_or_default();
-            let mut bytes = Stamp { left, ..*stamp }.encode().into_bytes();
-            reply.buf().copy(0..reply.len(), &mut bytes);
-            self.write.write_all(&bytes).await?;
-            self.waiting.pop_front();
-        }
-        Ok(None)
+        out.simple(stamp.encode());
     }
 }
 
-fn parse(input: &[u8], spans: &mut ArgSpans) -> io::Result<Parsed> {
-    request::parse(input, spans, &Limits::DEFAULT).map_err(|error| io::Error::other(error.to_string()))
-}
-
-/// What the shard asks of a connection's front end.
-struct SimFrontEnd {
-    port: u16,
-}
-
-impl FrontEnd for SimFrontEnd {
-    fn permit(&mut self, _: &'static CommandSpec, _: Args<'_>, _: &Session, _: &mut ReplyBuf) -> bool {
-        true
+impl FrontEnd for SimHost {
+    fn commands(&self) -> &'static CommandTable {
+        commands()
     }
 
     fn run(
         &mut self,
-        command: FrontEndCommand,
-        _: Args<'_>,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
         session: &mut Session,
         _: &mut ShardView<'_>,
         out: &mut ReplyBuf,
     ) -> FrontEndOutcome {
-        match command {
-            FrontEndCommand::Readonly | FrontEndCommand::Readwrite => {
-                session.set_readonly(command == FrontEndCommand::Readonly);
+        match spec.name {
+            "readonly" | "readwrite" => {
+                session.set_readonly(spec.name == "readonly");
                 out.ok();
             }
-            _ => out.error(format!("ERR the simulation's door does not know {command:?}")),
+            "client|reply" if args.get(2) == b"SKIP" => self.reply_mode.set(ReplyMode::SkipNext),
+            name => out.error(format!("ERR the simulation's front end does not implement {name} with these arguments")),
         }
         FrontEndOutcome::Reply
     }

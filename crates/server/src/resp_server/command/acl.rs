@@ -2,7 +2,15 @@
 
 use fastness_control::Password;
 
-use super::Call;
+use super::{Call, ServerCommand};
+
+pub(super) const GETUSER: ServerCommand =
+    ServerCommand::reply("acl|getuser", "<username>", "Returns the rules of a user.", getuser);
+pub(super) const LIST: ServerCommand =
+    ServerCommand::reply("acl|list", "", "Lists the users in the form of a configuration file.", list);
+pub(super) const USERS: ServerCommand = ServerCommand::reply("acl|users", "", "Lists the names of the users.", users);
+pub(super) const WHOAMI: ServerCommand =
+    ServerCommand::reply("acl|whoami", "", "Returns the name of the user of this connection.", whoami);
 
 fn password_hash(call: &Call<'_, '_>) -> Option<String> {
     match call.replica.node.password() {
@@ -11,22 +19,22 @@ fn password_hash(call: &Call<'_, '_>) -> Option<String> {
     }
 }
 
-pub(super) fn whoami(call: Call<'_, '_>) {
+fn whoami(call: Call<'_, '_>) {
     call.out.bulk("default");
 }
 
-pub(super) fn users(call: Call<'_, '_>) {
+fn users(call: Call<'_, '_>) {
     call.out.array(1);
     call.out.bulk("default");
 }
 
-pub(super) fn list(call: Call<'_, '_>) {
+fn list(call: Call<'_, '_>) {
     let password = password_hash(&call).map_or_else(|| "nopass".to_owned(), |hash| format!("#{hash}"));
     call.out.array(1);
     call.out.bulk(format!("user default on {password} ~* &* +@all"));
 }
 
-pub(super) fn getuser(call: Call<'_, '_>) {
+fn getuser(call: Call<'_, '_>) {
     if call.args.get(2) != b"default" {
         return call.out.null_array();
     }

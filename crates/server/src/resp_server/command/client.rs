@@ -3,12 +3,90 @@
 use fastness_control::Password;
 use std::cell::Cell;
 
+use fastness_connection::ReplyMode;
 use fastness_resp::Protocol;
 use fastness_shard::{DurabilityOverride, FrontEndOutcome, ReadConfirmation, refusal};
 
 use super::client_filter::Filter;
-use super::{Call, SYNTAX, is};
-use crate::resp_server::clients::ReplyMode;
+use super::{Call, SYNTAX, ServerCommand, is};
+
+pub(super) const CAPA: ServerCommand = ServerCommand::reply(
+    "client|capa",
+    "<capability> [<capability> ...]",
+    "Declares capabilities of the client of this connection.",
+    capa,
+);
+pub(super) const DURABILITY: ServerCommand = ServerCommand::reply(
+    "client|durability",
+    "[SYNC|DEFAULT]",
+    "Returns or sets whether replies of this connection wait for the commit of what they depend on.",
+    durability,
+);
+pub(super) const GETNAME: ServerCommand =
+    ServerCommand::reply("client|getname", "", "Returns the name of this connection.", getname);
+pub(super) const GETREDIR: ServerCommand = ServerCommand::reply(
+    "client|getredir",
+    "",
+    "Returns the id of the client that receives the invalidation messages of this connection.",
+    getredir,
+);
+pub(super) const ID: ServerCommand = ServerCommand::reply("client|id", "", "Returns the id of this connection.", id);
+pub(super) const INFO: ServerCommand = ServerCommand::reply("client|info", "", "Describes this connection.", info);
+pub(super) const KILL: ServerCommand = ServerCommand::outcome(
+    "client|kill",
+    "<ip:port>|<option> <value> [<option> <value> ...]",
+    "Closes the connections that match the filters.",
+    kill,
+);
+pub(super) const LIST: ServerCommand = ServerCommand::reply(
+    "client|list",
+    "[<option> <value> ...]",
+    "Describes the connections that match the filters.",
+    list,
+);
+pub(super) const NO_EVICT: ServerCommand =
+    ServerCommand::reply("client|no-evict", "(ON|OFF)", "Exempts this connection from client eviction.", no_evict);
+pub(super) const NO_TOUCH: ServerCommand = ServerCommand::reply(
+    "client|no-touch",
+    "(ON|OFF)",
+    "Keeps the commands of this connection from updating access times of keys.",
+    no_touch,
+);
+pub(super) const READS: ServerCommand = ServerCommand::reply(
+    "client|reads",
+    "[QUORUM|DEFAULT]",
+    "Returns or sets whether a quorum confirms the reads of this connection.",
+    reads,
+);
+pub(super) const REPLY: ServerCommand = ServerCommand::reply(
+    "client|reply",
+    "(ON|OFF|SKIP)",
+    "Sets whether the server replies to the commands of this connection.",
+    reply,
+);
+pub(super) const SETINFO: ServerCommand = ServerCommand::reply(
+    "client|setinfo",
+    "(LIB-NAME <name>|LIB-VER <version>)",
+    "Sets the name or version of the client library of this connection.",
+    setinfo,
+);
+pub(super) const SETNAME: ServerCommand =
+    ServerCommand::reply("client|setname", "<name>", "Sets the name of this connection.", setname);
+pub(super) const TRACKINGINFO: ServerCommand = ServerCommand::reply(
+    "client|trackinginfo",
+    "",
+    "Describes the client-side caching of this connection.",
+    trackinginfo,
+);
+pub(super) const QUIT: ServerCommand =
+    ServerCommand::outcome("quit", "", "Closes this connection.", quit).running_while_queueing();
+pub(super) const RESET: ServerCommand =
+    ServerCommand::reply("reset", "", "Resets the state of this connection.", reset).running_while_queueing();
+
+fn quit(call: Call<'_, '_>) -> FrontEndOutcome {
+    call.out.ok();
+    FrontEndOutcome::Close
+}
 
 pub(super) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
@@ -17,16 +95,16 @@ pub(super) fn is_plain(name: &[u8]) -> bool {
     name.iter().all(|byte| (b'!'..=b'~').contains(byte))
 }
 
-pub(super) fn id(call: Call<'_, '_>) {
+fn id(call: Call<'_, '_>) {
     call.out.integer(call.client.id as i64);
 }
 
-pub(super) fn getname(call: Call<'_, '_>) {
+fn getname(call: Call<'_, '_>) {
     let name = call.client.name.borrow();
     if name.is_empty() { call.out.null() } else { call.out.bulk(&*name) }
 }
 
-pub(super) fn setname(call: Call<'_, '_>) {
+fn setname(call: Call<'_, '_>) {
     let name = call.args.get(2);
     if !is_plain(name) {
         return call.out.error(BAD_NAME);
@@ -35,7 +113,7 @@ pub(super) fn setname(call: Call<'_, '_>) {
     call.out.ok();
 }
 
-pub(super) fn setinfo(call: Call<'_, '_>) {
+fn setinfo(call: Call<'_, '_>) {
     let (option, value) = (call.args.get(2), call.args.get(3));
     let (field, shown) = if is(option, "lib-name") {
         (&call.client.library_name, "lib-name")
@@ -51,11 +129,11 @@ pub(super) fn setinfo(call: Call<'_, '_>) {
     call.out.ok();
 }
 
-pub(super) fn getredir(call: Call<'_, '_>) {
+fn getredir(call: Call<'_, '_>) {
     call.out.integer(-1);
 }
 
-pub(super) fn trackinginfo(call: Call<'_, '_>) {
+fn trackinginfo(call: Call<'_, '_>) {
     call.out.map(3);
     call.out.bulk("flags");
     call.out.set(1);
@@ -66,13 +144,13 @@ pub(super) fn trackinginfo(call: Call<'_, '_>) {
     call.out.array(0);
 }
 
-pub(super) fn info(call: Call<'_, '_>) {
+fn info(call: Call<'_, '_>) {
     let mut line = call.client.line();
     line.push(b'\n');
     call.out.verbatim(*b"txt", &line);
 }
 
-pub(super) fn list(call: Call<'_, '_>) {
+fn list(call: Call<'_, '_>) {
     let filter = match Filter::parse(call.args.skip(2), false) {
         Ok(filter) => filter,
         Err(error) => return call.out.error(error),
@@ -86,7 +164,7 @@ pub(super) fn list(call: Call<'_, '_>) {
 }
 
 /// `CLIENT KILL ip:port` or `CLIENT KILL <filter> <value> …`.
-pub(super) fn kill(call: Call<'_, '_>) -> FrontEndOutcome {
+fn kill(call: Call<'_, '_>) -> FrontEndOutcome {
     let by_address = call.args.len() == 3;
     let filter =
         if by_address { Ok(Filter::address(call.args.get(2))) } else { Filter::parse(call.args.skip(2), true) };
@@ -117,7 +195,7 @@ pub(super) fn kill(call: Call<'_, '_>) -> FrontEndOutcome {
 }
 
 /// `CLIENT CAPA capability …`: what is not known is passed over, as in Valkey.
-pub(super) fn capa(call: Call<'_, '_>) {
+fn capa(call: Call<'_, '_>) {
     if call.args.skip(2).iter().any(|capability| is(capability, "redirect")) {
         call.client.redirect.set(true);
     }
@@ -138,12 +216,12 @@ fn switch(call: &mut Call<'_, '_>, switch: &Cell<bool>) -> Option<bool> {
 }
 
 /// Connections are never closed for want of memory, so that this one is not either.
-pub(super) fn no_evict(mut call: Call<'_, '_>) {
+fn no_evict(mut call: Call<'_, '_>) {
     let client = call.client.clone();
     switch(&mut call, &client.no_evict);
 }
 
-pub(super) fn no_touch(mut call: Call<'_, '_>) {
+fn no_touch(mut call: Call<'_, '_>) {
     let client = call.client.clone();
     if let Some(on) = switch(&mut call, &client.no_touch) {
         call.session.set_no_touch(on);
@@ -151,7 +229,7 @@ pub(super) fn no_touch(mut call: Call<'_, '_>) {
 }
 
 /// `CLIENT DURABILITY [SYNC|DEFAULT]`: Fastness' own. The shard does what it says; here it is said.
-pub(super) fn durability(call: Call<'_, '_>) {
+fn durability(call: Call<'_, '_>) {
     let Some(desired) = call.args.try_get(2) else { return call.out.bulk(call.session.durability_override().name()) };
     match DurabilityOverride::named(desired) {
         Some(ask) if call.args.len() == 3 => {
@@ -167,7 +245,7 @@ pub(super) fn durability(call: Call<'_, '_>) {
 }
 
 /// `CLIENT READS [QUORUM|DEFAULT]`: likewise.
-pub(super) fn reads(call: Call<'_, '_>) {
+fn reads(call: Call<'_, '_>) {
     let Some(desired) = call.args.try_get(2) else { return call.out.bulk(call.session.reads().name()) };
     match ReadConfirmation::named(desired) {
         Some(reads) if call.args.len() == 3 => {
@@ -180,7 +258,7 @@ pub(super) fn reads(call: Call<'_, '_>) {
 }
 
 /// The connection drops the replies; here only the mode is set. ON alone is answered.
-pub(super) fn reply(call: Call<'_, '_>) {
+fn reply(call: Call<'_, '_>) {
     let desired = call.args.get(2);
     if is(desired, "on") {
         call.client.reply_mode.set(ReplyMode::On);
@@ -197,7 +275,8 @@ pub(super) fn reply(call: Call<'_, '_>) {
 }
 
 /// RESET: as the connection began.
-pub(super) fn reset(call: &mut Call<'_, '_>) {
+fn reset(mut call: Call<'_, '_>) {
+    let call = &mut call;
     call.shard.reset(call.session);
     call.client.reset(call.replica.node.password() == Password::None);
     call.out.protocol = Protocol::Resp2;

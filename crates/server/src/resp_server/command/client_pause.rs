@@ -4,11 +4,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastness_shard::PauseKind;
 
-use super::{Call, integer, is};
+use super::{Call, ServerCommand, integer, is};
 use crate::resp_server::clients::Unblock;
 
+pub(super) const PAUSE: ServerCommand = ServerCommand::reply(
+    "client|pause",
+    "<timeout> [WRITE|ALL]",
+    "Suspends the commands of clients: all, or those that write.",
+    pause,
+);
+pub(super) const UNBLOCK: ServerCommand = ServerCommand::reply(
+    "client|unblock",
+    "<client-id> [TIMEOUT|ERROR]",
+    "Unblocks a client that waits in a blocking command.",
+    unblock,
+);
+pub(super) const UNPAUSE: ServerCommand =
+    ServerCommand::reply("client|unpause", "", "Resumes the commands of paused clients.", unpause);
+
 /// `CLIENT PAUSE timeout [WRITE|ALL]`.
-pub(super) fn pause(call: Call<'_, '_>) {
+fn pause(call: Call<'_, '_>) {
     let kind = match call.args.try_get(3).filter(|_| call.args.len() == 4) {
         None => PauseKind::All,
         Some(kind) if is(kind, "all") => PauseKind::All,
@@ -36,13 +51,13 @@ fn span(text: &[u8]) -> Result<Duration, &'static str> {
 }
 
 /// `CLIENT UNPAUSE`.
-pub(super) fn unpause(call: Call<'_, '_>) {
+fn unpause(call: Call<'_, '_>) {
     call.shard.unpause_clients();
     call.out.ok();
 }
 
 /// `CLIENT UNBLOCK client-id [TIMEOUT|ERROR]`. A client that waits since clients are paused cannot be unblocked.
-pub(super) fn unblock(call: Call<'_, '_>) {
+fn unblock(call: Call<'_, '_>) {
     let how = match call.args.try_get(3).filter(|_| call.args.len() == 4) {
         None => Unblock::TimedOut,
         Some(how) if is(how, "timeout") => Unblock::TimedOut,

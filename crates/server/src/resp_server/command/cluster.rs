@@ -1,8 +1,45 @@
 //! CLUSTER, READONLY and READWRITE, answered from this node's own copy of the map.
 
-use super::Call;
+use super::{Call, ServerCommand};
 use crate::names;
 use crate::topology::{NotAPrimary, View};
+
+pub(super) const ASKING: ServerCommand =
+    ServerCommand::reply("asking", "", "Lets the next command run in a slot that is being imported.", asking);
+pub(super) const READONLY: ServerCommand =
+    ServerCommand::reply("readonly", "", "Enables reads from a replica on this connection.", |call| {
+        readonly(call, true)
+    });
+pub(super) const READWRITE: ServerCommand =
+    ServerCommand::reply("readwrite", "", "Disables reads from a replica on this connection.", |call| {
+        readonly(call, false)
+    });
+pub(super) const INFO: ServerCommand =
+    ServerCommand::reply("cluster|info", "", "Returns the state of the cluster.", info);
+pub(super) const LINKS: ServerCommand =
+    ServerCommand::reply("cluster|links", "", "Lists the links between this node and its peers.", links);
+pub(super) const MYID: ServerCommand = ServerCommand::reply("cluster|myid", "", "Returns the id of this node.", myid);
+pub(super) const MYSHARDID: ServerCommand =
+    ServerCommand::reply("cluster|myshardid", "", "Returns the id of the shard of this node.", myshardid);
+pub(super) const NODES: ServerCommand =
+    ServerCommand::reply("cluster|nodes", "", "Lists the nodes with their roles and slots.", nodes);
+pub(super) const REPLICAS: ServerCommand =
+    ServerCommand::reply("cluster|replicas", "<node-id>", "Lists the replicas of a primary.", replicas);
+pub(super) const SHARDS: ServerCommand =
+    ServerCommand::reply("cluster|shards", "", "Lists the shards with their slots and nodes.", shards);
+pub(super) const SLAVES: ServerCommand = ServerCommand::reply(
+    "cluster|slaves",
+    "<node-id>",
+    "Lists the replicas of a primary; an old name of CLUSTER REPLICAS.",
+    replicas,
+);
+pub(super) const SLOTS: ServerCommand =
+    ServerCommand::reply("cluster|slots", "", "Lists the slot ranges with their nodes.", slots);
+
+/// No slot is ever being imported: what ASKING allows for the next command is always or never allowed.
+fn asking(call: Call<'_, '_>) {
+    call.out.ok();
+}
 
 const NOT_CREATED: &str = "CLUSTERDOWN The cluster is not created yet";
 
@@ -17,23 +54,23 @@ fn look<T>(call: &mut Call<'_, '_>, look: impl FnOnce(&View<'_>) -> T) -> Option
     seen
 }
 
-pub(super) fn info(mut call: Call<'_, '_>) {
+fn info(mut call: Call<'_, '_>) {
     if let Some(text) = look(&mut call, |view| view.info()) {
         call.out.verbatim(*b"txt", text.as_bytes());
     }
 }
 
-pub(super) fn nodes(mut call: Call<'_, '_>) {
+fn nodes(mut call: Call<'_, '_>) {
     if let Some(text) = look(&mut call, |view| view.nodes()) {
         call.out.verbatim(*b"txt", text.as_bytes());
     }
 }
 
-pub(super) fn slots(call: Call<'_, '_>) {
+fn slots(call: Call<'_, '_>) {
     write(call, |view, out| view.write_slots(out));
 }
 
-pub(super) fn shards(call: Call<'_, '_>) {
+fn shards(call: Call<'_, '_>) {
     write(call, |view, out| view.write_shards(out));
 }
 
@@ -44,7 +81,7 @@ fn write(mut call: Call<'_, '_>, write: impl FnOnce(&View<'_>, &mut fastness_res
     }
 }
 
-pub(super) fn replicas(mut call: Call<'_, '_>) {
+fn replicas(mut call: Call<'_, '_>) {
     let name = String::from_utf8_lossy(call.args.get(2)).into_owned();
     match look(&mut call, |view| view.replicas_of(&name)) {
         None => {}
@@ -57,21 +94,21 @@ pub(super) fn replicas(mut call: Call<'_, '_>) {
     }
 }
 
-pub(super) fn myid(call: Call<'_, '_>) {
+fn myid(call: Call<'_, '_>) {
     let node = &call.replica.node;
     call.out.bulk(names::replica(node.cluster, node.node, call.replica.shard_id));
 }
 
-pub(super) fn myshardid(call: Call<'_, '_>) {
+fn myshardid(call: Call<'_, '_>) {
     call.out.bulk(names::shard(call.replica.node.cluster, call.replica.shard_id));
 }
 
 /// Valkey's links are those of its gossip; there is none here, so the list is empty.
-pub(super) fn links(call: Call<'_, '_>) {
+fn links(call: Call<'_, '_>) {
     call.out.array(0);
 }
 
-pub(super) fn readonly(call: Call<'_, '_>, readonly: bool) {
+fn readonly(call: Call<'_, '_>, readonly: bool) {
     call.session.set_readonly(readonly);
     call.client.readonly.set(readonly);
     call.out.ok();

@@ -7,19 +7,49 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_control::Password;
+use fastness_resp::Args;
 use fastness_shard::FrontEndOutcome;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::Call;
+use super::{Call, ServerCommand};
 use crate::config::{Change, Config, OPTIONS, find};
 use crate::glob;
 use crate::settings::{self, SettingsError};
+
+pub(super) const GET: ServerCommand = ServerCommand::reply(
+    "config|get",
+    "<pattern> [<pattern> ...]",
+    "Returns the options that match the patterns.",
+    get,
+);
+pub(super) const RESETSTAT: ServerCommand =
+    ServerCommand::reply("config|resetstat", "", "Resets the statistics of INFO.", resetstat);
+pub(super) const SET: ServerCommand =
+    ServerCommand::outcome("config|set", "<option> <value> [<option> <value> ...]", "Sets options.", set)
+        .with_secrets(secrets);
+
+/// Options whose values are secrets, also those of Valkey that do not exist here: clients may send them.
+const SECRET_OPTIONS: [&str; 7] = [
+    "requirepass",
+    "masterauth",
+    "primaryauth",
+    "masteruser",
+    "primaryuser",
+    "tls-key-file-pass",
+    "tls-client-key-file-pass",
+];
+
+fn secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
+    let is_secret = |name: &[u8]| SECRET_OPTIONS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()));
+    let options = (2..args.len()).step_by(2).filter(|at| is_secret(args.get(*at)));
+    options.for_each(|at| hide(at + 1));
+}
 
 /// How often it is checked whether a change of the cluster's settings has come into force.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// `CONFIG GET pattern …`.
-pub(super) fn get(call: Call<'_, '_>) {
+fn get(call: Call<'_, '_>) {
     let config = call.replica.node.config.load();
     let maxmemory = call.shard.engine().maxmemory();
     let patterns: Vec<Vec<u8>> = call.args.skip(2).iter().map(<[u8]>::to_ascii_lowercase).collect();
@@ -42,7 +72,7 @@ pub(super) fn get(call: Call<'_, '_>) {
 }
 
 /// `CONFIG SET option value …`: all of them or none.
-pub(super) fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
+fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
     match checked(&call) {
         Err(text) => call.out.error(text),
         Ok((changed, of_cluster)) => {
@@ -131,7 +161,7 @@ fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
 }
 
 /// `CONFIG RESETSTAT`.
-pub(super) fn resetstat(call: Call<'_, '_>) {
+fn resetstat(call: Call<'_, '_>) {
     call.replica.stats.reset();
     call.shard.engine_mut().reset_stats();
     call.out.ok();

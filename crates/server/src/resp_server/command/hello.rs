@@ -1,12 +1,36 @@
 //! HELLO and AUTH.
 
 use fastness_control::Password;
-use fastness_resp::Protocol;
+use fastness_resp::{Args, Protocol};
 
-use super::{Call, integer, is};
+use super::{Call, ServerCommand, integer, is};
 use crate::resp_server::stats::add;
 use crate::settings;
 use crate::shared::{NodeShared, VALKEY_VERSION};
+
+pub(super) const AUTH: ServerCommand =
+    ServerCommand::reply("auth", "[<username>] <password>", "Authenticates this connection.", auth)
+        .with_secrets(auth_secrets);
+pub(super) const HELLO: ServerCommand = ServerCommand::reply(
+    "hello",
+    "[<protover> [AUTH <username> <password>] [SETNAME <clientname>]]",
+    "Negotiates the protocol version and describes the server.",
+    hello,
+)
+.with_secrets(hello_secrets);
+
+/// Everything after AUTH, however many arguments a mistaken client sends.
+fn auth_secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
+    (1..args.len()).for_each(hide);
+}
+
+/// The two arguments after each AUTH.
+fn hello_secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
+    for at in (1..args.len()).filter(|at| is(args.get(*at), "auth")) {
+        hide(at + 1);
+        hide(at + 2);
+    }
+}
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -15,7 +39,7 @@ const UNSURE: &str = "LOADING This node has not heard the cluster's control plan
                       node";
 
 /// `AUTH [username] password`.
-pub(super) fn auth(call: Call<'_, '_>) {
+fn auth(call: Call<'_, '_>) {
     let (user, password) = match call.args.len() {
         2 => (&b"default"[..], call.args.get(1)),
         3 => (call.args.get(1), call.args.get(2)),
@@ -61,7 +85,8 @@ pub(super) fn without_password(node: &NodeShared) -> Result<bool, &'static str> 
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an
 /// option that is given twice the last one counts.
-pub(super) fn hello(call: &mut Call<'_, '_>) {
+fn hello(mut call: Call<'_, '_>) {
+    let call = &mut call;
     let mut protocol = None;
     if let Some(version) = call.args.try_get(1) {
         protocol = match integer(version) {

@@ -12,7 +12,7 @@ use fastness_engine::{Engine, KeyspaceStats, Stats};
 use fastness_shard::{LoadInfo, PauseKind, ShardInfo, Standing};
 use fastness_types::{Durability, NodeId};
 
-use super::{Call, role};
+use super::{Call, ServerCommand, role};
 use crate::config::{Config, OPTIONS};
 use crate::disk_monitor::DiskInfo;
 use crate::names;
@@ -21,6 +21,9 @@ use crate::resp_server::ReplicaServer;
 use crate::resp_server::stats::CommandStats;
 use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
 use crate::topology::Health;
+
+pub(super) const INFO: ServerCommand =
+    ServerCommand::reply("info", "[<section> ...]", "Returns information and statistics about the server.", info);
 
 /// The sections in their order; `true`: part of a bare INFO.
 const SECTIONS: [(&str, bool, Write); 15] = [
@@ -138,7 +141,7 @@ pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
 }
 
 /// `INFO [section …]`.
-pub(super) fn info(call: Call<'_, '_>) {
+fn info(call: Call<'_, '_>) {
     let wanted: Vec<String> =
         call.args.skip(1).iter().map(|arg| String::from_utf8_lossy(arg).to_ascii_lowercase()).collect();
     let config = call.replica.node.config.load();

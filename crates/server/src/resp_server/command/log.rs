@@ -1,10 +1,53 @@
 //! SLOWLOG, COMMANDLOG and LATENCY HISTOGRAM.
 
-use super::{Call, integer, is};
+use super::{Call, ServerCommand, integer, is};
 use crate::resp_server::stats::SlowCommand;
 
+pub(super) const COMMANDLOG_GET: ServerCommand = ServerCommand::reply(
+    "commandlog|get",
+    "<count> (SLOW|LARGE-REQUEST|LARGE-REPLY)",
+    "Returns the entries of a command log.",
+    commandlog_get,
+);
+pub(super) const COMMANDLOG_LEN: ServerCommand = ServerCommand::reply(
+    "commandlog|len",
+    "(SLOW|LARGE-REQUEST|LARGE-REPLY)",
+    "Returns the number of entries of a command log.",
+    commandlog_len,
+);
+pub(super) const COMMANDLOG_RESET: ServerCommand = ServerCommand::reply(
+    "commandlog|reset",
+    "(SLOW|LARGE-REQUEST|LARGE-REPLY)",
+    "Clears a command log.",
+    commandlog_reset,
+);
+pub(super) const LATENCY_HISTOGRAM: ServerCommand = ServerCommand::reply(
+    "latency|histogram",
+    "[<command> ...]",
+    "Returns the distribution of latencies of commands.",
+    latency_histogram,
+);
+pub(super) const LATENCY_HISTORY: ServerCommand =
+    ServerCommand::reply("latency|history", "<event>", "Returns the latency samples of an event.", |call| {
+        call.out.array(0)
+    });
+pub(super) const LATENCY_LATEST: ServerCommand =
+    ServerCommand::reply("latency|latest", "", "Returns the latest latency samples of all events.", |call| {
+        call.out.array(0)
+    });
+pub(super) const LATENCY_RESET: ServerCommand =
+    ServerCommand::reply("latency|reset", "[<event> ...]", "Removes the latency samples of events.", |call| {
+        call.out.integer(0)
+    });
+pub(super) const SLOWLOG_GET: ServerCommand =
+    ServerCommand::reply("slowlog|get", "[<count>]", "Returns the entries of the slow log.", slowlog_get);
+pub(super) const SLOWLOG_LEN: ServerCommand =
+    ServerCommand::reply("slowlog|len", "", "Returns the number of entries of the slow log.", slowlog_len);
+pub(super) const SLOWLOG_RESET: ServerCommand =
+    ServerCommand::reply("slowlog|reset", "", "Clears the slow log.", slowlog_reset);
+
 /// `SLOWLOG GET [count]`; -1: all.
-pub(super) fn slowlog_get(call: Call<'_, '_>) {
+fn slowlog_get(call: Call<'_, '_>) {
     let count = match call.args.try_get(2).map(integer) {
         None => 10,
         Some(Some(count)) if count >= -1 => count,
@@ -28,11 +71,11 @@ fn write(call: Call<'_, '_>, count: i64) {
     }
 }
 
-pub(super) fn slowlog_len(call: Call<'_, '_>) {
+fn slowlog_len(call: Call<'_, '_>) {
     call.out.integer(call.replica.stats.slow_len() as i64);
 }
 
-pub(super) fn slowlog_reset(call: Call<'_, '_>) {
+fn slowlog_reset(call: Call<'_, '_>) {
     call.replica.stats.slow_reset();
     call.out.ok();
 }
@@ -55,7 +98,7 @@ fn log(call: &mut Call<'_, '_>, at: usize) -> Option<Log> {
     None
 }
 
-pub(super) fn commandlog_get(mut call: Call<'_, '_>) {
+fn commandlog_get(mut call: Call<'_, '_>) {
     let count = match integer(call.args.get(2)) {
         Some(count) if count >= -1 => count,
         _ => return call.out.error("ERR count should be greater than or equal to -1"),
@@ -67,7 +110,7 @@ pub(super) fn commandlog_get(mut call: Call<'_, '_>) {
     }
 }
 
-pub(super) fn commandlog_len(mut call: Call<'_, '_>) {
+fn commandlog_len(mut call: Call<'_, '_>) {
     match log(&mut call, 2) {
         Some(Log::Slow) => slowlog_len(call),
         Some(Log::NotKept) => call.out.integer(0),
@@ -75,7 +118,7 @@ pub(super) fn commandlog_len(mut call: Call<'_, '_>) {
     }
 }
 
-pub(super) fn commandlog_reset(mut call: Call<'_, '_>) {
+fn commandlog_reset(mut call: Call<'_, '_>) {
     match log(&mut call, 2) {
         Some(Log::Slow) => slowlog_reset(call),
         Some(Log::NotKept) => call.out.ok(),
@@ -84,7 +127,7 @@ pub(super) fn commandlog_reset(mut call: Call<'_, '_>) {
 }
 
 /// `LATENCY HISTOGRAM [command …]`: runs per power of two of a microsecond, cumulated.
-pub(super) fn latency_histogram(call: Call<'_, '_>) {
+fn latency_histogram(call: Call<'_, '_>) {
     let wanted: Vec<String> =
         call.args.skip(2).iter().map(|arg| String::from_utf8_lossy(arg).to_ascii_lowercase()).collect();
     let all = call.replica.stats.by_command();

@@ -2,7 +2,20 @@
 
 use fastness_shard::{ShardInfo, Standing};
 
-use super::{Call, SYNTAX, is};
+use super::{Call, SYNTAX, ServerCommand, is};
+
+pub(super) const LASTSAVE: ServerCommand =
+    ServerCommand::reply("lastsave", "", "Returns the time of the last successful save to disk.", lastsave);
+pub(super) const ROLE: ServerCommand =
+    ServerCommand::reply("role", "", "Returns the replication role of this node.", role);
+pub(super) const SHUTDOWN: ServerCommand = ServerCommand::reply(
+    "shutdown",
+    "[NOSAVE|SAVE] [NOW] [FORCE] [SAFE] [FAILOVER] | ABORT",
+    "Hands over leadership and stops this node.",
+    shutdown,
+);
+pub(super) const MODULE_LIST: ServerCommand =
+    ServerCommand::reply("module|list", "", "Lists the loaded modules.", |call| call.out.array(0));
 
 /// Whether clients see this replica as primary.
 pub(super) fn is_primary(info: &ShardInfo) -> bool {
@@ -10,7 +23,7 @@ pub(super) fn is_primary(info: &ShardInfo) -> bool {
 }
 
 /// `ROLE`.
-pub(super) fn role(call: Call<'_, '_>) {
+fn role(call: Call<'_, '_>) {
     let info = call.shard.info();
     if is_primary(&info) {
         // As in Valkey, of those that follow only those that have everything.
@@ -43,12 +56,12 @@ pub(super) fn role(call: Call<'_, '_>) {
 }
 
 /// `LASTSAVE`: everything that is committed is on stable storage now.
-pub(super) fn lastsave(call: Call<'_, '_>) {
+fn lastsave(call: Call<'_, '_>) {
     call.out.integer(call.replica.stats.snapshots().saved_at as i64);
 }
 
 /// `SHUTDOWN`: as SIGTERM does; the connection ends with the process.
-pub(super) fn shutdown(call: Call<'_, '_>) {
+fn shutdown(call: Call<'_, '_>) {
     if call.args.len() == 2 && is(call.args.get(1), "abort") {
         // One that was asked for closes this front end: nobody could ask to end it.
         return call.out.error("ERR No shutdown in progress.");

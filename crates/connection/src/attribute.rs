@@ -1,5 +1,5 @@
-//! What the attribute in front of a command asks for. A name or value that is not known is refused with the command:
-//! whoever sends one wants something of the command that would silently not be given.
+//! The attribute of a command: what a client asks for this one command. An unknown name or value is refused together
+//! with the command, because the client relies on what it asks for.
 
 use fastness_resp::Args;
 use fastness_shard::{DurabilityOverride, ReadConfirmation};
@@ -9,28 +9,33 @@ const DURABILITY: &str = "durability";
 /// How a read is confirmed.
 const READS: &str = "reads";
 
-/// What a command itself asks for, in the place of what its connection does.
+/// What one command overrides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Asked {
-    pub(super) ask: Option<DurabilityOverride>,
-    pub(super) reads: Option<ReadConfirmation>,
+pub struct Overrides {
+    /// What its reply waits for.
+    pub durability: Option<DurabilityOverride>,
+    /// How its read is confirmed.
+    pub reads: Option<ReadConfirmation>,
 }
 
-/// Reads names and values; gives what is asked for, or the error's text.
-pub(super) fn read(pairs: Args<'_>) -> Result<Asked, Vec<u8>> {
-    let mut asked = Asked::default();
+/// Parses names and values.
+///
+/// # Errors
+/// The text of the error reply.
+pub fn parse(pairs: Args<'_>) -> Result<Overrides, Vec<u8>> {
+    let mut overrides = Overrides::default();
     for i in (0..pairs.len()).step_by(2) {
         let (name, value) = (pairs.get(i), pairs.get(i + 1));
         if name.eq_ignore_ascii_case(DURABILITY.as_bytes()) {
-            set(&mut asked.ask, DurabilityOverride::named(value), DURABILITY, "'sync' or 'default'", value)?;
+            set(&mut overrides.durability, DurabilityOverride::named(value), DURABILITY, "'sync' or 'default'", value)?;
         } else if name.eq_ignore_ascii_case(READS.as_bytes()) {
-            set(&mut asked.reads, ReadConfirmation::named(value), READS, "'quorum' or 'default'", value)?;
+            set(&mut overrides.reads, ReadConfirmation::named(value), READS, "'quorum' or 'default'", value)?;
         } else {
             let behind = "' in front of the command: it takes 'durability' and 'reads'";
             return Err(quoting("ERR unknown attribute '", name, behind));
         }
     }
-    Ok(asked)
+    Ok(overrides)
 }
 
 fn set<T: PartialEq>(
@@ -62,19 +67,19 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(pairs: &[&str], expect: Result<Asked, &str>) {
+    fn check(pairs: &[&str], expect: Result<Overrides, &str>) {
         let words: Vec<&[u8]> = pairs.iter().map(|word| word.as_bytes()).collect();
-        assert_eq!(read(Args::slices(&words)), expect.map_err(|text| text.as_bytes().to_vec()));
+        assert_eq!(parse(Args::slices(&words)), expect.map_err(|text| text.as_bytes().to_vec()));
     }
 
     #[test]
     fn attributes() {
-        let durability = |ask| Ok(Asked { ask: Some(ask), reads: None });
+        let durability = |ask| Ok(Overrides { durability: Some(ask), reads: None });
         check(&["durability", "sync"], durability(DurabilityOverride::Sync));
         check(&["Durability", "DEFAULT"], durability(DurabilityOverride::Default));
         check(&["durability", "sync", "durability", "sync"], durability(DurabilityOverride::Sync));
-        check(&["reads", "QUORUM"], Ok(Asked { ask: None, reads: Some(ReadConfirmation::Quorum) }));
-        let both = Asked { ask: Some(DurabilityOverride::Sync), reads: Some(ReadConfirmation::Default) };
+        check(&["reads", "QUORUM"], Ok(Overrides { durability: None, reads: Some(ReadConfirmation::Quorum) }));
+        let both = Overrides { durability: Some(DurabilityOverride::Sync), reads: Some(ReadConfirmation::Default) };
         check(&["reads", "default", "durability", "sync"], Ok(both));
         check(
             &["reads", "lease"],

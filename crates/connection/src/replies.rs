@@ -1,12 +1,12 @@
-//! The replies of one connection that have not left, in their order, and what the held ones among them wait for.
+//! The unsent replies of one connection, in their order, and what the pending ones among them depend on.
 //!
-//! Ordering rule: a reply leaves only after every earlier one of its connection, and only if the shard says that it
-//! may. A reply that may never leave (its write was undone or is in doubt) is replaced by an error in its place.
+//! Ordering rule: a reply is sent only after every earlier reply of its connection, and only once the shard releases
+//! it. A reply that can never be released (its write was undone or is in doubt) is replaced by an error in its place.
 //!
-//! They stand in blocks, whose long texts are shared with the keyspace: one that has grown to [`BLOCK_BYTES`] is
-//! closed, so that a client which does not read for a while costs no copy of everything that waits for it. A reply
-//! never spans two blocks. Positions count from the first byte that the connection was ever written, and move only when
-//! replies are replaced.
+//! Replies are kept in blocks, whose long texts are shared with the keyspace. A block that has grown to [`BLOCK_BYTES`]
+//! is closed, so that a client which reads nothing for a while causes no copy of everything that waits for it. A reply
+//! never spans two blocks. Positions count from the first byte that was ever written to the connection, and move only
+//! when replies are replaced.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ const EMPTY_MARKS_KEPT: usize = 64;
 
 /// What becomes of a held reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It leaves.
     Leaves,
     /// It is not known yet.
@@ -43,9 +43,9 @@ struct Mark<H> {
 }
 
 /// See the module.
-pub(crate) struct Replies<H = PendingReply> {
+pub struct Replies<H = PendingReply> {
     /// The newest block, which is being written.
-    pub(crate) out: ReplyBuf,
+    pub out: ReplyBuf,
     /// Closed blocks, oldest first.
     closed: VecDeque<SharedBuf>,
     /// Their lengths together.
@@ -76,7 +76,7 @@ impl<H> Default for Replies<H> {
 
 impl<H: Copy> Replies<H> {
     /// Notes that what was written since `start`, a length of the newest block, depends on `hold`.
-    pub(crate) fn hold(&mut self, start: usize, hold: H) {
+    pub fn hold(&mut self, start: usize, hold: H) {
         let end = self.out.len();
         if end > start {
             let block = self.base + self.closed_bytes as u64;
@@ -85,12 +85,12 @@ impl<H: Copy> Replies<H> {
     }
 
     /// Drops what was written since `start`, which was not marked.
-    pub(crate) fn drop_since(&mut self, start: usize) {
+    pub fn drop_since(&mut self, start: usize) {
         self.out.truncate(start);
     }
 
     /// Closes the newest block if it is long enough. Not while a reply is being written.
-    pub(crate) fn close_block(&mut self) {
+    pub fn close_block(&mut self) {
         if self.out.len() >= BLOCK_BYTES {
             let block = std::mem::take(self.out.buf_mut());
             self.closed_bytes += block.len();
@@ -100,7 +100,7 @@ impl<H: Copy> Replies<H> {
     }
 
     /// Lets leave what may, and replaces what never may. Returns the oldest hold that still waits.
-    pub(crate) fn release(&mut self, fate: impl Fn(H) -> Fate) -> Option<H> {
+    pub fn release(&mut self, fate: impl Fn(H) -> Fate) -> Option<H> {
         let mut lost = Vec::new();
         let mut waits = None;
         while let Some(mark) = self.marks.front().copied() {
@@ -152,7 +152,7 @@ impl<H: Copy> Replies<H> {
     }
 
     /// What may leave now of the oldest block, in one piece; call [`Replies::release`] before.
-    pub(crate) fn sendable(&self) -> &[u8] {
+    pub fn sendable(&self) -> &[u8] {
         let block = self.closed.front().unwrap_or(self.out.buf());
         let end = self.sendable_end().min(self.base + block.len() as u64);
         let piece = block.piece_at(self.sent);
@@ -160,7 +160,7 @@ impl<H: Copy> Replies<H> {
     }
 
     /// How much may leave now, bytes.
-    pub(crate) fn sendable_bytes(&self) -> usize {
+    pub fn sendable_bytes(&self) -> usize {
         (self.sendable_end() - self.base) as usize - self.sent
     }
 
@@ -170,7 +170,7 @@ impl<H: Copy> Replies<H> {
     }
 
     /// Notes that `len` bytes of [`Replies::sendable`] have left.
-    pub(crate) fn sent(&mut self, len: usize) {
+    pub fn sent(&mut self, len: usize) {
         self.sent += len;
         if let Some(block) = self.closed.front() {
             if self.sent == block.len() {
@@ -194,12 +194,12 @@ impl<H: Copy> Replies<H> {
     }
 
     /// What they take, bytes.
-    pub(crate) fn heap_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         self.out.buf().capacity() + self.closed_capacity + self.marks.capacity() * size_of::<Mark<H>>()
     }
 
     /// Bytes that have not left, held ones included.
-    pub(crate) fn unsent(&self) -> usize {
+    pub fn unsent(&self) -> usize {
         self.closed_bytes + self.out.len() - self.sent
     }
 }

@@ -1,7 +1,6 @@
 //! From a request's arguments to the command that it names, or to the text with which Valkey refuses it.
 
-use super::spec::{CommandSpec, Run};
-use super::table;
+use super::table::{CommandSpec, CommandTable, Run};
 use crate::error::CommandError;
 use fastness_resp::Args;
 use std::fmt;
@@ -36,41 +35,49 @@ impl From<CommandError> for LookupError {
     }
 }
 
-/// The command that a request names, with as many arguments as it takes.
-///
-/// # Errors
-/// Unknown command, unknown subcommand, wrong number of arguments, or a command that is refused in every form.
-#[inline]
-pub fn lookup(args: Args<'_>) -> Result<&'static CommandSpec, LookupError> {
-    let Some(spec) = args.try_get(0).and_then(table::top_level) else { return Err(unknown_command(args)) };
-    if spec.is_container() {
-        return lookup_subcommand(spec, args);
+impl CommandTable {
+    /// The command that a request names, with as many arguments as it takes.
+    ///
+    /// # Errors
+    /// Unknown command, unknown subcommand, wrong number of arguments, or a command that is refused in every form.
+    #[inline]
+    pub fn look_up(&self, args: Args<'_>) -> Result<&CommandSpec, LookupError> {
+        let Some(spec) = args.try_get(0).and_then(|name| self.top_level(name)) else {
+            return Err(unknown_command(args));
+        };
+        if spec.is_container() {
+            return self.look_up_subcommand(spec, args);
+        }
+        check(spec, args)
     }
-    check(spec, args)
+
+    fn look_up_subcommand<'a>(
+        &'a self,
+        container: &'a CommandSpec,
+        args: Args<'_>,
+    ) -> Result<&'a CommandSpec, LookupError> {
+        let Some(name) = args.try_get(1) else {
+            return if matches!(container.run, Run::Missing) && container.is_implemented {
+                Err(CommandError::Arity(container.name).into())
+            } else {
+                check(container, args)
+            };
+        };
+        match self.subcommand(container, name) {
+            Some(spec) if !matches!(spec.run, Run::Missing) => check(spec, args),
+            _ if container.is_implemented => Err(unknown_subcommand(container, name)),
+            _ => Err(unknown_command(args)),
+        }
+    }
 }
 
 #[inline]
-fn check(spec: &'static CommandSpec, args: Args<'_>) -> Result<&'static CommandSpec, LookupError> {
+fn check<'a>(spec: &'a CommandSpec, args: Args<'_>) -> Result<&'a CommandSpec, LookupError> {
     match spec.run {
-        Run::Absent => Err(unknown_command(args)),
+        Run::Missing => Err(unknown_command(args)),
         _ if !spec.takes(args.len()) => Err(CommandError::Arity(spec.name).into()),
         Run::Refused(text) => Err(CommandError::Fixed(text).into()),
         _ => Ok(spec),
-    }
-}
-
-fn lookup_subcommand(container: &'static CommandSpec, args: Args<'_>) -> Result<&'static CommandSpec, LookupError> {
-    let Some(name) = args.try_get(1) else {
-        return if matches!(container.run, Run::Absent) && container.is_there {
-            Err(CommandError::Arity(container.name).into())
-        } else {
-            check(container, args)
-        };
-    };
-    match table::subcommand(container, name) {
-        Some(spec) if !matches!(spec.run, Run::Absent) => check(spec, args),
-        _ if container.is_there => Err(unknown_subcommand(container, name)),
-        _ => Err(unknown_command(args)),
     }
 }
 
@@ -113,9 +120,10 @@ fn quoted(word: &[u8], bytes_max: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::table;
 
     fn refusal(words: &[&[u8]]) -> String {
-        lookup(Args::slices(words)).expect_err("the request is refused").to_string()
+        table().look_up(Args::slices(words)).expect_err("the request is refused").to_string()
     }
 
     #[test]
@@ -146,12 +154,13 @@ mod tests {
     fn subcommands_have_their_own_texts() {
         assert_eq!(refusal(&[b"command", b"foo"]), "ERR unknown subcommand 'foo'. Try COMMAND HELP.");
         assert_eq!(refusal(&[b"COMMAND", b"GETKEYS"]), "ERR wrong number of arguments for 'command|getkeys' command");
-        assert_eq!(lookup(Args::slices(&[b"command"])).expect("COMMAND runs").name, "command");
+        assert_eq!(table().look_up(Args::slices(&[b"command"])).expect("COMMAND runs").name, "command");
     }
 
     #[test]
-    fn what_is_not_there_is_an_unknown_command() {
-        let absent = table::absent().find(|spec| !spec.name.contains('|')).expect("something is not there yet");
-        assert!(refusal(&[absent.name.as_bytes()]).starts_with("ERR unknown command "), "{}", absent.name);
+    fn what_is_not_implemented_is_an_unknown_command() {
+        let missing =
+            table().missing().find(|spec| !spec.name.contains('|')).expect("something is not implemented yet");
+        assert!(refusal(&[missing.name.as_bytes()]).starts_with("ERR unknown command "), "{}", missing.name);
     }
 }

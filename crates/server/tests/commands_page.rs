@@ -1,19 +1,21 @@
 //! `COMMANDS.md`, the page that says which of Valkey's commands are there, is what the table says.
 //!
-//! `FASTNESS_UPDATE=1 cargo test -p fastness-engine --test commands_page` writes it anew.
+//! `FASTNESS_UPDATE=1 cargo test -p fastness-server --test commands_page` writes it.
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use fastness_engine::command::{self, CommandSpec, Group, Run};
+use fastness_engine::command::{CommandSpec, Group, Run};
+use fastness_server::resp_server::command::table as commands;
 
 const HEAD: &str = "\
 # Commands
 
 Which of Valkey 9.1's commands Fastness has. Generated from the command table: a test fails when this page is not what
-the table says (`crates/engine/tests/commands_page.rs` tells how to write it anew).
+the table says (`crates/server/tests/commands_page.rs` says how to write it).
 
 - **There**: as in Valkey. A test runs random calls against a real Valkey server and compares every reply; what may
   differ stands with its reason in `crates/testkit/tests/differential-exclusions.txt`.
@@ -54,16 +56,16 @@ fn shown(spec: &CommandSpec) -> String {
 }
 
 fn runs(spec: &CommandSpec) -> bool {
-    !matches!(spec.run, Run::Absent | Run::Refused(_))
+    spec.runs()
 }
 
 /// What there is to know of Valkey's: commands, and subcommands in their container's place.
 fn rows() -> impl Iterator<Item = &'static CommandSpec> {
-    command::all().iter().filter(|spec| !spec.is_own && (!spec.is_container() || runs(spec)))
+    commands().all().iter().filter(|spec| !spec.is_own && (!spec.is_container() || runs(spec)))
 }
 
 fn own() -> impl Iterator<Item = &'static CommandSpec> {
-    command::all().iter().filter(|spec| spec.is_own)
+    commands().all().iter().filter(|spec| spec.is_own)
 }
 
 fn names(of: impl Iterator<Item = &'static CommandSpec>) -> Option<String> {
@@ -91,7 +93,7 @@ fn section(group: Group, page: &mut String) {
     if let Some(refused) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Refused(_)))) {
         let _ = writeln!(page, "Refused: {refused}.\n");
     }
-    if let Some(absent) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Absent))) {
+    if let Some(absent) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Missing))) {
         let _ = writeln!(page, "Not there: {absent}.");
     }
 }
@@ -111,9 +113,8 @@ fn page() -> String {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "it is the page that is written, not the engine that writes")]
 fn the_page_is_what_the_table_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("COMMANDS.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/COMMANDS.md");
     let page = page();
     if std::env::var_os("FASTNESS_UPDATE").is_some() {
         std::fs::write(&path, &page).unwrap();
@@ -131,6 +132,38 @@ fn every_command_stands_on_it_once() {
         // A container that runs by itself and one of its subcommands are different words.
         assert_eq!(page.matches(&name).count(), 1, "{name}");
     }
-    let containers = command::all().iter().filter(|spec| spec.is_container() && !runs(spec)).count();
+    let containers = commands().all().iter().filter(|spec| spec.is_container() && !runs(spec)).count();
     assert_eq!(rows().count() + containers, 399);
+}
+
+/// The upper-case words of a syntax.
+fn words_of_syntax(syntax: &str) -> BTreeSet<String> {
+    let is_word = |byte: u8| byte.is_ascii_uppercase() || byte == b'-' || byte.is_ascii_digit();
+    let mut found = BTreeSet::new();
+    let mut rest = syntax.to_owned();
+    while let (Some(open), Some(close)) = (rest.find('<'), rest.find('>')) {
+        rest.replace_range(open..=close, " ");
+    }
+    for word in rest.split(|c: char| !c.is_ascii() || !is_word(c as u8)) {
+        if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            found.insert(word.to_owned());
+        }
+    }
+    found
+}
+
+/// HELP and COMMAND DOCS must not contradict each other. A syntax may sum up many options as `<option>`.
+#[test]
+fn the_syntax_has_the_words_of_the_arguments() {
+    let mut wrong = Vec::new();
+    for spec in commands().implemented().filter(|spec| !spec.is_container()) {
+        let described: BTreeSet<String> = spec.argument_tokens().into_iter().map(str::to_owned).collect();
+        let written = words_of_syntax(spec.syntax);
+        let is_right =
+            if spec.syntax.contains("<option>") { written.is_subset(&described) } else { written == described };
+        if !is_right {
+            wrong.push(format!("{}: {} against {described:?}", spec.name, spec.syntax));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,0 +1,71 @@
+//! What a connection asks of its owner.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use fastness_engine::command::CommandSpec;
+use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
+use fastness_shard::FrontEnd;
+
+use crate::connection::Closing;
+
+/// Which replies a connection receives: CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// All of them.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// None for the next command.
+    SkipNext,
+}
+
+/// A command that has run, or was refused before.
+pub struct Executed<'a> {
+    /// What it was; `None`: the table has no such command, or not with these arguments.
+    pub spec: Option<&'static CommandSpec>,
+    /// Its arguments.
+    pub args: Args<'a>,
+    /// From the end of the command before it (or the start of the slice) to its own end.
+    pub took: Duration,
+    /// The start of its reply, as far as that is in one piece.
+    pub reply: &'a [u8],
+}
+
+/// The owner of a connection: the front end of its commands, and everything that a connection does not know itself.
+pub trait Host: FrontEnd {
+    /// The clock by which slices are cut and commands are timed.
+    fn clock(&self) -> Instant;
+
+    /// What the client may send at the moment.
+    fn request_limits(&self) -> Limits;
+
+    /// Bytes of unsent replies from which on no further command runs.
+    fn unsent_bytes_max(&self) -> usize;
+
+    /// Bytes that may be received and not executed.
+    fn query_bytes_max(&self) -> u64;
+
+    /// The connection's reply mode, which CLIENT REPLY changes.
+    fn reply_mode(&self) -> &Cell<ReplyMode>;
+
+    /// Whether the client may run this command: authentication and ACL. If not, the error has been appended.
+    fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
+
+    /// A command starts to run on the shard (`true`) or has returned (`false`).
+    fn set_running(&mut self, running: bool);
+
+    /// A command has run or was refused. `Some`: the connection is to be closed.
+    fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing>;
+
+    /// The client sent what is no command. The error is appended, and the connection will be closed.
+    fn protocol_error(&mut self, error: &ProtocolError);
+
+    /// More was received than may wait to be executed. The connection will be closed.
+    fn query_too_long(&mut self, bytes_max: u64);
+
+    /// A reply is about to be written; what is appended here is sent before it, whatever becomes of the reply. For
+    /// simulations, whose clients judge a reply by where it comes from.
+    fn before_reply(&mut self, _out: &mut ReplyBuf) {}
+}

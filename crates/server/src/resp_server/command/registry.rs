@@ -1,0 +1,138 @@
+//! The list of the front end's commands, and the table of all commands that this server has.
+//!
+//! A new server command is one file and one line here.
+
+use std::sync::LazyLock;
+
+use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
+
+use super::{RunServer, ServerCommand, acl, client, client_pause, cluster, config, hello, info, log, role};
+
+#[rustfmt::skip]
+const COMMANDS: &[ServerCommand] = &[
+    // connection
+    hello::AUTH,
+    hello::HELLO,
+    client::QUIT,
+    client::RESET,
+    client::CAPA,
+    client::DURABILITY,
+    client::GETNAME,
+    client::GETREDIR,
+    client::ID,
+    client::INFO,
+    client::KILL,
+    client::LIST,
+    client::NO_EVICT,
+    client::NO_TOUCH,
+    client::READS,
+    client::REPLY,
+    client::SETINFO,
+    client::SETNAME,
+    client::TRACKINGINFO,
+    client_pause::PAUSE,
+    client_pause::UNBLOCK,
+    client_pause::UNPAUSE,
+    // cluster
+    cluster::ASKING,
+    cluster::READONLY,
+    cluster::READWRITE,
+    cluster::INFO,
+    cluster::LINKS,
+    cluster::MYID,
+    cluster::MYSHARDID,
+    cluster::NODES,
+    cluster::REPLICAS,
+    cluster::SHARDS,
+    cluster::SLAVES,
+    cluster::SLOTS,
+    // server
+    acl::GETUSER,
+    acl::LIST,
+    acl::USERS,
+    acl::WHOAMI,
+    config::GET,
+    config::RESETSTAT,
+    config::SET,
+    info::INFO,
+    log::COMMANDLOG_GET,
+    log::COMMANDLOG_LEN,
+    log::COMMANDLOG_RESET,
+    log::LATENCY_HISTOGRAM,
+    log::LATENCY_HISTORY,
+    log::LATENCY_LATEST,
+    log::LATENCY_RESET,
+    log::SLOWLOG_GET,
+    log::SLOWLOG_LEN,
+    log::SLOWLOG_RESET,
+    role::LASTSAVE,
+    role::MODULE_LIST,
+    role::ROLE,
+    role::SHUTDOWN,
+];
+
+const MANAGED: &str = "ERR slots and nodes are managed by the cluster itself; see 'fastness cluster --help'";
+
+/// HELP of the containers, and what is refused in every form.
+const OTHERS: &[Command] = &[
+    command::help("acl|help"),
+    command::help("client|help"),
+    command::help("cluster|help"),
+    command::help("commandlog|help"),
+    command::help("config|help"),
+    command::help("latency|help"),
+    command::help("module|help"),
+    command::help("slowlog|help"),
+    Command::refused("cluster|addslots", MANAGED),
+    Command::refused("cluster|addslotsrange", MANAGED),
+    Command::refused("cluster|bumpepoch", MANAGED),
+    Command::refused("cluster|cancelslotmigrations", MANAGED),
+    Command::refused("cluster|delslots", MANAGED),
+    Command::refused("cluster|delslotsrange", MANAGED),
+    Command::refused("cluster|failover", MANAGED),
+    Command::refused("cluster|flushslots", MANAGED),
+    Command::refused("cluster|forget", MANAGED),
+    Command::refused("cluster|meet", MANAGED),
+    Command::refused("cluster|migrateslots", MANAGED),
+    Command::refused("cluster|replicate", MANAGED),
+    Command::refused("cluster|reset", MANAGED),
+    Command::refused("cluster|set-config-epoch", MANAGED),
+    Command::refused("cluster|setslot", MANAGED),
+    Command::refused("swapdb", "ERR SWAPDB is not allowed in cluster mode"),
+];
+
+/// All commands of this server.
+#[must_use]
+pub fn table() -> &'static CommandTable {
+    static TABLE: LazyLock<CommandTable> = LazyLock::new(|| {
+        let of_front_end = COMMANDS.iter().map(|one| &one.command);
+        CommandTable::new(command::commands().chain(of_front_end).chain(OTHERS))
+    });
+    &TABLE
+}
+
+/// The function of a command whose row says that the front end runs it.
+pub(super) fn run_of(spec: &CommandSpec) -> RunServer {
+    static RUNS: LazyLock<Vec<Option<RunServer>>> = LazyLock::new(|| {
+        let mut runs = vec![None; table().all().len()];
+        for one in COMMANDS {
+            let spec = table().named(one.command.name().as_bytes()).expect("the table was made of this list");
+            runs[spec.index] = Some(one.run);
+        }
+        runs
+    });
+    RUNS[spec.index].expect("the table was made of this list")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastness_engine::command::Run;
+
+    #[test]
+    fn every_command_of_the_front_end_has_its_function() {
+        let rows: Vec<_> = table().all().iter().filter(|spec| matches!(spec.run, Run::FrontEnd)).collect();
+        assert_eq!(rows.len(), COMMANDS.len());
+        rows.into_iter().for_each(|spec| drop(run_of(spec)));
+    }
+}
