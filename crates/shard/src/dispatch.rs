@@ -615,7 +615,7 @@ impl Turn<'_> {
                     Err(text) => self.out.error(text),
                 }
             }
-            Run::Table(_) => drop(self.table(spec, args)),
+            Run::Table(_) => _ = self.table(spec, args),
             Run::FrontEnd => return self.run_front_end(spec, args, false) == FrontEndOutcome::ShowsKeys,
             Run::Session(_) | Run::Refused(_) | Run::Missing => unreachable!("never queued"),
         }

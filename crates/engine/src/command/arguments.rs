@@ -181,7 +181,6 @@ pub(super) fn tokens(arguments: &[Argument], found: &mut BTreeSet<&'static str>)
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::command::argument_facts::ARGUMENTS;
     use crate::command::table;
 

@@ -95,7 +95,7 @@ fn attributes() {
     parse(&one, &mut spans, &Limits::DEFAULT).unwrap();
     parse(get, &mut spans, &Limits::DEFAULT).unwrap();
     assert!(spans.attribute(get).is_none());
-    assert_eq!(spans.first(get), Some(&b"k"[..]));
+    assert_eq!(spans.arg_in(get, 1), Some(&b"k"[..]));
     // An attribute of nothing is skipped with the nothing.
     check(b"|1\r\n$1\r\na\r\n$1\r\nb\r\n*0\r\n", &[]);
 }
