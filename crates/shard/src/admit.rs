@@ -17,9 +17,12 @@ use fastness_types::{BootNs, Plant, Slot};
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::front_end::FrontEnd;
+use crate::leader::Leader;
+use crate::now::Now;
 use crate::refusal::Refusal;
+use crate::role::{Phase, SeenRole};
 use crate::session::SlotsSeen;
-use crate::state::{Now, Phase, SeenRole, State};
+use crate::state::{Replica, State, has_open_bytes_max, is_pressed};
 
 /// What a command or transaction is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -85,49 +88,21 @@ impl State {
         if request.has_long_key {
             return Err(Refusal::KeyTooLong.into());
         }
-        if request.durability_override == DurabilityOverride::Sync && !self.mode.in_force().is_durable() {
+        let replica = &self.replica;
+        if request.durability_override == DurabilityOverride::Sync && !replica.settings.mode.in_force().is_durable() {
             return Err(Refusal::NotDurable.into());
         }
         let slot = match request.slots {
             SlotsSeen::None => None,
-            SlotsSeen::One(slot) if self.slots.contains(slot) => Some(slot),
+            SlotsSeen::One(slot) if replica.data.owns(slot) => Some(slot),
             SlotsSeen::One(slot) => return Err(elsewhere(slot, front_end).into()),
             SlotsSeen::Several => return Err(Refusal::CrossSlot.into()),
         };
         match &self.leader {
-            Some(leader) if leader.may_act(now.boot) && self.phase == Phase::Serving => {
-                self.admit_primary(request, now)
+            Some(leader) if leader.may_act(now.boot) && replica.phase == Phase::Serving => {
+                admit_primary(leader, replica, request, now)
             }
             _ => self.admit_replica(request, slot, now, front_end),
-        }
-    }
-
-    #[inline]
-    fn admit_primary(&self, request: Request, now: Now) -> Result<Standing, Denied> {
-        if self.draining.is_some() {
-            return Err(if self.is_holding(now.boot) { Denied::Busy } else { Refusal::ClusterDown.into() });
-        }
-        if !now.trusted {
-            return Err(Refusal::ClusterDown.into());
-        }
-        if request.writes {
-            if self.is_shut_to(request) {
-                return Err(Refusal::Lagging.into());
-            }
-            if self.is_pressed() {
-                return Err(Denied::Busy);
-            }
-        }
-        Ok(Standing::Primary)
-    }
-
-    /// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did,
-    /// but an open gate only up to the byte bound.
-    #[inline]
-    fn is_shut_to(&self, request: Request) -> bool {
-        match request.kept_gate {
-            None => self.gate.is_shut(),
-            Some(was_shut) => was_shut || (self.gate.is_shut() && self.has_open_bytes_max()),
         }
     }
 
@@ -139,11 +114,12 @@ impl State {
         now: Now,
         front_end: &dyn FrontEnd,
     ) -> Result<Standing, Denied> {
-        let primary = match &self.role {
+        let replica = &self.replica;
+        let primary = match &replica.role {
             SeenRole::Follower { leader } => *leader,
             SeenRole::Leader { .. } | SeenRole::Stopped { .. } => None,
         };
-        let is_replica = matches!(self.role, SeenRole::Follower { .. });
+        let is_replica = replica.role.is_follower();
         // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
         // A quorum confirms primaries alone.
         let own_answer =
@@ -163,31 +139,61 @@ impl State {
             return Err(Refusal::ReadOnly.into());
         }
         // The lease of a primary that hands over is closed before the next one is known.
-        if self.is_holding(now.boot) {
+        if replica.flow.is_holding(now.boot) {
             return Err(Denied::Busy);
         }
         if self.lacks_primary(now.boot) {
             return Err(Denied::NoPrimary);
         }
-        Err(if self.phase == Phase::Restoring { Refusal::Loading } else { Refusal::ClusterDown }.into())
+        Err(if replica.phase == Phase::Restoring { Refusal::Loading } else { Refusal::ClusterDown }.into())
     }
 
     /// Whether nobody is known to serve the shard's primary's commands, while this replica could or could say who does.
     pub(crate) fn lacks_primary(&self, now: BootNs) -> bool {
         let acts = self.leader.as_ref().is_some_and(|leader| leader.may_act(now));
-        let may_pass = matches!(self.role, SeenRole::Leader { .. } | SeenRole::Follower { leader: None });
-        self.phase == Phase::Serving && !acts && may_pass
+        let may_pass = matches!(self.replica.role, SeenRole::Leader { .. } | SeenRole::Follower { leader: None });
+        self.replica.phase == Phase::Serving && !acts && may_pass
     }
 
     /// Reads of committed memory: nothing that may be undone is shown.
     fn admit_committed_read(&self) -> Result<Standing, Denied> {
-        match self.phase {
+        match self.replica.phase {
             Phase::Restoring => Err(Refusal::Loading.into()),
             Phase::Stopped(_) => Err(Refusal::ClusterDown.into()),
-            Phase::Serving if !self.served.is_open() => Err(Refusal::Loading.into()),
+            Phase::Serving if !self.replica.served.is_open() => Err(Refusal::Loading.into()),
             Phase::Serving if self.is_clean() || Plant::DirtyReplica.is_on() => Ok(Standing::Replica),
             Phase::Serving => Err(Refusal::ClusterDown.into()),
         }
+    }
+}
+
+#[inline]
+fn admit_primary(leader: &Leader, replica: &Replica, request: Request, now: Now) -> Result<Standing, Denied> {
+    if replica.flow.is_draining() {
+        return Err(if replica.flow.is_holding(now.boot) { Denied::Busy } else { Refusal::ClusterDown.into() });
+    }
+    if !now.trusted {
+        return Err(Refusal::ClusterDown.into());
+    }
+    if request.writes {
+        if is_shut_to(leader, replica, request) {
+            return Err(Refusal::Lagging.into());
+        }
+        if is_pressed(leader, replica) {
+            return Err(Denied::Busy);
+        }
+    }
+    Ok(Standing::Primary)
+}
+
+/// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did, but
+/// an open gate only up to the byte bound.
+#[inline]
+fn is_shut_to(leader: &Leader, replica: &Replica, request: Request) -> bool {
+    let is_shut = replica.flow.gate.is_shut();
+    match request.kept_gate {
+        None => is_shut,
+        Some(was_shut) => was_shut || (is_shut && has_open_bytes_max(leader, replica)),
     }
 }
 

@@ -13,12 +13,14 @@ use crate::admit::{Denied, Request, Standing};
 use crate::batch::UnitKind;
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::front_end::{Call, FrontEnd, FrontEndOutcome, ShardView};
+use crate::inner::Inner;
 use crate::lag::GateState;
+use crate::now::Now;
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
 use crate::refusal::Refusal;
 use crate::session::{QueuedFacts, Session, SlotsSeen, WaitsFor};
-use crate::shard::Inner;
-use crate::state::{Now, State};
+use crate::state::State;
+use crate::waits::Acknowledged;
 
 /// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
 const MISPLACED_ATTRIBUTE: &str =
@@ -60,13 +62,13 @@ pub(crate) fn run(
         session.data.fail();
         return Outcome::REPLY;
     }
-    inner.handle.report_running(Some(spec.index));
+    inner.edges.handle.report_running(Some(spec.index));
     session.waits_for = WaitsFor::Shard;
     let mut state = inner.state.borrow_mut();
-    let now = Now { wall: state.timestamp(at), ..at };
+    let now = Now { wall: state.replica.data.timestamp(at), ..at };
     let durability_override = durability_override.unwrap_or(session.durability_override);
     let reads = reads.unwrap_or(session.reads);
-    let mode = state.mode.in_force();
+    let mode = state.replica.settings.mode.in_force();
     state.count_memory();
     let mut turn = Turn { inner, state: &mut state, session, now, out, front_end, durability_override, reads, mode };
     if turn.session.data.in_multi() && is_queued(spec) {
@@ -141,11 +143,11 @@ impl Turn<'_> {
             }
             Standing::Replica | Standing::Free => {
                 let shows_data = standing == Standing::Replica || self::shows_data(spec);
-                if shows_data && self.state.is_uncertain(self.inner, spec, args, self.now.boot) {
+                if shows_data && self.is_uncertain(spec, args) {
                     return self.deny(Refusal::CutOff.into());
                 }
                 if shows_data {
-                    self.state.show(self.inner);
+                    self.show();
                 }
                 self.execute_reading(spec, args);
                 if self::shows_data(spec) { self.show_everything() } else { Outcome::REPLY }
@@ -156,7 +158,7 @@ impl Turn<'_> {
     /// Whether CLIENT PAUSE holds a command; notes why, since the command will be answered [`Outcome::Busy`].
     #[inline]
     fn is_paused(&mut self, writes: bool) -> bool {
-        let holds = self.state.client_pause.holds(self.now.boot, writes);
+        let holds = self.state.replica.flow.client_pause.holds(self.now.boot, writes);
         if holds {
             self.session.waits_for = WaitsFor::Pause;
         }
@@ -166,7 +168,7 @@ impl Turn<'_> {
     /// Whether the lag gate holds a write at the front end for a little; notes until when. One that has waited runs.
     #[inline]
     fn is_slowed(&mut self, writes: bool) -> bool {
-        match self.state.gate.state() {
+        match self.state.replica.flow.gate.state() {
             GateState::Slowing(span) if writes => self.slow(span),
             _ => false,
         }
@@ -181,7 +183,7 @@ impl Turn<'_> {
             }
             Some(until) => until,
             None => {
-                self.state.gate.count_slowed();
+                self.state.replica.flow.gate.count_slowed();
                 self.now.boot.plus(span)
             }
         };
@@ -233,19 +235,19 @@ impl Turn<'_> {
     #[cold]
     fn waits_for_primary(&mut self) -> bool {
         let is_first = self.session.tried_at.is_none();
-        let until = self.session.tried_at.get_or_insert(self.now.boot).plus(self.state.lease_wait_max);
+        let until = self.session.tried_at.get_or_insert(self.now.boot).plus(self.state.replica.flow.lease_wait_max);
         if until <= self.now.boot {
-            self.state.counters.lease_waits_refused += 1;
+            self.state.replica.counters.lease_waits_refused += 1;
             return false;
         }
-        self.state.counters.lease_waits += u64::from(is_first);
+        self.state.replica.counters.lease_waits += u64::from(is_first);
         self.session.waits_for = WaitsFor::Primary(until);
         true
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
         if *refusal == Refusal::Lagging {
-            self.state.gate.count_refused();
+            self.state.replica.flow.gate.count_refused();
         }
         refusal.write(self.out);
     }
@@ -255,42 +257,42 @@ impl Turn<'_> {
     fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>, first: Option<Key<'_>>, memory: Memory) {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
-        state.engine.leave_access_times(self.session.no_touch);
+        state.replica.data.engine.leave_access_times(self.session.no_touch);
         // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so for
         // reads it is the time that has committed, as on a replica.
-        let paused = state.client_pause.is_running(self.now.boot);
+        let paused = state.replica.flow.client_pause.is_running(self.now.boot);
         let mut env = Env {
-            now: if paused && !is_free(spec) { state.committed_time.timestamp } else { self.now.wall },
+            now: if paused && !is_free(spec) { state.replica.committed_time.timestamp } else { self.now.wall },
             may_write: !paused,
-            random: &mut state.random,
+            random: &mut state.replica.data.random,
             reply: self.out,
             effects: &mut leader.stage.effects,
             first,
         };
         match memory {
-            Memory::Asked => state.engine.execute(spec, args, &mut env),
-            Memory::Granted => state.engine.execute_admitted(spec, args, &mut env),
+            Memory::Asked => state.replica.data.engine.execute(spec, args, &mut env),
+            Memory::Granted => state.replica.data.engine.execute_admitted(spec, args, &mut env),
         }
     }
 
     /// Runs a command without the right to change anything.
     fn execute_reading(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
         let state = &mut *self.state;
-        state.engine.leave_access_times(self.session.no_touch);
+        state.replica.data.engine.leave_access_times(self.session.no_touch);
         let mut env = Env {
-            now: state.engine.newest_timestamp(),
+            now: state.replica.data.engine.newest_timestamp(),
             may_write: false,
-            random: &mut state.random,
+            random: &mut state.replica.data.random,
             reply: self.out,
-            effects: &mut state.no_effects,
+            effects: &mut state.replica.data.no_effects,
             first: None,
         };
         if is_free(spec) || Plant::ReplicaClock.is_on() {
             // TIME and the like: the replica's own clock, which decides nothing.
             env.now = self.now.wall;
         }
-        state.engine.execute(spec, args, &mut env);
-        debug_assert!(state.no_effects.is_empty(), "{} changed data on a replica", spec.name);
+        state.replica.data.engine.execute(spec, args, &mut env);
+        debug_assert!(state.replica.data.no_effects.is_empty(), "{} changed data on a replica", spec.name);
     }
 
     /// A unit begins: what is run until [`Turn::end_unit`].
@@ -299,7 +301,7 @@ impl Turn<'_> {
         let state = &mut *self.state;
         let stage = &mut state.leader.as_mut().expect("admitted as primary").stage;
         let (before, bytes_max) = (stage.effects.len(), stage.unit_bytes_max());
-        let savepoint = state.engine.begin_unit(&mut stage.effects, bytes_max);
+        let savepoint = state.replica.data.engine.begin_unit(&mut stage.effects, bytes_max);
         Unit { before, reply: self.out.len(), savepoint }
     }
 
@@ -310,10 +312,10 @@ impl Turn<'_> {
         if self.state.leader.as_ref().is_some_and(|leader| leader.stage.effects.has_overflowed()) {
             let bytes_max = self.state.leader.as_ref().map_or(0, |leader| leader.stage.unit_bytes_max());
             self.roll_back(unit, &Refusal::TooLarge { bytes_max });
-            self.state.counters.units_too_large += 1;
+            self.state.replica.counters.units_too_large += 1;
             return false;
         }
-        if !self.state.stage(UnitKind::Write, unit.before, self.now) {
+        if !self.state.primary().is_some_and(|mut primary| primary.stage(UnitKind::Write, unit.before, self.now)) {
             return false;
         }
         let waits = self.durability() == Durability::Sync;
@@ -322,11 +324,11 @@ impl Turn<'_> {
             leader.stage.count_waiting();
         }
         if leader.stage.seal_cut() {
-            self.inner.work.notify_one();
-            leader.stage.propose(&self.inner.handle, self.state.batching.in_flight_max);
-        } else if leader.stage.wants_loop(self.mode, &self.state.batching) {
-            self.inner.work.notify_one();
-            leader.stage.close_if_full(&self.inner.handle, self.mode, &self.state.batching);
+            self.inner.edges.work.notify_one();
+            leader.stage.propose(&self.inner.edges.handle, self.state.replica.batching.in_flight_max);
+        } else if leader.stage.wants_loop(self.mode, &self.state.replica.batching) {
+            self.inner.edges.work.notify_one();
+            leader.stage.close_if_full(&self.inner.edges.handle, self.mode, &self.state.replica.batching);
         }
         true
     }
@@ -336,7 +338,7 @@ impl Turn<'_> {
     fn roll_back(&mut self, unit: Unit, why: &Refusal) {
         let state = &mut *self.state;
         let leader = state.leader.as_mut().expect("admitted as primary");
-        state.engine.roll_back(unit.savepoint, &mut leader.stage.effects);
+        state.replica.data.engine.roll_back(unit.savepoint, &mut leader.stage.effects);
         self.out.truncate(unit.reply);
         self.refuse(why);
     }
@@ -381,7 +383,7 @@ impl Turn<'_> {
         if wrote {
             self.session.written = Some(WrittenAt { tenure, seq });
         } else if leader.confirming.want(self.now.boot) {
-            self.inner.work.notify_one();
+            self.inner.edges.work.notify_one();
         }
         if seq > committed && self.mode != Durability::Sync {
             self.await_commit(seq);
@@ -403,10 +405,10 @@ impl Turn<'_> {
     /// age.
     #[cold]
     fn await_commit(&mut self, seq: Seq) {
-        self.state.counters.asked += 1;
+        self.state.replica.counters.asked += 1;
         let leader = self.state.leader.as_mut().expect("admitted as primary");
         if leader.stage.await_commit(seq) {
-            self.inner.work.notify_one();
+            self.inner.edges.work.notify_one();
         }
     }
 
@@ -421,7 +423,7 @@ impl Turn<'_> {
         if is_whole(spec) {
             return leader.stage.last_staged();
         }
-        let last_change = |key: &[u8]| leader.dirty.last_change(self.state.engine.hash_key(key));
+        let last_change = |key: &[u8]| leader.dirty.last_change(self.state.replica.data.engine.hash_key(key));
         spec.keys(args).map(last_change).max().unwrap_or_default()
     }
 
@@ -433,11 +435,11 @@ impl Turn<'_> {
                 self.answer(begun.map_err(|error| error.to_string()))
             }
             SessionCommand::Discard => {
-                let ended = self.session.data.discard(&mut self.state.engine);
+                let ended = self.session.data.discard(&mut self.state.replica.data.engine);
                 self.answer(ended.map_err(|error| error.to_string()))
             }
             SessionCommand::Unwatch => {
-                self.state.unwatch(self.session);
+                self.session.data.unwatch(&mut self.state.replica.data.engine);
                 self.answer(Ok(()))
             }
             SessionCommand::Watch => self.watch(spec, args),
@@ -460,9 +462,9 @@ impl Turn<'_> {
         }
         // Keys that were watched in a memory that is gone keep counting as changed.
         if !self.session.data.is_watching() {
-            self.session.watched_in = self.state.generation;
+            self.session.watched_in = self.state.replica.data.generation;
         }
-        let watched = self.session.data.watch(&mut self.state.engine, args, self.now.wall);
+        let watched = self.session.data.watch(&mut self.state.replica.data.engine, args, self.now.wall);
         self.answer(watched.map_err(|error| error.to_string()))
     }
 
@@ -496,7 +498,7 @@ impl Turn<'_> {
     }
 
     fn refuse_memory(&self, needs_memory: bool) -> Option<Refusal> {
-        (needs_memory && self.state.leader.is_some() && self.state.engine.is_out_of_memory())
+        (needs_memory && self.state.leader.is_some() && self.state.replica.data.engine.is_out_of_memory())
             .then_some(Refusal::OutOfMemory)
     }
 
@@ -531,8 +533,9 @@ impl Turn<'_> {
                 return Outcome::Busy;
             }
         }
-        let forgotten = self.session.data.is_watching() && self.session.watched_in != self.state.generation;
-        match self.session.data.exec(&mut self.state.engine, self.now.wall) {
+        let forgotten =
+            self.session.data.is_watching() && self.session.watched_in != self.state.replica.data.generation;
+        match self.session.data.exec(&mut self.state.replica.data.engine, self.now.wall) {
             Exec::Refused(error) => self.answer(Err(error.to_string())),
             Exec::Run(queue) if !forgotten => self.exec_queue(standing, facts, &queue),
             Exec::Touched | Exec::Run(_) => {
@@ -544,7 +547,7 @@ impl Turn<'_> {
 
     /// EXEC is refused: redirects as they are, the rest inside of Valkey's own text.
     fn abort(&mut self, refusal: &Refusal) -> Outcome {
-        self.session.data.end(&mut self.state.engine);
+        self.session.data.end(&mut self.state.replica.data.engine);
         if refusal.is_redirect() {
             self.refuse(refusal);
         } else {
@@ -557,24 +560,24 @@ impl Turn<'_> {
     fn exec_queue(&mut self, standing: Standing, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
         let is_uncertain = |queued: &Queued| {
             let shows_data = matches!(queued.spec.run, Run::Data(_)) && !is_free(queued.spec);
-            shows_data && self.state.is_uncertain(self.inner, queued.spec, queued.args(), self.now.boot)
+            shows_data && self.is_uncertain(queued.spec, queued.args())
         };
         if standing != Standing::Primary && queue.iter().any(is_uncertain) {
             return self.deny(Refusal::CutOff.into());
         }
         if standing == Standing::Replica {
-            self.state.show(self.inner);
+            self.show();
         }
         let reply = self.out.len();
         let unit = (standing == Standing::Primary).then(|| self.begin_unit());
-        let time_max = self.state.batching.unit_time_max;
-        let ends = self.inner.clock.boot().plus(time_max);
+        let time_max = self.state.replica.batching.unit_time_max;
+        let ends = self.inner.edges.clock.boot().plus(time_max);
         self.out.array(queue.len());
         let mut shows_keys = facts.whole;
         for (i, queued) in queue.iter().enumerate() {
-            if i > 0 && self.inner.clock.boot() > ends {
+            if i > 0 && self.inner.edges.clock.boot() > ends {
                 let why = Refusal::TooSlow { time_max };
-                self.state.counters.units_too_slow += 1;
+                self.state.replica.counters.units_too_slow += 1;
                 match unit {
                     Some(unit) => self.roll_back(unit, &why),
                     None => {
@@ -617,8 +620,8 @@ impl Turn<'_> {
             }
             Run::Session(SessionCommand::Unwatch) => self.out.ok(),
             Run::FrontEnd(FrontEndCommand::Wait | FrontEndCommand::Waitaof) => {
-                match crate::wait::parse(spec, args, self.session, self.state) {
-                    Ok(request) => crate::wait::now(self.inner, self.state, &request).write(self.out),
+                match crate::wait::parse(spec, args, self.session.written, &self.state.replica.role) {
+                    Ok(request) => self.acknowledged().answer(&request).write(self.out),
                     Err(text) => self.out.error(text),
                 }
             }
@@ -630,7 +633,7 @@ impl Turn<'_> {
 
     fn front_end(&mut self, command: FrontEndCommand, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
         if matches!(command, FrontEndCommand::Wait | FrontEndCommand::Waitaof) {
-            return match crate::wait::parse(spec, args, self.session, self.state) {
+            return match crate::wait::parse(spec, args, self.session.written, &self.state.replica.role) {
                 Ok(request) => {
                     self.hurry();
                     Outcome::Wait(request)
@@ -650,7 +653,13 @@ impl Turn<'_> {
     }
 
     fn run_front_end(&mut self, command: FrontEndCommand, args: Args<'_>, may_block: bool) -> FrontEndOutcome {
-        let mut view = ShardView { state: self.state, now: self.now, handle: &self.inner.handle, may_block };
+        let mut view = ShardView {
+            leader: self.state.leader.as_ref(),
+            replica: &mut self.state.replica,
+            now: self.now,
+            handle: &self.inner.edges.handle,
+            may_block,
+        };
         self.front_end.run(command, args, self.session, &mut view, self.out)
     }
 
@@ -658,8 +667,26 @@ impl Turn<'_> {
     fn hurry(&mut self) {
         if let Some(leader) = &mut self.state.leader {
             leader.stage.hurry();
-            self.inner.work.notify_one();
+            self.inner.edges.work.notify_one();
         }
+    }
+
+    /// See [`crate::time::CommittedTime::is_uncertain`].
+    fn is_uncertain(&self, spec: &CommandSpec, args: Args<'_>) -> bool {
+        let (replica, now) = (&self.state.replica, self.now.boot);
+        !(replica.role.is_follower() && self.inner.edges.handle.hears_leader(now))
+            && replica.committed_time.is_uncertain(&replica.data.engine, spec, args, now)
+    }
+
+    /// Committed memory is shown to a READONLY client.
+    fn show(&mut self) {
+        let replica = &mut self.state.replica;
+        replica.served.show(replica.position.applied, &self.inner.edges);
+    }
+
+    fn acknowledged(&self) -> Acknowledged<'_> {
+        let State { leader, replica } = &*self.state;
+        Acknowledged { leader: leader.as_ref(), tenures: &replica.tenures, copies: &*self.inner.edges.copies }
     }
 
     /// The outcome of a reply that may have seen any effect: in `sync` it waits for everything staged.
