@@ -101,20 +101,14 @@ impl Primary<'_> {
     /// Whether so much is open that writers have to wait. Behind a closed gate they are refused instead.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
-        is_pressed(self.leader, self.replica)
+        self.replica.is_pressed(self.leader)
     }
-}
 
-/// See [`Primary::is_pressed`].
-#[inline]
-pub(crate) fn is_pressed(leader: &Leader, replica: &Replica) -> bool {
-    has_open_bytes_max(leader, replica) && !replica.flow.gate.is_shut()
-}
-
-/// Whether as much is open as may be.
-#[inline]
-pub(crate) fn has_open_bytes_max(leader: &Leader, replica: &Replica) -> bool {
-    leader.stage.open_bytes() >= replica.batching.open_bytes_max
+    /// Whether as much is open as may be.
+    #[inline]
+    pub(crate) fn has_open_bytes_max(&self) -> bool {
+        self.replica.has_open_bytes_max(self.leader)
+    }
 }
 
 impl Replica {
@@ -140,6 +134,16 @@ impl Replica {
             counters: Counters { restores: 1, ..Counters::default() },
             sessions: 0,
         }
+    }
+
+    #[inline]
+    fn is_pressed(&self, leader: &Leader) -> bool {
+        self.has_open_bytes_max(leader) && !self.flow.gate.is_shut()
+    }
+
+    #[inline]
+    fn has_open_bytes_max(&self, leader: &Leader) -> bool {
+        leader.stage.open_bytes() >= self.batching.open_bytes_max
     }
 
     /// The same reading with the time that commands and effects see.
@@ -176,7 +180,7 @@ impl State {
     /// See [`Primary::is_pressed`].
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
-        self.leader.as_ref().is_some_and(|leader| is_pressed(leader, &self.replica))
+        self.leader.as_ref().is_some_and(|leader| self.replica.is_pressed(leader))
     }
 
     /// When the oldest effect was staged that has not committed; `None`: there is none.
