@@ -17,9 +17,12 @@ use fastness_types::{BootNs, Plant, Slot};
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::front_end::FrontEnd;
+use crate::leader::Leader;
+use crate::now::Now;
 use crate::refusal::Refusal;
+use crate::role::{Phase, SeenRole};
 use crate::session::SlotsSeen;
-use crate::state::{Now, Phase, SeenRole, State};
+use crate::state::{Primary, Replica, State};
 
 /// What a command or transaction is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -48,13 +51,13 @@ impl Request {
     }
 }
 
-/// As what the command runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It touches no data.
+/// Who runs a command.
+pub(crate) enum Admitted<'a> {
+    /// Anybody: it touches no data.
     Free,
-    Primary,
-    /// From committed memory, without changing anything.
+    /// The primary, under its lease.
+    Primary(Primary<'a>),
+    /// A replica, from committed memory, without changing anything.
     Replica,
 }
 
@@ -78,34 +81,54 @@ impl From<Refusal> for Denied {
 impl State {
     /// See the module.
     #[inline]
-    pub(crate) fn admit(&self, request: Request, now: Now, front_end: &dyn FrontEnd) -> Result<Standing, Denied> {
+    pub(crate) fn admit(
+        &mut self,
+        request: Request,
+        now: Now,
+        front_end: &dyn FrontEnd,
+    ) -> Result<Admitted<'_>, Denied> {
         if request.is_free() {
-            return Ok(Standing::Free);
+            return Ok(Admitted::Free);
         }
         if request.has_long_key {
             return Err(Refusal::KeyTooLong.into());
         }
-        if request.durability_override == DurabilityOverride::Sync && !self.mode.in_force().is_durable() {
+        let replica = &self.replica;
+        if request.durability_override == DurabilityOverride::Sync && !replica.settings.mode.in_force().is_durable() {
             return Err(Refusal::NotDurable.into());
         }
         let slot = match request.slots {
             SlotsSeen::None => None,
-            SlotsSeen::One(slot) if self.slots.contains(slot) => Some(slot),
+            SlotsSeen::One(slot) if replica.data.owns(slot) => Some(slot),
             SlotsSeen::One(slot) => return Err(elsewhere(slot, front_end).into()),
             SlotsSeen::Several => return Err(Refusal::CrossSlot.into()),
         };
-        match &self.leader {
-            Some(leader) if leader.may_act(now.boot) && self.phase == Phase::Serving => {
-                self.admit_primary(request, now)
-            }
-            _ => self.admit_replica(request, slot, now, front_end),
+        let State { leader, replica } = self;
+        let acts = leader.as_ref().is_some_and(|leader| leader.may_act(now.boot));
+        if acts
+            && replica.phase == Phase::Serving
+            && let Some(leader) = leader
+        {
+            let primary = Primary { leader, replica };
+            primary.admit(request, now)?;
+            return Ok(Admitted::Primary(primary));
         }
+        replica.admit(leader.as_ref(), request, slot, now, front_end)?;
+        Ok(Admitted::Replica)
     }
 
+    /// See [`Replica::lacks_primary`].
+    pub(crate) fn lacks_primary(&self, now: BootNs) -> bool {
+        self.replica.lacks_primary(self.leader.as_ref(), now)
+    }
+}
+
+impl Primary<'_> {
     #[inline]
-    fn admit_primary(&self, request: Request, now: Now) -> Result<Standing, Denied> {
-        if self.draining.is_some() {
-            return Err(if self.is_holding(now.boot) { Denied::Busy } else { Refusal::ClusterDown.into() });
+    fn admit(&self, request: Request, now: Now) -> Result<(), Denied> {
+        let flow = &self.replica.flow;
+        if flow.is_draining() {
+            return Err(if flow.is_holding(now.boot) { Denied::Busy } else { Refusal::ClusterDown.into() });
         }
         if !now.trusted {
             return Err(Refusal::ClusterDown.into());
@@ -118,40 +141,45 @@ impl State {
                 return Err(Denied::Busy);
             }
         }
-        Ok(Standing::Primary)
+        Ok(())
     }
 
     /// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did,
     /// but an open gate only up to the byte bound.
     #[inline]
     fn is_shut_to(&self, request: Request) -> bool {
+        let is_shut = self.replica.flow.gate.is_shut();
         match request.kept_gate {
-            None => self.gate.is_shut(),
-            Some(was_shut) => was_shut || (self.gate.is_shut() && self.has_open_bytes_max()),
+            None => is_shut,
+            Some(was_shut) => was_shut || (is_shut && self.has_open_bytes_max()),
         }
     }
+}
 
+impl Replica {
+    /// Whether a read may run from committed memory, where this replica is not the primary or may not act.
     #[cold]
-    fn admit_replica(
+    fn admit(
         &self,
+        leader: Option<&Leader>,
         request: Request,
         slot: Option<Slot>,
         now: Now,
         front_end: &dyn FrontEnd,
-    ) -> Result<Standing, Denied> {
+    ) -> Result<(), Denied> {
         let primary = match &self.role {
             SeenRole::Follower { leader } => *leader,
             SeenRole::Leader { .. } | SeenRole::Stopped { .. } => None,
         };
-        let is_replica = matches!(self.role, SeenRole::Follower { .. });
+        let is_replica = self.role.is_follower();
         // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
         // A quorum confirms primaries alone.
         let own_answer =
             request.reads == ReadConfirmation::Default && (request.readonly || (slot.is_none() && is_replica));
         if own_answer && !request.writes {
-            return match self.admit_committed_read() {
-                Err(Denied::Refused(Refusal::ClusterDown)) if self.lacks_primary(now.boot) => Err(Denied::NoPrimary),
-                admitted => admitted,
+            return match self.admit_committed_read(leader) {
+                Err(Refusal::ClusterDown) if self.lacks_primary(leader, now.boot) => Err(Denied::NoPrimary),
+                admitted => Ok(admitted?),
             };
         }
         if let (Some(primary), Some(slot)) = (primary, slot)
@@ -163,30 +191,32 @@ impl State {
             return Err(Refusal::ReadOnly.into());
         }
         // The lease of a primary that hands over is closed before the next one is known.
-        if self.is_holding(now.boot) {
+        if self.flow.is_holding(now.boot) {
             return Err(Denied::Busy);
         }
-        if self.lacks_primary(now.boot) {
+        if self.lacks_primary(leader, now.boot) {
             return Err(Denied::NoPrimary);
         }
         Err(if self.phase == Phase::Restoring { Refusal::Loading } else { Refusal::ClusterDown }.into())
     }
 
-    /// Whether nobody is known to serve the shard's primary's commands, while this replica could or could say who does.
-    pub(crate) fn lacks_primary(&self, now: BootNs) -> bool {
-        let acts = self.leader.as_ref().is_some_and(|leader| leader.may_act(now));
+    /// Whether no replica is known to serve the commands of the shard's primary, and this one may become the primary or
+    /// learn of another.
+    fn lacks_primary(&self, leader: Option<&Leader>, now: BootNs) -> bool {
+        let acts = leader.is_some_and(|leader| leader.may_act(now));
         let may_pass = matches!(self.role, SeenRole::Leader { .. } | SeenRole::Follower { leader: None });
         self.phase == Phase::Serving && !acts && may_pass
     }
 
     /// Reads of committed memory: nothing that may be undone is shown.
-    fn admit_committed_read(&self) -> Result<Standing, Denied> {
+    fn admit_committed_read(&self, leader: Option<&Leader>) -> Result<(), Refusal> {
+        let is_clean = leader.is_none_or(|leader| leader.stage.is_clean());
         match self.phase {
-            Phase::Restoring => Err(Refusal::Loading.into()),
-            Phase::Stopped(_) => Err(Refusal::ClusterDown.into()),
-            Phase::Serving if !self.served.is_open() => Err(Refusal::Loading.into()),
-            Phase::Serving if self.is_clean() || Plant::DirtyReplica.is_on() => Ok(Standing::Replica),
-            Phase::Serving => Err(Refusal::ClusterDown.into()),
+            Phase::Restoring => Err(Refusal::Loading),
+            Phase::Stopped(_) => Err(Refusal::ClusterDown),
+            Phase::Serving if !self.served.is_open() => Err(Refusal::Loading),
+            Phase::Serving if is_clean || Plant::DirtyReplica.is_on() => Ok(()),
+            Phase::Serving => Err(Refusal::ClusterDown),
         }
     }
 }

@@ -7,15 +7,11 @@
 //!
 //! Belongs to this node and this run: no other replica knows of it, and a change of role leaves it as it is.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_types::BootNs;
 use tokio::sync::Notify;
-
-use crate::shard::{Inner, Shard};
-use crate::state::State;
 
 /// Which commands wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +59,12 @@ impl ClientPause {
         self.running(now).map(|running| (running.kind, running.until.since(now)))
     }
 
+    /// How long the pause still runs, and what is notified when it ends before; `None`: none runs.
+    pub(crate) fn rest(&self, now: BootNs) -> Option<(Duration, Rc<Notify>)> {
+        let (_, left) = self.state(now)?;
+        Some((left, self.ended.clone()))
+    }
+
     /// Whether any pause runs.
     #[inline]
     pub(crate) fn is_running(&self, now: BootNs) -> bool {
@@ -75,42 +77,6 @@ impl ClientPause {
         self.running.is_some() && self.running(now).is_some_and(|running| writes || running.kind == PauseKind::All)
     }
 }
-
-impl State {
-    /// How long the pause still runs, and who tells when it is ended before.
-    fn rest_of_pause(&self, now: BootNs) -> Option<(Duration, Rc<Notify>)> {
-        let (_, left) = self.client_pause.state(now)?;
-        Some((left, self.client_pause.ended.clone()))
-    }
-}
-
-impl Shard {
-    /// CLIENT PAUSE, as [`crate::ShardView::pause_clients`].
-    pub fn pause_clients(&self, span: Duration, kind: PauseKind) {
-        let now = self.inner.clock.boot();
-        self.inner.state.borrow_mut().client_pause.begin(now, span, kind);
-    }
-
-    /// Resolves when no pause runs: a command that waits for [`crate::WaitsFor::Pause`] may be tried again.
-    pub fn unpaused(&self) -> impl Future<Output = ()> + 'static {
-        unpaused(self.inner.clone())
-    }
-}
-
-async fn unpaused(inner: Rc<Inner>) {
-    loop {
-        let rest = inner.state.borrow().rest_of_pause(inner.clock.boot());
-        let Some((left, ended)) = rest else { return };
-        tokio::select! {
-            biased;
-            () = ended.notified() => {}
-            () = inner.pause.pause(left.min(LOOK_MAX)) => {}
-        }
-    }
-}
-
-/// The longest single pause of a timer: spans may be given that no timer takes.
-const LOOK_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

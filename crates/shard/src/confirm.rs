@@ -17,14 +17,14 @@
 
 use std::time::Duration;
 
+use fastness_consensus::handle::Lease;
 use fastness_types::{BootNs, Seq, limits};
 
+use crate::edges::Edges;
 use crate::outcome::{PendingReply, Release};
-use crate::shard::Inner;
-use crate::state::{Leader, State};
 
-/// How often those who wait are looked at though nothing has happened: their time may be over, or a frame was lost.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often pending reads are checked though nothing has happened: their time may be over, or a frame was lost.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// The rounds of one tenure.
 #[derive(Debug, Default)]
@@ -35,53 +35,56 @@ pub(crate) struct Confirming {
     asked: BootNs,
     /// What had been confirmed and committed when those who wait were woken last.
     seen: (BootNs, Seq),
-    look_at: BootNs,
+    check_at: BootNs,
 }
 
 impl Confirming {
     /// The reply of a command that arrived at `arrived` waits. True if the loop has to ask for a round.
     pub(crate) fn want(&mut self, arrived: BootNs) -> bool {
-        let is_first = self.wanted == BootNs(0);
+        let is_first = !self.is_wanted();
         self.wanted = self.wanted.max(arrived);
         is_first
     }
-}
 
-impl Leader {
-    /// Whether the reply to a read that waits for a round may leave.
-    pub(crate) fn release_confirmed(&self, pending: PendingReply, now: BootNs) -> Release {
-        if self.lease.confirmed() > pending.arrived && pending.seq <= self.committed {
-            Release::Now
-        } else if now >= pending.arrived.plus(limits::READ_CONFIRM_MAX) {
-            Release::Unknown
-        } else {
-            Release::Wait
+    /// Whether any reply waits for a round.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted != BootNs(0)
+    }
+
+    /// Whether those who wait are to be woken: something was confirmed or committed, or it is time to check.
+    pub(crate) fn has_news(&mut self, lease: &Lease, committed: Seq, now: BootNs) -> bool {
+        let seen = (lease.confirmed(), committed);
+        let has_news = self.seen != seen || now >= self.check_at;
+        if has_news {
+            (self.seen, self.check_at) = (seen, now.plus(CHECK_EVERY));
         }
+        has_news
+    }
+
+    /// Asks for a round if one is needed and none is under way; returns when to check again, `None` if nobody waits any
+    /// more.
+    pub(crate) fn follow(&mut self, lease: &Lease, last_staged: Seq, edges: &Edges) -> Option<Duration> {
+        let (confirmed, committed) = self.seen;
+        if confirmed > self.wanted && committed >= last_staged {
+            self.wanted = BootNs(0);
+            return None;
+        }
+        if confirmed <= self.wanted && confirmed >= self.asked {
+            self.asked = edges.clock.boot();
+            lease.await_confirmation(self.asked);
+            edges.handle.ask_quorum();
+        }
+        Some(CHECK_EVERY)
     }
 }
 
-impl State {
-    /// Asks for a round if one is wanted, and wakes those who wait for one; gives when to look again.
-    pub(crate) fn confirm_reads(&mut self, inner: &Inner, now: BootNs) -> Option<Duration> {
-        let leader = self.leader.as_mut()?;
-        let confirming = &mut leader.confirming;
-        if confirming.wanted == BootNs(0) {
-            return None;
-        }
-        let seen = (leader.lease.confirmed(), leader.committed);
-        if confirming.seen != seen || now >= confirming.look_at {
-            (confirming.seen, confirming.look_at) = (seen, now.plus(LOOK_EVERY));
-            leader.waiting.wake_confirming();
-        }
-        if seen.0 > confirming.wanted && seen.1 >= leader.stage.last_staged() {
-            confirming.wanted = BootNs(0);
-            return None;
-        }
-        if seen.0 <= confirming.wanted && seen.0 >= confirming.asked {
-            confirming.asked = inner.clock.boot();
-            leader.lease.await_confirmation(confirming.asked);
-            inner.handle.ask_quorum();
-        }
-        Some(LOOK_EVERY)
+/// Whether the reply to a read that waits for a round may leave.
+pub(crate) fn release(lease: &Lease, committed: Seq, pending: PendingReply, now: BootNs) -> Release {
+    if lease.confirmed() > pending.arrived && pending.seq <= committed {
+        Release::Now
+    } else if now >= pending.arrived.plus(limits::READ_CONFIRM_MAX) {
+        Release::Unknown
+    } else {
+        Release::Wait
     }
 }

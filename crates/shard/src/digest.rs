@@ -12,16 +12,25 @@
 
 use std::time::Duration;
 
-use fastness_engine::Digest;
+use fastness_engine::{Digest, Engine};
 use fastness_types::LogIndex;
 use tokio::sync::oneshot;
 
-use crate::shard::DigestError;
-use crate::snapshot::{SLICE_BYTES, SLICE_PAUSE};
-use crate::state::{Phase, State};
+use crate::snapshots::{SLICE_BYTES, SLICE_PAUSE};
 
-/// While a snapshot is written, a digest looks so often whether it is its turn.
-const TURN_LOOK: Duration = Duration::from_millis(10);
+/// While a snapshot is written, a digest checks this often whether it is its turn.
+const TURN_CHECK: Duration = Duration::from_millis(10);
+
+/// Why there is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// Memory holds effects that have not committed.
+    #[error("effects are staged that have not committed")]
+    Open,
+    /// Memory is being restored, or the replica has stopped.
+    #[error("the replica is not serving")]
+    NotServing,
+}
 
 /// What a digest comes to.
 pub type DigestResult = Result<(LogIndex, Digest), DigestError>;
@@ -36,7 +45,8 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    pub(crate) fn durability_override(&mut self, answer: oneshot::Sender<DigestResult>) {
+    /// The answer is sent once there is one.
+    pub(crate) fn request(&mut self, answer: oneshot::Sender<DigestResult>) {
         self.waiting.push(answer);
     }
 
@@ -45,11 +55,60 @@ impl Digests {
         self.walk.is_some()
     }
 
-    /// The image is gone: memory went back to an earlier point.
-    pub(crate) fn image_is_gone(&mut self) {
+    /// The image is dropped: memory went back to an earlier point.
+    pub(crate) fn drop_image(&mut self) {
         if self.walk.take().is_some() {
             self.answer(Err(DigestError::Open));
         }
+    }
+
+    /// Computes a slice of a digest, if somebody waits for one; returns when to continue. `at` is the position that
+    /// memory is at, if a digest can be taken there.
+    pub(crate) fn follow(
+        &mut self,
+        engine: &mut Engine,
+        at: Result<LogIndex, DigestError>,
+        is_snapshot_in_progress: bool,
+    ) -> Option<Duration> {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        if self.waiting.is_empty() {
+            if self.walk.take().is_some() {
+                engine.drop_image();
+                self.chunk = Vec::new();
+                // A snapshot may have waited for its turn.
+                return Some(SLICE_PAUSE);
+            }
+            return None;
+        }
+        let index = match (self.walk, at) {
+            (_, Err(DigestError::NotServing)) => {
+                self.walk = None;
+                self.answer(Err(DigestError::NotServing));
+                return None;
+            }
+            (Some(index), _) => index,
+            (None, _) if is_snapshot_in_progress => return Some(TURN_CHECK),
+            (None, Err(error)) => {
+                self.answer(Err(error));
+                return None;
+            }
+            (None, Ok(index)) => {
+                // Nobody reads it: it may be in parts whatever the other members understand.
+                engine.begin_image(SLICE_BYTES);
+                index
+            }
+        };
+        self.walk = Some(index);
+        self.chunk.clear();
+        let result = match engine.image_step(SLICE_BYTES, &mut self.chunk) {
+            Ok(None) => return Some(SLICE_PAUSE),
+            Ok(Some(sum)) => Ok((index, sum.digest)),
+            Err(_) => Err(DigestError::Open),
+        };
+        self.walk = None;
+        self.answer(result);
+        // A snapshot may have waited for its turn.
+        Some(SLICE_PAUSE)
     }
 
     fn answer(&mut self, result: DigestResult) {
@@ -58,53 +117,5 @@ impl Digests {
             // It may have gone away.
             let _ = waiting.send(result);
         }
-    }
-}
-
-impl State {
-    /// Computes a slice of a digest, if somebody waits for one; gives when to go on.
-    pub(crate) fn follow_digest(&mut self) -> Option<Duration> {
-        self.digests.waiting.retain(|waiting| !waiting.is_closed());
-        if self.digests.waiting.is_empty() {
-            if self.digests.walk.take().is_some() {
-                self.engine.drop_image();
-                self.digests.chunk = Vec::new();
-                // A snapshot may have waited for its turn.
-                return Some(SLICE_PAUSE);
-            }
-            return None;
-        }
-        if self.phase != Phase::Serving {
-            self.digests.walk = None;
-            self.digests.answer(Err(DigestError::NotServing));
-            return None;
-        }
-        let index = match self.digests.walk {
-            Some(index) => index,
-            None if self.snapshots.is_cut() => return Some(TURN_LOOK),
-            None if !self.is_clean() => {
-                self.digests.answer(Err(DigestError::Open));
-                return None;
-            }
-            None => {
-                // Nobody reads it: it may be in parts whatever the other members understand.
-                self.engine.begin_image(SLICE_BYTES);
-                self.applied
-            }
-        };
-        self.digests.walk = Some(index);
-        let mut chunk = std::mem::take(&mut self.digests.chunk);
-        chunk.clear();
-        let sum = self.engine.image_step(SLICE_BYTES, &mut chunk);
-        self.digests.chunk = chunk;
-        let result = match sum {
-            Ok(None) => return Some(SLICE_PAUSE),
-            Ok(Some(sum)) => Ok((index, sum.digest)),
-            Err(_) => Err(DigestError::Open),
-        };
-        self.digests.walk = None;
-        self.digests.answer(result);
-        // The same.
-        Some(SLICE_PAUSE)
     }
 }

@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
-use fastness_types::Plant;
+use fastness_types::{Clock, Plant};
 
-use crate::state::State;
+use crate::data::Data;
 
 /// How long the slices of one turn take, about.
 const TURN_MAX: Duration = Duration::from_millis(1);
@@ -20,22 +20,22 @@ const TURN_SLICES_MAX: usize = 64;
 /// How long nothing is freed after such a turn.
 const REST: Duration = Duration::from_micros(500);
 
-impl State {
+impl Data {
     /// Frees for one turn; if there is more, the time until the next one.
-    pub(crate) fn free(&mut self) -> Option<Duration> {
+    pub(crate) fn free(&mut self, clock: &dyn Clock) -> Option<Duration> {
         if !self.engine.has_retired() || Plant::FreeingStops.is_on() {
             return None;
         }
         let hurries = self.engine.is_out_of_memory();
-        let began = self.clock.boot();
-        let rest = self.frees_from.since(began);
+        let started = clock.boot();
+        let rest = self.frees_from.since(started);
         if !hurries && !rest.is_zero() {
             return Some(rest);
         }
-        let until = began.plus(TURN_MAX);
+        let until = started.plus(TURN_MAX);
         let mut slices = 1;
         while self.engine.release_some() {
-            let now = self.clock.boot();
+            let now = clock.boot();
             if slices == TURN_SLICES_MAX || now >= until {
                 self.frees_from = now.plus(REST);
                 return Some(if hurries { Duration::ZERO } else { REST });

@@ -11,8 +11,10 @@ use fastness_types::{BootNs, NodeId, Slot};
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
 use crate::info::ShardInfo;
+use crate::leader::Leader;
+use crate::now::Now;
 use crate::session::Session;
-use crate::state::{Now, State};
+use crate::state::Replica;
 
 /// One connection's front end: the commands that need more than the data, and what this client is told about others.
 ///
@@ -88,7 +90,8 @@ pub enum FrontEndOutcome {
 
 /// The shard as a front end's command sees it.
 pub struct ShardView<'a> {
-    pub(crate) state: &'a mut State,
+    pub(crate) leader: Option<&'a Leader>,
+    pub(crate) replica: &'a mut Replica,
     pub(crate) now: Now,
     pub(crate) handle: &'a GroupHandle,
     /// `false` inside of EXEC: nothing may block.
@@ -99,19 +102,19 @@ impl ShardView<'_> {
     /// The data. On a primary it runs ahead of the log: a reply made of keys is [`FrontEndOutcome::ShowsKeys`].
     #[must_use]
     pub fn engine(&self) -> &Engine {
-        &self.state.engine
+        &self.replica.data.engine
     }
 
     /// The data, to set options (`maxmemory`). Data itself is changed by commands alone.
     pub fn engine_mut(&mut self) -> &mut Engine {
-        &mut self.state.engine
+        &mut self.replica.data.engine
     }
 
     /// Figures for INFO, CLUSTER and metrics.
     #[must_use]
     pub fn info(&self) -> ShardInfo {
         let clock = self.handle.check_wall(self.now.wall, self.now.boot);
-        self.state.info(self.now, clock, self.handle.stalls())
+        ShardInfo::of(self.leader, self.replica, self.now, clock, self.handle.stalls())
     }
 
     /// When the command's bytes were read, or later.
@@ -128,23 +131,23 @@ impl ShardView<'_> {
 
     /// CLIENT PAUSE. Commands of clients that it concerns are answered [`crate::Outcome::Busy`].
     pub fn pause_clients(&mut self, span: Duration, kind: PauseKind) {
-        self.state.client_pause.begin(self.now.boot, span, kind);
+        self.replica.flow.client_pause.begin(self.now.boot, span, kind);
     }
 
     /// CLIENT UNPAUSE.
     pub fn unpause_clients(&mut self) {
-        self.state.client_pause.end();
+        self.replica.flow.client_pause.end();
     }
 
     /// Which commands are paused, and for how long; `None`: none.
     #[must_use]
     pub fn client_pause(&self) -> Option<(PauseKind, Duration)> {
-        self.state.client_pause.state(self.now.boot)
+        self.replica.flow.client_pause.state(self.now.boot)
     }
 
     /// Drops the session's transaction and watched keys and leaves READONLY, as RESET does.
     pub fn reset(&mut self, session: &mut Session) {
-        session.data.end(&mut self.state.engine);
+        session.data.end(&mut self.replica.data.engine);
         session.data.readonly = false;
         session.no_touch = false;
         session.durability_override = DurabilityOverride::Default;

@@ -8,9 +8,13 @@ use fastness_engine::Freeing;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
 
 use crate::lag::GateInfo;
+use crate::leader::Leader;
 use crate::loading::LoadInfo;
 use crate::memory::MemoryUse;
-use crate::snapshot::SnapshotInfo;
+use crate::now::Now;
+use crate::role::{Phase, SeenRole};
+use crate::snapshots::SnapshotInfo;
+use crate::state::{Replica, memory_use};
 
 /// What this replica is, as clients see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,4 +122,81 @@ pub struct ShardInfo {
     pub stalls: LoopStalls,
     /// This node's wall clock against the median of all nodes'.
     pub clock: ClockCheck,
+}
+
+impl ShardInfo {
+    /// The figures at `now`. What consensus knows is given.
+    pub(crate) fn of(
+        leader: Option<&Leader>,
+        replica: &Replica,
+        now: Now,
+        clock: ClockCheck,
+        stalls: LoopStalls,
+    ) -> ShardInfo {
+        let lease_holds = leader.is_some_and(|leader| leader.may_act(now.boot));
+        let restoring = replica.phase == Phase::Restoring;
+        let reads_closed = restoring || leader.is_none() && !replica.served.is_open();
+        let counters = &replica.counters;
+        ShardInfo {
+            shard: replica.shard,
+            standing: standing_of(leader, replica),
+            lease_holds,
+            restoring,
+            reads_closed,
+            loading: reads_closed.then(|| replica.loading.info(now.boot, replica.position.entries_left())),
+            stopped: stopped_reason(replica),
+            epoch: leader.map_or(replica.position.epoch, |leader| leader.epoch),
+            durability: replica.settings.mode.in_force(),
+            mode_version: replica.settings.mode.version(),
+            max_lag_version: replica.settings.lag_bound.version(),
+            lag: replica.flow.lag.now(leader.and_then(|leader| leader.stage.oldest_open()), now.boot),
+            lag_longest: replica.flow.lag.longest(),
+            gate: replica.flow.gate.info(replica.settings.lag_bound.in_force()),
+            snapshot: replica.snapshots.info(),
+            log_checksum: replica.position.applied_checksum,
+            committed: replica.position.committed.max(replica.position.applied),
+            applied: replica.position.applied,
+            staged_seq: leader.map_or(Seq(0), |leader| leader.stage.last_staged()),
+            committed_seq: leader.map_or(Seq(0), |leader| leader.committed),
+            open_batches: leader.map_or(0, |leader| leader.stage.open_batches()),
+            memory: memory_use(leader, replica),
+            freeing: replica.data.engine.freeing(),
+            open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
+            batches: counters.batches,
+            units: counters.units,
+            units_too_large: counters.units_too_large,
+            units_too_slow: counters.units_too_slow,
+            effect_bytes: counters.effect_bytes,
+            batches_applied: counters.batches_applied,
+            undone: counters.undone,
+            undone_by_records: counters.undone_by_records,
+            undo_took: replica.tenures.undo_took,
+            undo_bytes: replica.data.engine.undo_bytes(),
+            undone_units: counters.undone_units,
+            unknown_replies: counters.unknown_replies,
+            asked: counters.asked,
+            time_units: counters.time_units,
+            restores: counters.restores,
+            lease_waits: counters.lease_waits,
+            lease_waits_refused: counters.lease_waits_refused,
+            stalls,
+            clock,
+        }
+    }
+}
+
+fn standing_of(leader: Option<&Leader>, replica: &Replica) -> Standing {
+    match (&replica.role, leader) {
+        (SeenRole::Stopped { .. }, _) => Standing::Stopped,
+        (SeenRole::Follower { leader }, _) => Standing::Replica { leader: *leader },
+        (SeenRole::Leader { .. }, Some(leader)) if !leader.deposed && !replica.flow.is_draining() => Standing::Primary,
+        (SeenRole::Leader { .. }, _) => Standing::Waiting,
+    }
+}
+
+fn stopped_reason(replica: &Replica) -> Option<String> {
+    match (&replica.phase, &replica.role) {
+        (Phase::Stopped(reason), _) | (_, SeenRole::Stopped { reason }) => Some(reason.to_string()),
+        _ => None,
+    }
 }

@@ -6,7 +6,7 @@
 //! are slowed, each by less than 250 ms; at the bound the gate shuts and all writes of the shard are refused alike; it
 //! opens again, by itself, once the lag is below a lower mark. Reads go on all the time.
 //!
-//! The gate moves only between two turns of the loop ([`LagGate::look`]): commands that run one after the other without
+//! The gate moves only between two turns of the loop ([`LagGate::follow`]): commands that run one after the other without
 //! a wait between them, as those of a pipeline do, meet the same answer. A pipeline that takes more than one turn of
 //! the loop keeps the answer that its first commands met ([`crate::Shard::keep_gate`]).
 
@@ -50,6 +50,12 @@ impl Lag {
     }
 }
 
+/// Whether an acknowledgement may leave before its commit while the oldest open effect was staged at `oldest_open`.
+#[inline]
+pub(crate) fn is_within(bound: Duration, oldest_open: Option<BootNs>, now: BootNs) -> bool {
+    oldest_open.is_none_or(|staged| now.since(staged) <= bound) || Plant::NoLagGate.is_on()
+}
+
 /// What the gate does with writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GateState {
@@ -75,9 +81,8 @@ impl GateState {
 }
 
 /// The gate of one replica, with its counts since the process started.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LagGate {
-    bound: Duration,
     state: GateState,
     slowed: Cell<u64>,
     refused: Cell<u64>,
@@ -85,16 +90,6 @@ pub(crate) struct LagGate {
 }
 
 impl LagGate {
-    /// Open; `bound` is `durability-max-lag`.
-    pub(crate) fn new(bound: Duration) -> LagGate {
-        LagGate { bound, state: GateState::Open, slowed: Cell::new(0), refused: Cell::new(0), shut: 0 }
-    }
-
-    /// From the next turn on; whether it is another one than before.
-    pub(crate) fn set_bound(&mut self, bound: Duration) -> bool {
-        std::mem::replace(&mut self.bound, bound) != bound
-    }
-
     #[inline]
     pub(crate) fn state(&self) -> GateState {
         self.state
@@ -104,29 +99,23 @@ impl LagGate {
         self.state == GateState::Shut
     }
 
-    /// Whether an acknowledgement may leave before its commit while the oldest open effect was staged at `oldest_open`.
-    #[inline]
-    pub(crate) fn allows(&self, oldest_open: Option<BootNs>, now: BootNs) -> bool {
-        oldest_open.is_none_or(|staged| now.since(staged) <= self.bound) || Plant::NoLagGate.is_on()
-    }
-
-    /// Moves the gate, given the lag at this turn of the loop; gives how long it stays as it is unless something
-    /// commits.
-    pub(crate) fn look(&mut self, mode: Durability, lag: Duration) -> Option<Duration> {
-        let slow_from = self.bound / SLOW_FROM;
+    /// Moves the gate, given the lag at this turn of the loop; returns how long it stays as it is unless something
+    /// commits. `bound` is `durability-max-lag`.
+    pub(crate) fn follow(&mut self, mode: Durability, bound: Duration, lag: Duration) -> Option<Duration> {
+        let slow_from = bound / SLOW_FROM;
         let was_shut = self.is_shut();
-        let stays_shut = was_shut && lag >= self.bound / OPEN_BELOW;
+        let stays_shut = was_shut && lag >= bound / OPEN_BELOW;
         let (state, next) = if mode != Durability::Async || lag.is_zero() || Plant::NoLagGate.is_on() {
             (GateState::Open, None)
-        } else if stays_shut || lag >= self.bound {
+        } else if stays_shut || lag >= bound {
             // A commit wakes the loop, and nothing else opens it.
             (GateState::Shut, None)
         } else if lag < slow_from {
             (GateState::Open, Some(slow_from - lag))
         } else {
-            let nearness = (lag - slow_from).as_secs_f64() / (self.bound - slow_from).as_secs_f64();
-            let span = SLOW_MAX.min(self.bound / SLOW_PART).mul_f64(nearness);
-            (GateState::Slowing(span), Some(LOOK_EVERY.min(self.bound - lag)))
+            let nearness = (lag - slow_from).as_secs_f64() / (bound - slow_from).as_secs_f64();
+            let span = SLOW_MAX.min(bound / SLOW_PART).mul_f64(nearness);
+            (GateState::Slowing(span), Some(LOOK_EVERY.min(bound - lag)))
         };
         self.state = state;
         if self.is_shut() && !was_shut {
@@ -144,14 +133,8 @@ impl LagGate {
     }
 
     /// For INFO and the metrics.
-    pub(crate) fn info(&self) -> GateInfo {
-        GateInfo {
-            state: self.state,
-            bound: self.bound,
-            slowed: self.slowed.get(),
-            refused: self.refused.get(),
-            shut: self.shut,
-        }
+    pub(crate) fn info(&self, bound: Duration) -> GateInfo {
+        GateInfo { state: self.state, bound, slowed: self.slowed.get(), refused: self.refused.get(), shut: self.shut }
     }
 }
 
@@ -183,37 +166,37 @@ mod tests {
 
     #[test]
     fn slows_then_shuts_and_opens_below_a_lower_mark() {
-        let mut gate = LagGate::new(BOUND);
-        assert_eq!(gate.look(Async, ms(10)), Some(ms(4_990)));
+        let mut gate = LagGate::default();
+        assert_eq!(gate.follow(Async, BOUND, ms(10)), Some(ms(4_990)));
         assert_eq!(gate.state(), GateState::Open);
-        gate.look(Async, ms(7_500));
+        gate.follow(Async, BOUND, ms(7_500));
         assert_eq!(gate.state(), GateState::Slowing(ms(120)));
-        gate.look(Async, ms(9_999));
+        gate.follow(Async, BOUND, ms(9_999));
         assert!(matches!(gate.state(), GateState::Slowing(span) if span < ms(250)));
         for lag in [10_000, 12_000, 9_000, 2_500] {
-            gate.look(Async, ms(lag));
+            gate.follow(Async, BOUND, ms(lag));
             assert_eq!(gate.state(), GateState::Shut, "{lag}");
         }
-        gate.look(Async, ms(2_499));
+        gate.follow(Async, BOUND, ms(2_499));
         assert_eq!(gate.state(), GateState::Open);
-        assert_eq!(gate.info().shut, 1);
+        assert_eq!(gate.info(BOUND).shut, 1);
     }
 
     #[test]
     fn other_modes_have_no_gate() {
         for mode in [Sync, Disabled] {
-            let mut gate = LagGate::new(BOUND);
-            gate.look(Async, ms(11_000));
+            let mut gate = LagGate::default();
+            gate.follow(Async, BOUND, ms(11_000));
             assert!(gate.is_shut());
-            assert_eq!(gate.look(mode, ms(60_000)), None);
+            assert_eq!(gate.follow(mode, BOUND, ms(60_000)), None);
             assert_eq!(gate.state(), GateState::Open);
         }
     }
 
     #[test]
     fn a_short_bound_slows_shortly() {
-        let mut gate = LagGate::new(ms(100));
-        assert_eq!(gate.look(Async, ms(99)), Some(ms(1)));
+        let mut gate = LagGate::default();
+        assert_eq!(gate.follow(Async, ms(100), ms(99)), Some(ms(1)));
         assert!(matches!(gate.state(), GateState::Slowing(span) if span < ms(20)));
     }
 }

@@ -13,8 +13,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::state::State;
-
 /// Where the memory of one replica is, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryUse {
@@ -49,15 +47,11 @@ impl MemoryUse {
 /// What one connection holds. It counts until this is dropped.
 #[derive(Debug)]
 pub struct ClientShare {
-    pub(crate) sum: Rc<Cell<u64>>,
+    sum: Rc<Cell<u64>>,
     bytes: u64,
 }
 
 impl ClientShare {
-    pub(crate) fn new(sum: Rc<Cell<u64>>) -> ClientShare {
-        ClientShare { sum, bytes: 0 }
-    }
-
     /// It holds so many bytes now.
     #[inline]
     pub fn set(&mut self, bytes: usize) {
@@ -82,24 +76,20 @@ impl Drop for ClientShare {
     }
 }
 
-impl State {
-    /// Tells the engine what there is beside the data.
-    #[inline]
-    pub(crate) fn count_memory(&mut self) {
-        let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
-        let waiting = self.fragments.bytes() as u64 + self.snapshots.waiting_bytes();
-        self.engine.set_memory_beside(open as u64 + waiting + self.clients.get());
+/// What all connections hold together.
+#[derive(Debug, Default)]
+pub(crate) struct ClientMemory(Rc<Cell<u64>>);
+
+impl ClientMemory {
+    /// A new connection's share, which is nothing yet.
+    pub(crate) fn share(&self) -> ClientShare {
+        ClientShare { sum: self.0.clone(), bytes: 0 }
     }
 
-    pub(crate) fn memory(&self) -> MemoryUse {
-        MemoryUse {
-            data: self.engine.memory_of_data(),
-            image: self.engine.memory_of_image() + self.snapshots.waiting_bytes(),
-            open_effects: self.leader.as_ref().map_or(0, |leader| leader.stage.memory()) as u64,
-            undo: self.engine.undo_bytes(),
-            fragments: self.fragments.bytes() as u64,
-            clients: self.clients.get(),
-        }
+    /// The sum of all shares.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.get()
     }
 }
 
@@ -109,15 +99,15 @@ mod tests {
 
     #[test]
     fn shares_add_up_and_are_given_back() {
-        let sum = Rc::new(Cell::new(0));
-        let (mut one, mut other) = (ClientShare::new(sum.clone()), ClientShare::new(sum.clone()));
+        let sum = ClientMemory::default();
+        let (mut one, mut other) = (sum.share(), sum.share());
         one.set(10);
         other.set(5);
         one.set(3);
-        assert_eq!((sum.get(), one.bytes(), other.bytes()), (8, 3, 5));
+        assert_eq!((sum.bytes(), one.bytes(), other.bytes()), (8, 3, 5));
         drop(one);
-        assert_eq!(sum.get(), 5);
+        assert_eq!(sum.bytes(), 5);
         other.set(0);
-        assert_eq!(sum.get(), 0);
+        assert_eq!(sum.bytes(), 0);
     }
 }

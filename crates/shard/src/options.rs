@@ -11,7 +11,7 @@ use fastness_engine::EngineOptions;
 use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
 
 use crate::mode::DesiredMode;
-use crate::snapshot::SnapshotStore;
+use crate::snapshot_store::SnapshotStore;
 
 /// What [`crate::Shard::start`] is given.
 pub struct ShardOptions {

@@ -22,6 +22,17 @@ pub const CUT_OFF: &str =
 /// `disabled`: a client asks that its replies wait for their commit.
 pub const NOT_DURABLE: &str = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
 
+/// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
+pub(crate) const MISPLACED_ATTRIBUTE: &str =
+    "ERR a transaction's attribute stands in front of its EXEC: neither MULTI nor a command that is queued takes one";
+/// Valkey's text.
+pub(crate) const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
+
+/// Valkey's text for a command that no transaction may hold.
+pub(crate) fn not_in_transaction(command: &str) -> String {
+    format!("ERR Command '{command}' not allowed inside a transaction")
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -93,6 +104,11 @@ impl Refusal {
     /// Appends the error.
     pub fn write(&self, out: &mut ReplyBuf) {
         out.error(self.text());
+    }
+
+    /// Valkey's text of an EXEC that is refused for this, where [`Refusal::is_redirect`] is false.
+    pub(crate) fn exec_aborted(&self) -> String {
+        format!("EXECABORT Transaction discarded because of: {}", self.text())
     }
 
     /// Whether EXEC answers it as it is and not within `EXECABORT`.

@@ -8,9 +8,9 @@ use std::rc::{Rc, Weak};
 use fastness_types::{BootNs, Slot};
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
+use crate::inner::Inner;
 use crate::outcome::WrittenAt;
-use crate::release::Waiter;
-use crate::shard::Inner;
+use crate::reply_queue::Waiter;
 
 /// One connection's state. Made by [`crate::Shard::session`]; what it watches is forgotten when it is dropped.
 pub struct Session {
@@ -201,7 +201,7 @@ impl Drop for Session {
         if let Some(inner) = self.shard.upgrade()
             && let Ok(mut state) = inner.state.try_borrow_mut()
         {
-            self.data.end(&mut state.engine);
+            self.data.end(&mut state.replica.data.engine);
         }
     }
 }

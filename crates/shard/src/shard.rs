@@ -1,68 +1,37 @@
 //! The handle that front ends hold: cheap to clone, bound to the loop's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::Digest;
 use fastness_engine::command::CommandSpec;
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{BootNs, Clock, Durability, LogIndex, WallMs};
-use tokio::sync::{Notify, oneshot};
+use fastness_types::{BootNs, Durability, LogIndex};
+use tokio::sync::oneshot;
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
-use crate::digest::DigestResult;
+use crate::client_pause::PauseKind;
+use crate::digest::{DigestError, DigestResult};
+use crate::edges::Edges;
 use crate::front_end::{Call, FrontEnd};
 use crate::info::ShardInfo;
+use crate::inner::Inner;
 use crate::lag_bound::DesiredLagBound;
 use crate::memory::{ClientShare, MemoryUse};
 use crate::mode::DesiredMode;
-use crate::options::{Pause, ShardOptions, StableCopies};
+use crate::now::Now;
+use crate::options::ShardOptions;
 use crate::outcome::{Outcome, PendingReply, Release, WaitAnswer, WaitRequest};
-use crate::release::{Released, Waiter};
+use crate::release::Released;
+use crate::reply_queue::Waiter;
 use crate::session::{Session, WaitsFor};
-use crate::state::{Now, State};
+use crate::state::State;
 
-/// How long a reading of the wall clock serves: the clock counts whole milliseconds.
-const WALL_FRESH: Duration = Duration::from_micros(500);
 /// How often a command that was answered [`Outcome::Busy`] looks again when nobody wakes it.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// What the shard's handles and its loop share.
-pub(crate) struct Inner {
-    pub(crate) state: RefCell<State>,
-    pub(crate) handle: GroupHandle,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) pause: Rc<dyn Pause>,
-    pub(crate) copies: Rc<dyn StableCopies>,
-    /// Wakes the loop: something was staged.
-    pub(crate) work: Notify,
-    /// Wakes those who were told that the shard is busy.
-    pub(crate) unblocked: Notify,
-    /// Wakes those who wait for a primary.
-    pub(crate) primary_found: Notify,
-    /// The newest reading of the wall clock: when, what, and whether it is near the other nodes'.
-    wall: Cell<(BootNs, WallMs, bool)>,
-}
-
-impl Inner {
-    /// Both clocks; the boot clock is read anew each time, since leases are compared with it.
-    #[inline]
-    pub(crate) fn now(&self) -> Now {
-        let boot = self.clock.boot();
-        let (read, wall, trusted) = self.wall.get();
-        if boot.since(read) < WALL_FRESH && read <= boot && read != BootNs(0) {
-            return Now { boot, wall, trusted };
-        }
-        let wall = self.clock.wall();
-        let trusted = self.handle.check_wall(wall, boot).trusted;
-        self.wall.set((boot, wall, trusted));
-        Now { boot, wall, trusted }
-    }
-}
 
 /// One shard replica. Not `Send`: everything happens on the loop's thread.
 #[derive(Clone)]
@@ -70,32 +39,11 @@ pub struct Shard {
     pub(crate) inner: Rc<Inner>,
 }
 
-/// Why there is no digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DigestError {
-    /// Memory holds effects that have not committed.
-    #[error("effects are staged that have not committed")]
-    Open,
-    /// Memory is being restored, or the replica has stopped.
-    #[error("the data is not there")]
-    NotServing,
-}
-
 impl Shard {
     /// Makes a shard replica and its loop, to be spawned on the same thread (a `LocalSet`). The loop ends when the
     /// group has stopped or a fatal error was met; [`ShardInfo::stopped`] then says why.
     pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
-        let inner = Rc::new(Inner {
-            state: RefCell::new(State::new(&options)),
-            handle,
-            clock: options.clock,
-            pause: options.pause,
-            copies: options.copies,
-            work: Notify::new(),
-            unblocked: Notify::new(),
-            primary_found: Notify::new(),
-            wall: Cell::new((BootNs(0), WallMs(0), true)),
-        });
+        let inner = Rc::new(Inner { state: RefCell::new(State::new(&options)), edges: Edges::new(handle, &options) });
         (Shard { inner: inner.clone() }, crate::turn::run(inner))
     }
 
@@ -103,9 +51,9 @@ impl Shard {
     #[must_use]
     pub fn session(&self) -> Session {
         let mut state = self.inner.state.borrow_mut();
-        state.tokens += 1;
+        state.replica.sessions += 1;
         Session {
-            data: fastness_engine::Session::new(state.tokens),
+            data: fastness_engine::Session::new(state.replica.sessions),
             queued: Default::default(),
             watched_in: 0,
             written: None,
@@ -124,7 +72,7 @@ impl Shard {
     /// Reads both clocks, for [`Shard::call`].
     #[must_use]
     pub fn now(&self) -> Now {
-        self.inner.now()
+        self.inner.edges.now()
     }
 
     /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes
@@ -144,7 +92,7 @@ impl Shard {
         front_end: &mut dyn FrontEnd,
     ) -> Outcome {
         let outcome = crate::dispatch::run(&self.inner, session, call, out, front_end);
-        self.inner.handle.report_running(None);
+        self.inner.edges.handle.report_running(None);
         outcome
     }
 
@@ -153,10 +101,10 @@ impl Shard {
     /// closes).
     #[must_use]
     pub fn release(&self, pending: PendingReply) -> Release {
-        let now = self.inner.clock.boot();
+        let now = self.inner.edges.clock.boot();
         let leave = self.inner.state.borrow().release(pending, now);
         if leave == Release::Unknown {
-            self.inner.state.borrow_mut().counters.unknown_replies += 1;
+            self.inner.state.borrow_mut().replica.counters.unknown_replies += 1;
         }
         leave
     }
@@ -174,7 +122,7 @@ impl Shard {
     ///
     /// An open gate is not kept beyond the byte bound of open effects (`limits::OPEN_EFFECT_BYTES_MAX`).
     pub fn keep_gate(&self, session: &mut Session) {
-        session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().gate.is_shut());
+        session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().replica.flow.gate.is_shut());
     }
 
     /// Whether so many effects are open that front ends should stop reading from connections that write.
@@ -186,7 +134,7 @@ impl Shard {
     /// Resolves when a command that was answered [`Outcome::Busy`] may be tried again.
     pub async fn unblocked(&self) {
         loop {
-            let woken = self.inner.unblocked.notified();
+            let woken = self.inner.edges.unblocked.notified();
             if !self.is_busy() {
                 return;
             }
@@ -194,7 +142,7 @@ impl Shard {
             tokio::select! {
                 biased;
                 () = woken => {}
-                () = self.inner.pause.pause(BUSY_LOOK_EVERY) => {}
+                () = self.inner.edges.pause.pause(BUSY_LOOK_EVERY) => {}
             }
         }
     }
@@ -202,14 +150,14 @@ impl Shard {
     /// Resolves when a command that waits for [`WaitsFor::Primary`] may be tried again: a primary is known, here or
     /// elsewhere, or the time is over.
     pub async fn primary_found(&self, until: BootNs) {
-        let left = until.since(self.inner.clock.boot());
+        let left = until.since(self.inner.edges.clock.boot());
         if left.is_zero() {
             return;
         }
-        let mut over = self.inner.pause.pause(left);
+        let mut over = self.inner.edges.pause.pause(left);
         loop {
-            let woken = self.inner.primary_found.notified();
-            if !self.inner.state.borrow().lacks_primary(self.inner.clock.boot()) {
+            let woken = self.inner.edges.primary_found.notified();
+            if !self.inner.state.borrow().lacks_primary(self.inner.edges.clock.boot()) {
                 return;
             }
             tokio::select! {
@@ -222,22 +170,22 @@ impl Shard {
 
     /// How long commands wait for a primary while none is known; zero: they are refused at once.
     pub fn set_lease_wait_max(&self, span: Duration) {
-        self.inner.state.borrow_mut().lease_wait_max = span;
+        self.inner.state.borrow_mut().replica.flow.lease_wait_max = span;
     }
 
     /// Resolves when a write that the lag gate has slowed may be tried again: less than 250 ms from then.
     pub async fn slowed(&self, until: BootNs) {
-        let left = until.since(self.inner.clock.boot());
+        let left = until.since(self.inner.edges.clock.boot());
         if !left.is_zero() {
-            self.inner.pause.pause(left).await;
+            self.inner.edges.pause.pause(left).await;
         }
     }
 
     /// The mode that the operator desired states, by the cluster's map: staged by this replica if it leads and the log
     /// has an older desired state. [`ShardInfo::mode_version`] tells what has committed.
     pub fn set_desired_mode(&self, desired: DesiredMode) {
-        if self.inner.state.borrow_mut().mode.desired(desired) {
-            self.inner.work.notify_one();
+        if self.inner.state.borrow_mut().replica.settings.mode.desired(desired) {
+            self.inner.edges.work.notify_one();
         }
     }
 
@@ -245,30 +193,30 @@ impl Shard {
     /// place for snapshots. [`crate::SnapshotInfo`] tells how far it is.
     pub fn snapshot(&self) -> bool {
         let mut state = self.inner.state.borrow_mut();
-        state.snapshots.want();
-        self.inner.work.notify_one();
-        state.snapshots.are_there()
+        state.replica.snapshots.want();
+        self.inner.edges.work.notify_one();
+        state.replica.snapshots.have_store()
     }
 
     /// After how many bytes of log a snapshot is cut; 0: only when asked for.
     pub fn set_snapshot_log_bytes(&self, bytes: u64) {
-        if self.inner.state.borrow_mut().snapshots.set_every(bytes) {
-            self.inner.work.notify_one();
+        if self.inner.state.borrow_mut().replica.snapshots.set_every(bytes) {
+            self.inner.edges.work.notify_one();
         }
     }
 
     /// After how many bytes of log a snapshot is cut whatever else is said: this shard's share of the node's disk.
     pub fn set_log_share(&self, bytes: u64) {
-        if self.inner.state.borrow_mut().snapshots.set_share(bytes) {
-            self.inner.work.notify_one();
+        if self.inner.state.borrow_mut().replica.snapshots.set_share(bytes) {
+            self.inner.edges.work.notify_one();
         }
     }
 
     /// The mode in force, and the version of the newest desired state that has committed here (0: none).
     #[must_use]
     pub fn mode(&self) -> (Durability, u64) {
-        let state = self.inner.state.borrow();
-        (state.mode.in_force(), state.mode.version())
+        let mode = self.inner.state.borrow().replica.settings.mode;
+        (mode.in_force(), mode.version())
     }
 
     /// The durability lag at which `async` refuses writes, as this node's config has it: it counts until the log says
@@ -280,26 +228,23 @@ impl Shard {
     /// The bound that the operator desired states, by the cluster's map: staged by this replica if it leads and the log
     /// has an older desired state. [`Shard::max_lag`] tells what has committed.
     pub fn set_desired_lag_bound(&self, desired: DesiredLagBound) {
-        let mut state = self.inner.state.borrow_mut();
-        if state.lag_bound.desired(desired) {
-            let bound = state.lag_bound.in_force();
-            state.gate.set_bound(bound);
-            self.inner.work.notify_one();
+        if self.inner.state.borrow_mut().replica.settings.lag_bound.desired(desired) {
+            self.inner.edges.work.notify_one();
         }
     }
 
     /// The bound in force, and the version of the newest desired state that has committed here (0: none).
     #[must_use]
     pub fn max_lag(&self) -> (Duration, u64) {
-        let state = self.inner.state.borrow();
-        (state.lag_bound.in_force(), state.lag_bound.version())
+        let bound = self.inner.state.borrow().replica.settings.lag_bound;
+        (bound.in_force(), bound.version())
     }
 
     fn is_busy(&self) -> bool {
-        let now = self.inner.clock.boot();
+        let now = self.inner.edges.clock.boot();
         let state = self.inner.state.borrow();
         let may_act = state.leader.as_ref().is_some_and(|leader| leader.may_act(now));
-        state.is_holding(now) || (may_act && state.is_pressed())
+        state.replica.flow.is_holding(now) || (may_act && state.is_pressed())
     }
 
     /// Waits as WAIT and WAITAOF ask for.
@@ -310,22 +255,24 @@ impl Shard {
     /// Figures for INFO and metrics.
     #[must_use]
     pub fn info(&self) -> ShardInfo {
-        let clock = self.inner.handle.check_wall(self.inner.clock.wall(), self.inner.clock.boot());
-        let mut info = self.inner.state.borrow().info(self.inner.now(), clock, self.inner.handle.stalls());
-        info.snapshot.incoming = self.inner.handle.incoming();
+        let clock = self.inner.edges.handle.check_wall(self.inner.edges.clock.wall(), self.inner.edges.clock.boot());
+        let state = self.inner.state.borrow();
+        let (now, stalls) = (self.inner.edges.now(), self.inner.edges.handle.stalls());
+        let mut info = ShardInfo::of(state.leader.as_ref(), &state.replica, now, clock, stalls);
+        info.snapshot.incoming = self.inner.edges.handle.incoming();
         info
     }
 
     /// The data, for figures and options (`maxmemory`); data itself is changed by commands alone. Not to be called from
     /// a [`FrontEnd`].
     pub fn with_engine<T>(&self, look: impl FnOnce(&mut fastness_engine::Engine) -> T) -> T {
-        look(&mut self.inner.state.borrow_mut().engine)
+        look(&mut self.inner.state.borrow_mut().replica.data.engine)
     }
 
     /// A connection's share of the memory that counts against `maxmemory`; nothing yet.
     #[must_use]
     pub fn client_share(&self) -> ClientShare {
-        ClientShare::new(self.inner.state.borrow().clients.clone())
+        self.inner.state.borrow().replica.clients.share()
     }
 
     /// What is in use and counts against `maxmemory`.
@@ -338,8 +285,8 @@ impl Shard {
     /// commands. While effects are open, or nothing is served, the answer is an error. Whoever drops the receiver asks
     /// no more.
     pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
-        self.inner.state.borrow_mut().digests.durability_override(answer);
-        self.inner.work.notify_one();
+        self.inner.state.borrow_mut().replica.digests.request(answer);
+        self.inner.edges.work.notify_one();
     }
 
     /// The same at once: reads every key in one step, while nobody is served. For tests.
@@ -348,12 +295,33 @@ impl Shard {
     /// While effects are open, or nothing is served.
     pub fn digest(&self) -> Result<(LogIndex, Digest), DigestError> {
         let state = self.inner.state.borrow();
-        if state.phase != crate::state::Phase::Serving {
-            return Err(DigestError::NotServing);
-        }
-        if !state.is_clean() {
-            return Err(DigestError::Open);
-        }
-        Ok((state.applied, state.engine.digest()))
+        let position = state.digest_position()?;
+        Ok((position, state.replica.data.engine.digest()))
+    }
+
+    /// CLIENT PAUSE, as [`crate::ShardView::pause_clients`].
+    pub fn pause_clients(&self, span: Duration, kind: PauseKind) {
+        let now = self.inner.edges.clock.boot();
+        self.inner.state.borrow_mut().replica.flow.client_pause.begin(now, span, kind);
+    }
+
+    /// Resolves when no pause runs: a command that waits for [`WaitsFor::Pause`] may be tried again.
+    pub fn unpaused(&self) -> impl Future<Output = ()> + 'static {
+        unpaused(self.inner.clone())
     }
 }
+
+async fn unpaused(inner: Rc<Inner>) {
+    loop {
+        let rest = inner.state.borrow().replica.flow.client_pause.rest(inner.edges.clock.boot());
+        let Some((left, ended)) = rest else { return };
+        tokio::select! {
+            biased;
+            () = ended.notified() => {}
+            () = inner.edges.pause.pause(left.min(TIMER_MAX)) => {}
+        }
+    }
+}
+
+/// The longest single wait of a timer: CLIENT PAUSE may be given spans that no timer takes.
+const TIMER_MAX: Duration = Duration::from_secs(60);

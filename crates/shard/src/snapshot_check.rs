@@ -7,8 +7,8 @@ use fastness_types::{Epoch, HashSeed, LogIndex, NodeId, Seq, ShardId, WallMs};
 
 use crate::batch::{Batch, Run};
 use crate::fragment::{Fragments, Part};
-use crate::restore::chain;
-use crate::snapshot::{read_head, read_tail};
+use crate::position::chain;
+use crate::snapshot_format::{read_head, read_tail};
 
 /// A snapshot that is read into a scratch engine, to see whether it is what it says.
 #[derive(Debug)]

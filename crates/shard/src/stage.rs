@@ -26,8 +26,8 @@ use crate::dirty::DirtyKeys;
 use crate::fragment::{self, Cut};
 use crate::lag_bound::DesiredLagBound;
 use crate::mode::DesiredMode;
+use crate::now::Now;
 use crate::options::Batching;
-use crate::state::Now;
 
 /// Bytes of a batch beside its effects: the header with the heads of units without effects that may join it, and a head
 /// at its longest.

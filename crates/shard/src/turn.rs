@@ -27,26 +27,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_consensus::handle::{Drain, ReadError};
+use fastness_consensus::handle::{Drain, GroupHandle};
 use fastness_engine::command;
-use fastness_types::{BootNs, Durability, LogIndex, Plant, limits};
+use fastness_types::{BootNs, Durability};
 
-use crate::batch::UnitKind;
+use crate::edges::Edges;
+use crate::inner::Inner;
+use crate::lag;
+use crate::log_walk::follow_log;
 use crate::options::FollowCopies;
-use crate::restore::{Fatal, Step};
-use crate::shard::Inner;
-use crate::snapshot;
+use crate::restore;
+use crate::role::Phase;
 use crate::stage::Close;
-use crate::state::{Now, Phase, SeenRole, State};
+use crate::state::{Primary, Replica, State};
 
-/// Committed entries taken per slice, bytes.
-const SLICE_BYTES: usize = 1024 * 1024;
 /// A replica this close to the committed index could serve as primary soon, entries.
 const READY_BEHIND_MAX: u64 = 1024;
-/// While keys have deadlines, the longest wait without looking at the wall clock.
-const EXPIRE_LOOK_MAX: Duration = Duration::from_secs(1);
-/// How often a leader whose wall clock is not trusted looks whether it is by now.
-const CLOCK_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a leader whose wall clock is not trusted checks whether it is by now.
+const CLOCK_CHECK_EVERY: Duration = Duration::from_millis(10);
 
 /// Names what runs, for the watchdog's log.
 fn command_name(index: usize) -> &'static str {
@@ -56,22 +54,22 @@ fn command_name(index: usize) -> &'static str {
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
     // The gate's is seconds away while all is well: kept apart, it is not replaced by each batch's.
-    inner.handle.name_work(command_name);
+    inner.edges.handle.name_work(command_name);
     let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
     // Only while somebody waits for acknowledgements.
     let mut copies: Option<Box<dyn FollowCopies>> = None;
     loop {
-        inner.handle.report_turn();
-        let stopped = inner.state.borrow_mut().see_role(&inner.handle);
+        inner.edges.handle.report_turn();
+        let stopped = inner.state.borrow_mut().see_role(&inner.edges.handle);
         if let Some(reason) = stopped {
             return stop(&inner, reason);
         }
-        snapshot::restore(&inner).await;
+        restore::restore(&inner).await;
         let behind = match follow_log(&inner).await {
             Ok(behind) => behind,
             Err(fatal) => return stop(&inner, fatal.to_string().into()),
         };
-        let wait = inner.state.borrow_mut().finish_turn(&inner, behind);
+        let wait = inner.state.borrow_mut().finish_turn(&inner.edges, behind);
         if behind || wait.work == Some(Duration::ZERO) {
             tokio::task::yield_now().await;
             continue;
@@ -79,7 +77,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
         if !wait.follows_copies {
             copies = None;
         } else if copies.is_none() {
-            copies = Some(inner.copies.follow());
+            copies = Some(inner.edges.copies.follow());
             // What was acknowledged before is looked at once more.
             continue;
         }
@@ -88,8 +86,8 @@ pub(crate) async fn run(inner: Rc<Inner>) {
         tokio::select! {
             // Every branch leads to the same turn, which looks at everything.
             biased;
-            () = inner.handle.changed() => {}
-            () = inner.work.notified() => {}
+            () = inner.edges.handle.changed() => {}
+            () = inner.edges.work.notified() => {}
             () = alarm.rings() => {}
             () = acknowledged(&mut copies) => {}
             () = gate_alarm.rings() => {}
@@ -98,7 +96,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
 }
 
 /// How long to wait if nobody wakes the loop; `None`: until somebody does.
-struct Waits {
+struct NextTurn {
     /// For keys to remove, the open batch, memory to be freed and the next slice of a snapshot; none: not at all.
     work: Option<Duration>,
     /// For the lag gate.
@@ -118,18 +116,18 @@ async fn acknowledged(copies: &mut Option<Box<dyn FollowCopies>>) {
 /// The next point in time at which the loop has something to do. A pause costs system calls, so one that rings early
 /// enough is kept over turns: most turns are ended by consensus or by work.
 #[derive(Default)]
-struct Alarm(Option<(BootNs, Pause)>);
+struct Alarm(Option<(BootNs, Rest)>);
 
 /// Resolves at the point that it was made for.
-type Pause = Pin<Box<dyn Future<Output = ()>>>;
+type Rest = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Alarm {
     /// Rings after `wait`, or earlier; never without one.
     fn set(&mut self, inner: &Inner, wait: Option<Duration>) {
         let Some(wait) = wait else { return };
-        let at = inner.clock.boot().plus(wait);
+        let at = inner.edges.clock.boot().plus(wait);
         if self.0.as_ref().is_none_or(|(set, _)| *set > at) {
-            self.0 = Some((at, inner.pause.pause(wait)));
+            self.0 = Some((at, inner.edges.pause.pause(wait)));
         }
     }
 
@@ -144,226 +142,147 @@ impl Alarm {
     }
 }
 
-/// Nothing is served any more; whoever waits is told.
+/// Nothing is served any more; whoever waits is woken.
 fn stop(inner: &Inner, reason: Arc<str>) {
     let mut state = inner.state.borrow_mut();
-    tracing::error!(shard = state.shard.0, %reason, "the replica stops");
+    tracing::error!(shard = state.replica.shard.0, %reason, "the replica stops");
     state.stop(reason);
-    inner.handle.report_ready(false);
-    inner.unblocked.notify_waiters();
-    inner.primary_found.notify_waiters();
-}
-
-/// Takes one slice of the committed entries that memory does not hold yet. True if there are more.
-async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
-    let from = inner.state.borrow().next_index();
-    let to = inner.handle.committed();
-    if from > to {
-        inner.state.borrow_mut().committed_seen = to;
-        return Ok(false);
-    }
-    let installed = inner.handle.installed();
-    if installed >= from {
-        return jump(inner, from, installed);
-    }
-    let entries = match inner.handle.read_cached(from, to, SLICE_BYTES) {
-        Some(entries) => entries,
-        None => {
-            match inner.handle.read(from, to, SLICE_BYTES).await {
-                Ok(entries) => entries,
-                // A snapshot is being installed: its file is there, the log is cut, and that is on its way to the disk.
-                // It is told of as installed only then.
-                Err(ReadError::Purged(upto)) => return jump(inner, from, upto),
-                Err(error) => return Err(Fatal::Read { from, error }),
-            }
-        }
-    };
-    if entries.is_empty() {
-        return Err(Fatal::Nothing(from));
-    }
-    let now = inner.clock.boot();
-    let mut state = inner.state.borrow_mut();
-    state.committed_seen = to;
-    for entry in &entries {
-        if state.step(entry, now)? == Step::Emptied {
-            inner.handle.report_ready(false);
-            break;
-        }
-    }
-    Ok(state.walked < inner.handle.committed())
-}
-
-/// The log is gone up to `upto`: memory goes on from a snapshot, if there is one; from a restore of this very position
-/// it has come back here in vain.
-fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
-    let mut state = inner.state.borrow_mut();
-    if state.jumped_to == upto && Plant::SnapshotsPassedOver.is_on() {
-        state.applied = upto;
-        state.walked = upto;
-        return Ok(true);
-    }
-    if state.jumped_to == upto {
-        return Err(Fatal::NoSnapshot { from, upto });
-    }
-    inner.handle.report_ready(false);
-    state.meet_installed(upto);
-    Ok(true)
+    inner.edges.handle.report_ready(false);
+    inner.edges.unblocked.notify_waiters();
+    inner.edges.primary_found.notify_waiters();
 }
 
 impl State {
     /// Everything of a turn after the log.
-    fn finish_turn(&mut self, inner: &Inner, behind: bool) -> Waits {
-        let now = inner.now();
-        if !behind && self.phase == Phase::Restoring {
-            self.phase = Phase::Serving;
-            if let Some(began) = self.undo_began.take() {
-                self.undo_took = now.boot.since(began);
-            }
-            tracing::info!(shard = self.shard.0, index = self.applied.0, "memory is restored");
+    fn finish_turn(&mut self, edges: &Edges, behind: bool) -> NextTurn {
+        let (now, handle) = (edges.now(), &edges.handle);
+        if !behind {
+            self.replica.end_restore(now.boot);
         }
-        self.see_drain(inner, now);
-        self.begin_tenure(now);
+        self.replica.flow.set_draining(handle.drain() == Drain::Requested, now.boot);
+        self.start_tenure(now);
         if let Some(leader) = &mut self.leader {
-            leader.stage.follow_format(inner.handle.format());
+            leader.stage.follow_format(handle.format());
         }
-        self.follow_desired_mode(now);
-        self.follow_desired_lag_bound(&inner.handle, now);
+        self.follow_desired(handle, now);
         let expiry = self.expire(now);
-        let time = self.keep_time(inner, now);
-        let close = self.close_batch(inner, now.boot);
-        let gate = self.look_at_lag(now.boot);
-        let snapshot = if behind { None } else { self.follow_snapshot(inner, now.boot) };
-        let opening = self.open_reads(inner, now.boot);
-        let served = self.tell_served(inner, now.boot);
+        let time = self.keep_time(handle, now);
+        let close = self.primary().and_then(|mut primary| primary.close_batch(handle, now.boot));
+        let gate = self.move_gate(now.boot);
+        let snapshot = if behind { None } else { self.follow_snapshot(edges, now.boot) };
+        let opening = self.open_reads(handle, now.boot);
+        let served = self.replica.served.report(handle, now.boot);
         let digest = if behind { None } else { self.follow_digest() };
-        self.report(inner);
-        self.wake(inner, now.boot);
+        self.report(handle);
+        self.wake(edges, now.boot);
         // A reading serves for a moment, so the turn that news of the clock leads to may still go by the one before.
-        let clock = (matches!(self.role, SeenRole::Leader { .. }) && !now.trusted).then_some(CLOCK_LOOK_EVERY);
-        let frees = self.free();
-        let confirm = self.confirm_reads(inner, now.boot);
-        let copies = self.look_at_waits(inner, now.boot);
-        Waits {
+        let clock = (self.replica.role.is_leader() && !now.trusted).then_some(CLOCK_CHECK_EVERY);
+        let frees = self.replica.data.free(&*edges.clock);
+        let confirm = self.leader.as_mut().and_then(|leader| leader.confirm_reads(edges, now.boot));
+        let copies = self.follow_waits(edges, now.boot);
+        NextTurn {
             work: [expiry, time, close, snapshot, digest, clock, copies, opening, served, confirm, frees]
                 .into_iter()
                 .flatten()
                 .min(),
             gate,
-            follows_copies: self.waits.follow_copies(),
+            follows_copies: self.replica.waits.follow_copies(),
         }
     }
 
-    fn see_drain(&mut self, inner: &Inner, now: Now) {
-        match inner.handle.drain() {
-            Drain::Requested => {
-                self.draining.get_or_insert(now.boot);
-            }
-            Drain::None => self.draining = None,
-        }
-    }
-
-    /// Removes keys past their time; gives when to look again.
-    fn expire(&mut self, now: Now) -> Option<Duration> {
-        let now = Now { wall: self.timestamp(now), ..now };
-        if let Some((_, left)) = self.client_pause.state(now.boot) {
-            return Some(left.min(EXPIRE_LOOK_MAX));
-        }
-        let may_stage = self.draining.is_none() && !self.is_pressed() && now.trusted;
-        let leader = self.leader.as_mut().filter(|leader| may_stage && leader.may_act(now.boot))?;
-        let bytes_max = leader.stage.unit_bytes_max();
-        let effects = &mut leader.stage.effects;
-        let before = effects.len();
-        let savepoint = self.engine.begin_unit(effects, bytes_max);
-        let removed = self.engine.expire_due(now.wall, limits::EXPIRY_UNIT_KEYS_MAX, effects);
-        if effects.has_overflowed() {
-            // A name that is longer than a unit may be: of a log in which an older version, or another limit, has
-            // admitted it.
-            self.engine.roll_back(savepoint, effects);
-            tracing::error!(
-                shard = self.shard.0,
-                "the removal of an expired key is longer than a unit may be: the key stays"
-            );
-            return Some(EXPIRE_LOOK_MAX);
-        }
-        if self.stage(UnitKind::Expiry, before, now)
-            && let Some(leader) = &mut self.leader
-        {
-            leader.stage.seal_cut();
-        }
-        let first = self.engine.first_deadline();
-        if removed > 0 && first.is_some_and(|at| at < now.wall) {
-            // The unit was full.
-            return Some(Duration::ZERO);
-        }
-        let due = first.map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
-        // The wall clock may jump: looked at again after a while however far the deadline is.
-        due.map(|due| due.min(EXPIRE_LOOK_MAX).max(self.batching.expire_every))
-    }
-
-    /// Closes the open batch if it is time and proposes what the window has room for; gives when to look again.
-    fn close_batch(&mut self, inner: &Inner, now: BootNs) -> Option<Duration> {
-        let mode = self.mode.in_force();
-        let draining = self.draining.is_some();
-        let leader = self.leader.as_mut()?;
-        let stage = &mut leader.stage;
-        if draining {
-            stage.hurry();
-        }
-        stage.propose(&inner.handle, self.batching.in_flight_max);
-        match stage.when(mode, &self.batching, now) {
-            Close::Not => None,
-            Close::At(at) => Some(at.since(now)),
-            Close::Now => {
-                stage.learn(mode, now);
-                stage.seal(mode);
-                stage.propose(&inner.handle, self.batching.in_flight_max);
-                None
-            }
-        }
-    }
-
-    /// Slows, refuses or admits writes from here on; gives when to look again.
-    fn look_at_lag(&mut self, now: BootNs) -> Option<Duration> {
-        let lag = self.lag.now(self.oldest_open(), now);
-        let was_shut = self.gate.is_shut();
-        let next = self.gate.look(self.mode.in_force(), lag);
+    /// Slows, refuses or admits writes from here on; returns when to check again.
+    fn move_gate(&mut self, now: BootNs) -> Option<Duration> {
+        let (oldest_open, replica) = (self.oldest_open(), &mut self.replica);
+        let (shard, gate) = (replica.shard.0, &mut replica.flow.gate);
+        let lag = replica.flow.lag.now(oldest_open, now);
+        let was_shut = gate.is_shut();
+        let next = gate.follow(replica.settings.mode.in_force(), replica.settings.lag_bound.in_force(), lag);
         let lag_ms = lag.as_millis() as u64;
-        match (was_shut, self.gate.is_shut()) {
-            (false, true) => {
-                tracing::warn!(shard = self.shard.0, lag_ms, "the log is too far behind: writes are refused");
-            }
-            (true, false) => tracing::info!(shard = self.shard.0, lag_ms, "the log has caught up: writes are accepted"),
+        match (was_shut, gate.is_shut()) {
+            (false, true) => tracing::warn!(shard, lag_ms, "the log is too far behind: writes are refused"),
+            (true, false) => tracing::info!(shard, lag_ms, "the log has caught up: writes are accepted"),
             _ => {}
         }
         next
     }
 
-    fn report(&self, inner: &Inner) {
-        let behind = inner.handle.committed().0.saturating_sub(self.applied.0);
-        inner.handle.report_held(self.engine.keyspace_stats().keys, self.engine.memory_of_data());
-        inner.handle.report_applied(self.applied);
-        inner.handle.report_ready(self.phase == Phase::Serving && behind <= READY_BEHIND_MAX);
-        inner.handle.report_serves_reads(self.leader.is_some() || self.served.is_open());
-        inner.handle.report_drained(self.draining.is_some() && self.is_clean());
+    /// Serves READONLY clients after a start, if it is time; returns when to check again.
+    fn open_reads(&mut self, handle: &GroupHandle, now: BootNs) -> Option<Duration> {
+        let Replica { phase: Phase::Serving, served, role, position, .. } = &mut self.replica else { return None };
+        let role = self.leader.is_none().then_some(&*role);
+        served.follow(role, position.applied, handle, now)
     }
 
-    /// Wakes whoever may go on now.
-    fn wake(&mut self, inner: &Inner, now: BootNs) {
-        if !self.is_pressed() && !self.is_holding(now) {
-            inner.unblocked.notify_waiters();
+    /// Computes a slice of a digest, if somebody waits for one; returns when to continue.
+    fn follow_digest(&mut self) -> Option<Duration> {
+        let position = self.digest_position();
+        let Replica { digests, data, snapshots, .. } = &mut self.replica;
+        digests.follow(&mut data.engine, position, snapshots.is_in_progress())
+    }
+
+    fn report(&self, handle: &GroupHandle) {
+        let Replica { data, position, phase, served, flow, .. } = &self.replica;
+        let behind = handle.committed().0.saturating_sub(position.applied.0);
+        handle.report_held(data.engine.keyspace_stats().keys, data.engine.memory_of_data());
+        handle.report_applied(position.applied);
+        handle.report_ready(*phase == Phase::Serving && behind <= READY_BEHIND_MAX);
+        handle.report_serves_reads(self.leader.is_some() || served.is_open());
+        handle.report_drained(flow.is_draining() && self.is_clean());
+    }
+
+    /// Wakes whoever may resume now.
+    fn wake(&mut self, edges: &Edges, now: BootNs) {
+        if !self.is_pressed() && !self.replica.flow.is_holding(now) {
+            edges.unblocked.notify_waiters();
         }
         if !self.lacks_primary(now) {
-            inner.primary_found.notify_waiters();
+            edges.primary_found.notify_waiters();
         }
-        let mode = self.mode.in_force();
-        let in_bound = mode != Durability::Async || self.gate.allows(self.oldest_open(), now);
+        let (mode, bound) = (self.replica.settings.mode.in_force(), self.replica.settings.lag_bound.in_force());
+        let in_bound = mode != Durability::Async || lag::is_within(bound, self.oldest_open(), now);
         if let Some(leader) = &mut self.leader
             && mode != Durability::Sync
             && in_bound
             && leader.may_act(now)
         {
-            // Replies that were held since the lease had run out or the log was behind: both are well again.
+            // Replies that were held because the lease had run out or the log was behind: both are well again.
             leader.waiting.wake_early();
+        }
+    }
+}
+
+impl Replica {
+    /// Memory is what the log says. If it was being restored, it is served from now on.
+    fn end_restore(&mut self, now: BootNs) {
+        if self.phase != Phase::Restoring {
+            return;
+        }
+        self.phase = Phase::Serving;
+        if let Some(started) = self.tenures.undo_started.take() {
+            self.tenures.undo_took = now.since(started);
+        }
+        tracing::info!(shard = self.shard.0, index = self.position.applied.0, "memory is restored");
+    }
+}
+
+impl Primary<'_> {
+    /// Closes the open batch if it is time and proposes what the window has space for; returns when to check again.
+    fn close_batch(&mut self, handle: &GroupHandle, now: BootNs) -> Option<Duration> {
+        let (mode, batching) = (self.replica.settings.mode.in_force(), &self.replica.batching);
+        let stage = &mut self.leader.stage;
+        if self.replica.flow.is_draining() {
+            stage.hurry();
+        }
+        stage.propose(handle, batching.in_flight_max);
+        match stage.when(mode, batching, now) {
+            Close::Not => None,
+            Close::At(at) => Some(at.since(now)),
+            Close::Now => {
+                stage.learn(mode, now);
+                stage.seal(mode);
+                stage.propose(handle, batching.in_flight_max);
+                None
+            }
         }
     }
 }

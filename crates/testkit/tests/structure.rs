@@ -73,31 +73,6 @@ const CYCLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "shard",
-        &[
-            "admit",
-            "client_pause",
-            "confirm",
-            "digest",
-            "dispatch",
-            "front_end",
-            "info",
-            "memory",
-            "options",
-            "release",
-            "restore",
-            "served",
-            "session",
-            "shard",
-            "snapshot",
-            "stage",
-            "state",
-            "time",
-            "turn",
-            "wait",
-        ],
-    ),
-    (
         "testkit",
         &[
             "chaos",
@@ -179,7 +154,7 @@ const NAMES_TWICE: &[(&str, &[&str])] = &[
     ("load", &["Options", "Running", "Worker"]),
     ("log", &["State"]),
     ("server", &["Ahead", "Guard", "Incoming", "Replica", "Waiting"]),
-    ("shard", &["Cut", "Pause", "Standing", "Unit", "Waits"]),
+    ("shard", &["Cut", "Standing", "Unit"]),
     (
         "testkit",
         &[

@@ -1,0 +1,27 @@
+//! Counts since the process started.
+
+/// See the module.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    /// Batches of this primary's own that have committed, with their units and bytes of effects.
+    pub(crate) batches: u64,
+    pub(crate) units: u64,
+    pub(crate) effect_bytes: u64,
+    /// Rolled back because their effects were longer than a unit may be.
+    pub(crate) units_too_large: u64,
+    /// Rolled back because they ran for too long.
+    pub(crate) units_too_slow: u64,
+    pub(crate) batches_applied: u64,
+    pub(crate) undone: u64,
+    pub(crate) undone_by_records: u64,
+    pub(crate) undone_units: u64,
+    pub(crate) unknown_replies: u64,
+    /// Replies that wait for their commit because their clients ask for it, in a mode that does not.
+    pub(crate) asked: u64,
+    /// Timestamps staged alone.
+    pub(crate) time_units: u64,
+    pub(crate) restores: u64,
+    /// Commands that waited for a primary, each pipeline once, and those that were refused after it.
+    pub(crate) lease_waits: u64,
+    pub(crate) lease_waits_refused: u64,
+}

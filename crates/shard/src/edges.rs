@@ -1,0 +1,64 @@
+//! What one replica is connected to: its consensus group, its clocks and timers, and those who wait for it.
+//!
+//! Borrowed beside the replica's state, never with it: what is in here is shared by the loop and all handles, and
+//! changes only through cells.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_consensus::handle::GroupHandle;
+use fastness_types::{BootNs, Clock, WallMs};
+use tokio::sync::Notify;
+
+use crate::now::Now;
+use crate::options::{Pause, ShardOptions, StableCopies};
+
+/// How long a reading of the wall clock serves: the clock counts whole milliseconds.
+const WALL_FRESH: Duration = Duration::from_micros(500);
+
+/// See the module.
+pub(crate) struct Edges {
+    pub(crate) handle: GroupHandle,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pause: Rc<dyn Pause>,
+    pub(crate) copies: Rc<dyn StableCopies>,
+    /// Wakes the loop: something was staged.
+    pub(crate) work: Notify,
+    /// Wakes commands that were answered [`crate::Outcome::Busy`].
+    pub(crate) unblocked: Notify,
+    /// Wakes commands that wait for a primary.
+    pub(crate) primary_found: Notify,
+    /// The newest reading of the wall clock: when, what, and whether it is near the other nodes'.
+    wall: Cell<(BootNs, WallMs, bool)>,
+}
+
+impl Edges {
+    pub(crate) fn new(handle: GroupHandle, options: &ShardOptions) -> Edges {
+        Edges {
+            handle,
+            clock: options.clock.clone(),
+            pause: options.pause.clone(),
+            copies: options.copies.clone(),
+            work: Notify::new(),
+            unblocked: Notify::new(),
+            primary_found: Notify::new(),
+            wall: Cell::new((BootNs(0), WallMs(0), true)),
+        }
+    }
+
+    /// Reads both clocks. The boot clock is read each time, because leases are compared with it.
+    #[inline]
+    pub(crate) fn now(&self) -> Now {
+        let boot = self.clock.boot();
+        let (read, wall, trusted) = self.wall.get();
+        if boot.since(read) < WALL_FRESH && read <= boot && read != BootNs(0) {
+            return Now { boot, wall, trusted };
+        }
+        let wall = self.clock.wall();
+        let trusted = self.handle.check_wall(wall, boot).trusted;
+        self.wall.set((boot, wall, trusted));
+        Now { boot, wall, trusted }
+    }
+}

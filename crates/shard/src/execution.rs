@@ -1,0 +1,419 @@
+//! The execution of one command that was found and permitted: admission, the engine, effects into the open batch, and
+//! what the reply depends on.
+//!
+//! What runs as the primary does so with a [`Primary`], which only admission gives: a function that takes one cannot be
+//! reached without a lease.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use fastness_engine::command::{CommandSpec, Flags, Run, Scope, SessionCommand};
+use fastness_engine::{Env, Key, Savepoint};
+use fastness_resp::{Args, ReplyBuf};
+use fastness_types::{BootNs, Durability, Plant, Seq, limits, slot_of};
+
+use crate::admit::{Admitted, Denied, Request};
+use crate::batch::UnitKind;
+use crate::client_override::{DurabilityOverride, ReadConfirmation};
+use crate::data::Data;
+use crate::edges::Edges;
+use crate::flow::FlowControl;
+use crate::front_end::FrontEnd;
+use crate::lag::GateState;
+use crate::now::Now;
+use crate::outcome::{Outcome, PendingReply, WrittenAt};
+use crate::refusal::Refusal;
+use crate::session::{Session, SlotsSeen, WaitsFor};
+use crate::state::{Primary, Replica, State};
+
+/// One command in execution, with everything but the replica's state.
+pub(crate) struct Execution<'a> {
+    pub(crate) edges: &'a Edges,
+    pub(crate) session: &'a mut Session,
+    pub(crate) now: Now,
+    pub(crate) out: &'a mut ReplyBuf,
+    pub(crate) front_end: &'a mut dyn FrontEnd,
+    /// What the command asks for, or else its connection.
+    pub(crate) durability_override: DurabilityOverride,
+    /// The same of how a read is confirmed.
+    pub(crate) reads: ReadConfirmation,
+    /// In force.
+    pub(crate) mode: Durability,
+}
+
+/// One command or transaction that runs on the primary and has not been staged.
+pub(crate) struct UnitInProgress {
+    /// Where its effects and its reply begin.
+    before: usize,
+    reply: usize,
+    savepoint: Savepoint,
+}
+
+/// Whether a command that needs memory is refused while there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Asked,
+    /// It was asked for before.
+    Granted,
+}
+
+impl Execution<'_> {
+    /// Runs a command on data outside of a transaction.
+    pub(crate) fn data(
+        &mut self,
+        state: &mut State,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        first: Option<Key<'_>>,
+    ) -> Outcome {
+        let request = self.request(spec, args, first);
+        let admitted = match state.admit(request, self.now, self.front_end) {
+            Ok(admitted) => admitted,
+            Err(denied) => return self.deny(&mut state.replica, denied),
+        };
+        let shows_data = match admitted {
+            Admitted::Primary(mut primary) => {
+                let flow = &primary.replica.flow;
+                if self.is_paused(flow, request.writes) || self.is_slowed(flow, request.writes) {
+                    return Outcome::Busy;
+                }
+                let unit = self.begin_unit(&mut primary);
+                self.execute(&mut primary, spec, args, first, Memory::Asked);
+                let wrote = self.end_unit(&mut primary, unit);
+                return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
+            }
+            Admitted::Replica => true,
+            Admitted::Free => spec.shows_data,
+        };
+        if self.is_paused(&state.replica.flow, request.writes) {
+            return Outcome::Busy;
+        }
+        self.read(state, spec, args, shows_data)
+    }
+
+    /// Runs a command that changes nothing, from whatever memory holds.
+    fn read(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>, shows_data: bool) -> Outcome {
+        let replica = &mut state.replica;
+        if shows_data {
+            if self.is_uncertain(replica, spec, args) {
+                return self.deny(replica, Refusal::CutOff.into());
+            }
+            self.show(replica);
+        }
+        self.execute_reading(&mut replica.data, spec, args);
+        if spec.shows_data { self.show_everything(state.primary()) } else { Outcome::REPLY }
+    }
+
+    /// Answers OK, or with the error.
+    pub(crate) fn answer(&mut self, result: Result<(), impl Display>) -> Outcome {
+        match result {
+            Ok(()) => self.out.ok(),
+            Err(error) => self.out.error(error.to_string()),
+        }
+        Outcome::REPLY
+    }
+
+    /// Whether CLIENT PAUSE holds a command; notes why, because the command will be answered [`Outcome::Busy`].
+    #[inline]
+    pub(crate) fn is_paused(&mut self, flow: &FlowControl, writes: bool) -> bool {
+        let holds = flow.client_pause.holds(self.now.boot, writes);
+        if holds {
+            self.session.waits_for = WaitsFor::Pause;
+        }
+        holds
+    }
+
+    /// Whether the lag gate holds a write at the front end for a little; notes until when. One that has waited runs.
+    #[inline]
+    pub(crate) fn is_slowed(&mut self, flow: &FlowControl, writes: bool) -> bool {
+        match flow.gate.state() {
+            GateState::Slowing(span) if writes => self.slow(flow, span),
+            _ => false,
+        }
+    }
+
+    #[cold]
+    fn slow(&mut self, flow: &FlowControl, span: Duration) -> bool {
+        let until = match self.session.slowed_until {
+            Some(until) if until <= self.now.boot => {
+                self.session.slowed_until = None;
+                return false;
+            }
+            Some(until) => until,
+            None => {
+                flow.gate.count_slowed();
+                self.now.boot.plus(span)
+            }
+        };
+        self.session.slowed_until = Some(until);
+        self.session.waits_for = WaitsFor::Lag(until);
+        true
+    }
+
+    /// The same of a command that does not run on data itself: EXEC runs commands that may.
+    pub(crate) fn is_run_paused(&mut self, flow: &FlowControl, run: Run) -> bool {
+        self.is_paused(flow, matches!(run, Run::Session(SessionCommand::Exec)) && self.session.queued.writes)
+    }
+
+    /// What the command is about to do.
+    #[inline]
+    pub(crate) fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
+        let (slots, has_long_key) = match first {
+            Some(key) if spec.key_is_first => (SlotsSeen::One(key.slot), is_long(key.bytes)),
+            _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
+        };
+        let (writes, whole, readonly) = (spec.flags.has(Flags::WRITE), spec.scope == Scope::Keyspace, self.session.data.readonly);
+        Request {
+            slots,
+            writes,
+            whole,
+            readonly,
+            has_long_key,
+            kept_gate: self.session.kept_gate,
+            durability_override: self.durability_override,
+            reads: self.reads,
+        }
+    }
+
+    /// The outcome of a command that admission has denied.
+    pub(crate) fn deny(&mut self, replica: &mut Replica, denied: Denied) -> Outcome {
+        match denied {
+            Denied::Busy => {
+                self.session.tried_at.get_or_insert(self.now.boot);
+                return Outcome::Busy;
+            }
+            Denied::NoPrimary if self.waits_for_primary(replica) => return Outcome::Busy,
+            Denied::NoPrimary => self.refuse(&replica.flow, &Refusal::ClusterDown),
+            Denied::Refused(refusal) => self.refuse(&replica.flow, &refusal),
+        }
+        Outcome::REPLY
+    }
+
+    /// Whether the command waits for a primary; notes until when. The time counts from the first attempt of those that
+    /// arrived together, so a pipeline waits once.
+    #[cold]
+    pub(crate) fn waits_for_primary(&mut self, replica: &mut Replica) -> bool {
+        let is_first = self.session.tried_at.is_none();
+        let until = self.session.tried_at.get_or_insert(self.now.boot).plus(replica.flow.lease_wait_max);
+        if until <= self.now.boot {
+            replica.counters.lease_waits_refused += 1;
+            return false;
+        }
+        replica.counters.lease_waits += u64::from(is_first);
+        self.session.waits_for = WaitsFor::Primary(until);
+        true
+    }
+
+    pub(crate) fn refuse(&mut self, flow: &FlowControl, refusal: &Refusal) {
+        if *refusal == Refusal::Lagging {
+            flow.gate.count_refused();
+        }
+        refusal.write(self.out);
+    }
+
+    /// Runs a command on the primary; effects go into the open batch.
+    #[inline]
+    pub(crate) fn execute(
+        &mut self,
+        primary: &mut Primary<'_>,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        first: Option<Key<'_>>,
+        memory: Memory,
+    ) {
+        let Replica { data, flow, committed_time, .. } = &mut *primary.replica;
+        data.engine.leave_access_times(self.session.no_touch);
+        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so for
+        // reads it is the time that has committed, as on a replica.
+        let paused = flow.client_pause.is_running(self.now.boot);
+        let mut env = Env {
+            now: if paused && spec.scope != Scope::Nothing { committed_time.timestamp } else { self.now.wall },
+            may_write: !paused,
+            random: &mut data.random,
+            reply: self.out,
+            effects: &mut primary.leader.stage.effects,
+            first,
+        };
+        match memory {
+            Memory::Asked => data.engine.execute(spec, args, &mut env),
+            Memory::Granted => data.engine.execute_admitted(spec, args, &mut env),
+        }
+    }
+
+    /// Runs a command without the right to change anything.
+    pub(crate) fn execute_reading(&mut self, data: &mut Data, spec: &'static CommandSpec, args: Args<'_>) {
+        data.engine.leave_access_times(self.session.no_touch);
+        let mut env = Env {
+            now: data.engine.newest_timestamp(),
+            may_write: false,
+            random: &mut data.random,
+            reply: self.out,
+            effects: &mut data.no_effects,
+            first: None,
+        };
+        if spec.scope == Scope::Nothing || Plant::ReplicaClock.is_on() {
+            // TIME and the like: the replica's own clock, which decides nothing.
+            env.now = self.now.wall;
+        }
+        data.engine.execute(spec, args, &mut env);
+        debug_assert!(data.no_effects.is_empty(), "{} changed data on a replica", spec.name);
+    }
+
+    /// A unit starts: what is run until [`Execution::end_unit`].
+    #[inline]
+    pub(crate) fn begin_unit(&self, primary: &mut Primary<'_>) -> UnitInProgress {
+        let stage = &mut primary.leader.stage;
+        let (before, bytes_max) = (stage.effects.len(), stage.unit_bytes_max());
+        let savepoint = primary.replica.data.engine.begin_unit(&mut stage.effects, bytes_max);
+        UnitInProgress { before, reply: self.out.len(), savepoint }
+    }
+
+    /// Stages what was appended since; true if anything was. A unit that was too long is rolled back, and its reply is
+    /// an error.
+    #[inline]
+    pub(crate) fn end_unit(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress) -> bool {
+        if primary.leader.stage.effects.has_overflowed() {
+            let bytes_max = primary.leader.stage.unit_bytes_max();
+            self.roll_back(primary, unit, &Refusal::TooLarge { bytes_max });
+            primary.replica.counters.units_too_large += 1;
+            return false;
+        }
+        if !primary.stage(UnitKind::Write, unit.before, self.now) {
+            return false;
+        }
+        let (stage, batching) = (&mut primary.leader.stage, &primary.replica.batching);
+        if self.durability() == Durability::Sync {
+            stage.count_waiting();
+        }
+        if stage.seal_cut() {
+            self.edges.work.notify_one();
+            stage.propose(&self.edges.handle, batching.in_flight_max);
+        } else if stage.wants_loop(self.mode, batching) {
+            self.edges.work.notify_one();
+            stage.close_if_full(&self.edges.handle, self.mode, batching);
+        }
+        true
+    }
+
+    /// Rolls back what was run since, and answers with `why`.
+    #[cold]
+    pub(crate) fn roll_back(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress, why: &Refusal) {
+        primary.replica.data.engine.roll_back(unit.savepoint, &mut primary.leader.stage.effects);
+        self.out.truncate(unit.reply);
+        self.refuse(&primary.replica.flow, why);
+    }
+
+    /// The outcome of what a primary ran.
+    #[inline]
+    pub(crate) fn reply(
+        &mut self,
+        primary: &mut Primary<'_>,
+        wrote: bool,
+        depends_on: impl FnOnce(&Primary<'_>) -> Seq,
+    ) -> Outcome {
+        if self.reads == ReadConfirmation::Quorum {
+            let seq = if wrote { primary.leader.stage.last_staged() } else { depends_on(primary) };
+            return self.confirm(primary, wrote, seq);
+        }
+        let durability = self.durability();
+        let leader = &*primary.leader;
+        let (tenure, committed) = (leader.tenure, leader.committed);
+        let seq = if wrote {
+            let seq = leader.stage.last_staged();
+            self.session.written = Some(WrittenAt { tenure, seq });
+            seq
+        } else if durability != Durability::Sync || leader.stage.is_clean() {
+            return Outcome::REPLY;
+        } else {
+            depends_on(primary)
+        };
+        if seq <= committed {
+            return Outcome::Reply { pending: None, wrote };
+        }
+        if durability != self.mode {
+            self.await_commit(primary, seq);
+        }
+        Outcome::Reply { pending: Some(PendingReply { tenure, seq, durability, wrote, arrived: BootNs(0) }), wrote }
+    }
+
+    /// The outcome of a reply that waits for the commit of `seq`, and a read's for a quorum too.
+    #[cold]
+    fn confirm(&mut self, primary: &mut Primary<'_>, wrote: bool, seq: Seq) -> Outcome {
+        let (tenure, committed) = (primary.leader.tenure, primary.leader.committed);
+        if wrote {
+            self.session.written = Some(WrittenAt { tenure, seq });
+        } else if primary.leader.confirming.want(self.now.boot) {
+            self.edges.work.notify_one();
+        }
+        if seq > committed && self.mode != Durability::Sync {
+            self.await_commit(primary, seq);
+        }
+        let arrived = if wrote { BootNs(0) } else { self.now.boot };
+        Outcome::Reply {
+            pending: Some(PendingReply { tenure, seq, durability: Durability::Sync, wrote, arrived }),
+            wrote,
+        }
+    }
+
+    /// What the command's reply goes by.
+    #[inline]
+    fn durability(&self) -> Durability {
+        self.durability_override.within(self.mode)
+    }
+
+    /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its
+    /// age.
+    #[cold]
+    fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
+        primary.replica.counters.asked += 1;
+        if primary.leader.stage.await_commit(seq) {
+            self.edges.work.notify_one();
+        }
+    }
+
+    /// Whether a read of a replica that hears no primary could show what has expired, or hide what has not.
+    pub(crate) fn is_uncertain(&self, replica: &Replica, spec: &CommandSpec, args: Args<'_>) -> bool {
+        let hears_leader = replica.role.is_follower() && self.edges.handle.hears_leader(self.now.boot);
+        !hears_leader && replica.committed_time.is_uncertain(&replica.data.engine, spec, args, self.now.boot)
+    }
+
+    /// Committed memory is shown to a READONLY client.
+    pub(crate) fn show(&self, replica: &mut Replica) {
+        replica.served.show(replica.position.applied, self.edges);
+    }
+
+    /// The outcome of a reply that may have seen any effect: in `sync` it waits for everything staged.
+    pub(crate) fn show_everything(&mut self, primary: Option<Primary<'_>>) -> Outcome {
+        match primary {
+            Some(mut primary) => self.reply(&mut primary, false, |primary| primary.leader.stage.last_staged()),
+            None => Outcome::REPLY,
+        }
+    }
+}
+
+/// The last batch that the command's reply may have seen something of.
+pub(crate) fn depends_on(primary: &Primary<'_>, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Seq {
+    let (leader, engine) = (&*primary.leader, &primary.replica.data.engine);
+    if let Some(key) = first
+        && spec.key_is_first
+    {
+        return leader.dirty.last_change(key.hash);
+    }
+    if spec.scope == Scope::Keyspace {
+        return leader.stage.last_staged();
+    }
+    let last_change = |key: &[u8]| leader.dirty.last_change(engine.hash_key(key));
+    spec.keys(args).map(last_change).max().unwrap_or_default()
+}
+
+/// The slots of a command's keys, and of what it names to be routed by.
+fn slots_of(spec: &CommandSpec, args: Args<'_>) -> SlotsSeen {
+    let keys = spec.keys(args).chain(spec.route(args));
+    keys.fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)))
+}
+
+/// Whether a name is longer than a key's may be.
+#[inline]
+fn is_long(key: &[u8]) -> bool {
+    key.len() > limits::KEY_BYTES_MAX
+}

@@ -1,0 +1,97 @@
+//! Who waits for the release of a reply (`release.rs`), by the batch that it waits for: a commit wakes those whose
+//! replies it releases and nobody else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Waker;
+
+use fastness_types::{BootNs, Durability, Seq};
+
+use crate::outcome::{PendingReply, Tenure};
+
+/// One connection's place in the queue.
+#[derive(Default)]
+pub(crate) struct Waiter {
+    waker: RefCell<Option<Waker>>,
+    queued_at: Cell<Option<(Tenure, Seq)>>,
+}
+
+impl Waiter {
+    fn wake(&self) {
+        self.queued_at.set(None);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// See the module. Belongs to one tenure.
+pub(crate) struct ReplyQueue {
+    /// The sequence that the first place of both queues waits for.
+    first: Seq,
+    /// Replies that only their commit releases.
+    for_commit: VecDeque<Vec<Rc<Waiter>>>,
+    /// Replies that leave earlier if lease and lag are well again.
+    for_health: VecDeque<Vec<Rc<Waiter>>>,
+    /// Reads that wait for a quorum, and for commits besides.
+    for_quorum: Vec<Rc<Waiter>>,
+}
+
+impl ReplyQueue {
+    /// Nobody waits; the next batch to commit is `first`.
+    pub(crate) fn new(first: Seq) -> ReplyQueue {
+        ReplyQueue { first, for_commit: VecDeque::new(), for_health: VecDeque::new(), for_quorum: Vec::new() }
+    }
+
+    /// `waker` is woken when `pending` may be released. A waiter that already waits for it only takes the new waker.
+    pub(crate) fn await_release(&mut self, pending: PendingReply, waiter: &Rc<Waiter>, waker: &Waker) {
+        let mut known = waiter.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+        let place = Some((pending.tenure, pending.seq));
+        if waiter.queued_at.get() != place {
+            waiter.queued_at.set(place);
+            self.add(pending, waiter.clone());
+        }
+    }
+
+    fn add(&mut self, pending: PendingReply, waiter: Rc<Waiter>) {
+        if pending.arrived != BootNs(0) {
+            return self.for_quorum.push(waiter);
+        }
+        let queue = if pending.durability == Durability::Sync { &mut self.for_commit } else { &mut self.for_health };
+        let place = pending.seq.0.saturating_sub(self.first.0) as usize;
+        if queue.len() <= place {
+            queue.resize_with(place + 1, Vec::new);
+        }
+        queue[place].push(waiter);
+    }
+
+    /// Everything up to `seq` has committed.
+    pub(crate) fn release(&mut self, seq: Seq) {
+        while self.first <= seq {
+            let due = [self.for_commit.pop_front(), self.for_health.pop_front()];
+            due.into_iter().flatten().flatten().for_each(|waiter| waiter.wake());
+            self.first = self.first.next();
+        }
+    }
+
+    /// Wakes everybody, to check again.
+    pub(crate) fn wake_all(&mut self) {
+        self.for_commit.drain(..).flatten().for_each(|waiter| waiter.wake());
+        self.wake_early();
+        self.wake_confirming();
+    }
+
+    /// Wakes those who wait for a quorum.
+    pub(crate) fn wake_confirming(&mut self) {
+        self.for_quorum.drain(..).for_each(|waiter| waiter.wake());
+    }
+
+    /// Wakes those whose replies need not wait for their commit. The others would check without effect at every turn.
+    pub(crate) fn wake_early(&mut self) {
+        self.for_health.drain(..).flatten().for_each(|waiter| waiter.wake());
+    }
+}

@@ -1,0 +1,29 @@
+//! The shard's settings that the log decides: the durability mode and the bound of the durability lag.
+
+use crate::lag_bound::LagBound;
+use crate::mode::Mode;
+use crate::options::ShardOptions;
+
+/// See the module.
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    pub(crate) lag_bound: LagBound,
+}
+
+impl Settings {
+    pub(crate) fn new(options: &ShardOptions) -> Settings {
+        Settings { mode: Mode::new(options.desired), lag_bound: LagBound::new(options.max_lag) }
+    }
+
+    /// The log is read again from its start, or from a snapshot.
+    pub(crate) fn restart(&mut self) {
+        self.mode.restart();
+        self.lag_bound.restart();
+    }
+
+    /// What was staged and has not committed never will.
+    pub(crate) fn unstage(&mut self) {
+        self.mode.unstage();
+        self.lag_bound.unstage();
+    }
+}

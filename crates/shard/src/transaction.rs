@@ -1,0 +1,308 @@
+//! Transactions: WATCH, commands between MULTI and EXEC, and EXEC itself, which runs them as one unit.
+
+use std::time::Duration;
+
+use fastness_engine::command::{CommandSpec, Flags, Run, Scope, SessionCommand};
+use fastness_engine::transaction::{Exec, Queued};
+use fastness_resp::Args;
+
+use crate::admit::{Admitted, Denied, Request};
+use crate::data::Data;
+use crate::execution::{Execution, Memory, depends_on};
+use crate::front_end::FrontEndOutcome;
+use crate::leader::Leader;
+use crate::outcome::Outcome;
+use crate::refusal::{self, Refusal};
+use crate::session::QueuedFacts;
+use crate::state::{Primary, Replica, State};
+
+/// What one command of a transaction did.
+struct Ran {
+    /// It showed more than its own keys.
+    shows_keys: bool,
+    /// The transaction will be rolled back: what is left of it is not run.
+    is_over: bool,
+}
+
+impl Execution<'_> {
+    /// MULTI, DISCARD, UNWATCH, WATCH, EXEC; WAIT and WAITAOF, which the connection awaits.
+    pub(crate) fn session(
+        &mut self,
+        state: &mut State,
+        command: SessionCommand,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> Outcome {
+        let engine = &mut state.replica.data.engine;
+        match command {
+            SessionCommand::Multi => {
+                self.session.queued = QueuedFacts::default();
+                let begun = self.session.data.multi();
+                self.answer(begun)
+            }
+            SessionCommand::Discard => {
+                let ended = self.session.data.discard(engine);
+                self.answer(ended)
+            }
+            SessionCommand::Unwatch => {
+                self.session.data.unwatch(engine);
+                self.out.ok();
+                Outcome::REPLY
+            }
+            SessionCommand::Watch => self.watch(state, spec, args),
+            SessionCommand::Exec => self.exec(state),
+            SessionCommand::Wait | SessionCommand::Waitaof => self.wait(state, command, args),
+        }
+    }
+
+    fn watch(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        let request = self.request(spec, args, None);
+        if let Err(denied) = state.admit(request, self.now, self.front_end) {
+            return self.deny(&mut state.replica, denied);
+        }
+        let data = &mut state.replica.data;
+        // Keys that were watched in a memory that was given up keep counting as changed.
+        if !self.session.data.is_watching() {
+            self.session.watched_in = data.generation;
+        }
+        let watched = self.session.data.watch(&mut data.engine, args, self.now.wall);
+        self.answer(watched)
+    }
+
+    /// Queues a command of a transaction, after the same checks as if it ran now.
+    pub(crate) fn queue(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
+        let request = self.request(spec, args, None);
+        let admitted = state.admit(request, self.now, self.front_end).map(drop);
+        let refusal = match admitted {
+            Ok(()) | Err(Denied::Busy) => {
+                lacks_memory(state, spec.flags.has(Flags::DENYOOM)).then_some(Refusal::OutOfMemory)
+            }
+            Err(Denied::NoPrimary) if self.waits_for_primary(&mut state.replica) => return Outcome::Busy,
+            Err(Denied::NoPrimary) => Some(Refusal::ClusterDown),
+            Err(Denied::Refused(refusal)) => Some(refusal),
+        };
+        if refusal.is_none() && self.is_paused(&state.replica.flow, request.writes) {
+            return Outcome::Busy;
+        }
+        if let Some(refusal) = refusal {
+            self.session.data.fail();
+            self.refuse(&state.replica.flow, &refusal);
+            return Outcome::REPLY;
+        }
+        let facts = &mut self.session.queued;
+        facts.slots = facts.slots.merge(request.slots);
+        facts.writes |= request.writes;
+        facts.whole |= request.whole;
+        facts.needs_memory |= spec.flags.has(Flags::DENYOOM);
+        match self.session.data.enqueue(spec, args) {
+            Ok(()) => self.out.simple("QUEUED"),
+            Err(error) => self.out.error(error.to_string()),
+        }
+        Outcome::REPLY
+    }
+
+    fn exec(&mut self, state: &mut State) -> Outcome {
+        if !self.session.data.in_multi() {
+            self.out.error(refusal::EXEC_WITHOUT_MULTI);
+            return Outcome::REPLY;
+        }
+        let facts = self.session.queued;
+        let (admitted, lacks_memory) = if self.session.data.is_failed() {
+            (Ok(Admitted::Free), false)
+        } else {
+            let lacks_memory = lacks_memory(state, facts.needs_memory);
+            (state.admit(self.exec_request(facts), self.now, self.front_end), lacks_memory)
+        };
+        let admitted = match admitted {
+            Ok(_) if lacks_memory => return self.abort(&mut state.replica, &Refusal::OutOfMemory),
+            Ok(admitted) => admitted,
+            Err(denied) => return self.deny_exec(&mut state.replica, denied),
+        };
+        match admitted {
+            Admitted::Primary(mut primary) => {
+                if self.is_slowed(&primary.replica.flow, facts.writes) {
+                    return Outcome::Busy;
+                }
+                match self.take_queue(&mut primary.replica.data) {
+                    Exec::Run(queue) => self.exec_as_primary(&mut primary, facts, &queue),
+                    Exec::Touched => self.answer_touched(Some(primary)),
+                    Exec::Refused(error) => self.answer(Err(error)),
+                }
+            }
+            Admitted::Replica | Admitted::Free => {
+                let is_replica = matches!(admitted, Admitted::Replica);
+                match self.take_queue(&mut state.replica.data) {
+                    Exec::Run(queue) => self.exec_reading(state, is_replica, facts, &queue),
+                    Exec::Touched => self.answer_touched(state.primary()),
+                    Exec::Refused(error) => self.answer(Err(error)),
+                }
+            }
+        }
+    }
+
+    /// What a transaction is about to do.
+    fn exec_request(&self, facts: QueuedFacts) -> Request {
+        Request {
+            slots: facts.slots,
+            writes: facts.writes,
+            whole: facts.whole,
+            readonly: self.session.data.readonly,
+            // Each was checked when its command was queued.
+            has_long_key: false,
+            kept_gate: self.session.kept_gate,
+            durability_override: self.durability_override,
+            reads: self.reads,
+        }
+    }
+
+    fn deny_exec(&mut self, replica: &mut Replica, denied: Denied) -> Outcome {
+        match denied {
+            Denied::Refused(refusal) => self.abort(replica, &refusal),
+            Denied::NoPrimary if !self.waits_for_primary(replica) => self.abort(replica, &Refusal::ClusterDown),
+            Denied::Busy | Denied::NoPrimary => Outcome::Busy,
+        }
+    }
+
+    /// EXEC is refused: redirects as they are, the rest inside of Valkey's own text.
+    fn abort(&mut self, replica: &mut Replica, refusal: &Refusal) -> Outcome {
+        self.session.data.end(&mut replica.data.engine);
+        if refusal.is_redirect() {
+            self.refuse(&replica.flow, refusal);
+        } else {
+            self.out.error(refusal.exec_aborted());
+        }
+        Outcome::REPLY
+    }
+
+    /// Ends the transaction; returns what EXEC has to do.
+    fn take_queue(&mut self, data: &mut Data) -> Exec {
+        let forgotten = self.session.data.is_watching() && self.session.watched_in != data.generation;
+        match self.session.data.exec(&mut data.engine, self.now.wall) {
+            Exec::Run(_) if forgotten => Exec::Touched,
+            exec => exec,
+        }
+    }
+
+    /// A watched key has changed.
+    fn answer_touched(&mut self, primary: Option<Primary<'_>>) -> Outcome {
+        self.out.null_array();
+        self.show_everything(primary)
+    }
+
+    /// Runs a transaction as one unit.
+    fn exec_as_primary(&mut self, primary: &mut Primary<'_>, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
+        let unit = self.begin_unit(primary);
+        let ran = self.run_queue(primary.replica.batching.unit_time_max, queue, |execution, queued| {
+            let shows_keys = execution.exec_one(primary, queued);
+            Ran { shows_keys, is_over: primary.leader.stage.effects.has_overflowed() }
+        });
+        let shows_keys = match ran {
+            Ok(shows_keys) => shows_keys || facts.whole,
+            Err(why) => {
+                primary.replica.counters.units_too_slow += 1;
+                self.roll_back(primary, unit, &why);
+                return Outcome::REPLY;
+            }
+        };
+        let wrote = self.end_unit(primary, unit);
+        self.reply(primary, wrote, |primary| {
+            if shows_keys {
+                return primary.leader.stage.last_staged();
+            }
+            let depends_on = |queued: &Queued| depends_on(primary, queued.spec, queued.args(), None);
+            queue.iter().map(depends_on).max().unwrap_or_default()
+        })
+    }
+
+    /// Runs a transaction that changes nothing.
+    fn exec_reading(&mut self, state: &mut State, is_replica: bool, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
+        let is_uncertain = |queued: &Queued| {
+            let shows_data = matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing;
+            shows_data && self.is_uncertain(&state.replica, queued.spec, queued.args())
+        };
+        if queue.iter().any(is_uncertain) {
+            return self.deny(&mut state.replica, Refusal::CutOff.into());
+        }
+        if is_replica {
+            self.show(&mut state.replica);
+        }
+        let reply = self.out.len();
+        let ran = self.run_queue(state.replica.batching.unit_time_max, queue, |execution, queued| {
+            let State { leader, replica } = &mut *state;
+            Ran { shows_keys: execution.exec_one_reading(leader.as_ref(), replica, queued), is_over: false }
+        });
+        match ran {
+            Ok(shows_keys) if shows_keys || facts.whole => self.show_everything(state.primary()),
+            Ok(_) => Outcome::REPLY,
+            Err(why) => {
+                state.replica.counters.units_too_slow += 1;
+                self.out.truncate(reply);
+                self.refuse(&state.replica.flow, &why);
+                Outcome::REPLY
+            }
+        }
+    }
+
+    /// Runs the commands of a transaction one after the other; whether any of them showed more than its own keys.
+    fn run_queue(
+        &mut self,
+        time_max: Duration,
+        queue: &[Queued],
+        mut run: impl FnMut(&mut Self, &Queued) -> Ran,
+    ) -> Result<bool, Refusal> {
+        let ends = self.edges.clock.boot().plus(time_max);
+        self.out.array(queue.len());
+        let mut shows_keys = false;
+        for (i, queued) in queue.iter().enumerate() {
+            if i > 0 && self.edges.clock.boot() > ends {
+                return Err(Refusal::TooSlow { time_max });
+            }
+            let ran = run(self, queued);
+            shows_keys |= ran.shows_keys;
+            if ran.is_over {
+                break;
+            }
+        }
+        Ok(shows_keys)
+    }
+
+    /// One command of a transaction on the primary; true if it showed more than its own keys.
+    fn exec_one(&mut self, primary: &mut Primary<'_>, queued: &Queued) -> bool {
+        if matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing {
+            // Memory was asked for once, before the first of them: none is refused midway.
+            self.execute(primary, queued.spec, queued.args(), None, Memory::Granted);
+            return false;
+        }
+        self.exec_one_reading(Some(primary.leader), primary.replica, queued)
+    }
+
+    /// One command of a transaction that changes no data; true if it showed more than its own keys.
+    fn exec_one_reading(&mut self, leader: Option<&Leader>, replica: &mut Replica, queued: &Queued) -> bool {
+        let (spec, args) = (queued.spec, queued.args());
+        match spec.run {
+            Run::Data(_) => {
+                self.execute_reading(&mut replica.data, spec, args);
+                spec.shows_data
+            }
+            Run::Session(SessionCommand::Unwatch) => {
+                self.out.ok();
+                false
+            }
+            Run::Session(command @ (SessionCommand::Wait | SessionCommand::Waitaof)) => {
+                self.wait_in_exec(leader, replica, command, args);
+                false
+            }
+            Run::Table(_) => {
+                self.table(spec, args);
+                false
+            }
+            Run::FrontEnd => self.run_front_end(leader, replica, (spec, args), false) == FrontEndOutcome::ShowsKeys,
+            Run::Session(_) | Run::Refused(_) | Run::Missing => unreachable!("never queued"),
+        }
+    }
+}
+
+/// Whether a command that needs memory is refused because there is none.
+fn lacks_memory(state: &State, needs_memory: bool) -> bool {
+    needs_memory && state.leader.is_some() && state.replica.data.engine.is_out_of_memory()
+}

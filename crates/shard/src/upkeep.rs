@@ -1,0 +1,119 @@
+//! What a primary stages of its own accord: the removal of keys past their time, time itself, and settings that the
+//! operator desires and the log does not say yet. Nothing is staged while a hand-over drains, without a lease, or by a
+//! wall clock that is not trusted.
+//!
+//! - A primary stages a **timestamp alone** ([`UnitKind::Time`]) once the newest timestamp is [`STAMP_EVERY`] old, while
+//!   any key or field has a deadline. A shard without deadlines stays silent. CLIENT PAUSE does not stop it: it changes
+//!   no data. Why replicas need it says `time.rs`.
+
+use std::time::Duration;
+
+use fastness_consensus::handle::GroupHandle;
+use fastness_types::{FormatLevel, Plant, limits};
+
+use crate::batch::UnitKind;
+use crate::now::Now;
+use crate::state::{Primary, State};
+
+/// While keys have deadlines, the longest wait without reading the wall clock.
+const EXPIRE_CHECK_MAX: Duration = Duration::from_secs(1);
+/// How old the newest timestamp gets while keys have deadlines: what a time to live on a replica is exact to, beside
+/// the commit.
+const STAMP_EVERY: Duration = Duration::from_secs(1);
+
+impl State {
+    /// Stages the mode and the bound of the durability lag that are desired, if the log does not say them yet.
+    pub(crate) fn follow_desired(&mut self, handle: &GroupHandle, now: Now) {
+        let now = self.replica.stamped(now);
+        let Some(mut primary) = self.staging(now) else { return };
+        primary.stage_desired_mode(now);
+        primary.stage_desired_lag_bound(handle.format(), now);
+    }
+
+    /// Removes keys past their time; returns when to check again.
+    pub(crate) fn expire(&mut self, now: Now) -> Option<Duration> {
+        let now = self.replica.stamped(now);
+        if let Some((_, left)) = self.replica.flow.client_pause.state(now.boot) {
+            return Some(left.min(EXPIRE_CHECK_MAX));
+        }
+        self.staging(now).filter(|primary| !primary.is_pressed())?.expire(now)
+    }
+
+    /// Stages a timestamp alone, if it is time; returns when to check again.
+    pub(crate) fn keep_time(&mut self, handle: &GroupHandle, now: Now) -> Option<Duration> {
+        let now = self.replica.stamped(now);
+        self.staging(now).filter(|primary| !primary.is_pressed())?.keep_time(handle.format(), now)
+    }
+}
+
+impl Primary<'_> {
+    fn stage_desired_mode(&mut self, now: Now) {
+        let Some(desired) = self.replica.settings.mode.unstaged() else { return };
+        let shard = self.replica.shard.0;
+        tracing::info!(shard, mode = %desired.mode, version = desired.version, "the durability mode is staged");
+        self.leader.stage.stage_mode(desired, now, &mut self.leader.dirty);
+        self.end_unit(now);
+        self.replica.settings.mode.stage(desired);
+    }
+
+    /// Only once every member understands it.
+    fn stage_desired_lag_bound(&mut self, format: FormatLevel, now: Now) {
+        let Some(desired) = self.replica.settings.lag_bound.unstaged() else { return };
+        if format < FormatLevel::BOUNDS {
+            return;
+        }
+        let (shard, bound_ms) = (self.replica.shard.0, desired.bound.as_millis() as u64);
+        tracing::info!(shard, bound_ms, version = desired.version, "durability-max-lag is staged");
+        self.leader.stage.stage_lag_bound(desired, now);
+        self.end_unit(now);
+        self.replica.settings.lag_bound.stage(desired);
+    }
+
+    fn expire(&mut self, now: Now) -> Option<Duration> {
+        let bytes_max = self.leader.stage.unit_bytes_max();
+        let (engine, effects) = (&mut self.replica.data.engine, &mut self.leader.stage.effects);
+        let before = effects.len();
+        let savepoint = engine.begin_unit(effects, bytes_max);
+        let removed = engine.expire_due(now.wall, limits::EXPIRY_UNIT_KEYS_MAX, effects);
+        if effects.has_overflowed() {
+            // A name that is longer than a unit may be: of a log in which an older version, or another limit, has
+            // admitted it.
+            engine.roll_back(savepoint, effects);
+            tracing::error!(
+                shard = self.replica.shard.0,
+                "the removal of an expired key is longer than a unit may be: the key stays"
+            );
+            return Some(EXPIRE_CHECK_MAX);
+        }
+        if self.stage(UnitKind::Expiry, before, now) {
+            self.leader.stage.seal_cut();
+        }
+        let first = self.replica.data.engine.first_deadline();
+        if removed > 0 && first.is_some_and(|at| at < now.wall) {
+            // The unit was full.
+            return Some(Duration::ZERO);
+        }
+        let due = first.map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
+        // The wall clock may jump: it is read again after a while however far the deadline is.
+        due.map(|due| due.min(EXPIRE_CHECK_MAX).max(self.replica.batching.expire_every))
+    }
+
+    fn keep_time(&mut self, format: FormatLevel, now: Now) -> Option<Duration> {
+        let engine = &self.replica.data.engine;
+        engine.first_deadline()?;
+        if format < FormatLevel::BOUNDS || Plant::NoTimeAlone.is_on() {
+            return None;
+        }
+        let age = Duration::from_millis(now.wall.0 - engine.newest_timestamp().0);
+        if age < STAMP_EVERY {
+            return Some(STAMP_EVERY - age);
+        }
+        // One at a time: a log that is slow is not given more of them.
+        if self.leader.stage.is_clean() {
+            self.leader.stage.stage_time(now);
+            self.end_unit(now);
+            self.replica.counters.time_units += 1;
+        }
+        Some(STAMP_EVERY)
+    }
+}

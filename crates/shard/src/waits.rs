@@ -1,0 +1,277 @@
+//! Clients in WAIT and WAITAOF, in the order in which their answers may change.
+//!
+//! Each is checked when its answer may be another one: those whose write has not committed when it does, the others in
+//! the order of their positions when a replica has acknowledged something, all of them when the role is lost or their
+//! time is over. The loop does that, with one subscription to acknowledgements and one timer for all: a thousand clients
+//! that wait cost as much as one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fastness_types::{BootNs, Clock, LogIndex, Seq};
+
+use crate::leader::Leader;
+use crate::options::StableCopies;
+use crate::outcome::{Tenure, WaitAnswer, WaitRequest};
+use crate::tenures::Tenures;
+
+/// How often those are checked who have written nothing and wait for replicas to answer: nothing wakes the loop for
+/// them.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// More copies than this nobody has: requests for more are kept together.
+const COPIES_MAX: u64 = 64;
+
+/// Where a connection's last write is.
+enum Target {
+    /// In the log at this index; 0: there is no write.
+    At(LogIndex),
+    /// Staged.
+    NotCommitted(Tenure, Seq),
+    /// Undone, or nobody knows any more.
+    Lost,
+}
+
+/// What answers go by.
+#[derive(Clone, Copy)]
+pub(crate) struct Acknowledged<'a> {
+    pub(crate) leader: Option<&'a Leader>,
+    pub(crate) tenures: &'a Tenures,
+    pub(crate) copies: &'a dyn StableCopies,
+}
+
+impl Acknowledged<'_> {
+    fn target(self, request: &WaitRequest) -> Target {
+        let Some(written) = request.written else { return Target::At(LogIndex(0)) };
+        match self.leader {
+            Some(leader) if leader.tenure == written.tenure && written.seq <= leader.committed => {
+                Target::At(leader.index_of(written.seq))
+            }
+            Some(leader) if leader.tenure == written.tenure => Target::NotCommitted(written.tenure, written.seq),
+            _ => self.tenures.committed_by(written.tenure, written.seq).map_or(Target::Lost, Target::At),
+        }
+    }
+
+    /// The answer as it is now, as inside of EXEC.
+    pub(crate) fn answer(self, request: &WaitRequest) -> WaitAnswer {
+        let (local, replicas) = match self.target(request) {
+            Target::At(index) => (u64::from(self.copies.local(index)), self.copies.replicas(index)),
+            Target::NotCommitted(..) | Target::Lost => (0, 0),
+        };
+        match request.local {
+            Some(_) => WaitAnswer::LocalAndReplicas(local, replicas),
+            None => WaitAnswer::Replicas(replicas),
+        }
+    }
+}
+
+fn is_enough(request: &WaitRequest, answer: WaitAnswer) -> bool {
+    match answer {
+        WaitAnswer::Replicas(replicas) => replicas >= request.replicas,
+        WaitAnswer::LocalAndReplicas(local, replicas) => {
+            local >= request.local.unwrap_or(0) && replicas >= request.replicas
+        }
+        WaitAnswer::Unblocked | WaitAnswer::AskedToEnd => true,
+    }
+}
+
+/// What is asked of the replicas' positions, and of the own disk's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Need {
+    local: u64,
+    replicas: u64,
+}
+
+impl Need {
+    fn of(request: &WaitRequest) -> Need {
+        Need { local: request.local.unwrap_or(0), replicas: request.replicas.min(COPIES_MAX) }
+    }
+}
+
+/// In which index somebody stands.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Staged(Tenure, Seq),
+    At(Need, LogIndex),
+}
+
+/// Somebody who waits.
+pub(crate) struct Waiting {
+    id: u64,
+    request: WaitRequest,
+    deadline: Option<BootNs>,
+    place: Cell<Place>,
+    answer: Cell<Option<WaitAnswer>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Waiting {
+    /// Resolves with the answer.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<WaitAnswer> {
+        if let Some(answer) = self.answer.get() {
+            return Poll::Ready(answer);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Whether it still stands in the index.
+    pub(crate) fn is_open(&self) -> bool {
+        self.answer.get().is_none()
+    }
+
+    fn end(&self, answer: WaitAnswer) {
+        self.answer.set(Some(answer));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// All who wait; see the module. Each stands in `staged` or in `placed`, and in `deadlines` if it has one.
+#[derive(Default)]
+pub(crate) struct Waits {
+    ids: u64,
+    /// By batch: their writes have not committed.
+    staged: BTreeMap<(Tenure, Seq, u64), Rc<Waiting>>,
+    /// By position: that of their writes, or 0.
+    placed: BTreeMap<Need, BTreeMap<(LogIndex, u64), Rc<Waiting>>>,
+    deadlines: BTreeMap<(BootNs, u64), Rc<Waiting>>,
+}
+
+impl Waits {
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.staged.is_empty() && self.placed.is_empty()
+    }
+
+    /// Whether acknowledgements may end a wait.
+    pub(crate) fn follow_copies(&self) -> bool {
+        !self.placed.is_empty()
+    }
+
+    fn insert(&mut self, waiting: Rc<Waiting>) {
+        if let Some(deadline) = waiting.deadline {
+            self.deadlines.insert((deadline, waiting.id), waiting.clone());
+        }
+        match waiting.place.get() {
+            Place::Staged(tenure, seq) => drop(self.staged.insert((tenure, seq, waiting.id), waiting)),
+            Place::At(need, index) => {
+                drop(self.placed.entry(need).or_default().insert((index, waiting.id), waiting));
+            }
+        }
+    }
+
+    /// It waits no longer.
+    pub(crate) fn remove(&mut self, waiting: &Waiting) {
+        match waiting.place.get() {
+            Place::Staged(tenure, seq) => drop(self.staged.remove(&(tenure, seq, waiting.id))),
+            Place::At(need, index) => {
+                if let Some(at) = self.placed.get_mut(&need) {
+                    at.remove(&(index, waiting.id));
+                    if at.is_empty() {
+                        self.placed.remove(&need);
+                    }
+                }
+            }
+        }
+        if let Some(deadline) = waiting.deadline {
+            self.deadlines.remove(&(deadline, waiting.id));
+        }
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn end_all(&mut self) {
+        self.deadlines.clear();
+        let staged = std::mem::take(&mut self.staged).into_values();
+        let placed = std::mem::take(&mut self.placed).into_values().flat_map(BTreeMap::into_values);
+        staged.chain(placed).for_each(|waiting| waiting.end(WaitAnswer::Unblocked));
+    }
+
+    /// Answers those who need not wait any longer; returns when to check again. The replica leads.
+    pub(crate) fn follow(&mut self, acknowledged: Acknowledged<'_>, now: BootNs) -> Option<Duration> {
+        while let Some(first) = self.first_staged() {
+            match acknowledged.target(&first.request) {
+                Target::NotCommitted(..) => break,
+                Target::Lost => self.end(&first, WaitAnswer::Unblocked),
+                Target::At(index) => {
+                    self.remove(&first);
+                    first.place.set(Place::At(Need::of(&first.request), index));
+                    self.insert(first);
+                }
+            }
+        }
+        let needs: Vec<Need> = self.placed.keys().copied().collect();
+        for need in needs {
+            while let Some(first) = self.first_placed(need) {
+                let answer = acknowledged.answer(&first.request);
+                if !is_enough(&first.request, answer) {
+                    break;
+                }
+                self.end(&first, answer);
+            }
+        }
+        while let Some(due) = self.first_due(now) {
+            let answer = acknowledged.answer(&due.request);
+            self.end(&due, answer);
+        }
+        let due = self.deadlines.first_key_value().map(|((deadline, _), _)| deadline.since(now));
+        let mut firsts = self.placed.values().filter_map(BTreeMap::first_key_value);
+        let is_silent = firsts.any(|((index, _), _)| *index == LogIndex(0));
+        due.into_iter().chain(is_silent.then_some(CHECK_EVERY)).min()
+    }
+
+    fn end(&mut self, waiting: &Waiting, answer: WaitAnswer) {
+        self.remove(waiting);
+        waiting.end(answer);
+    }
+
+    /// Somebody starts to wait, unless there is an answer at once. The replica leads.
+    pub(crate) fn start(
+        &mut self,
+        acknowledged: Acknowledged<'_>,
+        request: WaitRequest,
+        clock: &dyn Clock,
+    ) -> Result<Rc<Waiting>, WaitAnswer> {
+        let answer = acknowledged.answer(&request);
+        if is_enough(&request, answer) || request.timeout == Some(Duration::ZERO) {
+            return Err(answer);
+        }
+        let place = match acknowledged.target(&request) {
+            Target::Lost => return Err(WaitAnswer::Unblocked),
+            Target::NotCommitted(tenure, seq) => Place::Staged(tenure, seq),
+            Target::At(index) => Place::At(Need::of(&request), index),
+        };
+        self.ids += 1;
+        let waiting = Rc::new(Waiting {
+            id: self.ids,
+            request,
+            deadline: request.timeout.map(|timeout| clock.boot().plus(timeout)),
+            place: Cell::new(place),
+            answer: Cell::new(None),
+            waker: RefCell::new(None),
+        });
+        self.insert(waiting.clone());
+        Ok(waiting)
+    }
+
+    /// The one who waits for the earliest batch.
+    fn first_staged(&self) -> Option<Rc<Waiting>> {
+        self.staged.first_key_value().map(|(_, waiting)| waiting.clone())
+    }
+
+    /// Of each need the one who waits for the earliest position.
+    fn first_placed(&self, need: Need) -> Option<Rc<Waiting>> {
+        self.placed.get(&need)?.first_key_value().map(|(_, waiting)| waiting.clone())
+    }
+
+    fn first_due(&self, now: BootNs) -> Option<Rc<Waiting>> {
+        let ((deadline, _), waiting) = self.deadlines.first_key_value()?;
+        (*deadline <= now).then(|| waiting.clone())
+    }
+}
