@@ -29,6 +29,7 @@ pub mod effect;
 pub mod engine;
 pub mod env;
 pub mod error;
+pub mod expiry;
 pub mod generic;
 pub mod hash;
 pub mod image;
@@ -44,6 +45,7 @@ pub mod transaction;
 pub mod types;
 pub mod watch;
 
+pub use codec::glob;
 pub use digest::Digest;
 pub use effect::EffectBuf;
 pub use engine::apply::ApplyError;

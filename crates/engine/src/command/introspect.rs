@@ -3,10 +3,10 @@
 
 use super::spec::{Begin, Categories, Command, CommandSpec, Find, Flags, KeyFlags, KeySpec, category, flag, key_flag};
 use super::table;
+use crate::codec::glob;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::glob;
 use fastness_resp::{Args, ReplyBuf};
 
 type Done = Result<(), CommandError>;

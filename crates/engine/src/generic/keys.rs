@@ -1,6 +1,6 @@
 //! KEYS: every key of this shard that matches, in one reply. It stops everything else meanwhile, as in Valkey.
 
-use super::glob;
+use crate::codec::glob;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;

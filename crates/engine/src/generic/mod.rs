@@ -5,7 +5,6 @@ pub mod del;
 pub mod dump;
 pub mod exists;
 pub mod expire;
-pub mod glob;
 pub mod keys;
 pub mod object;
 pub mod persist;

@@ -3,7 +3,7 @@
 //! Cursors carry the slot and a place in its table that stays right while the table grows and shrinks; the same cursor
 //! means the same on every replica. A key that is there from the first call to the last is named at least once.
 
-use super::glob;
+use crate::codec::glob;
 use crate::codec::number::parse_int;
 use crate::command::{Command, parse};
 use crate::engine::Engine;

@@ -1,6 +1,7 @@
 //! HINCRBY, HINCRBYFLOAT. The effect is the sum; the field keeps its deadline.
 
 use super::look_up::look_up;
+use crate::codec::long_double::LongDouble;
 use crate::codec::number;
 use crate::command::Command;
 use crate::command::parse::integer;
@@ -8,7 +9,6 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
-use crate::string::long_double::LongDouble;
 use fastness_resp::Args;
 
 /// HINCRBY key field increment

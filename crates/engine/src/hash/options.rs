@@ -3,9 +3,7 @@
 
 use crate::command::parse::integer;
 use crate::error::CommandError;
-use crate::string::options::Unit;
 use fastness_resp::Args;
-use fastness_types::WallMs;
 
 /// The refusal of a number that is not that of the fields behind it.
 pub(super) fn numfields() -> CommandError {
@@ -32,16 +30,5 @@ pub(super) fn split(args: Args<'_>, from: usize, options_at: usize) -> Result<(A
     Ok((args.take(at).skip(options_at), args.skip(at + 1)))
 }
 
-/// The deadline that `arg` gives in `unit`; it may have passed. As for keys, but 0 is a time, too.
-pub(super) fn deadline(unit: Unit, arg: &[u8], now: WallMs, name: &'static str) -> Result<WallMs, CommandError> {
-    let invalid = CommandError::InvalidExpire(name);
-    let (unit_ms, base) = match unit {
-        Unit::Seconds => (1_000, now.0),
-        Unit::Milliseconds => (1, now.0),
-        Unit::AtSeconds => (1_000, 0),
-        Unit::AtMilliseconds => (1, 0),
-    };
-    let Ok(given) = u64::try_from(integer(arg)?) else { return Err(invalid) };
-    let at = given.checked_mul(unit_ms).and_then(|span| span.checked_add(base));
-    at.filter(|at| i64::try_from(*at).is_ok()).map(WallMs).ok_or(invalid)
-}
+/// The least number that the commands of fields take for a time. (Those of keys take 1.)
+pub(super) const LEAST_TIME: i64 = 0;

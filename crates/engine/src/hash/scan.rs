@@ -5,7 +5,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::scan::{Filter, Scans, parse_cursor};
+use crate::generic::scan::{Filter, Scans, parse_cursor, write};
 use fastness_resp::Args;
 
 /// HSCAN key cursor \[MATCH pattern] \[COUNT count] \[NOVALUES]
@@ -20,9 +20,7 @@ fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
     let key = engine.first_key(args, env);
     let Some(hash) = read(engine, &key, env)? else {
-        env.reply.array(2);
-        env.reply.bulk("0");
-        env.reply.array(0);
+        write(b"0", &[], env.reply);
         return Ok(());
     };
     let filter = Filter::parse(args.skip(3), Scans::Fields)?;
@@ -35,7 +33,7 @@ fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
             }
         }
     });
-    crate::generic::scan::write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
+    write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
     Ok(())
 }
 

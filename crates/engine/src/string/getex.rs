@@ -1,11 +1,12 @@
 //! GETEX.
 
 use super::look_up::reply_string;
-use super::options::{Allowed, Expiry, Options};
+use super::options::{Allowed, LEAST_TIME, SetOptions};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::Expiry;
 use crate::keyspace::Entry;
 use fastness_resp::Args;
 
@@ -18,8 +19,8 @@ pub const GETEX: Command = Command::data(
 );
 
 fn getex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args.skip(2), Allowed::Getex)?;
-    let expiry = options.expiry.resolve(env.now, "getex")?;
+    let options = SetOptions::parse(args.skip(2), Allowed::Getex)?;
+    let expiry = options.expiry.resolve(LEAST_TIME, env.now, "getex")?;
     let key = engine.first_key(args, env);
     let Some(entry) = engine.read(&key, env) else {
         env.reply.null();

@@ -1,7 +1,7 @@
 //! INCRBYFLOAT.
 
-use super::long_double::LongDouble;
 use super::look_up::text_of;
+use crate::codec::long_double::LongDouble;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;

@@ -14,7 +14,6 @@ pub mod incr;
 pub mod incrbyfloat;
 mod keyspace;
 pub mod lcs;
-pub(crate) mod long_double;
 pub(crate) mod look_up;
 pub mod mset;
 pub mod msetex;

@@ -1,14 +1,14 @@
 //! SET, SETNX, SETEX, PSETEX.
 
 use super::look_up::{check_string, reply_string_or_null, text_of};
-use super::options::{Allowed, Condition, Expiry, Options, Unit, deadline};
+use super::options::{Allowed, LEAST_TIME, SetCondition, SetOptions};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::{Expiry, TimeUnit};
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
-use fastness_types::WallMs;
 
 /// SET
 pub const SET: Command = Command::data(
@@ -26,26 +26,26 @@ pub const SETEX: Command = Command::data(
     "setex",
     "<key> <seconds> <value>",
     "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.",
-    |engine, args, env| set_with_ttl(engine, args, env, Unit::Seconds, "setex"),
+    |engine, args, env| set_with_ttl(engine, args, env, TimeUnit::Seconds, "setex"),
 );
 /// PSETEX
 pub const PSETEX: Command = Command::data(
     "psetex",
     "<key> <milliseconds> <value>",
     "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.",
-    |engine, args, env| set_with_ttl(engine, args, env, Unit::Milliseconds, "psetex"),
+    |engine, args, env| set_with_ttl(engine, args, env, TimeUnit::Milliseconds, "psetex"),
 );
 
 fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
     if args.len() == 3 {
-        // The common case: nothing to look at. An expired value is replaced as any other.
+        // The common case needs no look-up: an expired value is replaced like any other.
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
         env.reply.ok();
         return Ok(());
     }
-    let options = Options::parse(args.skip(3), Allowed::Set)?;
-    let expiry = options.expiry.resolve(env.now, "set")?;
+    let options = SetOptions::parse(args.skip(3), Allowed::Set)?;
+    let expiry = options.expiry.resolve(LEAST_TIME, env.now, "set")?;
     if options.get {
         let entry = engine.read(&key, env);
         reply_string_or_null(entry, env.reply)?;
@@ -61,27 +61,27 @@ fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Whether the key is as the condition asks.
+/// Whether the condition holds for the key.
 fn holds(
     engine: &mut Engine,
     key: &Key<'_>,
-    condition: Option<Condition<'_>>,
+    condition: Option<SetCondition<'_>>,
     env: &mut Env<'_>,
 ) -> Result<bool, CommandError> {
     let Some(condition) = condition else { return Ok(true) };
     let entry = engine.look_up(key, env);
     Ok(match (condition, entry) {
-        (Condition::IfMissing, entry) => entry.is_none(),
-        (Condition::IfThere, entry) => entry.is_some(),
-        (Condition::IfEqual(_), None) => false,
-        (Condition::IfEqual(text), Some(entry)) => {
+        (SetCondition::IfMissing, entry) => entry.is_none(),
+        (SetCondition::IfExists, entry) => entry.is_some(),
+        (SetCondition::IfEqual(_), None) => false,
+        (SetCondition::IfEqual(text), Some(entry)) => {
             check_string(entry)?;
             text_of(entry, &mut itoa::Buffer::new())? == text
         }
     })
 }
 
-/// Sets a string. A deadline that has passed already removes the key instead.
+/// Sets a string, or removes the key if the deadline has passed.
 pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Expiry, env: &mut Env<'_>) {
     let change = match expiry {
         Expiry::At(at) if at <= env.now => {
@@ -90,7 +90,7 @@ pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Ex
         }
         Expiry::At(at) => ExpiryChange::At(at),
         Expiry::Keep => {
-            // A deadline that has passed is not kept: the key is gone by then.
+            // A deadline that has passed is not kept: this removes the expired key.
             engine.is_alive(key, env);
             ExpiryChange::Keep
         }
@@ -113,10 +113,10 @@ fn set_with_ttl(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
-    unit: Unit,
+    unit: TimeUnit,
     name: &'static str,
 ) -> Result<(), CommandError> {
-    let at: WallMs = deadline(unit, args.get(2), env.now, name)?;
+    let at = unit.deadline(args.get(2), LEAST_TIME, env.now, name)?;
     let key = engine.first_key(args, env);
     store(engine, &key, args.get(3), Expiry::At(at), env);
     env.reply.ok();
