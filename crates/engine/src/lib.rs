@@ -57,4 +57,4 @@ pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key};
 pub use random::Random;
-pub use transaction::Session;
+pub use transaction::TransactionState;

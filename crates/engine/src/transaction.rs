@@ -1,7 +1,7 @@
 //! A connection's transaction: MULTI's queue and what EXEC makes of it.
 //!
 //! The session belongs to the connection. The shard runs MULTI, EXEC, DISCARD, WATCH and UNWATCH with it, queues what
-//! comes between, and runs a queue that [`Session::exec`] hands out as one unit: all of its effects in one batch, its
+//! comes between, and runs a queue that [`TransactionState::exec`] hands out as one unit: all of its effects in one batch, its
 //! reply released with that batch.
 
 use crate::command::{CommandSpec, Flags};
@@ -65,7 +65,7 @@ pub enum Exec {
 
 /// The state of one connection that commands of the data depend on.
 #[derive(Debug)]
-pub struct Session {
+pub struct TransactionState {
     token: u64,
     /// READONLY was said: reads may be answered by a replica.
     pub readonly: bool,
@@ -78,11 +78,11 @@ pub struct Session {
     watched_bytes: usize,
 }
 
-impl Session {
+impl TransactionState {
     /// For a new connection; `token` is its own among all sessions of one engine.
     #[must_use]
-    pub fn new(token: u64) -> Session {
-        Session {
+    pub fn new(token: u64) -> TransactionState {
+        TransactionState {
             token,
             readonly: false,
             queue: None,
@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Queues a command; the reply is `QUEUED`. The caller has checked that it is known, that its arity is right and
-    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`Session::fail`]
+    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`TransactionState::fail`]
     /// otherwise.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ struct Watched {
 }
 
 #[derive(Debug, Default)]
-struct Session {
+struct WatchingSession {
     keys: Vec<Watched>,
     touched: bool,
 }
@@ -29,7 +29,7 @@ struct Session {
 /// All watches.
 #[derive(Debug, Default)]
 pub struct Watchers {
-    sessions: BTreeMap<u64, Session>,
+    sessions: BTreeMap<u64, WatchingSession>,
     by_key: BTreeMap<u64, SmallVec<[u64; 2]>>,
     /// Sessions that the unit at hand was the first to touch.
     touched_by_unit: Vec<u64>,
@@ -68,7 +68,7 @@ impl Watchers {
     }
 }
 
-impl Session {
+impl WatchingSession {
     fn touch(&mut self, token: u64, newly: &mut Vec<u64>) {
         if !self.touched {
             self.touched = true;

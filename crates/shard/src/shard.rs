@@ -104,7 +104,7 @@ impl Shard {
         let mut state = self.inner.state.borrow_mut();
         state.tokens += 1;
         Session {
-            data: fastness_engine::Session::new(state.tokens),
+            data: fastness_engine::TransactionState::new(state.tokens),
             queued: Default::default(),
             watched_in: 0,
             written: None,

@@ -1,12 +1,12 @@
 //! The arguments of one effect.
 
 use super::items::Items;
-use super::reader::{DecodeError, Reader};
+use super::reader::{DecodeError, EffectReader};
 use crate::keyspace::Key;
 
 /// The arguments of one effect, in order. Their number has been checked.
 pub struct Arguments<'d, 'a, F> {
-    pub(super) reader: &'d mut Reader<'a>,
+    pub(super) reader: &'d mut EffectReader<'a>,
     pub(super) key_of: F,
 }
 

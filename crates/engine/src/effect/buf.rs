@@ -16,12 +16,12 @@ use fastness_types::limits::UNIT_FLUSHES_MAX;
 pub struct EffectBuf {
     encoder: Encoder,
     touches_all: bool,
-    unit: Unit,
+    unit: StagedUnit,
 }
 
 /// The unit that is being staged.
 #[derive(Debug)]
-struct Unit {
+struct StagedUnit {
     /// What the buffer held when it began.
     encoded: Mark,
     count: usize,
@@ -34,9 +34,9 @@ struct Unit {
     overflowed: bool,
 }
 
-impl Default for Unit {
-    fn default() -> Unit {
-        Unit {
+impl Default for StagedUnit {
+    fn default() -> StagedUnit {
+        StagedUnit {
             encoded: Mark::default(),
             count: 0,
             touched: 0,
@@ -103,13 +103,13 @@ impl EffectBuf {
         self.encoder.encoded.clear();
         self.encoder.count = 0;
         self.clear_touched();
-        self.unit = Unit::default();
+        self.unit = StagedUnit::default();
     }
 
     /// What is added from here on is one unit, whose effects may be `bytes_max` long.
     #[inline]
     pub(crate) fn begin_unit(&mut self, bytes_max: usize) {
-        self.unit = Unit {
+        self.unit = StagedUnit {
             encoded: self.encoder.encoded.mark(),
             count: self.encoder.count,
             touched: self.encoder.touched.len(),
@@ -141,12 +141,12 @@ impl EffectBuf {
 
     /// Removes what the unit has added.
     pub(crate) fn truncate_unit(&mut self) {
-        let Unit { encoded, count, touched, touched_all, .. } = self.unit;
+        let StagedUnit { encoded, count, touched, touched_all, .. } = self.unit;
         self.encoder.encoded.truncate(encoded);
         self.encoder.count = count;
         self.encoder.touched.truncate(touched);
         self.touches_all = touched_all;
-        self.unit = Unit::default();
+        self.unit = StagedUnit::default();
     }
 
     /// Moves what the unit has added into a buffer of its own. What was touched must be the unit's alone.
@@ -160,10 +160,10 @@ impl EffectBuf {
                 touched: std::mem::take(&mut self.encoder.touched),
             },
             touches_all: std::mem::take(&mut self.touches_all),
-            unit: Unit::default(),
+            unit: StagedUnit::default(),
         };
         self.encoder.count = self.unit.count;
-        self.unit = Unit::default();
+        self.unit = StagedUnit::default();
         unit
     }
 

@@ -15,7 +15,7 @@ const LENGTH_MAX: usize = 10;
 
 /// The keys of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keys<'a> {
+pub enum EffectKeys<'a> {
     /// None is named: it removes every key.
     None,
     /// One key, which is changed.
@@ -26,23 +26,23 @@ pub enum Keys<'a> {
     From(Key<'a>, Key<'a>),
 }
 
-impl<'a> Keys<'a> {
+impl<'a> EffectKeys<'a> {
     /// The first one: that whose value the effect is about.
     #[inline]
     #[must_use]
     pub fn first(&self) -> Option<Key<'a>> {
         match *self {
-            Keys::None => None,
-            Keys::One(key) | Keys::Both(key, _) | Keys::From(key, _) => Some(key),
+            EffectKeys::None => None,
+            EffectKeys::One(key) | EffectKeys::Both(key, _) | EffectKeys::From(key, _) => Some(key),
         }
     }
 
     /// Those that are changed.
     pub fn changed(&self) -> impl Iterator<Item = Key<'a>> + use<'a> {
         let (first, second) = match *self {
-            Keys::None => (None, None),
-            Keys::One(key) | Keys::From(_, key) => (Some(key), None),
-            Keys::Both(first, second) => (Some(first), Some(second)),
+            EffectKeys::None => (None, None),
+            EffectKeys::One(key) | EffectKeys::From(_, key) => (Some(key), None),
+            EffectKeys::Both(first, second) => (Some(first), Some(second)),
         };
         first.into_iter().chain(second)
     }
@@ -111,7 +111,7 @@ pub trait TypeEffect<'a>: Sized {
     fn arguments_max(&self) -> usize;
 
     /// Its keys.
-    fn keys(&self) -> Keys<'a>;
+    fn keys(&self) -> EffectKeys<'a>;
 
     /// Changes the data.
     fn perform(&self, keyspace: &mut Keyspace, now: WallMs);
@@ -125,7 +125,7 @@ pub trait TypeEffect<'a>: Sized {
     /// Whether it removes every key.
     #[inline]
     fn is_of_all(&self) -> bool {
-        matches!(self.keys(), Keys::None)
+        matches!(self.keys(), EffectKeys::None)
     }
 
     /// An upper bound of its encoded length.

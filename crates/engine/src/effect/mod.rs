@@ -56,7 +56,7 @@ pub use encoder::Encoder;
 pub use items::Items;
 pub use key::KeyEffect;
 pub(crate) use kind::items_max;
-pub use kind::{Expired, Impact, Keys, TypeEffect};
+pub use kind::{EffectKeys, Expired, Impact, TypeEffect};
 pub use reader::DecodeError;
 pub use registry::{Decoder, Effect};
 

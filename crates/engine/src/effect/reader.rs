@@ -30,11 +30,11 @@ pub enum DecodeError {
 
 /// Bytes of effects that have not been read.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(super) struct EffectReader<'a> {
     pub(super) rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> EffectReader<'a> {
     pub(super) fn argument(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
         let (argument, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn number(&mut self) -> Result<u64, DecodeError> {
-        let mut inner = Reader { rest: self.argument()? };
+        let mut inner = EffectReader { rest: self.argument()? };
         let number = inner.varint()?;
         if inner.rest.is_empty() { Ok(number) } else { Err(DecodeError::Number) }
     }

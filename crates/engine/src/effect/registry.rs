@@ -3,8 +3,8 @@
 use super::arguments::Arguments;
 use super::encoder::Encoder;
 use super::key::KeyEffect;
-use super::kind::{Expired, Impact, Keys, TypeEffect};
-use super::reader::{DecodeError, Reader};
+use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
+use super::reader::{DecodeError, EffectReader};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
 #[cfg(test)]
@@ -62,7 +62,7 @@ macro_rules! effects {
             }
 
             #[inline]
-            fn keys(&self) -> Keys<'a> {
+            fn keys(&self) -> EffectKeys<'a> {
                 match self {
                     $($(#[cfg($cfg)])* Effect::$type(effect) => effect.keys(),)*
                 }
@@ -105,14 +105,14 @@ effects! {
 /// Reads effects in order.
 #[derive(Debug, Clone)]
 pub struct Decoder<'a> {
-    reader: Reader<'a>,
+    reader: EffectReader<'a>,
 }
 
 impl<'a> Decoder<'a> {
     /// Of the bytes of an [`EffectBuf`](super::EffectBuf).
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
-        Decoder { reader: Reader { rest: bytes } }
+        Decoder { reader: EffectReader { rest: bytes } }
     }
 
     /// The next effect; `None` at the end. `key_of` gives a key its slot and hash.

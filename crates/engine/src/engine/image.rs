@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::effect::Effect;
 use crate::image::{Image, ImageError, ImageLost, ImageSum};
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use fastness_types::WallMs;
 
 impl Engine {
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// The tables that FLUSHALL gave the image in the unit at hand.
-    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[Table]>> {
+    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[EntryTable]>> {
         self.image.as_mut()?.take_lent_tables()
     }
 

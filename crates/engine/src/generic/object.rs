@@ -21,15 +21,13 @@ pub const IDLETIME: Command =
 pub const REFCOUNT: Command =
     Command::data("object|refcount", "<key>", "Tells how many references a key's value has: one.", refcount);
 
-type Done = Result<(), CommandError>;
-
 /// Answers about a key that is there; null for another.
 fn about(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
-    answer: impl Fn(&Entry, &mut Env<'_>) -> Done,
-) -> Done {
+    answer: impl Fn(&Entry, &mut Env<'_>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let key = engine.key(args.get(2));
     match engine.peek_counted(&key, env) {
         Some(entry) => answer(entry, env),
@@ -40,14 +38,14 @@ fn about(
     }
 }
 
-fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |entry, env| {
         env.reply.bulk(types::encoding(entry));
         Ok(())
     })
 }
 
-fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |_, _| {
         Err(CommandError::Fixed(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
@@ -56,7 +54,7 @@ fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     })
 }
 
-fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |entry, env| {
         /// The access time is kept in 24 bits of seconds and runs over twice a year.
         const MASK: u32 = 0x00ff_ffff;
@@ -66,7 +64,7 @@ fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     })
 }
 
-fn refcount(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn refcount(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |_, env| {
         env.reply.integer(1);
         Ok(())

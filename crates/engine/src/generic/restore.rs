@@ -22,7 +22,7 @@ pub const RESTORE: Command = Command::data(
 );
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args.skip(4))?;
+    let options = RestoreOptions::parse(args.skip(4))?;
     let key = engine.first_key(args, env);
     if !options.replace && engine.peek(&key, env).is_some() {
         return Err(CommandError::Fixed("BUSYKEY Target key name already exists."));
@@ -62,14 +62,14 @@ fn restored_within(payload: &[u8], now: WallMs, bytes_max: usize) -> Result<Put,
 
 /// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.
 #[derive(Default)]
-struct Options {
+struct RestoreOptions {
     replace: bool,
     absolute: bool,
 }
 
-impl Options {
-    fn parse(options: Args<'_>) -> Result<Options, CommandError> {
-        let mut parsed = Options::default();
+impl RestoreOptions {
+    fn parse(options: Args<'_>) -> Result<RestoreOptions, CommandError> {
+        let mut parsed = RestoreOptions::default();
         let (mut idle_time, mut frequency) = (false, false);
         let mut at = 0;
         while let Some(option) = options.try_get(at) {

@@ -104,17 +104,15 @@ pub(crate) enum Scans {
 pub(crate) struct Filter<'a> {
     pub(crate) count: usize,
     pub(crate) pattern: Option<&'a [u8]>,
-    kind: Option<Kind>,
+    type_name: Option<&'static str>,
     /// CLUSTERSCAN's alone.
     pub(crate) slot: Option<Slot>,
     /// HSCAN's alone: fields without their values.
     pub(crate) no_values: bool,
 }
 
-/// A type that Valkey knows; only some can be met here.
-type Kind = &'static str;
-
-const KINDS: [Kind; 6] = ["string", "list", "set", "zset", "hash", "stream"];
+/// Valkey's types, by the names that TYPE takes; some of them are not implemented.
+const TYPE_NAMES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 
 /// Entries visited per call if COUNT does not say.
 const COUNT_DEFAULT: usize = 10;
@@ -122,7 +120,7 @@ const COUNT_DEFAULT: usize = 10;
 impl<'a> Filter<'a> {
     pub(crate) fn parse(options: Args<'a>, scans: Scans) -> Result<Filter<'a>, CommandError> {
         let takes_slot = scans == Scans::Slots;
-        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None, no_values: false };
+        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, type_name: None, slot: None, no_values: false };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             let name = option.to_ascii_lowercase();
@@ -143,7 +141,7 @@ impl<'a> Filter<'a> {
             match name.as_slice() {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
-                b"type" if scans != Scans::Fields => filter.kind = Some(parse_kind(value)?),
+                b"type" if scans != Scans::Fields => filter.type_name = Some(parse_type(value)?),
                 b"slot" if takes_slot && filter.slot.is_some() => {
                     return Err(CommandError::Fixed("ERR SLOT option can only be specified once"));
                 }
@@ -155,7 +153,7 @@ impl<'a> Filter<'a> {
     }
 
     pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
-        self.kind.is_none_or(|kind| kind == Type::of(entry.value()).name) && self.matches(entry.key())
+        self.type_name.is_none_or(|name| name == Type::of(entry.value()).name) && self.matches(entry.key())
     }
 
     pub(crate) fn matches(&self, name: &[u8]) -> bool {
@@ -170,8 +168,8 @@ fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
     }
 }
 
-fn parse_kind(text: &[u8]) -> Result<Kind, CommandError> {
-    let known = KINDS.iter().find(|kind| kind.as_bytes().eq_ignore_ascii_case(text));
+fn parse_type(text: &[u8]) -> Result<&'static str, CommandError> {
+    let known = TYPE_NAMES.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(text));
     known.copied().ok_or_else(|| CommandError::quoting("ERR unknown type name '", text, "'"))
 }
 

@@ -12,7 +12,7 @@
 use super::packed::Pair;
 use crate::keyspace::deadlines::Deadlines;
 use crate::keyspace::memory::{Account, size_class};
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use crate::keyspace::text::Text;
 use crate::keyspace::undo::{UndoLog, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue, ValueRef};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct FieldTable {
-    table: Table,
+    table: EntryTable,
     account: Account,
     due: Option<Box<Deadlines>>,
     /// The cluster's: fields are chosen by clients as keys are.
@@ -61,7 +61,7 @@ impl FieldTable {
     /// Empty.
     #[must_use]
     pub fn new(seed: HashSeed, inline_max: u32) -> FieldTable {
-        FieldTable { table: Table::default(), account: Account::default(), due: None, seed, inline_max }
+        FieldTable { table: EntryTable::default(), account: Account::default(), due: None, seed, inline_max }
     }
 
     /// The field's hash, which places it in the table.
@@ -93,7 +93,7 @@ impl FieldTable {
 
     /// The table alone with what it takes, and the index of its deadlines, to be freed a little at a time.
     #[must_use]
-    pub fn into_table(self) -> (Table, usize, Option<Box<Deadlines>>) {
+    pub fn into_table(self) -> (EntryTable, usize, Option<Box<Deadlines>>) {
         (self.table, self.account.bytes as usize, self.due)
     }
 

@@ -8,7 +8,7 @@ use super::fields::{FieldTable, pair};
 use super::packed::{FIELDS_MAX, NUMBER, PackedHash, PackedHashBuf, Pair};
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, Reader, RecordForm, write_bytes};
+use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
 use crate::keyspace::{Entry, ExpiryChange, Object};
 use fastness_types::WallMs;
 
@@ -60,7 +60,7 @@ pub(super) fn write_field(entry: &Entry, out: &mut Vec<u8>) {
     varint::write(out, entry.deadline().map_or(0, |at| at.0.saturating_add(1)));
 }
 
-fn load_packed(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
+fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
     let mut pairs = Vec::new();
     for _ in 0..reader.varint()? {
         pairs.push((reader.bytes()?, reader.bytes()?));
@@ -79,7 +79,7 @@ fn load_packed(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, Imag
     Ok(Loaded::Object(Object::new(table)))
 }
 
-fn load_table(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
+fn load_table(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
     let mut table = FieldTable::new(loading.seed, loading.inline_max);
     for _ in 0..reader.varint()? {
         table.load(reader)?;
@@ -96,7 +96,7 @@ impl LoadParts for FieldTable {
         self.find(name).is_some()
     }
 
-    fn load(&mut self, reader: &mut Reader<'_>) -> Result<(), ImageError> {
+    fn load(&mut self, reader: &mut RecordReader<'_>) -> Result<(), ImageError> {
         let (field, value) = (reader.bytes()?, reader.bytes()?);
         let deadline = reader.varint()?.checked_sub(1).map(WallMs);
         self.set(field, value, deadline.map_or(ExpiryChange::Drop, ExpiryChange::At), &mut None);

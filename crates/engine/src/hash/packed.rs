@@ -44,7 +44,7 @@ pub struct PackedHashBuf {
 }
 
 /// Where a pair stands.
-struct Place {
+struct PairPlace {
     /// The field's length.
     at: usize,
     /// The value's length.
@@ -90,17 +90,17 @@ impl<'a> PackedHash<'a> {
         self.len() == 0
     }
 
-    fn place(self, at: usize) -> Option<Place> {
+    fn place(self, at: usize) -> Option<PairPlace> {
         let field_len = usize::from(*self.bytes.get(at)?);
         let value_at = at + 1 + field_len;
-        Some(Place { at, value_at, end: value_at + 1 + usize::from(self.bytes[value_at]) })
+        Some(PairPlace { at, value_at, end: value_at + 1 + usize::from(self.bytes[value_at]) })
     }
 
-    fn pair(self, place: &Place) -> Pair<'a> {
+    fn pair(self, place: &PairPlace) -> Pair<'a> {
         (&self.bytes[place.at + 1..place.value_at], &self.bytes[place.value_at + 1..place.end])
     }
 
-    fn places(self) -> impl Iterator<Item = Place> + use<'a> {
+    fn places(self) -> impl Iterator<Item = PairPlace> + use<'a> {
         let mut at = HEAD;
         std::iter::from_fn(move || {
             let place = self.place(at)?;
@@ -109,7 +109,7 @@ impl<'a> PackedHash<'a> {
         })
     }
 
-    fn find(self, field: &[u8]) -> Option<Place> {
+    fn find(self, field: &[u8]) -> Option<PairPlace> {
         self.places().find(|place| self.pair(place).0 == field)
     }
 

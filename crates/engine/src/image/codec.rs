@@ -30,9 +30,9 @@ pub enum ImageError {
 
 /// Reads records.
 #[derive(Debug)]
-pub struct Reader<'a>(pub(super) &'a [u8]);
+pub struct RecordReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> RecordReader<'a> {
     /// The next byte.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ pub struct RecordForm {
     /// Its number. Frozen.
     pub kind: u8,
     /// Reads what follows the head in the record of a whole key.
-    pub load: fn(&mut Reader<'_>, Loading) -> Result<Loaded, ImageError>,
+    pub load: fn(&mut RecordReader<'_>, Loading) -> Result<Loaded, ImageError>,
     /// Begins a value whose parts arrive in records of their own; `None`: as a run of bytes, which `load` reads.
     pub parts: Option<fn(Loading) -> Box<dyn LoadParts>>,
 }
@@ -150,7 +150,7 @@ pub trait LoadParts: Debug + Send + Sync {
     ///
     /// # Errors
     /// The bytes are not a part.
-    fn load(&mut self, reader: &mut Reader<'_>) -> Result<(), ImageError>;
+    fn load(&mut self, reader: &mut RecordReader<'_>) -> Result<(), ImageError>;
 
     /// Adds a part that arrived by itself.
     fn add(&mut self, part: Entry);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
 
-use super::codec::{ImageError, LoadParts, Loaded, Loading, Reader};
+use super::codec::{ImageError, LoadParts, Loaded, Loading, RecordReader};
 use super::record::{FIELDS, HAS_DEADLINE, INT, KIND_BITS, PART, RAW_TEXT, START, TEXT, unzigzag};
 use crate::keyspace::text::Text;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Packed};
@@ -30,11 +30,11 @@ struct Open {
     deadline: Option<WallMs>,
     kind: u8,
     total: u64,
-    value: Value,
+    value: OpenValue,
 }
 
 #[derive(Debug)]
-enum Value {
+enum OpenValue {
     Bytes(Vec<u8>),
     /// The parts of a large value. Those that have a start of their own are added when they are whole.
     Parts(Box<dyn LoadParts>),
@@ -43,8 +43,8 @@ enum Value {
 impl Open {
     fn is_whole(&self) -> bool {
         let reached = match &self.value {
-            Value::Bytes(bytes) => bytes.len(),
-            Value::Parts(parts) => parts.len(),
+            OpenValue::Bytes(bytes) => bytes.len(),
+            OpenValue::Parts(parts) => parts.len(),
         };
         self.name.len() as u64 == self.name_len && reached as u64 == self.total
     }
@@ -72,7 +72,7 @@ fn load_value(
     kind: u8,
     expiry: ExpiryChange,
     timestamp: WallMs,
-    reader: &mut Reader<'_>,
+    reader: &mut RecordReader<'_>,
 ) -> Result<(), ImageError> {
     let value = match kind {
         TEXT => NewValue::Text(reader.bytes()?),
@@ -98,7 +98,7 @@ fn expiry(deadline: Option<WallMs>) -> ExpiryChange {
 impl Loader {
     /// Adds the records of one chunk; see [`Engine::load_image`](crate::Engine::load_image).
     pub(crate) fn load(&mut self, keyspace: &mut Keyspace, timestamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
-        let mut reader = Reader(chunk);
+        let mut reader = RecordReader(chunk);
         while !reader.0.is_empty() {
             let key = reader.bytes()?;
             let head = reader.byte()?;
@@ -134,7 +134,7 @@ impl Loader {
         name: &[u8],
         deadline: Option<WallMs>,
         timestamp: WallMs,
-        reader: &mut Reader<'_>,
+        reader: &mut RecordReader<'_>,
     ) -> Result<(), ImageError> {
         let (id, parent, name_len) = (reader.varint()?, reader.varint()?, reader.varint()?);
         let (kind, total) = (reader.byte()?, reader.varint()?);
@@ -142,7 +142,7 @@ impl Loader {
         if id == 0 || self.open.contains_key(&id) {
             return wrong("it starts twice");
         }
-        let has_parts = |open: &Open| matches!(open.value, Value::Parts(_));
+        let has_parts = |open: &Open| matches!(open.value, OpenValue::Parts(_));
         if parent != 0 && !self.open.get(&parent).is_some_and(has_parts) {
             return wrong("it is a part's of a value that has not started");
         }
@@ -151,11 +151,11 @@ impl Loader {
         }
         let is_short = total <= VALUE_BYTES_MAX as u64;
         let value = match (kind, types::record_form(kind)) {
-            (TEXT | RAW_TEXT, _) if is_short => Value::Bytes(Vec::new()),
-            (INT, _) if parent == 0 && is_short => Value::Bytes(Vec::new()),
+            (TEXT | RAW_TEXT, _) if is_short => OpenValue::Bytes(Vec::new()),
+            (INT, _) if parent == 0 && is_short => OpenValue::Bytes(Vec::new()),
             (_, Some(form)) if parent == 0 => match form.parts {
-                Some(begin) if total > 0 => Value::Parts(begin(loading(keyspace))),
-                None if is_short => Value::Bytes(Vec::new()),
+                Some(begin) if total > 0 => OpenValue::Parts(begin(loading(keyspace))),
+                None if is_short => OpenValue::Bytes(Vec::new()),
                 _ => return wrong("it cannot have this kind and length"),
             },
             (TEXT | RAW_TEXT | INT, _) | (_, Some(_)) => return wrong("it cannot have this kind and length"),
@@ -170,7 +170,7 @@ impl Loader {
         &mut self,
         keyspace: &mut Keyspace,
         timestamp: WallMs,
-        reader: &mut Reader<'_>,
+        reader: &mut RecordReader<'_>,
     ) -> Result<(), ImageError> {
         let (id, bytes) = (reader.varint()?, reader.bytes()?);
         let wrong = |what| ImageError::Part { id, what };
@@ -182,7 +182,7 @@ impl Loader {
             }
             open.name.extend_from_slice(bytes);
         } else {
-            let Value::Bytes(value) = &mut open.value else { return Err(wrong("bytes of a value with parts")) };
+            let OpenValue::Bytes(value) = &mut open.value else { return Err(wrong("bytes of a value with parts")) };
             if bytes.len() as u64 > open.total - value.len() as u64 {
                 return Err(wrong("it is longer than it says"));
             }
@@ -195,12 +195,12 @@ impl Loader {
         &mut self,
         keyspace: &mut Keyspace,
         timestamp: WallMs,
-        reader: &mut Reader<'_>,
+        reader: &mut RecordReader<'_>,
     ) -> Result<(), ImageError> {
         let (id, count) = (reader.varint()?, reader.varint()?);
         let wrong = |what| ImageError::Part { id, what };
         let open = self.open.get_mut(&id).ok_or(wrong("parts of it, which has not started or is whole"))?;
-        let Value::Parts(parts) = &mut open.value else { return Err(wrong("parts of a string")) };
+        let OpenValue::Parts(parts) = &mut open.value else { return Err(wrong("parts of a string")) };
         for _ in 0..count {
             let before = parts.len() as u64;
             parts.load(reader)?;
@@ -223,13 +223,13 @@ impl Loader {
         let wrong = |what| Err(ImageError::Part { id, what });
         let inline_max = keyspace.inline_max() as usize;
         if open.parent != 0 {
-            let Some(Open { value: Value::Parts(parts), total, .. }) = self.open.get_mut(&open.parent) else {
+            let Some(Open { value: OpenValue::Parts(parts), total, .. }) = self.open.get_mut(&open.parent) else {
                 return wrong("the value that it is a part of is whole already");
             };
             if parts.has(&open.name) || parts.len() as u64 == *total {
                 return wrong("the value has this part already");
             }
-            if let Value::Bytes(text) = open.value {
+            if let OpenValue::Bytes(text) = open.value {
                 let entry = if text.len() > inline_max {
                     Entry::new(&open.name, NewValue::long(Text::shared(text.into())), open.deadline, 0)
                 } else {
@@ -244,14 +244,14 @@ impl Loader {
             return wrong("its key stands in the image twice");
         }
         let value = match open.value {
-            Value::Parts(parts) => NewValue::of(parts.into_object()),
-            Value::Bytes(text) if open.kind == RAW_TEXT && text.len() > inline_max => {
+            OpenValue::Parts(parts) => NewValue::of(parts.into_object()),
+            OpenValue::Bytes(text) if open.kind == RAW_TEXT && text.len() > inline_max => {
                 NewValue::long(Text::shared(text.into()))
             }
-            Value::Bytes(ref text) if open.kind == RAW_TEXT => NewValue::RawText(text),
-            Value::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
-            Value::Bytes(ref body) => {
-                let mut reader = Reader(body);
+            OpenValue::Bytes(ref text) if open.kind == RAW_TEXT => NewValue::RawText(text),
+            OpenValue::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
+            OpenValue::Bytes(ref body) => {
+                let mut reader = RecordReader(body);
                 load_value(keyspace, &open.name, open.kind, expiry(open.deadline), timestamp, &mut reader)?;
                 return if reader.0.is_empty() { Ok(()) } else { wrong("it is longer than its value") };
             }

@@ -47,14 +47,14 @@ use smallvec::SmallVec;
 
 use crate::digest::{self, Digest};
 use crate::effect::{Effect, Impact, TypeEffect};
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Key, Keyspace, Object};
 
 pub use codec::ImageError;
 pub(crate) use load::Loader;
 pub use walk::ImageLost;
-use walk::{Place, Walk, ahead_bytes};
+use walk::{ValuePlace, Walk, ahead_bytes};
 
 /// What an image came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,7 +108,7 @@ impl Pending {
 
 /// How far a step may go.
 #[derive(Debug, Clone, Copy)]
-struct Budget {
+struct StepBudget {
     /// The step ends once its output is as long as this.
     until: usize,
     /// Buckets that it may still look at: one without entries takes time as well.
@@ -135,9 +135,9 @@ pub(crate) struct Image {
     /// Walks of values that are in the keyspace, by the address of the value.
     live: BTreeMap<usize, u64>,
     /// Where walks had their values before the unit at hand moved or removed these.
-    moved_in_unit: Vec<(u64, Place)>,
+    moved_in_unit: Vec<(u64, ValuePlace)>,
     /// The tables of the point, once FLUSHALL has replaced them.
-    flushed: Option<Box<[Table]>>,
+    flushed: Option<Box<[EntryTable]>>,
     /// Values that were handed over and have been written.
     written: Vec<Arc<Object>>,
     sum: ImageSum,
@@ -348,7 +348,12 @@ impl Image {
     }
 
     /// Writes the next part of the newest walk.
-    fn advance_walk(&mut self, tables: &[Table], budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), ImageLost> {
+    fn advance_walk(
+        &mut self,
+        tables: &[EntryTable],
+        budget: &mut StepBudget,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ImageLost> {
         let Some((&id, _)) = self.walks.last_key_value() else { return Ok(()) };
         let Some(mut walk) = self.take_walk(id) else { return Ok(()) };
         walk.note_sole_owner();
@@ -365,8 +370,8 @@ impl Image {
     fn advance_parts(
         &mut self,
         walk: &mut Walk,
-        tables: &[Table],
-        budget: &mut Budget,
+        tables: &[EntryTable],
+        budget: &mut StepBudget,
         out: &mut Vec<u8>,
     ) -> Result<(), ImageLost> {
         let object = walk.object(tables).ok_or(ImageLost)?;
@@ -408,7 +413,7 @@ impl Image {
 
 /// In the order of the scan.
 impl Image {
-    fn slot_is_done(&mut self, tables: &[Table]) {
+    fn slot_is_done(&mut self, tables: &[EntryTable]) {
         let done = self.ahead.remove(&(self.slot as u16));
         self.ahead_bytes -= done.iter().flatten().map(|key| ahead_bytes(key)).sum::<usize>();
         self.slot += 1;
@@ -420,7 +425,7 @@ impl Image {
     }
 
     /// Writes the bucket at hand, or as much of it as there is room for.
-    fn write_bucket(&mut self, keyspace: &Keyspace, tables: &[Table], budget: &Budget, out: &mut Vec<u8>) {
+    fn write_bucket(&mut self, keyspace: &Keyspace, tables: &[EntryTable], budget: &StepBudget, out: &mut Vec<u8>) {
         let from = self.place.reverse_bits();
         let slot = self.slot as u16;
         let mut bucket: SmallVec<[&Entry; 16]> = SmallVec::new();
@@ -452,12 +457,12 @@ impl Image {
     fn step(
         &mut self,
         keyspace: &Keyspace,
-        tables: &[Table],
+        tables: &[EntryTable],
         budget: usize,
         out: &mut Vec<u8>,
     ) -> Result<Option<ImageSum>, ImageLost> {
         let start = out.len();
-        let mut budget = Budget { until: start + budget, buckets: budget / 64 + 1 };
+        let mut budget = StepBudget { until: start + budget, buckets: budget / 64 + 1 };
         while out.len() < budget.until {
             if let Some(len) = self.pending.next_len() {
                 if out.len() > start && out.len() + len > budget.until {
@@ -537,7 +542,7 @@ impl Image {
 
     /// Takes back the tables that FLUSHALL gave the image: it goes on with the keyspace, which gets them back. Only in
     /// the unit of that FLUSHALL: the image has read nothing of them yet, and nothing else has changed.
-    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[Table]>> {
+    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[EntryTable]>> {
         self.flushed.take()
     }
 }

@@ -7,7 +7,7 @@ use fastness_types::{Slot, WallMs};
 
 use super::record::{self, RAW_TEXT, Start, TEXT};
 use crate::codec::digest::Running;
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use crate::keyspace::text::Text;
 use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Object, TypeNumber, ValueRef};
@@ -31,7 +31,7 @@ pub(super) fn ahead_bytes(key: &[u8]) -> usize {
 
 /// Where a value is in the keyspace: the slot and hash of its key, and its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ValuePlace {
     pub(super) slot: Slot,
     pub(super) hash: u64,
     pub(super) address: usize,
@@ -39,9 +39,9 @@ pub(super) struct Place {
 
 /// Where the bytes or fields are that have not been written.
 #[derive(Debug)]
-enum Source {
+enum WalkSource {
     /// In the keyspace.
-    Live(Place),
+    Live(ValuePlace),
     /// It was removed or replaced, or is a field's value, which never changes in place. `counts`: what it takes is
     /// memory of the image.
     Owned { object: Arc<Object>, counts: bool },
@@ -98,7 +98,7 @@ pub(super) struct Walk {
     kind: u8,
     of: TypeNumber,
     digest: Running,
-    source: Source,
+    source: WalkSource,
     rest: Rest,
 }
 
@@ -106,15 +106,15 @@ impl Walk {
     /// Of an entry of a slot, whose value may change in place.
     pub(super) fn of_key(id: u64, slot: Slot, hash: u64, entry: &Entry, record_max: usize) -> Walk {
         let live = || match entry.object_address() {
-            Some(address) => Source::Live(Place { slot, hash, address }),
-            None => Source::Copied(Vec::new()),
+            Some(address) => WalkSource::Live(ValuePlace { slot, hash, address }),
+            None => WalkSource::Copied(Vec::new()),
         };
         let (source, rest) = match entry.value() {
             ValueRef::Long(text) => (live(), Rest::bytes(text.len())),
             ValueRef::Object(object) if object.parts().is_none() => {
                 let body = body(entry);
                 let rest = Rest::written(body.len(), Digested::Object(object.clone()));
-                (Source::Copied(body), rest)
+                (WalkSource::Copied(body), rest)
             }
             ValueRef::Object(object) => {
                 let rest = Rest::Parts {
@@ -127,16 +127,16 @@ impl Walk {
                 };
                 (live(), rest)
             }
-            ValueRef::Text(text) => (Source::Copied(text.to_vec()), Rest::bytes(text.len())),
+            ValueRef::Text(text) => (WalkSource::Copied(text.to_vec()), Rest::bytes(text.len())),
             ValueRef::Int(number) => {
                 let body = body(entry);
                 let rest = Rest::written(body.len(), Digested::Int(number));
-                (Source::Copied(body), rest)
+                (WalkSource::Copied(body), rest)
             }
             ValueRef::Packed(packed) => {
                 let body = body(entry);
                 let rest = Rest::written(body.len(), Digested::Packed(packed.of, packed.bytes.to_vec()));
-                (Source::Copied(body), rest)
+                (WalkSource::Copied(body), rest)
             }
         };
         let digest = Running::of_name(entry.key().len());
@@ -154,8 +154,8 @@ impl Walk {
             *children += 1;
         }
         let (name, value) = (entry.key(), entry.value().bytes().unwrap_or_default());
-        let copied = || Source::Copied(value.to_vec());
-        let source = entry.share_object().map_or_else(copied, |object| Source::Owned { object, counts: false });
+        let copied = || WalkSource::Copied(value.to_vec());
+        let source = entry.share_object().map_or_else(copied, |object| WalkSource::Owned { object, counts: false });
         let (name, deadline) = (name.to_vec(), entry.deadline());
         let rest = Rest::bytes(value.len());
         let digest = Running::of_name(name.len());
@@ -236,25 +236,25 @@ impl Walk {
             Rest::Bytes { .. } => {}
         }
         let object = match self.source {
-            Source::Owned { object, .. } => Some(object),
-            Source::Live(_) | Source::Copied(_) => None,
+            WalkSource::Owned { object, .. } => Some(object),
+            WalkSource::Live(_) | WalkSource::Copied(_) => None,
         };
         (self.parent, self.digest.end(), object)
     }
 
     pub(super) fn into_object(self) -> Option<Arc<Object>> {
         match self.source {
-            Source::Owned { object, .. } => Some(object),
-            Source::Live(_) | Source::Copied(_) => None,
+            WalkSource::Owned { object, .. } => Some(object),
+            WalkSource::Live(_) | WalkSource::Copied(_) => None,
         }
     }
 
     /// Bytes that it holds besides the data.
     pub(super) fn bytes(&self) -> usize {
         let source = match &self.source {
-            Source::Owned { object, counts: true } => object.heap_bytes(),
-            Source::Owned { .. } | Source::Live(_) => 0,
-            Source::Copied(bytes) => bytes.capacity(),
+            WalkSource::Owned { object, counts: true } => object.heap_bytes(),
+            WalkSource::Owned { .. } | WalkSource::Live(_) => 0,
+            WalkSource::Copied(bytes) => bytes.capacity(),
         };
         let rest = match &self.rest {
             Rest::Bytes { kept_bytes, .. } => *kept_bytes,
@@ -268,50 +268,50 @@ impl Walk {
 impl Walk {
     /// Its place, if it is in the keyspace, can be changed, and is still needed: a hash of which no field is left may
     /// be gone with its last one.
-    pub(super) fn live(&self) -> Option<Place> {
+    pub(super) fn live(&self) -> Option<ValuePlace> {
         match self.source {
-            Source::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
-            Source::Live(_) | Source::Owned { .. } | Source::Copied(_) => None,
+            WalkSource::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
+            WalkSource::Live(_) | WalkSource::Owned { .. } | WalkSource::Copied(_) => None,
         }
     }
 
     /// The value is about to leave the keyspace: the image becomes an owner of it. Returns where it was.
-    pub(super) fn own(&mut self, object: Arc<Object>) -> Option<Place> {
+    pub(super) fn own(&mut self, object: Arc<Object>) -> Option<ValuePlace> {
         let place = self.live()?;
-        self.source = Source::Owned { object, counts: true };
+        self.source = WalkSource::Owned { object, counts: true };
         Some(place)
     }
 
     /// The value is about to become that of a key in this place. Returns where it was.
-    pub(super) fn follow(&mut self, slot: Slot, hash: u64) -> Option<Place> {
+    pub(super) fn follow(&mut self, slot: Slot, hash: u64) -> Option<ValuePlace> {
         let place = self.live()?;
-        self.source = Source::Live(Place { slot, hash, address: place.address });
+        self.source = WalkSource::Live(ValuePlace { slot, hash, address: place.address });
         Some(place)
     }
 
     /// The value is where it was before.
-    pub(super) fn set_back(&mut self, place: Place) {
-        self.source = Source::Live(place);
+    pub(super) fn set_back(&mut self, place: ValuePlace) {
+        self.source = WalkSource::Live(place);
     }
 
     /// A field's value that nobody else owns any more counts as memory of the image.
     pub(super) fn note_sole_owner(&mut self) {
-        if let Source::Owned { object, counts } = &mut self.source {
+        if let WalkSource::Owned { object, counts } = &mut self.source {
             *counts |= Arc::strong_count(object) == 1;
         }
     }
 
     /// The value, if it is an object. `tables`: those of the point.
-    pub(super) fn object<'t>(&self, tables: &'t [Table]) -> Option<Found<'t>> {
+    pub(super) fn object<'t>(&self, tables: &'t [EntryTable]) -> Option<Found<'t>> {
         match &self.source {
-            Source::Owned { object, .. } => Some(Found::Owned(object.clone())),
-            Source::Live(place) => {
+            WalkSource::Owned { object, .. } => Some(Found::Owned(object.clone())),
+            WalkSource::Live(place) => {
                 let is_it = |entry: &Entry| entry.object_address() == Some(place.address);
                 let found = tables[usize::from(place.slot.0)].find_by(place.hash, is_it).and_then(Entry::object);
                 debug_assert!(found.is_some(), "a walk knows where its value is");
                 found.map(Found::Live)
             }
-            Source::Copied(_) => None,
+            WalkSource::Copied(_) => None,
         }
     }
 }
@@ -354,7 +354,12 @@ fn body(entry: &Entry) -> Vec<u8> {
 /// Names and texts.
 impl Walk {
     /// Writes the next part of the name or the text, of `room` bytes at most.
-    pub(super) fn write_part(&mut self, tables: &[Table], room: usize, out: &mut Vec<u8>) -> Result<(), ImageLost> {
+    pub(super) fn write_part(
+        &mut self,
+        tables: &[EntryTable],
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ImageLost> {
         if !self.has_name() {
             let from = self.name_at;
             self.pass_name(room);
@@ -367,7 +372,7 @@ impl Walk {
         let object = self.object(tables);
         let text: &[u8] = match (object.as_deref(), &self.source) {
             (Some(object), _) => object.downcast_ref::<Text>().ok_or(ImageLost)?,
-            (None, Source::Copied(text)) => text,
+            (None, WalkSource::Copied(text)) => text,
             _ => return Err(ImageLost),
         };
         let Rest::Bytes { at, len, kept, kept_bytes, digested } = &mut self.rest else { return Err(ImageLost) };

@@ -12,7 +12,7 @@ use super::entry::{self, Entry};
 use super::memory::Account;
 
 /// A place of a bucket.
-pub type Cell = entry::Cell<Bucket>;
+pub type Cell = entry::TaggedCell<Bucket>;
 
 /// Entries of one bucket.
 pub const CELLS: usize = 7;

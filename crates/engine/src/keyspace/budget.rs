@@ -5,14 +5,14 @@ pub const SLICE_BYTES: usize = 1024 * 1024;
 
 /// What one slice may still do.
 #[derive(Debug, Clone, Copy)]
-pub struct Budget {
+pub struct FreeBudget {
     steps: usize,
     bytes: usize,
 }
 
-impl Budget {
-    pub(super) fn new(steps: usize) -> Budget {
-        Budget { steps, bytes: SLICE_BYTES }
+impl FreeBudget {
+    pub(super) fn new(steps: usize) -> FreeBudget {
+        FreeBudget { steps, bytes: SLICE_BYTES }
     }
 
     /// Counts one step that freed so many bytes.

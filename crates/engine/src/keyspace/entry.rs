@@ -17,7 +17,7 @@
 //! # Why `unsafe`
 //! A key costs one allocation and a header of 8 to 20 bytes instead of the 48 and more of owned strings in a struct,
 //! and one cache line is touched to compare it. Safe Rust has no value whose size follows from its header. This module
-//! and [`Cell`]'s tagged pointer hold all of the engine's unsafe code.
+//! and [`TaggedCell`]'s tagged pointer hold all of the engine's unsafe code.
 //!
 //! # Invariants
 //! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
@@ -27,7 +27,7 @@
 //! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak
 //!   ones. Another owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is
 //!   changed only while it has one owner.
-//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`Cell`] uses.
+//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`TaggedCell`] uses.
 #![allow(unsafe_code)]
 
 use super::memory::size_class;
@@ -650,39 +650,39 @@ impl Copies {
 /// bytes at least. Eight bytes: the lowest bit of the
 /// pointer tells a bucket from an entry.
 #[repr(transparent)]
-pub struct Cell<B> {
+pub struct TaggedCell<B> {
     ptr: *mut u8,
     owns: PhantomData<(Entry, Box<B>)>,
 }
 
 // SAFETY: a cell owns what it points to alone, and both are plain data.
-unsafe impl<B: Send> Send for Cell<B> {}
+unsafe impl<B: Send> Send for TaggedCell<B> {}
 // SAFETY: through a shared reference both are only read.
-unsafe impl<B: Sync> Sync for Cell<B> {}
+unsafe impl<B: Sync> Sync for TaggedCell<B> {}
 
-impl<B> Default for Cell<B> {
-    fn default() -> Cell<B> {
-        Cell { ptr: ptr::null_mut(), owns: PhantomData }
+impl<B> Default for TaggedCell<B> {
+    fn default() -> TaggedCell<B> {
+        TaggedCell { ptr: ptr::null_mut(), owns: PhantomData }
     }
 }
 
-impl<B> Cell<B> {
+impl<B> TaggedCell<B> {
     const CHAIN: usize = 1;
 
     /// A cell with an entry.
     #[must_use]
-    pub fn of_entry(entry: Entry) -> Cell<B> {
+    pub fn of_entry(entry: Entry) -> TaggedCell<B> {
         let ptr = entry.ptr.as_ptr();
         std::mem::forget(entry);
-        Cell { ptr, owns: PhantomData }
+        TaggedCell { ptr, owns: PhantomData }
     }
 
     /// A cell with the next bucket of the chain.
     #[must_use]
-    pub fn of_chain(bucket: Box<B>) -> Cell<B> {
+    pub fn of_chain(bucket: Box<B>) -> TaggedCell<B> {
         const { assert!(align_of::<B>() > Self::CHAIN) };
         let ptr = Box::into_raw(bucket).cast::<u8>().map_addr(|address| address | Self::CHAIN);
-        Cell { ptr, owns: PhantomData }
+        TaggedCell { ptr, owns: PhantomData }
     }
 
     #[inline]
@@ -767,7 +767,7 @@ impl<B> Cell<B> {
     }
 }
 
-impl<B> Drop for Cell<B> {
+impl<B> Drop for TaggedCell<B> {
     fn drop(&mut self) {
         drop(self.take_chain());
         drop(self.take_entry());

@@ -1,7 +1,7 @@
 //! Tests of `super::entry`: every way to make, change and drop an entry.
 
 use super::bucket::Bucket;
-use super::entry::{Cell, Entry, NewValue};
+use super::entry::{Entry, NewValue, TaggedCell};
 use super::memory::size_class;
 use super::text::Text;
 use super::value::{Object, Packed, TypeNumber, ValueRef};
@@ -90,7 +90,7 @@ proptest! {
 
     #[test]
     fn a_cell_gives_back_what_it_holds(key in prop::collection::vec(any::<u8>(), 0..40), held in held()) {
-        let mut cell = Cell::<Bucket>::of_entry(Entry::new(&key, held.new_value(), None, 0));
+        let mut cell = TaggedCell::<Bucket>::of_entry(Entry::new(&key, held.new_value(), None, 0));
         prop_assert!(cell.chain().is_none() && cell.take_chain().is_none());
         check(cell.entry().unwrap(), &key, &held, None, 0);
         let entry = cell.take_entry().unwrap();

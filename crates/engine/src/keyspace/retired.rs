@@ -14,11 +14,11 @@
 //!   shrinks by the allocator's size classes, an eighth to a quarter of it at a time, which is some milliseconds for
 //!   the longest there is.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::deadlines::Deadlines;
 use super::entry::Entry;
 use super::memory::{Account, size_class};
-use super::table::Table;
+use super::table::EntryTable;
 use super::value::{Dismantle, Object, Remains};
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ pub struct Freeing {
 }
 
 /// The tables of all slots, as FLUSHALL left them.
-struct Flushed {
-    tables: Box<[Table]>,
+struct FlushedTables {
+    tables: Box<[EntryTable]>,
     /// Those before it are empty.
     next: usize,
 }
@@ -48,7 +48,7 @@ struct Flushed {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Retired {
-    flushed: Vec<Flushed>,
+    flushed: Vec<FlushedTables>,
     /// Parts of large values.
     parts: Vec<Box<dyn Dismantle>>,
     entries: Vec<Entry>,
@@ -74,9 +74,9 @@ impl Retired {
     }
 
     /// Takes over tables with all their keys, which are counted already.
-    pub(super) fn push_tables(&mut self, tables: Box<[Table]>) {
+    pub(super) fn push_tables(&mut self, tables: Box<[EntryTable]>) {
         self.objects += tables.iter().map(|table| table.len() as u64).sum::<u64>();
-        self.flushed.push(Flushed { tables, next: 0 });
+        self.flushed.push(FlushedTables { tables, next: 0 });
     }
 
     /// Takes over an index of deadlines, which is not counted any more.
@@ -139,7 +139,7 @@ impl Retired {
     }
 
     /// Frees one slice; true if there is more.
-    pub(super) fn free(&mut self, budget: &mut Budget, account: &mut Account) -> bool {
+    pub(super) fn free(&mut self, budget: &mut FreeBudget, account: &mut Account) -> bool {
         if self.is_empty() {
             return false;
         }
@@ -153,7 +153,7 @@ impl Retired {
     }
 
     /// Frees entries alone: what a commit has left behind and is about to be allocated again.
-    pub(super) fn free_entries(&mut self, budget: &mut Budget, account: &mut Account) {
+    pub(super) fn free_entries(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(entry) = self.entries.last_mut()
         {
@@ -182,7 +182,7 @@ impl Retired {
         }
     }
 
-    fn free_texts(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_texts(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(text) = self.texts.last_mut()
         {
@@ -200,7 +200,7 @@ impl Retired {
         }
     }
 
-    fn free_flushed(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_flushed(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(mut flushed) = self.flushed.pop()
         {
@@ -224,7 +224,7 @@ impl Retired {
         }
     }
 
-    fn free_parts(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_parts(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(mut parts) = self.parts.pop()
         {
@@ -237,7 +237,7 @@ impl Retired {
         }
     }
 
-    fn free_deadlines(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_deadlines(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(deadlines) = self.deadlines.last_mut()
         {

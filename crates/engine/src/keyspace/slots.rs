@@ -1,13 +1,13 @@
 //! All slots of one replica.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue};
 use super::flushed::{Flushed, GROUP, Groups};
 use super::key::{ExpiryChange, Key};
 use super::memory::Account;
 use super::retired::{Freeing, Retired, TEXT_PART};
-use super::table::Table;
+use super::table::EntryTable;
 use super::undo::{UndoLog, overwrite};
 use super::value::{Object, ValueRef};
 use crate::random::Random;
@@ -39,7 +39,7 @@ pub struct Keyspace {
     pub(super) seed: HashSeed,
     /// Texts longer than this are kept as objects, of which an image can become an owner.
     pub(super) inline_max: u32,
-    pub(super) slots: Box<[Table]>,
+    pub(super) slots: Box<[EntryTable]>,
     groups: Groups,
     len: u64,
     due: Deadlines,
@@ -50,8 +50,8 @@ pub struct Keyspace {
     retired: Retired,
 }
 
-fn empty_slots() -> Box<[Table]> {
-    (0..SLOTS).map(|_| Table::default()).collect()
+fn empty_slots() -> Box<[EntryTable]> {
+    (0..SLOTS).map(|_| EntryTable::default()).collect()
 }
 
 pub(super) fn seconds(now: WallMs) -> u32 {
@@ -81,7 +81,7 @@ impl Keyspace {
     #[must_use]
     pub fn new(seed: HashSeed) -> Keyspace {
         let mut account = Account::default();
-        account.add(SLOTS * size_of::<Table>());
+        account.add(SLOTS * size_of::<EntryTable>());
         let groups = [0; SLOTS / GROUP];
         Keyspace {
             seed,
@@ -167,13 +167,13 @@ impl Keyspace {
     }
 
     /// The keys of all slots.
-    pub(crate) fn tables(&self) -> &[Table] {
+    pub(crate) fn tables(&self) -> &[EntryTable] {
         &self.slots
     }
 
     /// The keys of one slot.
     #[must_use]
-    pub fn table(&self, slot: Slot) -> &Table {
+    pub fn table(&self, slot: Slot) -> &EntryTable {
         &self.slots[usize::from(slot.0)]
     }
 
@@ -368,8 +368,8 @@ impl Keyspace {
 
     /// Takes every key out, and lends the old tables if that is asked for; they count until they are
     /// [given back](Keyspace::give_back_tables) and freed.
-    pub fn take_tables(&mut self, lend: bool) -> Option<Box<[Table]>> {
-        self.account.add(SLOTS * size_of::<Table>());
+    pub fn take_tables(&mut self, lend: bool) -> Option<Box<[EntryTable]>> {
+        self.account.add(SLOTS * size_of::<EntryTable>());
         let mut flushed = Flushed {
             tables: None,
             groups: std::mem::replace(&mut self.groups, [0; SLOTS / GROUP]),
@@ -405,7 +405,7 @@ impl Keyspace {
     }
 
     /// Tables that nobody reads any more are freed by [`Keyspace::release`].
-    pub fn retire(&mut self, tables: Box<[Table]>) {
+    pub fn retire(&mut self, tables: Box<[EntryTable]>) {
         self.retired.push_tables(tables);
     }
 
@@ -430,13 +430,13 @@ impl Keyspace {
 
     /// Frees entries that were retired, in one slice of so many steps.
     pub(super) fn release_entries(&mut self, steps: usize) {
-        self.retired.free_entries(&mut Budget::new(steps), &mut self.account);
+        self.retired.free_entries(&mut FreeBudget::new(steps), &mut self.account);
     }
 
     /// Frees a slice of what was flushed, removed or replaced, in at most so many steps (see [`super::retired`]); true
     /// if there is more.
     pub fn release(&mut self, steps: usize) -> bool {
-        self.retired.free(&mut Budget::new(steps), &mut self.account)
+        self.retired.free(&mut FreeBudget::new(steps), &mut self.account)
     }
 
     /// Whether [`Keyspace::release`] has something to free.
@@ -583,7 +583,7 @@ impl Keyspace {
 
     /// Every entry, slot by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.iter().flat_map(Table::iter)
+        self.slots.iter().flat_map(EntryTable::iter)
     }
 
     /// Every slot that has keys, in order.

@@ -20,7 +20,7 @@
 //! The load differs by a factor of two between buckets that were split and those that were not; the fuller ones chain.
 
 use super::bucket::{BUCKET_BYTES, Bucket};
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::entry::Entry;
 use super::memory::Account;
 use super::value::Dismantle;
@@ -34,7 +34,7 @@ const LOAD_MIN: usize = 2;
 
 /// The keys of one slot. One cache line.
 #[derive(Default)]
-pub struct Table {
+pub struct EntryTable {
     first: Vec<Bucket>,
     blocks: Vec<Box<[Bucket]>>,
     buckets: usize,
@@ -73,7 +73,7 @@ fn tag_of(hash: u64) -> u8 {
     ((hash >> 42) as u8).max(1)
 }
 
-impl Table {
+impl EntryTable {
     /// Number of entries.
     #[inline]
     #[must_use]
@@ -304,7 +304,7 @@ impl Table {
     /// them to `free`.
     pub(super) fn dismantle(
         &mut self,
-        budget: &mut Budget,
+        budget: &mut FreeBudget,
         account: &mut Account,
         mut free: impl FnMut(Entry, &mut Account),
     ) {
@@ -347,10 +347,10 @@ impl Table {
     }
 }
 
-impl Dismantle for Table {
+impl Dismantle for EntryTable {
     fn dismantle_some(
         &mut self,
-        budget: &mut Budget,
+        budget: &mut FreeBudget,
         account: &mut Account,
         each: &mut dyn FnMut(Entry, &mut Account),
     ) -> bool {
@@ -366,8 +366,8 @@ fn next_cursor(cursor: u64, bits: u32) -> u64 {
     (cursor | unused).reverse_bits().wrapping_add(1).reverse_bits()
 }
 
-impl std::fmt::Debug for Table {
+impl std::fmt::Debug for EntryTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("len", &self.len).field("buckets", &self.buckets).finish_non_exhaustive()
+        f.debug_struct("EntryTable").field("len", &self.len).field("buckets", &self.buckets).finish_non_exhaustive()
     }
 }

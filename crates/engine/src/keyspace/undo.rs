@@ -84,7 +84,7 @@ impl Record {
 
 /// The records of one batch; see the module.
 #[derive(Default)]
-pub(super) struct Group {
+pub(super) struct BatchRecords {
     pub(super) seq: Seq,
     /// The newest timestamp behind the batch's last unit.
     pub(super) timestamp: WallMs,
@@ -97,7 +97,7 @@ pub(super) struct Group {
     pub(super) flushed: Vec<Flushed>,
 }
 
-impl Group {
+impl BatchRecords {
     pub(super) fn held(&self) -> usize {
         let due = self.flushed.iter().map(|flushed| flushed.due.bytes() + flushed.parts_due.bytes()).sum::<usize>();
         size_of_val(&self.records[..])
@@ -109,7 +109,7 @@ impl Group {
     }
 
     /// The records from `from` on, of which those before belong to another batch.
-    pub(super) fn split_off(&mut self, from: usize, mut into: Group) -> Group {
+    pub(super) fn split_off(&mut self, from: usize, mut into: BatchRecords) -> BatchRecords {
         let of = |wanted: fn(&Record) -> bool| self.records[from..].iter().filter(|record| wanted(record)).count();
         let copies = of(|record| matches!(record, Record::Copied));
         let moved = self.moved.len() - of(|record| matches!(record, Record::Moved | Record::ObjectMoved { .. }));
@@ -126,8 +126,8 @@ impl Group {
     }
 
     /// What is kept besides the records: which batch, and its time.
-    pub(super) fn emptied(&mut self) -> Group {
-        let rest = Group { seq: self.seq, timestamp: self.timestamp, ..Group::default() };
+    pub(super) fn emptied(&mut self) -> BatchRecords {
+        let rest = BatchRecords { seq: self.seq, timestamp: self.timestamp, ..BatchRecords::default() };
         std::mem::replace(self, rest)
     }
 
@@ -152,17 +152,17 @@ pub type UndoLog = Option<Box<Undo>>;
 /// The records of the batches that have not committed.
 pub struct Undo {
     /// Of the newest batch that has units, and of the unit at hand.
-    pub(super) open: Group,
+    pub(super) open: BatchRecords,
     /// Records of `open` that belong to units that have ended.
     pub(super) ended: usize,
     /// Of the batches before, the oldest first.
-    pub(super) closed: VecDeque<Group>,
+    pub(super) closed: VecDeque<BatchRecords>,
     pub(super) closed_held: usize,
     /// The newest timestamp behind the newest batch that was forgotten.
     pub(super) timestamp: WallMs,
     /// The newest batch that has lost records.
     pub(super) lost: Option<Seq>,
-    pub(super) spare: Vec<Group>,
+    pub(super) spare: Vec<BatchRecords>,
     pub(super) bytes_max: usize,
 }
 

@@ -3,8 +3,8 @@
 use super::entry::Entry;
 use super::key::Key;
 use super::slots::Keyspace;
-use super::table::Table;
-use super::undo::{Group, NUMBER, Record, Undo};
+use super::table::EntryTable;
+use super::undo::{BatchRecords, NUMBER, Record, Undo};
 use super::value::{Object, OldPart};
 use fastness_types::{Seq, Slot, WallMs};
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ impl Keyspace {
     pub fn keep_undo(&mut self, timestamp: WallMs, bytes_max: usize) {
         self.drop_undo();
         self.undo = Some(Box::new(Undo {
-            open: Group::default(),
+            open: BatchRecords::default(),
             ended: 0,
             closed: VecDeque::new(),
             closed_held: 0,
@@ -103,7 +103,7 @@ impl Keyspace {
         self.release_entries(FREED_MAX);
     }
 
-    fn forget_group(&mut self, group: Group, undo: &mut Undo) {
+    fn forget_group(&mut self, group: BatchRecords, undo: &mut Undo) {
         undo.timestamp = group.timestamp;
         let group = self.retire_group(group);
         if undo.spare.len() < SPARE_MAX && group.copies.capacity() + group.bytes.capacity() <= SPARE_BYTES_MAX {
@@ -112,7 +112,7 @@ impl Keyspace {
     }
 
     /// Drops what a group holds; gives it back empty.
-    fn retire_group(&mut self, mut group: Group) -> Group {
+    fn retire_group(&mut self, mut group: BatchRecords) -> BatchRecords {
         group.flushed.drain(..).for_each(|flushed| self.retire_flushed(flushed));
         self.retire_entries(&mut group.moved, group.moved_bytes);
         group.moved_bytes = 0;
@@ -139,7 +139,7 @@ impl Keyspace {
     }
 
     /// Tables that an image has read: a record of FLUSHALL takes them, if one waits for them.
-    pub fn give_back_tables(&mut self, tables: Box<[Table]>) {
+    pub fn give_back_tables(&mut self, tables: Box<[EntryTable]>) {
         if let Some(undo) = &mut self.undo {
             let groups = undo.closed.iter_mut().chain([&mut undo.open]);
             let mut flushed = groups.flat_map(|group| &mut group.flushed);
@@ -180,10 +180,10 @@ impl Keyspace {
     ///
     /// # Panics
     /// If no records are kept.
-    pub fn undo_unit(&mut self, lent: Option<Box<[Table]>>) {
+    pub fn undo_unit(&mut self, lent: Option<Box<[EntryTable]>>) {
         let mut undo = self.undo.take().expect("a unit that may be taken back leaves records");
         let ended = undo.ended;
-        let mut unit = undo.open.split_off(ended, Group::default());
+        let mut unit = undo.open.split_off(ended, BatchRecords::default());
         if let Some(waiting) = unit.flushed.iter_mut().find(|flushed| flushed.tables.is_none()) {
             waiting.tables = lent;
         }
@@ -191,7 +191,7 @@ impl Keyspace {
         self.undo = Some(undo);
     }
 
-    fn take_back(&mut self, mut group: Group) {
+    fn take_back(&mut self, mut group: BatchRecords) {
         let mut window = Vec::with_capacity(WINDOW);
         loop {
             self.take_back_window(&mut group, &mut window);
@@ -204,7 +204,7 @@ impl Keyspace {
 
     /// Takes back all that stands on top and concerns one whole entry each, in windows whose entries are loaded side by
     /// side.
-    fn take_back_window(&mut self, group: &mut Group, window: &mut Vec<Whole>) {
+    fn take_back_window(&mut self, group: &mut BatchRecords, window: &mut Vec<Whole>) {
         loop {
             let mut end = group.bytes.len();
             while window.len() < WINDOW
@@ -237,7 +237,7 @@ impl Keyspace {
         }
     }
 
-    fn take_back_one(&mut self, record: Record, group: &mut Group) {
+    fn take_back_one(&mut self, record: Record, group: &mut BatchRecords) {
         match record {
             Record::Copied | Record::Moved | Record::Absent { .. } => {
                 debug_assert!(false, "{record:?} is taken back in a window");
@@ -289,7 +289,7 @@ impl Keyspace {
     }
 }
 
-fn take_back_part(object: &mut Object, group: &mut Group) {
+fn take_back_part(object: &mut Object, group: &mut BatchRecords) {
     let Some(record) = group.records.pop() else { return };
     match record {
         Record::Copied => group.copies.pop().into_iter().for_each(|entry| object.restore_part(OldPart::Held(entry))),

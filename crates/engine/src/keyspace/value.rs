@@ -4,7 +4,7 @@
 //! run of bytes inside its key's entry ([`Packed`]), which only its type can read; a large one is an [`Object`] behind
 //! a pointer, which answers the questions of [`Value`]. So a data type is added without a change in the keyspace.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::deadlines::Deadlines;
 use super::entry::Entry;
 use super::memory::{Account, size_class};
@@ -212,7 +212,7 @@ pub trait Dismantle: Send + Sync {
     /// Takes entries out and gives them to `each`, and frees what held them, within the budget. True if there is more.
     fn dismantle_some(
         &mut self,
-        budget: &mut Budget,
+        budget: &mut FreeBudget,
         account: &mut Account,
         each: &mut dyn FnMut(Entry, &mut Account),
     ) -> bool;

@@ -8,11 +8,11 @@ use crate::codec::digest::Running;
 use crate::codec::rdb::{Input, PayloadError, seal, write_len, write_text};
 use crate::command::Command;
 use crate::command::typed::{DumpForm, Put, TypeCommands};
-use crate::effect::{Arguments, DecodeError, Encoder, Expired, Impact, Keys, TypeEffect};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::image::codec::{ImageError, Loaded, Loading, PackedForm, Reader, RecordForm, write_bytes};
+use crate::image::codec::{ImageError, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
 use crate::keyspace::value::{Remains, Value};
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Object, Packed, TypeNumber, ValueRef};
 use crate::types::Type;
@@ -41,7 +41,7 @@ const RECORDS: [RecordForm; 2] = [
     RecordForm { kind: 29, load, parts: None },
 ];
 
-fn load(reader: &mut Reader<'_>, _: Loading) -> Result<Loaded, ImageError> {
+fn load(reader: &mut RecordReader<'_>, _: Loading) -> Result<Loaded, ImageError> {
     Ok(Loaded::Object(Object::new(Stack(unpacked(reader.bytes()?).into_iter().map(<[u8]>::to_vec).collect()))))
 }
 
@@ -161,9 +161,9 @@ impl<'a> TypeEffect<'a> for StackEffect<'a> {
         }
     }
 
-    fn keys(&self) -> Keys<'a> {
+    fn keys(&self) -> EffectKeys<'a> {
         let (StackEffect::Push { key, .. } | StackEffect::Pop { key }) = self;
-        Keys::One(*key)
+        EffectKeys::One(*key)
     }
 
     fn perform(&self, keyspace: &mut Keyspace, now: WallMs) {

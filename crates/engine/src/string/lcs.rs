@@ -23,16 +23,16 @@ pub const LCS: Command = Command::data(
 const NOT_STRINGS: CommandError = CommandError::Fixed("ERR The specified keys must contain string values");
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Options {
+struct LcsOptions {
     len: bool,
     idx: bool,
     with_match_len: bool,
     min_match_len: i64,
 }
 
-impl Options {
-    fn parse(args: Args<'_>) -> Result<Options, CommandError> {
-        let mut options = Options::default();
+impl LcsOptions {
+    fn parse(args: Args<'_>) -> Result<LcsOptions, CommandError> {
+        let mut options = LcsOptions::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let is = |name: &str| arg.eq_ignore_ascii_case(name.as_bytes());
@@ -63,7 +63,7 @@ fn lcs(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
             return Err(NOT_STRINGS);
         }
     }
-    let options = Options::parse(args.skip(3))?;
+    let options = LcsOptions::parse(args.skip(3))?;
     let (mut a_buffer, mut b_buffer) = (itoa::Buffer::new(), itoa::Buffer::new());
     // Both keys were looked up above, where expired ones went.
     let text = |entry, buffer| match entry {
@@ -114,8 +114,8 @@ impl Lengths {
     }
 
     /// The subsequence, from its end: its ranges in both strings, and its bytes.
-    fn walk(&self, a: &[u8], b: &[u8]) -> Walk {
-        let mut walk = Walk::default();
+    fn walk(&self, a: &[u8], b: &[u8]) -> Subsequence {
+        let mut walk = Subsequence::default();
         let (mut i, mut j) = (a.len(), b.len());
         while i > 0 && j > 0 {
             if a[i - 1] == b[j - 1] {
@@ -147,12 +147,12 @@ impl Match {
 }
 
 #[derive(Default)]
-struct Walk {
+struct Subsequence {
     bytes: Vec<u8>,
     matches: Vec<Match>,
 }
 
-impl Walk {
+impl Subsequence {
     fn add(&mut self, i: usize, j: usize, byte: u8) {
         self.bytes.push(byte);
         match self.matches.last_mut() {
@@ -162,7 +162,7 @@ impl Walk {
     }
 }
 
-fn reply(walk: &Walk, longest: u32, options: Options, reply: &mut ReplyBuf) {
+fn reply(walk: &Subsequence, longest: u32, options: LcsOptions, reply: &mut ReplyBuf) {
     if options.len {
         return reply.integer(i64::from(longest));
     }
