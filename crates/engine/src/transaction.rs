@@ -1,8 +1,8 @@
 //! A connection's transaction: MULTI's queue and what EXEC makes of it.
 //!
 //! The session belongs to the connection. The shard runs MULTI, EXEC, DISCARD, WATCH and UNWATCH with it, queues what
-//! comes between, and runs a queue that [`TransactionState::exec`] hands out as one unit: all of its effects in one batch, its
-//! reply released with that batch.
+//! comes between, and runs a queue that [`TransactionState::exec`] hands out as one unit: all of its effects in one
+//! batch, its reply released with that batch.
 
 use crate::command::{CommandSpec, Flags};
 use crate::engine::Engine;

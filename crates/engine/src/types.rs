@@ -1,8 +1,10 @@
 //! The data types, as keyspace, digest and images know them: one line each.
 
+use crate::effect::{Effect, Items};
+use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
-use crate::keyspace::{Entry, TypeNumber, ValueRef};
+use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
 
 /// A data type.
 #[derive(Debug)]
@@ -15,12 +17,24 @@ pub struct Type {
     pub(crate) packed: Option<&'static PackedForm>,
     /// The records of its values in an image. (Strings have records that every type's texts use: `image/record.rs`.)
     pub(crate) records: &'static [RecordForm],
+    /// The effect that removes these parts of a key's value, and the key with its last part; `None`: its values have no
+    /// parts with deadlines.
+    pub(crate) remove_parts: Option<RemoveParts>,
 }
+
+/// See [`Type::remove_parts`].
+pub(crate) type RemoveParts = for<'e> fn(Key<'e>, Items<'e>) -> Effect<'e>;
 
 /// All of them, by their numbers.
 const TYPES: &[Type] = &[
-    Type { number: TypeNumber::STRING, name: "string", packed: None, records: &[] },
-    Type { number: packed::NUMBER, name: "hash", packed: Some(&image::PACKED_FORM), records: image::RECORDS },
+    Type { number: TypeNumber::STRING, name: "string", packed: None, records: &[], remove_parts: None },
+    Type {
+        number: packed::NUMBER,
+        name: "hash",
+        packed: Some(&image::PACKED_FORM),
+        records: image::RECORDS,
+        remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
+    },
     #[cfg(test)]
     crate::stack::TYPE,
 ];

@@ -290,7 +290,7 @@ impl Image {
     }
 
     /// Writes a part of a large value: to `run`, which makes a record later, or ahead; or starts a walk through it.
-    fn write_part(&mut self, walk: &mut Walk, parts: &dyn Parts, part: &Entry, run: Option<&mut Vec<u8>>) {
+    fn write_part(&mut self, walk: &mut Walk, parts: &dyn Parts<Entry>, part: &Entry, run: Option<&mut Vec<u8>>) {
         if record::weight(part) > self.record_max {
             self.newest_id += 1;
             let child = walk.child(self.newest_id, part, self.record_max);

@@ -424,7 +424,7 @@ impl Walk {
 /// Parts.
 impl Walk {
     /// A part is about to change: its entry, if it is there and has to be written first.
-    pub(super) fn meet_part<'t>(&mut self, parts: &'t dyn Parts, name: &[u8]) -> Option<&'t Entry> {
+    pub(super) fn meet_part<'t>(&mut self, parts: &'t dyn Parts<Entry>, name: &[u8]) -> Option<&'t Entry> {
         let hash = parts.hash(name);
         let Rest::Parts { place, ahead, .. } = &self.rest else { return None };
         let is_written = place.is_none_or(|place| hash.reverse_bits() < place.reverse_bits());
@@ -445,7 +445,7 @@ impl Walk {
 
     /// Whether an entry of the bucket at hand is to be written: after shrinking, a bucket also holds what was written
     /// as part of another one.
-    pub(super) fn is_next(&self, parts: &dyn Parts, entry: &Entry) -> bool {
+    pub(super) fn is_next(&self, parts: &dyn Parts<Entry>, entry: &Entry) -> bool {
         let Rest::Parts { place, ahead, .. } = &self.rest else { return false };
         let from = place.unwrap_or(0).reverse_bits();
         (from == 0 || parts.hash(entry.key()).reverse_bits() >= from) && !ahead.contains(entry.key())

@@ -8,11 +8,12 @@
 //! - A tag is 0 exactly if its place holds no entry.
 //! - Only the last place can hold a chain, and a chained bucket is never empty.
 
-use super::entry::{self, Entry};
+use super::entry::Entry;
+use super::entry::cell::TaggedCell;
 use super::memory::Account;
 
 /// A place of a bucket.
-pub type Cell = entry::TaggedCell<Bucket>;
+pub type Cell = TaggedCell<Bucket>;
 
 /// Entries of one bucket.
 pub const CELLS: usize = 7;

@@ -1,10 +1,10 @@
 //! Changes of values in place: of objects, which their types change, with what has to be noted of each change.
 
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::key::Key;
 use super::slots::{Keyspace, seconds};
 use super::undo::UndoLog;
-use super::value::{Object, Value};
+use super::value::Value;
 use fastness_types::WallMs;
 
 impl Keyspace {
@@ -22,7 +22,7 @@ impl Keyspace {
 
     /// Changes a value in place, if the key holds a `V` outside of its entry. `write_undo` writes down what
     /// [`Value::restore`] needs to take the change back. False: there is none.
-    pub(crate) fn change_in_place<V: Value>(
+    pub(crate) fn change_in_place<V: Value<Entry>>(
         &mut self,
         key: &Key<'_>,
         now: WallMs,

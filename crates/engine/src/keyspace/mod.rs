@@ -34,8 +34,6 @@ mod undoing;
 pub mod value;
 
 #[cfg(test)]
-mod entry_tests;
-#[cfg(test)]
 mod retired_tests;
 #[cfg(test)]
 mod slots_tests;
@@ -44,7 +42,7 @@ mod table_tests;
 #[cfg(test)]
 mod undo_tests;
 
-pub use entry::{Entry, NewValue};
+pub use entry::{Entry, NewValue, Object, ValueRef};
 pub use key::{ExpiryChange, Key};
 pub use slots::Keyspace;
-pub use value::{Object, Packed, TypeNumber, ValueRef};
+pub use value::{Packed, TypeNumber};

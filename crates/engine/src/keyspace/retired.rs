@@ -16,10 +16,10 @@
 
 use super::budget::FreeBudget;
 use super::deadlines::Deadlines;
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::memory::{Account, size_class};
 use super::table::EntryTable;
-use super::value::{Dismantle, Object, Remains};
+use super::value::{Dismantle, Remains};
 use std::sync::Arc;
 
 /// What is cut from a text in one step; a text or hash of less is freed at once.
@@ -50,7 +50,7 @@ struct FlushedTables {
 pub(super) struct Retired {
     flushed: Vec<FlushedTables>,
     /// Parts of large values.
-    parts: Vec<Box<dyn Dismantle>>,
+    parts: Vec<Box<dyn Dismantle<Entry>>>,
     entries: Vec<Entry>,
     /// Long texts that stood beside their entries.
     texts: Vec<Vec<u8>>,

@@ -2,14 +2,13 @@
 
 use super::budget::FreeBudget;
 use super::deadlines::{Deadlines, Mark};
-use super::entry::{Entry, NewValue};
+use super::entry::{Entry, NewValue, Object, ValueRef};
 use super::flushed::{Flushed, GROUP, Groups};
 use super::key::{ExpiryChange, Key};
 use super::memory::Account;
 use super::retired::{Freeing, Retired, TEXT_PART};
 use super::table::EntryTable;
 use super::undo::{UndoLog, overwrite};
-use super::value::{Object, ValueRef};
 use crate::random::Random;
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
@@ -614,7 +613,7 @@ impl Keyspace {
     /// Starts to load the slot's table.
     #[inline]
     pub fn prefetch_table(&self, slot: Slot) {
-        super::entry::prefetch(self.table(slot));
+        super::entry::cell::prefetch(self.table(slot));
     }
 
     /// Starts to load the key's bucket; its table should have been loaded.

@@ -334,7 +334,7 @@ impl EntryTable {
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         if self.len > 0 {
-            super::entry::prefetch(self.bucket(self.bucket_index(hash)));
+            super::entry::cell::prefetch(self.bucket(self.bucket_index(hash)));
         }
     }
 
@@ -347,7 +347,7 @@ impl EntryTable {
     }
 }
 
-impl Dismantle for EntryTable {
+impl Dismantle<Entry> for EntryTable {
     fn dismantle_some(
         &mut self,
         budget: &mut FreeBudget,

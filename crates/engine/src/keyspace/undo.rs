@@ -30,7 +30,8 @@
 //! beside them, so that the commonest change, a short value written over another, appends to two vectors and allocates
 //! nothing.
 
-use super::entry::{Copies, Entry, NewValue};
+use super::entry::copies::Copies;
+use super::entry::{Entry, NewValue};
 use super::flushed::Flushed;
 use fastness_types::{Seq, WallMs};
 use std::collections::VecDeque;

@@ -1,11 +1,11 @@
 //! A keyspace that keeps [undo records](super::undo), and takes changes back by them.
 
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::key::Key;
 use super::slots::Keyspace;
 use super::table::EntryTable;
 use super::undo::{BatchRecords, NUMBER, Record, Undo};
-use super::value::{Object, OldPart};
+use super::value::OldPart;
 use fastness_types::{Seq, Slot, WallMs};
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -27,7 +27,8 @@ const PACKED_MAX: usize = 4;
 const RDB_TYPE: u8 = 250;
 
 /// See `types.rs`.
-pub(crate) const TYPE: Type = Type { number: NUMBER, name: "stack", packed: Some(&PACKED), records: &RECORDS };
+pub(crate) const TYPE: Type =
+    Type { number: NUMBER, name: "stack", packed: Some(&PACKED), records: &RECORDS, remove_parts: None };
 
 const PACKED: PackedForm = PackedForm {
     encoding: "listpack",
@@ -77,7 +78,7 @@ impl Stack {
 const PUSHED: u8 = 0;
 const POPPED: u8 = 1;
 
-impl Value for Stack {
+impl Value<Entry> for Stack {
     fn of(&self) -> TypeNumber {
         NUMBER
     }
@@ -106,12 +107,12 @@ impl Value for Stack {
         Object::new(self.clone())
     }
 
-    fn equals(&self, other: &dyn Value) -> bool {
+    fn equals(&self, other: &dyn Value<Entry>) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref() == Some(self)
     }
 
-    fn into_remains(self: Box<Self>) -> Remains {
+    fn into_remains(self: Box<Self>) -> Remains<Entry> {
         Remains::Nothing
     }
 

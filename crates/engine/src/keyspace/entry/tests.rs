@@ -1,10 +1,8 @@
 //! Tests of `super::entry`: every way to make, change and drop an entry.
 
-use super::bucket::Bucket;
-use super::entry::{Entry, NewValue, TaggedCell};
-use super::memory::size_class;
-use super::text::Text;
-use super::value::{Object, Packed, TypeNumber, ValueRef};
+use super::cell::TaggedCell;
+use super::*;
+use crate::keyspace::bucket::Bucket;
 use fastness_types::WallMs;
 use proptest::prelude::*;
 

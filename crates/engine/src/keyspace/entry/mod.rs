@@ -17,7 +17,8 @@
 //! # Why `unsafe`
 //! A key costs one allocation and a header of 8 to 20 bytes instead of the 48 and more of owned strings in a struct,
 //! and one cache line is touched to compare it. Safe Rust has no value whose size follows from its header. This module
-//! and [`TaggedCell`]'s tagged pointer hold all of the engine's unsafe code.
+//! and those below it ([`cell`]: a tagged pointer; [`copies`]: copies for undo records) hold all of the engine's unsafe
+//! code.
 //!
 //! # Invariants
 //! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
@@ -27,12 +28,17 @@
 //! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak
 //!   ones. Another owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is
 //!   changed only while it has one owner.
-//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`TaggedCell`] uses.
+//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which
+//!   [`TaggedCell`](cell::TaggedCell) uses.
 #![allow(unsafe_code)]
+
+pub mod cell;
+pub mod copies;
 
 use super::memory::size_class;
 use super::text::Text;
-use super::value::{Object, Packed, Parts, TypeNumber, ValueRef};
+use super::value::{Packed, Parts, TypeNumber, ValueBox};
+use crate::codec::number;
 use fastness_types::WallMs;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
@@ -56,6 +62,73 @@ const _: () = assert!(TypeNumber::END - 1 <= u8::MAX >> KIND_TYPE_SHIFT);
 const NO_DEADLINE: u64 = u64::MAX;
 const ALIGN: usize = 8;
 const ACCESS_MASK: u32 = 0x00ff_ffff;
+
+/// A value outside its entry. It is changed in place only while its entry is its one owner.
+pub type Object = ValueBox<Entry>;
+
+/// A borrowed value.
+#[derive(Debug, Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string inside its entry.
+    Text(&'a [u8]),
+    /// A string that is the decimal form of a 64-bit integer.
+    Int(i64),
+    /// A string outside its entry: one that grew in place (APPEND, SETRANGE), or one longer than
+    /// [`IMAGE_RECORD_BYTES_MAX`](fastness_types::limits::IMAGE_RECORD_BYTES_MAX), which moves to another key without a
+    /// copy and may belong to an image as well.
+    Long(&'a Text),
+    /// A small value of another type.
+    Packed(Packed<'a>),
+    /// A large value of another type.
+    Object(&'a Object),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The number of its type.
+    #[must_use]
+    pub fn of(&self) -> TypeNumber {
+        match self {
+            ValueRef::Text(_) | ValueRef::Int(_) | ValueRef::Long(_) => TypeNumber::STRING,
+            ValueRef::Packed(packed) => packed.of,
+            ValueRef::Object(object) => object.of(),
+        }
+    }
+
+    /// The text of a string, written into `buffer` if it is an integer; `None` for other types.
+    #[must_use]
+    pub fn text<'b>(self, buffer: &'b mut itoa::Buffer) -> Option<&'b [u8]>
+    where
+        Self: 'b,
+    {
+        match self {
+            ValueRef::Text(text) => Some(text),
+            ValueRef::Int(value) => Some(number::int_text(value, buffer)),
+            ValueRef::Long(text) => Some(text),
+            ValueRef::Packed(_) | ValueRef::Object(_) => None,
+        }
+    }
+
+    /// The bytes of a string that is not kept as an integer: also the value of a part.
+    #[must_use]
+    pub fn bytes(self) -> Option<&'a [u8]> {
+        match self {
+            ValueRef::Text(text) => Some(text),
+            ValueRef::Long(text) => Some(text),
+            ValueRef::Int(_) | ValueRef::Packed(_) | ValueRef::Object(_) => None,
+        }
+    }
+
+    /// The text's length, without writing an integer out; `None` for other types.
+    #[must_use]
+    pub fn text_len(self) -> Option<usize> {
+        match self {
+            ValueRef::Text(text) => Some(text.len()),
+            ValueRef::Int(value) => Some(itoa::Buffer::new().format(value).len()),
+            ValueRef::Long(text) => Some(text.len()),
+            ValueRef::Packed(_) | ValueRef::Object(_) => None,
+        }
+    }
+}
 
 /// A value for an entry.
 #[derive(Debug)]
@@ -360,7 +433,7 @@ impl Entry {
     /// The parts of the value, if it is made of entries.
     #[inline]
     #[must_use]
-    pub fn parts(&self) -> Option<&dyn Parts> {
+    pub fn parts(&self) -> Option<&dyn Parts<Entry>> {
         self.object()?.parts()
     }
 
@@ -572,222 +645,5 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Copies of entries without an object, one behind the other; the last one in is the first one out.
-///
-/// A copy is the bytes of an entry that are in use, and their number behind them as a u32. Nothing else is ever
-/// written into `bytes`.
-#[derive(Default)]
-pub struct Copies {
-    bytes: Vec<u8>,
-}
-
-impl Copies {
-    const FOOT: usize = size_of::<u32>();
-
-    /// Adds a copy; false if the entry has an object, or takes more than `max` bytes.
-    #[inline]
-    pub fn push(&mut self, entry: &Entry, max: usize) -> bool {
-        let used = entry.used();
-        if used > max || entry.kind() & KIND_VALUE == KIND_OBJECT {
-            return false;
-        }
-        self.bytes.reserve(used + Self::FOOT);
-        // SAFETY: all bytes up to `used` are initialised and live as long as `entry` is borrowed.
-        self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(entry.ptr.as_ptr(), used) });
-        self.bytes.extend_from_slice(&(used as u32).to_le_bytes());
-        true
-    }
-
-    /// Where the copy that ends at `end` begins and ends, without its foot.
-    fn place(&self, end: usize) -> Option<(usize, usize)> {
-        let behind = end.checked_sub(Self::FOOT)?;
-        let foot = self.bytes[behind..end].try_into().expect("a foot has four bytes");
-        Some((behind - u32::from_le_bytes(foot) as usize, behind))
-    }
-
-    /// Makes an entry of the newest copy and takes that out.
-    pub fn pop(&mut self) -> Option<Entry> {
-        let (from, to) = self.place(self.bytes.len())?;
-        let layout = layout(size_class(to - from));
-        // SAFETY: the layout's size is at least 16.
-        let raw = unsafe { alloc(layout) };
-        let Some(ptr) = NonNull::new(raw) else { handle_alloc_error(layout) };
-        // SAFETY: the bytes are those of an entry that used as many, so that the allocation has the size that follows
-        // from its header; they hold no pointer, since the entry had no object.
-        unsafe { ptr::copy_nonoverlapping(self.bytes[from..to].as_ptr(), raw, to - from) };
-        self.bytes.truncate(from);
-        Some(Entry { ptr, owns: PhantomData })
-    }
-
-    /// Moves the newest `count` copies to the end of `into`.
-    pub fn split_last(&mut self, count: usize, into: &mut Copies) {
-        let mut from = self.bytes.len();
-        for _ in 0..count {
-            from = self.place(from).map_or(0, |(from, _)| from);
-        }
-        into.bytes.extend(self.bytes.drain(from..));
-    }
-
-    /// Bytes in use.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Bytes that there is room for.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    /// Forgets all copies; keeps the room.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-    }
-}
-
-/// One of the places of a bucket `B`: empty, an entry, or the next bucket of the chain. Buckets are aligned to two
-/// bytes at least. Eight bytes: the lowest bit of the
-/// pointer tells a bucket from an entry.
-#[repr(transparent)]
-pub struct TaggedCell<B> {
-    ptr: *mut u8,
-    owns: PhantomData<(Entry, Box<B>)>,
-}
-
-// SAFETY: a cell owns what it points to alone, and both are plain data.
-unsafe impl<B: Send> Send for TaggedCell<B> {}
-// SAFETY: through a shared reference both are only read.
-unsafe impl<B: Sync> Sync for TaggedCell<B> {}
-
-impl<B> Default for TaggedCell<B> {
-    fn default() -> TaggedCell<B> {
-        TaggedCell { ptr: ptr::null_mut(), owns: PhantomData }
-    }
-}
-
-impl<B> TaggedCell<B> {
-    const CHAIN: usize = 1;
-
-    /// A cell with an entry.
-    #[must_use]
-    pub fn of_entry(entry: Entry) -> TaggedCell<B> {
-        let ptr = entry.ptr.as_ptr();
-        std::mem::forget(entry);
-        TaggedCell { ptr, owns: PhantomData }
-    }
-
-    /// A cell with the next bucket of the chain.
-    #[must_use]
-    pub fn of_chain(bucket: Box<B>) -> TaggedCell<B> {
-        const { assert!(align_of::<B>() > Self::CHAIN) };
-        let ptr = Box::into_raw(bucket).cast::<u8>().map_addr(|address| address | Self::CHAIN);
-        TaggedCell { ptr, owns: PhantomData }
-    }
-
-    #[inline]
-    fn is_chain(&self) -> bool {
-        self.ptr.addr() & Self::CHAIN != 0
-    }
-
-    /// Whether nothing is in it.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ptr.is_null()
-    }
-
-    fn chain_ptr(&self) -> *mut B {
-        self.ptr.map_addr(|address| address & !Self::CHAIN).cast()
-    }
-
-    /// The entry, if it is one.
-    #[inline]
-    #[must_use]
-    pub fn entry(&self) -> Option<&Entry> {
-        if self.ptr.is_null() || self.is_chain() {
-            return None;
-        }
-        // SAFETY: a pointer that is neither null nor marked is an entry's, and `Entry` is a transparent wrapper of a
-        // pointer that is not null (its marker has no size): the cell's own field, read as one, lives as long as
-        // `self`.
-        Some(unsafe { &*(&raw const self.ptr).cast::<Entry>() })
-    }
-
-    /// The entry, if it is one, to be changed or replaced.
-    #[inline]
-    pub fn entry_mut(&mut self) -> Option<&mut Entry> {
-        if self.ptr.is_null() || self.is_chain() {
-            return None;
-        }
-        // SAFETY: as in `entry`; whatever is stored through the reference is an entry, which keeps the cell valid.
-        Some(unsafe { &mut *(&raw mut self.ptr).cast::<Entry>() })
-    }
-
-    /// The next bucket, if it is one.
-    #[inline]
-    #[must_use]
-    pub fn chain(&self) -> Option<&B> {
-        // SAFETY: a marked pointer came from `of_chain` and belongs to this cell.
-        self.is_chain().then(|| unsafe { &*self.chain_ptr() })
-    }
-
-    /// The next bucket, if it is one.
-    #[inline]
-    pub fn chain_mut(&mut self) -> Option<&mut B> {
-        // SAFETY: a marked pointer came from `of_chain` and belongs to this cell, which is borrowed mutably.
-        self.is_chain().then(|| unsafe { &mut *self.chain_ptr() })
-    }
-
-    /// Takes the entry out, if it is one.
-    pub fn take_entry(&mut self) -> Option<Entry> {
-        if self.is_chain() {
-            return None;
-        }
-        let ptr = NonNull::new(std::mem::replace(&mut self.ptr, ptr::null_mut()))?;
-        Some(Entry { ptr, owns: PhantomData })
-    }
-
-    /// Takes the next bucket out, if it is one.
-    pub fn take_chain(&mut self) -> Option<Box<B>> {
-        if !self.is_chain() {
-            return None;
-        }
-        let bucket = self.chain_ptr();
-        self.ptr = ptr::null_mut();
-        // SAFETY: a marked pointer came from `of_chain`; the cell has given it up.
-        Some(unsafe { Box::from_raw(bucket) })
-    }
-
-    /// Starts to load the entry's first two cache lines: header, key, and most of a short value.
-    #[inline]
-    pub fn prefetch(&self) {
-        prefetch(self.ptr);
-        prefetch(self.ptr.wrapping_add(64));
-    }
-}
-
-impl<B> Drop for TaggedCell<B> {
-    fn drop(&mut self) {
-        drop(self.take_chain());
-        drop(self.take_entry());
-    }
-}
-
-/// Starts to load a cache line. A hint: any address is allowed, and nothing is read.
-#[inline]
-pub fn prefetch<T>(place: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and has no effect but on the caches.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) place, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = place;
-}
+#[cfg(test)]
+mod tests;
