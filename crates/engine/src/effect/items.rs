@@ -1,9 +1,9 @@
-//! The arguments of an effect that takes any number of them.
+//! Arguments of effects that take any number of them.
 
 use super::reader::EffectReader;
 use fastness_resp::Args;
 
-/// Arguments of which an effect takes any number: a command's, or those of an encoded effect.
+/// Any number of arguments: of a command, or of an encoded effect.
 #[derive(Clone, Copy)]
 pub struct Items<'a>(ItemSource<'a>);
 
@@ -40,7 +40,7 @@ impl<'a> Items<'a> {
         self.len() == 0
     }
 
-    /// In order.
+    /// Every argument, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let (args, encoded) = match self.0 {
             ItemSource::Args(args) => (Some(args), &[][..]),
@@ -51,7 +51,7 @@ impl<'a> Items<'a> {
         of_args.chain(std::iter::from_fn(move || reader.argument().ok()))
     }
 
-    /// In order, two by two.
+    /// The arguments in pairs, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         let mut items = self.iter();
         std::iter::from_fn(move || Some((items.next()?, items.next()?)))

@@ -1,4 +1,4 @@
-//! The effects of any key, whatever it holds.
+//! Effects of keys of any type.
 
 use super::arguments::Arguments;
 use super::encoder::Encoder;

@@ -1,5 +1,5 @@
-//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings and hashes, so
-//! far.
+//! RESTORE: creates a key from the payload of a DUMP, of this server or of a Valkey or Redis server whose versions
+//! Valkey reads. Strings and hashes are supported.
 
 use crate::codec::rdb::{self, PayloadError};
 use crate::command::typed::Put;
@@ -17,7 +17,7 @@ use fastness_types::limits::RESTORED_BYTES_MAX;
 pub const RESTORE: Command = Command::data(
     "restore",
     "<key> <ttl> <serialized-value> [REPLACE] [ABSTTL] [IDLETIME <seconds>] [FREQ <frequency>]",
-    "Makes a key of what DUMP gave.",
+    "Creates a key from a serialized value that DUMP returned.",
     run,
 );
 
@@ -49,7 +49,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// What gives a key the value in a payload, as of `now`.
+/// Decodes a payload as of `now`; the result sets the value.
 fn restored(payload: &[u8], now: WallMs) -> Result<Put, PayloadError> {
     restored_within(payload, now, RESTORED_BYTES_MAX)
 }
@@ -60,7 +60,7 @@ fn restored_within(payload: &[u8], now: WallMs, bytes_max: usize) -> Result<Put,
     (form.restore)(kind, &mut input, now)
 }
 
-/// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.
+/// The options. IDLETIME and FREQ are checked and not stored, because no eviction policy reads them.
 #[derive(Default)]
 struct RestoreOptions {
     replace: bool,

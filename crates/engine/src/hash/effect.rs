@@ -1,4 +1,4 @@
-//! The effects of hashes. An effect names only fields that it changes, each once.
+//! Effects of hashes. An effect names only fields that it changes, each once.
 
 use super::fields::FieldTable;
 use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};

@@ -15,7 +15,7 @@ pub const HGETEX: Command = Command::data(
     "hgetex",
     "<key> [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|PERSIST] \
      FIELDS <numfields> <field> [<field> ...]",
-    "Returns the values of fields in a hash after setting their expiration time.",
+    "Returns the values of hash fields, and sets or removes their expiration time.",
     hgetex,
 );
 

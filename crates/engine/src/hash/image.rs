@@ -1,8 +1,8 @@
 //! Hashes in images and digests.
 //!
-//! A packed hash is a number of fields, and of each its length and bytes, its value's length and bytes. A large one is
-//! the same; after each value a number, the field's deadline plus 1, or 0 for none. The digest of a hash is the sum of
-//! those of its fields, which may stand in different orders.
+//! A packed hash is written as the number of fields, and for each the length and bytes of the field and of its value. A
+//! large hash is the same, and after each value a number: the field's deadline plus 1, or 0 for none. The digest of a
+//! hash is the sum of the digests of its fields, because their order differs between replicas.
 
 use super::fields::{FieldTable, pair};
 use super::packed::{FIELDS_MAX, NUMBER, PackedHash, PackedHashBuf, Pair};
@@ -16,7 +16,7 @@ use fastness_types::WallMs;
 const PACKED: u8 = 3;
 pub(super) const TABLE: u8 = 4;
 
-/// A packed hash, for those who know no hashes.
+/// The form of packed hashes.
 pub(crate) const PACKED_FORM: PackedForm = PackedForm {
     encoding: "listpack",
     record_kind: PACKED,
@@ -41,7 +41,7 @@ pub(crate) const RECORDS: &[RecordForm] = &[
     },
 ];
 
-/// A field's part of the digest of its hash.
+/// The digest of one field.
 pub(super) fn of_field((field, value): Pair<'_>, deadline: Option<WallMs>) -> u128 {
     let mut digest = Running::of_name(field.len());
     digest.bytes(field);

@@ -15,18 +15,18 @@ use fastness_resp::Args;
 pub const HINCRBY: Command = Command::data(
     "hincrby",
     "<key> <field> <increment>",
-    "Adds an integer to a field's, which is 0 if the field is not there.",
+    "Increments the integer value of a hash field; a missing field counts as 0.",
     hincrby,
 );
 /// HINCRBYFLOAT key field increment
 pub const HINCRBYFLOAT: Command = Command::data(
     "hincrbyfloat",
     "<key> <field> <increment>",
-    "Adds a floating point number to a field's, which is 0 if the field is not there.",
+    "Increments the floating point value of a hash field; a missing field counts as 0.",
     hincrbyfloat,
 );
 
-/// A field that is there keeps its deadline; what is past it does not.
+/// An existing field keeps its deadline; one past its deadline counts as missing.
 fn expiry(old: Option<&[u8]>) -> ExpiryChange {
     if old.is_some() { ExpiryChange::Keep } else { ExpiryChange::Drop }
 }

@@ -1,29 +1,28 @@
-//! What the commands of fields with deadlines have in common: `FIELDS numfields field ...` behind their options, and
-//! times.
+//! Arguments shared by the commands of fields with deadlines: `FIELDS numfields field ...` after their options.
 
 use crate::command::parse::integer;
 use crate::error::CommandError;
 use fastness_resp::Args;
 
-/// The refusal of a number that is not that of the fields behind it.
+/// The error for a `numfields` that is not the number of the fields after it.
 pub(super) fn numfields() -> CommandError {
     CommandError::Fixed("ERR numfields should be greater than 0 and match the provided number of fields")
 }
 
-/// Refuses another word in the place of FIELDS.
+/// Refuses any word other than FIELDS.
 pub(super) fn expect_fields(word: &[u8]) -> Result<(), CommandError> {
     if word.eq_ignore_ascii_case(b"fields") { Ok(()) } else { Err(CommandError::Syntax) }
 }
 
-/// The arguments behind their number, which is that of groups of `size`; `mismatch` if it is not.
+/// The arguments after their count, which counts groups of `size` arguments; the error `mismatch` if it is wrong.
 pub(super) fn counted(args: Args<'_>, size: usize, mismatch: CommandError) -> Result<Args<'_>, CommandError> {
     let count = usize::try_from(integer(args.get(0))?).ok().filter(|count| *count > 0);
     let rest = args.skip(1);
     if count.and_then(|count| count.checked_mul(size)) == Some(rest.len()) { Ok(rest) } else { Err(mismatch) }
 }
 
-/// The options before the word FIELDS, and the arguments behind it, their number first. As Valkey, the word is looked
-/// for from argument `from` on, and there is an argument behind it.
+/// Splits the arguments at the word FIELDS: the options before it, from `options_at` on, and the arguments after it,
+/// their count first. As in Valkey, the word is searched for from argument `from` on and is never the last argument.
 pub(super) fn split(args: Args<'_>, from: usize, options_at: usize) -> Result<(Args<'_>, Args<'_>), CommandError> {
     let is_word = |at: &usize| args.get(*at).eq_ignore_ascii_case(b"fields");
     let at = (from..args.len() - 1).find(is_word).ok_or_else(numfields)?;

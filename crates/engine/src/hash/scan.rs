@@ -1,4 +1,4 @@
-//! HSCAN: the fields of a hash, some at a time; all of a small one at once.
+//! HSCAN: iterates over the fields of a hash; a small hash is returned at once.
 
 use super::look_up::read;
 use crate::command::Command;
@@ -12,7 +12,7 @@ use fastness_resp::Args;
 pub const HSCAN: Command = Command::data(
     "hscan",
     "<key> <cursor> [MATCH <pattern>] [COUNT <count>] [NOVALUES]",
-    "Returns fields and values of a hash, some at a time.",
+    "Iterates over the fields and values of a hash.",
     hscan,
 );
 
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn names_every_field_that_stays() {
+    fn returns_every_field_that_stays() {
         let mut bench = Bench::new();
         let fields: BTreeSet<Vec<u8>> = (0..1_000).map(|i| format!("f{i}").into_bytes()).collect();
         for field in &fields {

@@ -16,7 +16,7 @@ pub const HSETEX: Command = Command::data(
     "<key> [NX|XX] [FNX|FXX] \
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL] \
      FIELDS <numfields> <field> <value> [<field> <value> ...]",
-    "Sets fields of a hash with one expiration time for all.",
+    "Sets hash fields, with one expiration time for all of them.",
     hsetex,
 );
 
@@ -78,18 +78,18 @@ fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         Expiry::Keep => ExpiryChange::Keep,
         Expiry::None | Expiry::Persist => ExpiryChange::Drop,
     };
-    let is_there = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
-    if options.fields.is_some_and(|wanted| !fields_of(pairs).all(|field| wanted.holds(is_there(field)))) {
+    let exists = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
+    if options.fields.is_some_and(|wanted| !fields_of(pairs).all(|field| wanted.holds(exists(field)))) {
         env.reply.integer(0);
         return Ok(());
     }
     match expiry {
         ExpiryChange::At(at) if at <= env.now => {
-            let found = distinct(fields_of(pairs), is_there);
+            let found = distinct(fields_of(pairs), exists);
             engine.remove_fields(&key, Args::slices(&found), env);
         }
         ExpiryChange::Keep => {
-            // A deadline that has passed is not kept: the field is gone by then.
+            // A deadline that has passed is not kept: that field counts as missing.
             let is_past = |at: &usize| hash.is_some_and(|hash| hash.is_past(pairs.get(*at)));
             let (past, others): (Vec<usize>, Vec<usize>) = (0..pairs.len()).step_by(2).partition(is_past);
             for (places, expiry) in [(past, ExpiryChange::Drop), (others, ExpiryChange::Keep)] {

@@ -1,4 +1,4 @@
-//! A large hash, as the keyspace and images know it.
+//! A large hash, as keyspace, digests and images see it.
 
 use super::fields::{FieldTable, pair};
 use super::image;

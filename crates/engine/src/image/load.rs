@@ -1,7 +1,8 @@
-//! Reading an image back: records of whole keys, and values that arrive in parts.
+//! Loading an image: records of whole keys, and values that arrive in parts.
 //!
-//! A value in parts is built up beside the keyspace and becomes a key, or a field, once it is whole; so an image that
-//! stops within one has fewer keys than it says. Nothing is reserved for a length that is only claimed.
+//! A value in parts is assembled outside of the keyspace and becomes a key, or a part of another value, once it is
+//! complete; an image that stops within a value therefore has fewer keys than its sum says. No memory is reserved for a
+//! length that is only claimed.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::keyspace::text::Text;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Packed};
 use crate::types;
 
-/// The values that are not whole yet, by their ids.
+/// The values that are not complete yet, by their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Loader {
     open: BTreeMap<u64, Open>,
@@ -23,7 +24,7 @@ pub(crate) struct Loader {
 /// A value of which some parts have arrived.
 #[derive(Debug)]
 struct Open {
-    /// 0: a key's.
+    /// Id of the value of which this is a part; 0: it belongs to a key.
     parent: u64,
     name: Vec<u8>,
     name_len: u64,
@@ -33,10 +34,11 @@ struct Open {
     value: OpenValue,
 }
 
+/// The arrived parts of a value.
 #[derive(Debug)]
 enum OpenValue {
     Bytes(Vec<u8>),
-    /// The parts of a large value. Those that have a start of their own are added when they are whole.
+    /// The parts of a large value. A part with records of its own is added when it is complete.
     Parts(Box<dyn LoadParts>),
 }
 
@@ -54,7 +56,7 @@ fn loading(keyspace: &Keyspace) -> Loading {
     Loading { seed: keyspace.seed(), inline_max: keyspace.inline_max() }
 }
 
-/// Gives a key, that is not there, a value that was read.
+/// Sets a loaded value for a key that does not exist.
 fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryChange, timestamp: WallMs) {
     match loaded {
         Loaded::Packed(of, bytes) => {
@@ -65,7 +67,7 @@ fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryCha
     }
 }
 
-/// What follows the head of a whole key.
+/// Loads the value of a whole key, which follows the head of its record.
 fn load_value(
     keyspace: &mut Keyspace,
     key: &[u8],
@@ -120,7 +122,7 @@ impl Loader {
         Ok(())
     }
 
-    /// All chunks have been loaded.
+    /// Checks that every value is complete after the last chunk.
     pub(crate) fn end(&mut self) -> Result<(), ImageError> {
         match self.open.pop_first() {
             Some((id, _)) => Err(ImageError::Part { id, what: "parts of it are missing at the end" }),
@@ -214,7 +216,7 @@ impl Loader {
         self.load_whole(keyspace, id, timestamp)
     }
 
-    /// Adds a value to the keyspace, or to its hash, if all of it has arrived.
+    /// Adds a value to the keyspace, or to the value that it is a part of, if it is complete.
     fn load_whole(&mut self, keyspace: &mut Keyspace, id: u64, timestamp: WallMs) -> Result<(), ImageError> {
         if !self.open.get(&id).is_some_and(Open::is_whole) {
             return Ok(());

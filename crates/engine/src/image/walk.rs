@@ -1,4 +1,4 @@
-//! The walk through one large value: what of it has been written, and where the rest is.
+//! The walk through one large value: which part of it has been written, and where the rest is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Object, TypeNumber, ValueRef};
 use crate::types::Type;
 
-/// What a walk takes besides the bytes it holds, about.
+/// Approximate memory of a walk besides the bytes that it holds.
 const WALK_BYTES: usize = 256;
-/// Bytes of a text that are kept are cut into pieces of this size.
+/// Kept bytes of a text are split into pieces of this size.
 const PIECE: usize = 32 * 1024;
 
-/// The image lost a value that it had not written: a fault of this program. What was written is of no use; data are not
+/// The image lost a value that it had not written yet. This is a bug; the written part is useless, and the data is not
 /// affected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an image in progress has lost a value that was not written yet")]
 pub struct ImageLost;
 
-/// What a key that is remembered takes, about.
+/// Approximate memory of a remembered key.
 pub(super) fn ahead_bytes(key: &[u8]) -> usize {
     key.len() + 2 * size_of::<Box<[u8]>>()
 }
 
-/// Where a value is in the keyspace: the slot and hash of its key, and its address.
+/// The place of a value in the keyspace: the slot and hash of its key, and its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ValuePlace {
     pub(super) slot: Slot,
@@ -37,61 +37,61 @@ pub(super) struct ValuePlace {
     pub(super) address: usize,
 }
 
-/// Where the bytes or fields are that have not been written.
+/// Where the value is that has not been fully written.
 #[derive(Debug)]
 enum WalkSource {
-    /// In the keyspace.
+    /// It is in the keyspace.
     Live(ValuePlace),
-    /// It was removed or replaced, or is a field's value, which never changes in place. `counts`: what it takes is
-    /// memory of the image.
+    /// The image owns it, because it was removed or replaced, or is the value of a part, which never changes in place.
+    /// `counts`: its memory counts as the image's.
     Owned { object: Arc<Object>, counts: bool },
-    /// A copy: of a value that is short, or is kept within its entry.
+    /// A copy of a value that is short or inside its entry.
     Copied(Vec<u8>),
 }
 
-/// What is written of the value itself.
+/// How much of the value has been written.
 #[derive(Debug)]
 enum Rest {
     Bytes {
         at: usize,
-        /// At the point; a text may have grown since.
+        /// The length at the point; a text may have grown since.
         len: usize,
-        /// By their offsets: bytes of a text that have been overwritten since, none of them before `at`, in pieces.
+        /// Bytes of a text that have been overwritten since, by their offsets, in pieces; none is before `at`.
         kept: BTreeMap<usize, Vec<u8>>,
         kept_bytes: usize,
-        /// What the digest takes instead of the bytes.
+        /// What the digest covers instead of the bytes.
         digested: Option<Digested>,
     },
     Parts {
-        /// The cursor in the table; `None`: at its end.
+        /// The cursor in the table; `None`: at the end.
         place: Option<u64>,
-        /// Names of parts that were written ahead, or were not there.
+        /// Names of parts that were written ahead or did not exist at the point.
         ahead: BTreeSet<Box<[u8]>>,
         ahead_bytes: usize,
-        /// Parts that were neither written nor have a walk.
+        /// Number of parts that neither were written nor have a walk.
         left: usize,
-        /// Walks through parts that have not ended.
+        /// Number of walks through parts that have not ended.
         children: usize,
-        /// Digests of the parts that were written.
+        /// Sum of the digests of written parts.
         sum: u128,
     },
 }
 
-/// What the digest of a value takes that is written in another form.
+/// What a digest covers of a value whose record has another form.
 #[derive(Debug)]
 enum Digested {
     Int(i64),
     Packed(TypeNumber, Vec<u8>),
-    /// One that is not made of parts.
+    /// An object that does not consist of parts.
     Object(Object),
 }
 
-/// See the module.
+/// A walk through one large value.
 #[derive(Debug)]
 pub(super) struct Walk {
     id: u64,
     parent: u64,
-    /// What of the name has been written, and the whole of it until then.
+    /// How many bytes of the name have been written; the name is dropped after that.
     name_at: usize,
     name: Vec<u8>,
     deadline: Option<WallMs>,
@@ -103,7 +103,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Of an entry of a slot, whose value may change in place.
+    /// A walk through a key's value, which may change in place.
     pub(super) fn of_key(id: u64, slot: Slot, hash: u64, entry: &Entry, record_max: usize) -> Walk {
         let live = || match entry.object_address() {
             Some(address) => WalkSource::Live(ValuePlace { slot, hash, address }),
@@ -147,7 +147,7 @@ impl Walk {
         walk
     }
 
-    /// Of a part of this value, which counts as written from now on.
+    /// A walk through a part of this value; the part counts as written from now on.
     pub(super) fn child(&mut self, id: u64, entry: &Entry, record_max: usize) -> Walk {
         if let Rest::Parts { left, children, .. } = &mut self.rest {
             *left -= 1;
@@ -169,7 +169,7 @@ impl Walk {
         self.id
     }
 
-    /// The record that starts the value: what it says of the name has been counted as written.
+    /// Writes the record that starts the value, with the bytes of the name that count as written.
     pub(super) fn write_start(&self, out: &mut Vec<u8>) {
         let total = match &self.rest {
             Rest::Bytes { len, .. } => *len,
@@ -187,7 +187,7 @@ impl Walk {
         record::write_start(&start, out);
     }
 
-    /// The next bytes of the name, at most `room`, have been written.
+    /// Counts the next bytes of the name, at most `room`, as written.
     fn pass_name(&mut self, room: usize) {
         let to = self.name.len().min(self.name_at + room);
         self.digest.bytes(&self.name[self.name_at..to]);
@@ -213,7 +213,7 @@ impl Walk {
         matches!(self.rest, Rest::Parts { .. })
     }
 
-    /// Whether all has been written, fields that have walks included.
+    /// Whether everything has been written, including parts that have walks.
     pub(super) fn is_done(&self) -> bool {
         self.has_name()
             && match &self.rest {
@@ -222,7 +222,7 @@ impl Walk {
             }
     }
 
-    /// The parent's id, the digest, and the value if the image owns it.
+    /// Ends the walk: returns the parent's id, the digest, and the value if the image owns it.
     pub(super) fn end(mut self) -> (u64, u128, Option<Arc<Object>>) {
         match &self.rest {
             Rest::Parts { sum, .. } => self.digest.parts(*sum),
@@ -249,7 +249,7 @@ impl Walk {
         }
     }
 
-    /// Bytes that it holds besides the data.
+    /// Bytes that the walk holds in addition to the data.
     pub(super) fn bytes(&self) -> usize {
         let source = match &self.source {
             WalkSource::Owned { object, counts: true } => object.heap_bytes(),
@@ -264,10 +264,10 @@ impl Walk {
     }
 }
 
-/// Where the value is.
+/// The place of the value.
 impl Walk {
-    /// Its place, if it is in the keyspace, can be changed, and is still needed: a hash of which no field is left may
-    /// be gone with its last one.
+    /// The value's place, if the walk still needs a value that is in the keyspace. A walk without parts left to write
+    /// does not: the key may have been removed with its last part.
     pub(super) fn live(&self) -> Option<ValuePlace> {
         match self.source {
             WalkSource::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
@@ -275,33 +275,33 @@ impl Walk {
         }
     }
 
-    /// The value is about to leave the keyspace: the image becomes an owner of it. Returns where it was.
+    /// Makes the image an owner of the value, which is about to be removed or replaced. Returns the value's place.
     pub(super) fn own(&mut self, object: Arc<Object>) -> Option<ValuePlace> {
         let place = self.live()?;
         self.source = WalkSource::Owned { object, counts: true };
         Some(place)
     }
 
-    /// The value is about to become that of a key in this place. Returns where it was.
+    /// Follows the value, which is about to move to a key in this place. Returns the old place.
     pub(super) fn follow(&mut self, slot: Slot, hash: u64) -> Option<ValuePlace> {
         let place = self.live()?;
         self.source = WalkSource::Live(ValuePlace { slot, hash, address: place.address });
         Some(place)
     }
 
-    /// The value is where it was before.
+    /// Resets the place of the value, after a move was rolled back.
     pub(super) fn set_back(&mut self, place: ValuePlace) {
         self.source = WalkSource::Live(place);
     }
 
-    /// A field's value that nobody else owns any more counts as memory of the image.
+    /// Counts the memory of an owned value as the image's, once it has no other owner.
     pub(super) fn note_sole_owner(&mut self) {
         if let WalkSource::Owned { object, counts } = &mut self.source {
             *counts |= Arc::strong_count(object) == 1;
         }
     }
 
-    /// The value, if it is an object. `tables`: those of the point.
+    /// The value, if it is an object. `tables` are the tables of the point.
     pub(super) fn object<'t>(&self, tables: &'t [EntryTable]) -> Option<Found<'t>> {
         match &self.source {
             WalkSource::Owned { object, .. } => Some(Found::Owned(object.clone())),
@@ -316,7 +316,7 @@ impl Walk {
     }
 }
 
-/// A value that a walk reads.
+/// A value that a walk reads, borrowed from the keyspace or owned.
 pub(super) enum Found<'t> {
     Live(&'t Object),
     Owned(Arc<Object>),
@@ -338,20 +338,20 @@ impl Rest {
         Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested: None }
     }
 
-    /// The bytes of [`body`].
+    /// For the bytes of [`body`].
     fn written(len: usize, digested: Digested) -> Rest {
         Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested: Some(digested) }
     }
 }
 
-/// What follows the head in the record of an entry.
+/// The record of an entry without the head.
 fn body(entry: &Entry) -> Vec<u8> {
     let mut body = Vec::new();
     record::write_value(entry, &mut body);
     body
 }
 
-/// Names and texts.
+/// Writing names and texts.
 impl Walk {
     /// Writes the next part of the name or the text, of `room` bytes at most.
     pub(super) fn write_part(
@@ -401,7 +401,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Keeps what of `text`, between `from` and `to`, is still to be written and has not been kept before.
+    /// Keeps the bytes of `text` between `from` and `to` that have neither been written nor kept.
     pub(super) fn keep(&mut self, text: &[u8], from: usize, to: usize) {
         let Rest::Bytes { at, len, kept, kept_bytes, .. } = &mut self.rest else { return };
         let (mut from, to) = (from.max(*at), to.min(*len));
@@ -421,9 +421,9 @@ impl Walk {
     }
 }
 
-/// Parts.
+/// Writing parts.
 impl Walk {
-    /// A part is about to change: its entry, if it is there and has to be written first.
+    /// Called before a part changes: returns its entry, if it exists and has to be written first.
     pub(super) fn meet_part<'t>(&mut self, parts: &'t dyn Parts<Entry>, name: &[u8]) -> Option<&'t Entry> {
         let hash = parts.hash(name);
         let Rest::Parts { place, ahead, .. } = &self.rest else { return None };
@@ -443,8 +443,8 @@ impl Walk {
         }
     }
 
-    /// Whether an entry of the bucket at hand is to be written: after shrinking, a bucket also holds what was written
-    /// as part of another one.
+    /// Whether an entry of the current bucket has to be written: after shrinking, a bucket also has entries that were
+    /// written as part of another one.
     pub(super) fn is_next(&self, parts: &dyn Parts<Entry>, entry: &Entry) -> bool {
         let Rest::Parts { place, ahead, .. } = &self.rest else { return false };
         let from = place.unwrap_or(0).reverse_bits();
@@ -458,7 +458,7 @@ impl Walk {
         }
     }
 
-    /// All before this place has been written; 0: the table has been passed.
+    /// Moves the cursor after a bucket was written; 0: the scan has finished.
     pub(super) fn move_to(&mut self, next: u64) {
         if let Rest::Parts { place, .. } = &mut self.rest {
             *place = (next != 0).then_some(next);
@@ -473,7 +473,7 @@ impl Walk {
         matches!(self.rest, Rest::Parts { left, .. } if left > 0)
     }
 
-    /// A part with this digest is written.
+    /// Counts a part with this digest as written.
     pub(super) fn count_part(&mut self, digest: u128) {
         if let Rest::Parts { left, sum, .. } = &mut self.rest {
             *left -= 1;
@@ -481,7 +481,7 @@ impl Walk {
         }
     }
 
-    /// A part that had a walk of its own is written.
+    /// Counts a part with a walk of its own as written.
     pub(super) fn child_ended(&mut self, digest: u128) {
         if let Rest::Parts { children, sum, .. } = &mut self.rest {
             *children -= 1;

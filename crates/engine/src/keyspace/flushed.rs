@@ -1,4 +1,4 @@
-//! What FLUSHALL takes out of a keyspace in one step.
+//! The contents of a keyspace, which FLUSHALL removes in one step.
 
 use super::deadlines::Deadlines;
 use super::table::EntryTable;
@@ -9,9 +9,9 @@ pub(super) const GROUP: usize = 128;
 /// How many keys each group of slots has.
 pub(super) type Groups = [u64; SLOTS / GROUP];
 
-/// What FLUSHALL took away.
+/// Everything that FLUSHALL removed.
 pub(super) struct Flushed {
-    /// `None` while an image reads them; see [`Keyspace::give_back_tables`](super::Keyspace::give_back_tables).
+    /// `None` while they are lent to an image; see [`Keyspace::give_back_tables`](super::Keyspace::give_back_tables).
     pub(super) tables: Option<Box<[EntryTable]>>,
     pub(super) groups: Groups,
     pub(super) len: u64,

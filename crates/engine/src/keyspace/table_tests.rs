@@ -201,7 +201,7 @@ fn all_entries_are_equally_likely() {
 }
 
 #[test]
-fn dismantling_gives_everything_back() {
+fn dismantling_frees_everything() {
     let mut bench = Bench::default();
     (0..10_000).for_each(|key| bench.insert(key));
     let mut slices = 0;

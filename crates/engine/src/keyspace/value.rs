@@ -1,8 +1,8 @@
-//! What a key holds, as far as the keyspace has to know it.
+//! The interface between the keyspace and the values of data types.
 //!
-//! Strings are known here, because they are the values of keys and of parts alike. A small value of any other type is a
-//! run of bytes inside its key's entry ([`Packed`]), which only its type can read; a large one is a [`ValueBox`] behind
-//! a pointer, used through the trait [`Value`]. So a data type is added without a change in the keyspace.
+//! The keyspace knows strings, because they are the values of keys and of parts alike. A small value of any other type
+//! is a run of bytes inside its key's entry ([`Packed`]), which only its type can read; a large one is a [`ValueBox`]
+//! behind a pointer, used through the trait [`Value`]. So a data type is added without a change in the keyspace.
 //!
 //! `P` is the type of the parts of a value, and is always [`Entry`](super::Entry): an entry holds a value, and a large
 //! value consists of entries. It is a parameter so that this module does not import the entry's, which imports this
@@ -33,11 +33,11 @@ impl TypeNumber {
 pub struct Packed<'a> {
     /// Whose value it is.
     pub of: TypeNumber,
-    /// The value, in the form that its type has chosen.
+    /// The value, in a form that only its type reads.
     pub bytes: &'a [u8],
 }
 
-/// What a value outside its entry answers.
+/// A value outside its entry, as the keyspace, digests and images see it.
 pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     /// The number of its type.
     fn of(&self) -> TypeNumber;
@@ -48,7 +48,7 @@ pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     /// Bytes on the heap, with the value itself.
     fn heap_bytes(&self) -> usize;
 
-    /// An upper bound of the length of its record in an image; exact enough to tell large ones.
+    /// An upper bound of the length of its record in an image, exact enough to recognise large values.
     fn weight(&self) -> usize {
         self.heap_bytes()
     }
@@ -56,42 +56,41 @@ pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     /// The kind of its record. Frozen.
     fn record_kind(&self) -> u8;
 
-    /// Writes what follows the head in its record, as the form of that kind
+    /// Writes its record without the head, as the form of that kind
     /// ([`RecordForm`](crate::image::codec::RecordForm)) reads it.
     fn write_record(&self, out: &mut Vec<u8>);
 
-    /// Adds it to the digest of its key, which has been given the name.
+    /// Adds the value to the digest of its key, after the name.
     fn digest(&self, digest: &mut Running);
 
-    /// Another one like it.
+    /// A copy.
     fn copied(&self) -> ValueBox<P>;
 
-    /// Whether both are the same data.
+    /// Whether both have the same contents.
     fn equals(&self, other: &dyn Value<P>) -> bool;
 
-    /// What it leaves to be freed a little at a time.
+    /// Its memory, in a form that can be freed in slices.
     fn into_remains(self: Box<Self>) -> Remains<P>;
 
-    /// Brings back what a change in place has destroyed, from the record that the change has left
-    /// (`Undo::in_place`).
+    /// Undoes a change in place, from the record that the change left (`Undo::in_place`).
     fn restore(&mut self, record: &[u8]) {
         debug_assert!(false, "no change of {self:?} leaves {record:?}");
     }
 
-    /// The same of one part (`Undo::parts`).
+    /// Undoes the change of one part (`Undo::parts`).
     fn restore_part(&mut self, part: OldPart<'_, P>) {
         debug_assert!(false, "{self:?} has no parts, and no {part:?}");
     }
 
-    /// Its parts, if it is made of entries with names.
+    /// Its parts, if it consists of entries with names.
     fn parts(&self) -> Option<&dyn Parts<P>> {
         None
     }
 }
 
-/// A value that is made of parts, each an entry with a name of its own.
+/// A value that consists of parts, each an entry with a name.
 pub trait Parts<P> {
-    /// Number of parts, those past their deadline included.
+    /// Number of parts, including those past their deadline.
     fn len(&self) -> usize;
 
     /// Whether there is none.
@@ -120,37 +119,37 @@ pub trait Parts<P> {
     /// Visits the parts of the bucket at `cursor` and returns the cursor after it; 0 at the end.
     fn scan<'p>(&'p self, cursor: u64, visit: &mut dyn FnMut(&'p P)) -> u64;
 
-    /// Writes a part, as [`LoadParts::load`](crate::image::codec::LoadParts::load) reads it.
+    /// Writes a part in the form that [`LoadParts::load`](crate::image::codec::LoadParts::load) reads.
     fn write_part(&self, part: &P, out: &mut Vec<u8>);
 
-    /// The digest of a part; that of the value is their sum.
+    /// The digest of a part; the digest of the value is the sum of these.
     fn digest_of_part(&self, part: &P) -> u128;
 }
 
-/// What stood in the place of a part before it was changed.
+/// A part before it was changed, for undoing.
 #[derive(Debug)]
 pub enum OldPart<'a, P> {
-    /// Nothing.
+    /// It did not exist.
     Absent(&'a [u8]),
-    /// This entry.
+    /// It was this entry.
     Held(P),
-    /// The same entry with another deadline.
+    /// It was the same entry with this deadline.
     Deadline(&'a [u8], Option<WallMs>),
 }
 
-/// What a value that nobody owns any more leaves.
+/// The memory of a value without owners.
 pub enum Remains<P> {
-    /// Nothing that takes long to free.
+    /// Freed already, because it was small or has other readers.
     Nothing,
     /// The bytes of a text.
     Text(Vec<u8>),
-    /// Entries, which take so many bytes, and the index of their deadlines.
+    /// Entries, the number of bytes that they take, and the index of their deadlines.
     Parts(Box<dyn Dismantle<P>>, usize, Option<Box<Deadlines>>),
 }
 
-/// Many entries, that can be freed a little at a time.
+/// Many entries, which can be freed in slices.
 pub trait Dismantle<P>: Send + Sync {
-    /// Takes entries out and gives them to `each`, and frees what held them, within the budget. True if there is more.
+    /// Removes entries, passes them to `each` and frees their table, within the budget. Returns whether there is more.
     fn dismantle_some(
         &mut self,
         budget: &mut FreeBudget,
@@ -235,7 +234,7 @@ impl<P: Debug + 'static> ValueBox<P> {
         self.0.digest(digest);
     }
 
-    /// Its parts, if it is made of entries with names.
+    /// Its parts, if it consists of entries with names.
     #[inline]
     #[must_use]
     pub fn parts(&self) -> Option<&dyn Parts<P>> {
@@ -306,7 +305,7 @@ impl<P: Debug + 'static> Value<P> for Text {
     }
 
     fn into_remains(self: Box<Self>) -> Remains<P> {
-        // What somebody still reads is freed by its last reader.
+        // Shared bytes are freed by their last reader.
         self.into_inner().map_or(Remains::Nothing, Remains::Text)
     }
 

@@ -1,8 +1,8 @@
-//! A data type that only tests have: stacks of short texts. It shows what a type needs: this folder, and one line in
-//! each of `types.rs`, `effect/registry.rs` and `command/types.rs`.
+//! A data type that exists only in tests: stacks of short texts. It shows what a new type needs: this folder, and one
+//! line in each of `types.rs`, `effect/registry.rs` and `command/types.rs`.
 //!
 //! A stack of up to four texts is packed: of each its length in one byte, and its bytes. A larger one is a vector
-//! behind a pointer, and is never packed again.
+//! outside of the entry, and is never packed again.
 
 use crate::codec::digest::Running;
 use crate::codec::rdb::{Input, PayloadError, seal, write_len, write_text};
@@ -74,7 +74,7 @@ impl Stack {
     }
 }
 
-/// What a change in place leaves to undo it.
+/// The undo records of changes in place.
 const PUSHED: u8 = 0;
 const POPPED: u8 = 1;
 
@@ -125,7 +125,7 @@ impl Value<Entry> for Stack {
     }
 }
 
-/// What commands change.
+/// Effects of stacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StackEffect<'a> {
     /// Adds a text on top.
@@ -175,7 +175,7 @@ impl<'a> TypeEffect<'a> for StackEffect<'a> {
     }
 
     fn impact(&self) -> Impact<'a> {
-        // An image has written all of it before the first change.
+        // An image copies the whole stack before its first change.
         Impact::Extends
     }
 
@@ -229,7 +229,7 @@ fn pop(keyspace: &mut Keyspace, key: &Key<'_>, now: WallMs) {
     }
 }
 
-/// See `command/types.rs`. Its commands are in no table: Valkey has none of these names.
+/// See `command/types.rs`. The commands are not in the table, because Valkey has no commands of these names.
 pub(crate) const COMMANDS: TypeCommands =
     TypeCommands { commands: &[], dump: DumpForm { of: NUMBER, dump, kinds: &[RDB_TYPE], restore } };
 
@@ -285,7 +285,7 @@ fn restore(_: u8, input: &mut Input<'_>, _: WallMs) -> Result<Put, PayloadError>
     }))
 }
 
-/// The arguments of a command, as tests write them.
+/// Splits a line into the arguments of a command.
 fn words(line: &str) -> Vec<&[u8]> {
     line.split_whitespace().map(str::as_bytes).collect()
 }

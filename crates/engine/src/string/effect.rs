@@ -1,4 +1,4 @@
-//! The effects of strings.
+//! Effects of strings.
 
 use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
 use crate::keyspace::{ExpiryChange, Key, Keyspace};

@@ -14,7 +14,7 @@ use fastness_resp::Args;
 pub const GETEX: Command = Command::data(
     "getex",
     "<key> [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|PERSIST]",
-    "Returns the string value of a key after setting its expiration time.",
+    "Returns the string value of a key, and sets or removes its expiration time.",
     getex,
 );
 

@@ -14,7 +14,7 @@ pub const MSETEX: Command = Command::data(
     "msetex",
     "<numkeys> <key> <value> [<key> <value> ...] [NX|XX] \
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL]",
-    "Atomically sets the string values of one or more keys, with one expiration time for all.",
+    "Sets the string values of several keys atomically, with one expiration time for all of them.",
     msetex,
 );
 

@@ -15,24 +15,28 @@ pub const SET: Command = Command::data(
     "set",
     "<key> <value> [NX|XX|IFEQ <comparison-value>] [GET] \
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL]",
-    "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.",
+    "Sets the string value of a key, whatever type of value it held before.",
     set,
 );
 /// SETNX
-pub const SETNX: Command =
-    Command::data("setnx", "<key> <value>", "Set the string value of a key only when the key doesn't exist.", setnx);
+pub const SETNX: Command = Command::data(
+    "setnx",
+    "<key> <value>",
+    "Sets the string value of a key, but only if the key does not exist.",
+    setnx,
+);
 /// SETEX
 pub const SETEX: Command = Command::data(
     "setex",
     "<key> <seconds> <value>",
-    "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.",
+    "Sets the string value of a key and its expiration time in seconds.",
     |engine, args, env| set_with_ttl(engine, args, env, TimeUnit::Seconds, "setex"),
 );
 /// PSETEX
 pub const PSETEX: Command = Command::data(
     "psetex",
     "<key> <milliseconds> <value>",
-    "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.",
+    "Sets the string value of a key and its expiration time in milliseconds.",
     |engine, args, env| set_with_ttl(engine, args, env, TimeUnit::Milliseconds, "psetex"),
 );
 

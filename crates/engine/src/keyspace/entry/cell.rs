@@ -5,9 +5,8 @@ use super::Entry;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-/// One of the places of a bucket `B`: empty, an entry, or the next bucket of the chain. Buckets are aligned to two
-/// bytes at least. Eight bytes: the lowest bit of the
-/// pointer tells a bucket from an entry.
+/// A cell of a bucket `B`: empty, an entry, or the next bucket of the chain. It takes eight bytes: the lowest bit of
+/// the pointer distinguishes a bucket from an entry, because both are aligned to two bytes at least.
 #[repr(transparent)]
 pub struct TaggedCell<B> {
     ptr: *mut u8,
@@ -49,7 +48,7 @@ impl<B> TaggedCell<B> {
         self.ptr.addr() & Self::CHAIN != 0
     }
 
-    /// Whether nothing is in it.
+    /// Whether it is empty.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -73,7 +72,7 @@ impl<B> TaggedCell<B> {
         Some(unsafe { &*(&raw const self.ptr).cast::<Entry>() })
     }
 
-    /// The entry, if it is one, to be changed or replaced.
+    /// The entry, if it is one, to change or replace it.
     #[inline]
     pub fn entry_mut(&mut self) -> Option<&mut Entry> {
         if self.ptr.is_null() || self.is_chain() {
@@ -91,14 +90,14 @@ impl<B> TaggedCell<B> {
         self.is_chain().then(|| unsafe { &*self.chain_ptr() })
     }
 
-    /// The next bucket, if it is one.
+    /// The next bucket, if it is one, mutable.
     #[inline]
     pub fn chain_mut(&mut self) -> Option<&mut B> {
         // SAFETY: a marked pointer came from `of_chain` and belongs to this cell, which is borrowed mutably.
         self.is_chain().then(|| unsafe { &mut *self.chain_ptr() })
     }
 
-    /// Takes the entry out, if it is one.
+    /// Removes and returns the entry, if it is one.
     pub fn take_entry(&mut self) -> Option<Entry> {
         if self.is_chain() {
             return None;
@@ -107,7 +106,7 @@ impl<B> TaggedCell<B> {
         Some(Entry { ptr, owns: PhantomData })
     }
 
-    /// Takes the next bucket out, if it is one.
+    /// Removes and returns the next bucket, if it is one.
     pub fn take_chain(&mut self) -> Option<Box<B>> {
         if !self.is_chain() {
             return None;
@@ -118,7 +117,7 @@ impl<B> TaggedCell<B> {
         Some(unsafe { Box::from_raw(bucket) })
     }
 
-    /// Starts to load the entry's first two cache lines: header, key, and most of a short value.
+    /// Prefetches the entry's first two cache lines: header, key, and most of a short value.
     #[inline]
     pub fn prefetch(&self) {
         prefetch(self.ptr);
@@ -133,7 +132,7 @@ impl<B> Drop for TaggedCell<B> {
     }
 }
 
-/// Starts to load a cache line. A hint: any address is allowed, and nothing is read.
+/// Prefetches a cache line. This is a hint: any address is allowed, and nothing is read.
 #[inline]
 pub fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]

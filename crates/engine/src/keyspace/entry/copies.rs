@@ -7,10 +7,10 @@ use std::alloc::{alloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-/// Copies of entries without an object, one behind the other; the last one in is the first one out.
+/// A stack of copies of entries without an object.
 ///
-/// A copy is the bytes of an entry that are in use, and their number behind them as a u32. Nothing else is ever
-/// written into `bytes`.
+/// A copy is the bytes of an entry that are in use, followed by their number as a u32. Nothing else is ever written
+/// into `bytes`.
 #[derive(Default)]
 pub struct Copies {
     bytes: Vec<u8>,
@@ -19,7 +19,7 @@ pub struct Copies {
 impl Copies {
     const FOOT: usize = size_of::<u32>();
 
-    /// Adds a copy; false if the entry has an object, or takes more than `max` bytes.
+    /// Adds a copy; returns false if the entry has an object or takes more than `max` bytes.
     #[inline]
     pub fn push(&mut self, entry: &Entry, max: usize) -> bool {
         let used = entry.used();
@@ -33,14 +33,14 @@ impl Copies {
         true
     }
 
-    /// Where the copy that ends at `end` begins and ends, without its foot.
+    /// Where the copy that ends at `end` starts and ends, without its foot.
     fn place(&self, end: usize) -> Option<(usize, usize)> {
-        let behind = end.checked_sub(Self::FOOT)?;
-        let foot = self.bytes[behind..end].try_into().expect("a foot has four bytes");
-        Some((behind - u32::from_le_bytes(foot) as usize, behind))
+        let foot_at = end.checked_sub(Self::FOOT)?;
+        let foot = self.bytes[foot_at..end].try_into().expect("a foot has four bytes");
+        Some((foot_at - u32::from_le_bytes(foot) as usize, foot_at))
     }
 
-    /// Makes an entry of the newest copy and takes that out.
+    /// Removes the newest copy and returns it as an entry.
     pub fn pop(&mut self) -> Option<Entry> {
         let (from, to) = self.place(self.bytes.len())?;
         let layout = layout(size_class(to - from));
@@ -69,13 +69,13 @@ impl Copies {
         self.bytes.len()
     }
 
-    /// Bytes that there is room for.
+    /// The capacity, bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Forgets all copies; keeps the room.
+    /// Removes all copies; keeps the capacity.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }

@@ -5,25 +5,25 @@
 //!            seconds)
 //! 4    u32   length of the key
 //! 8    u32   length of the value          only of a text or a packed value
-//! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the room stays
+//! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the space stays
 //! ..   u64   integer, or pointer          only of an integer or an object
 //! ..         the key's bytes
 //! ..         the value's bytes            only of a text or a packed value
 //! ```
 //!
-//! Numbers are in the machine's order and need no alignment. The allocation's size is the [`size_class`] of what
-//! stands in it, so it follows from the header, and a new value of the same class is written in place.
+//! Numbers are in native byte order and unaligned. The allocation's size is the [`size_class`] of the bytes in use, so
+//! it follows from the header, and a new value of the same class is written in place.
 //!
 //! # Why `unsafe`
 //! A key costs one allocation and a header of 8 to 20 bytes instead of the 48 and more of owned strings in a struct,
-//! and one cache line is touched to compare it. Safe Rust has no value whose size follows from its header. This module
+//! and one cache line is touched to compare it. Safe Rust has no type whose size follows from its header. This module
 //! and those below it ([`cell`]: a tagged pointer; [`copies`]: copies for undo records) hold all of the engine's unsafe
 //! code.
 //!
 //! # Invariants
 //! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
-//!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Whoever changes the header's kind or
-//!   lengths keeps that size's class.
+//!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Code that changes the header's kind or
+//!   lengths keeps the size class.
 //! - All bytes up to `Entry::used` are initialised.
 //! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak
 //!   ones. Another owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is
@@ -53,12 +53,12 @@ const KIND_OBJECT: u8 = 2;
 const KIND_PACKED: u8 = 3;
 const KIND_DEADLINE: u8 = 1 << 2;
 const KIND_RAW: u8 = 1 << 3;
-/// Where the type of a packed value stands.
+/// Position of the type of a packed value in the kind.
 const KIND_TYPE_SHIFT: u8 = 4;
 
 const _: () = assert!(TypeNumber::END - 1 <= u8::MAX >> KIND_TYPE_SHIFT);
 
-/// Stands in the deadline's room when there is none.
+/// Fills the space of the deadline when there is none.
 const NO_DEADLINE: u64 = u64::MAX;
 const ALIGN: usize = 8;
 const ACCESS_MASK: u32 = 0x00ff_ffff;
@@ -94,7 +94,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The text of a string, written into `buffer` if it is an integer; `None` for other types.
+    /// The text of a string, which is written into `buffer` if it is an integer; `None` for other types.
     #[must_use]
     pub fn text<'b>(self, buffer: &'b mut itoa::Buffer) -> Option<&'b [u8]>
     where
@@ -108,7 +108,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The bytes of a string that is not kept as an integer: also the value of a part.
+    /// The bytes of a string that is not kept as an integer, as the value of a part never is.
     #[must_use]
     pub fn bytes(self) -> Option<&'a [u8]> {
         match self {
@@ -118,7 +118,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The text's length, without writing an integer out; `None` for other types.
+    /// The length of a string's text; `None` for other types.
     #[must_use]
     pub fn text_len(self) -> Option<usize> {
         match self {
@@ -135,7 +135,7 @@ impl<'a> ValueRef<'a> {
 pub enum NewValue<'a> {
     /// Bytes that are not the decimal form of an integer.
     Text(&'a [u8]),
-    /// Bytes that OBJECT ENCODING calls `raw`: they are long, or were written in place (and may be a number then).
+    /// Bytes that OBJECT ENCODING reports as `raw`: they are long, or were changed in place (and may then be a number).
     RawText(&'a [u8]),
     /// A 64-bit integer.
     Int(i64),
@@ -146,13 +146,13 @@ pub enum NewValue<'a> {
 }
 
 impl NewValue<'_> {
-    /// An object that nobody else owns.
+    /// An object without other owners.
     #[must_use]
     pub fn of(object: Object) -> NewValue<'static> {
         NewValue::Object(Arc::new(object))
     }
 
-    /// Bytes that OBJECT ENCODING calls `raw`: outside their entry if they are longer than `inline_max`.
+    /// Bytes that OBJECT ENCODING reports as `raw`, outside their entry if they are longer than `inline_max`.
     #[must_use]
     pub fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
         if text.len() > inline_max as usize {
@@ -162,7 +162,7 @@ impl NewValue<'_> {
         }
     }
 
-    /// A text outside its entry, that no other key has.
+    /// A text outside its entry.
     #[must_use]
     pub fn long(text: Text) -> NewValue<'static> {
         NewValue::of(Object::text(text))
@@ -203,7 +203,7 @@ unsafe impl Send for Entry {}
 // SAFETY: through a shared reference both are only read.
 unsafe impl Sync for Entry {}
 
-/// Where the parts of an entry of some kind and lengths stand.
+/// The offsets of the fields of an entry, which follow from its kind and lengths.
 #[derive(Clone, Copy)]
 struct Shape {
     deadline: usize,
@@ -213,7 +213,7 @@ struct Shape {
     used: usize,
 }
 
-/// Whether the value's bytes stand behind the key.
+/// Whether the value's bytes follow the key.
 #[inline]
 fn is_inline(kind: u8) -> bool {
     matches!(kind & KIND_VALUE, KIND_TEXT | KIND_PACKED)
@@ -285,7 +285,7 @@ impl Entry {
     }
 
     /// # Safety
-    /// As for [`Entry::write_value`], of a value that stands behind the key.
+    /// As for [`Entry::write_value`], of a value that follows the key.
     unsafe fn write_inline(&mut self, shape: Shape, bytes: &[u8]) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -341,12 +341,12 @@ impl Entry {
     #[inline]
     fn shape(&self) -> Shape {
         let kind = self.kind();
-        // SAFETY: a value that stands behind the key has its first 12 bytes initialised.
+        // SAFETY: an entry whose value follows the key has its first 12 bytes initialised.
         let text_len = if is_inline(kind) { unsafe { self.read_u32(8) as usize } } else { 0 };
         Shape::new(kind, self.key_len(), text_len)
     }
 
-    /// Bytes of the allocation that hold something.
+    /// Bytes of the allocation that are in use.
     fn used(&self) -> usize {
         self.shape().used
     }
@@ -370,7 +370,7 @@ impl Entry {
         let kind = self.kind();
         let len = self.key_len();
         let offset = Shape::new(kind, len, 0).key;
-        // SAFETY: the key's bytes stand there, initialised, for as long as `self` is borrowed.
+        // SAFETY: the key's bytes are at that offset, initialised, and live as long as `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(offset), len) }
     }
 
@@ -379,7 +379,7 @@ impl Entry {
     #[must_use]
     pub fn value(&self) -> ValueRef<'_> {
         let shape = self.shape();
-        // SAFETY: the header's kind says what stands there.
+        // SAFETY: the header's kind says which value is stored.
         unsafe {
             match self.kind() & KIND_VALUE {
                 KIND_TEXT => ValueRef::Text(self.inline(shape)),
@@ -397,7 +397,7 @@ impl Entry {
     }
 
     /// # Safety
-    /// The value stands behind the key.
+    /// The value follows the key.
     #[inline]
     unsafe fn inline(&self, shape: Shape) -> &[u8] {
         // SAFETY: the caller's promise; the bytes live as long as `self` is borrowed.
@@ -430,29 +430,29 @@ impl Entry {
         self.object()?.downcast_ref()
     }
 
-    /// The parts of the value, if it is made of entries.
+    /// The parts of the value, if it consists of entries.
     #[inline]
     #[must_use]
     pub fn parts(&self) -> Option<&dyn Parts<Entry>> {
         self.object()?.parts()
     }
 
-    /// The object, to be changed. The caller accounts for its change of size.
+    /// The object, to change it. The caller accounts for its change of size.
     pub fn object_mut(&mut self) -> Option<&mut Object> {
         if self.kind() & KIND_VALUE != KIND_OBJECT {
             return None;
         }
         if !self.owns_object_alone() {
-            debug_assert!(false, "an object that is changed in place has been handed over to nobody");
+            debug_assert!(false, "an object that is changed in place has one owner");
             let object = self.take_object()?;
             self.put_object(Arc::new(Object::clone(&object)));
         }
-        // SAFETY: the kind says that there is an object; this entry, which is borrowed mutably, is its only owner, as
-        // was looked at just now, and nobody else could have become one since: there are no weak references.
+        // SAFETY: the kind says that there is an object. This entry, which is borrowed mutably, is its only owner, as
+        // was checked above, and no other can have appeared in between, because there are no weak references.
         Some(unsafe { &mut *self.object_ptr(self.shape()) })
     }
 
-    /// One more owner of the object, if the value is one.
+    /// The object with one more owner, if the value is one.
     #[must_use]
     pub fn share_object(&self) -> Option<Arc<Object>> {
         if self.kind() & KIND_VALUE != KIND_OBJECT {
@@ -469,15 +469,14 @@ impl Entry {
         Arc::strong_count(&object) == 1
     }
 
-    /// Where the object is in memory, if the value is one: tells it from all others for as long as it lives, whatever
-    /// its key.
+    /// The address of the object, if the value is one: identifies the object as long as it lives, whatever its key.
     #[inline]
     #[must_use]
     pub fn object_address(&self) -> Option<usize> {
         self.object().map(|object| std::ptr::from_ref(object).addr())
     }
 
-    /// Whether OBJECT ENCODING calls the text `raw`.
+    /// Whether OBJECT ENCODING reports the text as `raw`.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         self.kind() & KIND_RAW != 0
@@ -492,31 +491,31 @@ impl Entry {
             return None;
         }
         let offset = Shape::new(kind, 0, 0).deadline;
-        // SAFETY: the kind says that the deadline's room is there, and it is always written.
+        // SAFETY: the kind says that there is space for the deadline, which is always initialised.
         let at = unsafe { self.read_u64(offset) };
         (at != NO_DEADLINE).then_some(WallMs(at))
     }
 
-    /// Sets or drops the deadline where there is room for it; false if the entry must be made anew.
+    /// Sets or removes the deadline in place; returns false if there is no space for it and a new entry is needed.
     pub fn set_deadline(&mut self, deadline: Option<WallMs>) -> bool {
         let kind = self.kind();
         if kind & KIND_DEADLINE == 0 {
             return deadline.is_none();
         }
         let offset = Shape::new(kind, 0, 0).deadline;
-        // SAFETY: the kind says that the deadline's room is there.
+        // SAFETY: the kind says that there is space for the deadline.
         unsafe { self.write_u64(offset, deadline.map_or(NO_DEADLINE, |at| at.0)) };
         true
     }
 
-    /// Writes value and deadline in place if they need an allocation of the same size, else gives the value back.
+    /// Writes value and deadline in place if they need an allocation of the same size, else returns the value.
     pub fn overwrite<'v>(&mut self, value: NewValue<'v>, deadline: Option<WallMs>) -> Result<(), NewValue<'v>> {
         let old_kind = self.kind();
         let key_len = self.key_len();
         let old = self.shape();
-        // Room for a deadline stays if there was some: the next SET EX then needs no other size.
-        let room = (old_kind & KIND_DEADLINE) | if deadline.is_some() { KIND_DEADLINE } else { 0 };
-        let kind = value.kind() | room;
+        // Space for a deadline stays if there was some, so that the next SET EX needs no other size.
+        let space = (old_kind & KIND_DEADLINE) | if deadline.is_some() { KIND_DEADLINE } else { 0 };
+        let kind = value.kind() | space;
         let new = Shape::new(kind, key_len, value.text_len());
         if size_class(new.used) != size_class(old.used) {
             return Err(value);
@@ -532,7 +531,7 @@ impl Entry {
             ptr::copy(raw.add(old.key), raw.add(new.key), key_len);
             let access = self.read_u32(0) & !0xff;
             self.write_u32(0, access | u32::from(kind));
-            if room != 0 {
+            if space != 0 {
                 self.write_u64(new.deadline, deadline.map_or(NO_DEADLINE, |at| at.0));
             }
             self.write_value(new, value);
@@ -550,7 +549,7 @@ impl Entry {
         shape.used - shape.value
     }
 
-    /// Frees up to `bytes` from the end of a text inside the entry that nobody reads any more.
+    /// Frees up to `bytes` from the end of a text inside an entry that is no longer read.
     pub fn shorten_text(&mut self, bytes: usize) {
         if !is_inline(self.kind()) {
             return;
@@ -559,8 +558,8 @@ impl Entry {
         let left = (old.used - old.value).saturating_sub(bytes);
         let new = Shape::new(self.kind(), key_len, left);
         let (old_size, new_size) = (size_class(old.used), size_class(new.used));
-        // SAFETY: the allocation has the size of its shape, and the new one, which is not 0, holds all up to
-        // `new.used`: the header with the shorter length, the key and what is left of the value.
+        // SAFETY: the allocation has the size of its shape. The new size is not 0 and covers everything up to
+        // `new.used`: the header with the shorter length, the key and the rest of the value.
         unsafe {
             self.write_u32(8, left as u32);
             if new_size != old_size {
@@ -571,7 +570,7 @@ impl Entry {
         }
     }
 
-    /// Takes the object out and leaves the integer 0, which has the same size.
+    /// Removes and returns the object, and leaves the integer 0, which has the same size.
     pub fn take_object(&mut self) -> Option<Arc<Object>> {
         let kind = self.kind();
         if kind & KIND_VALUE != KIND_OBJECT {
@@ -589,15 +588,15 @@ impl Entry {
         }
     }
 
-    /// Gives an object back that [`Entry::take_object`] took out of this entry.
+    /// Puts an object back that [`Entry::take_object`] removed from this entry.
     pub fn put_object(&mut self, object: Arc<Object>) {
         let kind = self.kind();
         if kind & KIND_VALUE != KIND_INT {
-            debug_assert!(false, "no object was taken out of this entry");
+            debug_assert!(false, "no object was removed from this entry");
             return;
         }
         let shape = self.shape();
-        // SAFETY: the integer that stands here owns nothing, and an object has the same shape.
+        // SAFETY: the integer that is stored here owns nothing, and an object has the same shape.
         unsafe {
             let head = self.read_u32(0) & !u32::from(KIND_VALUE) | u32::from(KIND_OBJECT);
             self.write_u32(0, head);
@@ -605,7 +604,7 @@ impl Entry {
         }
     }
 
-    /// Time of the last access: the low 24 bits of its seconds.
+    /// Time of the last access: the low 24 bits of its Unix time in seconds.
     #[must_use]
     pub fn access(&self) -> u32 {
         // SAFETY: every entry has its first 8 bytes initialised.

@@ -98,7 +98,7 @@ proptest! {
 }
 
 #[test]
-fn an_object_taken_out_is_freed_once() {
+fn a_removed_object_is_freed_once() {
     let mut entry = Entry::new(b"k", NewValue::long(Text::own(b"text".to_vec())), None, 0);
     assert_eq!(entry.take_object().as_deref(), Some(&Object::text(Text::own(b"text".to_vec()))));
     assert!(entry.take_object().is_none());
