@@ -1,5 +1,5 @@
-//! How long freeing takes, and how long its longest slice: three million keys that FLUSHALL has left, a hash of five
-//! million fields that was removed, and a text of 512 MB. `cargo bench -p fastness-engine --bench freeing`.
+//! Duration of freeing, and of its longest slice: three million keys after FLUSHALL, a removed hash of five million
+//! fields, and a text of 512 MB. `cargo bench -p fastness-engine --bench freeing`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock; the engine does not")]
 
 use fastness_engine::ExpiryChange;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const NOW: WallMs = WallMs(1_700_000_000_000);
-/// As the engine frees.
+/// Frees as the engine does.
 const STEPS: usize = 256;
 
 fn free(name: &str, mut keyspace: Keyspace) {

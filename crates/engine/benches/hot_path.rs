@@ -102,8 +102,7 @@ fn main() {
     parts(&bench, &keys);
 }
 
-/// SET as a primary runs it, with records for the case that it must be undone, which are dropped a few batches later;
-/// and undoing as many.
+/// SET as a primary runs it, with undo records that are dropped a few batches later; and undoing the same number.
 fn kept(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
     const BATCH: usize = 1_000;
     const OPEN: u64 = 4;
@@ -137,7 +136,7 @@ fn kept(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
     println!("{:<28} {held:>7} bytes", "SET, a record");
 }
 
-/// What a follower does with a batch of SETs.
+/// Applying a batch of SETs, as a follower does.
 fn apply(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
     const BATCH: usize = 1_000;
     let batches: Vec<Vec<u8>> = keys
@@ -155,7 +154,7 @@ fn apply(bench: &mut Bench, keys: &[Vec<u8>], value: &[u8]) {
     report("SET, applied", started, RUNS);
 }
 
-/// What the parts of a look-up cost.
+/// Cost of the parts of a look-up.
 fn parts(bench: &Bench, keys: &[Vec<u8>]) {
     let started = Instant::now();
     keys.iter().for_each(|key| _ = black_box(slot_of(key)));

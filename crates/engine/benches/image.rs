@@ -1,5 +1,5 @@
-//! The longest step of an image, in bytes and in time: of a hash with 5 million fields, and of a string of 512 MB; and
-//! what a change that makes the image write ahead costs. `cargo bench -p fastness-engine --bench image`.
+//! The longest step of an image, in bytes and in time, for a hash with 5 million fields and for a string of 512 MB; and
+//! the cost of a change that makes the image write ahead. `cargo bench -p fastness-engine --bench image`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench reads the clock; the engine does not")]
 
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random, command};
@@ -9,7 +9,7 @@ use fastness_types::{HashSeed, WallMs};
 use std::time::{Duration, Instant};
 
 const FIELDS: usize = 5_000_000;
-/// As the shard's loop has it.
+/// The budget of the shard's loop.
 const SLICE_BYTES: usize = 32 * 1024;
 const NOW: WallMs = WallMs(1_700_000_000_000);
 
@@ -36,7 +36,7 @@ fn run(engine: &mut Engine, words: &[&[u8]]) -> Duration {
     began.elapsed()
 }
 
-/// Writes and reads an image; prints its longest steps.
+/// Writes and loads an image, and prints the longest steps.
 fn measure(name: &str, engine: &mut Engine, change: &[&[u8]]) {
     engine.begin_image(IMAGE_RECORD_BYTES_MAX);
     let changed = run(engine, change);

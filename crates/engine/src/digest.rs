@@ -1,15 +1,16 @@
-//! One number for all data: replicas that applied the same log have the same.
+//! One number for all data, equal on replicas that applied the same log.
 //!
-//! The digest is the sum, modulo 2^128, of one hash per key, so it depends on no order of tables. It covers key, type,
-//! value, what OBJECT ENCODING says of a string and the deadline, of a hash every field with its deadline; it covers no
-//! time of access, which is each replica's own, and no cluster's seed. It is made to find mistakes, not forgeries.
+//! The digest is the sum, modulo 2^128, of one hash per key, so it does not depend on the order of tables. It covers
+//! key, type, value, deadline, the encoding that OBJECT ENCODING reports of a string, and every field of a hash with
+//! its deadline. It does not cover access times, which differ between replicas, nor the cluster's seed. It detects
+//! mistakes, not forgeries.
 
 use crate::codec::digest::Running;
 use crate::keyspace::{Entry, ValueRef};
 use crate::types::Type;
 use std::fmt;
 
-/// See the module's documentation.
+/// The digest of all data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Digest(pub u128);
 

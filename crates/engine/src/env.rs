@@ -1,4 +1,4 @@
-//! What a command is given besides data and arguments.
+//! The environment of a command: time, randomness, and where reply and effects go.
 
 use crate::effect::EffectBuf;
 use crate::keyspace::Key;
@@ -6,18 +6,18 @@ use crate::random::Random;
 use fastness_resp::ReplyBuf;
 use fastness_types::WallMs;
 
-/// See the module.
+/// What a command gets besides data and arguments.
 pub struct Env<'a> {
-    /// The primary: the batch's timestamp. A replica: the newest applied timestamp.
+    /// On a primary the batch's timestamp, on a replica the newest applied timestamp.
     pub now: WallMs,
-    /// False on replicas: nothing is written, expired keys are hidden and not deleted.
+    /// Whether effects may be staged. False on replicas, where expired keys are hidden and not removed.
     pub may_write: bool,
-    /// Where random choices come from.
+    /// The source of random choices.
     pub random: &'a mut dyn Random,
     /// Where the reply goes.
     pub reply: &'a mut ReplyBuf,
-    /// Where effects go; its length is unchanged if nothing was written.
+    /// Where effects go; its length does not change if the command writes nothing.
     pub effects: &'a mut EffectBuf,
-    /// The first argument after the name with its slot and hash, if the caller has computed them already.
+    /// The first argument after the name as a key, if the caller has computed its slot and hash already.
     pub first: Option<Key<'a>>,
 }

@@ -1,50 +1,50 @@
-//! Why a command is refused: a closed set, with Valkey's texts, in this one file.
+//! Errors of commands: a closed set, with Valkey's texts.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// A refusal that a user sees. Deterministic: it depends on the data, the arguments and the timestamp alone.
+/// Why a command was refused, as the client sees it. Deterministic: it depends only on data, arguments and timestamp.
 ///
-/// `Display` gives the whole line as it goes over the wire, error code first, without the leading `-`.
+/// `Display` writes the whole error line of the protocol: the error code first, without the leading `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
-    /// Arguments that do not fit together.
+    /// Arguments are invalid or do not fit together.
     Syntax,
-    /// The key holds another type than the command is made for.
+    /// The key holds a value of another type.
     WrongType,
-    /// Not a 64-bit integer.
+    /// An argument or value is not a 64-bit integer.
     NotAnInteger,
-    /// Not a float.
+    /// An argument or value is not a floating point number.
     NotAFloat,
     /// The sum does not fit into 64 bits.
     Overflow,
     /// The sum is not finite.
     NanOrInfinity,
-    /// DECRBY's argument has no negative.
+    /// The negative of DECRBY's argument is out of range.
     DecrementOverflow,
-    /// Number of arguments; the command's name.
+    /// The number of arguments is wrong; with the command's name.
     Arity(&'static str),
-    /// An expiry that is not a valid time; the command's name.
+    /// An expiration time is invalid; with the command's name.
     InvalidExpire(&'static str),
-    /// SETRANGE's offset.
+    /// The offset of SETRANGE is negative.
     OffsetOutOfRange,
     /// The value would be longer than [`fastness_types::limits::VALUE_BYTES_MAX`].
     StringTooLong,
-    /// A write while the memory in use is over `maxmemory`.
+    /// The command may need memory, and more than `maxmemory` is in use.
     OutOfMemory,
-    /// The key does not exist, where that is an error.
+    /// The key does not exist.
     NoSuchKey,
     /// Any other fixed text, error code first.
     Fixed(&'static str),
     /// A text that quotes an argument, error code first.
     Text(String),
-    /// The same for an argument that need not be UTF-8; see [`CommandError::quoting`].
+    /// A text that quotes an argument that need not be UTF-8; see [`CommandError::quoting`].
     Bytes(Vec<u8>),
 }
 
 impl CommandError {
-    /// A text around an argument. As in Valkey, which prints it as a C string, the argument ends at a zero byte;
-    /// line ends behind the text are left out.
+    /// A text that quotes an argument. As in Valkey, which prints it as a C string, the argument ends at a zero byte,
+    /// and line ends at the end of the text are omitted.
     #[must_use]
     pub fn quoting(before: &str, argument: &[u8], after: &str) -> CommandError {
         let end = argument.iter().position(|byte| *byte == 0).unwrap_or(argument.len());
@@ -54,7 +54,7 @@ impl CommandError {
         CommandError::Bytes(line)
     }
 
-    /// The whole line as it goes over the wire, without the leading `-`.
+    /// The whole error line of the protocol, without the leading `-`.
     #[must_use]
     pub fn line(&self) -> Cow<'_, [u8]> {
         match self {

@@ -1,24 +1,24 @@
-//! The data: keyspace, command table, execute and apply.
+//! The data of a shard: the keyspace, the command table, executing commands and applying effects.
 //!
 //! A write is executed once, on the primary: [`Engine::execute`] runs the command against memory and appends a reply
-//! and [effects](effect). Everywhere else the effects are [applied](Engine::apply). Both end in the same function, so
-//! that replicas that applied the same log have the same [digest](digest::Digest).
+//! and [effects](effect). All other replicas [apply](Engine::apply) the effects. Both call the same function, so that
+//! replicas that applied the same log have the same [digest](digest::Digest).
 //!
-//! From below to the top; nothing imports from above:
+//! The modules, from the lowest to the highest; none imports a higher one:
 //!
-//! - [`random`], [`error`], `codec`: what knows nothing of the data.
-//! - [`keyspace`]: the table of keys, one per hash slot, with deadlines, undo records and the account of memory.
-//! - [`effect`]: what a command changed, as a replica repeats it; [`mod@env`]: what a command is given.
-//! - [`digest`], [`image`], [`watch`]: what looks at all data, or at what changes.
-//! - [`engine`]: the data of one replica: runs commands, applies effects, undoes, expires.
-//! - [`string`], [`hash`]: the data types: representations, effects, changes and commands, one file each or per tight
-//!   family. [`types`] lists them.
-//!   [`generic`], [`connection`], [`cluster`], [`server`]: the commands of no type.
+//! - [`random`], [`error`], `codec`: encodings, notations and interfaces that know nothing of the data.
+//! - [`keyspace`]: the keys of all hash slots, with deadlines, undo records and the account of memory.
+//! - [`effect`]: what a command changed, in a form that replicas repeat; [`mod@env`]: the environment of a command.
+//! - [`digest`], [`image`], [`watch`]: what reads all data, or observes changes.
+//! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
+//! - [`expiry`]: deadlines as commands take and report them.
+//! - [`string`], [`hash`]: the data types, each with its representations, effects, changes and commands. [`types`]
+//!   lists them. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
 //! - [`transaction`]: MULTI and EXEC.
-//! - [`command`]: the table of commands, from which dispatch, routing, COMMAND and the docs are read.
+//! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
 //! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
-//! Knows nothing of Raft, sockets, disks and sessions other than their transaction.
+//! The engine knows nothing of Raft, sockets and disks, and of connections only their transaction.
 
 pub mod cluster;
 pub(crate) mod codec;
@@ -29,6 +29,7 @@ pub mod effect;
 pub mod engine;
 pub mod env;
 pub mod error;
+pub mod expiry;
 pub mod generic;
 pub mod hash;
 pub mod image;
@@ -44,6 +45,7 @@ pub mod transaction;
 pub mod types;
 pub mod watch;
 
+pub use codec::glob;
 pub use digest::Digest;
 pub use effect::EffectBuf;
 pub use engine::apply::ApplyError;
@@ -55,4 +57,4 @@ pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key};
 pub use random::Random;
-pub use transaction::Session;
+pub use transaction::TransactionState;

@@ -1,6 +1,6 @@
-//! Randomness, as it is given to the engine: it has no source of its own.
+//! The interface for randomness, which the owner of the engine provides.
 
-/// Where the engine's randomness comes from. The primary's choices become effects; replicas make none.
+/// A source of randomness. The choices of a primary become effects; replicas make no choices when they apply these.
 pub trait Random {
     /// 64 uniformly random bits.
     fn next_u64(&mut self) -> u64;

@@ -8,7 +8,7 @@ use crate::random::Random;
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::{HashSeed, WallMs};
 
-/// A counter stands in for randomness.
+/// A deterministic generator in the place of randomness.
 pub(crate) struct Counter(pub(crate) u64);
 
 impl Random for Counter {
@@ -18,7 +18,7 @@ impl Random for Counter {
     }
 }
 
-/// An engine with a clock that stands still until a script moves it.
+/// An engine with a clock that only a script advances.
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
     pub(crate) now: WallMs,
@@ -38,7 +38,7 @@ impl Bench {
         }
     }
 
-    /// The reply's bytes.
+    /// Runs a command and returns the bytes of its reply.
     pub(crate) fn run(&mut self, words: &[&[u8]]) -> Vec<u8> {
         self.reply(words).to_vec()
     }
@@ -58,7 +58,7 @@ impl Bench {
         }
     }
 
-    /// The same of a command that is in no table.
+    /// As [`Bench::run`], for a command that is not in the table.
     pub(crate) fn run_command(&mut self, command: &Command, args: Args<'_>) -> Vec<u8> {
         let Run::Data(run) = command.run() else { panic!("{} is not run by the engine", command.name()) };
         let reply = self.with_env(|engine, env| {
@@ -83,7 +83,8 @@ impl Bench {
         reply
     }
 
-    /// Runs `COMMAND arg ... => reply | ...`, or `wait ms`. Words are separated by blanks, a reply's lines too.
+    /// Runs `COMMAND arg ... => reply | ...`, or `wait ms`. Words are separated by blanks, and so are the lines of a
+    /// reply.
     pub(crate) fn script(&mut self, script: &str) {
         for line in script.split(" | ") {
             let Some((request, expected)) = line.split_once(" => ") else {

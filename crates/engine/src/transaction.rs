@@ -1,8 +1,8 @@
-//! A connection's transaction: MULTI's queue and what EXEC makes of it.
+//! A connection's transaction: its queue of commands, and its watches.
 //!
-//! The session belongs to the connection. The shard runs MULTI, EXEC, DISCARD, WATCH and UNWATCH with it, queues what
-//! comes between, and runs a queue that [`Session::exec`] hands out as one unit: all of its effects in one batch, its
-//! reply released with that batch.
+//! The state belongs to the connection. The shard runs MULTI, EXEC, DISCARD, WATCH and UNWATCH with it and queues the
+//! commands between MULTI and EXEC. It runs the queue that [`TransactionState::exec`] returns as one unit: all effects
+//! are in one batch, and the reply is released with that batch.
 
 use crate::command::{CommandSpec, Flags};
 use crate::engine::Engine;
@@ -11,21 +11,21 @@ use fastness_resp::Args;
 use fastness_types::WallMs;
 use fastness_types::limits::TRANSACTION_BYTES_MAX;
 
-/// What a watched key costs beside its bytes: its places among its session's and in the index, about.
+/// Approximate memory of a watched key besides its bytes, in the session and in the index.
 const WATCHED_BYTES: usize = 112;
-/// What a queued argument costs beside its bytes: its length in an effect, its place in memory.
+/// Approximate memory of a queued argument besides its bytes.
 const ARGUMENT_BYTES: usize = 32;
 
 /// A command that waits for EXEC.
 pub struct Queued {
-    /// What it is.
+    /// The command.
     pub spec: &'static CommandSpec,
     /// Its arguments, the name first.
     pub args: Vec<Vec<u8>>,
 }
 
 impl Queued {
-    /// The arguments, as a command takes them.
+    /// The arguments, as a command gets them.
     #[must_use]
     pub fn args(&self) -> Args<'_> {
         Args::owned(&self.args)
@@ -52,10 +52,10 @@ impl Queue {
     }
 }
 
-/// What EXEC has to do.
+/// The outcome of EXEC.
 #[derive(Debug)]
 pub enum Exec {
-    /// Run these, in order, as one unit; the reply is an array of their replies.
+    /// These commands run in order, as one unit; the reply is an array of their replies.
     Run(Vec<Queued>),
     /// A watched key has changed: the reply is a null array.
     Touched,
@@ -63,26 +63,26 @@ pub enum Exec {
     Refused(CommandError),
 }
 
-/// The state of one connection that commands of the data depend on.
+/// The state of one connection's transaction: its queue and its watches.
 #[derive(Debug)]
-pub struct Session {
+pub struct TransactionState {
     token: u64,
-    /// READONLY was said: reads may be answered by a replica.
+    /// Whether the connection is in READONLY mode: a replica may serve its reads.
     pub readonly: bool,
     queue: Option<Queue>,
-    /// [`TRANSACTION_BYTES_MAX`], but for tests.
+    /// [`TRANSACTION_BYTES_MAX`], except in tests.
     queue_bytes_max: usize,
-    /// Keys watched.
+    /// Number of watched keys.
     watched: usize,
-    /// What they take, bytes.
+    /// Bytes that watched keys take.
     watched_bytes: usize,
 }
 
-impl Session {
-    /// For a new connection; `token` is its own among all sessions of one engine.
+impl TransactionState {
+    /// The state of a new connection; `token` is unique among the connections of one engine.
     #[must_use]
-    pub fn new(token: u64) -> Session {
-        Session {
+    pub fn new(token: u64) -> TransactionState {
+        TransactionState {
             token,
             readonly: false,
             queue: None,
@@ -92,7 +92,7 @@ impl Session {
         }
     }
 
-    /// The connection's number.
+    /// The connection's token.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.token
@@ -104,7 +104,7 @@ impl Session {
         self.queue.is_some()
     }
 
-    /// Whether a command of the open transaction was refused, so that EXEC will be.
+    /// Whether a command of the open transaction was refused, so that EXEC will fail.
     #[must_use]
     pub fn is_failed(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.failed)
@@ -116,13 +116,13 @@ impl Session {
         self.queue.as_ref().map_or(0, |queue| queue.commands.len())
     }
 
-    /// What queued commands take, bytes. A failed transaction's are not kept.
+    /// Bytes that queued commands take. A failed transaction keeps none.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.queue.as_ref().filter(|queue| !queue.failed).map_or(0, |queue| queue.bytes)
     }
 
-    /// What queued commands and watched keys take, bytes.
+    /// Bytes that queued commands and watched keys take.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.queued_bytes() + self.watched_bytes
@@ -143,7 +143,7 @@ impl Session {
     /// MULTI.
     ///
     /// # Errors
-    /// Inside of a transaction. It goes on and will fail, as in Valkey.
+    /// A transaction is open; it stays open and will fail, as in Valkey.
     pub fn multi(&mut self) -> Result<(), CommandError> {
         if self.in_multi() {
             self.fail();
@@ -154,11 +154,11 @@ impl Session {
     }
 
     /// Queues a command; the reply is `QUEUED`. The caller has checked that it is known, that its arity is right and
-    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`Session::fail`]
+    /// that it may be queued and that the engine [admits](Engine::admit) it, and has called [`TransactionState::fail`]
     /// otherwise.
     ///
     /// # Errors
-    /// Over [`TRANSACTION_BYTES_MAX`], or no transaction is open.
+    /// The queue exceeds [`TRANSACTION_BYTES_MAX`], or no transaction is open.
     pub fn enqueue(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Result<(), CommandError> {
         let Some(queue) = self.queue.as_mut() else {
             return Err(CommandError::Fixed("ERR no transaction is open"));
@@ -179,7 +179,7 @@ impl Session {
         Ok(())
     }
 
-    /// A command of the open transaction was refused: EXEC will be, too. Nothing outside of one.
+    /// Makes EXEC fail, because a command of the open transaction was refused. Without effect outside of a transaction.
     pub fn fail(&mut self) {
         if let Some(queue) = self.queue.as_mut() {
             queue.failed = true;
@@ -187,8 +187,8 @@ impl Session {
         }
     }
 
-    /// EXEC: ends the transaction and all watches. What it hands out has been admitted: run it with
-    /// [`Engine::execute_admitted`].
+    /// EXEC: ends the transaction and all watches. The commands that it returns have been admitted; the caller runs
+    /// them with [`Engine::execute_admitted`].
     pub fn exec(&mut self, engine: &mut Engine, now: WallMs) -> Exec {
         let Some(queue) = self.queue.take() else {
             return Exec::Refused(CommandError::Fixed("ERR EXEC without MULTI"));
@@ -221,7 +221,7 @@ impl Session {
     /// WATCH.
     ///
     /// # Errors
-    /// Inside of a transaction, which goes on and will fail, as in Valkey.
+    /// A transaction is open; it stays open and will fail, as in Valkey.
     pub fn watch(&mut self, engine: &mut Engine, args: Args<'_>, now: WallMs) -> Result<(), CommandError> {
         if self.in_multi() {
             self.fail();
@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    /// Ends transaction and watches: for RESET, and when the connection closes.
+    /// Ends the transaction and all watches: for RESET, and when the connection closes.
     pub fn end(&mut self, engine: &mut Engine) {
         self.queue = None;
         self.unwatch(engine);

@@ -5,14 +5,14 @@ use crate::keyspace::ExpiryChange;
 use crate::testing::Bench;
 use fastness_types::HashSeed;
 
-fn queue(session: &mut Session, words: &[&[u8]]) -> Result<(), CommandError> {
+fn queue(session: &mut TransactionState, words: &[&[u8]]) -> Result<(), CommandError> {
     session.enqueue(table().named(words[0]).unwrap(), Args::slices(words))
 }
 
 #[test]
 fn a_transaction_runs_what_was_queued() {
     let mut bench = Bench::new();
-    let mut session = Session::new(1);
+    let mut session = TransactionState::new(1);
     assert!(matches!(session.exec(&mut bench.engine, bench.now), Exec::Refused(_)));
     session.multi().unwrap();
     queue(&mut session, &[b"set", b"k", b"v"]).unwrap();
@@ -27,7 +27,7 @@ fn a_transaction_runs_what_was_queued() {
 #[test]
 fn a_refused_command_fails_the_transaction() {
     let mut bench = Bench::new();
-    let mut session = Session::new(1);
+    let mut session = TransactionState::new(1);
     session.multi().unwrap();
     assert!(session.multi().is_err());
     assert!(session.is_failed());
@@ -38,7 +38,7 @@ fn a_refused_command_fails_the_transaction() {
 
 #[test]
 fn a_transaction_is_bounded() {
-    let mut session = Session { queue_bytes_max: 10_000, ..Session::new(1) };
+    let mut session = TransactionState { queue_bytes_max: 10_000, ..TransactionState::new(1) };
     session.multi().unwrap();
     let value = vec![0; 4_800];
     queue(&mut session, &[b"set", b"a", &value]).unwrap();
@@ -52,7 +52,7 @@ fn a_transaction_is_bounded() {
 #[test]
 fn memory_is_asked_for_again_at_exec() {
     let mut engine = Engine::new(EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 });
-    let mut session = Session::new(1);
+    let mut session = TransactionState::new(1);
     session.multi().unwrap();
     queue(&mut session, &[b"set", b"k", b"v"]).unwrap();
     engine.set_maxmemory(1);
@@ -68,7 +68,7 @@ fn touched(before: &str, after: &str) -> bool {
     if !before.is_empty() {
         bench.script(before);
     }
-    let mut session = Session::new(1);
+    let mut session = TransactionState::new(1);
     session.watch(&mut bench.engine, Args::slices(&[b"watch", b"k"]), bench.now).unwrap();
     if !after.is_empty() {
         bench.script(after);
@@ -106,8 +106,8 @@ fn watch_sees_expiry_unless_it_was_before() {
 #[test]
 fn unwatch_forgets() {
     let mut bench = Bench::new();
-    let mut session = Session::new(1);
-    let mut other = Session::new(2);
+    let mut session = TransactionState::new(1);
+    let mut other = TransactionState::new(2);
     for session in [&mut session, &mut other] {
         session.watch(&mut bench.engine, Args::slices(&[b"watch", b"k", b"k"]), bench.now).unwrap();
     }
@@ -134,7 +134,7 @@ fn a_restored_replica_touches_all() {
 fn a_field_that_was_past_its_deadline_before_is_removed_unnoticed() {
     for (waits_first, expected) in [(true, false), (false, true)] {
         let mut bench = Bench::new();
-        let mut session = Session::new(1);
+        let mut session = TransactionState::new(1);
         bench.script("HSET k a 1 b 2 => :2 | HPEXPIRE k 10 FIELDS 1 a => *1 :1");
         let past = bench.now.0 + 11;
         bench.now.0 = if waits_first { past } else { bench.now.0 };

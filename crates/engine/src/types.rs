@@ -1,26 +1,40 @@
-//! The data types, as keyspace, digest and images know them: one line each.
+//! The registry of data types for keyspace, digest, expiry and images: one entry for each type.
 
+use crate::effect::{Effect, Items};
+use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
-use crate::keyspace::{Entry, TypeNumber, ValueRef};
+use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
 
 /// A data type.
 #[derive(Debug)]
 pub struct Type {
-    /// Its number in digests and in the headers of entries.
+    /// Its number in digests and in the headers of entries. Frozen.
     pub number: TypeNumber,
-    /// As TYPE answers.
+    /// Its name, as TYPE replies.
     pub name: &'static str,
-    /// Its packed values, if it has any.
+    /// The form of its packed values, if it has any.
     pub(crate) packed: Option<&'static PackedForm>,
     /// The records of its values in an image. (Strings have records that every type's texts use: `image/record.rs`.)
     pub(crate) records: &'static [RecordForm],
+    /// The effect that removes these parts of a key's value, and the key with its last part; `None`: its values have no
+    /// parts with deadlines.
+    pub(crate) remove_parts: Option<RemoveParts>,
 }
 
-/// All of them, by their numbers.
+/// See [`Type::remove_parts`].
+pub(crate) type RemoveParts = for<'e> fn(Key<'e>, Items<'e>) -> Effect<'e>;
+
+/// All types, by their numbers.
 const TYPES: &[Type] = &[
-    Type { number: TypeNumber::STRING, name: "string", packed: None, records: &[] },
-    Type { number: packed::NUMBER, name: "hash", packed: Some(&image::PACKED_FORM), records: image::RECORDS },
+    Type { number: TypeNumber::STRING, name: "string", packed: None, records: &[], remove_parts: None },
+    Type {
+        number: packed::NUMBER,
+        name: "hash",
+        packed: Some(&image::PACKED_FORM),
+        records: image::RECORDS,
+        remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
+    },
     #[cfg(test)]
     crate::stack::TYPE,
 ];
@@ -29,13 +43,13 @@ impl Type {
     /// The type of this number.
     ///
     /// # Panics
-    /// If there is none: values are made by types alone.
+    /// If no type has it: every value is made by a type that is listed.
     #[inline]
     fn numbered(number: TypeNumber) -> &'static Type {
         TYPES.iter().find(|known| known.number == number).expect("every value is of a type that is listed")
     }
 
-    /// That of a value.
+    /// The type of a value.
     #[must_use]
     pub fn of(value: ValueRef<'_>) -> &'static Type {
         Type::numbered(value.of())
@@ -44,19 +58,19 @@ impl Type {
     /// The form of a type's packed values.
     ///
     /// # Panics
-    /// If it has none: packed values are made by types alone.
+    /// If the type has no packed values.
     #[inline]
     pub(crate) fn packed(of: TypeNumber) -> &'static PackedForm {
         Type::numbered(of).packed.expect("packed values are of a type that has them")
     }
 }
 
-/// The form of records of this kind, if it is a type's.
+/// The form of records of this kind, if it belongs to a type.
 pub(crate) fn record_form(kind: u8) -> Option<&'static RecordForm> {
     TYPES.iter().flat_map(|one| one.records).find(|form| form.kind == kind)
 }
 
-/// What OBJECT ENCODING says of an entry.
+/// The encoding that OBJECT ENCODING reports.
 #[must_use]
 pub fn encoding(entry: &Entry) -> &'static str {
     match entry.value() {
@@ -88,7 +102,7 @@ mod tests {
         let count = kinds.len();
         kinds.sort_unstable();
         kinds.dedup();
-        // 0 to 2 and 5 to 7 are everybody's.
+        // Kinds 0 to 2 and 5 to 7 belong to no type.
         assert!(
             kinds.len() == count && kinds.iter().all(|kind| !matches!(kind, 0..=2 | 5..=7) && *kind < 32),
             "{kinds:?}"

@@ -1,7 +1,7 @@
-//! WATCH: which sessions wait for a change of which keys.
+//! WATCH: which sessions watch which keys.
 //!
-//! Belongs to this replica's sessions, not to the data: it is in no digest and no log. Keys are told apart by their
-//! seeded hash; a collision of 64 bits only makes an EXEC fail that need not.
+//! Watches belong to this replica's sessions and not to the data: they are in no digest and no log. Keys are identified
+//! by their seeded hash; a collision of 64 bits would only make an EXEC fail needlessly.
 
 use crate::effect::{Effect, Expired, TypeEffect};
 use crate::keyspace::{Entry, Key, Keyspace};
@@ -14,14 +14,15 @@ use std::collections::BTreeMap;
 struct Watched {
     bytes: Vec<u8>,
     hash: u64,
-    /// It was past its deadline when the watch began: its removal is then no change.
+    /// Whether it was past its deadline when the watch started: its removal is then no change.
     was_expired: bool,
-    /// When the watch began: a field's deadline that passes from then on is a change.
+    /// When the watch started: the deadline of a part that passes after it is a change.
     since: WallMs,
 }
 
+/// A session that watches keys.
 #[derive(Debug, Default)]
-struct Session {
+struct WatchingSession {
     keys: Vec<Watched>,
     touched: bool,
 }
@@ -29,9 +30,9 @@ struct Session {
 /// All watches.
 #[derive(Debug, Default)]
 pub struct Watchers {
-    sessions: BTreeMap<u64, Session>,
+    sessions: BTreeMap<u64, WatchingSession>,
     by_key: BTreeMap<u64, SmallVec<[u64; 2]>>,
-    /// Sessions that the unit at hand was the first to touch.
+    /// Sessions that the current unit was the first to touch.
     touched_by_unit: Vec<u64>,
 }
 
@@ -45,9 +46,9 @@ impl Watchers {
         }
     }
 
-    fn touch_all(&mut self, is_there: impl Fn(&Watched) -> bool) {
+    fn touch_all(&mut self, concerns: impl Fn(&Watched) -> bool) {
         for (token, session) in &mut self.sessions {
-            if session.keys.iter().any(&is_there) {
+            if session.keys.iter().any(&concerns) {
                 session.touch(*token, &mut self.touched_by_unit);
             }
         }
@@ -58,7 +59,7 @@ impl Watchers {
         self.touched_by_unit.clear();
     }
 
-    /// The unit at hand has changed nothing after all.
+    /// Reverts what the current unit has touched, which is rolled back.
     pub(crate) fn roll_back_unit(&mut self) {
         for token in self.touched_by_unit.drain(..) {
             if let Some(session) = self.sessions.get_mut(&token) {
@@ -68,7 +69,7 @@ impl Watchers {
     }
 }
 
-impl Session {
+impl WatchingSession {
     fn touch(&mut self, token: u64, newly: &mut Vec<u64>) {
         if !self.touched {
             self.touched = true;
@@ -77,13 +78,14 @@ impl Session {
     }
 }
 
-/// Whether time alone has changed a key, or a part of it.
+/// Whether a key or a part of its value has expired between the two moments.
 fn has_changed(entry: &Entry, since: WallMs, now: WallMs) -> bool {
     entry.is_expired(now) || entry.has_lost_parts_between(since, now)
 }
 
 impl Watchers {
-    /// A session's next EXEC is to fail if this key changes before. `false`: it watches the key already.
+    /// Makes a session's next EXEC fail if this key changes before it. Returns false if the session already watches the
+    /// key.
     pub(crate) fn watch(&mut self, token: u64, key: &Key<'_>, keyspace: &Keyspace, now: WallMs) -> bool {
         let was_expired = keyspace.find(key).is_some_and(|entry| entry.is_expired(now));
         let session = self.sessions.entry(token).or_default();
@@ -103,7 +105,7 @@ impl Watchers {
         (self.sessions.len(), self.by_key.len())
     }
 
-    /// Forgets all of a session's watches.
+    /// Removes all watches of a session.
     pub(crate) fn unwatch(&mut self, token: u64) {
         let Some(session) = self.sessions.remove(&token) else { return };
         for watched in session.keys {
@@ -116,7 +118,7 @@ impl Watchers {
         }
     }
 
-    /// Whether a key that the session watches has changed since, or has expired by now, itself or a field of it.
+    /// Whether a key that the session watches has changed or expired since, or a part of its value has.
     pub(crate) fn is_touched(&self, token: u64, keyspace: &Keyspace, now: WallMs) -> bool {
         let Some(session) = self.sessions.get(&token) else { return false };
         let has_expired = |watched: &Watched| {
@@ -131,7 +133,7 @@ impl Watchers {
         self.touch_all(|_| true);
     }
 
-    /// Tells the sessions that watch what this effect changes. Before it is performed.
+    /// Touches the sessions that watch a key that this effect is about to change.
     pub(crate) fn before(&mut self, effect: &Effect<'_>, keyspace: &Keyspace, now: WallMs) {
         if self.sessions.is_empty() {
             return;
@@ -149,7 +151,7 @@ impl Watchers {
         }
     }
 
-    /// Touches the sessions to whose watch of this key it matters.
+    /// Touches the sessions whose watch of this key satisfies `matters`.
     fn touch_if(&mut self, key: &Key<'_>, matters: impl Fn(&Watched) -> bool) {
         let Some(tokens) = self.by_key.get(&key.hash) else { return };
         for token in tokens {

@@ -1,4 +1,4 @@
-//! What a key costs, counted at the allocator: the account of the keyspace must not flatter itself.
+//! The memory of a key, counted at the allocator, which the account of the keyspace must not understate.
 #![allow(unsafe_code, reason = "an allocator that counts is the only way to see what was really asked for")]
 
 use fastness_engine::keyspace::memory::size_class;
@@ -11,7 +11,7 @@ static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
-// SAFETY: every call goes on to the system's allocator unchanged.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(size_class(layout.size()), Ordering::Relaxed);
@@ -39,7 +39,7 @@ fn fill(keyspace: &mut Keyspace, expiry: impl Fn(u32) -> ExpiryChange) {
     }
 }
 
-/// Bytes per key: what the allocator was asked for, in its size classes, and what the account says.
+/// Bytes per key: requested from the allocator, in its size classes, and accounted.
 fn measure(label: &str, expiry: impl Fn(u32) -> ExpiryChange) -> (f64, f64) {
     let before = IN_USE.load(Ordering::Relaxed);
     let mut keyspace = Keyspace::new(HashSeed([5; 16]));
@@ -69,7 +69,7 @@ fn measure_hashes(label: &str, fields: u32, expiry: impl Fn(u32) -> ExpiryChange
     allocated
 }
 
-/// One test, since the counter counts all threads.
+/// One test, because the counter counts all threads.
 #[test]
 fn a_key_costs_at_most_what_it_costs_valkey() {
     // 16-byte keys and 100-byte values: Valkey 9.1.2 takes 163.2 bytes per key.

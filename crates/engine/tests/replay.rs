@@ -1,4 +1,4 @@
-//! A replica that applies what the primary staged ends with the same data: random commands, with time going on.
+//! A replica that applies what the primary staged has the same data: random commands, with time advancing.
 
 mod support;
 
@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn applying_gives_what_executing_gave(steps in prop::collection::vec(step(), 1..150)) {
+    fn applying_gives_the_same_data_as_executing(steps in prop::collection::vec(step(), 1..150)) {
         // Another seed, so that nothing depends on places in tables.
         let (mut primary, mut replica) = (engine(1), engine(2));
         let mut now = WallMs(1_000_000);

@@ -1,5 +1,5 @@
-//! Memory that ran ahead of the log goes back to what is committed: random commands, of which some commit, against a
-//! twin that sees those alone. Then both go on. `PROPTEST_CASES=n` runs so many cases.
+//! Undoing returns memory to what is committed: random commands, some of which commit, against a twin that applies only
+//! the committed ones. Then both continue. `PROPTEST_CASES=n` sets the number of cases.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,12 +15,12 @@ use support::{Step, Words, command, engine, read_all, run, step, words};
 enum Do {
     Step(Step),
     Multi(Vec<Words>),
-    /// The same, with a bound of the unit's effects: most are taken back.
+    /// A transaction with a bound of its effects: most are rolled back.
     Bounded(Vec<Words>, usize),
-    /// DUMP and RESTORE of another key.
+    /// DUMP of a key, and RESTORE to another.
     Restore(String, String),
     Seal,
-    /// So many of the sealed batches commit, and the open one too if there are more.
+    /// This many of the sealed batches commit, and the open one too if there are not so many.
     Commit(usize),
     Image,
     ImageStep,
@@ -44,7 +44,7 @@ fn action() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// A tenure: what records may hold, what happens, and what is done on both engines after it was undone.
+/// A tenure: the bound of records, what happens, and the commands that both engines run after it was undone.
 #[derive(Debug, Clone)]
 struct Tenure {
     bytes_max: usize,
@@ -58,7 +58,7 @@ fn tenure() -> impl Strategy<Value = Tenure> {
     (bytes_max, actions, then).prop_map(|(bytes_max, actions, then)| Tenure { bytes_max, actions, then })
 }
 
-/// Units of one batch: when, and what.
+/// The units of one batch: timestamps and effects.
 type Batch = Vec<(WallMs, Vec<u8>)>;
 
 struct World {
@@ -67,13 +67,13 @@ struct World {
     now: WallMs,
     open: Batch,
     sealed: VecDeque<Batch>,
-    /// The open batch's sequence.
+    /// The open batch's sequence number.
     seq: u64,
     log: Batch,
     flushes: usize,
     /// Tenures that were undone by records.
     undone: usize,
-    /// Of the data when the image in progress was begun.
+    /// Digest of the data when the image in progress was started.
     image_of: Digest,
 }
 
@@ -101,15 +101,15 @@ impl World {
         self.stage(effects);
     }
 
-    /// A unit that is taken back if it is too long: then everything is as before, a session that watches included.
+    /// A unit that is rolled back if it is too long: then everything is as before, including a watching session.
     fn bounded_unit(&mut self, commands: &[Words], bytes_max: usize) {
-        let look = |engine: &mut Engine, now| {
+        let observe = |engine: &mut Engine, now| {
             let shown = (engine.digest(), engine.keyspace_stats(), engine.first_deadline(), read_all(engine, now));
             let removed = (engine.stats().expired, engine.stats().expired_fields);
             (shown, removed, engine.undo_bytes(), engine.is_touched(9, now))
         };
         (0..12).for_each(|key| _ = self.ahead.watch(9, format!("{{{}}}k{key}", key % 3).as_bytes(), self.now));
-        let before = look(&mut self.ahead, self.now);
+        let before = observe(&mut self.ahead, self.now);
         let mut effects = EffectBuf::new();
         let savepoint = self.ahead.begin_unit(&mut effects, bytes_max);
         commands.iter().for_each(|words| _ = run(&mut self.ahead, words, self.now, true, &mut effects));
@@ -118,7 +118,7 @@ impl World {
             self.ahead.roll_back(savepoint, &mut effects);
             assert!(effects.is_empty() && effects.touched().is_empty() && !effects.touches_all());
             assert!(!effects.has_overflowed());
-            assert_eq!(look(&mut self.ahead, self.now), before, "{commands:?}");
+            assert_eq!(observe(&mut self.ahead, self.now), before, "{commands:?}");
         } else {
             let flushes = commands.iter().filter(|words| words[0] == b"FLUSHALL").count();
             self.flushes += flushes;
@@ -244,7 +244,7 @@ impl World {
     }
 }
 
-/// What DUMP gives for a key.
+/// The payload that DUMP returns for a key.
 fn dump(engine: &mut Engine, key: &[u8], now: WallMs) -> Option<Vec<u8>> {
     let reply = run(engine, &vec![b"DUMP".to_vec(), key.to_vec()], now, false, &mut EffectBuf::new());
     let head = reply.iter().position(|byte| *byte == b'\n')? + 1;
@@ -255,7 +255,7 @@ fn restore(key: &[u8], dump: Vec<u8>) -> Words {
     vec![b"RESTORE".to_vec(), key.to_vec(), b"0".to_vec(), dump, b"REPLACE".to_vec()]
 }
 
-/// Another engine with all that DUMP gives.
+/// Another engine, restored from the DUMP payloads of all keys.
 fn dumped(of: &mut Engine, now: WallMs) -> Engine {
     let mut other = engine(3);
     let keys: Vec<Vec<u8>> = of.keyspace().iter().map(|entry| entry.key().to_vec()).collect();

@@ -18,7 +18,6 @@ pub mod descriptors;
 pub mod disk_budget;
 pub mod disk_monitor;
 mod disks;
-mod glob;
 pub mod grpc_accept;
 pub mod lab;
 mod leaders;

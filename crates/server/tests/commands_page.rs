@@ -1,4 +1,4 @@
-//! `COMMANDS.md`, the page that says which of Valkey's commands are there, is what the table says.
+//! `COMMANDS.md`, the page that lists which of Valkey's commands are implemented, agrees with the command table.
 //!
 //! `FASTNESS_UPDATE=1 cargo test -p fastness-server --test commands_page` writes it.
 
@@ -14,39 +14,40 @@ use fastness_server::resp_server::command::table as commands;
 const HEAD: &str = "\
 # Commands
 
-Which of Valkey 9.1's commands Fastness has. Generated from the command table: a test fails when this page is not what
-the table says (`crates/server/tests/commands_page.rs` says how to write it).
+Which of Valkey 9.1's commands Fastness implements. This page is generated from the command table, and a test fails if it
+is out of date (`crates/server/tests/commands_page.rs` says how to regenerate it).
 
-- **There**: as in Valkey. A test runs random calls against a real Valkey server and compares every reply; what may
-  differ stands with its reason in `crates/testkit/tests/differential-exclusions.txt`.
-- **Refused**: known, and never to be there: Valkey's commands for arranging a cluster by hand (nodes and slots are
-  managed by the cluster itself, so these answer an error that names the tool to use), and what no cluster allows.
-- **Not there**: answered with Valkey's own `ERR unknown command`.
-- **Fastness' own**: what Valkey does not have; the last section. They are listed by COMMAND and CLIENT HELP like the others and are not
-  counted with them.
+- **Implemented**: as in Valkey. A test runs random calls against a real Valkey server and compares every reply; the
+  differences that it allows are listed with their reasons in `crates/testkit/tests/differential-exclusions.txt`.
+- **Refused**: commands that will not be implemented: Valkey's commands for managing a cluster by hand (the cluster manages
+  nodes and slots itself, so the error names the tool to use instead), and commands that no cluster allows.
+- **Not implemented**: the reply is Valkey's own `ERR unknown command`.
+- **Fastness' own**: commands that Valkey does not have, in the last section. COMMAND and CLIENT HELP list them like the
+  others, and they are not counted with them.
 ";
 
 const OWN: &str = "
 
 ## Fastness' own
 
-`CLIENT DURABILITY SYNC` makes the replies of one connection wait, on a cluster whose mode is `async`, for the commit of what they
-depend on: what its writes did and what its reads saw. DEFAULT and RESET end that, no argument tells which of the two holds, and flag
-`D` in CLIENT LIST shows it. On a cluster in `sync` it changes nothing, in `disabled` it is refused. It belongs to the
-connection: a client that connects anew says it anew, to each node.
+`CLIENT DURABILITY SYNC` is a durability override for one connection of a cluster in `async` mode: each reply is released only after
+the data that it depends on has committed, both what its writes changed and what its reads saw. DEFAULT and RESET end the override;
+without an argument the command returns the present setting, and flag `D` in CLIENT LIST shows it. In `sync` mode it has no effect, in
+`disabled` mode it is refused. The override belongs to the connection: a client has to repeat it after reconnecting, on each node.
 
-One command can ask for the same by an attribute in front of it, as RESP3 writes them and in both protocol versions:
-`|1\\r\\n$10\\r\\ndurability\\r\\n$4\\r\\nsync\\r\\n` and then the command's array; `default` instead of `sync` lets one command of a
-connection that said SYNC go. Names and values are bulk strings of at most 64 bytes, in upper or lower case, at most eight pairs. A name or
-value that is not known is an error, and the command is not run: it could have asked for a promise. So is an attribute in front of
-MULTI or of a command that is queued: the one in front of EXEC counts for the transaction.
+A single command can carry the override as an attribute before it, in the notation of RESP3 and in both protocol versions:
+`|1\\r\\n$10\\r\\ndurability\\r\\n$4\\r\\nsync\\r\\n`, followed by the command's array; `default` instead of `sync` exempts one command of
+a connection with the override. Names and values are bulk strings of at most 64 bytes, in upper or lower case, with at most eight
+pairs. An unknown name or value is an error, and the command is not executed, because it could have requested a guarantee. An
+attribute before MULTI or before a queued command is an error too: the attribute before EXEC applies to the transaction.
 
-`CLIENT READS QUORUM` makes a primary's replies to this connection's reads rest on no clock: each waits until a quorum has answered heartbeats
-that were sent after the command arrived, and for the commit of what it depends on, in every mode; a write's waits for its commit.
-One round serves all reads that came before it; without a quorum they are answered CLUSTERDOWN after 500 ms. DEFAULT and RESET end
-that, no argument tells which holds, and flag `Q` in CLIENT LIST shows it. One command asks by the attribute `reads` with `quorum` or
-`default`. What a lease assumes of clocks, and so when this is wanted, is in the README's section on modes. Replicas are not asked in
-this way: a read of theirs that wants a quorum is redirected to the primary.
+`CLIENT READS QUORUM` makes a primary's replies to the reads of one connection independent of clocks: each is released only after a
+quorum has answered heartbeats that were sent after the command arrived, and after the data that it depends on has committed, in every
+mode; the reply to a write waits for its commit. One round of heartbeats serves all reads that arrived before it; without a quorum the
+reply is CLUSTERDOWN after 500 ms. DEFAULT and RESET end this; without an argument the command returns the present setting, and flag
+`Q` in CLIENT LIST shows it. A single command can request it with the attribute `reads` and the value `quorum` or `default`. The
+README's section on modes says what a lease assumes of clocks, and thus when this is useful. It does not apply to replicas: a read
+that requires a quorum is redirected to the primary.
 
 ";
 
@@ -59,7 +60,7 @@ fn runs(spec: &CommandSpec) -> bool {
     spec.runs()
 }
 
-/// What there is to know of Valkey's: commands, and subcommands in their container's place.
+/// Valkey's commands, with subcommands in the place of their container.
 fn rows() -> impl Iterator<Item = &'static CommandSpec> {
     commands().all().iter().filter(|spec| !spec.is_own && (!spec.is_container() || runs(spec)))
 }
@@ -77,7 +78,7 @@ fn table(title: &str, specs: &[&CommandSpec], page: &mut String) {
     let _ = writeln!(page, "| {title} | arguments | |\n|---|---|---|");
     for spec in specs {
         let syntax = if spec.syntax.is_empty() { String::new() } else { format!("`{}`", spec.syntax) };
-        // A bar ends a cell, also within code.
+        // A bar ends a cell, even within code.
         let _ = writeln!(page, "| `{}` | {} | {} |", shown(spec), syntax.replace('|', "\\|"), spec.summary);
     }
     page.push('\n');
@@ -85,16 +86,16 @@ fn table(title: &str, specs: &[&CommandSpec], page: &mut String) {
 
 fn section(group: Group, page: &mut String) {
     let all: Vec<_> = rows().filter(|spec| spec.group == group).collect();
-    let there: Vec<_> = all.iter().copied().filter(|spec| runs(spec)).collect();
-    let _ = writeln!(page, "\n## {}: {} of {}\n", group.name(), there.len(), all.len());
-    if !there.is_empty() {
-        table("there", &there, page);
+    let present: Vec<_> = all.iter().copied().filter(|spec| runs(spec)).collect();
+    let _ = writeln!(page, "\n## {}: {} of {}\n", group.name(), present.len(), all.len());
+    if !present.is_empty() {
+        table("implemented", &present, page);
     }
     if let Some(refused) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Refused(_)))) {
         let _ = writeln!(page, "Refused: {refused}.\n");
     }
     if let Some(absent) = names(all.iter().copied().filter(|spec| matches!(spec.run, Run::Missing))) {
-        let _ = writeln!(page, "Not there: {absent}.");
+        let _ = writeln!(page, "Not implemented: {absent}.");
     }
 }
 
@@ -102,9 +103,9 @@ fn page() -> String {
     let mut groups: Vec<Group> = rows().map(|spec| spec.group).collect();
     groups.sort_by_key(|group| group.name());
     groups.dedup();
-    let there = rows().filter(|spec| runs(spec)).count();
+    let present = rows().filter(|spec| runs(spec)).count();
     let mut page = HEAD.to_owned();
-    let _ = writeln!(page, "\n{there} of {} are there, subcommands counted one by one.", rows().count());
+    let _ = writeln!(page, "\n{present} of {} are implemented; each subcommand counts as one.", rows().count());
     groups.into_iter().for_each(|group| section(group, &mut page));
     page.truncate(page.trim_end().len());
     page.push_str(OWN);
@@ -113,7 +114,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_is_what_the_table_says() {
+fn the_page_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/COMMANDS.md");
     let page = page();
     if std::env::var_os("FASTNESS_UPDATE").is_some() {
@@ -125,7 +126,7 @@ fn the_page_is_what_the_table_says() {
 }
 
 #[test]
-fn every_command_stands_on_it_once() {
+fn the_page_has_every_command_once() {
     let page = page();
     for spec in rows().chain(own()) {
         let name = format!("`{}`", shown(spec));

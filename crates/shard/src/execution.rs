@@ -162,7 +162,8 @@ impl Execution<'_> {
             Some(key) if spec.key_is_first => (SlotsSeen::One(key.slot), is_long(key.bytes)),
             _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
         };
-        let (writes, whole, readonly) = (spec.flags.has(Flags::WRITE), spec.scope == Scope::Keyspace, self.session.data.readonly);
+        let (writes, whole, readonly) =
+            (spec.flags.has(Flags::WRITE), spec.scope == Scope::Keyspace, self.session.data.readonly);
         Request {
             slots,
             writes,

@@ -15,12 +15,7 @@ use crate::waits::Acknowledged;
 
 impl Execution<'_> {
     /// Runs one outside of a transaction.
-    pub(crate) fn front_end(
-        &mut self,
-        state: &mut State,
-        spec: &'static CommandSpec,
-        args: Args<'_>,
-    ) -> Outcome {
+    pub(crate) fn front_end(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
         match self.run_front_end(state.leader.as_ref(), &mut state.replica, (spec, args), true) {
             FrontEndOutcome::Reply => Outcome::REPLY,
             FrontEndOutcome::ShowsKeys => self.show_everything(state.primary()),

@@ -14,7 +14,7 @@ use crate::reply_queue::Waiter;
 
 /// One connection's state. Made by [`crate::Shard::session`]; what it watches is forgotten when it is dropped.
 pub struct Session {
-    pub(crate) data: fastness_engine::Session,
+    pub(crate) data: fastness_engine::TransactionState,
     pub(crate) queued: QueuedFacts,
     /// The memory in which keys were watched. One that was restored since then has forgotten them: they count as
     /// changed.

@@ -53,7 +53,7 @@ impl Shard {
         let mut state = self.inner.state.borrow_mut();
         state.replica.sessions += 1;
         Session {
-            data: fastness_engine::Session::new(state.replica.sessions),
+            data: fastness_engine::TransactionState::new(state.replica.sessions),
             queued: Default::default(),
             watched_in: 0,
             written: None,

@@ -1,4 +1,4 @@
-//! CLUSTER COUNTKEYSINSLOT and CLUSTER GETKEYSINSLOT: what this replica holds of a slot.
+//! CLUSTER COUNTKEYSINSLOT and CLUSTER GETKEYSINSLOT: the keys of a slot on this replica.
 
 use crate::command::{Command, parse};
 use crate::engine::Engine;
@@ -8,11 +8,17 @@ use fastness_resp::Args;
 use fastness_types::{SLOTS, Slot};
 
 /// CLUSTER COUNTKEYSINSLOT slot
-pub const COUNT: Command =
-    Command::data("cluster|countkeysinslot", "<slot>", "Counts the keys of a slot on this node.", count).showing_data();
+pub const COUNT: Command = Command::data(
+    "cluster|countkeysinslot",
+    "<slot>",
+    "Returns the number of keys in a hash slot on this node.",
+    count,
+)
+.showing_data();
 /// CLUSTER GETKEYSINSLOT slot count
 pub const GET: Command =
-    Command::data("cluster|getkeysinslot", "<slot> <count>", "Names keys of a slot on this node.", get).showing_data();
+    Command::data("cluster|getkeysinslot", "<slot> <count>", "Returns keys of a hash slot on this node.", get)
+        .showing_data();
 
 fn slot(number: i64) -> Option<Slot> {
     usize::try_from(number).ok().filter(|number| *number < SLOTS).map(|number| Slot(number as u16))

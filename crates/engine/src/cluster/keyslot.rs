@@ -5,7 +5,7 @@ use fastness_types::slot_of;
 
 /// CLUSTER KEYSLOT key
 pub const KEYSLOT: Command =
-    Command::data("cluster|keyslot", "<key>", "Tells the hash slot of a key.", |_, args, env| {
+    Command::data("cluster|keyslot", "<key>", "Returns the hash slot of a key.", |_, args, env| {
         env.reply.integer(slot_of(args.get(2)).0.into());
         Ok(())
     });

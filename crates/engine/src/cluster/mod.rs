@@ -1,4 +1,4 @@
-//! Cluster commands that need the data of this shard and no map of the cluster.
+//! Cluster commands that need only the data of this shard, and not the cluster's map.
 
 pub mod keys_in_slot;
 pub mod keyslot;

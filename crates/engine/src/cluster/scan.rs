@@ -1,11 +1,11 @@
-//! CLUSTERSCAN: the keys of the whole cluster, some at a time, by whoever owns the slots.
+//! CLUSTERSCAN: iterates over the keys of the whole cluster, each shard over its own slots.
 //!
-//! A cursor is `fingerprint-{tag}-place`. Clients hash it like a key, so the tag, whose slot is the one to go on with,
-//! leads the request to the right shard, and a redirect mends what has moved meanwhile. The place counts only for the
-//! tables that the fingerprint names; otherwise the slot is scanned from its start. All replicas of a cluster have the
-//! same fingerprint, since their cursors mean the same: a scan goes on where it was after a failover.
+//! A cursor is `fingerprint-{tag}-place`. Clients hash it like a key, so the tag, whose slot is the next one to scan,
+//! routes the request to the right shard; if the slot has moved, a redirect follows. The place is used only if the
+//! fingerprint matches; otherwise the slot is scanned from its start. All replicas of a cluster have the same
+//! fingerprint, because their cursors are interchangeable: after a failover a scan continues where it was.
 //!
-//! Any text may stand for the tag: the slot is that of what stands between the dashes.
+//! Any text may be the tag: the slot is that of the text between the dashes.
 
 use std::sync::LazyLock;
 
@@ -21,7 +21,7 @@ use fastness_types::{SLOTS, Slot, slot_of};
 pub const CLUSTERSCAN: Command = Command::data(
     "clusterscan",
     "<cursor> [MATCH <pattern>] [COUNT <count>] [TYPE <type>] [SLOT <slot>]",
-    "Names keys of the whole cluster, some at a time.",
+    "Iterates over the keys of the whole cluster.",
     run,
 );
 
@@ -30,7 +30,7 @@ const LAST: Slot = Slot(SLOTS as u16 - 1);
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let filter = Filter::parse(args.skip(2), Scans::Slots)?;
     let cursor = Cursor::parse(args.get(1)).ok_or(CommandError::Fixed("ERR Invalid cursor"))?;
-    // Keys that match lie in one slot.
+    // The slot of all matching keys, if the pattern determines it.
     let matching = filter.pattern.and_then(pattern_slot);
     let disjoint = matching.is_some_and(|slot| filter.slot.is_some_and(|asked| asked != slot));
     let Cursor::At { fingerprint, slot, place } = cursor else {
@@ -66,10 +66,10 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Where to go on.
+/// Where the scan continues.
 enum Next {
     End,
-    /// At a slot's start, perhaps of another shard.
+    /// At the start of a slot, which may belong to another shard.
     Slot(Slot),
     /// At a cursor of this shard's tables.
     Place(u64),
@@ -88,12 +88,12 @@ impl Next {
     }
 }
 
-/// What a cluster's cursors are known by: anything that depends on its seed alone.
+/// The fingerprint of a cluster's cursors, which depends only on its seed.
 fn fingerprint_of(engine: &Engine) -> String {
     format!("{:x}", engine.hash_key(b"the cursors of CLUSTERSCAN") >> 32 | 1)
 }
 
-/// A cursor as it was given.
+/// A cursor from a request.
 enum Cursor<'a> {
     Start,
     At { fingerprint: &'a [u8], slot: Slot, place: u64 },
@@ -111,7 +111,7 @@ impl Cursor<'_> {
     }
 }
 
-/// A short text in each slot, made once: the first in the order of its digits.
+/// A short tag for each slot, computed once: the first one in the order of its digits.
 static TAGS: LazyLock<Box<[[u8; 3]]>> = LazyLock::new(|| {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut tags = vec![[0; 3]; SLOTS].into_boxed_slice();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn begins_at_a_slot() {
+    fn starts_at_a_slot() {
         let first = |slot| format!("*2 $9 0-{{{}}}-0 *0", tag_of(Slot(slot)));
         check(&format!("CLUSTERSCAN 0 => {} | CLUSTERSCAN 0 SLOT 77 => {}", first(0), first(77)));
         check(&format!("CLUSTERSCAN 0 MATCH {{foo}}* => {}", first(12182)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn names_every_key_once_the_cursor_is_back_at_the_start() {
+    fn returns_every_key_by_the_end_of_the_scan() {
         let mut bench = Bench::new();
         let keys: BTreeSet<Vec<u8>> = (0..500).map(|i| format!("key{i}").into_bytes()).collect();
         let tagged = (0..500).map(|i| format!("{{t}}{i}").into_bytes());
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_counts_with_its_fingerprint_alone() {
+    fn a_place_is_used_only_with_its_fingerprint() {
         let mut bench = Bench::new();
         (0..200).for_each(|i| drop(bench.run(&[b"SET", format!("{{t}}{i}").as_bytes(), b"1"])));
         let (first, keys) = page(&mut bench, &[b"CLUSTERSCAN", b"0-{t}-0", b"COUNT", b"50"]);

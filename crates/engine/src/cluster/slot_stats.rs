@@ -1,7 +1,7 @@
-//! CLUSTER SLOT-STATS: how many keys each slot of this shard has.
+//! CLUSTER SLOT-STATS: the number of keys in each slot of this shard.
 //!
-//! As a Valkey server that does not measure its slots (`cluster-slot-stats-enabled no`): keys are counted, and the
-//! other metrics are not there to be ordered by.
+//! As on a Valkey server with `cluster-slot-stats-enabled no`, keys are counted, and other metrics cannot be ordered
+//! by.
 
 use std::cmp::Reverse;
 
@@ -18,7 +18,7 @@ use fastness_types::{SLOTS, Slot};
 pub const SLOT_STATS: Command = Command::data(
     "cluster|slot-stats",
     "SLOTSRANGE <start-slot> <end-slot> | ORDERBY <metric> [LIMIT <limit>] [ASC|DESC]",
-    "Counts the keys of each of these slots on this node.",
+    "Returns the number of keys in each of these hash slots on this node.",
     run,
 )
 .showing_data();
@@ -83,7 +83,7 @@ impl Order {
         Ok(order)
     }
 
-    /// The slots in their order; those with equal counts by their number.
+    /// The slots in this order; those with equal counts by their number.
     fn of(&self, engine: &Engine) -> Vec<Slot> {
         let mut slots: Vec<Slot> = engine.slots().collect();
         if self.ascending == Some(true) {

@@ -1,6 +1,8 @@
-//! Encodings that know nothing of the data.
+//! Encodings and notations that know nothing of the data: numbers, patterns, digests, RDB payloads.
 
 pub mod digest;
+pub mod glob;
+pub(crate) mod long_double;
 pub mod number;
 pub(crate) mod rdb;
 pub(crate) mod varint;

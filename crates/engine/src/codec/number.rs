@@ -3,8 +3,8 @@
 /// Longest decimal form of a 64-bit integer.
 pub const INT_TEXT_MAX: usize = 20;
 
-/// The integer whose decimal form `text` is: no sign but `-`, no leading zero, no space, no `-0`. As Valkey's
-/// `string2ll`, so that a number and its text can stand for each other.
+/// Parses the one decimal form of an integer: no sign but `-`, no leading zero, no space, no `-0`. As Valkey's
+/// `string2ll`, so that an integer can be stored instead of its text.
 #[must_use]
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -26,7 +26,7 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
 }
 
-/// The decimal form, written into `buffer`.
+/// Writes the decimal form into `buffer`.
 pub fn int_text(value: i64, buffer: &mut itoa::Buffer) -> &[u8] {
     buffer.format(value).as_bytes()
 }

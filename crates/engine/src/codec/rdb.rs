@@ -1,25 +1,25 @@
-//! What Valkey's RDB files and DUMP's payloads are made of: frame, lengths, strings in their forms, LZF, the checksum.
+//! The elements of Valkey's RDB files and of DUMP's payloads: frame, lengths, strings, LZF, checksum.
 //!
 //! A payload is `type, value, version (2 bytes), CRC-64 (8 bytes)`, numbers little-endian. A string is a length and its
-//! bytes; or one of three integers; or bytes that LZF has compressed, which is read here and never written.
+//! bytes; or one of three integers; or bytes compressed by LZF, which are read and never written.
 //!
-//! What Valkey refuses is refused: a checksum that is not that of the payload, versions that it does not read, and
-//! everything within that contradicts itself. Nothing is allocated for what a payload only claims to hold, and what it
-//! expands to is bounded ([`RESTORED_BYTES_MAX`](fastness_types::limits::RESTORED_BYTES_MAX)). One thing more is
-//! refused: Valkey reads a value that claims to be longer than it is into the footer.
+//! Whatever Valkey refuses is refused: a wrong checksum, versions that it does not read, and contradictory contents. No
+//! memory is allocated for lengths that a payload only claims, and the expanded size is bounded
+//! ([`RESTORED_BYTES_MAX`](fastness_types::limits::RESTORED_BYTES_MAX)). Unlike Valkey, a value that claims to be so
+//! long that it would extend into the footer is refused too.
 
 use fastness_types::limits::VALUE_BYTES_MAX;
 
 /// The RDB version of Valkey 9.
 pub(crate) const VERSION: u16 = 80;
 
-/// The versions that are read: those of Redis up to where the ways parted, and Valkey's own.
+/// The versions that are read: those of Redis before Valkey was forked, and Valkey's own.
 const READ: [std::ops::RangeInclusive<u16>; 2] = [1..=11, 80..=VERSION];
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
 
-/// Checks a payload that may expand to so many bytes; gives the type of its value, and the value. Bytes after the value
-/// are ignored, as Valkey does.
+/// Checks a payload, which may expand to `bytes_max` bytes; returns the RDB type of its value, and the value. Bytes
+/// after the value are ignored, as in Valkey.
 pub(crate) fn open_within(payload: &[u8], bytes_max: usize) -> Result<(u8, Input<'_>), PayloadError> {
     let body = payload.len().checked_sub(FOOTER_BYTES).map(|at| payload.split_at(at));
     let Some((body, footer)) = body else { return Err(PayloadError::Footer) };
@@ -35,9 +35,9 @@ pub(crate) fn open_within(payload: &[u8], bytes_max: usize) -> Result<(u8, Input
 /// Why a payload is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PayloadError {
-    /// From a version that cannot be read, not whole, or damaged.
+    /// It has an unsupported version, is truncated, or is damaged.
     Footer,
-    /// The checksum is right, and what it covers cannot be read.
+    /// The checksum is right, but the contents are invalid.
     Format,
     /// It expands to more than [`RESTORED_BYTES_MAX`](fastness_types::limits::RESTORED_BYTES_MAX).
     TooLarge,
@@ -59,7 +59,7 @@ pub(crate) fn write_len(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// What is left of a payload, and of the bytes that it may expand to.
+/// The rest of a payload, and how many more bytes it may expand to.
 pub(crate) struct Input<'a> {
     rest: &'a [u8],
     left: usize,
@@ -71,7 +71,7 @@ impl<'a> Input<'a> {
         take(&mut self.rest, len).ok_or(PayloadError::Format)
     }
 
-    /// A number, as before a string or a list.
+    /// A length, as before a string or a list.
     pub(crate) fn len(&mut self) -> Result<usize, PayloadError> {
         let first = self.take(1)?[0];
         let len = match first >> 6 {
@@ -79,14 +79,14 @@ impl<'a> Input<'a> {
             1 => u64::from(first & 0x3f) << 8 | u64::from(self.take(1)?[0]),
             2 if first == 0x80 => u64::from(u32::from_be_bytes(self.array()?)),
             2 if first == 0x81 => u64::from_be_bytes(self.array()?),
-            // The mark of another form of a string; where there is none, Valkey reads it as a length.
+            // This marks another form of a string; where no string is expected, Valkey reads it as a length.
             3 => u64::from(first & 0x3f),
             _ => return Err(PayloadError::Format),
         };
         usize::try_from(len).ok().filter(|len| *len <= VALUE_BYTES_MAX).ok_or(PayloadError::Format)
     }
 
-    /// The next bytes, as many as the array has.
+    /// The next `N` bytes.
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], PayloadError> {
         self.take(N)?.try_into().map_err(|_| PayloadError::Format)
     }
@@ -122,7 +122,7 @@ impl<'a> Input<'a> {
         Ok(text)
     }
 
-    /// Of the bytes that it may expand to.
+    /// Counts bytes against the bound of the expanded size.
     fn spend(&mut self, bytes: usize) -> Result<(), PayloadError> {
         self.left = self.left.checked_sub(bytes).ok_or(PayloadError::TooLarge)?;
         Ok(())
@@ -139,14 +139,14 @@ pub(crate) fn decimal(number: i64) -> Vec<u8> {
     itoa::Buffer::new().format(number).as_bytes().to_vec()
 }
 
-/// LZF: a control byte below 32 is followed by that many bytes plus one; another says to repeat what stands further
-/// ahead: three bits of length (7: a byte follows), 13 bits of distance.
+/// Decompresses LZF. A control byte below 32 is followed by that many bytes plus one; any other repeats earlier output:
+/// three bits of length (7: another byte of length follows), 13 bits of distance.
 pub(crate) fn lzf(mut input: &[u8], len: usize) -> Option<Vec<u8>> {
     if len == 0 {
-        // Whatever is compressed: Valkey's decompressor says 0 for an error, which is the length that is asked for.
+        // Any input is accepted: Valkey's decompressor returns 0 for an error, which equals the expected length here.
         return Some(Vec::new());
     }
-    // No more room than was received can need: a repeat makes at most 264 bytes of three.
+    // No more capacity than the input can fill: a repeat makes at most 264 bytes of three.
     let mut out = Vec::with_capacity(len.min(input.len().saturating_mul(88)));
     while let Some((&control, rest)) = input.split_first() {
         input = rest;
@@ -168,19 +168,19 @@ pub(crate) fn lzf(mut input: &[u8], len: usize) -> Option<Vec<u8>> {
     (out.len() == len).then_some(out)
 }
 
-/// Appends `count` bytes that stand from `from` on, which may go on into what is appended.
+/// Appends a copy of the `count` bytes from `from` on, which may include bytes that this call appends.
 pub(crate) fn repeat_from(out: &mut Vec<u8>, from: usize, count: usize) {
     let end = out.len() + count;
     if from + 1 == out.len() {
         return out.resize(end, out[from]);
     }
     while out.len() < end {
-        let there = (out.len() - from).min(end - out.len());
-        out.extend_from_within(from..from + there);
+        let available = (out.len() - from).min(end - out.len());
+        out.extend_from_within(from..from + available);
     }
 }
 
-/// Adds version and checksum.
+/// Appends version and checksum.
 pub(crate) fn seal(mut out: Vec<u8>) -> Vec<u8> {
     out.extend_from_slice(&VERSION.to_le_bytes());
     let crc = crc64(&out);
@@ -188,7 +188,7 @@ pub(crate) fn seal(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// The checksum of Valkey's files, over sixteen bytes at a time: a value of 512 MB is one step of the shard.
+/// The checksum of Valkey's files, computed sixteen bytes at a time, because the shard waits for it: up to 512 MB.
 static CRC: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_REDIS);
 
 pub(crate) fn crc64(bytes: &[u8]) -> u64 {

@@ -18,12 +18,12 @@ pub(crate) fn write(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Bytes that a number takes.
+/// The encoded length of a number, bytes.
 pub(crate) fn len(value: u64) -> u64 {
     u64::from((64 - value.leading_zeros()).max(1).div_ceil(7))
 }
 
-/// Takes a number from the front of `bytes`.
+/// Reads a number from the start of `bytes`, and moves `bytes` past it.
 pub(crate) fn read(bytes: &mut &[u8]) -> Result<u64, VarintError> {
     let mut value = 0u64;
     for (i, &byte) in bytes.iter().enumerate() {

@@ -3,8 +3,8 @@
 
 use super::spec::{Begin, Categories, Find, Flags, KeyFlags, KeySpec, category, flag, key_flag};
 use super::table::{Command, CommandSpec, CommandTable};
+use crate::codec::glob;
 use crate::error::CommandError;
-use crate::generic::glob;
 use fastness_resp::{Args, ReplyBuf};
 
 type Done = Result<(), CommandError>;

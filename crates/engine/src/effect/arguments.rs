@@ -1,44 +1,44 @@
 //! The arguments of one effect.
 
 use super::items::Items;
-use super::reader::{DecodeError, Reader};
+use super::reader::{DecodeError, EffectReader};
 use crate::keyspace::Key;
 
-/// The arguments of one effect, in order. Their number has been checked.
+/// Reads the arguments of one effect, in order. Their number has been checked.
 pub struct Arguments<'d, 'a, F> {
-    pub(super) reader: &'d mut Reader<'a>,
+    pub(super) reader: &'d mut EffectReader<'a>,
     pub(super) key_of: F,
 }
 
 impl<'a, F: Fn(&'a [u8]) -> Key<'a>> Arguments<'_, 'a, F> {
-    /// The next one, which is a key.
+    /// The next argument, a key.
     ///
     /// # Errors
-    /// There is none, or it is none such.
+    /// The bytes end within it.
     pub fn key(&mut self) -> Result<Key<'a>, DecodeError> {
         self.reader.argument().map(&self.key_of)
     }
 
-    /// The next one.
+    /// The next argument.
     ///
     /// # Errors
-    /// There is none, or it is none such.
+    /// The bytes end within it.
     pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         self.reader.argument()
     }
 
-    /// The next one, which is a number.
+    /// The next argument, a number.
     ///
     /// # Errors
-    /// There is none, or it is none such.
+    /// The bytes end within it, or it is not a number.
     pub fn number(&mut self) -> Result<u64, DecodeError> {
         self.reader.number()
     }
 
-    /// The next `count`.
+    /// The next `count` arguments.
     ///
     /// # Errors
-    /// There is none, or it is none such.
+    /// The bytes end within them.
     pub fn items(&mut self, count: u64) -> Result<Items<'a>, DecodeError> {
         let whole = self.reader.rest;
         for _ in 0..count {

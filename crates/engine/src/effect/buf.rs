@@ -6,37 +6,37 @@ use fastness_resp::shared_buf::{Mark, SharedBuf};
 use fastness_types::Plant;
 use fastness_types::limits::UNIT_FLUSHES_MAX;
 
-/// Effects that were staged, in order, with what they touched.
+/// Staged effects, in order, with the keys that they touched.
 ///
-/// The owner clears it between batches, and says where a unit begins and how long its effects may be
-/// ([`crate::Engine::begin_unit`]). Before an effect is added and performed it is compared with that bound: one that
-/// would pass it is not, nor is any after it, and the unit is then taken back whole. Until a unit has begun there is no
-/// bound.
+/// The owner clears it between batches, and starts each unit with the bound of its effects
+/// ([`crate::Engine::begin_unit`]). Each effect is checked against that bound before it is added and performed. From
+/// the first that would exceed it on, no effect is, and the unit is then rolled back as a whole. Before the first unit
+/// there is no bound.
 #[derive(Debug, Default)]
 pub struct EffectBuf {
     encoder: Encoder,
     touches_all: bool,
-    unit: Unit,
+    unit: StagedUnit,
 }
 
 /// The unit that is being staged.
 #[derive(Debug)]
-struct Unit {
-    /// What the buffer held when it began.
+struct StagedUnit {
+    /// The end of the buffer when the unit started, as are the next three.
     encoded: Mark,
     count: usize,
     touched: usize,
     touched_all: bool,
-    /// The length that the buffer may reach with it.
+    /// The length that the buffer may reach, bytes.
     bytes_end: usize,
-    /// How often it has removed every key.
+    /// How many effects that remove every key it has.
     flushes: usize,
     overflowed: bool,
 }
 
-impl Default for Unit {
-    fn default() -> Unit {
-        Unit {
+impl Default for StagedUnit {
+    fn default() -> StagedUnit {
+        StagedUnit {
             encoded: Mark::default(),
             count: 0,
             touched: 0,
@@ -61,7 +61,7 @@ impl EffectBuf {
         &self.encoder.encoded
     }
 
-    /// Length of the encoded effects, bytes: unchanged by a command that wrote nothing.
+    /// Length of the encoded effects, bytes; a command that writes nothing does not change it.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -92,7 +92,7 @@ impl EffectBuf {
         self.touches_all
     }
 
-    /// Forgets what was touched and keeps the effects: after a command's keys were marked.
+    /// Forgets which keys were touched and keeps the effects: after a command's keys were marked.
     pub fn clear_touched(&mut self) {
         self.encoder.touched.clear();
         self.touches_all = false;
@@ -103,13 +103,13 @@ impl EffectBuf {
         self.encoder.encoded.clear();
         self.encoder.count = 0;
         self.clear_touched();
-        self.unit = Unit::default();
+        self.unit = StagedUnit::default();
     }
 
-    /// What is added from here on is one unit, whose effects may be `bytes_max` long.
+    /// Starts a unit, whose effects may take `bytes_max` bytes.
     #[inline]
     pub(crate) fn begin_unit(&mut self, bytes_max: usize) {
-        self.unit = Unit {
+        self.unit = StagedUnit {
             encoded: self.encoder.encoded.mark(),
             count: self.encoder.count,
             touched: self.encoder.touched.len(),
@@ -120,14 +120,14 @@ impl EffectBuf {
         };
     }
 
-    /// Whether an effect of the unit did not fit: it has to be taken back, see [`crate::Engine::roll_back`].
+    /// Whether an effect of the unit did not fit, so that [`crate::Engine::roll_back`] has to follow.
     #[inline]
     #[must_use]
     pub fn has_overflowed(&self) -> bool {
         self.unit.overflowed
     }
 
-    /// Whether the unit may be longer by this effect. Once one does not fit, none does.
+    /// Whether the effect fits into the unit. Once one does not fit, none does.
     #[inline]
     pub(crate) fn admits<'a>(&mut self, effect: &impl TypeEffect<'a>) -> bool {
         let end = self.len().saturating_add(effect.bytes_max());
@@ -139,20 +139,23 @@ impl EffectBuf {
         !self.unit.overflowed
     }
 
-    /// Removes what the unit has added.
+    /// Removes the effects of the unit.
     pub(crate) fn truncate_unit(&mut self) {
-        let Unit { encoded, count, touched, touched_all, .. } = self.unit;
+        let StagedUnit { encoded, count, touched, touched_all, .. } = self.unit;
         self.encoder.encoded.truncate(encoded);
         self.encoder.count = count;
         self.encoder.touched.truncate(touched);
         self.touches_all = touched_all;
-        self.unit = Unit::default();
+        self.unit = StagedUnit::default();
     }
 
-    /// Moves what the unit has added into a buffer of its own. What was touched must be the unit's alone.
+    /// Moves the effects of the unit into a buffer of their own. The touched keys of earlier units must be forgotten.
     #[must_use]
     pub fn split_unit(&mut self) -> EffectBuf {
-        debug_assert!(self.unit.touched == 0 && !self.unit.touched_all, "what earlier units touched is forgotten");
+        debug_assert!(
+            self.unit.touched == 0 && !self.unit.touched_all,
+            "the touched keys of earlier units are forgotten"
+        );
         let unit = EffectBuf {
             encoder: Encoder {
                 encoded: self.encoder.encoded.split_off(self.unit.encoded),
@@ -160,14 +163,14 @@ impl EffectBuf {
                 touched: std::mem::take(&mut self.encoder.touched),
             },
             touches_all: std::mem::take(&mut self.touches_all),
-            unit: Unit::default(),
+            unit: StagedUnit::default(),
         };
         self.encoder.count = self.unit.count;
-        self.unit = Unit::default();
+        self.unit = StagedUnit::default();
         unit
     }
 
-    /// Takes the encoded effects out and empties it.
+    /// Returns the encoded effects and empties the buffer.
     #[must_use]
     pub fn take(&mut self) -> SharedBuf {
         let encoded = std::mem::take(&mut self.encoder.encoded);
@@ -181,7 +184,7 @@ impl EffectBuf {
         effect.encode(&mut self.encoder);
     }
 
-    /// To add an effect that touches some keys only, and is encoded by other means.
+    /// The encoder, for an effect that is encoded in a way of its own and does not touch all keys.
     pub(crate) fn encoder(&mut self) -> &mut Encoder {
         &mut self.encoder
     }

@@ -1,4 +1,4 @@
-//! How effects are written.
+//! Encoding of effects.
 
 use super::items::Items;
 use crate::codec::varint;
@@ -6,8 +6,8 @@ use crate::keyspace::Key;
 use fastness_resp::shared_buf::SharedBuf;
 use std::sync::Arc;
 
-/// Encoded effects, with what they touch. An effect begins with [`Encoder::head`] or [`Encoder::keyed`]; as many
-/// arguments follow as it says.
+/// Encoded effects, with the keys that they touch. An effect starts with [`Encoder::head`] or [`Encoder::keyed`], whose
+/// `count` arguments follow.
 #[derive(Debug, Default)]
 pub struct Encoder {
     pub(super) encoded: SharedBuf,
@@ -18,7 +18,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Begins an effect of `count` arguments, which follow.
+    /// Starts an effect of `count` arguments, which follow.
     pub fn head(&mut self, op: u16, count: u64) -> &mut Self {
         self.count += 1;
         varint::write(self.encoded.own(), u64::from(op) << 1);
@@ -26,7 +26,7 @@ impl Encoder {
         self
     }
 
-    /// Begins an effect of `count` arguments, the first of which is the key.
+    /// Starts an effect of `count` arguments, the first of which is the key.
     pub fn keyed(&mut self, op: u16, count: u64, key: Key<'_>) -> &mut Self {
         self.head(op, count).key_arg(key)
     }

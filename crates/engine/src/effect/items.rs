@@ -1,36 +1,36 @@
-//! The arguments of an effect that takes any number of them.
+//! Arguments of effects that take any number of them.
 
-use super::reader::Reader;
+use super::reader::EffectReader;
 use fastness_resp::Args;
 
-/// Arguments of which an effect takes any number: a command's, or those of an encoded effect.
+/// Any number of arguments: of a command, or of an encoded effect.
 #[derive(Clone, Copy)]
-pub struct Items<'a>(Source<'a>);
+pub struct Items<'a>(ItemSource<'a>);
 
 #[derive(Clone, Copy)]
-enum Source<'a> {
+enum ItemSource<'a> {
     Args(Args<'a>),
     Encoded { bytes: &'a [u8], count: usize },
 }
 
 impl<'a> From<Args<'a>> for Items<'a> {
     fn from(args: Args<'a>) -> Items<'a> {
-        Items(Source::Args(args))
+        Items(ItemSource::Args(args))
     }
 }
 
 impl<'a> Items<'a> {
     /// Encoded arguments, `count` of them, which have been checked.
     pub(super) fn encoded(bytes: &'a [u8], count: usize) -> Items<'a> {
-        Items(Source::Encoded { bytes, count })
+        Items(ItemSource::Encoded { bytes, count })
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match self.0 {
-            Source::Args(args) => args.len(),
-            Source::Encoded { count, .. } => count,
+            ItemSource::Args(args) => args.len(),
+            ItemSource::Encoded { count, .. } => count,
         }
     }
 
@@ -40,18 +40,18 @@ impl<'a> Items<'a> {
         self.len() == 0
     }
 
-    /// In order.
+    /// Every argument, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let (args, encoded) = match self.0 {
-            Source::Args(args) => (Some(args), &[][..]),
-            Source::Encoded { bytes, .. } => (None, bytes),
+            ItemSource::Args(args) => (Some(args), &[][..]),
+            ItemSource::Encoded { bytes, .. } => (None, bytes),
         };
         let of_args = args.into_iter().flat_map(|args| (0..args.len()).map(move |i| args.get(i)));
-        let mut reader = Reader { rest: encoded };
+        let mut reader = EffectReader { rest: encoded };
         of_args.chain(std::iter::from_fn(move || reader.argument().ok()))
     }
 
-    /// In order, two by two.
+    /// The arguments in pairs, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         let mut items = self.iter();
         std::iter::from_fn(move || Some((items.next()?, items.next()?)))

@@ -1,8 +1,8 @@
-//! The effects of any key, whatever it holds.
+//! Effects of keys of any type.
 
 use super::arguments::Arguments;
 use super::encoder::Encoder;
-use super::kind::{Expired, Impact, Keys, TypeEffect};
+use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
 use super::reader::DecodeError;
 use crate::keyspace::{Key, Keyspace};
 use fastness_types::WallMs;
@@ -78,12 +78,14 @@ impl<'a> TypeEffect<'a> for KeyEffect<'a> {
     }
 
     #[inline]
-    fn keys(&self) -> Keys<'a> {
+    fn keys(&self) -> EffectKeys<'a> {
         match *self {
-            KeyEffect::Unlink { key } | KeyEffect::ExpireAt { key, .. } | KeyEffect::Persist { key } => Keys::One(key),
-            KeyEffect::FlushAll => Keys::None,
-            KeyEffect::Rename { from, to } => Keys::Both(from, to),
-            KeyEffect::Copy { from, to } => Keys::From(from, to),
+            KeyEffect::Unlink { key } | KeyEffect::ExpireAt { key, .. } | KeyEffect::Persist { key } => {
+                EffectKeys::One(key)
+            }
+            KeyEffect::FlushAll => EffectKeys::None,
+            KeyEffect::Rename { from, to } => EffectKeys::Both(from, to),
+            KeyEffect::Copy { from, to } => EffectKeys::From(from, to),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What an effect is, whatever its type: its keys, and what those who look on must know of it.
+//! The interface of effects, whatever their data type: their keys, and what watches and images must know of them.
 
 use super::arguments::Arguments;
 use super::encoder::Encoder;
@@ -7,16 +7,16 @@ use super::reader::DecodeError;
 use crate::keyspace::{Key, Keyspace};
 use fastness_types::WallMs;
 
-/// Most bytes of an effect beside those of its arguments: the op, the number of arguments, the lengths of up to three
-/// of them, numbers.
+/// Upper bound, in bytes, on an effect without the bytes of its arguments: the op, the number of arguments, the lengths
+/// of up to three of them, and numbers.
 pub(super) const EFFECT_HEAD_MAX: usize = 64;
-/// Most bytes of an argument's length.
+/// Upper bound, in bytes, on the encoded length of an argument.
 const LENGTH_MAX: usize = 10;
 
 /// The keys of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keys<'a> {
-    /// None is named: it removes every key.
+pub enum EffectKeys<'a> {
+    /// No key is named: the effect removes every key.
     None,
     /// One key, which is changed.
     One(Key<'a>),
@@ -26,34 +26,34 @@ pub enum Keys<'a> {
     From(Key<'a>, Key<'a>),
 }
 
-impl<'a> Keys<'a> {
-    /// The first one: that whose value the effect is about.
+impl<'a> EffectKeys<'a> {
+    /// The first key, whose value the effect concerns.
     #[inline]
     #[must_use]
     pub fn first(&self) -> Option<Key<'a>> {
         match *self {
-            Keys::None => None,
-            Keys::One(key) | Keys::Both(key, _) | Keys::From(key, _) => Some(key),
+            EffectKeys::None => None,
+            EffectKeys::One(key) | EffectKeys::Both(key, _) | EffectKeys::From(key, _) => Some(key),
         }
     }
 
-    /// Those that are changed.
+    /// The keys that are changed.
     pub fn changed(&self) -> impl Iterator<Item = Key<'a>> + use<'a> {
         let (first, second) = match *self {
-            Keys::None => (None, None),
-            Keys::One(key) | Keys::From(_, key) => (Some(key), None),
-            Keys::Both(first, second) => (Some(first), Some(second)),
+            EffectKeys::None => (None, None),
+            EffectKeys::One(key) | EffectKeys::From(_, key) => (Some(key), None),
+            EffectKeys::Both(first, second) => (Some(first), Some(second)),
         };
         first.into_iter().chain(second)
     }
 }
 
-/// What an effect is about to do to the value of its first key, as far as an image in progress must know.
+/// How an effect is about to change the value of its first key, as far as it matters to an image in progress.
 #[derive(Debug, Clone, Copy)]
 pub enum Impact<'a> {
-    /// It leaves the keyspace, or another takes its place.
+    /// The value is removed or replaced.
     Replaces,
-    /// It stays as it is, or grows at its end; its deadline may change.
+    /// The value stays, or grows at its end; its deadline may change.
     Extends,
     /// Bytes of a string are overwritten in place.
     Overwrites {
@@ -62,39 +62,39 @@ pub enum Impact<'a> {
         /// The one after the last.
         to: usize,
     },
-    /// These parts of it change: every `step`-th of `named`.
+    /// Parts of the value change: every `step`-th of `named`.
     ChangesParts {
-        /// Names, and what stands between them.
+        /// Names of parts, with other arguments between them.
         named: Items<'a>,
-        /// From one name to the next.
+        /// The distance from one name to the next.
         step: usize,
     },
-    /// It becomes that of another key.
+    /// The value moves to another key.
     MovesTo(Key<'a>),
-    /// A copy of it becomes the value of another key.
+    /// The value is copied to another key.
     CopiesTo(Key<'a>),
-    /// Every value leaves the keyspace.
+    /// Every value is removed.
     Flushes,
 }
 
-/// What an effect removes that has expired already, so that its removal is no change for who watches.
+/// Expired data that an effect removes: a watching client does not count its removal as a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
     /// The key.
     Key,
-    /// Parts of the value, the last of them at `latest`.
+    /// Parts of the value.
     Parts {
         /// The latest of their deadlines.
         latest: WallMs,
     },
 }
 
-/// What the effects of one data type are asked.
+/// The effects of one data type.
 pub trait TypeEffect<'a>: Sized {
-    /// Whether an op takes so many arguments; `None` for an op that is not one of these.
+    /// Whether an op takes `count` arguments; `None` for an op of another type.
     fn takes(op: u16, count: u64) -> Option<bool>;
 
-    /// Reads the arguments of an op that takes so many.
+    /// Decodes the arguments of an op, whose number has been checked.
     ///
     /// # Errors
     /// Bytes that [`TypeEffect::encode`] of this version does not write.
@@ -104,14 +104,14 @@ pub trait TypeEffect<'a>: Sized {
         arguments: &mut Arguments<'_, 'a, F>,
     ) -> Result<Self, DecodeError>;
 
-    /// Writes what [`TypeEffect::decode`] reads.
+    /// Encodes the effect as [`TypeEffect::decode`] reads it.
     fn encode(&self, to: &mut Encoder);
 
-    /// An upper bound of the bytes that its arguments take; numbers and three lengths are counted beside it.
+    /// Upper bound, in bytes, on its arguments, without numbers and without three lengths.
     fn arguments_max(&self) -> usize;
 
-    /// Its keys.
-    fn keys(&self) -> Keys<'a>;
+    /// The keys that it names.
+    fn keys(&self) -> EffectKeys<'a>;
 
     /// Changes the data.
     fn perform(&self, keyspace: &mut Keyspace, now: WallMs);
@@ -119,23 +119,23 @@ pub trait TypeEffect<'a>: Sized {
     /// See [`Impact`].
     fn impact(&self) -> Impact<'a>;
 
-    /// See [`Expired`]; `None` if it changes anything else.
+    /// See [`Expired`]; `None` if it changes anything that has not expired.
     fn removes_expired(&self, keyspace: &Keyspace, now: WallMs) -> Option<Expired>;
 
     /// Whether it removes every key.
     #[inline]
     fn is_of_all(&self) -> bool {
-        matches!(self.keys(), Keys::None)
+        matches!(self.keys(), EffectKeys::None)
     }
 
-    /// An upper bound of its encoded length.
+    /// Upper bound, in bytes, on the encoded effect.
     #[inline]
     fn bytes_max(&self) -> usize {
         EFFECT_HEAD_MAX + self.arguments_max()
     }
 }
 
-/// An upper bound of the bytes that these take as arguments.
+/// Upper bound, in bytes, on these arguments.
 pub(crate) fn items_max(items: &Items<'_>) -> usize {
     items.iter().map(|item| item.len() + LENGTH_MAX).sum()
 }

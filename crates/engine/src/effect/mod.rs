@@ -1,18 +1,17 @@
-//! Effects: what a command changed, as a replica can repeat it.
+//! Effects: what a command changed, in a form that replicas can repeat.
 //!
-//! An effect is canonical: no clock, no randomness and no condition is left in it. The primary writes effects while it
-//! executes, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call the same function
-//! (`Engine::perform`), so that they cannot differ.
+//! An effect is canonical: it does not depend on a clock, on randomness or on conditions. The primary stages effects
+//! while it executes commands, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call
+//! the same function (`Engine::perform`), so that they cannot differ.
 //!
 //! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`]), those of any key
-//! in `key.rs`. This module frames them: what is encoded, in which order, and (`registry.rs`) who is asked about which
-//! op.
+//! in `key.rs`. This module has the encoding, and in `registry.rs` the list of which op belongs to which type.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
 //!
 //! An effect is `head, count, argument*`:
 //! - `head`: varint, `op * 2 + has_database`; if the lowest bit is set, the database's number follows as a varint, else
-//!   it is 0. Databases other than 0 are refused for now.
+//!   it is 0. Databases other than 0 are refused.
 //! - `count`: varint, the number of arguments.
 //! - `argument`: varint length, then that many bytes. A number is an argument that holds one varint.
 //!
@@ -39,7 +38,7 @@
 //! | 37 | HPERSIST | key, field+ | drops the deadlines of fields |
 //!
 //! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
-//! the head in one byte; hashes begin at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
+//! the head in one byte; hashes start at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
 mod arguments;
 mod buf;
@@ -56,7 +55,7 @@ pub use encoder::Encoder;
 pub use items::Items;
 pub use key::KeyEffect;
 pub(crate) use kind::items_max;
-pub use kind::{Expired, Impact, Keys, TypeEffect};
+pub use kind::{EffectKeys, Expired, Impact, TypeEffect};
 pub use reader::DecodeError;
 pub use registry::{Decoder, Effect};
 

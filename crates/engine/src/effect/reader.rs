@@ -1,9 +1,9 @@
-//! The bytes of effects, read.
+//! Decoding of effects.
 
 use crate::codec::varint::{self, VarintError};
 
-/// Bytes that are not effects of this version. Fatal to the replica: the log has been checked already, so this is a
-/// newer format or a fault.
+/// The bytes are not effects of this version. Fatal to the replica: the log's checksums were right, so they are of a
+/// newer format, or this is a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes end inside an effect.
@@ -12,15 +12,15 @@ pub enum DecodeError {
     /// A varint does not fit into 64 bits.
     #[error("a number in the effects is out of range")]
     Number,
-    /// No such op.
+    /// The op is unknown.
     #[error("unknown effect {0}: written by a newer version?")]
     UnknownOp(u64),
-    /// An op with another number of arguments than it takes.
+    /// The op does not take this number of arguments.
     #[error("effect {op} with {count} arguments")]
     Arguments {
         /// The op's number.
         op: u64,
-        /// How many arguments it came with.
+        /// The number of arguments.
         count: u64,
     },
     /// A database other than 0.
@@ -28,13 +28,13 @@ pub enum DecodeError {
     Database(u64),
 }
 
-/// Bytes of effects that have not been read.
+/// The rest of encoded effects.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(super) struct EffectReader<'a> {
     pub(super) rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> EffectReader<'a> {
     pub(super) fn argument(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
         let (argument, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn number(&mut self) -> Result<u64, DecodeError> {
-        let mut inner = Reader { rest: self.argument()? };
+        let mut inner = EffectReader { rest: self.argument()? };
         let number = inner.varint()?;
         if inner.rest.is_empty() { Ok(number) } else { Err(DecodeError::Number) }
     }

@@ -1,10 +1,10 @@
-//! All effects: which op is whose.
+//! All effects, and which op belongs to which type.
 
 use super::arguments::Arguments;
 use super::encoder::Encoder;
 use super::key::KeyEffect;
-use super::kind::{Expired, Impact, Keys, TypeEffect};
-use super::reader::{DecodeError, Reader};
+use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
+use super::reader::{DecodeError, EffectReader};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
 #[cfg(test)]
@@ -12,7 +12,7 @@ use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
 use fastness_types::WallMs;
 
-/// The registry: one line for each data type, with the ops that are its own.
+/// Joins the effects of all data types: one line for each type, with its ops.
 macro_rules! effects {
     ($($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])* $type:ident($effect:ident) = $ops:pat,)*) => {
         /// One change of the data. See the table of [`crate::effect`].
@@ -62,7 +62,7 @@ macro_rules! effects {
             }
 
             #[inline]
-            fn keys(&self) -> Keys<'a> {
+            fn keys(&self) -> EffectKeys<'a> {
                 match self {
                     $($(#[cfg($cfg)])* Effect::$type(effect) => effect.keys(),)*
                 }
@@ -91,13 +91,13 @@ macro_rules! effects {
 }
 
 effects! {
-    /// Of strings.
+    /// Effects of strings.
     String(StringEffect) = 1..=5,
-    /// Of any key.
+    /// Effects of keys of any type.
     Key(KeyEffect) = 6..=31,
-    /// Of hashes.
+    /// Effects of hashes.
     Hash(HashEffect) = 32..=63,
-    /// Of the type that tests add.
+    /// Effects of the type that tests add.
     #[cfg(test)]
     Stack(StackEffect) = 1000..=1001,
 }
@@ -105,17 +105,17 @@ effects! {
 /// Reads effects in order.
 #[derive(Debug, Clone)]
 pub struct Decoder<'a> {
-    reader: Reader<'a>,
+    reader: EffectReader<'a>,
 }
 
 impl<'a> Decoder<'a> {
-    /// Of the bytes of an [`EffectBuf`](super::EffectBuf).
+    /// Reads the bytes of an [`EffectBuf`](super::EffectBuf).
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
-        Decoder { reader: Reader { rest: bytes } }
+        Decoder { reader: EffectReader { rest: bytes } }
     }
 
-    /// The next effect; `None` at the end. `key_of` gives a key its slot and hash.
+    /// The next effect; `None` at the end. `key_of` computes the slot and hash of a key.
     ///
     /// # Errors
     /// Bytes that no [`EffectBuf`](super::EffectBuf) of this version wrote.

@@ -15,7 +15,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes stand in logs: they change only with a new op number.
+/// Logs contain these bytes: they change only with a new op number.
 #[test]
 fn golden_bytes() {
     let engine = engine();
@@ -80,7 +80,7 @@ fn refuses_what_it_does_not_know() {
 }
 
 #[test]
-fn tells_what_was_touched() {
+fn reports_what_was_touched() {
     let engine = engine();
     let mut buf = EffectBuf::new();
     let (from, to) = (engine.key(b"from"), engine.key(b"to"));

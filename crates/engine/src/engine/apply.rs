@@ -1,4 +1,4 @@
-//! Repeats effects: on replicas, and when a log is replayed.
+//! Applies effects: on replicas, and when a log is replayed.
 
 use super::Engine;
 use crate::effect::{DecodeError, Decoder, Effect, TypeEffect};
@@ -6,16 +6,16 @@ use crate::keyspace::Key;
 use fastness_types::WallMs;
 use smallvec::SmallVec;
 
-/// Effects that are decoded before the first of them is performed, so that memory is loaded meanwhile.
+/// Effects that are decoded and prefetched together before the first of them is performed.
 const WINDOW: usize = 16;
 
-/// Why effects could not be applied. Fatal to the replica: what was applied before the fault stays.
+/// Why effects could not be applied. Fatal to the replica; effects before the faulty one stay applied.
 pub type ApplyError = DecodeError;
 
 impl Engine {
-    /// Repeats effects that were staged at `timestamp`, of one unit or of many: the more there are, the better the
-    /// memory they touch is loaded ahead. Asks no clock: keys past their deadline stay until the primary's UNLINK
-    /// arrives, and are hidden from reads by [`Engine::newest_timestamp`].
+    /// Applies effects that were staged at `timestamp`, of one or many units; prefetching is more effective with many.
+    /// Does not expire keys: those past their deadline stay until the primary's UNLINK arrives, and
+    /// [`Engine::newest_timestamp`] hides them from reads.
     ///
     /// # Errors
     /// Bytes that are not effects of this version.
@@ -36,8 +36,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Decodes the next effects and starts to load what they touch; true at the end. What was decoded before a fault
-    /// is in the window.
+    /// Decodes the next effects into the window and prefetches what they touch; returns whether these were the last. On
+    /// an error the window has the effects before the faulty one.
     fn decode_window<'a>(
         &self,
         decoder: &mut Decoder<'a>,
@@ -55,15 +55,15 @@ impl Engine {
         Ok(at_end)
     }
 
-    /// Changes the data. Executing and applying both end here, and nothing else changes data but `Engine::set_long`,
-    /// which does the same.
+    /// Changes the data. Both executing and applying call this, and nothing else changes data except
+    /// `Engine::set_long`, which does the same steps.
     #[inline]
     pub(crate) fn perform(&mut self, effect: &Effect<'_>, now: WallMs) {
         self.announce(effect, now);
         effect.perform(&mut self.keyspace, now);
     }
 
-    /// Tells whoever must know before memory changes.
+    /// Informs watches and an image in progress before memory changes.
     pub(crate) fn announce(&mut self, effect: &Effect<'_>, now: WallMs) {
         self.watchers.before(effect, &self.keyspace, now);
         if self.image.is_some() {

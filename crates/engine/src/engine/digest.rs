@@ -4,7 +4,7 @@ use super::Engine;
 use crate::digest::{self, Digest};
 
 impl Engine {
-    /// The digest of all data, computed by reading every key: for tests and checks, not for every batch.
+    /// The digest of all data, computed by reading every key; meant for tests and checks, not for every batch.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest(self.keyspace.iter().fold(0u128, |sum, entry| sum.wrapping_add(digest::of_entry(entry))))

@@ -1,4 +1,4 @@
-//! Runs one command against memory: a reply and effects come out.
+//! Executes one command against memory, which produces a reply and effects.
 
 use super::Engine;
 use crate::command::{CommandSpec, Flags, Run};
@@ -7,9 +7,9 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 impl Engine {
-    /// Runs one command that touches data and appends its reply, or why it is refused. Its arity has been checked.
+    /// Executes one command on data and appends its reply or error. Its arity has been checked.
     ///
-    /// A command that is not [`Run::Data`] is none of the engine's and is answered with an error: callers dispatch on
+    /// A command that is not [`Run::Data`] is not executed here, and the reply is an error: callers dispatch on
     /// `spec.run` first.
     #[inline]
     pub fn execute(&mut self, spec: &'static CommandSpec, args: Args<'_>, env: &mut Env<'_>) {
@@ -21,7 +21,7 @@ impl Engine {
         self.execute_admitted(spec, args, env);
     }
 
-    /// As [`Engine::execute`], for what was admitted before: the commands that EXEC runs.
+    /// As [`Engine::execute`], for commands that were admitted before: those that EXEC runs.
     #[inline]
     pub fn execute_admitted(&mut self, spec: &'static CommandSpec, args: Args<'_>, env: &mut Env<'_>) {
         let Run::Data(run) = spec.run else {
@@ -35,7 +35,8 @@ impl Engine {
         }
     }
 
-    /// Refuses what needs memory while there is none. To be asked when a command is run or queued; replicas do not ask.
+    /// Refuses commands that may need memory while too much is in use. Called when a command is executed or queued, on
+    /// primaries only.
     ///
     /// # Errors
     /// [`CommandError::OutOfMemory`].

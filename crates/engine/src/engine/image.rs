@@ -1,30 +1,30 @@
-//! Images of the data, and reading them back; see [`crate::image`].
+//! Writing and loading images of the data; see [`crate::image`].
 
 use super::Engine;
 use crate::effect::Effect;
 use crate::image::{Image, ImageError, ImageLost, ImageSum};
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use fastness_types::WallMs;
 
 impl Engine {
-    /// Begins an image of the data as it is now. One that was begun before is given up. A record that would be longer
-    /// than `record_bytes_max` is written in parts; `usize::MAX`: none is, as before
+    /// Starts an image of the data as it is now, and gives up an image in progress. A record that would be longer than
+    /// `record_bytes_max` is written in parts; with `usize::MAX` no record is, as before
     /// [`FormatLevel::BOUNDS`](fastness_types::FormatLevel).
     pub fn begin_image(&mut self, record_bytes_max: usize) {
         self.drop_image();
         self.image = Some(Box::new(Image::begin(record_bytes_max)));
     }
 
-    /// Appends about `budget` bytes of the image to `out`; at most one record more. Gives the sum once all is written;
-    /// the image is then over.
+    /// Appends about `budget` bytes of the image to `out`, exceeding the budget by at most one record. Returns the sum
+    /// once everything is written, which ends the image.
     ///
     /// # Errors
-    /// The image cannot be finished, and is given up.
+    /// The image cannot be finished and is given up.
     ///
     /// # Panics
-    /// If no image was begun.
+    /// If no image is in progress.
     pub fn image_step(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<Option<ImageSum>, ImageLost> {
-        let image = self.image.as_mut().expect("an image was begun");
+        let image = self.image.as_mut().expect("an image is in progress");
         let stepped = image.write_step(&mut self.keyspace, budget, out);
         if !matches!(stepped, Ok(None)) {
             self.drop_image();
@@ -32,13 +32,13 @@ impl Engine {
         stepped
     }
 
-    /// Whether an image is being written.
+    /// Whether an image is in progress.
     #[must_use]
     pub fn has_image(&self) -> bool {
         self.image.is_some()
     }
 
-    /// Gives an image up.
+    /// Gives up an image in progress.
     pub fn drop_image(&mut self) {
         if let Some(image) = self.image.take() {
             image.give_up(&mut self.keyspace);
@@ -58,39 +58,40 @@ impl Engine {
         }
     }
 
-    /// The unit at hand has ended and stays.
+    /// The current unit has ended and cannot be rolled back any more.
     pub(crate) fn image_unit_ended(&mut self) {
         if let Some(image) = &mut self.image {
             image.unit_ended();
         }
     }
 
-    /// What has changed since the end of the last unit is about to be rolled back, whole.
+    /// Called before the current unit is rolled back.
     pub(crate) fn image_before_rollback(&mut self) {
         if let Some(image) = &mut self.image {
             image.before_rollback();
         }
     }
 
-    /// The tables that FLUSHALL gave the image in the unit at hand.
-    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[Table]>> {
+    /// Takes back the tables that a FLUSHALL of the current unit lent to the image.
+    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[EntryTable]>> {
         self.image.as_mut()?.take_lent_tables()
     }
 
-    /// Adds the records of one chunk to an engine that does not have their keys. `timestamp`: the time of the image's
-    /// point, from which the times of access run. [`Engine::end_image_load`] follows the last chunk.
+    /// Adds the records of one chunk to an engine that does not have their keys. `timestamp` is the time of the image's
+    /// point, and becomes the access time of the keys. [`Engine::end_image_load`] follows the last chunk.
     ///
     /// # Errors
-    /// Bytes that are not records of this version, or parts that do not fit; what stood before them has been added.
+    /// Bytes that are not records of this version, or parts that do not fit together; records before them have been
+    /// added.
     pub fn load_image(&mut self, timestamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
         self.advance_timestamp(timestamp);
         self.loader.load(&mut self.keyspace, timestamp, chunk)
     }
 
-    /// All chunks have been loaded.
+    /// Ends loading after the last chunk.
     ///
     /// # Errors
-    /// A value of which some parts are missing.
+    /// Parts of a value are missing.
     pub fn end_image_load(&mut self) -> Result<(), ImageError> {
         self.loader.end()
     }

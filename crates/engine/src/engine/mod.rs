@@ -1,10 +1,10 @@
-//! The data of one replica, and the few ways to read and change it.
+//! The data of one replica, and the operations that read and change it.
 //!
-//! - [`execute`]: runs one command.
-//! - `read`, `write`, `expire`: what commands do with the data, and what happens without a command.
-//! - [`apply`]: repeats effects on replicas and from the log.
-//! - [`undo`]: back to what is committed, or to before a unit.
-//! - `watch`, `image`, `digest`: what else looks at the data as it changes, or at all of it.
+//! - [`execute`]: executes one command.
+//! - `read`, `write`: what commands do with the data; `expire`: removal of what has expired.
+//! - [`apply`]: applies effects on replicas and from the log.
+//! - [`undo`]: undoes uncommitted effects, and rolls back one unit.
+//! - `watch`, `image`, `digest`: what observes changes, or reads all data.
 
 pub mod apply;
 mod digest;
@@ -25,71 +25,71 @@ use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
 use std::ops::RangeInclusive;
 
-/// What an engine is made with.
+/// The configuration of an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineOptions {
-    /// The cluster's, from group 0: SCAN's cursors then mean the same on every replica.
+    /// The cluster's hash seed, from group 0, so that SCAN's cursors are valid on every replica.
     pub seed: HashSeed,
     /// Bytes of memory above which commands that need more are refused; 0: no bound.
     pub maxmemory: u64,
 }
 
-/// What INFO tells about look-ups, counted since the start; differs between replicas.
+/// Counters of look-ups and expired keys since the start, for INFO; they differ between replicas.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Reads that found their key.
     pub hits: u64,
-    /// Reads that did not.
+    /// Reads that did not find it.
     pub misses: u64,
-    /// Keys removed since their deadline had passed.
+    /// Keys removed because their deadline had passed.
     pub expired: u64,
-    /// Fields of hashes removed since theirs had.
+    /// Parts of values (fields of hashes) removed because their deadline had passed.
     pub expired_fields: u64,
 }
 
-/// What INFO's keyspace section tells.
+/// Numbers of keys, for INFO's keyspace section.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyspaceStats {
-    /// Keys, expired ones that are still there included.
+    /// Keys, including expired ones that have not been removed yet.
     pub keys: u64,
     /// Of these, keys with a deadline.
     pub with_deadline: u64,
-    /// Of these, hashes with a deadline of a field.
+    /// Of these, keys with a deadline of a part (a field of a hash).
     pub with_field_deadlines: u64,
 }
 
 /// The data of one replica. One thread owns it.
 ///
 /// # Rules
-/// - Data changes through `Engine::perform` alone, whether a command runs or the log is replayed, so that a replica
-///   that applies what this one staged ends with the same data.
-/// - A key past its deadline is never shown. Where writing is allowed it is removed when it is met, with an effect;
-///   elsewhere it stays, hidden, until that effect arrives.
-/// - The time is given: the batch's timestamp on the primary, the newest applied timestamp on replicas.
+/// - Data changes only through `Engine::perform`, whether a command is executed or the log is applied, so that a
+///   replica that applies the effects that this one staged has the same data.
+/// - No reply shows a key past its deadline. On a primary, a command that meets such a key removes it, with an effect;
+///   on a replica it stays hidden until that effect arrives.
+/// - The time is passed in: the batch's timestamp on the primary, the newest applied timestamp on replicas.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) keyspace: Keyspace,
     pub(crate) watchers: Watchers,
-    /// What is being written out, see [`crate::image`].
+    /// The image in progress; see [`crate::image`].
     pub(crate) image: Option<Box<Image>>,
-    /// What an image that is being read has not completed.
+    /// Values of an image being loaded that are not complete yet.
     pub(crate) loader: Loader,
     pub(crate) stats: Stats,
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
     memory_beside: u64,
     newest_timestamp: WallMs,
-    /// Whether reads leave the times of access alone; see [`Engine::leave_access_times`].
+    /// Whether reads keep access times unchanged; see [`Engine::leave_access_times`].
     leaves_access_times: bool,
-    /// The runs of slots that this replica's shard owns, in order; see [`Engine::set_slots`].
+    /// The ranges of slots that this replica's shard owns, in order; see [`Engine::set_slots`].
     slots: Vec<RangeInclusive<u16>>,
 }
 
-/// Steps of one slice of [`Engine::release_some`]: some tens of microseconds.
+/// Steps of one slice of [`Engine::release_some`], which take some tens of microseconds.
 const RELEASE_STEPS: usize = 256;
 
 impl Engine {
-    /// With no keys.
+    /// An engine without keys.
     #[must_use]
     pub fn new(options: EngineOptions) -> Engine {
         Engine {
@@ -106,13 +106,13 @@ impl Engine {
         }
     }
 
-    /// The keys, to be read.
+    /// The keyspace, for reading.
     #[must_use]
     pub fn keyspace(&self) -> &Keyspace {
         &self.keyspace
     }
 
-    /// The key's seeded hash: places it in the table, and in the shard's array of dirty keys.
+    /// The key's seeded hash, which determines its place in the table and in the shard's array of dirty keys.
     #[inline]
     #[must_use]
     pub fn hash_key(&self, key: &[u8]) -> u64 {
@@ -126,8 +126,7 @@ impl Engine {
         self.keyspace.key(bytes)
     }
 
-    /// The first argument after the name as a key, if it has been worked out already for `env`, without hashing it
-    /// again.
+    /// The first argument after the name as a key; not hashed again if the caller has put it into `env`.
     #[inline]
     #[must_use]
     pub fn first_key<'k>(&self, args: Args<'k>, env: &Env<'_>) -> Key<'k> {
@@ -138,8 +137,8 @@ impl Engine {
         }
     }
 
-    /// Starts to load these keys' entries, so that the waits for memory overlap: first every table, then every bucket,
-    /// then every entry.
+    /// Prefetches these keys' entries, so that the waits for memory overlap: first all tables, then all buckets, then
+    /// all entries.
     #[inline]
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k Key<'k>> + Clone) {
         keys.clone().for_each(|key| self.keyspace.prefetch_table(key.slot));
@@ -147,25 +146,25 @@ impl Engine {
         keys.for_each(|key| self.keyspace.prefetch_entry(key.slot, key.hash));
     }
 
-    /// The newest timestamp applied or seen. Replicas hide what is past it; a new primary's first timestamp is not
-    /// before it.
+    /// The newest timestamp applied or noted. Replicas hide keys whose deadline is before it; a new primary's first
+    /// timestamp is not before it.
     #[must_use]
     pub fn newest_timestamp(&self) -> WallMs {
         self.newest_timestamp
     }
 
-    /// Notes a timestamp; an older one changes nothing.
+    /// Notes a timestamp; an older one has no effect.
     pub fn advance_timestamp(&mut self, timestamp: WallMs) {
         self.newest_timestamp = self.newest_timestamp.max(timestamp);
     }
 
-    /// What was seen since then has been undone.
+    /// Returns to an older timestamp, after everything newer was undone.
     pub(crate) fn go_back_to(&mut self, timestamp: WallMs) {
         self.newest_timestamp = timestamp;
     }
 
-    /// Bytes in use: by the data, by an image of it that is being written, by what may have to come back, and by what
-    /// the owner has told of.
+    /// Bytes in use: by the data, by an image in progress, by undo records, and what the owner has reported with
+    /// [`Engine::set_memory_beside`].
     #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.memory_of_data() + self.image_bytes() + self.undo_bytes() + self.memory_beside
@@ -177,26 +176,25 @@ impl Engine {
         self.keyspace.account().bytes
     }
 
-    /// Bytes in use by an image of the data that is being written.
+    /// Bytes in use by an image in progress.
     #[must_use]
     pub fn memory_of_image(&self) -> u64 {
         self.image_bytes()
     }
 
-    /// Tells how many bytes are in use beside the data that count against the bound as it does: clients' buffers and
-    /// the like.
+    /// Sets how many bytes outside of the engine count against the bound of memory: clients' buffers and the like.
     #[inline]
     pub fn set_memory_beside(&mut self, bytes: u64) {
         self.memory_beside = bytes;
     }
 
-    /// The bound of [`Engine::memory_used`]; 0: none.
+    /// The bound of [`Engine::memory_used`]; 0: no bound.
     #[must_use]
     pub fn maxmemory(&self) -> u64 {
         self.maxmemory
     }
 
-    /// Sets the bound; 0: none.
+    /// Sets the bound of [`Engine::memory_used`]; 0: no bound.
     pub fn set_maxmemory(&mut self, bytes: u64) {
         self.maxmemory = bytes;
     }
@@ -207,8 +205,8 @@ impl Engine {
         self.maxmemory > 0 && self.memory_used() > self.maxmemory
     }
 
-    /// Says which slots the shard owns, in runs as long as can be: CLUSTERSCAN goes on to another shard behind one.
-    /// All, if nothing is said.
+    /// Sets which slots the shard owns, in maximal ranges: CLUSTERSCAN continues on another shard after each range.
+    /// Initially all slots.
     pub fn set_slots(&mut self, runs: Vec<RangeInclusive<u16>>) {
         self.slots = runs;
     }
@@ -218,25 +216,25 @@ impl Engine {
         self.slots.iter().cloned().flatten().map(Slot)
     }
 
-    /// The last slot of the run that `slot` is in; itself if the shard does not own it.
+    /// The last slot of the range that has `slot`; `slot` itself if the shard does not own it.
     #[must_use]
     pub fn last_of_run(&self, slot: Slot) -> Slot {
         self.slots.iter().find(|run| run.contains(&slot.0)).map_or(slot, |run| Slot(*run.end()))
     }
 
-    /// CLIENT NO-TOUCH: whether the commands that follow read without noting the access. TOUCH notes it anyway.
+    /// CLIENT NO-TOUCH: whether the next commands read without setting access times. TOUCH sets them anyway.
     #[inline]
     pub fn leave_access_times(&mut self, leave: bool) {
         self.leaves_access_times = leave;
     }
 
-    /// Counters of look-ups.
+    /// Counters of look-ups and expired keys.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats
     }
 
-    /// Sets the counters of look-ups to 0, as CONFIG RESETSTAT does.
+    /// Resets these counters, for CONFIG RESETSTAT.
     pub fn reset_stats(&mut self) {
         self.stats = Stats::default();
     }
@@ -263,28 +261,28 @@ impl Engine {
         self.keyspace.iter_slot(slot).take(count).map(|entry| entry.key().to_vec()).collect()
     }
 
-    /// Frees a slice of what was removed, flushed or replaced, bounded in entries and bytes (see
-    /// [`crate::keyspace::retired`]); true if there is more. Whoever owns the engine calls it until there is not:
-    /// nothing else frees what is large.
+    /// Frees a slice of removed, flushed and replaced data, bounded in entries and bytes (see
+    /// [`crate::keyspace::retired`]); returns whether there is more. The owner of the engine calls it until nothing is
+    /// left, because nothing else frees large values.
     pub fn release_some(&mut self) -> bool {
         self.keyspace.release(RELEASE_STEPS)
     }
 
-    /// Whether [`Engine::release_some`] has something to free.
+    /// Whether [`Engine::release_some`] has data to free.
     #[inline]
     #[must_use]
     pub fn has_retired(&self) -> bool {
         self.keyspace.has_retired()
     }
 
-    /// How much was freed in slices, and how much is still to be.
+    /// How much was freed in slices, and how much is pending.
     #[must_use]
     pub fn freeing(&self) -> Freeing {
         self.keyspace.freeing()
     }
 
-    /// Gives up all data, time and figures: an engine as it was made, with the bound of memory and the slots as they
-    /// are. What the data took counts until [`Engine::release_some`] has freed it.
+    /// Discards all data, timestamps and counters, and keeps the bound of memory and the slots. The old data counts as
+    /// memory in use until [`Engine::release_some`] has freed it.
     pub fn restart(&mut self) {
         self.drop_image();
         self.keyspace.restart();

@@ -1,4 +1,4 @@
-//! Look-ups: what a command may see.
+//! Look-ups of keys, which hide and remove expired ones.
 
 use super::Engine;
 use crate::effect::KeyEffect;
@@ -12,7 +12,8 @@ impl Engine {
         if self.leaves_access_times { self.keyspace.find(key) } else { self.keyspace.find_touched(key, now) }
     }
 
-    /// The key's entry, if it is there and not expired; notes the access and counts hit or miss. For reading commands.
+    /// The key's entry, unless it is missing or expired; sets the access time and counts a hit or miss. For reading
+    /// commands.
     pub fn read(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         if self.is_alive(key, env) {
             self.stats.hits += 1;
@@ -23,18 +24,18 @@ impl Engine {
         }
     }
 
-    /// The key's entry, if it is there and not expired; notes the access. For writing commands, and for those that
-    /// Valkey does not count.
+    /// The key's entry, unless it is missing or expired; sets the access time. For writing commands, and for those
+    /// whose look-ups Valkey does not count.
     pub fn look_up(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         self.is_alive(key, env).then(|| self.find(key, env.now)).flatten()
     }
 
-    /// As [`Engine::look_up`], without noting the access: for TTL, TYPE, OBJECT and the like.
+    /// As [`Engine::look_up`], without setting the access time: for OBJECT and the like.
     pub fn peek(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         self.is_alive(key, env).then(|| self.keyspace.find(key)).flatten()
     }
 
-    /// As [`Engine::read`], without noting the access.
+    /// As [`Engine::read`], without setting the access time: for TTL, TYPE and the like.
     pub fn peek_counted(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         if self.is_alive(key, env) {
             self.stats.hits += 1;
@@ -45,16 +46,16 @@ impl Engine {
         }
     }
 
-    /// Whether the key is there and not expired. Removes it if it is expired and may be removed.
+    /// Whether the key exists and has not expired. Removes an expired key, if the command may write.
     pub fn is_alive(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> bool {
         let Some(entry) = self.keyspace.find(key) else { return false };
         if !entry.is_expired(env.now) {
             return true;
         }
         if env.may_write {
-            let of_fields = entry.parts().filter(|_| !entry.is_past_deadline(env.now)).map_or(0, |parts| parts.len());
-            self.stats.expired_fields += of_fields as u64;
-            self.stats.expired += u64::from(of_fields == 0);
+            let parts = entry.parts().filter(|_| !entry.is_past_deadline(env.now)).map_or(0, |parts| parts.len());
+            self.stats.expired_fields += parts as u64;
+            self.stats.expired += u64::from(parts == 0);
             self.stage(KeyEffect::Unlink { key: *key }, env.effects, env.now);
         }
         false

@@ -1,37 +1,57 @@
-//! Going back to what is committed: the engine's side of [undo records](crate::keyspace::undo).
+//! Undoing uncommitted effects, and rolling back one unit: the engine's side of [undo records](crate::keyspace::undo),
+//! whose documentation explains why they exist and how they work.
 //!
-//! A primary keeps records from the beginning of its tenure. It says of each unit in which batch it was staged, and
-//! which batches have committed. When its leadership turns out to be lost with effects open, [`Engine::undo`] brings
-//! memory back to the newest batch that committed, at once; where records were lost, since they would have taken too
-//! much memory, it says so, and memory is to be read from snapshot and log again.
+//! # After lost leadership
+//! A primary keeps records from the start of its tenure ([`Engine::keep_undo`]). It reports for each unit in which
+//! batch it was staged ([`Engine::end_unit`]) and which batches have committed ([`Engine::forget_undo`]). If it loses
+//! its leadership while effects are uncommitted, [`Engine::undo`] returns memory at once to the newest batch that
+//! committed. If records were dropped because they would have taken too much memory, it returns false, and the owner
+//! reads memory from snapshot and log instead.
 //!
-//! The same records are the way back for one **unit**, a command or transaction, that turns out to be longer than a
-//! unit may be. Its effects are counted where they are staged, before they are performed ([`EffectBuf`]); at the first
-//! that does not fit nothing of the unit is performed any more, and when the command has ended [`Engine::roll_back`]
-//! removes the unit as if it had never run: data, effects, what it has touched, the sessions that it has touched,
-//! counters of expired keys. Records of a unit that runs have no bound but the unit's, so they are always there; those
-//! of earlier units are not looked at. An image in progress stays valid: it has written what the unit was about to
-//! change before the unit changed it, at the image's point, and remembers that it has.
+//! # When a unit becomes too long
+//! A **unit**, the effects of one command or transaction, has a bound, because it must fit into log entries as a whole.
+//! How long it becomes is known only while it runs: a short command can have a long effect (INCRBYFLOAT writes
+//! thousands of digits), and a command removes the expired keys that it meets. Checking beforehand would mean running
+//! it twice. So effects are counted where they are staged, before they are performed ([`EffectBuf`]); from the first
+//! effect that does not fit on, nothing of the unit is performed, and when the command has ended, [`Engine::roll_back`]
+//! removes the unit as if it had never run. Example, with space for two effects:
+//!
+//! ```text
+//! begin_unit            savepoint
+//! SET a 1               performed, effect 1, record: absent a
+//! SET b 1               performed, effect 2, record: absent b
+//! SET c 1               does not fit: not performed, the buffer has overflowed
+//! SET d 1               not performed either
+//! roll_back             b and a are removed, effects 1 and 2 are truncated
+//! ```
+//!
+//! # Invariants
+//! - A unit that was rolled back leaves no trace in data, effects, touched keys, watching sessions and counters of
+//!   expired keys. (Counters of hits and misses stay: the look-ups did happen.)
+//! - Records of the current unit are never dropped, so a roll-back is always possible; records of earlier units are not
+//!   read.
+//! - An image in progress stays valid: before the unit changed a value, the image wrote it as of the image's point, and
+//!   it remembers that it did.
 
 use super::{Engine, Stats};
 use crate::effect::EffectBuf;
 use fastness_types::{Plant, Seq};
 
-/// What a unit that is taken back leaves as it was, beside data and effects.
+/// State outside of data and effects that a roll-back restores.
 #[derive(Debug)]
 pub struct Savepoint {
     stats: Stats,
 }
 
 impl Engine {
-    /// From here on what changes can be undone; all there is now is committed. `bytes_max`: see
-    /// [`crate::keyspace::undo`].
+    /// Starts to keep undo records: the present state is committed. All records are dropped once they hold more than
+    /// `bytes_max`; see [`crate::keyspace::undo`].
     pub fn keep_undo(&mut self, bytes_max: usize) {
         self.keyspace.keep_undo(self.newest_timestamp(), bytes_max);
     }
 
-    /// What has changed since the last call is a unit of the batch `seq`, and [`Engine::newest_timestamp`] its time. To
-    /// be called once for each unit, also for one that changes no data.
+    /// Ends a unit: what has changed since the last call belongs to the batch `seq`, at [`Engine::newest_timestamp`].
+    /// The owner calls it once for each unit, also for one that changes no data.
     #[inline]
     pub fn end_unit(&mut self, seq: Seq) {
         self.image_unit_ended();
@@ -39,8 +59,7 @@ impl Engine {
         self.keyspace.end_unit(seq, timestamp);
     }
 
-    /// A unit begins, whose effects may be `bytes_max` long. To be ended by [`Engine::end_unit`], or
-    /// [`Engine::roll_back`].
+    /// Starts a unit, whose effects may take `bytes_max` bytes. [`Engine::end_unit`] or [`Engine::roll_back`] ends it.
     #[inline]
     pub fn begin_unit(&mut self, effects: &mut EffectBuf, bytes_max: usize) -> Savepoint {
         effects.begin_unit(bytes_max);
@@ -48,7 +67,7 @@ impl Engine {
         Savepoint { stats: self.stats() }
     }
 
-    /// Takes back what the unit has changed since it began, and its effects. Records must be [kept](Engine::keep_undo).
+    /// Undoes what the unit has changed, and removes its effects. Records must be [kept](Engine::keep_undo).
     pub fn roll_back(&mut self, savepoint: Savepoint, effects: &mut EffectBuf) {
         effects.truncate_unit();
         self.watchers.roll_back_unit();
@@ -62,19 +81,19 @@ impl Engine {
         self.keyspace.undo_unit(lent);
     }
 
-    /// The batches up to `seq` have committed: they are not undone any more.
+    /// Drops the records of the batches up to `seq`, which have committed and cannot be undone any more.
     pub fn forget_undo(&mut self, seq: Seq) {
         self.keyspace.forget_undo(seq);
     }
 
-    /// All there is now is committed, and what changes from here on is not kept.
+    /// Drops all records and stops keeping them: the present state is committed.
     pub fn drop_undo(&mut self) {
         self.keyspace.drop_undo();
     }
 
-    /// Brings data and time back to the newest batch that was forgotten, and keeps nothing from then on. An image in
-    /// progress is given up, sessions that watch any key are touched. False if records are missing: then memory is of
-    /// no use any more.
+    /// Returns data and time to the newest batch that was forgotten, and stops keeping records. Gives up an image in
+    /// progress and touches all watching sessions. Returns false if records are missing; memory then has to be
+    /// discarded.
     #[must_use]
     pub fn undo(&mut self) -> bool {
         if !Plant::ImageKeptOverUndo.is_on() {

@@ -1,4 +1,4 @@
-//! Changes of any key, whatever it holds. Those of one type are in the type's folder.
+//! Changes of keys of any type. The changes of one type are in the type's folder.
 
 use super::Engine;
 use crate::effect::{Effect, EffectBuf, KeyEffect};
@@ -6,9 +6,10 @@ use crate::env::Env;
 use crate::keyspace::Key;
 use fastness_types::WallMs;
 
-/// Writes. Each stages one effect and performs it, unless the unit would be too long with it: then it will be taken
-/// back whole. The caller has looked at the key before, so an expired one is gone.
+/// Writes. Each stages one effect and performs it, unless the unit would become too long with it; such a unit is rolled
+/// back as a whole. The caller has looked the key up before, which removed an expired one.
 impl Engine {
+    /// Stages an effect and performs it, if it fits into the unit.
     #[inline]
     pub(crate) fn stage<'e>(&mut self, effect: impl Into<Effect<'e>>, effects: &mut EffectBuf, now: WallMs) {
         let effect = effect.into();
@@ -18,7 +19,7 @@ impl Engine {
         }
     }
 
-    /// Removes a key, if it is there and not expired.
+    /// Removes a key; returns whether it existed and had not expired.
     pub fn unlink(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> bool {
         let alive = self.is_alive(key, env);
         if alive {
@@ -27,27 +28,27 @@ impl Engine {
         alive
     }
 
-    /// Sets the deadline of a key that is there.
+    /// Sets the deadline of a key that exists.
     pub fn expire_at(&mut self, key: &Key<'_>, at: WallMs, env: &mut Env<'_>) {
         self.stage(KeyEffect::ExpireAt { key: *key, at }, env.effects, env.now);
     }
 
-    /// Drops the deadline of a key that has one.
+    /// Removes the deadline of a key that has one.
     pub fn persist(&mut self, key: &Key<'_>, env: &mut Env<'_>) {
         self.stage(KeyEffect::Persist { key: *key }, env.effects, env.now);
     }
 
-    /// Moves a key that is there, with its deadline; what `to` held goes.
+    /// Moves an existing key with its deadline, and replaces the value of `to`.
     pub fn rename(&mut self, from: &Key<'_>, to: &Key<'_>, env: &mut Env<'_>) {
         self.stage(KeyEffect::Rename { from: *from, to: *to }, env.effects, env.now);
     }
 
-    /// Copies a key that is there, with its deadline; what `to` held goes.
+    /// Copies an existing key with its deadline, and replaces the value of `to`.
     pub fn copy(&mut self, from: &Key<'_>, to: &Key<'_>, env: &mut Env<'_>) {
         self.stage(KeyEffect::Copy { from: *from, to: *to }, env.effects, env.now);
     }
 
-    /// Removes every key. Staged even if there is none: other replicas may still hold some.
+    /// Removes every key. The effect is staged even if there is no key, because other replicas may still have some.
     pub fn flush_all(&mut self, env: &mut Env<'_>) {
         self.stage(KeyEffect::FlushAll, env.effects, env.now);
     }

@@ -1,4 +1,4 @@
-//! COPY: value and deadline, to a free key or over another.
+//! COPY: copies value and deadline to a key that does not exist, or with REPLACE over another.
 
 use crate::command::{Command, parse};
 use crate::engine::Engine;
@@ -10,7 +10,7 @@ use fastness_resp::Args;
 pub const COPY: Command = Command::data(
     "copy",
     "<source> <destination> [DB <destination-db>] [REPLACE]",
-    "Copies a key's value to another key.",
+    "Copies the value of a key to another key.",
     run,
 );
 
@@ -28,7 +28,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Whether to replace.
+/// Parses the options; returns whether to replace.
 fn parse_options(options: Args<'_>) -> Result<bool, CommandError> {
     let mut replace = false;
     let mut options = options.iter();
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn over_another_only_if_told() {
+    fn replaces_another_key_only_with_replace() {
         check("SET a 1 => +OK | SET b 2 => +OK | COPY a b => :0 | COPY a b REPLACE => :1 | GET b => $1 1");
     }
 

@@ -1,4 +1,4 @@
-//! DEL and UNLINK. The same here: large values are freed piece by piece either way.
+//! DEL and UNLINK. They are the same here: both free large values in slices.
 
 use crate::command::Command;
 use crate::engine::Engine;
@@ -7,9 +7,10 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// DEL key \[key ...]
-pub const DEL: Command = Command::data("del", "<key> [<key> ...]", "Removes keys.", run);
+pub const DEL: Command = Command::data("del", "<key> [<key> ...]", "Deletes keys.", run);
 /// UNLINK key \[key ...]
-pub const UNLINK: Command = Command::data("unlink", "<key> [<key> ...]", "Removes keys; frees them later.", run);
+pub const UNLINK: Command =
+    Command::data("unlink", "<key> [<key> ...]", "Deletes keys and frees their memory in the background.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let mut removed = 0;
@@ -26,12 +27,12 @@ mod tests {
     use crate::testing::check;
 
     #[test]
-    fn counts_what_was_there() {
+    fn counts_what_it_removed() {
         check("SET a 1 => +OK | DEL a a b => :1 | GET a => $-1 | SET b 1 => +OK | UNLINK b => :1 | UNLINK b => :0");
     }
 
     #[test]
-    fn an_expired_key_was_not_there() {
+    fn an_expired_key_did_not_exist() {
         check("SET a 1 PX 100 => +OK | wait 101 | DEL a => :0");
     }
 }

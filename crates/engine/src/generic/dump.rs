@@ -8,7 +8,8 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// DUMP key
-pub const DUMP: Command = Command::data("dump", "<key>", "Gives a key's value in the form that RESTORE reads.", run);
+pub const DUMP: Command =
+    Command::data("dump", "<key>", "Returns a serialized form of the value of a key, for RESTORE.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);

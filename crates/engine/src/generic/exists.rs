@@ -1,4 +1,4 @@
-//! EXISTS: a key that is named twice counts twice.
+//! EXISTS. A key that is named twice counts twice.
 
 use crate::command::Command;
 use crate::engine::Engine;
@@ -7,7 +7,8 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// EXISTS key \[key ...]
-pub const EXISTS: Command = Command::data("exists", "<key> [<key> ...]", "Counts how many of the keys are there.", run);
+pub const EXISTS: Command =
+    Command::data("exists", "<key> [<key> ...]", "Returns how many of the given keys exist.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let mut found = 0;

@@ -1,13 +1,13 @@
-//! EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT: one form each of "this key lives until then".
+//! EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT.
 //!
-//! A point that has passed removes the key at once; the effect is then its removal, never a deadline in the past.
+//! A deadline that has passed removes the key at once; the effect is then its removal, never a deadline in the past.
 
-use crate::command::{Command, parse};
+use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::{Decision, ExpiryCondition, ExpiryRequest, TimeUnit};
 use fastness_resp::Args;
-use fastness_types::WallMs;
 
 const SYNTAX_S: &str = "<key> <seconds> [NX|XX|GT|LT]";
 const SYNTAX_MS: &str = "<key> <milliseconds> [NX|XX|GT|LT]";
@@ -16,105 +16,51 @@ const SYNTAX_AT_MS: &str = "<key> <unix-time-milliseconds> [NX|XX|GT|LT]";
 
 /// EXPIRE key seconds
 pub const EXPIRE: Command =
-    Command::data("expire", SYNTAX_S, "Lets a key expire in so many seconds.", |engine, args, env| {
-        let base = env.now.0;
-        run(engine, args, env, Form { name: "expire", unit_ms: 1000, base_ms: base })
+    Command::data("expire", SYNTAX_S, "Sets the expiration time of a key in seconds from now.", |engine, args, env| {
+        run(engine, args, env, TimeUnit::Seconds, "expire")
     });
 /// PEXPIRE key milliseconds
-pub const PEXPIRE: Command =
-    Command::data("pexpire", SYNTAX_MS, "Lets a key expire in so many milliseconds.", |engine, args, env| {
-        let base = env.now.0;
-        run(engine, args, env, Form { name: "pexpire", unit_ms: 1, base_ms: base })
-    });
+pub const PEXPIRE: Command = Command::data(
+    "pexpire",
+    SYNTAX_MS,
+    "Sets the expiration time of a key in milliseconds from now.",
+    |engine, args, env| run(engine, args, env, TimeUnit::Milliseconds, "pexpire"),
+);
 /// EXPIREAT key unix-time-seconds
-pub const EXPIREAT: Command =
-    Command::data("expireat", SYNTAX_AT_S, "Lets a key expire at a Unix time in seconds.", |engine, args, env| {
-        run(engine, args, env, Form { name: "expireat", unit_ms: 1000, base_ms: 0 })
-    });
+pub const EXPIREAT: Command = Command::data(
+    "expireat",
+    SYNTAX_AT_S,
+    "Sets the expiration time of a key to a Unix time in seconds.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtSeconds, "expireat"),
+);
 /// PEXPIREAT key unix-time-milliseconds
 pub const PEXPIREAT: Command = Command::data(
     "pexpireat",
     SYNTAX_AT_MS,
-    "Lets a key expire at a Unix time in milliseconds.",
-    |engine, args, env| run(engine, args, env, Form { name: "pexpireat", unit_ms: 1, base_ms: 0 }),
+    "Sets the expiration time of a key to a Unix time in milliseconds.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtMilliseconds, "pexpireat"),
 );
 
-/// What tells the four commands apart.
-struct Form {
+fn run(
+    engine: &mut Engine,
+    args: Args<'_>,
+    env: &mut Env<'_>,
+    unit: TimeUnit,
     name: &'static str,
-    unit_ms: i64,
-    base_ms: u64,
-}
-
-fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, form: Form) -> Result<(), CommandError> {
-    let condition = Condition::parse(args.skip(3))?;
-    let at_ms = deadline_ms(args.get(2), &form)?;
+) -> Result<(), CommandError> {
+    let condition = ExpiryCondition::parse(args.skip(3))?;
+    let at_ms = unit.point_ms(args.get(2), env.now, name)?;
+    let request = ExpiryRequest { at_ms, condition, now: env.now };
     let key = engine.first_key(args, env);
-    let Some(entry) = engine.look_up(&key, env) else {
-        env.reply.integer(0);
-        return Ok(());
-    };
-    if !condition.holds(entry.deadline(), at_ms) {
-        env.reply.integer(0);
-        return Ok(());
+    let decision = request.decide(engine.look_up(&key, env).map(|entry| entry.deadline()));
+    match decision {
+        Decision::Missing | Decision::Unchanged => {}
+        Decision::Expires(at) => engine.expire_at(&key, at, env),
+        Decision::Removed => _ = engine.unlink(&key, env),
     }
-    match u64::try_from(at_ms) {
-        Ok(at) if at > env.now.0 => engine.expire_at(&key, WallMs(at), env),
-        _ => {
-            engine.unlink(&key, env);
-        }
-    }
-    env.reply.integer(1);
+    let is_changed = matches!(decision, Decision::Expires(_) | Decision::Removed);
+    env.reply.integer(is_changed.into());
     Ok(())
-}
-
-/// The point in time, which may lie before 1970.
-fn deadline_ms(text: &[u8], form: &Form) -> Result<i64, CommandError> {
-    let base = i64::try_from(form.base_ms).map_err(|_| CommandError::InvalidExpire(form.name))?;
-    let span = parse::integer(text)?.checked_mul(form.unit_ms);
-    span.and_then(|span| span.checked_add(base)).ok_or(CommandError::InvalidExpire(form.name))
-}
-
-/// When to change the deadline.
-#[derive(Default)]
-pub(crate) struct Condition {
-    has_none: bool,
-    has_one: bool,
-    later: bool,
-    earlier: bool,
-}
-
-impl Condition {
-    pub(crate) fn parse(options: Args<'_>) -> Result<Condition, CommandError> {
-        let mut condition = Condition::default();
-        for option in options.iter() {
-            let flag = match option.to_ascii_lowercase().as_slice() {
-                b"nx" => &mut condition.has_none,
-                b"xx" => &mut condition.has_one,
-                b"gt" => &mut condition.later,
-                b"lt" => &mut condition.earlier,
-                _ => return Err(CommandError::quoting("ERR Unsupported option ", option, "")),
-            };
-            *flag = true;
-        }
-        if condition.has_none && (condition.has_one || condition.later || condition.earlier) {
-            let text = "ERR NX and XX, GT or LT options at the same time are not compatible";
-            return Err(CommandError::Fixed(text));
-        }
-        if condition.later && condition.earlier {
-            return Err(CommandError::Fixed("ERR GT and LT options at the same time are not compatible"));
-        }
-        Ok(condition)
-    }
-
-    /// No deadline counts as one that never comes.
-    pub(crate) fn holds(&self, current: Option<WallMs>, at_ms: i64) -> bool {
-        let current_ms = current.map(|at| i64::try_from(at.0).unwrap_or(i64::MAX));
-        !(self.has_none && current.is_some()
-            || self.has_one && current.is_none()
-            || self.later && current_ms.is_none_or(|current| at_ms <= current)
-            || self.earlier && current_ms.is_some_and(|current| at_ms >= current))
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! KEYS: every key of this shard that matches, in one reply. It stops everything else meanwhile, as in Valkey.
+//! KEYS: all matching keys of this shard in one reply. As in Valkey, no other command runs until it has finished.
 
-use super::glob;
+use crate::codec::glob;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// KEYS pattern
-pub const KEYS: Command = Command::data("keys", "<pattern>", "Names every key that matches a pattern.", run);
+pub const KEYS: Command = Command::data("keys", "<pattern>", "Returns all keys that match a pattern.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let pattern = args.get(1);

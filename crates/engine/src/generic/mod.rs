@@ -1,11 +1,11 @@
-//! The generic commands: they work on keys of every type. One file each, or per tight family.
+//! The generic commands, which work on keys of every type. A command is in a file of its own or with its closest
+//! relatives.
 
 pub mod copy;
 pub mod del;
 pub mod dump;
 pub mod exists;
 pub mod expire;
-pub mod glob;
 pub mod keys;
 pub mod object;
 pub mod persist;

@@ -1,4 +1,4 @@
-//! OBJECT's subcommands: how a value is kept.
+//! OBJECT's subcommands: how a value is stored.
 
 use crate::command::Command;
 use crate::engine::Engine;
@@ -10,26 +10,28 @@ use fastness_resp::Args;
 
 /// OBJECT ENCODING key
 pub const ENCODING: Command =
-    Command::data("object|encoding", "<key>", "Names the form in which a key's value is kept.", encoding);
+    Command::data("object|encoding", "<key>", "Returns the internal encoding of the value of a key.", encoding);
 /// OBJECT FREQ key
 pub const FREQ: Command =
-    Command::data("object|freq", "<key>", "Tells how often a key is used, where that is counted.", freq);
+    Command::data("object|freq", "<key>", "Returns how often a key is accessed, if an LFU policy counts it.", freq);
 /// OBJECT IDLETIME key
 pub const IDLETIME: Command =
-    Command::data("object|idletime", "<key>", "Tells for how many seconds a key was not used.", idletime);
+    Command::data("object|idletime", "<key>", "Returns the time since a key was last accessed, in seconds.", idletime);
 /// OBJECT REFCOUNT key
-pub const REFCOUNT: Command =
-    Command::data("object|refcount", "<key>", "Tells how many references a key's value has: one.", refcount);
+pub const REFCOUNT: Command = Command::data(
+    "object|refcount",
+    "<key>",
+    "Returns the reference count of the value of a key, which is always 1.",
+    refcount,
+);
 
-type Done = Result<(), CommandError>;
-
-/// Answers about a key that is there; null for another.
+/// Replies with `answer` for an existing key, and with null for a missing one.
 fn about(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
-    answer: impl Fn(&Entry, &mut Env<'_>) -> Done,
-) -> Done {
+    answer: impl Fn(&Entry, &mut Env<'_>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let key = engine.key(args.get(2));
     match engine.peek_counted(&key, env) {
         Some(entry) => answer(entry, env),
@@ -40,14 +42,14 @@ fn about(
     }
 }
 
-fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |entry, env| {
         env.reply.bulk(types::encoding(entry));
         Ok(())
     })
 }
 
-fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |_, _| {
         Err(CommandError::Fixed(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
@@ -56,9 +58,9 @@ fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     })
 }
 
-fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |entry, env| {
-        /// The access time is kept in 24 bits of seconds and runs over twice a year.
+        /// The access time has 24 bits of seconds, which wrap around twice a year.
         const MASK: u32 = 0x00ff_ffff;
         let now = (env.now.0 / 1000) as u32;
         env.reply.integer((now.wrapping_sub(entry.access()) & MASK).into());
@@ -66,7 +68,7 @@ fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
     })
 }
 
-fn refcount(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Done {
+fn refcount(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     about(engine, args, env, |_, env| {
         env.reply.integer(1);
         Ok(())

@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// PERSIST key
-pub const PERSIST: Command = Command::data("persist", "<key>", "Lets a key live for ever.", run);
+pub const PERSIST: Command = Command::data("persist", "<key>", "Removes the expiration time of a key.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);

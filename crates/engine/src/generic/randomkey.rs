@@ -7,9 +7,9 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// RANDOMKEY
-pub const RANDOMKEY: Command = Command::data("randomkey", "", "Names a key at random.", run);
+pub const RANDOMKEY: Command = Command::data("randomkey", "", "Returns a random key.", run);
 
-/// Expired keys that may be drawn in a row before a live one is looked for in order.
+/// Draws of expired keys before the first live key in order is taken.
 const TRIES: usize = 100;
 
 fn run(engine: &mut Engine, _: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
@@ -31,7 +31,7 @@ mod tests {
     use crate::testing::check;
 
     #[test]
-    fn never_an_expired_one() {
+    fn never_returns_an_expired_key() {
         check(
             "RANDOMKEY => $-1 | SET a 1 PX 1 => +OK | wait 2 | RANDOMKEY => $-1 | SET b 1 => +OK | RANDOMKEY => $1 b",
         );

@@ -1,4 +1,4 @@
-//! MOVE. There is one database, so a key has nowhere to go; what is left of the command are its refusals.
+//! MOVE. Because there is only one database, the command has only errors as replies.
 
 use crate::command::{Command, parse};
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ mod tests {
     use crate::testing::check;
 
     #[test]
-    fn nowhere_to_go() {
+    fn every_reply_is_an_error() {
         check(
             "MOVE a 0 => -ERR source and destination objects are the same | MOVE a 1 => -ERR DB index is out of range",
         );

@@ -1,4 +1,4 @@
-//! RENAME and RENAMENX: value and deadline move; what the new name held goes.
+//! RENAME and RENAMENX: move value and deadline; the destination's value is replaced.
 
 use crate::command::Command;
 use crate::engine::Engine;
@@ -8,18 +8,22 @@ use fastness_resp::Args;
 
 /// RENAME key newkey
 pub const RENAME: Command =
-    Command::data("rename", "<key> <newkey>", "Gives a key another name.", |engine, args, env| {
+    Command::data("rename", "<key> <newkey>", "Renames a key and overwrites the destination.", |engine, args, env| {
         move_key(engine, args, env, true)?;
         env.reply.ok();
         Ok(())
     });
 /// RENAMENX key newkey
-pub const RENAMENX: Command =
-    Command::data("renamenx", "<key> <newkey>", "Gives a key a name that no other key has.", |engine, args, env| {
+pub const RENAMENX: Command = Command::data(
+    "renamenx",
+    "<key> <newkey>",
+    "Renames a key, but only if the destination does not exist.",
+    |engine, args, env| {
         let moved = move_key(engine, args, env, false)?;
         env.reply.integer(moved.into());
         Ok(())
-    });
+    },
+);
 
 fn move_key(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, replace: bool) -> Result<bool, CommandError> {
     let (from, to) = (engine.first_key(args, env), engine.key(args.get(2)));
@@ -49,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn only_to_a_free_name() {
+    fn does_not_replace_another_key() {
         check(
             "SET a 1 => +OK | SET b 2 => +OK | RENAMENX a b => :0 | DEL b => :1 | RENAMENX a b => :1 | GET b => $1 1",
         );

@@ -1,5 +1,5 @@
-//! RESTORE: what DUMP gave, here or on a Valkey or Redis server of a version that Valkey reads. Strings and hashes, so
-//! far.
+//! RESTORE: creates a key from the payload of a DUMP, of this server or of a Valkey or Redis server whose versions
+//! Valkey reads. Strings and hashes are supported.
 
 use crate::codec::rdb::{self, PayloadError};
 use crate::command::typed::Put;
@@ -17,12 +17,12 @@ use fastness_types::limits::RESTORED_BYTES_MAX;
 pub const RESTORE: Command = Command::data(
     "restore",
     "<key> <ttl> <serialized-value> [REPLACE] [ABSTTL] [IDLETIME <seconds>] [FREQ <frequency>]",
-    "Makes a key of what DUMP gave.",
+    "Creates a key from a serialized value that DUMP returned.",
     run,
 );
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args.skip(4))?;
+    let options = RestoreOptions::parse(args.skip(4))?;
     let key = engine.first_key(args, env);
     if !options.replace && engine.peek(&key, env).is_some() {
         return Err(CommandError::Fixed("BUSYKEY Target key name already exists."));
@@ -49,7 +49,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// What gives a key the value in a payload, as of `now`.
+/// Decodes a payload as of `now`; the result sets the value.
 fn restored(payload: &[u8], now: WallMs) -> Result<Put, PayloadError> {
     restored_within(payload, now, RESTORED_BYTES_MAX)
 }
@@ -60,16 +60,16 @@ fn restored_within(payload: &[u8], now: WallMs, bytes_max: usize) -> Result<Put,
     (form.restore)(kind, &mut input, now)
 }
 
-/// IDLETIME and FREQ are checked; no eviction policy reads them, so nothing is kept of them.
+/// The options. IDLETIME and FREQ are checked and not stored, because no eviction policy reads them.
 #[derive(Default)]
-struct Options {
+struct RestoreOptions {
     replace: bool,
     absolute: bool,
 }
 
-impl Options {
-    fn parse(options: Args<'_>) -> Result<Options, CommandError> {
-        let mut parsed = Options::default();
+impl RestoreOptions {
+    fn parse(options: Args<'_>) -> Result<RestoreOptions, CommandError> {
+        let mut parsed = RestoreOptions::default();
         let (mut idle_time, mut frequency) = (false, false);
         let mut at = 0;
         while let Some(option) = options.try_get(at) {

@@ -1,9 +1,9 @@
-//! SCAN: the keys of this shard, some at a time.
+//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN and CLUSTERSCAN share.
 //!
-//! Cursors carry the slot and a place in its table that stays right while the table grows and shrinks; the same cursor
-//! means the same on every replica. A key that is there from the first call to the last is named at least once.
+//! A cursor has a slot and a position in its table, which stays valid while the table grows and shrinks, and is valid
+//! on every replica. A key that exists from the first call to the last is returned at least once.
 
-use super::glob;
+use crate::codec::glob;
 use crate::codec::number::parse_int;
 use crate::command::{Command, parse};
 use crate::engine::Engine;
@@ -18,7 +18,7 @@ use fastness_types::{SLOTS, Slot, slot_of};
 pub const SCAN: Command = Command::data(
     "scan",
     "<cursor> [MATCH <pattern>] [COUNT <count>] [TYPE <type>]",
-    "Names keys, some at a time.",
+    "Iterates over the keys of this shard.",
     run,
 );
 
@@ -35,7 +35,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Scans what can match: one slot, if the pattern says which.
+/// Scans the slots that can match: one, if the pattern determines it.
 fn scan(engine: &Engine, cursor: u64, filter: &Filter<'_>, visit: impl FnMut(&Entry)) -> u64 {
     let keyspace = engine.keyspace();
     let Some(slot) = filter.pattern.and_then(pattern_slot) else {
@@ -46,17 +46,18 @@ fn scan(engine: &Engine, cursor: u64, filter: &Filter<'_>, visit: impl FnMut(&En
     if at > slot { 0 } else { keyspace.scan_to(slot, from, filter.count, visit) }
 }
 
-/// The slot of all keys that a pattern can match, if it tells: one without a choice before its hash tag's end.
+/// The slot of all keys that a pattern can match, if the pattern determines it: it has no wildcard before the end of
+/// its hash tag.
 pub(crate) fn pattern_slot(pattern: &[u8]) -> Option<Slot> {
-    let is_choice = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
-    let choice = pattern.iter().position(is_choice).unwrap_or(pattern.len());
+    let is_wildcard = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+    let wildcard = pattern.iter().position(is_wildcard).unwrap_or(pattern.len());
     let open = pattern.iter().position(|byte| *byte == b'{');
     let close = open.and_then(|open| Some(open + 1 + pattern[open + 1..].iter().position(|byte| *byte == b'}')?));
-    let has_tag = matches!((open, close), (Some(open), Some(close)) if open + 1 < close && close < choice);
-    (has_tag || choice == pattern.len()).then(|| slot_of(pattern))
+    let has_tag = matches!((open, close), (Some(open), Some(close)) if open + 1 < close && close < wildcard);
+    (has_tag || wildcard == pattern.len()).then(|| slot_of(pattern))
 }
 
-/// The reply: where to go on, and what was found.
+/// Writes the reply: the next cursor, and what was found.
 pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
     reply.array(2);
     reply.bulk(cursor);
@@ -64,8 +65,8 @@ pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
     keys.iter().for_each(|key| reply.bulk(key));
 }
 
-/// As Valkey reads cursors: an integer that is not negative; or else what C's `strtoull` makes of the text, which skips
-/// blanks and takes a sign, a minus too.
+/// Parses a cursor as Valkey does: a non-negative integer, or else a text that C's `strtoull` accepts, which skips
+/// blanks and accepts a sign, even a minus.
 pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
     if let Some(number) = parse_int(text) {
         return u64::try_from(number).ok();
@@ -73,7 +74,7 @@ pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
     read_unsigned(text)
 }
 
-/// As C's `strtoull`, of a text that it reads to the end.
+/// Parses a text as C's `strtoull` does, up to its end.
 pub(crate) fn read_unsigned(text: &[u8]) -> Option<u64> {
     let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let start = text.iter().position(|byte| !is_blank(byte))?;
@@ -89,40 +90,38 @@ pub(crate) fn read_unsigned(text: &[u8]) -> Option<u64> {
     Some(if negative { number.wrapping_neg() } else { number })
 }
 
-/// Whose options these are.
+/// Which command's options are parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scans {
     /// SCAN's.
     Keys,
-    /// CLUSTERSCAN's, which has SLOT too.
+    /// CLUSTERSCAN's, which also has SLOT.
     Slots,
-    /// HSCAN's, which has NOVALUES and no TYPE.
+    /// HSCAN's, which has NOVALUES but not TYPE.
     Fields,
 }
 
-/// The options.
+/// The parsed options.
 pub(crate) struct Filter<'a> {
     pub(crate) count: usize,
     pub(crate) pattern: Option<&'a [u8]>,
-    kind: Option<Kind>,
-    /// CLUSTERSCAN's alone.
+    type_name: Option<&'static str>,
+    /// Only of CLUSTERSCAN.
     pub(crate) slot: Option<Slot>,
-    /// HSCAN's alone: fields without their values.
+    /// Only of HSCAN: fields without their values.
     pub(crate) no_values: bool,
 }
 
-/// A type that Valkey knows; only some can be met here.
-type Kind = &'static str;
+/// Valkey's types, by the names that TYPE takes; some of them are not implemented.
+const TYPE_NAMES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 
-const KINDS: [Kind; 6] = ["string", "list", "set", "zset", "hash", "stream"];
-
-/// Entries visited per call if COUNT does not say.
+/// Entries visited per call without COUNT.
 const COUNT_DEFAULT: usize = 10;
 
 impl<'a> Filter<'a> {
     pub(crate) fn parse(options: Args<'a>, scans: Scans) -> Result<Filter<'a>, CommandError> {
         let takes_slot = scans == Scans::Slots;
-        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, kind: None, slot: None, no_values: false };
+        let mut filter = Filter { count: COUNT_DEFAULT, pattern: None, type_name: None, slot: None, no_values: false };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             let name = option.to_ascii_lowercase();
@@ -143,7 +142,7 @@ impl<'a> Filter<'a> {
             match name.as_slice() {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
-                b"type" if scans != Scans::Fields => filter.kind = Some(parse_kind(value)?),
+                b"type" if scans != Scans::Fields => filter.type_name = Some(parse_type(value)?),
                 b"slot" if takes_slot && filter.slot.is_some() => {
                     return Err(CommandError::Fixed("ERR SLOT option can only be specified once"));
                 }
@@ -155,7 +154,7 @@ impl<'a> Filter<'a> {
     }
 
     pub(crate) fn lets_through(&self, entry: &Entry) -> bool {
-        self.kind.is_none_or(|kind| kind == Type::of(entry.value()).name) && self.matches(entry.key())
+        self.type_name.is_none_or(|name| name == Type::of(entry.value()).name) && self.matches(entry.key())
     }
 
     pub(crate) fn matches(&self, name: &[u8]) -> bool {
@@ -170,12 +169,12 @@ fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
     }
 }
 
-fn parse_kind(text: &[u8]) -> Result<Kind, CommandError> {
-    let known = KINDS.iter().find(|kind| kind.as_bytes().eq_ignore_ascii_case(text));
+fn parse_type(text: &[u8]) -> Result<&'static str, CommandError> {
+    let known = TYPE_NAMES.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(text));
     known.copied().ok_or_else(|| CommandError::quoting("ERR unknown type name '", text, "'"))
 }
 
-/// SLOT's argument.
+/// Parses the argument of SLOT.
 pub(crate) fn parse_slot(text: &[u8]) -> Result<Slot, CommandError> {
     let number = parse_int(text).and_then(|number| usize::try_from(number).ok()).filter(|number| *number < SLOTS);
     number.map(|number| Slot(number as u16)).ok_or(CommandError::Fixed("ERR Invalid or out of range slot"))
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_tell_a_slot() {
+    fn patterns_that_determine_a_slot() {
         for (pattern, tag) in [("{foo}*", "foo"), ("a{foo}*[x]", "foo"), ("foo", "foo"), ("{}a", "{}a"), ("{}}x*", "")]
         {
             let expected = (!tag.is_empty()).then(|| slot_of(tag.as_bytes()));
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn names_every_key_that_stays() {
+    fn returns_every_key_that_stays() {
         let mut bench = Bench::new();
         let keys: BTreeSet<Vec<u8>> = (0..2_000).map(|i| format!("key{i}").into_bytes()).collect();
         for key in &keys {

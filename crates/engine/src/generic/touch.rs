@@ -1,4 +1,4 @@
-//! TOUCH: notes an access and nothing else.
+//! TOUCH: sets access times and changes nothing else.
 
 use crate::command::Command;
 use crate::engine::Engine;
@@ -7,11 +7,15 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// TOUCH key \[key ...]
-pub const TOUCH: Command =
-    Command::data("touch", "<key> [<key> ...]", "Counts how many of the keys are there, as an access to each.", run);
+pub const TOUCH: Command = Command::data(
+    "touch",
+    "<key> [<key> ...]",
+    "Returns how many of the given keys exist, and updates their access time.",
+    run,
+);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    // Also for a client that said NO-TOUCH: it asks for nothing else.
+    // Also for a client in NO-TOUCH mode, because this is all that the command does.
     engine.leave_access_times(false);
     let mut found = 0;
     for key in args.skip(1).iter() {
@@ -32,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_can_leave_the_time_of_access_alone() {
+    fn reads_can_keep_access_times() {
         let mut bench = Bench::new();
         bench.script("SET a 1 => +OK | wait 5000");
         bench.engine.leave_access_times(true);

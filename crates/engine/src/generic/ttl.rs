@@ -1,54 +1,41 @@
-//! TTL, PTTL, EXPIRETIME, PEXPIRETIME: -2 for a key that is not there, -1 for one that does not expire.
+//! TTL, PTTL, EXPIRETIME, PEXPIRETIME: -2 for a key that does not exist, -1 for one without a deadline.
 
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::TimeUnit;
 use fastness_resp::Args;
 
 /// TTL key
 pub const TTL: Command =
-    Command::data("ttl", "<key>", "Tells in how many seconds a key expires.", |engine, args, env| {
-        run(engine, args, env, |at, now| seconds(at.saturating_sub(now)))
+    Command::data("ttl", "<key>", "Returns the time until a key expires, in seconds.", |engine, args, env| {
+        run(engine, args, env, TimeUnit::Seconds)
     });
 /// PTTL key
 pub const PTTL: Command =
-    Command::data("pttl", "<key>", "Tells in how many milliseconds a key expires.", |engine, args, env| {
-        run(engine, args, env, u64::saturating_sub)
+    Command::data("pttl", "<key>", "Returns the time until a key expires, in milliseconds.", |engine, args, env| {
+        run(engine, args, env, TimeUnit::Milliseconds)
     });
 /// EXPIRETIME key
 pub const EXPIRETIME: Command = Command::data(
     "expiretime",
     "<key>",
-    "Tells the Unix time in seconds at which a key expires.",
-    |engine, args, env| run(engine, args, env, |at, _| seconds(at)),
+    "Returns the Unix time in seconds at which a key expires.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtSeconds),
 );
 /// PEXPIRETIME key
 pub const PEXPIRETIME: Command = Command::data(
     "pexpiretime",
     "<key>",
-    "Tells the Unix time in milliseconds at which a key expires.",
-    |engine, args, env| run(engine, args, env, |at, _| at),
+    "Returns the Unix time in milliseconds at which a key expires.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtMilliseconds),
 );
 
-fn seconds(ms: u64) -> u64 {
-    ms.saturating_add(500) / 1000
-}
-
-/// `answer` makes the number from deadline and time.
-fn run(
-    engine: &mut Engine,
-    args: Args<'_>,
-    env: &mut Env<'_>,
-    answer: impl Fn(u64, u64) -> u64,
-) -> Result<(), CommandError> {
+fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, unit: TimeUnit) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
-    let number = match engine.peek_counted(&key, env).map(|entry| entry.deadline()) {
-        None => -2,
-        Some(None) => -1,
-        Some(Some(at)) => i64::try_from(answer(at.0, env.now.0)).unwrap_or(i64::MAX),
-    };
-    env.reply.integer(number);
+    let found = engine.peek_counted(&key, env).map(|entry| entry.deadline());
+    env.reply.integer(unit.report(found, env.now));
     Ok(())
 }
 

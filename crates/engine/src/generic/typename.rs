@@ -8,7 +8,7 @@ use crate::types::Type;
 use fastness_resp::Args;
 
 /// TYPE key
-pub const TYPE: Command = Command::data("type", "<key>", "Tells what type of value a key holds.", run);
+pub const TYPE: Command = Command::data("type", "<key>", "Returns the type of the value of a key.", run);
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);

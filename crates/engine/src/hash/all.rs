@@ -10,7 +10,7 @@ use fastness_resp::{Args, ReplyBuf};
 
 /// HGETALL key
 pub const HGETALL: Command =
-    Command::data("hgetall", "<key>", "Returns all fields and values of a hash.", |engine, args, env| {
+    Command::data("hgetall", "<key>", "Returns all fields of a hash with their values.", |engine, args, env| {
         let write = |reply: &mut ReplyBuf, (field, value): (&[u8], &[u8])| {
             reply.bulk(field);
             reply.bulk(value);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_for_those_who_know_maps() {
+    fn a_map_in_resp3() {
         let mut bench = Bench::new();
         bench.protocol = Protocol::Resp3;
         bench.script("HGETALL h => %0 | HSET h a 1 => :1 | HGETALL h => %1 $1 a $1 1 | HKEYS h => *1 $1 a");

@@ -1,4 +1,4 @@
-//! HDEL, HGETDEL. The key goes with the last field.
+//! HDEL, HGETDEL. The key is removed with its last field.
 
 use super::look_up::{distinct, look_up};
 use super::options::{counted, expect_fields, numfields};
@@ -10,22 +10,26 @@ use fastness_resp::Args;
 use std::collections::BTreeSet;
 
 /// HDEL key field \[field ...]
-pub const HDEL: Command =
-    Command::data("hdel", "<key> <field> [<field> ...]", "Removes fields of a hash, and the key with the last.", hdel);
+pub const HDEL: Command = Command::data(
+    "hdel",
+    "<key> <field> [<field> ...]",
+    "Deletes hash fields; a hash without fields is deleted.",
+    hdel,
+);
 
 /// HGETDEL key FIELDS numfields field \[field ...]
 pub const HGETDEL: Command = Command::data(
     "hgetdel",
     "<key> FIELDS <numfields> <field> [<field> ...]",
-    "Returns the values of fields in a hash, and removes these.",
+    "Returns the values of hash fields and deletes the fields.",
     hgetdel,
 );
 
 fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
-    let is_there = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
-    let found = distinct(args.skip(2).iter(), is_there);
+    let exists = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
+    let found = distinct(args.skip(2).iter(), exists);
     engine.remove_fields(&key, Args::slices(&found), env);
     env.reply.integer(found.len() as i64);
     Ok(())
@@ -39,7 +43,7 @@ fn hgetdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     let mut found = BTreeSet::new();
     env.reply.array(fields.len());
     for field in fields.iter() {
-        // What is named twice is there once.
+        // A field that is named twice is missing the second time.
         match hash.and_then(|hash| hash.get(field)).filter(|_| found.insert(field)) {
             Some(value) => env.reply.bulk(value),
             None => env.reply.null(),
@@ -55,12 +59,12 @@ mod tests {
     use crate::testing::{Bench, check};
 
     #[test]
-    fn counts_what_was_there() {
+    fn counts_what_it_removed() {
         check("HDEL h a => :0 | HSET h a 1 b 2 c 3 => :3 | HDEL h a a x c => :2 | HGETALL h => *2 $1 b $1 2");
     }
 
     #[test]
-    fn the_key_goes_with_its_last_field() {
+    fn the_key_is_removed_with_its_last_field() {
         check("HSET h a 1 b 2 => :2 | HDEL h a b => :2 | EXISTS h => :0 | TYPE h => +none");
         let long = "v".repeat(100);
         check(&format!("HSET h a {long} b 2 => :2 | HDEL h a b => :2 | EXISTS h => :0 | DBSIZE => :0"));

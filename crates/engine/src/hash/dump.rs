@@ -1,15 +1,15 @@
-//! Hashes as they stand in DUMP's payloads.
+//! Hashes in DUMP's payloads.
 //!
 //! | type | | read | written |
 //! |---|---|---|---|
 //! | 4 | a number, then that many fields with values | yes | yes |
-//! | 16 | a listpack of fields and values, as one string: what Valkey makes of a small hash | yes | no |
-//! | 22 | as 4, and behind each value its deadline: 8 bytes of milliseconds, -1 for none | yes | if a field has one |
+//! | 16 | a listpack of fields and values, as one string, which Valkey writes for a small hash | yes | no |
+//! | 22 | as 4, and after each value its deadline: 8 bytes of milliseconds, -1 for none | yes | if a field has one |
 //! | 9, 13 | a zipmap, a ziplist: from Redis before 7 | no | no |
 //!
 //! A listpack is `bytes (u32), elements (u16), element*, 0xff`; an element is a head with a number or a length, a
-//! string's bytes, and the length of both in up to five bytes, which are for reading backwards. All of it is checked:
-//! the lengths, the number of elements (65535: it was not counted), and the end.
+//! string's bytes, and the length of both in up to five bytes, for reading backwards. Everything is checked: the
+//! lengths, the number of elements (65535: not counted), and the end.
 
 use super::Hash;
 use super::packed::NUMBER;
@@ -41,7 +41,7 @@ fn restore(kind: u8, input: &mut Input<'_>, now: WallMs) -> Result<Put, PayloadE
 
 fn put(engine: &mut Engine, key: &Key<'_>, fields: &[Field], expiry: ExpiryChange, env: &mut Env<'_>) {
     let now = env.now;
-    // Fields of one deadline together, so that an effect repeats the key for each deadline and not for each field.
+    // Fields are grouped by deadline, so that there is one effect for each deadline and not for each field.
     let mut by_deadline: BTreeMap<Option<WallMs>, Vec<&[u8]>> = BTreeMap::new();
     for (field, value, deadline) in fields.iter().filter(|(.., deadline)| deadline.is_none_or(|at| at >= now)) {
         by_deadline.entry(*deadline).or_default().extend([&field[..], &value[..]]);
@@ -74,8 +74,8 @@ fn dump_hash(hash: Hash<'_>) -> Vec<u8> {
     seal(out)
 }
 
-/// The fields in a payload of this type, each once, at least one. A field that comes again is refused unless the first
-/// one had expired by `now`, as Valkey does.
+/// Reads the fields of a payload of this type, at least one. A repeated field is refused unless the earlier one had
+/// expired by `now`, as in Valkey.
 fn restore_hash(kind: u8, input: &mut Input<'_>, now: WallMs) -> Result<Vec<Field>, PayloadError> {
     let fields = match kind {
         TYPE_HASH => read_fields(input, |_| Ok(None))?,
@@ -95,7 +95,7 @@ fn read_fields(
     deadline: impl Fn(&mut Input<'_>) -> Result<Deadline, PayloadError>,
 ) -> Result<Vec<Field>, PayloadError> {
     let count = input.len()?;
-    // No room ahead for what the payload only claims to hold.
+    // No capacity is reserved for the count, which the payload only claims.
     let mut fields = Vec::new();
     for _ in 0..count {
         fields.push((input.text()?, input.text()?, deadline(input)?));
@@ -110,7 +110,7 @@ fn read_deadline(input: &mut Input<'_>) -> Result<Deadline, PayloadError> {
     }
 }
 
-/// Of fields of one name the last; `None` if one before it has not expired.
+/// Keeps the last field of each name; `None` if an earlier one has not expired.
 fn without_repeated(fields: Vec<Field>, now: WallMs) -> Option<Vec<Field>> {
     let mut by_name: Vec<usize> = (0..fields.len()).collect();
     by_name.sort_unstable_by(|a, b| fields[*a].0.cmp(&fields[*b].0).then(a.cmp(b)));
@@ -125,7 +125,7 @@ fn without_repeated(fields: Vec<Field>, now: WallMs) -> Option<Vec<Field>> {
     Some(kept.map(|(field, _)| field).collect())
 }
 
-/// The number of elements that stands for one that was not counted.
+/// The number of elements that means "not counted".
 const UNCOUNTED: u16 = u16::MAX;
 
 fn read_listpack(bytes: &[u8]) -> Option<Vec<Field>> {
@@ -144,7 +144,7 @@ fn read_listpack(bytes: &[u8]) -> Option<Vec<Field>> {
     (count == UNCOUNTED || usize::from(count) == 2 * fields.len()).then_some(fields)
 }
 
-/// The element that starts at `at`, which is moved behind it.
+/// Reads the element that starts at `at`, and moves `at` past it.
 fn read_element(bytes: &[u8], at: &mut usize) -> Option<Vec<u8>> {
     let mut rest = bytes.get(*at..)?;
     let before = rest.len();
@@ -187,9 +187,8 @@ fn read_element(bytes: &[u8], at: &mut usize) -> Option<Vec<u8>> {
     (read_backwards(&bytes[..*at]) == Some(len)).then_some(text)
 }
 
-/// An element's length as it is read from its last byte: seven bits per byte, the high bit says that another one stands
-/// before. As Valkey reads it, so that what it takes is taken: that may be more bytes than the length needs, if they
-/// add nothing.
+/// Reads an element's length backwards, from its last byte: seven bits per byte, and the high bit says that another
+/// byte precedes. This accepts what Valkey accepts, including superfluous bytes that add nothing.
 fn read_backwards(bytes: &[u8]) -> Option<usize> {
     let mut len = 0;
     for (i, byte) in bytes.iter().rev().take(5).enumerate() {
@@ -255,7 +254,7 @@ mod tests {
         }
     }
 
-    /// Found: a listpack whose header or elements lie was read as far as it went.
+    /// Found: a listpack with a wrong header or wrong elements was read up to the error.
     #[test]
     fn a_listpack_that_contradicts_itself_is_refused() {
         let listpack = |count: u16, elements: &[u8]| {
@@ -271,12 +270,12 @@ mod tests {
         }
         assert_eq!(read_listpack(&listpack(1, &whole[..3])), None, "a field without a value");
         assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 3, 0x81, b'1', 2])), None, "a length backwards");
-        assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 0x82, 0x81, b'1', 2])), None, "one that goes on");
+        assert_eq!(read_listpack(&listpack(2, &[0x81, b'a', 0x82, 0x81, b'1', 2])), None, "a length that does not end");
         assert_eq!(read_listpack(&listpack(3, &[whole, &[0xff]].concat())), None, "an end before the end");
-        assert_eq!(read_listpack(&[&listpack(2, whole)[..], &[0]].concat()), None, "something behind the end");
+        assert_eq!(read_listpack(&[&listpack(2, whole)[..], &[0]].concat()), None, "bytes after the end");
     }
 
-    /// Found: any negative deadline was taken for none.
+    /// Found: any negative deadline counted as no deadline.
     #[test]
     fn deadlines_of_fields_are_checked() {
         let hash = |fields: &[(&str, i64)]| {
@@ -293,7 +292,7 @@ mod tests {
         for deadline in [-2, -1_000, i64::MIN] {
             assert_eq!(hash(&[("a", deadline)]), None);
         }
-        // A field that comes again: only if the first one has expired.
+        // A field may be repeated only if the first one has expired.
         assert_eq!(hash(&[("a", 1), ("a", 2), ("a", -1)]), Some(vec![None]));
         assert_eq!(hash(&[("a", -1), ("a", 1)]), None);
         assert_eq!(hash(&[("a", 1_000), ("a", -1)]), None);
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_refused() {
+    fn other_types_than_hashes_are_refused() {
         let bodies: [&[u8]; 7] = [
             b"\x04\x00",
             b"\x04\x01\x01a",

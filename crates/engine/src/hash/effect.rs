@@ -1,7 +1,7 @@
-//! The effects of hashes. An effect names only fields that it changes, each once.
+//! Effects of hashes. An effect names only fields that it changes, each once.
 
 use super::fields::FieldTable;
-use crate::effect::{Arguments, DecodeError, Encoder, Expired, Impact, Items, Keys, TypeEffect, items_max};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace};
 use fastness_types::WallMs;
 
@@ -101,8 +101,8 @@ impl<'a> TypeEffect<'a> for HashEffect<'a> {
     }
 
     #[inline]
-    fn keys(&self) -> Keys<'a> {
-        Keys::One(self.key())
+    fn keys(&self) -> EffectKeys<'a> {
+        EffectKeys::One(self.key())
     }
 
     fn perform(&self, keyspace: &mut Keyspace, now: WallMs) {

@@ -1,16 +1,15 @@
-//! HEXPIRE, HPEXPIRE, HEXPIREAT, HPEXPIREAT: fields live until then. HPERSIST: for ever.
+//! HEXPIRE, HPEXPIRE, HEXPIREAT, HPEXPIREAT set the deadline of fields; HPERSIST removes it.
 //!
-//! A point that has passed removes the fields at once; the effect is then their removal. One integer is told of each
-//! field.
+//! A deadline that has passed removes the fields at once; the effect is then their removal. The reply has one integer
+//! for each field.
 
 use super::look_up::look_up;
-use super::options::{counted, deadline, expect_fields, numfields, split};
+use super::options::{LEAST_TIME, counted, expect_fields, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::expire::Condition;
-use crate::string::options::Unit;
+use crate::expiry::{Decision, ExpiryCondition, ExpiryRequest, TimeUnit};
 use fastness_resp::Args;
 use std::collections::BTreeSet;
 
@@ -20,43 +19,45 @@ const SYNTAX_AT_S: &str = "<key> <unix-time-seconds> [NX|XX|GT|LT] FIELDS <numfi
 const SYNTAX_AT_MS: &str = "<key> <unix-time-milliseconds> [NX|XX|GT|LT] FIELDS <numfields> <field> [<field> ...]";
 
 /// HEXPIRE key seconds \[NX|XX|GT|LT] FIELDS numfields field \[field ...]
-pub const HEXPIRE: Command =
-    Command::data("hexpire", SYNTAX_S, "Lets fields of a hash expire in so many seconds.", |engine, args, env| {
-        run(engine, args, env, Unit::Seconds, "hexpire")
-    });
+pub const HEXPIRE: Command = Command::data(
+    "hexpire",
+    SYNTAX_S,
+    "Sets the expiration time of hash fields in seconds from now.",
+    |engine, args, env| run(engine, args, env, TimeUnit::Seconds, "hexpire"),
+);
 /// HPEXPIRE key milliseconds \[NX|XX|GT|LT] FIELDS numfields field \[field ...]
 pub const HPEXPIRE: Command = Command::data(
     "hpexpire",
     SYNTAX_MS,
-    "Lets fields of a hash expire in so many milliseconds.",
-    |engine, args, env| run(engine, args, env, Unit::Milliseconds, "hpexpire"),
+    "Sets the expiration time of hash fields in milliseconds from now.",
+    |engine, args, env| run(engine, args, env, TimeUnit::Milliseconds, "hpexpire"),
 );
 /// HEXPIREAT key unix-time-seconds \[NX|XX|GT|LT] FIELDS numfields field \[field ...]
 pub const HEXPIREAT: Command = Command::data(
     "hexpireat",
     SYNTAX_AT_S,
-    "Lets fields of a hash expire at a Unix time in seconds.",
-    |engine, args, env| run(engine, args, env, Unit::AtSeconds, "hexpireat"),
+    "Sets the expiration time of hash fields to a Unix time in seconds.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtSeconds, "hexpireat"),
 );
 /// HPEXPIREAT key unix-time-milliseconds \[NX|XX|GT|LT] FIELDS numfields field \[field ...]
 pub const HPEXPIREAT: Command = Command::data(
     "hpexpireat",
     SYNTAX_AT_MS,
-    "Lets fields of a hash expire at a Unix time in milliseconds.",
-    |engine, args, env| run(engine, args, env, Unit::AtMilliseconds, "hpexpireat"),
+    "Sets the expiration time of hash fields to a Unix time in milliseconds.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtMilliseconds, "hpexpireat"),
 );
 /// HPERSIST key FIELDS numfields field \[field ...]
 pub const HPERSIST: Command = Command::data(
     "hpersist",
     "<key> FIELDS <numfields> <field> [<field> ...]",
-    "Lets fields of a hash live for ever.",
+    "Removes the expiration time of hash fields.",
     hpersist,
 );
 
-/// What is told of a field.
+/// The reply for one field.
 const MISSING: i64 = -2;
-const HAS_NONE: i64 = -1;
-const NOT_CHANGED: i64 = 0;
+const NO_DEADLINE: i64 = -1;
+const UNCHANGED: i64 = 0;
 const CHANGED: i64 = 1;
 const REMOVED: i64 = 2;
 
@@ -64,40 +65,39 @@ fn run(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
-    unit: Unit,
+    unit: TimeUnit,
     name: &'static str,
 ) -> Result<(), CommandError> {
     let (options, rest) = split(args, 3, 3)?;
-    let condition = Condition::parse(options)?;
+    let condition = ExpiryCondition::parse(options)?;
     let fields = counted(rest, 1, numfields())?;
-    let at = deadline(unit, args.get(2), env.now, name)?;
-    let at_ms = i64::try_from(at.0).unwrap_or(i64::MAX);
-    let removes = at <= env.now;
+    let at = unit.deadline(args.get(2), LEAST_TIME, env.now, name)?;
+    let request = ExpiryRequest { at_ms: i64::try_from(at.0).unwrap_or(i64::MAX), condition, now: env.now };
     let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let mut changed = BTreeSet::new();
     env.reply.array(fields.len());
     for field in fields.iter() {
-        // What is named twice is found the second time as the first has left it.
+        // A field that is named twice is found the second time as the first has left it.
         let current = match hash.and_then(|hash| hash.deadline(field)) {
-            Some(_) if changed.contains(field) => (!removes).then_some(Some(at)),
+            Some(_) if changed.contains(field) => request.deadline().map(Some),
             current => current,
         };
-        let answer = match current {
-            None => MISSING,
-            Some(current) if !condition.holds(current, at_ms) => NOT_CHANGED,
-            Some(_) => {
-                changed.insert(field);
-                if removes { REMOVED } else { CHANGED }
-            }
+        let answer = match request.decide(current) {
+            Decision::Missing => MISSING,
+            Decision::Unchanged => UNCHANGED,
+            Decision::Expires(_) => CHANGED,
+            Decision::Removed => REMOVED,
         };
+        if matches!(answer, CHANGED | REMOVED) {
+            changed.insert(field);
+        }
         env.reply.integer(answer);
     }
     let changed: Vec<&[u8]> = changed.into_iter().collect();
-    if removes {
-        engine.remove_fields(&key, Args::slices(&changed), env);
-    } else {
-        engine.expire_fields_at(&key, at, Args::slices(&changed), env);
+    match request.deadline() {
+        Some(at) => engine.expire_fields_at(&key, at, Args::slices(&changed), env),
+        None => engine.remove_fields(&key, Args::slices(&changed), env),
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ fn hpersist(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
         let answer = match hash.and_then(|hash| hash.deadline(field)) {
             None => MISSING,
             Some(Some(_)) if changed.insert(field) => CHANGED,
-            Some(_) => HAS_NONE,
+            Some(_) => NO_DEADLINE,
         };
         env.reply.integer(answer);
     }

@@ -1,18 +1,18 @@
-//! A large hash: the same table as a slot's keys stand in, with the fields as keys.
+//! A large hash: a table of the kind that a slot's keys are in, with fields as keys.
 //!
-//! It grows and shrinks by one bucket at a time, so that no command pays for the size of a hash that it only touches,
-//! and its cursors stay right meanwhile, as SCAN's do. A field with its value and its deadline is one allocation, an
-//! [`Entry`]. (Tables of libraries grow at once: a hash of a million fields would stop the shard for some ten
+//! The table grows and shrinks by one bucket at a time, so that the cost of a command does not depend on the size of
+//! the hash, and cursors stay valid, as SCAN's do. A field with its value and its deadline is one allocation, an
+//! [`Entry`]. (Tables of libraries grow all at once: a hash of a million fields would block the shard for some ten
 //! milliseconds.)
 //!
 //! # Invariants
-//! - `due` holds exactly the fields with a deadline, each under its deadline; it is there only if there are some.
-//! - `account.bytes` is what table and entries take.
+//! - `due` has exactly the fields with a deadline, each under its deadline; it exists only if there are some.
+//! - `account.bytes` is the memory of the table and its entries.
 
 use super::packed::Pair;
 use crate::keyspace::deadlines::Deadlines;
 use crate::keyspace::memory::{Account, size_class};
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use crate::keyspace::text::Text;
 use crate::keyspace::undo::{UndoLog, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue, ValueRef};
@@ -21,15 +21,15 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// See the module's documentation.
+/// The fields of a large hash.
 #[derive(Debug)]
 pub struct FieldTable {
-    table: Table,
+    table: EntryTable,
     account: Account,
     due: Option<Box<Deadlines>>,
-    /// The cluster's: fields are chosen by clients as keys are.
+    /// The cluster's hash seed, because clients choose fields as they choose keys.
     seed: HashSeed,
-    /// Values longer than this are objects of their own, so that an image can hold on to one.
+    /// Values longer than this, bytes, are objects, which an image can own too.
     inline_max: u32,
 }
 
@@ -39,7 +39,7 @@ fn hash(seed: HashSeed, field: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A field's entry as a pair.
+/// The field and value of an entry.
 #[must_use]
 pub fn pair(entry: &Entry) -> Pair<'_> {
     let value = match entry.value() {
@@ -51,26 +51,26 @@ pub fn pair(entry: &Entry) -> Pair<'_> {
 }
 
 impl FieldTable {
-    /// What a key holds, if it is a large hash.
+    /// The value of a key, if it is a large hash.
     #[inline]
     #[must_use]
     pub fn of(entry: &Entry) -> Option<&FieldTable> {
         entry.object()?.downcast_ref()
     }
 
-    /// Empty.
+    /// A hash without fields.
     #[must_use]
     pub fn new(seed: HashSeed, inline_max: u32) -> FieldTable {
-        FieldTable { table: Table::default(), account: Account::default(), due: None, seed, inline_max }
+        FieldTable { table: EntryTable::default(), account: Account::default(), due: None, seed, inline_max }
     }
 
-    /// The field's hash, which places it in the table.
+    /// The field's hash, which determines its place in the table.
     #[must_use]
     pub fn hash(&self, field: &[u8]) -> u64 {
         hash(self.seed, field)
     }
 
-    /// The form in which a field's value is kept. It is never changed in place.
+    /// The form in which a field's value is stored. It is never changed in place.
     fn new_value<'v>(&self, value: &'v [u8]) -> NewValue<'v> {
         if value.len() > self.inline_max as usize {
             NewValue::long(Text::shared(Arc::new(value.to_vec())))
@@ -79,7 +79,7 @@ impl FieldTable {
         }
     }
 
-    /// Number of fields, those past their deadline included.
+    /// Number of fields, including those past their deadline.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
@@ -91,31 +91,31 @@ impl FieldTable {
         self.table.is_empty()
     }
 
-    /// The table alone with what it takes, and the index of its deadlines, to be freed a little at a time.
+    /// The table, its memory in bytes, and the index of its deadlines, to be freed in slices.
     #[must_use]
-    pub fn into_table(self) -> (Table, usize, Option<Box<Deadlines>>) {
+    pub fn into_table(self) -> (EntryTable, usize, Option<Box<Deadlines>>) {
         (self.table, self.account.bytes as usize, self.due)
     }
 
-    /// Bytes on the heap, with the table itself.
+    /// Bytes on the heap, including the table itself.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let due = self.due.as_ref().map_or(0, |due| size_class(size_of::<Deadlines>()) + due.bytes());
         size_class(size_of::<FieldTable>()) + self.account.bytes as usize + due
     }
 
-    /// The field's entry, also past its deadline.
+    /// The field's entry, even if it is past its deadline.
     #[must_use]
     pub fn find(&self, field: &[u8]) -> Option<&Entry> {
         self.table.find(hash(self.seed, field), field)
     }
 
-    /// Every entry, those past their deadline included.
+    /// Every entry, including those past their deadline.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.table.iter()
     }
 
-    /// Visits the fields of the bucket at `cursor` and returns the cursor behind it; 0 at the end.
+    /// Visits the fields of the bucket at `cursor` and returns the next cursor; 0 at the end.
     pub fn scan<'t>(&'t self, cursor: u64, visit: impl FnMut(&'t Entry)) -> u64 {
         self.table.scan(cursor, visit)
     }
@@ -125,8 +125,7 @@ impl FieldTable {
         self.table.random(below)
     }
 
-    /// Sets a field. This and the other changes leave to `undo_log` what they destroy; the caller says of which hash it
-    /// was.
+    /// Sets a field. This and the other changes leave undo records in `undo_log`; the caller adds the key of the hash.
     pub fn set(&mut self, field: &[u8], value: &[u8], expiry: ExpiryChange, undo_log: &mut UndoLog) {
         let seed = self.seed;
         let hash_of = |field: &[u8]| hash(seed, field);
@@ -151,7 +150,7 @@ impl FieldTable {
         self.reschedule(hash, old, new);
     }
 
-    /// Sets or drops the deadline of a field, if that is there.
+    /// Sets or removes the deadline of a field, if the field exists.
     pub fn set_deadline(&mut self, field: &[u8], deadline: Option<WallMs>, undo_log: &mut UndoLog) {
         let hash = hash(self.seed, field);
         let Some(entry) = self.table.find_mut(hash, field) else { return };
@@ -174,7 +173,7 @@ impl FieldTable {
         self.reschedule(hash, old, deadline);
     }
 
-    /// Takes a field out.
+    /// Removes a field.
     pub fn remove(&mut self, field: &[u8], undo_log: &mut UndoLog) {
         let hash = hash(self.seed, field);
         if let Some(entry) = self.table.remove(hash, field, &mut self.account) {
@@ -185,7 +184,7 @@ impl FieldTable {
         }
     }
 
-    /// Puts a field's entry in the place of what is there, if anything.
+    /// Sets the entry of a field, in the place of the present one, without an undo record.
     pub fn put_back(&mut self, entry: Entry) {
         let seed = self.seed;
         let hash_of = |field: &[u8]| hash(seed, field);
@@ -195,9 +194,9 @@ impl FieldTable {
             return self.reschedule(hash, None, new);
         };
         self.account.add(entry.heap_bytes());
-        let gone = std::mem::replace(held, entry);
-        self.account.sub(gone.heap_bytes());
-        self.reschedule(hash, gone.deadline(), new);
+        let replaced = std::mem::replace(held, entry);
+        self.account.sub(replaced.heap_bytes());
+        self.reschedule(hash, replaced.deadline(), new);
     }
 
     fn reschedule(&mut self, hash: u64, old: Option<WallMs>, new: Option<WallMs>) {
@@ -222,7 +221,7 @@ impl FieldTable {
         self.due.as_ref()?.first().map(|(at, _)| at)
     }
 
-    /// Fields that are past their deadline at `now`.
+    /// Number of fields that are past their deadline at `now`.
     #[must_use]
     pub fn count_past(&self, now: WallMs) -> usize {
         self.due.as_ref().map_or(0, |due| due.count_before(now))
@@ -264,10 +263,10 @@ impl Clone for FieldTable {
 
 impl PartialEq for FieldTable {
     fn eq(&self, other: &FieldTable) -> bool {
-        let is_there = |entry: &Entry| {
+        let is_equal = |entry: &Entry| {
             let (field, value) = pair(entry);
             other.find(field).is_some_and(|held| pair(held).1 == value && held.deadline() == entry.deadline())
         };
-        self.len() == other.len() && self.iter().all(is_there)
+        self.len() == other.len() && self.iter().all(is_equal)
     }
 }

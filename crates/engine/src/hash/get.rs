@@ -1,6 +1,6 @@
 //! HGET, HMGET, HEXISTS, HSTRLEN, HLEN.
 //!
-//! HLEN counts the fields that can be read. Valkey's counts those past their deadline too, until it has removed them.
+//! HLEN counts the fields that can be read. Valkey also counts those past their deadline until it has removed them.
 
 use super::look_up::read;
 use crate::command::Command;
@@ -10,22 +10,24 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// HGET key field
-pub const HGET: Command = Command::data("hget", "<key> <field>", "Returns the value of a field in a hash.", hget);
+pub const HGET: Command = Command::data("hget", "<key> <field>", "Returns the value of a hash field.", hget);
 /// HMGET key field \[field ...]
 pub const HMGET: Command =
-    Command::data("hmget", "<key> <field> [<field> ...]", "Returns the values of fields in a hash.", hmget);
+    Command::data("hmget", "<key> <field> [<field> ...]", "Returns the values of several hash fields.", hmget);
 /// HEXISTS key field
 pub const HEXISTS: Command =
-    Command::data("hexists", "<key> <field>", "Tells whether a field is in a hash.", |engine, args, env| {
+    Command::data("hexists", "<key> <field>", "Returns whether a hash field exists.", |engine, args, env| {
         integer(engine, args, env, |value| i64::from(value.is_some()))
     });
 /// HSTRLEN key field
-pub const HSTRLEN: Command =
-    Command::data("hstrlen", "<key> <field>", "Returns the length of a field's value.", |engine, args, env| {
-        integer(engine, args, env, |value| value.map_or(0, |value| value.len() as i64))
-    });
+pub const HSTRLEN: Command = Command::data(
+    "hstrlen",
+    "<key> <field>",
+    "Returns the length of the value of a hash field, in bytes.",
+    |engine, args, env| integer(engine, args, env, |value| value.map_or(0, |value| value.len() as i64)),
+);
 /// HLEN key
-pub const HLEN: Command = Command::data("hlen", "<key>", "Counts the fields of a hash.", hlen);
+pub const HLEN: Command = Command::data("hlen", "<key>", "Returns the number of fields in a hash.", hlen);
 
 fn hget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
@@ -50,7 +52,7 @@ fn hmget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     Ok(())
 }
 
-/// Answers with a number about one field.
+/// Replies with a number that follows from the value of one field.
 fn integer(
     engine: &mut Engine,
     args: Args<'_>,

@@ -1,12 +1,12 @@
 //! HGETEX.
 
 use super::look_up::{distinct, read};
-use super::options::{counted, deadline, numfields, split};
+use super::options::{LEAST_TIME, counted, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::string::options::{ExpiryOption, Unit};
+use crate::expiry::{Beside, Expiry, ExpiryOption};
 use fastness_resp::Args;
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub const HGETEX: Command = Command::data(
     "hgetex",
     "<key> [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|PERSIST] \
      FIELDS <numfields> <field> [<field> ...]",
-    "Returns the values of fields in a hash after setting their expiration time.",
+    "Returns the values of hash fields, and sets or removes their expiration time.",
     hgetex,
 );
 
@@ -23,12 +23,7 @@ fn parse(options: Args<'_>) -> Result<ExpiryOption<'_>, CommandError> {
     let mut expiry = ExpiryOption::None;
     let mut options = options.iter();
     while let Some(option) = options.next() {
-        if option.eq_ignore_ascii_case(b"persist") {
-            expiry.set(ExpiryOption::Persist)?;
-        } else {
-            let unit = Unit::named(option).ok_or(CommandError::Syntax)?;
-            expiry.set(ExpiryOption::Time(unit, options.next().ok_or(CommandError::Syntax)?))?;
-        }
+        expiry.read(option, &mut options, Beside::Persist)?;
     }
     Ok(expiry)
 }
@@ -39,35 +34,32 @@ fn hgetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let fields = counted(rest, 1, numfields())?;
     let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
-    let at = match expiry {
-        ExpiryOption::Time(unit, arg) => Some(deadline(unit, arg, env.now, "hgetex")?),
-        ExpiryOption::None | ExpiryOption::Keep | ExpiryOption::Persist => None,
-    };
-    let removes = at.is_some_and(|at| at <= env.now);
+    let expiry = expiry.resolve(LEAST_TIME, env.now, "hgetex")?;
+    let removes = matches!(expiry, Expiry::At(at) if at <= env.now);
     let mut removed = BTreeSet::new();
     env.reply.array(fields.len());
     for field in fields.iter() {
-        // What is named twice is gone the second time.
+        // A field that is named twice is missing the second time.
         match hash.and_then(|hash| hash.get(field)).filter(|_| !removes || removed.insert(field)) {
             Some(value) => env.reply.bulk(value),
             None => env.reply.null(),
         }
     }
     let deadline_of = |field: &[u8]| hash.and_then(|hash| hash.deadline(field));
-    match at {
-        Some(_) if removes => {
+    match expiry {
+        Expiry::At(_) if removes => {
             let removed: Vec<&[u8]> = removed.into_iter().collect();
             engine.remove_fields(&key, Args::slices(&removed), env);
         }
-        Some(at) => {
+        Expiry::At(at) => {
             let found = distinct(fields.iter(), |field| deadline_of(field).is_some());
             engine.expire_fields_at(&key, at, Args::slices(&found), env);
         }
-        None if expiry == ExpiryOption::Persist => {
+        Expiry::Persist => {
             let found = distinct(fields.iter(), |field| deadline_of(field).flatten().is_some());
             engine.persist_fields(&key, Args::slices(&found), env);
         }
-        None => {}
+        Expiry::None | Expiry::Keep => {}
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! Hashes in images and digests.
 //!
-//! A packed hash is a number of fields, and of each its length and bytes, its value's length and bytes. A large one is
-//! the same; after each value a number, the field's deadline plus 1, or 0 for none. The digest of a hash is the sum of
-//! those of its fields, which may stand in different orders.
+//! A packed hash is written as the number of fields, and for each the length and bytes of the field and of its value. A
+//! large hash is the same, and after each value a number: the field's deadline plus 1, or 0 for none. The digest of a
+//! hash is the sum of the digests of its fields, because their order differs between replicas.
 
 use super::fields::{FieldTable, pair};
 use super::packed::{FIELDS_MAX, NUMBER, PackedHash, PackedHashBuf, Pair};
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, Reader, RecordForm, write_bytes};
+use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
 use crate::keyspace::{Entry, ExpiryChange, Object};
 use fastness_types::WallMs;
 
@@ -16,7 +16,7 @@ use fastness_types::WallMs;
 const PACKED: u8 = 3;
 pub(super) const TABLE: u8 = 4;
 
-/// A packed hash, for those who know no hashes.
+/// The form of packed hashes.
 pub(crate) const PACKED_FORM: PackedForm = PackedForm {
     encoding: "listpack",
     record_kind: PACKED,
@@ -41,7 +41,7 @@ pub(crate) const RECORDS: &[RecordForm] = &[
     },
 ];
 
-/// A field's part of the digest of its hash.
+/// The digest of one field.
 pub(super) fn of_field((field, value): Pair<'_>, deadline: Option<WallMs>) -> u128 {
     let mut digest = Running::of_name(field.len());
     digest.bytes(field);
@@ -60,7 +60,7 @@ pub(super) fn write_field(entry: &Entry, out: &mut Vec<u8>) {
     varint::write(out, entry.deadline().map_or(0, |at| at.0.saturating_add(1)));
 }
 
-fn load_packed(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
+fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
     let mut pairs = Vec::new();
     for _ in 0..reader.varint()? {
         pairs.push((reader.bytes()?, reader.bytes()?));
@@ -79,7 +79,7 @@ fn load_packed(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, Imag
     Ok(Loaded::Object(Object::new(table)))
 }
 
-fn load_table(reader: &mut Reader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
+fn load_table(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
     let mut table = FieldTable::new(loading.seed, loading.inline_max);
     for _ in 0..reader.varint()? {
         table.load(reader)?;
@@ -96,7 +96,7 @@ impl LoadParts for FieldTable {
         self.find(name).is_some()
     }
 
-    fn load(&mut self, reader: &mut Reader<'_>) -> Result<(), ImageError> {
+    fn load(&mut self, reader: &mut RecordReader<'_>) -> Result<(), ImageError> {
         let (field, value) = (reader.bytes()?, reader.bytes()?);
         let deadline = reader.varint()?.checked_sub(1).map(WallMs);
         self.set(field, value, deadline.map_or(ExpiryChange::Drop, ExpiryChange::At), &mut None);

@@ -1,6 +1,7 @@
 //! HINCRBY, HINCRBYFLOAT. The effect is the sum; the field keeps its deadline.
 
 use super::look_up::look_up;
+use crate::codec::long_double::LongDouble;
 use crate::codec::number;
 use crate::command::Command;
 use crate::command::parse::integer;
@@ -8,25 +9,24 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
-use crate::string::long_double::LongDouble;
 use fastness_resp::Args;
 
 /// HINCRBY key field increment
 pub const HINCRBY: Command = Command::data(
     "hincrby",
     "<key> <field> <increment>",
-    "Adds an integer to a field's, which is 0 if the field is not there.",
+    "Increments the integer value of a hash field; a missing field counts as 0.",
     hincrby,
 );
 /// HINCRBYFLOAT key field increment
 pub const HINCRBYFLOAT: Command = Command::data(
     "hincrbyfloat",
     "<key> <field> <increment>",
-    "Adds a floating point number to a field's, which is 0 if the field is not there.",
+    "Increments the floating point value of a hash field; a missing field counts as 0.",
     hincrbyfloat,
 );
 
-/// A field that is there keeps its deadline; what is past it does not.
+/// An existing field keeps its deadline; one past its deadline counts as missing.
 fn expiry(old: Option<&[u8]>) -> ExpiryChange {
     if old.is_some() { ExpiryChange::Keep } else { ExpiryChange::Drop }
 }

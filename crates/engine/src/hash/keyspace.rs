@@ -1,4 +1,4 @@
-//! Hashes in the keyspace: fields are set and removed, and a packed hash becomes a table when it grows.
+//! Changes of hashes in the keyspace; a packed hash becomes a table when it grows.
 
 use super::fields::FieldTable;
 use super::packed::{FIELDS_MAX, PackedHash, PackedHashBuf};
@@ -6,12 +6,12 @@ use crate::keyspace::undo::UndoLog;
 use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, ValueRef};
 use fastness_types::WallMs;
 
-/// A field and the value that it gets.
+/// A field and its new value.
 pub type NewField<'a> = (&'a [u8], &'a [u8]);
 
 impl Keyspace {
-    /// Sets fields; a missing key is an empty hash. `expiry` is that of the fields. A value of another type stays as it
-    /// is.
+    /// Sets fields, with `expiry` for each of them; a missing key counts as an empty hash. A value of another type does
+    /// not change.
     pub fn set_fields<'a>(
         &mut self,
         key: &Key<'_>,
@@ -44,7 +44,7 @@ impl Keyspace {
         self.put(key, packed.packed().value(), ExpiryChange::Keep, now);
     }
 
-    /// Makes a row a table, and changes that. What the key held before is kept once, for both.
+    /// Replaces a packed hash by a table, and changes that. One undo record covers both.
     fn put_table(&mut self, key: &Key<'_>, packed: &PackedHashBuf, now: WallMs, change: impl FnOnce(&mut Keyspace)) {
         let mut fields = FieldTable::new(self.seed(), self.inline_max());
         packed.packed().iter().for_each(|(field, value)| fields.set(field, value, ExpiryChange::Drop, &mut None));
@@ -65,7 +65,7 @@ impl Keyspace {
         });
     }
 
-    /// Changes a large hash, if it is one. True if no field is left.
+    /// Changes a large hash, if the key holds one. Returns whether no field is left.
     fn change_table(&mut self, key: &Key<'_>, change: impl FnOnce(&mut FieldTable, &mut UndoLog)) -> bool {
         self.change_parts(key, |object, undo_log| {
             if let Some(fields) = object.downcast_mut() {
@@ -75,15 +75,15 @@ impl Keyspace {
     }
 
     /// Removes fields, and the key with the last of them.
-    pub fn remove_fields<'a>(&mut self, key: &Key<'_>, gone: impl Iterator<Item = &'a [u8]>, now: WallMs) {
+    pub fn remove_fields<'a>(&mut self, key: &Key<'_>, removed: impl Iterator<Item = &'a [u8]>, now: WallMs) {
         let Some(packed) = self.packed_hash(key) else {
-            if self.change_table(key, |fields, undo_log| gone.for_each(|field| fields.remove(field, undo_log))) {
+            if self.change_table(key, |fields, undo_log| removed.for_each(|field| fields.remove(field, undo_log))) {
                 self.unlink(key);
             }
             return;
         };
         let mut packed = packed.to_buf();
-        gone.for_each(|field| packed.remove(field));
+        removed.for_each(|field| packed.remove(field));
         if packed.packed().is_empty() {
             self.unlink(key);
         } else {
@@ -91,7 +91,7 @@ impl Keyspace {
         }
     }
 
-    /// Sets or drops the deadline of fields that are there.
+    /// Sets or removes the deadline of fields that exist.
     pub fn expire_fields<'a>(
         &mut self,
         key: &Key<'_>,

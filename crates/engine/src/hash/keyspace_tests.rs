@@ -137,7 +137,7 @@ proptest! {
 }
 
 #[test]
-fn a_large_hash_is_freed_a_little_at_a_time() {
+fn a_large_hash_is_freed_in_slices() {
     let mut keyspace = Keyspace::new(HashSeed([3; 16]));
     let empty = keyspace.account().bytes;
     for way in ["unlinked", "replaced", "flushed"] {

@@ -1,4 +1,4 @@
-//! What the commands of hashes share: the hash of a key, and the fields that a command names.
+//! Look-ups shared by the commands of hashes: the hash of a key, and the fields that a command names.
 
 use super::Hash;
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ pub(super) fn of_entry(entry: &Entry, now: WallMs) -> Result<Hash<'_>, CommandEr
     Hash::of(entry.value(), now).ok_or(CommandError::WrongType)
 }
 
-/// The hash of a reading command's key; counts hit or miss.
+/// The hash of a key, for a reading command; counts a hit or miss.
 pub(super) fn read<'e>(
     engine: &'e mut Engine,
     key: &Key<'_>,
@@ -25,7 +25,7 @@ pub(super) fn read<'e>(
     engine.read(key, env).map(|entry| of_entry(entry, env.now)).transpose()
 }
 
-/// The hash of a writing command's key.
+/// The hash of a key, for a writing command.
 pub(super) fn look_up<'e>(
     engine: &'e mut Engine,
     key: &Key<'_>,
@@ -34,7 +34,7 @@ pub(super) fn look_up<'e>(
     engine.look_up(key, env).map(|entry| of_entry(entry, env.now)).transpose()
 }
 
-/// The fields among `named` that are as `is_wanted` says, in order, each once.
+/// The fields among `named` that satisfy `is_wanted`, sorted, each once.
 pub(super) fn distinct<'a>(named: impl Iterator<Item = &'a [u8]>, is_wanted: impl Fn(&[u8]) -> bool) -> Fields<'a> {
     let mut fields: Fields<'a> = named.filter(|field| is_wanted(field)).collect();
     fields.sort_unstable();

@@ -1,7 +1,8 @@
-//! The hash commands, one file each or per tight family.
+//! Hashes: their two forms ([`packed`], [`fields`]), effects, changes, images, DUMP form and commands. A command is in
+//! a file of its own or with its closest relatives.
 //!
-//! As the string commands: arguments first, then data, then one reply; errors in the order in which Valkey finds them.
-//! What a command changes is told field by field: an effect names only fields that it changes, each once.
+//! Commands follow the rules of the string commands: arguments first, then data, then one reply, and errors in the
+//! order in which Valkey finds them. An effect names only fields that it changes, each once.
 
 pub mod all;
 pub mod del;
@@ -32,7 +33,7 @@ pub use fields::{FieldTable, pair};
 pub use packed::{NUMBER, Pair};
 pub use view::Hash;
 
-/// Hashes, as the commands know them.
+/// The commands and the DUMP form of hashes.
 #[rustfmt::skip]
 pub(crate) const COMMANDS: TypeCommands = TypeCommands {
     commands: &[

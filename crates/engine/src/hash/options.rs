@@ -1,47 +1,33 @@
-//! What the commands of fields with deadlines have in common: `FIELDS numfields field ...` behind their options, and
-//! times.
+//! Arguments shared by the commands of fields with deadlines: `FIELDS numfields field ...` after their options.
 
 use crate::command::parse::integer;
 use crate::error::CommandError;
-use crate::string::options::Unit;
 use fastness_resp::Args;
-use fastness_types::WallMs;
 
-/// The refusal of a number that is not that of the fields behind it.
+/// The error for a `numfields` that is not the number of the fields after it.
 pub(super) fn numfields() -> CommandError {
     CommandError::Fixed("ERR numfields should be greater than 0 and match the provided number of fields")
 }
 
-/// Refuses another word in the place of FIELDS.
+/// Refuses any word other than FIELDS.
 pub(super) fn expect_fields(word: &[u8]) -> Result<(), CommandError> {
     if word.eq_ignore_ascii_case(b"fields") { Ok(()) } else { Err(CommandError::Syntax) }
 }
 
-/// The arguments behind their number, which is that of groups of `size`; `mismatch` if it is not.
+/// The arguments after their count, which counts groups of `size` arguments; the error `mismatch` if it is wrong.
 pub(super) fn counted(args: Args<'_>, size: usize, mismatch: CommandError) -> Result<Args<'_>, CommandError> {
     let count = usize::try_from(integer(args.get(0))?).ok().filter(|count| *count > 0);
     let rest = args.skip(1);
     if count.and_then(|count| count.checked_mul(size)) == Some(rest.len()) { Ok(rest) } else { Err(mismatch) }
 }
 
-/// The options before the word FIELDS, and the arguments behind it, their number first. As Valkey, the word is looked
-/// for from argument `from` on, and there is an argument behind it.
+/// Splits the arguments at the word FIELDS: the options before it, from `options_at` on, and the arguments after it,
+/// their count first. As in Valkey, the word is searched for from argument `from` on and is never the last argument.
 pub(super) fn split(args: Args<'_>, from: usize, options_at: usize) -> Result<(Args<'_>, Args<'_>), CommandError> {
     let is_word = |at: &usize| args.get(*at).eq_ignore_ascii_case(b"fields");
     let at = (from..args.len() - 1).find(is_word).ok_or_else(numfields)?;
     Ok((args.take(at).skip(options_at), args.skip(at + 1)))
 }
 
-/// The deadline that `arg` gives in `unit`; it may have passed. As for keys, but 0 is a time, too.
-pub(super) fn deadline(unit: Unit, arg: &[u8], now: WallMs, name: &'static str) -> Result<WallMs, CommandError> {
-    let invalid = CommandError::InvalidExpire(name);
-    let (unit_ms, base) = match unit {
-        Unit::Seconds => (1_000, now.0),
-        Unit::Milliseconds => (1, now.0),
-        Unit::AtSeconds => (1_000, 0),
-        Unit::AtMilliseconds => (1, 0),
-    };
-    let Ok(given) = u64::try_from(integer(arg)?) else { return Err(invalid) };
-    let at = given.checked_mul(unit_ms).and_then(|span| span.checked_add(base));
-    at.filter(|at| i64::try_from(*at).is_ok()).map(WallMs).ok_or(invalid)
-}
+/// The least number that the commands of fields take for a time. (Those of keys take 1.)
+pub(super) const LEAST_TIME: i64 = 0;

@@ -1,28 +1,28 @@
 //! A small hash as one run of bytes (packed; OBJECT ENCODING: `listpack`), with its fields in the order in which they
-//! came.
+//! were added.
 //!
 //! ```text
 //! 0    u16   number of fields, little-endian
 //! ..   u8    length of the field
 //! ..         the field
 //! ..   u8    length of its value
-//! ..         the value, and the next field behind it
+//! ..         the value; the next field follows
 //! ```
 //!
-//! It stands in its key's entry, so that a small hash is one allocation with its key. Finding a field walks the run,
-//! and a change copies it: both are bounded by [`FIELDS_MAX`] times [`TEXT_MAX`]. Fields of a packed hash have no
-//! deadlines.
+//! The run is stored in the key's entry, so that a small hash is one allocation with its key. Finding a field reads the
+//! run from its start, and a change copies it: both are bounded by [`FIELDS_MAX`] times [`TEXT_MAX`]. Fields of a
+//! packed hash have no deadlines.
 //!
 //! # Invariant
-//! The run was made by [`PackedHashBuf`]: its lengths add up, each field stands in it once.
+//! The run was made by [`PackedHashBuf`]: its lengths add up, and each field occurs once.
 
 use crate::keyspace::{NewValue, Packed, TypeNumber};
 
-/// Hashes in a digest, and in the header of an entry. Frozen.
+/// The number of the type in digests and in the headers of entries. Frozen.
 pub const NUMBER: TypeNumber = TypeNumber(1);
-/// Fields of a packed hash at most: Valkey's `hash-max-listpack-entries`, as it is by default.
+/// The most fields of a packed hash: the default of Valkey's `hash-max-listpack-entries`.
 pub const FIELDS_MAX: usize = 512;
-/// Longest field and longest value in a packed hash, bytes: Valkey's `hash-max-listpack-value`, as it is by default.
+/// The longest field and value in a packed hash, bytes: the default of Valkey's `hash-max-listpack-value`.
 pub const TEXT_MAX: usize = 64;
 
 const HEAD: usize = 2;
@@ -31,42 +31,42 @@ const _: () = assert!(FIELDS_MAX < u16::MAX as usize && TEXT_MAX <= u8::MAX as u
 /// A field with its value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// A packed hash, to be read.
+/// A packed hash, for reading.
 #[derive(Debug, Clone, Copy)]
 pub struct PackedHash<'a> {
     bytes: &'a [u8],
 }
 
-/// A packed hash, to be changed.
+/// A packed hash, for changing.
 #[derive(Debug, Clone)]
 pub struct PackedHashBuf {
     bytes: Vec<u8>,
 }
 
-/// Where a pair stands.
-struct Place {
-    /// The field's length.
+/// The offsets of a pair.
+struct PairPlace {
+    /// Offset of the field's length.
     at: usize,
-    /// The value's length.
+    /// Offset of the value's length.
     value_at: usize,
-    /// What stands behind the pair.
+    /// Offset of the end of the pair.
     end: usize,
 }
 
 impl<'a> PackedHash<'a> {
-    /// What a key holds, if it is a packed hash.
+    /// The value of a key, if it is a packed hash.
     #[must_use]
     pub fn of(packed: Packed<'a>) -> Option<PackedHash<'a>> {
         (packed.of == NUMBER).then(|| PackedHash::new(packed.bytes))
     }
 
-    /// As a key holds it.
+    /// The value to store in an entry.
     #[must_use]
     pub fn value(self) -> NewValue<'a> {
         NewValue::Packed(Packed { of: NUMBER, bytes: self.bytes })
     }
 
-    /// Of bytes that a [`PackedHashBuf`] made.
+    /// Reads bytes that a [`PackedHashBuf`] made.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> PackedHash<'a> {
         PackedHash { bytes }
@@ -90,17 +90,17 @@ impl<'a> PackedHash<'a> {
         self.len() == 0
     }
 
-    fn place(self, at: usize) -> Option<Place> {
+    fn place(self, at: usize) -> Option<PairPlace> {
         let field_len = usize::from(*self.bytes.get(at)?);
         let value_at = at + 1 + field_len;
-        Some(Place { at, value_at, end: value_at + 1 + usize::from(self.bytes[value_at]) })
+        Some(PairPlace { at, value_at, end: value_at + 1 + usize::from(self.bytes[value_at]) })
     }
 
-    fn pair(self, place: &Place) -> Pair<'a> {
+    fn pair(self, place: &PairPlace) -> Pair<'a> {
         (&self.bytes[place.at + 1..place.value_at], &self.bytes[place.value_at + 1..place.end])
     }
 
-    fn places(self) -> impl Iterator<Item = Place> + use<'a> {
+    fn places(self) -> impl Iterator<Item = PairPlace> + use<'a> {
         let mut at = HEAD;
         std::iter::from_fn(move || {
             let place = self.place(at)?;
@@ -109,7 +109,7 @@ impl<'a> PackedHash<'a> {
         })
     }
 
-    fn find(self, field: &[u8]) -> Option<Place> {
+    fn find(self, field: &[u8]) -> Option<PairPlace> {
         self.places().find(|place| self.pair(place).0 == field)
     }
 
@@ -124,7 +124,7 @@ impl<'a> PackedHash<'a> {
         self.places().map(move |place| self.pair(&place))
     }
 
-    /// A copy, to be changed.
+    /// A copy, for changing.
     #[must_use]
     pub fn to_buf(self) -> PackedHashBuf {
         PackedHashBuf { bytes: self.bytes.to_vec() }
@@ -138,19 +138,19 @@ impl Default for PackedHashBuf {
 }
 
 impl PackedHashBuf {
-    /// To be read.
+    /// The hash, for reading.
     #[must_use]
     pub fn packed(&self) -> PackedHash<'_> {
         PackedHash { bytes: &self.bytes }
     }
 
-    /// Whether a text may stand in a packed hash.
+    /// Whether a packed hash may have this field or value.
     #[must_use]
     pub fn takes(text: &[u8]) -> bool {
         text.len() <= TEXT_MAX
     }
 
-    /// Sets a field, at its place or behind all others. Field and value are short enough; the caller looks after
+    /// Sets a field, in its place or after all others. Field and value are short enough; the caller checks
     /// [`FIELDS_MAX`].
     pub fn set(&mut self, field: &[u8], value: &[u8]) {
         debug_assert!(Self::takes(field) && Self::takes(value));
@@ -167,7 +167,7 @@ impl PackedHashBuf {
         self.count(self.packed().len() + 1);
     }
 
-    /// Takes a field out.
+    /// Removes a field.
     pub fn remove(&mut self, field: &[u8]) {
         let Some(place) = self.packed().find(field) else { return };
         self.bytes.drain(place.at..place.end);

@@ -1,4 +1,4 @@
-//! HRANDFIELD: one field at random, or some; all different, or each drawn anew.
+//! HRANDFIELD: one random field, or several; distinct, or drawn independently of each other.
 
 use super::look_up::read;
 use super::{Hash, Pair};
@@ -13,12 +13,16 @@ use fastness_types::limits::ENTRY_BYTES_MAX;
 use std::collections::BTreeSet;
 
 /// HRANDFIELD key \[count \[WITHVALUES]]
-pub const HRANDFIELD: Command =
-    Command::data("hrandfield", "<key> [<count> [WITHVALUES]]", "Returns fields of a hash at random.", hrandfield);
+pub const HRANDFIELD: Command = Command::data(
+    "hrandfield",
+    "<key> [<count> [WITHVALUES]]",
+    "Returns one or more random fields of a hash.",
+    hrandfield,
+);
 
-/// Longest reply of fields that are drawn each anew, bytes: there is no other end to how often one can be asked for.
+/// Longest reply of independently drawn fields, bytes; their count has no other bound.
 const REPLY_BYTES_MAX: usize = ENTRY_BYTES_MAX;
-/// Draws are better than a walk through the whole hash while fewer than one field in so many is asked for.
+/// Drawing is faster than a walk through the whole hash while less than one field in this many is requested.
 const DRAW_MAX: usize = 3;
 
 fn hrandfield(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
@@ -47,7 +51,7 @@ fn hrandfield(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<
     }
 }
 
-/// The count and whether values are wanted.
+/// The count, and whether values are requested.
 fn parse(count: &[u8], options: Args<'_>) -> Result<(i64, bool), CommandError> {
     const RANGE: &str = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     let count = integer(count)?;
@@ -65,8 +69,8 @@ fn parse(count: &[u8], options: Args<'_>) -> Result<(i64, bool), CommandError> {
 }
 
 fn write_head(count: usize, with_values: bool, reply: &mut ReplyBuf) {
-    let is_flat = with_values && reply.protocol == fastness_resp::Protocol::Resp2;
-    reply.array(if is_flat { 2 * count } else { count });
+    let is_interleaved = with_values && reply.protocol == fastness_resp::Protocol::Resp2;
+    reply.array(if is_interleaved { 2 * count } else { count });
 }
 
 fn write((field, value): Pair<'_>, with_values: bool, reply: &mut ReplyBuf) {
@@ -79,23 +83,23 @@ fn write((field, value): Pair<'_>, with_values: bool, reply: &mut ReplyBuf) {
     }
 }
 
-/// Fields drawn each anew.
+/// Replies with independently drawn fields.
 fn any(hash: Hash<'_>, count: u64, with_values: bool, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let begin = env.reply.len();
+    let start = env.reply.len();
     let is_huge = CommandError::Fixed("ERR the reply would be too large");
     let count = usize::try_from(count).map_err(|_| is_huge.clone())?;
     write_head(count, with_values, env.reply);
     for _ in 0..count {
         let Some(pair) = hash.random(env.random) else { break };
         write(pair, with_values, env.reply);
-        if env.reply.len() - begin > REPLY_BYTES_MAX {
+        if env.reply.len() - start > REPLY_BYTES_MAX {
             return Err(is_huge);
         }
     }
     Ok(())
 }
 
-/// Up to `count` fields, each once.
+/// Up to `count` distinct fields.
 fn different<'h>(hash: Hash<'h>, count: usize, random: &mut dyn Random) -> Vec<Pair<'h>> {
     let len = hash.len();
     if count >= len {
@@ -104,7 +108,7 @@ fn different<'h>(hash: Hash<'h>, count: usize, random: &mut dyn Random) -> Vec<P
     if count < len / DRAW_MAX {
         return drawn(hash, count, random);
     }
-    // One walk: each field is taken with the probability that the rest of the sample is still to come from it on.
+    // One walk: each field is taken with the probability `wanted / left`, so that every sample is equally likely.
     let (mut wanted, mut left) = (count as u64, len as u64);
     let is_taken = |_: &Pair<'h>| {
         let taken = random.below(left) < wanted;
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_asked_for() {
+    fn returns_the_requested_count() {
         let mut bench = Bench::new();
         for i in 0..700 {
             bench.run(&[b"HSET", b"h", format!("f{i}").as_bytes(), b"v"]);

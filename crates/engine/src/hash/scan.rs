@@ -1,18 +1,18 @@
-//! HSCAN: the fields of a hash, some at a time; all of a small one at once.
+//! HSCAN: iterates over the fields of a hash; a small hash is returned at once.
 
 use super::look_up::read;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::scan::{Filter, Scans, parse_cursor};
+use crate::generic::scan::{Filter, Scans, parse_cursor, write};
 use fastness_resp::Args;
 
 /// HSCAN key cursor \[MATCH pattern] \[COUNT count] \[NOVALUES]
 pub const HSCAN: Command = Command::data(
     "hscan",
     "<key> <cursor> [MATCH <pattern>] [COUNT <count>] [NOVALUES]",
-    "Returns fields and values of a hash, some at a time.",
+    "Iterates over the fields and values of a hash.",
     hscan,
 );
 
@@ -20,9 +20,7 @@ fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
     let key = engine.first_key(args, env);
     let Some(hash) = read(engine, &key, env)? else {
-        env.reply.array(2);
-        env.reply.bulk("0");
-        env.reply.array(0);
+        write(b"0", &[], env.reply);
         return Ok(());
     };
     let filter = Filter::parse(args.skip(3), Scans::Fields)?;
@@ -35,7 +33,7 @@ fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
             }
         }
     });
-    crate::generic::scan::write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
+    write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
     Ok(())
 }
 
@@ -58,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn names_every_field_that_stays() {
+    fn returns_every_field_that_stays() {
         let mut bench = Bench::new();
         let fields: BTreeSet<Vec<u8>> = (0..1_000).map(|i| format!("f{i}").into_bytes()).collect();
         for field in &fields {

@@ -12,22 +12,27 @@ const SYNTAX: &str = "<key> <field> <value> [<field> <value> ...]";
 
 /// HSET key field value \[field value ...]
 pub const HSET: Command =
-    Command::data("hset", SYNTAX, "Sets fields of a hash, and tells how many of them are new.", |engine, args, env| {
+    Command::data("hset", SYNTAX, "Sets hash fields and returns how many of them are new.", |engine, args, env| {
         let created = set(engine, args, env, "hset")?;
         env.reply.integer(created as i64);
         Ok(())
     });
 /// HMSET key field value \[field value ...]
-pub const HMSET: Command = Command::data("hmset", SYNTAX, "Sets fields of a hash.", |engine, args, env| {
-    set(engine, args, env, "hmset")?;
-    env.reply.ok();
-    Ok(())
-});
+pub const HMSET: Command =
+    Command::data("hmset", SYNTAX, "Sets hash fields; the older form of HSET.", |engine, args, env| {
+        set(engine, args, env, "hmset")?;
+        env.reply.ok();
+        Ok(())
+    });
 /// HSETNX key field value
-pub const HSETNX: Command =
-    Command::data("hsetnx", "<key> <field> <value>", "Sets a field of a hash that is not there yet.", hsetnx);
+pub const HSETNX: Command = Command::data(
+    "hsetnx",
+    "<key> <field> <value>",
+    "Sets a hash field, but only if the field does not exist.",
+    hsetnx,
+);
 
-/// How many fields are new.
+/// Sets the fields and returns how many of them are new.
 fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, name: &'static str) -> Result<usize, CommandError> {
     let pairs = args.skip(2);
     if pairs.len() % 2 == 1 {

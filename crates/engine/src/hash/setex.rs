@@ -1,13 +1,13 @@
 //! HSETEX.
 
 use super::look_up::{distinct, fields_of, look_up};
-use super::options::{counted, deadline, numfields, split};
+use super::options::{LEAST_TIME, counted, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::{Beside, Expiry, ExpiryOption};
 use crate::keyspace::ExpiryChange;
-use crate::string::options::{ExpiryOption, Unit};
 use fastness_resp::Args;
 
 /// HSETEX key \[NX|XX] \[FNX|FXX] \[EX|PX|EXAT|PXAT time|KEEPTTL] FIELDS numfields field value \[field value ...]
@@ -16,45 +16,40 @@ pub const HSETEX: Command = Command::data(
     "<key> [NX|XX] [FNX|FXX] \
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL] \
      FIELDS <numfields> <field> <value> [<field> <value> ...]",
-    "Sets fields of a hash with one expiration time for all.",
+    "Sets hash fields, with one expiration time for all of them.",
     hsetex,
 );
 
-/// What must be there, or must not.
+/// Whether a key or field must exist for the command to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Missing,
-    There,
+    Existing,
 }
 
 impl Wanted {
-    fn holds(self, is_there: bool) -> bool {
-        is_there == (self == Wanted::There)
+    fn holds(self, exists: bool) -> bool {
+        exists == (self == Wanted::Existing)
     }
 }
 
-struct Options<'a> {
+struct HsetexOptions<'a> {
     key: Option<Wanted>,
     fields: Option<Wanted>,
     expiry: ExpiryOption<'a>,
 }
 
-impl<'a> Options<'a> {
-    fn parse(options: Args<'a>) -> Result<Options<'a>, CommandError> {
-        let mut parsed = Options { key: None, fields: None, expiry: ExpiryOption::None };
+impl<'a> HsetexOptions<'a> {
+    fn parse(options: Args<'a>) -> Result<HsetexOptions<'a>, CommandError> {
+        let mut parsed = HsetexOptions { key: None, fields: None, expiry: ExpiryOption::None };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             match option.to_ascii_lowercase().as_slice() {
                 b"nx" => set(&mut parsed.key, Wanted::Missing)?,
-                b"xx" => set(&mut parsed.key, Wanted::There)?,
+                b"xx" => set(&mut parsed.key, Wanted::Existing)?,
                 b"fnx" => set(&mut parsed.fields, Wanted::Missing)?,
-                b"fxx" => set(&mut parsed.fields, Wanted::There)?,
-                b"keepttl" => parsed.expiry.set(ExpiryOption::Keep)?,
-                _ => {
-                    let unit = Unit::named(option).ok_or(CommandError::Syntax)?;
-                    let time = options.next().ok_or(CommandError::Syntax)?;
-                    parsed.expiry.set(ExpiryOption::Time(unit, time))?;
-                }
+                b"fxx" => set(&mut parsed.fields, Wanted::Existing)?,
+                _ => parsed.expiry.read(option, &mut options, Beside::KeepTtl)?,
             }
         }
         Ok(parsed)
@@ -70,7 +65,7 @@ fn set(wanted: &mut Option<Wanted>, new: Wanted) -> Result<(), CommandError> {
 
 fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (options, rest) = split(args, 0, 2)?;
-    let options = Options::parse(options)?;
+    let options = HsetexOptions::parse(options)?;
     let pairs = counted(rest, 2, numfields())?;
     let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
@@ -78,23 +73,23 @@ fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         env.reply.integer(0);
         return Ok(());
     }
-    let expiry = match options.expiry {
-        ExpiryOption::Time(unit, arg) => ExpiryChange::At(deadline(unit, arg, env.now, "hsetex")?),
-        ExpiryOption::Keep => ExpiryChange::Keep,
-        ExpiryOption::None | ExpiryOption::Persist => ExpiryChange::Drop,
+    let expiry = match options.expiry.resolve(LEAST_TIME, env.now, "hsetex")? {
+        Expiry::At(at) => ExpiryChange::At(at),
+        Expiry::Keep => ExpiryChange::Keep,
+        Expiry::None | Expiry::Persist => ExpiryChange::Drop,
     };
-    let is_there = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
-    if options.fields.is_some_and(|wanted| !fields_of(pairs).all(|field| wanted.holds(is_there(field)))) {
+    let exists = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
+    if options.fields.is_some_and(|wanted| !fields_of(pairs).all(|field| wanted.holds(exists(field)))) {
         env.reply.integer(0);
         return Ok(());
     }
     match expiry {
         ExpiryChange::At(at) if at <= env.now => {
-            let found = distinct(fields_of(pairs), is_there);
+            let found = distinct(fields_of(pairs), exists);
             engine.remove_fields(&key, Args::slices(&found), env);
         }
         ExpiryChange::Keep => {
-            // A deadline that has passed is not kept: the field is gone by then.
+            // A deadline that has passed is not kept: that field counts as missing.
             let is_past = |at: &usize| hash.is_some_and(|hash| hash.is_past(pairs.get(*at)));
             let (past, others): (Vec<usize>, Vec<usize>) = (0..pairs.len()).step_by(2).partition(is_past);
             for (places, expiry) in [(past, ExpiryChange::Drop), (others, ExpiryChange::Keep)] {

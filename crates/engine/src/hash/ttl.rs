@@ -1,4 +1,4 @@
-//! HTTL, HPTTL, HEXPIRETIME, HPEXPIRETIME: -2 for a field that is not there, -1 for one that does not expire.
+//! HTTL, HPTTL, HEXPIRETIME, HPEXPIRETIME: -2 for a field that does not exist, -1 for one without a deadline.
 
 use super::look_up::read;
 use super::options::{counted, expect_fields};
@@ -6,58 +6,47 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::TimeUnit;
 use fastness_resp::Args;
 
 const SYNTAX: &str = "<key> FIELDS <numfields> <field> [<field> ...]";
 
 /// HTTL key FIELDS numfields field \[field ...]
 pub const HTTL: Command =
-    Command::data("httl", SYNTAX, "Tells in how many seconds fields of a hash expire.", |engine, args, env| {
-        run(engine, args, env, |at, now| seconds(at.saturating_sub(now)))
+    Command::data("httl", SYNTAX, "Returns the time until hash fields expire, in seconds.", |engine, args, env| {
+        run(engine, args, env, TimeUnit::Seconds)
     });
 /// HPTTL key FIELDS numfields field \[field ...]
-pub const HPTTL: Command =
-    Command::data("hpttl", SYNTAX, "Tells in how many milliseconds fields of a hash expire.", |engine, args, env| {
-        run(engine, args, env, u64::saturating_sub)
-    });
+pub const HPTTL: Command = Command::data(
+    "hpttl",
+    SYNTAX,
+    "Returns the time until hash fields expire, in milliseconds.",
+    |engine, args, env| run(engine, args, env, TimeUnit::Milliseconds),
+);
 /// HEXPIRETIME key FIELDS numfields field \[field ...]
 pub const HEXPIRETIME: Command = Command::data(
     "hexpiretime",
     SYNTAX,
-    "Tells the Unix time in seconds at which fields of a hash expire.",
-    |engine, args, env| run(engine, args, env, |at, _| seconds(at)),
+    "Returns the Unix time in seconds at which hash fields expire.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtSeconds),
 );
 /// HPEXPIRETIME key FIELDS numfields field \[field ...]
 pub const HPEXPIRETIME: Command = Command::data(
     "hpexpiretime",
     SYNTAX,
-    "Tells the Unix time in milliseconds at which fields of a hash expire.",
-    |engine, args, env| run(engine, args, env, |at, _| at),
+    "Returns the Unix time in milliseconds at which hash fields expire.",
+    |engine, args, env| run(engine, args, env, TimeUnit::AtMilliseconds),
 );
 
-fn seconds(ms: u64) -> u64 {
-    ms.saturating_add(500) / 1000
-}
-
-/// `answer` makes the number from deadline and time.
-fn run(
-    engine: &mut Engine,
-    args: Args<'_>,
-    env: &mut Env<'_>,
-    answer: impl Fn(u64, u64) -> u64,
-) -> Result<(), CommandError> {
+fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, unit: TimeUnit) -> Result<(), CommandError> {
     expect_fields(args.get(2))?;
     let fields = counted(args.skip(3), 1, CommandError::Syntax)?;
     let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     env.reply.array(fields.len());
     for field in fields.iter() {
-        let number = match hash.and_then(|hash| hash.deadline(field)) {
-            None => -2,
-            Some(None) => -1,
-            Some(Some(at)) => i64::try_from(answer(at.0, env.now.0)).unwrap_or(i64::MAX),
-        };
-        env.reply.integer(number);
+        let found = hash.and_then(|hash| hash.deadline(field));
+        env.reply.integer(unit.report(found, env.now));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A large hash, as the keyspace and images know it.
+//! A large hash, as keyspace, digests and images see it.
 
 use super::fields::{FieldTable, pair};
 use super::image;
@@ -10,7 +10,7 @@ use crate::keyspace::{Entry, Object, TypeNumber};
 use fastness_types::WallMs;
 use std::any::Any;
 
-impl Value for FieldTable {
+impl Value<Entry> for FieldTable {
     fn of(&self) -> TypeNumber {
         NUMBER
     }
@@ -40,17 +40,17 @@ impl Value for FieldTable {
         Object::new(self.clone())
     }
 
-    fn equals(&self, other: &dyn Value) -> bool {
+    fn equals(&self, other: &dyn Value<Entry>) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref::<FieldTable>().is_some_and(|other| self == other)
     }
 
-    fn into_remains(self: Box<Self>) -> Remains {
+    fn into_remains(self: Box<Self>) -> Remains<Entry> {
         let (table, bytes, deadlines) = self.into_table();
         Remains::Parts(Box::new(table), bytes, deadlines)
     }
 
-    fn restore_part(&mut self, part: OldPart<'_>) {
+    fn restore_part(&mut self, part: OldPart<'_, Entry>) {
         match part {
             OldPart::Absent(field) => self.remove(field, &mut None),
             OldPart::Held(entry) => self.put_back(entry),
@@ -58,12 +58,12 @@ impl Value for FieldTable {
         }
     }
 
-    fn parts(&self) -> Option<&dyn Parts> {
+    fn parts(&self) -> Option<&dyn Parts<Entry>> {
         Some(self)
     }
 }
 
-impl Parts for FieldTable {
+impl Parts<Entry> for FieldTable {
     fn len(&self) -> usize {
         FieldTable::len(self)
     }
@@ -78,6 +78,10 @@ impl Parts for FieldTable {
 
     fn has_expired_between(&self, from: WallMs, to: WallMs) -> bool {
         FieldTable::has_expired_between(self, from, to)
+    }
+
+    fn past(&self, now: WallMs) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+        Box::new(FieldTable::past(self, now))
     }
 
     fn find(&self, name: &[u8]) -> Option<&Entry> {

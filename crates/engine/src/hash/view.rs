@@ -1,11 +1,10 @@
-//! Hashes: fields with values, each with a deadline of its own if it has one.
+//! Reading of hashes in both of their forms:
 //!
 //! - [`PackedHash`]: a small hash as one run of bytes in its key's entry (OBJECT ENCODING: `listpack`).
-//! - [`FieldTable`]: a large one as a table of fields behind a pointer (`hashtable`).
+//! - [`FieldTable`]: a large hash as a table of fields outside of the entry (`hashtable`).
 //!
-//! A hash becomes large as it does in Valkey: with the 513th field, with the first field or value above 64 bytes, with
-//! the first deadline; and never becomes small again. [`struct@Hash`] reads both alike and shows no field past its
-//! deadline.
+//! A hash becomes large as in Valkey: with the 513th field, with the first field or value above 64 bytes, or with the
+//! first deadline. It never becomes small again. [`struct@Hash`] reads both forms and hides fields past their deadline.
 
 use super::fields::{FieldTable, pair};
 use super::packed::{PackedHash, Pair};
@@ -19,14 +18,14 @@ enum Held<'a> {
     Table(&'a FieldTable),
 }
 
-/// A hash as it is seen at a moment: what is past its deadline is not there.
+/// A hash as it is at a moment, without fields past their deadline.
 #[derive(Debug, Clone, Copy)]
 pub struct Hash<'a> {
     held: Held<'a>,
     now: WallMs,
 }
 
-/// Draws that meet fields past their deadline, in a row, before the live ones are counted off.
+/// Draws of fields past their deadline before a live field is chosen by counting.
 const DRAWS_MAX: usize = 100;
 
 fn is_past(entry: &Entry, now: WallMs) -> bool {
@@ -34,7 +33,7 @@ fn is_past(entry: &Entry, now: WallMs) -> bool {
 }
 
 impl<'a> Hash<'a> {
-    /// A hash as it is seen at `now`; `None` for other types.
+    /// The hash as it is at `now`; `None` for other types.
     #[must_use]
     pub fn of(value: ValueRef<'a>, now: WallMs) -> Option<Hash<'a>> {
         let held = match value {
@@ -54,7 +53,7 @@ impl<'a> Hash<'a> {
         }
     }
 
-    /// What it takes, bytes: about as much as all fields and values in a reply.
+    /// Memory of the hash, bytes: about the length of a reply with all fields and values.
     #[must_use]
     pub fn heap_bytes(self) -> usize {
         match self.held {
@@ -63,7 +62,7 @@ impl<'a> Hash<'a> {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is no field.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0
@@ -82,7 +81,7 @@ impl<'a> Hash<'a> {
         table.find(field).filter(|entry| !is_past(entry, self.now))
     }
 
-    /// The field's deadline, if the field is there: none, or this one.
+    /// The field's deadline; `None` if the field does not exist, `Some(None)` if it has no deadline.
     #[must_use]
     pub fn deadline(self, field: &[u8]) -> Option<Option<WallMs>> {
         match self.held {
@@ -91,24 +90,24 @@ impl<'a> Hash<'a> {
         }
     }
 
-    /// Whether the field is kept and past its deadline.
+    /// Whether the field is stored and past its deadline.
     #[must_use]
     pub fn is_past(self, field: &[u8]) -> bool {
         matches!(self.held, Held::Table(table) if table.find(field).is_some_and(|entry| is_past(entry, self.now)))
     }
 
-    /// Whether a field, here or past its deadline, has one.
+    /// Whether any stored field has a deadline.
     #[must_use]
     pub fn has_deadlines(self) -> bool {
         matches!(self.held, Held::Table(table) if table.first_deadline().is_some())
     }
 
-    /// Every field with its value. The order is that of a table, or of setting while the hash is small.
+    /// Every field with its value, in the order of the table; in the order of insertion while the hash is small.
     pub fn iter(self) -> impl Iterator<Item = Pair<'a>> {
         self.iter_with_deadlines().map(|(pair, _)| pair)
     }
 
-    /// The same, with deadlines.
+    /// Every field with its value and its deadline.
     pub fn iter_with_deadlines(self) -> impl Iterator<Item = (Pair<'a>, Option<WallMs>)> {
         let (packed, table) = match self.held {
             Held::Packed(packed) => (Some(packed), None),
@@ -119,8 +118,8 @@ impl<'a> Hash<'a> {
         of_packed.chain(of_table.map(|entry| (pair(entry), entry.deadline())))
     }
 
-    /// Visits some fields from `cursor` on and returns the cursor to go on with, 0 at the end: all of a small hash, at
-    /// least `count` of a large one if there are so many. Any number is a valid cursor.
+    /// Visits fields from `cursor` on and returns the next cursor, or 0 at the end: all fields of a small hash, and at
+    /// least `count` of a large one, if there are so many. Any number is a valid cursor.
     pub fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(Pair<'_>)) -> u64 {
         let table = match self.held {
             Held::Packed(packed) => {
@@ -144,7 +143,7 @@ impl<'a> Hash<'a> {
         }
     }
 
-    /// A random field, each as likely as the others.
+    /// A random field; all are equally likely.
     pub fn random(self, random: &mut dyn Random) -> Option<Pair<'a>> {
         let nth = match self.held {
             Held::Packed(packed) if packed.is_empty() => return None,

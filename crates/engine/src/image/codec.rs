@@ -1,4 +1,4 @@
-//! What the records of an image are made of, and what a data type says of its own ([`RecordForm`]).
+//! The elements of an image's records, and the interface through which a data type reads its records ([`RecordForm`]).
 
 use crate::codec::digest::Running;
 use crate::codec::varint::{self, VarintError};
@@ -6,19 +6,19 @@ use crate::keyspace::{Entry, Object, TypeNumber};
 use fastness_types::HashSeed;
 use std::fmt::Debug;
 
-/// Bytes that are not records of this version, or do not add up to values.
+/// The bytes are not records of this version, or do not form values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// They end inside a record.
+    /// The bytes end inside a record.
     #[error("the image ends inside a record")]
     Truncated,
     /// A varint does not fit into 64 bits.
     #[error("a number in the image is out of range")]
     Number,
-    /// A kind of value, or a bit, that this version does not know.
+    /// A kind of value, or a bit, is unknown to this version.
     #[error("unknown head {0:#04x} in the image: written by a newer version?")]
     Unknown(u8),
-    /// A record that continues a value, or starts one, where it cannot be.
+    /// A record starts or continues a value in a wrong place.
     #[error("value {id} of the image: {what}")]
     Part {
         /// The value's id.
@@ -30,23 +30,23 @@ pub enum ImageError {
 
 /// Reads records.
 #[derive(Debug)]
-pub struct Reader<'a>(pub(super) &'a [u8]);
+pub struct RecordReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> RecordReader<'a> {
     /// The next byte.
     ///
     /// # Errors
-    /// There is none.
+    /// The bytes end before it.
     pub fn byte(&mut self) -> Result<u8, ImageError> {
         let (first, rest) = self.0.split_first().ok_or(ImageError::Truncated)?;
         self.0 = rest;
         Ok(*first)
     }
 
-    /// The next byte.
+    /// The next bytes, whose length precedes them.
     ///
     /// # Errors
-    /// There is none.
+    /// The bytes end within them.
     pub fn bytes(&mut self) -> Result<&'a [u8], ImageError> {
         let len = usize::try_from(self.varint()?).map_err(|_| ImageError::Truncated)?;
         let (bytes, rest) = self.0.split_at_checked(len).ok_or(ImageError::Truncated)?;
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
     /// The next number.
     ///
     /// # Errors
-    /// It is not whole, or does not fit into 64 bits.
+    /// The bytes end within it, or it does not fit into 64 bits.
     pub fn varint(&mut self) -> Result<u64, ImageError> {
         varint::read(&mut self.0).map_err(|error| match error {
             VarintError::Truncated => ImageError::Truncated,
@@ -66,53 +66,54 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a length and that many bytes.
+/// Appends the length of bytes, and the bytes.
 pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     varint::write(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// What a value is made with.
+/// Parameters of the values to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Loading {
-    /// The cluster's.
+    /// The cluster's hash seed.
     pub seed: HashSeed,
-    /// Texts longer than this are kept outside of their entries.
+    /// Texts longer than this, bytes, are kept outside of their entries.
     pub inline_max: u32,
 }
 
-/// A value that was read.
+/// A loaded value.
 #[derive(Debug)]
 pub enum Loaded {
-    /// A small one, and its type.
+    /// A packed value, and its type.
     Packed(TypeNumber, Vec<u8>),
-    /// A large one.
+    /// A large value.
     Object(Object),
-    /// One without any part, which no key holds.
+    /// A value without parts, which no key holds.
     Nothing,
 }
 
-/// A kind of record, of one data type.
+/// A kind of record that belongs to one data type.
 #[derive(Debug)]
 pub struct RecordForm {
     /// Its number. Frozen.
     pub kind: u8,
-    /// Reads what follows the head in the record of a whole key.
-    pub load: fn(&mut Reader<'_>, Loading) -> Result<Loaded, ImageError>,
-    /// Begins a value whose parts arrive in records of their own; `None`: as a run of bytes, which `load` reads.
+    /// Reads the record of a whole key after its head.
+    pub load: fn(&mut RecordReader<'_>, Loading) -> Result<Loaded, ImageError>,
+    /// Creates an empty value, whose parts arrive in records of their own; `None`: a long value arrives as one run of
+    /// bytes, which `load` reads.
     pub parts: Option<fn(Loading) -> Box<dyn LoadParts>>,
 }
 
-/// What is done with a packed value by those who do not know its type.
+/// Operations on the packed values of one type.
 #[derive(Debug)]
 pub struct PackedForm {
-    /// As OBJECT ENCODING names it.
+    /// The encoding that OBJECT ENCODING reports.
     pub(crate) encoding: &'static str,
-    /// The kind of its record in an image. Frozen.
+    /// The kind of their record in an image. Frozen.
     pub(crate) record_kind: u8,
-    /// Adds it to the digest of its key, which has been given the name.
+    /// Adds a value to the digest of its key, after the name.
     pub(crate) digest: fn(&[u8], &mut Running),
-    /// Writes what follows the head in its record.
+    /// Writes the record of a value without the head.
     pub(crate) write_record: fn(&[u8], &mut Vec<u8>),
 }
 
@@ -135,10 +136,10 @@ impl PackedForm {
 
 /// A value whose parts arrive in several records.
 pub trait LoadParts: Debug + Send + Sync {
-    /// Parts that have arrived.
+    /// Number of parts that have arrived.
     fn len(&self) -> usize;
 
-    /// Whether none has.
+    /// Whether no part has arrived.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -146,15 +147,15 @@ pub trait LoadParts: Debug + Send + Sync {
     /// Whether a part of this name has arrived.
     fn has(&self, name: &[u8]) -> bool;
 
-    /// Reads one part; one of a name that has arrived takes its place.
+    /// Reads one part; it replaces an earlier part of the same name.
     ///
     /// # Errors
     /// The bytes are not a part.
-    fn load(&mut self, reader: &mut Reader<'_>) -> Result<(), ImageError>;
+    fn load(&mut self, reader: &mut RecordReader<'_>) -> Result<(), ImageError>;
 
-    /// Adds a part that arrived by itself.
+    /// Adds a part that arrived in records of its own.
     fn add(&mut self, part: Entry);
 
-    /// The value.
+    /// The finished value.
     fn into_object(self: Box<Self>) -> Object;
 }

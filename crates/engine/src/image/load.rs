@@ -1,20 +1,21 @@
-//! Reading an image back: records of whole keys, and values that arrive in parts.
+//! Loading an image: records of whole keys, and values that arrive in parts.
 //!
-//! A value in parts is built up beside the keyspace and becomes a key, or a field, once it is whole; so an image that
-//! stops within one has fewer keys than it says. Nothing is reserved for a length that is only claimed.
+//! A value in parts is assembled outside of the keyspace and becomes a key, or a part of another value, once it is
+//! complete; an image that stops within a value therefore has fewer keys than its sum says. No memory is reserved for a
+//! length that is only claimed.
 
 use std::collections::BTreeMap;
 
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
 
-use super::codec::{ImageError, LoadParts, Loaded, Loading, Reader};
+use super::codec::{ImageError, LoadParts, Loaded, Loading, RecordReader};
 use super::record::{FIELDS, HAS_DEADLINE, INT, KIND_BITS, PART, RAW_TEXT, START, TEXT, unzigzag};
 use crate::keyspace::text::Text;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Packed};
 use crate::types;
 
-/// The values that are not whole yet, by their ids.
+/// The values that are not complete yet, by their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Loader {
     open: BTreeMap<u64, Open>,
@@ -23,28 +24,29 @@ pub(crate) struct Loader {
 /// A value of which some parts have arrived.
 #[derive(Debug)]
 struct Open {
-    /// 0: a key's.
+    /// Id of the value of which this is a part; 0: it belongs to a key.
     parent: u64,
     name: Vec<u8>,
     name_len: u64,
     deadline: Option<WallMs>,
     kind: u8,
     total: u64,
-    value: Value,
+    value: OpenValue,
 }
 
+/// The arrived parts of a value.
 #[derive(Debug)]
-enum Value {
+enum OpenValue {
     Bytes(Vec<u8>),
-    /// The parts of a large value. Those that have a start of their own are added when they are whole.
+    /// The parts of a large value. A part with records of its own is added when it is complete.
     Parts(Box<dyn LoadParts>),
 }
 
 impl Open {
     fn is_whole(&self) -> bool {
         let reached = match &self.value {
-            Value::Bytes(bytes) => bytes.len(),
-            Value::Parts(parts) => parts.len(),
+            OpenValue::Bytes(bytes) => bytes.len(),
+            OpenValue::Parts(parts) => parts.len(),
         };
         self.name.len() as u64 == self.name_len && reached as u64 == self.total
     }
@@ -54,7 +56,7 @@ fn loading(keyspace: &Keyspace) -> Loading {
     Loading { seed: keyspace.seed(), inline_max: keyspace.inline_max() }
 }
 
-/// Gives a key, that is not there, a value that was read.
+/// Sets a loaded value for a key that does not exist.
 fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryChange, timestamp: WallMs) {
     match loaded {
         Loaded::Packed(of, bytes) => {
@@ -65,14 +67,14 @@ fn put(keyspace: &mut Keyspace, key: &Key<'_>, loaded: Loaded, expiry: ExpiryCha
     }
 }
 
-/// What follows the head of a whole key.
+/// Loads the value of a whole key, which follows the head of its record.
 fn load_value(
     keyspace: &mut Keyspace,
     key: &[u8],
     kind: u8,
     expiry: ExpiryChange,
     timestamp: WallMs,
-    reader: &mut Reader<'_>,
+    reader: &mut RecordReader<'_>,
 ) -> Result<(), ImageError> {
     let value = match kind {
         TEXT => NewValue::Text(reader.bytes()?),
@@ -98,7 +100,7 @@ fn expiry(deadline: Option<WallMs>) -> ExpiryChange {
 impl Loader {
     /// Adds the records of one chunk; see [`Engine::load_image`](crate::Engine::load_image).
     pub(crate) fn load(&mut self, keyspace: &mut Keyspace, timestamp: WallMs, chunk: &[u8]) -> Result<(), ImageError> {
-        let mut reader = Reader(chunk);
+        let mut reader = RecordReader(chunk);
         while !reader.0.is_empty() {
             let key = reader.bytes()?;
             let head = reader.byte()?;
@@ -120,7 +122,7 @@ impl Loader {
         Ok(())
     }
 
-    /// All chunks have been loaded.
+    /// Checks that every value is complete after the last chunk.
     pub(crate) fn end(&mut self) -> Result<(), ImageError> {
         match self.open.pop_first() {
             Some((id, _)) => Err(ImageError::Part { id, what: "parts of it are missing at the end" }),
@@ -134,7 +136,7 @@ impl Loader {
         name: &[u8],
         deadline: Option<WallMs>,
         timestamp: WallMs,
-        reader: &mut Reader<'_>,
+        reader: &mut RecordReader<'_>,
     ) -> Result<(), ImageError> {
         let (id, parent, name_len) = (reader.varint()?, reader.varint()?, reader.varint()?);
         let (kind, total) = (reader.byte()?, reader.varint()?);
@@ -142,7 +144,7 @@ impl Loader {
         if id == 0 || self.open.contains_key(&id) {
             return wrong("it starts twice");
         }
-        let has_parts = |open: &Open| matches!(open.value, Value::Parts(_));
+        let has_parts = |open: &Open| matches!(open.value, OpenValue::Parts(_));
         if parent != 0 && !self.open.get(&parent).is_some_and(has_parts) {
             return wrong("it is a part's of a value that has not started");
         }
@@ -151,11 +153,11 @@ impl Loader {
         }
         let is_short = total <= VALUE_BYTES_MAX as u64;
         let value = match (kind, types::record_form(kind)) {
-            (TEXT | RAW_TEXT, _) if is_short => Value::Bytes(Vec::new()),
-            (INT, _) if parent == 0 && is_short => Value::Bytes(Vec::new()),
+            (TEXT | RAW_TEXT, _) if is_short => OpenValue::Bytes(Vec::new()),
+            (INT, _) if parent == 0 && is_short => OpenValue::Bytes(Vec::new()),
             (_, Some(form)) if parent == 0 => match form.parts {
-                Some(begin) if total > 0 => Value::Parts(begin(loading(keyspace))),
-                None if is_short => Value::Bytes(Vec::new()),
+                Some(begin) if total > 0 => OpenValue::Parts(begin(loading(keyspace))),
+                None if is_short => OpenValue::Bytes(Vec::new()),
                 _ => return wrong("it cannot have this kind and length"),
             },
             (TEXT | RAW_TEXT | INT, _) | (_, Some(_)) => return wrong("it cannot have this kind and length"),
@@ -170,7 +172,7 @@ impl Loader {
         &mut self,
         keyspace: &mut Keyspace,
         timestamp: WallMs,
-        reader: &mut Reader<'_>,
+        reader: &mut RecordReader<'_>,
     ) -> Result<(), ImageError> {
         let (id, bytes) = (reader.varint()?, reader.bytes()?);
         let wrong = |what| ImageError::Part { id, what };
@@ -182,7 +184,7 @@ impl Loader {
             }
             open.name.extend_from_slice(bytes);
         } else {
-            let Value::Bytes(value) = &mut open.value else { return Err(wrong("bytes of a value with parts")) };
+            let OpenValue::Bytes(value) = &mut open.value else { return Err(wrong("bytes of a value with parts")) };
             if bytes.len() as u64 > open.total - value.len() as u64 {
                 return Err(wrong("it is longer than it says"));
             }
@@ -195,12 +197,12 @@ impl Loader {
         &mut self,
         keyspace: &mut Keyspace,
         timestamp: WallMs,
-        reader: &mut Reader<'_>,
+        reader: &mut RecordReader<'_>,
     ) -> Result<(), ImageError> {
         let (id, count) = (reader.varint()?, reader.varint()?);
         let wrong = |what| ImageError::Part { id, what };
         let open = self.open.get_mut(&id).ok_or(wrong("parts of it, which has not started or is whole"))?;
-        let Value::Parts(parts) = &mut open.value else { return Err(wrong("parts of a string")) };
+        let OpenValue::Parts(parts) = &mut open.value else { return Err(wrong("parts of a string")) };
         for _ in 0..count {
             let before = parts.len() as u64;
             parts.load(reader)?;
@@ -214,7 +216,7 @@ impl Loader {
         self.load_whole(keyspace, id, timestamp)
     }
 
-    /// Adds a value to the keyspace, or to its hash, if all of it has arrived.
+    /// Adds a value to the keyspace, or to the value that it is a part of, if it is complete.
     fn load_whole(&mut self, keyspace: &mut Keyspace, id: u64, timestamp: WallMs) -> Result<(), ImageError> {
         if !self.open.get(&id).is_some_and(Open::is_whole) {
             return Ok(());
@@ -223,13 +225,13 @@ impl Loader {
         let wrong = |what| Err(ImageError::Part { id, what });
         let inline_max = keyspace.inline_max() as usize;
         if open.parent != 0 {
-            let Some(Open { value: Value::Parts(parts), total, .. }) = self.open.get_mut(&open.parent) else {
+            let Some(Open { value: OpenValue::Parts(parts), total, .. }) = self.open.get_mut(&open.parent) else {
                 return wrong("the value that it is a part of is whole already");
             };
             if parts.has(&open.name) || parts.len() as u64 == *total {
                 return wrong("the value has this part already");
             }
-            if let Value::Bytes(text) = open.value {
+            if let OpenValue::Bytes(text) = open.value {
                 let entry = if text.len() > inline_max {
                     Entry::new(&open.name, NewValue::long(Text::shared(text.into())), open.deadline, 0)
                 } else {
@@ -244,14 +246,14 @@ impl Loader {
             return wrong("its key stands in the image twice");
         }
         let value = match open.value {
-            Value::Parts(parts) => NewValue::of(parts.into_object()),
-            Value::Bytes(text) if open.kind == RAW_TEXT && text.len() > inline_max => {
+            OpenValue::Parts(parts) => NewValue::of(parts.into_object()),
+            OpenValue::Bytes(text) if open.kind == RAW_TEXT && text.len() > inline_max => {
                 NewValue::long(Text::shared(text.into()))
             }
-            Value::Bytes(ref text) if open.kind == RAW_TEXT => NewValue::RawText(text),
-            Value::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
-            Value::Bytes(ref body) => {
-                let mut reader = Reader(body);
+            OpenValue::Bytes(ref text) if open.kind == RAW_TEXT => NewValue::RawText(text),
+            OpenValue::Bytes(ref text) if open.kind == TEXT => NewValue::Text(text),
+            OpenValue::Bytes(ref body) => {
+                let mut reader = RecordReader(body);
                 load_value(keyspace, &open.name, open.kind, expiry(open.deadline), timestamp, &mut reader)?;
                 return if reader.0.is_empty() { Ok(()) } else { wrong("it is longer than its value") };
             }

@@ -1,38 +1,37 @@
-//! An image: all data at one point, written out a little at a time while commands go on.
+//! An image: all data at one point in time, written in small steps while commands continue.
 //!
-//! [`Engine::begin_image`](crate::Engine::begin_image) fixes the point.
-//! [`Engine::image_step`](crate::Engine::image_step) then writes what was there, slot by slot in the order of a scan.
-//! Whatever changes an entry that has not been written yet writes it first (copy before write), so the image is of the
-//! one point, however long it takes. There is no fork, no second copy of the data, and no long stop: a step writes its
-//! budget and one record at most, and a change costs at most the copy of one record and of what the change itself
-//! names.
+//! [`Engine::begin_image`](crate::Engine::begin_image) fixes the point, and
+//! [`Engine::image_step`](crate::Engine::image_step) writes the data as of the point, slot by slot in the order of a
+//! scan. An effect that is about to change an entry that has not been written yet writes it first (copy before write),
+//! so the image shows one point, however long it takes. This needs no fork, no second copy of the data and no long
+//! pause: a step writes at most its budget and one record, and an effect costs at most the copy of one record and of
+//! the parts that it names.
 //!
-//! What is known of an entry by its place alone: an entry is written if its slot is before the one at hand, or if its
-//! place in the scan's order (the reversed bits of its hash, see [`crate::keyspace::table`]) is before the cursor.
-//! Growing and shrinking change neither. Entries that were written ahead because they were about to change are
-//! remembered by key until their slot is done. FLUSHALL hands the old tables to the image, which writes them from then
-//! on.
+//! Whether an entry has been written follows from its position: its slot is before the current one, or its position in
+//! the scan's order (the reversed bits of its hash, see [`crate::keyspace::table`]) is before the cursor. Growing and
+//! shrinking tables change neither. Entries that were written ahead, because they were about to change, are remembered
+//! by key until their slot is finished. FLUSHALL lends the old tables to the image, which continues with them.
 //!
 //! # Large values
-//! An entry whose record would be longer than the image's bound is not written at once, but by a walk (`Walk`) of its
-//! own, which has a cursor inside the value and writes a part a step. A walk starts at the entry's turn, or before the
-//! entry changes; walks in progress are finished before the next entry's turn. While one is in progress, what happens
-//! to its value is bounded by the effect:
+//! An entry whose record would be longer than the image's bound is not written at once but by a `Walk`, which has a
+//! cursor inside the value and writes one part a step. A walk starts when the scan reaches the entry, or before the
+//! entry changes; walks in progress are finished before the scan continues. During a walk, the cost of a change to its
+//! value is bounded by the size of the effect:
 //!
-//! - Fields of a hash that are about to change are written first, as keys are.
-//! - Of a text that is overwritten in place, the bytes at that place are kept until their turn. What is appended is not
-//!   the image's.
-//! - A value that leaves its key for good (SET, UNLINK, the target of RENAME) is not copied: the image becomes an owner
-//!   of it, beside undo records, and gives it back when it has been written.
-//! - RENAME moves the value; the walk follows it. Walks find values by slot, hash and address, not by name.
+//! - Parts (fields of a hash) that are about to change are written first, as keys are.
+//! - If a text is overwritten in place, the image keeps the old bytes until it has written them. Appended bytes are not
+//!   a part of the image.
+//! - A value that is removed or replaced (SET, UNLINK, the target of RENAME) is not copied: the image becomes one of
+//!   its owners, as undo records are, and gives it back when it has been written.
+//! - RENAME moves the value, and the walk follows it. Walks find values by slot, hash and address, not by name.
 //!
 //! Below [`FormatLevel::BOUNDS`](fastness_types::FormatLevel) there are no walks: each entry is one record, however
 //! large.
 //!
 //! # Rollback
-//! Changes of the newest unit may be taken back while the image is in progress
-//! ([`Engine::roll_back`](crate::Engine::roll_back)): what was written ahead is of the point and stays right; places of
-//! values that this unit has moved or removed are set back.
+//! The current unit may be rolled back while the image is in progress
+//! ([`Engine::roll_back`](crate::Engine::roll_back)). Records that were written ahead show the point and stay valid;
+//! the places of values that the unit moved or removed are reset.
 
 pub mod codec;
 mod load;
@@ -47,27 +46,27 @@ use smallvec::SmallVec;
 
 use crate::digest::{self, Digest};
 use crate::effect::{Effect, Impact, TypeEffect};
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Key, Keyspace, Object};
 
 pub use codec::ImageError;
 pub(crate) use load::Loader;
 pub use walk::ImageLost;
-use walk::{Place, Walk, ahead_bytes};
+use walk::{ValuePlace, Walk, ahead_bytes};
 
-/// What an image came to.
+/// The sum of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ImageSum {
-    /// Keys in it.
+    /// Number of keys.
     pub keys: u64,
-    /// Of all data at its point: that of an engine that was restored from it.
+    /// Digest of all data at its point, which an engine restored from it has.
     pub digest: Digest,
 }
 
-/// Records that were written ahead are handed out in chunks of this size, bytes, and one record.
+/// Records that were written ahead are returned in chunks of this size, bytes, plus one record.
 const PENDING_CHUNK: usize = 32 * 1024;
-/// Least part of a value that is worth a record, bytes: what a step may write over its budget beside whole records.
+/// Least part of a value that gets a record, bytes: a step may exceed its budget by as much.
 const PART_MIN: usize = 512;
 
 /// Records that were written ahead, oldest first.
@@ -106,39 +105,39 @@ impl Pending {
     }
 }
 
-/// How far a step may go.
+/// The budget of a step.
 #[derive(Debug, Clone, Copy)]
-struct Budget {
-    /// The step ends once its output is as long as this.
+struct StepBudget {
+    /// The step ends once its output has this length, bytes.
     until: usize,
-    /// Buckets that it may still look at: one without entries takes time as well.
+    /// Buckets that it may still visit: empty ones take time too.
     buckets: usize,
 }
 
-/// An image that is being written.
+/// An image in progress.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// A longer record is written in parts.
+    /// Records longer than this, bytes, are written in parts.
     record_max: usize,
-    /// The slot at hand, and the place in it; `SLOTS`: all are done.
+    /// The current slot, and the cursor in it; `SLOTS`: all are finished.
     slot: usize,
     place: u64,
-    /// By slot, from the one at hand on: keys of entries that were written ahead, or were not there.
+    /// By slot, from the current one on: keys of entries that were written ahead or did not exist at the point.
     ahead: BTreeMap<u16, BTreeSet<Box<[u8]>>>,
     ahead_bytes: usize,
     pending: Pending,
-    /// Large values that are being written, by their ids. The newest is written first, so that a value never has more
-    /// than one part at its turn.
+    /// Walks through large values, by their ids. The newest advances first, so that a part is finished before its value
+    /// continues.
     walks: BTreeMap<u64, Walk>,
     walks_bytes: usize,
     newest_id: u64,
-    /// Walks of values that are in the keyspace, by the address of the value.
+    /// Walks through values in the keyspace, by the address of the value.
     live: BTreeMap<usize, u64>,
-    /// Where walks had their values before the unit at hand moved or removed these.
-    moved_in_unit: Vec<(u64, Place)>,
-    /// The tables of the point, once FLUSHALL has replaced them.
-    flushed: Option<Box<[Table]>>,
-    /// Values that were handed over and have been written.
+    /// The places that values had before the current unit moved or removed them, by the ids of their walks.
+    moved_in_unit: Vec<(u64, ValuePlace)>,
+    /// The tables of the point, after a FLUSHALL has lent them.
+    flushed: Option<Box<[EntryTable]>>,
+    /// Values that the image owns and has written.
     written: Vec<Arc<Object>>,
     sum: ImageSum,
 }
@@ -178,7 +177,7 @@ impl Image {
         }
     }
 
-    /// Bytes that it holds besides the data.
+    /// Bytes that the image holds in addition to the data.
     pub(crate) fn bytes(&self) -> usize {
         self.ahead_bytes + self.pending.bytes + self.walks_bytes
     }
@@ -188,16 +187,16 @@ impl Image {
         self.sum.digest = Digest(self.sum.digest.0.wrapping_add(digest));
     }
 
-    /// The unit at hand has ended: it is not rolled back any more.
+    /// The current unit has ended and cannot be rolled back any more.
     pub(crate) fn unit_ended(&mut self) {
         self.moved_in_unit.clear();
     }
 }
 
-/// Before changes.
+/// Copying before changes.
 impl Image {
-    /// Something is about to change this key. Writes its entry first, if that has not been written, or starts a walk.
-    /// Returns the walk through the value that the key holds, if there is one.
+    /// Called before this key changes. Writes its entry, or starts a walk, if that has not been done. Returns the id of
+    /// the walk through the key's value, if there is one.
     fn meet(&mut self, keyspace: &Keyspace, key: &Key<'_>) -> Option<u64> {
         if !self.live.is_empty()
             && let Some(address) = keyspace.find(key).and_then(Entry::object_address)
@@ -218,14 +217,14 @@ impl Image {
         self.start_walk(key.slot, key.hash, entry)
     }
 
-    /// What the key holds is about to leave the keyspace.
+    /// Called before the value of this key is removed or replaced.
     fn before_replacing(&mut self, keyspace: &Keyspace, key: &Key<'_>) {
         let Some(id) = self.meet(keyspace, key) else { return };
         let Some(object) = keyspace.find(key).and_then(Entry::share_object) else { return };
         self.change_walk(id, |image, walk| image.moved_in_unit.extend(walk.own(object).map(|place| (id, place))));
     }
 
-    /// What the key `from` holds is about to become that of `to`, which is another key.
+    /// Called before the value of `from` moves to `to`, which is another key.
     fn before_renaming(&mut self, keyspace: &Keyspace, from: &Key<'_>, to: &Key<'_>) {
         self.before_replacing(keyspace, to);
         let Some(id) = self.meet(keyspace, from) else { return };
@@ -235,14 +234,14 @@ impl Image {
         self.change_walk(id, moved);
     }
 
-    /// A string is about to be overwritten from `from` on up to `to`.
+    /// Called before the bytes from `from` to `to` of a string are overwritten.
     fn before_overwriting(&mut self, keyspace: &Keyspace, key: &Key<'_>, from: usize, to: usize) {
         let Some(id) = self.meet(keyspace, key) else { return };
         let Some(text) = keyspace.find(key).and_then(Entry::long_text) else { return };
         self.change_walk(id, |_, walk| walk.keep(text, from, to));
     }
 
-    /// These parts are about to change.
+    /// Called before these parts of the key's value change.
     fn before_parts<'f>(&mut self, keyspace: &Keyspace, key: &Key<'_>, changing: impl Iterator<Item = &'f [u8]>) {
         let Some(id) = self.meet(keyspace, key) else { return };
         let Some(parts) = keyspace.find(key).and_then(Entry::parts) else { return };
@@ -259,16 +258,16 @@ impl Image {
     fn before_effect(&mut self, keyspace: &Keyspace, effect: &Effect<'_>) {
         let keys = effect.keys();
         let Some(key) = keys.first() else { return };
-        let is_there = |key: &Key<'_>| keyspace.find(key).is_some();
+        let exists = |key: &Key<'_>| keyspace.find(key).is_some();
         match effect.impact() {
-            Impact::MovesTo(to) if key.bytes != to.bytes && is_there(&key) => {
+            Impact::MovesTo(to) if key.bytes != to.bytes && exists(&key) => {
                 self.before_renaming(keyspace, &key, &to);
             }
-            // What is copied from stays as it is.
-            Impact::CopiesTo(to) if key.bytes != to.bytes && is_there(&key) => self.before_replacing(keyspace, &to),
+            // The source of a copy does not change.
+            Impact::CopiesTo(to) if key.bytes != to.bytes && exists(&key) => self.before_replacing(keyspace, &to),
             Impact::MovesTo(_) | Impact::CopiesTo(_) | Impact::Flushes => {}
             Impact::Replaces => self.before_replacing(keyspace, &key),
-            // The length at the point is known to the walk.
+            // The walk knows the length at the point.
             Impact::Extends => _ = self.meet(keyspace, &key),
             Impact::Overwrites { from, to } => self.before_overwriting(keyspace, &key, from, to),
             Impact::ChangesParts { named, step } => self.before_parts(keyspace, &key, named.iter().step_by(step)),
@@ -278,7 +277,8 @@ impl Image {
 
 /// Walks.
 impl Image {
-    /// Starts the walk through a key's value. `None` if it holds a copy of the value and is not affected by changes.
+    /// Starts the walk through a key's value. Returns its id, or `None` if it walks through a copy, which changes do
+    /// not affect.
     fn start_walk(&mut self, slot: Slot, hash: u64, entry: &Entry) -> Option<u64> {
         self.newest_id += 1;
         let id = self.newest_id;
@@ -289,8 +289,9 @@ impl Image {
         is_live.then_some(id)
     }
 
-    /// Writes a part of a large value: to `run`, which makes a record later, or ahead; or starts a walk through it.
-    fn write_part(&mut self, walk: &mut Walk, parts: &dyn Parts, part: &Entry, run: Option<&mut Vec<u8>>) {
+    /// Writes a part of a large value, either to `run`, which becomes a record later, or ahead; or starts a walk
+    /// through the part.
+    fn write_part(&mut self, walk: &mut Walk, parts: &dyn Parts<Entry>, part: &Entry, run: Option<&mut Vec<u8>>) {
         if record::weight(part) > self.record_max {
             self.newest_id += 1;
             let child = walk.child(self.newest_id, part, self.record_max);
@@ -308,7 +309,7 @@ impl Image {
         }
     }
 
-    /// Takes a walk out to advance or change it; [`Image::put_walk`] follows.
+    /// Removes a walk to advance or change it; [`Image::put_walk`] puts it back.
     fn take_walk(&mut self, id: u64) -> Option<Walk> {
         let walk = self.walks.remove(&id)?;
         self.walks_bytes -= walk.bytes();
@@ -318,7 +319,7 @@ impl Image {
         Some(walk)
     }
 
-    /// Puts a walk back, or ends it if all of its value has been written.
+    /// Puts a walk back, or ends it if its value has been written.
     fn put_walk(&mut self, walk: Walk) {
         if !walk.is_done() {
             self.walks_bytes += walk.bytes();
@@ -348,7 +349,12 @@ impl Image {
     }
 
     /// Writes the next part of the newest walk.
-    fn advance_walk(&mut self, tables: &[Table], budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), ImageLost> {
+    fn advance_walk(
+        &mut self,
+        tables: &[EntryTable],
+        budget: &mut StepBudget,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ImageLost> {
         let Some((&id, _)) = self.walks.last_key_value() else { return Ok(()) };
         let Some(mut walk) = self.take_walk(id) else { return Ok(()) };
         walk.note_sole_owner();
@@ -365,8 +371,8 @@ impl Image {
     fn advance_parts(
         &mut self,
         walk: &mut Walk,
-        tables: &[Table],
-        budget: &mut Budget,
+        tables: &[EntryTable],
+        budget: &mut StepBudget,
         out: &mut Vec<u8>,
     ) -> Result<(), ImageLost> {
         let object = walk.object(tables).ok_or(ImageLost)?;
@@ -382,7 +388,7 @@ impl Image {
                     continue;
                 }
                 if n > 0 && out.len() + record.len() >= budget.until {
-                    // What was written of the bucket is remembered, as if it had been written ahead.
+                    // The entries of the bucket that were written are remembered, as if written ahead.
                     bucket[..n].iter().for_each(|written| walk.remember(written.key()));
                     is_whole = false;
                     break;
@@ -399,41 +405,41 @@ impl Image {
             record::write_fields(walk.id(), count, &record, out);
         }
         if walk.is_scanned() && walk.has_parts_left() {
-            debug_assert!(false, "a scan meets every part that was not written ahead");
+            debug_assert!(false, "a scan visits every part that was not written ahead");
             return Err(ImageLost);
         }
         Ok(())
     }
 }
 
-/// In the order of the scan.
+/// Writing in the order of the scan.
 impl Image {
-    fn slot_is_done(&mut self, tables: &[Table]) {
+    fn slot_is_done(&mut self, tables: &[EntryTable]) {
         let done = self.ahead.remove(&(self.slot as u16));
         self.ahead_bytes -= done.iter().flatten().map(|key| ahead_bytes(key)).sum::<usize>();
         self.slot += 1;
         self.place = 0;
-        // Slots without keys are passed over at once.
+        // Empty slots are skipped at once.
         while self.slot < SLOTS && tables[self.slot].is_empty() {
             self.slot += 1;
         }
     }
 
-    /// Writes the bucket at hand, or as much of it as there is room for.
-    fn write_bucket(&mut self, keyspace: &Keyspace, tables: &[Table], budget: &Budget, out: &mut Vec<u8>) {
+    /// Writes the current bucket, or the part of it that the budget allows.
+    fn write_bucket(&mut self, keyspace: &Keyspace, tables: &[EntryTable], budget: &StepBudget, out: &mut Vec<u8>) {
         let from = self.place.reverse_bits();
         let slot = self.slot as u16;
         let mut bucket: SmallVec<[&Entry; 16]> = SmallVec::new();
         let next = tables[self.slot].scan(self.place, |entry| bucket.push(entry));
         for (n, entry) in bucket.iter().enumerate() {
             let key = entry.key();
-            // After shrinking, a bucket also holds what was written as part of another one.
+            // After shrinking, a bucket also has entries that were written as part of another one.
             let is_new = from == 0 || keyspace.hash(key).reverse_bits() >= from;
             if !is_new || self.is_ahead(slot, key) {
                 continue;
             }
             if n > 0 && out.len() >= budget.until {
-                // What was written of the bucket is remembered, as if it had been written ahead.
+                // The entries of the bucket that were written are remembered, as if written ahead.
                 return bucket[..n].iter().for_each(|written| self.remember(slot, written.key()));
             }
             if record::weight(entry) <= self.record_max {
@@ -452,12 +458,12 @@ impl Image {
     fn step(
         &mut self,
         keyspace: &Keyspace,
-        tables: &[Table],
+        tables: &[EntryTable],
         budget: usize,
         out: &mut Vec<u8>,
     ) -> Result<Option<ImageSum>, ImageLost> {
         let start = out.len();
-        let mut budget = Budget { until: start + budget, buckets: budget / 64 + 1 };
+        let mut budget = StepBudget { until: start + budget, buckets: budget / 64 + 1 };
         while out.len() < budget.until {
             if let Some(len) = self.pending.next_len() {
                 if out.len() > start && out.len() + len > budget.until {
@@ -484,9 +490,9 @@ impl Image {
     }
 }
 
-/// As the engine drives it.
+/// Operations of the engine.
 impl Image {
-    /// Of the data as they are now; see [`Engine::begin_image`](crate::Engine::begin_image).
+    /// Starts an image of the present data; see [`Engine::begin_image`](crate::Engine::begin_image).
     pub(crate) fn begin(record_bytes_max: usize) -> Image {
         Image::new(record_bytes_max)
     }
@@ -506,7 +512,7 @@ impl Image {
         stepped
     }
 
-    /// Gives it up: what it owns goes back.
+    /// Gives the image up and returns what it owns.
     pub(crate) fn give_up(self, keyspace: &mut Keyspace) {
         let owned = self.walks.into_values().filter_map(Walk::into_object);
         owned.chain(self.written).for_each(|object| keyspace.give_back_object(object));
@@ -527,17 +533,16 @@ impl Image {
         }
     }
 
-    /// What has changed since the end of the last unit is about to be rolled back, whole. The image stays one of its
-    /// point.
+    /// Called before the current unit is rolled back. The image stays valid for its point.
     pub(crate) fn before_rollback(&mut self) {
         for (id, place) in std::mem::take(&mut self.moved_in_unit).into_iter().rev() {
             self.change_walk(id, |_, walk| walk.set_back(place));
         }
     }
 
-    /// Takes back the tables that FLUSHALL gave the image: it goes on with the keyspace, which gets them back. Only in
-    /// the unit of that FLUSHALL: the image has read nothing of them yet, and nothing else has changed.
-    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[Table]>> {
+    /// Returns the tables that a FLUSHALL of the current unit lent to the image, which continues with the keyspace. The
+    /// image has not read them yet, because it makes no step within a unit.
+    pub(crate) fn take_lent_tables(&mut self) -> Option<Box<[EntryTable]>> {
         self.flushed.take()
     }
 }

@@ -1,4 +1,4 @@
-//! The records of an image: how they are written and read.
+//! The format of an image's records, and their encoding.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
 //!
@@ -15,8 +15,8 @@
 //!           kind 4, large hash: the same; after each value a varint, the field's deadline plus 1, or 0 for none
 //! ```
 //!
-//! These hold one key each. A key whose record would be longer than the image's bound is written as several, among
-//! which others may stand. They name the value by an id, which counts from 1 in each image:
+//! Each of these records has one key. A key whose record would be longer than the image's bound is written as several
+//! records, which may be interleaved with others. They name the value by an id, which counts from 1 in each image:
 //!
 //! ```text
 //! value     kind 5, start; the record's key holds the first bytes of the name:
@@ -29,9 +29,9 @@
 //!               varint id; varint number of fields; each as in a large hash
 //! ```
 //!
-//! The bytes of a string are its text, those of an integer or a small hash what follows the head in the record of a
-//! short one. A value is whole once its name and its total have been reached. A field that is too long for a record has
-//! a start of its own. Kinds 5 to 7 are written only if every node of the shard reads them
+//! The bytes of a string are its text; those of an integer or a small hash are its one record without the head. A value
+//! is complete once its name and its total have been reached. A field that is too long for a record has a start of its
+//! own. Kinds 5 to 7 are written only if every node of the shard can read them
 //! ([`FormatLevel::BOUNDS`](fastness_types::FormatLevel)).
 //!
 //! Varints are LEB128 (`crate::codec::varint`).
@@ -43,14 +43,14 @@ use crate::codec::varint;
 use crate::keyspace::{Entry, ValueRef};
 use crate::types::Type;
 
-/// Kinds of records. Frozen. Those of other types are in their folders.
+/// Kinds of records. Frozen. The kinds of other types are in their folders.
 pub(super) const TEXT: u8 = 0;
 pub(super) const RAW_TEXT: u8 = 1;
 pub(super) const INT: u8 = 2;
 pub(super) const START: u8 = 5;
 pub(super) const PART: u8 = 6;
 pub(super) const FIELDS: u8 = 7;
-/// Bits of a head.
+/// The bits of a head.
 pub(super) const KIND_BITS: u8 = 0x1f;
 pub(super) const HAS_DEADLINE: u8 = 0x20;
 
@@ -58,7 +58,7 @@ pub(super) const HAS_DEADLINE: u8 = 0x20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Start<'a> {
     pub(super) id: u64,
-    /// 0: it is a key's.
+    /// 0: the value belongs to a key.
     pub(super) parent: u64,
     /// The first bytes of the name.
     pub(super) name: &'a [u8],
@@ -68,8 +68,8 @@ pub(super) struct Start<'a> {
     pub(super) total: u64,
 }
 
-/// An upper bound of the length of an entry's record, but for what stands between its parts; exact enough to tell large
-/// ones.
+/// An upper bound, in bytes, on an entry's record without the lengths between its parts, exact enough to recognise
+/// large ones.
 pub(super) fn weight(entry: &Entry) -> usize {
     let value = match entry.value() {
         ValueRef::Int(_) => size_of::<i64>(),
@@ -99,7 +99,7 @@ pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) {
     write_value(entry, out);
 }
 
-/// What follows the head in the record of an entry.
+/// Writes the record of an entry without the head.
 pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
     match entry.value() {
         ValueRef::Int(number) => varint::write(out, zigzag(number)),
@@ -133,7 +133,8 @@ pub(super) fn write_part(id: u64, bytes: &[u8], out: &mut Vec<u8>) {
     write_bytes(bytes, out);
 }
 
-/// `fields` as [`Parts::write_part`](crate::keyspace::value::Parts::write_part) wrote them, `count` of them.
+/// Writes a record of `count` parts; `fields` has them as
+/// [`Parts::write_part`](crate::keyspace::value::Parts::write_part) wrote them.
 pub(super) fn write_fields(id: u64, count: u64, fields: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, FIELDS]);
     varint::write(out, id);

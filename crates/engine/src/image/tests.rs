@@ -218,8 +218,8 @@ fn longest_chunk(bench: &mut Bench, budget: usize) -> usize {
     chunks.iter().map(Vec::len).max().unwrap_or(0)
 }
 
-/// However large a value or a name, a step writes its budget and one record at most: of a text, of a hash with many
-/// fields, of one whose fields are large.
+/// A step writes at most its budget and one record, however large a value or a name is: a text, a hash with many
+/// fields, a hash with large fields.
 #[test]
 fn a_step_is_bounded_whatever_the_size_of_a_key() {
     const BUDGET: usize = 32 * 1024;
@@ -344,16 +344,16 @@ fn large_command() -> impl Strategy<Value = String> {
 
 /// What happens while an image is written.
 #[derive(Debug)]
-struct Meanwhile {
+struct Interlude {
     line: String,
     steps: usize,
     wait: u64,
 }
 
-/// Whatever happens while it is written, an image is of the point where it began.
+/// Whatever happens while it is written, an image shows the point at which it started.
 fn is_of_one_point(
     before: &[String],
-    during: impl Iterator<Item = Meanwhile>,
+    during: impl Iterator<Item = Interlude>,
     (record_max, inline_max): (usize, u32),
     budget: usize,
     keep_undo: bool,
@@ -370,7 +370,7 @@ fn is_of_one_point(
     }
     bench.engine.begin_image(record_max);
     let (mut chunks, mut sum) = (Vec::new(), None);
-    for (i, Meanwhile { line, steps, wait }) in during.enumerate() {
+    for (i, Interlude { line, steps, wait }) in during.enumerate() {
         run(&mut bench, &line);
         bench.engine.end_unit(fastness_types::Seq(i as u64 + 1));
         if i > 5 {
@@ -420,8 +420,8 @@ proptest! {
             let key = i % 600;
             let shrink = (shrink && i % 3 != 0).then(|| format!("DEL {{{}}}{key}", key % 3));
             let flush = (flush_at == Some(i)).then(|| "FLUSHALL".to_owned());
-            let first = shrink.into_iter().chain(flush).map(|line| Meanwhile { line, steps: 0, wait: 0 });
-            first.chain([Meanwhile { line, steps, wait }])
+            let first = shrink.into_iter().chain(flush).map(|line| Interlude { line, steps: 0, wait: 0 });
+            first.chain([Interlude { line, steps, wait }])
         });
         is_of_one_point(&before, during, (record_max, 200), budget, false);
     }
@@ -437,8 +437,8 @@ proptest! {
     ) {
         let during = during.into_iter().enumerate().flat_map(|(i, (line, steps, wait))| {
             let flush = (flush_at == Some(i)).then(|| "FLUSHALL".to_owned());
-            let first = flush.into_iter().map(|line| Meanwhile { line, steps: 0, wait: 0 });
-            first.chain([Meanwhile { line, steps, wait }])
+            let first = flush.into_iter().map(|line| Interlude { line, steps: 0, wait: 0 });
+            first.chain([Interlude { line, steps, wait }])
         });
         is_of_one_point(&before, during, limits, budget, keep_undo);
     }

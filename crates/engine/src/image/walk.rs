@@ -1,4 +1,4 @@
-//! The walk through one large value: what of it has been written, and where the rest is.
+//! The walk through one large value: which part of it has been written, and where the rest is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,114 +7,114 @@ use fastness_types::{Slot, WallMs};
 
 use super::record::{self, RAW_TEXT, Start, TEXT};
 use crate::codec::digest::Running;
-use crate::keyspace::table::Table;
+use crate::keyspace::table::EntryTable;
 use crate::keyspace::text::Text;
 use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Object, TypeNumber, ValueRef};
 use crate::types::Type;
 
-/// What a walk takes besides the bytes it holds, about.
+/// Approximate memory of a walk besides the bytes that it holds.
 const WALK_BYTES: usize = 256;
-/// Bytes of a text that are kept are cut into pieces of this size.
+/// Kept bytes of a text are split into pieces of this size.
 const PIECE: usize = 32 * 1024;
 
-/// The image lost a value that it had not written: a fault of this program. What was written is of no use; data are not
+/// The image lost a value that it had not written yet. This is a bug; the written part is useless, and the data is not
 /// affected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an image in progress has lost a value that was not written yet")]
 pub struct ImageLost;
 
-/// What a key that is remembered takes, about.
+/// Approximate memory of a remembered key.
 pub(super) fn ahead_bytes(key: &[u8]) -> usize {
     key.len() + 2 * size_of::<Box<[u8]>>()
 }
 
-/// Where a value is in the keyspace: the slot and hash of its key, and its address.
+/// The place of a value in the keyspace: the slot and hash of its key, and its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ValuePlace {
     pub(super) slot: Slot,
     pub(super) hash: u64,
     pub(super) address: usize,
 }
 
-/// Where the bytes or fields are that have not been written.
+/// Where the value is that has not been fully written.
 #[derive(Debug)]
-enum Source {
-    /// In the keyspace.
-    Live(Place),
-    /// It was removed or replaced, or is a field's value, which never changes in place. `counts`: what it takes is
-    /// memory of the image.
+enum WalkSource {
+    /// It is in the keyspace.
+    Live(ValuePlace),
+    /// The image owns it, because it was removed or replaced, or is the value of a part, which never changes in place.
+    /// `counts`: its memory counts as the image's.
     Owned { object: Arc<Object>, counts: bool },
-    /// A copy: of a value that is short, or is kept within its entry.
+    /// A copy of a value that is short or inside its entry.
     Copied(Vec<u8>),
 }
 
-/// What is written of the value itself.
+/// How much of the value has been written.
 #[derive(Debug)]
 enum Rest {
     Bytes {
         at: usize,
-        /// At the point; a text may have grown since.
+        /// The length at the point; a text may have grown since.
         len: usize,
-        /// By their offsets: bytes of a text that have been overwritten since, none of them before `at`, in pieces.
+        /// Bytes of a text that have been overwritten since, by their offsets, in pieces; none is before `at`.
         kept: BTreeMap<usize, Vec<u8>>,
         kept_bytes: usize,
-        /// What the digest takes instead of the bytes.
+        /// What the digest covers instead of the bytes.
         digested: Option<Digested>,
     },
     Parts {
-        /// The cursor in the table; `None`: at its end.
+        /// The cursor in the table; `None`: at the end.
         place: Option<u64>,
-        /// Names of parts that were written ahead, or were not there.
+        /// Names of parts that were written ahead or did not exist at the point.
         ahead: BTreeSet<Box<[u8]>>,
         ahead_bytes: usize,
-        /// Parts that were neither written nor have a walk.
+        /// Number of parts that neither were written nor have a walk.
         left: usize,
-        /// Walks through parts that have not ended.
+        /// Number of walks through parts that have not ended.
         children: usize,
-        /// Digests of the parts that were written.
+        /// Sum of the digests of written parts.
         sum: u128,
     },
 }
 
-/// What the digest of a value takes that is written in another form.
+/// What a digest covers of a value whose record has another form.
 #[derive(Debug)]
 enum Digested {
     Int(i64),
     Packed(TypeNumber, Vec<u8>),
-    /// One that is not made of parts.
+    /// An object that does not consist of parts.
     Object(Object),
 }
 
-/// See the module.
+/// A walk through one large value.
 #[derive(Debug)]
 pub(super) struct Walk {
     id: u64,
     parent: u64,
-    /// What of the name has been written, and the whole of it until then.
+    /// How many bytes of the name have been written; the name is dropped after that.
     name_at: usize,
     name: Vec<u8>,
     deadline: Option<WallMs>,
     kind: u8,
     of: TypeNumber,
     digest: Running,
-    source: Source,
+    source: WalkSource,
     rest: Rest,
 }
 
 impl Walk {
-    /// Of an entry of a slot, whose value may change in place.
+    /// A walk through a key's value, which may change in place.
     pub(super) fn of_key(id: u64, slot: Slot, hash: u64, entry: &Entry, record_max: usize) -> Walk {
         let live = || match entry.object_address() {
-            Some(address) => Source::Live(Place { slot, hash, address }),
-            None => Source::Copied(Vec::new()),
+            Some(address) => WalkSource::Live(ValuePlace { slot, hash, address }),
+            None => WalkSource::Copied(Vec::new()),
         };
         let (source, rest) = match entry.value() {
             ValueRef::Long(text) => (live(), Rest::bytes(text.len())),
             ValueRef::Object(object) if object.parts().is_none() => {
                 let body = body(entry);
                 let rest = Rest::written(body.len(), Digested::Object(object.clone()));
-                (Source::Copied(body), rest)
+                (WalkSource::Copied(body), rest)
             }
             ValueRef::Object(object) => {
                 let rest = Rest::Parts {
@@ -127,16 +127,16 @@ impl Walk {
                 };
                 (live(), rest)
             }
-            ValueRef::Text(text) => (Source::Copied(text.to_vec()), Rest::bytes(text.len())),
+            ValueRef::Text(text) => (WalkSource::Copied(text.to_vec()), Rest::bytes(text.len())),
             ValueRef::Int(number) => {
                 let body = body(entry);
                 let rest = Rest::written(body.len(), Digested::Int(number));
-                (Source::Copied(body), rest)
+                (WalkSource::Copied(body), rest)
             }
             ValueRef::Packed(packed) => {
                 let body = body(entry);
                 let rest = Rest::written(body.len(), Digested::Packed(packed.of, packed.bytes.to_vec()));
-                (Source::Copied(body), rest)
+                (WalkSource::Copied(body), rest)
             }
         };
         let digest = Running::of_name(entry.key().len());
@@ -147,15 +147,15 @@ impl Walk {
         walk
     }
 
-    /// Of a part of this value, which counts as written from now on.
+    /// A walk through a part of this value; the part counts as written from now on.
     pub(super) fn child(&mut self, id: u64, entry: &Entry, record_max: usize) -> Walk {
         if let Rest::Parts { left, children, .. } = &mut self.rest {
             *left -= 1;
             *children += 1;
         }
         let (name, value) = (entry.key(), entry.value().bytes().unwrap_or_default());
-        let copied = || Source::Copied(value.to_vec());
-        let source = entry.share_object().map_or_else(copied, |object| Source::Owned { object, counts: false });
+        let copied = || WalkSource::Copied(value.to_vec());
+        let source = entry.share_object().map_or_else(copied, |object| WalkSource::Owned { object, counts: false });
         let (name, deadline) = (name.to_vec(), entry.deadline());
         let rest = Rest::bytes(value.len());
         let digest = Running::of_name(name.len());
@@ -169,7 +169,7 @@ impl Walk {
         self.id
     }
 
-    /// The record that starts the value: what it says of the name has been counted as written.
+    /// Writes the record that starts the value, with the bytes of the name that count as written.
     pub(super) fn write_start(&self, out: &mut Vec<u8>) {
         let total = match &self.rest {
             Rest::Bytes { len, .. } => *len,
@@ -187,7 +187,7 @@ impl Walk {
         record::write_start(&start, out);
     }
 
-    /// The next bytes of the name, at most `room`, have been written.
+    /// Counts the next bytes of the name, at most `room`, as written.
     fn pass_name(&mut self, room: usize) {
         let to = self.name.len().min(self.name_at + room);
         self.digest.bytes(&self.name[self.name_at..to]);
@@ -213,7 +213,7 @@ impl Walk {
         matches!(self.rest, Rest::Parts { .. })
     }
 
-    /// Whether all has been written, fields that have walks included.
+    /// Whether everything has been written, including parts that have walks.
     pub(super) fn is_done(&self) -> bool {
         self.has_name()
             && match &self.rest {
@@ -222,7 +222,7 @@ impl Walk {
             }
     }
 
-    /// The parent's id, the digest, and the value if the image owns it.
+    /// Ends the walk: returns the parent's id, the digest, and the value if the image owns it.
     pub(super) fn end(mut self) -> (u64, u128, Option<Arc<Object>>) {
         match &self.rest {
             Rest::Parts { sum, .. } => self.digest.parts(*sum),
@@ -236,25 +236,25 @@ impl Walk {
             Rest::Bytes { .. } => {}
         }
         let object = match self.source {
-            Source::Owned { object, .. } => Some(object),
-            Source::Live(_) | Source::Copied(_) => None,
+            WalkSource::Owned { object, .. } => Some(object),
+            WalkSource::Live(_) | WalkSource::Copied(_) => None,
         };
         (self.parent, self.digest.end(), object)
     }
 
     pub(super) fn into_object(self) -> Option<Arc<Object>> {
         match self.source {
-            Source::Owned { object, .. } => Some(object),
-            Source::Live(_) | Source::Copied(_) => None,
+            WalkSource::Owned { object, .. } => Some(object),
+            WalkSource::Live(_) | WalkSource::Copied(_) => None,
         }
     }
 
-    /// Bytes that it holds besides the data.
+    /// Bytes that the walk holds in addition to the data.
     pub(super) fn bytes(&self) -> usize {
         let source = match &self.source {
-            Source::Owned { object, counts: true } => object.heap_bytes(),
-            Source::Owned { .. } | Source::Live(_) => 0,
-            Source::Copied(bytes) => bytes.capacity(),
+            WalkSource::Owned { object, counts: true } => object.heap_bytes(),
+            WalkSource::Owned { .. } | WalkSource::Live(_) => 0,
+            WalkSource::Copied(bytes) => bytes.capacity(),
         };
         let rest = match &self.rest {
             Rest::Bytes { kept_bytes, .. } => *kept_bytes,
@@ -264,59 +264,59 @@ impl Walk {
     }
 }
 
-/// Where the value is.
+/// The place of the value.
 impl Walk {
-    /// Its place, if it is in the keyspace, can be changed, and is still needed: a hash of which no field is left may
-    /// be gone with its last one.
-    pub(super) fn live(&self) -> Option<Place> {
+    /// The value's place, if the walk still needs a value that is in the keyspace. A walk without parts left to write
+    /// does not: the key may have been removed with its last part.
+    pub(super) fn live(&self) -> Option<ValuePlace> {
         match self.source {
-            Source::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
-            Source::Live(_) | Source::Owned { .. } | Source::Copied(_) => None,
+            WalkSource::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
+            WalkSource::Live(_) | WalkSource::Owned { .. } | WalkSource::Copied(_) => None,
         }
     }
 
-    /// The value is about to leave the keyspace: the image becomes an owner of it. Returns where it was.
-    pub(super) fn own(&mut self, object: Arc<Object>) -> Option<Place> {
+    /// Makes the image an owner of the value, which is about to be removed or replaced. Returns the value's place.
+    pub(super) fn own(&mut self, object: Arc<Object>) -> Option<ValuePlace> {
         let place = self.live()?;
-        self.source = Source::Owned { object, counts: true };
+        self.source = WalkSource::Owned { object, counts: true };
         Some(place)
     }
 
-    /// The value is about to become that of a key in this place. Returns where it was.
-    pub(super) fn follow(&mut self, slot: Slot, hash: u64) -> Option<Place> {
+    /// Follows the value, which is about to move to a key in this place. Returns the old place.
+    pub(super) fn follow(&mut self, slot: Slot, hash: u64) -> Option<ValuePlace> {
         let place = self.live()?;
-        self.source = Source::Live(Place { slot, hash, address: place.address });
+        self.source = WalkSource::Live(ValuePlace { slot, hash, address: place.address });
         Some(place)
     }
 
-    /// The value is where it was before.
-    pub(super) fn set_back(&mut self, place: Place) {
-        self.source = Source::Live(place);
+    /// Resets the place of the value, after a move was rolled back.
+    pub(super) fn set_back(&mut self, place: ValuePlace) {
+        self.source = WalkSource::Live(place);
     }
 
-    /// A field's value that nobody else owns any more counts as memory of the image.
+    /// Counts the memory of an owned value as the image's, once it has no other owner.
     pub(super) fn note_sole_owner(&mut self) {
-        if let Source::Owned { object, counts } = &mut self.source {
+        if let WalkSource::Owned { object, counts } = &mut self.source {
             *counts |= Arc::strong_count(object) == 1;
         }
     }
 
-    /// The value, if it is an object. `tables`: those of the point.
-    pub(super) fn object<'t>(&self, tables: &'t [Table]) -> Option<Found<'t>> {
+    /// The value, if it is an object. `tables` are the tables of the point.
+    pub(super) fn object<'t>(&self, tables: &'t [EntryTable]) -> Option<Found<'t>> {
         match &self.source {
-            Source::Owned { object, .. } => Some(Found::Owned(object.clone())),
-            Source::Live(place) => {
+            WalkSource::Owned { object, .. } => Some(Found::Owned(object.clone())),
+            WalkSource::Live(place) => {
                 let is_it = |entry: &Entry| entry.object_address() == Some(place.address);
                 let found = tables[usize::from(place.slot.0)].find_by(place.hash, is_it).and_then(Entry::object);
                 debug_assert!(found.is_some(), "a walk knows where its value is");
                 found.map(Found::Live)
             }
-            Source::Copied(_) => None,
+            WalkSource::Copied(_) => None,
         }
     }
 }
 
-/// A value that a walk reads.
+/// A value that a walk reads, borrowed from the keyspace or owned.
 pub(super) enum Found<'t> {
     Live(&'t Object),
     Owned(Arc<Object>),
@@ -338,23 +338,28 @@ impl Rest {
         Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested: None }
     }
 
-    /// The bytes of [`body`].
+    /// For the bytes of [`body`].
     fn written(len: usize, digested: Digested) -> Rest {
         Rest::Bytes { at: 0, len, kept: BTreeMap::new(), kept_bytes: 0, digested: Some(digested) }
     }
 }
 
-/// What follows the head in the record of an entry.
+/// The record of an entry without the head.
 fn body(entry: &Entry) -> Vec<u8> {
     let mut body = Vec::new();
     record::write_value(entry, &mut body);
     body
 }
 
-/// Names and texts.
+/// Writing names and texts.
 impl Walk {
     /// Writes the next part of the name or the text, of `room` bytes at most.
-    pub(super) fn write_part(&mut self, tables: &[Table], room: usize, out: &mut Vec<u8>) -> Result<(), ImageLost> {
+    pub(super) fn write_part(
+        &mut self,
+        tables: &[EntryTable],
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ImageLost> {
         if !self.has_name() {
             let from = self.name_at;
             self.pass_name(room);
@@ -367,7 +372,7 @@ impl Walk {
         let object = self.object(tables);
         let text: &[u8] = match (object.as_deref(), &self.source) {
             (Some(object), _) => object.downcast_ref::<Text>().ok_or(ImageLost)?,
-            (None, Source::Copied(text)) => text,
+            (None, WalkSource::Copied(text)) => text,
             _ => return Err(ImageLost),
         };
         let Rest::Bytes { at, len, kept, kept_bytes, digested } = &mut self.rest else { return Err(ImageLost) };
@@ -396,7 +401,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Keeps what of `text`, between `from` and `to`, is still to be written and has not been kept before.
+    /// Keeps the bytes of `text` between `from` and `to` that have neither been written nor kept.
     pub(super) fn keep(&mut self, text: &[u8], from: usize, to: usize) {
         let Rest::Bytes { at, len, kept, kept_bytes, .. } = &mut self.rest else { return };
         let (mut from, to) = (from.max(*at), to.min(*len));
@@ -416,10 +421,10 @@ impl Walk {
     }
 }
 
-/// Parts.
+/// Writing parts.
 impl Walk {
-    /// A part is about to change: its entry, if it is there and has to be written first.
-    pub(super) fn meet_part<'t>(&mut self, parts: &'t dyn Parts, name: &[u8]) -> Option<&'t Entry> {
+    /// Called before a part changes: returns its entry, if it exists and has to be written first.
+    pub(super) fn meet_part<'t>(&mut self, parts: &'t dyn Parts<Entry>, name: &[u8]) -> Option<&'t Entry> {
         let hash = parts.hash(name);
         let Rest::Parts { place, ahead, .. } = &self.rest else { return None };
         let is_written = place.is_none_or(|place| hash.reverse_bits() < place.reverse_bits());
@@ -438,9 +443,9 @@ impl Walk {
         }
     }
 
-    /// Whether an entry of the bucket at hand is to be written: after shrinking, a bucket also holds what was written
-    /// as part of another one.
-    pub(super) fn is_next(&self, parts: &dyn Parts, entry: &Entry) -> bool {
+    /// Whether an entry of the current bucket has to be written: after shrinking, a bucket also has entries that were
+    /// written as part of another one.
+    pub(super) fn is_next(&self, parts: &dyn Parts<Entry>, entry: &Entry) -> bool {
         let Rest::Parts { place, ahead, .. } = &self.rest else { return false };
         let from = place.unwrap_or(0).reverse_bits();
         (from == 0 || parts.hash(entry.key()).reverse_bits() >= from) && !ahead.contains(entry.key())
@@ -453,7 +458,7 @@ impl Walk {
         }
     }
 
-    /// All before this place has been written; 0: the table has been passed.
+    /// Moves the cursor after a bucket was written; 0: the scan has finished.
     pub(super) fn move_to(&mut self, next: u64) {
         if let Rest::Parts { place, .. } = &mut self.rest {
             *place = (next != 0).then_some(next);
@@ -468,7 +473,7 @@ impl Walk {
         matches!(self.rest, Rest::Parts { left, .. } if left > 0)
     }
 
-    /// A part with this digest is written.
+    /// Counts a part with this digest as written.
     pub(super) fn count_part(&mut self, digest: u128) {
         if let Rest::Parts { left, sum, .. } = &mut self.rest {
             *left -= 1;
@@ -476,7 +481,7 @@ impl Walk {
         }
     }
 
-    /// A part that had a walk of its own is written.
+    /// Counts a part with a walk of its own as written.
     pub(super) fn child_ended(&mut self, digest: u128) {
         if let Rest::Parts { children, sum, .. } = &mut self.rest {
             *children -= 1;

@@ -1,18 +1,19 @@
 //! Seven entries on one cache line.
 //!
-//! Each place has a one-byte tag from its key's hash, so a look-up compares keys only where the tag fits: one in 255
-//! of the others. The last place of a full bucket becomes the pointer to a further one (a chain): rare at the table's
-//! load.
+//! Each cell has a one-byte tag from its key's hash, so a look-up compares only keys whose tag matches: those of one in
+//! 255 other entries. The last cell of a full bucket becomes a pointer to a further bucket (a chain), which is rare at
+//! the table's load.
 //!
 //! # Invariants
-//! - A tag is 0 exactly if its place holds no entry.
-//! - Only the last place can hold a chain, and a chained bucket is never empty.
+//! - A tag is 0 exactly if its cell holds no entry.
+//! - Only the last cell can hold a chain, and a chained bucket is never empty.
 
-use super::entry::{self, Entry};
+use super::entry::Entry;
+use super::entry::cell::TaggedCell;
 use super::memory::Account;
 
-/// A place of a bucket.
-pub type Cell = entry::Cell<Bucket>;
+/// A cell of a bucket.
+pub type Cell = TaggedCell<Bucket>;
 
 /// Entries of one bucket.
 pub const CELLS: usize = 7;
@@ -21,7 +22,7 @@ const LAST: usize = CELLS - 1;
 /// Bytes of one bucket.
 pub const BUCKET_BYTES: usize = size_of::<Bucket>();
 
-/// See the module's documentation. The eighth tag is always 0.
+/// Seven cells with their tags; the eighth tag is always 0.
 #[derive(Default)]
 #[repr(C, align(64))]
 pub struct Bucket {
@@ -34,8 +35,8 @@ const _: () = assert!(BUCKET_BYTES == 64);
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// The places whose tag may be `tag`, as high bits of the bytes: no miss, rarely one too many (a byte above a true
-/// hit).
+/// The cells whose tag may be `tag`, as high bits of the bytes: none is missed, and rarely there is one too many (a
+/// byte above a true hit).
 #[inline]
 fn candidates(tags: [u8; 8], tag: u8) -> u64 {
     let differing = u64::from_le_bytes(tags) ^ (ONES * u64::from(tag));
@@ -55,7 +56,7 @@ impl Bucket {
         }
     }
 
-    /// As [`Bucket::find`], to change it.
+    /// As [`Bucket::find`], mutable.
     #[inline]
     pub fn find_mut(&mut self, tag: u8, mut is_it: impl FnMut(&Entry) -> bool) -> Option<&mut Entry> {
         let mut bucket = self;
@@ -80,7 +81,7 @@ impl Bucket {
         None
     }
 
-    /// Puts an entry into the first empty place of the chain, which grows if there is none.
+    /// Puts an entry into the first empty cell of the chain, which grows if all are full.
     pub fn push(&mut self, tag: u8, entry: Entry, account: &mut Account) {
         debug_assert!(tag != 0);
         let mut bucket = self;
@@ -88,14 +89,14 @@ impl Bucket {
             if let Some(place) = bucket.empty_place() {
                 return bucket.put(place, tag, entry);
             }
-            bucket = bucket.cells[LAST].chain_mut().expect("looked at just before");
+            bucket = bucket.cells[LAST].chain_mut().expect("the loop condition found a chain");
         }
         if let Some(place) = bucket.empty_place() {
             return bucket.put(place, tag, entry);
         }
         let mut next = Box::<Bucket>::default();
         account.add(BUCKET_BYTES);
-        let (moved_tag, moved) = bucket.take(LAST).expect("a bucket with no empty place is full");
+        let (moved_tag, moved) = bucket.take(LAST).expect("a bucket without an empty cell is full");
         account.moved += 1;
         next.put(0, moved_tag, moved);
         next.put(1, tag, entry);
@@ -116,7 +117,8 @@ impl Bucket {
         Some((std::mem::take(&mut self.tags[place]), entry))
     }
 
-    /// Takes the entry with this tag for which `is_it` holds; an entry from the chain's end fills the gap.
+    /// Removes and returns the entry with this tag for which `is_it` holds; an entry from the end of the chain fills
+    /// the gap.
     pub fn remove(&mut self, tag: u8, mut is_it: impl FnMut(&Entry) -> bool, account: &mut Account) -> Option<Entry> {
         self.remove_by(tag, &mut is_it, account)
     }
@@ -139,7 +141,7 @@ impl Bucket {
         Some(entry)
     }
 
-    /// Takes an entry from the last bucket behind this one, and frees that bucket if it was its last.
+    /// Removes and returns an entry of the last bucket of the chain, and frees that bucket if it is empty then.
     fn take_from_chain(&mut self, account: &mut Account) -> Option<(u8, Entry)> {
         let next = self.cells[LAST].chain_mut()?;
         if let Some(taken) = next.take_from_chain(account) {
@@ -154,7 +156,7 @@ impl Bucket {
         taken
     }
 
-    /// Whether there is no entry, chain included.
+    /// Whether the bucket and its chain have no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.iter().all(Cell::is_empty)
@@ -166,13 +168,13 @@ impl Bucket {
         self.iter().count()
     }
 
-    /// Every entry, chain included, in the order of the places.
+    /// Every entry, chain included, in the order of the cells.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         let chain = std::iter::successors(Some(self), |bucket| bucket.cells[LAST].chain());
         chain.flat_map(|bucket| bucket.cells.iter().filter_map(Cell::entry))
     }
 
-    /// Takes every entry out, with its tag, and frees the chain.
+    /// Removes every entry, with its tag, and frees the chain.
     pub fn drain(&mut self, account: &mut Account, mut each: impl FnMut(u8, Entry, &mut Account)) {
         let mut next = self.drain_one(account, &mut each);
         while let Some(mut bucket) = next {
@@ -194,13 +196,13 @@ impl Bucket {
         self.cells[LAST].take_chain()
     }
 
-    /// Starts to load all entries.
+    /// Prefetches all entries.
     #[inline]
     pub fn prefetch_all(&self) {
         self.cells.iter().for_each(Cell::prefetch);
     }
 
-    /// Starts to load the entries whose tag fits.
+    /// Prefetches the entries whose tag matches.
     #[inline]
     pub fn prefetch_entries(&self, tag: u8) {
         let mut hits = candidates(self.tags, tag);

@@ -1,21 +1,21 @@
-//! How much of what was removed is freed at a time.
+//! The bounds of one slice of freeing; see [`super::retired`].
 
-/// Bytes that one slice frees, about.
+/// Bytes that one slice frees, approximately.
 pub const SLICE_BYTES: usize = 1024 * 1024;
 
-/// What one slice may still do.
+/// The steps and bytes that a slice has left.
 #[derive(Debug, Clone, Copy)]
-pub struct Budget {
+pub struct FreeBudget {
     steps: usize,
     bytes: usize,
 }
 
-impl Budget {
-    pub(super) fn new(steps: usize) -> Budget {
-        Budget { steps, bytes: SLICE_BYTES }
+impl FreeBudget {
+    pub(super) fn new(steps: usize) -> FreeBudget {
+        FreeBudget { steps, bytes: SLICE_BYTES }
     }
 
-    /// Counts one step that freed so many bytes.
+    /// Counts one step that freed this many bytes.
     pub(super) fn spend(&mut self, bytes: usize) {
         self.steps = self.steps.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);

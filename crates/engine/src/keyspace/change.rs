@@ -1,15 +1,15 @@
-//! Changes of values in place: of objects, which their types change, with what has to be noted of each change.
+//! Changes of values in place. A value's type makes the change; the keyspace keeps the account of memory, the index of
+//! deadlines and the undo records right.
 
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::key::Key;
 use super::slots::{Keyspace, seconds};
 use super::undo::UndoLog;
-use super::value::{Object, Value};
+use super::value::Value;
 use fastness_types::WallMs;
 
 impl Keyspace {
-    /// Changes an object as a whole, if the key holds one, and counts what has changed with it. Nothing is left to
-    /// undo.
+    /// Changes an object, if the key holds one, and accounts for its new size. Leaves no undo record.
     pub(super) fn change_object(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object)) {
         let Some(entry) = self.entry_mut(key) else { return };
         let before = entry.heap_bytes();
@@ -20,9 +20,9 @@ impl Keyspace {
         self.recount(before, after);
     }
 
-    /// Changes a value in place, if the key holds a `V` outside of its entry. `write_undo` writes down what
-    /// [`Value::restore`] needs to take the change back. False: there is none.
-    pub(crate) fn change_in_place<V: Value>(
+    /// Changes a value in place, if the key holds a `V` outside of its entry; returns whether it does. `write_undo`
+    /// writes the record from which [`Value::restore`] undoes the change.
+    pub(crate) fn change_in_place<V: Value<Entry>>(
         &mut self,
         key: &Key<'_>,
         now: WallMs,
@@ -47,8 +47,8 @@ impl Keyspace {
         changed.is_some()
     }
 
-    /// Changes a value that is made of parts, if the key holds one, and counts what has changed with it. The change
-    /// leaves to the keeper what it destroys of each part. True if no part is left.
+    /// Changes a value that consists of parts, if the key holds one, and accounts for its new size and its earliest
+    /// deadline. The change leaves to the undo log what it destroys of each part. Returns whether no part is left.
     pub(crate) fn change_parts(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object, &mut UndoLog)) -> bool {
         let mut undo = self.undo.take();
         let Some(object) = self.entry_mut(key).and_then(Entry::object_mut).filter(|object| object.parts().is_some())
@@ -71,7 +71,8 @@ impl Keyspace {
         is_empty
     }
 
-    /// Makes a change of which nothing is left to undo: the record of an earlier one brings back what was before both.
+    /// Makes a change that leaves no undo record, because the record of an earlier change restores the state before
+    /// both.
     pub(crate) fn without_undo(&mut self, change: impl FnOnce(&mut Keyspace)) {
         let undo = self.undo.take();
         change(self);

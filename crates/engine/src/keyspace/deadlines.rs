@@ -1,33 +1,33 @@
-//! The keys with a deadline, in the order of their deadlines.
+//! The keys with a deadline, ordered by their deadlines.
 //!
-//! Sorted runs of at most `RUN_MAX` marks under the lowest mark that each may hold. Deadlines mostly come in rising
-//! order (`now` plus the same span), which fills runs to the end; a full run that is met elsewhere is cut in two. A
-//! run's memory follows its length in the allocator's steps, so that a mark costs little more than its 16 bytes, where
-//! a B-tree of marks takes 30 to 37.
+//! Marks are kept in sorted runs of at most `RUN_MAX`, each found by the lowest mark that it may hold. Deadlines mostly
+//! arrive in rising order (`now` plus the same span), which fills runs to the end; inserting into the middle of a full
+//! run splits it. A run's memory follows its length in the allocator's size classes, so that a mark costs little more
+//! than its 16 bytes, where a B-tree of marks takes 30 to 37.
 //!
 //! # Invariants
 //! - Runs are sorted, and all marks of a run are at least its own bound and below the next run's.
-//! - There is always a run under the lowest bound; only that one may be empty.
+//! - A run with the lowest bound always exists; only that run may be empty.
 
 use super::memory::size_class;
 use fastness_types::WallMs;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-/// A deadline, and what finds its key.
+/// A deadline, and a number that finds its key.
 pub type Mark = (WallMs, u64);
 
 /// Marks of one run: 2 KiB, so that inserting moves at most that.
 const RUN_MAX: usize = 128;
-/// A run with fewer takes in the one behind it, if both fit into three quarters of a run.
+/// A shorter run absorbs the next one, if both fit into three quarters of a run.
 const RUN_MIN: usize = RUN_MAX / 4;
 const JOINED_MAX: usize = RUN_MAX * 3 / 4;
 const LOWEST: Mark = (WallMs(0), 0);
 const MARK_BYTES: usize = size_of::<Mark>();
-/// A run's place in the tree above: bound, vector, its part of a node.
+/// Bytes that a run takes in the tree: bound, vector, its share of a node.
 const RUN_BYTES: usize = 64;
 
-/// See the module's documentation.
+/// An index of deadlines.
 #[derive(Debug, Clone)]
 pub struct Deadlines {
     runs: BTreeMap<Mark, Vec<Mark>>,
@@ -41,7 +41,7 @@ impl Default for Deadlines {
     }
 }
 
-/// Makes the memory of a run fit for `len` marks, in the allocator's steps. Returns the change in bytes as (new, old).
+/// Adjusts the capacity of a run to `len` marks, in the allocator's size classes. Returns the (new, old) size in bytes.
 fn fit(run: &mut Vec<Mark>, len: usize) -> (usize, usize) {
     let before = run.capacity();
     let wanted = if len == 0 { 0 } else { size_class(len * MARK_BYTES) / MARK_BYTES };
@@ -101,7 +101,7 @@ impl Deadlines {
     }
 
     fn run_of(&mut self, mark: Mark) -> (Mark, &mut Vec<Mark>) {
-        let (bound, run) = self.runs.range_mut(..=mark).next_back().expect("there is a run under the lowest bound");
+        let (bound, run) = self.runs.range_mut(..=mark).next_back().expect("a run with the lowest bound exists");
         (*bound, run)
     }
 
@@ -111,7 +111,7 @@ impl Deadlines {
         self.runs.insert(bound, run);
     }
 
-    /// Adds a mark; one that is there already stays once.
+    /// Adds a mark, unless it exists already.
     pub fn insert(&mut self, mark: Mark) {
         let (bound, run) = self.run_of(mark);
         let Err(place) = run.binary_search(&mark) else { return };
@@ -123,7 +123,7 @@ impl Deadlines {
             return;
         }
         if place == RUN_MAX {
-            // Rising order: leave the full run as it is. A run that starts below the next one's marks may follow.
+            // Rising order: the full run stays as it is, and the mark starts a new one.
             self.add_run(mark, vec![mark]);
             self.len += 1;
             return;
@@ -136,7 +136,7 @@ impl Deadlines {
         self.insert(mark);
     }
 
-    /// Takes a mark out; false if it is not there.
+    /// Removes a mark; returns whether it existed.
     pub fn remove(&mut self, mark: Mark) -> bool {
         let (bound, run) = self.run_of(mark);
         let Ok(place) = run.binary_search(&mark) else { return false };
@@ -153,12 +153,12 @@ impl Deadlines {
     }
 
     fn drop_run(&mut self, bound: Mark) -> Vec<Mark> {
-        let run = self.runs.remove(&bound).expect("the run was just looked at");
+        let run = self.runs.remove(&bound).expect("the caller found the run");
         self.bytes -= RUN_BYTES + run.capacity() * MARK_BYTES;
         run
     }
 
-    /// Frees the lowest run of an index that nobody reads any more; false if that was the last.
+    /// Frees the lowest run of an index that is no longer read; returns whether runs are left.
     pub(super) fn drop_first_run(&mut self) -> bool {
         if let Some((bound, run)) = self.runs.first_key_value() {
             let (bound, len) = (*bound, run.len());
@@ -168,7 +168,7 @@ impl Deadlines {
         !self.runs.is_empty()
     }
 
-    /// Takes the run behind this one in, if both are short.
+    /// Absorbs the next run, if both are short.
     fn join_next(&mut self, bound: Mark, len: usize) {
         let Some((&next, run)) = self.runs.range((Excluded(bound), Unbounded)).next() else { return };
         if len + run.len() > JOINED_MAX {
@@ -181,7 +181,7 @@ impl Deadlines {
         self.resize(change);
     }
 
-    /// Takes all out.
+    /// Removes all marks.
     pub fn clear(&mut self) {
         *self = Deadlines::default();
     }

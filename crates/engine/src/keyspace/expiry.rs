@@ -1,17 +1,17 @@
-//! When the life of a key ends: at its own deadline, or with the last of its parts.
+//! When a key expires: at its own deadline, or when all of its parts have expired.
 
 use super::entry::Entry;
 use fastness_types::WallMs;
 
 impl Entry {
-    /// Whether the key's own deadline has passed. The deadline itself still belongs to the key's life, as in Valkey.
+    /// Whether the key's own deadline has passed. At the deadline itself the key still exists, as in Valkey.
     #[inline]
     #[must_use]
     pub fn is_past_deadline(&self, now: WallMs) -> bool {
         self.deadline().is_some_and(|at| now > at)
     }
 
-    /// Whether that has passed, or that of every part of its value.
+    /// Whether the key has expired: by its own deadline, or because every part of its value is past its deadline.
     #[inline]
     #[must_use]
     pub fn is_expired(&self, now: WallMs) -> bool {

@@ -1,7 +1,7 @@
-//! What FLUSHALL takes out of a keyspace in one step.
+//! The contents of a keyspace, which FLUSHALL removes in one step.
 
 use super::deadlines::Deadlines;
-use super::table::Table;
+use super::table::EntryTable;
 use fastness_types::SLOTS;
 
 /// Slots in a group of [`Groups`].
@@ -9,10 +9,10 @@ pub(super) const GROUP: usize = 128;
 /// How many keys each group of slots has.
 pub(super) type Groups = [u64; SLOTS / GROUP];
 
-/// What FLUSHALL took away.
+/// Everything that FLUSHALL removed.
 pub(super) struct Flushed {
-    /// `None` while an image reads them; see [`Keyspace::give_back_tables`](super::Keyspace::give_back_tables).
-    pub(super) tables: Option<Box<[Table]>>,
+    /// `None` while they are lent to an image; see [`Keyspace::give_back_tables`](super::Keyspace::give_back_tables).
+    pub(super) tables: Option<Box<[EntryTable]>>,
     pub(super) groups: Groups,
     pub(super) len: u64,
     pub(super) due: Deadlines,

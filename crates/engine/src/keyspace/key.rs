@@ -1,8 +1,8 @@
-//! A key with its place, and what a new value does with a deadline.
+//! A key with its slot and hash, and what a new value does to a deadline.
 
 use fastness_types::{Slot, WallMs};
 
-/// A key with the place that follows from it: made once per command, by [`Keyspace::key`](super::Keyspace::key).
+/// A key with the slot and hash that follow from it: made once per command, by [`Keyspace::key`](super::Keyspace::key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The key itself.
@@ -13,19 +13,19 @@ pub struct Key<'a> {
     pub hash: u64,
 }
 
-/// What a new value does with its key's deadline.
+/// What a new value does to its key's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryChange {
-    /// No deadline from now on.
+    /// Removes it.
     Drop,
-    /// As before.
+    /// Keeps it.
     Keep,
-    /// This one from now on.
+    /// Sets it.
     At(WallMs),
 }
 
 impl ExpiryChange {
-    /// What it makes of a deadline.
+    /// The deadline after the change.
     #[must_use]
     pub fn after(self, old: Option<WallMs>) -> Option<WallMs> {
         match self {

@@ -1,7 +1,8 @@
-//! What an allocation costs, and the running account of it.
+//! What an allocation costs, and the running account of memory.
 
 /// Bytes that an allocator takes for a request of `size` bytes: the size classes of jemalloc (multiples of 16 up to
-/// 128, then four classes to each doubling). The engine asks for whole classes, so what it counts is what is in use.
+/// 128, then four classes to each doubling). The engine requests whole classes, so that it counts what is really in
+/// use.
 #[must_use]
 pub const fn size_class(size: usize) -> usize {
     if size <= 128 {
@@ -17,7 +18,7 @@ pub const fn size_class(size: usize) -> usize {
 pub struct Account {
     /// Bytes in use: entries, values, buckets and directories.
     pub bytes: u64,
-    /// Entries moved between buckets since the start: what a growing table costs besides the insert itself.
+    /// Entries moved between buckets since the start: the cost of growing tables.
     pub moved: u64,
 }
 

@@ -1,15 +1,15 @@
 //! The keyspace: every key of one replica, one table per hash slot.
 //!
-//! - [`entry`]: one key with its value in one allocation. The only module of the engine with `unsafe` code.
+//! - [`entry`]: one key with its value in one allocation. The only folder of the engine with `unsafe` code.
 //! - [`bucket`]: seven entries on one cache line, found by one-byte tags.
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
 //! - [`key`]: a key with its slot and hash.
 //! - [`deadlines`]: the keys with a deadline, earliest first.
-//! - [`expiry`]: when the life of a key ends.
-//! - [`value`]: what a key holds, as far as the keyspace has to know it; [`text`]: long strings.
+//! - [`expiry`]: when a key expires.
+//! - [`value`]: the interface between the keyspace and the values of data types; [`text`]: long strings.
 //! - `change`: changes of values in place.
-//! - [`undo`]: what changes destroy and may have to bring back; `undoing`: how it is kept and brought back.
-//! - [`retired`]: what is to be freed, a slice at a time.
+//! - [`undo`]: records of what changes destroy; `undoing`: how they are kept, dropped and used.
+//! - [`retired`]: large values that are freed in slices.
 //! - [`slots`]: all slots together, with the index of deadlines and the account of memory.
 //!
 //! Nothing here knows commands, effects or clocks. What an operation does depends on its arguments and the data
@@ -34,8 +34,6 @@ mod undoing;
 pub mod value;
 
 #[cfg(test)]
-mod entry_tests;
-#[cfg(test)]
 mod retired_tests;
 #[cfg(test)]
 mod slots_tests;
@@ -44,7 +42,7 @@ mod table_tests;
 #[cfg(test)]
 mod undo_tests;
 
-pub use entry::{Entry, NewValue};
+pub use entry::{Entry, NewValue, Object, ValueRef};
 pub use key::{ExpiryChange, Key};
 pub use slots::Keyspace;
-pub use value::{Object, Packed, TypeNumber, ValueRef};
+pub use value::{Packed, TypeNumber};

@@ -1,58 +1,57 @@
-//! What was removed and is still to be freed, a slice at a time.
+//! Removed data whose memory is freed in slices.
 //!
-//! Freeing the keys of a FLUSHALL, the fields of a large hash or the pages of a long text takes as long as it has
-//! entries or bytes, and nobody waits for it. So whatever is large is moved here in one step, and `Retired::free` frees
-//! it in slices, each bounded in steps (entries and buckets) and in bytes. The owner of the data runs slices until
-//! nothing is left, whether or not anybody writes.
+//! Freeing the keys of a FLUSHALL, the fields of a large hash or the pages of a long text takes time in proportion to
+//! their number, and no command should wait for it. So whatever is large is moved here in one step, and `Retired::free`
+//! frees it in slices, each bounded in steps (entries and buckets) and in bytes. The owner of the data runs slices
+//! until nothing is left, with or without further commands.
 //!
 //! # Invariants
-//! - The account counts what is here until it is freed.
-//! - `objects` is the number of keys and tables of parts that are here; with `freed` it only grows by what came here.
-//! - One slice frees at most [`SLICE_BYTES`](super::budget::SLICE_BYTES), and then what the last step frees: a bucket,
-//!   a part of a text, or an entry's name with what is left beside it.
-//! - Every step frees something or makes what it looks at shorter: what cannot become shorter is freed at once. A text
-//!   shrinks by the allocator's size classes, an eighth to a quarter of it at a time, which is some milliseconds for
-//!   the longest there is.
+//! - The account counts retired data until it is freed.
+//! - `objects` is the number of retired keys and tables of parts; `objects` plus `freed` only grows.
+//! - One slice frees at most [`SLICE_BYTES`](super::budget::SLICE_BYTES), plus what its last step frees: a bucket, a
+//!   part of a text, or an entry's name with the rest of its value.
+//! - Every step frees something or shortens it; what cannot be shortened is freed at once. A text shrinks by the
+//!   allocator's size classes, an eighth to a quarter at a time, which takes some milliseconds for the longest text.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::deadlines::Deadlines;
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::memory::{Account, size_class};
-use super::table::Table;
-use super::value::{Dismantle, Object, Remains};
+use super::table::EntryTable;
+use super::value::{Dismantle, Remains};
 use std::sync::Arc;
 
-/// What is cut from a text in one step; a text or hash of less is freed at once.
+/// Bytes that one step cuts from a text; a shorter text or hash is freed at once.
 pub const TEXT_PART: usize = 256 * 1024;
-/// Room for entries that is kept when there are none.
+/// Capacity for entries that is kept when there are none.
 const ENTRIES_KEPT: usize = 4_096;
 
-/// How much has been freed, and how much is still to be.
+/// How much has been freed, and how much is pending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Freeing {
-    /// Keys, and large values of removed keys, that are still to be freed.
+    /// Keys, and large values of removed keys, that are not freed yet.
     pub pending_objects: u64,
-    /// Those that were freed since the start.
+    /// Keys and large values freed since the start.
     pub freed_objects: u64,
     /// Slices in which something was freed, since the start.
     pub slices: u64,
 }
 
-/// The tables of all slots, as FLUSHALL left them.
-struct Flushed {
-    tables: Box<[Table]>,
-    /// Those before it are empty.
+/// The tables of all slots that a FLUSHALL removed.
+struct FlushedTables {
+    tables: Box<[EntryTable]>,
+    /// The first table that is not empty.
     next: usize,
 }
 
-/// See the module.
+/// Data that waits to be freed.
 #[derive(Default)]
 pub(super) struct Retired {
-    flushed: Vec<Flushed>,
+    flushed: Vec<FlushedTables>,
     /// Parts of large values.
-    parts: Vec<Box<dyn Dismantle>>,
+    parts: Vec<Box<dyn Dismantle<Entry>>>,
     entries: Vec<Entry>,
-    /// Long texts that stood beside their entries.
+    /// Long texts that were outside of their entries.
     texts: Vec<Vec<u8>>,
     deadlines: Vec<Deadlines>,
     objects: u64,
@@ -73,13 +72,13 @@ impl Retired {
         Freeing { pending_objects: self.objects, freed_objects: self.freed, slices: self.slices }
     }
 
-    /// Takes over tables with all their keys, which are counted already.
-    pub(super) fn push_tables(&mut self, tables: Box<[Table]>) {
+    /// Takes tables with all their keys, which the account still counts.
+    pub(super) fn push_tables(&mut self, tables: Box<[EntryTable]>) {
         self.objects += tables.iter().map(|table| table.len() as u64).sum::<u64>();
-        self.flushed.push(Flushed { tables, next: 0 });
+        self.flushed.push(FlushedTables { tables, next: 0 });
     }
 
-    /// Takes over an index of deadlines, which is not counted any more.
+    /// Takes an index of deadlines, which the account does not count any more.
     pub(super) fn push_deadlines(&mut self, deadlines: Deadlines, account: &mut Account) {
         if !deadlines.is_empty() {
             account.add(deadlines.bytes());
@@ -87,17 +86,17 @@ impl Retired {
         }
     }
 
-    /// Takes over entries of so many bytes, which are not counted any more.
+    /// Takes entries of `bytes` bytes, which the account does not count any more.
     pub(super) fn push_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize, account: &mut Account) {
         account.add(bytes);
         self.objects += entries.len() as u64;
         self.entries.append(entries);
     }
 
-    /// Frees an entry that is not counted any more, or takes it over if that takes long.
+    /// Takes an entry that the account does not count any more, and frees it at once if that is quick.
     pub(super) fn push(&mut self, mut entry: Entry, account: &mut Account) {
         if entry.object().is_some() {
-            // What an image owns as well it gives back when it is done with it.
+            // An image that owns the object too gives it back later.
             if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
                 self.push_object(object, account);
             }
@@ -108,7 +107,7 @@ impl Retired {
         }
     }
 
-    /// The same of an object that nobody owns any more.
+    /// As [`Retired::push`], of an object without owners.
     pub(super) fn push_object(&mut self, object: Object, account: &mut Account) {
         match object.into_remains() {
             Remains::Parts(table, bytes, deadlines) => {
@@ -126,7 +125,7 @@ impl Retired {
         }
     }
 
-    /// Takes over all that another one holds, which `account` counts already.
+    /// Takes everything from another one, which the account counts already.
     pub(super) fn append(&mut self, mut other: Retired) {
         self.flushed.append(&mut other.flushed);
         self.parts.append(&mut other.parts);
@@ -138,8 +137,8 @@ impl Retired {
         self.slices += other.slices;
     }
 
-    /// Frees one slice; true if there is more.
-    pub(super) fn free(&mut self, budget: &mut Budget, account: &mut Account) -> bool {
+    /// Frees one slice; returns whether there is more.
+    pub(super) fn free(&mut self, budget: &mut FreeBudget, account: &mut Account) -> bool {
         if self.is_empty() {
             return false;
         }
@@ -152,13 +151,13 @@ impl Retired {
         !self.is_empty()
     }
 
-    /// Frees entries alone: what a commit has left behind and is about to be allocated again.
-    pub(super) fn free_entries(&mut self, budget: &mut Budget, account: &mut Account) {
+    /// Frees entries only: those that a commit released, whose memory is about to be allocated again.
+    pub(super) fn free_entries(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(entry) = self.entries.last_mut()
         {
             let before = entry.heap_bytes();
-            // What is left once the text is gone is the name, which is short enough to be freed at once.
+            // Without its text, the entry has only its name, which is short enough to be freed at once.
             if before > TEXT_PART && entry.inline_len() > 0 {
                 entry.shorten_text(TEXT_PART);
                 let after = entry.heap_bytes();
@@ -170,8 +169,7 @@ impl Retired {
             if let Some(mut entry) = self.entries.pop() {
                 self.objects_freed(1);
                 budget.spend(entry.size());
-                // A large object comes back as one of its own; what an image owns as well it gives back when it is done
-                // with it.
+                // A large object is retired by itself; an image that owns it too gives it back later.
                 if let Some(object) = entry.take_object().and_then(Arc::into_inner) {
                     self.push_object(object, account);
                 }
@@ -182,7 +180,7 @@ impl Retired {
         }
     }
 
-    fn free_texts(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_texts(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(text) = self.texts.last_mut()
         {
@@ -200,7 +198,7 @@ impl Retired {
         }
     }
 
-    fn free_flushed(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_flushed(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(mut flushed) = self.flushed.pop()
         {
@@ -224,7 +222,7 @@ impl Retired {
         }
     }
 
-    fn free_parts(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_parts(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(mut parts) = self.parts.pop()
         {
@@ -237,7 +235,7 @@ impl Retired {
         }
     }
 
-    fn free_deadlines(&mut self, budget: &mut Budget, account: &mut Account) {
+    fn free_deadlines(&mut self, budget: &mut FreeBudget, account: &mut Account) {
         while !budget.is_spent()
             && let Some(deadlines) = self.deadlines.last_mut()
         {
@@ -253,7 +251,7 @@ impl Retired {
     }
 
     fn objects_freed(&mut self, count: u64) {
-        debug_assert!(self.objects >= count, "every object that is freed was taken over");
+        debug_assert!(self.objects >= count, "every object that is freed was counted");
         self.objects = self.objects.saturating_sub(count);
         self.freed += count;
     }

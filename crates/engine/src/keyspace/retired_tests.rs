@@ -21,7 +21,7 @@ fn full() -> Keyspace {
     keyspace.set(&keyspace.key(b"text"), &vec![b'x'; 8 * SLICE_BYTES], ExpiryChange::Drop, NOW);
     keyspace.set_range(&keyspace.key(b"grown"), 8 * SLICE_BYTES as u64, b"x", NOW);
     keyspace.append(&keyspace.key(b"grown"), b"x", NOW);
-    // Found: an entry whose name alone is long was shortened for ever, and nothing behind it was freed.
+    // Found: an entry with a long name was shortened without end, and nothing after it was freed.
     let name = |kind: u8| vec![kind; 2 * SLICE_BYTES];
     keyspace.set(&keyspace.key(&name(b'e')), b"", ExpiryChange::Drop, NOW);
     keyspace.set(&keyspace.key(&name(b't')), b"text", ExpiryChange::At(WallMs(9_000)), NOW);
@@ -33,7 +33,7 @@ fn full() -> Keyspace {
     keyspace
 }
 
-/// Frees all there is; asserts what each slice did, and gives how many there were.
+/// Frees everything; asserts what each slice did, and returns their number.
 fn free_all(keyspace: &mut Keyspace, empty: u64) -> usize {
     let mut slices = 0;
     loop {
@@ -94,7 +94,7 @@ fn every_slice_is_bounded_and_all_is_freed() {
 }
 
 #[test]
-fn what_is_given_up_by_a_restart_counts_until_it_is_freed() {
+fn data_discarded_by_a_restart_counts_until_it_is_freed() {
     let mut keyspace = full();
     let (used, keys) = (keyspace.account().bytes, keyspace.len());
     keyspace.restart();

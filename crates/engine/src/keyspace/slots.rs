@@ -1,15 +1,14 @@
 //! All slots of one replica.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::deadlines::{Deadlines, Mark};
-use super::entry::{Entry, NewValue};
+use super::entry::{Entry, NewValue, Object, ValueRef};
 use super::flushed::{Flushed, GROUP, Groups};
 use super::key::{ExpiryChange, Key};
 use super::memory::Account;
 use super::retired::{Freeing, Retired, TEXT_PART};
-use super::table::Table;
+use super::table::EntryTable;
 use super::undo::{UndoLog, overwrite};
-use super::value::{Object, ValueRef};
 use crate::random::Random;
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
@@ -17,41 +16,41 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// Low bits of the hash that stand in the index of deadlines, beside the slot.
+/// Low bits of a key's hash that the index of deadlines stores beside its slot.
 const DUE_HASH_BITS: u32 = 50;
-/// The slot's part of a scan's cursor.
+/// Bits of the slot in a scan's cursor.
 const CURSOR_SLOT_BITS: u32 = 14;
 
 /// Every key of one replica.
 ///
 /// # Invariants
 /// - A key is in the table of its slot, once.
-/// - `due` holds exactly the entries with a deadline, each under its deadline; `parts_due` the hashes with a deadline
-///   of a field, each under the earliest of them.
+/// - `due` has exactly the entries with a deadline, each under its deadline; `parts_due` has the values with a deadline
+///   of a part, each under the earliest of these deadlines.
 /// - `groups[i]` is the number of keys in the `i`-th 128 slots, `len` that of all.
-/// - `account.bytes` is what all tables, entries and values take; what is retired is still counted.
-/// - Whatever a change destroys is left to `undo` while that is there; see [`super::undo`].
+/// - `account.bytes` is what all tables, entries and values take, retired ones included.
+/// - While `undo` keeps records, every change leaves it what the change destroys; see [`super::undo`].
 ///
 /// The hash is SipHash-1-3 under the cluster's secret seed: keys are chosen by clients, and a faster hash that can be
 /// attacked (foldhash promises no more than "minimal" resistance) would let one client make every other one slow. The
 /// seed lives as long as the cluster, which rules out a hash that leaks it.
 pub struct Keyspace {
     pub(super) seed: HashSeed,
-    /// Texts longer than this are kept as objects, of which an image can become an owner.
+    /// Texts longer than this, bytes, are kept as objects, which an image can own too.
     pub(super) inline_max: u32,
-    pub(super) slots: Box<[Table]>,
+    pub(super) slots: Box<[EntryTable]>,
     groups: Groups,
     len: u64,
     due: Deadlines,
     parts_due: Deadlines,
     account: Account,
     pub(super) undo: UndoLog,
-    /// What is freed a little at a time.
+    /// Removed data that is freed in slices.
     retired: Retired,
 }
 
-fn empty_slots() -> Box<[Table]> {
-    (0..SLOTS).map(|_| Table::default()).collect()
+fn empty_slots() -> Box<[EntryTable]> {
+    (0..SLOTS).map(|_| EntryTable::default()).collect()
 }
 
 pub(super) fn seconds(now: WallMs) -> u32 {
@@ -81,7 +80,7 @@ impl Keyspace {
     #[must_use]
     pub fn new(seed: HashSeed) -> Keyspace {
         let mut account = Account::default();
-        account.add(SLOTS * size_of::<Table>());
+        account.add(SLOTS * size_of::<EntryTable>());
         let groups = [0; SLOTS / GROUP];
         Keyspace {
             seed,
@@ -97,7 +96,7 @@ impl Keyspace {
         }
     }
 
-    /// Texts longer than this are kept as objects from now on: large values of tests are short.
+    /// Sets the length above which texts are kept as objects: the large values of tests are short.
     #[cfg(test)]
     pub(crate) fn set_inline_max(&mut self, bytes: u32) {
         self.inline_max = bytes;
@@ -128,7 +127,7 @@ impl Keyspace {
         Key { bytes, slot: slot_of(bytes), hash: self.hash(bytes) }
     }
 
-    /// Number of keys, expired ones that are still there included.
+    /// Number of keys, including expired ones that have not been removed yet.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
@@ -146,7 +145,7 @@ impl Keyspace {
         self.due.len() as u64
     }
 
-    /// Number of hashes with a deadline of a field.
+    /// Number of keys with a deadline of a part (a field of a hash).
     #[must_use]
     pub fn len_with_part_deadlines(&self) -> u64 {
         self.parts_due.len() as u64
@@ -158,7 +157,7 @@ impl Keyspace {
         self.slots[usize::from(slot.0)].len()
     }
 
-    /// Bytes in use, and entries moved since the start.
+    /// The account of memory, including the indexes of deadlines.
     #[must_use]
     pub fn account(&self) -> Account {
         let mut account = self.account;
@@ -167,13 +166,13 @@ impl Keyspace {
     }
 
     /// The keys of all slots.
-    pub(crate) fn tables(&self) -> &[Table] {
+    pub(crate) fn tables(&self) -> &[EntryTable] {
         &self.slots
     }
 
     /// The keys of one slot.
     #[must_use]
-    pub fn table(&self, slot: Slot) -> &Table {
+    pub fn table(&self, slot: Slot) -> &EntryTable {
         &self.slots[usize::from(slot.0)]
     }
 
@@ -184,7 +183,7 @@ impl Keyspace {
         self.table(key.slot).find(key.hash, key.bytes)
     }
 
-    /// The key's entry, with an access at `now` noted.
+    /// The key's entry, after its access time was set to `now`.
     #[inline]
     pub fn find_touched(&mut self, key: &Key<'_>, now: WallMs) -> Option<&Entry> {
         let entry = self.slots[usize::from(key.slot.0)].find_mut(key.hash, key.bytes)?;
@@ -192,7 +191,7 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Sets any value.
+    /// Sets a value of any type.
     pub fn put(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: ExpiryChange, now: WallMs) {
         let value = match value {
             NewValue::RawText(text) => NewValue::raw_text(text, self.inline_max),
@@ -201,7 +200,7 @@ impl Keyspace {
         self.put_with(key, |_| value, expiry, now);
     }
 
-    /// Sets the value that `value` makes of whether it replaces one with a deadline.
+    /// Sets the value that `value` returns; its argument says whether it replaces a value with a deadline.
     pub(crate) fn put_with<'v>(
         &mut self,
         key: &Key<'_>,
@@ -217,7 +216,7 @@ impl Keyspace {
         let old = entry.deadline();
         let new = expiry.after(old);
         let bytes_before = entry.heap_bytes();
-        // What takes long to free is taken out whole.
+        // A value that takes long to free is removed as a whole.
         if entry.parts().is_some() || bytes_before > TEXT_PART {
             self.unlink(key);
             return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
@@ -237,13 +236,13 @@ impl Keyspace {
         reschedule(&mut self.due, key, old, new);
     }
 
-    /// The key's entry, to be changed. What it takes, and its deadlines, are the caller's to note.
+    /// The key's entry, to change it. The caller updates the account and the indexes of deadlines.
     #[inline]
     pub(super) fn entry_mut(&mut self, key: &Key<'_>) -> Option<&mut Entry> {
         self.slots[usize::from(key.slot.0)].find_mut(key.hash, key.bytes)
     }
 
-    /// Adds an entry whose key is not there, and notes that it was not.
+    /// Adds an entry whose key does not exist, and leaves an undo record.
     fn insert(&mut self, key: &Key<'_>, entry: Entry) {
         if let Some(undo) = &mut self.undo {
             undo.absent(key.bytes);
@@ -266,22 +265,22 @@ impl Keyspace {
         self.len += 1;
     }
 
-    /// Puts an entry in the place of what its key holds, if anything.
+    /// Sets the entry of a key, in the place of what it holds, without an undo record.
     pub(super) fn replace(&mut self, slot: Slot, hash: u64, entry: Entry) {
-        // What follows needs the place alone.
-        let place = Key { bytes: &[], slot, hash };
+        // Slot and hash are all that is needed below.
+        let key = Key { bytes: &[], slot, hash };
         let table = &mut self.slots[usize::from(slot.0)];
-        let Some(held) = table.find_mut(hash, entry.key()) else { return self.add(&place, entry) };
+        let Some(held) = table.find_mut(hash, entry.key()) else { return self.add(&key, entry) };
         let new = (entry.heap_bytes(), entry.deadline(), entry.first_part_deadline());
-        let gone = std::mem::replace(held, entry);
-        let old = (gone.heap_bytes(), gone.deadline(), gone.first_part_deadline());
+        let replaced = std::mem::replace(held, entry);
+        let old = (replaced.heap_bytes(), replaced.deadline(), replaced.first_part_deadline());
         self.recount(old.0, new.0);
-        self.reschedule(&place, old.1, new.1);
-        self.reschedule_parts(&place, old.2, new.2);
-        self.retired.push(gone, &mut self.account);
+        self.reschedule(&key, old.1, new.1);
+        self.reschedule_parts(&key, old.2, new.2);
+        self.retired.push(replaced, &mut self.account);
     }
 
-    /// Takes a key out. What it held is the caller's, also to be left to [`super::undo`].
+    /// Removes a key and returns its entry. The caller leaves the undo record.
     pub fn remove(&mut self, key: &Key<'_>) -> Option<Entry> {
         let slot = usize::from(key.slot.0);
         let entry = self.slots[slot].remove(key.hash, key.bytes, &mut self.account)?;
@@ -292,7 +291,7 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Removes a key. A large hash or text is freed by [`Keyspace::release`], a little at a time.
+    /// Removes a key. [`Keyspace::release`] frees a large value in slices.
     pub fn unlink(&mut self, key: &Key<'_>) {
         let Some(entry) = self.remove(key) else { return };
         match &mut self.undo {
@@ -301,12 +300,12 @@ impl Keyspace {
         }
     }
 
-    /// The earliest deadline of a field in a hash has changed.
+    /// Updates the index after the earliest deadline of a key's parts has changed.
     pub(super) fn reschedule_parts(&mut self, key: &Key<'_>, old: Option<WallMs>, new: Option<WallMs>) {
         reschedule(&mut self.parts_due, key, old, new);
     }
 
-    /// Sets or drops the deadline of a key that is there.
+    /// Sets or removes the deadline of a key that exists.
     pub fn set_expiry(&mut self, key: &Key<'_>, deadline: Option<WallMs>) {
         let table = &mut self.slots[usize::from(key.slot.0)];
         let Some(entry) = table.find_mut(key.hash, key.bytes) else { return };
@@ -328,7 +327,7 @@ impl Keyspace {
         self.reschedule(key, old, deadline);
     }
 
-    /// Moves a value with its deadline to another key, whose own value goes.
+    /// Moves a value with its deadline to another key, and replaces that key's value.
     pub fn rename(&mut self, from: &Key<'_>, to: &Key<'_>) {
         if from.bytes == to.bytes {
             return;
@@ -340,14 +339,14 @@ impl Keyspace {
         let renamed = remade(to.bytes, &entry, object, entry.deadline(), entry.access());
         keep_emptied(&mut self.undo, entry, had_object, to.bytes);
         if had_object {
-            // The record of the object tells where it went.
+            // The record of the moved object names the new key.
             self.add(to, renamed);
         } else {
             self.insert(to, renamed);
         }
     }
 
-    /// Copies a value with its deadline to another key, whose own value goes.
+    /// Copies a value with its deadline to another key, and replaces that key's value.
     pub fn copy(&mut self, from: &Key<'_>, to: &Key<'_>, now: WallMs) {
         if from.bytes == to.bytes {
             return;
@@ -359,17 +358,17 @@ impl Keyspace {
         self.insert(to, copied);
     }
 
-    /// Removes every key. What they took is freed by [`Keyspace::release`], a little at a time.
+    /// Removes every key. [`Keyspace::release`] frees them in slices.
     pub fn clear(&mut self) {
         if self.len > 0 {
             self.take_tables(false);
         }
     }
 
-    /// Takes every key out, and lends the old tables if that is asked for; they count until they are
-    /// [given back](Keyspace::give_back_tables) and freed.
-    pub fn take_tables(&mut self, lend: bool) -> Option<Box<[Table]>> {
-        self.account.add(SLOTS * size_of::<Table>());
+    /// Removes every key, and lends the old tables to the caller if `lend` is set; the account counts them until they
+    /// are [given back](Keyspace::give_back_tables) and freed.
+    pub fn take_tables(&mut self, lend: bool) -> Option<Box<[EntryTable]>> {
+        self.account.add(SLOTS * size_of::<EntryTable>());
         let mut flushed = Flushed {
             tables: None,
             groups: std::mem::replace(&mut self.groups, [0; SLOTS / GROUP]),
@@ -391,11 +390,11 @@ impl Keyspace {
         lent
     }
 
-    /// FLUSHALL is taken back. What was set behind it has been taken back before.
+    /// Undoes a FLUSHALL. Later changes have been undone before.
     pub(super) fn put_back_tables(&mut self, flushed: Flushed) {
-        debug_assert!(self.is_empty(), "what came later is undone before");
+        debug_assert!(self.is_empty(), "later changes are undone before");
         let Some(tables) = flushed.tables else {
-            debug_assert!(false, "an image reads what is to be put back");
+            debug_assert!(false, "the tables are still lent to an image");
             return;
         };
         let empty = std::mem::replace(&mut self.slots, tables);
@@ -404,55 +403,54 @@ impl Keyspace {
         (self.due, self.parts_due) = (flushed.due, flushed.parts_due);
     }
 
-    /// Tables that nobody reads any more are freed by [`Keyspace::release`].
-    pub fn retire(&mut self, tables: Box<[Table]>) {
+    /// Takes tables that are no longer read; [`Keyspace::release`] frees them.
+    pub fn retire(&mut self, tables: Box<[EntryTable]>) {
         self.retired.push_tables(tables);
     }
 
-    /// The same of all that FLUSHALL took away.
+    /// As [`Keyspace::retire`], of everything that FLUSHALL removed.
     pub(super) fn retire_flushed(&mut self, flushed: Flushed) {
         flushed.tables.into_iter().for_each(|tables| self.retire(tables));
         self.retired.push_deadlines(flushed.due, &mut self.account);
         self.retired.push_deadlines(flushed.parts_due, &mut self.account);
     }
 
-    /// Entries of so many bytes, which count no longer, are to be freed.
+    /// Takes entries of `bytes` bytes that the account does not count any more, to be freed.
     pub(super) fn retire_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize) {
         self.retired.push_entries(entries, bytes, &mut self.account);
     }
 
-    /// An object that an image is done with: if nobody else owns it any more, it is freed by [`Keyspace::release`].
+    /// Takes an object that an image has written; if it has no other owner, [`Keyspace::release`] frees it.
     pub fn give_back_object(&mut self, object: Arc<Object>) {
         if let Some(object) = Arc::into_inner(object) {
             self.retired.push_object(object, &mut self.account);
         }
     }
 
-    /// Frees entries that were retired, in one slice of so many steps.
+    /// Frees retired entries, in one slice of `steps` steps.
     pub(super) fn release_entries(&mut self, steps: usize) {
-        self.retired.free_entries(&mut Budget::new(steps), &mut self.account);
+        self.retired.free_entries(&mut FreeBudget::new(steps), &mut self.account);
     }
 
-    /// Frees a slice of what was flushed, removed or replaced, in at most so many steps (see [`super::retired`]); true
-    /// if there is more.
+    /// Frees a slice of retired data, in at most `steps` steps (see [`super::retired`]); returns whether there is more.
     pub fn release(&mut self, steps: usize) -> bool {
-        self.retired.free(&mut Budget::new(steps), &mut self.account)
+        self.retired.free(&mut FreeBudget::new(steps), &mut self.account)
     }
 
-    /// Whether [`Keyspace::release`] has something to free.
+    /// Whether [`Keyspace::release`] has data to free.
     #[must_use]
     pub fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
 
-    /// How much [`Keyspace::release`] has freed and has still to free.
+    /// How much [`Keyspace::release`] has freed and has yet to free.
     #[must_use]
     pub fn freeing(&self) -> Freeing {
         self.retired.freeing()
     }
 
-    /// Gives up all that is here, to be freed by [`Keyspace::release`]: an empty keyspace, that counts what it has yet
-    /// to free.
+    /// Removes everything, undo records included. The account counts the old data until [`Keyspace::release`] has freed
+    /// it.
     pub fn restart(&mut self) {
         let mut old = std::mem::replace(self, Keyspace::new(self.seed));
         old.drop_undo();
@@ -463,14 +461,13 @@ impl Keyspace {
         due.into_iter().for_each(|due| self.retired.push_deadlines(due, &mut self.account));
     }
 
-    /// The key whose deadline is the earliest, if that has passed at `now`: deadlines are points that still belong to
-    /// the key's life.
+    /// The key with the earliest deadline, if that has passed at `now`. At the deadline itself the key still exists.
     #[must_use]
     pub fn next_due(&self, now: WallMs) -> Option<&Entry> {
         self.marked(self.due.first(), now, Entry::deadline)
     }
 
-    /// The hash in which the earliest deadline of a field has passed at `now`, likewise.
+    /// The key whose value has the part with the earliest deadline, if that has passed at `now`.
     #[must_use]
     pub fn next_with_part_due(&self, now: WallMs) -> Option<&Entry> {
         self.marked(self.parts_due.first(), now, Entry::first_part_deadline)
@@ -489,32 +486,32 @@ impl Keyspace {
         let slot = Slot((mark >> DUE_HASH_BITS) as u16);
         let is_it = |entry: &Entry| due_mark(slot, self.hash(entry.key())) == mark && deadline_of(entry) == Some(at);
         let entry = self.table(slot).find_by(mark & ((1 << DUE_HASH_BITS) - 1), is_it);
-        debug_assert!(entry.is_some(), "an index of deadlines names a key that is not there");
+        debug_assert!(entry.is_some(), "an index of deadlines names a key that does not exist");
         entry
     }
 
-    /// The earliest deadline, of a key or of a field.
+    /// The earliest deadline, of a key or of a part.
     #[must_use]
     pub fn first_deadline(&self) -> Option<WallMs> {
         let firsts = [self.due.first(), self.parts_due.first()];
         firsts.into_iter().flatten().map(|(at, _)| at).min()
     }
 
-    /// Whether the life of any key may end between the two: that of a hash whose first field's has ended ends with its
-    /// last field's, which is not looked for.
+    /// Whether any key may expire between the two moments. A value one of whose parts has expired counts: it expires
+    /// with its last part, whose deadline is not indexed.
     #[must_use]
     pub fn any_ends_between(&self, from: WallMs, to: WallMs) -> bool {
         self.due.count_before(to) > self.due.count_before(from) || self.parts_due.count_before(to) > 0
     }
 
-    /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the cursor to go on with, 0 at
-    /// the end. As Valkey's in cluster mode, a cursor carries the slot in its low 14 bits. Any number is a valid
-    /// cursor. The work is bounded by `count` and the number of slots.
+    /// Visits at least `count` entries, if there are so many, from `cursor` on; returns the next cursor, or 0 at the
+    /// end. As in Valkey's cluster mode, a cursor has the slot in its low 14 bits. Any number is a valid cursor. The
+    /// work is bounded by `count` and the number of slots.
     pub fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&Entry)) -> u64 {
         self.scan_to(Slot(SLOTS as u16 - 1), cursor, count, visit)
     }
 
-    /// As [`Keyspace::scan`], and ends with the slot `last`.
+    /// As [`Keyspace::scan`], up to and including the slot `last`.
     pub fn scan_to(&self, last: Slot, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
         let (Slot(slot), mut place) = self.slot_and_place(cursor);
         let mut slot = usize::from(slot);
@@ -534,19 +531,20 @@ impl Keyspace {
         self.cursor(Slot(slot as u16), place)
     }
 
-    /// A cursor's slot, and its place in the slot's table.
+    /// A cursor's slot, and its position in the slot's table.
     #[must_use]
     pub fn slot_and_place(&self, cursor: u64) -> (Slot, u64) {
         (Slot((cursor % SLOTS as u64) as u16), cursor >> CURSOR_SLOT_BITS)
     }
 
-    /// The cursor of a slot and a place in its table.
+    /// The cursor of a slot and a position in its table.
     #[must_use]
     pub fn cursor(&self, slot: Slot, place: u64) -> u64 {
         place << CURSOR_SLOT_BITS | u64::from(slot.0)
     }
 
-    /// Visits the entries of one slot, at least `count` if there are so many, from `cursor` on; 0 at the end.
+    /// Visits at least `count` entries of one slot, if there are so many, from `cursor` on; returns the next cursor, or
+    /// 0 at the end.
     pub fn scan_slot(&self, slot: Slot, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
         let mut cursor = cursor;
         let mut visited = 0;
@@ -583,7 +581,7 @@ impl Keyspace {
 
     /// Every entry, slot by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.iter().flat_map(Table::iter)
+        self.slots.iter().flat_map(EntryTable::iter)
     }
 
     /// Every slot that has keys, in order.
@@ -611,26 +609,26 @@ impl Keyspace {
         table.random(|bound| random.below(bound))
     }
 
-    /// Starts to load the slot's table.
+    /// Prefetches the slot's table.
     #[inline]
     pub fn prefetch_table(&self, slot: Slot) {
-        super::entry::prefetch(self.table(slot));
+        super::entry::cell::prefetch(self.table(slot));
     }
 
-    /// Starts to load the key's bucket; its table should have been loaded.
+    /// Prefetches the key's bucket; its table should have been prefetched before.
     #[inline]
     pub fn prefetch_bucket(&self, slot: Slot, hash: u64) {
         self.table(slot).prefetch_bucket(hash);
     }
 
-    /// Starts to load the key's entry; call it a few keys after [`Keyspace::prefetch_bucket`].
+    /// Prefetches the key's entry; call it a few keys after [`Keyspace::prefetch_bucket`].
     #[inline]
     pub fn prefetch_entry(&self, slot: Slot, hash: u64) {
         self.table(slot).prefetch_entry(hash);
     }
 }
 
-/// Keeps an entry that was replaced; its object, if it had one, is now that of `to`.
+/// Leaves an undo record of an entry that was replaced; its object, if it had one, now belongs to `to`.
 fn keep_emptied(undo_log: &mut UndoLog, entry: Entry, had_object: bool, to: &[u8]) {
     match undo_log {
         Some(undo) if had_object => undo.object_moved(entry, to),
@@ -639,7 +637,7 @@ fn keep_emptied(undo_log: &mut UndoLog, entry: Entry, had_object: bool, to: &[u8
     }
 }
 
-/// An entry like `entry` under another key or deadline; `object` is its object, if it has one.
+/// A new entry with the value of `entry` and another key or deadline; `object` is its object, if it has one.
 fn remade(key: &[u8], entry: &Entry, object: Option<Arc<Object>>, deadline: Option<WallMs>, access: u32) -> Entry {
     let value = match (object, entry.value()) {
         (Some(object), _) => NewValue::Object(object),

@@ -5,22 +5,22 @@
 //! bit, and nothing else moves. It shrinks by merging its last bucket into the one that it was split from. So one
 //! insert or removal moves the entries of one bucket, however large the table is.
 //!
-//! Buckets are stored so that growing never copies much either. The first `UNIT` buckets are one small vector, most
-//! slots never need more. Further ones come in blocks whose number and size both grow with the square root of the
+//! Buckets are stored so that growing never copies much either. The first `UNIT` buckets are one small vector; most
+//! slots never need more. Further buckets are in blocks whose number and size both grow with the square root of the
 //! table (the "resizable array" of Brodnik, Carlsson, Demaine, Munro, Sedgewick 1999): a slot with 100 million keys has
 //! a directory of a few thousand pointers and blocks of a few thousand buckets.
 //!
 //! # Scanning
 //! A cursor is a position in the order of the hash's **reversed** bits. A bucket covers one interval of that order,
 //! whatever the table's size: splitting it halves the interval, merging joins two. A scan visits the bucket at its
-//! cursor and goes on behind that bucket's interval. So every entry that is there during a whole scan is visited, in
-//! spite of growing and shrinking; after shrinking some are visited twice.
+//! cursor and continues after that bucket's interval. So every entry that exists during a whole scan is visited,
+//! although the table grows and shrinks; after shrinking, some entries are visited twice.
 //!
 //! # Limits
 //! The load differs by a factor of two between buckets that were split and those that were not; the fuller ones chain.
 
 use super::bucket::{BUCKET_BYTES, Bucket};
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::entry::Entry;
 use super::memory::Account;
 use super::value::Dismantle;
@@ -34,15 +34,15 @@ const LOAD_MIN: usize = 2;
 
 /// The keys of one slot. One cache line.
 #[derive(Default)]
-pub struct Table {
+pub struct EntryTable {
     first: Vec<Bucket>,
     blocks: Vec<Box<[Bucket]>>,
     buckets: usize,
     len: usize,
 }
 
-/// The block and the place in it of the `unit`-th unit behind the first vector: superblock `k` has `2^(k/2)` blocks of
-/// `2^((k+1)/2)` units (both rounded down), so blocks double in size and in number by turns.
+/// The block of the `unit`-th unit after the first vector, and the unit's index in it: superblock `k` has `2^(k/2)`
+/// blocks of `2^((k+1)/2)` units (both rounded down), so blocks double in size and in number alternately.
 fn place_of_unit(unit: usize) -> (usize, usize) {
     let r = unit + 1;
     let k = r.ilog2();
@@ -67,13 +67,13 @@ fn units_of_block(block: usize) -> usize {
     }
 }
 
-/// The tag of a hash: its bits 42 to 49, since only the low 50 are kept in the index of deadlines. Never 0.
+/// The tag of a hash: its bits 42 to 49, because the index of deadlines stores only the low 50. Never 0.
 #[inline]
 fn tag_of(hash: u64) -> u8 {
     ((hash >> 42) as u8).max(1)
 }
 
-impl Table {
+impl EntryTable {
     /// Number of entries.
     #[inline]
     #[must_use]
@@ -143,7 +143,7 @@ impl Table {
         self.bucket(self.bucket_index(hash)).find(tag_of(hash), is_it)
     }
 
-    /// The entry of this key, to be changed.
+    /// The entry of this key, mutable.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
         if self.len == 0 {
@@ -153,7 +153,7 @@ impl Table {
         self.bucket_mut(index).find_mut(tag_of(hash), |entry| entry.key() == key)
     }
 
-    /// Adds an entry whose key is not there yet. `hash_of` gives the hash of any entry's key.
+    /// Adds an entry whose key does not exist yet. `hash_of` returns the hash of any entry's key.
     pub fn insert(&mut self, hash: u64, entry: Entry, account: &mut Account, hash_of: impl Fn(&[u8]) -> u64) {
         debug_assert!(self.find(hash, entry.key()).is_none(), "inserted twice");
         if self.len >= self.buckets * LOAD_MAX {
@@ -165,7 +165,7 @@ impl Table {
         self.bucket_mut(index).push(tag_of(hash), entry, account);
     }
 
-    /// Takes the entry of this key out.
+    /// Removes and returns the entry of this key.
     pub fn remove(&mut self, hash: u64, key: &[u8], account: &mut Account) -> Option<Entry> {
         if self.len == 0 {
             return None;
@@ -183,7 +183,7 @@ impl Table {
 
     fn grow(&mut self, account: &mut Account, hash_of: impl Fn(&[u8]) -> u64) {
         let new = self.buckets;
-        self.make_room(new, account);
+        self.make_storage(new, account);
         self.buckets += 1;
         if new == 0 {
             return;
@@ -198,8 +198,8 @@ impl Table {
         });
     }
 
-    /// Makes the storage of bucket `index`, the first one not there yet.
-    fn make_room(&mut self, index: usize, account: &mut Account) {
+    /// Creates the storage of bucket `index`, the first one that does not exist yet.
+    fn make_storage(&mut self, index: usize, account: &mut Account) {
         if index < UNIT {
             if self.first.capacity() == index {
                 let before = self.first.capacity();
@@ -235,7 +235,7 @@ impl Table {
         self.give_back(last, account);
     }
 
-    /// Frees the storage of bucket `index`, the last one, where that frees something.
+    /// Frees the storage of bucket `index`, the last one, if that frees memory.
     fn give_back(&mut self, index: usize, account: &mut Account) {
         if index < UNIT {
             self.first.pop();
@@ -259,7 +259,8 @@ impl Table {
         }
     }
 
-    /// Visits the entries of the bucket at `cursor` and returns the cursor behind it; 0 at the end, and to begin.
+    /// Visits the entries of the bucket at `cursor` and returns the next cursor; 0 starts a scan, and is returned at
+    /// its end.
     pub fn scan<'t>(&'t self, cursor: u64, mut visit: impl FnMut(&'t Entry)) -> u64 {
         if self.len == 0 {
             return 0;
@@ -273,10 +274,10 @@ impl Table {
         let mut next = (self.len > 0).then_some(0u64);
         let buckets = std::iter::from_fn(move || {
             let cursor = next?;
-            let behind = next_cursor(cursor, self.bits_of(cursor));
-            next = (behind != 0).then_some(behind);
-            // Entries lie wherever they were allocated: the next bucket's are loaded while those of this one are read.
-            self.bucket(self.bucket_index(behind)).prefetch_all();
+            let after = next_cursor(cursor, self.bits_of(cursor));
+            next = (after != 0).then_some(after);
+            // Entries are scattered over memory: the next bucket's are prefetched while those of this one are read.
+            self.bucket(self.bucket_index(after)).prefetch_all();
             Some(self.bucket(self.bucket_index(cursor)))
         });
         buckets.flat_map(Bucket::iter)
@@ -300,11 +301,11 @@ impl Table {
         self.iter().next()
     }
 
-    /// Takes entries out of a table that nobody reads any more, bucket by bucket until the budget is spent, and hands
-    /// them to `free`.
+    /// Removes entries from a table that is no longer read, bucket by bucket until the budget is spent, and passes them
+    /// to `free`.
     pub(super) fn dismantle(
         &mut self,
-        budget: &mut Budget,
+        budget: &mut FreeBudget,
         account: &mut Account,
         mut free: impl FnMut(Entry, &mut Account),
     ) {
@@ -330,15 +331,15 @@ impl Table {
         }
     }
 
-    /// Starts to load the key's bucket.
+    /// Prefetches the key's bucket.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         if self.len > 0 {
-            super::entry::prefetch(self.bucket(self.bucket_index(hash)));
+            super::entry::cell::prefetch(self.bucket(self.bucket_index(hash)));
         }
     }
 
-    /// Starts to load the key's entry; its bucket should have been loaded.
+    /// Prefetches the key's entry; its bucket should have been prefetched before.
     #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
         if self.len > 0 {
@@ -347,10 +348,10 @@ impl Table {
     }
 }
 
-impl Dismantle for Table {
+impl Dismantle<Entry> for EntryTable {
     fn dismantle_some(
         &mut self,
-        budget: &mut Budget,
+        budget: &mut FreeBudget,
         account: &mut Account,
         each: &mut dyn FnMut(Entry, &mut Account),
     ) -> bool {
@@ -359,15 +360,15 @@ impl Dismantle for Table {
     }
 }
 
-/// The cursor behind the bucket that `bits` low bits of `cursor` address: plus one, counted from the highest of those
-/// bits downwards.
+/// The cursor after the bucket that the `bits` low bits of `cursor` address: the reversed number of these bits, plus
+/// one.
 fn next_cursor(cursor: u64, bits: u32) -> u64 {
     let unused = u64::MAX.checked_shl(bits).unwrap_or(0);
     (cursor | unused).reverse_bits().wrapping_add(1).reverse_bits()
 }
 
-impl std::fmt::Debug for Table {
+impl std::fmt::Debug for EntryTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("len", &self.len).field("buckets", &self.buckets).finish_non_exhaustive()
+        f.debug_struct("EntryTable").field("len", &self.len).field("buckets", &self.buckets).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
 //! Tests of `super::table`: against a naive model, of scans while it changes, and of what one operation costs.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::entry::{Entry, NewValue};
 use super::memory::Account;
-use super::table::Table;
+use super::table::EntryTable;
 use proptest::prelude::*;
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ fn hash(key: &[u8]) -> u64 {
 /// A table with its account.
 #[derive(Default)]
 struct Bench {
-    table: Table,
+    table: EntryTable,
     account: Account,
 }
 
@@ -201,12 +201,12 @@ fn all_entries_are_equally_likely() {
 }
 
 #[test]
-fn dismantling_gives_everything_back() {
+fn dismantling_frees_everything() {
     let mut bench = Bench::default();
     (0..10_000).for_each(|key| bench.insert(key));
     let mut slices = 0;
     while bench.table.buckets() > 0 {
-        bench.table.dismantle(&mut Budget::new(64), &mut bench.account, |entry, _| drop(entry));
+        bench.table.dismantle(&mut FreeBudget::new(64), &mut bench.account, |entry, _| drop(entry));
         slices += 1;
     }
     assert!(slices > 10);

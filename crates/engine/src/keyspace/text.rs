@@ -1,14 +1,13 @@
-//! A long string, which others may read while it is the value of a key.
+//! A long string, which others may read while a key holds it.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// The bytes of a long string: one key's alone, or shared with those who still read them: the effects that are on their
-/// way into the log, replies, and another key that they were copied to. What is shared is never changed: whoever
-/// changes it makes a copy of its own first.
+/// The bytes of a long string: owned by one key, or shared with their readers: effects that are being written to the
+/// log, replies, and a key that they were copied to. Shared bytes are never changed: a writer copies them first.
 ///
-/// Memory is touched once per byte then, and not once more for every reader. The first touch of fresh memory costs a
-/// hundred times as much as another one on machines that get it from a hypervisor piece by piece.
+/// So a value is copied once, when it arrives, and not once more for every reader. First touching a page of memory
+/// costs a hundred times as much as touching it again on machines whose hypervisor provides memory on demand.
 #[derive(Debug, Clone)]
 pub struct Text(Body);
 
@@ -22,19 +21,19 @@ enum Body {
 }
 
 impl Text {
-    /// Bytes that nobody else reads.
+    /// Bytes without other readers.
     #[must_use]
     pub fn own(bytes: Vec<u8>) -> Text {
         Text(Body::Own(bytes))
     }
 
-    /// Bytes that others may read.
+    /// Bytes that others may read too.
     #[must_use]
     pub fn shared(bytes: Arc<Vec<u8>>) -> Text {
         Text(Body::Shared(bytes))
     }
 
-    /// Bytes that there is room for. The count of the owners of shared ones is not counted: it is nothing beside them.
+    /// The capacity, bytes. The reference count of shared bytes is too small to count.
     #[must_use]
     pub fn capacity(&self) -> usize {
         match &self.0 {
@@ -43,7 +42,7 @@ impl Text {
         }
     }
 
-    /// The bytes, to be changed: those of a copy, if others read them.
+    /// The bytes, to change them: those of a copy, if others read them.
     pub fn to_mut(&mut self) -> &mut Vec<u8> {
         match &mut self.0 {
             Body::Own(bytes) => bytes,
@@ -51,7 +50,7 @@ impl Text {
         }
     }
 
-    /// Brings back what [`Text::write_undo`] has written down.
+    /// Restores the text from the record that [`Text::write_undo`] wrote.
     pub(super) fn undo(&mut self, record: &[u8]) {
         let Some((overwritten, numbers)) = record.split_at_checked(record.len().saturating_sub(3 * NUMBER)) else {
             return;
@@ -67,8 +66,8 @@ impl Text {
         text.shrink_to(capacity);
     }
 
-    /// Writes what [`Text::undo`] needs after the bytes in `range` have been overwritten and the text
-    /// has grown: those bytes, where they stood, length and capacity.
+    /// Writes the record that [`Text::undo`] reads after the bytes in `range` have been overwritten and the text has
+    /// grown: these bytes, their offset, the length and the capacity.
     pub(crate) fn write_undo(&self, range: Range<usize>, record: &mut Vec<u8>) {
         let (from, to) = (range.start.min(self.len()), range.end.min(self.len()));
         record.extend_from_slice(&self[from..to]);
@@ -77,8 +76,7 @@ impl Text {
         }
     }
 
-    /// The bytes, to be read by one more; `None` if they are one key's alone, as those of a text that has grown bit by
-    /// bit are.
+    /// The shared bytes; `None` if one key owns them, as it does those of a text that has grown step by step.
     #[must_use]
     pub fn share(&self) -> Option<&Arc<Vec<u8>>> {
         match &self.0 {
@@ -87,7 +85,7 @@ impl Text {
         }
     }
 
-    /// The bytes, if nobody else reads them.
+    /// The bytes, unless others read them.
     #[must_use]
     pub fn into_inner(self) -> Option<Vec<u8>> {
         match self.0 {
@@ -119,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_read_stays_as_it_is() {
+    fn shared_texts_do_not_change() {
         let bytes = Arc::new(b"abc".to_vec());
         let mut text = Text::shared(Arc::clone(&bytes));
         text.to_mut().push(b'd');
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_else_reads_is_not_copied() {
+    fn unshared_texts_are_not_copied() {
         let bytes = Arc::new(vec![7; 100]);
         let address = bytes.as_ptr();
         let mut text = Text::shared(bytes);

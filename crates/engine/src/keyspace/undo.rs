@@ -1,68 +1,110 @@
-//! Undo records: what changes destroy and may have to bring back.
+//! Undo records: what a change destroys, kept until the change is committed.
 //!
-//! A primary's memory runs ahead of the log. When it loses its leadership, what did not commit must go, and memory be
-//! what it was at the last batch that did. While records are [kept](super::Keyspace::keep_undo), each change leaves the
-//! smallest thing that reverses it: the old entry itself, moved here instead of being freed; a copy of it where the new
-//! value is written over a short old one; a note that the key was not there; the old deadline; of a text that grew in
-//! place its old length and what was written over; of a value with parts the same for each part; of FLUSHALL the old
-//! tables.
+//! # The problem
+//! A primary executes a command against memory at once and appends its effects to a batch. Only later has a quorum
+//! stored the batch, so memory is always ahead of what is committed. If the replica loses its leadership in between,
+//! the next primary may continue the log without those batches. The effects that the replica already executed are then
+//! history that never happened, and its memory has to return to the state after the newest batch that committed.
 //!
-//! Changes go through few places ([`super::slots`], `change.rs`, and those of the data types), which say here
+//! # Why simpler solutions fail
+//! - *Execute after the commit.* Then no reply could be sent before the commit, not even in `async` mode, and a
+//!   transaction or an INCR would have to wait for all uncommitted commands before it to know what it reads.
+//! - *Keep a second copy of the data*, at the committed state. That doubles memory and applies every write twice.
+//! - *Reload from snapshot and log.* That is correct, and it is the fallback, but it takes seconds to minutes, during
+//!   which the replica cannot serve.
+//! - *Log the inverse command.* SET has no inverse without the old value, and copying the old value is exactly the cost
+//!   to avoid: a value can have 512 MB.
+//!
+//! So each change leaves the smallest thing that reverses it. A value that is replaced or removed is not copied: its
+//! entry, which would have been freed, is moved into the records and freed when the batch commits.
+//!
+//! | change | record |
+//! |---|---|
+//! | a new key | its name, to remove it |
+//! | a short value written over in place | a copy of the old entry |
+//! | a value replaced or removed | the old entry itself, moved |
+//! | a deadline changed in place | the old deadline |
+//! | a long text grown or overwritten in place | its old length, and the bytes that were overwritten |
+//! | a part of a large value (a field of a hash) | the same for that part, grouped under the key |
+//! | RENAME | the emptied entry, and the key that has its object now |
+//! | FLUSHALL | the old tables of all slots |
+//!
+//! # A worked example
+//! Key `a` holds `1`, and batch 6 has committed. Batch 7 stages `SET a 2` and `SET b 9`, batch 8 stages `DEL a`:
+//!
+//! ```text
+//! command     memory         records, newest last
+//!             a=1
+//! SET a 2     a=2            7: [copied a=1]
+//! SET b 9     a=2 b=9        7: [copied a=1, absent b]
+//! DEL a       b=9            7: [copied a=1, absent b]   8: [moved a=2]
+//! ```
+//!
+//! Batch 7 commits: its records are dropped, and memory does not change. If leadership is lost now, undoing takes the
+//! records of batch 8 alone and puts `a=2` back: memory is `a=2 b=9`, the state after batch 7. If leadership is lost
+//! before batch 7 commits, undoing goes from the newest record to the oldest: `a=2` is put back, `b` is removed, `a=1`
+//! is put back. Records of one key must be undone in this order, because each describes the state just before its
+//! change.
+//!
+//! # How changes leave records
+//! Changes go through few places ([`super::slots`], `change.rs`, and the folders of the data types), which report here
 //! what they are about to destroy. A value that is changed in place leaves a record that its type can read
-//! ([`Value::restore`](super::value::Value::restore)), or one for each part; whatever replaces whole entries has a
-//! record already.
+//! ([`Value::restore`](super::value::Value::restore)), or one for each part. Code that replaces whole entries needs
+//! nothing of its own.
 //!
 //! # Invariants
-//! - Records belong to the batch that their change was staged in: [`Keyspace::end_unit`](super::Keyspace::end_unit)
-//!   says which. Those of a batch are dropped when it has committed
+//! - Records belong to the batch that their change was staged in, which
+//!   [`Keyspace::end_unit`](super::Keyspace::end_unit) names. They are dropped when that batch has committed
 //!   ([`Keyspace::forget_undo`](super::Keyspace::forget_undo)).
-//! - Taken back newest first ([`Keyspace::undo`](super::Keyspace::undo)) they lead through every state that memory was
-//!   in, to that behind the newest batch that was forgotten. Entries, deadlines and the account are then as they were;
-//!   the number of a table's buckets and times of access may differ.
-//! - Records of the unit at hand lie on top, are never dropped, and can be taken back alone
+//! - Undone from the newest to the oldest ([`Keyspace::undo`](super::Keyspace::undo)), records lead through every state
+//!   that memory was in, back to the state after the newest batch that was forgotten. Entries, deadlines and the
+//!   account are then as they were; the number of a table's buckets and access times may differ.
+//! - Records of the current unit are the newest, are never dropped, and can be undone alone
 //!   ([`Keyspace::undo_unit`](super::Keyspace::undo_unit)).
-//! - What records hold is at most the bound, and the unit that passed it. At the bound **all** are dropped; records of
-//!   later units count again once every batch that has lost some has committed. Of FLUSHALL the tables of one are held
-//!   beside the bound: they are memory that was in use before, freed later; a second one counts as passing the bound.
+//! - Records hold at most the bound and the unit that exceeded it. At the bound **all** are dropped, and undoing is
+//!   impossible until every batch that lost records has committed; records of later units count again after that. The
+//!   tables of one FLUSHALL do not count against the bound: that memory was in use before and is only freed later. A
+//!   second FLUSHALL counts as exceeding it.
 //!
 //! # Layout
-//! A group has the records of one batch. The records themselves say only what they are; what they need lies on stacks
-//! beside them, so that the commonest change, a short value written over another, appends to two vectors and allocates
+//! [`BatchRecords`] has the records of one batch. A [`Record`] says only what it is; its data lies on stacks beside the
+//! records, so that the most frequent change, a short value written over another, appends to two vectors and allocates
 //! nothing.
 
-use super::entry::{Copies, Entry, NewValue};
+use super::entry::copies::Copies;
+use super::entry::{Entry, NewValue};
 use super::flushed::Flushed;
 use fastness_types::{Seq, WallMs};
 use std::collections::VecDeque;
 
-/// Entries of at most this many bytes are copied when they are written over; larger ones make place for a new entry,
-/// and are moved.
+/// Entries of at most this many bytes are copied before they are written over; a larger one is replaced by a new entry
+/// and moved.
 const COPY_MAX: usize = 512;
 pub(super) const NUMBER: usize = size_of::<u64>();
 
-/// What reverses one change. Numbers are lengths of what lies on top of `bytes`.
+/// What reverses one change. Numbers are lengths of the data on top of `bytes`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Record {
-    /// The key, in `bytes`, was not there.
+    /// The key, in `bytes`, did not exist.
     Absent { key: u32 },
-    /// The entry on top of `copies` was there.
+    /// The key had the entry on top of `copies`.
     Copied,
-    /// The entry on top of `moved` was there.
+    /// The key had the entry on top of `moved`.
     Moved,
-    /// The key, in `bytes` with a number behind it, had that deadline, or none.
+    /// The key, in `bytes` before a number, had that number as its deadline, or no deadline.
     Deadline { key: u32, had: bool },
-    /// The entry on top of `moved` was there, and its object is now that of the key in `bytes`.
+    /// The key had the entry on top of `moved`, whose object now belongs to the key in `bytes`.
     ObjectMoved { to: u32 },
-    /// In `bytes`: the key of a value that was changed in place, and the record that its type has left.
+    /// The value of a key was changed in place; `bytes` has the key and the record that the value's type wrote.
     InPlace { key: u32, record: u32 },
-    /// The last `count` records before this one are of parts of the value whose key is in `bytes`.
+    /// The last `count` records before this one concern parts of the value of the key in `bytes`.
     Parts { key: u32, count: u32 },
     /// All keys were in the tables on top of `flushed`.
     Flushed,
 }
 
 impl Record {
-    /// Whether it concerns one entry as a whole, found by its key alone.
+    /// Whether it concerns a whole entry, which is found by its key alone.
     pub(super) fn is_of_whole(self) -> bool {
         matches!(self, Record::Absent { .. } | Record::Copied | Record::Moved)
     }
@@ -71,7 +113,7 @@ impl Record {
         matches!(self, Record::Flushed)
     }
 
-    /// Bytes that it has in `bytes`.
+    /// How many bytes of `bytes` belong to it.
     pub(super) fn bytes(self) -> usize {
         match self {
             Record::Absent { key } | Record::ObjectMoved { to: key } | Record::Parts { key, .. } => key as usize,
@@ -82,22 +124,23 @@ impl Record {
     }
 }
 
-/// The records of one batch; see the module.
+/// The records of one batch.
 #[derive(Default)]
-pub(super) struct Group {
+pub(super) struct BatchRecords {
     pub(super) seq: Seq,
-    /// The newest timestamp behind the batch's last unit.
+    /// The newest timestamp after the batch's last unit.
     pub(super) timestamp: WallMs,
     pub(super) records: Vec<Record>,
     pub(super) bytes: Vec<u8>,
     pub(super) copies: Copies,
     pub(super) moved: Vec<Entry>,
-    /// What `moved` takes.
+    /// Bytes that the entries in `moved` take.
     pub(super) moved_bytes: usize,
     pub(super) flushed: Vec<Flushed>,
 }
 
-impl Group {
+impl BatchRecords {
+    /// Bytes that the records hold.
     pub(super) fn held(&self) -> usize {
         let due = self.flushed.iter().map(|flushed| flushed.due.bytes() + flushed.parts_due.bytes()).sum::<usize>();
         size_of_val(&self.records[..])
@@ -108,8 +151,8 @@ impl Group {
             + due
     }
 
-    /// The records from `from` on, of which those before belong to another batch.
-    pub(super) fn split_off(&mut self, from: usize, mut into: Group) -> Group {
+    /// Moves the records from `from` on into `into`; those before belong to another batch.
+    pub(super) fn split_off(&mut self, from: usize, mut into: BatchRecords) -> BatchRecords {
         let of = |wanted: fn(&Record) -> bool| self.records[from..].iter().filter(|record| wanted(record)).count();
         let copies = of(|record| matches!(record, Record::Copied));
         let moved = self.moved.len() - of(|record| matches!(record, Record::Moved | Record::ObjectMoved { .. }));
@@ -125,9 +168,9 @@ impl Group {
         into
     }
 
-    /// What is kept besides the records: which batch, and its time.
-    pub(super) fn emptied(&mut self) -> Group {
-        let rest = Group { seq: self.seq, timestamp: self.timestamp, ..Group::default() };
+    /// Takes all records out and leaves the batch's sequence number and timestamp.
+    pub(super) fn emptied(&mut self) -> BatchRecords {
+        let rest = BatchRecords { seq: self.seq, timestamp: self.timestamp, ..BatchRecords::default() };
         std::mem::replace(self, rest)
     }
 
@@ -139,49 +182,52 @@ impl Group {
         &self.bytes[self.bytes.len() - count..]
     }
 
-    /// The number `back` numbers below the top.
+    /// The number that is `back` numbers below the top of `bytes`.
     pub(super) fn number(&self, back: usize) -> u64 {
         let end = self.bytes.len() - back * NUMBER;
         u64::from_le_bytes(self.bytes[end - NUMBER..end].try_into().expect("eight bytes"))
     }
 }
 
-/// Where changes leave what they destroy; `None`: nothing has to be kept.
+/// Where changes leave what they destroy; `None` while nothing has to be kept.
 pub type UndoLog = Option<Box<Undo>>;
 
 /// The records of the batches that have not committed.
 pub struct Undo {
-    /// Of the newest batch that has units, and of the unit at hand.
-    pub(super) open: Group,
-    /// Records of `open` that belong to units that have ended.
+    /// Records of the newest batch that has units, and of the current unit.
+    pub(super) open: BatchRecords,
+    /// How many records of `open` belong to units that have ended.
     pub(super) ended: usize,
-    /// Of the batches before, the oldest first.
-    pub(super) closed: VecDeque<Group>,
+    /// Records of the batches before, the oldest first.
+    pub(super) closed: VecDeque<BatchRecords>,
+    /// Bytes that `closed` holds.
     pub(super) closed_held: usize,
-    /// The newest timestamp behind the newest batch that was forgotten.
+    /// The newest timestamp after the newest batch that was forgotten.
     pub(super) timestamp: WallMs,
     /// The newest batch that has lost records.
     pub(super) lost: Option<Seq>,
-    pub(super) spare: Vec<Group>,
+    /// Emptied records, whose memory later batches use.
+    pub(super) spare: Vec<BatchRecords>,
+    /// The bound of the bytes that records hold.
     pub(super) bytes_max: usize,
 }
 
-/// A length on top of `bytes`. Requests are bounded far below.
+/// The length of data that is put on `bytes`. Requests are bounded far below 4 GiB.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("keys and values are at most 512 MB")
 }
 
-/// What a change is about to destroy.
+/// Reports of changes: each method is called for what a change is about to destroy.
 impl Undo {
-    /// A key, or a field, that is not there.
+    /// A key, or a part, that does not exist yet.
     #[inline]
     pub(crate) fn absent(&mut self, key: &[u8]) {
         self.open.bytes.extend_from_slice(key);
         self.open.records.push(Record::Absent { key: length(key) });
     }
 
-    /// An entry that is about to be written over. False if it is not copied: then it must be replaced, and given to
-    /// [`Undo::moved`].
+    /// An entry that is about to be written over. Returns false if it was not copied: the caller must then replace it
+    /// and give the old one to [`Undo::moved`].
     #[inline]
     pub(super) fn copied(&mut self, entry: &Entry) -> bool {
         let is_copied = self.open.copies.push(entry, COPY_MAX);
@@ -191,7 +237,7 @@ impl Undo {
         is_copied
     }
 
-    /// An entry that was taken out or replaced.
+    /// An entry that was removed or replaced.
     pub(crate) fn moved(&mut self, entry: Entry) {
         self.push_moved(entry);
         self.open.records.push(Record::Moved);
@@ -209,14 +255,14 @@ impl Undo {
         self.open.records.push(Record::Deadline { key: length(key), had: old.is_some() });
     }
 
-    /// An entry that was taken out or replaced, after its object had become that of `to`.
+    /// An entry that was removed or replaced, after its object had moved to the key `to`.
     pub(super) fn object_moved(&mut self, emptied: Entry, to: &[u8]) {
         self.push_moved(emptied);
         self.open.bytes.extend_from_slice(to);
         self.open.records.push(Record::ObjectMoved { to: length(to) });
     }
 
-    /// A value that is about to be changed in place; `write` appends the record by which its type
+    /// A value that is about to be changed in place; `write` appends the record from which its type
     /// [restores](super::value::Value::restore) it.
     pub(super) fn in_place(&mut self, key: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let bytes = &mut self.open.bytes;
@@ -227,12 +273,12 @@ impl Undo {
         self.open.records.push(Record::InPlace { key: length(key), record });
     }
 
-    /// How many records there are: the place from which [`Undo::parts`] takes those of one value together.
+    /// The number of records so far, from which [`Undo::parts`] groups those of one value.
     pub(super) fn mark(&self) -> usize {
         self.open.records.len()
     }
 
-    /// All records since `mark` are of parts of this key's value.
+    /// Groups all records since `mark`, which concern parts of this key's value.
     pub(super) fn parts(&mut self, key: &[u8], mark: usize) {
         let count = self.open.records.len() - mark;
         if count > 0 {
@@ -252,11 +298,11 @@ impl Undo {
     }
 
     pub(super) fn flushes(&self) -> usize {
-        self.open.flushed.len() + self.closed.iter().map(|group| group.flushed.len()).sum::<usize>()
+        self.open.flushed.len() + self.closed.iter().map(|batch| batch.flushed.len()).sum::<usize>()
     }
 }
 
-/// Gives an entry another value and deadline, in place where they fit; keeps what it held.
+/// Gives an entry another value and deadline, in place if they fit, and leaves a record of what it held.
 pub fn overwrite(
     undo_log: &mut UndoLog,
     entry: &mut Entry,

@@ -1,4 +1,4 @@
-//! Tests of `super::undo`: each kind of record, the bound, and what is held. Random commands: `tests/undo.rs`.
+//! Tests of `super::undo`: each kind of record, the bound, and the bytes held. Random commands are in `tests/undo.rs`.
 
 use super::{Entry, ExpiryChange, Keyspace, NewValue};
 use crate::digest::of_entry;
@@ -23,7 +23,7 @@ fn shown(keyspace: &Keyspace) -> Vec<(Vec<u8>, &'static str, u128)> {
     all
 }
 
-/// Prepares, and checks that a change is undone, as a unit of its own and behind another one of the same key.
+/// Prepares a keyspace, and checks that a change is undone, alone and after another one of the same key.
 fn undoes(prepare: impl Fn(&mut Keyspace), change: impl Fn(&mut Keyspace)) {
     for repeated in 1..3 {
         let mut keyspace = keyspace();
@@ -41,7 +41,7 @@ fn undoes(prepare: impl Fn(&mut Keyspace), change: impl Fn(&mut Keyspace)) {
         assert_eq!(keyspace.undo(), Some(WallMs(7)));
         assert_eq!(shown(&keyspace), before);
         assert_eq!((keyspace.len(), keyspace.len_with_deadline(), keyspace.len_with_part_deadlines()), counts);
-        // Tables may have fewer buckets than before; all that is counted is there to be given back, and no more.
+        // Tables may have fewer buckets than before; exactly what is counted can be freed.
         keyspace.clear();
         while keyspace.release(100) {}
         assert_eq!(keyspace.account().bytes, empty);
@@ -189,7 +189,7 @@ fn records_over_the_bound_are_lost_until_their_batches_commit() {
 }
 
 #[test]
-fn one_flush_is_held_beside_the_bound() {
+fn one_flush_does_not_count_against_the_bound() {
     let mut keyspace = keyspace();
     (0..1_000).for_each(|i| set(&mut keyspace, &format!("k{i}"), &[b'x'; 100]));
     let (before, used) = (shown(&keyspace), keyspace.account().bytes);
@@ -243,7 +243,7 @@ fn what_committed_is_freed() {
 }
 
 #[test]
-fn values_of_every_kind_come_back_with_their_room() {
+fn values_of_every_kind_are_restored_with_their_capacity() {
     let mut keyspace = keyspace();
     let key = keyspace.key(b"k");
     keyspace.put(&key, NewValue::Text(b"v"), ExpiryChange::At(WallMs(9)), NOW);

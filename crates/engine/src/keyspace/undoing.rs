@@ -1,25 +1,33 @@
-//! A keyspace that keeps [undo records](super::undo), and takes changes back by them.
+//! How a keyspace keeps [undo records](super::undo), drops them at commits, and undoes changes with them.
+//!
+//! Records of whole entries are undone in windows: a record is small, but the entry that it replaces lies anywhere in
+//! memory, and a primary may have tens of thousands of uncommitted changes. A window computes the places of up to
+//! `WINDOW` keys first and prefetches them, so that the waits for memory overlap. All other records are undone one by
+//! one. The order of undoing is always that of the stack, newest first.
+//!
+//! Entries that a commit leaves behind are freed right there, up to a bound, because the allocator is about to need
+//! memory of their sizes; large values go to [`super::retired`] and are freed in slices.
 
-use super::entry::Entry;
+use super::entry::{Entry, Object};
 use super::key::Key;
 use super::slots::Keyspace;
-use super::table::Table;
-use super::undo::{Group, NUMBER, Record, Undo};
-use super::value::{Object, OldPart};
+use super::table::EntryTable;
+use super::undo::{BatchRecords, NUMBER, Record, Undo};
+use super::value::OldPart;
 use fastness_types::{Seq, Slot, WallMs};
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Entries that are freed when their batch commits, as far as one slice allows; [`Keyspace::release`] frees the rest.
-/// More than a batch of the usual size has.
+/// Entries that are freed at once when their batch commits, more than a usual batch has; [`Keyspace::release`] frees
+/// the rest.
 const FREED_MAX: usize = 4_096;
-/// Entries that are loaded side by side while changes are taken back.
+/// Entries that are prefetched together while changes are undone.
 const WINDOW: usize = 16;
-/// Groups kept for later batches, and how large they may be, bytes.
+/// How many emptied [`BatchRecords`] are kept for later batches, and how many bytes each may have.
 const SPARE_MAX: usize = 4;
 const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// An entry that is to be put back, or a key, at `name` in `bytes`, that is to be removed.
+/// An entry to put back, or the key at `name` in `bytes` to remove.
 struct Whole {
     slot: Slot,
     hash: u64,
@@ -27,14 +35,14 @@ struct Whole {
     name: Range<usize>,
 }
 
-/// Keeping records.
+/// Keeping and dropping records.
 impl Keyspace {
-    /// From here on changes can be undone: memory is committed, `timestamp` its time. Records are dropped at
-    /// `bytes_max`.
+    /// Starts to keep records: the present state is committed and its newest timestamp is `timestamp`. All records are
+    /// dropped once they hold more than `bytes_max`.
     pub fn keep_undo(&mut self, timestamp: WallMs, bytes_max: usize) {
         self.drop_undo();
         self.undo = Some(Box::new(Undo {
-            open: Group::default(),
+            open: BatchRecords::default(),
             ended: 0,
             closed: VecDeque::new(),
             closed_held: 0,
@@ -45,8 +53,8 @@ impl Keyspace {
         }));
     }
 
-    /// What has changed since the last call is one unit of the batch `seq`; `timestamp` is the newest from now on.
-    /// Sequences only grow.
+    /// Ends a unit: what has changed since the last call belongs to the batch `seq`, and `timestamp` is the newest
+    /// timestamp from now on. Sequence numbers only grow.
     #[inline]
     pub fn end_unit(&mut self, seq: Seq, timestamp: WallMs) {
         let Some(undo) = &mut self.undo else { return };
@@ -67,35 +75,35 @@ impl Keyspace {
         }
     }
 
-    /// Drops all records, the newest of which are those of the batch `seq`.
+    /// Drops all records, the newest of which belong to the batch `seq`.
     #[cold]
     fn lose_undo(&mut self, seq: Seq) {
         let Some(mut undo) = self.undo.take() else { return };
         undo.lost = Some(seq);
         undo.ended = 0;
         undo.closed_held = 0;
-        for group in undo.closed.iter_mut().chain([&mut undo.open]) {
-            let dropped = group.emptied();
-            self.retire_group(dropped);
+        for batch in undo.closed.iter_mut().chain([&mut undo.open]) {
+            let dropped = batch.emptied();
+            self.retire_batch(dropped);
         }
         self.undo = Some(undo);
         self.release_entries(FREED_MAX);
     }
 
-    /// The batches up to `seq` have committed.
+    /// Drops the records of the batches up to `seq`, which have committed.
     pub fn forget_undo(&mut self, seq: Seq) {
         let Some(mut undo) = self.undo.take() else { return };
-        while undo.closed.front().is_some_and(|group| group.seq <= seq)
-            && let Some(group) = undo.closed.pop_front()
+        while undo.closed.front().is_some_and(|batch| batch.seq <= seq)
+            && let Some(batch) = undo.closed.pop_front()
         {
-            undo.closed_held -= group.held();
-            self.forget_group(group, &mut undo);
+            undo.closed_held -= batch.held();
+            self.forget_batch(batch, &mut undo);
         }
         if undo.open.seq <= seq {
-            let group = std::mem::take(&mut undo.open);
+            let batch = std::mem::take(&mut undo.open);
             undo.ended = 0;
-            if group.seq != Seq(0) {
-                self.forget_group(group, &mut undo);
+            if batch.seq != Seq(0) {
+                self.forget_batch(batch, &mut undo);
             }
         }
         undo.lost = undo.lost.filter(|lost| *lost > seq);
@@ -103,31 +111,31 @@ impl Keyspace {
         self.release_entries(FREED_MAX);
     }
 
-    fn forget_group(&mut self, group: Group, undo: &mut Undo) {
-        undo.timestamp = group.timestamp;
-        let group = self.retire_group(group);
-        if undo.spare.len() < SPARE_MAX && group.copies.capacity() + group.bytes.capacity() <= SPARE_BYTES_MAX {
-            undo.spare.push(group);
+    fn forget_batch(&mut self, batch: BatchRecords, undo: &mut Undo) {
+        undo.timestamp = batch.timestamp;
+        let batch = self.retire_batch(batch);
+        if undo.spare.len() < SPARE_MAX && batch.copies.capacity() + batch.bytes.capacity() <= SPARE_BYTES_MAX {
+            undo.spare.push(batch);
         }
     }
 
-    /// Drops what a group holds; gives it back empty.
-    fn retire_group(&mut self, mut group: Group) -> Group {
-        group.flushed.drain(..).for_each(|flushed| self.retire_flushed(flushed));
-        self.retire_entries(&mut group.moved, group.moved_bytes);
-        group.moved_bytes = 0;
-        group.records.clear();
-        group.bytes.clear();
-        group.copies.clear();
-        group.seq = Seq(0);
-        group
+    /// Hands the entries and tables of records over to be freed, and returns the emptied records.
+    fn retire_batch(&mut self, mut batch: BatchRecords) -> BatchRecords {
+        batch.flushed.drain(..).for_each(|flushed| self.retire_flushed(flushed));
+        self.retire_entries(&mut batch.moved, batch.moved_bytes);
+        batch.moved_bytes = 0;
+        batch.records.clear();
+        batch.bytes.clear();
+        batch.copies.clear();
+        batch.seq = Seq(0);
+        batch
     }
 
-    /// Nothing has to be undone any more, and nothing is kept from here on.
+    /// Drops all records and stops keeping them.
     pub fn drop_undo(&mut self) {
         let Some(undo) = self.undo.take() else { return };
-        for group in undo.closed.into_iter().chain([undo.open]) {
-            self.retire_group(group);
+        for batch in undo.closed.into_iter().chain([undo.open]) {
+            self.retire_batch(batch);
         }
         self.release_entries(FREED_MAX);
     }
@@ -138,11 +146,12 @@ impl Keyspace {
         self.undo.as_ref().map_or(0, |undo| undo.held())
     }
 
-    /// Tables that an image has read: a record of FLUSHALL takes them, if one waits for them.
-    pub fn give_back_tables(&mut self, tables: Box<[Table]>) {
+    /// Takes tables back that an image has read: the record of the FLUSHALL that lent them keeps them, if it still
+    /// exists.
+    pub fn give_back_tables(&mut self, tables: Box<[EntryTable]>) {
         if let Some(undo) = &mut self.undo {
-            let groups = undo.closed.iter_mut().chain([&mut undo.open]);
-            let mut flushed = groups.flat_map(|group| &mut group.flushed);
+            let batches = undo.closed.iter_mut().chain([&mut undo.open]);
+            let mut flushed = batches.flat_map(|batch| &mut batch.flushed);
             if let Some(waiting) = flushed.find(|flushed| flushed.tables.is_none()) {
                 waiting.tables = Some(tables);
                 return;
@@ -152,22 +161,22 @@ impl Keyspace {
     }
 }
 
-/// Taking changes back.
+/// Undoing.
 impl Keyspace {
-    /// Takes back every change that was not forgotten, and keeps no records from then on. Gives the timestamp of that
-    /// time; `None` if records were lost, or none kept: then memory is as it was and must be thrown away. No image may
-    /// be in progress.
+    /// Undoes every change that was not forgotten, and stops keeping records. Returns the newest timestamp of the state
+    /// that memory is in afterwards; `None` if records were lost or not kept: memory is then unchanged and has to be
+    /// discarded. No image may be in progress.
     pub fn undo(&mut self) -> Option<WallMs> {
         let undo = self.undo.take()?;
         if undo.lost.is_some() {
             return None;
         }
-        self.take_back(undo.open);
-        undo.closed.into_iter().rev().for_each(|group| self.take_back(group));
+        self.undo_batch(undo.open);
+        undo.closed.into_iter().rev().for_each(|batch| self.undo_batch(batch));
         Some(undo.timestamp)
     }
 
-    /// Whether a FLUSHALL of the unit at hand has given its tables to an image.
+    /// Whether a FLUSHALL of the current unit has lent its tables to an image.
     pub fn unit_lends_tables(&self) -> bool {
         let of_unit = |undo: &Undo| undo.open.records[undo.ended..].iter().filter(|record| record.is_flushed()).count();
         let lends =
@@ -175,50 +184,49 @@ impl Keyspace {
         self.undo.as_deref().is_some_and(lends)
     }
 
-    /// Takes back what has changed since the last unit ended; records of that unit and of those before stay. `lent` are
-    /// tables that an image was given by the unit. Records must be kept: without them memory would hold half a unit.
+    /// Undoes what has changed since the last unit ended; records of earlier units stay. `lent` are the tables that the
+    /// unit lent to an image. Records must be kept: without them memory would hold half a unit.
     ///
     /// # Panics
     /// If no records are kept.
-    pub fn undo_unit(&mut self, lent: Option<Box<[Table]>>) {
-        let mut undo = self.undo.take().expect("a unit that may be taken back leaves records");
+    pub fn undo_unit(&mut self, lent: Option<Box<[EntryTable]>>) {
+        let mut undo = self.undo.take().expect("a unit that may be rolled back leaves records");
         let ended = undo.ended;
-        let mut unit = undo.open.split_off(ended, Group::default());
+        let mut unit = undo.open.split_off(ended, BatchRecords::default());
         if let Some(waiting) = unit.flushed.iter_mut().find(|flushed| flushed.tables.is_none()) {
             waiting.tables = lent;
         }
-        self.take_back(unit);
+        self.undo_batch(unit);
         self.undo = Some(undo);
     }
 
-    fn take_back(&mut self, mut group: Group) {
+    fn undo_batch(&mut self, mut batch: BatchRecords) {
         let mut window = Vec::with_capacity(WINDOW);
         loop {
-            self.take_back_window(&mut group, &mut window);
-            match group.records.pop() {
-                Some(record) => self.take_back_one(record, &mut group),
+            self.undo_window(&mut batch, &mut window);
+            match batch.records.pop() {
+                Some(record) => self.undo_one(record, &mut batch),
                 None => return,
             }
         }
     }
 
-    /// Takes back all that stands on top and concerns one whole entry each, in windows whose entries are loaded side by
-    /// side.
-    fn take_back_window(&mut self, group: &mut Group, window: &mut Vec<Whole>) {
+    /// Undoes the newest records as long as each concerns a whole entry, in windows whose entries are prefetched.
+    fn undo_window(&mut self, batch: &mut BatchRecords, window: &mut Vec<Whole>) {
         loop {
-            let mut end = group.bytes.len();
+            let mut end = batch.bytes.len();
             while window.len() < WINDOW
-                && let Some(record) = group.records.pop_if(|record| record.is_of_whole())
+                && let Some(record) = batch.records.pop_if(|record| record.is_of_whole())
             {
                 let name = end - record.bytes()..end;
                 end = name.start;
                 let entry = match record {
-                    Record::Copied => group.copies.pop(),
-                    Record::Moved => group.moved.pop(),
+                    Record::Copied => batch.copies.pop(),
+                    Record::Moved => batch.moved.pop(),
                     _ => None,
                 };
                 let Key { slot, hash, .. } =
-                    self.key(entry.as_ref().map_or(&group.bytes[name.clone()], |entry| entry.key()));
+                    self.key(entry.as_ref().map_or(&batch.bytes[name.clone()], |entry| entry.key()));
                 window.push(Whole { slot, hash, entry, name });
             }
             if window.is_empty() {
@@ -230,55 +238,55 @@ impl Keyspace {
             for Whole { slot, hash, entry, name } in window.drain(..) {
                 match entry {
                     Some(entry) => self.replace(slot, hash, entry),
-                    None => self.unlink(&Key { bytes: &group.bytes[name], slot, hash }),
+                    None => self.unlink(&Key { bytes: &batch.bytes[name], slot, hash }),
                 }
             }
-            group.bytes.truncate(end);
+            batch.bytes.truncate(end);
         }
     }
 
-    fn take_back_one(&mut self, record: Record, group: &mut Group) {
+    fn undo_one(&mut self, record: Record, batch: &mut BatchRecords) {
         match record {
             Record::Copied | Record::Moved | Record::Absent { .. } => {
-                debug_assert!(false, "{record:?} is taken back in a window");
+                debug_assert!(false, "{record:?} is undone in a window");
             }
             Record::Deadline { key, had } => {
-                let at = had.then(|| WallMs(group.number(0)));
-                let key = self.key(&group.top(key as usize + NUMBER)[..key as usize]);
+                let at = had.then(|| WallMs(batch.number(0)));
+                let key = self.key(&batch.top(key as usize + NUMBER)[..key as usize]);
                 self.set_expiry(&key, at);
             }
             Record::ObjectMoved { to } => {
-                let to = self.key(group.top(to as usize));
+                let to = self.key(batch.top(to as usize));
                 let object = self.remove(&to).and_then(|mut entry| entry.take_object());
-                let mut entry = group.moved.pop();
+                let mut entry = batch.moved.pop();
                 if let (Some(entry), Some(object)) = (&mut entry, object) {
                     entry.put_object(object);
                 }
                 self.put_back(entry);
             }
             Record::InPlace { key, record } => {
-                let whole = group.top(key as usize + record as usize);
+                let whole = batch.top(key as usize + record as usize);
                 let (name, record) = whole.split_at(key as usize);
                 let key = self.key(name);
                 self.change_object(&key, |object| object.restore(record));
             }
             Record::Parts { key, count } => {
-                let name = group.top(key as usize).to_vec();
-                group.pop_bytes(name.len());
+                let name = batch.top(key as usize).to_vec();
+                batch.pop_bytes(name.len());
                 let key = self.key(&name);
-                self.change_parts(&key, |object, _| (0..count).for_each(|_| take_back_part(object, group)));
+                self.change_parts(&key, |object, _| (0..count).for_each(|_| undo_part(object, batch)));
                 return;
             }
             Record::Flushed => {
-                if let Some(flushed) = group.flushed.pop() {
+                if let Some(flushed) = batch.flushed.pop() {
                     self.put_back_tables(flushed);
                 }
             }
         }
-        group.pop_bytes(record.bytes());
+        batch.pop_bytes(record.bytes());
     }
 
-    /// Puts an entry where it was; what stands there goes.
+    /// Puts an entry back in the place of what its key holds now.
     fn put_back(&mut self, entry: Option<Entry>) {
         let Some(entry) = entry else {
             debug_assert!(false, "a record without its entry");
@@ -289,19 +297,19 @@ impl Keyspace {
     }
 }
 
-fn take_back_part(object: &mut Object, group: &mut Group) {
-    let Some(record) = group.records.pop() else { return };
+fn undo_part(object: &mut Object, batch: &mut BatchRecords) {
+    let Some(record) = batch.records.pop() else { return };
     match record {
-        Record::Copied => group.copies.pop().into_iter().for_each(|entry| object.restore_part(OldPart::Held(entry))),
-        Record::Moved => group.moved.pop().into_iter().for_each(|entry| object.restore_part(OldPart::Held(entry))),
-        Record::Absent { key } => object.restore_part(OldPart::Absent(group.top(key as usize))),
+        Record::Copied => batch.copies.pop().into_iter().for_each(|entry| object.restore_part(OldPart::Held(entry))),
+        Record::Moved => batch.moved.pop().into_iter().for_each(|entry| object.restore_part(OldPart::Held(entry))),
+        Record::Absent { key } => object.restore_part(OldPart::Absent(batch.top(key as usize))),
         Record::Deadline { key, had } => {
-            let at = had.then(|| WallMs(group.number(0)));
-            object.restore_part(OldPart::Deadline(&group.top(key as usize + NUMBER)[..key as usize], at));
+            let at = had.then(|| WallMs(batch.number(0)));
+            object.restore_part(OldPart::Deadline(&batch.top(key as usize + NUMBER)[..key as usize], at));
         }
         Record::ObjectMoved { .. } | Record::InPlace { .. } | Record::Parts { .. } | Record::Flushed => {
-            debug_assert!(false, "{record:?} is not of a part");
+            debug_assert!(false, "{record:?} does not concern a part");
         }
     }
-    group.pop_bytes(record.bytes());
+    batch.pop_bytes(record.bytes());
 }

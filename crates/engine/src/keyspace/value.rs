@@ -1,16 +1,18 @@
-//! What a key holds, as far as the keyspace has to know it.
+//! The interface between the keyspace and the values of data types.
 //!
-//! Strings are known here, because they are the values of keys and of parts alike. A small value of any other type is a
-//! run of bytes inside its key's entry ([`Packed`]), which only its type can read; a large one is an [`Object`] behind
-//! a pointer, which answers the questions of [`Value`]. So a data type is added without a change in the keyspace.
+//! The keyspace knows strings, because they are the values of keys and of parts alike. A small value of any other type
+//! is a run of bytes inside its key's entry ([`Packed`]), which only its type can read; a large one is a [`ValueBox`]
+//! behind a pointer, used through the trait [`Value`]. So a data type is added without a change in the keyspace.
+//!
+//! `P` is the type of the parts of a value, and is always [`Entry`](super::Entry): an entry holds a value, and a large
+//! value consists of entries. It is a parameter so that this module does not import the entry's, which imports this
+//! one.
 
-use super::budget::Budget;
+use super::budget::FreeBudget;
 use super::deadlines::Deadlines;
-use super::entry::Entry;
 use super::memory::{Account, size_class};
 use super::text::Text;
 use crate::codec::digest::Running;
-use crate::codec::number;
 use fastness_types::WallMs;
 use std::any::Any;
 use std::fmt::Debug;
@@ -31,76 +33,12 @@ impl TypeNumber {
 pub struct Packed<'a> {
     /// Whose value it is.
     pub of: TypeNumber,
-    /// The value, in the form that its type has chosen.
+    /// The value, in a form that only its type reads.
     pub bytes: &'a [u8],
 }
 
-/// A borrowed value.
-#[derive(Debug, Clone, Copy)]
-pub enum ValueRef<'a> {
-    /// A string inside its entry.
-    Text(&'a [u8]),
-    /// A string that is the decimal form of a 64-bit integer.
-    Int(i64),
-    /// A string outside its entry: one that grew in place (APPEND, SETRANGE), or one longer than
-    /// [`IMAGE_RECORD_BYTES_MAX`](fastness_types::limits::IMAGE_RECORD_BYTES_MAX), which moves to another key without a
-    /// copy and may belong to an image as well.
-    Long(&'a Text),
-    /// A small value of another type.
-    Packed(Packed<'a>),
-    /// A large value of another type.
-    Object(&'a Object),
-}
-
-impl<'a> ValueRef<'a> {
-    /// The number of its type.
-    #[must_use]
-    pub fn of(&self) -> TypeNumber {
-        match self {
-            ValueRef::Text(_) | ValueRef::Int(_) | ValueRef::Long(_) => TypeNumber::STRING,
-            ValueRef::Packed(packed) => packed.of,
-            ValueRef::Object(object) => object.of(),
-        }
-    }
-
-    /// The text of a string, written into `buffer` if it is an integer; `None` for other types.
-    #[must_use]
-    pub fn text<'b>(self, buffer: &'b mut itoa::Buffer) -> Option<&'b [u8]>
-    where
-        Self: 'b,
-    {
-        match self {
-            ValueRef::Text(text) => Some(text),
-            ValueRef::Int(value) => Some(number::int_text(value, buffer)),
-            ValueRef::Long(text) => Some(text),
-            ValueRef::Packed(_) | ValueRef::Object(_) => None,
-        }
-    }
-
-    /// The bytes of a string that is not kept as an integer: also the value of a part.
-    #[must_use]
-    pub fn bytes(self) -> Option<&'a [u8]> {
-        match self {
-            ValueRef::Text(text) => Some(text),
-            ValueRef::Long(text) => Some(text),
-            ValueRef::Int(_) | ValueRef::Packed(_) | ValueRef::Object(_) => None,
-        }
-    }
-
-    /// The text's length, without writing an integer out; `None` for other types.
-    #[must_use]
-    pub fn text_len(self) -> Option<usize> {
-        match self {
-            ValueRef::Text(text) => Some(text.len()),
-            ValueRef::Int(value) => Some(itoa::Buffer::new().format(value).len()),
-            ValueRef::Long(text) => Some(text.len()),
-            ValueRef::Packed(_) | ValueRef::Object(_) => None,
-        }
-    }
-}
-
-/// What a value outside its entry answers.
-pub trait Value: Any + Debug + Send + Sync {
+/// A value outside its entry, as the keyspace, digests and images see it.
+pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     /// The number of its type.
     fn of(&self) -> TypeNumber;
 
@@ -110,7 +48,7 @@ pub trait Value: Any + Debug + Send + Sync {
     /// Bytes on the heap, with the value itself.
     fn heap_bytes(&self) -> usize;
 
-    /// An upper bound of the length of its record in an image; exact enough to tell large ones.
+    /// An upper bound of the length of its record in an image, exact enough to recognise large values.
     fn weight(&self) -> usize {
         self.heap_bytes()
     }
@@ -118,42 +56,41 @@ pub trait Value: Any + Debug + Send + Sync {
     /// The kind of its record. Frozen.
     fn record_kind(&self) -> u8;
 
-    /// Writes what follows the head in its record, as the form of that kind
+    /// Writes its record without the head, as the form of that kind
     /// ([`RecordForm`](crate::image::codec::RecordForm)) reads it.
     fn write_record(&self, out: &mut Vec<u8>);
 
-    /// Adds it to the digest of its key, which has been given the name.
+    /// Adds the value to the digest of its key, after the name.
     fn digest(&self, digest: &mut Running);
 
-    /// Another one like it.
-    fn copied(&self) -> Object;
+    /// A copy.
+    fn copied(&self) -> ValueBox<P>;
 
-    /// Whether both are the same data.
-    fn equals(&self, other: &dyn Value) -> bool;
+    /// Whether both have the same contents.
+    fn equals(&self, other: &dyn Value<P>) -> bool;
 
-    /// What it leaves to be freed a little at a time.
-    fn into_remains(self: Box<Self>) -> Remains;
+    /// Its memory, in a form that can be freed in slices.
+    fn into_remains(self: Box<Self>) -> Remains<P>;
 
-    /// Brings back what a change in place has destroyed, from the record that the change has left
-    /// (`Undo::in_place`).
+    /// Undoes a change in place, from the record that the change left (`Undo::in_place`).
     fn restore(&mut self, record: &[u8]) {
         debug_assert!(false, "no change of {self:?} leaves {record:?}");
     }
 
-    /// The same of one part (`Undo::parts`).
-    fn restore_part(&mut self, part: OldPart<'_>) {
+    /// Undoes the change of one part (`Undo::parts`).
+    fn restore_part(&mut self, part: OldPart<'_, P>) {
         debug_assert!(false, "{self:?} has no parts, and no {part:?}");
     }
 
-    /// Its parts, if it is made of entries with names.
-    fn parts(&self) -> Option<&dyn Parts> {
+    /// Its parts, if it consists of entries with names.
+    fn parts(&self) -> Option<&dyn Parts<P>> {
         None
     }
 }
 
-/// A value that is made of parts, each an entry with a name of its own.
-pub trait Parts {
-    /// Number of parts, those past their deadline included.
+/// A value that consists of parts, each an entry with a name.
+pub trait Parts<P> {
+    /// Number of parts, including those past their deadline.
     fn len(&self) -> usize;
 
     /// Whether there is none.
@@ -170,69 +107,72 @@ pub trait Parts {
     /// Whether a part's deadline has passed between two moments.
     fn has_expired_between(&self, from: WallMs, to: WallMs) -> bool;
 
+    /// The names of the parts that are past their deadline at `now`, earliest first.
+    fn past(&self, now: WallMs) -> Box<dyn Iterator<Item = &[u8]> + '_>;
+
     /// The part of this name.
-    fn find(&self, name: &[u8]) -> Option<&Entry>;
+    fn find(&self, name: &[u8]) -> Option<&P>;
 
     /// The hash of a name, which places its part in the order of [`Parts::scan`].
     fn hash(&self, name: &[u8]) -> u64;
 
     /// Visits the parts of the bucket at `cursor` and returns the cursor after it; 0 at the end.
-    fn scan<'p>(&'p self, cursor: u64, visit: &mut dyn FnMut(&'p Entry)) -> u64;
+    fn scan<'p>(&'p self, cursor: u64, visit: &mut dyn FnMut(&'p P)) -> u64;
 
-    /// Writes a part, as [`LoadParts::load`](crate::image::codec::LoadParts::load) reads it.
-    fn write_part(&self, part: &Entry, out: &mut Vec<u8>);
+    /// Writes a part in the form that [`LoadParts::load`](crate::image::codec::LoadParts::load) reads.
+    fn write_part(&self, part: &P, out: &mut Vec<u8>);
 
-    /// The digest of a part; that of the value is their sum.
-    fn digest_of_part(&self, part: &Entry) -> u128;
+    /// The digest of a part; the digest of the value is the sum of these.
+    fn digest_of_part(&self, part: &P) -> u128;
 }
 
-/// What stood in the place of a part before it was changed.
+/// A part before it was changed, for undoing.
 #[derive(Debug)]
-pub enum OldPart<'a> {
-    /// Nothing.
+pub enum OldPart<'a, P> {
+    /// It did not exist.
     Absent(&'a [u8]),
-    /// This entry.
-    Held(Entry),
-    /// The same entry with another deadline.
+    /// It was this entry.
+    Held(P),
+    /// It was the same entry with this deadline.
     Deadline(&'a [u8], Option<WallMs>),
 }
 
-/// What a value that nobody owns any more leaves.
-pub enum Remains {
-    /// Nothing that takes long to free.
+/// The memory of a value without owners.
+pub enum Remains<P> {
+    /// Freed already, because it was small or has other readers.
     Nothing,
     /// The bytes of a text.
     Text(Vec<u8>),
-    /// Entries, which take so many bytes, and the index of their deadlines.
-    Parts(Box<dyn Dismantle>, usize, Option<Box<Deadlines>>),
+    /// Entries, the number of bytes that they take, and the index of their deadlines.
+    Parts(Box<dyn Dismantle<P>>, usize, Option<Box<Deadlines>>),
 }
 
-/// Many entries, that can be freed a little at a time.
-pub trait Dismantle: Send + Sync {
-    /// Takes entries out and gives them to `each`, and frees what held them, within the budget. True if there is more.
+/// Many entries, which can be freed in slices.
+pub trait Dismantle<P>: Send + Sync {
+    /// Removes entries, passes them to `each` and frees their table, within the budget. Returns whether there is more.
     fn dismantle_some(
         &mut self,
-        budget: &mut Budget,
+        budget: &mut FreeBudget,
         account: &mut Account,
-        each: &mut dyn FnMut(Entry, &mut Account),
+        each: &mut dyn FnMut(P, &mut Account),
     ) -> bool;
 }
 
-/// A value outside its entry. It is changed in place only while its entry is its one owner; see `keyspace/entry.rs`.
+/// A value outside its entry.
 #[derive(Debug)]
-pub struct Object(Box<dyn Value>);
+pub struct ValueBox<P>(Box<dyn Value<P>>);
 
-impl Object {
-    /// Of a value.
+impl<P: Debug + 'static> ValueBox<P> {
+    /// Boxes a value.
     #[must_use]
-    pub fn new(value: impl Value) -> Object {
-        Object(Box::new(value))
+    pub fn new(value: impl Value<P>) -> ValueBox<P> {
+        ValueBox(Box::new(value))
     }
 
-    /// Of a text.
+    /// Boxes a text.
     #[must_use]
-    pub fn text(text: Text) -> Object {
-        Object::new(text)
+    pub fn text(text: Text) -> ValueBox<P> {
+        ValueBox::new(text)
     }
 
     /// The number of its type.
@@ -250,14 +190,14 @@ impl Object {
     /// The value, if it is a `V`.
     #[inline]
     #[must_use]
-    pub fn downcast_ref<V: Value>(&self) -> Option<&V> {
+    pub fn downcast_ref<V: Value<P>>(&self) -> Option<&V> {
         let value: &dyn Any = &*self.0;
         value.downcast_ref()
     }
 
     /// The value, if it is a `V`, to be changed.
     #[inline]
-    pub fn downcast_mut<V: Value>(&mut self) -> Option<&mut V> {
+    pub fn downcast_mut<V: Value<P>>(&mut self) -> Option<&mut V> {
         let value: &mut dyn Any = &mut *self.0;
         value.downcast_mut()
     }
@@ -268,7 +208,7 @@ impl Object {
     }
 
     /// See [`Value::restore_part`].
-    pub fn restore_part(&mut self, part: OldPart<'_>) {
+    pub fn restore_part(&mut self, part: OldPart<'_, P>) {
         self.0.restore_part(part);
     }
 
@@ -294,41 +234,41 @@ impl Object {
         self.0.digest(digest);
     }
 
-    /// Its parts, if it is made of entries with names.
+    /// Its parts, if it consists of entries with names.
     #[inline]
     #[must_use]
-    pub fn parts(&self) -> Option<&dyn Parts> {
+    pub fn parts(&self) -> Option<&dyn Parts<P>> {
         self.0.parts()
     }
 
     /// Bytes on the heap, with the object itself and the count of its owners.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        size_class(2 * size_of::<usize>() + size_of::<Object>()) + self.0.heap_bytes()
+        size_class(2 * size_of::<usize>() + size_of::<ValueBox<P>>()) + self.0.heap_bytes()
     }
 
     /// See [`Value::into_remains`].
     #[must_use]
-    pub fn into_remains(self) -> Remains {
+    pub fn into_remains(self) -> Remains<P> {
         self.0.into_remains()
     }
 }
 
-impl Clone for Object {
-    fn clone(&self) -> Object {
+impl<P: Debug + 'static> Clone for ValueBox<P> {
+    fn clone(&self) -> ValueBox<P> {
         self.0.copied()
     }
 }
 
-impl PartialEq for Object {
-    fn eq(&self, other: &Object) -> bool {
+impl<P: Debug + 'static> PartialEq for ValueBox<P> {
+    fn eq(&self, other: &ValueBox<P>) -> bool {
         self.0.equals(&*other.0)
     }
 }
 
-/// A long string is kept as an object, and is [`ValueRef::Long`] for everybody else: nobody asks it for records and
-/// digest.
-impl Value for Text {
+/// A long string is kept as an object, and is [`ValueRef::Long`] for everybody else: its record and its digest are
+/// written elsewhere.
+impl<P: Debug + 'static> Value<P> for Text {
     fn of(&self) -> TypeNumber {
         TypeNumber::STRING
     }
@@ -355,17 +295,17 @@ impl Value for Text {
         digest.text(self, true);
     }
 
-    fn copied(&self) -> Object {
-        Object::text(self.clone())
+    fn copied(&self) -> ValueBox<P> {
+        ValueBox::text(self.clone())
     }
 
-    fn equals(&self, other: &dyn Value) -> bool {
+    fn equals(&self, other: &dyn Value<P>) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref::<Text>().is_some_and(|other| self == other)
     }
 
-    fn into_remains(self: Box<Self>) -> Remains {
-        // What somebody still reads is freed by its last reader.
+    fn into_remains(self: Box<Self>) -> Remains<P> {
+        // Shared bytes are freed by their last reader.
         self.into_inner().map_or(Remains::Nothing, Remains::Text)
     }
 

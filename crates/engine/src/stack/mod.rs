@@ -1,18 +1,18 @@
-//! A data type that only tests have: stacks of short texts. It shows what a type needs: this folder, and one line in
-//! each of `types.rs`, `effect/registry.rs` and `command/types.rs`.
+//! A data type that exists only in tests: stacks of short texts. It shows what a new type needs: this folder, and one
+//! line in each of `types.rs`, `effect/registry.rs` and `command/types.rs`.
 //!
 //! A stack of up to four texts is packed: of each its length in one byte, and its bytes. A larger one is a vector
-//! behind a pointer, and is never packed again.
+//! outside of the entry, and is never packed again.
 
 use crate::codec::digest::Running;
 use crate::codec::rdb::{Input, PayloadError, seal, write_len, write_text};
 use crate::command::Command;
 use crate::command::typed::{DumpForm, Put, TypeCommands};
-use crate::effect::{Arguments, DecodeError, Encoder, Expired, Impact, Keys, TypeEffect};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::image::codec::{ImageError, Loaded, Loading, PackedForm, Reader, RecordForm, write_bytes};
+use crate::image::codec::{ImageError, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
 use crate::keyspace::value::{Remains, Value};
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Object, Packed, TypeNumber, ValueRef};
 use crate::types::Type;
@@ -27,7 +27,8 @@ const PACKED_MAX: usize = 4;
 const RDB_TYPE: u8 = 250;
 
 /// See `types.rs`.
-pub(crate) const TYPE: Type = Type { number: NUMBER, name: "stack", packed: Some(&PACKED), records: &RECORDS };
+pub(crate) const TYPE: Type =
+    Type { number: NUMBER, name: "stack", packed: Some(&PACKED), records: &RECORDS, remove_parts: None };
 
 const PACKED: PackedForm = PackedForm {
     encoding: "listpack",
@@ -41,7 +42,7 @@ const RECORDS: [RecordForm; 2] = [
     RecordForm { kind: 29, load, parts: None },
 ];
 
-fn load(reader: &mut Reader<'_>, _: Loading) -> Result<Loaded, ImageError> {
+fn load(reader: &mut RecordReader<'_>, _: Loading) -> Result<Loaded, ImageError> {
     Ok(Loaded::Object(Object::new(Stack(unpacked(reader.bytes()?).into_iter().map(<[u8]>::to_vec).collect()))))
 }
 
@@ -73,11 +74,11 @@ impl Stack {
     }
 }
 
-/// What a change in place leaves to undo it.
+/// The undo records of changes in place.
 const PUSHED: u8 = 0;
 const POPPED: u8 = 1;
 
-impl Value for Stack {
+impl Value<Entry> for Stack {
     fn of(&self) -> TypeNumber {
         NUMBER
     }
@@ -106,12 +107,12 @@ impl Value for Stack {
         Object::new(self.clone())
     }
 
-    fn equals(&self, other: &dyn Value) -> bool {
+    fn equals(&self, other: &dyn Value<Entry>) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref() == Some(self)
     }
 
-    fn into_remains(self: Box<Self>) -> Remains {
+    fn into_remains(self: Box<Self>) -> Remains<Entry> {
         Remains::Nothing
     }
 
@@ -124,7 +125,7 @@ impl Value for Stack {
     }
 }
 
-/// What commands change.
+/// Effects of stacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StackEffect<'a> {
     /// Adds a text on top.
@@ -161,9 +162,9 @@ impl<'a> TypeEffect<'a> for StackEffect<'a> {
         }
     }
 
-    fn keys(&self) -> Keys<'a> {
+    fn keys(&self) -> EffectKeys<'a> {
         let (StackEffect::Push { key, .. } | StackEffect::Pop { key }) = self;
-        Keys::One(*key)
+        EffectKeys::One(*key)
     }
 
     fn perform(&self, keyspace: &mut Keyspace, now: WallMs) {
@@ -174,7 +175,7 @@ impl<'a> TypeEffect<'a> for StackEffect<'a> {
     }
 
     fn impact(&self) -> Impact<'a> {
-        // An image has written all of it before the first change.
+        // An image copies the whole stack before its first change.
         Impact::Extends
     }
 
@@ -228,7 +229,7 @@ fn pop(keyspace: &mut Keyspace, key: &Key<'_>, now: WallMs) {
     }
 }
 
-/// See `command/types.rs`. Its commands are in no table: Valkey has none of these names.
+/// See `command/types.rs`. The commands are not in the table, because Valkey has no commands of these names.
 pub(crate) const COMMANDS: TypeCommands =
     TypeCommands { commands: &[], dump: DumpForm { of: NUMBER, dump, kinds: &[RDB_TYPE], restore } };
 
@@ -284,7 +285,7 @@ fn restore(_: u8, input: &mut Input<'_>, _: WallMs) -> Result<Put, PayloadError>
     }))
 }
 
-/// The arguments of a command, as tests write them.
+/// Splits a line into the arguments of a command.
 fn words(line: &str) -> Vec<&[u8]> {
     line.split_whitespace().map(str::as_bytes).collect()
 }

@@ -13,18 +13,18 @@ use fastness_resp::Args;
 pub const APPEND: Command = Command::data(
     "append",
     "<key> <value>",
-    "Appends a string to the value of a key. Creates the key if it doesn't exist.",
+    "Appends to the string value of a key; a missing key counts as empty.",
     append,
 );
 /// SETRANGE
 pub const SETRANGE: Command = Command::data(
     "setrange",
     "<key> <offset> <value>",
-    "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist.",
+    "Overwrites part of a string value, starting at an offset; a missing key counts as empty.",
     setrange,
 );
 
-/// The string's length; `None` if the key is missing.
+/// The length of a string; `None` if the key does not exist.
 fn length(engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) -> Result<Option<usize>, CommandError> {
     engine.value(key, env).map(|value| value.text_len().ok_or(CommandError::WrongType)).transpose()
 }

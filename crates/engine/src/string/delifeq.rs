@@ -8,7 +8,8 @@ use crate::error::CommandError;
 use fastness_resp::Args;
 
 /// DELIFEQ
-pub const DELIFEQ: Command = Command::data("delifeq", "<key> <value>", "Delete key if value matches string.", delifeq);
+pub const DELIFEQ: Command =
+    Command::data("delifeq", "<key> <value>", "Deletes a key if its string value equals the given one.", delifeq);
 
 fn delifeq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);

@@ -1,4 +1,4 @@
-//! Strings as they stand in DUMP's payloads.
+//! Strings in DUMP's payloads.
 
 use crate::codec::rdb::{Input, PayloadError, seal, write_text};
 use crate::command::typed::{DumpForm, Put};
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_may_overlap_itself() {
+    fn a_repeat_may_overlap_itself() {
         for distance in 1..40 {
             for count in 2..70 {
                 let (mut out, from) = ((0..40).collect::<Vec<u8>>(), 40 - distance);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_lies_about_lengths_is_refused() {
+    fn a_payload_with_wrong_lengths_is_refused() {
         for body in [
             &b"\x00\x05ab"[..],
             b"\x00\x80\xff\xff\xff\xff",

@@ -1,6 +1,6 @@
-//! The effects of strings.
+//! Effects of strings.
 
-use crate::effect::{Arguments, DecodeError, Encoder, Expired, Impact, Keys, TypeEffect};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
 use crate::keyspace::{ExpiryChange, Key, Keyspace};
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
@@ -108,8 +108,8 @@ impl<'a> TypeEffect<'a> for StringEffect<'a> {
     }
 
     #[inline]
-    fn keys(&self) -> Keys<'a> {
-        Keys::One(self.key())
+    fn keys(&self) -> EffectKeys<'a> {
+        EffectKeys::One(self.key())
     }
 
     #[inline]

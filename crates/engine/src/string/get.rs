@@ -12,19 +12,15 @@ use fastness_resp::Args;
 pub const GET: Command = Command::data("get", "<key>", "Returns the string value of a key.", get);
 /// MGET
 pub const MGET: Command =
-    Command::data("mget", "<key> [<key> ...]", "Returns the string values of one or more keys.", mget);
+    Command::data("mget", "<key> [<key> ...]", "Returns the string values of several keys.", mget);
 /// STRLEN
-pub const STRLEN: Command = Command::data("strlen", "<key>", "Returns the length of a string value.", strlen);
+pub const STRLEN: Command = Command::data("strlen", "<key>", "Returns the length of a string value, in bytes.", strlen);
 /// GETSET
-pub const GETSET: Command = Command::data(
-    "getset",
-    "<key> <value>",
-    "Returns the previous string value of a key after setting it to a new value.",
-    getset,
-);
+pub const GETSET: Command =
+    Command::data("getset", "<key> <value>", "Sets the string value of a key and returns the previous value.", getset);
 /// GETDEL
 pub const GETDEL: Command =
-    Command::data("getdel", "<key>", "Returns the string value of a key after deleting the key.", getdel);
+    Command::data("getdel", "<key>", "Returns the string value of a key and deletes the key.", getdel);
 
 fn get(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
@@ -89,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_key_is_gone() {
+    fn an_expired_key_does_not_exist() {
         check("SET k v PX 10 => +OK | wait 10 | GET k => $1 v | wait 1 | GET k => $-1 | DBSIZE => :0");
         check("SET k v PX 10 => +OK | wait 11 | GETDEL k => $-1");
     }

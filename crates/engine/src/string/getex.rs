@@ -1,11 +1,12 @@
 //! GETEX.
 
 use super::look_up::reply_string;
-use super::options::{Allowed, Expiry, Options};
+use super::options::{Allowed, LEAST_TIME, SetOptions};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::Expiry;
 use crate::keyspace::Entry;
 use fastness_resp::Args;
 
@@ -13,13 +14,13 @@ use fastness_resp::Args;
 pub const GETEX: Command = Command::data(
     "getex",
     "<key> [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|PERSIST]",
-    "Returns the string value of a key after setting its expiration time.",
+    "Returns the string value of a key, and sets or removes its expiration time.",
     getex,
 );
 
 fn getex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args.skip(2), Allowed::Getex)?;
-    let expiry = options.expiry.resolve(env.now, "getex")?;
+    let options = SetOptions::parse(args.skip(2), Allowed::Getex)?;
+    let expiry = options.expiry.resolve(LEAST_TIME, env.now, "getex")?;
     let key = engine.first_key(args, env);
     let Some(entry) = engine.read(&key, env) else {
         env.reply.null();

@@ -10,11 +10,19 @@ use fastness_resp::Args;
 use std::ops::Range;
 
 /// GETRANGE
-pub const GETRANGE: Command =
-    Command::data("getrange", "<key> <start> <end>", "Returns a substring of the string stored at a key.", getrange);
+pub const GETRANGE: Command = Command::data(
+    "getrange",
+    "<key> <start> <end>",
+    "Returns part of a string value, between two byte offsets.",
+    getrange,
+);
 /// SUBSTR
-pub const SUBSTR: Command =
-    Command::data("substr", "<key> <start> <end>", "Returns a substring from a string value.", getrange);
+pub const SUBSTR: Command = Command::data(
+    "substr",
+    "<key> <start> <end>",
+    "Returns part of a string value; the older name of GETRANGE.",
+    getrange,
+);
 
 fn getrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (start, end) = (integer(args.get(2))?, integer(args.get(3))?);
@@ -28,8 +36,8 @@ fn getrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
     Ok(())
 }
 
-/// The part from `start` to `end`, both included, both counted from the end if negative. As Valkey: what lies before
-/// the string counts as its first byte, unless both do and they are in the wrong order.
+/// The range from `start` to `end`, both included, both counted from the end if negative. As in Valkey, an index before
+/// the string counts as its first byte, unless both are negative and in the wrong order.
 fn range(start: i64, end: i64, len: usize) -> Range<usize> {
     if len == 0 || (start < 0 && end < 0 && start > end) {
         return 0..0;

@@ -13,28 +13,28 @@ use fastness_resp::Args;
 pub const INCR: Command = Command::data(
     "incr",
     "<key>",
-    "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.",
+    "Increments the integer value of a key by one; a missing key counts as 0.",
     |engine, args, env| add(engine, args, env, 1),
 );
 /// DECR
 pub const DECR: Command = Command::data(
     "decr",
     "<key>",
-    "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.",
+    "Decrements the integer value of a key by one; a missing key counts as 0.",
     |engine, args, env| add(engine, args, env, -1),
 );
 /// INCRBY
 pub const INCRBY: Command = Command::data(
     "incrby",
     "<key> <increment>",
-    "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.",
+    "Increments the integer value of a key by a number; a missing key counts as 0.",
     |engine, args, env| add(engine, args, env, integer(args.get(2))?),
 );
 /// DECRBY
 pub const DECRBY: Command = Command::data(
     "decrby",
     "<key> <decrement>",
-    "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist.",
+    "Decrements the integer value of a key by a number; a missing key counts as 0.",
     |engine, args, env| {
         let decrement = integer(args.get(2))?;
         add(engine, args, env, decrement.checked_neg().ok_or(CommandError::DecrementOverflow)?)
@@ -54,7 +54,7 @@ fn add(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, by: i64) -> Resul
     Ok(())
 }
 
-/// The number that a text is.
+/// Parses the text of a string.
 fn parsed(value: ValueRef<'_>) -> Result<i64, CommandError> {
     if value.of() != TypeNumber::STRING {
         return Err(CommandError::WrongType);

@@ -1,7 +1,7 @@
 //! INCRBYFLOAT.
 
-use super::long_double::LongDouble;
 use super::look_up::text_of;
+use crate::codec::long_double::LongDouble;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
@@ -13,7 +13,7 @@ use fastness_resp::Args;
 pub const INCRBYFLOAT: Command = Command::data(
     "incrbyfloat",
     "<key> <increment>",
-    "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist.",
+    "Increments the floating point value of a key by a number; a missing key counts as 0.",
     incrbyfloat,
 );
 

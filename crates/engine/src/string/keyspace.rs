@@ -1,4 +1,4 @@
-//! Strings in the keyspace: how they are kept, set and grown, the long ones without a copy.
+//! Changes of strings in the keyspace; long ones are set and changed without a copy.
 
 use crate::codec::number;
 use crate::keyspace::text::Text;
@@ -8,13 +8,14 @@ use fastness_types::limits::VALUE_BYTES_MAX;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A text that grows to more than this is kept with spare room , so that growing it again is cheap.
+/// A text that grows beyond this, bytes, is kept with spare capacity, so that growing it again is cheap.
 const GROW_INLINE_MAX: usize = 1024;
-/// The longest text that may be kept as `embstr`, bytes.
+/// The longest text that OBJECT ENCODING may report as `embstr`, bytes.
 const EMBEDDED_MAX: usize = 113;
 
-/// The value that a text is kept as. `raw` or `embstr` is only told, by OBJECT ENCODING, and decided as Valkey decides:
-/// by what fits beside the key into 128 bytes when the value is set, with room for the deadline of what it replaces.
+/// The form in which a text is stored. Whether it is `raw` or `embstr` only matters to OBJECT ENCODING, and is decided
+/// as in Valkey: by what fits into 128 bytes with the key when the value is set, including space for the deadline of
+/// the value that it replaces.
 fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max: u32) -> NewValue<'t> {
     const SHORT_KEY: usize = 32;
     if let Some(number) = number::parse_int(text) {
@@ -29,7 +30,7 @@ fn new_value<'t>(key: &[u8], text: &'t [u8], replaces_deadline: bool, inline_max
 }
 
 impl Keyspace {
-    /// Whether a text is kept outside of its entry, and can be shared with others.
+    /// Whether a text is stored outside of its entry, where it can be shared with readers.
     #[inline]
     #[must_use]
     pub fn is_long(&self, text: &[u8]) -> bool {
@@ -42,7 +43,7 @@ impl Keyspace {
         self.put_with(key, |replaces_deadline| new_value(key.bytes, text, replaces_deadline, inline_max), expiry, now);
     }
 
-    /// Appends to a string; a missing key is empty. A value of another type stays as it is.
+    /// Appends to a string; a missing key counts as empty. A value of another type does not change.
     pub fn append(&mut self, key: &Key<'_>, tail: &[u8], now: WallMs) {
         if self.find(key).is_none() {
             return self.set(key, tail, ExpiryChange::Drop, now);
@@ -50,14 +51,14 @@ impl Keyspace {
         self.grow_text(key, now, |text| text.extend_from_slice(tail), usize::MAX..usize::MAX, tail.len());
     }
 
-    /// Changes a string in place with `write`, which writes over `range` alone and makes it longer by at most `room`.
+    /// Changes a string in place with `write`, which overwrites only `range` and appends at most `growth` bytes.
     fn grow_text(
         &mut self,
         key: &Key<'_>,
         now: WallMs,
         write: impl FnOnce(&mut Vec<u8>),
         range: Range<usize>,
-        room: usize,
+        growth: usize,
     ) {
         let Some(entry) = self.find(key) else { return };
         let mut buffer = itoa::Buffer::new();
@@ -69,7 +70,7 @@ impl Keyspace {
                 return;
             }
             ValueRef::Text(old) => {
-                text.reserve(old.len() + room);
+                text.reserve(old.len() + growth);
                 text.extend_from_slice(old);
             }
             ValueRef::Int(old) => text.extend_from_slice(number::int_text(old, &mut buffer)),
@@ -84,13 +85,13 @@ impl Keyspace {
         self.put(key, NewValue::long(text), ExpiryChange::Keep, now);
     }
 
-    /// Sets a string to a [long](Keyspace::is_long) text that others read as well.
+    /// Sets a string to a [long](Keyspace::is_long) text that others read too.
     pub fn set_shared(&mut self, key: &Key<'_>, text: Arc<Vec<u8>>, expiry: ExpiryChange, now: WallMs) {
         self.put_with(key, |_| NewValue::long(Text::shared(text)), expiry, now);
     }
 
-    /// Overwrites a part of a string; what lies between its end and `offset` becomes zero bytes. A value of another
-    /// type stays as it is.
+    /// Overwrites a part of a string; the bytes between its end and `offset` become 0. A value of another type does not
+    /// change.
     pub fn set_range(&mut self, key: &Key<'_>, offset: u64, bytes: &[u8], now: WallMs) {
         let Some(end) = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(bytes.len())) else {
             return;
@@ -105,7 +106,7 @@ impl Keyspace {
             text[end - bytes.len()..end].copy_from_slice(bytes);
         };
         if self.find(key).is_none() {
-            // Zeroed by whoever gives the memory, which need not touch it: a text that is all hole costs no more than
+            // The allocator provides zeroed memory without touching it, so a text that consists of padding costs only
             // its end.
             let mut text = vec![0; end];
             write(&mut text);

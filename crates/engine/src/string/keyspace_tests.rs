@@ -37,7 +37,7 @@ fn effects_keep_what_a_key_held_when_they_were_staged() {
 }
 
 #[test]
-fn what_was_shared_changes_in_place_once_nobody_else_reads_it() {
+fn a_text_changes_in_place_after_its_last_reader() {
     let mut bench = bench();
     let address = |bench: &Bench| {
         let key = bench.engine.key(b"k");
@@ -90,8 +90,8 @@ fn command() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    /// Replicas get what the primary has, whatever happens to shared texts before their effects have left; units that
-    /// are taken back, and all that did not commit, leave nothing.
+    /// Replicas have the primary's data, whatever happens to shared texts before their effects are sent; rolled-back
+    /// units and undone batches leave nothing.
     #[test]
     fn shared_texts_are_as_good_as_copies(
         committed in prop::collection::vec(command(), 0..8),

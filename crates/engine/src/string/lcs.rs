@@ -1,7 +1,7 @@
 //! LCS: the longest common subsequence of two strings.
 //!
-//! Takes time and memory in the product of both lengths, as Valkey's does; the memory is bounded by
-//! [`VALUE_BYTES_MAX`].
+//! Takes time and memory proportional to the product of both lengths, as in Valkey; [`VALUE_BYTES_MAX`] bounds the
+//! memory.
 
 use super::look_up::{check_string, text_of};
 use crate::command::Command;
@@ -16,23 +16,23 @@ use fastness_types::limits::VALUE_BYTES_MAX;
 pub const LCS: Command = Command::data(
     "lcs",
     "<key1> <key2> [LEN] [IDX] [MINMATCHLEN <min-match-len>] [WITHMATCHLEN]",
-    "Finds the longest common substring.",
+    "Finds the longest common subsequence of two string values.",
     lcs,
 );
 
 const NOT_STRINGS: CommandError = CommandError::Fixed("ERR The specified keys must contain string values");
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Options {
+struct LcsOptions {
     len: bool,
     idx: bool,
     with_match_len: bool,
     min_match_len: i64,
 }
 
-impl Options {
-    fn parse(args: Args<'_>) -> Result<Options, CommandError> {
-        let mut options = Options::default();
+impl LcsOptions {
+    fn parse(args: Args<'_>) -> Result<LcsOptions, CommandError> {
+        let mut options = LcsOptions::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let is = |name: &str| arg.eq_ignore_ascii_case(name.as_bytes());
@@ -63,9 +63,9 @@ fn lcs(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
             return Err(NOT_STRINGS);
         }
     }
-    let options = Options::parse(args.skip(3))?;
+    let options = LcsOptions::parse(args.skip(3))?;
     let (mut a_buffer, mut b_buffer) = (itoa::Buffer::new(), itoa::Buffer::new());
-    // Both keys were looked up above, where expired ones went.
+    // Both keys were looked up above, which removed expired ones.
     let text = |entry, buffer| match entry {
         Some(entry) => text_of(entry, buffer),
         None => Ok(&b""[..]),
@@ -75,7 +75,7 @@ fn lcs(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let a = text(alive(&a), &mut a_buffer)?;
     let b = text(alive(&b), &mut b_buffer)?;
     let lengths = Lengths::new(a, b)?;
-    reply(&lengths.walk(a, b), lengths.longest(), options, env.reply);
+    reply(&lengths.trace(a, b), lengths.longest(), options, env.reply);
     Ok(())
 }
 
@@ -113,13 +113,13 @@ impl Lengths {
         self.cells.last().copied().unwrap_or(0)
     }
 
-    /// The subsequence, from its end: its ranges in both strings, and its bytes.
-    fn walk(&self, a: &[u8], b: &[u8]) -> Walk {
-        let mut walk = Walk::default();
+    /// Finds the subsequence from its end: its ranges in both strings, and its bytes.
+    fn trace(&self, a: &[u8], b: &[u8]) -> Subsequence {
+        let mut found = Subsequence::default();
         let (mut i, mut j) = (a.len(), b.len());
         while i > 0 && j > 0 {
             if a[i - 1] == b[j - 1] {
-                walk.add(i - 1, j - 1, a[i - 1]);
+                found.add(i - 1, j - 1, a[i - 1]);
                 i -= 1;
                 j -= 1;
             } else if self.at(i - 1, j) > self.at(i, j - 1) {
@@ -128,12 +128,12 @@ impl Lengths {
                 j -= 1;
             }
         }
-        walk.bytes.reverse();
-        walk
+        found.bytes.reverse();
+        found
     }
 }
 
-/// A part that stands in both strings, last byte included.
+/// A common part of both strings, as ranges that include the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Match {
     a: (usize, usize),
@@ -146,13 +146,14 @@ impl Match {
     }
 }
 
+/// The longest common subsequence.
 #[derive(Default)]
-struct Walk {
+struct Subsequence {
     bytes: Vec<u8>,
     matches: Vec<Match>,
 }
 
-impl Walk {
+impl Subsequence {
     fn add(&mut self, i: usize, j: usize, byte: u8) {
         self.bytes.push(byte);
         match self.matches.last_mut() {
@@ -162,14 +163,15 @@ impl Walk {
     }
 }
 
-fn reply(walk: &Walk, longest: u32, options: Options, reply: &mut ReplyBuf) {
+fn reply(subsequence: &Subsequence, longest: u32, options: LcsOptions, reply: &mut ReplyBuf) {
     if options.len {
         return reply.integer(i64::from(longest));
     }
     if !options.idx {
-        return reply.bulk(&walk.bytes);
+        return reply.bulk(&subsequence.bytes);
     }
-    let matches: Vec<&Match> = walk.matches.iter().filter(|found| found.len() >= options.min_match_len).collect();
+    let matches: Vec<&Match> =
+        subsequence.matches.iter().filter(|found| found.len() >= options.min_match_len).collect();
     reply.map(2);
     reply.bulk("matches");
     reply.array(matches.len());

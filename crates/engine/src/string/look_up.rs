@@ -1,4 +1,4 @@
-//! What the commands of strings share: the text of a key, as a value and as a reply.
+//! Look-ups and replies shared by the commands of strings.
 
 use crate::error::CommandError;
 use crate::keyspace::{Entry, TypeNumber, ValueRef};
@@ -6,7 +6,7 @@ use crate::keyspace::{Entry, TypeNumber, ValueRef};
 use fastness_resp::ReplyBuf;
 use fastness_types::limits::VALUE_BYTES_MAX;
 
-/// Refuses an entry that is no string.
+/// Refuses an entry that is not a string.
 pub(crate) fn check_string(entry: &Entry) -> Result<(), CommandError> {
     if entry.value().of() == TypeNumber::STRING { Ok(()) } else { Err(CommandError::WrongType) }
 }
@@ -26,7 +26,7 @@ pub(crate) fn reply_string(entry: &Entry, reply: &mut ReplyBuf) -> Result<(), Co
     Ok(())
 }
 
-/// Replies with a string, or with null for no entry.
+/// Replies with a string, or with null without an entry.
 #[inline]
 pub(crate) fn reply_string_or_null(entry: Option<&Entry>, reply: &mut ReplyBuf) -> Result<(), CommandError> {
     match entry {
@@ -38,7 +38,7 @@ pub(crate) fn reply_string_or_null(entry: Option<&Entry>, reply: &mut ReplyBuf) 
     }
 }
 
-/// A string's bytes, written into `buffer` if it is an integer.
+/// A string's bytes, which are written into `buffer` if it is an integer.
 pub(crate) fn text_of<'a>(entry: &'a Entry, buffer: &'a mut itoa::Buffer) -> Result<&'a [u8], CommandError> {
     entry.value().text(buffer).ok_or(CommandError::WrongType)
 }

@@ -1,7 +1,8 @@
-//! The string commands, one file each or per tight family.
+//! Strings: their effects, changes, DUMP form and commands. A command is in a file of its own or with its closest
+//! relatives.
 //!
-//! A command parses all of its arguments before it looks at data, looks at data before it changes any, and replies
-//! once. Errors come in the order in which Valkey finds them, since clients see the first.
+//! A command parses all of its arguments before it reads data, reads data before it changes any, and replies once. It
+//! checks for errors in the order in which Valkey does, because clients see the first one.
 
 pub mod append;
 pub mod delifeq;
@@ -14,7 +15,6 @@ pub mod incr;
 pub mod incrbyfloat;
 mod keyspace;
 pub mod lcs;
-pub(crate) mod long_double;
 pub(crate) mod look_up;
 pub mod mset;
 pub mod msetex;
@@ -24,7 +24,7 @@ mod write;
 
 use crate::command::typed::TypeCommands;
 
-/// Strings, as the commands know them.
+/// The commands and the DUMP form of strings.
 #[rustfmt::skip]
 pub(crate) const COMMANDS: TypeCommands = TypeCommands {
     commands: &[

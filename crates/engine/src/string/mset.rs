@@ -11,7 +11,7 @@ use fastness_resp::Args;
 pub const MSET: Command = Command::data(
     "mset",
     "<key> <value> [<key> <value> ...]",
-    "Atomically creates or modifies the string values of one or more keys.",
+    "Sets the string values of several keys atomically.",
     |engine, args, env| {
         check_pairs(args, "mset")?;
         set_all(engine, args, env);
@@ -23,7 +23,7 @@ pub const MSET: Command = Command::data(
 pub const MSETNX: Command = Command::data(
     "msetnx",
     "<key> <value> [<key> <value> ...]",
-    "Atomically modifies the string values of one or more keys only when all keys don't exist.",
+    "Sets the string values of several keys atomically, but only if none of the keys exists.",
     msetnx,
 );
 
@@ -40,14 +40,14 @@ fn set_all(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) {
 
 fn msetnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     check_pairs(args, "msetnx")?;
-    let one_is_there = (1..args.len()).step_by(2).any(|i| {
+    let one_exists = (1..args.len()).step_by(2).any(|i| {
         let key = engine.key(args.get(i));
         engine.look_up(&key, env).is_some()
     });
-    if !one_is_there {
+    if !one_exists {
         set_all(engine, args, env);
     }
-    env.reply.integer(i64::from(!one_is_there));
+    env.reply.integer(i64::from(!one_exists));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! MSETEX.
 
-use super::options::{Allowed, Condition, Options};
+use super::options::{Allowed, LEAST_TIME, SetCondition, SetOptions};
 use super::set::store;
 use crate::codec::number;
 use crate::command::Command;
@@ -14,11 +14,11 @@ pub const MSETEX: Command = Command::data(
     "msetex",
     "<numkeys> <key> <value> [<key> <value> ...] [NX|XX] \
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL]",
-    "Atomically sets the string values of one or more keys, with one expiration time for all.",
+    "Sets the string values of several keys atomically, with one expiration time for all of them.",
     msetex,
 );
 
-/// The pairs, and the options behind them.
+/// The pairs, and the options after them.
 fn split<'a>(args: Args<'a>) -> Result<(Args<'a>, Args<'a>), CommandError> {
     let count = number::parse_int(args.get(1)).and_then(|count| i32::try_from(count).ok()).filter(|count| *count > 0);
     let count = count.ok_or(CommandError::Fixed("ERR invalid numkeys value or out of range"))? as usize;
@@ -31,17 +31,17 @@ fn split<'a>(args: Args<'a>) -> Result<(Args<'a>, Args<'a>), CommandError> {
 
 fn msetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (pairs, options) = split(args)?;
-    let options = Options::parse(options, Allowed::Msetex)?;
-    let expiry = options.expiry.resolve(env.now, "msetex")?;
+    let options = SetOptions::parse(options, Allowed::Msetex)?;
+    let expiry = options.expiry.resolve(LEAST_TIME, env.now, "msetex")?;
     let mut keys = (0..pairs.len()).step_by(2).map(|i| pairs.get(i));
-    let mut is_there = |key| {
+    let mut exists = |key| {
         let key = engine.key(key);
         engine.look_up(&key, env).is_some()
     };
     let holds = match options.condition {
-        Some(Condition::IfMissing) => !keys.any(&mut is_there),
-        Some(Condition::IfThere) => keys.all(&mut is_there),
-        Some(Condition::IfEqual(_)) | None => true,
+        Some(SetCondition::IfMissing) => !keys.any(&mut exists),
+        Some(SetCondition::IfExists) => keys.all(&mut exists),
+        Some(SetCondition::IfEqual(_)) | None => true,
     };
     if holds {
         for i in (0..pairs.len()).step_by(2) {

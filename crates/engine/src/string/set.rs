@@ -1,41 +1,45 @@
 //! SET, SETNX, SETEX, PSETEX.
 
 use super::look_up::{check_string, reply_string_or_null, text_of};
-use super::options::{Allowed, Condition, Expiry, Options, Unit, deadline};
+use super::options::{Allowed, LEAST_TIME, SetCondition, SetOptions};
 use crate::command::spec::key_flag;
 use crate::command::{Command, KeyFlags};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::{Expiry, TimeUnit};
 use crate::keyspace::{ExpiryChange, Key};
 use fastness_resp::Args;
-use fastness_types::WallMs;
 
 /// SET
 pub const SET: Command = Command::data(
     "set",
     "<key> <value> [NX|XX|IFEQ <comparison-value>] [GET] \
      [EX <seconds>|PX <milliseconds>|EXAT <unix-time-seconds>|PXAT <unix-time-milliseconds>|KEEPTTL]",
-    "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.",
+    "Sets the string value of a key, whatever type of value it held before.",
     set,
 )
 .with_key_flags(key_flags);
 /// SETNX
-pub const SETNX: Command =
-    Command::data("setnx", "<key> <value>", "Set the string value of a key only when the key doesn't exist.", setnx);
+pub const SETNX: Command = Command::data(
+    "setnx",
+    "<key> <value>",
+    "Sets the string value of a key, but only if the key does not exist.",
+    setnx,
+);
 /// SETEX
 pub const SETEX: Command = Command::data(
     "setex",
     "<key> <seconds> <value>",
-    "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.",
-    |engine, args, env| set_with_ttl(engine, args, env, Unit::Seconds, "setex"),
+    "Sets the string value of a key and its expiration time in seconds.",
+    |engine, args, env| set_with_ttl(engine, args, env, TimeUnit::Seconds, "setex"),
 );
 /// PSETEX
 pub const PSETEX: Command = Command::data(
     "psetex",
     "<key> <milliseconds> <value>",
-    "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.",
-    |engine, args, env| set_with_ttl(engine, args, env, Unit::Milliseconds, "psetex"),
+    "Sets the string value of a key and its expiration time in milliseconds.",
+    |engine, args, env| set_with_ttl(engine, args, env, TimeUnit::Milliseconds, "psetex"),
 );
 
 /// SET with GET reads what it overwrites.
@@ -47,13 +51,13 @@ fn key_flags(args: Args<'_>) -> KeyFlags {
 fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
     if args.len() == 3 {
-        // The common case: nothing to look at. An expired value is replaced as any other.
+        // The common case needs no look-up: an expired value is replaced like any other.
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
         env.reply.ok();
         return Ok(());
     }
-    let options = Options::parse(args.skip(3), Allowed::Set)?;
-    let expiry = options.expiry.resolve(env.now, "set")?;
+    let options = SetOptions::parse(args.skip(3), Allowed::Set)?;
+    let expiry = options.expiry.resolve(LEAST_TIME, env.now, "set")?;
     if options.get {
         let entry = engine.read(&key, env);
         reply_string_or_null(entry, env.reply)?;
@@ -69,27 +73,27 @@ fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Whether the key is as the condition asks.
+/// Whether the condition holds for the key.
 fn holds(
     engine: &mut Engine,
     key: &Key<'_>,
-    condition: Option<Condition<'_>>,
+    condition: Option<SetCondition<'_>>,
     env: &mut Env<'_>,
 ) -> Result<bool, CommandError> {
     let Some(condition) = condition else { return Ok(true) };
     let entry = engine.look_up(key, env);
     Ok(match (condition, entry) {
-        (Condition::IfMissing, entry) => entry.is_none(),
-        (Condition::IfThere, entry) => entry.is_some(),
-        (Condition::IfEqual(_), None) => false,
-        (Condition::IfEqual(text), Some(entry)) => {
+        (SetCondition::IfMissing, entry) => entry.is_none(),
+        (SetCondition::IfExists, entry) => entry.is_some(),
+        (SetCondition::IfEqual(_), None) => false,
+        (SetCondition::IfEqual(text), Some(entry)) => {
             check_string(entry)?;
             text_of(entry, &mut itoa::Buffer::new())? == text
         }
     })
 }
 
-/// Sets a string. A deadline that has passed already removes the key instead.
+/// Sets a string, or removes the key if the deadline has passed.
 pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Expiry, env: &mut Env<'_>) {
     let change = match expiry {
         Expiry::At(at) if at <= env.now => {
@@ -98,7 +102,7 @@ pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Ex
         }
         Expiry::At(at) => ExpiryChange::At(at),
         Expiry::Keep => {
-            // A deadline that has passed is not kept: the key is gone by then.
+            // A deadline that has passed is not kept: this removes the expired key.
             engine.is_alive(key, env);
             ExpiryChange::Keep
         }
@@ -121,10 +125,10 @@ fn set_with_ttl(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
-    unit: Unit,
+    unit: TimeUnit,
     name: &'static str,
 ) -> Result<(), CommandError> {
-    let at: WallMs = deadline(unit, args.get(2), env.now, name)?;
+    let at = unit.deadline(args.get(2), LEAST_TIME, env.now, name)?;
     let key = engine.first_key(args, env);
     store(engine, &key, args.get(3), Expiry::At(at), env);
     env.reply.ok();

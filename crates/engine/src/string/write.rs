@@ -1,5 +1,5 @@
-//! Changes of strings. Each stages one effect and performs it, unless the unit would be too long with it: then it will
-//! be rolled back whole. The caller has looked at the key before, so an expired one is gone.
+//! Changes of strings. Each stages one effect and performs it, unless the unit would become too long with it; such a
+//! unit is rolled back as a whole. The caller has looked the key up before, which removed an expired one.
 
 use super::effect::{self, StringEffect};
 use crate::effect::Effect;
@@ -19,7 +19,7 @@ impl Engine {
         self.stage(StringEffect::Set { key: *key, value, expiry }, env.effects, env.now);
     }
 
-    /// The same with a text that nobody else needs: a long one is kept as it is, without a copy of it.
+    /// Sets a string to an owned text; a long one is stored without a copy.
     pub fn set_owned(&mut self, key: &Key<'_>, value: Vec<u8>, expiry: ExpiryChange, env: &mut Env<'_>) {
         if self.keyspace.is_long(&value) {
             return self.set_long(key, value.into(), expiry, env);
@@ -27,7 +27,7 @@ impl Engine {
         self.set(key, &value, expiry, env);
     }
 
-    /// Memory and the effects share the text.
+    /// Sets a string to a long text, which memory and effects share.
     #[cold]
     fn set_long(&mut self, key: &Key<'_>, value: Cow<'_, [u8]>, expiry: ExpiryChange, env: &mut Env<'_>) {
         let effect = Effect::from(StringEffect::Set { key: *key, value: &value, expiry });
@@ -42,7 +42,7 @@ impl Engine {
         self.keyspace.set_shared(key, value, expiry, env.now);
     }
 
-    /// Sets a string to an integer's decimal form, with the deadline as before.
+    /// Sets a string to an integer, and keeps the deadline.
     pub fn set_int(&mut self, key: &Key<'_>, value: i64, env: &mut Env<'_>) {
         let mut buffer = itoa::Buffer::new();
         self.set(key, buffer.format(value).as_bytes(), ExpiryChange::Keep, env);

@@ -8,7 +8,7 @@ use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::{HashSeed, WallMs};
 use proptest::prelude::*;
 
-/// A counter stands in for randomness.
+/// A deterministic generator in the place of randomness.
 pub struct Counter(pub u64);
 
 impl Random for Counter {
@@ -18,20 +18,20 @@ impl Random for Counter {
     }
 }
 
-/// An engine with a seed of its own.
+/// An engine with this seed.
 pub fn engine(seed: u8) -> Engine {
     Engine::new(EngineOptions { seed: HashSeed([seed; 16]), maxmemory: 0 })
 }
 
-/// A command's words.
+/// The words of a command.
 pub type Words = Vec<Vec<u8>>;
 
-/// A command from one line.
+/// Splits a line into the words of a command.
 pub fn words(text: String) -> Words {
     text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// A value of a string: numbers and texts, short and long.
+/// A string value: a number or a text, short or long.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         (-20i64..20).prop_map(|n| n.to_string()),
@@ -111,7 +111,7 @@ pub fn command() -> impl Strategy<Value = Words> {
     .prop_map(words)
 }
 
-/// Of hashes, on keys that others use too and on some of their own.
+/// A random hash command, on keys that other commands use too and on keys of their own.
 fn hash_command() -> impl Strategy<Value = String> {
     let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}h{key}") });
     let field = || prop_oneof![8 => "[a-f]", 1 => "[a-z]{60,70}"];
@@ -154,12 +154,12 @@ fn hash_command() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What happens next.
+/// One step of a random run.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// A command.
     Run(Words),
-    /// The batch closes: time goes on, what is due expires.
+    /// The batch is closed: time advances, and due keys expire.
     NextBatch(u64),
     /// FLUSHALL.
     Flush,
@@ -185,7 +185,7 @@ pub fn run(engine: &mut Engine, words: &Words, now: WallMs, may_write: bool, eff
     reply.to_vec()
 }
 
-/// What every key shows to a reader.
+/// What a reader sees of every key.
 pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
     let mut effects = EffectBuf::new();
     let mut replies = Vec::new();

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_control::Password;
+use fastness_engine::glob;
 use fastness_resp::Args;
 use fastness_shard::FrontEndOutcome;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::{Call, ServerCommand};
 use crate::config::{Change, Config, OPTIONS, find};
-use crate::glob;
 use crate::settings::{self, SettingsError};
 
 pub(super) const GET: ServerCommand = ServerCommand::reply(
@@ -52,10 +52,10 @@ const LOOK: Duration = Duration::from_millis(10);
 fn get(call: Call<'_, '_>) {
     let config = call.replica.node.config.load();
     let maxmemory = call.shard.engine().maxmemory();
-    let patterns: Vec<Vec<u8>> = call.args.skip(2).iter().map(<[u8]>::to_ascii_lowercase).collect();
+    let patterns = call.args.skip(2);
     let selected: Vec<_> = OPTIONS
         .iter()
-        .filter(|option| patterns.iter().any(|pattern| glob::matches(pattern, option.name.as_bytes())))
+        .filter(|option| patterns.iter().any(|pattern| glob::matches_any_case(pattern, option.name.as_bytes())))
         .collect();
     call.out.map(selected.len());
     for option in selected {

@@ -1,10 +1,8 @@
 //! Tests of `super::entry`: every way to make, change and drop an entry.
 
-use super::bucket::Bucket;
-use super::entry::{Cell, Entry, NewValue};
-use super::memory::size_class;
-use super::text::Text;
-use super::value::{Object, Packed, TypeNumber, ValueRef};
+use super::cell::TaggedCell;
+use super::*;
+use crate::keyspace::bucket::Bucket;
 use fastness_types::WallMs;
 use proptest::prelude::*;
 
@@ -90,7 +88,7 @@ proptest! {
 
     #[test]
     fn a_cell_gives_back_what_it_holds(key in prop::collection::vec(any::<u8>(), 0..40), held in held()) {
-        let mut cell = Cell::<Bucket>::of_entry(Entry::new(&key, held.new_value(), None, 0));
+        let mut cell = TaggedCell::<Bucket>::of_entry(Entry::new(&key, held.new_value(), None, 0));
         prop_assert!(cell.chain().is_none() && cell.take_chain().is_none());
         check(cell.entry().unwrap(), &key, &held, None, 0);
         let entry = cell.take_entry().unwrap();
@@ -100,7 +98,7 @@ proptest! {
 }
 
 #[test]
-fn an_object_taken_out_is_freed_once() {
+fn a_removed_object_is_freed_once() {
     let mut entry = Entry::new(b"k", NewValue::long(Text::own(b"text".to_vec())), None, 0);
     assert_eq!(entry.take_object().as_deref(), Some(&Object::text(Text::own(b"text".to_vec()))));
     assert!(entry.take_object().is_none());

@@ -1,10 +1,10 @@
-//! The arithmetic of INCRBYFLOAT: 80-bit floating point numbers (64 bits of mantissa), as Valkey's `long double` has
-//! them on x86-64, in integers, so that every machine gives the same text. `num-bigint` reads and writes the long ones:
-//! a number of 4,900 digits costs it a fraction of what arithmetic digit by digit does.
+//! The arithmetic of INCRBYFLOAT: 80-bit floating point numbers (64 bits of mantissa), like Valkey's `long double` on
+//! x86-64, computed with integers, so that every machine produces the same text. `num-bigint` parses and formats long
+//! numbers, because digit-by-digit arithmetic on 4,900 digits would cost many times as much.
 //!
-//! A number is read with one rounding (to nearest, ties to even), added with one rounding, and written with at most 17
-//! digits behind the point, rounded likewise. Numbers so small that 80 bits denormalise them keep their 64 bits here:
-//! none of it shows in 17 digits.
+//! A number is parsed with one rounding (to nearest, ties to even), added with one rounding, and formatted with at most
+//! 17 digits after the point, rounded in the same way. Numbers so small that 80 bits would denormalise them keep their
+//! 64 bits here; the difference does not show in 17 digits.
 
 use num_bigint::BigUint;
 
@@ -13,7 +13,7 @@ const TEXT_MAX: usize = 5 * 1024;
 /// Largest and smallest binary exponent of the highest bit.
 const TOP_MAX: i64 = 16_383;
 const TOP_MIN: i64 = -16_446;
-/// Digits behind the point.
+/// Digits after the point.
 const DECIMALS: usize = 17;
 const TEN_TO_DECIMALS: u128 = 100_000_000_000_000_000;
 
@@ -29,8 +29,8 @@ pub(crate) struct LongDouble {
 impl LongDouble {
     pub(crate) const ZERO: LongDouble = LongDouble { negative: false, infinite: false, mantissa: 0, exponent: 0 };
 
-    /// As `strtold` reads the whole text, hexadecimal included. `None` for anything else, for NaN, and for what is too
-    /// large or too small to be told from infinity or zero.
+    /// Parses the whole text as `strtold` does, including hexadecimal. `None` for other texts, for NaN, and for numbers
+    /// out of range.
     pub(crate) fn parse(text: &[u8]) -> Option<LongDouble> {
         if text.len() >= TEXT_MAX {
             return None;
@@ -50,8 +50,8 @@ impl LongDouble {
         Some(LongDouble { negative, ..magnitude? })
     }
 
-    /// `big * 2^exponent`, and a bit more if `sticky`; `None` if out of range. With `sticky`, `big` has 66 bits or
-    /// more.
+    /// `big * 2^exponent`, plus a tiny amount if `sticky`; `None` if out of range. With `sticky`, `big` has at least 66
+    /// bits.
     fn rounded(big: &BigUint, exponent: i64, sticky: bool) -> Option<LongDouble> {
         let excess = big.bits().saturating_sub(64);
         let mantissa = (big >> excess).iter_u64_digits().next().unwrap_or(0);
@@ -73,7 +73,7 @@ impl LongDouble {
         in_range.then_some(LongDouble { negative: false, infinite: false, mantissa, exponent })
     }
 
-    /// A mantissa whose highest bit need not be set.
+    /// Normalises a mantissa whose highest bit may be 0.
     fn normal(mantissa: u64, exponent: i64) -> LongDouble {
         if mantissa == 0 {
             return LongDouble::ZERO;
@@ -82,7 +82,7 @@ impl LongDouble {
         LongDouble { mantissa: mantissa << shift, exponent: exponent - i64::from(shift), ..LongDouble::ZERO }
     }
 
-    /// Whether it is no number that can be summed.
+    /// Whether it is infinite, and cannot be added.
     pub(crate) fn is_infinite(self) -> bool {
         self.infinite
     }
@@ -99,7 +99,7 @@ impl LongDouble {
         let (large, small) = if larger_first { (self, other) } else { (other, self) };
         let distance = (large.exponent - small.exponent).min(127) as u32;
         let wide = u128::from(small.mantissa) << 63;
-        // What is shifted out only matters by not being zero.
+        // Of the bits that are shifted out, it only matters whether they are all 0.
         let (aligned, sticky) = (wide >> distance, wide & ((1 << distance) - 1) != 0);
         let base = u128::from(large.mantissa) << 63;
         let sum = match large.negative == small.negative {
@@ -120,7 +120,7 @@ impl LongDouble {
         Some(LongDouble { negative: large.negative, ..magnitude })
     }
 
-    /// In decimal, with up to 17 digits behind the point, without an exponent and without zeros at the end.
+    /// The decimal form with up to 17 digits after the point, without exponent and without trailing zeros.
     pub(crate) fn to_text(self) -> String {
         let magnitude = if self.exponent >= 0 {
             (BigUint::from(self.mantissa) << self.exponent as u64).to_string()
@@ -131,7 +131,7 @@ impl LongDouble {
     }
 }
 
-/// `scaled / 2^shift / 10^17`, rounded to 17 digits behind the point.
+/// `scaled / 2^shift / 10^17`, rounded to 17 digits after the point.
 fn fixed_text(scaled: u128, shift: i64) -> String {
     let rounded = match u32::try_from(shift) {
         Ok(shift) if shift < 128 => {
@@ -146,7 +146,7 @@ fn fixed_text(scaled: u128, shift: i64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A number as it is written: `digits * radix^-fraction`, times 10 or 2 to the power of `exponent`.
+/// A parsed number: `digits * radix^-fraction`, times 10 or 2 to the power of `exponent`.
 struct Digits {
     digits: Vec<u8>,
     fraction: i64,
@@ -180,7 +180,7 @@ impl Digits {
     }
 
     fn decimal(self) -> Option<LongDouble> {
-        /// Far outside of what can be told from infinity and zero.
+        /// Far outside of the range of finite numbers.
         const POWER_MAX: i64 = 5_000;
         const POWER_MIN: i64 = -5_000;
         if self.digits.is_empty() {
@@ -196,7 +196,7 @@ impl Digits {
         if power >= 0 {
             return LongDouble::rounded(&(big * ten_to(power)), 0, false);
         }
-        // Shift up, so that the quotient keeps 66 bits or more.
+        // Shift left, so that the quotient has at least 66 bits.
         let divisor = ten_to(-power);
         let shift = (divisor.bits() + 66).saturating_sub(big.bits());
         let shifted = big << shift;
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn sums_are_valkeys() {
-        // As a Valkey 9.1.2 on x86-64 answers.
+        // The replies of Valkey 9.1.2 on x86-64.
         let cases = include_str!("long_double_cases.txt");
         let mut count = 0;
         for line in cases.lines().filter(|line| !line.is_empty()) {
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(sum(words[0], words[1]), expected, "{line}");
             count += 1;
         }
-        assert!(count > 100, "the cases are there");
+        assert!(count > 100, "only {count} cases");
     }
 
     #[test]

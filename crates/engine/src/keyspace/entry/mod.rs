@@ -5,34 +5,40 @@
 //!            seconds)
 //! 4    u32   length of the key
 //! 8    u32   length of the value          only of a text or a packed value
-//! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the room stays
+//! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the space stays
 //! ..   u64   integer, or pointer          only of an integer or an object
 //! ..         the key's bytes
 //! ..         the value's bytes            only of a text or a packed value
 //! ```
 //!
-//! Numbers are in the machine's order and need no alignment. The allocation's size is the [`size_class`] of what
-//! stands in it, so it follows from the header, and a new value of the same class is written in place.
+//! Numbers are in native byte order and unaligned. The allocation's size is the [`size_class`] of the bytes in use, so
+//! it follows from the header, and a new value of the same class is written in place.
 //!
 //! # Why `unsafe`
 //! A key costs one allocation and a header of 8 to 20 bytes instead of the 48 and more of owned strings in a struct,
-//! and one cache line is touched to compare it. Safe Rust has no value whose size follows from its header. This module
-//! and [`Cell`]'s tagged pointer hold all of the engine's unsafe code.
+//! and one cache line is touched to compare it. Safe Rust has no type whose size follows from its header. This module
+//! and those below it ([`cell`]: a tagged pointer; [`copies`]: copies for undo records) hold all of the engine's unsafe
+//! code.
 //!
 //! # Invariants
 //! - An [`Entry`] owns its allocation alone: `ptr` came from `alloc(layout(size))`, where `size` is what
-//!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Whoever changes the header's kind or
-//!   lengths keeps that size's class.
+//!   [`Entry::size`] computes from the header, and is freed once, by `drop`. Code that changes the header's kind or
+//!   lengths keeps the size class.
 //! - All bytes up to `Entry::used` are initialised.
 //! - The pointer field of an object came from `Arc::into_raw`, and the entry owns one reference. There are no weak
 //!   ones. Another owner is an image in progress (`crate::image`), or an entry that replaced this one; an object is
 //!   changed only while it has one owner.
-//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which [`Cell`] uses.
+//! - Allocations are aligned to 8, so the lowest bit of a pointer to one is 0, which
+//!   [`TaggedCell`](cell::TaggedCell) uses.
 #![allow(unsafe_code)]
+
+pub mod cell;
+pub mod copies;
 
 use super::memory::size_class;
 use super::text::Text;
-use super::value::{Object, Packed, Parts, TypeNumber, ValueRef};
+use super::value::{Packed, Parts, TypeNumber, ValueBox};
+use crate::codec::number;
 use fastness_types::WallMs;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
@@ -47,22 +53,89 @@ const KIND_OBJECT: u8 = 2;
 const KIND_PACKED: u8 = 3;
 const KIND_DEADLINE: u8 = 1 << 2;
 const KIND_RAW: u8 = 1 << 3;
-/// Where the type of a packed value stands.
+/// Position of the type of a packed value in the kind.
 const KIND_TYPE_SHIFT: u8 = 4;
 
 const _: () = assert!(TypeNumber::END - 1 <= u8::MAX >> KIND_TYPE_SHIFT);
 
-/// Stands in the deadline's room when there is none.
+/// Fills the space of the deadline when there is none.
 const NO_DEADLINE: u64 = u64::MAX;
 const ALIGN: usize = 8;
 const ACCESS_MASK: u32 = 0x00ff_ffff;
+
+/// A value outside its entry. It is changed in place only while its entry is its one owner.
+pub type Object = ValueBox<Entry>;
+
+/// A borrowed value.
+#[derive(Debug, Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string inside its entry.
+    Text(&'a [u8]),
+    /// A string that is the decimal form of a 64-bit integer.
+    Int(i64),
+    /// A string outside its entry: one that grew in place (APPEND, SETRANGE), or one longer than
+    /// [`IMAGE_RECORD_BYTES_MAX`](fastness_types::limits::IMAGE_RECORD_BYTES_MAX), which moves to another key without a
+    /// copy and may belong to an image as well.
+    Long(&'a Text),
+    /// A small value of another type.
+    Packed(Packed<'a>),
+    /// A large value of another type.
+    Object(&'a Object),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The number of its type.
+    #[must_use]
+    pub fn of(&self) -> TypeNumber {
+        match self {
+            ValueRef::Text(_) | ValueRef::Int(_) | ValueRef::Long(_) => TypeNumber::STRING,
+            ValueRef::Packed(packed) => packed.of,
+            ValueRef::Object(object) => object.of(),
+        }
+    }
+
+    /// The text of a string, which is written into `buffer` if it is an integer; `None` for other types.
+    #[must_use]
+    pub fn text<'b>(self, buffer: &'b mut itoa::Buffer) -> Option<&'b [u8]>
+    where
+        Self: 'b,
+    {
+        match self {
+            ValueRef::Text(text) => Some(text),
+            ValueRef::Int(value) => Some(number::int_text(value, buffer)),
+            ValueRef::Long(text) => Some(text),
+            ValueRef::Packed(_) | ValueRef::Object(_) => None,
+        }
+    }
+
+    /// The bytes of a string that is not kept as an integer, as the value of a part never is.
+    #[must_use]
+    pub fn bytes(self) -> Option<&'a [u8]> {
+        match self {
+            ValueRef::Text(text) => Some(text),
+            ValueRef::Long(text) => Some(text),
+            ValueRef::Int(_) | ValueRef::Packed(_) | ValueRef::Object(_) => None,
+        }
+    }
+
+    /// The length of a string's text; `None` for other types.
+    #[must_use]
+    pub fn text_len(self) -> Option<usize> {
+        match self {
+            ValueRef::Text(text) => Some(text.len()),
+            ValueRef::Int(value) => Some(itoa::Buffer::new().format(value).len()),
+            ValueRef::Long(text) => Some(text.len()),
+            ValueRef::Packed(_) | ValueRef::Object(_) => None,
+        }
+    }
+}
 
 /// A value for an entry.
 #[derive(Debug)]
 pub enum NewValue<'a> {
     /// Bytes that are not the decimal form of an integer.
     Text(&'a [u8]),
-    /// Bytes that OBJECT ENCODING calls `raw`: they are long, or were written in place (and may be a number then).
+    /// Bytes that OBJECT ENCODING reports as `raw`: they are long, or were changed in place (and may then be a number).
     RawText(&'a [u8]),
     /// A 64-bit integer.
     Int(i64),
@@ -73,13 +146,13 @@ pub enum NewValue<'a> {
 }
 
 impl NewValue<'_> {
-    /// An object that nobody else owns.
+    /// An object without other owners.
     #[must_use]
     pub fn of(object: Object) -> NewValue<'static> {
         NewValue::Object(Arc::new(object))
     }
 
-    /// Bytes that OBJECT ENCODING calls `raw`: outside their entry if they are longer than `inline_max`.
+    /// Bytes that OBJECT ENCODING reports as `raw`, outside their entry if they are longer than `inline_max`.
     #[must_use]
     pub fn raw_text(text: &[u8], inline_max: u32) -> NewValue<'_> {
         if text.len() > inline_max as usize {
@@ -89,7 +162,7 @@ impl NewValue<'_> {
         }
     }
 
-    /// A text outside its entry, that no other key has.
+    /// A text outside its entry.
     #[must_use]
     pub fn long(text: Text) -> NewValue<'static> {
         NewValue::of(Object::text(text))
@@ -130,7 +203,7 @@ unsafe impl Send for Entry {}
 // SAFETY: through a shared reference both are only read.
 unsafe impl Sync for Entry {}
 
-/// Where the parts of an entry of some kind and lengths stand.
+/// The offsets of the fields of an entry, which follow from its kind and lengths.
 #[derive(Clone, Copy)]
 struct Shape {
     deadline: usize,
@@ -140,7 +213,7 @@ struct Shape {
     used: usize,
 }
 
-/// Whether the value's bytes stand behind the key.
+/// Whether the value's bytes follow the key.
 #[inline]
 fn is_inline(kind: u8) -> bool {
     matches!(kind & KIND_VALUE, KIND_TEXT | KIND_PACKED)
@@ -212,7 +285,7 @@ impl Entry {
     }
 
     /// # Safety
-    /// As for [`Entry::write_value`], of a value that stands behind the key.
+    /// As for [`Entry::write_value`], of a value that follows the key.
     unsafe fn write_inline(&mut self, shape: Shape, bytes: &[u8]) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -268,12 +341,12 @@ impl Entry {
     #[inline]
     fn shape(&self) -> Shape {
         let kind = self.kind();
-        // SAFETY: a value that stands behind the key has its first 12 bytes initialised.
+        // SAFETY: an entry whose value follows the key has its first 12 bytes initialised.
         let text_len = if is_inline(kind) { unsafe { self.read_u32(8) as usize } } else { 0 };
         Shape::new(kind, self.key_len(), text_len)
     }
 
-    /// Bytes of the allocation that hold something.
+    /// Bytes of the allocation that are in use.
     fn used(&self) -> usize {
         self.shape().used
     }
@@ -297,7 +370,7 @@ impl Entry {
         let kind = self.kind();
         let len = self.key_len();
         let offset = Shape::new(kind, len, 0).key;
-        // SAFETY: the key's bytes stand there, initialised, for as long as `self` is borrowed.
+        // SAFETY: the key's bytes are at that offset, initialised, and live as long as `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(offset), len) }
     }
 
@@ -306,7 +379,7 @@ impl Entry {
     #[must_use]
     pub fn value(&self) -> ValueRef<'_> {
         let shape = self.shape();
-        // SAFETY: the header's kind says what stands there.
+        // SAFETY: the header's kind says which value is stored.
         unsafe {
             match self.kind() & KIND_VALUE {
                 KIND_TEXT => ValueRef::Text(self.inline(shape)),
@@ -324,7 +397,7 @@ impl Entry {
     }
 
     /// # Safety
-    /// The value stands behind the key.
+    /// The value follows the key.
     #[inline]
     unsafe fn inline(&self, shape: Shape) -> &[u8] {
         // SAFETY: the caller's promise; the bytes live as long as `self` is borrowed.
@@ -357,29 +430,29 @@ impl Entry {
         self.object()?.downcast_ref()
     }
 
-    /// The parts of the value, if it is made of entries.
+    /// The parts of the value, if it consists of entries.
     #[inline]
     #[must_use]
-    pub fn parts(&self) -> Option<&dyn Parts> {
+    pub fn parts(&self) -> Option<&dyn Parts<Entry>> {
         self.object()?.parts()
     }
 
-    /// The object, to be changed. The caller accounts for its change of size.
+    /// The object, to change it. The caller accounts for its change of size.
     pub fn object_mut(&mut self) -> Option<&mut Object> {
         if self.kind() & KIND_VALUE != KIND_OBJECT {
             return None;
         }
         if !self.owns_object_alone() {
-            debug_assert!(false, "an object that is changed in place has been handed over to nobody");
+            debug_assert!(false, "an object that is changed in place has one owner");
             let object = self.take_object()?;
             self.put_object(Arc::new(Object::clone(&object)));
         }
-        // SAFETY: the kind says that there is an object; this entry, which is borrowed mutably, is its only owner, as
-        // was looked at just now, and nobody else could have become one since: there are no weak references.
+        // SAFETY: the kind says that there is an object. This entry, which is borrowed mutably, is its only owner, as
+        // was checked above, and no other can have appeared in between, because there are no weak references.
         Some(unsafe { &mut *self.object_ptr(self.shape()) })
     }
 
-    /// One more owner of the object, if the value is one.
+    /// The object with one more owner, if the value is one.
     #[must_use]
     pub fn share_object(&self) -> Option<Arc<Object>> {
         if self.kind() & KIND_VALUE != KIND_OBJECT {
@@ -396,15 +469,14 @@ impl Entry {
         Arc::strong_count(&object) == 1
     }
 
-    /// Where the object is in memory, if the value is one: tells it from all others for as long as it lives, whatever
-    /// its key.
+    /// The address of the object, if the value is one: identifies the object as long as it lives, whatever its key.
     #[inline]
     #[must_use]
     pub fn object_address(&self) -> Option<usize> {
         self.object().map(|object| std::ptr::from_ref(object).addr())
     }
 
-    /// Whether OBJECT ENCODING calls the text `raw`.
+    /// Whether OBJECT ENCODING reports the text as `raw`.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         self.kind() & KIND_RAW != 0
@@ -419,31 +491,31 @@ impl Entry {
             return None;
         }
         let offset = Shape::new(kind, 0, 0).deadline;
-        // SAFETY: the kind says that the deadline's room is there, and it is always written.
+        // SAFETY: the kind says that there is space for the deadline, which is always initialised.
         let at = unsafe { self.read_u64(offset) };
         (at != NO_DEADLINE).then_some(WallMs(at))
     }
 
-    /// Sets or drops the deadline where there is room for it; false if the entry must be made anew.
+    /// Sets or removes the deadline in place; returns false if there is no space for it and a new entry is needed.
     pub fn set_deadline(&mut self, deadline: Option<WallMs>) -> bool {
         let kind = self.kind();
         if kind & KIND_DEADLINE == 0 {
             return deadline.is_none();
         }
         let offset = Shape::new(kind, 0, 0).deadline;
-        // SAFETY: the kind says that the deadline's room is there.
+        // SAFETY: the kind says that there is space for the deadline.
         unsafe { self.write_u64(offset, deadline.map_or(NO_DEADLINE, |at| at.0)) };
         true
     }
 
-    /// Writes value and deadline in place if they need an allocation of the same size, else gives the value back.
+    /// Writes value and deadline in place if they need an allocation of the same size, else returns the value.
     pub fn overwrite<'v>(&mut self, value: NewValue<'v>, deadline: Option<WallMs>) -> Result<(), NewValue<'v>> {
         let old_kind = self.kind();
         let key_len = self.key_len();
         let old = self.shape();
-        // Room for a deadline stays if there was some: the next SET EX then needs no other size.
-        let room = (old_kind & KIND_DEADLINE) | if deadline.is_some() { KIND_DEADLINE } else { 0 };
-        let kind = value.kind() | room;
+        // Space for a deadline stays if there was some, so that the next SET EX needs no other size.
+        let space = (old_kind & KIND_DEADLINE) | if deadline.is_some() { KIND_DEADLINE } else { 0 };
+        let kind = value.kind() | space;
         let new = Shape::new(kind, key_len, value.text_len());
         if size_class(new.used) != size_class(old.used) {
             return Err(value);
@@ -459,7 +531,7 @@ impl Entry {
             ptr::copy(raw.add(old.key), raw.add(new.key), key_len);
             let access = self.read_u32(0) & !0xff;
             self.write_u32(0, access | u32::from(kind));
-            if room != 0 {
+            if space != 0 {
                 self.write_u64(new.deadline, deadline.map_or(NO_DEADLINE, |at| at.0));
             }
             self.write_value(new, value);
@@ -477,7 +549,7 @@ impl Entry {
         shape.used - shape.value
     }
 
-    /// Frees up to `bytes` from the end of a text inside the entry that nobody reads any more.
+    /// Frees up to `bytes` from the end of a text inside an entry that is no longer read.
     pub fn shorten_text(&mut self, bytes: usize) {
         if !is_inline(self.kind()) {
             return;
@@ -486,8 +558,8 @@ impl Entry {
         let left = (old.used - old.value).saturating_sub(bytes);
         let new = Shape::new(self.kind(), key_len, left);
         let (old_size, new_size) = (size_class(old.used), size_class(new.used));
-        // SAFETY: the allocation has the size of its shape, and the new one, which is not 0, holds all up to
-        // `new.used`: the header with the shorter length, the key and what is left of the value.
+        // SAFETY: the allocation has the size of its shape. The new size is not 0 and covers everything up to
+        // `new.used`: the header with the shorter length, the key and the rest of the value.
         unsafe {
             self.write_u32(8, left as u32);
             if new_size != old_size {
@@ -498,7 +570,7 @@ impl Entry {
         }
     }
 
-    /// Takes the object out and leaves the integer 0, which has the same size.
+    /// Removes and returns the object, and leaves the integer 0, which has the same size.
     pub fn take_object(&mut self) -> Option<Arc<Object>> {
         let kind = self.kind();
         if kind & KIND_VALUE != KIND_OBJECT {
@@ -516,15 +588,15 @@ impl Entry {
         }
     }
 
-    /// Gives an object back that [`Entry::take_object`] took out of this entry.
+    /// Puts an object back that [`Entry::take_object`] removed from this entry.
     pub fn put_object(&mut self, object: Arc<Object>) {
         let kind = self.kind();
         if kind & KIND_VALUE != KIND_INT {
-            debug_assert!(false, "no object was taken out of this entry");
+            debug_assert!(false, "no object was removed from this entry");
             return;
         }
         let shape = self.shape();
-        // SAFETY: the integer that stands here owns nothing, and an object has the same shape.
+        // SAFETY: the integer that is stored here owns nothing, and an object has the same shape.
         unsafe {
             let head = self.read_u32(0) & !u32::from(KIND_VALUE) | u32::from(KIND_OBJECT);
             self.write_u32(0, head);
@@ -532,7 +604,7 @@ impl Entry {
         }
     }
 
-    /// Time of the last access: the low 24 bits of its seconds.
+    /// Time of the last access: the low 24 bits of its Unix time in seconds.
     #[must_use]
     pub fn access(&self) -> u32 {
         // SAFETY: every entry has its first 8 bytes initialised.
@@ -572,222 +644,5 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Copies of entries without an object, one behind the other; the last one in is the first one out.
-///
-/// A copy is the bytes of an entry that are in use, and their number behind them as a u32. Nothing else is ever
-/// written into `bytes`.
-#[derive(Default)]
-pub struct Copies {
-    bytes: Vec<u8>,
-}
-
-impl Copies {
-    const FOOT: usize = size_of::<u32>();
-
-    /// Adds a copy; false if the entry has an object, or takes more than `max` bytes.
-    #[inline]
-    pub fn push(&mut self, entry: &Entry, max: usize) -> bool {
-        let used = entry.used();
-        if used > max || entry.kind() & KIND_VALUE == KIND_OBJECT {
-            return false;
-        }
-        self.bytes.reserve(used + Self::FOOT);
-        // SAFETY: all bytes up to `used` are initialised and live as long as `entry` is borrowed.
-        self.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(entry.ptr.as_ptr(), used) });
-        self.bytes.extend_from_slice(&(used as u32).to_le_bytes());
-        true
-    }
-
-    /// Where the copy that ends at `end` begins and ends, without its foot.
-    fn place(&self, end: usize) -> Option<(usize, usize)> {
-        let behind = end.checked_sub(Self::FOOT)?;
-        let foot = self.bytes[behind..end].try_into().expect("a foot has four bytes");
-        Some((behind - u32::from_le_bytes(foot) as usize, behind))
-    }
-
-    /// Makes an entry of the newest copy and takes that out.
-    pub fn pop(&mut self) -> Option<Entry> {
-        let (from, to) = self.place(self.bytes.len())?;
-        let layout = layout(size_class(to - from));
-        // SAFETY: the layout's size is at least 16.
-        let raw = unsafe { alloc(layout) };
-        let Some(ptr) = NonNull::new(raw) else { handle_alloc_error(layout) };
-        // SAFETY: the bytes are those of an entry that used as many, so that the allocation has the size that follows
-        // from its header; they hold no pointer, since the entry had no object.
-        unsafe { ptr::copy_nonoverlapping(self.bytes[from..to].as_ptr(), raw, to - from) };
-        self.bytes.truncate(from);
-        Some(Entry { ptr, owns: PhantomData })
-    }
-
-    /// Moves the newest `count` copies to the end of `into`.
-    pub fn split_last(&mut self, count: usize, into: &mut Copies) {
-        let mut from = self.bytes.len();
-        for _ in 0..count {
-            from = self.place(from).map_or(0, |(from, _)| from);
-        }
-        into.bytes.extend(self.bytes.drain(from..));
-    }
-
-    /// Bytes in use.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Bytes that there is room for.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    /// Forgets all copies; keeps the room.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-    }
-}
-
-/// One of the places of a bucket `B`: empty, an entry, or the next bucket of the chain. Buckets are aligned to two
-/// bytes at least. Eight bytes: the lowest bit of the
-/// pointer tells a bucket from an entry.
-#[repr(transparent)]
-pub struct Cell<B> {
-    ptr: *mut u8,
-    owns: PhantomData<(Entry, Box<B>)>,
-}
-
-// SAFETY: a cell owns what it points to alone, and both are plain data.
-unsafe impl<B: Send> Send for Cell<B> {}
-// SAFETY: through a shared reference both are only read.
-unsafe impl<B: Sync> Sync for Cell<B> {}
-
-impl<B> Default for Cell<B> {
-    fn default() -> Cell<B> {
-        Cell { ptr: ptr::null_mut(), owns: PhantomData }
-    }
-}
-
-impl<B> Cell<B> {
-    const CHAIN: usize = 1;
-
-    /// A cell with an entry.
-    #[must_use]
-    pub fn of_entry(entry: Entry) -> Cell<B> {
-        let ptr = entry.ptr.as_ptr();
-        std::mem::forget(entry);
-        Cell { ptr, owns: PhantomData }
-    }
-
-    /// A cell with the next bucket of the chain.
-    #[must_use]
-    pub fn of_chain(bucket: Box<B>) -> Cell<B> {
-        const { assert!(align_of::<B>() > Self::CHAIN) };
-        let ptr = Box::into_raw(bucket).cast::<u8>().map_addr(|address| address | Self::CHAIN);
-        Cell { ptr, owns: PhantomData }
-    }
-
-    #[inline]
-    fn is_chain(&self) -> bool {
-        self.ptr.addr() & Self::CHAIN != 0
-    }
-
-    /// Whether nothing is in it.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ptr.is_null()
-    }
-
-    fn chain_ptr(&self) -> *mut B {
-        self.ptr.map_addr(|address| address & !Self::CHAIN).cast()
-    }
-
-    /// The entry, if it is one.
-    #[inline]
-    #[must_use]
-    pub fn entry(&self) -> Option<&Entry> {
-        if self.ptr.is_null() || self.is_chain() {
-            return None;
-        }
-        // SAFETY: a pointer that is neither null nor marked is an entry's, and `Entry` is a transparent wrapper of a
-        // pointer that is not null (its marker has no size): the cell's own field, read as one, lives as long as
-        // `self`.
-        Some(unsafe { &*(&raw const self.ptr).cast::<Entry>() })
-    }
-
-    /// The entry, if it is one, to be changed or replaced.
-    #[inline]
-    pub fn entry_mut(&mut self) -> Option<&mut Entry> {
-        if self.ptr.is_null() || self.is_chain() {
-            return None;
-        }
-        // SAFETY: as in `entry`; whatever is stored through the reference is an entry, which keeps the cell valid.
-        Some(unsafe { &mut *(&raw mut self.ptr).cast::<Entry>() })
-    }
-
-    /// The next bucket, if it is one.
-    #[inline]
-    #[must_use]
-    pub fn chain(&self) -> Option<&B> {
-        // SAFETY: a marked pointer came from `of_chain` and belongs to this cell.
-        self.is_chain().then(|| unsafe { &*self.chain_ptr() })
-    }
-
-    /// The next bucket, if it is one.
-    #[inline]
-    pub fn chain_mut(&mut self) -> Option<&mut B> {
-        // SAFETY: a marked pointer came from `of_chain` and belongs to this cell, which is borrowed mutably.
-        self.is_chain().then(|| unsafe { &mut *self.chain_ptr() })
-    }
-
-    /// Takes the entry out, if it is one.
-    pub fn take_entry(&mut self) -> Option<Entry> {
-        if self.is_chain() {
-            return None;
-        }
-        let ptr = NonNull::new(std::mem::replace(&mut self.ptr, ptr::null_mut()))?;
-        Some(Entry { ptr, owns: PhantomData })
-    }
-
-    /// Takes the next bucket out, if it is one.
-    pub fn take_chain(&mut self) -> Option<Box<B>> {
-        if !self.is_chain() {
-            return None;
-        }
-        let bucket = self.chain_ptr();
-        self.ptr = ptr::null_mut();
-        // SAFETY: a marked pointer came from `of_chain`; the cell has given it up.
-        Some(unsafe { Box::from_raw(bucket) })
-    }
-
-    /// Starts to load the entry's first two cache lines: header, key, and most of a short value.
-    #[inline]
-    pub fn prefetch(&self) {
-        prefetch(self.ptr);
-        prefetch(self.ptr.wrapping_add(64));
-    }
-}
-
-impl<B> Drop for Cell<B> {
-    fn drop(&mut self) {
-        drop(self.take_chain());
-        drop(self.take_entry());
-    }
-}
-
-/// Starts to load a cache line. A hint: any address is allowed, and nothing is read.
-#[inline]
-pub fn prefetch<T>(place: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and has no effect but on the caches.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) place, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = place;
-}
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
-//! Glob patterns as KEYS, SCAN MATCH and COMMAND LIST PATTERN take them: `*`, `?`, `[a-c^]`, `\` to quote.
+//! Glob patterns as KEYS, SCAN MATCH, COMMAND LIST PATTERN and CONFIG GET take them: `*`, `?`, `[a-c]`, `[^a-c]`, and
+//! `\` to quote.
 //!
-//! Follows Valkey where patterns are odd: a class that is never closed ends with the pattern, a reversed range is
-//! turned round, and the empty text matches the empty pattern alone. Runs in text × pattern steps at most, without
-//! recursion: only the last `*` is ever tried again, because an earlier one could only give the later ones less text.
+//! Matches exactly what Valkey's `stringmatchlen` matches, also where that is odd: a class that is never closed ends
+//! with the pattern, the bounds of a range may stand in either order, the empty text matches the empty pattern alone,
+//! and a quoted member of a class keeps its case even where case is ignored. A match takes at most text × pattern steps
+//! and does not recurse: only the last `*` is ever retried, because a longer match of an earlier one would only leave
+//! less text for the later ones.
 
 /// Whether `text` as a whole matches.
 #[must_use]
@@ -10,14 +13,14 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte)
 }
 
-/// The same for letters of either case.
+/// As [`matches`], with upper and lower case equal.
 #[must_use]
 pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte.to_ascii_lowercase())
 }
 
 fn run(mut pattern: &[u8], mut text: &[u8], fold: impl Fn(u8) -> u8 + Copy) -> bool {
-    // What follows the last star, and the text from which it was last tried.
+    // The pattern after the last star, and the text at which it was last tried.
     let mut again: Option<(&[u8], &[u8])> = None;
     if text.is_empty() {
         return pattern.is_empty();
@@ -47,7 +50,7 @@ fn run(mut pattern: &[u8], mut text: &[u8], fold: impl Fn(u8) -> u8 + Copy) -> b
     }
 }
 
-/// The pattern behind its first element, if that element matches `byte`.
+/// The pattern after its first element, if that element matches `byte`.
 fn one(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<&[u8]> {
     match *pattern {
         [] => None,
@@ -57,29 +60,29 @@ fn one(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<&[u8]> {
     }
 }
 
-/// `pattern` stands behind the opening bracket.
+/// The pattern after a class, if `byte` is in the class; `pattern` starts after the opening bracket.
 fn class(mut pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> Option<&[u8]> {
     let negated = pattern.first() == Some(&b'^');
     if negated {
         pattern = &pattern[1..];
     }
-    let byte = fold(byte);
+    let folded = fold(byte);
     let mut found = false;
     loop {
         pattern = match *pattern {
             [b'\\', quoted, ref rest @ ..] => {
-                found |= fold(quoted) == byte;
+                found |= quoted == byte;
                 rest
             }
             [b']', ref rest @ ..] => return (found != negated).then_some(rest),
             [] => return (found != negated).then_some(pattern),
             [from, b'-', to, ref rest @ ..] => {
                 let (from, to) = (fold(from.min(to)), fold(from.max(to)));
-                found |= (from..=to).contains(&byte);
+                found |= (from..=to).contains(&folded);
                 rest
             }
             [member, ref rest @ ..] => {
-                found |= fold(member) == byte;
+                found |= fold(member) == folded;
                 rest
             }
         };
@@ -117,10 +120,35 @@ mod tests {
             ("\\*", "a", false),
             ("a\\", "a\\", true),
             ("A", "a", false),
+            ("max*", "maxmemory", true),
+            ("max*y", "maxmemory-policy", true),
+            ("max*x", "maxmemory", false),
+            ("m?x", "max", true),
+            ("m[a-c]x", "max", true),
+            ("m[^a-c]x", "max", false),
+            ("m[^b]x", "max", true),
+            ("a", "", false),
+            ("", "a", false),
+            ("[", "[", false),
+            ("[a-]", "a", true),
+            ("[a-]", "-", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} on {text}");
         }
-        assert!(matches_any_case(b"ob[J]*", b"OBJect"));
+    }
+
+    #[test]
+    fn patterns_that_ignore_case() {
+        for (pattern, text, expected) in [
+            ("ob[J]*", "OBJect", true),
+            ("MAX*", "maxmemory", true),
+            ("m[A-C]x", "max", true),
+            ("m\\Ax", "max", true),
+            ("m[\\A]x", "max", false),
+            ("m[\\a]x", "max", true),
+        ] {
+            assert_eq!(matches_any_case(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} on {text}");
+        }
     }
 
     #[test]
