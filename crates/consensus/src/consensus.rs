@@ -6,29 +6,30 @@ use std::time::Duration;
 use fastness_log::Log;
 use fastness_types::{BootNs, FormatLevel, GroupId, LogIndex, NodeId, Plant};
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
-use tokio::sync::Notify;
 
-use crate::control::GroupControl;
-use crate::driver;
-use crate::group::{Group, GroupParts, Raft};
-use crate::handle::{GroupHandle, group_pair};
-use crate::heartbeat;
-use crate::identity::{self, disks};
-use crate::machine::Machine;
-use crate::network::NetworkFactory;
+use crate::group::committed::CommittedReader;
+use crate::group::control::GroupControl;
+use crate::group::driver;
+use crate::group::handle::{GroupHandle, group_pair};
+use crate::group::placement::Member;
+use crate::group::proposer;
+use crate::group::state::{Group, GroupParts, Raft};
+use crate::group::status::StartError;
+use crate::lease::heartbeat;
+use crate::lease::pulse::Gaps;
+use crate::lease::watchdog;
 use crate::node::NodeCore;
-use crate::observed::Observed;
 use crate::options::{ConsensusOptions, Timers};
-use crate::placement::Member;
-use crate::proposer;
-use crate::pulse::Gaps;
-use crate::runtime::Runtime;
-use crate::serve::serve;
-use crate::snapshot::SnapshotFiles;
-use crate::status::StartError;
-use crate::storage::{CommittedReader, Storage, stored};
-use crate::transport::{Class, FrameStream, PeerTransport};
-use crate::watchdog;
+use crate::peer::identity::{self, disks};
+use crate::peer::links::Links;
+use crate::peer::observed::Observed;
+use crate::peer::serve::serve;
+use crate::peer::transport::{Class, FrameStream, PeerTransport};
+use crate::raft::machine::Machine;
+use crate::raft::network::NetworkFactory;
+use crate::raft::runtime::Runtime;
+use crate::raft::storage::{Storage, stored};
+use crate::snapshot::files::SnapshotFiles;
 
 /// After a failed write, how long leadership is handed over for before everything stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -37,6 +38,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Consensus {
     node: Arc<NodeCore>,
+    links: Arc<Links>,
     log: Log,
 }
 
@@ -58,8 +60,9 @@ impl Consensus {
     ) -> Result<Consensus, StartError> {
         options.timers.validate()?;
         let node = Arc::new(NodeCore::new(options, log.clone(), transport)?);
-        node.runtime().spawn(heartbeat::run(node.clone()));
-        let consensus = Consensus { node, log };
+        let links = Arc::new(Links::new(node.clone()));
+        node.runtime().spawn(heartbeat::run(links.clone()));
+        let consensus = Consensus { node, links, log };
         consensus.node.runtime().spawn(stop_when_the_log_fails(consensus.clone()));
         Ok(consensus)
     }
@@ -77,7 +80,7 @@ impl Consensus {
         for peer in peers.iter().filter(|peer| peer.node != self.node.own()) {
             self.node.set_address(peer.node, &peer.address, true);
             for class in Class::STANDING {
-                self.node.link(peer.node, class, None);
+                self.links.to(peer.node, class, None);
             }
         }
     }
@@ -139,9 +142,9 @@ impl Consensus {
         // Until the members are known.
         driver.set_format(FormatLevel::BASE);
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
-        let machine = Machine::new(group.clone(), log.clone(), found);
+        let machine = Machine::new(id, driver.clone(), group.clone(), log.clone(), found);
         let storage = Storage::new(log.clone(), Some(group.clone()));
-        let network = NetworkFactory { node: self.node.clone(), group: group.clone() };
+        let network = NetworkFactory { links: self.links.clone(), group: group.clone() };
         let config = Arc::new(config(options.timers));
         let starting = Raft::new(options.node.0, config, network, storage, machine);
         let raft = match Runtime::seeded(self.node.random(), starting).await {
@@ -152,12 +155,11 @@ impl Consensus {
             }
         };
         group.set_raft(raft);
-        let wake = Arc::new(Notify::new());
-        let control = GroupControl::new(self.node.clone(), group.clone());
+        let control = GroupControl::new(self.links.clone(), group.clone());
         let runtime = self.node.runtime();
-        runtime.spawn(proposer::run(group.clone(), self.log.clone(), wake.clone()));
-        runtime.spawn(driver::run(control.clone(), log, wake));
-        runtime.spawn(watchdog::run(control.clone()));
+        runtime.spawn(proposer::run(group.clone(), self.log.clone()));
+        runtime.spawn(driver::run(control.clone(), log));
+        runtime.spawn(watchdog::run(self.links.clone(), group));
         Ok((handle, control))
     }
 
@@ -212,7 +214,7 @@ fn config(timers: Timers) -> Config {
         heartbeat_interval: ms(timers.raft_heartbeat()),
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
-        // Until the silence is over and the owner is ready (`driver.rs`).
+        // Until the silence is over and the owner is ready (`group/driver.rs`).
         enable_elect: false,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(Plant::EpochResumed.is_on()),
@@ -241,7 +243,7 @@ async fn stop_when_the_log_fails(consensus: Consensus) {
     tracing::error!(%failure, "the log has failed: leadership is handed over");
     let leading = consensus.node.groups().into_iter().filter(|group| group.leads().is_some());
     let farewells = leading.map(|group| {
-        let control = GroupControl::new(consensus.node.clone(), group);
+        let control = GroupControl::new(consensus.links.clone(), group);
         async move {
             if let Err(error) = control.hand_over(None, FAREWELL / 2).await {
                 tracing::warn!(group = %control.group(), %error, "not handed over");

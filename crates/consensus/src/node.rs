@@ -1,4 +1,4 @@
-//! What all groups of one node share: peers, who they are and links to them, the stop.
+//! What all groups of one node share: its options and log, who its peers are, its clocks, the stop.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,19 +14,18 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::Notify;
 
-use crate::clocks::Clocks;
-use crate::codec;
-use crate::group::Group;
-use crate::handle::Holding;
-use crate::identity::{Heard, Identities, Refusal};
-use crate::lease::MemberReport;
-use crate::link::Link;
-use crate::observed::Observed;
+use crate::group::handle::Holding;
+use crate::group::state::Group;
+use crate::group::status::StartError;
+use crate::lease::clocks::Clocks;
+use crate::lease::leader::MemberReport;
+use crate::lease::pulse::Pulse;
 use crate::options::{BASE_PROMISE, ConsensusOptions};
-use crate::pulse::Pulse;
-use crate::status::StartError;
-use crate::transport::{Class, PeerTransport};
-use crate::watch;
+use crate::peer::codec;
+use crate::peer::identity::{Admitted, Identities, Refusal};
+use crate::peer::observed::Observed;
+use crate::peer::transport::{Class, PeerTransport};
+use crate::raft::watch;
 
 /// A write of the log that takes so long has met a disk that stands still. Commits do not need the leader's own disk,
 /// so a shard goes on meanwhile; what would end it is the bound of the log's queue, some seconds of writes away. Pauses
@@ -37,7 +36,6 @@ pub(crate) struct NodeCore {
     pub(crate) options: ConsensusOptions,
     transport: Arc<dyn PeerTransport>,
     groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
-    links: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
     /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
     addresses: Mutex<HashMap<NodeId, Address>>,
     /// The log of all groups: whether it has room.
@@ -78,7 +76,6 @@ impl NodeCore {
             options,
             transport,
             groups: RwLock::default(),
-            links: Mutex::default(),
             addresses: Mutex::default(),
             heartbeat: Arc::default(),
             rng: Mutex::new(rng),
@@ -156,20 +153,6 @@ impl NodeCore {
         self.addresses.lock().get(&peer).map(|address| address.at.clone())
     }
 
-    /// The link to a peer; it is opened the first time it is asked for and stays.
-    pub(crate) fn link(self: &Arc<Self>, peer: NodeId, class: Class, address: Option<&str>) -> Arc<Link> {
-        if let Some(at) = address {
-            self.set_address(peer, at, false);
-        }
-        let mut links = self.links.lock();
-        let link = links.entry((peer, class)).or_insert_with(|| {
-            let link = Arc::new(Link::new(peer, class));
-            self.runtime.spawn(link.clone().run(self.clone()));
-            link
-        });
-        link.clone()
-    }
-
     // ---- hello -----------------------------------------------------------------------------------------------------
 
     /// Takes down what the members of the groups that this node leads have acknowledged.
@@ -188,7 +171,7 @@ impl NodeCore {
     }
 
     /// Checks what `peer` says first. The error is for humans; the stream is to be ended.
-    pub(crate) async fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<Heard, Refusal> {
+    pub(crate) async fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<Admitted, Refusal> {
         let hello = Hello::decode(payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
         self.note_acknowledged();
         let heard = self.identities.heard(peer, &hello).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, NodeId, Plant};
 
-use crate::frame::LINGER_MAX;
+use crate::peer::frame::LINGER_MAX;
 
 /// For how long a promise binds a voter that does not say: one of a version that knew no other.
 pub(crate) const BASE_PROMISE: Duration = Duration::from_millis(350);

@@ -19,9 +19,11 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
-use crate::frame::Kind;
-use crate::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles, SnapshotPart, SnapshotPiece};
-use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+use crate::peer::frame::Kind;
+use crate::peer::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+use crate::snapshot::files::{
+    IncomingSnapshot, OutgoingSnapshot, SnapshotFileError, SnapshotFiles, SnapshotPart, SnapshotPiece,
+};
 
 /// Whether a message of a frame tells its receiver to stand for election.
 #[must_use]
@@ -45,7 +47,7 @@ pub fn binds(message: &Message) -> bool {
 /// One network that nodes join by their [`MemoryTransport`]s. Clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<NetworkState>>,
 }
 
 impl std::fmt::Debug for MemoryNetwork {
@@ -64,7 +66,7 @@ const CUT_LOOK: Duration = Duration::from_millis(2);
 pub type FrameFilter = Arc<dyn Fn(NodeId, NodeId, Class, &Frame) -> bool + Send + Sync>;
 
 #[derive(Default)]
-struct Shared {
+struct NetworkState {
     nodes: HashMap<NodeId, Consensus>,
     /// Pairs (from, to) between which no frame arrives.
     cut: HashSet<(NodeId, NodeId)>,
@@ -256,15 +258,15 @@ impl MemorySnapshots {
 
 #[async_trait::async_trait]
 impl SnapshotFiles for MemorySnapshots {
-    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
-        let parts = self.get(index).ok_or_else(|| format!("there is no snapshot of {}", index.0))?;
+    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, SnapshotFileError> {
+        let parts = self.get(index).ok_or(SnapshotFileError::Missing(index))?;
         if !matches!(parts.first(), Some(SnapshotPart::Head(_))) {
-            return Err("it has no head".to_owned());
+            return Err(SnapshotFileError::NoHead);
         }
         Ok(Box::new(MemoryOutgoing(parts.into())))
     }
 
-    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
+    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, SnapshotFileError> {
         Ok(Box::new(MemoryIncoming { to: self.clone(), parts: Vec::new(), begun: None }))
     }
 }
@@ -277,7 +279,7 @@ impl OutgoingSnapshot for MemoryOutgoing {
         self.0.iter().map(|part| part.bytes().len() as u64).sum()
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPiece>, String> {
+    async fn next(&mut self) -> Result<Option<SnapshotPiece>, SnapshotFileError> {
         Ok(self.0.pop_front().map(SnapshotPiece::whole))
     }
 }
@@ -291,7 +293,7 @@ struct MemoryIncoming {
 
 #[async_trait::async_trait]
 impl IncomingSnapshot for MemoryIncoming {
-    async fn push(&mut self, SnapshotPiece { part, continues }: SnapshotPiece) -> Result<(), String> {
+    async fn push(&mut self, SnapshotPiece { part, continues }: SnapshotPiece) -> Result<(), SnapshotFileError> {
         let part = match (part, self.begun.take()) {
             (SnapshotPart::Chunk(bytes), begun) if continues || begun.is_some() => {
                 let mut whole = begun.unwrap_or_default();
@@ -302,16 +304,16 @@ impl IncomingSnapshot for MemoryIncoming {
                 }
                 SnapshotPart::Chunk(whole.into())
             }
-            (_, Some(_)) => return Err("a chunk does not end".to_owned()),
+            (_, Some(_)) => return Err(SnapshotFileError::Order),
             (part, None) => part,
         };
         self.parts.push(part);
         Ok(())
     }
 
-    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
+    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), SnapshotFileError> {
         if !matches!(self.parts.last(), Some(SnapshotPart::Tail(_))) {
-            return Err("it has no tail".to_owned());
+            return Err(SnapshotFileError::Order);
         }
         self.to.put(index, self.parts);
         Ok(())

@@ -361,7 +361,7 @@ impl Cluster {
     }
 }
 
-/// Applies what is committed, and checks the rules of `handle.rs` on the way.
+/// Applies what is committed, and checks the rules of `group/handle.rs` on the way.
 struct Owner {
     stuck: Arc<AtomicBool>,
     idle: Arc<AtomicBool>,
