@@ -1,4 +1,4 @@
-//! One node's consensus: starts groups, takes streams from peers, stops when the log fails.
+//! Consensus of one node: starts groups, serves streams from peers, and stops when the log fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,10 @@ use crate::raft::runtime::Runtime;
 use crate::raft::storage::{Storage, stored};
 use crate::snapshot::files::SnapshotFiles;
 
-/// After a failed write, how long leadership is handed over for before everything stops.
+/// After a failed write, the time for handing over leadership before the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// One node's consensus. Cheap to clone.
+/// Consensus of one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Consensus {
     node: Arc<NodeCore>,
@@ -49,10 +49,10 @@ impl std::fmt::Debug for Consensus {
 }
 
 impl Consensus {
-    /// Starts it on the tokio runtime that this is called in: all of its tasks run there.
+    /// Starts consensus on the current tokio runtime. All of its tasks run there.
     ///
     /// # Errors
-    /// If the timers do not fit together; if what the log knows of peers cannot be read.
+    /// If the timers do not fit together, or if a stored record about a peer cannot be decoded.
     pub fn new(
         options: ConsensusOptions,
         log: Log,
@@ -73,35 +73,35 @@ impl Consensus {
         self.node.own()
     }
 
-    /// Says where peers are reached and with which disks they are members; wins over what a group's membership says of
-    /// addresses. Links to them are opened.
+    /// Sets the addresses and disks of peers, and opens links to them. These addresses win over those in a group's
+    /// membership.
     pub fn set_peers(&self, peers: &[Member]) {
         self.node.identities.expect(peers.iter().map(|peer| (peer.node, peer.disk)));
         for peer in peers.iter().filter(|peer| peer.node != self.node.own()) {
             self.node.set_address(peer.node, &peer.address, true);
-            for class in Class::STANDING {
+            for class in Class::PERMANENT {
                 self.links.to(peer.node, class, None);
             }
         }
     }
 
-    /// Says which nodes were replaced, and by whom: they are not listened to any more, and this one stops if it is
-    /// among them.
+    /// Sets which nodes were replaced, and by whom. Peers among them are refused from now on. If this node is among
+    /// them, it stops.
     pub fn set_replaced(&self, replaced: &[(NodeId, NodeId)]) {
         let own = replaced.iter().find(|(node, _)| *node == self.node.own());
         if let Some((node, by)) = own {
-            self.node.stop(&identity::replaced(*node, *by, self.log.place()));
+            self.node.stop(&identity::replaced_reason(*node, *by, self.log.place()));
         }
         self.node.identities.set_replaced(replaced.iter().copied());
     }
 
-    /// Serves one stream from a peer, whose identity the transport has made sure of.
+    /// Serves one stream from a peer whose identity the transport has verified.
     pub fn accept(&self, peer: NodeId, class: Class, stream: FrameStream) {
         self.node.runtime().spawn(serve(self.node.clone(), peer, class, stream));
     }
 
-    /// Starts this node's replica of a group, from what the log holds of it. Without `snapshots` its log is never
-    /// purged.
+    /// Starts this node's replica of a group from what the log holds of it. Without `snapshots` the replica's log is
+    /// never purged.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -139,7 +139,7 @@ impl Consensus {
         if !self.node.add_group(group.clone()) {
             return Err(StartError::Started(id));
         }
-        // Until the members are known.
+        // Until the members' levels are known.
         driver.set_format(FormatLevel::BASE);
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
         let machine = Machine::new(id, driver.clone(), group.clone(), log.clone(), found);
@@ -163,42 +163,42 @@ impl Consensus {
         Ok((handle, control))
     }
 
-    /// What was observed of peers.
+    /// What this node has observed of its peers.
     #[must_use]
     pub fn observed(&self) -> Arc<Observed> {
         self.node.observed.clone()
     }
 
-    /// Whether the log's disk stands still: what this node leads is handed over then.
+    /// Whether the log disk is stalled. The node hands over leadership of its groups meanwhile.
     #[must_use]
     pub fn log_stalls(&self) -> bool {
         self.node.log_stalls()
     }
 
-    /// When this node's consensus did not run though it should have.
+    /// Gaps in which this node's consensus did not run although it should have.
     #[must_use]
     pub fn gaps(&self) -> Gaps {
         self.node.pulse.gaps()
     }
 
-    /// Why everything of this node has stopped, if it has.
+    /// Why consensus on this node has stopped, if it has.
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<str>> {
         self.node.stopped()
     }
 
-    /// Resolves once everything of this node has stopped.
+    /// Resolves once consensus on this node has stopped.
     pub async fn until_stopped(&self) -> Arc<str> {
         self.node.until_stopped().await;
         self.node.stopped().unwrap_or_else(|| "unknown".into())
     }
 
-    /// Stops all groups and links, without handing anything over.
+    /// Stops all groups and links without handing over leadership.
     pub async fn shutdown(&self, reason: &str) {
         self.node.stop(reason);
         for group in self.node.groups() {
             if let Some(raft) = group.raft() {
-                // Its task may have ended by itself.
+                // The Raft core's task may have ended by itself.
                 let _ = raft.shutdown().await;
             }
             self.node.remove_group(group.id);
@@ -214,16 +214,17 @@ fn config(timers: Timers) -> Config {
         heartbeat_interval: ms(timers.raft_heartbeat()),
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
-        // Until the silence is over and the owner is ready (`group/driver.rs`).
+        // Elections are enabled once the silence is over and the owner is ready (`group/driver.rs`).
         enable_elect: false,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(Plant::EpochResumed.is_on()),
-        // A follower may have lost its last batch though it had told of it: after a machine crash damage there is not
-        // told from a torn end (`log/src/wal.rs`). It gets the entries again; else the leader would take them for
-        // stored there for ever.
+        // A follower may have lost the last batch that it has acknowledged: after a machine crash, damage at the end of
+        // the log cannot be distinguished from a torn write (`log/src/wal.rs`). The follower gets the entries again.
+        // Without this option the leader would assume forever that the follower stores them.
         allow_log_reversion: Some(true),
         removed_leader_step_down: StepDownPolicy::Never,
-        // One that hears nothing stops sending for a while, so that followers which hear it can elect another.
+        // A leader that receives no answers stops sending for a while, so that followers which still hear it can elect
+        // another leader.
         quorum_loss_probe_interval: Some(3 * ms(timers.election_max)),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -232,8 +233,8 @@ fn config(timers: Timers) -> Config {
     }
 }
 
-/// A node whose log has failed acknowledges nothing more (the log withholds its answers), hands over what it leads,
-/// and stops.
+/// Waits for the log to fail. Then the node acknowledges nothing more (the log withholds its completions), hands over
+/// leadership of its groups, and stops.
 async fn stop_when_the_log_fails(consensus: Consensus) {
     let failure = tokio::select! {
         biased;

@@ -1,4 +1,4 @@
-//! Committed entries as the owner of the data reads them.
+//! Committed entries, as the owner of the data reads them.
 
 use std::sync::Arc;
 
@@ -6,32 +6,32 @@ use bytes::Bytes;
 use fastness_log::{EntryKind, GroupLog, LogEntry};
 use fastness_types::{Epoch, LogIndex, NodeId};
 
-/// What a committed entry is to the owner of the data.
+/// The payload of a committed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryPayload {
     /// The first entry of a leader's term.
     Blank,
     /// A batch, as proposed.
     Batch(Bytes),
-    /// A change of the group's members; nothing for the data, but a foreign entry all the same.
+    /// A change of the group's members. It does not concern the data, but it occupies an index.
     Membership,
 }
 
 /// One committed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// Where it stands.
+    /// Its position in the log.
     pub index: LogIndex,
     /// The leader that proposed it.
     pub epoch: Epoch,
-    /// What it carries.
+    /// Its payload.
     pub payload: EntryPayload,
 }
 
 /// Why committed entries could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The log no longer holds them (a snapshot does).
+    /// The log no longer holds them; a snapshot does.
     #[error("entries up to {0:?} are purged")]
     Purged(LogIndex),
     /// The log is broken; the replica must stop.
@@ -42,16 +42,16 @@ pub enum ReadError {
     Stopped,
 }
 
-/// Reads committed entries; implemented by the driver over the log.
+/// Reads committed entries. Consensus implements it over the log.
 #[async_trait::async_trait]
 pub trait CommittedLog: Send + Sync {
-    /// Entries from `from` on, at least one and about `bytes_max` bytes, never past `to`, if they are in memory.
+    /// Entries from `from` on, if they are in memory: at least one, about `bytes_max` bytes, and none after `to`.
     fn read_cached(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<Committed>>;
-    /// The same from disk, on the log's own reader, not on the caller's thread.
+    /// The same from disk. The log's own thread reads them, not the caller's.
     async fn read(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Result<Vec<Committed>, ReadError>;
 }
 
-/// A log entry that is known to be committed, as its owner sees it.
+/// Converts a log entry that is known to be committed.
 #[must_use]
 pub fn committed_entry(entry: &LogEntry) -> Committed {
     let payload = match entry.kind {
@@ -63,7 +63,7 @@ pub fn committed_entry(entry: &LogEntry) -> Committed {
     Committed { index: LogIndex(entry.index), epoch, payload }
 }
 
-/// The owner's reader of committed entries.
+/// Reads the committed entries of one group.
 pub(crate) struct CommittedReader(pub(crate) GroupLog);
 
 fn committed(entry: &Arc<LogEntry>) -> Committed {

@@ -1,4 +1,4 @@
-//! What can be done with one group from outside: initialise it, ask how it is, hand its leadership over.
+//! The interface to one group for its administrators: initialise it, read its status, hand over its leadership.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::node::NodeCore;
 use crate::peer::links::Links;
 use crate::raft::types::{PeerNode, Types};
 
-/// One group, for whoever administers it. Cheap to clone.
+/// One group, as its administrators see it. Cheap to clone.
 #[derive(Clone)]
 pub struct GroupControl {
     links: Arc<Links>,
@@ -50,11 +50,11 @@ impl GroupControl {
         self.group.id
     }
 
-    /// Gives a group that has never had members its first ones, all of them voters. To be called on one of them; the
-    /// others learn of it by replication.
+    /// Gives a group that has never had members its first ones, all of them voters. Called on one of these nodes; the
+    /// others learn it by replication.
     ///
     /// # Errors
-    /// The AZ rule, with a layout that would work; a group that has members already.
+    /// If the members break the AZ rule, or if the group has members already.
     pub async fn initialize(
         &self,
         members: &[Member],
@@ -78,8 +78,7 @@ impl GroupControl {
         }
     }
 
-    /// Lets a node follow the group without a vote. On the leader only; a node that is a member already is left as it
-    /// is.
+    /// Adds a member without a vote. Works on the leader only. A node that is a member already is left unchanged.
     ///
     /// # Errors
     /// See [`AddLearnerError`].
@@ -161,13 +160,13 @@ impl GroupControl {
         }
     }
 
-    /// Members that have answered this node's last heartbeats, if it leads; itself among them.
+    /// Members, including this node, that have answered the newest heartbeats of this node, if it leads.
     pub(crate) fn answering(&self) -> BTreeSet<u64> {
         let since = self.group.fresh_since();
         self.group.with_lead(|lead| lead.answering(since)).unwrap_or_default()
     }
 
-    /// Those of them that could serve.
+    /// Those of the answering members that could serve.
     fn fit(&self) -> BTreeSet<u64> {
         let since = self.group.fresh_since();
         self.group.with_lead(|lead| lead.fit(since)).unwrap_or_default()
@@ -178,13 +177,13 @@ impl GroupControl {
         holdings.into_iter().map(|(node, holding)| (NodeId(node), holding)).collect()
     }
 
-    /// Bytes of the log after `index`; `None` if they are more than what this node has in memory.
+    /// Bytes of the log after `index`; `None` if not all of it is in this node's memory.
     pub(crate) fn log_bytes_after(&self, index: LogIndex) -> Option<u64> {
         self.node().log.group(self.group.id).bytes_after(index.0)
     }
 
-    /// How many **other** members hold the log up to `index` on stable storage, as far as this node, the leader, knows
-    /// (0 elsewhere).
+    /// The number of **other** members that store the log up to `index` on stable storage, as far as this node knows as
+    /// the leader; 0 elsewhere.
     #[must_use]
     pub fn stable_copies(&self, index: LogIndex) -> usize {
         let Some(raft) = self.group.raft() else { return 0 };
@@ -194,20 +193,20 @@ impl GroupControl {
         others.filter(|(_, matched)| matched.is_some_and(|id| id.index >= index.0)).count()
     }
 
-    /// The same for a batch that this node proposed: 0 while it is not in the log. Never more than it has.
+    /// The same for a batch that this node proposed; 0 while it is not in the log. Never overestimated.
     #[must_use]
     pub fn stable_copies_of(&self, epoch: Epoch, seq: Seq) -> usize {
         self.group.index_of(epoch, seq).map_or(0, |index| self.stable_copies(index))
     }
 
-    /// Up to which index the log is purged on this node; 0: it begins at its beginning.
+    /// The index up to which this node's log is purged; 0 if the log is complete.
     #[must_use]
     pub fn purged(&self) -> LogIndex {
         let purged = self.group.raft().and_then(|raft| raft.metrics().borrow_watched().purged);
         LogIndex(purged.map_or(0, |id| id.index))
     }
 
-    /// Up to which index the log is on this node's own stable storage.
+    /// The index up to which the log is on this node's own stable storage.
     #[must_use]
     pub fn flushed(&self) -> LogIndex {
         self.group.flushed()
@@ -219,37 +218,37 @@ impl GroupControl {
         self.group.index_of(epoch, seq).is_some_and(|index| index <= self.group.flushed())
     }
 
-    /// Follows the numbers above.
+    /// Notifies of changes to the numbers above.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress { changes: self.group.raft().map(Raft::data_metrics) }
     }
 
-    /// Hands leadership to `to`, or to the best other replica: ready, and with the whole log. `patience`: how long the
-    /// owner may take to drain. See `group/handover.rs` for the order of things. The steps belong to the node: a caller
-    /// that goes away does not stop them halfway.
+    /// Hands over leadership to `to`, or to the best other replica: one that is ready and has the whole log.
+    /// `patience`: how long the owner may take to drain. `group/handover.rs` describes the steps. They run as a task of
+    /// the node, so they continue if the caller is dropped.
     ///
     /// # Errors
-    /// See [`HandOverError`]; all but [`HandOverError::NotTaken`] and [`HandOverError::Lost`] leave this node leading
-    /// and serving.
+    /// See [`HandOverError`]. After all but [`HandOverError::NotTaken`] and [`HandOverError::Lost`] this node still
+    /// leads and serves.
     pub async fn hand_over(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, HandOverError> {
         let (links, group) = (self.links.clone(), self.group.clone());
         let steps = self.node().runtime().spawn(async move { handover::run(&links, &group, to, patience).await });
         steps.await.unwrap_or_else(|ended| Err(HandOverError::Stopped(ended.to_string())))
     }
 
-    /// Stops this node's replica of the group, without handing it over.
+    /// Stops this node's replica of the group without handing over leadership.
     pub async fn shutdown(&self) {
         self.group.stop("shut down");
         if let Some(raft) = self.group.raft() {
-            // Its task may have ended by itself.
+            // The Raft core's task may have ended by itself.
             let _ = raft.shutdown().await;
         }
         self.node().remove_group(self.group.id);
     }
 }
 
-/// Tells when [`GroupControl::stable_copies`] and [`GroupControl::flushed`] may have changed.
+/// Notifies when [`GroupControl::stable_copies`] and [`GroupControl::flushed`] may have changed.
 pub struct Progress {
     changes: Option<openraft::alias::WatchReceiverOf<Types, openraft::metrics::RaftDataMetrics<Types>>>,
 }
@@ -261,13 +260,13 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
-    /// Of a group that acknowledges nothing.
+    /// The progress of a group that acknowledges nothing.
     #[must_use]
     pub fn never() -> Progress {
         Progress { changes: None }
     }
 
-    /// Resolves at the next change; never again once the group has stopped.
+    /// Resolves at the next change. Never resolves again once the group has stopped.
     pub async fn changed(&mut self) {
         if let Some(changes) = &mut self.changes
             && changes.changed().await.is_ok()

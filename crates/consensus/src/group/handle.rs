@@ -1,13 +1,16 @@
-//! What one Raft group and the task that owns its data (a shard's loop, or the control plane) see of each other.
+//! The interface between one Raft group and the owner of its data: a shard's loop or the control plane.
 //!
-//! The owner never awaits consensus: it proposes into a queue, and is told of commits and roles by atomics and one
-//! wake-up. Consensus never awaits the owner: "applied" is the owner's own position, which it reports.
+//! The owner never awaits consensus. It proposes into a queue, and gets commits and roles from atomics and one
+//! notification. Consensus never awaits the owner: "applied" is the owner's own position, which it reports. Each
+//! notification has one waiter, so nobody is woken for what concerns another task: a proposal wakes the proposer, a
+//! report the supervising task (`group/driver.rs`), a commit or a role the owner.
 //!
 //! Ordering rules:
-//! - `committed` never runs back, and an entry at or below it never changes.
+//! - `committed` never decreases, and an entry at or below it never changes.
 //! - A [`Lease`] belongs to one epoch. A closed lease is never opened again; a new epoch has a new one.
-//! - The owner proposes batches of one epoch in the order of their sequence; they enter the log in that order and
-//!   without holes, or not at all from some batch on (the driver proposes one at a time until it is accepted).
+//! - The owner proposes the batches of one epoch in the order of their sequence. They enter the log in that order and
+//!   without holes; from some batch on they may all be dropped (`group/proposer.rs` proposes one at a time until it is
+//!   accepted).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -27,88 +30,88 @@ pub use crate::lease::deadline::Lease;
 /// What this node is in the group.
 #[derive(Debug, Clone)]
 pub enum Role {
-    /// Leader of `lease.epoch()`. May act once its first entry is applied and while the lease holds.
+    /// Leader of `lease.epoch()`. It may act once its first entry is applied and while the lease is held.
     Leader {
         /// The epoch's lease.
         lease: Arc<Lease>,
         /// Index of the epoch's first entry (its blank).
         first: LogIndex,
     },
-    /// Follower, learner or candidate; `leader` is the one it follows, if known.
+    /// Follower, learner or candidate.
     Follower {
-        /// Whom clients are sent to.
+        /// The leader that it follows, if known. Clients are redirected there.
         leader: Option<NodeId>,
     },
-    /// The group was shut down or met a fatal error; nothing is served any more.
+    /// The group was shut down or met a fatal error. Nothing is served any more.
     Stopped {
-        /// For the log and `INFO`.
+        /// Why it stopped, for the log and `INFO`.
         reason: Arc<str>,
     },
 }
 
-/// Effects of one turn of the loop, to become one log entry.
+/// The effects of one iteration of the loop, which become one log entry.
 #[derive(Debug, Clone)]
 pub struct Proposal {
-    /// The epoch it was staged under; refused under any other.
+    /// The epoch in which the batch was staged. Refused in any other.
     pub epoch: Epoch,
-    /// Its place among the epoch's batches; also inside `payload`, which consensus does not read.
+    /// Its sequence number in the epoch. Also part of `payload`, which consensus does not read.
     pub seq: Seq,
     /// The encoded batch.
     pub payload: Bytes,
 }
 
-/// Hand-over as the driver asks it of the owner.
+/// What consensus requests of the owner before a hand-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drain {
     /// Serve as usual.
     None,
-    /// Hold commands at the front end, close and propose what is staged, report when all of it is committed.
+    /// Hold commands back at the front end, propose what is staged, and report when all of it is committed.
     Requested,
 }
 
-/// A snapshot of the owner's own, on stable storage.
+/// A snapshot of the owner, on stable storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnSnapshot {
     /// Its position: the newest entry that it covers.
     pub index: LogIndex,
     /// The epoch of the entry there.
     pub epoch: Epoch,
-    /// Up to here the log is no longer needed: the position of an older snapshot; 0: all of it still is.
+    /// The log is no longer needed up to here: the position of an older snapshot, or 0.
     pub purge_upto: LogIndex,
 }
 
-/// What the memory of a replica holds, as its owner reports it.
+/// What a replica has in memory, as its owner reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Holding {
-    /// Snapshot and log up to here.
+    /// Position up to which snapshot and log are in memory.
     pub index: LogIndex,
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
-    /// Bytes of their data.
+    /// Bytes of the keys' data.
     pub bytes: u64,
-    /// The position of the replica's newest snapshot; 0: none.
+    /// The position of the replica's newest snapshot; 0 if none.
     pub snapshot: LogIndex,
 }
 
-/// How far a snapshot that comes from another node has come, bytes.
+/// Progress of a snapshot that is received from another node, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IncomingBytes {
-    /// Received.
+    /// Bytes received.
     pub received: u64,
-    /// About how many there will be.
+    /// Approximate size of the snapshot.
     pub total: u64,
 }
 
-/// What a number that was given to [`GroupHandle::report_running`] stands for.
+/// Names a number that was given to [`GroupHandle::report_running`].
 pub type NameWork = fn(usize) -> &'static str;
 
-/// The owner's loop as the watchdog sees it. On a cache line of its own: the owner writes it at each command.
+/// The owner's loop, as the watchdog sees it. On a cache line of its own, because the owner writes it for each command.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Turns {
-    /// Turns since the start; 0: the owner reports none.
+    /// Iterations since the start; 0 if the owner does not report them.
     count: AtomicU64,
-    /// What the owner's thread runs, plus one; 0: nothing that it has told of.
+    /// What the owner's thread runs, plus one; 0 if it has reported nothing.
     running: AtomicUsize,
     name: OnceLock<NameWork>,
     // Set by the watchdog.
@@ -120,15 +123,15 @@ struct Turns {
 /// Stalls of an owner's loop since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LoopStalls {
-    /// How often a lease was closed because the loop did not turn.
+    /// How often a lease was closed because the loop was stuck.
     pub fenced: u64,
-    /// The longest time without a turn, as far as the watchdog itself ran.
+    /// The longest time without an iteration, not counting time in which the watchdog itself did not run.
     pub longest: Duration,
     /// Whether the loop is stuck now.
     pub stuck: bool,
 }
 
-/// Everything that owner and driver share about one group.
+/// The state of one group that owner and consensus share.
 #[derive(Debug)]
 struct GroupShared {
     group: GroupId,
@@ -142,7 +145,7 @@ struct GroupShared {
     ready: AtomicBool,
     serves_reads: AtomicBool,
     drained: AtomicBool,
-    // The way from owner to driver.
+    // From the owner to consensus.
     proposals: Mutex<VecDeque<Proposal>>,
     /// Wakes the proposer.
     proposed: Notify,
@@ -159,29 +162,29 @@ struct GroupShared {
     installed: AtomicU64,
     incoming: Mutex<Option<IncomingBytes>>,
     turns: Turns,
-    // What a follower has heard of its leader.
+    // What a follower has learned from its leader.
     heard_until: AtomicU64,
     leader_committed: AtomicU64,
-    /// The owner has shown clients what is committed.
+    /// The owner has shown the committed state to clients.
     served: AtomicBool,
-    /// The owner wants a round of heartbeats now.
+    /// The owner has requested a heartbeat before the next interval.
     round: AtomicBool,
 }
 
-/// The owner's side.
+/// The owner's side of a group.
 #[derive(Clone)]
 pub struct GroupHandle {
     shared: Arc<GroupShared>,
     log: Arc<dyn CommittedLog>,
 }
 
-/// The driver's side: consensus itself, or a test that stands in for it.
+/// Consensus' side of a group, or that of a test that replaces consensus.
 #[derive(Clone, Debug)]
 pub struct GroupDriver {
     shared: Arc<GroupShared>,
 }
 
-/// Makes both sides of one group. Indexes are Raft's; `LogIndex(0)` committed means that nothing is.
+/// Creates both sides of one group.
 #[must_use]
 pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, GroupDriver) {
     let shared = Arc::new(GroupShared {
@@ -221,44 +224,45 @@ impl GroupHandle {
         self.shared.group
     }
 
-    /// The newest committed index known here. Raft's first entry has an index of at least 1, 0 is "none": the
-    /// driver shifts nothing, it initialises groups so that real entries start at 1 or later.
+    /// The newest committed index known here; 0 if none. Groups are initialised such that real entries have an index of
+    /// at least 1.
     #[must_use]
     pub fn committed(&self) -> LogIndex {
         LogIndex(self.shared.committed.load(Ordering::Acquire))
     }
 
-    /// What this node is now.
+    /// The current role of this node.
     #[must_use]
     pub fn role(&self) -> arc_swap::Guard<Arc<Role>> {
         self.shared.role.load()
     }
 
-    /// The level of forms that every member of the group understands, as far as this node has heard of them: what a
-    /// higher level has introduced must not be written into the group's log or snapshots.
+    /// The format level that every member of the group understands, as far as this node knows. What a higher level has
+    /// introduced must not be written to the group's log or snapshots.
     #[must_use]
     pub fn format(&self) -> FormatLevel {
         FormatLevel(self.shared.format.load(Ordering::Acquire))
     }
 
-    /// Resolves after `committed`, the role or the drain request has changed since the last call. One waiter.
+    /// Resolves after a change of `committed`, the role or the drain request since the last call. One waiter.
     pub async fn changed(&self) {
         self.shared.owner_wake.notified().await;
     }
 
-    /// Proposes a batch. Never waits; the owner bounds how many are open (`limits::BATCHES_IN_FLIGHT_MAX`).
+    /// Proposes a batch. Never waits. The owner bounds the number of uncommitted batches
+    /// (`limits::BATCHES_IN_FLIGHT_MAX`).
     pub fn propose(&self, proposal: Proposal) {
         self.shared.proposals.lock().push_back(proposal);
         self.shared.proposed.notify_one();
     }
 
-    /// Committed entries from memory; `None` if they must be read from disk with [`GroupHandle::read`].
+    /// Committed entries from memory; `None` if they have to be read from disk with [`GroupHandle::read`].
     #[must_use]
     pub fn read_cached(&self, from: LogIndex, to: LogIndex, bytes_max: usize) -> Option<Vec<Committed>> {
         self.log.read_cached(from, to, bytes_max)
     }
 
-    /// Committed entries, from disk if need be.
+    /// Committed entries, from disk if necessary.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -266,12 +270,12 @@ impl GroupHandle {
         self.log.read(from, to, bytes_max).await
     }
 
-    /// Reports how far the owner has applied; purging and readiness go by it.
+    /// Reports the owner's applied position. Purging and readiness depend on it.
     pub fn report_applied(&self, index: LogIndex) {
         self.shared.applied.store(index.0, Ordering::Release);
     }
 
-    /// How far the owner has reported that it has applied.
+    /// The applied position that the owner has reported.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
         LogIndex(self.shared.applied.load(Ordering::Acquire))
@@ -289,34 +293,35 @@ impl GroupHandle {
         self.ready() && self.shared.serves_reads.load(Ordering::Acquire)
     }
 
-    /// Reports how much memory holds, for whoever asks what this replica has. To be called before
-    /// [`GroupHandle::report_applied`] of the position that it belongs to.
+    /// Reports how much data is in memory. Must be called before the [`GroupHandle::report_applied`] of the
+    /// corresponding position.
     pub fn report_held(&self, keys: u64, bytes: u64) {
         self.shared.held_keys.store(keys, Ordering::Relaxed);
         self.shared.held_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Reports whether the owner could serve as primary soon (restored and close to the committed index). A
-    /// replica that is not ready does not campaign, and hands over if it leads.
+    /// Reports whether the owner could soon serve as primary: it has restored and is close to the committed index. A
+    /// replica that is not ready does not campaign, and hands over leadership if it has it.
     pub fn report_ready(&self, ready: bool) {
         if self.shared.ready.swap(ready, Ordering::AcqRel) != ready {
             self.shared.reported.notify_one();
         }
     }
 
-    /// Reports whether clients that read from replicas are served: other nodes name this replica to clients only then.
+    /// Reports whether the owner serves clients that read from replicas. Only then do other nodes direct clients to
+    /// this replica.
     pub fn report_serves_reads(&self, serves: bool) {
         self.shared.serves_reads.store(serves, Ordering::Release);
     }
 
-    /// Reports a new snapshot: it is what replicas that need it are sent from now on, and the log is purged as far as
-    /// it says.
+    /// Reports a new snapshot. From now on replicas that need a snapshot get this one, and the log is purged as far as
+    /// it allows.
     pub fn report_snapshot(&self, snapshot: OwnSnapshot) {
         *self.shared.own_snapshot.lock() = Some(snapshot);
         self.shared.reported.notify_one();
     }
 
-    /// Reports that the newest snapshot, if it is the one of `index`, was read back whole: the log up to it is no
+    /// Reports that the newest snapshot, if it is the one of `index`, was read back completely: the log up to it is no
     /// longer needed.
     pub fn release_log(&self, index: LogIndex) {
         let released = {
@@ -334,28 +339,28 @@ impl GroupHandle {
         }
     }
 
-    /// The position of the newest snapshot that was installed from another node; 0: none was. An owner that has not
-    /// applied as much must go on from that snapshot: what its log holds before is no longer to be read. To be asked
+    /// The position of the newest snapshot that was installed from another node; 0 if none. An owner that has not
+    /// applied that position must restore from that snapshot, and must not read the log before it. Must be read
     /// **after** [`GroupHandle::committed`].
     #[must_use]
     pub fn installed(&self) -> LogIndex {
         LogIndex(self.shared.installed.load(Ordering::Acquire))
     }
 
-    /// A snapshot that is being received.
+    /// Progress of a snapshot that is being received.
     #[must_use]
     pub fn incoming(&self) -> Option<IncomingBytes> {
         *self.shared.incoming.lock()
     }
 
-    /// Whether the driver wants the owner to drain for a hand-over.
+    /// Whether the owner has to drain for a hand-over.
     #[must_use]
     pub fn drain(&self) -> Drain {
         if self.shared.draining.load(Ordering::Acquire) { Drain::Requested } else { Drain::None }
     }
 
-    /// Whether a reading of both clocks is near enough to the other nodes' clocks. Nothing may be staged with one that
-    /// is not, and nothing that depends on the time be answered.
+    /// Whether a reading of both clocks is close enough to the other nodes' clocks. With one that is not, nothing may
+    /// be staged, and nothing that depends on the time may be answered.
     #[must_use]
     pub fn check_wall(&self, wall: WallMs, boot: BootNs) -> ClockCheck {
         if Plant::ClockJumpTrusted.is_on() {
@@ -367,27 +372,27 @@ impl GroupHandle {
         trusted.as_ref().map_or(unknown, |trusted| trusted.check(wall, boot))
     }
 
-    /// Reports a turn of the owner's loop. From the first one on the watchdog expects more: a leader whose loop does
-    /// not turn loses its lease. To be called at least once after each wake-up.
+    /// Reports an iteration of the owner's loop, at least once after each wake-up. From the first report on the
+    /// watchdog expects more: a leader whose loop stops iterating loses its lease.
     #[inline]
     pub fn report_turn(&self) {
         self.shared.turns.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports what the owner's thread is about to run, by a number that `name` of [`GroupHandle::name_work`] knows;
-    /// `None`: it has ended.
+    /// Reports what the owner's thread is about to run, as a number for the `name` of [`GroupHandle::name_work`].
+    /// `None` when it has ended.
     #[inline]
     pub fn report_running(&self, work: Option<usize>) {
         self.shared.turns.running.store(work.map_or(0, |work| work + 1), Ordering::Relaxed);
     }
 
-    /// How the watchdog's log names what is running.
+    /// Sets how the watchdog names in the log what is running.
     pub fn name_work(&self, name: NameWork) {
-        // There is one owner.
+        // Set once: there is one owner.
         let _ = self.shared.turns.name.set(name);
     }
 
-    /// For figures.
+    /// Stalls of the owner's loop, for metrics.
     #[must_use]
     pub fn stalls(&self) -> LoopStalls {
         let turns = &self.shared.turns;
@@ -398,34 +403,36 @@ impl GroupHandle {
         }
     }
 
-    /// Whether this follower has heard, less than a lease ago, from a leader that a quorum hears. One that has not may
-    /// be cut off: entries may have committed that it does not know of.
+    /// Whether this follower was in contact, less than a lease ago, with a leader that a quorum answers. If not, it may
+    /// be cut off, and entries may have committed that it does not know.
     #[must_use]
     pub fn hears_leader(&self, now: BootNs) -> bool {
         now.0 < self.shared.heard_until.load(Ordering::Acquire)
     }
 
-    /// The newest position that a leader has reported as committed since this node started, itself under its own
-    /// leadership: all that was acknowledged before it was asked lies up to there. `None`: none has yet.
+    /// The newest committed position that a leader has reported since this node started, or its own under its own
+    /// leadership. Everything that was acknowledged before that report is at or before it. `None` if no leader has
+    /// reported yet.
     #[must_use]
     pub fn leader_committed(&self) -> Option<LogIndex> {
         let index = self.shared.leader_committed.load(Ordering::Acquire);
         (index > 0).then_some(LogIndex(index))
     }
 
-    /// Asks for heartbeats out of turn: their answers move [`Lease::confirmed`].
+    /// Requests a heartbeat before the next interval. The answers advance [`Lease::confirmed`].
     pub fn ask_quorum(&self) {
         self.shared.round.store(true, Ordering::Release);
         self.shared.reported.notify_one();
     }
 
-    /// Reports that clients were shown what is committed here: after a restart this node goes on from there at least.
+    /// Reports that clients have seen the committed state. After a restart this node resumes at this position or later.
     pub fn report_served(&self) {
         self.shared.served.store(true, Ordering::Release);
         self.shared.reported.notify_one();
     }
 
-    /// Reports that nothing staged is uncommitted any more and nothing new will be staged while draining.
+    /// Reports whether the owner has drained: nothing staged is uncommitted, and nothing is staged until the drain
+    /// ends.
     pub fn report_drained(&self, drained: bool) {
         if self.shared.drained.swap(drained, Ordering::AcqRel) != drained {
             self.shared.reported.notify_one();
@@ -453,12 +460,12 @@ impl GroupDriver {
         self.shared.owner_wake.notify_one();
     }
 
-    /// Wakes the owner without a change (for example after its lease was extended again).
+    /// Wakes the owner without a change, for example after its lease was extended again.
     pub fn wake_owner(&self) {
         self.shared.owner_wake.notify_one();
     }
 
-    /// Takes the oldest proposal that was not taken yet.
+    /// Removes and returns the oldest proposal.
     #[must_use]
     pub fn next_proposal(&self) -> Option<Proposal> {
         self.shared.proposals.lock().pop_front()
@@ -474,32 +481,32 @@ impl GroupDriver {
         self.shared.reported.notified().await;
     }
 
-    /// What was published as committed.
+    /// The published committed index.
     #[must_use]
     pub fn committed(&self) -> LogIndex {
         LogIndex(self.shared.committed.load(Ordering::Acquire))
     }
 
-    /// Publishes that a snapshot of `index` was installed: in that order the owner never takes what stood in its log
-    /// before for committed.
+    /// Publishes that a snapshot of `index` was installed. It is published before the commit, so that the owner never
+    /// takes earlier entries of its log for committed ones.
     pub fn set_installed(&self, index: LogIndex) {
         self.shared.installed.fetch_max(index.0, Ordering::AcqRel);
         self.advance_committed(index);
     }
 
-    /// What the owner has reported last.
+    /// The newest snapshot that the owner has reported.
     #[must_use]
     pub fn own_snapshot(&self) -> Option<OwnSnapshot> {
         *self.shared.own_snapshot.lock()
     }
 
-    /// Publishes how far a snapshot has come that is being received.
+    /// Publishes the progress of a snapshot that is being received.
     pub fn set_incoming(&self, incoming: Option<IncomingBytes>) {
         *self.shared.incoming.lock() = incoming;
     }
 
-    /// Whether this node leads under a lease at `now`, and its owner has applied what earlier leaders committed: what
-    /// it knows is the newest that was ever acknowledged.
+    /// Whether this node leads under a lease at `now` and its owner has applied what earlier leaders committed. Then
+    /// its state includes everything that was ever acknowledged.
     #[must_use]
     pub fn is_authority(&self, now: BootNs) -> bool {
         match &**self.shared.role.load() {
@@ -508,25 +515,25 @@ impl GroupDriver {
         }
     }
 
-    /// Publishes that a leader that a quorum hears was heard: see [`GroupHandle::hears_leader`].
+    /// Publishes contact with a leader that a quorum answers: see [`GroupHandle::hears_leader`].
     pub fn set_heard_until(&self, until: BootNs) {
         self.shared.heard_until.fetch_max(until.0, Ordering::AcqRel);
     }
 
-    /// Publishes what a leader reports as committed: see [`GroupHandle::leader_committed`].
+    /// Publishes the committed position that a leader reports: see [`GroupHandle::leader_committed`].
     pub fn set_leader_committed(&self, index: LogIndex) {
         if self.shared.leader_committed.fetch_max(index.0, Ordering::AcqRel) == 0 {
             self.shared.owner_wake.notify_one();
         }
     }
 
-    /// Whether the owner has asked for heartbeats out of turn since the last call.
+    /// Whether the owner has requested a heartbeat since the last call.
     #[must_use]
     pub fn take_round(&self) -> bool {
         self.shared.round.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether the owner has shown clients anything since the last call.
+    /// Whether the owner has shown the committed state to clients since the last call.
     #[must_use]
     pub fn take_served(&self) -> bool {
         self.shared.served.swap(false, Ordering::AcqRel)
@@ -538,7 +545,7 @@ impl GroupDriver {
         LogIndex(self.shared.applied.load(Ordering::Acquire))
     }
 
-    /// What the owner has reported of its memory.
+    /// What the owner has reported about its memory.
     #[must_use]
     pub fn holding(&self) -> Holding {
         Holding {
@@ -549,7 +556,7 @@ impl GroupDriver {
         }
     }
 
-    /// Whether the owner could serve: it says so, and its loop turns.
+    /// Whether the owner could serve: it reports so, and its loop is not stuck.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.ready.load(Ordering::Acquire) && !self.is_stuck()
@@ -561,13 +568,13 @@ impl GroupDriver {
         self.ready() && self.shared.serves_reads.load(Ordering::Acquire)
     }
 
-    /// Turns of the owner's loop since its start; 0: it reports none.
+    /// Iterations of the owner's loop since its start; 0 if it does not report them.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.shared.turns.count.load(Ordering::Relaxed)
     }
 
-    /// What the owner's thread runs, as far as it has told.
+    /// What the owner's thread runs, if it reports that.
     #[must_use]
     pub fn running(&self) -> Option<&'static str> {
         let turns = &self.shared.turns;
@@ -575,7 +582,7 @@ impl GroupDriver {
         turns.name.get().map(|name| name(work))
     }
 
-    /// Publishes for how long the owner's loop has not turned, and whether it counts as stuck.
+    /// Publishes the length of the loop's stall, and whether the loop counts as stuck.
     pub fn set_stall(&self, stalled: Duration, stuck: bool) {
         let turns = &self.shared.turns;
         turns.longest_ms.fetch_max(stalled.as_millis() as u64, Ordering::Relaxed);
@@ -584,18 +591,18 @@ impl GroupDriver {
         }
     }
 
-    /// Counts a lease that was closed because the loop did not turn.
+    /// Counts a lease that was closed because the loop was stuck.
     pub fn count_fenced(&self) {
         self.shared.turns.fenced.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the owner's loop does not turn.
+    /// Whether the owner's loop is stuck.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.shared.turns.stuck.load(Ordering::Acquire)
     }
 
-    /// Publishes what the owner's readings of the wall clock are checked against, and what is known of this node's
+    /// Publishes what the owner's readings of the wall clock are checked against, and the state of this node's wall
     /// clock.
     pub fn set_wall(&self, trusted: Option<TrustedWall>, state: WallState) {
         if self.shared.wall.load().as_deref().copied() != trusted {
@@ -606,13 +613,13 @@ impl GroupDriver {
         }
     }
 
-    /// What [`GroupHandle::format`] says.
+    /// See [`GroupHandle::format`].
     #[must_use]
     pub fn format(&self) -> FormatLevel {
         FormatLevel(self.shared.format.load(Ordering::Acquire))
     }
 
-    /// Publishes the level that every member understands.
+    /// Publishes the format level that every member understands.
     pub fn set_format(&self, format: FormatLevel) {
         if self.shared.format.swap(format.0, Ordering::AcqRel) != format.0 {
             self.shared.owner_wake.notify_one();
@@ -625,13 +632,13 @@ impl GroupDriver {
         self.shared.wall_state.load(Ordering::Acquire) == WallState::Off as u8
     }
 
-    /// Whether leadership may be handed to this node.
+    /// Whether this node may become leader by a hand-over.
     #[must_use]
     pub fn fit(&self) -> bool {
         self.ready() && self.shared.wall_state.load(Ordering::Acquire) == WallState::Fine as u8
     }
 
-    /// Asks the owner to drain, or to go on serving.
+    /// Requests the owner to drain, or to resume serving.
     pub fn set_drain(&self, requested: bool) {
         self.shared.drained.store(false, Ordering::Release);
         self.shared.draining.store(requested, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Who is woken by what the owner does.
+//! Which tasks the actions of the owner wake.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ impl CommittedLog for NoLog {
     }
 }
 
-/// A task that waits for the same notification again and again.
+/// A task that repeatedly waits for the same notification.
 struct Waiter<F> {
     wait: F,
     waiting: Pin<Box<dyn Future<Output = ()>>>,
@@ -50,7 +50,7 @@ impl<F: Fn() -> Pin<Box<dyn Future<Output = ()>>>> Waiter<F> {
         }
     }
 
-    /// How often the task was woken since the last call. It runs after that.
+    /// How often the task was woken since the last call. Then the task runs.
     fn take(&mut self) -> usize {
         let wakes = self.wakes.0.swap(0, Ordering::Relaxed);
         self.run();

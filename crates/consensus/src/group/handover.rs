@@ -1,19 +1,21 @@
-//! Handing leadership over without losing an acknowledged write or leaving a moment with two primaries.
+//! Hands over leadership without losing an acknowledged write and without two primaries at any moment.
 //!
-//! The order, and what happens if a step fails:
+//! The steps, and what happens if one fails:
 //!
-//! 1. Choose a target: a voter that answered the last heartbeats, is ready, and has about the whole log. None: refused.
-//! 2. Ask the owner to drain: commands wait at its front end, everything staged commits. Not in time: it serves on.
-//! 3. The target has the whole log. Not in time: the owner serves on.
-//! 4. Close the lease, for the rest of the epoch. **From here on there is no way back**: this epoch serves nothing
-//!    more.
-//! 5. Release the voters from their promises, a quorum and the target among them. Those that cannot be reached are free
-//!    once their promise has run out: after one lease, since no frame binds any more.
-//! 6. Transfer. If the target does not win, an election follows by itself, because a leader whose lease is closed sends
-//!    no more heartbeats (`group/driver.rs`); whoever wins serves in a new epoch, with a new lease.
+//! 1. Choose a target: a voter that answered the newest heartbeats, is ready, and has almost the whole log. If there is
+//!    none, the hand-over is refused.
+//! 2. Have the owner drain: commands wait at its front end, and everything staged commits. If that takes too long, the
+//!    owner serves on.
+//! 3. Wait until the target has the whole log. If that takes too long, the owner serves on.
+//! 4. Close the lease for the rest of the epoch. **From here on the hand-over cannot be undone**: this epoch serves
+//!    nothing more.
+//! 5. Release the voters from their promises, at least a quorum and the target. Voters that cannot be reached are free
+//!    once their promise has ended, after one lease, because no heartbeat binds any more.
+//! 6. Transfer leadership. If the target does not win, an election follows by itself, because a leader whose lease is
+//!    closed sends no more heartbeats (`group/driver.rs`). Whoever wins serves in a new epoch, with a new lease.
 //!
-//! The steps run as a task of the node (`GroupControl::hand_over`): whoever asked for them may go away between two of
-//! them, and a leader whose lease is closed must not be left behind.
+//! The steps run as a task of the node (`GroupControl::hand_over`). The caller may be dropped between two of them, and
+//! a leader whose lease is closed must not remain.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -36,10 +38,10 @@ use crate::peer::links::Links;
 use crate::peer::transport::Class;
 use crate::raft::types::epoch_of;
 
-/// Entries that a target may lack when it is chosen; it gets them while the owner drains.
+/// Entries that a target may lack when it is chosen. It receives them while the owner drains.
 const BEHIND_MAX: u64 = 1000;
 
-/// Frees the flag, and the owner, whatever happens.
+/// Allows the next hand-over, and ends the drain, however this one ends.
 struct HandOverGuard<'a> {
     group: &'a Group,
     draining: bool,
@@ -109,7 +111,7 @@ fn choose(group: &Group, raft: &Raft, to: Option<NodeId>) -> Result<NodeId, Hand
         .into_iter()
         .map(NodeId)
         .filter(|node| matched(raft, *node).0 >= enough)
-        // Whose memory is close serves at once; another one applies what it lacks first.
+        // A target whose memory is up to date serves at once. Others first apply what they lack.
         .max_by_key(|node| {
             let holding = group.with_lead(|lead| lead.holding(node.0)).flatten();
             let holds = holding.is_some_and(|holding| holding.index.0 >= enough);
@@ -118,7 +120,7 @@ fn choose(group: &Group, raft: &Raft, to: Option<NodeId>) -> Result<NodeId, Hand
         .ok_or(HandOverError::NoTarget)
 }
 
-/// Until everything staged is committed and the target has the whole log.
+/// Waits until everything staged is committed and the target has the whole log.
 async fn drain(
     group: &Group,
     epoch: Epoch,
@@ -138,7 +140,7 @@ async fn drain(
             tokio::select! {
                 biased;
                 () = group.until_stopped() => return Err(HandOverError::Lost),
-                // Both senders outlive this.
+                // Cannot fail: both senders outlive this.
                 _ = reported.changed() => {}
                 _ = progress.changed() => {}
             }
@@ -148,8 +150,8 @@ async fn drain(
     timeout(patience, drained).await.unwrap_or(Err(HandOverError::NotDrained))
 }
 
-/// Frees the voters from their promises to the leader of `epoch`, which has closed its lease. Returns once the target,
-/// if there is one, and a quorum are free, at the latest when their promises have run out.
+/// Frees the voters from their promises to the leader of `epoch`, which has closed its lease. Returns once a quorum,
+/// and the target if there is one, are free, at the latest when their promises have ended.
 pub(crate) async fn release(links: &Links, group: &Group, epoch: Epoch, target: Option<NodeId>, voters: &Voters) {
     let deadline = Instant::now() + group.timers.lease + group.timers.heartbeat;
     group.release(epoch);
@@ -170,17 +172,17 @@ pub(crate) async fn release(links: &Links, group: &Group, epoch: Epoch, target: 
                 free.insert(node);
             }
             Ok(Some((node, Err(error)))) => tracing::debug!(%node, %error, "not released"),
-            // Everybody was asked: the rest is free once the promises have run out.
+            // All were asked. The others are free once their promises have ended.
             Ok(None) => return tokio::time::sleep_until(deadline).await,
             Err(_) => return,
         }
     }
 }
 
-/// Who leads the next epoch; `None` if nobody does in time.
+/// The leader of the next epoch; `None` if there is none in time.
 async fn succession(group: &Group, epoch: Epoch) -> Option<NodeId> {
     let mut changed = group.owner.subscribe();
-    // The target's election, and one by time-out if it does not win.
+    // Time for the target's election, and for one by time-out if the target does not win.
     let deadline = Instant::now() + 4 * group.timers.election_max;
     loop {
         let vote = group.vote();

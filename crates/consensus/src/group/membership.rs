@@ -1,24 +1,24 @@
-//! Changing who is in a group, one step at a time, towards a goal.
+//! Changes the members of a group step by step towards a goal.
 //!
-//! The goal is whatever the cluster's map says; a step is one entry in the group's log, or two for a change of voters
-//! (a joint configuration, then the new one). [`GroupControl::approach`] compares and takes the next step; whoever
-//! leads calls it again and again. So nothing has to be remembered: a leader that is lost midway, even between the two
-//! entries of one change, is followed by one that finds the group as it is and goes on from there.
+//! The goal is what the cluster's map says. A step is one entry in the group's log, or two for a change of voters: a
+//! joint configuration, then the new one. [`GroupControl::reconcile`] compares goal and group and takes the next step.
+//! The group's leader calls it again and again, so nothing has to be remembered: if a leader is lost midway, even
+//! between the two entries of one change, its successor finds the group as it is and continues from there.
 //!
 //! Rules:
-//! - **A membership that names a node which the goal does not know is newer than the goal, and is left alone.** Every
-//!   change brings a node that older maps have not heard of, so a leader whose map is old changes nothing back.
-//! - A node becomes a voter only as a learner that **itself reports** to hold snapshot and log in memory, up to a bound
-//!   in entries and in bytes of the end of the log, and whose owner could serve. What its log is known to have says
-//!   nothing of that: a log may be short while the snapshot before it is large, and few entries may be many bytes.
+//! - **A membership that names a node unknown to the goal is newer than the goal, and is not changed.** Every change
+//!   adds a node that older maps do not know, so a leader with an old map does not revert anything.
+//! - A node becomes a voter only from a learner that **reports itself** that it has snapshot and log in memory, up to a
+//!   bound in entries and in bytes of the end of the log, and whose owner could serve. The known length of its log
+//!   proves nothing: the log may be short while the snapshot before it is large, and few entries may be many bytes.
 //!   openraft's own "caught up" means nothing here (`replication_lag_threshold` has no bound).
-//! - A joint configuration is begun only if a majority of the new voters answers, else it could not be left again, and
-//!   only if each of its halves obeys the AZ rule.
-//! - A leader that is not among the new voters hands over first; nobody is made to step down, no election is forced.
-//! - Every change is proposed for one epoch and one membership before it; if either is another one meanwhile, it is
-//!   refused.
-//! - What the lease is worth under the new voters is resolved when the log takes the entry (`group/state.rs`,
-//!   `lease/mod.rs`).
+//! - A joint configuration is started only if a majority of the new voters answers, because otherwise it could not be
+//!   completed, and only if both halves obey the AZ rule.
+//! - A leader that is not among the new voters hands over leadership first. No leader is made to step down, and no
+//!   election is forced.
+//! - Every change is proposed for one epoch and one preceding membership. If either has changed meanwhile, the change
+//!   is refused.
+//! - When the log takes the entry, the lease is adjusted to the new voters (`group/state.rs`, `lease/mod.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,21 +35,21 @@ use crate::group::state::Raft;
 use crate::group::status::HandOverError;
 use crate::raft::types::{LogId, Membership, PeerNode};
 
-/// How long a step may take to commit; if it takes longer, it is found done or undone the next time.
+/// How long a step may take to commit. After that, the next call finds it done or not.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long the owner may take to drain when leadership is handed over to leave.
+/// How long the owner may take to drain when this node hands over leadership in order to leave.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who shall be in a group.
+/// The desired members of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goal {
     /// Its voters.
     pub voters: Vec<Member>,
     /// Members without a vote.
     pub learners: Vec<Member>,
-    /// Nodes that stay in the group without a vote if they are in it, and are not added.
+    /// Nodes that stay in the group without a vote if they are members, and are not added otherwise.
     pub keep: BTreeSet<NodeId>,
-    /// Every node that whoever sets the goal has ever heard of.
+    /// Every node that is known to whoever sets the goal.
     pub known: BTreeSet<NodeId>,
     /// Whether the voters must obey the AZ rule.
     pub rule: AzRule,
@@ -58,49 +58,49 @@ pub struct Goal {
 /// How far a group is on its way to a goal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reconciled {
-    /// This node does not lead the group, or not under a lease: it is another one's to do.
+    /// This node does not lead the group, or has no lease. Another node takes the next step.
     NotLeading,
     /// The group's membership is newer than the goal.
     GoalIsOld,
-    /// Nothing is left to do, and that is committed.
+    /// The goal is reached and committed.
     Reached,
-    /// A step was taken, now or before, and is committed soon.
+    /// A step was taken, now or earlier, and will commit soon.
     Stepped,
-    /// A new voter does not yet have the whole log, or cannot serve yet.
+    /// A new voter does not have the whole log yet, or cannot serve yet.
     CatchingUp {
-        /// Who.
+        /// The new voter.
         node: NodeId,
-        /// Up to where it is known to have the log.
+        /// Up to which index it is known to have the log.
         matched: LogIndex,
-        /// What it reports to hold in memory; `None`: it has not reported.
+        /// What it reports to have in memory; `None` if it has not reported.
         holding: Option<Holding>,
-        /// Where the log ends.
+        /// The last index of the leader's log.
         last: LogIndex,
     },
     /// Too few of the new voters answer.
     NoMajority,
-    /// Leadership went to this node, since the one that led is to leave.
+    /// Leadership was handed over to this node, because the previous leader has to leave.
     HandedOver(NodeId),
 }
 
 /// Why a step could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// One of the halves breaks the AZ rule.
+    /// One of the halves violates the AZ rule.
     #[error("the AZ rule: {0}")]
     Placement(#[from] PlacementError),
-    /// Somebody is in the group as another one.
+    /// A node is a member with other properties.
     #[error("node {0} is in the group with another disk or AZ than the cluster's map says")]
     OtherMember(NodeId),
-    /// This node leads and is to leave, and nobody takes over.
+    /// This node leads and has to leave, and no other node takes over.
     #[error("this node leads the group and is to leave it: {0}")]
     HandOver(#[from] HandOverError),
-    /// Refused or not committed in time; to be tried again.
+    /// Refused or not committed in time; may be tried again.
     #[error("{0}")]
     Step(String),
 }
 
-/// A group's members as its log says, committed or not.
+/// A group's membership according to its log, committed or not.
 struct Effective {
     at: Option<LogId>,
     membership: Membership,
@@ -146,7 +146,7 @@ impl GroupControl {
     /// Takes the next step from the group's membership to `goal`, if there is one and this node leads.
     ///
     /// # Errors
-    /// See [`ReconcileError`]; nothing was changed then, or it will be found changed.
+    /// See [`ReconcileError`]. Either nothing was changed, or the next call finds the change.
     pub async fn reconcile(&self, goal: &Goal) -> Result<Reconciled, ReconcileError> {
         let group = self.core();
         let now = self.node().now();
@@ -163,14 +163,14 @@ impl GroupControl {
             return Err(ReconcileError::OtherMember(other.node));
         }
         if effective.at.is_some_and(|at| at.index > group.driver.committed().0) {
-            // The last step is on its way; one at a time.
+            // The previous step is not committed yet; one at a time.
             return Ok(Reconciled::Stepped);
         }
         let voters = goal.voter_ids();
         let step = match effective.halves() {
             [only] if *only == voters => self.tidy(&effective, goal),
             [only] => {
-                // Before anything is changed on the way to voters that are refused: no learner, no hand-over.
+                // Before any change towards voters that would be refused: no learner, no hand-over.
                 self.check_halves(&effective, goal, [only, &voters])?;
                 if let Some(step) = self.tidy(&effective, goal) {
                     Some(step)
@@ -183,7 +183,8 @@ impl GroupControl {
                 }
             }
             [old, new] => {
-                // Left as it was begun; what the goal wants beyond that is the next step's.
+                // A joint configuration is completed as it was started. What the goal requires beyond that is a later
+                // step.
                 self.check_halves(&effective, goal, [old, new])?;
                 if !new.contains(&self.node().own().0) {
                     return Ok(Reconciled::HandedOver(self.hand_over_to_one_of(goal).await?));
@@ -194,7 +195,7 @@ impl GroupControl {
             _ => return Ok(Reconciled::NotLeading),
         };
         let Some((change, retain)) = step else { return Ok(Reconciled::Reached) };
-        tracing::info!(group = %group.id, change = told(&change), "the group's members change");
+        tracing::info!(group = %group.id, change = describe(&change), "the group's members change");
         let preconditions = [
             Precondition::CommittedLeaderId { committed_leader_id: epoch },
             Precondition::LastMembershipLogId { last_membership_log_id: effective.at },
@@ -203,12 +204,11 @@ impl GroupControl {
         match tokio::time::timeout(STEP_TIME_MAX, changed).await {
             Ok(Ok(_)) => Ok(Reconciled::Stepped),
             Ok(Err(error)) => Err(ReconcileError::Step(error.to_string())),
-            Err(_) => Err(ReconcileError::Step("it does not commit in time".to_owned())),
+            Err(_) => Err(ReconcileError::Step("the change did not commit in time".to_owned())),
         }
     }
 
-    /// Members that are missing, and some without a vote that are too many: one entry, which changes nothing about
-    /// votes.
+    /// Adds missing members and removes surplus ones without a vote, in one entry that changes no votes.
     fn tidy(&self, effective: &Effective, goal: &Goal) -> Option<(Change, bool)> {
         let membership = &effective.membership;
         let missing: BTreeMap<u64, PeerNode> = goal
@@ -224,11 +224,11 @@ impl GroupControl {
         if !extra.is_empty() {
             changes.push(ChangeMembers::RemoveNodes(extra));
         }
-        // Together, so that a membership never falls back to one that an older goal would know.
+        // In one entry, so that a membership never returns to one that an older goal would know.
         (!changes.is_empty()).then_some((ChangeMembers::Batch(changes), true))
     }
 
-    /// What a change of voters has to wait for.
+    /// What a change of voters still has to wait for.
     fn not_yet(&self, effective: &Effective, goal: &Goal) -> Option<Reconciled> {
         let own = self.node().own().0;
         let since = self.core().fresh_since();
@@ -249,12 +249,11 @@ impl GroupControl {
         (answering.intersection(&voters).count() <= voters.len() / 2).then_some(Reconciled::NoMajority)
     }
 
-    /// Whether a member that has the log up to `matched` and reports to hold `holding` lacks no more than may be under
-    /// way.
+    /// Whether a member with the log up to `matched` and `holding` in memory lacks no more than what may be in flight.
     fn has_caught_up(&self, matched: LogIndex, holding: Option<Holding>) -> bool {
         let lacks_little = |index: LogIndex| {
             self.core().last_log().0.saturating_sub(index.0) <= limits::CAUGHT_UP_ENTRIES_MAX
-            // More than what is in memory here is unknown, and more than the bound.
+            // `None`: more bytes than this node has in memory, which is more than the bound.
             && self.log_bytes_after(index).is_some_and(|bytes| bytes <= limits::CAUGHT_UP_BYTES_MAX)
         };
         if Plant::CaughtUpByEntries.is_on() {
@@ -262,8 +261,8 @@ impl GroupControl {
         }
         match holding {
             Some(holding) => lacks_little(matched) && lacks_little(holding.index),
-            // An older version reports nothing: that it needs no snapshot and few bytes of the log is all that can be
-            // checked.
+            // An older version does not report. All that can be checked is that it needs no snapshot and few bytes of
+            // the log.
             None => self.core().driver.format() < FormatLevel::BOUNDS && lacks_little(matched),
         }
     }
@@ -304,14 +303,14 @@ impl GroupControl {
 
 type Change = ChangeMembers<u64, PeerNode>;
 
-/// A step in words, for the log.
-fn told(change: &Change) -> String {
+/// Describes a step for the log.
+fn describe(change: &Change) -> String {
     let list = |nodes: &mut dyn Iterator<Item = &u64>| nodes.map(u64::to_string).collect::<Vec<_>>().join(", ");
     match change {
         ChangeMembers::AddNodes(nodes) => format!("add {} without a vote", list(&mut nodes.keys())),
         ChangeMembers::RemoveNodes(nodes) => format!("remove {}", list(&mut nodes.iter())),
         ChangeMembers::ReplaceAllVoters(nodes) => format!("voters {}", list(&mut nodes.iter())),
-        ChangeMembers::Batch(changes) => changes.iter().map(told).collect::<Vec<_>>().join(", "),
+        ChangeMembers::Batch(changes) => changes.iter().map(describe).collect::<Vec<_>>().join(", "),
         other => format!("{other:?}"),
     }
 }

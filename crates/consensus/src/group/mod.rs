@@ -1,4 +1,4 @@
-//! One Raft group on this node: what its owner and its administrators see of it, and the tasks that run it.
+//! One Raft group on this node: the interfaces for its owner and its administrators, and the tasks that run it.
 
 pub(crate) mod committed;
 pub(crate) mod control;

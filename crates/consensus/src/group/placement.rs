@@ -1,11 +1,11 @@
-//! The AZ rule: which sets of voters may form a quorum-spanning group.
+//! The AZ rule: which sets of voters may form a group.
 //!
 //! With n voters and quorum q = n/2 + 1, an AZ holds at most n − q of them. Then every majority has a member in at
-//! least two AZs (so a committed entry is on stable storage in two), and the loss of any one AZ leaves a majority. The
-//! rule holds for each half of a joint configuration on its own, since a joint commit needs a majority of each.
+//! least two AZs, so a committed entry is on stable storage in two, and the loss of any one AZ leaves a majority. The
+//! rule applies to each half of a joint configuration on its own, because a joint commit needs a majority of each.
 //!
-//! Two AZs cannot keep the second half of that promise: with equal halves (1+1, 2+2) every majority still spans both,
-//! but the loss of one stops the group. Such layouts are allowed with a warning.
+//! Two AZs cannot satisfy the second part: with equal halves (1+1, 2+2) every majority spans both, but the loss of one
+//! stops the group. Such layouts are allowed with a warning.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,13 +19,13 @@ pub struct Member {
     pub node: NodeId,
     /// Its AZ.
     pub az: Az,
-    /// Where its peer front end listens, `host:port`.
+    /// The address of its peer listener, `host:port`.
     pub address: String,
-    /// Its disk: on another one it is not this member.
+    /// Its disk. On another disk the node is not this member.
     pub disk: DiskId,
 }
 
-/// A layout that is allowed although it keeps only half of the promise.
+/// A layout that is allowed although it satisfies only a part of the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlacementWarning {
     /// Commits span two AZs, but the loss of either stops the group.
@@ -49,13 +49,13 @@ impl fmt::Display for PlacementWarning {
 /// Why a set of voters is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
-    /// Nobody to vote.
+    /// There are no voters.
     #[error("a group needs voters: at least 2 in 2 AZs, better 3 in 3 AZs")]
     NoVoters,
-    /// One node given twice.
+    /// A node is named twice.
     #[error("node {0} is named twice")]
     Twice(NodeId),
-    /// All copies in one AZ.
+    /// All voters are in one AZ.
     #[error("all {voters} voter(s) are in AZ {az}: a commit must span 2 AZs; a layout that would work: {}", Layout(.suggestion))]
     OneAz {
         /// The only AZ.
@@ -87,13 +87,13 @@ pub enum PlacementError {
 /// Whether a group's voters must obey the AZ rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AzRule {
-    /// As every durable cluster needs it.
+    /// The rule applies, as in every durable cluster.
     Required,
-    /// A cluster without a durability promise: its copies may stand in one AZ.
+    /// The rule does not apply, because the cluster promises no durability: its copies may be in one AZ.
     Waived,
 }
 
-/// Checks one set of voters; with the rule waived, only that there are some and that none is named twice.
+/// Checks one set of voters. Without the rule, checks only that there are voters and that none is named twice.
 ///
 /// # Errors
 /// As [`check`].
@@ -107,7 +107,7 @@ pub fn check_by<'a>(
     }
 }
 
-/// `2 + 2 + 1 (5 voters in 3 AZs)`.
+/// Formats a layout: `2 + 2 + 1 (5 voters in 3 AZs)`.
 struct Layout<'a>(&'a [usize]);
 
 impl fmt::Display for Layout<'_> {
@@ -118,7 +118,7 @@ impl fmt::Display for Layout<'_> {
     }
 }
 
-/// Voters that make a majority of `voters`.
+/// The size of a majority of `voters`.
 #[must_use]
 pub fn quorum(voters: usize) -> usize {
     voters / 2 + 1
@@ -127,7 +127,7 @@ pub fn quorum(voters: usize) -> usize {
 /// Checks one set of voters.
 ///
 /// # Errors
-/// The reason, with a layout that would work.
+/// The violation, with a layout that satisfies the rule.
 pub fn check<'a>(
     voters: impl IntoIterator<Item = (NodeId, &'a Az)>,
 ) -> Result<Option<PlacementWarning>, PlacementError> {
@@ -159,10 +159,10 @@ pub fn check<'a>(
     Err(PlacementError::TooMany { az: az.clone(), held, voters: n, most, suggestion: suggest(n, azs.len()) })
 }
 
-/// Checks every half of a (joint) configuration on its own.
+/// Checks each half of a (joint) configuration on its own.
 ///
 /// # Errors
-/// Of the first half that is refused.
+/// The violation of the first half that is refused.
 pub fn check_all<'a, H>(halves: impl IntoIterator<Item = H>) -> Result<Vec<PlacementWarning>, PlacementError>
 where
     H: IntoIterator<Item = (NodeId, &'a Az)>,
@@ -174,11 +174,11 @@ where
     Ok(warnings)
 }
 
-/// Voters per AZ that would pass: as many voters as given or a few more, over at least three AZs.
+/// Voters per AZ that satisfy the rule: as many voters as given or a few more, in at least three AZs.
 fn suggest(voters: usize, azs: usize) -> Vec<usize> {
     let azs = azs.max(3);
     let mut n = voters.max(azs);
-    // With an even number of voters n − q is one less than half; one more voter then always fits.
+    // With an even number of voters n − q is one less than half. One more voter then always fits.
     if n.div_ceil(azs) > n - quorum(n) {
         n += 1;
     }

@@ -1,10 +1,10 @@
-//! The AZ rule over every layout of 1 to 7 voters in up to 4 AZs, against its meaning instead of its formula.
+//! The AZ rule over every layout of 1 to 7 voters in up to 4 AZs, compared with its meaning instead of its formula.
 
 use super::*;
 
 const AZS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// All ways to give each of `n` voters one of 4 AZs.
+/// All assignments of `n` voters to 4 AZs.
 fn layouts(n: usize) -> impl Iterator<Item = Vec<usize>> {
     (0..4usize.pow(n as u32)).map(move |mut code| {
         (0..n)
@@ -88,7 +88,7 @@ fn the_refusal_names_reason_and_layout() {
 }
 
 #[test]
-fn without_a_durability_promise_one_az_will_do() {
+fn without_a_durability_promise_one_az_is_enough() {
     let (a, b) = (Az::from("a"), Az::from("b"));
     for voters in [vec![(NodeId(1), &a)], vec![(NodeId(1), &a), (NodeId(2), &a), (NodeId(3), &b)]] {
         assert!(check_by(AzRule::Required, voters.clone()).is_err());

@@ -1,16 +1,15 @@
 //! Proposes the owner's batches, one at a time until it is accepted.
 //!
-//! Accepted: the log's append has seen it. Refused: openraft said that it was never appended. Commits go on behind, as
-//! many as the owner keeps open. So the batches of an epoch enter the log in the order of their sequence and without
-//! holes: the next one is not proposed before this one is in the log.
+//! A batch is accepted when the log has taken it, and refused when openraft reports that it was not appended. Commits
+//! follow later, for as many batches as the owner has in flight. So the batches of an epoch enter the log in the order
+//! of their sequence and without holes: the next batch is proposed only after the previous one is in the log.
 //!
-//! While the log's queue is full nothing is proposed: the Raft core must not wait for the disk, so this does. Batches
-//! then wait with the owner, which has bounds of its own.
+//! While the log's queue is full nothing is proposed: this task waits for the disk, so that the Raft core does not have
+//! to. Meanwhile batches stay with the owner, which has bounds of its own.
 //!
-//! A refused batch is proposed again only while the epoch stands and the refusal was for lack of a recent answer from a
-//! quorum; after any other refusal every later batch of the epoch is dropped too, so that no hole can arise. What
-//! becomes of dropped batches, and of accepted ones when leadership is lost, shows in the log: the owner reads it
-//! there.
+//! A refused batch is proposed again only while the epoch lasts, and only if it was refused because a quorum had not
+//! answered recently. After any other refusal all later batches of the epoch are dropped too, so that no hole can
+//! arise. The owner learns the fate of dropped batches, and of accepted ones after a loss of leadership, from the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +24,10 @@ use crate::group::handle::Proposal;
 use crate::group::state::Group;
 use crate::raft::types::{Batch, Reply, Types};
 
-/// Before a batch that found no quorum is proposed again.
+/// Pause before a batch that was refused for lack of a quorum is proposed again.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
-/// What became of a proposal, as far as proposing goes.
+/// The outcome of proposing a batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Proposed {
     Accepted,
@@ -38,9 +37,9 @@ enum Proposed {
 
 /// Proposes until the group stops.
 pub(crate) async fn run(group: Arc<Group>, log: Log) {
-    // The epoch of which a batch was refused for good.
+    // The epoch in which a batch was finally refused.
     let mut broken: Option<Epoch> = None;
-    // What is proposed twice by mistake: `Plant::AppliedTwice`.
+    // The batch that `Plant::AppliedTwice` proposes twice.
     let mut planted: Option<Proposal> = None;
     loop {
         let Some(proposal) = group.driver.next_proposal() else {
@@ -81,7 +80,7 @@ async fn propose(group: &Group, proposal: Proposal) -> Proposed {
     while group.leads() == Some(epoch) {
         let (reply, replied) = oneshot::channel::<ClientWriteResult<Types>>();
         let reply = Reply::new(move |result| {
-            // Nobody listens once it was accepted.
+            // Nobody waits for it after the acceptance.
             let _ = reply.send(result);
         });
         let batch = Batch { bytes: payload.clone(), seq };

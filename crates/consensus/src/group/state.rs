@@ -1,12 +1,11 @@
-//! One group on this node: the state that the log store, the state machine, the transport and the lease share, and
-//! what becomes of it for the owner.
+//! The state of one group on this node, which the log storage, the state machine, the transport and the lease share.
 //!
-//! The log store sees every change of vote and every entry before anything else does, on the Raft core's own task and
+//! The log storage sees every change of vote and every entry before anything else does, on the Raft core's own task and
 //! in its order. So roles are published from there: this node leads an epoch from the moment its blank entry enters the
 //! log under its committed vote, and no longer than until another vote is about to be stored.
 //!
-//! Locks here are held for a few lines, never across an await and never two at a time, but for the vote's while a role
-//! is published for it (`publish_unless_newer`).
+//! Locks here are held for a few lines, never across an await, and never two at a time. The exception is the lock of
+//! the vote while a role is published for it (`publish_unless_newer`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,11 +31,11 @@ use crate::snapshot::files::SnapshotFiles;
 
 pub(crate) type Raft = openraft::Raft<Types, Machine>;
 
-/// Accepted proposals remembered with their index, so that a sequence can be found in the log.
+/// Accepted proposals whose index is remembered, so that a sequence number can be found in the log.
 const ACCEPTED_KEPT: usize = 1024;
 
-/// A leader that has not been heard for so many election time-outs is named to nobody: its owner would send clients
-/// there.
+/// A leader that was not heard for this many election time-outs is not named any more, so that clients are not
+/// redirected there.
 const SILENCE_ELECTIONS: u32 = 4;
 
 /// A member is reachable if it has answered a heartbeat of this many intervals ago, or a later one.
@@ -51,37 +50,37 @@ pub(crate) struct Group {
     pub(crate) timers: Timers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) driver: GroupDriver,
-    /// Wakes the node's heartbeat out of turn.
+    /// Wakes the node's heartbeat before its next interval.
     heartbeat: Arc<Notify>,
     identities: Arc<Identities>,
     raft: OnceLock<Raft>,
-    /// The newest vote, on disk or about to be.
+    /// The newest vote, stored or about to be stored.
     vote: Mutex<Vote>,
     lead: Mutex<Option<LeaderLease>>,
-    /// When the leader of that vote was heard last.
+    /// When the leader of that vote was last heard.
     heard: Mutex<LeaderHeard>,
     promises: Mutex<Promises>,
     accepted: watch::Sender<Accepted>,
     placed: Mutex<VecDeque<(Epoch, Seq, LogIndex)>>,
     last_log: AtomicU64,
     flushed: AtomicU64,
-    /// Changes whenever the owner has reported something.
+    /// Changes whenever the owner has reported something or the role has changed.
     pub(crate) owner: watch::Sender<()>,
     stopped: watch::Sender<Option<Arc<str>>>,
-    /// Whether a hand-over is under way.
+    /// Whether a hand-over is in progress.
     pub(crate) handing_over: AtomicBool,
     /// `None`: the group has no snapshots.
     pub(crate) snapshots: Option<Arc<dyn SnapshotFiles>>,
 }
 
-/// When a leader was heard last.
+/// When a leader was last heard.
 struct LeaderHeard {
     at: BootNs,
-    /// Long ago: it is not named any more.
+    /// The leader was not heard for too long, so it is not named any more.
     silent: bool,
 }
 
-/// What a group is made of.
+/// Everything that a group is made of.
 pub(crate) struct GroupParts {
     pub(crate) id: GroupId,
     pub(crate) own: NodeId,
@@ -90,9 +89,9 @@ pub(crate) struct GroupParts {
     pub(crate) driver: GroupDriver,
     pub(crate) heartbeat: Arc<Notify>,
     pub(crate) identities: Arc<Identities>,
-    /// As stored.
+    /// The stored vote.
     pub(crate) vote: Option<Vote>,
-    /// Of the last entry.
+    /// Index of the last entry.
     pub(crate) last_log: u64,
     /// End of the silence after a restart.
     pub(crate) silent_until: BootNs,
@@ -142,12 +141,12 @@ impl Group {
         *self.vote.lock()
     }
 
-    /// The epoch that this node leads.
+    /// The epoch that this node leads, if it leads.
     pub(crate) fn leads(&self) -> Option<Epoch> {
         self.lead.lock().as_ref().map(LeaderLease::epoch)
     }
 
-    /// Whom this node believes to lead.
+    /// The leader, as far as this node knows.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         match self.leads() {
             Some(epoch) => Some(epoch.node),
@@ -155,8 +154,8 @@ impl Group {
         }
     }
 
-    /// The leader that a vote names, if it is another node that is not silent. After a restart the stored vote may name
-    /// this node; it leads nothing any more.
+    /// The leader that a vote names, if it is another node and not silent. After a restart the stored vote may name
+    /// this node, which does not lead any more.
     fn follows(&self, vote: &Vote) -> Option<NodeId> {
         let Epoch { term, node } = epoch_of(vote);
         let known = vote.committed && term > 0 && node != self.own;
@@ -199,7 +198,7 @@ impl Group {
         self.accepted.subscribe()
     }
 
-    /// Where the log holds the batch; for one that is long since placed, some index at or after it.
+    /// The index of the batch in the log. For an old batch, whose index is forgotten, some index at or after it.
     pub(crate) fn index_of(&self, epoch: Epoch, seq: Seq) -> Option<LogIndex> {
         let placed = self.placed.lock();
         let at = placed.partition_point(|(e, s, _)| (*e, *s) < (epoch, seq));
@@ -216,31 +215,31 @@ impl Group {
             && *lead.voters() != voters
         {
             lead.set_voters(voters);
-            // Whoever is new is asked at once; in a new epoch that is everybody.
+            // New members are lease_requested at once. In a new epoch these are all members.
             self.heartbeat.notify_one();
         }
     }
 
-    /// A member that has answered a question sent at this time or later counts as reachable.
+    /// A member that has answered a heartbeat sent at this time or later counts as reachable.
     pub(crate) fn fresh_since(&self) -> BootNs {
         let fresh = self.timers.heartbeat * FRESH_HEARTBEATS;
         BootNs(self.clock.boot().0.saturating_sub(fresh.as_nanos() as u64))
     }
 
-    /// The next heartbeat does not wait for its interval.
+    /// Sends the next heartbeat now.
     pub(crate) fn heartbeat_now(&self) {
         self.heartbeat.notify_one();
     }
 
-    /// What the next heartbeat has to ask for: epoch, whether to bind, whom to ask.
-    pub(crate) fn question(&self, now: BootNs) -> Option<(Epoch, bool, Vec<u64>)> {
+    /// What the next heartbeat has to carry: the epoch, whether it binds, and the members to ask.
+    pub(crate) fn next_request(&self, now: BootNs) -> Option<(Epoch, bool, Vec<u64>)> {
         let lead = self.lead.lock();
         let lead = lead.as_ref()?;
         Some((lead.epoch(), lead.may_bind(now), lead.voters().members.iter().copied().collect()))
     }
 
-    /// A leader asks this node, which may be the leader's own. `answer` is called if the answer is yes.
-    pub(crate) fn asked(self: &Arc<Self>, epoch: Epoch, bind: bool, answer: impl FnOnce() + Send + 'static) {
+    /// Handles a lease request of a leader, which may be this node. `answer` is called if the answer is yes.
+    pub(crate) fn lease_requested(self: &Arc<Self>, epoch: Epoch, bind: bool, answer: impl FnOnce() + Send + 'static) {
         use futures::FutureExt as _;
         let Some(raft) = self.raft() else { return };
         self.hear(epoch, bind);
@@ -253,14 +252,14 @@ impl Group {
         let group = self.clone();
         let question = raft.external_request(move |state| {
             if epoch.node == group.own {
-                // In the core's order, so that an older membership never overwrites a newer one.
+                // In the core's order, so that an older membership never replaces a newer one.
                 group.set_voters(state.membership_state.effective().membership());
             }
             if group.resolve(epoch, ticket, epoch_of(state.vote_ref()) == epoch) {
                 answer();
             }
         });
-        // Sending takes no time unless the core's queue is full; then it does not answer in time anyway.
+        // Sending completes at once unless the core's queue is full. Then the core would not answer in time anyway.
         let sent = tokio::task::unconstrained(question).now_or_never();
         if !matches!(sent, Some(Ok(()))) {
             self.resolve(epoch, ticket, false);
@@ -274,34 +273,41 @@ impl Group {
         }
     }
 
-    /// For how long a member binds itself by each promise, as its answers say.
+    /// Sets how long a member's promises bind it, as its answers say.
     pub(crate) fn promises_for(&self, node: NodeId, promise: Duration) {
         if let Some(lead) = self.lead.lock().as_mut() {
             lead.set_worth(node.0, promise.saturating_sub(self.timers.drift_margin));
         }
     }
 
-    /// A member's yes has arrived.
-    pub(crate) fn answered(&self, node: NodeId, epoch: Epoch, timestamp: BootNs, bind: bool, report: MemberReport) {
+    /// Handles a member's yes.
+    pub(crate) fn lease_answered(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        timestamp: BootNs,
+        bind: bool,
+        report: MemberReport,
+    ) {
         let now = self.clock.boot();
         let mut lead = self.lead.lock();
         let Some(lead) = lead.as_mut().filter(|lead| lead.epoch() == epoch) else { return };
-        // A timestamp from the future is no echo of ours.
+        // A timestamp from the future was not sent by this node.
         if timestamp > now {
             return;
         }
         let timestamp = if Plant::LeaseFromAnswers.is_on() { now } else { timestamp };
         lead.set_report(node.0, report);
-        let Answered { ask_again, begun, confirmed } = lead.answered(node.0, timestamp, bind, now);
+        let Answered { ask_again, started, confirmed } = lead.answered(node.0, timestamp, bind, now);
         if ask_again {
             self.heartbeat.notify_one();
         }
-        if begun || confirmed {
+        if started || confirmed {
             self.driver.wake_owner();
         }
     }
 
-    /// Whether a vote or pre-vote for the candidate of `vote` may neither be granted nor sent now.
+    /// Whether this node must neither grant nor send a vote or pre-vote for the candidate of `vote` now.
     pub(crate) fn bars(&self, vote: &Vote) -> bool {
         self.promises.lock().bars(epoch_of(vote), self.clock.boot())
     }
@@ -310,34 +316,35 @@ impl Group {
         self.promises.lock().silent(self.clock.boot())
     }
 
-    /// The leader of `epoch` gives its lease up.
+    /// Frees this node from its promise to the leader of `epoch`.
     pub(crate) fn release(&self, epoch: Epoch) {
         self.promises.lock().release(epoch);
     }
 
-    /// Whether this node leads and has given its lease up: it serves nobody in this epoch any more, and another is due.
+    /// Whether this node leads and has closed its lease. It serves nobody in this epoch any more, and an election has
+    /// to follow.
     pub(crate) fn has_closed_lease(&self) -> bool {
         self.lead.lock().as_ref().is_some_and(LeaderLease::is_closed)
     }
 
-    /// Up to where each member has acknowledged entries that are committed, if this node leads; nothing else.
+    /// Per member, the newest committed entry that it has acknowledged. Empty unless this node leads.
     pub(crate) fn acknowledged(&self) -> BTreeMap<u64, LogId> {
         let (Some(_), Some(raft)) = (self.leads(), self.raft()) else { return BTreeMap::new() };
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(committed) = metrics.last_applied else { return BTreeMap::new() };
         let matched = metrics.replication.iter().flatten();
-        // Both stand in this leader's log: the earlier one is acknowledged and committed.
+        // Both are in this leader's log, so the earlier one is acknowledged and committed.
         let mut acknowledged: BTreeMap<u64, LogId> =
             matched.filter_map(|(node, matched)| Some((*node, (*matched)?.min(committed)))).collect();
-        // What this node has on its own disk counts for its commits as well.
+        // This node's own disk counts for its commits as well.
         if self.flushed().0 >= committed.index {
             acknowledged.insert(self.own.0, committed);
         }
         acknowledged
     }
 
-    /// Runs `f` on the leader's part, if this node leads.
+    /// Runs `f` on the leader's state, if this node leads.
     pub(crate) fn with_lead<T>(&self, f: impl FnOnce(&mut LeaderLease) -> T) -> Option<T> {
         self.lead.lock().as_mut().map(f)
     }
@@ -348,7 +355,7 @@ impl Group {
         self.publish(Role::Follower { leader: self.follows(&vote) });
     }
 
-    /// The leader of `epoch` has asked for something; it binds if a quorum hears it.
+    /// Records a request from the leader of `epoch`. If it binds, a quorum answers that leader.
     fn hear(&self, epoch: Epoch, binds: bool) {
         let vote = self.vote();
         if epoch_of(&vote) != epoch || epoch.node == self.own {
@@ -367,8 +374,8 @@ impl Group {
         }
     }
 
-    /// Whether the leader is silent by now. To be called once in a while.
-    pub(crate) fn look_at_leader(&self) {
+    /// Publishes that the leader is unknown once it was silent for too long. Called regularly.
+    pub(crate) fn check_leader(&self) {
         let vote = self.vote();
         if self.leads().is_some() || self.follows(&vote).is_none() {
             return;
@@ -384,7 +391,7 @@ impl Group {
         self.publish_unless_newer(vote, None);
     }
 
-    /// What was seen outside of the Raft core's order must not cover what it has published since.
+    /// Publishes a role that was derived outside of the Raft core's order, unless the core has changed the vote since.
     fn publish_unless_newer(&self, seen: Vote, leader: Option<NodeId>) {
         let newest = self.vote.lock();
         if *newest == seen {
@@ -399,7 +406,7 @@ impl Group {
         self.owner.send_replace(());
     }
 
-    /// Nothing is served any more.
+    /// Stops the group. Nothing is served any more.
     pub(crate) fn stop(&self, reason: &str) {
         let reason: Arc<str> = reason.into();
         let first = self.stopped.send_if_modified(|stopped| {
@@ -422,12 +429,12 @@ impl Group {
 
     pub(crate) async fn until_stopped(&self) {
         let mut stopped = self.stopped.subscribe();
-        // The sender lives in `self`.
+        // Cannot fail: `self` owns the sender.
         let _ = stopped.wait_for(Option::is_some).await;
     }
 }
 
-/// What the log storage and the state machine report.
+/// Reports of the log storage and the state machine.
 impl RaftObserver for Group {
     fn observe_vote(&self, vote: Vote) {
         *self.vote.lock() = vote;

@@ -1,4 +1,4 @@
-//! What can be asked about a group, and the errors of asking it to do something.
+//! The status of a group, and the errors of operations on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,21 +7,21 @@ use fastness_types::{GroupId, LogIndex, NodeId};
 use crate::group::handle::Holding;
 use crate::group::placement::{Member, PlacementError};
 
-/// What this node is in a group, in one word.
+/// The role of this node in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleName {
     /// Leads, with or without a lease.
     Leader,
-    /// Follows, or looks for a leader.
+    /// Follows a leader, or looks for one.
     Follower,
     /// A member without a vote, or no member yet.
     Learner,
-    /// Shut down or broken.
+    /// Shut down or failed.
     Stopped,
 }
 
 impl RoleName {
-    /// Lower case, for humans and metrics.
+    /// The name in lower case, for humans and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl RoleName {
     }
 }
 
-/// One member as the group's newest configuration names it.
+/// A member of the group's newest configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Node, AZ, address.
@@ -47,7 +47,7 @@ pub struct MemberStatus {
 pub struct GroupStatus {
     /// The group.
     pub group: GroupId,
-    /// What this node is in it.
+    /// The role of this node.
     pub role: RoleName,
     /// Raft term.
     pub term: u64,
@@ -59,17 +59,17 @@ pub struct GroupStatus {
     pub applied: LogIndex,
     /// Last index in this node's log.
     pub last_log: LogIndex,
-    /// On the leader: per member, up to which index it is known to have the log on stable storage.
+    /// On the leader: per member, the index up to which it is known to store the log on stable storage.
     pub matched: BTreeMap<NodeId, LogIndex>,
     /// The members.
     pub members: Vec<MemberStatus>,
-    /// The voters of each half; one half outside of a joint configuration, none before the group is formed.
+    /// The voters of each half: one half outside of a joint configuration, none before the group is formed.
     pub halves: Vec<Vec<NodeId>>,
-    /// Where this membership stands in the log; not above `committed` if it is committed.
+    /// The index of this membership in the log. It is committed if that is not above `committed`.
     pub members_since: LogIndex,
-    /// On the leader: members, itself among them, that answer it.
+    /// On the leader: members, including itself, that answer it.
     pub answering: BTreeSet<NodeId>,
-    /// On the leader: what members have reported last of their memory.
+    /// On the leader: what members have last reported about their memory.
     pub holding: BTreeMap<NodeId, Holding>,
     /// On the leader: members that answer and could serve.
     pub fit: BTreeSet<NodeId>,
@@ -80,35 +80,35 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
-    /// How many **other** members hold the log up to `index` on stable storage, as far as the leader knows (0
-    /// elsewhere).
+    /// The number of **other** members that store the log up to `index` on stable storage, as far as the leader knows;
+    /// 0 elsewhere.
     #[must_use]
     pub fn stable_copies(&self, own: NodeId, index: LogIndex) -> usize {
         self.matched.iter().filter(|(node, matched)| **node != own && **matched >= index).count()
     }
 }
 
-/// Why a node's consensus or one of its groups could not be started.
+/// Why consensus on a node, or one of its groups, could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The timers do not fit together.
     #[error(transparent)]
     Timers(#[from] crate::options::TimersError),
-    /// It is running already.
+    /// The group is running already.
     #[error("group {0} is already started")]
     Started(GroupId),
     /// This node's consensus has stopped.
     #[error("consensus has stopped: {0}")]
     Stopped(String),
-    /// What the log holds of a peer cannot be understood.
-    #[error("what is known of node {node}: {reason}")]
+    /// The stored record of a peer cannot be decoded.
+    #[error("stored record of node {node}: {reason}")]
     Peer {
         /// The peer.
         node: NodeId,
         /// What is wrong.
         reason: String,
     },
-    /// What the log holds cannot be understood, or cannot be read.
+    /// The log cannot be read or decoded.
     #[error("group {group}: {reason}")]
     Log {
         /// The group.
@@ -121,13 +121,13 @@ pub enum StartError {
 /// Why a group could not be initialised.
 #[derive(Debug, thiserror::Error)]
 pub enum InitializeError {
-    /// The AZ rule.
+    /// The members violate the AZ rule.
     #[error(transparent)]
     Placement(#[from] PlacementError),
     /// This node must be among the members.
     #[error("this node ({0}), with its disk, is not among the members")]
     NotAMember(NodeId),
-    /// The group already has members, other ones.
+    /// The group already has other members.
     #[error("the group is already initialised")]
     Already,
     /// The group has stopped.
@@ -138,7 +138,7 @@ pub enum InitializeError {
 /// Why a node was not added to a group.
 #[derive(Debug, thiserror::Error)]
 pub enum AddLearnerError {
-    /// The leader adds members.
+    /// Only the leader adds members.
     #[error("this node does not lead the group; the leader is {0:?}")]
     NotLeader(Option<NodeId>),
     /// Another change of the members is in progress, or the entry was discarded.
@@ -152,25 +152,25 @@ pub enum AddLearnerError {
 /// Why leadership was not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum HandOverError {
-    /// Ask the leader.
+    /// Another node leads.
     #[error("this node does not lead the group; the leader is {0:?}")]
     NotLeader(Option<NodeId>),
-    /// One at a time.
-    #[error("a hand-over is already under way")]
+    /// Only one hand-over at a time.
+    #[error("a hand-over is already in progress")]
     UnderWay,
-    /// The desired target is no voter, is this node itself, or does not answer.
+    /// The requested target is not a voter, is this node itself, or does not answer.
     #[error("node {0} cannot take over: it is not a voter of the group that is reachable")]
     BadTarget(NodeId),
-    /// Nobody has the whole log.
+    /// No other replica is ready and has the whole log.
     #[error("no other replica is ready and has the whole log")]
     NoTarget,
-    /// The owner did not drain in time; it serves on.
-    #[error("what is staged did not commit in time; the group serves on here")]
+    /// The owner did not drain in time. It continues to serve.
+    #[error("staged writes did not commit in time; this node continues to serve")]
     NotDrained,
-    /// The target did not win in time; whoever wins next leads. This node serves only if it wins a new term.
+    /// The target did not win in time. Whoever wins next leads; this node serves only if it wins a new term.
     #[error("the target did not take over in time; an election follows")]
     NotTaken,
-    /// Leadership was lost meanwhile.
+    /// Leadership was lost during the hand-over.
     #[error("leadership was lost during the hand-over")]
     Lost,
     /// The group has stopped.

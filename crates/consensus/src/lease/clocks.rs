@@ -1,24 +1,24 @@
-//! Whether this node's wall clock can be trusted, judged by those of its peers.
+//! Whether this node's wall clock can be trusted, judged by the clocks of its peers.
 //!
-//! A primary timestamps its batches with its wall clock, and keys expire by those timestamps: a clock that is a year
-//! ahead expires everything, and time never runs back. So a node whose clock is farther from the median of all clocks
-//! it knows than a bound stages nothing and hands over what it leads (schedule 33).
+//! A primary timestamps its batches with its wall clock, and keys expire by these timestamps. A clock that is a year
+//! ahead expires everything, and the group's time never runs back. So a node whose clock differs from the median of all
+//! known clocks by more than a bound stages nothing and hands over leadership (schedule 33).
 //!
-//! - Pings on the heartbeat's stream bring each peer's wall clock with its answer. Half of the round trip is added, so
-//!   a measurement is off by as much at most; slow round trips are not taken.
-//! - A clock is kept as its **distance from this machine's boot clock**, which nobody sets. So a jump of this node's
-//!   own wall clock shows with the next reading of it, without a word from a peer, and what was measured of a peer that
-//!   has died since still counts.
-//! - The median is of all clocks known, this node's among them; of an even number the middle one that is farther from
-//!   this node's own. It counts only if more than half of all clocks are within the bound of it: of one clock against
-//!   one, two against two, or three that all differ, nobody can say which is right, so none is trusted. To go on with
-//!   one would be to lose what expires by it, if it is the wrong one; an operator can set a clock.
-//! - A node that has peers and knows no clock of theirs does not trust its own: the first answers come with the
-//!   lease's.
-//! - A clock that was off is trusted again once it is within three quarters of the bound, so that one at the bound does
-//!   not make leadership go to and fro.
+//! - Pongs on the heartbeat stream carry each peer's wall clock. Half of the round trip is added to it, so the error of
+//!   a measurement is at most that. Measurements with a slow round trip are discarded.
+//! - A clock is stored as its **distance from this machine's boot clock**, which nobody can set. So a jump of this
+//!   node's own wall clock shows at the next reading, without any message from a peer. Measurements of peers that have
+//!   died since still count.
+//! - The median is of all known clocks, including this node's. Of an even number of clocks it is the middle one that is
+//!   farther from this node's own. It counts only if more than half of all clocks are within the bound of it. With one
+//!   clock against one, two against two, or three that all differ, nobody can say which one is right, so none is
+//!   trusted. To trust a wrong one would lose the keys that expire by it; an operator can set a clock.
+//! - A node that has peers but knows none of their clocks does not trust its own. The first measurements arrive
+//!   together with the first lease answers.
+//! - A clock that was off is trusted again once it is within three quarters of the bound, so that leadership does not
+//!   flap because of a clock near the bound.
 //!
-//! Pure but for the lock: time is passed in.
+//! Apart from its lock this module is pure: time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,12 +26,13 @@ use std::time::Duration;
 use fastness_types::{BootNs, Clock, NodeId, Plant, WallMs};
 use parking_lot::Mutex;
 
-/// A measurement with a longer round trip is not taken.
+/// A measurement with a longer round trip is discarded.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
-/// What was measured is forgotten after this: machines' boot clocks drift apart, by some parts in ten thousand.
+/// Measurements are discarded after this time, because the boot clocks of machines drift apart by some parts in ten
+/// thousand.
 const KEPT_MAX: Duration = Duration::from_secs(3600);
 
-/// A wall clock as its distance from this machine's boot clock, ms.
+/// A wall clock, as its distance from this machine's boot clock in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Distance(i64);
 
@@ -50,10 +51,10 @@ impl Distance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum WallState {
-    /// It agrees with the others', or there are none.
+    /// It agrees with the other clocks, or the node has no peers.
     #[default]
     Fine = 0,
-    /// No other has been heard yet: nothing may be staged, and nothing is wrong.
+    /// No other clock is known yet. Nothing may be staged, but nothing is wrong.
     Unknown = 1,
     /// It is too far off, or too few clocks agree.
     Off = 2,
@@ -62,9 +63,9 @@ pub enum WallState {
 /// Whether a reading of the wall clock can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockCheck {
-    /// How far it is ahead of the median of all nodes' clocks, ms; 0 while no other is known.
+    /// How far the reading is ahead of the median of all nodes' clocks, in ms; 0 while no other clock is known.
     pub offset_ms: i64,
-    /// Whether that is within the bound.
+    /// Whether the offset is within the bound.
     pub trusted: bool,
 }
 
@@ -77,7 +78,7 @@ struct Measured {
 #[derive(Debug, Default)]
 struct ClocksState {
     peers: BTreeMap<NodeId, Measured>,
-    /// As last judged.
+    /// The newest judgement.
     wall: WallState,
 }
 
@@ -91,9 +92,9 @@ pub(crate) struct Clocks {
 /// What readings of the wall clock are checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustedWall {
-    /// The median of all nodes' wall clocks as its distance from this machine's boot clock, ms.
+    /// The median of all nodes' wall clocks, as its distance from this machine's boot clock in ms.
     pub median_ms: i64,
-    /// How far from it a clock may be, ms.
+    /// How far a clock may be from the median, in ms.
     pub within_ms: u64,
 }
 
@@ -111,7 +112,7 @@ impl Clocks {
         Clocks { bound, state: Mutex::default() }
     }
 
-    /// Takes a peer's wall clock, read between `sent` and `received` on this node's boot clock.
+    /// Records a peer's wall clock, which the peer read between `sent` and `received` on this node's boot clock.
     pub(crate) fn measured(&self, peer: NodeId, wall: WallMs, sent: BootNs, received: BootNs) {
         let round_trip = received.since(sent);
         if sent > received || round_trip > ROUND_TRIP_MAX {
@@ -121,8 +122,8 @@ impl Clocks {
         self.state.lock().peers.insert(peer, Measured { distance, at: received });
     }
 
-    /// Judges this node's clock; `None` while there is nothing to judge it by: it is not trusted then, unless the node
-    /// is `alone`. Tells the log what has changed.
+    /// Judges this node's clock and logs what has changed. `None` while the clocks cannot be compared, or no majority
+    /// agrees; then the clock is not trusted, unless the node is `alone`.
     pub(crate) fn judge(&self, clock: &dyn Clock, alone: bool) -> Option<TrustedWall> {
         let (boot, wall) = (clock.boot(), clock.wall());
         let mut state = self.state.lock();
@@ -137,23 +138,23 @@ impl Clocks {
         let others = state.peers.values().filter(|measured| agrees(measured.distance)).count();
         let agree = (others + usize::from(agrees(own))) * 2 > state.peers.len() + 1;
         if !(agree || Plant::ClockWithoutMajority.is_on()) {
-            Clocks::tell(&mut state, self.bound, None);
+            Clocks::log_change(&mut state, self.bound, None);
             return None;
         }
         let within_ms = if state.wall == WallState::Off { bound_ms / 4 * 3 } else { bound_ms };
         let trusted = TrustedWall { median_ms: median.0, within_ms };
         let check = trusted.check(wall, boot);
-        Clocks::tell(&mut state, self.bound, Some(check));
+        Clocks::log_change(&mut state, self.bound, Some(check));
         Some(trusted)
     }
 
-    /// As this node's clock was last judged.
+    /// The newest judgement of this node's clock.
     pub(crate) fn wall(&self) -> WallState {
         self.state.lock().wall
     }
 
-    /// `check`: of this node's clock against the median, if that says anything.
-    fn tell(state: &mut ClocksState, bound: Duration, check: Option<ClockCheck>) {
+    /// Logs a change. `check`: this node's clock against the median; `None` if no majority of the clocks agrees.
+    fn log_change(state: &mut ClocksState, bound: Duration, check: Option<ClockCheck>) {
         let wall = if check.is_some_and(|check| check.trusted) { WallState::Fine } else { WallState::Off };
         let before = std::mem::replace(&mut state.wall, wall);
         if before == wall || (before, wall) == (WallState::Unknown, WallState::Fine) {
@@ -167,7 +168,7 @@ impl Clocks {
             Some(ClockCheck { offset_ms, .. }) => tracing::error!(
                 offset_ms,
                 bound_ms,
-                "this node's wall clock is far off the median of its peers': it stages nothing and hands over what it leads \
+                "this node's wall clock is far off the median of its peers': it stages nothing and hands over leadership \
                  until the clock is right (is NTP running?)"
             ),
             None => tracing::error!(
@@ -180,8 +181,8 @@ impl Clocks {
     }
 }
 
-/// The middle of all clocks; of an even number the middle one that is farther from `own`. `None` if `own` is the only
-/// one.
+/// The median of all clocks; of an even number the middle one that is farther from `own`. `None` if `own` is the only
+/// clock.
 fn median(own: Distance, others: impl Iterator<Item = Distance>) -> Option<Distance> {
     let mut all: Vec<Distance> = others.collect();
     if all.is_empty() {
@@ -233,7 +234,7 @@ mod tests {
         }
     }
 
-    /// Peers whose clocks are ahead of the true time by these, asked with a round trip of 20 ms.
+    /// Peers whose clocks are ahead of the true time by `ahead_ms`, measured with a round trip of 20 ms.
     fn clocks(ahead_ms: &[i64]) -> Clocks {
         let clocks = Clocks::new(Duration::from_secs(10));
         for (peer, ahead_ms) in (2..).zip(ahead_ms) {
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_far_off_the_median_is_not_trusted() {
+    fn a_clock_far_off_the_median_is_not_trusted() {
         assert_trusted(0, &[0, 0], true);
         assert_trusted(YEAR, &[0, 0], false);
         assert_trusted(-YEAR, &[0, 0], false);
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_no_other_clock_trusts_its_own_only_if_it_is_alone() {
+    fn a_node_without_measurements_trusts_its_clock_only_if_it_is_alone() {
         for alone in [true, false] {
             let clocks = clocks(&[]);
             assert_eq!(clocks.judge(&Set::at(YEAR), alone), None);
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_round_trip_is_taken_off_and_slow_ones_are_not_taken() {
+    fn half_the_round_trip_is_subtracted_and_slow_measurements_are_discarded() {
         assert_eq!(check(&clocks(&[3, 3]), &Set::at(0)).offset_ms, -3);
         let clocks = clocks(&[0, 0]);
         let late = BOOT.plus(Duration::from_millis(501));

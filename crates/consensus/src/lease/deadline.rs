@@ -1,20 +1,20 @@
-//! The lease as leader and owner share it: a deadline that heartbeat answers extend.
+//! The lease as its leader and the owner of the data share it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fastness_types::{BootNs, Epoch};
 
-/// The span in which no other primary of the group can exist, as a deadline that heartbeat answers move on.
+/// The span in which the group has no other primary, as a deadline that heartbeat answers extend. See `lease/mod.rs`.
 #[derive(Debug)]
 pub struct Lease {
     epoch: Epoch,
-    /// Boot time in ns; 0: never held.
+    /// Boot time in ns; 0 if the lease was never held.
     deadline: AtomicU64,
-    /// Set for good by a hand-over.
+    /// Set for good when the lease is closed.
     closed: AtomicBool,
-    /// The newest send time of frames that a quorum has answered, this node among them.
+    /// The newest send time of a heartbeat that a quorum, including this node, has answered.
     confirmed: AtomicU64,
-    /// The owner waits for this send time, or a later one, to be confirmed; 0: it does not.
+    /// The owner waits until this send time, or a later one, is confirmed; 0 if it does not wait.
     awaited: AtomicU64,
 }
 
@@ -37,13 +37,14 @@ impl Lease {
         self.epoch
     }
 
-    /// Whether the lease is held at `now`, a clock reading taken **after** what depends on it was received.
+    /// Whether the lease is held at `now`. `now` must be read from the clock **after** the command was received that
+    /// depends on it.
     #[must_use]
     pub fn holds(&self, now: BootNs) -> bool {
         now.0 < self.deadline.load(Ordering::Acquire) && !self.closed.load(Ordering::Acquire)
     }
 
-    /// The point up to which it is held; `BootNs(0)` if never or closed.
+    /// The time until which the lease is held; `BootNs(0)` if it was never held or is closed.
     #[must_use]
     pub fn deadline(&self) -> BootNs {
         if self.closed.load(Ordering::Acquire) {
@@ -52,29 +53,29 @@ impl Lease {
         BootNs(self.deadline.load(Ordering::Acquire))
     }
 
-    /// Moves the deadline on; earlier ones are ignored.
+    /// Extends the lease to `deadline`. An earlier deadline is ignored.
     pub fn extend(&self, deadline: BootNs) {
         self.deadline.fetch_max(deadline.0, Ordering::AcqRel);
     }
 
-    /// Moves the deadline back: what earned a later one no longer counts. Later ones are kept from now on.
+    /// Cuts the lease to `deadline`, because what justified a later one no longer counts. Later extensions count again.
     pub fn restrict(&self, deadline: BootNs) {
         self.deadline.fetch_min(deadline.0, Ordering::AcqRel);
     }
 
-    /// A quorum has answered frames that were sent at this time or later, and held this leader's vote when it did:
-    /// nobody else had been elected by then. No clock is compared with another node's for this, nor a span measured.
+    /// The newest send time of a heartbeat that a quorum has answered while it held this leader's vote. Nobody else had
+    /// been elected by that time. This compares no clock with another node's clock, and measures no span.
     #[must_use]
     pub fn confirmed(&self) -> BootNs {
         BootNs(self.confirmed.load(Ordering::Acquire))
     }
 
-    /// The owner wants to be woken once `sent` is confirmed, or anything later.
+    /// Has the owner woken once `sent`, or a later send time, is confirmed.
     pub fn await_confirmation(&self, sent: BootNs) {
         self.awaited.store(sent.0, Ordering::Release);
     }
 
-    /// See [`Lease::confirmed`]. True if the owner waits for it.
+    /// Records that `sent` is confirmed. Returns whether the owner waited for that.
     pub fn confirm(&self, sent: BootNs) -> bool {
         self.confirmed.fetch_max(sent.0, Ordering::AcqRel);
         let awaited = self.awaited.load(Ordering::Acquire);
@@ -83,7 +84,7 @@ impl Lease {
             && self.awaited.compare_exchange(awaited, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Gives the lease up for the rest of the epoch.
+    /// Closes the lease for the rest of the epoch.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }

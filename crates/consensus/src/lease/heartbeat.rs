@@ -1,7 +1,7 @@
-//! The node's heartbeat: one frame per peer and interval that asks about the lease of every group this node leads.
+//! The node's heartbeat: per interval, one frame to each peer requests the lease of every group that this node leads.
 //!
-//! Nothing here waits for a log, a disk or a peer: a question that cannot be sent now is dropped, the next heartbeat
-//! brings a new one. The timestamp is taken before the frame is handed to the link, so it is never later than the send
+//! Nothing here waits for a log, a disk or a peer. A request that cannot be sent now is dropped; the next heartbeat
+//! carries a new one. The timestamp is taken before the frame is given to the link, so it is never later than the send
 //! time.
 
 use std::collections::BTreeMap;
@@ -18,21 +18,21 @@ use crate::peer::codec;
 use crate::peer::links::Links;
 use crate::peer::transport::Class;
 
-/// What members have acknowledged is told to the others this often.
+/// How often heartbeats carry what members have acknowledged.
 const ACKNOWLEDGED_EVERY: Duration = Duration::from_secs(1);
-/// What peers have acknowledged is stored this often, if it has changed.
+/// How often the acknowledged positions of peers are stored, if they have changed.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-/// Beats until the node stops.
+/// Sends heartbeats until the node stops.
 pub(crate) async fn run(links: Arc<Links>) {
     let node = links.node().clone();
     let mut heartbeat = tokio::time::interval(node.options.timers.heartbeat);
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stalled = false;
-    let (mut told, mut saved) = (node.now(), node.now());
+    let (mut reported, mut saved) = (node.now(), node.now());
     loop {
         tokio::select! {
-            // Each branch but the last leads to the same turn, so none can starve another.
+            // All branches but the first lead to the same code below, so none can starve another.
             biased;
             () = node.until_stopped() => return,
             _ = heartbeat.tick() => {}
@@ -49,31 +49,31 @@ pub(crate) async fn run(links: Arc<Links>) {
         if node.log_stalls() != stalled {
             stalled = !stalled;
             match stalled {
-                true => tracing::warn!("the log's disk stands still: this node leads nothing until it goes on"),
-                false => tracing::info!("the log's disk goes on"),
+                true => tracing::warn!("log disk stalled; this node hands over leadership until it recovers"),
+                false => tracing::info!("log disk recovered"),
             }
         }
-        let tells = told.plus(ACKNOWLEDGED_EVERY) <= node.now();
-        if tells {
-            told = node.now();
+        let with_acknowledged = reported.plus(ACKNOWLEDGED_EVERY) <= node.now();
+        if with_acknowledged {
+            reported = node.now();
             node.note_acknowledged();
         }
         if saved.plus(SAVE_EVERY) <= node.now() {
             saved = node.now();
             node.identities.save_acknowledged();
         }
-        ask_all(&links, tells);
+        ask_all(&links, with_acknowledged);
     }
 }
 
-/// `tells`: the questions carry what members have acknowledged.
-fn ask_all(links: &Links, tells: bool) {
+/// `with_acknowledged`: the requests carry what members have acknowledged.
+fn ask_all(links: &Links, with_acknowledged: bool) {
     let node = links.node();
     let timestamp = node.now();
     let mut asks: BTreeMap<u64, Vec<LeaseAskGroup>> = BTreeMap::new();
     for group in node.groups() {
-        let Some((epoch, bind, members)) = group.question(timestamp) else { continue };
-        let acknowledged = if tells { codec::acknowledged_out(&group.acknowledged()) } else { Vec::new() };
+        let Some((epoch, bind, members)) = group.next_request(timestamp) else { continue };
+        let acknowledged = if with_acknowledged { codec::acknowledged_out(&group.acknowledged()) } else { Vec::new() };
         for member in members.into_iter().filter(|member| *member != node.own().0) {
             let acknowledged = acknowledged.clone();
             asks.entry(member).or_default().push(LeaseAskGroup {
@@ -91,12 +91,12 @@ fn ask_all(links: &Links, tells: bool) {
     }
 }
 
-/// The leader's own node is asked, and bound, like any other.
+/// Asks and binds the leader's own node like any other.
 fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, timestamp: BootNs, bind: bool) {
     let (node, leader) = (node.clone(), group.clone());
-    group.asked(epoch, bind, move || {
+    group.lease_requested(epoch, bind, move || {
         let ready = leader.driver.fit() && !node.log_stalls();
         let report = MemberReport { ready, holding: Some(leader.driver.holding()) };
-        leader.answered(leader.own, epoch, timestamp, bind, report);
+        leader.lease_answered(leader.own, epoch, timestamp, bind, report);
     });
 }

@@ -1,4 +1,4 @@
-//! The leader's side of the lease: what the answers to its questions are worth.
+//! The leader's side of the lease: what it concludes from the answers to its heartbeats.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use fastness_types::{BootNs, Epoch, Plant};
 use crate::group::handle::Holding;
 use crate::lease::deadline::Lease;
 
-/// A membership as far as the lease cares.
+/// The part of a membership that the lease depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Voters {
-    /// Voters of each half; one half outside of a joint configuration.
+    /// The voters of each half; one half outside of a joint configuration.
     pub(crate) halves: Vec<BTreeSet<u64>>,
-    /// All members, learners too: they are asked and bound as well, so that a learner that becomes a voter is bound.
+    /// All members, including learners. Learners are asked and bound too, so that a learner that becomes a voter is
+    /// bound already.
     pub(crate) members: BTreeSet<u64>,
 }
 
@@ -24,7 +25,7 @@ impl Voters {
         !self.halves.is_empty() && self.halves.iter().all(|half| half.intersection(nodes).count() > half.len() / 2)
     }
 
-    /// The newest point that a quorum of each half has reached.
+    /// The newest time that a quorum of each half has reached.
     fn quorum_point(&self, points: &BTreeMap<u64, BootNs>) -> Option<BootNs> {
         let mut earliest = None;
         for half in &self.halves {
@@ -37,29 +38,30 @@ impl Voters {
     }
 }
 
-/// What a member's answer says about its replica beside yes.
+/// What a member's answer says about its replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct MemberReport {
     /// Whether its owner could serve as primary.
     pub(crate) ready: bool,
-    /// What its memory holds; `None`: a version that does not report it.
+    /// What its memory holds; `None` if its version does not report that.
     pub(crate) holding: Option<Holding>,
 }
 
-/// What a leader knows of the answers to its questions in its epoch.
+/// What a leader knows about the answers to its heartbeats in its epoch.
 #[derive(Debug)]
 pub(crate) struct LeaderLease {
     own: u64,
     lease: Arc<Lease>,
-    /// What a quorum's promises are worth from the send time on.
+    /// How long a quorum's promises are valid, from the send time on.
     length: Duration,
     voters: Voters,
-    /// Per member, the send time of the newest question it answered.
+    /// Per member, the send time of the newest heartbeat that it answered.
     heard: BTreeMap<u64, BootNs>,
-    /// Per member, up to when the newest question that bound it is worth something: the send time, plus what its
-    /// promise is worth.
+    /// Per member, the end of its newest promise as far as the leader may rely on it: send time plus the validity of
+    /// the promise.
     bound: BTreeMap<u64, BootNs>,
-    /// What a member's promise is worth from the send time on, if its answers have said; never more than `length`.
+    /// How long a member's promise is valid from the send time on, if its answers have said so; never more than
+    /// `length`.
     worth: BTreeMap<u64, Duration>,
     /// Per member, what its newest answer said about its replica.
     reports: BTreeMap<u64, MemberReport>,
@@ -84,8 +86,7 @@ impl LeaderLease {
         &self.voters
     }
 
-    /// The effective membership is this from now on. What the lease was worth under other voters is cut to what it is
-    /// worth under these.
+    /// Sets the effective membership, and cuts the lease to what it is worth under the new voters.
     pub(crate) fn set_voters(&mut self, voters: Voters) {
         if self.voters != voters {
             self.voters = voters;
@@ -93,9 +94,9 @@ impl LeaderLease {
         }
     }
 
-    /// Whether the next question shall bind. Only a leader that a quorum has answered lately, and its own Raft core,
-    /// may ask for promises: one whose answers get lost, or whose core is dead, would bind voters for ever to somebody
-    /// who may not act.
+    /// Whether the next heartbeat binds its receivers. A leader may bind only if a quorum and its own Raft core have
+    /// answered lately. Otherwise a leader whose answers are lost, or whose core is dead, would bind voters for ever
+    /// although it may not act.
     pub(crate) fn may_bind(&self, now: BootNs) -> bool {
         let lately = |timestamp: BootNs| timestamp.plus(self.length) > now;
         let own = self.heard.get(&self.own).copied();
@@ -105,8 +106,7 @@ impl LeaderLease {
         !self.released && own.is_some_and(lately) && self.voters.quorum_point(&self.heard).is_some_and(lately)
     }
 
-    /// A member answered yes to the question sent at `timestamp`. Returns whether the lease began or resumed by it, or
-    /// may begin by asking at once.
+    /// Records that a member answered yes to the heartbeat sent at `timestamp`. Returns what that changed.
     pub(crate) fn answered(&mut self, node: u64, timestamp: BootNs, bind: bool, now: BootNs) -> Answered {
         let could_bind = self.may_bind(now);
         let held = self.lease.holds(now);
@@ -119,36 +119,36 @@ impl LeaderLease {
                 self.lease.extend(self.deadline());
             }
         }
-        Answered { ask_again: !could_bind && self.may_bind(now), begun: !held && self.lease.holds(now), confirmed }
+        Answered { ask_again: !could_bind && self.may_bind(now), started: !held && self.lease.holds(now), confirmed }
     }
 
-    /// What each of a member's promises is worth from the send time of its question on.
+    /// Sets how long a member's promises are valid, from the send time of the heartbeat on.
     pub(crate) fn set_worth(&mut self, node: u64, worth: Duration) {
         self.worth.insert(node, worth.min(self.length));
     }
 
-    /// What a member's answer said about its replica.
+    /// Records what a member's answer said about its replica.
     pub(crate) fn set_report(&mut self, node: u64, report: MemberReport) {
         self.reports.insert(node, report);
     }
 
-    /// What a member has reported last of its memory, whenever that was; `None`: nothing.
+    /// What a member has last reported about its memory, however long ago; `None` if nothing.
     pub(crate) fn holding(&self, node: u64) -> Option<Holding> {
         self.reports.get(&node).and_then(|report| report.holding)
     }
 
-    /// The same of all members that have reported.
+    /// What each member has last reported about its memory.
     pub(crate) fn holdings(&self) -> BTreeMap<u64, Holding> {
         self.reports.iter().filter_map(|(node, report)| Some((*node, report.holding?))).collect()
     }
 
-    /// Members, voters or not, that answered a question sent at `since` or later.
+    /// Members, voters or not, that answered a heartbeat sent at `since` or later.
     pub(crate) fn answering(&self, since: BootNs) -> BTreeSet<u64> {
         let fresh = |node: &u64| self.heard.get(node).is_some_and(|timestamp| *timestamp >= since);
         self.voters.members.iter().copied().filter(fresh).collect()
     }
 
-    /// Those of them that could serve.
+    /// Those of the answering members that could serve.
     pub(crate) fn fit(&self, since: BootNs) -> BTreeSet<u64> {
         self.answering(since)
             .into_iter()
@@ -156,24 +156,24 @@ impl LeaderLease {
             .collect()
     }
 
-    /// Voters other than this node that answered a question sent at `since` or later and could serve.
+    /// Voters other than this node that answered a heartbeat sent at `since` or later, and could serve.
     pub(crate) fn could_take_over(&self, since: BootNs) -> BTreeSet<u64> {
         let votes = |node: &u64| self.voters.halves.iter().any(|half| half.contains(node));
         self.fit(since).into_iter().filter(|node| *node != self.own && votes(node)).collect()
     }
 
-    /// Whether the lease was given up.
+    /// Whether the lease was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.released
     }
 
-    /// Gives the lease up for the rest of the epoch.
+    /// Closes the lease for the rest of the epoch.
     pub(crate) fn close(&mut self) {
         self.released = true;
         self.lease.close();
     }
 
-    /// The newest send time of frames that a quorum has answered, and this node's own core.
+    /// The newest send time of a heartbeat that a quorum has answered, including this node's own core.
     fn quorum_heard(&self) -> Option<BootNs> {
         Some(self.voters.quorum_point(&self.heard)?.min(*self.heard.get(&self.own)?))
     }
@@ -190,11 +190,11 @@ impl LeaderLease {
 /// What an answer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answered {
-    /// A quorum hears: binding questions may be sent, at once instead of with the next heartbeat.
+    /// A quorum answers: a binding heartbeat may be sent, at once instead of at the next interval.
     pub(crate) ask_again: bool,
-    /// The lease holds and did not before.
-    pub(crate) begun: bool,
-    /// A quorum has answered what the owner waits for.
+    /// The lease is held now and was not before.
+    pub(crate) started: bool,
+    /// A quorum has confirmed the send time that the owner waits for.
     pub(crate) confirmed: bool,
 }
 

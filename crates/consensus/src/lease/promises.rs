@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, Epoch, Plant};
 
-/// Questions to the Raft core that may be under way for one promise; more are refused (the core is not answering).
+/// Questions to the Raft core that may be pending for one promise. At the bound the core does not answer, and further
+/// promises are refused.
 pub(super) const PENDING_MAX: usize = 64;
 
-/// A question that is under way to the Raft core.
+/// A pending question to the Raft core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
@@ -15,10 +16,10 @@ pub(crate) struct Ticket(u64);
 #[derive(Debug)]
 pub(crate) struct Promises {
     length: Duration,
-    /// No vote before this: after a restart nobody knows what was promised before it.
+    /// No vote before this time: a restarted node does not know what it had promised.
     silent_until: BootNs,
     promises: Vec<Promise>,
-    /// Leaders up to this term have given their lease up.
+    /// Leaders up to this term have closed their lease.
     released_term: u64,
     next_ticket: u64,
 }
@@ -26,9 +27,9 @@ pub(crate) struct Promises {
 #[derive(Debug)]
 struct Promise {
     to: Epoch,
-    /// What answers have told the leader.
+    /// The end that answers have reported to the leader.
     answered_until: BootNs,
-    /// What further answers would tell it.
+    /// The ends that pending answers would report to the leader.
     pending: Vec<(Ticket, BootNs)>,
 }
 
@@ -39,13 +40,13 @@ impl Promise {
 }
 
 impl Promises {
-    /// `silent_until`: the end of the silence after a restart; `BootNs(0)` on a pristine node.
+    /// `silent_until`: the end of the silence after a restart; `BootNs(0)` on a node that has never run.
     pub(crate) fn new(length: Duration, silent_until: BootNs) -> Promises {
         let silent_until = if Plant::VoteAfterRestart.is_on() { BootNs(0) } else { silent_until };
         Promises { length, silent_until, promises: Vec::new(), released_term: 0, next_ticket: 0 }
     }
 
-    /// Binds this node to the leader of `epoch` for now. The ticket goes along with the question to the Raft core.
+    /// Binds this node to the leader of `epoch` from `now` on. The ticket accompanies the question to the Raft core.
     pub(crate) fn promise(&mut self, epoch: Epoch, now: BootNs) -> Option<Ticket> {
         if epoch.term <= self.released_term {
             return None;
@@ -65,7 +66,7 @@ impl Promises {
         Some(ticket)
     }
 
-    /// The Raft core has answered. Returns whether the leader may be told yes.
+    /// Records the answer of the Raft core. Returns whether the leader gets a yes.
     pub(crate) fn resolve(&mut self, epoch: Epoch, ticket: Ticket, holds_vote: bool) -> bool {
         let Some(promise) = self.promises.iter_mut().find(|promise| promise.to == epoch) else {
             return false;
@@ -80,13 +81,14 @@ impl Promises {
         holds_vote
     }
 
-    /// The leader of `epoch` has given its lease up: this node is free of it, and is never bound to it again.
+    /// Frees this node from the leader of `epoch`, which has closed its lease. This node never binds itself to that
+    /// epoch again.
     pub(crate) fn release(&mut self, epoch: Epoch) {
         self.released_term = self.released_term.max(epoch.term);
         self.promises.retain(|promise| promise.to != epoch);
     }
 
-    /// Whether a vote or pre-vote for `candidate` may neither be granted nor sent at `now`.
+    /// Whether this node must neither grant nor send a vote or pre-vote for `candidate` at `now`.
     pub(crate) fn bars(&self, candidate: Epoch, now: BootNs) -> bool {
         let is_promised =
             |promise: &Promise| promise.to != candidate && promise.until() > now && !Plant::VoteInPromise.is_on();

@@ -1,32 +1,33 @@
-//! Whether this node's consensus has run all the time.
+//! Whether this node's consensus has run without interruption.
 //!
-//! A process that was stopped (SIGSTOP, a hypervisor that took the cores) finds all of its timers over when it resumes,
-//! also the one that says that the leader is dead: but it has not listened meanwhile. So nobody campaigns in the first
-//! moment after such a gap; if the leader lives, its next heartbeat binds this node, and else the election follows a
-//! little later.
+//! When a stopped process (SIGSTOP, a hypervisor that took the cores) resumes, all of its timers have expired,
+//! including the one that says that the leader is dead. But the process has not listened meanwhile. So a node does not
+//! campaign right after such a gap. If the leader lives, its next heartbeat binds this node; if not, the election
+//! starts a little later.
 //!
-//! - The heartbeat's turns are the pulse: a gap is what lies between two of them beyond [`GAP_BEATS`] intervals.
-//! - The check is made when a vote is about to leave, not when its timer rings: which of the timers that are over is
-//!   served first is chance.
-//! - It is about own candidacies alone. Votes for others are granted by the lease's rules, and a hand-over's target,
-//!   which its leader has asked to campaign, does.
+//! - The iterations of the heartbeat are the pulse. A gap is a span of more than [`GAP_HEARTBEATS`] intervals between
+//!   two of them.
+//! - The check is made when a vote is about to leave, not when the election timer expires, because it is undefined
+//!   which of several expired timers is served first.
+//! - The check concerns the node's own candidacies only. Votes for others follow the rules of the lease, and the target
+//!   of a hand-over campaigns because its leader has requested it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastness_types::BootNs;
 
-/// Intervals between two turns of the heartbeat that are a gap.
-const GAP_BEATS: u32 = 4;
-/// Intervals after a gap in which this node does not campaign: a leader that resumed with it first asks who is there,
-/// then binds.
-const SETTLE_BEATS: u32 = 4;
+/// Two iterations of the heartbeat with more than this many intervals between them make a gap.
+const GAP_HEARTBEATS: u32 = 4;
+/// Intervals after a gap in which this node does not campaign. A leader that resumes at the same time first probes its
+/// members, then binds them.
+const QUIET_HEARTBEATS: u32 = 4;
 
-/// See the module. Boot times in ns.
+/// Times of the heartbeat's iterations, and the gaps between them. Boot times in ns.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     heartbeat: Duration,
-    /// The newest turn of the heartbeat; 0: none yet.
+    /// The newest iteration of the heartbeat; 0: none yet.
     last: AtomicU64,
     /// The end of the newest gap.
     resumed: AtomicU64,
@@ -34,12 +35,12 @@ pub(crate) struct Pulse {
     longest: AtomicU64,
 }
 
-/// Gaps in the run of a node's consensus since the process started.
+/// Gaps in which this node's consensus did not run, since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gaps {
-    /// How many there were.
+    /// How many gaps there were.
     pub count: u64,
-    /// The longest.
+    /// The longest gap.
     pub longest: Duration,
 }
 
@@ -51,10 +52,10 @@ impl Pulse {
 
     fn is_gap(&self, last: u64, now: BootNs) -> Option<Duration> {
         let span = now.since(BootNs(last));
-        (last != 0 && span > self.heartbeat * GAP_BEATS).then_some(span)
+        (last != 0 && span > self.heartbeat * GAP_HEARTBEATS).then_some(span)
     }
 
-    /// A turn of the heartbeat; gives the gap that it ends.
+    /// Records an iteration of the heartbeat. Returns the gap that it ends, if any.
     pub(crate) fn heartbeat(&self, now: BootNs) -> Option<Duration> {
         let gap = self.is_gap(self.last.load(Ordering::Relaxed), now);
         if let Some(gap) = gap {
@@ -62,20 +63,20 @@ impl Pulse {
             self.gaps.fetch_add(1, Ordering::Relaxed);
             self.longest.fetch_max(gap.as_nanos() as u64, Ordering::Relaxed);
         }
-        // After the end of the gap is noted: nobody finds neither.
+        // Stored last, so that whoever reads the new value also finds the end of the gap.
         self.last.store(now.0, Ordering::Release);
         gap
     }
 
-    /// Whether this node has just resumed, or would find out if its heartbeat's turn came first.
+    /// Whether this node has just resumed, or would notice it if its heartbeat ran first.
     pub(crate) fn has_just_resumed(&self, now: BootNs) -> bool {
         let last = self.last.load(Ordering::Acquire);
         let resumed = self.resumed.load(Ordering::Relaxed);
-        let resolves = resumed != 0 && now.since(BootNs(resumed)) < self.heartbeat * SETTLE_BEATS;
-        resolves || self.is_gap(last, now).is_some()
+        let is_quiet = resumed != 0 && now.since(BootNs(resumed)) < self.heartbeat * QUIET_HEARTBEATS;
+        is_quiet || self.is_gap(last, now).is_some()
     }
 
-    /// For figures.
+    /// For metrics.
     pub(crate) fn gaps(&self) -> Gaps {
         Gaps {
             count: self.gaps.load(Ordering::Relaxed),
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_bars_campaigns_from_the_moment_that_it_can_be_seen_until_things_have_settled() {
+    fn a_node_does_not_campaign_from_the_start_of_a_gap_until_shortly_after_it() {
         let pulse = Pulse::new(Duration::from_millis(50));
         assert!(!pulse.has_just_resumed(at(0)), "it has just started");
         for heartbeat in 0..10 {

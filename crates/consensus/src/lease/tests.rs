@@ -1,4 +1,4 @@
-//! Promises and leases as plain state, step by step and at random.
+//! Tests of promises and leases as plain state, step by step and with random schedules.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn leader(own: u64, halves: &[&[u64]]) -> LeaderLease {
 }
 
 #[test]
-fn a_promise_bars_everybody_else_until_it_ends() {
+fn a_promise_forbids_votes_for_others_until_it_ends() {
     let mut promises = Promises::new(LENGTH, ms(0));
     assert!(!promises.bars(epoch(2, 2), ms(0)));
     let ticket = promises.promise(epoch(1, 1), ms(10)).unwrap();
@@ -46,7 +46,7 @@ fn a_promise_bars_everybody_else_until_it_ends() {
 }
 
 #[test]
-fn a_no_of_the_core_withdraws_only_what_was_not_answered() {
+fn a_no_from_the_core_withdraws_only_what_was_not_answered() {
     let mut promises = Promises::new(LENGTH, ms(0));
     let first = promises.promise(epoch(1, 1), ms(0)).unwrap();
     let second = promises.promise(epoch(1, 1), ms(50)).unwrap();
@@ -58,7 +58,7 @@ fn a_no_of_the_core_withdraws_only_what_was_not_answered() {
 }
 
 #[test]
-fn an_old_leaders_promise_stands_beside_the_new_ones() {
+fn promises_to_an_old_and_a_new_leader_both_bind() {
     let mut promises = Promises::new(LENGTH, ms(0));
     let old = promises.promise(epoch(1, 1), ms(0)).unwrap();
     assert!(promises.resolve(epoch(1, 1), old, true));
@@ -102,7 +102,7 @@ fn the_lease_runs_from_the_send_time_that_a_quorum_has_answered() {
     lead.answered(1, ms(10), true, ms(10));
     assert!(!lead.lease().holds(ms(10)), "own answer alone");
     let by = lead.answered(2, ms(10), true, ms(30));
-    assert!(by.begun);
+    assert!(by.started);
     assert_eq!(lead.lease().deadline(), ms(100));
     lead.answered(3, ms(50), true, ms(60));
     assert_eq!(lead.lease().deadline(), ms(100), "own node and node 3 need a common point: 10");
@@ -124,7 +124,7 @@ fn answers_to_probes_earn_the_right_to_bind_and_nothing_else() {
     assert!(!lead.may_bind(ms(10)));
     lead.answered(1, ms(10), false, ms(10));
     let by = lead.answered(2, ms(10), false, ms(12));
-    assert!(by.ask_again && !by.begun);
+    assert!(by.ask_again && !by.started);
     assert!(lead.may_bind(ms(12)) && !lead.lease().holds(ms(12)));
     assert!(!lead.may_bind(ms(100)), "one-way loss: no answers, no more binding");
 }
@@ -153,8 +153,8 @@ fn a_new_membership_cuts_what_was_earned_under_the_old_one() {
     assert!(lead.lease().holds(ms(25)));
 }
 
-/// Node 4 takes the place of node 1, which is dead: learner, joint, voter. It is bound from when it follows, so the
-/// change costs no lease while it answers; and where its vote is needed, only what it has promised counts.
+/// Node 4 replaces node 1, which is dead: learner, joint configuration, voter. It is bound from the time at which it
+/// follows, so the change costs no lease while it answers. Where its vote is needed, only what it has promised counts.
 #[test]
 fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
     for (promised_at, needed_until) in [(Some(5), 95), (Some(30), 100), (None, 0)] {
@@ -186,8 +186,7 @@ fn a_learner_that_becomes_a_voter_counts_by_what_it_has_promised() {
     }
 }
 
-/// Its own node goes on sending frames when its Raft core has died: they must not keep the voters from electing
-/// another.
+/// A node whose Raft core has died still sends heartbeats. They must not keep the voters from electing another leader.
 #[test]
 fn a_leader_whose_own_core_is_silent_binds_nobody() {
     let mut lead = leader(1, &[&[1, 2, 3]]);
@@ -229,8 +228,8 @@ fn a_target_is_one_that_answered_lately_and_is_ready() {
     assert!(lead.could_take_over(ms(40)).is_empty());
 }
 
-/// Voters and leaders with random delays, losses and elections; a vote is granted only where the gate lets it, and
-/// a term is won by a majority. No two leases are ever held at once.
+/// Voters and leaders with random delays, losses and elections. Votes are granted only where promises allow it, and a
+/// term is won by a majority. No two leases are ever held at once.
 #[test]
 fn random_schedules_never_give_two_leases() {
     for seed in 0..300 {
@@ -244,10 +243,10 @@ struct Schedule {
     /// What each node's core has voted for.
     votes: Vec<Epoch>,
     leaders: Vec<LeaderLease>,
-    /// Frames under way: when they arrive, to whom, of which epoch, timestamp, bind.
+    /// Heartbeats in flight: time of arrival, receiver, epoch, timestamp, whether they bind.
     asks: Vec<(u64, usize, Epoch, u64, bool)>,
     answers: Vec<(u64, usize, Epoch, u64, bool)>,
-    /// Questions to the core under way.
+    /// Pending questions to the Raft core.
     questions: Vec<(u64, usize, Epoch, u64, Ticket)>,
     leases: usize,
 }
@@ -289,7 +288,7 @@ impl Schedule {
         assert!(self.leases > 100, "the schedule must give leases to be worth anything");
     }
 
-    /// Now and then a node campaigns; votes are asked for and granted at once, where the gates let them.
+    /// Now and then a node campaigns. Votes are requested and granted at once, where promises allow it.
     fn campaign(&mut self, at: u64) {
         use rand::Rng as _;
         if !self.chance(2) {
@@ -298,7 +297,7 @@ impl Schedule {
         let node = self.rng.random_range(0..3usize);
         let term = self.votes[node].term + 1;
         let candidate = epoch(term, node as u64);
-        // The core votes for itself whatever was promised; the gate keeps the requests from leaving.
+        // The core votes for itself whatever was promised; promises keep the requests from leaving.
         self.votes[node] = candidate;
         let mut granted = 1;
         if !self.promises[node].bars(candidate, ms(at)) {
@@ -320,7 +319,7 @@ impl Schedule {
         if !at.is_multiple_of(10) {
             return;
         }
-        // Deposed leaders go on asking: they may not know.
+        // Deposed leaders continue to send heartbeats: they may not know.
         let heartbeats: Vec<_> = self.leaders.iter().map(|lead| (lead.epoch(), lead.may_bind(ms(at)))).collect();
         for (epoch, bind) in heartbeats {
             for voter in 0..3 {
@@ -359,8 +358,8 @@ impl Schedule {
     }
 }
 
-/// What reads without a clock rest on: the send time of what a quorum has answered, whether it bound or not, the own
-/// core among it.
+/// Reads without a clock rely on the newest send time that a quorum has answered, including the own core, whether the
+/// heartbeat bound or not.
 #[test]
 fn a_quorum_confirms_what_was_sent_before_its_answers() {
     let mut lead = leader(1, &[&[1, 2, 3]]);

@@ -1,4 +1,4 @@
-//! Encoding of what travels between nodes, and of what this node stores about a peer.
+//! Encoding of messages between nodes, and of what this node stores about a peer.
 //!
 //! Messages are protobuf; their field numbers are frozen in `proto/`. The stored record of a peer is versioned like
 //! every other stored record (`raft/codec.rs`). Decoding never panics, because a peer may send anything.
@@ -25,20 +25,20 @@ use crate::raft::types::{LeaderId, LogId, SnapshotMeta, StoredMembership, Types,
 use crate::snapshot::files::{SnapshotPart, SnapshotPiece};
 
 pub(crate) fn encode_stored_peer(start: &Start, acknowledged: &BTreeMap<GroupId, LogId>) -> Bytes {
-    let Start { disk, count, mark, format } = *start;
+    let Start { disk, count, nonce, format } = *start;
     let disk = Bytes::copy_from_slice(&disk.0);
     let acknowledged = positions_out(acknowledged);
-    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: mark, format_level: format.0, acknowledged })
+    versioned(&pb::StoredPeer { disk, start_count: count, start_nonce: nonce, format_level: format.0, acknowledged })
 }
 
 pub(crate) fn decode_stored_peer(bytes: &[u8]) -> Result<(Start, BTreeMap<GroupId, LogId>), DecodeError> {
     let stored = pb::StoredPeer::decode(body(bytes)?)?;
     let format = FormatLevel::announced(stored.format_level);
-    let start = Start { disk: disk_in(&stored.disk)?, count: stored.start_count, mark: stored.start_nonce, format };
+    let start = Start { disk: disk_in(&stored.disk)?, count: stored.start_count, nonce: stored.start_nonce, format };
     Ok((start, positions_in(&stored.acknowledged)?))
 }
 
-/// A position of each group, as it is stored and sent.
+/// One position per group, as it is stored and sent.
 pub(crate) fn positions_out(positions: &BTreeMap<GroupId, LogId>) -> Vec<pb::GroupPosition> {
     let out = |(group, id): (&GroupId, &LogId)| pb::GroupPosition { group: group.0, position: Some(log_id_out(id)) };
     positions.iter().map(out).collect()
@@ -52,7 +52,7 @@ pub(crate) fn positions_in(positions: &[pb::GroupPosition]) -> Result<BTreeMap<G
     positions.iter().map(taken).collect()
 }
 
-/// What members have acknowledged, as a lease question carries it.
+/// What members have acknowledged, as a lease request carries it.
 pub(crate) fn acknowledged_out(acknowledged: &BTreeMap<u64, LogId>) -> Vec<pb::NodePosition> {
     let out = |(node, id): (&u64, &LogId)| pb::NodePosition { node: *node, position: Some(log_id_out(id)) };
     acknowledged.iter().map(out).collect()
@@ -99,7 +99,7 @@ pub(crate) fn decode_append(bytes: Bytes) -> Result<AppendEntriesRequest<Types>,
         from_log(&LogEntry { index: id.index, term: id.term, node: id.node, kind, payload: entry.payload })
     });
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
-    // openraft takes the order for granted; a peer that breaks it must not get as far as that.
+    // openraft assumes this order, so a request that breaks it must not reach openraft.
     let first = request.previous.as_ref().map_or(0, |id| id.index + 1);
     if entries.iter().zip(first..).any(|(entry, index)| entry.index() != index) {
         return Err(DecodeError::Malformed("entries are not consecutive".to_owned()));
@@ -265,9 +265,9 @@ pub(crate) fn decode_snapshot_end(bytes: Bytes) -> Result<TransferEnd, DecodeErr
     let vote = vote_in(end.vote)?;
     let last = log_id_in(end.last.ok_or(DecodeError::Missing("last"))?);
     let membership_log = log_id_in(end.membership_log.ok_or(DecodeError::Missing("membership_log"))?);
-    // openraft takes both for granted; a peer that breaks it must not get as far as that.
+    // openraft assumes both, so a snapshot that breaks them must not reach openraft.
     if last.leader_id > epoch_of(&vote) || membership_log.index > last.index {
-        return Err(DecodeError::Malformed("a snapshot from after its leader's election".to_owned()));
+        return Err(DecodeError::Malformed("the snapshot is newer than its leader".to_owned()));
     }
     let membership = StoredMembership::new(Some(membership_log), decode_membership(&end.membership)?);
     let meta = SnapshotMeta { last_log_id: Some(last), last_membership: membership };
@@ -282,7 +282,7 @@ pub(crate) fn decode_snapshot_end_reply(bytes: Bytes) -> Result<Vote, DecodeErro
     vote_in(pb::SnapshotEndReply::decode(bytes)?.vote)
 }
 
-/// A part as it came.
+/// One part of a snapshot, as it was received.
 pub(crate) struct NumberedPart {
     pub(crate) transfer: u64,
     pub(crate) number: u64,
@@ -290,7 +290,7 @@ pub(crate) struct NumberedPart {
     pub(crate) total_bytes: u64,
 }
 
-/// The end of a transfer as it came.
+/// The end of a snapshot transfer, as it was received.
 pub(crate) struct TransferEnd {
     pub(crate) transfer: u64,
     pub(crate) vote: Vote,

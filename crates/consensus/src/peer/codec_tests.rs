@@ -1,4 +1,4 @@
-//! Round trips of what travels, and the frozen bytes of what is stored about a peer.
+//! Round trips of messages, and the frozen bytes of what is stored about a peer.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::raft::types::Entry;
 
 #[test]
 fn a_stored_start_of_a_peer_is_frozen() {
-    let start = Start { disk: DiskId([0xab; 16]), count: 300, mark: 7, format: FormatLevel::BOUNDS };
+    let start = Start { disk: DiskId([0xab; 16]), count: 300, nonce: 7, format: FormatLevel::BOUNDS };
     let bytes = encode_stored_peer(&start, &BTreeMap::new());
     assert_eq!(hex(&bytes), "010a10abababababababababababababababab10ac0218072002");
     let first_version = decode_stored_peer(&bytes[..bytes.len() - 2]);

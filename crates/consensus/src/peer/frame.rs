@@ -1,12 +1,12 @@
-//! Messages in frames: their kinds, how large ones are cut and joined, and the queue that a stream is fed from.
+//! Messages in frames: their kinds, how large messages are cut and joined, and the send queue of a stream.
 //!
 //! Rules:
-//! - Messages of one group leave in the order in which they were queued, also when one of them is cut into parts.
-//! - Groups take turns part by part, so one group's large entry delays the others by one part at most.
+//! - Messages of one group are sent in the order in which they were queued, also when one of them is cut into parts.
+//! - Groups take turns part by part, so one group's large entry delays the others by at most one part.
 //! - A frame holds about [`limits::FRAME_BYTES_MAX`] bytes at most.
-//! - What nobody waits for (an append without entries, which only tells what is committed, and its answer) lingers for
-//!   [`LINGER_MAX`], or leaves with the next message that somebody does wait for: under load, a frame less per commit
-//!   and peer in each direction.
+//! - A message that nobody waits for lingers: it is sent with the next message that somebody waits for, or after
+//!   [`LINGER_MAX`]. Such messages are appends without entries, which only report the committed position, and their
+//!   answers. Under load this saves one frame per commit, peer and direction.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -16,17 +16,17 @@ use fastness_types::{GroupId, limits};
 use fastness_wire::peer::v1::{Frame, Message};
 use tokio::time::Instant;
 
-/// What a message is. Frozen numbers; unknown ones are answered with [`Kind::Refused`].
+/// The kind of a message. The numbers are frozen; unknown ones are answered with [`Kind::Refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub(crate) enum Kind {
-    /// First message of a stream, each direction. `pb::Hello`.
+    /// First message of a stream in each direction. `pb::Hello`.
     Hello = 1,
-    /// Are you there? `pb::Ping`.
+    /// Asks whether the peer is alive. `pb::Ping`.
     Ping = 2,
-    /// Yes. `pb::Pong`.
+    /// Answers a ping. `pb::Pong`.
     Pong = 3,
-    /// The question of this id is not served; the payload is a reason for humans.
+    /// The request of this id is not served. The payload is the reason as text.
     Refused = 4,
     /// `pb::AppendRequest`, answered by `pb::AppendReply`.
     Append = 10,
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     /// `pb::VoteRequest`, answered by `pb::VoteReply`.
     Vote = 12,
     VoteReply = 13,
-    /// The same, without consequences.
+    /// As a vote, but without effect on the voter's state.
     PreVote = 14,
     PreVoteReply = 15,
     /// `pb::TransferRequest`, answered by `pb::TransferReply`.
@@ -43,7 +43,7 @@ pub(crate) enum Kind {
     /// `pb::ReleaseRequest`, answered by `pb::ReleaseReply`.
     Release = 18,
     ReleaseReply = 19,
-    /// `pb::LeaseAsk` and `pb::LeaseAnswer`; carry no id and no group of their own.
+    /// `pb::LeaseAsk` and `pb::LeaseAnswer`. They carry no id, and groups only in their payload.
     LeaseAsk = 20,
     LeaseAnswer = 21,
     /// `pb::SnapshotPart`, answered by `pb::SnapshotPartReply`.
@@ -83,25 +83,25 @@ impl Kind {
     }
 }
 
-/// Largest part of one message in a frame, bytes; a quarter of a frame, so that small messages of other groups ride
-/// along.
+/// Largest part of one message in a frame, in bytes: a quarter of a frame, so that a frame also carries small messages
+/// of other groups.
 const PART_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 4;
-/// Messages that one group may have queued on one stream; the sender is refused at the bound.
+/// Messages that one group may have queued on one stream. At the bound further messages are refused.
 pub(crate) const QUEUED_PER_GROUP_MAX: usize = 256;
 
-/// How long a message that nobody waits for may wait for company.
+/// How long a message that nobody waits for may linger.
 pub(crate) const LINGER_MAX: Duration = Duration::from_millis(5);
 
-/// How soon a message has to leave.
+/// How soon a message has to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
     /// At once.
     Now,
-    /// With the next one, or after [`LINGER_MAX`].
+    /// With the next message, or after [`LINGER_MAX`].
     Lingers,
 }
 
-/// A message in full.
+/// A whole message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) group: GroupId,
@@ -115,7 +115,7 @@ impl Envelope {
         Envelope { group, kind: kind as u32, id, payload }
     }
 
-    /// A frame with this message alone.
+    /// A frame with only this message.
     pub(crate) fn into_frame(self) -> Frame {
         Frame { messages: vec![self.into_message(false)] }
     }
@@ -125,31 +125,31 @@ impl Envelope {
     }
 }
 
-/// Why a message is not queued.
+/// Why a message was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueueError {
     /// The group's queue is full.
     #[error("too many messages wait to be sent")]
     Full,
-    /// The receiver would give the stream up: whoever made the message has not kept to its own bound.
+    /// The receiver would close the stream. The sender of the message has exceeded a bound of its own.
     #[error("a message of {0} bytes is larger than any that may be sent")]
     TooLarge(usize),
 }
 
-/// What waits to be sent on one stream.
+/// The send queue of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queues: HashMap<GroupId, VecDeque<Envelope>>,
-    /// Groups with something queued, whose turn comes first in front.
+    /// Groups with queued messages, in the order of their turns.
     turns: VecDeque<GroupId>,
-    /// When what is queued has to leave; `None`: nothing is queued.
+    /// When queued messages have to be sent; `None` if nothing is queued.
     leaves_at: Option<Instant>,
 }
 
 impl Outbox {
     pub(crate) fn push(&mut self, envelope: Envelope, urgency: Urgency) -> Result<(), QueueError> {
-        // What a receiver would not put together again never leaves: it would end the stream, with all that shares it,
-        // over and over.
+        // A receiver would refuse to join such a message and close the stream, again and again, for all groups that
+        // share it.
         if envelope.payload.len() > limits::MESSAGE_BYTES_MAX {
             return Err(QueueError::TooLarge(envelope.payload.len()));
         }
@@ -167,12 +167,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// When there is something to send, if nothing is pushed before.
+    /// When a frame is due, if nothing is pushed before that.
     pub(crate) fn leaves_at(&self) -> Option<Instant> {
         self.leaves_at
     }
 
-    /// The next frame, if it is time for one.
+    /// The next frame, if one is due.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
         self.leaves_at.filter(|at| *at <= Instant::now())?;
         let frame = self.fill_frame();
@@ -184,11 +184,11 @@ impl Outbox {
 
     fn fill_frame(&mut self) -> Option<Frame> {
         let mut frame = Frame::default();
-        let mut room = limits::FRAME_BYTES_MAX;
-        while room >= PART_BYTES_MAX {
+        let mut space = limits::FRAME_BYTES_MAX;
+        while space >= PART_BYTES_MAX {
             let Some(message) = self.next_part() else { break };
-            // What stands around a payload is small; 32 bytes cover it.
-            room -= (message.payload.len() + 32).min(room);
+            // The overhead of a message in a frame is less than 32 bytes.
+            space -= (message.payload.len() + 32).min(space);
             frame.messages.push(message);
         }
         (!frame.messages.is_empty()).then_some(frame)
@@ -213,7 +213,7 @@ impl Outbox {
     }
 }
 
-/// Resolves when what lingers has to leave; never if nothing does.
+/// Resolves when lingering messages are due; never if there are none.
 pub(crate) async fn lingered(leaves_at: Option<Instant>) {
     match leaves_at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -221,7 +221,7 @@ pub(crate) async fn lingered(leaves_at: Option<Instant>) {
     }
 }
 
-/// The sender breaks the rules of cutting.
+/// The sender has violated the rules of cutting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JoinError {
     #[error("a cut message grew over {} bytes", limits::MESSAGE_BYTES_MAX)]
@@ -230,14 +230,14 @@ pub(crate) enum JoinError {
     Mixed,
 }
 
-/// Puts cut messages together again. One group has one message under way at a time.
+/// Joins the parts of messages. Each group has at most one incomplete message.
 #[derive(Debug, Default)]
 pub(crate) struct Joiner {
     open: HashMap<u32, (u32, u64, BytesMut)>,
 }
 
 impl Joiner {
-    /// Takes one part; gives the message once it is complete.
+    /// Adds one part. Returns the message once it is complete.
     pub(crate) fn push(&mut self, message: Message) -> Result<Option<Envelope>, JoinError> {
         let group = GroupId(message.group);
         let Some((kind, id, mut joined)) = self.open.remove(&message.group) else {

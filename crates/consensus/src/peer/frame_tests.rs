@@ -1,4 +1,4 @@
-//! Cutting, joining, taking turns.
+//! Tests of cutting, joining, and taking turns.
 
 use prost::Message as _;
 
@@ -45,7 +45,7 @@ fn a_large_message_delays_other_groups_by_a_part_and_never_its_own_groups_order(
 }
 
 #[test]
-fn a_full_queue_refuses_and_others_go_on() {
+fn a_full_queue_refuses_and_others_continue() {
     let mut outbox = Outbox::default();
     for id in 0..QUEUED_PER_GROUP_MAX as u64 {
         outbox.push(envelope(1, id, 1), Urgency::Now).unwrap();
@@ -74,7 +74,7 @@ fn kind_numbers_are_frozen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lingers_leaves_with_the_next_or_by_itself() {
+async fn a_lingering_message_leaves_with_the_next_one_or_after_a_while() {
     let mut outbox = Outbox::default();
     outbox.push(envelope(1, 1, 0), Urgency::Lingers).unwrap();
     assert_eq!(outbox.next_frame(), None);

@@ -1,29 +1,30 @@
-//! Which disk, and which start of the node on it, is on the other side of a stream; and whether it may be listened to.
+//! Verifies which disk, and which start of a node on it, is on the other side of a stream, and whether it may take
+//! part.
 //!
 //! A node is a member of a group **with its disk**: memberships and the cluster's map name both, from the group's first
-//! entry on. Every log has a disk id of its own, drawn when it was created, and counts the starts on it; a start also
-//! draws a mark. Whoever opens a stream, and whoever takes one, says first which start it is, and what it knows of the
-//! listener.
+//! entry on. Each log has a disk id, drawn when it was created, and counts the starts on it. Each start also draws a
+//! random nonce. Both sides of a stream first send a hello: which start they are, and what they know about the other
+//! side.
 //!
-//! - A peer on a disk that is not its member's is refused, in both directions: it neither grants votes nor acknowledges
-//!   entries nor counts in a lease. This holds for a wiped disk: it has another id, whatever the node's certificate
-//!   says. A stream that is open when a membership says so ends with its next frame.
-//! - A peer of which a later start is known, or another start of that count, is refused: it runs on an old copy of its
-//!   disk, or two copies run at once. What was heard of a start is on this node's own stable storage before the stream
-//!   is used, so a restart does not forget it.
-//! - A node that was replaced is refused on whatever disk, once its replacement is complete: until then it may still be
+//! - A peer on a disk that is not its member's is refused in both directions: it neither grants votes nor acknowledges
+//!   entries nor counts in a lease. This covers a wiped disk, which has another id whatever the node's certificate
+//!   says. A stream that is open when a membership names another disk is closed at its next frame.
+//! - A peer is refused if a later start of it is known, or another start with the same count: it runs on an old copy of
+//!   its disk, or two copies run at once. What a peer reports about its start is on this node's own stable storage
+//!   before the stream is used, so a restart does not forget it.
+//! - A node that was replaced is refused on any disk once its replacement is complete. Before that it may still be
 //!   needed where a group has not changed its members yet.
-//! - A start counter does not tell a copy that was made **during** the newest start: when it comes back it counts one
-//!   more, as the disk itself would. So peers remember, per group, the newest entry that a node has acknowledged **and
-//!   that is committed**, and a node whose log ends before it (by the order of log ids: the same rule by which votes
-//!   are granted) is refused like an old copy, whatever its count. What is not committed may be cut off by a later
-//!   leader, so it does not count. The group's leader knows it at any moment; it tells the other members about once a
-//!   second, and all store it with what they know of the peer, when it is convenient: the record may be behind, and
-//!   then an old copy that lacks less than that is not noticed.
-//! - A node that is told that it is one of these stops for good.
+//! - The start count does not reveal a copy that was made **during** the newest start: when that copy is started it
+//!   counts one more, as the disk itself would. So peers remember, per group, the newest entry that a node has
+//!   acknowledged **and that is committed**. A node whose log ends before that entry, in the order of log ids by which
+//!   votes are granted too, is refused like an old copy, whatever its count. Uncommitted entries do not count, because
+//!   a later leader may remove them. The group's leader always knows this position. It reports it to the other members
+//!   about once a second, and all of them store it some time later, with what they know about the peer. So the record
+//!   may lag, and an old copy that lacks less than that lag is not noticed.
+//! - A node that learns from a peer that it is one of these stops for good.
 //!
-//! What it does not do: stop a node that nobody has told yet. It does no harm: whoever would count its vote or its
-//! acknowledgement checks it first.
+//! This module does not stop a node that no peer has informed yet. Such a node does no harm, because whoever would
+//! count its vote or its acknowledgement verifies it first.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,14 +41,14 @@ use crate::peer::start::Start;
 use crate::raft::codec::DecodeError;
 use crate::raft::types::{LogId, Membership};
 
-/// Why a peer is not listened to.
+/// Why a peer is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("it claims to be node {0}")]
     OtherNode(u64),
     #[error("it belongs to another cluster")]
     OtherCluster,
-    #[error("its hello cannot be understood: {0}")]
+    #[error("its hello cannot be decoded: {0}")]
     Malformed(String),
     #[error(
         "it runs on disk {found}, but is a member of the cluster with disk {known}: its disk was wiped or exchanged, and it \
@@ -61,34 +62,34 @@ pub(crate) enum Refusal {
          its log ends at {end}"
     )]
     LostAcknowledged { group: GroupId, acknowledged: String, end: String },
-    #[error("it was replaced by node {0}, and is no member of the cluster any more")]
+    #[error("it was replaced by node {0}, and is no longer a member of the cluster")]
     Replaced(NodeId),
-    #[error("what it says could not be stored: {0}")]
+    #[error("its start could not be stored: {0}")]
     NotStored(String),
-    /// It is this node that must stop, for good.
+    /// This node itself must stop for good.
     #[error("{0}")]
     StopHere(String),
 }
 
-/// Who was on the other side when a stream began.
+/// The verified start on the other side of a stream.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     disk: DiskId,
-    /// Of [`Identities`], when this was looked at last.
+    /// The revision of [`Identities`] at the last check.
     revision: u64,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The disk with which it is a member, as the newest membership or map says.
+    /// The disk with which the node is a member, as the newest membership or map says.
     disk: Option<DiskId>,
-    /// Its newest start.
+    /// The node's newest start.
     start: Option<Start>,
-    /// Whether that is on this node's stable storage.
+    /// Whether the newest start is on this node's stable storage.
     saved: bool,
-    /// The newest committed entry of each group that it has acknowledged on the disk of that start.
+    /// Per group, the newest committed entry that the node has acknowledged on the disk of its newest start.
     acknowledged: BTreeMap<GroupId, LogId>,
-    /// Those of them are newer than what was last given to the log to store.
+    /// Whether some of these positions are newer than what the log was last given to store.
     unsaved: bool,
 }
 
@@ -98,16 +99,15 @@ pub(crate) struct Identities {
     own: Start,
     log: Log,
     known: Mutex<BTreeMap<NodeId, Known>>,
-    /// Nodes that are no members any more, and who has their place.
+    /// Nodes that were replaced, and by whom.
     replaced: Mutex<BTreeMap<NodeId, NodeId>>,
-    /// Raised when the disk of a member is learned, or that one was replaced: streams then look again whom they listen
-    /// to.
+    /// Incremented when the disk of a member or a replacement becomes known: streams then check their peer again.
     revision: AtomicU64,
 }
 
 impl Identities {
-    /// `mark`: another one for each start of a node. `format`: what this node announces.
-    pub(crate) fn new(log: Log, mark: u64, format: FormatLevel) -> Result<Identities, (NodeId, DecodeError)> {
+    /// `nonce`: differs for each start of the node. `format`: the level that this node announces.
+    pub(crate) fn new(log: Log, nonce: u64, format: FormatLevel) -> Result<Identities, (NodeId, DecodeError)> {
         let identity = log.identity();
         let mut known = BTreeMap::new();
         for (peer, record) in log.peers() {
@@ -118,7 +118,7 @@ impl Identities {
         Ok(Identities {
             node: identity.node,
             cluster: identity.cluster,
-            own: Start { disk: identity.disk, count: identity.starts, mark, format },
+            own: Start { disk: identity.disk, count: identity.starts, nonce, format },
             log,
             known: Mutex::new(known),
             replaced: Mutex::default(),
@@ -130,9 +130,9 @@ impl Identities {
         self.own.disk
     }
 
-    /// The lowest level that one of these nodes has announced with its newest start; one that was never heard of is at
-    /// the first. The levels of peers are stored with their starts, so that a restart does not forget those of a node
-    /// that is down.
+    /// The lowest level that any of these nodes has announced with its newest start. A node that was never heard of
+    /// counts as the first level. Levels are stored with the starts of peers, so a restart does not forget the level of
+    /// a node that is down.
     pub(crate) fn lowest_format(&self, members: impl IntoIterator<Item = NodeId>) -> FormatLevel {
         let known = self.known.lock();
         let format = |node: NodeId| {
@@ -143,41 +143,41 @@ impl Identities {
         others.map(format).fold(self.own.format, FormatLevel::min)
     }
 
-    /// Takes what a membership or the cluster's map says about members' disks.
+    /// Records the disks of members, from a membership or from the cluster's map.
     pub(crate) fn expect(&self, members: impl IntoIterator<Item = (NodeId, DiskId)>) {
         let mut known = self.known.lock();
-        let mut news = false;
+        let mut changed = false;
         for (node, disk) in members.into_iter().filter(|(node, _)| *node != self.node) {
             let known = known.entry(node).or_default();
-            news |= known.disk.replace(disk) != Some(disk);
+            changed |= known.disk.replace(disk) != Some(disk);
         }
-        if news {
+        if changed {
             self.revision.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Takes what the cluster's map says about nodes that were replaced, and by whom.
-    pub(crate) fn set_replaced(&self, gone: impl IntoIterator<Item = (NodeId, NodeId)>) {
+    /// Records which nodes were replaced, and by whom, from the cluster's map.
+    pub(crate) fn set_replaced(&self, nodes: impl IntoIterator<Item = (NodeId, NodeId)>) {
         let mut replaced = self.replaced.lock();
         let before = replaced.len();
-        replaced.extend(gone);
+        replaced.extend(nodes);
         if replaced.len() > before {
             self.revision.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Who has the place of `peer`, if it was replaced.
+    /// The node that has replaced `peer`, if any.
     pub(crate) fn replaced_by(&self, peer: NodeId) -> Option<NodeId> {
         self.replaced.lock().get(&peer).copied()
     }
 
-    /// What this node says first on a stream with `peer`.
+    /// The first message of this node on a stream with `peer`.
     pub(crate) fn hello(&self, peer: NodeId) -> Hello {
         let replaced_by = self.replaced_by(peer);
         let known = self.known.lock();
         let known = known.get(&peer);
         let disk = known.and_then(|known| known.disk);
-        // Of a start on another disk than the member's the peer is told nothing: it is told of the disk.
+        // A peer whose start was on another disk than its member's is told about the disk, not about the start.
         let seen = known.and_then(|known| known.start).filter(|start| disk.is_none_or(|disk| disk == start.disk));
         let bytes = |disk: DiskId| Bytes::copy_from_slice(&disk.0);
         let acknowledged = known.filter(|_| seen.is_some()).map(|known| codec::positions_out(&known.acknowledged));
@@ -186,11 +186,11 @@ impl Identities {
             cluster: Bytes::copy_from_slice(&self.cluster.0),
             disk: bytes(self.own.disk),
             start_count: self.own.count,
-            start_nonce: self.own.mark,
+            start_nonce: self.own.nonce,
             listener_disk: disk.map(bytes).unwrap_or_default(),
             listener_start_disk_seen: bytes(seen.map_or(DiskId::default(), |start| start.disk)),
             listener_start_count_seen: seen.map_or(0, |start| start.count),
-            listener_start_nonce_seen: seen.map_or(0, |start| start.mark),
+            listener_start_nonce_seen: seen.map_or(0, |start| start.nonce),
             listener_replaced_by: replaced_by.map_or(0, |by| by.0),
             format_level: self.own.format.0,
             listener_acknowledged: acknowledged.unwrap_or_default(),
@@ -199,7 +199,7 @@ impl Identities {
         }
     }
 
-    /// Where the logs of this node end.
+    /// The last entry of each log of this node.
     fn log_ends(&self) -> BTreeMap<GroupId, LogId> {
         let end = |group: GroupId| {
             let last = self.log.group(group).state().last?;
@@ -208,13 +208,13 @@ impl Identities {
         self.log.groups().into_iter().filter_map(end).collect()
     }
 
-    /// `peer` has acknowledged this entry of a group, and it is committed.
+    /// Records that `peer` has acknowledged this entry of a group, and that the entry is committed.
     pub(crate) fn acknowledged(&self, peer: NodeId, group: GroupId, position: LogId) {
         if peer == self.node {
             return;
         }
         let mut known = self.known.lock();
-        // Of a peer that has never been heard it is not known on which disk it has done so.
+        // Without a known start of the peer, the disk on which it has acknowledged the entry is unknown.
         let Some(known) =
             known.get_mut(&peer).filter(|known| known.start.is_some_and(|start| known.is_member_on(start.disk)))
         else {
@@ -226,20 +226,21 @@ impl Identities {
         }
     }
 
-    /// Has what peers have acknowledged stored, with the next write of the log.
+    /// Has the acknowledged positions of peers stored with the next write of the log.
     pub(crate) fn save_acknowledged(&self) {
         for (peer, known) in self.known.lock().iter_mut().filter(|(_, known)| known.saved) {
             if let Some(start) = known.start
                 && std::mem::take(&mut known.unsaved)
             {
-                // If it is not stored, the log has failed, and the node ends.
+                // If this fails, the log has failed and the node stops.
                 self.log.save_peer(*peer, codec::encode_stored_peer(&start, &known.acknowledged), |_| {});
             }
         }
     }
 
-    /// Checks what `peer` says first; returns once a start that is news is on this node's stable storage.
-    pub(crate) async fn heard(&self, peer: NodeId, hello: &Hello) -> Result<Admitted, Refusal> {
+    /// Verifies the hello of `peer`. If it reports a new start, returns once that start is on this node's stable
+    /// storage.
+    pub(crate) async fn verify(&self, peer: NodeId, hello: &Hello) -> Result<Admitted, Refusal> {
         if hello.node != peer.0 {
             return Err(Refusal::OtherNode(hello.node));
         }
@@ -251,8 +252,8 @@ impl Identities {
             return Err(Refusal::Replaced(by));
         }
         let format = FormatLevel::announced(hello.format_level);
-        let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, mark: hello.start_nonce, format };
-        // Before the check, so that whatever is learned after it counts as news to the stream.
+        let start = Start { disk: disk(&hello.disk)?, count: hello.start_count, nonce: hello.start_nonce, format };
+        // Read before the checks, so that the stream checks again whatever is learned after them.
         let revision = self.revision.load(Ordering::Acquire);
         let ends = codec::positions_in(&hello.log_ends).map_err(|error| Refusal::Malformed(error.to_string()))?;
         if let Some(written) = self.check_peer(peer, start, hello.log_ends_reported.then_some(&ends))? {
@@ -265,71 +266,71 @@ impl Identities {
         Ok(Admitted { disk: start.disk, revision })
     }
 
-    /// Whether the start that a stream began with may still be listened to.
-    pub(crate) fn still_trusts(&self, peer: NodeId, heard: &mut Admitted) -> bool {
+    /// Whether the start on the other side of a stream is still admitted.
+    pub(crate) fn still_admits(&self, peer: NodeId, admitted: &mut Admitted) -> bool {
         let revision = self.revision.load(Ordering::Acquire);
-        if revision == heard.revision {
+        if revision == admitted.revision {
             return true;
         }
-        heard.revision = revision;
+        admitted.revision = revision;
         if self.replaced_by(peer).is_some() {
             return false;
         }
-        self.known.lock().get(&peer).and_then(|known| known.disk).is_none_or(|disk| disk == heard.disk)
+        self.known.lock().get(&peer).and_then(|known| known.disk).is_none_or(|disk| disk == admitted.disk)
     }
 
-    /// What the peer knows of this node.
+    /// Checks what the peer knows about this node.
     fn check_own(&self, peer: NodeId, hello: &Hello) -> Result<(), Refusal> {
         let place = self.log.place();
         if hello.listener_replaced_by != 0 {
-            return Err(Refusal::StopHere(replaced(self.node, NodeId(hello.listener_replaced_by), place)));
+            return Err(Refusal::StopHere(replaced_reason(self.node, NodeId(hello.listener_replaced_by), place)));
         }
         if !hello.listener_disk.is_empty() {
-            let told = disk(&hello.listener_disk)?;
-            if told != self.own.disk && !Plant::WipedDiskAccepted.is_on() {
+            let member = disk(&hello.listener_disk)?;
+            if member != self.own.disk && !Plant::WipedDiskAccepted.is_on() {
                 return Err(Refusal::StopHere(format!(
-                    "{place} is not this node's disk: node {} is a member of the cluster with disk {told}, as node {peer} \
+                    "{place} is not this node's disk: node {} is a member of the cluster with disk {member}, as node {peer} \
                      knows, and this is disk {}. The folder was wiped or exchanged, or its file system is not mounted. On \
                      this disk the node does not know what it has voted for and acknowledged, so it must not take part. \
                      Give it its own disk back; if that is lost, {}",
                     self.node,
                     self.own.disk,
-                    replace(self.node)
+                    replacement_advice(self.node)
                 )));
             }
         }
-        let told = Start {
+        let seen = Start {
             disk: disk(&hello.listener_start_disk_seen)?,
             count: hello.listener_start_count_seen,
-            mark: hello.listener_start_nonce_seen,
+            nonce: hello.listener_start_nonce_seen,
             format: self.own.format,
         };
-        if self.own.is_outdone_by(told) && !Plant::OldDiskAccepted.is_on() {
+        if self.own.is_superseded_by(seen) && !Plant::OldDiskAccepted.is_on() {
             return Err(Refusal::StopHere(format!(
                 "{place} is an old copy of this node's disk, or two copies run at once: by its own count this is start {}, \
                  but node {peer} has seen another start {}; {}",
                 self.own.count,
-                told.count,
-                replace(self.node)
+                seen.count,
+                replacement_advice(self.node)
             )));
         }
         let acknowledged = codec::positions_in(&hello.listener_acknowledged);
         let acknowledged = acknowledged.map_err(|error| Refusal::Malformed(error.to_string()))?;
-        if told.disk == self.own.disk
-            && let Some((group, acknowledged, end)) = lost(&acknowledged, &self.log_ends())
+        if seen.disk == self.own.disk
+            && let Some((group, acknowledged, end)) = lost_acknowledged(&acknowledged, &self.log_ends())
             && !Plant::OldDiskAccepted.is_on()
         {
             return Err(Refusal::StopHere(format!(
                 "{place} is an old copy of this node's disk: as node {peer} knows, this node has acknowledged committed entries of \
                  group {group} up to {acknowledged}, and its log ends at {end}; {}",
-                replace(self.node)
+                replacement_advice(self.node)
             )));
         }
         Ok(())
     }
 
-    /// Takes the peer's start, unless it must not be listened to. Gives what is to be waited for if it is news. `ends`:
-    /// where its logs end, if it says so.
+    /// Records the peer's start, unless the peer must be refused. For a new start returns the completion of its write.
+    /// `ends`: the last entries of the peer's logs, if it reports them.
     fn check_peer(
         &self,
         peer: NodeId,
@@ -342,16 +343,16 @@ impl Identities {
             return Err(Refusal::OtherDisk { found: start.disk, known: disk });
         }
         if let Some(newest) =
-            known.start.filter(|newest| start.is_outdone_by(*newest) && !Plant::OldDiskAccepted.is_on())
+            known.start.filter(|newest| start.is_superseded_by(*newest) && !Plant::OldDiskAccepted.is_on())
         {
             return Err(Refusal::OldCopy { found: start.count, known: newest.count });
         }
         if known.start.is_some_and(|newest| newest.disk != start.disk) {
-            // Another disk has acknowledged nothing yet.
+            // The new disk has acknowledged nothing yet.
             known.acknowledged.clear();
         }
         if let Some(ends) = ends
-            && let Some((group, acknowledged, end)) = lost(&known.acknowledged, ends)
+            && let Some((group, acknowledged, end)) = lost_acknowledged(&known.acknowledged, ends)
             && !Plant::OldDiskAccepted.is_on()
         {
             return Err(Refusal::LostAcknowledged { group, acknowledged, end });
@@ -362,11 +363,11 @@ impl Identities {
         known.start = Some(start);
         known.saved = false;
         known.unsaved = false;
-        let (tell, written) = oneshot::channel();
-        // Under the lock, so that the log has the starts in the order in which memory had them.
+        let (done, written) = oneshot::channel();
+        // Under the lock, so that the log stores starts in the order in which memory took them.
         self.log.save_peer(peer, codec::encode_stored_peer(&start, &known.acknowledged), move |outcome| {
-            // Whoever waits may have lost patience.
-            let _ = tell.send(outcome);
+            // The receiver may have timed out.
+            let _ = done.send(outcome);
         });
         Ok(Some(written))
     }
@@ -387,17 +388,20 @@ impl Known {
     }
 }
 
-/// The first group of which a log ends before what was acknowledged there: what that was, and where it ends, in words.
-fn lost(acknowledged: &BTreeMap<GroupId, LogId>, ends: &BTreeMap<GroupId, LogId>) -> Option<(GroupId, String, String)> {
-    let told = |id: &LogId| format!("index {} of term {}", id.index, id.leader_id.term);
+/// The first group whose log ends before an acknowledged entry, with texts for that entry and for the end of the log.
+fn lost_acknowledged(
+    acknowledged: &BTreeMap<GroupId, LogId>,
+    ends: &BTreeMap<GroupId, LogId>,
+) -> Option<(GroupId, String, String)> {
+    let text = |id: &LogId| format!("index {} of term {}", id.index, id.leader_id.term);
     acknowledged
         .iter()
         .find(|(group, position)| ends.get(group) < Some(position))
-        .map(|(group, position)| (*group, told(position), ends.get(group).map_or_else(|| "nothing".to_owned(), told)))
+        .map(|(group, position)| (*group, text(position), ends.get(group).map_or_else(|| "nothing".to_owned(), text)))
 }
 
-/// What to do about a node whose disk is of no use any more.
-fn replace(node: NodeId) -> String {
+/// What an operator has to do about a node whose disk is of no use any more.
+fn replacement_advice(node: NodeId) -> String {
     format!(
         "replace the node: start a new one with another node id and an empty disk, then \
          `fastness cluster replace-replica --node {node} --with ID`"
@@ -405,9 +409,9 @@ fn replace(node: NodeId) -> String {
 }
 
 /// Why a node that was replaced stops.
-pub(crate) fn replaced(node: NodeId, by: NodeId, place: &str) -> String {
+pub(crate) fn replaced_reason(node: NodeId, by: NodeId, place: &str) -> String {
     format!(
-        "node {node} was replaced by node {by} and is no member of the cluster any more: what is in {place} is of no use to it. \
+        "node {node} was replaced by node {by} and is no longer a member of the cluster: its data in {place} is useless. \
          Remove the folder; to give the machine a place in the cluster again, start it as a new node with another node id"
     )
 }

@@ -1,4 +1,4 @@
-//! Two nodes that say hello to each other, on disks that are wiped, copied and restarted.
+//! Tests with two nodes that exchange hellos, on disks that are wiped, copied and restarted.
 
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, LogOptions, MasterKey, WriterDriver};
@@ -9,25 +9,25 @@ const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 
-fn start(node: NodeId, disk: &MemoryDisk, mark: u64) -> Identities {
-    start_as(node, disk, mark, FormatLevel::CURRENT)
+fn start(node: NodeId, disk: &MemoryDisk, nonce: u64) -> Identities {
+    start_as(node, disk, nonce, FormatLevel::CURRENT)
 }
 
-/// As a version that understands forms up to `format`.
-fn start_as(node: NodeId, disk: &MemoryDisk, mark: u64, format: FormatLevel) -> Identities {
+/// Starts a node as a version that understands levels up to `format`.
+fn start_as(node: NodeId, disk: &MemoryDisk, nonce: u64, format: FormatLevel) -> Identities {
     let cipher = Cipher::new(MasterKey::from_bytes(&[1; 32]));
     let options = LogOptions::new(node, CLUSTER);
     let log = Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Thread).unwrap();
-    Identities::new(log, mark, format).unwrap()
+    Identities::new(log, nonce, format).unwrap()
 }
 
 fn stop(node: Identities) {
     node.log.close();
 }
 
-/// `listener` hears what `speaker` says.
+/// `listener` verifies the hello of `speaker`.
 async fn hears(listener: &Identities, speaker: &Identities) -> Result<Admitted, Refusal> {
-    listener.heard(speaker.node, &speaker.hello(listener.node)).await
+    listener.verify(speaker.node, &speaker.hello(listener.node)).await
 }
 
 fn members(nodes: [&Identities; 2]) -> [(NodeId, DiskId); 2] {
@@ -38,8 +38,8 @@ fn members(nodes: [&Identities; 2]) -> [(NodeId, DiskId); 2] {
 async fn members_on_their_disks_hear_each_other_start_after_start() {
     let (disk_a, disk_b) = (MemoryDisk::new(), MemoryDisk::new());
     let mut b = start(B, &disk_b, 0);
-    for mark in 1..4 {
-        let a = start(A, &disk_a, mark);
+    for nonce in 1..4 {
+        let a = start(A, &disk_a, nonce);
         for node in [&a, &b] {
             node.expect(members([&a, &b]));
         }
@@ -48,7 +48,7 @@ async fn members_on_their_disks_hear_each_other_start_after_start() {
         hears(&b, &a).await.unwrap();
         stop(a);
         stop(b);
-        b = start(B, &disk_b, mark);
+        b = start(B, &disk_b, nonce);
     }
 }
 
@@ -70,12 +70,12 @@ async fn the_lowest_format_is_that_of_the_oldest_member_and_a_restart_remembers_
     let a = start(A, &disk_a, 2);
     assert_eq!(a.lowest_format([A, B]), FormatLevel::CURRENT, "though it is down, and this node has started anew");
     let silent = Hello { format_level: 0, ..start(B, &disk_b, 3).hello(A) };
-    a.heard(B, &silent).await.unwrap();
+    a.verify(B, &silent).await.unwrap();
     assert_eq!(a.lowest_format([A, B]), FormatLevel::BASE, "a version that announces nothing is the first");
 }
 
 #[tokio::test]
-async fn a_wiped_member_is_refused_and_told_so() {
+async fn a_wiped_member_is_refused_and_informed() {
     let a = start(A, &MemoryDisk::new(), 1);
     let disk_b = MemoryDisk::new();
     let b = start(B, &disk_b, 1);
@@ -102,17 +102,17 @@ async fn a_stream_ends_when_a_membership_names_another_disk() {
     let b = start(B, &disk_b, 1);
     let wiped = start(B, &MemoryDisk::new(), 1);
     let mut stream = hears(&a, &wiped).await.expect("nobody has told A yet");
-    assert!(a.still_trusts(B, &mut stream));
+    assert!(a.still_admits(B, &mut stream));
     a.expect(members([&a, &b]));
-    assert!(!a.still_trusts(B, &mut stream));
+    assert!(!a.still_admits(B, &mut stream));
     assert!(matches!(hears(&a, &wiped).await, Err(Refusal::OtherDisk { .. })));
     let mut stream = hears(&a, &b).await.expect("what was heard of the other disk does not count");
     a.expect([(NodeId(3), DiskId([3; 16]))]);
-    assert!(a.still_trusts(B, &mut stream), "news about others");
+    assert!(a.still_admits(B, &mut stream), "news about others");
 }
 
 #[tokio::test]
-async fn an_old_copy_is_refused_and_told_so_even_after_a_restart_of_the_listener() {
+async fn an_old_copy_is_refused_and_informed_even_after_a_restart_of_the_listener() {
     for restarted in [false, true] {
         let (disk_a, disk_b) = (MemoryDisk::new(), MemoryDisk::new());
         let mut a = start(A, &disk_a, 1);
@@ -135,14 +135,14 @@ async fn an_old_copy_is_refused_and_told_so_even_after_a_restart_of_the_listener
 }
 
 #[tokio::test]
-async fn a_node_that_was_replaced_is_refused_on_any_disk_and_told_so() {
+async fn a_replaced_node_is_refused_on_any_disk_and_informed() {
     let a = start(A, &MemoryDisk::new(), 1);
     let disk_b = MemoryDisk::new();
     let b = start(B, &disk_b, 1);
     a.expect(members([&a, &b]));
     let mut stream = hears(&a, &b).await.unwrap();
     a.set_replaced([(B, NodeId(4))]);
-    assert!(!a.still_trusts(B, &mut stream), "an open stream ends");
+    assert!(!a.still_admits(B, &mut stream), "an open stream ends");
     for b in [b, start(B, &MemoryDisk::new(), 2)] {
         assert_eq!(hears(&a, &b).await.unwrap_err(), Refusal::Replaced(NodeId(4)));
         let Err(Refusal::StopHere(reason)) = hears(&b, &a).await else { panic!("it goes on") };
@@ -152,18 +152,18 @@ async fn a_node_that_was_replaced_is_refused_on_any_disk_and_told_so() {
 }
 
 #[tokio::test]
-async fn who_is_not_who_it_should_be_is_refused() {
+async fn a_peer_with_another_identity_is_refused() {
     let (a, b) = (start(A, &MemoryDisk::new(), 1), start(B, &MemoryDisk::new(), 1));
     let hello = b.hello(A);
-    assert_eq!(a.heard(NodeId(3), &hello).await.unwrap_err(), Refusal::OtherNode(2));
+    assert_eq!(a.verify(NodeId(3), &hello).await.unwrap_err(), Refusal::OtherNode(2));
     let other = Hello { cluster: Bytes::from_static(&[8; 16]), ..hello.clone() };
-    assert_eq!(a.heard(B, &other).await.unwrap_err(), Refusal::OtherCluster);
+    assert_eq!(a.verify(B, &other).await.unwrap_err(), Refusal::OtherCluster);
     let short = Hello { disk: Bytes::from_static(b"short"), ..hello };
-    assert!(matches!(a.heard(B, &short).await, Err(Refusal::Malformed(_))));
+    assert!(matches!(a.verify(B, &short).await, Err(Refusal::Malformed(_))));
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_not_listened_to() {
+async fn a_peer_whose_start_cannot_be_stored_is_refused() {
     let (a, b) = (start(A, &MemoryDisk::new(), 1), start(B, &MemoryDisk::new(), 1));
     a.log.close();
     assert!(matches!(hears(&a, &b).await, Err(Refusal::NotStored(_))));

@@ -1,11 +1,11 @@
-//! The calling side of one stream to one peer: questions with answers, kept open for the life of the node.
+//! The requesting side of one stream to one peer. The link lives as long as the node.
 //!
-//! A link opens its stream again whenever it ends, after a pause that grows. While it is down every question is refused
-//! at once (openraft then backs off); when a stream ends, every question under way ends without an answer: it was
-//! served or not. Answers find their question by id, so they may come in any order.
+//! A link reopens its stream whenever the stream ends, after a pause that grows. While the link is down, every request
+//! is refused at once, and openraft backs off. When a stream ends, every pending request ends without an answer: it may
+//! have been served or not. Answers carry the id of their request, so they may arrive in any order.
 //!
-//! A stream on which nothing has arrived for [`SILENCE_MAX`], pings included, is given up: after a partition TCP would
-//! otherwise wait for its own growing pauses.
+//! A stream on which nothing, not even an answer to a ping, has arrived for [`SILENCE_MAX`] is closed. After a
+//! partition TCP would otherwise wait for its own growing pauses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,28 +28,28 @@ use crate::peer::transport::{Class, FrameStream, SILENCE_MAX, TransportError};
 /// Pauses between attempts to connect.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// A peer that does not say hello in this time is not there.
+/// A peer that does not send its hello in this time counts as unreachable.
 const HELLO_TIME_MAX: Duration = Duration::from_millis(1500);
 const PING_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Why a question was not asked, or got no answer.
+/// Why a request was not sent, or got no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum LinkError {
     #[error("no connection")]
     Down,
     #[error("not sent: {0}")]
     NotQueued(#[from] QueueError),
-    #[error("the connection ended before the answer came")]
+    #[error("the connection was closed before the answer arrived")]
     Ended,
     #[error("refused: {0}")]
     Refused(String),
-    #[error("not in time")]
+    #[error("timed out")]
     Late,
-    #[error("the answer cannot be understood: {0}")]
+    #[error("the answer cannot be decoded: {0}")]
     Answer(String),
 }
 
-/// One class of traffic to one peer.
+/// The link for one class of traffic to one peer.
 pub(crate) struct Link {
     peer: NodeId,
     class: Class,
@@ -61,11 +61,11 @@ pub(crate) struct Link {
 struct LinkState {
     connected: bool,
     outbox: Outbox,
-    /// In the order of asking, which is that in which all of them are woken when the stream ends.
-    asked: BTreeMap<u64, oneshot::Sender<Envelope>>,
+    /// In the order of the requests. When the stream ends, the waiting tasks are woken in that order.
+    pending: BTreeMap<u64, oneshot::Sender<Envelope>>,
     last_id: u64,
     ping_due: Option<Bytes>,
-    /// Only the newest matters, so a new one replaces one that was not sent.
+    /// A new request replaces one that was not sent, because only the newest matters.
     lease_ask: Option<Bytes>,
 }
 
@@ -87,8 +87,8 @@ impl Link {
         Link { peer, class, state: Mutex::default(), wake: Notify::new() }
     }
 
-    /// Queues a question; questions of one group leave in the order of these calls.
-    pub(crate) fn ask(
+    /// Queues a request. Requests of one group are sent in the order of these calls.
+    pub(crate) fn request(
         &self,
         group: GroupId,
         kind: Kind,
@@ -103,13 +103,13 @@ impl Link {
         let id = state.last_id;
         state.outbox.push(Envelope::new(group, kind, id, payload), urgency)?;
         let (answer, answered) = oneshot::channel();
-        state.asked.insert(id, answer);
+        state.pending.insert(id, answer);
         drop(state);
         self.wake.notify_one();
         Ok(answered)
     }
 
-    /// Asks and waits.
+    /// Sends a request and waits for the answer.
     pub(crate) async fn call(
         &self,
         group: GroupId,
@@ -117,12 +117,12 @@ impl Link {
         payload: Bytes,
         time_max: Duration,
     ) -> Result<Bytes, LinkError> {
-        let answered = self.ask(group, kind, payload, Urgency::Now)?;
+        let answered = self.request(group, kind, payload, Urgency::Now)?;
         let answer = tokio::time::timeout(time_max, answered).await.map_err(|_| LinkError::Late)?;
         answer_of(answer)
     }
 
-    /// Sends the lease questions of one heartbeat, if the stream is up.
+    /// Sends the lease requests of one heartbeat, if the stream is up.
     pub(crate) fn send_lease_ask(&self, payload: Bytes) {
         let mut state = self.state.lock();
         if state.connected {
@@ -132,21 +132,21 @@ impl Link {
         }
     }
 
-    /// Runs until the node stops, or the peer was replaced.
+    /// Runs until the node stops or the peer is replaced.
     pub(crate) async fn run(self: Arc<Self>, node: Arc<NodeCore>) {
         let mut pause = PAUSE_MIN;
-        // What was last told of why the peer cannot be reached.
-        let mut told: Option<String> = None;
+        // The newest logged reason why the peer cannot be reached.
+        let mut logged: Option<String> = None;
         while node.stopped().is_none() && node.identities.replaced_by(self.peer).is_none() {
             let attempt = async {
-                let (stream, heard) = self.open(&node).await?;
+                let (stream, admitted) = self.open(&node).await?;
                 pause = PAUSE_MIN;
-                if told.take().is_some() {
+                if logged.take().is_some() {
                     tracing::info!(peer = %self.peer, class = ?self.class, "a peer is reached again");
                 }
                 self.state.lock().connected = true;
                 self.observe(&node, true);
-                self.serve(&node, stream, heard).await;
+                self.serve(&node, stream, admitted).await;
                 self.disconnected();
                 self.observe(&node, false);
                 Ok::<_, TransportError>(())
@@ -154,7 +154,7 @@ impl Link {
             tokio::select! {
                 biased;
                 outcome = attempt => if let Err(error) = outcome {
-                    self.tell(&mut told, &error);
+                    self.log_failure(&mut logged, &error);
                 },
                 () = node.until_stopped() => {}
             }
@@ -166,19 +166,19 @@ impl Link {
         self.disconnected();
     }
 
-    /// The heartbeat's stream is the one by which peers are observed.
+    /// Peers are observed through their heartbeat stream.
     fn observe(&self, node: &NodeCore, connected: bool) {
         if self.class == Class::Heartbeat {
             node.observed.set_connected(self.peer, connected);
         }
     }
 
-    /// Tells the log when a peer cannot be reached, once for each reason, not at each attempt.
-    fn tell(&self, told: &mut Option<String>, error: &TransportError) {
+    /// Logs why the peer cannot be reached, once per reason instead of once per attempt.
+    fn log_failure(&self, logged: &mut Option<String>, error: &TransportError) {
         let reason = error.to_string();
-        if told.as_ref() != Some(&reason) {
-            tracing::warn!(peer = %self.peer, class = ?self.class, reason, "a peer cannot be reached; tried until it can");
-            *told = Some(reason);
+        if logged.as_ref() != Some(&reason) {
+            tracing::warn!(peer = %self.peer, class = ?self.class, reason, "a peer cannot be reached; retrying");
+            *logged = Some(reason);
         }
     }
 
@@ -192,13 +192,13 @@ impl Link {
             let first = stream.incoming.next().await.ok_or_else(|| unreachable("the stream ended"))?;
             let hello = first.messages.into_iter().next().filter(|m| m.kind == Kind::Hello as u32);
             let hello = hello.ok_or_else(|| unreachable("no hello"))?;
-            let heard = node.heard_hello(self.peer, hello.payload).await;
-            Ok((stream, heard.map_err(|refusal| TransportError::Identity(refusal.to_string()))?))
+            let admitted = node.verify_hello(self.peer, hello.payload).await;
+            Ok((stream, admitted.map_err(|refusal| TransportError::Identity(refusal.to_string()))?))
         };
         tokio::time::timeout(HELLO_TIME_MAX, opened).await.map_err(|_| unreachable("no hello in time"))?
     }
 
-    async fn serve(&self, node: &NodeCore, stream: FrameStream, mut who: Admitted) {
+    async fn serve(&self, node: &NodeCore, stream: FrameStream, mut admitted: Admitted) {
         let mut joiner = Joiner::default();
         let FrameStream { outgoing, mut incoming } = stream;
         let mut ping = tokio::time::interval(PING_INTERVAL);
@@ -216,7 +216,7 @@ impl Link {
                 frame = incoming.next() => {
                     heard = Instant::now();
                     let Some(frame) = frame else { return };
-                    if !node.identities.still_trusts(self.peer, &mut who) {
+                    if !node.identities.still_admits(self.peer, &mut admitted) {
                         return;
                     }
                     for message in frame.messages {
@@ -224,7 +224,7 @@ impl Link {
                             Ok(Some(envelope)) => self.received(node, envelope),
                             Ok(None) => {}
                             Err(error) => {
-                                tracing::warn!(peer = %self.peer, %error, "a peer breaks the protocol");
+                                tracing::warn!(peer = %self.peer, %error, "a peer violates the protocol; the stream is closed");
                                 return;
                             }
                         }
@@ -235,7 +235,7 @@ impl Link {
                 () = lingered(leaves_at), if next.is_none() => {}
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE_MAX {
-                        tracing::debug!(peer = %self.peer, class = ?self.class, "nothing heard: stream given up");
+                        tracing::debug!(peer = %self.peer, class = ?self.class, "nothing received; the stream is closed");
                         return;
                     }
                     self.state.lock().ping_due = Some(node.ping(self.peer, self.class));
@@ -249,18 +249,18 @@ impl Link {
             Some(Kind::Pong) => node.ponged(self.peer, envelope.payload),
             Some(Kind::LeaseAnswer) => match LeaseAnswer::decode(envelope.payload) {
                 Ok(answer) => node.lease_answered(self.peer, &answer),
-                Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease answer cannot be understood"),
+                Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease answer cannot be decoded"),
             },
             _ => {
-                if let Some(asker) = self.state.lock().asked.remove(&envelope.id) {
-                    // The asker may have lost patience.
-                    let _ = asker.send(envelope);
+                if let Some(requester) = self.state.lock().pending.remove(&envelope.id) {
+                    // The requester may have timed out.
+                    let _ = requester.send(envelope);
                 }
             }
         }
     }
 
-    /// Everything under way ends without an answer.
+    /// Ends all pending requests without an answer.
     fn disconnected(&self) {
         let mut state = self.state.lock();
         let LinkState { last_id, .. } = *state;
@@ -268,7 +268,7 @@ impl Link {
     }
 }
 
-/// What an answer says, or why there is none.
+/// The payload of an answer, or the reason why there is none.
 pub(crate) fn answer_of(answer: Result<Envelope, oneshot::error::RecvError>) -> Result<Bytes, LinkError> {
     let answer = answer.map_err(|_| LinkError::Ended)?;
     if answer.kind == Kind::Refused as u32 {
@@ -277,7 +277,7 @@ pub(crate) fn answer_of(answer: Result<Envelope, oneshot::error::RecvError>) -> 
     Ok(answer.payload)
 }
 
-/// Sends the frame once there is room for it. Cancelled before, the frame stays.
+/// Sends the frame once the stream has space for it. If this is cancelled before that, `next` keeps the frame.
 pub(crate) async fn send(outgoing: &mpsc::Sender<Frame>, next: &mut Option<Frame>) -> bool {
     let Ok(permit) = outgoing.reserve().await else { return false };
     if let Some(frame) = next.take() {

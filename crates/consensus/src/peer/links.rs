@@ -10,7 +10,7 @@ use crate::node::NodeCore;
 use crate::peer::link::Link;
 use crate::peer::transport::Class;
 
-/// One link per peer and class. A link is opened when it is first asked for, and stays open.
+/// One link per peer and class. A link is opened when it is first used, and stays open.
 pub(crate) struct Links {
     node: Arc<NodeCore>,
     open: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
@@ -25,7 +25,7 @@ impl Links {
         &self.node
     }
 
-    /// The link to `peer`. `address`: where a membership says that the peer listens.
+    /// The link to `peer`. `address`: where the peer listens, as a membership says.
     pub(crate) fn to(&self, peer: NodeId, class: Class, address: Option<&str>) -> Arc<Link> {
         if let Some(at) = address {
             self.node.set_address(peer, at, false);

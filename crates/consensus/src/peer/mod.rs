@@ -1,4 +1,4 @@
-//! Traffic between nodes: streams of frames, who is on the other side, and what was observed of it.
+//! Traffic between nodes: streams of frames, the identity of peers, and what was observed of them.
 
 pub(crate) mod codec;
 pub(crate) mod frame;

@@ -1,19 +1,20 @@
-//! What this node has observed of its peers: who answers, and where their replicas say they stand.
+//! What this node has observed of its peers: which ones answer, and what they report about their replicas.
 //!
-//! Every node pings every other node of the cluster's map on the heartbeat's stream, four times a second. The answer
-//! carries one report per group of which the answering node has a replica: how far it has applied the log, and whether
-//! it serves reads. So every node knows of every replica by that replica's own word, not by what somebody reckons.
+//! Every node pings every other node of the cluster's map on the heartbeat stream, four times a second. The answer
+//! carries one report for each group of which the answering node has a replica: how far it has applied the log, and
+//! whether it serves reads. So every node knows the state of every replica from that replica itself.
 //!
-//! - A peer has **failed** once nothing was heard from it for [`FAILED_AFTER`]; it is alive again with its next word.
-//! - Reports are of one connection: a peer that was started again is not taken for ready because it was ready before.
-//! - The same answers say which version of the cluster's settings a node knows, by which one all of its replicas go,
-//!   and whether it leads group 0. So a node knows how long ago it was sure to have the newest settings
-//!   ([`Observed::control_heard`]): when the ping was **sent** to which group 0's leader answered with a version that
-//!   this node **knows**. Its replicas may still be on their way to it: one without a quorum stays there, and must not
-//!   keep clients from the node's other shards.
-//! - A node of an older version answers without reports: what it holds is taken to be ready while the node answers.
+//! - A peer has **failed** once nothing was heard from it for [`FAILED_AFTER`]. It is alive again with its next
+//!   message.
+//! - Reports belong to one connection. A peer that was restarted does not count as ready because it was ready before.
+//! - The answers also say which version of the cluster's settings a node knows, which version all of its replicas
+//!   apply, and whether the node leads group 0. From that a node knows how long ago it certainly had the newest
+//!   settings ([`Observed::control_heard`]): the **send** time of a ping that group 0's leader answered with a version
+//!   that this node **knows**. The node's replicas may still be applying that version. A replica without a quorum never
+//!   finishes, and must not keep clients from the node's other shards.
+//! - A node of an older version answers without reports. Its replicas count as ready while the node answers.
 //!
-//! Pure but for the lock: it reads the node's clocks and nothing else.
+//! Apart from its lock this module is pure: it only reads the node's clocks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,35 +27,35 @@ use parking_lot::RwLock;
 
 use crate::peer::transport::SILENCE_MAX;
 
-/// A peer from which nothing was heard for so long has failed.
+/// A peer has failed if nothing was heard from it for this long.
 pub const FAILED_AFTER: Duration = SILENCE_MAX;
 
-/// Slow answers in a row before a peer is called slow: two seconds of them.
+/// So many slow answers in a row make a peer slow: two seconds of pings.
 const SLOW_ANSWERS: u32 = 8;
 
-/// Where a replica says it stands.
+/// What a replica reports about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplicaReport {
-    /// How far it has applied its group's log; 0 if it does not say.
+    /// How far it has applied its group's log; 0 if it does not report that.
     pub applied: LogIndex,
     /// Whether it serves clients that read from replicas, or would.
     pub ready: bool,
 }
 
-/// A peer as it was observed.
+/// What was observed of one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerObservation {
     /// Whether it was heard within [`FAILED_AFTER`].
     pub alive: bool,
-    /// Whether the heartbeat's stream to it is open.
+    /// Whether the heartbeat stream to it is open.
     pub connected: bool,
-    /// How long nothing was heard from it; `None`: it was never heard.
+    /// How long nothing was heard from it; `None` if it was never heard.
     pub silent: Option<Duration>,
-    /// When the ping was sent that it has not answered; 0: it has answered all.
+    /// When the oldest unanswered ping was sent; 0 if all are answered.
     pub ping_sent: WallMs,
-    /// When its last answer came; 0: never.
+    /// When its last answer arrived; 0 if never.
     pub pong_received: WallMs,
-    /// The round trip of its last answer; zero: it has given none.
+    /// The round trip of its last answer; zero if there was none.
     pub round_trip: Duration,
 }
 
@@ -64,28 +65,28 @@ struct Seen {
     heard: Option<BootNs>,
     ping_sent: WallMs,
     pong_received: WallMs,
-    /// `None`: it has not said since it was connected to.
+    /// `None`: it has not reported since it was connected.
     replicas: Option<Reports>,
     settings: u64,
     round_trip: Duration,
-    /// Answers in a row that took too long.
+    /// Slow answers in a row.
     slow: u32,
 }
 
 #[derive(Debug)]
 enum Reports {
-    /// It is of a version that does not report.
+    /// Its version does not report.
     None,
     Of(BTreeMap<GroupId, ReplicaReport>),
 }
 
-/// What is known of all peers. Shared by everything that reports about the cluster.
+/// What was observed of all peers. Shared by everything that reports about the cluster.
 pub struct Observed {
     clock: Arc<dyn Clock>,
     peers: RwLock<BTreeMap<NodeId, Seen>>,
     known_settings: AtomicU64,
     own_settings: AtomicU64,
-    /// Boot time in ns; 0: never.
+    /// Boot time in ns; 0 if never.
     control_heard: AtomicU64,
 }
 
@@ -96,7 +97,7 @@ impl std::fmt::Debug for Observed {
 }
 
 impl Observed {
-    /// Nobody was heard yet.
+    /// Starts without any observation.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Observed {
         Observed {
@@ -108,7 +109,7 @@ impl Observed {
         }
     }
 
-    /// A peer as it was observed; as one never heard if it was not.
+    /// What was observed of a peer; the default if nothing was.
     #[must_use]
     pub fn peer(&self, node: NodeId) -> PeerObservation {
         let peers = self.peers.read();
@@ -124,8 +125,7 @@ impl Observed {
         }
     }
 
-    /// Where a peer's replica of a group stands, by its own word; `None` while it says that it has none, or says
-    /// nothing yet.
+    /// What a peer reports about its replica of a group; `None` while it reports none, or nothing at all.
     #[must_use]
     pub fn replica(&self, node: NodeId, group: GroupId) -> Option<ReplicaReport> {
         match &self.peers.read().get(&node)?.replicas {
@@ -135,7 +135,7 @@ impl Observed {
         }
     }
 
-    /// The version of the cluster's settings by which a peer said that it goes; `None` while it says nothing.
+    /// The version of the cluster's settings that all replicas of a peer apply; `None` while the peer reports nothing.
     #[must_use]
     pub fn settings(&self, node: NodeId) -> Option<u64> {
         let peers = self.peers.read();
@@ -143,35 +143,35 @@ impl Observed {
         seen.replicas.as_ref().map(|_| seen.settings)
     }
 
-    /// Says that this node's map has this version of the cluster's settings.
+    /// Sets the version of the cluster's settings that this node's map has.
     pub fn set_known_settings(&self, version: u64) {
         self.known_settings.fetch_max(version, Ordering::AcqRel);
     }
 
-    /// What was said last.
+    /// The version that this node's map has.
     #[must_use]
     pub fn known_settings(&self) -> u64 {
         self.known_settings.load(Ordering::Acquire)
     }
 
-    /// Says by which version of the cluster's settings all replicas of this node go from now on.
+    /// Sets the version of the cluster's settings that all replicas of this node apply.
     pub fn set_own_settings(&self, version: u64) {
         self.own_settings.fetch_max(version, Ordering::AcqRel);
     }
 
-    /// What was said last.
+    /// The version that all replicas of this node apply.
     #[must_use]
     pub fn own_settings(&self) -> u64 {
         self.own_settings.load(Ordering::Acquire)
     }
 
-    /// When this node was last sure to go by the newest settings of the cluster; `None`: never since it was started.
+    /// When this node last certainly had the newest settings of the cluster; `None` if never since its start.
     #[must_use]
     pub fn control_heard(&self) -> Option<BootNs> {
         Some(BootNs(self.control_heard.load(Ordering::Acquire))).filter(|heard| heard.0 != 0)
     }
 
-    /// Says that this node was sure at this time to go by the newest settings.
+    /// Records that this node certainly had the newest settings at this time.
     pub fn set_control_heard(&self, at: BootNs) {
         self.control_heard.fetch_max(at.0, Ordering::AcqRel);
     }
@@ -195,10 +195,10 @@ impl Observed {
         });
     }
 
-    /// Takes an answer to a ping.
+    /// Records an answer to a ping.
     pub(crate) fn ponged(&self, node: NodeId, pong: &Pong) {
         let now = self.clock.wall();
-        // While a node of an older version is in the cluster, there are no settings of the cluster.
+        // The cluster has no settings while a node of an older version is a member.
         if !pong.reports || pong.leads_control && pong.known_settings <= self.known_settings() {
             self.set_control_heard(BootNs(pong.timestamp));
         }
@@ -215,9 +215,9 @@ impl Observed {
         });
     }
 
-    /// Takes the round trip of an answer. Gives whether the peer is too slow from now on, if that has changed: a single
-    /// late answer changes nothing, a single quick one does.
-    pub(crate) fn took(&self, node: NodeId, round_trip: Duration, max: Duration) -> Option<bool> {
+    /// Records the round trip of an answer. Returns whether the peer is slow from now on, if that has changed: it takes
+    /// several slow answers in a row to become slow, and one quick answer to recover.
+    pub(crate) fn record_round_trip(&self, node: NodeId, round_trip: Duration, max: Duration) -> Option<bool> {
         let mut changed = None;
         self.change(node, |seen, _| {
             seen.round_trip = round_trip;
@@ -306,7 +306,7 @@ mod tests {
     fn a_peer_is_slow_once_its_answers_are_in_a_row() {
         let (_, observed) = observed();
         let (max, slow) = (Duration::from_millis(90), Duration::from_millis(91));
-        let took = |round_trip| observed.took(PEER, round_trip, max);
+        let took = |round_trip| observed.record_round_trip(PEER, round_trip, max);
         assert!((1..SLOW_ANSWERS).all(|_| took(slow).is_none()));
         assert_eq!((took(max), observed.peer(PEER).round_trip), (None, max), "nothing was told yet");
         assert!((1..SLOW_ANSWERS).all(|_| took(slow).is_none()));
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_sure_of_its_settings_only_by_the_word_of_group_0s_leader_and_as_of_the_question() {
+    fn settings_are_confirmed_only_by_group_0s_leader_and_as_of_the_ping() {
         let (_, observed) = observed();
         let pong = |timestamp, known_settings, leads_control| Pong {
             timestamp,

@@ -1,12 +1,12 @@
 //! The answering side of one stream from one peer.
 //!
 //! While the log's queue is full, no frame with entries is read: the Raft core must not wait for the disk, so the peer
-//! does, by the stream's own back-pressure. One append request per peer at most, or the rest of one frame, comes on top
-//! of the bound. Heartbeats have a stream of their own and go on.
+//! waits, by the back-pressure of the stream. At most one append request per peer, or the rest of one frame, exceeds
+//! the bound of the queue. Heartbeats have a stream of their own and continue.
 //!
-//! Questions of one group reach its Raft core in the order in which they arrive; answers leave as they are ready. Votes
-//! and hand-overs pass the gate of the lease here: on the way in, and again when a granted vote is about to leave
-//! (`lease/mod.rs` says why).
+//! Requests of one group reach its Raft core in the order in which they arrive. Answers are sent as they are ready.
+//! Promises of the lease are checked here for votes and hand-overs: when a request arrives, and again before a granted
+//! vote is sent (`lease/mod.rs` says why).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,10 +35,10 @@ use crate::raft::codec::DecodeError;
 use crate::raft::types::{Types, Vote, epoch_of};
 use crate::snapshot::receive::{ReceiveError, Transfer};
 
-/// Questions of one stream that are being served; at the bound no more are read.
+/// Requests of one stream that are being served. At the bound no more are read.
 const SERVED_MAX: usize = 4096;
 
-/// Lease answers that wait to be sent together.
+/// Lease answers that are sent together.
 #[derive(Default)]
 pub(crate) struct LeaseAnswers {
     waiting: Mutex<Vec<pb::LeaseAnswerGroup>>,
@@ -46,7 +46,7 @@ pub(crate) struct LeaseAnswers {
 }
 
 impl LeaseAnswers {
-    /// Groups that may be waiting; more answers are dropped, the next heartbeat asks again.
+    /// Bound on collected answers. Further ones are dropped; the next heartbeat asks again.
     const WAITING_MAX: usize = 65_536;
 
     fn push(&self, answer: pb::LeaseAnswerGroup) {
@@ -68,26 +68,26 @@ impl LeaseAnswers {
     }
 }
 
-/// Serves a stream until it ends or the node stops. `peer` is who the transport has made sure it is.
+/// Serves a stream until it ends or the node stops. `peer` is the node that the transport has verified.
 pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, stream: FrameStream) {
     let FrameStream { outgoing, mut incoming } = stream;
     let Some(first) = incoming.next().await else { return };
     let hello = first.messages.into_iter().next().filter(|message| message.kind == Kind::Hello as u32);
-    // The answer goes out even if theirs is refused: it may tell them that they run on an old disk.
+    // The hello is sent even if the peer's hello is refused: it may inform the peer that it runs on an old disk.
     let ours = Envelope::new(GroupId::CONTROL, Kind::Hello, 0, node.hello(peer)).into_frame();
     if outgoing.send(ours).await.is_err() {
         return;
     }
     let Some(hello) = hello else { return };
-    let mut who = match node.heard_hello(peer, hello.payload).await {
-        Ok(who) => who,
+    let mut admitted = match node.verify_hello(peer, hello.payload).await {
+        Ok(admitted) => admitted,
         Err(reason) => return tracing::warn!(%peer, ?class, %reason, "a peer is refused"),
     };
     let mut session = Session::new(node.clone(), peer);
     let mut joiner = Joiner::default();
     let mut next: Option<Frame> = None;
     let mut heard = Instant::now();
-    let mut look = tokio::time::interval(SILENCE_MAX / 3);
+    let mut check = tokio::time::interval(SILENCE_MAX / 3);
     loop {
         if next.is_none() {
             next = session.next_frame();
@@ -104,7 +104,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
             frame = incoming.next(), if reads => {
                 heard = Instant::now();
                 let Some(frame) = frame else { return };
-                if !node.identities.still_trusts(peer, &mut who) {
+                if !node.identities.still_admits(peer, &mut admitted) {
                     return;
                 }
                 for message in frame.messages {
@@ -112,15 +112,16 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
                         Ok(Some(envelope)) => session.received(envelope),
                         Ok(None) => {}
                         Err(error) => {
-                            tracing::warn!(%peer, %error, "a peer breaks the protocol");
+                            tracing::warn!(%peer, %error, "a peer violates the protocol; the stream is closed");
                             return;
                         }
                     }
                 }
             }
-            // The caller pings far more often. While nothing is read, silence says nothing, and its pings are answered
-            // before they are read: it would give the stream up, and what it sends anew is the same again.
-            _ = look.tick() => if !reads {
+            // The caller pings far more often than this. While nothing is read, silence means nothing, and an
+            // unsolicited pong answers the pings that are not read yet. Otherwise the caller would close the stream,
+            // and send the same again on the next one.
+            _ = check.tick() => if !reads {
                 session.pong_due = Some(Bytes::new());
                 heard = Instant::now();
             } else if heard.elapsed() > 2 * SILENCE_MAX {
@@ -138,11 +139,11 @@ struct Session {
     serving: FuturesUnordered<BoxFuture<'static, Answer>>,
     lease_answers: Arc<LeaseAnswers>,
     pong_due: Option<Bytes>,
-    /// Snapshots that come on this stream. Whoever waits for the lock is served in the order of arrival.
+    /// Snapshots that arrive on this stream. Waiters for the lock are served in the order of their arrival.
     transfers: HashMap<GroupId, Arc<tokio::sync::Mutex<Transfer>>>,
 }
 
-/// Why a request is refused. The peer that sent it gets the text.
+/// Why a request is refused. The text is sent to the peer.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
     #[error("this node has no replica of the group")]
@@ -163,10 +164,10 @@ enum ServeError {
     Stopped(#[from] Fatal<Types>),
 }
 
-/// The kind of the answer, its payload, and how soon it has to leave.
+/// The kind of the answer, its payload, and how soon it has to be sent.
 type Served = Result<(Kind, Bytes, Urgency), ServeError>;
 
-/// What is sent for it.
+/// An answer as it is queued.
 type Answer = (Envelope, Urgency);
 
 impl Session {
@@ -191,9 +192,9 @@ impl Session {
 
     fn queue(&mut self, (answer, urgency): Answer) {
         if let Err(error) = self.outbox.push(answer, urgency) {
-            // The asker has fewer questions under way than the outbox takes, unless it breaks the rules; then it waits
-            // for an answer that does not come.
-            tracing::warn!(peer = %self.peer, %error, "an answer is not sent");
+            // A peer that keeps its own bounds has fewer requests pending than the outbox holds. One that does not
+            // waits for an answer that never arrives.
+            tracing::warn!(peer = %self.peer, %error, "an answer was not sent");
         }
     }
 
@@ -210,8 +211,8 @@ impl Session {
                         Err(error) => (Envelope::new(group, Kind::Refused, id, error.to_string().into()), Urgency::Now),
                     }
                 };
-                // Polled here once, so that the question is in the core's queue before the next one is read; and
-                // without tokio's budget, which could put that off.
+                // Polled once here, so that the request is in the core's queue before the next one is read.
+                // Unconstrained, because tokio's budget could delay that.
                 let mut answer: BoxFuture<'static, Answer> = Box::pin(tokio::task::unconstrained(answer));
                 match futures::FutureExt::now_or_never(&mut answer) {
                     Some(ready) => self.queue(ready),
@@ -245,7 +246,7 @@ impl Session {
     fn lease_asked(&self, payload: Bytes) {
         let ask = match pb::LeaseAsk::decode(payload) {
             Ok(ask) => ask,
-            Err(error) => return tracing::warn!(peer = %self.peer, %error, "a lease question cannot be understood"),
+            Err(error) => return tracing::warn!(peer = %self.peer, %error, "a lease request cannot be decoded"),
         };
         for asked in ask.groups {
             let Some(group) = self.node.group(GroupId(asked.group)) else { continue };
@@ -255,7 +256,7 @@ impl Session {
             }
             let (answers, driver, node) = (self.lease_answers.clone(), group.driver.clone(), self.node.clone());
             let (timestamp, bind) = (ask.timestamp, asked.bind);
-            group.asked(epoch, bind, move || {
+            group.lease_requested(epoch, bind, move || {
                 let ready = driver.fit() && !node.log_stalls();
                 let holding = driver.holding();
                 answers.push(pb::LeaseAnswerGroup {
@@ -276,9 +277,9 @@ impl Session {
 
 async fn append(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
     let request = codec::decode_append(payload)?;
-    // A leader that has committed nothing of its own may not know yet what those before it have.
+    // A leader that has not committed an entry of its own may not know yet what earlier leaders have committed.
     let committed = request.leader_commit.filter(|id| epoch_of(&request.vote) == id.leader_id).map(|id| id.index);
-    // Nobody waits to hear that news of what is committed has arrived.
+    // Nobody waits for the answer to a message that only reports the committed position.
     let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
     let reply = raft.append_entries(request).await?;
     if let Some(index) = committed.filter(|_| !matches!(reply, AppendEntriesResponse::HigherVote(_))) {
@@ -295,7 +296,7 @@ async fn vote(group: Arc<Group>, raft: Raft, payload: Bytes, pre: bool) -> Serve
     }
     let reply = if pre { raft.pre_vote(request).await } else { raft.vote(request).await };
     let reply = reply?;
-    // A promise made meanwhile may already be counted on.
+    // A leader may already rely on a promise that was made meanwhile.
     if reply.vote_granted && group.bars(&candidate) {
         return Err(ServeError::Bound);
     }

@@ -1,9 +1,9 @@
-//! The edge towards peers: something that opens a stream of frames to another node.
+//! The interface to the transport, which opens streams of frames to other nodes.
 //!
-//! In production that is gRPC over mTLS (`server/src/peer_server.rs`), in tests and the simulation something in memory.
-//! A stream keeps the order of frames and loses none between its start and its end; it may end at any time, on either
-//! side, and what was under way is then lost or not. Identity: whoever implements this knows for certain whom it talks
-//! to; what frames claim is checked against that.
+//! In production the transport is gRPC over mTLS (`server/src/peer_server.rs`); tests and the simulation have one in
+//! memory. A stream keeps the order of frames, and loses none between its start and its end. It may end at any time, on
+//! either side, and frames in flight are then delivered or lost. The transport verifies the identity of the peer; what
+//! frames claim is checked against that.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,36 +13,36 @@ use fastness_wire::peer::v1::Frame;
 use futures::Stream;
 use tokio::sync::mpsc;
 
-/// What travels on a stream. Each class has a connection of its own, so that heartbeats never wait behind entries.
+/// The class of a stream's traffic. Each class has a connection of its own, so that heartbeats never wait for entries
+/// to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// Log entries, votes, hand-over.
+    /// Log entries, votes, hand-overs.
     Append,
-    /// openraft's heartbeats and the lease.
+    /// openraft's heartbeats, and the lease.
     Heartbeat,
-    /// Snapshots. Opened when the first one is sent.
+    /// Snapshots. The stream is opened when the first one is sent.
     Snapshot,
 }
 
 impl Class {
     /// All of them.
     pub const ALL: [Class; 3] = [Class::Append, Class::Heartbeat, Class::Snapshot];
-    /// Those that are open all the time.
-    pub(crate) const STANDING: [Class; 2] = [Class::Append, Class::Heartbeat];
+    /// Classes whose streams are always open.
+    pub(crate) const PERMANENT: [Class; 2] = [Class::Append, Class::Heartbeat];
 }
 
-/// Frames that a stream may hold before they are sent. A full stream makes the link wait, which fills its own queue,
-/// which is bounded too.
+/// Frames that a stream buffers. A full stream makes the link wait, whose own queue is bounded too.
 pub const STREAM_FRAMES_MAX: usize = 16;
 
-/// A stream on which nothing arrives for so long, pings included, is given up.
+/// A stream on which nothing arrives for this long, pings included, is closed.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_millis(1500);
 
 /// An open stream between two nodes.
 pub struct FrameStream {
     /// Frames to the peer. Dropping it ends the stream.
     pub outgoing: mpsc::Sender<Frame>,
-    /// Frames from the peer; ends when the stream does.
+    /// Frames from the peer. Ends when the stream ends.
     pub incoming: Pin<Box<dyn Stream<Item = Frame> + Send>>,
 }
 
@@ -52,13 +52,13 @@ impl std::fmt::Debug for FrameStream {
     }
 }
 
-/// Why no stream could be opened. All of these are retried, after a growing pause.
+/// Why a stream could not be opened. The link tries again after a growing pause.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TransportError {
-    /// Nobody there, no route, connection refused or not in time.
+    /// Nobody listens, there is no route, or the connection was refused or timed out.
     #[error("unreachable: {0}")]
     Unreachable(String),
-    /// The peer is not the node it should be, or does not believe that we are who we are.
+    /// The peer is not the expected node, or does not accept this node's identity.
     #[error("identity: {0}")]
     Identity(String),
 }

@@ -1,4 +1,4 @@
-//! Encoding of what a group stores in the log: votes, positions, membership entries.
+//! Encoding of what a group stores in the log: votes, positions, and membership entries.
 //!
 //! Every record is a version byte and a protobuf message. The bytes are frozen by golden tests. Decoding never panics,
 //! because a disk may hold anything.
@@ -13,10 +13,10 @@ use prost::Message as _;
 
 use crate::raft::types::{Batch, Entry, LeaderId, LogId, Membership, PeerNode, Vote};
 
-/// The version that persisted records start with.
+/// The version byte of stored records.
 const STORED_VERSION: u8 = 1;
 
-/// Bytes that are not what they should be.
+/// Why bytes could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
     #[error("format version {0} is not known to this version of the program")]
@@ -27,7 +27,7 @@ pub(crate) enum DecodeError {
     Missing(&'static str),
     #[error("{what} has an unknown number {number}")]
     Unknown { what: &'static str, number: u64 },
-    #[error("a membership that cannot be: {0}")]
+    #[error("invalid membership: {0}")]
     Membership(String),
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn decode_stored_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
     Ok(Vote { leader_id: LeaderId(Epoch { term: vote.term, node: NodeId(vote.node) }), committed: vote.committed })
 }
 
-/// A position, as the committed one is stored.
+/// Encodes a position, as the committed one is stored.
 pub(crate) fn encode_log_id(id: &LogId) -> Bytes {
     versioned(&log_id_out(id))
 }
@@ -104,7 +104,7 @@ pub(crate) fn decode_membership(bytes: &[u8]) -> Result<Membership, DecodeError>
     Membership::new(halves, nodes).map_err(|error| DecodeError::Membership(error.to_string()))
 }
 
-/// An entry as the log stores it.
+/// Converts an entry to what the log stores.
 pub(crate) fn to_log(entry: Entry) -> LogEntry {
     let (epoch, index) = (entry.log_id.leader_id, entry.log_id.index);
     let (kind, payload) = match entry.payload {
@@ -115,7 +115,7 @@ pub(crate) fn to_log(entry: Entry) -> LogEntry {
     LogEntry { index, term: epoch.term, node: epoch.node.0, kind, payload }
 }
 
-/// An entry as the log gives it back.
+/// Converts an entry that was read from the log.
 pub(crate) fn from_log(entry: &LogEntry) -> Result<Entry, DecodeError> {
     let id = LogId::new(Epoch { term: entry.term, node: NodeId(entry.node) }, entry.index);
     let payload = match entry.kind {

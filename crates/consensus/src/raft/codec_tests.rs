@@ -1,4 +1,4 @@
-//! Frozen bytes of what is stored.
+//! Frozen bytes of stored records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,7 @@ fn a_stored_membership_is_frozen() {
 }
 
 #[test]
-fn other_versions_and_broken_records_are_told_apart() {
+fn other_versions_and_broken_records_are_distinguished() {
     assert_eq!(decode_stored_vote(&[]), Err(DecodeError::Missing("version")));
     assert_eq!(decode_stored_vote(&[2, 0]), Err(DecodeError::Version(2)));
     assert!(matches!(decode_stored_vote(&[1, 0xff]), Err(DecodeError::Malformed(_))));

@@ -1,17 +1,19 @@
-//! openraft's state machine: remembers how far it was told to apply, and no more.
+//! openraft's state machine. It only remembers the applied position.
 //!
-//! The data is the owner's (`group/handle.rs`): it reads committed entries from the log at its own pace, so applying
-//! here takes no time and the Raft core never waits for it, not even while the owner restores. "Applied" in openraft's
-//! sense is therefore "committed and told".
+//! The data belongs to the owner (`group/handle.rs`), which reads committed entries from the log at its own pace. So
+//! applying an entry here takes no time, and the Raft core never waits for it, not even while the owner restores.
+//! "Applied" in openraft's sense therefore only means that the owner was notified of the commit.
 //!
-//! Snapshots are the owner's too, made when it sees fit: "building" one takes over the position of the newest that it
-//! has reported. What openraft is told after a start, before the owner has restored, is the position up to which the
-//! log is purged: the log is purged up to where a snapshot stands, and no further.
+//! Snapshots belong to the owner too, which makes them when it decides to. "Building" a snapshot means to take over the
+//! position of the newest one that the owner has reported. After a start, before the owner has restored, the snapshot
+//! that openraft knows is the position up to which the log is purged, because the log is never purged beyond a
+//! snapshot.
 //!
-//! **Installing** makes a received file the replica's own and cuts the log off in front of it, both on stable storage
-//! before openraft hears of it: from its answer on the leader counts these entries as stored here. The owner is told
-//! first of the snapshot and then of the commit. Killed in between, a replica finds a snapshot that is newer than its
-//! log; it is one of committed data, so that it may be restored from, and the log catches up with it.
+//! **Installing** makes a received file the replica's own and removes the log before it. Both are on stable storage
+//! before openraft gets to know it, because from its answer on the leader counts these entries as stored here. The
+//! owner is notified first of the snapshot and then of the commit. A replica that is killed in between finds a snapshot
+//! that is newer than its log. It may restore from it, because a snapshot holds only committed data, and the log
+//! catches up.
 
 use std::io;
 use std::sync::Arc;
@@ -27,17 +29,17 @@ use tokio::sync::oneshot;
 use crate::group::handle::GroupDriver;
 use crate::raft::codec;
 use crate::raft::observer::RaftObserver;
-use crate::raft::storage::{Stored, entry_id, membership_at, tell, written};
+use crate::raft::storage::{Stored, completion, entry_id, membership_at, written};
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::snapshot::files::IncomingSnapshot;
 
 pub(crate) type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
 
-/// What openraft carries of a snapshot.
+/// The content of a snapshot, as openraft carries it.
 pub(crate) enum SnapshotData {
-    /// One of this node's own files.
+    /// A file of this node.
     Own,
-    /// One that has come from a leader.
+    /// A file that was received from a leader.
     Received(Box<dyn IncomingSnapshot>),
 }
 
@@ -48,12 +50,12 @@ pub(crate) struct Machine {
     log: GroupLog,
     applied: Option<LogId>,
     membership: StoredMembership,
-    /// The newest snapshot that openraft knows of.
+    /// The newest snapshot that openraft knows.
     snapshot: Option<SnapshotMeta>,
 }
 
 impl Machine {
-    /// Starts where the log says that entries were committed, so that openraft replays nothing before it runs.
+    /// Starts at the stored committed position, so that openraft replays nothing before it runs.
     pub(crate) fn new(
         id: GroupId,
         driver: GroupDriver,
@@ -67,8 +69,9 @@ impl Machine {
         Machine { id, driver, observer, log, applied: stored.committed, membership: stored.membership, snapshot }
     }
 
-    /// What the owner has reported, if openraft does not know of it, and has applied as much: after a start the
-    /// committed position, which is stored with the write behind it, may be older than the newest snapshot.
+    /// The newest snapshot that the owner has reported, if openraft does not know it and has applied that position.
+    /// After a start the committed position may be older than the newest snapshot, because it is stored only with the
+    /// next write.
     fn reported(&self) -> Result<Option<SnapshotMeta>, io::Error> {
         let Some(own) = self.driver.own_snapshot() else { return Ok(None) };
         let id = LogId::new(own.epoch, own.index.0);
@@ -93,7 +96,7 @@ impl Machine {
         incoming.publish(LogIndex(last.index)).await.map_err(io::Error::other)?;
         fail_point!("consensus::published");
         let (done, outcome) = oneshot::channel();
-        self.log.install(entry_id(&last), membership, tell(done));
+        self.log.install(entry_id(&last), membership, completion(done));
         written(outcome).await
     }
 }
@@ -140,14 +143,14 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        // openraft asks for one only where `try_create_snapshot_builder` is not implemented.
+        // openraft calls this only if `try_create_snapshot_builder` is not implemented.
         Builder(self.snapshot.clone().unwrap_or_default())
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
         let SnapshotData::Received(incoming) = snapshot else {
-            // At a start the newest snapshot that openraft is told of is never ahead of what is applied.
-            return Err(io::Error::other("a snapshot of this node's own is not installed"));
+            // Not expected: after a start, the newest snapshot that openraft knows is never after the applied position.
+            return Err(io::Error::other("a snapshot of this node itself cannot be installed"));
         };
         self.install(meta, incoming).await?;
         fail_point!("consensus::installed");
@@ -164,7 +167,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 }
 
-/// Gives what is there already.
+/// Returns the snapshot that exists already.
 pub(crate) struct Builder(SnapshotMeta);
 
 impl RaftSnapshotBuilder<Types> for Builder {

@@ -1,4 +1,4 @@
-//! openraft and what it runs on: its types, log storage, state machine, network and runtime.
+//! openraft and what it needs: types, log storage, state machine, network and runtime.
 
 pub(crate) mod codec;
 pub(crate) mod machine;

@@ -1,8 +1,8 @@
 //! openraft's network on links: one client per group and peer.
 //!
-//! Appends are pipelined: up to [`APPENDS_IN_FLIGHT_MAX`] requests, [`APPEND_BYTES_IN_FLIGHT_MAX`] bytes, are under way
-//! to one peer, and their answers are given to openraft in the order of the requests. Votes pass the gate of the lease
-//! on their way out: a node that has promised a leader something does not campaign against it.
+//! Appends are pipelined: up to [`APPENDS_IN_FLIGHT_MAX`] requests of [`APPEND_BYTES_IN_FLIGHT_MAX`] bytes are in
+//! flight to one peer, and openraft gets the answers in the order of the requests. Vote requests are checked against
+//! the promises of the lease: a node that is bound to a leader does not campaign against it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -35,11 +35,11 @@ use crate::raft::machine::{Snapshot, SnapshotData};
 use crate::raft::types::{LogId, PeerNode, Types, Vote};
 use crate::snapshot::send;
 
-/// Append requests of one group under way to one peer.
+/// Append requests of one group in flight to one peer.
 const APPENDS_IN_FLIGHT_MAX: usize = 64;
-/// Their bytes; a single larger request is sent alone.
+/// Bytes of these requests. A larger request is sent alone.
 const APPEND_BYTES_IN_FLIGHT_MAX: usize = 8 * 1024 * 1024;
-/// Pauses after a peer was unreachable.
+/// Pauses after a peer could not be reached.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(300);
 
@@ -67,7 +67,7 @@ impl RaftNetworkFactory<Types> for NetworkFactory {
     }
 }
 
-/// One group's way to one peer.
+/// The client of one group for one peer.
 pub(crate) struct Network {
     links: Arc<Links>,
     group: Arc<Group>,
@@ -91,7 +91,8 @@ impl Network {
         answer.map_err(|error| unreachable(&error))
     }
 
-    /// A node bound by a promise does not campaign, and does not count an answer that comes while it is bound.
+    /// Sends a vote request, unless a promise binds this node. An answer that arrives while a promise binds it is
+    /// discarded.
     async fn campaign(
         &self,
         kind: Kind,
@@ -173,7 +174,7 @@ impl RaftNetworkV2<Types> for Network {
         tokio::select! {
             biased;
             sent = sent => sent.map_err(|error| {
-                tracing::warn!(group = %self.group.id, peer = %self.peer, %error, "a snapshot was not sent; it is tried again");
+                tracing::warn!(group = %self.group.id, peer = %self.peer, %error, "a snapshot was not sent; openraft tries again");
                 StreamingError::Unreachable(Unreachable::new(&error))
             }),
             closed = cancel => Err(StreamingError::Closed(closed)),
@@ -195,7 +196,7 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
-/// One request under way.
+/// A request in flight.
 struct AppendUnderWay {
     previous: Option<LogId>,
     last: Option<LogId>,
@@ -203,14 +204,15 @@ struct AppendUnderWay {
     answer: oneshot::Receiver<Envelope>,
 }
 
-/// Requests in, answers out, in order. The first answer that is no plain success ends it, as openraft expects.
+/// A stream of answers to a stream of requests, in order. The first answer other than a success ends it, as openraft
+/// expects.
 struct Pipeline<S> {
     input: Option<S>,
     group: Arc<Group>,
     link: Arc<Link>,
     under_way: VecDeque<AppendUnderWay>,
     bytes: usize,
-    /// The link refused a request; told once the answers before it are.
+    /// Why the link refused a request. Returned after the answers to earlier requests.
     failed: Option<LinkError>,
 }
 
@@ -229,11 +231,11 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
     fn send(&mut self, request: AppendEntriesRequest<Types>) {
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
-        // Without entries it only tells what is committed; it may ride along with the next one.
+        // A request without entries only reports the committed position, so it may be sent with the next one.
         let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
         let payload = codec::encode_append(request);
         let bytes = payload.len();
-        match self.link.ask(self.group.id, Kind::Append, payload, urgency) {
+        match self.link.request(self.group.id, Kind::Append, payload, urgency) {
             Ok(answer) => {
                 self.bytes += bytes;
                 self.under_way.push_back(AppendUnderWay { previous, last, bytes, answer });
@@ -256,7 +258,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         let reply = answer_of(answer).map_err(|error| unreachable(&error));
         let reply = reply.and_then(|reply| codec::decode_append_reply(reply).map_err(|error| not_understood(&error)));
         let reply = match reply {
-            // A first request has nothing to conflict with.
+            // The first request has no previous entry that could conflict.
             Ok(AppendEntriesResponse::Conflict) if asked.previous.is_none() => {
                 Err(not_understood(&DecodeError::Malformed("a conflict with nothing".to_owned())))
             }

@@ -1,9 +1,9 @@
-//! What openraft's log storage and state machine report to the group that they belong to.
+//! What openraft's log storage and state machine report to their group.
 
 use crate::raft::types::{Entry, Membership, Vote};
 
-/// A group, as its log storage and its state machine see it. They call it on the Raft core's own task and in its order,
-/// but for [`RaftObserver::observe_flushed`], which the log's writer calls.
+/// A group, as its log storage and its state machine see it. All methods are called on the Raft core's own tasks and in
+/// its order, except [`RaftObserver::observe_flushed`], which the log's writer calls.
 pub(crate) trait RaftObserver: Send + Sync + 'static {
     /// `vote` is about to be stored.
     fn observe_vote(&self, vote: Vote);
@@ -20,6 +20,6 @@ pub(crate) trait RaftObserver: Send + Sync + 'static {
     /// Entries up to `index` are committed.
     fn observe_committed(&self, index: u64);
 
-    /// A snapshot of `index` stands in for the log up to there.
+    /// A snapshot of `index` has replaced the log up to there.
     fn observe_installed(&self, index: u64, membership: &Membership);
 }

@@ -1,11 +1,11 @@
-//! The runtime that openraft runs on: tokio, but for what it would leave to chance.
+//! The runtime that openraft runs on: tokio, without its sources of randomness.
 //!
-//! - Random numbers, which it draws for election time-outs and first ticks, come from a seed that each group is started
-//!   with ([`Runtime::seeded`]), and go from task to task as they are spawned. Production draws that seed at random.
-//! - Whoever waits for a change is woken in the order of waiting (`raft/watch.rs`).
+//! - Random numbers, which openraft uses for election time-outs and first ticks, come from a seed with which each group
+//!   is started ([`Runtime::seeded`]). Spawned tasks inherit it. Production draws the seed at random.
+//! - Tasks that wait for a change are woken in the order in which they started to wait (`raft/watch.rs`).
 //!
-//! So a simulation, which gives the seed, gets the same run of it every time. Everything that openraft spawns or draws
-//! it does inside of the tasks that `Raft::new` spawns: outside of [`Runtime::seeded`] it would panic.
+//! So a simulation, which sets the seed, runs the same way every time. openraft spawns tasks and draws numbers only
+//! within the tasks that `Raft::new` spawns; outside of [`Runtime::seeded`] it would panic.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::raft::watch::{Receiver, Ref, Sender};
 
 type Seeded = DeterministicRng<TokioRuntime>;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Runtime(Seeded);
 
 impl Runtime {
-    /// Gives what `starting` starts its random numbers.
+    /// Runs `starting` with a seed for the random numbers of all tasks that it spawns.
     pub(crate) fn seeded<F: Future>(seed: u64, starting: F) -> impl Future<Output = F::Output> + use<F> {
         Seeded::scope(seed, starting)
     }
@@ -87,7 +87,7 @@ impl AsyncRuntime for Runtime {
     }
 }
 
-/// openraft's view of `raft/watch.rs`.
+/// `raft/watch.rs`, as openraft's watch channel.
 pub(crate) struct OrderedWatch;
 
 impl watch::Watch for OrderedWatch {
@@ -144,8 +144,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_what_openraft_asks_for() {
-        // Not its part about seeds: that nests a second seeded runtime around this one.
+    fn openrafts_own_suite_passes() {
+        // Without the suite's part about seeds, which nests a second seeded runtime in this one.
         Suite::<Runtime>::test_all_on(&mut Runtime::new(1));
     }
 }

@@ -1,13 +1,13 @@
-//! openraft's log storage on one group's part of the transaction log, and the owner's way to read committed entries.
+//! openraft's log storage: one group's part of the transaction log.
 //!
 //! Ordering rules:
-//! - The log's queue takes votes, entries and truncations in the order of these calls and writes them in that order.
-//! - `append` returns once entries are readable; the callback comes from the log's writer once they are on stable
-//!   storage. `save_vote` returns only then.
-//! - The group sees every vote before it is stored and every entry before `append` returns (`group/state.rs`): roles,
-//!   the lease's voters and the acceptance of proposals are decided there, in the Raft core's own order.
-//! - After a failed write no callback is called: the Raft core must stay alive to hand leadership over, which the node
-//!   does when it learns of the failure (`consensus.rs`). Entries stay readable from memory meanwhile.
+//! - The log's queue takes votes, entries and truncations in the order of these calls, and writes them in that order.
+//! - `append` returns once entries are readable. The log's writer calls the callback once they are on stable storage.
+//!   `save_vote` returns only then.
+//! - The group sees every vote before it is stored, and every entry before `append` returns (`group/state.rs`). Roles,
+//!   the voters of the lease, and the acceptance of proposals are decided there, in the Raft core's own order.
+//! - After a failed write no callback is called. The Raft core must stay alive to hand over leadership, which the node
+//!   does when it notices the failure (`consensus.rs`). Meanwhile entries stay readable from memory.
 
 use std::fmt::Debug;
 use std::io;
@@ -26,37 +26,37 @@ use crate::raft::codec::{self, DecodeError};
 use crate::raft::observer::RaftObserver;
 use crate::raft::types::{Entry, LogId, Membership, StoredMembership, Types, Vote};
 
-/// Entries read in one go, bytes: what one append request carries, unless a single entry is larger.
+/// Bytes that one read returns at most, unless a single entry is larger. One append request carries as much.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 
-/// One group's log storage. Cheap to clone; readers are clones.
+/// Log storage of one group. Cheap to clone; readers are clones.
 #[derive(Clone)]
 pub(crate) struct Storage {
     log: GroupLog,
-    /// `None` where only the storage is tested.
+    /// `None` in tests of the storage alone.
     observer: Option<Arc<dyn RaftObserver>>,
 }
 
-/// What is stored about a group, decoded.
+/// The stored state of a group, decoded.
 pub(crate) struct Stored {
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     /// The membership at `committed`.
     pub(crate) membership: StoredMembership,
     pub(crate) last: Option<LogId>,
-    /// Up to where the log is purged, and the membership there.
+    /// The position up to which the log is purged, and the membership there.
     pub(crate) purged: Option<(LogId, StoredMembership)>,
-    /// All in the log, the oldest first.
+    /// All memberships in the log, the oldest first.
     pub(crate) memberships: Vec<Membership>,
 }
 
-/// Reads what a group's log says about where it stands.
+/// Reads the stored state of a group.
 pub(crate) fn stored(log: &GroupLog) -> Result<Stored, DecodeError> {
     let state = log.state();
     let vote = state.vote.as_deref().map(codec::decode_stored_vote).transpose()?;
     let last = state.last.map(log_id);
     let purged = state.purged.map(log_id);
-    // What is purged was committed.
+    // Purged entries were committed.
     let committed = saved_committed(&state)?.max(purged);
     let membership = membership_at(&state, committed.map_or(0, |id| id.index))?;
     let purged = purged.map(|id| Ok::<_, DecodeError>((id, membership_at(&state, id.index)?))).transpose()?;
@@ -65,13 +65,14 @@ pub(crate) fn stored(log: &GroupLog) -> Result<Stored, DecodeError> {
     Ok(Stored { vote, committed, membership, last, purged, memberships })
 }
 
-/// The committed position as it was saved. It rides along with later writes; it can never be ahead of what it names.
+/// The stored committed position. It is written together with later records, so it is never after the entry that it
+/// names.
 fn saved_committed(state: &GroupState) -> Result<Option<LogId>, DecodeError> {
     let saved = state.committed.as_deref().map(codec::decode_log_id).transpose()?;
     Ok(saved.filter(|saved| state.last.is_some_and(|last| saved.index <= last.index)))
 }
 
-/// The membership in effect at an index that the log, or what was purged of it, covers.
+/// The membership in effect at an index. The index must be in the log or in its purged part.
 pub(crate) fn membership_at(state: &GroupState, index: u64) -> Result<StoredMembership, DecodeError> {
     match state.memberships.iter().rfind(|entry| entry.index <= index) {
         Some(entry) => Ok(StoredMembership::new(Some(log_id(entry.id())), codec::decode_membership(&entry.payload)?)),
@@ -110,7 +111,7 @@ impl Storage {
         Storage { log, observer }
     }
 
-    /// Entries from the start of the range, at least one if there is any; empty at the end of the log.
+    /// Entries from the start of the range on: at least one if it exists, none at the end of the log.
     async fn read(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
         let range = range.start.max(self.log.state().first.unwrap_or(u64::MAX))..range.end;
         if range.is_empty() {
@@ -124,7 +125,7 @@ impl Storage {
     }
 }
 
-/// Waits for an operation; stays pending after a failed write (see the module's last rule).
+/// Waits for a write. Stays pending after a failed write (see the last rule of the module).
 pub(crate) async fn written(outcome: oneshot::Receiver<Result<(), WriteError>>) -> io::Result<()> {
     match outcome.await {
         Ok(Ok(())) => Ok(()),
@@ -134,12 +135,12 @@ pub(crate) async fn written(outcome: oneshot::Receiver<Result<(), WriteError>>) 
     }
 }
 
-/// Passes an outcome on to whoever waits for it.
-pub(crate) fn tell(
+/// A completion that sends the outcome to the waiting task.
+pub(crate) fn completion(
     to: oneshot::Sender<Result<(), WriteError>>,
 ) -> impl FnOnce(Result<(), WriteError>) + Send + 'static {
     move |outcome| {
-        // The waiter may have been shut down.
+        // The waiting task may have been shut down.
         let _ = to.send(outcome);
     }
 }
@@ -163,7 +164,7 @@ impl RaftLogReader<Types> for Storage {
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        // Piece by piece: what a follower has to catch up with may not fit into memory.
+        // In batches, because what a follower lacks may not fit into memory.
         let start = (self.clone(), indexes(range), Vec::new().into_iter());
         Box::pin(futures::stream::try_unfold(start, |(storage, mut range, mut read)| async move {
             if read.len() == 0 {
@@ -204,7 +205,7 @@ impl RaftLogStorage<Types> for Storage {
         }
         let (done, outcome) = oneshot::channel();
         fail_point!("consensus::vote");
-        self.log.save_vote(codec::encode_stored_vote(vote), tell(done));
+        self.log.save_vote(codec::encode_stored_vote(vote), completion(done));
         written(outcome).await
     }
 
@@ -238,7 +239,7 @@ impl RaftLogStorage<Types> for Storage {
                 flushed.into_iter().for_each(|observer| observer.observe_flushed(last));
                 callback.io_completed(Ok(()));
             }
-            // Withheld: see the module's last rule.
+            // The callback is withheld: see the last rule of the module.
             Err(WriteError::Failed(_)) => {}
             Err(error) => callback.io_completed(Err(io::Error::other(error))),
         };
@@ -256,7 +257,7 @@ impl RaftLogStorage<Types> for Storage {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
-        // In line with everything else; nothing waits for it, a failure shows at the next vote or entry.
+        // Queued in order with all other writes. Nothing waits for it: a failure shows at the next vote or entry.
         fail_point!("consensus::truncate");
         self.log.truncate_after(last.as_ref().map(entry_id), |_| {});
         if let Some(observer) = &self.observer {

@@ -1,4 +1,4 @@
-//! openraft's own suite for log stores, on the transaction log over the simulated disk.
+//! openraft's own suite for log storage, run on the transaction log over the simulated disk.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn open(disk: &MemoryDisk) -> Log {
     Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Task { latency }).unwrap()
 }
 
-/// The suite also asks for a state machine that builds snapshots of its own accord; this one keeps them in memory.
+/// The suite needs a state machine that builds snapshots by itself. This one keeps them in memory.
 #[derive(Clone, Default)]
 struct SnapshotMachine {
     applied: Option<LogId>,
@@ -117,7 +117,7 @@ async fn what_was_stored_is_found_again() {
         ];
         storage.append(entries, IOFlushed::noop()).await.unwrap();
         storage.save_committed(Some(id(0))).await.unwrap();
-        // Committed positions ride along with the next write.
+        // Committed positions are stored with the next write.
         storage.save_vote(&vote).await.unwrap();
         disk.kill();
     }
@@ -129,7 +129,7 @@ async fn what_was_stored_is_found_again() {
     assert_eq!(found.membership, StoredMembership::new(Some(id(0)), membership));
 }
 
-/// A snapshot from elsewhere stands for entries that this log has never held, their members among them.
+/// A received snapshot replaces entries that this log has never held, including their members.
 #[tokio::test]
 async fn what_was_installed_is_found_again() {
     let disk = MemoryDisk::new();
@@ -143,7 +143,7 @@ async fn what_was_installed_is_found_again() {
         storage.append([lost], IOFlushed::noop()).await.unwrap();
         let (done, installed) = oneshot::channel();
         let entry = Entry { log_id: id(7), payload: EntryPayload::Membership(membership.clone()) };
-        log.group(GroupId(1)).install(entry_id(&id(9)), codec::to_log(entry), tell(done));
+        log.group(GroupId(1)).install(entry_id(&id(9)), codec::to_log(entry), completion(done));
         installed.await.unwrap().unwrap();
         // openraft purges once more.
         storage.purge(id(9)).await.unwrap();

@@ -1,8 +1,8 @@
 //! The types that openraft is instantiated with.
 //!
 //! A leader id is a term and its leader, ordered as in standard Raft: two candidates of one term are incomparable, so a
-//! term has at most one leader. What stands in log entries is an [`Epoch`], which names the node as well: both parts of
-//! it follow from the term, and the owner of the data can tell whose an entry is.
+//! term has at most one leader. Log entries carry an [`Epoch`], which names the node as well. The term determines the
+//! node, and the owner of the data sees which node proposed an entry.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -48,13 +48,13 @@ pub(crate) type Membership = openraft::Membership<u64, PeerNode>;
 pub(crate) type StoredMembership = openraft::StoredMembership<Epoch, u64, PeerNode>;
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
 
-/// One proposal as openraft carries it.
+/// A proposal, as openraft carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// What goes into the log.
+    /// The payload of the log entry.
     pub(crate) bytes: Bytes,
-    /// On the proposing node only: which proposal it is, so that the log store can report it accepted. 0 in every entry
-    /// that was read back or came from a peer.
+    /// On the proposing node only: the sequence number of the proposal, so that the log storage can report its
+    /// acceptance. 0 in entries that were read back or came from a peer.
     pub(crate) seq: Seq,
 }
 
@@ -64,12 +64,12 @@ impl fmt::Display for Batch {
     }
 }
 
-/// What a configuration says about a node.
+/// A node, as a membership describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PeerNode {
     pub(crate) az: String,
     pub(crate) address: String,
-    /// The node is this member with this disk only.
+    /// The node is this member only with this disk.
     pub(crate) disk: DiskId,
 }
 
@@ -86,14 +86,14 @@ impl From<&Member> for PeerNode {
 }
 
 impl PeerNode {
-    /// What the configuration says, as the rest of the program has it.
+    /// Converts the node to a member, as other crates see it.
     pub(crate) fn member(&self, node: u64) -> Member {
         let PeerNode { az, address, disk } = self;
         Member { node: NodeId(node), az: Az::from(az.as_str()), address: address.clone(), disk: *disk }
     }
 }
 
-/// A term and whoever was voted for in it.
+/// A term and the node that was voted for in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeaderId(pub(crate) Epoch);
 
@@ -113,7 +113,7 @@ impl PartialOrd for LeaderId {
 }
 
 impl PartialEq<Epoch> for LeaderId {
-    /// Somebody voted for is never the same as somebody elected.
+    /// A candidate is never equal to an elected leader.
     fn eq(&self, _: &Epoch) -> bool {
         false
     }
@@ -121,7 +121,7 @@ impl PartialEq<Epoch> for LeaderId {
 
 impl PartialOrd<Epoch> for LeaderId {
     fn partial_cmp(&self, other: &Epoch) -> Option<Ordering> {
-        // In one term the elected leader is above every candidate.
+        // Within one term the elected leader is greater than every candidate.
         Some(self.0.term.cmp(&other.term).then(Ordering::Less))
     }
 }
@@ -144,17 +144,17 @@ impl RaftLeaderId for LeaderId {
     }
 
     fn to_committed(&self) -> Epoch {
-        // Term 0 has no leader: the first entry of a group is the same whoever initialises it.
+        // Term 0 has no leader, so the first entry of a group is the same whichever node initialises it.
         if self.0.term == 0 { Epoch::default() } else { self.0 }
     }
 }
 
-/// The epoch a vote is for.
+/// The epoch that a vote is for.
 pub(crate) fn epoch_of(vote: &Vote) -> Epoch {
     vote.leader_id().0
 }
 
-/// Where openraft sends the outcome of a write: a function that is called once.
+/// A function that openraft calls once with the outcome of a write.
 pub(crate) struct Reply<T> {
     complete: Box<dyn FnOnce(T) + Send>,
 }

@@ -1,15 +1,15 @@
-//! A value that tasks watch. Whoever waits for a change is woken in the order in which it began to wait.
+//! A watch channel that wakes waiting tasks in the order in which they started to wait.
 //!
-//! tokio's watch spreads those who wait at random over several queues, which saves contention between many threads and
-//! makes the order in which a leader's followers are sent an entry another one in every run. Here it follows from what
-//! was done before, so that a simulation of the same seed is the same; and a change looks at one queue instead of
-//! eight.
+//! tokio's watch spreads waiting tasks at random over several queues, which reduces contention between many threads.
+//! But then the order in which a leader sends an entry to its followers differs from run to run. Here it depends only
+//! on what happened before, so that a simulation with the same seed runs the same way. A change also visits one queue
+//! instead of eight.
 //!
-//! - A receiver sees the newest value, not every value. [`Receiver::changed`] resolves if there is one that this
-//!   receiver has not seen, at once if there is one already.
-//! - Without a sender nothing changes any more: what was sent last is still seen, then [`Closed`] is told.
+//! - A receiver sees the newest value, not every value. [`Receiver::changed`] resolves once there is a value that this
+//!   receiver has not seen.
+//! - When the last sender is dropped, the newest value is still seen. After that [`Closed`] is returned.
 //!
-//! Does not know: openraft, which uses it through `raft/runtime.rs`.
+//! This module does not know openraft, which uses it through `raft/runtime.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,17 +17,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
-/// A look at the value; a change waits for it to end, so it is never held across an await.
+/// Read access to the value. Changes wait until it is dropped, so it is never held across an await.
 pub(crate) type Ref<'a, T> = MappedRwLockReadGuard<'a, T>;
 
-/// Every sender is gone.
+/// All senders were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
 #[derive(Debug)]
 struct Watched<T> {
     value: RwLock<T>,
-    /// Raised under the value's lock by every change.
+    /// Incremented by every change, under the lock of the value.
     version: AtomicU64,
     changed: Notify,
     senders: AtomicUsize,
@@ -35,7 +35,7 @@ struct Watched<T> {
 }
 
 impl<T> Watched<T> {
-    fn look(&self) -> Ref<'_, T> {
+    fn read(&self) -> Ref<'_, T> {
         RwLockReadGuard::map(self.value.read(), |value| value)
     }
 
@@ -51,7 +51,7 @@ pub(crate) struct Sender<T> {
     shared: Arc<Watched<T>>,
 }
 
-/// Watches the value. A clone has seen what its original has.
+/// Watches the value. A clone has seen what the original has seen.
 #[derive(Debug)]
 pub(crate) struct Receiver<T> {
     shared: Arc<Watched<T>>,
@@ -70,16 +70,16 @@ impl<T> Sender<T> {
         Sender { shared: Arc::new(shared) }
     }
 
-    /// A receiver that has seen the value as it is.
+    /// A receiver that has seen the current value.
     pub(crate) fn subscribe(&self) -> Receiver<T> {
         self.shared.subscribe()
     }
 
     pub(crate) fn borrow(&self) -> Ref<'_, T> {
-        self.shared.look()
+        self.shared.read()
     }
 
-    /// Changes the value in place; it counts as a change, and wakes whoever waits, if `change` says so.
+    /// Changes the value in place. Counts as a change, and wakes waiting tasks, if `change` returns true.
     pub(crate) fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let mut value = self.shared.value.write();
         let changed = change(&mut value);
@@ -93,7 +93,7 @@ impl<T> Sender<T> {
         changed
     }
 
-    /// Puts a new value in the old one's place, whether or not anybody watches.
+    /// Replaces the value, whether or not there are receivers.
     pub(crate) fn send_replace(&self, value: T) {
         self.send_if_modified(|current| {
             *current = value;
@@ -101,7 +101,7 @@ impl<T> Sender<T> {
         });
     }
 
-    /// The same, unless nobody watches: then the value is given back.
+    /// Replaces the value. Without receivers, returns the new value instead.
     pub(crate) fn send(&self, value: T) -> Result<(), T> {
         if self.shared.receivers.load(Ordering::Acquire) == 0 {
             return Err(value);
@@ -128,23 +128,23 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Receiver<T> {
     pub(crate) fn borrow(&self) -> Ref<'_, T> {
-        self.shared.look()
+        self.shared.read()
     }
 
-    /// The value, which is seen then.
+    /// The current value. It counts as seen.
     pub(crate) fn borrow_and_update(&mut self) -> Ref<'_, T> {
-        let value = self.shared.look();
-        // Under the lock the version is the value's.
+        let value = self.shared.read();
+        // Under the lock the version belongs to the value.
         self.seen = self.shared.version.load(Ordering::Acquire);
         value
     }
 
-    /// Resolves once there is a value that was not seen, which is seen then.
+    /// Resolves once there is an unseen value. It counts as seen.
     pub(crate) async fn changed(&mut self) -> Result<(), Closed> {
         loop {
-            // Made before the look: a change between the two wakes it although it was not polled yet.
+            // Created before the check: a change between the two wakes it although it was not polled yet.
             let woken = self.shared.changed.notified();
-            // In this order, so that what the last sender has sent is seen before it is told that there is none.
+            // Senders before the version, so that the last sender's value is seen before `Closed`.
             let closed = self.shared.senders.load(Ordering::Acquire) == 0;
             let version = self.shared.version.load(Ordering::Acquire);
             if version != self.seen {
@@ -158,7 +158,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Resolves once the value is a `wanted` one.
+    /// Resolves once `wanted` returns true for the value.
     pub(crate) async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Result<(), Closed> {
         loop {
             if wanted(&self.borrow_and_update()) {
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_waits_is_woken_in_the_order_of_waiting() {
+    async fn tasks_are_woken_in_the_order_of_waiting() {
         let sender = Sender::new(0);
         let woken: Arc<Mutex<Vec<usize>>> = Arc::default();
         let tasks: Vec<_> = (0..20)
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_sent_last_is_seen_after_the_last_sender_has_gone() {
+    async fn the_last_value_is_seen_after_the_last_sender_was_dropped() {
         let sender = Sender::new(0);
         let (mut receiver, other) = (sender.subscribe(), sender.clone());
         drop(sender);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_that_was_looked_at_is_no_change() {
+    async fn a_value_that_was_seen_is_no_change() {
         let sender = Sender::new(0);
         assert_eq!(sender.send(1), Err(1), "nobody watches");
         let mut receiver = sender.subscribe();

@@ -1,5 +1,5 @@
-//! The edge towards snapshot files: how consensus reads one that it sends to another node, and stores one that it
-//! receives. What a snapshot holds is its owner's business; when its own are made, too (`group/handle.rs`,
+//! The interface to snapshot files: consensus reads the one that it sends to another node, and stores the one that it
+//! receives. The owner of the data decides what a snapshot holds and when it makes one (`group/handle.rs`,
 //! `OwnSnapshot`).
 
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use fastness_types::LogIndex;
 /// A part of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotPart {
-    /// The first.
+    /// The first part.
     Head(Bytes),
-    /// Any number of them.
+    /// Any number of chunks follow.
     Chunk(Bytes),
-    /// The last.
+    /// The last part.
     Tail(Bytes),
 }
 
 impl SnapshotPart {
-    /// What it holds.
+    /// The content of the part.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         match self {
@@ -28,17 +28,18 @@ impl SnapshotPart {
     }
 }
 
-/// A part of a snapshot as it travels: a chunk may be cut into several, so that no message grows with what is stored.
+/// A piece of a part, as it is sent. A chunk may be cut into several pieces, so that the size of a message does not
+/// grow with what is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotPiece {
-    /// What it holds.
+    /// The content of the piece.
     pub part: SnapshotPart,
-    /// Whether the next piece is of the same chunk.
+    /// Whether the next piece continues the same chunk.
     pub continues: bool,
 }
 
 impl SnapshotPiece {
-    /// A part in one piece.
+    /// A whole part in one piece.
     #[must_use]
     pub fn whole(part: SnapshotPart) -> SnapshotPiece {
         SnapshotPiece { part, continues: false }
@@ -60,7 +61,7 @@ pub enum SnapshotFileError {
     /// A snapshot is one head, any number of chunks, and one tail.
     #[error("the parts of the snapshot are not in order")]
     Order,
-    /// The snapshot was not read or stored to its end.
+    /// Reading or storing stopped before the end of the snapshot.
     #[error("the snapshot was given up")]
     GivenUp,
     /// Reading or writing failed. The cause names the file.
@@ -81,42 +82,42 @@ pub trait SnapshotFiles: Send + Sync + 'static {
     /// Opens the snapshot of exactly this position.
     ///
     /// # Errors
-    /// There is none (any more), or it cannot be read.
+    /// The snapshot does not exist (any more), or cannot be read.
     async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, SnapshotFileError>;
 
-    /// Begins to store one that another node sends. One at a time: what was being received is given up.
+    /// Starts to store a snapshot from another node. At most one is received at a time: an unfinished one is given up.
     ///
     /// # Errors
     /// The disk refuses.
     async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, SnapshotFileError>;
 }
 
-/// A snapshot that is read to be sent.
+/// A snapshot that is read in order to send it.
 #[async_trait::async_trait]
 pub trait OutgoingSnapshot: Send {
-    /// About how many bytes its parts have.
+    /// The approximate size of all parts in bytes.
     fn bytes(&self) -> u64;
 
     /// The next piece; `None` after the last. The size of a piece is bounded by the file's format, not by what is
     /// stored.
     ///
     /// # Errors
-    /// It is damaged; the text names file and place.
+    /// The file is damaged or cannot be read. The text names file and position.
     async fn next(&mut self) -> Result<Option<SnapshotPiece>, SnapshotFileError>;
 }
 
-/// A snapshot that is being received. Dropped before [`IncomingSnapshot::publish`] it never was.
+/// A snapshot that is being received. If it is dropped before [`IncomingSnapshot::publish`], it leaves no trace.
 #[async_trait::async_trait]
 pub trait IncomingSnapshot: Send + Sync {
-    /// Takes a piece; returns when there is room for the next one.
+    /// Stores a piece. Returns when the next one may be pushed.
     ///
     /// # Errors
-    /// The disk refuses, the parts are in no possible order, or another one is received meanwhile.
+    /// The disk refuses, the parts are not in order, or another snapshot is received meanwhile.
     async fn push(&mut self, piece: SnapshotPiece) -> Result<(), SnapshotFileError>;
 
-    /// All parts are there: makes it the snapshot of this position. On stable storage when it returns.
+    /// Makes the complete snapshot the one of this position. It is on stable storage when this returns.
     ///
     /// # Errors
-    /// The disk refuses, or the last part was not a tail; there is no such snapshot then.
+    /// The disk refuses, or the last part is not a tail. The snapshot does not exist then.
     async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), SnapshotFileError>;
 }

@@ -1,4 +1,4 @@
-//! Snapshots as consensus sees them: the files of a replica, and how one travels from a leader to a replica.
+//! Snapshots as consensus sees them: the files of a replica, and the transfer of one from a leader to a replica.
 
 pub(crate) mod files;
 pub(crate) mod receive;

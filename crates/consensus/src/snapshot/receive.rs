@@ -1,4 +1,4 @@
-//! The receiving side of a snapshot transfer.
+//! The receiving side of a snapshot transfer. See `snapshot/send.rs`.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::raft::machine::SnapshotData;
 use crate::raft::types::Types;
 use crate::snapshot::files::{IncomingSnapshot, SnapshotFileError};
 
-/// Why a part, or the end, of a snapshot was refused. The sender logs it.
+/// Why a part or the end of a snapshot was refused. The sender logs the text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReceiveError {
     #[error(transparent)]
@@ -33,7 +33,7 @@ pub(crate) enum ReceiveError {
     Raft(#[from] Fatal<Types>),
 }
 
-/// What one stream brings for one group.
+/// The snapshot that one stream transfers for one group.
 pub(crate) struct Transfer {
     group: Arc<Group>,
     under_way: Option<Receiving>,
@@ -51,7 +51,7 @@ impl Transfer {
         Transfer { group, under_way: None }
     }
 
-    /// Takes a part; the error is for the sender's log.
+    /// Stores a part.
     pub(crate) async fn part(&mut self, payload: Bytes) -> Result<Bytes, ReceiveError> {
         let taken = self.take(payload).await;
         if taken.is_err() {
@@ -79,7 +79,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Has the snapshot installed that has come whole.
+    /// Installs the snapshot, whose parts are complete.
     pub(crate) async fn finish(&mut self, raft: Raft, payload: Bytes) -> Result<Bytes, ReceiveError> {
         let under_way = self.under_way.take().ok_or(ReceiveError::NoTransfer)?;
         self.end();
@@ -88,7 +88,7 @@ impl Transfer {
             return Err(ReceiveError::OtherTransfer);
         }
         let index = end.meta.last_log_id.map_or(0, |id| id.index);
-        tracing::info!(group = %self.group.id, index, bytes = under_way.bytes.received, "a snapshot has been received");
+        tracing::info!(group = %self.group.id, index, bytes = under_way.bytes.received, "a snapshot was received");
         let snapshot = openraft::alias::SnapshotOf::<Types, _> {
             meta: end.meta,
             snapshot: SnapshotData::Received(under_way.incoming),
@@ -97,7 +97,7 @@ impl Transfer {
         Ok(codec::encode_snapshot_end_reply(&installed.vote))
     }
 
-    /// Nothing is under way any more.
+    /// Gives up the transfer in progress, if any.
     fn end(&mut self) {
         self.under_way = None;
         self.group.driver.set_incoming(None);

@@ -1,16 +1,19 @@
-//! A snapshot on its way from a leader to a replica that needs what is no longer in the leader's log.
+//! The sending side of a snapshot transfer, from a leader to a replica whose next entry was purged from the leader's
+//! log.
 //!
-//! The leader's openraft decides that and asks its network to send (`raft/network.rs`); parts go one by one on a stream
-//! of their own class, so that neither entries nor heartbeats wait behind them. Back-pressure: a part is answered once
-//! the receiver's disk has taken it, and no more than [`IN_FLIGHT_BYTES_MAX`] are unanswered.
+//! The leader's openraft decides when a replica needs a snapshot, and has its network send it (`raft/network.rs`). The
+//! parts travel one by one on a stream of their own class, so that neither entries nor heartbeats wait for them.
+//! Back-pressure: a part is answered once the receiver's disk has taken it, and at most [`IN_FLIGHT_BYTES_MAX`] bytes
+//! are unanswered.
 //!
-//! Parts are cut by bytes ([`PIECE_BYTES_MAX`]), whatever the size of what a chunk holds: no message grows with a
-//! value, so every snapshot that a node could write can be sent, and neither side holds more of it in memory than what
-//! is under way. A receiver that does not understand pieces is sent whole chunks, as long as they fit into a message.
+//! Chunks are cut by bytes ([`PIECE_BYTES_MAX`]), whatever values they hold. So the size of a message does not grow
+//! with the size of a value, every snapshot that a node could write can be sent, and neither side holds more of it in
+//! memory than what is in flight. A receiver that does not understand pieces gets whole chunks, as long as they fit
+//! into a message.
 //!
 //! The receiver stores the parts aside. At the end its Raft core decides, by vote and position, whether the snapshot is
-//! installed (`raft/machine.rs`); only then does it become one of the replica's own. A transfer that is cut off begins
-//! anew.
+//! installed (`raft/machine.rs`). Only then does it become one of the replica's own snapshots. A transfer that is
+//! interrupted starts from the beginning.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,27 +30,27 @@ use crate::peer::link::{Link, LinkError, answer_of};
 use crate::raft::types::{SnapshotMeta, Types, Vote};
 use crate::snapshot::files::{SnapshotFileError, SnapshotFiles, SnapshotPart, SnapshotPiece};
 
-/// A chunk's piece on its way, bytes.
+/// Largest piece of a chunk, in bytes.
 const PIECE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX;
-/// Bytes of parts that are under way; a single larger part is sent alone.
+/// Bytes of parts in flight. A larger part is sent alone.
 const IN_FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Parts that are under way.
+/// Parts in flight.
 const IN_FLIGHT_MAX: usize = 64;
-/// How long the receiver may take to install what it has received.
+/// How long the receiver may take to install the snapshot.
 const INSTALL_MAX: Duration = Duration::from_secs(60);
 
 /// Why a snapshot was not sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
-    /// This node's file.
+    /// This node's file cannot be read.
     #[error("the snapshot of index {index} cannot be read: {source}")]
     File { index: u64, source: SnapshotFileError },
-    /// The way, or the receiver.
+    /// The connection failed, or the receiver refused.
     #[error(transparent)]
     Link(#[from] LinkError),
 }
 
-/// Sends a snapshot, and gives the receiver's answer once it is installed.
+/// Sends a snapshot. Returns the receiver's answer once the snapshot is installed.
 pub(crate) async fn send(
     group: &Group,
     files: &dyn SnapshotFiles,
@@ -60,34 +63,35 @@ pub(crate) async fn send(
     let broken = |source| SendError::File { index, source };
     let mut source = files.open(LogIndex(index)).await.map_err(broken)?;
     let total = source.bytes();
-    tracing::info!(group = %group.id, index, total, "a snapshot is sent");
+    tracing::info!(group = %group.id, index, total, "sending a snapshot");
     let mut under_way = Window::default();
     let mut number = 0;
     let mut cutter = Cutter::new(group.driver.format() >= FormatLevel::BOUNDS);
     while let Some(piece) = source.next().await.map_err(broken)? {
         for piece in cutter.cut(piece) {
             let bytes = piece.part.bytes().len();
-            under_way.make_room(bytes).await?;
+            under_way.wait_for_space(bytes).await?;
             let payload = codec::encode_part(transfer, number, piece, if number == 0 { total } else { 0 });
-            under_way.push(link.ask(group.id, Kind::SnapshotPart, payload, Urgency::Now)?, bytes);
+            under_way.push(link.request(group.id, Kind::SnapshotPart, payload, Urgency::Now)?, bytes);
             number += 1;
         }
     }
-    under_way.make_room(usize::MAX).await?;
+    under_way.wait_for_space(usize::MAX).await?;
     let end = codec::encode_snapshot_end(transfer, vote, meta);
     let reply = link.call(group.id, Kind::SnapshotEnd, end, INSTALL_MAX).await?;
     let vote = codec::decode_snapshot_end_reply(reply).map_err(|error| LinkError::Answer(error.to_string()))?;
-    tracing::info!(group = %group.id, index, parts = number, "a snapshot has arrived");
+    tracing::info!(group = %group.id, index, parts = number, "the receiver has installed the snapshot");
     Ok(SnapshotResponse::new(vote))
 }
 
-/// Cuts what is read from a file into what is sent.
+/// Cuts what is read from a file into the pieces that are sent.
 struct Cutter {
     /// Whether the receiver understands pieces.
     understood: bool,
-    /// The chunk that is being put together for one that does not.
+    /// The chunk that is assembled for a receiver that does not understand pieces.
     whole: BytesMut,
-    /// That chunk is too large for a message: the rest of it goes in pieces, which such a receiver refuses by name.
+    /// That chunk does not fit into a message: the rest of it is sent in pieces, which the receiver refuses with a
+    /// clear error.
     too_large: bool,
 }
 
@@ -112,7 +116,7 @@ impl Cutter {
                 return vec![SnapshotPiece::whole(SnapshotPart::Chunk(bytes))];
             }
         }
-        // The end of a chunk that was too large: the next one is looked at anew.
+        // The next chunk may fit again.
         self.too_large = continues && !self.understood;
         let mut pieces = Vec::with_capacity(bytes.len() / PIECE_BYTES_MAX + 1);
         while bytes.len() > PIECE_BYTES_MAX {
@@ -124,7 +128,7 @@ impl Cutter {
     }
 }
 
-/// Parts under way, the oldest first.
+/// Parts in flight, the oldest first.
 #[derive(Default)]
 struct Window {
     parts: VecDeque<(usize, oneshot::Receiver<Envelope>)>,
@@ -132,8 +136,8 @@ struct Window {
 }
 
 impl Window {
-    /// Waits until there is room for a part of `bytes`.
-    async fn make_room(&mut self, bytes: usize) -> Result<(), LinkError> {
+    /// Waits until a part of `bytes` may be sent.
+    async fn wait_for_space(&mut self, bytes: usize) -> Result<(), LinkError> {
         let fits = |window: &Window| {
             window.bytes.saturating_add(bytes) <= IN_FLIGHT_BYTES_MAX && window.parts.len() < IN_FLIGHT_MAX
         };
@@ -163,7 +167,7 @@ mod tests {
         SnapshotPiece { part: SnapshotPart::Chunk(vec![7; bytes].into()), continues }
     }
 
-    /// Bytes of each piece, and whether the chunk continues after it.
+    /// The size of each piece, and whether the chunk continues after it.
     fn cut(cutter: &mut Cutter, piece: SnapshotPiece) -> Vec<(usize, bool)> {
         let pieces = cutter.cut(piece);
         let largest = codec::encode_part(1, 2, pieces.first().cloned().unwrap_or(chunk(0, false)), 3).len();
@@ -189,7 +193,7 @@ mod tests {
         assert_eq!(cut(&mut cutter, chunk(3 * MIB, false)), [(3 * MIB, false)]);
         assert_eq!(cut(&mut cutter, chunk(16 * MIB, true)), []);
         assert_eq!(cut(&mut cutter, chunk(MIB, false)), [(17 * MIB, false)]);
-        // 70 MiB: more than a message holds.
+        // 70 MiB: more than a message can hold.
         for _ in 0..4 {
             assert_eq!(cut(&mut cutter, chunk(16 * MIB, true)), []);
         }
