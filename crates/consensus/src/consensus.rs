@@ -1,4 +1,4 @@
-//! One node's consensus: starts groups, takes streams from peers, stops when the log fails.
+//! Consensus of one node: starts groups, serves streams from peers, and stops when the log fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,37 +6,39 @@ use std::time::Duration;
 use fastness_log::Log;
 use fastness_types::{BootNs, FormatLevel, GroupId, LogIndex, NodeId, Plant};
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
-use tokio::sync::Notify;
 
-use crate::control::GroupControl;
-use crate::driver;
-use crate::group::{Group, GroupParts, Raft};
-use crate::handle::{GroupHandle, group_pair};
-use crate::heartbeat;
-use crate::identity::{self, disks};
-use crate::machine::Machine;
-use crate::network::NetworkFactory;
+use crate::group::committed::CommittedReader;
+use crate::group::control::GroupControl;
+use crate::group::driver;
+use crate::group::handle::{GroupHandle, group_pair};
+use crate::group::placement::Member;
+use crate::group::proposer;
+use crate::group::state::{Group, GroupParts, Raft};
+use crate::group::status::StartError;
+use crate::lease::heartbeat;
+use crate::lease::pulse::Gaps;
+use crate::lease::watchdog;
 use crate::node::NodeCore;
-use crate::observed::Observed;
 use crate::options::{ConsensusOptions, Timers};
-use crate::placement::Member;
-use crate::proposer;
-use crate::pulse::Gaps;
-use crate::runtime::Runtime;
-use crate::serve::serve;
-use crate::snapshot::SnapshotFiles;
-use crate::status::StartError;
-use crate::storage::{CommittedReader, Storage, stored};
-use crate::transport::{Class, FrameStream, PeerTransport};
-use crate::watchdog;
+use crate::peer::identity::{self, disks};
+use crate::peer::links::Links;
+use crate::peer::observed::Observed;
+use crate::peer::serve::serve;
+use crate::peer::transport::{Class, FrameStream, PeerTransport};
+use crate::raft::machine::Machine;
+use crate::raft::network::NetworkFactory;
+use crate::raft::runtime::Runtime;
+use crate::raft::storage::{Storage, stored};
+use crate::snapshot::files::SnapshotFiles;
 
-/// After a failed write, how long leadership is handed over for before everything stops.
+/// After a failed write, the time for handing over leadership before the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// One node's consensus. Cheap to clone.
+/// Consensus of one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Consensus {
     node: Arc<NodeCore>,
+    links: Arc<Links>,
     log: Log,
 }
 
@@ -47,10 +49,10 @@ impl std::fmt::Debug for Consensus {
 }
 
 impl Consensus {
-    /// Starts it on the tokio runtime that this is called in: all of its tasks run there.
+    /// Starts consensus on the current tokio runtime. All of its tasks run there.
     ///
     /// # Errors
-    /// If the timers do not fit together; if what the log knows of peers cannot be read.
+    /// If the timers do not fit together, or if a stored record about a peer cannot be decoded.
     pub fn new(
         options: ConsensusOptions,
         log: Log,
@@ -58,8 +60,9 @@ impl Consensus {
     ) -> Result<Consensus, StartError> {
         options.timers.validate()?;
         let node = Arc::new(NodeCore::new(options, log.clone(), transport)?);
-        node.runtime().spawn(heartbeat::run(node.clone()));
-        let consensus = Consensus { node, log };
+        let links = Arc::new(Links::new(node.clone()));
+        node.runtime().spawn(heartbeat::run(links.clone()));
+        let consensus = Consensus { node, links, log };
         consensus.node.runtime().spawn(stop_when_the_log_fails(consensus.clone()));
         Ok(consensus)
     }
@@ -70,35 +73,35 @@ impl Consensus {
         self.node.own()
     }
 
-    /// Says where peers are reached and with which disks they are members; wins over what a group's membership says of
-    /// addresses. Links to them are opened.
+    /// Sets the addresses and disks of peers, and opens links to them. These addresses win over those in a group's
+    /// membership.
     pub fn set_peers(&self, peers: &[Member]) {
         self.node.identities.expect(peers.iter().map(|peer| (peer.node, peer.disk)));
         for peer in peers.iter().filter(|peer| peer.node != self.node.own()) {
             self.node.set_address(peer.node, &peer.address, true);
-            for class in Class::STANDING {
-                self.node.link(peer.node, class, None);
+            for class in Class::PERMANENT {
+                self.links.to(peer.node, class, None);
             }
         }
     }
 
-    /// Says which nodes were replaced, and by whom: they are not listened to any more, and this one stops if it is
-    /// among them.
+    /// Sets which nodes were replaced, and by whom. Peers among them are refused from now on. If this node is among
+    /// them, it stops.
     pub fn set_replaced(&self, replaced: &[(NodeId, NodeId)]) {
         let own = replaced.iter().find(|(node, _)| *node == self.node.own());
         if let Some((node, by)) = own {
-            self.node.stop(&identity::replaced(*node, *by, self.log.place()));
+            self.node.stop(&identity::replaced_reason(*node, *by, self.log.place()));
         }
         self.node.identities.set_replaced(replaced.iter().copied());
     }
 
-    /// Serves one stream from a peer, whose identity the transport has made sure of.
+    /// Serves one stream from a peer whose identity the transport has verified.
     pub fn accept(&self, peer: NodeId, class: Class, stream: FrameStream) {
         self.node.runtime().spawn(serve(self.node.clone(), peer, class, stream));
     }
 
-    /// Starts this node's replica of a group, from what the log holds of it. Without `snapshots` its log is never
-    /// purged.
+    /// Starts this node's replica of a group from what the log holds of it. Without `snapshots` the replica's log is
+    /// never purged.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -136,12 +139,12 @@ impl Consensus {
         if !self.node.add_group(group.clone()) {
             return Err(StartError::Started(id));
         }
-        // Until the members are known.
+        // Until the members' levels are known.
         driver.set_format(FormatLevel::BASE);
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
-        let machine = Machine::new(group.clone(), log.clone(), found);
+        let machine = Machine::new(id, driver.clone(), group.clone(), log.clone(), found);
         let storage = Storage::new(log.clone(), Some(group.clone()));
-        let network = NetworkFactory { node: self.node.clone(), group: group.clone() };
+        let network = NetworkFactory { links: self.links.clone(), group: group.clone() };
         let config = Arc::new(config(options.timers));
         let starting = Raft::new(options.node.0, config, network, storage, machine);
         let raft = match Runtime::seeded(self.node.random(), starting).await {
@@ -152,51 +155,50 @@ impl Consensus {
             }
         };
         group.set_raft(raft);
-        let wake = Arc::new(Notify::new());
-        let control = GroupControl::new(self.node.clone(), group.clone());
+        let control = GroupControl::new(self.links.clone(), group.clone());
         let runtime = self.node.runtime();
-        runtime.spawn(proposer::run(group.clone(), self.log.clone(), wake.clone()));
-        runtime.spawn(driver::run(control.clone(), log, wake));
-        runtime.spawn(watchdog::run(control.clone()));
+        runtime.spawn(proposer::run(group.clone(), self.log.clone()));
+        runtime.spawn(driver::run(control.clone(), log));
+        runtime.spawn(watchdog::run(self.links.clone(), group));
         Ok((handle, control))
     }
 
-    /// What was observed of peers.
+    /// What this node has observed of its peers.
     #[must_use]
     pub fn observed(&self) -> Arc<Observed> {
         self.node.observed.clone()
     }
 
-    /// Whether the log's disk stands still: what this node leads is handed over then.
+    /// Whether the log disk is stalled. The node hands over leadership of its groups meanwhile.
     #[must_use]
     pub fn log_stalls(&self) -> bool {
         self.node.log_stalls()
     }
 
-    /// When this node's consensus did not run though it should have.
+    /// Gaps in which this node's consensus did not run although it should have.
     #[must_use]
     pub fn gaps(&self) -> Gaps {
         self.node.pulse.gaps()
     }
 
-    /// Why everything of this node has stopped, if it has.
+    /// Why consensus on this node has stopped, if it has.
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<str>> {
         self.node.stopped()
     }
 
-    /// Resolves once everything of this node has stopped.
+    /// Resolves once consensus on this node has stopped.
     pub async fn until_stopped(&self) -> Arc<str> {
         self.node.until_stopped().await;
         self.node.stopped().unwrap_or_else(|| "unknown".into())
     }
 
-    /// Stops all groups and links, without handing anything over.
+    /// Stops all groups and links without handing over leadership.
     pub async fn shutdown(&self, reason: &str) {
         self.node.stop(reason);
         for group in self.node.groups() {
             if let Some(raft) = group.raft() {
-                // Its task may have ended by itself.
+                // The Raft core's task may have ended by itself.
                 let _ = raft.shutdown().await;
             }
             self.node.remove_group(group.id);
@@ -212,16 +214,17 @@ fn config(timers: Timers) -> Config {
         heartbeat_interval: ms(timers.raft_heartbeat()),
         election_timeout_min: ms(timers.election_min),
         election_timeout_max: ms(timers.election_max),
-        // Until the silence is over and the owner is ready (`driver.rs`).
+        // Elections are enabled once the silence is over and the owner is ready (`group/driver.rs`).
         enable_elect: false,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(Plant::EpochResumed.is_on()),
-        // A follower may have lost its last batch though it had told of it: after a machine crash damage there is not
-        // told from a torn end (`log/src/wal.rs`). It gets the entries again; else the leader would take them for
-        // stored there for ever.
+        // A follower may have lost the last batch that it has acknowledged: after a machine crash, damage at the end of
+        // the log cannot be distinguished from a torn write (`log/src/wal.rs`). The follower gets the entries again.
+        // Without this option the leader would assume forever that the follower stores them.
         allow_log_reversion: Some(true),
         removed_leader_step_down: StepDownPolicy::Never,
-        // One that hears nothing stops sending for a while, so that followers which hear it can elect another.
+        // A leader that receives no answers stops sending for a while, so that followers which still hear it can elect
+        // another leader.
         quorum_loss_probe_interval: Some(3 * ms(timers.election_max)),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -230,8 +233,8 @@ fn config(timers: Timers) -> Config {
     }
 }
 
-/// A node whose log has failed acknowledges nothing more (the log withholds its answers), hands over what it leads,
-/// and stops.
+/// Waits for the log to fail. Then the node acknowledges nothing more (the log withholds its completions), hands over
+/// leadership of its groups, and stops.
 async fn stop_when_the_log_fails(consensus: Consensus) {
     let failure = tokio::select! {
         biased;
@@ -241,7 +244,7 @@ async fn stop_when_the_log_fails(consensus: Consensus) {
     tracing::error!(%failure, "the log has failed: leadership is handed over");
     let leading = consensus.node.groups().into_iter().filter(|group| group.leads().is_some());
     let farewells = leading.map(|group| {
-        let control = GroupControl::new(consensus.node.clone(), group);
+        let control = GroupControl::new(consensus.links.clone(), group);
         async move {
             if let Err(error) = control.hand_over(None, FAREWELL / 2).await {
                 tracing::warn!(group = %control.group(), %error, "not handed over");

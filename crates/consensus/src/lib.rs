@@ -1,60 +1,51 @@
 //! Raft groups on openraft: log storage, transport between nodes, leases, membership, hand-over. The only crate that
 //! names openraft.
 //!
-//! One [`Consensus`] per node runs any number of groups. What a group's owner (a shard's loop, the control plane) sees
-//! of it is [`handle`]; what an operator or the control plane can do with it is [`GroupControl`].
+//! One [`Consensus`] per node runs any number of groups. The owner of a group's data, a shard's loop or the control
+//! plane, talks to the group through [`handle`]. An operator or the control plane administers it through
+//! [`GroupControl`].
 //!
 //! ```text
-//! owner ── handle.rs ──▶ proposer.rs ──▶ openraft ──▶ storage.rs ──▶ log
-//!   ▲                                      │  ▲
-//!   └── committed, roles ── group.rs ◀─────┘  └── network.rs ── link.rs ═══ frames ═══ serve.rs ──▶ its openraft
-//!                              └── lease.rs ◀── heartbeat.rs ── link.rs ═══ frames ═══ serve.rs ──▶ its promises
+//! owner ── handle ──▶ proposer ──▶ openraft ──▶ raft::storage ──▶ log
+//!   ▲                                │  ▲
+//!   └── commits, roles ── state ◀────┘  └── raft::network ── link ═══ frames ═══ serve ──▶ openraft of the peer
+//!                           └── lease ◀── heartbeat ── link ═══ frames ═══ serve ──▶ promises of the peer
 //! ```
 //!
-//! It does not know what a batch holds, and reads no clock and opens no socket of its own: the log, the clock and
-//! the [`PeerTransport`] are given to it. All of it is plain tasks on the runtime that [`Consensus::new`] is called in.
+//! | module | what it holds |
+//! |---|---|
+//! | `group` | one group on this node: what its owner and administrators see of it, and the tasks that run it |
+//! | `lease` | when a leader may serve: promises, the lease, heartbeats, clocks, the watchdog of the owner's loop |
+//! | `raft` | what openraft needs: types, log storage, state machine, network, runtime |
+//! | `peer` | traffic between nodes: links, frames, the identity of peers, what was observed of them |
+//! | `snapshot` | snapshot files, and how a snapshot travels to a replica |
+//! | `node` | what all groups of the node share |
+//!
+//! This crate does not know what a batch holds. It reads no clock and opens no socket of its own: the log, the clock
+//! and the [`PeerTransport`] are arguments. All of its tasks run on the tokio runtime in which [`Consensus::new`] is
+//! called.
 
-mod clocks;
-mod codec;
 mod consensus;
-mod control;
-mod driver;
-mod frame;
 mod group;
-pub mod handle;
-mod handover;
-mod heartbeat;
-mod identity;
 mod lease;
-mod link;
-mod machine;
-mod membership;
-mod network;
 mod node;
-pub mod observed;
 mod options;
-pub mod placement;
-mod proposer;
-mod pulse;
-mod raft_types;
-mod runtime;
-mod serve;
+mod peer;
+mod raft;
 pub mod snapshot;
-mod status;
-mod storage;
 pub mod testing;
-mod transfer;
-mod transport;
-mod watch;
-mod watchdog;
 
-pub use clocks::{ClockCheck, TrustedWall, WallState};
 pub use consensus::Consensus;
-pub use control::{GroupControl, Progress};
-pub use membership::{Goal, ReconcileError, Reconciled};
+pub use group::committed::committed_entry;
+pub use group::control::{GroupControl, Progress};
+pub use group::membership::{Goal, ReconcileError, Reconciled};
+pub use group::placement::{AzRule, Member, PlacementError, PlacementWarning};
+pub use group::status::{
+    AddLearnerError, GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName, StartError,
+};
+pub use group::{handle, placement};
+pub use lease::clocks::{ClockCheck, TrustedWall, WallState};
+pub use lease::pulse::Gaps;
 pub use options::{ConsensusOptions, Timers, TimersError};
-pub use placement::{AzRule, Member, PlacementError, PlacementWarning};
-pub use pulse::Gaps;
-pub use status::{GroupStatus, HandOverError, InitializeError, MemberStatus, RoleName, StartError};
-pub use storage::committed_entry;
-pub use transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+pub use peer::observed;
+pub use peer::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};

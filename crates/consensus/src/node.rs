@@ -1,4 +1,4 @@
-//! What all groups of one node share: peers, who they are and links to them, the stop.
+//! What all groups of one node share: options, log, the identities and addresses of peers, clocks, and the stop signal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,39 +14,37 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::Notify;
 
-use crate::clocks::Clocks;
-use crate::codec;
-use crate::group::Group;
-use crate::handle::Holding;
-use crate::identity::{Heard, Identities, Refusal};
-use crate::lease::MemberReport;
-use crate::link::Link;
-use crate::observed::Observed;
+use crate::group::handle::Holding;
+use crate::group::state::Group;
+use crate::group::status::StartError;
+use crate::lease::clocks::Clocks;
+use crate::lease::leader::MemberReport;
+use crate::lease::pulse::Pulse;
 use crate::options::{BASE_PROMISE, ConsensusOptions};
-use crate::pulse::Pulse;
-use crate::status::StartError;
-use crate::transport::{Class, PeerTransport};
-use crate::watch;
+use crate::peer::codec;
+use crate::peer::identity::{Admitted, Identities, Refusal};
+use crate::peer::observed::Observed;
+use crate::peer::transport::{Class, PeerTransport};
+use crate::raft::watch;
 
-/// A write of the log that takes so long has met a disk that stands still. Commits do not need the leader's own disk,
-/// so a shard goes on meanwhile; what would end it is the bound of the log's queue, some seconds of writes away. Pauses
-/// below this are common on disks behind a network.
+/// A log write that takes this long has met a stalled disk. Commits do not need the leader's own disk, so a shard
+/// continues meanwhile, until the log's queue is full after some seconds of writes. Shorter pauses are common on
+/// network disks.
 const LOG_STALL_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) struct NodeCore {
     pub(crate) options: ConsensusOptions,
     transport: Arc<dyn PeerTransport>,
     groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
-    links: Mutex<HashMap<(NodeId, Class), Arc<Link>>>,
     /// From [`crate::Consensus::set_peers`], which wins, and from memberships.
     addresses: Mutex<HashMap<NodeId, Address>>,
-    /// The log of all groups: whether it has room.
+    /// The log of all groups. Consensus waits while its queue is full.
     pub(crate) log: Log,
     pub(crate) identities: Arc<Identities>,
     clocks: Clocks,
     pub(crate) observed: Arc<Observed>,
     pub(crate) pulse: Pulse,
-    /// Wakes the heartbeat out of turn.
+    /// Wakes the heartbeat before its next interval.
     pub(crate) heartbeat: Arc<Notify>,
     rng: Mutex<SmallRng>,
     stop: watch::Sender<Option<Arc<str>>>,
@@ -59,7 +57,7 @@ struct Address {
 }
 
 impl NodeCore {
-    /// To be called inside the runtime that everything of this node shall run on.
+    /// Must be called on the runtime that runs all tasks of this node.
     pub(crate) fn new(
         options: ConsensusOptions,
         log: Log,
@@ -78,7 +76,6 @@ impl NodeCore {
             options,
             transport,
             groups: RwLock::default(),
-            links: Mutex::default(),
             addresses: Mutex::default(),
             heartbeat: Arc::default(),
             rng: Mutex::new(rng),
@@ -99,7 +96,7 @@ impl NodeCore {
         self.options.clock.boot()
     }
 
-    /// Whether the log's disk stands still: one write has been under way for longer than [`LOG_STALL_MAX`].
+    /// Whether the log disk is stalled: one write has taken longer than [`LOG_STALL_MAX`].
     pub(crate) fn log_stalls(&self) -> bool {
         self.log.write_under_way().is_some_and(|span| span >= LOG_STALL_MAX)
     }
@@ -108,12 +105,12 @@ impl NodeCore {
         &self.runtime
     }
 
-    /// A pause of up to half as much again.
+    /// `pause`, prolonged by a random part of up to one half.
     pub(crate) fn jitter(&self, pause: Duration) -> Duration {
         pause + pause.mul_f64(self.rng.lock().random_range(0.0..0.5))
     }
 
-    /// For ids that only have to differ from others of this node.
+    /// A random number, for ids that only have to differ from others of this node.
     pub(crate) fn random(&self) -> u64 {
         self.rng.lock().random()
     }
@@ -128,7 +125,7 @@ impl NodeCore {
         self.groups.read().values().cloned().collect()
     }
 
-    /// Adds a group, unless there is one of that id.
+    /// Adds a group. Returns false if the node already runs a group of that id.
     pub(crate) fn add_group(&self, group: Arc<Group>) -> bool {
         let mut groups = self.groups.write();
         let free = !groups.contains_key(&group.id);
@@ -156,23 +153,9 @@ impl NodeCore {
         self.addresses.lock().get(&peer).map(|address| address.at.clone())
     }
 
-    /// The link to a peer; it is opened the first time it is asked for and stays.
-    pub(crate) fn link(self: &Arc<Self>, peer: NodeId, class: Class, address: Option<&str>) -> Arc<Link> {
-        if let Some(at) = address {
-            self.set_address(peer, at, false);
-        }
-        let mut links = self.links.lock();
-        let link = links.entry((peer, class)).or_insert_with(|| {
-            let link = Arc::new(Link::new(peer, class));
-            self.runtime.spawn(link.clone().run(self.clone()));
-            link
-        });
-        link.clone()
-    }
-
     // ---- hello -----------------------------------------------------------------------------------------------------
 
-    /// Takes down what the members of the groups that this node leads have acknowledged.
+    /// Records what the members of the groups that this node leads have acknowledged.
     pub(crate) fn note_acknowledged(&self) {
         for group in self.groups() {
             for (node, position) in group.acknowledged() {
@@ -181,27 +164,27 @@ impl NodeCore {
         }
     }
 
-    /// What this node says first on a stream with `peer`.
+    /// The first message of this node on a stream with `peer`.
     pub(crate) fn hello(&self, peer: NodeId) -> Bytes {
         self.note_acknowledged();
         codec::encode(&self.identities.hello(peer))
     }
 
-    /// Checks what `peer` says first. The error is for humans; the stream is to be ended.
-    pub(crate) async fn heard_hello(&self, peer: NodeId, payload: Bytes) -> Result<Heard, Refusal> {
+    /// Checks the first message of `peer`. If it is refused, the stream must be closed.
+    pub(crate) async fn verify_hello(&self, peer: NodeId, payload: Bytes) -> Result<Admitted, Refusal> {
         let hello = Hello::decode(payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
         self.note_acknowledged();
-        let heard = self.identities.heard(peer, &hello).await;
-        if let Err(Refusal::StopHere(reason)) = &heard {
+        let admitted = self.identities.verify(peer, &hello).await;
+        if let Err(Refusal::StopHere(reason)) = &admitted {
             self.stop(reason);
         }
-        heard
+        admitted
     }
 
     // ---- wall clocks -----------------------------------------------------------------------------------------------
 
-    /// Asks whether the peer is there, and on the heartbeat's stream, where nothing waits behind anything large, for
-    /// its time.
+    /// The payload of a ping. On the heartbeat stream, where no large message delays it, the ping also asks for the
+    /// peer's time.
     pub(crate) fn ping(&self, peer: NodeId, class: Class) -> Bytes {
         let timestamp = if class == Class::Heartbeat { self.now().0 } else { 0 };
         if timestamp != 0 {
@@ -211,10 +194,10 @@ impl NodeCore {
     }
 
     pub(crate) fn pong(&self, ping: Bytes) -> Bytes {
-        // Whatever was asked, this node is there.
+        // A ping that cannot be decoded is answered too: it shows that the peer is alive.
         let timestamp = pb::Ping::decode(ping).map_or(0, |ping| ping.timestamp);
         let wall_ms = self.options.clock.wall().0;
-        // Who asks for the time asks for where the replicas stand, too.
+        // A peer that asks for the time also gets the state of the replicas.
         let replicas = if timestamp == 0 { Vec::new() } else { self.replicas() };
         codec::encode(&pb::Pong {
             timestamp,
@@ -231,7 +214,7 @@ impl NodeCore {
         self.group(GroupId::CONTROL).is_some_and(|group| group.driver.is_authority(self.now()))
     }
 
-    /// What this node reports of its replicas.
+    /// What this node reports about its replicas.
     fn replicas(&self) -> Vec<pb::PongReplica> {
         let groups = self.groups.read();
         let report = |group: &Arc<Group>| pb::PongReplica {
@@ -249,7 +232,7 @@ impl NodeCore {
                 self.observed.ponged(peer, &pong);
                 let (round_trip, max) =
                     (self.now().since(BootNs(pong.timestamp)), self.options.timers.round_trip_max());
-                match self.observed.took(peer, round_trip, max) {
+                match self.observed.record_round_trip(peer, round_trip, max) {
                     Some(true) => tracing::warn!(
                         %peer, ?round_trip, ?max,
                         "a peer answers too slowly: if most do, no write commits; failover-timeout allows for longer round trips"
@@ -259,11 +242,11 @@ impl NodeCore {
                 }
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%peer, %error, "a pong cannot be understood"),
+            Err(error) => tracing::warn!(%peer, %error, "a pong cannot be decoded"),
         }
     }
 
-    /// Compares this node's wall clock with its peers', and tells every group's owner.
+    /// Compares this node's wall clock with those of its peers, and reports the result to the owner of every group.
     pub(crate) fn judge_clock(&self) {
         let alone = self.addresses.lock().keys().all(|peer| *peer == self.own());
         let trusted = self.clocks.judge(self.options.clock.as_ref(), alone);
@@ -292,14 +275,14 @@ impl NodeCore {
                     snapshot: LogIndex(answer.snapshot_index),
                 });
                 let report = MemberReport { ready: answer.ready, holding };
-                group.answered(peer, epoch, BootNs(answer.timestamp), answer.bind, report);
+                group.lease_answered(peer, epoch, BootNs(answer.timestamp), answer.bind, report);
             }
         }
     }
 
     // ---- stop ------------------------------------------------------------------------------------------------------
 
-    /// Stops everything of this node for good.
+    /// Stops consensus on this node for good.
     pub(crate) fn stop(&self, reason: &str) {
         let first = self.stop.send_if_modified(|stopped| {
             let first = stopped.is_none();
@@ -318,7 +301,7 @@ impl NodeCore {
 
     pub(crate) async fn until_stopped(&self) {
         let mut stop = self.stop.subscribe();
-        // The sender lives in `self`.
+        // Cannot fail: `self` owns the sender.
         let _ = stop.wait_for(Option::is_some).await;
     }
 }

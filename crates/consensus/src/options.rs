@@ -1,38 +1,37 @@
-//! What one node's consensus is started with: who it is, its timers, its edges.
+//! Options of one node's consensus: its identity, its timers, its clock.
 //!
-//! The timers are one group because their safety and liveness depend on each other; [`Timers::validate`] holds the
-//! rules.
+//! Safety and liveness depend on how the timers relate to each other. [`Timers::validate`] checks these relations.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, NodeId, Plant};
 
-use crate::frame::LINGER_MAX;
+use crate::peer::frame::LINGER_MAX;
 
-/// For how long a promise binds a voter that does not say: one of a version that knew no other.
+/// How long a promise binds a voter whose answers do not say it. Older versions made only promises of this length.
 pub(crate) const BASE_PROMISE: Duration = Duration::from_millis(350);
 
-/// Everything about time in consensus. All nodes should run with the same values; while they are being changed, a
-/// leader counts on no more than what each voter says that it promises.
+/// All timers of consensus. All nodes should run with the same values. While the values are being changed, a leader
+/// relies on no more than what each voter reports about its own promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
-    /// Between two frames of the lease, and between two looks of whoever watches something.
+    /// Interval between two heartbeats, and between two checks of tasks that watch something.
     pub heartbeat: Duration,
-    /// openraft's election time-out, lower bound. An election starts `election_max` plus a random part between the
-    /// bounds after the last word of a leader.
+    /// Lower bound of openraft's election time-out. An election starts `election_max` plus a random time between both
+    /// bounds after the leader was last heard.
     pub election_min: Duration,
-    /// Upper bound; openraft's own leader lease too.
+    /// Upper bound of the election time-out. Also the length of openraft's own leader lease.
     pub election_max: Duration,
-    /// How long a voter's promise binds it.
+    /// How long a voter's promise binds the voter.
     pub lease: Duration,
-    /// What the leader takes off the promise, for clocks that do not run alike.
+    /// What the leader subtracts from the promise, because clocks run at slightly different rates.
     pub drift_margin: Duration,
 }
 
 impl Default for Timers {
-    /// Without a leader's word an election starts after 0.6 to 0.7 s, so that writes go on below 1 s after a fault;
-    /// a lease survives the loss or delay of five frames in a row.
+    /// Without a leader an election starts after 0.6 to 0.7 s, so that writes resume less than 1 s after a fault. A
+    /// lease survives the loss or delay of five heartbeats in a row.
     fn default() -> Timers {
         Timers {
             heartbeat: Duration::from_millis(50),
@@ -47,30 +46,30 @@ impl Default for Timers {
 /// Why timers do not fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TimersError {
-    /// Nothing would ever be sent, or a promise would end before it was made.
+    /// A timer of zero would send nothing, or end a promise before it is made.
     #[error("heartbeat, election and lease timers must be at least 1 ms")]
     Zero,
-    /// openraft needs a range.
+    /// openraft requires a range.
     #[error("the lower election time-out must be below the upper one")]
     ElectionRange,
     /// A follower would campaign between two heartbeats.
     #[error("the lower election time-out must be at least three heartbeat intervals")]
     HeartbeatTooSlow,
-    /// The lease would lapse between two frames.
+    /// The lease would lapse between two heartbeats.
     #[error("the lease less its drift margin must be at least three heartbeat intervals")]
     LeaseTooShort,
-    /// Voters would still be bound when the first candidate asks.
+    /// Voters would still be bound when the first candidate requests their votes.
     #[error("the lease plus one heartbeat interval must not exceed the sum of both election time-outs")]
     LeaseTooLong,
-    /// No difference between clocks would be covered.
+    /// The margin would cover no difference between clock rates.
     #[error("the drift margin must be at least a hundredth of the lease")]
     MarginTooSmall,
 }
 
 impl Timers {
-    /// Timers by which an election starts at the latest `failover` after the last word of a leader. The default is 700
-    /// ms; a shorter one is not possible, because a leader of an older version counts on promises of 350 ms. Heartbeats
-    /// stay as frequent as they are, so a longer one survives more of them lost or late.
+    /// Timers with which an election starts at most `failover` after the leader was last heard. The default is 700 ms.
+    /// A shorter time is not possible, because a leader of an older version relies on promises of 350 ms. The heartbeat
+    /// interval stays the same, so a longer time survives more lost or late heartbeats.
     #[must_use]
     pub fn for_failover(failover: Duration) -> Timers {
         let base = Timers::default();
@@ -86,7 +85,7 @@ impl Timers {
         }
     }
 
-    /// The default, and the least, time until an election starts.
+    /// The default and minimum time until an election starts.
     pub const FAILOVER_MIN: Duration = Duration::from_millis(700);
 
     /// Checks that the timers fit together.
@@ -110,31 +109,31 @@ impl Timers {
         if self.lease.saturating_sub(self.drift_margin) < self.heartbeat * 3 {
             return Err(TimersError::LeaseTooShort);
         }
-        // A candidate's first request comes `election_max + election_min` after the leader's last word at the
-        // earliest; a voter that is still bound then refuses, and the next attempt costs one more time-out.
+        // A candidate's first request arrives at least `election_max + election_min` after the leader was last heard. A
+        // voter that is still bound refuses it, and the next attempt costs another time-out.
         if self.lease + self.heartbeat > self.election_min + self.election_max {
             return Err(TimersError::LeaseTooLong);
         }
         Ok(())
     }
 
-    /// openraft's own heartbeat interval. It is also how long openraft waits for the answer: longer round trips count
-    /// as silence, and a leader that counts no answers refuses every write. So it is as long as followers' patience
-    /// allows: with the tick at which a heartbeat leaves, two of them and an answer still fit into openraft's own
-    /// lease, the upper election time-out.
+    /// openraft's own heartbeat interval, which is also openraft's time-out for the answer. A longer round trip counts
+    /// as silence, and a leader without answers refuses every write. So the interval is as long as the followers'
+    /// time-out allows: two heartbeats, the tick at which they are sent, and one answer fit into openraft's own lease,
+    /// the upper election time-out.
     #[must_use]
     pub fn raft_heartbeat(&self) -> Duration {
         self.election_min * 2 / 5
     }
 
-    /// The longest round trip between two nodes with which writes commit: openraft's wait, less what an answer and what
-    /// asks for it may linger.
+    /// The longest round trip between two nodes with which writes commit: openraft's time-out, minus how long an answer
+    /// and its request may linger.
     #[must_use]
     pub fn round_trip_max(&self) -> Duration {
         self.raft_heartbeat().saturating_sub(LINGER_MAX * 2)
     }
 
-    /// The leader's side of the lease: what a quorum's answers to a frame are worth, from its send time on.
+    /// How long a quorum's answers to a heartbeat keep the leader's lease, counted from the send time of the heartbeat.
     #[must_use]
     pub fn lease_of_leader(&self) -> Duration {
         if Plant::LongLease.is_on() {
@@ -153,21 +152,22 @@ pub struct ConsensusOptions {
     pub az: Az,
     /// The cluster that its certificate names.
     pub cluster: ClusterId,
-    /// Time.
+    /// Timers of elections and of the lease.
     pub timers: Timers,
-    /// How far this node's wall clock may be off the median of all nodes' before it stages nothing and hands over.
+    /// How far this node's wall clock may be off the median of all nodes' clocks before the node stages nothing and
+    /// hands over leadership.
     pub clock_offset_max: Duration,
-    /// The longest promise that an earlier start of this node may have made: after a start it is silent for that long.
-    /// The default lease on a node that has never been configured otherwise.
+    /// The longest promise that an earlier start of this node may have made. After a start the node is silent for that
+    /// long. On a node whose timers were never configured it is the default lease.
     pub promised_before: Duration,
-    /// How long the loop of a replica that leads may not turn before its lease is closed.
+    /// How long the loop of a leading replica may stall before its lease is closed.
     pub loop_stall_max: Duration,
     /// The node's clocks.
     pub clock: Arc<dyn Clock>,
-    /// Seed of consensus' own jitter and of the mark by which peers tell this start from others. Another one for each
-    /// start of a node.
+    /// Seed of consensus' jitter and of the nonce by which peers distinguish this start from others. Must differ for
+    /// each start of a node.
     pub seed: u64,
-    /// What this node announces to its peers: [`FormatLevel::CURRENT`], or in tests that of an older version.
+    /// The level that this node announces to its peers: [`FormatLevel::CURRENT`], or in tests that of an older version.
     pub format: FormatLevel,
 }
 
@@ -197,7 +197,7 @@ mod tests {
             let (failover, timers) = (Duration::from_millis(ms), Timers::for_failover(Duration::from_millis(ms)));
             assert_eq!(timers.validate(), Ok(()), "{failover:?}: {timers:?}");
             assert!(timers.lease >= BASE_PROMISE && timers.heartbeat == Timers::default().heartbeat);
-            // The tick at which openraft's heartbeats leave is 13/64 of their interval.
+            // openraft sends heartbeats at a tick of 13/64 of their interval.
             let heartbeat = timers.raft_heartbeat() * 77 / 64;
             assert!(
                 heartbeat < timers.election_min && heartbeat * 2 + timers.round_trip_max() <= timers.election_max,

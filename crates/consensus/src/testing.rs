@@ -1,9 +1,7 @@
-//! A network in memory, for tests of this crate and of those above it, with faults.
+//! A network in memory with faults, and snapshots in memory, for tests of this crate and of crates above it.
 //!
-//! Beside it [`MemorySnapshots`], the snapshots of one replica.
-//!
-//! Streams are channels. While two nodes are cut from each other frames wait, as in TCP when packets are lost: they
-//! arrive late, once the cut is healed, or never, if the stream was given up meanwhile. Nothing here is used in
+//! Streams are channels. While two nodes are cut from each other, frames wait, as with TCP when packets are lost: they
+//! arrive late, once the cut is healed, or never, if the stream was closed meanwhile. Nothing here is used in
 //! production.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -19,33 +17,35 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
-use crate::frame::Kind;
-use crate::snapshot::{IncomingSnapshot, OutgoingSnapshot, SnapshotFiles, SnapshotPart, SnapshotPiece};
-use crate::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+use crate::peer::frame::Kind;
+use crate::peer::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
+use crate::snapshot::files::{
+    IncomingSnapshot, OutgoingSnapshot, SnapshotFileError, SnapshotFiles, SnapshotPart, SnapshotPiece,
+};
 
-/// Whether a message of a frame tells its receiver to stand for election.
+/// Whether a message of this kind makes its receiver campaign.
 #[must_use]
 pub fn is_transfer(kind: u32) -> bool {
     kind == Kind::Transfer as u32
 }
 
-/// Whether a message of a frame brings a follower entries, or tells it that its leader is there.
+/// Whether a message of this kind carries entries for a follower, or its leader's heartbeat.
 #[must_use]
 pub fn is_append(kind: u32) -> bool {
     kind == Kind::Append as u32
 }
 
-/// Whether a message of a frame asks for promises, and not only whether somebody is there.
+/// Whether a message requests promises, not only an answer.
 #[must_use]
 pub fn binds(message: &Message) -> bool {
     let asked = (message.kind == Kind::LeaseAsk as u32).then(|| LeaseAsk::decode(message.payload.clone()));
     asked.is_some_and(|asked| asked.is_ok_and(|asked| asked.groups.iter().any(|group| group.bind)))
 }
 
-/// One network that nodes join by their [`MemoryTransport`]s. Clones are the same network.
+/// A network that nodes join through their [`MemoryTransport`]s. Clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<NetworkState>>,
 }
 
 impl std::fmt::Debug for MemoryNetwork {
@@ -54,21 +54,21 @@ impl std::fmt::Debug for MemoryNetwork {
     }
 }
 
-/// Frames on their way in one direction of a stream.
+/// Frames in flight in one direction of a stream.
 const UNDER_WAY_MAX: usize = 1024;
 
-/// How often a frame that waits looks whether the cut is healed.
-const CUT_LOOK: Duration = Duration::from_millis(2);
+/// How often a waiting frame checks whether the cut is healed.
+const CUT_POLL: Duration = Duration::from_millis(2);
 
-/// Says whether a frame on its way from, to, in this class is dropped.
+/// Decides whether a frame is dropped, given its sender, receiver and class.
 pub type FrameFilter = Arc<dyn Fn(NodeId, NodeId, Class, &Frame) -> bool + Send + Sync>;
 
 #[derive(Default)]
-struct Shared {
+struct NetworkState {
     nodes: HashMap<NodeId, Consensus>,
     /// Pairs (from, to) between which no frame arrives.
     cut: HashSet<(NodeId, NodeId)>,
-    /// Frames that this says yes to are dropped.
+    /// Drops the frames for which it returns true.
     filter: Option<FrameFilter>,
     delay: Duration,
 }
@@ -80,23 +80,23 @@ impl MemoryNetwork {
         MemoryNetwork::default()
     }
 
-    /// The way into the network for one node.
+    /// The transport of one node.
     #[must_use]
     pub fn transport(&self, own: NodeId) -> Arc<MemoryTransport> {
         Arc::new(MemoryTransport { own, network: self.clone() })
     }
 
-    /// From now on the node can be reached.
+    /// Makes the node reachable.
     pub fn join(&self, consensus: &Consensus) {
         self.shared.lock().nodes.insert(consensus.node(), consensus.clone());
     }
 
-    /// From now on it cannot be connected to any more (streams that are open end when the node stops).
+    /// Makes the node unreachable for new streams. Open streams end when the node stops.
     pub fn leave(&self, node: NodeId) {
         self.shared.lock().nodes.remove(&node);
     }
 
-    /// Lets no frame from `from` arrive at `to`; or lets those that wait arrive.
+    /// Holds back all frames from `from` to `to`, or releases those that wait.
     pub fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
         let mut shared = self.shared.lock();
         if cut {
@@ -106,7 +106,7 @@ impl MemoryNetwork {
         }
     }
 
-    /// Cuts a node off from all others in both directions; or no longer.
+    /// Cuts a node off from all others in both directions, or heals these cuts.
     pub fn isolate(&self, node: NodeId, cut: bool) {
         let others: Vec<NodeId> = self.shared.lock().nodes.keys().copied().filter(|other| *other != node).collect();
         for other in others {
@@ -115,13 +115,13 @@ impl MemoryNetwork {
         }
     }
 
-    /// Every frame takes this long.
+    /// Sets the delay of every frame.
     pub fn set_delay(&self, delay: Duration) {
         self.shared.lock().delay = delay;
     }
 
-    /// Drops the frames that `filter` says yes to. A dropped question is never answered as long as its stream lives, so
-    /// this is for questions whose asker has a time-out.
+    /// Drops the frames for which `filter` returns true. A dropped request is not answered while its stream lives, so
+    /// this is only for requests with a time-out.
     pub fn set_filter(&self, filter: Option<FrameFilter>) {
         self.shared.lock().filter = filter;
     }
@@ -138,24 +138,24 @@ impl MemoryNetwork {
         self.shared.lock().delay
     }
 
-    /// Gives a frame that has arrived to the reader, once the way is not cut. False: there is no reader any more.
+    /// Delivers a frame once the nodes are not cut from each other. Returns false if the reader was dropped.
     async fn deliver(&self, from: NodeId, to: NodeId, give: &mpsc::Sender<Frame>, frame: Frame) -> bool {
         while self.is_cut(from, to) {
             tokio::select! {
                 biased;
                 () = give.closed() => return false,
-                () = tokio::time::sleep(CUT_LOOK) => {}
+                () = tokio::time::sleep(CUT_POLL) => {}
             }
         }
         give.send(frame).await.is_ok()
     }
 
-    /// Moves frames one way until either end is gone.
+    /// Moves frames in one direction until either end is dropped.
     fn carry(&self, from: NodeId, to: NodeId, class: Class, mut taken: mpsc::Receiver<Frame>) -> mpsc::Receiver<Frame> {
         let (give, given) = mpsc::channel(STREAM_FRAMES_MAX);
         let network = self.clone();
         tokio::spawn(async move {
-            // Frames under way, with the time at which they arrive: a delay is no limit of throughput.
+            // Frames in flight, with their time of arrival. A delay does not limit the throughput.
             let mut under_way: VecDeque<(Instant, Frame)> = VecDeque::new();
             loop {
                 let arrival = under_way.front().map_or_else(Instant::now, |(at, _)| *at);
@@ -181,7 +181,7 @@ impl MemoryNetwork {
     }
 }
 
-/// One node's way into a [`MemoryNetwork`].
+/// The transport of one node in a [`MemoryNetwork`].
 #[derive(Debug)]
 pub struct MemoryTransport {
     own: NodeId,
@@ -206,7 +206,7 @@ impl PeerTransport for MemoryTransport {
     }
 }
 
-/// The snapshots of one replica, kept over its restarts: the two newest. Clones are the same.
+/// The two newest snapshots of one replica, kept over its restarts. Clones are the same.
 #[derive(Clone, Default)]
 pub struct MemorySnapshots {
     files: Arc<Mutex<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
@@ -225,13 +225,13 @@ impl MemorySnapshots {
         self.files.lock().keys().rev().copied().collect()
     }
 
-    /// What one holds.
+    /// The parts of the snapshot of a position.
     #[must_use]
     pub fn get(&self, index: LogIndex) -> Option<Vec<SnapshotPart>> {
         self.files.lock().get(&index).cloned()
     }
 
-    /// Adds one; gives the position of the one before it, which is kept as well, 0 if there is none.
+    /// Adds a snapshot. Returns the position of the one before it, which is kept as well; 0 if there is none.
     pub fn put(&self, index: LogIndex, parts: Vec<SnapshotPart>) -> LogIndex {
         let mut files = self.files.lock();
         files.insert(index, parts);
@@ -241,14 +241,14 @@ impl MemorySnapshots {
         files.keys().rev().nth(1).copied().unwrap_or(LogIndex(0))
     }
 
-    /// The head of each is gone: none reads whole any more. False if there is none.
+    /// Removes the head of each snapshot, so that none can be read. Returns false if there is none.
     pub fn damage(&self) -> bool {
         let mut files = self.files.lock();
         files.values_mut().for_each(|parts| parts.retain(|part| !matches!(part, SnapshotPart::Head(_))));
         !files.is_empty()
     }
 
-    /// Loses all of them.
+    /// Removes all snapshots.
     pub fn clear(&self) {
         self.files.lock().clear();
     }
@@ -256,16 +256,16 @@ impl MemorySnapshots {
 
 #[async_trait::async_trait]
 impl SnapshotFiles for MemorySnapshots {
-    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
-        let parts = self.get(index).ok_or_else(|| format!("there is no snapshot of {}", index.0))?;
+    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, SnapshotFileError> {
+        let parts = self.get(index).ok_or(SnapshotFileError::Missing(index))?;
         if !matches!(parts.first(), Some(SnapshotPart::Head(_))) {
-            return Err("it has no head".to_owned());
+            return Err(SnapshotFileError::NoHead);
         }
         Ok(Box::new(MemoryOutgoing(parts.into())))
     }
 
-    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
-        Ok(Box::new(MemoryIncoming { to: self.clone(), parts: Vec::new(), begun: None }))
+    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, SnapshotFileError> {
+        Ok(Box::new(MemoryIncoming { to: self.clone(), parts: Vec::new(), partial: None }))
     }
 }
 
@@ -277,7 +277,7 @@ impl OutgoingSnapshot for MemoryOutgoing {
         self.0.iter().map(|part| part.bytes().len() as u64).sum()
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPiece>, String> {
+    async fn next(&mut self) -> Result<Option<SnapshotPiece>, SnapshotFileError> {
         Ok(self.0.pop_front().map(SnapshotPiece::whole))
     }
 }
@@ -285,33 +285,33 @@ impl OutgoingSnapshot for MemoryOutgoing {
 struct MemoryIncoming {
     to: MemorySnapshots,
     parts: Vec<SnapshotPart>,
-    /// A chunk that continues.
-    begun: Option<Vec<u8>>,
+    /// A chunk of which more pieces follow.
+    partial: Option<Vec<u8>>,
 }
 
 #[async_trait::async_trait]
 impl IncomingSnapshot for MemoryIncoming {
-    async fn push(&mut self, SnapshotPiece { part, continues }: SnapshotPiece) -> Result<(), String> {
-        let part = match (part, self.begun.take()) {
-            (SnapshotPart::Chunk(bytes), begun) if continues || begun.is_some() => {
-                let mut whole = begun.unwrap_or_default();
+    async fn push(&mut self, SnapshotPiece { part, continues }: SnapshotPiece) -> Result<(), SnapshotFileError> {
+        let part = match (part, self.partial.take()) {
+            (SnapshotPart::Chunk(bytes), partial) if continues || partial.is_some() => {
+                let mut whole = partial.unwrap_or_default();
                 whole.extend_from_slice(&bytes);
                 if continues {
-                    self.begun = Some(whole);
+                    self.partial = Some(whole);
                     return Ok(());
                 }
                 SnapshotPart::Chunk(whole.into())
             }
-            (_, Some(_)) => return Err("a chunk does not end".to_owned()),
+            (_, Some(_)) => return Err(SnapshotFileError::Order),
             (part, None) => part,
         };
         self.parts.push(part);
         Ok(())
     }
 
-    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
+    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), SnapshotFileError> {
         if !matches!(self.parts.last(), Some(SnapshotPart::Tail(_))) {
-            return Err("it has no tail".to_owned());
+            return Err(SnapshotFileError::Order);
         }
         self.to.put(index, self.parts);
         Ok(())

@@ -267,6 +267,6 @@ async fn draining_is_reported_once_nothing_is_in_flight() {
     raft.commit(epoch, EntryPayload::Batch(payload));
     assert_eq!(asked.await.unwrap(), Ok(()));
     while !raft.driver.drained() {
-        raft.driver.changed().await;
+        raft.driver.reported().await;
     }
 }

@@ -44,6 +44,6 @@ impl RaftGroup for GroupControl {
     }
 
     async fn add_learner(&self, member: Member) -> Result<(), GroupError> {
-        GroupControl::add_learner(self, &member).await.map_err(GroupError::Refused)
+        GroupControl::add_learner(self, &member).await.map_err(|error| GroupError::Refused(error.to_string()))
     }
 }

@@ -5,7 +5,8 @@
 //! that too ([`crate::command::Command::FinishReplacement`]). Here is what must hold before the first word: [`check`]
 //! is pure, what others have told is handed in.
 //!
-//! What it does not know: how the nodes are asked, and how a group changes its members (`consensus/src/membership.rs`).
+//! What it does not know: how the nodes are asked, and how a group changes its members
+//! (`consensus/src/group/membership.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

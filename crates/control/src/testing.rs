@@ -86,7 +86,7 @@ impl Raft {
             if let Some(proposal) = self.driver.next_proposal() {
                 return (proposal.epoch, proposal.payload);
             }
-            self.driver.changed().await;
+            self.driver.proposed().await;
         }
     }
 }

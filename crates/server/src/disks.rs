@@ -1,7 +1,7 @@
 //! Before a cluster is created: which disk each of its nodes has.
 //!
 //! The asked node asks the others, whatever the request says: from its first entry on, the control plane's log names
-//! the disk of each member, so that a wiped one is found out (`consensus/src/identity.rs`). Where there is a map
+//! the disk of each member, so that a wiped one is found out (`consensus/src/peer/identity.rs`). Where there is a map
 //! already it says it; so a creation that is asked for again needs nobody.
 
 use std::time::Duration;

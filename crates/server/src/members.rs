@@ -1,7 +1,7 @@
 //! Brings each group's members to what the cluster's map says, and tells the map when all are there.
 //!
-//! One task per group on each node; whoever leads takes the steps (`consensus/src/membership.rs`), so nothing is lost
-//! with a leader, and a restart has nothing to remember. Group 0's leader ends a replacement: once every group has
+//! One task per group on each node; whoever leads takes the steps (`consensus/src/group/membership.rs`), so nothing is
+//! lost with a leader, and a restart has nothing to remember. Group 0's leader ends a replacement: once every group has
 //! told, under its leader's lease, that it has committed the members that the map gives it.
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! The two newest are kept; older ones are removed once a newer one is on stable storage. One that comes from another
 //! node is written aside until consensus installs it, and read again from this node's disk like any other.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fastness_consensus::committed_entry;
 use fastness_consensus::snapshot::{
-    IncomingSnapshot, OutgoingSnapshot, SnapshotFiles as SnapshotExchange, SnapshotPiece,
+    IncomingSnapshot, OutgoingSnapshot, SnapshotFileError, SnapshotFiles as SnapshotExchange, SnapshotPiece,
 };
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::{Cipher, Draft, LogOptions, SnapshotError, SnapshotFolder};
@@ -392,24 +393,28 @@ impl SnapshotFiles {
 
 #[async_trait::async_trait]
 impl SnapshotExchange for SnapshotFiles {
-    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, String> {
+    async fn open(&self, index: LogIndex) -> Result<Box<dyn OutgoingSnapshot>, SnapshotFileError> {
         let file = self.folder.file(index);
-        let bytes = std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?.len();
+        let bytes = match std::fs::metadata(&file) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SnapshotFileError::Missing(index)),
+            Err(source) => return Err(SnapshotFileError::file(SnapshotError::Io { path: file, source })),
+        };
         let (to, pieces) = mpsc::channel(PIECES_MAX);
         let folder = self.folder.clone();
         let read = move || {
             if let Err(error) = read_pieces(&folder, index, &to) {
                 // Whoever reads may have gone away.
-                let _ = to.blocking_send(Err(error.to_string()));
+                let _ = to.blocking_send(Err(SnapshotFileError::file(error)));
             }
         };
-        process::spawn_background("snapshot-in", read).map_err(|error| error.to_string())?;
+        process::spawn_background("snapshot-in", read).map_err(SnapshotFileError::file)?;
         Ok(Box::new(Outgoing { pieces, bytes }))
     }
 
-    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, String> {
+    async fn receive(&self) -> Result<Box<dyn IncomingSnapshot>, SnapshotFileError> {
         if self.disk.as_ref().is_some_and(|disk| !disk.takes_snapshots()) {
-            return Err("the disk budget of this node does not hold another snapshot".to_owned());
+            return Err(SnapshotFileError::NoSpace);
         }
         let draft = Draft::Received(self.received.fetch_add(1, Ordering::Relaxed));
         let (to, mut from) = mpsc::channel(QUEUE_MAX);
@@ -419,11 +424,11 @@ impl SnapshotExchange for SnapshotFiles {
         let store = move || {
             let stored = store(&files, draft, &mut from);
             let removed = files.folder.discard(draft);
-            if let Err(error) = stored.and(removed.map_err(|error| error.to_string())) {
+            if let Err(error) = stored.and(removed.map_err(SnapshotFileError::file)) {
                 *told.lock() = Some(error);
             }
         };
-        process::spawn_background("snapshot-store", store).map_err(|error| error.to_string())?;
+        process::spawn_background("snapshot-store", store).map_err(SnapshotFileError::file)?;
         Ok(Box::new(Incoming { to, room: Arc::new(Semaphore::new(SNAPSHOT_QUEUE_BYTES_MAX)), failure }))
     }
 }
@@ -438,25 +443,25 @@ enum Received {
 struct Incoming {
     to: mpsc::Sender<Received>,
     room: Arc<Semaphore>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<SnapshotFileError>>>,
 }
 
 impl Incoming {
-    fn failure(&self) -> String {
-        self.failure.lock().clone().unwrap_or_else(|| "it was given up".to_owned())
+    fn failure(&self) -> SnapshotFileError {
+        self.failure.lock().clone().unwrap_or(SnapshotFileError::GivenUp)
     }
 }
 
 #[async_trait::async_trait]
 impl IncomingSnapshot for Incoming {
-    async fn push(&mut self, piece: SnapshotPiece) -> Result<(), String> {
+    async fn push(&mut self, piece: SnapshotPiece) -> Result<(), SnapshotFileError> {
         let bytes = piece.part.bytes().len().min(SNAPSHOT_QUEUE_BYTES_MAX) as u32;
         // Shares of a thread that has ended are given back with its queue.
         let share = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.failure())?;
         self.to.send(Received::Piece(piece, share)).await.map_err(|_| self.failure())
     }
 
-    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), String> {
+    async fn publish(self: Box<Self>, index: LogIndex) -> Result<(), SnapshotFileError> {
         let (done, published) = oneshot::channel();
         self.to.send(Received::Publish(index, done)).await.map_err(|_| self.failure())?;
         if published.await.is_err() {
@@ -469,28 +474,28 @@ impl IncomingSnapshot for Incoming {
 }
 
 /// Stores a snapshot under its draft's name, and makes it one of this replica's when it is told to.
-fn store(files: &SnapshotFiles, draft: Draft, from: &mut mpsc::Receiver<Received>) -> Result<(), String> {
+fn store(files: &SnapshotFiles, draft: Draft, from: &mut mpsc::Receiver<Received>) -> Result<(), SnapshotFileError> {
     let (folder, under_way) = (&files.folder, files.draft());
-    let text = |error: SnapshotError| error.to_string();
+    let failed = |error: SnapshotError| SnapshotFileError::file(error);
     let mut next = || from.blocking_recv();
     let Some(Received::Piece(SnapshotPiece { part: SnapshotPart::Head(head), .. }, _)) = next() else {
-        return Err("it begins without a head".into());
+        return Err(SnapshotFileError::NoHead);
     };
-    let mut writer = folder.create(draft, &head).map_err(text)?;
+    let mut writer = folder.create(draft, &head).map_err(failed)?;
     let mut tail = None;
     let mut within = false;
     while let Some(message) = next() {
         match (message, tail.take()) {
             (Received::Piece(SnapshotPiece { part: SnapshotPart::Chunk(piece), continues }, _share), None) => {
-                under_way.go_on().map_err(text)?;
-                writer.piece(&piece, continues).map_err(text)?;
+                under_way.go_on().map_err(failed)?;
+                writer.piece(&piece, continues).map_err(failed)?;
                 within = continues;
             }
             (Received::Piece(SnapshotPiece { part: SnapshotPart::Tail(last), .. }, _), None) if !within => {
                 tail = Some(last)
             }
             (Received::Publish(index, done), Some(tail)) => {
-                writer.finish(index, &tail).map_err(text)?;
+                writer.finish(index, &tail).map_err(failed)?;
                 if let Err(error) = files.keep_newest() {
                     tracing::warn!(%error, "an old snapshot is not removed");
                 }
@@ -498,7 +503,7 @@ fn store(files: &SnapshotFiles, draft: Draft, from: &mut mpsc::Receiver<Received
                 let _ = done.send(());
                 return Ok(());
             }
-            _ => return Err("its parts are in a wrong order".into()),
+            _ => return Err(SnapshotFileError::Order),
         }
     }
     Ok(())
@@ -627,7 +632,7 @@ impl SnapshotSource for Source {
 /// A snapshot that is read to be sent: piece by piece, as its frames are, so that no more than some of them are in
 /// memory.
 struct Outgoing {
-    pieces: mpsc::Receiver<Result<SnapshotPiece, String>>,
+    pieces: mpsc::Receiver<Result<SnapshotPiece, SnapshotFileError>>,
     bytes: u64,
 }
 
@@ -637,7 +642,7 @@ impl OutgoingSnapshot for Outgoing {
         self.bytes
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPiece>, String> {
+    async fn next(&mut self) -> Result<Option<SnapshotPiece>, SnapshotFileError> {
         self.pieces.recv().await.transpose()
     }
 }
@@ -645,7 +650,7 @@ impl OutgoingSnapshot for Outgoing {
 fn read_pieces(
     folder: &SnapshotFolder,
     index: LogIndex,
-    to: &mpsc::Sender<Result<SnapshotPiece, String>>,
+    to: &mpsc::Sender<Result<SnapshotPiece, SnapshotFileError>>,
 ) -> Result<(), SnapshotError> {
     let mut reader = folder.read(index)?;
     let send = |piece| to.blocking_send(Ok(piece)).is_ok();

@@ -38,7 +38,10 @@ fn until(holds: impl Fn() -> bool) {
     }
 }
 
-async fn received(files: &SnapshotFiles, pieces: Vec<SnapshotPiece>) -> Result<Box<dyn IncomingSnapshot>, String> {
+async fn received(
+    files: &SnapshotFiles,
+    pieces: Vec<SnapshotPiece>,
+) -> Result<Box<dyn IncomingSnapshot>, SnapshotFileError> {
     let mut incoming = files.receive().await?;
     for piece in pieces {
         incoming.push(piece).await?;
@@ -79,7 +82,7 @@ async fn a_chunk_larger_than_a_message_is_sent_and_stored_in_pieces() {
         Ok(incoming) => incoming.publish(LogIndex(20)).await.unwrap_err(),
         Err(error) => error,
     };
-    assert!(error.contains("wrong order"), "{error}");
+    assert!(matches!(error, SnapshotFileError::Order), "{error}");
     assert_eq!(here.folder.list().unwrap(), [LogIndex(10)]);
 }
 
@@ -115,13 +118,13 @@ async fn one_from_another_node_is_kept_once_it_is_published() {
     drop(received(&here, sent[..3].to_vec()).await.unwrap());
     let unfinished = received(&here, sent[..3].to_vec()).await.unwrap();
     let error = unfinished.publish(LogIndex(20)).await.unwrap_err();
-    assert!(error.contains("wrong order"), "{error}");
+    assert!(matches!(error, SnapshotFileError::Order), "{error}");
     let headless = received(&here, sent[1..].to_vec()).await;
     let error = match headless {
         Ok(headless) => headless.publish(LogIndex(20)).await.unwrap_err(),
         Err(error) => error,
     };
-    assert!(error.contains("head"), "{error}");
+    assert!(matches!(error, SnapshotFileError::NoHead), "{error}");
     until(|| entries(dirs[1].path()) == 2);
     assert_eq!(here.folder.list().unwrap(), [LogIndex(10), LogIndex(5)]);
 }

@@ -12,7 +12,7 @@
 //!   file, in the end for the log's own beginning, if that is there.
 //! - Two are kept, and the log is purged up to the older one: should the newer not read whole, the older and the log
 //!   still give all. What replicas that need more than the log holds are sent is the newer one
-//!   (`consensus/src/transfer.rs`).
+//!   (`consensus/src/snapshot/send.rs`).
 //! - One that another node has sent stands in for the log up to its position, and counts as an entry of another epoch.
 
 use std::time::Duration;

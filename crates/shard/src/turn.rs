@@ -15,8 +15,8 @@
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
 //!
-//! Each turn is reported to the watchdog (`consensus/src/watchdog.rs`), and so is each slice of a restore: a primary
-//! whose loop does not turn loses its lease.
+//! Each turn is reported to the watchdog (`consensus/src/lease/watchdog.rs`), and so is each slice of a restore: a
+//! primary whose loop does not turn loses its lease.
 //!
 //! It never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with nothing
 //! borrowed: commands run meanwhile (and are told LOADING while memory is being restored).

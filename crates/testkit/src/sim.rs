@@ -22,8 +22,8 @@
 //! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of a turn of its loop (what it
 //! says, hears and replies can be held back), damage inside of the store's own files (`log/tests/damage.rs` has it).
 //!
-//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/runtime.rs`), and nothing else
-//! has an order of its own: the same seed leads to the same run, in any fresh process, to the last line of its
+//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/raft/runtime.rs`), and nothing
+//! else has an order of its own: the same seed leads to the same run, in any fresh process, to the last line of its
 //! [`Options::trace`]. A seed that is not the first of its process may differ: tokio drops the tasks of a crashed node
 //! in an order that depends on how many the process has had (`plug.rs` takes most of that away). So whoever runs many
 //! gives each a process of its own ([`Simulator`]).

@@ -1,4 +1,5 @@
-//! A cluster of one group: logs on simulated disks, one simulated clock, toy owners that check what they are promised.
+//! A cluster of one group: logs on simulated disks, one simulated clock, and toy owners that check the guarantees of
+//! consensus.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use parking_lot::Mutex;
 
 pub const GROUP: GroupId = GroupId(1);
 const CLUSTER: ClusterId = ClusterId([9; 16]);
-/// The wall clocks' time when a test begins.
+/// The wall clocks' time at the start of a test.
 const START_MS: u64 = 1_700_000_000_000;
 
 /// tokio's clock, which the tests pause.
@@ -67,11 +68,11 @@ pub struct Node {
     pub handle: GroupHandle,
     pub seen: Arc<Mutex<Seen>>,
     pub ready: Arc<AtomicBool>,
-    /// Its loop does not turn.
+    /// Its loop does not iterate.
     pub stuck: Arc<AtomicBool>,
-    /// It turns only when it is woken.
+    /// Its loop iterates only when it is woken.
     pub idle: Arc<AtomicBool>,
-    /// The owner applies nothing while this is set, and says that it is ready all the same.
+    /// While this is set the owner applies nothing, but reports that it is ready.
     pub behind: Arc<AtomicBool>,
     pub log: Log,
     pub snapshots: MemorySnapshots,
@@ -83,13 +84,14 @@ pub struct Cluster {
     pub clock: Arc<TokioClock>,
     wall_clocks: BTreeMap<u64, Arc<NodeClock>>,
     pub timers: Timers,
-    /// Of nodes that are started with others.
+    /// Timers of nodes that do not have the default ones.
     pub timers_of: BTreeMap<u64, Timers>,
     /// What each node's last start promised, which its disk remembers.
     promised_before: BTreeMap<u64, Duration>,
     disks: BTreeMap<u64, MemoryDisk>,
     snapshots: BTreeMap<u64, MemorySnapshots>,
-    /// Ids of the disks that the cluster is made of, until they are created; any other disk is another one.
+    /// The ids of the disks that the cluster was formed with, until they are created. Any other disk is a different
+    /// one.
     first_disks: BTreeMap<u64, DiskId>,
     pub nodes: BTreeMap<u64, Node>,
     pub members: Vec<Member>,
@@ -141,7 +143,7 @@ impl Cluster {
         }
     }
 
-    /// All nodes started, the group initialised, a primary there.
+    /// All nodes started, the group initialised, and a primary elected.
     pub async fn running(n: u64) -> Cluster {
         let mut cluster = Cluster::new(n);
         cluster.start_all().await;
@@ -157,7 +159,7 @@ impl Cluster {
         self.primary().await;
     }
 
-    /// A node more, in an AZ of this name, with an empty disk and in no group; it is started. Peers are told of it.
+    /// Adds and starts a node with an empty disk in an AZ of this name, in no group. Its peers get its address.
     pub async fn add_node(&mut self, id: u64, az: &str) -> Member {
         let member =
             Member { node: NodeId(id), az: Az::from(az), address: format!("n{id}:1"), disk: DiskId([id as u8; 16]) };
@@ -227,7 +229,7 @@ impl Cluster {
             .insert(id, Node { consensus, control, handle, seen, ready, stuck, idle, behind, log, snapshots, owner });
     }
 
-    /// Has a node make a snapshot of what it has seen, and waits until its log is purged up to the one before.
+    /// Has a node make a snapshot of what it has seen, and waits until its log is purged up to the previous one.
     pub async fn snapshot(&self, id: u64) -> LogIndex {
         let node = &self.nodes[&id];
         let (index, epoch, parts) = {
@@ -279,7 +281,7 @@ impl Cluster {
         self.disks.insert(id, disk);
     }
 
-    /// Who holds a lease now, with its lease and first index. At most one does, ever.
+    /// The node that holds a lease now, with its lease and first index. There is never more than one.
     pub fn holder(&self) -> Option<(u64, Arc<Lease>, LogIndex)> {
         let now = self.clock.boot();
         let mut holders = self.nodes.iter().filter_map(|(id, node)| match &**node.handle.role() {
@@ -291,7 +293,7 @@ impl Cluster {
         holder
     }
 
-    /// No two leases that were ever given out are held now.
+    /// Checks that no two leases that were ever granted are held now.
     pub fn check_leases(&self) {
         let now = self.clock.boot();
         let held: Vec<Epoch> = self.leases.lock().iter().filter(|l| l.holds(now)).map(|l| l.epoch()).collect();
@@ -361,7 +363,7 @@ impl Cluster {
     }
 }
 
-/// Applies what is committed, and checks the rules of `handle.rs` on the way.
+/// Applies what is committed, and checks the rules of `group/handle.rs` on the way.
 struct Owner {
     stuck: Arc<AtomicBool>,
     idle: Arc<AtomicBool>,
@@ -375,7 +377,7 @@ struct Owner {
 }
 
 impl Owner {
-    /// Goes on from the newest snapshot, as after a start or once one was installed.
+    /// Restores from the newest snapshot, as after a start or an installation.
     fn restore(&self) -> LogIndex {
         let Some(index) = self.snapshots.list().first().copied() else { return LogIndex(1) };
         let entries = entries_of(&self.snapshots.get(index).unwrap());
@@ -440,10 +442,10 @@ impl Owner {
     }
 }
 
-/// A chunk that begins with this is passed over: it is there for its size.
+/// A chunk that starts with this is skipped: only its size matters.
 pub const PADDING: &[u8] = b"padding";
 
-/// A toy owner's snapshot: its entries as text, one a chunk.
+/// A toy owner's snapshot: its entries as text, one per chunk.
 fn parts_of(entries: &[Committed]) -> Vec<SnapshotPart> {
     let text = |entry: &Committed| {
         let payload = match &entry.payload {

@@ -9,11 +9,11 @@ use fastness_log::memory::MemoryFault;
 use fastness_types::limits::LOOP_STALL_MAX;
 use fastness_types::{Az, Clock as _, NodeId};
 
-/// The frame kind that a filter below looks for (frozen number).
+/// The frame kind that a filter below selects (frozen number).
 const TRANSFER: u32 = 16;
 
 #[tokio::test(start_paused = true)]
-async fn leadership_is_handed_over_to_the_wished_target() {
+async fn leadership_is_handed_over_to_the_requested_target() {
     let mut cluster = Cluster::running(3).await;
     for _ in 0..6 {
         let (old, epoch) = cluster.primary().await;
@@ -32,7 +32,7 @@ async fn leadership_is_handed_over_to_the_wished_target() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_wish_a_ready_replica_is_chosen() {
+async fn without_a_requested_target_a_ready_replica_is_chosen() {
     let cluster = Cluster::running(3).await;
     let (old, _) = cluster.primary().await;
     let unready = old % 3 + 1;
@@ -75,14 +75,14 @@ async fn what_does_not_drain_in_time_is_not_handed_over() {
     assert_eq!(cluster.primary().await, (old, epoch), "the lease was never given up");
 }
 
-/// Schedule 4: the lease is closed for the rest of the epoch, later answers do not reopen it.
+/// Schedule 4: the lease is closed for the rest of the epoch, and later answers do not reopen it.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_dies_midway_leaves_a_new_election_and_no_old_lease() {
     let mut cluster = Cluster::running(3).await;
     let (old, epoch) = cluster.primary().await;
     let Role::Leader { lease, .. } = (**cluster.nodes[&old].handle.role()).clone() else { panic!() };
     let target = old % 3 + 1;
-    // Transfers get lost: everything up to them has happened, so the lease is gone before the first of them leaves.
+    // Transfers are lost. Everything before them has happened, so the lease is closed before the first of them is sent.
     let (held, clock) = (lease.clone(), cluster.clock.clone());
     let too_early = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let saw_early = too_early.clone();
@@ -141,8 +141,8 @@ async fn a_group_is_initialised_once_and_only_by_the_az_rule() {
     assert!(matches!(control.initialize(&[], AzRule::Required).await, Err(InitializeError::Placement(_))));
 }
 
-/// Schedule 14: a voter comes back with an empty disk under its old identity. With the third voter dead its vote would
-/// make a quorum. Whoever could count it was restarted as well, and remembers.
+/// Schedule 14: a voter restarts with an empty disk under its old identity. With the third voter dead, its vote would
+/// make a quorum. The node that could count it was restarted as well, and remembers.
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_disk_was_wiped_stops_and_makes_no_quorum() {
     for restart_the_other in [false, true] {
@@ -176,7 +176,7 @@ async fn a_node_whose_disk_was_wiped_stops_and_makes_no_quorum() {
     }
 }
 
-/// Schedule 31: a node comes back on an old copy of its disk, with fewer starts counted or with as many.
+/// Schedule 31: a node restarts on an old copy of its disk, with fewer starts counted or with as many.
 #[tokio::test(start_paused = true)]
 async fn a_node_on_an_old_copy_of_its_disk_stops() {
     for starts_since in [1, 2, 3] {
@@ -192,7 +192,7 @@ async fn a_node_on_an_old_copy_of_its_disk_stops() {
         }
         cluster.kill(node).await;
         cluster.replace_disk(node, old_copy);
-        // Those who remember it are restarted too.
+        // The nodes that remember it are restarted too.
         for other in (1..=3).filter(|other| *other != node) {
             cluster.kill(other).await;
             cluster.start(other).await;
@@ -207,7 +207,8 @@ async fn a_node_on_an_old_copy_of_its_disk_stops() {
 }
 
 /// Schedule 33: the primary's wall clock jumps. Nothing may be staged from that moment on, others serve within a
-/// second, and the node neither is handed leadership to nor keeps one that it won, until its clock is right again.
+/// second, and the node neither gets leadership by a hand-over nor keeps it after an election, until its clock is right
+/// again.
 #[tokio::test(start_paused = true)]
 async fn a_primary_whose_wall_clock_jumps_hands_over() {
     const YEAR_MS: i64 = 365 * 86_400_000;
@@ -236,7 +237,7 @@ async fn a_primary_whose_wall_clock_jumps_hands_over() {
     }
 }
 
-/// Of one clock against one nobody knows which is right, so neither is trusted, until a third one is heard.
+/// With one clock against one nobody knows which is right, so neither is trusted until a third one is known.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_with_a_wrong_clock_does_not_keep_leadership() {
     let mut cluster = Cluster::new(3);
@@ -256,7 +257,7 @@ async fn a_node_that_starts_with_a_wrong_clock_does_not_keep_leadership() {
     found.await.expect("the two that agree are right");
 }
 
-/// Disk failure: nothing is acknowledged any more, leadership goes elsewhere, the node stops.
+/// Disk failure: nothing is acknowledged any more, another node becomes leader, and the node stops.
 #[tokio::test(start_paused = true)]
 async fn a_primary_whose_disk_fails_hands_over_and_stops() {
     let mut cluster = Cluster::running(3).await;
@@ -273,10 +274,10 @@ async fn a_primary_whose_disk_fails_hands_over_and_stops() {
     cluster.committed(new, "before").await;
 }
 
-/// D16: whoever asked for a hand-over goes away at any point of it. The steps go on, or none of them was taken:
-/// somebody serves.
+/// D16: the caller of a hand-over is dropped at any point of it. Either all of its steps are taken or none: some node
+/// serves.
 #[tokio::test(start_paused = true)]
-async fn a_hand_over_whose_caller_goes_away_leaves_a_primary_that_serves() {
+async fn a_hand_over_whose_caller_is_dropped_leaves_a_primary_that_serves() {
     for patience_ms in (0..=20).map(|step| step * 2) {
         let mut cluster = Cluster::running(3).await;
         // Each step takes a round trip.
@@ -284,7 +285,7 @@ async fn a_hand_over_whose_caller_goes_away_leaves_a_primary_that_serves() {
         tokio::time::sleep(ms(500)).await;
         let (old, _) = cluster.primary().await;
         let control = cluster.nodes[&old].control.clone();
-        // Dropped where it waits then.
+        // Dropped wherever it waits at that time.
         let _ = tokio::time::timeout(ms(patience_ms), control.hand_over(None, ms(1000))).await;
         let serves = cluster.within(ms(2000), |cluster| cluster.holder().is_some().then_some(())).await;
         assert!(serves.is_some(), "nobody serves after a hand-over that was given up after {patience_ms} ms");
@@ -295,8 +296,8 @@ async fn a_hand_over_whose_caller_goes_away_leaves_a_primary_that_serves() {
     }
 }
 
-/// Schedule 46: the loop of a primary does not turn. Its lease, which another thread renews, is closed for the term,
-/// and another node is elected; nothing is handed over, because nothing could drain.
+/// Schedule 46: the loop of a primary is stuck. Its lease, which another thread renews, is closed for the term, and
+/// another node is elected. Leadership is not handed over, because nothing could drain.
 #[tokio::test(start_paused = true)]
 async fn a_primary_whose_loop_is_stuck_loses_its_lease_and_another_is_elected() {
     let mut cluster = Cluster::running(3).await;
@@ -315,7 +316,7 @@ async fn a_primary_whose_loop_is_stuck_loses_its_lease_and_another_is_elected() 
     assert!(took >= LOOP_STALL_MAX && took < LOOP_STALL_MAX + ms(1300), "took {took:?}");
     assert_eq!(cluster.nodes[&old].handle.stalls().fenced, 1);
     assert!(!lease.holds(cluster.clock.boot()));
-    // Back again it follows, and could be handed leadership.
+    // After it has recovered it follows, and could become leader by a hand-over.
     cluster.nodes[&old].stuck.store(false, Ordering::Relaxed);
     let (_, epoch) = cluster.primary_but(old).await;
     cluster.propose(new, epoch, "after");
@@ -351,7 +352,7 @@ async fn a_stuck_primary_without_a_successor_keeps_its_lease() {
     assert_eq!(cluster.primary().await, (old, epoch), "nobody else could have served");
 }
 
-/// An idle loop has no reason to turn.
+/// An idle loop does not iterate by itself.
 #[tokio::test(start_paused = true)]
 async fn an_idle_loop_is_not_stuck() {
     let cluster = Cluster::running(3).await;

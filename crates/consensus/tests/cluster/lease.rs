@@ -1,4 +1,4 @@
-//! Directed schedules against the lease: each would give two primaries, or none for ever, to a careless one.
+//! Directed schedules against the lease: each would give a careless implementation two primaries, or none for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use super::harness::*;
 use fastness_consensus::{Class, Timers, handle::Role};
 use fastness_types::{Clock as _, NodeId};
 
-/// The frame kinds that the filters below look for (frozen numbers).
+/// The frame kinds that the filters below select (frozen numbers).
 const APPEND: u32 = 10;
 const VOTE: u32 = 12;
 const LEASE_ASK: u32 = 20;
@@ -34,7 +34,7 @@ async fn a_partitioned_primary_is_fenced_before_another_serves() {
     assert_eq!(back.await, Some(NodeId(new)), "the old primary follows the new one");
 }
 
-/// Schedule 8: all disks stall; reads must go on under the lease, which never waits for a log.
+/// Schedule 8: all disks stall. Reads must continue under the lease, which never waits for a log.
 #[tokio::test(start_paused = true)]
 async fn stalled_disks_do_not_cost_the_lease() {
     let mut cluster = Cluster::running(3).await;
@@ -48,15 +48,15 @@ async fn stalled_disks_do_not_cost_the_lease() {
     assert!(cluster.batches(primary).is_empty());
 }
 
-/// Schedule 25: a voter restarts and would vote at once while the old leader still reads under its lease.
+/// Schedule 25: a voter restarts and would vote at once, while the old leader still reads under its lease.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_voter_is_silent_for_one_lease() {
     for _ in 0..5 {
         let mut cluster = Cluster::running(3).await;
         let (old, _) = cluster.primary().await;
         let [candidate, voter] = others(old)[..] else { panic!() };
-        // The candidate hears nothing of the leader any more, and campaigns in time; the voter keeps the leader's lease
-        // up.
+        // The candidate hears nothing of the leader any more, and campaigns in time. The voter keeps the leader's lease
+        // valid.
         cluster.network.cut(NodeId(old), NodeId(candidate), true);
         cluster.network.cut(NodeId(candidate), NodeId(old), true);
         tokio::time::sleep(ms(600)).await;
@@ -71,7 +71,8 @@ async fn a_restarted_voter_is_silent_for_one_lease() {
     }
 }
 
-/// Schedule 27: the Raft core's own messages do not reach F2, its lease frames do. F2 must not win with its own vote.
+/// Schedule 27: the Raft core's own messages do not reach F2, but heartbeats of the lease do. F2 must not win with its
+/// own vote.
 #[tokio::test(start_paused = true)]
 async fn a_follower_that_only_hears_lease_frames_does_not_depose_the_leader() {
     let cluster = Cluster::running(3).await;
@@ -81,7 +82,7 @@ async fn a_follower_that_only_hears_lease_frames_does_not_depose_the_leader() {
         let raft = frame.messages.iter().any(|message| message.kind == APPEND);
         raft && from == NodeId(old) && to == NodeId(deaf)
     })));
-    // F1 hears nothing of the leader at all: its promise runs out, and it would vote.
+    // F1 hears nothing of the leader at all: its promise ends, and it would vote.
     cluster.network.cut(NodeId(old), NodeId(other), true);
     for _ in 0..3_000 {
         tokio::time::sleep(ms(1)).await;
@@ -94,7 +95,7 @@ async fn a_follower_that_only_hears_lease_frames_does_not_depose_the_leader() {
     cluster.primary().await;
 }
 
-/// Schedule 29: the leader's frames arrive, the answers do not: voters must not stay bound for ever.
+/// Schedule 29: the leader's heartbeats arrive, the answers do not. Voters must not stay bound for ever.
 #[tokio::test(start_paused = true)]
 async fn one_way_loss_ends_in_another_primary() {
     let cluster = Cluster::running(3).await;
@@ -108,7 +109,7 @@ async fn one_way_loss_ends_in_another_primary() {
 
 /// Schedule 5 and 29 from the other side: only answers count, however long openraft believes in its quorum.
 #[tokio::test(start_paused = true)]
-async fn without_lease_answers_there_is_no_lease_and_with_them_it_comes_back() {
+async fn without_lease_answers_there_is_no_lease_and_with_them_it_returns() {
     let cluster = Cluster::running(3).await;
     let (primary, epoch) = cluster.primary().await;
     let lossy = Arc::new(AtomicBool::new(true));
@@ -123,15 +124,15 @@ async fn without_lease_answers_there_is_no_lease_and_with_them_it_comes_back() {
     assert_eq!(cluster.primary().await, (primary, epoch), "and comes back in the same epoch");
 }
 
-/// Schedule 28: a vote request that has passed the gate is held up; the lease frame then asks the core and is answered;
-/// the grant must not leave.
+/// Schedule 28: a vote request that has passed the check of promises is delayed. The heartbeat then asks the core and
+/// is answered, so the grant must not leave.
 #[tokio::test(start_paused = true)]
 async fn votes_in_flight_do_not_break_a_promise() {
     for held_ms in [1, 20, 45, 60, 90] {
         let cluster = Cluster::running(3).await;
         let (old, _) = cluster.primary().await;
         let [candidate, voter] = others(old)[..] else { panic!() };
-        // Lease frames to the voter are dropped for a while, so that the candidate's request passes the gate.
+        // Heartbeats to the voter are dropped for a while, so that the candidate's request passes the check.
         let quiet = Arc::new(AtomicBool::new(true));
         let drop_asks = quiet.clone();
         cluster.network.set_filter(Some(Arc::new(move |from, to, _, frame| {
@@ -144,7 +145,7 @@ async fn votes_in_flight_do_not_break_a_promise() {
         for step in 0..4_000 {
             tokio::time::sleep(ms(1)).await;
             cluster.check_leases();
-            // Frames come and go in bursts.
+            // Heartbeats arrive in bursts.
             quiet.store(step % 137 < 70, Ordering::Relaxed);
         }
         cluster.network.set_filter(None);
@@ -167,7 +168,7 @@ async fn the_lease_counts_from_the_send_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn votes_do_not_leave_a_node_that_has_promised() {
+async fn a_node_that_has_promised_sends_no_votes() {
     let cluster = Cluster::running(3).await;
     let (old, _) = cluster.primary().await;
     let [deaf, _] = others(old)[..] else { panic!() };
@@ -184,7 +185,7 @@ async fn votes_do_not_leave_a_node_that_has_promised() {
     assert!(!voted.load(Ordering::Relaxed), "a promise runs all the time");
 }
 
-/// Random cuts, heals, kills and restarts; at no point two leases, and in the end everybody agrees.
+/// Random cuts, heals, kills and restarts. There are never two leases, and in the end all nodes agree.
 #[tokio::test(start_paused = true)]
 async fn random_faults_never_give_two_leases() {
     use rand::{Rng as _, SeedableRng as _};
@@ -244,8 +245,9 @@ async fn heal(cluster: &mut Cluster) {
     }
 }
 
-/// C9: all nodes are stopped together (a hypervisor takes their cores), for longer than a lease and, in the end, than
-/// the election time-out. Every timer is over when they resume; the same primary goes on in its epoch.
+/// C9: all nodes are stopped together, as by a hypervisor that takes their cores, for longer than a lease and finally
+/// longer than the election time-out. Every timer has expired when they resume. The same primary continues in its
+/// epoch.
 #[tokio::test(start_paused = true)]
 async fn all_nodes_stopped_together_elect_nobody() {
     for stop_ms in [400, 600, 700, 1000] {
@@ -253,7 +255,7 @@ async fn all_nodes_stopped_together_elect_nobody() {
         tokio::time::sleep(ms(1000)).await;
         let (primary, epoch) = cluster.primary().await;
         for stop in 0..10 {
-            // Time goes on, and nobody runs meanwhile.
+            // Time passes while nobody runs.
             tokio::time::advance(ms(stop_ms)).await;
             let held = cluster.within(ms(200), |cluster| cluster.holder()).await;
             assert!(held.is_some(), "no lease 200 ms after a stop of {stop_ms} ms");
@@ -269,8 +271,8 @@ async fn all_nodes_stopped_together_elect_nobody() {
 }
 
 /// Schedule 18: `failover-timeout` is being changed, so nodes promise for different times. A leader with long leases
-/// counts on no more than what its voters promise; and a voter that is restarted with a shorter one is silent for the
-/// longer.
+/// relies on no more than what its voters promise, and a voter that is restarted with a shorter lease is silent for the
+/// longer one.
 #[tokio::test(start_paused = true)]
 async fn leases_of_different_lengths_never_overlap() {
     let long = Timers::for_failover(ms(5_000));
@@ -294,7 +296,7 @@ async fn leases_of_different_lengths_never_overlap() {
         assert_ne!(new, leader);
         cluster.network.isolate(NodeId(leader), false);
     }
-    // All promise for long. One that comes back with a short promise may not vote before the long one is over.
+    // All nodes make long promises. One that restarts with a short promise may not vote before the long one has ended.
     let mut cluster = Cluster::new(3);
     cluster.timers = long;
     cluster.start_all().await;

@@ -1,4 +1,4 @@
-//! A node takes another one's place in a group: step by step, whoever leads, whatever dies on the way.
+//! A node replaces another one in a group: step by step, whoever leads, whatever fails in between.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use super::harness::*;
 use fastness_consensus::{AzRule, Goal, GroupStatus, Member, ReconcileError, Reconciled};
 use fastness_types::{FormatLevel, NodeId};
 
-/// `new` in the place of `old`, as whoever knows both of them says.
+/// `new` replaces `old`, as seen by whoever knows both of them.
 pub fn goal(cluster: &Cluster, old: u64, new: &Member) -> Goal {
     let stay = cluster.members.iter().filter(|member| member.node.0 <= 3 && member.node.0 != old);
     Goal {
@@ -26,7 +26,7 @@ pub fn shape(status: &GroupStatus) -> (Vec<Vec<u64>>, Vec<u64>) {
     (halves, learners)
 }
 
-/// Whoever leads takes steps, every 50 ms, until it finds the goal reached.
+/// The leader takes a step every 50 ms until the goal is reached.
 pub async fn reconcile(cluster: &Cluster, goal: &Goal) -> u64 {
     for _ in 0..400 {
         for (id, node) in &cluster.nodes {
@@ -63,7 +63,7 @@ async fn a_new_node_takes_the_place_of_a_dead_one_and_its_vote_counts() {
     assert_eq!(cluster.batches(4), ["before", "after"]);
     assert_eq!(cluster.nodes[&leader].control.reconcile(&goal).await.unwrap(), Reconciled::Reached, "nothing is left");
 
-    // Without the new one's vote there would be no majority.
+    // Without the new node's vote there would be no majority.
     cluster.kill(other).await;
     write(&mut cluster, "with its vote").await;
     cluster.kill(primary).await;
@@ -72,8 +72,8 @@ async fn a_new_node_takes_the_place_of_a_dead_one_and_its_vote_counts() {
     cluster.check_histories();
 }
 
-/// No node that has answered is a voter, no half that breaks the rule is begun, and what is not caught up does not
-/// vote.
+/// A node that answers is not a voter for that alone, no half that violates the rule is started, and a node that has
+/// not caught up does not vote.
 #[tokio::test(start_paused = true)]
 async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     let mut cluster = Cluster::running(3).await;
@@ -88,7 +88,7 @@ async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     let old: Vec<u64> = vec![1, 2, 3];
     assert_eq!(shape(&control.status()), (vec![old.clone()], vec![]), "it is not even added as a learner");
 
-    // In the right AZ it is, and then somebody else is to take the place.
+    // It is in the right AZ first, and then yet another node has to replace it.
     let mut right = lopsided.clone();
     let az = format!("az{dead}");
     right.voters.iter_mut().filter(|member| member.node.0 == 4).for_each(|member| member.az = az.as_str().into());
@@ -112,7 +112,7 @@ async fn a_change_waits_for_the_new_voter_and_for_the_az_rule() {
     cluster.nodes[&5].ready.store(true, Ordering::Relaxed);
     reconcile(&cluster, &goal).await;
 
-    // Whoever has not heard of node 5 leaves the group as it is.
+    // A leader that has not heard of node 5 leaves the group as it is.
     let mut stale = goal.clone();
     stale.voters.retain(|member| member.node.0 != 5);
     stale.voters.push(cluster.members[dead as usize - 1].clone());
@@ -131,7 +131,7 @@ async fn the_az_rule_is_checked_on_the_old_half_too() {
     cluster.nodes[&1].control.initialize(&cluster.members, AzRule::Waived).await.unwrap();
     let primary = write(&mut cluster, "before").await;
     let new = cluster.add_node(4, "az2").await;
-    // Of the two that stand in one AZ one that does not lead.
+    // The one that does not lead of the two in the same AZ.
     let mut goal = goal(&cluster, if primary == 1 { 2 } else { 1 }, &new);
     let control = cluster.nodes[&primary].control.clone();
     let refused = control.reconcile(&goal).await;
@@ -153,14 +153,14 @@ async fn a_leader_that_is_to_leave_hands_over_first() {
     assert_ne!(now, primary);
     let (halves, learners) = shape(&cluster.nodes[&now].control.status());
     assert!(halves.len() == 1 && !halves[0].contains(&primary) && learners.is_empty(), "{halves:?} {learners:?}");
-    // What it does not hear any more does not make it lead again, whatever it tries.
+    // It hears nothing any more and does not lead again, whatever it tries.
     cluster.within(ms(3000), |_| None::<()>).await;
     assert_eq!(write(&mut cluster, "still").await, now);
 }
 
-/// A leader dies between the two entries of the change: whoever is next finds the group joint, and goes on.
+/// A leader dies between the two entries of the change. Its successor finds the joint configuration and continues.
 #[tokio::test(start_paused = true)]
-async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
+async fn a_change_is_completed_by_the_successor_of_a_leader_lost_midway() {
     for old_one_comes_back in [false, true] {
         let mut cluster = Cluster::running(3).await;
         let primary = write(&mut cluster, "before").await;
@@ -180,7 +180,7 @@ async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
         joint.expect("the change begins");
         cluster.kill(primary).await;
         stepping.abort();
-        // What is left is no majority of the old voters. The dead one, back with its disk, is one of them until the
+        // The rest is no majority of the old voters. The dead node, restarted with its disk, is one of them until the
         // change is complete.
         cluster.start(if old_one_comes_back { dead } else { primary }).await;
         reconcile(&cluster, &goal).await;
@@ -194,8 +194,8 @@ async fn a_leader_lost_in_the_middle_leaves_a_change_that_the_next_one_ends() {
     }
 }
 
-/// Random cuts, kills and restarts while a node takes another one's place. At no point two leases; nothing acknowledged
-/// is lost, and the change is complete in the end.
+/// Random cuts, kills and restarts while one node replaces another. There are never two leases, nothing acknowledged is
+/// lost, and the change is complete in the end.
 #[tokio::test(start_paused = true)]
 async fn random_faults_during_a_change_cost_neither_writes_nor_the_change() {
     use rand::{Rng as _, SeedableRng as _};
@@ -219,7 +219,7 @@ async fn random_faults_during_a_change_cost_neither_writes_nor_the_change() {
             let reconciling: Vec<_> = cluster.nodes.values().map(|node| node.control.clone()).collect();
             for control in reconciling {
                 let goal = goal.clone();
-                // As the server does: in the background, and what is refused is tried again.
+                // In the background, as the server does. What is refused is tried again.
                 tokio::spawn(async move { drop(control.reconcile(&goal).await) });
             }
             let batch = format!("step {step}");
@@ -265,9 +265,9 @@ async fn heal(cluster: &mut Cluster, live: &[u64]) {
     }
 }
 
-/// The old node comes back when all is over, with its disk as it was.
+/// The old node restarts with its disk after the change is complete.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_replaced_is_not_listened_to_and_stops() {
+async fn a_replaced_node_is_refused_and_stops() {
     let mut cluster = Cluster::running(3).await;
     let primary = write(&mut cluster, "before").await;
     let dead = primary % 3 + 1;
@@ -287,7 +287,7 @@ async fn a_node_that_was_replaced_is_not_listened_to_and_stops() {
     write(&mut cluster, "undisturbed").await;
 }
 
-/// A form that the newest version has introduced is written once every member understands it.
+/// What the newest format level has introduced is written once every member understands it.
 #[tokio::test(start_paused = true)]
 async fn a_group_is_at_the_level_of_its_oldest_member() {
     let mut cluster = Cluster::new(3);

@@ -1,4 +1,4 @@
-//! Copies of a disk that were made while its node was running, and come back: the start counter cannot tell.
+//! Copies of a disk that were made while its node was running. The start count cannot reveal them.
 
 use fastness_types::NodeId;
 
@@ -25,7 +25,7 @@ async fn refused(cluster: &Cluster, id: u64) -> String {
         .expect("a node goes on with an old copy of its disk")
 }
 
-/// A replica that does not lead comes back on a copy that lacks committed entries which it had acknowledged.
+/// A follower restarts on a copy that lacks committed entries which it had acknowledged.
 #[tokio::test(start_paused = true)]
 async fn a_copy_made_during_the_newest_start_is_refused() {
     let mut cluster = Cluster::running(3).await;
@@ -43,11 +43,12 @@ async fn a_copy_made_during_the_newest_start_is_refused() {
     for part in ["is an old copy of this node's disk", "acknowledged committed entries", "replace-replica"] {
         assert!(reason.contains(part), "{reason}");
     }
-    // The others go on.
+    // The others continue.
     commit(&mut cluster, "after", 2).await;
 }
 
-/// The same for one that led: it counts itself among those that have its entries, and has told the others.
+/// The same for a former leader: it counts itself among the nodes that have its entries, and has reported that to the
+/// others.
 #[tokio::test(start_paused = true)]
 async fn a_former_primary_on_a_copy_made_while_it_led_is_refused() {
     let mut cluster = Cluster::running(3).await;
@@ -64,7 +65,8 @@ async fn a_former_primary_on_a_copy_made_while_it_led_is_refused() {
     assert!(reason.contains("acknowledged committed entries"), "{reason}");
 }
 
-/// Whoever led knows it at any moment, the others from what it told them: and they keep it over their own restarts.
+/// The leader knows the positions at any moment, the others from its reports, and they keep them over their own
+/// restarts.
 #[tokio::test(start_paused = true)]
 async fn what_a_node_has_acknowledged_is_known_to_all_and_kept() {
     let mut cluster = Cluster::running(3).await;
@@ -75,12 +77,12 @@ async fn what_a_node_has_acknowledged_is_known_to_all_and_kept() {
     let copy = cluster.disk(victim).copy();
     commit(&mut cluster, "acknowledged", 5).await;
     cluster.committed(victim, "acknowledged-4").await;
-    // Long enough to be told and stored.
+    // Long enough to be reported and stored.
     tokio::time::sleep(ms(7_000)).await;
     for id in [primary, victim, other] {
         cluster.kill(id).await;
     }
-    // The former primary stays away: the one that is left knows by hearsay alone, from before its restart.
+    // The former primary stays down: the remaining node knows the position only from a report before its restart.
     cluster.start(other).await;
     cluster.replace_disk(victim, copy);
     cluster.start(victim).await;
@@ -90,14 +92,14 @@ async fn what_a_node_has_acknowledged_is_known_to_all_and_kept() {
 
 /// Schedule 52: a node may return with fewer entries than it had acknowledged, if they had never committed.
 #[tokio::test(start_paused = true)]
-async fn entries_that_were_acknowledged_and_never_committed_may_be_gone() {
+async fn entries_that_were_acknowledged_and_never_committed_may_be_missing() {
     let mut cluster = Cluster::running(5).await;
     commit(&mut cluster, "before", 3).await;
     let (old, epoch) = cluster.primary().await;
     let with_it = old % 5 + 1;
     let others: Vec<u64> = (1..=5).filter(|id| ![old, with_it].contains(id)).collect();
     cluster.committed(with_it, "before-2").await;
-    // Two of five take entries that cannot commit; the follower acknowledges them.
+    // Two of five take entries that cannot commit. The follower acknowledges them.
     for &a in &[old, with_it] {
         for &b in &others {
             cluster.network.cut(NodeId(a), NodeId(b), true);
@@ -114,9 +116,9 @@ async fn entries_that_were_acknowledged_and_never_committed_may_be_gone() {
         .within(ms(5_000), |cluster| (last(cluster, with_it) >= before + 5).then_some(()))
         .await
         .expect("it takes them");
-    // Told, and stored.
+    // Reported and stored.
     tokio::time::sleep(ms(7_000)).await;
-    // The follower crashes with them gone: after a truncation that its next leader asked for.
+    // The follower crashes after these entries were removed by a truncation for its next leader.
     cluster.network.isolate(NodeId(old), true);
     for &id in &others {
         cluster.network.cut(NodeId(with_it), NodeId(id), false);

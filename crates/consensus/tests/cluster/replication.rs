@@ -22,8 +22,8 @@ async fn three_nodes_elect_and_commit() {
     assert!(status.lease_held && status.leader == Some(NodeId(primary)) && status.members.len() == 3);
 }
 
-/// openraft gives up on the answer to a heartbeat after its interval, and refuses all writes without answers: at 50 ms,
-/// a round trip of 40 ms was too long.
+/// openraft's time-out for the answer to a heartbeat is its interval, and without answers it refuses all writes. At 50
+/// ms a round trip of 40 ms was too long.
 #[tokio::test(start_paused = true)]
 async fn nodes_that_are_far_apart_elect_and_commit_and_fail_over() {
     let mut cluster = Cluster::new(3);
@@ -97,7 +97,7 @@ async fn a_large_batch_is_cut_into_frames() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn proposals_of_another_epoch_go_nowhere() {
+async fn proposals_of_another_epoch_are_dropped() {
     let mut cluster = Cluster::running(3).await;
     let (primary, epoch) = cluster.primary().await;
     let foreign = Epoch { term: epoch.term + 1, node: epoch.node };
@@ -112,7 +112,7 @@ async fn without_a_quorum_batches_wait_in_line_and_keep_their_order() {
     let mut cluster = Cluster::running(3).await;
     let (primary, epoch) = cluster.primary().await;
     cluster.network.isolate(NodeId(primary), true);
-    // Long enough that openraft refuses proposals for want of a quorum, too short for a new leader to be heard of.
+    // Long enough that openraft refuses proposals for lack of a quorum, too short for a new leader to be known.
     tokio::time::sleep(ms(400)).await;
     for i in 0..10 {
         cluster.propose(primary, epoch, &format!("batch {i}"));
@@ -120,7 +120,7 @@ async fn without_a_quorum_batches_wait_in_line_and_keep_their_order() {
     tokio::time::sleep(ms(50)).await;
     cluster.network.isolate(NodeId(primary), false);
     let found = cluster.within(ms(5000), |cluster| (!cluster.batches(primary).is_empty()).then_some(())).await;
-    // Whether this epoch went on or another followed: what is in the log is a prefix, in order.
+    // Whether this epoch continued or another followed: the log holds a prefix, in order.
     let all: Vec<_> = (0..10).map(|i| format!("batch {i}")).collect();
     let committed = cluster.batches(primary);
     assert_eq!(committed, all[..committed.len()]);
@@ -152,8 +152,8 @@ async fn copies_on_stable_storage_are_counted() {
     assert!(control.is_flushed(epoch, seq));
 }
 
-/// The bound of the log's queue holds on the leader and on followers while all disks stall, without a word lost,
-/// without a new election, and without a stream given up.
+/// While all disks stall, the bound of the log's queue holds on the leader and on followers, without a lost message, a
+/// new election, or a closed stream.
 #[tokio::test(start_paused = true)]
 async fn stalled_disks_fill_no_queue_past_its_bound() {
     const BOUND: usize = 256 * 1024;
@@ -187,8 +187,8 @@ async fn stalled_disks_fill_no_queue_past_its_bound() {
     assert_eq!(cluster.primary().await, (primary, epoch), "no election was needed");
 }
 
-/// A follower of an idle group learns what its leader has committed: READONLY clients of a replica that has just
-/// started wait for it.
+/// A follower of an idle group learns what its leader has committed. READONLY clients of a replica that has just
+/// started wait for that.
 #[tokio::test(start_paused = true)]
 async fn followers_hear_what_their_leader_has_committed() {
     let mut cluster = Cluster::running(3).await;

@@ -1,4 +1,4 @@
-//! Purged logs, and snapshots that go to replicas which need what was purged.
+//! Purged logs, and snapshots for replicas that need what was purged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ async fn commit(cluster: &mut Cluster, name: &str, count: usize) {
     }
 }
 
-/// Commits something, and purges the logs of `nodes` up to a snapshot of about there.
+/// Commits batches, and purges the logs of `nodes` up to a snapshot of about that position.
 async fn commit_and_purge(cluster: &mut Cluster, name: &str, nodes: &[u64]) {
     commit(cluster, name, 20).await;
     for round in 0..2 {
@@ -59,7 +59,7 @@ async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log()
     assert_eq!(cluster.batches(away), cluster.batches(primary));
     cluster.check_histories();
 
-    // All of it holds over a restart: position, members, and what the log goes on with.
+    // All of it survives a restart: position, members, and the log after them.
     cluster.kill(away).await;
     cluster.start(away).await;
     commit(&mut cluster, "after", 3).await;
@@ -78,7 +78,7 @@ async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_begins_with_the_snapshot_and_leads_on_a_purged_log() {
+async fn a_restarted_node_restores_its_snapshot_and_leads_with_a_purged_log() {
     let mut cluster = Cluster::running(3).await;
     commit_and_purge(&mut cluster, "one", &[1, 2, 3]).await;
     commit(&mut cluster, "behind", 4).await;
@@ -99,7 +99,7 @@ async fn a_restart_begins_with_the_snapshot_and_leads_on_a_purged_log() {
     cluster.check_histories();
 }
 
-/// The committed position is stored with the write behind it: after a start the newest snapshot may be ahead of it.
+/// The committed position is stored with the next write. So after a start the newest snapshot may be after it.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_newer_than_the_stored_commit_is_known_once_that_is_reached() {
     let mut cluster = Cluster::running(3).await;
@@ -134,7 +134,7 @@ async fn entries_that_never_committed_give_way_to_a_snapshot() {
     commit(&mut cluster, "before", 3).await;
     let (old, epoch) = cluster.primary().await;
     let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
-    // Its log goes on alone for a while.
+    // Its log grows alone for a while.
     cluster.network.isolate(NodeId(old), true);
     for i in 0..5 {
         cluster.propose(old, epoch, &format!("lost-{i}"));
@@ -156,13 +156,13 @@ async fn entries_that_never_committed_give_way_to_a_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transfer_that_breaks_off_begins_anew() {
+async fn an_interrupted_transfer_starts_from_the_beginning() {
     let mut cluster = Cluster::running(3).await;
     let (primary, _) = cluster.primary().await;
     let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
     cluster.kill(away).await;
     commit_and_purge(&mut cluster, "away", &[primary, other]).await;
-    // The receiver dies in the middle, and so does, the next time, the sender.
+    // The receiver is killed during the transfer, and at the next attempt the sender.
     let seen = Arc::new(AtomicUsize::new(0));
     let counted = seen.clone();
     cluster.network.set_filter(Some(Arc::new(move |_, _, class, _| {
@@ -186,8 +186,7 @@ async fn a_transfer_that_breaks_off_begins_anew() {
     cluster.check_histories();
 }
 
-/// A value of 70 MB is one chunk of that size in snapshots that older versions have written: more than any message
-/// holds.
+/// A value of 70 MB is one chunk of that size in snapshots of older versions: more than any message can hold.
 #[tokio::test(start_paused = true)]
 async fn a_chunk_larger_than_any_message_reaches_a_follower_that_needs_it() {
     let mut cluster = Cluster::running(3).await;
@@ -211,7 +210,7 @@ async fn a_chunk_larger_than_any_message_reaches_a_follower_that_needs_it() {
     cluster.check_histories();
 }
 
-/// The log that is left may be shorter than what a learner may lack, and the snapshot before it is all that there is.
+/// The rest of the log may be shorter than what a learner may lack, while nearly all data is in the snapshot before it.
 #[tokio::test(start_paused = true)]
 async fn a_learner_without_the_snapshot_does_not_vote_however_short_the_log_is() {
     let mut cluster = Cluster::running(3).await;
@@ -249,7 +248,7 @@ async fn a_learner_without_the_snapshot_does_not_vote_however_short_the_log_is()
     assert_eq!(cluster.batches(4), cluster.batches(primary));
 }
 
-/// Few entries may be many bytes, and memory may be far behind the log that a learner has on its disk.
+/// Few entries may be many bytes, and the memory of a learner may lag far behind the log on its disk.
 #[tokio::test(start_paused = true)]
 async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
     let mut cluster = Cluster::running(3).await;

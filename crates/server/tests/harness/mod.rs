@@ -191,7 +191,10 @@ impl FrontEnd {
                 if group.commits.load(Ordering::Acquire) {
                     driver.advance_committed(group.flushed());
                 }
-                driver.changed().await;
+                tokio::select! {
+                    () = driver.proposed() => {}
+                    () = driver.reported() => {}
+                }
             }
         });
     }

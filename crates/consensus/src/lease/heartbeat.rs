@@ -1,0 +1,102 @@
+//! The node's heartbeat: per interval, one frame to each peer requests the lease of every group that this node leads.
+//!
+//! Nothing here waits for a log, a disk or a peer. A request that cannot be sent now is dropped; the next heartbeat
+//! carries a new one. The timestamp is taken before the frame is given to the link, so it is never later than the send
+//! time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_types::{BootNs, Epoch, NodeId};
+use fastness_wire::peer::v1::{LeaseAsk, LeaseAskGroup};
+
+use crate::group::state::Group;
+use crate::lease::leader::MemberReport;
+use crate::node::NodeCore;
+use crate::peer::codec;
+use crate::peer::links::Links;
+use crate::peer::transport::Class;
+
+/// How often heartbeats carry what members have acknowledged.
+const ACKNOWLEDGED_EVERY: Duration = Duration::from_secs(1);
+/// How often the acknowledged positions of peers are stored, if they have changed.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Sends heartbeats until the node stops.
+pub(crate) async fn run(links: Arc<Links>) {
+    let node = links.node().clone();
+    let mut heartbeat = tokio::time::interval(node.options.timers.heartbeat);
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stalled = false;
+    let (mut reported, mut saved) = (node.now(), node.now());
+    loop {
+        tokio::select! {
+            // All branches but the first lead to the same code below, so none can starve another.
+            biased;
+            () = node.until_stopped() => return,
+            _ = heartbeat.tick() => {}
+            // A new leader, or one that may bind its voters from now on, does not wait for the next interval.
+            () = node.heartbeat.notified() => {}
+        }
+        if let Some(gap) = node.pulse.heartbeat(node.now()) {
+            tracing::warn!(
+                gap_ms = gap.as_millis() as u64,
+                "consensus did not run for a while: the process was stopped, or the machine is overloaded"
+            );
+        }
+        node.judge_clock();
+        if node.log_stalls() != stalled {
+            stalled = !stalled;
+            match stalled {
+                true => tracing::warn!("log disk stalled; this node hands over leadership until it recovers"),
+                false => tracing::info!("log disk recovered"),
+            }
+        }
+        let with_acknowledged = reported.plus(ACKNOWLEDGED_EVERY) <= node.now();
+        if with_acknowledged {
+            reported = node.now();
+            node.note_acknowledged();
+        }
+        if saved.plus(SAVE_EVERY) <= node.now() {
+            saved = node.now();
+            node.identities.save_acknowledged();
+        }
+        ask_all(&links, with_acknowledged);
+    }
+}
+
+/// `with_acknowledged`: the requests carry what members have acknowledged.
+fn ask_all(links: &Links, with_acknowledged: bool) {
+    let node = links.node();
+    let timestamp = node.now();
+    let mut asks: BTreeMap<u64, Vec<LeaseAskGroup>> = BTreeMap::new();
+    for group in node.groups() {
+        let Some((epoch, bind, members)) = group.next_request(timestamp) else { continue };
+        let acknowledged = if with_acknowledged { codec::acknowledged_out(&group.acknowledged()) } else { Vec::new() };
+        for member in members.into_iter().filter(|member| *member != node.own().0) {
+            let acknowledged = acknowledged.clone();
+            asks.entry(member).or_default().push(LeaseAskGroup {
+                group: group.id.0,
+                term: epoch.term,
+                bind,
+                acknowledged,
+            });
+        }
+        ask_own(node, &group, epoch, timestamp, bind);
+    }
+    for (member, groups) in asks {
+        let payload = codec::encode(&LeaseAsk { timestamp: timestamp.0, groups });
+        links.to(NodeId(member), Class::Heartbeat, None).send_lease_ask(payload);
+    }
+}
+
+/// Asks and binds the leader's own node like any other.
+fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, timestamp: BootNs, bind: bool) {
+    let (node, leader) = (node.clone(), group.clone());
+    group.lease_requested(epoch, bind, move || {
+        let ready = leader.driver.fit() && !node.log_stalls();
+        let report = MemberReport { ready, holding: Some(leader.driver.holding()) };
+        leader.lease_answered(leader.own, epoch, timestamp, bind, report);
+    });
+}
