@@ -27,15 +27,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use crate::descriptors;
-use crate::node::log_folder;
 use crate::process::Usage;
 use crate::replicas::Replicas;
 use crate::resp_server::command::Snapshot;
 use crate::shared::{NodeShared, Phase};
 use crate::space::Space;
 
-/// Connections at once; further ones wait to be accepted.
-pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send its request's head.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may last, with all of its requests: one that does not read its answers must not keep others
@@ -60,7 +57,7 @@ pub struct Metrics {
 impl Metrics {
     /// Serves until the node closes.
     pub async fn serve(self, listener: TcpListener) {
-        let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        let slots = Arc::new(tokio::sync::Semaphore::new(descriptors::METRICS_CONNECTIONS_MAX));
         let closing = self.node.clone();
         let closing = closing.reached(Phase::Closing);
         tokio::pin!(closing);
@@ -213,16 +210,19 @@ impl Metrics {
     }
 
     fn disk_figures(&self, text: &mut Exposition) {
-        if let Some(space) = Space::of(&log_folder(&self.node.config.load())) {
+        if let Some(space) = Space::of(&self.node.config.load().log_folder()) {
             text.one("fastness_disk_free_bytes", "gauge", &[], space.free as f64);
             text.one("fastness_disk_total_bytes", "gauge", &[], space.total as f64);
         }
         if let Some(disk) = self.node.disk.get().map(|disk| disk.info()) {
             text.one("fastness_disk_budget_bytes", "gauge", &[], disk.budget as f64);
             let used = disk.used;
-            for (part, bytes) in
-                [("log", used.log), ("snapshots", used.snapshots), ("partial_snapshots", used.drafts), ("ballast", used.ballast)]
-            {
+            for (part, bytes) in [
+                ("log", used.log),
+                ("snapshots", used.snapshots),
+                ("partial_snapshots", used.drafts),
+                ("ballast", used.ballast),
+            ] {
                 text.one("fastness_disk_used_bytes", "gauge", &[("part", part.to_owned())], bytes as f64);
             }
             text.one("fastness_disk_pressure", "gauge", &[], f64::from(disk.pressure as u8));

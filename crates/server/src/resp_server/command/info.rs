@@ -14,8 +14,8 @@ use fastness_types::{Durability, NodeId};
 
 use super::{Call, role};
 use crate::config::{Config, OPTIONS};
-use crate::disk_monitor::DiskInfo;
 use crate::names;
+use crate::node_disk::DiskInfo;
 use crate::process::{Usage, human};
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::stats::CommandStats;
