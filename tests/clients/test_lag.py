@@ -64,7 +64,7 @@ class Stall:
             lab(node, "stall")
         with redis.Redis(host=self.door["host"], port=self.door["port"], decode_responses=True) as client:
             until = time.monotonic() + 20
-            while client.info("durability")["durability_lag_gate"] != "shut":
+            while client.info("durability")["durability_lag_gate"] != "closed":
                 try:
                     client.set("opens", "an effect")
                 except redis.exceptions.ResponseError:
@@ -83,7 +83,7 @@ class Stall:
 
     def is_open(self):
         with redis.Redis(host=self.door["host"], port=self.door["port"], decode_responses=True) as client:
-            return client.info("durability")["durability_lag_gate"] != "shut"
+            return client.info("durability")["durability_lag_gate"] != "closed"
 
     def __exit__(self, *_):
         self.heal()

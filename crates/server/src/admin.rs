@@ -24,16 +24,15 @@ use fastness_wire::admin::v1::{
     SetSettingsResponse, ShardStatus,
 };
 use tonic::transport::ClientTlsConfig;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Response, Status};
 
+use crate::admin_guard::{AdminGuard, require_administrator};
 use crate::disks;
 use crate::leaders::{self, Members};
 use crate::members;
 use crate::replicas::Replicas;
 use crate::settings;
 use crate::shared::NodeShared;
-use crate::tls::Identity;
 
 /// How long the owner of a shard may take to drain before a hand-over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -64,8 +63,8 @@ pub struct Admin {
 
 impl Admin {
     /// As a tonic service that checks every caller's certificate.
-    pub fn service(self) -> tonic::service::interceptor::InterceptedService<AdminServiceServer<Admin>, Guard> {
-        let guard = Guard::new(self.node.clone());
+    pub fn service(self) -> tonic::service::interceptor::InterceptedService<AdminServiceServer<Admin>, AdminGuard> {
+        let guard = AdminGuard::new(self.node.clone());
         AdminServiceServer::with_interceptor(self, guard)
     }
 
@@ -167,49 +166,6 @@ impl Admin {
             names.join(", ")
         )))
     }
-}
-
-/// Lets administrators and nodes of this cluster in, and notes who it is.
-#[derive(Clone)]
-pub struct Guard {
-    node: Arc<NodeShared>,
-}
-
-impl Guard {
-    /// For the front ends of this node.
-    #[must_use]
-    pub fn new(node: Arc<NodeShared>) -> Guard {
-        Guard { node }
-    }
-}
-
-/// Refuses whoever is let in by [`Guard`] and is no administrator.
-pub(crate) fn require_administrator<T>(node: &NodeShared, request: &Request<T>) -> Result<(), Status> {
-    match request.extensions().get::<Identity>() {
-        Some(Identity::Admin(_)) => Ok(()),
-        _ => Err(no_administrator(node)),
-    }
-}
-
-impl tonic::service::Interceptor for Guard {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let certificates =
-            request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
-        let identity = certificates.and_then(|chain| Identity::of(chain.first()?));
-        match identity {
-            Some(identity) if identity.cluster() == self.node.cluster => {
-                let mut request = request;
-                request.extensions_mut().insert(identity);
-                Ok(request)
-            }
-            _ => Err(no_administrator(&self.node)),
-        }
-    }
-}
-
-fn no_administrator(node: &NodeShared) -> Status {
-    let wanted = format!("fastness://{}/admin", node.cluster);
-    Status::permission_denied(format!("the certificate does not name an administrator ({wanted})"))
 }
 
 fn elsewhere(message: &str, address: &str) -> Status {

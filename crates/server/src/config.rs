@@ -7,9 +7,10 @@
 //! needs, by [`Config::check`].
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 
 mod options;
@@ -182,6 +183,20 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Where the transaction log is.
+    #[must_use]
+    pub fn log_folder(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// Reads the master key.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no key.
+    pub fn master_key(&self) -> Result<MasterKey, KeyFileError> {
+        MasterKey::load(self.master_key_file.as_deref().unwrap_or(Path::new("")))
+    }
+
     /// Reads a file's text on top of the defaults. Does not [`Config::check`].
     ///
     /// # Errors

@@ -21,6 +21,11 @@ const PEER: u64 = 16;
 /// Fewest connections that the ports for nodes and for administrators take, each, and the most.
 const PORT_CONNECTIONS: (u64, u64) = (64, limits::PEER_CONNECTIONS_MAX as u64);
 
+/// TLS clients over `maxclients` that are sent the reason at a time; further ones are closed without it.
+pub const REFUSALS_MAX: usize = 32;
+/// Connections to the metrics port at a time; further ones wait to be accepted.
+pub(crate) const METRICS_CONNECTIONS_MAX: usize = 64;
+
 /// Fewest files that the log keeps open, and the most.
 const LOG_FILES: (u64, u64) = (64, 512);
 
@@ -72,8 +77,8 @@ pub fn bounds() -> Bounds {
 #[must_use]
 pub fn reserve(limit: u64, replicas: usize, peers: usize) -> u64 {
     let log = log_files(limit) + LOG_BESIDE;
-    let clients_beside = crate::shared::REFUSALS_MAX as u64;
-    let metrics = crate::metrics::CONNECTIONS_MAX as u64;
+    let clients_beside = REFUSALS_MAX as u64;
+    let metrics = METRICS_CONNECTIONS_MAX as u64;
     let ports = 2 * port_connections(limit);
     BASE + log + REPLICA * replicas.max(1) as u64 + PEER * peers as u64 + ports + metrics + clients_beside
 }

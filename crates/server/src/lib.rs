@@ -12,19 +12,24 @@
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
 pub mod admin;
+mod admin_guard;
+mod ballast;
 pub mod config;
 mod consensus_thread;
 pub mod descriptors;
 pub mod disk_budget;
 pub mod disk_monitor;
 mod disks;
+pub mod group_view;
 pub mod grpc_accept;
 pub mod lab;
 mod leaders;
+pub mod mailbox;
 mod members;
 pub mod metrics;
 pub mod names;
 pub mod node;
+pub mod node_disk;
 pub mod pause;
 pub mod peer_server;
 mod process;

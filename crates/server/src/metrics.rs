@@ -27,15 +27,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use crate::descriptors;
-use crate::node::log_folder;
 use crate::process::Usage;
 use crate::replicas::Replicas;
 use crate::resp_server::command::Snapshot;
 use crate::shared::{NodeShared, Phase};
 use crate::space::Space;
 
-/// Connections at once; further ones wait to be accepted.
-pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send its request's head.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may last, with all of its requests: one that does not read its answers must not keep others
@@ -60,7 +57,7 @@ pub struct Metrics {
 impl Metrics {
     /// Serves until the node closes.
     pub async fn serve(self, listener: TcpListener) {
-        let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        let slots = Arc::new(tokio::sync::Semaphore::new(descriptors::METRICS_CONNECTIONS_MAX));
         let closing = self.node.clone();
         let closing = closing.reached(Phase::Closing);
         tokio::pin!(closing);
@@ -201,7 +198,7 @@ impl Metrics {
         text.one("fastness_control_committed_index", "gauge", &[], status.committed.0 as f64);
         let map = self.node.map.load();
         let replacing = map.as_ref().is_some_and(|map| map.replacement.is_some());
-        text.one("fastness_replacement_under_way", "gauge", &[], f64::from(u8::from(replacing)));
+        text.one("fastness_node_replacement_in_progress", "gauge", &[], f64::from(u8::from(replacing)));
         for peer in map.iter().flat_map(|map| map.nodes.iter()).filter(|peer| peer.id != self.node.node) {
             let observed = self.node.peer(peer.id);
             let name = [("peer", peer.id.to_string())];
@@ -213,29 +210,32 @@ impl Metrics {
     }
 
     fn disk_figures(&self, text: &mut Exposition) {
-        if let Some(space) = Space::of(&log_folder(&self.node.config.load())) {
+        if let Some(space) = Space::of(&self.node.config.load().log_folder()) {
             text.one("fastness_disk_free_bytes", "gauge", &[], space.free as f64);
             text.one("fastness_disk_total_bytes", "gauge", &[], space.total as f64);
         }
         if let Some(disk) = self.node.disk.get().map(|disk| disk.info()) {
             text.one("fastness_disk_budget_bytes", "gauge", &[], disk.budget as f64);
             let used = disk.used;
-            for (part, bytes) in
-                [("log", used.log), ("snapshots", used.snapshots), ("drafts", used.drafts), ("ballast", used.ballast)]
-            {
+            for (part, bytes) in [
+                ("log", used.log),
+                ("snapshots", used.snapshots),
+                ("partial_snapshots", used.drafts),
+                ("ballast", used.ballast),
+            ] {
                 text.one("fastness_disk_used_bytes", "gauge", &[("part", part.to_owned())], bytes as f64);
             }
             text.one("fastness_disk_pressure", "gauge", &[], f64::from(disk.pressure as u8));
-            text.one("fastness_disk_log_share_bytes", "gauge", &[], disk.log_share as f64);
-            text.one("fastness_disk_given_up_total", "counter", &[], disk.given_up as f64);
+            text.one("fastness_disk_log_budget_per_shard_bytes", "gauge", &[], disk.log_share as f64);
+            text.one("fastness_disk_removals_for_space_total", "counter", &[], disk.given_up as f64);
         }
         let under_way = self.log.write_under_way().unwrap_or_default();
-        text.one("fastness_log_write_under_way_seconds", "gauge", &[], under_way.as_secs_f64());
+        text.one("fastness_log_write_in_progress_seconds", "gauge", &[], under_way.as_secs_f64());
         text.one("fastness_log_failed", "gauge", &[], f64::from(u8::from(self.log.failure().is_some())));
         let gaps = self.consensus.gaps();
-        text.one("fastness_consensus_gaps_total", "counter", &[], gaps.count as f64);
-        text.one("fastness_consensus_gap_longest_seconds", "gauge", &[], gaps.longest.as_secs_f64());
-        text.one("fastness_lab", "gauge", &[], f64::from(u8::from(self.node.lab.is_some())));
+        text.one("fastness_consensus_stalls_total", "counter", &[], gaps.count as f64);
+        text.one("fastness_consensus_stall_max_seconds", "gauge", &[], gaps.longest.as_secs_f64());
+        text.one("fastness_lab_enabled", "gauge", &[], f64::from(u8::from(self.node.lab.is_some())));
         for fault in self.node.lab.iter().flat_map(|lab| lab.told()) {
             text.one("fastness_lab_fault", "gauge", &[("fault", fault)], 1.0);
         }
@@ -319,7 +319,7 @@ const FIGURES: &[Figure] = &[
     gauge("redis_memory_used_bytes", |s, _| s.shard.memory.total() as f64),
     gauge("fastness_memory_data_bytes", |s, _| s.shard.memory.data as f64),
     gauge("fastness_memory_clients_bytes", |s, _| s.shard.memory.clients as f64),
-    gauge("fastness_memory_open_effects_bytes", |s, _| s.shard.memory.open_effects as f64),
+    gauge("fastness_memory_uncommitted_effects_bytes", |s, _| s.shard.memory.open_effects as f64),
     gauge("fastness_memory_snapshot_bytes", |s, _| s.shard.memory.image as f64),
     gauge("fastness_lazyfree_pending_objects", |s, _| s.shard.freeing.pending_objects as f64),
     gauge("redis_memory_max_bytes", |s, _| s.figures.maxmemory as f64),
@@ -345,16 +345,16 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_committed_index", |s, _| s.shard.committed.0 as f64),
     gauge("fastness_applied_index", |s, _| s.shard.applied.0 as f64),
     gauge("fastness_durability_lag_seconds", |s, _| if s.shard.durability == Durability::Sync { 0.0 } else { s.shard.lag.as_secs_f64() }),
-    gauge("fastness_oldest_open_effect_seconds", |s, _| s.shard.lag.as_secs_f64()),
+    gauge("fastness_oldest_uncommitted_effect_seconds", |s, _| s.shard.lag.as_secs_f64()),
     gauge("fastness_durability_max_lag_seconds", |s, _| s.shard.gate.bound.as_secs_f64()),
-    gauge("fastness_lag_gate_shut", |s, _| f64::from(u8::from(s.shard.gate.state == GateState::Shut))),
-    counter("fastness_lag_gate_shut_total", |s, _| s.shard.gate.shut as f64),
+    gauge("fastness_lag_gate_closed", |s, _| f64::from(u8::from(s.shard.gate.state == GateState::Shut))),
+    counter("fastness_lag_gate_closures_total", |s, _| s.shard.gate.shut as f64),
     counter("fastness_writes_slowed_total", |s, _| s.shard.gate.slowed as f64),
     counter("fastness_writes_refused_total", |s, _| s.shard.gate.refused as f64),
     counter("fastness_lease_waits_total", |s, _| s.shard.lease_waits as f64),
     counter("fastness_lease_waits_refused_total", |s, _| s.shard.lease_waits_refused as f64),
-    counter("fastness_loop_stalls_total", |s, _| s.shard.stalls.fenced as f64),
-    gauge("fastness_loop_stall_longest_seconds", |s, _| s.shard.stalls.longest.as_secs_f64()),
+    counter("fastness_event_loop_stalls_total", |s, _| s.shard.stalls.fenced as f64),
+    gauge("fastness_event_loop_stall_max_seconds", |s, _| s.shard.stalls.longest.as_secs_f64()),
     gauge("fastness_snapshot_in_progress", |s, _| f64::from(u8::from(s.shard.snapshot.in_progress))),
     gauge("fastness_snapshot_index", |s, _| s.shard.snapshot.newest.0 as f64),
     gauge("fastness_snapshot_bytes", |s, _| s.shard.snapshot.bytes as f64),
@@ -363,12 +363,12 @@ const FIGURES: &[Figure] = &[
     counter("fastness_snapshots_received_total", |s, _| s.shard.snapshot.received as f64),
     gauge("fastness_snapshot_incoming_bytes", |s, _| s.shard.snapshot.incoming.map_or(0.0, |i| i.received as f64)),
     gauge("fastness_snapshot_incoming_total_bytes", |s, _| s.shard.snapshot.incoming.map_or(0.0, |i| i.total as f64)),
-    counter("fastness_snapshots_given_up_total", |s, _| s.shard.snapshot.given_up as f64),
+    counter("fastness_snapshots_aborted_total", |s, _| s.shard.snapshot.given_up as f64),
     counter("fastness_snapshots_refused_total", |s, _| s.shard.snapshot.refused as f64),
     gauge("fastness_clock_offset_seconds", |s, _| s.shard.clock.offset_ms as f64 / 1e3),
     gauge("fastness_clock_trusted", |s, _| f64::from(u8::from(s.shard.clock.trusted))),
-    gauge("fastness_open_batches", |s, _| s.shard.open_batches as f64),
-    gauge("fastness_open_effect_bytes", |s, _| s.shard.open_bytes as f64),
+    gauge("fastness_uncommitted_batches", |s, _| s.shard.open_batches as f64),
+    gauge("fastness_uncommitted_effect_bytes", |s, _| s.shard.open_bytes as f64),
     counter("fastness_batches_committed_total", |s, _| s.shard.batches as f64),
     counter("fastness_units_committed_total", |s, _| s.shard.units as f64),
     counter("fastness_units_too_large_total", |s, _| s.shard.units_too_large as f64),
@@ -376,17 +376,17 @@ const FIGURES: &[Figure] = &[
     counter("fastness_effect_bytes_committed_total", |s, _| s.shard.effect_bytes as f64),
     counter("fastness_batches_applied_total", |s, _| s.shard.batches_applied as f64),
     counter("fastness_restores_total", |s, _| s.shard.restores as f64),
-    counter("fastness_undone_total", |s, _| s.shard.undone as f64),
-    counter("fastness_undone_by_records_total", |s, _| s.shard.undone_by_records as f64),
-    gauge("fastness_undo_last_seconds", |s, _| s.shard.undo_took.as_secs_f64()),
-    gauge("fastness_undo_record_bytes", |s, _| s.shard.undo_bytes as f64),
+    counter("fastness_undos_total", |s, _| s.shard.undone as f64),
+    counter("fastness_undos_by_log_total", |s, _| s.shard.undone_by_records as f64),
+    gauge("fastness_undo_last_duration_seconds", |s, _| s.shard.undo_took.as_secs_f64()),
+    gauge("fastness_undo_log_bytes", |s, _| s.shard.undo_bytes as f64),
     counter("fastness_undone_writes_total", |s, _| s.shard.undone_units as f64),
-    counter("fastness_unknown_replies_total", |s, _| s.shard.unknown_replies as f64),
-    counter("fastness_replies_asked_to_wait_total", |s, _| s.shard.asked as f64),
-    counter("fastness_output_limit_closes_total", |s, _| s.closes[0] as f64),
-    counter("fastness_query_limit_closes_total", |s, _| s.closes[1] as f64),
-    counter("fastness_http_closes_total", |s, _| s.closes[2] as f64),
-    counter("fastness_log_wait_closes_total", |s, _| s.closes[3] as f64),
+    counter("fastness_replies_outcome_unknown_total", |s, _| s.shard.unknown_replies as f64),
+    counter("fastness_replies_delayed_by_override_total", |s, _| s.shard.asked as f64),
+    counter("fastness_client_output_buffer_limit_disconnections_total", |s, _| s.closes[0] as f64),
+    counter("fastness_client_query_buffer_limit_disconnections_total", |s, _| s.closes[1] as f64),
+    counter("fastness_cross_protocol_disconnections_total", |s, _| s.closes[2] as f64),
+    counter("fastness_log_wait_disconnections_total", |s, _| s.closes[3] as f64),
     counter("fastness_connection_panics_total", |s, _| s.closes[4] as f64),
 ];
 

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,14 +41,15 @@ use crate::admin::Admin;
 use crate::config::{Config, Unmet};
 use crate::consensus_thread::ConsensusThread;
 use crate::descriptors;
-use crate::disk_monitor::{self, NodeDisk};
+use crate::disk_monitor::DiskMonitor;
 use crate::grpc_accept::{GrpcStream, Guard};
 use crate::lab::{Beside, LabServer};
+use crate::mailbox::ToReplica;
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_server::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerServer, TlsTransport, WINDOW_BYTES};
 use crate::promise;
-use crate::replica::{self, ReplicaOptions, ToReplica};
+use crate::replica::{self, ReplicaOptions};
 use crate::replicas::{Replicas, Running};
 use crate::resp_server::accept;
 use crate::settings::{self, SettingsServer};
@@ -147,6 +148,7 @@ struct Inner {
     control: Control,
     group_0: fastness_consensus::GroupControl,
     handle_0: GroupHandle,
+    settings_server: SettingsServer,
     /// The options as the config file has them.
     file: Arc<Config>,
     replicas: Arc<Replicas>,
@@ -157,7 +159,7 @@ struct Inner {
     pristine: bool,
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
-    disk: Arc<NodeDisk>,
+    disk: Arc<DiskMonitor>,
     /// The thread that looks after the disk.
     monitor: Mutex<Option<JoinHandle<()>>>,
 }
@@ -198,8 +200,8 @@ impl Node {
         let sockets = Sockets::bind(&config)?;
         let shared = NodeShared::new(node, cluster, config.clone());
         shared.budget_descriptors(1, 0);
-        let disk = NodeDisk::measure(&config.dir, config.disk_budget);
-        let _ = shared.disk.set(disk.clone());
+        let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
+        let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
@@ -214,8 +216,8 @@ impl Node {
             }
         };
         shared.set_observed(consensus.observed());
-        let server = SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
-        shared.set_settings_server(server);
+        let settings_server =
+            SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             file: shared.config.load_full(),
@@ -225,6 +227,7 @@ impl Node {
             control,
             group_0,
             handle_0: handle,
+            settings_server,
             replicas: Arc::default(),
             threads: Mutex::default(),
             client_tls,
@@ -233,7 +236,7 @@ impl Node {
             clock: Arc::new(SystemClock),
             failure,
             disk: disk.clone(),
-            monitor: Mutex::new(Some(disk.keep()?)),
+            monitor: Mutex::new(Some(disk.start()?)),
         });
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
@@ -280,7 +283,7 @@ impl Node {
     #[must_use]
     pub fn lacks_space(&self) -> Option<PathBuf> {
         let full = matches!(self.inner.log.failure(), Some(StoreError::NoSpace { .. }));
-        full.then(|| log_folder(&self.inner.shared.config.load()))
+        full.then(|| self.inner.shared.config.load().log_folder())
     }
 
     /// Takes no part any more and waits until there is space. What follows is a start of the process: the log must be
@@ -335,7 +338,7 @@ impl Inner {
             self.group_0.clone(),
             material.for_asking(),
         ));
-        tokio::spawn(settings::bring_in_first(self.shared.clone(), self.file.clone()));
+        tokio::spawn(settings::bring_in_first(self.settings_server.clone(), self.file.clone()));
         tokio::spawn(self.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(self.shared.clone(), material.for_asking()));
         tokio::spawn(self.clone().watch_consensus());
@@ -484,6 +487,7 @@ impl Inner {
             batching: Batching { unit_time_max: config.loop_stall_max / 2, ..Batching::default() },
             snapshots: Some(files),
             ports,
+            settings_server: Some(self.settings_server.clone()),
         };
         let replica = replica::start(options)?;
         self.replicas.add(id, Running { mailbox: replica.mailbox.clone(), control: control.clone() });
@@ -613,7 +617,7 @@ fn own_info(config: &Config, identity: Identity, sockets: &Sockets) -> NodeInfo 
     }
 }
 
-async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) -> Result<Log, NodeError> {
+async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
     if !disk.can_open() {
         free_for_a_start(config, shared, disk).await;
     }
@@ -627,24 +631,24 @@ async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) ->
 }
 
 /// Frees what may be freed of this node's files for its log to be opened; true if something was.
-async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) -> bool {
+async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> bool {
     let folder = |(shard, path): (ShardId, PathBuf)| {
         let cipher = Cipher::new(master_key(config).ok()?);
         Some(SnapshotFolder::open(&path, shared.cluster, shared.node, GroupId::from(shard), cipher))
     };
-    let folders: Vec<_> = disk_monitor::snapshot_folders(&config.dir).into_iter().filter_map(folder).collect();
+    let folders: Vec<_> = snapshots::folders_in(&config.dir).into_iter().filter_map(folder).collect();
     let disk = disk.clone();
     tokio::task::spawn_blocking(move || disk.free_for_a_start(&folders)).await.unwrap_or(false)
 }
 
-async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk>) -> Result<Log, NodeError> {
+async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
     let key = master_key(config)?;
-    let dir = log_folder(config);
+    let dir = config.log_folder();
     let options = LogOptions::new(shared.node, shared.cluster);
     let faults = shared.lab.as_ref().map(|lab| lab.disk.clone());
     let disk = disk.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let sizes = disk.log_sizes();
+        let sizes = disk.disk().log_sizes();
         let memtable_bytes = usize::try_from(sizes.memtable).unwrap_or(usize::MAX);
         let rocks = RocksOptions {
             memtable_bytes,
@@ -668,14 +672,8 @@ async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<NodeDisk
     }
 }
 
-/// Where the transaction log is.
-pub(crate) fn log_folder(config: &Config) -> PathBuf {
-    config.dir.join("log")
-}
-
-pub(crate) fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
-    let path = config.master_key_file.as_deref().unwrap_or(Path::new(""));
-    MasterKey::load(path).map_err(NodeError::MasterKey)
+fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
+    config.master_key().map_err(NodeError::MasterKey)
 }
 
 async fn open_snapshots(
@@ -683,13 +681,13 @@ async fn open_snapshots(
     cluster: ClusterId,
     node: NodeId,
     shard: ShardId,
-    disk: &Arc<NodeDisk>,
+    disk: &Arc<DiskMonitor>,
 ) -> Result<SnapshotFiles, NodeError> {
     let cipher = Cipher::new(master_key(config)?);
     let path = snapshots::folder_of(config, shard);
     let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
     match tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await {
-        Ok(Ok(folder)) => Ok(SnapshotFiles::new(folder, Some(disk.clone()))),
+        Ok(Ok(folder)) => Ok(SnapshotFiles::new(folder, Some(disk.disk().clone()))),
         Ok(Err(error)) => Err(NodeError::Snapshots(error.to_string())),
         Err(panicked) => Err(NodeError::Snapshots(panicked.to_string())),
     }

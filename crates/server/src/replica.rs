@@ -8,79 +8,34 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fastness_consensus::Progress;
 use fastness_consensus::handle::GroupHandle;
-use fastness_consensus::{GroupControl, GroupStatus, Progress};
 use fastness_control::LagBound;
 use fastness_engine::EngineOptions;
 use fastness_shard::{
-    Batching, DesiredLagBound, DesiredMode, DigestResult, FollowCopies, Shard, ShardOptions, SlotSet, SnapshotStore,
-    StableCopies,
+    Batching, DesiredLagBound, DesiredMode, FollowCopies, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies,
 };
 use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::group_view::GroupView;
+use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica};
 use crate::pause::TimerPause;
 use crate::process;
-use crate::resp_server::accept::Incoming;
-use crate::resp_server::command::{Snapshot, snapshot};
+use crate::resp_server::command::snapshot;
 use crate::resp_server::stream::ClientStream;
 use crate::resp_server::{ReplicaServer, serve};
+use crate::settings::SettingsServer;
 use crate::shared::{ModeReport, NodeShared};
 use crate::snapshots::SnapshotFiles;
 
-/// Messages that wait for a replica's thread; whoever sends one more waits.
-pub const MAILBOX_MAX: usize = 256;
 /// Period of the thread's housekeeping: idle connections, figures per second.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a desired state for another durability mode is seen, and the mode in force reported.
 const MODE_TICK: Duration = Duration::from_millis(50);
 /// How long connections get at the end to send what may still leave.
 const LAST_REPLIES_MAX: Duration = Duration::from_millis(500);
-
-/// What a replica's thread is asked.
-pub enum ToReplica {
-    /// A client has connected.
-    Connection(Incoming),
-    /// Everything that metrics tell.
-    Snapshot(oneshot::Sender<Snapshot>),
-    /// The digest of the committed data and the log position it belongs to.
-    Digest(oneshot::Sender<DigestResult>),
-    /// Make a snapshot as soon as can be; `false`: there is no place for one.
-    MakeSnapshot(oneshot::Sender<bool>),
-    /// Close all connections once their replies have left, and end.
-    Stop,
-}
-
-/// The Raft group of a replica as this node sees it. Asked from the loop's thread, so nothing here waits.
-pub trait GroupView: Send + Sync + 'static {
-    /// See [`GroupStatus`].
-    fn status(&self) -> Option<GroupStatus>;
-    /// Other members that hold the log up to `index` on stable storage.
-    fn stable_copies(&self, index: LogIndex) -> u64;
-    /// Up to where this node's own disk holds it.
-    fn flushed(&self) -> LogIndex;
-    /// Follows the two.
-    fn progress(&self) -> Progress;
-}
-
-impl GroupView for GroupControl {
-    fn status(&self) -> Option<GroupStatus> {
-        Some(GroupControl::status(self))
-    }
-
-    fn stable_copies(&self, index: LogIndex) -> u64 {
-        GroupControl::stable_copies(self, index) as u64
-    }
-
-    fn flushed(&self) -> LogIndex {
-        GroupControl::flushed(self)
-    }
-
-    fn progress(&self) -> Progress {
-        GroupControl::progress(self)
-    }
-}
 
 /// How a replica is started.
 pub struct ReplicaOptions {
@@ -104,6 +59,8 @@ pub struct ReplicaOptions {
     pub snapshots: Option<SnapshotFiles>,
     /// Plaintext and TLS port; 0: none.
     pub ports: (u16, u16),
+    /// Changes the cluster's settings; `None`: there is no control plane, the node's own options are all there is.
+    pub settings_server: Option<SettingsServer>,
 }
 
 /// A running replica.
@@ -190,7 +147,8 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
         lease_wait_max,
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
-    let server = ReplicaServer::new(options.node, options.shard, shard, options.group, options.ports);
+    let server = ReplicaServer::new(options.node, options.shard, shard, options.group, options.ports)
+        .with_settings_server(options.settings_server);
     (Rc::new(server), shard_loop)
 }
 

@@ -9,7 +9,7 @@ use fastness_types::ShardId;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::replica::ToReplica;
+use crate::mailbox::ToReplica;
 use crate::resp_server::command::Snapshot;
 
 /// How long a replica's thread may take to answer; it may be in the middle of a long command.

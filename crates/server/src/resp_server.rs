@@ -24,7 +24,8 @@ use fastness_shard::Shard;
 use fastness_types::{NodeId, ShardId};
 use tokio::sync::Notify;
 
-use crate::replica::GroupView;
+use crate::group_view::GroupView;
+use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
@@ -46,6 +47,8 @@ pub struct ReplicaServer {
     pub group: Arc<dyn GroupView>,
     /// Ports this replica listens on: plaintext, TLS; 0: none.
     pub ports: (u16, u16),
+    /// Changes the cluster's settings; `None`: there is no control plane, the node's own options are all there is.
+    pub settings_server: Option<SettingsServer>,
     /// A command is being run: a panic of a connection's task leaves the data in a state that nobody knows.
     pub(crate) executing: Cell<bool>,
     /// Such a panic has happened: the replica ends.
@@ -72,10 +75,17 @@ impl ReplicaServer {
             stats: RespStats::default(),
             group,
             ports,
+            settings_server: None,
             executing: Cell::new(false),
             broken: Notify::new(),
             read_buffer: Cell::default(),
         }
+    }
+
+    /// Lets CONFIG SET change the cluster's settings.
+    #[must_use]
+    pub fn with_settings_server(self, settings_server: Option<SettingsServer>) -> ReplicaServer {
+        ReplicaServer { settings_server, ..self }
     }
 
     /// Counts and logs that a connection is closed because its client does not read.

@@ -16,9 +16,9 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
 use crate::descriptors;
-use crate::disk_monitor::NodeDisk;
 use crate::lab::Lab;
-use crate::settings::{self, SettingsServer};
+use crate::node_disk::NodeDisk;
+use crate::settings;
 use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
 
@@ -26,9 +26,6 @@ use crate::topology::{Health, Observation};
 pub const VALKEY_VERSION: &str = "9.1.0";
 /// The version that clients of older libraries look at (`redis_version`), as Valkey itself tells it.
 pub const REDIS_VERSION: &str = "7.2.4";
-
-/// TLS clients over `maxclients` that are told so at a time; further ones are closed without a word.
-pub const REFUSALS_MAX: usize = 32;
 
 /// See the module.
 pub struct NodeShared {
@@ -74,7 +71,6 @@ pub struct NodeShared {
     observed: OnceLock<Arc<Observed>>,
     /// The disk and its budget, once it was measured.
     pub disk: OnceLock<Arc<NodeDisk>>,
-    settings_server: OnceLock<SettingsServer>,
     /// By which version of the cluster's settings the replicas of this node go.
     told_settings: RwLock<BTreeMap<ShardId, u64>>,
     /// The faults that can be commanded, if this node is a lab.
@@ -139,14 +135,13 @@ impl NodeShared {
             rejected: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
             throttles: Throttles::default(),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            refusals: Arc::new(Semaphore::new(descriptors::REFUSALS_MAX)),
             clients: AtomicU64::new(0),
             groups: RwLock::default(),
             told: RwLock::default(),
             modes: RwLock::default(),
             observed: OnceLock::new(),
             disk: OnceLock::new(),
-            settings_server: OnceLock::new(),
             told_settings: RwLock::default(),
             lab,
             phase: watch::Sender::new(Phase::Running),
@@ -271,18 +266,6 @@ impl NodeShared {
             ping_sent: peer.ping_sent.0,
             pong_received: peer.pong_received.0,
         }
-    }
-
-    /// Says how settings of the cluster are changed.
-    pub fn set_settings_server(&self, server: SettingsServer) {
-        // Consensus starts once.
-        let _ = self.settings_server.set(server);
-    }
-
-    /// How settings of the cluster are changed; `None`: this node stands alone, and its own options are all there is.
-    #[must_use]
-    pub fn settings_server(&self) -> Option<&SettingsServer> {
-        self.settings_server.get()
     }
 
     /// The cluster's settings, as this node's map has them.

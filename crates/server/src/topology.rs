@@ -79,7 +79,7 @@ pub struct View<'a> {
 }
 
 /// One replica, as one cluster node.
-struct Replica<'a> {
+struct ReplicaView<'a> {
     node: &'a NodeInfo,
     shard: &'a ShardMap,
     primary: bool,
@@ -88,7 +88,7 @@ struct Replica<'a> {
 
 impl View<'_> {
     /// The replicas of a shard, the primary first.
-    fn replicas<'v>(&'v self, shard: &'v ShardMap) -> Vec<Replica<'v>> {
+    fn replicas<'v>(&'v self, shard: &'v ShardMap) -> Vec<ReplicaView<'v>> {
         let primary = self.primary_of(shard);
         let mut replicas: Vec<_> =
             self.map.members_of(shard.id).map(|node| self.replica(node, shard, Some(node.id) == primary)).collect();
@@ -97,7 +97,7 @@ impl View<'_> {
         replicas
     }
 
-    fn replica<'v>(&self, node: &'v NodeInfo, shard: &'v ShardMap, primary: bool) -> Replica<'v> {
+    fn replica<'v>(&self, node: &'v NodeInfo, shard: &'v ShardMap, primary: bool) -> ReplicaView<'v> {
         let mut seen = (self.observe)(node.id, shard.id);
         if self.own == (node.id, shard.id) {
             seen.offset = self.offset;
@@ -107,7 +107,7 @@ impl View<'_> {
         if !primary && self.map.is_arriving(node.id) && seen.health == Health::Online {
             seen.health = Health::Loading;
         }
-        Replica { node, shard, primary, seen }
+        ReplicaView { node, shard, primary, seen }
     }
 
     /// Who leads, or who should: clients need somebody to ask, and are redirected from there.
@@ -124,15 +124,15 @@ impl View<'_> {
         leader.is_some_and(|node| (self.observe)(node, shard.id).health != Health::Failed)
     }
 
-    fn port(&self, replica: &Replica<'_>) -> Option<u16> {
+    fn port(&self, replica: &ReplicaView<'_>) -> Option<u16> {
         if self.tls { replica.tls_port() } else { replica.plain_port() }
     }
 
-    fn is_own(&self, replica: &Replica<'_>) -> bool {
+    fn is_own(&self, replica: &ReplicaView<'_>) -> bool {
         self.own == (replica.node.id, replica.shard.id)
     }
 
-    fn name(&self, replica: &Replica<'_>) -> String {
+    fn name(&self, replica: &ReplicaView<'_>) -> String {
         names::replica(self.map.cluster_id, replica.node.id, replica.shard.id)
     }
 
@@ -152,7 +152,7 @@ impl View<'_> {
     pub fn write_slots(&self, out: &mut ReplyBuf) {
         out.array(self.map.shards.len());
         for shard in &self.map.shards {
-            let named = |r: &Replica<'_>| self.port(r).is_some() && (r.primary || r.seen.health == Health::Online);
+            let named = |r: &ReplicaView<'_>| self.port(r).is_some() && (r.primary || r.seen.health == Health::Online);
             let replicas: Vec<_> = self.replicas(shard).into_iter().filter(named).collect();
             out.array(2 + replicas.len());
             out.integer(i64::from(shard.first.0));
@@ -195,7 +195,7 @@ impl View<'_> {
         }
     }
 
-    fn write_shard_node(&self, replica: &Replica<'_>, out: &mut ReplyBuf) {
+    fn write_shard_node(&self, replica: &ReplicaView<'_>, out: &mut ReplyBuf) {
         let place = out.defer();
         let mut pairs = 0;
         let mut text = |out: &mut ReplyBuf, name: &str, value: &str| {
@@ -254,7 +254,7 @@ impl View<'_> {
         None
     }
 
-    fn node_line(&self, replica: &Replica<'_>) -> String {
+    fn node_line(&self, replica: &ReplicaView<'_>) -> String {
         let peer_port = replica.node.peer_address.rsplit_once(':').map_or("0", |(_, port)| port);
         let mut line = format!(
             "{} {}:{}@{peer_port}",
@@ -304,7 +304,7 @@ impl View<'_> {
              cluster_voting_nodes_pfail:0\r\ncluster_voting_nodes_fail:{failed_primaries}\r\ncluster_known_nodes:{}\r\n\
              cluster_size:{}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{own_epoch}\r\n\
              cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
-             total_cluster_links_buffer_limit_exceeded:0\r\ncluster_durability:{}\r\ncluster_durability_wished:{}\r\n",
+             total_cluster_links_buffer_limit_exceeded:0\r\ncluster_durability:{}\r\ncluster_durability_desired:{}\r\n",
             if self.is_ok() { "ok" } else { "fail" },
             SLOTS - slots_ok,
             replicas.len(),
@@ -324,7 +324,7 @@ impl View<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAPrimary;
 
-impl Replica<'_> {
+impl ReplicaView<'_> {
     fn plain_port(&self) -> Option<u16> {
         self.node.resp_port_of(self.shard.id)
     }

@@ -100,7 +100,7 @@ fn replies_that_wait_keep_their_order_and_hold_nobody_else() {
     assert_eq!(client.receive(), Value::Integer(1));
     assert_eq!(client.receive(), bulk("1"));
     assert_eq!(client.receive(), Value::Integer(2));
-    assert!(other.ask_text(&["INFO", "durability"]).contains("durability_replies_asked_to_wait:1\r\n"));
+    assert!(other.ask_text(&["INFO", "durability"]).contains("durability_replies_delayed_by_override:1\r\n"));
 }
 
 #[test]

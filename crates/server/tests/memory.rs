@@ -37,8 +37,8 @@ fn check_sum(client: &mut Client) {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
     };
     let beside = of("mem_clients_normal")
-        + of("mem_open_effects")
-        + of("mem_undo_records")
+        + of("mem_uncommitted_effects")
+        + of("mem_undo_log")
         + of("mem_log_fragments")
         + of("mem_snapshot_in_progress");
     assert_eq!(of("used_memory_overhead"), beside);
@@ -127,12 +127,12 @@ fn effects_that_have_not_committed_count() {
     };
     assert_eq!(refused, OOM);
     assert!(written > 2, "{written}");
-    let open = figure(&mut client, "mem_open_effects");
+    let open = figure(&mut client, "mem_uncommitted_effects");
     assert!(open > written * MIB as u64 / 2, "{open} bytes of {written} writes");
     check_sum(&mut client);
     assert_eq!(client.ask(&["DEL", "k"]), Value::Integer(1));
     server.set_commits(true);
-    eventually("they have committed", || figure(&mut client, "mem_open_effects") == 0);
+    eventually("they have committed", || figure(&mut client, "mem_uncommitted_effects") == 0);
     assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
 }
 
@@ -199,7 +199,7 @@ fn what_all_clients_held_is_given_back() {
         }
     }
     assert!(most > base + 500_000, "{most}: the test shows nothing");
-    eventually("all has committed", || figure(&mut client, "mem_open_effects") == 0);
+    eventually("all has committed", || figure(&mut client, "mem_uncommitted_effects") == 0);
     drop((others, client));
     // The figures in the reply may have another length; one connection that is forgotten would be some thousand bytes.
     eventually("all of it is given back", || alone(&server).abs_diff(base) < 500);

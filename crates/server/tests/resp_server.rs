@@ -106,7 +106,7 @@ fn a_sync_write_is_answered_after_its_commit() {
     writer.send(&["PING"]);
     // Another key is not held; and it is answered after the write has been executed.
     eventually("the write is staged", || {
-        reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
+        reader.ask_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
     });
     assert_eq!(reader.ask(&["GET", "other"]), Value::Null);
     reader.send(&["GET", "k"]);
@@ -126,7 +126,7 @@ fn what_looks_into_a_slot_is_held_like_a_read() {
     server.set_commits(false);
     writer.send(&["SET", "foo", "new"]);
     eventually("the write is staged", || {
-        reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
+        reader.ask_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
     });
     let mut queued = server.connect_raw();
     assert_eq!(queued.ask(&["MULTI"]), simple("OK"));
@@ -161,7 +161,7 @@ fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
     writer.send(&["SET", "k", "lost"]);
     writer.send(&["PING"]);
     eventually("the write is staged", || {
-        reader.ask_text(&["INFO", "durability"]).contains("durability_open_batches:1")
+        reader.ask_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
     });
     reader.send(&["GET", "k"]);
     let mut third = server.connect_raw();

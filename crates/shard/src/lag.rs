@@ -75,7 +75,7 @@ impl GateState {
         match self {
             GateState::Open => "open",
             GateState::Slowing(_) => "slowing",
-            GateState::Shut => "shut",
+            GateState::Shut => "closed",
         }
     }
 }

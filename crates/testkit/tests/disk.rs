@@ -138,7 +138,7 @@ async fn a_stalled_follower_holds_nobody_up() -> Result<()> {
     eprintln!("median and longest write: {before:?} before, {during:?} while a follower's log stands still");
     ensure!(cluster.primary(1, PATIENCE).await? == primary, "the primary has moved");
     let figures = Figures::of(&cluster.node(follower)?).await?;
-    ensure!(figures.node("fastness_log_write_under_way_seconds")? >= 5, "the follower's log does not stand still");
+    ensure!(figures.node("fastness_log_write_in_progress_seconds")? >= 5, "the follower's log does not stand still");
     ensure!(page(&cluster.node(follower)?.metrics, "/metrics").await?.contains("fault=\"disk: stall\""));
     // Other disks and a busy machine: no figure to hold it to but that nobody waited for the stalled one.
     ensure!(during.1 < Duration::from_secs(2), "a write took {:?}", during.1);

@@ -107,7 +107,7 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
     let first_refused = wait_for(&load, &tasks, Answer::Refused, stalled).await?;
     tokio::time::sleep(SHUT).await;
     let info = Figures::of(&cluster.node(primary)?).await?;
-    ensure!(info.shard("fastness_lag_gate_shut", 1)? == 1, "the gate is open");
+    ensure!(info.shard("fastness_lag_gate_closed", 1)? == 1, "the gate is open");
     ensure!(info.shard("fastness_lease_held", 1)? == 1, "the lease has ended");
     let slowed = info.shard("fastness_writes_slowed_total", 1)?;
     let healed = Instant::now();

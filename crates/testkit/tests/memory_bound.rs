@@ -105,7 +105,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
             break;
         }
     }
-    let open = figure(&mut client, "mem_open_effects").await?;
+    let open = figure(&mut client, "mem_uncommitted_effects").await?;
     let read = call(&mut client, &[b"STRLEN", b"k"]).await?;
     others.iter().try_for_each(|node| cluster.resume(*node))?;
     eprintln!("{} writes, then {:?}, with {open} bytes of open effects", replies.len() - 1, replies.last());
@@ -121,7 +121,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
         let primary = cluster.primary(1, PATIENCE).await?;
         let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
         if call(&mut client, &[b"SET", b"k", b"v"]).await? == "OK"
-            && figure(&mut client, "mem_open_effects").await? < 1024
+            && figure(&mut client, "mem_uncommitted_effects").await? < 1024
         {
             return Ok(true);
         }

@@ -197,7 +197,7 @@ fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64, is_over: impl Fn
     let handle = tokio::runtime::Handle::current();
     let under_way = || {
         let figures = blocking(|| handle.block_on(Figures::of(&survivor)))?;
-        figures.node("fastness_replacement_under_way")
+        figures.node("fastness_node_replacement_in_progress")
     };
     let until = Instant::now() + PATIENCE;
     while under_way()? == 0 {

@@ -112,11 +112,11 @@ async fn stage<T>(cluster: &Cluster, primary: u64, isolate: Isolate<'_, T>) -> R
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let figures = Figures::of(&cluster.node(primary)?).await?;
-    let open = figures.shard("fastness_open_batches", 1)?;
+    let open = figures.shard("fastness_uncommitted_batches", 1)?;
     if open == 0 {
         return Ok(None);
     }
-    eprintln!("{open} open batches, {} bytes of open effects", figures.shard("fastness_open_effect_bytes", 1)?);
+    eprintln!("{open} open batches, {} bytes of open effects", figures.shard("fastness_uncommitted_effect_bytes", 1)?);
     Ok(Some((clients, isolated)))
 }
 
@@ -136,7 +136,7 @@ async fn staged<T>(cluster: &Cluster, isolate: Isolate<'_, T>) -> Result<(u64, V
 /// Writes that were undone, undos by records, restores.
 async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
     let figures = Figures::of(&cluster.node(node)?).await?;
-    let names = ["fastness_undone_writes_total", "fastness_undone_by_records_total", "fastness_restores_total"];
+    let names = ["fastness_undone_writes_total", "fastness_undos_by_log_total", "fastness_restores_total"];
     let [writes, by_records, restores] = names.map(|name| figures.shard(name, 1));
     Ok([writes?, by_records?, restores?])
 }

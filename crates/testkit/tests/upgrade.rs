@@ -238,7 +238,7 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
     check(&mut client, 2).await?;
     let mode = client.call(&[b"INFO", b"durability"]).await?;
     let mode = String::from_utf8_lossy(mode.as_bytes().unwrap_or_default()).into_owned();
-    ensure!(mode.contains("durability:sync\r\ndurability_wished:sync\r\n"), "{mode}");
+    ensure!(mode.contains("durability:sync\r\ndurability_desired:sync\r\n"), "{mode}");
     agree(&folder).await?;
     // A replica has restored the same; and what is written now is read with the old by whoever starts next.
     let mut replica = folder.connect(primary % 3 + 1).await?;

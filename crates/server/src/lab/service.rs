@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use tower::Service;
 
 use super::{Lab, LinkFault};
-use crate::admin::{Guard, require_administrator};
+use crate::admin_guard::{AdminGuard, require_administrator};
 use crate::shared::NodeShared;
 
 /// A slower disk would be a stalled one.
@@ -32,8 +32,8 @@ pub struct LabServer {
 
 impl LabServer {
     /// As a tonic service that checks every caller's certificate.
-    pub fn service(node: Arc<NodeShared>) -> InterceptedService<LabServiceServer<LabServer>, Guard> {
-        let guard = Guard::new(node.clone());
+    pub fn service(node: Arc<NodeShared>) -> InterceptedService<LabServiceServer<LabServer>, AdminGuard> {
+        let guard = AdminGuard::new(node.clone());
         LabServiceServer::with_interceptor(LabServer { node }, guard)
     }
 

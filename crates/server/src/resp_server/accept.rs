@@ -2,7 +2,7 @@
 //!
 //! Bounds: `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
 //! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` are told so, through
-//! TLS where they speak it: [`REFUSALS_MAX`](crate::shared::REFUSALS_MAX) at a time, for two seconds each at most.
+//! TLS where they speak it: [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::clients::Arrival;
-use crate::replica::ToReplica;
+use crate::mailbox::{Incoming, ToReplica};
 use crate::shared::{ClientSlot, NodeShared, Phase};
 
 /// Longest TLS handshake.
@@ -29,18 +29,6 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration:
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
 /// What a client over `maxclients` is told.
 const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
-
-/// A connection that is ready to be served.
-pub struct Incoming {
-    /// The socket, non-blocking.
-    pub tcp: std::net::TcpStream,
-    /// TLS after its handshake.
-    pub tls: Option<Box<ServerConnection>>,
-    /// Who it is.
-    pub arrival: Arrival,
-    /// Its place among `maxclients`.
-    pub slot: ClientSlot,
-}
 
 /// Opens a listening socket.
 ///

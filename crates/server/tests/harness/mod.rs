@@ -18,7 +18,9 @@ use fastness_consensus::{GroupStatus, Progress};
 use fastness_control::{ClusterMap, NodeInfo, ShardMap};
 use fastness_resp::{Value, request, value};
 use fastness_server::config::Config;
-use fastness_server::replica::{self, GroupView, Replica, ReplicaOptions, ToReplica};
+use fastness_server::group_view::GroupView;
+use fastness_server::mailbox::ToReplica;
+use fastness_server::replica::{self, Replica, ReplicaOptions};
 use fastness_server::resp_server::accept;
 use fastness_server::shared::NodeShared;
 use fastness_shard::{Batching, SlotSet};
@@ -164,6 +166,7 @@ impl FrontEnd {
             batching: Batching::default(),
             snapshots: None,
             ports,
+            settings_server: None,
         })
         .unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

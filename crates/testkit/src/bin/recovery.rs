@@ -261,7 +261,7 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
     for _ in 0..TRIES {
         let primary = cluster.primary(1, PATIENCE).await?;
         let (node, front_end) = (cluster.node(primary)?, cluster.front_end(primary, 1)?);
-        let before = Figures::of(&node).await?.shard("fastness_undone_total", 1)?;
+        let before = Figures::of(&node).await?.shard("fastness_undos_total", 1)?;
         let load = closed_loop::Options {
             endpoint: front_end.clone(),
             tls: None,
@@ -284,7 +284,7 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
         other?;
         until_shown(&front_end).await?;
         let took = began.elapsed();
-        if Figures::of(&node).await?.shard("fastness_undone_total", 1)? > before {
+        if Figures::of(&node).await?.shard("fastness_undos_total", 1)? > before {
             return Ok((took, primary));
         }
     }

@@ -76,7 +76,7 @@ fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
     match checked(&call) {
         Err(text) => call.out.error(text),
         Ok((changed, of_cluster)) => {
-            if let Some(server) = call.replica.node.settings_server().filter(|_| !of_cluster.is_empty()) {
+            if let Some(server) = call.replica.settings_server.as_ref().filter(|_| !of_cluster.is_empty()) {
                 if !call.shard.may_block() {
                     call.out.error(format!(
                         "ERR CONFIG SET failed (possibly related to argument '{}') - a setting of the cluster cannot be \
@@ -148,7 +148,7 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), String> {
 /// What is changed here. The node's other replicas follow within a second (`replica::housekeeping`).
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
-    if call.replica.node.settings_server().is_some() {
+    if call.replica.settings_server.as_ref().is_some() {
         // Another client may have changed it since; the map says what holds. A password is in no node's options but the
         // file's.
         let now = call.replica.node.config.load();

@@ -14,8 +14,8 @@ use fastness_types::{Durability, NodeId};
 
 use super::{Call, ServerCommand, role};
 use crate::config::{Config, OPTIONS};
-use crate::disk_monitor::DiskInfo;
 use crate::names;
+use crate::node_disk::DiskInfo;
 use crate::process::{Usage, human};
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::stats::CommandStats;
@@ -293,8 +293,8 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "mem_fragmentation_ratio": format!("{fragmentation:.2}"),
         "mem_fragmentation_bytes": resident as i64 - used as i64,
         "mem_clients_normal": memory.clients,
-        "mem_open_effects": memory.open_effects,
-        "mem_undo_records": memory.undo,
+        "mem_uncommitted_effects": memory.open_effects,
+        "mem_undo_log": memory.undo,
         "mem_log_fragments": memory.fragments,
         "mem_snapshot_in_progress": memory.image,
         "mem_allocator": "jemalloc",
@@ -337,20 +337,16 @@ fn persistence(facts: &Facts<'_>, text: &mut String) {
 
 /// The node's disk: what it may use, and what each part of it takes.
 fn write_disk(disk: &DiskInfo, text: &mut String) {
-    let _ = write!(
-        text,
-        "disk_budget_bytes:{}\r\ndisk_used_bytes:{}\r\ndisk_used_log_bytes:{}\r\ndisk_used_snapshot_bytes:{}\r\n\
-         disk_used_draft_bytes:{}\r\ndisk_ballast_bytes:{}\r\ndisk_pressure:{}\r\ndisk_log_share_bytes:{}\r\n\
-         disk_given_up:{}\r\n",
-        disk.budget,
-        disk.used.total(),
-        disk.used.log,
-        disk.used.snapshots,
-        disk.used.drafts,
-        disk.used.ballast,
-        disk.pressure.name(),
-        disk.log_share,
-        disk.given_up,
+    more!(text,
+        "disk_budget_bytes": disk.budget,
+        "disk_used_bytes": disk.used.total(),
+        "disk_used_log_bytes": disk.used.log,
+        "disk_used_snapshots_bytes": disk.used.snapshots,
+        "disk_used_partial_snapshots_bytes": disk.used.drafts,
+        "disk_used_ballast_bytes": disk.used.ballast,
+        "disk_pressure": disk.pressure.name(),
+        "disk_log_budget_per_shard_bytes": disk.log_share,
+        "disk_removals_for_space": disk.given_up,
     );
 }
 
@@ -374,25 +370,25 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
     let lag = if shard.durability == Durability::Sync { 0 } else { shard.lag.as_millis() };
     lines!(text, "Durability",
         "durability": shard.durability.name(),
-        "durability_wished": facts.desired.name(),
+        "durability_desired": facts.desired.name(),
         "durability_lag_ms": lag,
-        "durability_oldest_open_ms": shard.lag.as_millis(),
-        "durability_oldest_open_longest_ms": shard.lag_longest.as_millis(),
+        "durability_oldest_uncommitted_ms": shard.lag.as_millis(),
+        "durability_oldest_uncommitted_max_ms": shard.lag_longest.as_millis(),
         "durability_max_lag_ms": shard.gate.bound.as_millis(),
         "durability_lag_gate": shard.gate.state.name(),
-        "durability_lag_gate_shut": shard.gate.shut,
+        "durability_lag_gate_closures": shard.gate.shut,
         "durability_writes_slowed": shard.gate.slowed,
         "durability_writes_refused": shard.gate.refused,
         "durability_lease_held": u8::from(shard.lease_holds),
         "durability_lease_waits": shard.lease_waits,
         "durability_lease_waits_refused": shard.lease_waits_refused,
-        "durability_loop_stalls": shard.stalls.fenced,
-        "durability_loop_stall_longest_ms": shard.stalls.longest.as_millis(),
+        "durability_event_loop_stalls": shard.stalls.fenced,
+        "durability_event_loop_stall_max_ms": shard.stalls.longest.as_millis(),
         "durability_epoch": shard.epoch,
         "durability_committed_index": shard.committed.0,
         "durability_applied_index": shard.applied.0,
-        "durability_open_batches": shard.open_batches,
-        "durability_open_bytes": shard.open_bytes,
+        "durability_uncommitted_batches": shard.open_batches,
+        "durability_uncommitted_bytes": shard.open_bytes,
         "durability_batches_committed": shard.batches,
         "durability_units_committed": shard.units,
         "durability_units_too_large": shard.units_too_large,
@@ -400,28 +396,28 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_effect_bytes_committed": shard.effect_bytes,
         "durability_batches_applied": shard.batches_applied,
         "durability_restores": shard.restores,
-        "durability_undone": shard.undone,
-        "durability_undone_by_records": shard.undone_by_records,
-        "durability_undone_by_restore": shard.undone - shard.undone_by_records,
-        "durability_undo_last_usec": shard.undo_took.as_micros(),
-        "durability_undo_record_bytes": shard.undo_bytes,
+        "durability_undos": shard.undone,
+        "durability_undos_by_log": shard.undone_by_records,
+        "durability_undos_by_restore": shard.undone - shard.undone_by_records,
+        "durability_undo_last_duration_usec": shard.undo_took.as_micros(),
+        "durability_undo_log_bytes": shard.undo_bytes,
         "durability_undone_writes": shard.undone_units,
-        "durability_unknown_replies": shard.unknown_replies,
-        "durability_replies_asked_to_wait": shard.asked,
+        "durability_replies_outcome_unknown": shard.unknown_replies,
+        "durability_replies_delayed_by_override": shard.asked,
         "durability_log_checksum": format_args!("{:016x}", shard.log_checksum),
         "durability_snapshot_in_progress": u8::from(shard.snapshot.in_progress),
         "durability_snapshot_index": shard.snapshot.newest.0,
         "durability_snapshot_keys": shard.snapshot.keys,
         "durability_snapshot_bytes": shard.snapshot.bytes,
         "durability_snapshots_written": shard.snapshot.written,
-        "durability_snapshots_given_up": shard.snapshot.given_up,
+        "durability_snapshots_aborted": shard.snapshot.given_up,
         "durability_log_bytes_since_snapshot": shard.snapshot.log_bytes,
         "durability_snapshots_received": shard.snapshot.received,
         "durability_snapshot_incoming_bytes": shard.snapshot.incoming.map_or(0, |incoming| incoming.received),
         "durability_snapshot_incoming_total_bytes": shard.snapshot.incoming.map_or(0, |incoming| incoming.total),
         "durability_clock_offset_ms": shard.clock.offset_ms,
         "durability_clock_trusted": u8::from(shard.clock.trusted),
-        "durability_stopped": shard.stopped.as_deref().unwrap_or(""),
+        "durability_stop_reason": shard.stopped.as_deref().unwrap_or(""),
         "durability_lab_faults": facts.replica.node.lab.as_ref().map(|lab| lab.told().join("; ")).unwrap_or_default(),
     );
 }

@@ -3,11 +3,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fastness_log::MasterKey;
+use fastness_consensus::snapshot::{
+    IncomingSnapshot, OutgoingSnapshot, SnapshotFileError, SnapshotFiles as _, SnapshotPiece,
+};
+use fastness_log::{Cipher, MasterKey, SnapshotFolder};
+use fastness_shard::{SnapshotPart, SnapshotSource, SnapshotStore as _};
+use fastness_types::limits::SNAPSHOT_QUEUE_BYTES_MAX;
+use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
 
-use super::*;
+use super::files::{KEPT, SnapshotFiles};
 
 fn files(path: &Path) -> SnapshotFiles {
     let cipher = Cipher::new(MasterKey::from_bytes(&[7; 32]));

@@ -1,0 +1,38 @@
+//! The mailbox of a replica's thread: what the rest of the process sends to it.
+
+use fastness_shard::DigestResult;
+use rustls::ServerConnection;
+use tokio::sync::oneshot;
+
+use crate::resp_server::clients::Arrival;
+use crate::resp_server::command::Snapshot;
+use crate::shared::ClientSlot;
+
+/// Messages that wait for a replica's thread; whoever sends one more waits.
+pub const MAILBOX_MAX: usize = 256;
+
+/// A connection that is ready to be served.
+pub struct Incoming {
+    /// The socket, non-blocking.
+    pub tcp: std::net::TcpStream,
+    /// TLS after its handshake.
+    pub tls: Option<Box<ServerConnection>>,
+    /// Who it is.
+    pub arrival: Arrival,
+    /// Its place among `maxclients`.
+    pub slot: ClientSlot,
+}
+
+/// A message to a replica's thread.
+pub enum ToReplica {
+    /// A client has connected.
+    Connection(Incoming),
+    /// Report the replica's figures for metrics.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Compute the digest of the committed data, with the log position that it belongs to.
+    Digest(oneshot::Sender<DigestResult>),
+    /// Make a snapshot as soon as possible; replies `false` if this replica stores none.
+    MakeSnapshot(oneshot::Sender<bool>),
+    /// Close all connections once their replies have left, and end.
+    Stop,
+}

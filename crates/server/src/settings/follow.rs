@@ -1,0 +1,40 @@
+//! Makes this node follow the settings in a new map.
+
+use std::sync::Arc;
+
+use fastness_control::{ClusterMap, ClusterSettings};
+
+use super::change::password;
+use crate::config::Config;
+use crate::shared::NodeShared;
+
+/// Makes a new map this node's, with the settings in it.
+pub fn follow(node: &NodeShared, map: &Arc<ClusterMap>, file: &Config) {
+    if map.settings.version > node.settings().version {
+        compare_with_file(&map.settings, file);
+        if let Some(lag) = map.settings.max_lag {
+            // What CONFIG GET and INFO show, and with what a replica starts.
+            node.config.rcu(|config| Config { durability_max_lag: lag.bound, ..(**config).clone() });
+        }
+    }
+    node.map.store(Some(map.clone()));
+    node.confirm_settings();
+}
+
+/// Tells the log once where the config file has no effect.
+fn compare_with_file(settings: &ClusterSettings, file: &Config) {
+    let mut different = Vec::new();
+    if settings.password.as_ref().is_some_and(|rule| *rule != password(&file.requirepass)) {
+        different.push("requirepass");
+    }
+    if settings.max_lag.is_some_and(|lag| lag.bound != file.durability_max_lag) {
+        different.push("durability-max-lag");
+    }
+    if !different.is_empty() {
+        tracing::warn!(
+            options = different.join(", "),
+            version = settings.version,
+            "the config file says otherwise than the cluster's settings, which hold (CONFIG SET changes them on all nodes)"
+        );
+    }
+}

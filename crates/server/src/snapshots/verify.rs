@@ -1,0 +1,168 @@
+//! Verification of a node's snapshots, for the operator.
+
+use std::path::PathBuf;
+
+use fastness_consensus::committed_entry;
+use fastness_log::rocks::{RocksOptions, RocksStore};
+use fastness_log::store::StoreError;
+use fastness_log::{Cipher, KeyFileError, LogOptions, OpenError, SnapshotError, SnapshotFolder};
+use fastness_shard::{SnapshotCheck, SnapshotReplay, SnapshotReport};
+use fastness_types::{ClusterId, GroupId, LogIndex, NodeId, ShardId};
+
+use super::files::{list_folders, snapshots_folder};
+use crate::config::Config;
+use crate::tls::{Material, TlsError};
+
+/// What is wrong with one snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotFault {
+    /// The file cannot be read, or is damaged.
+    #[error(transparent)]
+    File(#[from] SnapshotError),
+    /// Its content cannot be restored, or differs from its own counts and digest.
+    #[error("{0}")]
+    Content(String),
+    /// The content belongs to another index than the file's name.
+    #[error("its content is of index {}, which is not the index in the file's name", .0.0)]
+    OtherIndex(LogIndex),
+    /// Replaying the log from the snapshot before gives other data.
+    #[error("{0}")]
+    Replay(String),
+}
+
+/// Why a node's snapshots cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The certificate, which names the node.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The master key.
+    #[error("master-key-file: {0}")]
+    MasterKey(#[from] KeyFileError),
+    /// The folder of all snapshots cannot be listed.
+    #[error("snapshots: {}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The folder of a shard's snapshots cannot be listed.
+    #[error("snapshots: {0}")]
+    Shard(SnapshotError),
+    /// The log cannot be opened.
+    #[error("the transaction log: {0}")]
+    Open(#[from] StoreError),
+    /// The log cannot be read.
+    #[error("the transaction log: {0}")]
+    Log(#[from] OpenError),
+}
+
+/// A snapshot that was checked.
+#[derive(Debug)]
+pub struct Verified {
+    /// The file.
+    pub file: PathBuf,
+    /// What it holds, or what is wrong with it.
+    pub found: Result<SnapshotReport, SnapshotFault>,
+    /// Whether the log leads from the snapshot before to this one: the number of entries, or what differs. `None`:
+    /// there is no earlier snapshot that is whole, or the log does not reach back to it.
+    pub replayed: Option<Result<u64, SnapshotFault>>,
+}
+
+/// Reads every snapshot of the node with this config (or of one shard), restores each in memory and compares keys and
+/// digest with those that it names; then replays the log from each to the next and compares again. The node may be
+/// running.
+///
+/// # Errors
+/// See [`VerifyError`]. A snapshot that is damaged is no error, but a part of the result.
+pub fn verify(config: &Config, only: Option<ShardId>) -> Result<Vec<Verified>, VerifyError> {
+    let (cluster, node) = Material::load(config)?.identity()?;
+    let path = snapshots_folder(&config.dir);
+    let mut folders = list_folders(&path).map_err(|error| VerifyError::Folder { path, error })?;
+    folders.retain(|(shard, _)| only.is_none_or(|only| only == *shard));
+    folders.sort_unstable();
+    let mut verified = Vec::new();
+    for (shard, path) in folders {
+        let cipher = Cipher::new(config.master_key()?);
+        let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
+        let mut list = folder.list().map_err(VerifyError::Shard)?;
+        list.reverse();
+        let mut before: Option<SnapshotReplay> = None;
+        for index in list {
+            let (found, replay) = match verify_one(&folder, shard, index) {
+                Ok((report, replay)) => (Ok(report), Some(replay)),
+                Err(error) => (Err(error), None),
+            };
+            let replayed = match (before.take(), &found) {
+                (Some(before), Ok(report)) => replay_to(config, (cluster, node), shard, before, report)?,
+                _ => None,
+            };
+            before = replay;
+            verified.push(Verified { file: folder.file(index), found, replayed });
+        }
+    }
+    Ok(verified)
+}
+
+/// Attempts to open the log: a running node may replace its files meanwhile.
+const OPEN_ATTEMPTS: usize = 5;
+
+/// Replays the log from one snapshot to the next.
+fn replay_to(
+    config: &Config,
+    (cluster, node): (ClusterId, NodeId),
+    shard: ShardId,
+    mut replay: SnapshotReplay,
+    to: &SnapshotReport,
+) -> Result<Option<Result<u64, SnapshotFault>>, VerifyError> {
+    let options = RocksOptions::new(config.log_folder());
+    let mut opened = RocksStore::open_read_only(&options);
+    for _ in 1..OPEN_ATTEMPTS {
+        if opened.is_ok() {
+            break;
+        }
+        opened = RocksStore::open_read_only(&options);
+    }
+    let store = opened?;
+    let (mut entries, mut wrong, mut reaches_back) = (0, None, false);
+    let cipher = Cipher::new(config.master_key()?);
+    let options = LogOptions::new(node, cluster);
+    fastness_log::inspect(store.as_ref(), cipher, &options, GroupId::from(shard), &mut |entry| {
+        reaches_back |= entry.index == replay.index().0 + 1;
+        let is_next = entry.index > replay.index().0 && entry.index <= to.index.0;
+        if reaches_back && is_next && wrong.is_none() {
+            entries += 1;
+            wrong = replay.apply(&committed_entry(entry)).err();
+        }
+    })?;
+    if !reaches_back {
+        return Ok(None);
+    }
+    let compared = match wrong {
+        Some(wrong) => Err(wrong),
+        None => replay.compare(to),
+    };
+    Ok(Some(compared.map(|()| entries).map_err(|differs| SnapshotFault::Replay(differs.to_string()))))
+}
+
+fn verify_one(
+    folder: &SnapshotFolder,
+    shard: ShardId,
+    index: LogIndex,
+) -> Result<(SnapshotReport, SnapshotReplay), SnapshotFault> {
+    let mut reader = folder.read(index)?;
+    let mut check = SnapshotCheck::new(shard, reader.head()).map_err(content)?;
+    while let Some(chunk) = reader.next_chunk()? {
+        check.chunk(&chunk).map_err(content)?;
+    }
+    let (report, replay) = check.finish(reader.tail().unwrap_or_default()).map_err(content)?;
+    if report.index != index {
+        return Err(SnapshotFault::OtherIndex(report.index));
+    }
+    Ok((report, replay))
+}
+
+fn content(error: impl std::fmt::Display) -> SnapshotFault {
+    SnapshotFault::Content(error.to_string())
+}
