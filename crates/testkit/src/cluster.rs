@@ -4,7 +4,11 @@
 //! run ends well and kept, with a line that says where, when it does not.
 
 pub mod clock;
+mod faults;
+mod file;
 pub mod power;
+mod primary;
+mod process;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,65 +20,17 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::{Connection, Endpoint, Tls};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 
 use self::clock::Faketime;
 use self::power::Images;
-use crate::observe::Figures;
 use crate::ports::Ports;
 
-/// What `DIR/cluster.json` holds.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ClusterFile {
-    /// The nodes, by rising id.
-    pub nodes: Vec<NodeFile>,
-    /// PEM file of the CA.
-    pub ca: PathBuf,
-    /// PEM file of the admin certificate.
-    pub admin_cert: PathBuf,
-    /// The mode.
-    pub durability: String,
-    /// Shards.
-    pub shards: u32,
-}
-
-/// One node of `cluster.json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct NodeFile {
-    /// Node id.
-    pub id: u64,
-    /// Its AZ.
-    pub az: String,
-    /// Process id; absent or null while it is not running.
-    pub pid: Option<i32>,
-    /// The RESP front end of each of its replicas.
-    pub resp: Vec<RespFile>,
-    /// host:port of the peer front end.
-    pub peer: String,
-    /// Address that its connections to other nodes come from.
-    pub peer_source: String,
-    /// host:port of the admin front end.
-    pub grpc: String,
-    /// host:port of the metrics front end.
-    pub metrics: String,
-}
-
-/// One RESP front end.
-#[derive(Debug, Clone, Deserialize)]
-pub struct RespFile {
-    /// Shard.
-    pub shard: u32,
-    /// Host.
-    pub host: String,
-    /// Plaintext port.
-    pub port: u16,
-    /// TLS port.
-    pub tls_port: u16,
-}
+pub use file::{ClusterFile, NodeFile, RespFile};
+pub use process::wait_gone;
 
 /// How to start.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ClusterOptions {
     /// AZ of each node.
     pub azs: Vec<&'static str>,
     /// Shards.
@@ -102,9 +58,9 @@ pub struct Options {
     pub sets_clocks: bool,
 }
 
-impl Default for Options {
+impl Default for ClusterOptions {
     fn default() -> Self {
-        Options {
+        ClusterOptions {
             azs: vec!["a", "b", "c"],
             shards: 1,
             replicas: 2,
@@ -155,7 +111,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If it does not come up; the folder is kept.
-    pub fn start(options: &Options) -> Result<Cluster> {
+    pub fn start(options: &ClusterOptions) -> Result<Cluster> {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
@@ -283,36 +239,6 @@ impl Cluster {
         pid.and_then(Pid::from_raw).with_context(|| format!("node {node} is not running"))
     }
 
-    /// Sends a signal to a node.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn signal(&self, node: u64, signal: Signal) -> Result<()> {
-        kill_process(self.pid(node)?, signal).with_context(|| format!("signal to node {node}"))
-    }
-
-    /// `kill -9`, and waits until the process is gone.
-    ///
-    /// # Errors
-    /// If it was not running.
-    pub fn kill(&self, node: u64) -> Result<()> {
-        let pid = self.pid(node)?;
-        kill_process(pid, Signal::KILL)?;
-        wait_gone(pid)
-    }
-
-    /// `kill -9` to all running nodes at once.
-    ///
-    /// # Errors
-    /// If a process does not go.
-    pub fn kill_all(&self) -> Result<()> {
-        let pids: Vec<Pid> = self.file()?.nodes.iter().filter_map(|n| n.pid.and_then(Pid::from_raw)).collect();
-        for &pid in &pids {
-            kill_process(pid, Signal::KILL)?;
-        }
-        pids.into_iter().try_for_each(wait_gone)
-    }
-
     /// Starts a dead node again, with its data.
     ///
     /// # Errors
@@ -363,38 +289,6 @@ impl Cluster {
         Ok(serde_json::from_str(&self.fastness("cluster", ["describe", "--json"])?)?)
     }
 
-    /// Whether all threads of a node stand still, stopped by a signal.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn is_stopped(&self, node: u64) -> Result<bool> {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid(node)?.as_raw_nonzero()))?;
-        let mut states = threads.filter_map(|thread| state_of(&thread.ok()?.path()));
-        Ok(states.all(|state| state == 'T'))
-    }
-
-    /// Stops a node with SIGSTOP, and waits until its process stands still.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn pause(&self, node: u64) -> Result<()> {
-        self.signal(node, Signal::STOP)?;
-        let until = Instant::now() + Duration::from_secs(10);
-        while !self.is_stopped(node)? {
-            ensure!(Instant::now() < until, "node {node} does not stand still");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Lets a node that stands still go on.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn resume(&self, node: u64) -> Result<()> {
-        self.signal(node, Signal::CONT)
-    }
-
     /// Asks every running node for a snapshot of each of its replicas.
     ///
     /// # Errors
@@ -429,38 +323,6 @@ impl Cluster {
     /// If it is refused, or a shard does not commit it in time.
     pub fn set_durability(&self, mode: &str) -> Result<()> {
         self.fastness("cluster", ["set-durability", mode]).map(drop)
-    }
-
-    /// A fault of a node's disk on command, in the words of `fastness lab disk`.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub fn disk_fault(&self, node: u64, fault: &str) -> Result<()> {
-        let node = node.to_string();
-        self.fastness("lab", ["disk", "--node", &node].into_iter().chain(fault.split(' '))).map(drop)
-    }
-
-    /// A fault of the link from one node to another, in the words of `fastness lab link`.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub fn link_fault(&self, from: u64, to: u64, fault: &str) -> Result<()> {
-        let (from, to) = (from.to_string(), to.to_string());
-        let words = ["link", "--from", &from, "--to", &to].into_iter().chain(fault.split(' '));
-        self.fastness("lab", words).map(drop)
-    }
-
-    /// How many writes of a node have met the fault of its disk that is set, and frames those of its links that are or
-    /// were.
-    ///
-    /// # Errors
-    /// If a node cannot be asked.
-    pub fn faults_met(&self, node: u64) -> Result<u64> {
-        let shown: serde_json::Value = serde_json::from_str(&self.fastness("lab", ["show", "--json"])?)?;
-        let shown = shown.as_array().into_iter().flatten().find(|shown| shown["node"] == node);
-        let shown = shown.with_context(|| format!("node {node} is not among them"))?;
-        let links = shown["links"].as_array().into_iter().flatten().filter_map(|link| link["met"].as_u64());
-        Ok(shown["disk"]["met"].as_u64().unwrap_or(0) + links.sum::<u64>())
     }
 
     /// What a node has logged, all its starts.
@@ -534,33 +396,6 @@ impl Cluster {
         self.dev(["stop"]).map(drop)
     }
 
-    /// The node whose replica of `shard` is the primary and holds the lease.
-    pub async fn primary(&self, shard: u32, patience: Duration) -> Result<u64> {
-        self.primary_outside(&[], shard, patience).await
-    }
-
-    /// The same, of the nodes other than `node`.
-    pub async fn primary_other_than(&self, node: u64, shard: u32, patience: Duration) -> Result<u64> {
-        self.primary_outside(&[node], shard, patience).await
-    }
-
-    /// The same, of the nodes that are not among `nodes`.
-    pub async fn primary_outside(&self, nodes: &[u64], shard: u32, patience: Duration) -> Result<u64> {
-        let until = Instant::now() + patience;
-        loop {
-            for node in self.file()?.nodes.into_iter().filter(|other| !nodes.contains(&other.id)) {
-                let Some(front_end) = node.resp.iter().find(|r| r.shard == shard) else { continue };
-                if calls_itself_primary(&Endpoint::new(&front_end.host, front_end.port)).await
-                    && holds_lease(&node, shard).await
-                {
-                    return Ok(node.id);
-                }
-            }
-            ensure!(Instant::now() < until, "shard {shard} has no primary after {patience:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// One node of `cluster.json`.
     ///
     /// # Errors
@@ -590,53 +425,6 @@ impl Cluster {
         let front_end = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
         Ok(Connection::open(&Endpoint::new(&front_end.host, front_end.tls_port), Some(&self.tls()?), timeout).await?)
     }
-}
-
-/// Whether a replica leads under a lease. Without one it may be a former primary that has not heard of the next one.
-async fn holds_lease(node: &NodeFile, shard: u32) -> bool {
-    let held = Figures::of(node).await.and_then(|figures| figures.shard("fastness_lease_held", shard));
-    held.is_ok_and(|held| held == 1)
-}
-
-/// Asked at the front end, where a node that stands still is noticed soon.
-async fn calls_itself_primary(endpoint: &Endpoint) -> bool {
-    let timeout = Duration::from_millis(500);
-    let Ok(mut connection) = Connection::open(endpoint, None, timeout).await else { return false };
-    match connection.call(&[b"ROLE"]).await {
-        Ok(fastness_resp::value::Value::Array(parts)) => {
-            matches!(parts.first(), Some(fastness_resp::value::Value::Bulk(role)) if role == b"master")
-        }
-        _ => false,
-    }
-}
-
-/// Waits until nothing of a killed process is left.
-///
-/// # Errors
-/// If it does not end.
-pub fn wait_gone(pid: Pid) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(10);
-    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie that its parent has
-    // not waited for counts as gone.
-    while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
-        ensure!(Instant::now() < until, "process {pid:?} does not end");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
-}
-
-/// Whether nothing of the process is left but its exit status. Its first thread becomes a zombie as soon as it has
-/// ended; while another one is still in a system call (an fsync), the process holds its ports and the lock of its data.
-fn is_zombie(pid: Pid) -> bool {
-    let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-    let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
-    state_of(&process) == Some('Z') && threads <= 1
-}
-
-/// The letter that the `stat` of a process or thread has for its state.
-fn state_of(proc: &Path) -> Option<char> {
-    let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
-    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 impl Drop for Cluster {

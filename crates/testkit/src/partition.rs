@@ -180,19 +180,19 @@ fn others(cluster: &Cluster, node: u64) -> Result<Vec<u64>> {
 }
 
 /// From whom to whom.
-type Pairs = Vec<(u64, u64)>;
+type NodePairs = Vec<(u64, u64)>;
 
-fn both_ways(side: &[u64], rest: &[u64]) -> Pairs {
+fn both_ways(side: &[u64], rest: &[u64]) -> NodePairs {
     side.iter().flat_map(|one| rest.iter().flat_map(|other| [(*one, *other), (*other, *one)])).collect()
 }
 
-fn bridge(nodes: &[u64], middle: u64) -> Pairs {
+fn bridge(nodes: &[u64], middle: u64) -> NodePairs {
     let banks: Vec<u64> = nodes.iter().copied().filter(|node| *node != middle).collect();
     let (left, right) = banks.split_at(banks.len() / 2);
     both_ways(left, right)
 }
 
-fn ring(nodes: &[u64]) -> Pairs {
+fn ring(nodes: &[u64]) -> NodePairs {
     let count = nodes.len();
     let is_neighbour = |i: usize, j: usize| (i + 1) % count == j || (j + 1) % count == i;
     let pairs = (0..count).flat_map(|i| (0..count).map(move |j| (i, j)));
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     /// Whom a node still talks to, both ways.
-    fn talks_to(nodes: &[u64], cut: &Pairs, node: u64) -> Vec<u64> {
+    fn talks_to(nodes: &[u64], cut: &NodePairs, node: u64) -> Vec<u64> {
         let is_cut = |a, b| cut.contains(&(a, b)) || cut.contains(&(b, a));
         nodes.iter().copied().filter(|other| *other != node && !is_cut(node, *other)).collect()
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fastness_types::Plant;
 
-use crate::sim::{Options, Simulator};
+use crate::sim::{SimOptions, Simulator};
 
 /// What came of the hunt for one plant.
 #[derive(Debug, Clone)]
@@ -27,16 +27,16 @@ pub struct Hunt {
 
 /// Hunts one plant on the seeds, `jobs` at a time; everything else is as the options say.
 #[must_use]
-pub fn hunt(simulator: &Simulator, plant: Plant, options: &Options, seeds: &Range<u64>, jobs: usize) -> Hunt {
+pub fn hunt(simulator: &Simulator, plant: Plant, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> Hunt {
     let started = Instant::now();
-    let first = first_violation(simulator, &Options { plant: Some(plant), ..options.clone() }, seeds, jobs);
+    let first = first_violation(simulator, &SimOptions { plant: Some(plant), ..options.clone() }, seeds, jobs);
     Hunt { plant, seeds: first.begun, took: started.elapsed(), found: first.found }
 }
 
 /// Runs the seeds without a plant. The seed that did not hold, and why.
 #[must_use]
-pub fn clean(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
-    first_violation(simulator, &Options { plant: None, ..options.clone() }, seeds, jobs).found
+pub fn clean(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
+    first_violation(simulator, &SimOptions { plant: None, ..options.clone() }, seeds, jobs).found
 }
 
 struct First {
@@ -46,10 +46,10 @@ struct First {
 
 /// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end is a
 /// finding.
-fn first_violation(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> First {
+fn first_violation(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
     let start = |seed| {
-        let (tell, simulator, options) = (tell.clone(), simulator.clone(), Options { seed, ..options.clone() });
+        let (tell, simulator, options) = (tell.clone(), simulator.clone(), SimOptions { seed, ..options.clone() });
         std::thread::spawn(move || {
             let violation = match simulator.run(&options) {
                 Ok(report) => report.violations.into_iter().next(),

@@ -15,7 +15,7 @@ use crate::observe::{Digests, Figures};
 
 /// One run.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SoakOptions {
     /// How long.
     pub duration: Duration,
     /// Connections of the closed loop: half write, half read.
@@ -53,7 +53,7 @@ pub type Leaderships = BTreeMap<GroupName, Leadership>;
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Report {
+pub struct SoakReport {
     /// At the beginning.
     pub before: Leaderships,
     /// At the end.
@@ -72,7 +72,7 @@ pub struct Report {
     pub violations: Vec<Violation>,
 }
 
-impl Report {
+impl SoakReport {
     /// Elections, and how many groups have another leader.
     #[must_use]
     pub fn elections(&self) -> (u64, usize) {
@@ -139,7 +139,7 @@ async fn all_led(cluster: &Cluster) -> Result<Leaderships> {
 ///
 /// # Errors
 /// If the run proves nothing: a connection broke, a node did not answer, the disk is nearly full.
-pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
+pub async fn run(cluster: &Cluster, options: &SoakOptions, mut tell: impl FnMut(&str)) -> Result<SoakReport> {
     let before = all_led(cluster).await?;
     let mut load = ledger::start(ledger::Options {
         seeds: cluster.listeners()?,
@@ -175,11 +175,11 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     Digests::default().settle(cluster, PATIENCE).await?;
     let after = all_led(cluster).await?;
-    Ok(Report { before, after, operations, errors, elapsed, summary: load.book.summary(), silence, violations })
+    Ok(SoakReport { before, after, operations, errors, elapsed, summary: load.book.summary(), silence, violations })
 }
 
 /// Writes and reads at the primary of each shard at the same time; returns operations and errors.
-async fn one_round(cluster: &Cluster, options: &Options, duration: Duration) -> Result<(u64, u64)> {
+async fn one_round(cluster: &Cluster, options: &SoakOptions, duration: Duration) -> Result<(u64, u64)> {
     let mut loops = Vec::new();
     for shard in 1..=cluster.file()?.shards {
         let primary = cluster.primary(shard, PATIENCE).await?;
@@ -222,7 +222,7 @@ mod tests {
         let at = |term, leader| Leadership { term, leader: Some(leader) };
         let before = [(GroupName::Control, at(1, 1)), (GroupName::Shard(1), at(3, 2))];
         let after = [(GroupName::Control, at(1, 1)), (GroupName::Shard(1), at(7, 3))];
-        let report = Report {
+        let report = SoakReport {
             before: before.into(),
             after: after.into(),
             operations: 0,

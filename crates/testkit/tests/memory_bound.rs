@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ async fn bound(client: &mut Connection, room: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Result<()> {
-    let cluster = Cluster::start(&Options::default())?;
+    let cluster = Cluster::start(&ClusterOptions::default())?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
     let value = vec![b'x'; MIB];
@@ -132,7 +132,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     for _ in 0..ATTEMPTS {
         if open_effects_count(&cluster).await? {
             return Ok(());

@@ -23,6 +23,7 @@
 
 mod attack;
 mod data;
+mod outcome;
 mod report;
 mod target;
 mod watch;
@@ -37,20 +38,21 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 
 use super::load::Load;
+use super::options::ChaosOptions;
 use super::probe::Probe;
-use super::{Length, Options as LoadOptions, Plan, wait_for_writes};
+use super::profile::{ChaosPlan, Length};
 use crate::cluster::Cluster;
 use crate::observe::Digests;
 
-pub use attack::{Attack, Size};
-pub use report::{Attacked, Report};
+pub use attack::Attack;
+pub use report::{AdversaryReport, Attacked};
+pub use target::AttackSize;
 use target::Target;
+pub use watch::OVERHEAD;
 use watch::{Pace, Watch};
 
 /// How long a shard may answer no write, beside what its log needs for what was accepted.
 pub const UNAVAILABLE_MAX: Duration = Duration::from_secs(5);
-/// What a process may hold beside its replicas' `maxmemory`, bytes.
-pub const OVERHEAD: u64 = 1 << 30;
 /// Longest wait for the cluster to be healthy at either end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Acknowledged writes between two attacks.
@@ -58,7 +60,7 @@ const WRITES_BETWEEN: u64 = 100;
 
 /// A run.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct AdversaryOptions {
     /// Of all choices.
     pub seed: u64,
     /// How long attacks come.
@@ -66,7 +68,7 @@ pub struct Options {
     /// Which.
     pub attacks: Vec<Attack>,
     /// How large they are.
-    pub size: Size,
+    pub size: AttackSize,
     /// `maxmemory` of every replica, bytes.
     pub maxmemory: u64,
     /// Workers of the ledger's load, and the pause of each between two commands.
@@ -83,7 +85,11 @@ pub struct Options {
 ///
 /// # Errors
 /// If the run is not valid: the cluster was not healthy at either end, or replicas of one log have different digests.
-pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Attacked)) -> Result<Report> {
+pub async fn run(
+    cluster: &Cluster,
+    options: &AdversaryOptions,
+    mut tell: impl FnMut(&Attacked),
+) -> Result<AdversaryReport> {
     let (started, file) = (Instant::now(), cluster.file()?);
     let mut primaries = BTreeMap::new();
     for shard in 1..=file.shards {
@@ -120,7 +126,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
         let one = one.with(accepted);
         tell(&one);
         attacked.push(one);
-        wait_for_writes(&load, WRITES_BETWEEN).await.with_context(what)?;
+        load.wait_for_writes(WRITES_BETWEEN).await.with_context(what)?;
     }
     for shard in 1..=file.shards {
         cluster.primary(shard, PATIENCE).await.context("after the last attack")?;
@@ -133,7 +139,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
     let verdict = load.stop_and_check().await?;
     let mut digests = Digests::default();
     digests.settle(cluster, PATIENCE).await?;
-    Ok(Report {
+    Ok(AdversaryReport {
         seed: options.seed,
         size: (file.nodes.len(), file.shards),
         attacks: options.attacks.clone(),
@@ -148,11 +154,11 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
 }
 
 /// The ledger's load, as other chaos runs have it, without faults.
-fn load_options(options: &Options) -> LoadOptions {
+fn load_options(options: &AdversaryOptions) -> ChaosOptions {
     let length = Length::Time(Duration::from_secs(options.seconds));
-    LoadOptions {
+    ChaosOptions {
         seed: options.seed,
-        plan: Plan { deck: Vec::new(), shuffled: false, overlap_percent: 0, length, whole: false },
+        plan: ChaosPlan { deck: Vec::new(), shuffled: false, overlap_percent: 0, length, whole: false },
         workers: options.workers,
         tls: false,
         pause: options.pause,

@@ -4,7 +4,7 @@ use crate::partition::RING_MIN;
 
 /// What is done to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
+pub enum ChaosFault {
     /// `kill -9` of shard 1's primary, started again later.
     KillPrimary,
     /// `kill -9` of a random node, started again later.
@@ -108,66 +108,67 @@ pub enum Needs {
     Clocks,
 }
 
-impl Fault {
+impl ChaosFault {
     /// All of them.
-    pub const ALL: [Fault; 25] = [
-        Fault::KillPrimary,
-        Fault::KillAny,
-        Fault::KillAz,
-        Fault::KillAll,
-        Fault::PowerPrimary,
-        Fault::PowerAny,
-        Fault::PowerAz,
-        Fault::PowerAll,
-        Fault::PausePrimary,
-        Fault::PauseAz,
-        Fault::CutPrimary,
-        Fault::DeafenPrimary,
-        Fault::MutePrimary,
-        Fault::CutAz,
-        Fault::Bridge,
-        Fault::Ring,
-        Fault::StallDisk,
-        Fault::SlowDisk,
-        Fault::FillDisk,
-        Fault::FailDisk,
-        Fault::CutLinks,
-        Fault::SlowLinks,
-        Fault::RateLinks,
-        Fault::ClockAhead,
-        Fault::ClockBehind,
+    pub const ALL: [ChaosFault; 25] = [
+        ChaosFault::KillPrimary,
+        ChaosFault::KillAny,
+        ChaosFault::KillAz,
+        ChaosFault::KillAll,
+        ChaosFault::PowerPrimary,
+        ChaosFault::PowerAny,
+        ChaosFault::PowerAz,
+        ChaosFault::PowerAll,
+        ChaosFault::PausePrimary,
+        ChaosFault::PauseAz,
+        ChaosFault::CutPrimary,
+        ChaosFault::DeafenPrimary,
+        ChaosFault::MutePrimary,
+        ChaosFault::CutAz,
+        ChaosFault::Bridge,
+        ChaosFault::Ring,
+        ChaosFault::StallDisk,
+        ChaosFault::SlowDisk,
+        ChaosFault::FillDisk,
+        ChaosFault::FailDisk,
+        ChaosFault::CutLinks,
+        ChaosFault::SlowLinks,
+        ChaosFault::RateLinks,
+        ChaosFault::ClockAhead,
+        ChaosFault::ClockBehind,
     ];
 
     /// The primary is silent, and no connection to it has ended.
-    pub const SILENT: [Fault; 4] = [Fault::PausePrimary, Fault::CutPrimary, Fault::DeafenPrimary, Fault::MutePrimary];
+    pub const SILENT: [ChaosFault; 4] =
+        [ChaosFault::PausePrimary, ChaosFault::CutPrimary, ChaosFault::DeafenPrimary, ChaosFault::MutePrimary];
 
     fn row(self) -> (&'static str, What, Whom) {
         match self {
-            Fault::KillPrimary => ("kill-primary", What::Kill, Whom::Primary),
-            Fault::KillAny => ("kill-any", What::Kill, Whom::Any),
-            Fault::KillAz => ("kill-az", What::Kill, Whom::Az),
-            Fault::KillAll => ("kill-all", What::Kill, Whom::All),
-            Fault::PowerPrimary => ("power-primary", What::PowerLoss, Whom::Primary),
-            Fault::PowerAny => ("power-any", What::PowerLoss, Whom::Any),
-            Fault::PowerAz => ("power-az", What::PowerLoss, Whom::Az),
-            Fault::PowerAll => ("power-all", What::PowerLoss, Whom::All),
-            Fault::PausePrimary => ("pause-primary", What::Pause, Whom::Primary),
-            Fault::PauseAz => ("pause-az", What::Pause, Whom::Az),
-            Fault::CutPrimary => ("cut-primary", What::Drop(Shape::Apart), Whom::Primary),
-            Fault::DeafenPrimary => ("deafen-primary", What::Drop(Shape::Deafen), Whom::Primary),
-            Fault::MutePrimary => ("mute-primary", What::Drop(Shape::Mute), Whom::Primary),
-            Fault::CutAz => ("cut-az", What::Drop(Shape::Apart), Whom::Az),
-            Fault::Bridge => ("bridge", What::Drop(Shape::Bridge), Whom::Other),
-            Fault::Ring => ("ring", What::Drop(Shape::Ring), Whom::All),
-            Fault::StallDisk => ("stall-disk", What::Disk("stall"), Whom::Primary),
-            Fault::SlowDisk => ("slow-disk", What::Disk("slow 100"), Whom::Any),
-            Fault::FillDisk => ("fill-disk", What::Disk("fill"), Whom::Primary),
-            Fault::FailDisk => ("fail-disk", What::Disk("fail"), Whom::Primary),
-            Fault::CutLinks => ("cut-links", What::Links(&["cut"]), Whom::Primary),
-            Fault::SlowLinks => ("slow-links", What::Links(&["delay 40", "drop 2"]), Whom::Any),
-            Fault::RateLinks => ("rate-links", What::Links(&["rate 8000"]), Whom::Any),
-            Fault::ClockAhead => ("clock-ahead", What::Clock(600), Whom::Primary),
-            Fault::ClockBehind => ("clock-behind", What::Clock(-600), Whom::Primary),
+            ChaosFault::KillPrimary => ("kill-primary", What::Kill, Whom::Primary),
+            ChaosFault::KillAny => ("kill-any", What::Kill, Whom::Any),
+            ChaosFault::KillAz => ("kill-az", What::Kill, Whom::Az),
+            ChaosFault::KillAll => ("kill-all", What::Kill, Whom::All),
+            ChaosFault::PowerPrimary => ("power-primary", What::PowerLoss, Whom::Primary),
+            ChaosFault::PowerAny => ("power-any", What::PowerLoss, Whom::Any),
+            ChaosFault::PowerAz => ("power-az", What::PowerLoss, Whom::Az),
+            ChaosFault::PowerAll => ("power-all", What::PowerLoss, Whom::All),
+            ChaosFault::PausePrimary => ("pause-primary", What::Pause, Whom::Primary),
+            ChaosFault::PauseAz => ("pause-az", What::Pause, Whom::Az),
+            ChaosFault::CutPrimary => ("cut-primary", What::Drop(Shape::Apart), Whom::Primary),
+            ChaosFault::DeafenPrimary => ("deafen-primary", What::Drop(Shape::Deafen), Whom::Primary),
+            ChaosFault::MutePrimary => ("mute-primary", What::Drop(Shape::Mute), Whom::Primary),
+            ChaosFault::CutAz => ("cut-az", What::Drop(Shape::Apart), Whom::Az),
+            ChaosFault::Bridge => ("bridge", What::Drop(Shape::Bridge), Whom::Other),
+            ChaosFault::Ring => ("ring", What::Drop(Shape::Ring), Whom::All),
+            ChaosFault::StallDisk => ("stall-disk", What::Disk("stall"), Whom::Primary),
+            ChaosFault::SlowDisk => ("slow-disk", What::Disk("slow 100"), Whom::Any),
+            ChaosFault::FillDisk => ("fill-disk", What::Disk("fill"), Whom::Primary),
+            ChaosFault::FailDisk => ("fail-disk", What::Disk("fail"), Whom::Primary),
+            ChaosFault::CutLinks => ("cut-links", What::Links(&["cut"]), Whom::Primary),
+            ChaosFault::SlowLinks => ("slow-links", What::Links(&["delay 40", "drop 2"]), Whom::Any),
+            ChaosFault::RateLinks => ("rate-links", What::Links(&["rate 8000"]), Whom::Any),
+            ChaosFault::ClockAhead => ("clock-ahead", What::Clock(600), Whom::Primary),
+            ChaosFault::ClockBehind => ("clock-behind", What::Clock(-600), Whom::Primary),
         }
     }
 
@@ -187,8 +188,8 @@ impl Fault {
 
     /// The fault of this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Fault> {
-        Fault::ALL.into_iter().find(|fault| fault.name() == name)
+    pub fn from_name(name: &str) -> Option<ChaosFault> {
+        ChaosFault::ALL.into_iter().find(|fault| fault.name() == name)
     }
 
     /// What the machine must be able to do for it.
@@ -249,16 +250,17 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_of_its_own() {
-        for fault in Fault::ALL {
-            assert_eq!(Fault::from_name(fault.name()), Some(fault));
+        for fault in ChaosFault::ALL {
+            assert_eq!(ChaosFault::from_name(fault.name()), Some(fault));
         }
-        assert_eq!(Fault::from_name("pause"), None);
-        assert!(Fault::SILENT.iter().all(|fault| Fault::ALL.contains(fault)));
+        assert_eq!(ChaosFault::from_name("pause"), None);
+        assert!(ChaosFault::SILENT.iter().all(|fault| ChaosFault::ALL.contains(fault)));
     }
 
     #[test]
     fn what_is_slow_or_cut_on_one_side_of_a_bridge_still_counts_for_a_quorum() {
-        let away: Vec<_> = Fault::ALL.into_iter().filter(|fault| !fault.takes_away()).map(Fault::name).collect();
+        let away: Vec<_> =
+            ChaosFault::ALL.into_iter().filter(|fault| !fault.takes_away()).map(ChaosFault::name).collect();
         let there = ["bridge", "ring", "slow-disk", "slow-links", "rate-links", "clock-ahead", "clock-behind"];
         assert_eq!(away, there);
     }

@@ -1,22 +1,23 @@
 //! What loads the cluster in a run, and what it says in the end: the one place that knows which load it is.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fastness_load::Access;
 use fastness_load::ledger::{self, Book, Summary, Violation};
 use fastness_load::losses::{self, Losses};
 use fastness_resp::Protocol;
 
-use super::{Needs, Options, PATIENCE};
+use super::fault::Needs;
+use super::options::{ChaosOptions, PATIENCE};
 use crate::cluster::Cluster;
 use crate::history;
 
 /// The load of a run.
 pub(super) struct Load {
     ledger: ledger::Running,
-    histories: Option<history::Running>,
+    histories: Option<history::RunningWorkloads>,
     losses: Option<losses::Running>,
 }
 
@@ -27,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What the load has found.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct LoadVerdict {
     /// Broken promises that reads of the run have shown: stale ones, or of what was refused.
     pub while_running: Vec<Violation>,
     /// Broken promises that showed when everything was read back in the end: what is lost.
@@ -35,13 +36,13 @@ pub struct Verdict {
     /// Counts.
     pub summary: Summary,
     /// What the checkers of histories say; `None`: no histories were kept.
-    pub histories: Option<history::Verdict>,
+    pub histories: Option<history::HistoryVerdict>,
     /// What failovers have lost; `None`: they must lose nothing.
     pub losses: Option<Losses>,
 }
 
 impl Load {
-    pub(super) fn start(cluster: &Cluster, options: &Options, prefix: &str) -> Result<Load> {
+    pub(super) fn start(cluster: &Cluster, options: &ChaosOptions, prefix: &str) -> Result<Load> {
         let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
         let tls = options.tls.then(|| cluster.tls()).transpose()?;
         let losses = options.loses.then(|| -> Result<losses::Running> {
@@ -85,8 +86,19 @@ impl Load {
         self.ledger.book.summary().acknowledged
     }
 
+    /// Waits until further writes are acknowledged.
+    pub(super) async fn wait_for_writes(&self, writes: u64) -> Result<()> {
+        let target = self.acknowledged() + writes;
+        let until = Instant::now() + PATIENCE;
+        while self.acknowledged() < target {
+            ensure!(Instant::now() < until, "fewer than {writes} writes were acknowledged in {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     /// Ends the load, reads everything back and judges.
-    pub(super) async fn stop_and_check(mut self) -> Result<Verdict> {
+    pub(super) async fn stop_and_check(mut self) -> Result<LoadVerdict> {
         self.ledger.stop().await;
         let while_running = self.ledger.book.violations();
         let mut all = self.ledger.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
@@ -103,16 +115,16 @@ impl Load {
             }
             None => None,
         };
-        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary(), histories, losses })
+        Ok(LoadVerdict { while_running, read_back, summary: self.ledger.book.summary(), histories, losses })
     }
 }
 
 /// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with
 /// them.
-fn of_histories(cluster: &Cluster, options: &Options) -> Result<history::Options> {
+fn of_histories(cluster: &Cluster, options: &ChaosOptions) -> Result<history::HistoryOptions> {
     let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
     let tls = options.tls.then(|| cluster.tls()).transpose()?;
-    let all = history::Options::new(seeds, tls, options.seed);
+    let all = history::HistoryOptions::new(seeds, tls, options.seed);
     let sets_clocks = options.plan.deck.iter().any(|fault| fault.needs() == Needs::Clocks);
-    Ok(history::Options { clock_slack: all.clock_slack.filter(|_| !sets_clocks), ..all })
+    Ok(history::HistoryOptions { clock_slack: all.clock_slack.filter(|_| !sets_clocks), ..all })
 }

@@ -42,7 +42,7 @@ pub enum Answered {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Answer {
+struct ProbeAnswer {
     what: Answered,
     node: u64,
     sent: Instant,
@@ -51,7 +51,7 @@ struct Answer {
 
 /// The clients.
 pub struct Probe {
-    answers: Arc<Mutex<Vec<Answer>>>,
+    answers: Arc<Mutex<Vec<ProbeAnswer>>>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -78,7 +78,7 @@ impl Probe {
         let mut probe = Probe { answers: Arc::default(), stop: Arc::default(), clients: Vec::new() };
         for node in &file.nodes {
             for front_end in node.resp.iter().filter(|front_end| front_end.shard == shard) {
-                let client = Client {
+                let client = ProbeClient {
                     node: node.id,
                     front_end: Endpoint::new(&front_end.host, front_end.port),
                     answer_max,
@@ -134,7 +134,7 @@ impl Probe {
     fn first(&self, what: Answered, sent_from: Instant, outside: &[u64]) -> Option<Instant> {
         let answers = self.answers.lock();
         let later = answers.iter().rev().take_while(|answer| answer.at >= sent_from);
-        let fitting = |a: &&Answer| a.what == what && a.sent >= sent_from && !outside.contains(&a.node);
+        let fitting = |a: &&ProbeAnswer| a.what == what && a.sent >= sent_from && !outside.contains(&a.node);
         later.filter(fitting).map(|answer| answer.at).min()
     }
 
@@ -158,17 +158,17 @@ pub(super) fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
     keys.into_iter().find(|key| inner.contains(&u32::from(slot_of(key.as_bytes()).0))).unwrap_or_default()
 }
 
-struct Client {
+struct ProbeClient {
     node: u64,
     front_end: Endpoint,
     answer_max: Duration,
     key: String,
     book: Arc<Book>,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    answers: Arc<Mutex<Vec<ProbeAnswer>>>,
     stop: Arc<AtomicBool>,
 }
 
-impl Client {
+impl ProbeClient {
     async fn run(self) {
         let mut connection = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -217,7 +217,7 @@ impl Client {
     }
 
     fn note(&self, what: Answered, sent: Instant) {
-        self.answers.lock().push(Answer { what, node: self.node, sent, at: Instant::now() });
+        self.answers.lock().push(ProbeAnswer { what, node: self.node, sent, at: Instant::now() });
     }
 }
 

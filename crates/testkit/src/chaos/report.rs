@@ -7,7 +7,8 @@ use std::time::Duration;
 use fastness_load::ledger::{Summary, Violation};
 use serde_json::{Value, json};
 
-use super::{Fault, Plan, Verdict, WRITES_BEFORE_POWER_LOSS};
+use super::options::WRITES_BEFORE_POWER_LOSS;
+use super::{ChaosFault, ChaosPlan, LoadVerdict};
 use crate::history::Counts;
 
 /// A client that shares its cores with the cluster reads its replies so late.
@@ -17,7 +18,7 @@ pub(super) const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
 #[derive(Debug, Clone)]
 pub struct Injected {
     /// What was done.
-    pub fault: Fault,
+    pub fault: ChaosFault,
     /// To which nodes.
     pub nodes: Vec<u64>,
     /// In whose company.
@@ -59,11 +60,11 @@ pub enum Company {
 
 /// A run.
 #[derive(Debug)]
-pub struct Report {
+pub struct ChaosReport {
     /// Seed of all choices.
     pub seed: u64,
     /// What was to come.
-    pub plan: Plan,
+    pub plan: ChaosPlan,
     /// What a failover may lose at most, under `async`.
     pub max_loss: Option<Duration>,
     /// Nodes and shards.
@@ -73,7 +74,7 @@ pub struct Report {
     /// Writes that were acknowledged although no quorum could.
     pub without_quorum: Vec<Violation>,
     /// What the load has found.
-    pub verdict: Verdict,
+    pub verdict: LoadVerdict,
     /// How often the digest of one replica was met again on another one.
     pub digests_compared: u64,
     /// Length of the run.
@@ -89,11 +90,11 @@ pub enum Until {
     Read,
 }
 
-impl Report {
+impl ChaosReport {
     /// All broken promises; a good run has none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        let Verdict { while_running, read_back, histories, .. } = &self.verdict;
+        let LoadVerdict { while_running, read_back, histories, .. } = &self.verdict;
         let of_ledger = self.without_quorum.iter().chain(while_running).chain(read_back).map(ToString::to_string);
         let of_histories = histories.iter().flat_map(|histories| &histories.violations).map(ToString::to_string);
         of_ledger.chain(of_histories).chain(self.lost_too_much()).collect()
@@ -150,27 +151,27 @@ impl Report {
 
     /// How often one of these faults was injected.
     #[must_use]
-    pub fn times(&self, faults: &[Fault]) -> usize {
+    pub fn times(&self, faults: &[ChaosFault]) -> usize {
         self.injected.iter().filter(|i| faults.contains(&i.fault)).count()
     }
 
     /// How often one of these faults came without company.
     #[must_use]
-    pub fn alone(&self, faults: &[Fault]) -> usize {
+    pub fn alone(&self, faults: &[ChaosFault]) -> usize {
         self.injected.iter().filter(|i| i.company == Company::Alone && faults.contains(&i.fault)).count()
     }
 
     /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have
     /// failed, and came after a thousand acknowledged writes.
     #[must_use]
-    pub fn power_losses(&self, faults: &[Fault]) -> usize {
+    pub fn power_losses(&self, faults: &[ChaosFault]) -> usize {
         let losses = self.injected.iter().filter(|i| i.fault.is_power_loss() && faults.contains(&i.fault));
         losses.filter(|i| i.acknowledged_before >= WRITES_BEFORE_POWER_LOSS).count()
     }
 
     /// The span that a share of these faults stays within, `0.0 < share <= 1.0`, of those that came alone.
     #[must_use]
-    pub fn until(&self, what: Until, faults: &[Fault], share: f64) -> Option<Duration> {
+    pub fn until(&self, what: Until, faults: &[ChaosFault], share: f64) -> Option<Duration> {
         self.quantile(what, share, |i| i.company == Company::Alone && faults.contains(&i.fault))
     }
 
@@ -196,7 +197,7 @@ impl Report {
     pub fn row(&self) -> Value {
         let counts = self.counts();
         let mut by_kind = BTreeMap::new();
-        for fault in Fault::ALL {
+        for fault in ChaosFault::ALL {
             let times = self.times(&[fault]);
             if times > 0 {
                 let ms = |what| {
@@ -215,9 +216,9 @@ impl Report {
             "faults": self.injected.len(),
             "by_kind": by_kind,
             "power_losses": {
-                "node": self.power_losses(&[Fault::PowerPrimary, Fault::PowerAny]),
-                "az": self.power_losses(&[Fault::PowerAz]),
-                "cluster": self.power_losses(&[Fault::PowerAll]),
+                "node": self.power_losses(&[ChaosFault::PowerPrimary, ChaosFault::PowerAny]),
+                "az": self.power_losses(&[ChaosFault::PowerAz]),
+                "cluster": self.power_losses(&[ChaosFault::PowerAll]),
             },
             "overlapping": self.injected.iter().filter(|i| i.company != Company::Alone).count(),
             "acknowledged": counts.acknowledged,
@@ -243,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn one(fault: Fault, company: Company, ms: u64) -> Injected {
+    fn one(fault: ChaosFault, company: Company, ms: u64) -> Injected {
         let span = Duration::from_millis(ms);
         Injected {
             fault,
@@ -256,15 +257,15 @@ mod tests {
         }
     }
 
-    fn report(injected: Vec<Injected>) -> Report {
-        Report {
+    fn report(injected: Vec<Injected>) -> ChaosReport {
+        ChaosReport {
             seed: 1,
-            plan: Plan::these(&[]),
+            plan: ChaosPlan::these(&[]),
             max_loss: None,
             size: (3, 1),
             injected,
             without_quorum: Vec::new(),
-            verdict: Verdict::default(),
+            verdict: LoadVerdict::default(),
             digests_compared: 0,
             elapsed: Duration::ZERO,
         }
@@ -272,9 +273,9 @@ mod tests {
 
     #[test]
     fn a_power_loss_counts_if_there_was_something_to_lose() {
-        let losses = [one(Fault::PowerAll, Company::Alone, 99), one(Fault::PowerAll, Company::Bearable, 100)];
+        let losses = [one(ChaosFault::PowerAll, Company::Alone, 99), one(ChaosFault::PowerAll, Company::Bearable, 100)];
         let report = report(losses.to_vec());
-        assert_eq!((report.power_losses(&Fault::ALL), report.power_losses(&[Fault::PowerAny])), (1, 0));
+        assert_eq!((report.power_losses(&ChaosFault::ALL), report.power_losses(&[ChaosFault::PowerAny])), (1, 0));
         assert_eq!(report.row()["power_losses"], json!({ "node": 0, "az": 0, "cluster": 1 }));
     }
 
@@ -292,18 +293,18 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_the_faults_asked_for() {
-        let mut injected: Vec<_> = (1..=100).map(|ms| one(Fault::KillPrimary, Company::Alone, ms)).collect();
-        injected.push(one(Fault::PausePrimary, Company::Alone, 7000));
-        injected.push(one(Fault::KillPrimary, Company::Bearable, 9000));
+        let mut injected: Vec<_> = (1..=100).map(|ms| one(ChaosFault::KillPrimary, Company::Alone, ms)).collect();
+        injected.push(one(ChaosFault::PausePrimary, Company::Alone, 7000));
+        injected.push(one(ChaosFault::KillPrimary, Company::Bearable, 9000));
         let report = report(injected);
-        let ms = |what, share| report.until(what, &[Fault::KillPrimary], share).map(|span| span.as_millis());
+        let ms = |what, share| report.until(what, &[ChaosFault::KillPrimary], share).map(|span| span.as_millis());
         assert_eq!((ms(Until::Write, 0.5), ms(Until::Write, 0.99)), (Some(50), Some(99)));
         assert_eq!(ms(Until::Read, 1.0), Some(50));
-        let both = [Fault::KillPrimary, Fault::PausePrimary];
+        let both = [ChaosFault::KillPrimary, ChaosFault::PausePrimary];
         assert_eq!(report.until(Until::Write, &both, 1.0).map(|span| span.as_secs()), Some(7));
-        assert_eq!(report.until(Until::Write, &[Fault::KillAll], 0.5), None);
+        assert_eq!(report.until(Until::Write, &[ChaosFault::KillAll], 0.5), None);
         assert_eq!(report.until_in(Until::Write, Company::Bearable, 1.0).map(|span| span.as_secs()), Some(9));
-        assert_eq!((report.times(&[Fault::PausePrimary]), report.times(&both)), (1, 102));
+        assert_eq!((report.times(&[ChaosFault::PausePrimary]), report.times(&both)), (1, 102));
         let row = report.row();
         assert_eq!(row["by_kind"]["kill-primary"]["next_write_ms"]["p99"], 99);
         assert_eq!((&row["faults"], &row["overlapping"]), (&json!(102), &json!(1)));

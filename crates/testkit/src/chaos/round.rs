@@ -8,9 +8,9 @@ use fastness_load::ledger::Violation;
 use rand::rngs::SmallRng;
 use tokio::task::block_in_place;
 
-use super::PATIENCE;
-use super::fault::{Fault, Shape, What};
+use super::fault::{ChaosFault, Shape, What};
 use super::load::Load;
+use super::options::PATIENCE;
 use super::probe::{Answered, Probe};
 use super::profile::{self, Round};
 use super::report::{Company, Injected};
@@ -73,7 +73,7 @@ pub(super) async fn run(
 }
 
 impl Now<'_> {
-    async fn strike(&mut self, fault: Fault, nodes: Vec<u64>) -> Result<()> {
+    async fn strike(&mut self, fault: ChaosFault, nodes: Vec<u64>) -> Result<()> {
         let acknowledged = self.load.acknowledged();
         let acknowledged_before = acknowledged - self.acknowledged;
         self.acknowledged = acknowledged;
@@ -83,7 +83,7 @@ impl Now<'_> {
     }
 
     /// A second fault, if it goes together with the first.
-    async fn join(&mut self, company: &profile::Company, rng: &mut SmallRng) -> Result<()> {
+    async fn join(&mut self, company: &profile::Companion, rng: &mut SmallRng) -> Result<()> {
         let (first, second) = (self.struck[0].struck.fault, company.fault);
         let both_drop = matches!((first.what(), second.what()), (What::Drop(_), What::Drop(_)));
         let at_the_processes = second.kills_all() && !first.outlives_processes();
@@ -117,7 +117,7 @@ impl Now<'_> {
         taking.map(|struck| struck.nodes.len()).sum()
     }
 
-    fn away_with(&self, fault: Fault, nodes: &[u64]) -> usize {
+    fn away_with(&self, fault: ChaosFault, nodes: &[u64]) -> usize {
         self.away() + self.lost_to_shapes() + if fault.takes_away() { nodes.len() } else { shape_loss(fault) }
     }
 
@@ -133,7 +133,7 @@ impl Now<'_> {
 
     /// Whom packets are kept from: such a primary may still answer reads under its lease.
     fn cut_off(&self) -> Vec<u64> {
-        let cuts = |fault: Fault| fault.takes_away() && matches!(fault.what(), What::Drop(_) | What::Links(_));
+        let cuts = |fault: ChaosFault| fault.takes_away() && matches!(fault.what(), What::Drop(_) | What::Links(_));
         self.nodes(|struck| cuts(struck.fault))
     }
 
@@ -225,7 +225,7 @@ fn has_quorum(count: usize, away: usize) -> bool {
     count.saturating_sub(away) > count / 2
 }
 
-fn shape_loss(fault: Fault) -> usize {
+fn shape_loss(fault: ChaosFault) -> usize {
     usize::from(matches!(fault.what(), What::Drop(Shape::Bridge | Shape::Ring)))
 }
 

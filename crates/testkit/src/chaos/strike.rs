@@ -7,8 +7,8 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use tokio::task::block_in_place;
 
-use super::PATIENCE;
-use super::fault::{Fault, Shape, What, Whom};
+use super::fault::{ChaosFault, Shape, What, Whom};
+use super::options::PATIENCE;
 use crate::cluster::Cluster;
 use crate::observe::Figures;
 use crate::partition::Cut;
@@ -19,7 +19,7 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(20);
 /// A fault that is under way. Dropping it without [`Struck::heal`] mends what is cut; processes are the cluster's to
 /// end.
 pub(super) struct Struck {
-    pub(super) fault: Fault,
+    pub(super) fault: ChaosFault,
     /// Whom it hit; of a bridge the middle.
     pub(super) nodes: Vec<u64>,
     /// Just before.
@@ -41,7 +41,7 @@ struct Before {
 /// nobody is left for it.
 pub(super) async fn victims(
     cluster: &Cluster,
-    fault: Fault,
+    fault: ChaosFault,
     (hit, deposed): (&[u64], &[u64]),
     rng: &mut SmallRng,
 ) -> Result<Option<Vec<u64>>> {
@@ -73,7 +73,7 @@ pub(super) async fn victims(
 
 impl Struck {
     /// Brings a fault about.
-    fn strike(cluster: &Cluster, fault: Fault, nodes: Vec<u64>) -> Result<Struck> {
+    fn strike(cluster: &Cluster, fault: ChaosFault, nodes: Vec<u64>) -> Result<Struck> {
         let before = nodes.iter().map(|node| Before::of(cluster, fault, *node)).collect::<Result<_>>()?;
         let begun = Instant::now();
         let mut cut = None;
@@ -95,7 +95,11 @@ impl Struck {
     }
 
     /// The same, and waits for what shows that it holds; the proof in words.
-    pub(super) async fn strike_and_prove(cluster: &Cluster, fault: Fault, nodes: Vec<u64>) -> Result<(Struck, String)> {
+    pub(super) async fn strike_and_prove(
+        cluster: &Cluster,
+        fault: ChaosFault,
+        nodes: Vec<u64>,
+    ) -> Result<(Struck, String)> {
         let mut struck = block_in_place(|| Struck::strike(cluster, fault, nodes))?;
         let proof = struck.prove(cluster).await?;
         if matches!(fault.what(), What::Clock(_)) {
@@ -225,7 +229,7 @@ impl Struck {
 }
 
 impl Before {
-    fn of(cluster: &Cluster, fault: Fault, node: u64) -> Result<Before> {
+    fn of(cluster: &Cluster, fault: ChaosFault, node: u64) -> Result<Before> {
         let counts = matches!(fault.what(), What::Disk(_) | What::Links(_));
         let met = if counts { cluster.faults_met(node)? } else { 0 };
         Ok(Before { node, logged: cluster.node_log(node)?.len(), met })

@@ -8,7 +8,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Cluster;
 use crate::chaos::sandbox;
 
 /// The file, in the folder that a node runs in.
@@ -53,18 +52,10 @@ impl Faketime {
     }
 }
 
-impl Cluster {
-    /// Sets a node's wall clock so far ahead of the machine's, or behind it, from its next look within a second on; it
-    /// stays so when the node is started again.
-    ///
-    /// # Errors
-    /// If clocks of this cluster cannot be set ([`Options::sets_clocks`](super::Options)).
-    pub fn set_clock(&self, node: u64, ahead_s: i64) -> Result<()> {
-        ensure!(self.faketime.is_some(), "the clocks of this cluster cannot be set");
-        let folder = self.dir().join(format!("nodes/{node}"));
-        // Never half a file: the node may look at any time.
-        let part = folder.join(format!(".{FILE}.part"));
-        std::fs::write(&part, format!("{ahead_s:+}\n"))?;
-        Ok(std::fs::rename(part, folder.join(FILE))?)
-    }
+/// Sets how far the wall clock of the node that runs in `folder` is ahead of the machine's.
+pub(super) fn set_ahead(folder: &Path, ahead_s: i64) -> Result<()> {
+    // Never half a file: the node may look at any time.
+    let part = folder.join(format!(".{FILE}.part"));
+    std::fs::write(&part, format!("{ahead_s:+}\n"))?;
+    Ok(std::fs::rename(part, folder.join(FILE))?)
 }

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Cluster, wait_gone};
+use super::process::wait_gone;
 use crate::chaos::sandbox;
 
 /// Size of one file system, unless it is to be another; its file is sparse.
@@ -119,6 +119,23 @@ impl Images {
         Ok(())
     }
 
+    /// Cuts the power of these nodes, whose processes these are, and mounts their file systems again.
+    pub(super) fn lose_power(&mut self, nodes: &[u64], pids: &[Pid]) -> Result<()> {
+        let songs = nodes.iter().map(|node| self.release_canaries(*node)).collect::<Result<Vec<_>>>()?;
+        for &pid in pids {
+            kill_process(pid, Signal::KILL)?;
+        }
+        nodes.iter().try_for_each(|node| self.shut_down(*node))?;
+        pids.iter().copied().try_for_each(wait_gone)?;
+        for (&node, song) in nodes.iter().zip(&songs) {
+            self.unmount_one(node)?;
+            self.mount_one(node)?;
+            self.look_for_canaries(node, song)?;
+            self.boot_anew(node)?;
+        }
+        Ok(())
+    }
+
     /// Looks for the canaries after a loss.
     fn look_for_canaries(&self, node: u64, song: &[u8]) -> Result<()> {
         let found = |name: &str| std::fs::read(self.data(node).join(name)).unwrap_or_default();
@@ -141,35 +158,6 @@ impl Drop for Images {
                 eprintln!("node {node}: {error:#}; its file system goes with the sandbox");
             }
         }
-    }
-}
-
-impl Cluster {
-    /// Cuts the power of these nodes at the same moment: their processes die, and what they had not synced is gone.
-    /// Their file systems are mounted again; the nodes are dead.
-    ///
-    /// # Errors
-    /// If the cluster's file systems do not lose data ([`Options::loses_unsynced`](super::Options)), or a canary was
-    /// not lost.
-    pub fn lose_power(&self, nodes: &[u64]) -> Result<()> {
-        let mut images = self.images.lock();
-        let Some(images) = images.as_mut() else { bail!("the file systems of this cluster keep what was not synced") };
-        let songs = nodes.iter().map(|node| images.release_canaries(*node)).collect::<Result<Vec<_>>>()?;
-        let file = self.file()?;
-        let running = file.nodes.iter().filter(|node| nodes.contains(&node.id));
-        let pids: Vec<Pid> = running.filter_map(|node| node.pid.and_then(Pid::from_raw)).collect();
-        for &pid in &pids {
-            kill_process(pid, Signal::KILL)?;
-        }
-        nodes.iter().try_for_each(|node| images.shut_down(*node))?;
-        pids.into_iter().try_for_each(wait_gone)?;
-        for (&node, song) in nodes.iter().zip(&songs) {
-            images.unmount_one(node)?;
-            images.mount_one(node)?;
-            images.look_for_canaries(node, song)?;
-            images.boot_anew(node)?;
-        }
-        Ok(())
     }
 }
 

@@ -8,13 +8,13 @@
 //!
 //! | attack | what it sends |
 //! |---|---|
-//! | [`Fault::MassExpiry`] | many keys, some of them with long names, that expire in the same millisecond |
-//! | [`Fault::LargeValues`] | values up to a unit's maximum, by SET, APPEND, SETRANGE and HSET |
-//! | [`Fault::UnitAtLimit`] | transactions just below and far above a unit's maximum |
-//! | [`Fault::RestoreBomb`] | RESTORE of payloads that expand some eighty times, below and above the maximum |
-//! | [`Fault::GrowingUnit`] | transactions whose effects are forty times as long as their arguments |
-//! | [`Fault::FreedAtOnce`] | many keys and a large hash, removed at once |
-//! | [`Fault::NeverReads`] | connections that ask for large values and read nothing |
+//! | [`SimFault::MassExpiry`] | many keys, some of them with long names, that expire in the same millisecond |
+//! | [`SimFault::LargeValues`] | values up to a unit's maximum, by SET, APPEND, SETRANGE and HSET |
+//! | [`SimFault::UnitAtLimit`] | transactions just below and far above a unit's maximum |
+//! | [`SimFault::RestoreBomb`] | RESTORE of payloads that expand some eighty times, below and above the maximum |
+//! | [`SimFault::GrowingUnit`] | transactions whose effects are forty times as long as their arguments |
+//! | [`SimFault::FreedAtOnce`] | many keys and a large hash, removed at once |
+//! | [`SimFault::NeverReads`] | connections that ask for large values and read nothing |
 //!
 //! What it sends one shard is not retried: a reply that does not come is an unknown outcome. Only the removal is
 //! repeated.
@@ -34,7 +34,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::payload;
 use crate::sim::client::{node_named_in, shard_of};
 use crate::sim::connection::{Connection, connect};
-use crate::sim::fault::Fault;
+use crate::sim::fault::SimFault;
 use crate::sim::ledger::Ledger;
 use crate::sim::plan::Plan;
 use crate::sim::profile::Scale;
@@ -71,7 +71,7 @@ pub struct Told {
 /// One attack.
 pub struct Adversary {
     /// Which.
-    pub attack: Fault,
+    pub attack: SimFault,
     /// Which of the run's attacks: it is in its keys' names.
     pub number: u64,
     /// Whom it attacks.
@@ -92,9 +92,9 @@ pub struct Adversary {
     pub told: Rc<Told>,
 }
 
-type Command = Vec<Vec<u8>>;
+type Words = Vec<Vec<u8>>;
 
-fn command(words: &[&[u8]]) -> Command {
+fn command(words: &[&[u8]]) -> Words {
     words.iter().map(|word| word.to_vec()).collect()
 }
 
@@ -104,7 +104,7 @@ fn tag(shard: ShardId, shards: u32, number: u64) -> String {
     tags.into_iter().find(|tag| shard_of(tag, shards) == shard).unwrap_or_default()
 }
 
-/// The keys of the transactions of [`Fault::UnitAtLimit`].
+/// The keys of the transactions of [`SimFault::UnitAtLimit`].
 #[must_use]
 pub fn unit_keys(shard: ShardId, shards: u32, number: u64) -> Vec<String> {
     let tag = tag(shard, shards, number);
@@ -141,19 +141,19 @@ struct Attack {
     connection: Option<(NodeId, Connection)>,
     /// Connections that are never read from.
     deaf: Vec<Connection>,
-    /// Transactions of [`Fault::GrowingUnit`] so far.
+    /// Transactions of [`SimFault::GrowingUnit`] so far.
     grown: u64,
 }
 
 impl Attack {
     async fn go(&mut self) {
         let took_effect = match self.of.attack {
-            Fault::MassExpiry => self.expire_many().await,
-            Fault::LargeValues => self.write_large().await,
-            Fault::UnitAtLimit => self.write_unit().await,
-            Fault::RestoreBomb => self.restore().await,
-            Fault::GrowingUnit => self.grow().await,
-            Fault::FreedAtOnce => self.free_at_once().await,
+            SimFault::MassExpiry => self.expire_many().await,
+            SimFault::LargeValues => self.write_large().await,
+            SimFault::UnitAtLimit => self.write_unit().await,
+            SimFault::RestoreBomb => self.restore().await,
+            SimFault::GrowingUnit => self.grow().await,
+            SimFault::FreedAtOnce => self.free_at_once().await,
             _ => self.read_nothing().await,
         };
         if took_effect == Some(true) {
@@ -309,7 +309,7 @@ impl Attack {
     async fn free_at_once(&mut self) -> Option<bool> {
         let count = self.rng.random_range(200..600usize);
         let keys: Vec<Vec<u8>> = (0..count).map(|n| self.key(format!("many{n}"))).collect();
-        let set: Vec<Command> = keys.iter().map(|key| command(&[b"SET", key, &[b'v'; 200]])).collect();
+        let set: Vec<Words> = keys.iter().map(|key| command(&[b"SET", key, &[b'v'; 200]])).collect();
         for chunk in set.chunks(PIPELINE) {
             self.all_succeed(chunk).await.then_some(())?;
         }
@@ -343,7 +343,7 @@ impl Attack {
 
     /// Removes every key of the attack. True if that was acknowledged and nothing is left.
     async fn remove(&mut self) -> bool {
-        if self.of.attack == Fault::UnitAtLimit {
+        if self.of.attack == SimFault::UnitAtLimit {
             // These are registers, which must not be lost: they become small instead.
             return self.unit_of(0).await == Outcome::Acknowledged;
         }
@@ -361,13 +361,13 @@ impl Attack {
         keys.is_empty()
     }
 
-    async fn all_succeed(&mut self, commands: &[Command]) -> bool {
+    async fn all_succeed(&mut self, commands: &[Words]) -> bool {
         let answers = self.call(commands).await.unwrap_or_default();
         answers.len() == commands.len() && answers.iter().all(|(value, _)| classify(value) == Outcome::Acknowledged)
     }
 
     /// Sends commands to the primary; `None` if not all were answered.
-    async fn call(&mut self, commands: &[Command]) -> Option<Vec<(Value, Stamp)>> {
+    async fn call(&mut self, commands: &[Words]) -> Option<Vec<(Value, Stamp)>> {
         let node = match self.believed {
             Some(node) => node,
             None => self.of.plan.borrow().voters.choose(&mut self.rng)?.node,
@@ -409,6 +409,6 @@ impl Attack {
     }
 }
 
-fn encode(command: &Command, out: &mut Vec<u8>) {
+fn encode(command: &Words, out: &mut Vec<u8>) {
     request::encode(command, out);
 }

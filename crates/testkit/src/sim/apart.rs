@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sim::{Options, Report};
+use crate::sim::{SimOptions, SimReport};
 
 /// Real time that a seed may take: it takes seconds, and some twenty of them where five nodes have much to do; a
 /// machine that others use, too, takes some times as long.
@@ -39,7 +39,7 @@ impl Simulator {
     ///
     /// # Errors
     /// It did not end within five minutes, or ended without a report; the text is a finding.
-    pub fn run(&self, options: &Options) -> Result<Report, String> {
+    pub fn run(&self, options: &SimOptions) -> Result<SimReport, String> {
         let mut command = Command::new(&self.program);
         command.args(arguments(options)).arg("--report").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
@@ -74,7 +74,7 @@ fn end(child: &mut Child, seed: u64) -> Result<std::process::ExitStatus, String>
 }
 
 /// As the program takes them.
-fn arguments(options: &Options) -> Vec<String> {
+fn arguments(options: &SimOptions) -> Vec<String> {
     let kinds: Vec<String> = options.kinds.iter().map(|fault| format!("{fault:?}")).collect();
     let mut arguments = vec![
         format!("--seed={}", options.seed),
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn who_gives_no_report_is_a_finding() {
-        let finding = |program: &str| Simulator::new(program).run(&Options::new(7)).map(drop).unwrap_err();
+        let finding = |program: &str| Simulator::new(program).run(&SimOptions::new(7)).map(drop).unwrap_err();
         assert!(finding("/bin/true").contains("seed 7: the simulation has ended without a report"));
         assert!(finding("/no/such/program").starts_with("/no/such/program: "));
     }

@@ -16,7 +16,7 @@ use crate::sim::disk::SimDisk;
 use crate::sim::net::{PEER_PORT, host};
 use crate::sim::node::{Machine, SimNode};
 use crate::sim::plan::Plan;
-use crate::sim::profile::{Profile, Scale};
+use crate::sim::profile::{Scale, SimProfile};
 use crate::sim::traffic::Traffic;
 
 /// What all nodes of a simulation have in common.
@@ -32,7 +32,7 @@ pub struct Builder {
     /// How many shards.
     pub shards: u32,
     /// Which promises are made.
-    pub profile: Profile,
+    pub profile: SimProfile,
     /// Whether clients send FLUSHALL.
     pub flushes: bool,
     /// `durability-max-lag`.

@@ -39,7 +39,7 @@ impl SimTime {
 
 /// How a clock runs.
 #[derive(Debug, Clone, Copy)]
-struct Dial {
+struct ClockState {
     /// Simulated time from which the rate counts, and what the boot clock showed then.
     since: Duration,
     boot: Duration,
@@ -49,7 +49,7 @@ struct Dial {
     wall_ahead_ms: i64,
 }
 
-impl Dial {
+impl ClockState {
     fn boot_at(&self, elapsed: Duration) -> Duration {
         let counted = u128::from(self.rate) * elapsed.saturating_sub(self.since).as_nanos() / u128::from(RATE_ONE);
         self.boot + Duration::from_nanos(counted as u64)
@@ -60,7 +60,7 @@ impl Dial {
 #[derive(Debug, Clone)]
 pub struct SimClock {
     time: SimTime,
-    dial: Arc<Mutex<Dial>>,
+    dial: Arc<Mutex<ClockState>>,
 }
 
 impl SimClock {
@@ -69,7 +69,7 @@ impl SimClock {
     #[must_use]
     pub fn new(time: SimTime, origin: Duration, drift: i64, wall_ahead_ms: i64) -> SimClock {
         let rate = RATE_ONE.saturating_add_signed(drift);
-        let dial = Dial { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
+        let dial = ClockState { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
         SimClock { time, dial: Arc::new(Mutex::new(dial)) }
     }
 
@@ -78,7 +78,7 @@ impl SimClock {
         let now = self.time.elapsed();
         let mut dial = self.dial.lock();
         let boot = dial.boot_at(now);
-        *dial = Dial { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*dial };
+        *dial = ClockState { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*dial };
     }
 
     /// Whether the wall clock is farther off than small differences between machines.

@@ -8,14 +8,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sim::fault::Fault;
+use crate::sim::fault::SimFault;
 
 /// From so many seeds on every cell of the table must be filled.
 pub const SEEDS_MIN: usize = 100;
 
 /// Something that a run should have gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Event {
+pub enum CoverageEvent {
     /// A running node led a group and does so no more.
     StepDown,
     /// Effects that did not commit were undone by undo records.
@@ -50,57 +50,57 @@ pub enum Event {
     DiskRefused,
 }
 
-impl Event {
+impl CoverageEvent {
     /// All of them.
-    pub const ALL: [Event; 16] = [
-        Event::StepDown,
-        Event::UndoByRecords,
-        Event::UndoByRestore,
-        Event::Restore,
-        Event::SnapshotMade,
-        Event::SnapshotInstalled,
-        Event::InstalledOverOpen,
-        Event::WindowFull,
-        Event::MessageCut,
-        Event::Replacement,
-        Event::ToSync,
-        Event::ToAsync,
-        Event::GateShut,
-        Event::TornTail,
-        Event::UntoldTail,
-        Event::DiskRefused,
+    pub const ALL: [CoverageEvent; 16] = [
+        CoverageEvent::StepDown,
+        CoverageEvent::UndoByRecords,
+        CoverageEvent::UndoByRestore,
+        CoverageEvent::Restore,
+        CoverageEvent::SnapshotMade,
+        CoverageEvent::SnapshotInstalled,
+        CoverageEvent::InstalledOverOpen,
+        CoverageEvent::WindowFull,
+        CoverageEvent::MessageCut,
+        CoverageEvent::Replacement,
+        CoverageEvent::ToSync,
+        CoverageEvent::ToAsync,
+        CoverageEvent::GateShut,
+        CoverageEvent::TornTail,
+        CoverageEvent::UntoldTail,
+        CoverageEvent::DiskRefused,
     ];
 }
 
 /// Counts of one run, or of many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    faults: BTreeMap<Fault, u64>,
+    faults: BTreeMap<SimFault, u64>,
     /// Injected, and gone without anybody having noticed.
-    without_effect: BTreeMap<Fault, u64>,
-    events: BTreeMap<Event, u64>,
+    without_effect: BTreeMap<SimFault, u64>,
+    events: BTreeMap<CoverageEvent, u64>,
 }
 
 impl Coverage {
     /// A fault is over.
-    pub fn fault(&mut self, fault: Fault, took_effect: bool) {
+    pub fn fault(&mut self, fault: SimFault, took_effect: bool) {
         let counts = if took_effect { &mut self.faults } else { &mut self.without_effect };
         *counts.entry(fault).or_default() += 1;
     }
 
     /// Something happened.
-    pub fn count(&mut self, event: Event) {
+    pub fn count(&mut self, event: CoverageEvent) {
         self.add(event, 1);
     }
 
     /// Something happened so many times.
-    pub fn add(&mut self, event: Event, times: u64) {
+    pub fn add(&mut self, event: CoverageEvent, times: u64) {
         *self.events.entry(event).or_default() += times;
     }
 
     /// Faults that took effect, by kind.
     #[must_use]
-    pub fn faults(&self) -> &BTreeMap<Fault, u64> {
+    pub fn faults(&self) -> &BTreeMap<SimFault, u64> {
         &self.faults
     }
 
@@ -112,7 +112,7 @@ impl Coverage {
 
     /// How often something happened.
     #[must_use]
-    pub fn times(&self, event: Event) -> u64 {
+    pub fn times(&self, event: CoverageEvent) -> u64 {
         self.events.get(&event).copied().unwrap_or(0)
     }
 
@@ -126,9 +126,10 @@ impl Coverage {
 
     /// What never took effect or happened, of `kinds` and of all events.
     #[must_use]
-    pub fn empty_cells(&self, kinds: &[Fault]) -> Vec<String> {
+    pub fn empty_cells(&self, kinds: &[SimFault]) -> Vec<String> {
         let faults = kinds.iter().filter(|fault| !self.faults.contains_key(fault)).map(|fault| format!("{fault:?}"));
-        let events = Event::ALL.iter().filter(|event| self.times(**event) == 0).map(|event| format!("{event:?}"));
+        let events =
+            CoverageEvent::ALL.iter().filter(|event| self.times(**event) == 0).map(|event| format!("{event:?}"));
         faults.chain(events).collect()
     }
 }
@@ -136,13 +137,13 @@ impl Coverage {
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<20} {:>11} {:>15}", "fault", "took effect", "without effect")?;
-        for fault in Fault::ALL {
-            let of = |counts: &BTreeMap<Fault, u64>| counts.get(&fault).copied().unwrap_or(0);
+        for fault in SimFault::ALL {
+            let of = |counts: &BTreeMap<SimFault, u64>| counts.get(&fault).copied().unwrap_or(0);
             let (name, took, gone) = (format!("{fault:?}"), of(&self.faults), of(&self.without_effect));
             writeln!(f, "{name:<20} {took:>11} {gone:>15}")?;
         }
         writeln!(f, "{:<20} {:>11}", "event", "times")?;
-        for event in Event::ALL {
+        for event in CoverageEvent::ALL {
             writeln!(f, "{:<20} {:>11}", format!("{event:?}"), self.times(event))?;
         }
         Ok(())

@@ -20,7 +20,7 @@ const HEALTHY_US: Range<u64> = 100..1_200;
 /// Batches that a crash takes from a disk that does not sync.
 const FORGOTTEN_MAX: usize = 8;
 
-struct Dial {
+struct DiskState {
     rng: SmallRng,
     disk: MemoryDisk,
     span_us: Range<u64>,
@@ -36,7 +36,7 @@ struct Dial {
 /// A node's disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
-    dial: Arc<Mutex<Dial>>,
+    dial: Arc<Mutex<DiskState>>,
 }
 
 impl SimDisk {
@@ -45,8 +45,15 @@ impl SimDisk {
     pub fn new(seed: u64) -> SimDisk {
         let rng = SmallRng::seed_from_u64(seed);
         let disk = MemoryDisk::new();
-        let dial =
-            Dial { rng, at_start: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
+        let dial = DiskState {
+            rng,
+            at_start: disk.copy(),
+            disk,
+            span_us: HEALTHY_US,
+            slowed: 0,
+            syncs_before: 0,
+            wiped: false,
+        };
         SimDisk { dial: Arc::new(Mutex::new(dial)) }
     }
 

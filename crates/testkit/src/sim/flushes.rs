@@ -11,7 +11,7 @@ use fastness_types::ShardId;
 pub type Moment = u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum FlushFate {
     /// It may have taken effect, or still may.
     Open,
     Refused,
@@ -22,18 +22,18 @@ enum Fate {
 #[derive(Debug)]
 struct Flush {
     begun: Moment,
-    fate: Fate,
+    fate: FlushFate,
 }
 
 /// When a write began, and when its acknowledgement came, if it did.
-type Span = (Moment, Option<Moment>);
+type WriteSpan = (Moment, Option<Moment>);
 
 /// Every FLUSHALL of a run, and every write of a register.
 #[derive(Debug, Default)]
 pub struct Flushes {
     now: Moment,
     flushes: BTreeMap<ShardId, Vec<Flush>>,
-    writes: BTreeMap<(String, u64), Span>,
+    writes: BTreeMap<(String, u64), WriteSpan>,
 }
 
 impl Flushes {
@@ -61,7 +61,7 @@ impl Flushes {
     pub fn begins(&mut self, shard: ShardId) -> usize {
         let begun = self.moment();
         let flushes = self.flushes.entry(shard).or_default();
-        flushes.push(Flush { begun, fate: Fate::Open });
+        flushes.push(Flush { begun, fate: FlushFate::Open });
         flushes.len() - 1
     }
 
@@ -71,8 +71,8 @@ impl Flushes {
         let Some(flush) = self.flushes.get_mut(&shard).and_then(|flushes| flushes.get_mut(which)) else { return };
         match outcome {
             // A reader may have shown it before.
-            Outcome::Acknowledged if flush.fate == Fate::Open => flush.fate = Fate::Done(now),
-            Outcome::Refused => flush.fate = Fate::Refused,
+            Outcome::Acknowledged if flush.fate == FlushFate::Open => flush.fate = FlushFate::Done(now),
+            Outcome::Refused => flush.fate = FlushFate::Refused,
             _ => {}
         }
     }
@@ -83,16 +83,16 @@ impl Flushes {
         let now = self.moment();
         let begun = self.writes.get(&(key.to_owned(), settled)).map_or(0, |(begun, _)| *begun);
         let explains = |flush: &&mut Flush| match flush.fate {
-            Fate::Open => true,
-            Fate::Refused => false,
-            Fate::Done(by) => by > begun,
+            FlushFate::Open => true,
+            FlushFate::Refused => false,
+            FlushFate::Done(by) => by > begun,
         };
         let mut explaining: Vec<&mut Flush> =
             self.flushes.entry(shard).or_default().iter_mut().filter(explains).collect();
         if let [only] = explaining.as_mut_slice()
-            && only.fate == Fate::Open
+            && only.fate == FlushFate::Open
         {
-            only.fate = Fate::Done(now);
+            only.fate = FlushFate::Done(now);
         }
         !explaining.is_empty()
     }
@@ -101,7 +101,7 @@ impl Flushes {
     #[must_use]
     pub fn must_be_gone(&self, shard: ShardId, key: &str, number: u64, read: Moment) -> bool {
         let Some((_, Some(ended))) = self.writes.get(&(key.to_owned(), number)) else { return false };
-        let between = |flush: &Flush| flush.begun > *ended && matches!(flush.fate, Fate::Done(by) if by < read);
+        let between = |flush: &Flush| flush.begun > *ended && matches!(flush.fate, FlushFate::Done(by) if by < read);
         self.flushes.get(&shard).is_some_and(|flushes| flushes.iter().any(between))
     }
 }

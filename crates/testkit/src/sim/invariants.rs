@@ -40,20 +40,21 @@ use fastness_consensus::snapshot::SnapshotPart;
 use fastness_shard::{GateState, ShardInfo};
 use fastness_types::{Clock as _, Epoch, LogIndex, NodeId, ShardId};
 
-use crate::sim::coverage::{Coverage, Event};
+use crate::sim::coverage::{Coverage, CoverageEvent};
 use crate::sim::ledger::Ledger;
 use crate::sim::node::{Replica, SimNode};
 use crate::sim::profile::Scale;
+use crate::sim::stable_log::epoch_of;
 use crate::sim::trace::Trace;
 
 use accepts::Accepts;
-use bounds::Bounds;
+use bounds::ScaleBounds;
 use caught_up::CaughtUp;
-use digests::{Claim, Digests};
+use digests::{Claim, EqualData};
 use election_safety::ElectionSafety;
 use leader_completeness::LeaderCompleteness;
 use lease_holder::LeaseHolders;
-use log_matching::{LogMatching, epoch_of};
+use log_matching::LogMatching;
 use logs::{Logs, each_replica};
 use overdue::Overdue;
 use two_azs::TwoAzs;
@@ -71,27 +72,27 @@ pub struct Invariants {
     completeness: LeaderCompleteness,
     matching: LogMatching,
     two_azs: TwoAzs,
-    digests: Digests,
+    digests: EqualData,
     whole_units: WholeUnits,
     accepts: Accepts,
     overdue: Overdue,
     caught_up: CaughtUp,
     /// In runs whose limits are scaled down.
-    bounds: Option<Bounds>,
+    bounds: Option<ScaleBounds>,
     logs: Logs,
     /// What each running node leads.
     leads: BTreeMap<(NodeId, ShardId), Epoch>,
     /// Snapshots that were looked at.
     snapshots: BTreeMap<(NodeId, ShardId), LogIndex>,
     /// The newest counts of each running replica.
-    counts: BTreeMap<(NodeId, ShardId), Counts>,
+    counts: BTreeMap<(NodeId, ShardId), ReplicaCounts>,
     coverage: Coverage,
     violations: Vec<String>,
 }
 
 /// A replica's counts since its process has started.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counts {
+struct ReplicaCounts {
     undone_by_records: u64,
     undone_by_restore: u64,
     restores: u64,
@@ -111,12 +112,12 @@ impl Invariants {
             completeness: LeaderCompleteness::default(),
             matching: LogMatching::default(),
             two_azs: TwoAzs::default(),
-            digests: Digests::default(),
+            digests: EqualData::default(),
             whole_units: WholeUnits::default(),
             accepts: Accepts::default(),
             overdue: Overdue::default(),
             caught_up: CaughtUp::default(),
-            bounds: scale.map(Bounds::new),
+            bounds: scale.map(ScaleBounds::new),
             logs: Logs::default(),
             leads: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -249,7 +250,7 @@ impl Invariants {
             let Role::Leader { lease, .. } = &**role else {
                 if let Some(epoch) = self.leads.remove(&(node.id, shard)) {
                     self.trace.note(|| format!("{shard}: node {} leads {epoch} no more", node.id));
-                    self.coverage.count(Event::StepDown);
+                    self.coverage.count(CoverageEvent::StepDown);
                 }
                 return;
             };
@@ -261,7 +262,7 @@ impl Invariants {
                 self.trace.note(|| format!("{shard}: node {} leads {epoch}", node.id));
             }
             if self.leads.insert((node.id, shard), epoch).is_some_and(|before| before != epoch) {
-                self.coverage.count(Event::StepDown);
+                self.coverage.count(CoverageEvent::StepDown);
             }
             if lease.holds(node.clock.boot()) {
                 let alone = holders.holds(shard, node.id, epoch);
@@ -352,7 +353,7 @@ impl Invariants {
 
     /// Adds what has happened in a replica since it was looked at last.
     fn count(&mut self, node: &SimNode, shard: ShardId, info: &ShardInfo) {
-        let now = Counts {
+        let now = ReplicaCounts {
             undone_by_records: info.undone_by_records,
             undone_by_restore: info.undone - info.undone_by_records,
             restores: info.restores,
@@ -366,14 +367,14 @@ impl Invariants {
             now.undone_by_records + now.undone_by_restore - before.undone_by_records - before.undone_by_restore;
         let over_open = undone.min(now.snapshots_installed - before.snapshots_installed);
         for (event, now, before) in [
-            (Event::UndoByRecords, now.undone_by_records, before.undone_by_records),
-            (Event::UndoByRestore, now.undone_by_restore, before.undone_by_restore),
-            (Event::Restore, now.restores, before.restores),
-            (Event::SnapshotMade, now.snapshots_made, before.snapshots_made),
-            (Event::SnapshotInstalled, now.snapshots_installed, before.snapshots_installed),
-            (Event::InstalledOverOpen, over_open, 0),
-            (Event::GateShut, now.gate_shut, before.gate_shut),
-            (Event::WindowFull, u64::from(now.window_full && !before.window_full), 0),
+            (CoverageEvent::UndoByRecords, now.undone_by_records, before.undone_by_records),
+            (CoverageEvent::UndoByRestore, now.undone_by_restore, before.undone_by_restore),
+            (CoverageEvent::Restore, now.restores, before.restores),
+            (CoverageEvent::SnapshotMade, now.snapshots_made, before.snapshots_made),
+            (CoverageEvent::SnapshotInstalled, now.snapshots_installed, before.snapshots_installed),
+            (CoverageEvent::InstalledOverOpen, over_open, 0),
+            (CoverageEvent::GateShut, now.gate_shut, before.gate_shut),
+            (CoverageEvent::WindowFull, u64::from(now.window_full && !before.window_full), 0),
         ] {
             self.coverage.add(event, now - before);
         }

@@ -30,7 +30,7 @@ use crate::sim::stamp::Stamp;
 
 /// What became of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum WriteFate {
     /// Not known; it may still take effect.
     Open,
     Refused,
@@ -40,9 +40,9 @@ enum Fate {
 }
 
 #[derive(Debug)]
-struct Register {
+struct RegisterRecord {
     shard: ShardId,
-    numbers: BTreeMap<u64, Fate>,
+    numbers: BTreeMap<u64, WriteFate>,
     attempted: u64,
     settled: u64,
     /// What each running replica has shown, and where it stood then. Replies of several connections overtake each
@@ -50,19 +50,19 @@ struct Register {
     shown: BTreeMap<(NodeId, u64), (LogIndex, u64)>,
 }
 
-impl Register {
-    fn new(shard: ShardId) -> Register {
-        Register { shard, numbers: BTreeMap::new(), attempted: 0, settled: 0, shown: BTreeMap::new() }
+impl RegisterRecord {
+    fn new(shard: ShardId) -> RegisterRecord {
+        RegisterRecord { shard, numbers: BTreeMap::new(), attempted: 0, settled: 0, shown: BTreeMap::new() }
     }
 
     fn acknowledged(&self) -> u64 {
-        let newest = self.numbers.iter().rev().find(|(_, fate)| matches!(fate, Fate::Acknowledged(_)));
+        let newest = self.numbers.iter().rev().find(|(_, fate)| matches!(fate, WriteFate::Acknowledged(_)));
         newest.map_or(0, |(number, _)| *number)
     }
 }
 
 #[derive(Debug, Default)]
-struct Counter {
+struct CounterRecord {
     acknowledged: u64,
     unknown: u64,
     settled: u64,
@@ -106,8 +106,8 @@ pub struct ReadStart {
 /// The ledger of one run.
 #[derive(Default)]
 pub struct Ledger {
-    registers: BTreeMap<String, Register>,
-    counters: BTreeMap<String, Counter>,
+    registers: BTreeMap<String, RegisterRecord>,
+    counters: BTreeMap<String, CounterRecord>,
     losses: LossAccount,
     flushes: Flushes,
     summary: Summary,
@@ -127,10 +127,10 @@ impl Ledger {
 
     /// The number that the writer of `key` writes next.
     pub fn next_number(&mut self, shard: ShardId, key: &str) -> u64 {
-        let register = self.registers.entry(key.to_owned()).or_insert_with(|| Register::new(shard));
+        let register = self.registers.entry(key.to_owned()).or_insert_with(|| RegisterRecord::new(shard));
         register.attempted += 1;
         // Until its outcome is known, it is unknown: other readers may see it first.
-        register.numbers.insert(register.attempted, Fate::Open);
+        register.numbers.insert(register.attempted, WriteFate::Open);
         self.flushes.write_begins(key, register.attempted);
         register.attempted
     }
@@ -140,7 +140,7 @@ impl Ledger {
         let Some(register) = self.registers.get_mut(key) else { return };
         match (outcome, stamp) {
             (Outcome::Acknowledged, Some(stamp)) => {
-                register.numbers.insert(number, Fate::Acknowledged(stamp));
+                register.numbers.insert(number, WriteFate::Acknowledged(stamp));
                 self.flushes.write_ends(key, number);
                 *self.acknowledged.entry(register.shard).or_default() += 1;
                 if stamp.mode == Durability::Sync {
@@ -152,7 +152,7 @@ impl Ledger {
                 self.acknowledged(stamp.mode);
             }
             (Outcome::Refused, _) => {
-                register.numbers.insert(number, Fate::Refused);
+                register.numbers.insert(number, WriteFate::Refused);
                 self.summary.refused += 1;
             }
             _ => self.summary.unknown += 1,
@@ -214,7 +214,7 @@ impl Ledger {
         let register = self.registers.get(key);
         ReadStart {
             at,
-            acknowledged: register.map_or(0, Register::acknowledged),
+            acknowledged: register.map_or(0, RegisterRecord::acknowledged),
             settled: register.map_or(0, |register| register.settled),
         }
     }
@@ -234,7 +234,7 @@ impl Ledger {
         if stamp.mode == Durability::Sync {
             register.settled = register.settled.max(number);
         }
-        if register.numbers.get(&number) == Some(&Fate::Open) {
+        if register.numbers.get(&number) == Some(&WriteFate::Open) {
             // Of unknown outcome: whenever it took effect, it is newer than what it replaced.
             return;
         }
@@ -252,8 +252,8 @@ impl Ledger {
         let now = self.flushes.moment();
         let Some(register) = self.registers.get_mut(key) else { return };
         for (number, fate) in register.numbers.range_mut(gone) {
-            let Fate::Acknowledged(given) = *fate else { continue };
-            *fate = Fate::Lost(now);
+            let WriteFate::Acknowledged(given) = *fate else { continue };
+            *fate = WriteFate::Lost(now);
             if stamp.epoch.term <= given.epoch.term {
                 self.summary.stale += 1;
                 self.violations.push(format!(
@@ -295,7 +295,8 @@ impl Ledger {
         let shown = register.shown.entry((stamp.node, stamp.life)).or_default();
         let (at, before) = *shown;
         let flushed = number == 0 && self.flushes.may_be_gone(register.shard, key, before);
-        if !flushed && stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&Fate::Open) {
+        if !flushed && stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&WriteFate::Open)
+        {
             self.violations.push(format!("{key}: node {} showed {before} and then {number}", stamp.node));
             self.summary.stale += 1;
         }
@@ -315,9 +316,9 @@ impl Ledger {
         };
         let fate = self.registers.get(key).and_then(|register| register.numbers.get(&number));
         let wrong = match fate {
-            Some(Fate::Refused) => "was refused",
+            Some(WriteFate::Refused) => "was refused",
             // A read that was under way when the loss was seen may have been served before it.
-            Some(Fate::Lost(seen)) if *seen < asked => "was lost before",
+            Some(WriteFate::Lost(seen)) if *seen < asked => "was lost before",
             None if number > 0 => "was never written",
             _ => return Some(number),
         };

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::sim::plug::Plug;
-use crate::sim::traffic::{Fate, Traffic};
+use crate::sim::traffic::{FrameFate, Traffic};
 
 /// Where every node listens for its peers.
 pub const PEER_PORT: u16 = 7000;
@@ -181,8 +181,8 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
             let is_plain = !is_first && way.class != Class::Snapshot && frame.messages.iter().all(|part| !part.more);
             is_first = false;
             match way.traffic.fate(way.from, way.to) {
-                Fate::Twice if is_plain => bytes = [&encoded[..], &encoded].concat(),
-                Fate::Behind if is_plain && kept_back.is_none() => {
+                FrameFate::Twice if is_plain => bytes = [&encoded[..], &encoded].concat(),
+                FrameFate::Behind if is_plain && kept_back.is_none() => {
                     kept_back = Some(encoded);
                     continue;
                 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which promises a run is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Profile {
+pub enum SimProfile {
     /// `sync` all the time.
     Sync,
     /// `async` all the time.
@@ -23,47 +23,47 @@ pub enum Profile {
     Disabled,
 }
 
-impl Profile {
+impl SimProfile {
     /// All of them.
-    pub const ALL: [Profile; 4] = [Profile::Sync, Profile::Async, Profile::Switching, Profile::Disabled];
+    pub const ALL: [SimProfile; 4] = [SimProfile::Sync, SimProfile::Async, SimProfile::Switching, SimProfile::Disabled];
 
     /// Chosen by a seed: most of a suite's seeds are about what must not be lost.
     #[must_use]
-    pub fn choose(rng: &mut SmallRng) -> Profile {
+    pub fn choose(rng: &mut SmallRng) -> SimProfile {
         match rng.random_range(0..20) {
-            0..8 => Profile::Sync,
-            8..13 => Profile::Async,
-            13..18 => Profile::Switching,
-            _ => Profile::Disabled,
+            0..8 => SimProfile::Sync,
+            8..13 => SimProfile::Async,
+            13..18 => SimProfile::Switching,
+            _ => SimProfile::Disabled,
         }
     }
 
     /// Whether operators switch the mode.
     #[must_use]
     pub fn switches(self) -> bool {
-        self == Profile::Switching
+        self == SimProfile::Switching
     }
 
     /// The mode that the cluster is created in.
     #[must_use]
     pub fn mode(self, rng: &mut SmallRng) -> Durability {
         match self {
-            Profile::Sync => Durability::Sync,
-            Profile::Async => Durability::Async,
-            Profile::Switching if rng.random() => Durability::Sync,
-            Profile::Switching => Durability::Async,
-            Profile::Disabled => Durability::Disabled,
+            SimProfile::Sync => Durability::Sync,
+            SimProfile::Async => Durability::Async,
+            SimProfile::Switching if rng.random() => Durability::Sync,
+            SimProfile::Switching => Durability::Async,
+            SimProfile::Disabled => Durability::Disabled,
         }
     }
 }
 
-impl fmt::Display for Profile {
+impl fmt::Display for SimProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Profile::Sync => "sync",
-            Profile::Async => "async",
-            Profile::Switching => "switching",
-            Profile::Disabled => "disabled",
+            SimProfile::Sync => "sync",
+            SimProfile::Async => "async",
+            SimProfile::Switching => "switching",
+            SimProfile::Disabled => "disabled",
         })
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::coverage::Coverage;
 use crate::sim::ledger::Summary;
-use crate::sim::profile::Profile;
+use crate::sim::profile::SimProfile;
 
 /// A seed counts from so much simulated time on.
 const ELAPSED_MIN: Duration = Duration::from_secs(20);
@@ -18,7 +18,7 @@ const FAULTS_MIN: u64 = 3;
 
 /// What a run is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SimVerdict {
     /// Every promise was kept.
     Holds,
     /// One was broken.
@@ -27,23 +27,23 @@ pub enum Verdict {
     Void(&'static str),
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for SimVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Holds => f.write_str("holds"),
-            Verdict::Broken => f.write_str("BROKEN"),
-            Verdict::Void(why) => write!(f, "void ({why})"),
+            SimVerdict::Holds => f.write_str("holds"),
+            SimVerdict::Broken => f.write_str("BROKEN"),
+            SimVerdict::Void(why) => write!(f, "void ({why})"),
         }
     }
 }
 
 /// What came of a simulation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Report {
+pub struct SimReport {
     /// To be replayed with.
     pub seed: u64,
     /// Which promises were made.
-    pub profile: Profile,
+    pub profile: SimProfile,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// Promises that were broken; empty: none.
@@ -72,7 +72,7 @@ pub struct Report {
     pub trace: u64,
 }
 
-impl Report {
+impl SimReport {
     /// Operations that were checked: writes and reads whose replies came.
     #[must_use]
     pub fn checked(&self) -> u64 {
@@ -81,26 +81,28 @@ impl Report {
 
     /// What the run is worth.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> SimVerdict {
         match self {
-            report if !report.violations.is_empty() => Verdict::Broken,
-            report if report.elapsed < ELAPSED_MIN => Verdict::Void("less than 20 simulated seconds"),
+            report if !report.violations.is_empty() => SimVerdict::Broken,
+            report if report.elapsed < ELAPSED_MIN => SimVerdict::Void("less than 20 simulated seconds"),
             report if report.summary.acknowledged < ACKNOWLEDGED_MIN => {
-                Verdict::Void("fewer than 300 acknowledged writes")
+                SimVerdict::Void("fewer than 300 acknowledged writes")
             }
-            report if report.coverage.faults_total() < FAULTS_MIN => Verdict::Void("fewer than 3 faults took effect"),
-            _ => Verdict::Holds,
+            report if report.coverage.faults_total() < FAULTS_MIN => {
+                SimVerdict::Void("fewer than 3 faults took effect")
+            }
+            _ => SimVerdict::Holds,
         }
     }
 
     /// Everything but how long it took: the same for the same seed.
     #[must_use]
     pub fn without_time(&self) -> String {
-        Report { took: Duration::ZERO, ..self.clone() }.to_string()
+        SimReport { took: Duration::ZERO, ..self.clone() }.to_string()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nodes, shards) = self.size;
         let Summary { acknowledged, refused, unknown, reads, lost_within_bound, .. } = self.summary;

@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 const LATE: Duration = Duration::from_millis(15);
 
 /// From, to.
-pub type Pair = (NodeId, NodeId);
+pub type NodePair = (NodeId, NodeId);
 
 /// What has passed one way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Flow {
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum FrameFate {
     /// It is sent.
     Once,
     /// It is sent twice.
@@ -58,23 +58,23 @@ pub struct Disorder {
 
 /// What becomes of snapshots on their way to one node.
 #[derive(Debug, Clone, Copy, Default)]
-struct LateSnapshots {
+struct SnapshotDelays {
     on: bool,
     met: bool,
 }
 
-struct State {
+struct TrafficState {
     rng: SmallRng,
-    flows: BTreeMap<Pair, Flow>,
-    disorder: BTreeMap<Pair, Disorder>,
+    flows: BTreeMap<NodePair, Flow>,
+    disorder: BTreeMap<NodePair, Disorder>,
     /// How often a leader has told somebody to stand for election.
     transfers: BTreeMap<NodeId, u64>,
     /// What frames take longer than the network does.
-    delays: BTreeMap<Pair, Duration>,
+    delays: BTreeMap<NodePair, Duration>,
     /// Where nothing of Raft's own passes, but the questions about leases do.
-    leases_only: BTreeSet<Pair>,
+    leases_only: BTreeSet<NodePair>,
     /// To whom snapshots are late, and whether that has met any.
-    late_snapshots: BTreeMap<NodeId, LateSnapshots>,
+    late_snapshots: BTreeMap<NodeId, SnapshotDelays>,
     /// Messages that were larger than their part of a frame.
     cut: u64,
     /// How often a leader has asked for promises.
@@ -83,14 +83,14 @@ struct State {
 
 /// The traffic of a simulation. Clones are the same.
 #[derive(Clone)]
-pub struct Traffic(Arc<Mutex<State>>);
+pub struct Traffic(Arc<Mutex<TrafficState>>);
 
 impl Traffic {
     /// Nothing has passed.
     #[must_use]
     pub fn new(seed: u64) -> Traffic {
         let rng = SmallRng::seed_from_u64(seed);
-        Traffic(Arc::new(Mutex::new(State {
+        Traffic(Arc::new(Mutex::new(TrafficState {
             rng,
             flows: BTreeMap::new(),
             disorder: BTreeMap::new(),
@@ -120,7 +120,7 @@ impl Traffic {
     }
 
     /// What one sends to the other takes so much longer from now on.
-    pub fn set_delay(&self, pair: Pair, delay: Duration) {
+    pub fn set_delay(&self, pair: NodePair, delay: Duration) {
         let mut state = self.0.lock();
         if delay.is_zero() {
             state.delays.remove(&pair);
@@ -131,12 +131,12 @@ impl Traffic {
 
     /// By how much it does.
     #[must_use]
-    pub fn delay(&self, pair: Pair) -> Duration {
+    pub fn delay(&self, pair: NodePair) -> Duration {
         self.0.lock().delays.get(&pair).copied().unwrap_or_default()
     }
 
     /// From now on one hears only the other's questions about leases, whose answers leave; or everything again.
-    pub fn set_leases_only(&self, pair: Pair, only: bool) {
+    pub fn set_leases_only(&self, pair: NodePair, only: bool) {
         let mut state = self.0.lock();
         if only {
             state.leases_only.insert(pair);
@@ -147,7 +147,7 @@ impl Traffic {
 
     /// Whether that is so.
     #[must_use]
-    pub fn leases_only(&self, pair: Pair) -> bool {
+    pub fn leases_only(&self, pair: NodePair) -> bool {
         self.0.lock().leases_only.contains(&pair)
     }
 
@@ -203,21 +203,21 @@ impl Traffic {
 
     /// Decides on a frame that is to leave.
     #[must_use]
-    pub fn fate(&self, from: NodeId, to: NodeId) -> Fate {
+    pub fn fate(&self, from: NodeId, to: NodeId) -> FrameFate {
         let mut state = self.0.lock();
-        let Some(Disorder { twice, behind }) = state.disorder.get(&(from, to)).copied() else { return Fate::Once };
+        let Some(Disorder { twice, behind }) = state.disorder.get(&(from, to)).copied() else { return FrameFate::Once };
         let drawn: f64 = state.rng.random();
         let fate = match drawn {
-            drawn if drawn < twice => Fate::Twice,
-            drawn if drawn < twice + behind => Fate::Behind,
-            _ => return Fate::Once,
+            drawn if drawn < twice => FrameFate::Twice,
+            drawn if drawn < twice + behind => FrameFate::Behind,
+            _ => return FrameFate::Once,
         };
         state.flows.entry((from, to)).or_default().disordered += 1;
         fate
     }
 
     /// Disorders the frames of a pair from now on; or no longer.
-    pub fn set_disorder(&self, pair: Pair, disorder: Option<Disorder>) {
+    pub fn set_disorder(&self, pair: NodePair, disorder: Option<Disorder>) {
         let mut state = self.0.lock();
         state.disorder.remove(&pair);
         state.disorder.extend(disorder.map(|disorder| (pair, disorder)));
@@ -225,7 +225,7 @@ impl Traffic {
 
     /// What has passed one way so far.
     #[must_use]
-    pub fn flow(&self, pair: Pair) -> Flow {
+    pub fn flow(&self, pair: NodePair) -> Flow {
         self.0.lock().flows.get(&pair).copied().unwrap_or_default()
     }
 }

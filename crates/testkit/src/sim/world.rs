@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use fastness_shard::Standing;
 use fastness_types::{Az, Clock as _, LogIndex, NodeId, ShardId};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -14,19 +13,23 @@ use turmoil::Sim;
 use crate::sim::build::{Builder, choose_batching, member};
 use crate::sim::client::{Client, ClientOptions, Phase, client_host};
 use crate::sim::clock::SimTime;
-use crate::sim::coverage::Event;
-use crate::sim::fault::{LATENCY_MAX, Schedule, Stage, Taken};
+use crate::sim::coverage::CoverageEvent;
+use crate::sim::fault::network::LATENCY_MAX;
+use crate::sim::fault::schedule::Schedule;
+use crate::sim::fault::stage::{Stage, Taken};
 use crate::sim::invariants::Invariants;
 use crate::sim::invariants::logs::each_replica;
 use crate::sim::ledger::Ledger;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, Replica, SimNode, find_replica, run};
+use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
+use crate::sim::options::SimOptions;
+use crate::sim::panics;
 use crate::sim::plan::Plan;
-use crate::sim::profile::{Profile, Scale, choose_max_lag};
-use crate::sim::report::Report;
+use crate::sim::process;
+use crate::sim::profile::{Scale, SimProfile, choose_max_lag};
+use crate::sim::report::SimReport;
 use crate::sim::trace::Trace;
 use crate::sim::traffic::Traffic;
-use crate::sim::{Options, panics};
 
 /// One step of the simulation.
 const TICK: Duration = Duration::from_millis(1);
@@ -49,7 +52,7 @@ const HOSTILE_ODDS: u32 = 3;
 
 /// A simulation.
 pub struct World {
-    options: Options,
+    options: SimOptions,
     began: Instant,
     rng: SmallRng,
     fault_rng: SmallRng,
@@ -71,7 +74,7 @@ pub struct World {
 impl World {
     /// Everything is there and nothing has run.
     #[must_use]
-    pub fn new(options: Options) -> World {
+    pub fn new(options: SimOptions) -> World {
         panics::begin();
         fastness_types::plant::on_this_thread(options.plant);
         let began = Instant::now();
@@ -80,7 +83,7 @@ impl World {
         let time = SimTime::default();
         let trace = Trace::new(time.clone(), options.trace.as_deref()).expect("a place for the trace");
         let scale = choose_scale(&options);
-        let profile = options.profile.unwrap_or_else(|| Profile::choose(&mut rng));
+        let profile = options.profile.unwrap_or_else(|| SimProfile::choose(&mut rng));
         let max_lag = options.max_lag.unwrap_or_else(|| choose_max_lag(&mut rng));
         // Three nodes in three AZs, or five in three.
         let azs: &[&str] = if rng.random_ratio(1, 4) { &["a", "b", "c", "a", "b"] } else { &["a", "b", "c"] };
@@ -102,7 +105,7 @@ impl World {
         let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
         let clients = rng.random_range(2..=4);
         // What is gone must not be lost: under `sync` alone that is so.
-        builder.flushes = profile == Profile::Sync && rng.random_ratio(1, 3);
+        builder.flushes = profile == SimProfile::Sync && rng.random_ratio(1, 3);
         let mut world = World {
             began,
             fault_rng: SmallRng::seed_from_u64(rng.random()),
@@ -124,7 +127,7 @@ impl World {
         };
         for node in &world.nodes {
             let node = node.clone();
-            world.sim.host(host(node.id), move || run(node.clone()));
+            world.sim.host(host(node.id), move || process::run(node.clone()));
         }
         for id in 0..clients {
             let client = Client::new(world.client_options(id, clients));
@@ -149,7 +152,7 @@ impl World {
 
     /// Runs it to its end.
     #[must_use]
-    pub fn run(mut self) -> Report {
+    pub fn run(mut self) -> SimReport {
         self.go_through();
         self.report()
     }
@@ -334,10 +337,10 @@ impl World {
         together && !positions.is_empty() && self.has_primaries()
     }
 
-    fn report(mut self) -> Report {
-        self.invariants.coverage().add(Event::MessageCut, self.builder.traffic.cut_messages());
+    fn report(mut self) -> SimReport {
+        self.invariants.coverage().add(CoverageEvent::MessageCut, self.builder.traffic.cut_messages());
         let ledger = self.ledger.borrow();
-        Report {
+        SimReport {
             seed: self.options.seed,
             profile: self.builder.profile,
             max_lag: self.builder.max_lag,
@@ -358,7 +361,7 @@ impl World {
 }
 
 /// Whether hostile clients come, by a draw of its own: what else a seed leads to does not depend on it.
-fn choose_scale(options: &Options) -> Option<Scale> {
+fn choose_scale(options: &SimOptions) -> Option<Scale> {
     let hostile = SmallRng::seed_from_u64(!options.seed).random_ratio(1, HOSTILE_ODDS);
     let some = options.kinds.iter().any(|kind| kind.is_attack());
     let all = options.kinds.iter().all(|kind| kind.is_attack());
@@ -377,11 +380,4 @@ fn network(seed: u64) -> Sim<'static> {
         .tcp_capacity(1_024)
         .enable_random_order()
         .build()
-}
-
-/// Whether a replica is a primary that may act.
-#[must_use]
-pub fn is_primary(replica: &Replica) -> bool {
-    let info = replica.shard.info();
-    info.standing == Standing::Primary && info.lease_holds
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fastness_resp::request;
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::payload;
 use rustls::{ClientConnection, StreamOwned};
 
@@ -39,7 +39,7 @@ fn written_before_read(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -> Result<()> {
     const GETS: usize = 300_000;
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let line = "e".repeat(1_000);
     let echoed = written_before_read(&cluster, primary, "ECHO", &repeated(&["ECHO", &line], 9_000), 9_000)?;
     ensure!(echoed.iter().all(|reply| reply.as_bytes() == Some(line.as_bytes())), "another line");
@@ -64,7 +64,7 @@ async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -
 /// the connection; of two pairs the first one counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     told(&mut client, &["CONFIG", "SET", "requirepass", "s3"], "OK").await?;
     let hello = ["HELLO", "3", "AUTH", "default", "s3"];
     let mut wrong = Vec::new();
@@ -87,7 +87,7 @@ async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
 /// Found: the commands in the body of an HTTP request were run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let body = "SET http 1\r\nSET http 2\r\n";
     let mut wrong = Vec::new();
     for head in [
@@ -117,7 +117,7 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> {
     const MANY: usize = 20_000;
-    let (cluster, primary, _) = start(&Options::default()).await?;
+    let (cluster, primary, _) = start(&ClusterOptions::default()).await?;
     let front_end = cluster.front_end(primary, 1)?;
     let mut wrong = Vec::new();
     for count in [1, MANY] {
@@ -151,7 +151,7 @@ async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> 
 /// field's deadline before 1970.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_lies_is_refused() -> Result<()> {
-    let (_cluster, _, mut client) = start(&Options::default()).await?;
+    let (_cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     // A hash of a field and its value: one listpack, and one with deadlines.
     let listpack =
         |elements: u16| [&b"\x10\x0d\x0d\0\0\0"[..], &elements.to_le_bytes(), b"\x81a\x02\x81v\x02\xff"].concat();
@@ -186,7 +186,7 @@ async fn a_payload_that_lies_is_refused() -> Result<()> {
 /// Found: nothing was logged when `maxclients` was reached, and TLS clients saw the connection end without a word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_over_the_maximum_are_told_over_tls_too_and_logged() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     told(&mut client, &["CONFIG", "SET", "maxclients", "1"], "OK").await?;
     let mut plain = cluster.connect(primary, 1, PATIENCE).await?;
     let refused = text(plain.receive().await?);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 use super::wire::{PATIENCE, TIMEOUT, ask, eventually, start, told};
 
@@ -13,7 +13,7 @@ use super::wire::{PATIENCE, TIMEOUT, ask, eventually, start, told};
 /// readable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let (second, replica) = (primary % 3 + 1, (primary + 1) % 3 + 1);
     let mut reader = cluster.connect(replica, 1, TIMEOUT).await?;
     told(&mut reader, &["READONLY"], "OK").await?;
@@ -54,7 +54,7 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
 async fn a_replica_started_again_never_answers_from_before_its_death() -> Result<()> {
     const ROUNDS: u64 = 3;
     const WRITES: u64 = 200;
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let replica = primary % 3 + 1;
     let (mut last, mut answers) = (0, 0);
     for _ in 0..ROUNDS {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
-use fastness_testkit::cluster::Options;
+use fastness_testkit::cluster::ClusterOptions;
 
 use super::wire::{PATIENCE, ask, figure, start, told};
 
@@ -45,7 +45,7 @@ async fn freed(client: &mut Connection, bytes: u64, what: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result<()> {
     const FIELDS: usize = 100_000;
-    let (_cluster, _, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (_cluster, _, mut client) = start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     let base = figure(&mut client, "memory", "used_memory").await?;
     for first in (0..FIELDS).step_by(1_000) {
         let fields: Vec<String> = (first..first + 1_000).map(|number| format!("field:{number}")).collect();
@@ -92,7 +92,7 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
 /// Found: `maxmemory 20mb`, MULTI, 5 × `SETRANGE k<i> 7000000 x`, INCR, EXEC gave three results and three OOM errors.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_reaches_maxmemory_runs_as_a_whole() -> Result<()> {
-    let (_cluster, _, mut client) = start(&Options::default()).await?;
+    let (_cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     bound(&mut client, 20 * MIB).await?;
     told(&mut client, &["MULTI"], "OK").await?;
     for number in 1..=5 {

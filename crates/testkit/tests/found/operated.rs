@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wire::{PATIENCE, ask, figure, start, takes_writes, told};
@@ -13,7 +13,7 @@ use super::wire::{PATIENCE, ask, figure, start, takes_writes, told};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_starts_right_after_kill_9_of_all_nodes() -> Result<()> {
     const TRIES: usize = 3;
-    let (cluster, _, mut client) = start(&Options::default()).await?;
+    let (cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     told(&mut client, &["SET", "k", "v"], "OK").await?;
     for attempt in 1..=TRIES {
         let pids = pids(&cluster)?;
@@ -35,7 +35,7 @@ fn pids(cluster: &Cluster) -> Result<Vec<Pid>> {
 /// Found: SLOWLOG GET showed the passwords of AUTH, HELLO and CONFIG SET requirepass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<()> {
-    let (cluster, _, mut client) = start(&Options::default()).await?;
+    let (cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     snapshots_are_told_of(&cluster, &mut client).await?;
     told(&mut client, &["CONFIG", "SET", "slowlog-log-slower-than", "0"], "OK").await?;
     told(&mut client, &["CONFIG", "SET", "requirepass", "s3cret"], "OK").await?;

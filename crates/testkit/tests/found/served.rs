@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 use super::wire::{open, repeated, start, told};
 
@@ -43,7 +43,8 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
 /// sender had gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (cluster, primary, mut client) =
+        start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     fill(&mut client).await?;
     let mut sender = open(&cluster.front_end(primary, 1)?)?;
     sender.write_all(&repeated(&["KEYS", "nomatch"], 4_000))?;
@@ -58,7 +59,8 @@ async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Resu
 /// Found: 64 × `curl /digest`, and GETs waited for up to 48 s, long after the callers had gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (cluster, primary, mut client) =
+        start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     fill(&mut client).await?;
     ask_for_digests(&cluster.node(primary)?.metrics)?;
     let waited = longest_wait(&mut client, Duration::from_secs(2)).await?;
@@ -88,7 +90,7 @@ fn ask_for_digests(address: &str) -> Result<()> {
 async fn clients_in_wait_cost_an_idle_primary_no_time() -> Result<()> {
     const CLIENTS: usize = 1_000;
     const SPAN: Duration = Duration::from_secs(3);
-    let (cluster, primary, _) = start(&Options::default()).await?;
+    let (cluster, primary, _) = start(&ClusterOptions::default()).await?;
     let idle = busy(&cluster, primary, SPAN).await?;
     let front_end = cluster.front_end(primary, 1)?;
     let mut waiting = Vec::new();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fastness_load::{Connection, Endpoint};
 use fastness_resp::request;
 use fastness_resp::value::{Value, parse};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const NARROW_BYTES: usize = 8 * 1024;
 
 /// A cluster of three nodes and one shard, its primary, and a connection to it.
-pub async fn start(options: &Options) -> Result<(Cluster, u64, Connection)> {
+pub async fn start(options: &ClusterOptions) -> Result<(Cluster, u64, Connection)> {
     let cluster = Cluster::start(options)?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let client = cluster.connect(primary, 1, TIMEOUT).await?;

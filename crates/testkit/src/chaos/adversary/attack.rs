@@ -2,46 +2,9 @@
 
 use anyhow::Result;
 
+use super::outcome::AttackOutcome;
 use super::target::Target;
 use super::{data, wire};
-
-/// How much an attack sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// What a shard took harm from once, for a run of half a minute.
-    Small,
-    /// Up to the limits of values, and millions of keys.
-    Full,
-}
-
-impl Size {
-    /// One of two.
-    pub(super) fn pick<T>(self, small: T, full: T) -> T {
-        match self {
-            Size::Small => small,
-            Size::Full => full,
-        }
-    }
-}
-
-/// What came of an attack.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Came {
-    /// What shows that it took effect; empty: nothing does.
-    pub proof: String,
-    /// A reply that was owed and did not come, or one that must not be given.
-    pub wrong: Option<String>,
-}
-
-impl Came {
-    pub(super) fn about(proof: impl Into<String>) -> Came {
-        Came { proof: proof.into(), wrong: None }
-    }
-
-    pub(super) fn wrong(what: impl Into<String>) -> Came {
-        Came { proof: "it was answered wrongly".to_owned(), wrong: Some(what.into()) }
-    }
-}
 
 macro_rules! attacks {
     ($($(#[doc = $what:literal])+ $attack:ident = $name:literal, $run:path;)+) => {
@@ -63,7 +26,7 @@ macro_rules! attacks {
                 }
             }
 
-            pub(super) async fn run(self, target: &Target) -> Result<Came> {
+            pub(super) async fn run(self, target: &Target) -> Result<AttackOutcome> {
                 match self {
                     $(Attack::$attack => $run(target).await,)+
                 }

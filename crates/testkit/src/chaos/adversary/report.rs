@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::attack::{Attack, Came};
+use super::attack::Attack;
+use super::outcome::AttackOutcome;
 use super::watch::Watched;
-use crate::chaos::Verdict;
+use crate::chaos::LoadVerdict;
 use crate::chaos::report::CLIENT_DELAY_MAX;
 use crate::proof::{self, Checkout, Row, Suite};
 
@@ -36,10 +37,16 @@ pub struct Attacked {
 }
 
 impl Attacked {
-    pub(super) fn new(attack: Attack, shard: u32, begun: Instant, came: Result<Came>, removed: Result<()>) -> Attacked {
+    pub(super) fn new(
+        attack: Attack,
+        shard: u32,
+        begun: Instant,
+        came: Result<AttackOutcome>,
+        removed: Result<()>,
+    ) -> Attacked {
         // An attack that its victim broke off took effect no less; whether the victim should have is the others' to
         // judge.
-        let came = came.unwrap_or_else(|error| Came::about(format!("broken off: {error:#}")));
+        let came = came.unwrap_or_else(|error| AttackOutcome::effect(format!("broken off: {error:#}")));
         let removed = removed.err().map(|error| format!("{error:#}"));
         let wrong = came.wrong.into_iter().chain(removed).collect();
         Attacked {
@@ -73,7 +80,7 @@ impl fmt::Display for Attacked {
 
 /// A run.
 #[derive(Debug)]
-pub struct Report {
+pub struct AdversaryReport {
     /// Of all choices.
     pub seed: u64,
     /// Nodes and shards.
@@ -89,14 +96,14 @@ pub struct Report {
     /// Processes and memory.
     pub watched: Watched,
     /// What the load has found.
-    pub verdict: Verdict,
+    pub verdict: LoadVerdict,
     /// What a failover may lose at most, under `async`.
     pub max_loss: Option<Duration>,
     /// Length of the run.
     pub elapsed: Duration,
 }
 
-impl Report {
+impl AdversaryReport {
     /// All broken promises; a good run has none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
@@ -154,9 +161,9 @@ impl Report {
         let sync = durability == "sync";
         let (lost, stale) = (self.verdict.read_back.len() as u64, self.verdict.while_running.len() as u64);
         let verdict = match (violations.is_empty(), self.without_effect().is_empty()) {
-            (false, _) => proof::Verdict::Fail,
-            (true, false) => proof::Verdict::Invalid,
-            (true, true) => proof::Verdict::Pass,
+            (false, _) => proof::RowVerdict::Fail,
+            (true, false) => proof::RowVerdict::Invalid,
+            (true, true) => proof::RowVerdict::Pass,
         };
         let summary = self.verdict.summary;
         Row {

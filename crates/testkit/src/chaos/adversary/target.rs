@@ -9,7 +9,6 @@ use fastness_load::outcome::{Outcome, classify};
 use fastness_resp::value::Value;
 use tokio::net::TcpStream;
 
-use super::attack::Size;
 use crate::chaos::probe::key_of;
 use crate::cluster::Cluster;
 
@@ -20,10 +19,29 @@ const SCAN_COUNT: &[u8] = b"10000";
 /// How long removing may take.
 const REMOVED_WITHIN: Duration = Duration::from_secs(120);
 
+/// How much an attack sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttackSize {
+    /// What a shard took harm from once, for a run of half a minute.
+    Small,
+    /// Up to the limits of values, and millions of keys.
+    Full,
+}
+
+impl AttackSize {
+    /// One of two.
+    pub(super) fn pick<T>(self, small: T, full: T) -> T {
+        match self {
+            AttackSize::Small => small,
+            AttackSize::Full => full,
+        }
+    }
+}
+
 /// One shard, as it stood when the attack began.
 pub(super) struct Target {
     pub(super) shard: u32,
-    pub(super) size: Size,
+    pub(super) size: AttackSize,
     /// The primary's listener.
     pub(super) front_end: Endpoint,
     /// The primary's page of metrics.
@@ -34,7 +52,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The shard's primary now. `name` is in the names of the attack's keys.
-    pub(super) async fn find(cluster: &Cluster, shard: u32, size: Size, name: &str) -> Result<Target> {
+    pub(super) async fn find(cluster: &Cluster, shard: u32, size: AttackSize, name: &str) -> Result<Target> {
         let shards = cluster.file()?.shards;
         let primary = cluster.primary(shard, OWED_WITHIN).await?;
         let tag = format!("{{{}}}", key_of(shard, shards, &format!("attack{name}:")));

@@ -12,11 +12,12 @@ use fastness_types::limits;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::OVERHEAD;
 use super::target::Target;
 use crate::cluster::{Cluster, NodeFile};
 use crate::observe::Figures;
 
+/// What a process may hold beside its replicas' `maxmemory`, bytes.
+pub const OVERHEAD: u64 = 1 << 30;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of the values by which the log's pace is measured. There are so many of them that what the log puts off
@@ -101,7 +102,7 @@ impl Watched {
 type Look = (Instant, BTreeMap<u64, u64>);
 
 #[derive(Default)]
-struct State {
+struct WatchState {
     watched: Watched,
     logged: Vec<Look>,
 }
@@ -134,14 +135,14 @@ fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
 
 /// Watches until it is stopped.
 pub(super) struct Watch {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<WatchState>>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Watch {
     pub(super) fn start(cluster: &Cluster, shards: u32, maxmemory: u64) -> Result<Watch> {
-        let (state, stop): (Arc<Mutex<State>>, Arc<AtomicBool>) = Default::default();
+        let (state, stop): (Arc<Mutex<WatchState>>, Arc<AtomicBool>) = Default::default();
         let file = cluster.file()?;
         let mut pids = BTreeMap::new();
         for node in &file.nodes {
@@ -170,7 +171,7 @@ impl Watch {
     }
 }
 
-async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<State>>, stop: Arc<AtomicBool>) {
+async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<WatchState>>, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         for (node, pid) in &pids {
             let now = resident(*pid);
@@ -189,7 +190,7 @@ async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<State>>, stop: 
     }
 }
 
-async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<State>>, stop: Arc<AtomicBool>) {
+async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<WatchState>>, stop: Arc<AtomicBool>) {
     let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         for node in &nodes {

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use rand::Rng as _;
 
-use super::{Fault, Running, Stage};
+use super::SimFault;
+use super::stage::{RunningFault, Stage};
 use crate::sim::adversary::{Adversary, Told, unit_keys};
 
 /// Attacks at once, at most: what they write has to fit into memory together.
@@ -15,7 +16,7 @@ struct UnderAttack {
 }
 
 /// Lets a hostile client attack some shard.
-pub fn attack(stage: &mut Stage<'_, '_>, attack: Fault) -> Option<Box<dyn Running>> {
+pub fn attack(stage: &mut Stage<'_, '_>, attack: SimFault) -> Option<Box<dyn RunningFault>> {
     let scale = stage.builder.scale.filter(|_| stage.attacks_under_way < AT_ONCE_MAX)?;
     stage.builder.attacks += 1;
     let (number, shard, shards) = (stage.builder.attacks, stage.some_shard(), stage.shards);
@@ -32,14 +33,14 @@ pub fn attack(stage: &mut Stage<'_, '_>, attack: Fault) -> Option<Box<dyn Runnin
         trace: stage.trace.clone(),
         told: told.clone(),
     };
-    if attack == Fault::UnitAtLimit {
+    if attack == SimFault::UnitAtLimit {
         stage.invariants.whole_units().watch(shard, unit_keys(shard, shards, number));
     }
     stage.sim.client(format!("adversary-{number}"), adversary.run());
     Some(Box::new(UnderAttack { told }))
 }
 
-impl Running for UnderAttack {
+impl RunningFault for UnderAttack {
     /// Ends once nothing is left of what the attack wrote: a shard that accepts nothing any more never gets there.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         self.told.violations.borrow_mut().drain(..).for_each(|what| stage.invariants.violate(what));

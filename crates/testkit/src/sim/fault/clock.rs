@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use rand::Rng as _;
 
-use super::{Fault, Running, Stage};
+use super::SimFault;
+use super::stage::{RunningFault, Stage};
 use crate::sim::clock::DRIFT_MAX;
 use crate::sim::node::SimNode;
 
@@ -17,9 +18,9 @@ struct Shifted {
 }
 
 /// Sets a wall clock.
-pub fn shift(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn shift(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
-    let must_show = fault == Fault::WallJump;
+    let must_show = fault == SimFault::WallJump;
     let far = if must_show { 60_000..600_000 } else { 500..4_000 };
     // Of more than one wrong clock nobody can tell which is right.
     if must_show && stage.nodes.iter().any(|node| node.clock.is_far_off()) {
@@ -30,7 +31,7 @@ pub fn shift(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>
     Some(Box::new(Shifted { node, by_ms, must_show, shown: false }))
 }
 
-impl Running for Shifted {
+impl RunningFault for Shifted {
     fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let live = self.node.live.borrow();
         let replicas = live.iter().flat_map(|live| &live.replicas);
@@ -45,13 +46,13 @@ impl Running for Shifted {
 struct Drifting;
 
 /// Makes a boot clock faster or slower.
-pub fn drift(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn drift(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
     node.clock.set_drift(stage.rng.random_range(-DRIFT_MAX..=DRIFT_MAX));
     Some(Box::new(Drifting))
 }
 
-impl Running for Drifting {
+impl RunningFault for Drifting {
     fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         over.then_some(true)
     }

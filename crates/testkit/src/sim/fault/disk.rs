@@ -8,12 +8,12 @@ use fastness_log::memory::MemoryDisk;
 use fastness_types::Durability;
 use rand::Rng as _;
 
+use super::SimFault;
 use super::machine::{self, is_whole};
-use super::{Fault, Running, Stage, ms};
-use crate::sim::coverage::Event;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::coverage::CoverageEvent;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, Replica, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, Replica, SimNode, find_replica, is_primary};
 
 /// A process that has ended because of its disk is started again after this.
 const RESTARTS_AFTER: Range<Duration> = ms(20)..ms(500);
@@ -36,13 +36,13 @@ struct Slow {
 }
 
 /// Makes one disk slow.
-pub fn slow_down(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn slow_down(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
-    node.disk.slow_down(if fault == Fault::SlowDisk { ms(5)..ms(80) } else { ms(300)..ms(1_500) });
+    node.disk.slow_down(if fault == SimFault::SlowDisk { ms(5)..ms(80) } else { ms(300)..ms(1_500) });
     Some(Box::new(Slow { slowed_before: node.disk.slowed(), node }))
 }
 
-impl Running for Slow {
+impl RunningFault for Slow {
     fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if over {
             self.node.disk.recover();
@@ -59,7 +59,7 @@ struct StalledFollowers {
 }
 
 /// Lets the disks of all but a shard's primary stand still until the lag gate has shut.
-pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let primary = find_replica(stage.nodes, shard, is_primary)?;
     let bound = primary.0.max_lag;
@@ -72,7 +72,7 @@ pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(StalledFollowers { primary, followers, until, shut: false }))
 }
 
-impl Running for StalledFollowers {
+impl RunningFault for StalledFollowers {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let info = self.primary.1.shard.info();
         self.shut |= info.gate.state == fastness_shard::GateState::Shut;
@@ -90,17 +90,17 @@ struct Failed {
 }
 
 /// Lets a disk fail: the node must acknowledge nothing more and end, and come back once the disk is well.
-pub fn fail(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn fail(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine().filter(|node| node.expected.get().is_none() && node.live.borrow().is_some())?;
     node.expected.set(Some("the log has failed"));
     match fault {
-        Fault::FullDisk => node.disk.fill(),
+        SimFault::FullDisk => node.disk.fill(),
         _ => node.disk.fail_sync(),
     }
     Some(Box::new(Failed { node, restart_at: None }))
 }
 
-impl Running for Failed {
+impl RunningFault for Failed {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if let Some(at) = self.restart_at {
             if stage.now() < at {
@@ -127,7 +127,7 @@ impl Running for Failed {
 }
 
 struct Damaged {
-    fault: Fault,
+    fault: SimFault,
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
@@ -148,7 +148,7 @@ struct RolledBack {
     calm_since: Option<Duration>,
     made_while_running: bool,
     copied: Option<Copied>,
-    damaged: Option<Box<dyn Running>>,
+    damaged: Option<Box<dyn RunningFault>>,
 }
 
 /// A copy of a disk whose node runs.
@@ -162,13 +162,13 @@ struct Copied {
 }
 
 /// Puts an old copy of a disk back, once all nodes have been up and together for a while.
-pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let give_up_at = stage.now() + CALM_WITHIN;
     let made_while_running = stage.rng.random_bool(0.5);
     Some(Box::new(RolledBack { give_up_at, calm_since: None, made_while_running, copied: None, damaged: None }))
 }
 
-impl Running for RolledBack {
+impl RunningFault for RolledBack {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if let Some(damaged) = &mut self.damaged {
             return damaged.step(stage, over);
@@ -184,14 +184,14 @@ impl Running for RolledBack {
         }
         if self.calm_since.is_some_and(|since| now >= since + CALM) {
             if !self.made_while_running {
-                self.damaged = damage(stage, Fault::OldDisk);
+                self.damaged = damage(stage, SimFault::OldDisk);
             } else if let Some(copied) = &mut self.copied {
                 if copied.node.committed() > copied.committed + UNDER_WAY_MAX {
                     copied.more_since.get_or_insert(now);
                 }
                 if copied.more_since.is_some_and(|since| now >= since + KNOWN_WITHIN) {
                     let (node, copy) = (copied.node.clone(), copied.copy.clone());
-                    self.damaged = damage_one(stage, node, Fault::OldDisk, Some(&copy));
+                    self.damaged = damage_one(stage, node, SimFault::OldDisk, Some(&copy));
                 }
             } else if let Some(node) = stage.some_machine() {
                 let (copy, committed) = (node.disk.synced(), node.committed());
@@ -203,7 +203,7 @@ impl Running for RolledBack {
 }
 
 /// Gives a node a disk that it must refuse. It is replaced then.
-pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn damage(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine().filter(|_| is_whole(stage))?;
     damage_one(stage, node, fault, None)
 }
@@ -212,20 +212,20 @@ pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running
 fn damage_one(
     stage: &mut Stage<'_, '_>,
     node: Rc<SimNode>,
-    fault: Fault,
+    fault: SimFault,
     copy: Option<&MemoryDisk>,
-) -> Option<Box<dyn Running>> {
+) -> Option<Box<dyn RunningFault>> {
     let purges = |replica: &Replica| replica.log.state().purged.is_some();
     let purged = node.live.borrow().as_ref()?.replicas.iter().any(purges);
     machine::take_down(stage, &node);
     let expected = match fault {
-        Fault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
-        Fault::CorruptSnapshots => {
+        SimFault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
+        SimFault::CorruptSnapshots => {
             // Without a purge the log alone restores all.
             let damaged = node.snapshots.iter().filter(|files| files.damage()).count();
             (damaged > 0 && purged).then_some("can be used: this replica's data cannot be restored here")
         }
-        Fault::WipedDisk => {
+        SimFault::WipedDisk => {
             node.disk.wipe();
             node.snapshots.iter().for_each(fastness_consensus::testing::MemorySnapshots::clear);
             Some("is not this node's disk")
@@ -244,7 +244,7 @@ fn damage_one(
     Some(Box::new(Damaged { fault, node, start_at, started: false, refuses_by, first_seen: None }))
 }
 
-impl Running for Damaged {
+impl RunningFault for Damaged {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         if !self.started {
@@ -267,13 +267,13 @@ impl Running for Damaged {
             return None;
         }
         if refused {
-            stage.invariants.coverage().count(Event::DiskRefused);
+            stage.invariants.coverage().count(CoverageEvent::DiskRefused);
             machine::take_down(stage, &self.node);
             machine::replace(stage, &self.node);
         }
         self.node.expected.set(None);
         let (before, after) = (self.first_seen.unwrap_or_default(), self.node.committed());
-        if !refused && matches!(self.fault, Fault::WipedDisk | Fault::OldDisk) && after > before {
+        if !refused && matches!(self.fault, SimFault::WipedDisk | SimFault::OldDisk) && after > before {
             let (node, fault) = (self.node.id, self.fault);
             stage.invariants.violate(format!("{fault:?}: node {node} takes part on a disk that it must refuse"));
         }

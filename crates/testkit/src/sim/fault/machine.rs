@@ -7,11 +7,12 @@ use std::time::Duration;
 use fastness_types::{NodeId, ShardId};
 use rand::Rng as _;
 
-use super::{Fault, Running, Stage, ms};
-use crate::sim::coverage::Event;
+use super::SimFault;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::coverage::CoverageEvent;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, SimNode, find_replica, run};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
+use crate::sim::process;
 
 /// How long a machine stays down.
 const DOWN: Range<Duration> = ms(20)..ms(2_500);
@@ -30,7 +31,7 @@ pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     let torn = node.crash();
     stage.sim.crash(host(node.id));
     node.machine.set(Machine::Down);
-    let event = torn.map(|torn| if torn { Event::TornTail } else { Event::UntoldTail });
+    let event = torn.map(|torn| if torn { CoverageEvent::TornTail } else { CoverageEvent::UntoldTail });
     stage.trace.note(|| format!("node {} goes down, last write: {event:?}", node.id));
     event.into_iter().for_each(|event| stage.invariants.coverage().count(event));
 }
@@ -56,7 +57,7 @@ struct Down {
 }
 
 impl Down {
-    fn now(stage: &mut Stage<'_, '_>, nodes: Vec<Rc<SimNode>>) -> Option<Box<dyn Running>> {
+    fn now(stage: &mut Stage<'_, '_>, nodes: Vec<Rc<SimNode>>) -> Option<Box<dyn RunningFault>> {
         if nodes.is_empty() {
             return None;
         }
@@ -69,7 +70,7 @@ impl Down {
     }
 }
 
-impl Running for Down {
+impl RunningFault for Down {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         self.nodes.retain(|(node, until)| {
@@ -89,14 +90,14 @@ pub fn victims(stage: &Stage<'_, '_>) -> Vec<Rc<SimNode>> {
 }
 
 /// Crashes one node, those of an AZ, or all.
-pub fn crash(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn crash(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let one = stage.some_machine()?;
     let primary = find_replica(stage.nodes, shard, is_primary).map(|(node, _)| node.id);
     let is_hit = |node: &Rc<SimNode>| match fault {
-        Fault::CrashAll => true,
-        Fault::CrashAz => node.az == one.az,
-        Fault::CrashPrimary => Some(node.id) == primary,
+        SimFault::CrashAll => true,
+        SimFault::CrashAz => node.az == one.az,
+        SimFault::CrashPrimary => Some(node.id) == primary,
         _ => node.id == one.id,
     };
     let hit = victims(stage).into_iter().filter(is_hit).collect();
@@ -105,15 +106,15 @@ pub fn crash(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>
 
 /// Waits for a snapshot under way, then crashes who makes or receives it, or who sends it.
 struct Armed {
-    down: Option<Box<dyn Running>>,
+    down: Option<Box<dyn RunningFault>>,
 }
 
 /// Crashes a node in the middle of a snapshot.
-pub fn crash_in_snapshot(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
-    stage.some_machine().map(|_| Box::new(Armed { down: None }) as Box<dyn Running>)
+pub fn crash_in_snapshot(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
+    stage.some_machine().map(|_| Box::new(Armed { down: None }) as Box<dyn RunningFault>)
 }
 
-impl Running for Armed {
+impl RunningFault for Armed {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if let Some(down) = &mut self.down {
             return down.step(stage, over);
@@ -131,7 +132,7 @@ impl Running for Armed {
 }
 
 /// Loses a machine with all that is on it.
-pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     if !is_whole(stage) {
         return None;
     }
@@ -143,11 +144,11 @@ pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
 struct LateSnapshots {
     new: NodeId,
     until: Duration,
-    replacement: Box<dyn Running>,
+    replacement: Box<dyn RunningFault>,
 }
 
 /// Loses a machine, and lets what its successor is sent of snapshots come late; all else comes in time.
-pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let replacement = lose(stage)?;
     let new = stage.nodes.last()?.id;
     stage.builder.traffic.set_snapshots_late(new, true);
@@ -155,7 +156,7 @@ pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Run
     Some(Box::new(LateSnapshots { new, until, replacement }))
 }
 
-impl Running for LateSnapshots {
+impl RunningFault for LateSnapshots {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if stage.now() >= self.until {
             stage.builder.traffic.set_snapshots_late(self.new, false);
@@ -169,17 +170,17 @@ impl Running for LateSnapshots {
 /// Puts a new node in the place of one that is gone.
 pub fn replace(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     let running = replacement(stage, node);
-    stage.following.push((Fault::MachineLost, running));
+    stage.following.push((SimFault::MachineLost, running));
 }
 
-fn replacement(stage: &mut Stage<'_, '_>, old: &Rc<SimNode>) -> Box<dyn Running> {
+fn replacement(stage: &mut Stage<'_, '_>, old: &Rc<SimNode>) -> Box<dyn RunningFault> {
     old.machine.set(Machine::Lost);
     let id = NodeId(stage.nodes.iter().map(|node| node.id.0).max().unwrap_or(0) + 1);
     let new = stage.builder.node(id, old.az.clone());
     stage.plan.borrow_mut().replace(old.id, new.member.clone());
     *new.known.borrow_mut() = stage.plan.borrow().clone();
     let software = new.clone();
-    stage.sim.host(host(id), move || run(software.clone()));
+    stage.sim.host(host(id), move || process::run(software.clone()));
     stage.trace.note(|| format!("node {id} takes the place of node {}", old.id));
     stage.nodes.push(new);
     Box::new(Replacement)
@@ -188,7 +189,7 @@ fn replacement(stage: &mut Stage<'_, '_>, old: &Rc<SimNode>) -> Box<dyn Running>
 /// A node that takes a lost one's place.
 struct Replacement;
 
-impl Running for Replacement {
+impl RunningFault for Replacement {
     /// Ends once every group's leader has committed exactly the planned voters.
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let mut wanted: Vec<NodeId> = stage.plan.borrow().voters.iter().map(|member| member.node).collect();
@@ -205,7 +206,7 @@ impl Running for Replacement {
             return None;
         }
         stage.plan.borrow_mut().finish_replacement();
-        stage.invariants.coverage().count(Event::Replacement);
+        stage.invariants.coverage().count(CoverageEvent::Replacement);
         Some(true)
     }
 }

@@ -9,12 +9,12 @@ use fastness_types::ShardId;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 
+use super::machine;
 use super::network::{Links, between, is_free};
-use super::{Running, Stage, machine, ms};
+use super::stage::{RunningFault, Stage, ms};
 use crate::sim::client::Phase;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, Order, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, Order, SimNode, find_replica, is_primary};
 
 /// How long a process is paused.
 const PAUSED: Range<Duration> = ms(300)..ms(1_500);
@@ -54,7 +54,7 @@ struct Paused {
 }
 
 /// Pauses a primary.
-pub fn pause(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn pause(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let node = some_primary(stage).filter(|node| !node.stalls.get())?;
     let names = others(stage, &node).iter().map(|other| host(other.id)).collect::<Vec<_>>();
     let links = between(&[host(node.id)], &names);
@@ -68,7 +68,7 @@ pub fn pause(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(Paused { stalled_before: node.stalled.get(), node, links, replies_at }))
 }
 
-impl Running for Paused {
+impl RunningFault for Paused {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         if now >= self.replies_at {
@@ -92,7 +92,7 @@ struct CutAfterTransfer {
 }
 
 /// Tells a primary to hand over, and cuts it off once it has.
-pub fn cut_after_transfer(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn cut_after_transfer(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, _) = find_replica(stage.nodes, shard, is_primary)?;
     let names = others(stage, &node).iter().map(|other| host(other.id)).collect::<Vec<_>>();
@@ -108,7 +108,7 @@ pub fn cut_after_transfer(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>>
     Some(Box::new(CutAfterTransfer { node, links, done, transferred_before, mend_at: None }))
 }
 
-impl Running for CutAfterTransfer {
+impl RunningFault for CutAfterTransfer {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         match self.mend_at {
             None if stage.builder.traffic.transferred(self.node.id) > self.transferred_before => {
@@ -143,7 +143,7 @@ struct RestartBesideDeaf {
 }
 
 /// Silences the clients, deafens one follower and restarts the others.
-pub fn restart_beside_deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn restart_beside_deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let primary = some_primary(stage)?;
     let up: Vec<_> = others(stage, &primary).into_iter().filter(|node| node.machine.get() == Machine::Up).collect();
     let deaf = up.choose(stage.rng)?.clone();
@@ -159,7 +159,7 @@ pub fn restart_beside_deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>
     Some(Box::new(RestartBesideDeaf { primary, deaf, links, cut_at, is_cut, until, next, down, restarts }))
 }
 
-impl Running for RestartBesideDeaf {
+impl RunningFault for RestartBesideDeaf {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         if !self.is_cut && now >= self.cut_at {
@@ -202,7 +202,7 @@ struct FlushCutOff {
 
 /// Cuts a primary off from its followers, and has a client send FLUSHALL and the others read, as long as it has its
 /// lease.
-pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (primary, _) = find_replica(stage.nodes, shard, is_primary)?;
     let names = others(stage, &primary).iter().map(|other| host(other.id)).collect::<Vec<_>>();
@@ -216,7 +216,7 @@ pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(FlushCutOff { primary, shard, links, began: stage.now() }))
 }
 
-impl Running for FlushCutOff {
+impl RunningFault for FlushCutOff {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let lasts = stage.now() - self.began;
         if lasts >= FLUSHING && stage.phase.get() == Phase::Flush {

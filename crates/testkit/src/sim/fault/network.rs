@@ -3,7 +3,7 @@
 //! The simulated network cannot do two of these to one link at once, so each link is in the hands of one fault at a
 //! time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,18 +12,16 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use turmoil::Sim;
 
-use super::{Fault, Running, Stage, ms};
+use super::SimFault;
+use super::stage::{RunningFault, Stage, ms};
 use crate::sim::net::host;
 use crate::sim::node::{Machine, SimNode};
-use crate::sim::traffic::{Disorder, Flow, Pair};
+use crate::sim::traffic::{Disorder, Flow, NodePair};
 
 /// Latency of a healthy link, at most.
 pub const LATENCY_MAX: Duration = ms(4);
 /// Frames that must be missing for a cut to count.
 const MISSING_MIN: u64 = 2;
-
-/// Links that a fault has in its hands, the lesser name first.
-pub type Taken = BTreeSet<(String, String)>;
 
 /// Two hosts, from and to.
 type Link = (String, String);
@@ -63,13 +61,13 @@ impl Links {
 }
 
 struct Broken {
-    fault: Fault,
+    fault: SimFault,
     links: Links,
-    before: BTreeMap<Pair, Flow>,
+    before: BTreeMap<NodePair, Flow>,
 }
 
 /// Breaks links. `None` if they are in another fault's hands, or there are too few nodes for it.
-pub fn break_links(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn break_links(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let links = Links(choose(stage, fault));
     if !is_free(stage, &links) {
         return None;
@@ -81,7 +79,7 @@ pub fn break_links(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Ru
     Some(Box::new(broken))
 }
 
-impl Running for Broken {
+impl RunningFault for Broken {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if !over {
             return None;
@@ -105,8 +103,8 @@ impl Broken {
         let share = stage.rng.random_range(0.05..0.3);
         for (from, to) in &self.links.0 {
             let disorder = match self.fault {
-                Fault::Duplicates => Some(Disorder { twice: share, behind: 0.0 }),
-                Fault::Reorder => Some(Disorder { twice: 0.0, behind: share }),
+                SimFault::Duplicates => Some(Disorder { twice: share, behind: 0.0 }),
+                SimFault::Reorder => Some(Disorder { twice: 0.0, behind: share }),
                 _ => None,
             };
             if let (Some(disorder), Some(pair)) = (disorder, pair(stage, from, to)) {
@@ -115,11 +113,11 @@ impl Broken {
             }
             let (from, to) = (from.as_str(), to.as_str());
             match self.fault {
-                Fault::OneWay => stage.sim.partition_oneway(from, to),
-                Fault::Ring if self.is_one_way() => stage.sim.partition_oneway(from, to),
-                Fault::Hold => stage.sim.hold(from, to),
-                Fault::Loss => stage.sim.set_link_fail_rate(from, to, rate),
-                Fault::SlowLinks => stage.sim.set_link_max_message_latency(from, to, latency),
+                SimFault::OneWay => stage.sim.partition_oneway(from, to),
+                SimFault::Ring if self.is_one_way() => stage.sim.partition_oneway(from, to),
+                SimFault::Hold => stage.sim.hold(from, to),
+                SimFault::Loss => stage.sim.set_link_fail_rate(from, to, rate),
+                SimFault::SlowLinks => stage.sim.set_link_max_message_latency(from, to, latency),
                 _ => stage.sim.partition(from, to),
             }
         }
@@ -132,16 +130,16 @@ impl Broken {
 
     fn mend(&self, sim: &mut Sim<'_>, from: &str, to: &str) {
         match self.fault {
-            Fault::OneWay => sim.repair_oneway(from, to),
-            Fault::Ring if self.is_one_way() => sim.repair_oneway(from, to),
-            Fault::Hold => sim.release(from, to),
-            Fault::Loss => {
+            SimFault::OneWay => sim.repair_oneway(from, to),
+            SimFault::Ring if self.is_one_way() => sim.repair_oneway(from, to),
+            SimFault::Hold => sim.release(from, to),
+            SimFault::Loss => {
                 sim.set_link_fail_rate(from, to, 0.0);
                 // It may be broken at this moment.
                 sim.repair(from, to);
             }
-            Fault::SlowLinks => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
-            Fault::Duplicates | Fault::Reorder => {}
+            SimFault::SlowLinks => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
+            SimFault::Duplicates | SimFault::Reorder => {}
             _ => sim.repair(from, to),
         }
     }
@@ -154,8 +152,8 @@ impl Broken {
         flows.any(|pair| {
             let (now, before) = (stage.builder.traffic.flow(pair), self.before.get(&pair).copied().unwrap_or_default());
             match self.fault {
-                Fault::SlowLinks => now.late > before.late,
-                Fault::Duplicates | Fault::Reorder => now.disordered > before.disordered,
+                SimFault::SlowLinks => now.late > before.late,
+                SimFault::Duplicates | SimFault::Reorder => now.disordered > before.disordered,
                 _ => now.missing() >= before.missing() + MISSING_MIN,
             }
         })
@@ -163,17 +161,17 @@ impl Broken {
 }
 
 /// The nodes of a link; `None` if a client is at one end.
-fn pair(stage: &Stage<'_, '_>, from: &str, to: &str) -> Option<Pair> {
+fn pair(stage: &Stage<'_, '_>, from: &str, to: &str) -> Option<NodePair> {
     let id = |name: &str| stage.nodes.iter().find(|node| host(node.id) == name).map(|node| node.id);
     Some((id(from)?, id(to)?))
 }
 
-fn pairs_of(stage: &Stage<'_, '_>) -> Vec<Pair> {
+fn pairs_of(stage: &Stage<'_, '_>) -> Vec<NodePair> {
     let ids: Vec<NodeId> = stage.nodes.iter().map(|node| node.id).collect();
     ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b).collect()
 }
 
-fn choose(stage: &mut Stage<'_, '_>, fault: Fault) -> Vec<Link> {
+fn choose(stage: &mut Stage<'_, '_>, fault: SimFault) -> Vec<Link> {
     let there = |node: &&Rc<SimNode>| node.machine.get() != Machine::Lost;
     let mut nodes: Vec<_> = stage.nodes.iter().filter(there).cloned().collect();
     nodes.shuffle(stage.rng);
@@ -182,27 +180,27 @@ fn choose(stage: &mut Stage<'_, '_>, fault: Fault) -> Vec<Link> {
         return Vec::new();
     }
     match fault {
-        Fault::Partition => {
+        SimFault::Partition => {
             let right = hosts.split_off(stage.rng.random_range(1..hosts.len()));
             with_clients(stage, hosts, right)
         }
-        Fault::AzCut => {
+        SimFault::AzCut => {
             let az = nodes[0].az.clone();
             let (inside, outside): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.az == az);
             let names = |nodes: Vec<&Rc<SimNode>>| nodes.into_iter().map(name).collect();
             with_clients(stage, names(inside), names(outside))
         }
-        Fault::OneWay => {
+        SimFault::OneWay => {
             let to = stage.rng.random_range(1..hosts.len());
             pairs(&hosts[..1], &hosts[1..=to])
         }
-        Fault::Bridge => {
+        SimFault::Bridge => {
             // The first one is the bridge.
             let at = stage.rng.random_range(2..hosts.len());
             pairs(&hosts[1..at], &hosts[at..])
         }
-        Fault::Ring => ring(&hosts),
-        Fault::Hold => {
+        SimFault::Ring => ring(&hosts),
+        SimFault::Hold => {
             let (one, mut others) = (vec![hosts[0].clone()], hosts[1..].to_vec());
             if stage.rng.random() {
                 others.extend(stage.clients.iter().cloned());
@@ -210,7 +208,7 @@ fn choose(stage: &mut Stage<'_, '_>, fault: Fault) -> Vec<Link> {
             pairs(&one, &others)
         }
         // Of frames each way is disordered by itself.
-        Fault::Duplicates | Fault::Reorder => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a != b).collect(),
+        SimFault::Duplicates | SimFault::Reorder => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a != b).collect(),
         _ => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a < b).collect(),
     }
 }

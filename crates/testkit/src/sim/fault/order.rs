@@ -7,11 +7,10 @@ use std::time::Duration;
 use fastness_types::{Durability, ShardId};
 use rand::seq::IndexedRandom as _;
 
-use super::{Running, Stage, ms};
-use crate::sim::coverage::Event;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::coverage::CoverageEvent;
 use crate::sim::invariants::logs::each_replica;
-use crate::sim::node::{Machine, Order, Replica, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, Order, Replica, SimNode, find_replica, is_primary};
 
 /// What was undone is looked at for so long after a hand-over.
 const UNDONE_WITHIN: Duration = ms(300);
@@ -27,7 +26,7 @@ struct Ordered {
 }
 
 /// Tells a primary to hand over.
-pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
     let done = Rc::new(Cell::new(None));
@@ -37,7 +36,7 @@ pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(Ordered { done, node, replica, shard, undone_before, done_at: None }))
 }
 
-impl Running for Ordered {
+impl RunningFault for Ordered {
     /// Ends when what the primary had staged must be known to have committed: it drains first, so nothing is undone.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let now = stage.now();
@@ -71,7 +70,7 @@ fn refused_voters(stage: &Stage<'_, '_>) -> u64 {
 }
 
 /// Asks for a quorum in one AZ.
-pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let refused_before = refused_voters(stage);
     let mut plan = stage.plan.borrow_mut();
     if plan.asked.is_some() {
@@ -86,7 +85,7 @@ pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(WrongVoters { refused_before }))
 }
 
-impl Running for WrongVoters {
+impl RunningFault for WrongVoters {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if !over {
             return None;
@@ -102,7 +101,7 @@ struct Desired {
 }
 
 /// Wishes the other mode.
-pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     if !stage.builder.profile.switches() {
         return None;
     }
@@ -112,7 +111,7 @@ pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(Desired { version: plan.desired.version, mode }))
 }
 
-impl Running for Desired {
+impl RunningFault for Desired {
     /// Ends once some replica of every shard has told that it is in force, or something newer is.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let mut versions = vec![0; stage.shards as usize];
@@ -122,7 +121,7 @@ impl Running for Desired {
         });
         let done = versions.iter().all(|version| *version >= self.version);
         if done {
-            let event = if self.mode == Durability::Sync { Event::ToSync } else { Event::ToAsync };
+            let event = if self.mode == Durability::Sync { CoverageEvent::ToSync } else { CoverageEvent::ToAsync };
             stage.invariants.coverage().count(event);
         }
         (done || over).then_some(done)

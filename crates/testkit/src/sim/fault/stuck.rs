@@ -10,9 +10,8 @@ use fastness_types::limits::LOOP_STALL_MAX;
 use fastness_types::{Clock as _, Epoch, NodeId, ShardId};
 use rand::Rng as _;
 
-use super::{Running, Stage, ms};
-use crate::sim::node::{Machine, Replica, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::node::{Machine, Replica, SimNode, find_replica, is_primary};
 
 /// How long a loop stands still: its lease must be closed by then.
 const STUCK: Range<Duration> = ms(4_000)..ms(6_000);
@@ -33,7 +32,7 @@ struct StuckLoop {
 }
 
 /// Lets the loop of a shard's primary stand still.
-pub fn stick(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn stick(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
     if node.expected.get().is_some() || node.stuck.get().is_some() {
@@ -67,7 +66,7 @@ impl StuckLoop {
     }
 }
 
-impl Running for StuckLoop {
+impl RunningFault for StuckLoop {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         if !self.lives() {
             // A crash ends it, too.

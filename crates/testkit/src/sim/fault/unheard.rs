@@ -11,12 +11,11 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
 use super::network::{Links, between, is_free};
-use super::{Running, Stage, ms};
+use super::stage::{RunningFault, Stage, ms};
 use crate::sim::invariants::logs::each_replica;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, SimNode, find_replica};
-use crate::sim::traffic::Pair;
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
+use crate::sim::traffic::NodePair;
 
 /// A primary that hears nothing is replaced within this: its lease, an election time-out, and elections that are tried
 /// again.
@@ -84,13 +83,13 @@ struct Deaf {
 }
 
 /// Lets nothing arrive at a primary; what it says arrives.
-pub fn deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let led = Led::choose(stage)?;
     led.links.each(|from, to| stage.sim.partition_oneway(to, from));
     Some(Box::new(Deaf { led, began: stage.now(), bindings: None, alone: true }))
 }
 
-impl Running for Deaf {
+impl RunningFault for Deaf {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         self.alone &= stage.others_under_way == 0;
         let (successor, lasts) = (self.led.successor(stage), stage.now() - self.began);
@@ -119,7 +118,7 @@ struct LateAnswers {
 }
 
 /// Loses all that a primary says from now on, and delays what it is told.
-pub fn late_answers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn late_answers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let led = Led::choose(stage)?;
     let delay = stage.rng.random_range(LATE);
     let until = stage.now() + stage.rng.random_range(UNHEARD);
@@ -128,11 +127,11 @@ pub fn late_answers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(LateAnswers { led, until }))
 }
 
-fn back(led: &Led) -> impl Iterator<Item = Pair> {
+fn back(led: &Led) -> impl Iterator<Item = NodePair> {
     led.followers.iter().map(|node| (node.id, led.primary.id))
 }
 
-impl Running for LateAnswers {
+impl RunningFault for LateAnswers {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         if stage.now() < self.until {
             return None;
@@ -153,7 +152,7 @@ struct LeasesOnly {
 
 /// Of a primary's followers just as many as it needs for its lease hear its questions about that and nothing else; the
 /// others hear nothing.
-pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let mut led = Led::choose(stage)?;
     let deaf = led.followers.split_off(led.followers.len().div_ceil(2));
     let names = deaf.iter().map(|node| host(node.id)).collect::<Vec<_>>();
@@ -164,11 +163,11 @@ pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(LeasesOnly { led, deaf, until }))
 }
 
-fn forth(led: &Led) -> impl Iterator<Item = Pair> {
+fn forth(led: &Led) -> impl Iterator<Item = NodePair> {
     led.followers.iter().map(|node| (led.primary.id, node.id))
 }
 
-impl Running for LeasesOnly {
+impl RunningFault for LeasesOnly {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         if stage.now() < self.until {
             return None;
@@ -188,7 +187,7 @@ struct PurgedBeyond {
 }
 
 /// Cuts a primary off until the others have purged what it would go on with.
-pub fn purged_beyond(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn purged_beyond(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let led = Led::choose(stage)?;
     led.links.each(|from, to| stage.sim.partition(from, to));
     Some(Box::new(PurgedBeyond { led, until: stage.now() + PURGED_WITHIN }))
@@ -213,7 +212,7 @@ impl PurgedBeyond {
     }
 }
 
-impl Running for PurgedBeyond {
+impl RunningFault for PurgedBeyond {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let reached = self.is_reached(stage);
         if !reached && stage.now() < self.until {

@@ -16,15 +16,15 @@ const ENTRY_SLACK: usize = 4 * 1024;
 
 /// The bounds of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ScaleBounds {
     scale: Scale,
 }
 
-impl Bounds {
+impl ScaleBounds {
     /// Of a run with these limits.
     #[must_use]
-    pub fn new(scale: Scale) -> Bounds {
-        Bounds { scale }
+    pub fn new(scale: Scale) -> ScaleBounds {
+        ScaleBounds { scale }
     }
 
     /// An entry stands in a log.

@@ -8,7 +8,7 @@ use fastness_types::{LogIndex, NodeId, ShardId};
 
 /// Digests and checksums by position, and who said so first.
 #[derive(Debug, Default)]
-pub struct Digests {
+pub struct EqualData {
     data: BTreeMap<(ShardId, LogIndex), (NodeId, String)>,
     logs: BTreeMap<(ShardId, LogIndex), (NodeId, String)>,
     compared: u64,
@@ -30,7 +30,7 @@ pub struct Claim {
     pub log_checksum: String,
 }
 
-impl Digests {
+impl EqualData {
     /// Compares a claim with what was said before. `of_snapshot`: it stands in a snapshot.
     ///
     /// # Errors

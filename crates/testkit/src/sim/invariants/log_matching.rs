@@ -12,6 +12,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use fastness_log::LogEntry;
 use fastness_types::{Epoch, NodeId, ShardId};
 
+use crate::sim::stable_log::epoch_of;
+
 /// What is known of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
@@ -25,12 +27,6 @@ struct Content {
 pub struct LogMatching {
     entries: BTreeMap<(ShardId, u64, Epoch), (Content, NodeId)>,
     committed: BTreeMap<ShardId, BTreeMap<u64, (Epoch, NodeId)>>,
-}
-
-/// The leader that an entry names.
-#[must_use]
-pub fn epoch_of(entry: &LogEntry) -> Epoch {
-    Epoch { term: entry.term, node: NodeId(entry.node) }
 }
 
 impl LogMatching {

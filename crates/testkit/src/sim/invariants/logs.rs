@@ -9,9 +9,8 @@ use fastness_log::{GroupLog, LogEntry};
 use fastness_types::{Epoch, GroupId, NodeId, ShardId};
 use futures::FutureExt as _;
 
-use crate::sim::invariants::log_matching::epoch_of;
-use crate::sim::invariants::two_azs::StableLog;
 use crate::sim::node::{Replica, SimNode};
+use crate::sim::stable_log::{StableLog, epoch_of};
 
 /// Entries read in one go, bytes.
 const SLICE_BYTES: usize = 4 * 1024 * 1024;

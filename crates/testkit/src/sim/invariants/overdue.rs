@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use fastness_types::{Clock as _, ShardId};
 
-use crate::sim::node::{Replica, SimNode};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Replica, SimNode, is_primary};
 
 /// How long a key may be there after its deadline, and after something was broken.
 const OVERDUE_MAX: Duration = Duration::from_secs(4);

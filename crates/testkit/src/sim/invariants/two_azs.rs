@@ -96,12 +96,3 @@ impl TwoAzs {
         ))
     }
 }
-
-/// What a disk held when its node went down: per shard, who proposed which entry, and up to where the log was purged.
-#[derive(Debug, Default, Clone)]
-pub struct StableLog {
-    /// By shard and index.
-    pub entries: BTreeMap<(ShardId, u64), Epoch>,
-    /// By shard.
-    pub purged: BTreeMap<ShardId, u64>,
-}
