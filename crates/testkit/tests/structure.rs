@@ -129,7 +129,6 @@ const NAMES_TWICE: &[(&str, &[&str])] = &[
     ("log", &["State"]),
     ("server", &["Ahead", "Guard", "Incoming", "Replica", "Waiting"]),
     ("shard", &["Cut", "Pause", "Standing", "Unit", "Waits"]),
-    ("testkit", &["Connection"]),
 ];
 
 /// Files of the product with a `Result<_, String>`. To be removed, never extended.

@@ -36,9 +36,9 @@ use crate::sim::client::{node_named_in, shard_of};
 use crate::sim::connection::{Connection, connect};
 use crate::sim::fault::SimFault;
 use crate::sim::ledger::Ledger;
+use crate::sim::origin::ReplyOrigin;
 use crate::sim::plan::Plan;
 use crate::sim::profile::Scale;
-use crate::sim::stamp::Stamp;
 use crate::sim::trace::Trace;
 
 /// After an answer that was no success.
@@ -248,12 +248,12 @@ impl Attack {
             None => None,
         };
         let outcome = answer.as_ref().map_or(Outcome::Unknown, |(value, _)| classify_exec(value));
-        let stamp = answer.map(|(_, stamp)| stamp).filter(|_| outcome == Outcome::Acknowledged);
+        let origin = answer.map(|(_, origin)| origin).filter(|_| outcome == Outcome::Acknowledged);
         let mut ledger = self.of.ledger.borrow_mut();
-        if let Some(stamp) = stamp {
-            ledger.check_mode(stamp, self.of.plan.borrow().mode_of(stamp.version));
+        if let Some(origin) = origin {
+            ledger.check_mode(origin, self.of.plan.borrow().mode_of(origin.version));
         }
-        ledger.wrote(&keys[0], number, outcome, stamp);
+        ledger.wrote(&keys[0], number, outcome, origin);
         outcome
     }
 
@@ -367,7 +367,7 @@ impl Attack {
     }
 
     /// Sends commands to the primary; `None` if not all were answered.
-    async fn call(&mut self, commands: &[Words]) -> Option<Vec<(Value, Stamp)>> {
+    async fn call(&mut self, commands: &[Words]) -> Option<Vec<(Value, ReplyOrigin)>> {
         let node = match self.believed {
             Some(node) => node,
             None => self.of.plan.borrow().voters.choose(&mut self.rng)?.node,

@@ -60,7 +60,7 @@ impl ClockState {
 #[derive(Debug, Clone)]
 pub struct SimClock {
     time: SimTime,
-    dial: Arc<Mutex<ClockState>>,
+    state: Arc<Mutex<ClockState>>,
 }
 
 impl SimClock {
@@ -69,38 +69,38 @@ impl SimClock {
     #[must_use]
     pub fn new(time: SimTime, origin: Duration, drift: i64, wall_ahead_ms: i64) -> SimClock {
         let rate = RATE_ONE.saturating_add_signed(drift);
-        let dial = ClockState { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
-        SimClock { time, dial: Arc::new(Mutex::new(dial)) }
+        let state = ClockState { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
+        SimClock { time, state: Arc::new(Mutex::new(state)) }
     }
 
     /// From now on the boot clock is fast, or slow, by another `drift`.
     pub fn set_drift(&self, drift: i64) {
         let now = self.time.elapsed();
-        let mut dial = self.dial.lock();
-        let boot = dial.boot_at(now);
-        *dial = ClockState { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*dial };
+        let mut state = self.state.lock();
+        let boot = state.boot_at(now);
+        *state = ClockState { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*state };
     }
 
     /// Whether the wall clock is farther off than small differences between machines.
     #[must_use]
     pub fn is_far_off(&self) -> bool {
-        self.dial.lock().wall_ahead_ms.abs() > FAR_MS
+        self.state.lock().wall_ahead_ms.abs() > FAR_MS
     }
 
     /// Somebody sets the wall clock on, or back.
     pub fn shift_wall(&self, by_ms: i64) {
-        self.dial.lock().wall_ahead_ms += by_ms;
+        self.state.lock().wall_ahead_ms += by_ms;
     }
 }
 
 impl Clock for SimClock {
     fn wall(&self) -> WallMs {
-        let ahead = self.dial.lock().wall_ahead_ms;
+        let ahead = self.state.lock().wall_ahead_ms;
         WallMs((EPOCH_MS + ahead + self.time.elapsed().as_millis() as i64) as u64)
     }
 
     fn boot(&self) -> BootNs {
-        BootNs(self.dial.lock().boot_at(self.time.elapsed()).as_nanos() as u64)
+        BootNs(self.state.lock().boot_at(self.time.elapsed()).as_nanos() as u64)
     }
 }
 

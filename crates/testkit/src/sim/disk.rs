@@ -36,7 +36,7 @@ struct DiskState {
 /// A node's disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
-    dial: Arc<Mutex<DiskState>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 impl SimDisk {
@@ -45,7 +45,7 @@ impl SimDisk {
     pub fn new(seed: u64) -> SimDisk {
         let rng = SmallRng::seed_from_u64(seed);
         let disk = MemoryDisk::new();
-        let dial = DiskState {
+        let state = DiskState {
             rng,
             at_start: disk.copy(),
             disk,
@@ -54,11 +54,11 @@ impl SimDisk {
             syncs_before: 0,
             wiped: false,
         };
-        SimDisk { dial: Arc::new(Mutex::new(dial)) }
+        SimDisk { state: Arc::new(Mutex::new(state)) }
     }
 
     fn disk(&self) -> MemoryDisk {
-        self.dial.lock().disk.clone()
+        self.state.lock().disk.clone()
     }
 
     /// Opens it after a start.
@@ -67,33 +67,33 @@ impl SimDisk {
     /// It is open already.
     pub fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError> {
         let disk = self.disk();
-        self.dial.lock().at_start = disk.copy();
+        self.state.lock().at_start = disk.copy();
         Ok(disk.open()?)
     }
 
     /// What the log's driver asks before each write.
     #[must_use]
     pub fn latency(&self) -> Box<dyn FnMut(WriteLoad) -> DriverLatency + Send> {
-        let dial = self.dial.clone();
+        let state = self.state.clone();
         Box::new(move |_| {
-            let mut dial = dial.lock();
-            let span_us = dial.span_us.clone();
-            dial.slowed += u64::from(span_us != HEALTHY_US);
-            dial.syncs_before = dial.disk.syncs();
-            let mut half = || Duration::from_micros(dial.rng.random_range(span_us.clone()));
+            let mut state = state.lock();
+            let span_us = state.span_us.clone();
+            state.slowed += u64::from(span_us != HEALTHY_US);
+            state.syncs_before = state.disk.syncs();
+            let mut half = || Duration::from_micros(state.rng.random_range(span_us.clone()));
             DriverLatency { before: half(), after: half() }
         })
     }
 
     /// From now on half of a write takes this long.
     pub fn slow_down(&self, span: Range<Duration>) {
-        self.dial.lock().span_us = span.start.as_micros() as u64..span.end.as_micros() as u64;
+        self.state.lock().span_us = span.start.as_micros() as u64..span.end.as_micros() as u64;
     }
 
     /// How many writes have begun while the disk was not healthy.
     #[must_use]
     pub fn slowed(&self) -> u64 {
-        self.dial.lock().slowed
+        self.state.lock().slowed
     }
 
     /// From now on nothing more fits.
@@ -108,17 +108,17 @@ impl SimDisk {
 
     /// Healthy again.
     pub fn recover(&self) {
-        self.dial.lock().span_us = HEALTHY_US;
+        self.state.lock().span_us = HEALTHY_US;
         self.disk().heal();
     }
 
     /// The machine is gone, with what was not synced. Of a write that was under way it tells whether it was torn off.
     pub fn crash(&self) -> bool {
-        let mut dial = self.dial.lock();
-        let unsynced = dial.disk.unsynced();
-        let lost = dial.rng.random_range(0..=unsynced.min(FORGOTTEN_MAX));
-        dial.disk.crash(unsynced - lost);
-        dial.disk.syncs() == dial.syncs_before
+        let mut state = self.state.lock();
+        let unsynced = state.disk.unsynced();
+        let lost = state.rng.random_range(0..=unsynced.min(FORGOTTEN_MAX));
+        state.disk.crash(unsynced - lost);
+        state.disk.syncs() == state.syncs_before
     }
 
     /// Whether what the disk has under a key is on stable storage.
@@ -135,41 +135,41 @@ impl SimDisk {
 
     /// One bit of an entry in the middle of the log changes. False if the log is too short to have one.
     pub fn corrupt_middle(&self) -> bool {
-        let mut dial = self.dial.lock();
-        let entries = dial.disk.dump(Family::Log);
+        let mut state = self.state.lock();
+        let entries = state.disk.dump(Family::Log);
         if entries.len() < 3 {
             return false;
         }
-        let at = dial.rng.random_range(0..entries.len() - 1);
+        let at = state.rng.random_range(0..entries.len() - 1);
         let (key, mut value) = entries[at].clone();
-        let bit = dial.rng.random_range(0..value.len() * 8);
+        let bit = state.rng.random_range(0..value.len() * 8);
         value[bit / 8] ^= 1 << (bit % 8);
-        dial.disk.edit(Family::Log, &key, Some(value));
+        state.disk.edit(Family::Log, &key, Some(value));
         true
     }
 
     /// Somebody puts an empty disk in its place.
     pub fn wipe(&self) {
-        let mut dial = self.dial.lock();
-        dial.disk = MemoryDisk::new();
-        dial.wiped = true;
+        let mut state = self.state.lock();
+        state.disk = MemoryDisk::new();
+        state.wiped = true;
     }
 
     /// Whether it is not the disk any more that the node was made a member with.
     #[must_use]
     pub fn is_wiped(&self) -> bool {
-        self.dial.lock().wiped
+        self.state.lock().wiped
     }
 
     /// Somebody puts the copy in its place that was made when the node was last started.
     pub fn roll_back(&self) {
-        let mut dial = self.dial.lock();
-        dial.disk = dial.at_start.copy();
+        let mut state = self.state.lock();
+        state.disk = state.at_start.copy();
     }
 
     /// Somebody puts another copy in its place.
     pub fn put_back(&self, copy: &MemoryDisk) {
-        self.dial.lock().disk = copy.copy();
+        self.state.lock().disk = copy.copy();
     }
 }
 

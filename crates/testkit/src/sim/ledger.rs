@@ -1,7 +1,7 @@
 //! What clients were told, and what may follow from it: the judge of a simulation's replies, in every mode.
 //!
 //! A register is a key with one writer, which writes rising numbers; of every number it is known whether it was
-//! acknowledged, refused or left unknown, and of every reply who gave it ([`Stamp`]). A number is **resolved** once it
+//! acknowledged, refused or left unknown, and of every reply who gave it ([`ReplyOrigin`]). A number is **resolved** once it
 //! was acknowledged or shown under `sync`, or shown by a replica: it must never be undone. What must hold:
 //!
 //! - Nobody is shown a number that was refused or never written, nor again one that was lost.
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::flushes::{Flushes, Moment};
 use crate::sim::invariants::async_loss::LossAccount;
-use crate::sim::stamp::Stamp;
+use crate::sim::origin::ReplyOrigin;
 
 /// What became of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum WriteFate {
     /// Not known; it may still take effect.
     Open,
     Refused,
-    Acknowledged(Stamp),
+    Acknowledged(ReplyOrigin),
     /// Acknowledged, and undone by a failover, as was seen at that moment.
     Lost(Moment),
 }
@@ -135,21 +135,21 @@ impl Ledger {
         register.attempted
     }
 
-    /// Notes what came of writing `number`; an acknowledgement has a stamp.
-    pub fn wrote(&mut self, key: &str, number: u64, outcome: Outcome, stamp: Option<Stamp>) {
+    /// Notes what came of writing `number`; an acknowledgement has an origin.
+    pub fn wrote(&mut self, key: &str, number: u64, outcome: Outcome, origin: Option<ReplyOrigin>) {
         let Some(register) = self.registers.get_mut(key) else { return };
-        match (outcome, stamp) {
-            (Outcome::Acknowledged, Some(stamp)) => {
-                register.numbers.insert(number, WriteFate::Acknowledged(stamp));
+        match (outcome, origin) {
+            (Outcome::Acknowledged, Some(origin)) => {
+                register.numbers.insert(number, WriteFate::Acknowledged(origin));
                 self.flushes.write_ends(key, number);
                 *self.acknowledged.entry(register.shard).or_default() += 1;
-                if stamp.mode == Durability::Sync {
+                if origin.mode == Durability::Sync {
                     register.settled = register.settled.max(number);
                     self.promised.push((register.shard, key.to_owned(), number));
                 } else {
-                    self.losses.acknowledged(register.shard, stamp);
+                    self.losses.acknowledged(register.shard, origin);
                 }
-                self.acknowledged(stamp.mode);
+                self.acknowledged(origin.mode);
             }
             (Outcome::Refused, _) => {
                 register.numbers.insert(number, WriteFate::Refused);
@@ -165,23 +165,23 @@ impl Ledger {
     }
 
     /// Notes what came of raising a counter; `value` is the acknowledged one.
-    pub fn raised(&mut self, key: &str, outcome: Outcome, value: Option<i64>, stamp: Option<Stamp>) {
+    pub fn raised(&mut self, key: &str, outcome: Outcome, value: Option<i64>, origin: Option<ReplyOrigin>) {
         let counter = self.counters.entry(key.to_owned()).or_default();
         counter.open = counter.open.saturating_sub(1);
-        match (outcome, stamp) {
-            (Outcome::Acknowledged, Some(stamp)) => {
+        match (outcome, origin) {
+            (Outcome::Acknowledged, Some(origin)) => {
                 counter.acknowledged += 1;
                 let range = counter.settled + 1..=counter.acknowledged + counter.unknown;
                 let value = value.and_then(|value| u64::try_from(value).ok());
                 let fits = value.is_some_and(|value| range.contains(&value));
-                if stamp.mode == Durability::Sync {
+                if origin.mode == Durability::Sync {
                     counter.settled = counter.settled.max(value.unwrap_or(0));
                 }
                 if !fits {
                     self.summary.lost += 1;
                     self.violations.push(format!("{key}: INCR answered {value:?}, expected {range:?}"));
                 }
-                self.acknowledged(stamp.mode);
+                self.acknowledged(origin.mode);
             }
             (Outcome::Refused, _) => self.summary.refused += 1,
             _ => {
@@ -192,12 +192,12 @@ impl Ledger {
     }
 
     /// Checks a reply against the mode that had committed where it comes from.
-    pub fn check_mode(&mut self, stamp: Stamp, committed: Option<Durability>) {
-        let Some(committed) = committed.filter(|_| stamp.primary) else { return };
-        if stamp.mode.stricter(committed) != stamp.mode {
+    pub fn check_mode(&mut self, origin: ReplyOrigin, committed: Option<Durability>) {
+        let Some(committed) = committed.filter(|_| origin.primary) else { return };
+        if origin.mode.stricter(committed) != origin.mode {
             self.violations.push(format!(
                 "node {} answers under {:?} in epoch {}, where {committed:?} has committed (wish {})",
-                stamp.node, stamp.mode, stamp.epoch, stamp.version
+                origin.node, origin.mode, origin.epoch, origin.version
             ));
         }
     }
@@ -220,7 +220,7 @@ impl Ledger {
     }
 
     /// Checks what a primary's read of a register returned: `None` for a missing key.
-    pub fn read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
+    pub fn read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, origin: ReplyOrigin) {
         self.summary.reads += 1;
         let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
@@ -229,9 +229,9 @@ impl Ledger {
         }
         if self.flushes.must_be_gone(register.shard, key, number, start.at) {
             self.summary.stale += 1;
-            self.violations.push(format!("{key}: read {number} from node {}, after FLUSHALL was settled", stamp.node));
+            self.violations.push(format!("{key}: read {number} from node {}, after FLUSHALL was settled", origin.node));
         }
-        if stamp.mode == Durability::Sync {
+        if origin.mode == Durability::Sync {
             register.settled = register.settled.max(number);
         }
         if register.numbers.get(&number) == Some(&WriteFate::Open) {
@@ -240,25 +240,25 @@ impl Ledger {
         }
         if number < start.settled {
             self.summary.stale += 1;
-            let what = format!("read {number} from node {}, after {} was settled", stamp.node, start.settled);
+            let what = format!("read {number} from node {}, after {} was settled", origin.node, start.settled);
             self.violations.push(format!("{key}: {what} ({:?})", register.numbers.get(&start.settled)));
         } else if number < start.acknowledged {
-            self.find_losses(key, number + 1..=start.acknowledged, stamp);
+            self.find_losses(key, number + 1..=start.acknowledged, origin);
         }
     }
 
     /// A primary's read has shown that these numbers are gone.
-    fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, stamp: Stamp) {
+    fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, origin: ReplyOrigin) {
         let now = self.flushes.moment();
         let Some(register) = self.registers.get_mut(key) else { return };
         for (number, fate) in register.numbers.range_mut(gone) {
             let WriteFate::Acknowledged(given) = *fate else { continue };
             *fate = WriteFate::Lost(now);
-            if stamp.epoch.term <= given.epoch.term {
+            if origin.epoch.term <= given.epoch.term {
                 self.summary.stale += 1;
                 self.violations.push(format!(
                     "{key}: {number} was acknowledged in epoch {} and is not seen by a read in epoch {}",
-                    given.epoch, stamp.epoch
+                    given.epoch, origin.epoch
                 ));
                 continue;
             }
@@ -285,22 +285,25 @@ impl Ledger {
     }
 
     /// Checks what was shown to a client that accepts old data. A primary shows it what runs ahead of the log.
-    pub fn replica_read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
+    pub fn replica_read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, origin: ReplyOrigin) {
         self.summary.replica_reads += 1;
         let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
-        if stamp.primary {
+        if origin.primary {
             return;
         }
-        let shown = register.shown.entry((stamp.node, stamp.life)).or_default();
+        let shown = register.shown.entry((origin.node, origin.life)).or_default();
         let (at, before) = *shown;
         let flushed = number == 0 && self.flushes.may_be_gone(register.shard, key, before);
-        if !flushed && stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&WriteFate::Open)
+        if !flushed
+            && origin.applied >= at
+            && number < before
+            && register.numbers.get(&number) != Some(&WriteFate::Open)
         {
-            self.violations.push(format!("{key}: node {} showed {before} and then {number}", stamp.node));
+            self.violations.push(format!("{key}: node {} showed {before} and then {number}", origin.node));
             self.summary.stale += 1;
         }
-        *shown = (*shown).max((stamp.applied, number));
+        *shown = (*shown).max((origin.applied, number));
         register.settled = register.settled.max(number);
     }
 

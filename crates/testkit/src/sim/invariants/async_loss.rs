@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastness_types::ShardId;
 
 use crate::sim::clock::DRIFT_MAX;
-use crate::sim::stamp::{Stamp, TenureId};
+use crate::sim::origin::{ReplyOrigin, TenureId};
 
 /// What may be lost of one tenure: the loop's turn that shuts the gate is not a point in time, and steps have a length.
 const TOLERANCE: Duration = Duration::from_millis(3);
@@ -38,14 +38,14 @@ impl LossAccount {
     }
 
     /// An acknowledgement has left.
-    pub fn acknowledged(&mut self, shard: ShardId, given: Stamp) {
+    pub fn acknowledged(&mut self, shard: ShardId, given: ReplyOrigin) {
         let account = self.tenures.entry((shard, given.tenure())).or_default();
         account.newest_acknowledged = account.newest_acknowledged.max(given.left);
         self.check(shard, given.tenure());
     }
 
     /// What it acknowledged is gone.
-    pub fn lost(&mut self, shard: ShardId, given: Stamp) {
+    pub fn lost(&mut self, shard: ShardId, given: ReplyOrigin) {
         let account = self.tenures.entry((shard, given.tenure())).or_default();
         if account.oldest_lost.is_none_or(|oldest| given.left < oldest) {
             account.oldest_lost = Some(given.left);

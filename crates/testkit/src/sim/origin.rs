@@ -9,7 +9,7 @@ use fastness_types::{Durability, Epoch, LogIndex, NodeId};
 
 /// Says where a reply comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct ReplyOrigin {
     /// Who answered.
     pub node: NodeId,
     /// Its how-manieth life that was.
@@ -39,7 +39,7 @@ pub struct TenureId {
 
 const MARK: &str = "@";
 
-impl Stamp {
+impl ReplyOrigin {
     /// The tenure that it is of.
     #[must_use]
     pub fn tenure(&self) -> TenureId {
@@ -49,7 +49,7 @@ impl Stamp {
     /// As it travels, without the time at which the reply left: its sender does not know that yet.
     #[must_use]
     pub fn encode(&self) -> String {
-        let Stamp { node, life, primary, epoch, mode, version, applied, left: _ } = self;
+        let ReplyOrigin { node, life, primary, epoch, mode, version, applied, left: _ } = self;
         let (term, leader) = (epoch.term, epoch.node);
         let (primary, mode) = (u8::from(*primary), *mode as u8);
         format!("{MARK}{node} {life} {primary} {term} {leader} {mode} {version} {}", applied.0)
@@ -57,11 +57,11 @@ impl Stamp {
 
     /// Of a reply that left at this time. `None`: it is something else.
     #[must_use]
-    pub fn decode(text: &[u8], left: Duration) -> Option<Stamp> {
+    pub fn decode(text: &[u8], left: Duration) -> Option<ReplyOrigin> {
         let text = std::str::from_utf8(text).ok()?.strip_prefix(MARK)?;
         let mut numbers = text.split(' ').map(|number| number.parse::<u64>().ok());
         let mut next = || numbers.next().flatten();
-        Some(Stamp {
+        Some(ReplyOrigin {
             node: NodeId(next()?),
             life: next()?,
             primary: next()? == 1,
@@ -79,8 +79,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_comes_back_as_it_was() {
-        let stamp = Stamp {
+    fn an_origin_is_decoded_as_it_was_encoded() {
+        let origin = ReplyOrigin {
             node: NodeId(3),
             life: 2,
             primary: true,
@@ -90,7 +90,7 @@ mod tests {
             applied: LogIndex(77),
             left: Duration::from_nanos(1_234_567),
         };
-        assert_eq!(Stamp::decode(stamp.encode().as_bytes(), stamp.left), Some(stamp));
-        assert_eq!(Stamp::decode(b"OK", stamp.left), None);
+        assert_eq!(ReplyOrigin::decode(origin.encode().as_bytes(), origin.left), Some(origin));
+        assert_eq!(ReplyOrigin::decode(b"OK", origin.left), None);
     }
 }
