@@ -1,13 +1,13 @@
-//! Faults on a cluster of real processes under load, and the verdict of the ledger.
+//! Injects faults into a cluster of real processes under load, and checks the ledger.
 //!
-//! A run is valid only if it was healthy at both ends, if enough writes were acknowledged before every fault and after
-//! the last, and if every fault was seen to take effect; else it fails, whatever the ledger says. The seed decides
-//! faults, victims and moments (not the processes' own timing).
+//! A run is valid only if the cluster was healthy at both ends, if enough writes were acknowledged before every fault
+//! and after the last one, and if every fault was seen to take effect; otherwise it fails, whatever the ledger says.
+//! The seed determines faults, victims and moments, but not the timing of the processes.
 //!
-//! What is measured is the time from a fault to the next acknowledged write and to the next linearizable read: see
-//! [`Probe`]. A dead or silent node is left away until they have come and for a random while longer, so that nothing
-//! but the others can have brought them. Faults may have company ([`ChaosProfile`]): then no time is noted as that of one
-//! kind, and if they leave no quorum nothing may be acknowledged as long as they hold.
+//! Measured is the time from a fault to the next acknowledged write and to the next linearizable read: see [`Probe`]. A
+//! stopped or silent node is not restored until both have succeeded and for a random while longer, so that only the
+//! other nodes can have served them. Faults may overlap ([`ChaosProfile`]): then no time is attributed to one kind of
+//! fault, and if the faults leave no quorum, no write may be acknowledged while they hold.
 
 pub mod adversary;
 mod fault;
@@ -41,15 +41,20 @@ pub use probe::{Answered, Probe};
 pub use profile::{ChaosPlan, ChaosProfile, Length};
 pub use report::{ChaosReport, Company, Injected, Until};
 
-/// The bound of the lag, as metrics have it.
+/// Metric of the lag bound.
 const MAX_LAG: &str = "fastness_durability_max_lag_seconds";
 
-/// Runs the faults against a cluster under load and checks the ledger. `tell` is given every fault as it is over.
+/// Runs the faults against a cluster under load and checks the ledger. `report_fault` receives every fault when it has
+/// ended.
 ///
 /// # Errors
-/// If the run is not valid (the cluster was not healthy where it had to be, a fault did not take effect), or if
-/// replicas of one log have different digests.
-pub async fn run(cluster: &Cluster, options: &ChaosOptions, mut tell: impl FnMut(&Injected)) -> Result<ChaosReport> {
+/// If the run is not valid (the cluster was not healthy when it had to be, a fault did not take effect), or if replicas
+/// of one log have different digests.
+pub async fn run(
+    cluster: &Cluster,
+    options: &ChaosOptions,
+    mut report_fault: impl FnMut(&Injected),
+) -> Result<ChaosReport> {
     let (started, file) = (Instant::now(), cluster.file()?);
     healthy(cluster, options).await.context("before the run")?;
     let prefix = format!("chaos{}:", options.seed);
@@ -57,7 +62,7 @@ pub async fn run(cluster: &Cluster, options: &ChaosOptions, mut tell: impl FnMut
     let mut probe = Probe::start(cluster, 1, &prefix, load.book())?;
     let mut digests = Digests::default();
     let mut rng = SmallRng::seed_from_u64(options.seed);
-    // Writes acknowledged by the end of the newest round.
+    // Number of writes acknowledged by the end of the last round.
     let mut ended = 0;
     let (mut injected, mut without_quorum, mut came) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, round) in options.plan.rounds(options.seed).enumerate() {
@@ -74,7 +79,7 @@ pub async fn run(cluster: &Cluster, options: &ChaosOptions, mut tell: impl FnMut
         tokio::time::sleep(round.calm).await;
         let outcome = round::run(cluster, (&load, &probe), &round, ended, &mut rng).await.with_context(what)?;
         ended = load.acknowledged();
-        outcome.injected.iter().for_each(&mut tell);
+        outcome.injected.iter().for_each(&mut report_fault);
         came.extend(outcome.injected.iter().map(|injected| injected.fault));
         injected.extend(outcome.injected);
         without_quorum.extend(outcome.without_quorum);
@@ -97,7 +102,7 @@ pub async fn run(cluster: &Cluster, options: &ChaosOptions, mut tell: impl FnMut
     })
 }
 
-/// All nodes run, every shard has a primary under a lease, and the bound of what may be lost is in force.
+/// Checks that all nodes run, every shard has a primary with a lease, and the bound of losses is in force.
 async fn healthy(cluster: &Cluster, options: &ChaosOptions) -> Result<()> {
     let file = cluster.file()?;
     let dead: Vec<u64> = file.nodes.iter().filter(|node| node.pid.is_none()).map(|node| node.id).collect();
@@ -114,7 +119,7 @@ async fn healthy(cluster: &Cluster, options: &ChaosOptions) -> Result<()> {
     Ok(())
 }
 
-/// A node that was started anew has another bound until it is told this one, and has looked.
+/// A restarted node has another bound until it receives this one and applies it.
 async fn wait_for_bound(node: &NodeFile, shard: u32, bound: Duration) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -1,7 +1,7 @@
-//! A cluster of real processes, started with `fastness dev`, and what can be done to it.
+//! A cluster of real processes, started with `fastness dev`, and the operations of tests on it.
 //!
-//! The binary is the one that `FASTNESS_BIN` names, else the one beside the running test. The folder is removed when a
-//! run ends well and kept, with a line that says where, when it does not.
+//! The binary is the one that `FASTNESS_BIN` names, else the one next to the running test. The folder is removed after
+//! a good run; after a bad one it is kept, and its path is printed.
 
 pub mod clock;
 mod faults;
@@ -28,14 +28,14 @@ use crate::ports::Ports;
 pub use file::{ClusterFile, NodeFile, RespFile};
 pub use process::wait_gone;
 
-/// How to start.
+/// How to start a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
     /// AZ of each node.
     pub azs: Vec<&'static str>,
-    /// Shards.
+    /// Number of shards.
     pub shards: u32,
-    /// Copies besides the primary.
+    /// Number of copies besides the primary.
     pub replicas: u32,
     /// sync, async, disabled.
     pub durability: &'static str,
@@ -45,11 +45,11 @@ pub struct ClusterOptions {
     pub max_lag: Option<Duration>,
     /// More options of every node's config file.
     pub node_options: Vec<(&'static str, String)>,
-    /// Variables of every process, for what is compiled in for tests alone.
+    /// Environment variables of every process, for code that is compiled in for tests only.
     pub env: Vec<(&'static str, String)>,
     /// Descriptors that each process may have (`ulimit -n`); `None`: as many as the test itself.
     pub descriptors_max: Option<u64>,
-    /// Whether data lies on file systems that lose what was not synced: [`Cluster::lose_power`]. Only where
+    /// Whether data lies on file systems that lose unsynced data: [`Cluster::lose_power`]. Only where
     /// [`power::lacking`] is `None`.
     pub loses_unsynced: bool,
     /// Size of these file systems, bytes.
@@ -81,13 +81,13 @@ impl Default for ClusterOptions {
 pub struct Cluster {
     dir: PathBuf,
     keep: bool,
-    /// What every node is told by CONFIG SET.
+    /// Settings that every node receives by CONFIG SET.
     settings: Vec<(&'static str, String)>,
     env: Vec<(&'static str, String)>,
     descriptors_max: Option<u64>,
     images: Mutex<Option<Images>>,
     faketime: Option<Faketime>,
-    /// Held as long as processes may be started.
+    /// Reserved as long as processes may be started.
     ports: Ports,
 }
 
@@ -110,7 +110,7 @@ impl Cluster {
     /// Creates a cluster and waits until writes succeed.
     ///
     /// # Errors
-    /// If it does not come up; the folder is kept.
+    /// If the cluster does not start; the folder is kept.
     pub fn start(options: &ClusterOptions) -> Result<Cluster> {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
@@ -157,7 +157,7 @@ impl Cluster {
             }
         };
         command.arg(group).args(&args).arg("--dir").arg(&self.dir).envs(self.env.iter().cloned());
-        // Whatever starts a supervisor hands this down to the nodes.
+        // A supervisor passes its environment on to the nodes.
         if let Some(faketime) = self.faketime.as_ref().filter(|_| group == "dev") {
             faketime.preload(&mut command);
         }
@@ -179,7 +179,7 @@ impl Cluster {
         &self.dir
     }
 
-    /// The first of its ports, which are reserved for it.
+    /// The first of the cluster's reserved ports.
     #[must_use]
     pub fn first_port(&self) -> u16 {
         self.ports.first()
@@ -229,29 +229,29 @@ impl Cluster {
         Ok(Tls::trusting(&std::fs::read(self.file()?.ca)?)?)
     }
 
-    /// A node's process.
+    /// The process id of a node.
     ///
     /// # Errors
-    /// If it is not running.
+    /// If the node does not run.
     pub fn pid(&self, node: u64) -> Result<Pid> {
         let file = self.file()?;
         let pid = file.nodes.iter().find(|n| n.id == node).and_then(|n| n.pid);
         pid.and_then(Pid::from_raw).with_context(|| format!("node {node} is not running"))
     }
 
-    /// Starts a dead node again, with its data.
+    /// Restarts a stopped node with its data.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If the node does not start.
     pub fn start_node(&self, node: u64) -> Result<()> {
         self.dev(["node", "start", &node.to_string()])?;
         self.configure()
     }
 
-    /// Starts dead nodes again at the same time: each may need another one to serve.
+    /// Restarts several stopped nodes at the same time: each may need another one before it serves.
     ///
     /// # Errors
-    /// If one does not come up.
+    /// If a node does not start.
     pub fn start_nodes(&self, nodes: &[u64]) -> Result<()> {
         std::thread::scope(|scope| {
             let starts: Vec<_> = nodes.iter().map(|&node| scope.spawn(move || self.start_node(node))).collect();
@@ -260,20 +260,19 @@ impl Cluster {
         })
     }
 
-    /// A node more, running and empty, in this AZ; its id.
+    /// Adds a running, empty node in this AZ and returns its id.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If the node does not start.
     pub fn add_node(&self, az: &str) -> Result<u64> {
         self.dev(["node", "add", "--az", az])?;
         self.file()?.nodes.last().map(|node| node.id).context("a cluster without nodes")
     }
 
-    /// Puts a node that was added in the place of one that is gone, and waits until that is complete; what the command
-    /// says.
+    /// Replaces a node by one that was added, and waits until that is complete. Returns the output of the command.
     ///
     /// # Errors
-    /// If it is refused, with the reason.
+    /// If the command is refused, with the reason.
     pub fn replace(&self, old: u64, new: u64) -> Result<String> {
         let (old, new) = (old.to_string(), new.to_string());
         let said = self.fastness("cluster", ["replace-replica", "--node", &old, "--with", &new])?;
@@ -289,18 +288,18 @@ impl Cluster {
         Ok(serde_json::from_str(&self.fastness("cluster", ["describe", "--json"])?)?)
     }
 
-    /// Asks every running node for a snapshot of each of its replicas.
+    /// Requests a snapshot of every replica of every running node.
     ///
     /// # Errors
-    /// If one does not take the request.
+    /// If a node refuses the request.
     pub fn make_snapshots(&self) -> Result<()> {
         self.fastness("cluster", ["snapshot"]).map(drop)
     }
 
-    /// Restores every snapshot of a node in a scratch place, and tells of each; the node may run.
+    /// Verifies every snapshot of a node by restoring it in a scratch folder, and returns the result; the node may run.
     ///
     /// # Errors
-    /// If one is not what it says, or there is none.
+    /// If a snapshot is not what it claims to be, or there is none.
     pub fn verify_snapshots(&self, node: u64) -> Result<String> {
         let config = self.dir.join(format!("nodes/{node}/fastness.conf"));
         let output = Command::new(binary()?).args(["snapshot", "verify", "--config"]).arg(config).output()?;
@@ -309,10 +308,10 @@ impl Cluster {
         Ok(text)
     }
 
-    /// Hands the leadership of a shard to whoever is best.
+    /// Hands the leadership of a shard over to the best replica.
     ///
     /// # Errors
-    /// If nobody takes it, with the reason.
+    /// If no replica takes it, with the reason.
     pub fn hand_over(&self, shard: u32) -> Result<()> {
         self.fastness("cluster", ["hand-over", "--shard", &shard.to_string()]).map(drop)
     }
@@ -320,12 +319,12 @@ impl Cluster {
     /// Changes the durability mode, and waits until it is in force on every shard.
     ///
     /// # Errors
-    /// If it is refused, or a shard does not commit it in time.
+    /// If the change is refused, or a shard does not commit it in time.
     pub fn set_durability(&self, mode: &str) -> Result<()> {
         self.fastness("cluster", ["set-durability", mode]).map(drop)
     }
 
-    /// What a node has logged, all its starts.
+    /// The log messages of all starts of a node.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -334,10 +333,10 @@ impl Cluster {
         std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
-    /// Waits until a node has logged something behind the first `from` bytes of its log.
+    /// Waits for a log message of a node after the first `from` bytes of its log.
     ///
     /// # Errors
-    /// If it does not within `patience`.
+    /// If the message does not appear within `patience`.
     pub fn wait_for_log(&self, node: u64, from: usize, text: &str, patience: Duration) -> Result<()> {
         let until = Instant::now() + patience;
         while !self.node_log(node)?.get(from..).unwrap_or_default().contains(text) {
@@ -347,17 +346,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts whatever is not running, and waits until writes succeed.
+    /// Starts all nodes that do not run, and waits until writes succeed.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If the cluster does not start.
     pub fn start_again(&self) -> Result<()> {
         self.dev(["--detach"])?;
         self.configure()
     }
 
-    /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started
-    /// anew has the defaults.
+    /// Applies the options that `fastness dev` does not know to all running nodes: a restarted node has the defaults.
     pub(crate) fn configure(&self) -> Result<()> {
         if self.settings.is_empty() {
             return Ok(());
@@ -367,13 +365,13 @@ impl Cluster {
             let settings = self.settings.iter().map(|(name, value)| format!(" {name} {value}")).collect::<String>();
             let until = Instant::now() + Duration::from_secs(30);
             loop {
-                // One that has died or stands still meanwhile is none of our business here.
+                // A node that has stopped or stalled in the meantime is skipped.
                 let Ok(mut client) = TcpStream::connect((front_end.host.as_str(), front_end.port)) else { break };
                 client.set_read_timeout(Some(Duration::from_secs(1)))?;
                 let mut reply = [0; 5];
                 let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
                 match asked.and_then(|()| client.read_exact(&mut reply)) {
-                    // It opens its log anew, or has not yet heard of the cluster's settings.
+                    // The node is opening its log, or has not received the cluster's settings yet.
                     Ok(()) if &reply == b"-LOAD" && Instant::now() < until => {
                         std::thread::sleep(Duration::from_millis(50))
                     }
@@ -388,10 +386,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops all nodes in good order.
+    /// Stops all nodes cleanly.
     ///
     /// # Errors
-    /// If one does not end.
+    /// If a node does not stop.
     pub fn stop(&self) -> Result<()> {
         self.dev(["stop"]).map(drop)
     }
@@ -414,12 +412,12 @@ impl Cluster {
         Ok(Endpoint::new(&front_end.host, front_end.port))
     }
 
-    /// A new plaintext connection to a node's replica; no wait on it is longer than `timeout`.
+    /// Opens a plaintext connection to a replica; no wait on it is longer than `timeout`.
     pub async fn connect(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
         Ok(Connection::open(&self.front_end(node, shard)?, None, timeout).await?)
     }
 
-    /// The same over TLS.
+    /// Opens a TLS connection to a replica.
     pub async fn connect_tls(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
         let node = self.node(node)?;
         let front_end = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
@@ -435,7 +433,7 @@ impl Drop for Cluster {
                 let _ = kill_process(pid, Signal::CONT);
                 let _ = kill_process(pid, Signal::KILL);
             }
-            // Nobody may use a file system that is to be unmounted.
+            // A file system that is unmounted must not be in use.
             if self.images.get_mut().is_some() {
                 pids.into_iter().for_each(|pid| drop(wait_gone(pid)));
             }

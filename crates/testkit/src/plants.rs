@@ -1,4 +1,4 @@
-//! Which planted bugs the simulation finds, on seeds that were chosen for none of them.
+//! Hunts for planted bugs with the simulation, on seeds that were not chosen for them.
 //!
 //! Every plant is hunted on the same seeds, in the same order, with all faults and all invariants; the first violation
 //! ends the hunt. The same seeds without a plant must hold: [`clean`] runs them.
@@ -12,20 +12,20 @@ use fastness_types::Plant;
 
 use crate::sim::{SimOptions, Simulator};
 
-/// What came of the hunt for one plant.
+/// Result of the hunt for one plant.
 #[derive(Debug, Clone)]
 pub struct Hunt {
-    /// What was planted.
+    /// The planted bug.
     pub plant: Plant,
-    /// Seeds that were begun until it was found, or all.
+    /// Number of seeds started until the bug was found, or of all seeds.
     pub seeds: u64,
     /// Wall time.
     pub took: Duration,
-    /// The seed that found it and what was broken; `None`: it was not found.
+    /// The seed that found the bug, and the violation; `None`: not found.
     pub found: Option<(u64, String)>,
 }
 
-/// Hunts one plant on the seeds, `jobs` at a time; everything else is as the options say.
+/// Hunts for one plant on the seeds, `jobs` at a time; all else is as in `options`.
 #[must_use]
 pub fn hunt(simulator: &Simulator, plant: Plant, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> Hunt {
     let started = Instant::now();
@@ -33,7 +33,7 @@ pub fn hunt(simulator: &Simulator, plant: Plant, options: &SimOptions, seeds: &R
     Hunt { plant, seeds: first.begun, took: started.elapsed(), found: first.found }
 }
 
-/// Runs the seeds without a plant. The seed that did not hold, and why.
+/// Runs the seeds without a plant. Returns the seed that did not hold, and why.
 #[must_use]
 pub fn clean(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
     first_violation(simulator, &SimOptions { plant: None, ..options.clone() }, seeds, jobs).found
@@ -44,7 +44,7 @@ struct First {
     found: Option<(u64, String)>,
 }
 
-/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end is a
+/// Runs seeds until one breaks an invariant; of several running ones the lowest counts. A seed that does not end is a
 /// finding.
 fn first_violation(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
@@ -55,7 +55,7 @@ fn first_violation(simulator: &Simulator, options: &SimOptions, seeds: &Range<u6
                 Ok(report) => report.violations.into_iter().next(),
                 Err(finding) => Some(finding),
             };
-            // Somebody listens until all have told.
+            // The receiver lives until all threads have reported.
             let _ = tell.send((seed, violation));
         });
     };

@@ -1,4 +1,4 @@
-//! What loads the cluster in a run, and what it says in the end: the one place that knows which load it is.
+//! The load of a run, and its verdict: only this module knows which loads there are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,23 +21,23 @@ pub(super) struct Load {
     losses: Option<losses::Running>,
 }
 
-/// Workers that measure what is lost, and their pause: each of their writes is kept in mind to the end.
+/// Number of workers that measure losses, and their pause: each of their writes is remembered to the end.
 const LOSSES_WORKERS: usize = 6;
 const LOSSES_PAUSE: Duration = Duration::from_millis(2);
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What the load has found.
+/// Findings of the load.
 #[derive(Debug, Default)]
 pub struct LoadVerdict {
-    /// Broken promises that reads of the run have shown: stale ones, or of what was refused.
+    /// Violations that reads during the run have shown: stale reads, or reads of refused writes.
     pub while_running: Vec<Violation>,
-    /// Broken promises that showed when everything was read back in the end: what is lost.
+    /// Violations that the final reads of all keys have shown: lost writes.
     pub read_back: Vec<Violation>,
-    /// Counts.
+    /// Number of operations by outcome.
     pub summary: Summary,
-    /// What the checkers of histories say; `None`: no histories were kept.
+    /// Verdict of the histories' checkers; `None`: no histories were recorded.
     pub histories: Option<history::HistoryVerdict>,
-    /// What failovers have lost; `None`: they must lose nothing.
+    /// Losses of failovers; `None`: nothing may be lost.
     pub losses: Option<Losses>,
 }
 
@@ -71,17 +71,17 @@ impl Load {
         Ok(Load { ledger, histories, losses })
     }
 
-    /// Where others write down what they write and read.
+    /// The book in which other clients record their writes and reads.
     pub(super) fn book(&self) -> Arc<Book> {
         self.ledger.book.clone()
     }
 
-    /// Whether what is acknowledged may be lost, and so needs no quorum.
+    /// Whether acknowledged writes may be lost, and so need no quorum.
     pub(super) fn may_lose(&self) -> bool {
         self.losses.is_some()
     }
 
-    /// Writes acknowledged so far, as the ledger counts them.
+    /// Number of writes acknowledged so far, as counted by the ledger.
     pub(super) fn acknowledged(&self) -> u64 {
         self.ledger.book.summary().acknowledged
     }
@@ -97,7 +97,7 @@ impl Load {
         Ok(())
     }
 
-    /// Ends the load, reads everything back and judges.
+    /// Stops the load, reads all keys back and judges.
     pub(super) async fn stop_and_check(mut self) -> Result<LoadVerdict> {
         self.ledger.stop().await;
         let while_running = self.ledger.book.violations();
@@ -119,8 +119,8 @@ impl Load {
     }
 }
 
-/// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with
-/// them.
+/// Options of the histories of all workloads, besides the ledger. If clocks are among the faults, deadlines are not
+/// compared with clocks.
 fn of_histories(cluster: &Cluster, options: &ChaosOptions) -> Result<history::HistoryOptions> {
     let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
     let tls = options.tls.then(|| cluster.tls()).transpose()?;

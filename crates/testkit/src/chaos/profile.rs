@@ -1,9 +1,8 @@
-//! What comes in a run, and when: decks of faults, dealt by a seed.
+//! The faults of a run and their order: decks of faults, dealt by a seed.
 //!
-//! A deck is shuffled and dealt to its end before it is shuffled again, so that faults come equally often and each of
-//! them early. With the same seed and profile the same faults come in the same order, with the same company and the
-//! same pauses; whom they hit depends on who leads by then, and how many there are in a run that ends by time depends
-//! on the machine.
+//! A deck is shuffled and dealt to its end before it is shuffled again, so that all faults occur equally often and
+//! early. The same seed and profile give the same faults in the same order, with the same overlaps and pauses. The
+//! victims depend on the current primary, and the number of faults in a run that ends by time depends on the machine.
 
 use std::time::Duration;
 
@@ -18,11 +17,11 @@ use super::ChaosFault;
 pub struct ChaosProfile {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What is dealt.
+    /// The faults to deal.
     pub deck: &'static [ChaosFault],
-    /// Of a hundred faults so many get another one as company while they hold.
+    /// Percentage of faults during which another fault starts.
     pub overlap_percent: u32,
-    /// The run is not over before each fault of the deck has come once.
+    /// Whether the run continues until each fault of the deck has occurred.
     pub whole: bool,
 }
 
@@ -60,7 +59,7 @@ impl ChaosProfile {
             &[ChaosFault::PowerPrimary, ChaosFault::PowerAny, ChaosFault::PowerAz, ChaosFault::PowerAll],
             20,
         ),
-        // Losses that come soon after one another meet a cluster that is still catching up.
+        // Power losses in short intervals hit a cluster that is still catching up.
         ChaosProfile::new("power-all", &[ChaosFault::PowerAll], 0),
         ChaosProfile::new("mixed", &ChaosFault::ALL, 40),
         ChaosProfile {
@@ -81,46 +80,46 @@ impl ChaosProfile {
         ChaosProfile { name, deck, overlap_percent, whole: false }
     }
 
-    /// The profile of this name.
+    /// The profile with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<ChaosProfile> {
         ChaosProfile::ALL.into_iter().find(|profile| profile.name == name)
     }
 }
 
-/// When a run is over.
+/// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// After so many faults.
+    /// After this number of faults.
     Faults(usize),
-    /// After this time; a fault that is under way is ended properly.
+    /// After this time; an active fault is ended regularly.
     Time(Duration),
 }
 
 /// The faults of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChaosPlan {
-    /// What is dealt; not empty.
+    /// The faults to deal; not empty.
     pub deck: Vec<ChaosFault>,
-    /// Whether it is shuffled before it is dealt.
+    /// Whether the deck is shuffled before it is dealt.
     pub shuffled: bool,
     /// See [`ChaosProfile::overlap_percent`].
     pub overlap_percent: u32,
-    /// When the run is over.
+    /// When the run ends.
     pub length: Length,
     /// See [`ChaosProfile::whole`].
     pub whole: bool,
 }
 
 impl ChaosPlan {
-    /// These faults, one after the other.
+    /// A plan of these faults, one after the other.
     #[must_use]
     pub fn these(faults: &[ChaosFault]) -> ChaosPlan {
         let length = Length::Faults(faults.len());
         ChaosPlan { deck: faults.to_vec(), shuffled: false, overlap_percent: 0, length, whole: false }
     }
 
-    /// Faults of the deck that did not come.
+    /// Faults of the deck that have not occurred.
     #[must_use]
     pub fn missing(&self, came: impl Fn(ChaosFault) -> bool) -> Vec<ChaosFault> {
         let mut missing: Vec<ChaosFault> = self.deck.iter().copied().filter(|fault| !came(*fault)).collect();
@@ -142,30 +141,30 @@ impl ChaosPlan {
     }
 }
 
-/// One fault, and what may come while it holds.
+/// One fault, and perhaps another one that overlaps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Round {
-    /// Load alone, before it.
+    /// Time under load alone before the fault.
     pub(super) calm: Duration,
     pub(super) fault: ChaosFault,
     pub(super) company: Option<Companion>,
-    /// How long the faults stay after the cluster has coped with them, or since they are more than it can bear.
+    /// How long the faults remain after the cluster has recovered from them, or after they exceed what it tolerates.
     pub(super) hold: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Companion {
     pub(super) fault: ChaosFault,
-    /// From the first fault on.
+    /// Delay after the first fault.
     pub(super) after: Duration,
-    /// Whether it comes even if no quorum is left then.
+    /// Whether the fault is injected even if it leaves no quorum.
     pub(super) at_any_price: bool,
 }
 
-/// Deals rounds without an end.
+/// Deals rounds endlessly.
 pub(super) struct Rounds {
     plan: ChaosPlan,
-    /// The rest of the deck, the next one last.
+    /// The rest of the deck, the next fault last.
     left: Vec<ChaosFault>,
     rng: SmallRng,
 }

@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The report of a chaos run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,26 +11,26 @@ use super::options::WRITES_BEFORE_POWER_LOSS;
 use super::{ChaosFault, ChaosPlan, LoadVerdict};
 use crate::history::Counts;
 
-/// A client that shares its cores with the cluster reads its replies so late.
+/// Delay with which a client that shares its cores with the cluster may read its replies.
 pub(super) const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
 
-/// One fault and what followed.
+/// One fault and its effect.
 #[derive(Debug, Clone)]
 pub struct Injected {
-    /// What was done.
+    /// Kind of the fault.
     pub fault: ChaosFault,
-    /// To which nodes.
+    /// The nodes that it hit.
     pub nodes: Vec<u64>,
-    /// In whose company.
+    /// Whether other faults were active.
     pub company: Company,
-    /// Writes acknowledged since the fault before it, or since the end of the round before.
+    /// Number of writes acknowledged since the fault before, or since the end of the round before.
     pub acknowledged_before: u64,
-    /// From the fault to the next acknowledged write of shard 1; with company from the last one, and from the end of
-    /// all of them if no quorum was left.
+    /// Time from the fault to the next acknowledged write of shard 1; with overlapping faults from the last one, and
+    /// from the end of all of them if they left no quorum.
     pub until_write: Duration,
-    /// The same to the next linearizable read, by a node that packets were not kept from.
+    /// The same to the next linearizable read, on a node from which no packets were dropped.
     pub until_read: Duration,
-    /// What showed that it took effect.
+    /// Evidence that the fault took effect.
     pub proof: String,
 }
 
@@ -39,49 +39,49 @@ impl fmt::Display for Injected {
         let (fault, nodes) = (self.fault.name(), &self.nodes);
         let company = match self.company {
             Company::Alone => "",
-            Company::Bearable => " with company",
-            Company::TooMuch => " with more than the cluster can bear",
+            Company::Bearable => " with other faults",
+            Company::TooMuch => " with more faults than the cluster tolerates",
         };
         let (write, read) = (self.until_write.as_millis(), self.until_read.as_millis());
         write!(f, "{fault:14} nodes {nodes:?}{company}: next write after {write} ms, read {read} ms; {}", self.proof)
     }
 }
 
-/// How many faults there were at once.
+/// Whether other faults were active at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
-    /// This one.
+    /// No other fault.
     Alone,
-    /// Others, too; the cluster had to go on.
+    /// Other faults, too, with a quorum left: the cluster had to continue.
     Bearable,
-    /// Others, too, and no quorum was left: nothing could be acknowledged.
+    /// Other faults, too, without a quorum: no write could be acknowledged.
     TooMuch,
 }
 
-/// A run.
+/// The report of a run.
 #[derive(Debug)]
 pub struct ChaosReport {
     /// Seed of all choices.
     pub seed: u64,
-    /// What was to come.
+    /// The faults to inject.
     pub plan: ChaosPlan,
-    /// What a failover may lose at most, under `async`.
+    /// Longest allowed loss of a failover, under `async`.
     pub max_loss: Option<Duration>,
-    /// Nodes and shards.
+    /// Number of nodes and of shards.
     pub size: (usize, u32),
-    /// Every fault.
+    /// All injected faults.
     pub injected: Vec<Injected>,
-    /// Writes that were acknowledged although no quorum could.
+    /// Writes that were acknowledged although there was no quorum.
     pub without_quorum: Vec<Violation>,
-    /// What the load has found.
+    /// Findings of the load.
     pub verdict: LoadVerdict,
-    /// How often the digest of one replica was met again on another one.
+    /// Number of digests that matched one of another replica.
     pub digests_compared: u64,
     /// Length of the run.
     pub elapsed: Duration,
 }
 
-/// Which of the two spans.
+/// One of the two measured times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// To the next acknowledged write.
@@ -91,7 +91,7 @@ pub enum Until {
 }
 
 impl ChaosReport {
-    /// All broken promises; a good run has none.
+    /// All violations; a good run has none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let LoadVerdict { while_running, read_back, histories, .. } = &self.verdict;
@@ -106,7 +106,7 @@ impl ChaosReport {
         self.verdict.losses.as_ref().map(|losses| losses.longest.as_millis() as u64)
     }
 
-    /// What a failover has lost beyond the bound of `async`.
+    /// The violation if a failover lost more than the bound of `async`.
     fn lost_too_much(&self) -> Option<String> {
         let (bound, losses) = (self.max_loss?, self.verdict.losses.as_ref()?);
         (losses.longest > bound + CLIENT_DELAY_MAX).then(|| {
@@ -117,25 +117,25 @@ impl ChaosReport {
         })
     }
 
-    /// Histories without a verdict, and why: a run with any proves nothing.
+    /// Histories without a verdict, and why: a run with any of them proves nothing.
     #[must_use]
     pub fn undecided(&self) -> &[String] {
         self.verdict.histories.as_ref().map_or(&[], |histories| &histories.undecided)
     }
 
-    /// Acknowledged writes that are gone, as the ledger and the histories say.
+    /// Number of lost acknowledged writes, by the ledger and the histories.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.verdict.read_back.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.lost)
     }
 
-    /// Reads answered with what was no longer true.
+    /// Number of stale reads.
     #[must_use]
     pub fn stale(&self) -> u64 {
         self.verdict.while_running.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.stale)
     }
 
-    /// What all clients did.
+    /// Operations of all clients.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let Summary { acknowledged, refused, unknown, reads } = self.verdict.summary;
@@ -143,7 +143,7 @@ impl ChaosReport {
         of_histories.fold(Counts { acknowledged, refused, unknown, reads }, |sum, counts| sum + counts)
     }
 
-    /// Answers that were judged: the ledger's reads, and the operations of histories.
+    /// Number of judged answers: the reads of the ledger, and the operations of histories.
     #[must_use]
     pub fn ops_checked(&self) -> u64 {
         self.verdict.summary.reads + self.verdict.histories.as_ref().map_or(0, |histories| histories.ops_checked)
@@ -155,27 +155,27 @@ impl ChaosReport {
         self.injected.iter().filter(|i| faults.contains(&i.fault)).count()
     }
 
-    /// How often one of these faults came without company.
+    /// How often one of these faults was injected alone.
     #[must_use]
     pub fn alone(&self, faults: &[ChaosFault]) -> usize {
         self.injected.iter().filter(|i| i.company == Company::Alone && faults.contains(&i.fault)).count()
     }
 
-    /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have
-    /// failed, and came after a thousand acknowledged writes.
+    /// Number of power losses that count. Each has lost an unsynced canary on every node that it hit (otherwise the run
+    /// would have failed), after a thousand acknowledged writes.
     #[must_use]
     pub fn power_losses(&self, faults: &[ChaosFault]) -> usize {
         let losses = self.injected.iter().filter(|i| i.fault.is_power_loss() && faults.contains(&i.fault));
         losses.filter(|i| i.acknowledged_before >= WRITES_BEFORE_POWER_LOSS).count()
     }
 
-    /// The span that a share of these faults stays within, `0.0 < share <= 1.0`, of those that came alone.
+    /// Quantile `0.0 < share <= 1.0` of the time for these faults, of those that were injected alone.
     #[must_use]
     pub fn until(&self, what: Until, faults: &[ChaosFault], share: f64) -> Option<Duration> {
         self.quantile(what, share, |i| i.company == Company::Alone && faults.contains(&i.fault))
     }
 
-    /// The same, of all faults with this company.
+    /// The same for all faults with this company.
     #[must_use]
     pub fn until_in(&self, what: Until, company: Company, share: f64) -> Option<Duration> {
         self.quantile(what, share, |i| i.company == company)
@@ -192,7 +192,7 @@ impl ChaosReport {
         spans.get(rank.checked_sub(1)?).copied()
     }
 
-    /// The figures of the run, for machines.
+    /// The figures of the run, as JSON.
     #[must_use]
     pub fn row(&self) -> Value {
         let counts = self.counts();

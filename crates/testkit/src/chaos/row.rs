@@ -1,15 +1,15 @@
-//! A run's row in the ledger of long runs.
+//! The row of a chaos run in the ledger of long runs.
 
 use std::collections::BTreeMap;
 
 use super::{ChaosFault, ChaosReport, Until};
 use crate::proof::{Checkout, Row, RowVerdict, Spans, Suite};
 
-/// Broken promises that a row tells of; the log of the run has all.
+/// Maximum number of violations in a row; the log of the run has all of them.
 const NOTES_MAX: usize = 20;
 
 impl ChaosReport {
-    /// `checkout` is what the run began with, `durability` its mode.
+    /// The row of the run. `checkout`: the code at its start, `durability`: its mode.
     #[must_use]
     pub fn ledger_row(&self, checkout: &Checkout, profile: &str, durability: &str) -> Row {
         let violations = self.violations();
@@ -31,7 +31,7 @@ impl ChaosReport {
             faults: by_kind(|fault| self.times(&[fault])),
             power_losses: by_kind(|fault| self.power_losses(&[fault])),
             lost: Some(self.lost()),
-            // Where writes may be lost, nobody can tell from a read that it is old.
+            // Where writes may be lost, an old read does not show as such.
             stale: (durability == "sync").then(|| self.stale()),
             other_violations: Some(known.saturating_sub(self.lost() + self.stale())),
             undecided: Some(self.undecided().len() as u64),
@@ -48,7 +48,7 @@ impl ChaosReport {
         }
     }
 
-    /// Of all faults that came alone.
+    /// Quantiles of all faults that were injected alone.
     fn spans(&self, what: Until) -> Option<Spans> {
         let at = |share| self.until(what, &ChaosFault::ALL, share).map(|span| span.as_millis() as u64);
         let times = self.alone(&ChaosFault::ALL) as u64;
@@ -56,7 +56,7 @@ impl ChaosReport {
     }
 }
 
-/// The kinds that there were any of.
+/// The kinds that occurred, with their numbers.
 fn by_kind(times: impl Fn(ChaosFault) -> usize) -> BTreeMap<String, u64> {
     let counted = ChaosFault::ALL.into_iter().map(|fault| (fault.name().to_owned(), times(fault) as u64));
     counted.filter(|(_, times)| *times > 0).collect()

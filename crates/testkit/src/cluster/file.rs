@@ -1,10 +1,10 @@
-//! `cluster.json`, where `fastness dev` notes the nodes of its cluster and their addresses.
+//! `cluster.json`, in which `fastness dev` records the nodes of its cluster and their addresses.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// What `DIR/cluster.json` holds.
+/// Content of `DIR/cluster.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ClusterFile {
     /// The nodes, by rising id.
@@ -13,9 +13,9 @@ pub struct ClusterFile {
     pub ca: PathBuf,
     /// PEM file of the admin certificate.
     pub admin_cert: PathBuf,
-    /// The mode.
+    /// The durability mode.
     pub durability: String,
-    /// Shards.
+    /// Number of shards.
     pub shards: u32,
 }
 
@@ -26,24 +26,24 @@ pub struct NodeFile {
     pub id: u64,
     /// Its AZ.
     pub az: String,
-    /// Process id; absent or null while it is not running.
+    /// Process id; absent or null while the node does not run.
     pub pid: Option<i32>,
-    /// The RESP front end of each of its replicas.
+    /// The RESP listeners of its replicas.
     pub resp: Vec<RespFile>,
-    /// host:port of the peer front end.
+    /// host:port of the listener for peers.
     pub peer: String,
-    /// Address that its connections to other nodes come from.
+    /// Source address of its connections to other nodes.
     pub peer_source: String,
-    /// host:port of the admin front end.
+    /// host:port of the admin listener.
     pub grpc: String,
-    /// host:port of the metrics front end.
+    /// host:port of the metrics listener.
     pub metrics: String,
 }
 
-/// One RESP front end.
+/// The RESP listeners of one replica.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RespFile {
-    /// Shard.
+    /// The replica's shard.
     pub shard: u32,
     /// Host.
     pub host: String,

@@ -15,12 +15,12 @@ impl Cluster {
         self.primary_outside(&[], shard, patience).await
     }
 
-    /// The same, of the nodes other than `node`.
+    /// As [`Cluster::primary`], among the nodes other than `node`.
     pub async fn primary_other_than(&self, node: u64, shard: u32, patience: Duration) -> Result<u64> {
         self.primary_outside(&[node], shard, patience).await
     }
 
-    /// The same, of the nodes that are not among `nodes`.
+    /// As [`Cluster::primary`], among the nodes outside of `nodes`.
     pub async fn primary_outside(&self, nodes: &[u64], shard: u32, patience: Duration) -> Result<u64> {
         let until = Instant::now() + patience;
         loop {
@@ -38,13 +38,14 @@ impl Cluster {
     }
 }
 
-/// Whether a replica leads under a lease. Without one it may be a former primary that has not heard of the next one.
+/// Whether a replica leads under a lease. Without a lease it may be a former primary that has not heard of its
+/// successor.
 async fn holds_lease(node: &NodeFile, shard: u32) -> bool {
     let held = Figures::of(node).await.and_then(|figures| figures.shard("fastness_lease_held", shard));
     held.is_ok_and(|held| held == 1)
 }
 
-/// Asked at the front end, where a node that stands still is noticed soon.
+/// Sent to the RESP listener, where a stalled node is detected soon.
 async fn calls_itself_primary(endpoint: &Endpoint) -> bool {
     let timeout = Duration::from_millis(500);
     let Ok(mut connection) = Connection::open(endpoint, None, timeout).await else { return false };

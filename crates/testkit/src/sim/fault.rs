@@ -1,22 +1,23 @@
-//! What goes wrong in a simulation, when, and how it heals.
+//! What goes wrong in a simulation, when, and how it heals. This module holds the kinds of faults; each kind is executed
+//! by one of the modules below, on a [`stage`], in the order that the [`schedule`] chooses.
 //!
-//! Faults come one after the other and last for a while, so that they overlap; each link, and each machine, is in the
-//! hands of one fault at a time. Links to clients are part of the network too. Everything is chosen from the seed.
+//! Faults start one after the other and last for a while, so that they overlap; at most one fault holds a link or a
+//! machine at a time. Links to clients are part of the network too. Every choice comes from the seed.
 //!
-//! A fault says at its end whether it took effect: whether frames were missed, a write took long, an election was won.
-//! Only then it counts.
+//! When a fault ends it reports whether it took effect: whether frames were missing, a write took long, an election was
+//! won. Only then does it count.
 //!
-//! | file | faults of |
+//! | module | faults of |
 //! |---|---|
-//! | `network.rs` | links between hosts |
-//! | `machine.rs` | machines and processes, and who takes a lost one's place |
-//! | `disk.rs` | disks |
-//! | `clock.rs` | clocks |
-//! | `order.rs` | none: what operators do, which meets all the others |
-//! | `moment.rs` | several things at a bad moment: what chance alone would bring together too seldom |
-//! | `stuck.rs` | a shard's loop |
-//! | `unheard.rs` | a primary's ways to and from its followers, that break in part |
-//! | `attack.rs` | none: what hostile clients send (`../adversary.rs`), in the runs that have them |
+//! | `network` | links between hosts |
+//! | `machine` | machines and processes, and the replacement of a lost one |
+//! | `disk` | disks |
+//! | `clock` | clocks |
+//! | `order` | none: what operators do, at the same time as all other faults |
+//! | `moment` | several events at the worst moment, a combination that chance alone produces too seldom |
+//! | `stuck` | a shard's loop |
+//! | `unheard` | links to and from a primary that fail in part |
+//! | `attack` | none: what hostile clients send (`../adversary.rs`), in the runs that have them |
 
 mod attack;
 mod clock;
@@ -43,96 +44,98 @@ pub enum SimFault {
     CrashAz,
     /// All nodes crash at once.
     CrashAll,
-    /// A node crashes that is just making a snapshot, or receiving one.
+    /// A node crashes while it makes or receives a snapshot.
     CrashInSnapshot,
     /// A machine is lost with its disk; a new node takes its place.
     MachineLost,
-    /// The same, and the parts of snapshots that the new node is sent arrive late.
+    /// As [`SimFault::MachineLost`], and the snapshot chunks sent to the new node arrive late.
     LateSnapshots,
-    /// The hosts are split in two; nothing passes.
+    /// The hosts are split into two parts; no message passes between them.
     Partition,
-    /// One AZ is cut off.
+    /// One AZ is partitioned from the others.
     AzCut,
-    /// Nothing passes from one node to others; the way back is open.
+    /// No message passes from one node to some others; the opposite direction works.
     OneWay,
     /// Two parts that reach each other only through one node, which reaches both.
     Bridge,
-    /// Every node reaches its neighbours in a ring only; of three, the next one only.
+    /// Every node reaches only its neighbours in a ring; with three nodes, only the next one.
     Ring,
-    /// Everything to and from one node is held back, and then arrives at once: what a paused process looks like to all
-    /// others, and what waits in its sockets when it goes on.
+    /// All messages to and from one node are held back and then delivered at once. This is what a paused process looks
+    /// like to the other nodes, and what waits in its sockets when it resumes.
     Hold,
-    /// A primary is paused: what it says, hears and replies is held back, and then leaves and arrives, its replies
+    /// A primary is paused: its messages, received messages and replies are held back and then delivered, its replies
     /// first.
     Pause,
-    /// The loop of a shard's primary stands still, and its connections, while its heartbeats go on.
+    /// The loop of a shard's primary and its connections stall, while the node's heartbeats continue.
     StuckLoop,
-    /// A primary hears nothing; what it says arrives.
+    /// A primary receives nothing; its own messages arrive.
     Deaf,
-    /// What a primary says is lost, and what it hears is late.
+    /// The messages of a primary are lost, and the messages to it are late.
     LateAnswers,
-    /// Of a primary some hear only the questions about its lease, and the others nothing.
+    /// Some followers receive only the lease frames of a primary, the others receive nothing.
     LeasesOnly,
-    /// A primary is cut off until the others' logs do not go back to where its own ends.
+    /// A primary is cut off until the logs of the others are purged beyond the end of its own log.
     PurgedBeyond,
-    /// Messages between nodes get lost, and with them their connections.
+    /// Messages between nodes are lost, which breaks their connections.
     Loss,
-    /// Messages between nodes take long.
+    /// Messages between nodes have a high latency.
     SlowLinks,
     /// Frames between nodes arrive twice.
     Duplicates,
-    /// Frames between nodes arrive behind later ones.
+    /// Frames between nodes arrive after later ones.
     Reorder,
-    /// One node's disk takes long.
+    /// The disk of one node is slow.
     SlowDisk,
-    /// One node's disk takes very long.
+    /// The disk of one node is very slow.
     StalledDisk,
-    /// The disks of all nodes but a shard's primary stand still, for longer than `async` bears.
+    /// The disks of all nodes except a shard's primary stall, for longer than `async` allows.
     StalledFollowers,
     /// One node's disk is full.
     FullDisk,
     /// A sync of one node's disk fails.
     FailedSync,
-    /// A bit flips in the middle of the log of a node that is down. It must refuse, and is replaced.
+    /// A bit flips in the middle of the log of a stopped node. The node must refuse its disk, and is replaced.
     CorruptDisk,
-    /// A node that is down loses the beginning of each of its snapshots. It must refuse if its log does not go back far
-    /// enough, and is replaced.
+    /// A stopped node loses the start of each of its snapshots. It must refuse its disk if its log does not reach back
+    /// far enough, and is replaced.
     CorruptSnapshots,
-    /// A node comes back with an empty disk. It must refuse, and is replaced.
+    /// A node restarts with an empty disk. It must refuse it, and is replaced.
     WipedDisk,
-    /// A node comes back with an old copy of its disk. It must refuse, and is replaced.
+    /// A node restarts with an old copy of its disk. It must refuse it, and is replaced.
     OldDisk,
-    /// A wall clock is set far on, or back.
+    /// A wall clock jumps forwards or backwards by a large amount.
     WallJump,
-    /// A wall clock is set on or back by less than is noticed.
+    /// A wall clock jumps by less than the cluster detects.
     WallShift,
-    /// A boot clock runs faster or slower from now on.
+    /// A boot clock changes its rate.
     ClockDrift,
-    /// A primary is told to hand over.
+    /// A primary is ordered to hand over.
     HandOver,
-    /// The same, and once it has told its successor to stand for election it hears nothing any more.
+    /// As [`SimFault::HandOver`], and the primary receives nothing once it has asked its successor to stand for
+    /// election.
     CutAfterTransfer,
-    /// In runs with FLUSHALL: a primary is cut off, and while it has its lease one client flushes and the others read.
+    /// In runs with FLUSHALL: a primary is cut off, and while its lease holds one client sends FLUSHALL and the others
+    /// read.
     FlushCutOff,
-    /// Clients are silent; one follower hears nothing of the primary any more, and the others restart, again and again.
+    /// Clients are silent; one follower receives nothing from the primary, and the others restart repeatedly.
     RestartBesideDeaf,
-    /// The operator asks for voters that break the AZ rule.
+    /// The operator orders voters that break the AZ rule.
     WrongVoters,
-    /// The operator desired states the other mode.
+    /// The operator switches to the other durability mode.
     SwitchMode,
     /// Many keys, some with long names, expire in the same millisecond.
     MassExpiry,
-    /// Values of many log entries are written.
+    /// Values that span many log entries are written.
     LargeValues,
-    /// Transactions below and above a unit's maximum, all of whose keys hold the same number at any time.
+    /// Transactions below and above the maximum size of a unit, all of whose keys hold the same number at any time.
     UnitAtLimit,
-    /// Payloads that expand to a value below or above a unit's maximum are restored.
+    /// RESTORE of payloads that expand to a value below or above the maximum size of a unit.
     RestoreBomb,
     /// Transactions whose effects are far longer than their arguments.
     GrowingUnit,
     /// Many keys and a large hash are removed at once.
     FreedAtOnce,
-    /// Connections ask for large values and read nothing.
+    /// Connections request large values and read nothing.
     NeverReads,
 }
 
@@ -189,7 +192,7 @@ impl SimFault {
         SimFault::NeverReads,
     ];
 
-    /// What hostile clients do. They come in runs whose limits are scaled down, where nothing else has to be chosen.
+    /// What hostile clients do. They run only under scaled-down limits.
     pub const ATTACKS: [SimFault; 7] = [
         SimFault::MassExpiry,
         SimFault::LargeValues,
@@ -200,13 +203,13 @@ impl SimFault {
         SimFault::NeverReads,
     ];
 
-    /// Whether it is what a hostile client does, and nothing breaks.
+    /// Whether the fault is an attack by a hostile client, which breaks nothing.
     #[must_use]
     pub fn is_attack(self) -> bool {
         SimFault::ATTACKS.contains(&self)
     }
 
-    /// The one of this name, as tables have it.
+    /// The kind with this name, as printed in tables.
     #[must_use]
     pub fn from_name(name: &str) -> Option<SimFault> {
         SimFault::ALL.into_iter().find(|fault| format!("{fault:?}") == name)

@@ -1,4 +1,4 @@
-//! One simulated node: what a process is in production. It is built anew from its disk after every crash.
+//! One simulated node: its disk and its clocks, which outlive its crashes, and the parts of it that run now.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,70 +25,70 @@ use crate::sim::traffic::Traffic;
 /// The id of every simulated cluster.
 pub const CLUSTER: ClusterId = ClusterId([0x5a; 16]);
 
-/// Whether a node's machine is there.
+/// State of a node's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
-    /// It runs, or starts.
+    /// Running, or starting.
     Up,
-    /// It is off, and will be switched on.
+    /// Switched off, to be switched on again.
     Down,
-    /// It is lost for good.
+    /// Lost for good.
     Lost,
 }
 
-/// What outlives a node's crashes.
+/// The part of a node that outlives its crashes.
 pub struct SimNode {
-    /// Who it is.
+    /// Node id.
     pub id: NodeId,
-    /// Where.
+    /// The AZ of the node.
     pub az: Az,
-    /// As which it is in the plan, with its own disk.
+    /// The node's entry in the plan, with its own disk.
     pub member: Member,
-    /// How many shards, each with a replica here.
+    /// Number of shards; each has a replica here.
     pub shards: u32,
-    /// What the control plane says.
+    /// The decisions of the control plane.
     pub plan: Rc<RefCell<Plan>>,
-    /// What this node knows of that.
+    /// The part of the plan that this node knows.
     pub known: RefCell<Plan>,
     /// Its disk.
     pub disk: SimDisk,
-    /// The snapshots on it, by shard.
+    /// The snapshots on the disk, by shard.
     pub snapshots: Vec<MemorySnapshots>,
-    /// Its clocks.
+    /// The clocks.
     pub clock: SimClock,
-    /// Counts what passes between nodes.
+    /// Counts the messages between nodes.
     pub traffic: Traffic,
-    /// How its shards batch.
+    /// How the shards batch.
     pub batching: Batching,
-    /// `maxmemory`, bytes; 0: none.
+    /// `maxmemory`, bytes; 0: no limit.
     pub maxmemory: u64,
     /// `durability-max-lag`.
     pub max_lag: Duration,
-    /// Seeds of its lives.
+    /// Seeds of the processes that run on this node.
     pub rng: RefCell<SmallRng>,
-    /// Its machine.
+    /// The machine.
     pub machine: Cell<Machine>,
-    /// Starts so far.
+    /// Number of starts so far.
     pub lives: Cell<u64>,
-    /// What a fault makes it stop with; part of the reason that it then gives.
+    /// Part of the reason with which a fault makes the node stop.
     pub expected: Cell<Option<&'static str>>,
-    /// While it is set, no reply leaves: what commands have given waits, as in a process that is paused.
+    /// While set, no reply leaves: replies wait as in a paused process.
     pub stalls: Cell<bool>,
-    /// Replies that have waited for that.
+    /// Number of replies that have waited for that.
     pub stalled: Cell<u64>,
-    /// The shard whose loop stands still, with its connections.
+    /// The shard whose loop and connections are stalled.
     pub stuck: Cell<Option<ShardId>>,
     /// How often one of its groups has refused voters that break the AZ rule.
     pub refused_voters: Cell<u64>,
-    /// Its cable to the network, in this life.
+    /// The network cable, replaced at each start.
     pub plug: RefCell<Arc<Plug>>,
-    /// Why its process has ended by itself.
+    /// Why the process has stopped by itself.
     pub ended: RefCell<Option<String>>,
-    /// What runs, for those who look at it from outside; `None` while it is down or starting.
+    /// The running parts, for observers; `None` while the node is down or starting.
     pub live: RefCell<Option<Live>>,
 }
 
-/// A running node as seen from outside.
+/// A running node as observers see it.
 pub struct Live {
     /// Its replicas, by shard.
     pub replicas: Vec<Replica>,
@@ -96,16 +96,16 @@ pub struct Live {
     pub consensus: Consensus,
     /// Its log.
     pub log: Log,
-    /// What it is told to do.
+    /// Sends orders to the node.
     pub orders: mpsc::Sender<Order>,
 }
 
-/// A running replica as seen from outside.
+/// A running replica as observers see it.
 #[derive(Clone)]
 pub struct Replica {
     /// The shard's loop.
     pub shard: Shard,
-    /// Its group, as the owner sees it.
+    /// Its group, as the shard's loop sees it.
     pub handle: GroupHandle,
     /// Its group, as an operator sees it.
     pub control: GroupControl,
@@ -113,16 +113,16 @@ pub struct Replica {
     pub log: GroupLog,
 }
 
-/// What a running node can be told.
+/// An order to a running node.
 #[derive(Debug, Clone)]
 pub enum Order {
-    /// Hand the shard's leadership to whoever is best, and tell whether somebody took it.
+    /// Hand the shard's leadership to the best replica, and report whether some replica took it.
     HandOver(ShardId, Rc<Cell<Option<bool>>>),
 }
 
 impl SimNode {
-    /// The process is gone, and the machine with it. True if that tore off a write that was under way, false if one was
-    /// left that nobody was told of.
+    /// Crashes the process and the machine. Returns true if that tore off a write in progress, and false if it kept a
+    /// write that had not been reported as done.
     pub fn crash(&self) -> Option<bool> {
         let live = self.live.borrow_mut().take();
         self.ended.borrow_mut().take();
@@ -131,14 +131,14 @@ impl SimNode {
         live.and_then(|live| live.log.write_under_way()).map(|_| torn)
     }
 
-    /// Why it serves nothing any more, though it was not switched off.
+    /// Why the node serves nothing although it was not switched off.
     #[must_use]
     pub fn stop_reason(&self) -> Option<String> {
         let stopped = self.live.borrow().as_ref().and_then(|live| live.consensus.stopped());
         stopped.map(|reason| reason.to_string()).or_else(|| self.ended.borrow().clone())
     }
 
-    /// The same, and why its replicas serve nothing any more.
+    /// The same, and why its replicas serve nothing.
     #[must_use]
     pub fn stop_reasons(&self) -> Vec<String> {
         let live = self.live.borrow();
@@ -146,20 +146,20 @@ impl SimNode {
         self.stop_reason().into_iter().chain(replicas).collect()
     }
 
-    /// The sum of the committed positions of its groups, as far as it knows.
+    /// The sum of the committed indexes of its groups, as far as the node knows.
     #[must_use]
     pub fn committed(&self) -> u64 {
         let live = self.live.borrow();
         live.iter().flat_map(|live| &live.replicas).map(|replica| replica.handle.committed().0).sum()
     }
 
-    /// Whether a fault makes it stop for this reason.
+    /// Whether a fault makes the node stop with this reason.
     #[must_use]
     pub fn expects(&self, reason: &str) -> bool {
         self.expected.get().is_some_and(|expected| reason.contains(expected))
     }
 
-    /// What its disk would hold if it crashed now.
+    /// What the disk would hold after a crash now.
     #[must_use]
     pub fn stable_log(&self) -> StableLog {
         let mut stable = StableLog::default();
@@ -172,7 +172,7 @@ impl SimNode {
                 stable.entries.insert((shard, entry.index), epoch_of(entry));
             };
             let Ok(store) = self.disk.synced().open() else { continue };
-            // A disk that does not check is one that was damaged, and holds nothing that counts.
+            // A disk that cannot be read was damaged, and holds nothing that counts.
             let _ = inspect(&*store, cipher(0), &self.log_options(), GroupId::from(shard), &mut note);
         }
         stable
@@ -185,7 +185,7 @@ impl SimNode {
     }
 }
 
-/// Encrypts a log; its random numbers follow from the seed.
+/// Creates the cipher of a log; its random numbers follow from the seed.
 #[must_use]
 pub fn cipher(seed: u64) -> Cipher {
     let mut keys = SmallRng::seed_from_u64(seed);
@@ -206,7 +206,7 @@ pub fn find_replica(
     replicas.into_iter().find(|(_, replica)| wanted(replica))
 }
 
-/// Whether a replica is a primary that may act.
+/// Whether a replica is a primary that may serve.
 #[must_use]
 pub fn is_primary(replica: &Replica) -> bool {
     let info = replica.shard.info();

@@ -11,24 +11,24 @@ use crate::sim::profile::SimProfile;
 /// How to run one simulation.
 #[derive(Debug, Clone)]
 pub struct SimOptions {
-    /// Of every choice.
+    /// Seed of every choice.
     pub seed: u64,
-    /// Which promises are made; `None`: the seed chooses.
+    /// The promises that the run is held to; `None`: the seed chooses.
     pub profile: Option<SimProfile>,
     /// `durability-max-lag`; `None`: the seed chooses.
     pub max_lag: Option<Duration>,
-    /// How long faults come, simulated.
+    /// How long faults are injected, in simulated time.
     pub faults_for: Duration,
-    /// Which faults.
+    /// The kinds of faults.
     pub kinds: Vec<SimFault>,
-    /// What is wrong on purpose.
+    /// A planted bug.
     pub plant: Option<Plant>,
-    /// Where everything that happens is written to, line by line.
+    /// File to which the trace is written, line by line.
     pub trace: Option<PathBuf>,
 }
 
 impl SimOptions {
-    /// All faults, hostile clients among them, for as long as a seed needs to count.
+    /// All faults, hostile clients among them, for long enough that the seed counts.
     #[must_use]
     pub fn new(seed: u64) -> SimOptions {
         SimOptions {

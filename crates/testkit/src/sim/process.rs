@@ -1,4 +1,5 @@
-//! The process of one simulated node: log, consensus and shards as in production, on the edges of the simulation.
+//! The process of one simulated node. It starts log, consensus and shards as a production node does, on the simulated
+//! disk, network and clock, and starts again from the disk after every crash.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,13 +24,13 @@ use crate::sim::plug::Plug;
 use crate::sim::snapshots::SimSnapshots;
 use crate::sim::thread::on_thread_of;
 
-/// How long a primary that is to hand over may take to drain.
+/// How long a primary may take to drain before a hand-over.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
-/// A snapshot is made, and the log purged, all the time.
+/// Log bytes after which a snapshot is made and the log purged: so few that this happens all the time.
 const SNAPSHOT_LOG_BYTES: u64 = 4_000;
-/// Orders to a node that wait; more are dropped.
+/// Maximum number of waiting orders to a node; more are dropped.
 const ORDERS_MAX: usize = 4;
-/// How often a node looks whether the plan has changed, and brings its groups there.
+/// Interval at which a node checks the plan and reconciles its groups.
 const PLAN_EVERY: Duration = Duration::from_millis(250);
 
 /// The slots of a shard: the key space is split evenly.
@@ -38,12 +39,12 @@ fn slots(shard: ShardId, shards: u32) -> SlotSet {
     SlotSet::from_iter([first(shard.0 - 1)..=first(shard.0) - 1])
 }
 
-/// The node's process. Ends with an error only if something cannot be started that must, which fails the simulation.
+/// Runs the node's process. An error means that a required part cannot be started, and fails the simulation.
 ///
 /// # Errors
-/// A port is taken, a group does not start.
+/// A port is taken, or a group does not start.
 pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
-    // A host's clock is right from its first step on.
+    // The clock of a host is right from its first step on.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let clock: Arc<dyn Clock> = Arc::new(node.clock.clone());
     let mut rng = SmallRng::seed_from_u64(node.rng.borrow_mut().random());
@@ -51,7 +52,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
     let log = match open_log(&node, clock.clone(), &mut rng) {
         Ok(log) => log,
         Err(refused) => {
-            // The process says why and is gone; whether it was right the invariants judge.
+            // The process reports why it stops; the invariants judge whether that is right.
             *node.ended.borrow_mut() = Some(refused.to_string());
             return std::future::pending().await;
         }
@@ -91,7 +92,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
 }
 
 fn open_log(node: &SimNode, clock: Arc<dyn Clock>, rng: &mut SmallRng) -> Result<Log, Box<dyn std::error::Error>> {
-    // The cluster knows the disk that the node was made a member with, even if it crashes before that has stored its
+    // The cluster knows the disk with which the node became a member, even if the node crashes before it has stored its
     // id.
     let new_disk = (!node.disk.is_wiped()).then_some(node.member.disk);
     let options = LogOptions { clock, new_disk, ..node.log_options() };
@@ -133,7 +134,7 @@ async fn start_replica(
     Ok(Replica { shard: running, handle, control, log: log.group(group) })
 }
 
-/// Gives every group its members, once in the cluster's life.
+/// Initializes every group with its members, once in the life of the cluster.
 async fn initialize(node: &SimNode, replicas: &[Replica]) -> Result<(), InitializeError> {
     let members = node.plan.borrow().voters.clone();
     for replica in replicas.iter().filter(|replica| !replica.control.is_initialized()) {
@@ -145,7 +146,7 @@ async fn initialize(node: &SimNode, replicas: &[Replica]) -> Result<(), Initiali
     Ok(())
 }
 
-/// Learns of the plan now and then, and brings this node's groups to it where it leads.
+/// Reads the plan from time to time, and reconciles the groups that this node leads.
 async fn follow_plan(node: Rc<SimNode>, consensus: Consensus, replicas: Vec<Replica>, seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     loop {

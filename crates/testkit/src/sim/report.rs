@@ -1,4 +1,4 @@
-//! What came of a simulation.
+//! The report of a simulation.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use crate::sim::coverage::Coverage;
 use crate::sim::ledger::Summary;
 use crate::sim::profile::SimProfile;
 
-/// A seed counts from so much simulated time on.
+/// Minimum simulated time for a seed to count.
 const ELAPSED_MIN: Duration = Duration::from_secs(20);
-/// From so many acknowledged writes on.
+/// Minimum number of acknowledged writes.
 const ACKNOWLEDGED_MIN: u64 = 300;
-/// From so many faults on that took effect.
+/// Minimum number of faults that took effect.
 const FAULTS_MIN: u64 = 3;
 
-/// What a run is worth.
+/// The value of a run as evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SimVerdict {
     /// Every promise was kept.
     Holds,
-    /// One was broken.
+    /// A promise was broken.
     Broken,
-    /// None was broken, but too little happened for that to mean anything; this.
+    /// No promise was broken, but too little happened for that to mean anything, for this reason.
     Void(&'static str),
 }
 
@@ -37,24 +37,24 @@ impl fmt::Display for SimVerdict {
     }
 }
 
-/// What came of a simulation.
+/// The report of a simulation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SimReport {
-    /// To be replayed with.
+    /// The seed, for a replay.
     pub seed: u64,
-    /// Which promises were made.
+    /// The promises that the run was held to.
     pub profile: SimProfile,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// Promises that were broken; empty: none.
     pub violations: Vec<String>,
-    /// Faults that took effect, and what they led to.
+    /// Faults that took effect, and what followed from them.
     pub coverage: Coverage,
     /// What clients saw.
     pub summary: Summary,
     /// The longest span between an acknowledgement that was lost under `async` and the newest of its tenure.
     pub longest_loss: Duration,
-    /// Nodes at the beginning, and shards.
+    /// Number of nodes at the start, and of shards.
     pub size: (usize, u32),
     /// Tenures as primary.
     pub tenures: usize,
@@ -62,24 +62,24 @@ pub struct SimReport {
     pub committed: usize,
     /// Pairs of digests compared.
     pub digests: u64,
-    /// Of these, with one that stood in a snapshot.
+    /// Of these, pairs with a digest from a snapshot.
     pub snapshot_digests: u64,
     /// Simulated time.
     pub elapsed: Duration,
     /// Real time.
     pub took: Duration,
-    /// Everything that happened, as one number.
+    /// Hash of everything that happened.
     pub trace: u64,
 }
 
 impl SimReport {
-    /// Operations that were checked: writes and reads whose replies came.
+    /// Number of checked operations: writes and reads with a reply.
     #[must_use]
     pub fn checked(&self) -> u64 {
         self.summary.acknowledged + self.summary.reads + self.summary.replica_reads
     }
 
-    /// What the run is worth.
+    /// The value of the run as evidence.
     #[must_use]
     pub fn verdict(&self) -> SimVerdict {
         match self {
@@ -95,7 +95,7 @@ impl SimReport {
         }
     }
 
-    /// Everything but how long it took: the same for the same seed.
+    /// The report without real time: equal for equal seeds.
     #[must_use]
     pub fn without_time(&self) -> String {
         SimReport { took: Duration::ZERO, ..self.clone() }.to_string()

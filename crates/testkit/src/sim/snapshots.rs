@@ -1,4 +1,4 @@
-//! Snapshots of a simulated replica: whole once they are finished, kept over crashes.
+//! Snapshots of a simulated replica: visible once they are finished, and kept over crashes.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use fastness_consensus::testing::MemorySnapshots;
 use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
 use fastness_types::LogIndex;
 
-/// The shard's view of what consensus sends and receives.
+/// The shard's view of the snapshots that consensus sends and receives.
 pub struct SimSnapshots(pub MemorySnapshots);
 
 impl SnapshotStore for SimSnapshots {

@@ -1,11 +1,11 @@
-//! What is left of a node's logs when it crashes, as far as invariants need it: who proposed which entry.
+//! The content of a node's logs after a crash, as far as invariants need it: who proposed which entry.
 
 use std::collections::BTreeMap;
 
 use fastness_log::LogEntry;
 use fastness_types::{Epoch, NodeId, ShardId};
 
-/// What a disk held when its node went down: per shard, who proposed which entry, and up to where the log was purged.
+/// Content of a disk when its node stopped: per shard, who proposed which entry, and up to where the log was purged.
 #[derive(Debug, Default, Clone)]
 pub struct StableLog {
     /// By shard and index.

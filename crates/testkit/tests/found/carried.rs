@@ -8,8 +8,9 @@ use fastness_load::connection::encode;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Figures;
 use fastness_testkit::payload;
+use fastness_testkit::reply_text::{expect_reply, text};
 
-use super::wire::{PATIENCE, eventually, insist, repeated, start, takes_writes, text, told};
+use super::wire::{PATIENCE, eventually, insist, repeated, start, takes_writes};
 
 const MIB: usize = 1 << 20;
 /// Within this a write is accepted again after something large; found were 60 s and more, and never.
@@ -94,7 +95,7 @@ async fn bomb(cluster: &Cluster, mut client: Connection, is_sync: bool) -> Resul
 async fn a_transaction_whose_effects_are_far_longer_than_its_commands_does_not_stop_a_shard() -> Result<()> {
     const RAISES: usize = 15_000;
     let (cluster, _, mut client) = start(&ClusterOptions::default()).await?;
-    told(&mut client, &["MULTI"], "OK").await?;
+    expect_reply(&mut client, &["MULTI"], "OK").await?;
     client.send_raw(&repeated(&["INCRBYFLOAT", "k", "1e4900"], RAISES)).await?;
     ensure!(client.skip_flat_replies(RAISES).await? == 0, "not all are queued");
     client.send_raw(&repeated(&["EXEC"], 1)).await?;

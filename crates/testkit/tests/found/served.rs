@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::expect_reply;
 
-use super::wire::{open, repeated, start, told};
+use super::wire::{open, repeated, start};
 
 /// Found with a million keys; a debug build does not need so many to be as slow.
 const KEYS: usize = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
@@ -21,9 +22,9 @@ async fn fill(client: &mut Connection) -> Result<()> {
     for first in (0..KEYS).step_by(KEYS_AT_ONCE) {
         let keys: Vec<String> = (first..first + KEYS_AT_ONCE).map(|number| format!("{{{first}}}{number}")).collect();
         let words: Vec<&str> = ["MSET"].into_iter().chain(keys.iter().flat_map(|key| [key.as_str(), "v"])).collect();
-        told(client, &words, "OK").await?;
+        expect_reply(client, &words, "OK").await?;
     }
-    told(client, &["DBSIZE"], &KEYS.to_string()).await
+    expect_reply(client, &["DBSIZE"], &KEYS.to_string()).await
 }
 
 /// Another client's longest wait for a reply within `span`.
@@ -31,7 +32,7 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < span {
         let asked = Instant::now();
-        let served = told(client, &["GET", "{0}1"], "v").await;
+        let served = expect_reply(client, &["GET", "{0}1"], "v").await;
         longest = longest.max(asked.elapsed());
         served.with_context(|| format!("after {longest:?}"))?;
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,11 +1,11 @@
-//! What an attack reports.
+//! The result of an attack.
 
-/// What came of an attack.
+/// The result of an attack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttackOutcome {
-    /// What shows that it took effect; empty: nothing does.
+    /// Evidence that the attack took effect; empty: none.
     pub proof: String,
-    /// A reply that was owed and did not come, or one that must not be given.
+    /// A missing reply, or a reply that must not be given.
     pub wrong: Option<String>,
 }
 

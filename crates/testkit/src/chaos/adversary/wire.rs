@@ -17,11 +17,11 @@ use crate::observe::page;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// How long what is only held open is held.
+/// How long idle connections are held open.
 const HELD: Duration = Duration::from_secs(3);
 
-/// Reads replies until there are `count`, the peer closes, or nothing comes for too long. How many there were, and
-/// whether it closed.
+/// Reads replies until there are `count`, the peer closes, or nothing arrives for too long. Returns the number of
+/// replies, and whether the peer closed.
 async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> {
     let (mut input, mut seen, mut at) = (Vec::with_capacity(64 * KIB), 0, 0);
     while seen < count {
@@ -33,7 +33,7 @@ async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> 
         at = 0;
         if seen < count {
             let read = timeout(OWED_WITHIN, stream.read_buf(&mut input)).await;
-            match read.context("nothing came")? {
+            match read.context("nothing arrived")? {
                 Ok(0) | Err(_) => return Ok((seen, true)),
                 Ok(_) => {}
             }
@@ -42,7 +42,7 @@ async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> 
     Ok((seen, false))
 }
 
-/// The whole pipeline first: its replies, or an end of the connection, are owed.
+/// Sends a whole pipeline before reading: the replies, or an end of the connection, must follow.
 pub(super) async fn unread_pipeline(target: &Target) -> Result<AttackOutcome> {
     let count = target.size.pick(9_000, 30_000);
     let text = vec![b'e'; 1_000];
@@ -56,14 +56,14 @@ pub(super) async fn unread_pipeline(target: &Target) -> Result<AttackOutcome> {
     }
     Ok(match replies(&mut stream, count).await {
         Err(_) => AttackOutcome::broken(format!(
-            "after {} bytes of pipeline some of {count} replies do not come",
+            "after {} bytes of pipeline some of {count} replies are missing",
             bytes.len()
         )),
         Ok((seen, _)) => AttackOutcome::effect(format!("{seen} of {count} replies to what was written first")),
     })
 }
 
-/// Writes, then the end of the stream: every write is answered, in every mode.
+/// Sends writes and then the end of the stream: every write is answered, in every mode.
 pub(super) async fn half_closed(target: &Target) -> Result<AttackOutcome> {
     let count = 2_000;
     let mut bytes = Vec::new();
@@ -72,7 +72,7 @@ pub(super) async fn half_closed(target: &Target) -> Result<AttackOutcome> {
     stream.write_all(&bytes).await?;
     stream.shutdown().await?;
     Ok(match replies(&mut stream, count).await {
-        Err(_) => AttackOutcome::broken("a half-closed connection gets no end"),
+        Err(_) => AttackOutcome::broken("a half-closed connection is not closed"),
         Ok((seen, _)) if seen < count => {
             AttackOutcome::broken(format!("half closed: {seen} of {count} replies, then the end"))
         }
@@ -80,7 +80,7 @@ pub(super) async fn half_closed(target: &Target) -> Result<AttackOutcome> {
     })
 }
 
-/// Large replies that nobody takes.
+/// Large replies that are never read.
 pub(super) async fn never_reads(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let key = target.key("large");
@@ -97,7 +97,7 @@ pub(super) async fn never_reads(target: &Target) -> Result<AttackOutcome> {
     Ok(AttackOutcome::effect(format!("{} connections held {} MiB of replies each", deaf.len(), 100)))
 }
 
-/// Connections until one is refused.
+/// Opens connections until one is refused.
 pub(super) async fn connection_flood(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let Value::Array(parts) = client.call(&[b"CONFIG", b"GET", b"maxclients"]).await? else {
@@ -110,13 +110,13 @@ pub(super) async fn connection_flood(target: &Target) -> Result<AttackOutcome> {
     while open.len() < most {
         match timeout(Duration::from_secs(2), target.raw()).await {
             Ok(Ok(stream)) => open.push(stream),
-            // The backlog is full, or our own descriptors are used up.
+            // The backlog is full, or this process has no descriptors left.
             Ok(Err(_)) | Err(_) => break,
         }
     }
     let begun = Instant::now();
     while begun.elapsed() < HELD {
-        // Who was connected before is served, to the log, too.
+        // Clients that were connected before are served, with commits.
         let said = client.call(&[b"SET", &target.key("served"), b"v"]).await?;
         if classify(&said) == Outcome::Unknown {
             return Ok(AttackOutcome::broken(format!("beside {} connections SET answered {said:?}", open.len())));
@@ -146,7 +146,7 @@ pub(super) async fn http(target: &Target) -> Result<AttackOutcome> {
     Ok(AttackOutcome::effect("2 requests were closed"))
 }
 
-/// WAIT without a time-out, for more replicas than there are.
+/// WAIT without a timeout, for more replicas than there are.
 pub(super) async fn wait_flood(target: &Target) -> Result<AttackOutcome> {
     let mut waiting = Vec::new();
     for n in 0..target.size.pick(300, 1_000) {
@@ -165,7 +165,7 @@ pub(super) async fn wait_flood(target: &Target) -> Result<AttackOutcome> {
     Ok(AttackOutcome::effect(format!("{} clients waited{used}", waiting.len())))
 }
 
-/// From the node's own figures, if it has them.
+/// From the node's INFO, if available.
 async fn cpu_seconds(target: &Target) -> Option<f64> {
     let mut client = target.connect().await.ok()?;
     let text = client.call(&[b"INFO", b"cpu"]).await.ok()?;
@@ -174,7 +174,7 @@ async fn cpu_seconds(target: &Target) -> Option<f64> {
     Some(of("used_cpu_user:")? + of("used_cpu_sys:")?)
 }
 
-/// Digests of all data, whose senders leave before they have them.
+/// Requests for digests of all data, whose senders disconnect before they have them.
 pub(super) async fn digest_flood(target: &Target) -> Result<AttackOutcome> {
     let asked = target.size.pick(16, 64);
     for _ in 0..asked {
@@ -185,10 +185,10 @@ pub(super) async fn digest_flood(target: &Target) -> Result<AttackOutcome> {
     let mut client = Connection::open(&target.front_end, None, OWED_WITHIN).await?;
     client.call(&[b"GET", &target.key("none")]).await?;
     let took = begun.elapsed();
-    // One more, whose answer is read: the endpoint still serves, or says that it does not.
+    // Read one answer: the endpoint still serves, or reports that it does not.
     let answered = page(&target.metrics, "/digest").await.is_ok();
     Ok(AttackOutcome::effect(format!(
-        "{asked} asked and left, a read took {} ms, answered {answered}",
+        "{asked} requested and disconnected, a read took {} ms, answered {answered}",
         took.as_millis()
     )))
 }

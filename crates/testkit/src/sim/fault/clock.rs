@@ -1,4 +1,4 @@
-//! Clocks that are set, and clocks that run at another speed.
+//! Clocks that jump, and clocks that run at another rate.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use crate::sim::node::SimNode;
 struct Shifted {
     node: Rc<SimNode>,
     by_ms: i64,
-    /// One that is far off must be noticed.
+    /// A large jump must be detected.
     must_show: bool,
     shown: bool,
 }
@@ -22,7 +22,7 @@ pub fn shift(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn Runni
     let node = stage.some_machine()?;
     let must_show = fault == SimFault::WallJump;
     let far = if must_show { 60_000..600_000 } else { 500..4_000 };
-    // Of more than one wrong clock nobody can tell which is right.
+    // With more than one wrong clock there is no majority that shows which is right.
     if must_show && stage.nodes.iter().any(|node| node.clock.is_far_off()) {
         return None;
     }
@@ -45,7 +45,7 @@ impl RunningFault for Shifted {
 
 struct Drifting;
 
-/// Makes a boot clock faster or slower.
+/// Changes the rate of a boot clock.
 pub fn drift(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
     node.clock.set_drift(stage.rng.random_range(-DRIFT_MAX..=DRIFT_MAX));

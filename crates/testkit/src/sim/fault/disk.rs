@@ -1,4 +1,4 @@
-//! Disks that are slow, stand still, fail, are full; and disks that must not be used any more.
+//! Disks that are slow, stall, fail or are full; and disks that a node must refuse.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -15,19 +15,20 @@ use crate::sim::coverage::CoverageEvent;
 use crate::sim::net::host;
 use crate::sim::node::{Machine, Replica, SimNode, find_replica, is_primary};
 
-/// A process that has ended because of its disk is started again after this.
+/// Delay before a process that stopped because of its disk is restarted.
 const RESTARTS_AFTER: Range<Duration> = ms(20)..ms(500);
-/// A node that must refuse its disk has heard of its peers by then, if none of its links is in a fault's hands.
+/// A node that must refuse its disk has heard from its peers within this time, if no fault holds one of its links.
 const REFUSES_WITHIN: Duration = ms(8_000);
-/// Everybody has met everybody within this, if no link is cut.
+/// All nodes have exchanged messages within this time, if no link is cut.
 const CALM: Duration = ms(1_200);
-/// An old copy waits at most so long for that.
+/// Longest wait of an old copy for that.
 const CALM_WITHIN: Duration = ms(15_000);
-/// Entries that a disk may hold, in all groups, before they commit: a copy lacks something only once more have.
+/// Uncommitted entries that a disk may hold, in all groups: a copy lacks an entry only once more than this have
+/// committed.
 const UNDER_WAY_MAX: u64 = 64;
-/// What a node has acknowledged is known to all others after this.
+/// All other nodes know within this time what a node has acknowledged.
 const KNOWN_WITHIN: Duration = ms(1_500);
-/// The longest bound of the lag that a stall is made for.
+/// Largest lag bound for which a stall is made.
 const STALL_FOR_BOUND_MAX: Duration = ms(2_000);
 
 struct Slow {
@@ -58,7 +59,7 @@ struct StalledFollowers {
     shut: bool,
 }
 
-/// Lets the disks of all but a shard's primary stand still until the lag gate has shut.
+/// Stalls the disks of all nodes except a shard's primary until the lag gate has closed.
 pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let primary = find_replica(stage.nodes, shard, is_primary)?;
@@ -89,7 +90,7 @@ struct Failed {
     restart_at: Option<Duration>,
 }
 
-/// Lets a disk fail: the node must acknowledge nothing more and end, and come back once the disk is well.
+/// Makes a disk fail: the node must acknowledge nothing more and stop; it restarts once the disk is healthy.
 pub fn fail(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine().filter(|node| node.expected.get().is_none() && node.live.borrow().is_some())?;
     node.expected.set(Some("the log has failed"));
@@ -116,7 +117,7 @@ impl RunningFault for Failed {
         self.node.disk.recover();
         let has_failed = self.node.live.borrow().as_ref().is_some_and(|live| live.log.failure().is_some());
         if !has_failed {
-            // It was not written to, or crashed meanwhile.
+            // There was no write, or the node crashed in the meantime.
             self.node.expected.set(None);
             return Some(false);
         }
@@ -131,18 +132,18 @@ struct Damaged {
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
-    /// It has met the others by then.
+    /// The node has exchanged messages with the others by then.
     refuses_by: Duration,
-    /// What had committed, as far as the node knew when it had started.
+    /// The committed index that the node knew when it had started.
     first_seen: Option<u64>,
 }
 
-/// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that
-/// were down all the time is a lost disk that nobody can know of, beside which no other node may fail: so one is put
-/// back only if everybody has met everybody before.
+/// An old copy is detected if some running node has heard from the newer start. A copy that returns next to nodes that
+/// were all down is a lost disk that nobody can detect, and no other node may fail next to it. So a copy is put back
+/// only after all nodes have exchanged messages.
 ///
-/// One copy in two is made during the node's newest start, which the start counter cannot tell: it comes back once the
-/// node has acknowledged entries that it lacks, and the others have had the time to learn of them.
+/// Half of the copies are made during the node's newest start, which the start counter cannot show: such a copy is put
+/// back once the node has acknowledged entries that the copy lacks, and the others have had time to learn of them.
 struct RolledBack {
     give_up_at: Duration,
     calm_since: Option<Duration>,
@@ -151,17 +152,17 @@ struct RolledBack {
     damaged: Option<Box<dyn RunningFault>>,
 }
 
-/// A copy of a disk whose node runs.
+/// A copy of the disk of a running node.
 struct Copied {
     node: Rc<SimNode>,
     copy: MemoryDisk,
-    /// What had committed then, as far as the node knew.
+    /// The committed index that the node knew at that time.
     committed: u64,
-    /// When more had.
+    /// When more had committed.
     more_since: Option<Duration>,
 }
 
-/// Puts an old copy of a disk back, once all nodes have been up and together for a while.
+/// Puts an old copy of a disk back, once all nodes have run together for a while.
 pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let give_up_at = stage.now() + CALM_WITHIN;
     let made_while_running = stage.rng.random_bool(0.5);
@@ -202,13 +203,13 @@ impl RunningFault for RolledBack {
     }
 }
 
-/// Gives a node a disk that it must refuse. It is replaced then.
+/// Gives a node a disk that it must refuse. The node is replaced afterwards.
 pub fn damage(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine().filter(|_| is_whole(stage))?;
     damage_one(stage, node, fault, None)
 }
 
-/// `copy`: what an old disk is, if not the copy of the node's last start.
+/// `copy`: the old disk, if it is not the copy of the node's last start.
 fn damage_one(
     stage: &mut Stage<'_, '_>,
     node: Rc<SimNode>,
@@ -221,7 +222,7 @@ fn damage_one(
     let expected = match fault {
         SimFault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
         SimFault::CorruptSnapshots => {
-            // Without a purge the log alone restores all.
+            // Without a purge the log alone restores everything.
             let damaged = node.snapshots.iter().filter(|files| files.damage()).count();
             (damaged > 0 && purged).then_some("can be used: this replica's data cannot be restored here")
         }
@@ -275,10 +276,10 @@ impl RunningFault for Damaged {
         let (before, after) = (self.first_seen.unwrap_or_default(), self.node.committed());
         if !refused && matches!(self.fault, SimFault::WipedDisk | SimFault::OldDisk) && after > before {
             let (node, fault) = (self.node.id, self.fault);
-            stage.invariants.violate(format!("{fault:?}: node {node} takes part on a disk that it must refuse"));
+            stage.invariants.violate(format!("{fault:?}: node {node} participates with a disk that it must refuse"));
         }
         if !refused {
-            // The disk is good: it was too short to be damaged, or nobody has ever heard of it.
+            // The disk is good: it was too short to be damaged, or no node has heard from the newer start.
             stage.invariants.comes_up(&self.node);
         }
         Some(refused)

@@ -1,4 +1,4 @@
-//! Machines that go down, come back, or are lost and replaced.
+//! Machines that stop, restart, or are lost and replaced.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -14,20 +14,20 @@ use crate::sim::net::host;
 use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
 use crate::sim::process;
 
-/// How long a machine stays down.
+/// How long a machine is down.
 const DOWN: Range<Duration> = ms(20)..ms(2_500);
-/// How long snapshots for a new node are under way: longer than it takes to add it as a learner and to look at it
+/// How long snapshots for a new node are delayed: longer than it takes to add the node as a learner and to check it
 /// again.
 const LATE: Range<Duration> = ms(1_200)..ms(3_000);
-/// Lost machines of one run, at most: each leaves a node behind.
+/// Maximum number of lost machines in one run: each leaves a node behind.
 const LOST_MAX: usize = 3;
 
-/// Switches a machine off, with what was not synced.
+/// Switches a machine off; unsynced data is lost.
 pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     node.plug.borrow().pull();
     stage.step();
     stage.invariants.goes_down(node);
-    // The disk first: what the dying tasks still do must not reach it.
+    // The disk first: dying tasks must not reach it.
     let torn = node.crash();
     stage.sim.crash(host(node.id));
     node.machine.set(Machine::Down);
@@ -36,7 +36,7 @@ pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     event.into_iter().for_each(|event| stage.invariants.coverage().count(event));
 }
 
-/// Switches it on again.
+/// Switches a machine on again.
 pub fn start(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     stage.invariants.comes_up(node);
     node.machine.set(Machine::Up);
@@ -44,7 +44,7 @@ pub fn start(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     stage.sim.bounce(host(node.id));
 }
 
-/// Whether every member is there for good, so that another one may be lost.
+/// Whether every member is intact, so that another one may be lost.
 #[must_use]
 pub fn is_whole(stage: &Stage<'_, '_>) -> bool {
     let plan = stage.plan.borrow();
@@ -83,13 +83,13 @@ impl RunningFault for Down {
     }
 }
 
-/// Nodes that may crash: those that another fault makes stop are left to it.
+/// Nodes that may crash: a node that another fault makes stop is left to that fault.
 pub fn victims(stage: &Stage<'_, '_>) -> Vec<Rc<SimNode>> {
     let up = stage.machines_up();
     up.into_iter().filter(|node| node.expected.get().is_none()).collect()
 }
 
-/// Crashes one node, those of an AZ, or all.
+/// Crashes one node, the nodes of an AZ, or all nodes.
 pub fn crash(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let one = stage.some_machine()?;
@@ -104,7 +104,7 @@ pub fn crash(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn Runni
     Down::now(stage, hit)
 }
 
-/// Waits for a snapshot under way, then crashes who makes or receives it, or who sends it.
+/// Waits for a snapshot in progress, then crashes the node that makes, receives or sends it.
 struct Armed {
     down: Option<Box<dyn RunningFault>>,
 }
@@ -131,7 +131,7 @@ impl RunningFault for Armed {
     }
 }
 
-/// Loses a machine with all that is on it.
+/// Loses a machine with everything on it.
 pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     if !is_whole(stage) {
         return None;
@@ -147,7 +147,7 @@ struct LateSnapshots {
     replacement: Box<dyn RunningFault>,
 }
 
-/// Loses a machine, and lets what its successor is sent of snapshots come late; all else comes in time.
+/// Loses a machine and delays the snapshots sent to its successor; all other messages arrive in time.
 pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let replacement = lose(stage)?;
     let new = stage.nodes.last()?.id;
@@ -167,7 +167,7 @@ impl RunningFault for LateSnapshots {
     }
 }
 
-/// Puts a new node in the place of one that is gone.
+/// Puts a new node in the place of a lost one.
 pub fn replace(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     let running = replacement(stage, node);
     stage.following.push((SimFault::MachineLost, running));
@@ -186,11 +186,11 @@ fn replacement(stage: &mut Stage<'_, '_>, old: &Rc<SimNode>) -> Box<dyn RunningF
     Box::new(Replacement)
 }
 
-/// A node that takes a lost one's place.
+/// A node that takes the place of a lost one.
 struct Replacement;
 
 impl RunningFault for Replacement {
-    /// Ends once every group's leader has committed exactly the planned voters.
+    /// Ends once the leader of every group has committed exactly the planned voters.
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let mut wanted: Vec<NodeId> = stage.plan.borrow().voters.iter().map(|member| member.node).collect();
         wanted.sort();

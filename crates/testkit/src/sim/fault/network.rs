@@ -1,7 +1,6 @@
-//! Links that are cut, held, slow or lossy, and frames that come twice or out of order.
+//! Links that are cut, held, slow or lossy, and frames that arrive twice or out of order.
 //!
-//! The simulated network cannot do two of these to one link at once, so each link is in the hands of one fault at a
-//! time.
+//! The simulated network cannot apply two of these to one link at once, so at most one fault holds a link at a time.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,9 +17,9 @@ use crate::sim::net::host;
 use crate::sim::node::{Machine, SimNode};
 use crate::sim::traffic::{Disorder, Flow, NodePair};
 
-/// Latency of a healthy link, at most.
+/// Maximum latency of a healthy link.
 pub const LATENCY_MAX: Duration = ms(4);
-/// Frames that must be missing for a cut to count.
+/// Minimum number of missing frames for a cut to count.
 const MISSING_MIN: u64 = 2;
 
 /// Two hosts, from and to.
@@ -30,31 +29,31 @@ fn key((from, to): &Link) -> Link {
     if from <= to { (from.clone(), to.clone()) } else { (to.clone(), from.clone()) }
 }
 
-/// Links in the hands of one fault.
+/// Links that one fault holds.
 pub struct Links(Vec<Link>);
 
-/// From every one to every other one.
+/// All links from one set of hosts to the other.
 pub fn between(from: &[String], to: &[String]) -> Links {
     Links(pairs(from, to))
 }
 
-/// Whether no fault has any of them in its hands.
+/// Whether no fault holds any of the links.
 pub fn is_free(stage: &Stage<'_, '_>, links: &Links) -> bool {
     !links.0.is_empty() && !links.0.iter().any(|link| stage.links.contains(&key(link)))
 }
 
 impl Links {
-    /// They are in a fault's hands from now on.
+    /// Marks the links as held by a fault.
     pub fn take(&self, stage: &mut Stage<'_, '_>) {
         stage.links.extend(self.0.iter().map(key));
     }
 
-    /// They are in nobody's hands any more.
+    /// Marks the links as free.
     pub fn give_back(&self, stage: &mut Stage<'_, '_>) {
         stage.links.retain(|taken| !self.0.iter().any(|link| key(link) == *taken));
     }
 
-    /// Does something to each, from and to.
+    /// Calls `act` with both ends of each link, from and to.
     pub fn each(&self, mut act: impl FnMut(&str, &str)) {
         self.0.iter().for_each(|(from, to)| act(from, to));
     }
@@ -66,7 +65,7 @@ struct Broken {
     before: BTreeMap<NodePair, Flow>,
 }
 
-/// Breaks links. `None` if they are in another fault's hands, or there are too few nodes for it.
+/// Breaks links. `None` if another fault holds one of them, or there are too few nodes.
 pub fn break_links(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let links = Links(choose(stage, fault));
     if !is_free(stage, &links) {
@@ -123,7 +122,7 @@ impl Broken {
         }
     }
 
-    /// A ring of three leaves each node one way to one neighbour.
+    /// A ring of three leaves each node one direction to one neighbour.
     fn is_one_way(&self) -> bool {
         self.links.0.len() == 3
     }
@@ -135,7 +134,7 @@ impl Broken {
             SimFault::Hold => sim.release(from, to),
             SimFault::Loss => {
                 sim.set_link_fail_rate(from, to, 0.0);
-                // It may be broken at this moment.
+                // The link may be broken at this moment.
                 sim.repair(from, to);
             }
             SimFault::SlowLinks => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
@@ -146,7 +145,7 @@ impl Broken {
 
     fn took_effect(&self, stage: &Stage<'_, '_>) -> bool {
         let mut flows = self.links.0.iter().flat_map(|(from, to)| {
-            // A link of both ways may have met anything one way only.
+            // A bidirectional link may have been affected in one direction only.
             [pair(stage, from, to), pair(stage, to, from)].into_iter().flatten()
         });
         flows.any(|pair| {
@@ -160,7 +159,7 @@ impl Broken {
     }
 }
 
-/// The nodes of a link; `None` if a client is at one end.
+/// The nodes of a link; `None` if one end is a client.
 fn pair(stage: &Stage<'_, '_>, from: &str, to: &str) -> Option<NodePair> {
     let id = |name: &str| stage.nodes.iter().find(|node| host(node.id) == name).map(|node| node.id);
     Some((id(from)?, id(to)?))
@@ -195,7 +194,7 @@ fn choose(stage: &mut Stage<'_, '_>, fault: SimFault) -> Vec<Link> {
             pairs(&hosts[..1], &hosts[1..=to])
         }
         SimFault::Bridge => {
-            // The first one is the bridge.
+            // The first host is the bridge.
             let at = stage.rng.random_range(2..hosts.len());
             pairs(&hosts[1..at], &hosts[at..])
         }
@@ -207,7 +206,7 @@ fn choose(stage: &mut Stage<'_, '_>, fault: SimFault) -> Vec<Link> {
             }
             pairs(&one, &others)
         }
-        // Of frames each way is disordered by itself.
+        // Each direction is disordered on its own.
         SimFault::Duplicates | SimFault::Reorder => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a != b).collect(),
         _ => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a < b).collect(),
     }
@@ -217,7 +216,7 @@ fn name(node: &Rc<SimNode>) -> String {
     host(node.id)
 }
 
-/// Of three nodes each reaches the next one only, of more each its two neighbours.
+/// With three nodes each reaches only the next one, with more each reaches its two neighbours.
 fn ring(hosts: &[String]) -> Vec<Link> {
     let len = hosts.len();
     let at = |i: usize| hosts[i % len].clone();
@@ -233,7 +232,7 @@ fn with_clients(stage: &mut Stage<'_, '_>, mut left: Vec<String>, mut right: Vec
     for client in stage.clients {
         if stage.rng.random() { &mut left } else { &mut right }.push(client.clone());
     }
-    // Clients are not connected with each other.
+    // Clients are not connected to each other.
     let has_node = |link: &Link| [&link.0, &link.1].into_iter().any(|end| !stage.clients.contains(end));
     pairs(&left, &right).into_iter().filter(has_node).collect()
 }

@@ -1,4 +1,4 @@
-//! The schedule of a simulation's faults: which one comes next, when it starts and when it is over.
+//! The schedule of a simulation's faults: which one is next, when it starts and when it ends.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use rand::seq::IndexedRandom as _;
 use super::stage::{RunningFault, Stage, ms};
 use super::{SimFault, attack, clock, disk, machine, moment, network, order, stuck, unheard};
 
-/// Between two faults.
+/// Pause between two faults.
 const PAUSE: Range<Duration> = ms(50)..ms(1_300);
 /// How long a fault lasts.
 const LASTS: Range<Duration> = ms(100)..ms(2_500);
 
-/// Where operators switch the mode, one in so many of all faults is a switch.
+/// Where operators switch the mode, one in this many faults is a switch.
 const SWITCH_ODDS: u32 = 6;
 
-/// Where there are hostile clients, one in so many of all faults is one.
+/// Where there are hostile clients, one in this many faults is an attack.
 const ATTACK_ODDS: u32 = 3;
 
 struct Active {
@@ -36,31 +36,31 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Begins at once.
+    /// A schedule that starts at once.
     #[must_use]
     pub fn new(kinds: &[SimFault]) -> Schedule {
         let (attacks, kinds) = kinds.iter().partition(|fault| fault.is_attack());
         Schedule { kinds, attacks, next: Duration::ZERO, active: Vec::new(), healing: false }
     }
 
-    /// Whether something is broken now: hostile clients alone break nothing.
+    /// Whether something is broken now; hostile clients alone break nothing.
     #[must_use]
     pub fn disturbs(&self) -> bool {
         self.active.iter().any(|active| !active.fault.is_attack())
     }
 
-    /// From now on everything comes to an end.
+    /// Ends all faults and starts no new ones.
     pub fn heal(&mut self) {
         self.healing = true;
     }
 
-    /// Whether everything has come to its end.
+    /// Whether all faults have ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.active.is_empty()
     }
 
-    /// Goes on with what is under way, ends what is over, and begins what is due.
+    /// Continues active faults, ends those that are over, and starts the next one when it is due.
     pub fn step(&mut self, stage: &mut Stage<'_, '_>) {
         self.go_on(stage);
         let now = stage.now();
@@ -107,7 +107,7 @@ impl Schedule {
     }
 }
 
-/// `None`: it cannot be brought about now.
+/// `None`: the fault is not possible now.
 fn begin(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     match fault {
         SimFault::CrashPrimary | SimFault::CrashAny | SimFault::CrashAz | SimFault::CrashAll => {

@@ -1,4 +1,4 @@
-//! What a fault works on, and what a fault under way is.
+//! The part of a simulation that faults act on, and the interface of an active fault.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -24,38 +24,38 @@ pub(super) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Links that a fault has in its hands, the lesser name first.
+/// Links that a fault holds, the lesser name first.
 pub type Taken = BTreeSet<(String, String)>;
 
-/// What faults work on.
+/// The part of a simulation that faults act on.
 pub struct Stage<'a, 'b> {
     /// The simulation.
     pub sim: &'a mut Sim<'b>,
-    /// Its nodes; new ones are added.
+    /// Its nodes; faults add new ones.
     pub nodes: &'a mut Vec<Rc<SimNode>>,
-    /// Told of crashes.
+    /// Informed of crashes.
     pub invariants: &'a mut Invariants,
-    /// Notes every fault.
+    /// Records every fault.
     pub trace: &'a Trace,
     /// Builds new nodes.
     pub builder: &'a mut Builder,
-    /// What the control plane says.
+    /// The decisions of the control plane.
     pub plan: Rc<RefCell<Plan>>,
-    /// Chooses.
+    /// Source of all choices.
     pub rng: &'a mut SmallRng,
     /// Hosts of clients.
     pub clients: &'a [String],
-    /// How many shards.
+    /// Number of shards.
     pub shards: u32,
-    /// Links that a fault has in its hands.
+    /// Links that faults hold.
     pub links: &'a mut Taken,
-    /// What clients do.
+    /// What clients do now.
     pub phase: &'a Cell<Phase>,
-    /// What clients were told.
+    /// The ledger of all clients.
     pub ledger: &'a Rc<RefCell<Ledger>>,
-    /// How many other faults are under way.
+    /// Number of other active faults.
     pub others_under_way: usize,
-    /// How many hostile clients are there.
+    /// Number of active hostile clients.
     pub attacks_under_way: usize,
     /// Faults that follow from others.
     pub following: Vec<(SimFault, Box<dyn RunningFault>)>,
@@ -66,7 +66,7 @@ impl Stage<'_, '_> {
         self.sim.elapsed()
     }
 
-    /// Lets a step pass in the middle of a fault; what is committed in it is noted before anybody crashes.
+    /// Runs one step of the simulation in the middle of a fault; entries committed in it are recorded before a crash.
     pub(super) fn step(&mut self) {
         if let Err(error) = self.sim.step() {
             self.invariants.violate(format!("the simulation has failed: {error}"));
@@ -88,8 +88,8 @@ impl Stage<'_, '_> {
     }
 }
 
-/// A fault under way.
+/// An active fault.
 pub trait RunningFault {
-    /// Goes on. `over`: its time has come. Once it is over it tells whether it took effect.
+    /// Continues the fault. `over`: its time is over. Returns whether it took effect, once it has ended.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool>;
 }
