@@ -350,13 +350,13 @@ impl ShardForm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::map::tests::{node, three};
+    use crate::fixtures::{node, three_nodes};
 
     /// What version 1 wrote. Never change it: if this test fails, the format has, and clusters would not start.
     const GOLDEN: &str = include_str!("../tests/golden/create-v1.json");
 
     fn create() -> Envelope {
-        Envelope { seq: Seq(1), command: Command::Create(three()) }
+        Envelope { seq: Seq(1), command: Command::Create(three_nodes()) }
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn optional_fields_come_back() {
-        let mut map = three();
+        let mut map = three_nodes();
         map.nodes[0].announce_hostname = "db1.example".into();
         let envelope = Envelope { seq: Seq(7), command: Command::Create(map) };
         assert_eq!(decode(&encode(&envelope)), Ok(envelope));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fastness_consensus::handle::{EntryPayload, Role};
 
 use super::*;
+use crate::fixtures::{node, three_nodes};
 use crate::follow::ControlOptions;
-use crate::map::tests::{node, three};
 use crate::testing::{FakeGroup, Raft, Standing};
 
 fn request() -> CreateRequest {
@@ -191,8 +191,8 @@ async fn a_creation_goes_on_over_a_lost_leadership() {
 
 #[test]
 fn differences_are_named() {
-    let mut other = three();
+    let mut other = three_nodes();
     other.durability = Durability::Async;
-    assert_eq!(difference(&three(), &three()), None);
-    assert_eq!(difference(&other, &three()), Some("it is async".into()));
+    assert_eq!(difference(&three_nodes(), &three_nodes()), None);
+    assert_eq!(difference(&other, &three_nodes()), Some("it is async".into()));
 }

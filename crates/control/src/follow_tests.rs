@@ -3,7 +3,7 @@
 use fastness_types::ClusterId;
 
 use super::*;
-use crate::map::tests::three;
+use crate::fixtures::three_nodes;
 use crate::map::{LagBound, Password};
 use crate::testing::{FakeGroup, Raft, Standing};
 
@@ -17,7 +17,7 @@ fn start(raft: &Raft) -> Control {
 }
 
 fn create(seq: u64, id: u8) -> EntryPayload {
-    let mut map = three();
+    let mut map = three_nodes();
     map.cluster_id = ClusterId([id; 16]);
     EntryPayload::Batch(command::encode(&Envelope { seq: Seq(seq), command: Command::Create(map) }).into())
 }
@@ -82,7 +82,7 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
 /// Two operators ask at once: the second one's replacement was checked against a map that is no more.
 #[tokio::test]
 async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
-    use crate::map::tests::node;
+    use crate::fixtures::node;
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.commit(epoch(1, 2), create(1, 5));
@@ -142,7 +142,7 @@ async fn stops_at(payload: EntryPayload, reason: &str) {
     assert!(failure.contains(reason), "{failure}");
     assert_eq!(status.role, ControlRole::Stopped);
     assert!(!raft.driver.ready());
-    let refused = control.propose(Command::Create(three())).await;
+    let refused = control.propose(Command::Create(three_nodes())).await;
     assert!(matches!(refused, Err(ProposeError::Stopped(_))), "{refused:?}");
 }
 
@@ -176,7 +176,7 @@ async fn a_leader_proposes_in_order_and_answers_when_applied() {
     for seq in 1..=2 {
         let asked = tokio::spawn({
             let control = control.clone();
-            async move { control.propose(Command::Create(three())).await }
+            async move { control.propose(Command::Create(three_nodes())).await }
         });
         let (proposed_under, payload) = raft.proposed().await;
         assert_eq!(proposed_under, epoch);
@@ -185,7 +185,7 @@ async fn a_leader_proposes_in_order_and_answers_when_applied() {
         raft.commit(epoch, EntryPayload::Batch(payload));
         assert_eq!(asked.await.unwrap(), Ok(()));
     }
-    assert_eq!(control.map(), Some(Arc::new(three())));
+    assert_eq!(control.map(), Some(Arc::new(three_nodes())));
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn a_follower_names_the_leader() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.driver.set_role(Role::Follower { leader: Some(NodeId(3)) });
-    let refused = control.propose(Command::Create(three())).await;
+    let refused = control.propose(Command::Create(three_nodes())).await;
     assert_eq!(refused, Err(ProposeError::NotLeader(Some(NodeId(3)))));
 }
 
@@ -202,7 +202,7 @@ async fn a_proposal_that_another_leader_overtook_is_unknown() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.lead(3, 1);
-    let asked = tokio::spawn(async move { control.propose(Command::Create(three())).await });
+    let asked = tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await });
     raft.proposed().await;
     raft.driver.set_role(Role::Follower { leader: Some(NodeId(2)) });
     raft.commit(epoch(4, 2), EntryPayload::Blank);
@@ -219,7 +219,7 @@ async fn without_a_lease_nothing_is_proposed() {
     raft.driver.set_role(Role::Leader { lease: lease.clone(), first });
     let asked = tokio::spawn({
         let control = control.clone();
-        async move { control.propose(Command::Create(three())).await }
+        async move { control.propose(Command::Create(three_nodes())).await }
     });
     applied(&control, first).await;
     assert!(raft.driver.next_proposal().is_none());
@@ -236,7 +236,7 @@ async fn requests_are_bounded() {
     raft.lead(3, 1);
     let ask = || {
         let control = control.clone();
-        tokio::spawn(async move { control.propose(Command::Create(three())).await })
+        tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await })
     };
     // In flight and in the queue: twice the bound at most; nothing commits, so the rest is refused.
     let asked: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| ask()).collect();
@@ -257,13 +257,13 @@ async fn draining_is_reported_once_nothing_is_in_flight() {
     let epoch = raft.lead(3, 1);
     let asked = tokio::spawn({
         let control = control.clone();
-        async move { control.propose(Command::Create(three())).await }
+        async move { control.propose(Command::Create(three_nodes())).await }
     });
     let (_, payload) = raft.proposed().await;
     raft.driver.set_drain(true);
     tokio::task::yield_now().await;
     assert!(!raft.driver.drained());
-    assert_eq!(control.propose(Command::Create(three())).await, Err(ProposeError::NotLeader(None)));
+    assert_eq!(control.propose(Command::Create(three_nodes())).await, Err(ProposeError::NotLeader(None)));
     raft.commit(epoch, EntryPayload::Batch(payload));
     assert_eq!(asked.await.unwrap(), Ok(()));
     while !raft.driver.drained() {

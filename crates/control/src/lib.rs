@@ -21,6 +21,7 @@
 pub mod bootstrap;
 pub mod command;
 pub mod create;
+pub mod fixtures;
 pub mod follow;
 pub mod group;
 pub mod map;

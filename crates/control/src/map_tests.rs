@@ -1,10 +1,11 @@
-//! Tests of [`super::ClusterMap`], and the map that the other tests of this crate use.
+//! Tests of [`super::ClusterMap`].
 
 use super::*;
+use crate::fixtures::{node, three_nodes};
 
 #[test]
 fn settings_change_one_by_one_and_say_which_version_brought_them() {
-    let map = three();
+    let map = three_nodes();
     assert_eq!(map.settings, ClusterSettings::default());
     let lag = SettingsChange { max_lag: Some(Duration::from_secs(1)), ..SettingsChange::default() };
     let with_lag = map.with_settings(&lag).unwrap();
@@ -23,52 +24,14 @@ fn settings_change_one_by_one_and_say_which_version_brought_them() {
     assert!(!format!("{with_both:?}").contains("203, 203"), "no hash is ever logged");
 }
 
-pub(crate) fn node(id: u64, az: &str) -> NodeInfo {
-    NodeInfo {
-        id: NodeId(id),
-        disk: DiskId([id as u8; 16]),
-        az: az.into(),
-        peer_address: format!("127.0.0.1:{}", 7450 + id),
-        grpc_address: format!("127.0.0.1:{}", 7460 + id),
-        announce_host: "127.0.0.1".into(),
-        announce_hostname: String::new(),
-        resp_port: 7400 + 10 * id as u16,
-        resp_tls_port: 0,
-    }
-}
-
-pub(crate) fn three() -> ClusterMap {
-    let shard = |id, first, last, members: [u64; 3]| ShardMap {
-        id: ShardId(id),
-        first: Slot(first),
-        last: Slot(last),
-        members: members.map(NodeId).to_vec(),
-        config_epoch: u64::from(id),
-    };
-    ClusterMap {
-        cluster_id: ClusterId([7; 16]),
-        hash_seed: HashSeed([9; 16]),
-        version: 1,
-        durability: Durability::Sync,
-        durability_version: 1,
-        replicas: 2,
-        nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
-        shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],
-        control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
-        replacement: None,
-        replaced: Vec::new(),
-        settings: ClusterSettings::default(),
-    }
-}
-
 #[test]
 fn a_good_map_passes() {
-    assert_eq!(three().check(), Ok(()));
+    assert_eq!(three_nodes().check(), Ok(()));
 }
 
 #[test]
 fn slots_find_their_shard() {
-    let map = three();
+    let map = three_nodes();
     assert_eq!(map.shard_of(Slot(0)).unwrap().id, ShardId(1));
     assert_eq!(map.shard_of(Slot(8191)).unwrap().id, ShardId(1));
     assert_eq!(map.shard_of(Slot(8192)).unwrap().id, ShardId(2));
@@ -88,7 +51,7 @@ fn ports_follow_the_shard() {
 
 /// Breaks the map in one way and expects that error.
 fn broken(change: impl FnOnce(&mut ClusterMap), expect: MapError) {
-    let mut map = three();
+    let mut map = three_nodes();
     change(&mut map);
     assert_eq!(map.check(), Err(expect));
 }

@@ -3,8 +3,8 @@
 use fastness_types::{DiskId, ShardId};
 
 use super::*;
+use crate::fixtures::{node, three_nodes};
 use crate::map::MapError;
-use crate::map::tests::{node, three};
 
 fn newcomer(id: u64, az: &str) -> Newcomer {
     let info = NodeInfo { resp_tls_port: 8400 + 10 * id as u16, ..node(id, az) };
@@ -27,7 +27,7 @@ fn refused(map: &ClusterMap, old: u64, new: &Newcomer, groups: &BTreeMap<GroupId
 
 #[test]
 fn a_dead_node_is_replaced_in_its_az_or_in_one_that_has_none() {
-    let map = three();
+    let map = three_nodes();
     for az in ["a", "d"] {
         assert_eq!(check(&map, NodeId(1), &newcomer(4, az), &groups(&map)), Ok(vec![]));
     }
@@ -35,14 +35,14 @@ fn a_dead_node_is_replaced_in_its_az_or_in_one_that_has_none() {
 
 #[test]
 fn what_breaks_the_az_rule_is_refused_with_what_would_do() {
-    let map = three();
+    let map = three_nodes();
     let error = check(&map, NodeId(1), &newcomer(4, "b"), &groups(&map)).unwrap_err();
     assert!(matches!(error, ReplaceError::Placement { group: GroupName(GroupId::CONTROL), .. }), "{error}");
     for part in ["the control plane", "AZ b holds 2 of 3 voters", "1 + 1 + 1", "A new node in AZ a would do"] {
         assert!(error.to_string().contains(part), "{part:?} is not in {error}");
     }
     // Node 1 votes in shard 1 alone.
-    let mut map = three();
+    let mut map = three_nodes();
     map.nodes.push(node(5, "e"));
     (map.control_voters, map.shards[1].members) =
         (vec![NodeId(2), NodeId(3), NodeId(5)], vec![NodeId(2), NodeId(3), NodeId(5)]);
@@ -53,7 +53,7 @@ fn what_breaks_the_az_rule_is_refused_with_what_would_do() {
 
 #[test]
 fn names_must_be_right() {
-    let map = three();
+    let map = three_nodes();
     let all = groups(&map);
     refused(&map, 9, &newcomer(4, "a"), &all, "no node 9 in this cluster: its nodes are 1, 2, 3");
     refused(&map, 1, &newcomer(2, "a"), &all, "part of the cluster already");
@@ -71,7 +71,7 @@ fn names_must_be_right() {
 
 #[test]
 fn a_node_that_serves_or_is_not_new_or_does_not_fit_is_refused() {
-    let map = three();
+    let map = three_nodes();
     let all = groups(&map);
     let used = Newcomer { pristine: false, ..newcomer(4, "a") };
     refused(&map, 1, &used, &all, "its disk is not empty");
@@ -106,7 +106,7 @@ fn a_node_that_serves_or_is_not_new_or_does_not_fit_is_refused() {
 /// A replacement that dies on the way is replaced in its turn; whoever left before it goes on leaving.
 #[test]
 fn a_replacement_may_be_replaced_before_it_is_complete() {
-    let map = three().with_replacement(NodeId(1), &node(4, "a")).unwrap();
+    let map = three_nodes().with_replacement(NodeId(1), &node(4, "a")).unwrap();
     let mut all = groups(&map);
     all.values_mut().for_each(|view| view.halves.insert(0, BTreeSet::from([NodeId(1), NodeId(2), NodeId(3)])));
     check(&map, NodeId(4), &newcomer(5, "a"), &all).unwrap();
@@ -122,7 +122,7 @@ fn a_replacement_may_be_replaced_before_it_is_complete() {
 
 #[test]
 fn the_map_names_the_new_node_from_the_start_and_the_old_one_until_the_end() {
-    let before = three();
+    let before = three_nodes();
     assert!(before.is_first());
     let map = before.with_replacement(NodeId(1), &node(4, "a")).unwrap();
     assert_eq!((map.version, map.is_first()), (2, false));

@@ -338,44 +338,22 @@ impl ReplicaView<'_> {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use fastness_control::fixtures;
     use fastness_resp::{Protocol, Value, value};
-    use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed};
+    use fastness_types::{ClusterId, DiskId};
 
     use super::*;
 
     pub(crate) fn map() -> ClusterMap {
-        let node = |id: u64, az: &str| NodeInfo {
-            id: NodeId(id),
-            disk: DiskId([id as u8; 16]),
-            az: Az::from(az),
-            peer_address: format!("127.0.0.1:{}", 9000 + id),
-            grpc_address: format!("127.0.0.1:{}", 9100 + id),
-            announce_host: format!("10.0.0.{id}"),
-            announce_hostname: String::new(),
+        let map = fixtures::three_nodes();
+        let nodes = map.nodes.iter().cloned().map(|node| NodeInfo {
+            peer_address: format!("127.0.0.1:{}", 9000 + node.id.0),
+            announce_host: format!("10.0.0.{}", node.id),
             resp_port: 7000,
-            resp_tls_port: if id == 3 { 0 } else { 7100 },
-        };
-        let shard = |id: u32, first: u16, last: u16, members: [u64; 3]| ShardMap {
-            id: ShardId(id),
-            first: Slot(first),
-            last: Slot(last),
-            members: members.map(NodeId).to_vec(),
-            config_epoch: u64::from(id),
-        };
-        ClusterMap {
-            cluster_id: ClusterId([1; 16]),
-            hash_seed: HashSeed([2; 16]),
-            version: 1,
-            durability: Durability::Sync,
-            durability_version: 1,
-            replicas: 2,
-            nodes: vec![node(1, "a"), node(2, "b"), node(3, "c")],
-            shards: vec![shard(1, 0, 8191, [1, 2, 3]), shard(2, 8192, 16383, [2, 3, 1])],
-            control_voters: vec![NodeId(1), NodeId(2), NodeId(3)],
-            replacement: None,
-            replaced: Vec::new(),
-            settings: fastness_control::ClusterSettings::default(),
-        }
+            resp_tls_port: if node.id == NodeId(3) { 0 } else { 7100 },
+            ..node
+        });
+        ClusterMap { cluster_id: ClusterId([1; 16]), nodes: nodes.collect(), ..map }
     }
 
     fn with_view<T>(tls: bool, look: impl Fn(&View<'_>) -> T) -> T {

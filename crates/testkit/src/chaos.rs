@@ -1,17 +1,18 @@
-//! Faults on a cluster of real processes under load, and the verdict of the ledger.
+//! Injects faults into a cluster of real processes under load, and checks the ledger.
 //!
-//! A run is valid only if it was healthy at both ends, if enough writes were acknowledged before every fault and after
-//! the last, and if every fault was seen to take effect; else it fails, whatever the ledger says. The seed decides
-//! faults, victims and moments (not the processes' own timing).
+//! A run is valid only if the cluster was healthy at both ends, if enough writes were acknowledged before every fault
+//! and after the last one, and if every fault was seen to take effect; otherwise it fails, whatever the ledger says.
+//! The seed determines faults, victims and moments, but not the timing of the processes.
 //!
-//! What is measured is the time from a fault to the next acknowledged write and to the next linearizable read: see
-//! [`Probe`]. A dead or silent node is left away until they have come and for a random while longer, so that nothing
-//! but the others can have brought them. Faults may have company ([`Profile`]): then no time is noted as that of one
-//! kind, and if they leave no quorum nothing may be acknowledged as long as they hold.
+//! Measured is the time from a fault to the next acknowledged write and to the next linearizable read: see [`Probe`]. A
+//! stopped or silent node is not restored until both have succeeded and for a random while longer, so that only the
+//! other nodes can have served them. Faults may overlap ([`ChaosProfile`]): then no time is attributed to one kind of
+//! fault, and if the faults leave no quorum, no write may be acknowledged while they hold.
 
 pub mod adversary;
 mod fault;
 mod load;
+mod options;
 mod probe;
 mod profile;
 mod report;
@@ -31,49 +32,29 @@ use crate::cluster::{Cluster, NodeFile};
 use crate::observe::{Digests, Figures};
 
 use load::Load;
+use options::{PATIENCE, WRITES_BEFORE_POWER_LOSS, WRITES_BETWEEN};
 
-pub use fault::{Fault, Needs};
-pub use load::Verdict;
+pub use fault::{ChaosFault, Needs};
+pub use load::LoadVerdict;
+pub use options::ChaosOptions;
 pub use probe::{Answered, Probe};
-pub use profile::{Length, Plan, Profile};
-pub use report::{Company, Injected, Report, Until};
+pub use profile::{ChaosPlan, ChaosProfile, Length};
+pub use report::{ChaosReport, Company, Injected, Until};
 
-/// One run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Seed of all choices.
-    pub seed: u64,
-    /// The faults.
-    pub plan: Plan,
-    /// Workers of the ledger's load.
-    pub workers: usize,
-    /// Whether the load uses the TLS front ends.
-    pub tls: bool,
-    /// Pause of each worker between two commands.
-    pub pause: Duration,
-    /// Whether histories are kept and checked beside the ledger, see [`crate::history`]; for `sync` alone.
-    pub histories: bool,
-    /// Whether failovers may lose what was acknowledged, under `async` and `disabled`: how much is measured then.
-    pub loses: bool,
-    /// How much, at most: the bound of `async`.
-    pub max_loss: Option<Duration>,
-}
-
-/// Longest wait for the cluster to be healthy again after a fault.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The bound of the lag, as metrics have it.
+/// Metric of the lag bound.
 const MAX_LAG: &str = "fastness_durability_max_lag_seconds";
-/// Acknowledged writes that there must be between two faults.
-const WRITES_BETWEEN: u64 = 400;
-/// The same before a power loss, so that there is something to lose.
-const WRITES_BEFORE_POWER_LOSS: u64 = 1_000;
 
-/// Runs the faults against a cluster under load and checks the ledger. `tell` is given every fault as it is over.
+/// Runs the faults against a cluster under load and checks the ledger. `report_fault` receives every fault when it has
+/// ended.
 ///
 /// # Errors
-/// If the run is not valid (the cluster was not healthy where it had to be, a fault did not take effect), or if
-/// replicas of one log have different digests.
-pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Injected)) -> Result<Report> {
+/// If the run is not valid (the cluster was not healthy when it had to be, a fault did not take effect), or if replicas
+/// of one log have different digests.
+pub async fn run(
+    cluster: &Cluster,
+    options: &ChaosOptions,
+    mut report_fault: impl FnMut(&Injected),
+) -> Result<ChaosReport> {
     let (started, file) = (Instant::now(), cluster.file()?);
     healthy(cluster, options).await.context("before the run")?;
     let prefix = format!("chaos{}:", options.seed);
@@ -81,7 +62,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Inj
     let mut probe = Probe::start(cluster, 1, &prefix, load.book())?;
     let mut digests = Digests::default();
     let mut rng = SmallRng::seed_from_u64(options.seed);
-    // Writes acknowledged by the end of the newest round.
+    // Number of writes acknowledged by the end of the last round.
     let mut ended = 0;
     let (mut injected, mut without_quorum, mut came) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (number, round) in options.plan.rounds(options.seed).enumerate() {
@@ -90,25 +71,25 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Inj
         }
         let what = || format!("seed {}, round {number} ({})", options.seed, round.fault.name());
         let may_lose_power = [Some(round.fault), round.company.map(|company| company.fault)];
-        let loses_power = may_lose_power.into_iter().flatten().any(Fault::is_power_loss);
+        let loses_power = may_lose_power.into_iter().flatten().any(ChaosFault::is_power_loss);
         let writes = if loses_power { WRITES_BEFORE_POWER_LOSS } else { WRITES_BETWEEN };
-        wait_for_writes(&load, writes).await.with_context(|| format!("{}: before it", what()))?;
+        load.wait_for_writes(writes).await.with_context(|| format!("{}: before it", what()))?;
         healthy(cluster, options).await.with_context(|| format!("{}: before it", what()))?;
         digests.look(cluster).await.with_context(what)?;
         tokio::time::sleep(round.calm).await;
         let outcome = round::run(cluster, (&load, &probe), &round, ended, &mut rng).await.with_context(what)?;
         ended = load.acknowledged();
-        outcome.injected.iter().for_each(&mut tell);
+        outcome.injected.iter().for_each(&mut report_fault);
         came.extend(outcome.injected.iter().map(|injected| injected.fault));
         injected.extend(outcome.injected);
         without_quorum.extend(outcome.without_quorum);
     }
-    wait_for_writes(&load, WRITES_BETWEEN).await.context("after the last fault")?;
+    load.wait_for_writes(WRITES_BETWEEN).await.context("after the last fault")?;
     healthy(cluster, options).await.context("after the last fault")?;
     probe.stop().await;
     let verdict = load.stop_and_check().await?;
     digests.settle(cluster, PATIENCE).await?;
-    Ok(Report {
+    Ok(ChaosReport {
         seed: options.seed,
         plan: options.plan.clone(),
         max_loss: options.max_loss,
@@ -121,19 +102,8 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Inj
     })
 }
 
-/// Waits until further writes are acknowledged.
-async fn wait_for_writes(load: &Load, writes: u64) -> Result<()> {
-    let target = load.acknowledged() + writes;
-    let until = Instant::now() + PATIENCE;
-    while load.acknowledged() < target {
-        ensure!(Instant::now() < until, "fewer than {writes} writes were acknowledged in {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-/// All nodes run, every shard has a primary under a lease, and the bound of what may be lost is in force.
-async fn healthy(cluster: &Cluster, options: &Options) -> Result<()> {
+/// Checks that all nodes run, every shard has a primary with a lease, and the bound of losses is in force.
+async fn healthy(cluster: &Cluster, options: &ChaosOptions) -> Result<()> {
     let file = cluster.file()?;
     let dead: Vec<u64> = file.nodes.iter().filter(|node| node.pid.is_none()).map(|node| node.id).collect();
     ensure!(dead.is_empty(), "nodes {dead:?} do not run");
@@ -149,7 +119,7 @@ async fn healthy(cluster: &Cluster, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A node that was started anew has another bound until it is told this one, and has looked.
+/// A restarted node has another bound until it receives this one and applies it.
 async fn wait_for_bound(node: &NodeFile, shard: u32, bound: Duration) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -1,10 +1,14 @@
-//! A cluster of real processes, started with `fastness dev`, and what can be done to it.
+//! A cluster of real processes, started with `fastness dev`, and the operations of tests on it.
 //!
-//! The binary is the one that `FASTNESS_BIN` names, else the one beside the running test. The folder is removed when a
-//! run ends well and kept, with a line that says where, when it does not.
+//! The binary is the one that `FASTNESS_BIN` names, else the one next to the running test. The folder is removed after
+//! a good run; after a bad one it is kept, and its path is printed.
 
 pub mod clock;
+mod faults;
+mod file;
 pub mod power;
+mod primary;
+mod process;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,70 +20,22 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::{Connection, Endpoint, Tls};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 
 use self::clock::Faketime;
 use self::power::Images;
-use crate::observe::Figures;
 use crate::ports::Ports;
 
-/// What `DIR/cluster.json` holds.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ClusterFile {
-    /// The nodes, by rising id.
-    pub nodes: Vec<NodeFile>,
-    /// PEM file of the CA.
-    pub ca: PathBuf,
-    /// PEM file of the admin certificate.
-    pub admin_cert: PathBuf,
-    /// The mode.
-    pub durability: String,
-    /// Shards.
-    pub shards: u32,
-}
+pub use file::{ClusterFile, NodeFile, RespFile};
+pub use process::wait_gone;
 
-/// One node of `cluster.json`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct NodeFile {
-    /// Node id.
-    pub id: u64,
-    /// Its AZ.
-    pub az: String,
-    /// Process id; absent or null while it is not running.
-    pub pid: Option<i32>,
-    /// The RESP front end of each of its replicas.
-    pub resp: Vec<RespFile>,
-    /// host:port of the peer front end.
-    pub peer: String,
-    /// Address that its connections to other nodes come from.
-    pub peer_source: String,
-    /// host:port of the admin front end.
-    pub grpc: String,
-    /// host:port of the metrics front end.
-    pub metrics: String,
-}
-
-/// One RESP front end.
-#[derive(Debug, Clone, Deserialize)]
-pub struct RespFile {
-    /// Shard.
-    pub shard: u32,
-    /// Host.
-    pub host: String,
-    /// Plaintext port.
-    pub port: u16,
-    /// TLS port.
-    pub tls_port: u16,
-}
-
-/// How to start.
+/// How to start a cluster.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ClusterOptions {
     /// AZ of each node.
     pub azs: Vec<&'static str>,
-    /// Shards.
+    /// Number of shards.
     pub shards: u32,
-    /// Copies besides the primary.
+    /// Number of copies besides the primary.
     pub replicas: u32,
     /// sync, async, disabled.
     pub durability: &'static str,
@@ -89,11 +45,11 @@ pub struct Options {
     pub max_lag: Option<Duration>,
     /// More options of every node's config file.
     pub node_options: Vec<(&'static str, String)>,
-    /// Variables of every process, for what is compiled in for tests alone.
+    /// Environment variables of every process, for code that is compiled in for tests only.
     pub env: Vec<(&'static str, String)>,
     /// Descriptors that each process may have (`ulimit -n`); `None`: as many as the test itself.
     pub descriptors_max: Option<u64>,
-    /// Whether data lies on file systems that lose what was not synced: [`Cluster::lose_power`]. Only where
+    /// Whether data lies on file systems that lose unsynced data: [`Cluster::lose_power`]. Only where
     /// [`power::lacking`] is `None`.
     pub loses_unsynced: bool,
     /// Size of these file systems, bytes.
@@ -102,9 +58,9 @@ pub struct Options {
     pub sets_clocks: bool,
 }
 
-impl Default for Options {
+impl Default for ClusterOptions {
     fn default() -> Self {
-        Options {
+        ClusterOptions {
             azs: vec!["a", "b", "c"],
             shards: 1,
             replicas: 2,
@@ -125,13 +81,13 @@ impl Default for Options {
 pub struct Cluster {
     dir: PathBuf,
     keep: bool,
-    /// What every node is told by CONFIG SET.
+    /// Settings that every node receives by CONFIG SET.
     settings: Vec<(&'static str, String)>,
     env: Vec<(&'static str, String)>,
     descriptors_max: Option<u64>,
     images: Mutex<Option<Images>>,
     faketime: Option<Faketime>,
-    /// Held as long as processes may be started.
+    /// Reserved as long as processes may be started.
     ports: Ports,
 }
 
@@ -154,8 +110,8 @@ impl Cluster {
     /// Creates a cluster and waits until writes succeed.
     ///
     /// # Errors
-    /// If it does not come up; the folder is kept.
-    pub fn start(options: &Options) -> Result<Cluster> {
+    /// If the cluster does not start; the folder is kept.
+    pub fn start(options: &ClusterOptions) -> Result<Cluster> {
         let dir = tempfile::Builder::new().prefix("fastness-test-").tempdir()?.keep();
         let ports = Ports::reserve()?;
         let base = ports.first();
@@ -201,7 +157,7 @@ impl Cluster {
             }
         };
         command.arg(group).args(&args).arg("--dir").arg(&self.dir).envs(self.env.iter().cloned());
-        // Whatever starts a supervisor hands this down to the nodes.
+        // A supervisor passes its environment on to the nodes.
         if let Some(faketime) = self.faketime.as_ref().filter(|_| group == "dev") {
             faketime.preload(&mut command);
         }
@@ -223,7 +179,7 @@ impl Cluster {
         &self.dir
     }
 
-    /// The first of its ports, which are reserved for it.
+    /// The first of the cluster's reserved ports.
     #[must_use]
     pub fn first_port(&self) -> u16 {
         self.ports.first()
@@ -273,59 +229,29 @@ impl Cluster {
         Ok(Tls::trusting(&std::fs::read(self.file()?.ca)?)?)
     }
 
-    /// A node's process.
+    /// The process id of a node.
     ///
     /// # Errors
-    /// If it is not running.
+    /// If the node does not run.
     pub fn pid(&self, node: u64) -> Result<Pid> {
         let file = self.file()?;
         let pid = file.nodes.iter().find(|n| n.id == node).and_then(|n| n.pid);
         pid.and_then(Pid::from_raw).with_context(|| format!("node {node} is not running"))
     }
 
-    /// Sends a signal to a node.
+    /// Restarts a stopped node with its data.
     ///
     /// # Errors
-    /// If it is not running.
-    pub fn signal(&self, node: u64, signal: Signal) -> Result<()> {
-        kill_process(self.pid(node)?, signal).with_context(|| format!("signal to node {node}"))
-    }
-
-    /// `kill -9`, and waits until the process is gone.
-    ///
-    /// # Errors
-    /// If it was not running.
-    pub fn kill(&self, node: u64) -> Result<()> {
-        let pid = self.pid(node)?;
-        kill_process(pid, Signal::KILL)?;
-        wait_gone(pid)
-    }
-
-    /// `kill -9` to all running nodes at once.
-    ///
-    /// # Errors
-    /// If a process does not go.
-    pub fn kill_all(&self) -> Result<()> {
-        let pids: Vec<Pid> = self.file()?.nodes.iter().filter_map(|n| n.pid.and_then(Pid::from_raw)).collect();
-        for &pid in &pids {
-            kill_process(pid, Signal::KILL)?;
-        }
-        pids.into_iter().try_for_each(wait_gone)
-    }
-
-    /// Starts a dead node again, with its data.
-    ///
-    /// # Errors
-    /// If it does not come up.
+    /// If the node does not start.
     pub fn start_node(&self, node: u64) -> Result<()> {
         self.dev(["node", "start", &node.to_string()])?;
         self.configure()
     }
 
-    /// Starts dead nodes again at the same time: each may need another one to serve.
+    /// Restarts several stopped nodes at the same time: each may need another one before it serves.
     ///
     /// # Errors
-    /// If one does not come up.
+    /// If a node does not start.
     pub fn start_nodes(&self, nodes: &[u64]) -> Result<()> {
         std::thread::scope(|scope| {
             let starts: Vec<_> = nodes.iter().map(|&node| scope.spawn(move || self.start_node(node))).collect();
@@ -334,20 +260,19 @@ impl Cluster {
         })
     }
 
-    /// A node more, running and empty, in this AZ; its id.
+    /// Adds a running, empty node in this AZ and returns its id.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If the node does not start.
     pub fn add_node(&self, az: &str) -> Result<u64> {
         self.dev(["node", "add", "--az", az])?;
         self.file()?.nodes.last().map(|node| node.id).context("a cluster without nodes")
     }
 
-    /// Puts a node that was added in the place of one that is gone, and waits until that is complete; what the command
-    /// says.
+    /// Replaces a node by one that was added, and waits until that is complete. Returns the output of the command.
     ///
     /// # Errors
-    /// If it is refused, with the reason.
+    /// If the command is refused, with the reason.
     pub fn replace(&self, old: u64, new: u64) -> Result<String> {
         let (old, new) = (old.to_string(), new.to_string());
         let said = self.fastness("cluster", ["replace-replica", "--node", &old, "--with", &new])?;
@@ -363,50 +288,18 @@ impl Cluster {
         Ok(serde_json::from_str(&self.fastness("cluster", ["describe", "--json"])?)?)
     }
 
-    /// Whether all threads of a node stand still, stopped by a signal.
+    /// Requests a snapshot of every replica of every running node.
     ///
     /// # Errors
-    /// If it is not running.
-    pub fn is_stopped(&self, node: u64) -> Result<bool> {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid(node)?.as_raw_nonzero()))?;
-        let mut states = threads.filter_map(|thread| state_of(&thread.ok()?.path()));
-        Ok(states.all(|state| state == 'T'))
-    }
-
-    /// Stops a node with SIGSTOP, and waits until its process stands still.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn pause(&self, node: u64) -> Result<()> {
-        self.signal(node, Signal::STOP)?;
-        let until = Instant::now() + Duration::from_secs(10);
-        while !self.is_stopped(node)? {
-            ensure!(Instant::now() < until, "node {node} does not stand still");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Lets a node that stands still go on.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn resume(&self, node: u64) -> Result<()> {
-        self.signal(node, Signal::CONT)
-    }
-
-    /// Asks every running node for a snapshot of each of its replicas.
-    ///
-    /// # Errors
-    /// If one does not take the request.
+    /// If a node refuses the request.
     pub fn make_snapshots(&self) -> Result<()> {
         self.fastness("cluster", ["snapshot"]).map(drop)
     }
 
-    /// Restores every snapshot of a node in a scratch place, and tells of each; the node may run.
+    /// Verifies every snapshot of a node by restoring it in a scratch folder, and returns the result; the node may run.
     ///
     /// # Errors
-    /// If one is not what it says, or there is none.
+    /// If a snapshot is not what it claims to be, or there is none.
     pub fn verify_snapshots(&self, node: u64) -> Result<String> {
         let config = self.dir.join(format!("nodes/{node}/fastness.conf"));
         let output = Command::new(binary()?).args(["snapshot", "verify", "--config"]).arg(config).output()?;
@@ -415,10 +308,10 @@ impl Cluster {
         Ok(text)
     }
 
-    /// Hands the leadership of a shard to whoever is best.
+    /// Hands the leadership of a shard over to the best replica.
     ///
     /// # Errors
-    /// If nobody takes it, with the reason.
+    /// If no replica takes it, with the reason.
     pub fn hand_over(&self, shard: u32) -> Result<()> {
         self.fastness("cluster", ["hand-over", "--shard", &shard.to_string()]).map(drop)
     }
@@ -426,44 +319,12 @@ impl Cluster {
     /// Changes the durability mode, and waits until it is in force on every shard.
     ///
     /// # Errors
-    /// If it is refused, or a shard does not commit it in time.
+    /// If the change is refused, or a shard does not commit it in time.
     pub fn set_durability(&self, mode: &str) -> Result<()> {
         self.fastness("cluster", ["set-durability", mode]).map(drop)
     }
 
-    /// A fault of a node's disk on command, in the words of `fastness lab disk`.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub fn disk_fault(&self, node: u64, fault: &str) -> Result<()> {
-        let node = node.to_string();
-        self.fastness("lab", ["disk", "--node", &node].into_iter().chain(fault.split(' '))).map(drop)
-    }
-
-    /// A fault of the link from one node to another, in the words of `fastness lab link`.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub fn link_fault(&self, from: u64, to: u64, fault: &str) -> Result<()> {
-        let (from, to) = (from.to_string(), to.to_string());
-        let words = ["link", "--from", &from, "--to", &to].into_iter().chain(fault.split(' '));
-        self.fastness("lab", words).map(drop)
-    }
-
-    /// How many writes of a node have met the fault of its disk that is set, and frames those of its links that are or
-    /// were.
-    ///
-    /// # Errors
-    /// If a node cannot be asked.
-    pub fn faults_met(&self, node: u64) -> Result<u64> {
-        let shown: serde_json::Value = serde_json::from_str(&self.fastness("lab", ["show", "--json"])?)?;
-        let shown = shown.as_array().into_iter().flatten().find(|shown| shown["node"] == node);
-        let shown = shown.with_context(|| format!("node {node} is not among them"))?;
-        let links = shown["links"].as_array().into_iter().flatten().filter_map(|link| link["met"].as_u64());
-        Ok(shown["disk"]["met"].as_u64().unwrap_or(0) + links.sum::<u64>())
-    }
-
-    /// What a node has logged, all its starts.
+    /// The log messages of all starts of a node.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -472,10 +333,10 @@ impl Cluster {
         std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
-    /// Waits until a node has logged something behind the first `from` bytes of its log.
+    /// Waits for a log message of a node after the first `from` bytes of its log.
     ///
     /// # Errors
-    /// If it does not within `patience`.
+    /// If the message does not appear within `patience`.
     pub fn wait_for_log(&self, node: u64, from: usize, text: &str, patience: Duration) -> Result<()> {
         let until = Instant::now() + patience;
         while !self.node_log(node)?.get(from..).unwrap_or_default().contains(text) {
@@ -485,17 +346,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts whatever is not running, and waits until writes succeed.
+    /// Starts all nodes that do not run, and waits until writes succeed.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If the cluster does not start.
     pub fn start_again(&self) -> Result<()> {
         self.dev(["--detach"])?;
         self.configure()
     }
 
-    /// Sets what the options ask for beyond those of `fastness dev`, on all nodes that run: a node that was started
-    /// anew has the defaults.
+    /// Applies the options that `fastness dev` does not know to all running nodes: a restarted node has the defaults.
     pub(crate) fn configure(&self) -> Result<()> {
         if self.settings.is_empty() {
             return Ok(());
@@ -505,13 +365,13 @@ impl Cluster {
             let settings = self.settings.iter().map(|(name, value)| format!(" {name} {value}")).collect::<String>();
             let until = Instant::now() + Duration::from_secs(30);
             loop {
-                // One that has died or stands still meanwhile is none of our business here.
+                // A node that has stopped or stalled in the meantime is skipped.
                 let Ok(mut client) = TcpStream::connect((front_end.host.as_str(), front_end.port)) else { break };
                 client.set_read_timeout(Some(Duration::from_secs(1)))?;
                 let mut reply = [0; 5];
                 let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
                 match asked.and_then(|()| client.read_exact(&mut reply)) {
-                    // It opens its log anew, or has not yet heard of the cluster's settings.
+                    // The node is opening its log, or has not received the cluster's settings yet.
                     Ok(()) if &reply == b"-LOAD" && Instant::now() < until => {
                         std::thread::sleep(Duration::from_millis(50))
                     }
@@ -526,39 +386,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops all nodes in good order.
+    /// Stops all nodes cleanly.
     ///
     /// # Errors
-    /// If one does not end.
+    /// If a node does not stop.
     pub fn stop(&self) -> Result<()> {
         self.dev(["stop"]).map(drop)
-    }
-
-    /// The node whose replica of `shard` is the primary and holds the lease.
-    pub async fn primary(&self, shard: u32, patience: Duration) -> Result<u64> {
-        self.primary_outside(&[], shard, patience).await
-    }
-
-    /// The same, of the nodes other than `node`.
-    pub async fn primary_other_than(&self, node: u64, shard: u32, patience: Duration) -> Result<u64> {
-        self.primary_outside(&[node], shard, patience).await
-    }
-
-    /// The same, of the nodes that are not among `nodes`.
-    pub async fn primary_outside(&self, nodes: &[u64], shard: u32, patience: Duration) -> Result<u64> {
-        let until = Instant::now() + patience;
-        loop {
-            for node in self.file()?.nodes.into_iter().filter(|other| !nodes.contains(&other.id)) {
-                let Some(front_end) = node.resp.iter().find(|r| r.shard == shard) else { continue };
-                if calls_itself_primary(&Endpoint::new(&front_end.host, front_end.port)).await
-                    && holds_lease(&node, shard).await
-                {
-                    return Ok(node.id);
-                }
-            }
-            ensure!(Instant::now() < until, "shard {shard} has no primary after {patience:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 
     /// One node of `cluster.json`.
@@ -579,64 +412,17 @@ impl Cluster {
         Ok(Endpoint::new(&front_end.host, front_end.port))
     }
 
-    /// A new plaintext connection to a node's replica; no wait on it is longer than `timeout`.
+    /// Opens a plaintext connection to a replica; no wait on it is longer than `timeout`.
     pub async fn connect(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
         Ok(Connection::open(&self.front_end(node, shard)?, None, timeout).await?)
     }
 
-    /// The same over TLS.
+    /// Opens a TLS connection to a replica.
     pub async fn connect_tls(&self, node: u64, shard: u32, timeout: Duration) -> Result<Connection> {
         let node = self.node(node)?;
         let front_end = node.resp.iter().find(|r| r.shard == shard).context("no replica of that shard")?;
         Ok(Connection::open(&Endpoint::new(&front_end.host, front_end.tls_port), Some(&self.tls()?), timeout).await?)
     }
-}
-
-/// Whether a replica leads under a lease. Without one it may be a former primary that has not heard of the next one.
-async fn holds_lease(node: &NodeFile, shard: u32) -> bool {
-    let held = Figures::of(node).await.and_then(|figures| figures.shard("fastness_lease_held", shard));
-    held.is_ok_and(|held| held == 1)
-}
-
-/// Asked at the front end, where a node that stands still is noticed soon.
-async fn calls_itself_primary(endpoint: &Endpoint) -> bool {
-    let timeout = Duration::from_millis(500);
-    let Ok(mut connection) = Connection::open(endpoint, None, timeout).await else { return false };
-    match connection.call(&[b"ROLE"]).await {
-        Ok(fastness_resp::value::Value::Array(parts)) => {
-            matches!(parts.first(), Some(fastness_resp::value::Value::Bulk(role)) if role == b"master")
-        }
-        _ => false,
-    }
-}
-
-/// Waits until nothing of a killed process is left.
-///
-/// # Errors
-/// If it does not end.
-pub fn wait_gone(pid: Pid) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(10);
-    // The processes are not our children: a signal of 0 tells whether one still exists. A zombie that its parent has
-    // not waited for counts as gone.
-    while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
-        ensure!(Instant::now() < until, "process {pid:?} does not end");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
-}
-
-/// Whether nothing of the process is left but its exit status. Its first thread becomes a zombie as soon as it has
-/// ended; while another one is still in a system call (an fsync), the process holds its ports and the lock of its data.
-fn is_zombie(pid: Pid) -> bool {
-    let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-    let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
-    state_of(&process) == Some('Z') && threads <= 1
-}
-
-/// The letter that the `stat` of a process or thread has for its state.
-fn state_of(proc: &Path) -> Option<char> {
-    let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
-    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 impl Drop for Cluster {
@@ -647,7 +433,7 @@ impl Drop for Cluster {
                 let _ = kill_process(pid, Signal::CONT);
                 let _ = kill_process(pid, Signal::KILL);
             }
-            // Nobody may use a file system that is to be unmounted.
+            // A file system that is unmounted must not be in use.
             if self.images.get_mut().is_some() {
                 pids.into_iter().for_each(|pid| drop(wait_gone(pid)));
             }

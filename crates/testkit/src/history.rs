@@ -17,7 +17,7 @@
 //!
 //! After a run all keys are read back, and these reads are part of their histories: so the loss of a write that nobody
 //! read in the meantime is found. A checker that does not come to a verdict leaves the history *undecided*, and a
-//! workload with less than [`Options::least_ops`] operations too: a run with anything undecided proves nothing.
+//! workload with less than [`HistoryOptions::least_ops`] operations too: a run with anything undecided proves nothing.
 //!
 //! The whole history is in memory until the end, about 100 bytes for each operation. For `sync` clusters: `async` may
 //! lose what it promised to be able to lose, which these checks take for what it is.
@@ -25,6 +25,7 @@
 mod actor;
 pub mod check;
 mod record;
+mod run;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -32,88 +33,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fastness_load::{Endpoint, SharedTopology, Tls};
+use fastness_load::SharedTopology;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 pub use check::{Findings, Kind, Violation};
 pub use record::{History, Op, Span};
+pub use run::{Counts, HistoryOptions};
 
 use actor::{Actor, Tally};
 use record::Clock;
+use run::{READER, Run};
 use workload::Workload;
-
-/// What to load, and how.
-#[derive(Clone)]
-pub struct Options {
-    /// Doors to learn the topology from.
-    pub seeds: Vec<Endpoint>,
-    /// TLS, if wanted.
-    pub tls: Option<Tls>,
-    /// Seed of all choices.
-    pub seed: u64,
-    /// Put before every key, so that runs do not meet each other's keys. No braces.
-    pub prefix: String,
-    /// Groups of each workload; more of them load more.
-    pub groups: u32,
-    /// Pause of a client between two operations.
-    pub pause: Duration,
-    /// A reply later than this is "unknown" and its connection is closed.
-    pub timeout: Duration,
-    /// How far a deadline may be missed, in both directions; `None` where clocks are among the faults: then deadlines
-    /// are not compared with the clock, and that nothing comes back to life is still checked.
-    pub clock_slack: Option<Duration>,
-    /// Acknowledged operations that each workload must have, for the run to be valid.
-    pub least_ops: u64,
-}
-
-impl Options {
-    /// One group of each workload, as fast as a busy machine bears beside the cluster.
-    #[must_use]
-    pub fn new(seeds: Vec<Endpoint>, tls: Option<Tls>, seed: u64) -> Options {
-        Options {
-            seeds,
-            tls,
-            seed,
-            prefix: format!("history{seed}:"),
-            groups: 1,
-            pause: Duration::from_millis(2),
-            timeout: Duration::from_millis(1500),
-            clock_slack: Some(Duration::from_millis(500)),
-            least_ops: 200,
-        }
-    }
-}
-
-/// Operations of one workload, or of all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Writes acknowledged; a transaction that wrote is one.
-    pub acknowledged: u64,
-    /// Writes refused: they were definitely not applied.
-    pub refused: u64,
-    /// Writes of unknown outcome.
-    pub unknown: u64,
-    /// Reads answered with data.
-    pub reads: u64,
-}
-
-impl std::ops::Add for Counts {
-    type Output = Counts;
-
-    fn add(self, other: Counts) -> Counts {
-        Counts {
-            acknowledged: self.acknowledged + other.acknowledged,
-            refused: self.refused + other.refused,
-            unknown: self.unknown + other.unknown,
-            reads: self.reads + other.reads,
-        }
-    }
-}
 
 /// What the histories of a run prove.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub struct HistoryVerdict {
     /// Broken promises; a good run has none.
     pub violations: Vec<Violation>,
     /// Why the run proves nothing, if it does not; a valid run has none.
@@ -128,37 +63,11 @@ pub struct Verdict {
     pub by_workload: BTreeMap<&'static str, Counts>,
 }
 
-impl Verdict {
+impl HistoryVerdict {
     /// Whether the run is valid and nothing was found.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.undecided.is_empty()
-    }
-}
-
-/// What all clients of a run share.
-pub(crate) struct Run {
-    pub(crate) options: Options,
-    pub(crate) clock: Clock,
-    pub(crate) topology: SharedTopology,
-    pub(crate) stop: AtomicBool,
-    /// Replies that no server may give: the run proves nothing, whatever else it shows.
-    pub(crate) odd: Mutex<Vec<String>>,
-}
-
-/// Odd replies that are kept; one is enough to make a run invalid.
-const ODD_MAX: usize = 20;
-
-impl Run {
-    pub(crate) fn odd(&self, what: String) {
-        let mut odd = self.odd.lock();
-        if odd.len() < ODD_MAX {
-            odd.push(what);
-        }
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -169,7 +78,7 @@ struct Group {
 }
 
 /// A run under way.
-pub struct Running {
+pub struct RunningWorkloads {
     run: Arc<Run>,
     groups: Vec<Group>,
     clients: Vec<JoinHandle<()>>,
@@ -177,7 +86,7 @@ pub struct Running {
 
 /// Starts all workloads on the current runtime.
 #[must_use]
-pub fn start(options: Options) -> Running {
+pub fn start(options: HistoryOptions) -> RunningWorkloads {
     let run = Arc::new(Run {
         options,
         clock: Clock::start(),
@@ -186,20 +95,18 @@ pub fn start(options: Options) -> Running {
         odd: Mutex::default(),
     });
     let groups: Vec<Group> = (0..run.options.groups)
-        .flat_map(|group| workload::all(&run.options, group))
+        .flat_map(|group| workload::all::all(&run.options, group))
         .map(|workload| Group { workload, tally: Arc::default() })
         .collect();
-    let mut running = Running { run, groups, clients: Vec::new() };
+    let mut running = RunningWorkloads { run, groups, clients: Vec::new() };
     running.start_clients();
     running
 }
 
-/// The client that reads back; those of the workloads have higher ids.
-pub(crate) const READER: u32 = 0;
 /// Pause after an operation that was not acknowledged, as a client's back-off.
 const BACK_OFF: Duration = Duration::from_millis(10);
 
-impl Running {
+impl RunningWorkloads {
     fn start_clients(&mut self) {
         let mut id = READER;
         for group in &self.groups {
@@ -232,7 +139,7 @@ impl Running {
     ///
     /// # Errors
     /// If a key could not be read within `patience`: then nothing is proven.
-    pub async fn stop_and_check(mut self, patience: Duration) -> Result<Verdict, String> {
+    pub async fn stop_and_check(mut self, patience: Duration) -> Result<HistoryVerdict, String> {
         self.stop().await;
         let by_workload = self.by_workload();
         let until = Instant::now() + patience;
@@ -261,14 +168,14 @@ impl Running {
         }
     }
 
-    fn verdict(&self, findings: Findings, by_workload: BTreeMap<&'static str, Counts>) -> Verdict {
+    fn verdict(&self, findings: Findings, by_workload: BTreeMap<&'static str, Counts>) -> HistoryVerdict {
         let Findings { violations, mut undecided, ops_checked } = findings;
         undecided.append(&mut self.run.odd.lock());
         let least = self.run.options.least_ops;
         undecided.extend(by_workload.iter().filter_map(|(name, counts)| too_low(name, *counts, least)));
         let of_kind = |kind| violations.iter().filter(|violation| violation.kind == kind).count() as u64;
         let (lost, stale) = (of_kind(Kind::Lost), of_kind(Kind::Stale));
-        Verdict { violations, undecided, ops_checked, lost, stale, by_workload }
+        HistoryVerdict { violations, undecided, ops_checked, lost, stale, by_workload }
     }
 }
 

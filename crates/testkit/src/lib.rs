@@ -13,5 +13,6 @@ pub mod plants;
 pub mod ports;
 pub mod programs;
 pub mod proof;
+pub mod reply_text;
 pub mod sim;
 pub mod soak;

@@ -1,4 +1,4 @@
-//! What nodes tell about themselves through their metrics ports: figures, and digests that must agree.
+//! Observes nodes through their metrics ports: metrics, and digests that must agree.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,15 +9,15 @@ use tokio::net::TcpStream;
 
 use crate::cluster::{Cluster, NodeFile};
 
-/// Longest wait for one answer; a busy machine may take a while for digests.
+/// Longest wait for one answer; on a busy machine digests take a while.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Between two looks.
+/// Poll interval.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The body of a page of the metrics port at `address`.
 ///
 /// # Errors
-/// If there is no good answer in time.
+/// If there is no successful answer in time.
 pub async fn page(address: &str, path: &str) -> Result<String> {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -33,41 +33,41 @@ pub async fn page(address: &str, path: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
-/// The figures of one node at one moment.
+/// The metrics of one node at one moment.
 #[derive(Debug, Clone)]
 pub struct Figures {
     text: String,
 }
 
 impl Figures {
-    /// Asks the node.
+    /// Reads the metrics of a node.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If the node does not answer.
     pub async fn of(node: &NodeFile) -> Result<Figures> {
         Ok(Figures { text: page(&node.metrics, "/metrics").await? })
     }
 
-    /// A figure of the node.
+    /// A metric of the node.
     ///
     /// # Errors
-    /// If there is none of this name.
+    /// If there is no metric with this name.
     pub fn node(&self, name: &str) -> Result<u64> {
         self.value(name)
     }
 
-    /// A figure of the node's replica of `shard`.
+    /// A metric of the node's replica of `shard`.
     ///
     /// # Errors
-    /// If there is none of this name, or no such replica.
+    /// If there is no metric with this name, or no such replica.
     pub fn shard(&self, name: &str, shard: u32) -> Result<u64> {
         self.value(&format!("{name}{{shard=\"{shard}\"}}"))
     }
 
-    /// A span of a shard, whose name ends with `_seconds`.
+    /// A duration of a shard; the metric's name ends with `_seconds`.
     ///
     /// # Errors
-    /// There is no such figure.
+    /// There is no such metric.
     pub fn shard_span(&self, name: &str, shard: u32) -> Result<Duration> {
         Ok(Duration::try_from_secs_f64(self.number(&format!("{name}{{shard=\"{shard}\"}}"))?)?)
     }
@@ -78,21 +78,21 @@ impl Figures {
 
     fn number(&self, sample: &str) -> Result<f64> {
         let value = self.text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        Ok(value.with_context(|| format!("no figure {sample}"))?.parse()?)
+        Ok(value.with_context(|| format!("no metric {sample}"))?.parse()?)
     }
 }
 
-/// Where a replica stands and what its data is there.
+/// Applied index of a replica, and digest of its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// Applied index.
     pub index: u64,
-    /// Digest of the data at it.
+    /// Digest of the data at that index.
     pub digest: String,
 }
 
-/// Every digest that was seen in a run, by shard and index: replicas that have applied the same log have the same one,
-/// whichever process says so, and whenever.
+/// Every digest of a run, by shard and index: replicas that have applied the same log have the same digest, on any node
+/// and at any time.
 #[derive(Debug, Default)]
 pub struct Digests {
     seen: BTreeMap<(u32, u64), (u64, String)>,
@@ -100,17 +100,17 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// How often a digest was met again on another node.
+    /// Number of digests that matched an earlier one of another node.
     #[must_use]
     pub fn compared(&self) -> u64 {
         self.compared
     }
 
-    /// Asks all nodes that answer. Replicas without a digest now (with effects that are not committed, or being
-    /// restored) are left out.
+    /// Reads the digests of all nodes that answer. Replicas without a digest now (with uncommitted effects, or being
+    /// restored) are skipped.
     ///
     /// # Errors
-    /// If a digest differs from one that was seen for the same index.
+    /// If a digest differs from an earlier one for the same index.
     pub async fn look(&mut self, cluster: &Cluster) -> Result<BTreeMap<(u64, u32), Position>> {
         let mut positions = BTreeMap::new();
         for node in cluster.file()?.nodes {
@@ -140,10 +140,10 @@ impl Digests {
         Ok(())
     }
 
-    /// Waits until all replicas of every shard stand at the same index, with the same digest. Nobody may be writing.
+    /// Waits until all replicas of every shard are at the same index, with the same digest. No client may be writing.
     ///
     /// # Errors
-    /// If they do not within `patience`, or a digest differs.
+    /// If they are not within `patience`, or a digest differs.
     pub async fn settle(&mut self, cluster: &Cluster, patience: Duration) -> Result<BTreeMap<u32, Position>> {
         let until = Instant::now() + patience;
         let file = cluster.file()?;
@@ -159,13 +159,16 @@ impl Digests {
             if all_equal {
                 return Ok(settled);
             }
-            ensure!(Instant::now() < until, "the replicas do not meet at one index within {patience:?}: {positions:?}");
+            ensure!(
+                Instant::now() < until,
+                "the replicas do not reach the same index within {patience:?}: {positions:?}"
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
 }
 
-/// `shard index digest`; a dash stands for the index where there is no digest now.
+/// Parses `shard index digest`; a dash in place of the index means that there is no digest now.
 fn parse(line: &str) -> Option<(u32, Position)> {
     let mut words = line.split_whitespace();
     let (shard, index, digest) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?);
@@ -177,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_that_differs_at_an_index_is_told() {
+    fn a_digest_that_differs_at_an_index_is_reported() {
         let at = |line: &str| parse(line).unwrap();
         let mut digests = Digests::default();
         for (node, line) in [(1, "1 7 aa"), (2, "1 7 aa"), (2, "1 8 bb"), (2, "2 7 cc"), (2, "1 7 aa")] {

@@ -1,11 +1,11 @@
-//! Packets between nodes that vanish, while clients still reach every node: a partition on one machine.
+//! Partitions on one machine: packets between nodes are dropped, while clients still reach every node.
 //!
-//! A node's connections to others come from an address of its own (`bind-source-addr`) and go to their peer and admin
-//! ports, so a packet's addresses and ports tell from which node to which it is under way. What is to vanish is dropped
-//! by a chain of iptables of this cluster's own, on loopback, without a word to the sender, as in a broken network.
+//! A node's connections to other nodes have their own source address (`bind-source-addr`) and go to the peer and admin
+//! ports, so addresses and ports of a packet identify its sender and its receiver. An iptables chain of the cluster
+//! drops packets on loopback, without a notice to the sender, as in a broken network.
 //!
-//! The chain is removed when the [`Cut`] is dropped, a panic included. What a killed test has left behind is removed by
-//! the next one that gets the same ports: the chain is named by them, and they are reserved.
+//! The chain is removed when the [`Cut`] is dropped, also in a panic. The chain of a killed test is removed by the next
+//! test that gets the same ports: the ports are part of the chain's name, and they are reserved.
 
 use std::process::Command;
 
@@ -13,17 +13,17 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::{Cluster, NodeFile};
 
-/// The smallest ring in which somebody is nobody's neighbour.
+/// Smallest ring in which some nodes are not neighbours.
 pub const RING_MIN: usize = 4;
 
-/// Some packets between nodes are dropped as long as this exists. One at a time in a cluster.
+/// A partition. Packets are dropped while this exists; a cluster has one at a time.
 #[derive(Debug)]
 pub struct Cut {
     chain: String,
     mended: bool,
 }
 
-/// Why this machine has no means to drop packets; `None` if it has.
+/// Why packets cannot be dropped on this machine; `None` if they can.
 #[must_use]
 pub fn lacking() -> Option<String> {
     match iptables(&["-n", "-L", "INPUT"]) {
@@ -36,7 +36,7 @@ fn port_of(address: &str) -> Result<&str> {
     Ok(address.rsplit_once(':').with_context(|| format!("{address} has no port"))?.1)
 }
 
-/// What tells packets from one node to another: four patterns, for connections that either side has made.
+/// Patterns for packets from one node to another: four of them, for connections opened by either side.
 fn patterns(from: &NodeFile, to: &NodeFile) -> Result<Vec<Vec<String>>> {
     let mut patterns = Vec::new();
     for front_end in [&to.peer, &to.grpc] {
@@ -49,15 +49,15 @@ fn patterns(from: &NodeFile, to: &NodeFile) -> Result<Vec<Vec<String>>> {
 }
 
 impl Cut {
-    /// Drops what is under way between `node` and all others.
+    /// Drops packets between `node` and all others, in both directions.
     ///
     /// # Errors
-    /// If a rule cannot be made; nothing is left behind then.
+    /// If a rule cannot be created; then no rule remains.
     pub fn off(cluster: &Cluster, node: u64) -> Result<Cut> {
         Cut::apart(cluster, &[node])
     }
 
-    /// Drops what is under way between `side` and all others; among themselves they talk.
+    /// Drops packets between the nodes in `side` and all others; nodes on the same side reach each other.
     ///
     /// # Errors
     /// As [`Cut::off`].
@@ -66,7 +66,7 @@ impl Cut {
         Cut::between(cluster, &both_ways(&side, &rest))
     }
 
-    /// Two halves that do not hear each other, and `middle`, which hears and is heard by both.
+    /// Creates two halves that do not reach each other, and `middle`, which reaches both.
     ///
     /// # Errors
     /// As [`Cut::off`].
@@ -74,17 +74,18 @@ impl Cut {
         Cut::between(cluster, &bridge(&ids(cluster)?, middle))
     }
 
-    /// Each node talks to its two neighbours in a ring alone: every node sees a majority of five, no two the same one.
+    /// Lets each node reach only its two neighbours in a ring: of five nodes each sees a majority, and no two see the
+    /// same one.
     ///
     /// # Errors
-    /// As [`Cut::off`]; and with fewer than [`RING_MIN`] nodes, where nobody would be cut off from anybody.
+    /// As [`Cut::off`]; and with fewer than [`RING_MIN`] nodes, where all nodes would be neighbours.
     pub fn ring(cluster: &Cluster) -> Result<Cut> {
         let nodes = ids(cluster)?;
         ensure!(nodes.len() >= RING_MIN, "{} nodes in a ring are all neighbours", nodes.len());
         Cut::between(cluster, &ring(&nodes))
     }
 
-    /// Drops what others send to `node`: it hears nobody.
+    /// Drops packets from others to `node`: it receives nothing.
     ///
     /// # Errors
     /// As [`Cut::off`].
@@ -93,7 +94,7 @@ impl Cut {
         Cut::between(cluster, &pairs)
     }
 
-    /// Drops what `node` sends to others: nobody hears it.
+    /// Drops packets from `node` to others: no other node receives anything from it.
     ///
     /// # Errors
     /// As [`Cut::off`].
@@ -122,12 +123,12 @@ impl Cut {
                 iptables(&rule)?;
             }
         }
-        // All rules act from this moment on.
+        // From here on all rules act at once.
         iptables(&["-I", "INPUT", "-i", "lo", "-p", "tcp", "-j", &cut.chain])?;
         Ok(cut)
     }
 
-    /// How many packets have vanished.
+    /// Number of dropped packets.
     ///
     /// # Errors
     /// If the chain cannot be read.
@@ -138,7 +139,7 @@ impl Cut {
         packets.map(|count| count.with_context(|| format!("no counts in: {listed}"))).sum()
     }
 
-    /// Lets packets pass again.
+    /// Removes the partition.
     ///
     /// # Errors
     /// If a rule cannot be removed.
@@ -179,27 +180,27 @@ fn others(cluster: &Cluster, node: u64) -> Result<Vec<u64>> {
     Ok(ids.into_iter().filter(|id| *id != node).collect())
 }
 
-/// From whom to whom.
-type Pairs = Vec<(u64, u64)>;
+/// Pairs of sender and receiver.
+type NodePairs = Vec<(u64, u64)>;
 
-fn both_ways(side: &[u64], rest: &[u64]) -> Pairs {
+fn both_ways(side: &[u64], rest: &[u64]) -> NodePairs {
     side.iter().flat_map(|one| rest.iter().flat_map(|other| [(*one, *other), (*other, *one)])).collect()
 }
 
-fn bridge(nodes: &[u64], middle: u64) -> Pairs {
+fn bridge(nodes: &[u64], middle: u64) -> NodePairs {
     let banks: Vec<u64> = nodes.iter().copied().filter(|node| *node != middle).collect();
     let (left, right) = banks.split_at(banks.len() / 2);
     both_ways(left, right)
 }
 
-fn ring(nodes: &[u64]) -> Pairs {
+fn ring(nodes: &[u64]) -> NodePairs {
     let count = nodes.len();
     let is_neighbour = |i: usize, j: usize| (i + 1) % count == j || (j + 1) % count == i;
     let pairs = (0..count).flat_map(|i| (0..count).map(move |j| (i, j)));
     pairs.filter(|&(i, j)| i != j && !is_neighbour(i, j)).map(|(i, j)| (nodes[i], nodes[j])).collect()
 }
 
-/// Runs iptables and returns what it prints. It waits for others who are changing rules.
+/// Runs iptables and returns its output. It waits for other processes that change rules.
 fn iptables(arguments: &[&str]) -> Result<String> {
     let output = Command::new("iptables").args(["-w", "10"]).args(arguments).output().context("iptables")?;
     if !output.status.success() {
@@ -212,8 +213,8 @@ fn iptables(arguments: &[&str]) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// Whom a node still talks to, both ways.
-    fn talks_to(nodes: &[u64], cut: &Pairs, node: u64) -> Vec<u64> {
+    /// The nodes that a node reaches in both directions.
+    fn talks_to(nodes: &[u64], cut: &NodePairs, node: u64) -> Vec<u64> {
         let is_cut = |a, b| cut.contains(&(a, b)) || cut.contains(&(b, a));
         nodes.iter().copied().filter(|other| *other != node && !is_cut(node, *other)).collect()
     }

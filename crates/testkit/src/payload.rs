@@ -1,18 +1,18 @@
-//! DUMP payloads that an adversary makes: few bytes that stand for many, and such as lie.
+//! DUMP payloads of an adversary: few bytes that expand to many, and payloads that lie.
 //!
-//! Written here anew instead of asked of the engine, because what is tested must not make its own input.
+//! They are encoded here and not by the engine, because the code under test must not make its own input.
 
 /// The RDB version of Valkey 9.
 pub const VERSION: u16 = 80;
-/// Bytes that one repeat of LZF stands for, and takes.
+/// Length of one LZF repeat: the bytes that it expands to.
 const REPEAT: usize = 264;
 const REPEAT_BYTES: [u8; 3] = [0xe0, 0xff, 0x00];
 
-/// The payload of a string of about `len` bytes, all the same: 3 bytes for 264.
+/// The payload of a string of about `len` equal bytes: 3 bytes for each 264.
 #[must_use]
 pub fn bomb(len: usize) -> Vec<u8> {
     let repeats = len.div_ceil(REPEAT);
-    // A literal of one byte, and then repeats of the byte before.
+    // A literal of one byte, followed by repeats of the byte before.
     let mut compressed = vec![0x00, b'A'];
     (0..repeats).for_each(|_| compressed.extend_from_slice(&REPEAT_BYTES));
     let mut payload = vec![0x00, 0xc3];
@@ -22,7 +22,7 @@ pub fn bomb(len: usize) -> Vec<u8> {
     sealed(&payload, VERSION)
 }
 
-/// A value, whatever it is, with a footer of this version and the checksum that is right.
+/// Adds a footer with this version and the correct checksum to any value.
 #[must_use]
 pub fn sealed(value: &[u8], version: u16) -> Vec<u8> {
     let mut payload = [value, &version.to_le_bytes()].concat();
@@ -31,7 +31,7 @@ pub fn sealed(value: &[u8], version: u16) -> Vec<u8> {
     payload
 }
 
-/// How long the string of [`bomb`] is.
+/// Length of the string in [`bomb`].
 #[must_use]
 pub fn bomb_len(len: usize) -> usize {
     1 + len.div_ceil(REPEAT) * REPEAT
@@ -42,7 +42,7 @@ fn write_len(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(len as u32).to_be_bytes());
 }
 
-/// CRC-64 as Valkey has it (Jones, reflected, from 0).
+/// CRC-64 as in Valkey (Jones, reflected, initial value 0).
 fn crc64(bytes: &[u8]) -> u64 {
     const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
     bytes.iter().fold(0, |crc, byte| {

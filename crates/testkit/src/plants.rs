@@ -1,4 +1,4 @@
-//! Which planted bugs the simulation finds, on seeds that were chosen for none of them.
+//! Hunts for planted bugs with the simulation, on seeds that were not chosen for them.
 //!
 //! Every plant is hunted on the same seeds, in the same order, with all faults and all invariants; the first violation
 //! ends the hunt. The same seeds without a plant must hold: [`clean`] runs them.
@@ -10,33 +10,33 @@ use std::time::{Duration, Instant};
 
 use fastness_types::Plant;
 
-use crate::sim::{Options, Simulator};
+use crate::sim::{SimOptions, Simulator};
 
-/// What came of the hunt for one plant.
+/// Result of the hunt for one plant.
 #[derive(Debug, Clone)]
 pub struct Hunt {
-    /// What was planted.
+    /// The planted bug.
     pub plant: Plant,
-    /// Seeds that were begun until it was found, or all.
+    /// Number of seeds started until the bug was found, or of all seeds.
     pub seeds: u64,
     /// Wall time.
     pub took: Duration,
-    /// The seed that found it and what was broken; `None`: it was not found.
+    /// The seed that found the bug, and the violation; `None`: not found.
     pub found: Option<(u64, String)>,
 }
 
-/// Hunts one plant on the seeds, `jobs` at a time; everything else is as the options say.
+/// Hunts for one plant on the seeds, `jobs` at a time; all else is as in `options`.
 #[must_use]
-pub fn hunt(simulator: &Simulator, plant: Plant, options: &Options, seeds: &Range<u64>, jobs: usize) -> Hunt {
+pub fn hunt(simulator: &Simulator, plant: Plant, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> Hunt {
     let started = Instant::now();
-    let first = first_violation(simulator, &Options { plant: Some(plant), ..options.clone() }, seeds, jobs);
+    let first = first_violation(simulator, &SimOptions { plant: Some(plant), ..options.clone() }, seeds, jobs);
     Hunt { plant, seeds: first.begun, took: started.elapsed(), found: first.found }
 }
 
-/// Runs the seeds without a plant. The seed that did not hold, and why.
+/// Runs the seeds without a plant. Returns the seed that did not hold, and why.
 #[must_use]
-pub fn clean(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
-    first_violation(simulator, &Options { plant: None, ..options.clone() }, seeds, jobs).found
+pub fn clean(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> Option<(u64, String)> {
+    first_violation(simulator, &SimOptions { plant: None, ..options.clone() }, seeds, jobs).found
 }
 
 struct First {
@@ -44,18 +44,18 @@ struct First {
     found: Option<(u64, String)>,
 }
 
-/// Runs seeds until one is broken; of several that were under way the lowest counts. A seed that does not end is a
+/// Runs seeds until one breaks an invariant; of several running ones the lowest counts. A seed that does not end is a
 /// finding.
-fn first_violation(simulator: &Simulator, options: &Options, seeds: &Range<u64>, jobs: usize) -> First {
+fn first_violation(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> First {
     let (tell, told) = mpsc::channel();
     let start = |seed| {
-        let (tell, simulator, options) = (tell.clone(), simulator.clone(), Options { seed, ..options.clone() });
+        let (tell, simulator, options) = (tell.clone(), simulator.clone(), SimOptions { seed, ..options.clone() });
         std::thread::spawn(move || {
             let violation = match simulator.run(&options) {
                 Ok(report) => report.violations.into_iter().next(),
                 Err(finding) => Some(finding),
             };
-            // Somebody listens until all have told.
+            // The receiver lives until all threads have reported.
             let _ = tell.send((seed, violation));
         });
     };

@@ -1,26 +1,25 @@
-//! Ports for the real processes of tests: a block of a hundred that nobody else is given while it is held.
+//! Ports for the real processes of tests: blocks of a hundred ports, each reserved for one user at a time.
 //!
-//! Looking whether ports are free reserves nothing: two tests that look at the same time find the same ones. So a block
-//! is taken by listening on its last port, which is the lock: the kernel gives it to one process or thread at a time,
-//! and takes it back when that one ends, however it ends. Only then is the rest of the block looked at, for what
-//! strangers or processes left over may listen on. Everything that starts processes in tests takes its ports here, or
+//! Checking whether ports are free reserves nothing: two tests that check at the same time find the same ports. So a
+//! block is reserved by listening on its last port, which acts as a lock: the kernel gives it to one process or thread
+//! at a time, and frees it when that one ends, however it ends. Only then are the other ports of the block checked,
+//! because foreign or left-over processes may listen on them. All tests that start processes take their ports here, or
 //! in the same way (`tests/clients/test_clients.py`).
 //!
-//! The blocks lie below the range that the system gives to outgoing connections (from 32,768 on, unless it was
-//! changed).
+//! The blocks are below the range that the system uses for outgoing connections (from 32,768 on, by default).
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Result, bail};
 
-/// Ports of a block; the last one is the lock.
+/// Number of ports in a block; the last one is the lock.
 const BLOCK: u16 = 100;
-/// Where blocks begin and end.
+/// Range of all blocks.
 const RANGE: std::ops::Range<u16> = 10_000..30_000;
 const BLOCKS: u16 = (RANGE.end - RANGE.start) / BLOCK;
 
-/// A reserved block. It is free for others again when this is dropped.
+/// A reserved block. Dropping it frees the block.
 #[derive(Debug)]
 pub struct Ports {
     first: u16,
@@ -28,12 +27,12 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Reserves a block, none of whose ports is in use.
+    /// Reserves a block of unused ports.
     ///
     /// # Errors
-    /// If there is none left.
+    /// If no block is free.
     pub fn reserve() -> Result<Ports> {
-        // Where the search begins only saves looking at blocks that are taken.
+        // The start of the search only avoids checking blocks that are reserved already.
         static SEARCHES: AtomicU16 = AtomicU16::new(0);
         let begin = (std::process::id() % u32::from(BLOCKS)) as u16 + SEARCHES.fetch_add(1, Ordering::Relaxed) % BLOCKS;
         let mut blocks = (0..BLOCKS).map(|i| RANGE.start + (begin + i) % BLOCKS * BLOCK);
@@ -43,8 +42,8 @@ impl Ports {
         }
     }
 
-    /// Reserves the block that begins with this port, outside of those that [`Ports::reserve`] gives: for data in which
-    /// ports are written down.
+    /// Reserves the block that starts with this port, outside of the range of [`Ports::reserve`]: for data in which
+    /// ports are recorded.
     ///
     /// # Errors
     /// If one of its ports is in use.
@@ -61,16 +60,16 @@ impl Ports {
         free.then_some(Ports { first, _lock: lock })
     }
 
-    /// The first port; the following 98 belong to the block, too.
+    /// The first port; the next 98 belong to the block, too.
     #[must_use]
     pub fn first(&self) -> u16 {
         self.first
     }
 
-    /// The port with this number, from 0 on.
+    /// The port with this number, from 0.
     ///
     /// # Panics
-    /// If the block does not have so many to give.
+    /// If the block does not have that many ports.
     #[must_use]
     pub fn at(&self, number: u16) -> u16 {
         assert!(number < BLOCK - 1, "a block has ports 0 to {}, {number} is not one of them", BLOCK - 2);
@@ -78,7 +77,7 @@ impl Ports {
     }
 }
 
-/// Listens with SO_REUSEADDR, as servers do: connections that are closing are no obstacle, a listener is.
+/// Listens with SO_REUSEADDR, as servers do: closing connections do not prevent that, another listener does.
 fn listen(port: u16) -> Option<TcpListener> {
     TcpListener::bind(("127.0.0.1", port)).ok()
 }
@@ -112,9 +111,9 @@ mod tests {
         assert!(Ports::take(first).is_none(), "it is reserved");
         let stranger = listen(ports.at(7)).unwrap();
         drop(ports);
-        assert!(Ports::take(first).is_none(), "somebody listens in it");
+        assert!(Ports::take(first).is_none(), "one of its ports is in use");
         drop(stranger);
-        // Another test may have been quicker: then it is that one's lock that is in the way.
+        // Another test may have been faster: then its lock is in the way.
         assert!(Ports::take(first).is_some() || listen(first + BLOCK - 1).is_none());
     }
 }

@@ -1,21 +1,21 @@
-//! The programs that tests and tools start by name, and what brings each to a machine.
+//! The programs that tests and tools start by name, and how each is installed.
 //!
-//! `tests/style.rs` holds the sources to this table, and the table to `deploy/setup/system.sh`: a test that needs a
-//! program which the set-up does not install would fail on a bare machine only. Signals need no program at all:
+//! `tests/style.rs` compares the sources with this table, and the table with `deploy/setup/system.sh`: a test that
+//! needs a program which the set-up does not install would fail only on a bare machine. Signals need no program:
 //! `rustix::process`.
 
 /// Where a program comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Every Debian has it: its package is essential or required, and so part of the smallest installation (minbase).
+    /// Part of every Debian: its package is essential or required, and so part of the smallest installation (minbase).
     Base,
     /// `deploy/setup/system.sh test` installs this package where the program is missing.
     SetUp(&'static str),
-    /// Whoever uses it does without it where it is missing, and says so.
+    /// Its users do without it where it is missing, and report that.
     Optional,
 }
 
-/// Every program that is started by its name.
+/// Every program that is started by name.
 pub const PROGRAMS: &[(&str, Source)] = &[
     ("/bin/sh", Source::Base),
     ("cp", Source::Base),

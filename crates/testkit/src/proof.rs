@@ -26,9 +26,9 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
 pub use chain::{Sealed, check};
-pub use checkout::{Checkout, is_same_code};
+pub use checkout::{Checkout, is_same_code, project};
 pub use page::page;
-pub use row::{Row, Spans, Suite, Verdict};
+pub use row::{Row, RowVerdict, Spans, Suite};
 pub use rules::counts;
 
 /// Where the rows are: `FASTNESS_LEDGER`, else the project's.
@@ -41,12 +41,6 @@ pub fn file() -> PathBuf {
 #[must_use]
 pub fn page_of(file: &Path) -> PathBuf {
     file.with_file_name("LEDGER.md")
-}
-
-/// The checkout that this was built in.
-#[must_use]
-pub fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Writes a row behind the others, and the page anew. Tools that end at the same time take turns.

@@ -13,18 +13,18 @@
 //! clocks, snapshot files, the front end's sockets; and the control plane, whose word is `plan.rs`.
 //!
 //! A run (`world.rs`): the cluster is created, clients load it, faults come for a while, everything heals; then writes
-//! must go on, every key is read back, and all replicas must come to the same data. Its seed chooses the [`Profile`]
+//! must go on, every key is read back, and all replicas must come to the same data. Its seed chooses the [`SimProfile`]
 //! too: `sync`, `async`, switching between the two, `disabled`.
 //!
-//! A seed counts only if enough happened ([`Report::verdict`]), and a suite of seeds only if everything happened in it
+//! A seed counts only if enough happened ([`SimReport::verdict`]), and a suite of seeds only if everything happened in it
 //! ([`Coverage`]).
 //!
 //! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of a turn of its loop (what it
 //! says, hears and replies can be held back), damage inside of the store's own files (`log/tests/damage.rs` has it).
 //!
-//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/raft/runtime.rs`), and nothing
-//! else has an order of its own: the same seed leads to the same run, in any fresh process, to the last line of its
-//! [`Options::trace`]. A seed that is not the first of its process may differ: tokio drops the tasks of a crashed node
+//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/raft/runtime.rs`), and nothing else
+//! has an order of its own: the same seed leads to the same run, in any fresh process, to the last line of its
+//! [`SimOptions::trace`]. A seed that is not the first of its process may differ: tokio drops the tasks of a crashed node
 //! in an order that depends on how many the process has had (`plug.rs` takes most of that away). So whoever runs many
 //! gives each a process of its own ([`Simulator`]).
 
@@ -44,72 +44,37 @@ mod invariants;
 mod ledger;
 mod net;
 mod node;
+mod options;
+mod origin;
 mod panics;
 mod plan;
 mod plug;
+mod process;
 mod profile;
 mod report;
 mod snapshots;
-mod stamp;
+mod stable_log;
 mod thread;
 mod trace;
 mod traffic;
 mod world;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 pub use apart::Simulator;
-pub use coverage::{Coverage, Event, SEEDS_MIN};
-pub use fault::Fault;
+pub use coverage::{Coverage, CoverageEvent, SEEDS_MIN};
+pub use fault::SimFault;
 pub use ledger::Summary;
-pub use profile::Profile;
-pub use report::{Report, Verdict};
+pub use options::SimOptions;
+pub use profile::SimProfile;
+pub use report::{SimReport, SimVerdict};
 
-use fastness_types::Plant;
 use world::World;
-
-/// How to run one simulation.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Of every choice.
-    pub seed: u64,
-    /// Which promises are made; `None`: the seed chooses.
-    pub profile: Option<Profile>,
-    /// `durability-max-lag`; `None`: the seed chooses.
-    pub max_lag: Option<Duration>,
-    /// How long faults come, simulated.
-    pub faults_for: Duration,
-    /// Which faults.
-    pub kinds: Vec<Fault>,
-    /// What is wrong on purpose.
-    pub plant: Option<Plant>,
-    /// Where everything that happens is written to, line by line.
-    pub trace: Option<PathBuf>,
-}
-
-impl Options {
-    /// All faults, hostile clients among them, for as long as a seed needs to count.
-    #[must_use]
-    pub fn new(seed: u64) -> Options {
-        Options {
-            seed,
-            profile: None,
-            max_lag: None,
-            faults_for: Duration::from_secs(20),
-            kinds: Fault::ALL.to_vec(),
-            plant: None,
-            trace: None,
-        }
-    }
-}
 
 /// Runs one simulation on a thread of this process; [`Simulator`] runs one in a process of its own.
 ///
 /// # Panics
 /// If no thread can be started or the trace's file cannot be written.
 #[must_use]
-pub fn run(options: &Options) -> Report {
+pub fn run(options: &SimOptions) -> SimReport {
     let options = options.clone();
     let thread =
         std::thread::Builder::new().name(format!("seed-{}", options.seed)).spawn(move || World::new(options).run());

@@ -1,7 +1,8 @@
-//! A cluster under full load for a long time, without any fault: nobody may be elected, and nothing acknowledged lost.
+//! Puts a cluster under full load for a long time, without any fault: there must be no election, and no acknowledged
+//! write may be lost.
 //!
-//! Elections are counted by the terms of every group, the control plane's too: each election raises its group's, so
-//! that one between two looks is not missed.
+//! Elections are counted by the terms of every group, also the control plane's. Each election raises the term of its
+//! group, so an election between two polls is not missed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,10 +14,10 @@ use fastness_load::ledger::{self, Summary, Violation};
 use crate::cluster::Cluster;
 use crate::observe::{Digests, Figures};
 
-/// One run.
+/// How to run a soak.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// How long.
+pub struct SoakOptions {
+    /// Length of the run.
     pub duration: Duration,
     /// Connections of the closed loop: half write, half read.
     pub connections: usize,
@@ -30,50 +31,50 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// A group of the cluster: a shard's, or the control plane's.
+/// A group of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GroupName {
-    /// Nodes and shards.
+    /// The control plane.
     Control,
-    /// One shard's data.
+    /// One shard.
     Shard(u32),
 }
 
-/// Who leads a group.
+/// The leadership of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leadership {
     /// Newest term on any node.
     pub term: u64,
-    /// Who says that it leads in it.
+    /// The node that claims to lead in that term.
     pub leader: Option<u64>,
 }
 
-/// Every group.
+/// The leaderships of all groups.
 pub type Leaderships = BTreeMap<GroupName, Leadership>;
 
-/// What came of a run.
+/// Report of a run.
 #[derive(Debug)]
-pub struct Report {
-    /// At the beginning.
+pub struct SoakReport {
+    /// Leaderships at the start.
     pub before: Leaderships,
-    /// At the end.
+    /// Leaderships at the end.
     pub after: Leaderships,
-    /// Writes and reads of the closed loop.
+    /// Number of writes and reads of the closed loop.
     pub operations: u64,
-    /// Of these, answered with an error.
+    /// Of these, the number answered with an error.
     pub errors: u64,
-    /// Length of the loaded part.
+    /// Length of the part under load.
     pub elapsed: Duration,
     /// The ledger's counts.
     pub summary: Summary,
-    /// The longest span without an acknowledged write.
+    /// The longest time without an acknowledged write.
     pub silence: Duration,
-    /// Broken promises.
+    /// Violations found by the ledger.
     pub violations: Vec<Violation>,
 }
 
-impl Report {
-    /// Elections, and how many groups have another leader.
+impl SoakReport {
+    /// Number of elections, and of groups whose leader has changed.
     #[must_use]
     pub fn elections(&self) -> (u64, usize) {
         let pairs = self.after.iter().filter_map(|(group, after)| Some((self.before.get(group)?, after)));
@@ -86,9 +87,9 @@ impl Report {
     }
 }
 
-/// Rounds of the closed loop; each one's throughput is told.
+/// Length of a round of the closed loop; the throughput of each round is reported.
 const ROUND: Duration = Duration::from_secs(10);
-/// The disk must have this much room left, as the log grows all the time.
+/// Free space that the disk must have: the log grows all the time.
 const FREE_BYTES_MIN: u64 = 4 << 30;
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -135,11 +136,11 @@ async fn all_led(cluster: &Cluster) -> Result<Leaderships> {
     }
 }
 
-/// Loads the cluster. `tell` is given a line about each round.
+/// Loads the cluster. `report_line` receives a line about each round.
 ///
 /// # Errors
-/// If the run proves nothing: a connection broke, a node did not answer, the disk is nearly full.
-pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
+/// If the run proves nothing: a connection broke, a node did not answer, or the disk is nearly full.
+pub async fn run(cluster: &Cluster, options: &SoakOptions, mut report_line: impl FnMut(&str)) -> Result<SoakReport> {
     let before = all_led(cluster).await?;
     let mut load = ledger::start(ledger::Options {
         seeds: cluster.listeners()?,
@@ -162,7 +163,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str
         let free = free_bytes(cluster)?;
         ensure!(free > FREE_BYTES_MIN, "the disk is nearly full ({} MiB are left)", free >> 20);
         let now = leaderships(cluster).await?;
-        tell(&format!(
+        report_line(&format!(
             "{:5.0} s: {:.1} k ops/s, {} errors, terms {:?}",
             started.elapsed().as_secs_f64(),
             round.0 as f64 / begun.elapsed().as_secs_f64() / 1000.0,
@@ -175,11 +176,11 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&str
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     Digests::default().settle(cluster, PATIENCE).await?;
     let after = all_led(cluster).await?;
-    Ok(Report { before, after, operations, errors, elapsed, summary: load.book.summary(), silence, violations })
+    Ok(SoakReport { before, after, operations, errors, elapsed, summary: load.book.summary(), silence, violations })
 }
 
-/// Writes and reads at the primary of each shard at the same time; returns operations and errors.
-async fn one_round(cluster: &Cluster, options: &Options, duration: Duration) -> Result<(u64, u64)> {
+/// Writes to and reads from the primary of each shard at the same time; returns the numbers of operations and errors.
+async fn one_round(cluster: &Cluster, options: &SoakOptions, duration: Duration) -> Result<(u64, u64)> {
     let mut loops = Vec::new();
     for shard in 1..=cluster.file()?.shards {
         let primary = cluster.primary(shard, PATIENCE).await?;
@@ -222,7 +223,7 @@ mod tests {
         let at = |term, leader| Leadership { term, leader: Some(leader) };
         let before = [(GroupName::Control, at(1, 1)), (GroupName::Shard(1), at(3, 2))];
         let after = [(GroupName::Control, at(1, 1)), (GroupName::Shard(1), at(7, 3))];
-        let report = Report {
+        let report = SoakReport {
             before: before.into(),
             after: after.into(),
             operations: 0,

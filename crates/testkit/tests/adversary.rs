@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use fastness_testkit::chaos::adversary::{self, Attack, Options, Size};
+use fastness_testkit::chaos::adversary::{self, AdversaryOptions, Attack, AttackSize};
 use fastness_testkit::cluster::{self, Cluster};
 
 /// `maxmemory` of each replica, bytes.
@@ -14,15 +14,15 @@ const DESCRIPTORS: u64 = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_hostile_clients_send_harms_nobody() {
-    let started = cluster::Options { descriptors_max: Some(DESCRIPTORS), ..cluster::Options::default() };
+    let started = cluster::ClusterOptions { descriptors_max: Some(DESCRIPTORS), ..cluster::ClusterOptions::default() };
     let mut cluster = Cluster::start(&started).unwrap();
     cluster.keep_files();
-    let options = Options {
+    let options = AdversaryOptions {
         seed: 1,
         // Until every attack has come.
         seconds: 1,
         attacks: Attack::ALL.to_vec(),
-        size: Size::Small,
+        size: AttackSize::Small,
         maxmemory: MAXMEMORY,
         workers: 4,
         pause: Duration::from_millis(5),

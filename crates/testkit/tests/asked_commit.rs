@@ -10,7 +10,7 @@ use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::request;
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use parking_lot::Mutex;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -165,7 +165,7 @@ async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     for _ in 0..ATTEMPTS {
         if only_who_asks_waits(&cluster).await? {
             return Ok(());
@@ -176,7 +176,7 @@ async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_primary_loses_nothing_of_those_who_ask() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let load = Load::start(&cluster, primary).await?;
     let others = others(&cluster, primary)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fastness_load::ledger;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +18,8 @@ async fn figure(cluster: &Cluster, node: u64, name: &str) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
-    let mut cluster = Cluster::start(&Options { snapshot_log_bytes: Some(100_000), ..Options::default() })?;
+    let mut cluster =
+        Cluster::start(&ClusterOptions { snapshot_log_bytes: Some(100_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::Options {
         seeds: cluster.listeners()?,

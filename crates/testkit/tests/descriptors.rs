@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What Debian gives a process.
@@ -32,7 +32,7 @@ async fn idle_connections_do_not_end_a_node_that_may_have_few_descriptors() -> a
         eprintln!("skipped: this process may not have {wanted} descriptors");
         return Ok(());
     }
-    let cluster = Cluster::start(&Options { descriptors_max: Some(DESCRIPTORS), ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { descriptors_max: Some(DESCRIPTORS), ..ClusterOptions::default() })?;
     let primary = cluster.primary(1, Duration::from_secs(60)).await?;
     let mut first = TcpStream::connect(("127.0.0.1", cluster.node(primary)?.resp[0].port))?;
     first.set_read_timeout(Some(Duration::from_secs(20)))?;

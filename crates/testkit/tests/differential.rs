@@ -16,7 +16,7 @@ use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_testkit::differential::compare::{decode, difference};
 use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
 use fastness_testkit::differential::generator::{Generator, Request, Rng, spelled};
-use fastness_testkit::differential::reference::{Connection, Reference, words};
+use fastness_testkit::differential::reference::{Reference, ReferenceConnection, words};
 use fastness_types::{Clock, HashSeed, SystemClock, WallMs};
 
 /// Seeds of a run that names none.
@@ -99,7 +99,7 @@ impl Ours {
 struct Pair {
     seed: u64,
     ours: Ours,
-    theirs: [Connection; 2],
+    theirs: [ReferenceConnection; 2],
     exclusions: Exclusions,
     history: VecDeque<String>,
     seen: BTreeSet<&'static str>,

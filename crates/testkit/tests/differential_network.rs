@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use fastness_engine::command;
 use fastness_resp::{Args, Protocol, Value};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::differential::compare::{decode, difference};
 use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
 use fastness_testkit::differential::generator::{Generator, Request, spelled};
-use fastness_testkit::differential::reference::{Connection, Reference, words};
+use fastness_testkit::differential::reference::{Reference, ReferenceConnection, words};
 
 /// Commands that a failure's message shows.
 const HISTORY: usize = 25;
@@ -25,8 +25,8 @@ fn number_from(variable: &str, otherwise: u64) -> u64 {
 
 /// Both sides, each with a connection per protocol version.
 struct Pair {
-    ours: [Connection; 2],
-    theirs: [Connection; 2],
+    ours: [ReferenceConnection; 2],
+    theirs: [ReferenceConnection; 2],
     exclusions: Exclusions,
     history: VecDeque<String>,
 }
@@ -85,10 +85,10 @@ fn first(array: &Value) -> &Value {
 #[tokio::test]
 async fn descriptions_have_the_references_fields() {
     let reference = Reference::start().unwrap();
-    let cluster = Cluster::start(&Options::default()).unwrap();
+    let cluster = Cluster::start(&ClusterOptions::default()).unwrap();
     let primary = cluster.primary(1, Duration::from_secs(30)).await.unwrap();
     let front_end = cluster.front_end(primary, 1).unwrap();
-    let mut ours = Connection::open(&front_end.host, front_end.port, Protocol::Resp3).unwrap();
+    let mut ours = ReferenceConnection::open(&front_end.host, front_end.port, Protocol::Resp3).unwrap();
     let mut theirs = reference.connect(Protocol::Resp3).unwrap();
     let mut ask = |request: &[&str]| [&mut ours, &mut theirs].map(|side| side.call(&words(request)).unwrap());
 
@@ -135,12 +135,12 @@ fn tells_no_span(shape: &str) -> bool {
 #[tokio::test]
 async fn random_commands_over_the_network_have_equal_replies() {
     let reference = Reference::start().unwrap();
-    let cluster = Cluster::start(&Options::default()).unwrap();
+    let cluster = Cluster::start(&ClusterOptions::default()).unwrap();
     let primary = cluster.primary(1, Duration::from_secs(30)).await.unwrap();
     let front_end = cluster.front_end(primary, 1).unwrap();
     let versions = [Protocol::Resp2, Protocol::Resp3];
     let mut pair = Pair {
-        ours: versions.map(|version| Connection::open(&front_end.host, front_end.port, version).unwrap()),
+        ours: versions.map(|version| ReferenceConnection::open(&front_end.host, front_end.port, version).unwrap()),
         theirs: versions.map(|version| reference.connect(version).unwrap()),
         exclusions: Exclusions::parse(include_str!("differential-exclusions.txt")),
         history: VecDeque::new(),

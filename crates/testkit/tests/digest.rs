@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fastness_load::ledger;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn digests_agree_across_processes_and_restarts() -> Result<()> {
-    let mut cluster = Cluster::start(&Options { shards: 2, snapshot_log_bytes: Some(20_000), ..Options::default() })?;
+    let mut cluster =
+        Cluster::start(&ClusterOptions { shards: 2, snapshot_log_bytes: Some(20_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::Options {
         seeds: cluster.listeners()?,

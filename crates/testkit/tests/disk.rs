@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::Outcome;
 use fastness_load::outcome::classify;
-use fastness_testkit::chaos::{self, Fault};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::chaos::{self, ChaosFault};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::{Digests, Figures, page};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,14 +21,15 @@ fn seed() -> u64 {
     std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
 }
 
-async fn run(faults: &[Fault]) -> Result<(Cluster, Vec<u64>)> {
+async fn run(faults: &[ChaosFault]) -> Result<(Cluster, Vec<u64>)> {
     let seed = seed();
     eprintln!("FASTNESS_SEED={seed}");
-    let mut cluster = Cluster::start(&Options { snapshot_log_bytes: Some(50_000), ..Options::default() })?;
+    let mut cluster =
+        Cluster::start(&ClusterOptions { snapshot_log_bytes: Some(50_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
-    let options = chaos::Options {
+    let options = chaos::ChaosOptions {
         seed,
-        plan: chaos::Plan::these(faults),
+        plan: chaos::ChaosPlan::these(faults),
         workers: 8,
         tls: false,
         pause: Duration::from_millis(1),
@@ -45,7 +46,7 @@ async fn run(faults: &[Fault]) -> Result<(Cluster, Vec<u64>)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_fsync_on_the_primary_stops_it_and_loses_nothing() -> Result<()> {
-    let (mut cluster, nodes) = run(&[Fault::FailDisk; 2]).await?;
+    let (mut cluster, nodes) = run(&[ChaosFault::FailDisk; 2]).await?;
     for node in nodes {
         let log = cluster.node_log(node)?;
         let last_words = log.lines().find(|line| line.starts_with("fastness: the node must stop"));
@@ -61,21 +62,21 @@ async fn a_failing_fsync_on_the_primary_stops_it_and_loses_nothing() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_on_the_primary_loses_nothing_and_recovers_by_itself() -> Result<()> {
-    let (mut cluster, _) = run(&[Fault::FillDisk; 2]).await?;
+    let (mut cluster, _) = run(&[ChaosFault::FillDisk; 2]).await?;
     cluster.discard_files();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_disk_moves_the_primary_and_loses_nothing() -> Result<()> {
-    let (mut cluster, _) = run(&[Fault::StallDisk, Fault::SlowDisk, Fault::StallDisk]).await?;
+    let (mut cluster, _) = run(&[ChaosFault::StallDisk, ChaosFault::SlowDisk, ChaosFault::StallDisk]).await?;
     cluster.discard_files();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_that_are_cut_or_slow_on_one_side_lose_nothing() -> Result<()> {
-    let (mut cluster, _) = run(&[Fault::CutLinks, Fault::SlowLinks, Fault::CutLinks]).await?;
+    let (mut cluster, _) = run(&[ChaosFault::CutLinks, ChaosFault::SlowLinks, ChaosFault::CutLinks]).await?;
     cluster.discard_files();
     Ok(())
 }
@@ -83,7 +84,7 @@ async fn links_that_are_cut_or_slow_on_one_side_lose_nothing() -> Result<()> {
 /// What one node sends is as slow as commanded, and only that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_way_out_of_the_primary_slows_writes_by_as_much() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
@@ -128,7 +129,7 @@ async fn write_for(cluster: &Cluster, node: u64, span: Duration) -> Result<(Dura
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_follower_holds_nobody_up() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let follower = cluster.file()?.nodes.iter().map(|node| node.id).find(|id| *id != primary).context("another")?;
@@ -151,7 +152,7 @@ async fn a_stalled_follower_holds_nobody_up() -> Result<()> {
 /// Commits do not need the leader's own disk: writes go on while it stands still, and while leadership moves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let before = write_for(&cluster, primary, Duration::from_secs(1)).await?;
@@ -179,7 +180,7 @@ async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> 
 /// All at once, as disks that are of one size are: nobody can take over, and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
@@ -316,7 +317,7 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
         eprintln!("SKIPPED: {why}");
         return Ok(());
     }
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let node = cluster.primary(1, PATIENCE).await?;
     cluster.kill(node)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_load::ledger;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Digests;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -62,10 +62,10 @@ async fn a_node_that_dies_at_any_step_loses_nothing() -> Result<()> {
 
 /// One cluster with one failpoint armed; how often it struck.
 async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
-    let options = Options {
+    let options = ClusterOptions {
         snapshot_log_bytes: Some(20_000),
         env: vec![("FAILPOINTS", format!("{point}={armed}"))],
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(&options)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fastness_testkit::cluster::{self, Cluster};
-use fastness_testkit::history::{self, Counts, Running, Verdict};
+use fastness_testkit::history::{self, Counts, HistoryVerdict, RunningWorkloads};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Acknowledged writes between two events.
@@ -22,7 +22,7 @@ fn rounds() -> u32 {
     std::env::var("FASTNESS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
-async fn wait_for_writes(running: &Running) -> Result<()> {
+async fn wait_for_writes(running: &RunningWorkloads) -> Result<()> {
     let target = running.counts().acknowledged + WRITES_BETWEEN;
     let until = Instant::now() + PATIENCE;
     while running.counts().acknowledged < target {
@@ -42,7 +42,7 @@ fn hand_over(cluster: &Cluster, shard: u32) -> Result<()> {
 }
 
 /// What all workloads did, after telling what each did and what was found.
-fn told(verdict: &Verdict, seed: u64) -> Counts {
+fn told(verdict: &HistoryVerdict, seed: u64) -> Counts {
     eprintln!("FASTNESS_SEED={seed}: {} operations checked", verdict.ops_checked);
     for (workload, counts) in &verdict.by_workload {
         eprintln!("{workload:9} {counts:?}");
@@ -51,7 +51,7 @@ fn told(verdict: &Verdict, seed: u64) -> Counts {
 }
 
 /// A kill of shard 1's primary, its return, and a hand-over of shard 2.
-async fn kill_and_hand_over(cluster: &Cluster, running: &Running) -> Result<()> {
+async fn kill_and_hand_over(cluster: &Cluster, running: &RunningWorkloads) -> Result<()> {
     let killed = cluster.primary(1, PATIENCE).await?;
     cluster.kill(killed)?;
     wait_for_writes(running).await?;
@@ -66,13 +66,13 @@ async fn kill_and_hand_over(cluster: &Cluster, running: &Running) -> Result<()> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Result<()> {
     let seed = seed();
-    let mut cluster = Cluster::start(&cluster::Options {
+    let mut cluster = Cluster::start(&cluster::ClusterOptions {
         shards: 2,
         snapshot_log_bytes: Some(50_000),
-        ..cluster::Options::default()
+        ..cluster::ClusterOptions::default()
     })?;
     cluster.keep_files();
-    let running = history::start(history::Options::new(cluster.tls_servers()?, Some(cluster.tls()?), seed));
+    let running = history::start(history::HistoryOptions::new(cluster.tls_servers()?, Some(cluster.tls()?), seed));
     wait_for_writes(&running).await?;
 
     for _ in 0..rounds() {
@@ -98,8 +98,9 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_async_loses_are_found_in_the_histories() -> Result<()> {
     let seed = seed();
-    let cluster = Cluster::start(&cluster::Options { durability: "async", ..cluster::Options::default() })?;
-    let running = history::start(history::Options::new(cluster.listeners()?, None, seed));
+    let cluster =
+        Cluster::start(&cluster::ClusterOptions { durability: "async", ..cluster::ClusterOptions::default() })?;
+    let running = history::start(history::HistoryOptions::new(cluster.listeners()?, None, seed));
     wait_for_writes(&running).await?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let others: Vec<u64> = (1..=3).filter(|node| *node != primary).collect();

@@ -4,24 +4,24 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fastness_testkit::chaos::{self, Fault, Report};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::chaos::{self, ChaosFault, ChaosReport};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::partition;
 
 fn seed() -> u64 {
     std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
 }
 
-async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
+async fn run(cluster: ClusterOptions, faults: &[ChaosFault], tls: bool) -> Result<ChaosReport> {
     // Often, so that restarts and undos begin with one.
-    let cluster = Options { snapshot_log_bytes: Some(50_000), ..cluster };
+    let cluster = ClusterOptions { snapshot_log_bytes: Some(50_000), ..cluster };
     let seed = seed();
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&cluster)?;
     cluster.keep_files();
-    let options = chaos::Options {
+    let options = chaos::ChaosOptions {
         seed,
-        plan: chaos::Plan::these(faults),
+        plan: chaos::ChaosPlan::these(faults),
         workers: 8,
         tls,
         pause: Duration::from_millis(1),
@@ -39,18 +39,20 @@ async fn run(cluster: Options, faults: &[Fault], tls: bool) -> Result<Report> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_primaries_lose_nothing() -> Result<()> {
-    run(Options::default(), &[Fault::KillPrimary; 4], false).await.map(drop)
+    run(ClusterOptions::default(), &[ChaosFault::KillPrimary; 4], false).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_and_all_nodes_killed_lose_nothing_over_tls() -> Result<()> {
-    let options = Options { shards: 3, ..Options::default() };
-    run(options, &[Fault::KillAny, Fault::KillAll, Fault::KillAny, Fault::KillAll], true).await.map(drop)
+    let options = ClusterOptions { shards: 3, ..ClusterOptions::default() };
+    run(options, &[ChaosFault::KillAny, ChaosFault::KillAll, ChaosFault::KillAny, ChaosFault::KillAll], true)
+        .await
+        .map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_primary_neither_serves_stale_data_nor_loses_writes() -> Result<()> {
-    run(Options::default(), &[Fault::PausePrimary; 3], false).await.map(drop)
+    run(ClusterOptions::default(), &[ChaosFault::PausePrimary; 3], false).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +61,6 @@ async fn a_primary_cut_off_in_one_or_both_directions_loses_nothing() -> Result<(
         eprintln!("SKIPPED: {why}");
         return Ok(());
     }
-    let faults = [Fault::CutPrimary, Fault::DeafenPrimary, Fault::MutePrimary];
-    run(Options::default(), &faults, false).await.map(drop)
+    let faults = [ChaosFault::CutPrimary, ChaosFault::DeafenPrimary, ChaosFault::MutePrimary];
+    run(ClusterOptions::default(), &faults, false).await.map(drop)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use parking_lot::Mutex;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ struct Seen {
 }
 
 async fn gated_cluster() -> Result<Cluster> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     for node in cluster.file()?.nodes {
         let mut client = cluster.connect(node.id, 1, TIMEOUT).await?;
         let reply = client.call(&[b"CONFIG", b"SET", b"durability-max-lag", b"100ms"]).await?;

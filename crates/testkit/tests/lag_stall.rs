@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::{Digests, Figures};
 use parking_lot::Mutex;
 
@@ -89,7 +89,7 @@ fn latency(load: &Load, from: Instant, to: Instant) -> Result<(Duration, Duratio
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
-    let mut cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let mut cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let term = Figures::of(&cluster.node(primary)?).await?.shard("fastness_term", 1)?;

@@ -5,38 +5,27 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
-use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::{info_field, text};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS: usize = 5;
 const MIB: usize = 1 << 20;
 
-async fn figure(client: &mut Connection, name: &str) -> Result<u64> {
-    let reply = client.call(&[b"INFO", b"memory"]).await?;
-    let text = String::from_utf8_lossy(reply.as_bytes().context("INFO")?).into_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).context("no such figure")?;
-    Ok(value.parse()?)
-}
-
 async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<String> {
-    Ok(match client.call(command).await? {
-        Value::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
-        Value::Integer(number) => number.to_string(),
-        other => String::from_utf8_lossy(other.as_bytes().unwrap_or_default()).into_owned(),
-    })
+    Ok(text(client.call(command).await?))
 }
 
 /// Sets the bound this far above what is in use now, and waits until the primary goes by it.
 async fn bound(client: &mut Connection, room: usize) -> Result<()> {
-    let bound = (figure(client, "used_memory").await? + room as u64).to_string();
+    let bound = (info_field(client, "memory", "used_memory").await? + room as u64).to_string();
     ensure!(call(client, &[b"CONFIG", b"SET", b"maxmemory", bound.as_bytes()]).await? == "OK");
     let until = Instant::now() + PATIENCE;
-    while figure(client, "maxmemory").await?.to_string() != bound {
+    while info_field(client, "memory", "maxmemory").await?.to_string() != bound {
         ensure!(Instant::now() < until, "the bound is not taken over");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -45,14 +34,14 @@ async fn bound(client: &mut Connection, room: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Result<()> {
-    let cluster = Cluster::start(&Options::default())?;
+    let cluster = Cluster::start(&ClusterOptions::default())?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
     let value = vec![b'x'; MIB];
     ensure!(call(&mut client, &[b"SET", b"big", &value]).await? == "OK");
     bound(&mut client, 32 * MIB).await?;
     ensure!(call(&mut client, &[b"SET", b"k", b"1"]).await? == "OK", "there is room");
-    let base = figure(&mut client, "mem_clients_normal").await?;
+    let base = info_field(&mut client, "memory", "mem_clients_normal").await?;
 
     let front_end = cluster.front_end(primary, 1)?;
     let mut gets = Vec::new();
@@ -66,7 +55,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
         readers.push(reader);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let held = figure(&mut client, "mem_clients_normal").await?;
+    let held = info_field(&mut client, "memory", "mem_clients_normal").await?;
     eprintln!("{} clients that do not read hold {} MiB of replies", readers.len(), held >> 20);
     ensure!(held > 30 << 20, "{held} bytes");
     ensure!(call(&mut client, &[b"GET", b"k"]).await? == "2", "reads go on");
@@ -79,7 +68,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
         ensure!(Instant::now() < until, "writes are refused although the clients have left");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    while figure(&mut client, "mem_clients_normal").await? > base + 100_000 {
+    while info_field(&mut client, "memory", "mem_clients_normal").await? > base + 100_000 {
         ensure!(Instant::now() < until, "what clients held that have left still counts");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -105,7 +94,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
             break;
         }
     }
-    let open = figure(&mut client, "mem_uncommitted_effects").await?;
+    let open = info_field(&mut client, "memory", "mem_uncommitted_effects").await?;
     let read = call(&mut client, &[b"STRLEN", b"k"]).await?;
     others.iter().try_for_each(|node| cluster.resume(*node))?;
     eprintln!("{} writes, then {:?}, with {open} bytes of open effects", replies.len() - 1, replies.last());
@@ -121,7 +110,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
         let primary = cluster.primary(1, PATIENCE).await?;
         let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
         if call(&mut client, &[b"SET", b"k", b"v"]).await? == "OK"
-            && figure(&mut client, "mem_uncommitted_effects").await? < 1024
+            && info_field(&mut client, "memory", "mem_uncommitted_effects").await? < 1024
         {
             return Ok(true);
         }
@@ -132,7 +121,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn effects_that_do_not_commit_count_until_they_do() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     for _ in 0..ATTEMPTS {
         if open_effects_count(&cluster).await? {
             return Ok(());

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Digests;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -185,7 +185,7 @@ async fn switch_back_and_forth(cluster: &Arc<Cluster>, book: &Book, seed: u64) -
 async fn switching_under_load_with_kills_loses_no_sync_write() -> Result<()> {
     let seed = std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("FASTNESS_SEED={seed}");
-    let mut cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let mut cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     cluster.keep_files();
     let (cluster, book) = (Arc::new(cluster), Arc::new(Book::default()));
     let workers: Vec<_> = (0..WORKERS).map(|i| tokio::spawn(work(cluster.clone(), book.clone(), i))).collect();
@@ -209,7 +209,7 @@ async fn switching_under_load_with_kills_loses_no_sync_write() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_switched_is_refused() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "disabled", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "disabled", ..ClusterOptions::default() })?;
     let refused = cluster.set_durability("async").unwrap_err().to_string();
     ensure!(refused.contains("'disabled', which cannot become 'async'"), "{refused}");
     let refused = cluster.set_durability("always").unwrap_err().to_string();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ async fn until_told(cluster: &Cluster, nodes: &[u64], primary: u64, alive: usize
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_replica_leaves_the_topology_within_two_seconds_and_is_named_again_once_it_serves() -> Result<()> {
-    let cluster = Cluster::start(&Options::default())?;
+    let cluster = Cluster::start(&ClusterOptions::default())?;
     let primary = cluster.primary(1, PATIENCE).await?;
     until_told(&cluster, &[1, 2, 3], primary, 3, PATIENCE).await?;
     let (victim, other) = (primary % 3 + 1, (primary + 1) % 3 + 1);
@@ -115,7 +115,7 @@ async fn a_dead_replica_leaves_the_topology_within_two_seconds_and_is_named_agai
 /// Of two nodes that are left without a third and a fourth, which were a majority with one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_whose_primary_is_dead_says_that_its_link_is_down() -> Result<()> {
-    let cluster = Cluster::start(&Options::default())?;
+    let cluster = Cluster::start(&ClusterOptions::default())?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let (second, left) = (primary % 3 + 1, (primary + 1) % 3 + 1);
     cluster.kill(second)?;

@@ -13,7 +13,7 @@ use fastness_load::outcome::{classify, of_code};
 use fastness_load::{Connection, Outcome};
 use fastness_resp::Value;
 use fastness_shard::refusal::{self, Refusal};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_types::Slot;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -204,7 +204,7 @@ async fn refused_without_a_quorum(cluster: &Cluster, node: u64, written: &mut Wr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_refused_is_never_read() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut connection = cluster.connect(primary, 1, PATIENCE).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Keys of each kind.
@@ -44,7 +44,7 @@ fn pipeline() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waited_in_the_socket_of_a_paused_primary_is_neither_stale_nor_lost() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let old = cluster.primary(1, PATIENCE).await?;
     let mut known = cluster.connect(old, 1, PATIENCE).await?;

@@ -1,7 +1,7 @@
 //! Planted bugs that the simulation finds within a few seeds; `make plants` hunts them all.
 
 use fastness_testkit::plants;
-use fastness_testkit::sim::{Fault, Options, Simulator};
+use fastness_testkit::sim::{SimFault, SimOptions, Simulator};
 use fastness_types::Plant;
 
 /// Seeds that were chosen for none of them; without a plant `tests/simulation.rs` runs such seeds, too.
@@ -29,7 +29,7 @@ fn the_simulation_finds_what_is_planted() {
         Plant::OldDiskAccepted,
     ];
     let simulator = Simulator::new(env!("CARGO_BIN_EXE_simulate"));
-    let hunt = |plant| plants::hunt(&simulator, plant, &Options::new(0), &SEEDS, 2);
+    let hunt = |plant| plants::hunt(&simulator, plant, &SimOptions::new(0), &SEEDS, 2);
     let missed: Vec<_> = quick.into_iter().filter(|plant| hunt(*plant).found.is_none()).collect();
     assert!(missed.is_empty(), "not found in seeds {SEEDS:?}: {missed:?}");
 }
@@ -38,9 +38,9 @@ fn the_simulation_finds_what_is_planted() {
 fn faults_that_lead_there_alone_find_what_few_seeds_of_all_faults_do_not() {
     let simulator = Simulator::new(env!("CARGO_BIN_EXE_simulate"));
     for (plant, kinds) in
-        [(Plant::CaughtUpByEntries, [Fault::LateSnapshots]), (Plant::StuckKeepsLease, [Fault::StuckLoop])]
+        [(Plant::CaughtUpByEntries, [SimFault::LateSnapshots]), (Plant::StuckKeepsLease, [SimFault::StuckLoop])]
     {
-        let options = Options { kinds: kinds.to_vec(), ..Options::new(0) };
+        let options = SimOptions { kinds: kinds.to_vec(), ..SimOptions::new(0) };
         let hunt = plants::hunt(&simulator, plant, &options, &SEEDS, 2);
         assert!(hunt.found.is_some(), "{plant:?} is not found with {kinds:?} in seeds {SEEDS:?}");
         let held = plants::clean(&simulator, &options, &(1..4), 2);

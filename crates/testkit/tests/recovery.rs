@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fastness_load::Outcome;
 use fastness_load::outcome::classify;
-use fastness_testkit::cluster::{self, Cluster, Options};
+use fastness_testkit::cluster::{self, Cluster, ClusterOptions};
 use fastness_testkit::observe::Digests;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     /// The node's data has table files, a write-ahead log and two snapshots, and is that of a killed process.
     async fn start() -> Result<Bench> {
-        let mut cluster = Cluster::start(&Options::default())?;
+        let mut cluster = Cluster::start(&ClusterOptions::default())?;
         cluster.keep_files();
         let primary = cluster.primary(1, PATIENCE).await?;
         let node = cluster.file()?.nodes.iter().map(|node| node.id).find(|id| *id != primary).context("another")?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use redis::AsyncCommands;
 use redis::TlsCertificates;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -43,7 +43,7 @@ async fn basic_flow(client: &ClusterClient, prefix: &str) -> Result<()> {
 async fn basic_flow_in_plaintext_over_tls_and_after_a_failover() -> Result<()> {
     // redis-rs takes the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cluster = Cluster::start(&Options { shards: 3, ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
     basic_flow(&client(&cluster, true)?, "tls:").await?;
     let client = client(&cluster, false)?;
     basic_flow(&client, "plain:").await?;

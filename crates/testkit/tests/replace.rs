@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::ledger::{self, Running};
 use fastness_load::{Outcome, outcome::classify};
-use fastness_testkit::cluster::{Cluster, Options, binary};
+use fastness_testkit::cluster::{Cluster, ClusterOptions, binary};
 use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -69,7 +69,7 @@ async fn serves(cluster: &Cluster, value: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()> {
-    let mut cluster = Cluster::start(&Options { shards: 2, ..Options::default() })?;
+    let mut cluster = Cluster::start(&ClusterOptions { shards: 2, ..ClusterOptions::default() })?;
     cluster.keep_files();
     let mut load = start_load(&cluster)?;
     acknowledged(&load, 300).await?;
@@ -116,7 +116,7 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
 /// The primary of a shard dies while the new node is on its way; then the old node's disk is found again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let mut load = start_load(&cluster)?;
     acknowledged(&load, 500).await?;
@@ -163,7 +163,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
 /// majority. It goes on until every group has done without it, then it is turned away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let (old, second, survivor) = (1, 2, 3);
     let az = cluster.node(old)?.az;
@@ -250,7 +250,7 @@ impl Drop for Alone {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let before = cluster.describe()?;
     let primary = cluster.primary(1, PATIENCE).await?;

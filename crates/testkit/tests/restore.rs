@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random, command};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value, value};
-use fastness_testkit::differential::reference::{Connection, Reference, words};
+use fastness_testkit::differential::reference::{Reference, ReferenceConnection, words};
 use fastness_types::{Clock, HashSeed, SystemClock};
 
 /// Bytes behind the value, which both sides ignore: Valkey reads a value that claims to be longer than it is into the
@@ -75,7 +75,7 @@ fn sorted(reply: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 struct Pair {
     ours: Ours,
-    theirs: Connection,
+    theirs: ReferenceConnection,
     accepted: usize,
     refused: usize,
 }
@@ -122,7 +122,7 @@ impl Pair {
 }
 
 /// What DUMP gives there: every form of a string and of a hash.
-fn payloads(theirs: &mut Connection) -> Vec<Vec<u8>> {
+fn payloads(theirs: &mut ReferenceConnection) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     for compressed in ["no", "yes"] {
         for entries in ["0", "512"] {
@@ -169,7 +169,7 @@ fn payloads(theirs: &mut Connection) -> Vec<Vec<u8>> {
     payloads
 }
 
-fn dump(theirs: &mut Connection) -> Vec<u8> {
+fn dump(theirs: &mut ReferenceConnection) -> Vec<u8> {
     let reply = theirs.call(&words(&["DUMP", "k"])).unwrap();
     let (dumped, _) = value::parse(&reply).unwrap().unwrap();
     dumped.as_bytes().unwrap().to_vec()

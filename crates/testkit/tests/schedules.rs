@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use fastness_testkit::plants;
-use fastness_testkit::sim::{Event, Fault, Options, Profile, Report, Simulator};
+use fastness_testkit::sim::{CoverageEvent, SimFault, SimOptions, SimProfile, SimReport, Simulator};
 use fastness_types::Plant;
 
 /// Seeds that were chosen for none of them.
@@ -27,77 +27,108 @@ enum Shown {
     /// Somebody who makes this mistake breaks a promise by it.
     By(Plant),
     /// A run tells how often; it may find something on its own.
-    Counted(fn(&Report) -> u64),
+    Counted(fn(&SimReport) -> u64),
 }
 
 use Shown::{By, Counted};
 
 /// The schedule's number, how it is shown, the mode, and what leads there.
-type Schedule = (u32, Shown, Profile, &'static [Fault]);
+type Schedule = (u32, Shown, SimProfile, &'static [SimFault]);
 
 const SCHEDULES: &[Schedule] = &[
-    (1, By(Plant::PipelinedProposals), Profile::Sync, &[Fault::Hold, Fault::OneWay, Fault::Partition]),
-    (2, By(Plant::NoUndo), Profile::Sync, &[Fault::Partition, Fault::Hold]),
+    (1, By(Plant::PipelinedProposals), SimProfile::Sync, &[SimFault::Hold, SimFault::OneWay, SimFault::Partition]),
+    (2, By(Plant::NoUndo), SimProfile::Sync, &[SimFault::Partition, SimFault::Hold]),
     (
         3,
         By(Plant::DirtyReplica),
-        Profile::Sync,
-        &[Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Deaf, Fault::Hold, Fault::AzCut],
+        SimProfile::Sync,
+        &[SimFault::Partition, SimFault::OneWay, SimFault::Pause, SimFault::Deaf, SimFault::Hold, SimFault::AzCut],
     ),
-    (4, By(Plant::LeaseKeptInHandOver), Profile::Sync, &[Fault::CutAfterTransfer]),
-    (5, By(Plant::LeaseFromAnswers), Profile::Sync, &[Fault::LateAnswers]),
-    (6, By(Plant::HandOverWithoutDrain), Profile::Async, &[Fault::HandOver, Fault::SlowLinks]),
-    (8, Counted(lease_outlasts_stall), Profile::Async, &[Fault::StalledFollowers]),
-    (9, By(Plant::SnapshotOffByOne), Profile::Sync, &[Fault::CrashAny]),
-    (10, By(Plant::MapModeTrusted), Profile::Switching, &[Fault::SwitchMode, Fault::CrashPrimary]),
+    (4, By(Plant::LeaseKeptInHandOver), SimProfile::Sync, &[SimFault::CutAfterTransfer]),
+    (5, By(Plant::LeaseFromAnswers), SimProfile::Sync, &[SimFault::LateAnswers]),
+    (6, By(Plant::HandOverWithoutDrain), SimProfile::Async, &[SimFault::HandOver, SimFault::SlowLinks]),
+    (8, Counted(lease_outlasts_stall), SimProfile::Async, &[SimFault::StalledFollowers]),
+    (9, By(Plant::SnapshotOffByOne), SimProfile::Sync, &[SimFault::CrashAny]),
+    (10, By(Plant::MapModeTrusted), SimProfile::Switching, &[SimFault::SwitchMode, SimFault::CrashPrimary]),
     (
         11,
         By(Plant::ModeForgetsDirty),
-        Profile::Switching,
-        &[Fault::SwitchMode, Fault::StalledFollowers, Fault::StalledDisk, Fault::CrashPrimary, Fault::Partition],
+        SimProfile::Switching,
+        &[
+            SimFault::SwitchMode,
+            SimFault::StalledFollowers,
+            SimFault::StalledDisk,
+            SimFault::CrashPrimary,
+            SimFault::Partition,
+        ],
     ),
-    (12, By(Plant::AsyncActsEarly), Profile::Switching, &[Fault::SwitchMode, Fault::CrashPrimary]),
+    (12, By(Plant::AsyncActsEarly), SimProfile::Switching, &[SimFault::SwitchMode, SimFault::CrashPrimary]),
     (
         13,
         By(Plant::CutAtDamage),
-        Profile::Sync,
-        &[Fault::CorruptDisk, Fault::CrashAll, Fault::CrashPrimary, Fault::Partition],
+        SimProfile::Sync,
+        &[SimFault::CorruptDisk, SimFault::CrashAll, SimFault::CrashPrimary, SimFault::Partition],
     ),
-    (14, By(Plant::WipedDiskAccepted), Profile::Sync, &[Fault::WipedDisk]),
+    (14, By(Plant::WipedDiskAccepted), SimProfile::Sync, &[SimFault::WipedDisk]),
     // One seed in four has undo records that do not suffice.
-    (16, Counted(|run| run.coverage.times(Event::UndoByRestore)), Profile::Sync, &[Fault::Partition, Fault::Hold]),
-    (17, By(Plant::StaleClock), Profile::Sync, &[Fault::Pause, Fault::Partition]),
-    (19, By(Plant::SpeculativeSnapshot), Profile::Async, &[Fault::SlowLinks, Fault::SlowDisk]),
-    (20, By(Plant::FlushIsClean), Profile::Sync, &[Fault::FlushCutOff]),
-    (21, Counted(|run| run.coverage.times(Event::WindowFull)), Profile::Async, &[Fault::StalledFollowers]),
-    (22, Counted(|run| run.coverage.times(Event::MessageCut)), Profile::Sync, &[Fault::CrashPrimary, Fault::Loss]),
-    (23, By(Plant::AsyncAckUnchecked), Profile::Async, &[Fault::Pause]),
-    (24, By(Plant::ReplicaClock), Profile::Sync, &[Fault::WallJump]),
-    (25, By(Plant::VoteAfterRestart), Profile::Sync, &[Fault::RestartBesideDeaf]),
-    (26, By(Plant::NoAzRule), Profile::Sync, &[Fault::WrongVoters]),
-    (27, By(Plant::VoteInPromise), Profile::Sync, &[Fault::LeasesOnly]),
-    (29, By(Plant::UnheardBinds), Profile::Sync, &[Fault::Deaf]),
-    (31, By(Plant::OldDiskAccepted), Profile::Sync, &[Fault::OldDisk, Fault::CrashAny]),
-    (32, By(Plant::EpochResumed), Profile::Sync, &[Fault::CrashPrimary, Fault::CrashAll, Fault::SlowLinks]),
-    (33, By(Plant::ClockJumpTrusted), Profile::Sync, &[Fault::WallJump]),
-    (34, Counted(|run| run.coverage.times(Event::TornTail)), Profile::Sync, &[Fault::CrashAll]),
-    (35, Counted(|run| run.summary.reads_beside_refusals), Profile::Async, &[Fault::StalledFollowers]),
+    (
+        16,
+        Counted(|run| run.coverage.times(CoverageEvent::UndoByRestore)),
+        SimProfile::Sync,
+        &[SimFault::Partition, SimFault::Hold],
+    ),
+    (17, By(Plant::StaleClock), SimProfile::Sync, &[SimFault::Pause, SimFault::Partition]),
+    (19, By(Plant::SpeculativeSnapshot), SimProfile::Async, &[SimFault::SlowLinks, SimFault::SlowDisk]),
+    (20, By(Plant::FlushIsClean), SimProfile::Sync, &[SimFault::FlushCutOff]),
+    (
+        21,
+        Counted(|run| run.coverage.times(CoverageEvent::WindowFull)),
+        SimProfile::Async,
+        &[SimFault::StalledFollowers],
+    ),
+    (
+        22,
+        Counted(|run| run.coverage.times(CoverageEvent::MessageCut)),
+        SimProfile::Sync,
+        &[SimFault::CrashPrimary, SimFault::Loss],
+    ),
+    (23, By(Plant::AsyncAckUnchecked), SimProfile::Async, &[SimFault::Pause]),
+    (24, By(Plant::ReplicaClock), SimProfile::Sync, &[SimFault::WallJump]),
+    (25, By(Plant::VoteAfterRestart), SimProfile::Sync, &[SimFault::RestartBesideDeaf]),
+    (26, By(Plant::NoAzRule), SimProfile::Sync, &[SimFault::WrongVoters]),
+    (27, By(Plant::VoteInPromise), SimProfile::Sync, &[SimFault::LeasesOnly]),
+    (29, By(Plant::UnheardBinds), SimProfile::Sync, &[SimFault::Deaf]),
+    (31, By(Plant::OldDiskAccepted), SimProfile::Sync, &[SimFault::OldDisk, SimFault::CrashAny]),
+    (32, By(Plant::EpochResumed), SimProfile::Sync, &[SimFault::CrashPrimary, SimFault::CrashAll, SimFault::SlowLinks]),
+    (33, By(Plant::ClockJumpTrusted), SimProfile::Sync, &[SimFault::WallJump]),
+    (34, Counted(|run| run.coverage.times(CoverageEvent::TornTail)), SimProfile::Sync, &[SimFault::CrashAll]),
+    (35, Counted(|run| run.summary.reads_beside_refusals), SimProfile::Async, &[SimFault::StalledFollowers]),
     (
         36,
-        Counted(|run| run.coverage.times(Event::SnapshotInstalled)),
-        Profile::Sync,
-        &[Fault::CrashInSnapshot, Fault::Partition],
+        Counted(|run| run.coverage.times(CoverageEvent::SnapshotInstalled)),
+        SimProfile::Sync,
+        &[SimFault::CrashInSnapshot, SimFault::Partition],
     ),
-    (37, Counted(|run| run.coverage.times(Event::InstalledOverOpen)), Profile::Sync, &[Fault::PurgedBeyond]),
-    (38, By(Plant::OpenKeptOverInstall), Profile::Sync, &[Fault::PurgedBeyond]),
-    (39, By(Plant::SnapshotsPassedOver), Profile::Sync, &[Fault::CorruptSnapshots]),
-    (40, By(Plant::ClockWithoutMajority), Profile::Sync, &[Fault::WallJump, Fault::CrashAll, Fault::CrashAny]),
+    (
+        37,
+        Counted(|run| run.coverage.times(CoverageEvent::InstalledOverOpen)),
+        SimProfile::Sync,
+        &[SimFault::PurgedBeyond],
+    ),
+    (38, By(Plant::OpenKeptOverInstall), SimProfile::Sync, &[SimFault::PurgedBeyond]),
+    (39, By(Plant::SnapshotsPassedOver), SimProfile::Sync, &[SimFault::CorruptSnapshots]),
+    (
+        40,
+        By(Plant::ClockWithoutMajority),
+        SimProfile::Sync,
+        &[SimFault::WallJump, SimFault::CrashAll, SimFault::CrashAny],
+    ),
 ];
 
 /// While all other disks stand still for longer than the bound of the lag, nobody loses a lease.
-fn lease_outlasts_stall(run: &Report) -> u64 {
-    assert_eq!(run.coverage.times(Event::StepDown), 0, "{run}");
-    run.coverage.times(Event::GateShut)
+fn lease_outlasts_stall(run: &SimReport) -> u64 {
+    assert_eq!(run.coverage.times(CoverageEvent::StepDown), 0, "{run}");
+    run.coverage.times(CoverageEvent::GateShut)
 }
 
 #[test]
@@ -107,12 +138,12 @@ fn the_order_comes_about_and_only_the_mistake_breaks_a_promise() {
     for (number, shown, profile, kinds) in
         SCHEDULES.iter().filter(|(number, ..)| only.is_none_or(|only| only == *number))
     {
-        let options = Options {
+        let options = SimOptions {
             profile: Some(*profile),
             max_lag: Some(Duration::from_secs(1)),
             faults_for: FAULTS_FOR,
             kinds: kinds.to_vec(),
-            ..Options::new(0)
+            ..SimOptions::new(0)
         };
         let came_about = match shown {
             By(plant) => is_found(*number, *plant, &options),
@@ -129,7 +160,7 @@ fn simulator() -> Simulator {
     Simulator::new(env!("CARGO_BIN_EXE_simulate"))
 }
 
-fn is_found(number: u32, plant: Plant, options: &Options) -> bool {
+fn is_found(number: u32, plant: Plant, options: &SimOptions) -> bool {
     let hunt = plants::hunt(&simulator(), plant, options, &SEEDS, 2);
     let last = SEEDS.start + hunt.seeds.max(CLEAN_MIN);
     let clean = plants::clean(&simulator(), options, &(SEEDS.start..last), 2);
@@ -138,10 +169,10 @@ fn is_found(number: u32, plant: Plant, options: &Options) -> bool {
     hunt.found.is_some()
 }
 
-fn count_all(number: u32, count: fn(&Report) -> u64, options: &Options) -> bool {
+fn count_all(number: u32, count: fn(&SimReport) -> u64, options: &SimOptions) -> bool {
     let mut times = Vec::new();
     for seed in COUNTED {
-        let run = simulator().run(&Options { seed, ..options.clone() }).unwrap();
+        let run = simulator().run(&SimOptions { seed, ..options.clone() }).unwrap();
         assert!(run.violations.is_empty(), "schedule {number}: {run}: {:#?}", run.violations);
         times.push(count(&run));
         if times.len() >= COUNTED_MIN && times.iter().any(|times| *times > 0) {

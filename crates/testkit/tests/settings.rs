@@ -5,26 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use fastness_load::Connection;
-use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::ask;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A change of the cluster's settings with a dead node waits some seconds.
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-async fn ask(client: &mut Connection, words: &[&str]) -> Result<String> {
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    Ok(text(client.call(&words).await?))
-}
-
-fn text(reply: Value) -> String {
-    match reply {
-        Value::Simple(text) | Value::Bulk(text) => String::from_utf8_lossy(text.as_ref()).into_owned(),
-        Value::Error(text) => format!("-{}", String::from_utf8_lossy(text.as_ref())),
-        Value::Array(replies) => replies.into_iter().map(text).collect::<Vec<_>>().join("\n"),
-        other => format!("{other:?}"),
-    }
-}
 
 async fn lag_bound(cluster: &Cluster, node: u64) -> Result<String> {
     let mut client = cluster.connect(node, 1, TIMEOUT).await?;
@@ -36,7 +22,7 @@ async fn lag_bound(cluster: &Cluster, node: u64) -> Result<String> {
 /// Schedules 49 and 50.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_the_clusters_settings_is_confirmed_by_all_nodes_and_waits_for_no_dead_one() -> Result<()> {
-    let cluster = Cluster::start(&Options { durability: "async", ..Options::default() })?;
+    let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let (victim, other) = (primary, primary % 3 + 1);
 

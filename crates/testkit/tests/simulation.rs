@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use fastness_testkit::sim::{self, Coverage, Event, Fault, Options, Profile, Report, Verdict};
+use fastness_testkit::sim::{self, Coverage, CoverageEvent, SimFault, SimOptions, SimProfile, SimReport, SimVerdict};
 
 /// Kept short, since this runs with every change.
 const SEEDS: std::ops::Range<u64> = 1..7;
@@ -22,10 +22,10 @@ fn seeds(otherwise: std::ops::Range<u64>) -> Vec<u64> {
 fn no_promise_is_broken() {
     let (mut coverage, mut counted) = (Coverage::default(), 0);
     for seed in seeds(SEEDS) {
-        let report = sim::run(&Options::new(seed));
+        let report = sim::run(&SimOptions::new(seed));
         println!("{report}");
         assert!(report.violations.is_empty(), "FASTNESS_SEED={seed} replays: {:#?}", report.violations);
-        counted += usize::from(report.verdict() == Verdict::Holds);
+        counted += usize::from(report.verdict() == SimVerdict::Holds);
         coverage.merge(&report.coverage);
     }
     println!("{coverage}");
@@ -33,15 +33,15 @@ fn no_promise_is_broken() {
 }
 
 /// Runs a few seeds of one profile with some faults; none may break a promise.
-fn run_all(profile: Profile, kinds: &[Fault], seeds: std::ops::Range<u64>) -> (Coverage, Vec<Report>) {
-    let options = |seed| Options {
+fn run_all(profile: SimProfile, kinds: &[SimFault], seeds: std::ops::Range<u64>) -> (Coverage, Vec<SimReport>) {
+    let options = |seed| SimOptions {
         profile: Some(profile),
         max_lag: Some(Duration::from_secs(1)),
         kinds: kinds.to_vec(),
-        ..Options::new(seed)
+        ..SimOptions::new(seed)
     };
     let mut coverage = Coverage::default();
-    let reports: Vec<Report> = seeds.map(|seed| sim::run(&options(seed))).collect();
+    let reports: Vec<SimReport> = seeds.map(|seed| sim::run(&options(seed))).collect();
     for report in &reports {
         println!("{report}");
         assert_eq!(report.violations, Vec::<String>::new(), "seed {}", report.seed);
@@ -52,15 +52,15 @@ fn run_all(profile: Profile, kinds: &[Fault], seeds: std::ops::Range<u64>) -> (C
 
 #[test]
 fn the_lag_gate_refuses_writes_and_reads_go_on_until_it_opens_by_itself() {
-    let (coverage, reports) = run_all(Profile::Async, &[Fault::StalledFollowers], 1..2);
-    assert!(coverage.times(Event::GateShut) > 0, "the gate never shut");
+    let (coverage, reports) = run_all(SimProfile::Async, &[SimFault::StalledFollowers], 1..2);
+    assert!(coverage.times(CoverageEvent::GateShut) > 0, "the gate never shut");
     let summary = reports[0].summary;
     assert!(summary.refused > 0 && summary.reads_beside_refusals > 0, "{summary:?}");
 }
 
 #[test]
 fn async_loses_writes_in_failovers_and_no_more_than_the_bound() {
-    let (_, reports) = run_all(Profile::Async, &[Fault::Partition, Fault::CrashPrimary, Fault::Hold], 1..4);
+    let (_, reports) = run_all(SimProfile::Async, &[SimFault::Partition, SimFault::CrashPrimary, SimFault::Hold], 1..4);
     let lost: u64 = reports.iter().map(|report| report.summary.lost_within_bound).sum();
     assert!(lost > 0, "nothing was lost, so nothing was judged");
     assert!(reports.iter().all(|report| report.longest_loss <= Duration::from_millis(1_020)));
@@ -68,27 +68,28 @@ fn async_loses_writes_in_failovers_and_no_more_than_the_bound() {
 
 #[test]
 fn sync_that_was_switched_on_loses_nothing_whoever_is_elected() {
-    let (coverage, _) = run_all(Profile::Switching, &[Fault::SwitchMode, Fault::CrashPrimary, Fault::Partition], 1..4);
-    assert!(coverage.times(Event::ToSync) > 0 && coverage.times(Event::ToAsync) > 0);
+    let (coverage, _) =
+        run_all(SimProfile::Switching, &[SimFault::SwitchMode, SimFault::CrashPrimary, SimFault::Partition], 1..4);
+    assert!(coverage.times(CoverageEvent::ToSync) > 0 && coverage.times(CoverageEvent::ToAsync) > 0);
 }
 
 #[test]
 fn disks_that_must_not_be_used_are_refused_and_their_nodes_replaced() {
-    let (mut coverage, _) = run_all(Profile::Sync, &[Fault::CorruptDisk, Fault::WipedDisk], 1..4);
+    let (mut coverage, _) = run_all(SimProfile::Sync, &[SimFault::CorruptDisk, SimFault::WipedDisk], 1..4);
     // It waits for a calm moment, which the others leave none of.
-    coverage.merge(&run_all(Profile::Sync, &[Fault::OldDisk], 1..3).0);
-    for kind in [Fault::CorruptDisk, Fault::WipedDisk, Fault::OldDisk] {
+    coverage.merge(&run_all(SimProfile::Sync, &[SimFault::OldDisk], 1..3).0);
+    for kind in [SimFault::CorruptDisk, SimFault::WipedDisk, SimFault::OldDisk] {
         assert!(coverage.faults().contains_key(&kind), "{kind:?} never took effect");
     }
-    assert!(coverage.times(Event::Replacement) > 0);
+    assert!(coverage.times(CoverageEvent::Replacement) > 0);
 }
 
 #[test]
 fn the_same_seed_twice_is_the_same_run() {
-    let options = Options { faults_for: Duration::from_secs(6), ..Options::new(3) };
+    let options = SimOptions { faults_for: Duration::from_secs(6), ..SimOptions::new(3) };
     let (first, second) = (sim::run(&options), sim::run(&options));
     assert_eq!(first.without_time(), second.without_time());
-    let other = sim::run(&Options { seed: 4, ..options });
+    let other = sim::run(&SimOptions { seed: 4, ..options });
     assert_ne!(first.trace, other.trace, "every run is the same");
 }
 
@@ -118,14 +119,15 @@ fn the_same_seed_is_the_same_run_in_every_process_to_the_last_line() {
 
 #[test]
 fn every_attack_takes_effect_beside_what_breaks() {
-    let kinds: Vec<Fault> = Fault::ATTACKS.into_iter().chain([Fault::CrashPrimary, Fault::Partition]).collect();
+    let kinds: Vec<SimFault> =
+        SimFault::ATTACKS.into_iter().chain([SimFault::CrashPrimary, SimFault::Partition]).collect();
     let mut coverage = Coverage::default();
     for seed in [4, 6] {
-        let report = sim::run(&Options { kinds: kinds.clone(), ..Options::new(seed) });
+        let report = sim::run(&SimOptions { kinds: kinds.clone(), ..SimOptions::new(seed) });
         println!("{report}");
         assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
         coverage.merge(&report.coverage);
     }
-    let took_effect = Fault::ATTACKS.iter().filter(|attack| coverage.faults().contains_key(attack)).count();
+    let took_effect = SimFault::ATTACKS.iter().filter(|attack| coverage.faults().contains_key(attack)).count();
     assert!(took_effect >= 4, "{:?}", coverage.faults());
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_testkit::chaos::sandbox;
-use fastness_testkit::cluster::{Cluster, Options, power};
+use fastness_testkit::cluster::{Cluster, ClusterOptions, power};
 use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,8 +81,8 @@ impl Writers {
     }
 }
 
-fn options() -> Options {
-    Options { shards: SHARDS, loses_unsynced: true, disk_bytes: DISK_BYTES, ..Options::default() }
+fn options() -> ClusterOptions {
+    ClusterOptions { shards: SHARDS, loses_unsynced: true, disk_bytes: DISK_BYTES, ..ClusterOptions::default() }
 }
 
 #[test]

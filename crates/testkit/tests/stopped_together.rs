@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::soak::leaderships;
 use rustix::process::Signal;
 
@@ -36,7 +36,7 @@ async fn load(mut connection: Connection, own: usize, stop: Arc<AtomicBool>, don
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_stopped_together_for_longer_than_a_lease_elect_nobody_and_refuse_nothing() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

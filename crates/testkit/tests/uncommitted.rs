@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, IoError, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options, wait_gone};
+use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_gone};
 use fastness_testkit::observe::{Digests, Figures};
 use fastness_testkit::partition::{self, Cut};
 use rustix::process::{Signal, kill_process};
@@ -193,7 +193,7 @@ async fn were_told_the_truth(waiting: Vec<Connection>) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let kill_others = |primary| {
         let pids: Vec<_> = (1..=3).filter(|n| *n != primary).map(|n| cluster.pid(n)).collect::<Result<_>>()?;
@@ -244,7 +244,7 @@ async fn a_primary_that_is_cut_off_is_neither_stale_nor_shows_what_did_not_commi
         eprintln!("SKIPPED: {why}");
         return Ok(());
     }
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let (old, waiting, cut) = staged(&cluster, &|primary| Cut::off(&cluster, primary)).await?;
     let undone_before = undone(&cluster, old).await?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const KEYS: usize = 30;
@@ -75,7 +75,7 @@ async fn answers_read_only_clients(cluster: &Cluster, node: u64, value: &str) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_zone_dead_writes_go_on_two_zones_dead_nothing_is_acknowledged() -> Result<()> {
-    let mut cluster = Cluster::start(&Options::default())?;
+    let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     write_all(&cluster, "three zones").await?;
 

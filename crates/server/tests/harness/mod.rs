@@ -15,7 +15,7 @@ use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, Lease, ReadError, Role, group_pair,
 };
 use fastness_consensus::{GroupStatus, Progress};
-use fastness_control::{ClusterMap, NodeInfo, ShardMap};
+use fastness_control::{ClusterMap, NodeInfo, fixtures};
 use fastness_resp::{Value, request, value};
 use fastness_server::config::Config;
 use fastness_server::group_view::GroupView;
@@ -24,9 +24,7 @@ use fastness_server::replica::{self, Replica, ReplicaOptions};
 use fastness_server::resp_server::accept;
 use fastness_server::shared::NodeShared;
 use fastness_shard::{Batching, SlotSet};
-use fastness_types::{
-    Az, BootNs, ClusterId, DiskId, Durability, Epoch, GroupId, HashSeed, LogIndex, NodeId, ShardId, Slot, SystemClock,
-};
+use fastness_types::{BootNs, ClusterId, Durability, Epoch, GroupId, HashSeed, LogIndex, NodeId, ShardId, SystemClock};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 
@@ -104,37 +102,18 @@ impl Default for Options {
     }
 }
 
+/// Node 1 is this process; node 2 does not exist.
 fn map(address: SocketAddr, durability: Durability) -> ClusterMap {
-    let node = |id: u64, az: &str, port: u16| NodeInfo {
-        id: NodeId(id),
-        disk: DiskId([id as u8; 16]),
-        az: Az::from(az),
-        peer_address: format!("127.0.0.1:{}", 9000 + id),
-        grpc_address: format!("127.0.0.1:{}", 9100 + id),
-        announce_host: "127.0.0.1".into(),
-        announce_hostname: String::new(),
-        resp_port: port,
-        resp_tls_port: port,
-    };
+    let node = |id, az, port| NodeInfo { resp_port: port, resp_tls_port: port, ..fixtures::node(id, az) };
     ClusterMap {
         cluster_id: ClusterId([1; 16]),
         hash_seed: HashSeed([2; 16]),
-        version: 1,
-        durability_version: 1,
         durability,
         replicas: 1,
         nodes: vec![node(1, "a", address.port()), node(2, "b", 1)],
-        shards: vec![ShardMap {
-            id: ShardId(1),
-            first: Slot(0),
-            last: Slot(16383),
-            members: vec![NodeId(1), NodeId(2)],
-            config_epoch: 1,
-        }],
+        shards: vec![fixtures::shard(1, (0, 16383), [1, 2])],
         control_voters: vec![NodeId(1), NodeId(2)],
-        replacement: None,
-        replaced: Vec::new(),
-        settings: fastness_control::ClusterSettings::default(),
+        ..fixtures::three_nodes()
     }
 }
 

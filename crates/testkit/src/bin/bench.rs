@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use fastness_load::closed_loop::{self, Kind, Report};
 use fastness_testkit::bench::{machine, processes, valkey::Valkey};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 /// Compares throughput, latency and CPU with Valkey.
 #[derive(Debug, Parser)]
@@ -83,7 +83,7 @@ async fn main() -> Result<()> {
         if rows.is_empty() {
             continue;
         }
-        let cluster = Cluster::start(&Options { durability: mode, ..Options::default() })?;
+        let cluster = Cluster::start(&ClusterOptions { durability: mode, ..ClusterOptions::default() })?;
         for row in rows {
             let p50 = measure(&arguments, &cluster, &valkey, &row).await?;
             if row.mode == "sync" && row.kind == Kind::Set && row.connections == 1 {

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use fastness_testkit::chaos::adversary::{self, Attack, Size};
-use fastness_testkit::chaos::{self, Company, Fault, Length, Needs, Options, Plan, Profile, Report, Until, sandbox};
+use fastness_testkit::chaos::adversary::{self, Attack, AttackSize};
+use fastness_testkit::chaos::{
+    self, ChaosFault, ChaosOptions, ChaosPlan, ChaosProfile, ChaosReport, Company, Length, Needs, Until, sandbox,
+};
 use fastness_testkit::cluster::{self, Cluster, clock, power};
 use fastness_testkit::partition;
 use fastness_testkit::proof::{self, Checkout, Row};
@@ -122,7 +124,7 @@ fn write_row(
     arguments: &Arguments,
     checkout: &Checkout,
     seed: u64,
-    ran: &anyhow::Result<Report>,
+    ran: &anyhow::Result<ChaosReport>,
 ) -> anyhow::Result<()> {
     let profile = if arguments.kinds.is_empty() { arguments.profile.clone() } else { arguments.kinds.join("+") };
     let row = match ran {
@@ -172,26 +174,26 @@ fn attack_in_all_modes(arguments: &Arguments, seed: u64) -> ExitCode {
     worst
 }
 
-fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow::Result<adversary::Report> {
+fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow::Result<adversary::AdversaryReport> {
     let attacks = match arguments.kinds.as_slice() {
         [] => Attack::ALL.to_vec(),
         names => names.iter().map(|name| attack_named(name)).collect::<anyhow::Result<_>>()?,
     };
     let azs = azs(arguments.nodes)?;
-    let mut cluster = Cluster::start(&cluster::Options {
+    let mut cluster = Cluster::start(&cluster::ClusterOptions {
         replicas: azs.len() as u32 - 1,
         azs,
         shards: arguments.shards,
         durability,
         descriptors_max: Some(DESCRIPTORS),
-        ..cluster::Options::default()
+        ..cluster::ClusterOptions::default()
     })?;
     cluster.keep_files();
-    let options = adversary::Options {
+    let options = adversary::AdversaryOptions {
         seed,
         seconds: arguments.seconds,
         attacks,
-        size: if arguments.small { Size::Small } else { Size::Full },
+        size: if arguments.small { AttackSize::Small } else { AttackSize::Full },
         maxmemory: arguments.maxmemory_mib << 20,
         // The load is there to be wronged, and must leave cores to what attackers make the nodes do.
         workers: arguments.workers.unwrap_or(4),
@@ -220,7 +222,7 @@ fn attack_named(name: &str) -> anyhow::Result<Attack> {
     })
 }
 
-fn print_attacks(report: &adversary::Report, durability: &str) {
+fn print_attacks(report: &adversary::AdversaryReport, durability: &str) {
     let summary = report.verdict.summary;
     println!(
         "{durability}: {} attacks; {} writes acknowledged, {} refused, {} of unknown outcome; {} reads; {:.0} s; a log commits {} MB/s",
@@ -244,10 +246,10 @@ fn print_attacks(report: &adversary::Report, durability: &str) {
     println!("{} broken promises in {durability} (seed {})", broken.len(), report.seed);
 }
 
-fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
-    let profile = Profile::from_name(&arguments.profile);
+fn plan(arguments: &Arguments) -> anyhow::Result<ChaosPlan> {
+    let profile = ChaosProfile::from_name(&arguments.profile);
     let profile = profile.with_context(|| {
-        let names: Vec<_> = Profile::ALL.iter().map(|profile| profile.name).collect();
+        let names: Vec<_> = ChaosProfile::ALL.iter().map(|profile| profile.name).collect();
         format!("no profile is called {:?}: {}", arguments.profile, names.join(", "))
     })?;
     let mut deck = profile.deck.to_vec();
@@ -257,18 +259,18 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
     skip_what_cannot_be(&mut deck, arguments.nodes);
     ensure!(!deck.is_empty(), "no fault of {} can be injected here", arguments.profile);
     let length = arguments.faults.map_or(Length::Time(Duration::from_secs(arguments.seconds)), Length::Faults);
-    Ok(Plan { deck, shuffled: true, overlap_percent: profile.overlap_percent, length, whole: profile.whole })
+    Ok(ChaosPlan { deck, shuffled: true, overlap_percent: profile.overlap_percent, length, whole: profile.whole })
 }
 
-fn fault(name: &str) -> anyhow::Result<Fault> {
-    Fault::from_name(name).with_context(|| {
-        let names: Vec<_> = Fault::ALL.into_iter().map(Fault::name).collect();
+fn fault(name: &str) -> anyhow::Result<ChaosFault> {
+    ChaosFault::from_name(name).with_context(|| {
+        let names: Vec<_> = ChaosFault::ALL.into_iter().map(ChaosFault::name).collect();
         format!("no fault is called {name:?}: {}", names.join(", "))
     })
 }
 
 /// Only for what this machine or a cluster of this size does not have; what is there and does not work fails the run.
-fn skip_what_cannot_be(deck: &mut Vec<Fault>, nodes: usize) {
+fn skip_what_cannot_be(deck: &mut Vec<ChaosFault>, nodes: usize) {
     let needed = |needs: Needs| deck.iter().any(|fault| fault.needs() == needs);
     let lacking = [
         (Needs::Packets, needed(Needs::Packets).then(partition::lacking).flatten()),
@@ -293,12 +295,12 @@ fn azs(nodes: usize) -> anyhow::Result<Vec<&'static str>> {
     }
 }
 
-fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
+fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<ChaosReport> {
     let azs = azs(arguments.nodes)?;
     let plan = plan(arguments)?;
     let max_loss = (arguments.durability() == "async").then(|| Duration::from_millis(arguments.max_lag_ms));
     let needs = |needs: Needs| plan.deck.iter().any(|fault| fault.needs() == needs);
-    let mut cluster = Cluster::start(&cluster::Options {
+    let mut cluster = Cluster::start(&cluster::ClusterOptions {
         replicas: azs.len() as u32 - 1,
         azs,
         shards: arguments.shards,
@@ -313,7 +315,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
         env: Vec::new(),
     })?;
     cluster.keep_files();
-    let options = Options {
+    let options = ChaosOptions {
         seed,
         plan,
         workers: arguments.workers.unwrap_or(16),
@@ -344,14 +346,14 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn print(report: &Report) -> ExitCode {
+fn print(report: &ChaosReport) -> ExitCode {
     println!("From the fault to the next acknowledged write, and to the next linearizable read:");
     println!("| fault | times | write p50 ms | p99 ms | longest ms | read p50 ms | p99 ms | longest ms |");
     println!("|---|---|---|---|---|---|---|---|");
-    for fault in Fault::ALL {
+    for fault in ChaosFault::ALL {
         print_row(fault.name(), report.alone(&[fault]), |what, share| report.until(what, &[fault], share));
     }
-    let silent = Fault::SILENT;
+    let silent = ChaosFault::SILENT;
     print_row("every silent loss", report.alone(&silent), |what, share| report.until(what, &silent, share));
     for (name, company) in
         [("overlapping, from the last", Company::Bearable), ("more than it can bear, from the end", Company::TooMuch)]
@@ -380,7 +382,7 @@ fn print_row(name: &str, times: usize, at: impl Fn(Until, f64) -> Option<Duratio
     println!("| {name} | {times} | {} |", spans.concat().join(" | "));
 }
 
-fn print_counts(report: &Report) {
+fn print_counts(report: &ChaosReport) {
     let s = report.counts();
     println!(
         "{} writes acknowledged, {} refused, {} of unknown outcome; {} reads; {} answers checked; digests compared {} times; {:.0} s",
@@ -395,9 +397,9 @@ fn print_counts(report: &Report) {
     println!(
         "{} faults, each seen to take effect; power losses that count: {} of a node, {} of an AZ, {} of the cluster",
         report.injected.len(),
-        report.power_losses(&[Fault::PowerPrimary, Fault::PowerAny]),
-        report.power_losses(&[Fault::PowerAz]),
-        report.power_losses(&[Fault::PowerAll]),
+        report.power_losses(&[ChaosFault::PowerPrimary, ChaosFault::PowerAny]),
+        report.power_losses(&[ChaosFault::PowerAz]),
+        report.power_losses(&[ChaosFault::PowerAll]),
     );
     if let Some(losses) = &report.verdict.losses {
         println!(
@@ -410,7 +412,7 @@ fn print_counts(report: &Report) {
     }
     let missing = report.plan.missing(|fault| report.times(&[fault]) > 0);
     if !missing.is_empty() {
-        let names: Vec<_> = missing.into_iter().map(Fault::name).collect();
+        let names: Vec<_> = missing.into_iter().map(ChaosFault::name).collect();
         println!("did not come in this run: {}", names.join(", "));
     }
 }

@@ -15,7 +15,7 @@ use fastness_load::{Connection, Endpoint, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::bench::machine;
 use fastness_testkit::bench::valkey::Valkey;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use tokio::task::JoinHandle;
 
 /// For everything that is waited for.
@@ -61,7 +61,7 @@ async fn main() -> Result<()> {
     );
     println!("|---|---|---|---|---|---|");
     {
-        let cluster = Cluster::start(&Options::default())?;
+        let cluster = Cluster::start(&ClusterOptions::default())?;
         let front_end = cluster.front_end(cluster.primary(1, PATIENCE).await?, 1)?;
         commands("Fastness, sync", &front_end, &arguments).await?;
     }
@@ -194,9 +194,9 @@ async fn fill_hash(front_end: &Endpoint, fields: usize) -> Result<()> {
 
 /// Kills primaries, each with every node there, and prints how long no write was acknowledged.
 async fn failovers(timeout: u64, kills: usize) -> Result<()> {
-    let cluster = Arc::new(Cluster::start(&Options {
+    let cluster = Arc::new(Cluster::start(&ClusterOptions {
         node_options: vec![("failover-timeout", format!("{timeout}ms"))],
-        ..Options::default()
+        ..ClusterOptions::default()
     })?);
     let mut took = Vec::new();
     for _ in 0..kills {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use fastness_testkit::plants::{self, Hunt};
-use fastness_testkit::sim::{Options, Simulator};
+use fastness_testkit::sim::{SimOptions, Simulator};
 use fastness_types::Plant;
 
 /// Hunts planted bugs.
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     let mut missed = 0;
     for &plant in Plant::ALL {
         if chosen.contains(&plant) {
-            let hunt = plants::hunt(&simulator, plant, &Options::new(0), &seeds, arguments.jobs);
+            let hunt = plants::hunt(&simulator, plant, &SimOptions::new(0), &seeds, arguments.jobs);
             let row = row(&hunt);
             println!("{row}");
             page.push_str(&format!("{row}\n"));
@@ -148,7 +148,7 @@ fn without_folders(line: &str) -> String {
 /// Runs the seeds without a plant; says what came of it.
 fn clean(simulator: &Simulator, seeds: &Range<u64>, jobs: usize) -> Result<String, String> {
     let (first, last) = (seeds.start, seeds.end - 1);
-    match plants::clean(simulator, &Options::new(0), seeds, jobs) {
+    match plants::clean(simulator, &SimOptions::new(0), seeds, jobs) {
         None => Ok(format!("Seeds {first} to {last} hold without a plant.")),
         Some((seed, violation)) => Err(format!("BROKEN without a plant: seed {seed}: {violation}")),
     }

@@ -15,7 +15,7 @@ use fastness_load::outcome::classify;
 use fastness_load::{Connection, Endpoint, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::bench::machine;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Figures;
 use fastness_testkit::ports::Ports;
 
@@ -71,7 +71,7 @@ async fn main() -> Result<()> {
 
 /// Loads a primary before, during and after snapshots.
 async fn under_load(keys: u64, arguments: &Arguments) -> Result<()> {
-    let cluster = Arc::new(Cluster::start(&Options { durability: "async", ..Options::default() })?);
+    let cluster = Arc::new(Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?);
     let primary = cluster.primary(1, PATIENCE).await?;
     let front_end = cluster.front_end(primary, 1)?;
     fill(&front_end, keys, arguments.value_bytes).await?;
@@ -170,7 +170,7 @@ async fn served(endpoint: &Endpoint, keys: u64, readonly: bool) -> Result<()> {
 }
 
 async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
-    let cluster = Arc::new(Cluster::start(&Options { durability: "async", ..Options::default() })?);
+    let cluster = Arc::new(Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?);
     let primary = cluster.primary(1, PATIENCE).await?;
     let began = Instant::now();
     fill(&cluster.front_end(primary, 1)?, keys, value_bytes).await?;

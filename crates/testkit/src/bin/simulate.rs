@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fastness_testkit::proof::{self, Checkout, Row};
-use fastness_testkit::sim::{self, Coverage, Fault, Options, Profile, Report, SEEDS_MIN, Simulator, Verdict};
+use fastness_testkit::sim::{
+    self, Coverage, SEEDS_MIN, SimFault, SimOptions, SimProfile, SimReport, SimVerdict, Simulator,
+};
 use fastness_types::Plant;
 
 /// Runs simulations of the whole shard path.
@@ -28,7 +30,7 @@ struct Arguments {
     faults_for_ms: u64,
     /// Which faults, by name, as the table has them; without it all.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
-    kinds: Vec<Fault>,
+    kinds: Vec<SimFault>,
     /// The bound of the lag in async, milliseconds; without it each seed chooses.
     #[arg(long)]
     max_lag_ms: Option<u64>,
@@ -37,7 +39,7 @@ struct Arguments {
     plant: Option<Plant>,
     /// sync, async, switching or disabled, for all seeds; without it each seed chooses.
     #[arg(long, value_parser = profile)]
-    profile: Option<Profile>,
+    profile: Option<SimProfile>,
     /// Simulations at once. If there are several seeds, each has a process of its own.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -56,14 +58,14 @@ struct Arguments {
     report: bool,
 }
 
-fn profile(text: &str) -> Result<Profile, String> {
-    let found = Profile::ALL.into_iter().find(|profile| profile.to_string() == text);
+fn profile(text: &str) -> Result<SimProfile, String> {
+    let found = SimProfile::ALL.into_iter().find(|profile| profile.to_string() == text);
     found.ok_or_else(|| "sync, async, switching or disabled".to_owned())
 }
 
-fn fault(text: &str) -> Result<Fault, String> {
-    let all = || Fault::ALL.map(|fault| format!("{fault:?}")).join(", ");
-    Fault::from_name(text).ok_or_else(|| format!("there are {}", all()))
+fn fault(text: &str) -> Result<SimFault, String> {
+    let all = || SimFault::ALL.map(|fault| format!("{fault:?}")).join(", ");
+    SimFault::from_name(text).ok_or_else(|| format!("there are {}", all()))
 }
 
 fn plant(text: &str) -> Result<Plant, String> {
@@ -78,9 +80,9 @@ impl Arguments {
         (first..first + count).collect()
     }
 
-    fn options(&self, seed: u64) -> Options {
-        let kinds = if self.kinds.is_empty() { Fault::ALL.to_vec() } else { self.kinds.clone() };
-        Options {
+    fn options(&self, seed: u64) -> SimOptions {
+        let kinds = if self.kinds.is_empty() { SimFault::ALL.to_vec() } else { self.kinds.clone() };
+        SimOptions {
             seed,
             profile: self.profile,
             max_lag: self.max_lag_ms.map(Duration::from_millis),
@@ -116,7 +118,7 @@ struct Suite {
 const NOTES_MAX: usize = 20;
 
 impl Suite {
-    fn add(&mut self, seed: u64, ran: &Result<Report, String>, is_first: bool) {
+    fn add(&mut self, seed: u64, ran: &Result<SimReport, String>, is_first: bool) {
         let report = match ran {
             Ok(report) => report,
             Err(finding) => {
@@ -135,7 +137,7 @@ impl Suite {
         let notes = report.violations.iter().map(|violation| format!("seed {}: {violation}", report.seed));
         self.notes.extend(notes.take(NOTES_MAX - self.notes.len().min(NOTES_MAX)));
         match report.verdict() {
-            Verdict::Holds => {
+            SimVerdict::Holds => {
                 // Only what counts fills the table.
                 self.coverage.merge(&report.coverage);
                 self.holds += 1;
@@ -146,8 +148,8 @@ impl Suite {
                 self.longest_loss = self.longest_loss.max(report.longest_loss);
                 self.simulated += report.elapsed;
             }
-            Verdict::Broken => self.broken.push(report.seed),
-            Verdict::Void(_) => self.void.push(report.seed),
+            SimVerdict::Broken => self.broken.push(report.seed),
+            SimVerdict::Void(_) => self.void.push(report.seed),
         }
     }
 
@@ -156,7 +158,7 @@ impl Suite {
         let profile = arguments.profile.map_or("all".to_owned(), |profile| profile.to_string());
         let durability = match arguments.profile {
             None => "sync,async,disabled".to_owned(),
-            Some(Profile::Switching) => "sync,async".to_owned(),
+            Some(SimProfile::Switching) => "sync,async".to_owned(),
             Some(profile) => profile.to_string(),
         };
         let faults = self.coverage.faults().iter().map(|(fault, times)| (format!("{fault:?}"), *times)).collect();
@@ -176,7 +178,7 @@ impl Suite {
             other_violations: Some((self.broken.len() as u64).saturating_sub(self.lost + self.stale)),
             async_loss_max_ms: Some(self.longest_loss.as_millis() as u64),
             trace: self.trace.map(|trace| format!("{trace:016x}")),
-            verdict: if self.broken.is_empty() { proof::Verdict::Pass } else { proof::Verdict::Fail },
+            verdict: if self.broken.is_empty() { proof::RowVerdict::Pass } else { proof::RowVerdict::Fail },
             notes: self.notes.clone(),
             ..Row::new(checkout, proof::Suite::Sim, profile, arguments.seed.unwrap_or(1))
         }
@@ -266,7 +268,7 @@ fn conclude(arguments: &Arguments, suite: &Suite, took: Duration) -> ExitCode {
         took.as_secs_f64()
     );
     println!("seeds with broken promises: {broken:?} (replay: simulate --seed N)");
-    let empty = coverage.empty_cells(&Fault::ALL);
+    let empty = coverage.empty_cells(&SimFault::ALL);
     let must_be_full = *holds >= SEEDS_MIN && arguments.profile.is_none();
     if !empty.is_empty() {
         let verdict = if must_be_full { "FAILED" } else { "too few seeds of all profiles to mind" };

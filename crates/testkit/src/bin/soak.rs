@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use fastness_testkit::cluster::{self, Cluster};
-use fastness_testkit::proof::{self, Checkout, Row, Suite, Verdict};
-use fastness_testkit::soak::{self, Options, Report};
+use fastness_testkit::proof::{self, Checkout, Row, RowVerdict, Suite};
+use fastness_testkit::soak::{self, SoakOptions, SoakReport};
 
 /// A shorter run is a trial, and leaves no row.
 const LONG: Duration = Duration::from_secs(600);
@@ -94,7 +94,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<Report> {
+async fn run(arguments: Arguments) -> anyhow::Result<SoakReport> {
     let durability = match arguments.durability.as_str() {
         "sync" => "sync",
         "async" => "async",
@@ -102,7 +102,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
         other => anyhow::bail!("no durability is called {other:?}"),
     };
     let checkout = Checkout::now()?;
-    let options = Options {
+    let options = SoakOptions {
         duration: Duration::try_from_secs_f64(arguments.minutes * 60.0)?,
         connections: arguments.connections,
         pipeline: arguments.pipeline,
@@ -111,7 +111,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
         seed: arguments.seed.unwrap_or_else(rand::random),
     };
     let shards = arguments.shards;
-    let mut cluster = Cluster::start(&cluster::Options { shards, durability, ..cluster::Options::default() })?;
+    let mut cluster =
+        Cluster::start(&cluster::ClusterOptions { shards, durability, ..cluster::ClusterOptions::default() })?;
     cluster.keep_files();
     let busy = Busy::start(arguments.busy)?;
     let report = soak::run(&cluster, &options, |line| println!("{line}")).await?;
@@ -126,8 +127,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn row(report: &Report, options: &Options, shards: u32, durability: &str, busy: usize, checkout: &Checkout) -> Row {
-    let Options { connections, pipeline, value_bytes, .. } = options;
+fn row(
+    report: &SoakReport,
+    options: &SoakOptions,
+    shards: u32,
+    durability: &str,
+    busy: usize,
+    checkout: &Checkout,
+) -> Row {
+    let SoakOptions { connections, pipeline, value_bytes, .. } = options;
     let mut profile = format!("{shards} shards, {connections} connections, pipeline {pipeline}, {value_bytes} bytes");
     if busy > 0 {
         profile += &format!(", {busy} busy processes beside");
@@ -147,14 +155,14 @@ fn row(report: &Report, options: &Options, shards: u32, durability: &str, busy: 
     if busy > 0 && errors > 0 {
         row.notes.push(format!("{errors} commands were answered an error"));
     }
-    row.verdict = if row.notes.is_empty() { Verdict::Pass } else { Verdict::Fail };
+    row.verdict = if row.notes.is_empty() { RowVerdict::Pass } else { RowVerdict::Fail };
     // The ledger of writes does not tell lost ones from stale reads.
     let none = report.violations.is_empty().then_some(0);
     (row.lost, row.stale) = (none, none);
     row
 }
 
-fn print(report: &Report, refuses_nothing: bool) -> ExitCode {
+fn print(report: &SoakReport, refuses_nothing: bool) -> ExitCode {
     let seconds = report.elapsed.as_secs_f64();
     println!(
         "{:.1} k operations/s for {seconds:.0} s, {} errors; ledger: {} writes acknowledged, {} refused, {} of unknown \

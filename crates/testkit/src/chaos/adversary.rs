@@ -1,28 +1,30 @@
 //! Hostile clients against a cluster of real processes under load: `make chaos PROFILE=adversary`.
 //!
-//! Attacks are dealt by a seed, one after the other, while the ledger's load and one probe per front end and shard go
-//! on. Nothing is broken by others meanwhile, so every promise must hold in full:
+//! A seed deals the attacks, one after the other, while the ledger's load and one probe per listener and shard
+//! continue. Nothing else is broken, so every promise must hold in full:
 //!
-//! - **No node exits.** A process that is gone, or another one than before, is a finding (`watch.rs`).
-//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus what its log needs for the bytes that were
-//!   accepted. The latter is observed: what each node's log takes in is looked at twice a second, and the moments of a
-//!   span in which one took in an eighth or more of what it can (`Pace`, measured as the run begins) are not counted.
-//!   (Dividing the bytes by the pace is not enough: it was measured on 200 MB, and a disk that is written to for half a
-//!   minute is slower.) A write that is refused with `-OOM` counts as answered, because that is what `maxmemory` is
-//!   for; but after an attack has removed what it wrote, a write must be accepted within the same time.
-//! - **Nothing acknowledged in `sync` is lost**: the ledger reads everything back in the end. In `async` a failover
-//!   loses at most `durability-max-lag`, in `disabled` it may lose anything, and in all three what was refused is never
-//!   seen.
+//! - **No node exits.** A process that has ended, or was replaced by another one, is a violation (`watch.rs`).
+//! - **No shard is unavailable** for longer than [`UNAVAILABLE_MAX`] plus the time that its log needs for the accepted
+//!   bytes. The latter is observed: the bytes that each node's log takes in are polled twice a second, and the moments
+//!   in which a log took in an eighth or more of what it can (`Pace`, measured at the start of the run) are not
+//!   counted. (Dividing the bytes by the pace is not enough: the pace is measured with 200 MB, and a disk that is
+//!   written to for half a minute is slower.) A write that is refused with `-OOM` counts as answered, because
+//!   `maxmemory` is meant to do that; but once an attack has removed what it wrote, a write must be accepted within the
+//!   same time.
+//! - **No write acknowledged in `sync` is lost**: the ledger reads everything back at the end. In `async` a failover
+//!   loses at most `durability-max-lag`, in `disabled` it may lose anything, and in no mode does a read show a refused
+//!   write.
 //! - **Memory stays within its bound**: the resident size of each process, read twice a second from `/proc`, is at most
-//!   what it was before the run, plus five quarters of `maxmemory` for each of its replicas (what an allocator loses to
-//!   fragments), plus [`OVERHEAD`] (the log's memory tables and queues, messages between nodes, one unit on its way).
-//! - **Nobody hangs silently**: each attack knows which replies it is owed, and says so if they do not come (`wire.rs`,
-//!   `data.rs`).
+//!   its size before the run, plus five quarters of `maxmemory` for each of its replicas (fragmentation of the
+//!   allocator), plus [`OVERHEAD`] (the log's memory tables and queues, messages between nodes, one unit in transit).
+//! - **No connection hangs silently**: each attack knows which replies it must receive, and reports if they are missing
+//!   (`wire.rs`, `data.rs`).
 //!
-//! An attack that shows no effect in the whole run makes it worthless, as a fault does.
+//! As with faults, the run proves nothing if some attack never had an effect.
 
 mod attack;
 mod data;
+mod outcome;
 mod report;
 mod target;
 mod watch;
@@ -37,53 +39,58 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 
 use super::load::Load;
+use super::options::ChaosOptions;
 use super::probe::Probe;
-use super::{Length, Options as LoadOptions, Plan, wait_for_writes};
+use super::profile::{ChaosPlan, Length};
 use crate::cluster::Cluster;
 use crate::observe::Digests;
 
-pub use attack::{Attack, Size};
-pub use report::{Attacked, Report};
+pub use attack::Attack;
+pub use report::{AdversaryReport, Attacked};
+pub use target::AttackSize;
 use target::Target;
+pub use watch::OVERHEAD;
 use watch::{Pace, Watch};
 
-/// How long a shard may answer no write, beside what its log needs for what was accepted.
+/// How long a shard may answer no write, besides the time that its log needs for accepted writes.
 pub const UNAVAILABLE_MAX: Duration = Duration::from_secs(5);
-/// What a process may hold beside its replicas' `maxmemory`, bytes.
-pub const OVERHEAD: u64 = 1 << 30;
 /// Longest wait for the cluster to be healthy at either end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Acknowledged writes between two attacks.
+/// Minimum number of acknowledged writes between two attacks.
 const WRITES_BETWEEN: u64 = 100;
 
-/// A run.
+/// How to run attacks.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Of all choices.
+pub struct AdversaryOptions {
+    /// Seed of all choices.
     pub seed: u64,
-    /// How long attacks come.
+    /// How long attacks are started, seconds.
     pub seconds: u64,
-    /// Which.
+    /// The attacks.
     pub attacks: Vec<Attack>,
-    /// How large they are.
-    pub size: Size,
+    /// The size of attacks.
+    pub size: AttackSize,
     /// `maxmemory` of every replica, bytes.
     pub maxmemory: u64,
-    /// Workers of the ledger's load, and the pause of each between two commands.
+    /// Number of workers of the ledger's load.
     pub workers: usize,
-    /// See there.
+    /// Pause of each worker between two commands.
     pub pause: Duration,
-    /// Whether a failover may lose what was acknowledged.
+    /// Whether a failover may lose acknowledged writes.
     pub loses: bool,
-    /// How much: the bound of `async`.
+    /// The longest allowed loss: the bound of `async`.
     pub max_loss: Option<Duration>,
 }
 
-/// Attacks a cluster and judges what came of it. `tell` is given every attack as it is over.
+/// Attacks a cluster and judges the results. `report_attack` receives every attack when it has ended.
 ///
 /// # Errors
 /// If the run is not valid: the cluster was not healthy at either end, or replicas of one log have different digests.
-pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Attacked)) -> Result<Report> {
+pub async fn run(
+    cluster: &Cluster,
+    options: &AdversaryOptions,
+    mut report_attack: impl FnMut(&Attacked),
+) -> Result<AdversaryReport> {
     let (started, file) = (Instant::now(), cluster.file()?);
     let mut primaries = BTreeMap::new();
     for shard in 1..=file.shards {
@@ -115,12 +122,12 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
         let came = attack.run(&target).await;
         let removed = target.remove_all(cluster).await;
         let one = Attacked::new(attack, shard, begun, came, removed.with_context(what));
-        // Whatever came of it: writes must be accepted again.
+        // Whatever the result: writes must be accepted again.
         let accepted = accepts_again(&probes, Instant::now(), &watch, pace).await;
         let one = one.with(accepted);
-        tell(&one);
+        report_attack(&one);
         attacked.push(one);
-        wait_for_writes(&load, WRITES_BETWEEN).await.with_context(what)?;
+        load.wait_for_writes(WRITES_BETWEEN).await.with_context(what)?;
     }
     for shard in 1..=file.shards {
         cluster.primary(shard, PATIENCE).await.context("after the last attack")?;
@@ -133,7 +140,7 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
     let verdict = load.stop_and_check().await?;
     let mut digests = Digests::default();
     digests.settle(cluster, PATIENCE).await?;
-    Ok(Report {
+    Ok(AdversaryReport {
         seed: options.seed,
         size: (file.nodes.len(), file.shards),
         attacks: options.attacks.clone(),
@@ -147,12 +154,12 @@ pub async fn run(cluster: &Cluster, options: &Options, mut tell: impl FnMut(&Att
     })
 }
 
-/// The ledger's load, as other chaos runs have it, without faults.
-fn load_options(options: &Options) -> LoadOptions {
+/// Options of the ledger's load, as in other chaos runs, without faults.
+fn load_options(options: &AdversaryOptions) -> ChaosOptions {
     let length = Length::Time(Duration::from_secs(options.seconds));
-    LoadOptions {
+    ChaosOptions {
         seed: options.seed,
-        plan: Plan { deck: Vec::new(), shuffled: false, overlap_percent: 0, length, whole: false },
+        plan: ChaosPlan { deck: Vec::new(), shuffled: false, overlap_percent: 0, length, whole: false },
         workers: options.workers,
         tls: false,
         pause: options.pause,
@@ -174,7 +181,8 @@ async fn limit_memory(cluster: &Cluster, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every shard has accepted a write that was sent after the attack; what it took, or why that is too long.
+/// Waits until every shard has accepted a write that was sent after the attack. Returns the time, or why it is too
+/// long.
 async fn accepts_again(
     probes: &BTreeMap<u32, Probe>,
     ended: Instant,
@@ -207,7 +215,7 @@ async fn accepts_again(
     Ok(longest)
 }
 
-/// The longest span of each shard without an answered write, and those that are too long.
+/// The longest span of each shard without an answered write, and why it is too long, if it is.
 fn silences(
     probes: &BTreeMap<u32, Probe>,
     watch: &Watch,

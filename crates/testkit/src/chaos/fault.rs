@@ -1,19 +1,19 @@
-//! The faults: what each one is, to whom it is done, and what it takes from the cluster.
+//! The faults: what each one does, which nodes it hits, and what the cluster loses by it.
 
 use crate::partition::RING_MIN;
 
-/// What is done to the cluster.
+/// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
-    /// `kill -9` of shard 1's primary, started again later.
+pub enum ChaosFault {
+    /// `kill -9` of shard 1's primary, restarted later.
     KillPrimary,
-    /// `kill -9` of a random node, started again later.
+    /// `kill -9` of a random node, restarted later.
     KillAny,
     /// `kill -9` of all nodes in the AZ of shard 1's primary.
     KillAz,
-    /// `kill -9` of all nodes at once, all started again.
+    /// `kill -9` of all nodes at once, all restarted.
     KillAll,
-    /// Power loss of shard 1's primary: dead, and what it had not synced is gone.
+    /// Power loss of shard 1's primary: it is killed, and its unsynced data is lost.
     PowerPrimary,
     /// Power loss of a random node.
     PowerAny,
@@ -21,36 +21,37 @@ pub enum Fault {
     PowerAz,
     /// Power loss of all nodes at once.
     PowerAll,
-    /// SIGSTOP of shard 1's primary, SIGCONT once another one has led.
+    /// SIGSTOP of shard 1's primary, SIGCONT once another node has led.
     PausePrimary,
     /// SIGSTOP of all nodes in the AZ of shard 1's primary.
     PauseAz,
-    /// Packets between shard 1's primary and all other nodes vanish; clients still reach it.
+    /// Packets between shard 1's primary and all other nodes are dropped; clients still reach it.
     CutPrimary,
-    /// What others send to shard 1's primary vanishes, what it sends arrives.
+    /// Packets from other nodes to shard 1's primary are dropped; its own packets arrive.
     DeafenPrimary,
-    /// What shard 1's primary sends to others vanishes, what they send arrives.
+    /// Packets from shard 1's primary to other nodes are dropped; theirs arrive.
     MutePrimary,
-    /// Packets between the AZ of shard 1's primary and all other AZs vanish.
+    /// Packets between the AZ of shard 1's primary and all other AZs are dropped.
     CutAz,
-    /// Two halves that do not hear each other, and a random node that both hear; shard 1's primary is in one of the
+    /// Two halves that do not reach each other, and a random node that reaches both; shard 1's primary is in one of the
     /// halves.
     Bridge,
-    /// Each node hears its two neighbours in a ring alone.
+    /// Each node reaches only its two neighbours in a ring.
     Ring,
-    /// The log of shard 1's primary stands still, without an error.
+    /// The log of shard 1's primary stalls, without an error.
     StallDisk,
-    /// Each write of a random node's log takes 100 ms more.
+    /// Each write of a random node's log takes 100 ms longer.
     SlowDisk,
-    /// The log of shard 1's primary finds no space, until it is healed.
+    /// The log disk of shard 1's primary is full until it is healed.
     FillDisk,
     /// An fsync of the log of shard 1's primary fails.
     FailDisk,
-    /// The links from shard 1's primary to others are cut, the links to it are not: without dropped packets.
+    /// The links from shard 1's primary to other nodes are cut, the opposite ones are not: by the node itself, without
+    /// dropped packets.
     CutLinks,
-    /// What a random node sends to others arrives 40 ms later, and one of fifty frames is sent twice.
+    /// Messages from a random node to others arrive 40 ms later, and one frame in fifty is sent twice.
     SlowLinks,
-    /// What a random node sends to others leaves at 64 kbit/s.
+    /// Messages from a random node to others are limited to 64 kbit/s.
     RateLinks,
     /// The wall clock of shard 1's primary jumps ten minutes ahead.
     ClockAhead,
@@ -58,22 +59,22 @@ pub enum Fault {
     ClockBehind,
 }
 
-/// By which means.
+/// The means of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Kill,
     PowerLoss,
     Pause,
     Drop(Shape),
-    /// In the words of `fastness lab disk`.
+    /// A command of `fastness lab disk`.
     Disk(&'static str),
-    /// In the words of `fastness lab link`, of all links from the node.
+    /// Commands of `fastness lab link`, for all links from the node.
     Links(&'static [&'static str]),
-    /// Seconds ahead.
+    /// Offset of the wall clock, seconds.
     Clock(i64),
 }
 
-/// Which packets vanish.
+/// Which packets are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Apart,
@@ -83,24 +84,24 @@ pub(super) enum Shape {
     Ring,
 }
 
-/// To whom.
+/// The victims of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whom {
     Primary,
     Any,
-    /// Not the primary.
+    /// A random node other than the primary.
     Other,
-    /// The primary's.
+    /// All nodes in the primary's AZ.
     Az,
     All,
 }
 
-/// A way in which this machine may not be able to do it.
+/// A facility of the machine that a fault needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing that a cluster of processes does not have.
+    /// Only processes.
     Nothing,
-    /// Rules of iptables.
+    /// iptables.
     Packets,
     /// File systems on loop devices.
     Power,
@@ -108,66 +109,67 @@ pub enum Needs {
     Clocks,
 }
 
-impl Fault {
+impl ChaosFault {
     /// All of them.
-    pub const ALL: [Fault; 25] = [
-        Fault::KillPrimary,
-        Fault::KillAny,
-        Fault::KillAz,
-        Fault::KillAll,
-        Fault::PowerPrimary,
-        Fault::PowerAny,
-        Fault::PowerAz,
-        Fault::PowerAll,
-        Fault::PausePrimary,
-        Fault::PauseAz,
-        Fault::CutPrimary,
-        Fault::DeafenPrimary,
-        Fault::MutePrimary,
-        Fault::CutAz,
-        Fault::Bridge,
-        Fault::Ring,
-        Fault::StallDisk,
-        Fault::SlowDisk,
-        Fault::FillDisk,
-        Fault::FailDisk,
-        Fault::CutLinks,
-        Fault::SlowLinks,
-        Fault::RateLinks,
-        Fault::ClockAhead,
-        Fault::ClockBehind,
+    pub const ALL: [ChaosFault; 25] = [
+        ChaosFault::KillPrimary,
+        ChaosFault::KillAny,
+        ChaosFault::KillAz,
+        ChaosFault::KillAll,
+        ChaosFault::PowerPrimary,
+        ChaosFault::PowerAny,
+        ChaosFault::PowerAz,
+        ChaosFault::PowerAll,
+        ChaosFault::PausePrimary,
+        ChaosFault::PauseAz,
+        ChaosFault::CutPrimary,
+        ChaosFault::DeafenPrimary,
+        ChaosFault::MutePrimary,
+        ChaosFault::CutAz,
+        ChaosFault::Bridge,
+        ChaosFault::Ring,
+        ChaosFault::StallDisk,
+        ChaosFault::SlowDisk,
+        ChaosFault::FillDisk,
+        ChaosFault::FailDisk,
+        ChaosFault::CutLinks,
+        ChaosFault::SlowLinks,
+        ChaosFault::RateLinks,
+        ChaosFault::ClockAhead,
+        ChaosFault::ClockBehind,
     ];
 
-    /// The primary is silent, and no connection to it has ended.
-    pub const SILENT: [Fault; 4] = [Fault::PausePrimary, Fault::CutPrimary, Fault::DeafenPrimary, Fault::MutePrimary];
+    /// Faults after which the primary is silent and its connections have not ended.
+    pub const SILENT: [ChaosFault; 4] =
+        [ChaosFault::PausePrimary, ChaosFault::CutPrimary, ChaosFault::DeafenPrimary, ChaosFault::MutePrimary];
 
     fn row(self) -> (&'static str, What, Whom) {
         match self {
-            Fault::KillPrimary => ("kill-primary", What::Kill, Whom::Primary),
-            Fault::KillAny => ("kill-any", What::Kill, Whom::Any),
-            Fault::KillAz => ("kill-az", What::Kill, Whom::Az),
-            Fault::KillAll => ("kill-all", What::Kill, Whom::All),
-            Fault::PowerPrimary => ("power-primary", What::PowerLoss, Whom::Primary),
-            Fault::PowerAny => ("power-any", What::PowerLoss, Whom::Any),
-            Fault::PowerAz => ("power-az", What::PowerLoss, Whom::Az),
-            Fault::PowerAll => ("power-all", What::PowerLoss, Whom::All),
-            Fault::PausePrimary => ("pause-primary", What::Pause, Whom::Primary),
-            Fault::PauseAz => ("pause-az", What::Pause, Whom::Az),
-            Fault::CutPrimary => ("cut-primary", What::Drop(Shape::Apart), Whom::Primary),
-            Fault::DeafenPrimary => ("deafen-primary", What::Drop(Shape::Deafen), Whom::Primary),
-            Fault::MutePrimary => ("mute-primary", What::Drop(Shape::Mute), Whom::Primary),
-            Fault::CutAz => ("cut-az", What::Drop(Shape::Apart), Whom::Az),
-            Fault::Bridge => ("bridge", What::Drop(Shape::Bridge), Whom::Other),
-            Fault::Ring => ("ring", What::Drop(Shape::Ring), Whom::All),
-            Fault::StallDisk => ("stall-disk", What::Disk("stall"), Whom::Primary),
-            Fault::SlowDisk => ("slow-disk", What::Disk("slow 100"), Whom::Any),
-            Fault::FillDisk => ("fill-disk", What::Disk("fill"), Whom::Primary),
-            Fault::FailDisk => ("fail-disk", What::Disk("fail"), Whom::Primary),
-            Fault::CutLinks => ("cut-links", What::Links(&["cut"]), Whom::Primary),
-            Fault::SlowLinks => ("slow-links", What::Links(&["delay 40", "drop 2"]), Whom::Any),
-            Fault::RateLinks => ("rate-links", What::Links(&["rate 8000"]), Whom::Any),
-            Fault::ClockAhead => ("clock-ahead", What::Clock(600), Whom::Primary),
-            Fault::ClockBehind => ("clock-behind", What::Clock(-600), Whom::Primary),
+            ChaosFault::KillPrimary => ("kill-primary", What::Kill, Whom::Primary),
+            ChaosFault::KillAny => ("kill-any", What::Kill, Whom::Any),
+            ChaosFault::KillAz => ("kill-az", What::Kill, Whom::Az),
+            ChaosFault::KillAll => ("kill-all", What::Kill, Whom::All),
+            ChaosFault::PowerPrimary => ("power-primary", What::PowerLoss, Whom::Primary),
+            ChaosFault::PowerAny => ("power-any", What::PowerLoss, Whom::Any),
+            ChaosFault::PowerAz => ("power-az", What::PowerLoss, Whom::Az),
+            ChaosFault::PowerAll => ("power-all", What::PowerLoss, Whom::All),
+            ChaosFault::PausePrimary => ("pause-primary", What::Pause, Whom::Primary),
+            ChaosFault::PauseAz => ("pause-az", What::Pause, Whom::Az),
+            ChaosFault::CutPrimary => ("cut-primary", What::Drop(Shape::Apart), Whom::Primary),
+            ChaosFault::DeafenPrimary => ("deafen-primary", What::Drop(Shape::Deafen), Whom::Primary),
+            ChaosFault::MutePrimary => ("mute-primary", What::Drop(Shape::Mute), Whom::Primary),
+            ChaosFault::CutAz => ("cut-az", What::Drop(Shape::Apart), Whom::Az),
+            ChaosFault::Bridge => ("bridge", What::Drop(Shape::Bridge), Whom::Other),
+            ChaosFault::Ring => ("ring", What::Drop(Shape::Ring), Whom::All),
+            ChaosFault::StallDisk => ("stall-disk", What::Disk("stall"), Whom::Primary),
+            ChaosFault::SlowDisk => ("slow-disk", What::Disk("slow 100"), Whom::Any),
+            ChaosFault::FillDisk => ("fill-disk", What::Disk("fill"), Whom::Primary),
+            ChaosFault::FailDisk => ("fail-disk", What::Disk("fail"), Whom::Primary),
+            ChaosFault::CutLinks => ("cut-links", What::Links(&["cut"]), Whom::Primary),
+            ChaosFault::SlowLinks => ("slow-links", What::Links(&["delay 40", "drop 2"]), Whom::Any),
+            ChaosFault::RateLinks => ("rate-links", What::Links(&["rate 8000"]), Whom::Any),
+            ChaosFault::ClockAhead => ("clock-ahead", What::Clock(600), Whom::Primary),
+            ChaosFault::ClockBehind => ("clock-behind", What::Clock(-600), Whom::Primary),
         }
     }
 
@@ -185,13 +187,13 @@ impl Fault {
         self.row().2
     }
 
-    /// The fault of this name.
+    /// The fault with this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Fault> {
-        Fault::ALL.into_iter().find(|fault| fault.name() == name)
+    pub fn from_name(name: &str) -> Option<ChaosFault> {
+        ChaosFault::ALL.into_iter().find(|fault| fault.name() == name)
     }
 
-    /// What the machine must be able to do for it.
+    /// The facility of the machine that the fault needs.
     #[must_use]
     pub fn needs(self) -> Needs {
         match self.what() {
@@ -202,42 +204,42 @@ impl Fault {
         }
     }
 
-    /// Why a cluster of so many nodes has no such fault; `None` if it has.
+    /// Why a cluster of this size cannot have this fault; `None` if it can.
     #[must_use]
     pub fn unfit(self, nodes: usize) -> Option<String> {
         let small = self.what() == What::Drop(Shape::Ring) && nodes < RING_MIN;
         small.then(|| format!("{nodes} nodes in a ring are all neighbours, {RING_MIN} or more are not"))
     }
 
-    /// Whether it is a power loss.
+    /// Whether the fault is a power loss.
     #[must_use]
     pub fn is_power_loss(self) -> bool {
         self.what() == What::PowerLoss
     }
 
-    /// Whether whom it hits can do nothing for a quorum.
+    /// Whether a victim does not contribute to a quorum.
     pub(super) fn takes_away(self) -> bool {
         match self.what() {
             What::Kill | What::PowerLoss | What::Pause => true,
             What::Drop(shape) => !matches!(shape, Shape::Bridge | Shape::Ring),
             What::Disk(how) => !how.starts_with("slow"),
             What::Links(how) => how.contains(&"cut"),
-            // A node whose clock is off leads nothing, but votes and stores.
+            // A node with a wrong clock does not lead, but it votes and stores.
             What::Clock(_) => false,
         }
     }
 
-    /// Whether a primary that it hits does not stay one.
+    /// Whether a primary loses its role when it is hit.
     pub(super) fn deposes(self) -> bool {
         self.takes_away() || matches!(self.what(), What::Clock(_))
     }
 
-    /// Whether it holds without the processes, so that all of them may die meanwhile.
+    /// Whether the fault holds without the processes, so that all of them may be killed in the meantime.
     pub(super) fn outlives_processes(self) -> bool {
         matches!(self.what(), What::Drop(_))
     }
 
-    /// Whether every node is dead at once.
+    /// Whether all nodes are killed at once.
     pub(super) fn kills_all(self) -> bool {
         self.whom() == Whom::All && matches!(self.what(), What::Kill | What::PowerLoss)
     }
@@ -249,16 +251,17 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name_of_its_own() {
-        for fault in Fault::ALL {
-            assert_eq!(Fault::from_name(fault.name()), Some(fault));
+        for fault in ChaosFault::ALL {
+            assert_eq!(ChaosFault::from_name(fault.name()), Some(fault));
         }
-        assert_eq!(Fault::from_name("pause"), None);
-        assert!(Fault::SILENT.iter().all(|fault| Fault::ALL.contains(fault)));
+        assert_eq!(ChaosFault::from_name("pause"), None);
+        assert!(ChaosFault::SILENT.iter().all(|fault| ChaosFault::ALL.contains(fault)));
     }
 
     #[test]
     fn what_is_slow_or_cut_on_one_side_of_a_bridge_still_counts_for_a_quorum() {
-        let away: Vec<_> = Fault::ALL.into_iter().filter(|fault| !fault.takes_away()).map(Fault::name).collect();
+        let away: Vec<_> =
+            ChaosFault::ALL.into_iter().filter(|fault| !fault.takes_away()).map(ChaosFault::name).collect();
         let there = ["bridge", "ring", "slow-disk", "slow-links", "rate-links", "clock-ahead", "clock-behind"];
         assert_eq!(away, there);
     }

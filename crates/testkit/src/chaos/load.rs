@@ -1,47 +1,48 @@
-//! What loads the cluster in a run, and what it says in the end: the one place that knows which load it is.
+//! The load of a run, and its verdict: only this module knows which loads there are.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fastness_load::Access;
 use fastness_load::ledger::{self, Book, Summary, Violation};
 use fastness_load::losses::{self, Losses};
 use fastness_resp::Protocol;
 
-use super::{Needs, Options, PATIENCE};
+use super::fault::Needs;
+use super::options::{ChaosOptions, PATIENCE};
 use crate::cluster::Cluster;
 use crate::history;
 
 /// The load of a run.
 pub(super) struct Load {
     ledger: ledger::Running,
-    histories: Option<history::Running>,
+    histories: Option<history::RunningWorkloads>,
     losses: Option<losses::Running>,
 }
 
-/// Workers that measure what is lost, and their pause: each of their writes is kept in mind to the end.
+/// Number of workers that measure losses, and their pause: each of their writes is remembered to the end.
 const LOSSES_WORKERS: usize = 6;
 const LOSSES_PAUSE: Duration = Duration::from_millis(2);
 const TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What the load has found.
+/// Findings of the load.
 #[derive(Debug, Default)]
-pub struct Verdict {
-    /// Broken promises that reads of the run have shown: stale ones, or of what was refused.
+pub struct LoadVerdict {
+    /// Violations that reads during the run have shown: stale reads, or reads of refused writes.
     pub while_running: Vec<Violation>,
-    /// Broken promises that showed when everything was read back in the end: what is lost.
+    /// Violations that the final reads of all keys have shown: lost writes.
     pub read_back: Vec<Violation>,
-    /// Counts.
+    /// Number of operations by outcome.
     pub summary: Summary,
-    /// What the checkers of histories say; `None`: no histories were kept.
-    pub histories: Option<history::Verdict>,
-    /// What failovers have lost; `None`: they must lose nothing.
+    /// Verdict of the histories' checkers; `None`: no histories were recorded.
+    pub histories: Option<history::HistoryVerdict>,
+    /// Losses of failovers; `None`: nothing may be lost.
     pub losses: Option<Losses>,
 }
 
 impl Load {
-    pub(super) fn start(cluster: &Cluster, options: &Options, prefix: &str) -> Result<Load> {
+    pub(super) fn start(cluster: &Cluster, options: &ChaosOptions, prefix: &str) -> Result<Load> {
         let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
         let tls = options.tls.then(|| cluster.tls()).transpose()?;
         let losses = options.loses.then(|| -> Result<losses::Running> {
@@ -70,23 +71,34 @@ impl Load {
         Ok(Load { ledger, histories, losses })
     }
 
-    /// Where others write down what they write and read.
+    /// The book in which other clients record their writes and reads.
     pub(super) fn book(&self) -> Arc<Book> {
         self.ledger.book.clone()
     }
 
-    /// Whether what is acknowledged may be lost, and so needs no quorum.
+    /// Whether acknowledged writes may be lost, and so need no quorum.
     pub(super) fn may_lose(&self) -> bool {
         self.losses.is_some()
     }
 
-    /// Writes acknowledged so far, as the ledger counts them.
+    /// Number of writes acknowledged so far, as counted by the ledger.
     pub(super) fn acknowledged(&self) -> u64 {
         self.ledger.book.summary().acknowledged
     }
 
-    /// Ends the load, reads everything back and judges.
-    pub(super) async fn stop_and_check(mut self) -> Result<Verdict> {
+    /// Waits until further writes are acknowledged.
+    pub(super) async fn wait_for_writes(&self, writes: u64) -> Result<()> {
+        let target = self.acknowledged() + writes;
+        let until = Instant::now() + PATIENCE;
+        while self.acknowledged() < target {
+            ensure!(Instant::now() < until, "fewer than {writes} writes were acknowledged in {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Stops the load, reads all keys back and judges.
+    pub(super) async fn stop_and_check(mut self) -> Result<LoadVerdict> {
         self.ledger.stop().await;
         let while_running = self.ledger.book.violations();
         let mut all = self.ledger.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
@@ -103,16 +115,16 @@ impl Load {
             }
             None => None,
         };
-        Ok(Verdict { while_running, read_back, summary: self.ledger.book.summary(), histories, losses })
+        Ok(LoadVerdict { while_running, read_back, summary: self.ledger.book.summary(), histories, losses })
     }
 }
 
-/// Histories of all workloads, beside the ledger. Where clocks are among the faults, deadlines are not compared with
-/// them.
-fn of_histories(cluster: &Cluster, options: &Options) -> Result<history::Options> {
+/// Options of the histories of all workloads, besides the ledger. If clocks are among the faults, deadlines are not
+/// compared with clocks.
+fn of_histories(cluster: &Cluster, options: &ChaosOptions) -> Result<history::HistoryOptions> {
     let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
     let tls = options.tls.then(|| cluster.tls()).transpose()?;
-    let all = history::Options::new(seeds, tls, options.seed);
+    let all = history::HistoryOptions::new(seeds, tls, options.seed);
     let sets_clocks = options.plan.deck.iter().any(|fault| fault.needs() == Needs::Clocks);
-    Ok(history::Options { clock_slack: all.clock_slack.filter(|_| !sets_clocks), ..all })
+    Ok(history::HistoryOptions { clock_slack: all.clock_slack.filter(|_| !sets_clocks), ..all })
 }

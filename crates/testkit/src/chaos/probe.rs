@@ -1,12 +1,12 @@
-//! How long after a fault the next write is acknowledged, and the next linearizable read answered, to a few
-//! milliseconds.
+//! Measures, to a few milliseconds, how long after a fault the next write is acknowledged and the next linearizable
+//! read answered.
 //!
-//! One client per front end writes and reads in turn without a pause worth naming, each a key of its own, never follows
-//! a redirect and gives up on an answer soon: so whichever node answers first is noticed at once, however long other
-//! clients wait for a node that is silent. What counts is the first answer to what was **sent** after the fault; what
-//! was under way before may still be answered by a primary that is already gone.
+//! One client per listener alternates between writes and reads almost without a pause, each on a key of its own. It
+//! follows no redirects and soon stops waiting for an answer, so that the first node that answers is noticed at once,
+//! however long other clients wait for a silent node. Only an answer to a request that was **sent** after the fault
+//! counts: a request in flight before may still be answered by a former primary.
 //!
-//! Its writes and reads stand in the ledger like all others.
+//! The writes and reads are recorded in the ledger like all others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,41 +23,41 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 
-/// Between two writes of one client.
+/// Pause between two writes of one client.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A later answer is not waited for; the connection is given up.
+/// Longest wait for an answer; then the connection is dropped.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// The same where nodes are busy, and not silent.
+/// The same where nodes are busy but not silent.
 const BUSY_ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
-    /// A write, acknowledged.
+    /// An acknowledged write.
     Write,
-    /// A write, refused because `maxmemory` is reached: the shard is there.
+    /// A write refused because `maxmemory` is reached: the shard is available.
     Full,
-    /// A read, by a primary.
+    /// A read answered by a primary.
     Read,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Answer {
+struct ProbeAnswer {
     what: Answered,
     node: u64,
     sent: Instant,
     at: Instant,
 }
 
-/// The clients.
+/// The probe's clients.
 pub struct Probe {
-    answers: Arc<Mutex<Vec<Answer>>>,
+    answers: Arc<Mutex<Vec<ProbeAnswer>>>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
 impl Probe {
-    /// Starts a client at the plaintext front end of each replica of `shard`.
+    /// Starts a client at the plaintext listener of each replica of `shard`.
     ///
     /// # Errors
     /// If the cluster's file cannot be read.
@@ -65,7 +65,7 @@ impl Probe {
         Probe::with(cluster, shard, prefix, book, ANSWER_MAX)
     }
 
-    /// The same, with clients that wait for an answer of a busy node.
+    /// As [`Probe::start`], with clients that wait for the answers of busy nodes.
     ///
     /// # Errors
     /// If the cluster's file cannot be read.
@@ -78,7 +78,7 @@ impl Probe {
         let mut probe = Probe { answers: Arc::default(), stop: Arc::default(), clients: Vec::new() };
         for node in &file.nodes {
             for front_end in node.resp.iter().filter(|front_end| front_end.shard == shard) {
-                let client = Client {
+                let client = ProbeClient {
                     node: node.id,
                     front_end: Endpoint::new(&front_end.host, front_end.port),
                     answer_max,
@@ -93,11 +93,11 @@ impl Probe {
         Ok(probe)
     }
 
-    /// When the first of these was answered that was sent at or after `sent_from`, by a node that is not among
-    /// `outside`; waits for it.
+    /// Waits for the first such answer to a request that was sent at or after `sent_from`, by a node outside of
+    /// `outside`, and returns its time.
     ///
     /// # Errors
-    /// If there is none within `patience`.
+    /// If there is no answer within `patience`.
     pub async fn next_after(
         &self,
         what: Answered,
@@ -115,13 +115,13 @@ impl Probe {
         }
     }
 
-    /// When the first write was acknowledged that was sent at or after `sent_from`, if one was by now.
+    /// Time of the first acknowledgement of a write that was sent at or after `sent_from`, if there is one.
     #[must_use]
     pub fn first_write_since(&self, sent_from: Instant) -> Option<Instant> {
         self.first(Answered::Write, sent_from, &[])
     }
 
-    /// The spans of at least this length in which no write was answered, from the first one on until now.
+    /// The spans of at least this length without an answered write, from the first one until now.
     #[must_use]
     pub fn silences(&self, least: Duration) -> Vec<(Instant, Instant)> {
         let answers = self.answers.lock();
@@ -134,15 +134,15 @@ impl Probe {
     fn first(&self, what: Answered, sent_from: Instant, outside: &[u64]) -> Option<Instant> {
         let answers = self.answers.lock();
         let later = answers.iter().rev().take_while(|answer| answer.at >= sent_from);
-        let fitting = |a: &&Answer| a.what == what && a.sent >= sent_from && !outside.contains(&a.node);
+        let fitting = |a: &&ProbeAnswer| a.what == what && a.sent >= sent_from && !outside.contains(&a.node);
         later.filter(fitting).map(|answer| answer.at).min()
     }
 
-    /// Ends the clients.
+    /// Stops the clients.
     pub async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
-            // One that panicked has said so.
+            // The panic of a client has been printed.
             let _ = client.await;
         }
     }
@@ -152,23 +152,23 @@ impl Probe {
 pub(super) fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
     let (slots, shard, shards) = (SLOTS as u32, shard - 1, shards.max(1));
     let range = slots * shard / shards..slots * (shard + 1) / shards;
-    // The edges of a range are left out, whichever way they were rounded.
+    // The edges of a range are left out, because they depend on rounding.
     let inner = range.start + 1..range.end.saturating_sub(1).max(range.start + 2);
     let keys = (0u32..).map(|n| format!("{prefix}{n}"));
     keys.into_iter().find(|key| inner.contains(&u32::from(slot_of(key.as_bytes()).0))).unwrap_or_default()
 }
 
-struct Client {
+struct ProbeClient {
     node: u64,
     front_end: Endpoint,
     answer_max: Duration,
     key: String,
     book: Arc<Book>,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    answers: Arc<Mutex<Vec<ProbeAnswer>>>,
     stop: Arc<AtomicBool>,
 }
 
-impl Client {
+impl ProbeClient {
     async fn run(self) {
         let mut connection = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// Gives the connection back if it can be used further.
+    /// Returns the connection if it can still be used.
     async fn write_and_read(&self, mut connection: Connection) -> Option<Connection> {
         self.write(&mut connection).await?;
         self.read(&mut connection).await?;
@@ -202,7 +202,7 @@ impl Client {
         reply.ok().map(drop)
     }
 
-    /// Reads it: a node that is no primary refuses.
+    /// Reads the number: a node that is not the primary refuses.
     async fn read(&self, connection: &mut Connection) -> Option<()> {
         let start = self.book.before_read(&self.key);
         let sent = Instant::now();
@@ -217,7 +217,7 @@ impl Client {
     }
 
     fn note(&self, what: Answered, sent: Instant) {
-        self.answers.lock().push(Answer { what, node: self.node, sent, at: Instant::now() });
+        self.answers.lock().push(ProbeAnswer { what, node: self.node, sent, at: Instant::now() });
     }
 }
 

@@ -1,9 +1,8 @@
-//! What comes in a run, and when: decks of faults, dealt by a seed.
+//! The faults of a run and their order: decks of faults, dealt by a seed.
 //!
-//! A deck is shuffled and dealt to its end before it is shuffled again, so that faults come equally often and each of
-//! them early. With the same seed and profile the same faults come in the same order, with the same company and the
-//! same pauses; whom they hit depends on who leads by then, and how many there are in a run that ends by time depends
-//! on the machine.
+//! A deck is shuffled and dealt to its end before it is shuffled again, so that all faults occur equally often and
+//! early. The same seed and profile give the same faults in the same order, with the same overlaps and pauses. The
+//! victims depend on the current primary, and the number of faults in a run that ends by time depends on the machine.
 
 use std::time::Duration;
 
@@ -11,107 +10,125 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::Fault;
+use super::ChaosFault;
 
 /// A kind of run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Profile {
+pub struct ChaosProfile {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What is dealt.
-    pub deck: &'static [Fault],
-    /// Of a hundred faults so many get another one as company while they hold.
+    /// The faults to deal.
+    pub deck: &'static [ChaosFault],
+    /// Percentage of faults during which another fault starts.
     pub overlap_percent: u32,
-    /// The run is not over before each fault of the deck has come once.
+    /// Whether the run continues until each fault of the deck has occurred.
     pub whole: bool,
 }
 
-impl Profile {
+impl ChaosProfile {
     /// All of them.
-    pub const ALL: [Profile; 10] = [
-        Profile::new("kills", &[Fault::KillPrimary, Fault::KillAny, Fault::KillAz, Fault::KillAll], 20),
-        Profile::new("pauses", &[Fault::PausePrimary, Fault::PauseAz], 20),
-        Profile::new(
+    pub const ALL: [ChaosProfile; 10] = [
+        ChaosProfile::new(
+            "kills",
+            &[ChaosFault::KillPrimary, ChaosFault::KillAny, ChaosFault::KillAz, ChaosFault::KillAll],
+            20,
+        ),
+        ChaosProfile::new("pauses", &[ChaosFault::PausePrimary, ChaosFault::PauseAz], 20),
+        ChaosProfile::new(
             "partitions",
             &[
-                Fault::CutPrimary,
-                Fault::DeafenPrimary,
-                Fault::MutePrimary,
-                Fault::CutAz,
-                Fault::Bridge,
-                Fault::Ring,
-                Fault::CutLinks,
+                ChaosFault::CutPrimary,
+                ChaosFault::DeafenPrimary,
+                ChaosFault::MutePrimary,
+                ChaosFault::CutAz,
+                ChaosFault::Bridge,
+                ChaosFault::Ring,
+                ChaosFault::CutLinks,
             ],
             20,
         ),
-        Profile::new("links", &[Fault::CutLinks, Fault::SlowLinks, Fault::RateLinks], 20),
-        Profile::new("disks", &[Fault::StallDisk, Fault::SlowDisk, Fault::FillDisk, Fault::FailDisk], 20),
-        Profile::new("clocks", &[Fault::ClockAhead, Fault::ClockBehind], 30),
-        Profile::new("power", &[Fault::PowerPrimary, Fault::PowerAny, Fault::PowerAz, Fault::PowerAll], 20),
-        // Losses that come soon after one another meet a cluster that is still catching up.
-        Profile::new("power-all", &[Fault::PowerAll], 0),
-        Profile::new("mixed", &Fault::ALL, 40),
-        Profile {
+        ChaosProfile::new("links", &[ChaosFault::CutLinks, ChaosFault::SlowLinks, ChaosFault::RateLinks], 20),
+        ChaosProfile::new(
+            "disks",
+            &[ChaosFault::StallDisk, ChaosFault::SlowDisk, ChaosFault::FillDisk, ChaosFault::FailDisk],
+            20,
+        ),
+        ChaosProfile::new("clocks", &[ChaosFault::ClockAhead, ChaosFault::ClockBehind], 30),
+        ChaosProfile::new(
+            "power",
+            &[ChaosFault::PowerPrimary, ChaosFault::PowerAny, ChaosFault::PowerAz, ChaosFault::PowerAll],
+            20,
+        ),
+        // Power losses in short intervals hit a cluster that is still catching up.
+        ChaosProfile::new("power-all", &[ChaosFault::PowerAll], 0),
+        ChaosProfile::new("mixed", &ChaosFault::ALL, 40),
+        ChaosProfile {
             name: "ci",
-            deck: &[Fault::KillPrimary, Fault::CutAz, Fault::PausePrimary, Fault::PowerPrimary, Fault::PowerAll],
+            deck: &[
+                ChaosFault::KillPrimary,
+                ChaosFault::CutAz,
+                ChaosFault::PausePrimary,
+                ChaosFault::PowerPrimary,
+                ChaosFault::PowerAll,
+            ],
             overlap_percent: 0,
             whole: true,
         },
     ];
 
-    const fn new(name: &'static str, deck: &'static [Fault], overlap_percent: u32) -> Profile {
-        Profile { name, deck, overlap_percent, whole: false }
+    const fn new(name: &'static str, deck: &'static [ChaosFault], overlap_percent: u32) -> ChaosProfile {
+        ChaosProfile { name, deck, overlap_percent, whole: false }
     }
 
-    /// The profile of this name.
+    /// The profile with this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Profile> {
-        Profile::ALL.into_iter().find(|profile| profile.name == name)
+    pub fn from_name(name: &str) -> Option<ChaosProfile> {
+        ChaosProfile::ALL.into_iter().find(|profile| profile.name == name)
     }
 }
 
-/// When a run is over.
+/// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// After so many faults.
+    /// After this number of faults.
     Faults(usize),
-    /// After this time; a fault that is under way is ended properly.
+    /// After this time; an active fault is ended regularly.
     Time(Duration),
 }
 
 /// The faults of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// What is dealt; not empty.
-    pub deck: Vec<Fault>,
-    /// Whether it is shuffled before it is dealt.
+pub struct ChaosPlan {
+    /// The faults to deal; not empty.
+    pub deck: Vec<ChaosFault>,
+    /// Whether the deck is shuffled before it is dealt.
     pub shuffled: bool,
-    /// See [`Profile::overlap_percent`].
+    /// See [`ChaosProfile::overlap_percent`].
     pub overlap_percent: u32,
-    /// When the run is over.
+    /// When the run ends.
     pub length: Length,
-    /// See [`Profile::whole`].
+    /// See [`ChaosProfile::whole`].
     pub whole: bool,
 }
 
-impl Plan {
-    /// These faults, one after the other.
+impl ChaosPlan {
+    /// A plan of these faults, one after the other.
     #[must_use]
-    pub fn these(faults: &[Fault]) -> Plan {
+    pub fn these(faults: &[ChaosFault]) -> ChaosPlan {
         let length = Length::Faults(faults.len());
-        Plan { deck: faults.to_vec(), shuffled: false, overlap_percent: 0, length, whole: false }
+        ChaosPlan { deck: faults.to_vec(), shuffled: false, overlap_percent: 0, length, whole: false }
     }
 
-    /// Faults of the deck that did not come.
+    /// Faults of the deck that have not occurred.
     #[must_use]
-    pub fn missing(&self, came: impl Fn(Fault) -> bool) -> Vec<Fault> {
-        let mut missing: Vec<Fault> = self.deck.iter().copied().filter(|fault| !came(*fault)).collect();
+    pub fn missing(&self, came: impl Fn(ChaosFault) -> bool) -> Vec<ChaosFault> {
+        let mut missing: Vec<ChaosFault> = self.deck.iter().copied().filter(|fault| !came(*fault)).collect();
         missing.sort();
         missing.dedup();
         missing
     }
 
-    pub(super) fn is_over(&self, elapsed: Duration, faults: usize, came: impl Fn(Fault) -> bool) -> bool {
+    pub(super) fn is_over(&self, elapsed: Duration, faults: usize, came: impl Fn(ChaosFault) -> bool) -> bool {
         let over = match self.length {
             Length::Faults(wanted) => faults >= wanted,
             Length::Time(span) => elapsed >= span,
@@ -124,31 +141,31 @@ impl Plan {
     }
 }
 
-/// One fault, and what may come while it holds.
+/// One fault, and perhaps another one that overlaps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Round {
-    /// Load alone, before it.
+    /// Time under load alone before the fault.
     pub(super) calm: Duration,
-    pub(super) fault: Fault,
-    pub(super) company: Option<Company>,
-    /// How long the faults stay after the cluster has coped with them, or since they are more than it can bear.
+    pub(super) fault: ChaosFault,
+    pub(super) company: Option<Companion>,
+    /// How long the faults remain after the cluster has recovered from them, or after they exceed what it tolerates.
     pub(super) hold: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Company {
-    pub(super) fault: Fault,
-    /// From the first fault on.
+pub(super) struct Companion {
+    pub(super) fault: ChaosFault,
+    /// Delay after the first fault.
     pub(super) after: Duration,
-    /// Whether it comes even if no quorum is left then.
+    /// Whether the fault is injected even if it leaves no quorum.
     pub(super) at_any_price: bool,
 }
 
-/// Deals rounds without an end.
+/// Deals rounds endlessly.
 pub(super) struct Rounds {
-    plan: Plan,
-    /// The rest of the deck, the next one last.
-    left: Vec<Fault>,
+    plan: ChaosPlan,
+    /// The rest of the deck, the next fault last.
+    left: Vec<ChaosFault>,
     rng: SmallRng,
 }
 
@@ -167,7 +184,7 @@ impl Iterator for Rounds {
         let ms = |rng: &mut SmallRng, range| Duration::from_millis(rng.random_range(range));
         let calm = ms(&mut self.rng, 50..500);
         let hold = ms(&mut self.rng, 200..2000);
-        let company = (self.rng.random_range(0..100) < self.plan.overlap_percent).then(|| Company {
+        let company = (self.rng.random_range(0..100) < self.plan.overlap_percent).then(|| Companion {
             fault: self.plan.deck[self.rng.random_range(0..self.plan.deck.len())],
             after: ms(&mut self.rng, 0..1000),
             at_any_price: self.rng.random_range(0..4) == 0,
@@ -180,9 +197,9 @@ impl Iterator for Rounds {
 mod tests {
     use super::*;
 
-    fn plan(overlap_percent: u32) -> Plan {
-        let deck = Profile::from_name("mixed").unwrap().deck.to_vec();
-        Plan { deck, shuffled: true, overlap_percent, length: Length::Time(Duration::from_secs(10)), whole: true }
+    fn plan(overlap_percent: u32) -> ChaosPlan {
+        let deck = ChaosProfile::from_name("mixed").unwrap().deck.to_vec();
+        ChaosPlan { deck, shuffled: true, overlap_percent, length: Length::Time(Duration::from_secs(10)), whole: true }
     }
 
     #[test]
@@ -194,9 +211,10 @@ mod tests {
 
     #[test]
     fn a_deck_is_dealt_to_its_end() {
-        let mut dealt: Vec<Fault> = plan(0).rounds(3).take(Fault::ALL.len()).map(|round| round.fault).collect();
+        let mut dealt: Vec<ChaosFault> =
+            plan(0).rounds(3).take(ChaosFault::ALL.len()).map(|round| round.fault).collect();
         dealt.sort();
-        assert_eq!(dealt, Fault::ALL);
+        assert_eq!(dealt, ChaosFault::ALL);
         assert!(plan(0).rounds(3).take(99).all(|round| round.company.is_none()));
     }
 
@@ -211,17 +229,17 @@ mod tests {
         let plan = plan(0);
         let (soon, late) = (Duration::from_secs(9), Duration::from_secs(10));
         assert!(!plan.is_over(soon, 100, |_| true));
-        assert!(!plan.is_over(late, 100, |fault| fault != Fault::Ring));
-        assert_eq!(plan.missing(|fault| fault != Fault::Ring), [Fault::Ring]);
+        assert!(!plan.is_over(late, 100, |fault| fault != ChaosFault::Ring));
+        assert_eq!(plan.missing(|fault| fault != ChaosFault::Ring), [ChaosFault::Ring]);
         assert!(plan.is_over(late, 100, |_| true));
-        let these = Plan::these(&[Fault::KillAny, Fault::KillAny]);
+        let these = ChaosPlan::these(&[ChaosFault::KillAny, ChaosFault::KillAny]);
         assert!(!these.is_over(late, 1, |_| false) && these.is_over(soon, 2, |_| false));
     }
 
     #[test]
     fn profiles_have_names_of_their_own_and_no_empty_deck() {
-        for profile in Profile::ALL {
-            assert_eq!(Profile::from_name(profile.name), Some(profile));
+        for profile in ChaosProfile::ALL {
+            assert_eq!(ChaosProfile::from_name(profile.name), Some(profile));
             assert!(!profile.deck.is_empty(), "{}", profile.name);
         }
     }

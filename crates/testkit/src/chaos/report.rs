@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The report of a chaos run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,29 +7,30 @@ use std::time::Duration;
 use fastness_load::ledger::{Summary, Violation};
 use serde_json::{Value, json};
 
-use super::{Fault, Plan, Verdict, WRITES_BEFORE_POWER_LOSS};
+use super::options::WRITES_BEFORE_POWER_LOSS;
+use super::{ChaosFault, ChaosPlan, LoadVerdict};
 use crate::history::Counts;
 
-/// A client that shares its cores with the cluster reads its replies so late.
+/// Delay with which a client that shares its cores with the cluster may read its replies.
 pub(super) const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
 
-/// One fault and what followed.
+/// One fault and its effect.
 #[derive(Debug, Clone)]
 pub struct Injected {
-    /// What was done.
-    pub fault: Fault,
-    /// To which nodes.
+    /// Kind of the fault.
+    pub fault: ChaosFault,
+    /// The nodes that it hit.
     pub nodes: Vec<u64>,
-    /// In whose company.
+    /// Whether other faults were active.
     pub company: Company,
-    /// Writes acknowledged since the fault before it, or since the end of the round before.
+    /// Number of writes acknowledged since the fault before, or since the end of the round before.
     pub acknowledged_before: u64,
-    /// From the fault to the next acknowledged write of shard 1; with company from the last one, and from the end of
-    /// all of them if no quorum was left.
+    /// Time from the fault to the next acknowledged write of shard 1; with overlapping faults from the last one, and
+    /// from the end of all of them if they left no quorum.
     pub until_write: Duration,
-    /// The same to the next linearizable read, by a node that packets were not kept from.
+    /// The same to the next linearizable read, on a node from which no packets were dropped.
     pub until_read: Duration,
-    /// What showed that it took effect.
+    /// Evidence that the fault took effect.
     pub proof: String,
 }
 
@@ -38,49 +39,49 @@ impl fmt::Display for Injected {
         let (fault, nodes) = (self.fault.name(), &self.nodes);
         let company = match self.company {
             Company::Alone => "",
-            Company::Bearable => " with company",
-            Company::TooMuch => " with more than the cluster can bear",
+            Company::Bearable => " with other faults",
+            Company::TooMuch => " with more faults than the cluster tolerates",
         };
         let (write, read) = (self.until_write.as_millis(), self.until_read.as_millis());
         write!(f, "{fault:14} nodes {nodes:?}{company}: next write after {write} ms, read {read} ms; {}", self.proof)
     }
 }
 
-/// How many faults there were at once.
+/// Whether other faults were active at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
-    /// This one.
+    /// No other fault.
     Alone,
-    /// Others, too; the cluster had to go on.
+    /// Other faults, too, with a quorum left: the cluster had to continue.
     Bearable,
-    /// Others, too, and no quorum was left: nothing could be acknowledged.
+    /// Other faults, too, without a quorum: no write could be acknowledged.
     TooMuch,
 }
 
-/// A run.
+/// The report of a run.
 #[derive(Debug)]
-pub struct Report {
+pub struct ChaosReport {
     /// Seed of all choices.
     pub seed: u64,
-    /// What was to come.
-    pub plan: Plan,
-    /// What a failover may lose at most, under `async`.
+    /// The faults to inject.
+    pub plan: ChaosPlan,
+    /// Longest allowed loss of a failover, under `async`.
     pub max_loss: Option<Duration>,
-    /// Nodes and shards.
+    /// Number of nodes and of shards.
     pub size: (usize, u32),
-    /// Every fault.
+    /// All injected faults.
     pub injected: Vec<Injected>,
-    /// Writes that were acknowledged although no quorum could.
+    /// Writes that were acknowledged although there was no quorum.
     pub without_quorum: Vec<Violation>,
-    /// What the load has found.
-    pub verdict: Verdict,
-    /// How often the digest of one replica was met again on another one.
+    /// Findings of the load.
+    pub verdict: LoadVerdict,
+    /// Number of digests that matched one of another replica.
     pub digests_compared: u64,
     /// Length of the run.
     pub elapsed: Duration,
 }
 
-/// Which of the two spans.
+/// One of the two measured times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// To the next acknowledged write.
@@ -89,11 +90,11 @@ pub enum Until {
     Read,
 }
 
-impl Report {
-    /// All broken promises; a good run has none.
+impl ChaosReport {
+    /// All violations; a good run has none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        let Verdict { while_running, read_back, histories, .. } = &self.verdict;
+        let LoadVerdict { while_running, read_back, histories, .. } = &self.verdict;
         let of_ledger = self.without_quorum.iter().chain(while_running).chain(read_back).map(ToString::to_string);
         let of_histories = histories.iter().flat_map(|histories| &histories.violations).map(ToString::to_string);
         of_ledger.chain(of_histories).chain(self.lost_too_much()).collect()
@@ -105,7 +106,7 @@ impl Report {
         self.verdict.losses.as_ref().map(|losses| losses.longest.as_millis() as u64)
     }
 
-    /// What a failover has lost beyond the bound of `async`.
+    /// The violation if a failover lost more than the bound of `async`.
     fn lost_too_much(&self) -> Option<String> {
         let (bound, losses) = (self.max_loss?, self.verdict.losses.as_ref()?);
         (losses.longest > bound + CLIENT_DELAY_MAX).then(|| {
@@ -116,25 +117,25 @@ impl Report {
         })
     }
 
-    /// Histories without a verdict, and why: a run with any proves nothing.
+    /// Histories without a verdict, and why: a run with any of them proves nothing.
     #[must_use]
     pub fn undecided(&self) -> &[String] {
         self.verdict.histories.as_ref().map_or(&[], |histories| &histories.undecided)
     }
 
-    /// Acknowledged writes that are gone, as the ledger and the histories say.
+    /// Number of lost acknowledged writes, by the ledger and the histories.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.verdict.read_back.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.lost)
     }
 
-    /// Reads answered with what was no longer true.
+    /// Number of stale reads.
     #[must_use]
     pub fn stale(&self) -> u64 {
         self.verdict.while_running.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.stale)
     }
 
-    /// What all clients did.
+    /// Operations of all clients.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let Summary { acknowledged, refused, unknown, reads } = self.verdict.summary;
@@ -142,7 +143,7 @@ impl Report {
         of_histories.fold(Counts { acknowledged, refused, unknown, reads }, |sum, counts| sum + counts)
     }
 
-    /// Answers that were judged: the ledger's reads, and the operations of histories.
+    /// Number of judged answers: the reads of the ledger, and the operations of histories.
     #[must_use]
     pub fn ops_checked(&self) -> u64 {
         self.verdict.summary.reads + self.verdict.histories.as_ref().map_or(0, |histories| histories.ops_checked)
@@ -150,31 +151,31 @@ impl Report {
 
     /// How often one of these faults was injected.
     #[must_use]
-    pub fn times(&self, faults: &[Fault]) -> usize {
+    pub fn times(&self, faults: &[ChaosFault]) -> usize {
         self.injected.iter().filter(|i| faults.contains(&i.fault)).count()
     }
 
-    /// How often one of these faults came without company.
+    /// How often one of these faults was injected alone.
     #[must_use]
-    pub fn alone(&self, faults: &[Fault]) -> usize {
+    pub fn alone(&self, faults: &[ChaosFault]) -> usize {
         self.injected.iter().filter(|i| i.company == Company::Alone && faults.contains(&i.fault)).count()
     }
 
-    /// Power losses that count: each has lost an unsynced canary on every node that it hit, or the run would have
-    /// failed, and came after a thousand acknowledged writes.
+    /// Number of power losses that count. Each has lost an unsynced canary on every node that it hit (otherwise the run
+    /// would have failed), after a thousand acknowledged writes.
     #[must_use]
-    pub fn power_losses(&self, faults: &[Fault]) -> usize {
+    pub fn power_losses(&self, faults: &[ChaosFault]) -> usize {
         let losses = self.injected.iter().filter(|i| i.fault.is_power_loss() && faults.contains(&i.fault));
         losses.filter(|i| i.acknowledged_before >= WRITES_BEFORE_POWER_LOSS).count()
     }
 
-    /// The span that a share of these faults stays within, `0.0 < share <= 1.0`, of those that came alone.
+    /// Quantile `0.0 < share <= 1.0` of the time for these faults, of those that were injected alone.
     #[must_use]
-    pub fn until(&self, what: Until, faults: &[Fault], share: f64) -> Option<Duration> {
+    pub fn until(&self, what: Until, faults: &[ChaosFault], share: f64) -> Option<Duration> {
         self.quantile(what, share, |i| i.company == Company::Alone && faults.contains(&i.fault))
     }
 
-    /// The same, of all faults with this company.
+    /// The same for all faults with this company.
     #[must_use]
     pub fn until_in(&self, what: Until, company: Company, share: f64) -> Option<Duration> {
         self.quantile(what, share, |i| i.company == company)
@@ -191,12 +192,12 @@ impl Report {
         spans.get(rank.checked_sub(1)?).copied()
     }
 
-    /// The figures of the run, for machines.
+    /// The figures of the run, as JSON.
     #[must_use]
     pub fn row(&self) -> Value {
         let counts = self.counts();
         let mut by_kind = BTreeMap::new();
-        for fault in Fault::ALL {
+        for fault in ChaosFault::ALL {
             let times = self.times(&[fault]);
             if times > 0 {
                 let ms = |what| {
@@ -215,9 +216,9 @@ impl Report {
             "faults": self.injected.len(),
             "by_kind": by_kind,
             "power_losses": {
-                "node": self.power_losses(&[Fault::PowerPrimary, Fault::PowerAny]),
-                "az": self.power_losses(&[Fault::PowerAz]),
-                "cluster": self.power_losses(&[Fault::PowerAll]),
+                "node": self.power_losses(&[ChaosFault::PowerPrimary, ChaosFault::PowerAny]),
+                "az": self.power_losses(&[ChaosFault::PowerAz]),
+                "cluster": self.power_losses(&[ChaosFault::PowerAll]),
             },
             "overlapping": self.injected.iter().filter(|i| i.company != Company::Alone).count(),
             "acknowledged": counts.acknowledged,
@@ -243,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn one(fault: Fault, company: Company, ms: u64) -> Injected {
+    fn one(fault: ChaosFault, company: Company, ms: u64) -> Injected {
         let span = Duration::from_millis(ms);
         Injected {
             fault,
@@ -256,15 +257,15 @@ mod tests {
         }
     }
 
-    fn report(injected: Vec<Injected>) -> Report {
-        Report {
+    fn report(injected: Vec<Injected>) -> ChaosReport {
+        ChaosReport {
             seed: 1,
-            plan: Plan::these(&[]),
+            plan: ChaosPlan::these(&[]),
             max_loss: None,
             size: (3, 1),
             injected,
             without_quorum: Vec::new(),
-            verdict: Verdict::default(),
+            verdict: LoadVerdict::default(),
             digests_compared: 0,
             elapsed: Duration::ZERO,
         }
@@ -272,9 +273,9 @@ mod tests {
 
     #[test]
     fn a_power_loss_counts_if_there_was_something_to_lose() {
-        let losses = [one(Fault::PowerAll, Company::Alone, 99), one(Fault::PowerAll, Company::Bearable, 100)];
+        let losses = [one(ChaosFault::PowerAll, Company::Alone, 99), one(ChaosFault::PowerAll, Company::Bearable, 100)];
         let report = report(losses.to_vec());
-        assert_eq!((report.power_losses(&Fault::ALL), report.power_losses(&[Fault::PowerAny])), (1, 0));
+        assert_eq!((report.power_losses(&ChaosFault::ALL), report.power_losses(&[ChaosFault::PowerAny])), (1, 0));
         assert_eq!(report.row()["power_losses"], json!({ "node": 0, "az": 0, "cluster": 1 }));
     }
 
@@ -292,18 +293,18 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_the_faults_asked_for() {
-        let mut injected: Vec<_> = (1..=100).map(|ms| one(Fault::KillPrimary, Company::Alone, ms)).collect();
-        injected.push(one(Fault::PausePrimary, Company::Alone, 7000));
-        injected.push(one(Fault::KillPrimary, Company::Bearable, 9000));
+        let mut injected: Vec<_> = (1..=100).map(|ms| one(ChaosFault::KillPrimary, Company::Alone, ms)).collect();
+        injected.push(one(ChaosFault::PausePrimary, Company::Alone, 7000));
+        injected.push(one(ChaosFault::KillPrimary, Company::Bearable, 9000));
         let report = report(injected);
-        let ms = |what, share| report.until(what, &[Fault::KillPrimary], share).map(|span| span.as_millis());
+        let ms = |what, share| report.until(what, &[ChaosFault::KillPrimary], share).map(|span| span.as_millis());
         assert_eq!((ms(Until::Write, 0.5), ms(Until::Write, 0.99)), (Some(50), Some(99)));
         assert_eq!(ms(Until::Read, 1.0), Some(50));
-        let both = [Fault::KillPrimary, Fault::PausePrimary];
+        let both = [ChaosFault::KillPrimary, ChaosFault::PausePrimary];
         assert_eq!(report.until(Until::Write, &both, 1.0).map(|span| span.as_secs()), Some(7));
-        assert_eq!(report.until(Until::Write, &[Fault::KillAll], 0.5), None);
+        assert_eq!(report.until(Until::Write, &[ChaosFault::KillAll], 0.5), None);
         assert_eq!(report.until_in(Until::Write, Company::Bearable, 1.0).map(|span| span.as_secs()), Some(9));
-        assert_eq!((report.times(&[Fault::PausePrimary]), report.times(&both)), (1, 102));
+        assert_eq!((report.times(&[ChaosFault::PausePrimary]), report.times(&both)), (1, 102));
         let row = report.row();
         assert_eq!(row["by_kind"]["kill-primary"]["next_write_ms"]["p99"], 99);
         assert_eq!((&row["faults"], &row["overlapping"]), (&json!(102), &json!(1)));

@@ -1,5 +1,5 @@
-//! One round: a fault, perhaps another one while it holds, the wait for what the cluster must do all the same, and the
-//! way back.
+//! One round: a fault, perhaps a second one while it holds, the wait for what the cluster must do nevertheless, and the
+//! recovery.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use fastness_load::ledger::Violation;
 use rand::rngs::SmallRng;
 use tokio::task::block_in_place;
 
-use super::PATIENCE;
-use super::fault::{Fault, Shape, What};
+use super::fault::{ChaosFault, Shape, What};
 use super::load::Load;
+use super::options::PATIENCE;
 use super::probe::{Answered, Probe};
 use super::profile::{self, Round};
 use super::report::{Company, Injected};
@@ -18,7 +18,7 @@ use super::strike::{Struck, victims};
 use crate::cluster::Cluster;
 use crate::observe::Figures;
 
-/// A fault that was seen to take effect.
+/// A fault that took effect.
 struct Proven {
     struck: Struck,
     proof: String,
@@ -30,22 +30,22 @@ struct Now<'a> {
     cluster: &'a Cluster,
     load: &'a Load,
     probe: &'a Probe,
-    /// Nodes of the cluster.
+    /// Number of nodes in the cluster.
     count: usize,
-    /// Writes that were acknowledged by the newest fault, or the end of the round before.
+    /// Number of writes acknowledged by the last fault, or by the end of the round before.
     acknowledged: u64,
     struck: Vec<Proven>,
 }
 
-/// What came of a round.
+/// Result of a round.
 pub(super) struct Outcome {
     pub(super) injected: Vec<Injected>,
-    /// A write that was acknowledged although no quorum was left.
+    /// A write that was acknowledged although there was no quorum.
     pub(super) without_quorum: Option<Violation>,
 }
 
-/// Runs one round to its end: nothing holds any more, and all nodes run. `acknowledged`: writes by the end of the round
-/// before.
+/// Runs one round to its end: no fault holds any more, and all nodes run. `acknowledged`: number of writes by the end
+/// of the round before.
 pub(super) async fn run(
     cluster: &Cluster,
     (load, probe): (&Load, &Probe),
@@ -57,7 +57,7 @@ pub(super) async fn run(
     let term = term(cluster, primary).await?;
     let count = cluster.file()?.nodes.len();
     let mut now = Now { cluster, load, probe, count, acknowledged, struck: Vec::new() };
-    let nodes = victims(cluster, round.fault, (&[], &[]), rng).await?.context("nobody to hit")?;
+    let nodes = victims(cluster, round.fault, (&[], &[]), rng).await?.context("there is no node to hit")?;
     now.strike(round.fault, nodes).await?;
     if let Some(company) = &round.company {
         now.join(company, rng).await?;
@@ -73,7 +73,7 @@ pub(super) async fn run(
 }
 
 impl Now<'_> {
-    async fn strike(&mut self, fault: Fault, nodes: Vec<u64>) -> Result<()> {
+    async fn strike(&mut self, fault: ChaosFault, nodes: Vec<u64>) -> Result<()> {
         let acknowledged = self.load.acknowledged();
         let acknowledged_before = acknowledged - self.acknowledged;
         self.acknowledged = acknowledged;
@@ -82,8 +82,8 @@ impl Now<'_> {
         Ok(())
     }
 
-    /// A second fault, if it goes together with the first.
-    async fn join(&mut self, company: &profile::Company, rng: &mut SmallRng) -> Result<()> {
+    /// Injects a second fault, if it can be combined with the first.
+    async fn join(&mut self, company: &profile::Companion, rng: &mut SmallRng) -> Result<()> {
         let (first, second) = (self.struck[0].struck.fault, company.fault);
         let both_drop = matches!((first.what(), second.what()), (What::Drop(_), What::Drop(_)));
         let at_the_processes = second.kills_all() && !first.outlives_processes();
@@ -102,7 +102,7 @@ impl Now<'_> {
         self.strike(second, nodes).await
     }
 
-    /// Who was hit by such a fault.
+    /// Victims of the faults for which `is_such` is true.
     fn nodes(&self, is_such: impl Fn(&Struck) -> bool) -> Vec<u64> {
         self.struck().filter(|struck| is_such(struck)).flat_map(|struck| struck.nodes.iter().copied()).collect()
     }
@@ -111,17 +111,18 @@ impl Now<'_> {
         self.struck.iter().map(|proven| &proven.struck)
     }
 
-    /// Nodes that do nothing for a quorum. All that are dead at once are started again at once and do not count.
+    /// Number of nodes that do not contribute to a quorum. If all nodes were killed at once, they are restarted at once
+    /// and do not count.
     fn away(&self) -> usize {
         let taking = self.struck().filter(|struck| struck.fault.takes_away() && !struck.fault.kills_all());
         taking.map(|struck| struck.nodes.len()).sum()
     }
 
-    fn away_with(&self, fault: Fault, nodes: &[u64]) -> usize {
+    fn away_with(&self, fault: ChaosFault, nodes: &[u64]) -> usize {
         self.away() + self.lost_to_shapes() + if fault.takes_away() { nodes.len() } else { shape_loss(fault) }
     }
 
-    /// With a bridge or a ring, each node sees a majority and no more: whoever else goes leaves it with less.
+    /// In a bridge or a ring each node sees just a majority: with one more node lost, it sees less.
     fn lost_to_shapes(&self) -> usize {
         self.struck().map(|struck| shape_loss(struck.fault)).sum()
     }
@@ -131,13 +132,13 @@ impl Now<'_> {
         has_quorum(self.count, self.away() + if alone { 0 } else { self.lost_to_shapes() })
     }
 
-    /// Whom packets are kept from: such a primary may still answer reads under its lease.
+    /// Nodes from which packets are dropped: such a primary may still answer reads under its lease.
     fn cut_off(&self) -> Vec<u64> {
-        let cuts = |fault: Fault| fault.takes_away() && matches!(fault.what(), What::Drop(_) | What::Links(_));
+        let cuts = |fault: ChaosFault| fault.takes_away() && matches!(fault.what(), What::Drop(_) | What::Links(_));
         self.nodes(|struck| cuts(struck.fault))
     }
 
-    /// The cluster must acknowledge and answer while the faults hold.
+    /// Ends a round with a quorum: the cluster must acknowledge and answer while the faults hold.
     async fn end_bearable(self, primary: u64, term: u64, hold: Duration) -> Result<Outcome> {
         let last = self.struck().last().context("a round has a fault")?;
         let since = (last.at, last.effective);
@@ -151,11 +152,11 @@ impl Now<'_> {
         Ok(Outcome { injected, without_quorum: None })
     }
 
-    /// Nothing may be acknowledged until the faults are undone, and it must be then.
+    /// Ends a round without a quorum: no write may be acknowledged until the faults are undone, and then it must be.
     async fn end_too_much(self, hold: Duration) -> Result<Outcome> {
         let proven = Instant::now();
         tokio::time::sleep(hold).await;
-        // A bridge or a ring on top leaves doubt whether there is a quorum: then it may be, and need not.
+        // With a bridge or a ring it is not certain that there is no quorum: then a write may be acknowledged or not.
         let none_left = !has_quorum(self.count, self.away()) && !self.load.may_lose();
         let acknowledged = self.probe.first_write_since(proven).filter(|_| none_left);
         let what = self.struck().map(|struck| format!("{} of {:?}", struck.fault.name(), struck.nodes));
@@ -175,7 +176,7 @@ impl Now<'_> {
         Ok(Outcome { injected, without_quorum })
     }
 
-    /// If the only fault has hit the primary so that it cannot stay one: another one, of a later term.
+    /// If a single fault has deposed the primary: checks that another node leads, in a later term.
     async fn next_primary(&self, primary: u64, term: u64) -> Result<String> {
         let [Proven { struck: only, .. }] = self.struck.as_slice() else { return Ok(String::new()) };
         if !only.nodes.contains(&primary) || !only.fault.deposes() || only.fault.kills_all() {
@@ -187,14 +188,14 @@ impl Now<'_> {
         Ok(format!(", node {next} leads"))
     }
 
-    /// Heals first and starts the dead then, all at the same time: each may need another one to serve.
+    /// Heals first and then starts all stopped nodes at the same time: each may need another one before it serves.
     async fn undo(mut self, company: Company, spans: (Duration, Duration), next: String) -> Result<Vec<Injected>> {
         block_in_place(|| {
             self.struck.iter_mut().try_for_each(|struck| struck.struck.heal(self.cluster))?;
             let dead: Vec<u64> =
                 self.struck.iter().flat_map(|struck| struck.struck.to_start().iter().copied()).collect();
             self.cluster.start_nodes(&dead)?;
-            self.struck.iter().try_for_each(|struck| struck.struck.settle(self.cluster))
+            self.struck.iter().try_for_each(|struck| struck.struck.wait_for_recovery(self.cluster))
         })
         .context("the end of the faults")?;
         let injected = self.struck.into_iter().map(|Proven { struck, proof, acknowledged_before }| Injected {
@@ -210,7 +211,7 @@ impl Now<'_> {
     }
 }
 
-/// From the first moment to the next write and the next read that were sent after the second.
+/// The times from the first moment to the next write and the next read that were sent after the second moment.
 async fn next_answers(
     probe: &Probe,
     (at, effective): (Instant, Instant),
@@ -225,7 +226,7 @@ fn has_quorum(count: usize, away: usize) -> bool {
     count.saturating_sub(away) > count / 2
 }
 
-fn shape_loss(fault: Fault) -> usize {
+fn shape_loss(fault: ChaosFault) -> usize {
     usize::from(matches!(fault.what(), What::Drop(Shape::Bridge | Shape::Ring)))
 }
 

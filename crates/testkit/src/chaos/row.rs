@@ -1,24 +1,24 @@
-//! A run's row in the ledger of long runs.
+//! The row of a chaos run in the ledger of long runs.
 
 use std::collections::BTreeMap;
 
-use super::{Fault, Report, Until};
-use crate::proof::{Checkout, Row, Spans, Suite, Verdict};
+use super::{ChaosFault, ChaosReport, Until};
+use crate::proof::{Checkout, Row, RowVerdict, Spans, Suite};
 
-/// Broken promises that a row tells of; the log of the run has all.
+/// Maximum number of violations in a row; the log of the run has all of them.
 const NOTES_MAX: usize = 20;
 
-impl Report {
-    /// `checkout` is what the run began with, `durability` its mode.
+impl ChaosReport {
+    /// The row of the run. `checkout`: the code at its start, `durability`: its mode.
     #[must_use]
     pub fn ledger_row(&self, checkout: &Checkout, profile: &str, durability: &str) -> Row {
         let violations = self.violations();
         let known = violations.len() as u64;
         let counts = self.counts();
         let verdict = match (violations.is_empty(), self.undecided().is_empty()) {
-            (false, _) => Verdict::Fail,
-            (true, false) => Verdict::Invalid,
-            (true, true) => Verdict::Pass,
+            (false, _) => RowVerdict::Fail,
+            (true, false) => RowVerdict::Invalid,
+            (true, true) => RowVerdict::Pass,
         };
         Row {
             wall_ms: self.elapsed.as_millis() as u64,
@@ -31,7 +31,7 @@ impl Report {
             faults: by_kind(|fault| self.times(&[fault])),
             power_losses: by_kind(|fault| self.power_losses(&[fault])),
             lost: Some(self.lost()),
-            // Where writes may be lost, nobody can tell from a read that it is old.
+            // Where writes may be lost, an old read does not show as such.
             stale: (durability == "sync").then(|| self.stale()),
             other_violations: Some(known.saturating_sub(self.lost() + self.stale())),
             undecided: Some(self.undecided().len() as u64),
@@ -48,16 +48,16 @@ impl Report {
         }
     }
 
-    /// Of all faults that came alone.
+    /// Quantiles of all faults that were injected alone.
     fn spans(&self, what: Until) -> Option<Spans> {
-        let at = |share| self.until(what, &Fault::ALL, share).map(|span| span.as_millis() as u64);
-        let times = self.alone(&Fault::ALL) as u64;
+        let at = |share| self.until(what, &ChaosFault::ALL, share).map(|span| span.as_millis() as u64);
+        let times = self.alone(&ChaosFault::ALL) as u64;
         Some(Spans { times, p50_ms: at(0.5)?, p99_ms: at(0.99)? })
     }
 }
 
-/// The kinds that there were any of.
-fn by_kind(times: impl Fn(Fault) -> usize) -> BTreeMap<String, u64> {
-    let counted = Fault::ALL.into_iter().map(|fault| (fault.name().to_owned(), times(fault) as u64));
+/// The kinds that occurred, with their numbers.
+fn by_kind(times: impl Fn(ChaosFault) -> usize) -> BTreeMap<String, u64> {
+    let counted = ChaosFault::ALL.into_iter().map(|fault| (fault.name().to_owned(), times(fault) as u64));
     counted.filter(|(_, times)| *times > 0).collect()
 }

@@ -1,4 +1,4 @@
-//! How a fault is brought about, proven and undone.
+//! Injects a fault, proves that it took effect, and undoes it.
 
 use std::time::{Duration, Instant};
 
@@ -7,27 +7,28 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use tokio::task::block_in_place;
 
-use super::PATIENCE;
-use super::fault::{Fault, Shape, What, Whom};
+use super::fault::{ChaosFault, Shape, What, Whom};
+use super::options::PATIENCE;
 use crate::cluster::Cluster;
 use crate::observe::Figures;
 use crate::partition::Cut;
 
-/// How long a fault may take to show.
+/// Maximum time until a fault takes effect.
 const SHOWS_WITHIN: Duration = Duration::from_secs(20);
 
-/// A fault that is under way. Dropping it without [`Struck::heal`] mends what is cut; processes are the cluster's to
-/// end.
+/// An active fault. Dropping it without [`Struck::heal`] removes its packet filters; its processes belong to the
+/// cluster.
 pub(super) struct Struck {
-    pub(super) fault: Fault,
-    /// Whom it hit; of a bridge the middle.
+    pub(super) fault: ChaosFault,
+    /// The nodes that it hit; for a bridge the middle node.
     pub(super) nodes: Vec<u64>,
-    /// Just before.
+    /// Just before the fault.
     pub(super) at: Instant,
-    /// From here on nothing that was sent can be acknowledged by who was hit.
+    /// From this moment on the victims cannot acknowledge requests sent later.
     pub(super) effective: Instant,
     cut: Option<Cut>,
-    /// What each node had logged before, and how many writes and frames of it had met a fault.
+    /// For each victim, the length of its log messages before the fault, and the number of writes and frames affected
+    /// by earlier faults.
     before: Vec<Before>,
 }
 
@@ -37,11 +38,11 @@ struct Before {
     met: u64,
 }
 
-/// Whom a fault hits now: nobody that was hit already (`hit`; of these, `deposed` do not stay primaries). `None` if
-/// nobody is left for it.
+/// Chooses the victims of a fault, except nodes that were hit already (`hit`; of these, `deposed` lose leadership).
+/// `None` if no node is left.
 pub(super) async fn victims(
     cluster: &Cluster,
-    fault: Fault,
+    fault: ChaosFault,
     (hit, deposed): (&[u64], &[u64]),
     rng: &mut SmallRng,
 ) -> Result<Option<Vec<u64>>> {
@@ -72,8 +73,8 @@ pub(super) async fn victims(
 }
 
 impl Struck {
-    /// Brings a fault about.
-    fn strike(cluster: &Cluster, fault: Fault, nodes: Vec<u64>) -> Result<Struck> {
+    /// Injects a fault.
+    fn strike(cluster: &Cluster, fault: ChaosFault, nodes: Vec<u64>) -> Result<Struck> {
         let before = nodes.iter().map(|node| Before::of(cluster, fault, *node)).collect::<Result<_>>()?;
         let begun = Instant::now();
         let mut cut = None;
@@ -88,34 +89,38 @@ impl Struck {
             What::Clock(ahead_s) => nodes.iter().try_for_each(|node| cluster.set_clock(*node, ahead_s))?,
         }
         let effective = Instant::now();
-        // Making rules and giving commands takes a while, in which nothing has changed yet.
+        // Creating rules and running commands takes a while during which nothing has changed yet.
         let by_signal = matches!(fault.what(), What::Kill | What::PowerLoss | What::Pause);
         let at = if by_signal { begun } else { effective };
         Ok(Struck { fault, nodes, at, effective, cut, before })
     }
 
-    /// The same, and waits for what shows that it holds; the proof in words.
-    pub(super) async fn strike_and_prove(cluster: &Cluster, fault: Fault, nodes: Vec<u64>) -> Result<(Struck, String)> {
+    /// Injects a fault, waits until it takes effect, and returns the evidence in words.
+    pub(super) async fn strike_and_prove(
+        cluster: &Cluster,
+        fault: ChaosFault,
+        nodes: Vec<u64>,
+    ) -> Result<(Struck, String)> {
         let mut struck = block_in_place(|| Struck::strike(cluster, fault, nodes))?;
         let proof = struck.prove(cluster).await?;
         if matches!(fault.what(), What::Clock(_)) {
-            // It was set when the node has looked.
+            // The clock was set when the node has read it.
             struck.at = Instant::now();
             struck.effective = struck.at;
         }
         Ok((struck, proof))
     }
 
-    /// Waits for what shows that the fault holds, and tells it.
+    /// Waits for evidence that the fault holds, and returns it.
     async fn prove(&self, cluster: &Cluster) -> Result<String> {
         let count = self.nodes.len();
         match self.fault.what() {
-            // Killing has waited until no process was left, and power loss has looked for the canaries.
-            What::Kill => Ok(format!("{count} processes are gone")),
-            What::PowerLoss => Ok(format!("{count} processes and their unsynced canaries are gone")),
+            // Killing has waited until the processes ended, and power loss has checked the canaries.
+            What::Kill => Ok(format!("{count} processes have ended")),
+            What::PowerLoss => Ok(format!("{count} processes have ended, and their unsynced canaries are lost")),
             What::Pause => {
-                self.all_stand_still(cluster)?;
-                Ok(format!("all threads of {count} processes stand still"))
+                self.all_are_stopped(cluster)?;
+                Ok(format!("all threads of {count} processes are stopped"))
             }
             What::Drop(_) => {
                 let dropped = wait_for("a dropped packet", || self.dropped()).await?;
@@ -123,13 +128,16 @@ impl Struck {
             }
             What::Disk("fill") => {
                 block_in_place(|| self.logs(cluster, "the disk is full by command"))?;
-                self.nodes.iter().try_for_each(|node| cluster.pid(*node).map(drop)).context("it must wait, not end")?;
+                self.nodes
+                    .iter()
+                    .try_for_each(|node| cluster.pid(*node).map(drop))
+                    .context("it must wait, not stop")?;
                 Ok("the node waits for space".to_owned())
             }
             What::Disk("fail") => {
                 block_in_place(|| self.logs(cluster, "fsync failed"))?;
-                wait_for("the end of the node", || Ok(u64::from(self.nobody_runs(cluster)?))).await?;
-                Ok("the node has ended".to_owned())
+                wait_for("the node's stop", || Ok(u64::from(self.nobody_runs(cluster)?))).await?;
+                Ok("the node has stopped".to_owned())
             }
             What::Disk(_) | What::Links(_) => {
                 let met = wait_for("a write or a frame that meets the fault", || self.met(cluster)).await?;
@@ -139,27 +147,27 @@ impl Struck {
         }
     }
 
-    /// Whether it still holds, before it is undone.
+    /// Checks that the fault still holds, before it is undone.
     fn still_holds(&self, cluster: &Cluster) -> Result<()> {
         match self.fault.what() {
-            What::Pause => self.all_stand_still(cluster),
+            What::Pause => self.all_are_stopped(cluster),
             What::Kill | What::PowerLoss if !self.fault.kills_all() => {
-                ensure!(self.nobody_runs(cluster)?, "nodes {:?} are there again", self.nodes);
+                ensure!(self.nobody_runs(cluster)?, "nodes {:?} run again", self.nodes);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn all_stand_still(&self, cluster: &Cluster) -> Result<()> {
+    fn all_are_stopped(&self, cluster: &Cluster) -> Result<()> {
         for node in &self.nodes {
-            ensure!(cluster.is_stopped(*node)?, "node {node} does not stand still");
+            ensure!(cluster.is_stopped(*node)?, "node {node} is not stopped");
         }
         Ok(())
     }
 
-    /// Undoes what can be undone at once, having seen that it still holds. Then dead nodes can be started, see
-    /// [`Struck::to_start`], and at last [`Struck::resolve`] waits for the others.
+    /// Undoes what can be undone at once, after checking that the fault still holds. Then stopped nodes can be started,
+    /// see [`Struck::to_start`], and finally [`Struck::wait_for_recovery`] waits for the others.
     pub(super) fn heal(&mut self, cluster: &Cluster) -> Result<()> {
         self.still_holds(cluster)?;
         let mut nodes = self.nodes.iter();
@@ -173,7 +181,7 @@ impl Struck {
         }
     }
 
-    /// Nodes that it has left dead.
+    /// Nodes that the fault has left stopped.
     pub(super) fn to_start(&self) -> &[u64] {
         match self.fault.what() {
             What::Kill | What::PowerLoss | What::Disk("fail") if !self.fault.kills_all() => &self.nodes,
@@ -181,8 +189,8 @@ impl Struck {
         }
     }
 
-    /// Waits for nodes that come back by themselves.
-    pub(super) fn settle(&self, cluster: &Cluster) -> Result<()> {
+    /// Waits for nodes that recover on their own.
+    pub(super) fn wait_for_recovery(&self, cluster: &Cluster) -> Result<()> {
         if self.fault.what() != What::Disk("fill") {
             return Ok(());
         }
@@ -225,14 +233,14 @@ impl Struck {
 }
 
 impl Before {
-    fn of(cluster: &Cluster, fault: Fault, node: u64) -> Result<Before> {
+    fn of(cluster: &Cluster, fault: ChaosFault, node: u64) -> Result<Before> {
         let counts = matches!(fault.what(), What::Disk(_) | What::Links(_));
         let met = if counts { cluster.faults_met(node)? } else { 0 };
         Ok(Before { node, logged: cluster.node_log(node)?.len(), met })
     }
 }
 
-/// Asks until the answer is more than nothing.
+/// Polls `count` until it is not zero.
 async fn wait_for(what: &str, mut count: impl FnMut() -> Result<u64>) -> Result<u64> {
     let until = Instant::now() + SHOWS_WITHIN;
     loop {
@@ -245,7 +253,7 @@ async fn wait_for(what: &str, mut count: impl FnMut() -> Result<u64>) -> Result<
 }
 
 fn drop_packets(cluster: &Cluster, shape: Shape, nodes: &[u64]) -> Result<Cut> {
-    let one = *nodes.first().context("a fault hits somebody")?;
+    let one = *nodes.first().context("a fault hits a node")?;
     match shape {
         Shape::Apart => Cut::apart(cluster, nodes),
         Shape::Deafen => Cut::deafen(cluster, one),
@@ -255,7 +263,7 @@ fn drop_packets(cluster: &Cluster, shape: Shape, nodes: &[u64]) -> Result<Cut> {
     }
 }
 
-/// Commands faults of all links from a node.
+/// Sets faults of all links from a node.
 fn links(cluster: &Cluster, node: u64, faults: &[&str]) -> Result<()> {
     for other in cluster.file()?.nodes.iter().filter(|other| other.id != node) {
         faults.iter().try_for_each(|fault| cluster.link_fault(node, other.id, fault))?;

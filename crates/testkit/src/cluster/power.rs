@@ -1,37 +1,38 @@
-//! Power loss: file systems on loop devices that lose what was not synced.
+//! Power loss: file systems on loop devices that lose unsynced data.
 //!
-//! Each node's data folder is an ext4 file system in a file of its own, mounted so that the kernel writes by itself as
-//! seldom as it can. Power is lost so: the process is killed, the file system is shut down (from then on nothing
-//! reaches the device, whatever waits in memory), unmounted, and mounted again, which replays its journal as after a
+//! The data folder of each node is an ext4 file system in a file of its own, mounted so that the kernel writes back as
+//! seldom as possible. A power loss has four steps: the process is killed; the file system is shut down, so that
+//! nothing in memory reaches the device; it is unmounted; and it is mounted again, which replays its journal as after a
 //! cold start.
 //!
-//! Every loss has a witness: a canary that was written but not synced just before must be gone, and one that was synced
-//! just before must be there. So a loss that lost nothing is an error, and so is one that lost more than a disk may.
+//! Every loss is verified by two canaries: a file that was written but not synced just before must be lost, and one
+//! that was synced just before must exist. So a loss that lost nothing is an error, and so is one that lost more than a
+//! disk may lose.
 //!
-//! Only inside a [`crate::chaos::sandbox`]: what is mounted there is gone with its last process, however that ends.
+//! Only inside a [`crate::chaos::sandbox`], whose mounts end with its last process, however that ends.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Cluster, wait_gone};
+use super::process::wait_gone;
 use crate::chaos::sandbox;
 
-/// Size of one file system, unless it is to be another; its file is sparse.
+/// Default size of one file system; its file is sparse.
 pub const IMAGE_BYTES: u64 = 1 << 30;
-/// `commit`: seconds between commits of the journal that nobody asked for. `noauto_da_alloc`: a file that is replaced
-/// without a sync is not written as if it had been synced.
+/// `commit`: seconds between automatic commits of the journal. `noauto_da_alloc`: a file that is replaced without a
+/// sync is not written as if it had been synced.
 const MOUNT_OPTIONS: &str = "loop,commit=300,noauto_da_alloc";
-/// How long the kernel may take to let go of a file system whose processes are gone.
+/// How long the kernel may take to release a file system whose processes have ended.
 const LET_GO: Duration = Duration::from_secs(10);
-/// More than a page, so that it is data of its own and no part of an inode.
+/// More than a page, so that the data is not stored in an inode.
 const CANARY_BYTES: usize = 8192;
 
-/// Whether unsynced data is lost on command.
+/// Why unsynced data cannot be lost here; `None` if it can.
 #[must_use]
 pub fn lacking() -> Option<String> {
     if let Some(why) = sandbox::lacking() {
@@ -41,7 +42,7 @@ pub fn lacking() -> Option<String> {
     (!loops).then(|| "this kernel has no loop devices (/dev/loop-control)".to_owned())
 }
 
-/// The mounted file systems of a cluster's nodes. Unmounted when dropped; nobody may use them then.
+/// The mounted file systems of a cluster's nodes. Dropping unmounts them, so they must not be in use then.
 #[derive(Debug)]
 pub(super) struct Images {
     nodes: PathBuf,
@@ -49,14 +50,14 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Makes and mounts a file system for each of `count` nodes, before they are started for the first time.
+    /// Creates and mounts a file system for each of `count` nodes, before their first start.
     pub(super) fn mount(dir: &Path, count: usize, bytes: u64) -> Result<Images> {
-        ensure!(sandbox::is_inside(), "file systems are mounted in a sandbox alone");
+        ensure!(sandbox::is_inside(), "file systems are mounted only in a sandbox");
         let mut images = Images { nodes: dir.join("nodes"), mounted: Vec::new() };
         for node in 1..=count as u64 {
             std::fs::create_dir_all(images.data(node))?;
             std::fs::File::create(images.image(node))?.set_len(bytes)?;
-            // Few inodes and a small journal: made in milliseconds.
+            // Few inodes and a small journal: created in milliseconds.
             let image = path(&images.image(node))?;
             run("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", "4096", "-J", "size=16", "-E", "nodiscard", &image])?;
             images.mount_one(node)?;
@@ -89,29 +90,28 @@ impl Images {
         Ok(())
     }
 
-    /// From here on nothing that is written to a node's file system, or was and waits in memory, reaches the device.
+    /// From here on nothing that is written to the file system, or waits in memory, reaches the device.
     fn shut_down(&self, node: u64) -> Result<()> {
         run("xfs_io", &["-x", "-c", "shutdown", &path(&self.data(node))?])
     }
 
-    /// Writes both canaries, and syncs the one.
+    /// Writes both canaries, and syncs one of them.
     fn release_canaries(&self, node: u64) -> Result<[u8; CANARY_BYTES]> {
-        let song: [u8; CANARY_BYTES] = std::array::from_fn(|_| rand::random());
+        let content: [u8; CANARY_BYTES] = std::array::from_fn(|_| rand::random());
         for (name, synced) in [(SYNCED, true), (UNSYNCED, false)] {
             let mut file = std::fs::File::create(self.data(node).join(name))?;
-            file.write_all(&song)?;
+            file.write_all(&content)?;
             if synced {
                 file.sync_all()?;
                 std::fs::File::open(self.data(node))?.sync_all()?;
             }
         }
-        Ok(song)
+        Ok(content)
     }
 
-    /// A machine that has lost its power has another boot id afterwards, by which a node knows that the end of its log
-    /// may be torn in any way (`log/src/wal.rs`). This one goes on running, so the one that the node has written down
-    /// is changed.
-    fn boot_anew(&self, node: u64) -> Result<()> {
+    /// After a power loss a machine has another boot id, from which a node knows that the end of its log may be torn in
+    /// any way (`log/src/wal.rs`). This machine continues to run, so the boot id that the node has recorded is changed.
+    fn change_boot_id(&self, node: u64) -> Result<()> {
         let known = self.data(node).join(BOOT_ID);
         if known.exists() {
             std::fs::write(&known, "another boot\n").with_context(|| known.display().to_string())?;
@@ -119,57 +119,45 @@ impl Images {
         Ok(())
     }
 
-    /// Looks for the canaries after a loss.
-    fn look_for_canaries(&self, node: u64, song: &[u8]) -> Result<()> {
+    /// Cuts the power of these nodes with these processes, and mounts their file systems again.
+    pub(super) fn lose_power(&mut self, nodes: &[u64], pids: &[Pid]) -> Result<()> {
+        let contents = nodes.iter().map(|node| self.release_canaries(*node)).collect::<Result<Vec<_>>>()?;
+        for &pid in pids {
+            kill_process(pid, Signal::KILL)?;
+        }
+        nodes.iter().try_for_each(|node| self.shut_down(*node))?;
+        pids.iter().copied().try_for_each(wait_gone)?;
+        for (&node, content) in nodes.iter().zip(&contents) {
+            self.unmount_one(node)?;
+            self.mount_one(node)?;
+            self.check_canaries(node, content)?;
+            self.change_boot_id(node)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the canaries after a loss.
+    fn check_canaries(&self, node: u64, content: &[u8]) -> Result<()> {
         let found = |name: &str| std::fs::read(self.data(node).join(name)).unwrap_or_default();
-        ensure!(found(SYNCED) == song, "node {node}: a file that was synced is not what it was");
-        // Its name may be there: the journal is one for all, and a sync of the node's log writes it.
-        ensure!(found(UNSYNCED).is_empty(), "node {node}: a file that was not synced is still there");
+        ensure!(found(SYNCED) == content, "node {node}: a synced file has changed");
+        // Its name may exist: there is one journal for all files, and a sync of the node's log writes it.
+        ensure!(found(UNSYNCED).is_empty(), "node {node}: a file that was not synced still exists");
         Ok(())
     }
 }
 
 const SYNCED: &str = "canary-synced";
 const UNSYNCED: &str = "canary-unsynced";
-/// Where a node writes down which boot of its machine it last started in.
+/// File in which a node records the boot id of its last start.
 const BOOT_ID: &str = "log/boot-id";
 
 impl Drop for Images {
     fn drop(&mut self) {
         for node in self.mounted.clone() {
             if let Err(error) = self.unmount_one(node) {
-                eprintln!("node {node}: {error:#}; its file system goes with the sandbox");
+                eprintln!("node {node}: {error:#}; its file system is removed with the sandbox");
             }
         }
-    }
-}
-
-impl Cluster {
-    /// Cuts the power of these nodes at the same moment: their processes die, and what they had not synced is gone.
-    /// Their file systems are mounted again; the nodes are dead.
-    ///
-    /// # Errors
-    /// If the cluster's file systems do not lose data ([`Options::loses_unsynced`](super::Options)), or a canary was
-    /// not lost.
-    pub fn lose_power(&self, nodes: &[u64]) -> Result<()> {
-        let mut images = self.images.lock();
-        let Some(images) = images.as_mut() else { bail!("the file systems of this cluster keep what was not synced") };
-        let songs = nodes.iter().map(|node| images.release_canaries(*node)).collect::<Result<Vec<_>>>()?;
-        let file = self.file()?;
-        let running = file.nodes.iter().filter(|node| nodes.contains(&node.id));
-        let pids: Vec<Pid> = running.filter_map(|node| node.pid.and_then(Pid::from_raw)).collect();
-        for &pid in &pids {
-            kill_process(pid, Signal::KILL)?;
-        }
-        nodes.iter().try_for_each(|node| images.shut_down(*node))?;
-        pids.into_iter().try_for_each(wait_gone)?;
-        for (&node, song) in nodes.iter().zip(&songs) {
-            images.unmount_one(node)?;
-            images.mount_one(node)?;
-            images.look_for_canaries(node, song)?;
-            images.boot_anew(node)?;
-        }
-        Ok(())
     }
 }
 

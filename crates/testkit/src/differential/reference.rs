@@ -84,8 +84,8 @@ impl Reference {
     ///
     /// # Errors
     /// If the server does not answer.
-    pub fn connect(&self, protocol: Protocol) -> anyhow::Result<Connection> {
-        Connection::open("127.0.0.1", self.ports.at(0), protocol)
+    pub fn connect(&self, protocol: Protocol) -> anyhow::Result<ReferenceConnection> {
+        ReferenceConnection::open("127.0.0.1", self.ports.at(0), protocol)
     }
 }
 
@@ -104,21 +104,21 @@ pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
 
 /// One connection that waits for each reply.
 #[derive(Debug)]
-pub struct Connection {
+pub struct ReferenceConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-impl Connection {
+impl ReferenceConnection {
     /// A connection to any server, the reference or the product, that speaks this version.
     ///
     /// # Errors
     /// If the server does not answer.
-    pub fn open(host: &str, port: u16, protocol: Protocol) -> anyhow::Result<Connection> {
+    pub fn open(host: &str, port: u16, protocol: Protocol) -> anyhow::Result<ReferenceConnection> {
         let stream = TcpStream::connect((host, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut connection = Connection { stream, buffer: Vec::new() };
+        let mut connection = ReferenceConnection { stream, buffer: Vec::new() };
         let hello = connection.call(&words(&["HELLO", &protocol.number().to_string()]))?;
         if hello.starts_with(b"-") {
             bail!("HELLO: {}", hello.escape_ascii());

@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::record::{Op, Span};
-use super::{Counts, Run};
+use super::run::{Counts, Run};
 
 /// What one group of clients did.
 #[derive(Debug, Default)]

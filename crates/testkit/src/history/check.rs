@@ -38,7 +38,7 @@ pub enum Kind {
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// As in [`super::Verdict::by_workload`].
+    /// As in [`super::HistoryVerdict::by_workload`].
     pub workload: &'static str,
     /// The key, or what the keys that it is about begin with.
     pub key: String,

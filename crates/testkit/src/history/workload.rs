@@ -1,6 +1,7 @@
 //! The workloads: what clients ask, and how their answers become operations of a history. One file each; what the
 //! histories must fulfil is in `check`.
 
+pub(super) mod all;
 mod append;
 mod bank;
 mod copies;
@@ -10,14 +11,12 @@ mod pair;
 mod register;
 mod set;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use super::actor::Actor;
 use super::check::Findings;
 use super::record::Bounds;
-use super::{Options, Run};
+use super::run::Run;
 
 /// One group of clients on keys of its own.
 #[async_trait]
@@ -49,21 +48,6 @@ const SEARCHED: Bounds = Bounds { ops: 400, unknown: 8 };
 
 /// Keys that a group uses at the same time.
 const KEYS: usize = 3;
-
-/// All workloads of one group.
-pub(crate) fn all(options: &Options, group: u32) -> Vec<Arc<dyn Workload>> {
-    let name = |workload: &str| format!("{}{workload}:g{group}", options.prefix);
-    vec![
-        Arc::new(register::Registers::new(&name("register"))),
-        Arc::new(counter::Counters::new(&name("counter"))),
-        Arc::new(set::Sets::new(&name("set"))),
-        Arc::new(bank::Banks::new(&name("bank"))),
-        Arc::new(pair::Pairs::new(&name("watch"))),
-        Arc::new(append::Lists::new(&name("append"))),
-        Arc::new(lives::Lives::new(&name("ttl"))),
-        Arc::new(copies::Copies::new(&name("copies"))),
-    ]
-}
 
 /// One of several keys that share a slot.
 fn in_slot(key: &str, which: impl std::fmt::Display) -> String {

@@ -1,14 +1,19 @@
 //! What a run is a run of.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
-use super::project;
-
 /// The ledger's own files: a row that was written before makes no checkout dirty.
 const OWN: [&str; 2] = [":(exclude)tests/ledger.jsonl", ":(exclude)tests/LEDGER.md"];
+
+/// The checkout that this was built in.
+#[must_use]
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+}
 
 /// The checkout at one moment; to be taken when a run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]

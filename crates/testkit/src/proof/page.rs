@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::chain::Sealed;
-use super::row::{Row, Spans, Suite, Verdict};
+use super::row::{Row, RowVerdict, Spans, Suite};
 
 /// Rows that the page shows one by one; all are in the file.
 const SHOWN: usize = 30;
@@ -83,7 +83,7 @@ fn commits(out: &mut String, rows: &[&Row]) {
 
 /// What was broken, in the words of the run; `FINDINGS.md` says what came of it.
 fn broken(out: &mut String, rows: &[Sealed]) {
-    let broken: Vec<&Sealed> = rows.iter().filter(|sealed| sealed.row.verdict == Verdict::Fail).collect();
+    let broken: Vec<&Sealed> = rows.iter().filter(|sealed| sealed.row.verdict == RowVerdict::Fail).collect();
     if broken.is_empty() {
         return;
     }
@@ -184,9 +184,9 @@ fn spans(spans: Option<Spans>) -> String {
 
 fn verdict(sealed: &Sealed) -> String {
     let verdict = match sealed.row.verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "FAIL",
-        Verdict::Invalid => "invalid",
+        RowVerdict::Pass => "pass",
+        RowVerdict::Fail => "FAIL",
+        RowVerdict::Invalid => "invalid",
     };
     match &sealed.why_not {
         Some(why) => format!("{verdict}, does not count: {why}"),
@@ -250,7 +250,7 @@ mod tests {
         let mut unknown = Row::sample(Suite::Soak, 1);
         unknown.unknown = None;
         unknown.ops_checked = None;
-        let lost = Row { verdict: Verdict::Fail, lost: Some(2), ..Row::sample(Suite::Chaos, 2) };
+        let lost = Row { verdict: RowVerdict::Fail, lost: Some(2), ..Row::sample(Suite::Chaos, 2) };
         let page = page(&sealed([unknown, lost]));
         assert_eq!(line(&page, "| soak |"), "| soak | 1 | 1 | 0.0 | – | – | 1000 | 0 | 3.0e-3 | 0 | – | – | – |");
         assert_eq!(line(&page, "| chaos |"), "| chaos | 1 | 1 | 0.0 | – | 3000 | 1000 | 2 | – | 0 | – | 5 | – |");
@@ -262,7 +262,7 @@ mod tests {
     fn commits_have_sums_of_their_own_and_what_was_found_is_told() {
         let newer = Row { commit: "beef".into(), ..Row::sample(Suite::Sim, 2) };
         let notes = vec!["seed 1: gone".to_owned()];
-        let broken = Row { verdict: Verdict::Fail, lost: Some(1), notes, ..Row::sample(Suite::Sim, 1) };
+        let broken = Row { verdict: RowVerdict::Fail, lost: Some(1), notes, ..Row::sample(Suite::Sim, 1) };
         let page = page(&sealed([broken, newer]));
         assert_eq!(
             line(&page, "| `beef` | 1"),

@@ -37,7 +37,7 @@ impl Suite {
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum RowVerdict {
     /// Nothing was broken, and the run is valid.
     Pass,
     /// A promise was broken.
@@ -116,8 +116,8 @@ pub struct Row {
     /// What stands for all that happened with the first seed, where the same seed gives the same: a number to compare
     /// with.
     pub trace: Option<String>,
-    /// See [`Verdict`].
-    pub verdict: Verdict,
+    /// See [`RowVerdict`].
+    pub verdict: RowVerdict,
     /// What was broken, or why it is invalid.
     pub notes: Vec<String>,
 }
@@ -156,14 +156,14 @@ impl Row {
             until_write: None,
             until_read: None,
             trace: None,
-            verdict: Verdict::Invalid,
+            verdict: RowVerdict::Invalid,
             notes: Vec::new(),
         }
     }
 
     /// Takes over what the histories of a `sync` run have shown. A run with anything undecided is invalid, unless it
     /// found something.
-    pub fn judge(&mut self, histories: &history::Verdict) {
+    pub fn judge(&mut self, histories: &history::HistoryVerdict) {
         let all = histories.by_workload.values().fold(Counts::default(), |sum, counts| sum + *counts);
         let violations = histories.violations.len() as u64;
         self.ops_checked = Some(histories.ops_checked);
@@ -175,9 +175,9 @@ impl Row {
         self.other_violations = Some(violations - histories.lost - histories.stale);
         self.undecided = Some(histories.undecided.len() as u64);
         self.verdict = match (violations, histories.undecided.is_empty()) {
-            (0, true) => Verdict::Pass,
-            (0, false) => Verdict::Invalid,
-            _ => Verdict::Fail,
+            (0, true) => RowVerdict::Pass,
+            (0, false) => RowVerdict::Invalid,
+            _ => RowVerdict::Fail,
         };
         let shown = histories.violations.iter().map(ToString::to_string).chain(histories.undecided.iter().cloned());
         self.notes.extend(shown.take(NOTES_MAX));
@@ -196,7 +196,7 @@ impl Row {
             faults: BTreeMap::from([("kill-primary".to_owned(), 4)]),
             lost: Some(0),
             stale: Some(0),
-            verdict: Verdict::Pass,
+            verdict: RowVerdict::Pass,
             ..Row::new(&checkout, suite, "mixed", seed)
         }
     }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn what_histories_show_is_taken_over() {
         let counts = Counts { acknowledged: 7, refused: 2, unknown: 1, reads: 5 };
-        let good = history::Verdict {
+        let good = history::HistoryVerdict {
             violations: Vec::new(),
             undecided: Vec::new(),
             ops_checked: 12,
@@ -218,23 +218,23 @@ mod tests {
             stale: 0,
             by_workload: BTreeMap::from([("bank", counts), ("set", counts)]),
         };
-        let judged = |verdict: &history::Verdict| {
-            let mut row = Row { verdict: Verdict::Pass, ..Row::sample(Suite::Chaos, 1) };
+        let judged = |verdict: &history::HistoryVerdict| {
+            let mut row = Row { verdict: RowVerdict::Pass, ..Row::sample(Suite::Chaos, 1) };
             row.judge(verdict);
             row
         };
         let row = judged(&good);
-        assert_eq!((row.verdict, row.acknowledged_sync, row.ops_checked), (Verdict::Pass, Some(14), Some(12)));
+        assert_eq!((row.verdict, row.acknowledged_sync, row.ops_checked), (RowVerdict::Pass, Some(14), Some(12)));
 
-        let undecided = history::Verdict { undecided: vec!["bank: too low".into()], ..good.clone() };
-        assert_eq!(judged(&undecided).verdict, Verdict::Invalid);
+        let undecided = history::HistoryVerdict { undecided: vec!["bank: too low".into()], ..good.clone() };
+        assert_eq!(judged(&undecided).verdict, RowVerdict::Invalid);
 
         let violation =
             |kind| Violation { workload: "bank", key: "k".into(), kind, what: "gone".into(), history: Vec::new() };
         let violations = vec![violation(Kind::Lost), violation(Kind::Torn)];
-        let bad = history::Verdict { violations, lost: 1, ..undecided };
+        let bad = history::HistoryVerdict { violations, lost: 1, ..undecided };
         let row = judged(&bad);
-        assert_eq!((row.verdict, row.lost, row.other_violations), (Verdict::Fail, Some(1), Some(1)));
+        assert_eq!((row.verdict, row.lost, row.other_violations), (RowVerdict::Fail, Some(1), Some(1)));
         assert_eq!(row.notes, ["bank k: Lost: gone", "bank k: Torn: gone", "bank: too low"]);
     }
 }

@@ -1,6 +1,6 @@
 //! What a run must have been, for its row to count.
 
-use super::row::{Row, Suite, Verdict};
+use super::row::{Row, RowVerdict, Suite};
 
 /// A simulated seed: simulated milliseconds.
 pub const SEED_SIMULATED_MS_MIN: u64 = 20_000;
@@ -17,10 +17,10 @@ pub fn counts(row: &Row) -> Result<(), String> {
     if row.dirty {
         return Err("the checkout had changes that are in no commit".to_owned());
     }
-    if row.verdict == Verdict::Invalid {
+    if row.verdict == RowVerdict::Invalid {
         return Err("the run proves nothing".to_owned());
     }
-    if row.verdict == Verdict::Fail {
+    if row.verdict == RowVerdict::Fail {
         return Ok(());
     }
     if row.undecided.is_some_and(|undecided| undecided > 0) {
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_row_counts_only_if_it_proves_something() {
         assert!(why(|row| row.dirty = true).contains("no commit"));
-        assert!(why(|row| row.verdict = Verdict::Invalid).contains("proves nothing"));
+        assert!(why(|row| row.verdict = RowVerdict::Invalid).contains("proves nothing"));
         assert!(why(|row| row.undecided = Some(1)).contains("verdict"));
         assert!(why(|row| row.lost = None).contains("lost"));
         assert!(why(|row| row.stale = None).contains("stale"));
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_run_that_found_something_counts_whatever_else_it_lacks() {
-        let mut row = Row { verdict: Verdict::Fail, lost: Some(1), ..Row::sample(Suite::Sim, 1) };
+        let mut row = Row { verdict: RowVerdict::Fail, lost: Some(1), ..Row::sample(Suite::Sim, 1) };
         row.faults.clear();
         assert_eq!(counts(&row), Ok(()));
         row.dirty = true;

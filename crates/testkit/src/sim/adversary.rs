@@ -1,23 +1,22 @@
-//! A hostile client: it sends the largest, the most and the oddest of what a client may send, and leaves nothing
-//! behind.
+//! A hostile client: it sends the largest, the most and the strangest requests that a client may send, and leaves
+//! nothing behind.
 //!
-//! An attack is one client with keys of its own, all in one shard. It attacks, keeps what it wrote until its time is
-//! over, and then removes it; it is *gone* once the removal was acknowledged, so a shard that accepts nothing any more
-//! never sees it go. Limits are scaled down in such runs ([`Scale`]), so that a simulation reaches them with little
+//! An attack is one client with its own keys, all in one shard. It attacks, keeps what it wrote until its time is over,
+//! and then removes it. It is *removed* once the removal was acknowledged, so an attack on a shard that accepts no
+//! writes never ends. Limits are scaled down in such runs ([`Scale`]), so that a simulation reaches them with little
 //! data.
 //!
 //! | attack | what it sends |
 //! |---|---|
-//! | [`Fault::MassExpiry`] | many keys, some of them with long names, that expire in the same millisecond |
-//! | [`Fault::LargeValues`] | values up to a unit's maximum, by SET, APPEND, SETRANGE and HSET |
-//! | [`Fault::UnitAtLimit`] | transactions just below and far above a unit's maximum |
-//! | [`Fault::RestoreBomb`] | RESTORE of payloads that expand some eighty times, below and above the maximum |
-//! | [`Fault::GrowingUnit`] | transactions whose effects are forty times as long as their arguments |
-//! | [`Fault::FreedAtOnce`] | many keys and a large hash, removed at once |
-//! | [`Fault::NeverReads`] | connections that ask for large values and read nothing |
+//! | [`SimFault::MassExpiry`] | many keys, some of them with long names, that expire in the same millisecond |
+//! | [`SimFault::LargeValues`] | values up to a unit's maximum, by SET, APPEND, SETRANGE and HSET |
+//! | [`SimFault::UnitAtLimit`] | transactions just below and far above a unit's maximum |
+//! | [`SimFault::RestoreBomb`] | RESTORE of payloads that expand some eighty times, below and above the maximum |
+//! | [`SimFault::GrowingUnit`] | transactions whose effects are forty times as long as their arguments |
+//! | [`SimFault::FreedAtOnce`] | many keys and a large hash, removed at once |
+//! | [`SimFault::NeverReads`] | connections that request large values and read nothing |
 //!
-//! What it sends one shard is not retried: a reply that does not come is an unknown outcome. Only the removal is
-//! repeated.
+//! Requests are not retried: a missing reply is an unknown outcome. Only the removal is repeated.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -34,77 +33,77 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::payload;
 use crate::sim::client::{node_named_in, shard_of};
 use crate::sim::connection::{Connection, connect};
-use crate::sim::fault::Fault;
+use crate::sim::fault::SimFault;
 use crate::sim::ledger::Ledger;
+use crate::sim::origin::ReplyOrigin;
 use crate::sim::plan::Plan;
 use crate::sim::profile::Scale;
-use crate::sim::stamp::Stamp;
 use crate::sim::trace::Trace;
 
-/// After an answer that was no success.
+/// Pause after a failed request.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// Between two attacks of the same client.
+/// Pause between two attacks of the same client.
 const PAUSE: Duration = Duration::from_millis(60);
 /// Keys of a transaction at the limit: all hold the same number at any time, or the unit was torn.
 pub const UNIT_KEYS: usize = 8;
-/// How many commands are removed, or set, with one pipeline.
+/// Number of keys that one pipeline sets or removes.
 const PIPELINE: usize = 32;
-/// The text of one INCRBYFLOAT of 1e4900.
+/// Length of the text of one INCRBYFLOAT by 1e4900.
 const GROWN_BYTES: usize = 4_901;
-/// Connections that read nothing, and commands that each of them sends.
+/// Number of connections that read nothing, and of commands that each of them sends.
 const DEAF_CONNECTIONS: usize = 6;
 const DEAF_COMMANDS: usize = 80;
 
-/// What an attack and its fault tell each other.
+/// State that an attack shares with the fault that started it.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// The attack is to end.
+    /// Set by the fault: the attack is to end.
     pub over: Cell<bool>,
-    /// The shard has done what the attack is about.
+    /// Set by the attack: it had the effect that it is meant to have.
     pub took_effect: Cell<bool>,
-    /// Nothing of it is left.
+    /// Set by the attack: nothing of it is left.
     pub gone: Cell<bool>,
-    /// Answers that must not be given.
+    /// Replies that the server must not give.
     pub violations: RefCell<Vec<String>>,
 }
 
 /// One attack.
 pub struct Adversary {
-    /// Which.
-    pub attack: Fault,
-    /// Which of the run's attacks: it is in its keys' names.
+    /// Kind of the attack.
+    pub attack: SimFault,
+    /// Number of the attack in this run, part of the names of its keys.
     pub number: u64,
-    /// Whom it attacks.
+    /// The attacked shard.
     pub shard: ShardId,
-    /// How many shards there are.
+    /// Number of shards.
     pub shards: u32,
-    /// Of its choices.
+    /// Seed of its choices.
     pub seed: u64,
-    /// The limits that it goes to.
+    /// The limits of the run.
     pub scale: Scale,
-    /// Who serves shards.
+    /// The decisions of the control plane: who serves which shard.
     pub plan: Rc<RefCell<Plan>>,
     /// The ledger of all clients: a transaction's first key is a register like others.
     pub ledger: Rc<RefCell<Ledger>>,
-    /// Notes outcomes.
+    /// Records outcomes.
     pub trace: Trace,
-    /// See [`Told`].
+    /// See [`AttackState`].
     pub told: Rc<Told>,
 }
 
-type Command = Vec<Vec<u8>>;
+type Words = Vec<Vec<u8>>;
 
-fn command(words: &[&[u8]]) -> Command {
+fn command(words: &[&[u8]]) -> Words {
     words.iter().map(|word| word.to_vec()).collect()
 }
 
-/// A hash tag whose slot is the shard's.
+/// A hash tag whose slot belongs to the shard.
 fn tag(shard: ShardId, shards: u32, number: u64) -> String {
     let tags = (0u32..).map(|n| format!("{{a{number}.{n}}}"));
     tags.into_iter().find(|tag| shard_of(tag, shards) == shard).unwrap_or_default()
 }
 
-/// The keys of the transactions of [`Fault::UnitAtLimit`].
+/// The keys of the transactions of [`SimFault::UnitAtLimit`].
 #[must_use]
 pub fn unit_keys(shard: ShardId, shards: u32, number: u64) -> Vec<String> {
     let tag = tag(shard, shards, number);
@@ -112,10 +111,10 @@ pub fn unit_keys(shard: ShardId, shards: u32, number: u64) -> Vec<String> {
 }
 
 impl Adversary {
-    /// Attacks until it is told that its time is over, removes what it wrote, and says so.
+    /// Attacks until the fault ends it, then removes what it wrote.
     ///
     /// # Errors
-    /// Never; the signature is the simulation's.
+    /// Never; the simulation requires this signature.
     pub async fn run(self) -> turmoil::Result {
         let tag = tag(self.shard, self.shards, self.number);
         let rng = SmallRng::seed_from_u64(self.seed);
@@ -139,21 +138,21 @@ struct Attack {
     rng: SmallRng,
     believed: Option<NodeId>,
     connection: Option<(NodeId, Connection)>,
-    /// Connections that are never read from.
+    /// Connections that are never read.
     deaf: Vec<Connection>,
-    /// Transactions of [`Fault::GrowingUnit`] so far.
+    /// Transactions of [`SimFault::GrowingUnit`] so far.
     grown: u64,
 }
 
 impl Attack {
     async fn go(&mut self) {
         let took_effect = match self.of.attack {
-            Fault::MassExpiry => self.expire_many().await,
-            Fault::LargeValues => self.write_large().await,
-            Fault::UnitAtLimit => self.write_unit().await,
-            Fault::RestoreBomb => self.restore().await,
-            Fault::GrowingUnit => self.grow().await,
-            Fault::FreedAtOnce => self.free_at_once().await,
+            SimFault::MassExpiry => self.expire_many().await,
+            SimFault::LargeValues => self.write_large().await,
+            SimFault::UnitAtLimit => self.write_unit().await,
+            SimFault::RestoreBomb => self.restore().await,
+            SimFault::GrowingUnit => self.grow().await,
+            SimFault::FreedAtOnce => self.free_at_once().await,
             _ => self.read_nothing().await,
         };
         if took_effect == Some(true) {
@@ -165,7 +164,7 @@ impl Attack {
         format!("{}{name}", self.tag).into_bytes()
     }
 
-    /// Keys that expire in the same millisecond, a few of them with names that are long. True once they are gone.
+    /// Sets keys that expire in the same millisecond, a few of them with long names. True once all have expired.
     async fn expire_many(&mut self) -> Option<bool> {
         let now = self.time().await?;
         let at = (now + self.rng.random_range(200..900)).to_string();
@@ -190,7 +189,7 @@ impl Attack {
         }
     }
 
-    /// What the primary's wall clock shows, ms.
+    /// The primary's wall clock, ms.
     async fn time(&mut self) -> Option<u64> {
         let (value, _) = self.call(&[command(&[b"TIME"])]).await?.pop()?;
         let Value::Array(parts) = value else { return None };
@@ -198,7 +197,7 @@ impl Attack {
         Some(numbers.next()?? * 1_000 + numbers.next()?? / 1_000)
     }
 
-    /// A value of several log entries, in one of several ways.
+    /// Writes a value that spans several log entries, in one of several ways.
     async fn write_large(&mut self) -> Option<bool> {
         let bytes = self.rng.random_range(self.of.scale.entry_bytes..self.of.scale.unit_bytes * 3 / 4);
         let which = self.rng.random_range(0..3);
@@ -218,8 +217,8 @@ impl Attack {
         Some(classify(&value) == Outcome::Acknowledged)
     }
 
-    /// A transaction that writes the same number to all of its keys, just below or far above the limit. True if it was
-    /// one that must be refused.
+    /// Runs a transaction that writes the same number to all of its keys, just below or far above the limit. True if it
+    /// had to be refused and was.
     async fn write_unit(&mut self) -> Option<bool> {
         let limit = self.of.scale.unit_bytes;
         let (bytes, over) = match self.rng.random_range(0..4) {
@@ -248,16 +247,16 @@ impl Attack {
             None => None,
         };
         let outcome = answer.as_ref().map_or(Outcome::Unknown, |(value, _)| classify_exec(value));
-        let stamp = answer.map(|(_, stamp)| stamp).filter(|_| outcome == Outcome::Acknowledged);
+        let origin = answer.map(|(_, origin)| origin).filter(|_| outcome == Outcome::Acknowledged);
         let mut ledger = self.of.ledger.borrow_mut();
-        if let Some(stamp) = stamp {
-            ledger.check_mode(stamp, self.of.plan.borrow().mode_of(stamp.version));
+        if let Some(origin) = origin {
+            ledger.check_mode(origin, self.of.plan.borrow().mode_of(origin.version));
         }
-        ledger.wrote(&keys[0], number, outcome, stamp);
+        ledger.wrote(&keys[0], number, outcome, origin);
         outcome
     }
 
-    /// A payload that expands. True if it was one that must be refused.
+    /// Restores a payload that expands. True if it had to be refused and was.
     async fn restore(&mut self) -> Option<bool> {
         let limit = self.of.scale.unit_bytes;
         let (len, over) = match self.rng.random_range(0..4) {
@@ -277,7 +276,7 @@ impl Attack {
         Some(over && outcome == Outcome::Refused)
     }
 
-    /// A transaction whose effects are far longer than its arguments. True if it must be refused and was.
+    /// Runs a transaction whose effects are far longer than its arguments. True if it had to be refused and was.
     async fn grow(&mut self) -> Option<bool> {
         let limit = self.of.scale.unit_bytes;
         let over = self.rng.random();
@@ -299,17 +298,17 @@ impl Attack {
         }
         let (shown, _) = self.call(&[command(&[b"GET", &marker])]).await?.pop()?;
         if shown.as_bytes() == Some(&mark) {
-            let what = "a transaction was refused, and what it wrote is shown".to_owned();
+            let what = "a transaction was refused, and a read shows what it wrote".to_owned();
             self.of.told.violations.borrow_mut().push(what);
         }
         Some(over)
     }
 
-    /// Much at once, removed at once.
+    /// Writes much data and removes it at once.
     async fn free_at_once(&mut self) -> Option<bool> {
         let count = self.rng.random_range(200..600usize);
         let keys: Vec<Vec<u8>> = (0..count).map(|n| self.key(format!("many{n}"))).collect();
-        let set: Vec<Command> = keys.iter().map(|key| command(&[b"SET", key, &[b'v'; 200]])).collect();
+        let set: Vec<Words> = keys.iter().map(|key| command(&[b"SET", key, &[b'v'; 200]])).collect();
         for chunk in set.chunks(PIPELINE) {
             self.all_succeed(chunk).await.then_some(())?;
         }
@@ -321,7 +320,7 @@ impl Attack {
         Some(self.all_succeed(&[unlink]).await)
     }
 
-    /// Connections that send and never read.
+    /// Opens connections that send and never read.
     async fn read_nothing(&mut self) -> Option<bool> {
         if !self.deaf.is_empty() {
             return None;
@@ -334,7 +333,7 @@ impl Attack {
         (0..DEAF_COMMANDS).for_each(|_| encode(&command(&[b"GET", &key]), &mut bytes));
         while self.deaf.len() < DEAF_CONNECTIONS {
             let mut connection = connect(self.of.shard, node).await?;
-            // The server may stop reading from it.
+            // The server may stop reading from the connection.
             let _ = connection.send(&bytes).await;
             self.deaf.push(connection);
         }
@@ -343,8 +342,8 @@ impl Attack {
 
     /// Removes every key of the attack. True if that was acknowledged and nothing is left.
     async fn remove(&mut self) -> bool {
-        if self.of.attack == Fault::UnitAtLimit {
-            // These are registers, which must not be lost: they become small instead.
+        if self.of.attack == SimFault::UnitAtLimit {
+            // These are registers, which must not be lost: they are overwritten with small values instead.
             return self.unit_of(0).await == Outcome::Acknowledged;
         }
         let pattern = self.key("*");
@@ -357,17 +356,17 @@ impl Attack {
                 return false;
             }
         }
-        // Once more, until nothing is found: a write of unknown outcome may have come after it was looked for.
+        // Repeat until nothing is found: a write of unknown outcome may have taken effect after the search.
         keys.is_empty()
     }
 
-    async fn all_succeed(&mut self, commands: &[Command]) -> bool {
+    async fn all_succeed(&mut self, commands: &[Words]) -> bool {
         let answers = self.call(commands).await.unwrap_or_default();
         answers.len() == commands.len() && answers.iter().all(|(value, _)| classify(value) == Outcome::Acknowledged)
     }
 
-    /// Sends commands to the primary; `None` if not all were answered.
-    async fn call(&mut self, commands: &[Command]) -> Option<Vec<(Value, Stamp)>> {
+    /// Sends commands to the primary; `None` if some were not answered.
+    async fn call(&mut self, commands: &[Words]) -> Option<Vec<(Value, ReplyOrigin)>> {
         let node = match self.believed {
             Some(node) => node,
             None => self.of.plan.borrow().voters.choose(&mut self.rng)?.node,
@@ -409,6 +408,6 @@ impl Attack {
     }
 }
 
-fn encode(command: &Command, out: &mut Vec<u8>) {
+fn encode(command: &Words, out: &mut Vec<u8>) {
     request::encode(command, out);
 }

@@ -1,17 +1,17 @@
-//! Simulations in processes of their own: a seed is the same run each time only in a fresh process (see [`super`]), and
-//! one that stands still can be ended.
+//! Runs each simulation in a process of its own: a seed is the same run only in a fresh process (see [`super`]), and a
+//! simulation that hangs can be killed.
 
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sim::{Options, Report};
+use crate::sim::{SimOptions, SimReport};
 
-/// Real time that a seed may take: it takes seconds, and some twenty of them where five nodes have much to do; a
-/// machine that others use, too, takes some times as long.
+/// Real time that a seed may take. A seed takes seconds, or some twenty of them with five busy nodes; a machine shared
+/// with other work is several times slower.
 const SEED_MAX: Duration = Duration::from_secs(300);
-/// How often it is looked whether it has ended.
+/// Interval at which the process is polled for its end.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// The program that runs one simulation and prints its report (`bin/simulate.rs`).
@@ -21,16 +21,16 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// This program.
+    /// A simulator that runs this program.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Simulator {
         Simulator { program: program.into() }
     }
 
-    /// `simulate` beside the program that runs, which may be itself.
+    /// The program `simulate` next to the running program, which may be `simulate` itself.
     ///
     /// # Errors
-    /// The system does not tell which program runs.
+    /// The system does not report which program runs.
     pub fn beside() -> io::Result<Simulator> {
         Ok(Simulator::new(std::env::current_exe()?.with_file_name("simulate")))
     }
@@ -38,8 +38,8 @@ impl Simulator {
     /// Runs one simulation.
     ///
     /// # Errors
-    /// It did not end within five minutes, or ended without a report; the text is a finding.
-    pub fn run(&self, options: &Options) -> Result<Report, String> {
+    /// The simulation did not end within five minutes, or ended without a report; the text is a finding.
+    pub fn run(&self, options: &SimOptions) -> Result<SimReport, String> {
         let mut command = Command::new(&self.program);
         command.args(arguments(options)).arg("--report").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
@@ -56,7 +56,7 @@ impl Simulator {
     }
 }
 
-/// Waits for its end, or brings it about.
+/// Waits for the process to end, and kills it when its time is over.
 fn end(child: &mut Child, seed: u64) -> Result<std::process::ExitStatus, String> {
     let until = Instant::now() + SEED_MAX;
     loop {
@@ -64,17 +64,17 @@ fn end(child: &mut Child, seed: u64) -> Result<std::process::ExitStatus, String>
             Ok(Some(status)) => return Ok(status),
             Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
             Ok(None) => {
-                // Nothing more can be done than to say so.
+                // If this fails, there is nothing left to try.
                 let _ = child.kill().and_then(|()| child.wait());
-                return Err(format!("it stands still: seed {seed} does not end within {SEED_MAX:?}"));
+                return Err(format!("seed {seed} hangs: it did not end within {SEED_MAX:?}"));
             }
             Err(error) => return Err(error.to_string()),
         }
     }
 }
 
-/// As the program takes them.
-fn arguments(options: &Options) -> Vec<String> {
+/// The program's arguments.
+fn arguments(options: &SimOptions) -> Vec<String> {
     let kinds: Vec<String> = options.kinds.iter().map(|fault| format!("{fault:?}")).collect();
     let mut arguments = vec![
         format!("--seed={}", options.seed),
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn who_gives_no_report_is_a_finding() {
-        let finding = |program: &str| Simulator::new(program).run(&Options::new(7)).map(drop).unwrap_err();
+        let finding = |program: &str| Simulator::new(program).run(&SimOptions::new(7)).map(drop).unwrap_err();
         assert!(finding("/bin/true").contains("seed 7: the simulation has ended without a report"));
         assert!(finding("/no/such/program").starts_with("/no/such/program: "));
     }

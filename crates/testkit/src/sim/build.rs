@@ -1,4 +1,4 @@
-//! Builds the nodes of a simulation: those that it begins with, and those that take a lost one's place.
+//! Builds the nodes of a simulation: the initial ones, and those that replace lost ones.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,43 +16,43 @@ use crate::sim::disk::SimDisk;
 use crate::sim::net::{PEER_PORT, host};
 use crate::sim::node::{Machine, SimNode};
 use crate::sim::plan::Plan;
-use crate::sim::profile::{Profile, Scale};
+use crate::sim::profile::{Scale, SimProfile};
 use crate::sim::traffic::Traffic;
 
-/// What all nodes of a simulation have in common.
+/// Settings that all nodes of a simulation share.
 pub struct Builder {
-    /// Chooses.
+    /// Source of all choices.
     pub rng: SmallRng,
     /// The simulation's time.
     pub time: SimTime,
-    /// What the control plane says.
+    /// The decisions of the control plane.
     pub plan: Rc<RefCell<Plan>>,
-    /// What passes between nodes.
+    /// Counters of the messages between nodes.
     pub traffic: Traffic,
-    /// How many shards.
+    /// Number of shards.
     pub shards: u32,
-    /// Which promises are made.
-    pub profile: Profile,
+    /// The promises that the run is held to.
+    pub profile: SimProfile,
     /// Whether clients send FLUSHALL.
     pub flushes: bool,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// How shards batch.
     pub batching: Batching,
-    /// The limits of a run with hostile clients; `None`: it has none, and the limits are those of production.
+    /// The limits of a run with hostile clients; `None`: there are none, and the limits are those of production.
     pub scale: Option<Scale>,
-    /// Attacks of hostile clients so far.
+    /// Number of attacks so far.
     pub attacks: u64,
 }
 
-/// As which a node is in the plan.
+/// A node's entry in the plan.
 #[must_use]
 pub fn member(node: NodeId, az: Az) -> Member {
     Member { node, az, address: format!("{}:{PEER_PORT}", host(node)), disk: DiskId([node.0 as u8; 16]) }
 }
 
 impl Builder {
-    /// A node with an empty disk, switched off.
+    /// Creates a node with an empty disk, switched off.
     pub fn node(&mut self, id: NodeId, az: Az) -> Rc<SimNode> {
         let rng = &mut self.rng;
         let drift = rng.random_range(-DRIFT_MAX..=DRIFT_MAX);
@@ -86,8 +86,9 @@ impl Builder {
     }
 }
 
-/// Small undo records in one seed of four, so that undos by restore are met as well. Small fragments in one of four, so
-/// that most batches are cut into several entries; drawn from a copy, so that everything else is as it is without.
+/// Limits of batching. One seed in four has small undo records, so that undos by restore occur as well; one in four has
+/// small fragments, so that most batches are cut into several entries. The latter is drawn from a copy of the
+/// generator, so that all other choices stay the same.
 #[must_use]
 pub fn choose_batching(rng: &mut SmallRng) -> Batching {
     let mut copy = rng.clone();

@@ -21,8 +21,8 @@ use rand::{Rng, SeedableRng};
 use crate::sim::connection::{Connection, connect, connect_readonly};
 use crate::sim::ledger::{Ledger, ReadStart};
 use crate::sim::net::host;
+use crate::sim::origin::ReplyOrigin;
 use crate::sim::plan::Plan;
-use crate::sim::stamp::Stamp;
 use crate::sim::trace::Trace;
 
 /// Registers of one client.
@@ -119,7 +119,7 @@ pub struct Client {
 }
 
 /// What came back for a command.
-type Answer = Result<(Value, Stamp), Outcome>;
+type Answer = Result<(Value, ReplyOrigin), Outcome>;
 
 enum Command {
     Set {
@@ -222,7 +222,7 @@ impl Client {
         for key in keys {
             let start = ledger.borrow_mut().before_read(&key);
             match self.read_back(&key, until).await {
-                Some((value, stamp)) => ledger.borrow_mut().read(&key, start, value.as_bytes(), stamp),
+                Some((value, origin)) => ledger.borrow_mut().read(&key, start, value.as_bytes(), origin),
                 None => unread.push(key),
             }
         }
@@ -236,12 +236,12 @@ impl Client {
         unread
     }
 
-    async fn read_back(&mut self, key: &str, until: tokio::time::Instant) -> Option<(Value, Stamp)> {
+    async fn read_back(&mut self, key: &str, until: tokio::time::Instant) -> Option<(Value, ReplyOrigin)> {
         while tokio::time::Instant::now() < until {
             let command = self.get(key.to_owned());
             let shard = shard_of(key, self.options.shards);
             match self.call(shard, &[command]).await.pop() {
-                Some(Ok((value, stamp))) if classify(&value) == Outcome::Acknowledged => return Some((value, stamp)),
+                Some(Ok((value, origin))) if classify(&value) == Outcome::Acknowledged => return Some((value, origin)),
                 _ => tokio::time::sleep(BACK_OFF).await,
             }
         }
@@ -340,21 +340,21 @@ impl Client {
     fn note(&self, command: &Command, answer: Answer) -> Outcome {
         let outcome = answer.as_ref().map_or_else(|outcome| *outcome, |(value, _)| classify(value));
         let good = answer.ok().filter(|_| outcome == Outcome::Acknowledged);
-        let (value, stamp) = (good.as_ref().map(|(value, _)| value), good.as_ref().map(|(_, stamp)| *stamp));
+        let (value, origin) = (good.as_ref().map(|(value, _)| value), good.as_ref().map(|(_, origin)| *origin));
         let mut ledger = self.options.ledger.borrow_mut();
-        if let Some(stamp) = stamp {
-            ledger.check_mode(stamp, self.options.plan.borrow().mode_of(stamp.version));
+        if let Some(origin) = origin {
+            ledger.check_mode(origin, self.options.plan.borrow().mode_of(origin.version));
         }
         self.options.trace.note(|| format!("{} {} {outcome:?} {:?}", self.options.id, command.key(), value.map(short)));
         match command {
-            Command::Set { key, number, .. } => ledger.wrote(key, *number, outcome, stamp),
+            Command::Set { key, number, .. } => ledger.wrote(key, *number, outcome, origin),
             Command::Incr { key } => {
                 let raised = value.and_then(|value| if let Value::Integer(n) = value { Some(*n) } else { None });
-                ledger.raised(key, outcome, raised, stamp);
+                ledger.raised(key, outcome, raised, origin);
             }
             Command::Get { key, start } => {
-                if let Some((value, stamp)) = &good {
-                    ledger.read(key, *start, value.as_bytes(), *stamp);
+                if let Some((value, origin)) = &good {
+                    ledger.read(key, *start, value.as_bytes(), *origin);
                 }
             }
             Command::Flush { shard, which } => ledger.flushed(*shard, *which, outcome),
@@ -472,10 +472,10 @@ impl Client {
         request::encode(&["GET", &key], &mut bytes);
         let start = self.options.ledger.borrow_mut().before_read(&key);
         let answer = if connection.send(&bytes).await { connection.receive().await } else { None };
-        let Some((value, stamp)) = answer else { return false };
+        let Some((value, origin)) = answer else { return false };
         self.options.trace.note(|| format!("{} {node} {key} {:?}", self.options.id, short(&value)));
         if classify(&value) == Outcome::Acknowledged {
-            self.options.ledger.borrow_mut().replica_read(&key, start, value.as_bytes(), stamp);
+            self.options.ledger.borrow_mut().replica_read(&key, start, value.as_bytes(), origin);
         }
         self.replica_connections.insert((shard, node), connection);
         true

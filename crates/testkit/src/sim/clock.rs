@@ -1,8 +1,8 @@
 //! The clocks of simulated nodes.
 //!
-//! Each node's boot clock has an origin and a rate of its own, which can change while it runs; wall clocks differ by a
-//! little, and can be set. Rates stay within the drift that consensus allows for, unless a bug is planted. A reading is
-//! simulated time, so it never depends on the machine that runs the simulation.
+//! The boot clock of each node has its own origin and rate, and the rate can change while the node runs. Wall clocks
+//! differ by a little, and can be set. Rates stay within the drift that consensus allows for, unless a bug is planted.
+//! A reading depends on simulated time only, never on the machine that runs the simulation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,32 +15,32 @@ use parking_lot::Mutex;
 const EPOCH_MS: i64 = 1_767_225_600_000;
 /// Rates are in millionths.
 const RATE_ONE: u64 = 1_000_000;
-/// More than all small shifts of a wall clock together.
+/// Larger than all small shifts of a wall clock together.
 const FAR_MS: i64 = 30_000;
-/// A boot clock is at most this fast or slow, millionths: two of them differ by less than the lease's drift margin.
+/// Largest deviation of a boot clock, millionths: two of them differ by less than the lease's drift margin.
 pub const DRIFT_MAX: i64 = 10_000;
 
-/// Simulated time as it is between two steps, for readings from outside of a host. Clones are the same time.
+/// Simulated time between two steps, for readings from outside a host. Clones share the same time.
 #[derive(Debug, Clone, Default)]
 pub struct SimTime(Arc<AtomicU64>);
 
 impl SimTime {
-    /// The driver has reached this point.
+    /// Sets the time that the driver has reached.
     pub fn set(&self, elapsed: Duration) {
         self.0.store(elapsed.as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// Since the simulation's start; exact inside of a host, the last step's end outside.
+    /// Time since the start of the simulation: exact inside a host, the end of the last step outside.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         turmoil::sim_elapsed().unwrap_or_else(|| Duration::from_nanos(self.0.load(Ordering::Relaxed)))
     }
 }
 
-/// How a clock runs.
+/// State of a node's clocks.
 #[derive(Debug, Clone, Copy)]
-struct Dial {
-    /// Simulated time from which the rate counts, and what the boot clock showed then.
+struct ClockState {
+    /// Simulated time from which the rate counts, and the reading of the boot clock then.
     since: Duration,
     boot: Duration,
     /// Millionths of a second that the boot clock counts per second.
@@ -49,58 +49,58 @@ struct Dial {
     wall_ahead_ms: i64,
 }
 
-impl Dial {
+impl ClockState {
     fn boot_at(&self, elapsed: Duration) -> Duration {
         let counted = u128::from(self.rate) * elapsed.saturating_sub(self.since).as_nanos() / u128::from(RATE_ONE);
         self.boot + Duration::from_nanos(counted as u64)
     }
 }
 
-/// One node's clocks. Clones are the same.
+/// The clocks of one node. Clones share the same clocks.
 #[derive(Debug, Clone)]
 pub struct SimClock {
     time: SimTime,
-    dial: Arc<Mutex<Dial>>,
+    state: Arc<Mutex<ClockState>>,
 }
 
 impl SimClock {
-    /// `origin`: boot time at the simulation's start. `drift`: by how many millionths the boot clock is fast (or slow,
-    /// if negative).
+    /// `origin`: boot time at the start of the simulation. `drift`: by how many millionths the boot clock is fast (or
+    /// slow, if negative).
     #[must_use]
     pub fn new(time: SimTime, origin: Duration, drift: i64, wall_ahead_ms: i64) -> SimClock {
         let rate = RATE_ONE.saturating_add_signed(drift);
-        let dial = Dial { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
-        SimClock { time, dial: Arc::new(Mutex::new(dial)) }
+        let state = ClockState { since: Duration::ZERO, boot: origin, rate, wall_ahead_ms };
+        SimClock { time, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// From now on the boot clock is fast, or slow, by another `drift`.
+    /// Makes the boot clock fast, or slow, by another `drift` from now on.
     pub fn set_drift(&self, drift: i64) {
         let now = self.time.elapsed();
-        let mut dial = self.dial.lock();
-        let boot = dial.boot_at(now);
-        *dial = Dial { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*dial };
+        let mut state = self.state.lock();
+        let boot = state.boot_at(now);
+        *state = ClockState { since: now, boot, rate: RATE_ONE.saturating_add_signed(drift), ..*state };
     }
 
-    /// Whether the wall clock is farther off than small differences between machines.
+    /// Whether the wall clock is off by more than the small differences between machines.
     #[must_use]
     pub fn is_far_off(&self) -> bool {
-        self.dial.lock().wall_ahead_ms.abs() > FAR_MS
+        self.state.lock().wall_ahead_ms.abs() > FAR_MS
     }
 
-    /// Somebody sets the wall clock on, or back.
+    /// Moves the wall clock forwards or backwards.
     pub fn shift_wall(&self, by_ms: i64) {
-        self.dial.lock().wall_ahead_ms += by_ms;
+        self.state.lock().wall_ahead_ms += by_ms;
     }
 }
 
 impl Clock for SimClock {
     fn wall(&self) -> WallMs {
-        let ahead = self.dial.lock().wall_ahead_ms;
+        let ahead = self.state.lock().wall_ahead_ms;
         WallMs((EPOCH_MS + ahead + self.time.elapsed().as_millis() as i64) as u64)
     }
 
     fn boot(&self) -> BootNs {
-        BootNs(self.dial.lock().boot_at(self.time.elapsed()).as_nanos() as u64)
+        BootNs(self.state.lock().boot_at(self.time.elapsed()).as_nanos() as u64)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client's connection to one node's front end: commands out, replies with their stamps in.
+//! A client's connection to one node's front end: commands out, replies with their origins in.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use turmoil::net::TcpStream;
 
 use crate::sim::net::host;
-use crate::sim::stamp::Stamp;
+use crate::sim::origin::ReplyOrigin;
 use crate::sim::{departures, front_end};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(300);
@@ -53,13 +53,13 @@ impl Connection {
         let _ = timeout(REPLY_TIME_MAX, self.stream.shutdown()).await;
     }
 
-    /// The next reply and its stamp, if it comes in time.
-    pub async fn receive(&mut self) -> Option<(Value, Stamp)> {
+    /// The next reply and its origin, if it comes in time.
+    pub async fn receive(&mut self) -> Option<(Value, ReplyOrigin)> {
         let wait = async {
-            let stamp = self.next_value().await?;
+            let origin = self.next_value().await?;
             let value = self.next_value().await?;
             let left = departures::sent_at(self.stream.local_addr().ok()?, self.received)?;
-            Some((value, Stamp::decode(stamp.as_bytes()?, left)?))
+            Some((value, ReplyOrigin::decode(origin.as_bytes()?, left)?))
         };
         timeout(REPLY_TIME_MAX, wait).await.ok().flatten()
     }

@@ -1,7 +1,8 @@
 //! The disk of a simulated node: it outlives crashes, and its speed can be changed while the node runs.
 //!
-//! A write takes a while before the disk has it and a while after: a crash in the first span tears it off, one in the
-//! second finds it stored although nobody was told. That is the log's own driver; here are only the numbers.
+//! A write takes some time before the disk has it and some time after. A crash in the first span tears the write off; a
+//! crash in the second one keeps it, although it was not reported as done. The log's own driver implements this; this
+//! module only chooses the durations.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,152 +18,159 @@ use rand::{Rng, SeedableRng};
 
 /// Half of a write's duration on a healthy disk, microseconds.
 const HEALTHY_US: Range<u64> = 100..1_200;
-/// Batches that a crash takes from a disk that does not sync.
+/// Number of batches that a crash removes from a disk that does not sync.
 const FORGOTTEN_MAX: usize = 8;
 
-struct Dial {
+struct DiskState {
     rng: SmallRng,
     disk: MemoryDisk,
     span_us: Range<u64>,
-    /// Writes that began while the disk was not healthy.
+    /// Number of writes that started while the disk was not healthy.
     slowed: u64,
-    /// Syncs before the newest write began; as many afterwards: it is not on the disk yet.
+    /// Number of syncs before the newest write started; while it is unchanged, that write is not on the disk.
     syncs_before: u64,
-    /// What the disk held when it was last opened.
+    /// Content of the disk when it was last opened.
     at_start: MemoryDisk,
     wiped: bool,
 }
 
-/// A node's disk. Clones are the same disk.
+/// The disk of one node. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
-    dial: Arc<Mutex<Dial>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 impl SimDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     #[must_use]
     pub fn new(seed: u64) -> SimDisk {
         let rng = SmallRng::seed_from_u64(seed);
         let disk = MemoryDisk::new();
-        let dial =
-            Dial { rng, at_start: disk.copy(), disk, span_us: HEALTHY_US, slowed: 0, syncs_before: 0, wiped: false };
-        SimDisk { dial: Arc::new(Mutex::new(dial)) }
+        let state = DiskState {
+            rng,
+            at_start: disk.copy(),
+            disk,
+            span_us: HEALTHY_US,
+            slowed: 0,
+            syncs_before: 0,
+            wiped: false,
+        };
+        SimDisk { state: Arc::new(Mutex::new(state)) }
     }
 
     fn disk(&self) -> MemoryDisk {
-        self.dial.lock().disk.clone()
+        self.state.lock().disk.clone()
     }
 
-    /// Opens it after a start.
+    /// Opens the disk after a start.
     ///
     /// # Errors
-    /// It is open already.
+    /// The disk is open already.
     pub fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError> {
         let disk = self.disk();
-        self.dial.lock().at_start = disk.copy();
+        self.state.lock().at_start = disk.copy();
         Ok(disk.open()?)
     }
 
-    /// What the log's driver asks before each write.
+    /// The function that chooses the latency of each write, for the log's driver.
     #[must_use]
     pub fn latency(&self) -> Box<dyn FnMut(WriteLoad) -> DriverLatency + Send> {
-        let dial = self.dial.clone();
+        let state = self.state.clone();
         Box::new(move |_| {
-            let mut dial = dial.lock();
-            let span_us = dial.span_us.clone();
-            dial.slowed += u64::from(span_us != HEALTHY_US);
-            dial.syncs_before = dial.disk.syncs();
-            let mut half = || Duration::from_micros(dial.rng.random_range(span_us.clone()));
+            let mut state = state.lock();
+            let span_us = state.span_us.clone();
+            state.slowed += u64::from(span_us != HEALTHY_US);
+            state.syncs_before = state.disk.syncs();
+            let mut half = || Duration::from_micros(state.rng.random_range(span_us.clone()));
             DriverLatency { before: half(), after: half() }
         })
     }
 
-    /// From now on half of a write takes this long.
+    /// Makes half of every further write take a time in this range.
     pub fn slow_down(&self, span: Range<Duration>) {
-        self.dial.lock().span_us = span.start.as_micros() as u64..span.end.as_micros() as u64;
+        self.state.lock().span_us = span.start.as_micros() as u64..span.end.as_micros() as u64;
     }
 
-    /// How many writes have begun while the disk was not healthy.
+    /// Number of writes that started while the disk was not healthy.
     #[must_use]
     pub fn slowed(&self) -> u64 {
-        self.dial.lock().slowed
+        self.state.lock().slowed
     }
 
-    /// From now on nothing more fits.
+    /// Makes the disk full.
     pub fn fill(&self) {
         self.disk().set_capacity(Some(0));
     }
 
-    /// The next write is stored and its sync fails.
+    /// Makes the sync of the next write fail; the write itself is stored.
     pub fn fail_sync(&self) {
         self.disk().inject(MemoryFault::Sync);
     }
 
-    /// Healthy again.
+    /// Makes the disk healthy again.
     pub fn recover(&self) {
-        self.dial.lock().span_us = HEALTHY_US;
+        self.state.lock().span_us = HEALTHY_US;
         self.disk().heal();
     }
 
-    /// The machine is gone, with what was not synced. Of a write that was under way it tells whether it was torn off.
+    /// Crashes the machine and drops unsynced data. Returns whether a write in progress was torn off.
     pub fn crash(&self) -> bool {
-        let mut dial = self.dial.lock();
-        let unsynced = dial.disk.unsynced();
-        let lost = dial.rng.random_range(0..=unsynced.min(FORGOTTEN_MAX));
-        dial.disk.crash(unsynced - lost);
-        dial.disk.syncs() == dial.syncs_before
+        let mut state = self.state.lock();
+        let unsynced = state.disk.unsynced();
+        let lost = state.rng.random_range(0..=unsynced.min(FORGOTTEN_MAX));
+        state.disk.crash(unsynced - lost);
+        state.disk.syncs() == state.syncs_before
     }
 
-    /// Whether what the disk has under a key is on stable storage.
+    /// Whether the value under a key is on stable storage.
     #[must_use]
     pub fn is_synced(&self, key: Key) -> bool {
         self.disk().is_synced(key.family(), &key.encode())
     }
 
-    /// A disk that holds what a crash would leave, for those who look at it from outside.
+    /// A copy of the disk as a crash would leave it, for observers.
     #[must_use]
     pub fn synced(&self) -> MemoryDisk {
         self.disk().synced()
     }
 
-    /// One bit of an entry in the middle of the log changes. False if the log is too short to have one.
+    /// Flips one bit of an entry in the middle of the log. False if the log is too short to have one.
     pub fn corrupt_middle(&self) -> bool {
-        let mut dial = self.dial.lock();
-        let entries = dial.disk.dump(Family::Log);
+        let mut state = self.state.lock();
+        let entries = state.disk.dump(Family::Log);
         if entries.len() < 3 {
             return false;
         }
-        let at = dial.rng.random_range(0..entries.len() - 1);
+        let at = state.rng.random_range(0..entries.len() - 1);
         let (key, mut value) = entries[at].clone();
-        let bit = dial.rng.random_range(0..value.len() * 8);
+        let bit = state.rng.random_range(0..value.len() * 8);
         value[bit / 8] ^= 1 << (bit % 8);
-        dial.disk.edit(Family::Log, &key, Some(value));
+        state.disk.edit(Family::Log, &key, Some(value));
         true
     }
 
-    /// Somebody puts an empty disk in its place.
+    /// Replaces the disk by an empty one.
     pub fn wipe(&self) {
-        let mut dial = self.dial.lock();
-        dial.disk = MemoryDisk::new();
-        dial.wiped = true;
+        let mut state = self.state.lock();
+        state.disk = MemoryDisk::new();
+        state.wiped = true;
     }
 
-    /// Whether it is not the disk any more that the node was made a member with.
+    /// Whether the disk is not the one any more with which the node became a member.
     #[must_use]
     pub fn is_wiped(&self) -> bool {
-        self.dial.lock().wiped
+        self.state.lock().wiped
     }
 
-    /// Somebody puts the copy in its place that was made when the node was last started.
+    /// Replaces the disk by the copy made at the node's last start.
     pub fn roll_back(&self) {
-        let mut dial = self.dial.lock();
-        dial.disk = dial.at_start.copy();
+        let mut state = self.state.lock();
+        state.disk = state.at_start.copy();
     }
 
-    /// Somebody puts another copy in its place.
+    /// Replaces the disk by another copy.
     pub fn put_back(&self, copy: &MemoryDisk) {
-        self.dial.lock().disk = copy.copy();
+        self.state.lock().disk = copy.copy();
     }
 }
 

@@ -1,55 +1,54 @@
-//! What FLUSHALL does to registers, for the ledger: a register that is gone may have been flushed, and one that is
-//! there must not have been. Runs of `sync` alone: nothing that was acknowledged is lost there, so what is gone was
-//! flushed.
+//! The effect of FLUSHALL on registers, for the ledger: a missing register may have been flushed, and an existing one
+//! must not have been. Only in `sync` runs: no acknowledged write is lost there, so a missing register was flushed.
 
 use std::collections::BTreeMap;
 
 use fastness_load::outcome::Outcome;
 use fastness_types::ShardId;
 
-/// A point in the order in which clients begin and end things.
+/// A point in the order in which clients start and finish operations.
 pub type Moment = u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It may have taken effect, or still may.
+enum FlushFate {
+    /// It may have taken effect, or may still do so.
     Open,
     Refused,
-    /// It has taken effect by then.
+    /// It has taken effect by this moment.
     Done(Moment),
 }
 
 #[derive(Debug)]
 struct Flush {
     begun: Moment,
-    fate: Fate,
+    fate: FlushFate,
 }
 
-/// When a write began, and when its acknowledgement came, if it did.
-type Span = (Moment, Option<Moment>);
+/// When a write started, and when it was acknowledged, if it was.
+type WriteSpan = (Moment, Option<Moment>);
 
 /// Every FLUSHALL of a run, and every write of a register.
 #[derive(Debug, Default)]
 pub struct Flushes {
     now: Moment,
     flushes: BTreeMap<ShardId, Vec<Flush>>,
-    writes: BTreeMap<(String, u64), Span>,
+    writes: BTreeMap<(String, u64), WriteSpan>,
 }
 
 impl Flushes {
-    /// A moment after all before.
+    /// Returns a moment after all earlier ones.
     pub fn moment(&mut self) -> Moment {
         self.now += 1;
         self.now
     }
 
-    /// A write is about to be sent.
+    /// Records that a write is about to be sent.
     pub fn write_begins(&mut self, key: &str, number: u64) {
         let begun = self.moment();
         self.writes.insert((key.to_owned(), number), (begun, None));
     }
 
-    /// It was acknowledged.
+    /// Records that a write was acknowledged.
     pub fn write_ends(&mut self, key: &str, number: u64) {
         let now = self.moment();
         if let Some((_, ended)) = self.writes.get_mut(&(key.to_owned(), number)) {
@@ -57,51 +56,51 @@ impl Flushes {
         }
     }
 
-    /// A FLUSHALL is about to be sent; which one it is.
+    /// Records that a FLUSHALL is about to be sent, and returns its number.
     pub fn begins(&mut self, shard: ShardId) -> usize {
         let begun = self.moment();
         let flushes = self.flushes.entry(shard).or_default();
-        flushes.push(Flush { begun, fate: Fate::Open });
+        flushes.push(Flush { begun, fate: FlushFate::Open });
         flushes.len() - 1
     }
 
-    /// What came of it.
+    /// Records the outcome of a FLUSHALL.
     pub fn ends(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
         let now = self.moment();
         let Some(flush) = self.flushes.get_mut(&shard).and_then(|flushes| flushes.get_mut(which)) else { return };
         match outcome {
-            // A reader may have shown it before.
-            Outcome::Acknowledged if flush.fate == Fate::Open => flush.fate = Fate::Done(now),
-            Outcome::Refused => flush.fate = Fate::Refused,
+            // A read may have shown the effect before.
+            Outcome::Acknowledged if flush.fate == FlushFate::Open => flush.fate = FlushFate::Done(now),
+            Outcome::Refused => flush.fate = FlushFate::Refused,
             _ => {}
         }
     }
 
-    /// Whether a register may be gone of which this number was resolved. If one FLUSHALL alone explains it, that has
-    /// taken effect.
+    /// Whether a register may be missing although this number of it was resolved. If a single FLUSHALL explains that,
+    /// it has taken effect.
     pub fn may_be_gone(&mut self, shard: ShardId, key: &str, settled: u64) -> bool {
         let now = self.moment();
         let begun = self.writes.get(&(key.to_owned(), settled)).map_or(0, |(begun, _)| *begun);
         let explains = |flush: &&mut Flush| match flush.fate {
-            Fate::Open => true,
-            Fate::Refused => false,
-            Fate::Done(by) => by > begun,
+            FlushFate::Open => true,
+            FlushFate::Refused => false,
+            FlushFate::Done(by) => by > begun,
         };
         let mut explaining: Vec<&mut Flush> =
             self.flushes.entry(shard).or_default().iter_mut().filter(explains).collect();
         if let [only] = explaining.as_mut_slice()
-            && only.fate == Fate::Open
+            && only.fate == FlushFate::Open
         {
-            only.fate = Fate::Done(now);
+            only.fate = FlushFate::Done(now);
         }
         !explaining.is_empty()
     }
 
-    /// Whether a FLUSHALL has come between a number's acknowledgement and a read that began then.
+    /// Whether a FLUSHALL took effect between the acknowledgement of a number and the start of a read.
     #[must_use]
     pub fn must_be_gone(&self, shard: ShardId, key: &str, number: u64, read: Moment) -> bool {
         let Some((_, Some(ended))) = self.writes.get(&(key.to_owned(), number)) else { return false };
-        let between = |flush: &Flush| flush.begun > *ended && matches!(flush.fate, Fate::Done(by) if by < read);
+        let between = |flush: &Flush| flush.begun > *ended && matches!(flush.fate, FlushFate::Done(by) if by < read);
         self.flushes.get(&shard).is_some_and(|flushes| flushes.iter().any(between))
     }
 }

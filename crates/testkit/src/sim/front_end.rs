@@ -3,7 +3,7 @@
 //!
 //! Parsing, pipelines, the order of replies, their release and CLIENT REPLY are [`fastness_connection`]'s, as in the
 //! server. It knows no users, no TLS and few commands of its own. Before every reply it says where that comes from
-//! (`stamp.rs`).
+//! (`origin.rs`).
 
 use std::cell::Cell;
 use std::future::Future;
@@ -28,7 +28,7 @@ use turmoil::net::{TcpListener, TcpStream};
 use crate::sim::departures;
 use crate::sim::net::host;
 use crate::sim::node::SimNode;
-use crate::sim::stamp::Stamp;
+use crate::sim::origin::ReplyOrigin;
 use crate::sim::thread::on_thread_of;
 
 /// Unsent replies of one connection, bytes; from this on no further command runs.
@@ -280,7 +280,7 @@ impl Host for SimHost {
 
     fn before_reply(&mut self, out: &mut ReplyBuf) {
         let (info, (mode, version)) = (self.shard.info(), self.shard.mode());
-        let stamp = Stamp {
+        let origin = ReplyOrigin {
             node: self.node.id,
             life: self.node.lives.get(),
             primary: info.standing == Standing::Primary,
@@ -290,7 +290,7 @@ impl Host for SimHost {
             applied: info.applied,
             left: Duration::ZERO,
         };
-        out.simple(stamp.encode());
+        out.simple(origin.encode());
     }
 }
 

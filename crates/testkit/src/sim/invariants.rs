@@ -1,22 +1,23 @@
-//! What must hold at every step of a simulation, looked at from outside of the nodes: one file per invariant.
+//! The invariants that must hold at every step of a simulation, checked from outside the nodes: one file per invariant.
 //!
-//! | file | what must hold |
+//! | file | invariant |
 //! |---|---|
 //! | `election_safety.rs` | a term has one leader |
 //! | `lease_holder.rs` | one node holds a group's lease |
-//! | `log_matching.rs` | logs that share an entry share all before it; what is committed stays |
-//! | `leader_completeness.rs` | a leader has all that was committed before |
-//! | `two_azs.rs` | what is committed, and what is acknowledged under `sync`, is on stable storage in two AZs |
+//! | `log_matching.rs` | logs that share an entry share all earlier ones; a committed entry stays |
+//! | `leader_completeness.rs` | a leader has all entries that committed before |
+//! | `two_azs.rs` | a committed entry, and a write acknowledged under `sync`, is on stable storage in two AZs |
 //! | `digests.rs` | equal logs give equal data, in memory and in snapshots |
-//! | `async_loss.rs` | what a failover loses under `async` is within the bound |
+//! | `async_loss.rs` | the loss of a failover under `async` is within the bound |
 //! | `whole_units.rs` | a transaction is in memory as a whole or not at all |
-//! | `caught_up.rs` | who becomes a voter holds what the others do |
+//! | `caught_up.rs` | a new voter holds what the other members hold |
 //! | `bounds.rs` | entries and memory are within their limits, whatever clients send |
-//! | `accepts.rs` | where nothing is broken, every shard accepts writes, whatever clients send |
-//! | `overdue.rs` | where nothing is broken, keys are removed soon after their deadline, whatever their names |
-//! | `../ledger.rs` | no reply shows what is undone, lost or refused |
+//! | `accepts.rs` | while nothing is broken, every shard accepts writes, whatever clients send |
+//! | `overdue.rs` | while nothing is broken, keys are removed soon after their deadline, whatever their names |
+//! | `../ledger.rs` | no reply shows undone, lost or refused data |
 //!
-//! And no node stops by itself, unless a fault was to make it, and with the reason that the fault gives.
+//! And no node stops by itself, except for a fault that must stop it, and then with the reason that belongs to that
+//! fault.
 
 pub mod accepts;
 pub mod async_loss;
@@ -40,58 +41,59 @@ use fastness_consensus::snapshot::SnapshotPart;
 use fastness_shard::{GateState, ShardInfo};
 use fastness_types::{Clock as _, Epoch, LogIndex, NodeId, ShardId};
 
-use crate::sim::coverage::{Coverage, Event};
+use crate::sim::coverage::{Coverage, CoverageEvent};
 use crate::sim::ledger::Ledger;
 use crate::sim::node::{Replica, SimNode};
 use crate::sim::profile::Scale;
+use crate::sim::stable_log::epoch_of;
 use crate::sim::trace::Trace;
 
 use accepts::Accepts;
-use bounds::Bounds;
+use bounds::ScaleBounds;
 use caught_up::CaughtUp;
-use digests::{Claim, Digests};
+use digests::{Claim, EqualData};
 use election_safety::ElectionSafety;
 use leader_completeness::LeaderCompleteness;
 use lease_holder::LeaseHolders;
-use log_matching::{LogMatching, epoch_of};
+use log_matching::LogMatching;
 use logs::{Logs, each_replica};
 use overdue::Overdue;
 use two_azs::TwoAzs;
 use whole_units::WholeUnits;
 
-/// Whole logs are compared, and stopped nodes looked for, every so many steps.
+/// Interval, in steps, at which whole logs are compared and stopped nodes are searched.
 const LOGS_EVERY: u64 = 10;
-/// The dear part, which reads every key of every replica.
+/// Interval, in steps, of the expensive checks, which read every key of every replica.
 const DIGESTS_EVERY: u64 = 40;
 
-/// Looks at all nodes of a simulation.
+/// Checks all nodes of a simulation.
 pub struct Invariants {
     trace: Trace,
     elections: ElectionSafety,
     completeness: LeaderCompleteness,
     matching: LogMatching,
     two_azs: TwoAzs,
-    digests: Digests,
+    digests: EqualData,
     whole_units: WholeUnits,
     accepts: Accepts,
     overdue: Overdue,
     caught_up: CaughtUp,
-    /// In runs whose limits are scaled down.
-    bounds: Option<Bounds>,
+    /// Only in runs whose limits are scaled down.
+    bounds: Option<ScaleBounds>,
     logs: Logs,
-    /// What each running node leads.
+    /// The groups that each running node leads.
     leads: BTreeMap<(NodeId, ShardId), Epoch>,
-    /// Snapshots that were looked at.
+    /// Snapshots that were checked.
     snapshots: BTreeMap<(NodeId, ShardId), LogIndex>,
-    /// The newest counts of each running replica.
-    counts: BTreeMap<(NodeId, ShardId), Counts>,
+    /// The newest counters of each running replica.
+    counts: BTreeMap<(NodeId, ShardId), ReplicaCounts>,
     coverage: Coverage,
     violations: Vec<String>,
 }
 
-/// A replica's counts since its process has started.
+/// Counters of a replica since its process started.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counts {
+struct ReplicaCounts {
     undone_by_records: u64,
     undone_by_restore: u64,
     restores: u64,
@@ -102,7 +104,7 @@ struct Counts {
 }
 
 impl Invariants {
-    /// Nothing looked at yet.
+    /// State before the first check.
     #[must_use]
     pub fn new(trace: Trace, scale: Option<Scale>) -> Invariants {
         Invariants {
@@ -111,12 +113,12 @@ impl Invariants {
             completeness: LeaderCompleteness::default(),
             matching: LogMatching::default(),
             two_azs: TwoAzs::default(),
-            digests: Digests::default(),
+            digests: EqualData::default(),
             whole_units: WholeUnits::default(),
             accepts: Accepts::default(),
             overdue: Overdue::default(),
             caught_up: CaughtUp::default(),
-            bounds: scale.map(Bounds::new),
+            bounds: scale.map(ScaleBounds::new),
             logs: Logs::default(),
             leads: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -126,13 +128,13 @@ impl Invariants {
         }
     }
 
-    /// What was found broken.
+    /// All violations so far.
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.violations
     }
 
-    /// Adds a finding.
+    /// Adds a violation.
     pub fn violate(&mut self, what: String) {
         self.trace.note(|| format!("BROKEN {what}"));
         self.violations.push(what);
@@ -142,40 +144,40 @@ impl Invariants {
         found.map_err(|what| self.violate(what)).ok()
     }
 
-    /// Tenures as primary that were seen, of all shards.
+    /// Number of tenures, of all shards.
     #[must_use]
     pub fn tenures(&self) -> usize {
         self.completeness.led()
     }
 
-    /// Committed entries, of all shards.
+    /// Number of committed entries, of all shards.
     #[must_use]
     pub fn committed(&self) -> usize {
         self.matching.committed()
     }
 
-    /// Digests of two replicas that were compared.
+    /// Number of digests that were compared between two replicas.
     #[must_use]
     pub fn digests_compared(&self) -> u64 {
         self.digests.compared()
     }
 
-    /// Of these, digests that stood in snapshots.
+    /// Of these, digests from snapshots.
     #[must_use]
     pub fn snapshots_compared(&self) -> u64 {
         self.digests.snapshots_compared()
     }
 
-    /// What transactions write together.
+    /// Transactions that must be in memory as a whole.
     pub fn whole_units(&mut self) -> &mut WholeUnits {
         &mut self.whole_units
     }
 
-    /// Looks at what a shard does where nothing is broken. `loaded`: clients write. `disturbed`: something is broken
+    /// Checks what a shard must do while nothing is broken. `loaded`: clients write. `disturbed`: something is broken
     /// now.
     pub fn look_at_calm(&mut self, nodes: &[Rc<SimNode>], ledger: &Ledger, loaded: bool, disturbed: bool) {
         let now = self.trace.now();
-        // A shut lag gate refuses writes until the log has caught up, which is what it is for.
+        // A closed lag gate refuses writes until the log has caught up, as it should.
         let mut is_shut = false;
         each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Shut);
         if disturbed || !loaded || is_shut {
@@ -194,12 +196,12 @@ impl Invariants {
         });
     }
 
-    /// What has happened so far.
+    /// Events and faults so far.
     pub fn coverage(&mut self) -> &mut Coverage {
         &mut self.coverage
     }
 
-    /// The node goes down; what its disk holds is kept in mind.
+    /// Records that a node stops, and the content of its disk.
     pub fn goes_down(&mut self, node: &SimNode) {
         self.logs.goes_down(node);
         let live = node.live.borrow();
@@ -210,12 +212,12 @@ impl Invariants {
         self.counts.retain(|(of, _), _| *of != node.id);
     }
 
-    /// The node is about to start.
+    /// Records that a node is about to start.
     pub fn comes_up(&mut self, node: &SimNode) {
         self.logs.comes_up(node);
     }
 
-    /// Looks at everything that is due at this step.
+    /// Runs all checks that are due at this step.
     pub fn look(&mut self, nodes: &[Rc<SimNode>], ledger: &mut Ledger, step: u64) {
         self.look_at_roles(nodes);
         let all = step.is_multiple_of(LOGS_EVERY);
@@ -237,7 +239,7 @@ impl Invariants {
         }
     }
 
-    /// Looks at everything, whether it is due or not.
+    /// Runs all checks.
     pub fn look_at_all(&mut self, nodes: &[Rc<SimNode>], ledger: &mut Ledger) {
         self.look(nodes, ledger, 0);
     }
@@ -249,7 +251,7 @@ impl Invariants {
             let Role::Leader { lease, .. } = &**role else {
                 if let Some(epoch) = self.leads.remove(&(node.id, shard)) {
                     self.trace.note(|| format!("{shard}: node {} leads {epoch} no more", node.id));
-                    self.coverage.count(Event::StepDown);
+                    self.coverage.count(CoverageEvent::StepDown);
                 }
                 return;
             };
@@ -261,7 +263,7 @@ impl Invariants {
                 self.trace.note(|| format!("{shard}: node {} leads {epoch}", node.id));
             }
             if self.leads.insert((node.id, shard), epoch).is_some_and(|before| before != epoch) {
-                self.coverage.count(Event::StepDown);
+                self.coverage.count(CoverageEvent::StepDown);
             }
             if lease.holds(node.clock.boot()) {
                 let alone = holders.holds(shard, node.id, epoch);
@@ -270,7 +272,7 @@ impl Invariants {
         });
     }
 
-    /// Looks at who votes by the membership that each leader goes by.
+    /// Checks the voters in the membership that each leader uses.
     fn look_at_voters(&mut self, nodes: &[Rc<SimNode>]) {
         let now = self.trace.now();
         each_replica(nodes, |node, shard, replica| {
@@ -283,7 +285,7 @@ impl Invariants {
         });
     }
 
-    /// Looks at what was committed since the last step, or at whole logs.
+    /// Checks entries that committed since the last step, or whole logs.
     pub fn look_at_logs(&mut self, nodes: &[Rc<SimNode>], all: bool) {
         each_replica(nodes, |node, shard, replica| {
             if all || self.logs.has_committed(node.id, shard, replica) {
@@ -320,7 +322,7 @@ impl Invariants {
         Ok(())
     }
 
-    /// Looks at what hostile clients can make of memory.
+    /// Checks the effects of hostile clients on memory.
     fn look_at_memory(&mut self, nodes: &[Rc<SimNode>]) {
         if self.whole_units.is_empty() && self.bounds.is_none() {
             return;
@@ -350,9 +352,9 @@ impl Invariants {
         });
     }
 
-    /// Adds what has happened in a replica since it was looked at last.
+    /// Adds the events in a replica since its last check.
     fn count(&mut self, node: &SimNode, shard: ShardId, info: &ShardInfo) {
-        let now = Counts {
+        let now = ReplicaCounts {
             undone_by_records: info.undone_by_records,
             undone_by_restore: info.undone - info.undone_by_records,
             restores: info.restores,
@@ -366,14 +368,14 @@ impl Invariants {
             now.undone_by_records + now.undone_by_restore - before.undone_by_records - before.undone_by_restore;
         let over_open = undone.min(now.snapshots_installed - before.snapshots_installed);
         for (event, now, before) in [
-            (Event::UndoByRecords, now.undone_by_records, before.undone_by_records),
-            (Event::UndoByRestore, now.undone_by_restore, before.undone_by_restore),
-            (Event::Restore, now.restores, before.restores),
-            (Event::SnapshotMade, now.snapshots_made, before.snapshots_made),
-            (Event::SnapshotInstalled, now.snapshots_installed, before.snapshots_installed),
-            (Event::InstalledOverOpen, over_open, 0),
-            (Event::GateShut, now.gate_shut, before.gate_shut),
-            (Event::WindowFull, u64::from(now.window_full && !before.window_full), 0),
+            (CoverageEvent::UndoByRecords, now.undone_by_records, before.undone_by_records),
+            (CoverageEvent::UndoByRestore, now.undone_by_restore, before.undone_by_restore),
+            (CoverageEvent::Restore, now.restores, before.restores),
+            (CoverageEvent::SnapshotMade, now.snapshots_made, before.snapshots_made),
+            (CoverageEvent::SnapshotInstalled, now.snapshots_installed, before.snapshots_installed),
+            (CoverageEvent::InstalledOverOpen, over_open, 0),
+            (CoverageEvent::GateShut, now.gate_shut, before.gate_shut),
+            (CoverageEvent::WindowFull, u64::from(now.window_full && !before.window_full), 0),
         ] {
             self.coverage.add(event, now - before);
         }
@@ -403,7 +405,7 @@ impl Invariants {
     }
 }
 
-/// What the tail of a snapshot says; its names are frozen.
+/// The claim in the tail of a snapshot, whose field names are frozen.
 fn claim_of(node: NodeId, shard: ShardId, parts: &[SnapshotPart]) -> Option<Claim> {
     let SnapshotPart::Tail(tail) = parts.last()? else { return None };
     let tail: serde_json::Value = serde_json::from_slice(tail).ok()?;

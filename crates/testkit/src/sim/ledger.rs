@@ -1,21 +1,23 @@
-//! What clients were told, and what may follow from it: the judge of a simulation's replies, in every mode.
+//! What clients saw, and what that allows them to see later: the judge of a simulation's replies, in every mode.
 //!
-//! A register is a key with one writer, which writes rising numbers; of every number it is known whether it was
-//! acknowledged, refused or left unknown, and of every reply who gave it ([`Stamp`]). A number is **resolved** once it
-//! was acknowledged or shown under `sync`, or shown by a replica: it must never be undone. What must hold:
+//! A register is a key with one writer, which writes rising numbers. The ledger knows of every number whether it was
+//! acknowledged, refused or left unknown, and of every reply which node gave it ([`ReplyOrigin`]). A number is
+//! **resolved** once it was acknowledged or read under `sync`, or read from a replica: it must never be undone. The
+//! rules:
 //!
-//! - Nobody is shown a number that was refused or never written, nor again one that was lost.
-//! - No read shows less than what was resolved when it began.
-//! - A primary's read shows at least what was acknowledged when it began, unless a failover lost that: then it was
-//!   acknowledged under `async` or `disabled`, and in an older epoch than the read's.
-//! - Under `async`, between the oldest acknowledgement that a failover lost and the newest of the same tenure lies no
-//!   more than the bound (`async_loss.rs` keeps the account).
-//! - Nothing is acknowledged or shown under a mode that is looser than the one that has committed.
-//! - In runs with FLUSHALL a register is gone only if one may explain it, and not there after one (`flushes.rs`).
-//! - What one replica shows of a key never runs back while it runs.
-//! - A counter holds every raise that was resolved, and no raise more often than it was asked for.
+//! - No reply shows a number that was refused or never written, or one that is known to be lost.
+//! - No read returns less than what was resolved when it was sent.
+//! - A primary's read returns at least what was acknowledged when it was sent, unless a failover lost that. Then it was
+//!   acknowledged under `async` or `disabled`, in an older epoch than the read's.
+//! - Under `async`, the time between the oldest acknowledgement that a failover lost and the newest one of the same
+//!   tenure is within the bound (`async_loss.rs` computes it).
+//! - No write is acknowledged and no value returned under a mode that is looser than the committed one.
+//! - In runs with FLUSHALL, a register is missing only if a FLUSHALL may explain it, and it does not exist after one
+//!   (`flushes.rs`).
+//! - The values that one replica returns for a key never go back while it runs.
+//! - A counter holds every resolved increment, and no increment more often than it was requested.
 //!
-//! A write of unknown outcome may take effect at any later time: its bytes may still lie in a socket.
+//! A write of unknown outcome may take effect at any later time: its bytes may still be in a socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,47 +28,47 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::flushes::{Flushes, Moment};
 use crate::sim::invariants::async_loss::LossAccount;
-use crate::sim::stamp::Stamp;
+use crate::sim::origin::ReplyOrigin;
 
-/// What became of a number.
+/// Outcome of writing a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Not known; it may still take effect.
+enum WriteFate {
+    /// Unknown; the write may still take effect.
     Open,
     Refused,
-    Acknowledged(Stamp),
-    /// Acknowledged, and undone by a failover, as was seen at that moment.
+    Acknowledged(ReplyOrigin),
+    /// Acknowledged, and undone by a failover, as a read showed at that moment.
     Lost(Moment),
 }
 
 #[derive(Debug)]
-struct Register {
+struct RegisterRecord {
     shard: ShardId,
-    numbers: BTreeMap<u64, Fate>,
+    numbers: BTreeMap<u64, WriteFate>,
     attempted: u64,
     settled: u64,
-    /// What each running replica has shown, and where it stood then. Replies of several connections overtake each
-    /// other.
+    /// What each running replica has shown, and the index that it had applied then. Replies on several connections
+    /// overtake each other.
     shown: BTreeMap<(NodeId, u64), (LogIndex, u64)>,
 }
 
-impl Register {
-    fn new(shard: ShardId) -> Register {
-        Register { shard, numbers: BTreeMap::new(), attempted: 0, settled: 0, shown: BTreeMap::new() }
+impl RegisterRecord {
+    fn new(shard: ShardId) -> RegisterRecord {
+        RegisterRecord { shard, numbers: BTreeMap::new(), attempted: 0, settled: 0, shown: BTreeMap::new() }
     }
 
     fn acknowledged(&self) -> u64 {
-        let newest = self.numbers.iter().rev().find(|(_, fate)| matches!(fate, Fate::Acknowledged(_)));
+        let newest = self.numbers.iter().rev().find(|(_, fate)| matches!(fate, WriteFate::Acknowledged(_)));
         newest.map_or(0, |(number, _)| *number)
     }
 }
 
 #[derive(Debug, Default)]
-struct Counter {
+struct CounterRecord {
     acknowledged: u64,
     unknown: u64,
     settled: u64,
-    /// Asked for, and not answered yet.
+    /// Requested, and not answered yet.
     open: u64,
 }
 
@@ -83,19 +85,19 @@ pub struct Summary {
     pub unknown: u64,
     /// Reads answered with data, by primaries.
     pub reads: u64,
-    /// The same by replicas.
+    /// Reads answered with data, by replicas.
     pub replica_reads: u64,
-    /// Pipelines of which a write was refused and a read answered.
+    /// Pipelines in which a write was refused and a read answered.
     pub reads_beside_refusals: u64,
-    /// Acknowledged writes that a failover undid as the mode allows.
+    /// Acknowledged writes that a failover undid within what the mode allows.
     pub lost_within_bound: u64,
-    /// Acknowledged writes that must not have been undone.
+    /// Acknowledged writes that should not have been undone.
     pub lost: u64,
-    /// Reads that showed less than they must.
+    /// Reads that showed less than they had to.
     pub stale: u64,
 }
 
-/// What a reader noted before it asked.
+/// State of a register when a read was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadStart {
     at: Moment,
@@ -106,82 +108,82 @@ pub struct ReadStart {
 /// The ledger of one run.
 #[derive(Default)]
 pub struct Ledger {
-    registers: BTreeMap<String, Register>,
-    counters: BTreeMap<String, Counter>,
+    registers: BTreeMap<String, RegisterRecord>,
+    counters: BTreeMap<String, CounterRecord>,
     losses: LossAccount,
     flushes: Flushes,
     summary: Summary,
     violations: Vec<String>,
-    /// Writes of registers that were acknowledged, by shard.
+    /// Acknowledged writes of registers, by shard.
     acknowledged: BTreeMap<ShardId, u64>,
-    /// Numbers acknowledged under `sync` since they were last taken, to be found committed.
+    /// Numbers acknowledged under `sync` since the last call of [`Ledger::take_promised`]; they must have committed.
     promised: Vec<(ShardId, String, u64)>,
 }
 
 impl Ledger {
-    /// `max_lag`: how much may lie between the oldest acknowledgement lost under `async` and the newest.
+    /// `max_lag`: the most time between the oldest acknowledgement lost under `async` and the newest.
     #[must_use]
     pub fn new(max_lag: Duration) -> Ledger {
         Ledger { losses: LossAccount::new(max_lag), ..Ledger::default() }
     }
 
-    /// The number that the writer of `key` writes next.
+    /// Returns the number that the writer of `key` writes next.
     pub fn next_number(&mut self, shard: ShardId, key: &str) -> u64 {
-        let register = self.registers.entry(key.to_owned()).or_insert_with(|| Register::new(shard));
+        let register = self.registers.entry(key.to_owned()).or_insert_with(|| RegisterRecord::new(shard));
         register.attempted += 1;
-        // Until its outcome is known, it is unknown: other readers may see it first.
-        register.numbers.insert(register.attempted, Fate::Open);
+        // The outcome is unknown until the reply arrives: other clients may read the number first.
+        register.numbers.insert(register.attempted, WriteFate::Open);
         self.flushes.write_begins(key, register.attempted);
         register.attempted
     }
 
-    /// Notes what came of writing `number`; an acknowledgement has a stamp.
-    pub fn wrote(&mut self, key: &str, number: u64, outcome: Outcome, stamp: Option<Stamp>) {
+    /// Records the outcome of writing `number`; an acknowledgement has an origin.
+    pub fn wrote(&mut self, key: &str, number: u64, outcome: Outcome, origin: Option<ReplyOrigin>) {
         let Some(register) = self.registers.get_mut(key) else { return };
-        match (outcome, stamp) {
-            (Outcome::Acknowledged, Some(stamp)) => {
-                register.numbers.insert(number, Fate::Acknowledged(stamp));
+        match (outcome, origin) {
+            (Outcome::Acknowledged, Some(origin)) => {
+                register.numbers.insert(number, WriteFate::Acknowledged(origin));
                 self.flushes.write_ends(key, number);
                 *self.acknowledged.entry(register.shard).or_default() += 1;
-                if stamp.mode == Durability::Sync {
+                if origin.mode == Durability::Sync {
                     register.settled = register.settled.max(number);
                     self.promised.push((register.shard, key.to_owned(), number));
                 } else {
-                    self.losses.acknowledged(register.shard, stamp);
+                    self.losses.acknowledged(register.shard, origin);
                 }
-                self.acknowledged(stamp.mode);
+                self.acknowledged(origin.mode);
             }
             (Outcome::Refused, _) => {
-                register.numbers.insert(number, Fate::Refused);
+                register.numbers.insert(number, WriteFate::Refused);
                 self.summary.refused += 1;
             }
             _ => self.summary.unknown += 1,
         }
     }
 
-    /// A counter is about to be raised.
+    /// Records that a counter is about to be incremented.
     pub fn raise_begins(&mut self, key: &str) {
         self.counters.entry(key.to_owned()).or_default().open += 1;
     }
 
-    /// Notes what came of raising a counter; `value` is the acknowledged one.
-    pub fn raised(&mut self, key: &str, outcome: Outcome, value: Option<i64>, stamp: Option<Stamp>) {
+    /// Records the outcome of incrementing a counter; `value` is the acknowledged one.
+    pub fn raised(&mut self, key: &str, outcome: Outcome, value: Option<i64>, origin: Option<ReplyOrigin>) {
         let counter = self.counters.entry(key.to_owned()).or_default();
         counter.open = counter.open.saturating_sub(1);
-        match (outcome, stamp) {
-            (Outcome::Acknowledged, Some(stamp)) => {
+        match (outcome, origin) {
+            (Outcome::Acknowledged, Some(origin)) => {
                 counter.acknowledged += 1;
                 let range = counter.settled + 1..=counter.acknowledged + counter.unknown;
                 let value = value.and_then(|value| u64::try_from(value).ok());
                 let fits = value.is_some_and(|value| range.contains(&value));
-                if stamp.mode == Durability::Sync {
+                if origin.mode == Durability::Sync {
                     counter.settled = counter.settled.max(value.unwrap_or(0));
                 }
                 if !fits {
                     self.summary.lost += 1;
                     self.violations.push(format!("{key}: INCR answered {value:?}, expected {range:?}"));
                 }
-                self.acknowledged(stamp.mode);
+                self.acknowledged(origin.mode);
             }
             (Outcome::Refused, _) => self.summary.refused += 1,
             _ => {
@@ -191,13 +193,13 @@ impl Ledger {
         }
     }
 
-    /// Checks a reply against the mode that had committed where it comes from.
-    pub fn check_mode(&mut self, stamp: Stamp, committed: Option<Durability>) {
-        let Some(committed) = committed.filter(|_| stamp.primary) else { return };
-        if stamp.mode.stricter(committed) != stamp.mode {
+    /// Checks a reply against the mode that had committed where it was given.
+    pub fn check_mode(&mut self, origin: ReplyOrigin, committed: Option<Durability>) {
+        let Some(committed) = committed.filter(|_| origin.primary) else { return };
+        if origin.mode.stricter(committed) != origin.mode {
             self.violations.push(format!(
-                "node {} answers under {:?} in epoch {}, where {committed:?} has committed (wish {})",
-                stamp.node, stamp.mode, stamp.epoch, stamp.version
+                "node {} answers under {:?} in epoch {}, where {committed:?} has committed (desired state {})",
+                origin.node, origin.mode, origin.epoch, origin.version
             ));
         }
     }
@@ -207,20 +209,20 @@ impl Ledger {
         self.summary.acknowledged_sync += u64::from(mode == Durability::Sync);
     }
 
-    /// To be called before a read is sent.
+    /// Records the state of a register; called before a read is sent.
     #[must_use]
     pub fn before_read(&mut self, key: &str) -> ReadStart {
         let at = self.flushes.moment();
         let register = self.registers.get(key);
         ReadStart {
             at,
-            acknowledged: register.map_or(0, Register::acknowledged),
+            acknowledged: register.map_or(0, RegisterRecord::acknowledged),
             settled: register.map_or(0, |register| register.settled),
         }
     }
 
-    /// Checks what a primary's read of a register returned: `None` for a missing key.
-    pub fn read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
+    /// Checks the result of a primary's read of a register: `None` for a missing key.
+    pub fn read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, origin: ReplyOrigin) {
         self.summary.reads += 1;
         let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
@@ -229,36 +231,37 @@ impl Ledger {
         }
         if self.flushes.must_be_gone(register.shard, key, number, start.at) {
             self.summary.stale += 1;
-            self.violations.push(format!("{key}: read {number} from node {}, after FLUSHALL was settled", stamp.node));
+            self.violations
+                .push(format!("{key}: read {number} from node {}, after FLUSHALL was resolved", origin.node));
         }
-        if stamp.mode == Durability::Sync {
+        if origin.mode == Durability::Sync {
             register.settled = register.settled.max(number);
         }
-        if register.numbers.get(&number) == Some(&Fate::Open) {
-            // Of unknown outcome: whenever it took effect, it is newer than what it replaced.
+        if register.numbers.get(&number) == Some(&WriteFate::Open) {
+            // Of unknown outcome: whenever the write took effect, it is newer than what it replaced.
             return;
         }
         if number < start.settled {
             self.summary.stale += 1;
-            let what = format!("read {number} from node {}, after {} was settled", stamp.node, start.settled);
+            let what = format!("read {number} from node {}, after {} was resolved", origin.node, start.settled);
             self.violations.push(format!("{key}: {what} ({:?})", register.numbers.get(&start.settled)));
         } else if number < start.acknowledged {
-            self.find_losses(key, number + 1..=start.acknowledged, stamp);
+            self.find_losses(key, number + 1..=start.acknowledged, origin);
         }
     }
 
-    /// A primary's read has shown that these numbers are gone.
-    fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, stamp: Stamp) {
+    /// Records numbers that a primary's read has shown to be lost.
+    fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, origin: ReplyOrigin) {
         let now = self.flushes.moment();
         let Some(register) = self.registers.get_mut(key) else { return };
         for (number, fate) in register.numbers.range_mut(gone) {
-            let Fate::Acknowledged(given) = *fate else { continue };
-            *fate = Fate::Lost(now);
-            if stamp.epoch.term <= given.epoch.term {
+            let WriteFate::Acknowledged(given) = *fate else { continue };
+            *fate = WriteFate::Lost(now);
+            if origin.epoch.term <= given.epoch.term {
                 self.summary.stale += 1;
                 self.violations.push(format!(
                     "{key}: {number} was acknowledged in epoch {} and is not seen by a read in epoch {}",
-                    given.epoch, stamp.epoch
+                    given.epoch, origin.epoch
                 ));
                 continue;
             }
@@ -269,41 +272,45 @@ impl Ledger {
         }
     }
 
-    /// FLUSHALL is about to be sent; which one it is.
+    /// Records that FLUSHALL is about to be sent, and returns its number.
     pub fn flush_begins(&mut self, shard: ShardId) -> usize {
         self.flushes.begins(shard)
     }
 
-    /// What came of it.
+    /// Records the outcome of a FLUSHALL.
     pub fn flushed(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
         self.flushes.ends(shard, which, outcome);
     }
 
-    /// A write was refused, and a read of the same pipeline answered.
+    /// Records that a write was refused and a read of the same pipeline was answered.
     pub fn read_beside_a_refusal(&mut self) {
         self.summary.reads_beside_refusals += 1;
     }
 
-    /// Checks what was shown to a client that accepts old data. A primary shows it what runs ahead of the log.
-    pub fn replica_read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, stamp: Stamp) {
+    /// Checks the result of a read that may be old. A primary returns uncommitted data to it.
+    pub fn replica_read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, origin: ReplyOrigin) {
         self.summary.replica_reads += 1;
         let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
-        if stamp.primary {
+        if origin.primary {
             return;
         }
-        let shown = register.shown.entry((stamp.node, stamp.life)).or_default();
+        let shown = register.shown.entry((origin.node, origin.life)).or_default();
         let (at, before) = *shown;
         let flushed = number == 0 && self.flushes.may_be_gone(register.shard, key, before);
-        if !flushed && stamp.applied >= at && number < before && register.numbers.get(&number) != Some(&Fate::Open) {
-            self.violations.push(format!("{key}: node {} showed {before} and then {number}", stamp.node));
+        if !flushed
+            && origin.applied >= at
+            && number < before
+            && register.numbers.get(&number) != Some(&WriteFate::Open)
+        {
+            self.violations.push(format!("{key}: node {} showed {before} and then {number}", origin.node));
             self.summary.stale += 1;
         }
-        *shown = (*shown).max((stamp.applied, number));
+        *shown = (*shown).max((origin.applied, number));
         register.settled = register.settled.max(number);
     }
 
-    /// The number shown, if it may be shown at all to who asked at that moment.
+    /// Returns the number that was read, if a read sent at that moment may return it.
     fn check_shown(&mut self, key: &str, asked: Moment, value: Option<&[u8]>) -> Option<u64> {
         let number = match value.map(number_of) {
             None => 0,
@@ -315,9 +322,9 @@ impl Ledger {
         };
         let fate = self.registers.get(key).and_then(|register| register.numbers.get(&number));
         let wrong = match fate {
-            Some(Fate::Refused) => "was refused",
-            // A read that was under way when the loss was seen may have been served before it.
-            Some(Fate::Lost(seen)) if *seen < asked => "was lost before",
+            Some(WriteFate::Refused) => "was refused",
+            // A read that was in progress when the loss was seen may have been served before it.
+            Some(WriteFate::Lost(seen)) if *seen < asked => "was lost before",
             None if number > 0 => "was never written",
             _ => return Some(number),
         };
@@ -325,10 +332,10 @@ impl Ledger {
         None
     }
 
-    /// Checks what a counter holds after the run.
+    /// Checks the value of a counter after the run.
     pub fn read_counter(&mut self, key: &str, value: Option<i64>) {
         let counter = self.counters.entry(key.to_owned()).or_default();
-        // A client may still be waiting for its last answer.
+        // A client may still wait for its last reply.
         let range = counter.settled..=counter.acknowledged + counter.unknown + counter.open;
         let value = value.unwrap_or(0);
         if !u64::try_from(value).is_ok_and(|v| range.contains(&v)) {
@@ -337,31 +344,31 @@ impl Ledger {
         }
     }
 
-    /// All register keys that were attempted.
+    /// Keys of all registers that were written.
     #[must_use]
     pub fn register_keys(&self) -> Vec<String> {
         self.registers.keys().cloned().collect()
     }
 
-    /// All counter keys that were attempted.
+    /// Keys of all counters that were incremented.
     #[must_use]
     pub fn counter_keys(&self) -> Vec<String> {
         self.counters.keys().cloned().collect()
     }
 
-    /// Takes what was acknowledged under `sync` since the last call.
+    /// Takes the numbers acknowledged under `sync` since the last call.
     pub fn take_promised(&mut self) -> Vec<(ShardId, String, u64)> {
         std::mem::take(&mut self.promised)
     }
 
-    /// Takes the broken promises that are new.
+    /// Takes the violations found since the last call.
     pub fn take_violations(&mut self) -> Vec<String> {
         let mut found = std::mem::take(&mut self.violations);
         found.extend(self.losses.take_violations());
         found
     }
 
-    /// How many writes of a shard's registers were acknowledged so far.
+    /// Number of acknowledged writes of a shard's registers so far.
     #[must_use]
     pub fn acknowledged_of(&self, shard: ShardId) -> u64 {
         self.acknowledged.get(&shard).copied().unwrap_or(0)
@@ -380,7 +387,7 @@ impl Ledger {
     }
 }
 
-/// The number that a register's value holds.
+/// The number in a register's value.
 #[must_use]
 pub fn number_of(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.split(':').next()?.parse().ok()

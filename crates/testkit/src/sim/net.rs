@@ -1,12 +1,12 @@
-//! The way between simulated nodes: consensus' frames over the simulation's TCP.
+//! The network between simulated nodes: frames of consensus over the simulation's TCP.
 //!
-//! A stream begins with a preamble (who calls, which class), then carries frames with their length and the time of
-//! sending in front. What the certificates prove in production, the preamble is believed here. The simulated TCP sends
-//! nothing twice: a message that is dropped breaks its stream for good, and consensus has to notice that by itself.
+//! A stream starts with a preamble (the caller and the class), followed by frames, each after its length and its time
+//! of sending. Certificates prove the caller in production; here the preamble is trusted. The simulated TCP does not
+//! retransmit: a dropped message breaks its stream for good, and consensus has to detect that.
 //!
-//! All frames are counted ([`Traffic`]), so that a fault of the network can tell whether it has met any. There, too,
-//! frames are sent twice or behind later ones: TCP hides both, but Raft's messages must bear them, and a lease frame or
-//! a vote that comes again is worth trying.
+//! All frames are counted ([`Traffic`]), so that a network fault can report whether it affected any. Frames are also
+//! sent twice or after later ones here: TCP hides both, but Raft's messages must tolerate them, and a repeated lease
+//! frame or vote is worth testing.
 
 use std::io;
 use std::pin::Pin;
@@ -25,15 +25,15 @@ use tokio::time::{sleep, timeout};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::sim::plug::Plug;
-use crate::sim::traffic::{Fate, Traffic};
+use crate::sim::traffic::{FrameFate, Traffic};
 
-/// Where every node listens for its peers.
+/// The port on which every node listens for its peers.
 pub const PEER_PORT: u16 = 7000;
-/// A frame holds about [`limits::FRAME_BYTES_MAX`]; its envelope comes on top.
+/// Longest frame: about [`limits::FRAME_BYTES_MAX`], and its envelope.
 const LENGTH_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
-/// A frame that is kept back for the next one leaves after this without one.
+/// Longest time for which a frame waits for the next one, to be sent after it.
 const KEPT_BACK_MAX: Duration = Duration::from_millis(20);
-/// How often what stands still looks whether it may go on.
+/// Interval at which a stalled stream checks whether it may resume.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The name of a node's host.
@@ -42,7 +42,7 @@ pub fn host(node: NodeId) -> String {
     format!("node-{node}")
 }
 
-/// The way out of one node.
+/// The outgoing connections of one node.
 pub struct SimTransport {
     own: NodeId,
     traffic: Traffic,
@@ -50,7 +50,7 @@ pub struct SimTransport {
 }
 
 impl SimTransport {
-    /// For `own`.
+    /// Creates the transport of node `own`.
     #[must_use]
     pub fn new(own: NodeId, traffic: Traffic, plug: Arc<Plug>) -> SimTransport {
         SimTransport { own, traffic, plug }
@@ -71,7 +71,7 @@ struct Way {
 impl PeerTransport for SimTransport {
     async fn open(&self, peer: NodeId, address: &str, class: Class) -> Result<FrameStream, TransportError> {
         let unreachable = |error: io::Error| TransportError::Unreachable(error.to_string());
-        // An attempt counts as sent: it is all that there is on a link that is cut for long.
+        // An attempt to connect counts as sent: on a link that is cut for long nothing else is sent.
         self.traffic.sent(self.own, peer);
         let mut preamble = self.own.0.to_be_bytes().to_vec();
         preamble.push(class_number(class));
@@ -91,7 +91,7 @@ impl PeerTransport for SimTransport {
     }
 }
 
-/// Takes streams from peers until the node is gone.
+/// Accepts streams from peers until the node stops.
 ///
 /// # Errors
 /// The port is taken.
@@ -177,12 +177,13 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
             if frame.messages.iter().any(|message| message.more) {
                 way.traffic.cut();
             }
-            // A stream's first frame says who is there, cut messages come in order, and so do a snapshot's parts.
+            // The first frame of a stream names the sender, and split messages and the parts of a snapshot arrive in
+            // order.
             let is_plain = !is_first && way.class != Class::Snapshot && frame.messages.iter().all(|part| !part.more);
             is_first = false;
             match way.traffic.fate(way.from, way.to) {
-                Fate::Twice if is_plain => bytes = [&encoded[..], &encoded].concat(),
-                Fate::Behind if is_plain && kept_back.is_none() => {
+                FrameFate::Twice if is_plain => bytes = [&encoded[..], &encoded].concat(),
+                FrameFate::Behind if is_plain && kept_back.is_none() => {
                     kept_back = Some(encoded);
                     continue;
                 }
@@ -190,16 +191,16 @@ async fn send(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>
             }
         }
         bytes.extend(kept_back.take().unwrap_or_default());
-        // One message of the simulated network per frame, nearly always.
+        // Nearly always this makes one message of the simulated network per frame.
         if to.write_all(&bytes).await.is_err() || (next.is_none() && frames.is_closed()) {
             return;
         }
     }
 }
 
-/// Where only questions about leases pass, the stream of entries stands still, and of the other one a leader's
-/// heartbeats are taken: they have a time-out, so that nobody waits for them for ever. Where snapshots are late, their
-/// stream stands still.
+/// Delays a frame as the faults of its link require. Where only lease frames pass, the stream of entries stalls, and of
+/// the other stream a leader's heartbeats are dropped: they have a timeout, so nothing waits for them forever. Where
+/// snapshots are late, their stream stalls.
 async fn pass(mut frame: Frame, way: &Way) -> Frame {
     let pair = (way.from, way.to);
     if way.class == Class::Heartbeat && way.traffic.leases_only(pair) {
@@ -232,7 +233,7 @@ async fn receive(mut from: impl AsyncRead + Unpin, frames: mpsc::Sender<Frame>, 
             frame = read_frame(&mut from) => frame,
             () = frames.closed() => return,
         };
-        // The stream ends with any error: that is how consensus learns of it.
+        // Any error ends the stream, which is how consensus detects it.
         let Ok((frame, sent_ns)) = frame else { return };
         let under_way = || Duration::from_nanos(now_ns().saturating_sub(sent_ns));
         let delay = way.traffic.delay((way.to, way.from));

@@ -1,4 +1,4 @@
-//! Panics of simulated tasks. The runtime swallows a task's panic; here every one of them is a finding.
+//! Panics of simulated tasks. The runtime swallows them; here every panic is a finding.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -8,7 +8,7 @@ thread_local! {
     static SEEN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// From now on panics on this thread are collected as well as printed.
+/// Starts to collect the panics of this thread, which are also printed.
 pub fn begin() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -25,7 +25,7 @@ pub fn begin() {
     SEEN.set(Some(Vec::new()));
 }
 
-/// The panics of this thread since the last call.
+/// Takes the panics of this thread since the last call.
 #[must_use]
 pub fn take() -> Vec<String> {
     SEEN.with_borrow_mut(|seen| seen.as_mut().map(std::mem::take)).unwrap_or_default()

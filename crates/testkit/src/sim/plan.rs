@@ -1,10 +1,9 @@
-//! What the control plane says in a simulation, without a control plane: who shall be a member, in which mode, who was
-//! replaced.
+//! The decisions of a control plane, without a control plane: the members, the mode, and the replaced nodes.
 //!
-//! There is one plan, which faults change, and each node has a copy of its own, which outlives its crashes and learns
-//! what is new a while later, as a node's map does. Nodes bring their groups to what their copies say, as production
-//! does (`server/src/members.rs`): by [`GroupControl::approach`](fastness_consensus::GroupControl::approach), whoever
-//! leads.
+//! There is one plan, which faults change. Each node has its own copy, which outlives its crashes and follows the plan
+//! with a delay, as a node's map does. Nodes reconcile their groups with their copies as production nodes do
+//! (`server/src/members.rs`), by [`GroupControl::reconcile`](fastness_consensus::GroupControl::reconcile) on the
+//! leader.
 
 use std::collections::BTreeSet;
 
@@ -12,29 +11,29 @@ use fastness_consensus::{AzRule, Goal, Member};
 use fastness_shard::DesiredMode;
 use fastness_types::{Durability, NodeId};
 
-/// See the module.
+/// Members, mode and replacements of a simulated cluster.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The voters of every group.
     pub voters: Vec<Member>,
-    /// Voters that an operator asks for by mistake; they break the AZ rule.
+    /// Voters that an operator orders by mistake; they break the AZ rule.
     pub asked: Option<Vec<Member>>,
-    /// Every node that there ever was.
+    /// All nodes so far.
     pub known: BTreeSet<NodeId>,
-    /// Who is being replaced, and by whom.
+    /// The node being replaced, and its replacement.
     pub replacing: Option<(NodeId, NodeId)>,
-    /// Who was replaced, and by whom.
+    /// Replaced nodes, and their replacements.
     pub replaced: Vec<(NodeId, NodeId)>,
-    /// The mode that the operator desired states.
+    /// The desired durability mode.
     pub desired: DesiredMode,
-    /// The modes of all desired states, the first one's version is 1.
+    /// The modes of all desired states; the first one's version is 1.
     pub modes: Vec<Durability>,
-    /// Whether the groups have their first members: nobody writes them again.
+    /// Whether the groups have their first members: they are initialized only once.
     pub formed: bool,
 }
 
 impl Plan {
-    /// A new cluster's.
+    /// The plan of a new cluster.
     #[must_use]
     pub fn new(voters: Vec<Member>, mode: Durability) -> Plan {
         Plan {
@@ -49,7 +48,7 @@ impl Plan {
         }
     }
 
-    /// Who shall be in every group.
+    /// The members that every group should have.
     #[must_use]
     pub fn goal(&self) -> Goal {
         Goal {
@@ -61,7 +60,7 @@ impl Plan {
         }
     }
 
-    /// Puts `new` in the place of `old`.
+    /// Replaces `old` by `new`.
     pub fn replace(&mut self, old: NodeId, new: Member) {
         self.replacing = Some((old, new.node));
         self.known.insert(new.node);
@@ -70,12 +69,12 @@ impl Plan {
         }
     }
 
-    /// Every group has done without the node that is being replaced.
+    /// Records that every group works without the replaced node.
     pub fn finish_replacement(&mut self) {
         self.replaced.extend(self.replacing.take());
     }
 
-    /// Wishes another mode.
+    /// Desires another mode.
     pub fn switch(&mut self, mode: Durability) {
         self.desired = DesiredMode { mode, version: self.desired.version + 1 };
         self.modes.push(mode);

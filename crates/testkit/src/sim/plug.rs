@@ -1,8 +1,8 @@
-//! The cable of one life of a node: pulled just before it crashes, so that its streams end in the order in which they
-//! were opened.
+//! The network cable of a node between two starts. It is pulled just before a crash, so that the node's streams end in
+//! the order in which they were opened.
 //!
-//! tokio drops the tasks of a runtime in an order that depends on how many tasks the process has ever had. Left to
-//! that, the streams would end in another order in every run.
+//! tokio drops the tasks of a runtime in an order that depends on how many tasks the process has ever had. Without the
+//! plug the streams would end in a different order in every run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,13 +16,13 @@ pub struct Plug {
 }
 
 impl Plug {
-    /// Everything on the network ends.
+    /// Ends all network activity of the node.
     pub fn pull(&self) {
         self.is_pulled.store(true, Ordering::Release);
         self.waiting.notify_waiters();
     }
 
-    /// Resolves once it is pulled; whoever has waited longest goes first.
+    /// Resolves once the plug is pulled; waiters are woken in the order of waiting.
     pub async fn pulled(&self) {
         let woken = self.waiting.notified();
         if !self.is_pulled.load(Ordering::Acquire) {

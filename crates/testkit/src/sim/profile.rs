@@ -1,4 +1,4 @@
-//! In which mode a simulation runs, and with which bounds.
+//! The durability modes of a simulation, and its limits.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use serde::{Deserialize, Serialize};
 
-/// Which promises a run is held to.
+/// The promises that a run is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Profile {
+pub enum SimProfile {
     /// `sync` all the time.
     Sync,
     /// `async` all the time.
@@ -23,64 +23,64 @@ pub enum Profile {
     Disabled,
 }
 
-impl Profile {
+impl SimProfile {
     /// All of them.
-    pub const ALL: [Profile; 4] = [Profile::Sync, Profile::Async, Profile::Switching, Profile::Disabled];
+    pub const ALL: [SimProfile; 4] = [SimProfile::Sync, SimProfile::Async, SimProfile::Switching, SimProfile::Disabled];
 
-    /// Chosen by a seed: most of a suite's seeds are about what must not be lost.
+    /// Draws a profile: most seeds of a suite are about what must not be lost.
     #[must_use]
-    pub fn choose(rng: &mut SmallRng) -> Profile {
+    pub fn choose(rng: &mut SmallRng) -> SimProfile {
         match rng.random_range(0..20) {
-            0..8 => Profile::Sync,
-            8..13 => Profile::Async,
-            13..18 => Profile::Switching,
-            _ => Profile::Disabled,
+            0..8 => SimProfile::Sync,
+            8..13 => SimProfile::Async,
+            13..18 => SimProfile::Switching,
+            _ => SimProfile::Disabled,
         }
     }
 
     /// Whether operators switch the mode.
     #[must_use]
     pub fn switches(self) -> bool {
-        self == Profile::Switching
+        self == SimProfile::Switching
     }
 
-    /// The mode that the cluster is created in.
+    /// The mode with which the cluster is created.
     #[must_use]
     pub fn mode(self, rng: &mut SmallRng) -> Durability {
         match self {
-            Profile::Sync => Durability::Sync,
-            Profile::Async => Durability::Async,
-            Profile::Switching if rng.random() => Durability::Sync,
-            Profile::Switching => Durability::Async,
-            Profile::Disabled => Durability::Disabled,
+            SimProfile::Sync => Durability::Sync,
+            SimProfile::Async => Durability::Async,
+            SimProfile::Switching if rng.random() => Durability::Sync,
+            SimProfile::Switching => Durability::Async,
+            SimProfile::Disabled => Durability::Disabled,
         }
     }
 }
 
-impl fmt::Display for Profile {
+impl fmt::Display for SimProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Profile::Sync => "sync",
-            Profile::Async => "async",
-            Profile::Switching => "switching",
-            Profile::Disabled => "disabled",
+            SimProfile::Sync => "sync",
+            SimProfile::Async => "async",
+            SimProfile::Switching => "switching",
+            SimProfile::Disabled => "disabled",
         })
     }
 }
 
-/// The limits of a run with hostile clients: so small that it reaches them with little data.
+/// The limits of a run with hostile clients: small enough that the run reaches them with little data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
     /// Longest payload of a log entry, bytes.
     pub entry_bytes: usize,
-    /// Most effects of one unit, bytes.
+    /// Largest effects of one unit, bytes.
     pub unit_bytes: usize,
     /// `maxmemory`.
     pub maxmemory: u64,
 }
 
 impl Scale {
-    /// How shards batch under these limits.
+    /// The batching of shards under these limits.
     #[must_use]
     pub fn batching(self, batching: Batching) -> Batching {
         let fragment_bytes_max = self.entry_bytes / 2;
@@ -88,11 +88,11 @@ impl Scale {
         Batching { entry_bytes_max, fragment_bytes_max, unit_bytes_max, ..batching }
     }
 
-    /// Of every run that has hostile clients.
+    /// The limits of every run with hostile clients.
     pub const SMALL: Scale = Scale { entry_bytes: 32 * 1024, unit_bytes: 512 * 1024, maxmemory: 12 * 1024 * 1024 };
 }
 
-/// `durability-max-lag`: short in most seeds, so that the gate is met.
+/// Draws `durability-max-lag`: short in most seeds, so that the lag gate acts.
 #[must_use]
 pub fn choose_max_lag(rng: &mut SmallRng) -> Duration {
     let spans = [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), limits::DURABILITY_LAG_MAX];

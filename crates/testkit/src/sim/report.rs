@@ -1,4 +1,4 @@
-//! What came of a simulation.
+//! The report of a simulation.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,54 +7,54 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::coverage::Coverage;
 use crate::sim::ledger::Summary;
-use crate::sim::profile::Profile;
+use crate::sim::profile::SimProfile;
 
-/// A seed counts from so much simulated time on.
+/// Minimum simulated time for a seed to count.
 const ELAPSED_MIN: Duration = Duration::from_secs(20);
-/// From so many acknowledged writes on.
+/// Minimum number of acknowledged writes.
 const ACKNOWLEDGED_MIN: u64 = 300;
-/// From so many faults on that took effect.
+/// Minimum number of faults that took effect.
 const FAULTS_MIN: u64 = 3;
 
-/// What a run is worth.
+/// The value of a run as evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SimVerdict {
     /// Every promise was kept.
     Holds,
-    /// One was broken.
+    /// A promise was broken.
     Broken,
-    /// None was broken, but too little happened for that to mean anything; this.
+    /// No promise was broken, but too little happened for that to mean anything, for this reason.
     Void(&'static str),
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for SimVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Holds => f.write_str("holds"),
-            Verdict::Broken => f.write_str("BROKEN"),
-            Verdict::Void(why) => write!(f, "void ({why})"),
+            SimVerdict::Holds => f.write_str("holds"),
+            SimVerdict::Broken => f.write_str("BROKEN"),
+            SimVerdict::Void(why) => write!(f, "void ({why})"),
         }
     }
 }
 
-/// What came of a simulation.
+/// The report of a simulation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Report {
-    /// To be replayed with.
+pub struct SimReport {
+    /// The seed, for a replay.
     pub seed: u64,
-    /// Which promises were made.
-    pub profile: Profile,
+    /// The promises that the run was held to.
+    pub profile: SimProfile,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// Promises that were broken; empty: none.
     pub violations: Vec<String>,
-    /// Faults that took effect, and what they led to.
+    /// Faults that took effect, and what followed from them.
     pub coverage: Coverage,
     /// What clients saw.
     pub summary: Summary,
     /// The longest span between an acknowledgement that was lost under `async` and the newest of its tenure.
     pub longest_loss: Duration,
-    /// Nodes at the beginning, and shards.
+    /// Number of nodes at the start, and of shards.
     pub size: (usize, u32),
     /// Tenures as primary.
     pub tenures: usize,
@@ -62,45 +62,47 @@ pub struct Report {
     pub committed: usize,
     /// Pairs of digests compared.
     pub digests: u64,
-    /// Of these, with one that stood in a snapshot.
+    /// Of these, pairs with a digest from a snapshot.
     pub snapshot_digests: u64,
     /// Simulated time.
     pub elapsed: Duration,
     /// Real time.
     pub took: Duration,
-    /// Everything that happened, as one number.
+    /// Hash of everything that happened.
     pub trace: u64,
 }
 
-impl Report {
-    /// Operations that were checked: writes and reads whose replies came.
+impl SimReport {
+    /// Number of checked operations: writes and reads with a reply.
     #[must_use]
     pub fn checked(&self) -> u64 {
         self.summary.acknowledged + self.summary.reads + self.summary.replica_reads
     }
 
-    /// What the run is worth.
+    /// The value of the run as evidence.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> SimVerdict {
         match self {
-            report if !report.violations.is_empty() => Verdict::Broken,
-            report if report.elapsed < ELAPSED_MIN => Verdict::Void("less than 20 simulated seconds"),
+            report if !report.violations.is_empty() => SimVerdict::Broken,
+            report if report.elapsed < ELAPSED_MIN => SimVerdict::Void("less than 20 simulated seconds"),
             report if report.summary.acknowledged < ACKNOWLEDGED_MIN => {
-                Verdict::Void("fewer than 300 acknowledged writes")
+                SimVerdict::Void("fewer than 300 acknowledged writes")
             }
-            report if report.coverage.faults_total() < FAULTS_MIN => Verdict::Void("fewer than 3 faults took effect"),
-            _ => Verdict::Holds,
+            report if report.coverage.faults_total() < FAULTS_MIN => {
+                SimVerdict::Void("fewer than 3 faults took effect")
+            }
+            _ => SimVerdict::Holds,
         }
     }
 
-    /// Everything but how long it took: the same for the same seed.
+    /// The report without real time: equal for equal seeds.
     #[must_use]
     pub fn without_time(&self) -> String {
-        Report { took: Duration::ZERO, ..self.clone() }.to_string()
+        SimReport { took: Duration::ZERO, ..self.clone() }.to_string()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (nodes, shards) = self.size;
         let Summary { acknowledged, refused, unknown, reads, lost_within_bound, .. } = self.summary;

@@ -1,4 +1,4 @@
-//! Snapshots of a simulated replica: whole once they are finished, kept over crashes.
+//! Snapshots of a simulated replica: visible once they are finished, and kept over crashes.
 
 use std::collections::VecDeque;
 
@@ -6,27 +6,27 @@ use fastness_consensus::testing::MemorySnapshots;
 use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
 use fastness_types::LogIndex;
 
-/// The shard's view of what consensus sends and receives.
+/// The shard's view of the snapshots that consensus sends and receives.
 pub struct SimSnapshots(pub MemorySnapshots);
 
 impl SnapshotStore for SimSnapshots {
     fn create(&self, head: Vec<u8>) -> Box<dyn SnapshotSink> {
-        Box::new(Sink { to: self.0.clone(), parts: vec![SnapshotPart::Head(head.into())], older: None })
+        Box::new(PartsSink { to: self.0.clone(), parts: vec![SnapshotPart::Head(head.into())], older: None })
     }
 
     fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
         let index = self.0.list().into_iter().find(|index| below.is_none_or(|below| *index < below))?;
-        Some((index, Box::new(Source(self.0.get(index)?.into()))))
+        Some((index, Box::new(PartsSource(self.0.get(index)?.into()))))
     }
 }
 
-struct Sink {
+struct PartsSink {
     to: MemorySnapshots,
     parts: Vec<SnapshotPart>,
     older: Option<LogIndex>,
 }
 
-impl SnapshotSink for Sink {
+impl SnapshotSink for PartsSink {
     fn has_room(&self) -> bool {
         true
     }
@@ -53,10 +53,10 @@ impl SnapshotSink for Sink {
     }
 }
 
-struct Source(VecDeque<SnapshotPart>);
+struct PartsSource(VecDeque<SnapshotPart>);
 
 #[async_trait::async_trait(?Send)]
-impl SnapshotSource for Source {
+impl SnapshotSource for PartsSource {
     fn bytes(&self) -> Option<u64> {
         Some(self.0.iter().map(|part| part.bytes().len() as u64).sum())
     }

@@ -1,5 +1,5 @@
-//! The thread of one shard on a simulated node, as far as it can stand still: a shard's loop and the connections of its
-//! clients share one in production, and consensus has another.
+//! The thread of one shard on a simulated node. In production a shard's loop and the connections of its clients share a
+//! thread, and consensus runs on another one; so a fault can stall the former while the latter continues.
 
 use std::rc::Rc;
 use std::task::ready;
@@ -9,10 +9,10 @@ use fastness_types::ShardId;
 
 use crate::sim::node::SimNode;
 
-/// How often what stands still looks whether it may go on.
+/// Interval at which a stalled thread checks whether it may resume.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Does the work, but for the time in which the shard's thread stands still.
+/// Runs `work`, except while the shard's thread is stalled.
 pub async fn on_thread_of<T>(node: Rc<SimNode>, shard: ShardId, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     let mut look = None;

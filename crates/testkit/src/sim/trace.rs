@@ -1,6 +1,6 @@
-//! What happened, in order: two runs of a seed must not differ anywhere in it.
+//! The trace of a simulation: everything that happened, in order. Two runs of a seed must not differ in it.
 //!
-//! Every note is a line with the simulated time; all lines together are one number, and can be written to a file, so
+//! Every note is a line with the simulated time. All lines together have one hash, and can be written to a file, so
 //! that two runs that differ can be compared line by line.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::sim::clock::SimTime;
 
-/// Everything that is noted. Clones are the same trace.
+/// The trace of one simulation. Clones are the same trace.
 #[derive(Clone)]
 pub struct Trace {
     time: SimTime,
@@ -22,28 +22,28 @@ pub struct Trace {
 
 #[derive(Default)]
 struct Notes {
-    // Its keys are fixed: the same notes give the same number everywhere.
+    // The hasher's keys are fixed: equal notes give the same number everywhere.
     hash: DefaultHasher,
     file: Option<BufWriter<File>>,
 }
 
 impl Trace {
-    /// Nothing noted yet. Notes go to `file` as well, if one is given.
+    /// Creates an empty trace. Notes go to `file` as well, if one is given.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be created.
     pub fn new(time: SimTime, file: Option<&Path>) -> io::Result<Trace> {
         let file = file.map(File::create).transpose()?.map(BufWriter::new);
         Ok(Trace { time, notes: Rc::new(RefCell::new(Notes { file, ..Notes::default() })) })
     }
 
-    /// Simulated time, as it is noted.
+    /// Simulated time.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.time.elapsed()
     }
 
-    /// Notes something with the time.
+    /// Adds a note with the time.
     ///
     /// # Panics
     /// If the file cannot be written: half a trace would be taken for a whole one.
@@ -57,7 +57,7 @@ impl Trace {
         }
     }
 
-    /// The number of everything noted so far.
+    /// The hash of all notes so far.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.notes.borrow().hash.finish()

@@ -1,11 +1,10 @@
-//! The driver of one simulation: builds it, goes through its phases, and asks the invariants after every step.
+//! The driver of one simulation: it builds the simulation, runs its phases, and checks the invariants after every step.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use fastness_shard::Standing;
 use fastness_types::{Az, Clock as _, LogIndex, NodeId, ShardId};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -14,42 +13,47 @@ use turmoil::Sim;
 use crate::sim::build::{Builder, choose_batching, member};
 use crate::sim::client::{Client, ClientOptions, Phase, client_host};
 use crate::sim::clock::SimTime;
-use crate::sim::coverage::Event;
-use crate::sim::fault::{LATENCY_MAX, Schedule, Stage, Taken};
+use crate::sim::coverage::CoverageEvent;
+use crate::sim::fault::network::LATENCY_MAX;
+use crate::sim::fault::schedule::Schedule;
+use crate::sim::fault::stage::{Stage, Taken};
 use crate::sim::invariants::Invariants;
 use crate::sim::invariants::logs::each_replica;
 use crate::sim::ledger::Ledger;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, Replica, SimNode, find_replica, run};
+use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
+use crate::sim::options::SimOptions;
+use crate::sim::panics;
 use crate::sim::plan::Plan;
-use crate::sim::profile::{Profile, Scale, choose_max_lag};
-use crate::sim::report::Report;
+use crate::sim::process;
+use crate::sim::profile::{Scale, SimProfile, choose_max_lag};
+use crate::sim::report::SimReport;
 use crate::sim::trace::Trace;
 use crate::sim::traffic::Traffic;
-use crate::sim::{Options, panics};
 
-/// One step of the simulation.
+/// Length of one step of the simulation.
 const TICK: Duration = Duration::from_millis(1);
-/// Until the new cluster has primaries, at most.
+/// Maximum time until the new cluster has primaries.
 const CREATION_MAX: Duration = Duration::from_secs(10);
-/// Until the last faults are over, members that were lost replaced among them, at most.
+/// Maximum time until the last faults are over, including the replacement of lost members.
 const HEALING_MAX: Duration = Duration::from_secs(60);
-/// Until writes go on after everything has healed, at most; and until all replicas stand together.
+/// Maximum time until writes succeed again after everything has healed; and until all replicas have applied the same
+/// entries.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
-/// Acknowledged writes that show that the cluster is alive again, and of registers of each shard.
+/// Acknowledged writes that show that the cluster works again, in total and to registers of each shard.
 const ALIVE: u64 = 100;
 const ALIVE_EACH: u64 = 10;
-/// Until what was removed is freed, everywhere, at most.
+/// Maximum time until removed data is freed everywhere.
 const FREED_MAX: Duration = Duration::from_secs(5);
-/// How long nobody writes in the end, and how old a replica's time may be then.
+/// Time without writes at the end, and the maximum age of a replica's time then.
 const IDLE: Duration = Duration::from_secs(4);
 const TIME_AGE_MAX: Duration = Duration::from_millis(2_500);
-/// One seed in so many has hostile clients.
+/// One seed in this many has hostile clients.
 const HOSTILE_ODDS: u32 = 3;
 
 /// A simulation.
 pub struct World {
-    options: Options,
+    options: SimOptions,
     began: Instant,
     rng: SmallRng,
     fault_rng: SmallRng,
@@ -69,9 +73,9 @@ pub struct World {
 }
 
 impl World {
-    /// Everything is there and nothing has run.
+    /// Builds the simulation; nothing has run yet.
     #[must_use]
-    pub fn new(options: Options) -> World {
+    pub fn new(options: SimOptions) -> World {
         panics::begin();
         fastness_types::plant::on_this_thread(options.plant);
         let began = Instant::now();
@@ -80,9 +84,9 @@ impl World {
         let time = SimTime::default();
         let trace = Trace::new(time.clone(), options.trace.as_deref()).expect("a place for the trace");
         let scale = choose_scale(&options);
-        let profile = options.profile.unwrap_or_else(|| Profile::choose(&mut rng));
+        let profile = options.profile.unwrap_or_else(|| SimProfile::choose(&mut rng));
         let max_lag = options.max_lag.unwrap_or_else(|| choose_max_lag(&mut rng));
-        // Three nodes in three AZs, or five in three.
+        // Three nodes in three AZs, or five nodes in three.
         let azs: &[&str] = if rng.random_ratio(1, 4) { &["a", "b", "c", "a", "b"] } else { &["a", "b", "c"] };
         let places: Vec<(NodeId, Az)> = (1..).map(NodeId).zip(azs.iter().map(|az| Az::from(*az))).collect();
         let members = places.iter().map(|(node, az)| member(*node, az.clone())).collect();
@@ -101,8 +105,8 @@ impl World {
         };
         let nodes: Vec<_> = places.into_iter().map(|(node, az)| builder.node(node, az)).collect();
         let clients = rng.random_range(2..=4);
-        // What is gone must not be lost: under `sync` alone that is so.
-        builder.flushes = profile == Profile::Sync && rng.random_ratio(1, 3);
+        // A missing key must not be a lost one, which only `sync` guarantees.
+        builder.flushes = profile == SimProfile::Sync && rng.random_ratio(1, 3);
         let mut world = World {
             began,
             fault_rng: SmallRng::seed_from_u64(rng.random()),
@@ -124,7 +128,7 @@ impl World {
         };
         for node in &world.nodes {
             let node = node.clone();
-            world.sim.host(host(node.id), move || run(node.clone()));
+            world.sim.host(host(node.id), move || process::run(node.clone()));
         }
         for id in 0..clients {
             let client = Client::new(world.client_options(id, clients));
@@ -147,14 +151,14 @@ impl World {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the simulation to its end.
     #[must_use]
-    pub fn run(mut self) -> Report {
+    pub fn run(mut self) -> SimReport {
         self.go_through();
         self.report()
     }
 
-    /// The run; ends early when something is broken.
+    /// Runs all phases; stops early when an invariant is broken.
     fn go_through(&mut self) -> Option<()> {
         self.until("the new cluster has no primary", CREATION_MAX, |w| w.has_primaries())?;
         self.until_more_acknowledged("nothing is acknowledged on a healthy cluster")?;
@@ -177,35 +181,35 @@ impl World {
         self.until_each_acknowledges("after the faults a shard acknowledges nothing")?;
         self.phase.set(Phase::Stop);
         self.read_back()?;
-        self.until("the replicas do not come to stand together", RECOVERY_MAX, |w| w.is_settled())?;
+        self.until("the replicas do not reach the same index", RECOVERY_MAX, |w| w.is_settled())?;
         if self.builder.scale.is_some() {
-            self.until("what was removed is not freed", FREED_MAX, |w| w.has_freed_all())?;
+            self.until("removed data is not freed", FREED_MAX, |w| w.has_freed_all())?;
             let end = self.sim.elapsed() + IDLE;
             while self.sim.elapsed() < end {
                 self.step()?;
             }
-            self.look_at_time();
+            self.check_time();
         }
         self.invariants.look_at_all(&self.nodes, &mut self.ledger.borrow_mut());
         self.is_fine()
     }
 
-    /// Whether no replica holds anything that was removed.
+    /// Whether no replica holds removed data.
     fn has_freed_all(&self) -> bool {
         let mut pending = 0;
         each_replica(&self.nodes, |_, _, replica| pending += replica.shard.info().freeing.pending_objects);
         pending == 0
     }
 
-    /// Where keys have deadlines, time has reached every replica although nobody wrote.
-    fn look_at_time(&mut self) {
+    /// Checks that time has reached every replica although there were no writes, where keys have deadlines.
+    fn check_time(&mut self) {
         let World { nodes, invariants, .. } = self;
         each_replica(nodes, |node, shard, replica| {
             let (first, newest) =
                 replica.shard.with_engine(|engine| (engine.first_deadline(), engine.newest_timestamp()));
             let age = Duration::from_millis(node.clock.wall().0.saturating_sub(newest.0));
             if first.is_some() && age > TIME_AGE_MAX {
-                invariants.violate(format!("shard {shard}: node {} stands {age:?} back in time", node.id));
+                invariants.violate(format!("shard {shard}: the time of node {} is {age:?} old", node.id));
             }
         });
     }
@@ -276,7 +280,7 @@ impl World {
         self.until(otherwise, RECOVERY_MAX, |w| w.acknowledged() >= target)
     }
 
-    /// Of each shard that registers are in.
+    /// Waits for acknowledged writes to each shard that has registers.
     fn until_each_acknowledges(&mut self, otherwise: &str) -> Option<()> {
         let of = |w: &World, shard| w.ledger.borrow().acknowledged_of(ShardId(shard));
         for shard in 1..=self.builder.shards {
@@ -302,7 +306,7 @@ impl World {
         self.is_fine()
     }
 
-    /// How every replica stands, in a line.
+    /// The state of every replica, in one line.
     fn replicas_stand(&self) -> String {
         let mut stand = Vec::new();
         each_replica(&self.nodes, |node, shard, replica| {
@@ -315,13 +319,13 @@ impl World {
         stand.join("; ")
     }
 
-    /// Whether every shard has a primary that may act.
+    /// Whether every shard has a primary that may serve.
     fn has_primaries(&self) -> bool {
         (1..=self.builder.shards).all(|shard| find_replica(&self.nodes, ShardId(shard), is_primary).is_some())
     }
 
-    /// Whether every machine that is not lost runs, every shard has a primary, and every replica stands at the same
-    /// entry with nothing open.
+    /// Whether every machine that is not lost runs, every shard has a primary, and every replica has applied the same
+    /// entries without uncommitted effects.
     fn is_settled(&self) -> bool {
         let mut positions: BTreeMap<ShardId, Vec<LogIndex>> = BTreeMap::new();
         each_replica(&self.nodes, |_, shard, replica| {
@@ -334,10 +338,10 @@ impl World {
         together && !positions.is_empty() && self.has_primaries()
     }
 
-    fn report(mut self) -> Report {
-        self.invariants.coverage().add(Event::MessageCut, self.builder.traffic.cut_messages());
+    fn report(mut self) -> SimReport {
+        self.invariants.coverage().add(CoverageEvent::MessageCut, self.builder.traffic.cut_messages());
         let ledger = self.ledger.borrow();
-        Report {
+        SimReport {
             seed: self.options.seed,
             profile: self.builder.profile,
             max_lag: self.builder.max_lag,
@@ -357,8 +361,8 @@ impl World {
     }
 }
 
-/// Whether hostile clients come, by a draw of its own: what else a seed leads to does not depend on it.
-fn choose_scale(options: &Options) -> Option<Scale> {
+/// Draws whether there are hostile clients, from a generator of its own: the seed's other choices do not depend on it.
+fn choose_scale(options: &SimOptions) -> Option<Scale> {
     let hostile = SmallRng::seed_from_u64(!options.seed).random_ratio(1, HOSTILE_ODDS);
     let some = options.kinds.iter().any(|kind| kind.is_attack());
     let all = options.kinds.iter().all(|kind| kind.is_attack());
@@ -377,11 +381,4 @@ fn network(seed: u64) -> Sim<'static> {
         .tcp_capacity(1_024)
         .enable_random_order()
         .build()
-}
-
-/// Whether a replica is a primary that may act.
-#[must_use]
-pub fn is_primary(replica: &Replica) -> bool {
-    let info = replica.shard.info();
-    info.standing == Standing::Primary && info.lease_holds
 }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 use fastness_load::Connection;
 use fastness_load::connection::encode;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Figures;
 use fastness_testkit::payload;
+use fastness_testkit::reply_text::{expect_reply, text};
 
-use super::wire::{PATIENCE, eventually, insist, repeated, start, takes_writes, text, told};
+use super::wire::{PATIENCE, eventually, insist, repeated, start, takes_writes};
 
 const MIB: usize = 1 << 20;
 /// Within this a write is accepted again after something large; found were 60 s and more, and never.
@@ -30,7 +31,7 @@ async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<String> {
 /// other primaries nor after a restart of all nodes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_with_long_names_that_expire_together_do_not_stop_a_shard() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let name = |number: u32| format!("{{b}}{}{number}", "x".repeat(31 * MIB)).into_bytes();
     let began = Instant::now();
     ensure!(call(&mut client, &[b"SET", &name(1), b"v"]).await? == "OK");
@@ -54,14 +55,14 @@ async fn keys_with_long_names_that_expire_together_do_not_stop_a_shard() -> Resu
 /// Found: 930,024 bytes of LZF that expand to 78 MiB; in `sync` no write succeeded for 62 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_expands_to_more_than_a_message_does_not_stop_a_shard() -> Result<()> {
-    let (cluster, _, client) = start(&Options::default()).await?;
+    let (cluster, _, client) = start(&ClusterOptions::default()).await?;
     bomb(&cluster, client, true).await
 }
 
 /// Found: in `async` the reply was OK, and then all writes were refused for 60 s and more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_expands_is_acknowledged_in_async_and_writes_go_on() -> Result<()> {
-    let (cluster, _, client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (cluster, _, client) = start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     bomb(&cluster, client, false).await
 }
 
@@ -93,8 +94,8 @@ async fn bomb(cluster: &Cluster, mut client: Connection, is_sync: bool) -> Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_whose_effects_are_far_longer_than_its_commands_does_not_stop_a_shard() -> Result<()> {
     const RAISES: usize = 15_000;
-    let (cluster, _, mut client) = start(&Options::default()).await?;
-    told(&mut client, &["MULTI"], "OK").await?;
+    let (cluster, _, mut client) = start(&ClusterOptions::default()).await?;
+    expect_reply(&mut client, &["MULTI"], "OK").await?;
     client.send_raw(&repeated(&["INCRBYFLOAT", "k", "1e4900"], RAISES)).await?;
     ensure!(client.skip_flat_replies(RAISES).await? == 0, "not all are queued");
     client.send_raw(&repeated(&["EXEC"], 1)).await?;
@@ -144,7 +145,8 @@ async fn purge(cluster: &Cluster) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_longer_than_a_message_reach_a_follower_behind_the_purged_log() -> Result<()> {
     // Otherwise the log is kept for who is away.
-    let options = Options { durability: "async", snapshot_log_bytes: Some(1_000_000), ..Options::default() };
+    let options =
+        ClusterOptions { durability: "async", snapshot_log_bytes: Some(1_000_000), ..ClusterOptions::default() };
     let (cluster, primary, _) = start(&options).await?;
     let away = primary % 3 + 1;
     cluster.kill(away)?;
@@ -161,7 +163,7 @@ async fn values_longer_than_a_message_reach_a_follower_behind_the_purged_log() -
 /// Found: `replace-replica` reported success after 0.9 s although the new voter was empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_voter_holds_a_value_longer_than_a_message() -> Result<()> {
-    let (cluster, _, _) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (cluster, _, _) = start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     write_long(&cluster, false).await?;
     purge(&cluster).await?;
     let lost = cluster.primary(1, PATIENCE).await? % 3 + 1;

@@ -8,13 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fastness_resp::request;
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::payload;
+use fastness_testkit::reply_text::{ask, expect_reply, text};
 use rustls::{ClientConnection, StreamOwned};
 
-use super::wire::{
-    PATIENCE, TIMEOUT, ask, open, open_narrow, read_all, read_until_closed, repeated, replies, start, text, told,
-};
+use super::wire::{PATIENCE, TIMEOUT, open, open_narrow, read_all, read_until_closed, repeated, replies, start};
 
 /// Writes all of a pipeline before it reads anything, then reads as many replies.
 fn written_before_read(
@@ -39,13 +38,13 @@ fn written_before_read(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -> Result<()> {
     const GETS: usize = 300_000;
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let line = "e".repeat(1_000);
     let echoed = written_before_read(&cluster, primary, "ECHO", &repeated(&["ECHO", &line], 9_000), 9_000)?;
     ensure!(echoed.iter().all(|reply| reply.as_bytes() == Some(line.as_bytes())), "another line");
 
     let (first, second) = ("1".repeat(10 << 20), "2".repeat(10 << 20));
-    told(&mut client, &["SET", "k", &first], "OK").await?;
+    expect_reply(&mut client, &["SET", "k", &first], "OK").await?;
     let mut pipeline = Vec::new();
     for words in [&["GET", "k"][..], &["SET", "k", &second], &["GET", "k"], &["SET", "k", &first]] {
         request::encode(words, &mut pipeline);
@@ -54,7 +53,7 @@ async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -
     let ok = Value::Simple(b"OK".to_vec());
     ensure!(shown == [Value::Bulk(first.into()), ok.clone(), Value::Bulk(second.into()), ok], "other values");
 
-    told(&mut client, &["SET", "k", "value"], "OK").await?;
+    expect_reply(&mut client, &["SET", "k", "value"], "OK").await?;
     let read = written_before_read(&cluster, primary, "GET", &repeated(&["GET", "k"], GETS), GETS)?;
     ensure!(read.iter().all(|reply| reply.as_bytes() == Some(b"value")), "another value");
     Ok(())
@@ -64,8 +63,8 @@ async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -
 /// the connection; of two pairs the first one counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
-    told(&mut client, &["CONFIG", "SET", "requirepass", "s3"], "OK").await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
+    expect_reply(&mut client, &["CONFIG", "SET", "requirepass", "s3"], "OK").await?;
     let hello = ["HELLO", "3", "AUTH", "default", "s3"];
     let mut wrong = Vec::new();
     for rest in [&["SETNAME", "a b"][..], &["FOO"], &["AUTH", "default", "no"]] {
@@ -81,13 +80,13 @@ async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
     let last_counts = ["HELLO", "2", "AUTH", "default", "no", "AUTH", "default", "s3"];
     let reply = ask(&mut stranger, &last_counts).await?;
     ensure!(!reply.starts_with('-'), "{reply}");
-    told(&mut stranger, &["PING"], "PONG").await
+    expect_reply(&mut stranger, &["PING"], "PONG").await
 }
 
 /// Found: the commands in the body of an HTTP request were run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let body = "SET http 1\r\nSET http 2\r\n";
     let mut wrong = Vec::new();
     for head in [
@@ -96,7 +95,7 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
         "*2\r\n$4\r\npost\r\n$1\r\n/\r\n",
         "*2\r\n$5\r\nHOST:\r\n$1\r\nx\r\n",
     ] {
-        told(&mut client, &["SET", "http", "0"], "OK").await?;
+        expect_reply(&mut client, &["SET", "http", "0"], "OK").await?;
         let mut stream = open(&cluster.front_end(primary, 1)?)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(format!("{head}{body}").as_bytes())?;
@@ -117,7 +116,7 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> {
     const MANY: usize = 20_000;
-    let (cluster, primary, _) = start(&Options::default()).await?;
+    let (cluster, primary, _) = start(&ClusterOptions::default()).await?;
     let front_end = cluster.front_end(primary, 1)?;
     let mut wrong = Vec::new();
     for count in [1, MANY] {
@@ -151,7 +150,7 @@ async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> 
 /// field's deadline before 1970.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_lies_is_refused() -> Result<()> {
-    let (_cluster, _, mut client) = start(&Options::default()).await?;
+    let (_cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     // A hash of a field and its value: one listpack, and one with deadlines.
     let listpack =
         |elements: u16| [&b"\x10\x0d\x0d\0\0\0"[..], &elements.to_le_bytes(), b"\x81a\x02\x81v\x02\xff"].concat();
@@ -186,8 +185,8 @@ async fn a_payload_that_lies_is_refused() -> Result<()> {
 /// Found: nothing was logged when `maxclients` was reached, and TLS clients saw the connection end without a word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_over_the_maximum_are_told_over_tls_too_and_logged() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
-    told(&mut client, &["CONFIG", "SET", "maxclients", "1"], "OK").await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
+    expect_reply(&mut client, &["CONFIG", "SET", "maxclients", "1"], "OK").await?;
     let mut plain = cluster.connect(primary, 1, PATIENCE).await?;
     let refused = text(plain.receive().await?);
     ensure!(refused == "-ERR max number of clients reached", "{refused}");

@@ -4,35 +4,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::{ask, expect_reply};
 
-use super::wire::{PATIENCE, TIMEOUT, ask, eventually, start, told};
+use super::wire::{PATIENCE, TIMEOUT, eventually, start};
 
 /// Found: `SET k v EX 100`, and 10 s later a replica of an idle shard reported TTL 100; with the other two nodes dead a
 /// READONLY replica returned a key for ever after its deadline; during CLIENT PAUSE a key past its deadline was
 /// readable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let (second, replica) = (primary % 3 + 1, (primary + 1) % 3 + 1);
     let mut reader = cluster.connect(replica, 1, TIMEOUT).await?;
-    told(&mut reader, &["READONLY"], "OK").await?;
+    expect_reply(&mut reader, &["READONLY"], "OK").await?;
 
-    told(&mut client, &["SET", "idle", "v", "EX", "100"], "OK").await?;
+    expect_reply(&mut client, &["SET", "idle", "v", "EX", "100"], "OK").await?;
     eventually(&cluster, replica, &["GET", "idle"], "v", PATIENCE).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let idle = ask(&mut reader, &["TTL", "idle"]).await?;
     eprintln!("TTL on an idle replica after 5 s: {idle}");
 
     // The pause holds back what writes alone.
-    told(&mut client, &["SET", "paused", "v", "PX", "1000"], "OK").await?;
-    told(&mut client, &["CLIENT", "PAUSE", "4000", "WRITE"], "OK").await?;
+    expect_reply(&mut client, &["SET", "paused", "v", "PX", "1000"], "OK").await?;
+    expect_reply(&mut client, &["CLIENT", "PAUSE", "4000", "WRITE"], "OK").await?;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let paused = ask(&mut client, &["GET", "paused"]).await?;
     eprintln!("1.5 s after its deadline, in a pause: {paused}");
-    told(&mut client, &["CLIENT", "UNPAUSE"], "OK").await?;
+    expect_reply(&mut client, &["CLIENT", "UNPAUSE"], "OK").await?;
 
-    told(&mut client, &["SET", "alone", "v", "PX", "3000"], "OK").await?;
+    expect_reply(&mut client, &["SET", "alone", "v", "PX", "3000"], "OK").await?;
     let deadline = Instant::now() + Duration::from_secs(3);
     eventually(&cluster, replica, &["GET", "alone"], "v", Duration::from_secs(2)).await?;
     cluster.kill(second)?;
@@ -54,13 +55,13 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
 async fn a_replica_started_again_never_answers_from_before_its_death() -> Result<()> {
     const ROUNDS: u64 = 3;
     const WRITES: u64 = 200;
-    let (cluster, primary, mut client) = start(&Options::default()).await?;
+    let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;
     let replica = primary % 3 + 1;
     let (mut last, mut answers) = (0, 0);
     for _ in 0..ROUNDS {
         for _ in 0..WRITES {
             last += 1;
-            told(&mut client, &["SET", "k", &last.to_string()], "OK").await?;
+            expect_reply(&mut client, &["SET", "k", &last.to_string()], "OK").await?;
         }
         eventually(&cluster, replica, &["GET", "k"], &last.to_string(), PATIENCE).await?;
         // With the primary alone nothing commits anew, and nothing is told that was not known before.

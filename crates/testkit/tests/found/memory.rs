@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
-use fastness_testkit::cluster::Options;
+use fastness_testkit::cluster::ClusterOptions;
+use fastness_testkit::reply_text::{ask, expect_reply, info_field};
 
-use super::wire::{PATIENCE, ask, figure, start, told};
+use super::wire::{PATIENCE, start};
 
 const MIB: u64 = 1 << 20;
 /// Within this what was removed is freed; found was a minute and more.
@@ -16,10 +17,10 @@ const FREED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Sets `maxmemory` this far above what is in use, and waits until the primary goes by it.
 async fn bound(client: &mut Connection, room: u64) -> Result<()> {
-    let bound = figure(client, "memory", "used_memory").await? + room;
-    told(client, &["CONFIG", "SET", "maxmemory", &bound.to_string()], "OK").await?;
+    let bound = info_field(client, "memory", "used_memory").await? + room;
+    expect_reply(client, &["CONFIG", "SET", "maxmemory", &bound.to_string()], "OK").await?;
     let until = Instant::now() + PATIENCE;
-    while figure(client, "memory", "maxmemory").await? != bound {
+    while info_field(client, "memory", "maxmemory").await? != bound {
         ensure!(Instant::now() < until, "the bound is not taken over");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -30,7 +31,7 @@ async fn bound(client: &mut Connection, room: u64) -> Result<()> {
 async fn freed(client: &mut Connection, bytes: u64, what: &str) -> Result<()> {
     let began = Instant::now();
     loop {
-        let used = figure(client, "memory", "used_memory").await?;
+        let used = info_field(client, "memory", "used_memory").await?;
         if used <= bytes {
             eprintln!("{what} is freed after {:?}", began.elapsed());
             return Ok(());
@@ -45,17 +46,17 @@ async fn freed(client: &mut Connection, bytes: u64, what: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result<()> {
     const FIELDS: usize = 100_000;
-    let (_cluster, _, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
-    let base = figure(&mut client, "memory", "used_memory").await?;
+    let (_cluster, _, mut client) = start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
+    let base = info_field(&mut client, "memory", "used_memory").await?;
     for first in (0..FIELDS).step_by(1_000) {
         let fields: Vec<String> = (first..first + 1_000).map(|number| format!("field:{number}")).collect();
         let words: Vec<&str> =
             ["HSET", "h"].into_iter().chain(fields.iter().flat_map(|field| [field.as_str(), field])).collect();
-        told(&mut client, &words, "1000").await?;
+        expect_reply(&mut client, &words, "1000").await?;
     }
-    let full = figure(&mut client, "memory", "used_memory").await?;
+    let full = info_field(&mut client, "memory", "used_memory").await?;
     ensure!(full > base + 4 * MIB, "{base} bytes, then {full}");
-    told(&mut client, &["DEL", "h"], "1").await?;
+    expect_reply(&mut client, &["DEL", "h"], "1").await?;
     freed(&mut client, base + (full - base) / 4, "the hash").await?;
 
     bound(&mut client, 32 * MIB).await?;
@@ -76,8 +77,8 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
     while !ask(&mut client, &["SET", &format!("long:{number}"), &long]).await?.starts_with("-OOM ") {
         number += 1;
     }
-    told(&mut client, &["FLUSHALL"], "OK").await?;
-    told(&mut client, &["DBSIZE"], "0").await?;
+    expect_reply(&mut client, &["FLUSHALL"], "OK").await?;
+    expect_reply(&mut client, &["DBSIZE"], "0").await?;
     let began = Instant::now();
     let mut last = String::new();
     while last != "OK" {
@@ -92,20 +93,20 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
 /// Found: `maxmemory 20mb`, MULTI, 5 × `SETRANGE k<i> 7000000 x`, INCR, EXEC gave three results and three OOM errors.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_reaches_maxmemory_runs_as_a_whole() -> Result<()> {
-    let (_cluster, _, mut client) = start(&Options::default()).await?;
+    let (_cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     bound(&mut client, 20 * MIB).await?;
-    told(&mut client, &["MULTI"], "OK").await?;
+    expect_reply(&mut client, &["MULTI"], "OK").await?;
     for number in 1..=5 {
-        told(&mut client, &["SETRANGE", &format!("{{k}}{number}"), "7000000", "x"], "QUEUED").await?;
+        expect_reply(&mut client, &["SETRANGE", &format!("{{k}}{number}"), "7000000", "x"], "QUEUED").await?;
     }
-    told(&mut client, &["INCR", "{k}"], "QUEUED").await?;
+    expect_reply(&mut client, &["INCR", "{k}"], "QUEUED").await?;
     let replies = ask(&mut client, &["EXEC"]).await?;
     ensure!(replies == "7000001\n7000001\n7000001\n7000001\n7000001\n1", "{replies}");
     // The next one is looked at anew.
     let refused = ask(&mut client, &["SET", "k", "v"]).await?;
     ensure!(refused.starts_with("-OOM "), "{refused}");
     for number in 1..=5 {
-        told(&mut client, &["DEL", &format!("{{k}}{number}")], "1").await?;
+        expect_reply(&mut client, &["DEL", &format!("{{k}}{number}")], "1").await?;
     }
     let until = Instant::now() + FREED_WITHIN;
     while ask(&mut client, &["SET", "k", "v"]).await? != "OK" {

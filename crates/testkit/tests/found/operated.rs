@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::{ask, expect_reply, info_field};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wire::{PATIENCE, ask, figure, start, takes_writes, told};
+use super::wire::{PATIENCE, start, takes_writes};
 
 /// Found: `kill -9` of all nodes, followed at once by `fastness dev --detach`: "node N has ended" in 11 of 12 tries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_starts_right_after_kill_9_of_all_nodes() -> Result<()> {
     const TRIES: usize = 3;
-    let (cluster, _, mut client) = start(&Options::default()).await?;
-    told(&mut client, &["SET", "k", "v"], "OK").await?;
+    let (cluster, _, mut client) = start(&ClusterOptions::default()).await?;
+    expect_reply(&mut client, &["SET", "k", "v"], "OK").await?;
     for attempt in 1..=TRIES {
         let pids = pids(&cluster)?;
         for pid in &pids {
@@ -25,7 +26,7 @@ async fn a_cluster_starts_right_after_kill_9_of_all_nodes() -> Result<()> {
         ensure!(now.len() == 3 && pids.iter().all(|pid| !now.contains(pid)), "{pids:?}, then {now:?}");
     }
     let primary = cluster.primary(1, PATIENCE).await?;
-    told(&mut cluster.connect(primary, 1, PATIENCE).await?, &["GET", "k"], "v").await
+    expect_reply(&mut cluster.connect(primary, 1, PATIENCE).await?, &["GET", "k"], "v").await
 }
 
 fn pids(cluster: &Cluster) -> Result<Vec<Pid>> {
@@ -35,11 +36,11 @@ fn pids(cluster: &Cluster) -> Result<Vec<Pid>> {
 /// Found: SLOWLOG GET showed the passwords of AUTH, HELLO and CONFIG SET requirepass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<()> {
-    let (cluster, _, mut client) = start(&Options::default()).await?;
+    let (cluster, _, mut client) = start(&ClusterOptions::default()).await?;
     snapshots_are_told_of(&cluster, &mut client).await?;
-    told(&mut client, &["CONFIG", "SET", "slowlog-log-slower-than", "0"], "OK").await?;
-    told(&mut client, &["CONFIG", "SET", "requirepass", "s3cret"], "OK").await?;
-    told(&mut client, &["AUTH", "s3cret"], "OK").await?;
+    expect_reply(&mut client, &["CONFIG", "SET", "slowlog-log-slower-than", "0"], "OK").await?;
+    expect_reply(&mut client, &["CONFIG", "SET", "requirepass", "s3cret"], "OK").await?;
+    expect_reply(&mut client, &["AUTH", "s3cret"], "OK").await?;
     let refused = ask(&mut client, &["AUTH", "default", "wrong-s3cret"]).await?;
     ensure!(refused.starts_with("-WRONGPASS"), "{refused}");
     ask(&mut client, &["HELLO", "2", "AUTH", "default", "s3cret", "SETNAME", "me"]).await?;
@@ -52,18 +53,18 @@ async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<
 /// Found: INFO persistence reported constants although there were snapshots. The time of the last one was the time of
 /// asking.
 async fn snapshots_are_told_of(cluster: &Cluster, client: &mut Connection) -> Result<()> {
-    told(client, &["SET", "k", "v"], "OK").await?;
+    expect_reply(client, &["SET", "k", "v"], "OK").await?;
     cluster.make_snapshots()?;
     let until = Instant::now() + PATIENCE;
     while ask(client, &["INFO", "persistence"]).await?.contains("rdb_last_bgsave_time_sec:-1") {
         ensure!(Instant::now() < until, "no snapshot is told of: {}", ask(client, &["INFO", "persistence"]).await?);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let saved = figure(client, "persistence", "rdb_last_save_time").await?;
-    told(client, &["SET", "k", "w"], "OK").await?;
+    let saved = info_field(client, "persistence", "rdb_last_save_time").await?;
+    expect_reply(client, &["SET", "k", "w"], "OK").await?;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let info = ask(client, &["INFO", "persistence"]).await?;
     ensure!(info.contains(&format!("rdb_last_save_time:{saved}\r\n")), "saved at {saved}: {info}");
-    ensure!(figure(client, "persistence", "rdb_changes_since_last_save").await? >= 1, "{info}");
+    ensure!(info_field(client, "persistence", "rdb_changes_since_last_save").await? >= 1, "{info}");
     takes_writes(cluster, PATIENCE, "a snapshot").await
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::expect_reply;
 
-use super::wire::{open, repeated, start, told};
+use super::wire::{open, repeated, start};
 
 /// Found with a million keys; a debug build does not need so many to be as slow.
 const KEYS: usize = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
@@ -21,9 +22,9 @@ async fn fill(client: &mut Connection) -> Result<()> {
     for first in (0..KEYS).step_by(KEYS_AT_ONCE) {
         let keys: Vec<String> = (first..first + KEYS_AT_ONCE).map(|number| format!("{{{first}}}{number}")).collect();
         let words: Vec<&str> = ["MSET"].into_iter().chain(keys.iter().flat_map(|key| [key.as_str(), "v"])).collect();
-        told(client, &words, "OK").await?;
+        expect_reply(client, &words, "OK").await?;
     }
-    told(client, &["DBSIZE"], &KEYS.to_string()).await
+    expect_reply(client, &["DBSIZE"], &KEYS.to_string()).await
 }
 
 /// Another client's longest wait for a reply within `span`.
@@ -31,7 +32,7 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < span {
         let asked = Instant::now();
-        let served = told(client, &["GET", "{0}1"], "v").await;
+        let served = expect_reply(client, &["GET", "{0}1"], "v").await;
         longest = longest.max(asked.elapsed());
         served.with_context(|| format!("after {longest:?}"))?;
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -43,7 +44,8 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
 /// sender had gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (cluster, primary, mut client) =
+        start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     fill(&mut client).await?;
     let mut sender = open(&cluster.front_end(primary, 1)?)?;
     sender.write_all(&repeated(&["KEYS", "nomatch"], 4_000))?;
@@ -58,7 +60,8 @@ async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Resu
 /// Found: 64 × `curl /digest`, and GETs waited for up to 48 s, long after the callers had gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> Result<()> {
-    let (cluster, primary, mut client) = start(&Options { durability: "async", ..Options::default() }).await?;
+    let (cluster, primary, mut client) =
+        start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     fill(&mut client).await?;
     ask_for_digests(&cluster.node(primary)?.metrics)?;
     let waited = longest_wait(&mut client, Duration::from_secs(2)).await?;
@@ -88,7 +91,7 @@ fn ask_for_digests(address: &str) -> Result<()> {
 async fn clients_in_wait_cost_an_idle_primary_no_time() -> Result<()> {
     const CLIENTS: usize = 1_000;
     const SPAN: Duration = Duration::from_secs(3);
-    let (cluster, primary, _) = start(&Options::default()).await?;
+    let (cluster, primary, _) = start(&ClusterOptions::default()).await?;
     let idle = busy(&cluster, primary, SPAN).await?;
     let front_end = cluster.front_end(primary, 1)?;
     let mut waiting = Vec::new();

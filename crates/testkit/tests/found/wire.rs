@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use fastness_load::{Connection, Endpoint};
 use fastness_resp::request;
 use fastness_resp::value::{Value, parse};
-use fastness_testkit::cluster::{Cluster, Options};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text::{ask, expect_reply};
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,43 +22,11 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const NARROW_BYTES: usize = 8 * 1024;
 
 /// A cluster of three nodes and one shard, its primary, and a connection to it.
-pub async fn start(options: &Options) -> Result<(Cluster, u64, Connection)> {
+pub async fn start(options: &ClusterOptions) -> Result<(Cluster, u64, Connection)> {
     let cluster = Cluster::start(options)?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let client = cluster.connect(primary, 1, TIMEOUT).await?;
     Ok((cluster, primary, client))
-}
-
-/// The reply as text: errors begin with a dash, nothing is `nil`, the parts of an array are lines.
-pub fn text(reply: Value) -> String {
-    match reply {
-        Value::Simple(text) | Value::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
-        Value::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
-        Value::Integer(number) => number.to_string(),
-        Value::Null | Value::NullArray => "nil".to_owned(),
-        Value::Array(parts) => parts.into_iter().map(text).collect::<Vec<_>>().join("\n"),
-        other => format!("{other:?}"),
-    }
-}
-
-pub async fn ask(client: &mut Connection, words: &[&str]) -> Result<String> {
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    Ok(text(client.call(&words).await?))
-}
-
-/// Asks for something that must be answered with this.
-pub async fn told(client: &mut Connection, words: &[&str], answer: &str) -> Result<()> {
-    let reply = ask(client, words).await?;
-    let shown: String = words.join(" ").chars().take(100).collect();
-    ensure!(reply == answer, "{shown}: {}", reply.chars().take(300).collect::<String>());
-    Ok(())
-}
-
-/// A line of INFO.
-pub async fn figure(client: &mut Connection, section: &str, name: &str) -> Result<u64> {
-    let info = ask(client, &["INFO", section]).await?;
-    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    value.with_context(|| format!("no {name} in {info}"))?.parse().context("a number")
 }
 
 /// A pipeline in which every command is `words`.
@@ -92,7 +61,7 @@ pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> R
         let written = async {
             let primary = cluster.primary(1, ATTEMPT).await?;
             let mut client = cluster.connect(primary, 1, ATTEMPT).await?;
-            told(&mut client, &["SET", "written", after], "OK").await
+            expect_reply(&mut client, &["SET", "written", after], "OK").await
         };
         match tokio::time::timeout(within.saturating_sub(began.elapsed()), written).await {
             Ok(Ok(())) => {

@@ -1,51 +1,14 @@
-//! The attacks: what each one sends, and how large.
+//! The table of attacks.
 
 use anyhow::Result;
 
+use super::outcome::AttackOutcome;
 use super::target::Target;
 use super::{data, wire};
 
-/// How much an attack sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// What a shard took harm from once, for a run of half a minute.
-    Small,
-    /// Up to the limits of values, and millions of keys.
-    Full,
-}
-
-impl Size {
-    /// One of two.
-    pub(super) fn pick<T>(self, small: T, full: T) -> T {
-        match self {
-            Size::Small => small,
-            Size::Full => full,
-        }
-    }
-}
-
-/// What came of an attack.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Came {
-    /// What shows that it took effect; empty: nothing does.
-    pub proof: String,
-    /// A reply that was owed and did not come, or one that must not be given.
-    pub wrong: Option<String>,
-}
-
-impl Came {
-    pub(super) fn about(proof: impl Into<String>) -> Came {
-        Came { proof: proof.into(), wrong: None }
-    }
-
-    pub(super) fn wrong(what: impl Into<String>) -> Came {
-        Came { proof: "it was answered wrongly".to_owned(), wrong: Some(what.into()) }
-    }
-}
-
 macro_rules! attacks {
     ($($(#[doc = $what:literal])+ $attack:ident = $name:literal, $run:path;)+) => {
-        /// One way in which clients can be hostile.
+        /// One kind of attack.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Attack {
             $($(#[doc = $what])+ $attack,)+
@@ -63,7 +26,7 @@ macro_rules! attacks {
                 }
             }
 
-            pub(super) async fn run(self, target: &Target) -> Result<Came> {
+            pub(super) async fn run(self, target: &Target) -> Result<AttackOutcome> {
                 match self {
                     $(Attack::$attack => $run(target).await,)+
                 }
@@ -73,40 +36,40 @@ macro_rules! attacks {
 }
 
 attacks! {
-    /// A pipeline that is written to its end before a reply is read.
+    /// A pipeline that is written completely before a reply is read.
     UnreadPipeline = "unread-pipeline", wire::unread_pipeline;
-    /// A pipeline, and then the end of the stream: every reply is owed.
+    /// A pipeline, and then the end of the stream: every reply must arrive.
     HalfClosed = "half-closed", wire::half_closed;
-    /// Connections that ask for large values and never read.
+    /// Connections that request large values and never read.
     NeverReads = "never-reads", wire::never_reads;
-    /// As many connections as there may be, and more.
+    /// As many connections as allowed, and more.
     ConnectionFlood = "connection-flood", wire::connection_flood;
     /// HTTP requests with commands in their bodies.
     Http = "http", wire::http;
     /// Many clients in WAIT for more replicas than there are.
     WaitFlood = "wait-flood", wire::wait_flood;
-    /// Many requests for the digest of all data, whose senders leave.
+    /// Many requests for the digest of all data, whose senders disconnect.
     DigestFlood = "digest-flood", wire::digest_flood;
-    /// A string up to the longest there may be, by SETRANGE.
+    /// A string of up to the maximum length, by SETRANGE.
     HugeString = "huge-string", data::huge_string;
-    /// A hash of very many fields, that is read whole and removed at once.
+    /// A hash with very many fields, which is read whole and removed at once.
     HugeHash = "huge-hash", data::huge_hash;
     /// Very many keys, removed at once.
     FreeMany = "free-many", data::free_many;
-    /// A pipeline of KEYS over many keys, whose sender leaves.
+    /// A pipeline of KEYS over many keys, whose sender disconnects.
     KeysPipeline = "keys-pipeline", data::keys_pipeline;
     /// Many keys, three of them with names of 24 MiB, that expire in the same millisecond.
     MassExpiry = "mass-expiry", data::mass_expiry;
     /// RESTORE of payloads that expand eighty times.
     RestoreBomb = "restore-bomb", data::restore_bomb;
-    /// A transaction of very many and of large commands.
+    /// A transaction of very many commands, and of large ones.
     LargeTransaction = "large-transaction", data::large_transaction;
     /// A transaction whose effects are forty times as long as its arguments.
     GrowingTransaction = "growing-transaction", data::growing_transaction;
 }
 
 impl Attack {
-    /// The attack of this name.
+    /// The attack with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Attack> {
         Attack::ALL.iter().copied().find(|attack| attack.name() == name)

@@ -1,4 +1,4 @@
-//! Attacks by what is stored: the largest, the most, and what grows.
+//! Attacks by stored data: the largest values, the most keys, and values that grow.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,14 +9,14 @@ use fastness_load::outcome::{Outcome, classify, classify_exec};
 use fastness_resp::value::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use super::attack::Came;
+use super::outcome::AttackOutcome;
 use super::target::Target;
 use crate::payload;
 
 const MIB: usize = 1 << 20;
-/// Keys that are set with one pipeline.
+/// Number of keys that are set with one pipeline.
 const CHUNK: usize = 2_000;
-/// The name of a key that expires with many others: three of them are more than one log entry may hold.
+/// Length of the name of a key that expires with many others: three of them exceed a log entry.
 const LONG_NAME: usize = 24 * MIB;
 /// How long what must happen by itself may take.
 const BY_ITSELF: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<Value> {
     client.call(command).await.with_context(|| String::from_utf8_lossy(command[0]).into_owned())
 }
 
-/// Errors are no surprise under `maxmemory`; which one it was is the proof that there was an answer.
+/// The reply as text. Errors are normal under `maxmemory`; the error is the evidence that there was an answer.
 fn said(reply: &Value) -> String {
     match reply {
         Value::Error(text) => String::from_utf8_lossy(text).chars().take(40).collect(),
@@ -33,7 +33,7 @@ fn said(reply: &Value) -> String {
     }
 }
 
-/// Sets many small keys, with what is to stand behind each value.
+/// Sets many small keys, with the arguments `behind` after each value.
 async fn set_many(target: &Target, client: &mut Connection, count: usize, behind: &[&[u8]]) -> Result<usize> {
     let mut set = 0;
     for first in (0..count).step_by(CHUNK) {
@@ -52,21 +52,21 @@ async fn set_many(target: &Target, client: &mut Connection, count: usize, behind
     Ok(set)
 }
 
-/// The longest string. What it takes in the log is little, what a snapshot and a transfer need of it is all.
-pub(super) async fn huge_string(target: &Target) -> Result<Came> {
+/// The longest string. It needs little space in the log, but all of it in a snapshot and a transfer.
+pub(super) async fn huge_string(target: &Target) -> Result<AttackOutcome> {
     let len = target.size.pick(70_000_000, 512 * MIB - 1);
     let (mut client, key) = (target.connect().await?, target.key("string"));
     let set = call(&mut client, &[b"SETRANGE", &key, len.to_string().as_bytes(), b"x"]).await?;
     let strlen = call(&mut client, &[b"STRLEN", &key]).await?;
     let appended = call(&mut client, &[b"APPEND", &key, &vec![b'y'; MIB]]).await?;
     if classify(&set) == Outcome::Acknowledged && strlen != Value::Integer(len as i64 + 1) {
-        return Ok(Came::wrong(format!("a string of {} bytes has STRLEN {strlen:?}", len + 1)));
+        return Ok(AttackOutcome::broken(format!("a string of {} bytes has STRLEN {strlen:?}", len + 1)));
     }
-    Ok(Came::about(format!("SETRANGE {len}: {}, APPEND: {}", said(&set), said(&appended))))
+    Ok(AttackOutcome::effect(format!("SETRANGE {len}: {}, APPEND: {}", said(&set), said(&appended))))
 }
 
-/// A large hash: written, read whole, and removed at once.
-pub(super) async fn huge_hash(target: &Target) -> Result<Came> {
+/// A large hash: it is written, read whole, and removed at once.
+pub(super) async fn huge_hash(target: &Target) -> Result<AttackOutcome> {
     let (mut client, key) = (target.connect().await?, target.key("hash"));
     let (count, chunk) = (target.size.pick(200_000, 1_200_000), 10_000);
     let mut written = 0;
@@ -84,14 +84,14 @@ pub(super) async fn huge_hash(target: &Target) -> Result<Came> {
     if let Value::Array(parts) = &all
         && parts.len() != 2 * written
     {
-        return Ok(Came::wrong(format!("a hash of {written} fields has {} in HGETALL", parts.len() / 2)));
+        return Ok(AttackOutcome::broken(format!("a hash of {written} fields has {} in HGETALL", parts.len() / 2)));
     }
     let removed = call(&mut client, &[b"DEL", &key]).await?;
-    Ok(Came::about(format!("{written} fields, DEL: {}", said(&removed))))
+    Ok(AttackOutcome::effect(format!("{written} fields, DEL: {}", said(&removed))))
 }
 
-/// Many keys that are removed by few commands.
-pub(super) async fn free_many(target: &Target) -> Result<Came> {
+/// Many keys that few commands remove.
+pub(super) async fn free_many(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let count = target.size.pick(50_000, 1_000_000);
     let set = set_many(target, &mut client, count, &[]).await?;
@@ -100,11 +100,11 @@ pub(super) async fn free_many(target: &Target) -> Result<Came> {
         let unlink: Vec<&[u8]> = std::iter::once(&b"UNLINK"[..]).chain(keys.iter().map(Vec::as_slice)).collect();
         call(&mut client, &unlink).await?;
     }
-    Ok(Came::about(format!("{set} keys set and removed")))
+    Ok(AttackOutcome::effect(format!("{set} keys set and removed")))
 }
 
-/// Commands that read every key, many of them, whose sender is gone.
-pub(super) async fn keys_pipeline(target: &Target) -> Result<Came> {
+/// Many commands that read every key, whose sender disconnects.
+pub(super) async fn keys_pipeline(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let set = set_many(target, &mut client, target.size.pick(50_000, 500_000), &[]).await?;
     let commands = target.size.pick(300, 4_000);
@@ -120,14 +120,14 @@ pub(super) async fn keys_pipeline(target: &Target) -> Result<Came> {
         call(&mut client, &[b"GET", &target.key(0)]).await?;
         longest = longest.max(asked.elapsed());
     }
-    Ok(Came::about(format!(
+    Ok(AttackOutcome::effect(format!(
         "{commands} KEYS over {set} keys, the slowest read beside them took {} ms",
         longest.as_millis()
     )))
 }
 
-/// Keys that all expire at once: short names by the thousand, and names that fill log entries.
-pub(super) async fn mass_expiry(target: &Target) -> Result<Came> {
+/// Keys that all expire at once: thousands of short names, and names that fill log entries.
+pub(super) async fn mass_expiry(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let at = (now + Duration::from_secs(target.size.pick(4, 15))).as_millis().to_string();
@@ -140,38 +140,41 @@ pub(super) async fn mass_expiry(target: &Target) -> Result<Came> {
     }
     let count = target.size.pick(20_000, 500_000);
     let set = set_many(target, &mut client, count, &[b"PXAT", at.as_bytes()]).await?;
-    // By a replica as well: the primary may be another one by now.
+    // Also on a replica: the primary may have changed.
     let readonly = call(&mut client, &[b"READONLY"]).await?;
     ensure!(readonly.as_error().is_none(), "READONLY: {readonly:?}");
     let until = Instant::now() + BY_ITSELF;
     while call(&mut client, &[b"EXISTS", &target.key(count - 1)]).await? != Value::Integer(0) {
         if Instant::now() > until {
-            return Ok(Came::wrong(format!("keys are there {BY_ITSELF:?} after their deadline")));
+            return Ok(AttackOutcome::broken(format!("keys still exist {BY_ITSELF:?} after their deadline")));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let written = call(&mut client, &[b"SET", &target.key("after"), b"v"]).await?;
-    Ok(Came::about(format!("{set} keys and {long} of {LONG_NAME} bytes expired, then SET: {}", said(&written))))
+    Ok(AttackOutcome::effect(format!(
+        "{set} keys and {long} of {LONG_NAME} bytes expired, then SET: {}",
+        said(&written)
+    )))
 }
 
-/// Small payloads that become large values; the largest are refused.
-pub(super) async fn restore_bomb(target: &Target) -> Result<Came> {
+/// Small payloads that become large values; the largest ones are refused.
+pub(super) async fn restore_bomb(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let mut proof = Vec::new();
     for len in [8 * MIB, 78 * MIB].into_iter().chain(target.size.pick(None, Some(500 * MIB))) {
         let (key, payload) = (target.key("bomb"), payload::bomb(len));
         let restored = call(&mut client, &[b"RESTORE", &key, b"0", &payload, b"REPLACE"]).await?;
         if classify(&restored) == Outcome::Acknowledged {
-            // In `async` its primary may be gone by now, and with it what it had acknowledged.
+            // In `async` a failover may have lost it, although it was acknowledged.
             let strlen = call(&mut client, &[b"STRLEN", &key]).await?;
             let Value::Integer(strlen) = strlen else { bail!("STRLEN answered {strlen:?} after RESTORE's OK") };
             if strlen != payload::bomb_len(len) as i64 {
-                return Ok(Came::wrong(format!("a restored string of {len} bytes has STRLEN {strlen}")));
+                return Ok(AttackOutcome::broken(format!("a restored string of {len} bytes has STRLEN {strlen}")));
             }
         }
         proof.push(format!("{} bytes to {len}: {}", payload.len(), said(&restored)));
     }
-    Ok(Came::about(proof.join(", ")))
+    Ok(AttackOutcome::effect(proof.join(", ")))
 }
 
 async fn transaction(client: &mut Connection, commands: &[Vec<&[u8]>]) -> Result<Value> {
@@ -184,8 +187,8 @@ async fn transaction(client: &mut Connection, commands: &[Vec<&[u8]>]) -> Result
     client.receive().await.context("EXEC")
 }
 
-/// Many large commands that are one unit: all of them, or none.
-pub(super) async fn large_transaction(target: &Target) -> Result<Came> {
+/// Many large commands in one unit: all of them take effect, or none.
+pub(super) async fn large_transaction(target: &Target) -> Result<AttackOutcome> {
     let (mut client, value) = (target.connect().await?, vec![b'v'; MIB]);
     let count = target.size.pick(70, 200);
     let keys: Vec<Vec<u8>> = (0..count).map(|n| target.key(n)).collect();
@@ -195,16 +198,16 @@ pub(super) async fn large_transaction(target: &Target) -> Result<Came> {
     let there = call(&mut client, &exists).await?;
     let wanted = if classify_exec(&reply) == Outcome::Acknowledged { count as i64 } else { 0 };
     if classify_exec(&reply) != Outcome::Unknown && there != Value::Integer(wanted) {
-        return Ok(Came::wrong(format!(
+        return Ok(AttackOutcome::broken(format!(
             "EXEC of {count} commands: {}, and {there:?} of their keys exist",
             said(&reply)
         )));
     }
-    Ok(Came::about(format!("EXEC of {count} times {MIB} bytes: {}", said(&reply))))
+    Ok(AttackOutcome::effect(format!("EXEC of {count} times {MIB} bytes: {}", said(&reply))))
 }
 
-/// Short commands with long effects, as one unit.
-pub(super) async fn growing_transaction(target: &Target) -> Result<Came> {
+/// Short commands with long effects, in one unit.
+pub(super) async fn growing_transaction(target: &Target) -> Result<AttackOutcome> {
     let (mut client, key) = (target.connect().await?, target.key("grown"));
     let count = 15_000;
     let commands: Vec<Vec<&[u8]>> = (0..count).map(|_| vec![&b"INCRBYFLOAT"[..], &key, b"1e4900"]).collect();
@@ -213,8 +216,8 @@ pub(super) async fn growing_transaction(target: &Target) -> Result<Came> {
     let Value::Integer(len) = len else { bail!("STRLEN answered {len:?}") };
     match classify_exec(&reply) {
         Outcome::Refused if len > 0 => {
-            Ok(Came::wrong(format!("EXEC was refused ({}), and its key exists", said(&reply))))
+            Ok(AttackOutcome::broken(format!("EXEC was refused ({}), and its key exists", said(&reply))))
         }
-        _ => Ok(Came::about(format!("EXEC of {count} times 4,901 bytes of effects: {}", said(&reply)))),
+        _ => Ok(AttackOutcome::effect(format!("EXEC of {count} times 4,901 bytes of effects: {}", said(&reply)))),
     }
 }

@@ -1,4 +1,4 @@
-//! What came of a run of hostile clients.
+//! The report of a run with hostile clients.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,39 +7,45 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::attack::{Attack, Came};
+use super::attack::Attack;
+use super::outcome::AttackOutcome;
 use super::watch::Watched;
-use crate::chaos::Verdict;
+use crate::chaos::LoadVerdict;
 use crate::chaos::report::CLIENT_DELAY_MAX;
 use crate::proof::{self, Checkout, Row, Suite};
 
-/// Broken promises that a row tells of.
+/// Maximum number of violations in a row.
 const NOTES_MAX: usize = 20;
 
-/// One attack and what followed.
+/// One attack and its result.
 #[derive(Debug, Clone)]
 pub struct Attacked {
-    /// Which.
+    /// Kind of the attack.
     pub attack: Attack,
-    /// Against which shard.
+    /// The attacked shard.
     pub shard: u32,
-    /// When it began.
+    /// Time of its start.
     pub begun: Instant,
-    /// How long it took, with the removal of what it wrote.
+    /// Duration of the attack, including the removal of what it wrote.
     pub took: Duration,
-    /// What shows that it took effect; empty: it did not.
+    /// Evidence that the attack took effect; empty: it did not.
     pub proof: String,
-    /// From its end to the next accepted write of every shard.
+    /// Time from its end to the next accepted write of every shard.
     pub accepts_after: Duration,
-    /// What must not be.
+    /// Violations found by the attack.
     pub wrong: Vec<String>,
 }
 
 impl Attacked {
-    pub(super) fn new(attack: Attack, shard: u32, begun: Instant, came: Result<Came>, removed: Result<()>) -> Attacked {
-        // An attack that its victim broke off took effect no less; whether the victim should have is the others' to
-        // judge.
-        let came = came.unwrap_or_else(|error| Came::about(format!("broken off: {error:#}")));
+    pub(super) fn new(
+        attack: Attack,
+        shard: u32,
+        begun: Instant,
+        came: Result<AttackOutcome>,
+        removed: Result<()>,
+    ) -> Attacked {
+        // An attack that the victim broke off took effect as well; other checks judge whether the victim was right.
+        let came = came.unwrap_or_else(|error| AttackOutcome::effect(format!("broken off: {error:#}")));
         let removed = removed.err().map(|error| format!("{error:#}"));
         let wrong = came.wrong.into_iter().chain(removed).collect();
         Attacked {
@@ -71,33 +77,33 @@ impl fmt::Display for Attacked {
     }
 }
 
-/// A run.
+/// The report of a run.
 #[derive(Debug)]
-pub struct Report {
-    /// Of all choices.
+pub struct AdversaryReport {
+    /// Seed of all choices.
     pub seed: u64,
-    /// Nodes and shards.
+    /// Number of nodes and of shards.
     pub size: (usize, u32),
-    /// What was to come.
+    /// The attacks to run.
     pub attacks: Vec<Attack>,
-    /// What came.
+    /// The attacks that ran.
     pub attacked: Vec<Attacked>,
     /// The longest span of each shard without an answered write, and why it is too long, if it is.
     pub silences: Vec<(u32, Duration, Option<String>)>,
-    /// How fast a log commits here, bytes a second.
+    /// How fast a log commits here, bytes per second.
     pub pace: u64,
-    /// Processes and memory.
+    /// Processes and their memory.
     pub watched: Watched,
-    /// What the load has found.
-    pub verdict: Verdict,
-    /// What a failover may lose at most, under `async`.
+    /// Findings of the load.
+    pub verdict: LoadVerdict,
+    /// Longest allowed loss of a failover, under `async`.
     pub max_loss: Option<Duration>,
     /// Length of the run.
     pub elapsed: Duration,
 }
 
-impl Report {
-    /// All broken promises; a good run has none.
+impl AdversaryReport {
+    /// All violations; a good run has none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let named = |attacked: &Attacked| {
@@ -117,7 +123,7 @@ impl Report {
         })
     }
 
-    /// Attacks that never took effect: a run with any proves nothing.
+    /// Attacks that never took effect: a run with any of them proves nothing.
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
         let took = |attack: &&Attack| self.attacked.iter().any(|one| one.attack == **attack && !one.proof.is_empty());
@@ -154,9 +160,9 @@ impl Report {
         let sync = durability == "sync";
         let (lost, stale) = (self.verdict.read_back.len() as u64, self.verdict.while_running.len() as u64);
         let verdict = match (violations.is_empty(), self.without_effect().is_empty()) {
-            (false, _) => proof::Verdict::Fail,
-            (true, false) => proof::Verdict::Invalid,
-            (true, true) => proof::Verdict::Pass,
+            (false, _) => proof::RowVerdict::Fail,
+            (true, false) => proof::RowVerdict::Invalid,
+            (true, true) => proof::RowVerdict::Pass,
         };
         let summary = self.verdict.summary;
         Row {

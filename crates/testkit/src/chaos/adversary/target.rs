@@ -1,4 +1,4 @@
-//! The shard that is attacked, and how an attack gets there.
+//! The attacked shard, and how an attack reaches it.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,50 @@ use fastness_load::outcome::{Outcome, classify};
 use fastness_resp::value::Value;
 use tokio::net::TcpStream;
 
-use super::attack::Size;
 use crate::chaos::probe::key_of;
 use crate::cluster::Cluster;
 
-/// Longest wait for an answer that an attack is owed.
+/// Longest wait for a reply that an attack must receive.
 pub(super) const OWED_WITHIN: Duration = Duration::from_secs(30);
-/// How often keys are asked for at once when they are removed.
+/// COUNT of the SCAN that finds the keys to remove.
 const SCAN_COUNT: &[u8] = b"10000";
-/// How long removing may take.
+/// Maximum time for the removal.
 const REMOVED_WITHIN: Duration = Duration::from_secs(120);
 
-/// One shard, as it stood when the attack began.
+/// How much an attack sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttackSize {
+    /// Sizes that once harmed a shard, for a run of half a minute.
+    Small,
+    /// Up to the limits of values, and millions of keys.
+    Full,
+}
+
+impl AttackSize {
+    /// Returns one of two values.
+    pub(super) fn pick<T>(self, small: T, full: T) -> T {
+        match self {
+            AttackSize::Small => small,
+            AttackSize::Full => full,
+        }
+    }
+}
+
+/// One shard at the start of an attack.
 pub(super) struct Target {
     pub(super) shard: u32,
-    pub(super) size: Size,
-    /// The primary's listener.
+    pub(super) size: AttackSize,
+    /// The primary's RESP listener.
     pub(super) front_end: Endpoint,
-    /// The primary's page of metrics.
+    /// The primary's metrics listener.
     pub(super) metrics: String,
     /// A hash tag of the shard.
     tag: String,
 }
 
 impl Target {
-    /// The shard's primary now. `name` is in the names of the attack's keys.
-    pub(super) async fn find(cluster: &Cluster, shard: u32, size: Size, name: &str) -> Result<Target> {
+    /// Finds the shard's current primary. `name` is part of the names of the attack's keys.
+    pub(super) async fn find(cluster: &Cluster, shard: u32, size: AttackSize, name: &str) -> Result<Target> {
         let shards = cluster.file()?.shards;
         let primary = cluster.primary(shard, OWED_WITHIN).await?;
         let tag = format!("{{{}}}", key_of(shard, shards, &format!("attack{name}:")));
@@ -42,22 +60,22 @@ impl Target {
         Ok(Target { shard, size, front_end: cluster.front_end(primary, shard)?, metrics, tag })
     }
 
-    /// A key of the attack.
+    /// The name of a key of the attack.
     pub(super) fn key(&self, name: impl std::fmt::Display) -> Vec<u8> {
         format!("{}{name}", self.tag).into_bytes()
     }
 
-    /// A connection to the primary.
+    /// Opens a connection to the primary.
     pub(super) async fn connect(&self) -> Result<Connection> {
         Ok(Connection::open(&self.front_end, None, OWED_WITHIN).await?)
     }
 
-    /// The same, as bytes.
+    /// Opens a raw TCP stream to the primary.
     pub(super) async fn raw(&self) -> Result<TcpStream> {
         Ok(TcpStream::connect((self.front_end.host.as_str(), self.front_end.port)).await?)
     }
 
-    /// Removes every key of the attack, however much that is and whoever leads by now.
+    /// Removes every key of the attack, however many there are, and whatever node leads by now.
     pub(super) async fn remove_all(&self, cluster: &Cluster) -> Result<()> {
         let until = Instant::now() + REMOVED_WITHIN;
         loop {
@@ -70,7 +88,7 @@ impl Target {
         }
     }
 
-    /// True if nothing was found.
+    /// Removes what one scan finds. True if that was nothing.
     async fn remove_some(&self, cluster: &Cluster) -> Result<bool> {
         let primary = cluster.primary(self.shard, OWED_WITHIN).await?;
         let mut client = cluster.connect(primary, self.shard, OWED_WITHIN).await?;

@@ -1,4 +1,4 @@
-//! Processes and their memory, watched from outside; and what their logs have taken in.
+//! Observes processes and their memory from outside, and the bytes that their logs take in.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,35 +12,36 @@ use fastness_types::limits;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::OVERHEAD;
 use super::target::Target;
 use crate::cluster::{Cluster, NodeFile};
 use crate::observe::Figures;
 
-/// Between two looks.
+/// Memory that a process may use besides its replicas' `maxmemory`, bytes.
+pub const OVERHEAD: u64 = 1 << 30;
+/// Poll interval.
 const LOOK: Duration = Duration::from_millis(500);
-/// Bytes of the values by which the log's pace is measured. There are so many of them that what the log puts off
-/// (RocksDB's flushes, the disk's own cache) is part of it.
+/// Length of the values by which the log's pace is measured, bytes. They are so many that deferred work of the log
+/// (RocksDB's flushes, the disk's cache) is included.
 const PACE_VALUE_BYTES: usize = 4 << 20;
-/// What each node's log has taken in.
+/// Metric of the bytes that each node's log has taken in.
 const LOGGED: &str = "fastness_log_payload_bytes_total";
 
-/// In a moment of work a log takes in this part of its pace at least: far more than the load beside an attack writes,
-/// and less than the slowest moments of a disk that is written to for a while.
+/// A log is at work while it takes in at least this fraction of its pace: far more than the load besides an attack
+/// writes, and less than a disk manages in its slowest moments when it is written to for a while.
 const WORKS_PART: u64 = 8;
 
-/// The longest gap that is taken for work, however slow the disk: shorter than what a shard may be unavailable for.
+/// The longest gap that counts as work, however slow the disk: shorter than a shard may be unavailable.
 const GAP_MAX: Duration = Duration::from_secs(4);
 
-/// A log takes in as much as this in one piece, before it can take in the next: what a unit that is larger than an
-/// entry has in flight.
+/// Bytes that a log takes in as one piece before the next one: the part of a unit larger than an entry that is in
+/// flight.
 const PIECE_BYTES: usize = limits::BATCHES_IN_FLIGHT_MAX * limits::FRAGMENT_BYTES_MAX;
 
 /// How fast a shard's log commits while it has little to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pub(super) bytes_per_second: u64,
-    /// How long the slowest log that is at work may take for one piece: a shorter gap between two pieces is work.
+    /// How long a log at work may take for one piece: a shorter gap between two pieces is work.
     gap_max: Duration,
 }
 
@@ -70,23 +71,23 @@ impl Pace {
         Pace { bytes_per_second, gap_max }
     }
 
-    /// Whether a log that took in so many bytes within a span was at work.
+    /// Whether a log that took in that many bytes within a span was at work.
     fn is_work(self, bytes: u64, span: Duration) -> bool {
         bytes as f64 >= (self.bytes_per_second / WORKS_PART) as f64 * span.as_secs_f64()
     }
 }
 
-/// What was seen of all processes.
+/// Observations of all processes.
 #[derive(Debug, Clone, Default)]
 pub struct Watched {
-    /// Largest resident size of each node, and what it may be, bytes.
+    /// Largest resident size of each node, and its bound, bytes.
     pub resident: BTreeMap<u64, (u64, u64)>,
-    /// Nodes that have ended, or are other processes than before.
+    /// Nodes whose process has ended or was replaced.
     pub gone: Vec<u64>,
 }
 
 impl Watched {
-    /// What must not be.
+    /// All violations.
     pub(super) fn violations(&self) -> Vec<String> {
         let gone = self.gone.iter().map(|node| format!("node {node} has exited"));
         let large = self.resident.iter().filter(|(_, (most, bound))| most > bound);
@@ -97,18 +98,18 @@ impl Watched {
     }
 }
 
-/// When it was looked, and what each node's log had taken in by then.
+/// Time of a poll, and the bytes that each node's log had taken in by then.
 type Look = (Instant, BTreeMap<u64, u64>);
 
 #[derive(Default)]
-struct State {
+struct WatchState {
     watched: Watched,
     logged: Vec<Look>,
 }
 
-/// The time between two moments in which some node's log was [at work](Pace::is_work): between two looks, or between
-/// two such pairs that are a short gap apart, if it was at work over all of that time. (A log takes in a large unit
-/// piece by piece, and on a slow disk a piece takes longer than the time between two looks.)
+/// The time between two moments in which some node's log was [at work](Pace::is_work): between two polls, or between
+/// two such pairs of polls with a short gap, if the log was at work over all of that time. (A log takes in a large unit
+/// piece by piece, and on a slow disk one piece takes longer than the poll interval.)
 fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
     let is_work = |first: usize, last: usize| {
         let ((begun, before), (ended, after)) = (&looks[first], &looks[last]);
@@ -132,16 +133,16 @@ fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
     sum
 }
 
-/// Watches until it is stopped.
+/// Observes until it is stopped.
 pub(super) struct Watch {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<WatchState>>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Watch {
     pub(super) fn start(cluster: &Cluster, shards: u32, maxmemory: u64) -> Result<Watch> {
-        let (state, stop): (Arc<Mutex<State>>, Arc<AtomicBool>) = Default::default();
+        let (state, stop): (Arc<Mutex<WatchState>>, Arc<AtomicBool>) = Default::default();
         let file = cluster.file()?;
         let mut pids = BTreeMap::new();
         for node in &file.nodes {
@@ -156,7 +157,7 @@ impl Watch {
         Ok(Watch { state, stop, tasks: vec![memory, logs] })
     }
 
-    /// For how long, between two moments, some node's log was at work on what had been accepted.
+    /// How long some node's log was at work on accepted writes between two moments.
     pub(super) fn worked_between(&self, from: Instant, to: Instant, pace: Pace) -> Duration {
         worked(&self.state.lock().logged, from, to, pace)
     }
@@ -164,13 +165,13 @@ impl Watch {
     pub(super) async fn stop(self) -> Result<Watched> {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
-            task.await.context("whoever watches must not panic")?;
+            task.await.context("an observer must not panic")?;
         }
         Ok(self.state.lock().watched.clone())
     }
 }
 
-async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<State>>, stop: Arc<AtomicBool>) {
+async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<WatchState>>, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         for (node, pid) in &pids {
             let now = resident(*pid);
@@ -189,11 +190,11 @@ async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<State>>, stop: 
     }
 }
 
-async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<State>>, stop: Arc<AtomicBool>) {
+async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<WatchState>>, stop: Arc<AtomicBool>) {
     let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         for node in &nodes {
-            // One that is busy is asked again.
+            // A busy node is polled again.
             if let Ok(logged) = Figures::of(node).await.and_then(|figures| figures.node(LOGGED)) {
                 newest.insert(node.id, logged);
             }
@@ -203,7 +204,7 @@ async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<State>>, stop: Arc<At
     }
 }
 
-/// The resident size of a process, bytes; `None`: there is none, or nothing is left of it but its exit status.
+/// The resident size of a process, bytes; `None`: there is no such process, or only its exit status is left.
 fn resident(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let kib =
@@ -226,7 +227,7 @@ mod tests {
         let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000, gap_max: Duration::from_secs(2) });
         let at = |ms: u64| begun + Duration::from_millis(ms);
         let look = |ms: u64, one: u64, other: u64| (at(ms), BTreeMap::from([(1, one), (2, other)]));
-        // The second second is work of node 2; a trickle, or nothing, is none.
+        // In the second second node 2 is at work; a trickle, or nothing, is not work.
         let looks = [look(0, 0, 0), look(1_000, 500, 0), look(2_000, 900, 1_500), look(3_000, 900, 1_500)];
         assert_eq!(worked(&looks, at(0), at(3_000), pace), Duration::from_secs(1));
         assert_eq!(worked(&looks, at(1_500), at(3_000), pace), Duration::from_millis(500));
@@ -245,7 +246,7 @@ mod tests {
         let looks = [look(0, 0), look(1_000, 2_000), look(2_000, 2_000), look(3_000, 4_000), look(4_000, 4_000)];
         assert_eq!(worked(&looks, at(0), at(4_000), pace), 3 * second);
         assert_eq!(worked(&looks, at(1_500), at(4_000), pace), 3 * second / 2);
-        // Nothing follows the last piece; the next one comes too late; the pieces are too small for the gap.
+        // Nothing follows the last piece; the next piece is too late; the pieces are too small for the gap.
         assert_eq!(worked(&looks[1..], at(1_000), at(4_000), pace), second);
         let late = [look(0, 0), look(1_000, 9_000), look(4_500, 9_000), look(5_500, 18_000)];
         assert_eq!(worked(&late, at(0), at(5_500), pace), 2 * second);

@@ -11,17 +11,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::attack::Came;
+use super::outcome::AttackOutcome;
 use super::target::{OWED_WITHIN, Target};
 use crate::observe::page;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// How long what is only held open is held.
+/// How long idle connections are held open.
 const HELD: Duration = Duration::from_secs(3);
 
-/// Reads replies until there are `count`, the peer closes, or nothing comes for too long. How many there were, and
-/// whether it closed.
+/// Reads replies until there are `count`, the peer closes, or nothing arrives for too long. Returns the number of
+/// replies, and whether the peer closed.
 async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> {
     let (mut input, mut seen, mut at) = (Vec::with_capacity(64 * KIB), 0, 0);
     while seen < count {
@@ -33,7 +33,7 @@ async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> 
         at = 0;
         if seen < count {
             let read = timeout(OWED_WITHIN, stream.read_buf(&mut input)).await;
-            match read.context("nothing came")? {
+            match read.context("nothing arrived")? {
                 Ok(0) | Err(_) => return Ok((seen, true)),
                 Ok(_) => {}
             }
@@ -42,26 +42,29 @@ async fn replies(stream: &mut TcpStream, count: usize) -> Result<(usize, bool)> 
     Ok((seen, false))
 }
 
-/// The whole pipeline first: its replies, or an end of the connection, are owed.
-pub(super) async fn unread_pipeline(target: &Target) -> Result<Came> {
+/// Sends a whole pipeline before reading: the replies, or an end of the connection, must follow.
+pub(super) async fn unread_pipeline(target: &Target) -> Result<AttackOutcome> {
     let count = target.size.pick(9_000, 30_000);
     let text = vec![b'e'; 1_000];
     let mut bytes = Vec::new();
     (0..count).for_each(|_| encode(&[b"ECHO", &text], &mut bytes));
     let mut stream = target.raw().await?;
     match timeout(OWED_WITHIN, stream.write_all(&bytes)).await {
-        Err(_) => return Ok(Came::wrong("a pipeline that is written before anything is read hangs")),
-        Ok(Err(_)) => return Ok(Came::about("the connection was closed")),
+        Err(_) => return Ok(AttackOutcome::broken("a pipeline that is written before anything is read hangs")),
+        Ok(Err(_)) => return Ok(AttackOutcome::effect("the connection was closed")),
         Ok(Ok(())) => {}
     }
     Ok(match replies(&mut stream, count).await {
-        Err(_) => Came::wrong(format!("after {} bytes of pipeline some of {count} replies do not come", bytes.len())),
-        Ok((seen, _)) => Came::about(format!("{seen} of {count} replies to what was written first")),
+        Err(_) => AttackOutcome::broken(format!(
+            "after {} bytes of pipeline some of {count} replies are missing",
+            bytes.len()
+        )),
+        Ok((seen, _)) => AttackOutcome::effect(format!("{seen} of {count} replies to what was written first")),
     })
 }
 
-/// Writes, then the end of the stream: every write is answered, in every mode.
-pub(super) async fn half_closed(target: &Target) -> Result<Came> {
+/// Sends writes and then the end of the stream: every write is answered, in every mode.
+pub(super) async fn half_closed(target: &Target) -> Result<AttackOutcome> {
     let count = 2_000;
     let mut bytes = Vec::new();
     (0..count).for_each(|n| encode(&[b"SET", &target.key(n), b"v"], &mut bytes));
@@ -69,14 +72,16 @@ pub(super) async fn half_closed(target: &Target) -> Result<Came> {
     stream.write_all(&bytes).await?;
     stream.shutdown().await?;
     Ok(match replies(&mut stream, count).await {
-        Err(_) => Came::wrong("a half-closed connection gets no end"),
-        Ok((seen, _)) if seen < count => Came::wrong(format!("half closed: {seen} of {count} replies, then the end")),
-        Ok(_) => Came::about(format!("{count} replies after the end of the stream")),
+        Err(_) => AttackOutcome::broken("a half-closed connection is not closed"),
+        Ok((seen, _)) if seen < count => {
+            AttackOutcome::broken(format!("half closed: {seen} of {count} replies, then the end"))
+        }
+        Ok(_) => AttackOutcome::effect(format!("{count} replies after the end of the stream")),
     })
 }
 
-/// Large replies that nobody takes.
-pub(super) async fn never_reads(target: &Target) -> Result<Came> {
+/// Large replies that are never read.
+pub(super) async fn never_reads(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let key = target.key("large");
     client.call(&[b"SET", &key, &vec![b'v'; MIB]]).await?;
@@ -89,14 +94,14 @@ pub(super) async fn never_reads(target: &Target) -> Result<Came> {
         deaf.push(stream);
     }
     tokio::time::sleep(HELD).await;
-    Ok(Came::about(format!("{} connections held {} MiB of replies each", deaf.len(), 100)))
+    Ok(AttackOutcome::effect(format!("{} connections held {} MiB of replies each", deaf.len(), 100)))
 }
 
-/// Connections until one is refused.
-pub(super) async fn connection_flood(target: &Target) -> Result<Came> {
+/// Opens connections until one is refused.
+pub(super) async fn connection_flood(target: &Target) -> Result<AttackOutcome> {
     let mut client = target.connect().await?;
     let Value::Array(parts) = client.call(&[b"CONFIG", b"GET", b"maxclients"]).await? else {
-        return Ok(Came::wrong("CONFIG GET maxclients"));
+        return Ok(AttackOutcome::broken("CONFIG GET maxclients"));
     };
     let limit = parts.get(1).and_then(Value::as_bytes).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     let limit: usize = limit.context("maxclients is a number")?;
@@ -105,24 +110,24 @@ pub(super) async fn connection_flood(target: &Target) -> Result<Came> {
     while open.len() < most {
         match timeout(Duration::from_secs(2), target.raw()).await {
             Ok(Ok(stream)) => open.push(stream),
-            // The backlog is full, or our own descriptors are used up.
+            // The backlog is full, or this process has no descriptors left.
             Ok(Err(_)) | Err(_) => break,
         }
     }
     let begun = Instant::now();
     while begun.elapsed() < HELD {
-        // Who was connected before is served, to the log, too.
+        // Clients that were connected before are served, with commits.
         let said = client.call(&[b"SET", &target.key("served"), b"v"]).await?;
         if classify(&said) == Outcome::Unknown {
-            return Ok(Came::wrong(format!("beside {} connections SET answered {said:?}", open.len())));
+            return Ok(AttackOutcome::broken(format!("beside {} connections SET answered {said:?}", open.len())));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(Came::about(format!("{} connections, maxclients {limit}", open.len())))
+    Ok(AttackOutcome::effect(format!("{} connections, maxclients {limit}", open.len())))
 }
 
 /// Requests that a browser can be made to send. Nothing in their bodies may be executed.
-pub(super) async fn http(target: &Target) -> Result<Came> {
+pub(super) async fn http(target: &Target) -> Result<AttackOutcome> {
     let key = target.key("http");
     let name = String::from_utf8_lossy(&key).into_owned();
     let mut client = target.connect().await?;
@@ -132,17 +137,17 @@ pub(super) async fn http(target: &Target) -> Result<Came> {
         let mut input = Vec::new();
         let closed = timeout(OWED_WITHIN, stream.read_to_end(&mut input)).await.is_ok();
         if !closed {
-            return Ok(Came::wrong("an HTTP request does not end its connection"));
+            return Ok(AttackOutcome::broken("an HTTP request does not end its connection"));
         }
         if client.call(&[b"GET", &key]).await? != Value::Null {
-            return Ok(Came::wrong(format!("the body of {head:?} was executed")));
+            return Ok(AttackOutcome::broken(format!("the body of {head:?} was executed")));
         }
     }
-    Ok(Came::about("2 requests were closed"))
+    Ok(AttackOutcome::effect("2 requests were closed"))
 }
 
-/// WAIT without a time-out, for more replicas than there are.
-pub(super) async fn wait_flood(target: &Target) -> Result<Came> {
+/// WAIT without a timeout, for more replicas than there are.
+pub(super) async fn wait_flood(target: &Target) -> Result<AttackOutcome> {
     let mut waiting = Vec::new();
     for n in 0..target.size.pick(300, 1_000) {
         let mut stream = target.raw().await?;
@@ -157,10 +162,10 @@ pub(super) async fn wait_flood(target: &Target) -> Result<Came> {
     let used = cpu_seconds(target).await.zip(cpu).map_or(String::new(), |(after, before)| {
         format!(", {:.0} % of a core", (after - before) / HELD.as_secs_f64() * 100.0)
     });
-    Ok(Came::about(format!("{} clients waited{used}", waiting.len())))
+    Ok(AttackOutcome::effect(format!("{} clients waited{used}", waiting.len())))
 }
 
-/// From the node's own figures, if it has them.
+/// From the node's INFO, if available.
 async fn cpu_seconds(target: &Target) -> Option<f64> {
     let mut client = target.connect().await.ok()?;
     let text = client.call(&[b"INFO", b"cpu"]).await.ok()?;
@@ -169,8 +174,8 @@ async fn cpu_seconds(target: &Target) -> Option<f64> {
     Some(of("used_cpu_user:")? + of("used_cpu_sys:")?)
 }
 
-/// Digests of all data, whose senders leave before they have them.
-pub(super) async fn digest_flood(target: &Target) -> Result<Came> {
+/// Requests for digests of all data, whose senders disconnect before they have them.
+pub(super) async fn digest_flood(target: &Target) -> Result<AttackOutcome> {
     let asked = target.size.pick(16, 64);
     for _ in 0..asked {
         let mut stream = TcpStream::connect(&target.metrics).await?;
@@ -180,7 +185,10 @@ pub(super) async fn digest_flood(target: &Target) -> Result<Came> {
     let mut client = Connection::open(&target.front_end, None, OWED_WITHIN).await?;
     client.call(&[b"GET", &target.key("none")]).await?;
     let took = begun.elapsed();
-    // One more, whose answer is read: the endpoint still serves, or says that it does not.
+    // Read one answer: the endpoint still serves, or reports that it does not.
     let answered = page(&target.metrics, "/digest").await.is_ok();
-    Ok(Came::about(format!("{asked} asked and left, a read took {} ms, answered {answered}", took.as_millis())))
+    Ok(AttackOutcome::effect(format!(
+        "{asked} requested and disconnected, a read took {} ms, answered {answered}",
+        took.as_millis()
+    )))
 }

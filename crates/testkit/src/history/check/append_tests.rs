@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::history::READER;
 use crate::history::check::sample::{after_all, at, good, open, places};
+use crate::history::run::READER;
 
 fn found(ops: impl IntoIterator<Item = Op<Transaction>>) -> Findings {
     let mut findings = Findings::default();

@@ -81,9 +81,9 @@ mod tests {
 
     use super::BankOp::{Read, Transfer};
     use super::*;
-    use crate::history::READER;
     use crate::history::check::sample::{after_all, at, good, open, places};
     use crate::history::record::Op;
+    use crate::history::run::READER;
 
     fn kinds(history: &History<BankOp>) -> Vec<Kind> {
         let mut findings = Findings::default();

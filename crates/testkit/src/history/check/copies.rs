@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use super::{Findings, Kind};
-use crate::history::READER;
 use crate::history::record::{History, Op};
+use crate::history::run::READER;
 
 /// As in the verdict.
 pub const WORKLOAD: &str = "copies";

@@ -58,10 +58,10 @@ mod tests {
 
     use super::CounterOp::{Add, Read};
     use super::*;
-    use crate::history::READER;
     use crate::history::check::sample::{History, after_all, at, good, open, places};
     use crate::history::check::{Findings, Kind, linear};
     use crate::history::record::Op;
+    use crate::history::run::READER;
 
     fn kinds(history: &History<CounterOp>) -> Vec<Kind> {
         let mut findings = Findings::default();

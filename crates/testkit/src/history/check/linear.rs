@@ -10,8 +10,8 @@ use std::time::Duration;
 use porcupine_rs::{CheckResult, Model, Operation, check_operations_timeout};
 
 use super::{Findings, Kind, Violation};
-use crate::history::READER;
 use crate::history::record::{History, Op};
+use crate::history::run::READER;
 
 /// Operations of one key.
 pub const OPS_MAX: usize = 1000;

@@ -244,8 +244,8 @@ mod tests {
 
     use super::LifeOp::{Expire, Persist, Read, Write};
     use super::*;
-    use crate::history::READER;
     use crate::history::check::sample::{at, open};
+    use crate::history::run::READER;
 
     const SLACK: Option<Duration> = Some(Duration::from_nanos(5));
 

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::history::READER;
 pub(crate) use crate::history::record::History;
 use crate::history::record::{Op, Span};
+use crate::history::run::READER;
 
 /// An operation that was answered.
 pub(crate) fn at<T>(client: u32, call: u64, end: u64, what: T) -> Op<T> {

@@ -81,10 +81,10 @@ mod tests {
 
     use super::SetOp::{Add, Read, Remove};
     use super::*;
-    use crate::history::READER;
     use crate::history::check::sample::{History, after_all, at, good, open, places};
     use crate::history::check::{Findings, Kind, linear};
     use crate::history::record::Op;
+    use crate::history::run::READER;
 
     fn kinds(history: &History<SetOp>) -> Vec<Kind> {
         let mut findings = Findings::default();

@@ -6,11 +6,11 @@ use fastness_resp::Value;
 use rand::Rng;
 
 use super::{Workload, in_slot};
-use crate::history::Run;
 use crate::history::actor::{Actor, shape};
 use crate::history::check::Findings;
 use crate::history::check::append::{self, AppendOp, Transaction};
 use crate::history::record::{Bounds, Keys, Ticket};
+use crate::history::run::Run;
 
 /// Lists of one group.
 const LISTS: usize = 4;
@@ -22,13 +22,13 @@ const WIDTH: usize = 14;
 const BOUNDS: Bounds = Bounds { ops: 150, unknown: 50 };
 
 /// See the module.
-pub(super) struct Lists {
+pub(super) struct GrowingLists {
     keys: Keys<Transaction>,
 }
 
-impl Lists {
-    pub(super) fn new(name: &str) -> Lists {
-        Lists { keys: Keys::new(name.to_owned(), BOUNDS) }
+impl GrowingLists {
+    pub(super) fn new(name: &str) -> GrowingLists {
+        GrowingLists { keys: Keys::new(name.to_owned(), BOUNDS) }
     }
 
     async fn run(&self, actor: &mut Actor, at: &Ticket, asked_for: Transaction) -> Result<bool, String> {
@@ -106,7 +106,7 @@ fn elements(reply: &Value) -> Option<Vec<u64>> {
 }
 
 #[async_trait]
-impl Workload for Lists {
+impl Workload for GrowingLists {
     fn name(&self) -> &'static str {
         append::WORKLOAD
     }

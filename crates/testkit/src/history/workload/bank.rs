@@ -6,12 +6,12 @@ use fastness_resp::Value;
 use rand::Rng;
 
 use super::{SEARCHED, Workload, in_slot};
-use crate::history::Run;
 use crate::history::actor::{Actor, shape};
 use crate::history::check::Findings;
 use crate::history::check::bank::{self, ACCOUNTS, Bank, BankOp};
 use crate::history::check::linear::Checked;
 use crate::history::record::{Keys, Ticket};
+use crate::history::run::Run;
 
 /// The first accounts are strings.
 const STRINGS: usize = ACCOUNTS / 2;

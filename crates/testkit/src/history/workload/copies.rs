@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use rand::Rng;
 
 use super::{Workload, in_slot};
-use crate::history::Run;
 use crate::history::actor::{Actor, shape};
 use crate::history::check::Findings;
 use crate::history::check::copies::{self, CopyOp};
 use crate::history::record::{Bounds, Keys, Ticket};
+use crate::history::run::Run;
 
 /// Keys of one group.
 const KEYS: usize = 3;

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use rand::Rng;
 
 use super::{KEYS, SEARCHED, Workload};
-use crate::history::Run;
 use crate::history::actor::{Actor, shape};
 use crate::history::check::Findings;
 use crate::history::check::counter::{Counter, CounterOp};
 use crate::history::check::linear::{self, Checked};
 use crate::history::record::{Keys, Ticket};
+use crate::history::run::Run;
 
 /// See the module.
 pub(super) struct Counters {

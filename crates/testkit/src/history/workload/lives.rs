@@ -8,11 +8,11 @@ use fastness_resp::Value;
 use rand::Rng;
 
 use super::Workload;
-use crate::history::Run;
 use crate::history::actor::{Actor, shape};
 use crate::history::check::Findings;
 use crate::history::check::lives::{self, LifeOp};
 use crate::history::record::{Bounds, Keys, Ticket};
+use crate::history::run::Run;
 
 /// Clients, each with its keys.
 const OWNERS: u32 = 4;
@@ -22,13 +22,13 @@ const BOUNDS: Bounds = Bounds { ops: 300, unknown: 1 };
 const TTL_MS: std::ops::Range<u64> = 30..400;
 
 /// See the module.
-pub(super) struct Lives {
+pub(super) struct KeysWithDeadlines {
     keys: Vec<Keys<LifeOp>>,
 }
 
-impl Lives {
-    pub(super) fn new(name: &str) -> Lives {
-        Lives { keys: (0..OWNERS).map(|owner| Keys::new(format!("{name}:o{owner}"), BOUNDS)).collect() }
+impl KeysWithDeadlines {
+    pub(super) fn new(name: &str) -> KeysWithDeadlines {
+        KeysWithDeadlines { keys: (0..OWNERS).map(|owner| Keys::new(format!("{name}:o{owner}"), BOUNDS)).collect() }
     }
 }
 
@@ -74,7 +74,7 @@ fn hit(reply: &Value) -> Option<bool> {
 }
 
 #[async_trait]
-impl Workload for Lives {
+impl Workload for KeysWithDeadlines {
     fn name(&self) -> &'static str {
         lives::WORKLOAD
     }

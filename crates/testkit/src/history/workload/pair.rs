@@ -7,24 +7,24 @@ use fastness_resp::Value;
 use rand::Rng;
 
 use super::{SEARCHED, Workload, in_slot};
-use crate::history::Run;
 use crate::history::actor::{Actor, Asked, shape};
 use crate::history::check::Findings;
 use crate::history::check::linear::{self, Checked};
 use crate::history::check::pair::{Both, Pair, PairOp};
 use crate::history::record::{Keys, Ticket};
+use crate::history::run::Run;
 
 /// Longest pause between the look and the transaction, so that others write in between.
 const THINKING_MS_MAX: u64 = 3;
 
 /// See the module.
-pub(super) struct Pairs {
+pub(super) struct WatchedPairs {
     keys: Keys<PairOp>,
 }
 
-impl Pairs {
-    pub(super) fn new(name: &str) -> Pairs {
-        Pairs { keys: Keys::new(name.to_owned(), SEARCHED) }
+impl WatchedPairs {
+    pub(super) fn new(name: &str) -> WatchedPairs {
+        WatchedPairs { keys: Keys::new(name.to_owned(), SEARCHED) }
     }
 
     async fn read(&self, actor: &mut Actor, at: &Ticket) -> Result<bool, String> {
@@ -82,7 +82,7 @@ fn both(replies: &[Value]) -> Option<Both> {
 }
 
 #[async_trait]
-impl Workload for Pairs {
+impl Workload for WatchedPairs {
     fn name(&self) -> &'static str {
         Pair::WORKLOAD
     }

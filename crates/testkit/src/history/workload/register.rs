@@ -5,12 +5,12 @@ use fastness_load::Outcome;
 use rand::Rng;
 
 use super::{KEYS, SEARCHED, Workload};
-use crate::history::Run;
 use crate::history::actor::{Actor, Asked, shape};
 use crate::history::check::Findings;
 use crate::history::check::linear::{self, Checked};
 use crate::history::check::register::{Register, RegisterOp};
 use crate::history::record::{Keys, Ticket};
+use crate::history::run::Run;
 
 /// See the module.
 pub(super) struct Registers {

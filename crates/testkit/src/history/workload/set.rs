@@ -5,12 +5,12 @@ use fastness_resp::Value;
 use rand::Rng;
 
 use super::{KEYS, SEARCHED, Workload};
-use crate::history::Run;
 use crate::history::actor::{Actor, shape};
 use crate::history::check::Findings;
 use crate::history::check::linear::{self, Checked};
 use crate::history::check::set::{MEMBERS, Set, SetOp};
 use crate::history::record::{Keys, Ticket};
+use crate::history::run::Run;
 
 /// Nobody adds this one: it stands for whatever is in a set that nobody can have put there, or is there twice.
 const NEVER_ADDED: u32 = MEMBERS - 1;

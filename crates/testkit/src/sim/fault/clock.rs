@@ -1,27 +1,28 @@
-//! Clocks that are set, and clocks that run at another speed.
+//! Clocks that jump, and clocks that run at another rate.
 
 use std::rc::Rc;
 
 use rand::Rng as _;
 
-use super::{Fault, Running, Stage};
+use super::SimFault;
+use super::stage::{RunningFault, Stage};
 use crate::sim::clock::DRIFT_MAX;
 use crate::sim::node::SimNode;
 
 struct Shifted {
     node: Rc<SimNode>,
     by_ms: i64,
-    /// One that is far off must be noticed.
+    /// A large jump must be detected.
     must_show: bool,
     shown: bool,
 }
 
 /// Sets a wall clock.
-pub fn shift(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn shift(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
-    let must_show = fault == Fault::WallJump;
+    let must_show = fault == SimFault::WallJump;
     let far = if must_show { 60_000..600_000 } else { 500..4_000 };
-    // Of more than one wrong clock nobody can tell which is right.
+    // With more than one wrong clock there is no majority that shows which is right.
     if must_show && stage.nodes.iter().any(|node| node.clock.is_far_off()) {
         return None;
     }
@@ -30,7 +31,7 @@ pub fn shift(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>
     Some(Box::new(Shifted { node, by_ms, must_show, shown: false }))
 }
 
-impl Running for Shifted {
+impl RunningFault for Shifted {
     fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let live = self.node.live.borrow();
         let replicas = live.iter().flat_map(|live| &live.replicas);
@@ -44,14 +45,14 @@ impl Running for Shifted {
 
 struct Drifting;
 
-/// Makes a boot clock faster or slower.
-pub fn drift(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Changes the rate of a boot clock.
+pub fn drift(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
     node.clock.set_drift(stage.rng.random_range(-DRIFT_MAX..=DRIFT_MAX));
     Some(Box::new(Drifting))
 }
 
-impl Running for Drifting {
+impl RunningFault for Drifting {
     fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         over.then_some(true)
     }

@@ -1,4 +1,4 @@
-//! Disks that are slow, stand still, fail, are full; and disks that must not be used any more.
+//! Disks that are slow, stall, fail or are full; and disks that a node must refuse.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -8,26 +8,27 @@ use fastness_log::memory::MemoryDisk;
 use fastness_types::Durability;
 use rand::Rng as _;
 
+use super::SimFault;
 use super::machine::{self, is_whole};
-use super::{Fault, Running, Stage, ms};
-use crate::sim::coverage::Event;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::coverage::CoverageEvent;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, Replica, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, Replica, SimNode, find_replica, is_primary};
 
-/// A process that has ended because of its disk is started again after this.
+/// Delay before a process that stopped because of its disk is restarted.
 const RESTARTS_AFTER: Range<Duration> = ms(20)..ms(500);
-/// A node that must refuse its disk has heard of its peers by then, if none of its links is in a fault's hands.
+/// A node that must refuse its disk has heard from its peers within this time, if no fault holds one of its links.
 const REFUSES_WITHIN: Duration = ms(8_000);
-/// Everybody has met everybody within this, if no link is cut.
+/// All nodes have exchanged messages within this time, if no link is cut.
 const CALM: Duration = ms(1_200);
-/// An old copy waits at most so long for that.
+/// Longest wait of an old copy for that.
 const CALM_WITHIN: Duration = ms(15_000);
-/// Entries that a disk may hold, in all groups, before they commit: a copy lacks something only once more have.
+/// Uncommitted entries that a disk may hold, in all groups: a copy lacks an entry only once more than this have
+/// committed.
 const UNDER_WAY_MAX: u64 = 64;
-/// What a node has acknowledged is known to all others after this.
+/// All other nodes know within this time what a node has acknowledged.
 const KNOWN_WITHIN: Duration = ms(1_500);
-/// The longest bound of the lag that a stall is made for.
+/// Largest lag bound for which a stall is made.
 const STALL_FOR_BOUND_MAX: Duration = ms(2_000);
 
 struct Slow {
@@ -36,13 +37,13 @@ struct Slow {
 }
 
 /// Makes one disk slow.
-pub fn slow_down(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+pub fn slow_down(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine()?;
-    node.disk.slow_down(if fault == Fault::SlowDisk { ms(5)..ms(80) } else { ms(300)..ms(1_500) });
+    node.disk.slow_down(if fault == SimFault::SlowDisk { ms(5)..ms(80) } else { ms(300)..ms(1_500) });
     Some(Box::new(Slow { slowed_before: node.disk.slowed(), node }))
 }
 
-impl Running for Slow {
+impl RunningFault for Slow {
     fn step(&mut self, _: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if over {
             self.node.disk.recover();
@@ -58,8 +59,8 @@ struct StalledFollowers {
     shut: bool,
 }
 
-/// Lets the disks of all but a shard's primary stand still until the lag gate has shut.
-pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Stalls the disks of all nodes except a shard's primary until the lag gate has closed.
+pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let primary = find_replica(stage.nodes, shard, is_primary)?;
     let bound = primary.0.max_lag;
@@ -72,7 +73,7 @@ pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(StalledFollowers { primary, followers, until, shut: false }))
 }
 
-impl Running for StalledFollowers {
+impl RunningFault for StalledFollowers {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let info = self.primary.1.shard.info();
         self.shut |= info.gate.state == fastness_shard::GateState::Shut;
@@ -89,18 +90,18 @@ struct Failed {
     restart_at: Option<Duration>,
 }
 
-/// Lets a disk fail: the node must acknowledge nothing more and end, and come back once the disk is well.
-pub fn fail(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+/// Makes a disk fail: the node must acknowledge nothing more and stop; it restarts once the disk is healthy.
+pub fn fail(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine().filter(|node| node.expected.get().is_none() && node.live.borrow().is_some())?;
     node.expected.set(Some("the log has failed"));
     match fault {
-        Fault::FullDisk => node.disk.fill(),
+        SimFault::FullDisk => node.disk.fill(),
         _ => node.disk.fail_sync(),
     }
     Some(Box::new(Failed { node, restart_at: None }))
 }
 
-impl Running for Failed {
+impl RunningFault for Failed {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if let Some(at) = self.restart_at {
             if stage.now() < at {
@@ -116,7 +117,7 @@ impl Running for Failed {
         self.node.disk.recover();
         let has_failed = self.node.live.borrow().as_ref().is_some_and(|live| live.log.failure().is_some());
         if !has_failed {
-            // It was not written to, or crashed meanwhile.
+            // There was no write, or the node crashed in the meantime.
             self.node.expected.set(None);
             return Some(false);
         }
@@ -127,48 +128,48 @@ impl Running for Failed {
 }
 
 struct Damaged {
-    fault: Fault,
+    fault: SimFault,
     node: Rc<SimNode>,
     start_at: Duration,
     started: bool,
-    /// It has met the others by then.
+    /// The node has exchanged messages with the others by then.
     refuses_by: Duration,
-    /// What had committed, as far as the node knew when it had started.
+    /// The committed index that the node knew when it had started.
     first_seen: Option<u64>,
 }
 
-/// An old copy is noticed if anybody is there who has heard the newer start. A copy that comes back beside nodes that
-/// were down all the time is a lost disk that nobody can know of, beside which no other node may fail: so one is put
-/// back only if everybody has met everybody before.
+/// An old copy is detected if some running node has heard from the newer start. A copy that returns next to nodes that
+/// were all down is a lost disk that nobody can detect, and no other node may fail next to it. So a copy is put back
+/// only after all nodes have exchanged messages.
 ///
-/// One copy in two is made during the node's newest start, which the start counter cannot tell: it comes back once the
-/// node has acknowledged entries that it lacks, and the others have had the time to learn of them.
+/// Half of the copies are made during the node's newest start, which the start counter cannot show: such a copy is put
+/// back once the node has acknowledged entries that the copy lacks, and the others have had time to learn of them.
 struct RolledBack {
     give_up_at: Duration,
     calm_since: Option<Duration>,
     made_while_running: bool,
     copied: Option<Copied>,
-    damaged: Option<Box<dyn Running>>,
+    damaged: Option<Box<dyn RunningFault>>,
 }
 
-/// A copy of a disk whose node runs.
+/// A copy of the disk of a running node.
 struct Copied {
     node: Rc<SimNode>,
     copy: MemoryDisk,
-    /// What had committed then, as far as the node knew.
+    /// The committed index that the node knew at that time.
     committed: u64,
-    /// When more had.
+    /// When more had committed.
     more_since: Option<Duration>,
 }
 
-/// Puts an old copy of a disk back, once all nodes have been up and together for a while.
-pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Puts an old copy of a disk back, once all nodes have run together for a while.
+pub fn roll_back(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let give_up_at = stage.now() + CALM_WITHIN;
     let made_while_running = stage.rng.random_bool(0.5);
     Some(Box::new(RolledBack { give_up_at, calm_since: None, made_while_running, copied: None, damaged: None }))
 }
 
-impl Running for RolledBack {
+impl RunningFault for RolledBack {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if let Some(damaged) = &mut self.damaged {
             return damaged.step(stage, over);
@@ -184,14 +185,14 @@ impl Running for RolledBack {
         }
         if self.calm_since.is_some_and(|since| now >= since + CALM) {
             if !self.made_while_running {
-                self.damaged = damage(stage, Fault::OldDisk);
+                self.damaged = damage(stage, SimFault::OldDisk);
             } else if let Some(copied) = &mut self.copied {
                 if copied.node.committed() > copied.committed + UNDER_WAY_MAX {
                     copied.more_since.get_or_insert(now);
                 }
                 if copied.more_since.is_some_and(|since| now >= since + KNOWN_WITHIN) {
                     let (node, copy) = (copied.node.clone(), copied.copy.clone());
-                    self.damaged = damage_one(stage, node, Fault::OldDisk, Some(&copy));
+                    self.damaged = damage_one(stage, node, SimFault::OldDisk, Some(&copy));
                 }
             } else if let Some(node) = stage.some_machine() {
                 let (copy, committed) = (node.disk.synced(), node.committed());
@@ -202,30 +203,30 @@ impl Running for RolledBack {
     }
 }
 
-/// Gives a node a disk that it must refuse. It is replaced then.
-pub fn damage(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+/// Gives a node a disk that it must refuse. The node is replaced afterwards.
+pub fn damage(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let node = stage.some_machine().filter(|_| is_whole(stage))?;
     damage_one(stage, node, fault, None)
 }
 
-/// `copy`: what an old disk is, if not the copy of the node's last start.
+/// `copy`: the old disk, if it is not the copy of the node's last start.
 fn damage_one(
     stage: &mut Stage<'_, '_>,
     node: Rc<SimNode>,
-    fault: Fault,
+    fault: SimFault,
     copy: Option<&MemoryDisk>,
-) -> Option<Box<dyn Running>> {
+) -> Option<Box<dyn RunningFault>> {
     let purges = |replica: &Replica| replica.log.state().purged.is_some();
     let purged = node.live.borrow().as_ref()?.replicas.iter().any(purges);
     machine::take_down(stage, &node);
     let expected = match fault {
-        Fault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
-        Fault::CorruptSnapshots => {
-            // Without a purge the log alone restores all.
+        SimFault::CorruptDisk => node.disk.corrupt_middle().then_some("do not delete parts of it"),
+        SimFault::CorruptSnapshots => {
+            // Without a purge the log alone restores everything.
             let damaged = node.snapshots.iter().filter(|files| files.damage()).count();
             (damaged > 0 && purged).then_some("can be used: this replica's data cannot be restored here")
         }
-        Fault::WipedDisk => {
+        SimFault::WipedDisk => {
             node.disk.wipe();
             node.snapshots.iter().for_each(fastness_consensus::testing::MemorySnapshots::clear);
             Some("is not this node's disk")
@@ -244,7 +245,7 @@ fn damage_one(
     Some(Box::new(Damaged { fault, node, start_at, started: false, refuses_by, first_seen: None }))
 }
 
-impl Running for Damaged {
+impl RunningFault for Damaged {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         if !self.started {
@@ -267,18 +268,18 @@ impl Running for Damaged {
             return None;
         }
         if refused {
-            stage.invariants.coverage().count(Event::DiskRefused);
+            stage.invariants.coverage().count(CoverageEvent::DiskRefused);
             machine::take_down(stage, &self.node);
             machine::replace(stage, &self.node);
         }
         self.node.expected.set(None);
         let (before, after) = (self.first_seen.unwrap_or_default(), self.node.committed());
-        if !refused && matches!(self.fault, Fault::WipedDisk | Fault::OldDisk) && after > before {
+        if !refused && matches!(self.fault, SimFault::WipedDisk | SimFault::OldDisk) && after > before {
             let (node, fault) = (self.node.id, self.fault);
-            stage.invariants.violate(format!("{fault:?}: node {node} takes part on a disk that it must refuse"));
+            stage.invariants.violate(format!("{fault:?}: node {node} participates with a disk that it must refuse"));
         }
         if !refused {
-            // The disk is good: it was too short to be damaged, or nobody has ever heard of it.
+            // The disk is good: it was too short to be damaged, or no node has heard from the newer start.
             stage.invariants.comes_up(&self.node);
         }
         Some(refused)

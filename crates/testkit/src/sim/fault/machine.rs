@@ -1,4 +1,4 @@
-//! Machines that go down, come back, or are lost and replaced.
+//! Machines that stop, restart, or are lost and replaced.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -7,35 +7,36 @@ use std::time::Duration;
 use fastness_types::{NodeId, ShardId};
 use rand::Rng as _;
 
-use super::{Fault, Running, Stage, ms};
-use crate::sim::coverage::Event;
+use super::SimFault;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::coverage::CoverageEvent;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, SimNode, find_replica, run};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
+use crate::sim::process;
 
-/// How long a machine stays down.
+/// How long a machine is down.
 const DOWN: Range<Duration> = ms(20)..ms(2_500);
-/// How long snapshots for a new node are under way: longer than it takes to add it as a learner and to look at it
+/// How long snapshots for a new node are delayed: longer than it takes to add the node as a learner and to check it
 /// again.
 const LATE: Range<Duration> = ms(1_200)..ms(3_000);
-/// Lost machines of one run, at most: each leaves a node behind.
+/// Maximum number of lost machines in one run: each leaves a node behind.
 const LOST_MAX: usize = 3;
 
-/// Switches a machine off, with what was not synced.
+/// Switches a machine off; unsynced data is lost.
 pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     node.plug.borrow().pull();
     stage.step();
     stage.invariants.goes_down(node);
-    // The disk first: what the dying tasks still do must not reach it.
+    // The disk first: dying tasks must not reach it.
     let torn = node.crash();
     stage.sim.crash(host(node.id));
     node.machine.set(Machine::Down);
-    let event = torn.map(|torn| if torn { Event::TornTail } else { Event::UntoldTail });
+    let event = torn.map(|torn| if torn { CoverageEvent::TornTail } else { CoverageEvent::UntoldTail });
     stage.trace.note(|| format!("node {} goes down, last write: {event:?}", node.id));
     event.into_iter().for_each(|event| stage.invariants.coverage().count(event));
 }
 
-/// Switches it on again.
+/// Switches a machine on again.
 pub fn start(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     stage.invariants.comes_up(node);
     node.machine.set(Machine::Up);
@@ -43,7 +44,7 @@ pub fn start(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     stage.sim.bounce(host(node.id));
 }
 
-/// Whether every member is there for good, so that another one may be lost.
+/// Whether every member is intact, so that another one may be lost.
 #[must_use]
 pub fn is_whole(stage: &Stage<'_, '_>) -> bool {
     let plan = stage.plan.borrow();
@@ -56,7 +57,7 @@ struct Down {
 }
 
 impl Down {
-    fn now(stage: &mut Stage<'_, '_>, nodes: Vec<Rc<SimNode>>) -> Option<Box<dyn Running>> {
+    fn now(stage: &mut Stage<'_, '_>, nodes: Vec<Rc<SimNode>>) -> Option<Box<dyn RunningFault>> {
         if nodes.is_empty() {
             return None;
         }
@@ -69,7 +70,7 @@ impl Down {
     }
 }
 
-impl Running for Down {
+impl RunningFault for Down {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         self.nodes.retain(|(node, until)| {
@@ -82,38 +83,38 @@ impl Running for Down {
     }
 }
 
-/// Nodes that may crash: those that another fault makes stop are left to it.
+/// Nodes that may crash: a node that another fault makes stop is left to that fault.
 pub fn victims(stage: &Stage<'_, '_>) -> Vec<Rc<SimNode>> {
     let up = stage.machines_up();
     up.into_iter().filter(|node| node.expected.get().is_none()).collect()
 }
 
-/// Crashes one node, those of an AZ, or all.
-pub fn crash(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+/// Crashes one node, the nodes of an AZ, or all nodes.
+pub fn crash(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let one = stage.some_machine()?;
     let primary = find_replica(stage.nodes, shard, is_primary).map(|(node, _)| node.id);
     let is_hit = |node: &Rc<SimNode>| match fault {
-        Fault::CrashAll => true,
-        Fault::CrashAz => node.az == one.az,
-        Fault::CrashPrimary => Some(node.id) == primary,
+        SimFault::CrashAll => true,
+        SimFault::CrashAz => node.az == one.az,
+        SimFault::CrashPrimary => Some(node.id) == primary,
         _ => node.id == one.id,
     };
     let hit = victims(stage).into_iter().filter(is_hit).collect();
     Down::now(stage, hit)
 }
 
-/// Waits for a snapshot under way, then crashes who makes or receives it, or who sends it.
+/// Waits for a snapshot in progress, then crashes the node that makes, receives or sends it.
 struct Armed {
-    down: Option<Box<dyn Running>>,
+    down: Option<Box<dyn RunningFault>>,
 }
 
 /// Crashes a node in the middle of a snapshot.
-pub fn crash_in_snapshot(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
-    stage.some_machine().map(|_| Box::new(Armed { down: None }) as Box<dyn Running>)
+pub fn crash_in_snapshot(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
+    stage.some_machine().map(|_| Box::new(Armed { down: None }) as Box<dyn RunningFault>)
 }
 
-impl Running for Armed {
+impl RunningFault for Armed {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if let Some(down) = &mut self.down {
             return down.step(stage, over);
@@ -130,8 +131,8 @@ impl Running for Armed {
     }
 }
 
-/// Loses a machine with all that is on it.
-pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Loses a machine with everything on it.
+pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     if !is_whole(stage) {
         return None;
     }
@@ -143,11 +144,11 @@ pub fn lose(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
 struct LateSnapshots {
     new: NodeId,
     until: Duration,
-    replacement: Box<dyn Running>,
+    replacement: Box<dyn RunningFault>,
 }
 
-/// Loses a machine, and lets what its successor is sent of snapshots come late; all else comes in time.
-pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Loses a machine and delays the snapshots sent to its successor; all other messages arrive in time.
+pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let replacement = lose(stage)?;
     let new = stage.nodes.last()?.id;
     stage.builder.traffic.set_snapshots_late(new, true);
@@ -155,7 +156,7 @@ pub fn lose_and_delay_snapshots(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Run
     Some(Box::new(LateSnapshots { new, until, replacement }))
 }
 
-impl Running for LateSnapshots {
+impl RunningFault for LateSnapshots {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if stage.now() >= self.until {
             stage.builder.traffic.set_snapshots_late(self.new, false);
@@ -166,30 +167,30 @@ impl Running for LateSnapshots {
     }
 }
 
-/// Puts a new node in the place of one that is gone.
+/// Puts a new node in the place of a lost one.
 pub fn replace(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     let running = replacement(stage, node);
-    stage.following.push((Fault::MachineLost, running));
+    stage.following.push((SimFault::MachineLost, running));
 }
 
-fn replacement(stage: &mut Stage<'_, '_>, old: &Rc<SimNode>) -> Box<dyn Running> {
+fn replacement(stage: &mut Stage<'_, '_>, old: &Rc<SimNode>) -> Box<dyn RunningFault> {
     old.machine.set(Machine::Lost);
     let id = NodeId(stage.nodes.iter().map(|node| node.id.0).max().unwrap_or(0) + 1);
     let new = stage.builder.node(id, old.az.clone());
     stage.plan.borrow_mut().replace(old.id, new.member.clone());
     *new.known.borrow_mut() = stage.plan.borrow().clone();
     let software = new.clone();
-    stage.sim.host(host(id), move || run(software.clone()));
+    stage.sim.host(host(id), move || process::run(software.clone()));
     stage.trace.note(|| format!("node {id} takes the place of node {}", old.id));
     stage.nodes.push(new);
     Box::new(Replacement)
 }
 
-/// A node that takes a lost one's place.
+/// A node that takes the place of a lost one.
 struct Replacement;
 
-impl Running for Replacement {
-    /// Ends once every group's leader has committed exactly the planned voters.
+impl RunningFault for Replacement {
+    /// Ends once the leader of every group has committed exactly the planned voters.
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let mut wanted: Vec<NodeId> = stage.plan.borrow().voters.iter().map(|member| member.node).collect();
         wanted.sort();
@@ -205,7 +206,7 @@ impl Running for Replacement {
             return None;
         }
         stage.plan.borrow_mut().finish_replacement();
-        stage.invariants.coverage().count(Event::Replacement);
+        stage.invariants.coverage().count(CoverageEvent::Replacement);
         Some(true)
     }
 }

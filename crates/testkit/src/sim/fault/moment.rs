@@ -1,4 +1,4 @@
-//! Several things at a bad moment. Each could come about by chance, but only once in very many seeds.
+//! Several events at the worst moment. Chance alone would bring each combination about in very few seeds.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -9,31 +9,31 @@ use fastness_types::ShardId;
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 
+use super::machine;
 use super::network::{Links, between, is_free};
-use super::{Running, Stage, machine, ms};
+use super::stage::{RunningFault, Stage, ms};
 use crate::sim::client::Phase;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, Order, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, Order, SimNode, find_replica, is_primary};
 
 /// How long a process is paused.
 const PAUSED: Range<Duration> = ms(300)..ms(1_500);
-/// Until its replies have left after that, and it hears of the others.
+/// Time after the pause in which its replies leave and it hears from the others.
 const REPLIES_LEAVE: Duration = ms(3);
-/// How long a primary that has handed over hears nothing.
+/// How long a primary that has handed over receives nothing.
 const UNHEARD: Range<Duration> = ms(200)..ms(800);
-/// Until followers have what silent clients wrote before.
+/// Time in which followers receive what the clients wrote before they fell silent.
 const CALM: Duration = ms(200);
-/// A follower that hears nothing stands for election meanwhile, some times.
+/// A follower that receives nothing stands for election several times within this time.
 const DEAF: Duration = ms(3_000);
-/// Between two restarts.
+/// Pause between two restarts.
 const RESTARTS: Range<Duration> = ms(150)..ms(500);
 /// How long a restart takes.
 const DOWN: Range<Duration> = ms(5)..ms(30);
 
-/// How long clients read what a FLUSHALL has not yet resolved: less than a lease.
+/// How long clients read while a FLUSHALL is unresolved: less than a lease.
 const FLUSHING: Duration = ms(150);
-/// Until somebody else has taken over.
+/// Time until another node has taken over.
 const TAKEN_OVER_WITHIN: Duration = ms(2_500);
 
 fn some_primary(stage: &mut Stage<'_, '_>) -> Option<Rc<SimNode>> {
@@ -54,7 +54,7 @@ struct Paused {
 }
 
 /// Pauses a primary.
-pub fn pause(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+pub fn pause(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let node = some_primary(stage).filter(|node| !node.stalls.get())?;
     let names = others(stage, &node).iter().map(|other| host(other.id)).collect::<Vec<_>>();
     let links = between(&[host(node.id)], &names);
@@ -68,7 +68,7 @@ pub fn pause(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(Paused { stalled_before: node.stalled.get(), node, links, replies_at }))
 }
 
-impl Running for Paused {
+impl RunningFault for Paused {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         if now >= self.replies_at {
@@ -91,8 +91,8 @@ struct CutAfterTransfer {
     mend_at: Option<Duration>,
 }
 
-/// Tells a primary to hand over, and cuts it off once it has.
-pub fn cut_after_transfer(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Orders a primary to hand over, and cuts it off once it has.
+pub fn cut_after_transfer(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, _) = find_replica(stage.nodes, shard, is_primary)?;
     let names = others(stage, &node).iter().map(|other| host(other.id)).collect::<Vec<_>>();
@@ -101,14 +101,14 @@ pub fn cut_after_transfer(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>>
         return None;
     }
     let done = Rc::new(Cell::new(None));
-    let told = node.live.borrow().as_ref()?.orders.try_send(Order::HandOver(shard, done.clone()));
-    told.ok()?;
+    let sent = node.live.borrow().as_ref()?.orders.try_send(Order::HandOver(shard, done.clone()));
+    sent.ok()?;
     links.take(stage);
     let transferred_before = stage.builder.traffic.transferred(node.id);
     Some(Box::new(CutAfterTransfer { node, links, done, transferred_before, mend_at: None }))
 }
 
-impl Running for CutAfterTransfer {
+impl RunningFault for CutAfterTransfer {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         match self.mend_at {
             None if stage.builder.traffic.transferred(self.node.id) > self.transferred_before => {
@@ -142,8 +142,8 @@ struct RestartBesideDeaf {
     restarts: u64,
 }
 
-/// Silences the clients, deafens one follower and restarts the others.
-pub fn restart_beside_deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Silences the clients, isolates one follower and restarts the others.
+pub fn restart_beside_deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let primary = some_primary(stage)?;
     let up: Vec<_> = others(stage, &primary).into_iter().filter(|node| node.machine.get() == Machine::Up).collect();
     let deaf = up.choose(stage.rng)?.clone();
@@ -159,7 +159,7 @@ pub fn restart_beside_deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>
     Some(Box::new(RestartBesideDeaf { primary, deaf, links, cut_at, is_cut, until, next, down, restarts }))
 }
 
-impl Running for RestartBesideDeaf {
+impl RunningFault for RestartBesideDeaf {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let now = stage.now();
         if !self.is_cut && now >= self.cut_at {
@@ -200,9 +200,8 @@ struct FlushCutOff {
     began: Duration,
 }
 
-/// Cuts a primary off from its followers, and has a client send FLUSHALL and the others read, as long as it has its
-/// lease.
-pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Cuts a primary off from its followers, and makes one client send FLUSHALL and the others read while its lease holds.
+pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (primary, _) = find_replica(stage.nodes, shard, is_primary)?;
     let names = others(stage, &primary).iter().map(|other| host(other.id)).collect::<Vec<_>>();
@@ -216,7 +215,7 @@ pub fn flush_cut_off(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(FlushCutOff { primary, shard, links, began: stage.now() }))
 }
 
-impl Running for FlushCutOff {
+impl RunningFault for FlushCutOff {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let lasts = stage.now() - self.began;
         if lasts >= FLUSHING && stage.phase.get() == Phase::Flush {

@@ -1,9 +1,8 @@
-//! Links that are cut, held, slow or lossy, and frames that come twice or out of order.
+//! Links that are cut, held, slow or lossy, and frames that arrive twice or out of order.
 //!
-//! The simulated network cannot do two of these to one link at once, so each link is in the hands of one fault at a
-//! time.
+//! The simulated network cannot apply two of these to one link at once, so at most one fault holds a link at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,18 +11,16 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use turmoil::Sim;
 
-use super::{Fault, Running, Stage, ms};
+use super::SimFault;
+use super::stage::{RunningFault, Stage, ms};
 use crate::sim::net::host;
 use crate::sim::node::{Machine, SimNode};
-use crate::sim::traffic::{Disorder, Flow, Pair};
+use crate::sim::traffic::{Disorder, Flow, NodePair};
 
-/// Latency of a healthy link, at most.
+/// Maximum latency of a healthy link.
 pub const LATENCY_MAX: Duration = ms(4);
-/// Frames that must be missing for a cut to count.
+/// Minimum number of missing frames for a cut to count.
 const MISSING_MIN: u64 = 2;
-
-/// Links that a fault has in its hands, the lesser name first.
-pub type Taken = BTreeSet<(String, String)>;
 
 /// Two hosts, from and to.
 type Link = (String, String);
@@ -32,44 +29,44 @@ fn key((from, to): &Link) -> Link {
     if from <= to { (from.clone(), to.clone()) } else { (to.clone(), from.clone()) }
 }
 
-/// Links in the hands of one fault.
+/// Links that one fault holds.
 pub struct Links(Vec<Link>);
 
-/// From every one to every other one.
+/// All links from one set of hosts to the other.
 pub fn between(from: &[String], to: &[String]) -> Links {
     Links(pairs(from, to))
 }
 
-/// Whether no fault has any of them in its hands.
+/// Whether no fault holds any of the links.
 pub fn is_free(stage: &Stage<'_, '_>, links: &Links) -> bool {
     !links.0.is_empty() && !links.0.iter().any(|link| stage.links.contains(&key(link)))
 }
 
 impl Links {
-    /// They are in a fault's hands from now on.
+    /// Marks the links as held by a fault.
     pub fn take(&self, stage: &mut Stage<'_, '_>) {
         stage.links.extend(self.0.iter().map(key));
     }
 
-    /// They are in nobody's hands any more.
+    /// Marks the links as free.
     pub fn give_back(&self, stage: &mut Stage<'_, '_>) {
         stage.links.retain(|taken| !self.0.iter().any(|link| key(link) == *taken));
     }
 
-    /// Does something to each, from and to.
+    /// Calls `act` with both ends of each link, from and to.
     pub fn each(&self, mut act: impl FnMut(&str, &str)) {
         self.0.iter().for_each(|(from, to)| act(from, to));
     }
 }
 
 struct Broken {
-    fault: Fault,
+    fault: SimFault,
     links: Links,
-    before: BTreeMap<Pair, Flow>,
+    before: BTreeMap<NodePair, Flow>,
 }
 
-/// Breaks links. `None` if they are in another fault's hands, or there are too few nodes for it.
-pub fn break_links(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Running>> {
+/// Breaks links. `None` if another fault holds one of them, or there are too few nodes.
+pub fn break_links(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFault>> {
     let links = Links(choose(stage, fault));
     if !is_free(stage, &links) {
         return None;
@@ -81,7 +78,7 @@ pub fn break_links(stage: &mut Stage<'_, '_>, fault: Fault) -> Option<Box<dyn Ru
     Some(Box::new(broken))
 }
 
-impl Running for Broken {
+impl RunningFault for Broken {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if !over {
             return None;
@@ -105,8 +102,8 @@ impl Broken {
         let share = stage.rng.random_range(0.05..0.3);
         for (from, to) in &self.links.0 {
             let disorder = match self.fault {
-                Fault::Duplicates => Some(Disorder { twice: share, behind: 0.0 }),
-                Fault::Reorder => Some(Disorder { twice: 0.0, behind: share }),
+                SimFault::Duplicates => Some(Disorder { twice: share, behind: 0.0 }),
+                SimFault::Reorder => Some(Disorder { twice: 0.0, behind: share }),
                 _ => None,
             };
             if let (Some(disorder), Some(pair)) = (disorder, pair(stage, from, to)) {
@@ -115,65 +112,65 @@ impl Broken {
             }
             let (from, to) = (from.as_str(), to.as_str());
             match self.fault {
-                Fault::OneWay => stage.sim.partition_oneway(from, to),
-                Fault::Ring if self.is_one_way() => stage.sim.partition_oneway(from, to),
-                Fault::Hold => stage.sim.hold(from, to),
-                Fault::Loss => stage.sim.set_link_fail_rate(from, to, rate),
-                Fault::SlowLinks => stage.sim.set_link_max_message_latency(from, to, latency),
+                SimFault::OneWay => stage.sim.partition_oneway(from, to),
+                SimFault::Ring if self.is_one_way() => stage.sim.partition_oneway(from, to),
+                SimFault::Hold => stage.sim.hold(from, to),
+                SimFault::Loss => stage.sim.set_link_fail_rate(from, to, rate),
+                SimFault::SlowLinks => stage.sim.set_link_max_message_latency(from, to, latency),
                 _ => stage.sim.partition(from, to),
             }
         }
     }
 
-    /// A ring of three leaves each node one way to one neighbour.
+    /// A ring of three leaves each node one direction to one neighbour.
     fn is_one_way(&self) -> bool {
         self.links.0.len() == 3
     }
 
     fn mend(&self, sim: &mut Sim<'_>, from: &str, to: &str) {
         match self.fault {
-            Fault::OneWay => sim.repair_oneway(from, to),
-            Fault::Ring if self.is_one_way() => sim.repair_oneway(from, to),
-            Fault::Hold => sim.release(from, to),
-            Fault::Loss => {
+            SimFault::OneWay => sim.repair_oneway(from, to),
+            SimFault::Ring if self.is_one_way() => sim.repair_oneway(from, to),
+            SimFault::Hold => sim.release(from, to),
+            SimFault::Loss => {
                 sim.set_link_fail_rate(from, to, 0.0);
-                // It may be broken at this moment.
+                // The link may be broken at this moment.
                 sim.repair(from, to);
             }
-            Fault::SlowLinks => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
-            Fault::Duplicates | Fault::Reorder => {}
+            SimFault::SlowLinks => sim.set_link_max_message_latency(from, to, LATENCY_MAX),
+            SimFault::Duplicates | SimFault::Reorder => {}
             _ => sim.repair(from, to),
         }
     }
 
     fn took_effect(&self, stage: &Stage<'_, '_>) -> bool {
         let mut flows = self.links.0.iter().flat_map(|(from, to)| {
-            // A link of both ways may have met anything one way only.
+            // A bidirectional link may have been affected in one direction only.
             [pair(stage, from, to), pair(stage, to, from)].into_iter().flatten()
         });
         flows.any(|pair| {
             let (now, before) = (stage.builder.traffic.flow(pair), self.before.get(&pair).copied().unwrap_or_default());
             match self.fault {
-                Fault::SlowLinks => now.late > before.late,
-                Fault::Duplicates | Fault::Reorder => now.disordered > before.disordered,
+                SimFault::SlowLinks => now.late > before.late,
+                SimFault::Duplicates | SimFault::Reorder => now.disordered > before.disordered,
                 _ => now.missing() >= before.missing() + MISSING_MIN,
             }
         })
     }
 }
 
-/// The nodes of a link; `None` if a client is at one end.
-fn pair(stage: &Stage<'_, '_>, from: &str, to: &str) -> Option<Pair> {
+/// The nodes of a link; `None` if one end is a client.
+fn pair(stage: &Stage<'_, '_>, from: &str, to: &str) -> Option<NodePair> {
     let id = |name: &str| stage.nodes.iter().find(|node| host(node.id) == name).map(|node| node.id);
     Some((id(from)?, id(to)?))
 }
 
-fn pairs_of(stage: &Stage<'_, '_>) -> Vec<Pair> {
+fn pairs_of(stage: &Stage<'_, '_>) -> Vec<NodePair> {
     let ids: Vec<NodeId> = stage.nodes.iter().map(|node| node.id).collect();
     ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b).collect()
 }
 
-fn choose(stage: &mut Stage<'_, '_>, fault: Fault) -> Vec<Link> {
+fn choose(stage: &mut Stage<'_, '_>, fault: SimFault) -> Vec<Link> {
     let there = |node: &&Rc<SimNode>| node.machine.get() != Machine::Lost;
     let mut nodes: Vec<_> = stage.nodes.iter().filter(there).cloned().collect();
     nodes.shuffle(stage.rng);
@@ -182,35 +179,35 @@ fn choose(stage: &mut Stage<'_, '_>, fault: Fault) -> Vec<Link> {
         return Vec::new();
     }
     match fault {
-        Fault::Partition => {
+        SimFault::Partition => {
             let right = hosts.split_off(stage.rng.random_range(1..hosts.len()));
             with_clients(stage, hosts, right)
         }
-        Fault::AzCut => {
+        SimFault::AzCut => {
             let az = nodes[0].az.clone();
             let (inside, outside): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.az == az);
             let names = |nodes: Vec<&Rc<SimNode>>| nodes.into_iter().map(name).collect();
             with_clients(stage, names(inside), names(outside))
         }
-        Fault::OneWay => {
+        SimFault::OneWay => {
             let to = stage.rng.random_range(1..hosts.len());
             pairs(&hosts[..1], &hosts[1..=to])
         }
-        Fault::Bridge => {
-            // The first one is the bridge.
+        SimFault::Bridge => {
+            // The first host is the bridge.
             let at = stage.rng.random_range(2..hosts.len());
             pairs(&hosts[1..at], &hosts[at..])
         }
-        Fault::Ring => ring(&hosts),
-        Fault::Hold => {
+        SimFault::Ring => ring(&hosts),
+        SimFault::Hold => {
             let (one, mut others) = (vec![hosts[0].clone()], hosts[1..].to_vec());
             if stage.rng.random() {
                 others.extend(stage.clients.iter().cloned());
             }
             pairs(&one, &others)
         }
-        // Of frames each way is disordered by itself.
-        Fault::Duplicates | Fault::Reorder => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a != b).collect(),
+        // Each direction is disordered on its own.
+        SimFault::Duplicates | SimFault::Reorder => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a != b).collect(),
         _ => pairs(&hosts, &hosts).into_iter().filter(|(a, b)| a < b).collect(),
     }
 }
@@ -219,7 +216,7 @@ fn name(node: &Rc<SimNode>) -> String {
     host(node.id)
 }
 
-/// Of three nodes each reaches the next one only, of more each its two neighbours.
+/// With three nodes each reaches only the next one, with more each reaches its two neighbours.
 fn ring(hosts: &[String]) -> Vec<Link> {
     let len = hosts.len();
     let at = |i: usize| hosts[i % len].clone();
@@ -235,7 +232,7 @@ fn with_clients(stage: &mut Stage<'_, '_>, mut left: Vec<String>, mut right: Vec
     for client in stage.clients {
         if stage.rng.random() { &mut left } else { &mut right }.push(client.clone());
     }
-    // Clients are not connected with each other.
+    // Clients are not connected to each other.
     let has_node = |link: &Link| [&link.0, &link.1].into_iter().any(|end| !stage.clients.contains(end));
     pairs(&left, &right).into_iter().filter(has_node).collect()
 }

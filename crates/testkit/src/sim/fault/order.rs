@@ -1,4 +1,4 @@
-//! What operators do while faults are under way.
+//! What operators do while faults are active.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,13 +7,12 @@ use std::time::Duration;
 use fastness_types::{Durability, ShardId};
 use rand::seq::IndexedRandom as _;
 
-use super::{Running, Stage, ms};
-use crate::sim::coverage::Event;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::coverage::CoverageEvent;
 use crate::sim::invariants::logs::each_replica;
-use crate::sim::node::{Machine, Order, Replica, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, Order, Replica, SimNode, find_replica, is_primary};
 
-/// What was undone is looked at for so long after a hand-over.
+/// Undone effects count for this long after a hand-over.
 const UNDONE_WITHIN: Duration = ms(300);
 
 struct Ordered {
@@ -21,13 +20,13 @@ struct Ordered {
     node: Rc<SimNode>,
     replica: Replica,
     shard: ShardId,
-    /// As long as nobody has taken over.
+    /// Value before another node has taken over.
     undone_before: u64,
     done_at: Option<Duration>,
 }
 
-/// Tells a primary to hand over.
-pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Orders a primary to hand over.
+pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
     let done = Rc::new(Cell::new(None));
@@ -37,13 +36,13 @@ pub fn hand_over(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(Ordered { done, node, replica, shard, undone_before, done_at: None }))
 }
 
-impl Running for Ordered {
-    /// Ends when what the primary had staged must be known to have committed: it drains first, so nothing is undone.
+impl RunningFault for Ordered {
+    /// Ends when the primary must know that its staged effects have committed: it drains first, so nothing is undone.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let now = stage.now();
         let Some(handed_over) = self.done.get() else {
             self.undone_before = self.replica.shard.info().undone;
-            // The node may have crashed meanwhile: nobody tells then.
+            // The node may have crashed in the meantime; then no result arrives.
             return over.then_some(false);
         };
         let at = *self.done_at.get_or_insert(now);
@@ -53,9 +52,7 @@ impl Running for Ordered {
         }
         if self.replica.shard.info().undone > self.undone_before {
             let (shard, node) = (self.shard, self.node.id);
-            stage
-                .invariants
-                .violate(format!("shard {shard}: node {node} has handed over, and then undone what it had staged"));
+            stage.invariants.violate(format!("shard {shard}: node {node} handed over and then undid staged effects"));
             return Some(true);
         }
         None
@@ -70,8 +67,8 @@ fn refused_voters(stage: &Stage<'_, '_>) -> u64 {
     stage.nodes.iter().map(|node| node.refused_voters.get()).sum()
 }
 
-/// Asks for a quorum in one AZ.
-pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Orders a quorum in one AZ.
+pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let refused_before = refused_voters(stage);
     let mut plan = stage.plan.borrow_mut();
     if plan.asked.is_some() {
@@ -86,7 +83,7 @@ pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(WrongVoters { refused_before }))
 }
 
-impl Running for WrongVoters {
+impl RunningFault for WrongVoters {
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         if !over {
             return None;
@@ -101,8 +98,8 @@ struct Desired {
     mode: Durability,
 }
 
-/// Wishes the other mode.
-pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Switches to the other durability mode.
+pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     if !stage.builder.profile.switches() {
         return None;
     }
@@ -112,8 +109,8 @@ pub fn switch_mode(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(Desired { version: plan.desired.version, mode }))
 }
 
-impl Running for Desired {
-    /// Ends once some replica of every shard has told that it is in force, or something newer is.
+impl RunningFault for Desired {
+    /// Ends once some replica of every shard reports that the mode, or a newer one, is in force.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
         let mut versions = vec![0; stage.shards as usize];
         each_replica(stage.nodes, |_, ShardId(shard), replica| {
@@ -122,7 +119,7 @@ impl Running for Desired {
         });
         let done = versions.iter().all(|version| *version >= self.version);
         if done {
-            let event = if self.mode == Durability::Sync { Event::ToSync } else { Event::ToAsync };
+            let event = if self.mode == Durability::Sync { CoverageEvent::ToSync } else { CoverageEvent::ToAsync };
             stage.invariants.coverage().count(event);
         }
         (done || over).then_some(done)

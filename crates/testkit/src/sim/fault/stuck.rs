@@ -1,5 +1,5 @@
-//! A primary's loop that stands still, with all that is on its thread, while the node's consensus goes on: as in a
-//! command that takes very long.
+//! A primary's loop stalls with everything on its thread while the node's consensus continues, as during a command that
+//! runs for very long.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -10,15 +10,14 @@ use fastness_types::limits::LOOP_STALL_MAX;
 use fastness_types::{Clock as _, Epoch, NodeId, ShardId};
 use rand::Rng as _;
 
-use super::{Running, Stage, ms};
-use crate::sim::node::{Machine, Replica, SimNode, find_replica};
-use crate::sim::world::is_primary;
+use super::stage::{RunningFault, Stage, ms};
+use crate::sim::node::{Machine, Replica, SimNode, find_replica, is_primary};
 
-/// How long a loop stands still: its lease must be closed by then.
+/// How long a loop stalls: its lease must be closed before the end.
 const STUCK: Range<Duration> = ms(4_000)..ms(6_000);
-/// It must be within this: the bound, what looks are apart, and what clocks differ by.
+/// Time within which the lease must be closed: the bound, the poll interval, and the clock difference.
 const CLOSED_WITHIN: Duration = LOOP_STALL_MAX.saturating_add(ms(500));
-/// If somebody else could have taken over for so long.
+/// The lease must close only if another node could have taken over for this long.
 const COULD_FOR: Duration = ms(300);
 
 struct StuckLoop {
@@ -32,8 +31,8 @@ struct StuckLoop {
     could_since: Option<Duration>,
 }
 
-/// Lets the loop of a shard's primary stand still.
-pub fn stick(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Stalls the loop of a shard's primary.
+pub fn stick(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
     if node.expected.get().is_some() || node.stuck.get().is_some() {
@@ -59,7 +58,7 @@ impl StuckLoop {
         }
     }
 
-    /// Whether some other voter could serve, as far as the primary knows.
+    /// Whether another voter could serve, as far as the primary knows.
     fn could_be_replaced(&self) -> bool {
         let status = self.replica.control.status();
         let votes = |node: &NodeId| status.halves.iter().any(|half| half.contains(node));
@@ -67,10 +66,10 @@ impl StuckLoop {
     }
 }
 
-impl Running for StuckLoop {
+impl RunningFault for StuckLoop {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         if !self.lives() {
-            // A crash ends it, too.
+            // A crash ends the fault, too.
             return Some(false);
         }
         let now = stage.now();
@@ -81,7 +80,7 @@ impl Running for StuckLoop {
         if now > self.began + CLOSED_WITHIN && could_for_long {
             let (shard, node, stuck) = (self.shard, self.node.id, now - self.began);
             stage.invariants.violate(format!(
-                "shard {shard}: the loop of node {node} has stood still for {stuck:?}, others could serve, and it holds the lease"
+                "shard {shard}: the loop of node {node} has stalled for {stuck:?}, other nodes could serve, and it still holds the lease"
             ));
         }
         if now < self.until {

@@ -1,5 +1,6 @@
-//! A primary's ways to and from its followers. They break in part: it is heard and hears nothing, or hears late what it
-//! asked for long ago, or only its lease frames arrive. Or they are cut until it is too late to follow the log.
+//! Links between a primary and its followers that fail in part: its messages arrive and it receives nothing; it
+//! receives late what it requested long ago; only its lease frames arrive. Or the links are cut until its log is too
+//! old to follow the others.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -11,27 +12,26 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
 use super::network::{Links, between, is_free};
-use super::{Running, Stage, ms};
+use super::stage::{RunningFault, Stage, ms};
 use crate::sim::invariants::logs::each_replica;
 use crate::sim::net::host;
-use crate::sim::node::{Machine, SimNode, find_replica};
-use crate::sim::traffic::Pair;
-use crate::sim::world::is_primary;
+use crate::sim::node::{Machine, SimNode, find_replica, is_primary};
+use crate::sim::traffic::NodePair;
 
-/// A primary that hears nothing is replaced within this: its lease, an election time-out, and elections that are tried
-/// again.
+/// A primary that receives nothing is replaced within this time: its lease, an election timeout, and repeated
+/// elections.
 const DEAF: Duration = ms(5_000);
-/// One that has heard nothing for so long binds nobody any more: a lease, and what was under way.
+/// A primary that has received nothing for this long requests no more promises: a lease, and the messages in flight.
 const UNBINDS: Duration = ms(500);
-/// How late answers come: later than a promise lasts, sooner than a stream is given up.
+/// Delay of late answers: longer than a promise lasts, shorter than the time-out of a stream.
 const LATE: Range<Duration> = ms(350)..ms(900);
-/// For how long nothing else of a primary is heard: some of its followers stand for election meanwhile.
+/// How long followers receive nothing else from a primary: some of them stand for election in this time.
 const UNHEARD: Range<Duration> = ms(900)..ms(2_000);
 
-/// Until the others' logs do not go back far enough any more, at most.
+/// Maximum time until the logs of the others do not reach back far enough.
 const PURGED_WITHIN: Duration = ms(6_000);
 
-/// A shard's primary, its followers, and the epoch that it leads in.
+/// A shard's primary, its followers, and the epoch that it leads.
 struct Led {
     shard: ShardId,
     epoch: Epoch,
@@ -41,7 +41,7 @@ struct Led {
 }
 
 impl Led {
-    /// `None`: there is no primary, or some of its links are in another fault's hands.
+    /// `None`: there is no primary, or another fault holds some of its links.
     fn choose(stage: &mut Stage<'_, '_>) -> Option<Led> {
         let shard = stage.some_shard();
         let (primary, replica) = find_replica(stage.nodes, shard, is_primary)?;
@@ -58,7 +58,7 @@ impl Led {
         Some(Led { shard, epoch, primary, followers, links })
     }
 
-    /// Who leads the shard in a newer epoch.
+    /// The leader of the shard in a newer epoch.
     fn successor(&self, stage: &Stage<'_, '_>) -> Option<NodeId> {
         let mut found = None;
         each_replica(stage.nodes, |node, shard, replica| {
@@ -77,27 +77,29 @@ impl Led {
 struct Deaf {
     led: Led,
     began: Duration,
-    /// How often it had asked for promises when it had to have given that up.
+    /// How many promises it had requested when it must have given up.
     bindings: Option<u64>,
-    /// Whether nothing else was wrong all the time.
+    /// Whether no other fault was active during all of this time.
     alone: bool,
 }
 
-/// Lets nothing arrive at a primary; what it says arrives.
-pub fn deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Drops all messages to a primary; its own messages arrive.
+pub fn deaf(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let led = Led::choose(stage)?;
     led.links.each(|from, to| stage.sim.partition_oneway(to, from));
     Some(Box::new(Deaf { led, began: stage.now(), bindings: None, alone: true }))
 }
 
-impl Running for Deaf {
+impl RunningFault for Deaf {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         self.alone &= stage.others_under_way == 0;
         let (successor, lasts) = (self.led.successor(stage), stage.now() - self.began);
         let (node, shard) = (self.led.primary.id, self.led.shard);
         let bindings = stage.builder.traffic.bindings(node);
         if lasts >= UNBINDS && bindings > *self.bindings.get_or_insert(bindings) {
-            stage.invariants.violate(format!("node {node} has heard nothing for {lasts:?}, and asks for promises"));
+            stage
+                .invariants
+                .violate(format!("node {node} has received nothing for {lasts:?}, and still requests promises"));
         }
         if successor.is_none() && lasts < DEAF {
             return None;
@@ -106,7 +108,7 @@ impl Running for Deaf {
         self.led.links.give_back(stage);
         if successor.is_none() && self.alone {
             stage.invariants.violate(format!(
-                "shard {shard}: node {node} has heard nothing for {DEAF:?}, and nobody has taken over"
+                "shard {shard}: node {node} has received nothing for {DEAF:?}, and no other node has taken over"
             ));
         }
         Some(successor.is_some())
@@ -118,8 +120,8 @@ struct LateAnswers {
     until: Duration,
 }
 
-/// Loses all that a primary says from now on, and delays what it is told.
-pub fn late_answers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Drops all further messages of a primary, and delays the messages to it.
+pub fn late_answers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let led = Led::choose(stage)?;
     let delay = stage.rng.random_range(LATE);
     let until = stage.now() + stage.rng.random_range(UNHEARD);
@@ -128,11 +130,11 @@ pub fn late_answers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(LateAnswers { led, until }))
 }
 
-fn back(led: &Led) -> impl Iterator<Item = Pair> {
+fn back(led: &Led) -> impl Iterator<Item = NodePair> {
     led.followers.iter().map(|node| (node.id, led.primary.id))
 }
 
-impl Running for LateAnswers {
+impl RunningFault for LateAnswers {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         if stage.now() < self.until {
             return None;
@@ -151,9 +153,9 @@ struct LeasesOnly {
     until: Duration,
 }
 
-/// Of a primary's followers just as many as it needs for its lease hear its questions about that and nothing else; the
-/// others hear nothing.
-pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// As many followers of a primary as its lease needs receive its lease requests and nothing else; the others receive
+/// nothing.
+pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let mut led = Led::choose(stage)?;
     let deaf = led.followers.split_off(led.followers.len().div_ceil(2));
     let names = deaf.iter().map(|node| host(node.id)).collect::<Vec<_>>();
@@ -164,11 +166,11 @@ pub fn leases_only(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
     Some(Box::new(LeasesOnly { led, deaf, until }))
 }
 
-fn forth(led: &Led) -> impl Iterator<Item = Pair> {
+fn forth(led: &Led) -> impl Iterator<Item = NodePair> {
     led.followers.iter().map(|node| (led.primary.id, node.id))
 }
 
-impl Running for LeasesOnly {
+impl RunningFault for LeasesOnly {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         if stage.now() < self.until {
             return None;
@@ -187,15 +189,15 @@ struct PurgedBeyond {
     until: Duration,
 }
 
-/// Cuts a primary off until the others have purged what it would go on with.
-pub fn purged_beyond(stage: &mut Stage<'_, '_>) -> Option<Box<dyn Running>> {
+/// Cuts a primary off until the others have purged the entries that it would need.
+pub fn purged_beyond(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let led = Led::choose(stage)?;
     led.links.each(|from, to| stage.sim.partition(from, to));
     Some(Box::new(PurgedBeyond { led, until: stage.now() + PURGED_WITHIN }))
 }
 
 impl PurgedBeyond {
-    /// Up to where the shard's log is purged on the node that leads it now, and where the former primary's log ends.
+    /// Compares where the log of the shard's current leader is purged with where the log of the former primary ends.
     fn is_reached(&self, stage: &Stage<'_, '_>) -> bool {
         let replica_of = |wanted: NodeId| {
             let mut found = None;
@@ -213,7 +215,7 @@ impl PurgedBeyond {
     }
 }
 
-impl Running for PurgedBeyond {
+impl RunningFault for PurgedBeyond {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let reached = self.is_reached(stage);
         if !reached && stage.now() < self.until {

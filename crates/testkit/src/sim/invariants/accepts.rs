@@ -1,40 +1,40 @@
-//! **Accepts.** Where nothing is broken, and whatever clients send, every shard goes on accepting writes.
+//! **Accepts.** While nothing is broken, every shard keeps accepting writes, whatever clients send.
 //!
-//! A disturbance is a fault other than a hostile client. From the end of the last one on, no more than [`SILENCE_MAX`]
-//! may pass without an acknowledged write of a shard's registers.
+//! A disturbance is a fault other than a hostile client. From the end of the last disturbance on, no more than
+//! [`SILENCE_MAX`] may pass without an acknowledged write to a shard's registers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastness_types::ShardId;
 
-/// The longest time without an acknowledgement: an election after a loop that stood still takes less.
+/// The longest time without an acknowledgement: an election after a stalled loop takes less.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// When each shard has accepted a write last.
+/// When each shard last accepted a write.
 #[derive(Debug, Default)]
 pub struct Accepts {
-    /// How many were acknowledged, and since when there are no more.
+    /// Number of acknowledged writes, and since when it is unchanged.
     shards: BTreeMap<ShardId, (u64, Duration)>,
     disturbed: Duration,
 }
 
 impl Accepts {
-    /// Something is broken now, or nobody writes.
+    /// Records that something is broken now, or that no client writes.
     pub fn disturbed(&mut self, now: Duration) {
         self.disturbed = now;
     }
 
-    /// So many writes of a shard's registers have been acknowledged by now.
+    /// Checks the number of acknowledged writes to a shard's registers.
     ///
     /// # Errors
-    /// There were none for too long.
+    /// No write was accepted for too long.
     pub fn look(&mut self, shard: ShardId, acknowledged: u64, now: Duration) -> Result<(), String> {
         let (before, since) = self.shards.entry(shard).or_insert((0, now));
         if acknowledged > *before {
             (*before, *since) = (acknowledged, now);
         }
-        // A shard that no client has a register of has nothing to accept.
+        // A shard without registers has no writes to accept.
         let silent = now.saturating_sub((*since).max(self.disturbed));
         if acknowledged == 0 || silent <= SILENCE_MAX {
             return Ok(());

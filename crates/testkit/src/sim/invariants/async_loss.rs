@@ -1,8 +1,8 @@
-//! **Async loss is bounded.** Between the oldest acknowledged write that a failover loses and the newest one
-//! acknowledged in the same tenure lie at most `durability-max-lag`.
+//! **Async loss is bounded.** The time between the oldest acknowledged write that a failover loses and the newest one
+//! acknowledged in the same tenure is at most `durability-max-lag`.
 //!
-//! Acknowledgements count from when they left the front end. Clocks drift: a primary measures its lag with its own boot
-//! clock.
+//! An acknowledgement counts from when it left the front end. Clocks drift: a primary measures its lag with its own
+//! boot clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use std::time::Duration;
 use fastness_types::ShardId;
 
 use crate::sim::clock::DRIFT_MAX;
-use crate::sim::stamp::{Stamp, TenureId};
+use crate::sim::origin::{ReplyOrigin, TenureId};
 
-/// What may be lost of one tenure: the loop's turn that shuts the gate is not a point in time, and steps have a length.
+/// Tolerance of the bound: the turn of the loop that closes the gate is not a point in time, and steps have a length.
 const TOLERANCE: Duration = Duration::from_millis(3);
 
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Account {
     newest_acknowledged: Duration,
 }
 
-/// Acknowledgements under `async` and what became of them, by tenure.
+/// Acknowledgements under `async` and their losses, by tenure.
 #[derive(Debug, Default)]
 pub struct LossAccount {
     max_lag: Duration,
@@ -31,21 +31,21 @@ pub struct LossAccount {
 }
 
 impl LossAccount {
-    /// Nothing acknowledged yet.
+    /// An account without acknowledgements.
     #[must_use]
     pub fn new(max_lag: Duration) -> LossAccount {
         LossAccount { max_lag, ..LossAccount::default() }
     }
 
-    /// An acknowledgement has left.
-    pub fn acknowledged(&mut self, shard: ShardId, given: Stamp) {
+    /// Records an acknowledgement that has left.
+    pub fn acknowledged(&mut self, shard: ShardId, given: ReplyOrigin) {
         let account = self.tenures.entry((shard, given.tenure())).or_default();
         account.newest_acknowledged = account.newest_acknowledged.max(given.left);
         self.check(shard, given.tenure());
     }
 
-    /// What it acknowledged is gone.
-    pub fn lost(&mut self, shard: ShardId, given: Stamp) {
+    /// Records that an acknowledged write is lost.
+    pub fn lost(&mut self, shard: ShardId, given: ReplyOrigin) {
         let account = self.tenures.entry((shard, given.tenure())).or_default();
         if account.oldest_lost.is_none_or(|oldest| given.left < oldest) {
             account.oldest_lost = Some(given.left);
@@ -73,7 +73,7 @@ impl LossAccount {
         self.longest
     }
 
-    /// Takes what was found broken since the last call.
+    /// Takes the violations found since the last call.
     pub fn take_violations(&mut self) -> Vec<String> {
         std::mem::take(&mut self.violations)
     }

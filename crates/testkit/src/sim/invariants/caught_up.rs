@@ -1,8 +1,8 @@
-//! **Caught up.** Who becomes a voter holds in its own memory what the others do, but for the end of a log: no snapshot
-//! is missing, and no more entries than a new member may lack.
+//! **Caught up.** A node that becomes a voter holds in its own memory what the others hold, except for the end of the
+//! log: it lacks no snapshot, and no more entries than a new member may lack.
 //!
-//! A membership is looked at when a leader first goes by it, so what the new voter holds is what it held when the
-//! change was begun, or more.
+//! A membership is checked when a leader first uses it, so the new voter holds what it held at the start of the change,
+//! or more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -12,22 +12,22 @@ use fastness_types::{NodeId, ShardId, limits};
 
 use crate::sim::node::{Replica, SimNode};
 
-/// A log that was purged for so long was so when the change was begun.
+/// A log that has been purged for this long was already purged when the change started.
 const PURGED_FOR: Duration = Duration::from_secs(1);
-/// Entries that come into the log between the decision and the membership's own.
+/// Entries that reach the log between the decision and the membership's own entry.
 const UNDER_WAY_MAX: u64 = 64;
 
-/// Who votes, and where logs begin.
+/// The voters, and the start of logs.
 #[derive(Debug, Default)]
 pub struct CaughtUp {
     voters: BTreeSet<(ShardId, NodeId)>,
-    /// Up to where each replica's log was purged at which time, the newest last; of what is older than [`PURGED_FOR`]
-    /// the newest alone.
+    /// Up to where each replica's log was purged, and when, the newest last; of what is older than [`PURGED_FOR`] only
+    /// the newest.
     purged: BTreeMap<(ShardId, NodeId), VecDeque<(Duration, u64)>>,
 }
 
 impl CaughtUp {
-    /// Notes where a running replica's log begins.
+    /// Records where a running replica's log starts.
     pub fn note_purged(&mut self, shard: ShardId, node: NodeId, purged: u64, now: Duration) {
         let noted = self.purged.entry((shard, node)).or_default();
         if noted.back().is_none_or(|(_, before)| *before != purged) {
@@ -38,10 +38,10 @@ impl CaughtUp {
         }
     }
 
-    /// Looks at the membership that a leader goes by.
+    /// Checks the membership that a leader uses.
     ///
     /// # Errors
-    /// A node votes and lacks what it may not.
+    /// A voter lacks data that it must hold.
     pub fn look(
         &mut self,
         nodes: &[Rc<SimNode>],
@@ -68,8 +68,8 @@ impl CaughtUp {
     }
 }
 
-/// `begins`: up to where the leader's log was purged; `since`: the entry that makes it a voter. A node that was started
-/// again may be about to read back what it has held.
+/// `begins`: up to where the leader's log was purged; `since`: the entry that makes the node a voter. A restarted node
+/// may still be restoring what it held.
 fn holds_enough(node: &SimNode, shard: ShardId, begins: u64, since: u64) -> Result<(), String> {
     let live = node.live.borrow();
     let replica =
@@ -78,13 +78,13 @@ fn holds_enough(node: &SimNode, shard: ShardId, begins: u64, since: u64) -> Resu
     let (node, holds) = (node.id, info.applied.0);
     if holds < begins {
         return Err(format!(
-            "caught up: shard {shard}: node {node} votes from entry {since} on and holds the data up to entry {holds}, where no log goes back to: it lacks a \
+            "caught up: shard {shard}: node {node} votes from entry {since} on and holds the data up to entry {holds}, and no log reaches back that far: it lacks a \
              snapshot"
         ));
     }
     if holds + limits::CAUGHT_UP_ENTRIES_MAX + UNDER_WAY_MAX < since {
         return Err(format!(
-            "caught up: shard {shard}: node {node} votes from entry {since} on and holds the data up to entry {holds} alone"
+            "caught up: shard {shard}: node {node} votes from entry {since} on and holds the data only up to entry {holds}"
         ));
     }
     Ok(())

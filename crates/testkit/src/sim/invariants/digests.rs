@@ -1,40 +1,40 @@
-//! **Equal data.** Replicas that have applied the same log have the same digest and the same running checksum of it,
-//! and a snapshot says of its position what every replica says that stands there.
+//! **Equal data.** Replicas that have applied the same log have the same digest and the same running checksum of the
+//! log, and a snapshot has the same ones as every replica at its index.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use fastness_types::{LogIndex, NodeId, ShardId};
 
-/// Digests and checksums by position, and who said so first.
+/// Digests and checksums by index, with the node that reported each first.
 #[derive(Debug, Default)]
-pub struct Digests {
+pub struct EqualData {
     data: BTreeMap<(ShardId, LogIndex), (NodeId, String)>,
     logs: BTreeMap<(ShardId, LogIndex), (NodeId, String)>,
     compared: u64,
     snapshots_compared: u64,
 }
 
-/// What is said of a position.
+/// The digest and checksum of one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Who says it.
+    /// The node that reports them.
     pub node: NodeId,
-    /// Of which shard.
+    /// The shard.
     pub shard: ShardId,
-    /// At which position.
+    /// The index.
     pub index: LogIndex,
-    /// 32 hexadecimal digits; `None`: memory runs ahead of the log.
+    /// 32 hexadecimal digits; `None`: memory contains uncommitted effects.
     pub digest: Option<String>,
     /// 16 hexadecimal digits.
     pub log_checksum: String,
 }
 
-impl Digests {
-    /// Compares a claim with what was said before. `of_snapshot`: it stands in a snapshot.
+impl EqualData {
+    /// Compares a claim with earlier ones. `of_snapshot`: it comes from a snapshot.
     ///
     /// # Errors
-    /// They differ.
+    /// The claims differ.
     pub fn see(&mut self, claim: &Claim, of_snapshot: bool) -> Result<(), String> {
         let place = (claim.shard, claim.index);
         let mut known = false;
@@ -64,13 +64,13 @@ impl Digests {
         Ok(())
     }
 
-    /// Digests of two nodes that were compared.
+    /// Number of digests that were compared between two nodes.
     #[must_use]
     pub fn compared(&self) -> u64 {
         self.compared
     }
 
-    /// Of these, digests that stood in snapshots.
+    /// Of these, digests from snapshots.
     #[must_use]
     pub fn snapshots_compared(&self) -> u64 {
         self.snapshots_compared

@@ -1,25 +1,25 @@
 //! **Election safety.** A term of a group has at most one leader, for ever.
 //!
-//! Seen in two places: in what nodes are, and in what entries say of the leader that proposed them.
+//! Checked in two places: the roles of nodes, and the leaders that entries name.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use fastness_types::{Epoch, NodeId, ShardId};
 
-/// Who has led each term.
+/// The leader of each term.
 #[derive(Debug, Default)]
 pub struct ElectionSafety {
     leaders: BTreeMap<(ShardId, u64), NodeId>,
 }
 
 impl ElectionSafety {
-    /// An epoch was seen, in a role or in an entry. `Err` tells what is broken.
+    /// Checks an epoch that occurs in a role or in an entry.
     ///
     /// # Errors
-    /// Another node has led its term.
+    /// Another node has led the same term.
     pub fn see(&mut self, shard: ShardId, epoch: Epoch) -> Result<(), String> {
-        // Term 0 has no leader: whoever forms a group writes its first entry.
+        // Term 0 has no leader: the node that forms a group writes the first entry.
         if epoch.term == 0 {
             return Ok(());
         }

@@ -1,6 +1,6 @@
-//! **Leader completeness.** Whoever leads a term has every entry that was committed in terms before it.
+//! **Leader completeness.** The leader of a term has every entry that was committed in earlier terms.
 //!
-//! Looked at when an epoch is first seen led. By log matching the newest of these entries stands for all of them.
+//! Checked when an epoch first has a leader. By log matching, the newest of these entries stands for all of them.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use fastness_types::{Epoch, ShardId};
 use crate::sim::invariants::log_matching::LogMatching;
 use crate::sim::invariants::logs::epoch_at;
 
-/// The epochs that were looked at.
+/// The epochs that were checked.
 #[derive(Debug, Default)]
 pub struct LeaderCompleteness {
     seen: BTreeSet<(ShardId, Epoch)>,
 }
 
 impl LeaderCompleteness {
-    /// A node leads `epoch` with this log. True if that is news.
+    /// Checks the log of the leader of `epoch`. True if the epoch is a new one.
     ///
     /// # Errors
-    /// The log lacks something that was committed before.
+    /// The log lacks an entry that was committed before.
     pub fn see(&mut self, shard: ShardId, epoch: Epoch, log: &GroupLog, known: &LogMatching) -> Result<bool, String> {
         if !self.seen.insert((shard, epoch)) {
             return Ok(false);
@@ -36,7 +36,7 @@ impl LeaderCompleteness {
         Ok(true)
     }
 
-    /// How many epochs had a leader.
+    /// Number of epochs that had a leader.
     #[must_use]
     pub fn led(&self) -> usize {
         self.seen.len()

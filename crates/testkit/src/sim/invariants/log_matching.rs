@@ -1,9 +1,9 @@
-//! **Log matching.** Two logs that have an entry of the same index and leader have the same entry there, and the same
-//! ones before it. And **state machine safety**: what one node holds for committed at an index is what every node does,
-//! for ever.
+//! **Log matching.** If two logs have an entry with the same index and leader, they have the same entry there and the
+//! same entries before it. **State machine safety**: when one node regards an entry as committed, every node has the
+//! same committed entry at that index, for ever.
 //!
-//! The first follows from each entry and the leader of the one before it, so that is what is kept. Looked at are whole
-//! logs, committed or not.
+//! The first invariant follows from each entry and the leader of the entry before it, so these are recorded. Whole logs
+//! are checked, committed or not.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
@@ -12,32 +12,29 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use fastness_log::LogEntry;
 use fastness_types::{Epoch, NodeId, ShardId};
 
-/// What is known of an entry.
+use crate::sim::stable_log::epoch_of;
+
+/// What is known about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
     hash: u64,
-    /// The leader of the entry before it, once it was seen.
+    /// The leader of the entry before it, once known.
     before: Option<Epoch>,
 }
 
-/// Every entry that was ever seen.
+/// Every entry of every log so far.
 #[derive(Debug, Default)]
 pub struct LogMatching {
     entries: BTreeMap<(ShardId, u64, Epoch), (Content, NodeId)>,
     committed: BTreeMap<ShardId, BTreeMap<u64, (Epoch, NodeId)>>,
 }
 
-/// The leader that an entry names.
-#[must_use]
-pub fn epoch_of(entry: &LogEntry) -> Epoch {
-    Epoch { term: entry.term, node: NodeId(entry.node) }
-}
-
 impl LogMatching {
-    /// `entry` stands in a node's log behind one of `before` (`None`: it is the first that is there).
+    /// Checks an entry of a node's log that follows an entry of leader `before` (`None`: it is the first one in the
+    /// log).
     ///
     /// # Errors
-    /// The same entry was another one, or stood behind another one, elsewhere or before.
+    /// The same entry has another content, or another predecessor, elsewhere or earlier.
     pub fn see(&mut self, shard: ShardId, node: NodeId, entry: &LogEntry, before: Option<Epoch>) -> Result<(), String> {
         let epoch = epoch_of(entry);
         let found = Content { hash: hash(entry), before };
@@ -61,10 +58,10 @@ impl LogMatching {
         }
     }
 
-    /// A node holds an entry for committed. True if it is the first to do so.
+    /// Records that a node regards an entry as committed. True if it is the first node to do so.
     ///
     /// # Errors
-    /// Another one was committed there.
+    /// Another entry was committed at that index.
     pub fn commit(&mut self, shard: ShardId, node: NodeId, index: u64, epoch: Epoch) -> Result<bool, String> {
         match self.committed.entry(shard).or_default().entry(index) {
             Place::Vacant(place) => {
@@ -88,7 +85,7 @@ impl LogMatching {
         committed.iter().rev().find(|(_, (epoch, _))| epoch.term < term).map(|(index, (epoch, _))| (*index, *epoch))
     }
 
-    /// How many entries were committed.
+    /// Number of committed entries.
     #[must_use]
     pub fn committed(&self) -> usize {
         self.committed.values().map(BTreeMap::len).sum()

@@ -1,4 +1,4 @@
-//! Reads the logs of all nodes as they grow, for the invariants that look at them.
+//! Reads the logs of all nodes as they grow, for the invariants that check them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,47 +9,46 @@ use fastness_log::{GroupLog, LogEntry};
 use fastness_types::{Epoch, GroupId, NodeId, ShardId};
 use futures::FutureExt as _;
 
-use crate::sim::invariants::log_matching::epoch_of;
-use crate::sim::invariants::two_azs::StableLog;
 use crate::sim::node::{Replica, SimNode};
+use crate::sim::stable_log::{StableLog, epoch_of};
 
-/// Entries read in one go, bytes.
+/// Maximum size of one read, bytes.
 const SLICE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Entries from `from` to `to`, as far as one reading goes. `None`: some of them are not there (any more).
+/// Entries from `from` to `to`, as far as one read goes. `None`: some of them are missing.
 #[must_use]
 pub fn read(log: &GroupLog, from: u64, to: u64) -> Option<Vec<Arc<LogEntry>>> {
-    // In a simulation the log is read by the caller, so this never waits.
+    // In a simulation the caller reads the log itself, so this never waits.
     let read = log.read(from..to + 1, SLICE_BYTES).now_or_never()?;
     read.ok().filter(|entries| !entries.is_empty())
 }
 
-/// Who proposed the entry at `index`; `None` if it is not there.
+/// The leader that proposed the entry at `index`; `None` if there is no such entry.
 #[must_use]
 pub fn epoch_at(log: &GroupLog, index: u64) -> Option<Epoch> {
     read(log, index, index)?.first().map(|entry| epoch_of(entry))
 }
 
-/// How far the log of each running replica was looked at: committed, and to its end.
+/// How far the log of each running replica was checked.
 #[derive(Default)]
 pub struct Logs {
     committed: BTreeMap<(NodeId, ShardId), u64>,
-    /// What the disks of nodes that are down hold, and what damaged ones held: for that their nodes have answered.
+    /// Content of the disks of stopped nodes, and of damaged disks before the damage: their nodes have acknowledged it.
     down: BTreeMap<NodeId, StableLog>,
 }
 
-/// What is new in a log.
+/// The new part of a log.
 pub struct News {
-    /// Entries that are held for committed now.
+    /// Entries that are newly regarded as committed.
     pub committed: Vec<Arc<LogEntry>>,
-    /// Entries that are not, all of them.
+    /// All uncommitted entries.
     pub open: Vec<Arc<LogEntry>>,
-    /// Who proposed the entry before the first of these.
+    /// The leader of the entry before the first of these.
     pub before: Option<Epoch>,
 }
 
 impl Logs {
-    /// A node goes down.
+    /// Records that a node stops.
     pub fn goes_down(&mut self, node: &SimNode) {
         self.committed.retain(|(of, _), _| *of != node.id);
         let was_damaged = node.expected.get().is_some() && self.down.contains_key(&node.id);
@@ -58,31 +57,31 @@ impl Logs {
         }
     }
 
-    /// A node runs again, on its disk or on one that it must refuse.
+    /// Records that a node runs again, on its disk or on one that it must refuse.
     pub fn comes_up(&mut self, node: &SimNode) {
         if node.expected.get().is_none() {
             self.down.remove(&node.id);
         }
     }
 
-    /// Whether a replica holds more for committed than was looked at.
+    /// Whether a replica has committed entries that were not checked.
     #[must_use]
     pub fn has_committed(&self, node: NodeId, shard: ShardId, replica: &Replica) -> bool {
         let looked = self.committed.get(&(node, shard)).copied().unwrap_or(0);
         looked < replica.handle.committed().0
     }
 
-    /// What was not looked at yet.
+    /// Returns the part of a log that was not checked yet.
     ///
     /// # Errors
-    /// Something that must be there is not.
+    /// An entry that must exist is missing.
     pub fn news(&mut self, node: NodeId, shard: ShardId, replica: &Replica) -> Result<News, String> {
         let state = replica.log.state();
         let purged = state.purged.map_or(0, |purged| purged.index);
         let last = state.last.map_or(0, |last| last.index);
         let committed = replica.handle.committed().0;
         let looked = self.committed.entry((node, shard)).or_default();
-        // A snapshot stands for what is purged; that it says the same the digests show.
+        // A snapshot stands for purged entries; comparing digests shows that it has the same content.
         let from = (*looked).max(purged) + 1;
         let before = if from - 1 == purged {
             state.purged.map(|id| Epoch { term: id.term, node: NodeId(id.node) })
@@ -95,13 +94,13 @@ impl Logs {
             let read = read(&replica.log, next, last);
             entries.extend(read.ok_or_else(|| format!("shard {shard}: node {node} has no entry {next} of {last}"))?);
         }
-        // What an installed snapshot covers may be told as committed just before the log says so.
+        // The entries that an installed snapshot covers may be reported as committed just before the log says so.
         let open = entries.split_off(entries.partition_point(|entry| entry.index <= committed));
         *looked = committed.min(last).max(purged);
         Ok(News { committed: entries, open, before })
     }
 
-    /// Whether an entry is on a node's stable storage.
+    /// Whether an entry is on the stable storage of a node.
     #[must_use]
     pub fn is_stable(&self, node: &SimNode, shard: ShardId, index: u64, epoch: Epoch) -> bool {
         if let Some(down) = self.down.get(&node.id) {
@@ -122,12 +121,12 @@ impl Logs {
     }
 }
 
-/// Calls `look` for every replica that runs.
-pub fn each_replica(nodes: &[Rc<SimNode>], mut look: impl FnMut(&SimNode, ShardId, &Replica)) {
+/// Calls `visit` for every running replica.
+pub fn each_replica(nodes: &[Rc<SimNode>], mut visit: impl FnMut(&SimNode, ShardId, &Replica)) {
     for node in nodes {
         let live = node.live.borrow();
         for (at, replica) in live.iter().flat_map(|live| &live.replicas).enumerate() {
-            look(node, ShardId(at as u32 + 1), replica);
+            visit(node, ShardId(at as u32 + 1), replica);
         }
     }
 }

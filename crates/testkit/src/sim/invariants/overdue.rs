@@ -1,34 +1,33 @@
-//! **Nothing overdue.** Where nothing is broken, a primary removes keys soon after their deadline, however many they
-//! are and whatever their names take.
+//! **Nothing overdue.** While nothing is broken, a primary removes keys soon after their deadline, however many there
+//! are and however long their names are.
 //!
-//! A key past its deadline is hidden from clients, so only its memory shows that it is still there.
+//! A key past its deadline is hidden from clients, so only its memory shows that it still exists.
 
 use std::time::Duration;
 
 use fastness_types::{Clock as _, ShardId};
 
-use crate::sim::node::{Replica, SimNode};
-use crate::sim::world::is_primary;
+use crate::sim::node::{Replica, SimNode, is_primary};
 
-/// How long a key may be there after its deadline, and after something was broken.
+/// The longest time for which a key may remain after its deadline, and after the end of a disturbance.
 const OVERDUE_MAX: Duration = Duration::from_secs(4);
 
-/// Since when nothing is broken.
+/// When something was last broken.
 #[derive(Debug, Default)]
 pub struct Overdue {
     disturbed: Duration,
 }
 
 impl Overdue {
-    /// Something is broken now.
+    /// Records that something is broken now.
     pub fn disturbed(&mut self, now: Duration) {
         self.disturbed = now;
     }
 
-    /// Looks at one replica.
+    /// Checks one replica.
     ///
     /// # Errors
-    /// It is the primary and holds a key that should have been removed.
+    /// The replica is the primary and holds a key that it should have removed.
     pub fn look(&self, node: &SimNode, shard: ShardId, replica: &Replica, now: Duration) -> Result<(), String> {
         if now < self.disturbed + OVERDUE_MAX {
             return Ok(());

@@ -1,8 +1,8 @@
-//! **Committed in two AZs.** When an entry is first held for committed, it is on stable storage in at least two AZs and
-//! with a majority of the members; and a write that was acknowledged under `sync` is committed then.
+//! **Committed in two AZs.** When an entry is first regarded as committed, it is on stable storage in at least two AZs
+//! and on a majority of the members; and a write that was acknowledged under `sync` has committed by then.
 //!
-//! Stable storage is looked at on the simulated disks, not asked of the nodes: a disk that only says that it has synced
-//! is found. A node that is down counts with what its disk held when it went down.
+//! Stable storage is read from the simulated disks, not reported by the nodes, so that a disk that only claims to have
+//! synced is found. A stopped node counts with the content of its disk when it stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -19,19 +19,19 @@ use crate::sim::invariants::logs::Logs;
 use crate::sim::ledger::number_of;
 use crate::sim::node::SimNode;
 
-/// The writes that have committed.
+/// The committed writes.
 #[derive(Debug, Default)]
 pub struct TwoAzs {
     committed: BTreeSet<(ShardId, String, u64)>,
-    /// Of batches of which the last fragment has not committed, with the epoch that they are of.
+    /// Batches whose last fragment has not committed, with their epoch.
     fragments: BTreeMap<ShardId, (Epoch, Fragments)>,
 }
 
 impl TwoAzs {
-    /// `entry` is held for committed for the first time.
+    /// Checks an entry that is regarded as committed for the first time.
     ///
     /// # Errors
-    /// It is not where it must be.
+    /// The entry is not on enough disks.
     pub fn commit(
         &mut self,
         (nodes, voters): (&[Rc<SimNode>], usize),
@@ -47,7 +47,7 @@ impl TwoAzs {
         if azs.len() < 2 || holders.len() <= voters / 2 {
             let ids: Vec<u64> = holders.iter().map(|node| node.id.0).collect();
             return Err(format!(
-                "committed in two AZs: shard {shard}: entry {} of epoch {epoch} is committed and on stable storage of nodes \
+                "committed in two AZs: shard {shard}: entry {} of epoch {epoch} is committed but on stable storage only of nodes \
                  {ids:?} alone, in AZs {azs:?}",
                 entry.index
             ));
@@ -55,7 +55,7 @@ impl TwoAzs {
         Ok(())
     }
 
-    /// What an entry completes: a batch that is cut counts with its last fragment.
+    /// Records the batch that an entry completes: a batch in several fragments counts with its last one.
     fn note_batch(&mut self, shard: ShardId, entry: &LogEntry, epoch: Epoch) {
         let (of, fragments) = self.fragments.entry(shard).or_default();
         if *of != epoch {
@@ -72,7 +72,7 @@ impl TwoAzs {
         let Ok(batch) = Batch::decode(payload) else { return };
         for unit in batch.units() {
             let mut decoder = Decoder::new(unit.effects);
-            // Neither slot nor hash is looked at.
+            // Neither slot nor hash is used.
             while let Ok(Some(effect)) = decoder.next(|bytes| Key { bytes, slot: Slot(0), hash: 0 }) {
                 let Effect::String(StringEffect::Set { key, value, .. }) = effect else { continue };
                 if let (Ok(key), Some(number)) = (std::str::from_utf8(key.bytes), number_of(value)) {
@@ -82,10 +82,10 @@ impl TwoAzs {
         }
     }
 
-    /// A write was acknowledged under `sync`.
+    /// Checks a write that was acknowledged under `sync`.
     ///
     /// # Errors
-    /// It has not committed.
+    /// The write has not committed.
     pub fn acknowledged(&self, promised: &(ShardId, String, u64)) -> Result<(), String> {
         if self.committed.contains(promised) {
             return Ok(());
@@ -95,13 +95,4 @@ impl TwoAzs {
             "committed in two AZs: shard {shard}: {key} = {number} was acknowledged under sync and is not committed"
         ))
     }
-}
-
-/// What a disk held when its node went down: per shard, who proposed which entry, and up to where the log was purged.
-#[derive(Debug, Default, Clone)]
-pub struct StableLog {
-    /// By shard and index.
-    pub entries: BTreeMap<(ShardId, u64), Epoch>,
-    /// By shard.
-    pub purged: BTreeMap<ShardId, u64>,
 }

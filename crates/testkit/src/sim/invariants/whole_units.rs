@@ -1,8 +1,8 @@
-//! **Whole units.** What one transaction has written is there as a whole or not at all, in every replica's memory and
-//! at any time, however many log entries it takes.
+//! **Whole units.** The writes of one transaction are in the memory of every replica as a whole or not at all, at any
+//! time, however many log entries they take.
 //!
-//! The transactions of `../adversary.rs` write the same number to all of their keys; a replica in whose memory two of
-//! them differ holds a part of a transaction.
+//! The transactions of `../adversary.rs` write the same number to all of their keys. A replica in which two of these
+//! keys differ holds a part of a transaction.
 
 use fastness_shard::ShardInfo;
 use fastness_types::{NodeId, ShardId};
@@ -10,7 +10,7 @@ use fastness_types::{NodeId, ShardId};
 use crate::sim::ledger::number_of;
 use crate::sim::node::Replica;
 
-/// Keys that one transaction after the other has written, by shard.
+/// Groups of keys that are always written together, by shard.
 #[derive(Debug, Default)]
 pub struct WholeUnits {
     sets: Vec<(ShardId, Vec<String>)>,
@@ -18,15 +18,15 @@ pub struct WholeUnits {
 }
 
 impl WholeUnits {
-    /// These keys are written together from now on.
+    /// Adds a group of keys that are written together from now on.
     pub fn watch(&mut self, shard: ShardId, keys: Vec<String>) {
         self.sets.push((shard, keys));
     }
 
-    /// Looks at one replica. What is being restored is not looked at: nobody is shown it.
+    /// Checks one replica, unless it is being restored: then no client sees its data.
     ///
     /// # Errors
-    /// It holds a part of a transaction.
+    /// The replica holds a part of a transaction.
     pub fn look(&mut self, node: NodeId, shard: ShardId, replica: &Replica, info: &ShardInfo) -> Result<(), String> {
         if info.restoring || info.stopped.is_some() {
             return Ok(());
@@ -45,7 +45,7 @@ impl WholeUnits {
         Ok(())
     }
 
-    /// Whether there is anything to look at.
+    /// Whether there are no keys to check.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()

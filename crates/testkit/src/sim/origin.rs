@@ -1,30 +1,30 @@
-//! What the simulation's front end says in front of every reply, so that a client can judge it: who gave it, as what,
-//! when.
+//! Where a reply of the simulation comes from: which node gave it, in which role and when. The front end sends this
+//! before every reply, so that the ledger can judge the reply.
 //!
-//! It travels as a simple string before the reply, and is no part of the protocol that is tested.
+//! It travels as a simple string and is not part of the tested protocol.
 
 use std::time::Duration;
 
 use fastness_types::{Durability, Epoch, LogIndex, NodeId};
 
-/// Says where a reply comes from.
+/// Where a reply comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Who answered.
+pub struct ReplyOrigin {
+    /// The node that gave the reply.
     pub node: NodeId,
-    /// Its how-manieth life that was.
+    /// Number of the node's start in which it gave the reply.
     pub life: u64,
-    /// Whether it was the primary when the command ran.
+    /// Whether the node was the primary when the command ran.
     pub primary: bool,
-    /// The epoch that it led, or whose entries it had applied, when the command ran.
+    /// The epoch that the node led, or whose entries it had applied, when the command ran.
     pub epoch: Epoch,
-    /// Its mode in force then.
+    /// The durability mode in force on the node then.
     pub mode: Durability,
-    /// The desired state whose mode had committed there then; 0: none had.
+    /// The version of the desired state whose mode had committed on the node then; 0: none.
     pub version: u64,
-    /// What it had applied then.
+    /// The index that the node had applied then.
     pub applied: LogIndex,
-    /// When the reply left, simulated.
+    /// When the reply left, in simulated time.
     pub left: Duration,
 }
 
@@ -33,35 +33,35 @@ pub struct Stamp {
 pub struct TenureId {
     /// The epoch.
     pub epoch: Epoch,
-    /// The node's life; a node that restarts leads in a new epoch.
+    /// Number of the node's start; a node that restarts leads in a new epoch.
     pub life: u64,
 }
 
 const MARK: &str = "@";
 
-impl Stamp {
-    /// The tenure that it is of.
+impl ReplyOrigin {
+    /// The tenure in which the reply was given.
     #[must_use]
     pub fn tenure(&self) -> TenureId {
         TenureId { epoch: self.epoch, life: self.life }
     }
 
-    /// As it travels, without the time at which the reply left: its sender does not know that yet.
+    /// The wire form, without the time at which the reply leaves: the sender does not know it yet.
     #[must_use]
     pub fn encode(&self) -> String {
-        let Stamp { node, life, primary, epoch, mode, version, applied, left: _ } = self;
+        let ReplyOrigin { node, life, primary, epoch, mode, version, applied, left: _ } = self;
         let (term, leader) = (epoch.term, epoch.node);
         let (primary, mode) = (u8::from(*primary), *mode as u8);
         format!("{MARK}{node} {life} {primary} {term} {leader} {mode} {version} {}", applied.0)
     }
 
-    /// Of a reply that left at this time. `None`: it is something else.
+    /// Decodes the wire form of the origin of a reply that left at this time. `None`: the text is something else.
     #[must_use]
-    pub fn decode(text: &[u8], left: Duration) -> Option<Stamp> {
+    pub fn decode(text: &[u8], left: Duration) -> Option<ReplyOrigin> {
         let text = std::str::from_utf8(text).ok()?.strip_prefix(MARK)?;
         let mut numbers = text.split(' ').map(|number| number.parse::<u64>().ok());
         let mut next = || numbers.next().flatten();
-        Some(Stamp {
+        Some(ReplyOrigin {
             node: NodeId(next()?),
             life: next()?,
             primary: next()? == 1,
@@ -79,8 +79,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_comes_back_as_it_was() {
-        let stamp = Stamp {
+    fn an_origin_is_decoded_as_it_was_encoded() {
+        let origin = ReplyOrigin {
             node: NodeId(3),
             life: 2,
             primary: true,
@@ -90,7 +90,7 @@ mod tests {
             applied: LogIndex(77),
             left: Duration::from_nanos(1_234_567),
         };
-        assert_eq!(Stamp::decode(stamp.encode().as_bytes(), stamp.left), Some(stamp));
-        assert_eq!(Stamp::decode(b"OK", stamp.left), None);
+        assert_eq!(ReplyOrigin::decode(origin.encode().as_bytes(), origin.left), Some(origin));
+        assert_eq!(ReplyOrigin::decode(b"OK", origin.left), None);
     }
 }
