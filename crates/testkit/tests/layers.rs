@@ -20,10 +20,11 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("consensus", 3, &["types", "log", "wire"]),
     ("shard", 4, &["types", "resp", "engine", "consensus"]),
     ("control", 4, &["types", "consensus"]),
-    ("server", 5, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "control"]),
-    ("fastness", 6, &["types", "wire", "control", "server"]),
+    ("connection", 5, &["types", "resp", "engine", "shard"]),
+    ("server", 6, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "connection", "control"]),
+    ("fastness", 7, &["types", "wire", "control", "server"]),
     ("load", 1, &["types", "resp"]),
-    ("testkit", 6, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "load"]),
+    ("testkit", 7, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "connection", "load"]),
 ];
 
 /// Libraries that the design keeps out of most crates, with the crates that may depend on them.
