@@ -189,7 +189,7 @@ class DurabilityOverride:
 
     def waited(self, client):
         """How many replies have waited for their commit because of an override."""
-        return client.info("durability")["durability_replies_asked_to_wait"]
+        return client.info("durability")["durability_replies_delayed_by_override"]
 
     def test_for_a_connection(self):
         with self.primary() as client, client.client() as overridden, client.client() as other:

@@ -83,7 +83,7 @@ class Stall:
 
     def is_open(self):
         with redis.Redis(host=self.listener["host"], port=self.listener["port"], decode_responses=True) as client:
-            return client.info("durability")["durability_lag_gate"] != "shut"
+            return client.info("durability")["durability_lag_gate"] != "closed"
 
     def __exit__(self, *_):
         self.heal()
