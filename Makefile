@@ -1,5 +1,5 @@
 # One way to do each thing; CI (.ci/run) runs these same targets. `make help` lists them.
-# Everything that is built or installed once per machine lies outside the checkout, see deploy/setup/env.sh.
+# Everything that is built or installed once per machine is outside of the checkout, see deploy/setup/env.sh.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,7 +24,7 @@ setup-test: setup ## setup, and the client libraries and reference server that t
 build: setup ## build the release binary
 	@$(ENV); cargo build --locked --release -p fastness
 	@$(ENV); if grep -q FASTNESS_PLANT "$$CARGO_TARGET_DIR/release/fastness"; then \
-		echo "planted bugs are in the binary: it was built together with the test kit" >&2; exit 1; fi
+		echo "the binary contains planted bugs, because it was built together with the test kit" >&2; exit 1; fi
 	@$(ENV); echo "built $$CARGO_TARGET_DIR/release/fastness"
 
 run: build ## a three-AZ cluster on this machine, in the background
@@ -53,47 +53,47 @@ fix: setup ## format, and apply the lints that can be applied
 	@$(ENV); cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
 
-# The load's tools measure and torture the release binary as it is shipped: built apart from the tools, whose simulation
-# turns on features of tokio that it does not have.
+# Benchmarks and chaos runs use the release binary as it is shipped. It is built separately from the tools, whose
+# simulation enables features of tokio that the shipped binary does not have.
 build-tools: setup-test
 	@$(ENV); cargo build --locked --release -p fastness
 	@$(ENV); cargo build --locked --release -p fastness-testkit --bins
 
-bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' tells what can be chosen
+bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' lists the options
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
 
-bench-recovery: build-tools ## restarts and undos with many keys, beside a real Valkey's; ARGS='--keys 1000000'
+bench-recovery: build-tools ## restarts and undos with many keys, compared with a real Valkey's; ARGS='--keys 1000000'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
 
-bench-pauses: build-tools ## what large commands cost other clients, and how long the loss of a primary is noticed; ARGS='--help'
+bench-pauses: build-tools ## what large commands cost other clients, and how long clients notice the loss of a primary; ARGS='--help'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/pauses" $(ARGS)
 
-chaos: build-tools ## faults, or with PROFILE=adversary hostile clients, on real processes under load, checked; PROFILE=mixed SECONDS=60 (or FAULTS=n) SEED=n NODES=3, ARGS='--help' tells more
+chaos: build-tools ## faults, or with PROFILE=adversary hostile clients, on real processes under load, checked; PROFILE=mixed SECONDS=60 (or FAULTS=n) SEED=n NODES=3, ARGS='--help' lists the options
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" --ledger \
 		$(if $(SEED),--seed $(SEED)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(NODES),--nodes $(NODES)) \
 		$(if $(FAULTS),--faults $(FAULTS),$(if $(SECONDS),--seconds $(SECONDS))) $(ARGS)
 
-soak: build-tools ## full load for MINUTES=30, checked: nobody may be elected in that time
+soak: build-tools ## full load for MINUTES=30, checked: no election may happen in that time
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/soak" \
 		--minutes $(or $(MINUTES),30) $(ARGS)
 
-sim: build-tools ## whole shards in simulated time, while everything goes wrong: SEED=n replays one, SEEDS=1000 JOBS=2 many
+sim: build-tools ## whole shards in simulated time, while everything goes wrong: SEED=n replays one run, SEEDS=1000 JOBS=2 does many
 	@$(ENV); "$$CARGO_TARGET_DIR/release/simulate" --ledger $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
 		--jobs $(or $(JOBS),2) $(ARGS)
 
-plants: build-tools ## hunts planted bugs, mistakes in the path of a write, with the simulation; ARGS='--help'
+plants: build-tools ## hunt planted bugs, mistakes in the path of a write, with the simulation; ARGS='--help'
 	@$(ENV); "$$CARGO_TARGET_DIR/release/plants" --page tests/PLANTS.md $(ARGS)
 
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
 	@$(ENV); cargo build --locked --workspace --bins
 	@$(ENV); FASTNESS_FAILPOINTS=all cargo test --locked --workspace --test failpoints -- --nocapture
 
-test-upgrade: setup-test ## a cluster of an older version is upgraded node by node: OLD=PATH of its debug or release binary
+test-upgrade: setup-test ## upgrade a cluster of an older version node by node: OLD=PATH of its debug or release binary
 	@$(ENV); cargo build --locked --workspace --bins
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" FASTNESS_OLD_BIN='$(abspath $(OLD))'; \
 		cargo test --locked --workspace --test upgrade -- --nocapture
 
-ledger: setup ## write tests/LEDGER.md anew from the rows that the long runs wrote
+ledger: setup ## regenerate tests/LEDGER.md from the rows that the long runs wrote
 	@$(ENV); cargo run --locked --release -q -p fastness-testkit --bin proof -- page
 
 install: build ## install the release binary into PREFIX/bin (default: ~/.local/bin)

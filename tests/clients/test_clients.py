@@ -25,7 +25,7 @@ AZS = ["a", "b", "c"]
 
 
 def reserve_ports():
-    """The first of 100 free ports in a row, and their lock: a listener on the last one, as in testkit's `ports.rs`."""
+    """Finds 100 consecutive free ports. Returns the first, and a listener on the last one: their lock."""
     for base in range(10_000, 30_000, 100):
         try:
             lock = socket.create_server(("127.0.0.1", base + 99))
@@ -37,11 +37,11 @@ def reserve_ports():
             return base, lock
         except OSError:
             lock.close()
-    raise RuntimeError("no 100 free ports in a row")
+    raise RuntimeError("there are no 100 consecutive free ports")
 
 
 class Cluster:
-    """A three-AZ cluster, of three shards in `sync` mode unless asked otherwise."""
+    """A three-AZ cluster; by default three shards in `sync` mode."""
 
     def __init__(self, shards=3, durability="sync"):
         self.dir = tempfile.mkdtemp(prefix="fastness-clients-")
@@ -57,10 +57,10 @@ class Cluster:
             raise RuntimeError(f"fastness dev {args}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def doors(self, tls):
-        return [
-            (door["host"], door["tls_port" if tls else "port"]) for node in self.file["nodes"] for door in node["resp"]
-        ]
+    def listeners(self, tls):
+        """Host and port of every replica's listener."""
+        port = "tls_port" if tls else "port"
+        return [(listener["host"], listener[port]) for node in self.file["nodes"] for listener in node["resp"]]
 
     def stop(self):
         self.dev("stop")
@@ -82,12 +82,12 @@ def tearDownModule():
 
 
 class PythonClusterFlow:
-    """redis-py's and valkey-py's cluster clients have one interface."""
+    """The cluster clients of redis-py and valkey-py, which have the same interface."""
 
     tls = False
 
     def connect(self, **options):
-        host, port = CLUSTER.doors(self.tls)[0]
+        host, port = CLUSTER.listeners(self.tls)[0]
         if self.tls:
             options |= {"ssl": True, "ssl_ca_certs": CLUSTER.ca}
         return self.module.cluster.__dict__[self.client_class](host=host, port=port, **options)
@@ -126,7 +126,7 @@ class PythonClusterFlow:
             p = f"{self.module.__name__}{self.tls}:replica:"
             for i in range(50):
                 client.set(f"{p}{i}", i)
-            # Replicas are eventually consistent: WAIT tells when they hold the write, a read shows when they applied it.
+            # Replicas are eventually consistent: WAIT returns when they have stored the write; they apply it later.
             for i in range(50):
                 for _ in range(200):
                     if client.get(f"{p}{i}") == str(i):
@@ -134,14 +134,14 @@ class PythonClusterFlow:
                 else:
                     self.fail(f"a replica never showed {p}{i}")
 
-    def test_wrong_arguments_are_told(self):
+    def test_wrong_arguments_are_reported(self):
         with self.connect(decode_responses=True) as client:
             p = f"{self.module.__name__}{self.tls}:wrong"
             client.set(p, "text")
             with self.assertRaisesRegex(self.module.exceptions.ResponseError, "not an integer"):
                 client.incr(p)
-        # A cluster client looks a command up in COMMAND's answer; what the server itself says shows on one connection.
-        host, port = CLUSTER.doors(False)[0]
+        # A cluster client looks commands up in the reply of COMMAND. A plain client shows the error of the server.
+        host, port = CLUSTER.listeners(False)[0]
         with self.module.__dict__[self.plain_class](host=host, port=port) as client:
             with self.assertRaisesRegex(self.module.exceptions.ResponseError, "unknown command 'LPUSH'"):
                 client.execute_command("LPUSH", p, "x")
@@ -167,8 +167,8 @@ class ValkeyPyTls(ValkeyPy):
     tls = True
 
 
-class AskingForCommit:
-    """CLIENT DURABILITY and the attribute, on an `async` cluster, by what ordinary client libraries have."""
+class DurabilityOverride:
+    """CLIENT DURABILITY and the attribute, on an `async` cluster, with the means of ordinary client libraries."""
 
     @classmethod
     def setUpClass(cls):
@@ -179,8 +179,8 @@ class AskingForCommit:
         cls.cluster.stop()
 
     def primary(self):
-        """A client of one connection, to the primary."""
-        for host, port in self.cluster.doors(False):
+        """A client with one connection, to the primary."""
+        for host, port in self.cluster.listeners(False):
             client = self.module.__dict__[self.plain_class](host=host, port=port, decode_responses=True)
             if client.execute_command("ROLE")[0] == "master":
                 return client
@@ -188,39 +188,39 @@ class AskingForCommit:
         self.fail("no primary")
 
     def waited(self, client):
-        """How many replies have waited for their commit since their clients asked for it."""
+        """How many replies have waited for their commit because of an override."""
         return client.info("durability")["durability_replies_delayed_by_override"]
 
     def test_for_a_connection(self):
-        with self.primary() as client, client.client() as asking, client.client() as other:
+        with self.primary() as client, client.client() as overridden, client.client() as other:
             before = self.waited(other)
-            self.assertEqual(asking.execute_command("CLIENT", "DURABILITY", "SYNC"), "OK")
-            self.assertEqual(asking.execute_command("CLIENT", "DURABILITY"), "sync")
+            self.assertEqual(overridden.execute_command("CLIENT", "DURABILITY", "SYNC"), "OK")
+            self.assertEqual(overridden.execute_command("CLIENT", "DURABILITY"), "sync")
             self.assertEqual(other.execute_command("CLIENT", "DURABILITY"), "default")
             for i in range(20):
-                self.assertTrue(asking.set(f"ask:{i}", i))
+                self.assertTrue(overridden.set(f"override:{i}", i))
                 self.assertTrue(other.set(f"plain:{i}", i))
-            # A pipeline would take another connection of the pool, which has not asked.
-            self.assertEqual(asking.execute_command("MULTI"), "OK")
-            self.assertEqual([asking.execute_command("INCR", "ask:n") for _ in range(2)], ["QUEUED"] * 2)
-            self.assertEqual(asking.execute_command("EXEC"), [1, 2])
+            # A pipeline would take another connection of the pool, which has no override.
+            self.assertEqual(overridden.execute_command("MULTI"), "OK")
+            self.assertEqual([overridden.execute_command("INCR", "override:n") for _ in range(2)], ["QUEUED"] * 2)
+            self.assertEqual(overridden.execute_command("EXEC"), [1, 2])
             self.assertEqual(self.waited(other) - before, 21)
             self.assertEqual([c["flags"] for c in other.client_list() if "D" in c["flags"]], ["D"])
 
     def test_for_every_connection_of_a_pool(self):
-        """A client that connects anew asks anew: by the hook that libraries have for that."""
+        """Libraries have a hook for new connections: with it every connection of a pool gets the override."""
 
-        def ask(connection):
+        def override(connection):
             connection.send_command("CLIENT", "DURABILITY", "SYNC")
             self.assertIn(connection.read_response(), ["OK", b"OK"])
 
         with self.primary() as client:
             before = self.waited(client)
-            host, port = self.cluster.doors(False)[0]
-            options = {self.connect_hook: ask}
-            with self.module.cluster.__dict__[self.client_class](host=host, port=port, **options) as asking:
+            host, port = self.cluster.listeners(False)[0]
+            options = {self.connect_hook: override}
+            with self.module.cluster.__dict__[self.client_class](host=host, port=port, **options) as overridden:
                 for i in range(20):
-                    self.assertTrue(asking.set(f"{{pool}}{i}", i))
+                    self.assertTrue(overridden.set(f"{{pool}}{i}", i))
                 self.assertEqual(self.waited(client) - before, 20)
 
     def test_for_one_command(self):
@@ -237,14 +237,14 @@ class AskingForCommit:
             self.assertEqual(self.waited(client) - before, 1)
 
 
-class RedisPyAsking(AskingForCommit, unittest.TestCase):
+class RedisPyDurabilityOverride(DurabilityOverride, unittest.TestCase):
     module = redis
     client_class = "RedisCluster"
     plain_class = "Redis"
     connect_hook = "redis_connect_func"
 
 
-class ValkeyPyAsking(AskingForCommit, unittest.TestCase):
+class ValkeyPyDurabilityOverride(DurabilityOverride, unittest.TestCase):
     module = valkey
     client_class = "ValkeyCluster"
     plain_class = "Valkey"
@@ -260,7 +260,7 @@ class Glide(unittest.TestCase):
             pem = Path(CLUSTER.ca).read_bytes()
             tls = TlsAdvancedConfiguration(root_pem_cacerts=pem)
             advanced = glide.AdvancedGlideClusterClientConfiguration(tls_config=tls)
-        addresses = [glide.NodeAddress(host, port) for host, port in CLUSTER.doors(self.tls)[:3]]
+        addresses = [glide.NodeAddress(host, port) for host, port in CLUSTER.listeners(self.tls)[:3]]
         return glide.GlideClusterClientConfiguration(
             addresses, use_tls=self.tls, request_timeout=5000, advanced_config=advanced, **options
         )
@@ -286,7 +286,7 @@ class Glide(unittest.TestCase):
         asyncio.run(flow())
 
     def test_az_affinity_reads_from_the_own_az(self):
-        """Reads of a client in AZ b go to replicas in b (or to primaries there), and return what was written."""
+        """Reads of a client in AZ b go to replicas (or primaries) in b, and return what was written."""
 
         async def flow():
             read_from = glide.ReadFrom.AZ_AFFINITY_REPLICAS_AND_PRIMARY
@@ -309,11 +309,11 @@ class Glide(unittest.TestCase):
         asyncio.run(flow())
 
     async def reads_by_az(self):
-        """GETs that the replicas of each AZ have answered, as INFO commandstats counts them."""
+        """How many GETs the replicas of each AZ have answered, according to INFO commandstats."""
         counts = dict.fromkeys(AZS, 0)
         for node in CLUSTER.file["nodes"]:
-            for door in node["resp"]:
-                with redis.Redis(host=door["host"], port=door["port"], decode_responses=True) as r:
+            for listener in node["resp"]:
+                with redis.Redis(host=listener["host"], port=listener["port"], decode_responses=True) as r:
                     counts[node["az"]] += r.info("commandstats").get("cmdstat_get", {}).get("calls", 0)
         return counts
 
@@ -327,11 +327,11 @@ class CommandLine(unittest.TestCase):
 
     def programs(self):
         found = [p for p in [shutil.which("redis-cli"), os.environ.get("FASTNESS_VALKEY_CLI")] if p]
-        self.assertTrue(found, "neither redis-cli nor FASTNESS_VALKEY_CLI is there")
+        self.assertTrue(found, "there is neither redis-cli nor FASTNESS_VALKEY_CLI")
         return found
 
     def run_cli(self, program, *args, tls=False):
-        host, port = CLUSTER.doors(tls)[0]
+        host, port = CLUSTER.listeners(tls)[0]
         security = ["--tls", "--cacert", CLUSTER.ca] if tls else []
         done = subprocess.run(
             [program, "-h", host, "-p", str(port), *security, *args], capture_output=True, text=True, timeout=60
@@ -353,7 +353,7 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(self.run_cli(program, "-c", "GET", "cli:tls", tls=True)[0], "yes")
 
     def test_cluster_check_and_info(self):
-        host, port = CLUSTER.doors(False)[0]
+        host, port = CLUSTER.listeners(False)[0]
         for program in self.programs():
             for verb in ["check", "info"]:
                 out, code, err = self.run_cli(program, "--cluster", verb, f"{host}:{port}")

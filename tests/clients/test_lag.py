@@ -1,7 +1,7 @@
-"""What real clients do while an `async` shard refuses writes for lag: which of them wait it out, for how long, and with which error
-the others give up. Reads go on for all of them.
+"""What real clients do while an `async` shard refuses writes because of lag: which of them wait until it accepts writes
+again, for how long, and with which error the others give up. Reads continue for all of them.
 
-The gate is shut by stalling the logs of both followers (`fastness lab`), as a disk that hangs does.
+The lag gate is closed by stalling the logs of both followers (`fastness lab`), as a disk that hangs does.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ import test_clients
 from test_clients import BINARY
 
 CLUSTER = None
-# Far below the default of 10 s, so that the gate shuts soon.
+# Far below the default of 10 s, so that the gate closes soon.
 BOUND = "500ms"
 
 
 def setUpModule():
     global CLUSTER
     CLUSTER = test_clients.Cluster(shards=1, durability="async")
-    for host, port in CLUSTER.doors(False):
+    for host, port in CLUSTER.listeners(False):
         with redis.Redis(host=host, port=port) as client:
             client.config_set("durability-max-lag", BOUND)
-    # The shard takes it over with its next look at the options.
+    # The shard applies it at its next check of the options.
     time.sleep(1.5)
 
 
@@ -40,12 +40,12 @@ def tearDownModule():
 
 
 def primary():
-    """The door and the node id of the primary."""
+    """The listener and the node id of the primary."""
     for node in CLUSTER.file["nodes"]:
-        door = node["resp"][0]
-        with redis.Redis(host=door["host"], port=door["port"], decode_responses=True) as client:
+        listener = node["resp"][0]
+        with redis.Redis(host=listener["host"], port=listener["port"], decode_responses=True) as client:
             if client.info("replication")["role"] == "master":
-                return door, node["id"]
+                return listener, node["id"]
     raise RuntimeError("there is no primary")
 
 
@@ -55,14 +55,14 @@ def lab(node, fault):
 
 
 class Stall:
-    """Both followers' logs stand still, and the gate is shut."""
+    """Stalls the logs of both followers and waits until the gate is closed; heals them at the end."""
 
     def __enter__(self):
-        self.door, leads = primary()
+        self.listener, leads = primary()
         self.others = [node["id"] for node in CLUSTER.file["nodes"] if node["id"] != leads]
         for node in self.others:
             lab(node, "stall")
-        with redis.Redis(host=self.door["host"], port=self.door["port"], decode_responses=True) as client:
+        with redis.Redis(host=self.listener["host"], port=self.listener["port"], decode_responses=True) as client:
             until = time.monotonic() + 20
             while client.info("durability")["durability_lag_gate"] != "closed":
                 try:
@@ -70,7 +70,7 @@ class Stall:
                 except redis.exceptions.ResponseError:
                     pass
                 if time.monotonic() > until:
-                    raise RuntimeError("the gate does not shut")
+                    raise RuntimeError("the gate does not close")
         return self
 
     def heal(self):
@@ -82,7 +82,7 @@ class Stall:
         self.others = []
 
     def is_open(self):
-        with redis.Redis(host=self.door["host"], port=self.door["port"], decode_responses=True) as client:
+        with redis.Redis(host=self.listener["host"], port=self.listener["port"], decode_responses=True) as client:
             return client.info("durability")["durability_lag_gate"] != "closed"
 
     def __exit__(self, *_):
@@ -95,36 +95,36 @@ class Stall:
 
 
 def timed(call):
-    """What a call gives or raises, and how long it took."""
+    """What a call returns or raises, and how long it takes."""
     began = time.monotonic()
     try:
         result = call()
-    except Exception as error:  # noqa: BLE001 - the kind of error is what is looked at
+    except Exception as error:  # noqa: BLE001 - the test checks the kind of error
         result = error
     return result, time.monotonic() - began
 
 
 class PythonClusterClient:
-    """redis-py's and valkey-py's cluster clients have one interface."""
+    """The cluster clients of redis-py and valkey-py, which have the same interface."""
 
     def connect(self):
-        door, _ = primary()
+        listener, _ = primary()
         return self.module.cluster.__dict__[self.client_class](
-            host=door["host"], port=door["port"], decode_responses=True
+            host=listener["host"], port=listener["port"], decode_responses=True
         )
 
-    def test_a_long_refusal_is_told_as_clusterdown_and_reads_go_on(self):
+    def test_a_long_refusal_is_reported_as_clusterdown_and_reads_continue(self):
         with self.connect() as client:
-            client.set("told", "before")
+            client.set("long", "before")
             with Stall():
-                result, took = timed(lambda: client.set("told", "meanwhile"))
+                result, took = timed(lambda: client.set("long", "meanwhile"))
                 self.assertIsInstance(result, self.module.exceptions.ClusterDownError)
                 self.assertIn("Durability lag", str(result))
                 low, high = self.gives_up_after
                 self.assertTrue(low <= took <= high, f"gave up after {took:.2f} s")
                 print(f"{self.module.__name__}: gave up after {took:.2f} s")
                 # What was refused was not done.
-                result, took = timed(lambda: client.get("told"))
+                result, took = timed(lambda: client.get("long"))
                 self.assertEqual(result, "before")
                 self.assertLess(took, 1)
 
@@ -147,21 +147,21 @@ class PythonClusterClient:
 class RedisPy(PythonClusterClient, unittest.TestCase):
     module = redis
     client_class = "RedisCluster"
-    # 2.9 s where nothing else runs.
+    # Seconds; 2.9 on an idle machine.
     gives_up_after = (1.0, 8.0)
 
 
 class ValkeyPy(PythonClusterClient, unittest.TestCase):
     module = valkey
     client_class = "ValkeyCluster"
-    # 1.0 s where nothing else runs.
+    # Seconds; 1.0 on an idle machine.
     gives_up_after = (0.3, 5.0)
 
 
 class Glide(unittest.TestCase):
     async def connect(self, **options):
-        door, _ = primary()
-        addresses = [glide.NodeAddress(door["host"], door["port"])]
+        listener, _ = primary()
+        addresses = [glide.NodeAddress(listener["host"], listener["port"])]
         return await glide.GlideClusterClient.create(glide.GlideClusterClientConfiguration(addresses, **options))
 
     def set_meanwhile(self, **options):
@@ -186,7 +186,7 @@ class Glide(unittest.TestCase):
         self.assertIsInstance(result, glide.TimeoutError)
         self.assertLess(took, 1.2)
 
-    def test_with_time_it_tries_again_and_tells_clusterdown_in_the_end(self):
+    def test_with_a_longer_time_out_it_retries_and_reports_clusterdown_in_the_end(self):
         result, took = self.set_meanwhile(request_timeout=15_000)
         self.assertIsInstance(result, glide.RequestError)
         self.assertRegex(str(result), "(?i)cluster ?down")
