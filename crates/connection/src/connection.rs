@@ -26,7 +26,7 @@ use fastness_shard::{Now, Outcome, PendingReply, Release, Session, Shard, WaitAn
 use fastness_types::limits;
 
 use crate::attribute::{self, Overrides};
-use crate::host::{Executed, Host, ReplyMode};
+use crate::host::{Closing, Executed, Host, ReplyMode};
 use crate::pipeline::{AHEAD_MAX, Pipeline, Stop};
 use crate::replies::{Fate, Replies};
 
@@ -38,15 +38,6 @@ pub const UNSENT_BYTES_FREE: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Capacity that a connection's own read buffer keeps once it is empty.
 const OWN_BUFFER_BYTES_KEPT: usize = 0;
-
-/// How a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
-    /// What is released within a grace period is sent first.
-    AfterReplies,
-    /// At once.
-    Now,
-}
 
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,6 @@ use fastness_engine::command::CommandSpec;
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::FrontEnd;
 
-use crate::connection::Closing;
-
 /// Which replies a connection receives: CLIENT REPLY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplyMode {
@@ -19,6 +17,15 @@ pub enum ReplyMode {
     Off,
     /// None for the next command.
     SkipNext,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// What is released within a grace period is sent first.
+    AfterReplies,
+    /// At once.
+    Now,
 }
 
 /// A command that has run, or was refused before.

@@ -23,5 +23,5 @@ pub mod host;
 mod pipeline;
 pub mod replies;
 
-pub use connection::{Closing, Connection, Received, Waits};
-pub use host::{Executed, Host, ReplyMode};
+pub use connection::{Connection, Received, Waits};
+pub use host::{Closing, Executed, Host, ReplyMode};

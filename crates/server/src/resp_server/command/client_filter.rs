@@ -2,7 +2,7 @@
 
 use fastness_resp::Args;
 
-use super::{SYNTAX, integer, is};
+use super::call::{SYNTAX, integer, is};
 use crate::resp_server::clients::Client;
 
 /// What a connection must be to be selected; all given conditions at once.

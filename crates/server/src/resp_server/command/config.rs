@@ -12,7 +12,7 @@ use fastness_resp::Args;
 use fastness_shard::FrontEndOutcome;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Call, ServerCommand};
+use super::call::{Call, ServerCommand};
 use crate::config::{Change, Config, OPTIONS, find};
 use crate::settings::{self, SettingsError};
 
@@ -110,7 +110,7 @@ fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
 fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), String> {
     let pairs = call.args.skip(2);
     if !pairs.len().is_multiple_of(2) {
-        return Err(super::SYNTAX.to_owned());
+        return Err(super::call::SYNTAX.to_owned());
     }
     let text = |i: usize| String::from_utf8_lossy(pairs.get(i)).into_owned();
     let mut seen: Vec<&'static str> = Vec::new();

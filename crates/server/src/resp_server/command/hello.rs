@@ -3,7 +3,7 @@
 use fastness_control::Password;
 use fastness_resp::{Args, Protocol};
 
-use super::{Call, ServerCommand, integer, is};
+use super::call::{Call, ServerCommand, integer, is};
 use crate::resp_server::stats::add;
 use crate::settings;
 use crate::shared::{NodeShared, VALKEY_VERSION};
@@ -43,7 +43,7 @@ fn auth(call: Call<'_, '_>) {
     let (user, password) = match call.args.len() {
         2 => (&b"default"[..], call.args.get(1)),
         3 => (call.args.get(1), call.args.get(2)),
-        _ => return call.out.error(super::SYNTAX),
+        _ => return call.out.error(super::call::SYNTAX),
     };
     if call.args.len() == 2 && call.replica.node.password() == Password::None {
         return call.out.error(

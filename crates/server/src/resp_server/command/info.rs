@@ -12,7 +12,8 @@ use fastness_engine::{Engine, KeyspaceStats, Stats};
 use fastness_shard::{LoadInfo, PauseKind, ShardInfo, Standing};
 use fastness_types::{Durability, NodeId};
 
-use super::{Call, ServerCommand, role};
+use super::call::{Call, ServerCommand};
+use super::role;
 use crate::config::{Config, OPTIONS};
 use crate::names;
 use crate::node_disk::DiskInfo;

@@ -2,7 +2,7 @@
 
 use fastness_shard::{ShardInfo, Standing};
 
-use super::{Call, SYNTAX, ServerCommand, is};
+use super::call::{Call, SYNTAX, ServerCommand, is};
 
 pub(super) const LASTSAVE: ServerCommand =
     ServerCommand::reply("lastsave", "", "Returns the time of the last successful save to disk.", lastsave);

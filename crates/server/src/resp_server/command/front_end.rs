@@ -1,0 +1,170 @@
+//! The owner of a connection: who may run commands, what it may hold, and which commands the front end has.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::Guard;
+use fail::fail_point;
+use fastness_connection::connection::is_http;
+use fastness_connection::{Closing, Executed, Host, ReplyMode};
+use fastness_engine::command::{CommandSpec, CommandTable, Flags};
+use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
+use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
+use fastness_types::{NodeId, Slot};
+
+use super::call::{Call, RunServer};
+use super::{hello, registry};
+use crate::config::Config;
+use crate::resp_server::ReplicaServer;
+use crate::resp_server::clients::Client;
+use crate::resp_server::stats::add;
+
+/// Replies that have not been sent, bytes: once `maxmemory` is reached, no further command of the connection runs at
+/// it.
+const UNSENT_BYTES_SOFT: usize = 256 * 1024;
+/// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
+const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
+
+/// The front end as one connection's commands see it.
+pub(crate) struct ConnectionFrontEnd<'a> {
+    replica: &'a ReplicaServer,
+    client: &'a Rc<Client>,
+    config: Guard<Arc<Config>>,
+}
+
+impl<'a> ConnectionFrontEnd<'a> {
+    pub(crate) fn new(replica: &'a ReplicaServer, client: &'a Rc<Client>) -> ConnectionFrontEnd<'a> {
+        ConnectionFrontEnd { replica, client, config: replica.node.config.load() }
+    }
+
+    /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
+    #[cold]
+    fn refuse_http(&self) -> Closing {
+        add(&self.replica.stats.http_closes, 1);
+        if let Some(others) = self.replica.node.throttles.http.permit() {
+            tracing::warn!(
+                client = %self.client.address, others,
+                "closed: possible SECURITY ATTACK: it sends POST or Host:, as in cross protocol scripting"
+            );
+        }
+        Closing::Now
+    }
+}
+
+impl Host for ConnectionFrontEnd<'_> {
+    fn clock(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn request_limits(&self) -> Limits {
+        Limits {
+            bulk_bytes_max: self.config.proto_max_bulk_len as usize,
+            authenticated: self.client.authenticated.get(),
+            ..Limits::DEFAULT
+        }
+    }
+
+    fn unsent_bytes_max(&self) -> usize {
+        if !self.client.authenticated.get() {
+            return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
+        }
+        if self.replica.shard.with_engine(|engine| engine.is_out_of_memory()) {
+            return UNSENT_BYTES_SOFT;
+        }
+        // A client that does not take more than this is closed; replies that are pending beyond it wait.
+        match self.config.client_output_buffer_limit.hard_bytes {
+            0 => usize::MAX,
+            hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
+        }
+    }
+
+    fn query_bytes_max(&self) -> u64 {
+        self.config.client_query_buffer_limit
+    }
+
+    fn reply_mode(&self) -> &Cell<ReplyMode> {
+        &self.client.reply_mode
+    }
+
+    fn permit(&mut self, spec: &'static CommandSpec, _: Args<'_>, out: &mut ReplyBuf) -> bool {
+        self.client.command.set(spec.name);
+        if self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH) {
+            return true;
+        }
+        match hello::without_password(&self.replica.node) {
+            Ok(true) => self.client.authenticated.set(true),
+            Ok(false) => out.error("NOAUTH Authentication required."),
+            Err(text) => out.error(text),
+        }
+        self.client.authenticated.get()
+    }
+
+    fn set_running(&mut self, running: bool) {
+        self.replica.executing.set(running);
+        if running {
+            fail_point!("server::executing");
+        }
+    }
+
+    fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing> {
+        let Executed { spec, args, took, reply } = *executed;
+        let Some(spec) = spec else {
+            if is_http(args) {
+                return Some(self.refuse_http());
+            }
+            add(&self.client.commands, 1);
+            self.replica.stats.count_error(reply);
+            return None;
+        };
+        add(&self.client.commands, 1);
+        let Config { slowlog_log_slower_than: slow, slowlog_max_len: len_max, .. } = **self.config;
+        self.replica.stats.count(spec, took, reply);
+        if slow >= 0 && took.as_micros() as i64 >= slow {
+            self.replica.stats.note_slow((spec, args), took, self.client, len_max as usize);
+        }
+        None
+    }
+
+    fn protocol_error(&mut self, error: &ProtocolError) {
+        tracing::debug!(client = %self.client.address, %error, "protocol error");
+    }
+
+    fn query_too_long(&mut self, bytes_max: u64) {
+        add(&self.replica.stats.query_limit_closes, 1);
+        if let Some(others) = self.replica.node.throttles.query.permit() {
+            let client = self.client.address;
+            tracing::warn!(
+                %client, limit = bytes_max, others,
+                "closed: more was sent than may wait to be executed"
+            );
+        }
+    }
+}
+
+impl FrontEnd for ConnectionFrontEnd<'_> {
+    fn commands(&self) -> &'static CommandTable {
+        registry::table()
+    }
+
+    fn run(
+        &mut self,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        session: &mut Session,
+        shard: &mut ShardView<'_>,
+        out: &mut ReplyBuf,
+    ) -> FrontEndOutcome {
+        let call = Call { replica: self.replica, client: self.client, args, session, shard, out };
+        match registry::run_of(spec) {
+            RunServer::Reply(run) => run(call),
+            RunServer::Outcome(run) => return run(call),
+        }
+        FrontEndOutcome::Reply
+    }
+
+    fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
+        self.replica.with_view(self.client.tls, 0, true, |view| view.address(slot, primary)).flatten()
+    }
+}
