@@ -87,6 +87,7 @@ pub use outcome::{Outcome, PendingReply, Release, Tenure, WaitAnswer, WaitReques
 pub use release::Released;
 pub use session::{Session, WaitsFor};
 pub use shard::Shard;
-pub use snapshot_check::{SnapshotCheck, SnapshotReplay, SnapshotReport};
-pub use snapshot_store::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+pub use snapshot_check::{ReplayError, SnapshotCheck, SnapshotReplay, SnapshotReport};
+pub use snapshot_format::UnusableSnapshot;
+pub use snapshot_store::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 pub use snapshots::SnapshotInfo;

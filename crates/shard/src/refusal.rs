@@ -33,6 +33,31 @@ pub(crate) fn not_in_transaction(command: &str) -> String {
     format!("ERR Command '{command}' not allowed inside a transaction")
 }
 
+/// Why WAIT or WAITAOF is refused, in Valkey's texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WaitRefusal {
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    #[error("ERR value is out of range, must be positive")]
+    Negative,
+    #[error("ERR value is out of range, value must between 0 and 1")]
+    NotZeroOrOne,
+    #[error("ERR timeout is not an integer or out of range")]
+    TimeoutNotAnInteger,
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
+    #[error(
+        "ERR WAIT cannot be used with replica instances. Please also note that if a replica is configured to be \
+         writable (which is not the default) writes to replicas are just local and are not propagated."
+    )]
+    OnReplica,
+    #[error(
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+         and are not propagated."
+    )]
+    AofOnReplica,
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {

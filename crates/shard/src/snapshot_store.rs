@@ -34,6 +34,9 @@ pub trait SnapshotSink {
     fn finished(&self) -> Option<LogIndex>;
 }
 
+/// Why a snapshot cannot be read: its text names file and place.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A snapshot that is being read.
 #[async_trait::async_trait(?Send)]
 pub trait SnapshotSource {
@@ -45,5 +48,5 @@ pub trait SnapshotSource {
     ///
     /// # Errors
     /// It is damaged; the text names file and place.
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String>;
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, SourceError>;
 }

@@ -205,7 +205,7 @@ impl SnapshotSource for MemorySource {
         Some(self.0.iter().map(chunk).sum())
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, SourceError> {
         tokio::task::yield_now().await;
         Ok(self.0.pop_front())
     }
