@@ -33,17 +33,17 @@ pub(crate) struct Execution<'a> {
     pub(crate) now: Now,
     pub(crate) out: &'a mut ReplyBuf,
     pub(crate) front_end: &'a mut dyn FrontEnd,
-    /// What the command asks for, or else its connection.
+    /// The override of the command, or else of its connection.
     pub(crate) durability_override: DurabilityOverride,
-    /// The same of how a read is confirmed.
+    /// The same for how a read is confirmed.
     pub(crate) reads: ReadConfirmation,
-    /// In force.
+    /// The mode in force.
     pub(crate) mode: Durability,
 }
 
 /// One command or transaction that runs on the primary and has not been staged.
 pub(crate) struct UnitInProgress {
-    /// Where its effects and its reply begin.
+    /// Where its effects and its reply start.
     before: usize,
     reply: usize,
     savepoint: Savepoint,
@@ -51,10 +51,10 @@ pub(crate) struct UnitInProgress {
 
 /// Whether a command that needs memory is refused while there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
-    Asked,
-    /// It was asked for before.
-    Granted,
+pub(crate) enum MemoryCheck {
+    Needed,
+    /// It was checked before.
+    Done,
 }
 
 impl Execution<'_> {
@@ -78,7 +78,7 @@ impl Execution<'_> {
                     return Outcome::Busy;
                 }
                 let unit = self.begin_unit(&mut primary);
-                self.execute(&mut primary, spec, args, first, Memory::Asked);
+                self.execute(&mut primary, spec, args, first, MemoryCheck::Needed);
                 let wrote = self.end_unit(&mut primary, unit);
                 return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
             }
@@ -220,7 +220,7 @@ impl Execution<'_> {
         spec: &'static CommandSpec,
         args: Args<'_>,
         first: Option<Key<'_>>,
-        memory: Memory,
+        memory: MemoryCheck,
     ) {
         let Replica { data, flow, committed_time, .. } = &mut *primary.replica;
         data.engine.leave_access_times(self.session.no_touch);
@@ -236,8 +236,8 @@ impl Execution<'_> {
             first,
         };
         match memory {
-            Memory::Asked => data.engine.execute(spec, args, &mut env),
-            Memory::Granted => data.engine.execute_admitted(spec, args, &mut env),
+            MemoryCheck::Needed => data.engine.execute(spec, args, &mut env),
+            MemoryCheck::Done => data.engine.execute_admitted(spec, args, &mut env),
         }
     }
 
@@ -356,14 +356,14 @@ impl Execution<'_> {
         }
     }
 
-    /// What the command's reply goes by.
+    /// The mode that decides when the reply is released.
     #[inline]
     fn durability(&self) -> Durability {
         self.durability_override.within(self.mode)
     }
 
-    /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its
-    /// age.
+    /// A reply will wait for the batch `seq` though the mode does not require it: the batch does not stay open until
+    /// its maximum age.
     #[cold]
     fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
         primary.replica.counters.asked += 1;

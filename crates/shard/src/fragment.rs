@@ -13,9 +13,9 @@
 //! ```
 //!
 //! The fragments of a batch, one after the other, are one payload of version 1, whose sequence is that of the last
-//! fragment. They are applied as one when the last one has committed: until then memory stands before the first of
-//! them, and everything that waits for the batch waits for the last. Between them only entries of the same epoch that
-//! carry no batch may lie; an entry of another epoch means that the rest will never come, and drops them.
+//! fragment. They are applied as one when the last one has committed: until then memory is at the entry before the
+//! first of them, and everything that waits for the batch waits for the last. Between them there are only entries of
+//! the same epoch that carry no batch; an entry of another epoch means that the rest will never come, and drops them.
 //!
 //! Written only while every member of the group reads it ([`fastness_types::FormatLevel::BOUNDS`]).
 
@@ -56,7 +56,7 @@ impl<'a> Fragment<'a> {
         self.number + 1 == self.count
     }
 
-    /// The payload of its entry; what follows on its bytes is given apart, so that nothing has to be joined before.
+    /// The payload of its entry. What follows its bytes is passed separately, so that nothing has to be joined before.
     #[must_use]
     pub(crate) fn encode(&self, effects: &SharedBuf, rest: Range<usize>) -> Bytes {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + rest.len());
@@ -100,7 +100,7 @@ pub enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Looks which one a payload is. A whole batch is not checked.
+    /// Finds out which one a payload is. A whole batch is not checked.
     ///
     /// # Errors
     /// A malformed fragment, or a version that is not known.
@@ -140,7 +140,7 @@ impl Fragments {
         self.taken == 0
     }
 
-    /// What they hold, bytes.
+    /// Memory that they take, bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.payload.capacity()
@@ -151,7 +151,7 @@ impl Fragments {
         *self = Fragments::default();
     }
 
-    /// Takes what the next entry carries; gives the payload once the batch is whole.
+    /// Takes what the next entry carries; returns the payload once the batch is whole.
     ///
     /// # Errors
     /// It does not follow the fragment before.
@@ -202,7 +202,7 @@ pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
 }
 
 impl Cut {
-    /// Of a payload that begins with `head`; `first` is the sequence of its first fragment.
+    /// Of a payload that starts with `head`; `first` is the sequence of its first fragment.
     pub(crate) fn new(head: Vec<u8>, effects: SharedBuf, fragment_bytes: usize, first: Seq) -> Cut {
         let count = count_of(head.len() + effects.len(), fragment_bytes);
         Cut { head, effects, fragment_bytes, first, count, next: 0 }

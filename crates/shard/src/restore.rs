@@ -1,6 +1,6 @@
-//! Restoring memory: at the start, after an undo for which undo records did not suffice, and for a snapshot that another
-//! node has sent. Memory is emptied, the newest snapshot that reads whole is loaded, and the log replays the rest
-//! (`log_walk.rs`).
+//! Restoring memory: at the start, after an undo for which undo records did not suffice, and for a snapshot that
+//! another node has sent. Memory is emptied, the newest snapshot that reads whole is loaded, and the log replays the
+//! rest (`log_walk.rs`).
 
 use fail::fail_point;
 use fastness_consensus::handle::OwnSnapshot;
@@ -15,7 +15,7 @@ use crate::state::Replica;
 use crate::time::CommittedTime;
 
 impl Replica {
-    /// Gives up memory, for what snapshot and log say.
+    /// Empties memory, to be restored from snapshot and log.
     pub(crate) fn restart_from_log(&mut self) {
         self.data.restart();
         fail_point!("shard::restore");
@@ -53,7 +53,7 @@ impl Replica {
             }
             (SnapshotPart::Head(_), Some(_)) => Err(UnusableSnapshot::Parts("it has two heads")),
             (SnapshotPart::Chunk(_) | SnapshotPart::Tail(_), None) => {
-                Err(UnusableSnapshot::Parts("it begins without a head"))
+                Err(UnusableSnapshot::Parts("it starts without a head"))
             }
         }
     }
@@ -82,7 +82,7 @@ impl Replica {
     }
 }
 
-/// Restores memory from the newest snapshot that reads whole, if that is asked for. What is left is the log's.
+/// Restores memory from the newest snapshot that reads whole, if memory is to be restored. The log has the rest.
 pub(crate) async fn restore(inner: &Inner) {
     let mut below = None;
     loop {

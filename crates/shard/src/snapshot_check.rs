@@ -1,5 +1,5 @@
-//! Checking snapshots in a scratch place: whether one holds what it says, and whether the log leads from one to the
-//! next.
+//! Checks snapshots in an engine of their own: whether one holds what it says, and whether the log leads from one to
+//! the next.
 
 use fastness_consensus::handle::{Committed, EntryPayload};
 use fastness_engine::{ApplyError, Digest, Engine, EngineOptions};
@@ -10,7 +10,7 @@ use crate::fragment::{Fragments, Part};
 use crate::position::chain;
 use crate::snapshot_format::{UnusableSnapshot, read_head, read_tail};
 
-/// A snapshot that is read into a scratch engine, to see whether it is what it says.
+/// A snapshot that is read into an engine of its own, to check that it holds what it says.
 #[derive(Debug)]
 pub struct SnapshotCheck {
     engine: Engine,
@@ -33,7 +33,7 @@ pub struct SnapshotReport {
 }
 
 impl SnapshotCheck {
-    /// Begins with the head.
+    /// Starts with the head.
     ///
     /// # Errors
     /// It is not this shard's, or of another version.
@@ -141,7 +141,7 @@ pub struct SnapshotReplay {
 }
 
 impl SnapshotReplay {
-    /// Where it stands.
+    /// The position that it has reached.
     #[must_use]
     pub fn index(&self) -> LogIndex {
         self.index

@@ -87,7 +87,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What a snapshot ends with: where in the log it stands.
+/// What a snapshot ends with: its position in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tail {
     pub(crate) index: u64,

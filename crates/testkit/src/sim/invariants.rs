@@ -179,7 +179,7 @@ impl Invariants {
         let now = self.trace.now();
         // A closed lag gate refuses writes until the log has caught up, as it should.
         let mut is_shut = false;
-        each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Shut);
+        each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Closed);
         if disturbed || !loaded || is_shut {
             self.accepts.disturbed(now);
         }
