@@ -80,7 +80,7 @@ impl From<Refusal> for Denied {
 }
 
 impl State {
-    /// See the module.
+    /// Decides who runs a command; an error says why nobody does. See the module.
     #[inline]
     pub(crate) fn admit(
         &mut self,

@@ -9,7 +9,7 @@
 
 use fastness_types::Durability;
 
-/// See the module.
+/// What a connection or a command asks for beyond the mode in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DurabilityOverride {
     /// Nothing: the mode in force decides.

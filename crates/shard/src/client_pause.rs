@@ -28,7 +28,7 @@ struct Running {
     kind: PauseKind,
 }
 
-/// See the module.
+/// The pause of one replica's clients, if one runs.
 #[derive(Debug, Default)]
 pub(crate) struct ClientPause {
     running: Option<Running>,

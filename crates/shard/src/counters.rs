@@ -1,6 +1,6 @@
-//! Counts since the process started.
+//! What one replica counts, for INFO and metrics.
 
-/// See the module.
+/// Counts since the process started.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counters {
     /// Batches of this primary's own that have committed, with their units and bytes of effects.

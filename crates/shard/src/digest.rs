@@ -38,7 +38,7 @@ pub type DigestResult = Result<(LogIndex, Digest), DigestError>;
 #[derive(Default)]
 pub(crate) struct Digests {
     waiting: Vec<oneshot::Sender<DigestResult>>,
-    /// Of the data at this index.
+    /// The log position of the digest that is being computed.
     walk: Option<LogIndex>,
     chunk: Vec<u8>,
 }

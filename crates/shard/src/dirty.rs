@@ -13,7 +13,7 @@ use fastness_types::{Plant, Seq};
 /// Places in the array.
 pub const DIRTY_PLACES: usize = 65_536;
 
-/// See the module.
+/// The keys that one tenure has changed, by the batch of the last change.
 pub struct DirtyKeys {
     places: Box<[Seq]>,
     everything: Seq,

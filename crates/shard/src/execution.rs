@@ -123,7 +123,7 @@ impl Execution<'_> {
         holds
     }
 
-    /// Whether the lag gate holds a write at the front end for a little; notes until when. One that has waited runs.
+    /// Whether the lag gate delays a write at the front end; notes until when. A write that has waited runs.
     #[inline]
     pub(crate) fn is_slowed(&mut self, flow: &FlowControl, writes: bool) -> bool {
         match flow.gate.state() {
@@ -150,12 +150,12 @@ impl Execution<'_> {
         true
     }
 
-    /// The same of a command that does not run on data itself: EXEC runs commands that may.
+    /// Whether CLIENT PAUSE holds a command that does not run on data itself. EXEC runs commands that may write.
     pub(crate) fn is_run_paused(&mut self, flow: &FlowControl, run: Run) -> bool {
         self.is_paused(flow, matches!(run, Run::Session(SessionCommand::Exec)) && self.session.queued.writes)
     }
 
-    /// What the command is about to do.
+    /// What admission has to know of the command.
     #[inline]
     pub(crate) fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
         let (slots, has_long_key) = match first {
@@ -269,8 +269,8 @@ impl Execution<'_> {
         UnitInProgress { before, reply: self.out.len(), savepoint }
     }
 
-    /// Stages what was appended since; true if anything was. A unit that was too long is rolled back, and its reply is
-    /// an error.
+    /// Stages what was appended since the unit started; true if anything was. A unit that was too long is rolled back,
+    /// and its reply is an error.
     #[inline]
     pub(crate) fn end_unit(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress) -> bool {
         if primary.leader.stage.effects.has_overflowed() {
@@ -296,7 +296,7 @@ impl Execution<'_> {
         true
     }
 
-    /// Rolls back what was run since, and answers with `why`.
+    /// Rolls back what was run since the unit started, and answers with `why`.
     #[cold]
     pub(crate) fn roll_back(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress, why: &Refusal) {
         primary.replica.data.engine.roll_back(unit.savepoint, &mut primary.leader.stage.effects);
@@ -392,7 +392,7 @@ impl Execution<'_> {
     }
 }
 
-/// The last batch that the command's reply may have seen something of.
+/// The last batch whose effects the command's reply may show.
 pub(crate) fn depends_on(primary: &Primary<'_>, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Seq {
     let (leader, engine) = (&*primary.leader, &primary.replica.data.engine);
     if let Some(key) = first
@@ -413,7 +413,7 @@ fn slots_of(spec: &CommandSpec, args: Args<'_>) -> SlotsSeen {
     keys.fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)))
 }
 
-/// Whether a name is longer than a key's may be.
+/// Whether a key's name is longer than is allowed.
 #[inline]
 fn is_long(key: &[u8]) -> bool {
     key.len() > limits::KEY_BYTES_MAX

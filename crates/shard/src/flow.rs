@@ -9,7 +9,7 @@ use crate::client_pause::ClientPause;
 use crate::lag::{Lag, LagGate};
 use crate::options::ShardOptions;
 
-/// See the module.
+/// What makes commands of one replica wait.
 pub(crate) struct FlowControl {
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,

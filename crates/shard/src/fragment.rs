@@ -45,12 +45,12 @@ pub struct Fragment<'a> {
     pub count: u32,
     /// Bytes of the whole payload.
     pub total: u64,
-    /// Its part.
+    /// Its part of the payload.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Fragment<'a> {
-    /// Whether the batch is whole with it.
+    /// Whether it completes the batch.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.number + 1 == self.count
@@ -100,7 +100,7 @@ pub enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Finds out which one a payload is. A whole batch is not checked.
+    /// Reads a payload of either version. A whole batch is not checked.
     ///
     /// # Errors
     /// A malformed fragment, or a version that is not known.
@@ -113,7 +113,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Its sequence, and whether the batch is whole with it.
+    /// Its sequence, and whether it completes the batch.
     pub(crate) fn place(&self) -> Result<(Seq, bool), BatchError> {
         match self {
             Part::Whole(payload) => Ok((batch::peek_header(payload)?.seq, true)),
@@ -183,26 +183,26 @@ impl Fragments {
     }
 }
 
-/// A payload that leaves in fragments: its head and its effects, which are not joined for that.
+/// A payload that is proposed in fragments: its head and its effects, which are not joined for that.
 #[derive(Debug)]
 pub(crate) struct Cut {
     head: Vec<u8>,
     effects: SharedBuf,
     fragment_bytes: usize,
-    /// Of the first fragment.
+    /// Sequence of the first fragment.
     first: Seq,
     count: u32,
-    /// The next fragment to leave.
+    /// The next fragment to propose.
     next: u32,
 }
 
-/// How many fragments a payload of so many bytes leaves in.
+/// How many fragments a payload of so many bytes has.
 pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
     u32::try_from(payload_bytes.div_ceil(fragment_bytes)).expect("a batch is bounded")
 }
 
 impl Cut {
-    /// Of a payload that starts with `head`; `first` is the sequence of its first fragment.
+    /// Cuts a payload that starts with `head`; `first` is the sequence of its first fragment.
     pub(crate) fn new(head: Vec<u8>, effects: SharedBuf, fragment_bytes: usize, first: Seq) -> Cut {
         let count = count_of(head.len() + effects.len(), fragment_bytes);
         Cut { head, effects, fragment_bytes, first, count, next: 0 }
@@ -213,12 +213,12 @@ impl Cut {
         self.head.len() + self.effects.len()
     }
 
-    /// Of the last fragment, and of the batch.
+    /// Sequence of the last fragment, which is the batch's.
     pub(crate) fn last(&self) -> Seq {
         Seq(self.first.0 + u64::from(self.count) - 1)
     }
 
-    /// The payload of the next entry, with its sequence; `None`: all have left.
+    /// The payload of the next entry, with its sequence; `None` after the last.
     pub(crate) fn next(&mut self) -> Option<(Seq, Bytes)> {
         if self.next == self.count {
             return None;

@@ -66,7 +66,7 @@ pub struct ShardInfo {
     pub gate: GateInfo,
     /// Snapshots.
     pub snapshot: SnapshotInfo,
-    /// Of all log entries up to `applied`: equal on replicas that are at the same index.
+    /// Checksum of all log entries up to `applied`: equal on replicas that are at the same index.
     pub log_checksum: u64,
     /// Newest committed entry known here.
     pub committed: LogIndex,

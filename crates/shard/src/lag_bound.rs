@@ -19,12 +19,12 @@ pub struct DesiredLagBound {
     pub version: u64,
 }
 
-/// See the module.
+/// The bound as the config, the map, and the log have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagBound {
-    /// What this node's config says.
+    /// By this node's config.
     configured: Duration,
-    /// What the map says; `None`: nothing.
+    /// By the cluster's map; `None`: it has none.
     desired: Option<DesiredLagBound>,
     /// By the newest committed unit.
     committed: Option<DesiredLagBound>,
@@ -33,7 +33,7 @@ pub struct LagBound {
 }
 
 impl LagBound {
-    /// Of an empty log, on a node where this bound is configured.
+    /// The bound of an empty log, on a node where `configured` is configured.
     #[must_use]
     pub fn new(configured: Duration) -> LagBound {
         LagBound { configured, desired: None, committed: None, staged: None }
@@ -74,7 +74,7 @@ impl LagBound {
         self.desired.filter(|desired| desired.version > self.version() && self.staged.is_none())
     }
 
-    /// What the log says; `None`: nothing yet.
+    /// By the log; `None`: it has none yet.
     #[must_use]
     pub fn committed(&self) -> Option<DesiredLagBound> {
         self.committed

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, WallMs};
 
-/// See the module.
+/// The progress of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadInfo {
     /// When it started.
     pub began: WallMs,
     /// Bytes of snapshot and log; estimated, see the module.
     pub total_bytes: u64,
-    /// Of these, read.
+    /// Bytes that were read.
     pub loaded_bytes: u64,
     /// How long the rest takes at the speed so far; `None`: nothing was read yet.
     pub left: Option<Duration>,
@@ -46,7 +46,7 @@ impl Loading {
         self.snapshot_read += bytes as u64;
     }
 
-    /// There are no more chunks, however large the snapshot was said to be.
+    /// The snapshot has no more chunks, whatever size it was said to have.
     pub(crate) fn end_snapshot(&mut self) {
         self.snapshot_bytes = self.snapshot_read;
     }

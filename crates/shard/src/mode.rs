@@ -21,7 +21,7 @@ pub struct DesiredMode {
     pub version: u64,
 }
 
-/// See the module.
+/// The mode as the map and the log have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
     desired: DesiredMode,
@@ -77,7 +77,7 @@ impl Mode {
         (is_new && self.staged.is_none()).then_some(self.desired)
     }
 
-    /// What the log says; `None`: nothing yet.
+    /// By the log; `None`: it has none yet.
     #[must_use]
     pub fn committed(&self) -> Option<DesiredMode> {
         self.committed

@@ -57,7 +57,7 @@ pub(crate) enum WaitRefusal {
     AofOnReplica,
 }
 
-/// See the module.
+/// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The keys of one command or transaction lie in different slots.

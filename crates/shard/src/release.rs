@@ -25,7 +25,7 @@ use crate::reply_queue::Waiter;
 use crate::state::{Replica, State};
 
 impl State {
-    /// Whether a reply may leave now; `now` is a fresh reading of the boot clock.
+    /// Whether a reply may be sent now; `now` is a fresh reading of the boot clock.
     pub(crate) fn release(&self, pending: PendingReply, now: BootNs) -> Release {
         match &self.leader {
             Some(leader) if leader.tenure == pending.tenure => self.replica.release_of_tenure(leader, pending, now),
@@ -38,7 +38,7 @@ impl State {
 }
 
 impl Replica {
-    /// The same of a reply of the current tenure.
+    /// Whether a reply of the current tenure may leave now.
     fn release_of_tenure(&self, leader: &Leader, pending: PendingReply, now: BootNs) -> Release {
         if pending.arrived != BootNs(0) {
             return leader.release_confirmed(pending, now);

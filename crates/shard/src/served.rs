@@ -26,7 +26,7 @@ const LEADERLESS_AFTER: Duration = Duration::from_secs(3);
 /// What was shown is reported to consensus this often, at most.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// What READONLY clients were shown, and whether they are served.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Served {
     started: BootNs,

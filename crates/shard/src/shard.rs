@@ -289,7 +289,7 @@ impl Shard {
         self.inner.edges.work.notify_one();
     }
 
-    /// The same at once: reads every key in one step, while nobody is served. For tests.
+    /// Computes the digest at once: reads every key in one step, while nobody is served. For tests.
     ///
     /// # Errors
     /// While effects are uncommitted, or nothing is served.

@@ -24,11 +24,11 @@ pub struct SnapshotReport {
     pub index: LogIndex,
     /// The epoch of the entry there.
     pub epoch: Epoch,
-    /// Of the log up to there, 16 hexadecimal digits.
+    /// Checksum of the log up to there, 16 hexadecimal digits.
     pub log_checksum: String,
     /// Keys.
     pub keys: u64,
-    /// Of the data.
+    /// Digest of the data.
     pub digest: Digest,
 }
 
@@ -121,9 +121,9 @@ pub enum ReplayError {
         index: LogIndex,
         /// The epoch there.
         epoch: Epoch,
-        /// Of the log up to there.
+        /// Checksum of the log up to there.
         log_checksum: String,
-        /// Of the data there.
+        /// Digest of the data there.
         digest: Digest,
     },
 }
@@ -136,7 +136,7 @@ pub struct SnapshotReplay {
     epoch: Epoch,
     seq: Seq,
     checksum: u64,
-    /// Of a batch that is not whole yet.
+    /// Fragments of a batch that is not whole yet.
     fragments: Fragments,
 }
 

@@ -26,7 +26,7 @@ pub enum UnusableSnapshot {
     /// The head is not one.
     #[error("its head: {0}")]
     Head(serde_json::Error),
-    /// Of another shard, or of a version that is not known here.
+    /// It is of another shard, or of a version that is not known here.
     #[error("version {version}, shard {shard}: not of this shard")]
     Foreign {
         /// As its head says.
@@ -57,9 +57,9 @@ pub enum UnusableSnapshot {
     /// The data is not what its tail says.
     #[error("it holds {keys} keys with digest {digest}, its tail says {tail_keys} with {tail_digest}")]
     Data {
-        /// In its chunks.
+        /// Keys in its chunks.
         keys: u64,
-        /// Of its chunks' data.
+        /// Digest of its chunks' data.
         digest: Digest,
         /// As its tail says.
         tail_keys: u64,
@@ -113,7 +113,8 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Of the newest entry that memory holds. Keys and digest are the image's, and known once it is written.
+    /// The tail of a snapshot at the newest entry that memory holds. Keys and digest are the image's, and known once it
+    /// is written.
     pub(crate) fn at(position: &LogPosition, settings: &Settings) -> Tail {
         let (mode, bound) = (settings.mode.committed(), settings.lag_bound.committed());
         Tail {

@@ -18,7 +18,7 @@ use crate::snapshot_store::{SnapshotSink, SnapshotSource, SnapshotStore};
 pub(crate) const SLICE_BYTES: usize = 32 * 1024;
 /// Between two slices: an image is written at 64 MB/s at most, beside the commands.
 pub(crate) const SLICE_PAUSE: Duration = Duration::from_micros(500);
-/// How often a snapshot that was given its end is checked until it is on stable storage.
+/// How often a finished snapshot is checked until it is on stable storage.
 const FINISH_CHECK: Duration = Duration::from_millis(10);
 /// After a snapshot has failed the next is not started before this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ struct SnapshotInProgress {
     place: SnapshotPlace,
     bytes: u64,
     sum: Option<ImageSum>,
-    /// The tail was given; it is not known yet to be on stable storage.
+    /// The tail was pushed; it is not known yet to be on stable storage.
     finishing: bool,
 }
 
@@ -124,12 +124,12 @@ impl Snapshots {
         self.restore = self.store.is_some();
     }
 
-    /// Memory is given up for a snapshot that another node has sent.
+    /// A snapshot that another node has sent replaces memory.
     pub(crate) fn count_received(&mut self) {
         self.info.received += 1;
     }
 
-    /// Memory goes back to what is committed. What the image in progress shows may be undone: it starts again.
+    /// Memory returns to what is committed. What the image in progress shows may be undone: it starts again.
     pub(crate) fn start_again(&mut self) {
         if self.cut.is_some() {
             self.give_up();
@@ -178,7 +178,7 @@ impl Snapshots {
         admits
     }
 
-    /// One is cut of what the engine holds, which is at `place`.
+    /// Cuts one of what the engine holds, which is at `place`.
     pub(crate) fn cut(&mut self, engine: &mut Engine, shard: ShardId, place: SnapshotPlace, format: FormatLevel) {
         let Some(store) = &self.store else { return };
         let sink = store.create(encode_head(shard, engine.newest_timestamp()));

@@ -28,8 +28,8 @@ use crate::mode::DesiredMode;
 use crate::now::Now;
 use crate::options::Batching;
 
-/// Bytes of a batch beside its effects: the header with the heads of units without effects that may join it, and a head
-/// at its longest.
+/// Bytes of a batch besides its effects: the header with the heads of units without effects that may join it, and a
+/// head at its longest.
 const HEADER_BYTES_MAX: usize = 512;
 const HEAD_BYTES_MAX: usize = 24;
 /// A batch's buffers that have grown over this are not kept for the next one, bytes.
@@ -37,7 +37,7 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The wait for writes to come back shrinks to this part of its maximum while they do not.
 const IMPATIENCE_MAX: u32 = 16;
-/// Of so many closed batches the first few wait as long as they may, whatever was learned.
+/// The first few of this many closed batches wait as long as allowed, whatever was learned.
 const PROBE_EVERY: u64 = 64;
 const PROBES: u64 = 4;
 
@@ -48,7 +48,7 @@ pub(crate) struct Batched {
     /// When its first unit was staged.
     pub(crate) opened: BootNs,
     pub(crate) bytes: usize,
-    /// Of its log entry.
+    /// Bytes of its payload in the log.
     pub(crate) payload_bytes: usize,
     pub(crate) units: usize,
     /// Writes whose clients wait for its commit.
@@ -57,7 +57,7 @@ pub(crate) struct Batched {
     pub(crate) mode: Option<DesiredMode>,
     /// The last bound of the durability lag in it.
     pub(crate) lag_bound: Option<DesiredLagBound>,
-    /// Of its last unit.
+    /// The timestamp of its last unit.
     pub(crate) timestamp: WallMs,
 }
 
@@ -67,15 +67,15 @@ enum Payload {
     Cut(Cut),
 }
 
-/// One proposed entry.
+/// One proposed entry that has not committed.
 enum InFlight {
-    /// With it the batch is whole.
+    /// The entry completes its batch.
     Batch(Batched),
     /// A fragment that is not its batch's last.
     Fragment(Seq),
 }
 
-/// What entries and units are bounded by.
+/// The bounds of entries and units.
 #[derive(Debug, Clone, Copy)]
 struct EntryLimits {
     unit_bytes_max: usize,
@@ -115,7 +115,7 @@ pub(crate) struct Stage {
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
     opened: BootNs,
-    /// Writes in it whose clients wait for its commit: in `sync` all.
+    /// Writes in the open batch whose clients wait for its commit: in `sync` all.
     writes: usize,
     mode: Option<DesiredMode>,
     lag_bound: Option<DesiredLagBound>,
@@ -123,12 +123,12 @@ pub(crate) struct Stage {
     in_flight: VecDeque<InFlight>,
     /// Bytes of effects in `sealed` and `in_flight`.
     closed_bytes: usize,
-    /// Bytes of their log entries.
+    /// Bytes of the payloads in `sealed` and `in_flight`.
     closed_payload_bytes: usize,
     /// Writes whose replies were released and whose clients have not come back yet.
     expected: usize,
     released: BootNs,
-    /// Of `writes`, those that were staged by then.
+    /// How many of `writes` were staged by then.
     at_release: usize,
     /// When the loop has closed a batch last, and how long the one that committed last was in flight.
     closed_at: BootNs,
@@ -184,7 +184,7 @@ impl Stage {
         if self.heads.is_empty() { Seq(self.open_seq.0 - 1) } else { self.open_seq }
     }
 
-    /// Whether nothing is staged that has not committed.
+    /// Whether everything that was staged has committed.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
         self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
@@ -371,7 +371,7 @@ impl Stage {
 
     /// Learns from the open batch, which is about to be closed, whether the wait was worth it. Clients that come back
     /// together write far more often just after they were released than while the batch before was in flight. Where
-    /// writes come as they please the wait is cut short, and tried again once in a while.
+    /// writes come independently the wait is cut short, and tried again once in a while.
     pub(crate) fn learn(&mut self, mode: Durability, now: BootNs) {
         self.closed_at = now;
         if self.closes_as(mode) != Durability::Sync || self.expected == 0 || self.hurry || !self.in_flight.is_empty() {

@@ -34,7 +34,7 @@ use crate::tenures::Tenures;
 use crate::time::CommittedTime;
 use crate::waits::{Acknowledged, Waiting, Waits};
 
-/// See the module.
+/// The state of one replica.
 pub(crate) struct State {
     /// Only during a tenure as primary.
     pub(crate) leader: Option<Leader>,
@@ -146,7 +146,7 @@ impl Replica {
         leader.stage.open_bytes() >= self.batching.open_bytes_max
     }
 
-    /// The same reading with the time that commands and effects see.
+    /// The reading with the time that commands and effects see in the place of the wall clock's.
     #[inline]
     pub(crate) fn stamped(&self, now: Now) -> Now {
         Now { wall: self.data.timestamp(now), ..now }

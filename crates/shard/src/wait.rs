@@ -1,9 +1,9 @@
 //! WAIT and WAITAOF: how many copies of a connection's writes are on stable storage.
 //!
-//! Counted are replicas that hold the last write's log entry on stable storage, as the group's leader knows it. The
-//! entry's index is known once it has committed; until then nothing is counted, so an answer is never too high.
+//! An answer counts replicas that hold the last write's log entry on stable storage, as the group's leader knows it.
+//! The entry's index is known once it has committed; until then nothing is counted, so an answer is never too high.
 //!
-//! Asking closes the open batch at the end of the turn: who waits for a copy does not wait for company.
+//! WAIT closes the open batch at the end of the turn: a client that waits for a copy does not wait for other writes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -70,7 +70,7 @@ pub(crate) async fn wait(inner: &Rc<Inner>, request: WaitRequest) -> WaitAnswer 
     }
 }
 
-/// Resolves with the answer. Whoever drops it waits no longer.
+/// Resolves with the answer. The client waits no longer when this is dropped.
 struct Answer {
     inner: Rc<Inner>,
     waiting: Rc<Waiting>,

@@ -34,7 +34,7 @@ enum Target {
     Lost,
 }
 
-/// What answers go by.
+/// What was acknowledged, from which answers are computed.
 #[derive(Clone, Copy)]
 pub(crate) struct Acknowledged<'a> {
     pub(crate) leader: Option<&'a Leader>,
@@ -265,7 +265,7 @@ impl Waits {
         self.staged.first_key_value().map(|(_, waiting)| waiting.clone())
     }
 
-    /// Of a need, the client that waits for the earliest position.
+    /// The client with this need that waits for the earliest position.
     fn first_placed(&self, need: Need) -> Option<Rc<Waiting>> {
         self.placed.get(&need)?.first_key_value().map(|(_, waiting)| waiting.clone())
     }

@@ -360,7 +360,7 @@ impl Invariants {
             restores: info.restores,
             snapshots_made: info.snapshot.written,
             snapshots_installed: info.snapshot.received,
-            gate_shut: info.gate.shut,
+            gate_shut: info.gate.closures,
             window_full: info.open_batches > node.batching.in_flight_max,
         };
         let before = self.counts.insert((node.id, shard), now).unwrap_or_default();
