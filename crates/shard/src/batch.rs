@@ -5,7 +5,7 @@
 //! version      u8      1
 //! flags        u8      0; a bit that this version does not know is an error
 //! seq          u64 le  place among the batches of the epoch, from 1
-//! timestamp        u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
+//! timestamp    u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
 //!                      backwards, across primaries too
 //! durability   u8      the mode in force when the batch was closed (types::Durability)
 //! units        varint  how many heads follow
@@ -15,8 +15,8 @@
 //!   flags      u8      bit 0: an idempotency record follows
 //!   delay      varint  ms from the batch's timestamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
-//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired state that it fulfils;
-//!              without one it is 0. Of a setting unit: see below
+//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired state that
+//!              it fulfils; without a record that is 0. Of a setting unit: see below
 //! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 5 have none
 //! ```
 //!

@@ -11,8 +11,8 @@
 //! - *Serve once memory has reached the known commit index.* That index is the one of the last heartbeat. Raft lets a
 //!   leader commit entries of older epochs only together with one of its own, so only the first entry of its **own**
 //!   epoch proves, when it is applied, that all before it are.
-//! - *End the tenure when the lease lapses.* A lapse is often shorter than a heartbeat's delay. Uncommitted effects may
-//!   still commit, and their clients wait for that.
+//! - *End the tenure when the lease lapses.* Most lapses are short. Uncommitted effects may still commit, and their
+//!   clients wait for that.
 //! - *Undo when the role is lost.* Another leader may have the entries and commit them. Until the log says otherwise,
 //!   what is staged may become history.
 //!
@@ -34,10 +34,9 @@
 //! applied 98 and serves nothing. When 100 is applied, the tenure starts: batch 1 of epoch 7 is expected at index 101.
 //! A stages batches 1, 2 and 3; a membership entry takes index 102, so batches 2 and 3 are entries 103 and 104. The
 //! lease lapses for 20 ms: commands wait, then continue in the same tenure. Now B is elected for epoch 9. A is deposed,
-//! and serves nothing. Entries 101 to 103 commit: batches 1 and 2 are checked off and their replies released. Entry 104
-//! turns out to be of epoch
-//! 9. Batch 3 can never commit: it is undone, the tenure ends with batch 2 as its last, and the clients of batch 3 are
-//! answered UNKNOWN.
+//! and serves nothing. Entries 101 to 103 commit: batches 1 and 2 are checked off and their replies released. Then an
+//! entry of epoch 9 commits at index 104. Batch 3 can never commit: it is undone, the tenure ends with batch 2 as its
+//! last, and pending replies of batch 3 are answered UNKNOWN.
 //!
 //! # Invariants
 //!
