@@ -1,17 +1,18 @@
-//! May this command run here and now? The order of the questions is Valkey's: slot, role, then the shard's own.
+//! Decides whether a command may run here and now. The checks come in Valkey's order: slot, role, then the shard's own.
 //!
-//! - A primary serves under its lease alone: a deadline, compared with the clock as it was read **after** the
-//!   command's bytes were.
-//! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log.
-//!   A former primary with effects open shows nothing.
-//! - A primary whose wall clock is far off the other nodes' neither reads nor writes: what it would see as expired, and
-//!   the timestamps of what it staged, could not be taken back. It is about to hand over.
-//! - In `async` writes are refused, all of the shard's alike, while the log is too far behind (`lag.rs`). A write that
-//!   asks for its commit is one of them: the gate is about the shard, and waiting would only make the queue longer.
-//! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode:
-//!   most lapses are shorter than what clients wait before they give up. Nothing is staged before or while a command
-//!   waits, and everything is asked anew afterwards: clocks, ACL, slot, role, gate.
-//! - Everything refused here was refused before anything was staged.
+//! - A primary serves only under its lease: a deadline, compared with the clock as it was read **after** the command's
+//!   bytes were.
+//! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log. A
+//!   former primary with uncommitted effects serves nothing.
+//! - A primary whose wall clock is far from the other nodes' neither reads nor writes: what it would treat as expired,
+//!   and the timestamps of what it staged, could not be reverted. It is about to hand over.
+//! - In `async` all writes of the shard are refused alike while the log is too far behind (`lag.rs`). A write that
+//!   waits for its own commit is refused as well: the gate protects the shard, and waiting would only make the queue
+//!   longer.
+//! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode,
+//!   because most lapses are shorter than what clients wait before they give up. Nothing is staged before or while a
+//!   command waits, and every check is repeated afterwards: clocks, ACL, slot, role, gate.
+//! - Everything that is refused here is refused before anything is staged.
 
 use fastness_types::{BootNs, Plant, Slot};
 
@@ -24,20 +25,20 @@ use crate::role::{Phase, SeenRole};
 use crate::session::SlotsSeen;
 use crate::state::{Primary, Replica, State};
 
-/// What a command or transaction is about to do.
+/// What admission has to know of a command or transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request {
     pub(crate) slots: SlotsSeen,
     pub(crate) writes: bool,
-    /// Reads or changes the whole keyspace.
+    /// It reads or changes the whole keyspace.
     pub(crate) whole: bool,
     /// After READONLY.
     pub(crate) readonly: bool,
     /// The name of one of its keys is longer than names may be.
     pub(crate) has_long_key: bool,
-    /// Whether the lag gate was shut to commands that arrived together with it, if that was noted.
+    /// Whether the lag gate was closed for commands that arrived together with it, if that was noted.
     pub(crate) kept_gate: Option<bool>,
-    /// Its reply is asked to wait for the commit.
+    /// Whether its reply waits for the commit whatever the mode.
     pub(crate) durability_override: DurabilityOverride,
     /// How it is confirmed, if it reads.
     pub(crate) reads: ReadConfirmation,
@@ -61,13 +62,13 @@ pub(crate) enum Admitted<'a> {
     Replica,
 }
 
-/// Why it does not run.
+/// Why a command does not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Denied {
     Refused(Refusal),
     /// Not now: run it again after [`crate::Shard::unblocked`].
     Busy,
-    /// Nobody is known to serve, which may pass: run it again after [`crate::Shard::primary_found`], or refuse it with
+    /// No primary is known, which may pass: run it again after [`crate::Shard::primary_found`], or refuse it with
     /// [`Refusal::ClusterDown`].
     NoPrimary,
 }
@@ -79,7 +80,7 @@ impl From<Refusal> for Denied {
 }
 
 impl State {
-    /// See the module.
+    /// Decides who runs a command; an error says why nobody does. See the module.
     #[inline]
     pub(crate) fn admit(
         &mut self,
@@ -134,7 +135,7 @@ impl Primary<'_> {
             return Err(Refusal::ClusterDown.into());
         }
         if request.writes {
-            if self.is_shut_to(request) {
+            if self.is_closed_to(request) {
                 return Err(Refusal::Lagging.into());
             }
             if self.is_pressed() {
@@ -147,11 +148,11 @@ impl Primary<'_> {
     /// Whether the lag gate refuses a write. One that arrived together with others meets the same answer as these did,
     /// but an open gate only up to the byte bound.
     #[inline]
-    fn is_shut_to(&self, request: Request) -> bool {
-        let is_shut = self.replica.flow.gate.is_shut();
+    fn is_closed_to(&self, request: Request) -> bool {
+        let is_closed = self.replica.flow.gate.is_closed();
         match request.kept_gate {
-            None => is_shut,
-            Some(was_shut) => was_shut || (is_shut && self.has_open_bytes_max()),
+            None => is_closed,
+            Some(was_closed) => was_closed || (is_closed && self.is_full()),
         }
     }
 }

@@ -1,22 +1,22 @@
-//! The payload of one log entry: a batch, format version 1. **Frozen**: the numbers and the layout below stand in
-//! logs on disk; `golden` in the tests holds the bytes. A change is a new version beside this one.
+//! The payload of one log entry: a batch, format version 1. **Frozen**: logs on disk hold the
+//! numbers and the layout below; `golden` in the tests holds the bytes. A change is a new version beside this one.
 //!
 //! ```text
 //! version      u8      1
 //! flags        u8      0; a bit that this version does not know is an error
 //! seq          u64 le  place among the batches of the epoch, from 1
-//! timestamp        u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
+//! timestamp    u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
 //!                      backwards, across primaries too
 //! durability   u8      the mode in force when the batch was closed (types::Durability)
 //! units        varint  how many heads follow
 //! unit heads   each:
 //!   kind       u8      1 write, 2 expiry, 3 mode, 4 time, 5 setting
-//!   durability u8      0: the shard's mode; else the mode this write alone asked for. Of a mode unit: the new mode
+//!   durability u8      0: the shard's mode; else the override of this write alone. Of a mode unit: the new mode
 //!   flags      u8      bit 0: an idempotency record follows
 //!   delay      varint  ms from the batch's timestamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
-//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired state that it fulfils;
-//!              without one it is 0. Of a setting unit: see below
+//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired state that
+//!              it fulfils; without a record that is 0. Of a setting unit: see below
 //! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 5 have none
 //! ```
 //!
@@ -24,10 +24,10 @@
 //! desired state that it fulfils; u64 le, the value. Kinds 4 and 5 are written from
 //! [`fastness_types::FormatLevel::BOUNDS`] on.
 //!
-//! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own timestamp, since a batch stays open for
-//! long when the log is slow, and applying must see the time that executing saw. Stamps do not run backwards within a
-//! batch. Varints are LEB128, at most 10 bytes. All effects stand
-//! together at the end so that closing a batch copies them once, and decoding copies nothing.
+//! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own timestamp, because a batch stays open
+//! for long when the log is slow, and applying must see the time that executing saw. Timestamps do not run backwards
+//! within a batch. Varints are LEB128, at most 10 bytes. All effects are together at the end, so that closing a batch
+//! copies them once, and decoding copies nothing.
 //!
 //! Invariants: a decoded batch has been checked whole (heads, lengths, numbers) before its first unit is seen;
 //! decoding never panics and never allocates from a length that was read.
@@ -47,7 +47,7 @@ pub(crate) const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 19;
 /// Bit 0 of a unit's flags.
 const HAS_RECORD: u8 = 1;
-/// Of a setting unit's record: its length, and the one setting that there is.
+/// Of a setting unit's record: its length, and the one setting that exists.
 const SETTING_BYTES: usize = 17;
 const LAG_BOUND: u8 = 1;
 
@@ -57,7 +57,7 @@ const LAG_BOUND: u8 = 1;
 pub enum UnitKind {
     /// Effects of a client's command or transaction.
     Write = 1,
-    /// Effects of the primary's own accord: keys past their time.
+    /// Effects of the primary itself: the removal of keys past their time.
     Expiry = 2,
     /// The shard's durability mode changes.
     Mode = 3,
@@ -80,7 +80,7 @@ impl UnitKind {
     }
 }
 
-/// What stands before a batch's units.
+/// The head of a batch, before its units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
     /// Place among the epoch's batches.
@@ -91,12 +91,12 @@ pub struct BatchHeader {
     pub durability: Durability,
 }
 
-/// A unit's head as it is staged: its effects stand in the batch's buffer.
+/// A unit's head as it is staged: its effects are in the batch's buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitHead {
     /// See [`UnitKind`].
     pub kind: UnitKind,
-    /// What this write alone asked for; `None`: the shard's mode. Of a mode unit: the new mode.
+    /// The override of this write alone; `None`: the shard's mode. Of a mode unit: the new mode.
     pub durability: Option<Durability>,
     /// The time its command ran with; not before the batch's.
     pub timestamp: WallMs,
@@ -112,7 +112,7 @@ pub struct UnitHead {
 pub struct Unit<'a> {
     /// See [`UnitKind`].
     pub kind: UnitKind,
-    /// What this write alone asked for; `None`: the shard's mode. Of a mode unit: the new mode.
+    /// The override of this write alone; `None`: the shard's mode. Of a mode unit: the new mode.
     pub durability: Option<Durability>,
     /// The time its command ran with.
     pub timestamp: WallMs,
@@ -191,7 +191,7 @@ pub enum BatchError {
     #[error("batch field {0} has the unknown value {1}")]
     Unknown(&'static str, u8),
     /// Time runs backwards or past its range.
-    #[error("the stamps in a batch run backwards")]
+    #[error("the timestamps in a batch run backwards")]
     Timestamp,
     /// A mode unit without a mode, with effects, or with a version that is no number.
     #[error("a mode unit in a batch is malformed")]
@@ -223,7 +223,7 @@ pub fn encode(header: BatchHeader, units: &[UnitHead], effects: &SharedBuf) -> B
     Bytes::from(out)
 }
 
-/// What stands before the effects.
+/// Encodes everything before the effects.
 pub(crate) fn encode_head(header: BatchHeader, units: &[UnitHead]) -> Vec<u8> {
     let mut out = Vec::new();
     write_head(header, units, &mut out);
@@ -251,7 +251,7 @@ fn write_head(header: BatchHeader, units: &[UnitHead], out: &mut Vec<u8>) {
 /// A batch that has been checked whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch<'a> {
-    /// What stands before the units.
+    /// The head, before the units.
     pub header: BatchHeader,
     /// How many units there are.
     pub unit_count: usize,
@@ -305,8 +305,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The units, those that applying need not tell apart in one piece: the memory that many small effects touch is
-    /// then loaded side by side, where one unit after the other would wait for each of its cache misses.
+    /// The units; those that need not be applied apart are one run. The memory that many small effects touch is then
+    /// loaded in parallel, where one unit after the other would wait for each of its cache misses.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'a>> + use<'a> {
         let mut units = self.units().peekable();
         let mut rest = self.effects;

@@ -33,7 +33,7 @@ fn golden_units() -> (Vec<UnitHead>, Vec<u8>) {
     (units, effects)
 }
 
-/// Frozen: these bytes stand in logs.
+/// Frozen: logs hold these bytes.
 #[test]
 fn golden() {
     let (units, effects) = golden_units();
@@ -134,7 +134,7 @@ fn a_run_ends_at_another_stamp_and_at_a_change_of_the_mode() {
 }
 
 #[test]
-fn a_mode_unit_names_the_wish_that_it_fulfils() {
+fn a_mode_unit_names_the_desired_state_that_it_fulfils() {
     let desired = DesiredMode { mode: Durability::Async, version: 0x0102_0304_0506_0708 };
     let bytes = encode(HEADER, &[UnitHead::of_mode(desired, HEADER.timestamp)], b"");
     assert_eq!(&bytes[20..], [3, 2, 1, 0, 0, 8, 8, 7, 6, 5, 4, 3, 2, 1], "frozen");
@@ -223,7 +223,7 @@ fn a_time_unit_is_its_timestamp_alone() {
 }
 
 #[test]
-fn a_setting_unit_names_setting_wish_and_value() {
+fn a_setting_unit_names_setting_version_and_value() {
     let desired = DesiredLagBound { bound: Duration::from_millis(0x0506), version: 0x0304 };
     let units = [head(UnitKind::Write, 1), UnitHead::of_lag_bound(desired, HEADER.timestamp), head(UnitKind::Write, 1)];
     let bytes = encode(HEADER, &units, b"ab");

@@ -1,15 +1,15 @@
 //! What a client asks for beyond the mode in force: for its connection (CLIENT DURABILITY) or for one command (an
-//! attribute in front of it).
+//! attribute before it).
 //!
-//! - A reply goes by the stricter of the mode in force and what was asked. What a command says replaces what its
-//!   connection says. On a cluster in `async` a reply that asked for `sync` is held, released and put in doubt exactly
-//!   as in `sync`, and so is a read's that saw effects not yet committed. Everybody else's replies leave as before.
-//! - A transaction is one unit: what EXEC says, or else the connection, holds for all of it.
-//! - In `disabled` it is refused: nobody may build a promise upon a mode that makes none.
+//! - A reply goes by the stricter of the mode in force and the override. A command's override replaces its
+//!   connection's. On a cluster in `async` a reply with a `sync` override is held, released and put in doubt exactly as
+//!   in `sync`, and so is that of a read that saw uncommitted effects. Everybody else's replies leave as before.
+//! - A transaction is one unit: the override of EXEC, or else of the connection, counts for all of it.
+//! - In `disabled` the override is refused: nobody may build a promise on a mode that makes none.
 
 use fastness_types::Durability;
 
-/// See the module.
+/// What a connection or a command asks for beyond the mode in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DurabilityOverride {
     /// Nothing: the mode in force decides.
@@ -52,8 +52,8 @@ impl DurabilityOverride {
 /// for one command (an attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadConfirmation {
-    /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and go on while one is
-    /// suspended.
+    /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and continue while one
+    /// is suspended.
     #[default]
     Default,
     /// By a quorum that has answered heartbeats sent after the command arrived, which rests on no clock; the reply also

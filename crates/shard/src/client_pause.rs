@@ -1,11 +1,11 @@
-//! CLIENT PAUSE: commands of clients wait at the front end, for a while or until CLIENT UNPAUSE.
+//! CLIENT PAUSE: commands of clients wait at the front end, for a time or until CLIENT UNPAUSE.
 //!
-//! - A command that is paused has been admitted: redirects and refusals go out at once, as in Valkey.
-//! - While paused no key is removed because its time has passed, also not by a read that meets it: what writers were
-//!   paused for (looking at data that stands still, handing over) would be spoiled. Such keys are hidden.
+//! - A command that is paused has been admitted: redirects and refusals are answered at once, as in Valkey.
+//! - While paused no key is removed because its time has passed, not even by a read that meets it: the purpose of
+//!   pausing writers (reading data that does not change, handing over) would be lost. Such keys are hidden.
 //! - A second pause makes the first longer or stricter, never shorter or laxer.
 //!
-//! Belongs to this node and this run: no other replica knows of it, and a change of role leaves it as it is.
+//! Belongs to this node and this process: no other replica knows of it, and a change of role leaves it as it is.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,14 +28,14 @@ struct Running {
     kind: PauseKind,
 }
 
-/// See the module.
+/// The pause of one replica's clients, if one runs.
 #[derive(Debug, Default)]
 pub(crate) struct ClientPause {
     running: Option<Running>,
     ended: Rc<Notify>,
 }
 
-/// The longest span that the clock can tell.
+/// The longest span that the clock can represent.
 const SPAN_MAX: Duration = Duration::from_nanos(u64::MAX);
 
 impl ClientPause {
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(pause.state(NOW), Some((PauseKind::All, Duration::from_millis(50))));
         pause.begin(NOW, Duration::from_millis(90), PauseKind::Writes);
         assert_eq!(pause.state(NOW), Some((PauseKind::All, Duration::from_millis(90))));
-        // One that has ended leaves nothing behind.
+        // One that has ended has no effect.
         pause.begin(after(100), Duration::from_millis(5), PauseKind::Writes);
         assert_eq!(pause.state(after(100)), Some((PauseKind::Writes, Duration::from_millis(5))));
         pause.end();

@@ -1,19 +1,19 @@
-//! Reads that need no clock: a primary's reply leaves once a quorum has confirmed that it was the primary when the
+//! Reads that need no clock: a primary's reply is released once a quorum has confirmed that it was the primary when the
 //! command arrived.
 //!
-//! A lease rests on clocks that run at nearly the same rate, and that go on while a machine is suspended. Where a
-//! hypervisor pauses a whole machine its clock may stand still, and a primary that is resumed believes in its lease for
-//! up to as long as one lasts. A client that cannot live with that asks for
+//! A lease depends on clocks that run at nearly the same rate, and that continue while a machine is suspended. Where a
+//! hypervisor pauses a whole machine its clock may stop, and a primary that is resumed believes in its lease for up to
+//! as long as one lasts. A client that cannot accept that asks for
 //! [`ReadConfirmation::Quorum`](crate::ReadConfirmation::Quorum):
 //!
-//! - The command runs as it always does. Its reply is held until a quorum, this node's own Raft core among it, has
-//!   answered heartbeats that were sent **after the command arrived** and still held this primary's vote when it did
+//! - The command runs as always. Its reply is held until a quorum, this node's own Raft core among it, has answered
+//!   heartbeats that were sent **after the command arrived** and still held this primary's vote when it did
 //!   ([`Lease::confirmed`](fastness_consensus::handle::Lease::confirmed)). Nobody else was elected before that, so the
-//!   reply shows all that was acknowledged before the command came.
-//! - It is held for the commit of what it depends on as well, in every mode: else it could show what a failover takes
-//!   back. A write needs no round: its commit confirms more.
-//! - One round serves all reads that came before it; while one is under way no other is asked for.
-//! - Where no quorum answers within [`limits::READ_CONFIRM_MAX`] the reply is replaced by CLUSTERDOWN.
+//!   reply shows everything that was acknowledged before the command arrived.
+//! - It is held for the commit of what it depends on as well, in every mode: otherwise it could show what a failover
+//!   takes back. A write needs no round: its commit confirms more.
+//! - One round serves all reads that arrived before it; while one is under way no other is started.
+//! - If no quorum answers within [`limits::READ_CONFIRM_MAX`] the reply is replaced by CLUSTERDOWN.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Confirming {
     /// When the newest command arrived whose reply waits for a round; 0: none does.
     wanted: BootNs,
-    /// When the newest round was asked for.
+    /// When the newest round was started.
     asked: BootNs,
     /// What had been confirmed and committed when those who wait were woken last.
     seen: (BootNs, Seq),
@@ -39,7 +39,7 @@ pub(crate) struct Confirming {
 }
 
 impl Confirming {
-    /// The reply of a command that arrived at `arrived` waits. True if the loop has to ask for a round.
+    /// The reply of a command that arrived at `arrived` waits. True if the loop has to start a round.
     pub(crate) fn want(&mut self, arrived: BootNs) -> bool {
         let is_first = !self.is_wanted();
         self.wanted = self.wanted.max(arrived);
@@ -61,7 +61,7 @@ impl Confirming {
         has_news
     }
 
-    /// Asks for a round if one is needed and none is under way; returns when to check again, `None` if nobody waits any
+    /// Starts a round if one is needed and none is under way; returns when to check again, `None` if nobody waits any
     /// more.
     pub(crate) fn follow(&mut self, lease: &Lease, last_staged: Seq, edges: &Edges) -> Option<Duration> {
         let (confirmed, committed) = self.seen;

@@ -1,6 +1,6 @@
-//! Counts since the process started.
+//! What one replica counts, for INFO and metrics.
 
-/// See the module.
+/// Counts since the process started.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counters {
     /// Batches of this primary's own that have committed, with their units and bytes of effects.
@@ -16,7 +16,7 @@ pub(crate) struct Counters {
     pub(crate) undone_by_records: u64,
     pub(crate) undone_units: u64,
     pub(crate) unknown_replies: u64,
-    /// Replies that wait for their commit because their clients ask for it, in a mode that does not.
+    /// Replies that wait for their commit because of an override, in a mode that does not require it.
     pub(crate) asked: u64,
     /// Timestamps staged alone.
     pub(crate) time_units: u64,

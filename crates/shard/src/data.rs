@@ -8,17 +8,17 @@ use rand::{RngCore, SeedableRng};
 use crate::now::Now;
 use crate::options::{ShardOptions, SlotSet};
 
-/// See the module.
+/// The memory of one replica.
 pub(crate) struct Data {
     pub(crate) engine: Engine,
     options: EngineOptions,
     slots: SlotSet,
-    /// Changes whenever memory is given up for the log's.
+    /// Changes whenever memory is emptied, to be restored.
     pub(crate) generation: u64,
     pub(crate) random: Choices,
     /// Given to commands that may not write; stays empty.
     pub(crate) no_effects: EffectBuf,
-    /// Nothing is freed before.
+    /// Nothing is freed before this time.
     pub(crate) frees_from: BootNs,
 }
 
@@ -62,13 +62,13 @@ impl Data {
         now.wall.max(self.engine.newest_timestamp())
     }
 
-    /// Gives up everything, for what the log says.
+    /// Empties memory, to be restored from snapshot and log.
     pub(crate) fn restart(&mut self) {
         self.engine.restart();
         self.generation += 1;
     }
 
-    /// Replaces memory by an empty one; returns what it was.
+    /// Replaces the engine by an empty one; returns the old one.
     pub(crate) fn replace(&mut self) -> Engine {
         let empty = empty_engine(self.options, &self.slots);
         std::mem::replace(&mut self.engine, empty)

@@ -1,14 +1,13 @@
 //! The digest of a replica's data, computed beside the commands.
 //!
 //! To read every key in one step would stop everybody for seconds. So the digest is taken of an **image**
-//! (`engine/src/image.rs`), which is of one point in the log however long its writing takes; what it writes is thrown
-//! away, and its sum is kept.
+//! (`engine/src/image.rs`), which is of one point in the log however long its writing takes. What it writes is
+//! discarded, and its sum is kept.
 //!
-//! - A slice per turn, as of a snapshot; one image at a time, so a digest waits for a snapshot in progress and a
+//! - A slice per turn, as for a snapshot; one image at a time, so a digest waits for a snapshot in progress and a
 //!   snapshot for a digest.
-//! - At most one digest is computed at a time. Whoever asks meanwhile gets the same one: it says to which index it
-//!   belongs.
-//! - When everybody who asked has gone away, the rest is not computed.
+//! - At most one digest is computed at a time. Requests that come meanwhile get the same one: it names its index.
+//! - When nobody waits for it any more, the rest is not computed.
 
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ pub type DigestResult = Result<(LogIndex, Digest), DigestError>;
 #[derive(Default)]
 pub(crate) struct Digests {
     waiting: Vec<oneshot::Sender<DigestResult>>,
-    /// Of the data at this index.
+    /// The log position of the digest that is being computed.
     walk: Option<LogIndex>,
     chunk: Vec<u8>,
 }
@@ -114,7 +113,7 @@ impl Digests {
     fn answer(&mut self, result: DigestResult) {
         self.chunk = Vec::new();
         for waiting in self.waiting.drain(..) {
-            // It may have gone away.
+            // It may have disconnected.
             let _ = waiting.send(result);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A fixed array from a key's hash to the sequence of the last batch that changed a key with that hash, and one
 //! sequence up to which *everything* counts as changed (FLUSHALL, a mode change, effects on keys that are not known).
-//! Nothing is ever taken out: a sequence at or below the committed one says nothing any more. Deleted keys are covered,
-//! since the array knows hashes, not keys; two keys that share a place only delay each other.
+//! Nothing is ever removed: a sequence at or below the committed one has no meaning any more. Deleted keys are covered,
+//! because the array holds hashes, not keys; two keys that share a place only delay each other.
 //!
 //! Kept in every mode, so that a switch to `sync` finds what was staged before it. Belongs to one tenure as primary and
 //! is dropped with it.
@@ -13,7 +13,7 @@ use fastness_types::{Plant, Seq};
 /// Places in the array.
 pub const DIRTY_PLACES: usize = 65_536;
 
-/// See the module.
+/// The keys that one tenure has changed, by the batch of the last change.
 pub struct DirtyKeys {
     places: Box<[Seq]>,
     everything: Seq,

@@ -1,5 +1,5 @@
-//! One command from its specification and arguments to its outcome: whether it may run at this point of its session, and
-//! who runs it: the shard (`execution.rs`, `transaction.rs`) or the connection's front end.
+//! One command from its specification and arguments to its outcome: whether it may run at this point of its session,
+//! and who runs it: the shard (`execution.rs`, `transaction.rs`) or the connection's front end.
 
 use std::rc::Rc;
 

@@ -1,7 +1,8 @@
-//! What one replica is connected to: its consensus group, its clocks and timers, and those who wait for it.
+//! What one replica is connected to: its consensus group, its clocks and timers, and the notifications
+//! of those who wait for it.
 //!
-//! Borrowed beside the replica's state, never with it: what is in here is shared by the loop and all handles, and
-//! changes only through cells.
+//! Borrowed beside the replica's state, never with it: the loop and all handles share it, and it changes
+//! only through cells.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,7 +19,7 @@ use crate::options::{Pause, ShardOptions, StableCopies};
 /// How long a reading of the wall clock serves: the clock counts whole milliseconds.
 const WALL_FRESH: Duration = Duration::from_micros(500);
 
-/// See the module.
+/// The edges of one replica.
 pub(crate) struct Edges {
     pub(crate) handle: GroupHandle,
     pub(crate) clock: Arc<dyn Clock>,

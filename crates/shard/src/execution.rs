@@ -33,17 +33,17 @@ pub(crate) struct Execution<'a> {
     pub(crate) now: Now,
     pub(crate) out: &'a mut ReplyBuf,
     pub(crate) front_end: &'a mut dyn FrontEnd,
-    /// What the command asks for, or else its connection.
+    /// The override of the command, or else of its connection.
     pub(crate) durability_override: DurabilityOverride,
-    /// The same of how a read is confirmed.
+    /// The same for how a read is confirmed.
     pub(crate) reads: ReadConfirmation,
-    /// In force.
+    /// The mode in force.
     pub(crate) mode: Durability,
 }
 
 /// One command or transaction that runs on the primary and has not been staged.
 pub(crate) struct UnitInProgress {
-    /// Where its effects and its reply begin.
+    /// Where its effects and its reply start.
     before: usize,
     reply: usize,
     savepoint: Savepoint,
@@ -51,10 +51,10 @@ pub(crate) struct UnitInProgress {
 
 /// Whether a command that needs memory is refused while there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
-    Asked,
-    /// It was asked for before.
-    Granted,
+pub(crate) enum MemoryCheck {
+    Needed,
+    /// It was checked before.
+    Done,
 }
 
 impl Execution<'_> {
@@ -78,7 +78,7 @@ impl Execution<'_> {
                     return Outcome::Busy;
                 }
                 let unit = self.begin_unit(&mut primary);
-                self.execute(&mut primary, spec, args, first, Memory::Asked);
+                self.execute(&mut primary, spec, args, first, MemoryCheck::Needed);
                 let wrote = self.end_unit(&mut primary, unit);
                 return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
             }
@@ -123,7 +123,7 @@ impl Execution<'_> {
         holds
     }
 
-    /// Whether the lag gate holds a write at the front end for a little; notes until when. One that has waited runs.
+    /// Whether the lag gate delays a write at the front end; notes until when. A write that has waited runs.
     #[inline]
     pub(crate) fn is_slowed(&mut self, flow: &FlowControl, writes: bool) -> bool {
         match flow.gate.state() {
@@ -150,12 +150,12 @@ impl Execution<'_> {
         true
     }
 
-    /// The same of a command that does not run on data itself: EXEC runs commands that may.
+    /// Whether CLIENT PAUSE holds a command that does not run on data itself. EXEC runs commands that may write.
     pub(crate) fn is_run_paused(&mut self, flow: &FlowControl, run: Run) -> bool {
         self.is_paused(flow, matches!(run, Run::Session(SessionCommand::Exec)) && self.session.queued.writes)
     }
 
-    /// What the command is about to do.
+    /// What admission has to know of the command.
     #[inline]
     pub(crate) fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
         let (slots, has_long_key) = match first {
@@ -220,7 +220,7 @@ impl Execution<'_> {
         spec: &'static CommandSpec,
         args: Args<'_>,
         first: Option<Key<'_>>,
-        memory: Memory,
+        memory: MemoryCheck,
     ) {
         let Replica { data, flow, committed_time, .. } = &mut *primary.replica;
         data.engine.leave_access_times(self.session.no_touch);
@@ -236,8 +236,8 @@ impl Execution<'_> {
             first,
         };
         match memory {
-            Memory::Asked => data.engine.execute(spec, args, &mut env),
-            Memory::Granted => data.engine.execute_admitted(spec, args, &mut env),
+            MemoryCheck::Needed => data.engine.execute(spec, args, &mut env),
+            MemoryCheck::Done => data.engine.execute_admitted(spec, args, &mut env),
         }
     }
 
@@ -269,8 +269,8 @@ impl Execution<'_> {
         UnitInProgress { before, reply: self.out.len(), savepoint }
     }
 
-    /// Stages what was appended since; true if anything was. A unit that was too long is rolled back, and its reply is
-    /// an error.
+    /// Stages what was appended since the unit started; true if anything was. A unit that was too long is rolled back,
+    /// and its reply is an error.
     #[inline]
     pub(crate) fn end_unit(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress) -> bool {
         if primary.leader.stage.effects.has_overflowed() {
@@ -296,7 +296,7 @@ impl Execution<'_> {
         true
     }
 
-    /// Rolls back what was run since, and answers with `why`.
+    /// Rolls back what was run since the unit started, and answers with `why`.
     #[cold]
     pub(crate) fn roll_back(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress, why: &Refusal) {
         primary.replica.data.engine.roll_back(unit.savepoint, &mut primary.leader.stage.effects);
@@ -356,14 +356,14 @@ impl Execution<'_> {
         }
     }
 
-    /// What the command's reply goes by.
+    /// The mode that decides when the reply is released.
     #[inline]
     fn durability(&self) -> Durability {
         self.durability_override.within(self.mode)
     }
 
-    /// A reply will wait for the batch `seq` though the mode does not ask for it: the batch is not left open for its
-    /// age.
+    /// A reply will wait for the batch `seq` though the mode does not require it: the batch does not stay open until
+    /// its maximum age.
     #[cold]
     fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
         primary.replica.counters.asked += 1;
@@ -392,7 +392,7 @@ impl Execution<'_> {
     }
 }
 
-/// The last batch that the command's reply may have seen something of.
+/// The last batch whose effects the command's reply may show.
 pub(crate) fn depends_on(primary: &Primary<'_>, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Seq {
     let (leader, engine) = (&*primary.leader, &primary.replica.data.engine);
     if let Some(key) = first
@@ -413,7 +413,7 @@ fn slots_of(spec: &CommandSpec, args: Args<'_>) -> SlotsSeen {
     keys.fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)))
 }
 
-/// Whether a name is longer than a key's may be.
+/// Whether a key's name is longer than is allowed.
 #[inline]
 fn is_long(key: &[u8]) -> bool {
     key.len() > limits::KEY_BYTES_MAX

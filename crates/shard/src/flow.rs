@@ -9,12 +9,12 @@ use crate::client_pause::ClientPause;
 use crate::lag::{Lag, LagGate};
 use crate::options::ShardOptions;
 
-/// See the module.
+/// What makes commands of one replica wait.
 pub(crate) struct FlowControl {
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
     pub(crate) client_pause: ClientPause,
-    /// Since when a hand-over has asked to drain.
+    /// Since when a hand-over has requested to drain.
     draining: Option<BootNs>,
     drain_hold_max: Duration,
     /// How long commands wait while no primary is known.
@@ -33,7 +33,7 @@ impl FlowControl {
         }
     }
 
-    /// A hand-over asks to drain, or none does.
+    /// A hand-over requests to drain, or none does.
     pub(crate) fn set_draining(&mut self, drains: bool, now: BootNs) {
         if drains {
             self.draining.get_or_insert(now);

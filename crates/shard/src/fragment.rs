@@ -13,9 +13,9 @@
 //! ```
 //!
 //! The fragments of a batch, one after the other, are one payload of version 1, whose sequence is that of the last
-//! fragment. They are applied as one when the last one has committed: until then memory stands before the first of
-//! them, and everything that waits for the batch waits for the last. Between them only entries of the same epoch that
-//! carry no batch may lie; an entry of another epoch means that the rest will never come, and drops them.
+//! fragment. They are applied as one when the last one has committed: until then memory is at the entry before the
+//! first of them, and everything that waits for the batch waits for the last. Between them there are only entries of
+//! the same epoch that carry no batch; an entry of another epoch means that the rest will never come, and drops them.
 //!
 //! Written only while every member of the group reads it ([`fastness_types::FormatLevel::BOUNDS`]).
 
@@ -45,18 +45,18 @@ pub struct Fragment<'a> {
     pub count: u32,
     /// Bytes of the whole payload.
     pub total: u64,
-    /// Its part.
+    /// Its part of the payload.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Fragment<'a> {
-    /// Whether the batch is whole with it.
+    /// Whether it completes the batch.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.number + 1 == self.count
     }
 
-    /// The payload of its entry; what follows on its bytes is given apart, so that nothing has to be joined before.
+    /// The payload of its entry. What follows its bytes is passed separately, so that nothing has to be joined before.
     #[must_use]
     pub(crate) fn encode(&self, effects: &SharedBuf, rest: Range<usize>) -> Bytes {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + rest.len());
@@ -100,7 +100,7 @@ pub enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Looks which one a payload is. A whole batch is not checked.
+    /// Reads a payload of either version. A whole batch is not checked.
     ///
     /// # Errors
     /// A malformed fragment, or a version that is not known.
@@ -113,7 +113,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Its sequence, and whether the batch is whole with it.
+    /// Its sequence, and whether it completes the batch.
     pub(crate) fn place(&self) -> Result<(Seq, bool), BatchError> {
         match self {
             Part::Whole(payload) => Ok((batch::peek_header(payload)?.seq, true)),
@@ -140,7 +140,7 @@ impl Fragments {
         self.taken == 0
     }
 
-    /// What they hold, bytes.
+    /// Memory that they take, bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.payload.capacity()
@@ -151,7 +151,7 @@ impl Fragments {
         *self = Fragments::default();
     }
 
-    /// Takes what the next entry carries; gives the payload once the batch is whole.
+    /// Takes what the next entry carries; returns the payload once the batch is whole.
     ///
     /// # Errors
     /// It does not follow the fragment before.
@@ -183,26 +183,26 @@ impl Fragments {
     }
 }
 
-/// A payload that leaves in fragments: its head and its effects, which are not joined for that.
+/// A payload that is proposed in fragments: its head and its effects, which are not joined for that.
 #[derive(Debug)]
 pub(crate) struct Cut {
     head: Vec<u8>,
     effects: SharedBuf,
     fragment_bytes: usize,
-    /// Of the first fragment.
+    /// Sequence of the first fragment.
     first: Seq,
     count: u32,
-    /// The next fragment to leave.
+    /// The next fragment to propose.
     next: u32,
 }
 
-/// How many fragments a payload of so many bytes leaves in.
+/// How many fragments a payload of so many bytes has.
 pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
     u32::try_from(payload_bytes.div_ceil(fragment_bytes)).expect("a batch is bounded")
 }
 
 impl Cut {
-    /// Of a payload that begins with `head`; `first` is the sequence of its first fragment.
+    /// Cuts a payload that starts with `head`; `first` is the sequence of its first fragment.
     pub(crate) fn new(head: Vec<u8>, effects: SharedBuf, fragment_bytes: usize, first: Seq) -> Cut {
         let count = count_of(head.len() + effects.len(), fragment_bytes);
         Cut { head, effects, fragment_bytes, first, count, next: 0 }
@@ -213,12 +213,12 @@ impl Cut {
         self.head.len() + self.effects.len()
     }
 
-    /// Of the last fragment, and of the batch.
+    /// Sequence of the last fragment, which is the batch's.
     pub(crate) fn last(&self) -> Seq {
         Seq(self.first.0 + u64::from(self.count) - 1)
     }
 
-    /// The payload of the next entry, with its sequence; `None`: all have left.
+    /// The payload of the next entry, with its sequence; `None` after the last.
     pub(crate) fn next(&mut self) -> Option<(Seq, Bytes)> {
         if self.next == self.count {
             return None;

@@ -1,11 +1,11 @@
-//! Memory is given back by the loop itself, whether or not anybody writes.
+//! Memory is freed by the loop itself, whether or not anybody writes.
 //!
-//! What is removed, flushed or replaced, what undo records held when their batch commits, and memory that a restore has
-//! given up is freed by the engine in slices ([`fastness_engine::Engine::release_some`]). The loop runs slices at the
-//! end of a turn until [`TURN_MAX`] or [`TURN_SLICES_MAX`], rests for [`REST`] and goes on as long as there is more: on
-//! primaries and replicas, idle or not. Others wait for one turn's slices at most, and what else runs on the machine
-//! gets its share of the cores: all replicas free the same at the same time. While `maxmemory` is exceeded there is no
-//! rest, since writes are refused until enough is free.
+//! What is removed, flushed or replaced, undo records whose batch has committed, and memory that a restore has given up
+//! are freed by the engine in slices ([`fastness_engine::Engine::release_some`]). The loop runs slices at the end of a
+//! turn until [`TURN_MAX`] or [`TURN_SLICES_MAX`], rests for [`REST`], and continues while there is more: on primaries
+//! and replicas, idle or not. Commands wait for one turn's slices at most, and other work on the machine gets its share
+//! of the cores, which matters because all replicas free the same memory at the same time. While `maxmemory` is
+//! exceeded there is no rest, because writes are refused until enough is free.
 
 use std::time::Duration;
 

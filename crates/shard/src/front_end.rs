@@ -1,4 +1,4 @@
-//! What the shard asks of the front end that owns a connection.
+//! What the shard needs of the front end that owns a connection.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::now::Now;
 use crate::session::Session;
 use crate::state::Replica;
 
-/// One connection's front end: the commands that need more than the data, and what this client is told about others.
+/// One connection's front end: the commands that need more than the data, and the addresses that this client is
+/// redirected to.
 ///
 /// Called with the shard's state borrowed: it uses the [`ShardView`] it is given and never the `Shard` itself.
 pub trait FrontEnd {
@@ -33,7 +34,7 @@ pub trait FrontEnd {
         out: &mut ReplyBuf,
     ) -> FrontEndOutcome;
 
-    /// `host:port` of the replica that serves `slot`, as this client is to be told (its TLS port to a TLS client).
+    /// `host:port` of the replica that serves `slot`, as this client reaches it (its TLS port for a TLS client).
     /// `primary`: the slot is this shard's, and that node leads it. `None`: another shard's slot; its primary as far as
     /// the map says.
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
@@ -59,14 +60,14 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// With what the command itself asks for, in the place of what its connection does.
+    /// With the command's own override, in the place of its connection's.
     #[must_use]
     pub fn with_durability_override(mut self, durability_override: Option<DurabilityOverride>) -> Call<'a> {
         self.durability_override = durability_override;
         self
     }
 
-    /// The same, of how a read is confirmed.
+    /// The same for how a read is confirmed.
     #[must_use]
     pub fn with_reads(mut self, reads: Option<ReadConfirmation>) -> Call<'a> {
         self.reads = reads;
@@ -83,7 +84,7 @@ pub enum FrontEndOutcome {
     ShowsKeys,
     /// Close the connection after the reply.
     Close,
-    /// Nothing was answered: what was asked for is under way. Run the same command again at this time. Only where
+    /// Nothing was answered: the operation is under way. Run the same command again at this time. Only where
     /// [`ShardView::may_block`] says so.
     Again(BootNs),
 }
@@ -129,7 +130,7 @@ impl ShardView<'_> {
         self.may_block
     }
 
-    /// CLIENT PAUSE. Commands of clients that it concerns are answered [`crate::Outcome::Busy`].
+    /// CLIENT PAUSE. Commands of clients that it applies to are answered [`crate::Outcome::Busy`].
     pub fn pause_clients(&mut self, span: Duration, kind: PauseKind) {
         self.replica.flow.client_pause.begin(self.now.boot, span, kind);
     }

@@ -25,7 +25,7 @@ pub enum Standing {
     Waiting,
     /// Follows `leader`, if known.
     Replica {
-        /// Whom clients are sent to.
+        /// The primary that clients are redirected to.
         leader: Option<NodeId>,
     },
     /// Stopped for good; see [`ShardInfo::stopped`].
@@ -43,7 +43,7 @@ pub struct ShardInfo {
     pub lease_holds: bool,
     /// Whether the data is being restored from snapshot and log; nothing is served meanwhile.
     pub restoring: bool,
-    /// Whether READONLY clients are told LOADING: it is being restored, or memory is not yet as new as what was shown
+    /// Whether READONLY clients are answered LOADING: memory is being restored, or is not yet as new as what was shown
     /// before a restart.
     pub reads_closed: bool,
     /// How far restoring is; `None` once reads are served.
@@ -66,7 +66,7 @@ pub struct ShardInfo {
     pub gate: GateInfo,
     /// Snapshots.
     pub snapshot: SnapshotInfo,
-    /// Of all log entries up to `applied`: equal on replicas that stand at the same index.
+    /// Checksum of all log entries up to `applied`: equal on replicas that are at the same index.
     pub log_checksum: u64,
     /// Newest committed entry known here.
     pub committed: LogIndex,
@@ -80,7 +80,7 @@ pub struct ShardInfo {
     pub open_batches: usize,
     /// Their effects, bytes.
     pub open_bytes: usize,
-    /// What is in use and counts against `maxmemory`.
+    /// Memory that is in use and counts against `maxmemory`.
     pub memory: MemoryUse,
     /// What has been removed and is freed a little at a time.
     pub freeing: Freeing,
@@ -90,9 +90,9 @@ pub struct ShardInfo {
     pub units: u64,
     /// Bytes of effects in them.
     pub effect_bytes: u64,
-    /// Commands and transactions taken back because their effects were longer than a unit may be.
+    /// Commands and transactions rolled back because their effects were longer than a unit may be.
     pub units_too_large: u64,
-    /// Transactions taken back because they ran for too long.
+    /// Transactions rolled back because they ran for too long.
     pub units_too_slow: u64,
     /// Batches applied as replica or in a restore.
     pub batches_applied: u64,
@@ -102,21 +102,21 @@ pub struct ShardInfo {
     pub undone_by_records: u64,
     /// How long the last one took, until memory was what is committed.
     pub undo_took: Duration,
-    /// What undo records of open effects hold, bytes.
+    /// Memory of the undo records of uncommitted effects, bytes.
     pub undo_bytes: u64,
     /// Writes in the batches that were undone.
     pub undone_units: u64,
     /// Replies that were not sent because their outcome is unknown.
     pub unknown_replies: u64,
-    /// Replies that waited for a commit since their clients ask for it, in a mode that does not.
+    /// Replies that waited for a commit because of an override, in a mode that does not require it.
     pub asked: u64,
-    /// Timestamps that were staged alone, since keys have deadlines and nobody wrote.
+    /// Timestamps that were staged alone, because keys have deadlines and nobody wrote.
     pub time_units: u64,
     /// Restores from the log, the one at the start included.
     pub restores: u64,
-    /// Commands that waited since the lease had lapsed and no other primary was known; a pipeline counts once.
+    /// Commands that waited because the lease had lapsed and no other primary was known; a pipeline counts once.
     pub lease_waits: u64,
-    /// Commands that were refused because that went on for longer than `lease-wait-max`.
+    /// Commands that were refused because that lasted longer than `lease-wait-max`.
     pub lease_waits_refused: u64,
     /// Stalls of the loop.
     pub stalls: LoopStalls,
@@ -139,7 +139,7 @@ impl ShardInfo {
         let counters = &replica.counters;
         ShardInfo {
             shard: replica.shard,
-            standing: standing_of(leader, replica),
+            standing: standing(leader, replica),
             lease_holds,
             restoring,
             reads_closed,
@@ -185,7 +185,7 @@ impl ShardInfo {
     }
 }
 
-fn standing_of(leader: Option<&Leader>, replica: &Replica) -> Standing {
+fn standing(leader: Option<&Leader>, replica: &Replica) -> Standing {
     match (&replica.role, leader) {
         (SeenRole::Stopped { .. }, _) => Standing::Stopped,
         (SeenRole::Follower { leader }, _) => Standing::Replica { leader: *leader },

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use crate::edges::Edges;
 use crate::state::State;
 
-/// See the module.
+/// One replica's state and edges.
 pub(crate) struct Inner {
     pub(crate) state: RefCell<State>,
     pub(crate) edges: Edges,

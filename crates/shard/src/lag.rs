@@ -1,14 +1,14 @@
 //! Durability lag, and the gate that bounds it in `async` (rule 6 of the design).
 //!
-//! The lag is the age of the oldest effect that has not committed, in boot time, which goes on in suspend. In `async`
-//! it bounds what a failover can lose: a write is acknowledged only while the lag is below `durability-max-lag`, so the
-//! oldest write that is lost is at most that much older than the newest one acknowledged. As the bound nears, writes
-//! are slowed, each by less than 250 ms; at the bound the gate shuts and all writes of the shard are refused alike; it
-//! opens again, by itself, once the lag is below a lower mark. Reads go on all the time.
+//! The lag is the age of the oldest effect that has not committed, in boot time, which continues during suspend. In
+//! `async` it bounds what a failover can lose: a write is acknowledged only while the lag is below
+//! `durability-max-lag`, so the oldest write that is lost is at most that much older than the newest one acknowledged.
+//! As the bound nears, each write is delayed by less than 250 ms. At the bound the gate closes and all writes of the
+//! shard are refused alike; it opens again by itself once the lag is below a lower mark. Reads are served all the time.
 //!
-//! The gate moves only between two turns of the loop ([`LagGate::follow`]): commands that run one after the other without
-//! a wait between them, as those of a pipeline do, meet the same answer. A pipeline that takes more than one turn of
-//! the loop keeps the answer that its first commands met ([`crate::Shard::keep_gate`]).
+//! The gate moves only between two turns of the loop ([`LagGate::follow`]): commands that run one after the other
+//! without a wait between them, as those of a pipeline do, get the same answer. A pipeline that takes more than one
+//! turn keeps the answer that its first commands got ([`crate::Shard::keep_gate`]).
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const OPEN_BELOW: u32 = 4;
 /// The longest time that one write is held at the front end, and the part of the bound that it is at most.
 const SLOW_MAX: Duration = Duration::from_millis(240);
 const SLOW_PART: u32 = 5;
-/// While writes are slowed the lag is looked at this often, at least.
+/// While writes are slowed the lag is checked this often, at least.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The lag of one replica, recorded in every mode.
@@ -37,7 +37,7 @@ impl Lag {
         self.longest = self.longest.max(now.since(staged));
     }
 
-    /// The lag now, given when the oldest open effect was staged.
+    /// The lag now, given when the oldest uncommitted effect was staged.
     #[must_use]
     pub fn now(&self, oldest_open: Option<BootNs>, now: BootNs) -> Duration {
         oldest_open.map_or(Duration::ZERO, |staged| now.since(staged))
@@ -50,22 +50,22 @@ impl Lag {
     }
 }
 
-/// Whether an acknowledgement may leave before its commit while the oldest open effect was staged at `oldest_open`.
+/// Whether a reply may be released before its commit while the oldest uncommitted effect was staged at `oldest_open`.
 #[inline]
 pub(crate) fn is_within(bound: Duration, oldest_open: Option<BootNs>, now: BootNs) -> bool {
     oldest_open.is_none_or(|staged| now.since(staged) <= bound) || Plant::NoLagGate.is_on()
 }
 
-/// What the gate does with writes.
+/// What the lag gate does with writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GateState {
-    /// They run. Always so in `sync` and `disabled`.
+    /// They run; always so in `sync` and `disabled`.
     #[default]
     Open,
     /// Each is held at the front end for this long before it runs.
     Slowing(Duration),
     /// They are refused.
-    Shut,
+    Closed,
 }
 
 impl GateState {
@@ -75,7 +75,7 @@ impl GateState {
         match self {
             GateState::Open => "open",
             GateState::Slowing(_) => "slowing",
-            GateState::Shut => "closed",
+            GateState::Closed => "closed",
         }
     }
 }
@@ -86,7 +86,7 @@ pub(crate) struct LagGate {
     state: GateState,
     slowed: Cell<u64>,
     refused: Cell<u64>,
-    shut: u64,
+    closures: u64,
 }
 
 impl LagGate {
@@ -95,21 +95,21 @@ impl LagGate {
         self.state
     }
 
-    pub(crate) fn is_shut(&self) -> bool {
-        self.state == GateState::Shut
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state == GateState::Closed
     }
 
     /// Moves the gate, given the lag at this turn of the loop; returns how long it stays as it is unless something
     /// commits. `bound` is `durability-max-lag`.
     pub(crate) fn follow(&mut self, mode: Durability, bound: Duration, lag: Duration) -> Option<Duration> {
         let slow_from = bound / SLOW_FROM;
-        let was_shut = self.is_shut();
-        let stays_shut = was_shut && lag >= bound / OPEN_BELOW;
+        let was_closed = self.is_closed();
+        let stays_closed = was_closed && lag >= bound / OPEN_BELOW;
         let (state, next) = if mode != Durability::Async || lag.is_zero() || Plant::NoLagGate.is_on() {
             (GateState::Open, None)
-        } else if stays_shut || lag >= bound {
+        } else if stays_closed || lag >= bound {
             // A commit wakes the loop, and nothing else opens it.
-            (GateState::Shut, None)
+            (GateState::Closed, None)
         } else if lag < slow_from {
             (GateState::Open, Some(slow_from - lag))
         } else {
@@ -118,8 +118,8 @@ impl LagGate {
             (GateState::Slowing(span), Some(LOOK_EVERY.min(bound - lag)))
         };
         self.state = state;
-        if self.is_shut() && !was_shut {
-            self.shut += 1;
+        if self.is_closed() && !was_closed {
+            self.closures += 1;
         }
         next
     }
@@ -134,7 +134,13 @@ impl LagGate {
 
     /// For INFO and the metrics.
     pub(crate) fn info(&self, bound: Duration) -> GateInfo {
-        GateInfo { state: self.state, bound, slowed: self.slowed.get(), refused: self.refused.get(), shut: self.shut }
+        GateInfo {
+            state: self.state,
+            bound,
+            slowed: self.slowed.get(),
+            refused: self.refused.get(),
+            closures: self.closures,
+        }
     }
 }
 
@@ -149,8 +155,8 @@ pub struct GateInfo {
     pub slowed: u64,
     /// Writes and transactions that were refused.
     pub refused: u64,
-    /// How often it has shut.
-    pub shut: u64,
+    /// How often it has closed.
+    pub closures: u64,
 }
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn slows_then_shuts_and_opens_below_a_lower_mark() {
+    fn slows_then_closes_and_opens_below_a_lower_mark() {
         let mut gate = LagGate::default();
         assert_eq!(gate.follow(Async, BOUND, ms(10)), Some(ms(4_990)));
         assert_eq!(gate.state(), GateState::Open);
@@ -175,11 +181,11 @@ mod tests {
         assert!(matches!(gate.state(), GateState::Slowing(span) if span < ms(250)));
         for lag in [10_000, 12_000, 9_000, 2_500] {
             gate.follow(Async, BOUND, ms(lag));
-            assert_eq!(gate.state(), GateState::Shut, "{lag}");
+            assert_eq!(gate.state(), GateState::Closed, "{lag}");
         }
         gate.follow(Async, BOUND, ms(2_499));
         assert_eq!(gate.state(), GateState::Open);
-        assert_eq!(gate.info(BOUND).shut, 1);
+        assert_eq!(gate.info(BOUND).closures, 1);
     }
 
     #[test]
@@ -187,7 +193,7 @@ mod tests {
         for mode in [Sync, Disabled] {
             let mut gate = LagGate::default();
             gate.follow(Async, BOUND, ms(11_000));
-            assert!(gate.is_shut());
+            assert!(gate.is_closed());
             assert_eq!(gate.follow(mode, BOUND, ms(60_000)), None);
             assert_eq!(gate.state(), GateState::Open);
         }

@@ -1,16 +1,16 @@
 //! The bound of the durability lag in force (`durability-max-lag`).
 //!
 //! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does
-//! ([`crate::mode`]): a failover must not fall back to what another node's config says. The cluster's map holds what is
-//! desired; the primary stages a unit that names the desired state by its version. A node's own configured value is a
-//! desired state of version 0: it counts until the log says something.
+//! ([`crate::mode`]): a failover must not fall back to what another node's config says. The cluster's map holds the
+//! desired bound; the primary stages a unit that names the desired state by its version. A node's own configured value
+//! is a desired state of version 0: it counts until the log has one.
 //!
 //! - A **lower** bound acts when it is staged, a **higher** one when it has committed. One change at a time.
 //! - A primary whose map is older than the log stages nothing.
 
 use std::time::Duration;
 
-/// What the operator desired states.
+/// The bound that the operator desires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DesiredLagBound {
     /// The bound, whole milliseconds.
@@ -19,12 +19,12 @@ pub struct DesiredLagBound {
     pub version: u64,
 }
 
-/// See the module.
+/// The bound as the config, the map, and the log have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagBound {
-    /// What this node's config says.
+    /// By this node's config.
     configured: Duration,
-    /// What the map says; `None`: nothing.
+    /// By the cluster's map; `None`: it has none.
     desired: Option<DesiredLagBound>,
     /// By the newest committed unit.
     committed: Option<DesiredLagBound>,
@@ -33,13 +33,13 @@ pub struct LagBound {
 }
 
 impl LagBound {
-    /// Of an empty log, on a node where this bound is configured.
+    /// The bound of an empty log, on a node where `configured` is configured.
     #[must_use]
     pub fn new(configured: Duration) -> LagBound {
         LagBound { configured, desired: None, committed: None, staged: None }
     }
 
-    /// The log is read anew from its beginning; the desired state stays.
+    /// The log is read again from its start; the desired state stays.
     pub fn restart(&mut self) {
         (self.committed, self.staged) = (None, None);
     }
@@ -49,8 +49,7 @@ impl LagBound {
         self.staged = None;
     }
 
-    /// The operator desired states something. An older desired state than the one known is passed over; true if this is
-    /// news.
+    /// The operator desires a bound. An older desired state than the one known is ignored; true if this one is new.
     pub fn desired(&mut self, desired: DesiredLagBound) -> bool {
         if desired.version == 0 {
             return std::mem::replace(&mut self.configured, desired.bound) != desired.bound;
@@ -62,7 +61,7 @@ impl LagBound {
         is_news
     }
 
-    /// The bound that the gate goes by.
+    /// The bound that the gate uses.
     #[must_use]
     pub fn in_force(&self) -> Duration {
         let committed = self.committed.map_or(self.configured, |committed| committed.bound);
@@ -75,7 +74,7 @@ impl LagBound {
         self.desired.filter(|desired| desired.version > self.version() && self.staged.is_none())
     }
 
-    /// What the log says; `None`: nothing yet.
+    /// By the log; `None`: it has none yet.
     #[must_use]
     pub fn committed(&self) -> Option<DesiredLagBound> {
         self.committed
@@ -124,7 +123,7 @@ mod tests {
     fn lower_acts_when_staged_and_higher_when_committed() {
         let mut bound = LagBound::new(Duration::from_secs(10));
         assert!(bound.desired(desired(5, 1)));
-        assert_eq!(bound.in_force().as_secs(), 10, "a wish is no bound");
+        assert_eq!(bound.in_force().as_secs(), 10, "a desired bound is not in force");
         assert_eq!(bound.unstaged(), Some(desired(5, 1)));
         bound.stage(desired(5, 1));
         assert_eq!((bound.in_force().as_secs(), bound.unstaged(), bound.version()), (5, None, 0));
@@ -136,6 +135,6 @@ mod tests {
         assert_eq!(bound.in_force().as_secs(), 5, "it has not committed");
         bound.commit(desired(60, 2));
         assert_eq!((bound.in_force().as_secs(), bound.version()), (60, 2));
-        assert!(!bound.desired(desired(1, 1)), "an older wish");
+        assert!(!bound.desired(desired(1, 1)), "an older desired state");
     }
 }

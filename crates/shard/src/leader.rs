@@ -41,8 +41,8 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// A tenure that starts when memory is exactly the log up to `applied`, whose newest batch of `epoch` is `committed`
-    /// (0: there is none).
+    /// A tenure that starts when memory is exactly the log up to `applied`, whose newest batch of `epoch` is
+    /// `committed` (0: there is none).
     pub(crate) fn new(
         tenure: Tenure,
         lease: Arc<Lease>,

@@ -1,13 +1,49 @@
-//! Tenures as primary: when one begins, how it ends, and what is undone then.
+//! Tenures: when this replica starts to act as the primary of one epoch, and when it stops.
 //!
-//! - A tenure begins when its epoch's first entry has been **applied** and the role still is that epoch's leader, on a
-//!   node whose wall clock can be trusted: it may begin with an effect of its own. No
-//!   batch of an older tenure is open then: the walk over the log has ended that one.
-//! - Losing the lease, or the role, fences (`may_act` is false) and undoes nothing: what is open may still commit.
-//! - A **foreign entry**, one of another epoch, while the tenure stands, ends it: memory either is the log up to there
-//!   (nothing was open), or has left history and goes back to what is committed before anything else is applied or
-//!   served. It goes back at once, by undo records that the engine keeps for what is open; where those would have taken
-//!   too much memory it is restored from snapshot and log.
+//! # The problem
+//!
+//! Consensus elects a leader and grants it a lease. That does not make it safe to serve yet. Memory may be older than
+//! the log; it may hold effects of an earlier tenure that never committed; and batches of an earlier process may still
+//! be on their way. Simple rules fail:
+//!
+//! - *Serve once elected.* The new leader's log holds every committed entry, but its memory need not, and its commit
+//!   index may be old: a leader that has applied 90 of 100 committed entries would lose ten acknowledged writes.
+//! - *Serve once memory has reached the known commit index.* That index is the one of the last heartbeat. Raft lets a
+//!   leader commit entries of older epochs only together with one of its own, so only the first entry of its **own**
+//!   epoch proves, when it is applied, that all before it are.
+//! - *End the tenure when the lease lapses.* Most lapses are short. Uncommitted effects may still commit, and their
+//!   clients wait for that.
+//! - *Undo when the role is lost.* Another leader may have the entries and commit them. Until the log says otherwise,
+//!   what is staged may become history.
+//!
+//! # The rules
+//!
+//! - A tenure starts when its epoch's first entry has been **applied** and the role still is that epoch's leader, on a
+//!   node whose wall clock can be trusted, because the tenure may start with an effect of its own. No batch of an older
+//!   tenure is uncommitted then: the walk over the log has ended that tenure.
+//! - A process resumes an epoch only if it led this epoch before. Otherwise the batches of the epoch in the log are of
+//!   a process before it, and more of them may follow.
+//! - Losing the lease or the role fences (`may_act` is false) and undoes nothing.
+//! - A **foreign entry**, one of another epoch, ends the tenure. If nothing is uncommitted, memory is the log up to
+//!   there. If something is, memory has left history, and returns to what is committed before anything else is applied
+//!   or served (`undo.rs`).
+//!
+//! # An example
+//!
+//! Node A is elected for epoch 7. Its log ends with entry 99, of epoch 5; entry 100 is its own first entry. A has
+//! applied 98 and serves nothing. When 100 is applied, the tenure starts: batch 1 of epoch 7 is expected at index 101.
+//! A stages batches 1, 2 and 3; a membership entry takes index 102, so batches 2 and 3 are entries 103 and 104. The
+//! lease lapses for 20 ms: commands wait, then continue in the same tenure. Now B is elected for epoch 9. A is deposed,
+//! and serves nothing. Entries 101 to 103 commit: batches 1 and 2 are checked off and their replies released. Then an
+//! entry of epoch 9 commits at index 104. Batch 3 can never commit: it is undone, the tenure ends with batch 2 as its
+//! last, and pending replies of batch 3 are answered UNKNOWN.
+//!
+//! # Invariants
+//!
+//! - There is a [`Leader`] only between the first entry of its epoch and the first foreign entry, and at most one.
+//! - Batches of an epoch are numbered from 1 without a hole, across the tenures of the process that leads it.
+//! - How the last tenures ended is kept (`tenures.rs`), so that a pending reply of an ended tenure is resolved by what
+//!   had committed then, never by what a later tenure commits.
 
 use std::sync::Arc;
 
@@ -21,7 +57,7 @@ use crate::role::{Phase, SeenRole};
 use crate::state::{Replica, State};
 
 impl State {
-    /// Takes over the role as consensus reports it now; returns the reason if the group has stopped.
+    /// Notes the role that consensus reports now; returns the reason if the group has stopped.
     pub(crate) fn see_role(&mut self, handle: &GroupHandle) -> Option<Arc<str>> {
         self.replica.role = SeenRole::of(&handle.role());
         if let Some(leader) = &mut self.leader {
@@ -48,7 +84,7 @@ impl State {
     /// Ends the tenure without undoing: there are no uncommitted effects.
     pub(crate) fn end_tenure(&mut self) {
         let Some(mut leader) = self.leader.take() else { return };
-        debug_assert!(leader.stage.is_clean(), "open effects are undone, not forgotten");
+        debug_assert!(leader.stage.is_clean(), "uncommitted effects are undone, not forgotten");
         self.replica.tenures.record_end(leader.tenure, leader.committed, self.replica.position.applied);
         self.replica.data.engine.drop_undo();
         leader.waiting.wake_all();
@@ -78,7 +114,7 @@ impl Replica {
             return None;
         }
         // Batches of the epoch in the log: this process led it before, and all of its batches have committed. A process
-        // that has not never resumes a leadership of the one before it, whose batches may still be on their way.
+        // that has not never resumes the leadership of the process before it, whose batches may still be on their way.
         let committed = if is_applied { position.seq } else { Seq(0) };
         if committed != Seq(0) && !self.tenures.was_last(epoch) && !Plant::EpochResumed.is_on() {
             return None;

@@ -1,18 +1,20 @@
 //! The shard loop: engine and consensus brought together. One [`Shard`] is one replica of one shard; one thread owns
 //! it.
 //!
-//! The way of a command: [`Shard::run`] → `dispatch` (look-up, MULTI) → `admit` (slot, role, lease, bounds) → the
-//! engine → `stage` (effects into the open batch) → [`Outcome`] with a [`PendingReply`] (`release`, `dirty`). At the
-//! end of the turn `turn` closes the batch and proposes it; commits come back through `restore` (the walk over
-//! committed entries, the same on replicas and after an undo), which checks them off and releases replies. `epoch`
-//! begins and ends tenures as primary.
+//! The path of a command: [`Shard::run`] → `dispatch` (MULTI, who runs it) → `admit` (slot, role, lease, bounds) → the
+//! engine, through `execution` → `stage` (effects into the open batch) → [`Outcome`] with a [`PendingReply`]
+//! (`release`, `dirty`). At the end of the turn `turn` closes the batch and proposes it. Commits come back through
+//! `log_walk`, which takes the committed entries in order: a primary checks its own batches off and releases replies, a
+//! replica applies them. `leadership` starts and ends tenures as primary; `undo` takes uncommitted effects back when a
+//! tenure is lost.
 //!
 //! Ordering rules:
 //! - In `sync` no reply leaves before everything that it depends on has committed.
-//! - Nothing is served without a lease that holds at that moment, but committed data to READONLY clients.
-//! - Memory that ran ahead and lost its leadership goes back to what is committed before it is shown or built upon.
+//! - Nothing is served without a lease that holds at that moment, except committed data to READONLY clients.
+//! - Memory that ran ahead of the log and lost its leadership returns to what is committed before it is read or
+//!   changed.
 //!
-//! Names no socket, file or clock: clocks, pauses and the replicas' positions are edges in [`ShardOptions`]. Does not
+//! Knows no socket, file or clock: clocks, pauses and the replicas' positions are edges in [`ShardOptions`]. Does not
 //! know how consensus works, nor how replies reach clients.
 
 mod admit;
@@ -87,6 +89,7 @@ pub use outcome::{Outcome, PendingReply, Release, Tenure, WaitAnswer, WaitReques
 pub use release::Released;
 pub use session::{Session, WaitsFor};
 pub use shard::Shard;
-pub use snapshot_check::{SnapshotCheck, SnapshotReplay, SnapshotReport};
-pub use snapshot_store::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+pub use snapshot_check::{ReplayError, SnapshotCheck, SnapshotReplay, SnapshotReport};
+pub use snapshot_format::UnusableSnapshot;
+pub use snapshot_store::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 pub use snapshots::SnapshotInfo;

@@ -1,32 +1,32 @@
 //! How far a restore is, for those who wait for it: INFO's `loading_…`, metrics.
 //!
-//! A snapshot's bytes are known before it is read. Of the log only the number of the entries that are left is known:
-//! their bytes are reckoned from those that were read. While none was they do not count, so that the total grows when
-//! the log's turn comes.
+//! A snapshot's bytes are known before it is read. Of the log only the number of remaining entries is known: their
+//! bytes are estimated from those that were read. Until one was read they do not count, so the total grows when the log
+//! is reached.
 
 use std::time::Duration;
 
 use fastness_types::{BootNs, WallMs};
 
-/// See the module.
+/// The progress of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadInfo {
-    /// When it began.
+    /// When it started.
     pub began: WallMs,
-    /// Bytes of snapshot and log; reckoned, see the module.
+    /// Bytes of snapshot and log; estimated, see the module.
     pub total_bytes: u64,
-    /// Of these, read.
+    /// Bytes that were read.
     pub loaded_bytes: u64,
     /// How long the rest takes at the speed so far; `None`: nothing was read yet.
     pub left: Option<Duration>,
 }
 
-/// The restore that runs, or was the last.
+/// The restore that is running, or the last one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loading {
     began: BootNs,
     began_wall: WallMs,
-    /// What the snapshot is said to be large.
+    /// Size that the snapshot is said to have, bytes.
     snapshot_bytes: u64,
     snapshot_read: u64,
     log_read: u64,
@@ -46,7 +46,7 @@ impl Loading {
         self.snapshot_read += bytes as u64;
     }
 
-    /// There are no more chunks, however large the snapshot was said to be.
+    /// The snapshot has no more chunks, whatever size it was said to have.
     pub(crate) fn end_snapshot(&mut self) {
         self.snapshot_bytes = self.snapshot_read;
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_and_the_log_behind_it() {
+    fn a_snapshot_and_the_log_after_it() {
         let at = |seconds: u64| BootNs((10 + seconds) * 1_000_000_000);
         let mut loading = Loading::new(at(0), WallMs(5));
         let info = |loading: &Loading, seconds, left| {
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(info(&loading, 2, 0), (200, 1_000, Some(8)));
         loading.read_chunk(790);
         loading.end_snapshot();
-        assert_eq!(info(&loading, 3, 9), (990, 990, Some(0)), "of the log nothing is known yet");
+        assert_eq!(info(&loading, 3, 9), (990, 990, Some(0)), "the size of the log is not known yet");
         loading.read_entry(10);
         loading.read_entry(30);
         assert_eq!(info(&loading, 4, 7), (1_030, 1_170, Some(0)));

@@ -1,17 +1,16 @@
-//! Memory follows the log: applying committed entries on replicas, checking them off on the primary, and restoring from
-//! the log's beginning at the start and after an undo that undo records did not suffice for.
+//! Memory follows the log: committed entries are taken in order, applied on replicas and checked off on the primary.
 //!
-//! Invariants, each checked on every entry; a violation stops the replica, since its memory can no longer be trusted:
+//! Invariants, each checked on every entry; a violation stops the replica, because its memory can no longer be trusted:
 //! - Indexes have no hole, epochs do not run backwards.
 //! - The batches of an epoch are numbered from 1 without a hole.
 //! - On a primary each committed batch of its own epoch is the oldest one in flight.
 //!
-//! The position in the log (`walked`) and that of memory (`applied`) are apart while the log is within a batch of
-//! several entries (`fragment.rs`): memory, and with it snapshots, readers, what is reported as applied and the
-//! beginning of a tenure, goes from the entry before the first fragment to the last one in one step. A restore from a
-//! snapshot begins at memory's position, so it reads the fragments again. An entry of another epoch drops what has come
-//! of a batch, which can no longer become whole. Readiness does not depend on it: a replica within a batch can lead,
-//! since the first entry of its epoch ends that batch; if it could not, nobody could once the leader has died there.
+//! The position in the log (`walked`) and that of memory (`applied`) differ while the log is within a batch of several
+//! entries (`fragment.rs`). Memory moves from the entry before the first fragment to the last one in one step, and with
+//! it snapshots, readers, what is reported as applied, and the start of a tenure. A restore from a snapshot starts at
+//! memory's position, so it reads the fragments again. An entry of another epoch drops the fragments that were taken,
+//! because their batch can no longer become whole. Readiness does not depend on it: a replica within a batch can lead,
+//! because the first entry of its epoch ends that batch; otherwise nobody could lead after a leader that died there.
 
 use fail::fail_point;
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
@@ -39,9 +38,9 @@ pub(crate) enum Fatal {
          used: this replica's data cannot be restored here; replace it: fastness cluster replace-replica"
     )]
     NoSnapshot { from: LogIndex, upto: LogIndex },
-    #[error("the log gave no entry from {0:?} on")]
+    #[error("the log returned no entry from {0:?} on")]
     Nothing(LogIndex),
-    #[error("log entry {expected:?} was expected, {found:?} came")]
+    #[error("log entry {expected:?} was expected, {found:?} was read")]
     Index { expected: LogIndex, found: LogIndex },
     #[error("entry {index:?} is of epoch {found}, older than {newest}")]
     Epoch { index: LogIndex, newest: Epoch, found: Epoch },
@@ -55,15 +54,15 @@ pub(crate) enum Fatal {
     Apply { index: LogIndex, error: ApplyError },
 }
 
-/// What an entry takes in the log beside its batch, bytes, about: an idle shard's log is of nothing else.
+/// About how many bytes an entry takes in the log besides its batch: the log of an idle shard has nothing else.
 const ENTRY_BYTES: usize = 96;
 
 /// What an entry did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Memory stands at the entry.
+    /// Memory is at the entry.
     Done,
-    /// Memory had run ahead of a foreign entry and is empty now: go on from the log's beginning.
+    /// Memory had run ahead of a foreign entry and is empty now: continue from the start of the log.
     Emptied,
 }
 
@@ -85,8 +84,8 @@ pub(crate) async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
         None => {
             match handle.read(from, to, SLICE_BYTES).await {
                 Ok(entries) => entries,
-                // A snapshot is being installed: its file exists, the log is cut, and that is on its way to the disk. It
-                // is reported as installed only then.
+                // A snapshot is being installed: its file exists, the log is cut, and that is on its way to the disk.
+                // It is reported as installed only then.
                 Err(ReadError::Purged(upto)) => return jump(inner, from, upto),
                 Err(error) => return Err(Fatal::Read { from, error }),
             }
@@ -107,8 +106,8 @@ pub(crate) async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
     Ok(state.replica.position.walked < handle.committed())
 }
 
-/// The log is purged up to `upto`: memory is restored from a snapshot of that position or a later one. If it was restored
-/// for this very position before, no such snapshot can be used.
+/// The log is purged up to `upto`: memory is restored from a snapshot of that position or a later one. If it was
+/// restored for this very position before, no such snapshot can be used.
 fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
     let mut state = inner.state.borrow_mut();
     let position = &mut state.replica.position;

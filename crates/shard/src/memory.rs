@@ -1,30 +1,29 @@
-//! What counts against `maxmemory` beside the data: effects that have not committed, and what front ends hold for
-//! clients.
+//! What counts against `maxmemory` besides the data: uncommitted effects, and what front ends hold for clients.
 //!
-//! Valkey's rule is that what its allocator has given out counts, but for what only feeds replicas. So here: the data
-//! and an image of it that is being written, and what may have to come back (the engine counts those), open effects
-//! until they commit, and of every connection what was received and not executed, replies that have not left, whether
-//! held for a commit or not taken by the client, queued commands and watched keys. Not counted is what the log and the
-//! links to other nodes hold, which is bounded by options of its own.
+//! Valkey's rule is that everything its allocator has handed out counts, except what only feeds replicas. The same
+//! holds here. Counted are the data, an image of it that is being written, and undo records (the engine counts these);
+//! uncommitted effects; and of every connection its unexecuted input, replies that have not left, whether they are held
+//! for a commit or not taken by the client, queued commands and watched keys. Not counted is what the log and the links
+//! to other nodes hold, which is bounded by options of its own.
 //!
-//! Nothing is walked: a front end tells what a connection holds when that changes ([`ClientShare::set`]), the sum is
-//! kept, and the engine is told it before a command asks whether there is memory.
+//! Nothing is scanned: a front end reports what a connection holds when that changes ([`ClientShare::set`]), the sum is
+//! kept, and the engine gets it before it decides whether a command has memory.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Where the memory of one replica is, bytes.
+/// Memory of one replica by purpose, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryUse {
     /// Keys and values, with their tables.
     pub data: u64,
-    /// Of an image of the data that is being written, with what of it waits for the disk.
+    /// An image of the data that is being written, with the part of it that waits for the disk.
     pub image: u64,
     /// Effects that have not committed.
     pub open_effects: u64,
-    /// What they have replaced, kept until they commit.
+    /// Undo records of these.
     pub undo: u64,
-    /// Fragments of a batch of which the log does not hold the last yet.
+    /// Fragments of a batch whose last one the log does not hold yet.
     pub fragments: u64,
     /// What connections hold.
     pub clients: u64,
@@ -63,7 +62,7 @@ impl ClientShare {
         }
     }
 
-    /// What it was said to hold.
+    /// What it holds, as last set.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -98,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_add_up_and_are_given_back() {
+    fn shares_add_up_and_are_returned() {
         let sum = ClientMemory::default();
         let (mut one, mut other) = (sum.share(), sum.share());
         one.set(10);

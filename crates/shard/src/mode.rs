@@ -8,11 +8,11 @@
 //!   a looser one acts when it has committed. One change at a time: the next is staged when the one before has
 //!   committed.
 //! - A mode unit names the desired state that it fulfils, by version. A primary whose map is older than the log stages
-//!   nothing, so what an operator was told stays in force, whoever is elected.
+//!   nothing, so the mode that an operator was shown stays in force, whoever is elected.
 
 use fastness_types::{Durability, Plant};
 
-/// What the operator desired states.
+/// The mode that the operator desires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DesiredMode {
     /// The mode.
@@ -21,7 +21,7 @@ pub struct DesiredMode {
     pub version: u64,
 }
 
-/// See the module.
+/// The mode as the map and the log have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
     desired: DesiredMode,
@@ -38,7 +38,7 @@ impl Mode {
         Mode { desired, committed: None, staged: None }
     }
 
-    /// The log is read anew from its beginning; the desired state stays.
+    /// The log is read again from its start; the desired state stays.
     pub fn restart(&mut self) {
         *self = Mode::new(self.desired);
     }
@@ -48,8 +48,7 @@ impl Mode {
         self.staged = None;
     }
 
-    /// The operator desired states something. An older desired state than the one known is passed over; true if this is
-    /// news.
+    /// The operator desires a mode. An older desired state than the one known is ignored; true if this one is new.
     pub fn desired(&mut self, desired: DesiredMode) -> bool {
         let is_newer = desired.version > self.desired.version;
         if is_newer {
@@ -58,7 +57,7 @@ impl Mode {
         is_newer
     }
 
-    /// The mode that commands go by.
+    /// The mode that replies go by.
     #[inline]
     #[must_use]
     pub fn in_force(&self) -> Durability {
@@ -78,7 +77,7 @@ impl Mode {
         (is_new && self.staged.is_none()).then_some(self.desired)
     }
 
-    /// What the log says; `None`: nothing yet.
+    /// By the log; `None`: it has none yet.
     #[must_use]
     pub fn committed(&self) -> Option<DesiredMode> {
         self.committed
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_wins_over_the_wish() {
+    fn the_log_wins_over_the_desired_mode() {
         let mut mode = Mode::new(desired(Async, 1));
         assert_eq!((mode.in_force(), mode.version()), (Async, 0));
         assert_eq!(mode.unstaged(), Some(desired(Async, 1)));
@@ -126,14 +125,14 @@ mod tests {
         let mut mode = Mode::new(desired(Async, 1));
         mode.commit(desired(Async, 1));
         assert!(mode.desired(desired(Sync, 2)));
-        assert_eq!(mode.in_force(), Async, "a wish is no mode");
+        assert_eq!(mode.in_force(), Async, "a desired mode is not in force");
         mode.stage(desired(Sync, 2));
         assert_eq!((mode.in_force(), mode.version()), (Sync, 1));
         mode.commit(desired(Sync, 2));
         mode.stage(desired(Async, 3));
         assert_eq!(mode.in_force(), Sync, "async is only staged");
         mode.unstage();
-        assert_eq!((mode.unstaged(), mode.version()), (None, 2), "nothing newer is wished");
+        assert_eq!((mode.unstaged(), mode.version()), (None, 2), "nothing newer is desired");
         mode.stage(desired(Async, 3));
         mode.commit(desired(Async, 3));
         assert_eq!((mode.in_force(), mode.version()), (Async, 3));
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_wish_than_the_logs_stages_nothing() {
+    fn a_desired_mode_older_than_the_logs_stages_nothing() {
         let mut mode = Mode::new(desired(Async, 2));
         mode.commit(desired(Sync, 3));
         assert_eq!(mode.unstaged(), None);

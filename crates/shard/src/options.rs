@@ -21,7 +21,7 @@ pub struct ShardOptions {
     pub node: NodeId,
     /// The slots that the shard owns.
     pub slots: SlotSet,
-    /// What the cluster's map desired states; [`crate::Shard::set_desired_mode`] tells of later desired states.
+    /// The mode that the cluster's map desires; [`crate::Shard::set_desired_mode`] sets later ones.
     pub desired: DesiredMode,
     /// The data's options.
     pub engine: EngineOptions,
@@ -29,7 +29,7 @@ pub struct ShardOptions {
     pub clock: Arc<dyn Clock>,
     /// Pauses shorter than a millisecond; see [`Pause`].
     pub pause: Rc<dyn Pause>,
-    /// Who knows which replicas hold an entry on stable storage, for WAIT and WAITAOF.
+    /// Knows which replicas hold an entry on stable storage, for WAIT and WAITAOF.
     pub copies: Rc<dyn StableCopies>,
     /// Seed of the random choices that commands make (RANDOMKEY, SPOP).
     pub random_seed: u64,
@@ -37,8 +37,7 @@ pub struct ShardOptions {
     pub batching: Batching,
     /// Where snapshots are kept; `None`: none are made, and memory is restored from the log alone.
     pub snapshots: Option<Rc<dyn SnapshotStore>>,
-    /// A snapshot is cut after so many bytes of log, or as many as the newest is large if that is more; 0: only when
-    /// asked for.
+    /// A snapshot is cut after so many bytes of log, or as many as the newest has if that is more; 0: only on request.
     pub snapshot_log_bytes: u64,
     /// `async`: the durability lag at which writes are refused (`durability-max-lag`).
     pub max_lag: Duration,
@@ -61,12 +60,12 @@ pub struct Batching {
     pub sync_hold: Duration,
     /// `async`, `disabled`: the age at which a batch is closed.
     pub async_age: Duration,
-    /// How often a primary looks for keys past their time.
+    /// How often a primary checks for keys past their time.
     pub expire_every: Duration,
-    /// Effects of one unit, bytes: one that would be longer is taken back and answered with an error.
+    /// Effects of one unit, bytes: one that would be longer is rolled back and answered with an error.
     pub unit_bytes_max: usize,
-    /// How long a transaction may have run when its next command is due: over it it is taken back and answered with an
-    /// error.
+    /// How long a transaction may have run when its next command is due; after that it is rolled back and answered with
+    /// an error.
     pub unit_time_max: Duration,
     /// Payload of one log entry, bytes.
     pub entry_bytes_max: usize,
@@ -74,7 +73,7 @@ pub struct Batching {
     pub fragment_bytes_max: usize,
     /// Effects staged and not committed, bytes: at it writes are answered [`crate::Outcome::Busy`].
     pub open_bytes_max: usize,
-    /// Undo records of these, bytes: over it they are dropped, and an undo is a restore from snapshot and log.
+    /// Undo records of these, bytes: beyond it they are dropped, and an undo is a restore from snapshot and log.
     pub undo_bytes_max: usize,
     /// During a hand-over commands are held at the front end for this long, then refused.
     pub drain_hold_max: Duration,
@@ -118,15 +117,16 @@ impl Pause for TokioPause {
 
 /// An edge: which replicas hold an entry on stable storage. Implemented over the group's control.
 pub trait StableCopies {
-    /// Other replicas known to hold everything up to `index` on stable storage. For `LogIndex(0)`: those that answer.
+    /// Number of other replicas known to hold everything up to `index` on stable storage. For `LogIndex(0)`: of those
+    /// that answer.
     fn replicas(&self, index: LogIndex) -> u64;
-    /// Whether this node's own disk does.
+    /// Whether this node's own disk holds it.
     fn local(&self, index: LogIndex) -> bool;
-    /// Follows what the two answer for an entry of the log.
+    /// Follows changes of both answers for entries of the log.
     fn follow(&self) -> Box<dyn FollowCopies>;
 }
 
-/// Tells that [`StableCopies`] may answer something else.
+/// Reports that the answers of [`StableCopies`] may have changed.
 #[async_trait::async_trait(?Send)]
 pub trait FollowCopies {
     /// Resolves after the next acknowledgement since the last call. May be dropped and called again.

@@ -1,4 +1,4 @@
-//! What running a command gives: a reply that may leave now or later, or something to wait for.
+//! What running a command returns: a reply that is released now or later, or something to wait for.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use fastness_types::{BootNs, Durability, Seq};
 pub enum Outcome {
     /// The reply was appended.
     Reply {
-        /// What the reply depends on; `None`: it may leave whatever happens.
+        /// What the reply depends on; `None`: nothing.
         pending: Option<PendingReply>,
         /// Whether effects were staged.
         wrote: bool,
     },
-    /// Nothing was run and nothing appended: the log is behind (`limits::OPEN_EFFECT_BYTES_MAX`) or leadership is being
-    /// handed over, or clients are paused, or writes are slowed, or no primary is known for the moment. Send what may
-    /// leave, await what [`crate::Session::waits_for`] says, run the same command again.
+    /// Nothing was run and nothing appended: too much is uncommitted (`limits::OPEN_EFFECT_BYTES_MAX`), leadership is
+    /// being handed over, clients are paused, writes are slowed, or no primary is known. Send the replies that are
+    /// released, await what [`crate::Session::waits_for`] says, run the same command again.
     Busy,
-    /// WAIT or WAITAOF: send what may leave, await [`crate::Shard::wait`], append its answer.
+    /// WAIT or WAITAOF: send the replies that are released, await [`crate::Shard::wait`], append its answer.
     Wait(WaitRequest),
     /// The reply was appended; close the connection once it has left.
     Close,
@@ -34,7 +34,7 @@ impl Outcome {
 pub struct PendingReply {
     pub(crate) tenure: Tenure,
     pub(crate) seq: Seq,
-    /// What it goes by: the mode in force when the command ran, or `Sync` if its client asked for that.
+    /// The mode that decides: the one in force when the command ran, or `Sync` by an override.
     pub(crate) durability: Durability,
     pub(crate) wrote: bool,
     /// When a read's command arrived that waits for a quorum (`confirm.rs`); 0: it does not.
@@ -56,7 +56,7 @@ impl PendingReply {
     }
 }
 
-/// Whether a held reply may leave.
+/// Whether a pending reply may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
     /// Send it.
@@ -67,11 +67,11 @@ pub enum Release {
     Unknown,
 }
 
-/// One span in which this replica was primary, counted on this node since its start.
+/// One tenure of this replica as primary, by number, counted from the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Tenure(pub(crate) u64);
 
-/// A write's place: what WAIT waits for.
+/// A write's position: what WAIT waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrittenAt {
     pub(crate) tenure: Tenure,
@@ -83,16 +83,16 @@ pub struct WrittenAt {
 pub struct WaitRequest {
     /// The connection's last write; `None`: it has not written.
     pub(crate) written: Option<WrittenAt>,
-    /// WAITAOF: how many copies on this node (0 or 1) are asked for; `None`: WAIT.
+    /// WAITAOF: how many copies on this node (0 or 1) are required; `None`: WAIT.
     pub(crate) local: Option<u64>,
-    /// How many other replicas are asked for.
+    /// How many other replicas are required.
     pub(crate) replicas: u64,
-    /// `None`: for ever.
+    /// `None`: no time-out.
     pub(crate) timeout: Option<Duration>,
 }
 
 impl WaitRequest {
-    /// The same question with no time left: what CLIENT UNBLOCK makes of it.
+    /// The same request with no time left: what CLIENT UNBLOCK makes of it.
     #[must_use]
     pub fn at_once(self) -> WaitRequest {
         WaitRequest { timeout: Some(Duration::ZERO), ..self }
@@ -108,7 +108,7 @@ pub enum WaitAnswer {
     LocalAndReplicas(u64, u64),
     /// The replica lost its role meanwhile: an error with [`WaitAnswer::UNBLOCKED`].
     Unblocked,
-    /// CLIENT UNBLOCK asked for an error: [`WaitAnswer::ASKED_TO_END`].
+    /// CLIENT UNBLOCK requested an error: [`WaitAnswer::ASKED_TO_END`].
     AskedToEnd,
 }
 

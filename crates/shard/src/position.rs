@@ -1,6 +1,6 @@
 //! Where in the log this replica is, and where its memory is.
 //!
-//! The two are apart while the log is within a batch of several entries (`fragment.rs`): what was taken from the log
+//! The two differ while the log is within a batch of several entries (`fragment.rs`): what was taken from the log
 //! (`walked`) is beyond what memory holds (`applied`) until the batch is whole.
 
 use fastness_consensus::handle::{Committed, EntryPayload};
@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::fragment::Fragments;
 
-/// See the module.
+/// Positions in the log of one replica.
 #[derive(Default)]
 pub(crate) struct LogPosition {
     /// Newest entry that memory holds; 0: none. Never within a batch.
@@ -20,19 +20,19 @@ pub(crate) struct LogPosition {
     pub(crate) fragments: Fragments,
     /// Newest entry that is known as committed.
     pub(crate) committed: LogIndex,
-    /// The newest installed snapshot that memory was given up for; 0: none.
+    /// The newest installed snapshot for which memory was emptied; 0: none.
     pub(crate) jumped_to: LogIndex,
     /// The epoch of the newest entry, and its newest batch.
     pub(crate) epoch: Epoch,
     pub(crate) seq: Seq,
-    /// Of all entries up to `walked`: replicas that have the same log have the same.
+    /// Checksum of all entries up to `walked`: equal on replicas that have the same log.
     pub(crate) checksum: u64,
-    /// The same up to `applied`, which is what is reported.
+    /// Checksum of all entries up to `applied`, which is reported.
     pub(crate) applied_checksum: u64,
 }
 
 impl LogPosition {
-    /// Memory holds nothing, and the log is read from its start or from a snapshot.
+    /// Memory is empty, to be restored from a snapshot or from the start of the log.
     pub(crate) fn restart(&mut self) {
         let LogPosition { committed, jumped_to, .. } = *self;
         *self = LogPosition { committed, jumped_to, ..LogPosition::default() };

@@ -1,6 +1,6 @@
-//! Why the shard refuses a command, with the texts, in this one file. All of these are *refused*: nothing was staged,
-//! or what was is taken back before anybody has seen it, and a client may try again. [`UNKNOWN`] alone is not a
-//! refusal: the write was staged and is in doubt.
+//! Why the shard refuses a command: all texts of user replies, in one file. All of these are *refused*: nothing was
+//! staged, or what was is rolled back before anybody has seen it, and a client may try again. [`UNKNOWN`] alone is not
+//! a refusal: the write was staged and is in doubt.
 
 use std::time::Duration;
 
@@ -12,19 +12,18 @@ pub const UNKNOWN: &str =
     "UNKNOWN outcome: leadership was lost before the write was committed, it may not have happened";
 /// No primary is known, or this one may not act. Every client that retries at all retries this.
 pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
-/// `async`: the log is so far behind that another acknowledged write could be lost outside of the promised window.
+/// `async`: the log is so far behind that another acknowledged write could exceed the promised window of loss.
 pub const LAGGING: &str =
     "CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up";
-/// A replica that hears no primary is asked for what may have expired meanwhile. Clients that know clusters look for
-/// another node and try again, which is what helps.
-pub const CUT_OFF: &str =
-    "CLUSTERDOWN This replica hears no primary, and the time to live of what was asked for may be over";
-/// `disabled`: a client asks that its replies wait for their commit.
+/// A replica that hears no primary gets a read of what may have expired meanwhile. Clients that know clusters choose
+/// another node and try again, which helps.
+pub const CUT_OFF: &str = "CLUSTERDOWN This replica hears no primary, and a key that was read may have expired since";
+/// `disabled`: a client wants its replies to wait for their commit.
 pub const NOT_DURABLE: &str = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
 
 /// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
 pub(crate) const MISPLACED_ATTRIBUTE: &str =
-    "ERR a transaction's attribute stands in front of its EXEC: neither MULTI nor a command that is queued takes one";
+    "ERR a transaction's attribute belongs before its EXEC: neither MULTI nor a queued command takes one";
 /// Valkey's text.
 pub(crate) const EXEC_WITHOUT_MULTI: &str = "ERR EXEC without MULTI";
 
@@ -33,25 +32,50 @@ pub(crate) fn not_in_transaction(command: &str) -> String {
     format!("ERR Command '{command}' not allowed inside a transaction")
 }
 
-/// See the module.
+/// Why WAIT or WAITAOF is refused, in Valkey's texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WaitRefusal {
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    #[error("ERR value is out of range, must be positive")]
+    Negative,
+    #[error("ERR value is out of range, value must between 0 and 1")]
+    NotZeroOrOne,
+    #[error("ERR timeout is not an integer or out of range")]
+    TimeoutNotAnInteger,
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
+    #[error(
+        "ERR WAIT cannot be used with replica instances. Please also note that if a replica is configured to be \
+         writable (which is not the default) writes to replicas are just local and are not propagated."
+    )]
+    OnReplica,
+    #[error(
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+         and are not propagated."
+    )]
+    AofOnReplica,
+}
+
+/// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The keys of one command or transaction lie in different slots.
     CrossSlot,
-    /// Another replica is to be asked.
+    /// Another replica serves the slot.
     Moved {
         /// The keys' slot.
         slot: Slot,
-        /// `host:port` as this client is to be told.
+        /// `host:port` as this client reaches it.
         address: String,
     },
     /// No primary is known, or this one may not act now.
     ClusterDown,
-    /// `async`: the durability lag has reached its bound. Reads go on.
+    /// `async`: the durability lag has reached its bound. Reads are served.
     Lagging,
     /// A replica hears no primary, and cannot know whether a key has expired.
     CutOff,
-    /// Nobody is known to serve the slot.
+    /// No replica is known to serve the slot.
     SlotNotServed,
     /// The data is being restored from the log.
     Loading,
@@ -59,12 +83,12 @@ pub enum Refusal {
     ReadOnly,
     /// Over `maxmemory`.
     OutOfMemory,
-    /// The effects of the command or transaction were longer than a unit may be; they have been taken back.
+    /// The effects of the command or transaction were longer than a unit may be; they were rolled back.
     TooLarge {
         /// How long they may be.
         bytes_max: usize,
     },
-    /// The transaction has run for so long that the loop could be taken for stuck; what it had changed has been taken
+    /// The transaction has run for so long that the loop could be mistaken for a stuck one; its changes were rolled
     /// back.
     TooSlow {
         /// How long it may have run when its next command is due.
@@ -72,7 +96,7 @@ pub enum Refusal {
     },
     /// A key's name is longer than [`limits::KEY_BYTES_MAX`].
     KeyTooLong,
-    /// The client asks for a commit, and the mode promises none.
+    /// The client overrides the mode, and the mode promises no commit.
     NotDurable,
 }
 

@@ -1,15 +1,14 @@
-//! Which replies may leave, and who waits for that.
+//! When replies are released, and who waits for that.
 //!
 //! Ordering rules:
-//! - In `sync`, and in `async` where a client asks for it (`ask.rs`), a reply leaves only after everything it depends
-//!   on has committed: neither a lease that holds nor a small lag lets it leave before.
-//! - In `async` and `disabled` a write's reply leaves at once **if the lease still holds when it is flushed**, and in
-//!   `async` only while the durability lag is within its bound; a reply that was delayed past either (a paused
+//! - In `sync`, and in `async` where a client asks for it (`client_override.rs`), a reply is released only after
+//!   everything it depends on has committed: neither a lease that holds nor a small lag releases it before.
+//! - In `async` and `disabled` a write's reply is released at once **if the lease still holds when it is flushed**, and
+//!   in `async` only while the durability lag is within its bound. A reply that was delayed past either (a paused
 //!   process) waits for its commit like one in `sync`.
-//! - A reply whose tenure has ended leaves if what it depends on had committed by then, and never otherwise.
+//! - A reply whose tenure has ended is released if what it depends on had committed by then, and never otherwise.
 //!
-//! A waiting connection has one [`Waiter`]; it stands in the queue of the batch that it waits for, so that a commit
-//! wakes those it releases and nobody else.
+//! A waiting connection has one [`Waiter`] in the queue of its tenure (`reply_queue.rs`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,7 +25,7 @@ use crate::reply_queue::Waiter;
 use crate::state::{Replica, State};
 
 impl State {
-    /// Whether a reply may leave now; `now` is a fresh reading of the boot clock.
+    /// Whether a reply may be sent now; `now` is a fresh reading of the boot clock.
     pub(crate) fn release(&self, pending: PendingReply, now: BootNs) -> Release {
         match &self.leader {
             Some(leader) if leader.tenure == pending.tenure => self.replica.release_of_tenure(leader, pending, now),
@@ -39,7 +38,7 @@ impl State {
 }
 
 impl Replica {
-    /// The same of a reply of the current tenure.
+    /// Whether a reply of the current tenure may leave now.
     fn release_of_tenure(&self, leader: &Leader, pending: PendingReply, now: BootNs) -> Release {
         if pending.arrived != BootNs(0) {
             return leader.release_confirmed(pending, now);

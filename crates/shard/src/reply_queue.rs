@@ -26,15 +26,15 @@ impl Waiter {
     }
 }
 
-/// See the module. Belongs to one tenure.
+/// The pending replies of one tenure.
 pub(crate) struct ReplyQueue {
     /// The sequence that the first place of both queues waits for.
     first: Seq,
     /// Replies that only their commit releases.
     for_commit: VecDeque<Vec<Rc<Waiter>>>,
-    /// Replies that leave earlier if lease and lag are well again.
+    /// Replies that are released earlier if lease and lag have recovered.
     for_health: VecDeque<Vec<Rc<Waiter>>>,
-    /// Reads that wait for a quorum, and for commits besides.
+    /// Reads that wait for a quorum, and for commits as well.
     for_quorum: Vec<Rc<Waiter>>,
 }
 

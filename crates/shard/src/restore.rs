@@ -1,6 +1,6 @@
-//! Restoring memory: at the start, after an undo for which undo records did not suffice, and for a snapshot that another
-//! node has sent. Memory is emptied, the newest snapshot that reads whole is loaded, and the log replays the rest
-//! (`log_walk.rs`).
+//! Restoring memory: at the start, after an undo for which undo records did not suffice, and for a snapshot that
+//! another node has sent. Memory is emptied, the newest snapshot that reads whole is loaded, and the log replays the
+//! rest (`log_walk.rs`).
 
 use fail::fail_point;
 use fastness_consensus::handle::OwnSnapshot;
@@ -9,13 +9,13 @@ use fastness_types::{LogIndex, Plant, WallMs};
 use crate::inner::Inner;
 use crate::loading::Loading;
 use crate::role::Phase;
-use crate::snapshot_format::{Tail, read_head, read_tail};
+use crate::snapshot_format::{Tail, UnusableSnapshot, read_head, read_tail};
 use crate::snapshot_store::{SnapshotPart, SnapshotSource};
 use crate::state::Replica;
 use crate::time::CommittedTime;
 
 impl Replica {
-    /// Gives up memory, for what snapshot and log say.
+    /// Empties memory, to be restored from snapshot and log.
     pub(crate) fn restart_from_log(&mut self) {
         self.data.restart();
         fail_point!("shard::restore");
@@ -30,7 +30,7 @@ impl Replica {
     }
 
     /// Takes over one part of a snapshot; true if it was the last. `timestamp` is what the head has said.
-    fn take_part(&mut self, part: SnapshotPart, timestamp: &mut Option<WallMs>) -> Result<bool, String> {
+    fn take_part(&mut self, part: SnapshotPart, timestamp: &mut Option<WallMs>) -> Result<bool, UnusableSnapshot> {
         match (part, *timestamp) {
             (SnapshotPart::Head(head), None) => {
                 let at = read_head(self.shard, &head)?;
@@ -43,7 +43,7 @@ impl Replica {
             (SnapshotPart::Chunk(chunk), Some(timestamp)) => {
                 self.snapshots.read_chunk(chunk.len());
                 self.loading.read_chunk(chunk.len());
-                self.data.engine.load_image(timestamp, &chunk).map_err(|error| error.to_string())?;
+                self.data.engine.load_image(timestamp, &chunk)?;
                 Ok(false)
             }
             (SnapshotPart::Tail(tail), Some(_)) => {
@@ -51,17 +51,19 @@ impl Replica {
                 self.loading.end_snapshot();
                 Ok(true)
             }
-            (SnapshotPart::Head(_), Some(_)) => Err("it has two heads".to_owned()),
-            (SnapshotPart::Chunk(_) | SnapshotPart::Tail(_), None) => Err("it begins without a head".to_owned()),
+            (SnapshotPart::Head(_), Some(_)) => Err(UnusableSnapshot::Parts("it has two heads")),
+            (SnapshotPart::Chunk(_) | SnapshotPart::Tail(_), None) => {
+                Err(UnusableSnapshot::Parts("it starts without a head"))
+            }
         }
     }
 
     /// The snapshot has been read: memory is at its position.
-    fn take_position(&mut self, tail: &Tail) -> Result<(), String> {
-        self.data.engine.end_image_load().map_err(|error| error.to_string())?;
-        let keys = self.data.engine.keyspace_stats().keys;
-        if keys != tail.keys {
-            return Err(format!("{keys} keys were read, {} were written", tail.keys));
+    fn take_position(&mut self, tail: &Tail) -> Result<(), UnusableSnapshot> {
+        self.data.engine.end_image_load()?;
+        let (read, written) = (self.data.engine.keyspace_stats().keys, tail.keys);
+        if read != written {
+            return Err(UnusableSnapshot::Keys { read, written });
         }
         self.position.checksum = tail.log_checksum()?;
         if let Some(mode) = tail.mode()? {
@@ -80,16 +82,14 @@ impl Replica {
     }
 }
 
-/// Restores memory from the newest snapshot that reads whole, if that is asked for. What is left is the log's.
+/// Restores memory from the newest snapshot that reads whole, if memory is to be restored. The log has the rest.
 pub(crate) async fn restore(inner: &Inner) {
     let mut below = None;
     loop {
         let Some((index, mut source)) = inner.state.borrow_mut().replica.snapshots.take_restore(below) else { return };
         inner.state.borrow_mut().replica.loading.expect_snapshot(source.bytes().unwrap_or(0));
         let loaded = match load(inner, source.as_mut()).await {
-            Ok(()) if inner.state.borrow().replica.position.applied != index => {
-                Err("it is one of another position".to_owned())
-            }
+            Ok(()) if inner.state.borrow().replica.position.applied != index => Err(UnusableSnapshot::Position),
             loaded => loaded,
         };
         let replica = &mut inner.state.borrow_mut().replica;
@@ -106,7 +106,7 @@ pub(crate) async fn restore(inner: &Inner) {
                 return tracing::info!(shard, index = index.0, keys, "memory is restored from a snapshot");
             }
             Err(error) => {
-                tracing::error!(shard = replica.shard.0, index = index.0, error, "a snapshot cannot be used");
+                tracing::error!(shard = replica.shard.0, index = index.0, %error, "a snapshot cannot be used");
                 replica.restart_from_log();
                 below = Some(index);
             }
@@ -114,11 +114,12 @@ pub(crate) async fn restore(inner: &Inner) {
     }
 }
 
-async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), String> {
+async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), UnusableSnapshot> {
     let mut timestamp = None;
     loop {
         inner.edges.handle.report_turn();
-        let part = source.next().await?.ok_or("it has no tail")?;
+        let part = source.next().await.map_err(UnusableSnapshot::Unreadable)?;
+        let part = part.ok_or(UnusableSnapshot::Parts("it has no tail"))?;
         if inner.state.borrow_mut().replica.take_part(part, &mut timestamp)? {
             return Ok(());
         }

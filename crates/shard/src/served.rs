@@ -1,14 +1,14 @@
-//! A replica never shows what is older than what it, or anybody before its restart, has shown.
+//! A replica never shows READONLY clients older data than it, or the process before its restart, has shown.
 //!
 //! After a start memory is the log up to where this node knew it to be committed, which may be before what it had
-//! shown, and before what primaries have acknowledged since. So READONLY clients are answered LOADING until
+//! shown, and before what primaries have acknowledged meanwhile. READONLY clients are answered LOADING until
 //! - it has applied what a leader reports as committed **now**, after the start ([`GroupHandle::leader_committed`]):
-//!   that covers all that was acknowledged before it asked; or
-//! - no leader was heard for [`LEADERLESS_AFTER`], and it has applied what was known as committed when it started: at
-//!   least what it had shown, but for the last [`REPORT_EVERY`], since what is shown is reported to consensus, which
-//!   stores it.
+//!   that covers everything that was acknowledged before the report; or
+//! - no leader was heard for [`LEADERLESS_AFTER`], and it has applied what was known as committed when it started. That
+//!   is at least what it had shown, except in the last [`REPORT_EVERY`], because what is shown is reported to
+//!   consensus, which stores it.
 //!
-//! Once open it stays open: from then on memory only moves forward.
+//! Once open, reads stay open: from then on memory only moves forward.
 //!
 //! [`GroupHandle::leader_committed`]: fastness_consensus::handle::GroupHandle::leader_committed
 
@@ -26,13 +26,13 @@ const LEADERLESS_AFTER: Duration = Duration::from_secs(3);
 /// What was shown is reported to consensus this often, at most.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// What READONLY clients were shown, and whether they are served.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Served {
     started: BootNs,
     /// READONLY clients are served.
     open: bool,
-    /// What a leader had committed when it was first heard: what came later may always be on its way.
+    /// What a leader had committed when it was first heard. Later entries may always be on their way.
     target: Option<LogIndex>,
     /// The newest position that was shown, and the newest that was reported.
     shown: LogIndex,

@@ -1,5 +1,5 @@
-//! What the shard keeps of one connection: the transaction and READONLY (the engine's session), where its queued keys
-//! lie, its last write, its place among those who wait.
+//! What the shard keeps of one connection: the transaction and READONLY (the engine's part), the slots of its queued
+//! keys, its last write, and its place among the connections that wait.
 //!
 //! Everything else of a connection (name, user, protocol) is the front end's.
 
@@ -16,8 +16,8 @@ use crate::reply_queue::Waiter;
 pub struct Session {
     pub(crate) data: fastness_engine::TransactionState,
     pub(crate) queued: QueuedFacts,
-    /// The memory in which keys were watched. One that was restored since then has forgotten them: they count as
-    /// changed.
+    /// The generation of memory in which keys were watched. Memory that was restored since has forgotten them: they
+    /// count as changed.
     pub(crate) watched_in: u64,
     pub(crate) written: Option<WrittenAt>,
     /// Why its last command was [`crate::Outcome::Busy`].
@@ -26,8 +26,8 @@ pub struct Session {
     pub(crate) slowed_until: Option<BootNs>,
     /// When the first of the commands that arrived together was tried and had to wait.
     pub(crate) tried_at: Option<BootNs>,
-    /// Whether the lag gate was shut to the first of commands that arrived together and take more than one turn of the
-    /// loop.
+    /// Whether the lag gate was closed for the first of commands that arrived together and take more than one turn of
+    /// the loop.
     pub(crate) kept_gate: Option<bool>,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,
@@ -124,12 +124,12 @@ impl Session {
         self.waits_for
     }
 
-    /// Commands have arrived while none waited: what they wait for a primary counts from their own first attempt.
+    /// Commands have arrived while none waited: their wait for a primary counts from their own first attempt.
     pub fn arrived(&mut self) {
         self.tried_at = None;
     }
 
-    /// Ends what [`crate::Shard::keep_gate`] began.
+    /// Ends what [`crate::Shard::keep_gate`] started.
     pub fn release_gate(&mut self) {
         self.kept_gate = None;
     }
@@ -139,7 +139,7 @@ impl Session {
         self.no_touch = no_touch;
     }
 
-    /// CLIENT DURABILITY: what the connection's replies wait for.
+    /// CLIENT DURABILITY: the override of the connection.
     #[must_use]
     pub fn durability_override(&self) -> DurabilityOverride {
         self.durability_override
@@ -167,13 +167,13 @@ impl Session {
         self.data.watched()
     }
 
-    /// What queued commands take, bytes.
+    /// Memory of queued commands, bytes.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.data.queued_bytes()
     }
 
-    /// What queued commands and watched keys take, bytes.
+    /// Memory of queued commands and watched keys, bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.data.held_bytes()
@@ -197,7 +197,7 @@ impl Drop for Session {
             return;
         }
         // Borrowed only if a session is dropped inside of a command, which no front end does; then the engine keeps a
-        // token that nobody asks about.
+        // token that nobody uses.
         if let Some(inner) = self.shard.upgrade()
             && let Ok(mut state) = inner.state.try_borrow_mut()
         {

@@ -4,7 +4,7 @@ use crate::lag_bound::LagBound;
 use crate::mode::Mode;
 use crate::options::ShardOptions;
 
-/// See the module.
+/// The settings of one shard as this replica knows them.
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) lag_bound: LagBound,

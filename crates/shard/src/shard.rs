@@ -30,7 +30,7 @@ use crate::reply_queue::Waiter;
 use crate::session::{Session, WaitsFor};
 use crate::state::State;
 
-/// How often a command that was answered [`Outcome::Busy`] looks again when nobody wakes it.
+/// How often a command that was answered [`Outcome::Busy`] checks again when nothing wakes it.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One shard replica. Not `Send`: everything happens on the loop's thread.
@@ -96,36 +96,36 @@ impl Shard {
         outcome
     }
 
-    /// Whether a held reply may leave now. To be asked when the reply is about to be flushed. After
+    /// Whether a pending reply may be sent now. To be called when the reply is about to be flushed. After
     /// [`Release::Unknown`] the caller sends [`PendingReply::unknown_text`] as an error in the reply's place (or
     /// closes).
     #[must_use]
     pub fn release(&self, pending: PendingReply) -> Release {
         let now = self.inner.edges.clock.boot();
-        let leave = self.inner.state.borrow().release(pending, now);
-        if leave == Release::Unknown {
+        let release = self.inner.state.borrow().release(pending, now);
+        if release == Release::Unknown {
             self.inner.state.borrow_mut().replica.counters.unknown_replies += 1;
         }
-        leave
+        release
     }
 
-    /// Resolves when [`Shard::release`] no longer says [`Release::Wait`] for `hold`. One waiter per session; to be
-    /// awaited for the session's oldest held reply.
+    /// Resolves when [`Shard::release`] no longer returns [`Release::Wait`] for `pending`. One waiter per session; to
+    /// be awaited for the session's oldest held reply.
     #[must_use]
     pub fn wait_released(&self, session: &Session, pending: PendingReply) -> Released {
         Released { inner: self.inner.clone(), waiter: session.waiter.clone(), pending }
     }
 
-    /// The session's commands meet the lag gate as it is now, until [`Session::release_gate`]: what has arrived
-    /// together gets one answer though turns of the loop lie between. To be called in the turn in which the first of
-    /// them ran.
+    /// The session's commands see the lag gate as it is now, until [`Session::release_gate`]: what has arrived together
+    /// gets one answer though it takes several turns of the loop. To be called in the turn in which the first of them
+    /// ran.
     ///
-    /// An open gate is not kept beyond the byte bound of open effects (`limits::OPEN_EFFECT_BYTES_MAX`).
+    /// An open gate is not kept beyond the byte bound of uncommitted effects (`limits::OPEN_EFFECT_BYTES_MAX`).
     pub fn keep_gate(&self, session: &mut Session) {
-        session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().replica.flow.gate.is_shut());
+        session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().replica.flow.gate.is_closed());
     }
 
-    /// Whether so many effects are open that front ends should stop reading from connections that write.
+    /// Whether so many effects are uncommitted that front ends should stop reading from connections that write.
     #[must_use]
     pub fn write_pressure(&self) -> bool {
         self.inner.state.borrow().is_pressed()
@@ -138,7 +138,7 @@ impl Shard {
             if !self.is_busy() {
                 return;
             }
-            // Looks again by itself: a lease that runs out ends the wait too, and nobody tells.
+            // Checks again by itself: a lease that expires ends the wait too, without a notification.
             tokio::select! {
                 biased;
                 () = woken => {}
@@ -181,16 +181,16 @@ impl Shard {
         }
     }
 
-    /// The mode that the operator desired states, by the cluster's map: staged by this replica if it leads and the log
-    /// has an older desired state. [`ShardInfo::mode_version`] tells what has committed.
+    /// The mode that the operator desires, by the cluster's map: staged by this replica if it leads and the log
+    /// has an older desired state. [`ShardInfo::mode_version`] is what has committed.
     pub fn set_desired_mode(&self, desired: DesiredMode) {
         if self.inner.state.borrow_mut().replica.settings.mode.desired(desired) {
             self.inner.edges.work.notify_one();
         }
     }
 
-    /// Cuts a snapshot as soon as can be; one that is being written is finished before. False if this replica has no
-    /// place for snapshots. [`crate::SnapshotInfo`] tells how far it is.
+    /// Cuts a snapshot as soon as can be; one that is being written is finished before. False if this replica stores no
+    /// snapshots. [`crate::SnapshotInfo`] has the progress.
     pub fn snapshot(&self) -> bool {
         let mut state = self.inner.state.borrow_mut();
         state.replica.snapshots.want();
@@ -198,7 +198,7 @@ impl Shard {
         state.replica.snapshots.have_store()
     }
 
-    /// After how many bytes of log a snapshot is cut; 0: only when asked for.
+    /// After how many bytes of log a snapshot is cut; 0: only on request.
     pub fn set_snapshot_log_bytes(&self, bytes: u64) {
         if self.inner.state.borrow_mut().replica.snapshots.set_every(bytes) {
             self.inner.edges.work.notify_one();
@@ -225,8 +225,8 @@ impl Shard {
         self.set_desired_lag_bound(DesiredLagBound { bound, version: 0 });
     }
 
-    /// The bound that the operator desired states, by the cluster's map: staged by this replica if it leads and the log
-    /// has an older desired state. [`Shard::max_lag`] tells what has committed.
+    /// The bound that the operator desires, by the cluster's map: staged by this replica if it leads and the log
+    /// has an older desired state. [`Shard::max_lag`] returns what has committed.
     pub fn set_desired_lag_bound(&self, desired: DesiredLagBound) {
         if self.inner.state.borrow_mut().replica.settings.lag_bound.desired(desired) {
             self.inner.edges.work.notify_one();
@@ -247,7 +247,7 @@ impl Shard {
         state.replica.flow.is_holding(now) || (may_act && state.is_pressed())
     }
 
-    /// Waits as WAIT and WAITAOF ask for.
+    /// Waits for what WAIT or WAITAOF requires.
     pub async fn wait(&self, request: WaitRequest) -> WaitAnswer {
         crate::wait::wait(&self.inner, request).await
     }
@@ -282,17 +282,17 @@ impl Shard {
     }
 
     /// The digest of the committed data and the log position that it belongs to, computed in slices beside the
-    /// commands. While effects are open, or nothing is served, the answer is an error. Whoever drops the receiver asks
-    /// no more.
+    /// commands. While effects are uncommitted, or nothing is served, the answer is an error. Dropping the receiver
+    /// cancels the request.
     pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
         self.inner.state.borrow_mut().replica.digests.request(answer);
         self.inner.edges.work.notify_one();
     }
 
-    /// The same at once: reads every key in one step, while nobody is served. For tests.
+    /// Computes the digest at once: reads every key in one step, while nobody is served. For tests.
     ///
     /// # Errors
-    /// While effects are open, or nothing is served.
+    /// While effects are uncommitted, or nothing is served.
     pub fn digest(&self) -> Result<(LogIndex, Digest), DigestError> {
         let state = self.inner.state.borrow();
         let position = state.digest_position()?;

@@ -1,19 +1,19 @@
-//! Snapshots of this replica: when one is cut, how it is written beside the commands, when it counts, and how memory is
-//! restored from one.
+//! Snapshots of this replica: when one is cut, and at which position of the log it is.
 //!
-//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written a slice a turn;
+//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written one slice per turn;
 //!   slices wait while the disk is behind.
 //! - A replica cuts at its newest applied entry. A **primary**, whose memory runs ahead of the log, closes the open
-//!   batch and cuts behind it; its snapshot counts once that batch has committed, at the index where it did. If the
-//!   tenure ends before, what the image shows was undone or is in doubt, and it is thrown away.
+//!   batch and cuts after it; its snapshot counts once that batch has committed, at the index where it did. If the
+//!   tenure ends before, what the image shows was undone or is in doubt, and it is discarded.
 //! - A snapshot names its log position and the checksum of the log up to there, so that two replicas can be compared at
-//!   any position that they share, and a restored one goes on with the same checksum.
-//! - A restore takes the newest snapshot that reads whole; one that does not is passed over with an error in the log
-//!   file, in the end for the log's own beginning, if that is there.
-//! - Two are kept, and the log is purged up to the older one: should the newer not read whole, the older and the log
-//!   still give all. What replicas that need more than the log holds are sent is the newer one
+//!   any position that they share, and a restored one continues with the same checksum.
+//! - A restore (`restore.rs`) takes the newest snapshot that reads whole. One that does not is skipped with an error in
+//!   the log file, until only the log's own start is left, if the log still has it.
+//! - Two are kept, and the log is purged up to the older one: if the newer does not read whole, the older and the log
+//!   still hold everything. Replicas that need more than the log holds are sent the newer one
 //!   (`consensus/src/snapshot/send.rs`).
-//! - One that another node has sent stands in for the log up to its position, and counts as an entry of another epoch.
+//! - A snapshot that another node has sent replaces the log up to its position, and counts as an entry of another
+//!   epoch.
 
 use std::time::Duration;
 

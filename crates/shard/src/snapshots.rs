@@ -18,11 +18,11 @@ use crate::snapshot_store::{SnapshotSink, SnapshotSource, SnapshotStore};
 pub(crate) const SLICE_BYTES: usize = 32 * 1024;
 /// Between two slices: an image is written at 64 MB/s at most, beside the commands.
 pub(crate) const SLICE_PAUSE: Duration = Duration::from_micros(500);
-/// How often a snapshot that was given its end is checked until it is on stable storage.
+/// How often a finished snapshot is checked until it is on stable storage.
 const FINISH_CHECK: Duration = Duration::from_millis(10);
-/// After a snapshot has failed the next is not begun before this.
+/// After a snapshot has failed the next is not started before this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// One for which there is no room is asked for again after this.
+/// One for which the disk has no space is tried again after this.
 const ADMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Figures for INFO and metrics. Counts are since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,13 +37,13 @@ pub struct SnapshotInfo {
     pub written: u64,
     /// Given up, for a failed disk or a lost leadership.
     pub given_up: u64,
-    /// Not begun when it was time, since there was no room.
+    /// Not started when it was time, because the disk had no space.
     pub refused: u64,
     /// Keys in the newest.
     pub keys: u64,
     /// Bytes of its image.
     pub bytes: u64,
-    /// Snapshots of other nodes that memory was given up for.
+    /// Snapshots of other nodes that replaced memory.
     pub received: u64,
     /// One that is being received.
     pub incoming: Option<IncomingBytes>,
@@ -62,7 +62,7 @@ struct SnapshotInProgress {
     place: SnapshotPlace,
     bytes: u64,
     sum: Option<ImageSum>,
-    /// The tail was given; it is not known yet to be on stable storage.
+    /// The tail was pushed; it is not known yet to be on stable storage.
     finishing: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Snapshots {
     store: Option<Rc<dyn SnapshotStore>>,
     /// One is cut after so many bytes of log, or as many as the image was large if that is more; 0: never by itself.
     every: u64,
-    /// And after so many in any case: this shard's share of the node's disk.
+    /// The same in any case: this shard's share of the node's disk.
     share: u64,
     wanted: bool,
     not_before: BootNs,
@@ -118,19 +118,19 @@ impl Snapshots {
         self.info.log_bytes += bytes as u64;
     }
 
-    /// Memory is given up: it is restored from the newest snapshot, and the image of it is gone.
+    /// Memory is emptied: it is restored from the newest snapshot, and the image of it is dropped.
     pub(crate) fn restart(&mut self) {
         self.give_up();
         self.restore = self.store.is_some();
     }
 
-    /// Memory is given up for a snapshot that another node has sent.
+    /// A snapshot that another node has sent replaces memory.
     pub(crate) fn count_received(&mut self) {
         self.info.received += 1;
     }
 
-    /// Memory goes back to what is committed. What the image in progress shows may be undone: it begins anew.
-    pub(crate) fn begin_again(&mut self) {
+    /// Memory returns to what is committed. What the image in progress shows may be undone: it starts again.
+    pub(crate) fn start_again(&mut self) {
         if self.cut.is_some() {
             self.give_up();
             self.want();
@@ -152,7 +152,7 @@ impl Snapshots {
         SnapshotInfo { in_progress: self.cut.is_some(), ..self.info }
     }
 
-    /// When the next is to be begun, if one is wanted and may not yet be.
+    /// When the next may be started, if one is wanted and has to wait.
     pub(crate) fn due_in(&self, now: BootNs) -> Option<Duration> {
         (self.is_due(self.not_before) && now < self.not_before).then(|| self.not_before.since(now))
     }
@@ -178,7 +178,7 @@ impl Snapshots {
         admits
     }
 
-    /// One is cut of what the engine holds, which is at `place`.
+    /// Cuts one of what the engine holds, which is at `place`.
     pub(crate) fn cut(&mut self, engine: &mut Engine, shard: ShardId, place: SnapshotPlace, format: FormatLevel) {
         let Some(store) = &self.store else { return };
         let sink = store.create(encode_head(shard, engine.newest_timestamp()));

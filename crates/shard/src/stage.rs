@@ -3,14 +3,13 @@
 //! Invariants:
 //! - Sequences are given in the order of sealing, without holes; the open batch has the next one.
 //! - `sealed` and `in_flight` are in the order of their sequences, everything in flight before everything sealed.
-//! - At most `in_flight_max` log entries are in flight. A full window keeps the batch open; only a unit with which the
-//!   open batch would be larger than an entry should be seals what was staged before it into the queue before the
-//!   window.
-//! - What is sealed can be carried: units are measured when they have run, and each was bounded while it ran. A unit
-//!   that is larger than an entry should be is a batch alone, which is cut into fragments (`fragment.rs`), one entry
-//!   each. Its sequence is that of the last one from the moment it is staged: how many there are follows from its
+//! - At most `in_flight_max` log entries are in flight. A full window keeps the batch open. Only a unit with which
+//!   the open batch would be larger than an entry should be seals the units before it into the queue for the window.
+//! - Whatever is sealed fits into entries: units are measured when they have run, and each was bounded while it ran. A
+//!   unit that is larger than an entry should be is a batch alone, which is cut into fragments (`fragment.rs`), one
+//!   entry each. Its sequence is that of the last one from the moment it is staged: how many there are follows from its
 //!   length. So whatever waits for the batch waits for the last fragment.
-//! - Never waits: proposing is a push into consensus' queue.
+//! - Nothing here waits: proposing is a push into the queue of consensus.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,8 +28,8 @@ use crate::mode::DesiredMode;
 use crate::now::Now;
 use crate::options::Batching;
 
-/// Bytes of a batch beside its effects: the header with the heads of units without effects that may join it, and a head
-/// at its longest.
+/// Bytes of a batch besides its effects: the header with the heads of units without effects that may join it, and a
+/// head at its longest.
 const HEADER_BYTES_MAX: usize = 512;
 const HEAD_BYTES_MAX: usize = 24;
 /// A batch's buffers that have grown over this are not kept for the next one, bytes.
@@ -38,18 +37,18 @@ const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The wait for writes to come back shrinks to this part of its maximum while they do not.
 const IMPATIENCE_MAX: u32 = 16;
-/// Of so many closed batches the first few wait as long as they may, whatever was learned.
+/// The first few of this many closed batches wait as long as allowed, whatever was learned.
 const PROBE_EVERY: u64 = 64;
 const PROBES: u64 = 4;
 
-/// What a batch is to the loop, from sealing to commit.
+/// What the loop knows of a batch, from sealing to commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batched {
     pub(crate) seq: Seq,
     /// When its first unit was staged.
     pub(crate) opened: BootNs,
     pub(crate) bytes: usize,
-    /// Of its log entry.
+    /// Bytes of its payload in the log.
     pub(crate) payload_bytes: usize,
     pub(crate) units: usize,
     /// Writes whose clients wait for its commit.
@@ -58,25 +57,25 @@ pub(crate) struct Batched {
     pub(crate) mode: Option<DesiredMode>,
     /// The last bound of the durability lag in it.
     pub(crate) lag_bound: Option<DesiredLagBound>,
-    /// Of its last unit.
+    /// The timestamp of its last unit.
     pub(crate) timestamp: WallMs,
 }
 
-/// The payload of a sealed batch, or what of it has not left.
+/// The payload of a sealed batch, or the part of it that was not proposed.
 enum Payload {
     Whole(Bytes),
     Cut(Cut),
 }
 
-/// One proposed entry.
+/// One proposed entry that has not committed.
 enum InFlight {
-    /// With it the batch is whole.
+    /// The entry completes its batch.
     Batch(Batched),
     /// A fragment that is not its batch's last.
     Fragment(Seq),
 }
 
-/// What entries and units are bounded by.
+/// The bounds of entries and units.
 #[derive(Debug, Clone, Copy)]
 struct EntryLimits {
     unit_bytes_max: usize,
@@ -116,7 +115,7 @@ pub(crate) struct Stage {
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
     opened: BootNs,
-    /// Writes in it whose clients wait for its commit: in `sync` all.
+    /// Writes in the open batch whose clients wait for its commit: in `sync` all.
     writes: usize,
     mode: Option<DesiredMode>,
     lag_bound: Option<DesiredLagBound>,
@@ -124,12 +123,12 @@ pub(crate) struct Stage {
     in_flight: VecDeque<InFlight>,
     /// Bytes of effects in `sealed` and `in_flight`.
     closed_bytes: usize,
-    /// Bytes of their log entries.
+    /// Bytes of the payloads in `sealed` and `in_flight`.
     closed_payload_bytes: usize,
     /// Writes whose replies were released and whose clients have not come back yet.
     expected: usize,
     released: BootNs,
-    /// Of `writes`, those that were staged by then.
+    /// How many of `writes` were staged by then.
     at_release: usize,
     /// When the loop has closed a batch last, and how long the one that committed last was in flight.
     closed_at: BootNs,
@@ -140,7 +139,7 @@ pub(crate) struct Stage {
     closings: u64,
     /// Somebody waits for the commit: close without waiting for more.
     hurry: bool,
-    /// A client that asked for it waits for the open batch's commit, whatever the mode: closed as in `sync`.
+    /// A client with an override waits for the open batch's commit: it is closed as in `sync`.
     awaited: bool,
 }
 
@@ -185,7 +184,7 @@ impl Stage {
         if self.heads.is_empty() { Seq(self.open_seq.0 - 1) } else { self.open_seq }
     }
 
-    /// Whether nothing is staged that has not committed.
+    /// Whether everything that was staged has committed.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
         self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
@@ -197,7 +196,7 @@ impl Stage {
         self.closed_bytes + self.effects.len()
     }
 
-    /// What everything that has not committed takes, bytes. Buffers that are kept for the next batch do not count.
+    /// Memory of everything that has not committed, bytes. Buffers that are kept for the next batch do not count.
     #[inline]
     pub(crate) fn memory(&self) -> usize {
         self.closed_payload_bytes + self.effects.len() + self.heads.len() * size_of::<UnitHead>()
@@ -224,7 +223,7 @@ impl Stage {
         in_flight.chain(self.sealed.iter().map(|(batch, _)| batch))
     }
 
-    /// Takes over what the members of the group can read. Between two units.
+    /// Notes what the members of the group can read. Between two units.
     pub(crate) fn follow_format(&mut self, level: FormatLevel) {
         self.limits.cuts = level >= FormatLevel::BOUNDS;
     }
@@ -301,8 +300,8 @@ impl Stage {
         self.writes += 1;
     }
 
-    /// A reply waits for the batch `seq` since its client asked for that. True if the loop has to look at the open
-    /// batch because of it.
+    /// A reply waits for the batch `seq` because of an override. True if the loop has to check the open batch because
+    /// of it.
     pub(crate) fn await_commit(&mut self, seq: Seq) -> bool {
         let is_news = seq == self.open_seq && !self.awaited;
         self.awaited |= is_news;
@@ -323,7 +322,7 @@ impl Stage {
         self.heads.push(head);
     }
 
-    /// Whether the loop has to look at the open batch: a unit was the first in it, or it need not wait any longer.
+    /// Whether the loop has to check the open batch: a unit was the first in it, or it need not wait any longer.
     #[inline]
     pub(crate) fn wants_loop(&self, mode: Durability, batching: &Batching) -> bool {
         self.heads.len() == 1
@@ -331,7 +330,7 @@ impl Stage {
             || (self.closes_as(mode) == Durability::Sync && self.writes == self.expected)
     }
 
-    /// Closes and proposes a batch that has reached its size within a turn, if the window has room.
+    /// Closes and proposes a batch that has reached its size within a turn, if the window has space.
     #[inline]
     pub(crate) fn close_if_full(&mut self, handle: &GroupHandle, mode: Durability, batching: &Batching) {
         if self.effects.len() >= batching.bytes_soft
@@ -351,7 +350,7 @@ impl Stage {
     /// When to close the open batch. In `sync` the batch waits for as many writes as replies were just released:
     /// clients that wait for their replies come back together, and one entry then serves them all. One client alone
     /// never waits: its one write is all that is expected. While another batch is in flight this one stays open a
-    /// little, since a commit costs the same some hundred microseconds of each node, whether it is one write's or
+    /// little, because a commit costs the same few hundred microseconds of each node, whether it is one write's or
     /// fifty's. A batch that a client of an `async` cluster waits for is closed in the same way, for the same reason;
     /// only those who wait are counted.
     pub(crate) fn when(&self, mode: Durability, batching: &Batching, now: BootNs) -> Close {
@@ -370,9 +369,9 @@ impl Stage {
         if at <= now { Close::Now } else { Close::At(at) }
     }
 
-    /// The open batch is about to be closed: was it worth the wait? Clients that come back together write far more
-    /// often just after they were released than while the batch before was in flight. Where writes come as they please
-    /// the wait is cut short, and tried again once in a while.
+    /// Learns from the open batch, which is about to be closed, whether the wait was worth it. Clients that come back
+    /// together write far more often just after they were released than while the batch before was in flight. Where
+    /// writes come independently the wait is cut short, and tried again once in a while.
     pub(crate) fn learn(&mut self, mode: Durability, now: BootNs) {
         self.closed_at = now;
         if self.closes_as(mode) != Durability::Sync || self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
@@ -422,7 +421,7 @@ impl Stage {
         self.closed_bytes += batched.bytes;
         self.closed_payload_bytes += batched.payload_bytes;
         self.sealed.push_back((batched, payload));
-        // Those who came back are expected no more. The others were waited for once, which was enough.
+        // Writes that came are no longer expected. The batch waited once for the others, which was enough.
         self.expected = 0;
         self.open_seq = seq.next();
         self.heads.clear();
@@ -438,7 +437,7 @@ impl Stage {
         self.awaited = false;
     }
 
-    /// Proposes sealed batches, or the next fragments of one, while the window has room.
+    /// Proposes sealed batches, or the next fragments of one, while the window has space.
     pub(crate) fn propose(&mut self, handle: &GroupHandle, in_flight_max: usize) {
         while self.in_flight.len() < in_flight_max
             && let Some((seq, payload, entry)) = self.next_entry()
@@ -483,7 +482,7 @@ impl Stage {
         let Some(InFlight::Batch(batch)) = self.in_flight.pop_front() else { return None };
         self.closed_bytes -= batch.bytes;
         self.closed_payload_bytes -= batch.payload_bytes;
-        // Who has staged already does not stand in for those who are released now.
+        // Writes that are staged already do not replace those of the clients that are released now.
         self.expected = self.expected.max(self.writes) + batch.writes;
         self.released = now;
         self.at_release = self.writes;

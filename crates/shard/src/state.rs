@@ -1,8 +1,8 @@
 //! Everything that the loop's thread owns: memory, and what it is to the log.
 //!
 //! Memory is in one of two relations to the log. Without a [`Leader`] it is exactly the committed log up to
-//! `position.applied`. With one it runs ahead of that by what the leader part has staged. A leader part is made when its
-//! epoch's first entry has been applied, and dropped whole when the tenure ends.
+//! `position.applied`. With one it runs ahead of that by what the leader part has staged. A leader part is made when
+//! its epoch's first entry has been applied, and dropped whole when the tenure ends.
 //!
 //! The parts of a [`Replica`] have modules of their own, which do not know each other unless their imports say so. What
 //! needs several of them is a function of [`State`], of [`Replica`], or of a [`Primary`], in the module that is about
@@ -34,7 +34,7 @@ use crate::tenures::Tenures;
 use crate::time::CommittedTime;
 use crate::waits::{Acknowledged, Waiting, Waits};
 
-/// See the module.
+/// The state of one replica.
 pub(crate) struct State {
     /// Only during a tenure as primary.
     pub(crate) leader: Option<Leader>,
@@ -78,8 +78,8 @@ pub(crate) struct Primary<'a> {
 }
 
 impl Primary<'_> {
-    /// What was appended to the open batch since `before`, where a unit was begun, becomes that unit; false if nothing
-    /// was.
+    /// What was appended to the open batch since `before`, where a unit was started, becomes that unit; false if
+    /// nothing was.
     #[inline]
     pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now) -> bool {
         if self.leader.stage.effects.len() <= before {
@@ -98,16 +98,16 @@ impl Primary<'_> {
         self.replica.data.engine.end_unit(self.leader.stage.last_staged());
     }
 
-    /// Whether so much is open that writers have to wait. Behind a closed gate they are refused instead.
+    /// Whether so much is uncommitted that writers have to wait. While the gate is closed they are refused instead.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
         self.replica.is_pressed(self.leader)
     }
 
-    /// Whether as much is open as may be.
+    /// Whether as many bytes are uncommitted as may be.
     #[inline]
-    pub(crate) fn has_open_bytes_max(&self) -> bool {
-        self.replica.has_open_bytes_max(self.leader)
+    pub(crate) fn is_full(&self) -> bool {
+        self.replica.is_full(self.leader)
     }
 }
 
@@ -138,15 +138,15 @@ impl Replica {
 
     #[inline]
     fn is_pressed(&self, leader: &Leader) -> bool {
-        self.has_open_bytes_max(leader) && !self.flow.gate.is_shut()
+        self.is_full(leader) && !self.flow.gate.is_closed()
     }
 
     #[inline]
-    fn has_open_bytes_max(&self, leader: &Leader) -> bool {
+    fn is_full(&self, leader: &Leader) -> bool {
         leader.stage.open_bytes() >= self.batching.open_bytes_max
     }
 
-    /// The same reading with the time that commands and effects see.
+    /// The reading with the time that commands and effects see in the place of the wall clock's.
     #[inline]
     pub(crate) fn stamped(&self, now: Now) -> Now {
         Now { wall: self.data.timestamp(now), ..now }
@@ -189,7 +189,7 @@ impl State {
         self.leader.as_ref().and_then(|leader| leader.stage.oldest_open())
     }
 
-    /// Tells the engine what counts against `maxmemory` beside the data.
+    /// Sets what counts against `maxmemory` in the engine, besides the data.
     #[inline]
     pub(crate) fn count_memory(&mut self) {
         let Replica { data, position, snapshots, clients, .. } = &mut self.replica;
@@ -245,7 +245,7 @@ impl State {
     }
 }
 
-/// Where the memory of a replica is; see [`MemoryUse`].
+/// Memory of a replica by purpose.
 pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUse {
     let Replica { data, position, snapshots, clients, .. } = replica;
     MemoryUse {

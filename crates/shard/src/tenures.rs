@@ -19,7 +19,7 @@ struct Ended {
     index: LogIndex,
 }
 
-/// See the module.
+/// The tenures of one replica since its process started.
 #[derive(Debug, Default)]
 pub(crate) struct Tenures {
     started: u64,
@@ -53,7 +53,8 @@ impl Tenures {
         self.ended.push_back(Ended { tenure, committed, index });
     }
 
-    /// An index by which `seq` of the ended `tenure` had committed; `None`: it did not, or nobody knows any more.
+    /// An index by which `seq` of the ended `tenure` had committed; `None`: it did not, or
+    /// that is no longer known.
     pub(crate) fn committed_by(&self, tenure: Tenure, seq: Seq) -> Option<LogIndex> {
         let ended = self.ended.iter().find(|ended| ended.tenure == tenure)?;
         (seq <= ended.committed).then_some(ended.index)

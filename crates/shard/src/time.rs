@@ -1,14 +1,14 @@
 //! Time moves with the log alone (rule 9 of the design).
 //!
-//! - What a replica shows is hidden by the newest timestamp that has committed, never by a clock: a state that an entry
-//!   on its way would contradict is never shown.
+//! - A replica hides a key by the newest timestamp that has committed, never by a clock, so it never shows a state that
+//!   an entry on its way would contradict.
 //! - So that time moves on a shard where nobody writes, a primary stages a **timestamp alone** once the newest
 //!   timestamp is a second old, while any key or field has a deadline (`upkeep.rs`).
 //! - While clients are paused a primary hides by the newest **committed** timestamp, as a replica does: nothing is
 //!   staged that a reply could wait for.
-//! - A replica that has not heard from a primary for a lease cannot know what has become of a key whose deadline has
-//!   passed by the newest timestamp and the time since it came: it neither shows nor hides it, and answers an error.
-//!   What reads the whole keyspace is answered an error as long as there is any such key.
+//! - A replica that has not heard from a primary for a lease cannot know what happened to a key whose deadline has
+//!   passed by the newest timestamp plus the time since it arrived. It neither shows nor hides such a key, and answers
+//!   an error. A command that reads the whole keyspace is answered an error as long as there is any such key.
 
 use fastness_engine::Engine;
 use fastness_engine::command::CommandSpec;

@@ -8,7 +8,7 @@ use fastness_resp::Args;
 
 use crate::admit::{Admitted, Denied, Request};
 use crate::data::Data;
-use crate::execution::{Execution, Memory, depends_on};
+use crate::execution::{Execution, MemoryCheck, depends_on};
 use crate::front_end::FrontEndOutcome;
 use crate::leader::Leader;
 use crate::outcome::Outcome;
@@ -269,8 +269,8 @@ impl Execution<'_> {
     /// One command of a transaction on the primary; true if it showed more than its own keys.
     fn exec_one(&mut self, primary: &mut Primary<'_>, queued: &Queued) -> bool {
         if matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing {
-            // Memory was asked for once, before the first of them: none is refused midway.
-            self.execute(primary, queued.spec, queued.args(), None, Memory::Granted);
+            // Memory was checked once, before the first of them: none is refused midway.
+            self.execute(primary, queued.spec, queued.args(), None, MemoryCheck::Done);
             return false;
         }
         self.exec_one_reading(Some(primary.leader), primary.replica, queued)

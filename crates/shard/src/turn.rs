@@ -1,14 +1,14 @@
 //! The loop: what is done once per turn, in this order.
 //!
-//! 1. the role as consensus gives it now
+//! 1. the role as consensus reports it now
 //! 2. the log: entries committed since the last turn, in slices (commits are checked off and replies released on a
 //!    primary, entries applied on a replica, memory restored)
-//! 3. a tenure begins, if it can, and the desired mode is staged, if the log has another
+//! 3. a tenure starts, if it can, and the desired mode is staged, if the log has another
 //! 4. keys past their time are removed, or time alone is staged (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
 //! 7. a snapshot is cut, or a slice of one written
-//! 8. what consensus wants to know: applied position, readiness, drained
+//! 8. reports to consensus: applied position, readiness, drained
 //! 9. memory is freed for a moment, if there is any to free; another turn follows after a rest while there is more
 //! 10. clients in WAIT are answered
 //!
@@ -18,8 +18,8 @@
 //! Each turn is reported to the watchdog (`consensus/src/lease/watchdog.rs`), and so is each slice of a restore: a
 //! primary whose loop does not turn loses its lease.
 //!
-//! It never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with nothing
-//! borrowed: commands run meanwhile (and are told LOADING while memory is being restored).
+//! The loop never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with
+//! nothing borrowed: commands run meanwhile (and are answered LOADING while memory is being restored).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -53,7 +53,7 @@ fn command_name(index: usize) -> &'static str {
 
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
-    // The gate's is seconds away while all is well: kept apart, it is not replaced by each batch's.
+    // The gate's alarm is seconds away while all is well. It is kept apart, so that it is not replaced by each batch's.
     inner.edges.handle.name_work(command_name);
     let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
     // Only while somebody waits for acknowledgements.
@@ -78,13 +78,13 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             copies = None;
         } else if copies.is_none() {
             copies = Some(inner.edges.copies.follow());
-            // What was acknowledged before is looked at once more.
+            // What was acknowledged before is checked once more.
             continue;
         }
         alarm.set(&inner, wait.work);
         gate_alarm.set(&inner, wait.gate);
         tokio::select! {
-            // Every branch leads to the same turn, which looks at everything.
+            // Every branch leads to the same turn, which checks everything.
             biased;
             () = inner.edges.handle.changed() => {}
             () = inner.edges.work.notified() => {}
@@ -142,7 +142,7 @@ impl Alarm {
     }
 }
 
-/// Nothing is served any more; whoever waits is woken.
+/// Nothing is served any more; everybody who waits is woken.
 fn stop(inner: &Inner, reason: Arc<str>) {
     let mut state = inner.state.borrow_mut();
     tracing::error!(shard = state.replica.shard.0, %reason, "the replica stops");
@@ -195,10 +195,10 @@ impl State {
         let (oldest_open, replica) = (self.oldest_open(), &mut self.replica);
         let (shard, gate) = (replica.shard.0, &mut replica.flow.gate);
         let lag = replica.flow.lag.now(oldest_open, now);
-        let was_shut = gate.is_shut();
+        let was_closed = gate.is_closed();
         let next = gate.follow(replica.settings.mode.in_force(), replica.settings.lag_bound.in_force(), lag);
         let lag_ms = lag.as_millis() as u64;
-        match (was_shut, gate.is_shut()) {
+        match (was_closed, gate.is_closed()) {
             (false, true) => tracing::warn!(shard, lag_ms, "the log is too far behind: writes are refused"),
             (true, false) => tracing::info!(shard, lag_ms, "the log has caught up: writes are accepted"),
             _ => {}
@@ -230,7 +230,7 @@ impl State {
         handle.report_drained(flow.is_draining() && self.is_clean());
     }
 
-    /// Wakes whoever may resume now.
+    /// Wakes those who may resume now.
     fn wake(&mut self, edges: &Edges, now: BootNs) {
         if !self.is_pressed() && !self.replica.flow.is_holding(now) {
             edges.unblocked.notify_waiters();
@@ -245,7 +245,7 @@ impl State {
             && in_bound
             && leader.may_act(now)
         {
-            // Replies that were held because the lease had run out or the log was behind: both are well again.
+            // Replies that were held because the lease had lapsed or the log was behind: both have recovered.
             leader.waiting.wake_early();
         }
     }

@@ -1,4 +1,45 @@
-//! Undo of uncommitted effects at a lost tenure.
+//! Undo of uncommitted effects when a tenure is lost.
+//!
+//! # The problem
+//!
+//! A primary executes a command at once and replicates its effects afterwards, so its memory runs ahead of the log.
+//! When another leader's entry is committed in the place of one of its batches, memory holds effects that will never
+//! commit. It must become exactly what the log says before the next entry is applied and before anything is served.
+//! Simple solutions fail:
+//!
+//! - *Execute only after the commit.* The next command of a pipeline or a transaction could not see the one before for
+//!   a whole round trip to the other AZs.
+//! - *Keep a second, committed copy of the data.* That doubles memory.
+//! - *Reverse the effects.* An effect says what a key becomes, not what it was: `SET a 2` cannot be reversed by itself.
+//! - *Restore from snapshot and log.* Correct, and the fallback here, but it takes seconds to minutes in which this
+//!   replica serves nothing, just after a failover, when it may be needed most.
+//!
+//! # The solution
+//!
+//! During a tenure the engine keeps an undo log: for every key that an uncommitted batch has changed, what the change
+//! has destroyed, by the batch's sequence. A commit forgets the records of its batch. When the tenure is lost, the
+//! records are applied from the newest to the oldest. Records may take `undo_bytes_max`; beyond that they are dropped,
+//! and an undo is a restore (`restore.rs`).
+//!
+//! # An example
+//!
+//! `a` is 1. Batch 4 is `SET a 2`; batch 5 is `DEL a` and `SET b 9`. The records are: *4: a was 1*; *5: a was 2, b was
+//! missing*. Batch 4 commits, and its record is forgotten. Then a foreign entry comes in the place of batch 5. Undo
+//! removes `b` and sets `a` to 2: the state after batch 4, to which the foreign entry is then applied.
+//!
+//! # What else goes back
+//!
+//! The leader part is dropped with its dirty keys, its open batch and its pending replies; these are answered UNKNOWN,
+//! or CLUSTERDOWN where they only read. A staged mode or lag bound is forgotten. An image that is being written may
+//! show what was undone: a snapshot starts again, a digest is answered with an error.
+//!
+//! # Invariants
+//!
+//! - Only an entry of another epoch, or an installed snapshot, causes an undo. A lost lease or role does not: what is
+//!   uncommitted may still commit (`leadership.rs`).
+//! - Between the loss of the role and the undo nothing is served from this memory: `may_act` is false, and a replica
+//!   with uncommitted effects admits no read.
+//! - After an undo memory is the log up to `position.applied`, as if the tenure's uncommitted commands had never run.
 
 use fail::fail_point;
 use fastness_types::{LogIndex, Plant};
@@ -47,14 +88,14 @@ impl State {
         replica.counters.undone += 1;
         replica.counters.undone_units += units as u64;
         replica.tenures.record_end(leader.tenure, leader.committed, replica.position.applied);
-        let (record_bytes, by_records) = (replica.data.engine.undo_bytes(), replica.take_back());
+        let (record_bytes, by_records) = (replica.data.engine.undo_bytes(), replica.revert());
         if by_records {
             replica.counters.undone_by_records += 1;
             replica.settings.unstage();
             if Plant::ImageKeptOverUndo.is_on() {
                 replica.snapshots.mistake(Tail::at(&replica.position, &replica.settings));
             } else {
-                replica.snapshots.begin_again();
+                replica.snapshots.start_again();
             }
             replica.digests.drop_image();
             replica.tenures.undo_took = replica.clock.boot().since(started);
@@ -74,7 +115,7 @@ impl State {
 
 impl Replica {
     /// Takes back uncommitted effects by their records; false if these do not suffice.
-    fn take_back(&mut self) -> bool {
+    fn revert(&mut self) -> bool {
         if Plant::NoUndo.is_on() {
             self.data.engine.drop_undo();
             return true;

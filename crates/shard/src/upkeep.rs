@@ -1,10 +1,10 @@
-//! What a primary stages of its own accord: the removal of keys past their time, time itself, and settings that the
-//! operator desires and the log does not say yet. Nothing is staged while a hand-over drains, without a lease, or by a
+//! What a primary stages without a command: the removal of keys past their time, time itself, and settings that the
+//! operator desires and the log does not have yet. Nothing is staged while a hand-over drains, without a lease, or by a
 //! wall clock that is not trusted.
 //!
-//! - A primary stages a **timestamp alone** ([`UnitKind::Time`]) once the newest timestamp is [`STAMP_EVERY`] old, while
-//!   any key or field has a deadline. A shard without deadlines stays silent. CLIENT PAUSE does not stop it: it changes
-//!   no data. Why replicas need it says `time.rs`.
+//! - A primary stages a **timestamp alone** ([`UnitKind::Time`]) once the newest timestamp is [`STAMP_EVERY`] old,
+//!   while any key or field has a deadline. A shard without deadlines stays silent. CLIENT PAUSE does not stop it: it
+//!   changes no data. `time.rs` says why replicas need it.
 
 use std::time::Duration;
 

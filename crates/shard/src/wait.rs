@@ -1,9 +1,9 @@
 //! WAIT and WAITAOF: how many copies of a connection's writes are on stable storage.
 //!
-//! Counted are replicas that hold the last write's log entry on stable storage, as the group's leader knows it. The
-//! entry's index is known once it has committed; until then nothing is counted, so an answer is never too high.
+//! An answer counts replicas that hold the last write's log entry on stable storage, as the group's leader knows it.
+//! The entry's index is known once it has committed; until then nothing is counted, so an answer is never too high.
 //!
-//! Asking closes the open batch at the end of the turn: who waits for a copy does not wait for company.
+//! WAIT closes the open batch at the end of the turn: a client that waits for a copy does not wait for other writes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,26 +16,27 @@ use fastness_resp::Args;
 
 use crate::inner::Inner;
 use crate::outcome::{WaitAnswer, WaitRequest, WrittenAt};
+use crate::refusal::WaitRefusal;
 use crate::role::SeenRole;
 use crate::waits::Waiting;
 
-/// Checks the arguments of WAIT or WAITAOF; on refusal gives Valkey's text.
+/// Checks the arguments of WAIT or WAITAOF.
 pub(crate) fn parse(
     command: SessionCommand,
     args: Args<'_>,
     written: Option<WrittenAt>,
     role: &SeenRole,
-) -> Result<WaitRequest, String> {
+) -> Result<WaitRequest, WaitRefusal> {
     let is_aof = command == SessionCommand::Waitaof;
     let (local, replicas_at) = if is_aof { (Some(local_copies(args.get(1))?), 2) } else { (None, 1) };
-    let replicas = number(args.get(replicas_at)).ok_or("ERR value is not an integer or out of range")?;
+    let replicas = number(args.get(replicas_at)).ok_or(WaitRefusal::NotAnInteger)?;
     if is_aof && replicas < 0 {
-        return Err("ERR value is out of range, must be positive".into());
+        return Err(WaitRefusal::Negative);
     }
-    let timeout = number(args.get(replicas_at + 1)).ok_or("ERR timeout is not an integer or out of range")?;
-    let timeout = u64::try_from(timeout).map_err(|_| "ERR timeout is negative")?;
+    let timeout = number(args.get(replicas_at + 1)).ok_or(WaitRefusal::TimeoutNotAnInteger)?;
+    let timeout = u64::try_from(timeout).map_err(|_| WaitRefusal::TimeoutNegative)?;
     if role.is_follower() {
-        return Err(replica_text(is_aof));
+        return Err(if is_aof { WaitRefusal::AofOnReplica } else { WaitRefusal::OnReplica });
     }
     Ok(WaitRequest {
         written,
@@ -45,23 +46,10 @@ pub(crate) fn parse(
     })
 }
 
-/// Valkey's texts, which differ.
-fn replica_text(is_aof: bool) -> String {
-    if is_aof {
-        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and \
-         are not propagated."
-            .into()
-    } else {
-        "ERR WAIT cannot be used with replica instances. Please also note that if a replica is configured to be \
-         writable (which is not the default) writes to replicas are just local and are not propagated."
-            .into()
-    }
-}
-
-fn local_copies(arg: &[u8]) -> Result<u64, String> {
+fn local_copies(arg: &[u8]) -> Result<u64, WaitRefusal> {
     match number(arg) {
         Some(count @ 0..=1) => Ok(count as u64),
-        _ => Err("ERR value is out of range, value must between 0 and 1".into()),
+        _ => Err(WaitRefusal::NotZeroOrOne),
     }
 }
 
@@ -82,7 +70,7 @@ pub(crate) async fn wait(inner: &Rc<Inner>, request: WaitRequest) -> WaitAnswer 
     }
 }
 
-/// Resolves with the answer. Whoever drops it waits no longer.
+/// Resolves with the answer. The client waits no longer when this is dropped.
 struct Answer {
     inner: Rc<Inner>,
     waiting: Rc<Waiting>,

@@ -2,8 +2,8 @@
 //!
 //! Each is checked when its answer may be another one: those whose write has not committed when it does, the others in
 //! the order of their positions when a replica has acknowledged something, all of them when the role is lost or their
-//! time is over. The loop does that, with one subscription to acknowledgements and one timer for all: a thousand clients
-//! that wait cost as much as one.
+//! time is over. The loop does that, with one subscription to acknowledgements and one timer for all: a thousand
+//! clients that wait cost as much as one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::tenures::Tenures;
 /// How often those are checked who have written nothing and wait for replicas to answer: nothing wakes the loop for
 /// them.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
-/// More copies than this nobody has: requests for more are kept together.
+/// No shard has more copies than this: requests for more are kept together.
 const COPIES_MAX: u64 = 64;
 
 /// Where a connection's last write is.
@@ -30,11 +30,11 @@ enum Target {
     At(LogIndex),
     /// Staged.
     NotCommitted(Tenure, Seq),
-    /// Undone, or nobody knows any more.
+    /// Undone, or no longer known.
     Lost,
 }
 
-/// What answers go by.
+/// What was acknowledged, from which answers are computed.
 #[derive(Clone, Copy)]
 pub(crate) struct Acknowledged<'a> {
     pub(crate) leader: Option<&'a Leader>,
@@ -77,7 +77,7 @@ fn is_enough(request: &WaitRequest, answer: WaitAnswer) -> bool {
     }
 }
 
-/// What is asked of the replicas' positions, and of the own disk's.
+/// What a client requires: copies on this node's disk, and on other replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Need {
     local: u64,
@@ -90,14 +90,14 @@ impl Need {
     }
 }
 
-/// In which index somebody stands.
+/// Which index a client is in.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Staged(Tenure, Seq),
     At(Need, LogIndex),
 }
 
-/// Somebody who waits.
+/// One client that waits.
 pub(crate) struct Waiting {
     id: u64,
     request: WaitRequest,
@@ -120,7 +120,7 @@ impl Waiting {
         Poll::Pending
     }
 
-    /// Whether it still stands in the index.
+    /// Whether it is still in the index.
     pub(crate) fn is_open(&self) -> bool {
         self.answer.get().is_none()
     }
@@ -133,7 +133,7 @@ impl Waiting {
     }
 }
 
-/// All who wait; see the module. Each stands in `staged` or in `placed`, and in `deadlines` if it has one.
+/// All clients that wait; see the module. Each is in `staged` or in `placed`, and in `deadlines` if it has one.
 #[derive(Default)]
 pub(crate) struct Waits {
     ids: u64,
@@ -167,7 +167,7 @@ impl Waits {
         }
     }
 
-    /// It waits no longer.
+    /// The client waits no longer.
     pub(crate) fn remove(&mut self, waiting: &Waiting) {
         match waiting.place.get() {
             Place::Staged(tenure, seq) => drop(self.staged.remove(&(tenure, seq, waiting.id))),
@@ -185,7 +185,7 @@ impl Waits {
         }
     }
 
-    /// Nobody waits any more.
+    /// Ends all waits.
     pub(crate) fn end_all(&mut self) {
         self.deadlines.clear();
         let staged = std::mem::take(&mut self.staged).into_values();
@@ -231,7 +231,7 @@ impl Waits {
         waiting.end(answer);
     }
 
-    /// Somebody starts to wait, unless there is an answer at once. The replica leads.
+    /// A client starts to wait, unless there is an answer at once. The replica leads.
     pub(crate) fn start(
         &mut self,
         acknowledged: Acknowledged<'_>,
@@ -260,12 +260,12 @@ impl Waits {
         Ok(waiting)
     }
 
-    /// The one who waits for the earliest batch.
+    /// The client that waits for the earliest batch.
     fn first_staged(&self) -> Option<Rc<Waiting>> {
         self.staged.first_key_value().map(|(_, waiting)| waiting.clone())
     }
 
-    /// Of each need the one who waits for the earliest position.
+    /// The client with this need that waits for the earliest position.
     fn first_placed(&self, need: Need) -> Option<Rc<Waiting>> {
         self.placed.get(&need)?.first_key_value().map(|(_, waiting)| waiting.clone())
     }

@@ -1,5 +1,5 @@
-//! The digest of a replica is computed in slices, at one point of the log, for everybody who asks meanwhile, and for
-//! nobody who has gone.
+//! The digest of a replica is computed in slices, at one point of the log, for everybody who waits for it, and not
+//! finished when nobody does any more.
 
 #![allow(clippy::unwrap_used)]
 
@@ -70,7 +70,7 @@ fn a_digest_is_computed_in_slices_between_which_clients_are_served_and_is_of_one
 }
 
 #[test]
-fn when_all_who_asked_have_gone_the_rest_is_not_computed() {
+fn a_digest_that_nobody_waits_for_is_not_finished() {
     script(async {
         let world = filled().await;
         let (one, other) = (durability_override(&world), durability_override(&world));

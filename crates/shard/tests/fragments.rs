@@ -157,7 +157,7 @@ fn a_foreign_entry_between_fragments_drops_the_batch() {
             assert_eq!(node.shard.info().memory.fragments, 0);
             node.client().readonly().expect("GET large", "$6\r\nbefore\r\n");
         }
-        // The other node's batches begin anew, and this one can win again.
+        // The other node's batches are numbered from 1, and this one can win again.
         let epoch = Epoch { term: 2, node: OTHER };
         let effects = b"\x02\x02\x01a\x011";
         let unit = UnitHead {
@@ -206,7 +206,7 @@ fn an_open_batch_of_several_entries_is_undone() {
 }
 
 #[test]
-fn a_restart_between_fragments_goes_on_from_memorys_position() {
+fn a_restart_between_fragments_continues_from_memorys_position() {
     script(async {
         let store = Rc::new(MemorySnapshots::default());
         let world = primary(setup(Durability::Sync)).await;
@@ -219,7 +219,7 @@ fn a_restart_between_fragments_goes_on_from_memorys_position() {
         let restarted = replica(&world, Setup { snapshots: Some(store.clone()), ..setup(Durability::Sync) }).await;
         let before = LogIndex(world.log.last().0 - 3);
         assert_eq!(restarted.shard.digest().unwrap().0, before);
-        // A snapshot that is asked for here is cut when the batch is whole.
+        // A snapshot that is requested here is cut when the batch is whole.
         assert!(restarted.shard.snapshot());
         for _ in 0..20 {
             restarted.advance(Duration::from_millis(1)).await;
@@ -261,9 +261,9 @@ fn a_change_of_members_between_fragments_drops_nothing() {
     });
 }
 
-/// A primary cuts a snapshot behind a batch of several entries: it stands at the last of them.
+/// A primary cuts a snapshot after a batch of several entries: it is at the last of them.
 #[test]
-fn a_snapshot_behind_a_batch_of_several_entries_stands_at_its_last() {
+fn a_snapshot_after_a_batch_of_several_entries_is_at_its_last() {
     script(async {
         let store = Rc::new(MemorySnapshots::default());
         let world = primary(Setup { snapshots: Some(store.clone()), ..setup(Durability::Sync) }).await;
@@ -309,9 +309,9 @@ fn a_snapshot_behind_a_batch_of_several_entries_stands_at_its_last() {
     });
 }
 
-/// Twenty entries through a window of four: the loop never waits, and what was staged behind comes behind.
+/// Twenty entries through a window of four: the loop never waits, and what was staged later commits later.
 #[test]
-fn a_batch_of_more_entries_than_the_window_has_goes_through() {
+fn a_batch_of_more_entries_than_the_window_commits() {
     script(async {
         let world = primary(setup(Durability::Async)).await;
         let mut client = world.client();
@@ -367,7 +367,7 @@ fn the_removal_of_a_key_with_a_long_name_is_cut_as_well() {
 
 /// The change of the mode, which carries no effects, never joins a batch that is cut.
 #[test]
-fn the_mode_changes_behind_a_batch_that_is_cut() {
+fn the_mode_changes_after_a_batch_that_is_cut() {
     script(async {
         let world = primary(setup(Durability::Async)).await;
         let write = write_six(&world);

@@ -45,7 +45,7 @@ fn writes_are_refused_at_the_bound_and_resume_by_themselves() {
         assert!(world.commit().await);
         client.expect("SET a 5", OK);
         assert_eq!(world.shard.info().gate.state, GateState::Open);
-        assert_eq!(world.shard.info().gate.shut, 1);
+        assert_eq!(world.shard.info().gate.closures, 1);
     });
 }
 
@@ -94,7 +94,7 @@ fn a_transaction_is_slowed_and_refused_whole() {
 
 /// The promise counts from when an acknowledgement leaves, not from when its write ran.
 #[test]
-fn an_acknowledgement_looks_at_the_lag_again() {
+fn an_acknowledgement_checks_the_lag_again() {
     script(async {
         let (world, mut client) = lagging(Setup::mode(Durability::Async)).await;
         world.advance(seconds(4)).await;
@@ -130,7 +130,7 @@ fn reads_and_other_modes_have_no_gate() {
 }
 
 #[test]
-fn behind_a_shut_gate_the_byte_bound_refuses_and_does_not_block() {
+fn while_the_gate_is_closed_the_byte_bound_refuses_and_does_not_block() {
     script(async {
         let batching = Batching { open_bytes_max: 64, ..Batching::default() };
         let setup = Setup { batching, ..Setup::mode(Durability::Async) };
@@ -172,7 +172,7 @@ fn a_pipeline_that_is_run_in_slices_meets_one_answer() {
         client.expect("SET a 2", OK);
         world.shard.keep_gate(&mut client.session);
         world.advance(seconds(7)).await;
-        assert_eq!(world.shard.info().gate.state, GateState::Shut);
+        assert_eq!(world.shard.info().gate.state, GateState::Closed);
         world.client().expect("SET b 1", LAGGING);
         let reply = client.run("SET a 3");
         assert_eq!(reply.text, OK, "it was open to the commands before");
@@ -199,7 +199,7 @@ fn an_answer_of_the_gate_is_not_kept_beyond_the_byte_bound() {
         let (world, mut client) = lagging(Setup { batching, ..Setup::mode(Durability::Async) }).await;
         world.shard.keep_gate(&mut client.session);
         world.advance(seconds(10)).await;
-        assert_eq!(world.shard.info().gate.state, GateState::Shut);
+        assert_eq!(world.shard.info().gate.state, GateState::Closed);
         let value = "x".repeat(400);
         let accepted = (0..10).take_while(|_| client.run(&format!("SET a {value}")).text == OK).count();
         assert!((1..=3).contains(&accepted), "{accepted}");

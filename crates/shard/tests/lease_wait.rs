@@ -1,5 +1,5 @@
 //! Commands wait while the lease has lapsed and no other primary is known (schedule 44): nothing is staged before or
-//! meanwhile, everything is asked anew afterwards, and the wait is bounded.
+//! meanwhile, everything is checked again afterwards, and the wait is bounded.
 
 #![allow(clippy::unwrap_used)]
 
@@ -134,7 +134,7 @@ fn a_replica_without_a_leader_lets_commands_wait_too() {
 
 /// The lag gate shuts while a write waits: it was not admitted before the wait, and is refused after it.
 #[test]
-fn the_gate_is_asked_anew_after_the_wait() {
+fn the_gate_is_checked_again_after_the_wait() {
     script(async {
         let setup = Setup { max_lag: ms(100), ..waiting(Durability::Async) };
         let world = World::primary(setup).await;
@@ -155,7 +155,7 @@ fn the_gate_is_asked_anew_after_the_wait() {
 
 /// A key whose time passes during the wait is read by the clock after it.
 #[test]
-fn clocks_are_read_anew_after_the_wait() {
+fn clocks_are_read_again_after_the_wait() {
     script(async {
         let world = World::primary(waiting(Durability::Async)).await;
         let mut client = world.client();
@@ -186,7 +186,7 @@ fn a_transaction_waits_whole() {
         assert!(client.session.in_multi());
         resume(&world).await;
         assert_eq!(client.run("EXEC").text, "*2\r\n:2\r\n:3\r\n");
-        // Refused, it leaves nothing behind.
+        // A refused one has no effect.
         client.expect("MULTI", OK);
         client.expect("INCR a", "+QUEUED\r\n");
         lapse(&world);

@@ -19,7 +19,7 @@ const MS: Duration = Duration::from_millis(1);
 const OK: &str = "+OK\r\n";
 const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
-/// A primary with this much room above what it uses; the key `k` holds 10,000 bytes.
+/// A primary with this much free memory above what it uses; the key `k` holds 10,000 bytes.
 async fn primary(durability: Durability, room: u64) -> World {
     let world = World::primary(Setup::mode(durability)).await;
     world.client().run(&set());
@@ -98,7 +98,7 @@ fn what_connections_hold_counts_until_they_end() {
 }
 
 #[test]
-fn queued_commands_and_watched_keys_are_told() {
+fn queued_commands_and_watched_keys_are_reported() {
     script(async {
         let world = World::primary(Setup::mode(Durability::Async)).await;
         let mut client = world.client();
@@ -132,7 +132,7 @@ async fn fill(world: &World) {
     world.commit_all().await;
 }
 
-/// Time goes on until nothing is left to be freed.
+/// Time passes until nothing is left to be freed.
 async fn free_all(world: &World) {
     for _ in 0..10_000 {
         world.advance(MS).await;
@@ -172,8 +172,8 @@ fn flushed_memory_is_freed_though_nobody_writes() {
     }
 }
 
-/// Found B5, and schedule 48: what was removed counts while it may have to come back, and is gone once the removal has
-/// committed, on a shard that is idle otherwise.
+/// Found B5, and schedule 48: what was removed counts while it may have to be restored, and is freed once the removal
+/// has committed, on a shard that is idle otherwise.
 #[test]
 fn a_removed_hash_is_freed_once_its_removal_has_committed() {
     script(async {

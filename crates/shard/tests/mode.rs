@@ -66,7 +66,7 @@ fn async_acts_when_it_has_committed() {
 }
 
 #[test]
-fn a_change_that_is_undone_is_staged_by_the_next_primary_that_knows_the_wish() {
+fn a_change_that_is_undone_is_staged_by_the_next_primary_that_knows_the_desired_mode() {
     script(async {
         let world = World::primary(Setup::mode(Async)).await;
         desired(&world, Sync, 2);
@@ -81,9 +81,9 @@ fn a_change_that_is_undone_is_staged_by_the_next_primary_that_knows_the_wish() {
     });
 }
 
-/// A primary whose map is behind must not take back what an operator was told.
+/// A primary whose map is old must not revert the mode that an operator was shown.
 #[test]
-fn a_wish_older_than_the_logs_changes_nothing() {
+fn a_desired_mode_older_than_the_logs_changes_nothing() {
     script(async {
         let world = World::primary(Setup::mode(Async)).await;
         desired(&world, Sync, 2);

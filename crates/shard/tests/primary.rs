@@ -98,7 +98,7 @@ fn a_primary_whose_wall_clock_has_jumped_stages_nothing() {
 
 /// The turn that follows the news may still go by the reading before; nobody else wakes the loop then.
 #[test]
-fn a_tenure_begins_though_its_clock_was_found_right_a_moment_after_it_was_read() {
+fn a_tenure_starts_though_its_clock_was_trusted_a_moment_after_it_was_read() {
     script(async {
         let world = World::start(Setup::default());
         world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), WallState::Off);
@@ -111,9 +111,9 @@ fn a_tenure_begins_though_its_clock_was_found_right_a_moment_after_it_was_read()
     });
 }
 
-/// A tenure that would begin with an effect does not begin on a clock that is off, and begins once it is right.
+/// A tenure that would start with an effect does not start on a clock that is off, and starts once it is right.
 #[test]
-fn no_tenure_begins_while_the_wall_clock_is_off() {
+fn no_tenure_starts_while_the_wall_clock_is_off() {
     script(async {
         let world = World::start(Setup::default());
         world.driver.set_wall(Some(TrustedWall { median_ms: 0, within_ms: 10_000 }), WallState::Off);
@@ -187,7 +187,7 @@ fn async_replies_leave_at_once() {
 
 /// Schedule 23: an acknowledgement that was delayed past the lease waits for its commit.
 #[test]
-fn an_async_acknowledgement_looks_at_the_lease_again() {
+fn an_async_acknowledgement_checks_the_lease_again() {
     script(async {
         let world = World::primary(Setup::ungated(Durability::Async)).await;
         let mut client = world.client();
@@ -238,7 +238,7 @@ fn a_paused_primary_answers_nothing_after_its_lease() {
         }
         client.expect("PING", "+PONG\r\n");
         assert_eq!(world.take(), 0);
-        // Nothing is open: committed data may be shown to those who asked for it.
+        // Nothing is uncommitted: committed data may be shown to READONLY clients.
         world.client().readonly().expect("GET a", "$1\r\n1\r\n");
         world.lease.borrow().extend(world.clock_boot().plus(Duration::from_secs(1)));
         client.expect("GET a", "$1\r\n1\r\n");
@@ -416,7 +416,7 @@ fn a_unit_over_the_entry_limit_is_refused_whole() {
         client.expect("GET a", "$-1\r\n");
         let fits = vec![b'x'; limits::ENTRY_BYTES_MAX - 1024];
         assert_eq!(client.run_args(&[b"SET", b"a", &fits]).text, OK);
-        // Beside it in the same entry there is no room.
+        // The same entry has no space for another.
         assert_eq!(client.run("STRLEN a").text, format!(":{}\r\n", fits.len()));
         world.commit_all().await;
         let largest = world.log.entries().iter().map(support::payload_bytes).max().unwrap();

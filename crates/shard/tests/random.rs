@@ -3,8 +3,8 @@
 //! The model knows what each command must answer on this primary's memory, which writes a reply depends on, and how
 //! many writes of each epoch the log holds. Checked on every reply:
 //! - the text is the model's
-//! - it leaves only when what it depends on is in the log (`sync`, and where a client of `async` asks for it), and does
-//!   leave then
+//! - it leaves only when what it depends on is in the log (`sync`, and for a client of `async` with an override), and
+//!   does leave then
 //! - it is unknown only if what it depends on can no longer be in the log
 //!
 //! And at the end of every tenure: memory, a follower that applied the same log, and a fresh replay have one digest.
@@ -37,7 +37,7 @@ type Data = BTreeMap<&'static str, String>;
 #[derive(Default)]
 struct Model {
     data: Data,
-    /// Data after each write of this tenure, by its ordinal (from 1); `[0]` is what the tenure began with.
+    /// Data after each write of this tenure, by its ordinal (from 1); `[0]` is what the tenure started with.
     history: Vec<Data>,
     /// The last write of this tenure that changed a key.
     changed: BTreeMap<&'static str, usize>,
@@ -54,7 +54,7 @@ struct Held {
     epoch: Epoch,
     /// The write of its epoch that it depends on.
     depends_on: usize,
-    /// Its mode is `sync`, or its client asked for that.
+    /// Its mode is `sync`, or its client overrides the mode.
     durable: bool,
     line: String,
 }
@@ -255,7 +255,7 @@ impl Run {
         self.check(client, line, reply, (text, wrote), depends);
     }
 
-    /// Runs a command, which may say itself what it asks for; gives whether its reply has to wait for its commit.
+    /// Runs a command, which may have an override; returns whether its reply has to wait for its commit.
     fn durability_override(&mut self, client: usize, line: &str) -> (Reply, bool) {
         let durability_override = match self.rng.random_range(0..6) {
             0 => Some(DurabilityOverride::Sync),
@@ -364,7 +364,7 @@ impl Run {
         let own = self.world.shard.digest().unwrap();
         let memory = self.world.shard.info().memory;
         assert_eq!((memory.open_effects, memory.clients), (0, 0), "seed {}: nothing is open", self.seed);
-        // One that replays the whole log, and one that begins with the newest snapshot.
+        // One that replays the whole log, and one that starts with the newest snapshot.
         for snapshots in [None, Some(self.store.clone())] {
             let setup = Setup { snapshots, ..Setup::ungated(self.mode) };
             let replay = World::start_on(setup, self.world.log.clone(), self.world.clock.clone());

@@ -46,7 +46,7 @@ fn a_replica_redirects_and_serves_readonly_clients() {
 
 /// Schedule 24: a replica hides what is past the newest applied timestamp, and not what is past its own clock.
 #[test]
-fn a_replica_goes_by_the_logs_time() {
+fn a_replica_uses_the_logs_time() {
     script(async {
         let world = World::primary(Setup::default()).await;
         let mut client = world.client();
@@ -380,7 +380,7 @@ fn winning_while_restoring() {
     });
 }
 
-/// Watched keys count as changed once memory has gone back, or that which knew them is gone.
+/// Watched keys count as changed once memory was undone, or the memory that knew them was given up.
 #[test]
 fn an_undo_aborts_watching_transactions() {
     for bytes in [limits::UNDO_BYTES_MAX, 0] {

@@ -52,7 +52,7 @@ async fn stands(world: &World) -> (LogIndex, Digest, u64) {
 }
 
 #[test]
-fn a_restart_reads_the_snapshot_and_the_log_behind_it() {
+fn a_restart_reads_the_snapshot_and_the_log_after_it() {
     script(async {
         let store = store();
         let world = World::primary(setup(Durability::Async, &store)).await;
@@ -90,9 +90,10 @@ fn a_restart_reads_the_snapshot_and_the_log_behind_it() {
     });
 }
 
-/// A primary's memory is ahead of the log: the snapshot stands where its last batch commits, and shows nothing later.
+/// A primary's memory is ahead of the log: the snapshot is at the index where its last batch commits, and shows nothing
+/// later.
 #[test]
-fn a_primary_cuts_behind_its_open_batch() {
+fn a_primary_cuts_after_its_open_batch() {
     script(async {
         let store = store();
         let world = World::primary(setup(Durability::Async, &store)).await;
@@ -151,7 +152,7 @@ fn what_was_undone_is_in_no_snapshot() {
 }
 
 #[test]
-fn an_undo_without_records_begins_with_a_snapshot() {
+fn an_undo_without_records_restores_a_snapshot() {
     script(async {
         let store = store();
         let world = World::primary(setup(Durability::Async, &store).undo_bytes(0)).await;
@@ -404,7 +405,7 @@ fn an_empty_snapshot_brings_its_time() {
     });
 }
 
-/// A snapshot of another replica in this one's store, as consensus installs it: the log is cut off in front of it.
+/// A snapshot of another replica in this one's store, as consensus installs it: the log before it is removed.
 fn install(world: &World, to: &Rc<MemorySnapshots>, from: &Rc<MemorySnapshots>) -> LogIndex {
     let (index, parts) = from.finished.borrow().last_key_value().map(|(index, parts)| (*index, parts.clone())).unwrap();
     to.finished.borrow_mut().insert(index, parts);
@@ -414,7 +415,7 @@ fn install(world: &World, to: &Rc<MemorySnapshots>, from: &Rc<MemorySnapshots>) 
 }
 
 #[test]
-fn a_replica_goes_on_from_a_snapshot_that_was_installed() {
+fn a_replica_continues_from_a_snapshot_that_was_installed() {
     script(async {
         let (store, other_store) = (store(), store());
         let world = World::primary(setup(Durability::Async, &store)).await;
@@ -450,10 +451,10 @@ fn a_replica_goes_on_from_a_snapshot_that_was_installed() {
     });
 }
 
-/// The log is cut before that is on the disk, and on a slow disk long before the snapshot is told of as installed: an
-/// owner that has not applied all that is committed finds the log gone meanwhile.
+/// The log is cut before that is on the disk, and on a slow disk long before the snapshot is reported as installed: an
+/// owner that has not applied all that is committed finds the log removed meanwhile.
 #[test]
-fn a_replica_that_finds_its_log_cut_goes_on_from_the_snapshot_that_is_being_installed() {
+fn a_replica_that_finds_its_log_cut_continues_from_the_snapshot_that_is_being_installed() {
     script(async {
         let (store, other_store) = (store(), store());
         let world = World::primary(setup(Durability::Async, &store)).await;
@@ -481,7 +482,7 @@ fn a_replica_that_finds_its_log_cut_goes_on_from_the_snapshot_that_is_being_inst
     });
 }
 
-/// It stands for entries of another leader: what this primary had open is lost with them.
+/// It replaces entries of another leader: what this primary had not committed is lost.
 #[test]
 fn a_snapshot_that_is_installed_ends_a_tenure_with_open_effects() {
     script(async {
@@ -494,7 +495,7 @@ fn a_snapshot_that_is_installed_ends_a_tenure_with_open_effects() {
         world.advance(BATCH_AGE_MAX).await;
         assert!(world.take() > 0);
         world.pending.borrow_mut().clear();
-        // The log of the others goes on.
+        // The log of the others continues.
         let others = World::start_on(setup(Durability::Sync, &store), world.log.clone(), world.clock.clone());
         others.resolve().await;
         others.lead(2).await;

@@ -16,8 +16,7 @@ use support::{Client, OTHER, Setup, World, script};
 const OK: &str = "+OK\r\n";
 const NIL: &str = "$-1\r\n";
 const DOWN: &str = "-CLUSTERDOWN The cluster is down\r\n";
-const CUT_OFF: &str =
-    "-CLUSTERDOWN This replica hears no primary, and the time to live of what was asked for may be over\r\n";
+const CUT_OFF: &str = "-CLUSTERDOWN This replica hears no primary, and a key that was read may have expired since\r\n";
 
 /// Seconds pass, and what is proposed commits at once; the replica follows.
 async fn pass(world: &World, replica: Option<&World>, seconds: u64) {
@@ -146,7 +145,7 @@ fn pause(world: &World, kind: PauseKind) {
     world.shard.pause_clients(Duration::from_secs(60), kind);
 }
 
-/// Schedule 42: heartbeats tell of a later time while a batch that was timestamped before it is on its way. Time moves
+/// Schedule 42: heartbeats report a later time while a batch that was timestamped before it is on its way. Time moves
 /// by entries alone, so the PERSIST in it finds a key that was never hidden.
 #[test]
 fn heartbeats_move_no_time() {
@@ -173,7 +172,7 @@ fn heartbeats_move_no_time() {
 }
 
 /// Found E24, and schedule 43: a replica that is cut off goes by no clock, own or other. It answers an error for what
-/// may have expired, and shows the rest; if the log then brings a later deadline, nobody was told anything else.
+/// may have expired, and shows the rest; if the log then brings a later deadline, nobody was shown anything else.
 #[test]
 fn a_replica_that_is_cut_off_neither_shows_nor_hides_what_may_have_expired() {
     script(async {
@@ -248,7 +247,7 @@ fn a_restarted_replica_serves_only_what_its_leader_reports() {
         reader.expect("GET a", "$3\r\nnew\r\n");
         let info = replica.shard.info();
         assert!(!info.reads_closed && info.loading.is_none());
-        // What is shown is told, so that it is stored, and not more often than it must be.
+        // What is shown is reported, so that it is stored, and not more often than necessary.
         replica.resolve().await;
         assert!(replica.driver.take_served());
         reader.expect("GET a", "$3\r\nnew\r\n");
@@ -299,7 +298,7 @@ fn a_quorum_read_waits_for_a_round_that_began_after_it() {
             world.resolve().await;
             assert!(world.driver.take_round() && !world.driver.take_round());
             assert!(waits.iter().all(|wait| !wait.is_finished()));
-            // A command alone may ask as well, and everybody else is not held.
+            // One command alone may be confirmed as well, and everybody else is not held.
             world.client().expect("GET a", NIL);
             world.advance(Duration::from_millis(1)).await;
             assert!(!world.driver.take_round(), "one round at a time");
@@ -365,7 +364,7 @@ fn a_quorum_read_that_nobody_confirms_is_refused() {
         world.resolve().await;
         assert!(wait.is_finished());
         assert_eq!(reader.leave(&read), Release::Unknown);
-        // A replica does not stand in.
+        // A replica does not answer instead.
         let mut reader = reader.readonly();
         assert!(reader.run("GET a").text.starts_with("-MOVED "));
         assert_eq!(reader.run("DBSIZE").text, DOWN);

@@ -209,8 +209,8 @@ fn a_read_that_would_remove_too_much_is_taken_back() {
     });
 }
 
-/// Schedule 47: units are taken back while a snapshot is written. It stays valid and does not begin anew; keys, watches
-/// and the dirty keys of others stay as they were.
+/// Schedule 47: units are rolled back while a snapshot is written. It stays valid and does not start again; keys,
+/// watches and the dirty keys of others stay as they were.
 #[test]
 fn a_unit_is_taken_back_beside_a_snapshot_and_leaves_no_trace() {
     script(async {
@@ -248,7 +248,7 @@ fn a_unit_is_taken_back_beside_a_snapshot_and_leaves_no_trace() {
         let exec = transaction(&mut watcher, ["SET {t}1 new".to_owned()].into_iter());
         assert_eq!(exec.text, "*1\r\n+OK\r\n", "what it watches has not changed");
         world.commit_all().await;
-        // A replica from the snapshot, and the log behind it.
+        // A replica from the snapshot, and the log after it.
         let replica = World::start_on(
             Setup { snapshots: Some(store), ..small(Durability::Sync) },
             world.log.clone(),
@@ -283,7 +283,7 @@ fn undo_records_of_the_unit_at_hand_have_no_bound_of_their_own() {
     });
 }
 
-/// EXEC asks for memory once, as Valkey does: no command of it is refused midway.
+/// EXEC checks memory once, as Valkey does: no command of it is refused midway.
 #[test]
 fn a_transaction_over_maxmemory_runs_whole() {
     script(async {

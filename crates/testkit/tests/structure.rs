@@ -37,7 +37,6 @@ const NAMES_TWICE: &[(&str, &[&str])] = &[
     ("fastness", &["Arguments", "Command", "NodeArgument"]),
     ("load", &["Options", "Running", "Worker"]),
     ("log", &["State"]),
-    ("shard", &["Cut", "Standing", "Unit"]),
 ];
 
 /// Files of the product with a `Result<_, String>`. To be removed, never extended.
@@ -48,10 +47,6 @@ const STRING_ERRORS: &[&str] = &[
     "server/src/resp_server/command/config.rs",
     "server/src/snapshots/exchange.rs",
     "server/src/snapshots/own.rs",
-    "shard/src/dispatch.rs",
-    "shard/src/snapshot.rs",
-    "shard/src/snapshot_check.rs",
-    "shard/src/wait.rs",
 ];
 
 /// Dependencies that no source names, with the reason.

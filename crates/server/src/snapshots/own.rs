@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fastness_log::{Draft, SnapshotError, SnapshotFolder};
-use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 use fastness_types::LogIndex;
 use fastness_types::limits::SNAPSHOT_QUEUE_BYTES_MAX;
 use parking_lot::{Condvar, Mutex};
@@ -237,7 +237,7 @@ impl SnapshotSource for Source {
         self.bytes
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
-        self.take().await
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, SourceError> {
+        Ok(self.take().await?)
     }
 }

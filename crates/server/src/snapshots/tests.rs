@@ -144,7 +144,7 @@ async fn parts(files: &SnapshotFiles, below: Option<LogIndex>) -> (u64, Result<V
         match source.next().await {
             Ok(Some(part)) => parts.push(part),
             Ok(None) => return (index.0, Ok(parts)),
-            Err(error) => return (index.0, Err(error)),
+            Err(error) => return (index.0, Err(error.to_string())),
         }
     }
 }

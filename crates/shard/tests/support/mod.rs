@@ -1,5 +1,5 @@
 //! A shard with everything around it scripted: the group's driver and log, the clocks, the front end. Nothing happens
-//! by itself: the test says what commits, who leads, and how time goes on.
+//! by itself: the test says what commits, who leads, and how time passes.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -35,7 +35,7 @@ pub const OTHER: NodeId = NodeId(2);
 #[derive(Default)]
 pub struct ScriptedClock {
     boot: AtomicU64,
-    /// By how much each look at the boot clock puts it forward, ns: time passes while a command runs.
+    /// By how much each reading of the boot clock advances it, ns: time passes while a command runs.
     pub passes: AtomicU64,
     wall: AtomicU64,
 }
@@ -149,7 +149,7 @@ impl CommittedLog for ScriptedLog {
 #[derive(Default)]
 pub struct MemorySnapshots {
     pub finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
-    /// Chunks that a snapshot takes until it has room no more; `None`: any number.
+    /// Chunks that a snapshot takes until it has no space left; `None`: any number.
     pub room: Rc<Cell<Option<usize>>>,
     pub failure: Rc<RefCell<Option<String>>>,
     /// Snapshots that were read from.
@@ -171,7 +171,7 @@ impl SnapshotSink for MemorySink {
     }
 
     fn waiting_bytes(&self) -> u64 {
-        // Without room nothing leaves.
+        // Without space nothing is written.
         let chunk = |part: &SnapshotPart| if let SnapshotPart::Chunk(chunk) = part { chunk.len() as u64 } else { 0 };
         if self.has_room() { 0 } else { self.parts.iter().map(chunk).sum() }
     }
@@ -205,7 +205,7 @@ impl SnapshotSource for MemorySource {
         Some(self.0.iter().map(chunk).sum())
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, SourceError> {
         tokio::task::yield_now().await;
         Ok(self.0.pop_front())
     }
@@ -239,7 +239,7 @@ pub struct Setup {
     pub snapshots: Option<Rc<MemorySnapshots>>,
     /// Zero: what nobody can serve is refused at once.
     pub lease_wait_max: Duration,
-    /// A leader has reported what is committed since the start, or there is nothing.
+    /// A leader has reported what is committed since the start, or nothing was committed.
     pub leader_heard: bool,
 }
 
@@ -268,7 +268,7 @@ impl Setup {
         Setup { batching: Batching { undo_bytes_max, ..self.batching }, ..self }
     }
 
-    /// With a lag gate that never shuts, for what is asked about something else after hours have passed.
+    /// With a lag gate that never closes, for tests of something else in which hours pass.
     pub fn ungated(durability: Durability) -> Setup {
         Setup { max_lag: Duration::MAX, ..Setup::mode(durability) }
     }
@@ -279,7 +279,7 @@ impl Setup {
 pub struct ScriptedCopies {
     pub replicas: RefCell<Vec<LogIndex>>,
     pub local: RefCell<LogIndex>,
-    /// Whoever follows is told by this.
+    /// Wakes everybody who follows the copies.
     pub changed: Rc<Notify>,
     /// How often somebody has looked at a position.
     pub looks: Cell<usize>,
@@ -408,7 +408,7 @@ impl World {
         }
     }
 
-    /// Time goes on; sleepers that are due wake up and run.
+    /// Time passes; sleepers that are due wake up and run.
     pub async fn advance(&self, span: Duration) {
         let boot = self.clock.boot.fetch_add(span.as_nanos() as u64, Ordering::Relaxed) + span.as_nanos() as u64;
         self.clock.wall.fetch_add(span.as_millis() as u64, Ordering::Relaxed);
@@ -422,7 +422,7 @@ impl World {
         self.resolve().await;
     }
 
-    /// Time goes on while the process does not: nobody is woken.
+    /// Time passes while the process is paused: nobody is woken.
     pub fn pause_process(&self, span: Duration) {
         self.clock.boot.fetch_add(span.as_nanos() as u64, Ordering::Relaxed);
         self.clock.wall.fetch_add(span.as_millis() as u64, Ordering::Relaxed);
@@ -545,7 +545,7 @@ impl Client {
         self.run_args(&words)
     }
 
-    /// Runs a command that says itself what it asks for.
+    /// Runs a command with an override.
     pub fn run_asking(&mut self, durability_override: DurabilityOverride, line: &str) -> Reply {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.call(&words, Some(durability_override))

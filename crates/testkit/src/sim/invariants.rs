@@ -179,7 +179,7 @@ impl Invariants {
         let now = self.trace.now();
         // A closed lag gate refuses writes until the log has caught up, as it should.
         let mut is_shut = false;
-        each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Shut);
+        each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Closed);
         if disturbed || !loaded || is_shut {
             self.accepts.disturbed(now);
         }
@@ -360,7 +360,7 @@ impl Invariants {
             restores: info.restores,
             snapshots_made: info.snapshot.written,
             snapshots_installed: info.snapshot.received,
-            gate_shut: info.gate.shut,
+            gate_shut: info.gate.closures,
             window_full: info.open_batches > node.batching.in_flight_max,
         };
         let before = self.counts.insert((node.id, shard), now).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use fastness_consensus::testing::MemorySnapshots;
-use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore};
+use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 use fastness_types::LogIndex;
 
 /// The shard's view of the snapshots that consensus sends and receives.
@@ -61,7 +61,7 @@ impl SnapshotSource for PartsSource {
         Some(self.0.iter().map(|part| part.bytes().len() as u64).sum())
     }
 
-    async fn next(&mut self) -> Result<Option<SnapshotPart>, String> {
+    async fn next(&mut self) -> Result<Option<SnapshotPart>, SourceError> {
         Ok(self.0.pop_front())
     }
 }

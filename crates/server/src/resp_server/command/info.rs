@@ -377,7 +377,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_oldest_uncommitted_max_ms": shard.lag_longest.as_millis(),
         "durability_max_lag_ms": shard.gate.bound.as_millis(),
         "durability_lag_gate": shard.gate.state.name(),
-        "durability_lag_gate_closures": shard.gate.shut,
+        "durability_lag_gate_closures": shard.gate.closures,
         "durability_writes_slowed": shard.gate.slowed,
         "durability_writes_refused": shard.gate.refused,
         "durability_lease_held": u8::from(shard.lease_holds),

@@ -76,7 +76,7 @@ pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault
 impl RunningFault for StalledFollowers {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let info = self.primary.1.shard.info();
-        self.shut |= info.gate.state == fastness_shard::GateState::Shut;
+        self.shut |= info.gate.state == fastness_shard::GateState::Closed;
         if stage.now() < self.until {
             return None;
         }

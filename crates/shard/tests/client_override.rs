@@ -1,5 +1,5 @@
-//! Clients of an `async` cluster that ask for commit, for a connection or for one command: their replies are held as in
-//! `sync`, everybody else's leave as before.
+//! Clients of an `async` cluster with an override to `sync`, for a connection or for one command: their replies are
+//! held as in `sync`, everybody else's leave as before.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,13 +19,14 @@ const OK: &str = "+OK\r\n";
 const LAGGING: &str =
     "-CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up\r\n";
 const NOT_DURABLE: &str = "-ERR this cluster's durability is disabled: no reply can be made to wait for a commit\r\n";
-const MISPLACED: &str = "-ERR a transaction's attribute stands in front of its EXEC: neither MULTI nor a command that is queued takes one\r\n";
+const MISPLACED: &str =
+    "-ERR a transaction's attribute belongs before its EXEC: neither MULTI nor a queued command takes one\r\n";
 
 async fn async_primary() -> World {
     World::primary(Setup::mode(Durability::Async)).await
 }
 
-/// Waits for the reply in a task of its own; tells whether it may leave.
+/// Waits for the reply in a task of its own; returns whether it is released.
 fn released(world: &World, client: &Client, reply: &Reply) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_local(world.shard.wait_released(&client.session, reply.pending().unwrap()))
 }
@@ -53,7 +54,7 @@ fn a_connections_writes_wait_for_their_commit_and_others_do_not() {
     });
 }
 
-/// Rule 1 holds for who asks for it: what may be undone is not shown.
+/// Rule 1 holds for a client with an override: what may be undone is not shown.
 #[test]
 fn a_connections_reads_wait_for_what_they_saw() {
     script(async {
@@ -99,7 +100,7 @@ fn what_a_command_says_replaces_what_its_connection_says() {
 }
 
 #[test]
-fn what_is_lost_is_told_as_in_sync() {
+fn a_lost_write_with_an_override_is_answered_as_in_sync() {
     script(async {
         let world = async_primary().await;
         let (mut durable, mut reader, mut other) = (world.client().asking(), world.client().asking(), world.client());
@@ -229,7 +230,7 @@ fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
     });
 }
 
-/// Those who wait for a commit look at it once: not at every turn of a busy async loop.
+/// Clients that wait for a commit are woken once, not at every turn of a busy async loop.
 #[test]
 fn a_waiting_client_is_not_woken_by_others_turns() {
     script(async {
