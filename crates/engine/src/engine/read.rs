@@ -30,12 +30,12 @@ impl Engine {
         self.is_alive(key, env).then(|| self.find(key, env.now)).flatten()
     }
 
-    /// As [`Engine::look_up`], without setting the access time: for OBJECT and the like.
+    /// As [`Engine::look_up`], without setting the access time: for MEMORY USAGE and RESTORE.
     pub fn peek(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         self.is_alive(key, env).then(|| self.keyspace.find(key)).flatten()
     }
 
-    /// As [`Engine::read`], without setting the access time: for TTL, TYPE and the like.
+    /// As [`Engine::read`], without setting the access time: for TTL, TYPE, EXISTS, OBJECT and the like.
     pub fn peek_counted(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         if self.is_alive(key, env) {
             self.stats.hits += 1;

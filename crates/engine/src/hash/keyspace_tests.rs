@@ -1,4 +1,4 @@
-//! A keyspace's hashes against sorted maps, and the account of what they take.
+//! Hashes of a keyspace against sorted maps, and the account of their memory.
 
 use super::super::view::Hash;
 use crate::keyspace::{ExpiryChange, Keyspace};

@@ -40,7 +40,7 @@ fn free_all(keyspace: &mut Keyspace, empty: u64) -> usize {
         let (before, pending) = (keyspace.account().bytes, keyspace.freeing().pending_objects);
         let more = keyspace.release(STEPS);
         let freed = before - keyspace.account().bytes;
-        // A text shrinks by the allocator's steps, which are a quarter of what it takes at most.
+        // A text shrinks by the allocator's size classes, which are at most a quarter of its size apart.
         assert!(freed <= (5 * SLICE_BYTES + TEXT_PART) as u64, "a slice freed {freed} bytes");
         assert!(pending.saturating_sub(keyspace.freeing().pending_objects) <= STEPS as u64);
         assert_eq!(more, keyspace.has_retired());

@@ -29,7 +29,7 @@ const CURSOR_SLOT_BITS: u32 = 14;
 ///   of a part, each under the earliest of these deadlines.
 /// - `groups[i]` is the number of keys in the `i`-th 128 slots, `len` that of all.
 /// - `account.bytes` is what all tables, entries and values take, retired ones included.
-/// - While `undo` keeps records, every change leaves it what the change destroys; see [`super::undo`].
+/// - While `undo` keeps records, every change leaves one of what it destroys; see [`super::undo`].
 ///
 /// The hash is SipHash-1-3 under the cluster's secret seed: keys are chosen by clients, and a faster hash that can be
 /// attacked (foldhash promises no more than "minimal" resistance) would let one client make every other one slow. The

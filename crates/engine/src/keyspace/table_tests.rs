@@ -142,7 +142,7 @@ fn an_empty_bucket_does_not_stay_in_its_chain() {
 #[test]
 fn no_insert_and_no_removal_moves_much() {
     const KEYS: u32 = 1_000_000;
-    // The fuller of the buckets of a table of this size hold at most so many, with all but certainty.
+    // With near certainty, the fuller buckets of a table of this size have at most this many entries.
     const MOVED_MAX: u64 = 40;
     let mut bench = Bench::default();
     let mut most = 0;

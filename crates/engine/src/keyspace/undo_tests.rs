@@ -216,7 +216,7 @@ fn one_flush_does_not_count_against_the_bound() {
     assert_eq!(keyspace.undo(), None);
 }
 
-/// Large things that committed are freed a little at a time.
+/// Large values whose removal has committed are freed in slices.
 #[test]
 fn what_committed_is_freed() {
     let mut keyspace = keyspace();
