@@ -308,7 +308,7 @@ mod tests {
         own.passed_ms.store(600_000, Ordering::Relaxed);
         assert!(check(&clocks, &own).trusted, "ten minutes on nothing has jumped");
         own.shift_ms.store(YEAR, Ordering::Relaxed);
-        assert!(!before.check(own.wall(), own.boot()).trusted, "what was judged before tells it");
+        assert!(!before.check(own.wall(), own.boot()).trusted, "the earlier judgement reveals it");
         assert!(!check(&clocks, &own).trusted);
         own.passed_ms.store(2 * 3_600_000, Ordering::Relaxed);
         assert_eq!(clocks.judge(&own, false), None, "what is too old is forgotten");

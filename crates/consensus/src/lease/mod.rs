@@ -64,9 +64,10 @@
 //!  5000  A resumes and takes the next command. Its clock reads 5000, the lease ended at 330: it refuses.
 //! ```
 //!
-//! B's promise ends 22 ms after the lease: 2 ms of travel time plus the drift margin. The margin covers clocks whose
-//! rates differ by up to 1 % over the lease, and real clocks differ by a few hundredths of a percent. If B restarts at
-//! 50, it forgets its promise, but grants no vote before 50 + 350 ms and one heartbeat.
+//! B's promise ends 22 ms after the lease: 2 ms of travel time plus the drift margin. This margin covers clocks whose
+//! rates differ by 5 % over the lease (`Timers::validate` demands 1 %); those of real machines differ by a few
+//! hundredths of a percent. If B restarts at 50, it forgets its promise, but grants no vote for 350 ms and one
+//! heartbeat interval.
 //!
 //! # Invariants
 //!

@@ -373,7 +373,7 @@ fn a_quorum_confirms_what_was_sent_before_its_answers() {
     assert!(!lead.answered(1, ms(30), false, ms(31)).confirmed, "only 10 is");
     assert_eq!(lease.confirmed(), ms(10));
     assert!(lead.answered(3, ms(20), false, ms(32)).confirmed);
-    assert!(!lead.answered(2, ms(30), true, ms(33)).confirmed, "told once");
+    assert!(!lead.answered(2, ms(30), true, ms(33)).confirmed, "confirmed once");
     assert_eq!(lease.confirmed(), ms(30));
 
     let mut joint = leader(1, &[&[1, 2, 3], &[1, 4, 5]]);

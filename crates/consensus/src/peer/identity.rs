@@ -177,7 +177,7 @@ impl Identities {
         let known = self.known.lock();
         let known = known.get(&peer);
         let disk = known.and_then(|known| known.disk);
-        // A peer whose start was on another disk than its member's is told about the disk, not about the start.
+        // A peer whose start was on another disk than its member's is informed about the disk, not about the start.
         let seen = known.and_then(|known| known.start).filter(|start| disk.is_none_or(|disk| disk == start.disk));
         let bytes = |disk: DiskId| Bytes::copy_from_slice(&disk.0);
         let acknowledged = known.filter(|_| seen.is_some()).map(|known| codec::positions_out(&known.acknowledged));

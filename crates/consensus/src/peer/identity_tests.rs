@@ -68,7 +68,7 @@ async fn the_lowest_format_is_that_of_the_oldest_member_and_a_restart_remembers_
     stop(b);
     stop(a);
     let a = start(A, &disk_a, 2);
-    assert_eq!(a.lowest_format([A, B]), FormatLevel::CURRENT, "though it is down, and this node has started anew");
+    assert_eq!(a.lowest_format([A, B]), FormatLevel::CURRENT, "although it is down and this node was restarted");
     let silent = Hello { format_level: 0, ..start(B, &disk_b, 3).hello(A) };
     a.verify(B, &silent).await.unwrap();
     assert_eq!(a.lowest_format([A, B]), FormatLevel::BASE, "a version that announces nothing is the first");
@@ -85,7 +85,7 @@ async fn a_wiped_member_is_refused_and_informed() {
     let wiped = start(B, &MemoryDisk::new(), 2);
     let refusal = hears(&a, &wiped).await.unwrap_err();
     assert!(matches!(refusal, Refusal::OtherDisk { found, .. } if found == wiped.own.disk), "{refusal}");
-    let Err(Refusal::StopHere(reason)) = hears(&wiped, &a).await else { panic!("it goes on") };
+    let Err(Refusal::StopHere(reason)) = hears(&wiped, &a).await else { panic!("it does not stop") };
     for part in [wiped.log.place(), "not this node's disk", "wiped", "fastness cluster replace-replica --node 2"] {
         assert!(reason.contains(part), "{part:?} is not in {reason:?}");
     }
@@ -101,7 +101,7 @@ async fn a_stream_ends_when_a_membership_names_another_disk() {
     let disk_b = MemoryDisk::new();
     let b = start(B, &disk_b, 1);
     let wiped = start(B, &MemoryDisk::new(), 1);
-    let mut stream = hears(&a, &wiped).await.expect("nobody has told A yet");
+    let mut stream = hears(&a, &wiped).await.expect("no membership has named another disk yet");
     assert!(a.still_admits(B, &mut stream));
     a.expect(members([&a, &b]));
     assert!(!a.still_admits(B, &mut stream));
@@ -129,7 +129,7 @@ async fn an_old_copy_is_refused_and_informed_even_after_a_restart_of_the_listene
         let old = start(B, &copy, 3);
         let refusal = hears(&a, &old).await.unwrap_err();
         assert_eq!(refusal, Refusal::OldCopy { found: 2, known: 2 });
-        let Err(Refusal::StopHere(reason)) = hears(&old, &a).await else { panic!("it goes on") };
+        let Err(Refusal::StopHere(reason)) = hears(&old, &a).await else { panic!("it does not stop") };
         assert!(reason.contains("old copy") && reason.contains("replace-replica"), "{reason}");
     }
 }
@@ -145,7 +145,7 @@ async fn a_replaced_node_is_refused_on_any_disk_and_informed() {
     assert!(!a.still_admits(B, &mut stream), "an open stream ends");
     for b in [b, start(B, &MemoryDisk::new(), 2)] {
         assert_eq!(hears(&a, &b).await.unwrap_err(), Refusal::Replaced(NodeId(4)));
-        let Err(Refusal::StopHere(reason)) = hears(&b, &a).await else { panic!("it goes on") };
+        let Err(Refusal::StopHere(reason)) = hears(&b, &a).await else { panic!("it does not stop") };
         assert!(reason.contains("replaced by node 4") && reason.contains(b.log.place()), "{reason}");
     }
     hears(&a, &start(NodeId(4), &MemoryDisk::new(), 1)).await.expect("its successor is listened to");

@@ -306,11 +306,11 @@ mod tests {
     fn a_peer_is_slow_once_its_answers_are_in_a_row() {
         let (_, observed) = observed();
         let (max, slow) = (Duration::from_millis(90), Duration::from_millis(91));
-        let took = |round_trip| observed.record_round_trip(PEER, round_trip, max);
-        assert!((1..SLOW_ANSWERS).all(|_| took(slow).is_none()));
-        assert_eq!((took(max), observed.peer(PEER).round_trip), (None, max), "nothing was told yet");
-        assert!((1..SLOW_ANSWERS).all(|_| took(slow).is_none()));
-        assert_eq!((took(slow), took(slow), took(max), took(max)), (Some(true), None, Some(false), None));
+        let record = |round_trip| observed.record_round_trip(PEER, round_trip, max);
+        assert!((1..SLOW_ANSWERS).all(|_| record(slow).is_none()));
+        assert_eq!((record(max), observed.peer(PEER).round_trip), (None, max), "the peer was not slow yet");
+        assert!((1..SLOW_ANSWERS).all(|_| record(slow).is_none()));
+        assert_eq!((record(slow), record(slow), record(max), record(max)), (Some(true), None, Some(false), None));
     }
 
     #[test]

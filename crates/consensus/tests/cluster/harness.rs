@@ -73,7 +73,7 @@ pub struct Node {
     /// Its loop iterates only when it is woken.
     pub idle: Arc<AtomicBool>,
     /// While this is set the owner applies nothing, but reports that it is ready.
-    pub behind: Arc<AtomicBool>,
+    pub lags: Arc<AtomicBool>,
     pub log: Log,
     pub snapshots: MemorySnapshots,
     owner: tokio::task::JoinHandle<()>,
@@ -212,21 +212,21 @@ impl Cluster {
         let ready = Arc::new(AtomicBool::new(true));
         let (stuck, idle) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         handle.name_work(|work| if work == 7 { "keys" } else { "something else" });
-        let behind = Arc::new(AtomicBool::new(false));
+        let lags = Arc::new(AtomicBool::new(false));
         let owner = Owner {
             stuck: stuck.clone(),
             idle: idle.clone(),
             handle: handle.clone(),
             seen: seen.clone(),
             ready: ready.clone(),
-            behind: behind.clone(),
+            lags: lags.clone(),
             leases: self.leases.clone(),
             clock: self.clock.clone(),
             snapshots: snapshots.clone(),
         };
         let owner = tokio::spawn(owner.run());
         self.nodes
-            .insert(id, Node { consensus, control, handle, seen, ready, stuck, idle, behind, log, snapshots, owner });
+            .insert(id, Node { consensus, control, handle, seen, ready, stuck, idle, lags, log, snapshots, owner });
     }
 
     /// Has a node make a snapshot of what it has seen, and waits until its log is purged up to the previous one.
@@ -370,7 +370,7 @@ struct Owner {
     handle: GroupHandle,
     seen: Arc<Mutex<Seen>>,
     ready: Arc<AtomicBool>,
-    behind: Arc<AtomicBool>,
+    lags: Arc<AtomicBool>,
     leases: Arc<Mutex<Vec<Arc<Lease>>>>,
     clock: Arc<TokioClock>,
     snapshots: MemorySnapshots,
@@ -405,7 +405,7 @@ impl Owner {
                 next = self.restore();
                 assert!(next > before, "an installed snapshot is there, and newer");
             }
-            while next <= committed && !self.behind.load(Ordering::Relaxed) {
+            while next <= committed && !self.lags.load(Ordering::Relaxed) {
                 let read = match self.handle.read_cached(next, committed, 4096) {
                     Some(read) => read,
                     None => match self.handle.read(next, committed, 4096).await {
@@ -415,7 +415,7 @@ impl Owner {
                 };
                 assert!(!read.is_empty(), "committed up to {committed:?}, nothing at {next:?}");
                 for entry in read {
-                    assert_eq!(entry.index, next, "entries come in order");
+                    assert_eq!(entry.index, next, "entries are applied in order");
                     next = LogIndex(next.0 + 1);
                     self.seen.lock().entries.push(entry);
                 }

@@ -54,8 +54,8 @@ async fn a_target_that_cannot_take_over_is_refused_and_this_node_serves_on() {
     let control = cluster.nodes[&old].control.clone();
     let refused = control.hand_over(Some(NodeId(target)), ms(500)).await;
     assert!(matches!(refused, Err(HandOverError::BadTarget(node)) if node == NodeId(target)), "{refused:?}");
-    cluster.propose(old, epoch, "goes on");
-    cluster.committed(old, "goes on").await;
+    cluster.propose(old, epoch, "continues");
+    cluster.committed(old, "continues").await;
     assert_eq!(cluster.primary().await, (old, epoch));
 }
 
@@ -163,7 +163,7 @@ async fn a_node_whose_disk_was_wiped_stops_and_makes_no_quorum() {
             cluster.start(other).await;
         }
         let consensus = cluster.nodes[&wiped].consensus.clone();
-        let reason = cluster.within(ms(3000), |_| consensus.stopped()).await.expect("it goes on with another disk");
+        let reason = cluster.within(ms(3000), |_| consensus.stopped()).await.expect("it runs on another disk");
         assert!(reason.contains("not this node's disk"), "{reason}");
         let elected = cluster.within(ms(5000), |cluster| cluster.holder()).await;
         assert!(elected.is_none(), "elected with the vote of a wiped disk: {elected:?}");
@@ -200,7 +200,7 @@ async fn a_node_on_an_old_copy_of_its_disk_stops() {
         cluster.start(node).await;
         let again = cluster.nodes[&node].consensus.clone();
         let reason = cluster.within(ms(3000), |_| again.stopped()).await;
-        let reason = reason.unwrap_or_else(|| panic!("after {starts_since} starts: the node goes on with an old disk"));
+        let reason = reason.unwrap_or_else(|| panic!("after {starts_since} starts: the node runs on an old disk"));
         assert!(reason.contains("old copy"), "{reason}");
         cluster.primary().await;
     }
@@ -288,7 +288,7 @@ async fn a_hand_over_whose_caller_is_dropped_leaves_a_primary_that_serves() {
         // Dropped wherever it waits at that time.
         let _ = tokio::time::timeout(ms(patience_ms), control.hand_over(None, ms(1000))).await;
         let serves = cluster.within(ms(2000), |cluster| cluster.holder().is_some().then_some(())).await;
-        assert!(serves.is_some(), "nobody serves after a hand-over that was given up after {patience_ms} ms");
+        assert!(serves.is_some(), "no node serves after a hand-over that was dropped after {patience_ms} ms");
         tokio::time::sleep(ms(1000)).await;
         let (new, epoch) = cluster.primary().await;
         cluster.propose(new, epoch, "after");
@@ -349,7 +349,7 @@ async fn a_stuck_primary_without_a_successor_keeps_its_lease() {
     cluster.nodes[&old].stuck.store(true, Ordering::Relaxed);
     tokio::time::sleep(ms(8000)).await;
     cluster.nodes[&old].stuck.store(false, Ordering::Relaxed);
-    assert_eq!(cluster.primary().await, (old, epoch), "nobody else could have served");
+    assert_eq!(cluster.primary().await, (old, epoch), "no other node could have served");
 }
 
 /// An idle loop does not iterate by itself.

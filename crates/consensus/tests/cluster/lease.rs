@@ -121,7 +121,7 @@ async fn without_lease_answers_there_is_no_lease_and_with_them_it_returns() {
     let lost = cluster.within(ms(1000), |cluster| cluster.holder().is_none().then_some(()));
     lost.await.expect("the lease ends");
     lossy.store(false, Ordering::Relaxed);
-    assert_eq!(cluster.primary().await, (primary, epoch), "and comes back in the same epoch");
+    assert_eq!(cluster.primary().await, (primary, epoch), "and returns in the same epoch");
 }
 
 /// Schedule 28: a vote request that has passed the check of promises is delayed. The heartbeat then asks the core and

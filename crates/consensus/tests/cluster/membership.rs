@@ -177,7 +177,7 @@ async fn a_change_is_completed_by_the_successor_of_a_leader_lost_midway() {
             async move { control.reconcile(&goal).await }
         });
         let joint = cluster.within(ms(1000), |_| (control.status().halves.len() == 2).then_some(())).await;
-        joint.expect("the change begins");
+        joint.expect("the change starts");
         cluster.kill(primary).await;
         stepping.abort();
         // The rest is no majority of the old voters. The dead node, restarted with its disk, is one of them until the
@@ -281,7 +281,7 @@ async fn a_replaced_node_is_refused_and_stops() {
     write(&mut cluster, "after").await;
     cluster.start(dead).await;
     let back = cluster.nodes[&dead].consensus.clone();
-    let reason = cluster.within(ms(3000), |_| back.stopped()).await.expect("it goes on");
+    let reason = cluster.within(ms(3000), |_| back.stopped()).await.expect("it does not stop");
     assert!(reason.contains(&format!("node {dead} was replaced by node 4")), "{reason}");
     cluster.kill(dead).await;
     write(&mut cluster, "undisturbed").await;

@@ -19,10 +19,7 @@ fn stopped(cluster: &Cluster, id: u64) -> Option<String> {
 
 /// Why a node stops, which it does within some seconds.
 async fn refused(cluster: &Cluster, id: u64) -> String {
-    cluster
-        .within(ms(5_000), |cluster| stopped(cluster, id))
-        .await
-        .expect("a node goes on with an old copy of its disk")
+    cluster.within(ms(5_000), |cluster| stopped(cluster, id)).await.expect("a node runs on an old copy of its disk")
 }
 
 /// A follower restarts on a copy that lacks committed entries which it had acknowledged.

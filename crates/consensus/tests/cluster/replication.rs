@@ -198,6 +198,6 @@ async fn followers_hear_what_their_leader_has_committed() {
     cluster.within(ms(1_000), heard).await.expect("nothing was proposed since the first entry");
     cluster.kill(follower).await;
     cluster.start(follower).await;
-    let heard = cluster.within(ms(2_000), heard).await.expect("nor since it has started anew");
+    let heard = cluster.within(ms(2_000), heard).await.expect("nor after its restart");
     assert!(heard <= cluster.nodes[&primary].handle.committed());
 }

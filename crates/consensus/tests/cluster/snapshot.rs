@@ -51,10 +51,10 @@ async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log()
     cluster.kill(away).await;
     commit_and_purge(&mut cluster, "away", &[primary, other]).await;
     assert!(purged(&cluster, primary) > 20 && purged(&cluster, other) > 20);
-    commit(&mut cluster, "behind", 5).await;
+    commit(&mut cluster, "later", 5).await;
 
     cluster.start(away).await;
-    cluster.committed(away, "behind-4").await;
+    cluster.committed(away, "later-4").await;
     assert!(installed(&cluster, away) >= LogIndex(20), "it was sent a snapshot");
     assert_eq!(cluster.batches(away), cluster.batches(primary));
     cluster.check_histories();
@@ -65,7 +65,7 @@ async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log()
     commit(&mut cluster, "after", 3).await;
     cluster.committed(away, "after-2").await;
     let members = cluster.nodes[&away].control.status().members;
-    assert_eq!(members.len(), 3, "the members that came with the snapshot: {members:?}");
+    assert_eq!(members.len(), 3, "the members of the snapshot: {members:?}");
     cluster.check_histories();
 
     // It votes, and may lead.
@@ -81,7 +81,7 @@ async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log()
 async fn a_restarted_node_restores_its_snapshot_and_leads_with_a_purged_log() {
     let mut cluster = Cluster::running(3).await;
     commit_and_purge(&mut cluster, "one", &[1, 2, 3]).await;
-    commit(&mut cluster, "behind", 4).await;
+    commit(&mut cluster, "later", 4).await;
     for id in 1..=3 {
         cluster.kill(id).await;
     }
@@ -91,7 +91,7 @@ async fn a_restarted_node_restores_its_snapshot_and_leads_with_a_purged_log() {
     commit(&mut cluster, "after", 3).await;
     let (primary, _) = cluster.primary().await;
     let batches = cluster.batches(primary);
-    assert_eq!(batches.len(), 20 + 2 + 4 + 3, "nothing is lost, nothing comes twice: {batches:?}");
+    assert_eq!(batches.len(), 20 + 2 + 4 + 3, "nothing is lost, nothing is applied twice: {batches:?}");
     for id in 1..=3 {
         cluster.committed(id, "after-2").await;
         assert_eq!(cluster.batches(id), batches);
@@ -114,11 +114,11 @@ async fn a_snapshot_newer_than_the_stored_commit_is_known_once_that_is_reached()
     for id in 1..=3 {
         cluster.start(id).await;
     }
-    let behind = |cluster: &Cluster| {
+    let lagging = |cluster: &Cluster| {
         let at = cluster.nodes[&1].handle.committed();
         (at < cluster.nodes[&1].snapshots.list()[0]).then_some(())
     };
-    assert!(behind(&cluster).is_some(), "the test is about a position that is behind");
+    assert!(lagging(&cluster).is_some(), "the test needs a position that lags");
     commit(&mut cluster, "after", 3).await;
     for id in 1..=3 {
         cluster.committed(id, "after-2").await;
@@ -173,7 +173,10 @@ async fn an_interrupted_transfer_starts_from_the_beginning() {
     })));
     cluster.network.set_delay(ms(5));
     cluster.start(away).await;
-    cluster.within(ms(10_000), |_| (seen.load(Ordering::Relaxed) > 4).then_some(())).await.expect("it begins");
+    cluster
+        .within(ms(10_000), |_| (seen.load(Ordering::Relaxed) > 4).then_some(()))
+        .await
+        .expect("the transfer starts");
     cluster.kill(away).await;
     cluster.start(away).await;
     let before = seen.load(Ordering::Relaxed);
@@ -261,7 +264,7 @@ async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
     let control = cluster.nodes[&primary].control.clone();
     assert_eq!(control.reconcile(&goal).await.unwrap(), Reconciled::Stepped, "it is added");
     cluster.committed(4, "before-2").await;
-    cluster.nodes[&4].behind.store(true, std::sync::atomic::Ordering::Relaxed);
+    cluster.nodes[&4].lags.store(true, std::sync::atomic::Ordering::Relaxed);
     let large = "x".repeat(17 << 20);
     cluster.propose(primary, epoch, &large);
     cluster.committed(primary, &large).await;
@@ -275,7 +278,7 @@ async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
         assert!(matches!(step, Reconciled::CatchingUp { node: NodeId(4), .. }), "{step:?}");
         tokio::time::sleep(ms(50)).await;
     }
-    cluster.nodes[&4].behind.store(false, std::sync::atomic::Ordering::Relaxed);
+    cluster.nodes[&4].lags.store(false, std::sync::atomic::Ordering::Relaxed);
     reconcile(&cluster, &goal).await;
     assert_eq!(cluster.batches(4), cluster.batches(primary));
 }
