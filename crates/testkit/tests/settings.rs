@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use fastness_load::Connection;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::reply_text::ask;
 
