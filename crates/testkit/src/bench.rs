@@ -1,4 +1,4 @@
-//! What benchmarks measure beside the load itself.
+//! Measurements of benchmarks besides the load itself.
 
 pub mod machine;
 pub mod processes;

@@ -75,7 +75,7 @@ pub async fn run(
         let writes = if loses_power { WRITES_BEFORE_POWER_LOSS } else { WRITES_BETWEEN };
         load.wait_for_writes(writes).await.with_context(|| format!("{}: before it", what()))?;
         healthy(cluster, options).await.with_context(|| format!("{}: before it", what()))?;
-        digests.look(cluster).await.with_context(what)?;
+        digests.poll(cluster).await.with_context(what)?;
         tokio::time::sleep(round.calm).await;
         let outcome = round::run(cluster, (&load, &probe), &round, ended, &mut rng).await.with_context(what)?;
         ended = load.acknowledged();
@@ -88,7 +88,7 @@ pub async fn run(
     healthy(cluster, options).await.context("after the last fault")?;
     probe.stop().await;
     let verdict = load.stop_and_check().await?;
-    digests.settle(cluster, PATIENCE).await?;
+    digests.wait_until_equal(cluster, PATIENCE).await?;
     Ok(ChaosReport {
         seed: options.seed,
         plan: options.plan.clone(),

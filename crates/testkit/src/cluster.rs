@@ -26,7 +26,7 @@ use self::power::Images;
 use crate::ports::Ports;
 
 pub use file::{ClusterFile, NodeFile, RespFile};
-pub use process::wait_gone;
+pub use process::wait_for_exit;
 
 /// How to start a cluster.
 #[derive(Debug, Clone)]
@@ -435,7 +435,7 @@ impl Drop for Cluster {
             }
             // A file system that is unmounted must not be in use.
             if self.images.get_mut().is_some() {
-                pids.into_iter().for_each(|pid| drop(wait_gone(pid)));
+                pids.into_iter().for_each(|pid| drop(wait_for_exit(pid)));
             }
         }
         self.images.get_mut().take();

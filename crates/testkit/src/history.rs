@@ -1,26 +1,27 @@
-//! Workloads whose every operation is written down, with the moments of its call and its answer, and checked afterwards
-//! against what a single copy of the data could have answered.
+//! Workloads that record every operation, with the moments of its call and its answer. Afterwards checkers compare the
+//! records with what a single copy of the data could have answered.
 //!
 //! ```text
 //! workload/*.rs  clients in groups of four, two of them over RESP2 and two over RESP3, on the same keys
-//!    actor.rs    one client: asks, and sorts what came of it: acknowledged, refused, unknown
-//!    record.rs   histories: what was asked of one key, in whose life no bound of its checker is passed
-//! check/*.rs     pure functions from a history to what is wrong with it
+//!    actor.rs    one client: sends requests and classifies outcomes as acknowledged, refused or unknown
+//!    record.rs   histories: the operations on one key, which is retired before it exceeds a limit of its checker
+//! check/*.rs     pure functions from a history to its violations
 //! ```
 //!
 //! Rules of the record:
-//! - An operation that was acknowledged took effect between its call and its answer; one of unknown outcome at any time
-//!   since its call, or never; one that was **refused never did**: it is left out, so that a trace of it in any answer
-//!   is a violation. So every run tests the classing of errors (`fastness_load::outcome`), too.
-//! - An attempt is never repeated: who tries again after an unknown outcome begins an operation of its own.
-//! - Every value that is written is unique in the run, or (sums, counters) every answer tells the state behind it.
+//! - An acknowledged operation took effect between its call and its answer. One of unknown outcome took effect at any
+//!   time since its call, or never. One that was **refused never did**: it is left out, so that a trace of it in any
+//!   answer is a violation. So every run also tests the classification of errors (`fastness_load::outcome`).
+//! - An attempt is never repeated: a retry after an unknown outcome is an operation of its own.
+//! - Every written value is unique in the run, or (for sums and counters) every answer contains the resulting state.
 //!
-//! After a run all keys are read back, and these reads are part of their histories: so the loss of a write that nobody
-//! read in the meantime is found. A checker that does not come to a verdict leaves the history *undecided*, and a
-//! workload with less than [`HistoryOptions::least_ops`] operations too: a run with anything undecided proves nothing.
+//! After a run all keys are read back, and these reads are part of their histories, so that the loss of a write is
+//! found even if no client read it before. A history is *undecided* if its checker does not reach a verdict, and a
+//! workload is undecided if it has fewer than [`HistoryOptions::least_ops`] operations: a run with anything undecided
+//! proves nothing.
 //!
-//! The whole history is in memory until the end, about 100 bytes for each operation. For `sync` clusters: `async` may
-//! lose what it promised to be able to lose, which these checks take for what it is.
+//! The whole history is in memory until the end, about 100 bytes for each operation. Only for `sync` clusters: `async`
+//! may lose acknowledged writes within its bound, which these checkers report as losses.
 
 mod actor;
 pub mod check;
@@ -46,25 +47,25 @@ use record::Clock;
 use run::{READER, Run};
 use workload::Workload;
 
-/// What the histories of a run prove.
+/// The verdict on the histories of a run.
 #[derive(Debug, Clone)]
 pub struct HistoryVerdict {
-    /// Broken promises; a good run has none.
+    /// All violations; a good run has none.
     pub violations: Vec<Violation>,
-    /// Why the run proves nothing, if it does not; a valid run has none.
+    /// Why the run proves nothing; a valid run has none.
     pub undecided: Vec<String>,
-    /// Operations that a checker has judged.
+    /// Number of operations that a checker has judged.
     pub ops_checked: u64,
-    /// Violations that say that something acknowledged is gone.
+    /// Number of violations that report a lost acknowledged write.
     pub lost: u64,
-    /// Violations that say that a read was answered with what was no longer true.
+    /// Number of violations that report a stale read.
     pub stale: u64,
-    /// What each workload did.
+    /// Operations of each workload.
     pub by_workload: BTreeMap<&'static str, Counts>,
 }
 
 impl HistoryVerdict {
-    /// Whether the run is valid and nothing was found.
+    /// Whether the run is valid and has no violations.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.undecided.is_empty()
@@ -77,7 +78,7 @@ struct Group {
     tally: Arc<Tally>,
 }
 
-/// A run under way.
+/// The running workloads.
 pub struct RunningWorkloads {
     run: Arc<Run>,
     groups: Vec<Group>,
@@ -103,7 +104,7 @@ pub fn start(options: HistoryOptions) -> RunningWorkloads {
     running
 }
 
-/// Pause after an operation that was not acknowledged, as a client's back-off.
+/// Pause after an operation that was not acknowledged: the client's back-off.
 const BACK_OFF: Duration = Duration::from_millis(10);
 
 impl RunningWorkloads {
@@ -118,13 +119,13 @@ impl RunningWorkloads {
         }
     }
 
-    /// All workloads' counts so far.
+    /// Counts of all workloads so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.groups.iter().fold(Counts::default(), |sum, group| sum + group.tally.counts())
     }
 
-    /// The counts so far of each workload.
+    /// Counts of each workload so far.
     #[must_use]
     pub fn by_workload(&self) -> BTreeMap<&'static str, Counts> {
         let mut by_workload = BTreeMap::new();
@@ -144,7 +145,7 @@ impl RunningWorkloads {
         let by_workload = self.by_workload();
         let until = Instant::now() + patience;
         for group in &self.groups {
-            // Its reads are not load.
+            // Its reads are not part of the load.
             let mut reader = Actor::new(READER, self.run.clone(), Arc::default());
             reader.insist_until(until);
             group.workload.read_back(&mut reader).await?;
@@ -160,7 +161,7 @@ impl RunningWorkloads {
         Ok(self.verdict(findings, by_workload))
     }
 
-    /// Stops the clients; operations under way are finished first.
+    /// Stops the clients; running operations are finished first.
     async fn stop(&mut self) {
         self.run.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
@@ -179,7 +180,7 @@ impl RunningWorkloads {
     }
 }
 
-/// Why a workload's load is no proof, if it is not.
+/// Why a workload's load was too low to prove anything, if it was.
 fn too_low(name: &str, counts: Counts, least: u64) -> Option<String> {
     let Counts { acknowledged, reads, .. } = counts;
     let done = acknowledged + reads;

@@ -12,14 +12,14 @@ use crate::cluster::{Cluster, NodeFile};
 /// Longest wait for one answer; on a busy machine digests take a while.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Poll interval.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The body of a page of the metrics port at `address`.
 ///
 /// # Errors
 /// If there is no successful answer in time.
 pub async fn page(address: &str, path: &str) -> Result<String> {
-    let asked = async {
+    let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
@@ -27,7 +27,7 @@ pub async fn page(address: &str, path: &str) -> Result<String> {
         stream.read_to_string(&mut answer).await?;
         anyhow::Ok(answer)
     };
-    let answer = tokio::time::timeout(ANSWER_MAX, asked).await.with_context(|| format!("{address} is silent"))??;
+    let answer = tokio::time::timeout(ANSWER_MAX, exchange).await.with_context(|| format!("{address} is silent"))??;
     let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{address}{path}: {answer:?}"))?;
     ensure!(head.starts_with("HTTP/1.1 200"), "{address}{path}: {answer}");
     Ok(body.to_owned())
@@ -111,7 +111,7 @@ impl Digests {
     ///
     /// # Errors
     /// If a digest differs from an earlier one for the same index.
-    pub async fn look(&mut self, cluster: &Cluster) -> Result<BTreeMap<(u64, u32), Position>> {
+    pub async fn poll(&mut self, cluster: &Cluster) -> Result<BTreeMap<(u64, u32), Position>> {
         let mut positions = BTreeMap::new();
         for node in cluster.file()?.nodes {
             let Ok(text) = page(&node.metrics, "/digest").await else { continue };
@@ -144,26 +144,26 @@ impl Digests {
     ///
     /// # Errors
     /// If they are not within `patience`, or a digest differs.
-    pub async fn settle(&mut self, cluster: &Cluster, patience: Duration) -> Result<BTreeMap<u32, Position>> {
+    pub async fn wait_until_equal(&mut self, cluster: &Cluster, patience: Duration) -> Result<BTreeMap<u32, Position>> {
         let until = Instant::now() + patience;
         let file = cluster.file()?;
         let replicas: Vec<(u64, u32)> =
             file.nodes.iter().flat_map(|node| node.resp.iter().map(|front_end| (node.id, front_end.shard))).collect();
         loop {
-            let positions = self.look(cluster).await?;
-            let mut settled = BTreeMap::new();
+            let positions = self.poll(cluster).await?;
+            let mut equal = BTreeMap::new();
             let all_equal = replicas.iter().all(|(node, shard)| match positions.get(&(*node, *shard)) {
-                Some(position) => *settled.entry(*shard).or_insert_with(|| position.clone()) == *position,
+                Some(position) => *equal.entry(*shard).or_insert_with(|| position.clone()) == *position,
                 None => false,
             });
             if all_equal {
-                return Ok(settled);
+                return Ok(equal);
             }
             ensure!(
                 Instant::now() < until,
                 "the replicas do not reach the same index within {patience:?}: {positions:?}"
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

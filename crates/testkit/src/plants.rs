@@ -47,16 +47,16 @@ struct First {
 /// Runs seeds until one breaks an invariant; of several running ones the lowest counts. A seed that does not end is a
 /// finding.
 fn first_violation(simulator: &Simulator, options: &SimOptions, seeds: &Range<u64>, jobs: usize) -> First {
-    let (tell, told) = mpsc::channel();
+    let (sender, findings) = mpsc::channel();
     let start = |seed| {
-        let (tell, simulator, options) = (tell.clone(), simulator.clone(), SimOptions { seed, ..options.clone() });
+        let (sender, simulator, options) = (sender.clone(), simulator.clone(), SimOptions { seed, ..options.clone() });
         std::thread::spawn(move || {
             let violation = match simulator.run(&options) {
                 Ok(report) => report.violations.into_iter().next(),
                 Err(finding) => Some(finding),
             };
             // The receiver lives until all threads have reported.
-            let _ = tell.send((seed, violation));
+            let _ = sender.send((seed, violation));
         });
     };
     let mut next = seeds.clone();
@@ -64,7 +64,7 @@ fn first_violation(simulator: &Simulator, options: &SimOptions, seeds: &Range<u6
     under_way.iter().for_each(|seed| start(*seed));
     let mut found: Option<(u64, String)> = None;
     while !under_way.is_empty() {
-        let (seed, violation) = told.recv().expect("a sender is kept here");
+        let (seed, violation) = findings.recv().expect("a sender is kept here");
         under_way.remove(&seed);
         if let Some(violation) = violation
             && found.as_ref().is_none_or(|(other, _)| seed < *other)

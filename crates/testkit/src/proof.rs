@@ -1,16 +1,16 @@
-//! The ledger of long runs: what was attacked, for how long, at which commit, and what came of it.
+//! The ledger of long runs: what was tested, for how long, at which commit, and with which result.
 //!
-//! `tests/ledger.jsonl` holds one row for each run, `tests/LEDGER.md` is made of it (`make ledger`). Rules:
+//! `tests/ledger.jsonl` has one row for each run, and `tests/LEDGER.md` is generated from it (`make ledger`). Rules:
 //!
-//! - Rows are written by the tools that run, with [`append`], and by nobody else. Each carries a checksum over itself
-//!   and the row before it, so that one that was edited, removed from the middle or moved is found (`tests/proof.rs`);
-//!   the page holds the number of rows and the last checksum, so that a row removed from the end is found, too.
-//! - Whether a row counts is decided by [`counts`] when it is written, and stands in it with the reason. The page sums
-//!   only what counts. A run that found something counts like any other: what was lost is not made up for by a row that
-//!   does not count.
-//! - What is not known is null, and never 0.
+//! - Only the tools that run write rows, with [`append`]. Each row has a checksum over itself and the row before it, so
+//!   that a row that was edited, moved, or removed from the middle is found (`tests/proof.rs`). The page has the number
+//!   of rows and the last checksum, so that a row removed from the end is found, too.
+//! - [`counts`] decides whether a row counts when it is written, and the row contains the result and the reason. The
+//!   page sums only rows that count. A run that found something counts like any other: a row that does not count cannot
+//!   compensate for a loss.
+//! - An unknown figure is null, never 0.
 //!
-//! `FASTNESS_LEDGER` names another file, for runs that are not to be in the project's.
+//! `FASTNESS_LEDGER` names another file, for runs that should not be in the project's ledger.
 
 mod chain;
 mod checkout;
@@ -31,27 +31,27 @@ pub use page::page;
 pub use row::{Row, RowVerdict, Spans, Suite};
 pub use rules::counts;
 
-/// Where the rows are: `FASTNESS_LEDGER`, else the project's.
+/// The file of rows: `FASTNESS_LEDGER`, or the project's.
 #[must_use]
 pub fn file() -> PathBuf {
     std::env::var_os("FASTNESS_LEDGER").map_or_else(|| project().join("tests/ledger.jsonl"), PathBuf::from)
 }
 
-/// The page that belongs to a file of rows.
+/// The page of a file of rows.
 #[must_use]
 pub fn page_of(file: &Path) -> PathBuf {
     file.with_file_name("LEDGER.md")
 }
 
-/// Writes a row behind the others, and the page anew. Tools that end at the same time take turns.
+/// Appends a row, and rewrites the page. Tools that end at the same time wait for each other.
 ///
 /// # Errors
-/// If a file cannot be read or written, or the rows that are there are not as they were written.
+/// If a file cannot be read or written, or its rows have been changed.
 pub fn append(row: Row) -> Result<Sealed> {
     append_to(&file(), row)
 }
 
-/// The same, to a file of one's own.
+/// Appends a row to another file.
 ///
 /// # Errors
 /// As [`append`].
@@ -71,10 +71,10 @@ pub fn append_to(path: &Path, row: Row) -> Result<Sealed> {
     Ok(sealed)
 }
 
-/// All rows of a file, which may not be there yet.
+/// All rows of a file; none if there is no file.
 ///
 /// # Errors
-/// If they are not as they were written.
+/// If the rows have been changed.
 pub fn rows(path: &Path) -> Result<Vec<Sealed>> {
     match std::fs::read_to_string(path) {
         Ok(text) => check(&text).with_context(|| path.display().to_string()),
@@ -83,8 +83,8 @@ pub fn rows(path: &Path) -> Result<Vec<Sealed>> {
     }
 }
 
-/// The row of a simulation that is to run again: of those that count, another one for each commit. The commit chooses,
-/// so it is the same row for everybody who looks at it, and in time every row.
+/// The row of a simulation to run again: of those that count, a different one for each commit. The commit determines
+/// it, so that it is the same row for everybody, and every row in the course of time.
 #[must_use]
 pub fn pick<'a>(rows: &'a [Sealed], commit: &str) -> Option<&'a Sealed> {
     let rows: Vec<&Sealed> = rows.iter().filter(|row| row.counted && row.row.suite == Suite::Sim).collect();

@@ -1,32 +1,63 @@
-//! The whole shard path in a deterministic simulation: nodes on one thread, in simulated time, over a simulated network
-//! and simulated disks, while messages get lost, nodes crash, disks fail, clocks jump and operators change their minds.
+//! A deterministic simulation of a whole cluster: nodes on one thread, in simulated time, over a simulated network and
+//! simulated disks, while messages are lost, nodes crash, disks fail, clocks jump and operators change their minds.
+//!
+//! # Why
+//!
+//! Bugs of a replicated store need rare orders of events: a reply that leaves between a crash and an election, a frame
+//! that arrives after its sender was deposed. Tests on real processes meet such an order by chance, in one run of many,
+//! and cannot repeat it. Here one seed determines every choice, so that a failing run can be replayed, traced line by
+//! line, and kept as a test, and a thousand runs take minutes.
+//!
+//! # What is real
 //!
 //! ```text
-//! client.rs ═ RESP over the simulation's TCP ═▶ front end.rs ─▶ Shard ─▶ Consensus ─▶ Log ─▶ disk.rs
-//!                                                             net.rs ═ frames ═▶ the other nodes
-//! fault.rs: what goes wrong, adversary.rs: hostile clients
-//! invariants.rs looks at all nodes, at every step; ledger.rs looks at what clients see
+//! client.rs ═ RESP over simulated TCP ═▶ front_end.rs ─▶ Shard ─▶ Consensus ─▶ Log ─▶ disk.rs
+//!                                                                    net.rs ═ frames ═▶ the other nodes
+//! fault.rs injects faults, adversary.rs runs hostile clients
+//! invariants.rs checks all nodes after every step; ledger.rs checks what clients see
 //! ```
 //!
-//! Everything above the edges is the code that ships: log with encryption and group commit, consensus with its leases
-//! and its changes of members, the shard's loop and the engine. Replaced are the edges alone: store, peer transport,
-//! clocks, snapshot files, the front end's sockets; and the control plane, whose word is `plan.rs`.
+//! Everything between the edges is the product's code: the log with encryption and group commit, consensus with leases
+//! and changes of members, the shard's loop, the engine, and the connection core of the front end. Only the edges are
+//! replaced: the store below the log, the transport between peers, clocks, snapshot files and sockets; and the control
+//! plane, whose decisions are in `plan.rs`.
 //!
-//! A run (`world.rs`): the cluster is created, clients load it, faults come for a while, everything heals; then writes
-//! must go on, every key is read back, and all replicas must come to the same data. Its seed chooses the [`SimProfile`]
-//! too: `sync`, `async`, switching between the two, `disabled`.
+//! Not covered: TLS, MULTI and scripts of the regular clients, a process that is paused in the middle of a turn of its
+//! loop (but its messages and replies can be held back), and damage inside the store's own files (see
+//! `log/tests/damage.rs`).
 //!
-//! A seed counts only if enough happened ([`SimReport::verdict`]), and a suite of seeds only if everything happened in it
-//! ([`Coverage`]).
+//! # How a run is made
 //!
-//! What it does not do: TLS, MULTI and scripts, a process that is paused in the middle of a turn of its loop (what it
-//! says, hears and replies can be held back), damage inside of the store's own files (`log/tests/damage.rs` has it).
+//! 1. `World::new` (`world.rs`) seeds the generators and draws the size of the cluster, the number of shards, the
+//!    [`SimProfile`] (`sync`, `async`, switching between the two, `disabled`), the lag bound and the batching. It
+//!    creates the nodes (`build.rs`) and registers each node and each client as a host of turmoil, which simulates time
+//!    and TCP.
+//! 2. When a host starts, `process.rs` starts what a production node starts, on the edges above. A crash drops all of
+//!    that; what is left is the part of the node in `node.rs`: its disk, its snapshots and its clocks. From these the
+//!    process starts again.
+//! 3. The driver advances simulated time in steps of one millisecond. In each step turmoil runs every host until it
+//!    waits for something; then the invariants are checked from outside. The first violation ends the run.
+//! 4. The phases: create the cluster and wait for acknowledged writes; inject faults for a while (`fault/schedule.rs`
+//!    chooses them, and several overlap); heal everything; require that every shard accepts writes again; stop the
+//!    clients and read every key back; require that all replicas have the same data.
+//! 5. The clients record in the ledger what they send and receive. Before every reply the front end sends which node
+//!    gave it, in which role, mode and epoch (`origin.rs`). With that the ledger knows what each later read must show.
 //!
-//! Determinism: every choice comes from the seed, openraft's among them (`consensus/src/raft/runtime.rs`), and nothing else
-//! has an order of its own: the same seed leads to the same run, in any fresh process, to the last line of its
-//! [`SimOptions::trace`]. A seed that is not the first of its process may differ: tokio drops the tasks of a crashed node
-//! in an order that depends on how many the process has had (`plug.rs` takes most of that away). So whoever runs many
-//! gives each a process of its own ([`Simulator`]).
+//! A new fault is a kind in `fault.rs` and a function in one of the modules below it, which returns a `RunningFault`. A
+//! new invariant is a file in `invariants/` and a call in `invariants.rs`.
+//!
+//! # What a run proves
+//!
+//! A seed counts only if enough happened in it ([`SimReport::verdict`]): simulated time, acknowledged writes, and
+//! faults that took effect. A suite of seeds counts only if everything happened in it ([`Coverage`]).
+//!
+//! # Determinism
+//!
+//! Every choice comes from the seed, also openraft's random numbers (`consensus/src/raft/runtime.rs`), and nothing else
+//! has an order of its own. So equal seeds give equal runs in any fresh process, to the last line of the trace
+//! ([`SimOptions::trace`]). A seed that is not the first one of its process may differ: tokio drops the tasks of a
+//! crashed node in an order that depends on how many tasks the process has had (`plug.rs` removes most of that effect).
+//! So whoever runs many seeds gives each a process of its own ([`Simulator`]).
 
 mod adversary;
 mod apart;

@@ -19,13 +19,13 @@ use crate::observe::{Digests, Figures};
 pub struct SoakOptions {
     /// Length of the run.
     pub duration: Duration,
-    /// Connections of the closed loop: half write, half read.
+    /// Number of connections of the closed loop: half of them write, half of them read.
     pub connections: usize,
-    /// Requests in one pipeline.
+    /// Number of requests in one pipeline.
     pub pipeline: usize,
-    /// Bytes of a value.
+    /// Length of a value, bytes.
     pub value_bytes: usize,
-    /// Workers of the ledger, beside the closed loop.
+    /// Number of workers of the ledger, besides the closed loop.
     pub workers: usize,
     /// Seed of the load.
     pub seed: u64,
@@ -174,7 +174,7 @@ pub async fn run(cluster: &Cluster, options: &SoakOptions, mut report_line: impl
     let elapsed = started.elapsed();
     let silence = load.book.longest_silence(started, Instant::now());
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
-    Digests::default().settle(cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(cluster, PATIENCE).await?;
     let after = all_led(cluster).await?;
     Ok(SoakReport { before, after, operations, errors, elapsed, summary: load.book.summary(), silence, violations })
 }

@@ -1,6 +1,5 @@
-//! Hostile clients against real processes, for a short time and with what a shard once took harm from: every attack
-//! once, then everything that `make chaos PROFILE=adversary` checks. The long runs with the largest of everything are
-//! in the ledger.
+//! Hostile clients against real processes, for a short time and with sizes that once harmed a shard: every attack once,
+//! then all checks of `make chaos PROFILE=adversary`. The long runs with the largest sizes are in the ledger.
 
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use fastness_testkit::cluster::{self, Cluster};
 
 /// `maxmemory` of each replica, bytes.
 const MAXMEMORY: u64 = 512 << 20;
-/// What a node may have open. The connections of a flood count on both ends.
+/// Descriptors of each node. The connections of a flood count at both ends.
 const DESCRIPTORS: u64 = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -19,7 +18,7 @@ async fn what_hostile_clients_send_harms_nobody() {
     cluster.keep_files();
     let options = AdversaryOptions {
         seed: 1,
-        // Until every attack has come.
+        // Until every attack has run.
         seconds: 1,
         attacks: Attack::ALL.to_vec(),
         size: AttackSize::Small,

@@ -1,5 +1,6 @@
-//! Clients that ask for commit on an `async` cluster of real processes: while both followers stand still their writes
-//! are not answered and everybody else's are; what a killed primary takes with it was never acknowledged to them.
+//! Clients with the durability override `sync` on an `async` cluster of real processes. While both followers are
+//! stopped their writes are not answered, and those of all other clients are. A killed primary loses no write that was
+//! acknowledged to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,19 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than the lease: the primary serves all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// What was on its way to the followers when they were stopped has committed after this long, or will not.
+/// Entries in transit to the followers when these were stopped have committed after this time, or will not.
 const SETTLED: Duration = Duration::from_millis(80);
 const WORKERS: usize = 4;
 const ATTEMPTS: usize = 5;
 
-/// How a worker asks.
+/// How a worker requests commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
     /// It does not.
     Plain,
     /// CLIENT DURABILITY SYNC.
     Connection,
-    /// An attribute in front of each command.
+    /// An attribute before each command.
     Command,
 }
 
@@ -61,7 +62,7 @@ async fn set(client: &mut Connection, how: How, key: &str, value: &str) -> Resul
     Ok(client.receive().await?)
 }
 
-/// Counts a key of its own upwards until the connection breaks, a write is not acknowledged, or the test is done.
+/// Increments a key of its own until the connection breaks, a write is not acknowledged, or the test is done.
 async fn write(mut client: Connection, how: How, key: String, acknowledged: Acknowledged, done: Arc<AtomicBool>) {
     while !done.load(Ordering::Relaxed) {
         let next = acknowledged.lock().len() + 1;
@@ -100,7 +101,7 @@ impl Load {
         Ok(load)
     }
 
-    /// How many writes of such workers were acknowledged between two moments.
+    /// Number of writes of such workers that were acknowledged between two moments.
     fn between(&self, plain: bool, from: Instant, to: Instant) -> usize {
         let workers = self.workers.iter().filter(|worker| (worker.how == How::Plain) == plain);
         workers.map(|worker| worker.acknowledged.lock().iter().filter(|at| (from..to).contains(*at)).count()).sum()
@@ -119,7 +120,7 @@ fn others(cluster: &Cluster, primary: u64) -> Result<Vec<u64>> {
     Ok(cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect())
 }
 
-/// What is left of a worker's writes: the last one's number.
+/// The number of the last write of a worker that was not lost.
 async fn survived(client: &mut Connection, worker: &Worker) -> Result<usize> {
     match client.call(&[b"GET", worker.key.as_bytes()]).await? {
         Value::Null => Ok(0),
@@ -128,7 +129,7 @@ async fn survived(client: &mut Connection, worker: &Worker) -> Result<usize> {
     }
 }
 
-/// False if the lease ran out before anything was seen (a slow machine).
+/// False if the lease ran out before anything could be observed (a slow machine).
 async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let load = Load::start(cluster, primary).await?;
@@ -146,11 +147,14 @@ async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
         return Ok(false);
     }
 
-    // The held ones are answered now. If the lease has run out meanwhile (a slow machine), workers have ended with
-    // errors.
+    // The pending replies are released now. If the lease has run out in the meantime (a slow machine), workers have
+    // ended with errors.
     let until = Instant::now() + PATIENCE;
     while load.between(false, resumed, Instant::now()) == 0 && !load.tasks.iter().all(|task| task.is_finished()) {
-        ensure!(Instant::now() < until, "those who ask are not answered although the followers go on");
+        ensure!(
+            Instant::now() < until,
+            "clients with an override are not answered although the followers have resumed"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let workers = load.end().await?;
@@ -171,7 +175,7 @@ async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
             return Ok(());
         }
     }
-    bail!("those who do not ask stood still, too, in each of {ATTEMPTS} attempts");
+    bail!("clients without an override were stalled, too, in each of {ATTEMPTS} attempts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +194,7 @@ async fn a_killed_primary_loses_nothing_of_those_who_ask() -> Result<()> {
     let (mut lost, mut kept) = (0, 0);
     for worker in &workers {
         let (survived, acknowledged) = (survived(&mut client, worker).await?, worker.acknowledged.lock().len());
-        // One more than was acknowledged may be there: the last was in doubt.
+        // One more than was acknowledged may exist: the outcome of the last write is unknown.
         ensure!(survived <= acknowledged + 1, "{}: {survived} of {acknowledged}", worker.key);
         if worker.how == How::Plain {
             lost += acknowledged.saturating_sub(survived);
@@ -203,7 +207,9 @@ async fn a_killed_primary_loses_nothing_of_those_who_ask() -> Result<()> {
             kept += acknowledged;
         }
     }
-    eprintln!("{lost} writes acknowledged to those who do not ask are lost, {kept} to those who do are all there");
+    eprintln!(
+        "{lost} writes acknowledged to clients without an override are lost; all {kept} acknowledged to clients with one are kept"
+    );
     ensure!(lost > 0, "nothing is lost at all: the test shows nothing");
     ensure!(kept > 0, "nothing was acknowledged to those who ask");
     Ok(())

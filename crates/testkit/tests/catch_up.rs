@@ -1,5 +1,5 @@
-//! A replica that was away for longer than the others' logs reach back is sent a snapshot and then the log, while
-//! clients write on; it is then as good as any.
+//! A replica that was stopped for longer than the others' logs reach back receives a snapshot and then the log, while
+//! clients write; afterwards it is as good as any other.
 
 use std::time::{Duration, Instant};
 
@@ -44,33 +44,33 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     }
     tokio::task::block_in_place(|| cluster.start_node(away))?;
     while figure(&cluster, away, "fastness_snapshots_received_total").await.unwrap_or(0) == 0 {
-        ensure!(Instant::now() < until, "no snapshot has come");
+        ensure!(Instant::now() < until, "no snapshot was received");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // It votes, and applies: with another node dead, it is one of the two that commit.
+    // It votes, and applies: with another node stopped, it is one of the two that commit.
     cluster.kill(primary)?;
     cluster.primary_other_than(primary, 1, PATIENCE).await?;
     let before = load.book.summary().acknowledged;
     while load.book.summary().acknowledged < before + 300 {
-        ensure!(Instant::now() < until, "writes do not go on");
+        ensure!(Instant::now() < until, "writes do not resume");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::task::block_in_place(|| cluster.start_node(primary))?;
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     ensure!(violations.is_empty(), "{violations:#?}");
     let mut digests = Digests::default();
-    let before = digests.settle(&cluster, PATIENCE).await?;
-    // Its own disk is enough from now on.
+    let before = digests.wait_until_equal(&cluster, PATIENCE).await?;
+    // From now on its own disk is enough.
     cluster.kill_all()?;
     cluster.start_again()?;
-    let after = digests.settle(&cluster, PATIENCE).await?;
+    let after = digests.wait_until_equal(&cluster, PATIENCE).await?;
     ensure!(before[&1].digest == after[&1].digest, "{before:?}, then {after:?}");
     cluster.stop()?;
     let mut replayed = 0;
     for node in 1..=3 {
         let verified = cluster.verify_snapshots(node)?;
         ensure!(verified.contains(": whole; index "), "{verified}");
-        // Not where the newest one has come from elsewhere: the log then begins behind it.
+        // Unless the newest snapshot was received: then the log starts after it.
         replayed += usize::from(verified.contains("; the log leads to it from the one before, in "));
     }
     ensure!(replayed > 0, "no node has made two snapshots of its own");

@@ -1,5 +1,5 @@
-//! Nodes that may have few descriptors: clients get what is left of them, and no node ends because its log cannot open
-//! a file.
+//! Nodes with few descriptors: clients get those that the node does not need, and no node stops because its log cannot
+//! open a file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What Debian gives a process.
+/// The default of a process on Debian.
 const DESCRIPTORS: u64 = 1_024;
 /// Connections per node.
 const CONNECTIONS: usize = 1_010;

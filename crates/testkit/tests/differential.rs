@@ -1,8 +1,8 @@
 //! The engine against a real Valkey server: the same random commands, in both protocol versions. Replies must be equal
-//! byte for byte and the keys afterwards too, but for what `differential-exclusions.txt` lists. A second engine applies
-//! the effects of the first and must end with the same digest.
+//! byte for byte, and the keys afterwards, too, except for the differences in `differential-exclusions.txt`. A second
+//! engine applies the effects of the first and must end with the same digest.
 //!
-//! A failure names the seed: `FASTNESS_SEED=7 cargo test -p fastness-testkit --test differential` draws the same
+//! A failure names the seed: `FASTNESS_SEED=7 cargo test -p fastness-testkit --test differential` generates the same
 //! commands again, `FASTNESS_COMMANDS=100000` more of them.
 
 #![allow(clippy::unwrap_used)]
@@ -19,11 +19,11 @@ use fastness_testkit::differential::generator::{Generator, Request, Rng, spelled
 use fastness_testkit::differential::reference::{Reference, ReferenceConnection, words};
 use fastness_types::{Clock, HashSeed, SystemClock, WallMs};
 
-/// Seeds of a run that names none.
+/// Seeds of a run without FASTNESS_SEED.
 const SEEDS: &[u64] = &[1, 2, 3, 4, 77];
 /// Commands per seed.
 const COMMANDS: usize = 4_000;
-/// Commands that a failure's message shows.
+/// Number of commands in the message of a failure.
 const HISTORY: usize = 25;
 
 fn exclusions() -> Exclusions {
@@ -66,7 +66,7 @@ impl Ours {
         }
     }
 
-    /// Runs one command; its effects become one batch of the replica's.
+    /// Runs one command; its effects become one batch of the replica.
     fn call(&mut self, request: &Request, protocol: Protocol, now: WallMs) -> Vec<u8> {
         let args = Args::owned(request);
         let mut reply = ReplyBuf::new(protocol);
@@ -95,7 +95,7 @@ impl Ours {
     }
 }
 
-/// Both sides, and what was asked of them.
+/// Both sides, and the commands that they have run.
 struct Pair {
     seed: u64,
     ours: Ours,
@@ -123,7 +123,7 @@ impl Pair {
         }
     }
 
-    /// Runs a command on both sides and compares replies, then the keys that it names.
+    /// Runs a command on both sides and compares the replies, then the keys that it names.
     fn step(&mut self, request: &Request, version: usize) {
         self.history.push_back(spelled(request));
         if self.history.len() > HISTORY {
@@ -142,7 +142,7 @@ impl Pair {
         let theirs = self.theirs[version].call(request).unwrap();
         let after = SystemClock.wall();
         if theirs.starts_with(b"-CROSSSLOT ") {
-            // Whose slots the keys are in is looked at before the engine.
+            // The slots of the keys are checked before the engine.
             return;
         }
         let ours = self.ours.call(request, protocol_of(version), after);
@@ -173,7 +173,7 @@ impl Pair {
         }
     }
 
-    /// Value, encoding and deadline. A deadline that was told as a span may differ by the time that the command took.
+    /// Value, encoding and deadline. A deadline that was given as a span may differ by the time that the command took.
     fn compare_key(&mut self, key: &[u8], took_ms: u64) {
         for question in [&[&b"GET"[..]][..], &[b"OBJECT", b"ENCODING"]] {
             let request: Request = question.iter().copied().chain([key]).map(<[u8]>::to_vec).collect();
@@ -230,7 +230,7 @@ impl Pair {
         let [our_ms, their_ms] = self.ask(&of_field(&["HPEXPIRETIME"])).map(|reply| match &decode(&reply) {
             Value::Array(deadlines) => match deadlines[..] {
                 [Value::Integer(ms)] => ms,
-                _ => panic!("HPEXPIRETIME tells one deadline"),
+                _ => panic!("HPEXPIRETIME returns one deadline"),
             },
             other => panic!("HPEXPIRETIME replies with an array: {other:?}"),
         });
@@ -257,7 +257,7 @@ impl Pair {
         }
         assert_eq!(self.ours.primary.digest(), self.ours.replica.digest(), "seed {}: the replica differs", self.seed);
         let kept = |engine: &mut Engine| {
-            // What was flushed is freed piece by piece.
+            // Flushed data is freed piece by piece.
             while engine.release_some() {}
             (engine.keyspace_stats(), engine.memory_used())
         };
@@ -280,7 +280,7 @@ fn names(keys: &Value) -> BTreeSet<Vec<u8>> {
     keys.iter().map(|key| key.as_bytes().unwrap().to_vec()).collect()
 }
 
-/// What the engine runs.
+/// The commands that the engine runs.
 fn engine_commands() -> BTreeSet<&'static str> {
     command::table()
         .implemented()
@@ -321,7 +321,7 @@ fn expired_keys_are_gone() {
     let reference = Reference::start().unwrap();
     for seed in seeds() {
         let mut pair = Pair::new(seed, &reference);
-        // MEMORY USAGE measures an expired key that Valkey has not removed yet; here it is gone.
+        // MEMORY USAGE measures an expired key that Valkey has not removed yet; here it is removed.
         let names_a_key = |shape: &str| shape.split(' ').any(|word| word == "k" || word == "*k");
         let mut generator = Generator::new(seed, |shape| names_a_key(shape) && !shape.starts_with("MEMORY"));
         for _ in 0..300 {
@@ -346,15 +346,15 @@ fn expired_fields_are_gone() {
     let reference = Reference::start().unwrap();
     for seed in seeds() {
         let mut pair = Pair::new(seed, &reference);
-        // HLEN counts those that Valkey has not removed yet; so does its hash of such fields alone, which is why one
-        // stays.
+        // HLEN counts fields that Valkey has not removed yet; so does its hash with only such fields, which is why one
+        // field stays.
         let names_a_hash = |shape: &str| shape.split(' ').nth(1) == Some("h") && !shape.starts_with("HLEN");
         let mut generator = Generator::new(seed, names_a_hash);
         for _ in 0..200 {
             let mut last = 0;
             for key in ["{t}h0", "{t}h1", "{t}h2", "{t}h3"] {
                 let field = ["f1", "f2", "f3"][generator.rng().below(3)];
-                // Again, if the deadline passes between the two sides.
+                // Repeat if the deadline passes between the two sides.
                 loop {
                     pair.ask(&words(&["DEL", key]));
                     pair.ask(&words(&["HSET", key, "f1", "1", "f2", "2", "f3", "3", "f4", "4", "stays", "5"]));
@@ -390,7 +390,7 @@ fn scans_find_the_same_keys() {
             assert_eq!(ours, theirs, "{command} {options:?}");
         }
     }
-    // What is asked of one slot alone, and patterns that tell which.
+    // Commands on a single slot, and patterns that select one.
     for options in [&["SLOT", "15891", "COUNT", "10"][..], &["MATCH", "{t}*1"], &["MATCH", "{foo}*"]] {
         let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, "CLUSTERSCAN", options));
         assert_eq!(ours, theirs, "CLUSTERSCAN {options:?}");
@@ -466,7 +466,8 @@ fn exchange_dumps(pair: &mut Pair, key: &str) {
     }
 }
 
-/// Every row of the table, also of what is not there yet, as the reference's COMMAND and COMMAND DOCS tell it.
+/// Every row of the table, also of commands that are not implemented yet, as the reference's COMMAND and COMMAND DOCS
+/// return it.
 #[test]
 fn facts_are_the_references() {
     let reference = Reference::start().unwrap();
@@ -495,7 +496,7 @@ fn facts_are_the_references() {
     }
 }
 
-/// What COMMAND DOCS says about the arguments of every command that is there.
+/// The arguments of every implemented command in COMMAND DOCS.
 #[test]
 fn arguments_are_the_references() {
     let reference = Reference::start().unwrap();
@@ -518,7 +519,7 @@ fn field(map: &[Value], name: &[u8]) -> Option<Value> {
     map.chunks(2).find(|pair| pair[0].as_bytes() == Some(name)).map(|pair| pair[1].clone())
 }
 
-/// Arguments without the remarks on some, which are somebody's words.
+/// Arguments without the remarks on some of them, which are prose.
 fn without_summaries(arguments: Value) -> Value {
     let Value::Array(mut arguments) = arguments else { panic!("arguments are an array") };
     for argument in &mut arguments {
@@ -533,7 +534,7 @@ fn without_summaries(arguments: Value) -> Value {
     Value::Array(arguments)
 }
 
-/// Fields by name, a container's subcommands too. Without the subcommands themselves and the remarks on keys.
+/// Fields by name, also of a container's subcommands; without the subcommands themselves and the remarks on keys.
 fn collect(command: Value, all: &mut BTreeMap<Vec<u8>, Vec<Value>>) {
     let Value::Array(mut fields) = command else { panic!("an array: {command:?}") };
     let Some(Value::Array(subcommands)) = fields.pop() else { panic!("subcommands are an array") };

@@ -1,7 +1,8 @@
-//! A whole cluster, asked through its primary's RESP front end, against a real Valkey server: the same random commands,
-//! in both protocol versions. Replies must be equal byte for byte, but for what `differential-exclusions.txt` lists.
+//! A whole cluster, through its primary's RESP listener, against a real Valkey server: the same random commands, in
+//! both protocol versions. Replies must be equal byte for byte, except for the differences in
+//! `differential-exclusions.txt`.
 //!
-//! `FASTNESS_SEED` and `FASTNESS_COMMANDS` as in `differential.rs`, which says how the engine alone is compared.
+//! `FASTNESS_SEED` and `FASTNESS_COMMANDS` as in `differential.rs`, which compares the engine alone.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +17,7 @@ use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
 use fastness_testkit::differential::generator::{Generator, Request, spelled};
 use fastness_testkit::differential::reference::{Reference, ReferenceConnection, words};
 
-/// Commands that a failure's message shows.
+/// Number of commands in the message of a failure.
 const HISTORY: usize = 25;
 
 fn number_from(variable: &str, otherwise: u64) -> u64 {
@@ -53,7 +54,7 @@ impl Pair {
     }
 }
 
-/// Names of a text's fields, in their order: what stands before a colon, and titles as they are.
+/// Names of a text's fields, in order: the text before a colon, and titles as they are.
 fn fields_of_lines(reply: &[u8]) -> Vec<String> {
     let text = decode(reply).as_bytes().unwrap().to_vec();
     let name = |line: &str| match line.strip_prefix("# ") {
@@ -63,7 +64,7 @@ fn fields_of_lines(reply: &[u8]) -> Vec<String> {
     String::from_utf8(text).unwrap().lines().filter(|line| !line.is_empty()).map(name).collect()
 }
 
-/// The names of a line of CLIENT LIST, in their order.
+/// The names in a line of CLIENT LIST, in order.
 fn fields_of_client(reply: &[u8]) -> Vec<String> {
     let text = String::from_utf8(decode(reply).as_bytes().unwrap().to_vec()).unwrap();
     let line = text.lines().next().unwrap().to_owned();
@@ -81,7 +82,7 @@ fn first(array: &Value) -> &Value {
     &members[0]
 }
 
-/// What clients and tools read out of descriptions is there under the names that Valkey gives it.
+/// The fields that clients and tools read from descriptions exist under the names that Valkey gives them.
 #[tokio::test]
 async fn descriptions_have_the_references_fields() {
     let reference = Reference::start().unwrap();
@@ -92,11 +93,11 @@ async fn descriptions_have_the_references_fields() {
     let mut theirs = reference.connect(Protocol::Resp3).unwrap();
     let mut ask = |request: &[&str]| [&mut ours, &mut theirs].map(|side| side.call(&words(request)).unwrap());
 
-    // So that there is something to describe.
+    // Data and clients to describe.
     ask(&["SET", "k", "v", "EX", "1000"]);
     ask(&["GET", "k"]);
     let zone = ask(&["CONFIG", "SET", "availability-zone", "x"]);
-    assert!(zone[1].starts_with(b"+OK"), "the reference stands in a zone, too");
+    assert!(zone[1].starts_with(b"+OK"), "the reference has a zone, too");
 
     let exclusions = Exclusions::parse(include_str!("differential-exclusions.txt"));
     let [has, wanted] = ask(&["INFO", "EVERYTHING"]).map(|reply| fields_of_lines(&reply));
@@ -122,12 +123,12 @@ async fn descriptions_have_the_references_fields() {
         [names_of_map(first(&shards)), names_of_map(first(nodes))]
     });
     assert_eq!(has[0], wanted[0], "CLUSTER SHARDS");
-    // Our nodes have a TLS port besides.
+    // Our nodes have a TLS port as well.
     let missing: Vec<_> = wanted[1].iter().filter(|field| !has[1].contains(field)).collect();
     assert!(missing.is_empty(), "a node of CLUSTER SHARDS lacks {missing:?}");
 }
 
-/// Deadlines told as spans end at slightly different times on both sides.
+/// Deadlines given as spans end at slightly different times on both sides.
 fn tells_no_span(shape: &str) -> bool {
     !shape.split([' ', ':']).any(|word| word == "t" || word == "m")
 }
@@ -147,7 +148,7 @@ async fn random_commands_over_the_network_have_equal_replies() {
     };
     let seed = number_from("FASTNESS_SEED", 1);
     eprintln!("FASTNESS_SEED={seed}");
-    // What INCRBYFLOAT leaves is encoded otherwise until it is written again.
+    // INCRBYFLOAT leaves a value in another encoding until it is written again.
     let mut generator = Generator::new(seed, |shape| tells_no_span(shape) && !shape.starts_with("INCRBYFLOAT"));
     for _ in 0..number_from("FASTNESS_COMMANDS", 3_000) {
         let request = generator.command();

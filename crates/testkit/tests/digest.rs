@@ -1,5 +1,5 @@
-//! Replicas that have applied the same log have the same digest, in whichever process: under load, after kills, and
-//! after all nodes have started again from their disks alone.
+//! Replicas that have applied the same log have the same digest, in any process: under load, after kills, and after all
+//! nodes have restarted from their disks alone.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
         let target = load.book.summary().acknowledged + 300;
         while load.book.summary().acknowledged < target {
             ensure!(Instant::now() < until, "no writes are acknowledged");
-            digests.look(&cluster).await?;
+            digests.poll(&cluster).await?;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if round < 2 {
@@ -45,16 +45,16 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     }
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     ensure!(violations.is_empty(), "{violations:#?}");
-    let before = digests.settle(&cluster, PATIENCE).await?;
+    let before = digests.wait_until_equal(&cluster, PATIENCE).await?;
     ensure!(before.len() == 2 && digests.compared() >= 4, "{} comparisons of {before:?}", digests.compared());
 
     cluster.kill_all()?;
     cluster.start_again()?;
-    // Bringing a cluster up tries a key on every shard and removes it; the data is what it was.
-    let after = digests.settle(&cluster, PATIENCE).await?;
+    // Starting a cluster writes and removes a key on every shard; the data is the same as before.
+    let after = digests.wait_until_equal(&cluster, PATIENCE).await?;
     for (shard, position) in &after {
         let earlier = &before[shard];
-        ensure!(position.index > earlier.index, "shard {shard} stood at {earlier:?}, is at {position:?}");
+        ensure!(position.index > earlier.index, "shard {shard} was at {earlier:?} and is at {position:?}");
         ensure!(position.digest == earlier.digest, "shard {shard} was {earlier:?}, is {position:?}");
     }
     for node in cluster.file()?.nodes {
@@ -74,7 +74,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
         ensure!(verified.lines().filter(|line| line.contains(": whole; index ")).count() >= 2, "{verified}");
     }
     cluster.start_again()?;
-    let last = digests.settle(&cluster, PATIENCE).await?;
+    let last = digests.wait_until_equal(&cluster, PATIENCE).await?;
     ensure!(before.iter().all(|(shard, earlier)| last[shard].digest == earlier.digest), "{before:?}, then {last:?}");
     eprintln!("{} digests were met again on another node", digests.compared());
     cluster.discard_files();

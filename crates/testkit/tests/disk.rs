@@ -1,5 +1,5 @@
-//! Disks that misbehave under load in `sync`: an fsync that fails, no space, no progress. Nothing acknowledged is lost,
-//! leadership moves, and the node comes back by opening its log anew. And links that do, by the same commands.
+//! Disk faults under load in `sync`: an fsync that fails, no space, no progress. No acknowledged write is lost,
+//! leadership moves, and the node recovers by opening its log again. And link faults, by the same commands.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -50,7 +50,7 @@ async fn a_failing_fsync_on_the_primary_stops_it_and_loses_nothing() -> Result<(
     for node in nodes {
         let log = cluster.node_log(node)?;
         let last_words = log.lines().find(|line| line.starts_with("fastness: the node must stop"));
-        let last_words = last_words.context("the node has not said why it stops")?;
+        let last_words = last_words.context("the node has not reported why it stops")?;
         let folder = cluster.dir().join(format!("nodes/{node}/data/log"));
         for part in [folder.to_str().context("UTF-8")?, "fsync failed", "start the node again", "replace-replica"] {
             ensure!(last_words.contains(part), "{part:?} is not in: {last_words}");
@@ -81,7 +81,7 @@ async fn links_that_are_cut_or_slow_on_one_side_lose_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What one node sends is as slow as commanded, and only that.
+/// Messages from one node are delayed as commanded, and only those.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_way_out_of_the_primary_slows_writes_by_as_much() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
@@ -103,7 +103,7 @@ async fn a_slow_way_out_of_the_primary_slows_writes_by_as_much() -> Result<()> {
         ensure!(took >= each * 10 && took < each * 10 + Duration::from_secs(5), "{fault}: {took:?}");
         all("heal")?;
     }
-    // One way alone: the other one back is as it was.
+    // Only this direction: the opposite one is not delayed.
     others.iter().try_for_each(|other| cluster.link_fault(*other, primary, "delay 30"))?;
     let (median, _) = write_for(&cluster, primary, Duration::from_secs(1)).await?;
     ensure!((Duration::from_millis(30)..Duration::from_millis(150)).contains(&median), "{median:?}");
@@ -112,7 +112,7 @@ async fn a_slow_way_out_of_the_primary_slows_writes_by_as_much() -> Result<()> {
     Ok(())
 }
 
-/// Writes for a while, one at a time; the median and the longest.
+/// Writes for a while, one write at a time; returns the median and the longest time.
 async fn write_for(cluster: &Cluster, node: u64, span: Duration) -> Result<(Duration, Duration)> {
     let mut client = cluster.connect(node, 1, TIMEOUT).await?;
     let mut took = Vec::new();
@@ -136,20 +136,20 @@ async fn a_stalled_follower_holds_nobody_up() -> Result<()> {
     let before = write_for(&cluster, primary, Duration::from_secs(2)).await?;
     cluster.disk_fault(follower, "stall")?;
     let during = write_for(&cluster, primary, Duration::from_secs(6)).await?;
-    eprintln!("median and longest write: {before:?} before, {during:?} while a follower's log stands still");
+    eprintln!("median and longest write: {before:?} before, {during:?} while a follower's log is stalled");
     ensure!(cluster.primary(1, PATIENCE).await? == primary, "the primary has moved");
     let figures = Figures::of(&cluster.node(follower)?).await?;
-    ensure!(figures.node("fastness_log_write_in_progress_seconds")? >= 5, "the follower's log does not stand still");
+    ensure!(figures.node("fastness_log_write_in_progress_seconds")? >= 5, "the follower's log is not stalled");
     ensure!(page(&cluster.node(follower)?.metrics, "/metrics").await?.contains("fault=\"disk: stall\""));
-    // Other disks and a busy machine: no figure to hold it to but that nobody waited for the stalled one.
+    // Other disks and a busy machine affect the figures: the only check is that no write waited for the stalled disk.
     ensure!(during.1 < Duration::from_secs(2), "a write took {:?}", during.1);
     cluster.disk_fault(follower, "heal")?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
 
-/// Commits do not need the leader's own disk: writes go on while it stands still, and while leadership moves.
+/// Commits do not need the leader's own disk: writes continue while it is stalled, and while leadership moves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
@@ -163,7 +163,7 @@ async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> 
     eprintln!("median and longest write: {before:?}; {during:?} on the stalled primary; {after:?} on node {next}");
     let ready = page(&cluster.node(primary)?.metrics, "/readyz").await.err().context("it calls itself ready")?;
     ensure!(ready.to_string().contains("stands still"), "{ready:#}");
-    // It is asked to end, and does, though its disk does not answer.
+    // The node is asked to stop, and does, although its disk does not answer.
     let pid = cluster.pid(primary)?;
     let asked = Instant::now();
     cluster.signal(primary, rustix::process::Signal::TERM)?;
@@ -172,12 +172,12 @@ async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     cluster.start_node(primary)?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
 
-/// All at once, as disks that are of one size are: nobody can take over, and nothing is lost.
+/// All disks fill up at once, as disks of equal size do: no node can take over, and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
@@ -191,7 +191,7 @@ async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
         acknowledged += 1;
     }
     nodes.iter().try_for_each(|node| cluster.disk_fault(*node, "fill"))?;
-    // Two of three, and nobody commits any more; whether the third one writes then is its own affair.
+    // With two of three disks full nothing commits any more; whether the third node still writes does not matter.
     let until = Instant::now() + PATIENCE;
     while nodes.iter().filter(|node| waits_for_space(&cluster, **node)).count() < 2 {
         for front_end in cluster.listeners()? {
@@ -208,8 +208,8 @@ async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
     let found = client.call(&[b"INCR", b"count"]).await?;
     let fastness_resp::value::Value::Integer(found) = found else { anyhow::bail!("INCR: {found:?}") };
-    ensure!(found > acknowledged, "{acknowledged} were acknowledged, {} are there", found - 1);
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    ensure!(found > acknowledged, "{acknowledged} were acknowledged, {} exist", found - 1);
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
@@ -239,7 +239,7 @@ impl Small {
         self.at.join("filler")
     }
 
-    /// Leaves so many bytes free.
+    /// Leaves this many bytes free.
     fn fill(&self, free: u64) -> Result<()> {
         use std::io::Write;
         let found = rustix::fs::statvfs(&self.at)?;
@@ -253,7 +253,8 @@ impl Small {
         Ok(())
     }
 
-    /// Takes what becomes free until it is told to end: a database that closes gives back what it had reserved.
+    /// Takes all space that becomes free until it is stopped: a database that closes returns the space that it had
+    /// reserved.
     fn stay_full(&self) -> Filling {
         let (end, path, at) = (Arc::new(AtomicBool::new(false)), self.at.join("more-filler"), self.at.clone());
         let ended = end.clone();
@@ -262,7 +263,7 @@ impl Small {
             let Ok(mut file) = std::fs::File::create(&path) else { return };
             while !ended.load(Ordering::Relaxed) {
                 let free = rustix::fs::statvfs(&at).map_or(0, |found| found.f_bavail * found.f_frsize);
-                // What does not fit is written next time, in smaller parts.
+                // The rest is written next time, in smaller parts.
                 if free == 0 || file.write_all(&vec![1; free.min(64 << 10) as usize]).is_err() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -277,7 +278,7 @@ impl Small {
     }
 }
 
-/// Dropped, it gives back all that it has taken.
+/// Dropping it frees the space.
 struct Filling {
     end: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -286,14 +287,14 @@ struct Filling {
 impl Drop for Filling {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
-        // It does nothing that could panic.
+        // The thread does nothing that could panic.
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // A process that still has files open keeps it until it ends.
+        // A process with open files keeps the file system until it ends.
         let _ = Command::new("umount").arg("-l").arg(&self.at).status();
     }
 }
@@ -331,7 +332,7 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
     let pid = cluster.pid(node)?;
     let logged = cluster.node_log(node)?.len();
 
-    // Less than a memtable: the write-ahead log meets the end of the file system.
+    // Less than a memtable: the write-ahead log reaches the end of the file system.
     small.fill(600_000)?;
     let mut client = cluster.connect(node, 1, TIMEOUT).await?;
     let (mut acknowledged, value) = (0u32, vec![b'x'; 10_000]);
@@ -346,7 +347,7 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
     cluster.wait_for_log(node, logged, "No space left on device", PATIENCE)?;
     let filling = small.stay_full();
     cluster.wait_for_log(node, logged, "the node waits until so much is free", PATIENCE)?;
-    // It waits, and says so to whoever looks.
+    // The node waits, and reports that.
     ensure!(cluster.pid(node)? == pid, "the node has ended");
     let health = page(&cluster.node(node)?.metrics, "/healthz").await.err().context("it calls itself healthy")?;
     ensure!(health.to_string().contains("no space left on"), "{health:#}");
@@ -355,8 +356,8 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
     small.empty()?;
     cluster.wait_for_log(node, logged, "there is space again", PATIENCE)?;
     cluster.wait_for_log(node, logged, "a replica has started", PATIENCE)?;
-    ensure!(cluster.pid(node)? == pid, "it comes back as the same process");
-    // A start that finds no space makes some, by giving up what it does not need.
+    ensure!(cluster.pid(node)? == pid, "the same process has recovered");
+    // A start without free space makes some, by dropping what it does not need.
     cluster.kill(node)?;
     small.fill(0)?;
     cluster.start_node(node)?;
@@ -366,7 +367,7 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
         let reply = client.call(&[b"STRLEN", format!("key:{n}").as_bytes()]).await?;
         ensure!(reply == fastness_resp::value::Value::Integer(10_000), "key:{n} was acknowledged: {reply:?}");
     }
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     eprintln!("{acknowledged} writes until the file system was full; node {next} led then");
     drop(client);
     cluster.kill_all()?;

@@ -1,10 +1,10 @@
-//! Processes that die at a failpoint: in the middle of a write, a commit, a snapshot, a hand-over, an undo. Nothing
-//! acknowledged may be lost, and replicas must come to the same data.
+//! Processes that die at a failpoint: in the middle of a write, a commit, a snapshot, a hand-over or an undo. No
+//! acknowledged write may be lost, and replicas must reach the same data.
 //!
-//! Every node of a cluster has one failpoint armed, and ends at once when it passes there (see `fastness`' `main.rs`).
-//! Nodes are started again; meanwhile leadership is handed over, nodes are killed for a while, cut off and paused, so
-//! that the seldom points are passed, too. `FASTNESS_FAILPOINTS=all` (`make failpoints`) goes through every point, a
-//! list with commas between through these.
+//! Every node of a cluster has one failpoint armed, and ends at once when it strikes (see `fastness`' `main.rs`). Nodes
+//! are restarted; in the meantime leadership is handed over, and nodes are killed for a while, cut off and paused, so
+//! that rare points are passed, too. `FASTNESS_FAILPOINTS=all` (`make failpoints`) tests every point, a list with
+//! commas these points.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use fastness_testkit::observe::Digests;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// Failpoints, and how they are armed: after as many passes as creating the cluster takes, each further one strikes
+/// Failpoints, and how they are armed: after as many passes as creating the cluster takes, each further pass strikes
 /// with some probability.
 const POINTS: &[(&str, &str)] = &[
     ("log::write", "200*off->2%panic"),
@@ -38,11 +38,11 @@ const POINTS: &[(&str, &str)] = &[
     ("shard::cut", "1*off->50%panic"),
 ];
 
-/// What `make test` goes through.
+/// The points that `make test` tests.
 const SOME: [&str; 3] = ["log::written", "consensus::published", "shard::commit"];
-/// Strikes that end a run.
+/// Number of strikes that ends a run.
 const STRIKES: usize = 2;
-/// At most this long for them.
+/// Maximum time for them.
 const STRUCK_WITHIN: Duration = Duration::from_secs(240);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -60,7 +60,7 @@ async fn a_node_that_dies_at_any_step_loses_nothing() -> Result<()> {
     Ok(())
 }
 
-/// One cluster with one failpoint armed; how often it struck.
+/// Runs one cluster with one failpoint armed; returns how often it struck.
 async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
     let options = ClusterOptions {
         snapshot_log_bytes: Some(20_000),
@@ -98,14 +98,15 @@ async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
     Ok(struck)
 }
 
-/// Something that leads a node through its seldom steps. It may fail: nodes die at any moment.
+/// Leads a node through its rare steps. It may fail: nodes die at any moment.
 fn disturb(cluster: &Cluster, rng: &mut SmallRng) {
     let node = rng.random_range(1..=3);
     let tried = match rng.random_range(0..4) {
         0 => cluster.hand_over(1),
-        // Long enough away to need a snapshot.
+        // Long enough for the node to need a snapshot.
         1 => cluster.kill(node).map(|()| std::thread::sleep(Duration::from_millis(1500))),
-        // Nobody hears it: if it is the primary, what it stages meanwhile is truncated afterwards.
+        // The node is cut off: if it is the primary, the entries that it writes in the meantime are truncated
+        // afterwards.
         2 => {
             let all = |fault| (1..=3).filter(|to| *to != node).try_for_each(|to| cluster.link_fault(node, to, fault));
             let cut = all("cut");
@@ -122,22 +123,22 @@ fn disturb(cluster: &Cluster, rng: &mut SmallRng) {
     }
 }
 
-/// A start may be the next to die, so it may take a few.
+/// A start may strike as well, so it is repeated.
 async fn start_the_dead(cluster: &Cluster) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     while let Err(error) = tokio::task::block_in_place(|| cluster.start_again()) {
-        ensure!(Instant::now() < until, "the dead do not come up: {error:#}");
+        ensure!(Instant::now() < until, "nodes do not start: {error:#}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-/// Ends the load and checks it, and waits until the replicas stand together: all that while nodes may still die.
+/// Stops the load and checks it, and waits until all replicas are at the same index; nodes may still die during that.
 async fn stop_and_check(cluster: &Cluster, load: &mut ledger::Running) -> Result<Vec<ledger::Violation>> {
     let checked = load.stop_and_check(PATIENCE);
     let violations = while_the_dead_are_started(cluster, checked).await?.map_err(anyhow::Error::msg)?;
     let mut digests = Digests::default();
-    while_the_dead_are_started(cluster, digests.settle(cluster, PATIENCE)).await??;
+    while_the_dead_are_started(cluster, digests.wait_until_equal(cluster, PATIENCE)).await??;
     Ok(violations)
 }
 
@@ -152,7 +153,7 @@ async fn while_the_dead_are_started<T>(cluster: &Cluster, work: impl Future<Outp
     }
 }
 
-/// How often nodes have died at the point, as they have said.
+/// How often nodes have died at the point, by their logs.
 fn strikes(cluster: &Cluster, point: &str) -> Result<usize> {
     let said = format!("failpoint {point} panic");
     (1..=3).map(|node| Ok(cluster.node_log(node)?.matches(&said).count())).sum()

@@ -1,10 +1,10 @@
-//! What an attack from outside found in the first release that was attacked, again on real processes: every test does
-//! what was done then, and fails with that release's binary (`FASTNESS_BIN` chooses it). Whatever is asked of a node
-//! was there already.
+//! Findings of an attack from outside on the first release that was attacked, repeated on real processes. Every test
+//! repeats what was done then, and fails with that release's binary (`FASTNESS_BIN` chooses it); all commands and
+//! metrics that it uses existed then.
 //!
-//! Beside these: descriptors in `descriptors.rs`, nodes that stand still together in `stopped_together.rs`, full disks
-//! in `small_disk.rs`, settings in `settings.rs`, dead replicas in `observed.rs`, payloads against a real Valkey in
-//! `restore.rs`.
+//! Others are elsewhere: descriptors in `descriptors.rs`, nodes that are stopped together in `stopped_together.rs`,
+//! full disks in `small_disk.rs`, settings in `settings.rs`, dead replicas in `observed.rs`, payloads against a real
+//! Valkey in `restore.rs`.
 
 #[path = "found/carried.rs"]
 mod carried;

@@ -1,7 +1,6 @@
 //! All workloads at once, over RESP2 and RESP3 and TLS, on two shards, while a primary dies by `kill -9` and another
-//! one is handed over: every history is what a single copy of the data could have answered. And where writes are lost,
-//! in `async`, the histories show it. `FASTNESS_SEED` replays the clients' choices, `FASTNESS_ROUNDS` makes the run
-//! longer.
+//! one is handed over: a single copy of the data could have given every answer. And where writes are lost, in `async`,
+//! the histories show it. `FASTNESS_SEED` replays the clients' choices, `FASTNESS_ROUNDS` makes the run longer.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use fastness_testkit::cluster::{self, Cluster};
 use fastness_testkit::history::{self, Counts, HistoryVerdict, RunningWorkloads};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Acknowledged writes between two events.
+/// Number of acknowledged writes between two events.
 const WRITES_BETWEEN: u64 = 1500;
 
 fn seed() -> u64 {
@@ -41,7 +40,7 @@ fn hand_over(cluster: &Cluster, shard: u32) -> Result<()> {
     Ok(())
 }
 
-/// What all workloads did, after telling what each did and what was found.
+/// Prints the operations and findings of each workload, and returns the sum of the operations.
 fn told(verdict: &HistoryVerdict, seed: u64) -> Counts {
     eprintln!("FASTNESS_SEED={seed}: {} operations checked", verdict.ops_checked);
     for (workload, counts) in &verdict.by_workload {
@@ -50,7 +49,7 @@ fn told(verdict: &HistoryVerdict, seed: u64) -> Counts {
     verdict.by_workload.values().fold(Counts::default(), |sum, counts| sum + *counts)
 }
 
-/// A kill of shard 1's primary, its return, and a hand-over of shard 2.
+/// Kills shard 1's primary, restarts it, and hands shard 2 over.
 async fn kill_and_hand_over(cluster: &Cluster, running: &RunningWorkloads) -> Result<()> {
     let killed = cluster.primary(1, PATIENCE).await?;
     cluster.kill(killed)?;
@@ -86,7 +85,7 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
     }
     ensure!(verdict.violations.is_empty(), "FASTNESS_SEED={seed}: {} broken promises", verdict.violations.len());
     ensure!(verdict.undecided.is_empty(), "FASTNESS_SEED={seed}: nothing is proven: {:#?}", verdict.undecided);
-    // What was refused was looked for, and so were writes of unknown outcome: a run without any would show less.
+    // Refused writes and writes of unknown outcome were searched, too: a run without any would show less.
     ensure!(all.refused > 0, "nothing was refused: {all:?}");
     ensure!(verdict.ops_checked > all.acknowledged, "{} operations checked of {all:?}", verdict.ops_checked);
     ensure!((verdict.lost, verdict.stale) == (0, 0), "{verdict:?}");
@@ -104,7 +103,7 @@ async fn writes_that_async_loses_are_found_in_the_histories() -> Result<()> {
     wait_for_writes(&running).await?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let others: Vec<u64> = (1..=3).filter(|node| *node != primary).collect();
-    // What is acknowledged from now on reaches nobody, until the lease has run out.
+    // Writes acknowledged from now on reach no other node, until the lease has run out.
     others.iter().try_for_each(|other| cluster.link_fault(primary, *other, "cut"))?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.kill(primary)?;
@@ -113,10 +112,10 @@ async fn writes_that_async_loses_are_found_in_the_histories() -> Result<()> {
 
     let verdict = running.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     told(&verdict, seed);
-    ensure!(verdict.lost > 0, "FASTNESS_SEED={seed}: acknowledged writes are gone, and nothing is said to be lost");
+    ensure!(verdict.lost > 0, "FASTNESS_SEED={seed}: acknowledged writes are lost, but no checker reports a loss");
     let found: BTreeSet<&str> = verdict.violations.iter().map(|violation| violation.workload).collect();
     eprintln!("found by {found:?}");
-    // A write that is gone before anybody has seen it may hide from one of them, but not from all.
+    // A write that is lost before a read has shown it may remain undetected in one workload, but not in all.
     ensure!(found.len() >= 4, "FASTNESS_SEED={seed}: only {found:?} have found anything");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `sync`: nothing acknowledged is lost when processes die by `kill -9`, stand still or are cut off at random moments
-//! under load, and reads after every failover see it. `FASTNESS_SEED` replays a run; `make chaos` runs it for longer.
+//! `sync`: no acknowledged write is lost when processes die by `kill -9`, are stopped, or are cut off at random moments
+//! under load, and reads after every failover show it. `FASTNESS_SEED` replays a run; `make chaos` runs for longer.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn seed() -> u64 {
 }
 
 async fn run(cluster: ClusterOptions, faults: &[ChaosFault], tls: bool) -> Result<ChaosReport> {
-    // Often, so that restarts and undos begin with one.
+    // Often, so that restarts and undos start with a snapshot.
     let cluster = ClusterOptions { snapshot_log_bytes: Some(50_000), ..cluster };
     let seed = seed();
     eprintln!("FASTNESS_SEED={seed}");

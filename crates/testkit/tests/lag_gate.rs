@@ -1,6 +1,6 @@
-//! The lag gate of `async` on real processes: while both followers stand still nothing commits, so writes are refused
-//! before the bound is passed, reads go on, and writes resume by themselves; what a killed primary loses lies within
-//! the bound.
+//! The lag gate of `async` on real processes: while both followers are stopped nothing commits, so writes are refused
+//! before the bound is passed, reads continue, and writes resume without intervention. The loss of a killed primary is
+//! within the bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Far below the lease, so that the gate shuts while the primary still serves.
+/// Far below the lease, so that the gate closes while the primary still serves.
 const BOUND: Duration = Duration::from_millis(100);
 /// A client that shares two cores with three nodes reads its replies late.
 const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
@@ -38,12 +38,12 @@ async fn gated_cluster() -> Result<Cluster> {
         let reply = client.call(&[b"CONFIG", b"SET", b"durability-max-lag", b"100ms"]).await?;
         ensure!(classify(&reply) == Outcome::Acknowledged, "CONFIG SET: {reply:?}");
     }
-    // The shard takes it over with its next look at the options.
+    // The shard applies it when it next polls the options.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     Ok(cluster)
 }
 
-/// Counts a key of its own upwards until the connection breaks or the test is done.
+/// Increments a key of its own until the connection breaks or the test is done.
 async fn write(mut client: Connection, seen: Arc<Seen>, worker: usize) {
     let key = format!("{{lag}}{worker}");
     while !seen.done.load(Ordering::Relaxed) {
@@ -81,7 +81,7 @@ async fn load(cluster: &Cluster, primary: u64) -> Result<(Arc<Seen>, Vec<tokio::
     for worker in 0..WORKERS {
         tasks.push(tokio::spawn(write(cluster.connect(primary, 1, TIMEOUT).await?, seen.clone(), worker)));
     }
-    // A busy machine may take longer for a commit than the bound, which is short here: for a moment, not for long.
+    // On a busy machine a commit may take longer than the bound, which is short here: for a moment, not for long.
     let until = Instant::now() + TIMEOUT;
     loop {
         seen.refused.store(0, Ordering::Relaxed);
@@ -114,8 +114,8 @@ async fn writes_are_refused_and_resume_while_reads_go_on() -> Result<()> {
     tokio::time::sleep(Duration::from_millis(30)).await;
     let reads = seen.reads_behind_the_gate.load(Ordering::Relaxed);
     others.iter().try_for_each(|node| cluster.resume(*node))?;
-    ensure!(reads > 0, "reads stood still with the writes");
-    // The lease may have run out on a slow machine; then another connection is needed, and the gate opens all the same.
+    ensure!(reads > 0, "reads stalled with the writes");
+    // The lease may have run out on a slow machine; then another connection is needed, and the gate opens nevertheless.
     let until = Instant::now() + PATIENCE;
     loop {
         let primary = cluster.primary(1, PATIENCE).await?;
@@ -156,7 +156,7 @@ async fn a_killed_primary_loses_no_more_than_the_bound() -> Result<()> {
             Value::Bulk(text) => std::str::from_utf8(&text)?.parse::<usize>()?,
             other => anyhow::bail!("GET: {other:?}"),
         };
-        // One more than was acknowledged may be there: the last was in doubt.
+        // One more than was acknowledged may exist: the outcome of the last write is unknown.
         ensure!(survived <= writes.len() + 1, "worker {worker}: {survived} of {}", writes.len());
         let gone = writes.get(survived..).unwrap_or_default();
         lost += gone.len();

@@ -1,6 +1,6 @@
-//! The lag gate at its default bound of 10 s, with both followers' logs standing still: writes are slowed, then refused
-//! with `-CLUSTERDOWN`, all of the shard alike; reads go on all the time at their usual latency, under a lease that is
-//! answered from memory; when the logs move again, writes resume by themselves.
+//! The lag gate at its default bound of 10 s, with the logs of both followers stalled. Writes are slowed, then refused
+//! with `-CLUSTERDOWN`, all of the shard alike; reads continue all the time at their usual latency, under a lease that
+//! is answered from memory; when the logs resume, writes resume without intervention.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The default of `durability-max-lag`.
 const BOUND: Duration = Duration::from_secs(10);
-/// What a write is held for at most near the bound, and what a busy machine adds.
+/// Maximum delay of a write near the bound, plus the delay of a busy machine.
 const SLOWED_MAX: Duration = Duration::from_millis(250 + 400);
 const WRITERS: usize = 4;
-/// How long the gate is watched while it is shut.
+/// How long the closed gate is observed.
 const SHUT: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,7 @@ enum Answer {
     Refused,
 }
 
-/// One command: when it was sent, when answered, how.
+/// One command: when it was sent and answered, and the kind of the answer.
 type Seen = (Instant, Instant, Answer);
 
 #[derive(Default)]
@@ -65,7 +65,7 @@ async fn write(mut client: Connection, load: Arc<Load>, worker: usize) -> Result
     Ok(())
 }
 
-/// Any reply but a value ends it with an error: reads are never refused.
+/// Any reply other than a value ends it with an error: reads are never refused.
 async fn read(mut client: Connection, load: Arc<Load>) -> Result<()> {
     while !load.done.load(Ordering::Relaxed) {
         let sent = Instant::now();
@@ -77,7 +77,7 @@ async fn read(mut client: Connection, load: Arc<Load>) -> Result<()> {
     Ok(())
 }
 
-/// The median and the latency that 99 of 100 stay within, of the reads sent in a span.
+/// The median and the 99th percentile of the latency of reads sent in a span.
 fn latency(load: &Load, from: Instant, to: Instant) -> Result<(Duration, Duration)> {
     let reads = load.reads.lock();
     let mut took: Vec<Duration> =
@@ -119,20 +119,21 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
         task.await??;
     }
 
-    // Refused not before the bound, and not long after: the oldest open write is older than the stall of the second
-    // log, never older than that of the first.
+    // Refused not before the bound, and not long after: the oldest uncommitted write is older than the stall of the
+    // second log, and never older than that of the first.
     let after = first_refused - stalled;
     ensure!(after >= BOUND - Duration::from_millis(200), "refused after {after:?} already");
     ensure!(first_refused - all_stalled <= BOUND + Duration::from_secs(2), "refused after {after:?} only");
     ensure!(slowed > 0, "no write was slowed");
-    // All of the shard alike: from the first refusal on no write that was sent is acknowledged, until they resume.
+    // All writes of the shard alike: from the first refusal on no write that was sent is acknowledged, until writes
+    // resume.
     let writes = load.writes.lock().clone();
     let shut = writes.iter().filter(|(sent, ..)| (first_refused..healed).contains(sent));
     let (refused, done): (Vec<_>, Vec<_>) = shut.partition(|(.., answer)| *answer == Answer::Refused);
     ensure!(done.is_empty() && refused.len() > 100, "{} refused, {} acknowledged meanwhile", refused.len(), done.len());
     let slowest = writes.iter().filter(|(sent, ..)| *sent < first_refused).map(|(sent, at, _)| *at - *sent).max();
     ensure!(slowest.unwrap_or_default() <= SLOWED_MAX, "a write was held for {slowest:?}");
-    // Reads: the lease held all the time, and they took as long as ever.
+    // Reads: the lease held all the time, and they took as long as usual.
     let (usual, meanwhile) = (latency(&load, calm, stalled)?, latency(&load, all_stalled, healed)?);
     eprintln!(
         "slowed {slowed} writes (slowest {slowest:?}), first refusal {after:?} after the stall, {} refused in {SHUT:?}, resumed {:?} \
@@ -145,12 +146,12 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
     ensure!(cluster.primary(1, PATIENCE).await? == primary, "the primary has moved");
     let now = Figures::of(&cluster.node(primary)?).await?.shard("fastness_term", 1)?;
     ensure!(now == term, "there was an election: term {term}, now {now}");
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
 
-/// When a write that was sent after `since` was first answered so.
+/// When a write that was sent after `since` was first answered like this.
 async fn wait_for(
     load: &Load,
     tasks: &[tokio::task::JoinHandle<Result<()>>],

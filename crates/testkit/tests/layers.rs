@@ -1,8 +1,8 @@
-//! Holds the workspace to its layers: which crate may depend on which, and which crates may name a library that the
+//! Checks the layers of the workspace: which crate may depend on which, and which crates may name a library that the
 //! design keeps in one place. Taken from `cargo metadata`, so nothing can be imported that is not listed here.
 //!
-//! A new edge is a design change: it shows up in review as a line in [`ALLOWED`], and goes only from a higher layer
-//! to a lower one. Dev-dependencies are free of this (tests may look at everything) but for the engine's.
+//! A new edge is a design change: it shows up in review as a line in [`ALLOWED`], and leads only from a higher layer to
+//! a lower one. Dev-dependencies are exempt (tests may use everything), except for the engine's.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("tokio", &["log", "load", "consensus", "shard", "control", "server", "fastness", "testkit"]),
 ];
 
-/// What the engine must not have even in its tests: they run with the determinism they prove.
+/// Libraries that the engine must not use even in its tests: they run with the determinism that they prove.
 const ENGINE_NEVER: &[&str] = &["tokio", "openraft", "rocksdb", "tonic", "socket2"];
 
 struct Package {
@@ -55,7 +55,7 @@ struct Dependency {
     dev: bool,
 }
 
-/// The folder name of a crate: the package name without the prefix that all share.
+/// The folder name of a crate: the package name without the common prefix.
 fn short(name: &str) -> &str {
     name.strip_prefix("fastness-").unwrap_or(name)
 }

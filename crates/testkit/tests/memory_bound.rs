@@ -1,5 +1,5 @@
-//! `maxmemory` on real processes: clients that do not read their replies, and commits that do not come, push a primary
-//! over it; writes are then refused while reads and deletes go on, and are accepted again when the cause is gone.
+//! `maxmemory` on real processes: clients that do not read their replies, and missing commits, push a primary over it.
+//! Writes are then refused while reads and deletes continue, and are accepted again when the cause has ended.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<String> {
     Ok(text(client.call(command).await?))
 }
 
-/// Sets the bound this far above what is in use now, and waits until the primary goes by it.
+/// Sets the bound this far above the memory in use, and waits until the primary applies it.
 async fn bound(client: &mut Connection, room: usize) -> Result<()> {
     let bound = (info_field(client, "memory", "used_memory").await? + room as u64).to_string();
     ensure!(call(client, &[b"CONFIG", b"SET", b"maxmemory", bound.as_bytes()]).await? == "OK");
@@ -40,7 +40,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     let value = vec![b'x'; MIB];
     ensure!(call(&mut client, &[b"SET", b"big", &value]).await? == "OK");
     bound(&mut client, 32 * MIB).await?;
-    ensure!(call(&mut client, &[b"SET", b"k", b"1"]).await? == "OK", "there is room");
+    ensure!(call(&mut client, &[b"SET", b"k", b"1"]).await? == "OK", "there is space");
     let base = info_field(&mut client, "memory", "mem_clients_normal").await?;
 
     let front_end = cluster.front_end(primary, 1)?;
@@ -49,7 +49,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     let mut readers = Vec::new();
     let until = Instant::now() + PATIENCE;
     while !call(&mut client, &[b"SET", b"k", b"2"]).await?.starts_with("-OOM ") {
-        ensure!(Instant::now() < until, "{} clients do not read, and writes go on", readers.len());
+        ensure!(Instant::now() < until, "{} clients do not read, and writes are accepted", readers.len());
         let mut reader = TcpStream::connect((front_end.host.as_str(), front_end.port))?;
         reader.write_all(&gets)?;
         readers.push(reader);
@@ -59,7 +59,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     eprintln!("{} clients that do not read hold {} MiB of replies", readers.len(), held >> 20);
     ensure!(held > 30 << 20, "{held} bytes");
     ensure!(call(&mut client, &[b"GET", b"k"]).await? == "2", "reads go on");
-    ensure!(call(&mut client, &[b"DEL", b"k"]).await? == "1", "deletes go on");
+    ensure!(call(&mut client, &[b"DEL", b"k"]).await? == "1", "deletes continue");
     ensure!(call(&mut client, &[b"SET", b"k", b"3"]).await?.starts_with("-OOM "));
 
     drop(readers);
@@ -69,14 +69,14 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     while info_field(&mut client, "memory", "mem_clients_normal").await? > base + 100_000 {
-        ensure!(Instant::now() < until, "what clients held that have left still counts");
+        ensure!(Instant::now() < until, "the memory of closed clients still counts");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }
 
-/// With both followers stopped for less than a lease nothing commits, and the primary serves on. False if its lease ran
-/// out before the bound was reached (a slow machine).
+/// With both followers stopped for less than a lease nothing commits, and the primary keeps serving. False if its lease
+/// ran out before the bound was reached (a slow machine).
 async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
@@ -86,7 +86,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     bound(&mut client, 2 * MIB).await?;
     let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
     others.iter().try_for_each(|node| cluster.pause(*node))?;
-    // The same key over and over: the data does not grow.
+    // The same key repeatedly: the data does not grow.
     let mut replies = Vec::new();
     for _ in 0..20 {
         replies.push(call(&mut client, &[b"SET", b"k", &value]).await?);
@@ -103,7 +103,7 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     }
     ensure!(replies.last().is_some_and(|reply| reply.starts_with("-OOM ")), "{replies:?}");
     ensure!(replies.len() > 2 && open > MIB as u64, "{} writes, {open} bytes", replies.len());
-    ensure!(read == value.len().to_string(), "reads go on: {read}");
+    ensure!(read == value.len().to_string(), "reads continue: {read}");
     let until = Instant::now() + PATIENCE;
     loop {
         // The lease may have run out on a slow machine; then another node is the primary.

@@ -1,5 +1,5 @@
 //! The mode is switched back and forth under load, with kills of the primary in between: no write that was acknowledged
-//! while `sync` was in force is lost, nothing that was read then is taken back, and no write hangs. `FASTNESS_SEED`
+//! while `sync` was in force is lost, no value that was read then is undone, and no write hangs. `FASTNESS_SEED`
 //! replays a run.
 
 use std::collections::BTreeMap;
@@ -18,21 +18,21 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A write that is not answered by then hangs: a failover takes a second.
+/// A write that is not answered within this time hangs: a failover takes a second.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 const WORKERS: u64 = 6;
 const ROUNDS: usize = 3;
 
-/// What must be there: of each key the least value. A key has one writer, whose values grow.
+/// The minimum value of each key that must exist. A key has one writer, whose values grow.
 #[derive(Default)]
 struct Book {
     floors: Mutex<BTreeMap<String, u64>>,
-    /// Odd while `sync` is in force: from the operator's OK until `async` is asked for. A command counts as one of
+    /// Odd while `sync` is in force: from the operator's OK until `async` is requested. A command counts as one of
     /// `sync` if the number was the same before it was sent and after it was answered.
     phase: AtomicU64,
     done: AtomicBool,
     acknowledged: AtomicU64,
-    /// Of those, while `sync` was in force.
+    /// Of these, the ones while `sync` was in force.
     durable: AtomicU64,
     hung: AtomicU64,
 }
@@ -69,8 +69,8 @@ fn number(reply: &Value) -> Option<u64> {
     }
 }
 
-/// Writes growing numbers to a key of its own and reads them back. After an outcome in doubt it goes on with another
-/// key: what was in doubt may still arrive, and must not look like a loss.
+/// Writes growing numbers to a key of its own and reads them back. After an unknown outcome it continues with another
+/// key: the write may still take effect, and must not look like a loss.
 async fn work(cluster: Arc<Cluster>, book: Arc<Book>, worker: u64) -> Result<()> {
     let (mut generation, mut value) = (0, 0);
     let mut client = None;
@@ -107,7 +107,7 @@ async fn work(cluster: Arc<Cluster>, book: Arc<Book>, worker: u64) -> Result<()>
                 continue;
             }
         }
-        // Another worker's key, as it stands now.
+        // Another worker's key with its current value.
         let others = format!("{{m}}{}:0", (worker + 1) % WORKERS);
         let sent = book.in_sync();
         let floor_before = book.floors.lock().get(&others).copied().unwrap_or_default();
@@ -140,7 +140,7 @@ async fn kill_and_start(cluster: &Arc<Cluster>) -> Result<()> {
 async fn progress(book: &Book) -> Result<()> {
     let (before, until) = (book.acknowledged.load(Ordering::Relaxed), Instant::now() + PATIENCE);
     while book.acknowledged.load(Ordering::Relaxed) < before + 50 {
-        ensure!(Instant::now() < until, "writes do not go on");
+        ensure!(Instant::now() < until, "writes do not resume");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
@@ -172,7 +172,7 @@ async fn switch_back_and_forth(cluster: &Arc<Cluster>, book: &Book, seed: u64) -
             kill_and_start(cluster).await?;
             progress(book).await?;
         }
-        // From here on what is acknowledged may be lost, though most of it is still written under sync.
+        // From here on acknowledged writes may be lost, although most of them are still written under sync.
         book.phase.fetch_add(1, Ordering::SeqCst);
         set_durability(cluster, "async").await?;
         kill_and_start(cluster).await?;
@@ -196,12 +196,12 @@ async fn switching_under_load_with_kills_loses_no_sync_write() -> Result<()> {
     }
     switched?;
     check(&cluster, &book).await?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     let (acknowledged, durable) = (book.acknowledged.load(Ordering::Relaxed), book.durable.load(Ordering::Relaxed));
     eprintln!("{acknowledged} writes acknowledged, {durable} of them under sync");
     ensure!(durable >= 150, "only {durable} writes were acknowledged under sync: nothing is shown");
     ensure!(book.hung.load(Ordering::Relaxed) == 0, "{} writes hung", book.hung.load(Ordering::Relaxed));
-    ensure!(cluster.file()?.durability == "async", "cluster.json tells another mode");
+    ensure!(cluster.file()?.durability == "async", "cluster.json has another mode");
     let mut cluster = Arc::into_inner(cluster).context("the workers have ended")?;
     cluster.discard_files();
     Ok(())

@@ -1,5 +1,5 @@
-//! What nodes tell clients about replicas is what they observe: within 2 s of a death every other node says so, in
-//! every command that names replicas, and a replica is named again once it can serve.
+//! Nodes report to clients what they observe of replicas: within 2 s of a death every other node reports it, in every
+//! command that names replicas, and a replica is named again once it can serve.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Within this everybody has noticed a death.
+/// All nodes have noticed a death within this time.
 const NOTICED_MAX: Duration = Duration::from_secs(2);
 
-/// What one node says of the replicas of shard 1.
+/// What one node reports about the replicas of shard 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Told {
     /// Ports that CLUSTER SLOTS names.
     slots: usize,
-    /// As CLUSTER SHARDS says: online, loading, fail.
+    /// Health in CLUSTER SHARDS: online, loading, fail.
     health: [usize; 3],
     /// Lines of CLUSTER NODES with the flag `fail`, and with a link that is down.
     failed: usize,
@@ -63,7 +63,7 @@ async fn ask(cluster: &Cluster, node: u64) -> Result<Told> {
     })
 }
 
-/// Waits until these nodes say that `alive` replicas of three are there, one of the nodes being the primary.
+/// Waits until these nodes report that `alive` of three replicas run, one of the nodes being the primary.
 async fn until_told(cluster: &Cluster, nodes: &[u64], primary: u64, alive: usize, patience: Duration) -> Result<()> {
     let until = Instant::now() + patience;
     for &node in nodes {
@@ -81,7 +81,7 @@ async fn until_told(cluster: &Cluster, nodes: &[u64], primary: u64, alive: usize
             if told == expected {
                 break;
             }
-            ensure!(Instant::now() < until, "node {node} says {told:?}, which should be {expected:?}");
+            ensure!(Instant::now() < until, "node {node} reports {told:?}, expected {expected:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -105,14 +105,14 @@ async fn a_dead_replica_leaves_the_topology_within_two_seconds_and_is_named_agai
     tokio::task::block_in_place(|| cluster.start_node(victim))?;
     until_told(&cluster, &[1, 2, 3], primary, 3, PATIENCE).await?;
 
-    // A node that stands still is as good as dead to clients.
+    // For clients a stopped node is as good as dead.
     cluster.pause(victim)?;
     until_told(&cluster, &[primary, other], primary, 2, NOTICED_MAX).await?;
     cluster.resume(victim)?;
     until_told(&cluster, &[1, 2, 3], primary, 3, PATIENCE).await
 }
 
-/// Of two nodes that are left without a third and a fourth, which were a majority with one of them.
+/// Two nodes are left without a third and a fourth, which were a majority with one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_whose_primary_is_dead_says_that_its_link_is_down() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions::default())?;

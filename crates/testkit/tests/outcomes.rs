@@ -1,5 +1,5 @@
-//! The classing of errors: every code that a server can answer with is classed, and a write that was answered with one
-//! that means "definitely not applied" is never read later.
+//! The classification of errors: every code that a server can return is classified, and a write that was answered with
+//! a code that means "certainly not applied" is never read later.
 
 #![allow(clippy::unwrap_used)]
 
@@ -40,7 +40,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::NotDurable,
     ];
     for refusal in &refusals {
-        // One that is added belongs into the list above.
+        // A new code belongs into the list above.
         match refusal {
             Refusal::CrossSlot
             | Refusal::Moved { .. }
@@ -79,11 +79,12 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
     }
 }
 
-/// Words in capitals that begin a text and are neither an error's code nor the name of a command: units, options and
-/// the like.
+/// Capitalised words at the start of a text that are neither an error's code nor the name of a command: units, options
+/// and the like.
 const NO_CODES: &[&str] = &["TLS", "HTTP", "PEM", "CA", "AES", "SLOTSRANGE", "HELP"];
 
-/// The word that begins each text literal of a source file, if it is in capitals and others follow. Tests are left out.
+/// The first word of each text literal of a source file, if it is in capitals and other words follow. Tests are
+/// excluded.
 fn first_words(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -121,11 +122,11 @@ fn every_code_that_the_sources_name_is_classed() {
         words.iter().filter(is_code).filter(|word| of_code(word.as_bytes()).is_none()).collect();
     assert!(
         strange.is_empty(),
-        "class these in crates/load/src/outcome.rs, or say that they are no codes: {strange:?}"
+        "class these in crates/load/src/outcome.rs, or list them as words that are no codes: {strange:?}"
     );
 }
 
-/// Writes that were sent, each to a key of its own, and what was answered.
+/// Writes that were sent, each to a key of its own, and their answers.
 #[derive(Default)]
 struct Written {
     acknowledged: Vec<String>,
@@ -133,7 +134,7 @@ struct Written {
 }
 
 impl Written {
-    /// Sends a write to `key` and notes what it was answered.
+    /// Sends a write to `key` and records the answer.
     async fn send(&mut self, connection: &mut Connection, key: &str, command: &[&str]) -> Result<()> {
         let command: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
         let reply = connection.call(&command).await?;
@@ -151,7 +152,7 @@ impl Written {
         self.send(connection, key, &["SET", key, "1"]).await
     }
 
-    /// How many were refused with this code.
+    /// Number of writes refused with this code.
     fn with_code(&self, code: &str) -> usize {
         self.refused.iter().filter(|(_, text)| text.split(' ').next() == Some(code)).count()
     }
@@ -162,7 +163,7 @@ async fn call(connection: &mut Connection, command: &[&str]) -> Result<Value> {
     Ok(connection.call(&command).await?)
 }
 
-/// What a primary refuses by looking at the command.
+/// Errors that a primary returns after checking the command.
 async fn refused_for_what_they_are(primary: &mut Connection, written: &mut Written) -> Result<()> {
     call(primary, &["HSET", "hash", "field", "1"]).await?;
     written.send(primary, "wrong:1", &["MSET", "wrong:1", "1", "wrong:2", "1"]).await?;
@@ -182,15 +183,15 @@ async fn refused_for_what_they_are(primary: &mut Connection, written: &mut Writt
     Ok(())
 }
 
-/// Writes to a primary whose followers stand still, until long after its lease: a few of unknown outcome, then refused
-/// ones.
+/// Writes to a primary whose followers are stopped, until long after its lease: first a few writes of unknown outcome,
+/// then refused ones.
 async fn refused_without_a_quorum(cluster: &Cluster, node: u64, written: &mut Written) -> Result<()> {
     let others: Vec<u64> = (1..=3).filter(|other| *other != node).collect();
     others.iter().try_for_each(|other| cluster.pause(*other))?;
     let until = Instant::now() + PATIENCE;
     let mut connection = cluster.connect(node, 1, Duration::from_millis(300)).await?;
     for n in 0.. {
-        // A write that waits for its commit keeps its connection; the next one comes over another.
+        // A write that waits for its commit blocks its connection; the next one uses another connection.
         if written.set(&mut connection, &format!("cut:{n}")).await.is_err() {
             connection = cluster.connect(node, 1, Duration::from_millis(300)).await?;
         }

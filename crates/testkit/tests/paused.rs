@@ -1,5 +1,5 @@
-//! A primary that stood still for longer than its lease, with pipelined reads and writes waiting in its socket: when it
-//! goes on, it answers no read with what is no longer true, and acknowledges no write that is lost.
+//! A primary that was stopped for longer than its lease, with pipelined reads and writes in its socket: when it
+//! resumes, it answers no read with stale data, and acknowledges no write that is lost.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn what_waited_in_the_socket_of_a_paused_primary_is_neither_stale_nor_lost
     cluster.pause(old)?;
     known.send_raw(&pipeline()).await?;
     over_tls.send_raw(&pipeline()).await?;
-    // The kernel takes new connections for a process that stands still, too.
+    // The kernel accepts new connections for a stopped process, too.
     let mut new_client = cluster.connect(old, 1, PATIENCE).await?;
     new_client.send_raw(&pipeline()).await?;
 
@@ -73,7 +73,7 @@ async fn what_waited_in_the_socket_of_a_paused_primary_is_neither_stale_nor_lost
             let read = client.receive().await.with_context(|| format!("{name}: GET read:{i}"))?;
             match classify(&read) {
                 Outcome::Acknowledged => {
-                    // It may have become primary again by then; what it tells then must be what is true.
+                    // The node may have become primary again; then its answers must be current.
                     ensure!(read == bulk("new"), "{name}: GET read:{i} answered {read:?}, it is \"new\"");
                     served += 1;
                 }
@@ -97,7 +97,7 @@ async fn what_waited_in_the_socket_of_a_paused_primary_is_neither_stale_nor_lost
         let late = value == bulk("late");
         ensure!(late || value == bulk("new"), "write:{i} holds {value:?}");
         ensure!(late || !acknowledged[i], "write:{i} was acknowledged and is lost");
-        ensure!(!late || acknowledged[i] || possible[i], "write:{i} was refused and is there");
+        ensure!(!late || acknowledged[i] || possible[i], "write:{i} was refused, and exists");
     }
     cluster.discard_files();
     Ok(())

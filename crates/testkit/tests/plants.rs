@@ -1,10 +1,10 @@
-//! Planted bugs that the simulation finds within a few seeds; `make plants` hunts them all.
+//! Planted bugs that the simulation finds within a few seeds; `make plants` hunts for all of them.
 
 use fastness_testkit::plants;
 use fastness_testkit::sim::{SimFault, SimOptions, Simulator};
 use fastness_types::Plant;
 
-/// Seeds that were chosen for none of them; without a plant `tests/simulation.rs` runs such seeds, too.
+/// Seeds that were not chosen for these plants; without a plant `tests/simulation.rs` runs such seeds, too.
 const SEEDS: std::ops::Range<u64> = 1..9;
 
 #[test]

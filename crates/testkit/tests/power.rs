@@ -1,5 +1,5 @@
-//! Power loss on real file systems, what `async` loses, and the short run of everything that CI makes. All run `chaos`
-//! as people do, which starts itself in a sandbox of its own; `FASTNESS_SEED` replays a run.
+//! Power loss on real file systems, the losses of `async`, and the short run of CI. All run the program `chaos` as
+//! people do, which starts itself in a sandbox; `FASTNESS_SEED` replays a run.
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -12,16 +12,17 @@ use serde_json::Value;
 
 /// Exit status of a run in which no promise was broken.
 const GOOD: i32 = 0;
-/// Of one that shows that some were.
+/// Exit status of a run in which promises were broken.
 const BROKEN: i32 = 1;
 
-/// Two clusters at once are too much for two cores: a fault is followed by patience, not by more load.
+/// Two clusters at once are too much for two cores: a fault is followed by a wait, not by more load.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Runs `chaos` and returns its figures; `status` is how it must end. All processes make the mistake that is planted.
+/// Runs `chaos` and returns its figures; `status` is the expected exit status. All processes have the planted bug.
 fn chaos(arguments: &[&str], planted: Option<Plant>, status: i32) -> Result<Value> {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // A run that breaks promises keeps its cluster's files; where that was expected they go with this folder.
+    // A run that breaks promises keeps its cluster's files; an expected one leaves them in this folder, which is
+    // removed.
     let place = tempfile::tempdir()?;
     let figures = place.path().join("figures.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
@@ -51,7 +52,7 @@ fn all_nodes_lose_power_ten_times_and_nothing_acknowledged_is_lost() -> Result<(
     Ok(())
 }
 
-/// The same attack on a cluster that acknowledges before it has written: what it loses is seen.
+/// The same attack on a cluster that acknowledges before it has written: its losses are found.
 #[test]
 fn what_was_acknowledged_from_memory_is_lost_and_found_missing() -> Result<()> {
     if let Some(why) = power::lacking() {
@@ -63,8 +64,8 @@ fn what_was_acknowledged_from_memory_is_lost_and_found_missing() -> Result<()> {
     Ok(())
 }
 
-/// A primary that is cut off acknowledges until its lag is at the bound, which is shorter than its lease: that is what
-/// is lost, and a gate that does not shut is noticed.
+/// A primary that is cut off acknowledges until its lag reaches the bound, which is shorter than its lease: so much is
+/// lost, and a gate that does not close is found.
 #[test]
 fn async_loses_no_more_than_the_bound_and_is_found_to_if_it_does() -> Result<()> {
     if let Some(why) = partition::lacking() {
@@ -78,7 +79,7 @@ fn async_loses_no_more_than_the_bound_and_is_found_to_if_it_does() -> Result<()>
     Ok(())
 }
 
-/// What cannot be done here is left out, with a line that says so.
+/// Faults that are impossible here are skipped, with a line that says so.
 #[test]
 fn a_kill_a_pause_an_az_cut_off_and_power_losses_lose_nothing() -> Result<()> {
     let figures = chaos(&["--profile", "ci", "--seconds", "20"], None, GOOD)?;

@@ -1,4 +1,4 @@
-//! The ledger of long runs is as its tools wrote it, and its page is what the rows give.
+//! The ledger of long runs is unchanged since its tools wrote it, and its page matches the rows.
 
 use std::process::Command;
 
@@ -37,8 +37,8 @@ fn a_checkout_knows_its_commit() -> Result<()> {
     Ok(())
 }
 
-/// Of the runs of the simulation in the ledger one runs again, another one for each commit: its first seed holds as it
-/// did; and if nothing of the code has changed since, it is the same run.
+/// One run of the simulation in the ledger is repeated, a different one for each commit: its first seed must hold
+/// again, and if the code has not changed since, it is the same run.
 #[test]
 fn a_row_of_the_ledger_runs_again() -> Result<()> {
     let rows = proof::rows(&proof::project().join("tests/ledger.jsonl"))?;

@@ -1,5 +1,5 @@
-//! A node whose disk or keys are not what they were: each case ends with an error that names the file and says what to
-//! do, or with all of the data; the other replicas go on.
+//! A node with changed disk or keys: each case ends with an error that names the file and the remedy, or with all of
+//! the data; the other replicas continue.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ use fastness_testkit::observe::Digests;
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A cluster of which one node is down, its data kept aside.
+/// A cluster with one stopped node, whose data is kept aside.
 struct Bench {
     cluster: Cluster,
     node: u64,
@@ -36,17 +36,17 @@ impl Bench {
             bench.cluster.make_snapshots()?;
             bench.wait_for_snapshot().await?;
         }
-        // A start moves what is in the write-ahead log into tables.
+        // A start moves the content of the write-ahead log into tables.
         bench.cluster.kill(node)?;
         bench.cluster.start_node(node)?;
         bench.write(300).await?;
-        Digests::default().settle(&bench.cluster, PATIENCE).await?;
+        Digests::default().wait_until_equal(&bench.cluster, PATIENCE).await?;
         bench.cluster.kill(node)?;
         bench.copy("data", "kept")?;
         Ok(bench)
     }
 
-    /// The others go on.
+    /// Checks that the other nodes serve.
     async fn write(&mut self, count: u32) -> Result<()> {
         let primary = self.cluster.primary(1, PATIENCE).await?;
         let mut client = self.cluster.connect(primary, 1, TIMEOUT).await?;
@@ -68,7 +68,7 @@ impl Bench {
             ensure!(Instant::now() < until, "no snapshot was made");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // Those of all replicas; a second one begins after the first.
+        // Snapshots of all replicas; a second one starts after the first.
         tokio::time::sleep(Duration::from_millis(500)).await;
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The node's data as it was kept.
+    /// Restores the node's data as it was kept.
     fn restore(&self) -> Result<()> {
         self.copy("kept", "data")
     }
@@ -119,7 +119,7 @@ impl Bench {
         Ok((child, said))
     }
 
-    /// The last words of a start that must fail.
+    /// The last log messages of a start that must fail.
     fn refused(&self) -> Result<String> {
         let (mut child, said) = self.spawn()?;
         let until = Instant::now() + Duration::from_secs(30);
@@ -140,7 +140,7 @@ impl Bench {
         Ok(last.to_owned())
     }
 
-    /// A start must fail, with all of these in its last words; the others go on meanwhile.
+    /// Checks that a start fails, with all of these in its last messages, while the others serve.
     async fn must_refuse(&mut self, case: &str, parts: &[&str]) -> Result<()> {
         let last = self.refused().with_context(|| case.to_owned())?;
         for part in parts {
@@ -151,11 +151,11 @@ impl Bench {
         self.restore()
     }
 
-    /// The node starts and has all of the data. It is down again then, and what it has is kept.
+    /// Checks that the node starts and has all of the data. Afterwards it is stopped, and its data is kept.
     async fn must_recover(&mut self, case: &str) -> Result<()> {
         self.cluster.start_node(self.node).with_context(|| case.to_owned())?;
         self.write(20).await?;
-        Digests::default().settle(&self.cluster, PATIENCE).await.with_context(|| case.to_owned())?;
+        Digests::default().wait_until_equal(&self.cluster, PATIENCE).await.with_context(|| case.to_owned())?;
         self.cluster.kill(self.node)?;
         self.copy("data", "kept")?;
         eprintln!("{case}: recovered");
@@ -223,8 +223,8 @@ async fn a_log_that_is_damaged_or_torn() -> Result<()> {
     }
     std::fs::remove_file(bench.path("data/log/CURRENT"))?;
     bench.must_refuse("no CURRENT", &["CURRENT", REPLACE]).await?;
-    // What a killed process leaves: a batch that was never acknowledged is half there. A record's header (a checksum,
-    // 64 bytes to come, the whole of a batch) and some of these bytes.
+    // State after a kill: a batch that was never acknowledged exists in part. A record's header (a checksum, a length
+    // of 64 bytes, the whole of a batch) and some of these bytes.
     let torn = [&[7; 4], &64u16.to_le_bytes()[..], &[1], &[0; 10]].concat();
     std::io::Write::write_all(&mut File::options().append(true).open(&wal)?, &torn)?;
     bench.must_recover("a torn end").await?;

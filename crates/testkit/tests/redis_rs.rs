@@ -1,4 +1,5 @@
-//! redis-rs's cluster client runs its basic flow, in plaintext and over TLS, and goes on after the primary was killed.
+//! redis-rs's cluster client runs its basic flow, in plaintext and over TLS, and continues after the primary was
+//! killed.
 
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ async fn basic_flow(client: &ClusterClient, prefix: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn basic_flow_in_plaintext_over_tls_and_after_a_failover() -> Result<()> {
-    // redis-rs takes the process's provider.
+    // redis-rs uses the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
     basic_flow(&client(&cluster, true)?, "tls:").await?;
@@ -52,7 +53,7 @@ async fn basic_flow_in_plaintext_over_tls_and_after_a_failover() -> Result<()> {
     let () = connection.set("{kept}", "before").await?;
     let primary = cluster.primary(1, Duration::from_secs(30)).await?;
     cluster.kill(primary)?;
-    // The client follows the failover by itself; a write in that moment may fail, and is then sent again.
+    // The client follows the failover on its own; a write at that moment may fail, and is then repeated.
     let mut written = false;
     for _ in 0..100 {
         if connection.set::<_, _, ()>("after", "failover").await.is_ok() {

@@ -1,5 +1,5 @@
-//! A node whose machine or disk is gone is replaced while clients write: by command, without a lost write, and so that
-//! the new one's vote counts. What would break the cluster is refused.
+//! A node whose machine or disk is lost is replaced by command while clients write: without a lost write, and so that
+//! the new node's vote counts. A replacement that would break the cluster is refused.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -28,7 +28,7 @@ fn start_load(cluster: &Cluster) -> Result<Running> {
     }))
 }
 
-/// Waits until so many writes more are acknowledged.
+/// Waits until this many further writes are acknowledged.
 async fn acknowledged(load: &Running, more: u64) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     let target = load.book.summary().acknowledged + more;
@@ -51,12 +51,12 @@ fn refused<T: std::fmt::Debug>(outcome: Result<T>, reasons: &[&str]) -> Result<(
     Ok(())
 }
 
-/// Every shard takes a write.
+/// Checks that every shard accepts a write.
 async fn serves(cluster: &Cluster, value: &str) -> Result<()> {
     for shard in 1..=cluster.file()?.shards {
         let primary = cluster.primary(shard, PATIENCE).await?;
         let mut client = cluster.connect(primary, shard, Duration::from_secs(5)).await?;
-        // Of many keys some are this replica's.
+        // Among many keys some belong to this replica.
         let mut taken = 0;
         for i in 0..40 {
             let reply = client.call(&[b"SET", format!("serves:{i}").as_bytes(), value.as_bytes()]).await?;
@@ -74,13 +74,13 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     let mut load = start_load(&cluster)?;
     acknowledged(&load, 300).await?;
 
-    // Its machine is gone, its disk with it.
+    // Its machine is lost, with its disk.
     let lost = cluster.primary(1, PATIENCE).await?;
     let az = cluster.node(lost)?.az;
     blocking(|| cluster.kill(lost))?;
     let folder = cluster.dir().join(format!("nodes/{lost}"));
     std::fs::remove_dir_all(folder.join("data"))?;
-    // Under its old identity an empty disk is none of its; the node says what to do.
+    // With the old identity an empty disk is refused; the node reports what to do.
     let again = blocking(|| cluster.start_node(lost));
     refused(again, &["is not this node's disk", &format!("fastness cluster replace-replica --node {lost} --with ID")])?;
     std::fs::remove_dir_all(folder)?;
@@ -96,24 +96,24 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     ensure!(said.contains("has taken the place"), "asked again: {said}");
     acknowledged(&load, 300).await?;
 
-    // Without its vote the other one that is left would be no majority.
+    // Without its vote the other remaining node would be no majority.
     let nodes: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).collect();
     ensure!(!nodes.contains(&lost) && nodes.contains(&new) && nodes.len() == 3, "{nodes:?}");
     let other = nodes.into_iter().find(|node| *node != new).context("no other node")?;
     let mut digests = Digests::default();
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     ensure!(violations.is_empty(), "{violations:#?}");
-    let settled = digests.settle(&cluster, PATIENCE).await?;
+    let settled = digests.wait_until_equal(&cluster, PATIENCE).await?;
     ensure!(settled.len() == 2 && digests.compared() >= 4, "{} comparisons of {settled:?}", digests.compared());
     blocking(|| cluster.kill(other))?;
     serves(&cluster, "with the new one's vote").await?;
     blocking(|| cluster.start_node(other))?;
-    digests.settle(&cluster, PATIENCE).await?;
+    digests.wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
 
-/// The primary of a shard dies while the new node is on its way; then the old node's disk is found again.
+/// The primary of a shard dies while the new node is being added; then the old node's disk returns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
@@ -146,7 +146,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
         })
     })?;
     ensure!(violations.is_empty(), "{violations:#?}");
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
 
     refused(blocking(|| cluster.start_node(old)), &[&format!("node {old} was replaced")])?;
     let returned = Alone::start(&cluster, old)?;
@@ -159,8 +159,8 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
     Ok(())
 }
 
-/// While the new node is on its way a second one dies: the disk that was given up, back again, is what makes a
-/// majority. It goes on until every group has done without it, then it is turned away.
+/// While the new node is being added a second node dies. The returned disk that had been given up makes a majority
+/// possible. It continues until every group works without it, then it is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
@@ -186,12 +186,12 @@ async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
     })?;
     serves(&cluster, "without it").await?;
     blocking(|| cluster.start_node(second))?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
 
-/// Waits until a replacement has begun, and lets the new node stand still, so that it cannot be complete.
+/// Waits until a replacement has started, and stops the new node, so that it cannot complete.
 fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64, is_over: impl Fn() -> bool) -> Result<()> {
     let survivor = cluster.node(survivor)?;
     let handle = tokio::runtime::Handle::current();
@@ -201,17 +201,17 @@ fn pause_on_its_way(cluster: &Cluster, survivor: u64, new: u64, is_over: impl Fn
     };
     let until = Instant::now() + PATIENCE;
     while under_way()? == 0 {
-        ensure!(Instant::now() < until && !is_over(), "it does not begin");
+        ensure!(Instant::now() < until && !is_over(), "the replacement does not start");
     }
     cluster.pause(new)?;
     ensure!(under_way()? == 1, "it was faster than this test");
     Ok(())
 }
 
-/// A node that is started by its config, since it is no part of the dev cluster any more.
+/// A node that is started by its config, because it is no longer part of the dev cluster.
 struct Alone {
     node: Child,
-    /// Where its words go.
+    /// The file of its log messages.
     log: PathBuf,
 }
 
@@ -225,14 +225,14 @@ impl Alone {
         Ok(Alone { node, log })
     }
 
-    /// What it has said, once it has stopped by itself.
+    /// Its log messages, once it has stopped by itself.
     fn ends(mut self) -> Result<String> {
         let until = Instant::now() + Duration::from_secs(30);
         let status = loop {
             if let Some(status) = self.node.try_wait()? {
                 break status;
             }
-            ensure!(Instant::now() < until, "it goes on: {}", std::fs::read_to_string(&self.log)?);
+            ensure!(Instant::now() < until, "the node does not stop: {}", std::fs::read_to_string(&self.log)?);
             std::thread::sleep(Duration::from_millis(50));
         };
         ensure!(!status.success(), "it ended as if all were well");
@@ -269,7 +269,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
         &["AZ rule", &format!("AZ {other_az} holds 2 of 3 voters"), "1 + 1 + 1", &needed],
     )?;
 
-    // A node that has been a cluster of its own.
+    // A node that was a cluster of its own.
     let used = blocking(|| cluster.add_node(&az))?;
     let node = cluster.node(used)?;
     let spec = format!("id={used},az={az},peer={},grpc={},host=127.0.0.1,port={}", node.peer, node.grpc, 20_000);
@@ -286,7 +286,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
         .output()?;
     ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     refused(replace(victim, used), &["its disk is not empty"])?;
-    // One that does not run.
+    // A node that does not run.
     let absent = blocking(|| cluster.add_node(&az))?;
     blocking(|| cluster.kill(absent))?;
     refused(replace(victim, absent), &[&format!("node {absent} cannot take a place"), "does not answer"])?;
@@ -295,7 +295,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
     for field in ["map_version", "replacement", "replaced"] {
         ensure!(before[field] == after[field], "{field}: {before} became {after}");
     }
-    // Without a majority nobody can change members; the reason is said.
+    // Without a majority members cannot be changed; the reason is reported.
     let good = blocking(|| cluster.add_node(&az))?;
     let primary = cluster.primary(1, PATIENCE).await?;
     blocking(|| cluster.kill(primary))?;

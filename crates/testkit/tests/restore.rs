@@ -1,7 +1,7 @@
-//! RESTORE against a real Valkey server: what it refuses is refused, what it takes is taken, and gives the same value.
+//! RESTORE against a real Valkey server: both refuse the same payloads, and accepted ones give the same value.
 //!
-//! Payloads that DUMP gave there are changed byte by byte. Their checksums are made right again, since a wrong one
-//! hides everything else.
+//! Payloads from the server's DUMP are changed byte by byte. Their checksums are corrected, because a wrong one hides
+//! all other errors.
 
 #![allow(clippy::unwrap_used)]
 
@@ -48,7 +48,7 @@ impl Ours {
     }
 }
 
-/// CRC-64 "Jones", bit by bit: another form than the product's.
+/// CRC-64 "Jones", bit by bit: another implementation than the product's.
 fn crc64(bytes: &[u8]) -> u64 {
     const POLYNOMIAL: u64 = 0xad93_d235_94c9_35a9_u64.reverse_bits();
     bytes.iter().fold(0, |crc, byte| {
@@ -88,7 +88,7 @@ impl Pair {
         (self.ours.call(&request), self.theirs.call(&request).unwrap())
     }
 
-    /// The same payload to both sides: the same reply, and the same value if it was taken.
+    /// Sends the same payload to both sides: the replies must be equal, and so must the values if it was accepted.
     fn check(&mut self, body: &[u8], version: u16) {
         let mut padded = body.to_vec();
         for padding in PADDING {
@@ -121,7 +121,7 @@ impl Pair {
     }
 }
 
-/// What DUMP gives there: every form of a string and of a hash.
+/// Payloads from the server's DUMP: every form of a string and of a hash.
 fn payloads(theirs: &mut ReferenceConnection) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     for compressed in ["no", "yes"] {
@@ -150,7 +150,7 @@ fn payloads(theirs: &mut ReferenceConnection) -> Vec<Vec<u8>> {
                 &["HSET", "k", "a", &longer],
             ];
             for command in commands {
-                // Those of 5,000 bytes as they are would only repeat themselves.
+                // Uncompressed values of 5,000 bytes would only repeat the same cases.
                 if compressed == "no" && command.contains(&longer.as_str()) {
                     continue;
                 }
@@ -175,7 +175,7 @@ fn dump(theirs: &mut ReferenceConnection) -> Vec<u8> {
     dumped.as_bytes().unwrap().to_vec()
 }
 
-/// Found: 61 of 183 payloads that differ in one byte from a hash's were taken here and refused there.
+/// Found: 61 of 183 payloads that differ in one byte from a hash's were accepted here and refused there.
 #[test]
 fn a_payload_changed_in_one_byte_is_taken_or_refused_as_valkey_does() {
     let reference = match Reference::start() {
@@ -188,7 +188,7 @@ fn a_payload_changed_in_one_byte_is_taken_or_refused_as_valkey_does() {
     let engine = Engine::new(EngineOptions { seed: HashSeed([9; 16]), maxmemory: 0 });
     let mut pair = Pair { ours: Ours { engine, effects: EffectBuf::new() }, theirs, accepted: 0, refused: 0 };
     for payload in &payloads {
-        // As it is, and with the footer changed: nothing is padded.
+        // Unchanged, and with the footer changed: nothing is padded.
         let (ours, theirs) = pair.restore(payload);
         assert_eq!((&ours[..], &theirs[..]), (&b"+OK\r\n"[..], &b"+OK\r\n"[..]), "{}", payload.escape_ascii());
         let (body, footer) = payload.split_at(payload.len() - FOOTER_BYTES);
@@ -205,7 +205,7 @@ fn a_payload_changed_in_one_byte_is_taken_or_refused_as_valkey_does() {
             for changed in [byte ^ 1, byte ^ 0x10, byte ^ 0x80, byte.wrapping_add(1), byte.wrapping_sub(1), 0, 0xff] {
                 let mut body = body.to_vec();
                 body[at] = changed;
-                // Types that are not implemented yet are no payload here.
+                // Types that are not implemented yet have no valid payload here.
                 if changed != byte && matches!(body[0], 0 | 4 | 16 | 22) {
                     pair.check(&body, 80);
                 }
@@ -218,7 +218,7 @@ fn a_payload_changed_in_one_byte_is_taken_or_refused_as_valkey_does() {
     assert!(pair.accepted > 500 && pair.refused > 2_000, "{} taken, {} refused", pair.accepted, pair.refused);
 }
 
-/// What no single change leads to.
+/// Cases that no single change produces.
 #[test]
 fn payloads_made_to_lie_are_refused_as_valkey_does() {
     let reference = Reference::start().unwrap();

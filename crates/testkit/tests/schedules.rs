@@ -1,8 +1,8 @@
-//! Orders of events of `tests/SCHEDULES.md`, brought about in the simulation, each by the faults that lead to it alone.
+//! Orders of events of `tests/SCHEDULES.md`, brought about in the simulation by only the faults that lead to them.
 //!
-//! Most with the mistake that the order is dangerous to: that the mistake is found shows that the order came about;
-//! without the mistake the same seeds must hold. Where no mistake can be switched, the runs count how often the order
-//! came about, and must hold.
+//! Most run with the planted bug to which the order is dangerous: that the bug is found shows that the order occurred;
+//! without the bug the same seeds must hold. Where there is no such plant, the runs count how often the order occurred,
+//! and must hold.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,27 +12,27 @@ use fastness_testkit::plants;
 use fastness_testkit::sim::{CoverageEvent, SimFault, SimOptions, SimProfile, SimReport, Simulator};
 use fastness_types::Plant;
 
-/// Seeds that were chosen for none of them.
+/// Seeds that were not chosen for these schedules.
 const SEEDS: std::ops::Range<u64> = 1..41;
-/// Of these so many are run without the mistake, and as many as it took to find it.
+/// Number of these that run without the bug, besides those that it took to find it.
 const CLEAN_MIN: u64 = 2;
-/// Seeds on which an order is counted: so many at least, and then more until it has come about.
+/// Number of seeds on which an order is counted: at least this many, and more until it has occurred.
 const COUNTED_MIN: usize = 3;
 const COUNTED: std::ops::Range<u64> = 1..21;
-/// How long faults come: an order needs no longer to come about than a few of them.
+/// How long faults are injected: an order occurs within a few of them or not at all.
 const FAULTS_FOR: Duration = Duration::from_secs(10);
 
-/// How it is shown that an order came about.
+/// Evidence that an order occurred.
 enum Shown {
-    /// Somebody who makes this mistake breaks a promise by it.
+    /// This planted bug breaks a promise in that order.
     By(Plant),
-    /// A run tells how often; it may find something on its own.
+    /// The run counts the occurrences; it must not find a violation.
     Counted(fn(&SimReport) -> u64),
 }
 
 use Shown::{By, Counted};
 
-/// The schedule's number, how it is shown, the mode, and what leads there.
+/// The schedule's number, its evidence, the mode, and the faults that lead to it.
 type Schedule = (u32, Shown, SimProfile, &'static [SimFault]);
 
 const SCHEDULES: &[Schedule] = &[
@@ -125,7 +125,7 @@ const SCHEDULES: &[Schedule] = &[
     ),
 ];
 
-/// While all other disks stand still for longer than the bound of the lag, nobody loses a lease.
+/// While all other disks are stalled for longer than the lag bound, no lease is lost.
 fn lease_outlasts_stall(run: &SimReport) -> u64 {
     assert_eq!(run.coverage.times(CoverageEvent::StepDown), 0, "{run}");
     run.coverage.times(CoverageEvent::GateShut)
@@ -153,7 +153,7 @@ fn the_order_comes_about_and_only_the_mistake_breaks_a_promise() {
             missed.push(*number);
         }
     }
-    assert!(missed.is_empty(), "nothing came of schedules {missed:?}");
+    assert!(missed.is_empty(), "schedules {missed:?} did not occur");
 }
 
 fn simulator() -> Simulator {

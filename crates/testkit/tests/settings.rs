@@ -1,5 +1,5 @@
-//! Settings that promise something to clients belong to the cluster: changed on one node they hold on all, after
-//! failovers and restarts, and nobody waits for a node that is dead.
+//! Settings that promise something to clients belong to the cluster: a change on one node applies to all nodes, also
+//! after failovers and restarts, and does not wait for a dead node.
 
 use std::time::{Duration, Instant};
 
@@ -25,13 +25,13 @@ async fn a_change_of_the_clusters_settings_is_confirmed_by_all_nodes_and_waits_f
     let primary = cluster.primary(1, PATIENCE).await?;
     let (victim, other) = (primary, primary % 3 + 1);
 
-    // Asked of a replica; when it is OK it holds everywhere.
+    // Sent to a replica; after its OK the change applies everywhere.
     let mut client = cluster.connect(other, 1, TIMEOUT).await?;
     let reply = ask(&mut client, &["CONFIG", "SET", "durability-max-lag", "1500ms"]).await?;
     ensure!(reply == "OK", "{reply}");
     for node in 1..=3 {
         let bound = lag_bound(&cluster, node).await?;
-        ensure!(bound == "1500", "node {node} goes by {bound} ms after the OK");
+        ensure!(bound == "1500", "node {node} uses {bound} ms after the OK");
     }
     let inside = [&["MULTI"][..], &["CONFIG", "SET", "durability-max-lag", "2s"], &["EXEC"]];
     let mut last = String::new();
@@ -43,9 +43,9 @@ async fn a_change_of_the_clusters_settings_is_confirmed_by_all_nodes_and_waits_f
     cluster.kill(victim)?;
     let next = cluster.primary_other_than(victim, 1, PATIENCE).await?;
     let bound = lag_bound(&cluster, next).await?;
-    ensure!(bound == "1500", "the new primary, node {next}, goes by {bound} ms");
+    ensure!(bound == "1500", "the new primary, node {next}, uses {bound} ms");
 
-    // A dead node is waited for, and not for ever.
+    // The change waits for a dead node, but not forever.
     let began = Instant::now();
     let mut client = cluster.connect(next, 1, TIMEOUT).await?;
     let reply = ask(&mut client, &["CONFIG", "SET", "requirepass", "secret"]).await?;

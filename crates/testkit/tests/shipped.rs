@@ -1,7 +1,7 @@
-//! What is compiled in for tests alone is not in the binary that is shipped: planted bugs and failpoints.
+//! Code that is compiled in only for tests is not in the shipped binary: planted bugs and failpoints.
 //!
-//! `make build` and `make install` build `-p fastness`; cargo says which features that gives to its dependencies. The
-//! makefile looks into the finished binary besides.
+//! `make build` and `make install` build `-p fastness`; cargo reports which features that enables in its dependencies.
+//! The makefile checks the finished binary as well.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use std::process::Command;
 /// Features that only the test kit asks for, as `cargo tree` names them.
 const TESTS_ALONE: [&str; 2] = ["fastness-types feature \"plants\"", "fail feature \"failpoints\""];
 
-/// The features that building a package brings, without those of its tests.
+/// The features that building a package enables, without those of its tests.
 fn features(package: &str) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let arguments = ["tree", "--locked", "--offline", "--edges", "normal,build,features", "--package", package];

@@ -1,6 +1,6 @@
-//! Simulations of the whole shard path, a handful of seeds. What they must find is in `plants.rs`.
+//! Simulations of the whole shard path with a handful of seeds. What they must find is in `plants.rs`.
 //!
-//! `FASTNESS_SEED=n` runs that seed alone. Many seeds: `cargo run -p fastness-testkit --bin simulate -- --seeds 100`.
+//! `FASTNESS_SEED=n` runs only that seed. Many seeds: `cargo run -p fastness-testkit --bin simulate -- --seeds 100`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastness_testkit::sim::{self, Coverage, CoverageEvent, SimFault, SimOptions, SimProfile, SimReport, SimVerdict};
 
-/// Kept short, since this runs with every change.
+/// Short, because this runs with every change.
 const SEEDS: std::ops::Range<u64> = 1..7;
 
 fn seeds(otherwise: std::ops::Range<u64>) -> Vec<u64> {
@@ -76,7 +76,7 @@ fn sync_that_was_switched_on_loses_nothing_whoever_is_elected() {
 #[test]
 fn disks_that_must_not_be_used_are_refused_and_their_nodes_replaced() {
     let (mut coverage, _) = run_all(SimProfile::Sync, &[SimFault::CorruptDisk, SimFault::WipedDisk], 1..4);
-    // It waits for a calm moment, which the others leave none of.
+    // This fault waits for a calm moment, which the others do not leave.
     coverage.merge(&run_all(SimProfile::Sync, &[SimFault::OldDisk], 1..3).0);
     for kind in [SimFault::CorruptDisk, SimFault::WipedDisk, SimFault::OldDisk] {
         assert!(coverage.faults().contains_key(&kind), "{kind:?} never took effect");
@@ -93,7 +93,7 @@ fn the_same_seed_twice_is_the_same_run() {
     assert_ne!(first.trace, other.trace, "every run is the same");
 }
 
-/// A seed that has hostile clients; whether it has is drawn apart from all else.
+/// A seed with hostile clients; whether a seed has them is drawn from a separate generator.
 const HOSTILE: &str = "4";
 
 #[test]

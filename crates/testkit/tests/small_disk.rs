@@ -1,4 +1,4 @@
-//! Small disks: real file systems on loop devices, in a sandbox, that a cluster fills many times over, and that others
+//! Small disks: real file systems on loop devices, in a sandbox, that a cluster overwrites many times, or that others
 //! fill.
 
 use std::io::Write as _;
@@ -109,12 +109,12 @@ async fn inside_a_small_disk_is_overwritten_for_ever() -> Result<()> {
     }
     let elapsed = began.elapsed();
     eprintln!("{} bytes in {elapsed:?}, at most {highest} of {DISK_BYTES} bytes in use", writers.written);
-    // And every node starts again.
+    // And every node restarts.
     cluster.kill_all()?;
     cluster.start_nodes(&[1, 2, 3])?;
     let mut writers = Writers::new(&cluster).await?;
     writers.overwrite().await?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
@@ -137,7 +137,7 @@ async fn inside_a_node_starts_on_a_full_disk() -> Result<()> {
     let victim = 3;
     cluster.kill(victim)?;
     let data = cluster.dir().join(format!("nodes/{victim}/data"));
-    // What a process that was killed in the middle of a snapshot leaves behind.
+    // What a process leaves that was killed in the middle of a snapshot.
     std::fs::write(data.join("snapshots/shard-1/writing"), vec![1; 100_000])?;
     let filler = data.join("filler");
     let mut file = std::fs::File::create(&filler)?;
@@ -149,11 +149,11 @@ async fn inside_a_node_starts_on_a_full_disk() -> Result<()> {
     cluster.start_node(victim)?;
     cluster.wait_for_log(victim, from, "the disk is full: drafts", PATIENCE)?;
     cluster.wait_for_log(victim, from, "the node has started", PATIENCE)?;
-    ensure!(!data.join("snapshots/shard-1/writing").exists(), "the draft is still there");
+    ensure!(!data.join("snapshots/shard-1/writing").exists(), "the draft still exists");
     std::fs::remove_file(&filler)?;
     let mut writers = Writers::new(&cluster).await?;
     writers.overwrite().await?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     ensure!(cluster.primary(1, PATIENCE).await? > 0);
     cluster.discard_files();
     Ok(())

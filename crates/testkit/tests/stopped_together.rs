@@ -1,4 +1,4 @@
-//! All nodes stand still together, as when a hypervisor takes their cores: no election, and no error to anybody.
+//! All nodes are stopped together, as when a hypervisor takes their cores: no election, and no error to any client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ const STOP: Duration = Duration::from_millis(400);
 const STOPS: usize = 10;
 const WRITERS: usize = 4;
 
-/// Writes and reads until told to stop; the first error, if there was one.
+/// Writes and reads until it is stopped; returns the first error, if there was one.
 async fn load(mut connection: Connection, own: usize, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Result<()> {
     let key = format!("key:{own}");
     for number in 0u64.. {

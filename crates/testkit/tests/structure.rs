@@ -1,5 +1,5 @@
-//! Holds the inside of each crate to its structure: which modules may import each other in a circle, names that stand
-//! for one thing only, dependencies that are used, errors that are types, and lines that fit on a screen.
+//! Checks the structure inside each crate: import cycles between modules, names that stand for one type only,
+//! dependencies that are used, errors that are types, and lines that fit on a screen.
 //!
 //! The lists of exceptions below may only shrink: an entry that is not needed any more fails the test as well.
 //! The lengths of functions and their parameters are checked by clippy (`clippy.toml`).
@@ -14,7 +14,7 @@ use syn::visit::{self, Visit};
 /// The longest line that is a comment, in characters.
 const COMMENT_COLUMNS_MAX: usize = 120;
 
-/// Modules that import each other in a circle, by crate. To be removed, never extended.
+/// Modules in import cycles, by crate. To be removed, never extended.
 const CYCLES: &[(&str, &[&str])] = &[(
     "server",
     &[
@@ -85,19 +85,19 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// A module's path below its crate: `["keyspace", "entry"]`; the root's is empty.
 type ModulePath = Vec<String>;
 
-/// A module of a crate as it is built for users: without what is there for tests alone.
+/// A module of a crate as it is built for users: without code that exists only for tests.
 struct Module {
     /// Below `crates/`.
     file: String,
-    /// Paths as they stand in the source, with names that were imported replaced by what they stand for.
+    /// Paths in the source, with imported names replaced by what they stand for.
     paths: BTreeSet<Vec<String>>,
-    /// What the module passes on: the name, and the path behind it.
+    /// Re-exports of the module: the name, and the full path.
     passes_on: BTreeMap<String, Vec<String>>,
     types: Vec<String>,
     string_errors: usize,
 }
 
-/// All modules that a root (`lib.rs`, `main.rs`) is made of.
+/// All modules of a root (`lib.rs`, `main.rs`).
 type Modules = BTreeMap<ModulePath, Module>;
 
 /// The attribute that keeps an item out of what is built for users.
@@ -117,7 +117,7 @@ fn named_file(attributes: &[syn::Attribute]) -> Option<String> {
     })
 }
 
-/// Reads a module and those below it. `folder` is where the files of its children lie.
+/// Reads a module and those below it. `folder` contains the files of its children.
 fn read_modules(path: ModulePath, file: &Path, folder: &Path, modules: &mut Modules) {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -168,10 +168,10 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     }
 }
 
-/// What stands in a module.
+/// The content of a module.
 #[derive(Default)]
 struct Found {
-    /// Names that a `use` brings, with what they stand for.
+    /// Names that a `use` imports, with what they stand for.
     imported: BTreeMap<String, Vec<String>>,
     /// Paths in expressions, types and macros.
     written: BTreeSet<Vec<String>>,
@@ -241,7 +241,7 @@ impl<'ast> Visit<'ast> for Found {
     }
 
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {
-        // `pub(crate)` is no import.
+        // `pub(crate)` is not an import.
     }
 }
 
@@ -254,7 +254,7 @@ fn modules_of(name: &str) -> Modules {
     modules
 }
 
-/// The module that a path leads to from `from`, through what modules pass on; `None`: out of the crate, or within it.
+/// The module to which a path leads from `from`, through re-exports; `None`: out of the crate, or within the module.
 fn resolve(modules: &Modules, from: &ModulePath, path: &[String], depth: usize) -> Option<ModulePath> {
     let (first, mut rest) = path.split_first()?;
     let mut base = match first.as_str() {
@@ -283,7 +283,7 @@ fn resolve(modules: &Modules, from: &ModulePath, path: &[String], depth: usize) 
     Some(base)
 }
 
-/// Which modules each imports. What a module only passes on is not counted, nor is the root, which passes on all.
+/// Imports of each module. Re-exports are not counted, nor is the root, which re-exports everything.
 fn imports(modules: &Modules) -> BTreeMap<&ModulePath, BTreeSet<&ModulePath>> {
     let targets = |from, module: &Module| {
         let resolved = module.paths.iter().filter_map(|path| resolve(modules, from, path, 0));
@@ -293,7 +293,7 @@ fn imports(modules: &Modules) -> BTreeMap<&ModulePath, BTreeSet<&ModulePath>> {
     modules.iter().filter(|(path, _)| !path.is_empty()).map(|(path, module)| (path, targets(path, module))).collect()
 }
 
-/// All that can be reached from a module by imports, itself only by a circle.
+/// All modules that a module reaches by imports; itself only through a cycle.
 fn reached<'a>(
     imports: &BTreeMap<&'a ModulePath, BTreeSet<&'a ModulePath>>,
     from: &'a ModulePath,
@@ -309,11 +309,11 @@ fn reached<'a>(
     reached
 }
 
-/// Compares what was found with a list of exceptions, both ways.
+/// Compares the findings with a list of exceptions, both ways.
 fn compare(what: &str, found: &BTreeSet<(String, String)>, listed: &BTreeSet<(String, String)>) {
     let new: Vec<_> = found.difference(listed).collect();
-    let gone: Vec<_> = listed.difference(found).collect();
-    assert!(new.is_empty() && gone.is_empty(), "{what}\nnew: {new:#?}\nto be removed from the list: {gone:#?}");
+    let unneeded: Vec<_> = listed.difference(found).collect();
+    assert!(new.is_empty() && unneeded.is_empty(), "{what}\nnew: {new:#?}\nto be removed from the list: {unneeded:#?}");
 }
 
 fn flat(list: &[(&str, &[&str])]) -> BTreeSet<(String, String)> {
@@ -321,7 +321,7 @@ fn flat(list: &[(&str, &[&str])]) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn modules_do_not_import_each_other_in_circles() {
+fn modules_have_no_import_cycles() {
     let mut found = BTreeSet::new();
     let mut edges = 0;
     for name in crate_names() {
@@ -332,7 +332,7 @@ fn modules_do_not_import_each_other_in_circles() {
         found.extend(circular.map(|module| (name.clone(), module.join("::"))));
     }
     assert!(edges > 500, "only {edges} imports were found");
-    compare("modules in circles of imports", &found, &flat(CYCLES));
+    compare("modules in import cycles", &found, &flat(CYCLES));
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn every_dependency_is_used() {
     compare("dependencies that no source names", &found, &listed.collect());
 }
 
-/// Whether a text holds a name as a whole word.
+/// Whether a text contains a name as a whole word.
 fn names(text: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name)

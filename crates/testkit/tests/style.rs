@@ -1,4 +1,4 @@
-//! Holds every source file to the rules that neither the compiler nor a lint checks.
+//! Checks rules for every source file that neither the compiler nor a lint checks.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use fastness_testkit::programs::{self, Source};
 
-/// Clarity is lost in the few very long files; past this a file is cut along its concerns.
+/// Very long files are hard to read; a file that exceeds this is split by concern.
 const LINES_MAX: usize = 800;
 
-/// Tables that are data in the form of source: long, and read by looking one row up.
+/// Tables in the form of source: long, and read one row at a time.
 const TABLES: &[&str] = &[];
 
-/// What may not stay in the code, also not behind an `allow`. Cut in two, so that this file passes too.
+/// Forbidden in the code, also behind an `allow`. Split in two, so that this file passes, too.
 const NEVER: &[(&str, &str)] = &[
-    (concat!("todo", "!("), "finish it, or list it as not there yet"),
+    (concat!("todo", "!("), "finish it, or list it as not implemented yet"),
     (concat!("unimplemented", "!("), "finish it, or refuse with a clear error"),
     (concat!("dbg", "!("), "a trace belongs in tracing"),
     (concat!("FIX", "ME"), "mend it, or list it among the known gaps"),
@@ -44,7 +44,7 @@ fn each_source(mut check: impl FnMut(&str, &str) -> Vec<String>) {
     let root = crates_folder();
     let mut files = Vec::new();
     sources(&root, &mut files);
-    assert!(files.len() > 10, "looked in the wrong folder: {}", root.display());
+    assert!(files.len() > 10, "found too few files in {}", root.display());
     let mut wrong = Vec::new();
     for file in files {
         let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
@@ -93,10 +93,10 @@ fn names_say_what_is_inside() {
     });
 }
 
-/// A bare machine has only what the smallest installation and `deploy/setup/system.sh` put there.
+/// A bare machine has only what the smallest installation and `deploy/setup/system.sh` install.
 #[test]
 fn no_test_starts_a_program_that_the_set_up_does_not_install() {
-    // What starts a program that is named in place. Cut in two, so that this file passes too.
+    // Functions that start a program named in place. Split in two, so that this file passes, too.
     const STARTS: &[&str] = &[concat!("Command::", "new(\""), concat!(" run", "(\""), concat!(" command", "(\"")];
     let mut used = BTreeSet::new();
     each_source(|name, text| {
@@ -121,7 +121,7 @@ fn no_test_starts_a_program_that_the_set_up_does_not_install() {
             assert!(set_up.lines().any(installs), "{program} ({package}) is not installed by system.sh");
         }
     }
-    // Python's tests start fastness and the clients alone.
+    // Python's tests start only fastness and the clients.
     let clients = crates_folder().parent().unwrap().join("tests/clients");
     for file in std::fs::read_dir(clients).unwrap().map(|entry| entry.unwrap().path()) {
         let text = if file.extension().is_some_and(|e| e == "py") {
@@ -135,7 +135,7 @@ fn no_test_starts_a_program_that_the_set_up_does_not_install() {
     }
 }
 
-/// `tests/SCHEDULES.md` names a directed test for every schedule, `tests/FINDINGS.md` one for what was found.
+/// `tests/SCHEDULES.md` names a directed test for every schedule, and `tests/FINDINGS.md` one for every finding.
 #[test]
 fn the_tests_that_schedules_and_findings_name_are_there() {
     let page = |name: &str| {
@@ -157,7 +157,7 @@ fn the_tests_that_schedules_and_findings_name_are_there() {
         let tests = row.trim_end_matches('|').rsplit('|').next().unwrap();
         let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         for test in tests.split('`').skip(1).step_by(2).filter(is_name) {
-            // A property takes arguments.
+            // A property test takes arguments.
             let is_a_test = all.contains(&format!("fn {test}()")) || all.contains(&format!("#[test]\n    fn {test}("));
             assert!(is_a_test, "there is no test {test}, which this row names: {row}");
         }

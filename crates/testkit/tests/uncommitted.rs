@@ -1,5 +1,6 @@
-//! A primary that cannot commit has effects in its memory which no other node knows of. Once another primary exists,
-//! nobody is ever shown them, at any front end, before and after the old one is back; and no client was told OK.
+//! A primary that cannot commit has effects in its memory that no other node knows. Once another primary exists, no
+//! client may see these effects, on any listener, before and after the old primary has returned; and no client received
+//! OK.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,13 @@ use anyhow::{Result, bail, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, IoError, Outcome};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_gone};
+use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_for_exit};
 use fastness_testkit::observe::{Digests, Figures};
 use fastness_testkit::partition::{self, Cut};
 use rustix::process::{Signal, kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What must never be seen.
+/// Values that must never be read.
 const GHOST: &str = "ghost";
 
 fn bulk(text: &str) -> Value {
@@ -26,7 +27,7 @@ async fn acknowledged(client: &mut Connection, command: &[&[u8]]) -> Result<()> 
     Ok(())
 }
 
-/// What is there before, of all of which the effects would change something.
+/// Values before; the effects would change something in all of them.
 async fn prepare(client: &mut Connection) -> Result<()> {
     acknowledged(client, &[b"SET", b"overwritten", b"committed"]).await?;
     acknowledged(client, &[b"SET", b"deleted", b"committed"]).await?;
@@ -42,7 +43,7 @@ const WRITES: [&[&[u8]]; 5] = [
     &[b"SET", b"created", GHOST.as_bytes()],
 ];
 
-/// Asks for everything that the effects would change. An answer with data must be what was committed; a refusal shows
+/// Reads everything that the effects would change. An answer with data must be the committed state; a refusal shows
 /// nothing. `Err` names what was shown.
 async fn shows_nothing(client: &mut Connection, where_: &str) -> Result<bool> {
     let questions: [(&[&[u8]], Value); 7] = [
@@ -67,8 +68,8 @@ async fn shows_nothing(client: &mut Connection, where_: &str) -> Result<bool> {
     Ok(served)
 }
 
-/// All front ends of a node: plaintext and TLS, as a plain and as a READONLY client. Tells whether a READONLY client
-/// was served.
+/// Reads at all listeners of a node: plaintext and TLS, as a plain and as a READONLY client. Returns whether a READONLY
+/// client was served.
 async fn listeners_show_nothing(cluster: &Cluster, node: u64, timeout: Duration) -> Result<bool> {
     let mut served = false;
     for read_only in [false, true] {
@@ -88,12 +89,12 @@ async fn listeners_show_nothing(cluster: &Cluster, node: u64, timeout: Duration)
     Ok(served)
 }
 
-/// Makes sure that no other node answers the primary any more, and tells what must be kept for that.
+/// Keeps all other nodes from answering the primary. The result must be kept alive as long as that should last.
 type Isolate<'a, T> = &'a dyn Fn(u64) -> Result<T>;
 
-/// Stages effects on the primary while its lease still runs, after others have been kept from answering it. Returns the
-/// clients who wait for their replies, and what isolates it; `None` if the lease had run out before (a slow machine):
-/// nothing was staged.
+/// Stages effects on the primary while its lease still holds, after the others were kept from answering it. Returns the
+/// clients that wait for their replies, and the isolation; `None` if the lease had run out before (a slow machine):
+/// then nothing was staged.
 async fn stage<T>(cluster: &Cluster, primary: u64, isolate: Isolate<'_, T>) -> Result<Option<(Vec<Connection>, T)>> {
     let mut clients = Vec::new();
     for _ in WRITES {
@@ -120,7 +121,8 @@ async fn stage<T>(cluster: &Cluster, primary: u64, isolate: Isolate<'_, T>) -> R
     Ok(Some((clients, isolated)))
 }
 
-/// A primary with open effects, who waits for them, and what isolates it. Tries again where the lease was too short.
+/// A primary with uncommitted effects, the clients that wait for them, and the isolation. Repeats where the lease was
+/// too short.
 async fn staged<T>(cluster: &Cluster, isolate: Isolate<'_, T>) -> Result<(u64, Vec<Connection>, T)> {
     for _ in 0..10 {
         let primary = cluster.primary(1, PATIENCE).await?;
@@ -133,7 +135,7 @@ async fn staged<T>(cluster: &Cluster, isolate: Isolate<'_, T>) -> Result<(u64, V
     bail!("the lease was over before a write could be staged, ten times")
 }
 
-/// Writes that were undone, undos by records, restores.
+/// Numbers of undone writes, of undos by records, and of restores.
 async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
     let figures = Figures::of(&cluster.node(node)?).await?;
     let names = ["fastness_undone_writes_total", "fastness_undos_by_log_total", "fastness_restores_total"];
@@ -141,8 +143,8 @@ async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
     Ok([writes?, by_records?, restores?])
 }
 
-/// Waits until these replicas stand at the same index. One that has just started may show an earlier committed state
-/// until it hears of the newest commit.
+/// Waits until these replicas have applied the same index. A replica that has just started may show an earlier
+/// committed state until it learns of the newest commit.
 async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -153,12 +155,12 @@ async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
         if at.iter().all(|index| *index == at[0]) {
             return Ok(());
         }
-        ensure!(Instant::now() < until, "nodes {nodes:?} stand at {at:?}");
+        ensure!(Instant::now() < until, "nodes {nodes:?} have applied {at:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Asks at all front ends of the old primary from the first moment of its return on, until it serves and has undone the
+/// Reads at all listeners of the old primary from the first moment of its return, until it serves and has undone the
 /// effects.
 async fn returns_without_them(cluster: &Cluster, old: u64, before: [u64; 3]) -> Result<()> {
     let until = Instant::now() + PATIENCE;
@@ -175,7 +177,7 @@ async fn returns_without_them(cluster: &Cluster, old: u64, before: [u64; 3]) -> 
     }
 }
 
-/// Nobody was told OK, nor that the write was refused: whoever is told that sends it again.
+/// No client received OK, nor that the write was refused: such a client would repeat it.
 async fn were_told_the_truth(waiting: Vec<Connection>) -> Result<()> {
     for (mut client, write) in waiting.into_iter().zip(WRITES) {
         let write = String::from_utf8_lossy(write[0]);
@@ -183,7 +185,7 @@ async fn were_told_the_truth(waiting: Vec<Connection>) -> Result<()> {
             Ok(reply @ Value::Error(_)) => {
                 ensure!(classify(&reply) == Outcome::Unknown, "{write}, which was staged, was answered {reply:?}");
             }
-            // A closed connection says nothing about the outcome, which is true.
+            // A closed connection says nothing about the outcome, which is correct.
             Err(IoError::Closed | IoError::Io(_)) => {}
             other => bail!("{write} was answered {other:?}"),
         }
@@ -203,14 +205,14 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
         Ok(pids)
     };
     let (old, waiting, killed) = staged(&cluster, &kill_others).await?;
-    killed.into_iter().try_for_each(wait_gone)?;
+    killed.into_iter().try_for_each(wait_for_exit)?;
     let undone_before = undone(&cluster, old).await?;
 
-    // The effects are in the old primary's memory and log. While it is alone, nobody sees them.
+    // The effects are in the memory and log of the old primary. While it is alone, no client sees them.
     let served = listeners_show_nothing(&cluster, old, PATIENCE).await?;
     ensure!(!served, "with open effects and without a lease it serves no READONLY client either");
 
-    // Others take over without having heard of them.
+    // Other nodes take over without knowing the effects.
     cluster.pause(old)?;
     let others: Vec<u64> = (1..=3).filter(|node| *node != old).collect();
     tokio::task::block_in_place(|| cluster.start_nodes(&others))?;
@@ -224,16 +226,16 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     cluster.resume(old)?;
     returns_without_them(&cluster, old, undone_before).await?;
     were_told_the_truth(waiting).await?;
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
 
-    // Its log held them, too: after a restart from its disk they must not come back.
+    // They were in its log, too: after a restart from its disk they must not reappear.
     cluster.kill(old)?;
     tokio::task::block_in_place(|| cluster.start_node(old))?;
     level(&cluster, &[1, 2, 3]).await?;
     for node in 1..=3 {
         listeners_show_nothing(&cluster, node, PATIENCE).await?;
     }
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }
@@ -250,7 +252,7 @@ async fn a_primary_that_is_cut_off_is_neither_stale_nor_shows_what_did_not_commi
     let undone_before = undone(&cluster, old).await?;
     let mut known = cluster.connect(old, 1, PATIENCE).await?;
 
-    // It runs, clients reach it, and it knows nothing of the others; they know nothing of its effects.
+    // It runs, clients reach it, and it is isolated from the others, which do not know its effects.
     let next = cluster.primary_other_than(old, 1, PATIENCE).await?;
     let mut current = cluster.connect(next, 1, PATIENCE).await?;
     for node in (1..=3).filter(|node| *node != old) {
@@ -271,7 +273,7 @@ async fn a_primary_that_is_cut_off_is_neither_stale_nor_shows_what_did_not_commi
     returns_without_them(&cluster, old, undone_before).await?;
     were_told_the_truth(waiting).await?;
     ensure!(current.call(&[b"GET", b"moving"]).await? == bulk("49"));
-    Digests::default().settle(&cluster, PATIENCE).await?;
+    Digests::default().wait_until_equal(&cluster, PATIENCE).await?;
     cluster.discard_files();
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Data and nodes of the first version (17a32f9) work with this one.
 //!
 //! `golden/data-17a32f9.tar.gz` is the folder of a dev cluster that the first version wrote: strings, hashes, deadlines
-//! of both, a snapshot of each replica with log after it, changes of the durability mode. Today's nodes start on a copy
+//! of both, a snapshot of each replica followed by log, changes of the durability mode. Current nodes start on a copy
 //! of it, and everything is read back.
 //!
 //! With `FASTNESS_OLD_BIN`, the path of a binary of that version, its nodes are replaced one by one in a running
-//! cluster (`make test-upgrade OLD=…`), and `cargo test -p fastness-testkit --test upgrade -- --ignored` writes the
-//! golden folder anew.
+//! cluster (`make test-upgrade OLD=…`), and `cargo test -p fastness-testkit --test upgrade -- --ignored` rewrites the
+//! golden folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fastness_load::{Connection, Endpoint};
 use fastness_resp::value::Value;
-use fastness_testkit::cluster::{ClusterFile, binary, wait_gone};
+use fastness_testkit::cluster::{ClusterFile, binary, wait_for_exit};
 use fastness_testkit::observe::page;
 use fastness_testkit::ports::Ports;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,14 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The golden cluster's addresses are in its data.
 const GOLDEN_PORT: u16 = 9_800;
-/// 2100-01-01: no deadline passes while anybody runs this test.
+/// 2100-01-01: no deadline passes while this test is in use.
 const FAR_MS: &str = "4102444800000";
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data-17a32f9.tar.gz")
 }
 
-/// What the golden data holds: commands that make it, in order, and questions with their answers. `part` 0 is in the
+/// Content of the golden data: commands that create it, in order, and questions with their answers. Part 0 is in the
 /// snapshots, part 1 in the log after them.
 fn commands(part: usize) -> Vec<Vec<String>> {
     let words = |text: String| text.split(' ').map(str::to_owned).collect();
@@ -55,11 +55,11 @@ fn bulk(text: &str) -> Value {
     Value::Bulk(text.into())
 }
 
-/// Waits until a replica has applied what its leader had committed when it was first heard.
+/// Waits until a replica has applied what its leader had committed when it first answered.
 async fn serves(client: &mut Connection) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     while matches!(client.call(&[b"EXISTS", b"string:0"]).await?, Value::Error(text) if text.starts_with(b"LOADING")) {
-        ensure!(Instant::now() < until, "the replica goes on loading");
+        ensure!(Instant::now() < until, "the replica is still loading");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -137,7 +137,7 @@ impl Folder {
         Ok(Connection::open(&Endpoint::new(front_end.host.clone(), front_end.port), None, TIMEOUT).await?)
     }
 
-    /// Whoever is primary, once it serves.
+    /// The current primary, once it serves.
     async fn primary(&self) -> Result<(u64, Connection)> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -152,12 +152,12 @@ impl Folder {
         }
     }
 
-    /// Ends the old node in good order, and starts this version on its data and its config file.
+    /// Stops the old node cleanly, and starts this version on its data and its config file.
     fn upgrade(&mut self, node: u64) -> Result<()> {
         let pid = self.file()?.nodes.iter().find(|n| n.id == node).and_then(|n| n.pid).context("it does not run")?;
         let pid = Pid::from_raw(pid).context("no pid")?;
         kill_process(pid, Signal::TERM)?;
-        wait_gone(pid)?;
+        wait_for_exit(pid)?;
         let folder = self.dir.path().join(format!("nodes/{node}"));
         let log = std::fs::File::options().append(true).open(folder.join("node.log"))?;
         let mut command = Command::new(binary()?);
@@ -224,7 +224,7 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
     let unpacked = Command::new("tar").arg("-xzf").arg(golden()).arg("-C").arg(folder.dir.path()).output()?;
     ensure!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
     let new = binary()?;
-    // Whatever was kept is whole before anybody writes.
+    // The kept data is complete before the first write.
     for node in 1..=3 {
         let config = folder.dir.path().join(format!("nodes/{node}/fastness.conf"));
         let text = std::fs::read_to_string(&config)?.replace("GOLDEN_DIR", &folder.dir.path().display().to_string());
@@ -240,7 +240,7 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
     let mode = String::from_utf8_lossy(mode.as_bytes().unwrap_or_default()).into_owned();
     ensure!(mode.contains("durability:sync\r\ndurability_desired:sync\r\n"), "{mode}");
     agree(&folder).await?;
-    // A replica has restored the same; and what is written now is read with the old by whoever starts next.
+    // A replica has restored the same; and new writes are read together with the old data by the next start.
     let mut replica = folder.connect(primary % 3 + 1).await?;
     replica.call(&[b"READONLY"]).await?;
     serves(&mut replica).await?;
@@ -255,7 +255,7 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
 }
 
 /// Node by node, while clients write: nothing that the first version cannot read is written before the last of its
-/// nodes has gone.
+/// nodes has stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()> {
     let Some(old) = old() else {
@@ -282,7 +282,7 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
             ensure!(Instant::now() < until, "the upgraded node {node} does not serve: {}", folder.log(node)?);
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        // Old and new nodes commit together, whoever leads.
+        // Old and new nodes commit together, with any leader.
         if done < 2 {
             check(&mut client, 1).await?;
             let refused = upgraded.call(&set).await?;
@@ -298,7 +298,7 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
     let (_, mut client) = folder.primary().await?;
     run_all(&mut client, commands(1)).await?;
     check(&mut client, 2).await?;
-    // Now everybody understands what is new, and all go by it.
+    // Now all nodes know the new format, and all use it.
     let until = Instant::now() + PATIENCE;
     loop {
         let reply = client.call(&set).await?;
@@ -317,7 +317,7 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
 }
 
 /// Writes the golden folder, with a binary of the first version.
-#[ignore = "writes a file of the repository: only to make it anew"]
+#[ignore = "writes a file of the repository: only to create it again"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_golden_folder_is_written() -> Result<()> {
     let old = old().context("FASTNESS_OLD_BIN names no binary of the first version")?;
@@ -334,7 +334,7 @@ async fn the_golden_folder_is_written() -> Result<()> {
     folder.run(&old, &["dev", "stop"])?;
     for node in 1..=3 {
         let own = folder.dir.path().join(format!("nodes/{node}"));
-        // What is written anew, or says where it was made.
+        // Files that are rewritten at each start, or contain the place of their creation.
         for name in ["node.log", "run.json", "data/log/LOG"] {
             std::fs::remove_file(own.join(name))?;
         }

@@ -1,5 +1,5 @@
-//! The loss of availability zones: with one dead, writes go on; with two dead, every write is refused and none
-//! acknowledged, while the replica that is left answers READONLY clients with what was committed.
+//! The loss of availability zones: with one lost, writes continue; with two lost, every write is refused and none
+//! acknowledged, while the remaining replica answers READONLY clients with committed data.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use fastness_testkit::cluster::{Cluster, ClusterOptions};
 const PATIENCE: Duration = Duration::from_secs(60);
 const KEYS: usize = 30;
 
-/// What a node without a quorum refuses.
+/// The errors of a node without a quorum.
 const COMMANDS: [&[&[u8]]; 4] =
     [&[b"SET", b"k0", b"alone"], &[b"INCR", b"counter"], &[b"DEL", b"k1"], &[b"GET", b"k1"]];
 
@@ -26,7 +26,7 @@ async fn write_all(cluster: &Cluster, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// The node that is left knows that there is no quorum, or that its primary is silent, and sends clients nowhere.
+/// The remaining node knows that there is no quorum, or that its primary is silent, and redirects no client.
 fn refuses(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if text.starts_with(b"CLUSTERDOWN"))
 }
@@ -58,8 +58,8 @@ async fn answers_read_only_clients(cluster: &Cluster, node: u64, value: &str) ->
     let until = Instant::now() + PATIENCE;
     for i in 0..KEYS {
         loop {
-            // It was told of the last commit with the next message of the old primary; if none came, it learns of it
-            // with the next one.
+            // The old primary's next message reports the last commit; if none arrived, the node learns of that commit
+            // with the next message of another node.
             let reply = client.call(&[b"GET", format!("k{i}").as_bytes()]).await?;
             match &reply {
                 Value::Bulk(found) if found == value.as_bytes() => break,
@@ -89,7 +89,7 @@ async fn one_zone_dead_writes_go_on_two_zones_dead_nothing_is_acknowledged() -> 
     let third = 6 - first - second;
     let until = Instant::now() + PATIENCE;
     loop {
-        let positions = positions.look(&cluster).await?;
+        let positions = positions.poll(&cluster).await?;
         if let (Some(a), Some(b)) = (positions.get(&(second, 1)), positions.get(&(third, 1)))
             && a == b
         {
@@ -103,7 +103,7 @@ async fn one_zone_dead_writes_go_on_two_zones_dead_nothing_is_acknowledged() -> 
     refuses_everything(&mut alone).await?;
     answers_read_only_clients(&cluster, third, "two zones").await?;
 
-    // One zone comes back: writes go on, and nothing of what was refused is there.
+    // One zone returns: writes resume, and no refused write exists.
     cluster.start_node(second)?;
     write_all(&cluster, "two zones again").await?;
     let primary = cluster.primary(1, PATIENCE).await?;

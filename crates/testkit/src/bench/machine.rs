@@ -1,4 +1,4 @@
-//! The machine's own figures, against which a commit is held.
+//! Figures of the machine itself, with which the latency of a commit is compared.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 /// Processor, cores and kernel in one line.
 ///
 /// # Errors
-/// If the kernel does not tell.
+/// If the kernel does not report them.
 pub fn describe() -> Result<String> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");
@@ -51,7 +51,7 @@ pub fn fdatasync_us(dir: &Path) -> Result<u64> {
     median_us(spans?)
 }
 
-/// Median time of 64 bytes there and back between two threads over loopback TCP, in microseconds.
+/// Median round trip of 64 bytes between two threads over loopback TCP, in microseconds.
 ///
 /// # Errors
 /// If loopback cannot be used.

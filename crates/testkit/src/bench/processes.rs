@@ -1,4 +1,4 @@
-//! What processes cost: CPU time by the kernel's books, instructions by `perf stat` where the machine counts them.
+//! Costs of processes: CPU time as the kernel counts it, and instructions by `perf stat` where the machine counts them.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 /// User and system time of each process so far, in microseconds (ticks of 10 ms).
 ///
 /// # Errors
-/// If a process is gone.
+/// If a process has ended.
 pub fn cpu_us(pids: &[i32]) -> Result<Vec<u64>> {
     pids.iter()
         .map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // After the name in parentheses; utime and stime are the fields 14 and 15 of the whole line.
+            // The fields after the name in parentheses; utime and stime are the fields 14 and 15 of the whole line.
             let rest = stat.rsplit_once(')').context("no name in stat")?.1;
             let fields: Vec<&str> = rest.split_whitespace().collect();
             let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
@@ -22,11 +22,11 @@ pub fn cpu_us(pids: &[i32]) -> Result<Vec<u64>> {
         .collect()
 }
 
-/// A running count of a process's instructions.
+/// Counts the instructions of a process while it exists.
 pub struct Instructions(Option<Child>);
 
 impl Instructions {
-    /// Starts counting, if `perf` is there and may.
+    /// Starts to count, if `perf` exists and is permitted to.
     #[must_use]
     pub fn start(pid: i32) -> Instructions {
         let child = Command::new("perf")
@@ -37,7 +37,7 @@ impl Instructions {
         Instructions(child.ok())
     }
 
-    /// Ends counting. `None` where instructions cannot be counted.
+    /// Stops counting. `None` where instructions cannot be counted.
     #[must_use]
     pub fn stop(mut self) -> Option<u64> {
         let child = self.0.as_mut()?;

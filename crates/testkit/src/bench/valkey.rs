@@ -9,7 +9,7 @@ use fastness_load::Endpoint;
 
 use crate::ports::Ports;
 
-/// Three servers: a primary and two replicas. Ended when dropped.
+/// Three servers: a primary and two replicas. Stopped when dropped.
 pub struct Valkey {
     servers: Vec<Child>,
     ports: Ports,
@@ -17,10 +17,10 @@ pub struct Valkey {
 }
 
 impl Valkey {
-    /// Starts them and waits until both replicas follow.
+    /// Starts the servers and waits until both replicas follow.
     ///
     /// # Errors
-    /// If one does not start.
+    /// If a server does not start.
     pub fn start(binary: &Path) -> Result<Valkey> {
         let dir = tempfile::tempdir()?;
         let ports = Ports::reserve()?;
@@ -62,13 +62,13 @@ impl Valkey {
         }
     }
 
-    /// The primary.
+    /// The primary's endpoint.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::new("127.0.0.1", self.ports.at(0))
     }
 
-    /// The primary's process first.
+    /// Process ids, the primary's first.
     #[must_use]
     pub fn pids(&self) -> Vec<i32> {
         self.servers.iter().filter_map(|s| i32::try_from(s.id()).ok()).collect()

@@ -1,5 +1,5 @@
 //! `make bench`: Fastness against a real Valkey with two replicas, in the same run, on the same cores, with the same
-//! client. Rounds alternate, and what is quoted is the median of the ratios of adjacent rounds.
+//! client. Rounds alternate, and the result is the median of the ratios of adjacent rounds.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ struct Arguments {
     /// The valkey-server to compare with.
     #[arg(long, env = "FASTNESS_VALKEY_SERVER")]
     valkey_server: PathBuf,
-    /// Only rows whose name holds this text.
+    /// Only rows whose name contains this text.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -158,14 +158,14 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, valkey: &Valkey, row:
     Ok(ours.p50_us)
 }
 
-/// The primary's process first.
+/// Process ids, the primary's first.
 fn cluster_pids(cluster: &Cluster, primary: u64) -> Result<Vec<i32>> {
     let mut nodes = cluster.file()?.nodes;
     nodes.sort_by_key(|n| n.id != primary);
     nodes.iter().map(|n| n.pid.with_context(|| format!("node {} is not running", n.id))).collect()
 }
 
-/// Fills the keys, and lets memory and files resolve.
+/// Writes all keys, and waits until memory and files have reached a steady state.
 async fn warm_up(options: &closed_loop::Options) -> Result<()> {
     let fill = closed_loop::Options {
         kind: if options.kind == Kind::Incr { Kind::Incr } else { Kind::Set },

@@ -1,6 +1,6 @@
-//! `make chaos`: kills, power losses, pauses, partitions, bad disks, bad links and bad clocks on a cluster of real
-//! processes under load, how long each one kept writes and reads waiting, and the ledger's verdict. Exit code 1: a
-//! promise was broken. Exit code 2: the run proves nothing.
+//! `make chaos`: kills, power losses, pauses, partitions, disk faults, link faults and clock faults on a cluster of
+//! real processes under load. Reports how long each fault delayed writes and reads, and the ledger's verdict. Exit code
+//! 1: a promise was broken. Exit code 2: the run proves nothing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,33 +16,33 @@ use fastness_testkit::cluster::{self, Cluster, clock, power};
 use fastness_testkit::partition;
 use fastness_testkit::proof::{self, Checkout, Row};
 
-/// Snapshots are made this often, so that most restarts and undos begin with one.
+/// Log bytes between snapshots: so few that most restarts and undos start with a snapshot.
 const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
 
 const DURABILITIES: [&str; 3] = ["sync", "async", "disabled"];
-/// The profile of hostile clients; it runs in all three modes, one after the other, unless --durability says which.
+/// The profile of hostile clients; it runs in all three modes, one after the other, unless --durability names one.
 const ADVERSARY: &str = "adversary";
-/// Descriptors of each node in such a run: more clients come than that.
+/// Descriptors of each node in such a run: fewer than the attack opens connections.
 const DESCRIPTORS: u64 = 2_048;
 
-/// Injects faults and checks that nothing acknowledged is lost.
+/// Injects faults and checks that no acknowledged write is lost.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Seed of all choices; random if not given, and printed.
+    /// Seed of all choices; random and printed if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// What comes: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (everything), ci (a kill,
-    /// an AZ cut off, a pause, power losses of a node and of all), or adversary (hostile clients, and nothing is
-    /// broken).
+    /// The faults: kills, pauses, partitions, links, disks, clocks, power, power-all, mixed (all), ci (a kill, a
+    /// partition of an AZ, a pause, power losses of a node and of all nodes), or adversary (hostile clients, without
+    /// faults).
     #[arg(long, default_value = "mixed")]
     profile: String,
-    /// Only these kinds of faults, separated by commas; a wrong name shows all.
+    /// Only these kinds of faults, separated by commas; a wrong name lists all kinds.
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
-    /// How long, seconds.
+    /// Length of the run, seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// So many faults, however long it takes.
+    /// Number of faults, however long it takes.
     #[arg(long, conflicts_with = "seconds")]
     faults: Option<usize>,
     /// Nodes in three AZs: 3 or 5.
@@ -51,18 +51,18 @@ struct Arguments {
     /// Shards.
     #[arg(long, default_value_t = 2)]
     shards: u32,
-    /// The mode. In async and disabled a failover may lose what was acknowledged: it is measured how much, and in async
-    /// it must be within the bound. Without it sync; adversary: all three, --seconds each.
+    /// The durability mode. In async and disabled a failover may lose acknowledged writes: the loss is measured, and in
+    /// async it must be within the bound. Default: sync; for adversary all three, --seconds each.
     #[arg(long, value_parser = DURABILITIES)]
     durability: Option<String>,
-    /// The bound of the lag in async, milliseconds: shorter than a lease, so that the gate is met before that has run
-    /// out.
+    /// The lag bound in async, milliseconds: shorter than a lease, so that the gate closes before the lease has
+    /// expired.
     #[arg(long, default_value_t = 100)]
     max_lag_ms: u64,
-    /// Of adversary: attacks that harmed a shard once, and no larger ones.
+    /// For adversary: only attacks as large as those that once harmed a shard.
     #[arg(long)]
     small: bool,
-    /// Of adversary: the bound of each replica's memory, MiB.
+    /// For adversary: the memory bound of each replica, MiB.
     #[arg(long, default_value_t = 1_536)]
     maxmemory_mib: u64,
     /// Workers of the load [default: 16; adversary: 4]
@@ -71,20 +71,20 @@ struct Arguments {
     /// Pause of each worker between two commands, milliseconds [default: 0; adversary: 5]
     #[arg(long)]
     pause_ms: Option<u64>,
-    /// Load without TLS.
+    /// Connect without TLS.
     #[arg(long)]
     plaintext: bool,
-    /// Print the faults as they come, not only the table.
+    /// Print each fault when it ends, not only the table.
     #[arg(long)]
     verbose: bool,
-    /// Keep the cluster's files, logs among them, after a good run, too.
+    /// Keep the cluster's files, including logs, after a good run, too.
     #[arg(long)]
     keep: bool,
-    /// Load with the ledger's registers and counters alone, without histories that are checked afterwards.
+    /// Load only with the ledger's registers and counters, without histories that are checked afterwards.
     #[arg(long)]
     no_histories: bool,
-    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; not of `disabled`: what that loses, it
-    /// may.
+    /// Append a row of the run to the ledger of long runs, tests/ledger.jsonl; not for `disabled`, which may lose
+    /// anything.
     #[arg(long)]
     ledger: bool,
     /// Write the figures of the run to this file, as JSON.
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Also of a run that proves nothing.
+/// Writes the row, also of a run that proves nothing.
 fn write_row(
     arguments: &Arguments,
     checkout: &Checkout,
@@ -143,7 +143,7 @@ impl Arguments {
     }
 }
 
-/// One run in each mode, or in the one that was asked for. The worst of their exit codes.
+/// Runs attacks in each mode, or in the given one. Returns the worst exit code.
 fn attack_in_all_modes(arguments: &Arguments, seed: u64) -> ExitCode {
     let modes = if arguments.durability.is_some() { vec![arguments.durability()] } else { DURABILITIES.to_vec() };
     let mut worst = ExitCode::SUCCESS;
@@ -195,7 +195,7 @@ fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow:
         attacks,
         size: if arguments.small { AttackSize::Small } else { AttackSize::Full },
         maxmemory: arguments.maxmemory_mib << 20,
-        // The load is there to be wronged, and must leave cores to what attackers make the nodes do.
+        // The load exists only to be affected, and must leave cores to the work that attackers cause.
         workers: arguments.workers.unwrap_or(4),
         pause: Duration::from_millis(arguments.pause_ms.unwrap_or(5).max(1)),
         loses: durability != "sync",
@@ -218,7 +218,7 @@ fn attack(arguments: &Arguments, seed: u64, durability: &'static str) -> anyhow:
 fn attack_named(name: &str) -> anyhow::Result<Attack> {
     Attack::from_name(name).with_context(|| {
         let names: Vec<_> = Attack::ALL.iter().map(|attack| attack.name()).collect();
-        format!("no attack is called {name:?}: {}", names.join(", "))
+        format!("unknown attack {name:?}; known: {}", names.join(", "))
     })
 }
 
@@ -250,13 +250,13 @@ fn plan(arguments: &Arguments) -> anyhow::Result<ChaosPlan> {
     let profile = ChaosProfile::from_name(&arguments.profile);
     let profile = profile.with_context(|| {
         let names: Vec<_> = ChaosProfile::ALL.iter().map(|profile| profile.name).collect();
-        format!("no profile is called {:?}: {}", arguments.profile, names.join(", "))
+        format!("unknown profile {:?}; known: {}", arguments.profile, names.join(", "))
     })?;
     let mut deck = profile.deck.to_vec();
     if !arguments.kinds.is_empty() {
         deck = arguments.kinds.iter().map(|name| fault(name)).collect::<anyhow::Result<_>>()?;
     }
-    skip_what_cannot_be(&mut deck, arguments.nodes);
+    skip_impossible(&mut deck, arguments.nodes);
     ensure!(!deck.is_empty(), "no fault of {} can be injected here", arguments.profile);
     let length = arguments.faults.map_or(Length::Time(Duration::from_secs(arguments.seconds)), Length::Faults);
     Ok(ChaosPlan { deck, shuffled: true, overlap_percent: profile.overlap_percent, length, whole: profile.whole })
@@ -265,12 +265,13 @@ fn plan(arguments: &Arguments) -> anyhow::Result<ChaosPlan> {
 fn fault(name: &str) -> anyhow::Result<ChaosFault> {
     ChaosFault::from_name(name).with_context(|| {
         let names: Vec<_> = ChaosFault::ALL.into_iter().map(ChaosFault::name).collect();
-        format!("no fault is called {name:?}: {}", names.join(", "))
+        format!("unknown fault {name:?}; known: {}", names.join(", "))
     })
 }
 
-/// Only for what this machine or a cluster of this size does not have; what is there and does not work fails the run.
-fn skip_what_cannot_be(deck: &mut Vec<ChaosFault>, nodes: usize) {
+/// Removes only faults for which this machine or a cluster of this size has no means; a means that exists and fails
+/// fails the run.
+fn skip_impossible(deck: &mut Vec<ChaosFault>, nodes: usize) {
     let needed = |needs: Needs| deck.iter().any(|fault| fault.needs() == needs);
     let lacking = [
         (Needs::Packets, needed(Needs::Packets).then(partition::lacking).flatten()),
@@ -321,7 +322,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<ChaosReport> {
         workers: arguments.workers.unwrap_or(16),
         tls: !arguments.plaintext,
         pause: Duration::from_millis(arguments.pause_ms.unwrap_or(0)),
-        // Their checkers know of no write that may be lost.
+        // The checkers of histories know of no write that may be lost.
         histories: !arguments.no_histories && arguments.durability() == "sync",
         loses: arguments.durability() != "sync",
         max_loss,
@@ -356,7 +357,7 @@ fn print(report: &ChaosReport) -> ExitCode {
     let silent = ChaosFault::SILENT;
     print_row("every silent loss", report.alone(&silent), |what, share| report.until(what, &silent, share));
     for (name, company) in
-        [("overlapping, from the last", Company::Bearable), ("more than it can bear, from the end", Company::TooMuch)]
+        [("overlapping, from the last", Company::Bearable), ("without a quorum, from the end", Company::TooMuch)]
     {
         let times = report.injected.iter().filter(|i| i.company == company).count();
         print_row(name, times, |what, share| report.until_in(what, company, share));
@@ -413,6 +414,6 @@ fn print_counts(report: &ChaosReport) {
     let missing = report.plan.missing(|fault| report.times(&[fault]) > 0);
     if !missing.is_empty() {
         let names: Vec<_> = missing.into_iter().map(ChaosFault::name).collect();
-        println!("did not come in this run: {}", names.join(", "));
+        println!("did not occur in this run: {}", names.join(", "));
     }
 }

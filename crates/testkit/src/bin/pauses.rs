@@ -1,6 +1,6 @@
-//! `make bench-pauses`: what large commands cost other clients of the same shard, beside a real Valkey, and how long
-//! clients notice the loss of a primary with each `failover-timeout`. Times are of this run, on whatever else the
-//! machine does.
+//! `make bench-pauses`: how large commands delay other clients of the same shard, compared with a real Valkey, and how
+//! long the loss of a primary interrupts writes for each `failover-timeout`. The times depend on what else the machine
+//! runs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,30 +18,30 @@ use fastness_testkit::bench::valkey::Valkey;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use tokio::task::JoinHandle;
 
-/// For everything that is waited for.
+/// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(300);
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// Keys, or fields, in one command or pipeline while filling.
+/// Number of keys, or fields, in one command or pipeline while filling.
 const CHUNK: usize = 1_000;
-/// How often a client asks that sees what others cause.
+/// Request interval of the client that measures the effect on others.
 const ASKS_EVERY: Duration = Duration::from_millis(1);
 
-/// Measures what others notice.
+/// Measures the effect on other clients.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Keys that KEYS looks at, and FLUSHALL removes.
+    /// Number of keys that KEYS reads and FLUSHALL removes.
     #[arg(long, default_value_t = 3_000_000)]
     keys: usize,
-    /// Fields of the hash that HGETALL reads, and DEL removes.
+    /// Number of fields of the hash that HGETALL reads and DEL removes.
     #[arg(long, default_value_t = 5_000_000)]
     fields: usize,
-    /// Bytes of the string that is read and removed.
+    /// Length of the string that is read and removed, bytes.
     #[arg(long, default_value_t = 512 << 20)]
     string: usize,
     /// `failover-timeout` values in ms.
     #[arg(long, value_delimiter = ',', default_value = "700,1000,2000,5000")]
     failovers: Vec<u64>,
-    /// Primaries that are killed for each.
+    /// Number of primaries that are killed for each value.
     #[arg(long, default_value_t = 10)]
     kills: usize,
     /// The valkey-server to compare with.
@@ -80,7 +80,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs each command with what it needs, and prints its row.
+/// Runs each command with the data that it needs, and prints its row.
 async fn commands(server: &str, front_end: &Endpoint, arguments: &Arguments) -> Result<()> {
     let keys = arguments.keys;
     fill_keys(front_end, keys).await?;
@@ -99,7 +99,7 @@ async fn commands(server: &str, front_end: &Endpoint, arguments: &Arguments) -> 
     measure(server, &format!("UNLINK of {bytes} bytes"), front_end, &[b"UNLINK", b"text"]).await
 }
 
-/// Who asks all the time, and how long each answer took.
+/// A client that sends requests all the time, and the time of each answer.
 struct Beside {
     stop: Arc<AtomicBool>,
     asking: JoinHandle<Result<Vec<Duration>>>,
@@ -124,7 +124,7 @@ impl Beside {
         Ok(Beside { stop, asking })
     }
 
-    /// The 99th percentile and the longest, as a cell of the table.
+    /// Stops the client. Returns the 99th percentile and the maximum, as a cell of the table.
     async fn end(self) -> Result<String> {
         self.stop.store(true, Ordering::Relaxed);
         let mut took = self.asking.await??;
@@ -134,7 +134,7 @@ impl Beside {
     }
 }
 
-/// Sends the command, waits for its reply and until all memory that it has left is free.
+/// Sends the command, and waits for its reply and until all memory that it removed is freed.
 async fn measure(server: &str, what: &str, front_end: &Endpoint, command: &[&[u8]]) -> Result<()> {
     let reading = Beside::start(front_end, &[b"GET", b"beside"]).await?;
     let writing = Beside::start(front_end, &[b"SET", b"beside", b"v"]).await?;
@@ -161,7 +161,7 @@ async fn measure(server: &str, what: &str, front_end: &Endpoint, command: &[&[u8
     Ok(())
 }
 
-/// What is removed and not freed yet.
+/// Number of objects that are removed and not freed yet.
 async fn pending(client: &mut Connection) -> Result<u64> {
     let info = client.call(&[b"INFO", b"memory"]).await?;
     let text = String::from_utf8_lossy(info.as_bytes().context("INFO")?).into_owned();
@@ -192,7 +192,7 @@ async fn fill_hash(front_end: &Endpoint, fields: usize) -> Result<()> {
     Ok(())
 }
 
-/// Kills primaries, each with every node there, and prints how long no write was acknowledged.
+/// Kills primaries while all nodes run, and prints how long no write was acknowledged.
 async fn failovers(timeout: u64, kills: usize) -> Result<()> {
     let cluster = Arc::new(Cluster::start(&ClusterOptions {
         node_options: vec![("failover-timeout", format!("{timeout}ms"))],
@@ -202,7 +202,7 @@ async fn failovers(timeout: u64, kills: usize) -> Result<()> {
     for _ in 0..kills {
         let primary = cluster.primary(1, PATIENCE).await?;
         acknowledged(&cluster, primary).await?;
-        // All have heard of each other, and the replicas stand where the primary does.
+        // Wait until all nodes know each other, and the replicas have caught up with the primary.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let began = Instant::now();
         cluster.kill(primary)?;

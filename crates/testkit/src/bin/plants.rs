@@ -1,5 +1,5 @@
-//! `make plants`: hunts every planted bug with the simulation and writes the page that says which seed found which.
-//! Exit code 1: one was not found, or the same seeds do not hold without a plant.
+//! `make plants`: hunts every planted bug with the simulation and writes the page that lists which seed found which
+//! bug. Exit code 1: a bug was not found, or the same seeds do not hold without a plant.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -17,25 +17,24 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Seeds per plant, at most.
+    /// Maximum number of seeds per plant.
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    /// Plants by name, all if none is given.
+    /// Names of plants; all if none is given.
     #[arg(long, value_delimiter = ',')]
     plants: Vec<String>,
-    /// Simulations at a time.
+    /// Number of concurrent simulations.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Do not run the seeds without a plant.
+    /// Skip the run of the seeds without a plant.
     #[arg(long)]
     no_clean: bool,
-    /// Write the table, with what it is about, to this file. Rows of plants that were not chosen stay as they stand
-    /// there.
+    /// Write the table, with its introduction, to this file. Rows of plants that were not chosen remain.
     #[arg(long)]
     page: Option<PathBuf>,
 }
 
-/// What the table is about.
+/// Introduction of the table.
 const HEAD: &str = "\
 # Planted bugs, and what finds them
 
@@ -47,7 +46,7 @@ the same seeds must hold without a plant. \"Seeds\" is how many were begun until
 |---|---|---|---|---|---|
 ";
 
-/// What is not in the table, and why.
+/// Plants that are not in the table, and why.
 const TAIL: &str = "
 ## Mistakes that are not planted
 
@@ -69,24 +68,21 @@ fn main() -> ExitCode {
     let chosen: Result<Vec<Plant>, String> = match arguments.plants.as_slice() {
         [] => Ok(Plant::ALL.to_vec()),
         names => {
-            let find = |name: &String| Plant::from_name(name).ok_or_else(|| format!("no plant is called {name:?}"));
+            let find = |name: &String| Plant::from_name(name).ok_or_else(|| format!("unknown plant {name:?}"));
             names.iter().map(find).collect()
         }
     };
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(error) => {
-            eprintln!(
-                "{error}; there are {}",
-                Plant::ALL.iter().map(|plant| plant.name()).collect::<Vec<_>>().join(", ")
-            );
+            eprintln!("{error}; known: {}", Plant::ALL.iter().map(|plant| plant.name()).collect::<Vec<_>>().join(", "));
             return ExitCode::from(2);
         }
     };
     let simulator = match Simulator::beside() {
         Ok(simulator) => simulator,
         Err(error) => {
-            eprintln!("where the simulations are to be found: {error}");
+            eprintln!("cannot find the simulation program: {error}");
             return ExitCode::from(2);
         }
     };
@@ -138,14 +134,14 @@ fn first_cell(plant: Plant) -> String {
     format!("| `{}` |", plant.name())
 }
 
-/// Of absolute paths, which differ from machine to machine, only the last part.
+/// Replaces absolute paths, which differ between machines, by their last part.
 fn without_folders(line: &str) -> String {
     let word =
         |word: &str| if word.starts_with('/') { word.rsplit('/').next().unwrap_or_default() } else { word }.to_owned();
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs the seeds without a plant; says what came of it.
+/// Runs the seeds without a plant; returns the result as text.
 fn clean(simulator: &Simulator, seeds: &Range<u64>, jobs: usize) -> Result<String, String> {
     let (first, last) = (seeds.start, seeds.end - 1);
     match plants::clean(simulator, &SimOptions::new(0), seeds, jobs) {

@@ -1,4 +1,4 @@
-//! `make ledger`, and what CI asks of the ledger. The rows themselves are written by the tools that run.
+//! `make ledger`, and CI's checks of the ledger. The tools that run write the rows themselves.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -13,11 +13,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write the page anew from the rows.
+    /// Rewrite the page from the rows.
     Page,
-    /// Check that rows and page are as they were written.
+    /// Check that rows and page have not been changed.
     Check,
-    /// Print the row of a simulation to run again: of those that count, another one for each commit.
+    /// Print the row of a simulation to run again: of those that count, a different one for each commit.
     Pick,
 }
 
@@ -28,8 +28,8 @@ fn main() -> Result<()> {
         Command::Page => std::fs::write(proof::page_of(&file), proof::page(&rows))?,
         Command::Check => {
             let page = std::fs::read_to_string(proof::page_of(&file))?;
-            ensure!(page == proof::page(&rows), "the page is not what the rows give: run `make ledger`");
-            println!("{} rows, all as they were written", rows.len());
+            ensure!(page == proof::page(&rows), "the page does not match the rows: run `make ledger`");
+            println!("{} rows, all unchanged", rows.len());
         }
         Command::Pick => {
             let picked = proof::pick(&rows, &Checkout::now()?.commit).context("no row of the simulation counts")?;

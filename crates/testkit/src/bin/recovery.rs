@@ -1,6 +1,6 @@
 //! `make bench-recovery`: how long a replica needs until it serves again, after `kill -9` and after an undo, with many
-//! keys; beside the restart of a real Valkey from its RDB file with the same keys; and what a snapshot costs those who
-//! write meanwhile. Times are of one run each, on whatever else the machine does.
+//! keys; compared with the restart of a real Valkey from its RDB file with the same keys. And how a snapshot slows down
+//! concurrent writes. Each time is from one run, and depends on what else the machine runs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,13 +19,13 @@ use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Figures;
 use fastness_testkit::ports::Ports;
 
-/// For everything that is waited for.
+/// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(300);
 const TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
-/// Keys in one pipeline while filling.
+/// Number of keys in one pipeline while filling.
 const PIPELINE: u64 = 1_000;
-/// An undo needs something open when the primary is stopped; tried so often.
+/// Number of attempts: an undo needs uncommitted effects at the moment when the primary is stopped.
 const TRIES: usize = 5;
 
 /// Measures restarts and undos.
@@ -34,7 +34,7 @@ struct Arguments {
     /// Numbers of keys.
     #[arg(long, value_delimiter = ',', default_value = "1000000,10000000")]
     keys: Vec<u64>,
-    /// Bytes of a value; a key has 16.
+    /// Length of a value, bytes; a key has 16.
     #[arg(long, default_value_t = 100)]
     value_bytes: usize,
     /// The valkey-server to compare with.
@@ -191,7 +191,7 @@ async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
     row(keys, "a snapshot, all three nodes at once", began.elapsed(), pid(&cluster, primary)?)?;
     fill(&cluster.front_end(primary, 1)?, keys / 20, value_bytes).await?;
     level(&cluster).await?;
-    let what = "restart of a replica, snapshot and 5 % more writes behind it";
+    let what = "restart of a replica, snapshot and 5 % more writes after it";
     row(keys, what, restart(&cluster, replica, keys).await?, pid(&cluster, replica)?)?;
     let (took, node) = undo(&cluster, keys, value_bytes).await?;
     row(keys, "undo of a former primary, from its resumption to serving again", took, pid(&cluster, node)?)?;
@@ -199,7 +199,7 @@ async fn fastness(keys: u64, value_bytes: usize) -> Result<()> {
     replace(&cluster, keys).await
 }
 
-/// A node with an empty disk takes the place of a dead one: it is sent a snapshot, since the log before that is purged.
+/// Replaces a dead node by one with an empty disk: it receives a snapshot, because the log before that is purged.
 async fn replace(cluster: &Arc<Cluster>, keys: u64) -> Result<()> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let until = Instant::now() + PATIENCE;
@@ -219,12 +219,12 @@ async fn replace(cluster: &Arc<Cluster>, keys: u64) -> Result<()> {
     tokio::task::spawn_blocking(move || replacing.replace(lost.id, new)).await??;
     served(&cluster.front_end(new, 1)?, keys, true).await?;
     let received = Figures::of(&cluster.node(new)?).await?.shard("fastness_snapshots_received_total", 1)?;
-    ensure!(received > 0, "it was sent the log");
-    let what = "a node from nothing takes the place of a dead one: snapshot, log, vote";
+    ensure!(received > 0, "the node received the log and no snapshot");
+    let what = "an empty node in the place of a dead one: snapshot, log, vote";
     row(keys, what, began.elapsed(), pid(cluster, new)?)
 }
 
-/// Waits until all replicas stand at the same index. (A digest of ten million keys takes seconds.)
+/// Waits until all replicas have applied the same index. (A digest of ten million keys takes seconds.)
 async fn level(cluster: &Cluster) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -235,7 +235,7 @@ async fn level(cluster: &Cluster) -> Result<()> {
         if at.iter().all(|index| *index == at[0]) {
             return Ok(());
         }
-        ensure!(Instant::now() < until, "the replicas stand at {at:?}");
+        ensure!(Instant::now() < until, "the replicas have applied {at:?}");
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -256,7 +256,7 @@ async fn restart(cluster: &Arc<Cluster>, node: u64, keys: u64) -> Result<Duratio
     Ok(took)
 }
 
-/// Stops the primary while it writes until another one leads, and lets it go on.
+/// Stops the primary during writes until another node leads, and resumes it.
 async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(Duration, u64)> {
     for _ in 0..TRIES {
         let primary = cluster.primary(1, PATIENCE).await?;
@@ -288,10 +288,10 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
             return Ok((took, primary));
         }
     }
-    anyhow::bail!("nothing was open when the primary was stopped, {TRIES} times")
+    anyhow::bail!("there were no uncommitted effects when the primary was stopped, in {TRIES} attempts")
 }
 
-/// Waits until a READONLY client is shown a key.
+/// Waits until a READONLY client can read a key.
 async fn until_shown(front_end: &Endpoint) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     let mut client = Connection::open(front_end, None, TIMEOUT).await?;

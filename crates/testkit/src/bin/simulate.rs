@@ -1,7 +1,7 @@
-//! Many seeds of the simulation. Prints one line per seed and the table of what happened; exit code 1: a promise was
+//! Runs many seeds of the simulation. Prints one line per seed and the coverage table. Exit code 1: a promise was
 //! broken, or something never happened in many seeds.
 //!
-//! `RUST_LOG=fastness=debug` (for example) shows what the nodes of a single seed do.
+//! `RUST_LOG=fastness=debug` (for example) prints what the nodes of a single seed do.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,41 +19,41 @@ use fastness_types::Plant;
 /// Runs simulations of the whole shard path.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The first seed; alone, if --seeds says nothing else.
+    /// The first seed; only this one, unless --seeds is given.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many seeds, from --seed or from 1 on; without both 100.
+    /// Number of seeds, starting with --seed or with 1; 100 without both options.
     #[arg(long)]
     seeds: Option<u64>,
-    /// How long faults come, simulated milliseconds.
+    /// How long faults are injected, simulated milliseconds.
     #[arg(long, default_value_t = 20_000)]
     faults_for_ms: u64,
-    /// Which faults, by name, as the table has them; without it all.
+    /// Kinds of faults, by the names in the table; default: all.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     kinds: Vec<SimFault>,
-    /// The bound of the lag in async, milliseconds; without it each seed chooses.
+    /// The lag bound in async, milliseconds; default: each seed chooses.
     #[arg(long)]
     max_lag_ms: Option<u64>,
-    /// A mistake that is made on purpose, by name, as tests/PLANTS.md has them.
+    /// Name of a planted bug, see tests/PLANTS.md.
     #[arg(long, value_parser = plant)]
     plant: Option<Plant>,
-    /// sync, async, switching or disabled, for all seeds; without it each seed chooses.
+    /// sync, async, switching or disabled, for all seeds; default: each seed chooses.
     #[arg(long, value_parser = profile)]
     profile: Option<SimProfile>,
-    /// Simulations at once. If there are several seeds, each has a process of its own.
+    /// Number of concurrent simulations. With several seeds, each runs in a process of its own.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Write everything that happens to this file; of one seed.
+    /// Write the trace to this file; only with one seed.
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Go on after a broken promise.
+    /// Continue after a broken promise.
     #[arg(long)]
     keep_going: bool,
-    /// Write a row of the run into the ledger of long runs, tests/ledger.jsonl; none of runs with --plant, --kinds or
-    /// --max-lag-ms, which are of another kind.
+    /// Append a row of the run to the ledger of long runs, tests/ledger.jsonl. Not with --plant, --kinds or
+    /// --max-lag-ms: such runs are not comparable.
     #[arg(long)]
     ledger: bool,
-    /// Run one seed and print its report as JSON, for the program that asks for it.
+    /// Run one seed and print its report as JSON, for the calling program.
     #[arg(long, hide = true)]
     report: bool,
 }
@@ -65,12 +65,12 @@ fn profile(text: &str) -> Result<SimProfile, String> {
 
 fn fault(text: &str) -> Result<SimFault, String> {
     let all = || SimFault::ALL.map(|fault| format!("{fault:?}")).join(", ");
-    SimFault::from_name(text).ok_or_else(|| format!("there are {}", all()))
+    SimFault::from_name(text).ok_or_else(|| format!("known: {}", all()))
 }
 
 fn plant(text: &str) -> Result<Plant, String> {
     let all = || Plant::ALL.iter().map(|plant| plant.name()).collect::<Vec<_>>().join(", ");
-    Plant::from_name(text).ok_or_else(|| format!("there are {}", all()))
+    Plant::from_name(text).ok_or_else(|| format!("known: {}", all()))
 }
 
 impl Arguments {
@@ -94,7 +94,7 @@ impl Arguments {
     }
 }
 
-/// What came of all seeds.
+/// Results of all seeds.
 #[derive(Default)]
 struct Suite {
     coverage: Coverage,
@@ -110,11 +110,11 @@ struct Suite {
     longest_loss: Duration,
     simulated: Duration,
     notes: Vec<String>,
-    /// Of the first seed.
+    /// Hash of the first seed's trace.
     trace: Option<u64>,
 }
 
-/// Broken promises that a row of the ledger tells of.
+/// Maximum number of violations in a row of the ledger.
 const NOTES_MAX: usize = 20;
 
 impl Suite {
@@ -138,7 +138,7 @@ impl Suite {
         self.notes.extend(notes.take(NOTES_MAX - self.notes.len().min(NOTES_MAX)));
         match report.verdict() {
             SimVerdict::Holds => {
-                // Only what counts fills the table.
+                // Only seeds that count contribute to the table.
                 self.coverage.merge(&report.coverage);
                 self.holds += 1;
                 self.checked += report.checked();
@@ -197,7 +197,7 @@ fn main() -> ExitCode {
     let checkout = match (arguments.ledger && is_plain).then(Checkout::now).transpose() {
         Ok(checkout) => checkout,
         Err(error) => {
-            eprintln!("no row can be written: {error:#}");
+            eprintln!("cannot write a row: {error:#}");
             return ExitCode::from(2);
         }
     };
@@ -205,7 +205,7 @@ fn main() -> ExitCode {
     let simulator = match Simulator::beside() {
         Ok(simulator) => simulator,
         Err(error) => {
-            eprintln!("where the simulations are to be found: {error}");
+            eprintln!("cannot find the simulation program: {error}");
             return ExitCode::from(2);
         }
     };
@@ -240,9 +240,9 @@ fn main() -> ExitCode {
     conclude(&arguments, &suite, began.elapsed())
 }
 
-/// Runs one simulation for the program that asks for its report.
+/// Runs one simulation for the calling program.
 fn report(arguments: &Arguments, seed: u64) -> ExitCode {
-    // What panics in a simulation is a finding and told as one.
+    // A panic in a simulation is a finding and reported as such.
     std::panic::set_hook(Box::new(|_| {}));
     match serde_json::to_string(&sim::run(&arguments.options(seed))) {
         Ok(report) => {
@@ -271,7 +271,7 @@ fn conclude(arguments: &Arguments, suite: &Suite, took: Duration) -> ExitCode {
     let empty = coverage.empty_cells(&SimFault::ALL);
     let must_be_full = *holds >= SEEDS_MIN && arguments.profile.is_none();
     if !empty.is_empty() {
-        let verdict = if must_be_full { "FAILED" } else { "too few seeds of all profiles to mind" };
+        let verdict = if must_be_full { "FAILED" } else { "too few seeds of all profiles to matter" };
         println!("never happened: {empty:?} ({verdict})");
     }
     let is_covered = empty.is_empty() || !must_be_full;

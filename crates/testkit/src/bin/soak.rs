@@ -1,6 +1,6 @@
-//! `make soak`: full load for a long time without any fault. Exit code 1: a node was elected although nothing had
-//! happened, or a promise was broken, or, with busy processes beside it (`--busy`), a client was answered an error.
-//! Exit code 2: the run proves nothing. A long run leaves a row in the ledger.
+//! `make soak`: full load for a long time without any fault. Exit code 1: there was an election although nothing had
+//! happened, or a promise was broken, or, with busy processes next to it (`--busy`), a client received an error. Exit
+//! code 2: the run proves nothing. A long run appends a row to the ledger.
 
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -10,51 +10,52 @@ use fastness_testkit::cluster::{self, Cluster};
 use fastness_testkit::proof::{self, Checkout, Row, RowVerdict, Suite};
 use fastness_testkit::soak::{self, SoakOptions, SoakReport};
 
-/// A shorter run is a trial, and leaves no row.
+/// Minimum length of a run with a row; a shorter run is a trial.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Loads a cluster and checks that nobody is elected.
+/// Loads a cluster and checks that there is no election.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How long.
+    /// Length of the run, seconds.
     #[arg(long, default_value_t = 30.0)]
     minutes: f64,
-    /// Shards.
+    /// Number of shards.
     #[arg(long, default_value_t = 1)]
     shards: u32,
-    /// Connections to each shard, half of which write.
+    /// Number of connections to each shard, half of which write.
     #[arg(long, default_value_t = 50)]
     connections: usize,
-    /// Requests in one pipeline. The log keeps every write: at 16, half an hour takes tens of gigabytes of disk.
+    /// Number of requests in one pipeline. The log keeps every write: with 16, half an hour takes tens of gigabytes of
+    /// disk.
     #[arg(long, default_value_t = 4)]
     pipeline: usize,
-    /// Bytes of a value.
+    /// Length of a value, bytes.
     #[arg(long, default_value_t = 100)]
     value_bytes: usize,
-    /// Workers of the ledger that is kept beside.
+    /// Number of workers of the ledger.
     #[arg(long, default_value_t = 4)]
     workers: usize,
     /// sync, async or disabled.
     #[arg(long, default_value = "sync")]
     durability: String,
-    /// Processes beside the cluster that keep a core busy each: then no client may be answered an error either.
+    /// Number of processes next to the cluster that each keep a core busy: then no client may receive an error either.
     #[arg(long, default_value_t = 0)]
     busy: usize,
     /// Seed of the load; random if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Is one of the busy processes.
+    /// Run as one of the busy processes.
     #[arg(long, hide = true)]
     spin: bool,
 }
 
-/// Processes that do nothing, as fast as they can. They end with this one.
+/// Processes that loop without doing anything useful. They end with this one.
 struct Busy(Vec<Child>);
 
 impl Busy {
     fn start(count: usize) -> std::io::Result<Busy> {
         let program = std::env::current_exe()?;
-        // Whatever ends this process closes their input.
+        // The end of this process closes their input, however it ends.
         let start = |_| Command::new(&program).arg("--spin").stdin(Stdio::piped()).spawn();
         Ok(Busy((0..count).map(start).collect::<std::io::Result<_>>()?))
     }
@@ -69,7 +70,7 @@ impl Drop for Busy {
     }
 }
 
-/// Keeps a core busy until the input ends.
+/// Keeps a core busy until the input is closed.
 fn spin() -> ExitCode {
     let ended = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     while !ended.is_finished() {
@@ -99,7 +100,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<SoakReport> {
         "sync" => "sync",
         "async" => "async",
         "disabled" => "disabled",
-        other => anyhow::bail!("no durability is called {other:?}"),
+        other => anyhow::bail!("unknown durability {other:?}"),
     };
     let checkout = Checkout::now()?;
     let options = SoakOptions {
@@ -153,10 +154,10 @@ fn row(
     }
     let errors = report.errors + report.summary.refused + report.summary.unknown;
     if busy > 0 && errors > 0 {
-        row.notes.push(format!("{errors} commands were answered an error"));
+        row.notes.push(format!("{errors} commands were answered with an error"));
     }
     row.verdict = if row.notes.is_empty() { RowVerdict::Pass } else { RowVerdict::Fail };
-    // The ledger of writes does not tell lost ones from stale reads.
+    // The ledger of writes does not distinguish lost writes from stale reads.
     let none = report.violations.is_empty().then_some(0);
     (row.lost, row.stale) = (none, none);
     row
@@ -176,7 +177,7 @@ fn print(report: &SoakReport, refuses_nothing: bool) -> ExitCode {
         report.silence,
     );
     for (group, after) in &report.after {
-        println!("{group:?}: {:?} at the beginning, {after:?} at the end", report.before.get(group));
+        println!("{group:?}: {:?} at the start, {after:?} at the end", report.before.get(group));
     }
     for violation in &report.violations {
         println!("BROKEN {violation}");

@@ -139,7 +139,7 @@ pub async fn run(
     let watched = watch.stop().await?;
     let verdict = load.stop_and_check().await?;
     let mut digests = Digests::default();
-    digests.settle(cluster, PATIENCE).await?;
+    digests.wait_until_equal(cluster, PATIENCE).await?;
     Ok(AdversaryReport {
         seed: options.seed,
         size: (file.nodes.len(), file.shards),

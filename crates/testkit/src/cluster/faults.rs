@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Cluster;
 use super::clock::set_ahead;
-use super::process::{state_of, wait_gone};
+use super::process::{state_of, wait_for_exit};
 
 impl Cluster {
     /// Sends a signal to a node.
@@ -25,7 +25,7 @@ impl Cluster {
     pub fn kill(&self, node: u64) -> Result<()> {
         let pid = self.pid(node)?;
         kill_process(pid, Signal::KILL)?;
-        wait_gone(pid)
+        wait_for_exit(pid)
     }
 
     /// Kills all running nodes at once.
@@ -37,7 +37,7 @@ impl Cluster {
         for &pid in &pids {
             kill_process(pid, Signal::KILL)?;
         }
-        pids.into_iter().try_for_each(wait_gone)
+        pids.into_iter().try_for_each(wait_for_exit)
     }
 
     /// Whether a signal has stopped all threads of a node.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::process::wait_gone;
+use super::process::wait_for_exit;
 use crate::chaos::sandbox;
 
 /// Default size of one file system; its file is sparse.
@@ -126,7 +126,7 @@ impl Images {
             kill_process(pid, Signal::KILL)?;
         }
         nodes.iter().try_for_each(|node| self.shut_down(*node))?;
-        pids.iter().copied().try_for_each(wait_gone)?;
+        pids.iter().copied().try_for_each(wait_for_exit)?;
         for (&node, content) in nodes.iter().zip(&contents) {
             self.unmount_one(node)?;
             self.mount_one(node)?;

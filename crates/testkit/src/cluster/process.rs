@@ -10,7 +10,7 @@ use rustix::process::Pid;
 ///
 /// # Errors
 /// If the process does not end.
-pub fn wait_gone(pid: Pid) -> Result<()> {
+pub fn wait_for_exit(pid: Pid) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(10);
     // The processes are not children of this one: signal 0 shows whether a process still exists. A zombie that its
     // parent has not waited for counts as ended.

@@ -1,11 +1,11 @@
-//! Whether two replies are equal.
+//! Compares two replies.
 
 use fastness_resp::{Value, value};
 
 use super::exclusions::Comparison;
 
-/// The product's reply (before and after the reference answered, the same unless it depends on the clock) against the
-/// reference's. `None` if they are equal as far as asked.
+/// Compares the product's replies (before and after the reference answered, equal unless they depend on the clock) with
+/// the reference's. `None` if they are equal as far as required.
 #[must_use]
 pub fn difference(comparison: Comparison, ours: [&[u8]; 2], theirs: &[u8]) -> Option<String> {
     let equal = match comparison {
@@ -38,10 +38,10 @@ fn is_between(replies: [Value; 3]) -> bool {
     }
 }
 
-/// The one reply that these bytes are.
+/// Parses bytes that are exactly one reply.
 ///
 /// # Panics
-/// If they are no whole reply, or more than one.
+/// If they are not a whole reply, or more than one.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Value {
     let parsed = value::parse(bytes).unwrap_or_else(|error| panic!("{error}: {}", bytes.escape_ascii()));
@@ -50,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> Value {
     value
 }
 
-/// Arrays, sets and maps in one order, at every depth.
+/// Sorts arrays, sets and maps at every depth.
 fn sorted(value: Value) -> Value {
     let sort = |members: Vec<Value>| {
         let mut members: Vec<Value> = members.into_iter().map(sorted).collect();

@@ -1,18 +1,19 @@
-//! What may differ between the product and Valkey, one line each, with the reason.
+//! Allowed differences between the product and Valkey, one line each, with the reason.
 //!
-//! A line is `command | comparison | reason`; a subcommand is written `container|sub`, so fields are separated by a
-//! bar between blanks. Comparisons, from strict to lax:
+//! A line is `command | comparison | reason`; a subcommand is written `container|sub`, so fields are separated by a bar
+//! between blanks. Comparisons, from strict to lax:
 //!
 //! | comparison | means |
 //! |---|---|
 //! | `unordered` | arrays in any order |
-//! | `between` | an integer that depends on the clock, or an array of such: between two answers of the product |
+//! | `between` | an integer that depends on the clock, or an array of such integers: between two replies of the product
+//! |
 //! | `kind` | the same kind of reply; errors with the same text |
-//! | `recoded` | exact; then both sides write the value anew, so that its encoding is compared as of there |
+//! | `recoded` | exact; afterwards both sides rewrite the value, so that its encoding is compared from then on |
 //! | `skip` | not compared at all |
 //!
-//! A line `info:<field> | absent | reason` names a field of INFO that the product does not have; `*` at its end stands
-//! for any rest.
+//! A line `info:<field> | absent | reason` names a field of INFO that the product does not have; a `*` at its end
+//! stands for any suffix.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,7 @@ pub struct Exclusions {
 }
 
 impl Exclusions {
-    /// Reads the file's text.
+    /// Parses the file.
     ///
     /// # Panics
     /// If a line is malformed, has no reason, or names a command twice.
@@ -70,13 +71,13 @@ impl Exclusions {
         exclusions
     }
 
-    /// How this command's replies are compared.
+    /// How replies to this command are compared.
     #[must_use]
     pub fn comparison(&self, command: &str) -> Comparison {
         self.by_command.get(command).copied().unwrap_or(Comparison::Exact)
     }
 
-    /// The line because of which this field of INFO may be absent.
+    /// The line that allows this field of INFO to be missing.
     #[must_use]
     pub fn absent_field(&self, field: &str) -> Option<&str> {
         let names = |line: &&String| match line.strip_suffix('*') {
@@ -86,12 +87,12 @@ impl Exclusions {
         self.absent_fields.iter().find(names).map(String::as_str)
     }
 
-    /// The fields of INFO that may be absent, as their lines name them.
+    /// The fields of INFO that may be missing, as their lines name them.
     pub fn absent_fields(&self) -> impl Iterator<Item = &str> {
         self.absent_fields.iter().map(String::as_str)
     }
 
-    /// Every command that has a line.
+    /// Every command with a line.
     pub fn commands(&self) -> impl Iterator<Item = &str> {
         self.by_command.keys().map(String::as_str)
     }

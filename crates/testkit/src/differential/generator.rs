@@ -2,12 +2,12 @@
 
 use super::shapes::{SHAPES, is_rare};
 
-/// SplitMix64: small, good enough to draw test cases, and the same everywhere.
+/// SplitMix64: small, good enough for test cases, and the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// From a seed; every seed is good.
+    /// A generator with this seed; every seed is good.
     #[must_use]
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
@@ -22,7 +22,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Below `bound`, which is not 0.
+    /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.bits() % bound as u64) as usize
     }
@@ -32,7 +32,7 @@ impl Rng {
         self.below(n) == 0
     }
 
-    /// One of these.
+    /// One of these values.
     pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
     }
@@ -41,17 +41,17 @@ impl Rng {
 /// One command with its arguments, the name first.
 pub type Request = Vec<Vec<u8>>;
 
-/// Draws commands.
+/// Generates commands.
 #[derive(Debug)]
 pub struct Generator {
     rng: Rng,
     shapes: Vec<&'static str>,
 }
 
-/// Keys of one test, few, so that commands meet: all in the slot of this tag.
+/// Number of keys of one test, all in the slot of this tag: so few that commands affect each other.
 const KEYS: usize = 10;
 const TAG: &str = "{t}";
-/// Of these, keys of hashes.
+/// Number of these that are keys of hashes.
 const HASH_KEYS: usize = 4;
 
 const INTEGERS: &[&str] = &[
@@ -236,7 +236,7 @@ const CLUSTER_CURSORS: &[&str] = &[
 const METRICS: &[&str] = &["KEY-COUNT", "key-count", "KEY-COUNT", "CPU-USEC", "x", ""];
 const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
 
-/// How many random fields are asked for. Nothing that is far below zero: a reference would draw for ever.
+/// Numbers of random fields. None is far below zero: a reference would draw for ever.
 const DRAWS: &[&str] = &[
     "0",
     "1",
@@ -254,13 +254,13 @@ const DRAWS: &[&str] = &[
 ];
 
 impl Generator {
-    /// Draws from all shapes that `is_wanted`.
+    /// A generator of all shapes for which `is_wanted` is true.
     #[must_use]
     pub fn new(seed: u64, is_wanted: impl Fn(&str) -> bool) -> Generator {
         Generator { rng: Rng::new(seed), shapes: SHAPES.iter().copied().filter(|shape| is_wanted(shape)).collect() }
     }
 
-    /// The random numbers, for a test's own choices.
+    /// The random numbers, for choices of the test itself.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
@@ -269,7 +269,7 @@ impl Generator {
     pub fn command(&mut self) -> Request {
         let shape = self.shape();
         let mut request = self.fill(shape);
-        // As many random fields as any integer says may be more than the reference has memory for.
+        // A number of random fields as large as any integer may exceed the memory of the reference.
         if self.rng.one_in(25) && !shape.starts_with("HRANDFIELD") {
             self.damage(&mut request);
         }
@@ -315,7 +315,7 @@ impl Generator {
         if options.is_empty() {
             return;
         }
-        // Mostly none or one, so that most commands are well-formed; sometimes many, also the same twice.
+        // Mostly none or one, so that most commands are well-formed; sometimes many, or the same one twice.
         for _ in 0..[0, 0, 1, 1, 1, 1, 2, 2, 3][self.rng.below(9)] {
             let option = options[self.rng.below(options.len())];
             let (name, argument) = option.split_once(':').map_or((option, None), |(name, arg)| (name, Some(arg)));
@@ -365,7 +365,7 @@ impl Generator {
         self.rng.pick(from).as_bytes().to_vec()
     }
 
-    /// Mostly a key that commands of hashes alone are drawn for.
+    /// A key, mostly one of those that only hash commands use.
     fn hash_key(&mut self) -> Vec<u8> {
         if self.rng.one_in(12) {
             return self.key();
@@ -373,7 +373,7 @@ impl Generator {
         format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes()
     }
 
-    /// A field of few, so that commands meet.
+    /// One of a few fields, so that commands affect each other.
     fn field(&mut self) -> Vec<u8> {
         match self.rng.below(24) {
             0 => Vec::new(),
@@ -428,7 +428,7 @@ impl Generator {
         if self.rng.one_in(6) { self.one_of(OFFSETS) } else { (self.rng.below(30) as i64 - 8).to_string().into() }
     }
 
-    /// A span that is over, or that no test outlives. In units of `unit_ms`.
+    /// A time span that is over, or longer than any test, in units of `unit_ms`.
     fn span(&mut self, unit_ms: u64) -> Vec<u8> {
         if self.rng.one_in(6) {
             return self.no_short_span();
@@ -438,7 +438,8 @@ impl Generator {
         span.to_string().into_bytes()
     }
 
-    /// An integer or none, but no span that would end while the test runs, at a moment of its own for each side.
+    /// An integer or a non-integer, but no span that ends while the test runs, which would be at different moments for
+    /// both sides.
     fn no_short_span(&mut self) -> Vec<u8> {
         loop {
             let text = self.rng.pick(INTEGERS);
@@ -448,7 +449,7 @@ impl Generator {
         }
     }
 
-    /// A point in time long ago or far off.
+    /// A point in time long ago or far in the future.
     fn point(&mut self, unit_ms: u64) -> Vec<u8> {
         /// The year 2100.
         const FAR_MS: u64 = 4_102_444_800_000;
@@ -459,7 +460,7 @@ impl Generator {
         ((from + self.rng.below(1_000_000_000) as u64) / unit_ms).to_string().into_bytes()
     }
 
-    /// Takes an argument away, adds one, or puts another in its place.
+    /// Removes, adds or replaces an argument.
     fn damage(&mut self, request: &mut Request) {
         let at = 1 + self.rng.below(request.len());
         match self.rng.below(3) {
@@ -475,7 +476,7 @@ impl Generator {
     }
 }
 
-/// A request as a test's message shows it.
+/// A request as shown in a test's message.
 #[must_use]
 pub fn spelled(request: &Request) -> String {
     let word = |arg: &Vec<u8>| match arg.len() {

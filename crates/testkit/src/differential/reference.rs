@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use crate::ports::Ports;
 
-/// The variable that says where the server is.
+/// The variable that contains the path of the server.
 pub const SERVER_VARIABLE: &str = "FASTNESS_VALKEY_SERVER";
 
-/// How to get one.
+/// How to get a server.
 const HOW: &str = "set FASTNESS_VALKEY_SERVER to a valkey-server 9.1; deploy/setup/python.sh installs one, \
                    then `source deploy/setup/env.sh` (make test does both)";
 
@@ -34,7 +34,7 @@ impl Reference {
     /// Starts the server that [`SERVER_VARIABLE`] names.
     ///
     /// # Errors
-    /// If the variable is not set, or the server does not come up.
+    /// If the variable is not set, or the server does not start.
     pub fn start() -> anyhow::Result<Reference> {
         let server: PathBuf = std::env::var_os(SERVER_VARIABLE).context(HOW)?.into();
         let folder = tempfile::tempdir()?;
@@ -80,7 +80,7 @@ impl Reference {
         }
     }
 
-    /// A new connection that speaks this version.
+    /// Opens a connection with this protocol version.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -110,7 +110,7 @@ pub struct ReferenceConnection {
 }
 
 impl ReferenceConnection {
-    /// A connection to any server, the reference or the product, that speaks this version.
+    /// Opens a connection with this protocol version to any server, the reference or the product.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -129,7 +129,7 @@ impl ReferenceConnection {
     /// Sends a command and returns the bytes of its reply.
     ///
     /// # Errors
-    /// If the connection ends, or no reply comes.
+    /// If the connection ends, or no reply arrives.
     pub fn call(&mut self, request: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
         let mut bytes = format!("*{}\r\n", request.len()).into_bytes();
         for arg in request {

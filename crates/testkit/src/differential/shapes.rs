@@ -1,9 +1,9 @@
-//! What the arguments of each command look like.
+//! Shapes of the commands: their words and arguments.
 //!
-//! A shape is a command's words: an upper-case word stands for itself, a lower-case letter for a random argument of a
-//! kind, `*` in front repeats a group joined by commas, `?` makes an option, whose own argument stands behind a colon.
-//! Options stand at the end, or where a `?` stands alone.
-//! Options are drawn and shuffled; now and then one comes twice.
+//! A shape is a list of words. An upper-case word stands for itself, a lower-case letter for a random argument of a
+//! kind. `*` before a group (joined by commas) repeats it. `?` before a word makes it an option, whose own argument
+//! follows a colon. Options are at the end, or where a `?` stands alone. They are drawn and shuffled; sometimes one
+//! occurs twice.
 //!
 //! | letter | argument |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `r` | how many random fields |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
-//! | `t`, `m` | span of time in s, in ms: long ago or far off |
+//! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
 //! | `s`, `a` | point in time in s, in ms: likewise |
 //! | `o` | offset into a value |
 //! | `d` | database |
@@ -21,12 +21,12 @@
 //! | `y` | name of a type |
 //! | `c` | cursor |
 //! | `z`, `l` | cursor of CLUSTERSCAN; hash slot |
-//! | `e` | what slots are ordered by |
+//! | `e` | order of slots |
 //! | `w` | any word |
 //! | `#` | how many groups follow |
 //! | `x` | a whole other command |
 
-/// A random argument is drawn for each lower-case letter; see the module's documentation.
+/// A random argument is generated for each lower-case letter; see the module's documentation.
 pub const SHAPES: &[&str] = &[
     // string
     "APPEND k v",
@@ -152,7 +152,7 @@ pub const SHAPES: &[&str] = &[
     "GET|SET k",
 ];
 
-/// Shapes that are drawn one time in fifty: they leave nothing to look at, or have a reply that is long.
+/// Shapes that are drawn one time in fifty: they leave no data to compare, or have a long reply.
 #[must_use]
 pub fn is_rare(shape: &str) -> bool {
     shape.starts_with("FLUSH") || shape == "COMMAND"

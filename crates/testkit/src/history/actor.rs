@@ -1,4 +1,4 @@
-//! One client of a run: asks, takes the time, and sorts what came of it.
+//! One client of a run: it sends requests, measures times, and classifies outcomes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use super::record::{Op, Span};
 use super::run::{Counts, Run};
 
-/// What one group of clients did.
+/// Operations of one group of clients, by outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     acknowledged: AtomicU64,
@@ -44,12 +44,12 @@ impl Tally {
     }
 }
 
-/// What came of asking.
+/// The outcome of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked<R> {
     pub(crate) span: Span,
     pub(crate) outcome: Outcome,
-    /// What the answer says, if it was acknowledged.
+    /// The decoded answer, if the request was acknowledged.
     pub(crate) result: Option<R>,
 }
 
@@ -59,7 +59,7 @@ impl<R> Asked<R> {
     }
 }
 
-/// Between two attempts to read a key back.
+/// Pause between two attempts to read a key back.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// See the module.
@@ -70,7 +70,7 @@ pub(crate) struct Actor {
     client: Client,
     tally: Arc<Tally>,
     written: u64,
-    /// Connections to copies that were opened, and the numbers of those that are open.
+    /// Number of connections to copies opened so far, and the numbers of the open ones.
     opened: u64,
     connections: HashMap<Endpoint, u64>,
     insists_until: Option<Instant>,
@@ -87,23 +87,23 @@ impl Actor {
         Actor { id, run, rng, client, tally, written: 0, opened: 0, connections: HashMap::new(), insists_until: None }
     }
 
-    /// From now on reads are repeated until they are answered, or this moment has come.
+    /// Repeats reads from now on until they are answered, or until this moment.
     pub(crate) fn insist_until(&mut self, moment: Instant) {
         self.insists_until = Some(moment);
     }
 
-    /// A value that nobody else has written, and nobody will.
+    /// A value that is unique in the run.
     pub(crate) fn new_value(&mut self) -> u64 {
         self.written += 1;
         u64::from(self.id) << 32 | self.written
     }
 
-    /// As it is written down.
+    /// The operation as recorded in a history.
     pub(crate) fn op<T, R>(&self, asked: &Asked<R>, what: T) -> Op<T> {
         Op { client: self.id, span: asked.span, what }
     }
 
-    /// Sends a command that writes. `shape` takes its answer apart; one that it does not know makes the run invalid.
+    /// Sends a write. `shape` decodes its answer; an answer that it does not know makes the run invalid.
     pub(crate) async fn write<R>(&mut self, command: &[&[u8]], shape: impl Fn(&Value) -> Option<R>) -> Asked<R> {
         let call = self.run.clock.now_ns();
         let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
@@ -112,7 +112,7 @@ impl Actor {
         asked
     }
 
-    /// Sends commands that write between MULTI and EXEC, to the primary of `key`.
+    /// Sends writes between MULTI and EXEC to the primary of `key`.
     pub(crate) async fn transact<R>(
         &mut self,
         key: &str,
@@ -129,10 +129,10 @@ impl Actor {
         asked
     }
 
-    /// Sends a command that reads.
+    /// Sends a read.
     ///
     /// # Errors
-    /// If it insists, in vain.
+    /// If it is repeated without success.
     pub(crate) async fn read<R>(
         &mut self,
         command: &[&[u8]],
@@ -148,7 +148,7 @@ impl Actor {
         }
     }
 
-    /// Sends commands that read between MULTI and EXEC, to the primary of `key`.
+    /// Sends reads between MULTI and EXEC to the primary of `key`.
     ///
     /// # Errors
     /// As [`Actor::read`].
@@ -171,7 +171,7 @@ impl Actor {
         }
     }
 
-    /// Watches the keys behind `watch` and reads, on one connection, which [`Actor::exec`] goes on with.
+    /// Watches the keys in `watch` and reads them on one connection, which [`Actor::exec`] uses afterwards.
     pub(crate) async fn watch<R>(
         &mut self,
         watch: &[&[u8]],
@@ -192,7 +192,7 @@ impl Actor {
             self.tally.reads.fetch_add(1, Ordering::Relaxed);
             return Some((primary, asked));
         }
-        // The connection may watch without a transaction that ends it.
+        // The connection may watch keys without a transaction that ends this.
         self.client.disconnect(&primary);
         None
     }
@@ -215,13 +215,13 @@ impl Actor {
         asked
     }
 
-    /// All that have a copy of a key, the primary first.
+    /// All replicas with a copy of a key, the primary first.
     pub(crate) async fn copies(&mut self, key: &str) -> Vec<Endpoint> {
         self.client.copies(key.as_bytes()).await
     }
 
-    /// Sends a command that reads to one copy, after READONLY if its connection is a new one. With the number of the
-    /// connection, which no other one has in the run.
+    /// Sends a read to one copy, after READONLY on a new connection. Returns the number of the connection, which is
+    /// unique in the run.
     pub(crate) async fn read_at<R>(
         &mut self,
         copy: &Endpoint,
@@ -263,7 +263,7 @@ impl Actor {
         Asked { span: Span { call, end }, outcome, result }
     }
 
-    /// `None`: it is to be asked again. A read without an answer has no effect: it counts as refused.
+    /// `None`: the read is to be repeated. A read without an answer has no effect, so it counts as refused.
     async fn settle_read<R>(&mut self, asked: Asked<R>, command: &[&[u8]]) -> Result<Option<Asked<R>>, String> {
         if asked.is_done() {
             self.tally.reads.fetch_add(1, Ordering::Relaxed);
@@ -283,7 +283,7 @@ impl Actor {
     }
 }
 
-/// The shape of EXEC's array. An error among its elements is none.
+/// The shape of EXEC's array. An error among its elements does not match.
 fn elements<R>(shape: impl Fn(&[Value]) -> Option<R>) -> impl Fn(&Value) -> Option<R> {
     move |reply| match reply {
         Value::Array(elements) => shape(elements),
@@ -291,11 +291,11 @@ fn elements<R>(shape: impl Fn(&[Value]) -> Option<R>) -> impl Fn(&Value) -> Opti
     }
 }
 
-/// The shapes that answers have.
+/// Decoders of answers.
 pub(crate) mod shape {
     use fastness_resp::Value;
 
-    /// What stands for a value that is not a number: nobody writes it, so a checker finds it.
+    /// Stands for a value that is not a number: it is never written, so a checker finds it.
     pub(crate) const NO_NUMBER: u64 = u64::MAX;
 
     pub(crate) fn integer(reply: &Value) -> Option<i64> {
@@ -305,7 +305,7 @@ pub(crate) mod shape {
         }
     }
 
-    /// A number or nothing, as GET answers.
+    /// A number or nothing, as GET returns.
     pub(crate) fn number(reply: &Value) -> Option<Option<u64>> {
         match reply {
             Value::Null => Some(None),
@@ -314,7 +314,7 @@ pub(crate) mod shape {
         }
     }
 
-    /// A sum, 0 if there is none.
+    /// A sum, 0 for a missing key.
     pub(crate) fn sum(reply: &Value) -> Option<i64> {
         match reply {
             Value::Null => Some(0),
@@ -335,7 +335,7 @@ pub(crate) mod shape {
         matches!(reply, Value::Simple(text) if text == b"OK").then_some(())
     }
 
-    /// Whether it was done, as conditional commands answer.
+    /// Whether a conditional command was executed.
     pub(crate) fn done(reply: &Value) -> Option<bool> {
         match reply {
             Value::Null => Some(false),

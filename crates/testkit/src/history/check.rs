@@ -1,5 +1,5 @@
-//! What is wrong with a history. Pure functions: every one is tested with histories that it must accept and planted
-//! ones that it must refute.
+//! Checkers of histories. They are pure functions, tested with histories that they must accept and with planted ones
+//! that they must refute.
 
 pub mod append;
 pub mod bank;
@@ -14,39 +14,39 @@ pub mod register;
 pub(crate) mod sample;
 pub mod set;
 
-/// What kind of promise is broken.
+/// Kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Something acknowledged is gone.
+    /// An acknowledged write is lost.
     Lost,
-    /// A read was answered with what was no longer true.
+    /// A read returned an outdated value.
     Stale,
-    /// Something is there that was refused, or that nobody wrote.
+    /// A refused write took effect, or a value was never written.
     Phantom,
-    /// Something was applied twice.
+    /// A write was applied twice.
     Duplicate,
-    /// Half of a transaction was seen.
+    /// A part of a transaction was visible.
     Torn,
     /// A cycle of transactions, each of which must come before the next.
     Cycle,
-    /// The answers fit no order of the operations.
+    /// No order of the operations explains the answers.
     Order,
-    /// A key lived or died at the wrong time.
+    /// A key existed or was missing at the wrong time.
     Deadline,
 }
 
-/// A broken promise.
+/// A violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// As in [`super::HistoryVerdict::by_workload`].
+    /// The name in [`super::HistoryVerdict::by_workload`].
     pub workload: &'static str,
-    /// The key, or what the keys that it is about begin with.
+    /// The key, or the common prefix of the keys.
     pub key: String,
     /// See [`Kind`].
     pub kind: Kind,
-    /// What was seen, and why it must not be.
+    /// What was observed, and why it is wrong.
     pub what: String,
-    /// The operations behind it, by their calls, where they are more than fit into `what`.
+    /// The operations that show it, in order of their calls, if they do not fit into `what`.
     pub history: Vec<String>,
 }
 
@@ -56,19 +56,19 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// What checkers have found.
+/// Findings of the checkers.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Broken promises.
+    /// All violations.
     pub violations: Vec<Violation>,
     /// Histories without a verdict, and why.
     pub undecided: Vec<String>,
-    /// Operations that were judged.
+    /// Number of judged operations.
     pub ops_checked: u64,
 }
 
 impl Findings {
-    /// One broken promise more.
+    /// Adds a violation.
     pub fn broken(&mut self, workload: &'static str, key: &str, kind: Kind, what: String) {
         self.violations.push(Violation { workload, key: key.to_owned(), kind, what, history: Vec::new() });
     }

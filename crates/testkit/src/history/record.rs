@@ -1,11 +1,11 @@
-//! Histories as they are written down while a run goes on.
+//! Records histories during a run.
 
 use std::time::Instant;
 
 use fastness_load::Outcome;
 use parking_lot::Mutex;
 
-/// The run's clock: nanoseconds since it began, the same for all clients.
+/// The run's clock: nanoseconds since its start, the same for all clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     began: Instant,
@@ -21,64 +21,64 @@ impl Clock {
     }
 }
 
-/// When an operation was under way, nanoseconds of the run's clock.
+/// When an operation was in progress, nanoseconds of the run's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Before it was sent.
+    /// Before the request was sent.
     pub call: u64,
-    /// After its answer came; `None`: the outcome is unknown.
+    /// After its answer arrived; `None`: the outcome is unknown.
     pub end: Option<u64>,
 }
 
-/// One operation with what its answer said.
+/// One operation with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Op<T> {
-    /// Who asked.
+    /// The client.
     pub client: u32,
-    /// When.
+    /// Its time.
     pub span: Span,
-    /// What was asked and answered.
+    /// The request and the answer.
     pub what: T,
 }
 
-/// All that was asked of one key, or of one group of keys that share a slot, and was not refused.
+/// All operations on one key, or on one group of keys that share a slot, that were not refused.
 #[derive(Debug, Clone)]
 pub struct History<T> {
-    /// The key, or what its keys begin with.
+    /// The key, or the common prefix of its keys.
     pub key: String,
     /// In no order.
     pub ops: Vec<Op<T>>,
-    /// Operations that have begun, the refused ones among them.
+    /// Number of started operations, including refused ones.
     begun: u32,
     unknown: u32,
 }
 
 impl<T> History<T> {
-    /// An empty one.
+    /// Creates an empty history.
     #[must_use]
     pub fn new(key: impl Into<String>) -> History<T> {
         History { key: key.into(), ops: Vec::new(), begun: 0, unknown: 0 }
     }
 }
 
-/// When a key is retired and the next one takes its place.
+/// Limits of a key; at a limit it is retired and replaced by the next one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Operations.
+    /// Maximum number of operations.
     pub(crate) ops: u32,
-    /// Operations of unknown outcome.
+    /// Maximum number of operations of unknown outcome.
     pub(crate) unknown: u32,
 }
 
-/// Where an operation is to be written down.
+/// The place where an operation is recorded.
 #[derive(Debug, Clone)]
 pub(crate) struct Ticket {
     history: usize,
-    /// The key, or what its keys begin with.
+    /// The key, or the common prefix of its keys.
     pub(crate) key: String,
 }
 
-/// One key after the other, each until its bounds are reached.
+/// A sequence of keys, each used until its limits are reached.
 pub(crate) struct Keys<T> {
     name: String,
     bounds: Bounds,
@@ -86,12 +86,12 @@ pub(crate) struct Keys<T> {
 }
 
 impl<T: Clone> Keys<T> {
-    /// `name` is what all its keys begin with.
+    /// `name` is the common prefix of all keys.
     pub(crate) fn new(name: String, bounds: Bounds) -> Keys<T> {
         Keys { name, bounds, histories: Mutex::default() }
     }
 
-    /// The key in use, for one operation more.
+    /// Returns the current key, for one more operation.
     pub(crate) fn take(&self) -> Ticket {
         let mut histories = self.histories.lock();
         let full = |last: &History<T>| last.begun >= self.bounds.ops || last.unknown >= self.bounds.unknown;
@@ -104,7 +104,7 @@ impl<T: Clone> Keys<T> {
         Ticket { history, key: histories[history].key.clone() }
     }
 
-    /// Writes down what came of an operation. One that was refused has not happened.
+    /// Records the outcome of an operation. A refused operation is not recorded.
     pub(crate) fn note(&self, ticket: &Ticket, op: Op<T>, outcome: Outcome) {
         if outcome == Outcome::Refused {
             return;
@@ -115,13 +115,13 @@ impl<T: Clone> Keys<T> {
         history.ops.push(op);
     }
 
-    /// All keys so far, for reading them back.
+    /// All keys so far, to read them back.
     pub(crate) fn tickets(&self) -> Vec<Ticket> {
         let histories = self.histories.lock();
         histories.iter().enumerate().map(|(history, at)| Ticket { history, key: at.key.clone() }).collect()
     }
 
-    /// Hands every history to a checker.
+    /// Passes every history to a checker.
     pub(crate) fn each(&self, check: impl FnMut(&History<T>)) {
         self.histories.lock().iter().for_each(check);
     }

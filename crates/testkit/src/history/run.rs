@@ -1,4 +1,4 @@
-//! What all clients of a run share: its options, its clock and its counts.
+//! State that all clients of a run share: options, clock and counts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,35 +8,35 @@ use parking_lot::Mutex;
 
 use super::record::Clock;
 
-/// The client that reads back; those of the workloads have higher ids.
+/// Id of the client that reads back; the clients of the workloads have higher ids.
 pub(crate) const READER: u32 = 0;
 
-/// What to load, and how.
+/// How to load the cluster.
 #[derive(Clone)]
 pub struct HistoryOptions {
-    /// Doors to learn the topology from.
+    /// Endpoints from which clients learn the topology.
     pub seeds: Vec<Endpoint>,
-    /// TLS, if wanted.
+    /// TLS configuration, if wanted.
     pub tls: Option<Tls>,
     /// Seed of all choices.
     pub seed: u64,
-    /// Put before every key, so that runs do not meet each other's keys. No braces.
+    /// Prefix of every key, so that runs use different keys. No braces.
     pub prefix: String,
-    /// Groups of each workload; more of them load more.
+    /// Number of groups of each workload; more groups make more load.
     pub groups: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
-    /// A reply later than this is "unknown" and its connection is closed.
+    /// A later reply counts as unknown, and its connection is closed.
     pub timeout: Duration,
-    /// How far a deadline may be missed, in both directions; `None` where clocks are among the faults: then deadlines
-    /// are not compared with the clock, and that nothing comes back to life is still checked.
+    /// How far a deadline may be missed, in both directions. `None` if clocks are among the faults: then deadlines are
+    /// not compared with the clock, and only the return of expired keys is checked.
     pub clock_slack: Option<Duration>,
-    /// Acknowledged operations that each workload must have, for the run to be valid.
+    /// Minimum number of acknowledged operations of each workload for a valid run.
     pub least_ops: u64,
 }
 
 impl HistoryOptions {
-    /// One group of each workload, as fast as a busy machine bears beside the cluster.
+    /// One group of each workload, at a rate that a busy machine supports next to the cluster.
     #[must_use]
     pub fn new(seeds: Vec<Endpoint>, tls: Option<Tls>, seed: u64) -> HistoryOptions {
         HistoryOptions {
@@ -53,12 +53,12 @@ impl HistoryOptions {
     }
 }
 
-/// Operations of one workload, or of all.
+/// Numbers of operations of one workload, or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Writes acknowledged; a transaction that wrote is one.
+    /// Acknowledged writes; a transaction that wrote counts as one.
     pub acknowledged: u64,
-    /// Writes refused: they were definitely not applied.
+    /// Refused writes, which were certainly not applied.
     pub refused: u64,
     /// Writes of unknown outcome.
     pub unknown: u64,
@@ -79,17 +79,17 @@ impl std::ops::Add for Counts {
     }
 }
 
-/// What all clients of a run share.
+/// State that all clients of a run share.
 pub(crate) struct Run {
     pub(crate) options: HistoryOptions,
     pub(crate) clock: Clock,
     pub(crate) topology: SharedTopology,
     pub(crate) stop: AtomicBool,
-    /// Replies that no server may give: the run proves nothing, whatever else it shows.
+    /// Replies that no server may give: they make the run invalid.
     pub(crate) odd: Mutex<Vec<String>>,
 }
 
-/// Odd replies that are kept; one is enough to make a run invalid.
+/// Maximum number of recorded odd replies; one is enough to make a run invalid.
 const ODD_MAX: usize = 20;
 
 impl Run {

@@ -1,5 +1,5 @@
-//! The workloads: what clients ask, and how their answers become operations of a history. One file each; what the
-//! histories must fulfil is in `check`.
+//! The workloads: which requests clients send, and how the answers become operations of a history. One file each; the
+//! rules for the histories are in `check`.
 
 pub(super) mod all;
 mod append;
@@ -18,35 +18,36 @@ use super::check::Findings;
 use super::record::Bounds;
 use super::run::Run;
 
-/// One group of clients on keys of its own.
+/// One group of clients on its own keys.
 #[async_trait]
 pub(crate) trait Workload: Send + Sync {
-    /// As in the verdict.
+    /// The name in the verdict.
     fn name(&self) -> &'static str;
 
-    /// How many clients it takes: with the one that reads back, as many as a checker bears.
+    /// Number of clients: together with the one that reads back, as many as a checker supports.
     fn clients(&self) -> u32 {
         4
     }
 
-    /// One operation (or a few that belong together) of the client in this place, from 0. Whether it was acknowledged.
+    /// Runs one operation (or a few that belong together) of the client with this place, from 0. Returns whether it was
+    /// acknowledged.
     async fn step(&self, place: u32, actor: &mut Actor) -> bool;
 
     /// Reads all keys after the run, into their histories.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If a key cannot be read.
     async fn read_back(&self, reader: &mut Actor) -> Result<(), String>;
 
     /// Checks all histories.
     fn check(&self, run: &Run, findings: &mut Findings);
 }
 
-/// Keys that one search for an order can judge: half of what it bears, since a step may be two operations, and all
-/// clients' may be under way when the bound is reached.
+/// Limits of a key whose history is searched for an order: half of what the search supports, because a step may be two
+/// operations, and those of all clients may be in progress when the limit is reached.
 const SEARCHED: Bounds = Bounds { ops: 400, unknown: 8 };
 
-/// Keys that a group uses at the same time.
+/// Number of keys that a group uses at the same time.
 const KEYS: usize = 3;
 
 /// One of several keys that share a slot.

@@ -1,4 +1,4 @@
-//! Rows as they are written: each with a checksum over the one before it and itself.
+//! Rows in the file: each has a checksum over the row before it and itself.
 
 use anyhow::{Context, Result, ensure};
 use ring::digest::{SHA256, digest};
@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use super::row::Row;
 use super::rules;
 
-/// A row as it is in the file.
+/// A row in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sealed {
-    /// From 1, without a gap.
+    /// Number of the row, from 1, without a gap.
     pub number: u64,
-    /// What the run says.
+    /// The figures of the run.
     pub row: Row,
-    /// Whether the page counts it.
+    /// Whether the page counts the row.
     pub counted: bool,
-    /// Why not, if not.
+    /// Why it does not count.
     pub why_not: Option<String>,
-    /// Of the row before; empty in the first one.
+    /// Checksum of the row before; empty in the first row.
     pub previous: String,
-    /// Over all of the above, in the form of the file.
+    /// Checksum over all of the above, as encoded in the file.
     pub sum: String,
 }
 
 impl Sealed {
-    /// The row that follows `last`.
+    /// Creates the row that follows `last`.
     ///
     /// # Errors
-    /// If it cannot be written as JSON.
+    /// If the row cannot be encoded as JSON.
     pub fn after(last: Option<&Sealed>, row: Row) -> Result<Sealed> {
         let why_not = rules::counts(&row).err();
         let mut sealed = Sealed {
@@ -44,7 +44,7 @@ impl Sealed {
         Ok(sealed)
     }
 
-    /// As a line of the file.
+    /// The row as a line of the file.
     ///
     /// # Errors
     /// As [`Sealed::after`].
@@ -58,10 +58,10 @@ impl Sealed {
     }
 }
 
-/// Reads a file's rows, and checks that they are as they were written.
+/// Reads the rows of a file, and checks that they have not been changed.
 ///
 /// # Errors
-/// If one is not, with its line.
+/// If a row has been changed, with its line.
 pub fn check(text: &str) -> Result<Vec<Sealed>> {
     ensure!(text.is_empty() || text.ends_with('\n'), "the last row is cut off");
     let mut rows: Vec<Sealed> = Vec::new();
@@ -75,11 +75,11 @@ pub fn check(text: &str) -> Result<Vec<Sealed>> {
 fn next(last: Option<&Sealed>, line: &str) -> Result<Sealed> {
     let sealed: Sealed = serde_json::from_str(line)?;
     let expected = Sealed::after(last, sealed.row.clone())?;
-    ensure!(sealed.number == expected.number, "row {}, where {} was due", sealed.number, expected.number);
-    ensure!(sealed.previous == expected.previous, "it was not written behind the row before it");
+    ensure!(sealed.number == expected.number, "row {}, where {} was expected", sealed.number, expected.number);
+    ensure!(sealed.previous == expected.previous, "it was not written after the row before it");
     ensure!(
         (sealed.counted, &sealed.why_not) == (expected.counted, &expected.why_not),
-        "the rules say of it: {}",
+        "by the rules: {}",
         expected.why_not.as_deref().unwrap_or("it counts")
     );
     ensure!(sealed == expected && line == expected.line()?, "it was changed after it was written");
@@ -146,6 +146,6 @@ mod tests {
         assert!(!row.counted && row.why_not.is_some());
         (row.counted, row.why_not) = (true, None);
         row.sum = row.computed_sum().unwrap();
-        assert!(refused(&[row.line().unwrap()]).contains("the rules say"));
+        assert!(refused(&[row.line().unwrap()]).contains("by the rules"));
     }
 }

@@ -1,4 +1,4 @@
-//! What a run is a run of.
+//! The state of the code that a run tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,33 +6,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
-/// The ledger's own files: a row that was written before makes no checkout dirty.
+/// The files of the ledger: a row written before does not make a checkout dirty.
 const OWN: [&str; 2] = [":(exclude)tests/ledger.jsonl", ":(exclude)tests/LEDGER.md"];
 
-/// The checkout that this was built in.
+/// The checkout in which this program was built.
 #[must_use]
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }
 
-/// The checkout at one moment; to be taken when a run begins.
+/// The checkout at the start of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
-    /// Its commit.
+    /// The commit.
     pub commit: String,
-    /// Whether files differ from it, or are in no commit.
+    /// Whether files differ from the commit, or are in no commit.
     pub dirty: bool,
-    /// Seconds since 1970.
+    /// Time, seconds since 1970.
     pub at_s: u64,
     /// Release of the kernel.
     pub kernel: Option<String>,
 }
 
 impl Checkout {
-    /// As it is now.
+    /// The current state.
     ///
     /// # Errors
-    /// If git cannot tell.
+    /// If git fails.
     pub fn now() -> Result<Checkout> {
         let mut status = vec!["status", "--porcelain", "--", "."];
         status.extend(OWN);
@@ -46,7 +46,7 @@ impl Checkout {
     }
 }
 
-/// Whether the code at a commit is that of the checkout as it is now: then the same seed is the same run.
+/// Whether the code at a commit equals that of the current checkout: then the same seed gives the same run.
 ///
 /// # Errors
 /// If git does not know the commit.

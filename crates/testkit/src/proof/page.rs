@@ -1,4 +1,4 @@
-//! `tests/LEDGER.md`, from the rows alone.
+//! Generates `tests/LEDGER.md` from the rows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::chain::Sealed;
 use super::row::{Row, RowVerdict, Spans, Suite};
 
-/// Rows that the page shows one by one; all are in the file.
+/// Number of newest rows that the page lists; all rows are in the file.
 const SHOWN: usize = 30;
 
 const HEAD: &str = "\
@@ -42,7 +42,7 @@ pub fn page(rows: &[Sealed]) -> String {
     out
 }
 
-/// A sum of what is known; `None` if nothing is.
+/// Sum of the known figures; `None` if none is known.
 fn sum(rows: &[&Row], of: impl Fn(&Row) -> Option<u64>) -> Option<u64> {
     rows.iter().filter_map(|row| of(row)).reduce(|a, b| a + b)
 }
@@ -65,7 +65,7 @@ fn suites(out: &mut String, rows: &[&Row]) {
     out.push_str("\n\"At most lost\" is the rate that is refuted with 95 % confidence by as many writes without a loss: 3/N (the rule of three).\n\n");
 }
 
-/// The same sums for each commit, the newest first: what an older one broke may be mended in a newer one.
+/// The same sums for each commit, the newest first: what an older commit broke may be fixed in a newer one.
 fn commits(out: &mut String, rows: &[&Row]) {
     out.push_str("## By commit\n\n");
     out.push_str("| commit | runs | seeds | hours | simulated hours | operations checked | acknowledged sync writes | lost | at most lost, 95 % | stale | other | unknown outcome | longest loss in async, ms |\n");
@@ -81,7 +81,7 @@ fn commits(out: &mut String, rows: &[&Row]) {
     out.push('\n');
 }
 
-/// What was broken, in the words of the run; `FINDINGS.md` says what came of it.
+/// The violations in the words of the run; `FINDINGS.md` says what followed from them.
 fn broken(out: &mut String, rows: &[Sealed]) {
     let broken: Vec<&Sealed> = rows.iter().filter(|sealed| sealed.row.verdict == RowVerdict::Fail).collect();
     if broken.is_empty() {
@@ -117,7 +117,8 @@ fn total(out: &mut String, name: &str, rows: &[&Row]) {
     let _ = writeln!(out, "| {} |", cells.join(" | "));
 }
 
-/// The rate of losses that the writes refute: only where none was lost, and of those runs alone that looked for both.
+/// The rate of losses that the writes refute: only without losses, and only from runs that searched for losses and
+/// stale reads.
 fn bound(rows: &[&Row]) -> String {
     let known: Vec<&Row> =
         rows.iter().copied().filter(|row| row.lost.is_some() && row.acknowledged_sync.is_some()).collect();

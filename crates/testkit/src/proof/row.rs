@@ -1,4 +1,4 @@
-//! One row: what a run says about itself.
+//! One row: the figures of a run.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Checkout;
 use crate::history::{self, Counts};
 
-/// Which of the suites ran.
+/// The suite of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Suite {
@@ -20,10 +20,10 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// All of them, in the order of the page.
+    /// All suites, in the order of the page.
     pub const ALL: [Suite; 3] = [Suite::Sim, Suite::Chaos, Suite::Soak];
 
-    /// As in the file.
+    /// The name in the file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,99 +34,98 @@ impl Suite {
     }
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RowVerdict {
-    /// Nothing was broken, and the run is valid.
+    /// The run is valid and without violations.
     Pass,
     /// A promise was broken.
     Fail,
-    /// The run proves nothing: a fault had no effect, the load was too low, a checker came to no verdict.
+    /// The run proves nothing: a fault had no effect, the load was too low, or a checker reached no verdict.
     Invalid,
 }
 
-/// Quantiles of a span, milliseconds.
+/// Quantiles of a duration, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spans {
-    /// How many were measured.
+    /// Number of measurements.
     pub times: u64,
-    /// Half of them are not longer.
+    /// The median.
     pub p50_ms: u64,
-    /// 99 of 100 are not longer.
+    /// The 99th percentile.
     pub p99_ms: u64,
 }
 
-/// A run. What is not known is `None`, and null in the file. No fractions: they are not always read as they were
-/// written.
+/// A run. Unknown figures are `None`, and null in the file. There are no fractions, because they are not always read
+/// back as they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// The commit that ran.
+    /// The tested commit.
     pub commit: String,
     /// Whether the checkout had changes that are in no commit.
     pub dirty: bool,
-    /// When it began: seconds since 1970, UTC.
+    /// Start of the run, seconds since 1970, UTC.
     pub began_s: u64,
-    /// Which kernel it ran on.
+    /// Release of the kernel.
     pub kernel: Option<String>,
     /// See [`Suite`].
     pub suite: Suite,
-    /// What it was made of, in the suite's words.
+    /// Description of the run, in the suite's words.
     pub profile: String,
-    /// `sync`, `async` or `disabled`; several with commas between, if the run switched.
+    /// `sync`, `async` or `disabled`; several, separated by commas, if the run switched modes.
     pub durability: String,
-    /// Its seed; of several, the first one.
+    /// The seed, or the first one of several.
     pub seed: u64,
-    /// How many seeds, from that one on.
+    /// Number of seeds, starting with that one.
     pub seeds: u64,
-    /// Of these, how many count by the suite's own rule; the figures below are of them.
+    /// Number of seeds that count by the suite's own rule; the figures below are of them.
     pub seeds_counted: u64,
-    /// How long it took, milliseconds.
+    /// Duration, milliseconds.
     pub wall_ms: u64,
     /// Simulated time, milliseconds.
     pub simulated_ms: Option<u64>,
-    /// Operations that a checker has judged.
+    /// Number of operations that a checker has judged.
     pub ops_checked: Option<u64>,
-    /// Writes that were acknowledged in `sync` and looked for afterwards.
+    /// Number of writes that were acknowledged in `sync` and searched for afterwards.
     pub acknowledged_sync: Option<u64>,
-    /// Writes that were refused, all of which were looked for, too.
+    /// Number of refused writes, all of which were searched for, too.
     pub refused: Option<u64>,
-    /// Writes of unknown outcome.
+    /// Number of writes of unknown outcome.
     pub unknown: Option<u64>,
-    /// Faults that were seen to take effect, by kind.
+    /// Number of faults that took effect, by kind.
     pub faults: BTreeMap<String, u64>,
-    /// Of these, power losses that count, by kind: an unsynced canary on each file system had vanished, and at least
-    /// 1,000 writes were acknowledged since the fault before.
+    /// Number of power losses that count, by kind: an unsynced canary on each file system was lost, and at least 1,000
+    /// writes were acknowledged since the fault before.
     pub power_losses: BTreeMap<String, u64>,
-    /// Acknowledged `sync` writes that were gone.
+    /// Number of lost acknowledged `sync` writes.
     pub lost: Option<u64>,
-    /// Reads at a primary that were answered with what was no longer true, and reads at a replica that went back.
+    /// Number of stale reads at primaries, and of reads at replicas that went back.
     pub stale: Option<u64>,
-    /// Other broken promises.
+    /// Number of other violations.
     pub other_violations: Option<u64>,
-    /// Histories without a verdict.
+    /// Number of histories without a verdict.
     pub undecided: Option<u64>,
     /// The longest loss of a failover in `async`, milliseconds between the oldest and the newest acknowledged write.
     pub async_loss_max_ms: Option<u64>,
-    /// From a fault to the next acknowledged write.
+    /// Time from a fault to the next acknowledged write.
     pub until_write: Option<Spans>,
-    /// From a fault to the next linearizable read.
+    /// Time from a fault to the next linearizable read.
     pub until_read: Option<Spans>,
-    /// What stands for all that happened with the first seed, where the same seed gives the same: a number to compare
-    /// with.
+    /// Hash of everything that happened with the first seed, where the same seed gives the same run.
     pub trace: Option<String>,
     /// See [`RowVerdict`].
     pub verdict: RowVerdict,
-    /// What was broken, or why it is invalid.
+    /// The violations, or why the run is invalid.
     pub notes: Vec<String>,
 }
 
-/// Notes that are taken over from a verdict: enough to know what to look for.
+/// Maximum number of notes from a verdict.
 const NOTES_MAX: usize = 10;
 
 impl Row {
-    /// A row of a run that began now, with nothing known yet: it is invalid until its verdict is set.
+    /// A row of a run that starts now, without any figures: it is invalid until its verdict is set.
     #[must_use]
     pub fn new(checkout: &Checkout, suite: Suite, profile: impl Into<String>, seed: u64) -> Row {
         Row {
@@ -161,8 +160,8 @@ impl Row {
         }
     }
 
-    /// Takes over what the histories of a `sync` run have shown. A run with anything undecided is invalid, unless it
-    /// found something.
+    /// Adds the findings of the histories of a `sync` run. A run with anything undecided is invalid, unless it found a
+    /// violation.
     pub fn judge(&mut self, histories: &history::HistoryVerdict) {
         let all = histories.by_workload.values().fold(Counts::default(), |sum, counts| sum + *counts);
         let violations = histories.violations.len() as u64;

@@ -1,18 +1,18 @@
-//! What a run must have been, for its row to count.
+//! The rules by which a row counts.
 
 use super::row::{Row, RowVerdict, Suite};
 
-/// A simulated seed: simulated milliseconds.
+/// Minimum of simulated milliseconds of a seed.
 pub const SEED_SIMULATED_MS_MIN: u64 = 20_000;
-/// Acknowledged operations.
+/// Minimum of acknowledged operations of a seed.
 pub const SEED_ACKNOWLEDGED_MIN: u64 = 300;
-/// Faults that took effect.
+/// Minimum of faults that took effect in a seed.
 pub const SEED_FAULTS_MIN: u64 = 3;
 
 /// Whether a row counts.
 ///
 /// # Errors
-/// Why it does not.
+/// Why it does not count.
 pub fn counts(row: &Row) -> Result<(), String> {
     if row.dirty {
         return Err("the checkout had changes that are in no commit".to_owned());
@@ -26,7 +26,7 @@ pub fn counts(row: &Row) -> Result<(), String> {
     if row.undecided.is_some_and(|undecided| undecided > 0) {
         return Err("histories without a verdict".to_owned());
     }
-    // Where writes may be lost, what is old cannot be told from what was lost, so that is measured.
+    // Where writes may be lost, a stale read cannot be distinguished from a lost write, so losses are measured instead.
     let looked_for = if row.durability == "async" { row.async_loss_max_ms.is_some() } else { row.stale.is_some() };
     if row.lost.is_none() || !looked_for {
         return Err("what is lost or stale was not looked for".to_owned());
@@ -38,7 +38,7 @@ pub fn counts(row: &Row) -> Result<(), String> {
     }
 }
 
-/// The suite counts each seed by the same rule; on average of those that it counted it must hold in any case.
+/// The suite counts each seed by the same rule; here it must hold on average over the counted seeds.
 fn seeds(row: &Row) -> Result<(), String> {
     if row.seeds_counted == 0 || row.seeds_counted > row.seeds {
         return Err(format!("{} of {} seeds counted", row.seeds_counted, row.seeds));

@@ -56,13 +56,13 @@ const DEAF_COMMANDS: usize = 80;
 
 /// State that an attack shares with the fault that started it.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct AttackState {
     /// Set by the fault: the attack is to end.
     pub over: Cell<bool>,
     /// Set by the attack: it had the effect that it is meant to have.
     pub took_effect: Cell<bool>,
     /// Set by the attack: nothing of it is left.
-    pub gone: Cell<bool>,
+    pub removed: Cell<bool>,
     /// Replies that the server must not give.
     pub violations: RefCell<Vec<String>>,
 }
@@ -88,7 +88,7 @@ pub struct Adversary {
     /// Records outcomes.
     pub trace: Trace,
     /// See [`AttackState`].
-    pub told: Rc<Told>,
+    pub state: Rc<AttackState>,
 }
 
 type Words = Vec<Vec<u8>>;
@@ -119,7 +119,7 @@ impl Adversary {
         let tag = tag(self.shard, self.shards, self.number);
         let rng = SmallRng::seed_from_u64(self.seed);
         let mut attack = Attack { of: self, tag, rng, believed: None, connection: None, deaf: Vec::new(), grown: 0 };
-        while !attack.of.told.over.get() {
+        while !attack.of.state.over.get() {
             attack.go().await;
             tokio::time::sleep(PAUSE).await;
         }
@@ -127,7 +127,7 @@ impl Adversary {
         while !attack.remove().await {
             tokio::time::sleep(BACK_OFF).await;
         }
-        attack.of.told.gone.set(true);
+        attack.of.state.removed.set(true);
         Ok(())
     }
 }
@@ -156,7 +156,7 @@ impl Attack {
             _ => self.read_nothing().await,
         };
         if took_effect == Some(true) {
-            self.of.told.took_effect.set(true);
+            self.of.state.took_effect.set(true);
         }
     }
 
@@ -182,7 +182,7 @@ impl Attack {
             if answers.iter().all(|(value, _)| *value == Value::Integer(0)) {
                 return Some(true);
             }
-            if self.of.told.over.get() {
+            if self.of.state.over.get() {
                 return None;
             }
             tokio::time::sleep(BACK_OFF).await;
@@ -230,7 +230,7 @@ impl Attack {
         let outcome = self.unit_of(bytes).await;
         if over && outcome == Outcome::Acknowledged {
             let what = format!("a transaction of {bytes} bytes was accepted, the limit is {limit}");
-            self.of.told.violations.borrow_mut().push(what);
+            self.of.state.violations.borrow_mut().push(what);
         }
         Some(over && outcome == Outcome::Refused)
     }
@@ -271,7 +271,7 @@ impl Attack {
         let outcome = classify(&value);
         if over && outcome == Outcome::Acknowledged {
             let what = format!("a value of {len} bytes was restored, the limit of a unit is {limit}");
-            self.of.told.violations.borrow_mut().push(what);
+            self.of.state.violations.borrow_mut().push(what);
         }
         Some(over && outcome == Outcome::Refused)
     }
@@ -291,7 +291,7 @@ impl Attack {
         let outcome = classify_exec(&value);
         if over && outcome == Outcome::Acknowledged {
             let what = format!("a transaction of {times} times {GROWN_BYTES} bytes was accepted, the limit is {limit}");
-            self.of.told.violations.borrow_mut().push(what);
+            self.of.state.violations.borrow_mut().push(what);
         }
         if outcome != Outcome::Refused {
             return Some(false);
@@ -299,7 +299,7 @@ impl Attack {
         let (shown, _) = self.call(&[command(&[b"GET", &marker])]).await?.pop()?;
         if shown.as_bytes() == Some(&mark) {
             let what = "a transaction was refused, and a read shows what it wrote".to_owned();
-            self.of.told.violations.borrow_mut().push(what);
+            self.of.state.violations.borrow_mut().push(what);
         }
         Some(over)
     }

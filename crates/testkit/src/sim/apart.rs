@@ -12,7 +12,7 @@ use crate::sim::{SimOptions, SimReport};
 /// with other work is several times slower.
 const SEED_MAX: Duration = Duration::from_secs(300);
 /// Interval at which the process is polled for its end.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The program that runs one simulation and prints its report (`bin/simulate.rs`).
 #[derive(Debug, Clone)]
@@ -45,12 +45,12 @@ impl Simulator {
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
         let mut stdout = child.stdout.take().ok_or("its output cannot be read")?;
         let reader = std::thread::spawn(move || {
-            let mut told = String::new();
-            stdout.read_to_string(&mut told).map(|_| told)
+            let mut output = String::new();
+            stdout.read_to_string(&mut output).map(|_| output)
         });
         let ended = end(&mut child, options.seed)?;
-        let told = reader.join().map_err(|_| "its output cannot be read")?.map_err(|error| error.to_string())?;
-        serde_json::from_str(&told).map_err(|error| {
+        let output = reader.join().map_err(|_| "its output cannot be read")?.map_err(|error| error.to_string())?;
+        serde_json::from_str(&output).map_err(|error| {
             format!("seed {}: the simulation has ended without a report ({ended}): {error}", options.seed)
         })
     }
@@ -62,7 +62,7 @@ fn end(child: &mut Child, seed: u64) -> Result<std::process::ExitStatus, String>
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
-            Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
+            Ok(None) if Instant::now() < until => std::thread::sleep(POLL_INTERVAL),
             Ok(None) => {
                 // If this fails, there is nothing left to try.
                 let _ = child.kill().and_then(|()| child.wait());

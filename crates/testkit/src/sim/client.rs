@@ -251,7 +251,7 @@ impl Client {
     /// FLUSHALL of one shard. True if that was answered well.
     async fn flush(&mut self) -> bool {
         let shard = ShardId(self.rng.random_range(1..=self.options.shards));
-        let which = self.options.ledger.borrow_mut().flush_begins(shard);
+        let which = self.options.ledger.borrow_mut().flush_started(shard);
         let command = Command::Flush { shard, which };
         let answer = self.call(shard, std::slice::from_ref(&command)).await.pop();
         self.note(&command, answer.unwrap_or(Err(Outcome::Unknown))) == Outcome::Acknowledged
@@ -318,7 +318,7 @@ impl Client {
             return match kind {
                 0..9 => self.write(key),
                 9..12 => {
-                    self.options.ledger.borrow_mut().raise_begins(&key);
+                    self.options.ledger.borrow_mut().raise_started(&key);
                     Command::Incr { key }
                 }
                 12 => Command::Expiring { key },

@@ -1,5 +1,5 @@
-//! What goes wrong in a simulation, when, and how it heals. This module holds the kinds of faults; each kind is executed
-//! by one of the modules below, on a [`stage`], in the order that the [`schedule`] chooses.
+//! What goes wrong in a simulation, when, and how it heals. This module holds the kinds of faults; each kind is
+//! executed by one of the modules below, on a [`stage`], in the order that the [`schedule`] chooses.
 //!
 //! Faults start one after the other and last for a while, so that they overlap; at most one fault holds a link or a
 //! machine at a time. Links to clients are part of the network too. Every choice comes from the seed.

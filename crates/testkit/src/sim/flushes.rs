@@ -43,13 +43,13 @@ impl Flushes {
     }
 
     /// Records that a write is about to be sent.
-    pub fn write_begins(&mut self, key: &str, number: u64) {
+    pub fn write_started(&mut self, key: &str, number: u64) {
         let begun = self.moment();
         self.writes.insert((key.to_owned(), number), (begun, None));
     }
 
     /// Records that a write was acknowledged.
-    pub fn write_ends(&mut self, key: &str, number: u64) {
+    pub fn write_acknowledged(&mut self, key: &str, number: u64) {
         let now = self.moment();
         if let Some((_, ended)) = self.writes.get_mut(&(key.to_owned(), number)) {
             *ended = Some(now);
@@ -57,7 +57,7 @@ impl Flushes {
     }
 
     /// Records that a FLUSHALL is about to be sent, and returns its number.
-    pub fn begins(&mut self, shard: ShardId) -> usize {
+    pub fn started(&mut self, shard: ShardId) -> usize {
         let begun = self.moment();
         let flushes = self.flushes.entry(shard).or_default();
         flushes.push(Flush { begun, fate: FlushFate::Open });
@@ -65,7 +65,7 @@ impl Flushes {
     }
 
     /// Records the outcome of a FLUSHALL.
-    pub fn ends(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
+    pub fn finished(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
         let now = self.moment();
         let Some(flush) = self.flushes.get_mut(&shard).and_then(|flushes| flushes.get_mut(which)) else { return };
         match outcome {
@@ -78,9 +78,9 @@ impl Flushes {
 
     /// Whether a register may be missing although this number of it was resolved. If a single FLUSHALL explains that,
     /// it has taken effect.
-    pub fn may_be_gone(&mut self, shard: ShardId, key: &str, settled: u64) -> bool {
+    pub fn may_be_flushed(&mut self, shard: ShardId, key: &str, resolved: u64) -> bool {
         let now = self.moment();
-        let begun = self.writes.get(&(key.to_owned(), settled)).map_or(0, |(begun, _)| *begun);
+        let begun = self.writes.get(&(key.to_owned(), resolved)).map_or(0, |(begun, _)| *begun);
         let explains = |flush: &&mut Flush| match flush.fate {
             FlushFate::Open => true,
             FlushFate::Refused => false,
@@ -98,7 +98,7 @@ impl Flushes {
 
     /// Whether a FLUSHALL took effect between the acknowledgement of a number and the start of a read.
     #[must_use]
-    pub fn must_be_gone(&self, shard: ShardId, key: &str, number: u64, read: Moment) -> bool {
+    pub fn must_be_flushed(&self, shard: ShardId, key: &str, number: u64, read: Moment) -> bool {
         let Some((_, Some(ended))) = self.writes.get(&(key.to_owned(), number)) else { return false };
         let between = |flush: &Flush| flush.begun > *ended && matches!(flush.fate, FlushFate::Done(by) if by < read);
         self.flushes.get(&shard).is_some_and(|flushes| flushes.iter().any(between))
@@ -113,50 +113,50 @@ mod tests {
 
     fn with_a_write() -> Flushes {
         let mut flushes = Flushes::default();
-        flushes.write_begins("k", 1);
-        flushes.write_ends("k", 1);
+        flushes.write_started("k", 1);
+        flushes.write_acknowledged("k", 1);
         flushes
     }
 
     #[test]
     fn what_was_flushed_must_be_gone_and_what_was_not_must_be_there() {
         let mut flushes = with_a_write();
-        assert!(!flushes.may_be_gone(SHARD, "k", 1), "nobody has flushed");
-        let flush = flushes.begins(SHARD);
-        flushes.ends(SHARD, flush, Outcome::Acknowledged);
+        assert!(!flushes.may_be_flushed(SHARD, "k", 1), "nobody has flushed");
+        let flush = flushes.started(SHARD);
+        flushes.finished(SHARD, flush, Outcome::Acknowledged);
         let read = flushes.moment();
-        assert!(flushes.may_be_gone(SHARD, "k", 1) && flushes.must_be_gone(SHARD, "k", 1, read));
-        assert!(!flushes.may_be_gone(ShardId(2), "k", 1), "another shard's");
-        flushes.write_begins("k", 2);
-        flushes.write_ends("k", 2);
+        assert!(flushes.may_be_flushed(SHARD, "k", 1) && flushes.must_be_flushed(SHARD, "k", 1, read));
+        assert!(!flushes.may_be_flushed(ShardId(2), "k", 1), "another shard's");
+        flushes.write_started("k", 2);
+        flushes.write_acknowledged("k", 2);
         let read = flushes.moment();
-        assert!(!flushes.may_be_gone(SHARD, "k", 2) && !flushes.must_be_gone(SHARD, "k", 2, read));
+        assert!(!flushes.may_be_flushed(SHARD, "k", 2) && !flushes.must_be_flushed(SHARD, "k", 2, read));
     }
 
     #[test]
     fn one_of_unknown_outcome_may_have_been_and_once_seen_it_was() {
         let mut flushes = with_a_write();
-        let flush = flushes.begins(SHARD);
-        flushes.ends(SHARD, flush, Outcome::Unknown);
+        let flush = flushes.started(SHARD);
+        flushes.finished(SHARD, flush, Outcome::Unknown);
         let read = flushes.moment();
-        assert!(!flushes.must_be_gone(SHARD, "k", 1, read), "nobody knows");
-        assert!(flushes.may_be_gone(SHARD, "k", 1));
+        assert!(!flushes.must_be_flushed(SHARD, "k", 1, read), "nobody knows");
+        assert!(flushes.may_be_flushed(SHARD, "k", 1));
         let read = flushes.moment();
-        assert!(flushes.must_be_gone(SHARD, "k", 1, read), "it was shown");
+        assert!(flushes.must_be_flushed(SHARD, "k", 1, read), "it was shown");
     }
 
     #[test]
     fn a_refused_one_explains_nothing_and_of_two_nobody_knows_which() {
         let mut flushes = with_a_write();
-        let flush = flushes.begins(SHARD);
-        flushes.ends(SHARD, flush, Outcome::Refused);
-        assert!(!flushes.may_be_gone(SHARD, "k", 1));
+        let flush = flushes.started(SHARD);
+        flushes.finished(SHARD, flush, Outcome::Refused);
+        assert!(!flushes.may_be_flushed(SHARD, "k", 1));
         for _ in 0..2 {
-            let flush = flushes.begins(SHARD);
-            flushes.ends(SHARD, flush, Outcome::Unknown);
+            let flush = flushes.started(SHARD);
+            flushes.finished(SHARD, flush, Outcome::Unknown);
         }
-        assert!(flushes.may_be_gone(SHARD, "k", 1));
+        assert!(flushes.may_be_flushed(SHARD, "k", 1));
         let read = flushes.moment();
-        assert!(!flushes.must_be_gone(SHARD, "k", 1, read));
+        assert!(!flushes.must_be_flushed(SHARD, "k", 1, read));
     }
 }

@@ -175,23 +175,23 @@ impl Invariants {
 
     /// Checks what a shard must do while nothing is broken. `loaded`: clients write. `disturbed`: something is broken
     /// now.
-    pub fn look_at_calm(&mut self, nodes: &[Rc<SimNode>], ledger: &Ledger, loaded: bool, disturbed: bool) {
+    pub fn check_calm(&mut self, nodes: &[Rc<SimNode>], ledger: &Ledger, loaded: bool, disturbed: bool) {
         let now = self.trace.now();
         // A closed lag gate refuses writes until the log has caught up, as it should.
-        let mut is_shut = false;
-        each_replica(nodes, |_, _, replica| is_shut |= replica.shard.info().gate.state == GateState::Closed);
-        if disturbed || !loaded || is_shut {
+        let mut is_closed = false;
+        each_replica(nodes, |_, _, replica| is_closed |= replica.shard.info().gate.state == GateState::Closed);
+        if disturbed || !loaded || is_closed {
             self.accepts.disturbed(now);
         }
         if disturbed {
             self.overdue.disturbed(now);
         }
         for shard in (1..=nodes[0].shards).map(ShardId) {
-            let found = self.accepts.look(shard, ledger.acknowledged_of(shard), now);
+            let found = self.accepts.check(shard, ledger.acknowledged_of(shard), now);
             self.check(found);
         }
         each_replica(nodes, |node, shard, replica| {
-            let found = self.overdue.look(node, shard, replica, now);
+            let found = self.overdue.check(node, shard, replica, now);
             self.check(found);
         });
     }
@@ -202,8 +202,8 @@ impl Invariants {
     }
 
     /// Records that a node stops, and the content of its disk.
-    pub fn goes_down(&mut self, node: &SimNode) {
-        self.logs.goes_down(node);
+    pub fn note_stop(&mut self, node: &SimNode) {
+        self.logs.note_stop(node);
         let live = node.live.borrow();
         for (at, replica) in live.iter().flat_map(|live| &live.replicas).enumerate() {
             self.count(node, ShardId(at as u32 + 1), &replica.shard.info());
@@ -213,16 +213,16 @@ impl Invariants {
     }
 
     /// Records that a node is about to start.
-    pub fn comes_up(&mut self, node: &SimNode) {
-        self.logs.comes_up(node);
+    pub fn note_start(&mut self, node: &SimNode) {
+        self.logs.note_start(node);
     }
 
     /// Runs all checks that are due at this step.
-    pub fn look(&mut self, nodes: &[Rc<SimNode>], ledger: &mut Ledger, step: u64) {
-        self.look_at_roles(nodes);
+    pub fn check_step(&mut self, nodes: &[Rc<SimNode>], ledger: &mut Ledger, step: u64) {
+        self.check_roles(nodes);
         let all = step.is_multiple_of(LOGS_EVERY);
-        self.look_at_logs(nodes, all);
-        self.look_at_memory(nodes);
+        self.check_logs(nodes, all);
+        self.check_memory(nodes);
         for promised in ledger.take_promised() {
             let found = self.two_azs.acknowledged(&promised);
             self.check(found);
@@ -231,20 +231,20 @@ impl Invariants {
             self.violate(violation);
         }
         if all {
-            self.look_at_voters(nodes);
-            self.look_for_stopped(nodes);
+            self.check_voters(nodes);
+            self.check_stopped(nodes);
         }
         if step.is_multiple_of(DIGESTS_EVERY) {
-            self.look_at_data(nodes);
+            self.check_data(nodes);
         }
     }
 
     /// Runs all checks.
-    pub fn look_at_all(&mut self, nodes: &[Rc<SimNode>], ledger: &mut Ledger) {
-        self.look(nodes, ledger, 0);
+    pub fn check_all(&mut self, nodes: &[Rc<SimNode>], ledger: &mut Ledger) {
+        self.check_step(nodes, ledger, 0);
     }
 
-    fn look_at_roles(&mut self, nodes: &[Rc<SimNode>]) {
+    fn check_roles(&mut self, nodes: &[Rc<SimNode>]) {
         let mut holders = LeaseHolders::default();
         each_replica(nodes, |node, shard, replica| {
             let role = replica.handle.role();
@@ -273,29 +273,29 @@ impl Invariants {
     }
 
     /// Checks the voters in the membership that each leader uses.
-    fn look_at_voters(&mut self, nodes: &[Rc<SimNode>]) {
+    fn check_voters(&mut self, nodes: &[Rc<SimNode>]) {
         let now = self.trace.now();
         each_replica(nodes, |node, shard, replica| {
             let purged = replica.log.state().purged.map_or(0, |purged| purged.index);
             self.caught_up.note_purged(shard, node.id, purged, now);
             if matches!(&**replica.handle.role(), Role::Leader { .. }) {
-                let found = self.caught_up.look(nodes, shard, node.id, replica, now);
+                let found = self.caught_up.check(nodes, shard, node.id, replica, now);
                 self.check(found);
             }
         });
     }
 
     /// Checks entries that committed since the last step, or whole logs.
-    pub fn look_at_logs(&mut self, nodes: &[Rc<SimNode>], all: bool) {
+    pub fn check_logs(&mut self, nodes: &[Rc<SimNode>], all: bool) {
         each_replica(nodes, |node, shard, replica| {
             if all || self.logs.has_committed(node.id, shard, replica) {
-                let found = self.look_at_log(nodes, node, shard, replica);
+                let found = self.check_log(nodes, node, shard, replica);
                 self.check(found);
             }
         });
     }
 
-    fn look_at_log(
+    fn check_log(
         &mut self,
         nodes: &[Rc<SimNode>],
         node: &SimNode,
@@ -323,19 +323,19 @@ impl Invariants {
     }
 
     /// Checks the effects of hostile clients on memory.
-    fn look_at_memory(&mut self, nodes: &[Rc<SimNode>]) {
+    fn check_memory(&mut self, nodes: &[Rc<SimNode>]) {
         if self.whole_units.is_empty() && self.bounds.is_none() {
             return;
         }
         each_replica(nodes, |node, shard, replica| {
-            let is_whole = self.whole_units.look(node.id, shard, replica, &replica.shard.info());
+            let is_whole = self.whole_units.check(node.id, shard, replica, &replica.shard.info());
             self.check(is_whole);
             let is_small = self.bounds.map_or(Ok(()), |bounds| bounds.memory(shard, node.id, replica));
             self.check(is_small);
         });
     }
 
-    fn look_for_stopped(&mut self, nodes: &[Rc<SimNode>]) {
+    fn check_stopped(&mut self, nodes: &[Rc<SimNode>]) {
         for node in nodes {
             if let Some(reason) = node.stop_reason()
                 && !node.expects(&reason)
@@ -381,7 +381,7 @@ impl Invariants {
         }
     }
 
-    fn look_at_data(&mut self, nodes: &[Rc<SimNode>]) {
+    fn check_data(&mut self, nodes: &[Rc<SimNode>]) {
         each_replica(nodes, |node, shard, replica| {
             let Ok((index, digest)) = replica.shard.digest() else { return };
             let log_checksum = format!("{:016x}", replica.shard.info().log_checksum);
@@ -392,9 +392,11 @@ impl Invariants {
         for node in nodes {
             for (at, files) in node.snapshots.iter().enumerate() {
                 let shard = ShardId(at as u32 + 1);
-                let looked = self.snapshots.entry((node.id, shard)).or_default();
-                let Some(newest) = files.list().into_iter().next().filter(|newest| *newest > *looked) else { continue };
-                *looked = newest;
+                let checked = self.snapshots.entry((node.id, shard)).or_default();
+                let Some(newest) = files.list().into_iter().next().filter(|newest| *newest > *checked) else {
+                    continue;
+                };
+                *checked = newest;
                 let claim = files.get(newest).and_then(|parts| claim_of(node.id, shard, &parts));
                 let found =
                     claim.ok_or_else(|| format!("shard {shard}: node {} has a snapshot without a tail", node.id));

@@ -46,7 +46,7 @@ struct RegisterRecord {
     shard: ShardId,
     numbers: BTreeMap<u64, WriteFate>,
     attempted: u64,
-    settled: u64,
+    resolved: u64,
     /// What each running replica has shown, and the index that it had applied then. Replies on several connections
     /// overtake each other.
     shown: BTreeMap<(NodeId, u64), (LogIndex, u64)>,
@@ -54,7 +54,7 @@ struct RegisterRecord {
 
 impl RegisterRecord {
     fn new(shard: ShardId) -> RegisterRecord {
-        RegisterRecord { shard, numbers: BTreeMap::new(), attempted: 0, settled: 0, shown: BTreeMap::new() }
+        RegisterRecord { shard, numbers: BTreeMap::new(), attempted: 0, resolved: 0, shown: BTreeMap::new() }
     }
 
     fn acknowledged(&self) -> u64 {
@@ -67,7 +67,7 @@ impl RegisterRecord {
 struct CounterRecord {
     acknowledged: u64,
     unknown: u64,
-    settled: u64,
+    resolved: u64,
     /// Requested, and not answered yet.
     open: u64,
 }
@@ -102,7 +102,7 @@ pub struct Summary {
 pub struct ReadStart {
     at: Moment,
     acknowledged: u64,
-    settled: u64,
+    resolved: u64,
 }
 
 /// The ledger of one run.
@@ -133,7 +133,7 @@ impl Ledger {
         register.attempted += 1;
         // The outcome is unknown until the reply arrives: other clients may read the number first.
         register.numbers.insert(register.attempted, WriteFate::Open);
-        self.flushes.write_begins(key, register.attempted);
+        self.flushes.write_started(key, register.attempted);
         register.attempted
     }
 
@@ -143,10 +143,10 @@ impl Ledger {
         match (outcome, origin) {
             (Outcome::Acknowledged, Some(origin)) => {
                 register.numbers.insert(number, WriteFate::Acknowledged(origin));
-                self.flushes.write_ends(key, number);
+                self.flushes.write_acknowledged(key, number);
                 *self.acknowledged.entry(register.shard).or_default() += 1;
                 if origin.mode == Durability::Sync {
-                    register.settled = register.settled.max(number);
+                    register.resolved = register.resolved.max(number);
                     self.promised.push((register.shard, key.to_owned(), number));
                 } else {
                     self.losses.acknowledged(register.shard, origin);
@@ -162,7 +162,7 @@ impl Ledger {
     }
 
     /// Records that a counter is about to be incremented.
-    pub fn raise_begins(&mut self, key: &str) {
+    pub fn raise_started(&mut self, key: &str) {
         self.counters.entry(key.to_owned()).or_default().open += 1;
     }
 
@@ -173,11 +173,11 @@ impl Ledger {
         match (outcome, origin) {
             (Outcome::Acknowledged, Some(origin)) => {
                 counter.acknowledged += 1;
-                let range = counter.settled + 1..=counter.acknowledged + counter.unknown;
+                let range = counter.resolved + 1..=counter.acknowledged + counter.unknown;
                 let value = value.and_then(|value| u64::try_from(value).ok());
                 let fits = value.is_some_and(|value| range.contains(&value));
                 if origin.mode == Durability::Sync {
-                    counter.settled = counter.settled.max(value.unwrap_or(0));
+                    counter.resolved = counter.resolved.max(value.unwrap_or(0));
                 }
                 if !fits {
                     self.summary.lost += 1;
@@ -217,7 +217,7 @@ impl Ledger {
         ReadStart {
             at,
             acknowledged: register.map_or(0, RegisterRecord::acknowledged),
-            settled: register.map_or(0, |register| register.settled),
+            resolved: register.map_or(0, |register| register.resolved),
         }
     }
 
@@ -226,35 +226,35 @@ impl Ledger {
         self.summary.reads += 1;
         let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
-        if number == 0 && start.settled > 0 && self.flushes.may_be_gone(register.shard, key, start.settled) {
+        if number == 0 && start.resolved > 0 && self.flushes.may_be_flushed(register.shard, key, start.resolved) {
             return;
         }
-        if self.flushes.must_be_gone(register.shard, key, number, start.at) {
+        if self.flushes.must_be_flushed(register.shard, key, number, start.at) {
             self.summary.stale += 1;
             self.violations
                 .push(format!("{key}: read {number} from node {}, after FLUSHALL was resolved", origin.node));
         }
         if origin.mode == Durability::Sync {
-            register.settled = register.settled.max(number);
+            register.resolved = register.resolved.max(number);
         }
         if register.numbers.get(&number) == Some(&WriteFate::Open) {
             // Of unknown outcome: whenever the write took effect, it is newer than what it replaced.
             return;
         }
-        if number < start.settled {
+        if number < start.resolved {
             self.summary.stale += 1;
-            let what = format!("read {number} from node {}, after {} was resolved", origin.node, start.settled);
-            self.violations.push(format!("{key}: {what} ({:?})", register.numbers.get(&start.settled)));
+            let what = format!("read {number} from node {}, after {} was resolved", origin.node, start.resolved);
+            self.violations.push(format!("{key}: {what} ({:?})", register.numbers.get(&start.resolved)));
         } else if number < start.acknowledged {
             self.find_losses(key, number + 1..=start.acknowledged, origin);
         }
     }
 
     /// Records numbers that a primary's read has shown to be lost.
-    fn find_losses(&mut self, key: &str, gone: std::ops::RangeInclusive<u64>, origin: ReplyOrigin) {
+    fn find_losses(&mut self, key: &str, lost: std::ops::RangeInclusive<u64>, origin: ReplyOrigin) {
         let now = self.flushes.moment();
         let Some(register) = self.registers.get_mut(key) else { return };
-        for (number, fate) in register.numbers.range_mut(gone) {
+        for (number, fate) in register.numbers.range_mut(lost) {
             let WriteFate::Acknowledged(given) = *fate else { continue };
             *fate = WriteFate::Lost(now);
             if origin.epoch.term <= given.epoch.term {
@@ -273,13 +273,13 @@ impl Ledger {
     }
 
     /// Records that FLUSHALL is about to be sent, and returns its number.
-    pub fn flush_begins(&mut self, shard: ShardId) -> usize {
-        self.flushes.begins(shard)
+    pub fn flush_started(&mut self, shard: ShardId) -> usize {
+        self.flushes.started(shard)
     }
 
     /// Records the outcome of a FLUSHALL.
     pub fn flushed(&mut self, shard: ShardId, which: usize, outcome: Outcome) {
-        self.flushes.ends(shard, which, outcome);
+        self.flushes.finished(shard, which, outcome);
     }
 
     /// Records that a write was refused and a read of the same pipeline was answered.
@@ -297,7 +297,7 @@ impl Ledger {
         }
         let shown = register.shown.entry((origin.node, origin.life)).or_default();
         let (at, before) = *shown;
-        let flushed = number == 0 && self.flushes.may_be_gone(register.shard, key, before);
+        let flushed = number == 0 && self.flushes.may_be_flushed(register.shard, key, before);
         if !flushed
             && origin.applied >= at
             && number < before
@@ -307,7 +307,7 @@ impl Ledger {
             self.summary.stale += 1;
         }
         *shown = (*shown).max((origin.applied, number));
-        register.settled = register.settled.max(number);
+        register.resolved = register.resolved.max(number);
     }
 
     /// Returns the number that was read, if a read sent at that moment may return it.
@@ -336,7 +336,7 @@ impl Ledger {
     pub fn read_counter(&mut self, key: &str, value: Option<i64>) {
         let counter = self.counters.entry(key.to_owned()).or_default();
         // A client may still wait for its last reply.
-        let range = counter.settled..=counter.acknowledged + counter.unknown + counter.open;
+        let range = counter.resolved..=counter.acknowledged + counter.unknown + counter.open;
         let value = value.unwrap_or(0);
         if !u64::try_from(value).is_ok_and(|v| range.contains(&v)) {
             self.summary.lost += 1;

@@ -173,9 +173,9 @@ fn nothing_is_answered_under_a_looser_mode_than_the_one_that_has_committed() {
 #[test]
 fn a_counter_may_be_raised_by_who_still_waits() {
     let mut ledger = Ledger::new(BOUND);
-    ledger.raise_begins("n");
+    ledger.raise_started("n");
     ledger.raised("n", Outcome::Acknowledged, Some(1), Some(origin(1, Durability::Sync, 0)));
-    ledger.raise_begins("n");
+    ledger.raise_started("n");
     ledger.read_counter("n", Some(2));
     assert_eq!(ledger.take_violations(), Vec::<String>::new());
     ledger.raised("n", Outcome::Refused, None, None);

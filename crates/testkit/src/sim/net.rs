@@ -34,7 +34,7 @@ const LENGTH_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
 /// Longest time for which a frame waits for the next one, to be sent after it.
 const KEPT_BACK_MAX: Duration = Duration::from_millis(20);
 /// Interval at which a stalled stream checks whether it may resume.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The name of a node's host.
 #[must_use]
@@ -207,10 +207,10 @@ async fn pass(mut frame: Frame, way: &Way) -> Frame {
         frame.messages.retain(|message| !is_append(message.kind));
     }
     while way.class == Class::Append && way.traffic.leases_only(pair) {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     while way.class == Class::Snapshot && way.traffic.delays_snapshot(way.to) {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     frame
 }

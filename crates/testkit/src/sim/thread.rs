@@ -10,18 +10,18 @@ use fastness_types::ShardId;
 use crate::sim::node::SimNode;
 
 /// Interval at which a stalled thread checks whether it may resume.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Runs `work`, except while the shard's thread is stalled.
 pub async fn on_thread_of<T>(node: Rc<SimNode>, shard: ShardId, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
-    let mut look = None;
-    let stands_still = || node.stuck.get() == Some(shard);
+    let mut poll = None;
+    let is_stalled = || node.stuck.get() == Some(shard);
     std::future::poll_fn(move |cx| {
-        while stands_still() {
-            let sleep = look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+        while is_stalled() {
+            let sleep = poll.get_or_insert_with(|| Box::pin(tokio::time::sleep(POLL_INTERVAL)));
             ready!(sleep.as_mut().poll(cx));
-            look = None;
+            poll = None;
         }
         work.as_mut().poll(cx)
     })

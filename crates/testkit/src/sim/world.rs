@@ -16,7 +16,7 @@ use crate::sim::clock::SimTime;
 use crate::sim::coverage::CoverageEvent;
 use crate::sim::fault::network::LATENCY_MAX;
 use crate::sim::fault::schedule::Schedule;
-use crate::sim::fault::stage::{Stage, Taken};
+use crate::sim::fault::stage::{HeldLinks, Stage};
 use crate::sim::invariants::Invariants;
 use crate::sim::invariants::logs::each_replica;
 use crate::sim::ledger::Ledger;
@@ -66,7 +66,7 @@ pub struct World {
     ledger: Rc<RefCell<Ledger>>,
     phase: Rc<Cell<Phase>>,
     schedule: Schedule,
-    links: Taken,
+    links: HeldLinks,
     clients: Vec<String>,
     invariants: Invariants,
     steps: u64,
@@ -117,7 +117,7 @@ impl World {
             ledger: Rc::new(RefCell::new(Ledger::new(max_lag))),
             phase: Rc::new(Cell::new(Phase::Load)),
             schedule: Schedule::new(&options.kinds),
-            links: Taken::new(),
+            links: HeldLinks::new(),
             clients: (0..clients).map(client_host).collect(),
             invariants: Invariants::new(trace.clone(), scale),
             steps: 0,
@@ -154,12 +154,12 @@ impl World {
     /// Runs the simulation to its end.
     #[must_use]
     pub fn run(mut self) -> SimReport {
-        self.go_through();
+        self.run_phases();
         self.report()
     }
 
     /// Runs all phases; stops early when an invariant is broken.
-    fn go_through(&mut self) -> Option<()> {
+    fn run_phases(&mut self) -> Option<()> {
         self.until("the new cluster has no primary", CREATION_MAX, |w| w.has_primaries())?;
         self.until_more_acknowledged("nothing is acknowledged on a healthy cluster")?;
         self.builder.plan.borrow_mut().formed = true;
@@ -181,7 +181,7 @@ impl World {
         self.until_each_acknowledges("after the faults a shard acknowledges nothing")?;
         self.phase.set(Phase::Stop);
         self.read_back()?;
-        self.until("the replicas do not reach the same index", RECOVERY_MAX, |w| w.is_settled())?;
+        self.until("the replicas do not reach the same index", RECOVERY_MAX, |w| w.has_converged())?;
         if self.builder.scale.is_some() {
             self.until("removed data is not freed", FREED_MAX, |w| w.has_freed_all())?;
             let end = self.sim.elapsed() + IDLE;
@@ -190,8 +190,8 @@ impl World {
             }
             self.check_time();
         }
-        self.invariants.look_at_all(&self.nodes, &mut self.ledger.borrow_mut());
-        self.is_fine()
+        self.invariants.check_all(&self.nodes, &mut self.ledger.borrow_mut());
+        self.holds()
     }
 
     /// Whether no replica holds removed data.
@@ -247,13 +247,13 @@ impl World {
         }
         self.steps += 1;
         self.time.set(self.sim.elapsed());
-        self.invariants.look(&self.nodes, &mut self.ledger.borrow_mut(), self.steps);
+        self.invariants.check_step(&self.nodes, &mut self.ledger.borrow_mut(), self.steps);
         let loaded = self.phase.get() == Phase::Load;
-        self.invariants.look_at_calm(&self.nodes, &self.ledger.borrow(), loaded, self.schedule.disturbs());
-        self.is_fine()
+        self.invariants.check_calm(&self.nodes, &self.ledger.borrow(), loaded, self.schedule.disturbs());
+        self.holds()
     }
 
-    fn is_fine(&mut self) -> Option<()> {
+    fn holds(&mut self) -> Option<()> {
         panics::take().into_iter().for_each(|panic| self.invariants.violate(format!("panic: {panic}")));
         self.invariants.violations().is_empty().then_some(())
     }
@@ -262,8 +262,8 @@ impl World {
         let until = self.sim.elapsed() + patience;
         while !reached(self) {
             if self.sim.elapsed() >= until {
-                let stand = self.replicas_stand();
-                self.invariants.violate(format!("{otherwise} within {patience:?}: {stand}"));
+                let replicas = self.describe_replicas();
+                self.invariants.violate(format!("{otherwise} within {patience:?}: {replicas}"));
                 return None;
             }
             self.step()?;
@@ -293,30 +293,30 @@ impl World {
 
     fn read_back(&mut self) -> Option<()> {
         let unread = Rc::new(RefCell::new(None));
-        let told = unread.clone();
+        let result = unread.clone();
         let reader = Client::new(self.client_options(usize::MAX, 0));
         self.sim.client("reader", async move {
-            *told.borrow_mut() = Some(reader.read_everything_back(RECOVERY_MAX).await);
+            *result.borrow_mut() = Some(reader.read_everything_back(RECOVERY_MAX).await);
             Ok(())
         });
         self.until("the keys were not read back", 2 * RECOVERY_MAX, |_| unread.borrow().is_some())?;
         for key in unread.borrow().iter().flatten() {
             self.invariants.violate(format!("{key}: could not be read back"));
         }
-        self.is_fine()
+        self.holds()
     }
 
     /// The state of every replica, in one line.
-    fn replicas_stand(&self) -> String {
-        let mut stand = Vec::new();
+    fn describe_replicas(&self) -> String {
+        let mut replicas = Vec::new();
         each_replica(&self.nodes, |node, shard, replica| {
             let (info, status) = (replica.shard.info(), replica.control.status());
-            stand.push(format!(
+            replicas.push(format!(
                 "shard {shard} on node {}: {:?}, lease {}, clock {:?}, committed {}, applied {}, {:?} in term {}, {} open, restoring {}, lease held {}, drain {:?}, ready {}",
                 node.id, info.standing, info.lease_holds, info.clock, info.committed.0, info.applied.0, status.role, status.term, info.open_batches, info.restoring, status.lease_held, replica.handle.drain(), status.ready
             ));
         });
-        stand.join("; ")
+        replicas.join("; ")
     }
 
     /// Whether every shard has a primary that may serve.
@@ -326,7 +326,7 @@ impl World {
 
     /// Whether every machine that is not lost runs, every shard has a primary, and every replica has applied the same
     /// entries without uncommitted effects.
-    fn is_settled(&self) -> bool {
+    fn has_converged(&self) -> bool {
         let mut positions: BTreeMap<ShardId, Vec<LogIndex>> = BTreeMap::new();
         each_replica(&self.nodes, |_, shard, replica| {
             if let Ok((index, _)) = replica.shard.digest() {

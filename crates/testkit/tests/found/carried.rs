@@ -1,4 +1,4 @@
-//! Whatever a client brings a shard to stage is carried to its replicas, or refused: no unit of work stops a shard.
+//! Whatever a client makes a shard stage is replicated or refused: no unit stops a shard.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,13 +13,13 @@ use fastness_testkit::reply_text::{expect_reply, text};
 use super::wire::{PATIENCE, eventually, insist, repeated, start, takes_writes};
 
 const MIB: usize = 1 << 20;
-/// Within this a write is accepted again after something large; found were 60 s and more, and never.
+/// A write is accepted again within this time after something large; found were 60 s and more, and never.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
-/// A command that was sent has arrived.
+/// Time in which a command that was sent arrives.
 const ARRIVES_WITHIN: Duration = Duration::from_millis(100);
 /// Length of the long string.
 const LEN: &str = "70000001";
-/// Fields of the long hash, of 500 bytes each, and how many one command sets.
+/// Number of fields of the long hash, of 500 bytes each, and how many one command sets.
 const FIELDS: usize = 140_000;
 const FIELDS_AT_ONCE: usize = 1_000;
 
@@ -76,7 +76,7 @@ async fn bomb(cluster: &Cluster, mut client: Connection, is_sync: bool) -> Resul
     tokio::time::sleep(ARRIVES_WITHIN).await;
     takes_writes(cluster, ACCEPTED_WITHIN, "the payload").await?;
     let reply = client.receive().await.map(text);
-    // On a slow machine there may have been an election meanwhile; then it is there or not, and everywhere the same.
+    // On a slow machine there may have been an election; then the value exists or not, and equally on all replicas.
     let stored = insist(cluster, &["STRLEN", "k"]).await?;
     eprintln!("RESTORE: {reply:?}; STRLEN {stored}");
     let len = payload::bomb_len(EXPANDED).to_string();
@@ -144,7 +144,7 @@ async fn purge(cluster: &Cluster) -> Result<()> {
 /// Found: a follower behind the purged log never caught up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_longer_than_a_message_reach_a_follower_behind_the_purged_log() -> Result<()> {
-    // Otherwise the log is kept for who is away.
+    // Otherwise the log is kept for the stopped node.
     let options =
         ClusterOptions { durability: "async", snapshot_log_bytes: Some(1_000_000), ..ClusterOptions::default() };
     let (cluster, primary, _) = start(&options).await?;

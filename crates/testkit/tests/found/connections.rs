@@ -1,5 +1,5 @@
-//! What clients of unusual kinds may expect of a connection: every reply, a word before it is closed, and nothing that
-//! was refused.
+//! What unusual clients may expect of a connection: every reply, an error before it is closed, and no effect of a
+//! refused command.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -15,7 +15,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::wire::{PATIENCE, TIMEOUT, open, open_narrow, read_all, read_until_closed, repeated, replies, start};
 
-/// Writes all of a pipeline before it reads anything, then reads as many replies.
+/// Writes a whole pipeline before reading, then reads as many replies.
 fn written_before_read(
     cluster: &Cluster,
     node: u64,
@@ -33,7 +33,7 @@ fn written_before_read(
     Ok(replies)
 }
 
-/// Found: both sides waited for ever. 9,000 × `ECHO <1,000 bytes>`; `GET` and `SET` of 10 MiB with a small receive
+/// Found: both sides waited forever. 9,000 × `ECHO <1,000 bytes>`; `GET` and `SET` of 10 MiB with a small receive
 /// buffer; 300,000 GETs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_that_is_written_before_anything_is_read_gets_every_reply() -> Result<()> {
@@ -111,8 +111,8 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
     Ok(())
 }
 
-/// Found: a client that has closed its half got no reply at all in `sync`, or 1,958 of 20,000; one that said so over
-/// TLS alone was never closed.
+/// Found: a client that had closed its half received no reply at all in `sync`, or 1,958 of 20,000; one that did so
+/// over TLS alone was never closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> {
     const MANY: usize = 20_000;
@@ -146,8 +146,8 @@ async fn a_half_closed_client_gets_every_reply_and_then_the_end() -> Result<()> 
     Ok(())
 }
 
-/// Found: taken were a wrong checksum, version 0 in the footer, a listpack whose header lies about its elements, and a
-/// field's deadline before 1970.
+/// Found: accepted were a wrong checksum, version 0 in the footer, a listpack whose header lies about its elements, and
+/// a field's deadline before 1970.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_that_lies_is_refused() -> Result<()> {
     let (_cluster, _, mut client) = start(&ClusterOptions::default()).await?;
@@ -182,7 +182,7 @@ async fn a_payload_that_lies_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Found: nothing was logged when `maxclients` was reached, and TLS clients saw the connection end without a word.
+/// Found: nothing was logged when `maxclients` was reached, and TLS clients saw the connection end without an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_over_the_maximum_are_told_over_tls_too_and_logged() -> Result<()> {
     let (cluster, primary, mut client) = start(&ClusterOptions::default()).await?;

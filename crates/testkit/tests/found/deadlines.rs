@@ -1,4 +1,4 @@
-//! Time goes on for replicas too: what is past its deadline is shown to nobody; and a replica goes back for nobody.
+//! Time advances on replicas, too: no client sees a key past its deadline; and no replica goes back in time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use fastness_testkit::reply_text::{ask, expect_reply};
 use super::wire::{PATIENCE, TIMEOUT, eventually, start};
 
 /// Found: `SET k v EX 100`, and 10 s later a replica of an idle shard reported TTL 100; with the other two nodes dead a
-/// READONLY replica returned a key for ever after its deadline; during CLIENT PAUSE a key past its deadline was
+/// READONLY replica returned a key forever after its deadline; during CLIENT PAUSE a key past its deadline was
 /// readable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Result<()> {
@@ -25,7 +25,7 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
     let idle = ask(&mut reader, &["TTL", "idle"]).await?;
     eprintln!("TTL on an idle replica after 5 s: {idle}");
 
-    // The pause holds back what writes alone.
+    // The pause delays writes only.
     expect_reply(&mut client, &["SET", "paused", "v", "PX", "1000"], "OK").await?;
     expect_reply(&mut client, &["CLIENT", "PAUSE", "4000", "WRITE"], "OK").await?;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -49,8 +49,8 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
     Ok(())
 }
 
-/// Found: a replica that was killed and started again answered READONLY reads for up to 0.5 s from before a write that
-/// was acknowledged before its death.
+/// Found: a restarted replica answered READONLY reads for up to 0.5 s from a state before a write that was acknowledged
+/// before it was killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_started_again_never_answers_from_before_its_death() -> Result<()> {
     const ROUNDS: u64 = 3;
@@ -64,7 +64,7 @@ async fn a_replica_started_again_never_answers_from_before_its_death() -> Result
             expect_reply(&mut client, &["SET", "k", &last.to_string()], "OK").await?;
         }
         eventually(&cluster, replica, &["GET", "k"], &last.to_string(), PATIENCE).await?;
-        // With the primary alone nothing commits anew, and nothing is told that was not known before.
+        // With the primary alone nothing new commits, and the replica learns nothing that it did not know before.
         cluster.kill(replica)?;
         let serves = AtomicBool::new(false);
         let seen = std::thread::scope(|scope| {
@@ -85,7 +85,7 @@ async fn a_replica_started_again_never_answers_from_before_its_death() -> Result
     Ok(())
 }
 
-/// What a replica answers while it starts, and for a second more.
+/// The answers of a replica while it starts, and for a second more.
 fn read_until(cluster: &Cluster, replica: u64, serves: &AtomicBool) -> Result<Vec<u64>> {
     use std::io::{BufRead, BufReader, Write};
     let front_end = cluster.front_end(replica, 1)?;
@@ -102,7 +102,7 @@ fn read_until(cluster: &Cluster, replica: u64, serves: &AtomicBool) -> Result<Ve
         stream.write_all(b"READONLY\r\nGET k\r\n")?;
         let mut lines = BufReader::new(stream).lines();
         let mut line = || lines.next().and_then(Result::ok);
-        // An error, or a length and then the value.
+        // An error, or a length followed by the value.
         let (Some(_), Some(length)) = (line(), line()) else { continue };
         if length.starts_with("$-1") {
             seen.push(0);

@@ -1,5 +1,4 @@
-//! Memory that is not needed any more is returned, whether or not anybody writes; and `maxmemory` is looked at once per
-//! transaction.
+//! Unused memory is returned, whether or not clients write; and `maxmemory` is checked once per transaction.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +11,10 @@ use fastness_testkit::reply_text::{ask, expect_reply, info_field};
 use super::wire::{PATIENCE, start};
 
 const MIB: u64 = 1 << 20;
-/// Within this what was removed is freed; found was a minute and more.
+/// Removed data is freed within this time; found was a minute and more.
 const FREED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Sets `maxmemory` this far above what is in use, and waits until the primary goes by it.
+/// Sets `maxmemory` this far above the memory in use, and waits until the primary applies it.
 async fn bound(client: &mut Connection, room: u64) -> Result<()> {
     let bound = info_field(client, "memory", "used_memory").await? + room;
     expect_reply(client, &["CONFIG", "SET", "maxmemory", &bound.to_string()], "OK").await?;
@@ -27,7 +26,7 @@ async fn bound(client: &mut Connection, room: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until no more than `bytes` are in use. Nobody writes meanwhile.
+/// Waits until no more than `bytes` are in use. No client writes in the meantime.
 async fn freed(client: &mut Connection, bytes: u64, what: &str) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -71,7 +70,7 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
             break;
         }
     }
-    // What the pipeline itself took is free again.
+    // The memory of the pipeline itself is free again.
     let long = "v".repeat(20_000);
     let mut number = 0;
     while !ask(&mut client, &["SET", &format!("long:{number}"), &long]).await?.starts_with("-OOM ") {
@@ -102,7 +101,7 @@ async fn a_transaction_that_reaches_maxmemory_runs_as_a_whole() -> Result<()> {
     expect_reply(&mut client, &["INCR", "{k}"], "QUEUED").await?;
     let replies = ask(&mut client, &["EXEC"]).await?;
     ensure!(replies == "7000001\n7000001\n7000001\n7000001\n7000001\n1", "{replies}");
-    // The next one is looked at anew.
+    // The next command is checked again.
     let refused = ask(&mut client, &["SET", "k", "v"]).await?;
     ensure!(refused.starts_with("-OOM "), "{refused}");
     for number in 1..=5 {

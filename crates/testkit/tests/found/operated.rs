@@ -1,4 +1,4 @@
-//! What an operator does and reads.
+//! Operators' commands and what they read.
 
 use std::time::{Duration, Instant};
 
@@ -51,13 +51,13 @@ async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<
 }
 
 /// Found: INFO persistence reported constants although there were snapshots. The time of the last one was the time of
-/// asking.
+/// the request.
 async fn snapshots_are_told_of(cluster: &Cluster, client: &mut Connection) -> Result<()> {
     expect_reply(client, &["SET", "k", "v"], "OK").await?;
     cluster.make_snapshots()?;
     let until = Instant::now() + PATIENCE;
     while ask(client, &["INFO", "persistence"]).await?.contains("rdb_last_bgsave_time_sec:-1") {
-        ensure!(Instant::now() < until, "no snapshot is told of: {}", ask(client, &["INFO", "persistence"]).await?);
+        ensure!(Instant::now() < until, "no snapshot is reported: {}", ask(client, &["INFO", "persistence"]).await?);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let saved = info_field(client, "persistence", "rdb_last_save_time").await?;

@@ -1,4 +1,4 @@
-//! What one client asks for does not keep a shard from serving the others, and who waits costs nothing.
+//! The requests of one client do not keep a shard from serving others, and waiting clients cost nothing.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use fastness_testkit::reply_text::expect_reply;
 
 use super::wire::{open, repeated, start};
 
-/// Found with a million keys; a debug build does not need so many to be as slow.
+/// Found with a million keys; a debug build is as slow with fewer.
 const KEYS: usize = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
 const KEYS_AT_ONCE: usize = 2_000;
 /// Longest wait of another client.
@@ -40,8 +40,8 @@ async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duratio
     Ok(longest)
 }
 
-/// Found: 4,000 pipelined `KEYS nomatch` over a million keys, and nobody was served for more than 100 s, though their
-/// sender had gone.
+/// Found: 4,000 pipelined `KEYS nomatch` over a million keys, and no client was served for more than 100 s, although
+/// the sender had disconnected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Result<()> {
     let (cluster, primary, mut client) =
@@ -57,7 +57,7 @@ async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Resu
     Ok(())
 }
 
-/// Found: 64 × `curl /digest`, and GETs waited for up to 48 s, long after the callers had gone.
+/// Found: 64 × `curl /digest`, and GETs waited for up to 48 s, long after the callers had disconnected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> Result<()> {
     let (cluster, primary, mut client) =
@@ -70,7 +70,7 @@ async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> R
     Ok(())
 }
 
-/// Asks for 64 digests at a time, and does not wait for them.
+/// Requests 64 digests at a time, and does not wait for them.
 fn ask_for_digests(address: &str) -> Result<()> {
     const CALLERS: usize = 64;
     const ROUNDS: usize = 10;
@@ -110,16 +110,16 @@ async fn clients_in_wait_cost_an_idle_primary_no_time() -> Result<()> {
     Ok(())
 }
 
-/// The part of a core that a node uses.
+/// The share of a core that a node uses.
 async fn busy(cluster: &Cluster, node: u64, span: Duration) -> Result<f64> {
     let (before, began) = (processor_time(cluster, node)?, Instant::now());
     tokio::time::sleep(span).await;
     Ok((processor_time(cluster, node)? - before) / began.elapsed().as_secs_f64())
 }
 
-/// Seconds, in user space and in the kernel.
+/// CPU time in user space and in the kernel, seconds.
 fn processor_time(cluster: &Cluster, node: u64) -> Result<f64> {
-    /// What every Linux counts in, whatever its timer.
+    /// The unit in which every Linux counts, whatever its timer.
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", cluster.pid(node)?.as_raw_nonzero()))?;
     let fields: Vec<&str> = stat.rsplit(')').next().context("no name")?.split_whitespace().collect();

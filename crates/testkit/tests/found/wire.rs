@@ -1,5 +1,4 @@
-//! What these tests share: commands in words, replies as text, and connections that clients of the usual kind never
-//! make.
+//! Shared by these tests: commands as words, replies as text, and connections that regular clients never open.
 
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddrV4, TcpStream};
@@ -16,12 +15,12 @@ use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// No single reply takes so long, unless something is broken.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// One attempt at something that is tried again.
+/// Time limit of one attempt at something that is repeated.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// What the system gives at least is more.
+/// The system gives at least more than this.
 const NARROW_BYTES: usize = 8 * 1024;
 
-/// A cluster of three nodes and one shard, its primary, and a connection to it.
+/// Starts a cluster of three nodes and one shard, and connects to its primary.
 pub async fn start(options: &ClusterOptions) -> Result<(Cluster, u64, Connection)> {
     let cluster = Cluster::start(options)?;
     let primary = cluster.primary(1, PATIENCE).await?;
@@ -36,7 +35,7 @@ pub fn repeated(words: &[&str], count: usize) -> Vec<u8> {
     one.repeat(count)
 }
 
-/// Asks again and again, over new connections, until the answer is this one.
+/// Repeats a command over new connections until the answer is this one.
 pub async fn eventually(cluster: &Cluster, node: u64, words: &[&str], answer: &str, within: Duration) -> Result<()> {
     let until = Instant::now() + within;
     loop {
@@ -53,7 +52,7 @@ pub async fn eventually(cluster: &Cluster, node: u64, words: &[&str], answer: &s
     }
 }
 
-/// Waits until a write is acknowledged, whoever leads then.
+/// Waits until a write is acknowledged, on any primary.
 pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> Result<()> {
     let began = Instant::now();
     let mut last = None;
@@ -76,7 +75,8 @@ pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> R
     bail!("no write is accepted for {within:?} after {after}: {last:?}")
 }
 
-/// Asks whoever leads, again and again, until the answer is no error: on a slow machine something large may end in an
+/// Repeats a command on the current primary until the answer is no error: on a slow machine something large may cause
+/// an election.
 /// election.
 pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
     let until = Instant::now() + PATIENCE;
@@ -93,7 +93,7 @@ pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
     }
 }
 
-/// A blocking connection.
+/// Opens a blocking connection.
 pub fn open(front_end: &Endpoint) -> Result<TcpStream> {
     let stream = TcpStream::connect((front_end.host.as_str(), front_end.port))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -101,7 +101,8 @@ pub fn open(front_end: &Endpoint) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// The same with a small receive buffer, so that replies that are not read soon wait on the other side.
+/// Opens a blocking connection with a small receive buffer, so that replies wait on the other side unless they are read
+/// soon.
 pub fn open_narrow(front_end: &Endpoint) -> Result<TcpStream> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     sockopt::set_socket_recv_buffer_size(&socket, NARROW_BYTES)?;
@@ -112,7 +113,7 @@ pub fn open_narrow(front_end: &Endpoint) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Everything until the end.
+/// Reads everything until the end.
 pub fn read_all(stream: &mut impl Read) -> Result<Vec<u8>> {
     let mut received = Vec::new();
     let read = stream.read_to_end(&mut received);
@@ -120,7 +121,7 @@ pub fn read_all(stream: &mut impl Read) -> Result<Vec<u8>> {
     Ok(received)
 }
 
-/// Whatever comes until the connection is closed, in order or not.
+/// Reads whatever arrives until the connection is closed, cleanly or not.
 pub fn read_until_closed(stream: &mut TcpStream) -> Result<Vec<u8>> {
     let mut received = Vec::new();
     match stream.read_to_end(&mut received) {
@@ -137,6 +138,6 @@ pub fn replies(mut bytes: &[u8]) -> Result<Vec<Value>> {
         replies.push(reply);
         bytes = &bytes[used..];
     }
-    ensure!(bytes.is_empty(), "{} bytes are left behind {} replies", bytes.len(), replies.len());
+    ensure!(bytes.is_empty(), "{} bytes are left after {} replies", bytes.len(), replies.len());
     Ok(replies)
 }

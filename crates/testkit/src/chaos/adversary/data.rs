@@ -18,7 +18,7 @@ const MIB: usize = 1 << 20;
 const CHUNK: usize = 2_000;
 /// Length of the name of a key that expires with many others: three of them exceed a log entry.
 const LONG_NAME: usize = 24 * MIB;
-/// How long what must happen by itself may take.
+/// Maximum time for what must happen without a command.
 const BY_ITSELF: Duration = Duration::from_secs(30);
 
 async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<Value> {

@@ -19,7 +19,7 @@ use crate::observe::Figures;
 /// Memory that a process may use besides its replicas' `maxmemory`, bytes.
 pub const OVERHEAD: u64 = 1 << 30;
 /// Poll interval.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Length of the values by which the log's pace is measured, bytes. They are so many that deferred work of the log
 /// (RocksDB's flushes, the disk's cache) is included.
 const PACE_VALUE_BYTES: usize = 4 << 20;
@@ -83,47 +83,47 @@ pub struct Watched {
     /// Largest resident size of each node, and its bound, bytes.
     pub resident: BTreeMap<u64, (u64, u64)>,
     /// Nodes whose process has ended or was replaced.
-    pub gone: Vec<u64>,
+    pub exited: Vec<u64>,
 }
 
 impl Watched {
     /// All violations.
     pub(super) fn violations(&self) -> Vec<String> {
-        let gone = self.gone.iter().map(|node| format!("node {node} has exited"));
+        let exited = self.exited.iter().map(|node| format!("node {node} has exited"));
         let large = self.resident.iter().filter(|(_, (most, bound))| most > bound);
         let large = large.map(|(node, (most, bound))| {
             format!("node {node} had {} MiB of resident memory, at most {} are allowed", most >> 20, bound >> 20)
         });
-        gone.chain(large).collect()
+        exited.chain(large).collect()
     }
 }
 
 /// Time of a poll, and the bytes that each node's log had taken in by then.
-type Look = (Instant, BTreeMap<u64, u64>);
+type Poll = (Instant, BTreeMap<u64, u64>);
 
 #[derive(Default)]
 struct WatchState {
     watched: Watched,
-    logged: Vec<Look>,
+    logged: Vec<Poll>,
 }
 
 /// The time between two moments in which some node's log was [at work](Pace::is_work): between two polls, or between
 /// two such pairs of polls with a short gap, if the log was at work over all of that time. (A log takes in a large unit
 /// piece by piece, and on a slow disk one piece takes longer than the poll interval.)
-fn worked(looks: &[Look], from: Instant, to: Instant, pace: Pace) -> Duration {
+fn worked(polls: &[Poll], from: Instant, to: Instant, pace: Pace) -> Duration {
     let is_work = |first: usize, last: usize| {
-        let ((begun, before), (ended, after)) = (&looks[first], &looks[last]);
+        let ((begun, before), (ended, after)) = (&polls[first], &polls[last]);
         let of = |node: &u64| after[node].saturating_sub(before.get(node).copied().unwrap_or(after[node]));
         pace.is_work(after.keys().map(of).max().unwrap_or(0), ended.duration_since(*begun))
     };
     let within = |first: usize, last: usize| {
-        let (begun, ended) = (looks[first].0, looks[last].0);
+        let (begun, ended) = (polls[first].0, polls[last].0);
         ended.min(to).saturating_duration_since(begun.max(from))
     };
     let (mut sum, mut newest) = (Duration::ZERO, None);
-    for at in (1..looks.len()).filter(|at| is_work(at - 1, *at)) {
+    for at in (1..polls.len()).filter(|at| is_work(at - 1, *at)) {
         if let Some(before) = newest.replace(at) {
-            let gap = looks[at - 1].0.duration_since(looks[before].0);
+            let gap = polls[at - 1].0.duration_since(polls[before].0);
             if gap <= pace.gap_max && is_work(before - 1, at) {
                 sum += within(before, at - 1);
             }
@@ -182,11 +182,11 @@ async fn watch_memory(pids: BTreeMap<u64, i32>, state: Arc<Mutex<WatchState>>, s
                         *most = bytes.max(*most);
                     }
                 }
-                None if !state.watched.gone.contains(node) => state.watched.gone.push(*node),
+                None if !state.watched.exited.contains(node) => state.watched.exited.push(*node),
                 None => {}
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -200,7 +200,7 @@ async fn watch_logs(nodes: Vec<NodeFile>, state: Arc<Mutex<WatchState>>, stop: A
             }
         }
         state.lock().logged.push((Instant::now(), newest.clone()));
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -226,13 +226,13 @@ mod tests {
     fn only_moments_in_which_a_log_takes_in_much_are_work() {
         let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000, gap_max: Duration::from_secs(2) });
         let at = |ms: u64| begun + Duration::from_millis(ms);
-        let look = |ms: u64, one: u64, other: u64| (at(ms), BTreeMap::from([(1, one), (2, other)]));
+        let poll = |ms: u64, one: u64, other: u64| (at(ms), BTreeMap::from([(1, one), (2, other)]));
         // In the second second node 2 is at work; a trickle, or nothing, is not work.
-        let looks = [look(0, 0, 0), look(1_000, 500, 0), look(2_000, 900, 1_500), look(3_000, 900, 1_500)];
-        assert_eq!(worked(&looks, at(0), at(3_000), pace), Duration::from_secs(1));
-        assert_eq!(worked(&looks, at(1_500), at(3_000), pace), Duration::from_millis(500));
-        assert_eq!(worked(&looks, at(0), at(1_200), pace), Duration::from_millis(200));
-        assert_eq!(worked(&looks, at(2_000), at(3_000), pace), Duration::ZERO);
+        let polls = [poll(0, 0, 0), poll(1_000, 500, 0), poll(2_000, 900, 1_500), poll(3_000, 900, 1_500)];
+        assert_eq!(worked(&polls, at(0), at(3_000), pace), Duration::from_secs(1));
+        assert_eq!(worked(&polls, at(1_500), at(3_000), pace), Duration::from_millis(500));
+        assert_eq!(worked(&polls, at(0), at(1_200), pace), Duration::from_millis(200));
+        assert_eq!(worked(&polls, at(2_000), at(3_000), pace), Duration::ZERO);
         assert_eq!(worked(&[], at(0), at(1), pace), Duration::ZERO);
     }
 
@@ -240,17 +240,17 @@ mod tests {
     fn a_gap_between_two_pieces_of_a_large_unit_is_work() {
         let (begun, pace) = (Instant::now(), Pace { bytes_per_second: 8_000, gap_max: Duration::from_secs(2) });
         let at = |ms: u64| begun + Duration::from_millis(ms);
-        let look = |ms: u64, bytes: u64| (at(ms), BTreeMap::from([(1, bytes)]));
+        let poll = |ms: u64, bytes: u64| (at(ms), BTreeMap::from([(1, bytes)]));
         let second = Duration::from_secs(1);
         // Pieces of 2,000 bytes, two seconds apart: at least 1,000 a second.
-        let looks = [look(0, 0), look(1_000, 2_000), look(2_000, 2_000), look(3_000, 4_000), look(4_000, 4_000)];
-        assert_eq!(worked(&looks, at(0), at(4_000), pace), 3 * second);
-        assert_eq!(worked(&looks, at(1_500), at(4_000), pace), 3 * second / 2);
+        let polls = [poll(0, 0), poll(1_000, 2_000), poll(2_000, 2_000), poll(3_000, 4_000), poll(4_000, 4_000)];
+        assert_eq!(worked(&polls, at(0), at(4_000), pace), 3 * second);
+        assert_eq!(worked(&polls, at(1_500), at(4_000), pace), 3 * second / 2);
         // Nothing follows the last piece; the next piece is too late; the pieces are too small for the gap.
-        assert_eq!(worked(&looks[1..], at(1_000), at(4_000), pace), second);
-        let late = [look(0, 0), look(1_000, 9_000), look(4_500, 9_000), look(5_500, 18_000)];
+        assert_eq!(worked(&polls[1..], at(1_000), at(4_000), pace), second);
+        let late = [poll(0, 0), poll(1_000, 9_000), poll(4_500, 9_000), poll(5_500, 18_000)];
         assert_eq!(worked(&late, at(0), at(5_500), pace), 2 * second);
-        let small = [look(0, 0), look(1_000, 1_100), look(3_000, 1_100), look(4_000, 2_200)];
+        let small = [poll(0, 0), poll(1_000, 1_100), poll(3_000, 1_100), poll(4_000, 2_200)];
         assert_eq!(worked(&small, at(0), at(4_000), pace), 2 * second);
         assert_eq!(Pace::new(104_000_000).gap_max, Duration::from_secs_f64(PIECE_BYTES as f64 / 13_000_000.0));
         assert_eq!(Pace::new(1_000).gap_max, GAP_MAX);
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn too_much_memory_and_an_exit_are_violations() {
         let resident = BTreeMap::from([(1, (10 << 20, 20 << 20)), (2, (30 << 20, 20 << 20))]);
-        let watched = Watched { resident, gone: vec![3] };
+        let watched = Watched { resident, exited: vec![3] };
         assert_eq!(
             watched.violations(),
             ["node 3 has exited", "node 2 had 30 MiB of resident memory, at most 20 are allowed"]

@@ -59,7 +59,9 @@ pub(super) async fn unread_pipeline(target: &Target) -> Result<AttackOutcome> {
             "after {} bytes of pipeline some of {count} replies are missing",
             bytes.len()
         )),
-        Ok((seen, _)) => AttackOutcome::effect(format!("{seen} of {count} replies to what was written first")),
+        Ok((seen, _)) => {
+            AttackOutcome::effect(format!("{seen} of {count} replies after the whole pipeline was written"))
+        }
     })
 }
 

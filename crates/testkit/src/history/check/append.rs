@@ -1,14 +1,14 @@
-//! Lists that only grow, by unique elements, in transactions over some lists.
+//! Lists that only grow, by unique elements, in transactions over several lists.
 //!
-//! Since every element is unique, the order of a list's writers can be read off: it is the longest list that anybody
-//! read. So, in time about linear in the history:
-//! - Every read is a beginning of the longest one, without an element twice, or one that nobody (who was not refused)
+//! Because every element is unique, the order of a list's writers is known: it is the longest list that was read. So
+//! these rules are checked in time about linear in the history:
+//! - Every read is a prefix of the longest one, without an element twice, and without one that was refused or never
 //!   appended.
-//! - An acknowledged append is in it, at the place that its answer said.
-//! - Who reads has seen every append that was acknowledged before it asked, and its own; and of others' transactions
-//!   all or nothing.
-//! - Among transactions there is no cycle of "wrote before", "wrote what was read", "read before it was written" and
-//!   "was answered before the other was sent" ([`super::cycle`]): that is strict serializability.
+//! - An acknowledged append is in the list, at the place that its answer reported.
+//! - A read shows every append that was acknowledged before the read was sent, and the transaction's own ones; and of
+//!   other transactions all appends or none.
+//! - There is no cycle of transactions by "wrote before", "wrote what was read", "read before it was written" and "was
+//!   answered before the other was sent" ([`super::cycle`]): that is strict serializability.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,24 +16,24 @@ use super::cycle::{Cycle, Edge, Graph};
 use super::{Findings, Kind, Violation};
 use crate::history::record::{History, Op};
 
-/// As in the verdict.
+/// The name in the verdict.
 pub const WORKLOAD: &str = "append";
 
 /// One step of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppendOp {
-    /// Put an element at the end.
+    /// Add an element at the end.
     Append {
-        /// Which list.
+        /// Index of the list.
         list: usize,
         /// The element.
         element: u64,
-        /// The list's length then, as answered; `None`: unknown.
+        /// The list's length afterwards, as answered; `None`: unknown.
         length: Option<usize>,
     },
     /// Read a list.
     Read {
-        /// Which list.
+        /// Index of the list.
         list: usize,
         /// Its elements; `None`: unknown.
         elements: Option<Vec<u64>>,
@@ -50,7 +50,7 @@ pub fn check(history: &History<Transaction>, findings: &mut Findings) {
     lists.check_lost(findings);
     lists.check_reads(findings);
     if findings.violations.len() > before {
-        // There is no order of elements to go on with.
+        // Without an order of elements no further rule can be checked.
         return;
     }
     lists.check_places(findings);
@@ -65,29 +65,29 @@ pub fn check(history: &History<Transaction>, findings: &mut Findings) {
     findings.ops_checked += history.ops.len() as u64;
 }
 
-/// Who appended an element.
+/// The writer of an element.
 #[derive(Debug, Clone, Copy)]
 struct Writer {
     transaction: usize,
-    /// The last one that it appends to that list.
+    /// Whether it is the last element that the transaction appends to the list.
     is_last: bool,
     length: Option<usize>,
 }
 
-/// What the transactions say of the lists.
+/// The content of the lists according to the transactions.
 struct Lists<'a> {
     history: &'a History<Transaction>,
     /// By list and element.
     writers: HashMap<(usize, u64), Writer>,
-    /// Each list as the longest read of it.
+    /// The longest read of each list.
     orders: HashMap<usize, &'a [u64]>,
-    /// Where an element stands in that, from 0, by list and element.
+    /// The place of an element in that read, from 0, by list and element.
     places: HashMap<(usize, u64), usize>,
-    /// For each list and length, when the first append behind that was acknowledged.
+    /// For each list and length, when the first append after it was acknowledged.
     acknowledged_behind: HashMap<usize, Vec<u64>>,
 }
 
-/// When something is acknowledged that never was.
+/// The time of an acknowledgement that never came.
 const NEVER: u64 = u64::MAX;
 
 impl<'a> Lists<'a> {
@@ -154,7 +154,7 @@ impl<'a> Lists<'a> {
         }
         for (op, list, elements) in self.reads() {
             if !self.orders[&list].starts_with(elements) {
-                let what = format!("client {} read list {list} as no beginning of the longest read of it", op.client);
+                let what = format!("client {} read list {list} not as a prefix of the longest read of it", op.client);
                 self.broken(findings, Kind::Order, format!("{what}: {elements:x?} and {:x?}", self.orders[&list]));
                 self.check_elements(list, elements, findings);
             }
@@ -174,7 +174,7 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// What was acknowledged before the last read of its list was sent is in it.
+    /// Checks that a list contains what was acknowledged before the last read of it was sent.
     fn check_lost(&self, findings: &mut Findings) {
         let mut last: HashMap<usize, (u64, HashSet<u64>)> = HashMap::new();
         for (op, list, elements) in self.reads() {
@@ -192,7 +192,7 @@ impl<'a> Lists<'a> {
                         format!("{element:x} was acknowledged to client {} and is not in list {list}", op.client);
                     self.broken(findings, Kind::Lost, what);
                 }
-                // Somebody who asked before it was acknowledged has seen it, and nobody asked later.
+                // A read that was sent before the acknowledgement shows it, and no read was sent later.
                 None if self.places.contains_key(&(list, element)) => {}
                 None => {
                     let key = &self.history.key;
@@ -204,21 +204,21 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// An element stands where its answer said.
+    /// Checks that an element has the place that its answer reported.
     fn check_places(&self, findings: &mut Findings) {
         for ((list, element), writer) in &self.writers {
             let place = self.places.get(&(*list, *element)).map(|place| place + 1);
             if let (Some(place), Some(said)) = (place, writer.length)
                 && place != said
             {
-                let what = format!("{element:x} was answered to be number {said} of list {list}, and is {place}");
+                let what = format!("{element:x} was reported as number {said} of list {list}, and is number {place}");
                 self.broken(findings, Kind::Order, what);
             }
         }
     }
 
-    /// What a transaction reads fits to its own appends, to whole transactions of others, and to what was acknowledged
-    /// before.
+    /// Checks that the reads of a transaction agree with its own appends, with whole transactions of others, and with
+    /// earlier acknowledgements.
     fn check_transaction(&self, at: usize, op: &Op<Transaction>, findings: &mut Findings) {
         let mut own: HashMap<usize, Vec<u64>> = HashMap::new();
         for step in &op.what {
@@ -250,11 +250,15 @@ impl<'a> Lists<'a> {
         let missed = self.acknowledged_behind.get(&list).map_or(NEVER, |behind| behind[others.len()]);
         if missed < op.span.call {
             let what = format!("client {} reads {} elements of list {list}", op.client, others.len());
-            self.broken(findings, Kind::Stale, format!("{what}, and one more had been acknowledged before it asked"));
+            self.broken(
+                findings,
+                Kind::Stale,
+                format!("{what}, and one more had been acknowledged before the read was sent"),
+            );
         }
     }
 
-    /// Transactions are nodes; behind them those that stand for "these transactions have been answered by now".
+    /// The graph of transactions; further nodes stand for "these transactions have been answered by now".
     fn graph(&self) -> Graph {
         let transactions = self.history.ops.len();
         let mut graph = Graph::new(2 * transactions);
@@ -287,8 +291,8 @@ impl<'a> Lists<'a> {
         self.writers[&(list, element)].transaction
     }
 
-    /// By list: transactions that took effect (an element of them was read), but for an element of this list that
-    /// nobody read. They come after every read of that list.
+    /// By list: transactions that took effect (one of their elements was read), but whose element of this list was
+    /// never read. They come after every read of that list.
     fn unseen(&self) -> HashMap<usize, Vec<usize>> {
         let happened: HashSet<usize> = self.places.keys().map(|(list, element)| self.writer(*list, *element)).collect();
         let mut unseen: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -300,8 +304,8 @@ impl<'a> Lists<'a> {
         unseen
     }
 
-    /// Who was answered comes before who was sent later. As edges from each to each they would be a square of them; a
-    /// row of nodes, one behind each answer, says the same.
+    /// A transaction that was answered comes before one that was sent later. Edges between all such pairs would be
+    /// quadratic; a chain of nodes, one after each answer, expresses the same.
     fn add_real_time(&self, graph: &mut Graph) {
         let ops = &self.history.ops;
         let mut answered: Vec<(u64, usize)> =
@@ -338,7 +342,7 @@ impl<'a> Lists<'a> {
     }
 }
 
-/// The simplest kind of cycle that there is, in the names that Adya and Elle give them.
+/// The simplest kind of cycle, in the names of Adya and Elle.
 fn find_cycle(graph: &Graph) -> Option<(&'static str, Cycle)> {
     use Edge::{ReadWrite, RealTime, WriteRead, WriteWrite};
     let kinds: [(&'static str, &[Edge]); 4] = [

@@ -22,7 +22,7 @@ fn read(list: usize, elements: &[u64]) -> AppendOp {
     AppendOp::Read { list, elements: Some(elements.to_vec()) }
 }
 
-/// The only violation's name.
+/// The name of the only violation.
 fn cycle(ops: impl IntoIterator<Item = Op<Transaction>>) -> String {
     let findings = found(ops);
     assert_eq!(findings.kinds(), [Kind::Cycle]);
@@ -54,7 +54,7 @@ fn a_lost_append_is_refuted() {
 
 #[test]
 fn a_lost_append_is_told_from_an_order_that_two_histories_made() {
-    // 2 was acknowledged and seen; whoever came next did not have it, and went on without.
+    // 2 was acknowledged and read; the next transaction did not see it, and appended without it.
     let ops = [
         at(1, 0, 10, vec![append(0, 1)]),
         at(1, 20, 30, vec![append(0, 2), read(0, &[1, 2])]),
@@ -157,8 +157,8 @@ fn two_that_both_miss_each_others_writes_are_g2() {
 
 #[test]
 fn a_read_that_is_older_than_an_answer_is_a_cycle_in_real_time() {
-    // Nobody was told that 1 is there before the first read began; but the second one came after the first, and saw
-    // less.
+    // The append of 1 was not acknowledged before the first read started; but the second read started after the first
+    // one ended, and showed less.
     let ops = [
         open(1, 0, vec![append(0, 1)]),
         at(2, 10, 20, vec![read(0, &[1])]),
@@ -175,7 +175,7 @@ fn a_read_that_is_older_than_an_answer_is_a_cycle_in_real_time() {
     assert_eq!(cycle(ops), "G1c-realtime");
 }
 
-/// Runs a transaction on lists as they are.
+/// Runs a transaction on the current lists.
 fn run(lists: &mut [Vec<u64>; 3], mut choice: u64, next: &mut u64) -> Transaction {
     let steps = 1 + choice % 3;
     let mut transaction = Vec::new();

@@ -1,5 +1,5 @@
-//! Accounts between which is transferred, all within transactions: the sum over all accounts is 0 whenever it is read
-//! in one.
+//! Accounts with transfers between them, all within transactions: the sum over all accounts is 0 in every transaction
+//! that reads all of them.
 
 use porcupine_rs::Model;
 
@@ -7,7 +7,7 @@ use super::linear::{self, Checked};
 use super::{Findings, Kind};
 use crate::history::record::History;
 
-/// Accounts.
+/// Number of accounts.
 pub const ACCOUNTS: usize = 6;
 
 /// One transaction.
@@ -15,15 +15,15 @@ pub const ACCOUNTS: usize = 6;
 pub enum BankOp {
     /// All balances.
     Read(Vec<i64>),
-    /// From one account to another.
+    /// A transfer from one account to another.
     Transfer {
-        /// Index of the account that pays.
+        /// Index of the paying account.
         from: usize,
-        /// Index of the account that is paid.
+        /// Index of the paid account.
         to: usize,
         /// How much.
         amount: i64,
-        /// The two balances then; `None`: unknown.
+        /// The two balances afterwards; `None`: unknown.
         balances: Option<(i64, i64)>,
     },
 }

@@ -1,8 +1,8 @@
-//! Reads at one copy of the data: each is of a state that the log had at some position, and for one connection that
+//! Reads at one copy of the data. Each shows a state that the log had at some position, and on one connection that
 //! position never goes back, over all keys together. That is sequential consistency of each copy, without a promise how
-//! far it is behind.
+//! far the copy lags.
 //!
-//! One client writes, one write after the other, so a state is the number of writes that are in it.
+//! One client writes, one write after the other, so a state is identified by the number of writes in it.
 
 use std::collections::HashMap;
 
@@ -10,28 +10,28 @@ use super::{Findings, Kind};
 use crate::history::record::{History, Op};
 use crate::history::run::READER;
 
-/// As in the verdict.
+/// The name in the verdict.
 pub const WORKLOAD: &str = "copies";
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyOp {
-    /// By the only writer; values rise.
+    /// A write of the only writer; values rise.
     Write {
-        /// Which key.
+        /// Index of the key.
         key: usize,
         /// The value.
         value: u64,
     },
-    /// At one copy.
+    /// A read at one copy.
     Read {
-        /// Which copy, for people.
+        /// Name of the copy, for people.
         copy: String,
-        /// Its connection: a number that no other one has in the run.
+        /// Number of the connection, unique in the run.
         connection: u64,
-        /// Which key.
+        /// Index of the key.
         key: usize,
-        /// What it held.
+        /// The value that was read.
         value: Option<u64>,
     },
 }
@@ -64,11 +64,11 @@ pub fn check(history: &History<CopyOp>, findings: &mut Findings) {
     findings.ops_checked += ops.len() as u64;
 }
 
-/// The states that the writes go through: state n is that after n of them.
+/// The states that the writes produce: state n is the one after n writes.
 struct States {
-    /// By key: the state that each write leads to, its value, and when it was sent.
+    /// By key: the state that each write produces, its value, and when it was sent.
     writes: HashMap<usize, Vec<(usize, u64, u64)>>,
-    /// The state that the last acknowledged write leads to.
+    /// The state that the last acknowledged write produces.
     acknowledged: usize,
 }
 
@@ -87,7 +87,7 @@ impl States {
         states
     }
 
-    /// The first and the last state in which a key holds a value; `None`: there is no such state by `end`.
+    /// The first and the last state in which a key has a value; `None`: there is no such state by `end`.
     fn with(&self, key: usize, value: Option<u64>, end: Option<u64>) -> Option<(usize, usize)> {
         let writes = self.writes.get(&key).map_or(&[][..], Vec::as_slice);
         let (first, next) = match value {

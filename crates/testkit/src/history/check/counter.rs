@@ -1,6 +1,6 @@
-//! A counter that is raised. Every answer tells the sum behind it, so an attempt that was applied twice, or one that
-//! was applied though it was refused, fits no order. One of unknown outcome is applied at most once; who tries again
-//! makes a second one.
+//! A counter with increments. Every answer contains the resulting sum, so an attempt that was applied twice, or that
+//! was applied although it was refused, fits no order. An attempt of unknown outcome is applied at most once; a retry
+//! is a second attempt.
 
 use porcupine_rs::Model;
 
@@ -9,13 +9,13 @@ use super::linear::Checked;
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CounterOp {
-    /// What it held.
+    /// The value that was read.
     Read(i64),
-    /// Raised.
+    /// An increment.
     Add {
-        /// By so much.
+        /// The amount.
         by: i64,
-        /// What it held then; `None`: unknown.
+        /// The resulting value; `None`: unknown.
         sum: Option<i64>,
     },
 }

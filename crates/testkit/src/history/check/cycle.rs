@@ -1,18 +1,18 @@
-//! Cycles among transactions: a set of them each of which must have come before the next, so that no order fits.
+//! Cycles of transactions: each must have come before the next, so that no order fits.
 //!
-//! Strongly connected components by Tarjan's algorithm, without recursion; in one that has more than one node a
-//! shortest cycle is looked for, to be shown. Time and memory are linear in nodes and edges.
+//! Strongly connected components are found by Tarjan's algorithm, without recursion; in a component with more than one
+//! node a shortest cycle is searched, for the report. Time and memory are linear in nodes and edges.
 
 use std::collections::VecDeque;
 
 /// Why a transaction must come before another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Edge {
-    /// It wrote what the other one wrote over (or behind).
+    /// It wrote what the other one overwrote or appended to.
     WriteWrite,
     /// It wrote what the other one read.
     WriteRead,
-    /// It read what was there before the other one wrote.
+    /// It read the state before the other one's write.
     ReadWrite,
     /// It had been answered before the other one was sent.
     RealTime,
@@ -23,37 +23,37 @@ pub struct Graph {
     edges: Vec<Vec<(usize, Edge)>>,
 }
 
-/// A node and the edge that leads on to the next one; the last leads to the first.
+/// A sequence of nodes with the edge to the next one; the last edge leads to the first node.
 pub type Cycle = Vec<(usize, Edge)>;
 
-/// What a node is not yet in.
+/// Marks a node that belongs to no component yet.
 const NONE: usize = usize::MAX;
 
 impl Graph {
-    /// Nodes without edges.
+    /// A graph of nodes without edges.
     #[must_use]
     pub fn new(nodes: usize) -> Graph {
         Graph { edges: vec![Vec::new(); nodes] }
     }
 
-    /// An edge more; one from a node to itself says nothing and is left out.
+    /// Adds an edge; an edge from a node to itself is ignored.
     pub fn add(&mut self, from: usize, to: usize, edge: Edge) {
         if from != to {
             self.edges[from].push((to, edge));
         }
     }
 
-    /// A cycle of these edges, a short one, if there is one.
+    /// Returns a short cycle of these edges, if there is one.
     #[must_use]
     pub fn cycle(&self, allowed: &[Edge]) -> Option<Cycle> {
         let component = self.components(allowed);
         let mut seen = vec![false; self.edges.len()];
-        // The component of the first node that shares its own.
+        // The component of the first node that shares a component.
         let first = component.iter().position(|&id| std::mem::replace(&mut seen[id], true))?;
         Some(self.shortest_from(first, &component, allowed))
     }
 
-    /// For each node the number of its strongly connected component.
+    /// The number of each node's strongly connected component.
     fn components(&self, allowed: &[Edge]) -> Vec<usize> {
         let nodes = self.edges.len();
         let mut search = Tarjan {
@@ -73,7 +73,7 @@ impl Graph {
     }
 
     fn visit(&self, root: usize, allowed: &[Edge], search: &mut Tarjan) {
-        // A node and how many of its edges have been followed.
+        // A node, and the number of its edges that were followed.
         let mut calls = vec![(root, 0)];
         search.enter(root);
         while let Some((node, followed)) = calls.last_mut() {
@@ -146,7 +146,7 @@ impl Tarjan {
         self.path.push(node);
     }
 
-    /// All edges of a node have been followed: if nothing leads from it to an earlier one, the rest of the path is a
+    /// Called when all edges of a node were followed: if none leads to an earlier node, the rest of the path is a
     /// component.
     fn leave(&mut self, node: usize) {
         if self.low[node] != self.index[node] {

@@ -1,9 +1,9 @@
-//! Linearizability of one key's history, by porcupine.
+//! Linearizability of one key's history, checked by porcupine.
 //!
-//! The search is exponential in what is under way at the same time, and an operation of unknown outcome is under way
-//! for ever. What was measured of porcupine-rs 0.3.0 (10,000 operations of 5 clients in 0.14 s; a violation beside 35
-//! unknown outcomes not found in 20 s, beside 17 in 2 s) gives the bounds below; the workloads retire a key before it
-//! reaches them. A history past them, or one that takes longer, is undecided.
+//! The search is exponential in the number of concurrent operations, and an operation of unknown outcome is concurrent
+//! with all later ones. Measurements of porcupine-rs 0.3.0 (10,000 operations of 5 clients in 0.14 s; a violation next
+//! to 35 unknown outcomes not found in 20 s, next to 17 in 2 s) give the limits below; the workloads retire a key
+//! before it reaches them. A history beyond them, or one that takes longer, is undecided.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use super::{Findings, Kind, Violation};
 use crate::history::record::{History, Op};
 use crate::history::run::READER;
 
-/// Operations of one key.
+/// Maximum number of operations of one key.
 pub const OPS_MAX: usize = 1000;
-/// Of these, of unknown outcome.
+/// Maximum number of these that have an unknown outcome.
 pub const UNKNOWN_MAX: usize = 15;
-/// Clients of one key, the one that reads it back among them.
+/// Maximum number of clients of one key, including the one that reads it back.
 pub const CLIENTS_MAX: usize = 5;
-/// For one search.
+/// Time limit of one search.
 const SEARCH_MAX: Duration = Duration::from_secs(20);
-/// For one that only tells what kind of violation was found.
+/// Time limit of a search that only determines the kind of a violation.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
-/// What the checker needs to know of a model's operations, to say what kind of promise is broken.
+/// What the checker needs to know about a model's operations to determine the kind of a violation.
 pub trait Checked: Model<Metadata = ()> {
-    /// As in the verdict.
+    /// The name in the verdict.
     const WORKLOAD: &'static str;
 
     /// Whether an operation changes nothing.
     fn is_read(op: &Self::Op) -> bool;
 }
 
-/// Checks one key's history.
+/// Checks the history of one key.
 pub fn check<M: Checked>(history: &History<M::Op>, findings: &mut Findings) {
     if let Some(why) = past_bounds(history) {
         findings.undecided.push(format!("{} {}: {why}", M::WORKLOAD, history.key));
@@ -66,7 +66,7 @@ fn past_bounds<T>(history: &History<T>) -> Option<String> {
     over.map(|(what, is, max)| format!("{is} {what}, the checker decides up to {max}"))
 }
 
-/// Searches an order of those operations that are to be kept.
+/// Searches for an order of the operations for which `keep` is true.
 fn search<M: Checked>(history: &History<M::Op>, longest: Duration, keep: impl Fn(&Op<M::Op>) -> bool) -> CheckResult {
     let operations: Vec<Operation<M>> = history.ops.iter().filter(|op| keep(op)).map(operation).collect();
     check_operations_timeout(&operations, longest)
@@ -82,15 +82,16 @@ fn operation<M: Checked>(op: &Op<M::Op>) -> Operation<M> {
     }
 }
 
-/// What is wrong shows in what need not be left out for the rest to fit: the reads after the run, or all reads.
+/// Determines the kind of a violation by what can be left out so that the rest fits: the reads after the run, or all
+/// reads.
 fn explain<M: Checked>(history: &History<M::Op>) -> Violation {
     let fits = |keep: fn(&Op<M::Op>) -> bool| search::<M>(history, EXPLAIN_MAX, keep) == CheckResult::Ok;
     let (kind, what) = if fits(|op| op.client != READER) {
-        (Kind::Lost, "what is there after the run fits no order of the operations")
+        (Kind::Lost, "the state after the run fits no order of the operations")
     } else if fits(|op| !M::is_read(&op.what)) {
         (Kind::Stale, "the reads fit no order of the operations")
     } else {
-        (Kind::Order, "what writes were answered fits no order of them")
+        (Kind::Order, "the answers to writes fit no order of them")
     };
     Violation {
         workload: M::WORKLOAD,

@@ -1,43 +1,43 @@
-//! Lives of a key that has deadlines. One client writes it (a value that is unique in the run) and changes its
-//! deadline, all read it. Between two writes is one life.
+//! Lives of a key with deadlines. One client writes it (each value is unique in the run) and changes its deadline, all
+//! clients read it. A life is the time between two writes.
 //!
-//! - A life that was seen ended (the key is not there, a later value is) does not come back.
-//! - A key without a deadline does not die; one with a deadline does not before it, and is not seen behind it. Clients'
-//!   and servers' clocks run beside each other, so both with a slack; without one (where clocks are among the faults)
-//!   deadlines are not compared with the clock.
-//! - After an operation of unknown outcome nobody knows the deadline of that life; the rest still holds.
+//! - A life that was seen to have ended (the key was missing, or had a later value) does not return.
+//! - A key without a deadline does not expire; a key with a deadline does not expire before it, and is not visible
+//!   after it. The clocks of clients and servers differ, so both rules have a slack; without one (where clocks are
+//!   among the faults) deadlines are not compared with the clock.
+//! - After an operation of unknown outcome the deadline of that life is unknown; the other rules still hold.
 
 use std::time::Duration;
 
 use super::{Findings, Kind};
 use crate::history::record::{History, Op, Span};
 
-/// As in the verdict.
+/// The name in the verdict.
 pub const WORKLOAD: &str = "ttl";
 
-/// One operation; all but reads come from one client, one after the other.
+/// One operation; all operations except reads come from one client, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifeOp {
-    /// A life begins.
+    /// Starts a life.
     Write {
-        /// Its value.
+        /// The value.
         value: u64,
-        /// How long it is to last; `None`: for ever.
+        /// The time to live; `None`: for ever.
         ttl: Option<Duration>,
     },
-    /// A new deadline for a key that is there.
+    /// Sets a new deadline for an existing key.
     Expire {
-        /// From now.
+        /// Time from now.
         ttl: Duration,
-        /// Whether it was there; `None`: unknown.
+        /// Whether the key existed; `None`: unknown.
         hit: Option<bool>,
     },
-    /// No deadline any more.
+    /// Removes the deadline.
     Persist {
-        /// Whether there was a key with a deadline; `None`: unknown.
+        /// Whether the key existed with a deadline; `None`: unknown.
         hit: Option<bool>,
     },
-    /// The value; `None`: no key.
+    /// The value that was read; `None`: no key.
     Read(Option<u64>),
 }
 
@@ -63,11 +63,11 @@ pub fn check(history: &History<LifeOp>, slack: Option<Duration>, findings: &mut 
     findings.ops_checked += ops.len() as u64;
 }
 
-/// A deadline that is in force from some moment within `set` on.
+/// A deadline that took effect at some moment within `set`.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
     set: Span,
-    /// It lies between these, nanoseconds; `None`: for ever.
+    /// Bounds of the deadline, nanoseconds; `None`: for ever.
     between: Option<(u64, u64)>,
 }
 
@@ -88,17 +88,17 @@ const NEVER: u64 = u64::MAX;
 struct Life {
     value: u64,
     written: Span,
-    /// The first is that of the write.
+    /// The first one is the deadline of the write.
     deadlines: Vec<Deadline>,
-    /// From this moment on nobody knows the deadline.
+    /// The deadline is unknown from this moment on.
     vague_from: u64,
-    /// By then it had been seen, or was acknowledged.
+    /// The life was seen or acknowledged by this moment.
     seen: u64,
-    /// Nobody may see it who asks after this.
+    /// No read that is sent after this moment may show the life.
     ended: u64,
 }
 
-/// Cuts the operations, in order, into lives.
+/// Splits the operations, in order, into lives.
 fn lives(ops: &[&Op<LifeOp>]) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
     for op in ops {
@@ -123,7 +123,7 @@ fn lives(ops: &[&Op<LifeOp>]) -> Vec<Life> {
 
 impl Life {
     /// The deadlines that may have been in force at some moment of `span`: set before its end, and not replaced before
-    /// its beginning.
+    /// its start.
     fn in_force(&self, span: Span) -> impl Iterator<Item = &Deadline> {
         let end = span.end.unwrap_or(NEVER);
         let replaced = move |next: &Deadline| next.set.end.is_some_and(|replaced| replaced < span.call);
@@ -157,17 +157,17 @@ impl Life {
 
 struct Lives<'a> {
     key: &'a str,
-    /// Nanoseconds.
+    /// Slack, nanoseconds.
     slack: Option<u64>,
     lives: Vec<Life>,
 }
 
 impl Lives<'_> {
-    /// Whether an operation's answer says that there was no key.
+    /// Whether the answer to an operation shows that the key was missing.
     fn shows_death(&self, op: &Op<LifeOp>) -> bool {
         match op.what {
             LifeOp::Read(None) | LifeOp::Expire { hit: Some(false), .. } => true,
-            // Of a key that is there without a deadline the same is answered.
+            // An existing key without a deadline gives the same answer.
             LifeOp::Persist { hit: Some(false) } => {
                 let life = self.lives.iter().rfind(|life| life.written.call < op.span.call);
                 life.is_some_and(|life| {
@@ -178,8 +178,8 @@ impl Lives<'_> {
         }
     }
 
-    /// The lives that may have been the last one at some moment of `span`; empty if that may have been before the
-    /// first.
+    /// The lives that may have been the current one at some moment of `span`; empty if that may have been before the
+    /// first one.
     fn during(&self, span: Span) -> std::ops::Range<usize> {
         let sent = self.lives.partition_point(|life| life.written.call <= span.end.unwrap_or(NEVER));
         let last_written = self.lives.iter().rposition(|life| life.is_written_before(span.call));
@@ -192,7 +192,7 @@ impl Lives<'_> {
         if !lives.iter().any(|life| life.may_have_died(death, self.slack)) {
             let forever = first.in_force(death).all(|deadline| deadline.between.is_none());
             let kind = if forever { Kind::Lost } else { Kind::Deadline };
-            let what = format!("{} is not there at {death:?}, its deadlines are {:?}", first.value, first.deadlines);
+            let what = format!("{} is missing at {death:?}, its deadlines are {:?}", first.value, first.deadlines);
             findings.broken(WORKLOAD, self.key, kind, what);
         }
     }
@@ -211,7 +211,7 @@ impl Lives<'_> {
         }
     }
 
-    /// A life has ended when a later one has begun, or has ended.
+    /// Marks lives as ended when a later one has started or ended.
     fn pass_on_ends(&mut self) {
         let mut later = NEVER;
         for life in self.lives.iter_mut().rev() {

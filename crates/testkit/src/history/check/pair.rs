@@ -1,34 +1,34 @@
-//! Two registers that are watched together: a transaction that ran means that nobody had written either of them since
-//! it looked, also where it writes only one of them.
+//! Two registers that are watched together: a transaction that ran proves that neither of them was written after it was
+//! read, even if the transaction writes only one of them.
 
 use porcupine_rs::Model;
 
 use super::linear::Checked;
 
-/// What the two registers hold.
+/// The values of the two registers.
 pub type Both = [Option<u64>; 2];
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PairOp {
-    /// Both, read in one transaction.
+    /// A read of both in one transaction.
     Read(Both),
-    /// One of them, whatever it held.
+    /// An unconditional write of one of them.
     Write {
-        /// 0 or 1.
+        /// Index of the register, 0 or 1.
         which: usize,
-        /// What it is to hold.
+        /// The new value.
         new: u64,
     },
-    /// WATCH of both, a look at them, and a transaction that ran.
+    /// WATCH of both, a read of both, and a transaction that ran.
     Watched {
-        /// What the look showed.
+        /// The values that were read.
         seen: Both,
-        /// The one that the transaction wrote.
+        /// Index of the register that the transaction wrote.
         which: usize,
-        /// What it is to hold.
+        /// The new value.
         new: u64,
-        /// Whether it is known that the transaction ran.
+        /// Whether the transaction is known to have run.
         known: bool,
     },
 }
@@ -106,7 +106,7 @@ mod tests {
     fn one_that_ran_though_its_key_had_changed_is_refuted() {
         let write = |new, call| at(1, call, call + 10, Write { which: 0, new });
         assert_eq!(of([write(1, 0), write(2, 20), at(2, 40, 50, ran([Some(1), None], 0, 3))]), [Kind::Order]);
-        // The key that had changed is the one that it does not write.
+        // The register that had changed is the one that the transaction does not write.
         assert_eq!(of([write(1, 0), write(2, 20), at(2, 40, 50, ran([Some(1), None], 1, 3))]), [Kind::Order]);
     }
 
@@ -143,7 +143,7 @@ mod tests {
             };
             let mut history = good(&places, |place| run(place.choice), forget);
             prop_assert_eq!(kinds(&history), vec![]);
-            // Nothing removes a value, also no write that may still come.
+            // Nothing removes a value, not even a write that may still take effect.
             history.ops.push(after_all(&history, Write { which: 0, new: 9999 }));
             history.ops.push(after_all(&history, Read([None, state[1]])));
             prop_assert_eq!(kinds(&history), vec![Kind::Lost]);

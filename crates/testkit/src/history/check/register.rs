@@ -1,4 +1,4 @@
-//! A register with compare-and-set. Values are unique in a run, so a read of one that was refused fits no order.
+//! A register with compare-and-set. Values are unique in a run, so a read of a refused value fits no order.
 
 use porcupine_rs::Model;
 
@@ -7,17 +7,17 @@ use super::linear::Checked;
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegisterOp {
-    /// What it held; `None`: nothing.
+    /// The value that was read; `None`: nothing.
     Read(Option<u64>),
-    /// Written whatever it held.
+    /// An unconditional write.
     Write(u64),
-    /// Written if it held `expected`.
+    /// A write on the condition that the register holds `expected`.
     Swap {
-        /// What it must hold; `None`: nothing.
+        /// The expected value; `None`: nothing.
         expected: Option<u64>,
-        /// What it is to hold.
+        /// The new value.
         new: u64,
-        /// Whether it did; `None`: unknown.
+        /// Whether it was written; `None`: unknown.
         done: Option<bool>,
     },
 }
@@ -152,7 +152,7 @@ mod tests {
             history.ops.push(after_all(&history, Read(state)));
             prop_assert_eq!(kinds(&history), vec![]);
 
-            // Nothing removes a value, also no write that may still come.
+            // Nothing removes a value, not even a write that may still take effect.
             history.ops.push(after_all(&history, Write(new + 1)));
             history.ops.push(after_all(&history, Read(None)));
             prop_assert_eq!(kinds(&history), vec![Kind::Lost]);

@@ -1,4 +1,4 @@
-//! Histories for the checkers' tests.
+//! Histories for the tests of checkers.
 
 use proptest::prelude::*;
 
@@ -25,22 +25,22 @@ impl<T> History<T> {
     }
 }
 
-/// How the operations of a good history lie: each takes effect at its place in the order, after its call and before its
-/// end, and so they overlap with others.
+/// The times of an operation in a good history: it takes effect at its place in the order, after its call and before
+/// its end, and so overlaps with others.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    /// 1 to 4; what it chooses is its own.
+    /// Client 1 to 4.
     pub(crate) client: u32,
-    /// How long before and after its effect, in steps of the order.
+    /// How long before its effect it was called, in steps of the order.
     before: u64,
     after: u64,
-    /// No answer came, though it took effect.
+    /// Whether there was no answer although it took effect.
     unanswered: bool,
-    /// For the operation to choose by.
+    /// A number from which the operation is chosen.
     pub(crate) choice: u64,
 }
 
-/// Places for up to `most` operations.
+/// Times of up to `most` operations.
 pub(crate) fn places(most: usize) -> impl Strategy<Value = Vec<Place>> {
     let place = (1..=4u32, 0..4u64, 0..4u64, prop::bool::weighted(0.05), any::<u64>());
     let place = place.prop_map(|(client, before, after, unanswered, choice)| Place {
@@ -53,12 +53,12 @@ pub(crate) fn places(most: usize) -> impl Strategy<Value = Vec<Place>> {
     prop::collection::vec(place, 1..most)
 }
 
-/// Well within the bounds of the search for an order.
+/// Well within the limits of the search for an order.
 const UNANSWERED_MAX: usize = 10;
 
-/// A good history: operations that a state has answered one after the other. `run` gives an operation for a place, with
-/// the answer that it had; `forget` takes the answer out of one that the client never saw, and says whether such an
-/// operation may be in a history.
+/// Generates a good history: operations that one state has answered one after the other. `run` returns the operation
+/// for a place, with its answer; `forget` removes an answer that the client did not receive, and returns whether such
+/// an operation may be in a history.
 pub(crate) fn good<T: Clone>(
     places: &[Place],
     mut run: impl FnMut(&Place) -> T,
@@ -67,7 +67,7 @@ pub(crate) fn good<T: Clone>(
     let mut ops = Vec::new();
     let mut unanswered = 0;
     for (n, place) in places.iter().enumerate() {
-        // One client's operations do not overlap each other; which of them is whose does not matter to a checker.
+        // The operations of one client do not overlap; a checker does not care which client runs which operation.
         let effect = 10 * (n as u64 + 5);
         let (call, end) = (effect - 10 * place.before - place.choice % 5, effect + 10 * place.after + place.choice % 5);
         let what = run(place);
@@ -82,7 +82,7 @@ pub(crate) fn good<T: Clone>(
     History::of(ops)
 }
 
-/// When a read after the run would be.
+/// The time of a read after the run.
 pub(crate) fn after_all<T>(history: &History<T>, what: T) -> Op<T> {
     let last = history.ops.iter().map(|op| op.span.end.unwrap_or(op.span.call)).max().unwrap_or(0);
     at(READER, last + 10, last + 20, what)

@@ -1,30 +1,30 @@
-//! A set of at most 64 members. Adding and removing tell whether they changed anything, so nothing can be there twice,
-//! or vanish in between, without an answer that fits no order.
+//! A set of at most 64 members. Adding and removing report whether they changed anything, so a member that occurs twice
+//! or disappears gives an answer that fits no order.
 
 use porcupine_rs::Model;
 
 use super::linear::Checked;
 
-/// Members that a set may have: 0 to 63.
+/// Number of possible members: 0 to 63.
 pub const MEMBERS: u32 = 64;
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetOp {
-    /// The members, bit n for member n.
+    /// The members that were read, bit n for member n.
     Read(u64),
-    /// Put in.
+    /// Adds a member.
     Add {
         /// The member.
         member: u32,
-        /// Whether it was not there; `None`: unknown.
+        /// Whether the member was new; `None`: unknown.
         new: Option<bool>,
     },
-    /// Taken out.
+    /// Removes a member.
     Remove {
         /// The member.
         member: u32,
-        /// Whether it was there; `None`: unknown.
+        /// Whether the member existed; `None`: unknown.
         was: Option<bool>,
     },
 }

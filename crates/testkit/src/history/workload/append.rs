@@ -1,5 +1,5 @@
-//! Lists that share a slot, as strings to which APPEND puts unique elements of one width, within transactions that read
-//! and append.
+//! Lists that share a slot. They are strings to which APPEND adds unique elements of equal width, within transactions
+//! that read and append.
 
 use async_trait::async_trait;
 use fastness_resp::Value;
@@ -12,13 +12,13 @@ use crate::history::check::append::{self, AppendOp, Transaction};
 use crate::history::record::{Bounds, Keys, Ticket};
 use crate::history::run::Run;
 
-/// Lists of one group.
+/// Number of lists of one group.
 const LISTS: usize = 4;
-/// Steps of one transaction.
+/// Maximum number of steps of one transaction.
 const STEPS_MAX: usize = 4;
-/// Bytes of an element: hexadecimal digits and a comma. The client's id takes all above the lowest 32 bits.
+/// Width of an element, bytes: hexadecimal digits and a comma. The client's id takes the bits above the lowest 32.
 const WIDTH: usize = 14;
-/// So that lists stay short enough to be read whole all the time; the checker has no bound of its own.
+/// Keeps lists short enough to be read whole all the time; the checker has no limit.
 const BOUNDS: Bounds = Bounds { ops: 150, unknown: 50 };
 
 /// See the module.
@@ -62,7 +62,7 @@ fn choose(actor: &mut Actor) -> Transaction {
     (0..steps).map(step).collect()
 }
 
-/// The words of a step's command; the last is empty for one that has only two.
+/// The words of a step's command; the last one is empty for a command of two words.
 fn command(key: &str, step: &AppendOp) -> [String; 3] {
     match step {
         AppendOp::Append { list, element, .. } => ["APPEND".into(), in_slot(key, list), text(*element)],
@@ -78,7 +78,7 @@ fn text(element: u64) -> String {
     format!("{element:0width$x},", width = WIDTH - 1)
 }
 
-/// A transaction with what EXEC answered.
+/// A transaction with the answers of EXEC.
 fn fill(asked_for: &Transaction, replies: &[Value]) -> Option<Transaction> {
     if asked_for.len() != replies.len() {
         return None;
@@ -86,7 +86,7 @@ fn fill(asked_for: &Transaction, replies: &[Value]) -> Option<Transaction> {
     let filled = |(step, reply): (&AppendOp, &Value)| match step {
         AppendOp::Append { list, element, .. } => {
             let bytes = usize::try_from(shape::integer(reply)?).ok()?;
-            // A length that is none of whole elements is no element's place.
+            // A length that is not a multiple of the width is the place of no element.
             let length = if bytes.is_multiple_of(WIDTH) { bytes / WIDTH } else { 0 };
             Some(AppendOp::Append { list: *list, element: *element, length: Some(length) })
         }

@@ -10,9 +10,9 @@ use crate::history::check::copies::{self, CopyOp};
 use crate::history::record::{Bounds, Keys, Ticket};
 use crate::history::run::Run;
 
-/// Keys of one group.
+/// Number of keys of one group.
 const KEYS: usize = 3;
-/// They are left after the first unknown outcome: that write might come while the next ones are made.
+/// Keys are abandoned after the first unknown outcome: that write might take effect during later ones.
 const BOUNDS: Bounds = Bounds { ops: 1000, unknown: 1 };
 
 /// See the module.
@@ -32,7 +32,7 @@ impl Copies {
         asked.is_done()
     }
 
-    /// At a copy that happens to be chosen; one that serves nothing now refuses.
+    /// Reads at a random copy; a copy that does not serve now refuses.
     async fn read(&self, actor: &mut Actor, at: &Ticket, key: usize) -> bool {
         let name = in_slot(&at.key, key);
         let copies = actor.copies(&name).await;

@@ -1,4 +1,4 @@
-//! Counters: INCR, INCRBY and GET. Nobody repeats an attempt: after an unknown outcome the next one is another attempt.
+//! Counters: INCR, INCRBY and GET. No attempt is repeated: after an unknown outcome the next one is a new attempt.
 
 use async_trait::async_trait;
 use rand::Rng;

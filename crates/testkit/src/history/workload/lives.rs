@@ -1,5 +1,5 @@
-//! Keys with deadlines: each client has keys of its own that it writes (SET, SET PX, PEXPIRE, PERSIST), and all read
-//! all.
+//! Keys with deadlines: each client has its own keys that it writes (SET, SET PX, PEXPIRE, PERSIST), and all clients
+//! read all keys.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::history::check::lives::{self, LifeOp};
 use crate::history::record::{Bounds, Keys, Ticket};
 use crate::history::run::Run;
 
-/// Clients, each with its keys.
+/// Number of clients, each with its own keys.
 const OWNERS: u32 = 4;
-/// A key is left after its first unknown outcome: that write might come while the next ones are made.
+/// A key is abandoned after its first unknown outcome: that write might take effect during later ones.
 const BOUNDS: Bounds = Bounds { ops: 300, unknown: 1 };
-/// Shortest and longest life, milliseconds: long enough to be moved, short enough to be met dead.
+/// Range of lifetimes, milliseconds: long enough to be changed, short enough to be read after expiry.
 const TTL_MS: std::ops::Range<u64> = 30..400;
 
 /// See the module.

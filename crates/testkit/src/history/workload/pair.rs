@@ -1,4 +1,4 @@
-//! WATCH on two keys of which the transaction writes one, among clients that write them without asking.
+//! WATCH on two keys of which the transaction writes one, next to clients that write them unconditionally.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::history::check::pair::{Both, Pair, PairOp};
 use crate::history::record::{Keys, Ticket};
 use crate::history::run::Run;
 
-/// Longest pause between the look and the transaction, so that others write in between.
+/// Longest pause between the read and the transaction, so that others write in between.
 const THINKING_MS_MAX: u64 = 3;
 
 /// See the module.

@@ -1,4 +1,4 @@
-//! Registers: GET, SET, and compare-and-set in both ways that Valkey has: `SET … IFEQ`, and WATCH with a transaction.
+//! Registers: GET, SET, and the two ways of compare-and-set in Valkey: `SET … IFEQ`, and WATCH with a transaction.
 
 use async_trait::async_trait;
 use fastness_load::Outcome;
@@ -47,7 +47,7 @@ async fn write(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket) -> bool 
     asked.is_done()
 }
 
-/// With the server's own compare-and-set, on what was just read.
+/// Compare-and-set in the server, on the value read just before.
 async fn swap(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket, expected: Option<u64>) -> bool {
     let new = actor.new_value();
     let (key, value) = (at.key.as_bytes(), new.to_string());
@@ -63,7 +63,7 @@ async fn swap(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket, expected:
     asked.is_done()
 }
 
-/// With WATCH. A transaction that did not run says that somebody wrote, and changes nothing.
+/// Compare-and-set by WATCH. A transaction that did not run shows that another client wrote, and changes nothing.
 async fn watched(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket) -> bool {
     let key = at.key.as_bytes();
     let Some((watching, read)) = actor.watch(&[b"WATCH", key], &[b"GET", key], shape::number).await else {

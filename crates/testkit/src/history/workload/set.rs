@@ -12,7 +12,7 @@ use crate::history::check::set::{MEMBERS, Set, SetOp};
 use crate::history::record::{Keys, Ticket};
 use crate::history::run::Run;
 
-/// Nobody adds this one: it stands for whatever is in a set that nobody can have put there, or is there twice.
+/// A member that is never added: it stands for a member of a set that no client can have added, or that occurs twice.
 const NEVER_ADDED: u32 = MEMBERS - 1;
 
 /// See the module.

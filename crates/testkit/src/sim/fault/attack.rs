@@ -6,13 +6,13 @@ use rand::Rng as _;
 
 use super::SimFault;
 use super::stage::{RunningFault, Stage};
-use crate::sim::adversary::{Adversary, Told, unit_keys};
+use crate::sim::adversary::{Adversary, AttackState, unit_keys};
 
 /// Maximum number of concurrent attacks: the data of all of them has to fit into memory.
 const AT_ONCE_MAX: usize = 3;
 
 struct UnderAttack {
-    told: Rc<Told>,
+    state: Rc<AttackState>,
 }
 
 /// Starts a hostile client that attacks one shard.
@@ -20,7 +20,7 @@ pub fn attack(stage: &mut Stage<'_, '_>, attack: SimFault) -> Option<Box<dyn Run
     let scale = stage.builder.scale.filter(|_| stage.attacks_under_way < AT_ONCE_MAX)?;
     stage.builder.attacks += 1;
     let (number, shard, shards) = (stage.builder.attacks, stage.some_shard(), stage.shards);
-    let told = Rc::new(Told::default());
+    let state = Rc::new(AttackState::default());
     let adversary = Adversary {
         attack,
         number,
@@ -31,23 +31,23 @@ pub fn attack(stage: &mut Stage<'_, '_>, attack: SimFault) -> Option<Box<dyn Run
         plan: stage.plan.clone(),
         ledger: stage.ledger.clone(),
         trace: stage.trace.clone(),
-        told: told.clone(),
+        state: state.clone(),
     };
     if attack == SimFault::UnitAtLimit {
         stage.invariants.whole_units().watch(shard, unit_keys(shard, shards, number));
     }
     stage.sim.client(format!("adversary-{number}"), adversary.run());
-    Some(Box::new(UnderAttack { told }))
+    Some(Box::new(UnderAttack { state }))
 }
 
 impl RunningFault for UnderAttack {
     /// Ends once nothing is left of the data that the attack wrote; a shard that accepts no writes never reaches that
     /// point.
     fn step(&mut self, stage: &mut Stage<'_, '_>, over: bool) -> Option<bool> {
-        self.told.violations.borrow_mut().drain(..).for_each(|what| stage.invariants.violate(what));
+        self.state.violations.borrow_mut().drain(..).for_each(|what| stage.invariants.violate(what));
         if over {
-            self.told.over.set(true);
+            self.state.over.set(true);
         }
-        self.told.gone.get().then(|| self.told.took_effect.get())
+        self.state.removed.get().then(|| self.state.took_effect.get())
     }
 }

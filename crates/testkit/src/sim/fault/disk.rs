@@ -280,7 +280,7 @@ impl RunningFault for Damaged {
         }
         if !refused {
             // The disk is good: it was too short to be damaged, or no node has heard from the newer start.
-            stage.invariants.comes_up(&self.node);
+            stage.invariants.note_start(&self.node);
         }
         Some(refused)
     }

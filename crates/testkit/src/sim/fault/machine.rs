@@ -26,7 +26,7 @@ const LOST_MAX: usize = 3;
 pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
     node.plug.borrow().pull();
     stage.step();
-    stage.invariants.goes_down(node);
+    stage.invariants.note_stop(node);
     // The disk first: dying tasks must not reach it.
     let torn = node.crash();
     stage.sim.crash(host(node.id));
@@ -38,7 +38,7 @@ pub fn take_down(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
 
 /// Switches a machine on again.
 pub fn start(stage: &mut Stage<'_, '_>, node: &Rc<SimNode>) {
-    stage.invariants.comes_up(node);
+    stage.invariants.note_start(node);
     node.machine.set(Machine::Up);
     stage.trace.note(|| format!("node {} starts", node.id));
     stage.sim.bounce(host(node.id));

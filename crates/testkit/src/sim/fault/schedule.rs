@@ -62,7 +62,7 @@ impl Schedule {
 
     /// Continues active faults, ends those that are over, and starts the next one when it is due.
     pub fn step(&mut self, stage: &mut Stage<'_, '_>) {
-        self.go_on(stage);
+        self.continue_active(stage);
         let now = stage.now();
         if !self.healing && now >= self.next {
             self.next = now + stage.rng.random_range(PAUSE);
@@ -88,7 +88,7 @@ impl Schedule {
         self.kinds.choose(stage.rng).copied()
     }
 
-    fn go_on(&mut self, stage: &mut Stage<'_, '_>) {
+    fn continue_active(&mut self, stage: &mut Stage<'_, '_>) {
         let now = stage.now();
         let healing = self.healing;
         let mut ended = Vec::new();
@@ -129,7 +129,7 @@ fn begin(stage: &mut Stage<'_, '_>, fault: SimFault) -> Option<Box<dyn RunningFa
         SimFault::FlushCutOff => moment::flush_cut_off(stage),
         SimFault::RestartBesideDeaf => moment::restart_beside_deaf(stage),
         SimFault::Pause => moment::pause(stage),
-        SimFault::StuckLoop => stuck::stick(stage),
+        SimFault::StuckLoop => stuck::stall_loop(stage),
         SimFault::Deaf => unheard::deaf(stage),
         SimFault::LateAnswers => unheard::late_answers(stage),
         SimFault::LeasesOnly => unheard::leases_only(stage),

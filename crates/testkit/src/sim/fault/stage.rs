@@ -25,7 +25,7 @@ pub(super) const fn ms(ms: u64) -> Duration {
 }
 
 /// Links that a fault holds, the lesser name first.
-pub type Taken = BTreeSet<(String, String)>;
+pub type HeldLinks = BTreeSet<(String, String)>;
 
 /// The part of a simulation that faults act on.
 pub struct Stage<'a, 'b> {
@@ -48,7 +48,7 @@ pub struct Stage<'a, 'b> {
     /// Number of shards.
     pub shards: u32,
     /// Links that faults hold.
-    pub links: &'a mut Taken,
+    pub links: &'a mut HeldLinks,
     /// What clients do now.
     pub phase: &'a Cell<Phase>,
     /// The ledger of all clients.
@@ -72,7 +72,7 @@ impl Stage<'_, '_> {
             self.invariants.violate(format!("the simulation has failed: {error}"));
         }
         self.builder.time.set(self.sim.elapsed());
-        self.invariants.look_at_logs(self.nodes, false);
+        self.invariants.check_logs(self.nodes, false);
     }
 
     pub(super) fn some_shard(&mut self) -> ShardId {

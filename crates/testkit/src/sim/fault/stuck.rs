@@ -32,7 +32,7 @@ struct StuckLoop {
 }
 
 /// Stalls the loop of a shard's primary.
-pub fn stick(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
+pub fn stall_loop(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let shard = stage.some_shard();
     let (node, replica) = find_replica(stage.nodes, shard, is_primary)?;
     if node.expected.get().is_some() || node.stuck.get().is_some() {

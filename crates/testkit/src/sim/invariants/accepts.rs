@@ -29,7 +29,7 @@ impl Accepts {
     ///
     /// # Errors
     /// No write was accepted for too long.
-    pub fn look(&mut self, shard: ShardId, acknowledged: u64, now: Duration) -> Result<(), String> {
+    pub fn check(&mut self, shard: ShardId, acknowledged: u64, now: Duration) -> Result<(), String> {
         let (before, since) = self.shards.entry(shard).or_insert((0, now));
         if acknowledged > *before {
             (*before, *since) = (acknowledged, now);
@@ -50,12 +50,12 @@ mod tests {
     #[test]
     fn silence_counts_from_the_end_of_the_last_disturbance() {
         let (mut accepts, shard, at) = (Accepts::default(), ShardId(1), Duration::from_secs);
-        accepts.look(shard, 1, at(1)).unwrap();
-        accepts.look(shard, 1, at(6)).unwrap();
+        accepts.check(shard, 1, at(1)).unwrap();
+        accepts.check(shard, 1, at(6)).unwrap();
         accepts.disturbed(at(4));
-        accepts.look(shard, 1, at(9)).unwrap();
-        assert!(accepts.look(shard, 1, at(10)).is_err());
-        accepts.look(shard, 2, at(11)).unwrap();
-        accepts.look(ShardId(2), 0, at(100)).unwrap();
+        accepts.check(shard, 1, at(9)).unwrap();
+        assert!(accepts.check(shard, 1, at(10)).is_err());
+        accepts.check(shard, 2, at(11)).unwrap();
+        accepts.check(ShardId(2), 0, at(100)).unwrap();
     }
 }

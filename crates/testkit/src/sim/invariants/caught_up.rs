@@ -42,7 +42,7 @@ impl CaughtUp {
     ///
     /// # Errors
     /// A voter lacks data that it must hold.
-    pub fn look(
+    pub fn check(
         &mut self,
         nodes: &[Rc<SimNode>],
         shard: ShardId,

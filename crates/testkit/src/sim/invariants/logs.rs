@@ -49,7 +49,7 @@ pub struct News {
 
 impl Logs {
     /// Records that a node stops.
-    pub fn goes_down(&mut self, node: &SimNode) {
+    pub fn note_stop(&mut self, node: &SimNode) {
         self.committed.retain(|(of, _), _| *of != node.id);
         let was_damaged = node.expected.get().is_some() && self.down.contains_key(&node.id);
         if !was_damaged {
@@ -58,7 +58,7 @@ impl Logs {
     }
 
     /// Records that a node runs again, on its disk or on one that it must refuse.
-    pub fn comes_up(&mut self, node: &SimNode) {
+    pub fn note_start(&mut self, node: &SimNode) {
         if node.expected.get().is_none() {
             self.down.remove(&node.id);
         }
@@ -67,8 +67,8 @@ impl Logs {
     /// Whether a replica has committed entries that were not checked.
     #[must_use]
     pub fn has_committed(&self, node: NodeId, shard: ShardId, replica: &Replica) -> bool {
-        let looked = self.committed.get(&(node, shard)).copied().unwrap_or(0);
-        looked < replica.handle.committed().0
+        let checked = self.committed.get(&(node, shard)).copied().unwrap_or(0);
+        checked < replica.handle.committed().0
     }
 
     /// Returns the part of a log that was not checked yet.
@@ -80,9 +80,9 @@ impl Logs {
         let purged = state.purged.map_or(0, |purged| purged.index);
         let last = state.last.map_or(0, |last| last.index);
         let committed = replica.handle.committed().0;
-        let looked = self.committed.entry((node, shard)).or_default();
+        let checked = self.committed.entry((node, shard)).or_default();
         // A snapshot stands for purged entries; comparing digests shows that it has the same content.
-        let from = (*looked).max(purged) + 1;
+        let from = (*checked).max(purged) + 1;
         let before = if from - 1 == purged {
             state.purged.map(|id| Epoch { term: id.term, node: NodeId(id.node) })
         } else {
@@ -96,7 +96,7 @@ impl Logs {
         }
         // The entries that an installed snapshot covers may be reported as committed just before the log says so.
         let open = entries.split_off(entries.partition_point(|entry| entry.index <= committed));
-        *looked = committed.min(last).max(purged);
+        *checked = committed.min(last).max(purged);
         Ok(News { committed: entries, open, before })
     }
 

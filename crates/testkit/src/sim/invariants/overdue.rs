@@ -28,7 +28,7 @@ impl Overdue {
     ///
     /// # Errors
     /// The replica is the primary and holds a key that it should have removed.
-    pub fn look(&self, node: &SimNode, shard: ShardId, replica: &Replica, now: Duration) -> Result<(), String> {
+    pub fn check(&self, node: &SimNode, shard: ShardId, replica: &Replica, now: Duration) -> Result<(), String> {
         if now < self.disturbed + OVERDUE_MAX {
             return Ok(());
         }

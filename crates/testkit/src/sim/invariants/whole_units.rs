@@ -27,7 +27,7 @@ impl WholeUnits {
     ///
     /// # Errors
     /// The replica holds a part of a transaction.
-    pub fn look(&mut self, node: NodeId, shard: ShardId, replica: &Replica, info: &ShardInfo) -> Result<(), String> {
+    pub fn check(&mut self, node: NodeId, shard: ShardId, replica: &Replica, info: &ShardInfo) -> Result<(), String> {
         if info.restoring || info.stopped.is_some() {
             return Ok(());
         }
