@@ -18,7 +18,7 @@ use crate::views::{Views, faults, mode_of, primary_of};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ClusterCommand {
     /// Make a cluster out of running nodes that belong to none
     ///
     /// Every node must be running with its config. The asked node checks what a durable cluster needs (at least 2 AZs
@@ -30,7 +30,7 @@ pub enum Command {
         connection: Connection,
         /// One node: id, az, peer, grpc, host, tls-port; port (plaintext) and hostname if it has them
         #[arg(long = "node", value_name = "KEY=VALUE,…", required = true)]
-        nodes: Vec<NodeArgument>,
+        nodes: Vec<NodeSpecArgument>,
         /// How many shards; fixed from then on
         #[arg(long, default_value_t = 3)]
         shards: u32,
@@ -65,7 +65,7 @@ pub enum Command {
     /// watches the replacement, or tells that it is complete. A node whose disk was wiped, is damaged or is an old copy
     /// comes back only this way.
     #[command(after_help = REPLACE_EXAMPLE)]
-    ReplaceReplica(replace::Arguments),
+    ReplaceReplica(replace::ReplaceArguments),
     /// Begin a snapshot of each replica on the given nodes (all that run, with --dir), in the background
     ///
     /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind
@@ -107,12 +107,12 @@ In a dev cluster, after `fastness dev node add --az a` has made and started node
 
 /// `id=1,az=a,…`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NodeArgument(NodeSpec);
+pub struct NodeSpecArgument(NodeSpec);
 
-impl FromStr for NodeArgument {
+impl FromStr for NodeSpecArgument {
     type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<NodeArgument> {
+    fn from_str(text: &str) -> Result<NodeSpecArgument> {
         let mut spec = NodeSpec::default();
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE"))?;
@@ -139,25 +139,25 @@ impl FromStr for NodeArgument {
         ];
         match required.iter().find(|(_, missing)| *missing) {
             Some((name, _)) => bail!("{name} is missing"),
-            None => Ok(NodeArgument(spec)),
+            None => Ok(NodeSpecArgument(spec)),
         }
     }
 }
 
 /// Runs one of the commands.
-pub async fn run(command: Command) -> Result<()> {
+pub async fn run(command: ClusterCommand) -> Result<()> {
     match command {
-        Command::Create { connection, nodes, shards, replicas, durability } => {
+        ClusterCommand::Create { connection, nodes, shards, replicas, durability } => {
             let nodes = nodes.into_iter().map(|node| node.0).collect();
             create(&connection, CreateClusterRequest { nodes, shards, replicas, durability }).await
         }
-        Command::Describe { connection } => describe(&connection).await,
-        Command::HandOver { connection, shard, to } => {
+        ClusterCommand::Describe { connection } => describe(&connection).await,
+        ClusterCommand::HandOver { connection, shard, to } => {
             hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
         }
-        Command::ReplaceReplica(arguments) => replace::run(arguments).await,
-        Command::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
-        Command::SetDurability { connection, mode } => {
+        ClusterCommand::ReplaceReplica(arguments) => replace::run(arguments).await,
+        ClusterCommand::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
+        ClusterCommand::SetDurability { connection, mode } => {
             set_durability(&connection, SetDurabilityRequest { durability: mode }).await
         }
     }
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn a_node_is_read_from_its_parts() {
         let text = "id=2,az=b,peer=h:1,grpc=h:2,host=h,tls-port=6379,port=6380,hostname=db2";
-        let NodeArgument(spec) = text.parse().unwrap();
+        let NodeSpecArgument(spec) = text.parse().unwrap();
         assert_eq!((spec.id, spec.resp_port, spec.resp_tls_port), (2, 6380, 6379));
         assert_eq!((spec.az.as_str(), spec.announce_hostname.as_str()), ("b", "db2"));
     }
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_node_is_named() {
         let refused = |text: &str, reason: &str| {
-            let error = text.parse::<NodeArgument>().unwrap_err().to_string();
+            let error = text.parse::<NodeSpecArgument>().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         };
         refused("id", "KEY=VALUE");

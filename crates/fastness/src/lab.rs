@@ -16,7 +16,7 @@ use crate::table::Table;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum LabCommand {
     /// Stall, slow, fill or fail the writes of a node's log
     ///
     /// One fault at a time: a new one takes the place of the one before. A restart of the node heals it.
@@ -105,15 +105,15 @@ impl Nodes {
 }
 
 /// Runs one of the commands.
-pub async fn run(command: Command) -> Result<()> {
+pub async fn run(command: LabCommand) -> Result<()> {
     match command {
-        Command::Disk { connection, node, fault } => {
+        LabCommand::Disk { connection, node, fault } => {
             let fault = disk_fault(&fault)?;
             let nodes = Nodes::of(&connection).await?;
             nodes.admin.set_disk_fault(nodes.address(node)?, SetDiskFaultRequest { fault: Some(fault) }).await?;
             println!("the disk of node {node}: {}", disk_text(&fault));
         }
-        Command::Link { connection, from, to, fault } => {
+        LabCommand::Link { connection, from, to, fault } => {
             let request = link_request(to, &fault)?;
             let nodes = Nodes::of(&connection).await?;
             nodes.admin.set_link_fault(nodes.address(from)?, request).await?;
@@ -121,7 +121,7 @@ pub async fn run(command: Command) -> Result<()> {
             let link = shown.links.iter().find(|link| link.to_node == to);
             println!("the link from node {from} to node {to}: {}", link.map_or("healed".to_owned(), link_text));
         }
-        Command::Show { connection } => show(&connection).await?,
+        LabCommand::Show { connection } => show(&connection).await?,
     }
     Ok(())
 }

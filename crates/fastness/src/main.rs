@@ -27,7 +27,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// certificates and keys of its own, and prints a session to follow.
 #[derive(Debug, Parser)]
 #[command(name = "fastness", version, arg_required_else_help = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -52,17 +52,17 @@ enum Command {
     },
     /// Create, describe and administrate clusters
     #[command(subcommand)]
-    Cluster(cluster::Command),
+    Cluster(cluster::ClusterCommand),
     /// Break a lab's disks and links on command, to see what the cluster does
     #[command(subcommand)]
-    Lab(lab::Command),
+    Lab(lab::LabCommand),
     /// Check snapshot files
     #[command(subcommand)]
-    Snapshot(snapshot::Command),
+    Snapshot(snapshot::SnapshotCommand),
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let result = match CommandLine::parse().command {
         Command::Server { config } => {
             die_at_failpoints();
             end_at_once(server::run(&config))

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(300);
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct ReplaceArguments {
     #[command(flatten)]
     connection: Connection,
     /// The node that is gone
@@ -38,8 +38,8 @@ pub struct Arguments {
 }
 
 /// Runs it.
-pub async fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { connection, node, with, at, timeout } = arguments;
+pub async fn run(arguments: ReplaceArguments) -> Result<()> {
+    let ReplaceArguments { connection, node, with, at, timeout } = arguments;
     let at = match (at, &connection.dir) {
         (Some(at), _) => at,
         (None, Some(dir)) => dev::grpc_address_of(dir, with)?,

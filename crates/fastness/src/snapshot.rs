@@ -11,7 +11,7 @@ use crate::server;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum SnapshotCommand {
     /// Check a node's snapshots: restore each in memory, compare its keys and digest with what it says, and replay the
     /// log from each to the next
     ///
@@ -28,8 +28,8 @@ pub enum Command {
 }
 
 /// Runs one of the commands.
-pub fn run(command: Command) -> Result<()> {
-    let Command::Verify { config, shard } = command;
+pub fn run(command: SnapshotCommand) -> Result<()> {
+    let SnapshotCommand::Verify { config, shard } = command;
     let verified = snapshots::verify(&server::read(&config)?, shard.map(ShardId))?;
     ensure!(!verified.is_empty(), "this node has no snapshot (`fastness cluster snapshot` makes one)");
     let mut damaged = 0;

@@ -13,4 +13,4 @@ mod book;
 mod worker;
 
 pub use book::{Book, ReadStart, Summary, Violation};
-pub use worker::{Options, Running, start};
+pub use worker::{LedgerOptions, LedgerRun, start};

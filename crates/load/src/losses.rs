@@ -30,7 +30,7 @@ const RELIEVED_MIN: Duration = Duration::from_millis(300);
 
 /// How to load.
 #[derive(Clone)]
-pub struct Options {
+pub struct LossOptions {
     /// The cluster.
     pub access: Access,
     /// Workers, each with a slot of its own.
@@ -43,7 +43,7 @@ pub struct Options {
     pub prefix: String,
 }
 
-impl Options {
+impl LossOptions {
     fn tag(&self, worker: usize) -> String {
         format!("{{{}l{worker}}}", self.prefix)
     }
@@ -87,8 +87,8 @@ struct Seen {
 }
 
 /// A run under way.
-pub struct Running {
-    options: Options,
+pub struct LossRun {
+    options: LossOptions,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
     seen: Vec<Arc<Mutex<Seen>>>,
@@ -97,7 +97,7 @@ pub struct Running {
 
 /// Starts the workers on the current runtime.
 #[must_use]
-pub fn start(options: Options) -> Running {
+pub fn start(options: LossOptions) -> LossRun {
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let topology = Arc::default();
     let (mut seen, mut workers) = (Vec::new(), Vec::new());
@@ -105,14 +105,14 @@ pub fn start(options: Options) -> Running {
         let of_worker = Arc::new(Mutex::new(Seen::default()));
         let client = Client::new(options.access.clone(), Arc::clone(&topology));
         let (stop, count) = (stop.clone(), count.clone());
-        let worker = Worker { id, options: options.clone(), client, seen: of_worker.clone(), stop, count };
+        let worker = LossWorker { id, options: options.clone(), client, seen: of_worker.clone(), stop, count };
         workers.push(tokio::spawn(worker.run()));
         seen.push(of_worker);
     }
-    Running { options, stop, count, seen, workers }
+    LossRun { options, stop, count, seen, workers }
 }
 
-impl Running {
+impl LossRun {
     /// Writes acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
@@ -178,16 +178,16 @@ async fn read_back(client: &mut Client, keys: &[String], until: Instant) -> Resu
     }
 }
 
-struct Worker {
+struct LossWorker {
     id: usize,
-    options: Options,
+    options: LossOptions,
     client: Client,
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
 }
 
-impl Worker {
+impl LossWorker {
     async fn run(mut self) {
         let mut number = 0;
         while !self.stop.load(Ordering::Relaxed) {

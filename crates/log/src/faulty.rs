@@ -44,7 +44,7 @@ impl fmt::Display for DiskFault {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FaultState {
     fault: Option<DiskFault>,
     met: u64,
 }
@@ -52,7 +52,7 @@ struct State {
 /// The faults of one node's disk: set by whoever commands, met by the [`FaultyStore`].
 #[derive(Debug, Default)]
 pub struct DiskFaults {
-    state: Mutex<State>,
+    state: Mutex<FaultState>,
     changed: Condvar,
 }
 
@@ -114,7 +114,7 @@ impl DiskFaults {
         }
     }
 
-    fn wait_until(&self, state: &mut MutexGuard<'_, State>, at: Instant) {
+    fn wait_until(&self, state: &mut MutexGuard<'_, FaultState>, at: Instant) {
         // Woken or late, the caller looks again.
         let _ = self.changed.wait_until(state, at);
     }

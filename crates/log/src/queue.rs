@@ -94,7 +94,7 @@ pub(crate) struct Queued {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     ops: VecDeque<Queued>,
     /// Bytes waiting, and being written.
     bytes: usize,
@@ -113,7 +113,7 @@ pub(crate) struct Depth {
 }
 
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     bytes_max: usize,
     ready: Condvar,
     ready_task: Notify,
@@ -123,7 +123,7 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(bytes_max: usize) -> Queue {
         Queue {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(QueueState::default()),
             bytes_max,
             ready: Condvar::new(),
             ready_task: Notify::new(),
@@ -229,7 +229,7 @@ impl Queue {
     }
 }
 
-fn take(state: &mut State, bytes_max: usize) -> Vec<Queued> {
+fn take(state: &mut QueueState, bytes_max: usize) -> Vec<Queued> {
     let mut taken = Vec::with_capacity(state.ops.len().min(1024));
     let mut bytes = 0;
     while let Some(next) = state.ops.front() {

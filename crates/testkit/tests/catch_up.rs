@@ -21,7 +21,7 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     let mut cluster =
         Cluster::start(&ClusterOptions { snapshot_log_bytes: Some(100_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
-    let mut load = ledger::start(ledger::Options {
+    let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 8,

@@ -15,7 +15,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     let mut cluster =
         Cluster::start(&ClusterOptions { shards: 2, snapshot_log_bytes: Some(20_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
-    let mut load = ledger::start(ledger::Options {
+    let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 4,

@@ -6,15 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_load::ledger::{self, Running};
+use fastness_load::ledger::{self, LedgerRun};
 use fastness_load::{Outcome, outcome::classify};
 use fastness_testkit::cluster::{Cluster, ClusterOptions, binary};
 use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn start_load(cluster: &Cluster) -> Result<Running> {
-    Ok(ledger::start(ledger::Options {
+fn start_load(cluster: &Cluster) -> Result<LedgerRun> {
+    Ok(ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 4,
@@ -29,7 +29,7 @@ fn start_load(cluster: &Cluster) -> Result<Running> {
 }
 
 /// Waits until so many writes more are acknowledged.
-async fn acknowledged(load: &Running, more: u64) -> Result<()> {
+async fn acknowledged(load: &LedgerRun, more: u64) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     let target = load.book.summary().acknowledged + more;
     while load.book.summary().acknowledged < target {

@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, classify};
 
 /// How to load.
 #[derive(Clone)]
-pub struct Options {
+pub struct LedgerOptions {
     /// Doors to learn the topology from.
     pub seeds: Vec<Endpoint>,
     /// TLS, if wanted.
@@ -40,7 +40,7 @@ pub struct Options {
     pub lossy: bool,
 }
 
-impl Options {
+impl LedgerOptions {
     fn access(&self) -> Access {
         let (seeds, tls) = (self.seeds.clone(), self.tls.clone());
         Access { seeds, tls, protocol: Protocol::Resp2, timeout: self.timeout }
@@ -48,31 +48,31 @@ impl Options {
 }
 
 /// A run under way.
-pub struct Running {
+pub struct LedgerRun {
     /// The ledger, readable at any time.
     pub book: Arc<Book>,
-    options: Options,
+    options: LedgerOptions,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
 }
 
 /// Starts the workers on the current runtime.
 #[must_use]
-pub fn start(options: Options) -> Running {
+pub fn start(options: LedgerOptions) -> LedgerRun {
     let book = Arc::new(if options.lossy { Book::lossy() } else { Book::default() });
     let stop = Arc::new(AtomicBool::new(false));
     let topology = SharedTopology::default();
     let workers = (0..options.workers)
         .map(|id| {
             let client = Client::new(options.access(), topology.clone());
-            let worker = Worker { id, options: options.clone(), client, book: book.clone(), stop: stop.clone() };
+            let worker = LedgerWorker { id, options: options.clone(), client, book: book.clone(), stop: stop.clone() };
             tokio::spawn(worker.run())
         })
         .collect();
-    Running { book, options, stop, workers }
+    LedgerRun { book, options, stop, workers }
 }
 
-impl Running {
+impl LedgerRun {
     /// Stops the workers; commands under way are finished first.
     pub async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -121,15 +121,15 @@ async fn read_back(client: &mut Client, key: &str, until: tokio::time::Instant) 
     }
 }
 
-struct Worker {
+struct LedgerWorker {
     id: usize,
-    options: Options,
+    options: LedgerOptions,
     client: Client,
     book: Arc<Book>,
     stop: Arc<AtomicBool>,
 }
 
-impl Worker {
+impl LedgerWorker {
     async fn run(mut self) {
         let mut rng = SmallRng::seed_from_u64(self.options.seed.wrapping_add(self.id as u64));
         while !self.stop.load(Ordering::Relaxed) {
