@@ -1,4 +1,4 @@
-//! The log over the simulated disk, with its writer on a thread: reading what was appended, reopening, errors.
+//! The log on the simulated disk, with its writer on a thread: reading appended entries, reopening, errors.
 
 #![allow(clippy::unwrap_used)]
 
@@ -286,7 +286,7 @@ fn many_groups_share_syncs() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     let (sent, received) = std::sync::mpsc::channel();
-    // Holds the writer in a callback until everything is queued.
+    // Keeps the writer in a callback until everything is queued.
     let gate = Arc::new(std::sync::Barrier::new(2));
     let opened = gate.clone();
     log.group(GroupId(0)).save_vote("v".into(), move |_| {
@@ -332,7 +332,7 @@ fn a_committed_position_alone_costs_no_write_and_survives_closing() {
     assert_eq!(open(&disk).group(G).state().committed.unwrap(), "last");
 }
 
-/// What a replica has shown is stored though nothing else is written; once.
+/// A position that clients have seen is stored even if nothing else is written, and only once.
 #[test]
 fn a_committed_position_is_written_alone_if_that_is_asked_for() {
     let disk = MemoryDisk::new();

@@ -1,4 +1,4 @@
-//! One conformance suite that RocksDB and the simulated disk both pass, and what is particular to RocksDB: locks, torn
+//! The conformance suite that RocksDB and the simulated disk both pass, and tests of what only RocksDB has: locks, torn
 //! and damaged files.
 
 #![allow(clippy::unwrap_used)]
@@ -12,7 +12,7 @@ use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::{Family, KeyRange, OrderedStore, StoreError, WriteBatch};
 use proptest::prelude::*;
 
-/// A disk that can be opened again and again.
+/// A disk that can be opened repeatedly.
 trait Disk {
     fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError>;
 }
@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// Copies a live store's files: what another process would find after a kill.
+/// Copies the files of an open store, as another process would find them after a kill.
 fn image(of: &Path) -> RocksDisk {
     let copy = RocksDisk::new();
     for file in std::fs::read_dir(of).unwrap() {
@@ -251,7 +251,7 @@ fn newest_wal(dir: &Path) -> std::path::PathBuf {
     files.pop().unwrap()
 }
 
-/// A store with ten synced batches, whose write-ahead log is changed by `change`, opened as `boot_id`.
+/// Opens, as `boot_id`, a store with ten synced batches whose write-ahead log `change` has altered.
 fn opened_after(boot_id: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<usize, StoreError> {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
@@ -286,7 +286,7 @@ fn a_batch_that_was_half_written_is_cut() {
 
 #[test]
 fn a_torn_last_batch_is_cut_after_a_machine_crash_only() {
-    // All its bytes are there, and some are wrong.
+    // All bytes of the batch exist, but some are wrong.
     let tear = |wal: &mut Vec<u8>| {
         let end = wal.len();
         wal[end - 60..end - 20].fill(0);
@@ -344,7 +344,7 @@ fn reclaiming_gives_space_back_and_loses_nothing() {
     batch.delete_range(Family::Log, vec![0], vec![3]);
     store.write(batch, true).unwrap();
     store.reclaim(Family::Log);
-    // Closing waits for the compaction, or cancels it; so look until it is done.
+    // Closing waits for the compaction, or cancels it; so poll until it has finished.
     while store.is_reclaiming() {
         std::thread::yield_now();
     }
