@@ -52,7 +52,7 @@ pub enum KeyFileError {
         source: std::io::Error,
     },
     /// Users other than the owner may read or write it.
-    #[error("master key file {path} has mode {mode:03o}: others may use it; run: chmod 600 {path}")]
+    #[error("master key file {path} has mode {mode:03o}, so other users may access it; run: chmod 600 {path}")]
     Mode {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// The file has neither 32 bytes nor 64 hexadecimal digits.
-    #[error("master key file {path} must hold 32 bytes, or 64 hexadecimal digits: it has {bytes} bytes")]
+    #[error("master key file {path} has {bytes} bytes; it must hold 32 bytes or 64 hexadecimal digits")]
     Form {
         /// The file.
         path: PathBuf,

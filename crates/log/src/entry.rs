@@ -206,7 +206,7 @@ pub enum RecordError {
     #[error("the record is too short")]
     Short,
     /// The record was written by a newer version, or is damaged.
-    #[error("format version {0} is not known to this version of the program")]
+    #[error("this version does not know format version {0}")]
     Version(u8),
     /// A kind that version 1 does not have.
     #[error("entry kind {0} is not known")]
@@ -215,10 +215,10 @@ pub enum RecordError {
     #[error("reserved bytes are not zero")]
     Reserved,
     /// The data key that sealed the record is not on this disk.
-    #[error("its data key {0} is not on this disk")]
+    #[error("its data key {0} does not exist on this disk")]
     NoKey(u32),
     /// The authentication tag does not match the content, the data key and the place.
-    #[error("its authentication tag does not match: the record was changed, or belongs to another place")]
+    #[error("its authentication tag does not match: the record was changed, or was copied from another place")]
     Tag,
 }
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_told_apart() {
+    fn each_defect_of_a_header_has_its_own_error() {
         assert_eq!(EntryHeader::decode(&[]), Err(RecordError::Short));
         assert_eq!(EntryHeader::decode(&[2; 60]), Err(RecordError::Version(2)));
         assert_eq!(EntryHeader::decode(&[1; 20]), Err(RecordError::Short));

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// What an operator does about damage: the end of every message that reports it.
 const REPLACE: &str = "do not delete parts of it: put a new node with an empty disk in this one's place (`fastness cluster \
-                       replace-replica`), which takes the data from the other replicas";
+                       replace-replica`), which copies the data from the other replicas";
 
 /// Why an operation was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum WriteError {
         found: u64,
     },
     /// The truncation would remove purged entries. Nothing was changed.
-    #[error("group {group} cannot be cut after {after:?}: it is purged up to {purged:?}")]
+    #[error("group {group} cannot be truncated after {after:?}: it is purged up to {purged:?}")]
     BelowPurged {
         /// The group's id.
         group: GroupId,
@@ -88,7 +88,7 @@ pub enum OpenError {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// The store has records but no identity record.
-    #[error("{place} has records, but not the identity record: it is damaged or not a log; {REPLACE}")]
+    #[error("{place} has records but no identity record: it is damaged, or it is not a log; {REPLACE}")]
     NoIdentity {
         /// Directory of the store.
         place: String,
@@ -115,8 +115,8 @@ pub enum OpenError {
     },
     /// The given master key is not the one that this disk was written with.
     #[error(
-        "{place} is encrypted under the master key with fingerprint {disk}, the key file given has {given}: give the \
-         key file that this node had (and the old one as the previous key, if it was changed)"
+        "{place} is encrypted under the master key with fingerprint {disk}, but the given key file has {given}: give the \
+         key file that this node had (if the key was changed, give the old one as the previous key)"
     )]
     OtherMasterKey {
         /// Directory of the store.
@@ -138,7 +138,7 @@ pub enum OpenError {
     },
     /// A stored key has a form that this version does not know.
     #[error(
-        "{place} has a {family} key {key} that this version of the program does not know: was it used by a newer one?"
+        "{place} has a {family} key {key}, which this version does not know: start the newer version that wrote it"
     )]
     UnknownKey {
         /// Directory of the store.
@@ -149,7 +149,7 @@ pub enum OpenError {
         key: String,
     },
     /// One or more entries are missing.
-    #[error("{place}: group {group} has entry {found} where entry {expected} must be; {REPLACE}")]
+    #[error("{place}: group {group} has entry {found} where entry {expected} is expected; {REPLACE}")]
     Gap {
         /// Directory of the store.
         place: String,
@@ -161,7 +161,9 @@ pub enum OpenError {
         found: u64,
     },
     /// An entry has a lower term than the entry before it.
-    #[error("{place}: group {group} has term {term} at entry {index}, after term {before}; {REPLACE}")]
+    #[error(
+        "{place}: group {group} has term {term} at entry {index}, lower than term {before} of the entry before it; {REPLACE}"
+    )]
     TermOrder {
         /// Directory of the store.
         place: String,

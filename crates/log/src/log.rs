@@ -111,14 +111,14 @@ impl Log {
 
     /// Waits until the writer's queue holds less than its bound; returns at once unless the disk is slow. Callers whose
     /// entries can wait call this first, because `append` accepts any number of entries.
-    pub async fn room(&self) {
-        self.shared.queue.room().await;
+    pub async fn wait_for_capacity(&self) {
+        self.shared.queue.wait_for_capacity().await;
     }
 
     /// Whether the writer's queue holds less than its bound.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.shared.queue.has_room()
+    pub fn has_capacity(&self) -> bool {
+        self.shared.queue.has_capacity()
     }
 
     /// The record last saved for each peer: opaque bytes of consensus.
@@ -203,7 +203,9 @@ impl Log {
         let threads = std::mem::take(&mut *self.shared.threads.lock());
         for thread in threads {
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the log has panicked");
+                tracing::error!(
+                    "a thread of the transaction log has panicked: operations that it had not finished failed as closed"
+                );
             }
         }
     }

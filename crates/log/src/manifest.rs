@@ -26,7 +26,7 @@ pub(crate) fn check(dir: &Path, machine_crashed: bool) -> Result<(), StoreError>
         Finding::Clean => Ok(()),
         Finding::Torn { at } => {
             let file = manifest.display();
-            tracing::warn!(%file, at, "cut off the last edit of the list of files, which was torn");
+            tracing::warn!(%file, at, "cut off the last edit of the store's manifest, which a crash has torn; nothing relied on it");
             cut(&manifest, at as u64).map_err(|error| StoreError::of(&manifest, &error))
         }
         Finding::Damaged { at, why } => Err(damaged(&manifest, at, why)),
@@ -42,14 +42,18 @@ fn named(dir: &Path) -> Result<Option<PathBuf>, StoreError> {
         Ok(name) => name,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let has_data = holds_data(dir).map_err(|error| StoreError::of(dir, &error))?;
-            return if has_data { Err(corrupt("the file is missing, and there is data")) } else { Ok(None) };
+            return if has_data {
+                Err(corrupt("the file is missing, although the directory has data"))
+            } else {
+                Ok(None)
+            };
         }
         Err(error) => return Err(StoreError::of(&current, &error)),
     };
     let name = std::str::from_utf8(&name).ok().and_then(|name| name.strip_suffix('\n'));
     let manifest = name.filter(|name| name.starts_with("MANIFEST-") && !name.contains('/')).map(|name| dir.join(name));
     let manifest = manifest.ok_or_else(|| corrupt("at byte 0: it does not name a manifest"))?;
-    if manifest.is_file() { Ok(Some(manifest)) } else { Err(corrupt("at byte 0: it names a file that is not there")) }
+    if manifest.is_file() { Ok(Some(manifest)) } else { Err(corrupt("at byte 0: it names a file that does not exist")) }
 }
 
 /// Whether the directory has tables or write-ahead files. (A first start that was interrupted may leave a manifest

@@ -101,7 +101,7 @@ impl MemoryDisk {
     pub fn open(&self) -> Result<Arc<MemoryStore>, StoreError> {
         let mut disk = self.disk.lock();
         if disk.open {
-            return Err(StoreError::Locked { place: PLACE.into(), detail: "it is open".into() });
+            return Err(StoreError::Locked { place: PLACE.into(), detail: "it is open already".into() });
         }
         disk.open = true;
         disk.failed = false;
@@ -220,7 +220,7 @@ impl OrderedStore for MemoryStore {
         let mut disk = self.disk.lock();
         let disk = self.alive(&mut disk)?;
         if disk.failed {
-            return Err(io("a write failed before"));
+            return Err(io("an earlier write failed"));
         }
         let fault = disk.fault.take();
         if fault == Some(MemoryFault::Write) {
@@ -231,7 +231,10 @@ impl OrderedStore for MemoryStore {
             && bytes_of(&disk.current) + batch.size_bytes() > bytes_max
         {
             disk.failed = true;
-            return Err(StoreError::NoSpace { place: PLACE.into(), detail: "the capacity set is reached".into() });
+            return Err(StoreError::NoSpace {
+                place: PLACE.into(),
+                detail: "the capacity that was set is reached".into(),
+            });
         }
         apply_all(&mut disk.current, &batch);
         disk.unsynced.push(batch);

@@ -1,6 +1,6 @@
 //! The queue of a node's log: appends, truncations, purges and votes of all groups, in the order of their calls.
 //!
-//! The queue is bounded in bytes. [`Queue::room`] waits until it holds less than the bound. Callers that
+//! The queue is bounded in bytes. [`Queue::wait_for_capacity`] waits until it holds less than the bound. Callers that
 //! produce entries wait for it before they pass entries to a Raft core: a group's proposer before each batch, a peer's
 //! stream before each frame. A push itself neither waits nor is refused for lack of capacity, because a Raft core must
 //! not block and a caller that was admitted continues. The bound is therefore exceeded by at most one batch per group
@@ -119,7 +119,7 @@ pub(crate) struct Queue {
     bytes_max: usize,
     ready: Condvar,
     ready_task: Notify,
-    room: Notify,
+    capacity_freed: Notify,
 }
 
 impl Queue {
@@ -129,7 +129,7 @@ impl Queue {
             bytes_max,
             ready: Condvar::new(),
             ready_task: Notify::new(),
-            room: Notify::new(),
+            capacity_freed: Notify::new(),
         }
     }
 
@@ -158,19 +158,19 @@ impl Queue {
     }
 
     /// Waits until the queue holds less than its bound.
-    pub(crate) async fn room(&self) {
+    pub(crate) async fn wait_for_capacity(&self) {
         loop {
-            let waiting = self.room.notified();
+            let waiting = self.capacity_freed.notified();
             tokio::pin!(waiting);
             waiting.as_mut().enable();
-            if self.has_room() {
+            if self.has_capacity() {
                 return;
             }
             waiting.await;
         }
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         let state = self.state.lock();
         state.bytes < self.bytes_max || state.closed
     }
@@ -186,7 +186,7 @@ impl Queue {
         self.state.lock().closed = true;
         self.ready.notify_all();
         self.ready_task.notify_one();
-        self.room.notify_waiters();
+        self.capacity_freed.notify_waiters();
     }
 
     /// Removes and returns the oldest operations, about `bytes_max` of them; blocks while there are none. `None` once
@@ -224,10 +224,10 @@ impl Queue {
     pub(crate) fn release(&self, bytes: usize) {
         let mut state = self.state.lock();
         state.bytes -= bytes;
-        let has_room = state.bytes < self.bytes_max;
+        let has_capacity = state.bytes < self.bytes_max;
         drop(state);
-        if has_room {
-            self.room.notify_waiters();
+        if has_capacity {
+            self.capacity_freed.notify_waiters();
         }
     }
 }

@@ -105,7 +105,7 @@ impl RocksStore {
         manifest::check(dir, crashed)?;
         if let WalState::Cut { file, at, bytes } = wal::check(dir, crashed)? {
             let file = file.display();
-            tracing::warn!(%file, at, bytes, crashed, "cut off the last write batch, which was torn and never acknowledged");
+            tracing::warn!(%file, at, bytes, crashed, "cut off the last write batch, which a crash has torn; it was never acknowledged");
         }
         if known.is_none() {
             // A new store. The boot id is written before the store's first write, so that a first crash can be
@@ -351,7 +351,7 @@ impl OrderedStore for RocksStore {
             // The previous thread has cleared the flag, so it has finished.
             Ok(thread) => *self.reclaimer.lock() = Some(thread),
             Err(error) => {
-                tracing::warn!(%error, "cannot give back the space of purged entries now");
+                tracing::warn!(%error, "cannot start the compaction that frees the space of purged entries; the next purge tries again");
                 self.reclaiming.store(IDLE, Ordering::Release);
             }
         }
@@ -368,7 +368,7 @@ impl Drop for RocksStore {
         if let Some(thread) = self.reclaimer.lock().take()
             && thread.join().is_err()
         {
-            tracing::error!("the compaction thread has panicked");
+            tracing::error!("the log's compaction thread has panicked; the space of purged entries may not be freed");
         }
     }
 }

@@ -77,7 +77,7 @@ pub enum SnapshotError {
     },
     /// The file is damaged: truncated, changed, from another place, or of a newer version.
     #[error(
-        "{path}, byte {at}: {what}; the snapshot is damaged, remove the file to go on with an older one or the log"
+        "{path}, byte {at}: {what}; the snapshot is damaged: remove the file, and the node uses an older snapshot or the log"
     )]
     Damaged {
         /// The file.
@@ -88,7 +88,9 @@ pub enum SnapshotError {
         what: String,
     },
     /// The file is sealed under a master key that this node does not have.
-    #[error("{path} is sealed under master key {found}, which this node does not have: set master-key-file to it")]
+    #[error(
+        "{path} is sealed under the master key with fingerprint {found}, which this node does not have: set master-key-file to the file of that key"
+    )]
     OtherMaster {
         /// The file.
         path: PathBuf,
@@ -287,10 +289,10 @@ impl SnapshotFolder {
         }
         input.read_exact(&mut header).map_err(io)?;
         if &header[..8] != MAGIC {
-            return Err(damaged(0, "it does not begin as a snapshot"));
+            return Err(damaged(0, "it does not start with the mark of a snapshot file"));
         }
         if header[8] != VERSION {
-            return Err(damaged(8, &format!("format version {}, this binary reads {VERSION}", header[8])));
+            return Err(damaged(8, &format!("it has format version {}, this version reads {VERSION}", header[8])));
         }
         if header[9..12] != [0; 3] {
             return Err(damaged(9, "reserved bytes are set"));
@@ -305,7 +307,9 @@ impl SnapshotFolder {
         let plain = master
             .wrapping
             .open_in_place(Nonce::assume_unique_for_key(array_at(&header, 20)), Aad::from(data), &mut wrapped)
-            .map_err(|_| damaged(20, "its key does not open: another node's or group's file, or changed"))?;
+            .map_err(|_| {
+                damaged(20, "its key does not open: the file belongs to another node or group, or was changed")
+            })?;
         let key = aead_key(&array_at(plain, 0));
         wrapped.fill(0);
         drop(cipher);
@@ -325,7 +329,7 @@ impl SnapshotFolder {
         };
         match reader.frame()? {
             (Kind::Head, head) => reader.head = head,
-            (kind, _) => return Err(reader.damaged(&format!("it begins with a {kind:?}"))),
+            (kind, _) => return Err(reader.damaged(&format!("it starts with a {kind:?}"))),
         }
         Ok(reader)
     }
@@ -516,12 +520,12 @@ impl SnapshotReader {
             }
             (Kind::Tail, tail) => {
                 if self.at != self.length || self.within {
-                    return Err(self.damaged("it does not end with its end"));
+                    return Err(self.damaged("the file does not end after its tail, or a chunk is incomplete"));
                 }
                 self.tail = Some(tail);
                 Ok(None)
             }
-            (Kind::Head, _) => Err(self.damaged("a second head")),
+            (Kind::Head, _) => Err(self.damaged("it has a second head")),
         }
     }
 
@@ -558,7 +562,7 @@ impl SnapshotReader {
         let mut header = [0; 5];
         let left = self.length - self.at;
         if left < header.len() as u64 {
-            return Err(self.damaged("it is cut off"));
+            return Err(self.damaged("it is truncated"));
         }
         let io = |path: &Path, source| SnapshotError::Io { path: path.to_owned(), source };
         self.input.read_exact(&mut header).map_err(|source| io(&self.path, source))?;
@@ -567,14 +571,14 @@ impl SnapshotReader {
             2 => Kind::Chunk,
             3 => Kind::Tail,
             4 => Kind::Part,
-            other => return Err(self.damaged(&format!("a frame of the unknown kind {other}"))),
+            other => return Err(self.damaged(&format!("a frame has the unknown kind {other}"))),
         };
         let length = u32::from_be_bytes(array_at(&header, 1)) as usize;
         if !(TAG_BYTES..=FRAME_BYTES_MAX + TAG_BYTES).contains(&length) {
-            return Err(self.damaged(&format!("a frame of {length} bytes")));
+            return Err(self.damaged(&format!("a frame has the invalid length of {length} bytes")));
         }
         if (length as u64) > left - header.len() as u64 {
-            return Err(self.damaged("it is cut off within a frame"));
+            return Err(self.damaged("it is truncated within a frame"));
         }
         let mut sealed = vec![0; length];
         self.input.read_exact(&mut sealed).map_err(|source| io(&self.path, source))?;

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_from_an_entry_that_is_held() {
+    fn bytes_are_counted_from_an_entry_in_the_tail() {
         let mut tail = Tail::new(1, entry(1).memory_bytes() * 2);
         for index in 1..=4 {
             tail.push(index, entry(index));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_returns_at_least_one_and_stops_at_its_bound() {
+    fn a_read_returns_at_least_one_entry_and_stops_at_its_bound() {
         let mut tail = Tail::new(1, 10_000);
         for index in 1..=5 {
             tail.push(1, entry(index));

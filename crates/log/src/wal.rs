@@ -176,7 +176,7 @@ pub(crate) fn examine(bytes: &[u8], may_be_torn: bool) -> Finding {
             Physical::Short => return short(bytes, at, batch.unwrap_or(at)),
             Physical::Bad(why) => why,
         };
-        let torn = may_be_torn && !begins_batch_after(bytes, at);
+        let torn = may_be_torn && !starts_batch_after(bytes, at);
         return if torn { Finding::Torn { at: batch.unwrap_or(at) } } else { Finding::Damaged { at, why } };
     }
 }
@@ -189,8 +189,8 @@ fn next_batch(batch: Option<usize>, kind: u8, at: usize) -> Result<Option<usize>
         (MIDDLE, Some(_)) => Ok(batch),
         (LAST, Some(_)) => Ok(None),
         (IGNORABLE.., _) => Ok(batch),
-        (FULL | FIRST, Some(_)) => Err("a batch begins within another one"),
-        (MIDDLE | LAST, None) => Err("a batch goes on that has not begun"),
+        (FULL | FIRST, Some(_)) => Err("a batch starts within another one"),
+        (MIDDLE | LAST, None) => Err("a batch continues that was not started"),
         _ => Err("a record has an unknown type"),
     }
 }
@@ -201,14 +201,14 @@ fn short(bytes: &[u8], at: usize, batch: usize) -> Finding {
     if rest.len() >= HEADER && stored_crc(rest) == masked(crc32c(&rest[6..])) {
         return Finding::Damaged { at, why: "the length of the last record is damaged" };
     }
-    if begins_batch_after(bytes, at) {
+    if starts_batch_after(bytes, at) {
         return Finding::Damaged { at, why: "a record reaches beyond the end of the file, and intact ones follow" };
     }
     Finding::Torn { at: batch }
 }
 
 /// Whether a valid record after `at` starts a batch.
-fn begins_batch_after(bytes: &[u8], at: usize) -> bool {
+fn starts_batch_after(bytes: &[u8], at: usize) -> bool {
     (at + 1..bytes.len().saturating_sub(HEADER - 1)).any(|at| {
         matches!(bytes[at + 6], FULL | FIRST)
             && matches!(physical(bytes, at), Physical::Record { kind: FULL | FIRST, .. })

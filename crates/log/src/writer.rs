@@ -225,7 +225,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "the transaction log has failed; this node must stop");
+                tracing::error!(%error, "the transaction log has failed: nothing more is written, and this node must stop");
                 self.failure.send_replace(Some(error.clone()));
                 Err(WriteError::Failed(error))
             }

@@ -95,7 +95,7 @@ fn wrong(found: &Result<Content, String>, allowed: &[&Content], dir: &Path) -> O
         Ok(found) => Some(format!("it finds {found:?}")),
         // The message must name the file or at least the directory, and what to do.
         Err(error) if !error.contains(dir.to_str().unwrap()) => Some(format!("no place in: {error}")),
-        Err(error) if !["replace-replica", "master", "newer one"].iter().any(|word| error.contains(word)) => {
+        Err(error) if !["replace-replica", "master", "newer version"].iter().any(|word| error.contains(word)) => {
             Some(format!("nothing to do in: {error}"))
         }
         Err(_) => None,

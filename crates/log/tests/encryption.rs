@@ -162,7 +162,7 @@ fn a_missing_entry_is_found() {
 }
 
 #[test]
-fn a_missing_data_key_and_an_unknown_record_are_told() {
+fn a_missing_data_key_and_an_unknown_record_are_reported() {
     let disk = disk();
     disk.edit(Family::Meta, &[2, 0, 0, 0, 1], None);
     let error = reopen(&disk).unwrap_err();
@@ -184,7 +184,7 @@ fn data_keys(disk: &MemoryDisk) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn data_keys_change_at_every_start_and_on_request_and_unused_ones_go() {
+async fn data_keys_change_at_every_start_and_on_request_and_unused_ones_are_removed() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     append(&log.group(G), 1..=2).unwrap();

@@ -25,9 +25,9 @@ fn log(disk: &MemoryDisk) -> (Log, Arc<DiskFaults>) {
 
 /// Starts an append; its result arrives on the receiver.
 fn begin(group: &GroupLog, index: u64) -> Receiver<Result<(), WriteError>> {
-    let (tell, told) = channel();
-    group.append(vec![batch_entry(index, b"x")], move |result| tell.send(result).unwrap());
-    told
+    let (sender, result) = channel();
+    group.append(vec![batch_entry(index, b"x")], move |outcome| sender.send(outcome).unwrap());
+    result
 }
 
 #[test]
@@ -37,15 +37,15 @@ fn a_stalled_write_waits_until_it_is_healed_and_is_no_failure() {
     append(&group, 1..=1).unwrap();
     assert_eq!(log.write_under_way(), None);
     faults.set(Some(DiskFault::Stall));
-    let told = begin(&group, 2);
-    assert!(told.recv_timeout(Duration::from_millis(200)).is_err());
+    let result = begin(&group, 2);
+    assert!(result.recv_timeout(Duration::from_millis(200)).is_err());
     assert!(log.write_under_way().unwrap() >= Duration::from_millis(150));
     assert_eq!(log.failure(), None);
     faults.set(None);
-    told.recv().unwrap().unwrap();
+    result.recv().unwrap().unwrap();
     assert_eq!(faults.met(), 1);
     faults.set(Some(DiskFault::Slow(Duration::ZERO)));
-    assert_eq!(faults.met(), 0, "nobody has met this one");
+    assert_eq!(faults.met(), 0, "no write has met the new fault");
     append(&group, 3..=3).unwrap();
     log.close();
 }
@@ -113,7 +113,7 @@ fn files(dir: &std::path::Path, ending: &str) -> Vec<String> {
 /// A failed fsync may leave pages in the page cache that the system takes for written. So nothing may depend on them:
 /// an open writes everything that the write-ahead log holds into new, synced tables before the log is used.
 #[test]
-fn after_a_failed_fsync_an_open_writes_everything_anew() {
+fn after_a_failed_fsync_an_open_writes_everything_again() {
     let dir = tempfile::tempdir().unwrap();
     let open = |faults: &Arc<DiskFaults>| {
         let store = RocksStore::open(&RocksOptions::new(dir.path())).unwrap();

@@ -78,7 +78,7 @@ fn a_long_chunk_is_one_chunk() {
 }
 
 #[test]
-fn what_is_not_finished_never_was() {
+fn an_unfinished_snapshot_does_not_exist() {
     let dir = tempfile::tempdir().unwrap();
     {
         let folder = folder(dir.path());
@@ -127,7 +127,7 @@ fn every_flipped_byte_and_every_cut_is_found() {
     }
     std::fs::write(&path, [&good[..], b"x"].concat()).unwrap();
     let error = read(&folder, 6).unwrap_err().to_string();
-    assert!(error.contains("does not end with its end"), "{error}");
+    assert!(error.contains("does not end after its tail"), "{error}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn put(store: &dyn OrderedStore, family: Family, key: &[u8], value: &[u8], sync:
 }
 
 #[test]
-fn what_is_put_is_there_in_its_family_and_after_a_reopen() {
+fn a_value_is_found_in_its_family_and_after_a_reopen() {
     both(|disk| {
         let store = disk.open().unwrap();
         put(&*store, Family::Log, b"k", b"log", true);
@@ -298,7 +298,7 @@ fn a_torn_last_batch_is_cut_after_a_machine_crash_only() {
 }
 
 #[test]
-fn a_damaged_acknowledged_batch_is_refused_whatever_boot_it_is() {
+fn a_damaged_acknowledged_batch_is_refused_on_any_boot() {
     for boot_id in ["boot", "other boot"] {
         for at in [0, 4, 5, 6, 200, 600] {
             let error = opened_after(boot_id, |wal| wal[at] ^= 0x10).unwrap_err();
@@ -308,7 +308,7 @@ fn a_damaged_acknowledged_batch_is_refused_whatever_boot_it_is() {
 }
 
 #[test]
-fn the_first_opening_after_a_crash_settles_it() {
+fn only_the_first_opening_after_a_crash_cuts_a_torn_batch() {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
     put(&*store, Family::Log, b"a", b"1", true);
@@ -325,7 +325,7 @@ fn the_first_opening_after_a_crash_settles_it() {
 }
 
 #[test]
-fn reclaiming_gives_space_back_and_loses_nothing() {
+fn reclaiming_frees_space_and_loses_nothing() {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
     for round in 0..4u8 {
@@ -356,7 +356,7 @@ fn reclaiming_gives_space_back_and_loses_nothing() {
 }
 
 #[test]
-fn what_is_purged_while_space_is_given_back_is_given_back_as_well() {
+fn space_purged_during_a_compaction_is_freed_as_well() {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
     for round in 0..8u8 {
