@@ -1,4 +1,4 @@
-//! The table of limits in `crates/LIMITS.md` and the constants in `src/limits.rs` say the same.
+//! Checks that the table of limits in `crates/LIMITS.md` and the constants in `src/limits.rs` agree.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastness_types::limits;
 
-/// A constant as the table writes it.
+/// Parses the form in which the table writes a constant.
 trait Written {
     fn is_written(&self, text: &str) -> bool;
 }
@@ -50,7 +50,7 @@ macro_rules! constants {
     };
 }
 
-/// Every constant of the module; the test says which one is missing here.
+/// All constants of the module; the test names one that is missing here.
 fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
     constants![
         VALUE_BYTES_MAX,
@@ -114,7 +114,7 @@ fn the_table_of_limits_is_true() {
     }
 }
 
-/// What one bound rests on another for.
+/// Relations between limits that other code relies on.
 #[test]
 fn the_limits_fit_together() {
     use limits::*;
