@@ -10,11 +10,11 @@
 pub const VARIABLE: &str = "FASTNESS_PLANT";
 
 macro_rules! plants {
-    ($($(#[doc = $what:literal])+ $plant:ident = $name:literal,)+) => {
+    ($($(#[doc = $description:literal])+ $plant:ident = $name:literal,)+) => {
         /// A planted bug: a mistake that somebody has built in a system of this kind, or might.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Plant {
-            $($(#[doc = $what])+ $plant,)+
+            $($(#[doc = $description])+ $plant,)+
         }
 
         impl Plant {
@@ -31,9 +31,9 @@ macro_rules! plants {
 
             /// One sentence that says what is wrong while the plant is on.
             #[must_use]
-            pub fn what(self) -> &'static str {
+            pub fn description(self) -> &'static str {
                 match self {
-                    $(Plant::$plant => concat!($($what),+).trim_ascii(),)+
+                    $(Plant::$plant => concat!($($description),+).trim_ascii(),)+
                 }
             }
         }
@@ -203,10 +203,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinct_and_lead_back() {
+    fn each_name_leads_back_to_its_plant() {
         for &plant in Plant::ALL {
             assert_eq!(Plant::from_name(plant.name()), Some(plant));
-            assert!(plant.what().ends_with('.'), "{plant:?}");
+            assert!(plant.description().ends_with('.'), "{plant:?}");
         }
         assert_eq!(Plant::from_name("none"), None);
     }

@@ -91,12 +91,12 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
 }
 
 #[test]
-fn the_table_of_limits_is_true() {
+fn the_table_of_limits_agrees_with_the_constants() {
     let constants = constants();
     let source = include_str!("../src/limits.rs");
     let in_source = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
     for name in in_source {
-        assert!(constants.contains_key(name), "{name} is missing in this test, and maybe in LIMITS.md");
+        assert!(constants.contains_key(name), "{name} is missing in this test, and perhaps in LIMITS.md");
     }
     let table = include_str!("../../LIMITS.md");
     let mut rows = BTreeSet::new();
@@ -104,7 +104,7 @@ fn the_table_of_limits_is_true() {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let [name, value, bounds, at_the_bound] = cells[..] else { panic!("a row has four cells: {row}") };
         let name = name.trim_matches('`');
-        let constant = constants.get(name).unwrap_or_else(|| panic!("LIMITS.md names {name}, which is no constant"));
+        let constant = constants.get(name).unwrap_or_else(|| panic!("LIMITS.md names {name}, which is not a constant"));
         assert!(constant.is_written(value), "LIMITS.md says that {name} is {value}");
         assert!(!bounds.is_empty() && !at_the_bound.is_empty(), "{name}: what it bounds, and what happens then");
         assert!(rows.insert(name), "{name} has two rows");
