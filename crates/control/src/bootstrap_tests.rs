@@ -1,4 +1,4 @@
-//! Tests of forming a shard's group; time is the runtime's own, paused.
+//! Tests of forming a shard's group, on the runtime's own paused clock.
 
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ async fn strangers_and_refusals_are_errors() {
     assert!(form_shard(&three_nodes(), ShardId(1), NodeId(4), &group).await.is_err());
 }
 
-/// Its first entry would name other members than the group began with.
+/// The first entry would name other members than the group was formed with.
 #[tokio::test]
 async fn nobody_forms_a_group_once_a_node_was_replaced() {
     let replacing = three_nodes().with_replacement(NodeId(1), &crate::fixtures::node(4, "a")).unwrap();

@@ -180,7 +180,7 @@ async fn a_creation_goes_on_over_a_lost_leadership() {
     let creating = bed.create(request());
     bed.raft.lead(1, 1);
     bed.raft.proposed().await;
-    // Another leader's blank comes in between; then this node leads again.
+    // Another leader's blank entry commits in between; then this node leads again.
     bed.raft.commit(fastness_types::Epoch { term: 2, node: NodeId(2) }, EntryPayload::Blank);
     let epoch = bed.raft.lead(3, 1);
     let (under, payload) = bed.raft.proposed().await;

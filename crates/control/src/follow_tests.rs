@@ -1,4 +1,4 @@
-//! Tests of the following task, against a log that is moved by hand.
+//! Tests of the task that follows group 0, against a log that the test moves.
 
 use fastness_types::ClusterId;
 
@@ -79,7 +79,7 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
     }
 }
 
-/// Two operators ask at once: the second one's replacement was checked against a map that is no more.
+/// Two operators send a request at once: the second replacement was checked against a map that has changed since.
 #[tokio::test]
 async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
     use crate::fixtures::node;
@@ -92,7 +92,7 @@ async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
         (replace(2, 1, 4), 1, 1),
         (replace(1, 1, 4), 2, 4),
         (replace(1, 2, 5), 2, 4),
-        // Another one is under way; the map would be broken.
+        // Another replacement is in progress; the map would be invalid.
         (replace(2, 2, 5), 2, 4),
         (finish(5), 2, 4),
         (finish(4), 3, 4),
@@ -110,7 +110,7 @@ async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
     assert_eq!(control.map().unwrap().replaced_by(NodeId(1)), Some(NodeId(4)));
 }
 
-/// Commits one entry more and expects the control plane to stop with a text that has `reason` in it.
+/// Commits one more entry and expects the control plane to stop with a text that contains `reason`.
 #[tokio::test]
 async fn settings_of_the_cluster_come_from_the_log_and_the_first_ones_replace_none() {
     let raft = Raft::new(false);
@@ -238,7 +238,7 @@ async fn requests_are_bounded() {
         let control = control.clone();
         tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await })
     };
-    // In flight and in the queue: twice the bound at most; nothing commits, so the rest is refused.
+    // In flight and in the queue: at most twice the limit. Nothing commits, so the other commands are refused.
     let asked: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| ask()).collect();
     let mut busy = 0;
     for task in asked {

@@ -1,4 +1,4 @@
-//! Tests of what a replacement must meet, and of the map on its way through one.
+//! Tests of the conditions for a replacement, and of the map during one.
 
 use fastness_types::{DiskId, ShardId};
 
@@ -11,7 +11,7 @@ fn newcomer(id: u64, az: &str) -> Newcomer {
     Newcomer { info, pristine: true }
 }
 
-/// What the leaders tell while node 1 is dead.
+/// The reports of the leaders while node 1 is down.
 fn groups(map: &ClusterMap) -> BTreeMap<GroupId, GroupView> {
     let view = |group| {
         let halves = vec![voters_of(map, group).collect()];
@@ -41,7 +41,7 @@ fn what_breaks_the_az_rule_is_refused_with_what_would_do() {
     for part in ["the control plane", "AZ b holds 2 of 3 voters", "1 + 1 + 1", "A new node in AZ a would do"] {
         assert!(error.to_string().contains(part), "{part:?} is not in {error}");
     }
-    // Node 1 votes in shard 1 alone.
+    // Node 1 votes in shard 1 only.
     let mut map = three_nodes();
     map.nodes.push(node(5, "e"));
     (map.control_voters, map.shards[1].members) =
@@ -103,7 +103,7 @@ fn a_node_that_serves_or_is_not_new_or_does_not_fit_is_refused() {
     refused(&map, 1, &newcomer(4, "a"), &without, "the control plane has no primary");
 }
 
-/// A replacement that dies on the way is replaced in its turn; whoever left before it goes on leaving.
+/// A replacing node that fails is replaced in turn; the nodes that left before it continue to leave.
 #[test]
 fn a_replacement_may_be_replaced_before_it_is_complete() {
     let map = three_nodes().with_replacement(NodeId(1), &node(4, "a")).unwrap();

@@ -1,11 +1,12 @@
-//! What failovers lose under `async`, measured at the client: between the oldest acknowledged write that a failover has
-//! lost and the newest one acknowledged by the same primary in the same tenure lie at most `durability-max-lag`.
+//! Measures at the client what failovers lose under `async`. The promise: between the oldest acknowledged write that a
+//! failover has lost and the newest write acknowledged by the same primary in the same tenure, at most
+//! `durability-max-lag` has passed.
 //!
-//! Every worker writes keys that nobody writes again, so each acknowledged write is there in the end or it is lost, and
-//! it is known who acknowledged it and when. A client does not see tenures. What it takes for one are the
-//! acknowledgements of a primary without a break between them: a connection that broke or could not be opened, a
-//! command that was sent elsewhere, or another node that acknowledged meanwhile. A break too many makes what is
-//! measured shorter by the acknowledgements that arrive around it, not by more.
+//! Every worker writes keys that are never written again. So each acknowledged write either exists at the end or is
+//! lost, and its primary and time are known. A client does not see tenures. It takes as one tenure the acknowledgements
+//! of a primary without a break between them. A break is a connection that broke or could not be opened, a command that
+//! was redirected, or an acknowledgement by another node in between. A superfluous break never increases a measured
+//! loss; it can only reduce it, by the acknowledgements that arrive around the break.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,25 +22,25 @@ use crate::client::{Access, Client};
 use crate::connection::Endpoint;
 use crate::outcome::{Outcome, classify};
 
-/// After a write that was not acknowledged.
+/// Pause after a write that was not acknowledged.
 const BACK_OFF: Duration = Duration::from_millis(10);
-/// Keys that are read back at once.
+/// Number of keys that are read back with one command.
 const READ_BACK: usize = 200;
-/// A primary that another one has relieved leads again after this at the earliest: an election takes longer.
+/// Earliest time after which a primary that another one has replaced leads again: an election takes longer.
 const RELIEVED_MIN: Duration = Duration::from_millis(300);
 
-/// How to load.
+/// Options of the load.
 #[derive(Clone)]
 pub struct LossOptions {
     /// The cluster.
     pub access: Access,
-    /// Workers, each with a slot of its own.
+    /// Number of workers, each with its own slot.
     pub workers: usize,
-    /// Shards, between which the slots are divided evenly, in order.
+    /// Number of shards; the slots are divided evenly between them, in order.
     pub shards: u32,
-    /// Between two writes of a worker.
+    /// Pause between two writes of a worker.
     pub pause: Duration,
-    /// Put before every key, so that runs do not meet each other's keys.
+    /// Prefix of every key, so that runs do not share keys.
     pub prefix: String,
 }
 
@@ -58,16 +59,16 @@ impl LossOptions {
     }
 }
 
-/// What was lost.
+/// The measured losses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Writes acknowledged.
     pub acknowledged: u64,
-    /// Of these, gone in the end.
+    /// Acknowledged writes that do not exist at the end.
     pub lost: u64,
-    /// Tenures that lost any.
+    /// Number of tenures that lost writes.
     pub tenures: u64,
-    /// The longest span from the oldest lost to the newest acknowledged write of one tenure.
+    /// Longest time from the oldest lost to the newest acknowledged write of one tenure.
     pub longest: Duration,
 }
 
@@ -79,14 +80,14 @@ struct Acknowledged {
     number: u64,
 }
 
-/// What one worker saw.
+/// What one worker observed.
 #[derive(Debug, Default)]
 struct Seen {
     acknowledged: Vec<Acknowledged>,
     breaks: Vec<(Endpoint, Instant)>,
 }
 
-/// A run under way.
+/// A load in progress.
 pub struct LossRun {
     options: LossOptions,
     stop: Arc<AtomicBool>,
@@ -119,10 +120,10 @@ impl LossRun {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Stops, reads every acknowledged write back, and tells what is gone.
+    /// Stops the load, reads every acknowledged write back, and returns the losses.
     ///
     /// # Errors
-    /// If a key could not be read within `patience`: then nothing is known.
+    /// If a key could not be read within `patience`: then the losses are not known.
     pub async fn stop_and_check(mut self, patience: Duration) -> Result<Losses, String> {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
@@ -133,7 +134,7 @@ impl LossRun {
         let mut shards: BTreeMap<u32, Shard> = BTreeMap::new();
         for (id, seen) in self.seen.iter().enumerate() {
             let Seen { acknowledged, breaks } = std::mem::take(&mut *seen.lock());
-            // What breaks a connection ends tenures of all shards that its node leads.
+            // A broken connection ends the tenures of all shards that its node leads.
             (0..self.options.shards.max(1)).for_each(|shard| {
                 shards.entry(shard).or_default().breaks.extend(breaks.iter().cloned());
             });
@@ -163,7 +164,7 @@ impl Losses {
     }
 }
 
-/// Which of these keys of one slot are there.
+/// For each of these keys, all in one slot, whether it exists.
 async fn read_back(client: &mut Client, keys: &[String], until: Instant) -> Result<Vec<bool>, String> {
     let mut command: Vec<&[u8]> = vec![b"MGET"];
     command.extend(keys.iter().map(|key| key.as_bytes()));
@@ -212,7 +213,7 @@ impl LossWorker {
             self.count.fetch_add(1, Ordering::Relaxed);
             return true;
         }
-        // Only a primary that still is one says that it takes no writes for the moment.
+        // Only a node that is still the primary replies that it temporarily accepts no writes.
         let is_break = replies.map_or(true, |replies| !is_pause(&replies[0]));
         if is_break {
             seen.breaks.push((by, at));
@@ -232,7 +233,7 @@ struct Write {
     lost: bool,
 }
 
-/// What clients saw of one shard.
+/// What clients observed of one shard.
 #[derive(Debug, Default)]
 struct Shard {
     writes: Vec<Write>,
@@ -322,7 +323,7 @@ mod tests {
             self
         }
 
-        /// Lost writes, tenures, milliseconds.
+        /// Number of lost writes, number of tenures, longest loss in milliseconds.
         fn losses(self) -> (u64, u64, u128) {
             let losses = self.shard.losses();
             (losses.lost, losses.tenures, losses.longest.as_millis())

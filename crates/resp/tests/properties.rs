@@ -1,4 +1,5 @@
-//! Codecs against arbitrary input: what is written reads back, no bytes panic, and cuts between reads do not matter.
+//! Codecs against arbitrary input: written values read back, no bytes cause a panic, and the split into reads does not
+//! matter.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 
 type Commands = Vec<Vec<Vec<u8>>>;
 
-/// All commands of a stream that arrives cut at `cuts`, then the error that ended it, if any.
+/// Parses all commands of a stream that arrives split at `cuts`; returns them and the error that ended it, if any.
 fn read_all(stream: &[u8], cuts: &[usize], limits: &Limits) -> (Commands, Option<ProtocolError>) {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).chain([stream.len()]).collect();
     ends.sort_unstable();

@@ -1,4 +1,4 @@
-//! The clients that fill the ledger.
+//! The workers that fill the ledger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,26 +15,26 @@ use crate::connection::{Endpoint, Tls};
 use crate::ledger::book::{Book, Violation};
 use crate::outcome::{Outcome, classify};
 
-/// How to load.
+/// Options of the load.
 #[derive(Clone)]
 pub struct LedgerOptions {
-    /// Doors to learn the topology from.
+    /// Endpoints from which the topology is read.
     pub seeds: Vec<Endpoint>,
-    /// TLS, if wanted.
+    /// TLS, if used.
     pub tls: Option<Tls>,
-    /// Workers, each with its own keys and one connection to each primary.
+    /// Number of workers, each with its own keys and one connection to each primary.
     pub workers: usize,
-    /// Registers of each worker.
+    /// Number of registers of each worker.
     pub keys_each: usize,
-    /// A reply later than this is "unknown" and its connection is closed.
+    /// Without a reply within this time, the outcome is unknown and the connection is closed.
     pub timeout: Duration,
-    /// Pause of a worker between two commands; zero: as fast as replies come.
+    /// Pause of a worker between two commands; zero sends as fast as replies arrive.
     pub pause: Duration,
-    /// Bytes that pad each value.
+    /// Padding of each value, in bytes.
     pub pad_bytes: usize,
     /// Seed of all choices.
     pub seed: u64,
-    /// Put before every key, so that runs do not meet each other's keys.
+    /// Prefix of every key, so that runs do not share keys.
     pub prefix: String,
     /// Whether acknowledged writes may be lost, see [`Book::lossy`].
     pub lossy: bool,
@@ -47,7 +47,7 @@ impl LedgerOptions {
     }
 }
 
-/// A run under way.
+/// A load in progress.
 pub struct LedgerRun {
     /// The ledger, readable at any time.
     pub book: Arc<Book>,
@@ -73,7 +73,7 @@ pub fn start(options: LedgerOptions) -> LedgerRun {
 }
 
 impl LedgerRun {
-    /// Stops the workers; commands under way are finished first.
+    /// Stops the workers; commands in progress are finished first.
     pub async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
@@ -81,7 +81,7 @@ impl LedgerRun {
         }
     }
 
-    /// Stops, then reads every key back and checks it. Returns all broken promises of the run.
+    /// Stops the load, reads every key back and checks it. Returns all violations of the run.
     ///
     /// # Errors
     /// If a key could not be read within `patience`: then nothing is proven.
@@ -109,7 +109,7 @@ impl LedgerRun {
     }
 }
 
-/// Reads a key back, however often it takes.
+/// Reads a key back, and retries until the read succeeds or time is up.
 async fn read_back(client: &mut Client, key: &str, until: tokio::time::Instant) -> Result<Value, String> {
     loop {
         let answer = client.call(&[b"GET", key.as_bytes()]).await;
@@ -139,7 +139,7 @@ impl LedgerWorker {
                 _ => self.read(&mut rng).await,
             };
             if !done {
-                // Not acknowledged: give the cluster a moment, as a client's back-off does.
+                // Not acknowledged: pause, as a client's back-off does.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             } else if !self.options.pause.is_zero() {
                 tokio::time::sleep(self.options.pause).await;
@@ -174,7 +174,7 @@ impl LedgerWorker {
         outcome == Outcome::Acknowledged
     }
 
-    /// Reads any worker's key, so that a stale primary is met on connections that do not write to it.
+    /// Reads any worker's key, so that a stale primary is found on connections that do not write to it.
     async fn read(&mut self, rng: &mut SmallRng) -> bool {
         let worker = rng.random_range(0..self.options.workers);
         let key = self.key(worker, rng.random_range(0..self.options.keys_each));
