@@ -63,7 +63,9 @@ impl Command {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Written by a newer version.
-    #[error("the entry has version {found}, this binary reads up to {COMMAND_VERSION}: run a newer one")]
+    #[error(
+        "the entry has version {found}, this node reads versions up to {COMMAND_VERSION}: upgrade it to the version of the other nodes"
+    )]
     Version {
         /// The version of the entry.
         found: u32,
@@ -72,7 +74,7 @@ pub enum DecodeError {
     #[error("the entry is not readable: {0}")]
     Malformed(String),
     /// The payload is readable, but its map breaks an invariant.
-    #[error("the entry holds a broken map: {0}")]
+    #[error("the entry has an invalid map: {0}")]
     Map(#[from] MapError),
 }
 
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn optional_fields_come_back() {
+    fn optional_fields_decode_to_themselves() {
         let mut map = three_nodes();
         map.nodes[0].announce_hostname = "db1.example".into();
         let envelope = Envelope { seq: Seq(7), command: Command::Create(map) };
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_for_a_mode_is_frozen_too() {
+    fn a_change_of_the_mode_is_frozen_too() {
         let envelope = Envelope { seq: Seq(3), command: Command::SetDurability(Durability::Async) };
         let text = r#"{"version":2,"sequence":3,"command":{"set_durability":{"durability":"async"}}}"#;
         assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);

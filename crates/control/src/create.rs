@@ -76,10 +76,10 @@ pub enum CreateError {
     #[error(transparent)]
     Placement(#[from] PlacementError),
     /// A different cluster exists already.
-    #[error("this node is part of a cluster already, and it differs from the one asked for: {0}")]
+    #[error("this node belongs to a cluster already, which differs from the requested one: {0}")]
     Exists(String),
     /// Another node leads the control plane and must be called instead.
-    #[error("node {node} leads the control plane: ask it, at {address}")]
+    #[error("node {node} leads the control plane: send the request to {address}")]
     AskLeader {
         /// The leader.
         node: NodeId,
@@ -94,8 +94,8 @@ pub enum CreateError {
     Stopped(String),
     /// The creation did not finish in time; nothing is undone.
     #[error(
-        "not done within {} s, waiting for {waiting_for}: are all nodes running, and can they reach each other's peer \
-         addresses? Ask again to continue", CREATE_TIMEOUT.as_secs()
+        "not finished within {} s, still waiting for {waiting_for}: check that all nodes are running and reach each other's peer \
+         addresses, then repeat the request to continue", CREATE_TIMEOUT.as_secs()
     )]
     TimedOut {
         /// The unfinished step.
@@ -176,7 +176,8 @@ impl CreateRequest {
         }
         for base in [node.resp_port, node.resp_tls_port] {
             if base != 0 && u32::from(base) + self.shards - 1 > u32::from(u16::MAX) {
-                let text = format!("node {}: {} shards from port {base} on end above 65535", node.id, self.shards);
+                let text =
+                    format!("node {}: {} shards from port {base} on need ports above 65535", node.id, self.shards);
                 return Err(CreateError::Invalid(text));
             }
         }
@@ -213,7 +214,7 @@ fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
         return Some(format!("its id is {}", existing.cluster_id));
     }
     if existing.nodes != wanted.nodes {
-        return Some("its nodes, their disks or their addresses are others (`fastness cluster describe`)".into());
+        return Some("it has other nodes, disks or addresses (see `fastness cluster describe`)".into());
     }
     if existing.shards.len() != wanted.shards.len() {
         return Some(format!("it has {} shards", existing.shards.len()));
@@ -221,7 +222,7 @@ fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
     if existing.replicas != wanted.replicas {
         return Some(format!("it has {} replicas", existing.replicas));
     }
-    (existing.durability != wanted.durability).then(|| format!("it is {}", existing.durability))
+    (existing.durability != wanted.durability).then(|| format!("its durability is {}", existing.durability))
 }
 
 /// The member that a node is in its Raft groups.
@@ -239,7 +240,7 @@ impl Control {
     pub async fn create(&self, request: &CreateRequest) -> Result<Vec<String>, CreateError> {
         let (wanted, warnings) = request.plan()?;
         if wanted.node(self.node()).is_none() {
-            let text = format!("the asked node has id {}, which is not among the given nodes", self.node());
+            let text = format!("the called node has id {}, which is not among the given nodes", self.node());
             return Err(CreateError::Invalid(text));
         }
         let mut step = "the members of the control plane";
@@ -272,7 +273,9 @@ impl Control {
             *step = "the nodes that follow the control plane without a vote";
             match self.add_followers(&map).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::info!(%error, "adding a follower of the control plane is tried again"),
+                Err(error) => {
+                    tracing::info!(%error, "could not add a follower of the control plane; it is tried again")
+                }
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -308,7 +311,7 @@ impl Control {
                 _ => {}
             }
             if status.changed().await.is_err() {
-                return Err(CreateError::Stopped("the node shuts down".into()));
+                return Err(CreateError::Stopped("the node is shutting down".into()));
             }
         }
     }

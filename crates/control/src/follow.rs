@@ -77,10 +77,12 @@ pub enum ProposeError {
     #[error("this node does not lead the control plane")]
     NotLeader(Option<NodeId>),
     /// Nothing was done, because too many commands are in progress.
-    #[error("too many changes of the cluster map are under way")]
+    #[error("too many changes of the cluster map are in progress: repeat the request later")]
     Busy,
     /// The command was proposed, and leadership was lost before it committed: the outcome is unknown.
-    #[error("leadership of the control plane was lost meanwhile, the outcome is unknown: look, and ask again")]
+    #[error(
+        "the control plane lost its leader before the change committed, so the outcome is unknown: check the cluster's state, then repeat the request if necessary"
+    )]
     OutcomeUnknown,
     /// The control plane of this node has stopped.
     #[error("the control plane has stopped: {0}")]
@@ -189,7 +191,7 @@ impl Control {
 
     fn stopped(&self) -> ProposeError {
         let failure = self.status.borrow().failure.clone();
-        ProposeError::Stopped(failure.unwrap_or_else(|| "the node shuts down".into()))
+        ProposeError::Stopped(failure.unwrap_or_else(|| "the node is shutting down".into()))
     }
 }
 
@@ -202,7 +204,7 @@ enum Fatal {
     Gap { index: LogIndex, epoch: Epoch, found: Seq, expected: Seq },
     #[error("group 0's log: {0}")]
     Log(#[from] fastness_consensus::handle::ReadError),
-    #[error("group 0's log gave entry {} where {} was asked for", found.0, expected.0)]
+    #[error("group 0's log returned entry {} instead of {}", found.0, expected.0)]
     Order { found: LogIndex, expected: LogIndex },
     #[error("group 0 has stopped: {0}")]
     Stopped(Arc<str>),
@@ -331,12 +333,12 @@ impl Follower {
         match command {
             Command::Create(map) => {
                 if self.map.load().is_some() {
-                    tracing::info!("a second map in the control plane's log changes nothing");
+                    tracing::info!("ignored a second map in the control plane's log: the cluster has one already");
                     return;
                 }
                 tracing::info!(
                     cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
-                    durability = %map.durability, "the cluster is created"
+                    durability = %map.durability, "the cluster has been created"
                 );
                 self.publish(map);
             }
@@ -346,24 +348,26 @@ impl Follower {
                     return;
                 }
                 if !map.may_become(mode) {
-                    tracing::warn!(from = %map.durability, to = %mode, "a wish for a mode that cannot be changed to is passed over");
+                    tracing::warn!(from = %map.durability, to = %mode, "ignored a change of the durability mode: whether a cluster is durable is fixed when it is created");
                     return;
                 }
-                tracing::info!(from = %map.durability, to = %mode, "another durability mode is wished");
+                tracing::info!(from = %map.durability, to = %mode, "the desired durability mode has changed");
                 let version = map.version + 1;
                 self.publish(ClusterMap { version, durability: mode, durability_version: version, ..(*map).clone() });
             }
             Command::ReplaceNode { map_version, old, new } => {
                 let Some(map) = self.map.load_full().filter(|map| map.version == map_version) else {
-                    tracing::info!(%old, new = %new.id, map_version, "a replacement for another map is passed over");
+                    tracing::info!(%old, new = %new.id, map_version, "ignored the replacement of a node: it was checked against another version of the cluster map");
                     return;
                 };
                 match map.with_replacement(old, &new) {
                     Ok(map) => {
-                        tracing::info!(%old, new = %new.id, "a node takes another one's place");
+                        tracing::info!(%old, new = %new.id, "a node is being replaced");
                         self.publish(map);
                     }
-                    Err(error) => tracing::warn!(%old, new = %new.id, %error, "a replacement is passed over"),
+                    Err(error) => {
+                        tracing::warn!(%old, new = %new.id, %error, "ignored the replacement of a node: the cluster map would be invalid")
+                    }
                 }
             }
             Command::SetSettings(change) => self.change_settings(&change),
@@ -374,7 +378,7 @@ impl Follower {
             Command::FinishReplacement { by } => {
                 let finished = self.map.load_full().and_then(|map| map.with_replacement_finished(by));
                 if let Some(map) = finished {
-                    tracing::info!(%by, "a node has taken another one's place in every group");
+                    tracing::info!(%by, "the replacement of a node is complete: every group has the new node");
                     self.publish(map);
                 }
             }
@@ -383,7 +387,7 @@ impl Follower {
 
     fn change_settings(&mut self, change: &SettingsChange) {
         if let Some(map) = self.map.load_full().and_then(|map| map.with_settings(change)) {
-            tracing::info!(version = map.settings.version, ?change, "the cluster has other settings");
+            tracing::info!(version = map.settings.version, ?change, "the settings of the cluster have changed");
             self.publish(map);
         }
     }
@@ -439,7 +443,7 @@ impl Follower {
     }
 
     fn fail(mut self, fatal: &Fatal) {
-        tracing::error!(error = %fatal, "the control plane of this node stops");
+        tracing::error!(error = %fatal, "the control plane of this node has stopped; the node must stop too");
         self.handle.report_ready(false);
         let failure: Arc<str> = fatal.to_string().into();
         self.refuse_waiting(&ProposeError::Stopped(failure.clone()));

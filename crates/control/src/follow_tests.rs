@@ -50,7 +50,7 @@ async fn a_follower_learns_the_map_from_memory_and_from_disk() {
 }
 
 #[tokio::test]
-async fn the_first_map_stays() {
+async fn the_first_map_is_kept() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.commit(epoch(1, 2), create(1, 5));
@@ -60,7 +60,7 @@ async fn the_first_map_stays() {
 }
 
 #[tokio::test]
-async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_durable() {
+async fn a_desired_mode_takes_effect_once_and_never_changes_whether_the_cluster_is_durable() {
     use fastness_types::Durability::{Async, Disabled, Sync};
     let raft = Raft::new(false);
     let control = start(&raft);
@@ -81,7 +81,7 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
 
 /// Two operators send a request at once: the second replacement was checked against a map that has changed since.
 #[tokio::test]
-async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
+async fn a_replacement_applies_only_to_the_map_it_was_checked_against() {
     use crate::fixtures::node;
     let raft = Raft::new(false);
     let control = start(&raft);
@@ -112,7 +112,7 @@ async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
 
 /// Commits one more entry and expects the control plane to stop with a text that contains `reason`.
 #[tokio::test]
-async fn settings_of_the_cluster_come_from_the_log_and_the_first_ones_replace_none() {
+async fn settings_come_from_the_log_and_first_settings_replace_none() {
     let raft = Raft::new(false);
     let control = start(&raft);
     let settings = |seq: u64, command: fn(SettingsChange) -> Command, secret: u8, lag_ms: u64| {
@@ -147,7 +147,7 @@ async fn stops_at(payload: EntryPayload, reason: &str) {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_stops_it() {
+async fn an_unreadable_entry_stops_it() {
     stops_at(EntryPayload::Batch(Bytes::from_static(br#"{"version":9}"#)), "version 9").await;
     stops_at(EntryPayload::Batch(Bytes::from_static(b"\x00\x01")), "not readable").await;
 }
@@ -198,7 +198,7 @@ async fn a_follower_names_the_leader() {
 }
 
 #[tokio::test]
-async fn a_proposal_that_another_leader_overtook_is_unknown() {
+async fn a_proposal_overtaken_by_another_leader_has_an_unknown_outcome() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.lead(3, 1);

@@ -207,10 +207,10 @@ fn port_of(base: u16, shard: ShardId) -> Option<u16> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
     /// Nodes are not ordered by id, or an id occurs twice.
-    #[error("nodes are not in the order of their ids, or one is there twice")]
+    #[error("nodes are not ordered by id, or an id occurs twice")]
     Nodes,
     /// A node has no disk, or the same disk as another node.
-    #[error("node {0} has no disk, or that of another node")]
+    #[error("node {0} has no disk, or the disk of another node")]
     Disk(NodeId),
     /// A node has an empty address or AZ.
     #[error("node {0} has an empty address or AZ")]

@@ -40,7 +40,7 @@ fn each_layout(mut check: impl FnMut(&[usize], &[Site])) {
 }
 
 #[test]
-fn the_rule_is_what_its_definition_says() {
+fn the_rule_agrees_with_its_definition() {
     each_layout(|counts, sites| {
         let azs: Vec<_> = sites.iter().map(|site| site.az.clone()).collect();
         let (span, survive) = survives_by_definition(&azs);

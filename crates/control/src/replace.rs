@@ -52,7 +52,7 @@ impl fmt::Display for GroupName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplaceError {
     /// The old node is not a node of the cluster.
-    #[error("there is no node {node} in this cluster: its nodes are {nodes}")]
+    #[error("there is no node {node} in this cluster; its nodes are {nodes}")]
     UnknownOld {
         /// The requested node.
         node: NodeId,
@@ -69,7 +69,7 @@ pub enum ReplaceError {
     },
     /// Another replacement is in progress.
     #[error(
-        "node {by} is taking the place of node {old} just now: wait until that is complete. If node {by} is lost too, replace it: \
+        "node {by} is replacing node {old}: wait until that is complete. If node {by} is lost as well, replace it with \
          --node {by}"
     )]
     UnderWay {
@@ -80,7 +80,7 @@ pub enum ReplaceError {
     },
     /// The id or the disk of the new node is already known.
     #[error(
-        "node {node} cannot take a place: {why}; a replacement is a new node, with an id that no node has had and an empty disk"
+        "node {node} cannot replace another node: {why}. Start a new node, with an id that no node has had and an empty disk"
     )]
     NotNew {
         /// The new node.
@@ -89,7 +89,7 @@ pub enum ReplaceError {
         why: String,
     },
     /// An address or port of the new node is not usable.
-    #[error("node {node} cannot take a place: {why}")]
+    #[error("node {node} cannot replace another node: {why}")]
     Unfit {
         /// The new node.
         node: NodeId,
@@ -98,8 +98,8 @@ pub enum ReplaceError {
     },
     /// The old node is running.
     #[error(
-        "node {old} is alive ({how}): stop it first. A replacement is for a node whose machine or disk is gone; its replicas \
-         are of use to the cluster as long as it runs"
+        "node {old} is running ({how}): stop it first. Replace a node only if its machine or disk is lost: its replicas \
+         serve the cluster as long as it runs"
     )]
     OldAlive {
         /// The old node.
@@ -109,12 +109,12 @@ pub enum ReplaceError {
     },
     /// A group has no leader that could change its members.
     #[error(
-        "{0} has no primary that answers: without a majority of its members its membership cannot change; start the nodes \
+        "{0} has no primary that answers, so a majority of its members is down and its membership cannot change: start the nodes \
          that can be started first"
     )]
     NoLeader(GroupName),
     /// The membership of a group differs from the map's.
-    #[error("the members of {0} are not yet what the cluster's map says: ask again in a moment")]
+    #[error("the membership of {0} does not match the cluster's map yet: repeat the request in a moment")]
     Unsettled(GroupName),
     /// The replacement would break the AZ rule.
     #[error("{group} would break the AZ rule: {error}. {advice}")]
@@ -147,9 +147,9 @@ pub fn check_names(map: &ClusterMap, old: NodeId, new: NodeId) -> Result<(), Rep
     }
     if map.known().any(|known| known == new) || new == NodeId(0) {
         let why = match map.node(new) {
-            Some(_) => "it is part of the cluster already",
-            None if new == NodeId(0) => "node ids begin with 1",
-            None => "a node of that id was replaced",
+            Some(_) => "it belongs to the cluster already",
+            None if new == NodeId(0) => "node ids start at 1",
+            None => "a node with that id was replaced",
         };
         return Err(ReplaceError::NotNew { node: new, why: why.to_owned() });
     }
@@ -170,11 +170,11 @@ pub fn check(
     let node = new.info.id;
     check_names(map, old, node)?;
     if !new.pristine {
-        let why = "its disk is not empty: it has voted or stored something before".to_owned();
+        let why = "its disk is not empty: the node has voted or stored something before".to_owned();
         return Err(ReplaceError::NotNew { node, why });
     }
     let wanted = map.with_replacement(old, &new.info).map_err(|error| {
-        let why = format!("the cluster's map would be broken: {error}");
+        let why = format!("the cluster's map would be invalid: {error}");
         ReplaceError::Unfit { node, why }
     })?;
     check_addresses(&wanted, &new.info)?;
@@ -200,7 +200,7 @@ fn check_addresses(wanted: &ClusterMap, new: &NodeInfo) -> Result<(), ReplaceErr
     let shards = wanted.shards.len() as u32;
     for base in [new.resp_port, new.resp_tls_port].into_iter().filter(|base| *base != 0) {
         if u32::from(base) + shards - 1 > u32::from(u16::MAX) {
-            return unfit(format!("{shards} shards from port {base} on end above 65535"));
+            return unfit(format!("{shards} shards from port {base} on need ports above 65535"));
         }
     }
     Ok(())
@@ -251,9 +251,9 @@ fn advice(wanted: &ClusterMap, new: &NodeInfo) -> String {
     };
     let fitting: Vec<_> = known.into_iter().filter(|az| fits(az)).map(ToString::to_string).collect();
     if fitting.is_empty() {
-        return "A new node in an AZ that has none yet would do".to_owned();
+        return "Use a new node in an AZ that has no node yet".to_owned();
     }
-    format!("A new node in AZ {} would do", fitting.join(" or "))
+    format!("Use a new node in AZ {}", fitting.join(" or "))
 }
 
 /// All groups of the cluster.

@@ -137,7 +137,7 @@ impl Connection {
         }
         match self.call(&[b"HELLO", b"3"]).await? {
             Value::Map(_) => Ok(()),
-            other => Err(IoError::Malformed(format!("HELLO 3 answered {other:?}"))),
+            other => Err(IoError::Malformed(format!("unexpected reply to HELLO 3: {other:?}"))),
         }
     }
 
@@ -240,7 +240,10 @@ fn flat_reply_len(input: &[u8]) -> Result<Option<(usize, bool)>, IoError> {
                 digits.and_then(|d| d.parse().ok()).ok_or_else(|| IoError::Malformed("bulk length".into()))?;
             Ok((input.len() >= header + len + 2).then_some((header + len + 2, false)))
         }
-        other => Err(IoError::Malformed(format!("reply type {:?} where a flat one was due", char::from(other)))),
+        other => Err(IoError::Malformed(format!(
+            "unexpected reply type {:?}: only simple strings, errors, integers, bulk strings and nulls are accepted",
+            char::from(other)
+        ))),
     }
 }
 

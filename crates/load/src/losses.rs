@@ -255,11 +255,11 @@ impl Shard {
             let by = write.by.to_string();
             let relieved = newest.as_ref().is_some_and(|(other, _)| *other != by);
             let breaks = by_primary.get(&by).map_or(&[][..], Vec::as_slice);
-            let tenure = open.entry(by.clone()).or_insert_with(|| Tenure::begins(write.at));
+            let tenure = open.entry(by.clone()).or_insert_with(|| Tenure::starting(write.at));
             let broke =
                 breaks.partition_point(|at| *at <= tenure.newest) < breaks.partition_point(|at| *at <= write.at);
             if broke || (relieved && write.at - tenure.newest >= RELIEVED_MIN) {
-                std::mem::replace(tenure, Tenure::begins(write.at)).add_to(&mut losses);
+                std::mem::replace(tenure, Tenure::starting(write.at)).add_to(&mut losses);
             }
             tenure.newest = write.at;
             if write.lost {
@@ -281,7 +281,7 @@ struct Tenure {
 }
 
 impl Tenure {
-    fn begins(at: Instant) -> Tenure {
+    fn starting(at: Instant) -> Tenure {
         Tenure { newest: at, oldest_lost: None, lost: 0 }
     }
 
@@ -297,27 +297,27 @@ impl Tenure {
 mod tests {
     use super::*;
 
-    struct Told {
+    struct Observed {
         began: Instant,
         shard: Shard,
     }
 
-    impl Told {
-        fn new() -> Told {
-            Told { began: Instant::now(), shard: Shard::default() }
+    impl Observed {
+        fn new() -> Observed {
+            Observed { began: Instant::now(), shard: Shard::default() }
         }
 
         fn ms(&self, ms: u64) -> Instant {
             self.began + Duration::from_millis(ms)
         }
 
-        fn write(mut self, by: u16, ms: u64, lost: bool) -> Told {
+        fn write(mut self, by: u16, ms: u64, lost: bool) -> Observed {
             let write = Write { by: Endpoint::new("h", by), at: self.ms(ms), lost };
             self.shard.writes.push(write);
             self
         }
 
-        fn breaks(mut self, by: u16, ms: u64) -> Told {
+        fn breaks(mut self, by: u16, ms: u64) -> Observed {
             let at = self.ms(ms);
             self.shard.breaks.push((Endpoint::new("h", by), at));
             self
@@ -331,26 +331,26 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_as_long_as_its_oldest_is_before_the_newest() {
-        let told = Told::new().write(1, 0, false).write(1, 100, true).write(1, 130, false).write(1, 180, true);
-        assert_eq!(told.losses(), (2, 1, 80));
-        assert_eq!(Told::new().write(1, 0, false).losses(), (0, 0, 0));
+    fn a_loss_lasts_from_its_oldest_lost_write_to_the_newest_acknowledged_one() {
+        let observed = Observed::new().write(1, 0, false).write(1, 100, true).write(1, 130, false).write(1, 180, true);
+        assert_eq!(observed.losses(), (2, 1, 80));
+        assert_eq!(Observed::new().write(1, 0, false).losses(), (0, 0, 0));
     }
 
     #[test]
-    fn a_tenure_ends_where_a_connection_broke_or_somebody_else_has_led() {
-        let told = Told::new().write(1, 100, true).breaks(1, 150).write(1, 1_000, false);
-        assert_eq!(told.losses(), (1, 1, 0));
-        let told = Told::new().write(1, 100, true).write(2, 800, false).write(1, 2_000, false);
-        assert_eq!(told.losses(), (1, 1, 0));
-        let told = Told::new().write(1, 100, true).breaks(2, 150).write(1, 1_000, false);
-        assert_eq!(told.losses(), (1, 1, 900), "another one's break");
+    fn a_tenure_ends_when_a_connection_breaks_or_another_node_leads() {
+        let observed = Observed::new().write(1, 100, true).breaks(1, 150).write(1, 1_000, false);
+        assert_eq!(observed.losses(), (1, 1, 0));
+        let observed = Observed::new().write(1, 100, true).write(2, 800, false).write(1, 2_000, false);
+        assert_eq!(observed.losses(), (1, 1, 0));
+        let observed = Observed::new().write(1, 100, true).breaks(2, 150).write(1, 1_000, false);
+        assert_eq!(observed.losses(), (1, 1, 900), "a break of another node");
     }
 
     #[test]
-    fn what_arrives_late_is_of_the_tenure_before() {
-        let told = Told::new().write(1, 100, true).write(2, 110, false).write(1, 120, false);
-        assert_eq!(told.losses(), (1, 1, 20));
+    fn a_late_acknowledgement_belongs_to_the_tenure_before() {
+        let observed = Observed::new().write(1, 100, true).write(2, 110, false).write(1, 120, false);
+        assert_eq!(observed.losses(), (1, 1, 20));
     }
 
     #[test]

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_nobody_knows_is_no_refusal() {
+    fn an_unknown_error_is_not_a_refusal() {
         assert_eq!(classify(&error("MOVED 1 a:2")), Outcome::Refused);
         assert_eq!(classify(&error("ERR syntax error")), Outcome::Refused);
         assert_eq!(classify(&error("UNKNOWN outcome: leadership was lost")), Outcome::Unknown);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn exec_acknowledges_by_an_array_alone() {
+    fn only_an_array_acknowledges_exec() {
         assert_eq!(classify_exec(&Value::Array(vec![])), Outcome::Acknowledged);
         assert_eq!(classify_exec(&Value::Null), Outcome::Refused);
         assert_eq!(classify_exec(&Value::NullArray), Outcome::Refused);

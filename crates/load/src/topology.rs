@@ -19,7 +19,7 @@ pub struct Topology {
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
     /// No seed answered; contains the error of the last one.
-    #[error("no seed answered CLUSTER SLOTS, the last one: {0}")]
+    #[error("no seed answered CLUSTER SLOTS; the last error: {0}")]
     Unreachable(String),
 }
 

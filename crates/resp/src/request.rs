@@ -110,7 +110,7 @@ pub enum ProtocolError {
     #[error("Protocol error: too big attribute")]
     AttributeTooBig,
     /// Another byte in the place of the command's `*` after an attribute.
-    #[error("Protocol error: expected '*' behind an attribute, got '{}'", char::from(*.0))]
+    #[error("Protocol error: expected '*' after an attribute, got '{}'", char::from(*.0))]
     ExpectedCommand(u8),
 }
 
@@ -121,7 +121,7 @@ impl ProtocolError {
         match self {
             ProtocolError::ExpectedBulk(byte) => quoting(b"Protocol error: expected '$', got '", *byte),
             ProtocolError::ExpectedCommand(byte) => {
-                quoting(b"Protocol error: expected '*' behind an attribute, got '", *byte)
+                quoting(b"Protocol error: expected '*' after an attribute, got '", *byte)
             }
             other => Cow::Owned(other.to_string().into_bytes()),
         }

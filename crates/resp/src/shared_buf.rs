@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_its_pieces_are(first in pieces(), second in pieces(), from in 0..60usize, len in 0..60usize) {
+        fn it_equals_the_concatenation_of_its_pieces(first in pieces(), second in pieces(), from in 0..60usize, len in 0..60usize) {
             let (mut buf, one, two) = (SharedBuf::default(), joined(&first), joined(&second));
             push(&mut buf, &first);
             let mark = buf.mark();

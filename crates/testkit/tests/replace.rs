@@ -259,11 +259,11 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
     let wrong_az = blocking(|| cluster.add_node(&other_az))?;
     let replace = |old, new| blocking(|| cluster.replace(old, new));
 
-    refused(replace(victim, wrong_az), &[&format!("node {victim} is alive"), "stop it first"])?;
+    refused(replace(victim, wrong_az), &[&format!("node {victim} is running"), "stop it first"])?;
     refused(replace(9, wrong_az), &["there is no node 9", "1, 2, 3"])?;
-    refused(replace(victim, primary), &["part of the cluster already"])?;
+    refused(replace(victim, primary), &["belongs to the cluster already"])?;
     blocking(|| cluster.kill(victim))?;
-    let needed = format!("A new node in AZ {az} would do");
+    let needed = format!("Use a new node in AZ {az}");
     refused(
         replace(victim, wrong_az),
         &["AZ rule", &format!("AZ {other_az} holds 2 of 3 voters"), "1 + 1 + 1", &needed],
@@ -289,7 +289,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
     // One that does not run.
     let absent = blocking(|| cluster.add_node(&az))?;
     blocking(|| cluster.kill(absent))?;
-    refused(replace(victim, absent), &[&format!("node {absent} cannot take a place"), "does not answer"])?;
+    refused(replace(victim, absent), &[&format!("node {absent} cannot replace another node"), "does not answer"])?;
 
     let after = cluster.describe()?;
     for field in ["map_version", "replacement", "replaced"] {

@@ -137,7 +137,7 @@ impl Book {
                 let range = counter.acknowledged..=counter.acknowledged + counter.unknown;
                 let fits = value.is_some_and(|v| u64::try_from(v).is_ok_and(|v| self.fits(&range, v)));
                 if !fits {
-                    self.violate(key, format!("INCR answered {value:?}, expected {range:?}"));
+                    self.violate(key, format!("INCR returned {value:?}, expected {range:?}"));
                 }
                 drop(counters);
                 self.acknowledged_now();
@@ -161,7 +161,7 @@ impl Book {
         let number = match value.map(|v| std::str::from_utf8(v).ok().and_then(|v| v.split(':').next()?.parse().ok())) {
             None => 0,
             Some(Some(number)) => number,
-            Some(None) => return self.violate(key, "the value is not one that was written".into()),
+            Some(None) => return self.violate(key, "the value was never written".into()),
         };
         let registers = self.registers.lock();
         let register = registers.get(key);
@@ -178,7 +178,7 @@ impl Book {
         } else if number < start.acknowledged && !unknown && !self.lossy {
             self.violate(
                 key,
-                format!("read {number}, but {} was acknowledged before the read began", start.acknowledged),
+                format!("read {number}, but {} was acknowledged before the read was sent", start.acknowledged),
             );
         }
     }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn where_writes_may_be_lost_only_what_was_refused_must_not_be_seen() {
+    fn a_lossy_ledger_still_forbids_refused_writes() {
         let book = Book::lossy();
         for outcome in [Outcome::Acknowledged, Outcome::Acknowledged, Outcome::Refused] {
             let n = book.next_number("k");
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_began_before_the_acknowledgement_may_be_older() {
+    fn a_read_sent_before_the_acknowledgement_may_return_an_older_value() {
         let book = book_with(3);
         let start = book.before_read("k");
         let n = book.next_number("k");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_must_hold_its_acknowledged_raises() {
+    fn a_counter_must_include_its_acknowledged_increments() {
         let book = Book::default();
         book.raised("c", Outcome::Acknowledged, Some(1));
         book.raised("c", Outcome::Unknown, None);

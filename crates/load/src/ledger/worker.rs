@@ -94,14 +94,14 @@ impl LedgerRun {
             match read_back(&mut client, &key, until).await? {
                 Value::Bulk(value) => self.book.read(&key, start, Some(&value)),
                 Value::Null => self.book.read(&key, start, None),
-                other => return Err(format!("GET {key} answered {other:?}")),
+                other => return Err(format!("unexpected reply to GET {key}: {other:?}")),
             }
         }
         for key in self.book.counter_keys() {
             let value = match read_back(&mut client, &key, until).await? {
                 Value::Bulk(value) => std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()),
                 Value::Null => None,
-                other => return Err(format!("GET {key} answered {other:?}")),
+                other => return Err(format!("unexpected reply to GET {key}: {other:?}")),
             };
             self.book.read_counter(&key, value);
         }

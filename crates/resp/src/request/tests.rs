@@ -114,7 +114,7 @@ fn attributes_have_limits() {
     check_error(&[&whole[..], b"PING\r\n"].concat(), ProtocolError::ExpectedCommand(b'P'));
     check_error(&whole.repeat(2), ProtocolError::ExpectedCommand(b'|'));
     let text = ProtocolError::ExpectedCommand(0xff).text();
-    assert_eq!(text[..], b"Protocol error: expected '*' behind an attribute, got '\xff'"[..]);
+    assert_eq!(text[..], b"Protocol error: expected '*' after an attribute, got '\xff'"[..]);
 }
 
 #[test]
