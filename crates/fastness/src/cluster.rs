@@ -16,76 +16,77 @@ use crate::replace;
 use crate::table::Table;
 use crate::views::{Views, faults, mode_of, primary_of};
 
-/// The commands.
+/// The subcommands of `fastness cluster`.
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
-    /// Make a cluster out of running nodes that belong to none
+    /// Create a cluster from running nodes that belong to none
     ///
-    /// Every node must be running with its config. The asked node checks what a durable cluster needs (at least 2 AZs
-    /// and one replica per shard, TLS, encryption at rest), places the shards so that no AZ holds a majority, and
-    /// starts them. Asking again continues a creation that broke off.
+    /// Every node must be running with its config. The called node checks the requirements of a durable cluster (at
+    /// least 2 AZs and one replica per shard, TLS, encryption at rest), places the shards so that no AZ has a majority,
+    /// and starts them. Repeat the command to continue a creation that was interrupted.
     #[command(after_help = CREATE_EXAMPLE)]
     Create {
         #[command(flatten)]
         connection: Connection,
-        /// One node: id, az, peer, grpc, host, tls-port; port (plaintext) and hostname if it has them
+        /// One node: id, az, peer, grpc, host, tls-port; optionally port (plaintext) and hostname
         #[arg(long = "node", value_name = "KEY=VALUE,…", required = true)]
         nodes: Vec<NodeSpecArgument>,
-        /// How many shards; fixed from then on
+        /// Number of shards; fixed for the life of the cluster
         #[arg(long, default_value_t = 3)]
         shards: u32,
         /// Copies of each shard besides the primary
         #[arg(long, default_value_t = 2)]
         replicas: u32,
-        /// sync, async or disabled
+        /// When a write is acknowledged: sync, async or disabled
         #[arg(long, default_value = "sync")]
         durability: String,
     },
-    /// Show nodes, shards and who leads what
+    /// Show nodes and shards, and which node leads each shard
     Describe {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Move a shard's primary to another replica, without losing an acknowledged write
+    /// Move a shard's primary to another replica, without losing acknowledged writes
     HandOver {
         #[command(flatten)]
         connection: Connection,
-        /// The shard, from 1
+        /// The shard's number, from 1
         #[arg(long)]
         shard: u32,
-        /// The node that shall lead; left out: the best other replica
+        /// The node that is to lead [default: the best other replica]
         #[arg(long, value_name = "NODE")]
         to: Option<u64>,
     },
-    /// Put a new, empty node in the place of one whose machine or disk is gone, in every shard and in the control plane
+    /// Replace a node whose machine or disk is lost with a new, empty node, in every shard and in the control plane
     ///
-    /// The new node must run (`fastness server`), with a node id that no node has had and a certificate that names it,
-    /// on an empty disk. Its other addresses and its AZ are asked from itself. The old one must not run. The new one
-    /// gets the data of each shard, then it votes in the old one's place; clients go on all the while. Asking again
-    /// watches the replacement, or tells that it is complete. A node whose disk was wiped, is damaged or is an old copy
-    /// comes back only this way.
+    /// The new node must be running (`fastness server`) on an empty disk, with a node id that no node has had and a
+    /// certificate that names it. It reports its other addresses and its AZ itself. The old node must not be running.
+    /// The new node receives the data of each shard, then votes in the old node's place; clients are served all the
+    /// while. Repeat the command to see the progress, or whether the replacement is complete. A node whose disk was
+    /// wiped, is damaged or is an old copy can return only in this way.
     #[command(after_help = REPLACE_EXAMPLE)]
     ReplaceReplica(replace::ReplaceArguments),
-    /// Begin a snapshot of each replica on the given nodes (all that run, with --dir), in the background
+    /// Start a snapshot of each replica on the given nodes (with --dir, on all running nodes), in the background
     ///
-    /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind
-    /// it.
+    /// Replicas take snapshots by themselves after snapshot-log-bytes of log. A restart reads the newest snapshot and
+    /// the log after it.
     Snapshot {
         #[command(flatten)]
         connection: Connection,
-        /// The shard, from 1; left out: all
+        /// The shard's number, from 1 [default: all shards]
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         shard: u32,
     },
-    /// Change the durability mode of the running cluster: sync or async
+    /// Change the durability mode of the running cluster to sync or async
     ///
-    /// Returns when the new mode is committed in the log of every shard. To sync: every write acknowledged from then
-    /// on, and everything before, survives a failover. To async: the next failover may lose up to durability-max-lag of
-    /// writes. Whether a cluster is durable at all (disabled or not) is decided when it is created.
+    /// Returns when the new mode has committed in the log of every shard. After a change to sync, every write
+    /// acknowledged from then on, and everything before it, survives a failover. After a change to async, a failover
+    /// may lose up to durability-max-lag of writes. Whether a cluster is durable at all (not `disabled`) is fixed when
+    /// it is created.
     SetDurability {
         #[command(flatten)]
         connection: Connection,
-        /// sync or async
+        /// The new mode: sync or async
         mode: String,
     },
 }
@@ -105,7 +106,7 @@ Example:
 In a dev cluster, after `fastness dev node add --az a` has made and started node 4:
   fastness cluster replace-replica --dir .fastness-dev --node 1 --with 4";
 
-/// `id=1,az=a,…`.
+/// A `--node` argument: `id=1,az=a,…`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeSpecArgument(NodeSpec);
 
@@ -144,7 +145,7 @@ impl FromStr for NodeSpecArgument {
     }
 }
 
-/// Runs one of the commands.
+/// Runs a subcommand.
 pub async fn run(command: ClusterCommand) -> Result<()> {
     match command {
         ClusterCommand::Create { connection, nodes, shards, replicas, durability } => {
@@ -227,7 +228,7 @@ async fn describe(connection: &Connection) -> Result<()> {
         println!("node {} runs, and belongs to no cluster yet (`fastness cluster create`)", first.node_id);
         return Ok(());
     }
-    // Each node tells of its own replicas.
+    // Each node reports its own replicas.
     let mut views = Vec::new();
     for node in &first.nodes {
         views.push((node.id, admin.describe(&node.grpc_address).await.ok()));

@@ -1,7 +1,7 @@
-//! `fastness dev`: a whole cluster on this machine, one process per node, for trying out and for tests.
+//! `fastness dev`: a whole cluster on this machine, one process per node, for trials and for tests.
 //!
-//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]; everything else talks to it over
-//! a socket in the cluster's folder, and works without it where that can be (see [`stop`]).
+//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]. All other commands send requests
+//! to it over a socket in the cluster's folder, and work without it where possible (see [`stop`]).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,18 +32,18 @@ mod settings;
 mod socket;
 mod supervisor;
 
-/// The folder unless another one is given.
+/// The default folder.
 const DIR: &str = ".fastness-dev";
-/// How long a supervisor may take to listen.
+/// Time limit for a supervisor to listen.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(15);
-/// How long nodes may take to end.
+/// Time limit for nodes to stop.
 const END_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Interval between two checks.
 const POLL: Duration = Duration::from_millis(50);
-/// Exit status of `dev status` for a cluster that is not whole.
+/// Exit status of `dev status` if a node or a primary is missing.
 const UNHEALTHY: u8 = 10;
 
-/// The cluster's folder.
+/// The argument that names the cluster's folder.
 #[derive(Debug, Clone, Args)]
 pub struct DirArgument {
     /// The cluster's folder
@@ -51,7 +51,7 @@ pub struct DirArgument {
     dir: PathBuf,
 }
 
-/// `fastness dev`.
+/// Arguments of `fastness dev`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct DevArguments {
@@ -61,15 +61,15 @@ pub struct DevArguments {
     up: UpArguments,
 }
 
-/// What a cluster is made of.
+/// Properties of the cluster.
 #[derive(Debug, Args)]
 struct UpArguments {
     #[command(flatten)]
     dir: DirArgument,
-    /// One node per AZ named; one named twice gives two nodes [default: a,b,c]
+    /// AZ of each node; an AZ that is named twice gets two nodes [default: a,b,c]
     #[arg(long, value_name = "AZ,…")]
     azs: Option<String>,
-    /// How many shards; fixed from then on [default: 3]
+    /// Number of shards; fixed for the life of the cluster [default: 3]
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
     /// Copies of each shard besides the primary [default: 2]
@@ -89,9 +89,9 @@ struct UpArguments {
 
 #[derive(Debug, Subcommand)]
 enum DevCommand {
-    /// Stop all nodes; the data stays, `fastness dev --dir DIR` starts them again
+    /// Stop all nodes; their data is kept, and `fastness dev --dir DIR` starts them again
     Stop(DirArgument),
-    /// Show nodes, pids, roles and front ends; exit status 10 if a node or a primary is missing
+    /// Show nodes, process ids, roles and ports; exit status 10 if a node or a primary is missing
     Status {
         #[command(flatten)]
         dir: DirArgument,
@@ -102,7 +102,7 @@ enum DevCommand {
     /// Add, start, stop or kill one node
     #[command(subcommand)]
     Node(NodeCommand),
-    /// The process behind `--detach`
+    /// Run the supervisor of a detached cluster
     #[command(hide = true)]
     Supervise(DirArgument),
 }
@@ -117,9 +117,9 @@ struct NodeArgument {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// Make and start a new, empty node, which can take the place of one that is lost
+    /// Create and start a new, empty node, which can replace a lost one
     ///
-    /// It belongs to no shard until it does: `fastness cluster replace-replica --dir DIR --node LOST --with ID`.
+    /// The node belongs to no shard until then: `fastness cluster replace-replica --dir DIR --node LOST --with ID`.
     Add {
         /// Its AZ
         #[arg(long)]
@@ -129,13 +129,13 @@ enum NodeCommand {
     },
     /// Start a node that is not running, with its data
     Start(NodeArgument),
-    /// End a node in good order: it hands over what it leads
+    /// Stop a node gracefully: it hands over leadership first
     Stop(NodeArgument),
-    /// kill -9
+    /// Kill a node with SIGKILL (kill -9)
     Kill(NodeArgument),
 }
 
-/// Runs `fastness dev …`; the exit status.
+/// Runs `fastness dev …` and returns the exit status.
 pub async fn run(arguments: DevArguments) -> Result<u8> {
     match arguments.command {
         None => up(arguments.up).await?,
@@ -161,19 +161,19 @@ pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
     Ok((bring_up::admin(&folder)?, addresses))
 }
 
-/// Where a node's admin front end is, for `fastness cluster replace-replica --dir`.
+/// Address of a node's admin listener, for `fastness cluster replace-replica --dir`.
 pub fn grpc_address_of(dir: &Path, node: u64) -> Result<String> {
     let (_, settings) = open(dir)?;
     bring_up::grpc_address(&settings, node)
         .with_context(|| format!("`fastness dev node add --az AZ --dir {}`", dir.display()))
 }
 
-/// The running cluster has another durability mode now: the folder says so from here on.
+/// Records in the folder that the running cluster has another durability mode.
 pub async fn note_durability(dir: &Path, mode: &str) -> Result<()> {
     note(dir, |settings| settings.durability = mode.to_owned()).await
 }
 
-/// A node takes another one's place in the running cluster: the folder says so from here on.
+/// Records in the folder that a node replaces another one in the running cluster.
 pub async fn note_replaced(dir: &Path, old: u64, new: u64) -> Result<()> {
     note(dir, |settings| settings.replace(old, new)).await
 }
@@ -184,7 +184,7 @@ async fn note(dir: &Path, change: impl FnOnce(&mut Settings)) -> Result<()> {
     publish(folder, settings).await
 }
 
-/// Writes changed settings, and has `cluster.json` follow them.
+/// Saves changed settings and updates `cluster.json`.
 async fn publish(folder: Folder, settings: Settings) -> Result<()> {
     settings.save(&folder)?;
     let (of_question, of_file) = (folder.clone(), folder);
@@ -196,7 +196,7 @@ async fn publish(folder: Folder, settings: Settings) -> Result<()> {
     Ok(())
 }
 
-/// An existing cluster's folder.
+/// Opens the folder of an existing cluster.
 fn open(dir: &Path) -> Result<(Folder, Settings)> {
     let folder = Folder::existing(dir)?;
     let settings = Settings::load(&folder)?;
@@ -205,7 +205,7 @@ fn open(dir: &Path) -> Result<(Folder, Settings)> {
     Ok((folder, settings))
 }
 
-/// The cluster of this folder, made if there is none.
+/// Opens the cluster of this folder; creates it if there is none.
 fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
     let desired = Desired {
         azs: arguments.azs.clone(),
@@ -214,7 +214,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
         durability: arguments.durability.clone(),
         port: arguments.port,
     };
-    // A desired state that cannot work must not leave a folder behind.
+    // Settings that cannot work must not leave a folder behind.
     let fresh = Settings::new(&desired, ClusterId(rand::random()));
     if !arguments.dir.dir.exists() {
         fresh.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
@@ -258,7 +258,7 @@ async fn up(arguments: UpArguments) -> Result<()> {
     }
 }
 
-/// Waits until the cluster takes writes and shows it. If it does not, what this command started is stopped again.
+/// Waits until the cluster accepts writes, and prints it. On failure, stops what this command has started.
 async fn finish_detached(folder: &Folder, mut settings: Settings, nodes: &[u64], started: &[u64]) -> Result<()> {
     if let Err(error) = bring_up_and_show(folder, &mut settings, nodes).await {
         if started.len() == nodes.len() {
@@ -278,7 +278,7 @@ async fn bring_up_and_show(folder: &Folder, settings: &mut Settings, nodes: &[u6
     Ok(())
 }
 
-/// Supervises in this process until Ctrl-C.
+/// Supervises the cluster in this process until Ctrl-C.
 async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File, nodes: &[u64]) -> Result<()> {
     let mut supervising = tokio::spawn(supervisor::run(folder.clone(), settings.clone(), lock));
     let showing = async {
@@ -286,7 +286,7 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
         let folder_of_question = folder.clone();
         let until = Instant::now() + SUPERVISOR_PATIENCE;
         loop {
-            // The answer comes from a task of this same process: the wait must not block it.
+            // A task of this process answers the request, so the wait must not block the runtime.
             let (folder, request) = (folder_of_question.clone(), request.clone());
             if tokio::task::spawn_blocking(move || socket::ask(&folder, &request)).await??.is_some() {
                 break;
@@ -302,7 +302,7 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
         ended = &mut supervising => return ended?,
         shown = showing => if let Err(error) = shown {
             let folder = folder.clone();
-            // It may have ended by itself.
+            // The supervisor may have stopped by itself.
             let _ = tokio::task::spawn_blocking(move || socket::ask(&folder, &Request::Shutdown)).await?;
             let _ = supervising.await;
             return Err(error);
@@ -313,7 +313,8 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
     Ok(())
 }
 
-/// Has the nodes started by the supervisor, which is started too if there is none. Which ones were not running.
+/// Asks the supervisor to start the nodes, and starts a supervisor if there is none. Returns the nodes that were not
+/// running.
 async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
     let request = Request::Start(nodes.to_vec());
     let until = Instant::now() + SUPERVISOR_PATIENCE;
@@ -356,7 +357,8 @@ fn spawn_supervisor(folder: &Folder) -> Result<std::process::Child> {
 
 async fn supervise(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
-    // A session of its own: the terminal's signals are not for it. Refused if it leads one already, which is as good.
+    // Starts a new session, so that the terminal's signals do not reach the supervisor. Fails only if it leads one
+    // already.
     let _ = rustix::process::setsid();
     crate::logging::to_stderr("info")?;
     match supervisor::lock(&folder).await? {
@@ -369,7 +371,7 @@ async fn stop(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
     let running: Vec<_> = settings.nodes().filter_map(|node| process::left_of_node(&folder, node)).collect();
     if socket::ask(&folder, &Request::Shutdown)?.is_none() {
-        // The supervisor was killed: its nodes are ended without it.
+        // The supervisor was killed, so its nodes are stopped directly.
         running.iter().for_each(|process| supervisor::end(process, false));
     }
     let mut until = Instant::now() + END_PATIENCE;
@@ -380,7 +382,7 @@ async fn stop(dir: &Path) -> Result<()> {
         }
         tokio::time::sleep(POLL).await;
     }
-    // Whoever holds the lock has seen that all is over.
+    // Taking the lock ensures that the supervisor has finished.
     let lock = supervisor::lock(&folder).await?;
     ensure!(lock.is_some(), "the nodes have ended, but the supervisor has not");
     cluster_file::ClusterFile::of(&folder, &settings, &Default::default())?.write(&folder)?;

@@ -1,4 +1,4 @@
-//! `fastness lab …`: faults on command, in clusters that are made for it.
+//! `fastness lab …`: fault injection, in clusters that are made for it.
 
 use std::str::FromStr;
 
@@ -14,12 +14,12 @@ use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::table::Table;
 
-/// The commands.
+/// The subcommands of `fastness lab`.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
     /// Stall, slow, fill or fail the writes of a node's log
     ///
-    /// One fault at a time: a new one takes the place of the one before. A restart of the node heals it.
+    /// A node has one disk fault at a time: a new one replaces the old one. A restart of the node heals it.
     #[command(after_help = DISK_FAULTS)]
     Disk {
         #[command(flatten)]
@@ -31,18 +31,18 @@ pub enum LabCommand {
         #[arg(value_name = "FAULT", required = true, num_args = 1..=2)]
         fault: Vec<String>,
     },
-    /// Delay, drop, rate-limit or cut what one node sends to another
+    /// Delay, drop, rate-limit or cut the traffic from one node to another
     ///
-    /// One direction; the other one is not touched. Faults of one link add up until they are healed. Order is kept and
-    /// nothing is lost within a connection that lives on, as with TCP. A restart of the sending node heals them.
+    /// Affects one direction only. Faults of the same link are combined until they are healed. As with TCP, order is
+    /// kept, and nothing is lost within a connection that stays open. A restart of the sending node heals them.
     #[command(after_help = LINK_FAULTS)]
     Link {
         #[command(flatten)]
         connection: Connection,
-        /// The node that sends
+        /// The sending node
         #[arg(long)]
         from: u64,
-        /// The node that it sends to
+        /// The receiving node
         #[arg(long)]
         to: u64,
         /// delay MS, drop PERCENT, rate BYTES, cut or heal
@@ -76,7 +76,7 @@ Faults:
 
 Example: fastness lab link --from 1 --to 2 delay 40 --dir .fastness-dev";
 
-/// The nodes of the cluster, and how to ask them.
+/// The nodes of a cluster, and the client to call them.
 struct Nodes {
     admin: Admin,
     nodes: Vec<NodeSpec>,
@@ -104,7 +104,7 @@ impl Nodes {
     }
 }
 
-/// Runs one of the commands.
+/// Runs a subcommand.
 pub async fn run(command: LabCommand) -> Result<()> {
     match command {
         LabCommand::Disk { connection, node, fault } => {

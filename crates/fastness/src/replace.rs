@@ -1,4 +1,5 @@
-//! `fastness cluster replace-replica`: asks for a replacement and watches it until every group has the new node.
+//! `fastness cluster replace-replica`: requests the replacement of a node and reports its progress until every group
+//! has the new node.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,29 +16,29 @@ use crate::connection::{Connection, first_that_answers};
 use crate::dev;
 use crate::views::{Views, primary_of};
 
-/// Between two looks at the cluster.
+/// Interval between two checks of the progress.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// What the command takes.
+/// Arguments of the command.
 #[derive(Debug, Args)]
 pub struct ReplaceArguments {
     #[command(flatten)]
     connection: Connection,
-    /// The node that is gone
+    /// The node that is lost
     #[arg(long, value_name = "ID")]
     node: u64,
-    /// The node that takes its place
+    /// The node that replaces it
     #[arg(long, value_name = "ID")]
     with: u64,
-    /// The new node's gRPC address; in a dev cluster it is known
+    /// The new node's gRPC address; not needed with --dir
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "dir")]
     at: Option<String>,
-    /// How long to watch, in seconds; the replacement goes on without that
+    /// How long to report progress, in seconds; the replacement continues after that
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 }
 
-/// Runs it.
+/// Runs the command.
 pub async fn run(arguments: ReplaceArguments) -> Result<()> {
     let ReplaceArguments { connection, node, with, at, timeout } = arguments;
     let at = match (at, &connection.dir) {
@@ -46,7 +47,7 @@ pub async fn run(arguments: ReplaceArguments) -> Result<()> {
         (None, None) => bail!("--at is missing: the gRPC address of the new node"),
     };
     let (admin, mut addresses) = connection.open()?;
-    // The new node knows of no cluster yet.
+    // The new node does not belong to the cluster yet.
     addresses.retain(|address| *address != at);
     let request = ReplaceNodeRequest { old_node: node, new_node: with, new_grpc_address: at };
     let answer = first_that_answers!(&addresses, |address| admin.replace_node(address, request.clone()))?;
@@ -92,7 +93,7 @@ pub async fn run(arguments: ReplaceArguments) -> Result<()> {
     Ok(())
 }
 
-/// What the new node reports of its memory, group by group, as each group's leader has heard it last.
+/// What the new node reports about its memory for each group, as the group's leader received it last.
 async fn holdings(admin: &Admin, addresses: &[String], with: u64) -> Result<Vec<(u32, GroupMember, u64)>> {
     let map = first_that_answers!(addresses, |address| admin.describe(address))?;
     let views = views(admin, &map.nodes).await;
@@ -108,7 +109,7 @@ fn name_of(group: u32) -> String {
     if group == 0 { "control plane".to_owned() } else { format!("shard {group}") }
 }
 
-/// What a member reports of its memory, in words.
+/// Describes a member's report about its memory.
 fn holds(member: &GroupMember, last: u64) -> String {
     let Some(index) = member.held_index else {
         return format!("nothing reported; its log is at index {} of {last}", member.matched);
@@ -123,7 +124,7 @@ fn holds(member: &GroupMember, last: u64) -> String {
     text
 }
 
-/// Until the map says that the replacement is complete.
+/// Prints the progress until the map says that the replacement is complete.
 async fn watch(
     admin: &Admin,
     addresses: &[String],
@@ -173,12 +174,12 @@ async fn views(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeCl
 
 const DONE: &str = "done";
 
-/// Where each group that the new node belongs to stands, as its leader tells.
+/// The progress of each group that the new node belongs to, as its leader reports it.
 fn progress(map: &DescribeClusterResponse, views: &Views, with: u64) -> Vec<(u32, String)> {
     groups_of(map, with).map(|group| (group, stands(group, map, views, with))).collect()
 }
 
-/// The groups that the map gives the new node.
+/// The groups that the map assigns to the new node.
 fn groups_of(map: &DescribeClusterResponse, with: u64) -> impl Iterator<Item = u32> {
     let shards = map.shards.iter().filter(move |shard| shard.members.contains(&with)).map(|shard| shard.id);
     [0].into_iter().chain(shards)
@@ -196,7 +197,7 @@ fn stands(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -
     match (replica.joint, member.votes && !still) {
         (true, _) => "joint: old and new members both decide".to_owned(),
         (false, true) => DONE.to_owned(),
-        // A node that follows the control plane without a vote is in its place once it is there.
+        // A node without a vote follows the control plane; its replacement is done once it is a member.
         (false, false) if group == 0 && !still => DONE.to_owned(),
         (false, false) => {
             let (log, last) = (member.matched, replica.last_log);

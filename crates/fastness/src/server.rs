@@ -1,4 +1,4 @@
-//! `fastness server`: one node, from its config to SIGTERM.
+//! `fastness server`: runs one node until SIGTERM.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,17 +11,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::logging;
 
-/// Between two attempts to start on a full disk.
+/// Bounds of the pause between two attempts to start on a full disk.
 const FULL_PAUSE_MIN: Duration = Duration::from_secs(2);
 const FULL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Runs a node until it is asked to end, or must.
+/// Runs a node until it is asked to stop, or must stop.
 pub fn run(path: &Path) -> Result<()> {
     let config = read(path)?;
     log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("fastness").build()?;
     let ended = runtime.block_on(serve(config));
-    // Whatever still waits for a disk is not waited for.
+    // Tasks that still wait for a disk are abandoned.
     runtime.shutdown_background();
     match ended? {
         End::Done => Ok(()),
@@ -29,21 +29,22 @@ pub fn run(path: &Path) -> Result<()> {
     }
 }
 
-/// What follows a node's end.
+/// What to do after the node has stopped.
 enum End {
     Done,
-    /// The node has to be started anew.
+    /// The node must be restarted.
     Again,
 }
 
-/// Becomes a fresh process with the same arguments, and the same id: nothing of the node that has ended is left in it.
+/// Replaces the process with a fresh one that has the same arguments and process id, so that no state of the stopped
+/// node remains.
 fn start_anew() -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let error = std::process::Command::new(binary).args(std::env::args_os().skip(1)).exec();
     Err(error).context("cannot start anew")
 }
 
-/// The config in a file, checked.
+/// Reads and checks a config file.
 pub fn read(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("config {}", path.display()))?;
     let config = Config::parse(&text).with_context(|| format!("config {}", path.display()))?;
@@ -59,8 +60,8 @@ fn log(config: &Config) -> Result<()> {
     }
 }
 
-/// What openraft warns of at every heartbeat and append to a peer that is not there. A peer that cannot be reached, and
-/// one that is reached again, is told once by consensus' links.
+/// Filters that silence openraft's warning at every heartbeat and append to an unreachable peer. Consensus' own links
+/// report once when a peer becomes unreachable, and once when it is reachable again.
 const REPEATED: &str = "openraft::core::heartbeat=error,openraft::replication=error,\
                         openraft::replication::stream_state=warn,openraft::engine::handler::replication_handler=error";
 
@@ -104,7 +105,7 @@ async fn serve(config: Config) -> Result<End> {
     }
 }
 
-/// Starts the node, as soon as there is space for its log.
+/// Starts the node; retries as long as its disk is full.
 async fn start(config: Config) -> Result<Node> {
     let mut pause = FULL_PAUSE_MIN;
     loop {

@@ -1,4 +1,4 @@
-//! `fastness snapshot …`: what can be done with snapshot files.
+//! `fastness snapshot …`: checks of snapshot files.
 
 use std::path::PathBuf;
 
@@ -9,25 +9,26 @@ use fastness_types::ShardId;
 
 use crate::server;
 
-/// The commands.
+/// The subcommands of `fastness snapshot`.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
-    /// Check a node's snapshots: restore each in memory, compare its keys and digest with what it says, and replay the
-    /// log from each to the next
+    /// Check a node's snapshots
     ///
-    /// The node may be running. Checks the whole transaction log on the way. Needs its config, for the folder, the
-    /// master key and the certificate. Exit status 1 if one is damaged, or the log does not lead to it.
+    /// Restores each snapshot in memory, compares its keys and digest with the ones that it states, and replays the log
+    /// from each snapshot to the next. On the way it checks the whole transaction log. The node may be running. The
+    /// command needs the node's config for the folder, the master key and the certificate. Exit status 1 means that a
+    /// snapshot is damaged or differs from the log.
     Verify {
-        /// The node's config
+        /// The node's config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// One shard's only
+        /// Check only this shard's snapshots [default: all shards]
         #[arg(long)]
         shard: Option<u32>,
     },
 }
 
-/// Runs one of the commands.
+/// Runs a subcommand.
 pub fn run(command: SnapshotCommand) -> Result<()> {
     let SnapshotCommand::Verify { config, shard } = command;
     let verified = snapshots::verify(&server::read(&config)?, shard.map(ShardId))?;

@@ -1,11 +1,12 @@
-//! What the nodes of a cluster say of their replicas, side by side.
+//! Conclusions from the reports of several nodes about their replicas.
 
 use fastness_wire::admin::v1::DescribeClusterResponse;
 
-/// Each node with its answer, if it gave one.
+/// Each node with its report, if it answered.
 pub type Views = [(u64, Option<DescribeClusterResponse>)];
 
-/// The primary of a shard as the replicas themselves see it: who leads with a lease; of two, the newer term.
+/// The primary of a shard according to its replicas: the leader that has a lease; if two report one, that of the newer
+/// term.
 pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
     let replicas = views.iter().filter_map(|(node, view)| view.as_ref().map(|view| (*node, view)));
     let own = replicas.flat_map(|(node, view)| view.replicas.iter().map(move |replica| (node, replica)));
@@ -13,7 +14,7 @@ pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
     leads.max_by_key(|(_, replica)| replica.term).map(|(node, _)| node)
 }
 
-/// The mode in force on a shard: its primary's, else that of the replica whose log is known furthest.
+/// The mode in force on a shard: its primary's, otherwise that of the replica that has applied most.
 pub fn mode_of(shard: u32, views: &Views) -> Option<&str> {
     let primary = primary_of(shard, views);
     let replicas = views.iter().filter_map(|(node, view)| Some((Some(*node) == primary, view.as_ref()?)));
@@ -22,7 +23,7 @@ pub fn mode_of(shard: u32, views: &Views) -> Option<&str> {
     of_shard.max_by_key(|(leads, replica)| (*leads, replica.applied)).map(|(_, replica)| replica.durability.as_str())
 }
 
-/// A line for each fault that was commanded, so that nobody forgets one.
+/// One line for each injected fault, as a reminder that it is set.
 pub fn faults(views: &Views) -> String {
     let of = |(node, view): &(u64, Option<DescribeClusterResponse>)| -> String {
         let faults = view.iter().flat_map(|view| &view.lab_faults);

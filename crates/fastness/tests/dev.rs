@@ -1,4 +1,4 @@
-//! `fastness dev` from end to end, on real processes: start, write, kill -9, start again, stop, refuse.
+//! `fastness dev` from start to finish, on real processes: start, write, kill -9, restart, stop, refusals.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,7 +12,7 @@ use fastness_testkit::ports::Ports;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Nothing here takes so long; past it something is broken.
+/// Time limit of every step; nothing here takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn fastness(arguments: &[&str], dir: &Path) -> Output {
@@ -32,7 +32,7 @@ fn refused(arguments: &[&str], dir: &Path, reason: &str) {
     assert!(!output.status.success() && error.contains(reason), "{arguments:?}: {error}");
 }
 
-/// Stops the cluster whatever happens in the test.
+/// Stops the cluster however the test ends.
 struct Cluster {
     dir: PathBuf,
     _ports: Ports,
@@ -76,7 +76,7 @@ impl Cluster {
     }
 }
 
-/// Repeats `look` until it finds something.
+/// Repeats `check` until it returns something.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -88,7 +88,8 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The first line of the reply to an inline command, and the one after a bulk's length; `None` without an answer.
+/// The first line of the reply to an inline command, or for a bulk reply the line after its length; `None` without an
+/// answer.
 fn ask(port: u16, command: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -122,7 +123,7 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
 
     succeed(&["dev", "node", "start", &primary.to_string()], &cluster.dir);
     assert!(cluster.pid(primary).is_some());
-    // It serves and follows, but the leader may not have connected to it again yet; then it is refused as a target.
+    // The node serves and follows, but if the leader has not connected to it again yet, it is refused as a target.
     let to = primary.to_string();
     let hand_over = ["cluster", "hand-over", "--shard", "1", "--to", &to];
     let moved = until("it is no target for a hand-over", || {
@@ -145,13 +146,13 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     succeed(&["dev", "stop"], &cluster.dir);
     for (node, pid) in (1..=3).zip(pids) {
         assert_eq!(cluster.pid(node), None);
-        // The process is gone, or a zombie that nobody has waited for.
+        // The process has exited, or is a zombie that nobody has waited for.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     }
 }
 
-/// Whoever starts the cluster does not wait for the kernel to take the killed processes apart: the start does.
+/// A command that starts the cluster waits until the kernel has removed the killed processes.
 #[test]
 fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
     let cluster = Cluster::start(&["--shards", "1"]);
@@ -168,12 +169,12 @@ fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
     }
     let primary = until("no primary", || cluster.primary());
     assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
-    // Of one node, and by the command for one.
+    // The same for one node, with the command for one node.
     end(cluster.pid(2).unwrap());
     succeed(&["dev", "node", "start", "2"], &cluster.dir);
 }
 
-/// Whoever could count the vote of a wiped disk was started again itself, and remembers.
+/// The node that could count the vote of a wiped disk was itself restarted, and remembers the old disk.
 #[test]
 fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     let cluster = Cluster::start(&["--shards", "1"]);
@@ -199,7 +200,7 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
     assert_eq!(ask(cluster.port(primary), "SET token:43 paid").as_deref(), Some("+OK"));
 
-    // With the wiped node's vote the one that is left would be a quorum.
+    // With the wiped node's vote, the remaining node would have a quorum.
     let left = if primary == other { (1..=3).find(|node| ![wiped, other].contains(node)).unwrap() } else { other };
     kill(primary);
     refused(&start, &cluster.dir, "is not this node's disk");
@@ -212,7 +213,7 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     }
 }
 
-/// `disabled` promises no durability, so nothing is broken if its copies share an AZ; it is said, and it works.
+/// `disabled` promises no durability, so copies may share an AZ; a warning says so.
 #[test]
 fn a_cluster_without_durability_may_stand_in_one_az() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,13 +1,13 @@
-//! The process that starts the nodes of a dev cluster, notices their deaths, and keeps `cluster.json` true. It is
-//! `fastness dev` itself, or, with `--detach`, a child of it in a session of its own.
+//! The process that starts the nodes of a dev cluster, notices when they exit, and keeps `cluster.json` up to date. It
+//! is `fastness dev` itself, or, with `--detach`, a child of it in its own session.
 //!
 //! Rules:
-//! - One supervisor per folder: it holds `dev.lock`.
-//! - It never starts a node again by itself: a node that was killed stays dead until someone asks for it.
-//! - A node that is dying (see [`process::Presence`]) does not count as running. Whoever asks for it meanwhile waits,
-//!   for [`DYING_MAX`] at most, until the old process has let go of its data and ports.
-//! - Nodes outlive it if it is killed; the next one adopts what runs.
-//! - It ends when no node runs any more, and when the folder is gone (then it ends the nodes first).
+//! - There is one supervisor per folder: it holds `dev.lock`.
+//! - It never restarts a node by itself: a node that was killed stays down until a command starts it.
+//! - A dying node (see [`process::Presence`]) does not count as running. A command that starts it meanwhile waits, for
+//!   at most [`DYING_MAX`], until the old process has released its data and ports.
+//! - Nodes outlive the supervisor if it is killed; the next supervisor adopts the running ones.
+//! - It stops when no node is running any more. If the folder is removed, it stops the nodes first.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,19 +31,19 @@ use super::settings::Settings;
 use super::socket::{self, LINE_BYTES_MAX, Request, Response};
 use super::{node_config, ports};
 
-/// How often it looks for deaths that no signal tells of (of adopted nodes).
+/// Interval between two checks for exits that no signal reports (of adopted nodes).
 const LOOK: Duration = Duration::from_millis(100);
-/// A supervisor that was asked for nothing ends after this.
+/// A supervisor without requests and nodes stops after this time.
 const IDLE_MAX: Duration = Duration::from_secs(20);
-/// After SIGTERM a node has so long to hand over and drain, then it is killed.
+/// Time that a node has after SIGTERM to hand over and drain; then it is killed.
 const END_MAX: Duration = Duration::from_secs(20);
-/// How long a new supervisor waits for one that is just ending.
+/// How long a new supervisor waits for one that is stopping.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a start waits for processes of the same nodes that are dying. Below [`socket::ANSWER_TIMEOUT`].
+/// How long a start waits for dying processes of the same nodes. Less than [`socket::ANSWER_TIMEOUT`].
 const DYING_MAX: Duration = Duration::from_secs(10);
-/// How often it looks while a start waits for them.
+/// Interval between two checks while a start waits for them.
 const LOOK_DYING: Duration = Duration::from_millis(5);
-/// Questions that wait at once.
+/// Largest number of requests that wait at once.
 const QUESTIONS_MAX: usize = 8;
 
 type Question = (Request, oneshot::Sender<Response>);
@@ -55,14 +55,14 @@ struct Start {
     until: Instant,
 }
 
-/// A node's process, adopted or our own child (which must be waited for).
+/// A node's process: adopted, or a child of this process (which must be waited for).
 struct Running {
     process: ProcessId,
     child: Option<Child>,
 }
 
 impl Running {
-    /// Whether the process holds nothing any more. Our own child is waited for then.
+    /// Whether the process has released everything. Waits for it then, if it is a child.
     fn is_gone(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
@@ -75,17 +75,17 @@ struct Supervisor {
     binary: PathBuf,
     folder: Folder,
     settings: Settings,
-    /// Those that run, and those that are dying.
+    /// Running and dying nodes.
     running: BTreeMap<u64, Running>,
     /// Starts that wait for dying processes.
     starts: Vec<Start>,
-    /// When it must be over, once the end has been asked for.
+    /// When all nodes must have stopped, once a stop was requested.
     ending: Option<Instant>,
     /// Whether a node was ever started or adopted.
     used: bool,
 }
 
-/// Takes the folder's lock; waits a little for a supervisor that is ending. `None` if another one stays.
+/// Takes the folder's lock; waits a little for a supervisor that is stopping. `None` if another one continues to run.
 pub async fn lock(folder: &Folder) -> Result<Option<File>> {
     let path = folder.lock();
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -101,7 +101,7 @@ pub async fn lock(folder: &Folder) -> Result<Option<File>> {
     }
 }
 
-/// Supervises until the end. `_lock` is the folder's, see [`lock`].
+/// Runs the supervisor until it stops. `_lock` is the folder's, see [`lock`].
 pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let (questions_in, mut questions) = mpsc::channel(QUESTIONS_MAX);
@@ -120,13 +120,13 @@ pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> 
     let ear = tokio::spawn(listen(listener, questions_in));
     let result = supervisor.supervise(&mut questions).await;
     ear.abort();
-    // The next one replaces it anyway.
+    // Not required: the next supervisor replaces the socket.
     let _ = std::fs::remove_file(folder.socket());
     result
 }
 
 impl Supervisor {
-    /// Takes over nodes that an earlier supervisor has left, those that are dying too: their data is still locked.
+    /// Adopts the nodes of an earlier supervisor, including dying ones, because their data is still locked.
     fn adopt(&mut self) {
         for node in self.settings.nodes() {
             if let Some(process) = process::left_of_node(&self.folder, node) {
@@ -160,7 +160,7 @@ impl Supervisor {
         }
     }
 
-    /// Notices deaths, and what must be done by now.
+    /// Notices exits, and does what is due.
     fn look(&mut self) -> Result<()> {
         let before = self.running.len();
         self.running.retain(|node, running| {
@@ -200,11 +200,11 @@ impl Supervisor {
                 Ok(())
             }
         };
-        // Whoever asked may have gone away.
+        // The caller may have disconnected.
         let _ = answer.send(response_of(result.map(|()| Vec::new())));
     }
 
-    /// Performs the starts that need not wait any more.
+    /// Performs the starts that no longer have to wait.
     fn start_waiting(&mut self) {
         let now = Instant::now();
         for start in std::mem::take(&mut self.starts) {
@@ -212,7 +212,7 @@ impl Supervisor {
                 self.starts.push(start);
                 continue;
             }
-            // Whoever asked may have gone away.
+            // The caller may have disconnected.
             let _ = start.answer.send(response_of(self.start(&start.nodes)));
         }
     }
@@ -221,7 +221,7 @@ impl Supervisor {
         self.running.get(&node).is_some_and(|running| !running.process.is_running())
     }
 
-    /// Also a node that was replaced meanwhile and runs still is looked after: it ends by itself.
+    /// Reads the settings again. A node that was replaced but still runs remains supervised: it stops by itself.
     fn reload(&mut self) -> Result<()> {
         self.settings = Settings::load(&self.folder)?.context("the settings are gone")?;
         self.write_file()
@@ -232,7 +232,7 @@ impl Supervisor {
             bail!("the cluster is being stopped");
         }
         nodes.iter().try_for_each(|node| self.settings.check_node(*node))?;
-        // Deaths that were not noticed yet.
+        // Includes exits that were not noticed yet.
         self.look()?;
         if let Some(node) = nodes.iter().find(|node| self.is_dying(**node)) {
             bail!(
@@ -298,7 +298,7 @@ fn response_of(result: Result<Vec<u64>>) -> Response {
     }
 }
 
-/// Asks a process to end; one that was stopped by a signal must go on to be able to.
+/// Asks a process to stop; one that is stopped by a signal must be resumed to be able to.
 pub fn end(process: &ProcessId, kill: bool) {
     process.signal(if kill { Signal::KILL } else { Signal::TERM });
     process.signal(Signal::CONT);
