@@ -21,7 +21,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Time limit of a call; a creation waits for an election.
 const CALL_PATIENCE: Duration = Duration::from_secs(45);
 /// Time limit of describing one node.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+const DESCRIBE_PATIENCE: Duration = Duration::from_secs(5);
 /// How many redirects a call follows: leadership may move meanwhile.
 const REDIRECTS_MAX: usize = 8;
 /// Pause before a call is repeated to the same node.
@@ -81,12 +81,12 @@ impl Admin {
             Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
         };
         let late = || Err(anyhow!("{address} did not answer in time"));
-        tokio::time::timeout(LOOK_PATIENCE, asked).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(DESCRIBE_PATIENCE, asked).await.unwrap_or_else(|_| late())
     }
 
     /// Creates the cluster.
     pub async fn create(&self, address: &str, request: CreateClusterRequest) -> Result<CreateClusterResponse> {
-        self.at_the_leader(address, |mut client| {
+        self.call_leader(address, |mut client| {
             let request = request.clone();
             async move { client.create_cluster(request).await }
         })
@@ -95,12 +95,12 @@ impl Admin {
 
     /// Hands over a shard's leadership.
     pub async fn hand_over(&self, address: &str, request: HandOverRequest) -> Result<HandOverResponse> {
-        self.at_the_leader(address, |mut client| async move { client.hand_over(request).await }).await
+        self.call_leader(address, |mut client| async move { client.hand_over(request).await }).await
     }
 
     /// Replaces a node with another one in the cluster's map.
     pub async fn replace_node(&self, address: &str, request: ReplaceNodeRequest) -> Result<ReplaceNodeResponse> {
-        self.at_the_leader(address, |mut client| {
+        self.call_leader(address, |mut client| {
             let request = request.clone();
             async move { client.replace_node(request).await }
         })
@@ -115,7 +115,7 @@ impl Admin {
 
     /// Changes the durability mode, and waits until it is in force.
     pub async fn set_durability(&self, address: &str, request: SetDurabilityRequest) -> Result<SetDurabilityResponse> {
-        self.at_the_leader(address, |mut client| {
+        self.call_leader(address, |mut client| {
             let request = request.clone();
             async move { client.set_durability(request).await }
         })
@@ -145,7 +145,7 @@ impl Admin {
     }
 
     /// Calls the node at `address`, then the nodes that the refusals name as the leader.
-    async fn at_the_leader<A, F>(&self, address: &str, call: impl Fn(AdminServiceClient<Channel>) -> F) -> Result<A>
+    async fn call_leader<A, F>(&self, address: &str, call: impl Fn(AdminServiceClient<Channel>) -> F) -> Result<A>
     where
         F: Future<Output = Result<tonic::Response<A>, Status>>,
     {
@@ -162,7 +162,7 @@ impl Admin {
                 None => return Err(refusal(&address, &status)),
             }
         }
-        bail!("the leader moves while it is looked for (last asked: {address}): try again")
+        bail!("leadership moved during the call (last node called: {address}): try again")
     }
 }
 

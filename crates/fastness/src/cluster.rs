@@ -103,7 +103,7 @@ Example:
   fastness cluster replace-replica --address 10.0.2.1:17379 --ca ca.crt --admin-cert admin.crt --admin-key admin.key \\
     --node 1 --with 4 --at 10.0.1.4:17379
 
-In a dev cluster, after `fastness dev node add --az a` has made and started node 4:
+In a dev cluster, after `fastness dev node add --az a` has created and started node 4:
   fastness cluster replace-replica --dir .fastness-dev --node 1 --with 4";
 
 /// A `--node` argument: `id=1,az=a,…`.
@@ -117,9 +117,10 @@ impl FromStr for NodeSpecArgument {
         let mut spec = NodeSpec::default();
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let port = || value.parse::<u16>().map(u32::from).with_context(|| format!("{key}: {value:?} is no port"));
+            let port =
+                || value.parse::<u16>().map(u32::from).with_context(|| format!("{key}: {value:?} is not a port"));
             match key.trim() {
-                "id" => spec.id = value.parse().with_context(|| format!("id: {value:?} is no number"))?,
+                "id" => spec.id = value.parse().with_context(|| format!("id: {value:?} is not a number"))?,
                 "az" => spec.az = value.to_owned(),
                 "peer" => spec.peer_address = value.to_owned(),
                 "grpc" => spec.grpc_address = value.to_owned(),
@@ -127,7 +128,7 @@ impl FromStr for NodeSpecArgument {
                 "hostname" => spec.announce_hostname = value.to_owned(),
                 "port" => spec.resp_port = port()?,
                 "tls-port" => spec.resp_tls_port = port()?,
-                other => bail!("{other:?} is none of id, az, peer, grpc, host, hostname, port, tls-port"),
+                other => bail!("{other:?} is not one of id, az, peer, grpc, host, hostname, port, tls-port"),
             }
         }
         let required = [
@@ -174,7 +175,7 @@ async fn create(connection: &Connection, request: CreateClusterRequest) -> Resul
     for warning in &answer.warnings {
         println!("warning: {warning}");
     }
-    println!("the cluster is created; `fastness cluster describe` shows it");
+    println!("the cluster has been created; see `fastness cluster describe`");
     Ok(())
 }
 
@@ -184,25 +185,25 @@ async fn hand_over(connection: &Connection, request: HandOverRequest) -> Result<
     if connection.json {
         println!("{}", json!({ "new_primary_node": answer.new_primary_node }));
     } else {
-        println!("shard {} is led by node {} now", request.shard, answer.new_primary_node);
+        println!("shard {} is now led by node {}", request.shard, answer.new_primary_node);
     }
     Ok(())
 }
 
 async fn snapshot(connection: &Connection, request: MakeSnapshotsRequest) -> Result<()> {
     let (admin, addresses) = connection.open()?;
-    let mut begun = Vec::new();
+    let mut started = Vec::new();
     for address in &addresses {
-        begun.push((address, admin.make_snapshots(address, request).await?.shards));
+        started.push((address, admin.make_snapshots(address, request).await?.shards));
     }
     if connection.json {
         let of = |(address, shards): &(&String, Vec<u32>)| json!({ "address": address, "shards": shards });
-        println!("{}", json!(begun.iter().map(of).collect::<Vec<_>>()));
+        println!("{}", json!(started.iter().map(of).collect::<Vec<_>>()));
         return Ok(());
     }
-    for (address, shards) in begun {
+    for (address, shards) in started {
         let shards: Vec<_> = shards.iter().map(u32::to_string).collect();
-        println!("{address}: snapshots of shard {} have begun", shards.join(", "));
+        println!("{address}: started snapshots of shards {}", shards.join(", "));
     }
     Ok(())
 }
@@ -225,7 +226,10 @@ async fn describe(connection: &Connection) -> Result<()> {
     let (admin, addresses) = connection.open()?;
     let first = first_that_answers!(&addresses, |address| admin.describe(address))?;
     if first.map_version == 0 {
-        println!("node {} runs, and belongs to no cluster yet (`fastness cluster create`)", first.node_id);
+        println!(
+            "node {} is running, but belongs to no cluster yet: create one with `fastness cluster create`",
+            first.node_id
+        );
         return Ok(());
     }
     // Each node reports its own replicas.
@@ -274,8 +278,8 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
     json!({
         "cluster_id": map.cluster_id, "map_version": map.map_version, "durability": map.durability,
         "durability_version": map.durability_version,
-        "replacement": map.replacement.as_ref().map(|under_way| json!({ "leaving": under_way.leaving, "by": under_way.by })),
-        "replaced": map.replaced.iter().map(|gone| json!({ "node": gone.node, "by": gone.by })).collect::<Vec<_>>(),
+        "replacement": map.replacement.as_ref().map(|replacement| json!({ "leaving": replacement.leaving, "by": replacement.by })),
+        "replaced": map.replaced.iter().map(|replaced| json!({ "node": replaced.node, "by": replaced.by })).collect::<Vec<_>>(),
         "nodes": nodes.collect::<Vec<_>>(), "shards": shards.collect::<Vec<_>>(),
     })
 }
@@ -283,9 +287,9 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
 fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
     let mut text =
         format!("cluster {} · durability {} · map version {}\n\n", map.cluster_id, map.durability, map.map_version);
-    if let Some(under_way) = &map.replacement {
-        let leaving: Vec<_> = under_way.leaving.iter().map(u64::to_string).collect();
-        text += &format!("node {} is taking the place of node {}\n\n", under_way.by, leaving.join(" and "));
+    if let Some(replacement) = &map.replacement {
+        let leaving: Vec<_> = replacement.leaving.iter().map(u64::to_string).collect();
+        text += &format!("node {} is replacing node {}\n\n", replacement.by, leaving.join(" and "));
     }
     let mut nodes = Table::new(&["NODE", "AZ", "STATE", "HOST", "PORT", "TLS", "GRPC", "PEER"]);
     for node in &map.nodes {
@@ -318,7 +322,7 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
         shards.row([
             shard.id.to_string(),
             format!("{}-{}", shard.slot_first, shard.slot_last),
-            mode_of(shard.id, views).unwrap_or("not known").to_owned(),
+            mode_of(shard.id, views).unwrap_or("unknown").to_owned(),
             primary.map_or_else(|| "none".to_owned(), |node| format!("node {node}")),
             others.collect::<Vec<_>>().join(", "),
         ]);
@@ -343,15 +347,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_node_is_named() {
+    fn errors_name_the_wrong_part_of_a_node() {
         let refused = |text: &str, reason: &str| {
             let error = text.parse::<NodeSpecArgument>().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         };
         refused("id", "KEY=VALUE");
-        refused("id=x", "no number");
+        refused("id=x", "not a number");
         refused("id=1,az=a,peer=h:1,grpc=h:2,host=h", "tls-port");
-        refused("id=1,tls-port=70000", "no port");
+        refused("id=1,tls-port=70000", "not a port");
         refused("id=1,zone=a", "\"zone\"");
         refused("id=1,az=a,peer=h:1,host=h,port=1", "grpc is missing");
     }

@@ -38,11 +38,9 @@ impl Connection {
             return dev::admin_of(dir);
         }
         let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.admin_cert, &self.admin_key) else {
-            bail!(
-                "say how to reach the cluster: --address, --ca, --admin-cert and --admin-key, or --dir of a dev cluster"
-            );
+            bail!("give the cluster's --address, --ca, --admin-cert and --admin-key, or the --dir of a dev cluster");
         };
-        ensure!(!self.address.is_empty(), "--address is missing: the gRPC address of one of the nodes");
+        ensure!(!self.address.is_empty(), "--address is missing: give the gRPC address of one of the nodes");
         let credentials = Credentials { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
         Ok((Admin::new(&credentials)?, self.address.clone()))
     }
@@ -65,7 +63,7 @@ macro_rules! first_that_answers {
         match (answer, last) {
             (Some(answer), _) => Ok(answer),
             (None, Some(error)) => Err(error),
-            (None, None) => Err(anyhow::anyhow!("no address to ask")),
+            (None, None) => Err(anyhow::anyhow!("no node address is known")),
         }
     }};
 }

@@ -37,7 +37,7 @@ const DIR: &str = ".fastness-dev";
 /// Time limit for a supervisor to listen.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(15);
 /// Time limit for nodes to stop.
-const END_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Interval between two checks.
 const POLL: Duration = Duration::from_millis(50);
 /// Exit status of `dev status` if a node or a primary is missing.
@@ -143,8 +143,8 @@ pub async fn run(arguments: DevArguments) -> Result<u8> {
         Some(DevCommand::Status { dir, json }) => return status(&dir.dir, json).await,
         Some(DevCommand::Node(NodeCommand::Add { az, dir })) => node_add(&dir.dir, &az).await?,
         Some(DevCommand::Node(NodeCommand::Start(node))) => node_start(&node).await?,
-        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_end(&node, false).await?,
-        Some(DevCommand::Node(NodeCommand::Kill(node))) => node_end(&node, true).await?,
+        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_stop(&node, false).await?,
+        Some(DevCommand::Node(NodeCommand::Kill(node))) => node_stop(&node, true).await?,
         Some(DevCommand::Supervise(dir)) => supervise(&dir.dir).await?,
     }
     Ok(0)
@@ -157,7 +157,11 @@ pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
         settings.nodes().filter(|node| settings.is_member(*node) && process::of_node(&folder, *node).is_some());
     let addresses: Result<Vec<_>> = running.map(|node| bring_up::grpc_address(&settings, node)).collect();
     let addresses = addresses?;
-    ensure!(!addresses.is_empty(), "no node of {} is running (`fastness dev --dir {0}`)", folder.path().display());
+    ensure!(
+        !addresses.is_empty(),
+        "no node of {} is running: start the cluster with `fastness dev --dir {0}`",
+        folder.path().display()
+    );
     Ok((bring_up::admin(&folder)?, addresses))
 }
 
@@ -165,7 +169,7 @@ pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
 pub fn grpc_address_of(dir: &Path, node: u64) -> Result<String> {
     let (_, settings) = open(dir)?;
     bring_up::grpc_address(&settings, node)
-        .with_context(|| format!("`fastness dev node add --az AZ --dir {}`", dir.display()))
+        .with_context(|| format!("add a node first: `fastness dev node add --az AZ --dir {}`", dir.display()))
 }
 
 /// Records in the folder that the running cluster has another durability mode.
@@ -187,11 +191,12 @@ async fn note(dir: &Path, change: impl FnOnce(&mut Settings)) -> Result<()> {
 /// Saves changed settings and updates `cluster.json`.
 async fn publish(folder: Folder, settings: Settings) -> Result<()> {
     settings.save(&folder)?;
-    let (of_question, of_file) = (folder.clone(), folder);
-    let supervised = tokio::task::spawn_blocking(move || socket::ask(&of_question, &Request::Reload)).await??;
+    let (socket_folder, file_folder) = (folder.clone(), folder);
+    let supervised = tokio::task::spawn_blocking(move || socket::ask(&socket_folder, &Request::Reload)).await??;
     if supervised.is_none() {
-        let running = |node| Some((node, process::of_node(&of_file, node)?.pid));
-        ClusterFile::of(&of_file, &settings, &settings.nodes().filter_map(running).collect())?.write(&of_file)?;
+        let running = |node| Some((node, process::of_node(&file_folder, node)?.pid));
+        ClusterFile::of(&file_folder, &settings, &settings.nodes().filter_map(running).collect())?
+            .write(&file_folder)?;
     }
     Ok(())
 }
@@ -200,13 +205,14 @@ async fn publish(folder: Folder, settings: Settings) -> Result<()> {
 fn open(dir: &Path) -> Result<(Folder, Settings)> {
     let folder = Folder::existing(dir)?;
     let settings = Settings::load(&folder)?;
-    let settings =
-        settings.with_context(|| format!("there is no dev cluster in {} (`fastness dev --dir DIR`)", dir.display()))?;
+    let settings = settings.with_context(|| {
+        format!("there is no dev cluster in {}: create one with `fastness dev --dir DIR`", dir.display())
+    })?;
     Ok((folder, settings))
 }
 
 /// Opens the cluster of this folder; creates it if there is none.
-fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
+fn open_or_create(arguments: &UpArguments) -> Result<(Folder, Settings)> {
     let desired = Desired {
         azs: arguments.azs.clone(),
         shards: arguments.shards,
@@ -230,7 +236,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
     let mut ports = plan.iter().flat_map(|(_, ports)| ports.all(settings.shards));
     if let Some((port, error)) = ports::taken(&mut ports) {
         bail!(
-            "port {port} is not free ({error}): choose the first of 100 free ports with --port (it is {} now)",
+            "port {port} is not free ({error}): choose another first port of 100 free ones with --port (now {})",
             settings.port
         );
     }
@@ -241,7 +247,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
 }
 
 async fn up(arguments: UpArguments) -> Result<()> {
-    let (folder, settings) = open_or_make(&arguments)?;
+    let (folder, settings) = open_or_create(&arguments)?;
     let nodes: Vec<u64> = settings.nodes().collect();
     if arguments.detach {
         let started = start_detached(&folder, &nodes).await?;
@@ -252,7 +258,7 @@ async fn up(arguments: UpArguments) -> Result<()> {
         None => {
             let started = start_detached(&folder, &nodes).await?;
             finish_detached(&folder, settings, &nodes, &started).await?;
-            println!("\nIt was running already, started by another `fastness dev`.");
+            println!("\nThe cluster was already running, started by another `fastness dev`.");
             Ok(())
         }
     }
@@ -283,19 +289,19 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
     let mut supervising = tokio::spawn(supervisor::run(folder.clone(), settings.clone(), lock));
     let showing = async {
         let request = Request::Start(nodes.to_vec());
-        let folder_of_question = folder.clone();
+        let socket_folder = folder.clone();
         let until = Instant::now() + SUPERVISOR_PATIENCE;
         loop {
             // A task of this process answers the request, so the wait must not block the runtime.
-            let (folder, request) = (folder_of_question.clone(), request.clone());
+            let (folder, request) = (socket_folder.clone(), request.clone());
             if tokio::task::spawn_blocking(move || socket::ask(&folder, &request)).await??.is_some() {
                 break;
             }
-            ensure!(Instant::now() < until, "the supervisor does not listen");
+            ensure!(Instant::now() < until, "the supervisor does not start to listen in time");
             tokio::time::sleep(POLL).await;
         }
         bring_up_and_show(&folder, &mut settings, nodes).await?;
-        println!("\nCtrl-C stops all nodes; the data stays in {}.", folder.path().display());
+        println!("\nCtrl-C stops all nodes; the data is kept in {}.", folder.path().display());
         anyhow::Ok(())
     };
     tokio::select! {
@@ -309,7 +315,7 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
         },
     }
     supervising.await??;
-    println!("no node is running any more");
+    println!("all nodes have stopped");
     Ok(())
 }
 
@@ -323,17 +329,17 @@ async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
         if let Some(Response { started, .. }) = socket::ask(folder, &request)? {
             return Ok(started);
         }
-        let ended = match &mut child {
+        let needs_start = match &mut child {
             Some(child) => child.try_wait()?.is_some(),
             None => true,
         };
         ensure!(
             Instant::now() < until,
-            "the supervisor does not come up; its log, {}:\n{}",
+            "the supervisor does not start; its log, {}:\n{}",
             folder.supervisor_log().display(),
             folder::tail(&folder.supervisor_log(), 10)
         );
-        if ended {
+        if needs_start {
             child = Some(spawn_supervisor(folder)?);
         }
         tokio::time::sleep(POLL).await;
@@ -363,7 +369,7 @@ async fn supervise(dir: &Path) -> Result<()> {
     crate::logging::to_stderr("info")?;
     match supervisor::lock(&folder).await? {
         Some(lock) => supervisor::run(folder, settings, lock).await,
-        None => bail!("another supervisor holds {}", folder.lock().display()),
+        None => bail!("another supervisor is running: it has locked {}", folder.lock().display()),
     }
 }
 
@@ -372,23 +378,23 @@ async fn stop(dir: &Path) -> Result<()> {
     let running: Vec<_> = settings.nodes().filter_map(|node| process::left_of_node(&folder, node)).collect();
     if socket::ask(&folder, &Request::Shutdown)?.is_none() {
         // The supervisor was killed, so its nodes are stopped directly.
-        running.iter().for_each(|process| supervisor::end(process, false));
+        running.iter().for_each(|process| supervisor::stop(process, false));
     }
-    let mut until = Instant::now() + END_PATIENCE;
-    while !running.iter().all(process::ProcessId::is_gone) {
+    let mut until = Instant::now() + STOP_PATIENCE;
+    while !running.iter().all(process::ProcessId::has_exited) {
         if Instant::now() >= until {
-            running.iter().for_each(|process| supervisor::end(process, true));
-            until += END_PATIENCE;
+            running.iter().for_each(|process| supervisor::stop(process, true));
+            until += STOP_PATIENCE;
         }
         tokio::time::sleep(POLL).await;
     }
     // Taking the lock ensures that the supervisor has finished.
     let lock = supervisor::lock(&folder).await?;
-    ensure!(lock.is_some(), "the nodes have ended, but the supervisor has not");
+    ensure!(lock.is_some(), "the nodes have stopped, but the supervisor has not");
     cluster_file::ClusterFile::of(&folder, &settings, &Default::default())?.write(&folder)?;
     match running.len() {
-        0 => println!("nothing was running in {}", folder.path().display()),
-        n => println!("{n} nodes stopped; the data stays in {}", folder.path().display()),
+        0 => println!("no node was running in {}", folder.path().display()),
+        n => println!("{n} nodes stopped; the data is kept in {}", folder.path().display()),
     }
     Ok(())
 }
@@ -406,19 +412,24 @@ async fn status(dir: &Path, json: bool) -> Result<u8> {
 
 async fn node_add(dir: &Path, az: &str) -> Result<()> {
     let (folder, mut settings) = open(dir)?;
-    ensure!(settings.created, "the cluster is not created yet: `{} dev --dir {}`", report::program(), dir.display());
+    ensure!(
+        settings.created,
+        "the cluster does not exist yet: create it with `{} dev --dir {}`",
+        report::program(),
+        dir.display()
+    );
     let node = settings.add_node(az)?;
     if let Some((port, error)) = ports::taken(&mut settings.ports_of(node)?.all(settings.shards)) {
-        bail!("port {port} is not free ({error}): stop what uses it");
+        bail!("port {port} is not free ({error}): stop the program that uses it");
     }
     certificates::add_node(&folder, &settings, node)?;
     publish(folder.clone(), settings.clone()).await?;
     start_detached(&folder, &[node]).await?;
-    let until = Instant::now() + END_PATIENCE;
+    let until = Instant::now() + STOP_PATIENCE;
     bring_up::answers(&folder, &settings, &bring_up::admin(&folder)?, node, until).await?;
     let pid = process::of_node(&folder, node).map_or(0, |process| process.pid);
     println!(
-        "node {node} is running in AZ {az}, pid {pid}, and holds nothing yet. In the place of a node that is lost:\n  \
+        "node {node} is running in AZ {az}, pid {pid}, without data. To replace a lost node with it:\n  \
          {} cluster replace-replica --dir {} --node LOST --with {node}",
         report::program(),
         folder.path().display()
@@ -432,33 +443,33 @@ async fn node_start(node: &NodeArgument) -> Result<()> {
     let started = start_detached(&folder, &[node.id]).await?;
     let serves = bring_up::node_serves(&folder, &settings, node.id).await?;
     let pid = process::of_node(&folder, node.id).map_or(0, |process| process.pid);
-    let what = if started.is_empty() { "was running already" } else { "is running" };
+    let what = if started.is_empty() { "was already running" } else { "is running" };
     println!("node {} {what}, pid {pid}", node.id);
     if !serves {
-        println!("too few nodes run for a majority: it serves once others do");
+        println!("fewer than a majority of the nodes are running: it serves once more of them are");
     }
     Ok(())
 }
 
-async fn node_end(node: &NodeArgument, kill: bool) -> Result<()> {
+async fn node_stop(node: &NodeArgument, kill: bool) -> Result<()> {
     let (folder, settings) = open(&node.dir.dir)?;
     settings.check_node(node.id)?;
     let process = process::of_node(&folder, node.id).with_context(|| format!("node {} is not running", node.id))?;
     if socket::ask(&folder, &Request::End { node: node.id, kill })?.is_none() {
-        supervisor::end(&process, kill);
+        supervisor::stop(&process, kill);
     }
-    let until = Instant::now() + END_PATIENCE;
-    while !process.is_gone() {
+    let until = Instant::now() + STOP_PATIENCE;
+    while !process.has_exited() {
         ensure!(
             Instant::now() < until,
-            "node {} does not end; its log: {}",
+            "node {} does not stop in time; its log: {}",
             node.id,
             folder.node_log(node.id).display()
         );
         tokio::time::sleep(POLL).await;
     }
     println!(
-        "node {} has ended; `{} dev node start {} --dir {}` brings it back",
+        "node {} has stopped; start it again with `{} dev node start {} --dir {}`",
         node.id,
         report::program(),
         node.id,

@@ -58,21 +58,21 @@ pub enum LabCommand {
 
 const DISK_FAULTS: &str = "\
 Faults:
-  stall     writes wait until it is healed, without an error: the node hands over what it leads after 2 s
+  stall     writes wait, without an error; the node hands over leadership after 2 s
   slow MS   each synced write takes MS milliseconds more
-  fill      writes fail for lack of space: the node hands over, waits, and starts anew once it is healed
-  fail      the next fsync fails, once: the node hands over and stops; start it again
-  heal      as it was
+  fill      writes fail for lack of space; the node hands over leadership, waits, and restarts once the fault is healed
+  fail      the next fsync fails, once; the node hands over leadership and stops: start it again
+  heal      removes the fault
 
 Example: fastness lab disk --node 1 slow 50 --dir .fastness-dev";
 
 const LINK_FAULTS: &str = "\
 Faults:
-  delay MS      everything arrives MS milliseconds later
-  drop PERCENT  so many of a hundred frames are lost and sent again after 200 ms, 400 ms, …; what is behind them waits
-  rate BYTES    so many bytes per second
-  cut           nothing arrives
-  heal          as it was
+  delay MS      frames arrive MS milliseconds later
+  drop PERCENT  PERCENT of the frames are lost and sent again after 200 ms, 400 ms, …; later frames wait
+  rate BYTES    at most BYTES bytes per second arrive
+  cut           no frame arrives
+  heal          removes all faults of the link
 
 Example: fastness lab link --from 1 --to 2 delay 40 --dir .fastness-dev";
 
@@ -94,7 +94,7 @@ impl Nodes {
         }
         match last {
             Some(error) => Err(error),
-            None => bail!("no address to ask"),
+            None => bail!("no node address is known"),
         }
     }
 
@@ -134,7 +134,7 @@ fn disk_fault(words: &[String]) -> Result<DiskFault> {
         ["fill"] => (DiskFaultKind::Fill, 0),
         ["fail"] => (DiskFaultKind::Fail, 0),
         ["heal"] => (DiskFaultKind::Unspecified, 0),
-        _ => bail!("{:?} is none of stall, slow MS, fill, fail, heal", words.join(" ")),
+        _ => bail!("{:?} is not one of stall, slow MS, fill, fail, heal", words.join(" ")),
     };
     Ok(DiskFault { kind: kind.into(), slow_ms, met: 0 })
 }
@@ -148,21 +148,21 @@ fn link_request(to: u64, words: &[String]) -> Result<SetLinkFaultRequest> {
         ["rate", bytes] => set.rate_bytes_per_second = Some(number(bytes)?),
         ["cut"] => set.cut = Some(true),
         ["heal"] => return Ok(SetLinkFaultRequest { fault: Some(set), heal: true }),
-        _ => bail!("{:?} is none of delay MS, drop PERCENT, rate BYTES, cut, heal", words.join(" ")),
+        _ => bail!("{:?} is not one of delay MS, drop PERCENT, rate BYTES, cut, heal", words.join(" ")),
     }
     Ok(SetLinkFaultRequest { fault: Some(set), heal: false })
 }
 
 fn number<N: FromStr>(text: &str) -> Result<N> {
-    text.parse().ok().with_context(|| format!("{text:?} is no such number"))
+    text.parse().ok().with_context(|| format!("{text:?} is not a valid number"))
 }
 
 fn disk_text(fault: &DiskFault) -> String {
     match fault.kind() {
         DiskFaultKind::Unspecified => "healed".to_owned(),
-        DiskFaultKind::Stall => "writes stand still".to_owned(),
+        DiskFaultKind::Stall => "writes stall".to_owned(),
         DiskFaultKind::Slow => format!("writes take {} ms more", fault.slow_ms),
-        DiskFaultKind::Fill => "there is no space left".to_owned(),
+        DiskFaultKind::Fill => "writes fail for lack of space".to_owned(),
         DiskFaultKind::Fail => "the next fsync fails".to_owned(),
     }
 }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn one_part_of_a_links_fault_leaves_the_others() {
+    fn setting_one_fault_of_a_link_keeps_the_others() {
         let request = link_request(3, &words("delay 40")).unwrap();
         let fault = request.fault.unwrap();
         assert_eq!((fault.to_node, fault.delay_ms, fault.cut, request.heal), (3, Some(40), None, false));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fault_is_told() {
+    fn an_unknown_fault_is_refused() {
         for wrong in ["slow", "slow x", "stall 3", "break"] {
             disk_fault(&words(wrong)).unwrap_err();
         }

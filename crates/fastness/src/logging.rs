@@ -12,7 +12,7 @@ const VARIABLE: &str = "FASTNESS_LOG";
 
 fn filter(level: &str) -> Result<EnvFilter> {
     let directives = std::env::var(VARIABLE).unwrap_or_else(|_| level.to_owned());
-    EnvFilter::try_new(&directives).with_context(|| format!("{VARIABLE}: {directives:?} is no filter"))
+    EnvFilter::try_new(&directives).with_context(|| format!("{VARIABLE}: {directives:?} is not a valid filter"))
 }
 
 /// Logs to standard error.

@@ -64,8 +64,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Server { config } => {
-            die_at_failpoints();
-            end_at_once(server::run(&config))
+            arm_failpoints();
+            exit_at_once(server::run(&config))
         }
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
@@ -75,20 +75,20 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            tell(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn tell(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("fastness: {error:#}");
 }
 
 /// Arms failpoints in builds for tests, which have them compiled in. The variable `FAILPOINTS` selects them
 /// (`log::written=0.1%panic`), and a panic aborts the whole process at once, as a `kill -9` at that step would. Without
 /// effect in the shipped binary.
-fn die_at_failpoints() {
+fn arm_failpoints() {
     if !fail::has_failpoints() || std::env::var_os("FAILPOINTS").is_none() {
         return;
     }
@@ -104,8 +104,8 @@ fn die_at_failpoints() {
 /// Ends a node's process without running exit handlers. A thread that waits for a disk may still be inside RocksDB. The
 /// destructors of RocksDB's globals would destroy its locks while the thread uses them, which aborts the process.
 /// Nothing durable depends on these handlers.
-fn end_at_once(result: anyhow::Result<()>) -> ! {
-    let status = result.inspect_err(tell).map_or(1, |()| 0);
+fn exit_at_once(result: anyhow::Result<()>) -> ! {
+    let status = result.inspect_err(print_error).map_or(1, |()| 0);
     signal_hook::low_level::exit(status)
 }
 

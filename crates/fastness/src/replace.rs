@@ -17,7 +17,7 @@ use crate::dev;
 use crate::views::{Views, primary_of};
 
 /// Interval between two checks of the progress.
-const LOOK: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Arguments of the command.
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ pub async fn run(arguments: ReplaceArguments) -> Result<()> {
     let at = match (at, &connection.dir) {
         (Some(at), _) => at,
         (None, Some(dir)) => dev::grpc_address_of(dir, with)?,
-        (None, None) => bail!("--at is missing: the gRPC address of the new node"),
+        (None, None) => bail!("--at is missing: give the gRPC address of the new node"),
     };
     let (admin, mut addresses) = connection.open()?;
     // The new node does not belong to the cluster yet.
@@ -54,17 +54,17 @@ pub async fn run(arguments: ReplaceArguments) -> Result<()> {
     if let Some(dir) = &connection.dir {
         dev::note_replaced(dir, node, with).await?;
     }
-    let tell = |text: &str| {
+    let print = |text: &str| {
         if !connection.json {
             print!("{text}");
         }
     };
     for warning in &answer.warnings {
-        tell(&format!("warning: {warning}\n"));
+        print(&format!("warning: {warning}\n"));
     }
     if !answer.complete {
-        tell(&format!("node {with} takes the place of node {node}; its groups, one by one:\n"));
-        watch(&admin, &addresses, (node, with), Duration::from_secs(timeout), tell).await?;
+        print(&format!("node {with} replaces node {node}; progress of each group:\n"));
+        watch(&admin, &addresses, (node, with), Duration::from_secs(timeout), print).await?;
     }
     let holdings = holdings(&admin, &addresses, with).await?;
     if connection.json {
@@ -85,7 +85,7 @@ pub async fn run(arguments: ReplaceArguments) -> Result<()> {
             json!({ "node": node, "with": with, "complete": true, "warnings": answer.warnings, "groups": groups });
         println!("{done}");
     } else {
-        println!("node {with} has taken the place of node {node} in every group; it reports to hold:");
+        println!("node {with} has replaced node {node} in every group; the data that it reports:");
         for (group, member, last) in holdings {
             println!("  {:13} {}", name_of(group), holds(&member, last));
         }
@@ -130,36 +130,36 @@ async fn watch(
     addresses: &[String],
     (node, with): (u64, u64),
     patience: Duration,
-    tell: impl Fn(&str),
+    print: impl Fn(&str),
 ) -> Result<()> {
     let until = Instant::now() + patience;
-    let mut told: BTreeMap<u32, String> = BTreeMap::new();
+    let mut printed: BTreeMap<u32, String> = BTreeMap::new();
     loop {
         let map = first_that_answers!(addresses, |address| admin.describe(address))?;
-        if map.replaced.iter().any(|gone| gone.node == node && gone.by == with) {
+        if map.replaced.iter().any(|replaced| replaced.node == node && replaced.by == with) {
             return Ok(());
         }
         if let Some(other) = map.replacement.as_ref().filter(|replacement| replacement.by != with) {
-            bail!("node {with} is being replaced itself, by node {}", other.by);
+            bail!("node {with} is itself being replaced, by node {}", other.by);
         }
         let views = views(admin, &map.nodes).await;
         for (group, line) in progress(&map, &views, with) {
-            if told.get(&group) != Some(&line) {
-                tell(&format!("  {:13} {line}\n", name_of(group)));
-                told.insert(group, line);
+            if printed.get(&group) != Some(&line) {
+                print(&format!("  {:13} {line}\n", name_of(group)));
+                printed.insert(group, line);
             }
         }
         if Instant::now() >= until {
-            let mut open = String::new();
-            for (group, line) in told.iter().filter(|(_, line)| *line != DONE) {
-                let _ = write!(open, "\n  {}: {line}", name_of(*group));
+            let mut unfinished = String::new();
+            for (group, line) in printed.iter().filter(|(_, line)| *line != DONE) {
+                let _ = write!(unfinished, "\n  {}: {line}", name_of(*group));
             }
             bail!(
-                "not complete after {} s; it goes on by itself, and the same command watches it again{open}",
+                "the replacement is not complete after {} s; it continues in the background; repeat the command to see its progress{unfinished}",
                 patience.as_secs()
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -176,7 +176,7 @@ const DONE: &str = "done";
 
 /// The progress of each group that the new node belongs to, as its leader reports it.
 fn progress(map: &DescribeClusterResponse, views: &Views, with: u64) -> Vec<(u32, String)> {
-    groups_of(map, with).map(|group| (group, stands(group, map, views, with))).collect()
+    groups_of(map, with).map(|group| (group, progress_of(group, map, views, with))).collect()
 }
 
 /// The groups that the map assigns to the new node.
@@ -185,17 +185,19 @@ fn groups_of(map: &DescribeClusterResponse, with: u64) -> impl Iterator<Item = u
     [0].into_iter().chain(shards)
 }
 
-fn stands(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -> String {
+fn progress_of(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -> String {
     let leader = primary_of(group, views).context("no leader").ok();
     let replica = leader.and_then(|leader| replica(group, leader, views));
-    let Some(replica) = replica else { return "has no leader that answers; it goes on once it has one".to_owned() };
+    let Some(replica) = replica else {
+        return "no leader answers; the replacement continues once there is one".to_owned();
+    };
     let Some(member) = replica.members.iter().find(|member| member.node == with) else {
-        return "not begun".to_owned();
+        return "not started".to_owned();
     };
     let leaving = map.replacement.as_ref().map_or(&[][..], |replacement| &replacement.leaving);
     let still = replica.members.iter().any(|member| member.votes && leaving.contains(&member.node));
     match (replica.joint, member.votes && !still) {
-        (true, _) => "joint: old and new members both decide".to_owned(),
+        (true, _) => "joint configuration: old and new members must both agree".to_owned(),
         (false, true) => DONE.to_owned(),
         // A node without a vote follows the control plane; its replacement is done once it is a member.
         (false, false) if group == 0 && !still => DONE.to_owned(),
@@ -218,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_told_from_what_its_leader_says() {
+    fn progress_is_what_the_groups_leader_reports() {
         let shard = ShardStatus { id: 1, members: vec![4, 2, 3], ..ShardStatus::default() };
         let replacement = Some(Replacement { leaving: vec![1], by: 4 });
         let map = DescribeClusterResponse { shards: vec![shard], replacement, ..DescribeClusterResponse::default() };
@@ -245,7 +247,7 @@ mod tests {
             let view = DescribeClusterResponse { replicas: vec![replica], ..DescribeClusterResponse::default() };
             progress(&map, &[(2, Some(view)), (3, None)], 4).pop().unwrap().1
         };
-        assert_eq!(line(false, &[1, 2, 3], &[]), "not begun");
+        assert_eq!(line(false, &[1, 2, 3], &[]), "not started");
         let learner = line(false, &[1, 2, 3], &[4]);
         assert_eq!(
             learner,
@@ -253,7 +255,7 @@ mod tests {
         );
         assert!(line(true, &[4, 2, 3], &[]).starts_with("joint"));
         assert_eq!(line(false, &[4, 2, 3], &[]), "done");
-        assert!(stands(1, &map, &[(2, None)], 4).contains("no leader"));
+        assert!(progress_of(1, &map, &[(2, None)], 4).contains("no leader answers"));
         let old = GroupMember { node: 4, matched: 7, ..GroupMember::default() };
         assert_eq!(holds(&old, 9), "nothing reported; its log is at index 7 of 9");
     }

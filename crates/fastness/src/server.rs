@@ -25,7 +25,7 @@ pub fn run(path: &Path) -> Result<()> {
     runtime.shutdown_background();
     match ended? {
         End::Done => Ok(()),
-        End::Again => start_anew(),
+        End::Restart => restart(),
     }
 }
 
@@ -33,15 +33,15 @@ pub fn run(path: &Path) -> Result<()> {
 enum End {
     Done,
     /// The node must be restarted.
-    Again,
+    Restart,
 }
 
 /// Replaces the process with a fresh one that has the same arguments and process id, so that no state of the stopped
 /// node remains.
-fn start_anew() -> Result<()> {
+fn restart() -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let error = std::process::Command::new(binary).args(std::env::args_os().skip(1)).exec();
-    Err(error).context("cannot start anew")
+    Err(error).context("cannot restart")
 }
 
 /// Reads and checks a config file.
@@ -77,7 +77,7 @@ fn directives(level: LogLevel) -> String {
 
 async fn serve(config: Config) -> Result<End> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut asked_to_end = async || {
+    let mut stop_requested = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -85,21 +85,21 @@ async fn serve(config: Config) -> Result<End> {
     };
     let mut node = tokio::select! {
         started = start(config) => started?,
-        () = asked_to_end() => return Ok(End::Done),
+        () = stop_requested() => return Ok(End::Done),
     };
     let failure = tokio::select! {
-        () = asked_to_end() => None,
+        () = stop_requested() => None,
         failure = node.failed() => Some(failure),
     };
     match failure {
         None => {
-            tracing::info!("asked to end: handing over");
+            tracing::info!("received a signal to stop: handing over leadership");
             node.shutdown().await;
             Ok(End::Done)
         }
         Some(_) if node.lacks_space().is_some() => tokio::select! {
-            () = node.wait_for_space() => Ok(End::Again),
-            () = asked_to_end() => Ok(End::Done),
+            () = node.wait_for_space() => Ok(End::Restart),
+            () = stop_requested() => Ok(End::Done),
         },
         Some(failure) => anyhow::bail!("the node must stop: {failure}"),
     }
@@ -111,7 +111,11 @@ async fn start(config: Config) -> Result<Node> {
     loop {
         match Node::start(config.clone()).await {
             Err(NodeError::Full(reason)) => {
-                tracing::error!(reason, ?pause, "the disk is full: the node does not start, and tries again by itself");
+                tracing::error!(
+                    reason,
+                    ?pause,
+                    "the disk is full, so the node cannot start: free space; it tries again by itself"
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(FULL_PAUSE_MAX);
             }

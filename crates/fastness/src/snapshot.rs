@@ -32,22 +32,22 @@ pub enum SnapshotCommand {
 pub fn run(command: SnapshotCommand) -> Result<()> {
     let SnapshotCommand::Verify { config, shard } = command;
     let verified = snapshots::verify(&server::read(&config)?, shard.map(ShardId))?;
-    ensure!(!verified.is_empty(), "this node has no snapshot (`fastness cluster snapshot` makes one)");
+    ensure!(!verified.is_empty(), "this node has no snapshot: `fastness cluster snapshot` takes one");
     let mut damaged = 0;
     for snapshot in &verified {
         let file = snapshot.file.display();
         match &snapshot.found {
             Ok(found) => {
                 let replayed = match &snapshot.replayed {
-                    Some(Ok(entries)) => format!("; the log leads to it from the one before, in {entries} entries"),
+                    Some(Ok(entries)) => format!("; equals the previous one with {entries} log entries replayed"),
                     Some(Err(error)) => {
                         damaged += 1;
-                        format!("; DIFFERS from what the log leads to from the one before: {error}")
+                        format!("; DIFFERS from the previous one with the log replayed: {error}")
                     }
                     None => String::new(),
                 };
                 println!(
-                    "{file}: whole; index {}, epoch {}, {} keys, digest {}, log checksum {}{replayed}",
+                    "{file}: intact; index {}, epoch {}, {} keys, digest {}, log checksum {}{replayed}",
                     found.index.0, found.epoch, found.keys, found.digest, found.log_checksum
                 );
             }
@@ -57,6 +57,6 @@ pub fn run(command: SnapshotCommand) -> Result<()> {
             }
         }
     }
-    ensure!(damaged == 0, "{damaged} of {} snapshots are damaged, or not what the log leads to", verified.len());
+    ensure!(damaged == 0, "{damaged} of {} snapshots are damaged or differ from the log", verified.len());
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn mode_of(shard: u32, views: &Views) -> Option<&str> {
 pub fn faults(views: &Views) -> String {
     let of = |(node, view): &(u64, Option<DescribeClusterResponse>)| -> String {
         let faults = view.iter().flat_map(|view| &view.lab_faults);
-        faults.map(|fault| format!("LAB: node {node} has a fault by command: {fault}\n")).collect()
+        faults.map(|fault| format!("LAB: node {node} has an injected fault: {fault}\n")).collect()
     };
     views.iter().map(of).collect()
 }

@@ -77,10 +77,10 @@ impl Cluster {
 }
 
 /// Repeats `check` until it returns something.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "{what}");
@@ -114,8 +114,8 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     end(cluster.pid(primary).unwrap());
     until("cluster.json still names a dead process", || cluster.pid(primary).is_none().then_some(()));
     let next = until("no other primary", || cluster.primary().filter(|node| *node != primary));
-    until("the write is gone", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
-    assert_eq!(cluster.pid(primary), None, "a killed node stays dead");
+    until("the write is lost", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
+    assert_eq!(cluster.pid(primary), None, "a killed node stays down");
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{next}/node.log"))).unwrap();
     assert!(log.contains("a peer cannot be reached"), "{log}");
     let repeated = log.lines().filter(|line| line.contains("openraft::") && line.contains("WARN")).count();
@@ -126,7 +126,7 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     // The node serves and follows, but if the leader has not connected to it again yet, it is refused as a target.
     let to = primary.to_string();
     let hand_over = ["cluster", "hand-over", "--shard", "1", "--to", &to];
-    let moved = until("it is no target for a hand-over", || {
+    let moved = until("it is not accepted as the target of a hand-over", || {
         let output = fastness(&hand_over, &cluster.dir);
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     });
@@ -215,7 +215,7 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
 
 /// `disabled` promises no durability, so copies may share an AZ; a warning says so.
 #[test]
-fn a_cluster_without_durability_may_stand_in_one_az() {
+fn a_cluster_without_durability_may_be_in_one_az() {
     let folder = tempfile::tempdir().unwrap();
     let ports = Ports::reserve().unwrap();
     let port = ports.first().to_string();
@@ -226,11 +226,11 @@ fn a_cluster_without_durability_may_stand_in_one_az() {
     let primary = cluster.primary().unwrap();
     assert_eq!(ask(cluster.port(primary), "SET {b}k v").as_deref(), Some("+OK"));
     end(cluster.pid(primary).unwrap());
-    until("nobody took over", || cluster.primary().filter(|node| *node != primary));
+    until("no other node took over", || cluster.primary().filter(|node| *node != primary));
 }
 
 #[test]
-fn a_node_ends_in_good_order_and_says_so_with_its_status() {
+fn a_node_stops_gracefully_and_reports_it_with_its_status() {
     let cluster = Cluster::start(&["--shards", "1", "--azs", "a,b,c,a"]);
     assert_eq!(cluster.file()["nodes"].as_array().unwrap().len(), 4);
     let primary = cluster.primary().unwrap();
@@ -238,19 +238,19 @@ fn a_node_ends_in_good_order_and_says_so_with_its_status() {
     succeed(&["dev", "node", "stop", &primary.to_string()], &cluster.dir);
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{primary}/node.log"))).unwrap();
     assert!(log.contains("the node has ended"), "{log}");
-    let next = until("nobody took over", || cluster.primary());
+    let next = until("no other node took over", || cluster.primary());
     assert_eq!(ask(cluster.port(next), "GET k").as_deref(), Some("v"));
 }
 
 #[test]
-fn what_cannot_be_leaves_nothing_behind() {
+fn a_cluster_that_cannot_be_created_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("c");
     refused(&["dev", "--detach", "--azs", "a,a,a"], &dir, "at least 2 AZs");
     refused(&["dev", "--detach", "--replicas", "0"], &dir, "at least one replica");
     refused(&["dev", "--detach", "--shards", "40"], &dir, "ports");
     assert!(!dir.exists());
-    refused(&["dev", "stop"], &dir, "no folder");
+    refused(&["dev", "stop"], &dir, "there is no folder");
     std::fs::create_dir(&dir).unwrap();
     refused(&["dev", "status"], &dir, "no dev cluster");
 

@@ -69,9 +69,9 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     let mut replayed = 0;
     for node in 1..=3 {
         let verified = cluster.verify_snapshots(node)?;
-        ensure!(verified.contains(": whole; index "), "{verified}");
+        ensure!(verified.contains(": intact; index "), "{verified}");
         // Not where the newest one has come from elsewhere: the log then begins behind it.
-        replayed += usize::from(verified.contains("; the log leads to it from the one before, in "));
+        replayed += usize::from(verified.contains("; equals the previous one with "));
     }
     ensure!(replayed > 0, "no node has made two snapshots of its own");
     cluster.discard_files();

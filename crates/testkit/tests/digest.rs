@@ -71,7 +71,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     cluster.stop()?;
     for node in 1..=3 {
         let verified = cluster.verify_snapshots(node)?;
-        ensure!(verified.lines().filter(|line| line.contains(": whole; index ")).count() >= 2, "{verified}");
+        ensure!(verified.lines().filter(|line| line.contains(": intact; index ")).count() >= 2, "{verified}");
     }
     cluster.start_again()?;
     let last = digests.settle(&cluster, PATIENCE).await?;

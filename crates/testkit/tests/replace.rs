@@ -89,11 +89,11 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     let new = blocking(|| cluster.add_node(&az))?;
     let said = blocking(|| cluster.replace(lost, new))?;
     eprintln!("{said}");
-    for line in ["control plane", "shard 1", "shard 2", &format!("node {new} has taken the place of node {lost}")] {
+    for line in ["control plane", "shard 1", "shard 2", &format!("node {new} has replaced node {lost}")] {
         ensure!(said.contains(line), "{line:?} is not in: {said}");
     }
     let said = blocking(|| cluster.replace(lost, new))?;
-    ensure!(said.contains("has taken the place"), "asked again: {said}");
+    ensure!(said.contains("has replaced node"), "asked again: {said}");
     acknowledged(&load, 300).await?;
 
     // Without its vote the other one that is left would be no majority.
@@ -137,7 +137,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
             cluster.start_node(primary)
         })?;
         let said = blocking(|| replacing.join()).map_err(|_| anyhow::anyhow!("it panicked"))??;
-        ensure!(said.contains(&format!("node {new} has taken the place of node {old}")), "{said}");
+        ensure!(said.contains(&format!("node {new} has replaced node {old}")), "{said}");
         blocking(|| {
             handle.block_on(async {
                 acknowledged(&load, 200).await?;
@@ -179,7 +179,7 @@ async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
         blocking(|| handle.block_on(serves(&cluster, "with the old disk")))?;
         cluster.resume(new)?;
         let said = blocking(|| replacing.join()).map_err(|_| anyhow::anyhow!("it panicked"))??;
-        ensure!(said.contains(&format!("node {new} has taken the place of node {old}")), "{said}");
+        ensure!(said.contains(&format!("node {new} has replaced node {old}")), "{said}");
         let said = blocking(|| returned.ends())?;
         ensure!(said.contains(&format!("node {old} was replaced by node {new}")), "{said}");
         Ok(())

@@ -231,7 +231,7 @@ async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Re
         std::fs::write(&config, text)?;
         let output = Command::new(&new).args(["snapshot", "verify", "--config"]).arg(&config).output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success() && said.contains(": whole; index "), "node {node}: {said}");
+        ensure!(output.status.success() && said.contains(": intact; index "), "node {node}: {said}");
     }
     folder.run(&new, &["dev", "--detach"])?;
     let (primary, mut client) = folder.primary().await?;

@@ -17,7 +17,7 @@ use crate::admin::{Admin, Credentials};
 /// Time limit for all nodes to answer and all shards to accept writes.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Time limit for nodes that accept writes to learn about each other's replicas.
-const ACQUAINTANCE_MAX: Duration = Duration::from_secs(5);
+const DISCOVERY_MAX: Duration = Duration::from_secs(5);
 /// Interval between two checks.
 const POLL: Duration = Duration::from_millis(50);
 /// Number of log lines that are shown of a node that has stopped.
@@ -51,14 +51,14 @@ pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -
     for shard in 1..=settings.shards {
         takes_writes(folder, settings, &admin, shard, nodes, until).await?;
     }
-    know_each_other(settings, nodes).await?;
+    wait_for_discovery(settings, nodes).await?;
     Ok(warnings)
 }
 
 /// Waits until every node knows that every replica can serve, so that a client that reads the topology now finds all of
 /// them. The wait is bounded, because a cluster that accepts writes is up without it.
-async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
-    let until = Instant::now() + ACQUAINTANCE_MAX;
+async fn wait_for_discovery(settings: &Settings, nodes: &[u64]) -> Result<()> {
+    let until = Instant::now() + DISCOVERY_MAX;
     let all: usize = nodes.iter().map(|node| settings.shards_on(*node).count()).sum();
     for &node in nodes {
         let Some(shard) = settings.shards_on(node).next() else { continue };
@@ -108,7 +108,7 @@ fn check_alive(folder: &Folder, node: u64) -> Result<()> {
         return Ok(());
     }
     let log = folder.node_log(node);
-    bail!("node {node} has ended. The end of its log, {}:\n{}", log.display(), folder::tail(&log, LOG_LINES))
+    bail!("node {node} has stopped. The last lines of its log, {}:\n{}", log.display(), folder::tail(&log, LOG_LINES))
 }
 
 fn request(settings: &Settings) -> Result<CreateClusterRequest> {
@@ -164,7 +164,7 @@ async fn takes_writes(
     loop {
         for &port in &listeners {
             match probe::writes(port, &key).await {
-                Write::Taken => return Ok(()),
+                Write::Accepted => return Ok(()),
                 Write::Refused => {}
                 Write::Password if leads(settings, admin, shard, nodes).await? => return Ok(()),
                 Write::Password => {}
@@ -175,7 +175,7 @@ async fn takes_writes(
         }
         if Instant::now() >= until {
             bail!(
-                "shard {shard} takes no writes after {} s; logs are in {}",
+                "shard {shard} does not accept writes after {} s; logs are in {}",
                 PATIENCE.as_secs(),
                 Path::new("nodes/*/node.log").display()
             );
@@ -208,7 +208,7 @@ pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Res
             return Ok(true);
         }
         if Instant::now() >= until {
-            bail!("node {node} runs, but not all of its replicas serve after {} s", PATIENCE.as_secs());
+            bail!("node {node} is running, but not all of its replicas serve after {} s", PATIENCE.as_secs());
         }
         tokio::time::sleep(POLL).await;
     }

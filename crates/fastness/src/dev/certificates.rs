@@ -78,7 +78,7 @@ fn ca_params(cluster: &str) -> CertificateParams {
 }
 
 fn make_ca(cluster: &str) -> Result<Ca> {
-    CertifiedIssuer::self_signed(ca_params(cluster), KeyPair::generate()?).context("cannot make the CA")
+    CertifiedIssuer::self_signed(ca_params(cluster), KeyPair::generate()?).context("cannot create the CA")
 }
 
 /// Signs a certificate; returns it with its key, as PEM.
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_there_and_keys_are_secret() {
+    fn every_file_exists_and_keys_are_private() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();

@@ -27,15 +27,19 @@ pub struct Folder {
 impl Folder {
     /// Opens the folder at `path`; creates it if it does not exist.
     pub fn at(path: &Path) -> Result<Folder> {
-        std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        std::fs::create_dir_all(path).with_context(|| format!("cannot create the folder {}", path.display()))?;
         Folder::existing(path)
     }
 
     /// Opens the folder at `path`, which must exist.
     pub fn existing(path: &Path) -> Result<Folder> {
-        let path = path.canonicalize().with_context(|| format!("no folder {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("there is no folder {}", path.display()))?;
         ensure!(path.is_dir(), "{} is not a folder", path.display());
-        ensure!(path.to_str().is_some(), "the path {} is not UTF-8, which config files are", path.display());
+        ensure!(
+            path.to_str().is_some(),
+            "the path {} is not UTF-8, so a config file cannot contain it",
+            path.display()
+        );
         Ok(Folder { path })
     }
 
@@ -48,7 +52,7 @@ impl Folder {
             let ours = name.to_str().is_some_and(|name| known.contains(&name) || keys.contains(&name));
             ensure!(
                 ours,
-                "{} is not empty ({} is in it) and holds no dev cluster: choose another --dir",
+                "{} is not empty (it contains {}) and has no dev cluster: choose another --dir",
                 self.path.display(),
                 name.to_string_lossy()
             );
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_is_an_error() {
+    fn a_folder_that_cannot_be_created_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, b"").unwrap();
@@ -188,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_replaced_whole_and_secrets_kept() {
+    fn files_are_replaced_atomically_and_secrets_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         write_atomically(&path, b"one").unwrap();
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_is_the_end() {
+    fn the_tail_is_the_last_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "1\n2\n3\n").unwrap();

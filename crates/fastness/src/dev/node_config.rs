@@ -49,9 +49,9 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          master-key-file {master}\n\
          \n\
          bind 127.0.0.1\n\
-         # So that packets tell which node they are from; connections to others come from here.\n\
+         # Source address of connections to other nodes, so that packets show which node sent them.\n\
          bind-source-addr {source}\n\
-         # A plaintext port exists in dev clusters alone, for trying out; it is never open beyond loopback.\n\
+         # Only dev clusters have a plaintext port, for trials; it is never open beyond loopback.\n\
          port {plaintext}\n\
          tls-port {tls}\n\
          peer-port {peer}\n\
@@ -61,10 +61,10 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          tls-cert-file {certificate}\n\
          tls-key-file {key}\n\
          tls-ca-cert-file {ca}\n\
-         # Clients may come without a certificate here; peers and administrators never.\n\
+         # Clients may connect without a certificate here; peers and administrators never may.\n\
          tls-auth-clients optional\n\
          shutdown-timeout 5\n\
-         # Faults can be commanded: `fastness lab`.\n\
+         # Faults can be injected with `fastness lab`.\n\
          lab {lab}\n"
     ))
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_own_lines_count_last() {
+    fn the_users_own_lines_take_precedence() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();
         let settings = Settings::new(&Desired::default(), ClusterId([3; 16])).unwrap();

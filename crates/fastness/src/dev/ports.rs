@@ -40,12 +40,12 @@ pub fn plan(first: u16, nodes: u32, all: u32, shards: u32) -> Result<Vec<NodePor
     let wanted = u64::from(all) * each;
     ensure!(
         all == nodes || wanted <= u64::from(PORTS_MAX),
-        "{all} nodes, those that were replaced among them, with {shards} shards need {wanted} ports, a dev cluster has \
+        "{all} nodes (including replaced ones) with {shards} shards need {wanted} ports, but a dev cluster has \
          {PORTS_MAX}: no more can be added"
     );
     ensure!(
         wanted <= u64::from(PORTS_MAX),
-        "{nodes} nodes with {shards} shards need {wanted} ports, a dev cluster has {PORTS_MAX}: at most {} shards fit",
+        "{nodes} nodes with {shards} shards need {wanted} ports, but a dev cluster has {PORTS_MAX}: use at most {} shards",
         (PORTS_MAX / nodes.max(1)).saturating_sub(3) / 2
     );
     ensure!(first >= 1024, "--port {first}: use 1024 or higher");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_fits() {
+    fn refusals_name_the_number_of_shards_that_fits() {
         let text = plan(7400, 3, 3, 16).unwrap_err().to_string();
         assert!(text.contains("at most 15 shards"), "{text}");
         assert!(plan(7400, 3, 3, 15).is_ok());

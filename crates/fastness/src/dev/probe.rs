@@ -33,7 +33,7 @@ async fn exchange(port: u16, command: &[&str]) -> std::io::Result<String> {
 /// Number of replicas that the node at this port considers able to serve (CLUSTER SHARDS); 0 if it does not answer in
 /// time, `None` if it requires a password.
 pub async fn online(port: u16) -> Option<usize> {
-    let told = async {
+    let reading = async {
         let mut stream = TcpStream::connect((HOST, port)).await.ok()?;
         stream.write_all(&[encode(&["CLUSTER", "SHARDS"]), encode(&["PING"])].concat()).await.ok()?;
         let mut bytes = Vec::new();
@@ -46,8 +46,8 @@ pub async fn online(port: u16) -> Option<usize> {
         }
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let told = tokio::time::timeout(PATIENCE, told).await.ok().flatten().unwrap_or_default();
-    (!told.starts_with("-NOAUTH")).then(|| told.matches("\r\nonline\r\n").count())
+    let reply = tokio::time::timeout(PATIENCE, reading).await.ok().flatten().unwrap_or_default();
+    (!reply.starts_with("-NOAUTH")).then(|| reply.matches("\r\nonline\r\n").count())
 }
 
 fn encode(command: &[&str]) -> Vec<u8> {
@@ -69,7 +69,7 @@ pub fn key_of(shard: u32, shards: u32) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
     /// The replica is the primary of the key's shard and accepts writes.
-    Taken,
+    Accepted,
     /// The replica refuses the write or does not answer.
     Refused,
     /// The replica requires a password, which is not known here.
@@ -85,7 +85,7 @@ pub async fn writes(port: u16, key: &str) -> Write {
         _ => return Write::Refused,
     }
     let removed = ask(port, &["DEL", key]).await.is_some_and(|reply| reply.starts_with(':'));
-    if removed { Write::Taken } else { Write::Refused }
+    if removed { Write::Accepted } else { Write::Refused }
 }
 
 #[cfg(test)]

@@ -42,19 +42,19 @@ pub enum Presence {
     /// data.
     Dying,
     /// The process has released everything; at most a zombie that nobody has waited for remains.
-    Gone,
+    Exited,
 }
 
 impl ProcessId {
     /// The process that has this id now, unless it has exited.
     pub fn now(pid: i32) -> Option<ProcessId> {
         let id = identity(pid)?;
-        (id.presence() != Presence::Gone).then_some(id)
+        (id.presence() != Presence::Exited).then_some(id)
     }
 
     /// How much of the process still exists.
     pub fn presence(&self) -> Presence {
-        if identity(self.pid).as_ref() == Some(self) { presence(self.pid) } else { Presence::Gone }
+        if identity(self.pid).as_ref() == Some(self) { presence(self.pid) } else { Presence::Exited }
     }
 
     /// Whether the process is running (or stopped by a signal).
@@ -63,13 +63,13 @@ impl ProcessId {
     }
 
     /// Whether the process has released everything.
-    pub fn is_gone(&self) -> bool {
-        self.presence() == Presence::Gone
+    pub fn has_exited(&self) -> bool {
+        self.presence() == Presence::Exited
     }
 
     /// Sends a signal, if the id still belongs to this process.
     pub fn signal(&self, signal: Signal) {
-        if !self.is_gone()
+        if !self.has_exited()
             && let Some(pid) = Pid::from_raw(self.pid)
         {
             // The process may exit between the check and the signal; then there is nothing to do.
@@ -84,11 +84,11 @@ fn identity(pid: i32) -> Option<ProcessId> {
 }
 
 fn presence(pid: i32) -> Presence {
-    let Some(stat) = Stat::of(pid) else { return Presence::Gone };
+    let Some(stat) = Stat::of(pid) else { return Presence::Exited };
     match stat.state {
-        'X' => Presence::Gone,
+        'X' => Presence::Exited,
         // While one of its threads completes a system call (an fsync), a zombie still has open files.
-        'Z' if threads(pid).count() <= 1 => Presence::Gone,
+        'Z' if threads(pid).count() <= 1 => Presence::Exited,
         'Z' => Presence::Dying,
         _ if stat.is_exiting || threads(pid).any(|thread| kill_is_pending(pid, thread)) => Presence::Dying,
         _ => Presence::Running,
@@ -145,7 +145,7 @@ pub fn of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
 /// The process of a node, if it is running or still dying.
 pub fn left_of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
     let text = std::fs::read(folder.run_file(node)).ok()?;
-    serde_json::from_slice::<ProcessId>(&text).ok().filter(|process| !process.is_gone())
+    serde_json::from_slice::<ProcessId>(&text).ok().filter(|process| !process.has_exited())
 }
 
 /// Starts a node: this binary as `server --config FILE`, in its own process group (the supervisor handles Ctrl-C in the
@@ -166,7 +166,7 @@ pub fn start_node(binary: &Path, folder: &Folder, node: u64) -> Result<(Child, P
         .spawn()
         .with_context(|| format!("cannot start {}", binary.display()))?;
     let id = ProcessId::now(child.id() as i32)
-        .with_context(|| format!("node {node} ended at once; its log: {}", log_path.display()))?;
+        .with_context(|| format!("node {node} stopped at once; its log: {}", log_path.display()))?;
     write_atomically(&folder.run_file(node), &serde_json::to_vec(&id)?)?;
     Ok((child, id))
 }
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stat_line_is_read_whatever_the_name() {
+    fn the_stat_line_is_parsed_with_any_process_name() {
         let stat = "42 (a) b ( c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         let read = Stat { state: 'S', is_exiting: false, start_ticks: 987_654 };
         assert_eq!(Stat::parse(stat), Some(read));
@@ -186,32 +186,32 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_running_and_a_namesake_is_not() {
+    fn this_process_is_running_and_another_one_with_its_id_is_not() {
         let own = ProcessId::now(std::process::id() as i32).unwrap();
         assert!(own.is_running());
         for other in [
             ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() },
             ProcessId { boot_id: "other".into(), ..own.clone() },
         ] {
-            assert_eq!(other.presence(), Presence::Gone);
+            assert_eq!(other.presence(), Presence::Exited);
         }
     }
 
     /// However long the kernel takes to end the process: it is checked directly after the signal is sent.
     #[test]
-    fn a_process_that_was_sent_sigkill_does_not_run_from_that_moment_on() {
+    fn a_process_does_not_count_as_running_once_sigkill_was_sent() {
         for _ in 0..50 {
             let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
             let id = ProcessId::now(child.id() as i32).unwrap();
             assert!(id.is_running());
             id.signal(Signal::KILL);
             assert!(!id.is_running());
-            while !id.is_gone() {
+            while !id.has_exited() {
                 std::thread::yield_now();
             }
             // A zombie that nobody has waited for counts as exited.
             child.wait().unwrap();
-            assert!(id.is_gone());
+            assert!(id.has_exited());
         }
     }
 

@@ -110,9 +110,9 @@ impl Report {
         let ca = quoted(&self.file.ca);
         let own = program();
         format!(
-            "Try a write that survives its primary (any cluster client will do):\n\n  \
+            "Try a write that survives its primary (with any cluster client):\n\n  \
              {client} -c -p {} SET {EXAMPLE_KEY} paid\n  \
-             kill -9 {pid}                # node {}, primary of shard {shard}, which holds {EXAMPLE_KEY}\n  \
+             kill -9 {pid}                # node {}, primary of shard {shard}, which has {EXAMPLE_KEY}\n  \
              {client} -c -p {} GET {EXAMPLE_KEY}\n  \
              {own} dev node start {} --dir {dir}\n\n\
              Over TLS:   {client} -c --tls --cacert {ca} -p {tls_port}\n\
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_in_a_row_are_a_range() {
+    fn consecutive_ports_are_a_range() {
         assert_eq!(port_list([7400, 7401, 7402].into_iter()), "7400-7402");
         assert_eq!(port_list([7400, 7402].into_iter()), "7400,7402");
         assert_eq!(port_list([7400].into_iter()), "7400");

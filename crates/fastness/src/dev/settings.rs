@@ -130,7 +130,7 @@ impl Settings {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let settings: Settings =
-            serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{} is not valid", path.display()))?;
         ensure!(settings.version == VERSION, "{} has version {}, not {VERSION}", path.display(), settings.version);
         Ok(Some(settings))
     }
@@ -158,7 +158,7 @@ impl Settings {
             return Ok(());
         }
         bail!(
-            "{} holds a cluster with other settings: {}. Leave the options out to start it as it is, or use another --dir",
+            "{} has a cluster with other settings: {}. Omit these options to start it as it is, or choose another --dir",
             folder.path().display(),
             differences.join(", ")
         )
@@ -221,8 +221,8 @@ impl Settings {
 
     /// Refuses an id that belongs to no node.
     pub fn check_node(&self, node: u64) -> Result<()> {
-        ensure!(!self.replaced.contains(&node), "node {node} was replaced: it is no part of the cluster any more");
-        ensure!(self.nodes().any(|id| id == node), "there is no node {node}: nodes are 1 to {}", self.azs.len());
+        ensure!(!self.replaced.contains(&node), "node {node} was replaced and no longer belongs to the cluster");
+        ensure!(self.nodes().any(|id| id == node), "there is no node {node}: the nodes are 1 to {}", self.azs.len());
         Ok(())
     }
 }
@@ -231,7 +231,7 @@ fn check_az(az: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     ensure!(
         !az.is_empty() && az.len() <= 64 && az.chars().all(good),
-        "--azs: {az:?} is no AZ name (letters, digits, '-', '_', '.', at most 64); example: --azs a,b,c"
+        "--azs: {az:?} is not an AZ name (letters, digits, '-', '_', '.', at most 64); example: --azs a,b,c"
     );
     Ok(())
 }
@@ -274,12 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_added_and_takes_another_ones_place() {
+    fn a_node_is_added_and_replaces_another_one() {
         let mut settings = new(&desired()).unwrap();
         let before = settings.ports().unwrap();
         assert_eq!(settings.add_node("b").unwrap(), 4);
         assert!(settings.is_member(3) && !settings.is_member(4));
-        assert_eq!(settings.ports().unwrap()[..3], before, "nobody moves");
+        assert_eq!(settings.ports().unwrap()[..3], before, "the ports of other nodes do not change");
         settings.replace(2, 4);
         settings.replace(2, 4);
         assert!(settings.is_member(4));
@@ -287,15 +287,15 @@ mod tests {
         assert_eq!(settings.members, [[1, 4, 3], [4, 3, 1], [3, 1, 4]]);
         assert_eq!(settings.ports().unwrap()[1], before[2]);
         assert!(settings.check_node(2).unwrap_err().to_string().contains("was replaced"));
-        assert!(settings.add_node("b/c").unwrap_err().to_string().contains("no AZ name"));
+        assert!(settings.add_node("b/c").unwrap_err().to_string().contains("not an AZ name"));
         let text = (0..20).find_map(|_| settings.add_node("a").err()).unwrap().to_string();
         assert!(text.contains("ports"), "{text}");
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
-        refused(Desired { azs: Some("a,,b".into()), ..desired() }, "no AZ name");
-        refused(Desired { azs: Some("a,b/c".into()), ..desired() }, "no AZ name");
+    fn settings_that_cannot_work_are_refused() {
+        refused(Desired { azs: Some("a,,b".into()), ..desired() }, "not an AZ name");
+        refused(Desired { azs: Some("a,b/c".into()), ..desired() }, "not an AZ name");
         refused(Desired { azs: Some("a,a,a".into()), ..desired() }, "at least 2 AZs");
         refused(Desired { replicas: Some(0), ..desired() }, "at least one replica");
         refused(Desired { replicas: Some(3), ..desired() }, "at most 2 replicas");

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_answered() {
+    fn a_request_is_answered() {
         let dir = tempfile::tempdir().unwrap();
         exchange(&Folder::at(dir.path()).unwrap());
     }

@@ -32,21 +32,21 @@ use super::socket::{self, LINE_BYTES_MAX, Request, Response};
 use super::{node_config, ports};
 
 /// Interval between two checks for exits that no signal reports (of adopted nodes).
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 /// A supervisor without requests and nodes stops after this time.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 /// Time that a node has after SIGTERM to hand over and drain; then it is killed.
-const END_MAX: Duration = Duration::from_secs(20);
+const STOP_MAX: Duration = Duration::from_secs(20);
 /// How long a new supervisor waits for one that is stopping.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a start waits for dying processes of the same nodes. Less than [`socket::ANSWER_TIMEOUT`].
 const DYING_MAX: Duration = Duration::from_secs(10);
 /// Interval between two checks while a start waits for them.
-const LOOK_DYING: Duration = Duration::from_millis(5);
+const POLL_DYING: Duration = Duration::from_millis(5);
 /// Largest number of requests that wait at once.
-const QUESTIONS_MAX: usize = 8;
+const REQUESTS_MAX: usize = 8;
 
-type Question = (Request, oneshot::Sender<Response>);
+type Incoming = (Request, oneshot::Sender<Response>);
 
 /// A start that waits for dying processes.
 struct Start {
@@ -63,10 +63,10 @@ struct Running {
 
 impl Running {
     /// Whether the process has released everything. Waits for it then, if it is a child.
-    fn is_gone(&mut self) -> bool {
+    fn has_exited(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
-            None => self.process.is_gone(),
+            None => self.process.has_exited(),
         }
     }
 }
@@ -80,7 +80,7 @@ struct Supervisor {
     /// Starts that wait for dying processes.
     starts: Vec<Start>,
     /// When all nodes must have stopped, once a stop was requested.
-    ending: Option<Instant>,
+    stop_deadline: Option<Instant>,
     /// Whether a node was ever started or adopted.
     used: bool,
 }
@@ -95,7 +95,7 @@ pub async fn lock(folder: &Folder) -> Result<Option<File>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= until => return Ok(None),
-            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOOK).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(POLL).await,
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         }
     }
@@ -104,22 +104,22 @@ pub async fn lock(folder: &Folder) -> Result<Option<File>> {
 /// Runs the supervisor until it stops. `_lock` is the folder's, see [`lock`].
 pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
-    let (questions_in, mut questions) = mpsc::channel(QUESTIONS_MAX);
+    let (requests_in, mut requests) = mpsc::channel(REQUESTS_MAX);
     let mut supervisor = Supervisor {
         binary,
         folder: folder.clone(),
         settings,
         running: BTreeMap::new(),
         starts: Vec::new(),
-        ending: None,
+        stop_deadline: None,
         used: false,
     };
     supervisor.adopt();
     supervisor.write_file()?;
     let listener = UnixListener::from_std(socket::listen(&folder)?)?;
-    let ear = tokio::spawn(listen(listener, questions_in));
-    let result = supervisor.supervise(&mut questions).await;
-    ear.abort();
+    let accepting = tokio::spawn(listen(listener, requests_in));
+    let result = supervisor.supervise(&mut requests).await;
+    accepting.abort();
     // Not required: the next supervisor replaces the socket.
     let _ = std::fs::remove_file(folder.socket());
     result
@@ -136,24 +136,24 @@ impl Supervisor {
         }
     }
 
-    async fn supervise(&mut self, questions: &mut mpsc::Receiver<Question>) -> Result<()> {
+    async fn supervise(&mut self, requests: &mut mpsc::Receiver<Incoming>) -> Result<()> {
         let (mut child_ended, mut terminate) = (signal(SignalKind::child())?, signal(SignalKind::terminate())?);
         let (mut interrupt, mut hangup) = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-        let mut tick = tokio::time::interval(LOOK);
+        let mut tick = tokio::time::interval(POLL);
         let idle_until = Instant::now() + IDLE_MAX;
         loop {
             tokio::select! {
                 _ = child_ended.recv() => {}
                 _ = tick.tick() => {}
-                () = tokio::time::sleep(LOOK_DYING), if !self.starts.is_empty() => {}
-                Some((request, answer)) = questions.recv() => self.answer(request, answer),
-                _ = terminate.recv() => self.end_all(),
-                _ = interrupt.recv() => self.end_all(),
-                _ = hangup.recv() => self.end_all(),
+                () = tokio::time::sleep(POLL_DYING), if !self.starts.is_empty() => {}
+                Some((request, answer)) = requests.recv() => self.answer(request, answer),
+                _ = terminate.recv() => self.stop_all(),
+                _ = interrupt.recv() => self.stop_all(),
+                _ = hangup.recv() => self.stop_all(),
             }
-            self.look()?;
+            self.poll()?;
             self.start_waiting();
-            let idle = !self.used && Instant::now() < idle_until && self.ending.is_none();
+            let idle = !self.used && Instant::now() < idle_until && self.stop_deadline.is_none();
             if self.running.is_empty() && self.starts.is_empty() && !idle {
                 return Ok(());
             }
@@ -161,22 +161,22 @@ impl Supervisor {
     }
 
     /// Notices exits, and does what is due.
-    fn look(&mut self) -> Result<()> {
+    fn poll(&mut self) -> Result<()> {
         let before = self.running.len();
         self.running.retain(|node, running| {
-            let gone = running.is_gone();
+            let gone = running.has_exited();
             if gone {
-                tracing::info!(node, pid = running.process.pid, "node has ended");
+                tracing::info!(node, pid = running.process.pid, "node has stopped");
             }
             !gone
         });
         if !self.folder.settings().exists() {
-            tracing::info!("the folder is gone, so are the nodes");
-            self.end_all();
+            tracing::info!("the cluster's folder was removed: stopping its nodes");
+            self.stop_all();
             return Ok(());
         }
-        if self.ending.is_some_and(|until| Instant::now() >= until) {
-            tracing::warn!("nodes that did not end in time are killed");
+        if self.stop_deadline.is_some_and(|until| Instant::now() >= until) {
+            tracing::warn!("killing the nodes that did not stop in time");
             self.running.values().for_each(|running| running.process.signal(Signal::KILL));
         }
         if self.running.len() == before { Ok(()) } else { self.write_file() }
@@ -193,10 +193,10 @@ impl Supervisor {
                 self.starts.push(Start { nodes, answer, until: Instant::now() + DYING_MAX });
                 return;
             }
-            Request::End { node, kill } => self.end(node, kill),
+            Request::End { node, kill } => self.stop_node(node, kill),
             Request::Reload => self.reload(),
             Request::Shutdown => {
-                self.end_all();
+                self.stop_all();
                 Ok(())
             }
         };
@@ -208,7 +208,8 @@ impl Supervisor {
     fn start_waiting(&mut self) {
         let now = Instant::now();
         for start in std::mem::take(&mut self.starts) {
-            if self.ending.is_none() && now < start.until && start.nodes.iter().any(|node| self.is_dying(*node)) {
+            if self.stop_deadline.is_none() && now < start.until && start.nodes.iter().any(|node| self.is_dying(*node))
+            {
                 self.starts.push(start);
                 continue;
             }
@@ -223,20 +224,20 @@ impl Supervisor {
 
     /// Reads the settings again. A node that was replaced but still runs remains supervised: it stops by itself.
     fn reload(&mut self) -> Result<()> {
-        self.settings = Settings::load(&self.folder)?.context("the settings are gone")?;
+        self.settings = Settings::load(&self.folder)?.context("the folder's settings (dev.json) are missing")?;
         self.write_file()
     }
 
     fn start(&mut self, nodes: &[u64]) -> Result<Vec<u64>> {
-        if self.ending.is_some() {
+        if self.stop_deadline.is_some() {
             bail!("the cluster is being stopped");
         }
         nodes.iter().try_for_each(|node| self.settings.check_node(*node))?;
         // Includes exits that were not noticed yet.
-        self.look()?;
+        self.poll()?;
         if let Some(node) = nodes.iter().find(|node| self.is_dying(**node)) {
             bail!(
-                "node {node} was killed, and its process still holds its data after {} s: is its disk stalled?",
+                "node {node} was killed, but its process has not released its data after {} s: check whether its disk is stalled",
                 DYING_MAX.as_secs()
             );
         }
@@ -267,7 +268,7 @@ impl Supervisor {
         match ports::taken(&mut wanted) {
             None => Ok(()),
             Some((port, error)) => bail!(
-                "port {port} is not free ({error}): this cluster uses ports {} to {}. Stop what uses it, or make a cluster \
+                "port {port} is not free ({error}): this cluster uses ports {} to {}. Stop the program that uses it, or create a cluster \
                  with another --port in another --dir",
                 self.settings.port,
                 self.settings.port + 99
@@ -275,18 +276,18 @@ impl Supervisor {
         }
     }
 
-    fn end(&mut self, node: u64, kill: bool) -> Result<()> {
+    fn stop_node(&mut self, node: u64, kill: bool) -> Result<()> {
         self.settings.check_node(node)?;
-        self.look()?;
+        self.poll()?;
         let running = self.running.get(&node).with_context(|| format!("node {node} is not running"))?;
-        end(&running.process, kill);
+        stop(&running.process, kill);
         Ok(())
     }
 
-    fn end_all(&mut self) {
-        if self.ending.is_none() {
-            self.ending = Some(Instant::now() + END_MAX);
-            self.running.values().for_each(|running| end(&running.process, false));
+    fn stop_all(&mut self) {
+        if self.stop_deadline.is_none() {
+            self.stop_deadline = Some(Instant::now() + STOP_MAX);
+            self.running.values().for_each(|running| stop(&running.process, false));
         }
     }
 }
@@ -299,28 +300,31 @@ fn response_of(result: Result<Vec<u64>>) -> Response {
 }
 
 /// Asks a process to stop; one that is stopped by a signal must be resumed to be able to.
-pub fn end(process: &ProcessId, kill: bool) {
+pub fn stop(process: &ProcessId, kill: bool) {
     process.signal(if kill { Signal::KILL } else { Signal::TERM });
     process.signal(Signal::CONT);
 }
 
-async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
+async fn listen(listener: UnixListener, requests: mpsc::Sender<Incoming>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let questions = questions.clone();
+        let requests = requests.clone();
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, questions).await {
-                tracing::debug!(%error, "a question was not answered");
+            if let Err(error) = serve(stream, requests).await {
+                tracing::debug!(%error, "a request could not be answered");
             }
         });
     }
 }
 
-async fn serve(mut stream: UnixStream, questions: mpsc::Sender<Question>) -> Result<()> {
+async fn serve(mut stream: UnixStream, requests: mpsc::Sender<Incoming>) -> Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
     let (answer, answered) = oneshot::channel();
-    questions.send((serde_json::from_str(&line)?, answer)).await.map_err(|_| anyhow::anyhow!("ending"))?;
+    requests
+        .send((serde_json::from_str(&line)?, answer))
+        .await
+        .map_err(|_| anyhow::anyhow!("the supervisor is stopping"))?;
     let mut text = serde_json::to_vec(&answered.await?)?;
     text.push(b'\n');
     write.write_all(&text).await?;
