@@ -14,7 +14,7 @@ use crate::connection::{Connection, first_that_answers};
 use crate::dev;
 use crate::replace;
 use crate::table::Table;
-use crate::views::{Views, faults, mode_of, primary_of};
+use crate::views::{self, Views, faults, mode_of, primary_of};
 
 /// The subcommands of `fastness cluster`.
 #[derive(Debug, Subcommand)]
@@ -233,10 +233,7 @@ async fn describe(connection: &Connection) -> Result<()> {
         return Ok(());
     }
     // Each node reports its own replicas.
-    let mut views = Vec::new();
-    for node in &first.nodes {
-        views.push((node.id, admin.describe(&node.grpc_address).await.ok()));
-    }
+    let views = views::of_cluster(&admin, &first.nodes).await;
     if connection.json {
         println!("{}", serde_json::to_string_pretty(&as_json(&first, &views))?);
     } else {

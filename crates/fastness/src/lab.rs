@@ -11,7 +11,7 @@ use fastness_wire::lab::v1::{
 use serde_json::json;
 
 use crate::admin::Admin;
-use crate::connection::Connection;
+use crate::connection::{Connection, first_that_answers};
 use crate::table::Table;
 
 /// The subcommands of `fastness lab`.
@@ -85,17 +85,8 @@ struct Nodes {
 impl Nodes {
     async fn of(connection: &Connection) -> Result<Nodes> {
         let (admin, addresses) = connection.open()?;
-        let mut last = None;
-        for address in &addresses {
-            match admin.describe(address).await {
-                Ok(found) => return Ok(Nodes { admin, nodes: found.nodes }),
-                Err(error) => last = Some(error),
-            }
-        }
-        match last {
-            Some(error) => Err(error),
-            None => bail!("no node address is known"),
-        }
+        let map = first_that_answers!(&addresses, |address| admin.describe(address))?;
+        Ok(Nodes { admin, nodes: map.nodes })
     }
 
     fn address(&self, node: u64) -> Result<&str> {

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use fastness_wire::admin::v1::{DescribeClusterResponse, GroupMember, NodeSpec, ReplaceNodeRequest, ReplicaStatus};
+use fastness_wire::admin::v1::{DescribeClusterResponse, GroupMember, ReplaceNodeRequest, ReplicaStatus};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::connection::{Connection, first_that_answers};
 use crate::dev;
-use crate::views::{Views, primary_of};
+use crate::views::{self, Views, primary_of};
 
 /// Interval between two checks of the progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
@@ -96,7 +96,7 @@ pub async fn run(arguments: ReplaceArguments) -> Result<()> {
 /// What the new node reports about its memory for each group, as the group's leader received it last.
 async fn holdings(admin: &Admin, addresses: &[String], with: u64) -> Result<Vec<(u32, GroupMember, u64)>> {
     let map = first_that_answers!(addresses, |address| admin.describe(address))?;
-    let views = views(admin, &map.nodes).await;
+    let views = views::of_cluster(admin, &map.nodes).await;
     let found = groups_of(&map, with).filter_map(|group| {
         let replica = replica(group, primary_of(group, &views)?, &views)?;
         let member = replica.members.iter().find(|member| member.node == with)?;
@@ -142,7 +142,7 @@ async fn watch(
         if let Some(other) = map.replacement.as_ref().filter(|replacement| replacement.by != with) {
             bail!("node {with} is itself being replaced, by node {}", other.by);
         }
-        let views = views(admin, &map.nodes).await;
+        let views = views::of_cluster(admin, &map.nodes).await;
         for (group, line) in progress(&map, &views, with) {
             if printed.get(&group) != Some(&line) {
                 print(&format!("  {:13} {line}\n", name_of(group)));
@@ -161,15 +161,6 @@ async fn watch(
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-}
-
-async fn views(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeClusterResponse>)> {
-    let mut asked = tokio::task::JoinSet::new();
-    for node in nodes {
-        let (admin, id, address) = (admin.clone(), node.id, node.grpc_address.clone());
-        asked.spawn(async move { (id, admin.describe(&address).await.ok()) });
-    }
-    asked.join_all().await
 }
 
 const DONE: &str = "done";

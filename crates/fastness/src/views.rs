@@ -1,9 +1,33 @@
 //! Conclusions from the reports of several nodes about their replicas.
 
-use fastness_wire::admin::v1::DescribeClusterResponse;
+use fastness_wire::admin::v1::{DescribeClusterResponse, NodeSpec};
+
+use crate::admin::Admin;
 
 /// Each node with its report, if it answered.
 pub type Views = [(u64, Option<DescribeClusterResponse>)];
+
+/// Calls all nodes of a cluster at once, and returns each with its report.
+pub async fn of_cluster(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeClusterResponse>)> {
+    gather(admin, nodes.iter().map(|node| (node.id, Some(node.grpc_address.clone())))).await
+}
+
+/// Calls the given nodes, all at once, and returns each with its report, in their order. A node without an address is
+/// not called.
+pub async fn gather(
+    admin: &Admin,
+    nodes: impl Iterator<Item = (u64, Option<String>)>,
+) -> Vec<(u64, Option<DescribeClusterResponse>)> {
+    let call = |(id, address): (u64, Option<String>)| {
+        let admin = admin.clone();
+        (id, tokio::spawn(async move { admin.describe(&address?).await.ok() }))
+    };
+    let mut views = Vec::new();
+    for (id, call) in nodes.map(call).collect::<Vec<_>>() {
+        views.push((id, call.await.ok().flatten()));
+    }
+    views
+}
 
 /// The primary of a shard according to its replicas: the leader that has a lease; if two report one, that of the newer
 /// term.

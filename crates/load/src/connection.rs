@@ -96,12 +96,7 @@ pub struct Connection {
 
 /// Appends one command in RESP's array form.
 pub fn encode(command: &[&[u8]], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-    for arg in command {
-        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    fastness_resp::request::encode(command, out);
 }
 
 impl Connection {

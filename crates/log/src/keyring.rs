@@ -83,19 +83,9 @@ impl Keyring {
 
     /// Unwraps a stored data key and keeps it. Returns whether the current master key wrapped it.
     pub(crate) fn unwrap_key(&self, id: u32, record: &[u8], cipher: &Cipher) -> Result<bool, UnwrapError> {
-        if record.len() != WRAPPED_BYTES || record[0] != RECORD_VERSION || record[1..4] != [0; 3] {
-            return Err(UnwrapError::Record(RecordError::Short));
-        }
-        let fingerprint = Fingerprint(array_at(record, 4));
-        let master = cipher.master_by(fingerprint).ok_or(UnwrapError::OtherMaster(fingerprint))?;
-        let nonce = Nonce::assume_unique_for_key(array_at(record, 12));
-        let mut sealed = record[24..].to_vec();
-        let plain = master
-            .wrapping
-            .open_in_place(nonce, Aad::from(self.place.wrap_data(id)), &mut sealed)
-            .map_err(|_| UnwrapError::Record(RecordError::Tag))?;
-        self.keys.write().insert(id, Arc::new(aead_key(&array_at(plain, 0))));
-        sealed.fill(0);
+        let (mut plain, fingerprint) = unwrap(&self.place, cipher, id, record)?;
+        self.keys.write().insert(id, Arc::new(aead_key(&plain)));
+        plain.fill(0);
         Ok(fingerprint == cipher.master.fingerprint())
     }
 
@@ -189,17 +179,7 @@ impl Sealer {
 
     /// Wraps a data key again, under the current master key.
     pub(crate) fn rewrap(&mut self, id: u32, record: &[u8]) -> Result<Vec<u8>, UnwrapError> {
-        let master = self
-            .cipher
-            .master_by(Fingerprint(array_at(record, 4)))
-            .ok_or(UnwrapError::OtherMaster(Fingerprint(array_at(record, 4))))?;
-        let data = self.ring.place.wrap_data(id);
-        let mut sealed = record[24..].to_vec();
-        let plain: [u8; 32] = master
-            .wrapping
-            .open_in_place(Nonce::assume_unique_for_key(array_at(record, 12)), Aad::from(data), &mut sealed)
-            .map(|plain| array_at(plain, 0))
-            .map_err(|_| UnwrapError::Record(RecordError::Tag))?;
+        let (plain, _) = unwrap(&self.ring.place, &self.cipher, id, record)?;
         Ok(wrap(&self.ring.place, &mut self.cipher, id, plain))
     }
 
@@ -257,6 +237,21 @@ fn make_key(ring: &Keyring, cipher: &mut Cipher, id: u32) -> (Arc<LessSafeKey>, 
     let key = Arc::new(aead_key(&plain));
     ring.keys.write().insert(id, key.clone());
     (key, wrap(&ring.place, cipher, id, plain))
+}
+
+/// Opens the stored form of a data key. Returns the key and the fingerprint of the master key that wrapped it.
+fn unwrap(place: &Place, cipher: &Cipher, id: u32, record: &[u8]) -> Result<([u8; 32], Fingerprint), UnwrapError> {
+    if record.len() != WRAPPED_BYTES || record[0] != RECORD_VERSION || record[1..4] != [0; 3] {
+        return Err(UnwrapError::Record(RecordError::Short));
+    }
+    let fingerprint = Fingerprint(array_at(record, 4));
+    let master = cipher.master_by(fingerprint).ok_or(UnwrapError::OtherMaster(fingerprint))?;
+    let nonce = Nonce::assume_unique_for_key(array_at(record, 12));
+    let mut sealed = record[24..].to_vec();
+    let opened = master.wrapping.open_in_place(nonce, Aad::from(place.wrap_data(id)), &mut sealed);
+    let plain = opened.map(|plain| array_at(plain, 0)).map_err(|_| UnwrapError::Record(RecordError::Tag))?;
+    sealed.fill(0);
+    Ok((plain, fingerprint))
 }
 
 /// Wraps a data key into its stored form. The wrapping nonce is random: a master key wraps one key per start, far below

@@ -131,9 +131,7 @@ impl Log {
     pub fn save_peer(&self, node: NodeId, record: Bytes, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut peers = self.shared.peers.lock();
         peers.insert(node, record.clone());
-        let refused = self.shared.queue.push(Op::Peer { node, record, done: Box::new(done) }).err();
-        drop(peers);
-        refused.into_iter().for_each(refuse);
+        self.shared.push_under(peers, Op::Peer { node, record, done: Box::new(done) });
     }
 
     /// The log of a group; empty if nothing is stored for it.
@@ -227,9 +225,15 @@ fn start(writer: Writer, reader: DiskReader, driver: WriterDriver) -> std::io::R
 
 impl Shared {
     fn push(&self, op: Op) {
-        if let Err(op) = self.queue.push(op) {
-            refuse(op);
-        }
+        self.push_under((), op);
+    }
+
+    /// Queues an operation under the lock that `guard` is of, and releases the lock before a refused operation's
+    /// callback is called: the callback may take the lock itself.
+    fn push_under(&self, guard: impl Sized, op: Op) {
+        let refused = self.queue.push(op).err();
+        drop(guard);
+        refused.into_iter().for_each(refuse);
     }
 }
 
@@ -307,9 +311,7 @@ impl GroupLog {
             }
             Ok((from, to)) => {
                 let op = Op::Truncate { group: self.group.clone(), from, to, done: Box::new(done) };
-                let refused = self.shared.queue.push(op).err();
-                drop(memory);
-                refused.into_iter().for_each(refuse);
+                self.shared.push_under(memory, op);
             }
         }
     }
@@ -344,18 +346,14 @@ impl GroupLog {
             // Completes after the purge that is queued already.
             None => Op::Append { group: self.group.clone(), entries: Vec::new(), done: Box::new(done) },
         };
-        let refused = self.shared.queue.push(op).err();
-        drop(memory);
-        refused.into_iter().for_each(refuse);
+        self.shared.push_under(memory, op);
     }
 
     /// Stores the vote. `done` is called once it, and everything appended before it, is on stable storage.
     pub fn save_vote(&self, vote: Bytes, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut memory = self.group.memory.lock();
         memory.vote = Some(vote.clone());
-        let refused = self.shared.queue.push(Op::Vote { group: self.group.clone(), vote, done: Box::new(done) }).err();
-        drop(memory);
-        refused.into_iter().for_each(refuse);
+        self.shared.push_under(memory, Op::Vote { group: self.group.clone(), vote, done: Box::new(done) });
     }
 
     /// Saves the committed position, which is stored with the next batch that is written anyway.

@@ -12,7 +12,7 @@ use super::folder::Folder;
 use super::settings::Settings;
 use super::{bring_up, process};
 use crate::table::Table;
-use crate::views::{faults, primary_of};
+use crate::views::{self, faults, primary_of};
 
 /// The key of the example commands.
 const EXAMPLE_KEY: &str = "token:42";
@@ -33,11 +33,8 @@ impl Report {
         let pids: BTreeMap<u64, i32> = settings.nodes().filter_map(alive).collect();
         let file = ClusterFile::of(folder, settings, &pids)?;
         let admin = bring_up::admin(folder)?;
-        let mut views = Vec::new();
-        for node in &file.nodes {
-            let view = if node.pid.is_some() { admin.describe(&node.grpc).await.ok() } else { None };
-            views.push((node.id, view));
-        }
+        let nodes = file.nodes.iter().map(|node| (node.id, node.pid.map(|_| node.grpc.clone())));
+        let views = views::gather(&admin, nodes).await;
         Ok(Report { folder: folder.clone(), settings: settings.clone(), file, views })
     }
 
