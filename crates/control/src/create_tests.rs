@@ -69,7 +69,7 @@ fn wrong_requests_are_refused() {
     refused(|r| r.nodes.clear(), "1 to 1000 nodes");
     refused(|r| r.nodes[1].id = NodeId(1), "given twice");
     refused(|r| r.nodes[1].id = NodeId(0), "is 0");
-    refused(|r| r.nodes[1].disk = r.nodes[0].disk, "that of another node");
+    refused(|r| r.nodes[1].disk = r.nodes[0].disk, "the disk of another node");
     refused(|r| r.nodes[1].peer_address = "localhost".into(), "not host:port");
     refused(|r| r.nodes[1].grpc_address = r.nodes[0].grpc_address.clone(), "given twice");
     refused(|r| (r.nodes[1].resp_port, r.nodes[1].resp_tls_port) = (0, 0), "no RESP port");
