@@ -1,15 +1,15 @@
-//! How the members of a new shard form its Raft group.
+//! Forms the Raft group of a new shard.
 //!
 //! Every member calls [`form_shard`] after it has started the shard's group. The preferred primary gives the group its
-//! members at once, and so becomes its first leader; the others wait for their turn, in the order of the map, and step
-//! in if nothing was heard by then (that node is down). It is safe that several do it: all write the same first entry,
-//! since the map names the same members.
+//! members at once, and so becomes its first leader. The others wait for their turn, in the order of the map, and form
+//! the group themselves if they have heard nothing by then (the members before them are down). It is safe if several do
+//! so: all of them write the same first entry, because the map names the same members.
 //!
-//! Once a node was replaced the map names other members than the group began with: then nobody forms it any more. All
-//! that were there from the start have done so, and a node that came later is added by the group's leader.
+//! Once a node has been replaced, the map names other members than the group was formed with, so no node forms the
+//! group any more. All original members have formed it already, and the group's leader adds a node that comes later.
 //!
-//! What it does not know: whether an empty group is a new one or one whose disk was lost. A lost one harms nobody: the
-//! map names the members' disks, and the others do not listen to another one (consensus' `identity.rs`).
+//! Does not know whether an empty group is new or has lost its disk. A lost disk does no harm: the map names the
+//! members' disks, and the other members ignore a node with another disk (consensus' `identity.rs`).
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use crate::create::member;
 use crate::group::{GroupError, RaftGroup};
 use crate::map::ClusterMap;
 
-/// How long each further member waits for the ones before it.
+/// How long each further member waits for the members before it.
 pub const TURN: Duration = Duration::from_secs(3);
-/// How often a waiting member looks whether the group is formed.
+/// How often a waiting member checks whether the group is formed.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Forms the Raft group of `shard` if nobody else does, and returns once this member of it has a configuration, or
-/// `map` is not the cluster's first one. `node` is this one.
+/// Forms the Raft group of `shard` unless another member does. Returns once this member of the group has a
+/// configuration, or if `map` is not the cluster's first map. `node` is this node.
 ///
 /// # Errors
-/// What the group refuses; then the replica stays out, the others may form the group.
+/// The refusal of the group. Then this replica has no configuration yet; the other members may form the group.
 pub async fn form_shard(
     map: &ClusterMap,
     shard: ShardId,

@@ -1,4 +1,4 @@
-//! Tests of forming a shard's group; time is the runtime's own, paused.
+//! Tests of forming a shard's group, on the runtime's own paused clock.
 
 use tokio::time::Instant;
 
@@ -38,14 +38,14 @@ async fn the_az_rule_is_waived_without_a_durability_promise_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_is_formed_is_left_alone() {
+async fn a_formed_group_is_not_changed() {
     let group = FakeGroup { refuses: true, ..FakeGroup::default() };
     *group.voters.lock() = Some(Vec::new());
     form_shard(&three_nodes(), ShardId(1), NodeId(1), &group).await.unwrap();
 }
 
 #[tokio::test]
-async fn strangers_and_refusals_are_errors() {
+async fn unknown_nodes_and_refusals_are_errors() {
     let group = FakeGroup { refuses: true, ..FakeGroup::default() };
     assert!(form_shard(&three_nodes(), ShardId(1), NodeId(1), &group).await.is_err());
     let group = FakeGroup::default();
@@ -53,9 +53,9 @@ async fn strangers_and_refusals_are_errors() {
     assert!(form_shard(&three_nodes(), ShardId(1), NodeId(4), &group).await.is_err());
 }
 
-/// Its first entry would name other members than the group began with.
+/// The first entry would name other members than the group was formed with.
 #[tokio::test]
-async fn nobody_forms_a_group_once_a_node_was_replaced() {
+async fn no_node_forms_a_group_once_a_node_was_replaced() {
     let replacing = three_nodes().with_replacement(NodeId(1), &crate::fixtures::node(4, "a")).unwrap();
     let replaced = replacing.with_replacement_finished(NodeId(4)).unwrap();
     for (map, node) in [(&replacing, 4), (&replacing, 2), (&replaced, 4)] {

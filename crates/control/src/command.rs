@@ -1,12 +1,12 @@
-//! How a change of the map stands in group 0's log. **Frozen**: the golden test below holds the bytes.
+//! Encoding of a change of the map in group 0's log. **Frozen**: the golden test below has the bytes.
 //!
-//! A payload is one JSON object: `{"version": 1, "sequence": n, "command": …}`. JSON because these entries are few, are
-//! read by people in emergencies, and live as long as the cluster; the log encrypts them like all entries.
+//! A payload is one JSON object: `{"version": 1, "sequence": n, "command": …}`. It is JSON because these entries are
+//! few, are read by people in emergencies, and live as long as the cluster. The log encrypts them like all entries.
 //!
 //! Rules:
-//! - A field's meaning never changes. A new field has a default that means what its absence meant before.
-//! - A new command, or one whose old readers would do the wrong thing, raises `version`; a reader stops at a version or
-//!   a command that it does not know, since skipping it would make its map differ from the others'.
+//! - The meaning of a field never changes. A new field has a default that means what its absence meant before.
+//! - A new command, or one that old readers would interpret wrongly, raises `version`. A reader stops at a version or a
+//!   command that it does not know, because its map would differ from the others' if it skipped the entry.
 
 use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot, UnknownDurability};
 use serde::{Deserialize, Serialize};
@@ -14,41 +14,41 @@ use std::time::Duration;
 
 use crate::map::{ClusterMap, ClusterSettings, MapError, NodeInfo, Password, SettingsChange, ShardMap};
 
-/// The newest version this code reads. An entry says the oldest one that knows its command.
+/// The newest version that this code reads. Each entry has the oldest version that knows its command.
 pub const COMMAND_VERSION: u32 = 4;
 
 /// A change of the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// The cluster's first map. Where there is a map already it changes nothing: the first one stays.
+    /// The cluster's first map. Without effect if there is a map already.
     Create(ClusterMap),
-    /// The operator desired states a durability mode (since version 2). Where it is desired already, or would make a
-    /// durable cluster one that is not, or the other way round, it changes nothing.
+    /// The operator's new desired durability mode (since version 2). Without effect if the mode is desired already, or
+    /// if the change would make a durable cluster non-durable or the reverse.
     SetDurability(Durability),
-    /// A node takes the place of another one in every group (since version 3). On another map than that of
-    /// `map_version` it changes nothing: what the replacement was checked against is no more.
+    /// A node replaces another one in every group (since version 3). Without effect on a map of another version than
+    /// `map_version`, because the replacement was checked against that one.
     ReplaceNode {
         /// The version of the map that the replacement was checked against.
         map_version: u64,
-        /// Who is replaced.
+        /// The node that is replaced.
         old: NodeId,
-        /// Who takes its place.
+        /// The node that replaces it.
         new: NodeInfo,
     },
-    /// Every group has the membership that the map gives it: whoever was to leave is gone (since version 3). For
-    /// another replacement than the one under way it changes nothing.
+    /// Every group has the membership that the map gives it, so no leaving node is a member any more (since version 3).
+    /// Without effect for another replacement than the one in progress.
     FinishReplacement {
-        /// Who has taken the place.
+        /// The replacing node.
         by: NodeId,
     },
     /// Changes settings of the cluster (since version 4).
     SetSettings(SettingsChange),
-    /// The first settings of the cluster (since version 4). Those that have been made stay.
+    /// The first settings of the cluster (since version 4). Settings that were made already keep their value.
     FirstSettings(SettingsChange),
 }
 
 impl Command {
-    /// The oldest version that knows it.
+    /// The oldest version that knows the command.
     fn version(&self) -> u32 {
         match self {
             Command::Create(_) => 1,
@@ -59,33 +59,35 @@ impl Command {
     }
 }
 
-/// Why a payload could not be read. Every one is fatal to this node's control plane.
+/// Why a payload could not be read. Each of these errors is fatal to the node's control plane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Written by a newer version.
-    #[error("the entry has version {found}, this binary reads up to {COMMAND_VERSION}: run a newer one")]
+    #[error(
+        "the entry has version {found}, this node reads versions up to {COMMAND_VERSION}: upgrade it to the version of the other nodes"
+    )]
     Version {
-        /// What the entry says.
+        /// The version of the entry.
         found: u32,
     },
-    /// Not what any version writes.
+    /// No version writes such a payload.
     #[error("the entry is not readable: {0}")]
     Malformed(String),
-    /// Readable, but it breaks an invariant of the map.
-    #[error("the entry holds a broken map: {0}")]
+    /// The payload is readable, but its map breaks an invariant.
+    #[error("the entry has an invalid map: {0}")]
     Map(#[from] MapError),
 }
 
-/// A command with its place among its epoch's.
+/// A command with its sequence number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// From 1 in each epoch, without holes.
+    /// Number within the epoch, from 1, without gaps.
     pub seq: Seq,
     /// The change.
     pub command: Command,
 }
 
-/// The bytes of a proposal.
+/// Encodes the payload of a proposal.
 #[must_use]
 pub fn encode(envelope: &Envelope) -> Vec<u8> {
     let command = match &envelope.command {
@@ -102,13 +104,13 @@ pub fn encode(envelope: &Envelope) -> Vec<u8> {
     serde_json::to_vec(&form).expect("plain structs of numbers and strings have a JSON form")
 }
 
-/// Reads the bytes of a committed entry.
+/// Decodes the payload of a committed entry.
 ///
 /// # Errors
 /// See [`DecodeError`].
 pub fn decode(payload: &[u8]) -> Result<Envelope, DecodeError> {
     let malformed = |e: serde_json::Error| DecodeError::Malformed(e.to_string());
-    // The version first: what a newer version wrote must not be reported as malformed.
+    // The version is checked first, so that an entry of a newer version is not reported as malformed.
     let VersionForm { version } = serde_json::from_slice(payload).map_err(malformed)?;
     if version == 0 || version > COMMAND_VERSION {
         return Err(DecodeError::Version { found: version });
@@ -153,7 +155,7 @@ enum CommandForm {
     FirstSettings(SettingsForm),
 }
 
-/// A field that is absent leaves its setting as it is.
+/// An absent field leaves its setting unchanged.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingsForm {
@@ -240,7 +242,7 @@ struct ShardForm {
     config_epoch: u64,
 }
 
-/// What the absence of a `durability_version` means.
+/// The value of an absent `durability_version`.
 fn first() -> u64 {
     1
 }
@@ -309,7 +311,7 @@ impl MapForm {
             nodes: self.nodes.into_iter().map(NodeForm::into_node).collect::<Result<_, _>>()?,
             shards: self.shards.into_iter().map(ShardForm::into_shard).collect(),
             control_voters: self.control_voters.into_iter().map(NodeId).collect(),
-            // A map stands in the log as the cluster's first one; what becomes of it are commands.
+            // The log has only the cluster's first map; later changes are commands.
             replacement: None,
             replaced: Vec::new(),
             settings: ClusterSettings::default(),
@@ -352,7 +354,8 @@ mod tests {
     use super::*;
     use crate::fixtures::{node, three_nodes};
 
-    /// What version 1 wrote. Never change it: if this test fails, the format has, and clusters would not start.
+    /// The bytes that version 1 writes. Never change them: if this test fails, the format has changed and existing
+    /// clusters would not start.
     const GOLDEN: &str = include_str!("../tests/golden/create-v1.json");
 
     fn create() -> Envelope {
@@ -366,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn optional_fields_come_back() {
+    fn optional_fields_decode_to_themselves() {
         let mut map = three_nodes();
         map.nodes[0].announce_hostname = "db1.example".into();
         let envelope = Envelope { seq: Seq(7), command: Command::Create(map) };
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_for_a_mode_is_frozen_too() {
+    fn a_change_of_the_mode_is_frozen_too() {
         let envelope = Envelope { seq: Seq(3), command: Command::SetDurability(Durability::Async) };
         let text = r#"{"version":2,"sequence":3,"command":{"set_durability":{"durability":"async"}}}"#;
         assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);

@@ -1,13 +1,12 @@
-//! Creating a cluster: from a request to a running group 0 that holds the map.
+//! Creates a cluster: from a request to a running group 0 that has the map.
 //!
-//! Steps, each of which finds out by itself whether it is done, so that asking again continues a creation that broke
-//! off:
-//! 1. the request is checked and the map planned ([`CreateRequest::plan`]);
-//! 2. group 0 is given its voters, unless it has some;
-//! 3. its leader proposes the map; the first map in the log is the cluster's, whoever else asked;
-//! 4. the leader adds the other nodes as followers without a vote.
+//! Each step checks by itself whether it is done already, so that a repeated request continues an interrupted creation:
+//! 1. The request is checked and the map planned ([`CreateRequest::plan`]).
+//! 2. Group 0 gets its voters, unless it has voters.
+//! 3. The leader of group 0 proposes the map. The first map in the log is the cluster's, whichever request proposed it.
+//! 4. The leader adds the other nodes as followers without a vote.
 //!
-//! Whoever is asked and does not lead answers [`CreateError::AskLeader`] with the leader's address.
+//! A node that does not lead group 0 returns [`CreateError::AskLeader`] with the leader's address.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,16 +19,16 @@ use crate::group::{GroupError, Member};
 use crate::map::{ClusterMap, MapError, NodeInfo};
 use crate::placement::{self, PlacementError, Site};
 
-/// How long a creation may take before the answer is that it goes on by itself or can be asked for again.
+/// How long a creation may take before it is reported as unfinished. It may continue by itself or be requested again.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long to wait before another try after an election came between.
+/// Pause before the next attempt after an election has interrupted one.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Shards at most: each has a port on every node that holds it, and a thread.
+/// Largest number of shards: each needs a port and a thread on every node that has a replica of it.
 pub const SHARDS_MAX: u32 = 1000;
-/// Nodes at most.
+/// Largest number of nodes.
 pub const NODES_MAX: usize = 1000;
 
-/// What a durable cluster must have, as the asked node's config has it.
+/// The requirements of a durable cluster, as the called node's config meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirements {
     /// Clients can connect over TLS.
@@ -40,72 +39,72 @@ pub struct Requirements {
     pub encryption_at_rest: bool,
 }
 
-/// The cluster that the operator wants.
+/// The cluster that the operator requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateRequest {
-    /// What the certificates name.
+    /// Id of the cluster, which the certificates name.
     pub cluster_id: ClusterId,
-    /// Fresh and random. Not part of what makes two requests equal.
+    /// New and random. Ignored when two requests are compared.
     pub hash_seed: HashSeed,
-    /// All nodes, the asked one among them.
+    /// All nodes, including the called one.
     pub nodes: Vec<NodeInfo>,
-    /// How many shards; fixed from then on.
+    /// Number of shards; fixed for the life of the cluster.
     pub shards: u32,
     /// Copies of each shard besides the primary.
     pub replicas: u32,
-    /// The mode.
+    /// The durability mode.
     pub durability: Durability,
-    /// What the asked node has.
+    /// The requirements that the called node meets.
     pub requirements: Requirements,
 }
 
 /// Why no cluster was created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CreateError {
-    /// The request itself is wrong.
+    /// The request itself is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// A durable cluster needs something that is not there.
+    /// A durable cluster needs something that is missing.
     #[error("a durable cluster ({durability}) needs {requirement}; a cluster without it can only be `disabled`")]
     Unmet {
-        /// The mode asked for.
+        /// The requested mode.
         durability: Durability,
-        /// What is missing, and how to have it.
+        /// What is missing, and how to provide it.
         requirement: &'static str,
     },
     /// The copies cannot be placed.
     #[error(transparent)]
     Placement(#[from] PlacementError),
-    /// There is a cluster already, and it is another one.
-    #[error("this node is part of a cluster already, and it differs from the one asked for: {0}")]
+    /// A different cluster exists already.
+    #[error("this node belongs to a cluster already, which differs from the requested one: {0}")]
     Exists(String),
-    /// Ask that node.
-    #[error("node {node} leads the control plane: ask it, at {address}")]
+    /// Another node leads the control plane and must be called instead.
+    #[error("node {node} leads the control plane: send the request to {address}")]
     AskLeader {
         /// The leader.
         node: NodeId,
         /// Its gRPC address.
         address: String,
     },
-    /// Consensus refused.
+    /// Consensus refused to form the group.
     #[error("the control plane could not be formed: {0}")]
     Group(#[from] GroupError),
-    /// The control plane of the asked node has stopped.
+    /// The control plane of the called node has stopped.
     #[error("{0}")]
     Stopped(String),
-    /// Not done within the time; nothing is undone.
+    /// The creation did not finish in time; nothing is undone.
     #[error(
-        "not done within {} s, waiting for {waiting_for}: are all nodes running, and can they reach each other's peer \
-         addresses? Ask again to continue", CREATE_TIMEOUT.as_secs()
+        "not finished within {} s, still waiting for {waiting_for}: check that all nodes are running and reach each other's peer \
+         addresses, then repeat the request to continue", CREATE_TIMEOUT.as_secs()
     )]
     TimedOut {
-        /// The step.
+        /// The unfinished step.
         waiting_for: &'static str,
     },
 }
 
 impl CreateRequest {
-    /// Checks the request and plans the map. The warnings are for the operator.
+    /// Checks the request and plans the map. Returns it with warnings for the operator.
     ///
     /// # Errors
     /// The first requirement that is not met.
@@ -177,7 +176,8 @@ impl CreateRequest {
         }
         for base in [node.resp_port, node.resp_tls_port] {
             if base != 0 && u32::from(base) + self.shards - 1 > u32::from(u16::MAX) {
-                let text = format!("node {}: {} shards from port {base} on end above 65535", node.id, self.shards);
+                let text =
+                    format!("node {}: {} shards from port {base} on need ports above 65535", node.id, self.shards);
                 return Err(CreateError::Invalid(text));
             }
         }
@@ -208,13 +208,13 @@ fn is_host_and_port(address: &str) -> bool {
     address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0))
 }
 
-/// What differs between two maps as an operator would say it; `None`: the same cluster.
+/// Describes for an operator how two maps differ; `None` if they describe the same cluster.
 fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
     if existing.cluster_id != wanted.cluster_id {
         return Some(format!("its id is {}", existing.cluster_id));
     }
     if existing.nodes != wanted.nodes {
-        return Some("its nodes, their disks or their addresses are others (`fastness cluster describe`)".into());
+        return Some("it has other nodes, disks or addresses (see `fastness cluster describe`)".into());
     }
     if existing.shards.len() != wanted.shards.len() {
         return Some(format!("it has {} shards", existing.shards.len()));
@@ -222,25 +222,25 @@ fn difference(existing: &ClusterMap, wanted: &ClusterMap) -> Option<String> {
     if existing.replicas != wanted.replicas {
         return Some(format!("it has {} replicas", existing.replicas));
     }
-    (existing.durability != wanted.durability).then(|| format!("it is {}", existing.durability))
+    (existing.durability != wanted.durability).then(|| format!("its durability is {}", existing.durability))
 }
 
-/// A node as its Raft groups know it.
+/// The member that a node is in its Raft groups.
 #[must_use]
 pub fn member(node: &NodeInfo) -> Member {
     Member { node: node.id, az: node.az.clone(), address: node.peer_address.clone(), disk: node.disk }
 }
 
 impl Control {
-    /// Creates the cluster, or continues a creation that broke off, or finds that it is there. Returns warnings for the
-    /// operator.
+    /// Creates the cluster, continues an interrupted creation, or finds that the cluster exists. Returns warnings for
+    /// the operator.
     ///
     /// # Errors
     /// See [`CreateError`].
     pub async fn create(&self, request: &CreateRequest) -> Result<Vec<String>, CreateError> {
         let (wanted, warnings) = request.plan()?;
         if wanted.node(self.node()).is_none() {
-            let text = format!("the asked node has id {}, which is not among the given nodes", self.node());
+            let text = format!("the called node has id {}, which is not among the given nodes", self.node());
             return Err(CreateError::Invalid(text));
         }
         let mut step = "the members of the control plane";
@@ -273,7 +273,9 @@ impl Control {
             *step = "the nodes that follow the control plane without a vote";
             match self.add_followers(&map).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::info!(%error, "adding a follower of the control plane is tried again"),
+                Err(error) => {
+                    tracing::info!(%error, "could not add a follower of the control plane; it is tried again")
+                }
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -295,7 +297,7 @@ impl Control {
         Ok(())
     }
 
-    /// Waits until this node leads group 0, or says who does.
+    /// Waits until this node leads group 0; returns an error that names the leader if another node leads.
     async fn be_leader(&self, wanted: &ClusterMap) -> Result<(), CreateError> {
         let mut status = self.status();
         loop {
@@ -309,7 +311,7 @@ impl Control {
                 _ => {}
             }
             if status.changed().await.is_err() {
-                return Err(CreateError::Stopped("the node shuts down".into()));
+                return Err(CreateError::Stopped("the node is shutting down".into()));
             }
         }
     }

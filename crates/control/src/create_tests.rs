@@ -69,7 +69,7 @@ fn wrong_requests_are_refused() {
     refused(|r| r.nodes.clear(), "1 to 1000 nodes");
     refused(|r| r.nodes[1].id = NodeId(1), "given twice");
     refused(|r| r.nodes[1].id = NodeId(0), "is 0");
-    refused(|r| r.nodes[1].disk = r.nodes[0].disk, "that of another node");
+    refused(|r| r.nodes[1].disk = r.nodes[0].disk, "the disk of another node");
     refused(|r| r.nodes[1].peer_address = "localhost".into(), "not host:port");
     refused(|r| r.nodes[1].grpc_address = r.nodes[0].grpc_address.clone(), "given twice");
     refused(|r| (r.nodes[1].resp_port, r.nodes[1].resp_tls_port) = (0, 0), "no RESP port");
@@ -102,7 +102,7 @@ impl Bed {
 }
 
 #[tokio::test]
-async fn a_cluster_is_created_and_asking_again_finds_it() {
+async fn a_cluster_is_created_and_a_repeated_request_finds_it() {
     let bed = bed(1);
     let creating = bed.create(request());
     while bed.group.voters.lock().is_none() {
@@ -143,7 +143,7 @@ async fn nodes_without_a_vote_are_added_as_followers() {
 }
 
 #[tokio::test]
-async fn who_does_not_lead_names_the_leader() {
+async fn a_node_that_does_not_lead_names_the_leader() {
     let bed = bed(1);
     bed.raft.driver.set_role(Role::Follower { leader: Some(NodeId(2)) });
     let error = bed.create(request()).await.unwrap().unwrap_err();
@@ -151,7 +151,7 @@ async fn who_does_not_lead_names_the_leader() {
 }
 
 #[tokio::test]
-async fn who_has_no_vote_names_one_that_has() {
+async fn a_node_without_a_vote_names_one_with_a_vote() {
     let bed = bed(4);
     let mut wanted = request();
     let mut fourth = node(4, "a");
@@ -169,18 +169,18 @@ async fn a_node_that_is_not_among_the_given_ones_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_election_that_never_ends_is_told() {
+async fn an_election_that_never_ends_is_reported() {
     let error = bed(1).create(request()).await.unwrap().unwrap_err();
     assert!(matches!(error, CreateError::TimedOut { waiting_for } if waiting_for.contains("election")), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_creation_goes_on_over_a_lost_leadership() {
+async fn a_creation_continues_after_a_lost_leadership() {
     let bed = bed(1);
     let creating = bed.create(request());
     bed.raft.lead(1, 1);
     bed.raft.proposed().await;
-    // Another leader's blank comes in between; then this node leads again.
+    // Another leader's blank entry commits in between; then this node leads again.
     bed.raft.commit(fastness_types::Epoch { term: 2, node: NodeId(2) }, EntryPayload::Blank);
     let epoch = bed.raft.lead(3, 1);
     let (under, payload) = bed.raft.proposed().await;
@@ -194,5 +194,5 @@ fn differences_are_named() {
     let mut other = three_nodes();
     other.durability = Durability::Async;
     assert_eq!(difference(&three_nodes(), &three_nodes()), None);
-    assert_eq!(difference(&other, &three_nodes()), Some("it is async".into()));
+    assert_eq!(difference(&other, &three_nodes()), Some("its durability is async".into()));
 }

@@ -1,11 +1,12 @@
-//! The task that owns group 0's data on this node, and the handle through which the rest of the node asks it.
+//! The task that owns group 0's data on this node, and the node's handle of it.
 //!
 //! Ordering rules:
-//! - The map seen through [`Control::map`] is that of a committed prefix of group 0's log, and only moves forward.
-//! - A command is proposed only as leader under a valid lease, after the epoch's first entry is applied; its proposer
-//!   hears of it when it is applied here, or that its outcome is unknown once an entry of another leader is.
+//! - The map returned by [`Control::map`] is the result of a committed prefix of group 0's log, and only moves forward.
+//! - A command is proposed only by a leader under a valid lease, after the epoch's first entry is applied. Its proposer
+//!   gets the result when the command is applied here, or learns that the outcome is unknown once an entry of another
+//!   leader is applied.
 //!
-//! Bounds: [`REQUESTS_MAX`] commands wait or are in flight; one more is answered [`ProposeError::Busy`].
+//! Limit: [`REQUESTS_MAX`] commands may wait or be in flight; a further one fails with [`ProposeError::Busy`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,64 +22,67 @@ use crate::command::{self, Command, DecodeError, Envelope};
 use crate::group::RaftGroup;
 use crate::map::{ClusterMap, SettingsChange};
 
-/// Commands that wait or are in flight at once.
+/// Largest number of commands that wait or are in flight.
 pub const REQUESTS_MAX: usize = 16;
-/// Read from the log at a time.
+/// Bytes read from the log at a time.
 const READ_BYTES_MAX: usize = 1024 * 1024;
-/// How often a command that waits for the lease looks again.
+/// How often a command that waits for the lease checks again.
 const LEASE_POLL: Duration = Duration::from_millis(20);
 
-/// What the control plane of a node is given.
+/// What the control plane of a node needs.
 pub struct ControlOptions {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Group 0's log.
+    /// The handle of group 0.
     pub handle: GroupHandle,
-    /// Group 0's members.
+    /// The membership of group 0.
     pub group: Arc<dyn RaftGroup>,
-    /// For the lease.
+    /// The clock that the lease is checked with.
     pub clock: Arc<dyn Clock>,
 }
 
-/// This node's part in group 0.
+/// This node's role in group 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlRole {
-    /// It leads.
+    /// This node leads.
     Leader {
         /// Its epoch.
         epoch: Epoch,
     },
-    /// It follows.
+    /// This node follows.
     Follower {
-        /// Whom, if known.
+        /// The leader, if known.
         leader: Option<NodeId>,
     },
     /// Group 0 has stopped on this node.
     Stopped,
 }
 
-/// Where this node's control plane stands.
+/// Status of this node's control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlStatus {
-    /// Its part.
+    /// Role in group 0.
     pub role: ControlRole,
-    /// How far it has applied group 0's log.
+    /// Index up to which group 0's log is applied.
     pub applied: LogIndex,
-    /// Why it has stopped for good, if it has. The node must not go on with a map that no longer follows.
+    /// Why the control plane has stopped permanently, if it has. The node must not continue with a map that is no
+    /// longer updated.
     pub failure: Option<Arc<str>>,
 }
 
-/// Why a command did not become part of the map.
+/// Why a command did not change the map.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Nothing was done: another node leads group 0, if one does.
+    /// Nothing was done, because this node does not lead group 0; another one may.
     #[error("this node does not lead the control plane")]
     NotLeader(Option<NodeId>),
-    /// Nothing was done.
-    #[error("too many changes of the cluster map are under way")]
+    /// Nothing was done, because too many commands are in progress.
+    #[error("too many changes of the cluster map are in progress: repeat the request later")]
     Busy,
-    /// It was proposed, and leadership was lost before it committed: it may have become part of the map or not.
-    #[error("leadership of the control plane was lost meanwhile, the outcome is unknown: look, and ask again")]
+    /// The command was proposed, and leadership was lost before it committed: the outcome is unknown.
+    #[error(
+        "the control plane lost its leader before the change committed, so the outcome is unknown: check the cluster's state, then repeat the request if necessary"
+    )]
     OutcomeUnknown,
     /// The control plane of this node has stopped.
     #[error("the control plane has stopped: {0}")]
@@ -90,7 +94,7 @@ struct Request {
     answer: oneshot::Sender<Result<(), ProposeError>>,
 }
 
-/// The control plane of this node. A cheap clone; the task ends when the last one is dropped.
+/// Handle of this node's control plane. Cheap to clone; the task stops when the last clone is dropped.
 #[derive(Clone)]
 pub struct Control {
     node: NodeId,
@@ -128,7 +132,7 @@ impl Control {
         Control { node: options.node, map, changes, status, requests, group: options.group }
     }
 
-    /// This node.
+    /// Id of this node.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
@@ -140,13 +144,13 @@ impl Control {
         self.map.load_full()
     }
 
-    /// Tells of every new map (of the newest one, if several came at once).
+    /// Watches the map. If several maps arrive at once, only the newest is seen.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<Option<Arc<ClusterMap>>> {
         self.changes.clone()
     }
 
-    /// Tells of this node's role in group 0 and of a fatal failure.
+    /// Watches this node's role in group 0, and a fatal failure.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<ControlStatus> {
         self.status.clone()
@@ -158,7 +162,7 @@ impl Control {
         matches!(self.status.borrow().role, ControlRole::Leader { .. })
     }
 
-    /// Who leads group 0, as far as this node knows.
+    /// The leader of group 0, as far as this node knows.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         match self.status.borrow().role {
@@ -172,7 +176,7 @@ impl Control {
         self.group.as_ref()
     }
 
-    /// Proposes a command and waits until it is applied here. Cancelling does not take it back.
+    /// Proposes a command and waits until it is applied here. Cancelling the call does not withdraw the command.
     ///
     /// # Errors
     /// See [`ProposeError`].
@@ -187,11 +191,11 @@ impl Control {
 
     fn stopped(&self) -> ProposeError {
         let failure = self.status.borrow().failure.clone();
-        ProposeError::Stopped(failure.unwrap_or_else(|| "the node shuts down".into()))
+        ProposeError::Stopped(failure.unwrap_or_else(|| "the node is shutting down".into()))
     }
 }
 
-/// Why the task ends for good.
+/// Why the task has stopped permanently.
 #[derive(Debug, thiserror::Error)]
 enum Fatal {
     #[error("entry {}: {error}", index.0)]
@@ -200,13 +204,13 @@ enum Fatal {
     Gap { index: LogIndex, epoch: Epoch, found: Seq, expected: Seq },
     #[error("group 0's log: {0}")]
     Log(#[from] fastness_consensus::handle::ReadError),
-    #[error("group 0's log gave entry {} where {} was asked for", found.0, expected.0)]
+    #[error("group 0's log returned entry {} instead of {}", found.0, expected.0)]
     Order { found: LogIndex, expected: LogIndex },
     #[error("group 0 has stopped: {0}")]
     Stopped(Arc<str>),
 }
 
-/// A command on its way through the log.
+/// A proposed command that is not applied yet.
 struct InFlight {
     epoch: Epoch,
     seq: Seq,
@@ -220,9 +224,9 @@ struct Follower {
     changes: watch::Sender<Option<Arc<ClusterMap>>>,
     status: watch::Sender<ControlStatus>,
     requests: mpsc::Receiver<Request>,
-    /// Asked for, not proposed yet.
+    /// Commands not proposed yet.
     waiting: VecDeque<Request>,
-    /// Proposed, in order.
+    /// Commands proposed and not applied, in order.
     in_flight: VecDeque<InFlight>,
     /// The newest sequence proposed here, with its epoch.
     proposed: (Epoch, Seq),
@@ -249,7 +253,7 @@ impl Follower {
         }
     }
 
-    /// Everything that can be done now: apply, propose, report.
+    /// Does everything that is possible now: applies, proposes, reports.
     async fn turn(&mut self) -> Result<(), Fatal> {
         self.apply_committed().await?;
         let role = Arc::clone(&self.handle.role());
@@ -319,7 +323,7 @@ impl Follower {
         if self.in_flight.front().is_some_and(ours)
             && let Some(done) = self.in_flight.pop_front()
         {
-            // Whoever asked may have gone away.
+            // The caller may have been cancelled.
             let _ = done.answer.send(Ok(()));
         }
         Ok(())
@@ -329,12 +333,12 @@ impl Follower {
         match command {
             Command::Create(map) => {
                 if self.map.load().is_some() {
-                    tracing::info!("a second map in the control plane's log changes nothing");
+                    tracing::info!("ignored a second map in the control plane's log: the cluster has one already");
                     return;
                 }
                 tracing::info!(
                     cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
-                    durability = %map.durability, "the cluster is created"
+                    durability = %map.durability, "the cluster has been created"
                 );
                 self.publish(map);
             }
@@ -344,24 +348,26 @@ impl Follower {
                     return;
                 }
                 if !map.may_become(mode) {
-                    tracing::warn!(from = %map.durability, to = %mode, "a wish for a mode that cannot be changed to is passed over");
+                    tracing::warn!(from = %map.durability, to = %mode, "ignored a change of the durability mode: whether a cluster is durable is fixed when it is created");
                     return;
                 }
-                tracing::info!(from = %map.durability, to = %mode, "another durability mode is wished");
+                tracing::info!(from = %map.durability, to = %mode, "the desired durability mode has changed");
                 let version = map.version + 1;
                 self.publish(ClusterMap { version, durability: mode, durability_version: version, ..(*map).clone() });
             }
             Command::ReplaceNode { map_version, old, new } => {
                 let Some(map) = self.map.load_full().filter(|map| map.version == map_version) else {
-                    tracing::info!(%old, new = %new.id, map_version, "a replacement for another map is passed over");
+                    tracing::info!(%old, new = %new.id, map_version, "ignored the replacement of a node: it was checked against another version of the cluster map");
                     return;
                 };
                 match map.with_replacement(old, &new) {
                     Ok(map) => {
-                        tracing::info!(%old, new = %new.id, "a node takes another one's place");
+                        tracing::info!(%old, new = %new.id, "a node is being replaced");
                         self.publish(map);
                     }
-                    Err(error) => tracing::warn!(%old, new = %new.id, %error, "a replacement is passed over"),
+                    Err(error) => {
+                        tracing::warn!(%old, new = %new.id, %error, "ignored the replacement of a node: the cluster map would be invalid")
+                    }
                 }
             }
             Command::SetSettings(change) => self.change_settings(&change),
@@ -372,7 +378,7 @@ impl Follower {
             Command::FinishReplacement { by } => {
                 let finished = self.map.load_full().and_then(|map| map.with_replacement_finished(by));
                 if let Some(map) = finished {
-                    tracing::info!(%by, "a node has taken another one's place in every group");
+                    tracing::info!(%by, "the replacement of a node is complete: every group has the new node");
                     self.publish(map);
                 }
             }
@@ -381,7 +387,7 @@ impl Follower {
 
     fn change_settings(&mut self, change: &SettingsChange) {
         if let Some(map) = self.map.load_full().and_then(|map| map.with_settings(change)) {
-            tracing::info!(version = map.settings.version, ?change, "the cluster has other settings");
+            tracing::info!(version = map.settings.version, ?change, "the settings of the cluster have changed");
             self.publish(map);
         }
     }
@@ -392,7 +398,8 @@ impl Follower {
         self.changes.send_replace(Some(map));
     }
 
-    /// An entry of another leader was committed: what an older epoch had in flight and is not committed may never be.
+    /// Called when an entry of another leader is applied: commands of an older epoch that have not committed may never
+    /// commit.
     fn give_up_in_flight(&mut self, epoch: Epoch) {
         while self.in_flight.front().is_some_and(|f| f.epoch != epoch) {
             if let Some(lost) = self.in_flight.pop_front() {
@@ -436,7 +443,7 @@ impl Follower {
     }
 
     fn fail(mut self, fatal: &Fatal) {
-        tracing::error!(error = %fatal, "the control plane of this node stops");
+        tracing::error!(error = %fatal, "the control plane of this node has stopped; the node must stop too");
         self.handle.report_ready(false);
         let failure: Arc<str> = fatal.to_string().into();
         self.refuse_waiting(&ProposeError::Stopped(failure.clone()));

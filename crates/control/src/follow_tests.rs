@@ -1,4 +1,4 @@
-//! Tests of the following task, against a log that is moved by hand.
+//! Tests of the task that follows group 0, against a log that the test moves.
 
 use fastness_types::ClusterId;
 
@@ -50,7 +50,7 @@ async fn a_follower_learns_the_map_from_memory_and_from_disk() {
 }
 
 #[tokio::test]
-async fn the_first_map_stays() {
+async fn the_first_map_is_kept() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.commit(epoch(1, 2), create(1, 5));
@@ -60,7 +60,7 @@ async fn the_first_map_stays() {
 }
 
 #[tokio::test]
-async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_durable() {
+async fn a_desired_mode_takes_effect_once_and_never_changes_whether_the_cluster_is_durable() {
     use fastness_types::Durability::{Async, Disabled, Sync};
     let raft = Raft::new(false);
     let control = start(&raft);
@@ -79,9 +79,9 @@ async fn a_wish_for_a_mode_is_new_once_and_never_changes_whether_the_cluster_is_
     }
 }
 
-/// Two operators ask at once: the second one's replacement was checked against a map that is no more.
+/// Two operators send a request at once: the second replacement was checked against a map that has changed since.
 #[tokio::test]
-async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
+async fn a_replacement_applies_only_to_the_map_it_was_checked_against() {
     use crate::fixtures::node;
     let raft = Raft::new(false);
     let control = start(&raft);
@@ -92,7 +92,7 @@ async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
         (replace(2, 1, 4), 1, 1),
         (replace(1, 1, 4), 2, 4),
         (replace(1, 2, 5), 2, 4),
-        // Another one is under way; the map would be broken.
+        // Another replacement is in progress; the map would be invalid.
         (replace(2, 2, 5), 2, 4),
         (finish(5), 2, 4),
         (finish(4), 3, 4),
@@ -110,9 +110,9 @@ async fn a_replacement_holds_for_the_map_it_was_checked_against_alone() {
     assert_eq!(control.map().unwrap().replaced_by(NodeId(1)), Some(NodeId(4)));
 }
 
-/// Commits one entry more and expects the control plane to stop with a text that has `reason` in it.
+/// Commits one more entry and expects the control plane to stop with a text that contains `reason`.
 #[tokio::test]
-async fn settings_of_the_cluster_come_from_the_log_and_the_first_ones_replace_none() {
+async fn settings_come_from_the_log_and_first_settings_replace_none() {
     let raft = Raft::new(false);
     let control = start(&raft);
     let settings = |seq: u64, command: fn(SettingsChange) -> Command, secret: u8, lag_ms: u64| {
@@ -147,7 +147,7 @@ async fn stops_at(payload: EntryPayload, reason: &str) {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_stops_it() {
+async fn an_unreadable_entry_stops_it() {
     stops_at(EntryPayload::Batch(Bytes::from_static(br#"{"version":9}"#)), "version 9").await;
     stops_at(EntryPayload::Batch(Bytes::from_static(b"\x00\x01")), "not readable").await;
 }
@@ -198,7 +198,7 @@ async fn a_follower_names_the_leader() {
 }
 
 #[tokio::test]
-async fn a_proposal_that_another_leader_overtook_is_unknown() {
+async fn a_proposal_overtaken_by_another_leader_has_an_unknown_outcome() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.lead(3, 1);
@@ -238,7 +238,7 @@ async fn requests_are_bounded() {
         let control = control.clone();
         tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await })
     };
-    // In flight and in the queue: twice the bound at most; nothing commits, so the rest is refused.
+    // In flight and in the queue: at most twice the limit. Nothing commits, so the other commands are refused.
     let asked: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| ask()).collect();
     let mut busy = 0;
     for task in asked {

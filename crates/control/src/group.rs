@@ -1,6 +1,6 @@
-//! What the control plane asks of one Raft group beyond its log: the part of consensus that forms the group.
+//! The operations of a Raft group that the control plane needs besides its log: those that form the group.
 //!
-//! A trait, so that the tests of this crate run without a disk or a network.
+//! They are a trait so that this crate's tests run without a disk and a network.
 
 use fastness_consensus::{GroupControl, InitializeError};
 
@@ -20,11 +20,11 @@ pub enum GroupError {
 /// Forms one Raft group.
 #[async_trait::async_trait]
 pub trait RaftGroup: Send + Sync + 'static {
-    /// Whether the group has members: it was initialised here, or has heard from members that were.
+    /// Whether the group has members: it was initialized here, or has heard from members that were.
     async fn is_initialized(&self) -> Result<bool, GroupError>;
-    /// Gives a pristine group its voters. Several of them may do so at once, with the same members.
+    /// Gives a pristine group its voters. Several members may do so at once, with the same voters.
     async fn initialize(&self, voters: Vec<Member>, rule: AzRule) -> Result<(), GroupError>;
-    /// Lets a node follow without a vote. On the leader only; adding one that is there changes nothing.
+    /// Adds a node as a follower without a vote. Only on the leader; adding an existing one changes nothing.
     async fn add_learner(&self, member: Member) -> Result<(), GroupError>;
 }
 
@@ -36,7 +36,7 @@ impl RaftGroup for GroupControl {
 
     async fn initialize(&self, voters: Vec<Member>, rule: AzRule) -> Result<(), GroupError> {
         match GroupControl::initialize(self, &voters, rule).await {
-            // Another member was faster: it wrote the same first entry, which has reached this node meanwhile.
+            // Another member was faster: it wrote the same first entry, which has reached this node.
             Ok(_) | Err(InitializeError::Already) => Ok(()),
             Err(InitializeError::Placement(error)) => Err(GroupError::Placement(error.to_string())),
             Err(error) => Err(GroupError::Refused(error.to_string())),

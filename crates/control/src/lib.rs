@@ -1,22 +1,23 @@
-//! The control plane: Raft group 0, which every node follows and answers topology questions from.
+//! The control plane: Raft group 0. Every node follows it and answers topology questions from it.
 //!
-//! - [`map`]: what group 0 knows, the [`ClusterMap`].
-//! - [`command`]: how a change of it is written into group 0's log (versioned JSON, frozen by a golden test).
-//! - [`placement`]: which nodes hold which shard, by the AZ rule.
-//! - [`create`]: from a request to a running group 0 with a map in it.
-//! - [`replace`]: what must hold before a node takes another one's place, and what each group is to become then.
-//! - [`follow`]: the task that owns group 0's data: it walks committed entries and proposes commands.
-//! - [`group`]: what it asks of a Raft group's membership.
-//! - [`bootstrap`]: how the members of a new shard start its Raft group without waiting for one another for ever.
+//! - [`map`]: the state of group 0, the [`ClusterMap`].
+//! - [`command`]: the encoding of its changes in group 0's log (versioned JSON, frozen by a golden test).
+//! - [`placement`]: which nodes have replicas of which shard, by the AZ rule.
+//! - [`create`]: from a request to a running group 0 with a map.
+//! - [`replace`]: the conditions for replacing a node, and the target membership of each group.
+//! - [`follow`]: the task that owns group 0's data; it applies committed entries and proposes commands.
+//! - [`group`]: the operations on a Raft group's membership.
+//! - [`bootstrap`]: how the members of a new shard form its Raft group without waiting for each other forever.
 //!
 //! Invariants:
-//! - The map changes by committed entries of group 0 alone; it is the same on all nodes that applied the same entries.
-//! - A command that this version does not know stops the control plane of the node with an error; it is never skipped.
-//! - Nothing is executed ahead of its commit here, so there is nothing to undo when leadership is lost.
+//! - The map changes only by committed entries of group 0. It is the same on all nodes that have applied the same
+//!   entries.
+//! - A command that this version does not know stops the node's control plane with an error; it is never skipped.
+//! - Nothing is executed before it commits, so there is nothing to undo when leadership is lost.
 //!
-//! It does not know data commands, sockets, clocks or randomness: the cluster's id and the hash seed are handed in.
+//! Does not know: data commands, sockets, clocks, randomness. The cluster's id and the hash seed are passed in.
 //!
-//! Group 0 is not snapshotted yet: it is a handful of entries, replayed from its log at each start.
+//! Group 0 has no snapshots: its log has few entries, which are replayed at each start.
 
 pub mod bootstrap;
 pub mod command;
@@ -36,8 +37,8 @@ pub use map::{
 };
 pub use replace::ReplaceError;
 
-/// gRPC metadata key that goes with a refusal because another node leads: that node's gRPC address (`host:port`).
-/// Whoever gets it asks there again.
+/// gRPC metadata key of a refusal because another node leads group 0. The value is that node's gRPC address
+/// (`host:port`), to which the caller sends the request again.
 pub const LEADER_METADATA: &str = "fastness-leader-address";
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What group 0 knows of the cluster: nodes, shards, the desired durability.
+//! The cluster map, the state of group 0: nodes, shards, settings and the desired durability mode.
 //!
 //! Invariants (checked by [`ClusterMap::check`] before a map is applied):
-//! - nodes are ordered by id, without doubles; each has a disk of its own; no address is empty;
-//! - shards are numbered from 1 in the order of their slots, which they cover without a hole or an overlap;
-//! - every shard has members, all of them nodes, none twice;
-//! - a node that is being replaced, or was, is no node any more, and its id is never one again.
+//! - Nodes are ordered by id, without duplicates. Each has its own disk; no address is empty.
+//! - Shards are numbered from 1 in the order of their slots, which they cover without a gap or an overlap.
+//! - Every shard has members; all of them are nodes, none occurs twice.
+//! - A node that is being replaced or was replaced is no longer a node, and its id is never used again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,52 +15,51 @@ use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, SLOTS,
 /// The topology of one cluster. Immutable: a change makes a new one with a higher [`ClusterMap::version`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterMap {
-    /// Made before the cluster is: the certificates name it.
+    /// Id of the cluster. It exists before the cluster, because the certificates name it.
     pub cluster_id: ClusterId,
     /// Secret seed of the keyspace's hash.
     pub hash_seed: HashSeed,
-    /// Counts the changes, from 1.
+    /// Number of changes so far, from 1.
     pub version: u64,
-    /// The mode that the operator desired states; what acts is an effect in each shard's log.
+    /// The operator's desired mode. The mode in force is an effect in each shard's log.
     pub durability: Durability,
-    /// The version of the map that brought this desired state: of two desired states the newer one has the higher.
+    /// The version of the map that set the desired mode: the newer of two desired modes has the higher version.
     pub durability_version: u64,
     /// Copies of each shard besides the primary.
     pub replicas: u32,
-    /// By id.
+    /// All nodes, ordered by id.
     pub nodes: Vec<NodeInfo>,
-    /// By id, which is the order of their slots too.
+    /// All shards, ordered by id, which is the order of their slots too.
     pub shards: Vec<ShardMap>,
     /// The voters of group 0; the other nodes follow it as learners.
     pub control_voters: Vec<NodeId>,
-    /// The replacement of a node that is under way.
+    /// The replacement in progress, if any.
     pub replacement: Option<Replacement>,
-    /// Nodes that were replaced, in that order. Kept for good: nobody listens to them any more, and they are told why.
+    /// Nodes that were replaced, in that order. Kept permanently: peers ignore these nodes and tell them why.
     pub replaced: Vec<Replaced>,
-    /// Settings that promise something to clients.
+    /// Settings that affect promises to clients.
     pub settings: ClusterSettings,
 }
 
-/// Settings that promise something to clients: the same on all nodes.
+/// Settings that affect promises to clients, and must therefore be the same on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterSettings {
-    /// The version of the map that brought the newest change; 0: there was none, and each node's config file says what
-    /// holds.
+    /// The version of the map with the newest change. 0: no setting was changed, and each node uses its config file.
     pub version: u64,
-    /// What AUTH asks of the user `default`; `None`: what the config file says.
+    /// The password that AUTH requires for the user `default`; `None`: the config file applies.
     pub password: Option<Password>,
-    /// `durability-max-lag`; `None`: what the config file says.
+    /// `durability-max-lag`; `None`: the config file applies.
     pub max_lag: Option<LagBound>,
 }
 
 impl ClusterSettings {
-    /// Whether every setting was made.
+    /// Whether every setting has a value.
     #[must_use]
     pub fn are_complete(&self) -> bool {
         self.password.is_some() && self.max_lag.is_some()
     }
 
-    /// The part of a change that makes settings which were not made before.
+    /// The part of a change that concerns settings without a value.
     #[must_use]
     pub fn missing(&self, change: &SettingsChange) -> SettingsChange {
         SettingsChange {
@@ -70,32 +69,33 @@ impl ClusterSettings {
     }
 }
 
-/// What AUTH asks for.
+/// The password that AUTH requires.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
-    /// Nothing.
+    /// No password is required.
     None,
     /// A password with this SHA-256.
     Sha256([u8; 32]),
 }
 
 impl std::fmt::Debug for Password {
-    /// Without the hash: what is logged must not help anybody who guesses.
+    /// Omits the hash, so that a log does not help to guess the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if *self == Password::None { "none" } else { "set" })
     }
 }
 
-/// A bound of the durability lag, and the version of the map that brought it: of two the newer one has the higher.
+/// A bound of the durability lag, and the version of the map that set it: the newer of two bounds has the higher
+/// version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagBound {
     /// How old the oldest uncommitted write may be.
     pub bound: Duration,
-    /// See above.
+    /// The version of the map that set the bound.
     pub version: u64,
 }
 
-/// A change of the settings; what is `None` stays as it is.
+/// A change of the settings; a setting that is `None` is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SettingsChange {
     /// See [`ClusterSettings::password`].
@@ -104,25 +104,25 @@ pub struct SettingsChange {
     pub max_lag: Option<Duration>,
 }
 
-/// A node takes the place of another one in every group. The map names the new one from the start; this lasts until
-/// each group's own membership is what the map says.
+/// A replacement in progress: a node takes the place of another one in every group. The map names the new node from the
+/// start. The replacement is complete when each group's own membership equals the map's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
-    /// Who is to leave every group: the node that is replaced, and before it replacements of it that died themselves
-    /// before they were whole. Members of some groups still, so peers must know them.
+    /// The nodes that leave every group: the replaced node, preceded by replacing nodes that failed before their
+    /// replacement was complete. Some groups may still have them as members, so peers must know them.
     pub leaving: Vec<NodeInfo>,
-    /// Who takes the place.
+    /// The replacing node.
     pub by: NodeId,
 }
 
 /// A node that was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replaced {
-    /// Its id, which no node will have again.
+    /// Its id, which no other node gets.
     pub node: NodeId,
     /// Its disk.
     pub disk: DiskId,
-    /// Who has taken its place.
+    /// The node that replaced it.
     pub by: NodeId,
 }
 
@@ -131,19 +131,19 @@ pub struct Replaced {
 pub struct NodeInfo {
     /// Its id, for life.
     pub id: NodeId,
-    /// The disk with which it is a member; on another one it is not.
+    /// The disk with which the node is a member; on any other disk it is not.
     pub disk: DiskId,
     /// Its AZ.
     pub az: Az,
-    /// `host:port` of the peer front end.
+    /// `host:port` of the peer listener.
     pub peer_address: String,
-    /// `host:port` of the admin gRPC front end.
+    /// `host:port` of the admin gRPC listener.
     pub grpc_address: String,
-    /// What clients are told to connect to: an address or a host name.
+    /// Address or host name that is announced to clients.
     pub announce_host: String,
-    /// Host name besides, for the metadata of CLUSTER SLOTS; empty: none.
+    /// Additional host name for the metadata of CLUSTER SLOTS; empty: none.
     pub announce_hostname: String,
-    /// Plaintext port of shard 1's replica, shard n is on `resp_port + n - 1`. 0: there is no plaintext front end.
+    /// Plaintext port of shard 1's replica; shard n is on `resp_port + n - 1`. 0: no plaintext listener.
     pub resp_port: u16,
     /// TLS port, likewise.
     pub resp_tls_port: u16,
@@ -156,28 +156,28 @@ pub struct ShardMap {
     pub id: ShardId,
     /// First slot.
     pub first: Slot,
-    /// Last slot, which belongs to it.
+    /// Last slot, inclusive.
     pub last: Slot,
-    /// The nodes that hold a replica; the one that should lead first.
+    /// The nodes with a replica, the preferred primary first.
     pub members: Vec<NodeId>,
-    /// Counts changes of the slots' owner, as Valkey's configuration epoch does; differs between shards.
+    /// Number of changes of the slots' owner, as Valkey's configuration epoch; differs between shards.
     pub config_epoch: u64,
 }
 
 impl ShardMap {
-    /// Whether it owns `slot`.
+    /// Whether the shard owns `slot`.
     #[must_use]
     pub fn owns(&self, slot: Slot) -> bool {
         self.first <= slot && slot <= self.last
     }
 
-    /// The node that should lead it.
+    /// The preferred primary.
     #[must_use]
     pub fn preferred_primary(&self) -> Option<NodeId> {
         self.members.first().copied()
     }
 
-    /// Whether `node` holds a replica.
+    /// Whether `node` has a replica.
     #[must_use]
     pub fn has(&self, node: NodeId) -> bool {
         self.members.contains(&node)
@@ -185,13 +185,13 @@ impl ShardMap {
 }
 
 impl NodeInfo {
-    /// The plaintext port of this node's replica of `shard`; `None` without a plaintext front end.
+    /// The plaintext port of this node's replica of `shard`; `None` without a plaintext listener.
     #[must_use]
     pub fn resp_port_of(&self, shard: ShardId) -> Option<u16> {
         port_of(self.resp_port, shard)
     }
 
-    /// The TLS port of this node's replica of `shard`; `None` without a TLS front end.
+    /// The TLS port of this node's replica of `shard`; `None` without a TLS listener.
     #[must_use]
     pub fn resp_tls_port_of(&self, shard: ShardId) -> Option<u16> {
         port_of(self.resp_tls_port, shard)
@@ -203,25 +203,25 @@ fn port_of(base: u16, shard: ShardId) -> Option<u16> {
     (base != 0).then(|| base.checked_add(offset)).flatten()
 }
 
-/// What is wrong with a map.
+/// The invariant that a map breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
-    /// Ids out of order or double.
-    #[error("nodes are not in the order of their ids, or one is there twice")]
+    /// Nodes are not ordered by id, or an id occurs twice.
+    #[error("nodes are not ordered by id, or an id occurs twice")]
     Nodes,
-    /// A node without a disk, or with another one's.
-    #[error("node {0} has no disk, or that of another node")]
+    /// A node has no disk, or the same disk as another node.
+    #[error("node {0} has no disk, or the disk of another node")]
     Disk(NodeId),
-    /// A node without an address.
+    /// A node has an empty address or AZ.
     #[error("node {0} has an empty address or AZ")]
     Address(NodeId),
-    /// Slots not covered exactly once, or shards not numbered from 1.
+    /// Slots are not covered exactly once, or shards are not numbered from 1.
     #[error("shards do not cover the {SLOTS} slots exactly once, numbered from 1")]
     Slots,
-    /// Members empty, double or unknown.
+    /// A shard has no members, an unknown one, or one twice.
     #[error("shard {0} has no members, an unknown one or one twice")]
     Members(ShardId),
-    /// Voters empty, double or unknown.
+    /// The control plane has no voters, an unknown one, or one twice.
     #[error("the control plane has no voters, an unknown one or one twice")]
     Voters,
     /// A node or its disk was replaced, or is being replaced.
@@ -230,8 +230,8 @@ pub enum MapError {
 }
 
 impl ClusterMap {
-    /// Whether the mode can be changed to `mode` while the cluster runs: what a durable cluster needs (AZs, replicas,
-    /// TLS, encryption) is decided when it is created.
+    /// Whether the mode can be changed to `mode` while the cluster runs. Whether a cluster is durable is decided when
+    /// it is created, because a durable one has requirements (AZs, replicas, TLS, encryption).
     #[must_use]
     pub fn may_become(&self, mode: Durability) -> bool {
         self.durability.is_durable() == mode.is_durable()
@@ -256,7 +256,7 @@ impl ClusterMap {
         self.shards.get(i).filter(|shard| shard.owns(slot))
     }
 
-    /// The shards of which `node` holds a replica, in order.
+    /// The shards of which `node` has a replica, in order.
     pub fn shards_on(&self, node: NodeId) -> impl Iterator<Item = &ShardMap> {
         self.shards.iter().filter(move |shard| shard.has(node))
     }
@@ -267,38 +267,38 @@ impl ClusterMap {
         members.iter().filter_map(|id| self.node(*id))
     }
 
-    /// Whether the voters of its groups must obey the AZ rule: without a durability promise they need not.
+    /// Whether the voters of the cluster's groups must obey the AZ rule; not required without a durability promise.
     #[must_use]
     pub fn az_rule(&self) -> AzRule {
         if self.durability.is_durable() { AzRule::Required } else { AzRule::Waived }
     }
 
-    /// Whether nodes and groups are those that the cluster was created with. The first members of a group may be
-    /// written only then: whoever does it later would write other ones than those that the group began with.
+    /// Whether nodes and groups are those that the cluster was created with. Only then may the first members of a group
+    /// be written: later they would differ from those that the group was formed with.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.replacement.is_none() && self.replaced.is_empty()
     }
 
-    /// Nodes that are to leave every group.
+    /// Nodes that leave every group.
     #[must_use]
     pub fn leaving(&self) -> &[NodeInfo] {
         self.replacement.as_ref().map_or(&[], |replacement| &replacement.leaving)
     }
 
-    /// Whether the node takes another one's place just now, and need not have all data yet.
+    /// Whether the node is replacing another one, and therefore may not have all data yet.
     #[must_use]
     pub fn is_arriving(&self, node: NodeId) -> bool {
         self.replacement.as_ref().is_some_and(|replacement| replacement.by == node)
     }
 
-    /// Who has taken the place of `node`, if it was replaced.
+    /// The node that replaced `node`, if it was replaced.
     #[must_use]
     pub fn replaced_by(&self, node: NodeId) -> Option<NodeId> {
         self.replaced.iter().find(|replaced| replaced.node == node).map(|replaced| replaced.by)
     }
 
-    /// In whose place `node` holds replicas: its own, or, while it is leaving, that of the node which takes it.
+    /// The node whose place in the map `node` has: itself, or the node that replaces it.
     #[must_use]
     pub fn place_of(&self, node: NodeId) -> NodeId {
         match &self.replacement {
@@ -307,16 +307,16 @@ impl ClusterMap {
         }
     }
 
-    /// Every node that this map or an older one has named. A membership that names another one is newer than this map.
+    /// Every node that this map or an older one has named. A membership with another node is newer than this map.
     pub fn known(&self) -> impl Iterator<Item = NodeId> {
         let nodes = self.nodes.iter().chain(self.leaving()).map(|node| node.id);
         nodes.chain(self.replaced.iter().map(|replaced| replaced.node))
     }
 
-    /// The map with `new` in the place of `old`, which begins to leave.
+    /// The map with `new` in the place of `old`, which starts to leave.
     ///
     /// # Errors
-    /// The invariant that would not hold; `old` is no node, or another node is being replaced.
+    /// The invariant that would be broken, `old` is not a node, or another replacement is in progress.
     pub fn with_replacement(&self, old: NodeId, new: &NodeInfo) -> Result<ClusterMap, MapError> {
         let old = self.node(old).ok_or(MapError::Nodes)?.clone();
         if self.replacement.is_some() && !self.is_arriving(old.id) {
@@ -341,7 +341,7 @@ impl ClusterMap {
         Ok(map)
     }
 
-    /// The map with changed settings; `None` if they say so already.
+    /// The map with changed settings; `None` if it has them already.
     #[must_use]
     pub fn with_settings(&self, change: &SettingsChange) -> Option<ClusterMap> {
         let version = self.version + 1;
@@ -359,7 +359,7 @@ impl ClusterMap {
         Some(ClusterMap { version, settings, ..self.clone() })
     }
 
-    /// The map after the replacement by `by`; `None` if that is not the one that is under way.
+    /// The map after the replacement by `by`; `None` if that replacement is not in progress.
     #[must_use]
     pub fn with_replacement_finished(&self, by: NodeId) -> Option<ClusterMap> {
         let replacement = self.replacement.as_ref().filter(|replacement| replacement.by == by)?;
@@ -368,10 +368,10 @@ impl ClusterMap {
         Some(ClusterMap { version: self.version + 1, replacement: None, replaced, ..self.clone() })
     }
 
-    /// Whether all invariants hold.
+    /// Checks all invariants.
     ///
     /// # Errors
-    /// The first one that does not.
+    /// The first invariant that is broken.
     pub fn check(&self) -> Result<(), MapError> {
         if self.nodes.is_empty() || !self.nodes.is_sorted_by(|a, b| a.id < b.id) {
             return Err(MapError::Nodes);

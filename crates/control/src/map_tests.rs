@@ -4,7 +4,7 @@ use super::*;
 use crate::fixtures::{node, three_nodes};
 
 #[test]
-fn settings_change_one_by_one_and_say_which_version_brought_them() {
+fn settings_change_one_by_one_and_have_the_version_that_set_them() {
     let map = three_nodes();
     assert_eq!(map.settings, ClusterSettings::default());
     let lag = SettingsChange { max_lag: Some(Duration::from_secs(1)), ..SettingsChange::default() };
@@ -57,7 +57,7 @@ fn broken(change: impl FnOnce(&mut ClusterMap), expect: MapError) {
 }
 
 #[test]
-fn broken_maps_are_told_apart() {
+fn each_broken_invariant_has_its_own_error() {
     broken(|m| m.nodes.swap(0, 1), MapError::Nodes);
     broken(|m| m.nodes[1].id = NodeId(1), MapError::Nodes);
     broken(|m| m.nodes[1].disk = DiskId::default(), MapError::Disk(NodeId(2)));

@@ -1,12 +1,12 @@
-//! Which nodes hold which shard, and which of them should lead.
+//! Decides which nodes get a replica of which shard, and which of them is the preferred primary.
 //!
-//! The rule: with n copies and quorum q = n/2 + 1, an AZ holds at most n−q of them. So any majority covers at least two
-//! AZs (a commit spans them), and the loss of any one AZ leaves a majority. With two AZs only the first half can hold
-//! (1+1, 2+2: an AZ holds fewer than q): allowed, with a warning.
+//! The AZ rule: with n copies and quorum q = n/2 + 1, an AZ has at most n−q of them. So any majority covers at least
+//! two AZs (every commit spans them), and the loss of any one AZ leaves a majority. With two AZs only the first half is
+//! possible (1+1, 2+2: an AZ has fewer than q copies). That is allowed, with a warning.
 //!
-//! Placement is greedy and deterministic: each further copy goes to the AZ that holds the fewest of this shard's, and
-//! there to the node that holds the fewest copies of all. The most even spread is also the one with the smallest
-//! maximum per AZ, so if this one breaks the rule, every one does.
+//! Placement is greedy and deterministic: each further copy goes to the AZ with the fewest copies of this shard, and
+//! there to the node with the fewest copies of all shards. The most even spread also has the smallest maximum per AZ,
+//! so if this one breaks the rule, every one does.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use fastness_types::{Az, NodeId, SLOTS, ShardId, Slot};
 
 use crate::map::ShardMap;
 
-/// Voters of the control plane at most; further nodes follow it without a vote.
+/// Largest number of voters of the control plane; further nodes follow it without a vote.
 pub const CONTROL_VOTERS_MAX: usize = 5;
 
-/// A node as far as placement goes.
+/// The properties of a node that placement needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     /// The node.
@@ -38,10 +38,10 @@ enum Spread {
     Broken,
 }
 
-/// Why no placement obeys the rule; the text says what would.
+/// Why no placement obeys the rule. The text says which layout would.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
-    /// More copies than nodes.
+    /// There are more copies than nodes.
     #[error(
         "{copies} copies of each shard (a primary and {} replicas) need {copies} nodes, there are {nodes}: \
          add nodes, or ask for at most {} replicas",
@@ -49,31 +49,31 @@ pub enum PlacementError {
         nodes.saturating_sub(1)
     )]
     TooFewNodes {
-        /// Wanted per shard.
+        /// Requested copies of each shard.
         copies: usize,
-        /// Given.
+        /// Number of nodes.
         nodes: usize,
     },
-    /// The copies cannot be spread.
+    /// The copies cannot be spread over the AZs.
     #[error(
         "{copies} copies over the AZs {azs} put {most} into one AZ, and at most {allowed} may be: the loss of that AZ, or \
          a commit inside it, would break the promise. {advice}"
     )]
     Unspreadable {
-        /// Wanted per shard.
+        /// Requested copies of each shard.
         copies: usize,
-        /// Each AZ with its nodes, for people.
+        /// Each AZ with its number of nodes, as text.
         azs: String,
-        /// The fewest that some AZ must hold.
+        /// The fewest copies that some AZ must have.
         most: usize,
-        /// What the rule allows.
+        /// The most copies that the rule allows.
         allowed: usize,
-        /// A layout that works.
+        /// A layout that obeys the rule.
         advice: String,
     },
 }
 
-/// Judges copies by how many of them each AZ holds. The rule itself is in [`fastness_consensus::placement`].
+/// Judges a set of copies by the number in each AZ. The rule itself is in [`fastness_consensus::placement`].
 fn judge<'a>(sites: impl IntoIterator<Item = &'a Site>) -> Spread {
     match fastness_consensus::placement::check(sites.into_iter().map(|site| (site.node, &site.az))) {
         Ok(None) => Spread::Full,
@@ -82,19 +82,19 @@ fn judge<'a>(sites: impl IntoIterator<Item = &'a Site>) -> Spread {
     }
 }
 
-/// What [`place`] has found.
+/// A placement of all shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// By id; slots are split evenly.
+    /// Shards by id; slots are split evenly.
     pub shards: Vec<ShardMap>,
     /// The voters of the control plane.
     pub control_voters: Vec<NodeId>,
-    /// What holds only in part, for people.
+    /// Warnings for the operator: what the layout guarantees only in part.
     pub warnings: Vec<String>,
 }
 
-/// Places `shards` shards with `replicas` copies besides the primary. `durable`: the AZ rule must hold; without it the
-/// copies are spread as well as they can be.
+/// Places `shards` shards with `replicas` copies besides the primary. If `durable`, the AZ rule must hold; otherwise
+/// the copies are spread as well as possible.
 ///
 /// # Errors
 /// See [`PlacementError`].
@@ -139,7 +139,8 @@ fn first_slot(i: u32, shards: u32) -> Slot {
     Slot((u64::from(i) * SLOTS as u64 / u64::from(shards)) as u16)
 }
 
-/// Up to [`CONTROL_VOTERS_MAX`] nodes that obey the rule as well as any number of them does; more of them if equal.
+/// Up to [`CONTROL_VOTERS_MAX`] nodes that obey the rule as well as any number of nodes does; the larger number if
+/// equal.
 fn control_voters(sites: &[Site]) -> Vec<NodeId> {
     let load = Load::new(sites);
     let candidates = (1..=sites.len().min(CONTROL_VOTERS_MAX)).map(|n| spread(sites, n, &load, None));
@@ -148,15 +149,16 @@ fn control_voters(sites: &[Site]) -> Vec<NodeId> {
         Spread::HalfOnly => 1,
         Spread::Broken => 0,
     };
-    // An even number survives no more losses than the odd one below it, and needs more answers: only if it spreads
-    // better.
+    // An even number survives no more losses than the next lower odd one, and needs more answers, so it is chosen only
+    // if it spreads better.
     let best = candidates.max_by_key(|members| (rank(members), members.len() % 2 == 1, members.len()));
     let mut voters: Vec<_> = best.unwrap_or_default().into_iter().map(|i| sites[i].node).collect();
     voters.sort();
     voters
 }
 
-/// `copies` nodes, as indexes into `sites`, spread over AZs as evenly as they can be; `first` is among them, in front.
+/// Chooses `copies` nodes, as indexes into `sites`, spread over AZs as evenly as possible; `first` is the first of
+/// them.
 fn spread(sites: &[Site], copies: usize, load: &Load, first: Option<usize>) -> Vec<usize> {
     let mut members: Vec<usize> = first.into_iter().collect();
     while members.len() < copies {
@@ -170,7 +172,7 @@ fn spread(sites: &[Site], copies: usize, load: &Load, first: Option<usize>) -> V
     members
 }
 
-/// How much each node (by its index) and AZ carries so far.
+/// Number of copies that each node (by index) and AZ has so far.
 struct Load {
     copies: Vec<usize>,
     primaries: Vec<usize>,
@@ -181,7 +183,7 @@ impl Load {
         Load { copies: vec![0; sites.len()], primaries: vec![0; sites.len()] }
     }
 
-    /// The node that should lead the next shard: fewest primaries in its AZ per node of it, then on itself.
+    /// The node to be the next preferred primary: fewest primaries in its AZ per node, then fewest on the node itself.
     fn next_primary(&self, sites: &[Site]) -> usize {
         let in_az = |i: usize| {
             let peers = || (0..sites.len()).filter(move |j| sites[*j].az == sites[i].az);
@@ -196,7 +198,7 @@ impl Load {
         self.primaries[members[0]] += 1;
     }
 
-    /// Orders nodes of equal load by their distance behind the primary, so that followers rotate as primaries do.
+    /// Orders nodes of equal load by their distance from the primary, so that followers rotate as primaries do.
     fn distance(&self, i: usize, first: Option<usize>) -> usize {
         let n = self.copies.len();
         (i + n - first.unwrap_or(0)) % n
@@ -220,7 +222,7 @@ fn unspreadable(sites: &[Site], copies: usize) -> PlacementError {
     }
 }
 
-/// A number of replicas that these nodes can spread, or what to add.
+/// A number of replicas that these nodes can have, or what to add.
 fn advice(sites: &[Site], azs: usize) -> String {
     let load = Load::new(sites);
     let judged = |copies: usize| judge(spread(sites, copies, &load, None).iter().map(|i| &sites[*i]));

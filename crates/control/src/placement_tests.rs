@@ -1,4 +1,4 @@
-//! Tests of placement: every layout of up to 4 AZs with up to 4 nodes each, judged from the definition of the rule.
+//! Tests of placement: every layout of up to 4 AZs with up to 4 nodes each, judged by the definition of the rule.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::*;
 
 fn sites(counts: &[usize]) -> Vec<Site> {
     let mut sites = Vec::new();
-    // In turns, as `--azs a,b,c,a` would give them.
+    // One node of each AZ in turn, as with `--azs a,b,c,a`.
     for round in 0..counts.iter().copied().max().unwrap_or(0) {
         for (az, count) in counts.iter().enumerate() {
             if round < *count {
@@ -18,7 +18,7 @@ fn sites(counts: &[usize]) -> Vec<Site> {
     sites
 }
 
-/// The definition, by trying every AZ's loss and every majority.
+/// The definition of the rule, evaluated for every lost AZ and every majority.
 fn survives_by_definition(azs: &[Az]) -> (bool, bool) {
     let n = azs.len();
     let quorum = n / 2 + 1;
@@ -40,7 +40,7 @@ fn each_layout(mut check: impl FnMut(&[usize], &[Site])) {
 }
 
 #[test]
-fn the_rule_is_what_its_definition_says() {
+fn the_rule_agrees_with_its_definition() {
     each_layout(|counts, sites| {
         let azs: Vec<_> = sites.iter().map(|site| site.az.clone()).collect();
         let (span, survive) = survives_by_definition(&azs);
@@ -67,7 +67,7 @@ fn every_layout_is_placed_by_the_rule_or_refused() {
     });
 }
 
-/// Whether any choice of `copies` nodes obeys the rule: from the largest counts that it allows.
+/// Whether any choice of `copies` nodes obeys the rule: takes the largest counts that it allows.
 fn possible(counts: &[usize], copies: usize) -> bool {
     let fits = |cap: usize| counts.iter().map(|count| (*count).min(cap)).sum::<usize>() >= copies;
     let quorum = copies / 2 + 1;
@@ -114,7 +114,7 @@ fn copies_are_spread_over_the_nodes_of_an_az() {
     let placement = place(&sites(&[2, 2, 2]), 6, 2, true).unwrap();
     let mut copies = [0; 7];
     members(&placement).iter().flatten().for_each(|id| copies[*id as usize] += 1);
-    // Three each on average; the primaries' own rotation may shift one.
+    // Three each on average; the rotation of the primaries may shift one.
     assert_eq!(copies.iter().sum::<i32>(), 18);
     assert!(copies[1..].iter().all(|n| (2..=4).contains(n)), "{copies:?}");
     assert_eq!(placement.control_voters.len(), 5);

@@ -1,11 +1,11 @@
-//! Replacing a node: another one, with an id and a disk of its own, takes its place in every group.
+//! Replaces a node: a new one, with its own id and disk, takes its place in every group.
 //!
-//! The map says at once what shall be ([`ClusterMap::with_replacement`]); each group's leader then brings its group
-//! there, step by step and whoever leads it ([`goal_of`] is what it compares with), and when all are there the map says
-//! that too ([`crate::command::Command::FinishReplacement`]). Here is what must hold before the first word: [`check`]
-//! is pure, what others have told is handed in.
+//! The map names the target at once ([`ClusterMap::with_replacement`]). Each group's leader then changes its group step
+//! by step until it matches ([`goal_of`] is the target), also across changes of the leader. When all groups match, the
+//! map records that too ([`crate::command::Command::FinishReplacement`]). This module has the conditions that must hold
+//! before the start: [`check`] is pure, the reports of other nodes are passed in.
 //!
-//! What it does not know: how the nodes are asked, and how a group changes its members
+//! Does not know how other nodes are called, and how a group changes its members
 //! (`consensus/src/group/membership.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,27 +18,27 @@ use fastness_types::{Az, GroupId, NodeId};
 use crate::create::member;
 use crate::map::{ClusterMap, NodeInfo};
 
-/// A group as its leader tells of it.
+/// State of a group, as its leader reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupView {
-    /// Who leads it, under a lease.
+    /// The leader, which has a lease.
     pub leader: NodeId,
-    /// The voters of each half; one half outside of a joint configuration.
+    /// The voters of each half of a joint configuration; one half otherwise.
     pub halves: Vec<BTreeSet<NodeId>>,
-    /// Members, voters or not, that have answered the leader lately.
+    /// Members, voters or not, that have answered the leader recently.
     pub answering: BTreeSet<NodeId>,
 }
 
-/// What the new node tells of itself.
+/// The new node, as it reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// As the map would have it.
+    /// The node's entry for the map.
     pub info: NodeInfo,
-    /// Whether nothing has ever been stored on its disk.
+    /// Whether nothing has ever been stored on the node's disk.
     pub pristine: bool,
 }
 
-/// A group, as people call it.
+/// A group's name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupName(pub GroupId);
 
@@ -51,84 +51,84 @@ impl fmt::Display for GroupName {
 /// Why a node is not replaced. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplaceError {
-    /// The old node is none.
-    #[error("there is no node {node} in this cluster: its nodes are {nodes}")]
+    /// The old node is not a node of the cluster.
+    #[error("there is no node {node} in this cluster; its nodes are {nodes}")]
     UnknownOld {
-        /// Asked for.
+        /// The requested node.
         node: NodeId,
-        /// Those that there are.
+        /// The existing nodes.
         nodes: String,
     },
-    /// It was replaced, by another one.
+    /// The old node was already replaced by another node.
     #[error("node {old} was replaced already, by node {by}")]
     WasReplaced {
         /// The old node.
         old: NodeId,
-        /// Who has its place.
+        /// The node that replaced it.
         by: NodeId,
     },
-    /// Another replacement is under way.
+    /// Another replacement is in progress.
     #[error(
-        "node {by} is taking the place of node {old} just now: wait until that is complete. If node {by} is lost too, replace it: \
+        "node {by} is replacing node {old}: wait until that is complete. If node {by} is lost as well, replace it with \
          --node {by}"
     )]
     UnderWay {
-        /// Who is replaced.
+        /// The node that is replaced.
         old: NodeId,
-        /// By whom.
+        /// The node that replaces it.
         by: NodeId,
     },
-    /// The new node's id, or its disk, is known.
+    /// The id or the disk of the new node is already known.
     #[error(
-        "node {node} cannot take a place: {why}; a replacement is a new node, with an id that no node has had and an empty disk"
+        "node {node} cannot replace another node: {why}. Start a new node, with an id that no node has had and an empty disk"
     )]
     NotNew {
         /// The new node.
         node: NodeId,
-        /// What is known of it.
+        /// How it is known.
         why: String,
     },
-    /// Its addresses or ports do not fit.
-    #[error("node {node} cannot take a place: {why}")]
+    /// An address or port of the new node is not usable.
+    #[error("node {node} cannot replace another node: {why}")]
     Unfit {
         /// The new node.
         node: NodeId,
-        /// What does not fit.
+        /// What is not usable.
         why: String,
     },
-    /// The old node serves.
+    /// The old node is running.
     #[error(
-        "node {old} is alive ({how}): stop it first. A replacement is for a node whose machine or disk is gone; its replicas \
-         are of use to the cluster as long as it runs"
+        "node {old} is running ({how}): stop it first. Replace a node only if its machine or disk is lost: its replicas \
+         serve the cluster as long as it runs"
     )]
     OldAlive {
         /// The old node.
         old: NodeId,
-        /// Who says so.
+        /// Why the node is considered running.
         how: String,
     },
-    /// Nobody can change the group's members.
+    /// A group has no leader that could change its members.
     #[error(
-        "{0} has no primary that answers: without a majority of its members its membership cannot change; start the nodes \
+        "{0} has no primary that answers, so a majority of its members is down and its membership cannot change: start the nodes \
          that can be started first"
     )]
     NoLeader(GroupName),
-    /// It is not yet what the map says.
-    #[error("the members of {0} are not yet what the cluster's map says: ask again in a moment")]
+    /// The membership of a group differs from the map's.
+    #[error("the membership of {0} does not match the cluster's map yet: repeat the request in a moment")]
     Unsettled(GroupName),
-    /// The AZ rule.
+    /// The replacement would break the AZ rule.
     #[error("{group} would break the AZ rule: {error}. {advice}")]
     Placement {
-        /// The first group that would.
+        /// The first group that breaks it.
         group: GroupName,
-        /// How.
+        /// How it breaks the rule.
         error: PlacementError,
-        /// Where the new node could stand.
+        /// AZs in which the new node would be accepted.
         advice: String,
     },
 }
 
-/// Checks everything that is known before the new node, or anybody else, is asked.
+/// Checks everything that can be checked before the new node or any other is called.
 ///
 /// # Errors
 /// See [`ReplaceError`].
@@ -147,17 +147,17 @@ pub fn check_names(map: &ClusterMap, old: NodeId, new: NodeId) -> Result<(), Rep
     }
     if map.known().any(|known| known == new) || new == NodeId(0) {
         let why = match map.node(new) {
-            Some(_) => "it is part of the cluster already",
-            None if new == NodeId(0) => "node ids begin with 1",
-            None => "a node of that id was replaced",
+            Some(_) => "it belongs to the cluster already",
+            None if new == NodeId(0) => "node ids start at 1",
+            None => "a node with that id was replaced",
         };
         return Err(ReplaceError::NotNew { node: new, why: why.to_owned() });
     }
     Ok(())
 }
 
-/// Checks a whole replacement; gives warnings for the operator. `groups`: what the leader of each group tells, for
-/// those that have one.
+/// Checks a whole replacement; returns warnings for the operator. `groups` has the report of each group's leader, for
+/// groups that have one.
 ///
 /// # Errors
 /// See [`ReplaceError`].
@@ -170,11 +170,11 @@ pub fn check(
     let node = new.info.id;
     check_names(map, old, node)?;
     if !new.pristine {
-        let why = "its disk is not empty: it has voted or stored something before".to_owned();
+        let why = "its disk is not empty: the node has voted or stored something before".to_owned();
         return Err(ReplaceError::NotNew { node, why });
     }
     let wanted = map.with_replacement(old, &new.info).map_err(|error| {
-        let why = format!("the cluster's map would be broken: {error}");
+        let why = format!("the cluster's map would be invalid: {error}");
         ReplaceError::Unfit { node, why }
     })?;
     check_addresses(&wanted, &new.info)?;
@@ -200,7 +200,7 @@ fn check_addresses(wanted: &ClusterMap, new: &NodeInfo) -> Result<(), ReplaceErr
     let shards = wanted.shards.len() as u32;
     for base in [new.resp_port, new.resp_tls_port].into_iter().filter(|base| *base != 0) {
         if u32::from(base) + shards - 1 > u32::from(u16::MAX) {
-            return unfit(format!("{shards} shards from port {base} on end above 65535"));
+            return unfit(format!("{shards} shards from port {base} on need ports above 65535"));
         }
     }
     Ok(())
@@ -215,14 +215,14 @@ fn check_group(map: &ClusterMap, old: NodeId, group: GroupId, view: &GroupView) 
         return alive(format!("node {}, which leads {}, hears it", view.leader, GroupName(group)));
     }
     let settled = view.halves == [voters_of(map, group).collect()];
-    // A replacement that is lost on the way is replaced on the way.
+    // The failed new node of a replacement in progress may itself be replaced.
     if !settled && map.replacement.is_none() {
         return Err(ReplaceError::Unsettled(GroupName(group)));
     }
     Ok(())
 }
 
-/// The rule, for every group that the old node votes in, as it is and as it would be.
+/// Checks the AZ rule for every group in which the old node votes, before and after the replacement.
 fn check_azs(map: &ClusterMap, wanted: &ClusterMap, old: NodeId, new: &NodeInfo) -> Result<Vec<String>, ReplaceError> {
     let mut warnings = BTreeSet::new();
     for group in groups_of(map).filter(|group| voters_of(map, *group).any(|voter| voter == old)) {
@@ -239,7 +239,7 @@ fn check_azs(map: &ClusterMap, wanted: &ClusterMap, old: NodeId, new: &NodeInfo)
     Ok(warnings.into_iter().collect())
 }
 
-/// In which of the AZs that the cluster knows the new node could stand.
+/// The AZs known to the cluster in which the new node would be accepted.
 fn advice(wanted: &ClusterMap, new: &NodeInfo) -> String {
     let known: BTreeSet<&Az> = wanted.nodes.iter().chain(wanted.leaving()).map(|node| &node.az).collect();
     let fits = |az: &Az| {
@@ -251,9 +251,9 @@ fn advice(wanted: &ClusterMap, new: &NodeInfo) -> String {
     };
     let fitting: Vec<_> = known.into_iter().filter(|az| fits(az)).map(ToString::to_string).collect();
     if fitting.is_empty() {
-        return "A new node in an AZ that has none yet would do".to_owned();
+        return "Use a new node in an AZ that has no node yet".to_owned();
     }
-    format!("A new node in AZ {} would do", fitting.join(" or "))
+    format!("Use a new node in AZ {}", fitting.join(" or "))
 }
 
 /// All groups of the cluster.
@@ -272,10 +272,10 @@ fn azs_of(map: &ClusterMap, group: GroupId) -> impl Iterator<Item = (NodeId, &Az
     voters_of(map, group).filter_map(|id| Some((id, &map.node(id)?.az)))
 }
 
-/// What the members of a group are to be by this map.
+/// The target membership of a group according to this map.
 ///
-/// Every node follows group 0. One that is leaving goes on to follow it until the replacement is complete: should it
-/// come back and lead a shard that it has not left yet, it must know that it is to leave.
+/// Every node follows group 0. A leaving node continues to follow it until the replacement is complete: if it returns
+/// and leads a shard that it has not left yet, it must know that it is to leave.
 #[must_use]
 pub fn goal_of(map: &ClusterMap, group: GroupId) -> Goal {
     let voters: Vec<_> = voters_of(map, group).filter_map(|id| map.node(id)).map(member).collect();

@@ -1,4 +1,4 @@
-//! Tests of what a replacement must meet, and of the map on its way through one.
+//! Tests of the conditions for a replacement, and of the map during one.
 
 use fastness_types::{DiskId, ShardId};
 
@@ -11,7 +11,7 @@ fn newcomer(id: u64, az: &str) -> Newcomer {
     Newcomer { info, pristine: true }
 }
 
-/// What the leaders tell while node 1 is dead.
+/// The reports of the leaders while node 1 is down.
 fn groups(map: &ClusterMap) -> BTreeMap<GroupId, GroupView> {
     let view = |group| {
         let halves = vec![voters_of(map, group).collect()];
@@ -34,14 +34,14 @@ fn a_dead_node_is_replaced_in_its_az_or_in_one_that_has_none() {
 }
 
 #[test]
-fn what_breaks_the_az_rule_is_refused_with_what_would_do() {
+fn a_replacement_that_breaks_the_az_rule_is_refused_with_advice() {
     let map = three_nodes();
     let error = check(&map, NodeId(1), &newcomer(4, "b"), &groups(&map)).unwrap_err();
     assert!(matches!(error, ReplaceError::Placement { group: GroupName(GroupId::CONTROL), .. }), "{error}");
-    for part in ["the control plane", "AZ b holds 2 of 3 voters", "1 + 1 + 1", "A new node in AZ a would do"] {
+    for part in ["the control plane", "AZ b holds 2 of 3 voters", "1 + 1 + 1", "Use a new node in AZ a"] {
         assert!(error.to_string().contains(part), "{part:?} is not in {error}");
     }
-    // Node 1 votes in shard 1 alone.
+    // Node 1 votes in shard 1 only.
     let mut map = three_nodes();
     map.nodes.push(node(5, "e"));
     (map.control_voters, map.shards[1].members) =
@@ -55,15 +55,15 @@ fn what_breaks_the_az_rule_is_refused_with_what_would_do() {
 fn names_must_be_right() {
     let map = three_nodes();
     let all = groups(&map);
-    refused(&map, 9, &newcomer(4, "a"), &all, "no node 9 in this cluster: its nodes are 1, 2, 3");
-    refused(&map, 1, &newcomer(2, "a"), &all, "part of the cluster already");
-    refused(&map, 1, &newcomer(1, "a"), &all, "part of the cluster already");
+    refused(&map, 9, &newcomer(4, "a"), &all, "no node 9 in this cluster; its nodes are 1, 2, 3");
+    refused(&map, 1, &newcomer(2, "a"), &all, "belongs to the cluster already");
+    refused(&map, 1, &newcomer(1, "a"), &all, "belongs to the cluster already");
     let map = map.with_replacement(NodeId(1), &node(4, "a")).unwrap();
-    refused(&map, 2, &newcomer(5, "b"), &all, "node 4 is taking the place of node 1 just now");
+    refused(&map, 2, &newcomer(5, "b"), &all, "node 4 is replacing node 1");
     refused(&map, 4, &newcomer(1, "a"), &all, "was replaced");
     let map = map.with_replacement_finished(NodeId(4)).unwrap();
     refused(&map, 1, &newcomer(5, "a"), &all, "replaced already, by node 4");
-    refused(&map, 2, &newcomer(1, "b"), &all, "a node of that id was replaced");
+    refused(&map, 2, &newcomer(1, "b"), &all, "a node with that id was replaced");
     let mut back = newcomer(5, "b");
     back.info.disk = DiskId([1; 16]);
     refused(&map, 2, &back, &all, "or its disk, was replaced");
@@ -80,7 +80,7 @@ fn a_node_that_serves_or_is_not_new_or_does_not_fit_is_refused() {
     refused(&map, 1, &same_address, &all, "which is node 2's");
     same_address.info.peer_address = map.nodes[0].peer_address.clone();
     same_address.info.resp_tls_port = 65_535;
-    refused(&map, 1, &same_address, &all, "end above 65535");
+    refused(&map, 1, &same_address, &all, "above 65535");
 
     let with = |change: &dyn Fn(&mut GroupView)| {
         let mut groups = all.clone();
@@ -92,18 +92,18 @@ fn a_node_that_serves_or_is_not_new_or_does_not_fit_is_refused() {
         1,
         &newcomer(4, "a"),
         &with(&|view| view.leader = NodeId(1)),
-        "alive (it leads shard 2): stop it first",
+        "running (it leads shard 2): stop it first",
     );
     let hears = with(&|view| view.answering.extend([NodeId(1)]));
     refused(&map, 1, &newcomer(4, "a"), &hears, "node 2, which leads shard 2, hears it");
     let joint = with(&|view| view.halves.push(BTreeSet::from([NodeId(4)])));
-    refused(&map, 1, &newcomer(4, "a"), &joint, "members of shard 2 are not yet");
+    refused(&map, 1, &newcomer(4, "a"), &joint, "membership of shard 2 does not match");
     let mut without = all.clone();
     without.remove(&GroupId::CONTROL);
     refused(&map, 1, &newcomer(4, "a"), &without, "the control plane has no primary");
 }
 
-/// A replacement that dies on the way is replaced in its turn; whoever left before it goes on leaving.
+/// A replacing node that fails is replaced in turn; the nodes that left before it continue to leave.
 #[test]
 fn a_replacement_may_be_replaced_before_it_is_complete() {
     let map = three_nodes().with_replacement(NodeId(1), &node(4, "a")).unwrap();

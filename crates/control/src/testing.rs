@@ -1,4 +1,4 @@
-//! Stand-ins for the tests of this crate: a Raft group of one process, whose log is a vector.
+//! Test doubles of this crate: a Raft group in one process whose log is a vector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use crate::group::{AzRule, GroupError, Member, RaftGroup};
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     pub(crate) entries: Mutex<Vec<Committed>>,
-    /// Makes every read take the way over the disk.
+    /// Makes every read use the path over the disk.
     pub(crate) cold: bool,
 }
 
@@ -31,7 +31,7 @@ impl CommittedLog for MemoryLog {
     }
 }
 
-/// A clock that stands.
+/// A clock that does not advance.
 #[derive(Default)]
 pub(crate) struct Standing(pub(crate) AtomicU64);
 
@@ -45,7 +45,7 @@ impl Clock for Standing {
     }
 }
 
-/// The driver's side of a group, moved by hand.
+/// The driver of a group, controlled by the test.
 pub(crate) struct Raft {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) driver: GroupDriver,
@@ -70,7 +70,7 @@ impl Raft {
         index
     }
 
-    /// Makes this node the leader of `term`, with a lease that holds for ever.
+    /// Makes this node the leader of `term`, with a lease that never lapses.
     pub(crate) fn lead(&self, term: u64, node: u64) -> Epoch {
         let epoch = Epoch { term, node: NodeId(node) };
         let first = self.commit(epoch, EntryPayload::Blank);
@@ -80,7 +80,7 @@ impl Raft {
         epoch
     }
 
-    /// The next proposal's payload.
+    /// The payload of the next proposal.
     pub(crate) async fn proposed(&self) -> (Epoch, Bytes) {
         loop {
             if let Some(proposal) = self.driver.next_proposal() {
@@ -91,7 +91,7 @@ impl Raft {
     }
 }
 
-/// Remembers what it was asked.
+/// Records the calls that it received.
 #[derive(Default)]
 pub(crate) struct FakeGroup {
     pub(crate) voters: Mutex<Option<Vec<Member>>>,

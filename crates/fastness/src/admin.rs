@@ -1,4 +1,4 @@
-//! The client of the admin front end: connects with an admin certificate, and follows to the leader when told to.
+//! The client of the admin service: connects with an admin certificate, and follows redirects to the leader.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFault
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
-/// Connecting may take so long.
+/// Time limit of connecting.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// A question may take so long; a creation waits for an election.
+/// Time limit of a call; a creation waits for an election.
 const CALL_PATIENCE: Duration = Duration::from_secs(45);
-/// A look at a node may take so long.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a question is passed on before giving up: leadership may move on the way.
+/// Time limit of describing one node.
+const DESCRIBE_PATIENCE: Duration = Duration::from_secs(5);
+/// How many redirects a call follows: leadership may move meanwhile.
 const REDIRECTS_MAX: usize = 8;
-/// Before a question is asked again at the same node.
+/// Pause before a call is repeated to the same node.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Who we are, and whom we trust.
+/// The caller's certificate, and the CA that it trusts.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The CA's certificate.
@@ -47,7 +47,7 @@ impl Credentials {
     }
 }
 
-/// The admin front end of one cluster.
+/// Client of one cluster's admin service.
 #[derive(Debug, Clone)]
 pub struct Admin {
     tls: ClientTlsConfig,
@@ -73,40 +73,41 @@ impl Admin {
         endpoint.connect().await.map_err(|e| anyhow!("cannot reach {address}: {}", causes(&e)))
     }
 
-    /// The cluster as one node sees it. A node that stands still must not hold up who looks at all of them.
+    /// The cluster as one node sees it. The time limit is short, so that a stalled node does not delay a caller that
+    /// describes every node.
     pub async fn describe(&self, address: &str) -> Result<DescribeClusterResponse> {
         let asked = async {
             let answer = self.connect(address).await?.describe_cluster(DescribeClusterRequest {}).await;
             Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
         };
         let late = || Err(anyhow!("{address} did not answer in time"));
-        tokio::time::timeout(LOOK_PATIENCE, asked).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(DESCRIBE_PATIENCE, asked).await.unwrap_or_else(|_| late())
     }
 
     /// Creates the cluster.
     pub async fn create(&self, address: &str, request: CreateClusterRequest) -> Result<CreateClusterResponse> {
-        self.at_the_leader(address, |mut client| {
+        self.call_leader(address, |mut client| {
             let request = request.clone();
             async move { client.create_cluster(request).await }
         })
         .await
     }
 
-    /// Hands over.
+    /// Hands over a shard's leadership.
     pub async fn hand_over(&self, address: &str, request: HandOverRequest) -> Result<HandOverResponse> {
-        self.at_the_leader(address, |mut client| async move { client.hand_over(request).await }).await
+        self.call_leader(address, |mut client| async move { client.hand_over(request).await }).await
     }
 
-    /// Puts a node in the place of another one in the cluster's map.
+    /// Replaces a node with another one in the cluster's map.
     pub async fn replace_node(&self, address: &str, request: ReplaceNodeRequest) -> Result<ReplaceNodeResponse> {
-        self.at_the_leader(address, |mut client| {
+        self.call_leader(address, |mut client| {
             let request = request.clone();
             async move { client.replace_node(request).await }
         })
         .await
     }
 
-    /// Begins snapshots of a node's replicas.
+    /// Starts snapshots of a node's replicas.
     pub async fn make_snapshots(&self, address: &str, request: MakeSnapshotsRequest) -> Result<MakeSnapshotsResponse> {
         let answer = self.connect(address).await?.make_snapshots(request).await;
         Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
@@ -114,7 +115,7 @@ impl Admin {
 
     /// Changes the durability mode, and waits until it is in force.
     pub async fn set_durability(&self, address: &str, request: SetDurabilityRequest) -> Result<SetDurabilityResponse> {
-        self.at_the_leader(address, |mut client| {
+        self.call_leader(address, |mut client| {
             let request = request.clone();
             async move { client.set_durability(request).await }
         })
@@ -125,13 +126,13 @@ impl Admin {
         Ok(LabServiceClient::new(self.channel(address).await?))
     }
 
-    /// Sets what a node's disk does to its log's writes.
+    /// Sets the fault of a node's disk.
     pub async fn set_disk_fault(&self, address: &str, request: SetDiskFaultRequest) -> Result<()> {
         let answer = self.lab(address).await?.set_disk_fault(request).await;
         answer.map(drop).map_err(|status| refusal(address, &status))
     }
 
-    /// Sets what the link from a node to another one does.
+    /// Sets the faults of the link from a node to another one.
     pub async fn set_link_fault(&self, address: &str, request: SetLinkFaultRequest) -> Result<()> {
         let answer = self.lab(address).await?.set_link_fault(request).await;
         answer.map(drop).map_err(|status| refusal(address, &status))
@@ -143,8 +144,8 @@ impl Admin {
         Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
     }
 
-    /// Asks at `address`, then wherever it points to.
-    async fn at_the_leader<A, F>(&self, address: &str, call: impl Fn(AdminServiceClient<Channel>) -> F) -> Result<A>
+    /// Calls the node at `address`, then the nodes that the refusals name as the leader.
+    async fn call_leader<A, F>(&self, address: &str, call: impl Fn(AdminServiceClient<Channel>) -> F) -> Result<A>
     where
         F: Future<Output = Result<tonic::Response<A>, Status>>,
     {
@@ -161,11 +162,11 @@ impl Admin {
                 None => return Err(refusal(&address, &status)),
             }
         }
-        bail!("the leader moves while it is looked for (last asked: {address}): try again")
+        bail!("leadership moved during the call (last node called: {address}): try again")
     }
 }
 
-/// What the node says, or why it could not be heard.
+/// The error of a refused or failed call.
 fn refusal(address: &str, status: &Status) -> anyhow::Error {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
@@ -176,7 +177,7 @@ fn refusal(address: &str, status: &Status) -> anyhow::Error {
     }
 }
 
-/// An error with everything behind it, on one line.
+/// An error and its causes, on one line.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

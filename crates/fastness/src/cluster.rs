@@ -14,78 +14,79 @@ use crate::connection::{Connection, first_that_answers};
 use crate::dev;
 use crate::replace;
 use crate::table::Table;
-use crate::views::{Views, faults, mode_of, primary_of};
+use crate::views::{self, Views, faults, mode_of, primary_of};
 
-/// The commands.
+/// The subcommands of `fastness cluster`.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Make a cluster out of running nodes that belong to none
+pub enum ClusterCommand {
+    /// Create a cluster from running nodes that belong to none
     ///
-    /// Every node must be running with its config. The asked node checks what a durable cluster needs (at least 2 AZs
-    /// and one replica per shard, TLS, encryption at rest), places the shards so that no AZ holds a majority, and
-    /// starts them. Asking again continues a creation that broke off.
+    /// Every node must be running with its config. The called node checks the requirements of a durable cluster (at
+    /// least 2 AZs and one replica per shard, TLS, encryption at rest), places the shards so that no AZ has a majority,
+    /// and starts them. Repeat the command to continue a creation that was interrupted.
     #[command(after_help = CREATE_EXAMPLE)]
     Create {
         #[command(flatten)]
         connection: Connection,
-        /// One node: id, az, peer, grpc, host, tls-port; port (plaintext) and hostname if it has them
+        /// One node: id, az, peer, grpc, host, tls-port; optionally port (plaintext) and hostname
         #[arg(long = "node", value_name = "KEY=VALUE,…", required = true)]
-        nodes: Vec<NodeArgument>,
-        /// How many shards; fixed from then on
+        nodes: Vec<NodeSpecArgument>,
+        /// Number of shards; fixed for the life of the cluster
         #[arg(long, default_value_t = 3)]
         shards: u32,
         /// Copies of each shard besides the primary
         #[arg(long, default_value_t = 2)]
         replicas: u32,
-        /// sync, async or disabled
+        /// When a write is acknowledged: sync, async or disabled
         #[arg(long, default_value = "sync")]
         durability: String,
     },
-    /// Show nodes, shards and who leads what
+    /// Show nodes and shards, and which node leads each shard
     Describe {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Move a shard's primary to another replica, without losing an acknowledged write
+    /// Move a shard's primary to another replica, without losing acknowledged writes
     HandOver {
         #[command(flatten)]
         connection: Connection,
-        /// The shard, from 1
+        /// The shard's number, from 1
         #[arg(long)]
         shard: u32,
-        /// The node that shall lead; left out: the best other replica
+        /// The node that is to lead [default: the best other replica]
         #[arg(long, value_name = "NODE")]
         to: Option<u64>,
     },
-    /// Put a new, empty node in the place of one whose machine or disk is gone, in every shard and in the control plane
+    /// Replace a node whose machine or disk is lost with a new, empty node, in every shard and in the control plane
     ///
-    /// The new node must run (`fastness server`), with a node id that no node has had and a certificate that names it,
-    /// on an empty disk. Its other addresses and its AZ are asked from itself. The old one must not run. The new one
-    /// gets the data of each shard, then it votes in the old one's place; clients go on all the while. Asking again
-    /// watches the replacement, or tells that it is complete. A node whose disk was wiped, is damaged or is an old copy
-    /// comes back only this way.
+    /// The new node must be running (`fastness server`) on an empty disk, with a node id that no node has had and a
+    /// certificate that names it. It reports its other addresses and its AZ itself. The old node must not be running.
+    /// The new node receives the data of each shard, then votes in the old node's place; clients are served all the
+    /// while. Repeat the command to see the progress, or whether the replacement is complete. A node whose disk was
+    /// wiped, is damaged or is an old copy can return only in this way.
     #[command(after_help = REPLACE_EXAMPLE)]
-    ReplaceReplica(replace::Arguments),
-    /// Begin a snapshot of each replica on the given nodes (all that run, with --dir), in the background
+    ReplaceReplica(replace::ReplaceArguments),
+    /// Start a snapshot of each replica on the given nodes (with --dir, on all running nodes), in the background
     ///
-    /// Replicas make them by themselves after snapshot-log-bytes of log; a restart reads the newest and the log behind
-    /// it.
+    /// Replicas take snapshots by themselves after snapshot-log-bytes of log. A restart reads the newest snapshot and
+    /// the log after it.
     Snapshot {
         #[command(flatten)]
         connection: Connection,
-        /// The shard, from 1; left out: all
+        /// The shard's number, from 1 [default: all shards]
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         shard: u32,
     },
-    /// Change the durability mode of the running cluster: sync or async
+    /// Change the durability mode of the running cluster to sync or async
     ///
-    /// Returns when the new mode is committed in the log of every shard. To sync: every write acknowledged from then
-    /// on, and everything before, survives a failover. To async: the next failover may lose up to durability-max-lag of
-    /// writes. Whether a cluster is durable at all (disabled or not) is decided when it is created.
+    /// Returns when the new mode has committed in the log of every shard. After a change to sync, every write
+    /// acknowledged from then on, and everything before it, survives a failover. After a change to async, a failover
+    /// may lose up to durability-max-lag of writes. Whether a cluster is durable at all (not `disabled`) is fixed when
+    /// it is created.
     SetDurability {
         #[command(flatten)]
         connection: Connection,
-        /// sync or async
+        /// The new mode: sync or async
         mode: String,
     },
 }
@@ -102,23 +103,24 @@ Example:
   fastness cluster replace-replica --address 10.0.2.1:17379 --ca ca.crt --admin-cert admin.crt --admin-key admin.key \\
     --node 1 --with 4 --at 10.0.1.4:17379
 
-In a dev cluster, after `fastness dev node add --az a` has made and started node 4:
+In a dev cluster, after `fastness dev node add --az a` has created and started node 4:
   fastness cluster replace-replica --dir .fastness-dev --node 1 --with 4";
 
-/// `id=1,az=a,…`.
+/// A `--node` argument: `id=1,az=a,…`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NodeArgument(NodeSpec);
+pub struct NodeSpecArgument(NodeSpec);
 
-impl FromStr for NodeArgument {
+impl FromStr for NodeSpecArgument {
     type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<NodeArgument> {
+    fn from_str(text: &str) -> Result<NodeSpecArgument> {
         let mut spec = NodeSpec::default();
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let port = || value.parse::<u16>().map(u32::from).with_context(|| format!("{key}: {value:?} is no port"));
+            let port =
+                || value.parse::<u16>().map(u32::from).with_context(|| format!("{key}: {value:?} is not a port"));
             match key.trim() {
-                "id" => spec.id = value.parse().with_context(|| format!("id: {value:?} is no number"))?,
+                "id" => spec.id = value.parse().with_context(|| format!("id: {value:?} is not a number"))?,
                 "az" => spec.az = value.to_owned(),
                 "peer" => spec.peer_address = value.to_owned(),
                 "grpc" => spec.grpc_address = value.to_owned(),
@@ -126,7 +128,7 @@ impl FromStr for NodeArgument {
                 "hostname" => spec.announce_hostname = value.to_owned(),
                 "port" => spec.resp_port = port()?,
                 "tls-port" => spec.resp_tls_port = port()?,
-                other => bail!("{other:?} is none of id, az, peer, grpc, host, hostname, port, tls-port"),
+                other => bail!("{other:?} is not one of id, az, peer, grpc, host, hostname, port, tls-port"),
             }
         }
         let required = [
@@ -139,25 +141,25 @@ impl FromStr for NodeArgument {
         ];
         match required.iter().find(|(_, missing)| *missing) {
             Some((name, _)) => bail!("{name} is missing"),
-            None => Ok(NodeArgument(spec)),
+            None => Ok(NodeSpecArgument(spec)),
         }
     }
 }
 
-/// Runs one of the commands.
-pub async fn run(command: Command) -> Result<()> {
+/// Runs a subcommand.
+pub async fn run(command: ClusterCommand) -> Result<()> {
     match command {
-        Command::Create { connection, nodes, shards, replicas, durability } => {
+        ClusterCommand::Create { connection, nodes, shards, replicas, durability } => {
             let nodes = nodes.into_iter().map(|node| node.0).collect();
             create(&connection, CreateClusterRequest { nodes, shards, replicas, durability }).await
         }
-        Command::Describe { connection } => describe(&connection).await,
-        Command::HandOver { connection, shard, to } => {
+        ClusterCommand::Describe { connection } => describe(&connection).await,
+        ClusterCommand::HandOver { connection, shard, to } => {
             hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
         }
-        Command::ReplaceReplica(arguments) => replace::run(arguments).await,
-        Command::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
-        Command::SetDurability { connection, mode } => {
+        ClusterCommand::ReplaceReplica(arguments) => replace::run(arguments).await,
+        ClusterCommand::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
+        ClusterCommand::SetDurability { connection, mode } => {
             set_durability(&connection, SetDurabilityRequest { durability: mode }).await
         }
     }
@@ -173,7 +175,7 @@ async fn create(connection: &Connection, request: CreateClusterRequest) -> Resul
     for warning in &answer.warnings {
         println!("warning: {warning}");
     }
-    println!("the cluster is created; `fastness cluster describe` shows it");
+    println!("the cluster has been created; see `fastness cluster describe`");
     Ok(())
 }
 
@@ -183,25 +185,25 @@ async fn hand_over(connection: &Connection, request: HandOverRequest) -> Result<
     if connection.json {
         println!("{}", json!({ "new_primary_node": answer.new_primary_node }));
     } else {
-        println!("shard {} is led by node {} now", request.shard, answer.new_primary_node);
+        println!("shard {} is now led by node {}", request.shard, answer.new_primary_node);
     }
     Ok(())
 }
 
 async fn snapshot(connection: &Connection, request: MakeSnapshotsRequest) -> Result<()> {
     let (admin, addresses) = connection.open()?;
-    let mut begun = Vec::new();
+    let mut started = Vec::new();
     for address in &addresses {
-        begun.push((address, admin.make_snapshots(address, request).await?.shards));
+        started.push((address, admin.make_snapshots(address, request).await?.shards));
     }
     if connection.json {
         let of = |(address, shards): &(&String, Vec<u32>)| json!({ "address": address, "shards": shards });
-        println!("{}", json!(begun.iter().map(of).collect::<Vec<_>>()));
+        println!("{}", json!(started.iter().map(of).collect::<Vec<_>>()));
         return Ok(());
     }
-    for (address, shards) in begun {
+    for (address, shards) in started {
         let shards: Vec<_> = shards.iter().map(u32::to_string).collect();
-        println!("{address}: snapshots of shard {} have begun", shards.join(", "));
+        println!("{address}: started snapshots of shards {}", shards.join(", "));
     }
     Ok(())
 }
@@ -224,14 +226,14 @@ async fn describe(connection: &Connection) -> Result<()> {
     let (admin, addresses) = connection.open()?;
     let first = first_that_answers!(&addresses, |address| admin.describe(address))?;
     if first.map_version == 0 {
-        println!("node {} runs, and belongs to no cluster yet (`fastness cluster create`)", first.node_id);
+        println!(
+            "node {} is running, but belongs to no cluster yet: create one with `fastness cluster create`",
+            first.node_id
+        );
         return Ok(());
     }
-    // Each node tells of its own replicas.
-    let mut views = Vec::new();
-    for node in &first.nodes {
-        views.push((node.id, admin.describe(&node.grpc_address).await.ok()));
-    }
+    // Each node reports its own replicas.
+    let views = views::of_cluster(&admin, &first.nodes).await;
     if connection.json {
         println!("{}", serde_json::to_string_pretty(&as_json(&first, &views))?);
     } else {
@@ -273,8 +275,8 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
     json!({
         "cluster_id": map.cluster_id, "map_version": map.map_version, "durability": map.durability,
         "durability_version": map.durability_version,
-        "replacement": map.replacement.as_ref().map(|under_way| json!({ "leaving": under_way.leaving, "by": under_way.by })),
-        "replaced": map.replaced.iter().map(|gone| json!({ "node": gone.node, "by": gone.by })).collect::<Vec<_>>(),
+        "replacement": map.replacement.as_ref().map(|replacement| json!({ "leaving": replacement.leaving, "by": replacement.by })),
+        "replaced": map.replaced.iter().map(|replaced| json!({ "node": replaced.node, "by": replaced.by })).collect::<Vec<_>>(),
         "nodes": nodes.collect::<Vec<_>>(), "shards": shards.collect::<Vec<_>>(),
     })
 }
@@ -282,9 +284,9 @@ fn as_json(map: &DescribeClusterResponse, views: &Views) -> serde_json::Value {
 fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
     let mut text =
         format!("cluster {} · durability {} · map version {}\n\n", map.cluster_id, map.durability, map.map_version);
-    if let Some(under_way) = &map.replacement {
-        let leaving: Vec<_> = under_way.leaving.iter().map(u64::to_string).collect();
-        text += &format!("node {} is taking the place of node {}\n\n", under_way.by, leaving.join(" and "));
+    if let Some(replacement) = &map.replacement {
+        let leaving: Vec<_> = replacement.leaving.iter().map(u64::to_string).collect();
+        text += &format!("node {} is replacing node {}\n\n", replacement.by, leaving.join(" and "));
     }
     let mut nodes = Table::new(&["NODE", "AZ", "STATE", "HOST", "PORT", "TLS", "GRPC", "PEER"]);
     for node in &map.nodes {
@@ -317,7 +319,7 @@ fn as_text(map: &DescribeClusterResponse, views: &Views) -> String {
         shards.row([
             shard.id.to_string(),
             format!("{}-{}", shard.slot_first, shard.slot_last),
-            mode_of(shard.id, views).unwrap_or("not known").to_owned(),
+            mode_of(shard.id, views).unwrap_or("unknown").to_owned(),
             primary.map_or_else(|| "none".to_owned(), |node| format!("node {node}")),
             others.collect::<Vec<_>>().join(", "),
         ]);
@@ -336,21 +338,21 @@ mod tests {
     #[test]
     fn a_node_is_read_from_its_parts() {
         let text = "id=2,az=b,peer=h:1,grpc=h:2,host=h,tls-port=6379,port=6380,hostname=db2";
-        let NodeArgument(spec) = text.parse().unwrap();
+        let NodeSpecArgument(spec) = text.parse().unwrap();
         assert_eq!((spec.id, spec.resp_port, spec.resp_tls_port), (2, 6380, 6379));
         assert_eq!((spec.az.as_str(), spec.announce_hostname.as_str()), ("b", "db2"));
     }
 
     #[test]
-    fn what_is_wrong_with_a_node_is_named() {
+    fn errors_name_the_wrong_part_of_a_node() {
         let refused = |text: &str, reason: &str| {
-            let error = text.parse::<NodeArgument>().unwrap_err().to_string();
+            let error = text.parse::<NodeSpecArgument>().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         };
         refused("id", "KEY=VALUE");
-        refused("id=x", "no number");
+        refused("id=x", "not a number");
         refused("id=1,az=a,peer=h:1,grpc=h:2,host=h", "tls-port");
-        refused("id=1,tls-port=70000", "no port");
+        refused("id=1,tls-port=70000", "not a port");
         refused("id=1,zone=a", "\"zone\"");
         refused("id=1,az=a,peer=h:1,host=h,port=1", "grpc is missing");
     }

@@ -1,4 +1,4 @@
-//! How the commands reach a cluster.
+//! The arguments by which commands reach a cluster.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,22 @@ use clap::Args;
 use crate::admin::{Admin, Credentials};
 use crate::dev;
 
-/// How to reach the cluster.
+/// Addresses and credentials of a cluster.
 #[derive(Debug, Args)]
 pub struct Connection {
-    /// gRPC address of a node (its `grpc-port`); give several to try them in turn
+    /// gRPC address of a node (its `grpc-port`); repeat it to give several, which are tried in turn
     #[arg(long, value_name = "HOST:PORT")]
     address: Vec<String>,
-    /// The CA that signed the nodes' certificates
+    /// Certificate of the CA that signed the nodes' certificates
     #[arg(long, value_name = "FILE", requires = "admin_cert")]
     ca: Option<PathBuf>,
-    /// A certificate that names `fastness://CLUSTER/admin`
+    /// Admin certificate, which names `fastness://CLUSTER/admin`
     #[arg(long, value_name = "FILE", requires = "admin_key")]
     admin_cert: Option<PathBuf>,
-    /// Its private key
+    /// Private key of the admin certificate
     #[arg(long, value_name = "FILE", requires = "ca")]
     admin_key: Option<PathBuf>,
-    /// A dev cluster's folder, instead of all of the above
+    /// Folder of a dev cluster, instead of all of the above
     #[arg(long, conflicts_with_all = ["address", "ca"])]
     pub dir: Option<PathBuf>,
     /// Print JSON
@@ -38,17 +38,15 @@ impl Connection {
             return dev::admin_of(dir);
         }
         let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.admin_cert, &self.admin_key) else {
-            bail!(
-                "say how to reach the cluster: --address, --ca, --admin-cert and --admin-key, or --dir of a dev cluster"
-            );
+            bail!("give the cluster's --address, --ca, --admin-cert and --admin-key, or the --dir of a dev cluster");
         };
-        ensure!(!self.address.is_empty(), "--address is missing: the gRPC address of one of the nodes");
+        ensure!(!self.address.is_empty(), "--address is missing: give the gRPC address of one of the nodes");
         let credentials = Credentials { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
         Ok((Admin::new(&credentials)?, self.address.clone()))
     }
 }
 
-/// Calls `ask` with each address until one answers; the last error if none does.
+/// Evaluates a call for each address until one succeeds; returns the last error if none does.
 macro_rules! first_that_answers {
     ($addresses:expr, |$address:ident| $ask:expr) => {{
         let mut last = None;
@@ -65,7 +63,7 @@ macro_rules! first_that_answers {
         match (answer, last) {
             (Some(answer), _) => Ok(answer),
             (None, Some(error)) => Err(error),
-            (None, None) => Err(anyhow::anyhow!("no address to ask")),
+            (None, None) => Err(anyhow::anyhow!("no node address is known")),
         }
     }};
 }

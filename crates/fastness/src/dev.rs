@@ -1,7 +1,7 @@
-//! `fastness dev`: a whole cluster on this machine, one process per node, for trying out and for tests.
+//! `fastness dev`: a whole cluster on this machine, one process per node, for trials and for tests.
 //!
-//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]; everything else talks to it over
-//! a socket in the cluster's folder, and works without it where that can be (see [`stop`]).
+//! The command itself (or, with `--detach`, a child of it) becomes the [`supervisor`]. All other commands send requests
+//! to it over a socket in the cluster's folder, and work without it where possible (see [`stop`]).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,18 +32,18 @@ mod settings;
 mod socket;
 mod supervisor;
 
-/// The folder unless another one is given.
+/// The default folder.
 const DIR: &str = ".fastness-dev";
-/// How long a supervisor may take to listen.
+/// Time limit for a supervisor to listen.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(15);
-/// How long nodes may take to end.
-const END_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Time limit for nodes to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Interval between two checks.
 const POLL: Duration = Duration::from_millis(50);
-/// Exit status of `dev status` for a cluster that is not whole.
+/// Exit status of `dev status` if a node or a primary is missing.
 const UNHEALTHY: u8 = 10;
 
-/// The cluster's folder.
+/// The argument that names the cluster's folder.
 #[derive(Debug, Clone, Args)]
 pub struct DirArgument {
     /// The cluster's folder
@@ -51,7 +51,7 @@ pub struct DirArgument {
     dir: PathBuf,
 }
 
-/// `fastness dev`.
+/// Arguments of `fastness dev`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct DevArguments {
@@ -61,15 +61,15 @@ pub struct DevArguments {
     up: UpArguments,
 }
 
-/// What a cluster is made of.
+/// Properties of the cluster.
 #[derive(Debug, Args)]
 struct UpArguments {
     #[command(flatten)]
     dir: DirArgument,
-    /// One node per AZ named; one named twice gives two nodes [default: a,b,c]
+    /// AZ of each node; an AZ that is named twice gets two nodes [default: a,b,c]
     #[arg(long, value_name = "AZ,…")]
     azs: Option<String>,
-    /// How many shards; fixed from then on [default: 3]
+    /// Number of shards; fixed for the life of the cluster [default: 3]
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
     /// Copies of each shard besides the primary [default: 2]
@@ -89,9 +89,9 @@ struct UpArguments {
 
 #[derive(Debug, Subcommand)]
 enum DevCommand {
-    /// Stop all nodes; the data stays, `fastness dev --dir DIR` starts them again
+    /// Stop all nodes; their data is kept, and `fastness dev --dir DIR` starts them again
     Stop(DirArgument),
-    /// Show nodes, pids, roles and front ends; exit status 10 if a node or a primary is missing
+    /// Show nodes, process ids, roles and ports; exit status 10 if a node or a primary is missing
     Status {
         #[command(flatten)]
         dir: DirArgument,
@@ -102,7 +102,7 @@ enum DevCommand {
     /// Add, start, stop or kill one node
     #[command(subcommand)]
     Node(NodeCommand),
-    /// The process behind `--detach`
+    /// Run the supervisor of a detached cluster
     #[command(hide = true)]
     Supervise(DirArgument),
 }
@@ -117,9 +117,9 @@ struct NodeArgument {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// Make and start a new, empty node, which can take the place of one that is lost
+    /// Create and start a new, empty node, which can replace a lost one
     ///
-    /// It belongs to no shard until it does: `fastness cluster replace-replica --dir DIR --node LOST --with ID`.
+    /// The node belongs to no shard until then: `fastness cluster replace-replica --dir DIR --node LOST --with ID`.
     Add {
         /// Its AZ
         #[arg(long)]
@@ -129,13 +129,13 @@ enum NodeCommand {
     },
     /// Start a node that is not running, with its data
     Start(NodeArgument),
-    /// End a node in good order: it hands over what it leads
+    /// Stop a node gracefully: it hands over leadership first
     Stop(NodeArgument),
-    /// kill -9
+    /// Kill a node with SIGKILL (kill -9)
     Kill(NodeArgument),
 }
 
-/// Runs `fastness dev …`; the exit status.
+/// Runs `fastness dev …` and returns the exit status.
 pub async fn run(arguments: DevArguments) -> Result<u8> {
     match arguments.command {
         None => up(arguments.up).await?,
@@ -143,8 +143,8 @@ pub async fn run(arguments: DevArguments) -> Result<u8> {
         Some(DevCommand::Status { dir, json }) => return status(&dir.dir, json).await,
         Some(DevCommand::Node(NodeCommand::Add { az, dir })) => node_add(&dir.dir, &az).await?,
         Some(DevCommand::Node(NodeCommand::Start(node))) => node_start(&node).await?,
-        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_end(&node, false).await?,
-        Some(DevCommand::Node(NodeCommand::Kill(node))) => node_end(&node, true).await?,
+        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_stop(&node, false).await?,
+        Some(DevCommand::Node(NodeCommand::Kill(node))) => node_stop(&node, true).await?,
         Some(DevCommand::Supervise(dir)) => supervise(&dir.dir).await?,
     }
     Ok(0)
@@ -157,23 +157,27 @@ pub fn admin_of(dir: &Path) -> Result<(Admin, Vec<String>)> {
         settings.nodes().filter(|node| settings.is_member(*node) && process::of_node(&folder, *node).is_some());
     let addresses: Result<Vec<_>> = running.map(|node| bring_up::grpc_address(&settings, node)).collect();
     let addresses = addresses?;
-    ensure!(!addresses.is_empty(), "no node of {} is running (`fastness dev --dir {0}`)", folder.path().display());
+    ensure!(
+        !addresses.is_empty(),
+        "no node of {} is running: start the cluster with `fastness dev --dir {0}`",
+        folder.path().display()
+    );
     Ok((bring_up::admin(&folder)?, addresses))
 }
 
-/// Where a node's admin front end is, for `fastness cluster replace-replica --dir`.
+/// Address of a node's admin listener, for `fastness cluster replace-replica --dir`.
 pub fn grpc_address_of(dir: &Path, node: u64) -> Result<String> {
     let (_, settings) = open(dir)?;
     bring_up::grpc_address(&settings, node)
-        .with_context(|| format!("`fastness dev node add --az AZ --dir {}`", dir.display()))
+        .with_context(|| format!("add a node first: `fastness dev node add --az AZ --dir {}`", dir.display()))
 }
 
-/// The running cluster has another durability mode now: the folder says so from here on.
+/// Records in the folder that the running cluster has another durability mode.
 pub async fn note_durability(dir: &Path, mode: &str) -> Result<()> {
     note(dir, |settings| settings.durability = mode.to_owned()).await
 }
 
-/// A node takes another one's place in the running cluster: the folder says so from here on.
+/// Records in the folder that a node replaces another one in the running cluster.
 pub async fn note_replaced(dir: &Path, old: u64, new: u64) -> Result<()> {
     note(dir, |settings| settings.replace(old, new)).await
 }
@@ -184,29 +188,31 @@ async fn note(dir: &Path, change: impl FnOnce(&mut Settings)) -> Result<()> {
     publish(folder, settings).await
 }
 
-/// Writes changed settings, and has `cluster.json` follow them.
+/// Saves changed settings and updates `cluster.json`.
 async fn publish(folder: Folder, settings: Settings) -> Result<()> {
     settings.save(&folder)?;
-    let (of_question, of_file) = (folder.clone(), folder);
-    let supervised = tokio::task::spawn_blocking(move || socket::ask(&of_question, &Request::Reload)).await??;
+    let (socket_folder, file_folder) = (folder.clone(), folder);
+    let supervised = tokio::task::spawn_blocking(move || socket::ask(&socket_folder, &Request::Reload)).await??;
     if supervised.is_none() {
-        let running = |node| Some((node, process::of_node(&of_file, node)?.pid));
-        ClusterFile::of(&of_file, &settings, &settings.nodes().filter_map(running).collect())?.write(&of_file)?;
+        let running = |node| Some((node, process::of_node(&file_folder, node)?.pid));
+        ClusterFile::of(&file_folder, &settings, &settings.nodes().filter_map(running).collect())?
+            .write(&file_folder)?;
     }
     Ok(())
 }
 
-/// An existing cluster's folder.
+/// Opens the folder of an existing cluster.
 fn open(dir: &Path) -> Result<(Folder, Settings)> {
     let folder = Folder::existing(dir)?;
     let settings = Settings::load(&folder)?;
-    let settings =
-        settings.with_context(|| format!("there is no dev cluster in {} (`fastness dev --dir DIR`)", dir.display()))?;
+    let settings = settings.with_context(|| {
+        format!("there is no dev cluster in {}: create one with `fastness dev --dir DIR`", dir.display())
+    })?;
     Ok((folder, settings))
 }
 
-/// The cluster of this folder, made if there is none.
-fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
+/// Opens the cluster of this folder; creates it if there is none.
+fn open_or_create(arguments: &UpArguments) -> Result<(Folder, Settings)> {
     let desired = Desired {
         azs: arguments.azs.clone(),
         shards: arguments.shards,
@@ -214,7 +220,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
         durability: arguments.durability.clone(),
         port: arguments.port,
     };
-    // A desired state that cannot work must not leave a folder behind.
+    // Settings that cannot work must not leave a folder behind.
     let fresh = Settings::new(&desired, ClusterId(rand::random()));
     if !arguments.dir.dir.exists() {
         fresh.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
@@ -230,7 +236,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
     let mut ports = plan.iter().flat_map(|(_, ports)| ports.all(settings.shards));
     if let Some((port, error)) = ports::taken(&mut ports) {
         bail!(
-            "port {port} is not free ({error}): choose the first of 100 free ports with --port (it is {} now)",
+            "port {port} is not free ({error}): choose another first port of 100 free ones with --port (now {})",
             settings.port
         );
     }
@@ -241,7 +247,7 @@ fn open_or_make(arguments: &UpArguments) -> Result<(Folder, Settings)> {
 }
 
 async fn up(arguments: UpArguments) -> Result<()> {
-    let (folder, settings) = open_or_make(&arguments)?;
+    let (folder, settings) = open_or_create(&arguments)?;
     let nodes: Vec<u64> = settings.nodes().collect();
     if arguments.detach {
         let started = start_detached(&folder, &nodes).await?;
@@ -252,13 +258,13 @@ async fn up(arguments: UpArguments) -> Result<()> {
         None => {
             let started = start_detached(&folder, &nodes).await?;
             finish_detached(&folder, settings, &nodes, &started).await?;
-            println!("\nIt was running already, started by another `fastness dev`.");
+            println!("\nThe cluster was already running, started by another `fastness dev`.");
             Ok(())
         }
     }
 }
 
-/// Waits until the cluster takes writes and shows it. If it does not, what this command started is stopped again.
+/// Waits until the cluster accepts writes, and prints it. On failure, stops what this command has started.
 async fn finish_detached(folder: &Folder, mut settings: Settings, nodes: &[u64], started: &[u64]) -> Result<()> {
     if let Err(error) = bring_up_and_show(folder, &mut settings, nodes).await {
         if started.len() == nodes.len() {
@@ -278,42 +284,43 @@ async fn bring_up_and_show(folder: &Folder, settings: &mut Settings, nodes: &[u6
     Ok(())
 }
 
-/// Supervises in this process until Ctrl-C.
+/// Supervises the cluster in this process until Ctrl-C.
 async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File, nodes: &[u64]) -> Result<()> {
     let mut supervising = tokio::spawn(supervisor::run(folder.clone(), settings.clone(), lock));
     let showing = async {
         let request = Request::Start(nodes.to_vec());
-        let folder_of_question = folder.clone();
+        let socket_folder = folder.clone();
         let until = Instant::now() + SUPERVISOR_PATIENCE;
         loop {
-            // The answer comes from a task of this same process: the wait must not block it.
-            let (folder, request) = (folder_of_question.clone(), request.clone());
+            // A task of this process answers the request, so the wait must not block the runtime.
+            let (folder, request) = (socket_folder.clone(), request.clone());
             if tokio::task::spawn_blocking(move || socket::ask(&folder, &request)).await??.is_some() {
                 break;
             }
-            ensure!(Instant::now() < until, "the supervisor does not listen");
+            ensure!(Instant::now() < until, "the supervisor does not start to listen in time");
             tokio::time::sleep(POLL).await;
         }
         bring_up_and_show(&folder, &mut settings, nodes).await?;
-        println!("\nCtrl-C stops all nodes; the data stays in {}.", folder.path().display());
+        println!("\nCtrl-C stops all nodes; the data is kept in {}.", folder.path().display());
         anyhow::Ok(())
     };
     tokio::select! {
         ended = &mut supervising => return ended?,
         shown = showing => if let Err(error) = shown {
             let folder = folder.clone();
-            // It may have ended by itself.
+            // The supervisor may have stopped by itself.
             let _ = tokio::task::spawn_blocking(move || socket::ask(&folder, &Request::Shutdown)).await?;
             let _ = supervising.await;
             return Err(error);
         },
     }
     supervising.await??;
-    println!("no node is running any more");
+    println!("all nodes have stopped");
     Ok(())
 }
 
-/// Has the nodes started by the supervisor, which is started too if there is none. Which ones were not running.
+/// Asks the supervisor to start the nodes, and starts a supervisor if there is none. Returns the nodes that were not
+/// running.
 async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
     let request = Request::Start(nodes.to_vec());
     let until = Instant::now() + SUPERVISOR_PATIENCE;
@@ -322,17 +329,17 @@ async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
         if let Some(Response { started, .. }) = socket::ask(folder, &request)? {
             return Ok(started);
         }
-        let ended = match &mut child {
+        let needs_start = match &mut child {
             Some(child) => child.try_wait()?.is_some(),
             None => true,
         };
         ensure!(
             Instant::now() < until,
-            "the supervisor does not come up; its log, {}:\n{}",
+            "the supervisor does not start; its log, {}:\n{}",
             folder.supervisor_log().display(),
             folder::tail(&folder.supervisor_log(), 10)
         );
-        if ended {
+        if needs_start {
             child = Some(spawn_supervisor(folder)?);
         }
         tokio::time::sleep(POLL).await;
@@ -356,12 +363,13 @@ fn spawn_supervisor(folder: &Folder) -> Result<std::process::Child> {
 
 async fn supervise(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
-    // A session of its own: the terminal's signals are not for it. Refused if it leads one already, which is as good.
+    // Starts a new session, so that the terminal's signals do not reach the supervisor. Fails only if it leads one
+    // already.
     let _ = rustix::process::setsid();
     crate::logging::to_stderr("info")?;
     match supervisor::lock(&folder).await? {
         Some(lock) => supervisor::run(folder, settings, lock).await,
-        None => bail!("another supervisor holds {}", folder.lock().display()),
+        None => bail!("another supervisor is running: it has locked {}", folder.lock().display()),
     }
 }
 
@@ -369,24 +377,24 @@ async fn stop(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
     let running: Vec<_> = settings.nodes().filter_map(|node| process::left_of_node(&folder, node)).collect();
     if socket::ask(&folder, &Request::Shutdown)?.is_none() {
-        // The supervisor was killed: its nodes are ended without it.
-        running.iter().for_each(|process| supervisor::end(process, false));
+        // The supervisor was killed, so its nodes are stopped directly.
+        running.iter().for_each(|process| supervisor::stop(process, false));
     }
-    let mut until = Instant::now() + END_PATIENCE;
-    while !running.iter().all(process::ProcessId::is_gone) {
+    let mut until = Instant::now() + STOP_PATIENCE;
+    while !running.iter().all(process::ProcessId::has_exited) {
         if Instant::now() >= until {
-            running.iter().for_each(|process| supervisor::end(process, true));
-            until += END_PATIENCE;
+            running.iter().for_each(|process| supervisor::stop(process, true));
+            until += STOP_PATIENCE;
         }
         tokio::time::sleep(POLL).await;
     }
-    // Whoever holds the lock has seen that all is over.
+    // Taking the lock ensures that the supervisor has finished.
     let lock = supervisor::lock(&folder).await?;
-    ensure!(lock.is_some(), "the nodes have ended, but the supervisor has not");
+    ensure!(lock.is_some(), "the nodes have stopped, but the supervisor has not");
     cluster_file::ClusterFile::of(&folder, &settings, &Default::default())?.write(&folder)?;
     match running.len() {
-        0 => println!("nothing was running in {}", folder.path().display()),
-        n => println!("{n} nodes stopped; the data stays in {}", folder.path().display()),
+        0 => println!("no node was running in {}", folder.path().display()),
+        n => println!("{n} nodes stopped; the data is kept in {}", folder.path().display()),
     }
     Ok(())
 }
@@ -404,19 +412,24 @@ async fn status(dir: &Path, json: bool) -> Result<u8> {
 
 async fn node_add(dir: &Path, az: &str) -> Result<()> {
     let (folder, mut settings) = open(dir)?;
-    ensure!(settings.created, "the cluster is not created yet: `{} dev --dir {}`", report::program(), dir.display());
+    ensure!(
+        settings.created,
+        "the cluster does not exist yet: create it with `{} dev --dir {}`",
+        report::program(),
+        dir.display()
+    );
     let node = settings.add_node(az)?;
     if let Some((port, error)) = ports::taken(&mut settings.ports_of(node)?.all(settings.shards)) {
-        bail!("port {port} is not free ({error}): stop what uses it");
+        bail!("port {port} is not free ({error}): stop the program that uses it");
     }
     certificates::add_node(&folder, &settings, node)?;
     publish(folder.clone(), settings.clone()).await?;
     start_detached(&folder, &[node]).await?;
-    let until = Instant::now() + END_PATIENCE;
+    let until = Instant::now() + STOP_PATIENCE;
     bring_up::answers(&folder, &settings, &bring_up::admin(&folder)?, node, until).await?;
     let pid = process::of_node(&folder, node).map_or(0, |process| process.pid);
     println!(
-        "node {node} is running in AZ {az}, pid {pid}, and holds nothing yet. In the place of a node that is lost:\n  \
+        "node {node} is running in AZ {az}, pid {pid}, without data. To replace a lost node with it:\n  \
          {} cluster replace-replica --dir {} --node LOST --with {node}",
         report::program(),
         folder.path().display()
@@ -430,33 +443,33 @@ async fn node_start(node: &NodeArgument) -> Result<()> {
     let started = start_detached(&folder, &[node.id]).await?;
     let serves = bring_up::node_serves(&folder, &settings, node.id).await?;
     let pid = process::of_node(&folder, node.id).map_or(0, |process| process.pid);
-    let what = if started.is_empty() { "was running already" } else { "is running" };
+    let what = if started.is_empty() { "was already running" } else { "is running" };
     println!("node {} {what}, pid {pid}", node.id);
     if !serves {
-        println!("too few nodes run for a majority: it serves once others do");
+        println!("fewer than a majority of the nodes are running: it serves once more of them are");
     }
     Ok(())
 }
 
-async fn node_end(node: &NodeArgument, kill: bool) -> Result<()> {
+async fn node_stop(node: &NodeArgument, kill: bool) -> Result<()> {
     let (folder, settings) = open(&node.dir.dir)?;
     settings.check_node(node.id)?;
     let process = process::of_node(&folder, node.id).with_context(|| format!("node {} is not running", node.id))?;
     if socket::ask(&folder, &Request::End { node: node.id, kill })?.is_none() {
-        supervisor::end(&process, kill);
+        supervisor::stop(&process, kill);
     }
-    let until = Instant::now() + END_PATIENCE;
-    while !process.is_gone() {
+    let until = Instant::now() + STOP_PATIENCE;
+    while !process.has_exited() {
         ensure!(
             Instant::now() < until,
-            "node {} does not end; its log: {}",
+            "node {} does not stop in time; its log: {}",
             node.id,
             folder.node_log(node.id).display()
         );
         tokio::time::sleep(POLL).await;
     }
     println!(
-        "node {} has ended; `{} dev node start {} --dir {}` brings it back",
+        "node {} has stopped; start it again with `{} dev node start {} --dir {}`",
         node.id,
         report::program(),
         node.id,

@@ -1,4 +1,4 @@
-//! `fastness lab …`: faults on command, in clusters that are made for it.
+//! `fastness lab …`: fault injection, in clusters that are made for it.
 
 use std::str::FromStr;
 
@@ -11,15 +11,15 @@ use fastness_wire::lab::v1::{
 use serde_json::json;
 
 use crate::admin::Admin;
-use crate::connection::Connection;
+use crate::connection::{Connection, first_that_answers};
 use crate::table::Table;
 
-/// The commands.
+/// The subcommands of `fastness lab`.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum LabCommand {
     /// Stall, slow, fill or fail the writes of a node's log
     ///
-    /// One fault at a time: a new one takes the place of the one before. A restart of the node heals it.
+    /// A node has one disk fault at a time: a new one replaces the old one. A restart of the node heals it.
     #[command(after_help = DISK_FAULTS)]
     Disk {
         #[command(flatten)]
@@ -31,18 +31,18 @@ pub enum Command {
         #[arg(value_name = "FAULT", required = true, num_args = 1..=2)]
         fault: Vec<String>,
     },
-    /// Delay, drop, rate-limit or cut what one node sends to another
+    /// Delay, drop, rate-limit or cut the traffic from one node to another
     ///
-    /// One direction; the other one is not touched. Faults of one link add up until they are healed. Order is kept and
-    /// nothing is lost within a connection that lives on, as with TCP. A restart of the sending node heals them.
+    /// Affects one direction only. Faults of the same link are combined until they are healed. As with TCP, order is
+    /// kept, and nothing is lost within a connection that stays open. A restart of the sending node heals them.
     #[command(after_help = LINK_FAULTS)]
     Link {
         #[command(flatten)]
         connection: Connection,
-        /// The node that sends
+        /// The sending node
         #[arg(long)]
         from: u64,
-        /// The node that it sends to
+        /// The receiving node
         #[arg(long)]
         to: u64,
         /// delay MS, drop PERCENT, rate BYTES, cut or heal
@@ -58,25 +58,25 @@ pub enum Command {
 
 const DISK_FAULTS: &str = "\
 Faults:
-  stall     writes wait until it is healed, without an error: the node hands over what it leads after 2 s
+  stall     writes wait, without an error; the node hands over leadership after 2 s
   slow MS   each synced write takes MS milliseconds more
-  fill      writes fail for lack of space: the node hands over, waits, and starts anew once it is healed
-  fail      the next fsync fails, once: the node hands over and stops; start it again
-  heal      as it was
+  fill      writes fail for lack of space; the node hands over leadership, waits, and restarts once the fault is healed
+  fail      the next fsync fails, once; the node hands over leadership and stops: start it again
+  heal      removes the fault
 
 Example: fastness lab disk --node 1 slow 50 --dir .fastness-dev";
 
 const LINK_FAULTS: &str = "\
 Faults:
-  delay MS      everything arrives MS milliseconds later
-  drop PERCENT  so many of a hundred frames are lost and sent again after 200 ms, 400 ms, …; what is behind them waits
-  rate BYTES    so many bytes per second
-  cut           nothing arrives
-  heal          as it was
+  delay MS      frames arrive MS milliseconds later
+  drop PERCENT  PERCENT of the frames are lost and sent again after 200 ms, 400 ms, …; later frames wait
+  rate BYTES    at most BYTES bytes per second arrive
+  cut           no frame arrives
+  heal          removes all faults of the link
 
 Example: fastness lab link --from 1 --to 2 delay 40 --dir .fastness-dev";
 
-/// The nodes of the cluster, and how to ask them.
+/// The nodes of a cluster, and the client to call them.
 struct Nodes {
     admin: Admin,
     nodes: Vec<NodeSpec>,
@@ -85,17 +85,8 @@ struct Nodes {
 impl Nodes {
     async fn of(connection: &Connection) -> Result<Nodes> {
         let (admin, addresses) = connection.open()?;
-        let mut last = None;
-        for address in &addresses {
-            match admin.describe(address).await {
-                Ok(found) => return Ok(Nodes { admin, nodes: found.nodes }),
-                Err(error) => last = Some(error),
-            }
-        }
-        match last {
-            Some(error) => Err(error),
-            None => bail!("no address to ask"),
-        }
+        let map = first_that_answers!(&addresses, |address| admin.describe(address))?;
+        Ok(Nodes { admin, nodes: map.nodes })
     }
 
     fn address(&self, node: u64) -> Result<&str> {
@@ -104,16 +95,16 @@ impl Nodes {
     }
 }
 
-/// Runs one of the commands.
-pub async fn run(command: Command) -> Result<()> {
+/// Runs a subcommand.
+pub async fn run(command: LabCommand) -> Result<()> {
     match command {
-        Command::Disk { connection, node, fault } => {
+        LabCommand::Disk { connection, node, fault } => {
             let fault = disk_fault(&fault)?;
             let nodes = Nodes::of(&connection).await?;
             nodes.admin.set_disk_fault(nodes.address(node)?, SetDiskFaultRequest { fault: Some(fault) }).await?;
             println!("the disk of node {node}: {}", disk_text(&fault));
         }
-        Command::Link { connection, from, to, fault } => {
+        LabCommand::Link { connection, from, to, fault } => {
             let request = link_request(to, &fault)?;
             let nodes = Nodes::of(&connection).await?;
             nodes.admin.set_link_fault(nodes.address(from)?, request).await?;
@@ -121,7 +112,7 @@ pub async fn run(command: Command) -> Result<()> {
             let link = shown.links.iter().find(|link| link.to_node == to);
             println!("the link from node {from} to node {to}: {}", link.map_or("healed".to_owned(), link_text));
         }
-        Command::Show { connection } => show(&connection).await?,
+        LabCommand::Show { connection } => show(&connection).await?,
     }
     Ok(())
 }
@@ -134,7 +125,7 @@ fn disk_fault(words: &[String]) -> Result<DiskFault> {
         ["fill"] => (DiskFaultKind::Fill, 0),
         ["fail"] => (DiskFaultKind::Fail, 0),
         ["heal"] => (DiskFaultKind::Unspecified, 0),
-        _ => bail!("{:?} is none of stall, slow MS, fill, fail, heal", words.join(" ")),
+        _ => bail!("{:?} is not one of stall, slow MS, fill, fail, heal", words.join(" ")),
     };
     Ok(DiskFault { kind: kind.into(), slow_ms, met: 0 })
 }
@@ -148,21 +139,21 @@ fn link_request(to: u64, words: &[String]) -> Result<SetLinkFaultRequest> {
         ["rate", bytes] => set.rate_bytes_per_second = Some(number(bytes)?),
         ["cut"] => set.cut = Some(true),
         ["heal"] => return Ok(SetLinkFaultRequest { fault: Some(set), heal: true }),
-        _ => bail!("{:?} is none of delay MS, drop PERCENT, rate BYTES, cut, heal", words.join(" ")),
+        _ => bail!("{:?} is not one of delay MS, drop PERCENT, rate BYTES, cut, heal", words.join(" ")),
     }
     Ok(SetLinkFaultRequest { fault: Some(set), heal: false })
 }
 
 fn number<N: FromStr>(text: &str) -> Result<N> {
-    text.parse().ok().with_context(|| format!("{text:?} is no such number"))
+    text.parse().ok().with_context(|| format!("{text:?} is not a valid number"))
 }
 
 fn disk_text(fault: &DiskFault) -> String {
     match fault.kind() {
         DiskFaultKind::Unspecified => "healed".to_owned(),
-        DiskFaultKind::Stall => "writes stand still".to_owned(),
+        DiskFaultKind::Stall => "writes stall".to_owned(),
         DiskFaultKind::Slow => format!("writes take {} ms more", fault.slow_ms),
-        DiskFaultKind::Fill => "there is no space left".to_owned(),
+        DiskFaultKind::Fill => "writes fail for lack of space".to_owned(),
         DiskFaultKind::Fail => "the next fsync fails".to_owned(),
     }
 }
@@ -238,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn one_part_of_a_links_fault_leaves_the_others() {
+    fn setting_one_fault_of_a_link_keeps_the_others() {
         let request = link_request(3, &words("delay 40")).unwrap();
         let fault = request.fault.unwrap();
         assert_eq!((fault.to_node, fault.delay_ms, fault.cut, request.heal), (3, Some(40), None, false));
@@ -248,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fault_is_told() {
+    fn an_unknown_fault_is_refused() {
         for wrong in ["slow", "slow x", "stall 3", "break"] {
             disk_fault(&words(wrong)).unwrap_err();
         }

@@ -1,5 +1,5 @@
-//! The Fastness binary: one node (`server`), a whole cluster on this machine (`dev`), administration (`cluster`),
-//! snapshot files (`snapshot`), faults on command (`lab`).
+//! The `fastness` program: runs one node (`server`) or a whole cluster on this machine (`dev`), administrates clusters
+//! (`cluster`), checks snapshot files (`snapshot`) and injects faults into labs (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,13 +21,13 @@ mod views;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// An in-memory data store that speaks Valkey's protocol and does not lose data
+/// An in-memory data store that speaks Valkey's protocol and does not lose acknowledged writes
 ///
-/// To try it: `fastness dev` starts a cluster over three availability zones on this machine, with a folder, ports,
-/// certificates and keys of its own, and prints a session to follow.
+/// To try it, run `fastness dev`. It starts a cluster over three availability zones on this machine, with its own
+/// folder, ports, certificates and keys, and prints example commands.
 #[derive(Debug, Parser)]
 #[command(name = "fastness", version, arg_required_else_help = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -36,36 +36,36 @@ struct Arguments {
 enum Command {
     /// Run a whole cluster on this machine, one process per node
     ///
-    /// Everything lies in one folder: data, logs, certificates, and cluster.json, which says what runs where. In an
-    /// existing folder it starts whatever is not running, with the data. A node that was killed stays dead until
-    /// `fastness dev node start ID`. Ctrl-C stops all nodes.
+    /// Everything is in one folder: data, logs, certificates, and cluster.json, which lists the nodes with their
+    /// processes and addresses. In an existing folder, the command starts all nodes that are not running, with their
+    /// data. A node that was killed stays down until `fastness dev node start ID`. Ctrl-C stops all nodes.
     Dev(dev::DevArguments),
     /// Run one node
     ///
-    /// The config is written as valkey.conf is. A new node waits until it becomes part of a cluster (`fastness cluster
-    /// create`, or `replace-replica` in the place of a lost one). SIGTERM hands over what the node leads, drains, and
-    /// ends with status 0.
+    /// The config file has the syntax of valkey.conf. A new node waits until it becomes part of a cluster, by `fastness
+    /// cluster create` or, as the replacement of a lost node, by `fastness cluster replace-replica`. On SIGTERM the
+    /// node hands over leadership, completes what is in progress, and exits with status 0.
     Server {
-        /// The config
+        /// The config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Create, describe and administrate clusters
     #[command(subcommand)]
-    Cluster(cluster::Command),
-    /// Break a lab's disks and links on command, to see what the cluster does
+    Cluster(cluster::ClusterCommand),
+    /// Inject disk and network faults into a lab, to see how the cluster behaves
     #[command(subcommand)]
-    Lab(lab::Command),
+    Lab(lab::LabCommand),
     /// Check snapshot files
     #[command(subcommand)]
-    Snapshot(snapshot::Command),
+    Snapshot(snapshot::SnapshotCommand),
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let result = match CommandLine::parse().command {
         Command::Server { config } => {
-            die_at_failpoints();
-            end_at_once(server::run(&config))
+            arm_failpoints();
+            exit_at_once(server::run(&config))
         }
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
@@ -75,20 +75,20 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            tell(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn tell(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("fastness: {error:#}");
 }
 
-/// In builds for tests, where failpoints are compiled in, the variable `FAILPOINTS` arms them
-/// (`log::written=0.1%panic`), and a panic ends the whole process at once, as a `kill -9` at that very step would. In
-/// the shipped binary this does nothing.
-fn die_at_failpoints() {
+/// Arms failpoints in builds for tests, which have them compiled in. The variable `FAILPOINTS` selects them
+/// (`log::written=0.1%panic`), and a panic aborts the whole process at once, as a `kill -9` at that step would. Without
+/// effect in the shipped binary.
+fn arm_failpoints() {
     if !fail::has_failpoints() || std::env::var_os("FAILPOINTS").is_none() {
         return;
     }
@@ -97,19 +97,19 @@ fn die_at_failpoints() {
         print(panic);
         std::process::abort();
     }));
-    // Armed as long as the process lives.
+    // Failpoints stay armed for the life of the process.
     std::mem::forget(fail::FailScenario::setup());
 }
 
-/// Ends a node's process without its exit handlers. A thread that stands in a disk's way may still be inside RocksDB,
-/// and the destructors of RocksDB's globals would take its locks away beneath it, which aborts the process. Nothing
-/// durable waits for them.
-fn end_at_once(result: anyhow::Result<()>) -> ! {
-    let status = result.inspect_err(tell).map_or(1, |()| 0);
+/// Ends a node's process without running exit handlers. A thread that waits for a disk may still be inside RocksDB. The
+/// destructors of RocksDB's globals would destroy its locks while the thread uses them, which aborts the process.
+/// Nothing durable depends on these handlers.
+fn exit_at_once(result: anyhow::Result<()>) -> ! {
+    let status = result.inspect_err(print_error).map_or(1, |()| 0);
     signal_hook::low_level::exit(status)
 }
 
-/// Commands that mostly wait need no more.
+/// Runs a command on a single-threaded runtime, which suffices because commands mostly wait.
 fn on_one_thread(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }

@@ -1,4 +1,5 @@
-//! `fastness cluster replace-replica`: asks for a replacement and watches it until every group has the new node.
+//! `fastness cluster replace-replica`: requests the replacement of a node and reports its progress until every group
+//! has the new node.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,64 +7,64 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use fastness_wire::admin::v1::{DescribeClusterResponse, GroupMember, NodeSpec, ReplaceNodeRequest, ReplicaStatus};
+use fastness_wire::admin::v1::{DescribeClusterResponse, GroupMember, ReplaceNodeRequest, ReplicaStatus};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::connection::{Connection, first_that_answers};
 use crate::dev;
-use crate::views::{Views, primary_of};
+use crate::views::{self, Views, primary_of};
 
-/// Between two looks at the cluster.
-const LOOK: Duration = Duration::from_millis(300);
+/// Interval between two checks of the progress.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// What the command takes.
+/// Arguments of the command.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct ReplaceArguments {
     #[command(flatten)]
     connection: Connection,
-    /// The node that is gone
+    /// The node that is lost
     #[arg(long, value_name = "ID")]
     node: u64,
-    /// The node that takes its place
+    /// The node that replaces it
     #[arg(long, value_name = "ID")]
     with: u64,
-    /// The new node's gRPC address; in a dev cluster it is known
+    /// The new node's gRPC address; not needed with --dir
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "dir")]
     at: Option<String>,
-    /// How long to watch, in seconds; the replacement goes on without that
+    /// How long to report progress, in seconds; the replacement continues after that
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 }
 
-/// Runs it.
-pub async fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { connection, node, with, at, timeout } = arguments;
+/// Runs the command.
+pub async fn run(arguments: ReplaceArguments) -> Result<()> {
+    let ReplaceArguments { connection, node, with, at, timeout } = arguments;
     let at = match (at, &connection.dir) {
         (Some(at), _) => at,
         (None, Some(dir)) => dev::grpc_address_of(dir, with)?,
-        (None, None) => bail!("--at is missing: the gRPC address of the new node"),
+        (None, None) => bail!("--at is missing: give the gRPC address of the new node"),
     };
     let (admin, mut addresses) = connection.open()?;
-    // The new node knows of no cluster yet.
+    // The new node does not belong to the cluster yet.
     addresses.retain(|address| *address != at);
     let request = ReplaceNodeRequest { old_node: node, new_node: with, new_grpc_address: at };
     let answer = first_that_answers!(&addresses, |address| admin.replace_node(address, request.clone()))?;
     if let Some(dir) = &connection.dir {
         dev::note_replaced(dir, node, with).await?;
     }
-    let tell = |text: &str| {
+    let print = |text: &str| {
         if !connection.json {
             print!("{text}");
         }
     };
     for warning in &answer.warnings {
-        tell(&format!("warning: {warning}\n"));
+        print(&format!("warning: {warning}\n"));
     }
     if !answer.complete {
-        tell(&format!("node {with} takes the place of node {node}; its groups, one by one:\n"));
-        watch(&admin, &addresses, (node, with), Duration::from_secs(timeout), tell).await?;
+        print(&format!("node {with} replaces node {node}; progress of each group:\n"));
+        watch(&admin, &addresses, (node, with), Duration::from_secs(timeout), print).await?;
     }
     let holdings = holdings(&admin, &addresses, with).await?;
     if connection.json {
@@ -84,7 +85,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             json!({ "node": node, "with": with, "complete": true, "warnings": answer.warnings, "groups": groups });
         println!("{done}");
     } else {
-        println!("node {with} has taken the place of node {node} in every group; it reports to hold:");
+        println!("node {with} has replaced node {node} in every group; the data that it reports:");
         for (group, member, last) in holdings {
             println!("  {:13} {}", name_of(group), holds(&member, last));
         }
@@ -92,10 +93,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What the new node reports of its memory, group by group, as each group's leader has heard it last.
+/// What the new node reports about its memory for each group, as the group's leader received it last.
 async fn holdings(admin: &Admin, addresses: &[String], with: u64) -> Result<Vec<(u32, GroupMember, u64)>> {
     let map = first_that_answers!(addresses, |address| admin.describe(address))?;
-    let views = views(admin, &map.nodes).await;
+    let views = views::of_cluster(admin, &map.nodes).await;
     let found = groups_of(&map, with).filter_map(|group| {
         let replica = replica(group, primary_of(group, &views)?, &views)?;
         let member = replica.members.iter().find(|member| member.node == with)?;
@@ -108,7 +109,7 @@ fn name_of(group: u32) -> String {
     if group == 0 { "control plane".to_owned() } else { format!("shard {group}") }
 }
 
-/// What a member reports of its memory, in words.
+/// Describes a member's report about its memory.
 fn holds(member: &GroupMember, last: u64) -> String {
     let Some(index) = member.held_index else {
         return format!("nothing reported; its log is at index {} of {last}", member.matched);
@@ -123,80 +124,73 @@ fn holds(member: &GroupMember, last: u64) -> String {
     text
 }
 
-/// Until the map says that the replacement is complete.
+/// Prints the progress until the map says that the replacement is complete.
 async fn watch(
     admin: &Admin,
     addresses: &[String],
     (node, with): (u64, u64),
     patience: Duration,
-    tell: impl Fn(&str),
+    print: impl Fn(&str),
 ) -> Result<()> {
     let until = Instant::now() + patience;
-    let mut told: BTreeMap<u32, String> = BTreeMap::new();
+    let mut printed: BTreeMap<u32, String> = BTreeMap::new();
     loop {
         let map = first_that_answers!(addresses, |address| admin.describe(address))?;
-        if map.replaced.iter().any(|gone| gone.node == node && gone.by == with) {
+        if map.replaced.iter().any(|replaced| replaced.node == node && replaced.by == with) {
             return Ok(());
         }
         if let Some(other) = map.replacement.as_ref().filter(|replacement| replacement.by != with) {
-            bail!("node {with} is being replaced itself, by node {}", other.by);
+            bail!("node {with} is itself being replaced, by node {}", other.by);
         }
-        let views = views(admin, &map.nodes).await;
+        let views = views::of_cluster(admin, &map.nodes).await;
         for (group, line) in progress(&map, &views, with) {
-            if told.get(&group) != Some(&line) {
-                tell(&format!("  {:13} {line}\n", name_of(group)));
-                told.insert(group, line);
+            if printed.get(&group) != Some(&line) {
+                print(&format!("  {:13} {line}\n", name_of(group)));
+                printed.insert(group, line);
             }
         }
         if Instant::now() >= until {
-            let mut open = String::new();
-            for (group, line) in told.iter().filter(|(_, line)| *line != DONE) {
-                let _ = write!(open, "\n  {}: {line}", name_of(*group));
+            let mut unfinished = String::new();
+            for (group, line) in printed.iter().filter(|(_, line)| *line != DONE) {
+                let _ = write!(unfinished, "\n  {}: {line}", name_of(*group));
             }
             bail!(
-                "not complete after {} s; it goes on by itself, and the same command watches it again{open}",
+                "the replacement is not complete after {} s; it continues in the background; repeat the command to see its progress{unfinished}",
                 patience.as_secs()
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
-}
-
-async fn views(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeClusterResponse>)> {
-    let mut asked = tokio::task::JoinSet::new();
-    for node in nodes {
-        let (admin, id, address) = (admin.clone(), node.id, node.grpc_address.clone());
-        asked.spawn(async move { (id, admin.describe(&address).await.ok()) });
-    }
-    asked.join_all().await
 }
 
 const DONE: &str = "done";
 
-/// Where each group that the new node belongs to stands, as its leader tells.
+/// The progress of each group that the new node belongs to, as its leader reports it.
 fn progress(map: &DescribeClusterResponse, views: &Views, with: u64) -> Vec<(u32, String)> {
-    groups_of(map, with).map(|group| (group, stands(group, map, views, with))).collect()
+    groups_of(map, with).map(|group| (group, progress_of(group, map, views, with))).collect()
 }
 
-/// The groups that the map gives the new node.
+/// The groups that the map assigns to the new node.
 fn groups_of(map: &DescribeClusterResponse, with: u64) -> impl Iterator<Item = u32> {
     let shards = map.shards.iter().filter(move |shard| shard.members.contains(&with)).map(|shard| shard.id);
     [0].into_iter().chain(shards)
 }
 
-fn stands(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -> String {
+fn progress_of(group: u32, map: &DescribeClusterResponse, views: &Views, with: u64) -> String {
     let leader = primary_of(group, views).context("no leader").ok();
     let replica = leader.and_then(|leader| replica(group, leader, views));
-    let Some(replica) = replica else { return "has no leader that answers; it goes on once it has one".to_owned() };
+    let Some(replica) = replica else {
+        return "no leader answers; the replacement continues once there is one".to_owned();
+    };
     let Some(member) = replica.members.iter().find(|member| member.node == with) else {
-        return "not begun".to_owned();
+        return "not started".to_owned();
     };
     let leaving = map.replacement.as_ref().map_or(&[][..], |replacement| &replacement.leaving);
     let still = replica.members.iter().any(|member| member.votes && leaving.contains(&member.node));
     match (replica.joint, member.votes && !still) {
-        (true, _) => "joint: old and new members both decide".to_owned(),
+        (true, _) => "joint configuration: old and new members must both agree".to_owned(),
         (false, true) => DONE.to_owned(),
-        // A node that follows the control plane without a vote is in its place once it is there.
+        // A node without a vote follows the control plane; its replacement is done once it is a member.
         (false, false) if group == 0 && !still => DONE.to_owned(),
         (false, false) => {
             let (log, last) = (member.matched, replica.last_log);
@@ -217,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_told_from_what_its_leader_says() {
+    fn progress_is_what_the_groups_leader_reports() {
         let shard = ShardStatus { id: 1, members: vec![4, 2, 3], ..ShardStatus::default() };
         let replacement = Some(Replacement { leaving: vec![1], by: 4 });
         let map = DescribeClusterResponse { shards: vec![shard], replacement, ..DescribeClusterResponse::default() };
@@ -244,7 +238,7 @@ mod tests {
             let view = DescribeClusterResponse { replicas: vec![replica], ..DescribeClusterResponse::default() };
             progress(&map, &[(2, Some(view)), (3, None)], 4).pop().unwrap().1
         };
-        assert_eq!(line(false, &[1, 2, 3], &[]), "not begun");
+        assert_eq!(line(false, &[1, 2, 3], &[]), "not started");
         let learner = line(false, &[1, 2, 3], &[4]);
         assert_eq!(
             learner,
@@ -252,7 +246,7 @@ mod tests {
         );
         assert!(line(true, &[4, 2, 3], &[]).starts_with("joint"));
         assert_eq!(line(false, &[4, 2, 3], &[]), "done");
-        assert!(stands(1, &map, &[(2, None)], 4).contains("no leader"));
+        assert!(progress_of(1, &map, &[(2, None)], 4).contains("no leader answers"));
         let old = GroupMember { node: 4, matched: 7, ..GroupMember::default() };
         assert_eq!(holds(&old, 9), "nothing reported; its log is at index 7 of 9");
     }

@@ -1,4 +1,4 @@
-//! `fastness server`: one node, from its config to SIGTERM.
+//! `fastness server`: runs one node until SIGTERM.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,39 +11,40 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::logging;
 
-/// Between two attempts to start on a full disk.
+/// Bounds of the pause between two attempts to start on a full disk.
 const FULL_PAUSE_MIN: Duration = Duration::from_secs(2);
 const FULL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Runs a node until it is asked to end, or must.
+/// Runs a node until it is asked to stop, or must stop.
 pub fn run(path: &Path) -> Result<()> {
     let config = read(path)?;
     log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("fastness").build()?;
     let ended = runtime.block_on(serve(config));
-    // Whatever still waits for a disk is not waited for.
+    // Tasks that still wait for a disk are abandoned.
     runtime.shutdown_background();
     match ended? {
         End::Done => Ok(()),
-        End::Again => start_anew(),
+        End::Restart => restart(),
     }
 }
 
-/// What follows a node's end.
+/// What to do after the node has stopped.
 enum End {
     Done,
-    /// The node has to be started anew.
-    Again,
+    /// The node must be restarted.
+    Restart,
 }
 
-/// Becomes a fresh process with the same arguments, and the same id: nothing of the node that has ended is left in it.
-fn start_anew() -> Result<()> {
+/// Replaces the process with a fresh one that has the same arguments and process id, so that no state of the stopped
+/// node remains.
+fn restart() -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let error = std::process::Command::new(binary).args(std::env::args_os().skip(1)).exec();
-    Err(error).context("cannot start anew")
+    Err(error).context("cannot restart")
 }
 
-/// The config in a file, checked.
+/// Reads and checks a config file.
 pub fn read(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("config {}", path.display()))?;
     let config = Config::parse(&text).with_context(|| format!("config {}", path.display()))?;
@@ -59,8 +60,8 @@ fn log(config: &Config) -> Result<()> {
     }
 }
 
-/// What openraft warns of at every heartbeat and append to a peer that is not there. A peer that cannot be reached, and
-/// one that is reached again, is told once by consensus' links.
+/// Filters that silence openraft's warning at every heartbeat and append to an unreachable peer. Consensus' own links
+/// report once when a peer becomes unreachable, and once when it is reachable again.
 const REPEATED: &str = "openraft::core::heartbeat=error,openraft::replication=error,\
                         openraft::replication::stream_state=warn,openraft::engine::handler::replication_handler=error";
 
@@ -76,7 +77,7 @@ fn directives(level: LogLevel) -> String {
 
 async fn serve(config: Config) -> Result<End> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut asked_to_end = async || {
+    let mut stop_requested = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -84,33 +85,37 @@ async fn serve(config: Config) -> Result<End> {
     };
     let mut node = tokio::select! {
         started = start(config) => started?,
-        () = asked_to_end() => return Ok(End::Done),
+        () = stop_requested() => return Ok(End::Done),
     };
     let failure = tokio::select! {
-        () = asked_to_end() => None,
+        () = stop_requested() => None,
         failure = node.failed() => Some(failure),
     };
     match failure {
         None => {
-            tracing::info!("asked to end: handing over");
+            tracing::info!("received a signal to stop: handing over leadership");
             node.shutdown().await;
             Ok(End::Done)
         }
         Some(_) if node.lacks_space().is_some() => tokio::select! {
-            () = node.wait_for_space() => Ok(End::Again),
-            () = asked_to_end() => Ok(End::Done),
+            () = node.wait_for_space() => Ok(End::Restart),
+            () = stop_requested() => Ok(End::Done),
         },
         Some(failure) => anyhow::bail!("the node must stop: {failure}"),
     }
 }
 
-/// Starts the node, as soon as there is space for its log.
+/// Starts the node; retries as long as its disk is full.
 async fn start(config: Config) -> Result<Node> {
     let mut pause = FULL_PAUSE_MIN;
     loop {
         match Node::start(config.clone()).await {
             Err(NodeError::Full(reason)) => {
-                tracing::error!(reason, ?pause, "the disk is full: the node does not start, and tries again by itself");
+                tracing::error!(
+                    reason,
+                    ?pause,
+                    "the disk is full, so the node cannot start: free space; it tries again by itself"
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(FULL_PAUSE_MAX);
             }

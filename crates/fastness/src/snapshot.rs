@@ -1,4 +1,4 @@
-//! `fastness snapshot …`: what can be done with snapshot files.
+//! `fastness snapshot …`: checks of snapshot files.
 
 use std::path::PathBuf;
 
@@ -9,44 +9,45 @@ use fastness_types::ShardId;
 
 use crate::server;
 
-/// The commands.
+/// The subcommands of `fastness snapshot`.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Check a node's snapshots: restore each in memory, compare its keys and digest with what it says, and replay the
-    /// log from each to the next
+pub enum SnapshotCommand {
+    /// Check a node's snapshots
     ///
-    /// The node may be running. Checks the whole transaction log on the way. Needs its config, for the folder, the
-    /// master key and the certificate. Exit status 1 if one is damaged, or the log does not lead to it.
+    /// Restores each snapshot in memory, compares its keys and digest with the ones that it states, and replays the log
+    /// from each snapshot to the next. On the way it checks the whole transaction log. The node may be running. The
+    /// command needs the node's config for the folder, the master key and the certificate. Exit status 1 means that a
+    /// snapshot is damaged or differs from the log.
     Verify {
-        /// The node's config
+        /// The node's config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// One shard's only
+        /// Check only this shard's snapshots [default: all shards]
         #[arg(long)]
         shard: Option<u32>,
     },
 }
 
-/// Runs one of the commands.
-pub fn run(command: Command) -> Result<()> {
-    let Command::Verify { config, shard } = command;
+/// Runs a subcommand.
+pub fn run(command: SnapshotCommand) -> Result<()> {
+    let SnapshotCommand::Verify { config, shard } = command;
     let verified = snapshots::verify(&server::read(&config)?, shard.map(ShardId))?;
-    ensure!(!verified.is_empty(), "this node has no snapshot (`fastness cluster snapshot` makes one)");
+    ensure!(!verified.is_empty(), "this node has no snapshot: `fastness cluster snapshot` takes one");
     let mut damaged = 0;
     for snapshot in &verified {
         let file = snapshot.file.display();
         match &snapshot.found {
             Ok(found) => {
                 let replayed = match &snapshot.replayed {
-                    Some(Ok(entries)) => format!("; the log leads to it from the one before, in {entries} entries"),
+                    Some(Ok(entries)) => format!("; equals the previous one with {entries} log entries replayed"),
                     Some(Err(error)) => {
                         damaged += 1;
-                        format!("; DIFFERS from what the log leads to from the one before: {error}")
+                        format!("; DIFFERS from the previous one with the log replayed: {error}")
                     }
                     None => String::new(),
                 };
                 println!(
-                    "{file}: whole; index {}, epoch {}, {} keys, digest {}, log checksum {}{replayed}",
+                    "{file}: intact; index {}, epoch {}, {} keys, digest {}, log checksum {}{replayed}",
                     found.index.0, found.epoch, found.keys, found.digest, found.log_checksum
                 );
             }
@@ -56,6 +57,6 @@ pub fn run(command: Command) -> Result<()> {
             }
         }
     }
-    ensure!(damaged == 0, "{damaged} of {} snapshots are damaged, or not what the log leads to", verified.len());
+    ensure!(damaged == 0, "{damaged} of {} snapshots are damaged or differ from the log", verified.len());
     Ok(())
 }

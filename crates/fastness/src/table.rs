@@ -1,15 +1,15 @@
-//! Columns for people.
+//! Text tables.
 
 use std::fmt;
 
-/// Rows of text under a head, each column as wide as its widest cell.
+/// A table with a header row; each column is as wide as its widest cell.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with this head.
+    /// A table with this header.
     pub fn new(head: &[&str]) -> Table {
         Table { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
     }

@@ -1,11 +1,36 @@
-//! What the nodes of a cluster say of their replicas, side by side.
+//! Conclusions from the reports of several nodes about their replicas.
 
-use fastness_wire::admin::v1::DescribeClusterResponse;
+use fastness_wire::admin::v1::{DescribeClusterResponse, NodeSpec};
 
-/// Each node with its answer, if it gave one.
+use crate::admin::Admin;
+
+/// Each node with its report, if it answered.
 pub type Views = [(u64, Option<DescribeClusterResponse>)];
 
-/// The primary of a shard as the replicas themselves see it: who leads with a lease; of two, the newer term.
+/// Calls all nodes of a cluster at once, and returns each with its report.
+pub async fn of_cluster(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeClusterResponse>)> {
+    gather(admin, nodes.iter().map(|node| (node.id, Some(node.grpc_address.clone())))).await
+}
+
+/// Calls the given nodes, all at once, and returns each with its report, in their order. A node without an address is
+/// not called.
+pub async fn gather(
+    admin: &Admin,
+    nodes: impl Iterator<Item = (u64, Option<String>)>,
+) -> Vec<(u64, Option<DescribeClusterResponse>)> {
+    let call = |(id, address): (u64, Option<String>)| {
+        let admin = admin.clone();
+        (id, tokio::spawn(async move { admin.describe(&address?).await.ok() }))
+    };
+    let mut views = Vec::new();
+    for (id, call) in nodes.map(call).collect::<Vec<_>>() {
+        views.push((id, call.await.ok().flatten()));
+    }
+    views
+}
+
+/// The primary of a shard according to its replicas: the leader that has a lease; if two report one, that of the newer
+/// term.
 pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
     let replicas = views.iter().filter_map(|(node, view)| view.as_ref().map(|view| (*node, view)));
     let own = replicas.flat_map(|(node, view)| view.replicas.iter().map(move |replica| (node, replica)));
@@ -13,7 +38,7 @@ pub fn primary_of(shard: u32, views: &Views) -> Option<u64> {
     leads.max_by_key(|(_, replica)| replica.term).map(|(node, _)| node)
 }
 
-/// The mode in force on a shard: its primary's, else that of the replica whose log is known furthest.
+/// The mode in force on a shard: its primary's, otherwise that of the replica that has applied most.
 pub fn mode_of(shard: u32, views: &Views) -> Option<&str> {
     let primary = primary_of(shard, views);
     let replicas = views.iter().filter_map(|(node, view)| Some((Some(*node) == primary, view.as_ref()?)));
@@ -22,11 +47,11 @@ pub fn mode_of(shard: u32, views: &Views) -> Option<&str> {
     of_shard.max_by_key(|(leads, replica)| (*leads, replica.applied)).map(|(_, replica)| replica.durability.as_str())
 }
 
-/// A line for each fault that was commanded, so that nobody forgets one.
+/// One line for each injected fault, as a reminder that it is set.
 pub fn faults(views: &Views) -> String {
     let of = |(node, view): &(u64, Option<DescribeClusterResponse>)| -> String {
         let faults = view.iter().flat_map(|view| &view.lab_faults);
-        faults.map(|fault| format!("LAB: node {node} has a fault by command: {fault}\n")).collect()
+        faults.map(|fault| format!("LAB: node {node} has an injected fault: {fault}\n")).collect()
     };
     views.iter().map(of).collect()
 }

@@ -1,4 +1,4 @@
-//! `fastness dev` from end to end, on real processes: start, write, kill -9, start again, stop, refuse.
+//! `fastness dev` from start to finish, on real processes: start, write, kill -9, restart, stop, refusals.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,7 +12,7 @@ use fastness_testkit::ports::Ports;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Nothing here takes so long; past it something is broken.
+/// Time limit of every step; nothing here takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn fastness(arguments: &[&str], dir: &Path) -> Output {
@@ -32,7 +32,7 @@ fn refused(arguments: &[&str], dir: &Path, reason: &str) {
     assert!(!output.status.success() && error.contains(reason), "{arguments:?}: {error}");
 }
 
-/// Stops the cluster whatever happens in the test.
+/// Stops the cluster however the test ends.
 struct Cluster {
     dir: PathBuf,
     _ports: Ports,
@@ -76,11 +76,11 @@ impl Cluster {
     }
 }
 
-/// Repeats `look` until it finds something.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Repeats `check` until it returns something.
+fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "{what}");
@@ -88,7 +88,8 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The first line of the reply to an inline command, and the one after a bulk's length; `None` without an answer.
+/// The first line of the reply to an inline command, or for a bulk reply the line after its length; `None` without an
+/// answer.
 fn ask(port: u16, command: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -113,8 +114,8 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     end(cluster.pid(primary).unwrap());
     until("cluster.json still names a dead process", || cluster.pid(primary).is_none().then_some(()));
     let next = until("no other primary", || cluster.primary().filter(|node| *node != primary));
-    until("the write is gone", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
-    assert_eq!(cluster.pid(primary), None, "a killed node stays dead");
+    until("the write is lost", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
+    assert_eq!(cluster.pid(primary), None, "a killed node stays down");
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{next}/node.log"))).unwrap();
     assert!(log.contains("a peer cannot be reached"), "{log}");
     let repeated = log.lines().filter(|line| line.contains("openraft::") && line.contains("WARN")).count();
@@ -122,10 +123,10 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
 
     succeed(&["dev", "node", "start", &primary.to_string()], &cluster.dir);
     assert!(cluster.pid(primary).is_some());
-    // It serves and follows, but the leader may not have connected to it again yet; then it is refused as a target.
+    // The node serves and follows, but if the leader has not connected to it again yet, it is refused as a target.
     let to = primary.to_string();
     let hand_over = ["cluster", "hand-over", "--shard", "1", "--to", &to];
-    let moved = until("it is no target for a hand-over", || {
+    let moved = until("it is not accepted as the target of a hand-over", || {
         let output = fastness(&hand_over, &cluster.dir);
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     });
@@ -145,13 +146,13 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     succeed(&["dev", "stop"], &cluster.dir);
     for (node, pid) in (1..=3).zip(pids) {
         assert_eq!(cluster.pid(node), None);
-        // The process is gone, or a zombie that nobody has waited for.
+        // The process has exited, or is a zombie that nobody has waited for.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     }
 }
 
-/// Whoever starts the cluster does not wait for the kernel to take the killed processes apart: the start does.
+/// A command that starts the cluster waits until the kernel has removed the killed processes.
 #[test]
 fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
     let cluster = Cluster::start(&["--shards", "1"]);
@@ -168,12 +169,12 @@ fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
     }
     let primary = until("no primary", || cluster.primary());
     assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
-    // Of one node, and by the command for one.
+    // The same for one node, with the command for one node.
     end(cluster.pid(2).unwrap());
     succeed(&["dev", "node", "start", "2"], &cluster.dir);
 }
 
-/// Whoever could count the vote of a wiped disk was started again itself, and remembers.
+/// The node that could count the vote of a wiped disk was itself restarted, and remembers the old disk.
 #[test]
 fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     let cluster = Cluster::start(&["--shards", "1"]);
@@ -199,7 +200,7 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
     assert_eq!(ask(cluster.port(primary), "SET token:43 paid").as_deref(), Some("+OK"));
 
-    // With the wiped node's vote the one that is left would be a quorum.
+    // With the wiped node's vote, the remaining node would have a quorum.
     let left = if primary == other { (1..=3).find(|node| ![wiped, other].contains(node)).unwrap() } else { other };
     kill(primary);
     refused(&start, &cluster.dir, "is not this node's disk");
@@ -212,9 +213,9 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     }
 }
 
-/// `disabled` promises no durability, so nothing is broken if its copies share an AZ; it is said, and it works.
+/// `disabled` promises no durability, so copies may share an AZ; a warning says so.
 #[test]
-fn a_cluster_without_durability_may_stand_in_one_az() {
+fn a_cluster_without_durability_may_be_in_one_az() {
     let folder = tempfile::tempdir().unwrap();
     let ports = Ports::reserve().unwrap();
     let port = ports.first().to_string();
@@ -225,11 +226,11 @@ fn a_cluster_without_durability_may_stand_in_one_az() {
     let primary = cluster.primary().unwrap();
     assert_eq!(ask(cluster.port(primary), "SET {b}k v").as_deref(), Some("+OK"));
     end(cluster.pid(primary).unwrap());
-    until("nobody took over", || cluster.primary().filter(|node| *node != primary));
+    until("no other node took over", || cluster.primary().filter(|node| *node != primary));
 }
 
 #[test]
-fn a_node_ends_in_good_order_and_says_so_with_its_status() {
+fn a_node_stops_gracefully_and_reports_it_with_its_status() {
     let cluster = Cluster::start(&["--shards", "1", "--azs", "a,b,c,a"]);
     assert_eq!(cluster.file()["nodes"].as_array().unwrap().len(), 4);
     let primary = cluster.primary().unwrap();
@@ -237,19 +238,19 @@ fn a_node_ends_in_good_order_and_says_so_with_its_status() {
     succeed(&["dev", "node", "stop", &primary.to_string()], &cluster.dir);
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{primary}/node.log"))).unwrap();
     assert!(log.contains("the node has ended"), "{log}");
-    let next = until("nobody took over", || cluster.primary());
+    let next = until("no other node took over", || cluster.primary());
     assert_eq!(ask(cluster.port(next), "GET k").as_deref(), Some("v"));
 }
 
 #[test]
-fn what_cannot_be_leaves_nothing_behind() {
+fn a_cluster_that_cannot_be_created_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("c");
     refused(&["dev", "--detach", "--azs", "a,a,a"], &dir, "at least 2 AZs");
     refused(&["dev", "--detach", "--replicas", "0"], &dir, "at least one replica");
     refused(&["dev", "--detach", "--shards", "40"], &dir, "ports");
     assert!(!dir.exists());
-    refused(&["dev", "stop"], &dir, "no folder");
+    refused(&["dev", "stop"], &dir, "there is no folder");
     std::fs::create_dir(&dir).unwrap();
     refused(&["dev", "status"], &dir, "no dev cluster");
 

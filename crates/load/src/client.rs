@@ -1,5 +1,5 @@
-//! A cluster client: finds a key's primary as `CLUSTER SLOTS` tells, and sends it the command. It retries nothing by
-//! itself, so that whoever asks knows what became of each attempt.
+//! A cluster client: finds a key's primary with `CLUSTER SLOTS` and sends the command there. It never retries, so that
+//! the caller knows the outcome of each attempt.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::topology::Topology;
 /// How to reach a cluster.
 #[derive(Clone)]
 pub struct Access {
-    /// Doors to learn the topology from.
+    /// Endpoints from which the topology is read.
     pub seeds: Vec<Endpoint>,
-    /// TLS, if wanted.
+    /// TLS, if used.
     pub tls: Option<Tls>,
-    /// What connections speak.
+    /// Protocol version of the connections.
     pub protocol: Protocol,
-    /// A reply later than this is "unknown" and its connection is closed.
+    /// Without a reply within this time, the outcome is unknown and the connection is closed.
     pub timeout: Duration,
 }
 
 /// The topology that clients of one cluster share; `None` until it is read, and again after a redirect.
 pub type SharedTopology = Arc<Mutex<Option<Arc<Topology>>>>;
 
-/// See the module.
+/// A cluster client (see the module's documentation).
 pub struct Client {
     access: Access,
     connections: HashMap<Endpoint, Connection>,
@@ -54,10 +54,10 @@ impl Client {
         Ok(replies.remove(0))
     }
 
-    /// Sends commands at once, and waits for all replies.
+    /// Sends commands as one pipeline and waits for all replies.
     ///
     /// # Errors
-    /// As [`Client::call`]; the outcome is that of each of them.
+    /// As [`Client::call`]; the outcome applies to each command.
     pub async fn pipeline(&mut self, endpoint: &Endpoint, commands: &[&[&[u8]]]) -> Result<Vec<Value>, Outcome> {
         self.connect(endpoint).await.map_err(|_| Outcome::Refused)?;
         match self.exchange(endpoint, commands).await {
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Runs commands between MULTI and EXEC: EXEC's reply.
+    /// Runs commands between MULTI and EXEC, and returns the reply of EXEC.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -83,31 +83,31 @@ impl Client {
         all.extend_from_slice(commands);
         all.push(&[b"EXEC"]);
         let mut replies = self.pipeline(endpoint, &all).await?;
-        // Without MULTI the commands have run one by one, and EXEC's refusal says nothing of them.
+        // Without MULTI the commands have run one by one, and the refusal of EXEC says nothing about them.
         match replies.first() {
             Some(Value::Simple(_)) => replies.pop().ok_or(Outcome::Unknown),
             _ => Err(Outcome::Unknown),
         }
     }
 
-    /// Whether a connection is open: what it watches is lost with it.
+    /// Whether the connection is open; a closed one loses its watched keys.
     #[must_use]
     pub fn is_connected(&self, endpoint: &Endpoint) -> bool {
         self.connections.contains_key(endpoint)
     }
 
-    /// Closes a connection, and looks for the primary anew.
+    /// Closes a connection; the next command finds the primary again.
     pub fn disconnect(&mut self, endpoint: &Endpoint) {
         self.connections.remove(endpoint);
         self.forget_topology();
     }
 
-    /// The primary of a key's slot; `None` if nobody can be asked, or nobody serves it.
+    /// The primary of a key's slot; `None` if no seed answers or no node serves the slot.
     pub async fn primary(&mut self, key: &[u8]) -> Option<Endpoint> {
         self.topology().await?.primary(slot_of(key)).cloned()
     }
 
-    /// All that have a copy of a key, the primary first.
+    /// All nodes with a copy of a key, the primary first.
     pub async fn copies(&mut self, key: &[u8]) -> Vec<Endpoint> {
         self.topology().await.map(|topology| topology.copies(slot_of(key))).unwrap_or_default()
     }

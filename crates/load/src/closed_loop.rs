@@ -1,6 +1,5 @@
-//! A closed loop over a few connections: every connection sends a pipeline of requests, waits for all replies, and
-//! sends the next. As little of the client's own work as possible: requests are built once and only their key's digits
-//! change.
+//! A closed loop over a few connections: each sends a pipeline of requests, waits for all replies, and sends the next.
+//! The client does as little work as possible: requests are built once, and only the digits of their keys change.
 
 use std::time::{Duration, Instant};
 
@@ -21,46 +20,46 @@ pub enum Kind {
     Incr,
 }
 
-/// One measurement.
+/// Options of one measurement.
 #[derive(Clone)]
 pub struct Options {
     /// The primary.
     pub endpoint: Endpoint,
-    /// TLS, if wanted.
+    /// TLS, if used.
     pub tls: Option<Tls>,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
-    /// Requests in one pipeline.
+    /// Number of requests in one pipeline.
     pub pipeline: usize,
-    /// What is sent.
+    /// The command that is sent.
     pub kind: Kind,
-    /// Bytes of a value.
+    /// Length of a value, in bytes.
     pub value_bytes: usize,
     /// Keys `key:000000000000` up to this many.
     pub keys: u64,
-    /// `WAIT n 0` is sent behind every pipeline and its reply awaited with it.
+    /// Sends `WAIT n 0` after every pipeline and waits for its reply as well.
     pub wait_replicas: Option<u32>,
-    /// How long.
+    /// Duration of the measurement.
     pub duration: Duration,
     /// Seed of the keys.
     pub seed: u64,
 }
 
-/// What came of it.
+/// Result of a measurement.
 #[derive(Debug)]
 pub struct Report {
-    /// Requests whose replies came, without the WAITs.
+    /// Number of requests with a reply, without the WAITs.
     pub operations: u64,
-    /// Of these, error replies.
+    /// Number of error replies among them.
     pub errors: u64,
-    /// Time from first to last request.
+    /// Time from the first to the last request.
     pub elapsed: Duration,
-    /// Microseconds from sending a pipeline to its last reply.
+    /// Microseconds from sending a pipeline to receiving its last reply.
     pub latency_us: Histogram<u64>,
 }
 
 impl Report {
-    /// Operations each second.
+    /// Operations per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.operations as f64 / self.elapsed.as_secs_f64()
@@ -116,7 +115,7 @@ async fn worker(mut connection: Connection, options: Options, id: u64, until: In
     Ok(report)
 }
 
-/// A pipeline's bytes, and where its keys' digits stand.
+/// The bytes of a pipeline, and the positions of its keys' digits.
 struct Request {
     bytes: Vec<u8>,
     digits_at: Vec<usize>,

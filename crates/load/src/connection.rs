@@ -1,4 +1,4 @@
-//! One connection: pipelined requests out, replies in. Every wait is bounded by the caller's time-out.
+//! One connection, with pipelined requests and their replies. The caller's time-out bounds every wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Where a front end is.
+/// Address of a front end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Host name or address.
@@ -63,22 +63,22 @@ impl Tls {
     }
 }
 
-/// Why a connection could not be used any further.
+/// Why a connection can no longer be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IoError {
-    /// From the socket.
+    /// The socket failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// Not within the time-out.
+    /// No reply arrived within the time-out.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
-    /// The peer closed it.
+    /// The server closed the connection.
     #[error("connection closed")]
     Closed,
-    /// The peer does not speak RESP.
+    /// The server sent bytes that are not RESP.
     #[error("malformed reply: {0}")]
     Malformed(String),
-    /// TLS material or handshake.
+    /// The TLS material is unusable, or the handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
 }
@@ -96,12 +96,7 @@ pub struct Connection {
 
 /// Appends one command in RESP's array form.
 pub fn encode(command: &[&[u8]], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-    for arg in command {
-        out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    fastness_resp::request::encode(command, out);
 }
 
 impl Connection {
@@ -127,21 +122,21 @@ impl Connection {
         Ok(Connection { stream, input: Vec::with_capacity(16 * 1024), read_pos: 0, timeout })
     }
 
-    /// Agrees on the protocol version.
+    /// Selects the protocol version.
     ///
     /// # Errors
-    /// See [`IoError`]; a server that refuses it is one that does not speak RESP.
+    /// See [`IoError`]. A server that refuses the version is treated as one that does not speak RESP.
     pub async fn speak(&mut self, protocol: Protocol) -> Result<(), IoError> {
         if protocol == Protocol::Resp2 {
             return Ok(());
         }
         match self.call(&[b"HELLO", b"3"]).await? {
             Value::Map(_) => Ok(()),
-            other => Err(IoError::Malformed(format!("HELLO 3 answered {other:?}"))),
+            other => Err(IoError::Malformed(format!("unexpected reply to HELLO 3: {other:?}"))),
         }
     }
 
-    /// Sends bytes that hold whole commands.
+    /// Sends bytes that contain complete commands.
     ///
     /// # Errors
     /// See [`IoError`].
@@ -187,7 +182,7 @@ impl Connection {
         if read == 0 { Err(IoError::Closed) } else { Ok(()) }
     }
 
-    /// One command, one reply.
+    /// Sends one command and returns its reply.
     ///
     /// # Errors
     /// See [`IoError`].
@@ -200,8 +195,8 @@ impl Connection {
 }
 
 impl Connection {
-    /// Reads `count` replies without building them. Returns how many of them were errors; for replies to commands whose
-    /// success is a simple string, an integer, a bulk string or null.
+    /// Skips `count` replies and returns the number of errors among them. All replies must be simple strings, errors,
+    /// integers, bulk strings or nulls.
     ///
     /// # Errors
     /// See [`IoError`].
@@ -226,7 +221,7 @@ impl Connection {
     }
 }
 
-/// Length of the reply at the start of `input` and whether it is an error; `None` if it is not whole yet.
+/// Length of the reply at the start of `input`, and whether it is an error; `None` if it is not complete.
 fn flat_reply_len(input: &[u8]) -> Result<Option<(usize, bool)>, IoError> {
     let Some(line) = input.iter().position(|&b| b == b'\n') else { return Ok(None) };
     let header = line + 1;
@@ -240,7 +235,10 @@ fn flat_reply_len(input: &[u8]) -> Result<Option<(usize, bool)>, IoError> {
                 digits.and_then(|d| d.parse().ok()).ok_or_else(|| IoError::Malformed("bulk length".into()))?;
             Ok((input.len() >= header + len + 2).then_some((header + len + 2, false)))
         }
-        other => Err(IoError::Malformed(format!("reply type {:?} where a flat one was due", char::from(other)))),
+        other => Err(IoError::Malformed(format!(
+            "unexpected reply type {:?}: only simple strings, errors, integers, bulk strings and nulls are accepted",
+            char::from(other)
+        ))),
     }
 }
 

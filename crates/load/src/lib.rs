@@ -1,10 +1,13 @@
 //! The load generator of tests, benchmarks and the lab. It speaks RESP like any client, follows the cluster's topology,
-//! and keeps a ledger: what was **acknowledged** (must survive), **refused** (must not have happened) and left
-//! **unknown** (may or may not have happened).
+//! and keeps a ledger of which writes were **acknowledged** (must survive), **refused** (must not have happened) or
+//! left **unknown** (may or may not have happened).
 //!
-//! Three ways of loading: [`ledger`] writes values that can be checked afterwards, through faults; [`losses`] measures
-//! what failovers lose where they may; [`closed_loop`] is as cheap as a client can be, for throughput and latency. None
-//! knows how the server works.
+//! There are three kinds of load:
+//! - [`ledger`] writes values that can be checked afterwards, during faults;
+//! - [`losses`] measures what failovers lose in modes where they may;
+//! - [`closed_loop`] costs as little as a client can, to measure throughput and latency.
+//!
+//! Does not know how the server works.
 
 pub mod client;
 pub mod closed_loop;

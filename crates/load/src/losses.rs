@@ -1,11 +1,12 @@
-//! What failovers lose under `async`, measured at the client: between the oldest acknowledged write that a failover has
-//! lost and the newest one acknowledged by the same primary in the same tenure lie at most `durability-max-lag`.
+//! Measures at the client what failovers lose under `async`. The promise: between the oldest acknowledged write that a
+//! failover has lost and the newest write acknowledged by the same primary in the same tenure, at most
+//! `durability-max-lag` has passed.
 //!
-//! Every worker writes keys that nobody writes again, so each acknowledged write is there in the end or it is lost, and
-//! it is known who acknowledged it and when. A client does not see tenures. What it takes for one are the
-//! acknowledgements of a primary without a break between them: a connection that broke or could not be opened, a
-//! command that was sent elsewhere, or another node that acknowledged meanwhile. A break too many makes what is
-//! measured shorter by the acknowledgements that arrive around it, not by more.
+//! Every worker writes keys that are never written again. So each acknowledged write either exists at the end or is
+//! lost, and its primary and time are known. A client does not see tenures. It takes as one tenure the acknowledgements
+//! of a primary without a break between them. A break is a connection that broke or could not be opened, a command that
+//! was redirected, or an acknowledgement by another node in between. A superfluous break never increases a measured
+//! loss; it can only reduce it, by the acknowledgements that arrive around the break.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,29 +22,29 @@ use crate::client::{Access, Client};
 use crate::connection::Endpoint;
 use crate::outcome::{Outcome, classify};
 
-/// After a write that was not acknowledged.
+/// Pause after a write that was not acknowledged.
 const BACK_OFF: Duration = Duration::from_millis(10);
-/// Keys that are read back at once.
+/// Number of keys that are read back with one command.
 const READ_BACK: usize = 200;
-/// A primary that another one has relieved leads again after this at the earliest: an election takes longer.
+/// Earliest time after which a primary that another one has replaced leads again: an election takes longer.
 const RELIEVED_MIN: Duration = Duration::from_millis(300);
 
-/// How to load.
+/// Options of the load.
 #[derive(Clone)]
-pub struct Options {
+pub struct LossOptions {
     /// The cluster.
     pub access: Access,
-    /// Workers, each with a slot of its own.
+    /// Number of workers, each with its own slot.
     pub workers: usize,
-    /// Shards, between which the slots are divided evenly, in order.
+    /// Number of shards; the slots are divided evenly between them, in order.
     pub shards: u32,
-    /// Between two writes of a worker.
+    /// Pause between two writes of a worker.
     pub pause: Duration,
-    /// Put before every key, so that runs do not meet each other's keys.
+    /// Prefix of every key, so that runs do not share keys.
     pub prefix: String,
 }
 
-impl Options {
+impl LossOptions {
     fn tag(&self, worker: usize) -> String {
         format!("{{{}l{worker}}}", self.prefix)
     }
@@ -58,16 +59,16 @@ impl Options {
     }
 }
 
-/// What was lost.
+/// The measured losses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Writes acknowledged.
     pub acknowledged: u64,
-    /// Of these, gone in the end.
+    /// Acknowledged writes that do not exist at the end.
     pub lost: u64,
-    /// Tenures that lost any.
+    /// Number of tenures that lost writes.
     pub tenures: u64,
-    /// The longest span from the oldest lost to the newest acknowledged write of one tenure.
+    /// Longest time from the oldest lost to the newest acknowledged write of one tenure.
     pub longest: Duration,
 }
 
@@ -79,16 +80,16 @@ struct Acknowledged {
     number: u64,
 }
 
-/// What one worker saw.
+/// What one worker observed.
 #[derive(Debug, Default)]
 struct Seen {
     acknowledged: Vec<Acknowledged>,
     breaks: Vec<(Endpoint, Instant)>,
 }
 
-/// A run under way.
-pub struct Running {
-    options: Options,
+/// A load in progress.
+pub struct LossRun {
+    options: LossOptions,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
     seen: Vec<Arc<Mutex<Seen>>>,
@@ -97,7 +98,7 @@ pub struct Running {
 
 /// Starts the workers on the current runtime.
 #[must_use]
-pub fn start(options: Options) -> Running {
+pub fn start(options: LossOptions) -> LossRun {
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let topology = Arc::default();
     let (mut seen, mut workers) = (Vec::new(), Vec::new());
@@ -105,24 +106,24 @@ pub fn start(options: Options) -> Running {
         let of_worker = Arc::new(Mutex::new(Seen::default()));
         let client = Client::new(options.access.clone(), Arc::clone(&topology));
         let (stop, count) = (stop.clone(), count.clone());
-        let worker = Worker { id, options: options.clone(), client, seen: of_worker.clone(), stop, count };
+        let worker = LossWorker { id, options: options.clone(), client, seen: of_worker.clone(), stop, count };
         workers.push(tokio::spawn(worker.run()));
         seen.push(of_worker);
     }
-    Running { options, stop, count, seen, workers }
+    LossRun { options, stop, count, seen, workers }
 }
 
-impl Running {
+impl LossRun {
     /// Writes acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Stops, reads every acknowledged write back, and tells what is gone.
+    /// Stops the load, reads every acknowledged write back, and returns the losses.
     ///
     /// # Errors
-    /// If a key could not be read within `patience`: then nothing is known.
+    /// If a key could not be read within `patience`: then the losses are not known.
     pub async fn stop_and_check(mut self, patience: Duration) -> Result<Losses, String> {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
@@ -133,7 +134,7 @@ impl Running {
         let mut shards: BTreeMap<u32, Shard> = BTreeMap::new();
         for (id, seen) in self.seen.iter().enumerate() {
             let Seen { acknowledged, breaks } = std::mem::take(&mut *seen.lock());
-            // What breaks a connection ends tenures of all shards that its node leads.
+            // A broken connection ends the tenures of all shards that its node leads.
             (0..self.options.shards.max(1)).for_each(|shard| {
                 shards.entry(shard).or_default().breaks.extend(breaks.iter().cloned());
             });
@@ -163,7 +164,7 @@ impl Losses {
     }
 }
 
-/// Which of these keys of one slot are there.
+/// For each of these keys, all in one slot, whether it exists.
 async fn read_back(client: &mut Client, keys: &[String], until: Instant) -> Result<Vec<bool>, String> {
     let mut command: Vec<&[u8]> = vec![b"MGET"];
     command.extend(keys.iter().map(|key| key.as_bytes()));
@@ -178,16 +179,16 @@ async fn read_back(client: &mut Client, keys: &[String], until: Instant) -> Resu
     }
 }
 
-struct Worker {
+struct LossWorker {
     id: usize,
-    options: Options,
+    options: LossOptions,
     client: Client,
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
 }
 
-impl Worker {
+impl LossWorker {
     async fn run(mut self) {
         let mut number = 0;
         while !self.stop.load(Ordering::Relaxed) {
@@ -212,7 +213,7 @@ impl Worker {
             self.count.fetch_add(1, Ordering::Relaxed);
             return true;
         }
-        // Only a primary that still is one says that it takes no writes for the moment.
+        // Only a node that is still the primary replies that it temporarily accepts no writes.
         let is_break = replies.map_or(true, |replies| !is_pause(&replies[0]));
         if is_break {
             seen.breaks.push((by, at));
@@ -232,7 +233,7 @@ struct Write {
     lost: bool,
 }
 
-/// What clients saw of one shard.
+/// What clients observed of one shard.
 #[derive(Debug, Default)]
 struct Shard {
     writes: Vec<Write>,
@@ -254,11 +255,11 @@ impl Shard {
             let by = write.by.to_string();
             let relieved = newest.as_ref().is_some_and(|(other, _)| *other != by);
             let breaks = by_primary.get(&by).map_or(&[][..], Vec::as_slice);
-            let tenure = open.entry(by.clone()).or_insert_with(|| Tenure::begins(write.at));
+            let tenure = open.entry(by.clone()).or_insert_with(|| Tenure::starting(write.at));
             let broke =
                 breaks.partition_point(|at| *at <= tenure.newest) < breaks.partition_point(|at| *at <= write.at);
             if broke || (relieved && write.at - tenure.newest >= RELIEVED_MIN) {
-                std::mem::replace(tenure, Tenure::begins(write.at)).add_to(&mut losses);
+                std::mem::replace(tenure, Tenure::starting(write.at)).add_to(&mut losses);
             }
             tenure.newest = write.at;
             if write.lost {
@@ -280,7 +281,7 @@ struct Tenure {
 }
 
 impl Tenure {
-    fn begins(at: Instant) -> Tenure {
+    fn starting(at: Instant) -> Tenure {
         Tenure { newest: at, oldest_lost: None, lost: 0 }
     }
 
@@ -296,33 +297,33 @@ impl Tenure {
 mod tests {
     use super::*;
 
-    struct Told {
+    struct Observed {
         began: Instant,
         shard: Shard,
     }
 
-    impl Told {
-        fn new() -> Told {
-            Told { began: Instant::now(), shard: Shard::default() }
+    impl Observed {
+        fn new() -> Observed {
+            Observed { began: Instant::now(), shard: Shard::default() }
         }
 
         fn ms(&self, ms: u64) -> Instant {
             self.began + Duration::from_millis(ms)
         }
 
-        fn write(mut self, by: u16, ms: u64, lost: bool) -> Told {
+        fn write(mut self, by: u16, ms: u64, lost: bool) -> Observed {
             let write = Write { by: Endpoint::new("h", by), at: self.ms(ms), lost };
             self.shard.writes.push(write);
             self
         }
 
-        fn breaks(mut self, by: u16, ms: u64) -> Told {
+        fn breaks(mut self, by: u16, ms: u64) -> Observed {
             let at = self.ms(ms);
             self.shard.breaks.push((Endpoint::new("h", by), at));
             self
         }
 
-        /// Lost writes, tenures, milliseconds.
+        /// Number of lost writes, number of tenures, longest loss in milliseconds.
         fn losses(self) -> (u64, u64, u128) {
             let losses = self.shard.losses();
             (losses.lost, losses.tenures, losses.longest.as_millis())
@@ -330,26 +331,26 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_as_long_as_its_oldest_is_before_the_newest() {
-        let told = Told::new().write(1, 0, false).write(1, 100, true).write(1, 130, false).write(1, 180, true);
-        assert_eq!(told.losses(), (2, 1, 80));
-        assert_eq!(Told::new().write(1, 0, false).losses(), (0, 0, 0));
+    fn a_loss_lasts_from_its_oldest_lost_write_to_the_newest_acknowledged_one() {
+        let observed = Observed::new().write(1, 0, false).write(1, 100, true).write(1, 130, false).write(1, 180, true);
+        assert_eq!(observed.losses(), (2, 1, 80));
+        assert_eq!(Observed::new().write(1, 0, false).losses(), (0, 0, 0));
     }
 
     #[test]
-    fn a_tenure_ends_where_a_connection_broke_or_somebody_else_has_led() {
-        let told = Told::new().write(1, 100, true).breaks(1, 150).write(1, 1_000, false);
-        assert_eq!(told.losses(), (1, 1, 0));
-        let told = Told::new().write(1, 100, true).write(2, 800, false).write(1, 2_000, false);
-        assert_eq!(told.losses(), (1, 1, 0));
-        let told = Told::new().write(1, 100, true).breaks(2, 150).write(1, 1_000, false);
-        assert_eq!(told.losses(), (1, 1, 900), "another one's break");
+    fn a_tenure_ends_when_a_connection_breaks_or_another_node_leads() {
+        let observed = Observed::new().write(1, 100, true).breaks(1, 150).write(1, 1_000, false);
+        assert_eq!(observed.losses(), (1, 1, 0));
+        let observed = Observed::new().write(1, 100, true).write(2, 800, false).write(1, 2_000, false);
+        assert_eq!(observed.losses(), (1, 1, 0));
+        let observed = Observed::new().write(1, 100, true).breaks(2, 150).write(1, 1_000, false);
+        assert_eq!(observed.losses(), (1, 1, 900), "a break of another node");
     }
 
     #[test]
-    fn what_arrives_late_is_of_the_tenure_before() {
-        let told = Told::new().write(1, 100, true).write(2, 110, false).write(1, 120, false);
-        assert_eq!(told.losses(), (1, 1, 20));
+    fn a_late_acknowledgement_belongs_to_the_tenure_before() {
+        let observed = Observed::new().write(1, 100, true).write(2, 110, false).write(1, 120, false);
+        assert_eq!(observed.losses(), (1, 1, 20));
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! What a reply says about a command that may have changed something.
+//! The outcome of a command that may have changed data, derived from its reply.
 
 use fastness_resp::value::Value;
 
-/// The three families; never folded into each other.
+/// The three outcomes, which are never merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The reply is a success: the write must survive.
     Acknowledged,
-    /// Refused before it was staged: the write must never be seen.
+    /// The command was refused before it was staged: the write must never be seen.
     Refused,
-    /// May or may not have happened: a lost connection, a time-out, an error that is not a known refusal.
+    /// The write may or may not have happened: a lost connection, a time-out, or an error that is not a known refusal.
     Unknown,
 }
 
-/// Error codes by which a server says that it has not done anything. `ERR` is among them: a server reports bad requests
-/// with it, and nothing else.
+/// Error codes by which a server says that it has done nothing. `ERR` is one of them: a server uses it for invalid
+/// requests only.
 const REFUSALS: [&[u8]; 16] = [
     b"ERR",
     b"CLUSTERDOWN",
@@ -34,12 +34,11 @@ const REFUSALS: [&[u8]; 16] = [
     b"BUSYKEY",
 ];
 
-/// Error codes after which a write may have happened, or may happen yet. `UNBLOCKED` ends a wait for what was written
-/// before.
+/// Error codes after which a write may have happened or may still happen. `UNBLOCKED` ends a wait for the commit of an
+/// earlier write.
 const DOUBTS: [&[u8]; 2] = [b"UNKNOWN", b"UNBLOCKED"];
 
-/// What an error code says; `None`: it is not one that this table knows, and [`classify`] takes it for
-/// [`Outcome::Unknown`].
+/// The outcome that an error code means; `None` for an unknown code, which [`classify`] takes for [`Outcome::Unknown`].
 #[must_use]
 pub fn of_code(code: &[u8]) -> Option<Outcome> {
     if REFUSALS.contains(&code) {
@@ -48,7 +47,7 @@ pub fn of_code(code: &[u8]) -> Option<Outcome> {
     DOUBTS.contains(&code).then_some(Outcome::Unknown)
 }
 
-/// Sorts one reply.
+/// The outcome that a reply means.
 #[must_use]
 pub fn classify(reply: &Value) -> Outcome {
     let Value::Error(text) = reply else {
@@ -58,7 +57,8 @@ pub fn classify(reply: &Value) -> Outcome {
     of_code(code).unwrap_or(Outcome::Unknown)
 }
 
-/// Sorts the reply to EXEC: one that ran nothing, since a watched key had changed, is a refusal.
+/// The outcome that the reply to EXEC means. A transaction that did not run because a watched key had changed is a
+/// refusal.
 #[must_use]
 pub fn classify_exec(reply: &Value) -> Outcome {
     match reply {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_nobody_knows_is_no_refusal() {
+    fn an_unknown_error_is_not_a_refusal() {
         assert_eq!(classify(&error("MOVED 1 a:2")), Outcome::Refused);
         assert_eq!(classify(&error("ERR syntax error")), Outcome::Refused);
         assert_eq!(classify(&error("UNKNOWN outcome: leadership was lost")), Outcome::Unknown);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn exec_acknowledges_by_an_array_alone() {
+    fn only_an_array_acknowledges_exec() {
         assert_eq!(classify_exec(&Value::Array(vec![])), Outcome::Acknowledged);
         assert_eq!(classify_exec(&Value::Null), Outcome::Refused);
         assert_eq!(classify_exec(&Value::NullArray), Outcome::Refused);

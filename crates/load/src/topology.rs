@@ -1,4 +1,4 @@
-//! Which primary owns which slot, as `CLUSTER SLOTS` tells.
+//! Which node owns which slot, according to `CLUSTER SLOTS`.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub struct Topology {
 /// Why no topology could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {
-    /// None of the seeds answered; the last one's error.
-    #[error("no seed answered CLUSTER SLOTS, the last one: {0}")]
+    /// No seed answered; contains the error of the last one.
+    #[error("no seed answered CLUSTER SLOTS; the last error: {0}")]
     Unreachable(String),
 }
 
@@ -27,7 +27,7 @@ impl Topology {
     /// Asks the seeds in turn until one answers with at least one slot range.
     ///
     /// # Errors
-    /// If none does.
+    /// If none of them does.
     pub async fn read(seeds: &[Endpoint], tls: Option<&Tls>, timeout: Duration) -> Result<Topology, TopologyError> {
         let mut last = String::from("there are no seeds");
         for seed in seeds {
@@ -70,7 +70,7 @@ impl Topology {
         self.by_slot[usize::from(slot.0)].map(|shard| &self.primaries[usize::from(shard)])
     }
 
-    /// All that have a copy of a slot, the primary first.
+    /// All nodes with a copy of a slot, the primary first.
     #[must_use]
     pub fn copies(&self, slot: Slot) -> Vec<Endpoint> {
         let Some(shard) = self.by_slot[usize::from(slot.0)].map(usize::from) else { return Vec::new() };

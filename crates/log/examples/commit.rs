@@ -1,9 +1,9 @@
-//! What a synced append costs beside the machine's own fdatasync.
+//! Compares the cost of a synced append with the machine's own fdatasync.
 //!
 //! `cargo run --release -p fastness-log --example commit [-- DIR [SECONDS]]`
 //!
-//! One table: fdatasync of a file that grows by the same bytes, then appends through the log with 1, 8, 64 and 256
-//! proposers, each waiting for its own append, over 16 groups.
+//! Prints one table: fdatasync of a file that grows by the same bytes, then appends through the log with 1, 8, 64 and
+//! 256 proposers, each waiting for its own append, over 16 groups.
 
 use std::fs::File;
 use std::io::Write;
@@ -59,7 +59,7 @@ fn raw(root: &Path, bytes: usize, span: Duration) -> std::io::Result<()> {
     std::fs::remove_file(path)
 }
 
-/// A proposer's place to wait.
+/// Where a proposer waits for its append.
 #[derive(Default)]
 struct Waiter {
     done: Mutex<bool>,

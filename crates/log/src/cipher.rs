@@ -1,11 +1,11 @@
 //! The master key: read from a file, used only to wrap data keys and to authenticate the identity record.
 //!
-//! Three subkeys are derived from the 32 bytes with HMAC-SHA256 over fixed labels: one wraps data keys
-//! (AES-256-GCM), one authenticates the identity record, one gives the fingerprint by which a wrong key is told from
-//! damage. The fingerprint is 8 bytes and says nothing about the key.
+//! Three subkeys are derived from the 32 bytes with HMAC-SHA256 over fixed labels: one wraps data keys (AES-256-GCM),
+//! one authenticates the identity record, one yields the fingerprint, which distinguishes a wrong key from damage. The
+//! fingerprint is 8 bytes and reveals nothing about the key.
 //!
-//! Rotation: a [`Cipher`] may carry the previous master key; at the next start every data key that it wrapped is
-//! wrapped anew. Entries are not touched.
+//! Rotation: a [`Cipher`] may carry the previous master key. At the next start, every data key that the previous key
+//! wrapped is wrapped under the current one. Entries are not touched.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// Fills bytes with randomness that cannot be guessed. A simulation gives its own.
+/// Fills bytes with unpredictable random values. A simulation passes its own source.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
-/// What names a master key without telling it.
+/// Names a master key without revealing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 8]);
 
@@ -51,16 +51,16 @@ pub enum KeyFileError {
         /// Why.
         source: std::io::Error,
     },
-    /// Others than its owner may read or write it.
-    #[error("master key file {path} has mode {mode:03o}: others may use it; run: chmod 600 {path}")]
+    /// Users other than the owner may read or write it.
+    #[error("master key file {path} has mode {mode:03o}, so other users may access it; run: chmod 600 {path}")]
     Mode {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// Neither 32 bytes nor 64 hexadecimal digits.
-    #[error("master key file {path} must hold 32 bytes, or 64 hexadecimal digits: it has {bytes} bytes")]
+    /// The file has neither 32 bytes nor 64 hexadecimal digits.
+    #[error("master key file {path} has {bytes} bytes; it must hold 32 bytes or 64 hexadecimal digits")]
     Form {
         /// The file.
         path: PathBuf,
@@ -107,7 +107,7 @@ impl MasterKey {
         Ok(MasterKey::from_bytes(&bytes))
     }
 
-    /// What names it.
+    /// The fingerprint, which names the key.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -129,7 +129,7 @@ fn check_mode(_: &Path, _: &std::fs::Metadata) -> Result<(), KeyFileError> {
     Ok(())
 }
 
-/// The key that a file's content stands for.
+/// Parses the content of a key file.
 fn parse_key(content: &[u8]) -> Option<[u8; 32]> {
     if let Ok(raw) = content.try_into() {
         return Some(raw);
@@ -146,7 +146,7 @@ fn parse_key(content: &[u8]) -> Option<[u8; 32]> {
     Some(key)
 }
 
-/// What encryption at rest needs: the master key, maybe the one before it, and randomness.
+/// What encryption at rest needs: the master key, optionally the previous one, and a random source.
 pub struct Cipher {
     pub(crate) master: MasterKey,
     pub(crate) previous: Option<MasterKey>,
@@ -160,7 +160,7 @@ impl fmt::Debug for Cipher {
 }
 
 impl Cipher {
-    /// With the system's randomness.
+    /// A cipher with the system's random source.
     #[must_use]
     pub fn new(master: MasterKey) -> Cipher {
         let system = SystemRandom::new();
@@ -170,13 +170,13 @@ impl Cipher {
         )
     }
 
-    /// With randomness from elsewhere: for simulations. Real keys need [`Cipher::new`].
+    /// A cipher with another random source, for simulations. Real keys need [`Cipher::new`].
     #[must_use]
     pub fn with_random(master: MasterKey, random: Random) -> Cipher {
         Cipher { master, previous: None, random }
     }
 
-    /// Accepts data keys wrapped by `previous` too, and wraps them anew at the start.
+    /// Also accepts data keys wrapped by `previous`; the next start wraps them under the current master key.
     #[must_use]
     pub fn with_previous(mut self, previous: MasterKey) -> Cipher {
         self.previous = Some(previous);

@@ -1,4 +1,4 @@
-//! Log entries and their stored form.
+//! Log entries and their format on disk.
 //!
 //! Entry record, version 1 (frozen; golden files in `tests/golden`), integers big-endian:
 //!
@@ -14,18 +14,18 @@
 //! | n | payload, encrypted |
 //! | 16 | authentication tag |
 //!
-//! Group and index stand in the key (`key.rs`). The tag covers the place too: see `keyring.rs`. What a payload holds is
-//! the proposer's: idempotency records, per-write durability, timestamps and databases live in the batch, which has a
-//! version of its own. A field that the envelope needs later comes with version 2; version 1 stays readable.
+//! Group and index are in the key (`key.rs`). The authentication tag also covers the record's place (`keyring.rs`). The
+//! proposer defines the payload: idempotency records, per-write durability, timestamps and databases are fields of the
+//! batch, which has a version of its own. A new field of the envelope takes version 2; version 1 stays readable.
 
 use bytes::Bytes;
 
-/// The version written.
+/// The version that is written.
 pub const ENTRY_VERSION: u8 = 1;
 pub(crate) const HEADER_BYTES: usize = 36;
 pub(crate) const TAG_BYTES: usize = 16;
 
-/// What an entry is to Raft. Frozen numbers.
+/// What an entry means to Raft. Numbers are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EntryKind {
@@ -50,10 +50,10 @@ impl EntryKind {
     }
 }
 
-/// An entry's name: its place and the leader that proposed it.
+/// Id of an entry: its index and the leader that proposed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EntryId {
-    /// Place in the group's log.
+    /// Index in the group's log.
     pub index: u64,
     /// Term of the leader.
     pub term: u64,
@@ -64,33 +64,33 @@ pub struct EntryId {
 /// One entry of one group's log, decrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Place in the group's log.
+    /// Index in the group's log.
     pub index: u64,
     /// Term of the leader that proposed it.
     pub term: u64,
     /// Node id of that leader.
     pub node: u64,
-    /// What it is to Raft.
+    /// What the entry means to Raft.
     pub kind: EntryKind,
-    /// Opaque here.
+    /// Not interpreted by this crate.
     pub payload: Bytes,
 }
 
 impl LogEntry {
-    /// Its name.
+    /// The entry's id.
     #[must_use]
     pub fn id(&self) -> EntryId {
         EntryId { index: self.index, term: self.term, node: self.node }
     }
 
-    /// What it counts against memory bounds.
+    /// Bytes that the entry counts against memory bounds.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.payload.len() + size_of::<LogEntry>() + 32
     }
 }
 
-/// The clear part of an entry record.
+/// The unencrypted header of an entry record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryHeader {
     pub(crate) kind: EntryKind,
@@ -111,7 +111,7 @@ impl EntryHeader {
         out.extend_from_slice(&self.nonce);
     }
 
-    /// The header and what follows it.
+    /// Decodes a header, and returns it with the bytes that follow it.
     pub(crate) fn decode(record: &[u8]) -> Result<(EntryHeader, &[u8]), RecordError> {
         let &version = record.first().ok_or(RecordError::Short)?;
         if version != ENTRY_VERSION {
@@ -135,8 +135,8 @@ impl EntryHeader {
     }
 }
 
-/// Purge record, version 1, before it is sealed: `version u8 | index u64 | term u64 | node u64`, and if a membership
-/// entry was purged, the newest one: `index u64 | term u64 | node u64 | payload`.
+/// Purge record, version 1, before it is sealed: `version u8 | index u64 | term u64 | node u64`. If a membership entry
+/// was purged, the newest one follows: `index u64 | term u64 | node u64 | payload`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PurgeRecord {
     pub(crate) upto: EntryId,
@@ -186,7 +186,7 @@ fn decode_id(bytes: &[u8]) -> Result<EntryId, RecordError> {
     Ok(EntryId { index: u64_at(bytes, 0), term: u64_at(bytes, 8), node: u64_at(bytes, 16) })
 }
 
-/// Bytes `at..at + N`, which the caller has checked to be there.
+/// Bytes `at..at + N`. The caller has checked the length.
 pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N bytes")
 }
@@ -199,26 +199,26 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(array_at(bytes, at))
 }
 
-/// Why a stored record is not what it should be.
+/// Why a stored record is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Too short for its fields.
+    /// The record is too short for its fields.
     #[error("the record is too short")]
     Short,
-    /// Written by a newer version, or damaged.
-    #[error("format version {0} is not known to this version of the program")]
+    /// The record was written by a newer version, or is damaged.
+    #[error("this version does not know format version {0}")]
     Version(u8),
     /// A kind that version 1 does not have.
     #[error("entry kind {0} is not known")]
     Kind(u8),
-    /// Bytes that version 1 writes as 0.
+    /// Bytes that version 1 writes as 0 have another value.
     #[error("reserved bytes are not zero")]
     Reserved,
-    /// The data key is not on this disk.
-    #[error("its data key {0} is not on this disk")]
+    /// The data key that sealed the record is not on this disk.
+    #[error("its data key {0} does not exist on this disk")]
     NoKey(u32),
-    /// The authentication tag does not fit content, key and place.
-    #[error("its authentication tag does not match: the record was changed, or belongs to another place")]
+    /// The authentication tag does not match the content, the data key and the place.
+    #[error("its authentication tag does not match: the record was changed, or was copied from another place")]
     Tag,
 }
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_told_apart() {
+    fn each_defect_of_a_header_has_its_own_error() {
         assert_eq!(EntryHeader::decode(&[]), Err(RecordError::Short));
         assert_eq!(EntryHeader::decode(&[2; 60]), Err(RecordError::Version(2)));
         assert_eq!(EntryHeader::decode(&[1; 20]), Err(RecordError::Short));

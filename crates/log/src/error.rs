@@ -1,5 +1,7 @@
-//! One error enum per operation. All of [`WriteError`] but its two first variants, and all of [`ReadError`] but
-//! `Purged` and `Closed`, are fatal to the replica.
+//! Errors of the log, one enum per operation.
+//!
+//! All are fatal to the replica, except the first two variants of [`WriteError`], and `Purged` and `Closed` of
+//! [`ReadError`].
 
 use fastness_types::{ClusterId, GroupId, NodeId};
 
@@ -7,37 +9,38 @@ use crate::cipher::Fingerprint;
 use crate::entry::{EntryId, RecordError};
 use crate::store::StoreError;
 
-/// What to do about damage.
+/// What an operator does about damage: the end of every message that reports it.
 const REPLACE: &str = "do not delete parts of it: put a new node with an empty disk in this one's place (`fastness cluster \
-                       replace-replica`), which takes the data from the other replicas";
+                       replace-replica`), which copies the data from the other replicas";
 
-/// Why something was not written.
+/// Why an operation was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The entries do not follow the log's last one; nothing was changed.
+    /// The entries do not directly follow the last entry of the log. Nothing was changed.
     #[error("entry {found} cannot follow entry {last:?} of group {group}")]
     NotContiguous {
-        /// The group.
+        /// The group's id.
         group: GroupId,
-        /// Index of the log's last entry.
+        /// Index of the last entry of the log.
         last: Option<u64>,
-        /// Index that was to be appended.
+        /// Index of the entry that was to be appended.
         found: u64,
     },
-    /// A truncation reaches below what is purged; nothing was changed.
-    #[error("group {group} cannot be cut after {after:?}: it is purged up to {purged:?}")]
+    /// The truncation would remove purged entries. Nothing was changed.
+    #[error("group {group} cannot be truncated after {after:?}: it is purged up to {purged:?}")]
     BelowPurged {
-        /// The group.
+        /// The group's id.
         group: GroupId,
-        /// Where it was to be cut.
+        /// The log was to be truncated after this index.
         after: Option<u64>,
-        /// What is purged.
+        /// Index of the last purged entry.
         purged: Option<u64>,
     },
-    /// The write failed, or one before it did; the log is failed for good and whether this was stored is unknown.
+    /// This write failed, or an earlier one did. The log accepts no more writes; whether this one was stored is
+    /// unknown.
     #[error("the log has failed: {0}")]
     Failed(StoreError),
-    /// The log was closed before this was written.
+    /// The log was closed before this operation was written.
     #[error("the log is closed")]
     Closed,
 }
@@ -45,32 +48,32 @@ pub enum WriteError {
 /// Why entries could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// They are purged.
+    /// The entries are purged.
     #[error("entries up to index {} are purged", .0.index)]
     Purged(EntryId),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A stored record does not check.
+    /// A stored record is damaged.
     #[error("entry {index} of group {group} in {place}: {error}; {REPLACE}")]
     Record {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// The group.
+        /// The group's id.
         group: GroupId,
-        /// The entry.
+        /// Index of the entry.
         index: u64,
-        /// What is wrong.
+        /// What is wrong with the record.
         error: RecordError,
     },
-    /// An entry that must be there is not.
+    /// An entry that the log must contain is missing.
     #[error("entry {index} of group {group} is missing in {place}; {REPLACE}")]
     Missing {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// The group.
+        /// The group's id.
         group: GroupId,
-        /// The entry.
+        /// Index of the entry.
         index: u64,
     },
     /// The log was closed.
@@ -78,100 +81,102 @@ pub enum ReadError {
     Closed,
 }
 
-/// Why a log could not be opened. Nothing is changed by an open that fails.
+/// Why a log could not be opened. An open that fails changes nothing on disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// There is data without an identity.
-    #[error("{place} has records, but not the identity record: it is damaged or not a log; {REPLACE}")]
+    /// The store has records but no identity record.
+    #[error("{place} has records but no identity record: it is damaged, or it is not a log; {REPLACE}")]
     NoIdentity {
-        /// The store.
+        /// Directory of the store.
         place: String,
     },
     /// The disk belongs to another node.
     #[error("{place} belongs to node {disk}, not to node {given}: correct the node id or the directory")]
     OtherNode {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// As stored.
+        /// Node id on the disk.
         disk: NodeId,
-        /// As configured.
+        /// Configured node id.
         given: NodeId,
     },
     /// The disk belongs to another cluster.
     #[error("{place} belongs to cluster {disk}, not to cluster {given}: correct the directory or the cluster id")]
     OtherCluster {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// As stored.
+        /// Cluster id on the disk.
         disk: ClusterId,
-        /// As configured.
+        /// Configured cluster id.
         given: ClusterId,
     },
-    /// The master key is not the one this disk was written with.
+    /// The given master key is not the one that this disk was written with.
     #[error(
-        "{place} is encrypted under the master key with fingerprint {disk}, the key file given has {given}: give the \
-         key file that this node had (and the old one as the previous key, if it was changed)"
+        "{place} is encrypted under the master key with fingerprint {disk}, but the given key file has {given}: give the \
+         key file that this node had (if the key was changed, give the old one as the previous key)"
     )]
     OtherMasterKey {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// As stored.
+        /// Fingerprint of the key that the disk was written with.
         disk: Fingerprint,
-        /// As given.
+        /// Fingerprint of the given key.
         given: Fingerprint,
     },
-    /// A record does not check.
+    /// A stored record is damaged.
     #[error("{place}, {record}: {error}; {REPLACE}")]
     Record {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// Which record.
+        /// Names the record.
         record: String,
-        /// What is wrong.
+        /// What is wrong with it.
         error: RecordError,
     },
-    /// A key that this version does not know.
+    /// A stored key has a form that this version does not know.
     #[error(
-        "{place} has a {family} key {key} that this version of the program does not know: was it used by a newer one?"
+        "{place} has a {family} key {key}, which this version does not know: start the newer version that wrote it"
     )]
     UnknownKey {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// The family.
+        /// Name of the key's family.
         family: &'static str,
-        /// Its bytes in hexadecimal.
+        /// The key, in hexadecimal.
         key: String,
     },
-    /// Entries are missing.
-    #[error("{place}: group {group} has entry {found} where entry {expected} must be; {REPLACE}")]
+    /// One or more entries are missing.
+    #[error("{place}: group {group} has entry {found} where entry {expected} is expected; {REPLACE}")]
     Gap {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// The group.
+        /// The group's id.
         group: GroupId,
-        /// The index that must come next.
+        /// The index expected next.
         expected: u64,
-        /// The one that does.
+        /// The index found instead.
         found: u64,
     },
-    /// Terms run back.
-    #[error("{place}: group {group} has term {term} at entry {index}, after term {before}; {REPLACE}")]
+    /// An entry has a lower term than the entry before it.
+    #[error(
+        "{place}: group {group} has term {term} at entry {index}, lower than term {before} of the entry before it; {REPLACE}"
+    )]
     TermOrder {
-        /// The store.
+        /// Directory of the store.
         place: String,
-        /// The group.
+        /// The group's id.
         group: GroupId,
-        /// The entry.
+        /// Index of the entry.
         index: u64,
-        /// Its term.
+        /// Term of the entry.
         term: u64,
-        /// The term of the one before.
+        /// Term of the entry before it.
         before: u64,
     },
-    /// The threads could not be started.
+    /// The log's threads could not be started.
     #[error("cannot start the log's threads: {0}")]
     Thread(String),
 }

@@ -1,15 +1,15 @@
-//! A disk that misbehaves on command, for labs: an ordered store around another one.
+//! An ordered store that injects disk faults on command, for labs. It wraps another store.
 //!
-//! It sits where a real disk's faults come from, below group commit and encryption: the writer, its queue and its error
-//! handling are as shipped. Production has no such store in its way: the node wraps one only if it is a lab.
+//! It is below group commit and encryption, where the faults of a real disk come from, so the writer, its queue and its
+//! error handling are the same as in production. A production node does not wrap its store.
 //!
-//! - **Stall**: a write does not return until the fault is healed. No error: as a device that hangs.
-//! - **Slow**: a synced write takes so much longer.
-//! - **Fill**: a write is refused as on a full device, nothing of it is stored.
-//! - **Fail**: the next batch is written and its fsync fails, once. What the log makes of that lasts: it writes nothing
-//!   more.
+//! - **Stall**: a write does not return until the fault is healed. It reports no error, as with a device that hangs.
+//! - **Slow**: a synced write takes additional time.
+//! - **Fill**: a write is refused as on a full device; nothing of it is stored.
+//! - **Fail**: the next batch is written and its fsync fails, once. The effect on the log is permanent: it writes
+//!   nothing more.
 //!
-//! One fault at a time: a new one takes the place of the one before. Reads are not touched.
+//! One fault is set at a time: a new one replaces the old one. Reads are not affected.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch};
 
-/// What the disk does.
+/// A fault of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFault {
-    /// Writes wait until it is healed.
+    /// Writes wait until the fault is healed.
     Stall,
-    /// A synced write takes so much longer.
+    /// A synced write takes this much longer.
     Slow(Duration),
     /// Writes fail for lack of space.
     Fill,
@@ -44,19 +44,19 @@ impl fmt::Display for DiskFault {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FaultState {
     fault: Option<DiskFault>,
     met: u64,
 }
 
-/// The faults of one node's disk: set by whoever commands, met by the [`FaultyStore`].
+/// The fault of one node's disk: set by the lab, applied by the [`FaultyStore`].
 #[derive(Debug, Default)]
 pub struct DiskFaults {
-    state: Mutex<State>,
+    state: Mutex<FaultState>,
     changed: Condvar,
 }
 
-/// How a write is to go on.
+/// How a write proceeds.
 enum Verdict {
     Write,
     NoSpace,
@@ -64,7 +64,7 @@ enum Verdict {
 }
 
 impl DiskFaults {
-    /// Sets the fault, or heals with `None`.
+    /// Sets the fault; `None` heals the disk.
     pub fn set(&self, fault: Option<DiskFault>) {
         let mut state = self.state.lock();
         if fault.is_some() {
@@ -74,19 +74,19 @@ impl DiskFaults {
         self.changed.notify_all();
     }
 
-    /// The fault that is set.
+    /// The current fault.
     #[must_use]
     pub fn get(&self) -> Option<DiskFault> {
         self.state.lock().fault
     }
 
-    /// How many writes have met the fault that was set last.
+    /// Number of writes that met the fault that was set last.
     #[must_use]
     pub fn met(&self) -> u64 {
         self.state.lock().met
     }
 
-    /// Waits as long as the disk lets a write wait.
+    /// Waits as the fault requires, and returns how the write proceeds.
     fn before_write(&self, sync: bool) -> Verdict {
         let mut state = self.state.lock();
         match state.fault {
@@ -114,13 +114,13 @@ impl DiskFaults {
         }
     }
 
-    fn wait_until(&self, state: &mut MutexGuard<'_, State>, at: Instant) {
-        // Woken or late, the caller looks again.
+    fn wait_until(&self, state: &mut MutexGuard<'_, FaultState>, at: Instant) {
+        // The caller checks the fault again, whether it was woken or the time has passed.
         let _ = self.changed.wait_until(state, at);
     }
 }
 
-/// A store whose writes meet the faults set; see the module.
+/// A store whose writes meet the current fault (see the module's documentation).
 pub struct FaultyStore {
     store: Arc<dyn OrderedStore>,
     faults: Arc<DiskFaults>,
@@ -133,7 +133,7 @@ impl fmt::Debug for FaultyStore {
 }
 
 impl FaultyStore {
-    /// Puts the faults before a store.
+    /// Wraps a store.
     #[must_use]
     pub fn new(store: Arc<dyn OrderedStore>, faults: Arc<DiskFaults>) -> Arc<FaultyStore> {
         Arc::new(FaultyStore { store, faults })

@@ -1,11 +1,11 @@
-//! Folders that survive a power loss, and how much is in them.
+//! Creates folders that survive a power loss, and measures the space that a folder's files use.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Makes a folder, with those above it that are missing. Each new one is on stable storage when this returns: its
-/// parent is synced, else a power loss could take the folder away with all that was synced inside of it.
+/// Creates a folder and its missing parents. Each new folder is on stable storage when this returns: its parent is
+/// synced, because otherwise a power loss could remove the folder together with everything that was synced inside it.
 ///
 /// # Errors
 /// The file system refuses.
@@ -22,8 +22,8 @@ pub fn create_durably(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Bytes that the files directly in a folder take on the disk; 0 if it does not exist. Files that vanish meanwhile are
-/// passed over.
+/// Bytes on disk of the files directly in a folder; 0 if the folder does not exist. Files that are removed meanwhile
+/// are skipped.
 #[must_use]
 pub fn bytes_on_disk(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;

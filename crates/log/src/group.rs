@@ -1,7 +1,9 @@
-//! What is known in memory about one group's log: its positions, its tail, its membership entries.
+//! The state of one group's log in memory: its positions, its tail, its membership entries.
 //!
-//! Memory runs ahead of the disk by what is queued. One lock per group, held while an operation changes memory **and**
-//! enters the queue, so that both have the same order.
+//! Invariants:
+//! - Memory is ahead of the disk by the operations in the queue.
+//! - Changes of memory and entries in the queue have the same order: the group's lock is held while an operation
+//!   changes memory **and** enters the queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,20 +16,20 @@ use crate::entry::{EntryId, EntryKind, LogEntry, PurgeRecord};
 use crate::error::WriteError;
 use crate::tail::Tail;
 
-/// Where a group's log stands. Counts what was appended or saved, whether or not it is on stable storage yet.
+/// Positions of a group's log. They include operations that are not on stable storage yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupState {
     /// The last vote saved.
     pub vote: Option<Bytes>,
-    /// The last committed position saved; after a restart it may be an earlier one.
+    /// The last committed position saved. After a restart it may be an earlier one.
     pub committed: Option<Bytes>,
-    /// The last entry purged.
+    /// Id of the last purged entry.
     pub purged: Option<EntryId>,
-    /// The first entry in the log; `None` if it is empty.
+    /// Index of the first entry; `None` if the log is empty.
     pub first: Option<u64>,
-    /// The last entry; the last purged one if the log is empty.
+    /// Id of the last entry; of the last purged one if the log is empty.
     pub last: Option<EntryId>,
-    /// Every membership entry in the log, oldest first, behind the newest of the purged ones. So the effective
+    /// The newest purged membership entry, followed by every membership entry in the log, oldest first. The effective
     /// membership at an index is the last of these at or below it.
     pub memberships: Vec<Arc<LogEntry>>,
 }
@@ -43,9 +45,9 @@ pub(crate) struct GroupMemory {
     pub(crate) committed: Option<Bytes>,
     pub(crate) purged: Option<EntryId>,
     pub(crate) purged_membership: Option<Arc<LogEntry>>,
-    /// Index of the first entry, if there is any.
+    /// Index of the first entry, if the log is not empty.
     pub(crate) first: u64,
-    /// The last entry, or the last purged.
+    /// The last entry; the last purged one if the log is empty.
     pub(crate) last: Option<EntryId>,
     pub(crate) memberships: BTreeMap<u64, Arc<LogEntry>>,
     pub(crate) tail: Tail,
@@ -65,7 +67,7 @@ impl GroupMemory {
         }
     }
 
-    /// With what an earlier start has purged.
+    /// Applies the purge record found when the log is opened.
     pub(crate) fn set_purged(&mut self, record: PurgeRecord) {
         self.purged = Some(record.upto);
         self.purged_membership = record.membership.map(Arc::new);
@@ -94,7 +96,7 @@ impl GroupMemory {
         }
     }
 
-    /// Whether these entries may be appended: they follow the last entry and each other without a hole. An empty log
+    /// Checks that these entries may be appended: they follow the last entry and each other without a gap. An empty log
     /// that was never purged accepts any first index.
     pub(crate) fn check_append(&self, group: GroupId, entries: &[LogEntry]) -> Result<(), WriteError> {
         let Some(first) = entries.first() else {
@@ -111,7 +113,7 @@ impl GroupMemory {
         }
     }
 
-    /// Adds one entry that append number `append` brought.
+    /// Adds one entry, which belongs to append number `append`.
     pub(crate) fn push(&mut self, append: u64, entry: Arc<LogEntry>) {
         if self.is_empty() {
             self.first = entry.index;
@@ -123,7 +125,7 @@ impl GroupMemory {
         self.tail.push(append, entry);
     }
 
-    /// Cuts the log after `after`; the range of indexes that this removes.
+    /// Truncates the log after `after`, and returns the range of indexes that this removes.
     pub(crate) fn truncate(&mut self, group: GroupId, after: Option<EntryId>) -> Result<(u64, u64), WriteError> {
         let purged = self.purged.map(|id| id.index);
         if after.map(|id| id.index) < purged {
@@ -140,9 +142,9 @@ impl GroupMemory {
         Ok((from, end))
     }
 
-    /// Forgets entries up to `upto`, which may lie beyond the last (after a snapshot was installed; `membership` is
-    /// then the one at `upto`). Gives the first index that this removes and what is stored about it; `None` if that
-    /// much is purged already.
+    /// Purges entries up to `upto`, which may be beyond the last one after a snapshot was installed (`membership` is
+    /// then the one at `upto`). Returns the first index that this removes and the record to store; `None` if `upto` is
+    /// purged already.
     pub(crate) fn purge(&mut self, upto: EntryId, membership: Option<LogEntry>) -> Option<(u64, PurgeRecord)> {
         if self.purged.is_some_and(|purged| purged.index >= upto.index) {
             return None;
@@ -153,7 +155,7 @@ impl GroupMemory {
             self.purged_membership = Some(newest);
         }
         if let Some(membership) = membership {
-            // Of the log's own entries some may be another leader's that never committed.
+            // The log's own membership entries may include uncommitted ones of another leader.
             self.purged_membership = Some(Arc::new(membership));
         }
         if self.last.is_none_or(|last| last.index <= upto.index) {

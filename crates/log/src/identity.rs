@@ -1,13 +1,14 @@
-//! Who this disk belongs to, and how often it was started.
+//! The identity record: which node and cluster a disk belongs to, and how often the node was started on it.
 //!
 //! Identity record, version 1: `version u8 = 1 | 7 reserved | cluster id 16 | node id 8 | disk id 16 | starts 8 |
-//! master fingerprint 8 | HMAC-SHA256 of all before it, 32`. It is readable without a key, so that a wrong node,
-//! cluster or master key each get an error of their own; it cannot be changed without the master key.
+//! master fingerprint 8 | HMAC-SHA256 of all before it, 32`. It can be read without a key, so that a wrong node, a
+//! wrong cluster and a wrong master key each get their own error. It cannot be changed without the master key.
 //!
-//! The disk id is drawn when the log is created and never changes: an empty folder is a new disk, whatever the node's
-//! id, and the cluster, which knows its members' disks, has nothing to do with it. The start counter is raised and
-//! synced at every open, before the log is used. Peers remember the highest one they have seen: a node that is told of
-//! a higher one runs on an old copy of its disk, and stops.
+//! - **The disk id** is drawn when the log is created and never changes. An empty folder is therefore a new disk,
+//!   whatever the node's id, and the cluster, which knows the disks of its members, does not accept it as the old one.
+//! - **The start counter** is raised and synced at every open, before the log is used. Peers remember the highest value
+//!   that they have seen. A node that learns from a peer of a higher value than its own runs on an old copy of its
+//!   disk, and stops.
 
 use fastness_types::{ClusterId, DiskId, NodeId};
 use ring::hmac;
@@ -18,20 +19,20 @@ use crate::entry::{RecordError, array_at, u64_at};
 const VERSION: u8 = 1;
 const CLEAR_BYTES: usize = 64;
 
-/// Who a disk belongs to.
+/// Identity of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The node.
+    /// The node that the disk belongs to.
     pub node: NodeId,
-    /// The cluster.
+    /// The cluster that the node belongs to.
     pub cluster: ClusterId,
-    /// The disk: another one for every log that was ever created.
+    /// Id of the disk; differs for every log that was ever created.
     pub disk: DiskId,
-    /// Starts of the node on this disk, this one included: 1 on a new disk.
+    /// Number of starts of the node on this disk, including this one: 1 on a new disk.
     pub starts: u64,
 }
 
-/// An identity record that was read and not yet authenticated.
+/// An identity record that is decoded but not authenticated yet.
 pub(crate) struct StoredIdentity<'a> {
     pub(crate) identity: Identity,
     pub(crate) master: Fingerprint,
@@ -71,7 +72,7 @@ impl Identity {
 }
 
 impl StoredIdentity<'_> {
-    /// Checks the record's authentication tag; `None` if no master key given has its fingerprint.
+    /// Checks the authentication tag of the record; `None` if no given master key has the record's fingerprint.
     pub(crate) fn verify(&self, cipher: &Cipher) -> Option<Result<(), RecordError>> {
         let master = cipher.master_by(self.master)?;
         let (clear, tag) = self.record.split_at(CLEAR_BYTES);

@@ -1,50 +1,52 @@
-//! Every persisted key: its layout, its lifetime, its value. Numbers are frozen; a change of meaning takes a new tag.
+//! The keys of everything that this crate persists: layout, lifetime and value of each. Numbers are frozen; a new
+//! meaning takes a new tag.
 //!
-//! Integers in keys are big-endian, so that keys sort as numbers do.
+//! Integers in keys are big-endian, so that keys sort in numerical order.
 
 use fastness_types::{GroupId, NodeId};
 
 use crate::store::{Family, KeyRange};
 
-/// Everything that this crate stores.
+/// A key in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// `log`: `group u32 | index u64` → an entry record (`entry.rs`). From append until truncation or purge.
+    /// `log`: `group u32 | index u64` → an entry record (`entry.rs`). Exists from append until truncation or purge.
     Entry {
-        /// The group.
+        /// The group's id.
         group: GroupId,
         /// Raft index.
         index: u64,
     },
-    /// `meta`: `0x01` → identity record (`identity.rs`): cluster id, node id, disk id, start counter. For the life of
-    /// the disk; rewritten at every start.
+    /// `meta`: `0x01` → identity record (`identity.rs`): cluster id, node id, disk id, start counter. Exists for the
+    /// life of the disk; rewritten at every start.
     Identity,
-    /// `meta`: `0x02 | key id u32` → a wrapped data key (`keyring.rs`). Until no entry uses it any more, found at a
-    /// start.
+    /// `meta`: `0x02 | key id u32` → a wrapped data key (`keyring.rs`). Exists until a start finds no record sealed
+    /// with it.
     DataKey {
         /// Counted from 1.
         id: u32,
     },
-    /// `meta`: `0x03 | group u32` → sealed vote, opaque bytes of consensus. For the life of the group.
+    /// `meta`: `0x03 | group u32` → sealed vote, opaque bytes of consensus. Exists for the life of the group.
     Vote {
-        /// The group.
+        /// The group's id.
         group: GroupId,
     },
-    /// `meta`: `0x04 | group u32` → sealed committed position, opaque bytes of consensus. A hint: may be behind.
+    /// `meta`: `0x04 | group u32` → sealed committed position, opaque bytes of consensus. A hint that may be out of
+    /// date.
     Committed {
-        /// The group.
+        /// The group's id.
         group: GroupId,
     },
-    /// `meta`: `0x05 | group u32` → sealed purge record (`entry.rs`): id of the last purged entry, and the last
-    /// purged membership entry. From the first purge on, in one batch with the removal of the entries.
+    /// `meta`: `0x05 | group u32` → sealed purge record (`entry.rs`): id of the last purged entry, and the last purged
+    /// membership entry. Exists from the first purge on; written in the same batch that removes the entries.
     Purged {
-        /// The group.
+        /// The group's id.
         group: GroupId,
     },
-    /// `meta`: `0x06 | node u64` → sealed, opaque bytes of consensus: the newest start of a peer that this node has
-    /// heard of. For the life of the disk.
+    /// `meta`: `0x06 | node u64` → sealed, opaque bytes of consensus: the newest start of a peer that this node knows
+    /// of. Exists for the life of the disk.
     Peer {
-        /// The peer.
+        /// Node id of the peer.
         node: NodeId,
     },
 }
@@ -64,7 +66,7 @@ fn tagged(tag: u8, number: u32) -> Vec<u8> {
 }
 
 impl Key {
-    /// Where it is stored.
+    /// The family in which the key is stored.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -92,7 +94,7 @@ impl Key {
         }
     }
 
-    /// What a stored key is; `None` if this version does not know it.
+    /// Decodes a stored key; `None` if this version does not know it.
     #[must_use]
     pub fn decode(family: Family, key: &[u8]) -> Option<Key> {
         match family {
@@ -124,7 +126,7 @@ impl Key {
         }
     }
 
-    /// A tag of its own per kind of sealed record; bound into what is sealed.
+    /// A number that differs for each kind of sealed record. It is part of the associated data.
     #[must_use]
     pub(crate) fn seal_tag(self) -> u8 {
         match self {
@@ -139,13 +141,13 @@ impl Key {
     }
 }
 
-/// Entries `from..to` of a group.
+/// The range of entries `from..to` of a group.
 #[must_use]
 pub fn entries(group: GroupId, from: u64, to: u64) -> KeyRange {
     KeyRange { from: Key::Entry { group, index: from }.encode(), to: Key::Entry { group, index: to }.encode() }
 }
 
-/// All keys of a family.
+/// The range of all keys of a family.
 #[must_use]
 pub fn everything() -> KeyRange {
     KeyRange { from: Vec::new(), to: vec![0xff; 16] }

@@ -1,12 +1,13 @@
 //! Data keys, and sealing and opening of records with them.
 //!
-//! **One new random data key per start of the node**, for all groups, wrapped by the master key and stored in the
-//! same synced batch as the start counter, before anything is sealed with it. The nonce of a message is a purpose
-//! number (4 bytes) and a counter (8 bytes) that starts at 0 with the key. So a nonce cannot repeat under a key, not
-//! even when a disk is copied and both copies are started: each start makes its own key. (A running process whose
-//! memory is cloned, as a live virtual machine snapshot does, is outside of this: do not resume such a clone.)
-//! A key seals at most 2^32 messages and 2^40 bytes, then the writer makes the next one; the limits keep AES-GCM's
-//! advantage for an attacker below 2^-50.
+//! Each start of the node creates **one new random data key** for all groups. The key is wrapped by the master key and
+//! stored in the same synced batch as the start counter, before anything is sealed with it. The nonce of a message is a
+//! purpose number (4 bytes) and a counter (8 bytes) that starts at 0 with the key. So a nonce cannot repeat under a
+//! key, even when a disk is copied and both copies are started, because each start creates its own key. (The clone of a
+//! running process's memory, as in a live snapshot of a virtual machine, is not protected: do not resume such a clone.)
+//!
+//! A key seals at most 2^32 messages and 2^40 bytes; then the writer creates the next one. The limits keep an
+//! attacker's advantage against AES-GCM below 2^-50.
 //!
 //! A data key is removed at a start that finds no record sealed with it.
 //!
@@ -38,10 +39,10 @@ pub const BYTES_PER_KEY_MAX: u64 = 1 << 40;
 const RECORD_VERSION: u8 = 1;
 const META_HEADER_BYTES: usize = 20;
 const WRAPPED_BYTES: usize = 4 + 8 + 12 + 32 + TAG_BYTES;
-/// First 4 bytes of a nonce: what is sealed. 2 is for snapshot files.
+/// Purpose number, the first 4 bytes of a nonce. Snapshot files have number 2.
 const PURPOSE_LOG: [u8; 4] = [0, 0, 0, 1];
 
-/// The place that every record of a disk is bound to.
+/// The place that every record of a disk is bound to through its associated data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) cluster: ClusterId,
@@ -69,7 +70,7 @@ impl Place {
     }
 }
 
-/// Every data key of the disk, for opening records. Shared by the writer and the readers.
+/// All data keys of the disk, for opening records. Shared by the writer and the readers.
 pub(crate) struct Keyring {
     place: Place,
     keys: RwLock<HashMap<u32, Arc<LessSafeKey>>>,
@@ -80,21 +81,11 @@ impl Keyring {
         Keyring { place, keys: RwLock::new(HashMap::new()) }
     }
 
-    /// Unwraps a stored data key and keeps it. Tells whether it was wrapped by the current master key.
+    /// Unwraps a stored data key and keeps it. Returns whether the current master key wrapped it.
     pub(crate) fn unwrap_key(&self, id: u32, record: &[u8], cipher: &Cipher) -> Result<bool, UnwrapError> {
-        if record.len() != WRAPPED_BYTES || record[0] != RECORD_VERSION || record[1..4] != [0; 3] {
-            return Err(UnwrapError::Record(RecordError::Short));
-        }
-        let fingerprint = Fingerprint(array_at(record, 4));
-        let master = cipher.master_by(fingerprint).ok_or(UnwrapError::OtherMaster(fingerprint))?;
-        let nonce = Nonce::assume_unique_for_key(array_at(record, 12));
-        let mut sealed = record[24..].to_vec();
-        let plain = master
-            .wrapping
-            .open_in_place(nonce, Aad::from(self.place.wrap_data(id)), &mut sealed)
-            .map_err(|_| UnwrapError::Record(RecordError::Tag))?;
-        self.keys.write().insert(id, Arc::new(aead_key(&array_at(plain, 0))));
-        sealed.fill(0);
+        let (mut plain, fingerprint) = unwrap(&self.place, cipher, id, record)?;
+        self.keys.write().insert(id, Arc::new(aead_key(&plain)));
+        plain.fill(0);
         Ok(fingerprint == cipher.master.fingerprint())
     }
 
@@ -102,12 +93,12 @@ impl Keyring {
         self.keys.read().get(&id).cloned().ok_or(RecordError::NoKey(id))
     }
 
-    /// Forgets keys that nothing uses.
+    /// Drops the keys for which `used` is false.
     pub(crate) fn retain(&self, used: impl Fn(u32) -> bool) {
         self.keys.write().retain(|&id, _| used(id));
     }
 
-    /// Decrypts and checks an entry record. Also tells the data key's id.
+    /// Decrypts and checks an entry record. Also returns the id of its data key.
     pub(crate) fn open_entry(&self, group: GroupId, index: u64, record: &[u8]) -> Result<(LogEntry, u32), RecordError> {
         let (header, sealed) = EntryHeader::decode(record)?;
         let data = self.place.record_data(Key::Entry { group, index }, &record[..HEADER_BYTES]);
@@ -116,7 +107,7 @@ impl Keyring {
         Ok((LogEntry { index, term, node, kind, payload }, key_id))
     }
 
-    /// Decrypts and checks a sealed meta record. Also tells the data key's id.
+    /// Decrypts and checks a sealed meta record. Also returns the id of its data key.
     pub(crate) fn open_meta(&self, key: Key, record: &[u8]) -> Result<(Bytes, u32), RecordError> {
         match record.first() {
             Some(&RECORD_VERSION) => {}
@@ -154,7 +145,7 @@ pub(crate) enum UnwrapError {
     Record(RecordError),
 }
 
-/// Seals records with the newest data key. One per process: the writer owns it.
+/// Seals records with the newest data key. There is one per process, owned by the writer.
 pub(crate) struct Sealer {
     ring: Arc<Keyring>,
     cipher: Cipher,
@@ -165,7 +156,8 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// Makes data key `id`, and the record that must be on stable storage before anything that this sealer seals.
+    /// Creates data key `id`, and returns the record that must be on stable storage before anything that this sealer
+    /// seals.
     pub(crate) fn new(ring: Arc<Keyring>, mut cipher: Cipher, id: u32) -> (Sealer, Vec<u8>) {
         let (key, record) = make_key(&ring, &mut cipher, id);
         (Sealer { ring, cipher, key, key_id: id, messages: 0, bytes: 0 }, record)
@@ -173,11 +165,11 @@ impl Sealer {
 
     /// Whether the next batch needs a new key.
     pub(crate) fn is_worn(&self) -> bool {
-        // A batch is bounded far below the reserve taken off here.
+        // A batch is far smaller than the reserve subtracted here.
         self.messages >= MESSAGES_PER_KEY_MAX - (1 << 24) || self.bytes >= BYTES_PER_KEY_MAX - (1 << 34)
     }
 
-    /// Changes to a new key. The record returned goes into the same batch as what is sealed next.
+    /// Switches to a new key. The returned record goes into the same batch as the records sealed next.
     pub(crate) fn rotate(&mut self) -> (Key, Vec<u8>) {
         let id = self.key_id + 1;
         let (key, record) = make_key(&self.ring, &mut self.cipher, id);
@@ -185,19 +177,9 @@ impl Sealer {
         (Key::DataKey { id }, record)
     }
 
-    /// Wraps a data key anew under the current master key.
+    /// Wraps a data key again, under the current master key.
     pub(crate) fn rewrap(&mut self, id: u32, record: &[u8]) -> Result<Vec<u8>, UnwrapError> {
-        let master = self
-            .cipher
-            .master_by(Fingerprint(array_at(record, 4)))
-            .ok_or(UnwrapError::OtherMaster(Fingerprint(array_at(record, 4))))?;
-        let data = self.ring.place.wrap_data(id);
-        let mut sealed = record[24..].to_vec();
-        let plain: [u8; 32] = master
-            .wrapping
-            .open_in_place(Nonce::assume_unique_for_key(array_at(record, 12)), Aad::from(data), &mut sealed)
-            .map(|plain| array_at(plain, 0))
-            .map_err(|_| UnwrapError::Record(RecordError::Tag))?;
+        let (plain, _) = unwrap(&self.ring.place, &self.cipher, id, record)?;
         Ok(wrap(&self.ring.place, &mut self.cipher, id, plain))
     }
 
@@ -222,7 +204,7 @@ impl Sealer {
         record.extend_from_slice(tag.as_ref());
     }
 
-    /// The stored form of an entry.
+    /// Seals an entry into its stored form.
     pub(crate) fn seal_entry(&mut self, group: GroupId, entry: &LogEntry) -> Vec<u8> {
         let nonce = self.next_nonce(entry.payload.len());
         let header = EntryHeader { kind: entry.kind, key_id: self.key_id, term: entry.term, node: entry.node, nonce };
@@ -235,7 +217,7 @@ impl Sealer {
         record
     }
 
-    /// The stored form of a meta record.
+    /// Seals a meta record into its stored form.
     pub(crate) fn seal_meta(&mut self, key: Key, plain: &[u8]) -> Vec<u8> {
         let nonce = self.next_nonce(plain.len());
         let mut record = Vec::with_capacity(META_HEADER_BYTES + plain.len() + TAG_BYTES);
@@ -257,7 +239,22 @@ fn make_key(ring: &Keyring, cipher: &mut Cipher, id: u32) -> (Arc<LessSafeKey>, 
     (key, wrap(&ring.place, cipher, id, plain))
 }
 
-/// The stored form of a data key. The wrapping nonce is random: a master key wraps one key per start, far below
+/// Opens the stored form of a data key. Returns the key and the fingerprint of the master key that wrapped it.
+fn unwrap(place: &Place, cipher: &Cipher, id: u32, record: &[u8]) -> Result<([u8; 32], Fingerprint), UnwrapError> {
+    if record.len() != WRAPPED_BYTES || record[0] != RECORD_VERSION || record[1..4] != [0; 3] {
+        return Err(UnwrapError::Record(RecordError::Short));
+    }
+    let fingerprint = Fingerprint(array_at(record, 4));
+    let master = cipher.master_by(fingerprint).ok_or(UnwrapError::OtherMaster(fingerprint))?;
+    let nonce = Nonce::assume_unique_for_key(array_at(record, 12));
+    let mut sealed = record[24..].to_vec();
+    let opened = master.wrapping.open_in_place(nonce, Aad::from(place.wrap_data(id)), &mut sealed);
+    let plain = opened.map(|plain| array_at(plain, 0)).map_err(|_| UnwrapError::Record(RecordError::Tag))?;
+    sealed.fill(0);
+    Ok((plain, fingerprint))
+}
+
+/// Wraps a data key into its stored form. The wrapping nonce is random: a master key wraps one key per start, far below
 /// the 2^32 messages that random nonces allow.
 fn wrap(place: &Place, cipher: &mut Cipher, id: u32, mut plain: [u8; 32]) -> Vec<u8> {
     let mut nonce = [0; 12];

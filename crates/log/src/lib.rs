@@ -1,5 +1,5 @@
-//! The transaction log: every Raft group's entries and votes of one node, encrypted, in one ordered store with one
-//! group commit.
+//! The transaction log of one node: entries and votes of all its Raft groups, encrypted, in one ordered store, synced
+//! together by one group commit.
 //!
 //! ```text
 //! GroupLog::append ─▶ tail (memory, readable at once)
@@ -8,15 +8,19 @@
 //! ```
 //!
 //! Invariants:
-//! - What a callback has reported as written survives any crash of process and machine.
-//! - Votes, entries, truncations and purges of a group reach the disk in the order of their calls, batch by batch: a
+//! - What a callback has reported as written survives any crash of the process or the machine.
+//! - A group's votes, entries, truncations and purges reach the disk in the order of their calls, batch by batch. A
 //!   crash leaves a prefix of them.
-//! - At most the last write batch is not on stable storage: see `writer.rs`.
-//! - After the first failed write nothing is written any more ([`Log::failure`]).
+//! - At most the last write batch is not on stable storage (`writer.rs`).
+//! - After the first failed write, nothing more is written ([`Log::failure`]).
 //!
-//! What is detected when a log is opened, and what is not: see `recover.rs` and `wal.rs`.
+//! Ordering rules:
+//! - A callback runs only after the batch of its operation, and every batch before it, is on stable storage.
+//! - Callbacks of queued operations run in the order of the calls, over all groups.
 //!
-//! Does not know: openraft, commands, snapshots' contents, sockets.
+//! Which damage is detected when a log is opened, and which is not, is described in `recover.rs` and `wal.rs`.
+//!
+//! Does not know: openraft, commands, contents of snapshots, sockets.
 
 mod cipher;
 mod entry;

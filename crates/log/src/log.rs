@@ -1,4 +1,4 @@
-//! The log of one node and the logs of its groups: what consensus sees.
+//! The interface of the log for consensus: [`Log`], the log of one node, and [`GroupLog`], the log of one group.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,12 +26,12 @@ use crate::writer::{Failure, Writer, WriterDriver};
 
 struct Shared {
     identity: Identity,
-    /// The store, for messages.
+    /// Directory of the store, for messages.
     place: String,
     peers: Mutex<BTreeMap<NodeId, Bytes>>,
     options: LogOptions,
     queue: Arc<Queue>,
-    /// Gone once the log is closed.
+    /// `None` once the log is closed.
     reader: Mutex<Option<Arc<Reader>>>,
     stats: Arc<LogStats>,
     failure: Arc<Failure>,
@@ -41,12 +41,12 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // What is queued is still written; the writer ends by itself.
+        // The writer still writes what is queued, then stops.
         self.queue.close();
     }
 }
 
-/// One node's log. Cheap to clone; the writer ends when all clones and all [`GroupLog`]s are gone, or on
+/// One node's log. Cheap to clone. The writer stops when all clones and all [`GroupLog`]s are dropped, or on
 /// [`Log::close`].
 #[derive(Clone)]
 pub struct Log {
@@ -64,7 +64,7 @@ impl Log {
     /// [`WriterDriver::Task`] it must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// See [`OpenError`]; nothing is changed then.
+    /// See [`OpenError`]. An open that fails changes nothing.
     pub fn open(
         store: Arc<dyn OrderedStore>,
         cipher: Cipher,
@@ -97,46 +97,44 @@ impl Log {
         Ok(Log { shared: Arc::new(shared) })
     }
 
-    /// Who this disk belongs to, and how often it was started.
+    /// Which node and cluster the disk belongs to, and how often the node was started on it.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.shared.identity
     }
 
-    /// Where it is, for messages: the store's folder.
+    /// Directory of the store, for messages.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.shared.place
     }
 
-    /// Resolves once the writer's queue has room; at once unless the disk is far behind. Whoever brings entries that
-    /// can wait awaits it first: `append` itself takes what it is given.
-    pub async fn room(&self) {
-        self.shared.queue.room().await;
+    /// Waits until the writer's queue holds less than its bound; returns at once unless the disk is slow. Callers whose
+    /// entries can wait call this first, because `append` accepts any number of entries.
+    pub async fn wait_for_capacity(&self) {
+        self.shared.queue.wait_for_capacity().await;
     }
 
-    /// Whether the writer's queue has room.
+    /// Whether the writer's queue holds less than its bound.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.shared.queue.has_room()
+    pub fn has_capacity(&self) -> bool {
+        self.shared.queue.has_capacity()
     }
 
-    /// What was last saved about each peer: opaque bytes of consensus.
+    /// The record last saved for each peer: opaque bytes of consensus.
     #[must_use]
     pub fn peers(&self) -> BTreeMap<NodeId, Bytes> {
         self.shared.peers.lock().clone()
     }
 
-    /// Stores what is known about a peer. `done` is called once it is on stable storage.
+    /// Stores the record of a peer. `done` is called once it is on stable storage.
     pub fn save_peer(&self, node: NodeId, record: Bytes, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut peers = self.shared.peers.lock();
         peers.insert(node, record.clone());
-        let refused = self.shared.queue.push(Op::Peer { node, record, done: Box::new(done) }).err();
-        drop(peers);
-        refused.into_iter().for_each(refuse);
+        self.shared.push_under(peers, Op::Peer { node, record, done: Box::new(done) });
     }
 
-    /// A group's log; an empty one if nothing is stored of it.
+    /// The log of a group; empty if nothing is stored for it.
     #[must_use]
     pub fn group(&self, id: GroupId) -> GroupLog {
         let tail_bytes_max = self.shared.options.tail_bytes_max;
@@ -150,7 +148,7 @@ impl Log {
         GroupLog { shared: self.shared.clone(), group }
     }
 
-    /// Every group of which something is stored or that was asked for.
+    /// Every group that has stored records or for which [`Log::group`] was called.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupId> {
         self.shared.groups.lock().keys().copied().collect()
@@ -169,41 +167,43 @@ impl Log {
         stats
     }
 
-    /// For how long the write under way has been; `None`: none is. A long one is a disk that stands still.
+    /// How long the current write has been in progress; `None` if there is none. A long time means a stalled disk.
     #[must_use]
     pub fn write_under_way(&self) -> Option<Duration> {
         self.shared.stats.write_under_way(self.shared.options.clock.boot())
     }
 
-    /// The first failed write; from it on nothing is written.
+    /// The error of the first write that failed; nothing is written after it.
     #[must_use]
     pub fn failure(&self) -> Option<StoreError> {
         self.shared.failure.borrow().clone()
     }
 
-    /// Resolves with the first failure; never if there is none.
+    /// Waits for the first failed write and returns its error; never returns if no write fails.
     pub async fn failed(&self) -> StoreError {
         let mut watch = self.shared.failure.subscribe();
         loop {
             if let Some(failure) = watch.borrow_and_update().clone() {
                 return failure;
             }
-            // The sender is held by `self`, so this ends with a change.
+            // `self` owns the sender, so this returns with a change only.
             if watch.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Writes what is queued and ends writer and reader; the store is free then. Blocks until they have ended, except
-    /// in a simulation and when called from a callback. Later operations fail as closed.
+    /// Writes what is queued, then stops writer and reader and releases the store. Blocks until they have stopped,
+    /// except in a simulation and when called from a callback. Later operations fail with [`WriteError::Closed`].
     pub fn close(&self) {
         self.shared.queue.close();
         self.shared.reader.lock().take();
         let threads = std::mem::take(&mut *self.shared.threads.lock());
         for thread in threads {
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the log has panicked");
+                tracing::error!(
+                    "a thread of the transaction log has panicked: operations that it had not finished failed as closed"
+                );
             }
         }
     }
@@ -225,9 +225,15 @@ fn start(writer: Writer, reader: DiskReader, driver: WriterDriver) -> std::io::R
 
 impl Shared {
     fn push(&self, op: Op) {
-        if let Err(op) = self.queue.push(op) {
-            refuse(op);
-        }
+        self.push_under((), op);
+    }
+
+    /// Queues an operation under the lock that `guard` is of, and releases the lock before a refused operation's
+    /// callback is called: the callback may take the lock itself.
+    fn push_under(&self, guard: impl Sized, op: Op) {
+        let refused = self.queue.push(op).err();
+        drop(guard);
+        refused.into_iter().for_each(refuse);
     }
 }
 
@@ -238,7 +244,7 @@ fn refuse(op: Op) {
     }
 }
 
-/// One group's log. Cheap to clone. Calls that change it are made by one task (the group's Raft core).
+/// One group's log. Cheap to clone. Only one task, the group's Raft core, may change it.
 #[derive(Clone)]
 pub struct GroupLog {
     shared: Arc<Shared>,
@@ -258,25 +264,25 @@ impl GroupLog {
         self.group.id
     }
 
-    /// Where the log stands.
+    /// The positions of the log.
     #[must_use]
     pub fn state(&self) -> GroupState {
         self.group.memory.lock().state()
     }
 
-    /// Bytes of the entries in memory.
+    /// Bytes of the entries kept in memory.
     #[must_use]
     pub fn tail_bytes(&self) -> usize {
         self.group.memory.lock().tail.bytes()
     }
 
-    /// Bytes of payload of the entries after `index`; `None` if they are more than what is in memory.
+    /// Payload bytes of the entries after `index`; `None` if not all of them are in memory.
     #[must_use]
     pub fn bytes_after(&self, index: u64) -> Option<u64> {
         self.group.memory.lock().tail.bytes_from(index + 1)
     }
 
-    /// Adds entries after the last one. Never blocks. They can be read when it returns; `done` is called once they are
+    /// Appends entries. Never blocks. The entries can be read when this returns; `done` is called once they are
     /// on stable storage.
     pub fn append(&self, entries: Vec<LogEntry>, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut memory = self.group.memory.lock();
@@ -295,7 +301,7 @@ impl GroupLog {
         }
     }
 
-    /// Removes every entry after `after`; all with `None`, which a log that was purged refuses.
+    /// Removes every entry after `after`. `None` removes all entries; a log that was purged refuses that.
     pub fn truncate_after(&self, after: Option<EntryId>, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut memory = self.group.memory.lock();
         match memory.truncate(self.group.id, after) {
@@ -305,22 +311,20 @@ impl GroupLog {
             }
             Ok((from, to)) => {
                 let op = Op::Truncate { group: self.group.clone(), from, to, done: Box::new(done) };
-                let refused = self.shared.queue.push(op).err();
-                drop(memory);
-                refused.into_iter().for_each(refuse);
+                self.shared.push_under(memory, op);
             }
         }
     }
 
-    /// Removes every entry up to `upto`, which may lie beyond the last one: the log then goes on after it. Nothing
-    /// happens if that much is purged already; then, too, `done` is called once all that was queued before is on stable
-    /// storage.
+    /// Removes every entry up to `upto`, which may be beyond the last entry: the log then continues after it. If `upto`
+    /// is purged already, nothing is removed. In both cases `done` is called once all operations queued before are on
+    /// stable storage.
     pub fn purge(&self, upto: EntryId, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         self.purge_with(upto, None, done);
     }
 
-    /// The same for a snapshot of `upto` that comes from elsewhere: `membership` is the newest membership entry that it
-    /// covers, which this log may never have held.
+    /// As [`GroupLog::purge`], for a snapshot of `upto` that another node sent. `membership` is the newest membership
+    /// entry that the snapshot covers; this log may never have had it.
     pub fn install(
         &self,
         upto: EntryId,
@@ -339,24 +343,20 @@ impl GroupLog {
         let mut memory = self.group.memory.lock();
         let op = match memory.purge(upto, membership) {
             Some((from, record)) => Op::Purge { group: self.group.clone(), from, record, done: Box::new(done) },
-            // In line behind the purge that did it.
+            // Completes after the purge that is queued already.
             None => Op::Append { group: self.group.clone(), entries: Vec::new(), done: Box::new(done) },
         };
-        let refused = self.shared.queue.push(op).err();
-        drop(memory);
-        refused.into_iter().for_each(refuse);
+        self.shared.push_under(memory, op);
     }
 
     /// Stores the vote. `done` is called once it, and everything appended before it, is on stable storage.
     pub fn save_vote(&self, vote: Bytes, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         let mut memory = self.group.memory.lock();
         memory.vote = Some(vote.clone());
-        let refused = self.shared.queue.push(Op::Vote { group: self.group.clone(), vote, done: Box::new(done) }).err();
-        drop(memory);
-        refused.into_iter().for_each(refuse);
+        self.shared.push_under(memory, Op::Vote { group: self.group.clone(), vote, done: Box::new(done) });
     }
 
-    /// Notes the committed position; it is stored with the next batch that is written anyway.
+    /// Saves the committed position, which is stored with the next batch that is written anyway.
     pub fn save_committed(&self, committed: Bytes) {
         let mut memory = self.group.memory.lock();
         memory.committed = Some(committed.clone());
@@ -364,20 +364,21 @@ impl GroupLog {
         let _ = self.shared.queue.push(Op::Committed { group: self.group.clone(), committed });
     }
 
-    /// Has the committed position stored though nothing else is written: what it names was shown to clients, and is not
-    /// to be missing after a restart. Costs a sync, unless it is stored already.
+    /// Stores the committed position even if nothing else is written, because clients have seen what it covers and must
+    /// find it after a restart. Costs a sync, unless the position is stored already.
     pub fn write_committed(&self) {
         let _ = self.shared.queue.push(Op::WriteCommitted);
     }
 
-    /// Entries from the range's first on, at least one and about `bytes_max` bytes of payload, if the first is in
-    /// memory. Empty if the range starts at the log's end. `None`: use [`GroupLog::read`].
+    /// Reads entries of the range from its first index on: at least one, about `bytes_max` payload bytes. Empty if the
+    /// range starts at the log's end; `None` if the first entry is not in memory ([`GroupLog::read`] reads it from
+    /// disk).
     #[must_use]
     pub fn read_cached(&self, range: Range<u64>, bytes_max: usize) -> Option<Vec<Arc<LogEntry>>> {
         self.group.memory.lock().tail.get(range, bytes_max)
     }
 
-    /// The same, from disk if need be.
+    /// As [`GroupLog::read_cached`], and reads from disk if necessary.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -393,7 +394,8 @@ impl GroupLog {
             if let Some(found) = memory.tail.get(range.clone(), bytes_max) {
                 return Ok(found);
             }
-            // What is in memory may not be on disk yet, and what is on disk there may be truncated.
+            // Indexes in memory are not read from disk: their entries may not be written yet, or older ones may still
+            // be there.
             let range = range.start..range.end.min(memory.tail.start());
             DiskRead { group: self.group.id, range, bytes_max }
         };

@@ -1,12 +1,12 @@
-//! The simulated disk: an ordered store in memory that remembers what was synced.
+//! The simulated disk: an ordered store in memory that knows what was synced.
 //!
-//! [`MemoryDisk`] is the disk, which outlives crashes; [`MemoryDisk::open`] gives a handle on it, of which one at a
-//! time can be open, as with a locked directory. [`MemoryDisk::crash`] drops a suffix of the batches that were not
-//! synced: a batch is there whole or not at all, as a real store's recovery presents it. A handle that was opened
-//! before the crash reads and writes nothing any more.
+//! [`MemoryDisk`] is the disk, which outlives crashes. [`MemoryDisk::open`] returns a handle; only one can be open at a
+//! time, as with a locked directory. [`MemoryDisk::crash`] drops a suffix of the batches that were not synced. A batch
+//! survives whole or not at all, as after a real store's recovery. A handle that was opened before the crash reads and
+//! writes nothing any more.
 //!
-//! Faults: writes that fail (once, or for good), an fsync that fails after its batch was applied, a full disk, and
-//! changed bytes ([`MemoryDisk::edit`]). Latency is the log's driver's matter.
+//! Faults: writes that fail (once, or permanently), an fsync that fails after its batch was applied, a full disk, and
+//! changed bytes ([`MemoryDisk::edit`]). The log's driver simulates latency.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -19,34 +19,34 @@ use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor
 
 type Families = BTreeMap<Family, BTreeMap<Vec<u8>, Bytes>>;
 
-/// A fault that the next writes meet.
+/// A fault of the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryFault {
     /// The batch is not written.
     Write,
-    /// The batch is written and not synced, and the sync fails.
+    /// The batch is written and not synced; the sync fails.
     Sync,
 }
 
 #[derive(Debug, Default)]
 struct Disk {
-    /// As it is after the last sync.
+    /// Content after the last sync.
     synced: Families,
     /// Batches since then, oldest first.
     unsynced: Vec<WriteBatch>,
-    /// With the unsynced batches applied.
+    /// Content with the unsynced batches applied.
     current: Families,
-    /// Raised by every crash: handles of an earlier life are dead.
+    /// Incremented by every crash. Handles of an earlier life no longer work.
     life: u64,
     open: bool,
     fault: Option<MemoryFault>,
-    /// Once a write has failed.
+    /// Set once a write has failed.
     failed: bool,
     bytes_max: Option<usize>,
     syncs: u64,
 }
 
-/// A simulated disk. Clones are the same disk.
+/// A simulated disk. Clones refer to the same disk.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDisk {
     disk: Arc<Mutex<Disk>>,
@@ -94,26 +94,26 @@ impl MemoryDisk {
         MemoryDisk::default()
     }
 
-    /// Opens it.
+    /// Opens the disk.
     ///
     /// # Errors
-    /// It is open already.
+    /// The disk is open already.
     pub fn open(&self) -> Result<Arc<MemoryStore>, StoreError> {
         let mut disk = self.disk.lock();
         if disk.open {
-            return Err(StoreError::Locked { place: PLACE.into(), detail: "it is open".into() });
+            return Err(StoreError::Locked { place: PLACE.into(), detail: "it is open already".into() });
         }
         disk.open = true;
         disk.failed = false;
         Ok(Arc::new(MemoryStore { disk: self.disk.clone(), life: disk.life }))
     }
 
-    /// The process is gone, the machine is not: everything written is there.
+    /// Ends the process but not the machine: everything written survives.
     pub fn kill(&self) {
         self.crash(usize::MAX);
     }
 
-    /// The machine is gone: of the batches that were not synced the first `survive` are there.
+    /// Crashes the machine: of the batches that were not synced, the first `survive` survive.
     pub fn crash(&self, survive: usize) {
         let mut disk = self.disk.lock();
         let disk = &mut *disk;
@@ -126,36 +126,36 @@ impl MemoryDisk {
         disk.fault = None;
     }
 
-    /// Batches that a crash may take.
+    /// Number of batches that a crash may lose.
     #[must_use]
     pub fn unsynced(&self) -> usize {
         self.disk.lock().unsynced.len()
     }
 
-    /// Syncs so far.
+    /// Number of syncs so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.disk.lock().syncs
     }
 
-    /// Lets the next write meet a fault; after it all writes fail until the disk is opened anew.
+    /// Makes the next write fail. After it, all writes fail until the disk is opened again.
     pub fn inject(&self, fault: MemoryFault) {
         self.disk.lock().fault = Some(fault);
     }
 
-    /// Takes back a fault that no write has met, and lifts the limit of the capacity.
+    /// Cancels a fault that no write has met yet, and removes the limit of the capacity.
     pub fn heal(&self) {
         let mut disk = self.disk.lock();
         disk.fault = None;
         disk.bytes_max = None;
     }
 
-    /// Limits keys and values together to `bytes_max`; `None` lifts it.
+    /// Limits the total size of keys and values to `bytes_max`; `None` removes the limit.
     pub fn set_capacity(&self, bytes_max: Option<usize>) {
         self.disk.lock().bytes_max = bytes_max;
     }
 
-    /// An image of the disk as it is now: a copy that a backup would make.
+    /// A copy of the disk as it is now, such as a backup would make.
     #[must_use]
     pub fn copy(&self) -> MemoryDisk {
         let disk = self.disk.lock();
@@ -163,7 +163,7 @@ impl MemoryDisk {
         MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
     }
 
-    /// A disk that holds what a crash would leave of this one.
+    /// A disk with the content that a crash would leave of this one.
     #[must_use]
     pub fn synced(&self) -> MemoryDisk {
         let disk = self.disk.lock();
@@ -171,7 +171,7 @@ impl MemoryDisk {
         MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
     }
 
-    /// Whether what is stored under a key would survive a crash.
+    /// Whether the value stored under a key would survive a crash.
     #[must_use]
     pub fn is_synced(&self, family: Family, key: &[u8]) -> bool {
         let disk = self.disk.lock();
@@ -187,7 +187,7 @@ impl MemoryDisk {
         disk.current.get(&family).into_iter().flatten().map(|(k, v)| (k.clone(), v.to_vec())).collect()
     }
 
-    /// Changes what is stored behind everyone's back; `None` removes the key.
+    /// Changes a stored value without the log's knowledge; `None` removes the key.
     pub fn edit(&self, family: Family, key: &[u8], value: Option<Vec<u8>>) {
         let mut disk = self.disk.lock();
         let disk = &mut *disk;
@@ -220,7 +220,7 @@ impl OrderedStore for MemoryStore {
         let mut disk = self.disk.lock();
         let disk = self.alive(&mut disk)?;
         if disk.failed {
-            return Err(io("a write failed before"));
+            return Err(io("an earlier write failed"));
         }
         let fault = disk.fault.take();
         if fault == Some(MemoryFault::Write) {
@@ -231,7 +231,10 @@ impl OrderedStore for MemoryStore {
             && bytes_of(&disk.current) + batch.size_bytes() > bytes_max
         {
             disk.failed = true;
-            return Err(StoreError::NoSpace { place: PLACE.into(), detail: "the capacity set is reached".into() });
+            return Err(StoreError::NoSpace {
+                place: PLACE.into(),
+                detail: "the capacity that was set is reached".into(),
+            });
         }
         apply_all(&mut disk.current, &batch);
         disk.unsynced.push(batch);

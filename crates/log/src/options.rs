@@ -1,4 +1,4 @@
-//! What a log is opened with.
+//! Options of a log.
 
 use std::sync::Arc;
 
@@ -11,13 +11,14 @@ pub struct LogOptions {
     pub node: NodeId,
     /// The cluster that the disk must belong to.
     pub cluster: ClusterId,
-    /// The id that an empty store gets; `None`, as production has it: a random one.
+    /// The id of a new disk, given to an empty store; `None` (as in production) draws a random one.
     pub new_disk: Option<DiskId>,
-    /// Entries kept in memory per group, bytes.
+    /// Bound of the entries kept in memory per group, in bytes.
     pub tail_bytes_max: usize,
-    /// Entries that wait for the writer, bytes, all groups together; at it [`Log::room`](crate::Log::room) waits.
+    /// Bound of the entries queued for the writer, all groups together, in bytes; at it
+    /// [`Log::wait_for_capacity`](crate::Log::wait_for_capacity) waits.
     pub queue_bytes_max: usize,
-    /// Measures synced writes.
+    /// Clock that measures synced writes.
     pub clock: Arc<dyn Clock>,
 }
 

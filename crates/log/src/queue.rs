@@ -1,9 +1,10 @@
-//! The one queue of a node's log: every group's appends, truncations, purges and votes, in the order of their calls.
+//! The queue of a node's log: appends, truncations, purges and votes of all groups, in the order of their calls.
 //!
-//! Bounded by bytes: [`Queue::room`] resolves once less than the bound waits, and whoever brings entries awaits it
-//! before they are handed to a Raft core: a group's proposer before each batch, a peer's stream before each frame. A
-//! push itself never waits and never refuses for lack of room (a Raft core must not block, and a caller that was let in
-//! goes on), so the bound is exceeded by at most one batch per group and one frame, or one append request, per peer.
+//! The queue is bounded in bytes. [`Queue::wait_for_capacity`] waits until it holds less than the bound. Callers that
+//! produce entries wait for it before they pass entries to a Raft core: a group's proposer before each batch, a peer's
+//! stream before each frame. A push itself neither waits nor is refused for lack of capacity, because a Raft core must
+//! not block and a caller that was admitted continues. The bound is therefore exceeded by at most one batch per group
+//! and one frame, or one append request, per peer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::entry::{LogEntry, PurgeRecord};
 use crate::error::WriteError;
 use crate::group::Group;
 
-/// What is called once an operation is on stable storage, or has failed. Runs on the writer: it must not block.
+/// Callback of an operation, called once it is on stable storage or has failed. It runs on the writer and must not
+/// block.
 pub type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send + 'static>;
 
 pub(crate) enum Op {
@@ -50,7 +52,7 @@ pub(crate) enum Op {
         group: Arc<Group>,
         committed: Bytes,
     },
-    /// Stores the committed positions that wait to ride along.
+    /// Writes the committed positions that wait for the next batch.
     WriteCommitted,
     Peer {
         node: NodeId,
@@ -94,47 +96,47 @@ pub(crate) struct Queued {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     ops: VecDeque<Queued>,
-    /// Bytes waiting, and being written.
+    /// Bytes queued or being written.
     bytes: usize,
     bytes_peak: usize,
     pushed: u64,
     closed: bool,
 }
 
-/// How much waits for the writer.
+/// How much is queued for the writer.
 pub(crate) struct Depth {
     pub(crate) ops: usize,
-    /// Waiting, and being written.
+    /// Bytes queued or being written.
     pub(crate) bytes: usize,
-    /// The most that ever were.
+    /// Highest value of `bytes` so far.
     pub(crate) bytes_peak: usize,
 }
 
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     bytes_max: usize,
     ready: Condvar,
     ready_task: Notify,
-    room: Notify,
+    capacity_freed: Notify,
 }
 
 impl Queue {
     pub(crate) fn new(bytes_max: usize) -> Queue {
         Queue {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(QueueState::default()),
             bytes_max,
             ready: Condvar::new(),
             ready_task: Notify::new(),
-            room: Notify::new(),
+            capacity_freed: Notify::new(),
         }
     }
 
-    /// Adds an operation and tells its number; gives it back if the queue is closed.
+    /// Adds an operation and returns its number; returns the operation if the queue is closed.
     pub(crate) fn push(&self, op: Op) -> Result<u64, Op> {
         let bytes = op.bytes();
-        // A committed position is never written by itself: the writer is not woken for one.
+        // A committed position is never written by itself, so it does not wake the writer.
         let wakes = !matches!(op, Op::Committed { .. });
         let number = {
             let mut state = self.state.lock();
@@ -155,39 +157,40 @@ impl Queue {
         Ok(number)
     }
 
-    /// Resolves once there is room for more.
-    pub(crate) async fn room(&self) {
+    /// Waits until the queue holds less than its bound.
+    pub(crate) async fn wait_for_capacity(&self) {
         loop {
-            let waiting = self.room.notified();
+            let waiting = self.capacity_freed.notified();
             tokio::pin!(waiting);
             waiting.as_mut().enable();
-            if self.has_room() {
+            if self.has_capacity() {
                 return;
             }
             waiting.await;
         }
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         let state = self.state.lock();
         state.bytes < self.bytes_max || state.closed
     }
 
-    /// How much waits.
+    /// How much is queued.
     pub(crate) fn depth(&self) -> Depth {
         let state = self.state.lock();
         Depth { ops: state.ops.len(), bytes: state.bytes, bytes_peak: state.bytes_peak }
     }
 
-    /// No more is accepted; what is queued is still handed out.
+    /// Closes the queue: it accepts no more operations, and still returns those that it holds.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.ready.notify_all();
         self.ready_task.notify_one();
-        self.room.notify_waiters();
+        self.capacity_freed.notify_waiters();
     }
 
-    /// Takes the oldest operations, about `bytes_max`. `None` once closed and empty.
+    /// Removes and returns the oldest operations, about `bytes_max` of them; blocks while there are none. `None` once
+    /// the queue is closed and empty.
     pub(crate) fn take_blocking(&self, bytes_max: usize) -> Option<Vec<Queued>> {
         let mut state = self.state.lock();
         loop {
@@ -201,7 +204,7 @@ impl Queue {
         }
     }
 
-    /// The same for a task.
+    /// As [`Queue::take_blocking`], for a task.
     pub(crate) async fn take(&self, bytes_max: usize) -> Option<Vec<Queued>> {
         loop {
             {
@@ -217,19 +220,19 @@ impl Queue {
         }
     }
 
-    /// What was taken has been written.
+    /// Returns the capacity of operations that have been written.
     pub(crate) fn release(&self, bytes: usize) {
         let mut state = self.state.lock();
         state.bytes -= bytes;
-        let has_room = state.bytes < self.bytes_max;
+        let has_capacity = state.bytes < self.bytes_max;
         drop(state);
-        if has_room {
-            self.room.notify_waiters();
+        if has_capacity {
+            self.capacity_freed.notify_waiters();
         }
     }
 }
 
-fn take(state: &mut State, bytes_max: usize) -> Vec<Queued> {
+fn take(state: &mut QueueState, bytes_max: usize) -> Vec<Queued> {
     let mut taken = Vec::with_capacity(state.ops.len().min(1024));
     let mut bytes = 0;
     while let Some(next) = state.ops.front() {

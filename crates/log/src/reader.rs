@@ -1,7 +1,7 @@
-//! Reads entries that memory no longer holds.
+//! The reader of a node's log: reads entries that are no longer in memory.
 //!
-//! In production one thread of the log does it, fed by a bounded queue whose senders wait; a simulation reads on the
-//! caller.
+//! In production one thread of the log reads, fed by a bounded queue whose senders wait. In a simulation the caller
+//! reads.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::key::{self, Key};
 use crate::keyring::Keyring;
 use crate::store::{Family, OrderedStore};
 
-/// Reads that wait for the thread; more wait at their senders.
+/// Reads that can be queued for the thread; further senders wait.
 const READS_QUEUED_MAX: usize = 64;
 
-/// What is asked of the disk.
+/// A read of entries from disk.
 pub(crate) struct DiskRead {
     pub(crate) group: GroupId,
     pub(crate) range: Range<u64>,
@@ -28,14 +28,15 @@ pub(crate) struct DiskRead {
 
 type Answer = Result<Vec<Arc<LogEntry>>, ReadError>;
 
-/// Scans and decrypts.
+/// Scans the store and decrypts.
 pub(crate) struct DiskReader {
     pub(crate) store: Arc<dyn OrderedStore>,
     pub(crate) ring: Arc<Keyring>,
 }
 
 impl DiskReader {
-    /// Entries from the range's first on, without a hole: at least one, about `bytes_max`. The range is not empty.
+    /// Entries of the range from its first index on, without a gap: at least one, about `bytes_max`. The range is not
+    /// empty.
     pub(crate) fn read(&self, wanted: &DiskRead) -> Answer {
         let DiskRead { group, ref range, bytes_max } = *wanted;
         let mut found = Vec::new();
@@ -66,25 +67,25 @@ impl DiskReader {
         match failure {
             Some(error) if found.is_empty() => Err(error),
             None if found.is_empty() => Err(ReadError::Missing { place: self.store.place(), group, index: expected }),
-            // A record that does not check ends this answer; the next read starts with it and says so.
+            // This answer ends before an invalid record. The next read starts with that record and returns the error.
             _ => Ok(found),
         }
     }
 }
 
-/// The way to the reader.
+/// Handle of the reader.
 pub(crate) enum Reader {
     Thread(mpsc::Sender<(DiskRead, oneshot::Sender<Answer>)>),
     Inline(DiskReader),
 }
 
 impl Reader {
-    /// Starts the reader's thread.
+    /// Starts the reader thread.
     pub(crate) fn thread(reader: DiskReader) -> std::io::Result<(Reader, JoinHandle<()>)> {
         let (sender, mut receiver) = mpsc::channel::<(DiskRead, oneshot::Sender<Answer>)>(READS_QUEUED_MAX);
         let thread = std::thread::Builder::new().name("log-reader".into()).spawn(move || {
             while let Some((wanted, answer)) = receiver.blocking_recv() {
-                // Nobody waits any more: the reader was cancelled.
+                // Nobody waits for the answer any more: the read was cancelled.
                 let _ = answer.send(reader.read(&wanted));
             }
         })?;

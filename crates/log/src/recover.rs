@@ -1,14 +1,15 @@
-//! Opening: everything stored is read, decrypted and checked before the log is used.
+//! Opening a log: everything stored is read, decrypted and checked before the log is used.
 //!
-//! Detected, each with an error of its own (`OpenError`): another node's or cluster's disk, a wrong master key, a
-//! changed bit in any record or in its place (authentication tags), exchanged records, a missing entry between the
-//! first and the last, terms that run back, records of a newer version, an identity that is gone.
+//! Detected, each with its own error (`OpenError`):
+//! - the disk of another node or cluster, or a wrong master key;
+//! - a changed bit in any record or in its key, and exchanged records (authentication tags);
+//! - a missing entry between the first and the last, and terms that decrease;
+//! - a missing first entry of a log that was never purged, if the index found is above 1;
+//! - a record of a newer version, and a missing identity record.
 //!
-//! Not detected here: entries or votes missing **at the end**, that is a disk that is consistently older than it was
-//! (a restored copy; a write-ahead log that a file system cut at a record's boundary). The start counter shows such
-//! a disk to the peers (`identity.rs`). What the store itself tells of torn and damaged files: `wal.rs`.
-//!
-//! A missing first entry of a log that was never purged is detected if its index is above 1.
+//! Not detected here: entries or votes missing **at the end**, that is, a disk whose content is consistent but old (a
+//! restored copy, or a write-ahead log that a file system truncated at a record's boundary). The start counter reveals
+//! such a disk to the peers (`identity.rs`). The store itself detects torn and damaged files (`wal.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -27,9 +28,9 @@ use crate::keyring::{Keyring, Place, Sealer, UnwrapError};
 use crate::options::LogOptions;
 use crate::store::{Family, OrderedStore, WriteBatch};
 
-/// A line about the progress is logged after this many bytes.
+/// Progress is logged each time this many bytes are read.
 const PROGRESS_BYTES: usize = 256 * 1024 * 1024;
-/// Without a purge a log starts at index 0 or 1.
+/// A log that was never purged starts at index 0 or 1.
 const FIRST_INDEX_MAX: u64 = 1;
 
 pub(crate) struct Recovered {
@@ -53,8 +54,8 @@ pub(crate) fn recover(
     scan.start(cipher, identity)
 }
 
-/// Gives the entries of one group to `visit`, in order, out of a store that may be in use: everything stored is checked
-/// as it is when a log is opened, and nothing is changed.
+/// Passes the entries of one group to `visit`, in order. The store may be in use: everything is checked as when a log
+/// is opened, and nothing is changed.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -76,7 +77,7 @@ pub fn inspect(
     })
 }
 
-/// Checks who the disk belongs to, and counts this start.
+/// Checks which node and cluster the disk belongs to, and counts this start.
 fn next_identity(store: &dyn OrderedStore, cipher: &mut Cipher, options: &LogOptions) -> Result<Identity, OpenError> {
     let place = store.place();
     let Some(record) = store.get(Family::Meta, &Key::Identity.encode())? else {
@@ -120,7 +121,7 @@ struct Scan<'a> {
     tail_bytes_max: usize,
     groups: BTreeMap<GroupId, GroupMemory>,
     peers: BTreeMap<NodeId, Bytes>,
-    /// Stored data keys, and whether each is wrapped by the current master key.
+    /// Stored data keys, and for each whether it is wrapped by the current master key.
     data_keys: BTreeMap<u32, (Vec<u8>, bool)>,
     used_keys: BTreeSet<u32>,
     bytes: usize,
@@ -169,10 +170,11 @@ impl Scan<'_> {
         self.groups.entry(group).or_insert_with(|| GroupMemory::new(tail_bytes_max))
     }
 
-    /// Keys first (their tag sorts before all that is sealed), then votes and positions.
+    /// Reads the `meta` family: first the data keys (their tag sorts before all sealed records), then votes and
+    /// positions.
     fn meta(&mut self, cipher: &Cipher) -> Result<(), OpenError> {
         self.each(Family::Meta, |scan, key, record| match key {
-            // `Log` has no such key, and the identity was read before.
+            // The `log` family has its own pass, and the identity was read before.
             Key::Identity | Key::Entry { .. } => Ok(()),
             Key::DataKey { id } => scan.data_key(id, record, cipher),
             Key::Vote { group } => {
@@ -236,7 +238,7 @@ impl Scan<'_> {
         })
     }
 
-    /// Checks that an entry follows the one before it, and keeps it in the tail while there is room for newer ones.
+    /// Checks that an entry follows the one before it, and adds it to the tail, which evicts older ones.
     fn entry(&mut self, group: GroupId, entry: LogEntry) -> Result<(), OpenError> {
         let place = self.store.place();
         let index = entry.index;
@@ -268,7 +270,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Makes this start's data key and stores it with the raised start counter; drops keys that nothing uses.
+    /// Creates the data key of this start and stores it with the incremented start counter; removes unused data keys.
     fn start(self, cipher: Cipher, identity: Identity) -> Result<Recovered, OpenError> {
         let newest = self.data_keys.last_key_value().map_or(0, |(&id, _)| id);
         let (mut sealer, record) = {

@@ -1,17 +1,17 @@
-//! The ordered store in RocksDB.
+//! The ordered store on RocksDB.
 //!
-//! - One write-ahead log for both families; a synced write is one fdatasync of it. Files are never recycled: old
-//!   records behind the end would make a torn tail look like data.
-//! - Before RocksDB opens the directory, the write-ahead log and the list of files are checked and a torn end is cut:
-//!   see `wal.rs`, `manifest.rs`. RocksDB then recovers in the mode that refuses anything else that does not check.
-//! - `log`: no compression (it is encrypted), no automatic compaction; its files are written once, with direct I/O,
-//!   and compacted after much of them was purged ([`OrderedStore::reclaim`]).
+//! - Both families share one write-ahead log; a synced write is one fdatasync of it. Files are never recycled, because
+//!   old records after the end would make a torn tail look like data.
+//! - Before RocksDB opens the directory, the write-ahead log and the manifest are checked, and a torn end is cut off
+//!   (`wal.rs`, `manifest.rs`). RocksDB then recovers in the mode that refuses any other invalid record.
+//! - `log` has no compression (its data is encrypted) and no automatic compaction. Its files are written once, with
+//!   direct I/O, and compacted after a large part of them was purged ([`OrderedStore::reclaim`]).
 //! - `meta` is small and compacted as usual. Its memtable would keep old write-ahead files alive; `wal_bytes_max`
 //!   bounds that.
 //! - The directory is locked for the life of the store.
 //!
-//! Files beside RocksDB's own: `store.lock`, and `boot-id`, the machine's boot id at the last start, replaced
-//! atomically. It differs after a machine crash (or an orderly reboot, which leaves nothing torn).
+//! Files besides RocksDB's own: `store.lock`, and `boot-id`, the machine's boot id at the last start, replaced
+//! atomically. The boot id differs after a machine crash (and after an orderly reboot, which leaves nothing torn).
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -30,28 +30,28 @@ use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor
 use crate::wal::{self, WalState};
 use crate::{folder, manifest};
 
-/// States of the compaction that gives back the space of what was deleted.
+/// States of the compaction that reclaims the space of deleted keys.
 const IDLE: u8 = 0;
 const RUNNING: u8 = 1;
-/// Asked for, and not begun.
+/// Requested but not started.
 const AGAIN: u8 = 2;
 
 const MIB: usize = 1024 * 1024;
 const BOOT_FILE: &str = "boot-id";
 const LOCK_FILE: &str = "store.lock";
 
-/// How to open the store.
+/// Options of the store.
 #[derive(Debug, Clone)]
 pub struct RocksOptions {
-    /// Its directory; made if it is not there.
+    /// Directory of the store; created if it does not exist.
     pub dir: PathBuf,
-    /// The machine's boot id; read from the system with `None`.
+    /// The machine's boot id; `None` reads it from the system.
     pub boot_id: Option<String>,
-    /// One memtable of the log, bytes. Up to four exist while flushes are behind.
+    /// Size of one memtable of the log, in bytes. Up to four exist while flushes are pending.
     pub memtable_bytes: usize,
-    /// Write-ahead files, bytes: at it memtables are flushed.
+    /// Bound of the write-ahead files, in bytes; at it memtables are flushed.
     pub wal_bytes_max: u64,
-    /// Files kept open.
+    /// Bound of the files kept open.
     pub open_files_max: i32,
 }
 
@@ -75,7 +75,7 @@ pub struct RocksStore {
     dir: PathBuf,
     reclaiming: Arc<AtomicU8>,
     reclaimer: Mutex<Option<JoinHandle<()>>>,
-    /// Released last. None if it is only read.
+    /// Released last; `None` if the store is read-only.
     _lock: Option<File>,
 }
 
@@ -86,11 +86,11 @@ impl std::fmt::Debug for RocksStore {
 }
 
 impl RocksStore {
-    /// Opens the store, or makes a new one in an empty directory.
+    /// Opens the store, or creates a new one in an empty directory.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if another process has it; [`StoreError::Corrupt`] with file and position if what is
-    /// stored does not check and cannot be the last, never acknowledged batch.
+    /// [`StoreError::Locked`] if another process has it open; [`StoreError::Corrupt`] with file and position if the
+    /// files are damaged in any way that a torn, never acknowledged last batch cannot explain.
     pub fn open(options: &RocksOptions) -> Result<Arc<RocksStore>, StoreError> {
         let dir = &options.dir;
         let io = |error: std::io::Error| StoreError::of(dir, &error);
@@ -105,17 +105,18 @@ impl RocksStore {
         manifest::check(dir, crashed)?;
         if let WalState::Cut { file, at, bytes } = wal::check(dir, crashed)? {
             let file = file.display();
-            tracing::warn!(%file, at, bytes, crashed, "cut off the last write batch, which was torn and never acknowledged");
+            tracing::warn!(%file, at, bytes, crashed, "cut off the last write batch, which a crash has torn; it was never acknowledged");
         }
         if known.is_none() {
-            // A new store; before its first write, so that its first crash is told from a restart. (A store that lost
-            // this file was treated as not crashed: the strict way.)
+            // A new store. The boot id is written before the store's first write, so that a first crash can be
+            // distinguished from a restart. (A store that has lost this file is treated as not crashed, which is the
+            // stricter way.)
             write_boot_id(dir, &boot_id).map_err(io)?;
         }
         let families = [Family::Log, Family::Meta].map(|family| (family.name(), family_options(family, options)));
         let db = DB::open_cf_with_opts(&database_options(options), dir, families).map_err(|e| store_error(dir, &e))?;
         if known.is_some_and(|known| known != boot_id) {
-            // After recovery, so that a crash within it cuts again.
+            // After recovery, so that a crash during recovery cuts again.
             write_boot_id(dir, &boot_id).map_err(io)?;
         }
         Ok(Arc::new(RocksStore {
@@ -127,11 +128,11 @@ impl RocksStore {
         }))
     }
 
-    /// Opens a store to look at it, also while a process has it open: what that one writes from now on is not seen.
-    /// Nothing is changed, not even a torn end; writes fail.
+    /// Opens a store for reading, also while another process has it open; later writes of that process are not seen.
+    /// Changes nothing, not even a torn end; writes fail.
     ///
     /// # Errors
-    /// It does not check, or files of it were replaced meanwhile.
+    /// The store is damaged, or some of its files were replaced meanwhile.
     pub fn open_read_only(options: &RocksOptions) -> Result<Arc<RocksStore>, StoreError> {
         let dir = &options.dir;
         let mut database = Options::default();
@@ -161,7 +162,7 @@ impl RocksStore {
         self.reclaiming.load(Ordering::Acquire) != IDLE
     }
 
-    /// Moves what is in memtables into files. Not needed for durability.
+    /// Flushes memtables into files. Not needed for durability.
     ///
     /// # Errors
     /// Writing failed.
@@ -177,8 +178,8 @@ fn family_of(db: &DB, family: Family) -> &ColumnFamily {
     db.cf_handle(family.name()).expect("both families are opened with the database")
 }
 
-/// Locks the directory for the life of the store. Taken before the files are examined, since a live process' last batch
-/// must not be taken for a torn one; RocksDB's own lock comes later.
+/// Locks the directory for the life of the store. The lock is taken before the files are examined, because the last
+/// batch of a running process must not be taken for a torn one; RocksDB takes its own lock later.
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let place = dir.display().to_string();
     let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
@@ -193,7 +194,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
 /// The machine's boot id, which changes with every start of its kernel.
 ///
 /// # Errors
-/// The system does not tell it.
+/// The system does not provide it.
 pub fn machine_boot_id() -> std::io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_string())
 }
@@ -247,14 +248,14 @@ fn family_options(family: Family, options: &RocksOptions) -> Options {
     cf
 }
 
-/// Whether files here can be opened for direct I/O (a file system in memory refuses).
+/// Whether files in this directory can be opened for direct I/O (a file system in memory refuses).
 #[cfg(target_os = "linux")]
 fn supports_direct_io(dir: &Path) -> bool {
     use rustix::fs::{Mode, OFlags};
     let probe = dir.join("direct-io.probe");
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT;
     let opened = rustix::fs::open(&probe, flags, Mode::RUSR | Mode::WUSR).is_ok();
-    // A probe that stays is empty, and used again.
+    // A probe file that could not be removed is empty, and is used again.
     let _ = std::fs::remove_file(&probe);
     opened
 }
@@ -329,14 +330,15 @@ impl OrderedStore for RocksStore {
     }
 
     fn reclaim(&self, family: Family) {
-        // One that runs has read its files already: what was deleted since is given back by another run after it.
+        // A compaction that is running has read its list of files already; another run after it reclaims what was
+        // deleted since.
         if self.reclaiming.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
         }
         let (db, state) = (self.db.clone(), self.reclaiming.clone());
         let work = move || {
             while state.swap(RUNNING, Ordering::AcqRel) == AGAIN {
-                // Rewrites what is left of the files that overlap what was deleted; writes go on meanwhile.
+                // Rewrites what remains of the files that overlap the deleted ranges; writes continue meanwhile.
                 let mut options = CompactOptions::default();
                 options.set_exclusive_manual_compaction(false);
                 db.compact_range_cf_opt(family_of(&db, family), None::<&[u8]>, None::<&[u8]>, &options);
@@ -346,10 +348,10 @@ impl OrderedStore for RocksStore {
             }
         };
         match std::thread::Builder::new().name("log-reclaim".into()).spawn(work) {
-            // The one before has ended: it has cleared the flag.
+            // The previous thread has cleared the flag, so it has finished.
             Ok(thread) => *self.reclaimer.lock() = Some(thread),
             Err(error) => {
-                tracing::warn!(%error, "cannot give back the space of purged entries now");
+                tracing::warn!(%error, "cannot start the compaction that frees the space of purged entries; the next purge tries again");
                 self.reclaiming.store(IDLE, Ordering::Release);
             }
         }
@@ -366,7 +368,7 @@ impl Drop for RocksStore {
         if let Some(thread) = self.reclaimer.lock().take()
             && thread.join().is_err()
         {
-            tracing::error!("the compaction thread has panicked");
+            tracing::error!("the log's compaction thread has panicked; the space of purged entries may not be freed");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Snapshot files of one group: an image of its data at one log position, encrypted, in a folder of its own.
+//! Snapshot files of one group: an image of its data at one log position, encrypted, in the group's folder.
 //!
-//! What stands in a snapshot is its owner's business: here it is a head, chunks and a tail. The files are made and read
-//! by plain blocking calls; whoever must not wait gives them a thread.
+//! The owner defines the content of a snapshot; here it is a head, chunks and a tail. All calls block: a caller that
+//! must not wait runs them on another thread.
 //!
 //! # File (frozen; golden bytes in the tests), named after the log position: `INDEX.snapshot`, 20 digits
 //!
@@ -13,20 +13,20 @@
 //! nonce        12  random
 //! key          48  the file's own key, wrapped by the master key (AES-256-GCM, with tag)
 //! frames:
-//!   kind       u8  1 head, 2 chunk, 3 tail, 4 part of a chunk that goes on in the next frame
+//!   kind       u8  1 head, 2 chunk, 3 tail, 4 part of a chunk that continues in the next frame
 //!   length     u32 be, of the sealed bytes
 //!   sealed         AES-256-GCM under the file's key, with tag; the nonce is 0x00000002 and the frame's number, u64 be
 //! ```
 //!
 //! Associated data: of the key `"fastness/snapshot-key/1" | cluster 16 | node 8 | group u32 be`, of a frame
 //! `"fastness/snapshot/1" | cluster | node | group | number u64 be | kind | length`. So a frame opens only in its own
-//! file, place and order. One head, any number of chunks, one tail, then the end: what is cut off is told from what is
-//! whole.
+//! file, place and order. A file is one head, any number of chunks, one tail, then its end, so that a truncated file is
+//! detected.
 //!
-//! # Rules
-//! - A file is written under another name (`writing`; `receiving-N` if it comes from another node), synced, renamed,
-//!   and its folder synced: a name that ends in `.snapshot` is a whole file, or the disk has damaged it.
-//! - Each file has a key of its own, so that no nonce is used twice and the log's keys can be dropped without a look at
+//! # Invariants
+//! - A file is written under another name (`writing`; `receiving-N` if another node sends it), synced, renamed, and its
+//!   folder synced. A file whose name ends in `.snapshot` is therefore complete, unless the disk has damaged it.
+//! - Each file has its own key, so that no nonce is used twice, and the log can drop its keys without checking the
 //!   snapshots.
 
 use std::fs::File;
@@ -45,11 +45,11 @@ use crate::folder;
 const MAGIC: &[u8; 8] = b"FASTSNAP";
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 12 + 8 + 12 + 32 + TAG_BYTES;
-/// First 4 bytes of a frame's nonce; 1 is the log's.
+/// First 4 bytes of a frame's nonce. The log has number 1.
 const PURPOSE_SNAPSHOT: [u8; 4] = [0, 0, 0, 2];
-/// The longest frame, plain: a longer chunk is cut into parts. A longer length is damage, and is not allocated.
+/// Longest frame, in plain bytes. A longer chunk is split. A longer length is damage, and is not allocated.
 const FRAME_BYTES_MAX: usize = 16 << 20;
-/// What is written between two syncs.
+/// Bytes written between two syncs.
 const SYNC_EVERY_BYTES: u64 = 4 << 20;
 const ENDING: &str = ".snapshot";
 const WRITING: &str = "writing";
@@ -75,9 +75,9 @@ pub enum SnapshotError {
         /// Why.
         source: io::Error,
     },
-    /// Not what was written: cut off, changed, of another place, or of a newer version.
+    /// The file is damaged: truncated, changed, from another place, or of a newer version.
     #[error(
-        "{path}, byte {at}: {what}; the snapshot is damaged, remove the file to go on with an older one or the log"
+        "{path}, byte {at}: {what}; the snapshot is damaged: remove the file, and the node uses an older snapshot or the log"
     )]
     Damaged {
         /// The file.
@@ -87,8 +87,10 @@ pub enum SnapshotError {
         /// What is wrong.
         what: String,
     },
-    /// It was sealed under a master key that is not at hand.
-    #[error("{path} is sealed under master key {found}, which this node does not have: set master-key-file to it")]
+    /// The file is sealed under a master key that this node does not have.
+    #[error(
+        "{path} is sealed under the master key with fingerprint {found}, which this node does not have: set master-key-file to the file of that key"
+    )]
     OtherMaster {
         /// The file.
         path: PathBuf,
@@ -97,12 +99,12 @@ pub enum SnapshotError {
     },
 }
 
-/// A file that is no snapshot yet.
+/// A file that is not a snapshot yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draft {
-    /// The node's own; one at a time.
+    /// The node's own draft; only one exists at a time.
     Own,
-    /// One that comes from another node, told apart by a number.
+    /// A draft that another node sends, identified by a number.
     Received(u64),
 }
 
@@ -115,7 +117,7 @@ impl Draft {
     }
 }
 
-/// The snapshots of one group on one node.
+/// The snapshot files of one group on one node.
 pub struct SnapshotFolder {
     path: PathBuf,
     place: Vec<u8>,
@@ -129,7 +131,7 @@ impl std::fmt::Debug for SnapshotFolder {
 }
 
 impl SnapshotFolder {
-    /// The folder as it is: nothing is touched. Whoever writes calls [`SnapshotFolder::prepare`] first.
+    /// A handle of the folder; changes nothing. A caller that writes calls [`SnapshotFolder::prepare`] first.
     #[must_use]
     pub fn open(path: &Path, cluster: ClusterId, node: NodeId, group: GroupId, cipher: Cipher) -> SnapshotFolder {
         let mut place = Vec::with_capacity(28);
@@ -139,18 +141,18 @@ impl SnapshotFolder {
         SnapshotFolder { path: path.to_owned(), place, cipher: Mutex::new(cipher) }
     }
 
-    /// Makes the folder if need be, and removes what an earlier process has left unfinished.
+    /// Creates the folder if necessary, and removes the drafts that an earlier process left.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn prepare(&self) -> Result<(), SnapshotError> {
-        // First: on a full disk the folder exists, and its drafts are what there is to remove.
+        // Drafts first: on a full disk the folder exists, and removing its drafts frees space.
         self.remove_drafts()?;
         self.io(folder::create_durably(&self.path))?;
         Ok(())
     }
 
-    /// Removes what is unfinished, of whoever writes it; gives its bytes.
+    /// Removes all drafts, whoever writes them; returns their bytes.
     ///
     /// # Errors
     /// The file system refuses.
@@ -165,7 +167,7 @@ impl SnapshotFolder {
         Ok(freed)
     }
 
-    /// Bytes on the disk of snapshots, and of drafts.
+    /// Bytes on disk of the snapshots, and of the drafts.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
         let (drafts, whole): (Vec<_>, Vec<_>) = self.sizes().into_iter().partition(|(name, _)| is_draft(name));
@@ -173,7 +175,7 @@ impl SnapshotFolder {
         (sum(whole), sum(drafts))
     }
 
-    /// Name and bytes on the disk of each file; none if there is no folder.
+    /// Name and bytes on disk of each file; empty if the folder does not exist.
     fn sizes(&self) -> Vec<(String, u64)> {
         use std::os::unix::fs::MetadataExt;
         let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
@@ -183,15 +185,15 @@ impl SnapshotFolder {
         entries.filter_map(|entry| size(entry.ok()?)).collect()
     }
 
-    /// Reads a snapshot back whole, from the disk and not from memory, and throws away what it reads.
+    /// Reads a snapshot back completely, from the disk and not from the page cache, and discards what it reads.
     ///
     /// # Errors
-    /// See [`SnapshotError`]: it must not be relied on then.
+    /// See [`SnapshotError`]. The snapshot must not be relied on then.
     pub fn verify(&self, index: LogIndex) -> Result<(), SnapshotError> {
         use rustix::fs::{Advice, fadvise};
         let file =
             File::open(self.file(index)).map_err(|source| SnapshotError::Io { path: self.file(index), source })?;
-        // A hint: where it is not taken, what is read may come from memory.
+        // A hint: if the system ignores it, the file may be read from memory.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
         drop(file);
         let mut reader = self.read(index)?;
@@ -203,19 +205,19 @@ impl SnapshotFolder {
         result.map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
     }
 
-    /// The folder.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file of this position.
+    /// Path of the file of this position.
     #[must_use]
     pub fn file(&self, index: LogIndex) -> PathBuf {
         self.path.join(format!("{:020}{ENDING}", index.0))
     }
 
-    /// Positions of the snapshots that are there, newest first. Other files are passed over.
+    /// Positions of the existing snapshots, newest first. Other files are skipped.
     ///
     /// # Errors
     /// The file system refuses.
@@ -230,7 +232,7 @@ impl SnapshotFolder {
         Ok(found)
     }
 
-    /// Begins a snapshot.
+    /// Starts to write a snapshot.
     ///
     /// # Errors
     /// The file system refuses.
@@ -287,10 +289,10 @@ impl SnapshotFolder {
         }
         input.read_exact(&mut header).map_err(io)?;
         if &header[..8] != MAGIC {
-            return Err(damaged(0, "it does not begin as a snapshot"));
+            return Err(damaged(0, "it does not start with the mark of a snapshot file"));
         }
         if header[8] != VERSION {
-            return Err(damaged(8, &format!("format version {}, this binary reads {VERSION}", header[8])));
+            return Err(damaged(8, &format!("it has format version {}, this version reads {VERSION}", header[8])));
         }
         if header[9..12] != [0; 3] {
             return Err(damaged(9, "reserved bytes are set"));
@@ -305,7 +307,9 @@ impl SnapshotFolder {
         let plain = master
             .wrapping
             .open_in_place(Nonce::assume_unique_for_key(array_at(&header, 20)), Aad::from(data), &mut wrapped)
-            .map_err(|_| damaged(20, "its key does not open: another node's or group's file, or changed"))?;
+            .map_err(|_| {
+                damaged(20, "its key does not open: the file belongs to another node or group, or was changed")
+            })?;
         let key = aead_key(&array_at(plain, 0));
         wrapped.fill(0);
         drop(cipher);
@@ -325,12 +329,12 @@ impl SnapshotFolder {
         };
         match reader.frame()? {
             (Kind::Head, head) => reader.head = head,
-            (kind, _) => return Err(reader.damaged(&format!("it begins with a {kind:?}"))),
+            (kind, _) => return Err(reader.damaged(&format!("it starts with a {kind:?}"))),
         }
         Ok(reader)
     }
 
-    /// Removes what a snapshot that was given up has left.
+    /// Removes the draft of an abandoned snapshot.
     ///
     /// # Errors
     /// The file system refuses.
@@ -341,7 +345,7 @@ impl SnapshotFolder {
         }
     }
 
-    /// Removes a snapshot; one that is gone already is no error.
+    /// Removes a snapshot; succeeds if it does not exist.
     ///
     /// # Errors
     /// The file system refuses.
@@ -376,7 +380,7 @@ fn frame_nonce(number: u64) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-/// A snapshot that is being written. Dropped before [`SnapshotWriter::finish`] it never was.
+/// Writes a snapshot. If dropped before [`SnapshotWriter::finish`], there is no snapshot.
 pub struct SnapshotWriter<'f> {
     folder: &'f SnapshotFolder,
     path: PathBuf,
@@ -384,7 +388,7 @@ pub struct SnapshotWriter<'f> {
     key: LessSafeKey,
     number: u64,
     bytes: u64,
-    /// What of it was on stable storage at the last look.
+    /// Length of the file at the last sync.
     synced: u64,
 }
 
@@ -392,7 +396,7 @@ impl SnapshotWriter<'_> {
     /// Adds a chunk.
     ///
     /// # Errors
-    /// The file system refuses; the snapshot is to be given up.
+    /// The file system refuses; the snapshot must be abandoned.
     pub fn chunk(&mut self, mut chunk: &[u8]) -> Result<(), SnapshotError> {
         while let Some((part, rest)) = chunk.split_at_checked(FRAME_BYTES_MAX).filter(|(_, rest)| !rest.is_empty()) {
             self.frame(Kind::Part, part)?;
@@ -401,10 +405,10 @@ impl SnapshotWriter<'_> {
         self.frame(Kind::Chunk, chunk)
     }
 
-    /// Adds a piece of a chunk, of any size; `continues`: more of the same chunk follows.
+    /// Adds a piece of a chunk, of any size. `continues` says that more of the same chunk follows.
     ///
     /// # Errors
-    /// The file system refuses; the snapshot is to be given up.
+    /// The file system refuses; the snapshot must be abandoned.
     pub fn piece(&mut self, mut piece: &[u8], continues: bool) -> Result<(), SnapshotError> {
         if !continues {
             return self.chunk(piece);
@@ -424,13 +428,13 @@ impl SnapshotWriter<'_> {
     }
 
     /// Bytes of the file that may not be on stable storage yet: less than 4 MiB between two calls, however long the
-    /// file becomes.
+    /// file is.
     #[must_use]
     pub fn unsynced(&self) -> u64 {
         self.bytes - self.synced
     }
 
-    /// Ends it and makes it the snapshot of this position. On stable storage when it returns.
+    /// Completes the file and makes it the snapshot of this position. It is on stable storage when this returns.
     ///
     /// # Errors
     /// The file system refuses; there is no such snapshot then.
@@ -461,8 +465,8 @@ impl SnapshotWriter<'_> {
         written.and_then(|()| self.pace()).map_err(|source| SnapshotError::Io { path: self.path.clone(), source })
     }
 
-    /// Does not let the file system collect what is written: a file of hundreds of MB that is synced at its end makes
-    /// every fsync of the log beside it wait for all of them, seconds on a slow disk.
+    /// Syncs at regular distances. A file of hundreds of MB that is synced only at its end makes every fsync of the log
+    /// on the same disk wait for all of it, which takes seconds on a slow disk.
     fn pace(&mut self) -> std::io::Result<()> {
         if self.unsynced() < SYNC_EVERY_BYTES {
             return Ok(());
@@ -474,7 +478,7 @@ impl SnapshotWriter<'_> {
     }
 }
 
-/// A snapshot that is being read.
+/// Reads a snapshot.
 pub struct SnapshotReader {
     path: PathBuf,
     input: BufReader<File>,
@@ -485,7 +489,7 @@ pub struct SnapshotReader {
     length: u64,
     head: Vec<u8>,
     tail: Option<Vec<u8>>,
-    /// The newest frame was a part of a chunk that continues.
+    /// Whether the newest frame was part of a chunk that continues.
     within: bool,
 }
 
@@ -496,8 +500,8 @@ impl SnapshotReader {
         &self.head
     }
 
-    /// The next piece of a chunk, as large as a frame at most, and whether the chunk continues after it; `None` at the
-    /// end, which is then known to be whole. Not to be mixed with [`SnapshotReader::next_chunk`] within a chunk.
+    /// The next piece of a chunk, at most one frame long, and whether the chunk continues after it. `None` at the end;
+    /// the file is then known to be complete. Not to be mixed with [`SnapshotReader::next_chunk`] within a chunk.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -516,16 +520,16 @@ impl SnapshotReader {
             }
             (Kind::Tail, tail) => {
                 if self.at != self.length || self.within {
-                    return Err(self.damaged("it does not end with its end"));
+                    return Err(self.damaged("the file does not end after its tail, or a chunk is incomplete"));
                 }
                 self.tail = Some(tail);
                 Ok(None)
             }
-            (Kind::Head, _) => Err(self.damaged("a second head")),
+            (Kind::Head, _) => Err(self.damaged("it has a second head")),
         }
     }
 
-    /// The next chunk; `None` at the end, which is then known to be whole.
+    /// The next chunk. `None` at the end; the file is then known to be complete.
     ///
     /// # Errors
     /// See [`SnapshotError`].
@@ -544,7 +548,7 @@ impl SnapshotReader {
         Ok(None)
     }
 
-    /// The tail, once [`SnapshotReader::next_chunk`] or [`SnapshotReader::next_piece`] has given `None`.
+    /// The tail, available once [`SnapshotReader::next_chunk`] or [`SnapshotReader::next_piece`] has returned `None`.
     #[must_use]
     pub fn tail(&self) -> Option<&[u8]> {
         self.tail.as_deref()
@@ -558,7 +562,7 @@ impl SnapshotReader {
         let mut header = [0; 5];
         let left = self.length - self.at;
         if left < header.len() as u64 {
-            return Err(self.damaged("it is cut off"));
+            return Err(self.damaged("it is truncated"));
         }
         let io = |path: &Path, source| SnapshotError::Io { path: path.to_owned(), source };
         self.input.read_exact(&mut header).map_err(|source| io(&self.path, source))?;
@@ -567,14 +571,14 @@ impl SnapshotReader {
             2 => Kind::Chunk,
             3 => Kind::Tail,
             4 => Kind::Part,
-            other => return Err(self.damaged(&format!("a frame of the unknown kind {other}"))),
+            other => return Err(self.damaged(&format!("a frame has the unknown kind {other}"))),
         };
         let length = u32::from_be_bytes(array_at(&header, 1)) as usize;
         if !(TAG_BYTES..=FRAME_BYTES_MAX + TAG_BYTES).contains(&length) {
-            return Err(self.damaged(&format!("a frame of {length} bytes")));
+            return Err(self.damaged(&format!("a frame has the invalid length of {length} bytes")));
         }
         if (length as u64) > left - header.len() as u64 {
-            return Err(self.damaged("it is cut off within a frame"));
+            return Err(self.damaged("it is truncated within a frame"));
         }
         let mut sealed = vec![0; length];
         self.input.read_exact(&mut sealed).map_err(|source| io(&self.path, source))?;

@@ -1,4 +1,4 @@
-//! Counters of one node's log. Written by the writer, read by anyone.
+//! Counters of one node's log. The writer updates them; any thread may read them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use fastness_types::BootNs;
 
 use crate::queue::Depth;
 
-/// Buckets of [`LogStats::sync_buckets`]: bucket `i` counts synced writes that took less than `2^i` µs, and the
-/// last one all slower ones.
+/// Number of buckets of [`LogStats::sync_buckets`]. Bucket `i` counts synced writes that took less than `2^i` µs; the
+/// last bucket counts all slower ones.
 pub const SYNC_BUCKETS: usize = 24;
 
 /// Counters since the log was opened.
@@ -16,7 +16,7 @@ pub const SYNC_BUCKETS: usize = 24;
 pub struct LogStats {
     /// Write batches, synced or not.
     pub writes: AtomicU64,
-    /// Write batches that were synced: fsyncs.
+    /// Write batches that were synced: the number of fsyncs.
     pub syncs: AtomicU64,
     /// Appends written.
     pub appends: AtomicU64,
@@ -24,23 +24,23 @@ pub struct LogStats {
     pub entries: AtomicU64,
     /// Payload bytes of entries written.
     pub payload_bytes: AtomicU64,
-    /// Bytes handed to the store: keys, values, envelopes.
+    /// Bytes passed to the store: keys, values, envelopes.
     pub stored_bytes: AtomicU64,
     /// Votes written.
     pub votes: AtomicU64,
-    /// Operations that wait for the writer.
+    /// Operations in the writer's queue.
     pub queue_ops: AtomicU64,
-    /// Payload bytes that wait for the writer.
+    /// Payload bytes in the writer's queue.
     pub queue_bytes: AtomicU64,
-    /// Most bytes that ever waited.
+    /// Highest value of `queue_bytes` so far.
     pub queue_bytes_peak: AtomicU64,
-    /// Time spent in synced writes, µs.
+    /// Total time of synced writes, µs.
     pub sync_us: AtomicU64,
-    /// Synced writes by duration.
+    /// Number of synced writes by duration.
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS],
-    /// Reads that memory could not answer.
+    /// Reads that memory could not serve.
     pub disk_reads: AtomicU64,
-    /// When the write under way began, boot ns; 0: none is.
+    /// Boot time, in ns, at which the current write started; 0 if no write is in progress.
     writing_since: AtomicU64,
 }
 
@@ -63,17 +63,17 @@ impl LogStats {
         LogStats::add(&self.sync_buckets[bucket], 1);
     }
 
-    /// A write begins.
+    /// Records that a write starts.
     pub(crate) fn begin_write(&self, now: BootNs) {
         self.writing_since.store(now.0.max(1), Ordering::Release);
     }
 
-    /// It has ended, in whatever way.
+    /// Records that the write has finished, with or without an error.
     pub(crate) fn end_write(&self) {
         self.writing_since.store(0, Ordering::Release);
     }
 
-    /// For how long the write under way has been; `None`: none is.
+    /// How long the current write has been in progress; `None` if there is none.
     pub(crate) fn write_under_way(&self, now: BootNs) -> Option<Duration> {
         match self.writing_since.load(Ordering::Acquire) {
             0 => None,
@@ -81,7 +81,7 @@ impl LogStats {
         }
     }
 
-    /// An upper bound of the duration that `share` (0 to 1) of the synced writes stayed below, µs; 0 without any.
+    /// Upper bound, in µs, of the duration of the fastest `share` (0 to 1) of the synced writes; 0 if there were none.
     #[must_use]
     pub fn sync_us_at(&self, share: f64) -> u64 {
         let counts: Vec<u64> = self.sync_buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();

@@ -1,13 +1,13 @@
-//! The edge below the log: an ordered key-value store with atomic, synced or unsynced batches.
+//! The storage interface of the log: an ordered key-value store with atomic, synced or unsynced batches.
 //!
 //! RocksDB (`rocks.rs`) and the simulated disk (`memory.rs`) implement it and pass one conformance suite
 //! (`tests/store_suite.rs`).
 //!
-//! Invariants every store keeps:
+//! Invariants that every store keeps:
 //! - A batch is applied whole or not at all, its operations in order.
-//! - Batches take effect in the order of their `write` calls. After a crash a **prefix** of them is there, and every
-//!   batch up to the last one written with `sync` is in it.
-//! - A write that failed may or may not be there after a reopen; the store is not written to again.
+//! - Batches take effect in the order of their `write` calls. A crash leaves a **prefix** of them, which includes every
+//!   batch up to the last one written with `sync`.
+//! - A write that failed may or may not have taken effect after a reopen; the store is not written to again.
 //!
 //! Does not know: groups, entries, encryption.
 
@@ -16,7 +16,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-/// A keyspace of its own inside the store.
+/// A separate keyspace of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// Log entries: large, written once, removed from the front.
@@ -41,35 +41,35 @@ impl Family {
 pub enum WriteOp {
     /// Sets a key.
     Put {
-        /// Where.
+        /// The family.
         family: Family,
         /// The key.
         key: Vec<u8>,
         /// Its new value.
         value: Bytes,
     },
-    /// Removes a key, if it is there.
+    /// Removes a key, if it exists.
     Delete {
-        /// Where.
+        /// The family.
         family: Family,
         /// The key.
         key: Vec<u8>,
     },
     /// Removes every key in `from..to`.
     DeleteRange {
-        /// Where.
+        /// The family.
         family: Family,
         /// First key.
         from: Vec<u8>,
-        /// First key that stays.
+        /// First key after the range.
         to: Vec<u8>,
     },
 }
 
-/// Operations that happen together.
+/// Operations that are applied atomically.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteBatch {
-    /// In the order in which they apply.
+    /// Operations in the order in which they apply.
     pub ops: Vec<WriteOp>,
 }
 
@@ -90,14 +90,14 @@ impl WriteBatch {
         self.ops.push(WriteOp::Delete { family, key });
     }
 
-    /// Removes every key in `from..to`; nothing if that is empty.
+    /// Removes every key in `from..to`; does nothing if the range is empty.
     pub fn delete_range(&mut self, family: Family, from: Vec<u8>, to: Vec<u8>) {
         if from < to {
             self.ops.push(WriteOp::DeleteRange { family, from, to });
         }
     }
 
-    /// Whether it does nothing.
+    /// Whether the batch has no operations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
@@ -117,7 +117,7 @@ impl WriteBatch {
     }
 }
 
-/// Why the store did not do it.
+/// Why a store operation failed.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum StoreError {
     /// The device is full.
@@ -128,7 +128,7 @@ pub enum StoreError {
     NoSpace {
         /// Directory.
         place: String,
-        /// What the store said.
+        /// Detail from the store.
         detail: String,
     },
     /// Another process has the directory open.
@@ -136,10 +136,10 @@ pub enum StoreError {
     Locked {
         /// Directory.
         place: String,
-        /// What the store said.
+        /// Detail from the store.
         detail: String,
     },
-    /// What is stored does not check.
+    /// The stored data is damaged.
     #[error(
         "{place} is damaged: {detail}; nothing was changed. Do not delete parts of it: put a new node with an empty disk \
          in this one's place (`fastness cluster replace-replica`), which takes the data from the other replicas"
@@ -159,13 +159,13 @@ pub enum StoreError {
     Io {
         /// Directory.
         place: String,
-        /// What the system said.
+        /// Detail from the system.
         detail: String,
     },
 }
 
 impl StoreError {
-    /// What the system said of a file or folder.
+    /// The error for a failed access to a file or folder.
     pub(crate) fn of(place: &Path, error: &std::io::Error) -> StoreError {
         let (place, detail) = (place.display().to_string(), error.to_string());
         match error.kind() {
@@ -175,50 +175,50 @@ impl StoreError {
     }
 }
 
-/// Keys `from..to` of a family, in order.
+/// The key range `from..to` of a family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
     /// First key.
     pub from: Vec<u8>,
-    /// First key that is not in it.
+    /// First key after the range.
     pub to: Vec<u8>,
 }
 
-/// What a scan calls with each key and value; `Break` ends the scan.
+/// Called by a scan with each key and value; `Break` stops the scan.
 pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A key and its value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
-/// An ordered key-value store; see the module's invariants.
+/// An ordered key-value store. See the module's invariants.
 pub trait OrderedStore: Send + Sync + 'static {
-    /// Applies a batch; with `sync` it returns after the batch, and all before it, are on stable storage.
+    /// Applies a batch. With `sync`, returns after this batch and all batches before it are on stable storage.
     ///
     /// # Errors
-    /// The store must be taken as failed after any error: nothing is retried.
+    /// After any error the store has failed: nothing is retried.
     fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError>;
 
     /// The value of a key.
     ///
     /// # Errors
-    /// Reading failed or what was read does not check.
+    /// Reading failed, or the stored data is damaged.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Visits the keys of a range in order, at one moment's state.
+    /// Visits the keys of a range in order, in the state of one moment.
     ///
     /// # Errors
-    /// Reading failed or what was read does not check.
+    /// Reading failed, or the stored data is damaged.
     fn scan(&self, family: Family, range: &KeyRange, visit: &mut Visitor<'_>) -> Result<(), StoreError>;
 
     /// The last key of a range with its value.
     ///
     /// # Errors
-    /// Reading failed or what was read does not check.
+    /// Reading failed, or the stored data is damaged.
     fn last(&self, family: Family, range: &KeyRange) -> Result<Option<KeyValue>, StoreError>;
 
-    /// Hints that much of the family was deleted and its space can be given back, in the background.
+    /// Hints that a large part of the family was deleted, so that its space can be reclaimed in the background.
     fn reclaim(&self, family: Family);
 
-    /// Where it is, for messages.
+    /// Directory of the store, for messages.
     fn place(&self) -> String;
 }

@@ -1,12 +1,12 @@
 //! The newest entries of one group, decrypted, in memory.
 //!
 //! Invariants:
-//! - It holds a contiguous run of indexes that ends with the log's last entry: `start..start + len`. What lies before
-//!   `start` is on disk.
-//! - An entry that the writer has not written yet is never dropped. So the byte bound can be exceeded by what waits
-//!   for the disk, which the proposer's own windows bound.
-//! - An entry is known as written by the number of the append that brought it, not by its index: after a truncation
-//!   the same index can wait a second time.
+//! - The tail is a contiguous run of indexes that ends with the log's last entry: `start..start + len`. Entries before
+//!   `start` are on disk.
+//! - An entry that the writer has not written yet is never dropped. So the byte bound can be exceeded by entries that
+//!   wait for the disk, which the proposer's own windows bound.
+//! - Whether an entry is written is decided by the number of its append, not by its index: after a truncation
+//!   the same index can be appended again.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,7 +28,7 @@ impl Tail {
         Tail { entries: VecDeque::new(), start, bytes: 0, bytes_max }
     }
 
-    /// Index of the first entry held; if none is, of the one that would be appended next.
+    /// Index of the first entry in the tail; if it is empty, of the entry that would be appended next.
     pub(crate) fn start(&self) -> u64 {
         self.start
     }
@@ -41,7 +41,7 @@ impl Tail {
         self.start + self.entries.len() as u64
     }
 
-    /// Adds the next entry, brought by append number `append`.
+    /// Adds the next entry, which belongs to append number `append`.
     pub(crate) fn push(&mut self, append: u64, entry: Arc<LogEntry>) {
         debug_assert!(self.entries.is_empty() || entry.index == self.end());
         if self.entries.is_empty() {
@@ -51,7 +51,7 @@ impl Tail {
         self.entries.push_back((append, entry));
     }
 
-    /// Drops the oldest entries over the bound, of those that appends up to `written` brought.
+    /// Drops the oldest entries until the bound is kept, of those that belong to appends up to `written`.
     pub(crate) fn evict(&mut self, written: u64) {
         while self.bytes > self.bytes_max && self.entries.front().is_some_and(|(append, _)| *append <= written) {
             self.drop_first();
@@ -87,7 +87,7 @@ impl Tail {
         }
     }
 
-    /// Bytes of payload of the entries from `index` on; `None` if one of them is not held.
+    /// Payload bytes of the entries from `index` on; `None` if one of them is not in the tail.
     pub(crate) fn bytes_from(&self, index: u64) -> Option<u64> {
         if index < self.start {
             return None;
@@ -96,7 +96,8 @@ impl Tail {
         Some(self.entries.range(from..).map(|(_, entry)| entry.payload.len() as u64).sum())
     }
 
-    /// Entries of the range from its first on: at least one, about `bytes_max`; `None` if the first is not held.
+    /// Entries of the range from its first index on: at least one, about `bytes_max`; `None` if the first is not in the
+    /// tail.
     pub(crate) fn get(&self, range: Range<u64>, bytes_max: usize) -> Option<Vec<Arc<LogEntry>>> {
         if range.start < self.start {
             return None;
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_from_an_entry_that_is_held() {
+    fn bytes_are_counted_from_an_entry_in_the_tail() {
         let mut tail = Tail::new(1, entry(1).memory_bytes() * 2);
         for index in 1..=4 {
             tail.push(index, entry(index));
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_returns_at_least_one_and_stops_at_its_bound() {
+    fn a_read_returns_at_least_one_entry_and_stops_at_its_bound() {
         let mut tail = Tail::new(1, 10_000);
         for index in 1..=5 {
             tail.push(1, entry(index));

@@ -1,26 +1,26 @@
-//! Checks RocksDB's write-ahead log files before RocksDB opens them, and cuts what a crash has torn.
+//! Checks RocksDB's write-ahead log files before RocksDB opens them, and cuts off what a crash has torn.
 //!
-//! Why not leave it to RocksDB: none of its recovery modes draws the line where it must be. Point-in-time recovery
-//! stops silently at damage anywhere and drops what was acknowledged behind it; "tolerate corrupted tail records"
-//! refuses a torn last record whose bytes are all there (a power loss does that), and takes a flipped length near the
+//! None of RocksDB's recovery modes distinguishes a torn tail from damage as this log needs it. Point-in-time recovery
+//! stops silently at any damage and drops acknowledged records after it. "Tolerate corrupted tail records" refuses a
+//! torn last record that has its full length (a power loss leaves such records), and takes a flipped length near the
 //! end of the file for a torn tail.
 //!
-//! What the writer guarantees (`writer.rs`): batch n+1 is written after batch n is on stable storage. So only the last
-//! batch of the newest file can be torn, and the rules are:
+//! The writer guarantees that batch n+1 is written after batch n is on stable storage (`writer.rs`). So only the last
+//! batch of the newest file can be torn, and these rules apply:
 //!
-//! 1. Every record of every file checks: nothing is changed.
-//! 2. Something does not check, and **behind it a record that begins another batch does**: an acknowledged batch is
-//!    damaged. Refused. The search behind it goes byte by byte, since the damage may be in a length.
+//! 1. Every record of every file is valid: nothing is changed.
+//! 2. A record is invalid and **a valid record that starts another batch follows**: an acknowledged batch is damaged.
+//!    Refused. The search goes byte by byte, because the damage may be in a length.
 //! 3. The newest file ends within a record or a batch: the writing process was killed, or the machine crashed. That
-//!    batch is cut off. But if the last record checks when its length is taken to end with the file, its length is
+//!    batch is cut off. But if the last record is valid when its length is taken to end with the file, its length is
 //!    damaged: refused.
-//! 4. The machine has crashed since the last start (another boot id), and the end of the newest file does not check in
-//!    any other way: the last batch was torn, however. It is cut off.
+//! 4. The machine has crashed since the last start (the boot id differs), and the end of the newest file is invalid in
+//!    any other way: the last batch was torn. It is cut off.
 //! 5. Anything else, on the same boot: refused.
 //!
-//! Not told apart after a machine crash: a damaged last batch that was on stable storage, and a torn one that was not.
-//! Not seen at all: a file that ends early between two batches. A disk that has lost its end either way is older
-//! than its node; the start handshake with the peers is where that can show.
+//! Two cases remain. After a machine crash, a damaged last batch that was on stable storage cannot be distinguished
+//! from a torn one that was not. And a file that ends early between two batches is not detected at all. In both, the
+//! disk is older than its node; the start handshake with the peers can reveal it.
 //!
 //! Format of a file (RocksDB's `db/log_format.h`): blocks of 32 KiB; records `crc32c (masked) u32 | length u16 | type
 //! u8 | payload`, little-endian, that do not cross blocks; a batch is one `full` record or `first`, `middle`…, `last`.
@@ -38,13 +38,13 @@ const FULL: u8 = 1;
 const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
-/// Types from here on may be skipped by who does not know them.
+/// Records of this type and above may be skipped by a reader that does not know them.
 const IGNORABLE: u8 = 128;
 
-/// What the files were found to be.
+/// Result of checking the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WalState {
-    /// Everything checks.
+    /// Every record is valid.
     Clean,
     /// The last batch was torn and has been cut off.
     Cut {
@@ -56,7 +56,7 @@ pub(crate) enum WalState {
     },
 }
 
-/// Checks the write-ahead log files of a database directory that nobody has open.
+/// Checks the write-ahead log files of a database directory that no process has open.
 pub(crate) fn check(dir: &Path, machine_crashed: bool) -> Result<WalState, StoreError> {
     let files = wal_files(dir).map_err(|error| StoreError::of(dir, &error))?;
     let mut state = WalState::Clean;
@@ -77,7 +77,7 @@ pub(crate) fn check(dir: &Path, machine_crashed: bool) -> Result<WalState, Store
     Ok(state)
 }
 
-/// `NNNNNN.log`, oldest first.
+/// Files named `NNNNNN.log`, oldest first.
 fn wal_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -107,7 +107,7 @@ pub(crate) fn damaged(file: &Path, at: usize, why: &str) -> StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
     Clean,
-    /// The batch that begins here is the last one and incomplete.
+    /// The batch that starts here is the last one and is incomplete.
     Torn {
         at: usize,
     },
@@ -123,7 +123,7 @@ enum Physical {
         kind: u8,
         end: usize,
     },
-    /// The file ends within it.
+    /// The file ends within the record.
     Short,
     Bad(&'static str),
 }
@@ -156,7 +156,7 @@ fn stored_crc(record: &[u8]) -> u32 {
 
 pub(crate) fn examine(bytes: &[u8], may_be_torn: bool) -> Finding {
     let mut at = 0;
-    // Where the batch begins that is not complete yet.
+    // Start of the batch that is not complete yet.
     let mut batch: Option<usize> = None;
     loop {
         if BLOCK - at % BLOCK < HEADER {
@@ -176,12 +176,12 @@ pub(crate) fn examine(bytes: &[u8], may_be_torn: bool) -> Finding {
             Physical::Short => return short(bytes, at, batch.unwrap_or(at)),
             Physical::Bad(why) => why,
         };
-        let torn = may_be_torn && !begins_batch_after(bytes, at);
+        let torn = may_be_torn && !starts_batch_after(bytes, at);
         return if torn { Finding::Torn { at: batch.unwrap_or(at) } } else { Finding::Damaged { at, why } };
     }
 }
 
-/// The incomplete batch after a record of this type.
+/// The start of the batch that is incomplete after a record of this type.
 fn next_batch(batch: Option<usize>, kind: u8, at: usize) -> Result<Option<usize>, &'static str> {
     match (kind, batch) {
         (FULL, None) => Ok(None),
@@ -189,38 +189,38 @@ fn next_batch(batch: Option<usize>, kind: u8, at: usize) -> Result<Option<usize>
         (MIDDLE, Some(_)) => Ok(batch),
         (LAST, Some(_)) => Ok(None),
         (IGNORABLE.., _) => Ok(batch),
-        (FULL | FIRST, Some(_)) => Err("a batch begins within another one"),
-        (MIDDLE | LAST, None) => Err("a batch goes on that has not begun"),
+        (FULL | FIRST, Some(_)) => Err("a batch starts within another one"),
+        (MIDDLE | LAST, None) => Err("a batch continues that was not started"),
         _ => Err("a record has an unknown type"),
     }
 }
 
-/// The file ends within the record at `at`.
+/// Judges a file that ends within the record at `at`.
 fn short(bytes: &[u8], at: usize, batch: usize) -> Finding {
     let rest = &bytes[at..];
     if rest.len() >= HEADER && stored_crc(rest) == masked(crc32c(&rest[6..])) {
         return Finding::Damaged { at, why: "the length of the last record is damaged" };
     }
-    if begins_batch_after(bytes, at) {
+    if starts_batch_after(bytes, at) {
         return Finding::Damaged { at, why: "a record reaches beyond the end of the file, and intact ones follow" };
     }
     Finding::Torn { at: batch }
 }
 
-/// Whether a batch begins anywhere behind `at`.
-fn begins_batch_after(bytes: &[u8], at: usize) -> bool {
+/// Whether a valid record after `at` starts a batch.
+fn starts_batch_after(bytes: &[u8], at: usize) -> bool {
     (at + 1..bytes.len().saturating_sub(HEADER - 1)).any(|at| {
         matches!(bytes[at + 6], FULL | FIRST)
             && matches!(physical(bytes, at), Physical::Record { kind: FULL | FIRST, .. })
     })
 }
 
-/// As stored, so that a checksum of data that holds checksums stays meaningful.
+/// The stored form of a checksum. RocksDB masks checksums because a checksum over data that contains checksums is weak.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// CRC-32C (Castagnoli, reflected), eight bytes a step.
+/// CRC-32C (Castagnoli, reflected), eight bytes per step.
 fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = !0u32;
     let mut chunks = bytes.chunks_exact(8);

@@ -1,8 +1,8 @@
-//! Files written by a model of RocksDB's writer, then torn and damaged in every place.
+//! Files written by a model of RocksDB's writer, then torn and damaged at every position.
 
 use super::*;
 
-/// Appends a batch as RocksDB's writer does.
+/// Appends a batch in the way of RocksDB's writer.
 fn add(file: &mut Vec<u8>, batch: &[u8]) {
     let mut left = batch;
     let mut begin = true;

@@ -1,20 +1,21 @@
-//! Group commit: the one writer of a node's log.
+//! The writer of a node's log: it writes the queued operations of all groups in synced batches (group commit).
 //!
-//! It drains the queue, seals, makes **one** write batch of everything, writes it with one sync, and only then calls
-//! back, in order. While it syncs, the next operations gather: the sync itself forms the group, nothing lingers.
+//! The writer drains the queue, seals the records, puts them into **one** write batch, writes the batch with one sync,
+//! and only then runs the callbacks, in order. Operations that arrive during a sync form the next batch, so the writer
+//! never waits to fill one.
 //!
 //! Ordering rules:
-//! - Operations of all groups enter batches in queue order, so a vote never passes an append or the reverse.
-//! - Batch n+1 is written only after batch n is on stable storage. So at most one batch is not, the last: that is what
-//!   a power loss may tear.
-//! - Hence a committed position causes neither a sync nor an unsynced write by itself: the newest one per group waits
-//!   in memory and rides in the next batch that is written anyway, or is written on closing, or, with a sync as every
-//!   batch, when a group's owner has shown clients what it names ([`crate::GroupLog::write_committed`]). It is a hint;
-//!   losing it costs a restarted replica a wait for its leader.
+//! - Operations of all groups enter batches in queue order, so a vote never overtakes an append, nor an append a vote.
+//! - Batch n+1 is written only after batch n is on stable storage. So a power loss can tear only the last batch.
+//! - A committed position is a hint: if it is lost, a restarted replica waits for its leader. So it causes neither a
+//!   sync nor an unsynced write by itself. The newest position of each group waits in memory and is added to the next
+//!   batch that is written anyway, or is written when the log is closed. The exception is
+//!   [`crate::GroupLog::write_committed`], for a position that clients have seen; like every batch it is written with a
+//!   sync.
 //!
-//! After a failed write the writer writes nothing more: the failure is published first, then every callback, of that
-//! batch and all later operations, is called with [`WriteError::Failed`]. Whether the failed batch is on the disk is
-//! unknown until the log is opened anew.
+//! After a failed write, the writer writes nothing more. It first publishes the failure, then calls every callback of
+//! that batch and of all later operations with [`WriteError::Failed`]. Whether the failed batch is on disk is unknown
+//! until the log is opened again.
 //!
 //! Does not know: where the store is, what payloads mean.
 
@@ -35,9 +36,9 @@ use crate::queue::{Done, Op, Queue, Queued};
 use crate::stats::LogStats;
 use crate::store::{Family, OrderedStore, StoreError, WriteBatch};
 
-/// One write batch takes about this many bytes of queued entries, and at least one operation.
+/// Size of a write batch: about this many bytes of queued entries, and at least one operation.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// What a batch costs, for a simulated latency.
+/// The size of a batch, from which a simulated latency is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteLoad {
     /// Operations in it.
@@ -46,23 +47,23 @@ pub struct WriteLoad {
     pub bytes: usize,
 }
 
-/// How long a simulated write takes. A crash in the first part loses the batch; one in the second part finds it
-/// stored and not yet acknowledged.
+/// How long a simulated write takes. A crash in the first part loses the batch; a crash in the second part leaves it
+/// stored but not acknowledged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DriverLatency {
-    /// Before the store has it.
+    /// Time until the store has the batch.
     pub before: Duration,
-    /// After it has, before callbacks.
+    /// Time from then until the callbacks run.
     pub after: Duration,
 }
 
-/// What the writer runs on.
+/// What runs the writer.
 pub enum WriterDriver {
-    /// Production: a thread that writes, and one that reads.
+    /// Production: one thread writes, another one reads.
     Thread,
-    /// Simulation: a task of the current tokio runtime writes; reads happen on the caller.
+    /// Simulation: a task of the current tokio runtime writes; reads run on the caller.
     Task {
-        /// Asked for each batch.
+        /// Called for each batch.
         latency: Box<dyn FnMut(WriteLoad) -> DriverLatency + Send>,
     },
 }
@@ -76,7 +77,7 @@ impl std::fmt::Debug for WriterDriver {
     }
 }
 
-/// The first failure, for observers.
+/// The error of the first failed write, published to observers.
 pub(crate) type Failure = watch::Sender<Option<StoreError>>;
 
 pub(crate) struct Writer {
@@ -90,7 +91,7 @@ pub(crate) struct Writer {
     pub(crate) purged: bool,
 }
 
-/// What to do after a batch is on stable storage.
+/// Work that remains once a batch is on stable storage.
 #[derive(Default)]
 struct Finish {
     dones: Vec<Done>,
@@ -100,7 +101,7 @@ struct Finish {
 }
 
 impl Writer {
-    /// The body of the writer's thread.
+    /// Runs the writer on its thread.
     pub(crate) fn run_thread(mut self) {
         while let Some(ops) = self.queue.take_blocking(BATCH_BYTES_MAX) {
             let (batch, finish) = self.plan(ops);
@@ -112,7 +113,7 @@ impl Writer {
         self.flush();
     }
 
-    /// The body of the simulated writer.
+    /// Runs the simulated writer.
     pub(crate) async fn run_task(mut self, mut latency: Box<dyn FnMut(WriteLoad) -> DriverLatency + Send>) {
         while let Some(ops) = self.queue.take(BATCH_BYTES_MAX).await {
             let load = WriteLoad { ops: ops.len(), bytes: ops.iter().map(|op| op.bytes).sum() };
@@ -128,7 +129,7 @@ impl Writer {
         self.flush();
     }
 
-    /// Turns operations into one batch.
+    /// Builds one batch of the operations.
     fn plan(&mut self, ops: Vec<Queued>) -> (WriteBatch, Finish) {
         let mut batch = WriteBatch::new();
         let mut finish = Finish::default();
@@ -170,7 +171,7 @@ impl Writer {
                 batch.delete_range(Family::Log, range.from, range.to);
             }
             Op::Purge { group, from, record, .. } => {
-                // One range tombstone, however much is purged; in one batch with the record that tells of it.
+                // One range tombstone, however much is purged, in the same batch as the purge record.
                 let key = Key::Purged { group: group.id };
                 batch.put(Family::Meta, key.encode(), self.sealer.seal_meta(key, &record.encode()));
                 let range = key::entries(group.id, *from, record.upto.index.saturating_add(1));
@@ -224,7 +225,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "the transaction log has failed; this node must stop");
+                tracing::error!(%error, "the transaction log has failed: nothing more is written, and this node must stop");
                 self.failure.send_replace(Some(error.clone()));
                 Err(WriteError::Failed(error))
             }
@@ -247,11 +248,11 @@ impl Writer {
         }
     }
 
-    /// Writes what only waited to ride along. The log is being closed.
+    /// Writes the committed positions that no batch has taken along. Called when the log is closed.
     fn flush(&mut self) {
         let mut batch = WriteBatch::new();
         self.add_committed(&mut batch);
-        // A failure is published; nobody waits for a committed position.
+        // A failure is published by `write`; nobody waits for a committed position.
         let _ = self.write(batch);
     }
 }
@@ -263,7 +264,7 @@ async fn sleep(span: Duration) {
 }
 
 impl Drop for Writer {
-    /// However the writer ends, nobody waits for it for ever: after a panic what was queued fails as closed.
+    /// Ensures that nobody waits forever, however the writer stops: after a panic, queued operations fail as closed.
     fn drop(&mut self) {
         self.queue.close();
         while let Some(ops) = self.queue.take_blocking(usize::MAX) {

@@ -1,9 +1,9 @@
-//! Crash consistency: random operations of several groups over the simulated disk, a crash at every moment of virtual
-//! time, and what is found afterwards compared with a model.
+//! Crash consistency: random operations of several groups on the simulated disk, with a crash at any moment of virtual
+//! time. The content found afterwards is compared with a model.
 //!
-//! The check: after a crash the whole disk must equal the model after **some prefix** of all operations in the order
-//! of their calls, and every operation that was called back is in it. That covers lost writes, votes and entries that
-//! pass each other, and half-applied batches, across groups.
+//! After a crash, the whole disk must equal the model after **some prefix** of all operations in the order of their
+//! calls, and that prefix must include every operation whose callback was called. The check covers lost writes, votes
+//! and entries that overtake each other, and half-applied batches, across groups.
 
 #![allow(clippy::unwrap_used)]
 
@@ -40,11 +40,11 @@ impl GroupModel {
 
 type Model = BTreeMap<u32, GroupModel>;
 
-/// One life of a node: everything it was asked for, and what it was told is stored.
+/// One life of a node: the operations that it was given, and those reported as stored.
 struct Life {
     /// The model before the first and after each operation.
     history: Vec<Model>,
-    /// Operations of which the newest was called back as stored.
+    /// Number of the newest operation reported as stored.
     acked: Arc<AtomicUsize>,
 }
 
@@ -117,7 +117,7 @@ fn random_entry(index: u64, term: u64, rng: &mut StdRng) -> LogEntry {
     LogEntry { index, term, node: NODE.0, kind, payload: payload.into() }
 }
 
-/// What is on the disk, read through a newly opened log.
+/// The content of the disk, read through a newly opened log.
 async fn found(log: &Log) -> Model {
     let mut model = Model::new();
     for id in log.groups() {
@@ -146,7 +146,7 @@ fn without_empty(model: &Model) -> Model {
     model.iter().filter(|(_, group)| **group != GroupModel::default()).map(|(id, group)| (*id, group.clone())).collect()
 }
 
-/// Lives until `crash_at`, then the machine crashes. What must be found then.
+/// Runs a node until the machine crashes at `crash_at`. Returns its life, against which the disk is checked.
 fn live(disk: &MemoryDisk, start: Model, term: u64, seed: u64, crash_at: Duration) -> Life {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut rng = StdRng::seed_from_u64(seed);
@@ -169,7 +169,8 @@ fn live(disk: &MemoryDisk, start: Model, term: u64, seed: u64, crash_at: Duratio
     life
 }
 
-/// The model after some prefix of the life's operations that covers all that were acknowledged.
+/// Finds the model that equals the disk, after some prefix of the life's operations that includes all acknowledged
+/// ones.
 fn check(disk: &MemoryDisk, life: &Life, seed: u64) -> Model {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let found = runtime.block_on(async {

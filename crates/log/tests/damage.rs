@@ -1,5 +1,5 @@
-//! Every byte of every file of a small log in RocksDB, changed once: an open either refuses, naming the file and what
-//! to do, or finds everything. It never finds less.
+//! Changes every byte of every file of a small log in RocksDB, one at a time. Each open must either refuse, naming the
+//! file and what to do, or find everything. It must never find less.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ type Image = BTreeMap<PathBuf, Vec<u8>>;
 /// Last entry, all entries and vote of each group.
 type Content = Vec<(Option<EntryId>, Vec<LogEntry>, Option<Vec<u8>>)>;
 
-/// In memory where the system has such a place: thousands of logs are opened.
+/// A directory in memory if the system has one, because thousands of logs are opened.
 fn scratch() -> tempfile::TempDir {
     let shm = Path::new("/dev/shm");
     if shm.is_dir() { tempfile::tempdir_in(shm).unwrap() } else { tempfile::tempdir().unwrap() }
@@ -35,7 +35,7 @@ fn options(dir: &Path, boot: &str) -> RocksOptions {
     options
 }
 
-/// Two starts; of the first everything is in table files, of the second in the write-ahead log.
+/// Starts twice. Everything of the first start is in table files, everything of the second in the write-ahead log.
 fn make(dir: &Path) {
     for start in 0..2 {
         let store = RocksStore::open(&options(dir, BOOT)).unwrap();
@@ -88,14 +88,14 @@ fn content(dir: &Path, boot: &str) -> Result<Content, String> {
     found.into_iter().collect()
 }
 
-/// What is wrong with the answer of an open, if anything.
+/// What is wrong with the result of an open, if anything.
 fn wrong(found: &Result<Content, String>, allowed: &[&Content], dir: &Path) -> Option<String> {
     match found {
         Ok(found) if allowed.contains(&found) => None,
         Ok(found) => Some(format!("it finds {found:?}")),
-        // Which file it is, or at least where; and what to do.
+        // The message must name the file or at least the directory, and what to do.
         Err(error) if !error.contains(dir.to_str().unwrap()) => Some(format!("no place in: {error}")),
-        Err(error) if !["replace-replica", "master", "newer one"].iter().any(|word| error.contains(word)) => {
+        Err(error) if !["replace-replica", "master", "newer version"].iter().any(|word| error.contains(word)) => {
             Some(format!("nothing to do in: {error}"))
         }
         Err(_) => None,
@@ -105,7 +105,7 @@ fn wrong(found: &Result<Content, String>, allowed: &[&Content], dir: &Path) -> O
 struct Run {
     image: Image,
     whole: Content,
-    /// Without the last batch, which a power loss may tear.
+    /// The content without the last batch, which a power loss may tear.
     without_last: Content,
 }
 
@@ -121,8 +121,8 @@ fn prepare() -> Run {
     Run { image, whole, without_last }
 }
 
-/// Changes each byte of each file that `chosen` names, opens as of `boot`, and gives what came of it: refused, found
-/// whole.
+/// Changes each byte of each file that `chosen` accepts, opens the log as of `boot`, and returns how many opens refused
+/// and how many found everything.
 fn flip_all(run: &Run, boot: &str, chosen: impl Fn(&str) -> bool, torn: bool) -> (usize, usize) {
     let names = run.image.keys().filter(|name| chosen(name.to_str().unwrap()));
     let places: Vec<(&PathBuf, usize)> =
@@ -161,7 +161,7 @@ fn is_wal(name: &str) -> bool {
     name.ends_with(".log")
 }
 
-/// What RocksDB writes and never reads when it opens.
+/// Files that RocksDB writes and never reads when it opens.
 fn is_for_humans(name: &str) -> bool {
     name.starts_with("LOG") || name.starts_with("OPTIONS")
 }
@@ -174,7 +174,7 @@ fn every_changed_byte_of_the_write_ahead_log_is_refused() {
     assert_eq!(whole, 0, "each of its bytes matters");
 }
 
-/// After a power loss the very last batch may be torn, and is cut; nothing else.
+/// After a power loss the last batch may be torn and is cut off; nothing else is lost.
 #[test]
 fn after_a_power_loss_a_changed_byte_costs_the_last_batch_at_most() {
     let run = prepare();
@@ -191,7 +191,7 @@ fn a_changed_byte_of_tables_and_manifest_is_refused_or_does_not_matter() {
     assert!(refused > 1_000);
 }
 
-/// A refused open has changed nothing: with the byte as it was, everything is there.
+/// A refused open changes nothing: once the byte is restored, everything is found.
 #[test]
 fn a_refused_open_changes_nothing() {
     let run = prepare();
@@ -214,14 +214,15 @@ fn a_refused_open_changes_nothing() {
     assert!(tried > 20, "{tried}");
 }
 
-/// A file that is gone is told, never taken for a new log.
+/// A missing file is reported, never taken for a new log.
 #[test]
 fn a_missing_file_is_refused_or_does_not_matter() {
     let run = prepare();
     let dir = scratch();
     let path = dir.path().join("log");
     for name in run.image.keys() {
-        // The end of the log is not told from one that was never written: the start counter shows it to the peers.
+        // A log whose newest file is missing cannot be distinguished from one that was never written: the start counter
+        // reveals it to the peers.
         if is_wal(name.to_str().unwrap()) {
             continue;
         }

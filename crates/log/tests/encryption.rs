@@ -1,4 +1,4 @@
-//! Encryption at rest: nothing readable on the disk, and every change of a stored byte or of its place is found.
+//! Encryption at rest: nothing on disk is readable, and every change of a stored byte or of its place is detected.
 
 #![allow(clippy::unwrap_used)]
 
@@ -139,7 +139,7 @@ fn another_nodes_records_are_found_though_the_master_key_is_the_same() {
     let log = Log::open(two.open().unwrap(), Cipher::new(master()), options, WriterDriver::Thread).unwrap();
     append(&log.group(G), 1..=3).unwrap();
     log.close();
-    // Its data keys do not open here, even under a number that this node has not used.
+    // Its data keys do not open here, even with an id that this node has not used.
     one.edit(Family::Meta, &[2, 0, 0, 0, 9], Some(value(&two, Family::Meta, &[2, 0, 0, 0, 1])));
     assert_tag(reopen(&one));
 }
@@ -154,7 +154,7 @@ fn a_missing_entry_is_found() {
     disk.edit(Family::Log, &entry_key(G, 1), None);
     let error = reopen(&disk).unwrap_err();
     assert!(matches!(error, OpenError::Gap { group: G, expected: 1, found: 2, .. }), "{error}");
-    // Behind a purge: the first entry must be the next one.
+    // After a purge, the first entry must be the one after the purged ones.
     let disk = self::disk();
     disk.edit(Family::Log, &entry_key(H, 5), None);
     let error = reopen(&disk).unwrap_err();
@@ -162,7 +162,7 @@ fn a_missing_entry_is_found() {
 }
 
 #[test]
-fn a_missing_data_key_and_an_unknown_record_are_told() {
+fn a_missing_data_key_and_an_unknown_record_are_reported() {
     let disk = disk();
     disk.edit(Family::Meta, &[2, 0, 0, 0, 1], None);
     let error = reopen(&disk).unwrap_err();
@@ -184,7 +184,7 @@ fn data_keys(disk: &MemoryDisk) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn data_keys_change_at_every_start_and_on_request_and_unused_ones_go() {
+async fn data_keys_change_at_every_start_and_on_request_and_unused_ones_are_removed() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     append(&log.group(G), 1..=2).unwrap();
@@ -231,7 +231,7 @@ fn the_master_key_can_be_changed() {
     append(&log.group(G), 7..=7).unwrap();
     log.close();
     drop(log);
-    // The old one is not needed any more, and does not open it.
+    // The old key is no longer needed, and does not open the disk.
     let log = reopen_with(&disk, Cipher::new(new())).unwrap();
     assert_eq!(log.group(G).state().last, Some(entry(7).id()));
     log.close();

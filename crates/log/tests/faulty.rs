@@ -1,4 +1,4 @@
-//! A disk that misbehaves on command, below the log as it ships.
+//! Injected disk faults below the log as it ships.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,11 +23,11 @@ fn log(disk: &MemoryDisk) -> (Log, Arc<DiskFaults>) {
     (open_store(FaultyStore::new(disk.open().unwrap(), faults.clone()), |_| {}), faults)
 }
 
-/// An append whose end is told later.
+/// Starts an append; its result arrives on the receiver.
 fn begin(group: &GroupLog, index: u64) -> Receiver<Result<(), WriteError>> {
-    let (tell, told) = channel();
-    group.append(vec![batch_entry(index, b"x")], move |result| tell.send(result).unwrap());
-    told
+    let (sender, result) = channel();
+    group.append(vec![batch_entry(index, b"x")], move |outcome| sender.send(outcome).unwrap());
+    result
 }
 
 #[test]
@@ -37,15 +37,15 @@ fn a_stalled_write_waits_until_it_is_healed_and_is_no_failure() {
     append(&group, 1..=1).unwrap();
     assert_eq!(log.write_under_way(), None);
     faults.set(Some(DiskFault::Stall));
-    let told = begin(&group, 2);
-    assert!(told.recv_timeout(Duration::from_millis(200)).is_err());
+    let result = begin(&group, 2);
+    assert!(result.recv_timeout(Duration::from_millis(200)).is_err());
     assert!(log.write_under_way().unwrap() >= Duration::from_millis(150));
     assert_eq!(log.failure(), None);
     faults.set(None);
-    told.recv().unwrap().unwrap();
+    result.recv().unwrap().unwrap();
     assert_eq!(faults.met(), 1);
     faults.set(Some(DiskFault::Slow(Duration::ZERO)));
-    assert_eq!(faults.met(), 0, "nobody has met this one");
+    assert_eq!(faults.met(), 0, "no write has met the new fault");
     append(&group, 3..=3).unwrap();
     log.close();
 }
@@ -69,7 +69,7 @@ fn a_full_disk_fails_the_log_and_a_new_open_until_it_is_healed() {
     let error = append(&log.group(G), 2..=2).unwrap_err();
     assert!(matches!(error, WriteError::Failed(StoreError::NoSpace { .. })), "{error}");
     faults.set(None);
-    // Not written to again in this opening, whatever has become of the disk.
+    // This opening does not write again, even after the disk is healed.
     assert!(append(&log.group(G), 3..=3).is_err());
     log.close();
     drop(log);
@@ -98,7 +98,7 @@ fn a_failed_fsync_fails_the_log_for_good_though_the_next_would_succeed() {
     assert_eq!(disk.syncs(), syncs, "nothing is synced after a failed fsync");
     log.close();
     drop(log);
-    // The machine goes down: what was written and not synced is lost, and was never acknowledged.
+    // The machine crashes: what was written and not synced is lost, and was never acknowledged.
     disk.crash(0);
     let log = common::open(&disk);
     assert_eq!(log.group(G).state().last, Some(entry(1).id()));
@@ -110,10 +110,10 @@ fn files(dir: &std::path::Path, ending: &str) -> Vec<String> {
     names.filter(|name| name.ends_with(ending)).collect()
 }
 
-/// A failed fsync may leave pages in the page cache that the system takes for written. So nothing may rest on them: an
-/// open writes all that the write-ahead log holds into new, synced tables before the log is used.
+/// A failed fsync may leave pages in the page cache that the system takes for written. So nothing may depend on them:
+/// an open writes everything that the write-ahead log holds into new, synced tables before the log is used.
 #[test]
-fn after_a_failed_fsync_an_open_writes_everything_anew() {
+fn after_a_failed_fsync_an_open_writes_everything_again() {
     let dir = tempfile::tempdir().unwrap();
     let open = |faults: &Arc<DiskFaults>| {
         let store = RocksStore::open(&RocksOptions::new(dir.path())).unwrap();

@@ -1,7 +1,8 @@
-//! The formats on disk are frozen: what version 1 writes is compared with, and read from, files in `tests/golden`.
+//! The formats on disk are frozen: the bytes that version 1 writes are compared with files in `tests/golden`, and those
+//! files must be readable.
 //!
-//! A golden file is never changed. A new format version gets a new file beside it, and this test goes on reading the
-//! old one. `FASTNESS_WRITE_GOLDEN=1` writes files that are not there.
+//! A golden file is never changed. A new format version gets a new file beside it, and this test continues to read the
+//! old one. `FASTNESS_WRITE_GOLDEN=1` writes files that do not exist.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +20,7 @@ use fastness_types::{DiskId, GroupId, NodeId};
 const G: GroupId = GroupId(7);
 const FAMILIES: [Family; 2] = [Family::Log, Family::Meta];
 
-/// Not random at all, so that the bytes can be compared.
+/// A constant instead of random bytes, so that the output can be compared.
 fn cipher() -> Cipher {
     let mut next = 0u8;
     let random = move |bytes: &mut [u8]| {

@@ -1,7 +1,7 @@
-//! A real process over RocksDB, killed with SIGKILL again and again while it appends: every entry and vote that it
-//! reported as stored is there afterwards.
+//! A real process on RocksDB is killed with SIGKILL again and again while it appends. Every entry and vote that it
+//! reported as stored must be found afterwards.
 //!
-//! The child is this test binary itself, told by an environment variable.
+//! The child is this test binary itself; an environment variable selects its role.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,14 +29,14 @@ fn payload(group: u32, index: u64) -> Vec<u8> {
 
 fn open(dir: &Path) -> Log {
     let mut options = RocksOptions::new(dir);
-    // Small, so that memtables are flushed and write-ahead files change while it is killed.
+    // Small, so that memtables are flushed and write-ahead files are replaced while the child is killed.
     options.memtable_bytes = 64 * 1024;
     options.wal_bytes_max = 256 * 1024;
     let store = RocksStore::open(&options).unwrap();
     open_store(store, |options| options.tail_bytes_max = 10_000)
 }
 
-/// Appends for ever; one line per stored entry and vote: `e <group> <index>` or `v <group> <number>`.
+/// Appends forever and prints one line per stored entry and vote: `e <group> <index>` or `v <group> <number>`.
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else {

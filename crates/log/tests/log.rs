@@ -1,4 +1,4 @@
-//! The log over the simulated disk, with its writer on a thread: reading what was appended, reopening, errors.
+//! The log on the simulated disk, with its writer on a thread: reading appended entries, reopening, errors.
 
 #![allow(clippy::unwrap_used)]
 
@@ -81,7 +81,7 @@ async fn a_truncated_index_is_read_as_it_was_written_again() {
 }
 
 #[tokio::test]
-async fn everything_can_be_truncated_and_the_log_starts_anew() {
+async fn everything_can_be_truncated_and_the_log_starts_again() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     let group = log.group(G);
@@ -127,7 +127,7 @@ async fn purging_keeps_the_newest_purged_membership() {
 }
 
 #[tokio::test]
-async fn a_purge_beyond_the_end_moves_the_log_on() {
+async fn after_a_purge_beyond_the_end_the_log_continues_there() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     let group = log.group(G);
@@ -192,7 +192,7 @@ fn a_full_disk_says_so() {
 }
 
 #[tokio::test]
-async fn observers_are_told_of_a_failure() {
+async fn observers_learn_of_a_failure() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     disk.inject(MemoryFault::Sync);
@@ -243,13 +243,13 @@ fn every_disk_has_an_id_of_its_own_for_life() {
     let id = log.identity().disk;
     log.close();
     assert_eq!(open(&disk).identity().disk, id, "the next start finds it");
-    assert_eq!(open(&disk.copy()).identity().disk, id, "a copy has it too: the start counter tells it apart");
+    assert_eq!(open(&disk.copy()).identity().disk, id, "a copy has it too: the start counter distinguishes it");
     let other = open(&MemoryDisk::new()).identity().disk;
-    assert_ne!(other, id, "an empty disk is another one, although it is the same node's");
+    assert_ne!(other, id, "an empty disk is a new disk, even for the same node");
 }
 
 #[test]
-fn what_is_known_of_peers_is_kept() {
+fn records_of_peers_are_kept() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     assert!(log.peers().is_empty());
@@ -286,7 +286,7 @@ fn many_groups_share_syncs() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     let (sent, received) = std::sync::mpsc::channel();
-    // Holds the writer in a callback until everything is queued.
+    // Keeps the writer in a callback until everything is queued.
     let gate = Arc::new(std::sync::Barrier::new(2));
     let opened = gate.clone();
     log.group(GroupId(0)).save_vote("v".into(), move |_| {
@@ -332,9 +332,9 @@ fn a_committed_position_alone_costs_no_write_and_survives_closing() {
     assert_eq!(open(&disk).group(G).state().committed.unwrap(), "last");
 }
 
-/// What a replica has shown is stored though nothing else is written; once.
+/// A position that clients have seen is stored even if nothing else is written, and only once.
 #[test]
-fn a_committed_position_is_written_alone_if_that_is_asked_for() {
+fn a_committed_position_is_written_alone_on_request() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     vote(&log.group(G), b"v").unwrap();
@@ -356,21 +356,21 @@ async fn the_queue_has_a_bound() {
     let disk = MemoryDisk::new();
     let log = open_with(&disk, |options| options.queue_bytes_max = 1_000);
     let group = log.group(G);
-    log.room().await;
+    log.wait_for_capacity().await;
     let gate = Arc::new(std::sync::Barrier::new(2));
     let opened = gate.clone();
     group.save_vote("v".into(), move |_| {
         opened.wait();
     });
     group.append(vec![batch_entry(1, &[0; 2_000])], |_| {});
-    assert!(!log.has_room());
+    assert!(!log.has_capacity());
     let waiting = tokio::spawn({
         let log = log.clone();
-        async move { log.room().await }
+        async move { log.wait_for_capacity().await }
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
     waiting.await.unwrap();
-    assert!(log.has_room());
+    assert!(log.has_capacity());
 }

@@ -1,4 +1,4 @@
-//! Snapshot files: what is read is what was written, or an error that says where.
+//! Snapshot files: reading returns what was written, or an error that says where the damage is.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use fastness_log::{Cipher, Draft, MasterKey, SnapshotError, SnapshotFolder};
 use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
 
-/// Randomness of a counter: golden files need the same bytes.
+/// Counted bytes instead of random ones, because golden files need the same bytes.
 fn cipher(key: u8) -> Cipher {
     let mut next = 0u8;
     let random = move |bytes: &mut [u8]| {
@@ -33,7 +33,7 @@ fn write(folder: &SnapshotFolder, index: u64) {
     writer.finish(LogIndex(index), b"tail").unwrap();
 }
 
-/// Head, all chunks in one piece, tail.
+/// Head, all chunks concatenated, tail.
 type Content = [Vec<u8>; 3];
 
 fn read(folder: &SnapshotFolder, index: u64) -> Result<Content, SnapshotError> {
@@ -78,7 +78,7 @@ fn a_long_chunk_is_one_chunk() {
 }
 
 #[test]
-fn what_is_not_finished_never_was() {
+fn an_unfinished_snapshot_does_not_exist() {
     let dir = tempfile::tempdir().unwrap();
     {
         let folder = folder(dir.path());
@@ -90,7 +90,8 @@ fn what_is_not_finished_never_was() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "removed at the next start");
 }
 
-/// What version 1 wrote. If this fails, the format has changed, and snapshots on disk could not be read.
+/// The bytes that version 1 writes. If this test fails, the format has changed and existing snapshots could not be
+/// read.
 #[test]
 fn the_format_is_frozen() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/snapshot-v1");
@@ -126,7 +127,7 @@ fn every_flipped_byte_and_every_cut_is_found() {
     }
     std::fs::write(&path, [&good[..], b"x"].concat()).unwrap();
     let error = read(&folder, 6).unwrap_err().to_string();
-    assert!(error.contains("does not end with its end"), "{error}");
+    assert!(error.contains("does not end after its tail"), "{error}");
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn a_long_file_is_synced_while_it_is_written() {
         }
         highest = highest.max(writer.unsynced());
         assert!(writer.unsynced() < 4 << 20, "{} bytes of {} wait for the end", writer.unsynced(), writer.bytes());
-        // All of it has left the writer's buffer with the newest sync.
+        // The newest sync has written everything out of the writer's buffer.
         let length = std::fs::metadata(dir.path().join("writing")).unwrap().len();
         assert!(length >= writer.bytes() - writer.unsynced(), "{length} of {} bytes are in the file", writer.bytes());
     }

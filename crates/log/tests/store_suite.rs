@@ -1,4 +1,4 @@
-//! One conformance suite that RocksDB and the simulated disk both pass, and what is particular to RocksDB: locks, torn
+//! The conformance suite that RocksDB and the simulated disk both pass, and tests of what only RocksDB has: locks, torn
 //! and damaged files.
 
 #![allow(clippy::unwrap_used)]
@@ -12,7 +12,7 @@ use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::{Family, KeyRange, OrderedStore, StoreError, WriteBatch};
 use proptest::prelude::*;
 
-/// A disk that can be opened again and again.
+/// A disk that can be opened repeatedly.
 trait Disk {
     fn open(&self) -> Result<Arc<dyn OrderedStore>, StoreError>;
 }
@@ -73,7 +73,7 @@ fn put(store: &dyn OrderedStore, family: Family, key: &[u8], value: &[u8], sync:
 }
 
 #[test]
-fn what_is_put_is_there_in_its_family_and_after_a_reopen() {
+fn a_value_is_found_in_its_family_and_after_a_reopen() {
     both(|disk| {
         let store = disk.open().unwrap();
         put(&*store, Family::Log, b"k", b"log", true);
@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// Copies a live store's files: what another process would find after a kill.
+/// Copies the files of an open store, as another process would find them after a kill.
 fn image(of: &Path) -> RocksDisk {
     let copy = RocksDisk::new();
     for file in std::fs::read_dir(of).unwrap() {
@@ -251,7 +251,7 @@ fn newest_wal(dir: &Path) -> std::path::PathBuf {
     files.pop().unwrap()
 }
 
-/// A store with ten synced batches, whose write-ahead log is changed by `change`, opened as `boot_id`.
+/// Opens, as `boot_id`, a store with ten synced batches whose write-ahead log `change` has altered.
 fn opened_after(boot_id: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<usize, StoreError> {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
@@ -286,7 +286,7 @@ fn a_batch_that_was_half_written_is_cut() {
 
 #[test]
 fn a_torn_last_batch_is_cut_after_a_machine_crash_only() {
-    // All its bytes are there, and some are wrong.
+    // All bytes of the batch exist, but some are wrong.
     let tear = |wal: &mut Vec<u8>| {
         let end = wal.len();
         wal[end - 60..end - 20].fill(0);
@@ -298,7 +298,7 @@ fn a_torn_last_batch_is_cut_after_a_machine_crash_only() {
 }
 
 #[test]
-fn a_damaged_acknowledged_batch_is_refused_whatever_boot_it_is() {
+fn a_damaged_acknowledged_batch_is_refused_on_any_boot() {
     for boot_id in ["boot", "other boot"] {
         for at in [0, 4, 5, 6, 200, 600] {
             let error = opened_after(boot_id, |wal| wal[at] ^= 0x10).unwrap_err();
@@ -308,7 +308,7 @@ fn a_damaged_acknowledged_batch_is_refused_whatever_boot_it_is() {
 }
 
 #[test]
-fn the_first_opening_after_a_crash_settles_it() {
+fn only_the_first_opening_after_a_crash_cuts_a_torn_batch() {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
     put(&*store, Family::Log, b"a", b"1", true);
@@ -325,7 +325,7 @@ fn the_first_opening_after_a_crash_settles_it() {
 }
 
 #[test]
-fn reclaiming_gives_space_back_and_loses_nothing() {
+fn reclaiming_frees_space_and_loses_nothing() {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
     for round in 0..4u8 {
@@ -344,7 +344,7 @@ fn reclaiming_gives_space_back_and_loses_nothing() {
     batch.delete_range(Family::Log, vec![0], vec![3]);
     store.write(batch, true).unwrap();
     store.reclaim(Family::Log);
-    // Closing waits for the compaction, or cancels it; so look until it is done.
+    // Closing waits for the compaction, or cancels it; so poll until it has finished.
     while store.is_reclaiming() {
         std::thread::yield_now();
     }
@@ -356,7 +356,7 @@ fn reclaiming_gives_space_back_and_loses_nothing() {
 }
 
 #[test]
-fn what_is_purged_while_space_is_given_back_is_given_back_as_well() {
+fn space_purged_during_a_compaction_is_freed_as_well() {
     let disk = RocksDisk::new();
     let store = disk.open_as("boot").unwrap();
     for round in 0..8u8 {

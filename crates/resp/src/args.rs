@@ -1,4 +1,4 @@
-//! The arguments of one command, wherever their bytes are.
+//! The arguments of one command, independent of where their bytes are stored.
 
 use crate::span::Span;
 
@@ -24,19 +24,19 @@ impl<'a> Args<'a> {
         Args { source: Source::Spans { bytes, spans } }
     }
 
-    /// Arguments that were copied, as a queued command's.
+    /// Arguments that were copied, such as those of a queued command.
     #[must_use]
     pub fn owned(args: &'a [Vec<u8>]) -> Args<'a> {
         Args { source: Source::Owned(args) }
     }
 
-    /// Arguments that stand in different places.
+    /// Arguments in separate buffers.
     #[must_use]
     pub fn slices(args: &'a [&'a [u8]]) -> Args<'a> {
         Args { source: Source::Slices(args) }
     }
 
-    /// How many there are, the command's name included.
+    /// Number of arguments, including the command's name.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -47,7 +47,7 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// Whether there is none, not even a name.
+    /// Whether there is no argument, not even a name.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -98,13 +98,13 @@ impl<'a> Args<'a> {
         Args { source }
     }
 
-    /// In order, the name first.
+    /// The arguments in order, the name first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let args = *self;
         (0..args.len()).map(move |i| args.get(i))
     }
 
-    /// Copies them, to be kept longer than the read buffer.
+    /// Copies the arguments, so that they can outlive the read buffer.
     #[must_use]
     pub fn to_owned_args(&self) -> Vec<Vec<u8>> {
         self.iter().map(<[u8]>::to_vec).collect()

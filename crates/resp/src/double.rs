@@ -1,7 +1,7 @@
-//! How Valkey spells a floating point number: the fewest digits that read back as the same number, in the layout of its
-//! `fpconv_dtoa` (plain up to seven zeros behind the digits, `e` notation beyond).
+//! Valkey's text form of floating point numbers: the fewest digits that read back as the same number, in the layout of
+//! its `fpconv_dtoa` (plain up to seven zeros after the digits, `e` notation beyond).
 
-/// Appends `number` as replies and stored scores spell it (`d2string`): whole numbers without an exponent.
+/// Appends `number` in the form of replies and stored scores (`d2string`): whole numbers without an exponent.
 pub fn write(number: f64, out: &mut Vec<u8>) {
     // As `double2ll`: whole numbers below 2^52 are exact, so they are written as integers.
     const WHOLE_MAX: f64 = 4_503_599_627_370_496.0;
@@ -12,7 +12,7 @@ pub fn write(number: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `number` as RESP2 replies spell it (`fpconv_dtoa`).
+/// Appends `number` in the form of RESP2 replies (`fpconv_dtoa`).
 pub fn write_shortest(number: f64, out: &mut Vec<u8>) {
     if number.is_nan() {
         out.extend_from_slice(b"nan");
@@ -49,7 +49,7 @@ fn write_digits(number: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// `point` digits stand before the decimal point.
+/// Appends the digits with `point` of them before the decimal point.
 fn write_fraction(digits: &[u8], point: i32, out: &mut Vec<u8>) {
     if point <= 0 {
         out.extend_from_slice(b"0.");

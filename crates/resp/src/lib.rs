@@ -1,12 +1,13 @@
-//! RESP2 and RESP3: requests read without copying, replies written as Valkey writes them, replies read back.
+//! The codec of RESP2 and RESP3: parses requests without copying, writes replies as Valkey does, and reads replies.
 //!
 //! - [`request`]: one command at the start of a connection's read buffer, borrowed from it.
 //! - [`reply`]: the writers of every reply type, per protocol version.
 //! - [`value`]: a decoder of replies for tests, the load generator and other front ends.
-//! - [`shared_buf`]: bytes that share long pieces with whoever else holds them: replies, and the engine's effects.
-//! - [`double`]: how Valkey spells a floating point number.
+//! - [`shared_buf`]: a byte buffer that shares long pieces with their other owners, for replies and the engine's
+//!   effects.
+//! - [`double`]: Valkey's text form of floating point numbers.
 //!
-//! Knows no commands and no sockets. Memory grows with what was received, never with what was announced.
+//! Does not know commands or sockets. Memory grows with the bytes received, never with declared lengths.
 
 pub mod args;
 pub mod double;

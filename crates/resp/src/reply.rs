@@ -1,17 +1,17 @@
 //! Writes replies into one growing buffer, each type as Valkey writes it for the connection's protocol version.
 //!
-//! The caller writes what it announced: after `array(n)` come n replies, after `map(n)` n pairs. Texts of simple and
-//! error replies lose their line ends (blanks instead), so no argument can forge a second reply.
+//! The caller must write as many elements as it has announced: n replies after `array(n)`, n pairs after `map(n)`. Line
+//! ends in simple and error replies are replaced by blanks, so that no argument can forge a second reply.
 
 use std::sync::Arc;
 
 use crate::double;
 use crate::shared_buf::SharedBuf;
 
-/// The protocol version a connection speaks.
+/// The protocol version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// Until HELLO asks for another.
+    /// The version until HELLO selects another.
     #[default]
     Resp2,
     /// After `HELLO 3`.
@@ -19,7 +19,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As in HELLO: 2 or 3.
+    /// The number in HELLO: 2 or 3.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -29,16 +29,16 @@ impl Protocol {
     }
 }
 
-/// Replies that wait to be sent, one behind the other.
+/// Buffer of replies that wait to be sent, in order.
 #[derive(Debug, Default)]
 pub struct ReplyBuf {
-    /// What is written so far.
+    /// The bytes written so far.
     buf: SharedBuf,
-    /// How it is written.
+    /// The protocol version in which replies are written.
     pub protocol: Protocol,
 }
 
-/// A place whose length is written later; see [`ReplyBuf::defer`].
+/// A position whose length is written later; see [`ReplyBuf::defer`].
 #[derive(Debug)]
 #[must_use]
 pub struct Deferred {
@@ -58,37 +58,37 @@ impl ReplyBuf {
         self.buf.len()
     }
 
-    /// Whether nothing is written.
+    /// Whether nothing has been written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.buf.is_empty()
     }
 
-    /// Drops what was written after the buffer had `len` bytes.
+    /// Drops everything after the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.buf.truncate_to(len);
     }
 
-    /// What is written so far.
+    /// The bytes written so far.
     #[inline]
     #[must_use]
     pub fn buf(&self) -> &SharedBuf {
         &self.buf
     }
 
-    /// The same, to be sent away or shortened.
+    /// The bytes written so far, for sending or shortening.
     #[inline]
     pub fn buf_mut(&mut self) -> &mut SharedBuf {
         &mut self.buf
     }
 
-    /// What is written so far, in one piece.
+    /// The bytes written so far, as one contiguous copy.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         self.buf.to_vec()
     }
 
-    /// Makes room for about so many bytes.
+    /// Reserves space for about `bytes` bytes.
     pub fn reserve(&mut self, bytes: usize) {
         self.own().reserve(bytes);
     }
@@ -114,7 +114,7 @@ impl ReplyBuf {
         self.own().extend_from_slice(b"\r\n");
     }
 
-    /// Bytes that are a reply already.
+    /// Appends bytes that are encoded already.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.own().extend_from_slice(bytes);
     }
@@ -141,7 +141,7 @@ impl ReplyBuf {
         self.own().extend_from_slice(b"\r\n");
     }
 
-    /// A binary string.
+    /// A bulk string.
     pub fn bulk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         self.own().reserve(bytes.len() + 16);
@@ -150,14 +150,14 @@ impl ReplyBuf {
         self.own().extend_from_slice(b"\r\n");
     }
 
-    /// A binary string that is shared with whoever else holds it.
+    /// A bulk string whose bytes are shared with their other owners.
     pub fn bulk_shared(&mut self, bytes: &Arc<Vec<u8>>) {
         self.header(b'$', bytes.len());
         self.buf.push_shared(bytes);
         self.own().extend_from_slice(b"\r\n");
     }
 
-    /// A whole number as a binary string.
+    /// An integer as a bulk string.
     pub fn bulk_integer(&mut self, number: i64) {
         self.bulk(itoa::Buffer::new().format(number));
     }
@@ -179,7 +179,7 @@ impl ReplyBuf {
         self.header(b'*', len);
     }
 
-    /// `pairs` keys follow, each with its value; a flat array in RESP2.
+    /// `pairs` keys follow, each with its value; an array of both in RESP2.
     pub fn map(&mut self, pairs: usize) {
         if self.is_resp3() { self.header(b'%', pairs) } else { self.header(b'*', pairs * 2) }
     }
@@ -189,13 +189,13 @@ impl ReplyBuf {
         self.header(if self.is_resp3() { b'~' } else { b'*' }, len);
     }
 
-    /// A message that answers no command follows, of `len` replies; an array in RESP2.
+    /// A push message of `len` replies follows, which answers no command; an array in RESP2.
     pub fn push(&mut self, len: usize) {
         self.header(if self.is_resp3() { b'>' } else { b'*' }, len);
     }
 
-    /// `pairs` keys with values follow, about the reply after them. RESP2 has no such thing: `false` is returned, and
-    /// the caller leaves them out.
+    /// An attribute of `pairs` pairs follows, about the reply after it. RESP2 has no attributes: `false` is returned,
+    /// and the caller omits the pairs.
     #[must_use]
     pub fn attribute(&mut self, pairs: usize) -> bool {
         if self.is_resp3() {
@@ -217,7 +217,7 @@ impl ReplyBuf {
         }
     }
 
-    /// Yes or no; 1 or 0 in RESP2.
+    /// A boolean; 1 or 0 in RESP2.
     pub fn bool(&mut self, yes: bool) {
         let text: &[u8] = match (self.protocol, yes) {
             (Protocol::Resp3, true) => b"#t\r\n",
@@ -228,12 +228,12 @@ impl ReplyBuf {
         self.own().extend_from_slice(text);
     }
 
-    /// A whole number of any size, in decimal; a bulk string in RESP2.
+    /// An integer of any size, in decimal; a bulk string in RESP2.
     pub fn big_number(&mut self, digits: &str) {
         if self.is_resp3() { self.line(b'(', digits.as_bytes()) } else { self.bulk(digits) }
     }
 
-    /// A text with a format of three letters (`txt`, `mkd`); a bulk string in RESP2.
+    /// A text with a three-letter format (`txt`, `mkd`); a bulk string in RESP2.
     pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
         if !self.is_resp3() {
             return self.bulk(text);
@@ -245,22 +245,22 @@ impl ReplyBuf {
         self.own().extend_from_slice(b"\r\n");
     }
 
-    /// Marks this place for an array, set or map whose length is known only once its members are written.
+    /// Marks the position of an array, set or map whose length is known only after its members are written.
     pub fn defer(&mut self) -> Deferred {
         Deferred { at: self.buf.own_len() }
     }
 
-    /// Makes what was written since `place` an array of `len` replies.
+    /// Turns everything written since `place` into an array of `len` replies.
     pub fn finish_array(&mut self, place: Deferred, len: usize) {
         self.insert_header(place, |reply| reply.array(len));
     }
 
-    /// Makes what was written since `place` a set of `len` members.
+    /// Turns everything written since `place` into a set of `len` members.
     pub fn finish_set(&mut self, place: Deferred, len: usize) {
         self.insert_header(place, |reply| reply.set(len));
     }
 
-    /// Makes what was written since `place` a map of `pairs` pairs.
+    /// Turns everything written since `place` into a map of `pairs` pairs.
     pub fn finish_map(&mut self, place: Deferred, pairs: usize) {
         self.insert_header(place, |reply| reply.map(pairs));
     }

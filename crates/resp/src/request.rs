@@ -1,15 +1,15 @@
-//! Finds one command at the start of a read buffer, multibulk or inline, with Valkey's limits and error texts.
+//! Parses one command at the start of a read buffer, multibulk or inline, with Valkey's limits and error texts.
 //!
-//! A multibulk command may have an **attribute** in front, written as RESP3 writes one: `|`, a number of pairs, then
-//! names and values as bulk strings. It says something about the command behind it; what, is for the caller to know.
-//! Valkey takes none in requests. Both protocol versions take it here: HELLO chooses how replies are written, requests
-//! are the same in both.
+//! A multibulk command may follow an **attribute**, written as in RESP3: `|`, a number of pairs, then names and values
+//! as bulk strings. It describes the command after it; the caller interprets it. Valkey accepts no attributes in
+//! requests. Here both protocol versions accept them: HELLO selects how replies are written, and requests are the same
+//! in both.
 //!
 //! Invariants:
-//! - Nothing is allocated from a declared length: a command's memory is what was received of it.
-//! - How the bytes are cut into reads never changes what is parsed, errors included.
-//! - [`ArgSpans`] resumes: between [`Parsed::Incomplete`] and the next call the buffer may only grow at its end, so a
-//!   command of a million arguments is walked once, however it arrives.
+//! - Nothing is allocated for a declared length: a command uses memory only for the bytes received.
+//! - The result, including errors, does not depend on how the bytes are split into reads.
+//! - Parsing resumes: between [`Parsed::Incomplete`] and the next call the buffer may only grow at its end, so a
+//!   command of a million arguments is scanned once, however it arrives.
 
 use std::borrow::Cow;
 
@@ -20,21 +20,22 @@ use crate::span::{COMMAND_BYTES_MAX, Span};
 
 /// Longest inline command and longest length line, bytes (Valkey's `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
-/// [`ArgSpans`] that have grown over this do not keep their memory for the next command, bytes.
+/// [`ArgSpans`] that use more memory than this, in bytes, do not keep it for the next command.
 pub const HEAP_BYTES_KEPT: usize = 1024;
-/// Most pairs of one attribute.
+/// Largest number of pairs of one attribute.
 pub const ATTRIBUTE_PAIRS_MAX: usize = 8;
 /// Longest name or value in an attribute, bytes.
 pub const ATTRIBUTE_BYTES_MAX: usize = 64;
 
-/// What a connection may send.
+/// Limits of a connection's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most arguments of one command.
+    /// Largest number of arguments of one command.
     pub args_max: usize,
     /// Longest argument, bytes.
     pub bulk_bytes_max: usize,
-    /// Before authentication Valkey allows 10 arguments of 16 KiB and words the error differently.
+    /// Whether the client is authenticated. Before that, Valkey allows 10 arguments of 16 KiB and has other error
+    /// texts.
     pub authenticated: bool,
 }
 
@@ -42,7 +43,7 @@ impl Limits {
     /// Valkey's defaults.
     pub const DEFAULT: Limits =
         Limits { args_max: i32::MAX as usize, bulk_bytes_max: 512 * 1024 * 1024, authenticated: true };
-    /// For a connection that has to authenticate and has not.
+    /// Limits of a connection that must authenticate and has not done so.
     pub const UNAUTHENTICATED: Limits = Limits { authenticated: false, ..Limits::DEFAULT };
     const UNAUTHENTICATED_ARGS_MAX: usize = 10;
     const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16_384;
@@ -54,28 +55,28 @@ impl Default for Limits {
     }
 }
 
-/// How far a call came.
+/// Result of parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// No whole command yet.
+    /// The command is not complete yet.
     Incomplete {
-        /// The buffer's length at which it is worth trying again: a lower bound, taken from declared lengths.
+        /// Length of the buffer at which parsing is worth another try: a lower bound, computed from declared lengths.
         needed: usize,
     },
-    /// One command. It may be empty (a blank line, `*0`): skipped without a reply.
+    /// One complete command. It may be empty (a blank line, `*0`): it is skipped without a reply.
     Complete {
-        /// Its length, bytes.
+        /// Its length, in bytes.
         consumed: usize,
     },
 }
 
-/// Not RESP, or beyond a limit. The connection is told and closed.
+/// The request is not RESP, or exceeds a limit. The client gets the error, and the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// An inline command over [`LINE_BYTES_MAX`].
     #[error("Protocol error: too big inline request")]
     InlineTooBig,
-    /// An inline command with a quote that does not end, or that a letter follows.
+    /// An inline command with an unclosed quote, or with a letter directly after a closing quote.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
     /// A line after `*` over [`LINE_BYTES_MAX`].
@@ -90,7 +91,7 @@ pub enum ProtocolError {
     /// A line after `$` over [`LINE_BYTES_MAX`].
     #[error("Protocol error: too big bulk count string")]
     LengthLineTooBig,
-    /// Another byte where `$` has to stand.
+    /// Another byte in the place of `$`.
     #[error("Protocol error: expected '$', got '{}'", char::from(*.0))]
     ExpectedBulk(u8),
     /// Not a number after `$`, negative, or over the limit.
@@ -108,53 +109,53 @@ pub enum ProtocolError {
     /// A name or value in an attribute over [`ATTRIBUTE_BYTES_MAX`].
     #[error("Protocol error: too big attribute")]
     AttributeTooBig,
-    /// Another byte where the `*` of the command behind an attribute has to stand.
-    #[error("Protocol error: expected '*' behind an attribute, got '{}'", char::from(*.0))]
+    /// Another byte in the place of the command's `*` after an attribute.
+    #[error("Protocol error: expected '*' after an attribute, got '{}'", char::from(*.0))]
     ExpectedCommand(u8),
 }
 
 impl ProtocolError {
-    /// The text byte for byte as Valkey puts it into the reply, after `-ERR `.
+    /// The text as bytes, as Valkey puts it into the reply after `-ERR `.
     #[must_use]
     pub fn text(&self) -> Cow<'static, [u8]> {
         match self {
             ProtocolError::ExpectedBulk(byte) => quoting(b"Protocol error: expected '$', got '", *byte),
             ProtocolError::ExpectedCommand(byte) => {
-                quoting(b"Protocol error: expected '*' behind an attribute, got '", *byte)
+                quoting(b"Protocol error: expected '*' after an attribute, got '", *byte)
             }
             other => Cow::Owned(other.to_string().into_bytes()),
         }
     }
 }
 
-/// A text that ends with a byte of the request, which need not be one of UTF-8.
+/// A text that ends with a byte of the request, which need not be valid UTF-8.
 fn quoting(text: &[u8], byte: u8) -> Cow<'static, [u8]> {
     Cow::Owned([text, &[byte, b'\'']].concat())
 }
 
-/// The places of one command's arguments, and of a command that is not whole yet. One per connection, reused.
+/// The positions of one command's arguments, and the state of an incomplete command. One per connection, reused.
 #[derive(Debug, Default)]
 pub struct ArgSpans {
     spans: Vec<Span>,
-    /// Names and values of the attribute in front, in turn.
+    /// Positions of the preceding attribute's names and values, alternating.
     attribute: Vec<Span>,
-    /// An inline command's arguments without their quotes; empty for a multibulk command.
+    /// Arguments of an inline command without their quotes; empty for a multibulk command.
     unquoted: Vec<u8>,
     inline: bool,
-    /// Where to go on, if the last call was [`Parsed::Incomplete`] within a multibulk command.
+    /// Where parsing resumes, if the last call returned [`Parsed::Incomplete`] within a multibulk command.
     at: usize,
-    /// Arguments still to come.
+    /// Number of arguments that are still missing.
     missing: usize,
 }
 
 impl ArgSpans {
-    /// Room for the usual command.
+    /// Spans with space for a typical command.
     #[must_use]
     pub fn new() -> ArgSpans {
         ArgSpans { spans: Vec::with_capacity(8), ..ArgSpans::default() }
     }
 
-    /// Forgets a command that was begun: the next call starts at the buffer's start.
+    /// Drops an incomplete command: the next call starts at the start of the buffer.
     pub fn reset(&mut self) {
         self.spans.clear();
         self.attribute.clear();
@@ -168,7 +169,7 @@ impl ArgSpans {
         }
     }
 
-    /// What they take beside themselves, bytes.
+    /// Memory used besides the struct itself, in bytes.
     #[inline]
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -181,32 +182,32 @@ impl ArgSpans {
         Args::spans(if self.inline { &self.unquoted } else { buf }, &self.spans)
     }
 
-    /// Names and values of the attribute in front of the command, in turn; most commands have none.
+    /// Names and values of the attribute before the command, alternating; empty for most commands.
     #[inline]
     #[must_use]
     pub fn attribute<'a>(&'a self, buf: &'a [u8]) -> Option<Args<'a>> {
         (!self.attribute.is_empty()).then(|| Args::spans(buf, &self.attribute))
     }
 
-    /// Argument `i`, if it stands in `buf` as it is (that of an inline command does not).
+    /// Argument `i`, if `buf` contains it unchanged (not so in an inline command).
     #[inline]
     #[must_use]
     pub fn arg_in<'b>(&self, buf: &'b [u8], i: usize) -> Option<&'b [u8]> {
         if self.inline { None } else { self.spans.get(i).map(|span| span.of(buf)) }
     }
 
-    /// Whether the command is empty, hence to be skipped.
+    /// Whether the command is empty and therefore skipped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 }
 
-/// Finds one command at the start of `buf`. After [`Parsed::Complete`] its arguments are `spans.args(buf)`, and the
-/// next call starts a new command. See the module's invariants for what may happen to `buf` in between.
+/// Parses one command at the start of `buf`. After [`Parsed::Complete`] its arguments are `spans.args(buf)`, and the
+/// next call starts a new command. The module's invariants say what may happen to `buf` between calls.
 ///
 /// # Errors
-/// [`ProtocolError`]: the connection cannot be read any further.
+/// [`ProtocolError`]: nothing more can be read from the connection.
 pub fn parse(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Parsed, ProtocolError> {
     if spans.missing == 0 {
         spans.reset();
@@ -223,7 +224,7 @@ pub fn parse(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Parsed
     read_bulks(buf, spans, limits)
 }
 
-/// Begins a multibulk command at `at`; `Some`: there is no more to it.
+/// Starts a multibulk command at `at`. `Some`: the command is finished already.
 #[inline]
 fn begin(buf: &[u8], at: usize, spans: &mut ArgSpans, limits: &Limits) -> Result<Option<Parsed>, ProtocolError> {
     match read_count(buf, at, limits)? {
@@ -237,8 +238,8 @@ fn begin(buf: &[u8], at: usize, spans: &mut ArgSpans, limits: &Limits) -> Result
     }
 }
 
-/// As [`begin`], behind an attribute. One that is not whole is read again from its start when more has come: it is
-/// short.
+/// As [`begin`], after an attribute. An incomplete attribute is parsed again from its start when more bytes arrive,
+/// because it is short.
 #[cold]
 fn begin_with_attribute(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Option<Parsed>, ProtocolError> {
     let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::InvalidAttributeCount)? else {
@@ -323,7 +324,7 @@ fn read_count(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolEr
 
 #[inline]
 fn read_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolError> {
-    // The usual line: `$`, one to three digits, CR LF.
+    // The most common line: `$`, one to three digits, CR LF.
     if let [b'$', first @ b'1'..=b'9', rest @ ..] = &buf[at.min(buf.len())..] {
         let mut number = usize::from(first - b'0');
         for (i, byte) in rest.iter().take(3).enumerate() {
@@ -357,8 +358,8 @@ fn read_any_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, Proto
 
 struct LineTooBig;
 
-/// The line that starts at `at`, without its CR LF; `None` if its end is not there yet. What follows the CR is not
-/// looked at, as in Valkey: a length line's LF is skipped unseen.
+/// The line that starts at `at`, without its CR LF; `None` if its end has not arrived. The byte after the CR is not
+/// checked, as in Valkey: a length line's LF is skipped without a check.
 fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineTooBig> {
     let rest = &buf[at.min(buf.len())..];
     match memchr(b'\r', &rest[..rest.len().min(LINE_BYTES_MAX + 1)]) {
@@ -369,7 +370,7 @@ fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineTooBig> {
     }
 }
 
-/// A decimal number as Valkey's `string2ll` takes it: no sign but `-`, no leading zero, no blank.
+/// Parses a decimal number as Valkey's `string2ll` does: no sign but `-`, no leading zero, no blank.
 #[must_use]
 pub fn strict_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -401,7 +402,7 @@ fn parse_inline(buf: &[u8], spans: &mut ArgSpans) -> Result<Parsed, ProtocolErro
     Ok(Parsed::Complete { consumed: newline + 1 })
 }
 
-/// Cuts a line into arguments as Valkey's `sdssplitargs` does; `None` if the quotes do not match.
+/// Splits a line into arguments as Valkey's `sdssplitargs` does; `None` if the quotes do not match.
 fn split_inline(line: &[u8], spans: &mut ArgSpans) -> Option<()> {
     // `sdssplitargs` works on a C string: it ends at the first NUL.
     let mut rest = &line[..memchr(0, line).unwrap_or(line.len())];
@@ -420,7 +421,7 @@ fn split_inline(line: &[u8], spans: &mut ArgSpans) -> Option<()> {
     }
 }
 
-/// Appends one argument to `out` and returns what follows it.
+/// Appends one argument to `out` and returns the rest of the line.
 fn split_one<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         match rest {
@@ -474,7 +475,7 @@ fn single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> 
     }
 }
 
-/// After a closing quote only a blank or the end may follow.
+/// Whether the argument may end here: after a closing quote, only a blank or the end of the line may follow.
 fn ends_argument(tail: &[u8]) -> bool {
     tail.first().is_none_or(|byte| is_space(*byte))
 }
@@ -503,7 +504,7 @@ fn unescape(byte: u8) -> u8 {
     }
 }
 
-/// Appends a command as a client sends it: an array of bulk strings.
+/// Appends a command as clients send it: an array of bulk strings.
 pub fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
     out.push(b'*');
@@ -512,7 +513,7 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
     args.iter().for_each(|arg| encode_bulk(arg.as_ref(), out));
 }
 
-/// Appends an attribute, names and values in turn, for the command that is appended next.
+/// Appends an attribute for the command that is appended next; names and values alternate.
 pub fn encode_attribute<A: AsRef<[u8]>>(pairs: &[(A, A)], out: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
     out.push(b'|');

@@ -1,27 +1,27 @@
-//! Bytes that grow at their end, long pieces of which are shared with whoever else holds them.
+//! A byte buffer that grows at its end and shares long pieces with their other owners.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes in order: effects on their way into the log, or replies on their way to a client. Long texts among them are
-/// those that keys hold, not copies of them; everything else is its own.
+/// A sequence of bytes: effects on their way into the log, or replies on their way to a client. Long values in it are
+/// shared with the keys that hold them, instead of copied; all other bytes are owned.
 #[derive(Debug, Default, Clone)]
 pub struct SharedBuf {
-    /// All but the shared texts.
+    /// All bytes except the shared texts.
     own: Vec<u8>,
-    /// In order.
+    /// The shared texts, in order.
     shared: Vec<Shared>,
     shared_bytes: usize,
 }
 
-/// A text that stands before the byte `at` of those that are its own.
+/// A shared text, positioned before the byte `at` of the owned bytes.
 #[derive(Debug, Clone)]
 struct Shared {
     at: usize,
     text: Arc<Vec<u8>>,
 }
 
-/// A place between two things that were appended.
+/// A position between two appended pieces.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Mark {
     own: usize,
@@ -41,14 +41,14 @@ impl From<&[u8]> for SharedBuf {
 }
 
 impl SharedBuf {
-    /// Length, bytes.
+    /// Length in bytes.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.own.len() + self.shared_bytes
     }
 
-    /// Whether there is nothing.
+    /// Whether the buffer is empty.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -78,7 +78,7 @@ impl SharedBuf {
         }
     }
 
-    /// All bytes in one piece.
+    /// A contiguous copy of all bytes.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len());
@@ -86,20 +86,20 @@ impl SharedBuf {
         out
     }
 
-    /// What there is room for, with all that is shared, bytes.
+    /// Capacity in bytes, including everything that is shared.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.own.capacity() + self.shared_bytes
     }
 
-    /// Whether anything is shared.
+    /// Whether the buffer has shared texts.
     #[inline]
     #[must_use]
     pub fn has_shared(&self) -> bool {
         !self.shared.is_empty()
     }
 
-    /// The bytes from `at` to the end of the piece that they stand in.
+    /// The bytes from `at` to the end of the piece that contains them.
     #[inline]
     #[must_use]
     pub fn piece_at(&self, at: usize) -> &[u8] {
@@ -116,7 +116,8 @@ impl SharedBuf {
         &[]
     }
 
-    /// Appends a part of the bytes to another one; what is shared and wholly in the part is shared with it.
+    /// Appends a part of the bytes to another buffer. Shared texts that are completely within the part are shared with
+    /// it.
     pub fn append_to(&self, range: Range<usize>, out: &mut SharedBuf) {
         let (mut at, mut from) = (0, 0);
         for Shared { at: to, text } in &self.shared {
@@ -133,7 +134,7 @@ impl SharedBuf {
         copy_part(&self.own[from..], at, &range, &mut out.own);
     }
 
-    /// Moves what is its own behind `at`, which counts those alone, by what `write` appends in front of it.
+    /// Inserts the bytes that `write` appends before position `at` of the owned bytes (shared texts do not count).
     pub fn insert_own(&mut self, at: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.own.len();
         write(&mut self.own);
@@ -142,7 +143,7 @@ impl SharedBuf {
         self.shared.iter_mut().rev().take_while(|shared| shared.at >= at).for_each(|shared| shared.at += inserted);
     }
 
-    /// Shortens it to so many bytes, which do not end within a shared text.
+    /// Truncates the buffer to `len` bytes; the new end must not be within a shared text.
     #[inline]
     pub fn truncate_to(&mut self, len: usize) {
         while let Some(last) = self.shared.last()
@@ -155,38 +156,38 @@ impl SharedBuf {
         self.own.truncate(len - self.shared_bytes);
     }
 
-    /// The bytes that are its own.
+    /// The owned bytes.
     #[inline]
     #[must_use]
     pub fn own_len(&self) -> usize {
         self.own.len()
     }
 
-    /// Where bytes are appended.
+    /// The vector to which owned bytes are appended.
     #[inline]
     pub fn own(&mut self) -> &mut Vec<u8> {
         &mut self.own
     }
 
-    /// Appends a text that is shared.
+    /// Appends a shared text.
     pub fn push_shared(&mut self, text: &Arc<Vec<u8>>) {
         self.shared_bytes += text.len();
         self.shared.push(Shared { at: self.own.len(), text: Arc::clone(text) });
     }
 
-    /// The end.
+    /// The position at the end.
     #[inline]
     pub fn mark(&self) -> Mark {
         Mark { own: self.own.len(), shared: self.shared.len() }
     }
 
-    /// Drops everything; keeps the memory.
+    /// Removes everything, and keeps the memory.
     #[inline]
     pub fn clear(&mut self) {
         self.truncate(Mark::default());
     }
 
-    /// Drops what is behind a mark.
+    /// Removes everything after a mark.
     #[inline]
     pub fn truncate(&mut self, mark: Mark) {
         self.own.truncate(mark.own);
@@ -195,7 +196,7 @@ impl SharedBuf {
         }
     }
 
-    /// Moves what is behind a mark into one of its own.
+    /// Moves everything after a mark into a new buffer.
     pub fn split_off(&mut self, mark: Mark) -> SharedBuf {
         let mut shared = self.shared.split_off(mark.shared);
         shared.iter_mut().for_each(|shared| shared.at -= mark.own);
@@ -205,7 +206,7 @@ impl SharedBuf {
     }
 }
 
-/// Appends what of a piece, which begins at `at`, is in the range.
+/// Appends the part of a piece, which starts at `at`, that is within the range.
 fn copy_part(piece: &[u8], at: usize, range: &Range<usize>, out: &mut Vec<u8>) {
     let (from, to) = (range.start.max(at), range.end.min(at + piece.len()));
     if from < to {
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Some pieces, and which of them are shared.
+    /// Some pieces, each with whether it is shared.
     fn pieces() -> impl Strategy<Value = Vec<(bool, Vec<u8>)>> {
         let piece = (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..6));
         proptest::collection::vec(piece, 0..8)
@@ -240,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_its_pieces_are(first in pieces(), second in pieces(), from in 0..60usize, len in 0..60usize) {
+        fn it_equals_the_concatenation_of_its_pieces(first in pieces(), second in pieces(), from in 0..60usize, len in 0..60usize) {
             let (mut buf, one, two) = (SharedBuf::default(), joined(&first), joined(&second));
             push(&mut buf, &first);
             let mark = buf.mark();

@@ -1,9 +1,9 @@
-//! Where arguments stand in a read buffer.
+//! Positions of arguments in a read buffer.
 
-/// Longest command whose arguments can be told by [`Span`]s, bytes.
+/// Longest command whose arguments [`Span`]s can describe, in bytes.
 pub(crate) const COMMAND_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Where one argument stands.
+/// Position of one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,

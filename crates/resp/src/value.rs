@@ -1,13 +1,13 @@
-//! Reads replies back: for tests, the load generator and front ends other than RESP.
+//! Parses replies, for tests, the load generator and front ends other than RESP.
 //!
-//! Nothing is allocated from a declared length, and nesting is bounded, so a reply of any bytes is safe to read.
+//! Nothing is allocated for a declared length, and nesting is bounded, so any input can be parsed safely.
 
 use memchr::memchr;
 
 use crate::reply::ReplyBuf;
 use crate::request::strict_integer;
 
-/// Deepest nesting that is read.
+/// Deepest nesting that is accepted.
 pub const DEPTH_MAX: usize = 64;
 
 /// One reply.
@@ -41,31 +41,31 @@ pub enum Value {
     BigNumber(Vec<u8>),
     /// `=`
     Verbatim([u8; 3], Vec<u8>),
-    /// `|`: pairs about the reply that follows.
+    /// `|`: pairs that describe the reply after them.
     Attribute(Vec<(Value, Value)>, Box<Value>),
 }
 
-/// Not a reply.
+/// Why bytes are not a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// No type starts with this byte.
     #[error("no reply starts with byte {0}")]
     UnknownType(u8),
-    /// A length or number that is none.
+    /// A length or number is invalid.
     #[error("not a number")]
     InvalidNumber,
     /// A line or string does not end with CR LF, or a line is too long.
     #[error("a line does not end")]
     InvalidLine,
-    /// Deeper than [`DEPTH_MAX`].
+    /// Nesting deeper than [`DEPTH_MAX`].
     #[error("nested too deeply")]
     TooDeep,
 }
 
-/// Reads one reply at the start of `buf`: the reply and its length, or `None` if it is not whole yet.
+/// Parses one reply at the start of `buf`. Returns the reply and its length, or `None` if it is not complete yet.
 ///
 /// # Errors
-/// [`ValueError`] if the bytes are no reply.
+/// [`ValueError`] if the bytes are not a reply.
 pub fn parse(buf: &[u8]) -> Result<Option<(Value, usize)>, ValueError> {
     let mut reader = Reader { buf, at: 0 };
     match reader.value(0) {
@@ -183,7 +183,7 @@ fn double(line: &[u8]) -> Option<f64> {
 }
 
 impl Value {
-    /// Writes it as the buffer's protocol has it; what RESP2 does not know becomes what Valkey sends there.
+    /// Writes the value in the buffer's protocol version. Types that RESP2 does not have are written as Valkey does.
     pub fn encode(&self, out: &mut ReplyBuf) {
         match self {
             Value::Simple(text) => out.simple(text),
@@ -232,7 +232,7 @@ impl Value {
         }
     }
 
-    /// An error's text, its code first.
+    /// An error's text, the error code first.
     #[must_use]
     pub fn as_error(&self) -> Option<&[u8]> {
         match self {

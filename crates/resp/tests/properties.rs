@@ -1,4 +1,5 @@
-//! Codecs against arbitrary input: what is written reads back, no bytes panic, and cuts between reads do not matter.
+//! Codecs against arbitrary input: written values read back, no bytes cause a panic, and the split into reads does not
+//! matter.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 
 type Commands = Vec<Vec<Vec<u8>>>;
 
-/// All commands of a stream that arrives cut at `cuts`, then the error that ended it, if any.
+/// Parses all commands of a stream that arrives split at `cuts`; returns them and the error that ended it, if any.
 fn read_all(stream: &[u8], cuts: &[usize], limits: &Limits) -> (Commands, Option<ProtocolError>) {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).chain([stream.len()]).collect();
     ends.sort_unstable();
@@ -108,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn attributes_stand_in_front_of_any_command(commands in commands(), marked in any::<u8>(), cuts in prop::collection::vec(any::<usize>(), 0..6)) {
+    fn any_command_may_follow_an_attribute(commands in commands(), marked in any::<u8>(), cuts in prop::collection::vec(any::<usize>(), 0..6)) {
         let mut stream = Vec::new();
         for (i, command) in commands.iter().enumerate() {
             if marked >> (i % 8) & 1 == 1 {
@@ -120,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn cuts_do_not_matter(stream in nearly_resp(), cuts in prop::collection::vec(any::<usize>(), 0..8), known in any::<bool>()) {
+    fn the_split_into_reads_does_not_matter(stream in nearly_resp(), cuts in prop::collection::vec(any::<usize>(), 0..8), known in any::<bool>()) {
         let limits = if known { Limits::DEFAULT } else { Limits::UNAUTHENTICATED };
         prop_assert_eq!(read_all(&stream, &cuts, &limits), read_all(&stream, &[], &limits));
     }
@@ -132,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn no_nearly_reply_panics(stream in nearly_resp()) {
+    fn bytes_like_a_reply_do_not_panic(stream in nearly_resp()) {
         if let Ok(Some((_, consumed))) = value::parse(&stream) {
             prop_assert!(consumed <= stream.len());
         }

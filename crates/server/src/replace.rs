@@ -71,7 +71,7 @@ impl Admin {
 
     /// The new node, as it tells of itself.
     async fn newcomer(&self, new: NodeId, address: &str) -> Result<Newcomer, Status> {
-        let unfit = |why: String| Status::failed_precondition(format!("node {new} cannot take a place: {why}"));
+        let unfit = |why: String| Status::failed_precondition(format!("node {new} cannot replace another node: {why}"));
         if address.is_empty() {
             return Err(Status::invalid_argument("the gRPC address of the new node is missing"));
         }

@@ -180,7 +180,7 @@ fn attributes_that_are_none_end_the_connection() {
     for (bytes, text) in [
         (&b"|0\r\n"[..], "invalid attribute count"),
         (b"|1\r\n$65\r\n", "too big attribute"),
-        (b"|1\r\n$1\r\na\r\n$1\r\nb\r\nPING\r\n", "expected '*' behind an attribute, got 'P'"),
+        (b"|1\r\n$1\r\na\r\n$1\r\nb\r\nPING\r\n", "expected '*' after an attribute, got 'P'"),
     ] {
         let mut client = server.connect_raw();
         client.send_raw(bytes);

@@ -142,7 +142,7 @@ async fn all_led(cluster: &Cluster) -> Result<Leaderships> {
 /// If the run proves nothing: a connection broke, a node did not answer, or the disk is nearly full.
 pub async fn run(cluster: &Cluster, options: &SoakOptions, mut report_line: impl FnMut(&str)) -> Result<SoakReport> {
     let before = all_led(cluster).await?;
-    let mut load = ledger::start(ledger::Options {
+    let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: options.workers,

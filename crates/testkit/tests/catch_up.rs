@@ -21,7 +21,7 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     let mut cluster =
         Cluster::start(&ClusterOptions { snapshot_log_bytes: Some(100_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
-    let mut load = ledger::start(ledger::Options {
+    let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 8,
@@ -69,9 +69,9 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     let mut replayed = 0;
     for node in 1..=3 {
         let verified = cluster.verify_snapshots(node)?;
-        ensure!(verified.contains(": whole; index "), "{verified}");
+        ensure!(verified.contains(": intact; index "), "{verified}");
         // Unless the newest snapshot was received: then the log starts after it.
-        replayed += usize::from(verified.contains("; the log leads to it from the one before, in "));
+        replayed += usize::from(verified.contains("; equals the previous one with "));
     }
     ensure!(replayed > 0, "no node has made two snapshots of its own");
     cluster.discard_files();

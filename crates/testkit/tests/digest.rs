@@ -15,7 +15,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     let mut cluster =
         Cluster::start(&ClusterOptions { shards: 2, snapshot_log_bytes: Some(20_000), ..ClusterOptions::default() })?;
     cluster.keep_files();
-    let mut load = ledger::start(ledger::Options {
+    let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 4,
@@ -71,7 +71,7 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     cluster.stop()?;
     for node in 1..=3 {
         let verified = cluster.verify_snapshots(node)?;
-        ensure!(verified.lines().filter(|line| line.contains(": whole; index ")).count() >= 2, "{verified}");
+        ensure!(verified.lines().filter(|line| line.contains(": intact; index ")).count() >= 2, "{verified}");
     }
     cluster.start_again()?;
     let last = digests.wait_until_equal(&cluster, PATIENCE).await?;

@@ -70,7 +70,7 @@ async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(&options)?;
     cluster.keep_files();
-    let mut load = ledger::start(ledger::Options {
+    let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 8,
@@ -134,7 +134,7 @@ async fn start_the_dead(cluster: &Cluster) -> Result<()> {
 }
 
 /// Stops the load and checks it, and waits until all replicas are at the same index; nodes may still die during that.
-async fn stop_and_check(cluster: &Cluster, load: &mut ledger::Running) -> Result<Vec<ledger::Violation>> {
+async fn stop_and_check(cluster: &Cluster, load: &mut ledger::LedgerRun) -> Result<Vec<ledger::Violation>> {
     let checked = load.stop_and_check(PATIENCE);
     let violations = while_the_dead_are_started(cluster, checked).await?.map_err(anyhow::Error::msg)?;
     let mut digests = Digests::default();

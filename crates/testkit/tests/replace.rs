@@ -6,15 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_load::ledger::{self, Running};
+use fastness_load::ledger::{self, LedgerRun};
 use fastness_load::{Outcome, outcome::classify};
 use fastness_testkit::cluster::{Cluster, ClusterOptions, binary};
 use fastness_testkit::observe::{Digests, Figures};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn start_load(cluster: &Cluster) -> Result<Running> {
-    Ok(ledger::start(ledger::Options {
+fn start_load(cluster: &Cluster) -> Result<LedgerRun> {
+    Ok(ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
         tls: None,
         workers: 4,
@@ -29,7 +29,7 @@ fn start_load(cluster: &Cluster) -> Result<Running> {
 }
 
 /// Waits until this many further writes are acknowledged.
-async fn acknowledged(load: &Running, more: u64) -> Result<()> {
+async fn acknowledged(load: &LedgerRun, more: u64) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     let target = load.book.summary().acknowledged + more;
     while load.book.summary().acknowledged < target {
@@ -89,11 +89,11 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     let new = blocking(|| cluster.add_node(&az))?;
     let said = blocking(|| cluster.replace(lost, new))?;
     eprintln!("{said}");
-    for line in ["control plane", "shard 1", "shard 2", &format!("node {new} has taken the place of node {lost}")] {
+    for line in ["control plane", "shard 1", "shard 2", &format!("node {new} has replaced node {lost}")] {
         ensure!(said.contains(line), "{line:?} is not in: {said}");
     }
     let said = blocking(|| cluster.replace(lost, new))?;
-    ensure!(said.contains("has taken the place"), "asked again: {said}");
+    ensure!(said.contains("has replaced node"), "asked again: {said}");
     acknowledged(&load, 300).await?;
 
     // Without its vote the other remaining node would be no majority.
@@ -137,7 +137,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
             cluster.start_node(primary)
         })?;
         let said = blocking(|| replacing.join()).map_err(|_| anyhow::anyhow!("it panicked"))??;
-        ensure!(said.contains(&format!("node {new} has taken the place of node {old}")), "{said}");
+        ensure!(said.contains(&format!("node {new} has replaced node {old}")), "{said}");
         blocking(|| {
             handle.block_on(async {
                 acknowledged(&load, 200).await?;
@@ -179,7 +179,7 @@ async fn the_old_disk_helps_until_the_replacement_is_complete() -> Result<()> {
         blocking(|| handle.block_on(serves(&cluster, "with the old disk")))?;
         cluster.resume(new)?;
         let said = blocking(|| replacing.join()).map_err(|_| anyhow::anyhow!("it panicked"))??;
-        ensure!(said.contains(&format!("node {new} has taken the place of node {old}")), "{said}");
+        ensure!(said.contains(&format!("node {new} has replaced node {old}")), "{said}");
         let said = blocking(|| returned.ends())?;
         ensure!(said.contains(&format!("node {old} was replaced by node {new}")), "{said}");
         Ok(())
@@ -259,11 +259,11 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
     let wrong_az = blocking(|| cluster.add_node(&other_az))?;
     let replace = |old, new| blocking(|| cluster.replace(old, new));
 
-    refused(replace(victim, wrong_az), &[&format!("node {victim} is alive"), "stop it first"])?;
+    refused(replace(victim, wrong_az), &[&format!("node {victim} is running"), "stop it first"])?;
     refused(replace(9, wrong_az), &["there is no node 9", "1, 2, 3"])?;
-    refused(replace(victim, primary), &["part of the cluster already"])?;
+    refused(replace(victim, primary), &["belongs to the cluster already"])?;
     blocking(|| cluster.kill(victim))?;
-    let needed = format!("A new node in AZ {az} would do");
+    let needed = format!("Use a new node in AZ {az}");
     refused(
         replace(victim, wrong_az),
         &["AZ rule", &format!("AZ {other_az} holds 2 of 3 voters"), "1 + 1 + 1", &needed],
@@ -289,7 +289,7 @@ async fn what_must_not_be_is_refused_and_changes_nothing() -> Result<()> {
     // A node that does not run.
     let absent = blocking(|| cluster.add_node(&az))?;
     blocking(|| cluster.kill(absent))?;
-    refused(replace(victim, absent), &[&format!("node {absent} cannot take a place"), "does not answer"])?;
+    refused(replace(victim, absent), &[&format!("node {absent} cannot replace another node"), "does not answer"])?;
 
     let after = cluster.describe()?;
     for field in ["map_version", "replacement", "replaced"] {

@@ -33,11 +33,7 @@ const CYCLES: &[(&str, &[&str])] = &[(
 )];
 
 /// Type names that stand for two or more types in one crate. To be removed, never extended.
-const NAMES_TWICE: &[(&str, &[&str])] = &[
-    ("fastness", &["Arguments", "Command", "NodeArgument"]),
-    ("load", &["Options", "Running", "Worker"]),
-    ("log", &["State"]),
-];
+const NAMES_TWICE: &[(&str, &[&str])] = &[];
 
 /// Files of the product with a `Result<_, String>`. To be removed, never extended.
 const STRING_ERRORS: &[&str] = &[

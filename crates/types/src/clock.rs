@@ -1,25 +1,25 @@
-//! The clock that code is handed instead of reading one itself.
+//! The clock interface. Code receives a clock instead of reading the machine's clocks itself.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{BootNs, WallMs};
 
-/// Both clocks of one node. A simulation gives its own.
+/// Both clocks of one node. A simulation provides its own.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since the Unix epoch. May jump; used for TTLs through the primary's timestamp only.
+    /// Milliseconds since the Unix epoch. May jump; used for TTLs, and only through the primary's timestamp.
     fn wall(&self) -> WallMs;
-    /// Nanoseconds since the machine started, **counting suspended time** (`CLOCK_BOOTTIME`): leases and lag.
+    /// Nanoseconds since the machine started, **including suspended time** (`CLOCK_BOOTTIME`). Used for leases and lag.
     fn boot(&self) -> BootNs;
 }
 
-/// The machine's own clocks.
+/// The machine's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall(&self) -> WallMs {
-        // Through the C library, not past it as the boot clock: so a test can set the wall clock of one process alone
-        // (libfaketime). A clock before the epoch counts as the epoch.
+        // Reads through the C library, unlike the boot clock, so that a test can set the wall clock of a single process
+        // (libfaketime). A time before the epoch counts as the epoch.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         WallMs(since.as_millis() as u64)
     }

@@ -1,9 +1,9 @@
-//! The three modes.
+//! The three durability modes.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// When a write is acknowledged. The numbers are frozen: they stand in the log.
+/// When a write is acknowledged. The numbers are frozen, because they are stored in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Durability {
@@ -11,7 +11,7 @@ pub enum Durability {
     Sync = 1,
     /// As soon as the primary has applied it in memory; the lag is bounded.
     Async = 2,
-    /// As soon as the primary has applied it in memory; no promise.
+    /// As soon as the primary has applied it in memory; nothing is promised about lost writes.
     Disabled = 3,
 }
 
@@ -27,7 +27,7 @@ impl Durability {
         }
     }
 
-    /// As in the config: `sync`, `async`, `disabled`.
+    /// The name as in the config: `sync`, `async` or `disabled`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -37,14 +37,14 @@ impl Durability {
         }
     }
 
-    /// Of two modes the one that promises more.
+    /// The stricter of two modes.
     #[must_use]
     pub fn stricter(self, other: Durability) -> Durability {
-        // The frozen numbers grow from strict to loose.
+        // The frozen numbers increase from strict to loose.
         if (self as u8) < (other as u8) { self } else { other }
     }
 
-    /// Whether a promise about lost writes is made at all.
+    /// Whether the mode promises anything about lost writes.
     #[must_use]
     pub fn is_durable(self) -> bool {
         self != Durability::Disabled
@@ -57,7 +57,7 @@ impl fmt::Display for Durability {
     }
 }
 
-/// Not one of the three names.
+/// The text is not the name of a mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownDurability;
 

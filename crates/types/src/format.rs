@@ -1,27 +1,27 @@
-//! Which forms of entries, snapshots and commands a node understands.
+//! Format levels: which forms of entries, snapshots and commands a node supports.
 
 use std::fmt;
 
-/// How far a node's understanding of persisted and replicated forms goes. Each level includes all levels below it.
+/// The persisted and replicated forms that a node supports. Each level includes all lower levels.
 ///
-/// A node announces its level to its peers. A form that a level has introduced is written only while every member of
-/// the group that receives it has announced that level, so that a cluster can be upgraded node by node. Once such a
-/// form is in a log, a node below the level can no longer read it: it stops with an error that says so.
+/// A node announces its level to its peers. A form that a level introduced is written only while every member of the
+/// group that receives it has announced that level, so that a cluster can be upgraded node by node. Once a log contains
+/// such a form, a node of a lower level cannot read it: it stops with an error that says so.
 ///
 /// The numbers are frozen: they are sent to peers and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FormatLevel(pub u32);
 
 impl FormatLevel {
-    /// The forms of the first version; a node that announces no level is at this one.
+    /// The forms of the first version, and of a node that announces no level.
     pub const BASE: FormatLevel = FormatLevel(1);
-    /// Batches cut into several entries, units that carry only a timestamp or a setting, image records that are parts
-    /// of a value, and settings of the cluster in group 0.
+    /// Batches split into several entries, units that carry only a timestamp or a setting, image records with part of a
+    /// value, and settings of the cluster in group 0.
     pub const BOUNDS: FormatLevel = FormatLevel(2);
-    /// What this version announces.
+    /// The level that this version announces.
     pub const CURRENT: FormatLevel = FormatLevel::BOUNDS;
 
-    /// The level that a peer's message announces; 0 is what a node sends that knows of no levels.
+    /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]
     pub fn announced(number: u32) -> FormatLevel {
         FormatLevel(number).max(FormatLevel::BASE)

@@ -1,18 +1,18 @@
-//! Identities.
+//! Identifiers of nodes, shards, groups, disks and positions.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// One process, labelled with one AZ. Never reused for another disk.
+/// Id of a node: one process, labelled with one AZ. Never reused for another disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeId(pub u64);
 
-/// One shard: a slot range and its Raft group. Counted from 1.
+/// Id of a shard, which is a slot range and its Raft group. Counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u32);
 
-/// One Raft group: [`GroupId::CONTROL`] or a shard's.
+/// Id of a Raft group: [`GroupId::CONTROL`] or a shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u32);
 
@@ -27,24 +27,24 @@ impl From<ShardId> for GroupId {
     }
 }
 
-/// A position in one group's log. The first entry has index 1 or 0, as consensus decides; `LogIndex(0)` as a
-/// "nothing yet" position is written `Option<LogIndex>`.
+/// A position in one group's log. Consensus decides whether the first entry has index 1 or 0. A position before the
+/// first entry is written as `Option<LogIndex>`, not as `LogIndex(0)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogIndex(pub u64);
 
-/// The place of a batch among the batches of its epoch, from 1, without holes.
+/// Number of a batch among the batches of its epoch, from 1, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The one after this.
+    /// The next number.
     #[must_use]
     pub fn next(self) -> Seq {
         Seq(self.0 + 1)
     }
 }
 
-/// The leader id that batches are staged under: a term has one leader, so terms order epochs.
+/// The leader id under which batches are staged. A term has one leader, so terms order epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch {
     /// Raft term.
@@ -53,7 +53,7 @@ pub struct Epoch {
     pub node: NodeId,
 }
 
-/// An availability zone's name.
+/// Name of an availability zone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Az(pub Arc<str>);
 
@@ -69,16 +69,17 @@ impl From<&str> for Az {
     }
 }
 
-/// Made at cluster creation; every node's certificate names it.
+/// Id of a cluster, drawn when the cluster is created; every node's certificate contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
-/// One disk of a node, drawn at random when its log is created. A node is a member of the cluster with one disk: on
-/// another one, an empty one say, it is not that member any more.
+/// Id of one disk of a node, drawn at random when its log is created. A node is a member of the cluster with one disk:
+/// on any other one, for example an empty one, it is not that member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DiskId(pub [u8; 16]);
 
-/// The secret seed of the keyspace's hash, one per cluster (in group 0), so that SCAN cursors survive a failover.
+/// The secret seed of the keyspace's hash. There is one per cluster (in group 0), so that SCAN cursors survive a
+/// failover.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HashSeed(pub [u8; 16]);
 
@@ -98,7 +99,7 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// Not 32 hexadecimal digits.
+/// The text is not 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAnId;
 

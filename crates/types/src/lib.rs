@@ -1,7 +1,7 @@
-//! Ids, slots, AZs, sequence numbers, times and limits as newtypes: the words every other crate speaks.
+//! Ids, slots, AZs, sequence numbers, times, limits and durability modes as newtypes, shared by all other crates.
 //!
-//! Nothing here does I/O except [`SystemClock`], the one place that reads the machine's clocks. All other code is
-//! handed a [`Clock`].
+//! Nothing here does I/O except [`SystemClock`], the only code that reads the machine's clocks. All other code receives
+//! a [`Clock`].
 
 mod clock;
 mod durability;

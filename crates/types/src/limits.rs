@@ -1,5 +1,7 @@
-//! Named bounds. What happens at a bound is said where it is enforced, and for all of them in one table:
-//! `crates/LIMITS.md`. A test compares the two.
+//! Limits of keys, values, commands, log entries, batches, messages and waits.
+//!
+//! The effect of reaching a limit is described where it is enforced, and for all of them in one table,
+//! `crates/LIMITS.md`. A test compares that table with these constants.
 
 use std::time::Duration;
 
@@ -8,84 +10,89 @@ const MIB: usize = 1024 * KIB;
 
 /// Largest string value or request argument, bytes (Valkey's `proto-max-bulk-len` default).
 pub const VALUE_BYTES_MAX: usize = 512 * MIB;
-/// Longest name of a key, bytes: half an entry, which is what the first version admitted (it counted a name twice). The
+/// Longest key name, in bytes: half an entry, which is what the first version accepted (it counted a name twice). The
 /// removal of a key with such a name always fits one entry, so every key can expire at every format level.
 pub const KEY_BYTES_MAX: usize = 32 * MIB;
-/// Largest unit (one command, one transaction), bytes of encoded effects: a value of the largest size, and twice a
-/// name. Over it everything that the unit has changed is taken back and the client is answered with an error.
+/// Largest unit (one command, one transaction), in bytes of encoded effects: a value of the largest size and two names.
+/// A unit over the limit is undone completely, and the client gets an error.
 pub const UNIT_BYTES_MAX: usize = 576 * MIB;
-/// How often one unit may remove every key: each time it leaves tables of some 400 KiB behind, for two bytes of
-/// effects.
+/// How often one unit may remove all keys. Each time takes two bytes of effects but leaves tables of about 400 KiB
+/// behind.
 pub const UNIT_FLUSHES_MAX: usize = 1024;
-/// Arguments that one transaction queues, bytes: more could not be a unit. At the bound the command is refused and the
-/// transaction with it.
+/// Arguments that one transaction may queue, in bytes; more could not be one unit. At the limit the command is refused,
+/// and the transaction fails with it.
 pub const TRANSACTION_BYTES_MAX: usize = UNIT_BYTES_MAX;
-/// What a payload of RESTORE may expand to, bytes: more could not be a unit. One that holds more is refused.
+/// Size to which a payload of RESTORE may expand, in bytes; more could not be one unit. A larger payload is refused.
 pub const RESTORED_BYTES_MAX: usize = UNIT_BYTES_MAX;
-/// Names that one unit of expired keys removes, bytes; the last one may be longer.
+/// Key names that one unit of expired keys removes, in bytes; the last one may exceed the limit.
 pub const EXPIRY_UNIT_BYTES_MAX: usize = 256 * KIB;
 /// Keys and fields that one unit of expired keys removes.
 pub const EXPIRY_UNIT_KEYS_MAX: usize = 200;
-/// Largest log entry, bytes of payload. Whoever seals a batch asserts it.
+/// Largest log entry, in bytes of payload. Asserted where a batch is sealed.
 pub const ENTRY_BYTES_MAX: usize = 64 * MIB;
-/// Largest batch, bytes of payload: one unit of the largest size and its head. A batch that is larger than a fragment
-/// is cut into several entries; a replica keeps the fragments in memory until it has the last.
+/// Largest batch, in bytes of payload: one unit of the largest size and the head. A batch larger than a fragment is
+/// split into several entries; a replica keeps the fragments in memory until it has the last one.
 pub const BATCH_BYTES_MAX: usize = UNIT_BYTES_MAX + MIB;
-/// Part of a batch in one log entry, bytes: so that no entry holds up links, the log's writer or other groups for long.
+/// Largest part of a batch in one log entry, in bytes. Larger entries would delay links, the log's writer and other
+/// groups.
 pub const FRAGMENT_BYTES_MAX: usize = 8 * MIB;
 /// An open batch is closed once its effects reach this many bytes.
 pub const BATCH_BYTES_SOFT: usize = 256 * KIB;
-/// Log entries of one shard that are proposed and not yet committed.
+/// Log entries of one shard that are proposed and not committed.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
-/// Effects staged and not yet committed, bytes: at it the front ends stop reading from connections that write.
+/// Effects staged and not committed, in bytes. At the limit the front ends stop reading from connections that write.
 pub const OPEN_EFFECT_BYTES_MAX: usize = 64 * MIB;
-/// What undo records of these effects may hold, bytes: over it they are dropped, and an undo reads snapshot and log
-/// instead. The records of the unit that runs do not count: it can always be taken back.
+/// Size of the undo records of these effects, in bytes. Over the limit the records are dropped, and an undo reads
+/// snapshot and log instead. The records of the running unit do not count: it can always be undone.
 pub const UNDO_BYTES_MAX: usize = 2 * OPEN_EFFECT_BYTES_MAX;
-/// One record of an image, bytes, without some for its head: a value whose record would be longer is written as several
-/// records, each with a part of it. Strings and values of fields that are longer are kept beside their entry.
+/// Largest record of an image, in bytes, without its small head. A value whose record would be longer is written as
+/// several records, each with a part of it. Longer strings and field values are stored outside their entry.
 pub const IMAGE_RECORD_BYTES_MAX: usize = 256 * KIB;
-/// Chunks of a snapshot that wait for its file when it is written, and parts of one that wait for whoever reads it,
-/// bytes; one more may pass it.
+/// Chunks of a snapshot that wait to be written to its file, and parts that wait for the reader of a file, in bytes;
+/// one more chunk may exceed the limit.
 pub const SNAPSHOT_QUEUE_BYTES_MAX: usize = MIB;
-/// One frame on a link between nodes, bytes; larger messages are cut.
+/// Largest frame on a link between nodes, in bytes; larger messages are split.
 pub const FRAME_BYTES_MAX: usize = MIB;
-/// One message between nodes, bytes: the largest entry and what stands around it. A receiver closes the stream over it.
+/// Largest message between nodes, in bytes: the largest entry and its envelope. A receiver closes the stream when the
+/// limit is exceeded.
 pub const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + FRAME_BYTES_MAX;
-/// Entries kept in memory per group behind the newest, bytes; older ones are read from disk.
+/// The newest entries of a group that are kept in memory, in bytes; older ones are read from disk.
 pub const LOG_TAIL_BYTES_MAX: usize = 32 * MIB;
-/// Entries that a learner may lack, in its log and in its memory, when it becomes a voter; with more it stays a
-/// learner. Those under way are among them.
+/// Entries that a learner may lack, in its log and in its memory, when it becomes a voter; entries in flight count.
+/// With more it stays a learner.
 pub const CAUGHT_UP_ENTRIES_MAX: u64 = 500;
-/// Their bytes.
+/// The same limit in bytes.
 pub const CAUGHT_UP_BYTES_MAX: u64 = 16 * MIB as u64;
-/// TLS handshakes that one port for nodes or administrators has under way; a further connection is closed.
+/// TLS handshakes in progress on one port for nodes or administrators; a further connection is closed.
 pub const PEER_HANDSHAKES_MAX: usize = 64;
-/// Longest time of such a handshake; after it the connection is closed.
+/// Longest duration of such a handshake; then the connection is closed.
 pub const PEER_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
-/// Connections of nodes and administrators to one port, handshakes included; a further one is closed.
+/// Connections of nodes and administrators to one port, including handshakes; a further one is closed.
 pub const PEER_CONNECTIONS_MAX: usize = 512;
-/// How long a read waits for a quorum to confirm its primary (`CLIENT READS QUORUM`): then it is answered CLUSTERDOWN.
+/// How long a read waits for a quorum to confirm its primary (`CLIENT READS QUORUM`) before it is answered with
+/// CLUSTERDOWN.
 pub const READ_CONFIRM_MAX: Duration = Duration::from_millis(500);
-/// A node that has not heard from group 0's leader for so long that it has the newest settings of the cluster lets
-/// nobody in by a password until it has. A change of a password therefore waits for nobody longer than this.
+/// If a node has not heard from group 0's leader for this long, it cannot know whether it has the newest settings of
+/// the cluster. It accepts no password until it knows, so a change of a password waits at most this long for an
+/// unreachable node.
 pub const SETTINGS_SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
-/// How long the loop of a replica that leads may not turn (`loop-stall-max`): at it the lease is closed for the term
-/// and an election follows.
+/// How long the loop of a leading replica may stall (`loop-stall-max`). Then the lease is closed for the term, and an
+/// election follows.
 pub const LOOP_STALL_MAX: Duration = Duration::from_secs(3);
-/// How long a transaction may have run when its next command is due: half of `loop-stall-max`, by default this. It is
-/// taken back, and answered with an error, before it costs the shard its primary.
+/// How long a transaction may have run when its next command is due: half of `loop-stall-max`, by default this. A
+/// longer one is undone and answered with an error before the stall costs the shard its primary.
 pub const UNIT_TIME_MAX: Duration = Duration::from_millis(1_500);
-/// How long commands wait while the lease has lapsed and no other primary is known (`lease-wait-max`), before they are
-/// refused: some clients give up after 250 ms.
+/// How long commands wait after the lease has lapsed while no other primary is known (`lease-wait-max`). Then they are
+/// refused, because some clients give up after 250 ms.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_millis(200);
-/// How long one connection's commands run before others have their turn; one command is never interrupted.
+/// How long one connection's commands run before other connections have their turn; a single command is never
+/// interrupted.
 pub const CONNECTION_SLICE: Duration = Duration::from_millis(5);
-/// A client that reads nothing although no more of its replies may be kept (it is a stranger, or `maxmemory` is
-/// reached) is closed after so long.
+/// How long a client may read nothing while no more of its replies may be kept (it is not authenticated, or `maxmemory`
+/// is reached). Then its connection is closed.
 pub const UNREAD_MAX: Duration = Duration::from_secs(10);
-/// A connection whose reply or command has waited for the log for so long is closed: the outcome is unknown to its
+/// How long a reply or a command may wait for the log. Then its connection is closed: the outcome is unknown to its
 /// client.
 pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);

@@ -1,26 +1,27 @@
-//! Planted bugs: mistakes in the path of a write, and at its bounds, that tests switch on, to show that a suite finds
+//! Planted bugs: mistakes in the path of a write and at its limits. Tests switch them on to show that a suite detects
 //! each of them.
 //!
-//! They exist with the feature `plants` alone, which the test kit asks for and the shipped binary does not: without it
-//! [`Plant::is_on`] is a constant `false`, and what depends on it is not compiled. With it a plant is switched on for
-//! one thread, as a simulation needs it ([`on_this_thread`]), or for a process by the variable [`VARIABLE`].
+//! Plants exist only with the feature `plants`, which the test kit enables and the shipped binary does not. Without it,
+//! [`Plant::is_on`] is a constant `false`, and the code that depends on it is not compiled. With it, a plant is
+//! switched on for one thread, as a simulation needs it ([`on_this_thread`]), or for a process by the variable
+//! [`VARIABLE`].
 
-/// Names the plant of a whole process.
+/// Environment variable that names the plant of a process.
 pub const VARIABLE: &str = "FASTNESS_PLANT";
 
 macro_rules! plants {
-    ($($(#[doc = $what:literal])+ $plant:ident = $name:literal,)+) => {
-        /// One mistake. Each is what somebody has once built, or would, in a system of this kind.
+    ($($(#[doc = $description:literal])+ $plant:ident = $name:literal,)+) => {
+        /// A planted bug: a mistake that somebody has built in a system of this kind, or might.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Plant {
-            $($(#[doc = $what])+ $plant,)+
+            $($(#[doc = $description])+ $plant,)+
         }
 
         impl Plant {
-            /// All of them.
+            /// All plants.
             pub const ALL: &[Plant] = &[$(Plant::$plant),+];
 
-            /// The name in tables and in [`VARIABLE`].
+            /// The plant's name in tables and in [`VARIABLE`].
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -28,11 +29,11 @@ macro_rules! plants {
                 }
             }
 
-            /// What is wrong with it on, in a sentence.
+            /// One sentence that says what is wrong while the plant is on.
             #[must_use]
-            pub fn what(self) -> &'static str {
+            pub fn description(self) -> &'static str {
                 match self {
-                    $(Plant::$plant => concat!($($what),+).trim_ascii(),)+
+                    $(Plant::$plant => concat!($($description),+).trim_ascii(),)+
                 }
             }
         }
@@ -48,106 +49,106 @@ plants! {
     SkipFsync = "skip-fsync",
     /// A vote is not written to the disk.
     VoteNotStored = "vote-not-stored",
-    /// Entries that were truncated stay on the disk.
+    /// Truncated entries stay on the disk.
     TruncateNotStored = "truncate-not-stored",
-    /// A log that is damaged in the middle is cut there when it is opened.
+    /// A log that is damaged in the middle is truncated there when it is opened.
     CutAtDamage = "cut-at-damage",
     /// A primary serves without a lease.
     NoLeaseCheck = "no-lease-check",
-    /// A lease lasts longer than what voters have promised.
+    /// A lease lasts longer than the voters' promises.
     LongLease = "long-lease",
-    /// A lease is counted from when answers come, not from when they were asked for.
+    /// A lease is counted from the arrival of the answers, not from the sending of the requests.
     LeaseFromAnswers = "lease-from-answers",
-    /// A leader that nobody answers goes on binding its voters.
+    /// A leader that receives no answers continues to bind its voters by promises.
     UnheardBinds = "unheard-binds",
-    /// The lease is compared with a clock that was read a while ago.
+    /// The lease is compared with an old reading of the clock.
     StaleClock = "stale-clock",
-    /// A voter votes at once after a restart, whatever it had promised.
+    /// A restarted voter votes at once, although it may have promised not to.
     VoteAfterRestart = "vote-after-restart",
-    /// A node that has promised its leader not to vote stands for election, and votes, all the same.
+    /// A node that has promised its leader not to vote becomes a candidate and votes.
     VoteInPromise = "vote-in-promise",
-    /// The lease stays open while leadership is handed over.
+    /// The lease stays open during a hand-over of leadership.
     LeaseKeptInHandOver = "lease-kept-in-hand-over",
-    /// Leadership is handed over before what is staged has committed.
+    /// Leadership is handed over before staged batches have committed.
     HandOverWithoutDrain = "hand-over-without-drain",
-    /// A restarted leader goes on leading in its old epoch.
+    /// A restarted leader continues to lead in its old epoch.
     EpochResumed = "epoch-resumed",
-    /// A new primary serves before it has applied what was committed before its term.
+    /// A new primary serves before it has applied the entries committed before its term.
     NoNoOp = "no-no-op",
-    /// A batch is proposed before the one before it was accepted.
+    /// A batch is proposed before the previous one was accepted.
     PipelinedProposals = "pipelined-proposals",
-    /// A batch of which it is not known whether it was accepted is proposed again, and applied as often as it is found.
+    /// A batch whose acceptance is unknown is proposed again, and is applied each time it is found in the log.
     AppliedTwice = "applied-twice",
-    /// What was staged and did not commit is not undone.
+    /// Staged effects that did not commit are not undone.
     NoUndo = "no-undo",
-    /// Keys with uncommitted effects are read as if they had committed.
+    /// Keys with uncommitted effects are read as if the effects had committed.
     DirtyRead = "dirty-read",
-    /// A former primary with open effects shows them to READONLY clients.
+    /// A former primary shows uncommitted effects to READONLY clients.
     DirtyReplica = "dirty-replica",
     /// FLUSHALL marks no key as uncommitted.
     FlushIsClean = "flush-is-clean",
-    /// A change of the mode forgets which keys have uncommitted effects.
+    /// A change of the mode clears the record of which keys have uncommitted effects.
     ModeForgetsDirty = "mode-forgets-dirty",
-    /// A snapshot is cut from memory that is ahead of the log.
+    /// A snapshot is taken of memory that is ahead of the log.
     SpeculativeSnapshot = "speculative-snapshot",
-    /// A restore goes on one entry behind where the snapshot ends.
+    /// A restore skips the first entry after its snapshot.
     SnapshotOffByOne = "snapshot-off-by-one",
-    /// A replica of which no snapshot can be read goes on behind them, with nothing in memory.
+    /// A replica whose snapshots are all unreadable resumes after them with empty memory.
     SnapshotsPassedOver = "snapshots-passed-over",
-    /// A former primary that goes on from a snapshot of others keeps what it had staged.
+    /// A former primary that installs another node's snapshot keeps its uncommitted effects.
     OpenKeptOverInstall = "open-kept-over-install",
-    /// The lag gate never shuts, and acknowledgements do not look at the lag.
+    /// The lag gate never closes, and acknowledgements do not check the lag.
     NoLagGate = "no-lag-gate",
-    /// An `async` acknowledgement does not look at the lease again.
+    /// An `async` acknowledgement does not check the lease again.
     AsyncAckUnchecked = "async-ack-unchecked",
-    /// A change to `async` acts before it has committed.
+    /// A change to `async` takes effect before it has committed.
     AsyncActsEarly = "async-acts-early",
-    /// The mode is the one that the cluster's map desired states, whatever the log says.
+    /// The mode is taken from the desired state in the cluster's map instead of the log.
     MapModeTrusted = "map-mode-trusted",
-    /// A primary whose wall clock jumps goes on serving.
+    /// A primary continues to serve after its wall clock has jumped.
     ClockJumpTrusted = "clock-jump-trusted",
-    /// A wall clock is trusted although no majority of the nodes' clocks agrees.
+    /// A wall clock is trusted although no majority of the nodes' clocks agrees with it.
     ClockWithoutMajority = "clock-without-majority",
-    /// A replica goes by its own clock to tell which keys have expired.
+    /// A replica uses its own clock to decide which keys have expired.
     ReplicaClock = "replica-clock",
-    /// Any set of nodes may be voters, in one AZ alone.
+    /// Any set of nodes may be voters, even in a single AZ.
     NoAzRule = "no-az-rule",
-    /// A member comes back on an empty disk and takes part.
+    /// A member with an empty disk is accepted.
     WipedDiskAccepted = "wiped-disk-accepted",
-    /// A member comes back on an old copy of its disk and takes part.
+    /// A member with an old copy of its disk is accepted.
     OldDiskAccepted = "old-disk-accepted",
-    /// What expires at one moment is removed by one unit, whatever its names take.
+    /// All keys that expire at one moment are removed by one unit, however long their names are.
     ExpiryUnbounded = "expiry-unbounded",
-    /// A unit may be of any length.
+    /// A unit may have any length.
     UnitUnbounded = "unit-unbounded",
-    /// Of a unit that is too long the effects are taken back, and what it has changed is not.
+    /// The effects of a unit that is too long are dropped, but its changes in memory are kept.
     SavepointKept = "savepoint-kept",
-    /// Replies leave when the first fragment of their batch has committed.
+    /// Replies are released when the first fragment of their batch has committed.
     FragmentIsWhole = "fragment-is-whole",
-    /// What has come of a batch whose leader died stays, and the next leader's fragments are added to it.
+    /// Fragments of a batch whose leader died are kept, and the next leader's fragments are added to them.
     FragmentsKept = "fragments-kept",
-    /// A new member votes as soon as the log lacks few entries, whatever it holds itself.
+    /// A new member becomes a voter once its log lacks few entries, whatever its memory contains.
     CaughtUpByEntries = "caught-up-by-entries",
-    /// A primary whose loop does not turn keeps its lease.
+    /// A primary whose loop is stalled keeps its lease.
     StuckKeepsLease = "stuck-keeps-lease",
-    /// An image in progress goes on over an undo, and is taken for one of where memory went back to.
+    /// An image in progress continues across an undo, and is taken for one of the state after the undo.
     ImageKeptOverUndo = "image-kept-over-undo",
-    /// What was removed is not freed unless somebody writes.
+    /// The memory of removed data is freed only while clients write.
     FreeingStops = "freeing-stops",
-    /// While nobody writes, no time reaches the replicas.
+    /// While no client writes, the replicas receive no time.
     NoTimeAlone = "no-time-alone",
-    /// Memory counts as standing at a fragment that is not its batch's last.
+    /// The applied position advances at a fragment that is not the last of its batch.
     FragmentMovesPosition = "fragment-moves-position",
 }
 
 impl Plant {
-    /// The plant of this name.
+    /// The plant with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Plant> {
         Plant::ALL.iter().copied().find(|plant| plant.name() == name)
     }
 
-    /// Whether it is switched on here.
+    /// Whether the plant is switched on for this thread.
     #[cfg(not(feature = "plants"))]
     #[inline(always)]
     #[must_use]
@@ -155,7 +156,7 @@ impl Plant {
         false
     }
 
-    /// Whether it is switched on here.
+    /// Whether the plant is switched on for this thread.
     #[cfg(feature = "plants")]
     #[must_use]
     pub fn is_on(self) -> bool {
@@ -177,7 +178,7 @@ mod on {
         static THREADS: Cell<Option<Plant>> = const { Cell::new(None) };
     }
 
-    /// Switches a plant on, or off, for what runs on this thread.
+    /// Switches a plant on for this thread; `None` switches it off.
     pub fn on_this_thread(plant: Option<Plant>) {
         THREADS.set(plant);
     }
@@ -187,7 +188,7 @@ mod on {
     }
 
     /// # Panics
-    /// If no plant has the name: a run that plants nothing would prove nothing.
+    /// If no plant has the name, because a run without a plant would prove nothing.
     fn of_the_process() -> Option<Plant> {
         static PROCESSES: OnceLock<Option<Plant>> = OnceLock::new();
         *PROCESSES.get_or_init(|| {
@@ -202,10 +203,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinct_and_lead_back() {
+    fn each_name_leads_back_to_its_plant() {
         for &plant in Plant::ALL {
             assert_eq!(Plant::from_name(plant.name()), Some(plant));
-            assert!(plant.what().ends_with('.'), "{plant:?}");
+            assert!(plant.description().ends_with('.'), "{plant:?}");
         }
         assert_eq!(Plant::from_name("none"), None);
     }

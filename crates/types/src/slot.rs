@@ -7,8 +7,8 @@ pub const SLOTS: usize = 16_384;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Slot(pub u16);
 
-/// The part of a key that decides its slot: what stands between the first `{` and the first `}` after it, if that
-/// is not empty, else the whole key.
+/// The part of a key that determines its slot: the text between the first `{` and the first `}` after it, if it is not
+/// empty, otherwise the whole key.
 #[must_use]
 pub fn key_hash_tag(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|&b| b == b'{') else {
@@ -26,8 +26,8 @@ pub fn slot_of(key: &[u8]) -> Slot {
     Slot(crc16(key_hash_tag(key)) & (SLOTS as u16 - 1))
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected. Eight bytes at a time: each byte's part of the sum is
-/// looked up by how many bytes follow it, so the look-ups do not wait for each other.
+/// CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected. Processes eight bytes per step: the contribution of each
+/// byte is looked up by the number of bytes that follow it, so the table reads do not depend on each other.
 fn crc16(bytes: &[u8]) -> u16 {
     let (chunks, rest) = bytes.as_chunks::<8>();
     let whole = chunks.iter().fold(0u16, |crc, chunk| {
@@ -38,7 +38,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     rest.iter().fold(whole, |crc, &byte| (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// `TABLES[n][byte]`: the sum of `byte` with `n` zero bytes behind it.
+/// `TABLES[n][byte]`: the sum of `byte` followed by `n` zero bytes.
 static TABLES: [[u16; 256]; 8] = {
     let mut tables = [[0u16; 256]; 8];
     let mut byte = 0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallMs(pub u64);
 
-/// Time since the machine started in nanoseconds, counting suspended time. Comparable on one machine only.
+/// Nanoseconds since the machine started, including suspended time. Comparable on one machine only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BootNs(pub u64);
 

@@ -1,4 +1,4 @@
-//! The table of limits in `crates/LIMITS.md` and the constants in `src/limits.rs` say the same.
+//! Checks that the table of limits in `crates/LIMITS.md` and the constants in `src/limits.rs` agree.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastness_types::limits;
 
-/// A constant as the table writes it.
+/// Parses the form in which the table writes a constant.
 trait Written {
     fn is_written(&self, text: &str) -> bool;
 }
@@ -50,7 +50,7 @@ macro_rules! constants {
     };
 }
 
-/// Every constant of the module; the test says which one is missing here.
+/// All constants of the module; the test names one that is missing here.
 fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
     constants![
         VALUE_BYTES_MAX,
@@ -91,12 +91,12 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
 }
 
 #[test]
-fn the_table_of_limits_is_true() {
+fn the_table_of_limits_agrees_with_the_constants() {
     let constants = constants();
     let source = include_str!("../src/limits.rs");
     let in_source = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
     for name in in_source {
-        assert!(constants.contains_key(name), "{name} is missing in this test, and maybe in LIMITS.md");
+        assert!(constants.contains_key(name), "{name} is missing in this test, and perhaps in LIMITS.md");
     }
     let table = include_str!("../../LIMITS.md");
     let mut rows = BTreeSet::new();
@@ -104,7 +104,7 @@ fn the_table_of_limits_is_true() {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let [name, value, bounds, at_the_bound] = cells[..] else { panic!("a row has four cells: {row}") };
         let name = name.trim_matches('`');
-        let constant = constants.get(name).unwrap_or_else(|| panic!("LIMITS.md names {name}, which is no constant"));
+        let constant = constants.get(name).unwrap_or_else(|| panic!("LIMITS.md names {name}, which is not a constant"));
         assert!(constant.is_written(value), "LIMITS.md says that {name} is {value}");
         assert!(!bounds.is_empty() && !at_the_bound.is_empty(), "{name}: what it bounds, and what happens then");
         assert!(rows.insert(name), "{name} has two rows");
@@ -114,7 +114,7 @@ fn the_table_of_limits_is_true() {
     }
 }
 
-/// What one bound rests on another for.
+/// Relations between limits that other code relies on.
 #[test]
 fn the_limits_fit_together() {
     use limits::*;

@@ -1,7 +1,8 @@
-//! Code generated from `proto/`. Field numbers and names are frozen once released; see `proto/README.md`.
+//! Code generated from `proto/`: the protocols between nodes, of administration and of the lab. Field numbers and names
+//! are frozen once released.
 #![allow(missing_docs, clippy::all, clippy::too_many_lines)]
 
-/// Consensus between nodes.
+/// The peer protocol: consensus between nodes.
 pub mod peer {
     /// Version 1.
     pub mod v1 {
@@ -9,7 +10,7 @@ pub mod peer {
     }
 }
 
-/// Administration with an admin certificate.
+/// Administration, with an admin certificate.
 pub mod admin {
     /// Version 1.
     pub mod v1 {
@@ -17,7 +18,7 @@ pub mod admin {
     }
 }
 
-/// Faults on command.
+/// Fault injection in labs.
 pub mod lab {
     /// Version 1.
     pub mod v1 {

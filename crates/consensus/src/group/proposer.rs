@@ -49,11 +49,11 @@ pub(crate) async fn run(group: Arc<Group>, log: Log) {
                 () = group.driver.proposed() => continue,
             }
         };
-        if !log.has_room() {
+        if !log.has_capacity() {
             tokio::select! {
                 biased;
                 () = group.until_stopped() => return,
-                () = log.room() => {}
+                () = log.wait_for_capacity() => {}
             }
         }
         let epoch = proposal.epoch;

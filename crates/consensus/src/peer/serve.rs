@@ -92,7 +92,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
         if next.is_none() {
             next = session.next_frame();
         }
-        let full = class == Class::Append && !node.log.has_room();
+        let full = class == Class::Append && !node.log.has_capacity();
         let reads = !full && session.serving.len() < SERVED_MAX;
         tokio::select! {
             biased;
@@ -100,7 +100,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
             Some(answer) = session.serving.next(), if !session.serving.is_empty() => session.queue(answer),
             () = session.lease_answers.wake.notified(), if next.is_none() => {}
             () = lingered(session.outbox.leaves_at()), if next.is_none() => {}
-            () = node.log.room(), if full => {}
+            () = node.log.wait_for_capacity(), if full => {}
             frame = incoming.next(), if reads => {
                 heard = Instant::now();
                 let Some(frame) = frame else { return };

@@ -1,4 +1,4 @@
-//! From running processes to a cluster that takes writes on every shard.
+//! Brings up a cluster: from running processes to one that accepts writes on every shard.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::process;
 use super::settings::Settings;
 use crate::admin::{Admin, Credentials};
 
-/// All nodes must answer, and all shards take writes, within this.
+/// Time limit for all nodes to answer and all shards to accept writes.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long nodes that take writes may take to hear of each other's replicas.
-const ACQUAINTANCE_MAX: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// Time limit for nodes that accept writes to learn about each other's replicas.
+const DISCOVERY_MAX: Duration = Duration::from_secs(5);
+/// Interval between two checks.
 const POLL: Duration = Duration::from_millis(50);
-/// Lines of a dead node's log that are shown.
+/// Number of log lines that are shown of a node that has stopped.
 const LOG_LINES: usize = 12;
 
 /// The admin client of a dev cluster.
@@ -32,7 +32,7 @@ pub fn admin(folder: &Folder) -> Result<Admin> {
     })
 }
 
-/// Creates the cluster unless that has been done, and waits until a write succeeds on every shard. `nodes`: those that
+/// Creates the cluster unless it exists, and waits until a write succeeds on every shard. `nodes` are the nodes that
 /// must be running. Returns the warnings of the creation.
 pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -> Result<Vec<String>> {
     let until = Instant::now() + PATIENCE;
@@ -51,19 +51,19 @@ pub async fn bring_up(folder: &Folder, settings: &mut Settings, nodes: &[u64]) -
     for shard in 1..=settings.shards {
         takes_writes(folder, settings, &admin, shard, nodes, until).await?;
     }
-    know_each_other(settings, nodes).await?;
+    wait_for_discovery(settings, nodes).await?;
     Ok(warnings)
 }
 
-/// Waits until every node knows that every replica can serve, so that whoever reads the topology now finds all of them.
-/// A cluster that takes writes is up without it, so this is bounded.
-async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
-    let until = Instant::now() + ACQUAINTANCE_MAX;
+/// Waits until every node knows that every replica can serve, so that a client that reads the topology now finds all of
+/// them. The wait is bounded, because a cluster that accepts writes is up without it.
+async fn wait_for_discovery(settings: &Settings, nodes: &[u64]) -> Result<()> {
+    let until = Instant::now() + DISCOVERY_MAX;
     let all: usize = nodes.iter().map(|node| settings.shards_on(*node).count()).sum();
     for &node in nodes {
         let Some(shard) = settings.shards_on(node).next() else { continue };
         let port = settings.ports_of(node)?.plaintext + shard as u16 - 1;
-        // Whoever asks for a password tells nothing.
+        // A node that requires a password does not report it.
         while let Some(online) = probe::online(port).await
             && online < all
             && Instant::now() < until
@@ -74,7 +74,7 @@ async fn know_each_other(settings: &Settings, nodes: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until one node answers its admin front end.
+/// Waits until a node answers on its admin listener.
 pub async fn answers(
     folder: &Folder,
     settings: &Settings,
@@ -98,7 +98,7 @@ pub async fn answers(
     }
 }
 
-/// Where a node's admin front end is.
+/// Address of a node's admin listener.
 pub fn grpc_address(settings: &Settings, node: u64) -> Result<String> {
     Ok(format!("{HOST}:{}", settings.ports_of(node)?.grpc))
 }
@@ -108,7 +108,7 @@ fn check_alive(folder: &Folder, node: u64) -> Result<()> {
         return Ok(());
     }
     let log = folder.node_log(node);
-    bail!("node {node} has ended. The end of its log, {}:\n{}", log.display(), folder::tail(&log, LOG_LINES))
+    bail!("node {node} has stopped. The last lines of its log, {}:\n{}", log.display(), folder::tail(&log, LOG_LINES))
 }
 
 fn request(settings: &Settings) -> Result<CreateClusterRequest> {
@@ -131,8 +131,8 @@ fn request(settings: &Settings) -> Result<CreateClusterRequest> {
     })
 }
 
-/// Whether one of these nodes says that it leads the shard under a lease, with all data. As much as can be known of a
-/// cluster with a password.
+/// Whether one of these nodes reports that it leads the shard under a lease, with all data. More cannot be known about
+/// a cluster with a password.
 async fn leads(settings: &Settings, admin: &Admin, shard: u32, nodes: &[u64]) -> Result<bool> {
     for &node in nodes {
         let Ok(view) = admin.describe(&grpc_address(settings, node)?).await else { continue };
@@ -164,7 +164,7 @@ async fn takes_writes(
     loop {
         for &port in &listeners {
             match probe::writes(port, &key).await {
-                Write::Taken => return Ok(()),
+                Write::Accepted => return Ok(()),
                 Write::Refused => {}
                 Write::Password if leads(settings, admin, shard, nodes).await? => return Ok(()),
                 Write::Password => {}
@@ -175,7 +175,7 @@ async fn takes_writes(
         }
         if Instant::now() >= until {
             bail!(
-                "shard {shard} takes no writes after {} s; logs are in {}",
+                "shard {shard} does not accept writes after {} s; logs are in {}",
                 PATIENCE.as_secs(),
                 Path::new("nodes/*/node.log").display()
             );
@@ -184,9 +184,9 @@ async fn takes_writes(
     }
 }
 
-/// Waits until a node that was started again serves: its admin front end answers and, if a majority of all nodes runs
-/// (so that it can learn what is committed), its replicas have loaded their data and know their leader. Tells whether
-/// they do.
+/// Waits until a restarted node serves: it answers on its admin listener and, if a majority of all nodes is running (so
+/// that it can learn what is committed), its replicas have loaded their data and know their leader. Returns whether the
+/// latter is the case.
 pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Result<bool> {
     let until = Instant::now() + PATIENCE;
     answers(folder, settings, &admin(folder)?, node, until).await?;
@@ -208,7 +208,7 @@ pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Res
             return Ok(true);
         }
         if Instant::now() >= until {
-            bail!("node {node} runs, but not all of its replicas serve after {} s", PATIENCE.as_secs());
+            bail!("node {node} is running, but not all of its replicas serve after {} s", PATIENCE.as_secs());
         }
         tokio::time::sleep(POLL).await;
     }

@@ -1,5 +1,5 @@
-//! The cluster's own CA and what it signs. Whoever has a node's certificate is that node; so each names its owner in a
-//! SAN URI, besides the names that clients check:
+//! The cluster's own CA and the certificates that it signs. A node is identified by its certificate, so each
+//! certificate has its owner's name in a SAN URI, in addition to the host names that clients check:
 //!
 //! | file | SAN URI | may |
 //! |---|---|---|
@@ -20,8 +20,8 @@ use super::settings::Settings;
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
-/// Makes the CA, all certificates and the nodes' master keys. What was there is replaced: called only before the first
-/// node is started.
+/// Creates the CA, all certificates and the nodes' master keys. Replaces existing ones, so it is called only before the
+/// first node is started.
 pub fn make(folder: &Folder, settings: &Settings) -> Result<()> {
     let cluster = &settings.cluster_id;
     let ca = make_ca(cluster)?;
@@ -36,12 +36,12 @@ pub fn make(folder: &Folder, settings: &Settings) -> Result<()> {
     settings.nodes().try_for_each(|node| make_node(folder, cluster, &ca, node))
 }
 
-/// Makes the certificate and the master key of a node that is added, and its folder.
+/// Creates the folder, the certificate and the master key of an added node.
 pub fn add_node(folder: &Folder, settings: &Settings, node: u64) -> Result<()> {
     let path = folder.private_key("ca");
     let key = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let key = KeyPair::from_pem(&key).with_context(|| path.display().to_string())?;
-    // The CA's certificate follows from the cluster's id, and its key is the one it was made with.
+    // The CA's certificate is derived from the cluster's id, and its key is the original one.
     let ca = Issuer::new(ca_params(&settings.cluster_id), key);
     make_node(folder, &settings.cluster_id, &ca, node)
 }
@@ -49,7 +49,7 @@ pub fn add_node(folder: &Folder, settings: &Settings, node: u64) -> Result<()> {
 fn make_node(folder: &Folder, cluster: &str, ca: &Issuer<'_, KeyPair>, node: u64) -> Result<()> {
     let path = folder.node(node);
     std::fs::create_dir_all(path.join("data")).with_context(|| path.display().to_string())?;
-    // The second name makes it a node that faults can be commanded on: nobody keeps what matters in a dev cluster.
+    // The second name makes the node a lab, in which faults can be injected: a dev cluster has no important data.
     let names = [format!("fastness://{cluster}/node/{node}"), format!("fastness://{cluster}/lab")];
     let (certificate, key) = sign(ca, &format!("fastness node {node}"), &names, true)?;
     write_atomically(&path.join("node.crt"), certificate.as_bytes())?;
@@ -57,7 +57,7 @@ fn make_node(folder: &Folder, cluster: &str, ca: &Issuer<'_, KeyPair>, node: u64
     write_secret(&path.join("master.key"), master_key().as_bytes())
 }
 
-/// 32 random bytes as hexadecimal digits.
+/// 32 random bytes in hexadecimal.
 fn master_key() -> String {
     let bytes: [u8; 32] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect()
@@ -78,10 +78,10 @@ fn ca_params(cluster: &str) -> CertificateParams {
 }
 
 fn make_ca(cluster: &str) -> Result<Ca> {
-    CertifiedIssuer::self_signed(ca_params(cluster), KeyPair::generate()?).context("cannot make the CA")
+    CertifiedIssuer::self_signed(ca_params(cluster), KeyPair::generate()?).context("cannot create the CA")
 }
 
-/// A certificate and its key, PEM.
+/// Signs a certificate; returns it with its key, as PEM.
 fn sign(ca: &Issuer<'_, KeyPair>, name: &str, uris: &[String], serves: bool) -> Result<(String, String)> {
     let mut params = params(name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_there_and_keys_are_secret() {
+    fn every_file_exists_and_keys_are_private() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();

@@ -1,8 +1,10 @@
-//! `DIR/cluster.json`: what runs where, for people's scripts and for tests. Its fields are a documented interface:
+//! `DIR/cluster.json`: the nodes of the cluster with their processes and addresses, for users' scripts and for tests.
+//! Its fields are a documented interface:
 //!
 //! `nodes: [{id, az, pid, resp: [{shard, host, port, tls_port}], peer, peer_source, grpc, metrics}]`, `ca`,
-//! `admin_cert`, `durability`, `shards`. `pid` is null while the node does not run. `peer`, `grpc` and `metrics` are
-//! `host:port`, `peer_source` is an address; the private key of the admin certificate lies beside it (`admin.key`).
+//! `admin_cert`, `durability`, `shards`. `pid` is null while the node is not running. `peer`, `grpc` and `metrics` are
+//! `host:port`; `peer_source` is an address. The private key of the admin certificate is in the same folder
+//! (`admin.key`).
 
 use std::collections::BTreeMap;
 
@@ -13,60 +15,60 @@ use super::folder::{Folder, write_atomically};
 use super::node_config;
 use super::settings::Settings;
 
-/// Everything listens here.
+/// Address of all listeners.
 pub const HOST: &str = "127.0.0.1";
 
-/// The whole file.
+/// Content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterFile {
-    /// By id.
+    /// All nodes, ordered by id.
     pub nodes: Vec<Node>,
     /// The CA's certificate, PEM.
     pub ca: String,
     /// The admin certificate, PEM.
     pub admin_cert: String,
-    /// The mode.
+    /// The durability mode.
     pub durability: String,
-    /// How many shards there are.
+    /// Number of shards.
     pub shards: u32,
 }
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// From 1.
+    /// Id of the node, from 1.
     pub id: u64,
     /// Its AZ.
     pub az: String,
-    /// Its process, while it runs.
+    /// Process id, while the node is running.
     pub pid: Option<i32>,
-    /// The front ends of its replicas.
+    /// The RESP listeners of its replicas.
     pub resp: Vec<FrontEnd>,
-    /// `host:port`.
+    /// `host:port` of the peer listener.
     pub peer: String,
-    /// The address that its connections to other nodes come from.
+    /// Source address of its connections to other nodes.
     pub peer_source: String,
-    /// `host:port`.
+    /// `host:port` of the admin listener.
     pub grpc: String,
-    /// `host:port`.
+    /// `host:port` of the metrics listener.
     pub metrics: String,
 }
 
-/// The front ends of one replica.
+/// The RESP listeners of one replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontEnd {
     /// Its shard.
     pub shard: u32,
-    /// Host of both.
+    /// Host of both listeners.
     pub host: String,
-    /// Plaintext.
+    /// Plaintext port.
     pub port: u16,
-    /// TLS.
+    /// TLS port.
     pub tls_port: u16,
 }
 
 impl ClusterFile {
-    /// The file for these settings while these processes run.
+    /// The content for these settings and running processes.
     pub fn of(folder: &Folder, settings: &Settings, pids: &BTreeMap<u64, i32>) -> Result<ClusterFile> {
         let at = |port: u16| format!("{HOST}:{port}");
         let nodes = settings.ports()?.into_iter().map(|(id, ports)| Node {

@@ -1,12 +1,12 @@
-//! Where everything of a dev cluster lies.
+//! The folder of a dev cluster.
 //!
 //! ```text
 //! DIR/dev.json        the settings, written once everything below exists for the first time
-//! DIR/cluster.json    what runs where, always true while the supervisor lives
+//! DIR/cluster.json    nodes with their processes and addresses, kept up to date while the supervisor runs
 //! DIR/dev.lock        held by the supervisor
-//! DIR/dev.sock        the supervisor's ear
-//! DIR/dev.log         what a detached supervisor says
-//! DIR/options.conf    if it is there: lines that every node's config file ends with, written by the user
+//! DIR/dev.sock        socket on which the supervisor accepts requests
+//! DIR/dev.log         output of a detached supervisor
+//! DIR/options.conf    optional: lines that the user adds to the end of every node's config file
 //! DIR/ca.crt, ca.key  the cluster's own CA
 //! DIR/admin.crt, admin.key, client.crt, client.key
 //! DIR/nodes/ID/fastness.conf, node.crt, node.key, master.key, node.log, run.json, data/
@@ -25,21 +25,25 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder at `path`, made if it is not there.
+    /// Opens the folder at `path`; creates it if it does not exist.
     pub fn at(path: &Path) -> Result<Folder> {
-        std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        std::fs::create_dir_all(path).with_context(|| format!("cannot create the folder {}", path.display()))?;
         Folder::existing(path)
     }
 
-    /// The folder at `path`, which must be there.
+    /// Opens the folder at `path`, which must exist.
     pub fn existing(path: &Path) -> Result<Folder> {
-        let path = path.canonicalize().with_context(|| format!("no folder {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("there is no folder {}", path.display()))?;
         ensure!(path.is_dir(), "{} is not a folder", path.display());
-        ensure!(path.to_str().is_some(), "the path {} is not UTF-8, which config files are", path.display());
+        ensure!(
+            path.to_str().is_some(),
+            "the path {} is not UTF-8, so a config file cannot contain it",
+            path.display()
+        );
         Ok(Folder { path })
     }
 
-    /// Refuses a folder with something else in it, or one that cannot be written to.
+    /// Refuses a folder that has other content or is not writable.
     pub fn check_fresh(&self) -> Result<()> {
         let known = ["dev.lock", "dev.sock", "dev.log", "options.conf", "ca.crt", "ca.key", "nodes"];
         let keys = ["admin.crt", "admin.key", "client.crt", "client.key"];
@@ -48,7 +52,7 @@ impl Folder {
             let ours = name.to_str().is_some_and(|name| known.contains(&name) || keys.contains(&name));
             ensure!(
                 ours,
-                "{} is not empty ({} is in it) and holds no dev cluster: choose another --dir",
+                "{} is not empty (it contains {}) and has no dev cluster: choose another --dir",
                 self.path.display(),
                 name.to_string_lossy()
             );
@@ -56,12 +60,12 @@ impl Folder {
         Ok(())
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The user's own lines for every node's config file.
+    /// The lines that the user adds to every node's config file.
     pub fn options(&self) -> PathBuf {
         self.path.join("options.conf")
     }
@@ -106,40 +110,40 @@ impl Folder {
         self.path.join(format!("{name}.key"))
     }
 
-    /// A node's own folder.
+    /// Folder of a node.
     pub fn node(&self, node: u64) -> PathBuf {
         self.path.join("nodes").join(node.to_string())
     }
 
-    /// A node's config.
+    /// Config file of a node.
     pub fn node_config(&self, node: u64) -> PathBuf {
         self.node(node).join("fastness.conf")
     }
 
-    /// A node's log file.
+    /// Log file of a node.
     pub fn node_log(&self, node: u64) -> PathBuf {
         self.node(node).join("node.log")
     }
 
-    /// Which process a node is.
+    /// File that identifies the process of a node.
     pub fn run_file(&self, node: u64) -> PathBuf {
         self.node(node).join("run.json")
     }
 }
 
-/// Writes a file so that a reader sees all of the old one or all of the new one, also after a crash.
+/// Writes a file so that a reader sees the old or the new content completely, also after a crash.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write_as(path, bytes, 0o644)
 }
 
-/// The same, readable by its owner alone.
+/// As [`write_atomically`], readable by its owner only.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     write_as(path, bytes, 0o600)
 }
 
 fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).context("a file has a name")?;
-    // The process id keeps two writers from one file; each renames a whole one.
+    // The process id keeps two writers from using the same file; each renames a complete one.
     let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut options = std::fs::OpenOptions::new();
@@ -151,7 +155,7 @@ fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The last lines of a log file, for an error.
+/// The last lines of a log file, for an error message.
 pub fn tail(path: &Path, lines: usize) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text[text.len().saturating_sub(16 * 1024)..]).into_owned();
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_is_an_error() {
+    fn a_folder_that_cannot_be_created_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, b"").unwrap();
@@ -188,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_replaced_whole_and_secrets_kept() {
+    fn files_are_replaced_atomically_and_secrets_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         write_atomically(&path, b"one").unwrap();
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_is_the_end() {
+    fn the_tail_is_the_last_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "1\n2\n3\n").unwrap();

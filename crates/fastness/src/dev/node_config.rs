@@ -1,5 +1,6 @@
-//! The config file of each node of a dev cluster, written at each start so that it follows the binary. It ends with the
-//! lines of the folder's `options.conf`, if there is one: of an option that is there twice, the last line counts.
+//! The config file of each node of a dev cluster. It is written at each start, so that it matches the binary. It ends
+//! with the lines of the folder's `options.conf`, if that exists: of an option that occurs twice, the last line
+//! applies.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -10,7 +11,7 @@ use super::folder::{Folder, write_atomically};
 use super::ports::NodePorts;
 use super::settings::Settings;
 
-/// Writes the config files of these nodes. Of others the folder may be gone: it was a lost node's.
+/// Writes the config files of these nodes. Folders of other nodes may not exist any more, if those nodes were lost.
 pub fn write(folder: &Folder, settings: &Settings, nodes: &[u64]) -> Result<()> {
     let options = options(folder)?;
     for (node, ports) in settings.ports()?.into_iter().filter(|(node, _)| nodes.contains(node)) {
@@ -20,7 +21,7 @@ pub fn write(folder: &Folder, settings: &Settings, nodes: &[u64]) -> Result<()> 
     Ok(())
 }
 
-/// What the user has written into `options.conf`.
+/// Content of the user's `options.conf`.
 fn options(folder: &Folder) -> Result<String> {
     let path = folder.options();
     match std::fs::read_to_string(&path) {
@@ -48,9 +49,9 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          master-key-file {master}\n\
          \n\
          bind 127.0.0.1\n\
-         # So that packets tell which node they are from; connections to others come from here.\n\
+         # Source address of connections to other nodes, so that packets show which node sent them.\n\
          bind-source-addr {source}\n\
-         # A plaintext port exists in dev clusters alone, for trying out; it is never open beyond loopback.\n\
+         # Only dev clusters have a plaintext port, for trials; it is never open beyond loopback.\n\
          port {plaintext}\n\
          tls-port {tls}\n\
          peer-port {peer}\n\
@@ -60,21 +61,21 @@ fn text(folder: &Folder, settings: &Settings, node: u64, ports: &NodePorts) -> R
          tls-cert-file {certificate}\n\
          tls-key-file {key}\n\
          tls-ca-cert-file {ca}\n\
-         # Clients may come without a certificate here; peers and administrators never.\n\
+         # Clients may connect without a certificate here; peers and administrators never may.\n\
          tls-auth-clients optional\n\
          shutdown-timeout 5\n\
-         # Faults can be commanded: `fastness lab`.\n\
+         # Faults can be injected with `fastness lab`.\n\
          lab {lab}\n"
     ))
 }
 
-/// Where a node's connections to others come from: 127.0.0.101 for node 1, and so on.
+/// Source address of a node's connections to other nodes: 127.0.0.101 for node 1, and so on.
 pub fn source_address(node: u64) -> IpAddr {
-    // A dev cluster has at most 20 nodes, else its ports would not suffice.
+    // A dev cluster has at most 20 nodes, because its ports would not suffice for more.
     Ipv4Addr::new(127, 0, 0, 100 + node as u8).into()
 }
 
-/// A path as one word of the config's grammar.
+/// A path as one word in the syntax of the config file.
 fn quoted(path: &Path) -> Result<String> {
     let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_own_lines_count_last() {
+    fn the_users_own_lines_take_precedence() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::at(dir.path()).unwrap();
         let settings = Settings::new(&Desired::default(), ClusterId([3; 16])).unwrap();

@@ -1,13 +1,13 @@
-//! Which port serves what, out of the hundred from `--port` on.
+//! Assigns the hundred ports from `--port` on.
 //!
 //! With N nodes and S shards, from the first port P: N×S plaintext ports (node 1's shards, then node 2's, …), N×S TLS
 //! ports in the same order, then one peer, one gRPC and one metrics port per node. So P is always shard 1 on node 1,
-//! and shard s of a node is at the node's first port + s − 1, which is how the cluster map counts, too. A node that is
-//! added later has its ports behind all others, in a row: S plaintext, S TLS, peer, gRPC, metrics.
+//! and shard s of a node is at the node's first port + s − 1, as in the cluster map. A node that is added later has its
+//! ports after all others, in sequence: S plaintext, S TLS, peer, gRPC, metrics.
 
 use anyhow::{Result, ensure};
 
-/// Ports that one dev cluster may use.
+/// Number of ports that one dev cluster may use.
 pub const PORTS_MAX: u32 = 100;
 
 /// The ports of one node.
@@ -17,16 +17,16 @@ pub struct NodePorts {
     pub plaintext: u16,
     /// TLS port of shard 1.
     pub tls: u16,
-    /// The peer front end.
+    /// Peer port.
     pub peer: u16,
-    /// The admin front end.
+    /// Admin (gRPC) port.
     pub grpc: u16,
-    /// `/metrics`, `/healthz`, `/readyz`.
+    /// Port of `/metrics`, `/healthz`, `/readyz`.
     pub metrics: u16,
 }
 
 impl NodePorts {
-    /// All of them.
+    /// All ports of the node.
     pub fn all(&self, shards: u32) -> impl Iterator<Item = u16> {
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let listeners = (0..shards).flat_map(move |s| [self.plaintext + s, self.tls + s]);
@@ -34,18 +34,18 @@ impl NodePorts {
     }
 }
 
-/// The ports of each of `all` nodes, in the order of their ids; the cluster was made with `nodes`.
+/// The ports of each of `all` nodes, in the order of their ids; the cluster was created with `nodes` of them.
 pub fn plan(first: u16, nodes: u32, all: u32, shards: u32) -> Result<Vec<NodePorts>> {
     let each = 2 * u64::from(shards) + 3;
     let wanted = u64::from(all) * each;
     ensure!(
         all == nodes || wanted <= u64::from(PORTS_MAX),
-        "{all} nodes, those that were replaced among them, with {shards} shards need {wanted} ports, a dev cluster has \
+        "{all} nodes (including replaced ones) with {shards} shards need {wanted} ports, but a dev cluster has \
          {PORTS_MAX}: no more can be added"
     );
     ensure!(
         wanted <= u64::from(PORTS_MAX),
-        "{nodes} nodes with {shards} shards need {wanted} ports, a dev cluster has {PORTS_MAX}: at most {} shards fit",
+        "{nodes} nodes with {shards} shards need {wanted} ports, but a dev cluster has {PORTS_MAX}: use at most {} shards",
         (PORTS_MAX / nodes.max(1)).saturating_sub(3) / 2
     );
     ensure!(first >= 1024, "--port {first}: use 1024 or higher");
@@ -68,7 +68,7 @@ pub fn plan(first: u16, nodes: u32, all: u32, shards: u32) -> Result<Vec<NodePor
     Ok(ports.chain(added).collect())
 }
 
-/// The first of these ports that something listens on already.
+/// The first of these ports that is in use.
 pub fn taken(mut ports: impl Iterator<Item = u16>) -> Option<(u16, std::io::Error)> {
     ports.find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).err().map(|error| (port, error)))
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_fits() {
+    fn refusals_name_the_number_of_shards_that_fits() {
         let text = plan(7400, 3, 3, 16).unwrap_err().to_string();
         assert!(text.contains("at most 15 shards"), "{text}");
         assert!(plan(7400, 3, 3, 15).is_ok());

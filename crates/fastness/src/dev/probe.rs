@@ -1,4 +1,4 @@
-//! The few words of Valkey's protocol that `fastness dev` needs to see whether a replica serves.
+//! The part of Valkey's protocol that `fastness dev` needs to check whether a replica serves.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::net::TcpStream;
 
 use super::cluster_file::HOST;
 
-/// One question may take so long.
+/// Time limit of one command.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A reply's first line is at most so long.
+/// Longest first line of a reply, in bytes.
 const LINE_BYTES_MAX: u64 = 4096;
 
-/// The first line of the reply to one command, without its end; `None` if there is none in time.
+/// Sends one command and returns the first line of its reply without the line end; `None` without a reply in time.
 pub async fn ask(port: u16, command: &[&str]) -> Option<String> {
     tokio::time::timeout(PATIENCE, exchange(port, command)).await.ok()?.ok()
 }
@@ -30,14 +30,14 @@ async fn exchange(port: u16, command: &[&str]) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// How many replicas the node at this port knows to be able to serve (CLUSTER SHARDS), 0 if it does not answer in time;
-/// `None` if it asks for a password.
+/// Number of replicas that the node at this port considers able to serve (CLUSTER SHARDS); 0 if it does not answer in
+/// time, `None` if it requires a password.
 pub async fn online(port: u16) -> Option<usize> {
-    let told = async {
+    let reading = async {
         let mut stream = TcpStream::connect((HOST, port)).await.ok()?;
         stream.write_all(&[encode(&["CLUSTER", "SHARDS"]), encode(&["PING"])].concat()).await.ok()?;
         let mut bytes = Vec::new();
-        // The second reply ends the first.
+        // The second reply marks the end of the first.
         while !bytes.ends_with(b"+PONG\r\n") {
             let error = bytes.starts_with(b"-") && bytes.ends_with(b"\r\n");
             if error || stream.read_buf(&mut bytes).await.ok()? == 0 {
@@ -46,8 +46,8 @@ pub async fn online(port: u16) -> Option<usize> {
         }
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let told = tokio::time::timeout(PATIENCE, told).await.ok().flatten().unwrap_or_default();
-    (!told.starts_with("-NOAUTH")).then(|| told.matches("\r\nonline\r\n").count())
+    let reply = tokio::time::timeout(PATIENCE, reading).await.ok().flatten().unwrap_or_default();
+    (!reply.starts_with("-NOAUTH")).then(|| reply.matches("\r\nonline\r\n").count())
 }
 
 fn encode(command: &[&str]) -> Vec<u8> {
@@ -55,7 +55,7 @@ fn encode(command: &[&str]) -> Vec<u8> {
     [format!("*{}\r\n", command.len())].into_iter().chain(words).collect::<String>().into_bytes()
 }
 
-/// A key of this shard that no user would choose.
+/// A key of this shard that users are unlikely to choose.
 pub fn key_of(shard: u32, shards: u32) -> String {
     let owner = |key: &str| {
         let slot = u64::from(slot_of(key.as_bytes()).0);
@@ -65,27 +65,27 @@ pub fn key_of(shard: u32, shards: u32) -> String {
     candidates.into_iter().find(|key| owner(key) == Some(shard)).expect("slots are hit in turn by counting up")
 }
 
-/// What became of a write that was tried.
+/// Result of an attempted write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
-    /// This replica is the primary of the key's shard and takes writes.
-    Taken,
-    /// It does not, or does not answer.
+    /// The replica is the primary of the key's shard and accepts writes.
+    Accepted,
+    /// The replica refuses the write or does not answer.
     Refused,
-    /// It asks for a password, which is not known here.
+    /// The replica requires a password, which is not known here.
     Password,
 }
 
-/// Tries a write to this replica.
+/// Attempts a write to this replica.
 pub async fn writes(port: u16, key: &str) -> Write {
-    // The key's life is short even if what follows does not happen.
+    // The key expires soon even if it is not removed below.
     match ask(port, &["SET", key, "1", "PX", "1000"]).await.as_deref() {
         Some("+OK") => {}
         Some(reply) if reply.starts_with("-NOAUTH") => return Write::Password,
         _ => return Write::Refused,
     }
     let removed = ask(port, &["DEL", key]).await.is_some_and(|reply| reply.starts_with(':'));
-    if removed { Write::Taken } else { Write::Refused }
+    if removed { Write::Accepted } else { Write::Refused }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Which process a node is, and what can be done to it.
+//! Identifies the process of each node, and sends signals to it.
 //!
-//! A process id alone may name a stranger after the node has died, or after a reboot. So a node's process is known by
-//! its id, the time it was started (in the kernel's ticks since boot) and the boot; a signal is sent only if all three
-//! match.
+//! After a node has died, or after a reboot, its process id may belong to another process. So a node's process is
+//! identified by its id, its start time (in the kernel's ticks since boot) and the boot; a signal is sent only if all
+//! three match.
 //!
-//! A killed process does not disappear at once. From the moment it is sent SIGKILL it runs none of its own code, but
-//! until its last thread has left the kernel it still holds its ports and the lock on its data. [`Presence`] tells the
-//! two apart: a dying process does not count as running, and its successor starts only when it is gone.
+//! A killed process does not disappear at once. From the moment SIGKILL is sent it runs none of its own code, but until
+//! its last thread has left the kernel it still has its ports and the lock on its data. [`Presence`] distinguishes the
+//! two states: a dying process does not count as running, and its successor starts only after it has exited.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -21,10 +21,10 @@ use super::folder::{Folder, write_atomically};
 
 /// SIGKILL in the masks of `/proc/PID/status`.
 const SIGKILL_BIT: u64 = 1 << 8;
-/// The kernel's flag of a task that exits.
+/// The kernel's flag of an exiting task.
 const PF_EXITING: u64 = 4;
 
-/// One process, never mistaken for another one.
+/// Identifies one process; never matches another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Its id.
@@ -33,45 +33,46 @@ pub struct ProcessId {
     boot_id: String,
 }
 
-/// How much of a process is left.
+/// How much of a process still exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It runs, or is stopped by a signal and will resume.
+    /// The process is running, or is stopped by a signal and will resume.
     Running,
-    /// It was killed, or is exiting: it serves nothing any more, but may still hold its ports and its data's lock.
+    /// The process was killed or is exiting: it no longer serves, but may still have its ports and the lock on its
+    /// data.
     Dying,
-    /// It holds nothing any more; at most a zombie is left that nobody has waited for.
-    Gone,
+    /// The process has released everything; at most a zombie that nobody has waited for remains.
+    Exited,
 }
 
 impl ProcessId {
-    /// The process that has this id now, unless it is gone.
+    /// The process that has this id now, unless it has exited.
     pub fn now(pid: i32) -> Option<ProcessId> {
         let id = identity(pid)?;
-        (id.presence() != Presence::Gone).then_some(id)
+        (id.presence() != Presence::Exited).then_some(id)
     }
 
-    /// How much of it is left.
+    /// How much of the process still exists.
     pub fn presence(&self) -> Presence {
-        if identity(self.pid).as_ref() == Some(self) { presence(self.pid) } else { Presence::Gone }
+        if identity(self.pid).as_ref() == Some(self) { presence(self.pid) } else { Presence::Exited }
     }
 
-    /// Whether it runs (or is stopped by a signal).
+    /// Whether the process is running (or stopped by a signal).
     pub fn is_running(&self) -> bool {
         self.presence() == Presence::Running
     }
 
-    /// Whether it holds nothing any more.
-    pub fn is_gone(&self) -> bool {
-        self.presence() == Presence::Gone
+    /// Whether the process has released everything.
+    pub fn has_exited(&self) -> bool {
+        self.presence() == Presence::Exited
     }
 
-    /// Sends a signal, if it is still this process.
+    /// Sends a signal, if the id still belongs to this process.
     pub fn signal(&self, signal: Signal) {
-        if !self.is_gone()
+        if !self.has_exited()
             && let Some(pid) = Pid::from_raw(self.pid)
         {
-            // It may end between the check and the signal; then there is nothing to do.
+            // The process may exit between the check and the signal; then there is nothing to do.
             let _ = kill_process(pid, signal);
         }
     }
@@ -83,19 +84,19 @@ fn identity(pid: i32) -> Option<ProcessId> {
 }
 
 fn presence(pid: i32) -> Presence {
-    let Some(stat) = Stat::of(pid) else { return Presence::Gone };
+    let Some(stat) = Stat::of(pid) else { return Presence::Exited };
     match stat.state {
-        'X' => Presence::Gone,
-        // While one of its threads ends a system call (an fsync), a zombie still holds files.
-        'Z' if threads(pid).count() <= 1 => Presence::Gone,
+        'X' => Presence::Exited,
+        // While one of its threads completes a system call (an fsync), a zombie still has open files.
+        'Z' if threads(pid).count() <= 1 => Presence::Exited,
         'Z' => Presence::Dying,
         _ if stat.is_exiting || threads(pid).any(|thread| kill_is_pending(pid, thread)) => Presence::Dying,
         _ => Presence::Running,
     }
 }
 
-/// Whether a thread was sent SIGKILL and has not seen it yet. The kernel sends it to every thread of a process that is
-/// killed. A thread that has just taken it shows this no more and not yet that it exits, so all threads are asked.
+/// Whether a thread has a SIGKILL that it has not handled yet. The kernel sends it to every thread of a killed process.
+/// A thread that has just taken the signal shows neither the signal nor that it is exiting, so all threads are checked.
 fn kill_is_pending(pid: i32, thread: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).unwrap_or_default();
     status.lines().any(|line| {
@@ -104,13 +105,13 @@ fn kill_is_pending(pid: i32, thread: i32) -> bool {
     })
 }
 
-/// The threads that have not ended; the first one is always counted.
+/// The threads that have not exited; the first one is always included.
 fn threads(pid: i32) -> impl Iterator<Item = i32> {
     let folder = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// What `/proc/PID/stat` says, whose second field may hold anything in parentheses.
+/// Content of `/proc/PID/stat`, whose second field may contain any characters in parentheses.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
@@ -136,19 +137,19 @@ fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim_end().to_owned()
 }
 
-/// The process of a node, if it runs.
+/// The process of a node, if it is running.
 pub fn of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
     left_of_node(folder, node).filter(ProcessId::is_running)
 }
 
-/// The process of a node, if it runs or is still dying.
+/// The process of a node, if it is running or still dying.
 pub fn left_of_node(folder: &Folder, node: u64) -> Option<ProcessId> {
     let text = std::fs::read(folder.run_file(node)).ok()?;
-    serde_json::from_slice::<ProcessId>(&text).ok().filter(|process| !process.is_gone())
+    serde_json::from_slice::<ProcessId>(&text).ok().filter(|process| !process.has_exited())
 }
 
-/// Starts a node: this same binary as `server --config FILE`, in a process group of its own (a Ctrl-C in the terminal
-/// is the supervisor's to handle), its words in its log file.
+/// Starts a node: this binary as `server --config FILE`, in its own process group (the supervisor handles Ctrl-C in the
+/// terminal), with its output in its log file.
 pub fn start_node(binary: &Path, folder: &Folder, node: u64) -> Result<(Child, ProcessId)> {
     let log_path = folder.node_log(node);
     let log = OpenOptions::new().create(true).append(true).open(&log_path);
@@ -165,7 +166,7 @@ pub fn start_node(binary: &Path, folder: &Folder, node: u64) -> Result<(Child, P
         .spawn()
         .with_context(|| format!("cannot start {}", binary.display()))?;
     let id = ProcessId::now(child.id() as i32)
-        .with_context(|| format!("node {node} ended at once; its log: {}", log_path.display()))?;
+        .with_context(|| format!("node {node} stopped at once; its log: {}", log_path.display()))?;
     write_atomically(&folder.run_file(node), &serde_json::to_vec(&id)?)?;
     Ok((child, id))
 }
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stat_line_is_read_whatever_the_name() {
+    fn the_stat_line_is_parsed_with_any_process_name() {
         let stat = "42 (a) b ( c) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         let read = Stat { state: 'S', is_exiting: false, start_ticks: 987_654 };
         assert_eq!(Stat::parse(stat), Some(read));
@@ -185,32 +186,32 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_running_and_a_namesake_is_not() {
+    fn this_process_is_running_and_another_one_with_its_id_is_not() {
         let own = ProcessId::now(std::process::id() as i32).unwrap();
         assert!(own.is_running());
         for other in [
             ProcessId { start_ticks: own.start_ticks + 1, ..own.clone() },
             ProcessId { boot_id: "other".into(), ..own.clone() },
         ] {
-            assert_eq!(other.presence(), Presence::Gone);
+            assert_eq!(other.presence(), Presence::Exited);
         }
     }
 
-    /// However long the kernel takes to end it: it is looked at right after the signal was sent.
+    /// However long the kernel takes to end the process: it is checked directly after the signal is sent.
     #[test]
-    fn a_process_that_was_sent_sigkill_does_not_run_from_that_moment_on() {
+    fn a_process_does_not_count_as_running_once_sigkill_was_sent() {
         for _ in 0..50 {
             let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
             let id = ProcessId::now(child.id() as i32).unwrap();
             assert!(id.is_running());
             id.signal(Signal::KILL);
             assert!(!id.is_running());
-            while !id.is_gone() {
+            while !id.has_exited() {
                 std::thread::yield_now();
             }
-            // A zombie that nobody has waited for is gone.
+            // A zombie that nobody has waited for counts as exited.
             child.wait().unwrap();
-            assert!(id.is_gone());
+            assert!(id.has_exited());
         }
     }
 

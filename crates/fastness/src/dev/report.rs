@@ -1,4 +1,4 @@
-//! What `fastness dev` tells about a cluster: the nodes, and a short session to try.
+//! What `fastness dev` prints about a cluster: the table of nodes, and example commands.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,42 +12,39 @@ use super::folder::Folder;
 use super::settings::Settings;
 use super::{bring_up, process};
 use crate::table::Table;
-use crate::views::{faults, primary_of};
+use crate::views::{self, faults, primary_of};
 
-/// The key of the session to try.
+/// The key of the example commands.
 const EXAMPLE_KEY: &str = "token:42";
 
-/// What is known of a running cluster.
+/// The state of a cluster.
 pub struct Report {
     folder: Folder,
     settings: Settings,
     file: ClusterFile,
-    /// Each node's own view; `None` if it does not answer.
+    /// Each node's own report; `None` if it does not answer.
     views: Vec<(u64, Option<DescribeClusterResponse>)>,
 }
 
 impl Report {
-    /// Looks at processes and asks every running node.
+    /// Checks the processes and calls every running node.
     pub async fn gather(folder: &Folder, settings: &Settings) -> Result<Report> {
         let alive = |node| process::of_node(folder, node).map(|process| (node, process.pid));
         let pids: BTreeMap<u64, i32> = settings.nodes().filter_map(alive).collect();
         let file = ClusterFile::of(folder, settings, &pids)?;
         let admin = bring_up::admin(folder)?;
-        let mut views = Vec::new();
-        for node in &file.nodes {
-            let view = if node.pid.is_some() { admin.describe(&node.grpc).await.ok() } else { None };
-            views.push((node.id, view));
-        }
+        let nodes = file.nodes.iter().map(|node| (node.id, node.pid.map(|_| node.grpc.clone())));
+        let views = views::gather(&admin, nodes).await;
         Ok(Report { folder: folder.clone(), settings: settings.clone(), file, views })
     }
 
-    /// Whether every node runs and every shard has a primary.
+    /// Whether every node is running and every shard has a primary.
     pub fn is_healthy(&self) -> bool {
         self.file.nodes.iter().all(|node| node.pid.is_some())
             && (1..=self.settings.shards).all(|shard| primary_of(shard, &self.views).is_some())
     }
 
-    /// The cluster as JSON: `cluster.json` as it is true now, and the primaries.
+    /// The cluster as JSON: the current content of `cluster.json`, and the primaries.
     pub fn json(&self) -> Result<String> {
         let primaries: BTreeMap<String, Option<u64>> =
             (1..=self.settings.shards).map(|shard| (shard.to_string(), primary_of(shard, &self.views))).collect();
@@ -97,7 +94,7 @@ impl Report {
         head + &table.to_string() + &faults(&self.views)
     }
 
-    /// Something to try, with this cluster's own ports and pids.
+    /// Example commands with this cluster's ports and process ids.
     pub fn session(&self) -> String {
         let Some((primary, other)) = self.example() else { return String::new() };
         let shard = self.shard_of_example();
@@ -110,9 +107,9 @@ impl Report {
         let ca = quoted(&self.file.ca);
         let own = program();
         format!(
-            "Try a write that survives its primary (any cluster client will do):\n\n  \
+            "Try a write that survives its primary (with any cluster client):\n\n  \
              {client} -c -p {} SET {EXAMPLE_KEY} paid\n  \
-             kill -9 {pid}                # node {}, primary of shard {shard}, which holds {EXAMPLE_KEY}\n  \
+             kill -9 {pid}                # node {}, primary of shard {shard}, which has {EXAMPLE_KEY}\n  \
              {client} -c -p {} GET {EXAMPLE_KEY}\n  \
              {own} dev node start {} --dir {dir}\n\n\
              Over TLS:   {client} -c --tls --cacert {ca} -p {tls_port}\n\
@@ -131,7 +128,7 @@ impl Report {
         ends.unwrap_or(1) as u32
     }
 
-    /// The primary of the example's key, and another node that holds the shard.
+    /// The primary of the example's key, and another node with a replica of its shard.
     fn example(&self) -> Option<(&Node, &Node)> {
         let shard = self.shard_of_example();
         let primary = primary_of(shard, &self.views)?;
@@ -146,7 +143,7 @@ fn shard_list(shards: &[u32]) -> String {
     if list.is_empty() { "-".to_owned() } else { list.join(",") }
 }
 
-/// `7400-7402` where the ports are in a row, else each.
+/// `7400-7402` for consecutive ports, otherwise a list.
 fn port_list(ports: impl Iterator<Item = u16>) -> String {
     let ports: Vec<_> = ports.collect();
     match &ports[..] {
@@ -161,13 +158,13 @@ fn port_of(address: &str) -> String {
     address.rsplit_once(':').map_or(address, |(_, port)| port).to_owned()
 }
 
-/// As a shell takes it.
+/// Quotes a word for the shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// This program as the user can call it.
+/// The command by which the user can run this program.
 pub fn program() -> String {
     let name = "fastness";
     if on_path(name).is_some() {
@@ -181,7 +178,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// A client that is on this machine, and what to do if there is none.
+/// A client that is installed on this machine, and a hint if there is none.
 fn client() -> (String, &'static str) {
     if let Some(name) = ["redis-cli", "valkey-cli"].into_iter().find(|name| on_path(name).is_some()) {
         return (name.to_owned(), "");
@@ -201,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_in_a_row_are_a_range() {
+    fn consecutive_ports_are_a_range() {
         assert_eq!(port_list([7400, 7401, 7402].into_iter()), "7400-7402");
         assert_eq!(port_list([7400, 7402].into_iter()), "7400,7402");
         assert_eq!(port_list([7400].into_iter()), "7400");

@@ -1,5 +1,5 @@
-//! What a dev cluster was made with, and what has become of it since. Kept in `DIR/dev.json`. Options of the command
-//! line never change it; nodes that are added and replaced do.
+//! The settings of a dev cluster, kept in `DIR/dev.json`. Options of the command line never change them; adding and
+//! replacing nodes does.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +13,21 @@ use super::ports::{self, NodePorts};
 
 /// Version of `dev.json`.
 const VERSION: u32 = 1;
-/// AZs unless asked otherwise.
+/// Default AZs.
 const AZS: &str = "a,b,c";
-/// Shards unless asked otherwise.
+/// Default number of shards.
 const SHARDS: u32 = 3;
-/// Copies besides the primary unless asked otherwise.
+/// Default number of copies besides the primary.
 const REPLICAS: u32 = 2;
-/// First port unless asked otherwise.
+/// Default first port.
 pub const PORT: u16 = 7400;
 
-/// What was asked for on the command line; `None`: the default, or what the folder has.
+/// Settings given on the command line; `None`: the default, or the folder's setting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Comma-separated AZs, one node each.
     pub azs: Option<String>,
-    /// Shards.
+    /// Number of shards.
     pub shards: Option<u32>,
     /// Copies besides the primary.
     pub replicas: Option<u32>,
@@ -37,21 +37,21 @@ pub struct Desired {
     pub port: Option<u16>,
 }
 
-/// What a folder's cluster is.
+/// The settings of a folder's cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     version: u32,
-    /// 32 hexadecimal digits, random; the certificates name it.
+    /// 32 random hexadecimal digits, which the certificates contain.
     pub cluster_id: String,
-    /// The AZ of each node, those that were replaced among them; node ids count from 1.
+    /// The AZ of each node, including replaced ones; node ids count from 1.
     pub azs: Vec<String>,
-    /// How many nodes it was made with; the others were added. 0: all of them.
+    /// Number of nodes that the cluster was created with; the others were added. 0: all of them.
     #[serde(default)]
     made_with: u32,
-    /// Nodes that were replaced: they are no part of the cluster any more.
+    /// Replaced nodes, which no longer belong to the cluster.
     #[serde(default)]
     replaced: Vec<u64>,
-    /// Shards.
+    /// Number of shards.
     pub shards: u32,
     /// Copies besides the primary.
     pub replicas: u32,
@@ -63,14 +63,13 @@ pub struct Settings {
     pub members: Vec<Vec<u64>>,
     /// Whether the cluster has been created on the nodes.
     pub created: bool,
-    /// Whether the nodes' certificates say that they are a lab's; those of folders made before there was such a name do
-    /// not.
+    /// Whether the nodes' certificates have the name of a lab. Those in folders of older versions do not.
     #[serde(default)]
     pub lab: bool,
 }
 
 impl Settings {
-    /// Settings of a new cluster, refused if they cannot work.
+    /// Settings of a new cluster; refused if they cannot work.
     pub fn new(desired: &Desired, cluster_id: ClusterId) -> Result<Settings> {
         let azs: Vec<_> = desired.azs.as_deref().unwrap_or(AZS).split(',').map(|az| az.trim().to_owned()).collect();
         azs.iter().try_for_each(|az| check_az(az))?;
@@ -122,7 +121,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Reads the settings of an existing folder; `None` if there is no cluster in it.
+    /// Reads the settings of an existing folder; `None` if the folder has no cluster.
     pub fn load(folder: &Folder) -> Result<Option<Settings>> {
         let path = folder.settings();
         let text = match std::fs::read(&path) {
@@ -131,17 +130,17 @@ impl Settings {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let settings: Settings =
-            serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{} is not valid", path.display()))?;
         ensure!(settings.version == VERSION, "{} has version {}, not {VERSION}", path.display(), settings.version);
         Ok(Some(settings))
     }
 
-    /// Writes them, all or nothing.
+    /// Saves the settings atomically.
     pub fn save(&self, folder: &Folder) -> Result<()> {
         folder::write_atomically(&folder.settings(), &serde_json::to_vec_pretty(self)?)
     }
 
-    /// Refuses a desired state that is not what the folder has.
+    /// Refuses options that differ from the folder's settings.
     pub fn refuse_others(&self, desired: &Desired, folder: &Folder) -> Result<()> {
         let mut differences = Vec::new();
         let mut compare = |name: &str, asked: Option<String>, has: String| {
@@ -159,19 +158,19 @@ impl Settings {
             return Ok(());
         }
         bail!(
-            "{} holds a cluster with other settings: {}. Leave the options out to start it as it is, or use another --dir",
+            "{} has a cluster with other settings: {}. Omit these options to start it as it is, or choose another --dir",
             folder.path().display(),
             differences.join(", ")
         )
     }
 
-    /// Node ids, of those that are part of the cluster or wait to become one.
+    /// Ids of the nodes that belong to the cluster or were added to replace one.
     pub fn nodes(&self) -> impl Iterator<Item = u64> + use<> {
         let replaced = self.replaced.clone();
         (1..=self.azs.len() as u64).filter(move |node| !replaced.contains(node))
     }
 
-    /// A node more, which holds nothing yet; its id.
+    /// Adds a node, which has no replicas yet; returns its id.
     pub fn add_node(&mut self, az: &str) -> Result<u64> {
         check_az(az)?;
         self.made_with = self.first_nodes();
@@ -181,7 +180,7 @@ impl Settings {
         Ok(added)
     }
 
-    /// `new` holds from now on what `old` held, which is no part of the cluster any more.
+    /// Gives `new` the replicas of `old`, which no longer belongs to the cluster.
     pub fn replace(&mut self, old: u64, new: u64) {
         if !self.replaced.contains(&old) {
             self.replaced.push(old);
@@ -189,7 +188,7 @@ impl Settings {
         }
     }
 
-    /// Whether a node is part of the cluster; one that was added is when it has taken another one's place.
+    /// Whether a node belongs to the cluster. An added node belongs to it once it has replaced another one.
     pub fn is_member(&self, node: u64) -> bool {
         node <= u64::from(self.first_nodes()) || self.shards_on(node).next().is_some()
     }
@@ -214,16 +213,16 @@ impl Settings {
         plan.get((node as usize).wrapping_sub(1)).copied().with_context(|| format!("there is no node {node}"))
     }
 
-    /// The shards that a node holds.
+    /// The shards of which a node has a replica.
     pub fn shards_on(&self, node: u64) -> impl Iterator<Item = u32> + '_ {
         let held = self.members.iter().enumerate().filter(move |(_, members)| members.contains(&node));
         held.map(|(i, _)| i as u32 + 1)
     }
 
-    /// Refuses an id that is no node's.
+    /// Refuses an id that belongs to no node.
     pub fn check_node(&self, node: u64) -> Result<()> {
-        ensure!(!self.replaced.contains(&node), "node {node} was replaced: it is no part of the cluster any more");
-        ensure!(self.nodes().any(|id| id == node), "there is no node {node}: nodes are 1 to {}", self.azs.len());
+        ensure!(!self.replaced.contains(&node), "node {node} was replaced and no longer belongs to the cluster");
+        ensure!(self.nodes().any(|id| id == node), "there is no node {node}: the nodes are 1 to {}", self.azs.len());
         Ok(())
     }
 }
@@ -232,7 +231,7 @@ fn check_az(az: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     ensure!(
         !az.is_empty() && az.len() <= 64 && az.chars().all(good),
-        "--azs: {az:?} is no AZ name (letters, digits, '-', '_', '.', at most 64); example: --azs a,b,c"
+        "--azs: {az:?} is not an AZ name (letters, digits, '-', '_', '.', at most 64); example: --azs a,b,c"
     );
     Ok(())
 }
@@ -268,19 +267,19 @@ mod tests {
         let settings = new(&Desired { azs: Some("a, b,c,a".into()), ..desired() }).unwrap();
         assert_eq!(settings.nodes().count(), 4);
         assert_eq!(settings.az(4), "a");
-        // Every shard has one copy in each AZ; the two nodes of `a` share them.
+        // Each shard has one copy in each AZ; the two nodes of `a` share them.
         let held: usize = [1, 4].iter().map(|node| settings.shards_on(*node).count()).sum();
         assert_eq!(held, 3);
         assert_eq!(settings.shards_on(2).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]
-    fn a_node_is_added_and_takes_another_ones_place() {
+    fn a_node_is_added_and_replaces_another_one() {
         let mut settings = new(&desired()).unwrap();
         let before = settings.ports().unwrap();
         assert_eq!(settings.add_node("b").unwrap(), 4);
         assert!(settings.is_member(3) && !settings.is_member(4));
-        assert_eq!(settings.ports().unwrap()[..3], before, "nobody moves");
+        assert_eq!(settings.ports().unwrap()[..3], before, "the ports of other nodes do not change");
         settings.replace(2, 4);
         settings.replace(2, 4);
         assert!(settings.is_member(4));
@@ -288,15 +287,15 @@ mod tests {
         assert_eq!(settings.members, [[1, 4, 3], [4, 3, 1], [3, 1, 4]]);
         assert_eq!(settings.ports().unwrap()[1], before[2]);
         assert!(settings.check_node(2).unwrap_err().to_string().contains("was replaced"));
-        assert!(settings.add_node("b/c").unwrap_err().to_string().contains("no AZ name"));
+        assert!(settings.add_node("b/c").unwrap_err().to_string().contains("not an AZ name"));
         let text = (0..20).find_map(|_| settings.add_node("a").err()).unwrap().to_string();
         assert!(text.contains("ports"), "{text}");
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
-        refused(Desired { azs: Some("a,,b".into()), ..desired() }, "no AZ name");
-        refused(Desired { azs: Some("a,b/c".into()), ..desired() }, "no AZ name");
+    fn settings_that_cannot_work_are_refused() {
+        refused(Desired { azs: Some("a,,b".into()), ..desired() }, "not an AZ name");
+        refused(Desired { azs: Some("a,b/c".into()), ..desired() }, "not an AZ name");
         refused(Desired { azs: Some("a,a,a".into()), ..desired() }, "at least 2 AZs");
         refused(Desired { replicas: Some(0), ..desired() }, "at least one replica");
         refused(Desired { replicas: Some(3), ..desired() }, "at most 2 replicas");

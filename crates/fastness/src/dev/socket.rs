@@ -1,4 +1,4 @@
-//! How the other `fastness dev` commands talk to the supervisor: one line of JSON each way over `DIR/dev.sock`.
+//! Requests of the other `fastness dev` commands to the supervisor: one line of JSON each way over `DIR/dev.sock`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -11,34 +11,34 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
 
-/// A line is at most so long.
+/// Longest line, in bytes.
 pub const LINE_BYTES_MAX: u64 = 64 * 1024;
-/// The kernel's limit for a socket's path, with its final zero.
+/// The kernel's limit of a socket's path, including its final zero.
 const PATH_BYTES_MAX: usize = 107;
-/// The supervisor answers at once, or, if a start waits for dying processes, within 10 s; if it does not, it is stopped
-/// or broken.
+/// Time limit of a request. The supervisor answers at once, or within 10 s if a start waits for dying processes. If it
+/// does not, it is stopped or broken.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What can be asked of a supervisor.
+/// A request to the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Start these nodes, those that do not run.
+    /// Start those of these nodes that are not running.
     Start(Vec<u64>),
-    /// End a node: with SIGTERM, so that it hands over, or with SIGKILL.
+    /// Stop a node: with SIGTERM, so that it hands over leadership, or with SIGKILL.
     End {
-        /// Its id.
+        /// Id of the node.
         node: u64,
-        /// SIGKILL.
+        /// Whether to send SIGKILL.
         kill: bool,
     },
-    /// Read the settings again: a command has changed the durability mode, or the nodes.
+    /// Read the settings again, because a command has changed the durability mode or the nodes.
     Reload,
-    /// End all nodes, then the supervisor itself.
+    /// Stop all nodes, then the supervisor itself.
     Shutdown,
 }
 
-/// Its answer.
+/// The supervisor's response.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
     /// Nodes that were started.
@@ -47,8 +47,8 @@ pub struct Response {
     pub error: Option<String>,
 }
 
-/// The socket's address: its path, or a shorter name of the same file. The folder stays open as long as the name is
-/// used.
+/// The socket's address: its path, or a shorter name of the same file, which is valid as long as the returned folder is
+/// open.
 fn address(folder: &Folder) -> Result<(PathBuf, Option<std::fs::File>)> {
     let path = folder.socket();
     if path.as_os_str().len() <= PATH_BYTES_MAX {
@@ -58,7 +58,8 @@ fn address(folder: &Folder) -> Result<(PathBuf, Option<std::fs::File>)> {
     Ok((PathBuf::from(format!("/proc/self/fd/{}/dev.sock", open.as_raw_fd())), Some(open)))
 }
 
-/// Opens the socket. Only the holder of the lock may do it: it replaces the one that a dead supervisor left.
+/// Opens the socket. Only the owner of the lock may do so, because it replaces the socket of a supervisor that has
+/// died.
 pub fn listen(folder: &Folder) -> Result<UnixListener> {
     let (path, _open) = address(folder)?;
     match std::fs::remove_file(&path) {
@@ -70,7 +71,7 @@ pub fn listen(folder: &Folder) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Asks the supervisor; `None` if there is none.
+/// Sends a request to the supervisor; `None` if there is none.
 pub fn ask(folder: &Folder, request: &Request) -> Result<Option<Response>> {
     let (path, _open) = address(folder)?;
     let Ok(mut stream) = UnixStream::connect(path) else { return Ok(None) };
@@ -112,12 +113,12 @@ mod tests {
         let response = ask(folder, &Request::Start(vec![1, 2])).unwrap().unwrap();
         assert_eq!(response.started, [2]);
         assert_eq!(server.join().unwrap(), Request::Start(vec![1, 2]));
-        // Nobody listens any more, though the file is still there.
+        // The listener is closed, although the file still exists.
         assert_eq!(ask(folder, &Request::Shutdown).unwrap(), None);
     }
 
     #[test]
-    fn a_question_is_answered() {
+    fn a_request_is_answered() {
         let dir = tempfile::tempdir().unwrap();
         exchange(&Folder::at(dir.path()).unwrap());
     }

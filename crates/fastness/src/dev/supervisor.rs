@@ -1,13 +1,13 @@
-//! The process that starts the nodes of a dev cluster, notices their deaths, and keeps `cluster.json` true. It is
-//! `fastness dev` itself, or, with `--detach`, a child of it in a session of its own.
+//! The process that starts the nodes of a dev cluster, notices when they exit, and keeps `cluster.json` up to date. It
+//! is `fastness dev` itself, or, with `--detach`, a child of it in its own session.
 //!
 //! Rules:
-//! - One supervisor per folder: it holds `dev.lock`.
-//! - It never starts a node again by itself: a node that was killed stays dead until someone asks for it.
-//! - A node that is dying (see [`process::Presence`]) does not count as running. Whoever asks for it meanwhile waits,
-//!   for [`DYING_MAX`] at most, until the old process has let go of its data and ports.
-//! - Nodes outlive it if it is killed; the next one adopts what runs.
-//! - It ends when no node runs any more, and when the folder is gone (then it ends the nodes first).
+//! - There is one supervisor per folder: it holds `dev.lock`.
+//! - It never restarts a node by itself: a node that was killed stays down until a command starts it.
+//! - A dying node (see [`process::Presence`]) does not count as running. A command that starts it meanwhile waits, for
+//!   at most [`DYING_MAX`], until the old process has released its data and ports.
+//! - Nodes outlive the supervisor if it is killed; the next supervisor adopts the running ones.
+//! - It stops when no node is running any more. If the folder is removed, it stops the nodes first.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,22 +31,22 @@ use super::settings::Settings;
 use super::socket::{self, LINE_BYTES_MAX, Request, Response};
 use super::{node_config, ports};
 
-/// How often it looks for deaths that no signal tells of (of adopted nodes).
-const LOOK: Duration = Duration::from_millis(100);
-/// A supervisor that was asked for nothing ends after this.
+/// Interval between two checks for exits that no signal reports (of adopted nodes).
+const POLL: Duration = Duration::from_millis(100);
+/// A supervisor without requests and nodes stops after this time.
 const IDLE_MAX: Duration = Duration::from_secs(20);
-/// After SIGTERM a node has so long to hand over and drain, then it is killed.
-const END_MAX: Duration = Duration::from_secs(20);
-/// How long a new supervisor waits for one that is just ending.
+/// Time that a node has after SIGTERM to hand over and drain; then it is killed.
+const STOP_MAX: Duration = Duration::from_secs(20);
+/// How long a new supervisor waits for one that is stopping.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a start waits for processes of the same nodes that are dying. Below [`socket::ANSWER_TIMEOUT`].
+/// How long a start waits for dying processes of the same nodes. Less than [`socket::ANSWER_TIMEOUT`].
 const DYING_MAX: Duration = Duration::from_secs(10);
-/// How often it looks while a start waits for them.
-const LOOK_DYING: Duration = Duration::from_millis(5);
-/// Questions that wait at once.
-const QUESTIONS_MAX: usize = 8;
+/// Interval between two checks while a start waits for them.
+const POLL_DYING: Duration = Duration::from_millis(5);
+/// Largest number of requests that wait at once.
+const REQUESTS_MAX: usize = 8;
 
-type Question = (Request, oneshot::Sender<Response>);
+type Incoming = (Request, oneshot::Sender<Response>);
 
 /// A start that waits for dying processes.
 struct Start {
@@ -55,18 +55,18 @@ struct Start {
     until: Instant,
 }
 
-/// A node's process, adopted or our own child (which must be waited for).
+/// A node's process: adopted, or a child of this process (which must be waited for).
 struct Running {
     process: ProcessId,
     child: Option<Child>,
 }
 
 impl Running {
-    /// Whether the process holds nothing any more. Our own child is waited for then.
-    fn is_gone(&mut self) -> bool {
+    /// Whether the process has released everything. Waits for it then, if it is a child.
+    fn has_exited(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
-            None => self.process.is_gone(),
+            None => self.process.has_exited(),
         }
     }
 }
@@ -75,17 +75,17 @@ struct Supervisor {
     binary: PathBuf,
     folder: Folder,
     settings: Settings,
-    /// Those that run, and those that are dying.
+    /// Running and dying nodes.
     running: BTreeMap<u64, Running>,
     /// Starts that wait for dying processes.
     starts: Vec<Start>,
-    /// When it must be over, once the end has been asked for.
-    ending: Option<Instant>,
+    /// When all nodes must have stopped, once a stop was requested.
+    stop_deadline: Option<Instant>,
     /// Whether a node was ever started or adopted.
     used: bool,
 }
 
-/// Takes the folder's lock; waits a little for a supervisor that is ending. `None` if another one stays.
+/// Takes the folder's lock; waits a little for a supervisor that is stopping. `None` if another one continues to run.
 pub async fn lock(folder: &Folder) -> Result<Option<File>> {
     let path = folder.lock();
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -95,38 +95,38 @@ pub async fn lock(folder: &Folder) -> Result<Option<File>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= until => return Ok(None),
-            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOOK).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(POLL).await,
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         }
     }
 }
 
-/// Supervises until the end. `_lock` is the folder's, see [`lock`].
+/// Runs the supervisor until it stops. `_lock` is the folder's, see [`lock`].
 pub async fn run(folder: Folder, settings: Settings, _lock: File) -> Result<()> {
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
-    let (questions_in, mut questions) = mpsc::channel(QUESTIONS_MAX);
+    let (requests_in, mut requests) = mpsc::channel(REQUESTS_MAX);
     let mut supervisor = Supervisor {
         binary,
         folder: folder.clone(),
         settings,
         running: BTreeMap::new(),
         starts: Vec::new(),
-        ending: None,
+        stop_deadline: None,
         used: false,
     };
     supervisor.adopt();
     supervisor.write_file()?;
     let listener = UnixListener::from_std(socket::listen(&folder)?)?;
-    let ear = tokio::spawn(listen(listener, questions_in));
-    let result = supervisor.supervise(&mut questions).await;
-    ear.abort();
-    // The next one replaces it anyway.
+    let accepting = tokio::spawn(listen(listener, requests_in));
+    let result = supervisor.supervise(&mut requests).await;
+    accepting.abort();
+    // Not required: the next supervisor replaces the socket.
     let _ = std::fs::remove_file(folder.socket());
     result
 }
 
 impl Supervisor {
-    /// Takes over nodes that an earlier supervisor has left, those that are dying too: their data is still locked.
+    /// Adopts the nodes of an earlier supervisor, including dying ones, because their data is still locked.
     fn adopt(&mut self) {
         for node in self.settings.nodes() {
             if let Some(process) = process::left_of_node(&self.folder, node) {
@@ -136,47 +136,47 @@ impl Supervisor {
         }
     }
 
-    async fn supervise(&mut self, questions: &mut mpsc::Receiver<Question>) -> Result<()> {
+    async fn supervise(&mut self, requests: &mut mpsc::Receiver<Incoming>) -> Result<()> {
         let (mut child_ended, mut terminate) = (signal(SignalKind::child())?, signal(SignalKind::terminate())?);
         let (mut interrupt, mut hangup) = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-        let mut tick = tokio::time::interval(LOOK);
+        let mut tick = tokio::time::interval(POLL);
         let idle_until = Instant::now() + IDLE_MAX;
         loop {
             tokio::select! {
                 _ = child_ended.recv() => {}
                 _ = tick.tick() => {}
-                () = tokio::time::sleep(LOOK_DYING), if !self.starts.is_empty() => {}
-                Some((request, answer)) = questions.recv() => self.answer(request, answer),
-                _ = terminate.recv() => self.end_all(),
-                _ = interrupt.recv() => self.end_all(),
-                _ = hangup.recv() => self.end_all(),
+                () = tokio::time::sleep(POLL_DYING), if !self.starts.is_empty() => {}
+                Some((request, answer)) = requests.recv() => self.answer(request, answer),
+                _ = terminate.recv() => self.stop_all(),
+                _ = interrupt.recv() => self.stop_all(),
+                _ = hangup.recv() => self.stop_all(),
             }
-            self.look()?;
+            self.poll()?;
             self.start_waiting();
-            let idle = !self.used && Instant::now() < idle_until && self.ending.is_none();
+            let idle = !self.used && Instant::now() < idle_until && self.stop_deadline.is_none();
             if self.running.is_empty() && self.starts.is_empty() && !idle {
                 return Ok(());
             }
         }
     }
 
-    /// Notices deaths, and what must be done by now.
-    fn look(&mut self) -> Result<()> {
+    /// Notices exits, and does what is due.
+    fn poll(&mut self) -> Result<()> {
         let before = self.running.len();
         self.running.retain(|node, running| {
-            let gone = running.is_gone();
+            let gone = running.has_exited();
             if gone {
-                tracing::info!(node, pid = running.process.pid, "node has ended");
+                tracing::info!(node, pid = running.process.pid, "node has stopped");
             }
             !gone
         });
         if !self.folder.settings().exists() {
-            tracing::info!("the folder is gone, so are the nodes");
-            self.end_all();
+            tracing::info!("the cluster's folder was removed: stopping its nodes");
+            self.stop_all();
             return Ok(());
         }
-        if self.ending.is_some_and(|until| Instant::now() >= until) {
-            tracing::warn!("nodes that did not end in time are killed");
+        if self.stop_deadline.is_some_and(|until| Instant::now() >= until) {
+            tracing::warn!("killing the nodes that did not stop in time");
             self.running.values().for_each(|running| running.process.signal(Signal::KILL));
         }
         if self.running.len() == before { Ok(()) } else { self.write_file() }
@@ -193,26 +193,27 @@ impl Supervisor {
                 self.starts.push(Start { nodes, answer, until: Instant::now() + DYING_MAX });
                 return;
             }
-            Request::End { node, kill } => self.end(node, kill),
+            Request::End { node, kill } => self.stop_node(node, kill),
             Request::Reload => self.reload(),
             Request::Shutdown => {
-                self.end_all();
+                self.stop_all();
                 Ok(())
             }
         };
-        // Whoever asked may have gone away.
+        // The caller may have disconnected.
         let _ = answer.send(response_of(result.map(|()| Vec::new())));
     }
 
-    /// Performs the starts that need not wait any more.
+    /// Performs the starts that no longer have to wait.
     fn start_waiting(&mut self) {
         let now = Instant::now();
         for start in std::mem::take(&mut self.starts) {
-            if self.ending.is_none() && now < start.until && start.nodes.iter().any(|node| self.is_dying(*node)) {
+            if self.stop_deadline.is_none() && now < start.until && start.nodes.iter().any(|node| self.is_dying(*node))
+            {
                 self.starts.push(start);
                 continue;
             }
-            // Whoever asked may have gone away.
+            // The caller may have disconnected.
             let _ = start.answer.send(response_of(self.start(&start.nodes)));
         }
     }
@@ -221,22 +222,22 @@ impl Supervisor {
         self.running.get(&node).is_some_and(|running| !running.process.is_running())
     }
 
-    /// Also a node that was replaced meanwhile and runs still is looked after: it ends by itself.
+    /// Reads the settings again. A node that was replaced but still runs remains supervised: it stops by itself.
     fn reload(&mut self) -> Result<()> {
-        self.settings = Settings::load(&self.folder)?.context("the settings are gone")?;
+        self.settings = Settings::load(&self.folder)?.context("the folder's settings (dev.json) are missing")?;
         self.write_file()
     }
 
     fn start(&mut self, nodes: &[u64]) -> Result<Vec<u64>> {
-        if self.ending.is_some() {
+        if self.stop_deadline.is_some() {
             bail!("the cluster is being stopped");
         }
         nodes.iter().try_for_each(|node| self.settings.check_node(*node))?;
-        // Deaths that were not noticed yet.
-        self.look()?;
+        // Includes exits that were not noticed yet.
+        self.poll()?;
         if let Some(node) = nodes.iter().find(|node| self.is_dying(**node)) {
             bail!(
-                "node {node} was killed, and its process still holds its data after {} s: is its disk stalled?",
+                "node {node} was killed, but its process has not released its data after {} s: check whether its disk is stalled",
                 DYING_MAX.as_secs()
             );
         }
@@ -267,7 +268,7 @@ impl Supervisor {
         match ports::taken(&mut wanted) {
             None => Ok(()),
             Some((port, error)) => bail!(
-                "port {port} is not free ({error}): this cluster uses ports {} to {}. Stop what uses it, or make a cluster \
+                "port {port} is not free ({error}): this cluster uses ports {} to {}. Stop the program that uses it, or create a cluster \
                  with another --port in another --dir",
                 self.settings.port,
                 self.settings.port + 99
@@ -275,18 +276,18 @@ impl Supervisor {
         }
     }
 
-    fn end(&mut self, node: u64, kill: bool) -> Result<()> {
+    fn stop_node(&mut self, node: u64, kill: bool) -> Result<()> {
         self.settings.check_node(node)?;
-        self.look()?;
+        self.poll()?;
         let running = self.running.get(&node).with_context(|| format!("node {node} is not running"))?;
-        end(&running.process, kill);
+        stop(&running.process, kill);
         Ok(())
     }
 
-    fn end_all(&mut self) {
-        if self.ending.is_none() {
-            self.ending = Some(Instant::now() + END_MAX);
-            self.running.values().for_each(|running| end(&running.process, false));
+    fn stop_all(&mut self) {
+        if self.stop_deadline.is_none() {
+            self.stop_deadline = Some(Instant::now() + STOP_MAX);
+            self.running.values().for_each(|running| stop(&running.process, false));
         }
     }
 }
@@ -298,29 +299,32 @@ fn response_of(result: Result<Vec<u64>>) -> Response {
     }
 }
 
-/// Asks a process to end; one that was stopped by a signal must go on to be able to.
-pub fn end(process: &ProcessId, kill: bool) {
+/// Asks a process to stop; one that is stopped by a signal must be resumed to be able to.
+pub fn stop(process: &ProcessId, kill: bool) {
     process.signal(if kill { Signal::KILL } else { Signal::TERM });
     process.signal(Signal::CONT);
 }
 
-async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
+async fn listen(listener: UnixListener, requests: mpsc::Sender<Incoming>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let questions = questions.clone();
+        let requests = requests.clone();
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, questions).await {
-                tracing::debug!(%error, "a question was not answered");
+            if let Err(error) = serve(stream, requests).await {
+                tracing::debug!(%error, "a request could not be answered");
             }
         });
     }
 }
 
-async fn serve(mut stream: UnixStream, questions: mpsc::Sender<Question>) -> Result<()> {
+async fn serve(mut stream: UnixStream, requests: mpsc::Sender<Incoming>) -> Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
     let (answer, answered) = oneshot::channel();
-    questions.send((serde_json::from_str(&line)?, answer)).await.map_err(|_| anyhow::anyhow!("ending"))?;
+    requests
+        .send((serde_json::from_str(&line)?, answer))
+        .await
+        .map_err(|_| anyhow::anyhow!("the supervisor is stopping"))?;
     let mut text = serde_json::to_vec(&answered.await?)?;
     text.push(b'\n');
     write.write_all(&text).await?;

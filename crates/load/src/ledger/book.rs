@@ -1,4 +1,4 @@
-//! What is known of every key.
+//! The ledger's records of every key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 pub struct Violation {
     /// The key.
     pub key: String,
-    /// What was read, and why it must not be.
+    /// What was read, and why it is wrong.
     pub what: String,
 }
 
@@ -32,7 +32,7 @@ struct Register {
     refused: u64,
 }
 
-/// One counter: a key with one raiser.
+/// One counter: a key that one worker increments.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counter {
     acknowledged: u64,
@@ -52,7 +52,7 @@ pub struct Summary {
     pub reads: u64,
 }
 
-/// Milliseconds of a run that the acknowledgement times cover; later ones count as the last.
+/// Length of the run that acknowledgement times cover, in milliseconds; later ones count as the last.
 const TIMELINE_MS: usize = 2 * 60 * 60 * 1000;
 
 /// The ledger of one run. Shared by all workers.
@@ -68,7 +68,7 @@ pub struct Book {
     refused: AtomicU64,
 }
 
-/// What a reader noted before it asked.
+/// The state that a reader records before it sends its read.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadStart {
     acknowledged: u64,
@@ -90,8 +90,8 @@ impl Default for Book {
 }
 
 impl Book {
-    /// For modes in which a failover may lose what was acknowledged: that is no broken promise then; what was refused
-    /// or never written must not be seen all the same. [`crate::losses`] measures how much is lost.
+    /// A ledger for modes in which a failover may lose acknowledged writes: their loss is not a violation. Refused
+    /// writes and values that were never written must still not be seen. [`crate::losses`] measures how much is lost.
     #[must_use]
     pub fn lossy() -> Book {
         Book { lossy: true, ..Book::default() }
@@ -102,12 +102,12 @@ impl Book {
         let mut registers = self.registers.lock();
         let register = entry(&mut registers, key);
         register.attempted += 1;
-        // Until its outcome is known, it is unknown: other readers may see it first.
+        // The outcome is unknown until the reply arrives, because other readers may see the value first.
         register.unknown.insert(register.attempted);
         register.attempted
     }
 
-    /// Notes what came of writing `number`.
+    /// Records the outcome of writing `number`.
     pub fn wrote(&self, key: &str, number: u64, outcome: Outcome) {
         let mut registers = self.registers.lock();
         let register = entry(&mut registers, key);
@@ -127,7 +127,7 @@ impl Book {
         }
     }
 
-    /// Notes what came of raising the counter; `value` is the acknowledged one.
+    /// Records the outcome of an increment; `value` is the value in the reply.
     pub fn raised(&self, key: &str, outcome: Outcome, value: Option<i64>) {
         let mut counters = self.counters.lock();
         let counter = counters.entry(key.to_owned()).or_default();
@@ -137,7 +137,7 @@ impl Book {
                 let range = counter.acknowledged..=counter.acknowledged + counter.unknown;
                 let fits = value.is_some_and(|v| u64::try_from(v).is_ok_and(|v| self.fits(&range, v)));
                 if !fits {
-                    self.violate(key, format!("INCR answered {value:?}, expected {range:?}"));
+                    self.violate(key, format!("INCR returned {value:?}, expected {range:?}"));
                 }
                 drop(counters);
                 self.acknowledged_now();
@@ -149,19 +149,19 @@ impl Book {
         }
     }
 
-    /// To be called before a read is sent.
+    /// Records the state before a read is sent.
     pub fn before_read(&self, key: &str) -> ReadStart {
         let registers = self.registers.lock();
         ReadStart { acknowledged: registers.get(key).map_or(0, |r| r.acknowledged) }
     }
 
-    /// Checks what a read of a register returned: `None` for a missing key.
+    /// Checks the result of a register's read: `None` for a missing key.
     pub fn read(&self, key: &str, start: ReadStart, value: Option<&[u8]>) {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let number = match value.map(|v| std::str::from_utf8(v).ok().and_then(|v| v.split(':').next()?.parse().ok())) {
             None => 0,
             Some(Some(number)) => number,
-            Some(None) => return self.violate(key, "the value is not one that was written".into()),
+            Some(None) => return self.violate(key, "the value was never written".into()),
         };
         let registers = self.registers.lock();
         let register = registers.get(key);
@@ -169,7 +169,7 @@ impl Book {
         let attempted = register.map_or(0, |r| r.attempted);
         let acknowledged = register.map_or(0, |r| r.acknowledged);
         drop(registers);
-        // A write that was refused is neither unknown nor at least acknowledged, unless a later one was.
+        // A refused number is neither unknown nor acknowledged, unless a later one was acknowledged.
         if number > attempted || (number > acknowledged && !unknown) {
             self.violate(
                 key,
@@ -178,12 +178,12 @@ impl Book {
         } else if number < start.acknowledged && !unknown && !self.lossy {
             self.violate(
                 key,
-                format!("read {number}, but {} was acknowledged before the read began", start.acknowledged),
+                format!("read {number}, but {} was acknowledged before the read was sent", start.acknowledged),
             );
         }
     }
 
-    /// Checks what a counter holds after the run.
+    /// Checks the value of a counter after the run.
     pub fn read_counter(&self, key: &str, value: Option<i64>) {
         let counter = self.counters.lock().get(key).copied().unwrap_or_default();
         let range = counter.acknowledged..=counter.acknowledged + counter.unknown;
@@ -193,19 +193,19 @@ impl Book {
         }
     }
 
-    /// All register keys that were attempted.
+    /// Keys of all registers with at least one attempted write.
     #[must_use]
     pub fn register_keys(&self) -> Vec<String> {
         self.registers.lock().keys().cloned().collect()
     }
 
-    /// All counter keys that were attempted.
+    /// Keys of all counters with at least one attempted increment.
     #[must_use]
     pub fn counter_keys(&self) -> Vec<String> {
         self.counters.lock().keys().cloned().collect()
     }
 
-    /// The broken promises so far.
+    /// Violations so far.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         self.violations.lock().clone()
@@ -226,7 +226,7 @@ impl Book {
         }
     }
 
-    /// From `fault` to the first write acknowledged at least one millisecond later, if there was one yet.
+    /// Time from `fault` to the first write acknowledged at least one millisecond later, if there is one already.
     #[must_use]
     pub fn next_acknowledged_after(&self, fault: Instant) -> Option<Duration> {
         let from = fault.saturating_duration_since(self.started).as_millis() as usize + 1;
@@ -246,7 +246,7 @@ impl Book {
         Duration::from_millis(longest)
     }
 
-    /// Whether a counter may hold this, of which so many raises may be there.
+    /// Whether a counter may have this value, when the number of increments is within `range`.
     fn fits(&self, range: &std::ops::RangeInclusive<u64>, value: u64) -> bool {
         value <= *range.end() && (self.lossy || value >= *range.start())
     }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn where_writes_may_be_lost_only_what_was_refused_must_not_be_seen() {
+    fn a_lossy_ledger_still_forbids_refused_writes() {
         let book = Book::lossy();
         for outcome in [Outcome::Acknowledged, Outcome::Acknowledged, Outcome::Refused] {
             let n = book.next_number("k");
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_began_before_the_acknowledgement_may_be_older() {
+    fn a_read_sent_before_the_acknowledgement_may_return_an_older_value() {
         let book = book_with(3);
         let start = book.before_read("k");
         let n = book.next_number("k");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_must_hold_its_acknowledged_raises() {
+    fn a_counter_must_include_its_acknowledged_increments() {
         let book = Book::default();
         book.raised("c", Outcome::Acknowledged, Some(1));
         book.raised("c", Outcome::Unknown, None);

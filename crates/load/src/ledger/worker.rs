@@ -1,4 +1,4 @@
-//! The clients that fill the ledger.
+//! The workers that fill the ledger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,65 +15,65 @@ use crate::connection::{Endpoint, Tls};
 use crate::ledger::book::{Book, Violation};
 use crate::outcome::{Outcome, classify};
 
-/// How to load.
+/// Options of the load.
 #[derive(Clone)]
-pub struct Options {
-    /// Doors to learn the topology from.
+pub struct LedgerOptions {
+    /// Endpoints from which the topology is read.
     pub seeds: Vec<Endpoint>,
-    /// TLS, if wanted.
+    /// TLS, if used.
     pub tls: Option<Tls>,
-    /// Workers, each with its own keys and one connection to each primary.
+    /// Number of workers, each with its own keys and one connection to each primary.
     pub workers: usize,
-    /// Registers of each worker.
+    /// Number of registers of each worker.
     pub keys_each: usize,
-    /// A reply later than this is "unknown" and its connection is closed.
+    /// Without a reply within this time, the outcome is unknown and the connection is closed.
     pub timeout: Duration,
-    /// Pause of a worker between two commands; zero: as fast as replies come.
+    /// Pause of a worker between two commands; zero sends as fast as replies arrive.
     pub pause: Duration,
-    /// Bytes that pad each value.
+    /// Padding of each value, in bytes.
     pub pad_bytes: usize,
     /// Seed of all choices.
     pub seed: u64,
-    /// Put before every key, so that runs do not meet each other's keys.
+    /// Prefix of every key, so that runs do not share keys.
     pub prefix: String,
     /// Whether acknowledged writes may be lost, see [`Book::lossy`].
     pub lossy: bool,
 }
 
-impl Options {
+impl LedgerOptions {
     fn access(&self) -> Access {
         let (seeds, tls) = (self.seeds.clone(), self.tls.clone());
         Access { seeds, tls, protocol: Protocol::Resp2, timeout: self.timeout }
     }
 }
 
-/// A run under way.
-pub struct Running {
+/// A load in progress.
+pub struct LedgerRun {
     /// The ledger, readable at any time.
     pub book: Arc<Book>,
-    options: Options,
+    options: LedgerOptions,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
 }
 
 /// Starts the workers on the current runtime.
 #[must_use]
-pub fn start(options: Options) -> Running {
+pub fn start(options: LedgerOptions) -> LedgerRun {
     let book = Arc::new(if options.lossy { Book::lossy() } else { Book::default() });
     let stop = Arc::new(AtomicBool::new(false));
     let topology = SharedTopology::default();
     let workers = (0..options.workers)
         .map(|id| {
             let client = Client::new(options.access(), topology.clone());
-            let worker = Worker { id, options: options.clone(), client, book: book.clone(), stop: stop.clone() };
+            let worker = LedgerWorker { id, options: options.clone(), client, book: book.clone(), stop: stop.clone() };
             tokio::spawn(worker.run())
         })
         .collect();
-    Running { book, options, stop, workers }
+    LedgerRun { book, options, stop, workers }
 }
 
-impl Running {
-    /// Stops the workers; commands under way are finished first.
+impl LedgerRun {
+    /// Stops the workers; commands in progress are finished first.
     pub async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
@@ -81,7 +81,7 @@ impl Running {
         }
     }
 
-    /// Stops, then reads every key back and checks it. Returns all broken promises of the run.
+    /// Stops the load, reads every key back and checks it. Returns all violations of the run.
     ///
     /// # Errors
     /// If a key could not be read within `patience`: then nothing is proven.
@@ -94,14 +94,14 @@ impl Running {
             match read_back(&mut client, &key, until).await? {
                 Value::Bulk(value) => self.book.read(&key, start, Some(&value)),
                 Value::Null => self.book.read(&key, start, None),
-                other => return Err(format!("GET {key} answered {other:?}")),
+                other => return Err(format!("unexpected reply to GET {key}: {other:?}")),
             }
         }
         for key in self.book.counter_keys() {
             let value = match read_back(&mut client, &key, until).await? {
                 Value::Bulk(value) => std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()),
                 Value::Null => None,
-                other => return Err(format!("GET {key} answered {other:?}")),
+                other => return Err(format!("unexpected reply to GET {key}: {other:?}")),
             };
             self.book.read_counter(&key, value);
         }
@@ -109,7 +109,7 @@ impl Running {
     }
 }
 
-/// Reads a key back, however often it takes.
+/// Reads a key back, and retries until the read succeeds or time is up.
 async fn read_back(client: &mut Client, key: &str, until: tokio::time::Instant) -> Result<Value, String> {
     loop {
         let answer = client.call(&[b"GET", key.as_bytes()]).await;
@@ -121,15 +121,15 @@ async fn read_back(client: &mut Client, key: &str, until: tokio::time::Instant) 
     }
 }
 
-struct Worker {
+struct LedgerWorker {
     id: usize,
-    options: Options,
+    options: LedgerOptions,
     client: Client,
     book: Arc<Book>,
     stop: Arc<AtomicBool>,
 }
 
-impl Worker {
+impl LedgerWorker {
     async fn run(mut self) {
         let mut rng = SmallRng::seed_from_u64(self.options.seed.wrapping_add(self.id as u64));
         while !self.stop.load(Ordering::Relaxed) {
@@ -139,7 +139,7 @@ impl Worker {
                 _ => self.read(&mut rng).await,
             };
             if !done {
-                // Not acknowledged: give the cluster a moment, as a client's back-off does.
+                // Not acknowledged: pause, as a client's back-off does.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             } else if !self.options.pause.is_zero() {
                 tokio::time::sleep(self.options.pause).await;
@@ -174,7 +174,7 @@ impl Worker {
         outcome == Outcome::Acknowledged
     }
 
-    /// Reads any worker's key, so that a stale primary is met on connections that do not write to it.
+    /// Reads any worker's key, so that a stale primary is found on connections that do not write to it.
     async fn read(&mut self, rng: &mut SmallRng) -> bool {
         let worker = rng.random_range(0..self.options.workers);
         let key = self.key(worker, rng.random_range(0..self.options.keys_each));

@@ -1,4 +1,4 @@
-//! Shared by this crate's tests: one node, one key, entries whose content follows from their index.
+//! Helpers of this crate's tests: one node, one key, entries whose content follows from their index.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::ops::RangeInclusive;
@@ -47,7 +47,7 @@ pub fn entries(indexes: RangeInclusive<u64>) -> Vec<LogEntry> {
 
 pub type BoxedDone = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 
-/// Waits on this thread for an operation's callback.
+/// Waits on this thread for the callback of an operation.
 pub fn wait(start: impl FnOnce(BoxedDone)) -> Result<(), WriteError> {
     let (sent, received) = std::sync::mpsc::channel();
     start(Box::new(move |result| sent.send(result).unwrap()));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Parses one whole command; its arguments and what follows it.
+/// Parses one complete command; returns its arguments and the bytes after it.
 fn whole(input: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<u8>), ProtocolError> {
     let mut spans = ArgSpans::new();
     match parse(input, &mut spans, &Limits::DEFAULT)? {
@@ -65,10 +65,10 @@ fn limits() {
     assert_eq!(ProtocolError::ExpectedBulk(0xff).text()[..], b"Protocol error: expected '$', got '\xff'"[..]);
 }
 
-/// A command's attribute, and its arguments.
+/// The attribute and the arguments of a command.
 fn with_attribute(input: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut spans = ArgSpans::new();
-    // However the bytes are cut, nothing is whole before the end.
+    // However the bytes are split, nothing is complete before the end.
     for end in 0..input.len() {
         let Ok(Parsed::Incomplete { needed }) = parse(&input[..end], &mut spans, &Limits::DEFAULT) else {
             panic!("whole at {end}: {}", input.escape_ascii());
@@ -90,13 +90,13 @@ fn attributes() {
     let pairs: [&[u8]; 4] = [b"a", b"", b"b", b"*1"];
     assert_eq!(with_attribute(&two).0, pairs);
     assert_eq!(with_attribute(get).0, Vec::<Vec<u8>>::new());
-    // What the next command's place held before is forgotten.
+    // The content of reused spans is replaced.
     let mut spans = ArgSpans::new();
     parse(&one, &mut spans, &Limits::DEFAULT).unwrap();
     parse(get, &mut spans, &Limits::DEFAULT).unwrap();
     assert!(spans.attribute(get).is_none());
     assert_eq!(spans.arg_in(get, 1), Some(&b"k"[..]));
-    // An attribute of nothing is skipped with the nothing.
+    // The attribute of an empty command is skipped with it.
     check(b"|1\r\n$1\r\na\r\n$1\r\nb\r\n*0\r\n", &[]);
 }
 
@@ -114,7 +114,7 @@ fn attributes_have_limits() {
     check_error(&[&whole[..], b"PING\r\n"].concat(), ProtocolError::ExpectedCommand(b'P'));
     check_error(&whole.repeat(2), ProtocolError::ExpectedCommand(b'|'));
     let text = ProtocolError::ExpectedCommand(0xff).text();
-    assert_eq!(text[..], b"Protocol error: expected '*' behind an attribute, got '\xff'"[..]);
+    assert_eq!(text[..], b"Protocol error: expected '*' after an attribute, got '\xff'"[..]);
 }
 
 #[test]

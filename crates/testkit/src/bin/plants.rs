@@ -127,7 +127,7 @@ fn row(hunt: &Hunt) -> String {
         }
         None => ("**nothing**".to_owned(), String::new()),
     };
-    format!("{} {} | {by} | {seeds} | {secs:.0} s | {seen} |", first_cell(*plant), plant.what())
+    format!("{} {} | {by} | {seeds} | {secs:.0} s | {seen} |", first_cell(*plant), plant.description())
 }
 
 fn first_cell(plant: Plant) -> String {

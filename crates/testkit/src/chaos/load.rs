@@ -16,9 +16,9 @@ use crate::history;
 
 /// The load of a run.
 pub(super) struct Load {
-    ledger: ledger::Running,
+    ledger: ledger::LedgerRun,
     histories: Option<history::RunningWorkloads>,
-    losses: Option<losses::Running>,
+    losses: Option<losses::LossRun>,
 }
 
 /// Number of workers that measure losses, and their pause: each of their writes is remembered to the end.
@@ -45,8 +45,8 @@ impl Load {
     pub(super) fn start(cluster: &Cluster, options: &ChaosOptions, prefix: &str) -> Result<Load> {
         let seeds = if options.tls { cluster.tls_servers()? } else { cluster.listeners()? };
         let tls = options.tls.then(|| cluster.tls()).transpose()?;
-        let losses = options.loses.then(|| -> Result<losses::Running> {
-            Ok(losses::start(losses::Options {
+        let losses = options.loses.then(|| -> Result<losses::LossRun> {
+            Ok(losses::start(losses::LossOptions {
                 access: Access { seeds: seeds.clone(), tls: tls.clone(), protocol: Protocol::Resp2, timeout: TIMEOUT },
                 workers: LOSSES_WORKERS,
                 shards: cluster.file()?.shards,
@@ -55,7 +55,7 @@ impl Load {
             }))
         });
         let losses = losses.transpose()?;
-        let ledger = ledger::start(ledger::Options {
+        let ledger = ledger::start(ledger::LedgerOptions {
             seeds,
             tls,
             workers: options.workers,
