@@ -110,7 +110,7 @@ async fn start(config: Config) -> Result<Node> {
     loop {
         match Node::start(config.clone()).await {
             Err(NodeError::Full(reason)) => {
-                tracing::error!(reason, ?pause, "the disk is full: the node does not start, and tries again by itself");
+                tracing::error!(%reason, ?pause, "the disk is full: the node does not start, and tries again by itself");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(FULL_PAUSE_MAX);
             }

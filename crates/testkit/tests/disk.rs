@@ -162,7 +162,7 @@ async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> 
     let after = write_for(&cluster, next, Duration::from_secs(1)).await?;
     eprintln!("median and longest write: {before:?}; {during:?} on the stalled primary; {after:?} on node {next}");
     let ready = page(&cluster.node(primary)?.metrics, "/readyz").await.err().context("it calls itself ready")?;
-    ensure!(ready.to_string().contains("stands still"), "{ready:#}");
+    ensure!(ready.to_string().contains("log disk stalled"), "{ready:#}");
     // It is asked to end, and does, though its disk does not answer.
     let pid = cluster.pid(primary)?;
     let asked = Instant::now();

@@ -35,7 +35,8 @@ use crate::config::Config;
 pub use info::{Snapshot, snapshot};
 pub use registry::table;
 
-/// Replies that have not been sent, bytes: once `maxmemory` is reached, no further command of the connection runs at it.
+/// Replies that have not been sent, bytes: once `maxmemory` is reached, no further command of the connection runs at
+/// it.
 const UNSENT_BYTES_SOFT: usize = 256 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
